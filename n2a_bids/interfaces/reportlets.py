@@ -1,0 +1,284 @@
+"""Report figures as nipype nodes: files in, one SVG out.
+
+Each interface loads its images, brings them to RAS order and hands arrays to :mod:`n2a_bids.figures`.
+All write ``out_file`` into the working directory of the node.
+Where to store the figures so that the participant page finds them: see
+:mod:`n2a_bids.reports.participant`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiObject,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from n2a_bids import figures
+from n2a_bids.interfaces.display import load_display, load_gradients
+
+
+class _FigureOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc="the figure, SVG")
+
+
+class _FigureInterface(SimpleInterface):
+    """A node that draws one figure: subclasses say how in `_draw`."""
+
+    output_spec = _FigureOutputSpec
+
+    def _draw(self) -> str:
+        """Return the SVG document."""
+        raise NotImplementedError
+
+    def _run_interface(self, runtime):
+        out_file = Path(runtime.cwd) / f"{type(self).__name__}.svg"
+        figures.save_svg(self._draw(), out_file)
+        self._results["out_file"] = os.fspath(out_file)
+        return runtime
+
+
+class _MaskContoursInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="image under the contour, 3D")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+
+
+class MaskContours(_FigureInterface):
+    """Outline of the brain mask over the image."""
+
+    input_spec = _MaskContoursInputSpec
+
+    def _draw(self) -> str:
+        scene = load_display([self.inputs.in_file], self.inputs.mask_file)
+        return figures.mask_contours(scene.volumes[0], scene.frame)
+
+
+class _AlignmentFlickerInputSpec(BaseInterfaceInputSpec):
+    reference_file = File(exists=True, mandatory=True, desc="repetition that the others are aligned to, 3D")
+    before_file = File(exists=True, mandatory=True, desc="repetition before alignment, any grid")
+    after_file = File(exists=True, mandatory=True, desc="repetition after alignment, any grid")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask on the grid of the reference")
+    label = traits.Str("repetition", usedefault=True, desc="name of the repetition, e.g. run-2")
+    reference_label = traits.Str("reference", usedefault=True, desc="name of the reference, e.g. run-1")
+
+
+class AlignmentFlicker(_FigureInterface):
+    """Reference against one repetition, before and after alignment."""
+
+    input_spec = _AlignmentFlickerInputSpec
+
+    def _draw(self) -> str:
+        files = [self.inputs.reference_file, self.inputs.before_file, self.inputs.after_file]
+        scene = load_display(files, self.inputs.mask_file)
+        return figures.alignment_flicker(
+            *scene.volumes, scene.frame, names=(self.inputs.reference_label, self.inputs.label)
+        )
+
+
+class _DenoisingInputSpec(BaseInterfaceInputSpec):
+    repetition_file = File(exists=True, mandatory=True, desc="one aligned repetition, 3D or 4D")
+    mean_file = File(exists=True, mandatory=True, desc="plain mean of the aligned repetitions")
+    denoised_file = File(exists=True, mandatory=True, desc="denoised image")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+    volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
+
+
+class DenoisingFlicker(_FigureInterface):
+    """One repetition, the mean and the denoised image in one grey window."""
+
+    input_spec = _DenoisingInputSpec
+
+    def _draw(self) -> str:
+        scene = _denoising_scene(self.inputs)
+        return figures.denoising_flicker(*scene.volumes, scene.frame)
+
+
+class DetailZoom(_FigureInterface):
+    """Enlarged pieces of cortex: one repetition, the mean and the denoised image side by side."""
+
+    input_spec = _DenoisingInputSpec
+
+    def _draw(self) -> str:
+        scene = _denoising_scene(self.inputs)
+        return figures.detail_zoom(*scene.volumes, scene.frame)
+
+
+def _denoising_scene(inputs):
+    files = [inputs.repetition_file, inputs.mean_file, inputs.denoised_file]
+    return load_display(files, inputs.mask_file, inputs.volume)
+
+
+class _ResidualMapInputSpec(BaseInterfaceInputSpec):
+    mean_file = File(exists=True, mandatory=True, desc="plain mean of the aligned repetitions")
+    denoised_file = File(exists=True, mandatory=True, desc="denoised image")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+    repetition_files = InputMultiObject(
+        File(exists=True), mandatory=True, desc="all aligned repetitions, on the grid of the mean"
+    )
+    noise_sd_file = File(exists=True, desc="noise SD of one repetition; without it, taken from repetitions")
+    volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
+
+
+class ResidualMap(_FigureInterface):
+    """What denoising removed from the mean, beside the difference of two repetitions."""
+
+    input_spec = _ResidualMapInputSpec
+
+    def _draw(self) -> str:
+        repetitions = list(self.inputs.repetition_files)
+        files = [self.inputs.mean_file, self.inputs.denoised_file, *repetitions[:2]]
+        has_noise_map = isdefined(self.inputs.noise_sd_file)
+        if has_noise_map:
+            files.append(self.inputs.noise_sd_file)
+        scene = load_display(files, self.inputs.mask_file, self.inputs.volume)
+        mean, denoised, *rest = scene.volumes
+        noise_sd = rest.pop() if has_noise_map else None
+        return figures.residual_map(
+            mean, denoised, scene.frame, repetitions=rest, noise_sd=noise_sd, n_repetitions=len(repetitions)
+        )
+
+
+class _NoiseMapInputSpec(BaseInterfaceInputSpec):
+    noise_sd_file = File(exists=True, mandatory=True, desc="noise SD of one repetition, 3D or 4D")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+    volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
+
+
+class NoiseMap(_FigureInterface):
+    """Noise SD of one repetition over the brain."""
+
+    input_spec = _NoiseMapInputSpec
+
+    def _draw(self) -> str:
+        scene = load_display([self.inputs.noise_sd_file], self.inputs.mask_file, self.inputs.volume)
+        return figures.noise_map(scene.volumes[0], scene.frame)
+
+
+class _FiguresFileInputSpec(BaseInterfaceInputSpec):
+    figures_file = File(exists=True, mandatory=True, desc="JSON of figures written by n2a-tools denoise")
+
+
+class LossCurve(_FigureInterface):
+    """Training loss over epochs."""
+
+    input_spec = _FiguresFileInputSpec
+
+    def _draw(self) -> str:
+        return figures.loss_curve(_read_json(self.inputs.figures_file).get("history") or [])
+
+
+class RiskFigure(_FigureInterface):
+    """Estimated risk of every candidate, the chosen one marked."""
+
+    input_spec = _FiguresFileInputSpec
+
+    def _draw(self) -> str:
+        record = _read_json(self.inputs.figures_file)
+        chosen = (record.get("chosen") or {}).get("name", "")
+        return figures.risk_bars(record.get("candidates") or [], chosen)
+
+
+class _DistortionFlickerInputSpec(BaseInterfaceInputSpec):
+    before_files = InputMultiObject(
+        File(exists=True), mandatory=True, minlen=2, maxlen=2, desc="the two b0s before correction, any grid"
+    )
+    after_files = InputMultiObject(
+        File(exists=True), mandatory=True, minlen=2, maxlen=2, desc="the two b0s after correction, any grid"
+    )
+    mask_file = File(exists=True, mandatory=True, desc="brain mask: its grid is the one shown")
+    labels = traits.Tuple(traits.Str("AP"), traits.Str("PA"), usedefault=True, desc="names of the directions")
+
+
+class DistortionFlicker(_FigureInterface):
+    """b0s of opposite phase encoding, before and after distortion correction."""
+
+    input_spec = _DistortionFlickerInputSpec
+
+    def _draw(self) -> str:
+        files = [*self.inputs.before_files, *self.inputs.after_files]
+        scene = load_display(files, self.inputs.mask_file)
+        return figures.distortion_flicker(*scene.volumes, scene.frame, names=self.inputs.labels)
+
+
+class _TensorMapsInputSpec(BaseInterfaceInputSpec):
+    fa_mean_file = File(exists=True, mandatory=True, desc="FA from the mean, 3D")
+    fa_denoised_file = File(exists=True, mandatory=True, desc="FA from the denoised series, 3D")
+    v1_mean_file = File(exists=True, desc="first eigenvector of the mean, (X, Y, Z, 3)")
+    v1_denoised_file = File(exists=True, desc="first eigenvector of the denoised series, (X, Y, Z, 3)")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+
+
+class TensorMaps(_FigureInterface):
+    """FA (coloured by direction where the eigenvectors are given) of mean and denoised side by side."""
+
+    input_spec = _TensorMapsInputSpec
+
+    def _draw(self) -> str:
+        fa = load_display([self.inputs.fa_mean_file, self.inputs.fa_denoised_file], self.inputs.mask_file)
+        directions = None
+        if isdefined(self.inputs.v1_mean_file) and isdefined(self.inputs.v1_denoised_file):
+            files = [self.inputs.v1_mean_file, self.inputs.v1_denoised_file]
+            directions = load_display(files, self.inputs.mask_file, volume=None).volumes
+        return figures.tensor_maps(*fa.volumes, fa.frame, directions=directions)
+
+
+class _GradientPlotInputSpec(BaseInterfaceInputSpec):
+    bval_files = InputMultiObject(File(exists=True), mandatory=True, desc="bval of each series, FSL format")
+    bvec_files = InputMultiObject(File(exists=True), mandatory=True, desc="bvec of each series, FSL format")
+    labels = traits.List(traits.Str(), desc="name of each series")
+
+
+class GradientPlot(_FigureInterface):
+    """Directions of the diffusion encoding on the half sphere, one colour per shell."""
+
+    input_spec = _GradientPlotInputSpec
+
+    def _draw(self) -> str:
+        tables = [load_gradients(*pair) for pair in zip(self.inputs.bval_files, self.inputs.bvec_files, strict=True)]
+        labels = list(self.inputs.labels) if isdefined(self.inputs.labels) else []
+        return figures.gradient_plot(tables, labels)
+
+
+class _VolumeQualityInputSpec(BaseInterfaceInputSpec):
+    mean_file = File(exists=True, mandatory=True, desc="plain mean of the repetitions, or the single series, 4D")
+    denoised_file = File(exists=True, mandatory=True, desc="denoised series, 4D")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+    bval_file = File(exists=True, mandatory=True, desc="b-values, FSL format")
+    noise_sd_file = File(exists=True, desc="noise SD of one repetition, 3D or 4D")
+
+
+class VolumeQuality(_FigureInterface):
+    """Signal and removed residual of every volume of a series."""
+
+    input_spec = _VolumeQualityInputSpec
+
+    def _draw(self) -> str:
+        files = [self.inputs.mean_file, self.inputs.denoised_file]
+        if isdefined(self.inputs.noise_sd_file):
+            files.append(self.inputs.noise_sd_file)
+        scene = load_display(files, self.inputs.mask_file, volume=None)
+        return figures.volume_quality(
+            scene.volumes[0], scene.volumes[1], scene.frame.mask, load_gradients(self.inputs.bval_file),
+            noise_sd=scene.volumes[2] if len(files) == 3 else None,
+        )
+
+
+def _read_json(path: str | Path) -> dict:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def interfaces() -> Sequence[type[_FigureInterface]]:
+    """All figure interfaces, in the order of the page."""
+    return (
+        MaskContours, AlignmentFlicker, DenoisingFlicker, DetailZoom, ResidualMap, NoiseMap, LossCurve,
+        RiskFigure, DistortionFlicker, TensorMaps, GradientPlot, VolumeQuality,
+    )  # fmt: skip

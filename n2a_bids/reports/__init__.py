@@ -1,0 +1,1 @@
+"""Participant and group pages, and the text of the methods."""
