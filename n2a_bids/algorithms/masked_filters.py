@@ -1,0 +1,59 @@
+"""Blur and gradient of images that count inside a mask only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Volume = NDArray[np.floating]
+"""(X, Y, Z) float array."""
+Mask = NDArray[np.bool_]
+"""(X, Y, Z) bool array."""
+
+
+def check_grids(mask: Mask, *images: Volume) -> None:
+    """Raise ValueError unless every image lies on the grid of a mask that is not empty."""
+    for image in images:
+        if image.shape != mask.shape:
+            raise ValueError(f"image grid {image.shape} is not the mask grid {mask.shape}")
+    if not mask.any():
+        raise ValueError("the mask is empty")
+
+
+def bounding_box(mask: Mask) -> tuple[slice, ...]:
+    """Smallest box of slices that holds the whole mask."""
+    return ndimage.find_objects(mask.astype(np.uint8))[0]
+
+
+def without_rim(inside: Mask) -> Mask:
+    """Return the mask without its outermost two voxels, or itself where that leaves nothing."""
+    inner = ndimage.binary_erosion(inside, iterations=2)
+    return inner if inner.any() else inside
+
+
+def blur(image: Volume, sd_voxels: float | Sequence[float]) -> Volume:
+    """Gaussian blur with zeros beyond the array."""
+    return ndimage.gaussian_filter(image, sd_voxels, mode="constant", truncate=3.5)
+
+
+def blur_in_mask(image: Volume, inside: Mask, sd_voxels: float | Sequence[float]) -> Volume:
+    """Gaussian average over the voxels of the mask only; zero outside."""
+    weight = blur(inside.astype(np.float32), sd_voxels)
+    total = blur(np.where(inside, image, 0).astype(np.float32), sd_voxels)
+    return np.divide(total, weight, out=np.zeros_like(total), where=inside)
+
+
+def gradient(image: Volume, voxel_size_mm: Sequence[float]) -> list[Volume]:
+    """Central differences per mm along each axis; zero along axes of one voxel."""
+    return [
+        np.gradient(image, float(size), axis=axis) if image.shape[axis] > 1 else np.zeros_like(image)
+        for axis, size in enumerate(voxel_size_mm)
+    ]
+
+
+def magnitude(slopes: Sequence[Volume]) -> Volume:
+    """Length of the vector whose components are given."""
+    return np.sqrt(sum(slope * slope for slope in slopes))
