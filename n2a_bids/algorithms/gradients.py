@@ -1,0 +1,267 @@
+"""Diffusion gradient tables: shells, angles, neighbours in q-space, well-spread subsets."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.realizations import Gradients
+
+B0_THRESHOLD = 50.0
+"""Largest b-value (s/mm2) that still counts as no diffusion weighting."""
+
+
+def round_to_shells(bvals: NDArray[np.float64], gap: float = 150.0) -> NDArray[np.float64]:
+    """Replace every b-value by that of its shell.
+
+    Scanners write 995, 1000 and 1005 for one shell. Sorted b-values closer than
+    `gap` to the one before belong together; a shell is named by its median.
+
+    Parameters
+    ----------
+    bvals : (C,) array
+        b-values in s/mm2.
+    gap : float
+        Smallest distance between shells, in s/mm2.
+
+    Returns
+    -------
+    shells : (C,) array
+        Shell b-values, rounded to 10 s/mm2; b0 volumes are exactly 0.
+
+    Examples
+    --------
+    >>> round_to_shells(np.array([5.0, 995.0, 1005.0, 1990.0, 0.0]))
+    array([   0., 1000., 1000., 1990.,    0.])
+    """
+    bvals = np.asarray(bvals, dtype=float)
+    shells = np.zeros_like(bvals)
+    weighted = np.flatnonzero(bvals > B0_THRESHOLD)
+    if weighted.size == 0:
+        return shells
+    order = weighted[np.argsort(bvals[weighted])]
+    starts = np.flatnonzero(np.diff(bvals[order]) > gap) + 1
+    for members in np.split(order, starts):
+        shells[members] = np.round(np.median(bvals[members]) / 10) * 10
+    return shells
+
+
+def antipodal_angle_deg(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Angle between axes: a direction and its opposite encode the same diffusion.
+
+    Parameters
+    ----------
+    first, second : (N, 3) and (M, 3) arrays
+        Unit vectors.
+
+    Returns
+    -------
+    angles : (N, M) array
+        Degrees, 0 to 90.
+
+    Examples
+    --------
+    >>> antipodal_angle_deg(np.array([[1.0, 0, 0]]), np.array([[-1.0, 0, 0], [0, 1, 0]]))
+    array([[ 0., 90.]])
+    """
+    cosine = np.abs(np.asarray(first) @ np.asarray(second).T)
+    return np.degrees(np.arccos(np.clip(cosine, 0.0, 1.0)))
+
+
+def nearest_neighbours(gradients: Gradients, max_angle_deg: float = 15.0) -> NDArray[np.intp]:
+    """Nearest other volume on the same shell, or the volume itself where none is near.
+
+    Parameters
+    ----------
+    gradients : Gradients
+        Table of C volumes.
+    max_angle_deg : float
+        Volumes at this angle or farther are no neighbours.
+
+    Returns
+    -------
+    neighbours : (C,) int array
+        Index of the neighbour; b0 volumes are their own.
+    """
+    shells = round_to_shells(gradients.bvals)
+    angles = antipodal_angle_deg(gradients.bvecs, gradients.bvecs)
+    angles[shells[:, None] != shells[None, :]] = np.inf
+    np.fill_diagonal(angles, np.inf)
+    nearest = np.argmin(angles, axis=1)
+    own = np.arange(shells.size)
+    near = (np.take_along_axis(angles, nearest[:, None], axis=1)[:, 0] < max_angle_deg) & (shells > 0)
+    return np.where(near, nearest, own)
+
+
+def rotate_bvecs(bvecs: NDArray[np.float64], rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn directions with the image they belong to.
+
+    Parameters
+    ----------
+    bvecs : (C, 3) array
+        Unit vectors, zero for b0.
+    rotation : (3, 3) array
+        Maps old coordinates to new ones; scaling and shear are removed (polar decomposition).
+
+    Returns
+    -------
+    rotated : (C, 3) array
+        Unit vectors, zero where the input is zero.
+    """
+    left, _, right = np.linalg.svd(rotation)
+    rotated = np.asarray(bvecs) @ (left @ right).T
+    norms = np.linalg.norm(rotated, axis=1, keepdims=True)
+    return np.divide(rotated, norms, out=np.zeros_like(rotated), where=norms > 0)
+
+
+def match_tables(
+    first: Gradients, second: Gradients, *, max_angle_deg: float = 5.0, b_tolerance: float = 60.0
+) -> list[tuple[int, int]]:
+    """Pair the volumes of two series that measure the same thing.
+
+    Parameters
+    ----------
+    first, second : Gradients
+        Tables; directions are compared up to sign.
+    max_angle_deg, b_tolerance : float
+        Largest differences within a pair, in degrees and s/mm2.
+
+    Returns
+    -------
+    pairs : list of (int, int)
+        Index in `first` and in `second`, in the order of `first`; every volume is used at most once.
+    """
+    angles = antipodal_angle_deg(first.bvecs, second.bvecs)
+    unweighted = (first.bvals <= B0_THRESHOLD)[:, None] & (second.bvals <= B0_THRESHOLD)[None, :]
+    angles[unweighted] = 0.0
+    mixed = (first.bvals <= B0_THRESHOLD)[:, None] != (second.bvals <= B0_THRESHOLD)[None, :]
+    apart = np.abs(first.bvals[:, None] - second.bvals[None, :]) > b_tolerance
+    cost = np.where(mixed | (apart & ~unweighted), np.inf, angles)
+    free = np.ones(second.bvals.size, dtype=bool)
+    pairs = []
+    for index, row in enumerate(cost):
+        candidates = np.where(free, row, np.inf)
+        best = int(np.argmin(candidates))
+        if candidates[best] <= max_angle_deg:
+            free[best] = False
+            pairs.append((index, best))
+    return pairs
+
+
+def tensor_condition_number(bvecs: NDArray[np.float64]) -> float:
+    """Condition number of the six-column tensor design of a set of directions.
+
+    The best possible is 1.58 (the icosahedral six; Skare et al., J Magn Reson
+    2000, count it thus); the lower, the less noise is amplified.
+
+    Parameters
+    ----------
+    bvecs : (N, 3) array
+        Unit vectors, N of at least 6 for a finite result.
+    """
+    if len(bvecs) < 6:
+        return float("inf")
+    x, y, z = np.asarray(bvecs, dtype=float).T
+    design = np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z), axis=1)
+    return float(np.linalg.cond(design))
+
+
+def split_directions(
+    bvecs: NDArray[np.float64], n_subsets: int, generator: torch.Generator, n_tries: int = 4000
+) -> list[NDArray[np.intp]]:
+    """Split directions into disjoint subsets that each determine a tensor well.
+
+    Random partitions are drawn, and the one whose worst condition number is
+    lowest is kept, then improved by swaps.
+
+    Parameters
+    ----------
+    bvecs : (N, 3) array
+        Unit vectors of the diffusion-weighted volumes.
+    n_subsets : int
+        Number of subsets; each gets ``N // n_subsets`` directions or one more.
+    generator : torch.Generator
+        Source of the random partitions.
+    n_tries : int
+        Partitions drawn.
+
+    Returns
+    -------
+    subsets : list of int arrays
+        Sorted indices into `bvecs`; every direction is in exactly one subset.
+
+    Raises
+    ------
+    ValueError
+        If a subset would have fewer than six directions.
+    """
+    n_directions = len(bvecs)
+    if n_directions // n_subsets < 6:
+        raise ValueError(f"{n_directions} directions cannot fill {n_subsets} subsets of at least 6")
+    best, best_cost = None, float("inf")
+    for _ in range(n_tries):
+        order = torch.randperm(n_directions, generator=generator).numpy()
+        subsets = np.array_split(order, n_subsets)
+        cost = max(tensor_condition_number(bvecs[subset]) for subset in subsets)
+        if cost < best_cost:
+            best, best_cost = subsets, cost
+    return [np.sort(subset) for subset in _swap_until_best(best, bvecs)]
+
+
+def _swap_until_best(subsets: list[NDArray[np.intp]], bvecs: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Exchange single directions between subsets while the worst condition number falls."""
+    costs = [tensor_condition_number(bvecs[subset]) for subset in subsets]
+    improved = True
+    while improved:
+        improved = False
+        for a, b in combinations(range(len(subsets)), 2):
+            for i, j in np.ndindex(len(subsets[a]), len(subsets[b])):
+                first, second = subsets[a].copy(), subsets[b].copy()
+                first[i], second[j] = second[j], first[i]
+                pair = tensor_condition_number(bvecs[first]), tensor_condition_number(bvecs[second])
+                if max(pair) < max(costs[a], costs[b]) - 1e-9:
+                    subsets[a], subsets[b] = first, second
+                    costs[a], costs[b] = pair
+                    improved = True
+    return subsets
+
+
+def angular_groups(gradients: Gradients, max_volumes: int) -> list[NDArray[np.intp]]:
+    """Cut a long series into groups of volumes that resemble each other.
+
+    Every group holds volumes of one shell, ordered along a chain of nearest
+    directions, so that long series are denoised with bounded memory.
+
+    Parameters
+    ----------
+    gradients : Gradients
+        Table of C volumes.
+    max_volumes : int
+        Largest group.
+
+    Returns
+    -------
+    groups : list of int arrays
+        Every volume is in exactly one group; one group if C is at most `max_volumes`.
+    """
+    shells = round_to_shells(gradients.bvals)
+    if shells.size <= max_volumes:
+        return [np.arange(shells.size)]
+    groups: list[NDArray[np.intp]] = []
+    for shell in np.unique(shells):
+        chain = _nearest_chain(np.flatnonzero(shells == shell), gradients.bvecs)
+        groups.extend(np.sort(part) for part in np.array_split(chain, -(-chain.size // max_volumes)))
+    return groups
+
+
+def _nearest_chain(members: NDArray[np.intp], bvecs: NDArray[np.float64]) -> NDArray[np.intp]:
+    angles = antipodal_angle_deg(bvecs[members], bvecs[members])
+    chain, left = [0], set(range(1, members.size))
+    while left:
+        nearest = min(left, key=lambda index: (angles[chain[-1], index], index))
+        chain.append(nearest)
+        left.remove(nearest)
+    return members[chain]

@@ -1,0 +1,106 @@
+"""Laws of gradient tables."""
+
+import numpy as np
+import pytest
+import torch
+
+from n2a_bids.algorithms.gradients import (
+    angular_groups,
+    antipodal_angle_deg,
+    match_tables,
+    nearest_neighbours,
+    rotate_bvecs,
+    round_to_shells,
+    split_directions,
+    tensor_condition_number,
+)
+from n2a_bids.algorithms.realizations import Gradients
+
+
+def _directions(n, seed=0):
+    vectors = np.random.default_rng(seed).standard_normal((n, 3))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _table(n_b0, n_dwi, b=1000.0, seed=0):
+    bvecs = np.vstack((np.zeros((n_b0, 3)), _directions(n_dwi, seed)))
+    return Gradients(np.r_[np.zeros(n_b0), np.full(n_dwi, b)], bvecs)
+
+
+def test_round_to_shells_merges_jitter_and_keeps_shells_apart():
+    """Jittered b-values become one shell; distinct shells stay distinct; b0 is zero."""
+    bvals = np.array([0, 5, 995, 1000, 1005, 2990, 3010, 700])
+    assert round_to_shells(bvals).tolist() == [0, 0, 1000, 1000, 1000, 3000, 3000, 700]
+
+
+def test_antipodal_angle_ignores_sign():
+    """A direction and its opposite are at angle zero of each other."""
+    bvecs = _directions(7)
+    assert np.allclose(antipodal_angle_deg(bvecs, bvecs), antipodal_angle_deg(bvecs, -bvecs))
+    assert np.allclose(np.diag(antipodal_angle_deg(bvecs, -bvecs)), 0, atol=1e-5)
+
+
+def test_nearest_neighbours_stay_on_shell_and_within_angle():
+    """Neighbours share the shell and the angle limit; b0 and lonely volumes are their own."""
+    bvecs = np.array([[0, 0, 0], [1, 0, 0], [-0.99, 0.14, 0], [0, 0, 1], [1, 0, 0]], dtype=float)
+    bvecs[1:] /= np.linalg.norm(bvecs[1:], axis=1, keepdims=True)
+    table = Gradients(np.array([0, 1000, 1000, 1000, 2000.0]), bvecs)
+    assert nearest_neighbours(table).tolist() == [0, 2, 1, 3, 4]
+
+
+def test_rotate_bvecs_keeps_length_and_b0():
+    """Rotation with some scaling gives unit vectors; b0 stays zero; the inverse undoes it."""
+    angle = 0.3
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    bvecs = np.vstack((np.zeros(3), _directions(5)))
+    turned = rotate_bvecs(bvecs, 1.1 * rotation)
+    assert np.allclose(np.linalg.norm(turned[1:], axis=1), 1) and not turned[0].any()
+    assert np.allclose(rotate_bvecs(turned, rotation.T), bvecs)
+
+
+def test_match_tables_pairs_up_to_sign_and_order():
+    """A shuffled table with flipped signs is matched completely; foreign directions are left out."""
+    first = _table(1, 8)
+    order = np.random.default_rng(1).permutation(9)
+    second = Gradients(first.bvals[order], -first.bvecs[order])
+    assert all(order[j] == i for i, j in match_tables(first, second))
+    assert len(match_tables(first, second)) == 9
+    other = Gradients(first.bvals, np.vstack((np.zeros(3), _directions(8, seed=5))))
+    assert len(match_tables(first, other)) < 9
+
+
+def test_match_tables_never_pairs_b0_with_dwi():
+    """A weighted volume has no partner among b0 volumes."""
+    assert match_tables(_table(0, 3), _table(3, 0)) == []
+
+
+def test_split_directions_partitions_with_low_condition_number():
+    """Every direction lies in one subset and each subset determines a tensor well."""
+    bvecs = _directions(20)
+    subsets = split_directions(bvecs, 2, torch.Generator().manual_seed(0), n_tries=200)
+    assert sorted(np.concatenate(subsets)) == list(range(20))
+    plain = max(tensor_condition_number(half) for half in np.array_split(bvecs, 2))
+    assert max(tensor_condition_number(bvecs[s]) for s in subsets) < plain
+    with pytest.raises(ValueError, match="at least 6"):
+        split_directions(bvecs[:11], 2, torch.Generator())
+
+
+def test_condition_number_of_ideal_scheme():
+    """The icosahedral six directions reach the optimum of this design, the square root of 2.5."""
+    phi = (1 + 5**0.5) / 2
+    ideal = np.array([[1, phi, 0], [-1, phi, 0], [0, 1, phi], [0, -1, phi], [phi, 0, 1], [phi, 0, -1]])
+    ideal /= np.linalg.norm(ideal, axis=1, keepdims=True)
+    assert tensor_condition_number(ideal) == pytest.approx(2.5**0.5, abs=0.001)
+    assert tensor_condition_number(ideal[:5]) == np.inf
+
+
+def test_angular_groups_cover_once_within_limit():
+    """Long series are cut into bounded groups; each volume is in one."""
+    table = Gradients(
+        np.r_[np.zeros(3), np.full(20, 1000.0), np.full(30, 2000.0)],
+        np.vstack((np.zeros((3, 3)), _directions(50))),
+    )
+    groups = angular_groups(table, 12)
+    assert sorted(np.concatenate(groups)) == list(range(53))
+    assert max(map(len, groups)) <= 12
+    assert len(angular_groups(table, 64)) == 1

@@ -1,0 +1,37 @@
+"""Laws of the Rician noise floor."""
+
+import numpy as np
+import pytest
+
+from n2a_bids.algorithms.noise_floor import complex_noise_sd, remove_noise_floor, rician_mean, rician_variance
+
+
+def test_rician_moments_match_sampling():
+    """Mean and variance agree with a large sample at every signal level."""
+    generator = np.random.default_rng(0)
+    for level in (0.0, 1.0, 3.0, 10.0):
+        sample = np.hypot(level + generator.standard_normal(400_000), generator.standard_normal(400_000))
+        assert rician_mean(level, 1.0) == pytest.approx(sample.mean(), abs=0.005)
+        assert rician_variance(np.array(level), 1.0) == pytest.approx(sample.var(), abs=0.01)
+
+
+def test_removal_inverts_expectation_at_any_scale():
+    """remove(expectation(x)) == x, whatever the unit."""
+    signal = np.array([0.0, 0.5, 2.0, 10.0, 99.0, 500.0])
+    for sd in (0.1, 1.0, 37.0):
+        back = remove_noise_floor(rician_mean(signal * sd, sd), sd)
+        assert np.allclose(back, signal * sd, atol=0.02 * sd)
+
+
+def test_no_noise_changes_nothing():
+    """With a noise SD of zero the image is its own truth."""
+    image = np.array([0.0, 3.0, 7.0])
+    assert np.array_equal(remove_noise_floor(image, 0.0), image.astype(np.float32))
+
+
+def test_complex_sd_is_recovered_from_magnitudes():
+    """The pooled SD of magnitudes, low signal included, gives the SD of the complex noise."""
+    signal = np.array([[0.5, 2.0, 8.0], [3.0, 3.0, 12.0]])
+    sd = 1.7
+    pooled = np.sqrt(rician_variance(signal * sd, sd).mean(axis=-1))
+    assert np.allclose(complex_noise_sd(pooled, rician_mean(signal * sd, sd), 60), sd, rtol=0.02)
