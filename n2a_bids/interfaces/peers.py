@@ -1,0 +1,156 @@
+"""Classical denoisers of other packages, on arrays, for side-by-side comparison.
+
+Each peer denoises one volume. It is tried in two ways on repetitions: on their mean (plain
+name) and on each repetition before averaging (name with ``-each``). All are told the true noise
+level where they take one, which favours them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.errors import ConfigError
+
+Volume = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class NoisyVolume:
+    """One volume as a peer gets it."""
+
+    data: Volume
+    """(X, Y, Z) intensities."""
+    mask: NDArray[np.bool_]
+    """(X, Y, Z) brain mask."""
+    noise_sd: float
+    """Noise SD of this volume, in its own unit."""
+    n_threads: int = 1
+
+
+def nlmeans(volume: NoisyVolume) -> Volume:
+    """Denoise by the blockwise Rician non-local means of dipy (needs dipy)."""
+    from dipy.denoise.nlmeans import nlmeans as dipy_nlmeans
+
+    denoised = dipy_nlmeans(
+        volume.data, volume.noise_sd, rician=True, num_threads=volume.n_threads, method="blockwise"
+    )
+    return denoised.astype(np.float32)
+
+
+def nlmeans_classic(volume: NoisyVolume) -> Volume:
+    """Denoise by the voxelwise Rician non-local means of dipy (needs dipy)."""
+    from dipy.denoise.nlmeans import nlmeans as dipy_nlmeans
+
+    denoised = dipy_nlmeans(
+        volume.data, volume.noise_sd, rician=True, num_threads=volume.n_threads, method="classic"
+    )
+    return denoised.astype(np.float32)
+
+
+def ants(volume: NoisyVolume) -> Volume:
+    """Denoise by DenoiseImage of ANTs with its Rician model (needs antspyx); it finds the noise itself.
+
+    As sMRIPrep runs it: no mask, shrink factor 1.
+    """
+    # ITK reads the variable when it first makes a thread pool
+    with _environment("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", str(volume.n_threads)):
+        import ants as antspyx
+
+        image = antspyx.from_numpy(np.ascontiguousarray(volume.data, dtype=np.float32))
+        return antspyx.denoise_image(image, noise_model="Rician").numpy().astype(np.float32)
+
+
+def bm4d(volume: NoisyVolume) -> Volume:
+    """Denoise by BM4D, normal profile, white Gaussian noise (needs bm4d, installed by the user).
+
+    The licence of bm4d is non-commercial: it is never a dependency of this package.
+    """
+    from bm4d import bm4d as published_bm4d
+
+    return np.asarray(published_bm4d(volume.data, volume.noise_sd), dtype=np.float32)
+
+
+PEERS: dict[str, tuple[Callable[[NoisyVolume], Volume], str]] = {
+    "nlmeans": (nlmeans, "dipy"),
+    "nlmeans-classic": (nlmeans_classic, "dipy"),
+    "ants": (ants, "ants"),
+    "bm4d": (bm4d, "bm4d"),
+}
+"""Name -> (denoiser, package that it needs)."""
+
+
+def available_peers() -> list[str]:
+    """Names of the peers whose package is installed, each also with ``-each``.
+
+    Examples
+    --------
+    >>> all(name.split("-each")[0] in PEERS for name in available_peers())
+    True
+    """
+    installed = [name for name, (_, package) in PEERS.items() if importlib.util.find_spec(package)]
+    return [variant for name in installed for variant in (name, f"{name}-each")]
+
+
+def denoise_with_peer(
+    name: str,
+    repetitions: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    noise_sd: float,
+    n_threads: int = 1,
+) -> Volume:
+    """Denoise repetitions by a peer: their mean, or each of them before averaging.
+
+    Parameters
+    ----------
+    name : str
+        A name of `available_peers`: ``bm4d`` takes the mean, ``bm4d-each`` each repetition.
+    repetitions : (R, X, Y, Z) float32 array
+        Aligned repetitions in one intensity unit.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    noise_sd : float
+        Noise SD of one repetition.
+    n_threads : int
+        Threads that the peer may use.
+
+    Returns
+    -------
+    denoised : (X, Y, Z) float32 array
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown or its package is not installed.
+    """
+    base = name.removesuffix("-each")
+    if base not in PEERS:
+        raise ConfigError(f"expected a peer among {', '.join(sorted(PEERS))}, found {name!r}")
+    denoiser, package = PEERS[base]
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(f"the peer {name!r} needs the Python package {package}, which is not installed")
+    if name == base:
+        mean_sd = noise_sd / np.sqrt(len(repetitions))
+        mean = np.mean(repetitions, axis=0, dtype=np.float32)
+        return denoiser(NoisyVolume(mean, mask, float(mean_sd), n_threads))
+    volumes = [NoisyVolume(data, mask, noise_sd, n_threads) for data in repetitions]
+    return np.mean([denoiser(volume) for volume in volumes], axis=0, dtype=np.float32)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name)
+        else:
+            os.environ[name] = before
