@@ -44,16 +44,6 @@ def nlmeans(volume: NoisyVolume) -> Volume:
     return denoised.astype(np.float32)
 
 
-def nlmeans_classic(volume: NoisyVolume) -> Volume:
-    """Denoise by the voxelwise Rician non-local means of dipy (needs dipy)."""
-    from dipy.denoise.nlmeans import nlmeans as dipy_nlmeans
-
-    denoised = dipy_nlmeans(
-        volume.data, volume.noise_sd, rician=True, num_threads=volume.n_threads, method="classic"
-    )
-    return denoised.astype(np.float32)
-
-
 def ants(volume: NoisyVolume) -> Volume:
     """Denoise by DenoiseImage of ANTs with its Rician model (needs antspyx); it finds the noise itself.
 
@@ -79,7 +69,6 @@ def bm4d(volume: NoisyVolume) -> Volume:
 
 PEERS: dict[str, tuple[Callable[[NoisyVolume], Volume], str]] = {
     "nlmeans": (nlmeans, "dipy"),
-    "nlmeans-classic": (nlmeans_classic, "dipy"),
     "ants": (ants, "ants"),
     "bm4d": (bm4d, "bm4d"),
 }
