@@ -1,0 +1,1 @@
+"""From a BIDS folder to groups of images to denoise, and the names of what is written."""

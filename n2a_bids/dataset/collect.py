@@ -1,0 +1,110 @@
+"""Find the work: every group of images of the selected participants, and every image left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.anatomical import group_t1w
+from n2a_bids.dataset.filters import matches
+from n2a_bids.dataset.index import list_images, read_description, select_participants
+from n2a_bids.dataset.metadata import SidecarReader
+from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.units import Collection, ImageFile, LeftOut
+from n2a_bids.errors import BIDSDataError
+
+
+def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
+    """Look for images to denoise together.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of a BIDS dataset.
+    selection : SelectionConfig
+        Participants, sessions, modalities and filters.
+
+    Returns
+    -------
+    collection : Collection
+        Units and images left out, each with its reason; a broken file is left out with
+        ``fault=True`` and does not stop the others.
+
+    Raises
+    ------
+    BIDSDataError
+        If the dataset as a whole cannot be used, or a label that was asked for is not there.
+    ConfigError
+        If the filter file names an unknown entity.
+    """
+    bids_dir = Path(bids_dir).absolute()
+    read_description(bids_dir)
+    participants = select_participants(bids_dir, selection)
+    paths = list_images(bids_dir, participants, selection) if participants else []
+    _check_sessions(bids_dir, participants, selection)
+    images, faults = _read_images(bids_dir, paths)
+    kept, filtered = _apply_filters(images, selection)
+    found = [group_t1w([image for image in kept if _query(image) == "t1w"])]
+    series = [image for image in kept if _query(image) == "dwi"]
+    if series:
+        # The gradient mathematics import torch: datasets of T1w alone do without it.
+        from n2a_bids.dataset.diffusion import group_dwi
+
+        found.append(group_dwi(series, selection.dwi_pairing))
+    units = sorted((unit for part in found for unit in part.units), key=lambda unit: unit.images[0].path.parts)
+    left_out = [*faults, *filtered, *(item for part in found for item in part.left_out)]
+    left_out += _without_images(bids_dir, participants, paths, selection)
+    return Collection(tuple(units), tuple(sorted(left_out, key=lambda item: item.path.parts)))
+
+
+def _query(image: ImageFile) -> str:
+    """Name of the query of the filter file that selects an image."""
+    return "dwi" if parse_name(image.path)[1] == "dwi" else "t1w"
+
+
+def _check_sessions(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> None:
+    for session in (label.removeprefix("ses-") for label in selection.sessions):
+        if not any((bids_dir / f"sub-{label}" / f"ses-{session}").is_dir() for label in participants):
+            raise BIDSDataError(
+                f"{bids_dir}: expected session ses-{session}, found it for none of the {len(participants)} selected "
+                "participants; correct --session-label"
+            )
+
+
+def _read_images(bids_dir: Path, paths: Sequence[Path]) -> tuple[list[ImageFile], list[LeftOut]]:
+    reader = SidecarReader(bids_dir)
+    images, faults = [], []
+    for path in paths:
+        entities, suffix, _ = parse_name(path)
+        tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec")) if suffix == "dwi" else (None, None)
+        try:
+            images.append(ImageFile(path, entities, reader.metadata(path), *tables))
+        except BIDSDataError as error:
+            faults.append(LeftOut(path, str(error), fault=True))
+    return images, faults
+
+
+def _apply_filters(
+    images: Sequence[ImageFile], selection: SelectionConfig
+) -> tuple[list[ImageFile], list[LeftOut]]:
+    kept, filtered = [], []
+    for image in images:
+        query = _query(image)
+        if matches(image, selection.bids_filters.get(query, {})):
+            kept.append(image)
+        else:
+            filtered.append(LeftOut(image.path, f"the BIDS filter file ('{query}') does not select it"))
+    return kept, filtered
+
+
+def _without_images(
+    bids_dir: Path, participants: Sequence[str], paths: Sequence[Path], selection: SelectionConfig
+) -> list[LeftOut]:
+    there = {path.relative_to(bids_dir).parts[0] for path in paths}
+    what = " or ".join(selection.modalities)
+    return [
+        LeftOut(bids_dir / f"sub-{label}", f"sub-{label}: no {what} image")
+        for label in participants
+        if f"sub-{label}" not in there
+    ]

@@ -1,0 +1,86 @@
+"""Semantics of ``--bids-filter-file``, applied to the entities and metadata of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from n2a_bids.dataset.names import ENTITY_ORDER, comparable, parse_name
+from n2a_bids.dataset.units import ImageFile
+from n2a_bids.errors import ConfigError
+
+_LONG_NAMES = {
+    "subject": "sub",
+    "session": "ses",
+    "acquisition": "acq",
+    "ceagent": "ce",
+    "reconstruction": "rec",
+    "direction": "dir",
+    "modality": "mod",
+    "tracer": "trc",
+    "staining": "stain",
+    "nucleus": "nuc",
+    "volume": "voi",
+    "segmentation": "seg",
+}
+_FILE_PARTS = ("datatype", "suffix", "extension")
+
+
+def matches(image: ImageFile, filters: Mapping[str, object]) -> bool:
+    """Whether an image passes one query of the filter file.
+
+    Parameters
+    ----------
+    image : ImageFile
+        Image to test.
+    filters : mapping
+        Entity (long or short name), ``datatype``, ``suffix``, ``extension``, or a metadata
+        field (capital first letter), and what it must be: a value, a list of values,
+        None (must be absent) or ``"*"`` (must be there).
+
+    Returns
+    -------
+    passes : bool
+        True if every condition holds.
+
+    Raises
+    ------
+    ConfigError
+        If a name is neither an entity nor a metadata field.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> image = ImageFile(Path("sub-01/anat/sub-01_acq-hi_run-01_T1w.nii.gz"), {"sub": "01", "acq": "hi", "run": "01"})
+    >>> matches(image, {"acquisition": "*", "run": [1, 2], "reconstruction": None})
+    True
+    """
+    return all(_holds(*_found(image, name), wanted) for name, wanted in filters.items())
+
+
+def _found(image: ImageFile, name: str) -> tuple[str, object]:
+    _, suffix, extension = parse_name(image.path)
+    short = _LONG_NAMES.get(name, name)
+    if name in _FILE_PARTS:
+        return name, {"datatype": image.path.parent.name, "suffix": suffix, "extension": extension}[name]
+    if short in ENTITY_ORDER:
+        return short, image.entities.get(short)
+    if name[:1].isupper():
+        return name, image.metadata.get(name)
+    raise ConfigError(
+        f"the BIDS filter file asks for '{name}': expected an entity such as 'acquisition' or 'run', or a metadata "
+        "field such as 'EchoTime'; correct the name"
+    )
+
+
+def _holds(name: str, found: object, wanted: object) -> bool:
+    # pybids spells null and "*" as members of an enumeration; files parsed for pybids bring those.
+    keyword = getattr(wanted, "name", None)
+    if wanted is None or keyword == "NONE":
+        return found is None
+    if wanted == "*" or keyword in ("ANY", "REQUIRED"):
+        return found is not None
+    if keyword == "OPTIONAL":
+        return True
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        return any(_holds(name, found, value) for value in wanted)
+    return found is not None and comparable(name, found) == comparable(name, wanted)

@@ -1,0 +1,51 @@
+"""Groups of images by their entities."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from n2a_bids.dataset.names import comparable
+from n2a_bids.dataset.units import ImageFile
+
+
+def group_by(images: Sequence[ImageFile], ignoring: Collection[str]) -> list[tuple[ImageFile, ...]]:
+    """Split images into groups that agree in every entity but the ignored ones.
+
+    Parameters
+    ----------
+    images : sequence of ImageFile
+        In any order.
+    ignoring : collection of str
+        Short entity names that may differ within a group.
+
+    Returns
+    -------
+    groups : list of tuples
+        In the order of the first member; members in order of echo, run and name.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[ImageFile]] = {}
+    for image in sorted(images, key=_order):
+        key = {name: comparable(name, value) for name, value in image.entities.items() if name not in ignoring}
+        groups.setdefault(tuple(sorted(key.items())), []).append(image)
+    return [tuple(members) for members in groups.values()]
+
+
+def shared_entities(images: Sequence[ImageFile]) -> dict[str, str]:
+    """Entities with the same label in every image, in the order of the first name."""
+    first, *others = images
+    return {
+        name: value
+        for name, value in first.entities.items()
+        if all(comparable(name, other.entities.get(name)) == comparable(name, value) for other in others)
+    }
+
+
+def describe(image: ImageFile) -> str:
+    """Participant and session of an image, as in ``sub-01 ses-2``."""
+    return " ".join(f"{name}-{image.entities[name]}" for name in ("sub", "ses") if name in image.entities)
+
+
+def _order(image: ImageFile) -> tuple[str, int, int, str]:
+    folder = str(image.path.parent)
+    echo, run = (int(value) if (value := image.entities.get(name, "0")).isdigit() else 0 for name in ("echo", "run"))
+    return folder, echo, run, image.path.name

@@ -1,0 +1,196 @@
+"""pybids index of the few folders that are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from n2a_bids.config import SelectionConfig
+from n2a_bids.errors import BIDSDataError
+
+_SUFFIXES = {"T1w": ("T1w", "UNIT1", "MP2RAGE"), "dwi": ("dwi",)}
+_DATATYPES = {"T1w": "anat", "dwi": "dwi"}
+
+
+def read_description(bids_dir: Path) -> dict[str, object]:
+    """Content of ``dataset_description.json``.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset.
+
+    Returns
+    -------
+    description : dict
+        The JSON object.
+
+    Raises
+    ------
+    BIDSDataError
+        If the folder or the file is missing, unreadable, or no JSON object.
+    """
+    if not bids_dir.is_dir():
+        found = "a file" if bids_dir.exists() else "nothing"
+        raise BIDSDataError(
+            f"{bids_dir}: expected the folder of a BIDS dataset, found {found}; check the path, and in a container "
+            "that the folder is bound into it"
+        )
+    path = bids_dir / "dataset_description.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise BIDSDataError(
+            f"{path}: expected the description that makes this folder a BIDS dataset, found no such file; give the "
+            'top folder of the dataset, or write {"Name": "...", "BIDSVersion": "1.10.0"} there'
+        ) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BIDSDataError(
+            f"{path}: expected a readable JSON file, found {type(error).__name__}: {error}; correct the file or its "
+            "permissions"
+        ) from error
+    if not isinstance(description, dict):
+        raise BIDSDataError(
+            f"{path}: expected a JSON object with Name and BIDSVersion, found a {type(description).__name__}; "
+            "correct the file"
+        )
+    return description
+
+
+def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str, ...]:
+    """Labels of the participants to look at, without ``sub-``.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset; only its top level is listed.
+    selection : SelectionConfig
+        Participants asked for and excluded.
+
+    Returns
+    -------
+    labels : tuple of str
+        Sorted.
+
+    Raises
+    ------
+    BIDSDataError
+        If the folder cannot be listed, has no participant, or lacks one that is asked for.
+    """
+    try:
+        with os.scandir(bids_dir) as entries:
+            there = {entry.name[4:] for entry in entries if entry.name.startswith("sub-") and entry.is_dir()}
+    except OSError as error:
+        raise BIDSDataError(
+            f"{bids_dir}: expected a folder that can be listed, found {type(error).__name__}: {error.strerror}; "
+            "correct its permissions"
+        ) from error
+    if not there:
+        raise BIDSDataError(
+            f"{bids_dir}: expected folders named sub-<label>, found none; give the top folder of the BIDS dataset"
+        )
+    wanted = [label.removeprefix("sub-") for label in selection.participants]
+    unknown = sorted(set(wanted) - there)
+    if unknown:
+        raise BIDSDataError(_unknown_message(bids_dir, unknown, sorted(there)))
+    excluded = {label.removeprefix("sub-") for label in selection.exclude_participants}
+    return tuple(sorted(set(wanted or there) - excluded))
+
+
+def _unknown_message(bids_dir: Path, unknown: Sequence[str], there: Sequence[str]) -> str:
+    near = [f"sub-{label}" for name in unknown for label in get_close_matches(name, there, n=2)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the first there is sub-{there[0]}"
+    return (
+        f"{bids_dir}: expected participant{'s' if len(unknown) > 1 else ''} "
+        f"{', '.join(f'sub-{name}' for name in unknown)}, found no such folder among the {len(there)} there; "
+        f"correct --participant-label ({hint})"
+    )
+
+
+def list_images(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> list[Path]:
+    """NIfTI files of the selected participants, sessions and modalities.
+
+    Only the folders ``sub-<label>[/ses-<label>]/{anat,dwi}`` of these participants are
+    walked: never derivatives, sourcedata, code or other participants.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset.
+    participants : sequence of str
+        Labels that exist, without ``sub-``.
+    selection : SelectionConfig
+        Sessions, modalities and where the index is cached.
+
+    Returns
+    -------
+    images : list of Path
+        T1w (with UNIT1 and MP2RAGE, so that they can be named as left out) and DWI, sorted.
+    """
+    suffixes = [suffix for modality in selection.modalities for suffix in _SUFFIXES[modality]]
+    keep = _kept_paths(participants, selection, suffixes)
+    layout = _open_layout(bids_dir, keep, selection.database_dir, _folders(bids_dir, participants, selection))
+    # One query by suffix: a query by extension as well makes pybids join its table of tags once more per file.
+    found = layout.get(suffix=suffixes, return_type="filename")
+    return sorted(Path(name) for name in found if name.endswith((".nii", ".nii.gz")))
+
+
+def _kept_paths(participants: Sequence[str], selection: SelectionConfig, suffixes: Sequence[str]) -> str:
+    """Regular expression of the paths (from ``/``, the root) that are indexed."""
+    subjects = "|".join(re.escape(label) for label in participants)
+    sessions = "|".join(re.escape(label.removeprefix("ses-")) for label in selection.sessions) or "[^/]+"
+    datatypes = "|".join(_DATATYPES[modality] for modality in selection.modalities)
+    file_name = rf"[^/]*_(?:{'|'.join(suffixes)})\.nii(?:\.gz)?"
+    return rf"/sub-(?:{subjects})(?:/ses-(?:{sessions}))?(?:/(?:{datatypes})(?:/{file_name})?)?"
+
+
+def _folders(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> Iterable[Path]:
+    datatypes = sorted({_DATATYPES[modality] for modality in selection.modalities})
+    for label in participants:
+        subject = bids_dir / f"sub-{label}"
+        for parent in (subject, *sorted(subject.glob("ses-*"))):
+            yield from (folder for name in datatypes if (folder := parent / name).is_dir())
+
+
+def _open_layout(bids_dir: Path, keep: str, database_dir: Path | None, folders: Iterable[Path]):
+    # pybids takes seconds to import: commands that read no dataset do without it.
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+    def index() -> BIDSLayout:
+        # Metadata are read later, one image at a time: pybids stops the whole run at one broken sidecar.
+        indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[re.compile(f"^(?!{keep}$)")])
+        return BIDSLayout(bids_dir, validate=False, derivatives=False, indexer=indexer)
+
+    if database_dir is None:
+        return index()
+    cache = Path(database_dir) / f"n2a_{_fingerprint(bids_dir, keep, folders)}"
+    if not cache.is_dir():
+        _save_index(index(), cache)
+    return BIDSLayout(bids_dir, validate=False, database_path=cache)
+
+
+def _fingerprint(bids_dir: Path, keep: str, folders: Iterable[Path]) -> str:
+    """Name of a cached index: it changes with the selection, and when files come or go."""
+    state = [str(bids_dir.resolve()), keep, *(f"{folder}:{folder.stat().st_mtime_ns}" for folder in folders)]
+    return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
+
+
+def _save_index(layout, cache: Path) -> None:
+    """Write the index whole: parallel processes may make the same one."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=cache.parent, prefix=f".{cache.name}."))
+    try:
+        layout.save(unfinished, replace_connection=False)
+        unfinished.replace(cache)
+    except OSError:
+        if not cache.is_dir():
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,78 @@
+"""The list that ``--dry-run`` prints."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
+
+_KINDS = {
+    "t1w-repeats": "T1w repetitions",
+    "t1w-echoes": "T1w echoes",
+    "dwi-reverse-pe": "DWI with opposite phase encoding",
+    "dwi-repeats": "DWI repetitions",
+    "dwi-split": "one DWI series, split in two",
+    "dwi-single": "one DWI series, alone",
+}
+_WIDTH = 110
+
+
+def format_collection(collection: Collection) -> str:
+    """Text with every group and its files, and every image left out with its reason.
+
+    Parameters
+    ----------
+    collection : Collection
+        What `n2a_bids.dataset.collect.collect` found.
+
+    Returns
+    -------
+    text : str
+        Several lines, without a newline at the end.
+    """
+    lines = [_headline(collection)]
+    for unit in collection.units:
+        lines += ["", *_unit_lines(unit)]
+    faults = [item for item in collection.left_out if item.fault]
+    others = [item for item in collection.left_out if not item.fault]
+    if others:
+        lines += ["", "Left out:", *_left_out_lines(others)]
+    if faults:
+        lines += ["", "Cannot be used:", *_left_out_lines(faults)]
+    return "\n".join(lines)
+
+
+def _headline(collection: Collection) -> str:
+    participants = {unit.entities["sub"] for unit in collection.units}
+    n_images = sum(len(unit.images) for unit in collection.units)
+    return (
+        f"{_count(len(collection.units), 'group')} to denoise ({_count(n_images, 'image')} of "
+        f"{_count(len(participants), 'participant')}), {_count(len(collection.left_out), 'image')} left out"
+    )
+
+
+def _unit_lines(unit: DenoisingUnit) -> list[str]:
+    lines = [f"{unit.label}  [{_KINDS[unit.kind]}]", *_wrapped(unit.reason, "    ")]
+    for image, volumes in zip(unit.images, unit.volumes or ((),) * len(unit.images), strict=True):
+        lines.append(f"  - {image.path.name}" + (f"  ({len(volumes)} volumes)" if volumes else ""))
+    for note in unit.notes:
+        lines += _wrapped(f"note: {note}", "    ")
+    return lines
+
+
+def _left_out_lines(items: Iterable[LeftOut]) -> list[str]:
+    lines = []
+    for item in items:
+        lines += [f"  - {item.path.name}", *_wrapped(item.reason, "      ")]
+    return lines
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

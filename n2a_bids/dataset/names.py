@@ -1,0 +1,115 @@
+"""BIDS file names: read the entities of a name, and build the names of derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+# Order of the BIDS schema; from, to and mode (transforms) are not in it and stand before desc.
+ENTITY_ORDER = (
+    *("sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec", "dir"),
+    *("run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split", "recording"),
+    *("chunk", "seg", "res", "den", "label", "from", "to", "mode", "desc"),
+)
+INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "split", "chunk"})
+"""Entities whose value is a number: ``run-1`` and ``run-01`` are the same."""
+
+
+def parse_name(path: Path) -> tuple[dict[str, str], str, str]:
+    """Split a file name into entities, suffix and extension.
+
+    Parameters
+    ----------
+    path : Path
+        Only the name is used; the file need not exist.
+
+    Returns
+    -------
+    entities : dict
+        Short entity names and labels, in the order of the name.
+    suffix, extension : str
+        ``T1w`` and ``.nii.gz``; an extension keeps all its dots.
+
+    Examples
+    --------
+    >>> parse_name(Path("sub-01_run-02_T1w.nii.gz"))
+    ({'sub': '01', 'run': '02'}, 'T1w', '.nii.gz')
+    """
+    stem, dot, extension = path.name.partition(".")
+    *pairs, suffix = stem.split("_")
+    entities = {}
+    for pair in pairs:
+        key, dash, value = pair.partition("-")
+        if dash:
+            entities[key] = value
+    return entities, suffix, dot + extension
+
+
+def comparable(entity: str, value: object) -> str:
+    """Label in a form that can be compared: numbers lose their leading zeros.
+
+    Examples
+    --------
+    >>> comparable("run", "02"), comparable("acq", "02")
+    ('2', '02')
+    """
+    text = str(value)
+    return str(int(text)) if entity in INDEX_ENTITIES and text.isdigit() else text
+
+
+def derivative_path(
+    output_dir: Path,
+    entities: Mapping[str, str],
+    suffix: str,
+    *,
+    desc: str | None = None,
+    extension: str = ".nii.gz",
+    datatype: str | None = None,
+) -> Path:
+    """Where a derivative goes: the one place that decides on names.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the derivative dataset.
+    entities : mapping
+        Short entity names and labels, in any order; ``sub`` is required. A transform
+        brings ``from``, ``to`` and ``mode`` here.
+    suffix : str
+        ``T1w``, ``dwi``, ``mask``, ``xfm``...
+    desc : str, optional
+        Label of ``desc-``.
+    extension : str
+        With the dot.
+    datatype : str, optional
+        Folder (``anat``, ``dwi``, ``figures``); by default ``dwi`` for the suffix ``dwi``, else ``anat``.
+        Figures have no session folder: reports look for them in ``sub-<label>/figures``.
+
+    Returns
+    -------
+    path : Path
+        Nothing is created.
+
+    Raises
+    ------
+    ValueError
+        If an entity is unknown or a label has other characters than letters, digits and ``+``.
+
+    Examples
+    --------
+    >>> str(derivative_path(Path("out"), {"sub": "01", "run": "1"}, "T1w", desc="denoised"))
+    'out/sub-01/anat/sub-01_run-1_desc-denoised_T1w.nii.gz'
+    """
+    labels = dict(entities) if desc is None else {**entities, "desc": desc}
+    unknown = set(labels) - set(ENTITY_ORDER)
+    if unknown or "sub" not in labels:
+        raise ValueError(f"a derivative name needs sub and known entities, found {labels}")
+    for key, label in labels.items():
+        if not label.replace("+", "").isalnum():
+            raise ValueError(f"{key}-{label} is no BIDS label: only letters, digits and + are allowed")
+    name = "_".join([*(f"{key}-{labels[key]}" for key in ENTITY_ORDER if key in labels), suffix])
+    datatype = datatype or ("dwi" if suffix == "dwi" else "anat")
+    folder = Path(output_dir) / f"sub-{labels['sub']}"
+    if "ses" in labels and datatype != "figures":
+        folder /= f"ses-{labels['ses']}"
+    return folder / datatype / (name + extension)

@@ -1,0 +1,63 @@
+"""What the finders return: groups of images that one denoising takes, and the images left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["t1w-repeats", "t1w-echoes", "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One NIfTI file with its BIDS entities and sidecar metadata (inheritance applied)."""
+
+    path: Path
+    entities: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, object] = field(default_factory=dict)
+    bval: Path | None = None
+    """b-values of a DWI series (inheritance applied)."""
+    bvec: Path | None = None
+    """Gradient directions of a DWI series (inheritance applied)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DenoisingUnit:
+    """Images that are denoised together."""
+
+    kind: Kind
+    images: tuple[ImageFile, ...]
+    """In order of run, echo or direction."""
+    entities: dict[str, str]
+    """Entities that all images share, in BIDS short form (``sub``, ``ses``, ``acq``, ...)."""
+    reason: str = ""
+    """Why these images belong together, in one sentence."""
+    volumes: tuple[tuple[int, ...], ...] = ()
+    """DWI pairs and repeats: for each image the volumes (from 0) that correspond; empty means all, in order."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about these inputs: one sentence each."""
+
+    @property
+    def label(self) -> str:
+        """Readable and unique: the shared entities and the suffix, e.g. ``sub-01_acq-hires_T1w``."""
+        suffix = "T1w" if self.kind.startswith("t1w") else "dwi"
+        return "_".join([*(f"{key}-{value}" for key, value in self.entities.items()), suffix])
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An image that is not denoised, and why."""
+
+    path: Path
+    reason: str
+    fault: bool = False
+    """True where the file or its metadata is broken, False where there is just nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Everything found for the selected participants."""
+
+    units: tuple[DenoisingUnit, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
