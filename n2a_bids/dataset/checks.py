@@ -17,7 +17,7 @@ from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
 
 _CHUNK_VALUES = 1 << 20
-# Where the two geometries put a corner of the grid farther apart than this, tools disagree on where the head is.
+# Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
 _MAX_FORM_DISTANCE_VOXELS = 0.5
 _POINTERS = {b"/annex/objects/": "a git-annex pointer", b"version https://git-lfs": "a Git LFS pointer"}
 
@@ -56,7 +56,9 @@ def _check_file(path: Path) -> None:
         found = "a folder" if path.is_dir() else "no such file"
         raise BIDSDataError(f"{path}: expected an image, found {found}; correct the path or restore the file")
     if path.stat().st_size == 0:
-        raise BIDSDataError(f"{path}: expected an image, found an empty file of 0 bytes; copy or convert it again")
+        raise BIDSDataError(
+            f"{path}: expected an image, found an empty file of 0 bytes; copy or convert it again"
+        )
     try:
         with path.open("rb") as stream:
             start = stream.read(32)
@@ -67,7 +69,9 @@ def _check_file(path: Path) -> None:
         ) from error
     for magic, kind in _POINTERS.items():
         if start.startswith(magic):
-            raise BIDSDataError(f"{path}: expected an image, found {kind}; fetch the content ('datalad get {path}')")
+            raise BIDSDataError(
+                f"{path}: expected an image, found {kind}; fetch the content ('datalad get {path}')"
+            )
 
 
 def _open_nifti(path: Path) -> nb.Nifti1Image:
@@ -75,12 +79,14 @@ def _open_nifti(path: Path) -> nb.Nifti1Image:
         image = nb.load(path)
     except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError, OSError, EOFError) as error:
         raise BIDSDataError(
-            f"{path}: expected a NIfTI image, found a file that cannot be read as one ({error}); convert or copy it "
+            f"{path}: expected a NIfTI image, found a file that cannot be read as one ({error}); convert or "
+            "copy it "
             "again"
         ) from error
     if not isinstance(image, nb.Nifti1Image):
         raise BIDSDataError(
-            f"{path}: expected a NIfTI image (.nii or .nii.gz), found {type(image).__name__}; convert it to NIfTI"
+            f"{path}: expected a NIfTI image (.nii or .nii.gz), found {type(image).__name__}; convert it to "
+            "NIfTI"
         )
     return image
 
@@ -92,11 +98,13 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
         raise BIDSDataError(f"{path}: expected a 3D grid, found the shape {shape}; give a whole volume")
     if is_dwi and (len(shape) != 4 or volumes < 2):
         raise BIDSDataError(
-            f"{path}: expected a 4D diffusion series, found the shape {shape}; give the series with all its volumes"
+            f"{path}: expected a 4D diffusion series, found the shape {shape}; give the series with all its "
+            "volumes"
         )
     if not is_dwi and volumes > 1:
         raise BIDSDataError(
-            f"{path}: expected one 3D volume, found {volumes} volumes (shape {shape}); split them into separate "
+            f"{path}: expected one 3D volume, found {volumes} volumes (shape {shape}); split them into "
+            "separate "
             "files with run- or echo- in their names, or exclude the image with --bids-filter-file"
         )
 
@@ -105,7 +113,8 @@ def _check_dtype(path: Path, dtype: np.dtype) -> None:
     if dtype.fields is not None or dtype.kind not in "iuf":
         kind = "RGB colours" if dtype.fields is not None else f"the data type {dtype}"
         raise BIDSDataError(
-            f"{path}: expected real intensities (integer or floating point), found {kind}; convert the image to "
+            f"{path}: expected real intensities (integer or floating point), found {kind}; convert the image "
+            "to "
             "its magnitude"
         )
 
@@ -121,7 +130,8 @@ def _check_geometry(path: Path, image: nb.Nifti1Image) -> None:
     affine = image.affine
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise BIDSDataError(
-            f"{path}: expected an affine that places the voxels in space, found a singular or non-finite one; "
+            f"{path}: expected an affine that places the voxels in space, found a singular or non-finite "
+            "one; "
             "repair the header or convert the image again"
         )
     if qform is None or sform is None:
@@ -156,17 +166,21 @@ def _check_values(path: Path, image: nb.Nifti1Image) -> None:
             stream.read(1)
     except (OSError, EOFError, zlib.error) as error:
         raise BIDSDataError(
-            f"{path}: expected {image.shape} voxels of {dtype}, found a truncated or damaged file ({error}); copy "
+            f"{path}: expected {image.shape} voxels of {dtype}, found a truncated or damaged file ({error}); "
+            "copy "
             "it again from the source"
         ) from error
     if n_bad:
         raise BIDSDataError(
-            f"{path}: expected finite intensities, found {n_bad} NaN or infinite voxels; replace them, or exclude "
+            f"{path}: expected finite intensities, found {n_bad} NaN or infinite voxels; replace them, or "
+            "exclude "
             "the image with --bids-filter-file"
         )
     if low == high:
         found = "only zeros" if low == 0 else f"the value {low:g} in every voxel"
-        raise BIDSDataError(f"{path}: expected an image of a head, found {found}; exclude it or convert it again")
+        raise BIDSDataError(
+            f"{path}: expected an image of a head, found {found}; exclude it or convert it again"
+        )
 
 
 def _read_values(stream, count: int, dtype: np.dtype) -> NDArray:
@@ -219,7 +233,8 @@ def _check_inside(source: Path, target: Path) -> None:
     # BIDS: a dataset inside derivatives/ carries the name of the software that made it.
     if parts[0] != "derivatives" or len(parts) < 2 or "n2a" not in parts[1]:
         raise BIDSDataError(
-            f"{target}: expected an output folder outside of the input or in its derivatives under a name with "
+            f"{target}: expected an output folder outside of the input or in its derivatives under a name "
+            "with "
             f"'n2a', found a folder inside {source}; choose for example {source / 'derivatives' / 'n2a'}"
         )
 

@@ -52,7 +52,9 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
         from n2a_bids.dataset.diffusion import group_dwi
 
         found.append(group_dwi(series, selection.dwi_pairing))
-    units = sorted((unit for part in found for unit in part.units), key=lambda unit: unit.images[0].path.parts)
+    units = sorted(
+        (unit for part in found for unit in part.units), key=lambda unit: unit.images[0].path.parts
+    )
     left_out = [*faults, *filtered, *(item for part in found for item in part.left_out)]
     left_out += _without_images(bids_dir, participants, paths, selection)
     return Collection(tuple(units), tuple(sorted(left_out, key=lambda item: item.path.parts)))
@@ -67,7 +69,8 @@ def _check_sessions(bids_dir: Path, participants: Sequence[str], selection: Sele
     for session in (label.removeprefix("ses-") for label in selection.sessions):
         if not any((bids_dir / f"sub-{label}" / f"ses-{session}").is_dir() for label in participants):
             raise BIDSDataError(
-                f"{bids_dir}: expected session ses-{session}, found it for none of the {len(participants)} selected "
+                f"{bids_dir}: expected session ses-{session}, found it for none of the {len(participants)} "
+                "selected "
                 "participants; correct --session-label"
             )
 
@@ -77,7 +80,11 @@ def _read_images(bids_dir: Path, paths: Sequence[Path]) -> tuple[list[ImageFile]
     images, faults = [], []
     for path in paths:
         entities, suffix, _ = parse_name(path)
-        tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec")) if suffix == "dwi" else (None, None)
+        tables = (
+            (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
+            if suffix == "dwi"
+            else (None, None)
+        )
         try:
             images.append(ImageFile(path, entities, reader.metadata(path), *tables))
         except BIDSDataError as error:

@@ -50,7 +50,8 @@ def matches(image: ImageFile, filters: Mapping[str, object]) -> bool:
     Examples
     --------
     >>> from pathlib import Path
-    >>> image = ImageFile(Path("sub-01/anat/sub-01_acq-hi_run-01_T1w.nii.gz"), {"sub": "01", "acq": "hi", "run": "01"})
+    >>> path = Path("sub-01/anat/sub-01_acq-hi_run-01_T1w.nii.gz")
+    >>> image = ImageFile(path, {"sub": "01", "acq": "hi", "run": "01"})
     >>> matches(image, {"acquisition": "*", "run": [1, 2], "reconstruction": None})
     True
     """
@@ -67,7 +68,8 @@ def _found(image: ImageFile, name: str) -> tuple[str, object]:
     if name[:1].isupper():
         return name, image.metadata.get(name)
     raise ConfigError(
-        f"the BIDS filter file asks for '{name}': expected an entity such as 'acquisition' or 'run', or a metadata "
+        f"the BIDS filter file asks for '{name}': expected an entity such as 'acquisition' or 'run', or a "
+        "metadata "
         "field such as 'EchoTime'; correct the name"
     )
 

@@ -25,7 +25,9 @@ def group_by(images: Sequence[ImageFile], ignoring: Collection[str]) -> list[tup
     """
     groups: dict[tuple[tuple[str, str], ...], list[ImageFile]] = {}
     for image in sorted(images, key=_order):
-        key = {name: comparable(name, value) for name, value in image.entities.items() if name not in ignoring}
+        key = {
+            name: comparable(name, value) for name, value in image.entities.items() if name not in ignoring
+        }
         groups.setdefault(tuple(sorted(key.items())), []).append(image)
     return [tuple(members) for members in groups.values()]
 
@@ -47,5 +49,7 @@ def describe(image: ImageFile) -> str:
 
 def _order(image: ImageFile) -> tuple[str, int, int, str]:
     folder = str(image.path.parent)
-    echo, run = (int(value) if (value := image.entities.get(name, "0")).isdigit() else 0 for name in ("echo", "run"))
+    echo, run = (
+        int(value) if (value := image.entities.get(name, "0")).isdigit() else 0 for name in ("echo", "run")
+    )
     return folder, echo, run, image.path.name

@@ -40,7 +40,8 @@ def read_description(bids_dir: Path) -> dict[str, object]:
     if not bids_dir.is_dir():
         found = "a file" if bids_dir.exists() else "nothing"
         raise BIDSDataError(
-            f"{bids_dir}: expected the folder of a BIDS dataset, found {found}; check the path, and in a container "
+            f"{bids_dir}: expected the folder of a BIDS dataset, found {found}; check the path, and in a "
+            "container "
             "that the folder is bound into it"
         )
     path = bids_dir / "dataset_description.json"
@@ -48,17 +49,20 @@ def read_description(bids_dir: Path) -> dict[str, object]:
         description = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise BIDSDataError(
-            f"{path}: expected the description that makes this folder a BIDS dataset, found no such file; give the "
+            f"{path}: expected the description that makes this folder a BIDS dataset, found no such file; "
+            "give the "
             'top folder of the dataset, or write {"Name": "...", "BIDSVersion": "1.10.0"} there'
         ) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BIDSDataError(
-            f"{path}: expected a readable JSON file, found {type(error).__name__}: {error}; correct the file or its "
+            f"{path}: expected a readable JSON file, found {type(error).__name__}: {error}; correct the file "
+            "or its "
             "permissions"
         ) from error
     if not isinstance(description, dict):
         raise BIDSDataError(
-            f"{path}: expected a JSON object with Name and BIDSVersion, found a {type(description).__name__}; "
+            f"{path}: expected a JSON object with Name and BIDSVersion, found a "
+            f"{type(description).__name__}; "
             "correct the file"
         )
     return description
@@ -89,12 +93,14 @@ def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str
             there = {entry.name[4:] for entry in entries if entry.name.startswith("sub-") and entry.is_dir()}
     except OSError as error:
         raise BIDSDataError(
-            f"{bids_dir}: expected a folder that can be listed, found {type(error).__name__}: {error.strerror}; "
+            f"{bids_dir}: expected a folder that can be listed, found {type(error).__name__}: "
+            f"{error.strerror}; "
             "correct its permissions"
         ) from error
     if not there:
         raise BIDSDataError(
-            f"{bids_dir}: expected folders named sub-<label>, found none; give the top folder of the BIDS dataset"
+            f"{bids_dir}: expected folders named sub-<label>, found none; give the top folder of the BIDS "
+            "dataset"
         )
     wanted = [label.removeprefix("sub-") for label in selection.participants]
     unknown = sorted(set(wanted) - there)
@@ -137,7 +143,7 @@ def list_images(bids_dir: Path, participants: Sequence[str], selection: Selectio
     suffixes = [suffix for modality in selection.modalities for suffix in _SUFFIXES[modality]]
     keep = _kept_paths(participants, selection, suffixes)
     layout = _open_layout(bids_dir, keep, selection.database_dir, _folders(bids_dir, participants, selection))
-    # One query by suffix: a query by extension as well makes pybids join its table of tags once more per file.
+    # One query by suffix: a query by extension as well would make pybids join its tags again.
     found = layout.get(suffix=suffixes, return_type="filename")
     return sorted(Path(name) for name in found if name.endswith((".nii", ".nii.gz")))
 
@@ -165,7 +171,9 @@ def _open_layout(bids_dir: Path, keep: str, database_dir: Path | None, folders: 
 
     def index() -> BIDSLayout:
         # Metadata are read later, one image at a time: pybids stops the whole run at one broken sidecar.
-        indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[re.compile(f"^(?!{keep}$)")])
+        indexer = BIDSLayoutIndexer(
+            validate=False, index_metadata=False, ignore=[re.compile(f"^(?!{keep}$)")]
+        )
         return BIDSLayout(bids_dir, validate=False, derivatives=False, indexer=indexer)
 
     if database_dir is None:

@@ -91,6 +91,7 @@ def _read_json_object(path: Path) -> dict[str, object]:
         ) from error
     if not isinstance(content, dict):
         raise BIDSDataError(
-            f"{path}: expected a JSON object with fields, found a {type(content).__name__}; correct the sidecar"
+            f"{path}: expected a JSON object with fields, found a {type(content).__name__}; correct the "
+            "sidecar"
         )
     return content

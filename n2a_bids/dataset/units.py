@@ -34,7 +34,7 @@ class DenoisingUnit:
     reason: str = ""
     """Why these images belong together, in one sentence."""
     volumes: tuple[tuple[int, ...], ...] = ()
-    """DWI pairs and repeats: for each image the volumes (from 0) that correspond; empty means all, in order."""
+    """For each DWI series the volumes (from 0) that correspond; empty means all, in order."""
     notes: tuple[str, ...] = ()
     """What the user should know about these inputs: one sentence each."""
 

@@ -1,0 +1,178 @@
+"""The files at the top of the output dataset: description, labels, README and .bidsignore."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from n2a_bids import __version__
+from n2a_bids.dataset.index import read_description
+from n2a_bids.dataset.writing import write_text
+from n2a_bids.errors import BIDSDataError
+
+BIDS_VERSION = "1.10.0"
+DESCRIPTIONS = {
+    "brain": "Brain mask",
+    "denoised": "Denoised image: repetitions are aligned and combined, a single series keeps its grid",
+    "head": "Head mask: brain, skull and scalp",
+    "mean": "Plain mean of the aligned repetitions: what averaging alone gives",
+    "noisesd": "Estimated standard deviation of the noise of one repetition",
+    "preproc": "Denoised image, corrected for the bias field, under the name that fMRIPrep looks for",
+    "residual": "What denoising took away: mean of the repetitions minus denoised image",
+}
+_IGNORED = (
+    "*.html",
+    "logs/",
+    "log/",
+    "figures/",
+    "*_xfm.*",
+    "*_figures.json",
+    "group_*",
+    "sub-*/log/",
+    "sub-*/figures/",
+)
+_README = """# Denoised images
+
+Made by [n2a_bids](dataset_description.json) {version} from the dataset "{name}".
+
+| file | content |
+|---|---|
+{rows}
+| `sub-<label>.html` | report: look at it before using the images |
+| `*_xfm.txt` | rigid transforms, ITK format, from each repetition to the grid of the result |
+
+`descriptions.tsv` explains the `desc-` labels, the JSON sidecars say what was done to each image.
+"""
+
+
+def write_dataset_files(
+    output_dir: Path, bids_dir: Path, derivatives: Mapping[str, Path], environ: Mapping[str, str] = os.environ
+) -> tuple[str, ...]:
+    """Write what makes the output folder a BIDS derivative dataset.
+
+    Safe to call from parallel processes: each file appears whole, and all processes of
+    a run write the same content. Links to other datasets that an earlier run left are kept.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Created where it is missing.
+    bids_dir : Path
+        The input dataset: linked as ``raw``.
+    derivatives : mapping of str to Path
+        Derivatives that were used: linked under their names.
+    environ : mapping
+        Where ``N2A_DOCKER_TAG`` and ``N2A_APPTAINER_URL`` name the container.
+
+    Returns
+    -------
+    problems : tuple of str
+        One sentence per file that exists but could not be renewed: worth a warning, no reason to stop.
+
+    Raises
+    ------
+    BIDSDataError
+        If a file is missing and cannot be written.
+    """
+    output_dir, bids_dir = Path(output_dir), Path(bids_dir)
+    raw = read_description(bids_dir)
+    links = {"raw": bids_dir, **derivatives}
+    description = dataset_description(raw, output_dir, links, environ)
+    rows = "\n".join(f"| `*_desc-{label}_*` | {text} |" for label, text in DESCRIPTIONS.items())
+    table = "\n".join(["desc_id\tdescription", *(f"desc-{label}\t{text}" for label, text in DESCRIPTIONS.items())])
+    texts = {
+        "dataset_description.json": json.dumps(description, indent=2, ensure_ascii=False) + "\n",
+        "descriptions.tsv": table + "\n",
+        ".bidsignore": "\n".join(_IGNORED) + "\n",
+        "README.md": _README.format(version=__version__, name=raw.get("Name", bids_dir.name), rows=rows),
+    }
+    problems = (_write_or_explain(output_dir / name, text) for name, text in texts.items())
+    return tuple(problem for problem in problems if problem)
+
+
+def dataset_description(
+    raw: Mapping[str, object], output_dir: Path, links: Mapping[str, Path], environ: Mapping[str, str]
+) -> dict[str, object]:
+    """Content of ``dataset_description.json`` of the output.
+
+    Parameters
+    ----------
+    raw : mapping
+        Description of the input dataset.
+    output_dir : Path
+        Where the output goes; links that an earlier description there has are kept.
+    links : mapping of str to Path
+        ``DatasetLinks``: name and root of each dataset that sources come from.
+    environ : mapping
+        Environment variables that name the container.
+
+    Returns
+    -------
+    description : dict
+        JSON-able.
+    """
+    # BIDS wants this name inside the name of the folder when the output lies in derivatives/ of the input.
+    generator: dict[str, object] = {
+        "Name": "n2a",
+        "Version": __version__,
+        "Description": "Noise2Average denoising",
+    }
+    container = _container(environ)
+    if container:
+        generator["Container"] = container
+    description: dict[str, object] = {
+        "Name": f"{raw.get('Name', 'Untitled dataset')}: denoised with n2a_bids",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [generator],
+        "DatasetLinks": {
+            **_earlier_links(output_dir),
+            **{name: _link(Path(root), output_dir) for name, root in links.items()},
+        },
+    }
+    if isinstance(raw.get("License"), str):
+        description["License"] = raw["License"]
+    doi = raw.get("DatasetDOI")
+    if isinstance(doi, str) and doi:
+        doi = doi.removeprefix("https://doi.org/").removeprefix("doi:")
+        description["SourceDatasets"] = [{"URL": f"https://doi.org/{doi}", "DOI": f"doi:{doi}"}]
+    return description
+
+
+def _container(environ: Mapping[str, str]) -> dict[str, str] | None:
+    if url := environ.get("N2A_APPTAINER_URL"):
+        return {"Type": "apptainer", "URI": url}
+    if tag := environ.get("N2A_DOCKER_TAG"):
+        return {"Type": "docker", "Tag": tag if ":" in tag or "/" in tag else f"n2a:{tag}"}
+    return None
+
+
+def _link(root: Path, output_dir: Path) -> str:
+    """Relative for an output inside the dataset, so that the dataset can be moved; else a file URI."""
+    root, output_dir = root.resolve(), output_dir.resolve()
+    if output_dir.is_relative_to(root) and output_dir != root:
+        return "../" * len(output_dir.relative_to(root).parts)
+    return root.as_uri()
+
+
+def _earlier_links(output_dir: Path) -> dict[str, str]:
+    try:
+        earlier = json.loads((output_dir / "dataset_description.json").read_text(encoding="utf-8"))
+        return dict(earlier.get("DatasetLinks", {}))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _write_or_explain(path: Path, text: str) -> str:
+    try:
+        write_text(path, text)
+    except OSError as error:
+        if path.is_file():
+            return f"{path} could not be renewed ({error.strerror}): the earlier one is kept"
+        raise BIDSDataError(
+            f"{path}: expected a folder that can be written, found {type(error).__name__}: {error.strerror}; "
+            "correct its permissions, free space, or choose another output folder"
+        ) from error
+    return ""
