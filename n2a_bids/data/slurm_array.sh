@@ -1,0 +1,114 @@
+#!/bin/bash
+# Denoises one participant per array task. Written by "n2a-tools slurm"; read it before you submit it.
+#   bash @SCRIPT@ submit    all participants
+#   bash @SCRIPT@ status    table of exit codes, written to outcome.tsv as well
+#   bash @SCRIPT@ failed    submit those again that failed, were stopped or were killed
+@DIRECTIVES@
+set -u
+export LC_ALL=C
+job_dir=@JOB_DIR@
+participants=$job_dir/participants.txt
+# nipype's SLURM plugin dies without it, and batch systems do not always set it.
+export LOGNAME=${LOGNAME:-$(id -un 2>/dev/null || echo n2a)}
+
+denoise() {  # LABEL: the only place where the app is started; "exec", so that signals reach it
+    exec @COMMAND@
+}
+
+meaning() {  # EXIT_CODE
+    case $1 in
+        0) echo "done" ;;
+        1) echo "failed: the log names the step and the remedy" ;;
+        2) echo "wrong option: see the log" ;;
+        70) echo "nothing to do: no repeated images" ;;
+        75) echo "stopped by the time limit: resumes where it was" ;;
+        126 | 127 | 255) echo "the app could not be started: is the image there?" ;;
+        137) echo "killed, most likely for memory: ask for more with --mem" ;;
+        *) echo "ended with exit code $1: see the log" ;;
+    esac
+}
+
+record() {  # LABEL EXIT_CODE SECONDS: whole or not at all, even if two runs of a task overlap
+    local file=$job_dir/status/sub-$1.tsv
+    printf 'sub-%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$(meaning "$2")" "$3" "${SLURMD_NODENAME:-$(hostname)}" \
+        "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" "${SLURM_RESTART_COUNT:-0}" > "$file.$$.tmp" && mv -f "$file.$$.tmp" "$file"
+}
+
+run_task() {
+    local label code child begin=$SECONDS
+    label=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$N2A_LIST")
+    [ -n "$label" ] || { echo "no participant in line $((SLURM_ARRAY_TASK_ID + 1)) of $N2A_LIST" >&2; exit 2; }
+    rm -f "$job_dir/status/sub-$label.tsv"
+    echo "$(date '+%F %T') sub-$label on ${SLURMD_NODENAME:-$(hostname)}, restart ${SLURM_RESTART_COUNT:-0}"
+    denoise "$label" &
+    child=$!
+    # The time limit: Slurm signals this shell @GRACE_S@ s ahead; the app saves its state and ends with 75.
+    trap 'kill -TERM "$child" 2>/dev/null' TERM INT
+    wait "$child"; code=$?
+    while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
+    record "$label" "$code" $((SECONDS - begin))
+    exit "$code"
+}
+
+submit() {  # LIST: in arrays no longer than the cluster allows; a last small job collects the exit codes
+    local list=$1 total most first=0 last ids=
+    total=$(grep -c . "$list")
+    [ "$total" -gt 0 ] || { echo "nobody to submit"; return 0; }
+    most=$(scontrol show config 2>/dev/null | sed -n 's/^MaxArraySize *= *//p')
+    most=${most:-1001}
+    while [ "$first" -lt "$total" ]; do
+        last=$((first + most - 1 < total ? first + most - 1 : total))
+        sed -n "$((first + 1)),${last}p" "$list" > "$list.$first"
+        id=$(sbatch --parsable --export=ALL,N2A_LIST="$list.$first" --array="0-$((last - first - 1))@MAX_PARALLEL@" \
+            "$job_dir/n2a.sh") || exit 1
+        id=${id%%;*}; ids=$ids:$id
+        sed "s/\$/\t$id/" "$list.$first" | awk -F '\t' '{print $1 "\t" $2 "_" NR - 1}' >> "$job_dir/submitted.tsv"
+        echo "job $id: participants $((first + 1)) to $last of $total"
+        first=$last
+    done
+    sbatch --parsable --export=ALL,N2A_COLLECT=1 --dependency="afterany$ids" --array=0 --job-name=n2a-collect \
+        --output="$job_dir/logs/collect.log" --mem=200M --cpus-per-task=1 --time=00:30:00 @COLLECT_OPTIONS@ \
+        "$job_dir/n2a.sh" > /dev/null
+}
+
+status() {  # the table of everybody, from the last submission of each
+    local queue
+    queue=$(squeue --noheader --array --format='%i %T' 2>/dev/null | tr '\n' ';')
+    cat "$job_dir"/status/sub-*.tsv 2>/dev/null | awk -F '\t' -v OFS='\t' -v queue="$queue" -v logs="$job_dir/logs" '
+        BEGIN {
+            n = split(queue, rows, ";")
+            for (i = 1; i <= n; i++) { split(rows[i], field, " "); state[field[1]] = tolower(field[2]) }
+            print "participant_id", "exit_code", "meaning", "seconds", "node", "job", "restarts", "log"
+        }
+        kind == "row" { row[$1] = $0; next }
+        kind == "job" { job["sub-" $1] = $2; next }
+        {
+            id = "sub-" $1
+            split(row[id], done, "\t")
+            log_file = job[id] == "" ? "n/a" : logs "/" job[id] ".log"
+            if (job[id] == "") print id, "n/a", "not submitted", "n/a", "n/a", "n/a", "n/a", "n/a"
+            else if (job[id] in state && state[job[id]] != "completing")
+                print id, "n/a", state[job[id]], "n/a", "n/a", job[id], "n/a", log_file
+            else if (row[id] == "" || done[6] != job[id])
+                print id, "n/a", "killed without an exit code: memory limit or dead node", "n/a", "n/a", job[id], "n/a", log_file
+            else print row[id], log_file
+        }' kind=row - kind=job "$job_dir/submitted.tsv" kind=list "$participants" > "$job_dir/outcome.tsv.$$.tmp" \
+        && mv -f "$job_dir/outcome.tsv.$$.tmp" "$job_dir/outcome.tsv"
+}
+
+mkdir -p "$job_dir/logs" "$job_dir/status"
+touch "$job_dir/submitted.tsv"
+if [ -n "${N2A_COLLECT:-}" ]; then status; exit; fi
+if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then run_task; fi
+case ${1:-} in
+    submit) submit "$participants" ;;
+    status) status && cat "$job_dir/outcome.tsv" ;;
+    failed)
+        status
+        again=$job_dir/again_$(date +%Y%m%dT%H%M%S).txt
+        # 70, nothing to do, would only come again; tasks in the queue are left alone.
+        awk -F '\t' 'NR > 1 && ($2 ~ /^[0-9]+$/ && $2 != 0 && $2 != 70 || $3 ~ /^killed/) { print substr($1, 5) }' \
+            "$job_dir/outcome.tsv" > "$again"
+        submit "$again" ;;
+    *) echo "usage: bash $0 submit|status|failed" >&2; exit 2 ;;
+esac
