@@ -87,9 +87,7 @@ def _plausible(fit: TensorFit) -> TensorFit:
     return TensorFit(mask=fit.mask, log_s0=fit.log_s0, elements=elements)
 
 
-def noise_sd_for_snr(
-    truth: NDArray, gradients: Gradients, mask: NDArray[np.bool_], snr: float
-) -> float:
+def noise_sd_for_snr(truth: NDArray, gradients: Gradients, mask: NDArray[np.bool_], snr: float) -> float:
     """Noise SD at which the mean in-mask b0 signal is `snr` times the noise.
 
     Parameters
@@ -136,7 +134,11 @@ def susceptibility_displacement(
     relative = (grid - low) / np.maximum(high - low, 1)
     across = 1 if axis == 0 else 0
     field = 0.15 * _smooth_noise(mask.shape, generator)
-    for along, side, height, width, sign in ((0.88, 0.5, 0.15, 0.16, 1.0), (0.5, 0.1, 0.1, 0.14, -0.6), (0.5, 0.9, 0.1, 0.14, -0.6)):
+    for along, side, height, width, sign in (
+        (0.88, 0.5, 0.15, 0.16, 1.0),
+        (0.5, 0.1, 0.1, 0.14, -0.6),
+        (0.5, 0.9, 0.1, 0.14, -0.6),
+    ):
         centre = np.empty(3)
         centre[axis], centre[across], centre[2] = along, side, height
         field = field + sign * np.exp(-np.sum((relative - centre) ** 2, axis=-1) / (2 * width**2))

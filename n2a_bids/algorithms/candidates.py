@@ -1,0 +1,109 @@
+"""Candidates for the denoised image, and their comparison on held-out blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from n2a_bids.algorithms.inference import predict
+from n2a_bids.algorithms.preparation import Prepared
+from n2a_bids.algorithms.realizations import Context
+from n2a_bids.algorithms.risk import HeldOut, Stack, stack_candidates, zero_sum_direction
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A fixed function of the averaged image."""
+
+    name: str
+    network: nn.Module | None = None
+    """``None`` is the identity: the plain mean."""
+    level: float = 1.0
+    """Factor on the noise-level map that the network is told."""
+
+    def estimate(
+        self,
+        image: NDArray[np.float32],
+        noise_sd: NDArray[np.float32],
+        context: Context,
+        flips: tuple = ((),),
+    ) -> NDArray[np.float32]:
+        """Denoise an image whose noise SD is given."""
+        if self.network is None:
+            return image
+        return predict(
+            self.network,
+            image,
+            noise_sd * np.float32(self.level),
+            device=context.device,
+            memory_gb=context.memory_gb,
+            flips=flips,
+        )
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    prepared: Prepared,
+    held_out: HeldOut,
+    bias: NDArray[np.float32] | float,
+    context: Context,
+    *,
+    strength: float = 0.4,
+    n_draws: int = 2,
+) -> Stack:
+    """Risk of every candidate on recorrupted averages, inside the brain part of the held-out blocks.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        The first one must be the plain mean.
+    prepared : Prepared
+    held_out : HeldOut
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the repetitions: subtracted from the targets, so that a
+        candidate which keeps it pays for it.
+    context : Context
+    strength : float
+        Recorruption strength: small keeps the input close to the average that
+        is denoised in the end, large keeps the targets' noise low.
+    n_draws : int
+        Recorruptions of each block; with two repetitions the second is the
+        mirror of the first.
+
+    Returns
+    -------
+    stack : Stack
+    """
+    factor = np.float32(prepared.average_noise_factor)
+    offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
+    predictions, targets, weights, added = [], [], [], []
+    contrasts = [
+        zero_sum_direction(prepared.weights, prepared.variance_ratio, context.generator)
+        for _ in range(n_draws)
+    ]
+    if prepared.images.shape[0] == 2:
+        contrasts = [(-1) ** draw * contrasts[0] for draw in range(n_draws)]
+    for core, box in zip(held_out.cores, held_out.boxes):
+        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))
+        counted = prepared.mask[core]
+        images = prepared.images[(slice(None), *box)]
+        noise_sd = prepared.repetition_noise_sd[box] * factor * np.float32(np.sqrt(1 + strength**2))
+        for contrast in contrasts:
+            noisy = _weighted(images, prepared.weights + strength * contrast)
+            target = _weighted(images, prepared.weights - contrast / strength)[inner] - offset[core]
+            values = [
+                candidate.estimate(noisy, noise_sd, context)[inner][counted] for candidate in candidates
+            ]
+            predictions.append(np.stack(values))
+            targets.append(target[counted])
+            weights.append(np.ones(int(counted.sum()), np.float32))
+        added.append(((strength * factor * prepared.repetition_noise_sd[core][counted]) ** 2).mean())
+    return stack_candidates(predictions, targets, weights, correction=float(np.mean(added)))
+
+
+def _weighted(images: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.tensordot(weights.astype(np.float32), images, axes=1)

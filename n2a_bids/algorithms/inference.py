@@ -1,0 +1,98 @@
+"""Prediction of whole volumes, in blocks that do not show."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from n2a_bids.algorithms.network import receptive_radius
+from n2a_bids.algorithms.patches import plan_blocks
+from n2a_bids.algorithms.training import precision_for
+
+FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
+"""Mirror images over which a prediction can be averaged."""
+
+_MARGIN = 8
+"""Reflected voxels around the volume, so that zero padding does not reach it."""
+
+_ACTIVATION_COPIES = 5
+"""Full-resolution feature maps alive at once, measured as peak memory over one map."""
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module,
+    image: NDArray[np.float32],
+    noise_sd: NDArray[np.float32],
+    *,
+    device: torch.device,
+    memory_gb: float = 6.0,
+    flips: tuple[tuple[int, ...], ...] = ((),),
+) -> NDArray[np.float32]:
+    """Denoise a whole volume.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Predicts residuals; in eval mode.
+    image : (X, Y, Z) float32 array
+        Noisy image in z-scores.
+    noise_sd : (X, Y, Z) float32 array
+        Its noise level.
+    device : torch.device
+    memory_gb : float
+        Bound on activations; smaller means smaller blocks, never another result
+        (halo = receptive field) up to rounding.
+    flips : tuple of tuple of int
+        Axes of the mirror images to average over.
+
+    Returns
+    -------
+    denoised : (X, Y, Z) float32 array
+        Neither input is modified.
+    """
+    stride = network.stride
+    pads = [(_MARGIN, _MARGIN + (-(size + 2 * _MARGIN)) % stride) for size in image.shape]
+    mode = "reflect" if min(image.shape) > _MARGIN + stride else "edge"
+    inputs = torch.from_numpy(np.stack([np.pad(volume, pads, mode=mode) for volume in (image, noise_sd)]))
+    inputs = inputs[:, None, None].to(device)
+    total = torch.zeros_like(inputs[0])
+    for flip in flips:
+        axes = [axis + 2 for axis in flip]
+        mirrored = [tensor.flip(axes) if axes else tensor for tensor in inputs]
+        residual = _residual_in_blocks(network, mirrored[0], mirrored[1], memory_gb)
+        total += residual.flip(axes) if axes else residual
+    inside = tuple(slice(low, low + size) for (low, _), size in zip(pads, image.shape))
+    return image + (total / len(flips))[0, 0][inside].cpu().numpy()
+
+
+def _residual_in_blocks(
+    network: nn.Module, image: torch.Tensor, noise_sd: torch.Tensor, memory_gb: float
+) -> torch.Tensor:
+    precision = precision_for(image.device)
+    shape = tuple(image.shape[2:])
+    residual = torch.empty_like(image)
+    for block in plan_blocks(shape, *_block_size(network, shape, memory_gb), network.stride):
+        with torch.autocast(image.device.type, precision, enabled=precision != torch.float32):
+            box = (..., *block.box)
+            values = network(
+                image[box].contiguous(memory_format=torch.channels_last_3d),
+                noise_sd[box].contiguous(memory_format=torch.channels_last_3d),
+            )
+        residual[(..., *block.core)] = values[(..., *block.core_in_box)].float()
+    return residual
+
+
+def _block_size(network: nn.Module, shape: tuple[int, ...], memory_gb: float) -> tuple[int, int]:
+    """Core edge and halo of the largest blocks that fit the memory."""
+    halo = receptive_radius(network)
+    width = network.tail.in_channels
+    voxels = memory_gb * 1e9 / (_ACTIVATION_COPIES * width * 4)
+    whole = max(shape)
+    if np.prod(shape) <= voxels:
+        return -(-whole // network.stride) * network.stride, halo
+    core = int(voxels ** (1 / 3)) - 2 * halo
+    core = max(core // network.stride * network.stride, 8 * network.stride)
+    return core, halo

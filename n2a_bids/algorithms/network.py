@@ -1,0 +1,179 @@
+"""Networks: the residual U-Net of ``auto``, and the MU-Nets of the Noise2Average paper.
+
+Every network maps a noisy block to its *residual*: the clean block is estimated
+as ``block + network(...)``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def _convolution(n_in: int, n_out: int, *, bias: bool) -> nn.Conv3d:
+    return nn.Conv3d(n_in, n_out, kernel_size=3, padding=1, bias=bias)
+
+
+class ResidualBlock(nn.Module):
+    """Two bias-free convolutions with one ReLU between, added to the input."""
+
+    def __init__(self, n_channels: int):
+        super().__init__()
+        self.first = _convolution(n_channels, n_channels, bias=False)
+        self.second = _convolution(n_channels, n_channels, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, C, X, Y, Z) to the same shape."""
+        return features + self.second(torch.relu(self.first(features)))
+
+
+class ResidualUNet(nn.Module):
+    """3D U-Net of residual blocks that is told the noise level of every voxel.
+
+    No biases and no normalisation: scaling image and noise level together
+    scales the output by the same factor, exactly (Mohan et al., ICLR 2020,
+    "Robust and interpretable blind image denoising via bias-free convolutional
+    neural networks"). The noise-level map as an input follows FFDNet (Zhang et
+    al., IEEE TIP 2018).
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Channels at each level; level ``i`` works at ``2 ** -i`` of the resolution.
+    depths : tuple of int
+        Residual blocks at each level, on the way down and again on the way up
+        (the lowest level has them once).
+    """
+
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128), depths: tuple[int, ...] = (1, 3, 4)):
+        super().__init__()
+        if len(widths) != len(depths):
+            raise ValueError(f"{len(widths)} widths but {len(depths)} depths")
+        self.stride = 2 ** (len(widths) - 1)
+        self.head = _convolution(2, widths[0], bias=False)
+        self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], depths[:-1]))
+        self.down = nn.ModuleList(
+            nn.Conv3d(fine, coarse, kernel_size=2, stride=2, bias=False)
+            for fine, coarse in zip(widths[:-1], widths[1:])
+        )
+        self.bottom = _blocks(widths[-1], depths[-1])
+        self.up = nn.ModuleList(
+            nn.ConvTranspose3d(coarse, fine, kernel_size=2, stride=2, bias=False)
+            for fine, coarse in zip(widths[:-1], widths[1:])
+        )
+        self.decoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], depths[:-1]))
+        self.tail = _convolution(widths[0], 1, bias=False)
+        _initialise(self)
+
+    def forward(self, image: Tensor, noise_sd: Tensor) -> Tensor:
+        """Predict the residual.
+
+        Parameters
+        ----------
+        image : (N, 1, X, Y, Z) tensor
+            Noisy image in z-scores; X, Y, Z multiples of ``stride``.
+        noise_sd : (N, 1, X, Y, Z) tensor
+            Noise standard deviation in the unit of `image`.
+
+        Returns
+        -------
+        residual : (N, 1, X, Y, Z) tensor
+            Clean estimate minus `image`.
+        """
+        features = self.head(torch.cat((image, noise_sd), dim=1))
+        skips = []
+        for blocks, down in zip(self.encoder, self.down):
+            features = blocks(features)
+            skips.append(features)
+            features = down(features)
+        features = self.bottom(features)
+        for blocks, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips)):
+            features = blocks(up(features) + skip)
+        return self.tail(features)
+
+
+def _blocks(n_channels: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(n_channels) for _ in range(depth)))
+
+
+def _initialise(network: nn.Module) -> None:
+    """He-normal everywhere, residual branches damped and the last layer small."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    for module in network.modules():
+        if isinstance(module, ResidualBlock):
+            module.second.weight.data.mul_(0.1)
+    network.tail.weight.data.mul_(0.1)
+
+
+class MUNet(nn.Module):
+    """The T1w network of Noise2Average: a U-Net without pooling, 18 layers and an output layer.
+
+    Five encoder blocks of two 3x3x3 convolutions, four decoder blocks on the
+    concatenation of an encoder block (4, 3, 2, 1) and the previous block, then
+    one linear convolution. Receptive field 39 voxels; 2,327,041 parameters at
+    64 channels (Li et al., Imaging Neuroscience 4, 2026).
+
+    Parameters
+    ----------
+    n_channels : int
+        Hidden channels.
+    n_images : int
+        Images in and residuals out.
+    """
+
+    stride = 1
+
+    def __init__(self, n_channels: int = 64, n_images: int = 1):
+        super().__init__()
+        self.encoder = nn.ModuleList(
+            _convolution_pair(n_images if level == 0 else n_channels, n_channels) for level in range(5)
+        )
+        self.decoder = nn.ModuleList(_convolution_pair(2 * n_channels, n_channels) for _ in range(4))
+        self.tail = _convolution(n_channels, n_images, bias=True)
+        _initialise(self)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.zeros_(module.bias)
+
+    def forward(self, image: Tensor, noise_sd: Tensor | None = None) -> Tensor:
+        """Predict the residual of (N, C, X, Y, Z) images; the noise level is not used."""
+        features, skips = image, []
+        for block in self.encoder:
+            features = block(features)
+            skips.append(features)
+        for block, skip in zip(self.decoder, reversed(skips[:-1])):
+            features = block(torch.cat((skip, features), dim=1))
+        return self.tail(features)
+
+
+def _convolution_pair(n_in: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        _convolution(n_in, n_out, bias=True), nn.ReLU(), _convolution(n_out, n_out, bias=True), nn.ReLU()
+    )
+
+
+def receptive_radius(network: nn.Module) -> int:
+    """Voxels on each side that an output voxel depends on, rounded up to the network's stride.
+
+    Examples
+    --------
+    >>> receptive_radius(MUNet(n_channels=2))
+    19
+    """
+    radius, scale = 0, 1
+    stages: list[tuple[int, int]] = []
+    if isinstance(network, MUNet):
+        radius = sum(isinstance(module, nn.Conv3d) for module in network.modules())
+    elif isinstance(network, ResidualUNet):
+        for blocks in network.encoder:
+            stages.append((2 * len(blocks), scale))
+            scale *= 2
+        lowest = 2 * len(network.bottom) * scale
+        # Each level is passed twice; strided layers add less than one coarse voxel.
+        radius = 2 + lowest + sum(2 * n * step + step for n, step in stages)
+    else:
+        raise TypeError(f"no receptive field known for {type(network).__name__}")
+    stride = network.stride
+    return -(-radius // stride) * stride

@@ -1,0 +1,180 @@
+"""Noise level of repetitions, in space and between repetitions, and the Rician bias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, special
+
+from n2a_bids.algorithms.normalization import Mask, Volume, smooth_in_mask
+
+_RAYLEIGH_MEAN = float(np.sqrt(np.pi / 2))
+_RAYLEIGH_SD = float(np.sqrt(2 - np.pi / 2))
+
+
+def high_pass(image: Volume, sd_voxels: float = 3.0) -> Volume:
+    """Image minus its Gaussian-smoothed self: takes out shading, keeps 99 % of white noise power."""
+    return image - ndimage.gaussian_filter(image, sd_voxels, truncate=3)
+
+
+def local_sd(values: Volume, mask: Mask, sd_voxels: float = 8.0, winsor: float = 3.5) -> Volume:
+    """Map of the local standard deviation of a zero-mean image.
+
+    Squares are capped at ``(winsor * SD)**2`` of a robust global SD, so that
+    single structures (vessels, residual misalignment) do not raise the map.
+
+    Parameters
+    ----------
+    values : (X, Y, Z) float array
+        Zero-mean image, such as a difference of repetitions.
+    mask : (X, Y, Z) bool array
+        Voxels that count.
+    sd_voxels : float
+        SD of the Gaussian window.
+    winsor : float
+        Cap, in global SDs.
+
+    Returns
+    -------
+    sd : (X, Y, Z) float32 array
+        Positive everywhere; far from the mask, the global value.
+    """
+    spread = robust_sd(values[mask])
+    squares = np.minimum(values.astype(np.float32) ** 2, (winsor * spread) ** 2)
+    variance = smooth_in_mask(squares, mask, sd_voxels)
+    reached = smooth_in_mask(mask.astype(np.float32), mask, sd_voxels) > 0
+    floor = (0.05 * spread) ** 2
+    return np.sqrt(np.where(reached, np.maximum(variance, floor), spread**2)).astype(np.float32)
+
+
+def robust_sd(values: NDArray[np.floating]) -> float:
+    """Standard deviation of a zero-mean Gaussian from the median of absolute values.
+
+    Examples
+    --------
+    >>> values = np.random.default_rng(0).normal(0, 2, 100_000)
+    >>> values[:1000] = 1e6
+    >>> 1.98 < robust_sd(values) < 2.05
+    True
+    """
+    return float(np.median(np.abs(values)) / 0.67449)
+
+
+def difference_noise_sd(data: NDArray[np.float32], mask: Mask) -> Volume:
+    """Noise SD map of one repetition, from the differences of repetitions.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z) float array
+        Aligned repetitions in one intensity scale, R >= 2.
+    mask : (X, Y, Z) bool array
+        Voxels that count (the whole head, say).
+
+    Returns
+    -------
+    noise_sd : (X, Y, Z) float32 array
+        Root mean square over repetitions of their noise SDs.
+    """
+    deviation = data - data.mean(axis=0)
+    n_repetitions = data.shape[0]
+    total = np.zeros(data.shape[1:], np.float32)
+    for values in deviation:
+        total += local_sd(high_pass(values), mask) ** 2
+    return np.sqrt(total / (n_repetitions - 1)).astype(np.float32)
+
+
+def repetition_noise_ratio(data: NDArray[np.float32], estimate: Volume, mask: Mask) -> NDArray[np.float64]:
+    """Noise variance of each repetition over the mean of all.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z) float array
+        Repetitions in one intensity scale.
+    estimate : (X, Y, Z) float array
+        A denoised image in the same scale.
+    mask : (X, Y, Z) bool array
+
+    Returns
+    -------
+    ratio : (R,) float array
+        Mean 1.
+    """
+    variance = np.array([robust_sd(high_pass(image - estimate)[mask]) ** 2 for image in data])
+    return variance / variance.mean()
+
+
+def single_image_noise_sd(image: Volume, mask: Mask) -> float:
+    """Noise SD of one image from its finest diagonal Haar coefficients (Donoho's median rule).
+
+    Assumes white noise: after interpolation the result is too low.
+    """
+    detail = image
+    for axis in range(3):
+        detail = np.diff(detail, axis=axis) / np.float32(np.sqrt(2))
+    inner = ndimage.binary_erosion(mask)[1:, 1:, 1:]
+    return robust_sd(detail[inner if inner.any() else mask[1:, 1:, 1:]])
+
+
+@dataclass(frozen=True, slots=True)
+class Magnitude:
+    """Evidence that intensities are magnitudes with a Rician noise floor."""
+
+    zero_level: float
+    """Intensity of zero signal without noise."""
+    air_noise_sd: float
+    """Noise SD that the air outside the head shows."""
+
+
+def find_magnitude(image: Volume, head: Mask) -> Magnitude | None:
+    """Zero level of a magnitude image from the air around the head.
+
+    Air of a single-channel magnitude image is Rayleigh distributed: mean
+    1.253 sigma above zero, SD 0.655 sigma (Gudbjartsson and Patz, 1995). Both
+    are read from the data, so an offset added to the image moves the zero
+    level along.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        One repetition, not an average.
+    head : (X, Y, Z) bool array
+        Head mask; air is what lies well outside.
+
+    Returns
+    -------
+    magnitude : Magnitude or None
+        ``None`` where there is no air, or where it carries no noise (masked
+        by the scanner).
+    """
+    air = ~ndimage.binary_dilation(head, iterations=4)
+    if air.sum() < 2000:
+        return None
+    values = image[air].astype(np.float64)
+    low, middle, high = np.percentile(values, [15.87, 50, 84.13])
+    # A Rayleigh variable has percentiles 0.588, 1.177 and 1.919 sigma at these points.
+    sigma = (high - low) / 1.331
+    if not sigma > 1e-6 * max(abs(high), 1e-30):
+        return None
+    return Magnitude(zero_level=float(middle - 1.1774 * sigma), air_noise_sd=float(sigma))
+
+
+def rician_mean(signal: NDArray[np.floating], noise_sd: NDArray[np.floating] | float) -> NDArray[np.float32]:
+    """Expected magnitude of a signal in complex Gaussian noise (Koay and Basser, 2006, eq. 3).
+
+    Examples
+    --------
+    >>> rician_mean(np.array([0.0, 100.0]), 1.0).round(3)
+    array([  1.253, 100.005], dtype=float32)
+    """
+    noise_sd = np.maximum(noise_sd, 1e-12)
+    half = (np.asarray(signal, np.float64) / noise_sd) ** 2 / 4
+    laguerre = (1 + 2 * half) * special.i0e(half) + 2 * half * special.i1e(half)
+    return (_RAYLEIGH_MEAN * noise_sd * laguerre).astype(np.float32)
+
+
+def rician_bias(signal: Volume, noise_sd: Volume) -> Volume:
+    """What magnitude averaging adds to a signal: ``rician_mean(signal) - signal``."""
+    signal = np.maximum(signal, 0)
+    return rician_mean(signal, noise_sd) - signal

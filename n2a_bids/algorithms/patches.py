@@ -1,0 +1,174 @@
+"""Blocks: where they lie, how they are cut out, and how they are put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Index = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A core that is written, and the larger box that is read to compute it."""
+
+    core: Index
+    box: Index
+
+    @property
+    def core_in_box(self) -> Index:
+        """The core, in coordinates of the box."""
+        return tuple(
+            slice(core.start - box.start, core.stop - box.start) for core, box in zip(self.core, self.box)
+        )  # type: ignore[return-value]
+
+
+def plan_blocks(shape: tuple[int, int, int], core: int, halo: int, stride: int) -> Iterator[Block]:
+    """Cover a volume with disjoint cores, each with a halo.
+
+    Parameters
+    ----------
+    shape : (3,) int
+        Grid size; each a multiple of `stride`.
+    core : int
+        Edge of the cores in voxels, a multiple of `stride`.
+    halo : int
+        Voxels read on each side, a multiple of `stride`; at least the radius of
+        the receptive field makes the result independent of the blocking.
+    stride : int
+        Blocks start at its multiples, so that pooling falls on the same voxels.
+
+    Yields
+    ------
+    block : Block
+
+    Raises
+    ------
+    ValueError
+        If a size is not a multiple of `stride`.
+
+    Examples
+    --------
+    >>> [block.core[0] for block in plan_blocks((8, 4, 4), core=4, halo=4, stride=4)]
+    [slice(0, 4, None), slice(4, 8, None)]
+    """
+    if any(size % stride for size in (*shape, core, halo)):
+        raise ValueError(f"shape {shape}, core {core} and halo {halo} must be multiples of {stride}")
+    for start in np.ndindex(*(-(-size // core) for size in shape)):
+        cores, boxes = [], []
+        for index, size in zip(start, shape):
+            low, high = index * core, min((index + 1) * core, size)
+            cores.append(slice(low, high))
+            boxes.append(slice(max(low - halo, 0), min(high + halo, size)))
+        yield Block(core=tuple(cores), box=tuple(boxes))
+
+
+def cover_mask(mask: NDArray[np.bool_], edge: int) -> list[Index]:
+    """Regular, overlapping blocks over the bounding box of a mask, as in the N2A start code.
+
+    ``ceil(extent / edge)`` blocks per axis, evenly spaced. Where the box is
+    smaller than a block the block grows outwards; where the volume itself is
+    smaller the block is the volume.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+    edge : int
+        Block edge in voxels.
+
+    Returns
+    -------
+    blocks : list of (slice, slice, slice)
+    """
+    starts = []
+    for axis, size in enumerate(mask.shape):
+        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        low, high = int(hit[0]), int(hit[-1]) + 1
+        length = min(edge, size)
+        low = max(min(low, size - length), 0)
+        last = max(high - length, low)
+        starts.append(np.linspace(low, last, -(-(high - low) // length)).round().astype(int))
+    lengths = [min(edge, size) for size in mask.shape]
+    return [
+        tuple(slice(int(low), int(low) + length) for low, length in zip(corner, lengths))
+        for corner in np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 3)
+    ]
+
+
+def blend(
+    blocks: list[NDArray[np.float32]], places: list[Index], shape: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Put overlapping blocks together with weights that fall towards block edges.
+
+    Parameters
+    ----------
+    blocks : list of (x, y, z) float arrays
+    places : list of (slice, slice, slice)
+        Where each block lies.
+    shape : (3,) int
+        Grid of the result.
+
+    Returns
+    -------
+    image : (X, Y, Z) float32 array
+        Zero where no block lies. Blocks cut out of one image give it back.
+    """
+    total, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for values, place in zip(blocks, places):
+        window = np.float32(1)
+        for axis, size in enumerate(values.shape):
+            ramp = np.sin(np.pi * (np.arange(size, dtype=np.float32) + 0.5) / size) ** 2 + 1e-3
+            window = window * ramp.reshape([-1 if axis == other else 1 for other in range(3)])
+        total[place] += values * window
+        weights[place] += window
+    return np.divide(total, weights, out=total, where=weights > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSampler:
+    """Draws random blocks, most of them centred in the mask."""
+
+    shape: tuple[int, int, int]
+    edge: int
+    centres: Tensor
+    """(N, 3) int64 voxel indices of the mask, shuffled."""
+    fraction_in_mask: float = 0.7
+
+    @classmethod
+    def over(
+        cls, mask: NDArray[np.bool_], edge: int, generator: torch.Generator, stride: int
+    ) -> BlockSampler:
+        """Sampler whose blocks fit the volume; `edge` shrinks to a multiple of `stride` if it must."""
+        largest = min(mask.shape) // stride * stride
+        voxels = torch.from_numpy(np.argwhere(mask))
+        order = torch.randperm(len(voxels), generator=generator)[:100_000]
+        return cls(shape=tuple(mask.shape), edge=min(edge, largest), centres=voxels[order])
+
+    def draw(self, generator: torch.Generator) -> Index:
+        """One block, inside the volume."""
+        if torch.rand((), generator=generator) < self.fraction_in_mask:
+            pick = int(torch.randint(len(self.centres), (), generator=generator))
+            centre = self.centres[pick].tolist()
+        else:
+            centre = [int(torch.randint(size, (), generator=generator)) for size in self.shape]
+        low = [min(max(c - self.edge // 2, 0), size - self.edge) for c, size in zip(centre, self.shape)]
+        return tuple(slice(start, start + self.edge) for start in low)
+
+
+def draw_orientation(generator: torch.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A random one of the 48 orientations of a cube: axes order and axes to flip."""
+    order = tuple(int(axis) for axis in torch.randperm(3, generator=generator))
+    flips = tuple(axis for axis in range(3) if torch.rand((), generator=generator) < 0.5)
+    return order, flips
+
+
+def orient(block: Tensor, order: tuple[int, ...], flips: tuple[int, ...]) -> Tensor:
+    """Permute and flip the last three axes of a tensor."""
+    lead = block.ndim - 3
+    moved = block.permute(*range(lead), *(lead + axis for axis in order))
+    return moved.flip([lead + axis for axis in flips]) if flips else moved

@@ -1,0 +1,178 @@
+"""From realizations to what networks and risks need: one scale, weights, noise map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.noise import (
+    Magnitude,
+    difference_noise_sd,
+    find_magnitude,
+    repetition_noise_ratio,
+    rician_bias,
+)
+from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
+from n2a_bids.algorithms.realizations import Realizations
+
+_EQUAL_NOISE_RATIO = 1.25
+"""Noise variances within this ratio count as equal: the weighted mean would gain below 0.05 dB."""
+
+_MAGNITUDE_AGREEMENT = (0.6, 1.6)
+"""Air and brain noise of a single-channel magnitude image agree within this ratio."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Repetitions of one signal, in one scale."""
+
+    images: NDArray[np.float32]
+    """(R, X, Y, Z) z-scores: in-mask mean 0 and (noise-free) SD 1."""
+    scales: tuple[LinearScale, ...]
+    """Back to the intensities of each repetition."""
+    mask: Mask
+    head: Mask
+    """Where there is signal."""
+    weights: NDArray[np.float64]
+    """(R,) weights of the average, sum 1; equal unless the noise is clearly unequal."""
+    variance_ratio: NDArray[np.float64]
+    """(R,) noise variance of each repetition over their mean."""
+    repetition_noise_sd: Volume
+    """Root-mean-square noise SD of one repetition, z-scores."""
+    magnitude: Magnitude | None
+    """In z-scores; ``None`` where no Rician floor is found."""
+
+    @property
+    def average(self) -> Volume:
+        """Weighted mean of the repetitions."""
+        return np.tensordot(self.weights.astype(np.float32), self.images, axes=1)
+
+    @property
+    def average_noise_factor(self) -> float:
+        """Noise SD of the average over that of one repetition."""
+        return float(np.sqrt((self.weights**2 * self.variance_ratio).sum()))
+
+    def bias(self, clean: Volume, noise_sd: Volume) -> Volume | float:
+        """Rician bias of a repetition whose clean signal and noise SD are given; 0 if not Rician."""
+        if self.magnitude is None:
+            return 0.0
+        return rician_bias(clean - np.float32(self.magnitude.zero_level), noise_sd)
+
+
+def prepare(realizations: Realizations, channel: int = 0) -> Prepared:
+    """Match intensities, estimate noise, and find the Rician floor.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        At least two repetitions of one signal.
+    channel : int
+        Which channel (volume) to take.
+
+    Returns
+    -------
+    prepared : Prepared
+
+    Raises
+    ------
+    ValueError
+        If a repetition is constant in the mask, or a value is not finite.
+    """
+    data = realizations.data[..., channel]
+    if not np.isfinite(data).all():
+        raise ValueError("the repetitions contain NaN or infinite values")
+    mask = realizations.mask
+    scales = match_scales(data, mask)
+    images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
+    n_repetitions = len(images)
+    head = find_head(images.mean(axis=0), mask)
+    noise_sd = difference_noise_sd(images, head) if n_repetitions > 1 else np.zeros(mask.shape, np.float32)
+    equal = np.full(n_repetitions, 1 / n_repetitions)
+    return Prepared(
+        images=images,
+        scales=tuple(scales),
+        mask=mask,
+        head=head,
+        weights=equal,
+        variance_ratio=np.ones(n_repetitions),
+        repetition_noise_sd=noise_sd,
+        magnitude=_find_common_magnitude(images, head, mask, noise_sd),
+    )
+
+
+def reweight(prepared: Prepared, estimate: Volume) -> Prepared:
+    """Inverse-variance weights, where a denoised `estimate` shows clearly unequal noise.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    estimate : (X, Y, Z) float array
+        Denoised image in z-scores.
+
+    Returns
+    -------
+    prepared : Prepared
+        The same object where the noise is equal within measurement.
+    """
+    ratio = repetition_noise_ratio(prepared.images, estimate, prepared.mask)
+    if ratio.max() / ratio.min() < _EQUAL_NOISE_RATIO:
+        return prepared
+    weights = (1 / ratio) / (1 / ratio).sum()
+    return replace(prepared, weights=weights, variance_ratio=ratio)
+
+
+def find_head(image: Volume, mask: Mask) -> Mask:
+    """Voxels with signal: above Otsu's threshold of the smoothed image, joined with the mask, filled.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+    mask : (X, Y, Z) bool array
+        Brain mask: always part of the head.
+
+    Returns
+    -------
+    head : (X, Y, Z) bool array
+    """
+    smooth = ndimage.gaussian_filter(image, 1.5, truncate=2)
+    capped = np.minimum(smooth, np.percentile(smooth[mask], 90))
+    head = mask | (capped > otsu_threshold(capped) - 0.25 * capped[mask].std())
+    return ndimage.binary_fill_holes(ndimage.binary_closing(head, iterations=2) | mask)
+
+
+def otsu_threshold(values: NDArray[np.floating], n_bins: int = 256) -> float:
+    """Threshold that splits values into the two classes of largest variance between (Otsu, 1979).
+
+    Examples
+    --------
+    >>> 1 < otsu_threshold(np.repeat([0.0, 1.0, 9.0, 10.0], 50)) < 9
+    True
+    """
+    counts, edges = np.histogram(values, n_bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(centres[int(np.nanargmax(between[:-1]))])
+
+
+def _find_common_magnitude(
+    images: NDArray[np.float32], head: Mask, mask: Mask, noise_sd: Volume
+) -> Magnitude | None:
+    """Mean of the repetitions' zero levels, where all of them look like magnitudes."""
+    found = [find_magnitude(image, head) for image in images]
+    if len(images) < 2 or any(magnitude is None for magnitude in found):
+        return None
+    brain_noise = float(np.median(noise_sd[mask]))
+    low, high = _MAGNITUDE_AGREEMENT
+    if not all(low < magnitude.air_noise_sd / brain_noise < high for magnitude in found):
+        return None
+    return Magnitude(
+        zero_level=float(np.mean([magnitude.zero_level for magnitude in found])),
+        air_noise_sd=float(np.mean([magnitude.air_noise_sd for magnitude in found])),
+    )

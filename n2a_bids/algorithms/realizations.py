@@ -1,0 +1,80 @@
+"""What every strategy starts from and ends with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """Diffusion encoding of the channels."""
+
+    bvals: NDArray[np.float64]
+    """(C,) b-values in s/mm2."""
+    bvecs: NDArray[np.float64]
+    """(C, 3) unit vectors (zero for b0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Realizations:
+    """Aligned noisy repetitions of one image."""
+
+    data: NDArray[np.float32]
+    """(R, X, Y, Z, C) intensities, any unit; C is 1 for T1w, the volumes for DWI."""
+    mask: NDArray[np.bool_]
+    """(X, Y, Z) brain mask."""
+    voxel_size_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    left_right_axis: int = 0
+    """Array axis that runs left-right: the one along which heads may be flipped."""
+    same_signal: bool = True
+    """False when repetitions differ in contrast (echoes): only a linear match is assumed."""
+    gradients: Gradients | None = None
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 5:
+            raise ValueError(f"data must be (R, X, Y, Z, C), found shape {self.data.shape}")
+        if self.mask.shape != self.data.shape[1:4]:
+            raise ValueError(f"mask grid {self.mask.shape} is not the image grid {self.data.shape[1:4]}")
+        if not self.mask.any():
+            raise ValueError("the mask is empty")
+
+    @property
+    def n_repetitions(self) -> int:
+        """Number of repetitions R."""
+        return self.data.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class DenoisedImage:
+    """What a strategy returns."""
+
+    data: NDArray[np.float32]
+    """(X, Y, Z, C) combined denoised image, in the intensity unit of the first repetition."""
+    repetitions: NDArray[np.float32] | None = None
+    """(R, X, Y, Z, C) denoised repetitions in their own units, where the strategy has them."""
+    noise_sd: NDArray[np.float32] | None = None
+    """(X, Y, Z, C) noise SD of one repetition, in the unit of `data`, where it was estimated."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """JSON-able record: what was tried, chosen and measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a strategy may use: nothing else is read from the outside world."""
+
+    generator: torch.Generator
+    """CPU generator: the only source of randomness."""
+    device: torch.device = torch.device("cpu")
+    memory_gb: float = 6.0
+    """Memory that blocks and activations may take."""
+    report: Callable[[str], None] = lambda message: None
+    """Receives one-line progress messages."""
+    clock: Callable[[], float] = time.perf_counter
+    """Seconds, for the durations that figures report."""

@@ -1,0 +1,208 @@
+"""Recorruption pairs, and the risk of candidates on blocks held out from training.
+
+For repetitions ``y_r`` of one signal with independent noise of variance
+``s_r**2``, the weights ``v = w + a*u`` and ``t = w - u/a`` with ``sum(u) = 0`` and
+``sum(w * u * s**2) = 0``, ``sum(u**2 * s**2) = sum(w**2 * s**2)`` give two images with
+the same signal and uncorrelated noise (recorruption, after Pang et al., CVPR 2021,
+"Recorrupted-to-Recorrupted", with real instead of simulated noise). For any
+fixed function f, ``|f(sum(v*y)) - sum(t*y)|**2`` is then its squared error plus
+a constant that does not depend on f.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import optimize
+
+from n2a_bids.algorithms.patches import Index
+
+
+def zero_sum_direction(
+    weights: NDArray[np.float64], variance_ratio: NDArray[np.float64], generator: torch.Generator
+) -> NDArray[np.float64]:
+    """Random contrast of repetitions whose noise is independent of, and as strong as, the average's.
+
+    Parameters
+    ----------
+    weights : (R,) float array
+        Weights of the average; proportional to ``1 / variance_ratio`` or equal with
+        equal variances.
+    variance_ratio : (R,) float array
+        Relative noise variance of each repetition.
+    generator : torch.Generator
+
+    Returns
+    -------
+    direction : (R,) float array
+        Sum zero.
+
+    Examples
+    --------
+    >>> u = zero_sum_direction(np.array([0.5, 0.5]), np.ones(2), torch.Generator().manual_seed(0))
+    >>> np.abs(u).tolist()
+    [0.5, 0.5]
+    """
+    draw = torch.randn(len(weights), generator=generator, dtype=torch.float64).numpy()
+    # Remove what would correlate with the average: u must be orthogonal to 1, and w*s2 is
+    # proportional to 1 for inverse-variance weights.
+    direction = draw - draw.mean()
+    power = (weights**2 * variance_ratio).sum() / (direction**2 * variance_ratio).sum()
+    return direction * np.sqrt(power)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Cubes that training never sees as targets, and on which candidates are compared."""
+
+    cores: tuple[Index, ...]
+    """Where errors count."""
+    boxes: tuple[Index, ...]
+    """Cores with context around them, for prediction."""
+    mask: NDArray[np.bool_]
+    """(X, Y, Z): True inside the cores."""
+
+
+def hold_out(
+    mask: NDArray[np.bool_],
+    generator: torch.Generator,
+    *,
+    fraction: float = 0.15,
+    edge: int = 24,
+    context: int = 12,
+) -> HeldOut:
+    """Choose cubes spread over the mask.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+    generator : torch.Generator
+    fraction : float
+        Part of the mask to hold out, about.
+    edge : int
+        Cube edge in voxels; smaller in small volumes.
+    context : int
+        Voxels around a cube that are read for its prediction.
+
+    Returns
+    -------
+    held_out : HeldOut
+        At least one cube.
+    """
+    edge = max(4, min(edge, min(mask.shape) // 4 * 2))
+    corners = [
+        corner
+        for corner in np.stack(
+            np.meshgrid(*(np.arange(0, max(size - edge, 0) + 1, edge) for size in mask.shape), indexing="ij"),
+            -1,
+        ).reshape(-1, 3)
+        if mask[tuple(slice(low, low + edge) for low in corner)].mean() > 0.5
+    ]
+    if not corners:
+        centre = np.argwhere(mask).mean(axis=0).astype(int)
+        corners = [np.clip(centre - edge // 2, 0, np.array(mask.shape) - edge)]
+    wanted = max(1, round(fraction * mask.sum() / edge**3))
+    order = torch.randperm(len(corners), generator=generator)[:wanted].tolist()
+    cores, boxes, held = [], [], np.zeros(mask.shape, bool)
+    for index in sorted(order):
+        low = corners[index]
+        cores.append(tuple(slice(int(first), int(first) + edge) for first in low))
+        boxes.append(
+            tuple(
+                slice(max(int(first) - context, 0), min(int(first) + edge + context, size))
+                for first, size in zip(low, mask.shape)
+            )
+        )
+        held[cores[-1]] = True
+    return HeldOut(cores=tuple(cores), boxes=tuple(boxes), mask=held)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Best convex combination of candidates, and their risks."""
+
+    weights: NDArray[np.float64]
+    """(K,) non-negative, sum 1."""
+    risks: NDArray[np.float64]
+    """(K,) risk of each candidate minus that of the first."""
+    standard_errors: NDArray[np.float64]
+    """(K,) standard error of `risks`, from the spread between blocks."""
+    combined_risk: float
+    combined_standard_error: float
+
+
+def stack_candidates(
+    predictions: list[NDArray[np.float32]],
+    targets: list[NDArray[np.float32]],
+    voxel_weights: list[NDArray[np.float32]],
+    correction: float = 0.0,
+) -> Stack:
+    """Compare candidates by their squared distance to independent noisy targets, and combine them.
+
+    Parameters
+    ----------
+    predictions : list over blocks of (K, n) float arrays
+        Each candidate's values at the counted voxels of a block; candidate 0 is
+        the plain mean.
+    targets : list over blocks of (n,) float arrays
+    voxel_weights : list over blocks of (n,) float arrays
+        Weight of each voxel (inverse noise variance, say).
+    correction : float
+        Subtracted from the first candidate's risk: what recorruption added to
+        the noise of the plain mean, known exactly.
+
+    Returns
+    -------
+    stack : Stack
+    """
+    n_candidates = predictions[0].shape[0]
+    losses = np.zeros((len(predictions), n_candidates))
+    gram = np.zeros((n_candidates, n_candidates))
+    volume = np.array([weight.sum(dtype=np.float64) for weight in voxel_weights])
+    for index, (values, target, weight) in enumerate(zip(predictions, targets, voxel_weights)):
+        error = (values - target).astype(np.float64)
+        products = (error * weight) @ error.T
+        losses[index] = np.diag(products)
+        gram += products
+    gram /= volume.sum()
+    gram[0, 0] -= correction
+    combination = _minimise_on_simplex(gram)
+    relative = losses / volume[:, None]
+    relative[:, 0] -= correction
+    difference = relative - relative[:, :1]
+    share = volume / volume.sum()
+    risks = share @ difference
+    spread = np.sqrt((share[:, None] ** 2 * (difference - risks) ** 2).sum(axis=0))
+    combined = float(combination @ gram @ combination - gram[0, 0])
+    return Stack(
+        weights=combination,
+        risks=risks,
+        standard_errors=spread,
+        combined_risk=combined,
+        combined_standard_error=float(spread @ combination),
+    )
+
+
+def _minimise_on_simplex(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Non-negative weights of sum one with the least quadratic form."""
+    n_candidates = len(gram)
+    # The targets' noise adds one constant to every entry: taking it out conditions the problem.
+    centred = gram - gram.min()
+    scale = max(float(np.abs(centred).max()), 1e-30)
+    best = np.eye(n_candidates)[int(np.argmin(np.diag(gram)))]
+    result = optimize.minimize(
+        lambda t: t @ centred @ t / scale,
+        best,
+        jac=lambda t: 2 * centred @ t / scale,
+        bounds=[(0, 1)] * n_candidates,
+        constraints={"type": "eq", "fun": lambda t: t.sum() - 1, "jac": lambda t: np.ones(n_candidates)},
+        method="SLSQP",
+        options={"ftol": 1e-10, "maxiter": 200},
+    )
+    found = np.clip(result.x, 0, None) / max(np.clip(result.x, 0, None).sum(), 1e-12)
+    found[found < 0.02] = 0
+    found /= found.sum()
+    return found if found @ gram @ found < best @ gram @ best else best

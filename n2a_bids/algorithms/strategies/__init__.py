@@ -1,0 +1,7 @@
+"""Registry of strategies: one file, one entry, one config class each."""
+
+from __future__ import annotations
+
+from n2a_bids.algorithms.strategies.registry import STRATEGIES, Strategy, get_strategy
+
+__all__ = ["STRATEGIES", "Strategy", "get_strategy"]

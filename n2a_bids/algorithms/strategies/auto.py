@@ -1,0 +1,229 @@
+"""The default: train what is promising, and choose by estimated risk on held-out blocks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.candidates import Candidate, compare
+from n2a_bids.algorithms.inference import FLIPS
+from n2a_bids.algorithms.preparation import Prepared, prepare, reweight
+from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+from n2a_bids.algorithms.risk import HeldOut, Stack, hold_out
+from n2a_bids.algorithms.strategies import noise2average, recorrupted
+from n2a_bids.algorithms.weights import PretrainedWeights
+
+_CERTAINTY = 2.0
+"""Standard errors by which a candidate must beat the plain mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoConfig:
+    """Settings of a recipe."""
+
+    recorrupted: recorrupted.RecorruptedConfig
+    echoes: noise2average.Noise2AverageConfig
+    """Used where repetitions differ in contrast, so that no risk can be estimated."""
+    levels: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.45)
+    """Factors on the estimated noise level that are tried."""
+
+    @property
+    def weights(self) -> PretrainedWeights | None:
+        """Pretrained weights, if any."""
+        return self.recorrupted.weights
+
+
+def config(recipe: str, weights: PretrainedWeights | None = None) -> AutoConfig:
+    """Settings of a recipe."""
+    return AutoConfig(
+        recorrupted=recorrupted.config(recipe, weights), echoes=noise2average.config("default", weights)
+    )
+
+
+class _Stopwatch:
+    """Seconds of each phase."""
+
+    def __init__(self, clock: Callable[[], float]):
+        self._clock, self._last = clock, clock()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, phase: str) -> None:
+        now = self._clock()
+        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - self._last, 2)
+        self._last = now
+
+
+def denoise(realizations: Realizations, config: AutoConfig, context: Context) -> DenoisedImage:
+    """Denoise with the combination of candidates of least estimated risk.
+
+    Candidates are the plain mean, the pretrained network at several noise
+    levels, and the network fine-tuned on recorrupted averages. The plain mean
+    is returned where nothing beats it beyond doubt.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        At least two repetitions, one channel.
+    config : AutoConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+    if not realizations.same_signal:
+        return noise2average.denoise(realizations, config.echoes, context)
+    watch = _Stopwatch(context.clock)
+    prepared = prepare(realizations)
+    held_out = hold_out(prepared.mask, context.generator)
+    watch.lap("noise")
+    candidates, prepared, bias = _pretrained_candidates(prepared, held_out, config, context)
+    watch.lap("risk")
+    network = (
+        copy.deepcopy(candidates[-1].network) if config.weights else recorrupted.new_network(None, context)
+    )
+    level = candidates[-1].level if config.weights else 1.0
+    history = recorrupted.fine_tune(
+        network, prepared, config.recorrupted, context, bias=bias, level=level, held_out=held_out.mask
+    )
+    candidates.append(Candidate("recorrupted", network, level))
+    watch.lap("fit")
+    context.report("comparing candidates on held-out blocks")
+    stack = compare(candidates, prepared, held_out, bias, context)
+    watch.lap("risk")
+    mean_won = stack.combined_risk + _CERTAINTY * stack.combined_standard_error >= 0
+    shares = np.eye(len(candidates))[0] if mean_won else stack.weights
+    context.report("denoising the whole volume")
+    estimate = _combine(candidates, shares, prepared, config, context)
+    watch.lap("predict")
+    figures = {
+        "chosen": describe_choice(candidates, shares, mean_won),
+        "candidates": list_candidates(candidates, stack, prepared, held_out, bias),
+        "history": history,
+        "seconds": watch.seconds | {"total": round(sum(watch.seconds.values()), 2)},
+    }
+    return finish(prepared, estimate, figures)
+
+
+def _pretrained_candidates(
+    prepared: Prepared, held_out: HeldOut, config: AutoConfig, context: Context
+) -> tuple[list[Candidate], Prepared, NDArray[np.float32] | float]:
+    """The mean and the pretrained network at its best level; noise weights and bias by the way."""
+    mean = Candidate("mean")
+    if config.weights is None:
+        return [mean], prepared, 0.0
+    network = recorrupted.new_network(config.weights, context)
+    context.report("choosing the noise level of the pretrained network")
+    tried = [Candidate(f"pretrained, level {level:g}", network, level) for level in config.levels]
+    stack = compare([mean, *tried], prepared, held_out, 0.0, context)
+    best = tried[int(np.argmin(stack.risks[1:]))]
+    noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
+    first = best.estimate(prepared.average, noise_sd, context)
+    prepared = reweight(prepared, first)
+    bias = prepared.bias(first, prepared.repetition_noise_sd)
+    return [mean, *(other for other in tried if _is_neighbour(other, best)), best], prepared, bias
+
+
+def _is_neighbour(candidate: Candidate, best: Candidate) -> bool:
+    """Levels next to the best one: their blend is a finer choice of level."""
+    return candidate is not best and 0.8 < candidate.level / best.level < 1.25
+
+
+def _combine(
+    candidates: list[Candidate],
+    shares: NDArray[np.float64],
+    prepared: Prepared,
+    config: AutoConfig,
+    context: Context,
+) -> NDArray[np.float32]:
+    average = prepared.average
+    noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
+    flips = FLIPS[: config.recorrupted.n_flips]
+    total = np.zeros_like(average)
+    for candidate, share in zip(candidates, shares):
+        if share > 0:
+            total += np.float32(share) * candidate.estimate(average, noise_sd, context, flips)
+    return total
+
+
+def describe_choice(
+    candidates: list[Candidate], shares: NDArray[np.float64], mean_won: bool
+) -> dict[str, Any]:
+    """The choice as a record: name of the largest share and one sentence."""
+    if mean_won:
+        sentence = "the plain mean: no candidate beat it on the held-out blocks"
+    else:
+        parts = [f"{share:.0%} {c.name}" for c, share in zip(candidates, shares) if share > 0]
+        sentence = "blend of least estimated risk: " + ", ".join(parts)
+    largest = candidates[int(np.argmax(shares))].name
+    return {"name": "mean" if mean_won else largest, "description": sentence, "mean_won": bool(mean_won)}
+
+
+def list_candidates(
+    candidates: list[Candidate],
+    stack: Stack,
+    prepared: Prepared,
+    held_out: HeldOut,
+    bias: NDArray[np.float32] | float,
+) -> list[dict[str, Any]]:
+    """Risks relative to the mean, and the same as a gain in dB."""
+    counted = held_out.mask & prepared.mask
+    noise = (prepared.repetition_noise_sd[counted] * prepared.average_noise_factor) ** 2
+    offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)[counted]
+    mean_error = float((noise + offset**2).mean())
+    rows = [(c.name, float(r), float(e)) for c, r, e in zip(candidates, stack.risks, stack.standard_errors)]
+    rows.append(("blend", stack.combined_risk, stack.combined_standard_error))
+    return [
+        {
+            "name": name,
+            "risk": risk,
+            "standard_error": error,
+            "gain_over_mean_db": gain_db(mean_error, mean_error + risk),
+        }
+        for name, risk, error in rows
+    ]
+
+
+def gain_db(mean_error: float, error: float) -> float:
+    """Ratio of mean squared errors in dB; bounded, since an estimated error can come out below zero.
+
+    Examples
+    --------
+    >>> gain_db(1.0, 0.1), gain_db(1.0, -0.2)
+    (10.0, 20.0)
+    """
+    return round(10 * float(np.log10(mean_error / max(error, 0.01 * mean_error))), 3)
+
+
+def finish(prepared: Prepared, estimate: NDArray[np.float32], figures: dict[str, Any]) -> DenoisedImage:
+    """Back to the intensities of the first repetition, never below what the average contains."""
+    scale = prepared.scales[0]
+    estimate = np.maximum(estimate, prepared.average.min())
+    repetitions = [
+        {"gain": s.gain, "offset": s.offset, "weight": float(w), "noise_sd": float(noise)}
+        for s, w, noise in zip(prepared.scales, prepared.weights, _repetition_noise(prepared))
+    ]
+    rows = {row["name"]: row for row in figures.get("candidates", [])}
+    gain = 0.0 if figures["chosen"]["mean_won"] else rows.get("blend", {}).get("gain_over_mean_db", 0.0)
+    figures = figures | {
+        "repetitions": repetitions,
+        "rician": prepared.magnitude is not None,
+        "equivalent_averages": round(len(prepared.images) * 10 ** (gain / 10), 2),
+    }
+    return DenoisedImage(
+        data=scale.invert(estimate)[..., None],
+        noise_sd=(prepared.repetition_noise_sd * np.float32(scale.gain))[..., None],
+        figures=figures,
+    )
+
+
+def _repetition_noise(prepared: Prepared) -> NDArray[np.float64]:
+    """Median noise SD in the brain of each repetition, in its own intensity unit."""
+    typical = float(np.median(prepared.repetition_noise_sd[prepared.mask]))
+    gains = np.array([scale.gain for scale in prepared.scales])
+    return typical * np.sqrt(prepared.variance_ratio) * gains

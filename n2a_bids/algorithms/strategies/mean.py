@@ -1,0 +1,50 @@
+"""The plain average: what every other strategy must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from n2a_bids.algorithms.normalization import match_scales
+from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+
+
+@dataclass(frozen=True, slots=True)
+class MeanConfig:
+    """Nothing to set."""
+
+
+def config(recipe: str, weights: object = None) -> MeanConfig:
+    """The mean has one recipe only and no weights."""
+    return MeanConfig()
+
+
+def denoise(realizations: Realizations, config: MeanConfig, context: Context) -> DenoisedImage:
+    """Average the repetitions after a linear intensity match to the first.
+
+    Parameters
+    ----------
+    realizations : Realizations
+    config : MeanConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+    context.report("averaging")
+    data = average_matched(realizations)
+    chosen = {"name": "mean", "description": "the plain mean of the repetitions", "mean_won": True}
+    return DenoisedImage(data=data, figures={"chosen": chosen})
+
+
+def average_matched(realizations: Realizations) -> np.ndarray:
+    """(X, Y, Z, C) mean of the repetitions in the intensity scale of the first."""
+    channels = []
+    for channel in range(realizations.data.shape[-1]):
+        data = realizations.data[..., channel]
+        scales = match_scales(data, realizations.mask)
+        z_mean = np.mean([scale.apply(image) for scale, image in zip(scales, data)], axis=0, dtype=np.float32)
+        channels.append(scales[0].invert(z_mean))
+    return np.stack(channels, axis=-1)

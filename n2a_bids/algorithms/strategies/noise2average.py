@@ -1,0 +1,309 @@
+"""Noise2Average: residuals towards the average, then towards the average of the denoised.
+
+Li et al., "Noise2Average: an iterative residual learning strategy for image
+denoising without clean data", Imaging Neuroscience 4 (2026),
+doi 10.1162/imag.a.1163.
+
+An L2-trained network converges to the expectation of its target given its
+input. The first target, the average of R repetitions, contains ``1/R`` of the
+input's own noise, so the first iteration keeps that part of it, and every
+further one multiplies what is kept by ``1/R`` again: strength is chosen by the
+number of iterations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import nn
+
+from n2a_bids.algorithms.block_batches import Pair, as_batch, pair_batches
+from n2a_bids.algorithms.inference import FLIPS, predict
+from n2a_bids.algorithms.noise import difference_noise_sd, single_image_noise_sd
+from n2a_bids.algorithms.normalization import LinearScale, Mask, match_scales, z_scales
+from n2a_bids.algorithms.patches import BlockSampler, blend, cover_mask
+from n2a_bids.algorithms.preparation import find_head
+from n2a_bids.algorithms.progress import EpochReport
+from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+from n2a_bids.algorithms.risk import HeldOut, hold_out
+from n2a_bids.algorithms.training import Batch, Schedule, fit
+from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+
+
+@dataclass(frozen=True, slots=True)
+class Noise2AverageConfig:
+    """Settings of a recipe."""
+
+    network: str
+    """``munet-t1w`` (the paper's) or ``resunet-t1w``."""
+    weights: PretrainedWeights | None
+    n_iterations: int
+    """At most; fewer where the risk says so."""
+    schedule: Schedule
+    """Of each iteration. ``steps_per_epoch`` 0 means every block once."""
+    block_edge: int
+    faithful: bool
+    """Start-code behaviour: blocks on a grid, left-right flips only, zero outside
+    the mask, a fixed number of iterations."""
+    batch_size: int = 2
+
+
+def weights_name(recipe: str) -> str:
+    """The faithful recipe starts from the paper's network."""
+    return "munet-t1w" if recipe == "faithful" else "resunet-t1w"
+
+
+def config(recipe: str, weights: PretrainedWeights | None = None) -> Noise2AverageConfig:
+    """Settings of a recipe.
+
+    ``faithful`` is the schedule of the start code: 2 iterations of 20 epochs
+    over blocks of 80 voxels and their left-right mirror images, Adam at 5e-5,
+    weights reset at each iteration.
+    """
+    if recipe == "faithful":
+        schedule = Schedule(n_epochs=20, steps_per_epoch=0, learning_rate=5e-5, decay=False)
+        return Noise2AverageConfig(
+            "munet-t1w", weights, 2, schedule, block_edge=80, faithful=True, batch_size=1
+        )
+    steps = {"fast": 60, "default": 150, "thorough": 600}[recipe] * (1 if weights else 3)
+    rate = 1e-4 if weights else 6e-4
+    schedule = Schedule(n_epochs=10, steps_per_epoch=steps // 10, learning_rate=rate)
+    iterations = {"fast": 2, "default": 3, "thorough": 4}[recipe]
+    return Noise2AverageConfig("resunet-t1w", weights, iterations, schedule, block_edge=48, faithful=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Repetitions:
+    """Images in their own z-scores, with what training needs."""
+
+    images: NDArray[np.float32]
+    noise_sd: NDArray[np.float32]
+    scales: list[LinearScale]
+    mask: Mask
+    weight: NDArray[np.float32]
+    left_right_axis: int
+
+
+def denoise(realizations: Realizations, config: Noise2AverageConfig, context: Context) -> DenoisedImage:
+    """Run Noise2Average.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        At least two repetitions, of one contrast or several.
+    config : Noise2AverageConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+        With every repetition in its own intensity scale.
+
+    Raises
+    ------
+    FloatingPointError
+        If training diverges.
+    """
+    started = context.clock()
+    held_out = None
+    if realizations.same_signal and not config.faithful:
+        held_out = hold_out(realizations.mask, context.generator)
+    repetitions = _prepare(realizations, config, held_out)
+    seed = int(torch.randint(2**31 - 1, (), generator=context.generator))
+    target = repetitions.images.mean(axis=0)
+    results, risks, history = [], [], []
+    for iteration in range(config.n_iterations):
+        network = _new_network(config, seed, context)
+        history += _fit_iteration(network, repetitions, target, config, context, iteration)
+        denoised = _predict_all(network, repetitions, config, context)
+        results.append(denoised)
+        target = denoised.mean(axis=0)
+        if held_out is not None:
+            risks.append(_cross_risk(denoised, repetitions, held_out))
+            if len(risks) > 1 and risks[-1] > risks[-2]:
+                break
+    best = int(np.argmin(risks)) if risks else len(results) - 1
+    figures = _figures(best, risks, config, history, context.clock() - started)
+    return _finish(results[best], repetitions, figures)
+
+
+def _new_network(config: Noise2AverageConfig, seed: int, context: Context) -> nn.Module:
+    """The same initial network at every iteration."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(config.network, config.weights)
+    return network.to(context.device, memory_format=torch.channels_last_3d)
+
+
+def _prepare(
+    realizations: Realizations, config: Noise2AverageConfig, held_out: HeldOut | None
+) -> _Repetitions:
+    data, mask = realizations.data[..., 0], realizations.mask
+    scales = (z_scales if config.faithful else match_scales)(data, mask)
+    images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
+    if config.faithful:
+        images = images * mask
+        weight = mask.astype(np.float32)
+    else:
+        weight = np.where(find_head(images.mean(axis=0), mask), np.float32(1), np.float32(0.1))
+        if held_out is not None:
+            weight[held_out.mask] = 0
+    return _Repetitions(
+        images=images,
+        noise_sd=_noise_maps(images, mask, realizations.same_signal),
+        scales=scales,
+        mask=mask,
+        weight=weight,
+        left_right_axis=realizations.left_right_axis,
+    )
+
+
+def _noise_maps(images: NDArray[np.float32], mask: Mask, same_signal: bool) -> NDArray[np.float32]:
+    """(R, X, Y, Z): from differences where the contrast is one, else one level per image."""
+    if same_signal:
+        return np.broadcast_to(difference_noise_sd(images, mask), images.shape)
+    inner = ndimage.binary_erosion(mask, iterations=2)
+    levels = [single_image_noise_sd(image, inner if inner.any() else mask) for image in images]
+    return np.stack([np.full(mask.shape, level, np.float32) for level in levels])
+
+
+def _fit_iteration(
+    network: nn.Module,
+    repetitions: _Repetitions,
+    target: NDArray[np.float32],
+    config: Noise2AverageConfig,
+    context: Context,
+    iteration: int,
+) -> list[dict[str, Any]]:
+    pairs = [
+        Pair(image, noise_sd, target, repetitions.weight)
+        for image, noise_sd in zip(repetitions.images, repetitions.noise_sd)
+    ]
+    schedule = config.schedule
+    if config.faithful:
+        blocks = _grid_batches(pairs, repetitions, config.block_edge, context.device)
+        schedule = Schedule(schedule.n_epochs, len(blocks), schedule.learning_rate, schedule.decay)
+        batches = _cycled(blocks, context.generator)
+    else:
+        sampler = BlockSampler.over(repetitions.mask, config.block_edge, context.generator, network.stride)
+        batches = pair_batches(
+            pairs, sampler, config.batch_size, generator=context.generator, device=context.device
+        )
+    phase = f"noise2average iteration {iteration + 1}"
+    report = EpochReport(phase, schedule.n_epochs, context)
+    losses = fit(network, batches, schedule, device=context.device, on_epoch=report)
+    return [{"phase": phase, "epoch": epoch + 1, "loss": loss} for epoch, loss in enumerate(losses)]
+
+
+def _grid_batches(
+    pairs: list[Pair], repetitions: _Repetitions, edge: int, device: torch.device
+) -> list[Batch]:
+    """Every block of the regular grid, and its left-right mirror image."""
+    batches = []
+    for pair in pairs:
+        stacked = torch.from_numpy(
+            np.stack((pair.noisy, pair.noise_sd, pair.target * repetitions.mask, pair.weight))
+        )
+        for place in cover_mask(repetitions.mask, edge):
+            block = stacked[(slice(None), *place)][None]
+            for version in (block, block.flip(2 + repetitions.left_right_axis)):
+                batches.append(as_batch(version.to(device)))
+    return batches
+
+
+def _cycled(batches: list[Batch], generator: torch.Generator) -> Callable[[], Batch]:
+    order: list[int] = []
+
+    def draw() -> Batch:
+        if not order:
+            order.extend(torch.randperm(len(batches), generator=generator).tolist())
+        return batches[order.pop()]
+
+    return draw
+
+
+def _predict_all(
+    network: nn.Module, repetitions: _Repetitions, config: Noise2AverageConfig, context: Context
+) -> NDArray[np.float32]:
+    """Denoise every repetition, averaged with its left-right mirror image."""
+    flips = ((), (repetitions.left_right_axis,)) if config.faithful else FLIPS[:2]
+    denoised = []
+    for image, noise_sd in zip(repetitions.images, repetitions.noise_sd):
+        if config.faithful:
+            denoised.append(_predict_on_grid(network, image, repetitions, config.block_edge, context))
+            continue
+        denoised.append(
+            predict(network, image, noise_sd, device=context.device, memory_gb=context.memory_gb, flips=flips)
+        )
+    return np.stack(denoised)
+
+
+def _predict_on_grid(
+    network: nn.Module, image: NDArray[np.float32], repetitions: _Repetitions, edge: int, context: Context
+) -> NDArray[np.float32]:
+    """The start code's blocks, blended without its hard edges."""
+    places = cover_mask(repetitions.mask, edge)
+    flips = ((), (repetitions.left_right_axis,))
+    zero = np.zeros(image.shape, np.float32)
+    blocks = [
+        predict(
+            network,
+            image[place],
+            zero[place],
+            device=context.device,
+            memory_gb=context.memory_gb,
+            flips=flips,
+        )
+        for place in places
+    ]
+    return blend(blocks, places, image.shape) * repetitions.mask
+
+
+def _cross_risk(denoised: NDArray[np.float32], repetitions: _Repetitions, held_out: HeldOut) -> float:
+    """Mean squared distance of each denoised repetition to the mean of the others, on held-out voxels."""
+    counted = held_out.mask & repetitions.mask
+    values, noisy = denoised[:, counted], repetitions.images[:, counted]
+    others = (noisy.sum(axis=0) - noisy) / (len(noisy) - 1)
+    return float(((values - others) ** 2).mean())
+
+
+def _figures(
+    best: int, risks: list[float], config: Noise2AverageConfig, history: list[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
+    how = "chosen by risk on held-out blocks" if risks else "fixed"
+    figures: dict[str, Any] = {
+        "chosen": {
+            "name": f"noise2average, iteration {best + 1}",
+            "description": f"Noise2Average with {config.network}, {best + 1} iterations ({how})",
+            "mean_won": False,
+        },
+        "history": history,
+        "seconds": {"total": round(seconds, 2)},
+    }
+    if risks:
+        figures["candidates"] = [
+            {"name": f"iteration {index + 1}", "risk": risk - risks[0], "standard_error": 0.0}
+            for index, risk in enumerate(risks)
+        ]
+    return figures
+
+
+def _finish(
+    denoised: NDArray[np.float32], repetitions: _Repetitions, figures: dict[str, Any]
+) -> DenoisedImage:
+    scales = repetitions.scales
+    own = np.stack([scale.invert(image) for scale, image in zip(scales, denoised)])
+    combined = scales[0].invert(denoised.mean(axis=0))
+    noise_sd = np.sqrt((repetitions.noise_sd**2).mean(axis=0)) * np.float32(scales[0].gain)
+    figures = figures | {
+        "repetitions": [{"gain": s.gain, "offset": s.offset, "weight": 1 / len(scales)} for s in scales]
+    }
+    return DenoisedImage(
+        data=combined[..., None], repetitions=own[..., None], noise_sd=noise_sd[..., None], figures=figures
+    )

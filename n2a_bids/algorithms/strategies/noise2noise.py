@@ -1,0 +1,97 @@
+"""Noise2Noise: every repetition learns to predict every other one.
+
+Lehtinen et al., "Noise2Noise: learning image restoration without clean data",
+ICML 2018. The output is the mean over the denoised repetitions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from n2a_bids.algorithms.block_batches import Pair, pair_batches
+from n2a_bids.algorithms.inference import FLIPS, predict
+from n2a_bids.algorithms.patches import BlockSampler
+from n2a_bids.algorithms.preparation import prepare
+from n2a_bids.algorithms.progress import EpochReport
+from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+from n2a_bids.algorithms.strategies.recorrupted import new_network
+from n2a_bids.algorithms.training import Schedule, fit
+from n2a_bids.algorithms.weights import PretrainedWeights
+
+
+@dataclass(frozen=True, slots=True)
+class Noise2NoiseConfig:
+    """Settings of a recipe."""
+
+    weights: PretrainedWeights | None
+    schedule: Schedule
+    batch_size: int = 2
+    block_edge: int = 48
+
+
+def config(recipe: str, weights: PretrainedWeights | None = None) -> Noise2NoiseConfig:
+    """Settings of a recipe; the same steps as the other strategies take."""
+    steps = {"fast": 60, "default": 150, "thorough": 800, "faithful": 400}[recipe] * (1 if weights else 4)
+    return Noise2NoiseConfig(
+        weights=weights,
+        schedule=Schedule(n_epochs=10, steps_per_epoch=steps // 10, learning_rate=1e-4 if weights else 6e-4),
+    )
+
+
+def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Context) -> DenoisedImage:
+    """Run Noise2Noise.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        At least two repetitions of one signal, one channel.
+    config : Noise2NoiseConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+    started = context.clock()
+    prepared = prepare(realizations)
+    network = new_network(config.weights, context)
+    weight = np.where(prepared.head, np.float32(1), np.float32(0.1))
+    pairs = [
+        Pair(prepared.images[source], prepared.repetition_noise_sd, prepared.images[target], weight)
+        for source, target in permutations(range(len(prepared.images)), 2)
+    ]
+    sampler = BlockSampler.over(prepared.mask, config.block_edge, context.generator, network.stride)
+    batches = pair_batches(
+        pairs, sampler, config.batch_size, generator=context.generator, device=context.device
+    )
+    report = EpochReport("noise2noise", config.schedule.n_epochs, context)
+    losses = fit(network, batches, config.schedule, device=context.device, on_epoch=report)
+    denoised = np.stack(
+        [
+            predict(
+                network,
+                image,
+                prepared.repetition_noise_sd,
+                device=context.device,
+                memory_gb=context.memory_gb,
+                flips=FLIPS[:2],
+            )
+            for image in prepared.images
+        ]
+    )
+    scales = prepared.scales
+    return DenoisedImage(
+        data=scales[0].invert(denoised.mean(axis=0))[..., None],
+        repetitions=np.stack([s.invert(image) for s, image in zip(scales, denoised)])[..., None],
+        noise_sd=(prepared.repetition_noise_sd * np.float32(scales[0].gain))[..., None],
+        figures={
+            "chosen": {"name": "noise2noise", "description": "Noise2Noise", "mean_won": False},
+            "history": [
+                {"phase": "noise2noise", "epoch": i + 1, "loss": loss} for i, loss in enumerate(losses)
+            ],
+            "seconds": {"total": round(context.clock() - started, 2)},
+        },
+    )

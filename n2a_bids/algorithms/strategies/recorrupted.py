@@ -1,0 +1,152 @@
+"""Fine-tuning on recorrupted averages, applied to the average."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from n2a_bids.algorithms.block_batches import recorrupted_batches
+from n2a_bids.algorithms.inference import FLIPS, predict
+from n2a_bids.algorithms.patches import BlockSampler
+from n2a_bids.algorithms.preparation import Prepared, prepare
+from n2a_bids.algorithms.progress import EpochReport
+from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+from n2a_bids.algorithms.training import Schedule, fit
+from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+
+_AIR_WEIGHT = 0.1
+"""Air counts less in the loss: it is most of the volume and holds no anatomy."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecorruptedConfig:
+    """Settings of the fine-tuning."""
+
+    weights: PretrainedWeights | None = None
+    schedule: Schedule = Schedule(n_epochs=10, steps_per_epoch=15, learning_rate=1e-4)
+    batch_size: int = 2
+    block_edge: int = 48
+    n_flips: int = 2
+    """Mirror images that the final prediction averages over."""
+
+
+_STEPS = {"fast": 40, "default": 150, "thorough": 800, "faithful": 150}
+_STEPS_FROM_SCRATCH = {"fast": 150, "default": 600, "thorough": 2400, "faithful": 600}
+
+
+def config(recipe: str, weights: PretrainedWeights | None = None) -> RecorruptedConfig:
+    """Settings of a recipe: ``fast``, ``default`` or ``thorough`` (``faithful`` is ``default``)."""
+    steps = (_STEPS if weights else _STEPS_FROM_SCRATCH)[recipe]
+    rate = 1e-4 if weights else 6e-4
+    return RecorruptedConfig(
+        weights=weights,
+        schedule=Schedule(n_epochs=10, steps_per_epoch=steps // 10, learning_rate=rate),
+        n_flips={"fast": 1, "default": 2, "thorough": 8, "faithful": 2}[recipe],
+    )
+
+
+def denoise(realizations: Realizations, config: RecorruptedConfig, context: Context) -> DenoisedImage:
+    """Fine-tune on recorrupted averages of all voxels and denoise the average.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        At least two repetitions of one signal, one channel.
+    config : RecorruptedConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+    started = context.clock()
+    prepared = prepare(realizations)
+    network = new_network(config.weights, context)
+    noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
+    bias: NDArray[np.float32] | float = 0.0
+    if config.weights is not None:
+        first = predict(
+            network, prepared.average, noise_sd, device=context.device, memory_gb=context.memory_gb
+        )
+        bias = prepared.bias(first, prepared.repetition_noise_sd)
+    history = fine_tune(network, prepared, config, context, bias=bias)
+    result = predict(
+        network,
+        prepared.average,
+        noise_sd,
+        device=context.device,
+        memory_gb=context.memory_gb,
+        flips=FLIPS[: config.n_flips],
+    )
+    chosen = {
+        "name": "recorrupted",
+        "description": "network fine-tuned on recorrupted averages",
+        "mean_won": False,
+    }
+    return DenoisedImage(
+        data=prepared.scales[0].invert(result)[..., None],
+        noise_sd=(prepared.repetition_noise_sd * np.float32(prepared.scales[0].gain))[..., None],
+        figures={"chosen": chosen, "history": history, "seconds": {"total": context.clock() - started}},
+    )
+
+
+def new_network(weights: PretrainedWeights | None, context: Context) -> nn.Module:
+    """The residual U-Net on the device; random initialisation comes from the context's generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
+        network = build_network("resunet-t1w", weights)
+    return network.to(context.device, memory_format=torch.channels_last_3d)
+
+
+def fine_tune(
+    network: nn.Module,
+    prepared: Prepared,
+    config: RecorruptedConfig,
+    context: Context,
+    *,
+    bias: NDArray[np.float32] | float = 0.0,
+    level: float = 1.0,
+    held_out: NDArray[np.bool_] | None = None,
+) -> list[dict[str, float | str]]:
+    """Train `network` in place on recorrupted averages.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Modified.
+    prepared : Prepared
+    config : RecorruptedConfig
+    context : Context
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the repetitions.
+    level : float
+        Factor on the noise-level map.
+    held_out : (X, Y, Z) bool array, optional
+        Voxels that must not be learned from.
+
+    Returns
+    -------
+    history : list of dict
+        Phase, epoch and loss.
+    """
+    weight = np.where(prepared.head, np.float32(1), np.float32(_AIR_WEIGHT))
+    if held_out is not None:
+        weight[held_out] = 0
+    sampler = BlockSampler.over(prepared.mask, config.block_edge, context.generator, network.stride)
+    batches = recorrupted_batches(
+        prepared,
+        weight,
+        bias,
+        level,
+        sampler,
+        config.batch_size,
+        generator=context.generator,
+        device=context.device,
+    )
+    report = EpochReport("fine-tuning", config.schedule.n_epochs, context)
+    losses = fit(network, batches, config.schedule, device=context.device, on_epoch=report)
+    return [{"phase": "recorrupted", "epoch": epoch + 1, "loss": loss} for epoch, loss in enumerate(losses)]

@@ -1,0 +1,13 @@
+"""The three errors that users see; each message names file, expectation, finding and remedy."""
+
+
+class BIDSDataError(Exception):
+    """The input dataset, or one of its files, cannot be used as it is."""
+
+
+class ConfigError(Exception):
+    """An option, or a combination of options, cannot be honoured."""
+
+
+class DenoisingError(Exception):
+    """The denoising itself cannot give a trustworthy result."""
