@@ -243,13 +243,17 @@ class GradientPlot(_FigureInterface):
     input_spec = _GradientPlotInputSpec
 
     def _draw(self) -> str:
-        tables = [load_gradients(*pair) for pair in zip(self.inputs.bval_files, self.inputs.bvec_files, strict=True)]
+        tables = [
+            load_gradients(*pair) for pair in zip(self.inputs.bval_files, self.inputs.bvec_files, strict=True)
+        ]
         labels = list(self.inputs.labels) if isdefined(self.inputs.labels) else []
         return figures.gradient_plot(tables, labels)
 
 
 class _VolumeQualityInputSpec(BaseInterfaceInputSpec):
-    mean_file = File(exists=True, mandatory=True, desc="plain mean of the repetitions, or the single series, 4D")
+    mean_file = File(
+        exists=True, mandatory=True, desc="plain mean of the repetitions, or the single series, 4D"
+    )
     denoised_file = File(exists=True, mandatory=True, desc="denoised series, 4D")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
     bval_file = File(exists=True, mandatory=True, desc="b-values, FSL format")
@@ -267,7 +271,10 @@ class VolumeQuality(_FigureInterface):
             files.append(self.inputs.noise_sd_file)
         scene = load_display(files, self.inputs.mask_file, volume=None)
         return figures.volume_quality(
-            scene.volumes[0], scene.volumes[1], scene.frame.mask, load_gradients(self.inputs.bval_file),
+            scene.volumes[0],
+            scene.volumes[1],
+            scene.frame.mask,
+            load_gradients(self.inputs.bval_file),
             noise_sd=scene.volumes[2] if len(files) == 3 else None,
         )
 

@@ -1,0 +1,182 @@
+"""Curves and bars, drawn with matplotlib; text stays text, colours read on white."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from n2a_bids.figures.svg import INK, MUTED
+
+ACCENT, PLAIN, MEAN = "#0b7a75", "#a9b4c0", "#5b6675"
+SERIES = ("#0b7a75", "#d1495b", "#3066be", "#8a5a00", "#6a4c93", "#2e7d32")
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "n2a_bids",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 11,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e7ec",
+}
+CANDIDATE_NAMES = {
+    "mean": "plain mean",
+    "recorrupted": "recorrupted",
+    "noise2noise": "Noise2Noise",
+    "noise2average": "Noise2Average",
+    "zero-shot": "pretrained network",
+}
+
+
+def candidate_name(name: str) -> str:
+    """Readable name of a candidate.
+
+    Examples
+    --------
+    >>> candidate_name("noise2average-2")
+    'Noise2Average-2'
+    >>> candidate_name("something_new")
+    'something new'
+    """
+    for key in sorted(CANDIDATE_NAMES, key=len, reverse=True):
+        if name == key or name.startswith((f"{key}-", f"{key}_", f"{key} ")):
+            return CANDIDATE_NAMES[key] + name[len(key) :].replace("_", " ")
+    return name.replace("_", " ")
+
+
+@contextmanager
+def drawing(width_in: float, height_in: float) -> Iterator[Figure]:
+    """A figure in the style of the report; nothing of it outlives the ``with`` block."""
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def render(figure: Figure) -> str:
+    """The figure as SVG text, the same for the same figure, with its style kept to itself."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    document = buffer.getvalue()
+    document = document[document.index("<svg") :]
+    uid = "n2a" + hashlib.sha256(document.encode()).hexdigest()[:12]
+    return document.replace("<svg ", f'<svg id="{uid}" role="img" ', 1).replace(">*{", f">#{uid} *{{", 1)
+
+
+def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
+    """Training loss over epochs, one line for each phase.
+
+    Parameters
+    ----------
+    history : sequence of mappings
+        ``phase``, ``epoch``, ``loss`` and, where there is one, ``validation_loss``, in order of training.
+    """
+    rows = [row for row in history if np.isfinite(_number(row.get("loss")))]
+    if not rows:
+        return _sentence("No network was trained in this run, so there is no loss to show.")
+    with drawing(8.2, 3.1) as figure:
+        axes = figure.add_subplot()
+        phases = list(dict.fromkeys(str(row.get("phase", "training")) for row in rows))
+        offset = 0
+        for number, phase in enumerate(phases):
+            part = [row for row in rows if str(row.get("phase", "training")) == phase]
+            epochs = offset + np.arange(1, len(part) + 1)
+            colour = SERIES[number % len(SERIES)]
+            losses = [_number(row["loss"]) for row in part]
+            axes.plot(
+                epochs,
+                losses,
+                color=colour,
+                marker="o",
+                markersize=3,
+                linewidth=1.8,
+                label=phase.replace("_", " "),
+            )
+            _plot_validation(axes, epochs, part, colour)
+            offset += len(part)
+        if min(_number(row["loss"]) for row in rows) > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:.3g}"))
+            axes.yaxis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(1, 0.5)))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+        axes.set(xlabel="epoch, phases one after the other", ylabel="training loss (z$^2$)")
+        axes.legend(frameon=False, fontsize=10, loc="upper right")
+        return render(figure)
+
+
+def _plot_validation(axes: Axes, epochs: np.ndarray, part: Sequence[Mapping[str, Any]], colour: str) -> None:
+    """Dashed line of the loss on voxels not trained on, where it is recorded."""
+    held_out = [_number(row.get("validation_loss")) for row in part]
+    if np.isfinite(held_out).any():
+        axes.plot(epochs, held_out, color=colour, linewidth=1.4, linestyle="--")
+
+
+def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: str) -> str:
+    """Estimated risk of every candidate relative to the plain mean, the chosen one marked.
+
+    Parameters
+    ----------
+    candidates : sequence of mappings
+        ``name``, ``risk`` (mean squared error minus that of the mean, on voxels not trained on, in z^2) and
+        ``standard_error``; ``gain_over_mean_db`` is written beside the bar where there is one.
+    chosen : str
+        Name of the candidate that was taken.
+    """
+    rows = [row for row in candidates if np.isfinite(_number(row.get("risk")))]
+    if not rows:
+        return _sentence(
+            "No candidates were compared in this run: the strategy was taken as it was asked for."
+        )
+    if not any(row.get("name") == "mean" for row in rows):
+        rows.append({"name": "mean", "risk": 0.0, "standard_error": 0.0})
+    reference = next(_number(row["risk"]) for row in rows if row.get("name") == "mean")
+    rows.sort(key=lambda row: -_number(row["risk"]))
+    risks = [_number(row["risk"]) - reference for row in rows]
+    errors = [np.nan_to_num(_number(row.get("standard_error"))) for row in rows]
+    with drawing(8.2, 1.1 + 0.36 * len(rows)) as figure:
+        axes = figure.add_subplot()
+        colours = [ACCENT if row.get("name") == chosen else PLAIN for row in rows]
+        axes.barh(range(len(rows)), risks, color=colours, height=0.66)
+        axes.errorbar(risks, range(len(rows)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3)
+        axes.axvline(0, color=MEAN, linewidth=1.2)
+        axes.set_yticks(range(len(rows)), [_risk_label(row, chosen) for row in rows])
+        for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+            label.set_fontweight("bold" if row.get("name") == chosen else "normal")
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.08)
+        axes.set_xlabel("held-out risk minus that of the plain mean (z$^2$); further left is better")
+        return render(figure)
+
+
+def _risk_label(row: Mapping[str, Any], chosen: str) -> str:
+    """Name, gain in dB, and a mark on the chosen candidate."""
+    gain = _number(row.get("gain_over_mean_db"))
+    shown_gain = f" ({gain:+.1f} dB)" if np.isfinite(gain) and row.get("name") != "mean" else ""
+    mark = "✓ " if row.get("name") == chosen else ""
+    return f"{mark}{candidate_name(str(row.get('name')))}{shown_gain}"
+
+
+def _number(value: object) -> float:
+    """A float; NaN for anything that is none."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+
+
+def _sentence(sentence: str) -> str:
+    """A figure that only says why there is none."""
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 40" role="img">'
+        f'<text x="4" y="25" font-size="15" fill="{INK}" font-family="sans-serif">{sentence}</text></svg>\n'
+    )

@@ -1,0 +1,191 @@
+"""Figures that only diffusion series have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.figures import svg
+from n2a_bids.figures.charts import SERIES, drawing, render
+from n2a_bids.figures.frame import Cut, Frame, evenly_spaced_cuts, grey_window, to_grey
+from n2a_bids.figures.layout import State, columns, flicker, windowed_painter
+
+_B0_LIMIT = 50.0
+"""b-values up to this count as b0, in s/mm2."""
+_SHELL_WIDTH = 100.0
+
+
+def distortion_flicker(
+    first_before: NDArray,
+    second_before: NDArray,
+    first_after: NDArray,
+    second_after: NDArray,
+    frame: Frame,
+    *,
+    names: tuple[str, str] = ("AP", "PA"),
+) -> str:
+    """Two b0s of opposite phase encoding, before and after correction, in one grey window.
+
+    Parameters
+    ----------
+    first_before, second_before, first_after, second_after : (X, Y, Z) arrays
+        In one intensity unit.
+    frame : Frame
+        What is shown.
+    names : (str, str)
+        Of the two directions.
+    """
+    window = grey_window([first_after, second_after], frame.mask)
+    volumes = (first_before, second_before, first_after, second_after)
+    labels = (f"{names[0]} before", f"{names[1]} before", f"{names[0]} corrected", f"{names[1]} corrected")
+    states = [
+        State(label, windowed_painter(volume, window)) for label, volume in zip(labels, volumes, strict=True)
+    ]
+    return flicker(frame, states, title="Correction of susceptibility distortion")
+
+
+def tensor_maps(
+    fa_mean: NDArray, fa_denoised: NDArray, frame: Frame, *, directions: Sequence[NDArray] | None = None
+) -> str:
+    """Fractional anisotropy of the mean and of the denoised series side by side, black 0 and white 1.
+
+    Parameters
+    ----------
+    fa_mean, fa_denoised : (X, Y, Z) arrays
+        Between 0 and 1.
+    frame : Frame
+        What is shown.
+    directions : two (X, Y, Z, 3) arrays, optional
+        First eigenvectors in RAS order; red is left-right, green anterior-posterior, blue superior-inferior.
+    """
+    maps = []
+    for number, anisotropy in enumerate((fa_mean, fa_denoised)):
+        shown = np.where(frame.mask, np.nan_to_num(anisotropy), 0.0)
+        if directions is None:
+            maps.append(to_grey(shown, (0.0, 1.0)))
+        else:
+            colour = np.abs(np.nan_to_num(directions[number])) * shown[..., None]
+            maps.append(to_grey(colour, (0.0, 0.9)))
+    cuts = evenly_spaced_cuts(frame, {"axial": 1, "coronal": 1, "sagittal": 0})
+    cuts.insert(1, Cut("axial", min(int(cuts[0].index * 1.3), frame.mask.shape[2] - 1)))
+    rows = [(cut, [svg.png_uri(cut.of(colours)) for colours in maps]) for cut in cuts]
+    title = "Fractional anisotropy of the mean and of the denoised series"
+    return columns(frame, ("FA of the mean", "FA of the denoised series"), rows, title=title, pixelated=False)
+
+
+def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[str] = ()) -> str:
+    """Directions of every series on the half sphere (equal-area projection), one colour for each shell.
+
+    Parameters
+    ----------
+    tables : sequence of (bvals, bvecs)
+        (N,) in s/mm2 and (N, 3).
+    labels : sequence of str
+        Name of each series.
+    """
+    shells = sorted({shell for bvals, _ in tables for shell in _shells(bvals) if shell > 0})
+    with drawing(min(3.6 * len(tables) + 1.4, 10.5), 3.7) as figure:
+        grid = figure.subplots(1, len(tables), squeeze=False)[0]
+        for number, (axes, (bvals, bvecs)) in enumerate(zip(grid, tables, strict=True)):
+            rounded = _shells(bvals)
+            for shell in shells:
+                points = _project(bvecs[rounded == shell])
+                colour = SERIES[shells.index(shell) % len(SERIES)]
+                label = f"b = {shell:g} ({len(points)})"
+                axes.scatter(
+                    points[:, 0],
+                    points[:, 1],
+                    s=26,
+                    color=colour,
+                    edgecolor="white",
+                    linewidth=0.6,
+                    label=label,
+                )
+            turn = np.linspace(0, 2 * np.pi, 181)
+            axes.plot(np.sqrt(2) * np.cos(turn), np.sqrt(2) * np.sin(turn), color="#8a94a1", linewidth=1)
+            name = labels[number] if number < len(labels) else f"series {number + 1}"
+            axes.set_title(
+                f"{name}: {int(np.sum(rounded == 0))} b0, {int(np.sum(rounded > 0))} directions", fontsize=11
+            )
+            axes.set_aspect("equal")
+            axes.set_axis_off()
+            axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=2)
+        return render(figure)
+
+
+def _shells(bvals: NDArray) -> NDArray:
+    """b-values rounded to their shell, 0 for b0s."""
+    rounded = np.round(np.asarray(bvals, dtype=float) / _SHELL_WIDTH) * _SHELL_WIDTH
+    return np.where(np.asarray(bvals) <= _B0_LIMIT, 0.0, rounded)
+
+
+def _project(bvecs: NDArray) -> NDArray:
+    """Equal-area projection of directions, turned to the upper half sphere; (N, 2)."""
+    upright = np.where(bvecs[:, 2:] < 0, -bvecs, bvecs)
+    length = np.maximum(np.linalg.norm(upright, axis=1, keepdims=True), 1e-12)
+    x, y, z = (upright / length).T
+    stretch = np.sqrt(2 / (1 + np.clip(z, 0, 1)))
+    return np.stack([x * stretch, y * stretch], axis=1)
+
+
+def volume_quality(
+    mean: NDArray,
+    denoised: NDArray,
+    mask: NDArray[np.bool_],
+    bvals: NDArray,
+    *,
+    noise_sd: NDArray | None = None,
+) -> str:
+    """Signal and residual of every volume: an outlier volume stands out.
+
+    Parameters
+    ----------
+    mean, denoised : (X, Y, Z, N) arrays
+        In one intensity unit.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    bvals : (N,) array
+        In s/mm2.
+    noise_sd : (X, Y, Z) or (X, Y, Z, N) array, optional
+        Noise SD of one repetition.
+    """
+    signal = np.array([np.median(denoised[..., volume][mask]) for volume in range(denoised.shape[-1])])
+    residual = np.array(
+        [_spread((mean - denoised)[..., volume][mask]) for volume in range(denoised.shape[-1])]
+    )
+    shells = _shells(bvals)
+    with drawing(8.2, 3.4) as figure:
+        axes = figure.add_subplot()
+        for number, shell in enumerate(sorted(set(shells))):
+            members = np.flatnonzero(shells == shell)
+            colour = SERIES[number % len(SERIES)]
+            axes.plot(
+                members, signal[members], "o", color=colour, markersize=5, label=f"signal, b = {shell:g}"
+            )
+            axes.plot(members, residual[members], "x", color=colour, markersize=5)
+        axes.plot([], [], "x", color=svg.MUTED, label="SD of what was removed")
+        if noise_sd is not None:
+            axes.plot(
+                _per_volume(noise_sd, mask, len(signal)),
+                color=svg.MUTED,
+                linewidth=1.4,
+                label="noise SD of one repetition",
+            )
+        axes.set_yscale("log")
+        axes.set(xlabel="volume", ylabel="median over the brain")
+        axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        return render(figure)
+
+
+def _per_volume(noise_sd: NDArray, mask: NDArray[np.bool_], n_volumes: int) -> NDArray:
+    """Median noise SD of each volume."""
+    if noise_sd.ndim == 3:
+        return np.full(n_volumes, np.median(noise_sd[mask]))
+    return np.array([np.median(noise_sd[..., volume][mask]) for volume in range(noise_sd.shape[-1])])
+
+
+def _spread(values: NDArray) -> float:
+    """Robust SD, kept above zero for the logarithmic axis."""
+    return max(1.4826 * float(np.median(np.abs(values - np.median(values)))), 1e-9)
