@@ -34,7 +34,7 @@ def group_t1w(images: Sequence[ImageFile]) -> Collection:
     """
     left_out, candidates = [], []
     for image in images:
-        reason = reason_not_magnitude_t1w(image)
+        reason = reason_never_denoised(image)
         if reason:
             left_out.append(LeftOut(image.path, f"{describe(image)}: {reason}"))
         else:
@@ -51,7 +51,7 @@ def group_t1w(images: Sequence[ImageFile]) -> Collection:
     return Collection(tuple(units), tuple(sorted(left_out, key=lambda item: item.path)))
 
 
-def reason_not_magnitude_t1w(image: ImageFile) -> str:
+def reason_never_denoised(image: ImageFile) -> str:
     """Why an image can never be a repetition, or an empty string."""
     _, suffix, _ = parse_name(image.path)
     entities = image.entities

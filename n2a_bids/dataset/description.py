@@ -81,7 +81,9 @@ def write_dataset_files(
     links = {"raw": bids_dir, **derivatives}
     description = dataset_description(raw, output_dir, links, environ)
     rows = "\n".join(f"| `*_desc-{label}_*` | {text} |" for label, text in DESCRIPTIONS.items())
-    table = "\n".join(["desc_id\tdescription", *(f"desc-{label}\t{text}" for label, text in DESCRIPTIONS.items())])
+    table = "\n".join(
+        ["desc_id\tdescription", *(f"desc-{label}\t{text}" for label, text in DESCRIPTIONS.items())]
+    )
     texts = {
         "dataset_description.json": json.dumps(description, indent=2, ensure_ascii=False) + "\n",
         "descriptions.tsv": table + "\n",

@@ -1,0 +1,126 @@
+"""Decides on every DWI series: pair, repeat, split, single, or left out with the reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from n2a_bids.dataset.anatomical import reason_never_denoised, split_copies
+from n2a_bids.dataset.finders.dti_split import find_dti_split, reason_against_split
+from n2a_bids.dataset.finders.dwi_repeats import find_dwi_repeats
+from n2a_bids.dataset.finders.reverse_pe import find_reverse_pe
+from n2a_bids.dataset.finders.single_dwi import find_single_dwi
+from n2a_bids.dataset.gradient_tables import Series, read_series
+from n2a_bids.dataset.grouping import describe, group_by
+from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+from n2a_bids.errors import BIDSDataError
+
+Pairing = Literal["auto", "reverse-pe", "repeat", "split", "single"]
+
+
+def group_dwi(images: Sequence[ImageFile], pairing: Pairing) -> Collection:
+    """Find the groups among the DWI series of any number of participants.
+
+    Parameters
+    ----------
+    images : sequence of ImageFile
+        With suffix dwi.
+    pairing : str
+        ``auto`` tries opposite phase encoding, then repeats, then a split, then the
+        series alone; any other value allows that way only.
+
+    Returns
+    -------
+    collection : Collection
+        Every image is either in one unit or among those left out; a broken gradient
+        table leaves out its series with ``fault=True``.
+    """
+    series, left_out = _read_all(images)
+    units: list[DenoisingUnit] = []
+    by_path = {one.image.path: one for one in series}
+    for members in group_by([one.image for one in series], ignoring={"dir", "run"}):
+        family = [by_path[image.path] for image in members]
+        found, alone = _pairs(family, pairing)
+        units.extend(found)
+        for one in alone:
+            decision = _alone(one, pairing, family)
+            (units if isinstance(decision, DenoisingUnit) else left_out).append(decision)
+    return Collection(tuple(_told_apart(units)), tuple(sorted(left_out, key=lambda item: item.path)))
+
+
+def _read_all(images: Sequence[ImageFile]) -> tuple[list[Series], list[LeftOut]]:
+    series, left_out = [], []
+    unique, copies = split_copies(images)
+    for image in unique:
+        reason = reason_never_denoised(image)
+        if reason:
+            left_out.append(LeftOut(image.path, f"{describe(image)}: {reason}"))
+            continue
+        try:
+            series.append(read_series(image))
+        except BIDSDataError as error:
+            left_out.append(LeftOut(image.path, str(error), fault=True))
+    return series, left_out + copies
+
+
+def _pairs(family: Sequence[Series], pairing: Pairing) -> tuple[list[DenoisingUnit], list[Series]]:
+    units: list[DenoisingUnit] = []
+    left = list(family)
+    for name, find in (("reverse-pe", find_reverse_pe), ("repeat", find_dwi_repeats)):
+        if pairing in ("auto", name):
+            units.extend(find(left))
+            taken = {image.path for unit in units for image in unit.images}
+            left = [one for one in left if one.image.path not in taken]
+    return units, left
+
+
+def _alone(series: Series, pairing: Pairing, family: Sequence[Series]) -> DenoisingUnit | LeftOut:
+    """Split, single or left out, for a series that belongs to no pair."""
+    where, path = describe(series.image), series.image.path
+    if np.count_nonzero(series.weighted) < 2:
+        n_weighted = int(np.count_nonzero(series.weighted))
+        return LeftOut(path, f"{where}: {n_weighted} diffusion-weighted volumes, nothing to denoise")
+    against = _reason_against_pair(series, family)
+    if pairing in ("reverse-pe", "repeat"):
+        return LeftOut(path, f"{where}: --dwi-pairing {pairing} was asked for, but {against}")
+    no_split = reason_against_split(series)
+    if pairing == "split" and no_split:
+        return LeftOut(path, f"{where}: --dwi-pairing split was asked for, but {no_split}")
+    forced = pairing != "auto"
+    if pairing == "single" or no_split:
+        why = "--dwi-pairing single was asked for" if forced else f"{against}, and {no_split}"
+        return find_single_dwi(series, why)
+    unit = find_dti_split(series)
+    return unit if forced else replace(unit, reason=f"{unit.reason} ({against})")
+
+
+def _reason_against_pair(series: Series, family: Sequence[Series]) -> str:
+    others = [one for one in family if one is not series]
+    if not others:
+        return "the session has no other series of this kind"
+    if not series.phase_encoding:
+        return "its PhaseEncodingDirection is missing, so that a partner cannot be recognised"
+    unknown = [one.image.path.name for one in others if not one.phase_encoding]
+    if unknown:
+        return f"PhaseEncodingDirection of {', '.join(unknown)} is missing"
+    opposite = [one for one in others if one.phase_encoding[0] == series.phase_encoding[0]]
+    if not any(one.phase_encoding != series.phase_encoding for one in opposite):
+        return "no other series has opposite phase encoding, or the same gradient table under another run"
+    return "series with opposite phase encoding lack a b0, are paired already, or have another gradient table"
+
+
+def _told_apart(units: Sequence[DenoisingUnit]) -> list[DenoisingUnit]:
+    """Give units of one label the ``dir`` and ``run`` of their first image: labels name output files."""
+    counts = Counter(unit.label for unit in units)
+    named = []
+    for unit in units:
+        if counts[unit.label] > 1:
+            own = unit.images[0].entities
+            wanted = {*unit.entities, "dir", "run"}
+            unit = replace(unit, entities={name: own[name] for name in own if name in wanted})
+        named.append(unit)
+    return named

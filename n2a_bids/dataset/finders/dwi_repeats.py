@@ -1,0 +1,60 @@
+"""Repeated DWI series: the same gradient table, runs that differ in ``run`` only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from n2a_bids.dataset.common_volumes import common_part
+from n2a_bids.dataset.gradient_tables import Series
+from n2a_bids.dataset.grouping import group_by, shared_entities
+from n2a_bids.dataset.units import DenoisingUnit
+
+
+def find_dwi_repeats(series: Sequence[Series]) -> list[DenoisingUnit]:
+    """Group series of one gradient table and one phase encoding that differ in ``run`` only.
+
+    Tables are equal up to the sign of directions and a tolerance on b. A run joins as
+    long as at least half of the volumes of the longest stay common to all.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        Of one participant and session.
+
+    Returns
+    -------
+    units : list of DenoisingUnit
+        Groups of two or more; no series is in two.
+    """
+    by_path = {one.image.path: one for one in series}
+    units = []
+    for members in group_by([one.image for one in series], ignoring={"run"}):
+        left = [by_path[image.path] for image in members]
+        while left:
+            group, left = _grow(left)
+            if len(group) > 1:
+                units.append(_unit(group))
+    return units
+
+
+def _grow(series: Sequence[Series]) -> tuple[list[Series], list[Series]]:
+    """The first series with all that repeat it, and the others."""
+    group, others = [series[0]], []
+    for candidate in series[1:]:
+        same_encoding = candidate.phase_encoding == group[0].phase_encoding
+        joins = same_encoding and common_part((*group, candidate)) is not None
+        (group if joins else others).append(candidate)
+    return group, others
+
+
+def _unit(group: Sequence[Series]) -> DenoisingUnit:
+    images = tuple(one.image for one in group)
+    common = common_part(group)
+    return DenoisingUnit(
+        kind="dwi-repeats",
+        images=images,
+        entities=shared_entities(images),
+        reason=f"{len(images)} runs: the names differ in run only, {common.summary}",
+        volumes=common.volumes,
+        notes=common.notes,
+    )
