@@ -1,0 +1,185 @@
+"""NIfTI images: read as float32, written whole, on exactly the grid of a reference image."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from n2a_bids.errors import BIDSDataError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Temporary name that becomes `path` when the block ends well, and is removed when it does not.
+
+    The temporary file stands in the same folder (created where needed), starts with a dot and keeps the
+    extension, so that a reader sees the old file or the whole new one, never a part.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}_{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Read an image.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI file.
+
+    Returns
+    -------
+    data : (X, Y, Z) or (X, Y, Z, C) float32 array
+        Scaled intensities; trailing axes of length 1 are dropped.
+    affine : (4, 4) float array
+        Voxel to world mm.
+    """
+    image = nb.load(path)
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    return data, image.affine
+
+
+def load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
+    """Read a mask that must lie on the grid of a reference image.
+
+    Raises
+    ------
+    BIDSDataError
+        If the grids differ.
+    """
+    data, _ = load(path)
+    if not same_grid(path, reference):
+        raise BIDSDataError(
+            f"{path}: expected a mask on the grid of {reference} {nb.load(reference).shape[:3]}, found the "
+            f"grid {data.shape}; resample the mask to that image"
+        )
+    return data > 0.5
+
+
+def same_grid(first: Path, second: Path, tolerance_mm: float = 1e-3) -> bool:
+    """Whether two images have the same voxels in the same places."""
+    one, other = nb.load(first), nb.load(second)
+    if one.shape[:3] != other.shape[:3]:
+        return False
+    corner = np.array([*one.shape[:3], 1.0])
+    apart = one.affine - other.affine
+    return bool(np.abs(apart).max() < tolerance_mm and np.abs(apart @ corner).max() < tolerance_mm)
+
+
+def save_like(
+    data: NDArray,
+    reference: Path,
+    out_file: Path,
+    dtype: DTypeLike = np.float32,
+    affine: NDArray[np.float64] | None = None,
+) -> Path:
+    """Write an image with the geometry of another, bit for bit.
+
+    qform, sform, their codes, pixdim and units are those of the reference; data type and scaling are not.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) or (X, Y, Z, C) array
+        On the grid of the reference.
+    reference : Path
+        Image whose header is taken over.
+    out_file : Path
+        Written whole; the folder is created.
+    dtype : dtype
+        Type on disk: float32, or uint8 for masks.
+    affine : (4, 4) array, optional
+        Another place in space, for the half-way grid: then qform and sform are both set to it, with the
+        codes of the reference.
+
+    Returns
+    -------
+    out_file : Path
+
+    Raises
+    ------
+    ValueError
+        If the grid is not that of the reference.
+    """
+    source = nb.load(reference)
+    if data.shape[:3] != source.shape[:3]:
+        raise ValueError(f"data grid {data.shape[:3]} is not the grid {source.shape[:3]} of {reference}")
+    header = source.header.copy()
+    header.extensions.clear()
+    header.set_data_dtype(dtype)
+    # The display window of integer input means nothing for the result.
+    header["cal_min"] = header["cal_max"] = 0
+    image = type(source)(np.asarray(data, dtype=dtype), None, header)
+    if affine is not None:
+        image.set_qform(affine, int(header["qform_code"]))
+        image.set_sform(affine, int(header["sform_code"]))
+    with whole_file(Path(out_file)) as temporary:
+        image.to_filename(temporary)
+    return Path(out_file)
+
+
+def voxel_sizes_mm(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Edge lengths of a voxel.
+
+    Examples
+    --------
+    >>> voxel_sizes_mm(np.diag([-2.0, 2.0, 3.0, 1.0]))
+    (2.0, 2.0, 3.0)
+    """
+    return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def write_itk_transform(transform: NDArray[np.float64], out_file: Path) -> Path:
+    """Write an affine as an ITK text file (``.txt``), which ANTs and Slicer read.
+
+    Parameters
+    ----------
+    transform : (4, 4) float array
+        World mm (RAS+) of the target to world mm of the image that is resampled.
+    out_file : Path
+
+    Returns
+    -------
+    out_file : Path
+    """
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    lps = flip @ transform @ flip
+    numbers = " ".join(repr(float(value)) for value in (*lps[:3, :3].ravel(), *lps[:3, 3]))
+    with whole_file(Path(out_file)) as temporary:
+        temporary.write_text(
+            "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+            f"Parameters: {numbers}\nFixedParameters: 0 0 0\n"
+        )
+    return Path(out_file)
+
+
+def read_itk_transform(path: Path) -> NDArray[np.float64]:
+    """Read what `write_itk_transform` wrote, or any ITK text file with one affine or matrix-offset transform.
+
+    Returns
+    -------
+    transform : (4, 4) float array
+        World mm, RAS+.
+    """
+    fields = dict(line.split(": ", 1) for line in Path(path).read_text().splitlines() if ": " in line)
+    numbers = np.array(fields["Parameters"].split(), dtype=float)
+    centre = np.array(fields["FixedParameters"].split(), dtype=float)[:3]
+    lps = np.eye(4)
+    lps[:3, :3] = numbers[:9].reshape(3, 3)
+    lps[:3, 3] = numbers[9:12] + centre - lps[:3, :3] @ centre
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return flip @ lps @ flip
