@@ -11,3 +11,10 @@ class ConfigError(Exception):
 
 class DenoisingError(Exception):
     """The denoising itself cannot give a trustworthy result."""
+
+
+class Interrupted(BaseException):
+    """SIGTERM arrived: stop at once, keep everything that is done.
+
+    Not an `Exception`, so that no part that survives the failure of a node survives this.
+    """

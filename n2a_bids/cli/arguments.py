@@ -1,0 +1,101 @@
+"""Argument types and actions: text of the command line -> values of the settings."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from n2a_bids.resources import parse_memory
+
+
+def absolute_path(text: str) -> Path:
+    """Absolute path, without resolving links (DataLad datasets are made of them)."""
+    return Path(text).expanduser().absolute()
+
+
+def existing_path(text: str) -> Path:
+    """Absolute path of something that exists."""
+    path = absolute_path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{path} does not exist")
+    return path
+
+
+def positive_int(text: str) -> int:
+    """Whole number from 1."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return int(text)
+
+
+def natural_int(text: str) -> int:
+    """Whole number from 0."""
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, found {text!r}")
+    return int(text)
+
+
+def memory_gb(text: str) -> float:
+    """Amount of memory in GB."""
+    try:
+        return parse_memory(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def participant_label(text: str) -> str:
+    """Label without its ``sub-``."""
+    return text.strip().removeprefix("sub-")
+
+
+def session_label(text: str) -> str:
+    """Label without its ``ses-``."""
+    return text.strip().removeprefix("ses-")
+
+
+def filter_file(text: str) -> dict[str, dict[str, object]]:
+    """Content of a BIDS filter file: query -> entity -> value."""
+    path = existing_path(text)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path} is not a JSON file: {error}") from error
+    is_nested = isinstance(content, dict) and all(isinstance(value, dict) for value in content.values())
+    if not is_nested:
+        raise argparse.ArgumentTypeError(
+            f'{path}: expected queries with their entities, such as {{"t1w": {{"acquisition": "hires"}}}}'
+        )
+    return content
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """``NAME=PATH``, or a path alone, whose last part is then the name."""
+    name, separator, path = text.partition("=")
+    folder = existing_path(path if separator else text)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{folder} is not a folder")
+    return (name if separator else folder.name), folder
+
+
+class Collect(argparse.Action):
+    """Add the values of every use of an option to one tuple."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Append; a value that is there already is not repeated."""
+        earlier = getattr(namespace, self.dest, ())
+        new = values if isinstance(values, list) else [values]
+        setattr(namespace, self.dest, tuple(dict.fromkeys((*earlier, *new))))
+
+
+class CollectPairs(argparse.Action):
+    """Add the ``(name, value)`` pairs of every use of an option to one mapping."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Update a copy of the mapping; a name given twice with different values is refused."""
+        merged = dict(getattr(namespace, self.dest, {}))
+        for name, value in values:
+            if merged.get(name, value) != value:
+                raise argparse.ArgumentError(self, f"{name} is given twice: {merged[name]} and {value}")
+            merged[name] = value
+        setattr(namespace, self.dest, merged)

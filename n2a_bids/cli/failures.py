@@ -1,0 +1,59 @@
+"""The one place where an error becomes an exit code and a message for users."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable
+
+from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError, Interrupted
+
+_STATUS = {
+    ConfigError: 2,
+    BIDSDataError: 70,
+    DenoisingError: 1,
+    OSError: 1,
+    MemoryError: 1,
+    ModuleNotFoundError: 127,
+    Interrupted: 75,
+    KeyboardInterrupt: 130,
+}
+_HINTS = {
+    127: "a Python package is missing: install n2a-bids again",
+    75: "stopped by SIGTERM; what is done is kept, and the same command resumes",
+    130: "stopped by Ctrl-C; what is done is kept, and the same command resumes",
+}
+
+
+def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = False) -> int:
+    """Run a command and turn whatever it raises into its exit code.
+
+    Parameters
+    ----------
+    program : str
+        Name that stands before the message on standard error.
+    run : callable
+        The command; returns its exit code.
+    show_traceback : bool
+        Also print where the error comes from.
+
+    Returns
+    -------
+    status : int
+        0 to 130, see ``n2a --help``.
+    """
+    try:
+        return run()
+    except (*_STATUS, Exception) as error:
+        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 1)
+        if show_traceback:
+            traceback.print_exc()
+        expected = type(error) in _STATUS
+        message = (
+            str(error) if expected else f"unexpected {type(error).__name__}: {error} (--debug shows where)"
+        )
+        parts = [part for part in (message, _HINTS.get(status, "")) if part]
+        paragraph = " ".join(f"{program}: error: {': '.join(parts)}".split())
+        print(textwrap.fill(paragraph, 100, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
+        return status

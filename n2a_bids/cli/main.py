@@ -1,0 +1,45 @@
+"""``n2a``: the BIDS-App."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from n2a_bids.cli.failures import status_of
+from n2a_bids.cli.settings import parse_config
+from n2a_bids.config import Config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the app.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Arguments without the program's name; None takes those of the process.
+
+    Returns
+    -------
+    status : int
+        The exit code, see ``n2a --help``.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    show_traceback = any(
+        argument == "--debug" or argument.startswith(("-v", "--v")) for argument in arguments
+    )
+    return status_of("n2a", lambda: _run(parse_config(arguments)), show_traceback=show_traceback)
+
+
+def _run(config: Config) -> int:
+    # Imported late: --help and mistakes on the command line answer at once.
+    if config.analysis_level == "group":
+        from n2a_bids.commands.group import run_group
+
+        return run_group(config)
+    from n2a_bids.commands.participant import run_participants
+
+    return run_participants(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The file of ``--nipype-plugin-file``: which nipype plugin runs the nodes, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from n2a_bids.errors import ConfigError
+
+_PLUGINS = (
+    "Linear", "MultiProc", "LegacyMultiProc", "SLURM", "PBS", "SGE", "LSF", "OAR", "Condor",
+    "IPython", "Debug",
+)  # fmt: skip
+_GRAPH_PLUGINS = ("SLURMGraph", "PBSGraph", "SGEGraph", "CondorDAGMan", "SomaFlow")
+
+
+def read_plugin_file(path: Path) -> tuple[str | None, dict[str, object]]:
+    """Read the choice of a nipype plugin.
+
+    Parameters
+    ----------
+    path : Path
+        YAML or JSON with ``plugin`` and ``plugin_args``, both optional.
+
+    Returns
+    -------
+    plugin : str or None
+        Name of the plugin; None keeps ours.
+    plugin_args : dict
+        What is laid over our own arguments.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, holds anything else, or names a plugin that cannot work here.
+    """
+    import yaml  # not at the top: --help must not wait for it
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: the plugin file cannot be read as YAML or JSON: {error}") from error
+    if not isinstance(content, dict) or set(content) - {"plugin", "plugin_args"}:
+        raise ConfigError(f"{path}: expected 'plugin' and 'plugin_args' and nothing else; correct the file")
+    plugin, plugin_args = content.get("plugin"), content.get("plugin_args") or {}
+    if plugin in _GRAPH_PLUGINS:
+        raise ConfigError(
+            f"{path}: {plugin} hands all nodes over at once and nobody waits for them, so failures would not "
+            f"be seen "
+            "and the report would be written before the results; use SLURM, PBS or SGE without 'Graph', or "
+            "an array "
+            "job with one participant per task ('n2a-tools slurm')"
+        )
+    if plugin is not None and plugin not in _PLUGINS:
+        raise ConfigError(f"{path}: nipype has no plugin {plugin!r}; known are {', '.join(_PLUGINS)}")
+    if not isinstance(plugin_args, dict):
+        raise ConfigError(f"{path}: 'plugin_args' should be a mapping, found {plugin_args!r}")
+    return plugin, plugin_args

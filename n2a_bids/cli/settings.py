@@ -1,0 +1,173 @@
+"""From the command line to a `Config`: command line over settings file over what the machine offers."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from n2a_bids import __version__
+from n2a_bids.cli.parser import build_parser
+from n2a_bids.cli.plugins import read_plugin_file
+from n2a_bids.config import STRATEGY_NAMES, Config
+from n2a_bids.config_file import Settings, make_config, merge, read_settings
+from n2a_bids.errors import ConfigError
+from n2a_bids.resources import available_cpus, available_memory_gb, probe_gpus
+
+_MOST_THREADS = 8
+_MEMORY_SHARE = 0.9
+_NOT_SETTINGS = ("config_file", "plugin_file", "level", "debug", "notrack", "no_datalad_get")
+
+
+def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read the command line and everything it stands on.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Arguments without the program's name; None takes those of the process.
+    environ : mapping
+        Environment, for Slurm, CUDA and ``N2A_WEIGHTS_DIR``.
+
+    Returns
+    -------
+    config : Config
+        All settings of the run, with resources and device settled.
+
+    Raises
+    ------
+    SystemExit
+        With 0 after ``--help`` and ``--version``, with 2 when the arguments are unusable.
+    ConfigError
+        If the settings file, the plugin file or a combination of options cannot be used.
+    """
+    args = build_parser().parse_args(argv)
+    settings: Settings = {"work_dir": Path("work").absolute(), "run_uuid": _new_run_uuid()}
+    if weights_dir := environ.get("N2A_WEIGHTS_DIR"):
+        settings["denoise"] = {"weights_dir": Path(weights_dir)}
+    if hasattr(args, "config_file"):
+        settings = merge(settings, read_settings(args.config_file))
+    settings = merge(settings, _command_line(args))
+    settings = merge(settings, {"resources": _settle_resources(settings, environ)})
+    config = make_config(settings)
+    _check(config)
+    if config.analysis_level == "participant" and config.stage == "run":
+        config = _settle_device(config, asked_for_gpus=hasattr(args, "resources.n_gpu_procs"))
+    return _place_output(config)
+
+
+def _command_line(args: argparse.Namespace) -> Settings:
+    """Settings that the command line gives, as nested mappings."""
+    settings: Settings = {}
+    for dest, value in vars(args).items():
+        section, _, name = dest.rpartition(".")
+        if dest not in _NOT_SETTINGS:
+            settings = merge(settings, {section: {name: value}} if section else {name: value})
+    if getattr(args, "level", "full") == "minimal":
+        if settings.get("denoise", {}).get("strategy", "mean") != "mean":
+            raise ConfigError(
+                f"--level minimal averages only, but --strategy {settings['denoise']['strategy']} is asked "
+                f"for; "
+                "give one of them"
+            )
+        settings = merge(settings, {"denoise": {"strategy": "mean"}})
+    if hasattr(args, "debug"):
+        shown = {"show_traceback": True, "pdb": args.debug in ("pdb", "all")}
+        settings = merge(settings, {"debug": shown})
+    if hasattr(args, "plugin_file"):
+        plugin, plugin_args = read_plugin_file(args.plugin_file)
+        settings = merge(
+            settings, {"resources": {"nipype_plugin": plugin, "nipype_plugin_args": plugin_args}}
+        )
+    return settings
+
+
+def _settle_resources(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Fill in processors, threads and memory where neither file nor command line gives them."""
+    asked = settings.get("resources", {})
+    plugin_args = asked.get("nipype_plugin_args", {})
+    n_procs = asked.get("n_procs") or plugin_args.get("n_procs") or available_cpus(environ=environ)
+    memory_gb = _MEMORY_SHARE * available_memory_gb(environ=environ)
+    wanted_gb = asked.get("memory_gb") or plugin_args.get("memory_gb")
+    # More than the limit would only move the failure from the scheduler to the kernel.
+    memory_gb = min(wanted_gb, memory_gb / _MEMORY_SHARE) if wanted_gb else memory_gb
+    omp_nthreads = asked.get("omp_nthreads") or min(n_procs, _MOST_THREADS)
+    return {"n_procs": n_procs, "omp_nthreads": min(omp_nthreads, n_procs), "memory_gb": round(memory_gb, 2)}
+
+
+def _settle_device(config: Config, *, asked_for_gpus: bool) -> Config:
+    """Count the GPUs, and refuse a run that asks for one where there is none."""
+    if config.resources.nipype_plugin not in (None, "Linear", "MultiProc", "LegacyMultiProc"):
+        # The jobs run on other machines: their GPUs cannot be seen from here.
+        return config
+    if config.denoise.device == "cpu":
+        if asked_for_gpus:
+            raise ConfigError("--n-gpu-procs asks for GPUs but --device cpu forbids them; give one of them")
+        return _with_gpu_slots(config, 0)
+    probe = probe_gpus()
+    if not probe.names and (config.denoise.device == "cuda" or asked_for_gpus):
+        raise ConfigError(
+            f"{'--device cuda' if config.denoise.device == 'cuda' else '--n-gpu-procs'}: expected a usable "
+            f"NVIDIA "
+            f"GPU, found none ({probe.problem}). In a container give 'docker run --gpus all' or 'apptainer "
+            f"run --nv'; "
+            "under Slurm ask for one with '--gres=gpu:1'; a CPU build of torch cannot use any. 'n2a-tools "
+            "doctor' "
+            "tells more; '--device cpu' does without"
+        )
+    asked = config.resources.n_gpu_procs if asked_for_gpus else 0
+    return _with_gpu_slots(config, (asked or len(probe.names)) if probe.names else 0)
+
+
+def _with_gpu_slots(config: Config, n_gpu_procs: int) -> Config:
+    resources = dataclasses.replace(config.resources, n_gpu_procs=n_gpu_procs)
+    return dataclasses.replace(config, resources=resources)
+
+
+def _check(config: Config) -> None:
+    """Refuse values that a settings file may hold although the parser would not let them pass."""
+    if config.denoise.strategy not in STRATEGY_NAMES:
+        raise ConfigError(
+            f"there is no strategy {config.denoise.strategy!r}; choose one of {', '.join(STRATEGY_NAMES)}"
+        )
+    if config.resources.n_procs < 1 or config.resources.omp_nthreads < 1 or config.resources.memory_gb <= 0:
+        raise ConfigError("n_procs, omp_nthreads and memory_gb should be positive; correct [resources]")
+    weights_dir = config.denoise.weights_dir
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise ConfigError(f"{weights_dir}: expected a folder with weights, found none; check --weights-dir")
+    if not config.selection.modalities:
+        raise ConfigError("no modality is selected; give T1w, dwi or both")
+    work_dir, bids_dir = config.work_dir.resolve(), config.bids_dir.resolve()
+    if work_dir == bids_dir or (bids_dir in work_dir.parents and "derivatives" not in work_dir.parts):
+        raise ConfigError(
+            f"{config.work_dir}: the work directory is inside the input dataset; choose another with -w"
+        )
+    if config.output_dir.resolve() == work_dir:
+        raise ConfigError(
+            f"{config.work_dir}: work and output directory are the same; choose another with -w"
+        )
+
+
+def _place_output(config: Config) -> Config:
+    """Under ``multiverse``, name the output folder after the version and the settings that shape results."""
+    if config.outputs.layout != "multiverse":
+        return config
+    denoise = dataclasses.replace(config.denoise, device="auto")
+    shaping = (
+        config.selection.bids_filters,
+        config.selection.dwi_pairing,
+        config.mask,
+        config.align,
+        denoise,
+    )
+    digest = hashlib.sha256(repr((*shaping, config.sloppy)).encode()).hexdigest()[:8]
+    return dataclasses.replace(config, output_dir=config.output_dir / f"n2a-{__version__}-{digest}")
+
+
+def _new_run_uuid() -> str:
+    return f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4()}"
