@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 Files = Mapping[str, np.ndarray | dict | str | bytes | None]
 
 
@@ -30,7 +31,8 @@ def _no_network():
     connect = socket.socket.connect
 
     def refuse(self, address):
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        far = self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in LOCAL_HOSTS
+        if far:
             raise OSError(f"a test tried to reach {address}: the package must work without a network")
         return connect(self, address)
 
