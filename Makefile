@@ -1,0 +1,59 @@
+# make demo   environment, installation, and the app on a small simulated dataset
+# make test   the fast tests, with coverage
+# make lint   ruff and codespell
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+DEMO_DIR ?= n2a-demo
+WORKERS ?= 2
+PYTEST_ARGS ?=
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+# Two test processes share the cores: each keeps to one thread.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint format build clean
+
+demo: $(VENV)/.installed
+	env -u OMP_NUM_THREADS $(VENV)/bin/n2a-tools demo $(DEMO_DIR)
+
+test: $(VENV)/.installed-test
+	rm -f .coverage .coverage.*
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-lint
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/codespell
+
+format: $(VENV)/.installed-lint
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+build: $(VENV)/bin/python
+	$(PIP) install --quiet build
+	$(VENV)/bin/python -m build
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.*
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "n2a_bids needs Python 3.11 or later, found $$($(PYTHON) --version); name one by: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || \
+	  { echo "No environment could be made; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: setup.cfg pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
+	touch $@
+
+# Linting needs neither torch nor the package.
+$(VENV)/.installed-lint: $(CONSTRAINTS) | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) ruff codespell
+	touch $@

@@ -1,0 +1,238 @@
+"""Laws about the code itself: imports go down, algorithms are pure, functions and files stay small."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "n2a_bids"
+# From the bottom up: a part imports from its own layer and from those before it.
+LAYERS = (
+    {"errors", "config"},
+    {"algorithms"},
+    {"figures"},  # and the single files at the top of the package: images, resources, ...
+    {"dataset"},
+    {"interfaces"},
+    {"workflows"},
+    {"reports"},
+    {"benchmark"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+)
+RANK = {path.stem: 2 for path in PACKAGE.glob("*.py")}
+RANK |= {name: rank for rank, names in enumerate(LAYERS) for name in names}
+ALLOWED_IN_ALGORITHMS = {"numpy", "scipy", "torch", "n2a_bids"}
+MAX_FUNCTION_LINES = 40
+MAX_BUILDER_LINES = 120
+MAX_FILE_LINES = 300
+
+
+def modules(folder: Path = PACKAGE) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Dotted names of everything imported, inside functions too."""
+    package = ("n2a_bids", *path.relative_to(PACKAGE).parent.parts)
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join((*start, node.module) if node.module else start)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def test_imports_go_down_only():
+    """No part imports from a layer above its own, and every part has a layer."""
+    wrong = []
+    for path in modules():
+        part = part_of(path)
+        if part == "__init__":
+            continue
+        assert part in RANK, f"{path}: give n2a_bids.{part} a place in LAYERS"
+        for name in imported_names(path):
+            pieces = name.split(".")
+            if pieces[0] == "n2a_bids" and len(pieces) > 1 and RANK.get(pieces[1], -1) > RANK[part]:
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_algorithms_name_only_numpy_scipy_torch():
+    """Algorithms run on any machine that has these three; of the package they see nothing but themselves."""
+    wrong = []
+    for path in modules(PACKAGE / "algorithms"):
+        for name in imported_names(path):
+            top, *rest = name.split(".")
+            foreign = top not in ALLOWED_IN_ALGORITHMS and top not in sys.stdlib_module_names
+            upward = top == "n2a_bids" and rest[:1] not in (["algorithms"], ["errors"], ["config"])
+            if foreign or upward:
+                wrong.append(f"{path.name} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_algorithms_import_where_nothing_else_is_installed():
+    """All of them load in a process in which any other third-party import fails."""
+    names = [
+        ".".join(("n2a_bids", *path.relative_to(PACKAGE).with_suffix("").parts))
+        for path in modules(PACKAGE / "algorithms")
+    ]
+    code = f"""
+import importlib, sys
+blocked = {{"nipype", "nibabel", "bids", "ants", "dipy", "pandas", "matplotlib", "nilearn", "sklearn",
+           "skimage", "niworkflows", "nireports", "templateflow", "deepbet", "safetensors", "psutil"}}
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ImportError(name + " is blocked: algorithms need numpy, scipy and torch only")
+sys.meta_path.insert(0, Blocker())
+for name in {names!r}:
+    importlib.import_module(name.removesuffix(".__init__"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def seeded_in_a_fork(path: Path) -> set[ast.AST]:
+    """Nodes inside ``with torch.random.fork_rng``: there the global state is given back untouched."""
+    forks = (
+        node
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.With) and any("fork_rng" in ast.unparse(item) for item in node.items)
+    )
+    return {inner for fork in forks for inner in ast.walk(fork)}
+
+
+def test_algorithms_touch_nothing_outside():
+    """No files, no environment, no printing, no global random state: arrays in, arrays out."""
+    forbidden_calls = {"open", "print", "input"}
+    forbidden_attributes = {
+        ("os", "environ"),
+        ("os", "getenv"),
+        ("torch", "manual_seed"),
+        ("torch", "seed"),
+        ("np", "save"),
+        ("np", "load"),
+    }
+    global_random = {
+        "seed",
+        "rand",
+        "randn",
+        "random",
+        "normal",
+        "uniform",
+        "randint",
+        "permutation",
+        "shuffle",
+    }
+    wrong = []
+    for path in modules(PACKAGE / "algorithms"):
+        own_state = seeded_in_a_fork(path)
+        for node in ast.walk(tree_of(path)):
+            found = None
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in forbidden_calls
+            ):
+                found = node.func.id
+            if isinstance(node, ast.Attribute):
+                owner = ast.unparse(node.value)
+                if (owner, node.attr) in forbidden_attributes and node not in own_state:
+                    found = f"{owner}.{node.attr}"
+                if owner in ("np.random", "numpy.random") and node.attr in global_random:
+                    found = f"{owner}.{node.attr}"
+            if found:
+                wrong.append(f"{path.relative_to(PACKAGE)}:{node.lineno} uses {found}")
+    assert not wrong, "\n".join(wrong)
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from ``def`` to the end, less the docstring."""
+    total = function.end_lineno - function.lineno + 1
+    first = function.body[0]
+    is_docstring = isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)
+    return total - (first.end_lineno - first.lineno + 1 if is_docstring else 0)
+
+
+def is_builder(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Functions that list what a workflow or a parser is made of: long, but flat."""
+    first = function.args.args[0].arg if function.args.args else ""
+    return function.name.startswith("init_") or first == "parser"
+
+
+def test_functions_and_files_stay_small():
+    """Long functions and files are split by meaning."""
+    long = []
+    for path in modules():
+        name = path.relative_to(PACKAGE)
+        n_lines = len(path.read_text(encoding="utf-8").splitlines())
+        if n_lines > MAX_FILE_LINES:
+            long.append(f"{name}: {n_lines} lines, at most {MAX_FILE_LINES}")
+        for node in ast.walk(tree_of(path)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            limit = MAX_BUILDER_LINES if is_builder(node) else MAX_FUNCTION_LINES
+            if code_lines(node) > limit:
+                long.append(
+                    f"{name}:{node.lineno} {node.name}: {code_lines(node)} code lines, at most {limit}"
+                )
+    assert not long, "\n".join(long)
+
+
+def test_file_names_are_nouns_with_meaning():
+    """A drawer called utils fills with everything."""
+    names = {path.stem for path in modules()}
+    assert not names & {"utils", "helpers", "managers", "misc", "common", "tools2"}
+
+
+def test_no_bare_except_and_no_open_ends():
+    """Nothing is swallowed, and nothing is left to be done later."""
+    wrong = []
+    for path in modules():
+        text = path.read_text(encoding="utf-8")
+        wrong += [f"{path.name}: {word}" for word in ("TO" + "DO", "FIX" + "ME", "XX" + "X ") if word in text]
+        wrong += [
+            f"{path.name}:{node.lineno} bare except"
+            for node in ast.walk(tree_of(path))
+            if isinstance(node, ast.ExceptHandler) and node.type is None
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", ["n2a_bids", "tests"])
+def test_no_path_of_a_developers_machine(path):
+    """Files name no folder that exists on one machine only."""
+    folders = ("/wo" + "rk/", "/roo" + "t/", "/ho" + "me/")
+    allowed = ("/home/n2a",)  # the user of the container image
+    wrong = []
+    for file in modules(PACKAGE.parent / path):
+        text = file.read_text(encoding="utf-8")
+        for word in allowed:
+            text = text.replace(word, "")
+        wrong += [f"{file.name}: {folder}" for folder in folders if folder in text]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_test_files_have_unique_names():
+    """pytest without packages needs it."""
+    names = [path.name for path in modules(Path(__file__).parent) if path.name.startswith("test_")]
+    assert len(names) == len(set(names))
