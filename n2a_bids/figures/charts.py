@@ -36,10 +36,12 @@ _STYLE = {
 }
 CANDIDATE_NAMES = {
     "mean": "plain mean",
-    "recorrupted": "recorrupted",
+    "blend": "blend of the best",
+    "recorrupted": "recorrupted, fine-tuned",
     "noise2noise": "Noise2Noise",
     "noise2average": "Noise2Average",
-    "zero-shot": "pretrained network",
+    "pretrained": "pretrained network",
+    "iteration": "Noise2Average, iteration",
 }
 
 
@@ -54,7 +56,7 @@ def candidate_name(name: str) -> str:
     'something new'
     """
     for key in sorted(CANDIDATE_NAMES, key=len, reverse=True):
-        if name == key or name.startswith((f"{key}-", f"{key}_", f"{key} ")):
+        if name == key or name.startswith((f"{key}-", f"{key}_", f"{key} ", f"{key},")):
             return CANDIDATE_NAMES[key] + name[len(key) :].replace("_", " ")
     return name.replace("_", " ")
 
@@ -124,16 +126,17 @@ def _plot_validation(axes: Axes, epochs: np.ndarray, part: Sequence[Mapping[str,
         axes.plot(epochs, held_out, color=colour, linewidth=1.4, linestyle="--")
 
 
-def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: str) -> str:
-    """Estimated risk of every candidate relative to the plain mean, the chosen one marked.
+def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]) -> str:
+    """Estimated risk of every candidate relative to the plain mean, the one delivered marked.
 
     Parameters
     ----------
     candidates : sequence of mappings
         ``name``, ``risk`` (mean squared error minus that of the mean, on voxels not trained on, in z^2) and
         ``standard_error``; ``gain_over_mean_db`` is written beside the bar where there is one.
-    chosen : str
-        Name of the candidate that was taken.
+    chosen : mapping
+        ``name`` and ``mean_won``. A candidate named ``blend`` stands for the combination of the others, and
+        is what is delivered unless the mean won.
     """
     rows = [row for row in candidates if np.isfinite(_number(row.get("risk")))]
     if not rows:
@@ -143,29 +146,38 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: str) -> str:
     if not any(row.get("name") == "mean" for row in rows):
         rows.append({"name": "mean", "risk": 0.0, "standard_error": 0.0})
     reference = next(_number(row["risk"]) for row in rows if row.get("name") == "mean")
+    delivered = _delivered(rows, chosen)
     rows.sort(key=lambda row: -_number(row["risk"]))
     risks = [_number(row["risk"]) - reference for row in rows]
     errors = [np.nan_to_num(_number(row.get("standard_error"))) for row in rows]
     with drawing(8.2, 1.1 + 0.36 * len(rows)) as figure:
         axes = figure.add_subplot()
-        colours = [ACCENT if row.get("name") == chosen else PLAIN for row in rows]
+        colours = [ACCENT if row.get("name") == delivered else PLAIN for row in rows]
         axes.barh(range(len(rows)), risks, color=colours, height=0.66)
         axes.errorbar(risks, range(len(rows)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3)
         axes.axvline(0, color=MEAN, linewidth=1.2)
-        axes.set_yticks(range(len(rows)), [_risk_label(row, chosen) for row in rows])
+        axes.set_yticks(range(len(rows)), [_risk_label(row, delivered) for row in rows])
         for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-            label.set_fontweight("bold" if row.get("name") == chosen else "normal")
+            label.set_fontweight("bold" if row.get("name") == delivered else "normal")
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.08)
         axes.set_xlabel("held-out risk minus that of the plain mean (z$^2$); further left is better")
         return render(figure)
 
 
-def _risk_label(row: Mapping[str, Any], chosen: str) -> str:
+def _delivered(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]) -> str:
+    """Name of the candidate that became the output."""
+    if chosen.get("mean_won"):
+        return "mean"
+    has_blend = any(row.get("name") == "blend" for row in candidates)
+    return "blend" if has_blend else str(chosen.get("name", ""))
+
+
+def _risk_label(row: Mapping[str, Any], delivered: str) -> str:
     """Name, gain in dB, and a mark on the chosen candidate."""
     gain = _number(row.get("gain_over_mean_db"))
     shown_gain = f" ({gain:+.1f} dB)" if np.isfinite(gain) and row.get("name") != "mean" else ""
-    mark = "✓ " if row.get("name") == chosen else ""
+    mark = "✓ " if row.get("name") == delivered else ""
     return f"{mark}{candidate_name(str(row.get('name')))}{shown_gain}"
 
 

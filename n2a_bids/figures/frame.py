@@ -122,8 +122,9 @@ def evenly_spaced_cuts(frame: Frame, counts: dict[Plane, int]) -> list[Cut]:
         inside = np.flatnonzero(frame.mask.any(axis=tuple(other for other in range(3) if other != axis)))
         first, last = (inside[0], inside[-1]) if inside.size else (0, frame.mask.shape[axis] - 1)
         n = counts.get(plane, 0)
-        # The outer eighths hold little brain; a single slice goes through the middle.
-        fractions = np.linspace(0.16, 0.84, n) if n > 1 else np.full(n, 0.5)
+        # Off the poles, which hold little brain, the more so the fewer slices there are.
+        reach = 0.5 * (n - 1) / (n + 0.6)
+        fractions = np.linspace(0.5 - reach, 0.5 + reach, n)
         cuts.extend(Cut(plane, round(first + fraction * (last - first))) for fraction in fractions)
     return cuts
 

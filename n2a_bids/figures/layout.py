@@ -170,7 +170,8 @@ def flicker(
             + paint_cells(cells, state.paint)
             + (outlines(cells, frame, stroke="#cfd6de", width=1) if state.outlined else "")
             + labels
-            + f'<g transform="translate(0 {bottom:.2f})">{state.below}</g>{_name_plate(number, state.name)}</g>'
+            + f'<g transform="translate(0 {bottom:.2f})">{state.below}</g>'
+            + f"{_name_plate(number, state.name)}</g>"
         )
     body = (
         svg.rectangle(0, 0, WIDTH, height, svg.PANEL, radius=8)

@@ -131,7 +131,7 @@ def noise_map(noise_sd: NDArray, frame: Frame) -> str:
     body = (
         svg.rectangle(0, 0, WIDTH, bottom + _BAR_HEIGHT, svg.PANEL, radius=8)
         + paint_cells(cells, windowed_painter(noise_sd, window, "inferno"))
-        + outlines(cells, frame, stroke="#cfd6de", width=1)
+        + outlines(cells, frame, stroke="#000000", width=1.2)
         + annotations(cells, frame)
         + f'<g transform="translate(0 {bottom:.2f})">{bar}</g>'
     )

@@ -137,14 +137,12 @@ def flicker_style(uid: str, n_states: int, resting: int) -> str:
         delay = state * SECONDS_PER_STATE - period
         playing = f"animation:{uid} {period:g}s step-end {delay:g}s infinite"
         rules.append(f"#{uid} .scene:is(:hover,:focus) .s{state}{{{playing}}}")
-    for state in range(n_states):
-        held = f"#{uid} .c{state}:is(:hover,:focus)~.scene:not(:hover)"
-        rules.append(f"{held} .state{{opacity:0;animation:none}}{held} .s{state}{{opacity:1}}")
-    hovered = "".join(
-        f"#{uid} .c{state}:hover~.scene .state{{opacity:0}}#{uid} .c{state}:hover~.scene .s{state}{{opacity:1}}"
-        for state in range(n_states)
-    )
-    return "".join(rules) + hovered
+    # A name pointed at wins over everything; a name chosen holds until the picture is pointed at.
+    for pointer, scene in ((":focus", ".scene:not(:hover)"), (":hover", ".scene.scene")):
+        for state in range(n_states):
+            held = f"#{uid} .c{state}{pointer}~{scene}"
+            rules.append(f"{held} .state{{opacity:0;animation:none}}{held} .s{state}{{opacity:1}}")
+    return "".join(rules)
 
 
 def document(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from nipype.interfaces.base import (
@@ -183,8 +182,7 @@ class RiskFigure(_FigureInterface):
 
     def _draw(self) -> str:
         record = _read_json(self.inputs.figures_file)
-        chosen = (record.get("chosen") or {}).get("name", "")
-        return figures.risk_bars(record.get("candidates") or [], chosen)
+        return figures.risk_bars(record.get("candidates") or [], record.get("chosen") or {})
 
 
 class _DistortionFlickerInputSpec(BaseInterfaceInputSpec):
@@ -281,11 +279,3 @@ class VolumeQuality(_FigureInterface):
 
 def _read_json(path: str | Path) -> dict:
     return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def interfaces() -> Sequence[type[_FigureInterface]]:
-    """All figure interfaces, in the order of the page."""
-    return (
-        MaskContours, AlignmentFlicker, DenoisingFlicker, DetailZoom, ResidualMap, NoiseMap, LossCurve,
-        RiskFigure, DistortionFlicker, TensorMaps, GradientPlot, VolumeQuality,
-    )  # fmt: skip

@@ -1,0 +1,260 @@
+"""The methods text: what was really done, from the records of a run.
+
+Text is Markdown with citations as ``[@key]``; :mod:`n2a_bids.reports.boilerplate` turns it into other
+formats.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from n2a_bids import __version__
+from n2a_bids.reports.records import UnitRecord, listing
+
+_STRATEGIES = {
+    "mean": "the plain mean of the repetitions",
+    "noise2noise": (
+        "Noise2Noise, in which a network learns to predict one repetition from another [@noise2noise]"
+    ),
+    "noise2average": (
+        "Noise2Average, in which a network learns the residual between each repetition and the average of "
+        "all, the average being renewed from the denoised repetitions [@noise2average]"
+    ),
+    "recorrupted": (
+        "recorruption, in which weighted combinations of the repetitions give pairs of images with the same "
+        "signal and independent noise; a network is trained on these and applied to the mean "
+        "[@recorrupted; @generalizedr2r; @noise2noise]"
+    ),
+    "pretrained": "a pretrained network that is told the noise level, applied to the mean",
+    "san2n": "Spatio-Angular Noise2Noise, which learns from neighbouring voxels and directions [@san2n]",
+    "mppca": "principal components of the series with a random-matrix threshold (MPPCA), in DIPY [@dipy]",
+    "patch2self": "Patch2Self, in DIPY [@dipy]",
+}
+_MASKS = {
+    "deepbet": "deepbet [@deepbet]",
+    "derivatives": "a mask given by the user",
+    "user": "a mask given by the user",
+    "otsu": "a threshold on the median-filtered b0 image, with DIPY [@dipy]",
+    "template": "registration of a template with ANTs [@ants]",
+    "ants": "registration of a template with ANTs [@ants]",
+}
+
+
+def methods_markdown(units: Sequence[UnitRecord]) -> str:
+    """What was done to the given units, a paragraph for each kind of image.
+
+    Parameters
+    ----------
+    units : sequence of UnitRecord
+        Of one participant, or of all. A single unit of its kind is described in detail, several in sum.
+
+    Returns
+    -------
+    text : str
+        Markdown paragraphs; citations as ``[@key]``.
+    """
+    paragraphs = [_opening()]
+    for suffix, title in (("T1w", "T1-weighted images"), ("dwi", "Diffusion-weighted images")):
+        group = [unit for unit in units if unit.suffix == suffix and (unit.denoising or unit.alignment)]
+        if group:
+            sentences = [*_preparation(group), *_denoising(group), *_training(group), *_outcome(group)]
+            paragraphs.append(f"**{title}.** " + " ".join(dict.fromkeys(sentences)))
+    if len(paragraphs) == 1:
+        paragraphs.append("No image was denoised in this run.")
+    paragraphs.append(
+        "The images are denoised already: tools that denoise their input again (*sMRIPrep* and *fMRIPrep* do "
+        "so for every raw T1w image) should be told not to."
+    )
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def strategy_words(name: str) -> str:
+    """What a strategy or candidate is, in a few words, by the longest known name that it starts with.
+
+    Examples
+    --------
+    >>> strategy_words("pretrained, level 1.2")
+    'a pretrained network that is told the noise level, applied to the mean'
+    """
+    known = [key for key in _STRATEGIES if name.lower().startswith(key)]
+    return _STRATEGIES[max(known, key=len)] if known else f'the candidate "{name}"'
+
+
+def _opening() -> str:
+    """The software that everything stands on."""
+    return (
+        f"Images were denoised with *n2a_bids* {__version__}, a BIDS-App [@bids] built on *Nipype* "
+        f"{_version('nipype')} [@nipype]; repetitions were found with *PyBIDS* [@pybids]. Images were read "
+        f"and written with *nibabel* {_version('nibabel')} [@nibabel]."
+    )
+
+
+def _preparation(group: Sequence[UnitRecord]) -> list[str]:
+    """Mask, distortion, alignment."""
+    sentences = []
+    masks = dict.fromkeys(words for unit in group if (words := _mask_words(unit)))
+    if masks:
+        sentences.append(f"The brain was outlined with {listing(list(masks))}.")
+    for method in dict.fromkeys(unit.alignment.get("distortion_method") for unit in group):
+        if method:
+            sentences.append(f"Susceptibility distortion was corrected: {method}.")
+    aligned = [unit for unit in group if unit.alignment.get("repetitions")]
+    if aligned:
+        numbers = sorted({len(unit.accepted_repetitions) for unit in aligned})
+        count = _count(numbers[0]) if len(numbers) == 1 else f"{_count(numbers[0])} to {numbers[-1]}"
+        method = aligned[0].alignment.get("method") or "rigidly, within the brain mask"
+        sentences.append(
+            f"{count} repetitions {'each ' if len(group) > 1 else ''}were aligned {method} [@ants]."
+        )
+    for interpolation in dict.fromkeys(unit.alignment.get("interpolation") for unit in aligned):
+        if interpolation:
+            sentences.append(f"Interpolation was done in one step: {interpolation}.")
+    return sentences + (_alignment_of_one(group[0]) if len(group) == 1 else _alignment_in_sum(aligned))
+
+
+def _mask_words(unit: UnitRecord) -> str | None:
+    """How the mask was made, where it is recorded."""
+    method = str(unit.alignment.get("mask_method") or unit.denoising.get("mask_method") or "").lower()
+    return next((words for name, words in _MASKS.items() if name in method), None)
+
+
+def _alignment_of_one(unit: UnitRecord) -> list[str]:
+    """Reference, and the repetitions that were left out, by name."""
+    sentences = []
+    if unit.alignment.get("reference"):
+        because = unit.alignment.get("reference_reason")
+        reason = f" ({because})" if because else ""
+        sentences.append(f"The reference was {_short_name(unit.alignment['reference'])}{reason}.")
+    for row in unit.alignment.get("repetitions") or []:
+        if not row.get("accepted", True):
+            reason = row.get("reason") or "it failed a gate of the alignment"
+            sentences.append(f"{_short_name(row.get('file'))} was left out ({reason}).")
+    return sentences
+
+
+def _alignment_in_sum(units: Sequence[UnitRecord]) -> list[str]:
+    """How many repetitions were left out of how many groups."""
+    left_out = [int(unit.derived["n_left_out"] or 0) for unit in units]
+    if not sum(left_out):
+        return []
+    groups = sum(number > 0 for number in left_out)
+    return [
+        f"{_count(sum(left_out))} repetitions in {groups} of {len(units)} groups failed a gate and were left out."
+    ]
+
+
+def _denoising(group: Sequence[UnitRecord]) -> list[str]:
+    """Candidates, the choice, and what the chosen ones are."""
+    done = [unit for unit in group if unit.denoising]
+    sentences = []
+    if len(done) < len(group):
+        sentences.append(f"Denoising did not finish for {len(group) - len(done)} of {len(group)} groups.")
+    names = list(dict.fromkeys(name for unit in done for name in _candidate_names(unit.denoising)))
+    if len(names) > 1:
+        sentences.append(
+            "Candidates, the plain mean among them, were compared by their squared error on held-out parts of "
+            "the brain, measured against combinations of the repetitions whose noise is independent of the "
+            "input, so that no clean image was needed [@generalizedr2r; @noise2noise]."
+        )
+    chosen = Counter(str((unit.denoising.get("chosen") or {}).get("name") or "unknown") for unit in done)
+    if len(done) == 1:
+        sentences.append(_choice_of_one(done[0].denoising.get("chosen") or {}))
+    elif done:
+        shares = [f"{name} in {number}" for name, number in chosen.most_common()]
+        sentences.append(
+            f"Of {len(done)} groups, the largest part of the result came from {listing(shares)}."
+        )
+    others = [name for name in [*names, *chosen] if name not in ("mean", "blend", "unknown")]
+    kinds = dict.fromkeys(strategy_words(name) for name in others)
+    known = [kind for kind in kinds if not kind.startswith("the candidate")]
+    if known and len(chosen) + len(names) > 1:
+        sentences.append(f"Used or compared were {listing(known, '; ')}.")
+    elif known:
+        sentences.append(f"The strategy was {known[0]}.")
+    return sentences
+
+
+def _candidate_names(record: Mapping[str, Any]) -> list[str]:
+    """Names of the candidates compared."""
+    return [str(row.get("name")) for row in record.get("candidates") or []]
+
+
+def _choice_of_one(chosen: Mapping[str, Any]) -> str:
+    """The output in one sentence."""
+    if chosen.get("mean_won"):
+        return "No candidate beat the plain mean, which is the output."
+    words = chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))
+    return f"The output is: {str(words).rstrip('.')}."
+
+
+def _training(group: Sequence[UnitRecord]) -> list[str]:
+    """Settings of the networks: recipe, weights, seed, device."""
+    sentences = []
+    for record in (unit.denoising for unit in group if unit.denoising):
+        weights = record.get("weights") or {}
+        parts = [f'recipe "{record["recipe"]}"'] if record.get("recipe") else []
+        if weights.get("name"):
+            checksum = str(weights.get("sha256", ""))[:12]
+            parts.append(f'pretrained weights "{weights["name"]}" (SHA-256 {checksum}...)')
+        if record.get("random_seed") is not None:
+            parts.append(f"random seed {record['random_seed']}")
+        if record.get("device"):
+            precision = f" in {record['precision']}" if record.get("precision") else ""
+            parts.append(f"device {record.get('device_name') or record['device']}{precision}")
+        if parts:
+            verb = "Networks were trained" if record.get("history") else "Computations were done"
+            sentences.append(f"{verb} with PyTorch {_version('torch')} [@pytorch]: {', '.join(parts)}.")
+    return list(dict.fromkeys(sentences))
+
+
+def _outcome(group: Sequence[UnitRecord]) -> list[str]:
+    """Noise left, as estimated."""
+    left = [1 / unit.derived["snr_gain"] for unit in group if unit.derived["snr_gain"]]
+    averages = [value for unit in group if (value := unit.measure("denoising.equivalent_averages"))]
+    words = "" if len(group) == 1 else "in the median "
+    sentences = []
+    if left:
+        sentences.append(
+            f"After denoising, {words}the estimated noise SD was {median(left):.2f} of that of the mean."
+        )
+    if averages:
+        sentences.append(f"This corresponds {words}to an average of {median(averages):.3g} repetitions.")
+    return sentences
+
+
+def _count(number: int) -> str:
+    """Small numbers in words, as at the start of a sentence."""
+    words = (
+        "No",
+        "One",
+        "Two",
+        "Three",
+        "Four",
+        "Five",
+        "Six",
+        "Seven",
+        "Eight",
+        "Nine",
+        "Ten",
+        "Eleven",
+        "Twelve",
+    )
+    return words[int(number)] if 0 <= int(number) < len(words) else str(int(number))
+
+
+def _short_name(file: object) -> str:
+    """File name without folders and extension."""
+    return Path(str(file)).name.split(".")[0]
+
+
+def _version(package: str) -> str:
+    """Version of an installed package, empty when it is not installed."""
+    try:
+        return importlib.metadata.version(package).split("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return ""

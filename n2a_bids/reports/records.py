@@ -1,0 +1,254 @@
+"""What the pages are made from: the JSON records and figures of each denoised unit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from n2a_bids.errors import BIDSDataError
+
+REPETITION_ENTITIES = ("run", "echo", "dir", "part")
+"""Entities that tell repetitions of one unit apart: figures of one repetition carry them."""
+_FREE_ENTITIES = {*REPETITION_ENTITIES, "from", "to", "mode", "space", "res", "model", "param"}
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+_RECORD = re.compile(r"_desc-(denoised|alignment)_figures\.json$")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRecord:
+    """Everything known about one group of repetitions that was denoised together."""
+
+    participant: str
+    """Label without ``sub-``."""
+    datatype: str
+    """``anat`` or ``dwi``."""
+    entities: tuple[tuple[str, str], ...]
+    """Entities of the group in the order of its file names."""
+    denoising: Mapping[str, Any] = field(default_factory=dict)
+    """Figures written by the denoising command; empty where it failed."""
+    alignment: Mapping[str, Any] = field(default_factory=dict)
+    """Figures of the alignment; empty where it failed."""
+    figures: tuple[Path, ...] = ()
+    """SVG files of this unit."""
+    files: tuple[Path, ...] = ()
+    """Derivatives of this unit."""
+
+    @property
+    def suffix(self) -> str:
+        """``T1w`` or ``dwi``."""
+        return "dwi" if self.datatype == "dwi" else "T1w"
+
+    @property
+    def label(self) -> str:
+        """For example ``sub-01_ses-a_T1w``."""
+        return "_".join([*(f"{key}-{value}" for key, value in self.entities), self.suffix])
+
+    @property
+    def accepted_repetitions(self) -> list[Mapping[str, Any]]:
+        """Rows of the alignment record whose repetitions were used."""
+        rows = self.alignment.get("repetitions") or []
+        return [row for row in rows if isinstance(row, Mapping) and row.get("accepted", True)]
+
+    @property
+    def derived(self) -> dict[str, Any]:
+        """Numbers that follow from the records."""
+        repetitions = self.alignment.get("repetitions") or []
+        used = self.accepted_repetitions
+        values = {
+            "max_rotation_deg": _extreme(max, used, "rotation_deg"),
+            "max_translation_mm": _extreme(max, used, "translation_mm"),
+            "min_correlation_after": _extreme(min, used, "correlation_after"),
+            "n_left_out": len(repetitions) - len(used) if repetitions else None,
+            "n_warnings": len(self.warnings),
+        }
+        before, after = self.denoising.get("noise_sd_mean"), self.denoising.get("noise_sd_denoised")
+        known = _is_number(before) and _is_number(after) and after > 0
+        values["snr_gain"] = before / after if known else None
+        return values
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences that belong on top of the page."""
+        texts = [str(text) for text in self.denoising.get("warnings") or []]
+        texts += [str(text) for text in self.alignment.get("warnings") or []]
+        for row in self.alignment.get("repetitions") or []:
+            if not row.get("accepted", True):
+                name = Path(str(row.get("file", ""))).name
+                texts.append(f"{name} was left out: {row.get('reason') or 'no reason given'}")
+        return texts
+
+    def measure(self, path: str) -> float | None:
+        """The number at a dotted path of :data:`measures`, ``None`` where there is none."""
+        value: Any = {"denoising": self.denoising, "derived": self.derived}
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return float(value) if _is_number(value) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number that is reported for every unit."""
+
+    name: str
+    """Column of the group table."""
+    path: str
+    title: str
+    units: str
+    read: str
+    """One sentence: how to read it."""
+    outliers: bool = True
+    """Whether unusual values are pointed out in the group page."""
+    scale: str = "linear"
+    """``log`` for positive numbers that vary by factors."""
+
+
+@cache
+def measures() -> tuple[Measure, ...]:
+    """All measures, in the order of the tables."""
+    text = resources.files("n2a_bids").joinpath("data", "measures.yml").read_text(encoding="utf-8")
+    return tuple(Measure(**entry) for entry in yaml.safe_load(text))
+
+
+def find_units(output_dir: Path, participant: str) -> list[UnitRecord]:
+    """The units of one participant, from its derivatives.
+
+    Parameters
+    ----------
+    output_dir : path
+        Derivative dataset.
+    participant : str
+        Label without ``sub-``.
+
+    Returns
+    -------
+    units : list of UnitRecord
+        Sorted by datatype and entities; anatomy first. A unit that failed before its records were written
+        is known from its figures alone.
+
+    Raises
+    ------
+    BIDSDataError
+        If a record is not readable JSON.
+    """
+    root = output_dir / f"sub-{participant}"
+    records: dict[_Key, dict[str, Any]] = {}
+    for folder in _datatype_folders(root):
+        for path in sorted(folder.glob("*_figures.json")):
+            match = _RECORD.search(path.name)
+            if match:
+                key = (folder.name, _entities(path.name[: match.start()]))
+                kind = "denoising" if match[1] == "denoised" else "alignment"
+                records.setdefault(key, {})[kind] = read_json(path)
+    figures = sorted((root / "figures").glob("*.svg"))
+    for path in figures:
+        key = _owner(path, list(records)) or _key_of_figure(path)
+        records.setdefault(key, {}).setdefault("figures", []).append(path)
+    for folder in _datatype_folders(root):
+        for path in sorted(folder.iterdir()):
+            key = _owner(path, list(records), datatype=folder.name)
+            if key is not None and not path.name.startswith("."):
+                records[key].setdefault("files", []).append(path)
+    return [
+        UnitRecord(
+            participant,
+            datatype,
+            entities,
+            record.get("denoising", {}),
+            record.get("alignment", {}),
+            tuple(record.get("figures", ())),
+            tuple(record.get("files", ())),
+        )
+        for (datatype, entities), record in sorted(records.items())
+    ]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises
+    ------
+    BIDSDataError
+        If the file is not readable, or holds no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BIDSDataError(
+            f"{path}: expected a JSON file written by n2a, found one that cannot be read ({error}); "
+            "run the participant again"
+        ) from error
+    if not isinstance(content, dict):
+        found = type(content).__name__
+        raise BIDSDataError(f"{path}: expected a JSON object, found {found}; run the participant again")
+    return content
+
+
+def listing(words: Sequence[str], separator: str = ", ") -> str:
+    """Words as a list in a sentence.
+
+    Examples
+    --------
+    >>> listing(["a", "b", "c"])
+    'a, b and c'
+    """
+    return f"{separator.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def _datatype_folders(root: Path) -> Iterator[Path]:
+    """``anat`` and ``dwi``, of the participant and of its sessions."""
+    for parent in [root, *sorted(root.glob("ses-*"))]:
+        for datatype in ("anat", "dwi"):
+            if (parent / datatype).is_dir():
+                yield parent / datatype
+
+
+def _entities(stem: str) -> tuple[tuple[str, str], ...]:
+    """Entities of a file name, less ``desc`` and what has no dash.
+
+    Examples
+    --------
+    >>> _entities("sub-01_run-2_desc-denoised_T1w")
+    (('sub', '01'), ('run', '2'))
+    """
+    pairs = (part.split("-", 1) for part in stem.split("_") if "-" in part)
+    return tuple((key, value) for key, value in pairs if key != "desc")
+
+
+def _key_of_figure(path: Path) -> _Key:
+    """Unit of a figure that no record owns."""
+    datatype = "dwi" if path.stem.endswith("_dwi") else "anat"
+    entities = tuple(pair for pair in _entities(path.stem) if pair[0] not in REPETITION_ENTITIES)
+    return datatype, entities
+
+
+def _owner(path: Path, keys: list[_Key], datatype: str | None = None) -> _Key | None:
+    """The unit a file belongs to: it has all entities of the unit, and adds none that names another unit."""
+    found = set(_entities(path.name.split(".")[0]))
+    datatype = datatype or _key_of_figure(path)[0]
+    owners = [
+        key
+        for key in keys
+        if key[0] == datatype
+        and set(key[1]) <= found
+        and all(name in _FREE_ENTITIES for name, _ in found - set(key[1]))
+    ]
+    return max(owners, key=lambda key: len(key[1]), default=None)
+
+
+def _is_number(value: object) -> bool:
+    """Finite numbers only; truth values are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def _extreme(choose: Any, rows: list[Mapping[str, Any]], key: str) -> float | None:
+    """Largest or smallest value of a column, ``None`` without any."""
+    values = [row[key] for row in rows if _is_number(row.get(key))]
+    return choose(values) if values else None
