@@ -33,6 +33,8 @@ def make_lesions(
     n_lesions: int = 6,
     radius_mm: float = 2.5,
     voxel_size_mm: Sequence[float] = (1.0, 1.0, 1.0),
+    *,
+    alternate: bool = False,
 ) -> Lesions:
     """Place small spheres with soft rims well inside a mask, apart from each other.
 
@@ -50,6 +52,8 @@ def make_lesions(
         Radius of the flat part; the rim falls over one further voxel.
     voxel_size_mm : three floats
         Voxel size along the array axes.
+    alternate : bool
+        Every second lesion has the opposite contrast.
 
     Returns
     -------
@@ -73,7 +77,8 @@ def make_lesions(
         centre = np.argwhere(room)[generator.integers(np.count_nonzero(room))]
         distance = np.linalg.norm(grid - centre * sizes, axis=1)
         soft = np.clip((radius_mm + sizes.max() - distance) / sizes.max(), 0, 1)
-        signal += (contrast * soft).astype(np.float32)
+        sign = -1 if alternate and len(centres) % 2 else 1
+        signal += (sign * contrast * soft).astype(np.float32)
         centres.append(centre)
         cores[distance <= radius_mm] = len(centres)
         room &= (distance > 4 * radius_mm).reshape(mask.shape)

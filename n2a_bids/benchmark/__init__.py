@@ -1,0 +1,1 @@
+"""Every method on identical simulated data: truths, cells, methods, tables, trust tests, speed."""

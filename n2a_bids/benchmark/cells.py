@@ -1,0 +1,119 @@
+"""Cells of the benchmark: one truth, one noise level, one number of repetitions, one condition, one seed."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.phantoms import SimulationConfig, simulate_runs
+from n2a_bids.algorithms.realizations import Realizations
+from n2a_bids.benchmark.truths import Truth, crop_truth
+
+CONDITIONS: dict[str, dict[str, float]] = {
+    "aligned": {},
+    "moved": {"max_rotation_deg": 5.0, "max_translation_mm": 5.0},
+    "uneven": {"noise_variation": 1.0, "max_gain_change": 0.2},
+}
+"""Name -> settings of the simulation. ``moved`` runs are realigned by the app's own alignment."""
+
+_MOVEMENT_MARGIN_VOXELS = 14
+
+Aligner = Callable[[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]], NDArray[np.float32]]
+"""(runs, mask of the first, affine) -> runs on the grid of the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Where in the benchmark a row stands."""
+
+    truth: str
+    condition: str
+    noise_level: float
+    """Noise SD of one repetition over the in-mask SD of the truth."""
+    n_repetitions: int
+    seed: int
+
+    def generator(self) -> np.random.Generator:
+        """Generator that depends on the cell alone: every method, and a resumed run, sees the same data."""
+        label = f"{self.truth} {self.condition} {self.noise_level:g} {self.n_repetitions}"
+        return np.random.default_rng([zlib.crc32(label.encode()), self.seed])
+
+
+@dataclass(frozen=True, slots=True)
+class CellData:
+    """What the methods of a cell get, and what they are judged by."""
+
+    realizations: Realizations
+    truth: NDArray[np.float32]
+    """(X, Y, Z) clean image."""
+    gains: NDArray[np.float64]
+    """(R,) true factor on each repetition."""
+    noise_sd: NDArray[np.float32]
+    """(X, Y, Z) true noise SD of one repetition."""
+
+    @property
+    def matched(self) -> NDArray[np.float32]:
+        """(R, X, Y, Z) repetitions with their true gains taken out."""
+        return (self.realizations.data[..., 0].T / self.gains).T.astype(np.float32)
+
+    @property
+    def mean_noise_sd(self) -> float:
+        """Root mean square over the mask of the noise SD of one repetition."""
+        return float(np.sqrt(np.mean(self.noise_sd[self.realizations.mask] ** 2)))
+
+
+def plan_cells(
+    truths: Iterable[str],
+    conditions: Iterable[str],
+    noise_levels: Iterable[float],
+    repetitions: Iterable[int],
+    n_seeds: int,
+) -> list[Cell]:
+    """All combinations; the seed varies slowest, so that an interrupted run has every cell once first."""
+    grid = itertools.product(range(n_seeds), conditions, noise_levels, repetitions, truths)
+    return [Cell(truth, condition, level, n, seed) for seed, condition, level, n, truth in grid]
+
+
+def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: Aligner) -> CellData:
+    """Simulate the runs of a cell and bring them onto one grid.
+
+    Parameters
+    ----------
+    cell : Cell
+    truth : Truth
+        Whole image that `cell` names.
+    crop : three ints, optional
+        Box that counts, see `crop_truth`.
+    align : callable
+        Called for moved runs only.
+
+    Returns
+    -------
+    data : CellData
+        On the grid of the box.
+    """
+    settings = CONDITIONS[cell.condition]
+    moved = "max_rotation_deg" in settings
+    stage = crop_truth(truth, crop, _MOVEMENT_MARGIN_VOXELS if moved else 0)
+    config = SimulationConfig(noise_level=cell.noise_level, n_repetitions=cell.n_repetitions, **settings)
+    runs = simulate_runs(stage.data, stage.mask, config, cell.generator(), stage.voxel_size_mm)
+    repetitions = align(runs.repetitions, stage.mask, stage.affine) if moved else runs.repetitions
+    inside = _inner_box(stage, crop_truth(truth, crop))
+    realizations = Realizations(
+        data=np.ascontiguousarray(repetitions[(slice(None), *inside)][..., None]),
+        mask=np.ascontiguousarray(stage.mask[inside]),
+        voxel_size_mm=stage.voxel_size_mm,
+        left_right_axis=stage.left_right_axis,
+    )
+    return CellData(realizations, stage.data[inside], runs.gains, runs.noise_sd[inside])
+
+
+def _inner_box(stage: Truth, core: Truth) -> tuple[slice, ...]:
+    """Place of `core` in the grid of `stage`."""
+    offset = np.linalg.solve(stage.affine, core.affine)[:3, 3].round().astype(int)
+    return tuple(slice(o, o + n) for o, n in zip(offset, core.data.shape, strict=True))

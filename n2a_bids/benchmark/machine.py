@@ -1,0 +1,47 @@
+"""What the benchmark ran on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from n2a_bids import __version__
+
+_PACKAGES = ("torch", "numpy", "dipy", "antspyx", "bm4d")
+
+
+def describe_machine(n_threads: int) -> list[str]:
+    """Lines of ``name: value``: date, processor, GPU, threads, versions."""
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cores = len(os.sched_getaffinity(0))
+    return [
+        f"date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        f"processor: {processor_name()}, {cores} cores usable, {n_threads} threads used",
+        f"instruction set used by torch: {torch.backends.cpu.get_cpu_capability()}",
+        f"GPU: {', '.join(names) or 'none'}",
+        f"system: {platform.system()} {platform.release()}, Python {platform.python_version()}",
+        f"n2a_bids: {__version__}",
+        *(f"{name}: {_version(name)}" for name in _PACKAGES),
+    ]
+
+
+def processor_name() -> str:
+    """Model name of the first processor, as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

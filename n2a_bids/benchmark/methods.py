@@ -1,0 +1,119 @@
+"""Everything that is compared: strategies of the app, classical peers, and the supervised oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.inference import FLIPS, predict
+from n2a_bids.algorithms.normalization import LinearScale
+from n2a_bids.algorithms.realizations import Context
+from n2a_bids.algorithms.strategies import STRATEGIES, get_strategy
+from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+from n2a_bids.benchmark.cells import CellData
+from n2a_bids.errors import ConfigError
+from n2a_bids.interfaces.peers import PEERS, available_peers, denoise_with_peer
+
+_ORACLE_NETWORK = "resunet-t1w"
+
+Result = tuple[NDArray[np.float32], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSettings:
+    """What all methods share."""
+
+    recipe: str = "default"
+    """For strategies that are named without ``:recipe``."""
+    n_threads: int = 1
+    memory_gb: float = 6.0
+    device: str = "cpu"
+    random_seed: int = 20261121
+    weights_dir: Path | None = None
+    """Folder of pretrained weights; those of the package by default."""
+
+
+def available_methods() -> list[str]:
+    """Names for the option ``--strategies``; a strategy may carry a recipe: ``auto:thorough``."""
+    return ["single", *sorted(STRATEGIES), "oracle", *available_peers()]
+
+
+def check_method(name: str) -> None:
+    """Raise ConfigError for a name that is not known, or whose package is not installed."""
+    if name.removesuffix("-each") in PEERS:
+        known = available_peers()
+    else:
+        known = available_methods()
+    if name.split(":")[0] not in known:
+        raise ConfigError(f"expected a method among {', '.join(available_methods())}, found {name!r}")
+
+
+def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
+    """Denoise one cell by one method.
+
+    Parameters
+    ----------
+    name : str
+        ``single`` (first repetition as it is), a strategy, ``strategy:recipe``, ``oracle``, or a peer.
+    data : CellData
+        Peers and the oracle are told the true noise level and gains; strategies find them out.
+    settings : MethodSettings
+
+    Returns
+    -------
+    image : (X, Y, Z) float32 array
+        In the unit of the first repetition.
+    figures : dict
+        Record of the method; empty for peers.
+    """
+    torch.set_num_threads(settings.n_threads)
+    if name == "single":
+        return data.realizations.data[0, ..., 0], {}
+    if name == "oracle":
+        return _oracle(data, settings), {}
+    if name.removesuffix("-each") in PEERS:
+        mask = data.realizations.mask
+        return denoise_with_peer(name, data.matched, mask, data.mean_noise_sd, settings.n_threads), {}
+    strategy_name, _, recipe = name.partition(":")
+    strategy = get_strategy(strategy_name)
+    context = Context(
+        generator=torch.Generator().manual_seed(settings.random_seed),
+        device=torch.device(settings.device),
+        memory_gb=settings.memory_gb,
+    )
+    recipe = recipe or settings.recipe
+    weights = _weights(strategy.weights_name(recipe), settings)
+    denoised = strategy.denoise(data.realizations, strategy.config(recipe, weights), context)
+    return denoised.data[..., 0], denoised.figures
+
+
+def _oracle(data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
+    """Network trained with the truth of other brains, told the true noise, on the mean of true gains.
+
+    No fine-tuning, no choice by risk: what supervised learning gives when nothing has to be estimated.
+    """
+    weights = _weights(_ORACLE_NETWORK, settings)
+    if weights is None:
+        raise ConfigError("the oracle needs pretrained weights: give their folder by --weights-dir")
+    network = build_network(_ORACLE_NETWORK, weights).to(settings.device)
+    inside = data.truth[data.realizations.mask]
+    scale = LinearScale(gain=float(inside.std()), offset=float(inside.mean()))
+    noise_sd = data.noise_sd / np.float32(scale.gain * np.sqrt(data.realizations.n_repetitions))
+    denoised = predict(
+        network,
+        scale.apply(data.matched.mean(axis=0)),
+        noise_sd,
+        device=torch.device(settings.device),
+        memory_gb=settings.memory_gb,
+        flips=FLIPS,
+    )
+    return scale.invert(denoised)
+
+
+def _weights(name: str | None, settings: MethodSettings) -> PretrainedWeights | None:
+    return None

@@ -1,0 +1,150 @@
+"""The loop over cells and methods."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from n2a_bids.benchmark.alignment import align_runs
+from n2a_bids.benchmark.cells import Cell, CellData, make_cell_data, plan_cells
+from n2a_bids.benchmark.methods import MethodSettings, run_method
+from n2a_bids.benchmark.pictures import central_slice, draw_curves, draw_slices
+from n2a_bids.benchmark.rows import RowTable, cell_key, measure, write_whole
+from n2a_bids.benchmark.summary import SUMMARY_COLUMNS, format_summary, judge, summarise
+from n2a_bids.benchmark.truths import Truth
+from n2a_bids.benchmark.worker import run_in_child
+from n2a_bids.errors import ConfigError, DenoisingError
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkPlan:
+    """What is compared, and where it is written."""
+
+    out_dir: Path
+    methods: tuple[str, ...]
+    conditions: tuple[str, ...] = ("aligned",)
+    noise_levels: tuple[float, ...] = (0.4,)
+    repetitions: tuple[int, ...] = (2,)
+    n_seeds: int = 1
+    crop: tuple[int, int, int] | None = None
+    """Box of the brain that counts; all of it by default."""
+    resume: bool = False
+    settings: MethodSettings = field(default_factory=MethodSettings)
+
+
+def run_cells(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
+    """Run every method in every cell that is not in the table yet, then summarise.
+
+    Parameters
+    ----------
+    truths : sequence of Truth
+    plan : BenchmarkPlan
+
+    Returns
+    -------
+    exit_code : int
+        0, or 1 if a method failed somewhere; the others' results stand.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds results and resuming was not asked for.
+    """
+    table = open_table(plan, "benchmark.tsv")
+    by_name = {truth.name: truth for truth in truths}
+    cells = plan_cells(by_name, plan.conditions, plan.noise_levels, plan.repetitions, plan.n_seeds)
+    for index, cell in enumerate(cells):
+        missing = [name for name in plan.methods if not table.has(cell_key(cell, name))]
+        if not missing:
+            continue
+        sys.stderr.write(f"cell {index + 1} of {len(cells)}: {cell}\n")
+        data = make_cell_data(cell, by_name[cell.truth], plan.crop, align_runs)
+        for name in missing:
+            _run_row(cell, name, data, plan, table)
+        _draw_cell(cell, data, plan)
+        _write_summary(table, plan.out_dir)
+    _write_summary(table, plan.out_dir)
+    shutil.rmtree(plan.out_dir / "slices", ignore_errors=True)
+    return int(any(row["status"] != "ok" for row in table.rows))
+
+
+def open_table(plan: BenchmarkPlan, name: str, **columns: Sequence[str]) -> RowTable:
+    """Open a table of results, new or to be resumed.
+
+    Raises
+    ------
+    ConfigError
+        If it exists and ``plan.resume`` is not set.
+    """
+    path = plan.out_dir / name
+    if path.exists() and not plan.resume:
+        raise ConfigError(
+            f"{path}: expected no earlier results, found some; add --resume, or give another --out"
+        )
+    return RowTable(path, **columns)
+
+
+def _run_row(cell: Cell, name: str, data: CellData, plan: BenchmarkPlan, table: RowTable) -> None:
+    try:
+        outcome = run_in_child(partial(run_method, name, data, plan.settings))
+        values = measure(data, outcome)
+        _keep_slice(cell, name, central_slice(outcome.image, data.realizations.mask), plan)
+        note = f"{values['psnr_db']:.2f} dB in {outcome.seconds:.1f} s"
+    except DenoisingError as error:
+        values = {"status": f"failed: {error}"}
+        note = values["status"]
+    table.add(cell_key(cell, name) | values)
+    sys.stderr.write(f"  {name}: {note}\n")
+
+
+def _keep_slice(cell: Cell, name: str, picture: np.ndarray, plan: BenchmarkPlan) -> None:
+    folder = plan.out_dir / "slices" / _label(cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial_file = folder / f".{name.replace(':', '+')}.{os.getpid()}.partial"
+    with partial_file.open("wb") as stream:
+        np.save(stream, picture)
+    os.replace(partial_file, folder / f"{name.replace(':', '+')}.npy")
+
+
+def _draw_cell(cell: Cell, data: CellData, plan: BenchmarkPlan) -> None:
+    """Draw the slices of a cell; only of the first noise draw, for the folder's sake."""
+    if cell.seed > 0:
+        return
+    mask = data.realizations.mask
+    slices: Mapping[str, np.ndarray] = {
+        "truth": central_slice(data.truth, mask),
+        "mean": central_slice(data.matched.mean(axis=0), mask),
+    }
+    for name in plan.methods:
+        file = plan.out_dir / "slices" / _label(cell) / f"{name.replace(':', '+')}.npy"
+        if file.exists() and name != "mean":
+            slices[name] = np.load(file)
+    title = f"{cell.truth}, {cell.condition}, noise {cell.noise_level:g} SD, {cell.n_repetitions} repetitions"
+    draw_slices(slices, title, plan.out_dir / "pictures" / f"{_label(cell)}.png")
+
+
+def _label(cell: Cell) -> str:
+    level = f"{cell.noise_level:g}".replace(".", "p")
+    return f"{cell.truth}_{cell.condition}_sigma{level}_R{cell.n_repetitions}_seed{cell.seed}"
+
+
+def _write_summary(table: RowTable, out_dir: Path) -> None:
+    summary = summarise(table.rows)
+    if not summary:
+        return
+    path = out_dir / "summary.tsv"
+    lines = ["\t".join(SUMMARY_COLUMNS)]
+    for entry in summary:
+        values = (entry[column] for column in SUMMARY_COLUMNS)
+        lines.append("\t".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values))
+    write_whole(path, "\n".join(lines) + "\n")
+    judged = next((row["method"] for row in table.rows if row["method"].split(":")[0] == "auto"), "auto")
+    write_whole(out_dir / "summary.md", format_summary(summary, judge(table.rows, judged)))
+    draw_curves(summary, out_dir / "summary.png")
