@@ -95,14 +95,14 @@ def run(args: argparse.Namespace) -> int:
     folders = DemoFolders(args.folder.resolve())
     started = time.monotonic()
     if _is_written(folders):
-        print(f"Dataset from an earlier call: {folders.bids}")
+        _say(f"Dataset from an earlier call: {folders.bids}")
     else:
         write_dataset(folders, args.voxel_size_mm, args.random_seed)
-        print(f"Dataset: {folders.bids} (two T1w runs of one simulated head)\nTruth:   {folders.truth}")
+        _say(f"Dataset: {folders.bids} (two T1w runs of one simulated head)\nTruth:   {folders.truth}")
     if args.only_data:
         return 0
     command = app_command(folders, args.recipe)
-    print("Running: n2a " + " ".join(command[3:]), flush=True)
+    _say("Running: n2a " + " ".join(command[3:]))
     code = subprocess.run(command, check=False).returncode
     if code == 0:
         _print_result(score(folders), folders, time.monotonic() - started)
@@ -216,8 +216,14 @@ def _truth_of_reference(
     return truth, mask
 
 
+def _say(text: str) -> None:
+    # Flushed, or it would come after what the app prints.
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def _print_result(result: DemoResult, folders: DemoFolders, seconds: float) -> None:
-    print(
+    _say(
         f"\nPSNR against the truth, inside the brain:\n"
         f"  plain mean  {result.mean:6.2f} dB\n"
         f"  denoised    {result.denoised:6.2f} dB  ({result.gain:+.2f} dB)\n"
