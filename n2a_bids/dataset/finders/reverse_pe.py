@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import combinations
 
 from n2a_bids.dataset.common_volumes import CommonPart, common_part
 from n2a_bids.dataset.gradient_tables import Series
@@ -32,9 +32,8 @@ def find_reverse_pe(series: Sequence[Series]) -> list[DenoisingUnit]:
         Pairs, the series that comes first in `series` first; no series is in two.
     """
     ranked = []
-    for (i, first), (j, second) in product(enumerate(series), repeat=2):
-        opposite = first.phase_encoding and first.phase_encoding + "-" == second.phase_encoding
-        if opposite and (common := common_part((first, second))) and common.has_b0:
+    for (i, first), (j, second) in combinations(enumerate(series), 2):
+        if _are_opposite(first, second) and (common := common_part((first, second))) and common.has_b0:
             ranked.append((-common.n_weighted, _run(first) != _run(second), i + j, i, j, common))
     units, taken = [], set()
     for *_, i, j, common in sorted(ranked, key=lambda item: item[:5]):
@@ -42,6 +41,11 @@ def find_reverse_pe(series: Sequence[Series]) -> list[DenoisingUnit]:
             taken |= {i, j}
             units.append(_pair((series[i], series[j]), common))
     return units
+
+
+def _are_opposite(first: Series, second: Series) -> bool:
+    plus, minus = sorted((first.phase_encoding, second.phase_encoding), key=len)
+    return bool(plus) and plus + "-" == minus
 
 
 def _pair(pair: tuple[Series, Series], common: CommonPart) -> DenoisingUnit:

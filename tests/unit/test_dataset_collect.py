@@ -1,0 +1,213 @@
+"""Finding the work in a dataset: selection, filters, inheritance, speed, broken datasets."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.listing import format_collection
+from n2a_bids.errors import BIDSDataError, ConfigError
+
+RUNS = {
+    f"sub-{subject}/anat/sub-{subject}_run-{run}_T1w.nii.gz": None for subject in ("01", "02") for run in "12"
+}
+
+
+def select(**choices) -> SelectionConfig:
+    return SelectionConfig(**{"modalities": ("T1w",), **choices})
+
+
+def test_only_selected_participants_are_collected(make_bids):
+    """--participant-label takes labels with and without sub-."""
+    bids_dir = make_bids(RUNS)
+    assert [unit.label for unit in collect(bids_dir, select(participants=("sub-02",))).units] == [
+        "sub-02_T1w"
+    ]
+    assert [unit.label for unit in collect(bids_dir, select(exclude_participants=("02",))).units] == [
+        "sub-01_T1w"
+    ]
+
+
+def test_derivatives_sourcedata_and_code_are_not_looked_at(make_bids):
+    """Copies of the images elsewhere in the dataset are neither units nor left out."""
+    copies = {
+        f"{folder}/sub-01/anat/sub-01_run-{run}_T1w.nii.gz": None
+        for folder in ("derivatives/n2a", "sourcedata", "code", ".git")
+        for run in "34"
+    }
+    found = collect(make_bids({**RUNS, **copies}), select())
+    assert len(found.units) == 2
+    assert not found.left_out
+
+
+def test_sessions_are_selected(make_bids):
+    """--session-label; a session that nobody has is an error, one that some lack is not."""
+    files = {f"sub-01/ses-{s}/anat/sub-01_ses-{s}_run-{r}_T1w.nii.gz": None for s in ("a", "b") for r in "12"}
+    bids_dir = make_bids({**files, "sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz": None})
+    found = collect(bids_dir, select(sessions=("b",)))
+    assert [unit.label for unit in found.units] == ["sub-01_ses-b_T1w"]
+    assert [item.reason for item in found.left_out] == ["sub-02: no T1w image"]
+    with pytest.raises(BIDSDataError, match=r"ses-c.*none of the 2 .*--session-label"):
+        collect(bids_dir, select(sessions=("c",)))
+
+
+def test_unknown_participant_is_an_error_with_a_suggestion(make_bids):
+    """A typing error names what is there."""
+    with pytest.raises(
+        BIDSDataError, match=r"sub-011.*found no such folder among the 2 there.*did you mean sub-01"
+    ):
+        collect(make_bids(RUNS), select(participants=("011",)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "found no such file.*BIDSVersion"),
+        ("{", "expected a readable JSON file"),
+        ("[]", "expected a JSON object"),
+    ],
+)
+def test_dataset_description_is_needed(make_bids, content, message):
+    """Missing, broken and senseless descriptions are errors with a remedy."""
+    bids_dir = make_bids(RUNS)
+    path = bids_dir / "dataset_description.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(BIDSDataError, match=message):
+        collect(bids_dir, select())
+
+
+def test_a_folder_that_is_no_dataset_is_an_error(make_bids, tmp_path):
+    """Missing folder, and a dataset without participants."""
+    with pytest.raises(BIDSDataError, match=r"expected the folder of a BIDS dataset, found nothing"):
+        collect(tmp_path / "nowhere", select())
+    with pytest.raises(BIDSDataError, match=r"expected folders named sub-<label>, found none"):
+        collect(make_bids({"README": "empty"}), select())
+
+
+def test_metadata_are_inherited_and_the_nearest_wins(make_bids):
+    """Root, session and image level are merged; other suffixes and entities do not apply."""
+    bids_dir = make_bids(
+        {
+            "sub-01/ses-1/anat/sub-01_ses-1_run-1_T1w.nii.gz": None,
+            "sub-01/ses-1/anat/sub-01_ses-1_run-02_T1w.nii.gz": None,
+            "T1w.json": {"MagneticFieldStrength": 3, "EchoTime": 0.001, "Manufacturer": "A"},
+            "acq-other_T1w.json": {"Manufacturer": "B"},
+            "bold.json": {"Manufacturer": "C"},
+            "sub-01/sub-01_T1w.json": {"EchoTime": 0.002},
+            "sub-01/ses-1/anat/sub-01_ses-1_run-2_T1w.json": {"EchoTime": 0.003},
+        }
+    )
+    first, second = collect(bids_dir, select()).units[0].images
+    assert first.metadata == {"MagneticFieldStrength": 3, "EchoTime": 0.002, "Manufacturer": "A"}
+    assert second.metadata["EchoTime"] == 0.003
+
+
+def test_a_broken_sidecar_harms_only_its_image(make_bids):
+    """Other participants go on; the file is named as a fault."""
+    bids_dir = make_bids({**RUNS, "sub-01/anat/sub-01_run-1_T1w.json": "{broken"})
+    found = collect(bids_dir, select())
+    assert [unit.label for unit in found.units] == ["sub-02_T1w"]
+    fault = next(item for item in found.left_out if item.fault)
+    assert "sub-01_run-1_T1w.json: expected a readable JSON sidecar" in fault.reason
+
+
+@pytest.mark.parametrize(
+    ("query", "labels", "n_filtered"),
+    [
+        ({"acquisition": None}, ["sub-01_T1w"], 2),
+        ({"acquisition": "*"}, ["sub-01_acq-hi_T1w"], 2),
+        ({"acq": ["hi", "low"], "run": [1, 2]}, ["sub-01_acq-hi_T1w"], 2),
+        ({"run": 1}, [], 2),
+        ({"Manufacturer": "A"}, ["sub-01_acq-hi_T1w"], 2),
+        (
+            {"suffix": "T1w", "datatype": "anat", "extension": ".nii.gz"},
+            ["sub-01_acq-hi_T1w", "sub-01_T1w"],
+            0,
+        ),
+        ({"desc": "denoised"}, [], 4),
+    ],
+)
+def test_filter_file_selects_images(make_bids, query, labels, n_filtered):
+    """Null means absent, * present, lists any of; what is not selected is left out and says why."""
+    bids_dir = make_bids(
+        {f"sub-01/anat/sub-01_{acq}run-0{run}_T1w.nii.gz": None for acq in ("", "acq-hi_") for run in "12"}
+        | {"acq-hi_T1w.json": {"Manufacturer": "A"}}
+    )
+    found = collect(bids_dir, select(bids_filters={"t1w": query, "bold": {"nonsense": 1}}))
+    assert [unit.label for unit in found.units] == labels
+    assert sum("filter file" in item.reason for item in found.left_out) == n_filtered
+
+
+def test_filter_file_with_members_of_the_pybids_enumeration(make_bids):
+    """A filter file parsed for pybids holds Query.NONE and Query.ANY in place of null and *."""
+    from bids.layout import Query
+
+    files = {f"sub-01/anat/sub-01_{acq}run-{run}_T1w.nii.gz": None for acq in ("", "acq-hi_") for run in "12"}
+    bids_dir = make_bids(files)
+    for value, label in ((Query.NONE, "sub-01_T1w"), (Query.ANY, "sub-01_acq-hi_T1w")):
+        found = collect(bids_dir, select(bids_filters={"t1w": {"acquisition": value}}))
+        assert [unit.label for unit in found.units] == [label]
+
+
+def test_filter_file_with_an_unknown_entity_is_an_error(make_bids):
+    """A typing error must not silently select everything or nothing."""
+    with pytest.raises(ConfigError, match=r"'aquisition'.*correct the name"):
+        collect(make_bids(RUNS), select(bids_filters={"t1w": {"aquisition": "hi"}}))
+
+
+def test_index_cache_is_used_and_follows_the_dataset(make_bids, tmp_path):
+    """The cache gives the same answer, and files that come or go are seen."""
+    bids_dir, cached = make_bids(RUNS), select(database_dir=tmp_path / "db")
+    first = collect(bids_dir, cached)
+    assert len(list((tmp_path / "db").iterdir())) == 1
+    assert collect(bids_dir, cached) == first == collect(bids_dir, select())
+    (bids_dir / "sub-01/anat/sub-01_run-3_T1w.nii.gz").touch()
+    assert len(collect(bids_dir, cached).units[0].images) == 3
+    only_second = select(database_dir=tmp_path / "db", participants=("02",))
+    assert [unit.label for unit in collect(bids_dir, only_second).units] == ["sub-02_T1w"]
+
+
+def test_listing_shows_groups_files_and_reasons(make_bids):
+    """What --dry-run prints."""
+    text = format_collection(collect(make_bids({**RUNS, "sub-03/anat/sub-03_T1w.nii.gz": None}), select()))
+    assert text.startswith("2 groups to denoise (4 images of 2 participants), 1 image left out")
+    assert "sub-01_T1w  [T1w repetitions]" in text
+    assert "  - sub-01_run-2_T1w.nii.gz" in text
+    assert "sub-03: one T1w, nothing to average" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_dangling_links_are_listed_not_lost(make_bids):
+    """A DataLad clone without content can be planned with --dry-run."""
+    bids_dir = make_bids({"sub-01/anat/sub-01_T1w.json": {}})
+    for run in "12":
+        link = bids_dir / f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz"
+        link.symlink_to("../../.git/annex/objects/aa/bb/key")
+    assert len(collect(bids_dir, select()).units[0].images) == 2
+
+
+@pytest.mark.slow
+def test_one_of_2000_participants_is_found_in_seconds(tmp_path, capsys):
+    """The other 1,999 are never walked."""
+    names = [f"run-{run}_T1w{extension}" for run in "12" for extension in (".nii.gz", ".json")]
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"Name": "big", "BIDSVersion": "1.10.0"}))
+    for index in range(2000):
+        for datatype, suffixes in (
+            ("anat", names),
+            ("func", ["task-rest_bold.nii.gz", "task-rest_bold.json"]),
+        ):
+            folder = tmp_path / f"sub-{index:04d}" / datatype
+            folder.mkdir(parents=True)
+            for suffix in suffixes:
+                (folder / f"sub-{index:04d}_{suffix}").write_text("{}")
+    start = time.perf_counter()
+    found = collect(tmp_path, select(participants=("1234",)))
+    seconds = time.perf_counter() - start
+    with capsys.disabled():
+        print(f"\none of 2,000 participants found in {seconds:.2f} s")
+    assert len(found.units) == 1
+    assert seconds < 10

@@ -1,0 +1,404 @@
+"""DWI series: pairs, repeats, splits and singles, and gradient tables that are wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.listing import format_collection
+
+AP, PA = ({"PhaseEncodingDirection": pe, "TotalReadoutTime": 0.05} for pe in ("j-", "j"))
+# A table of one shell has two b0 volumes first, one b0 in the middle.
+N_VOLUMES = 23
+
+
+def directions(n: int, seed: int = 0) -> np.ndarray:
+    """(n, 3) directions spread by a golden spiral over a half sphere, then shuffled."""
+    height = (np.arange(n) + 0.5) / n
+    angle = np.pi * (1 + 5**0.5) * np.arange(n)
+    radius = np.sqrt(1 - height**2)
+    spread = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+    return np.random.default_rng(seed).permutation(spread)
+
+
+def table(n: int = 20, b: float = 1000.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """b-values (n + 3,) and directions (n + 3, 3)."""
+    weighted = directions(n, seed)
+    bvecs = np.vstack([np.zeros((2, 3)), weighted[: n // 2], np.zeros((1, 3)), weighted[n // 2 :]])
+    return np.where(np.any(bvecs, axis=1), b, 0.0), bvecs
+
+
+class Dataset:
+    """Writer of DWI series into one dataset."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir()
+        (root / "dataset_description.json").write_text('{"Name": "dwi", "BIDSVersion": "1.10.0"}')
+
+    def add(self, name, gradients=None, metadata=None, n_volumes=None) -> Path:
+        """Write ``sub-01[_name]_dwi`` with image, table and sidecar; returns the path without extension."""
+        bvals, bvecs = gradients or table()
+        stem = self.root / "sub-01" / "dwi" / "_".join(["sub-01", *([name] if name else []), "dwi"])
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        shape = (4, 4, 3, n_volumes or len(bvals))
+        nb.Nifti1Image(np.zeros(shape, "uint8"), np.eye(4)).to_filename(f"{stem}.nii.gz")
+        np.savetxt(f"{stem}.bval", bvals[None], fmt="%g")
+        np.savetxt(f"{stem}.bvec", bvecs.T, fmt="%.6f")
+        if metadata is not None:
+            Path(f"{stem}.json").write_text(json.dumps(metadata))
+        return stem
+
+    def collect(self, pairing: str = "auto"):
+        return collect(self.root, SelectionConfig(modalities=("dwi",), dwi_pairing=pairing))
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Dataset:
+    return Dataset(tmp_path / "bids")
+
+
+def summary(collection) -> list[tuple[str, str, int]]:
+    return [(unit.kind, unit.label, len(unit.images)) for unit in collection.units]
+
+
+def test_opposite_phase_encoding_is_paired_by_sidecar_not_label(dataset):
+    """Labels that say the opposite, or nothing, do not matter."""
+    dataset.add("dir-AP", metadata=PA)
+    dataset.add("dir-PA", metadata=AP)
+    found = dataset.collect()
+    assert summary(found) == [("dwi-reverse-pe", "sub-01_dwi", 2)]
+    assert found.units[0].volumes == ()
+    assert "from the sidecars" in found.units[0].reason
+    assert not found.units[0].notes
+
+
+def test_labels_alone_make_no_pair(dataset):
+    """Two labels, one phase encoding: each series by itself, and the reason says so."""
+    dataset.add("dir-AP", metadata=AP)
+    dataset.add("dir-PA", metadata=AP)
+    found = dataset.collect()
+    assert [unit.kind for unit in found.units] == ["dwi-split", "dwi-split"]
+    assert "no other series has opposite phase encoding" in found.units[0].reason
+
+
+def test_phase_encoding_is_inherited(dataset):
+    """Sidecars at the top of the dataset apply by their entities."""
+    dataset.add("dir-AP")
+    dataset.add("dir-PA")
+    for label, metadata in (("AP", AP), ("PA", PA)):
+        (dataset.root / f"dir-{label}_dwi.json").write_text(json.dumps(metadata))
+    assert summary(dataset.collect()) == [("dwi-reverse-pe", "sub-01_dwi", 2)]
+
+
+def test_gradient_tables_are_inherited(dataset):
+    """One bval and bvec at the top serve all series."""
+    for name in ("run-1", "run-2"):
+        stem = dataset.add(name, metadata=AP)
+        for extension in (".bval", ".bvec"):
+            Path(f"{stem}{extension}").replace(dataset.root / f"dwi{extension}")
+    assert summary(dataset.collect()) == [("dwi-repeats", "sub-01_dwi", 2)]
+
+
+def test_axes_must_agree(dataset):
+    """i and j- are perpendicular, not opposite."""
+    dataset.add("dir-AP", metadata=AP)
+    dataset.add("dir-LR", metadata={**PA, "PhaseEncodingDirection": "i"})
+    assert [unit.kind for unit in dataset.collect().units] == ["dwi-split", "dwi-split"]
+
+
+def test_two_pairs_are_told_apart_by_their_tables(dataset):
+    """As in the Human Connectome Project: two tables, each with both phase encodings."""
+    for label, seed in (("98", 1), ("99", 2)):
+        dataset.add(f"dir-{label}AP", table(40, 3000, seed), AP)
+        dataset.add(f"dir-{label}PA", table(40, 3000, seed), PA)
+    # The sorted order alone would pair 98AP with 98PA too; a swap of labels shows that tables decide.
+    dataset.add("dir-97AP", table(60, 3000, 3), AP)
+    dataset.add("dir-990PA", table(60, 3000, 3), PA)
+    found = dataset.collect()
+    names = [{image.entities["dir"] for image in unit.images} for unit in found.units]
+    assert sorted(map(sorted, names)) == [["97AP", "990PA"], ["98AP", "98PA"], ["99AP", "99PA"]]
+    assert len({unit.label for unit in found.units}) == 3
+
+
+def test_pairs_of_equal_tables_follow_the_run(dataset):
+    """Two runs of each direction: AP and PA of run 1, and of run 2."""
+    for run in "12":
+        dataset.add(f"dir-AP_run-{run}", metadata=AP)
+        dataset.add(f"dir-PA_run-{run}", metadata=PA)
+    assert [
+        (unit.label, {image.entities["run"] for image in unit.images}) for unit in dataset.collect().units
+    ] == [
+        ("sub-01_run-1_dwi", {"1"}),
+        ("sub-01_run-2_dwi", {"2"}),
+    ]
+
+
+def test_unequal_tables_pair_their_common_part_and_name_the_rest(dataset):
+    """An aborted second series in another order, with flipped signs and b-values that jitter."""
+    bvals, bvecs = table()
+    order = np.random.default_rng(3).permutation(N_VOLUMES)[: N_VOLUMES - 3]
+    jitter = np.random.default_rng(4).normal(0, 8, N_VOLUMES) * (bvals > 0)
+    dataset.add("dir-AP", (bvals, bvecs), AP)
+    dataset.add("dir-PA", ((bvals + jitter)[order], -bvecs[order]), PA)
+    unit = dataset.collect().units[0]
+    first, second = unit.volumes
+    assert len(first) == len(second) == N_VOLUMES - 3
+    np.testing.assert_allclose(
+        np.abs((bvecs[list(first)] * bvecs[order][list(second)]).sum(1)), bvals[list(first)] / 1000
+    )
+    missing = sorted(set(range(N_VOLUMES)) - set(first))
+    for index in missing:
+        assert f"{index + 1} (b=" in unit.notes[0]
+    assert "20 volumes in common" in unit.reason
+
+
+def test_a_b0_of_opposite_phase_encoding_is_no_partner(dataset):
+    """The full series goes alone; the b0 has nothing to denoise."""
+    dataset.add("dir-AP", metadata=AP)
+    dataset.add("dir-PA", (np.zeros(3), np.zeros((3, 3))), PA)
+    found = dataset.collect()
+    assert summary(found) == [("dwi-split", "sub-01_dir-AP_dwi", 1)]
+    assert "0 diffusion-weighted volumes, nothing to denoise" in found.left_out[0].reason
+
+
+def test_a_missing_readout_time_is_stated(dataset):
+    """The pair stands; the note says what is assumed."""
+    dataset.add("dir-AP", metadata={"PhaseEncodingDirection": "j-"})
+    dataset.add("dir-PA", metadata=PA)
+    unit = dataset.collect().units[0]
+    assert unit.kind == "dwi-reverse-pe"
+    assert "TotalReadoutTime is missing for sub-01_dir-AP_dwi.nii.gz" in unit.notes[0]
+
+
+def test_readout_times_that_differ_are_stated(dataset):
+    """Displacements are mirror images only for equal readouts."""
+    dataset.add("dir-AP", metadata={**AP, "TotalReadoutTime": 0.06})
+    dataset.add("dir-PA", metadata=PA)
+    assert "TotalReadoutTime differs (0.05 and 0.06 s)" in dataset.collect().units[0].notes[0]
+
+
+def test_a_missing_phase_encoding_is_stated(dataset):
+    """Without it opposite series look like any others: no pair, and the reason says why."""
+    dataset.add("dir-AP", metadata={})
+    dataset.add("dir-PA", metadata=PA)
+    first, second = dataset.collect().units
+    assert "its PhaseEncodingDirection is missing" in first.reason
+    assert "PhaseEncodingDirection of sub-01_dir-AP_dwi.nii.gz is missing" in second.reason
+
+
+def test_runs_of_one_table_are_repeats(dataset):
+    """Three runs, directions up to sign; acq keeps another series apart."""
+    bvals, bvecs = table()
+    for run, sign in (("1", 1), ("2", -1), ("3", 1)):
+        dataset.add(f"run-{run}", (bvals, sign * bvecs), AP)
+    dataset.add("acq-hi", metadata=AP)
+    assert summary(dataset.collect()) == [
+        ("dwi-split", "sub-01_acq-hi_dwi", 1),
+        ("dwi-repeats", "sub-01_dwi", 3),
+    ]
+
+
+def test_runs_of_different_tables_are_no_repeats(dataset):
+    """A table that is acquired in two parts: only the b0s are common."""
+    bvals, bvecs = table(40)
+    weighted = np.flatnonzero(bvals)
+    for run, part in (("1", weighted[::2]), ("2", weighted[1::2])):
+        chosen = np.concatenate([[0], part])
+        dataset.add(f"run-{run}", (bvals[chosen], bvecs[chosen]), AP)
+    found = dataset.collect()
+    assert [unit.kind for unit in found.units] == ["dwi-split", "dwi-split"]
+
+
+def test_single_shell_of_twelve_directions_is_split(dataset):
+    """2 x 6 is the least."""
+    dataset.add("", table(12))
+    found = dataset.collect()
+    assert summary(found) == [("dwi-split", "sub-01_dwi", 1)]
+    assert "12 well-spread directions" in found.units[0].reason
+
+
+@pytest.mark.parametrize(
+    ("gradients", "why"),
+    [
+        (table(11), "11 different directions, fewer than 2 x 6"),
+        (table(30, 3000), "b=3000 is outside"),
+        (tuple(np.concatenate(pair) for pair in zip(table(12), table(12, 2000, 1))), "2 shells"),
+        (tuple(part[np.flatnonzero(table()[0])] for part in table()), "no b0 volume"),
+        (tuple(np.concatenate(pair) for pair in zip(table(6), table(6))), "6 different directions"),
+    ],
+)
+def test_other_series_go_alone_and_say_why(dataset, gradients, why):
+    """Few or repeated directions, high b, several shells, no b0."""
+    dataset.add("", gradients)
+    found = dataset.collect()
+    assert summary(found) == [("dwi-single", "sub-01_dwi", 1)]
+    assert why in found.units[0].reason
+
+
+def test_directions_in_a_plane_are_not_split(dataset):
+    """Twelve directions in one plane do not determine a tensor."""
+    angles = np.arange(12) * np.pi / 12
+    bvecs = np.stack([np.cos(angles), np.sin(angles), np.zeros(12)], axis=1)
+    dataset.add("", (np.r_[0, np.full(12, 1000.0)], np.vstack([np.zeros(3), bvecs])))
+    assert "not well spread" in dataset.collect().units[0].reason
+
+
+def test_a_series_without_b0_says_so(dataset):
+    """Stated in the notes of its unit."""
+    dataset.add("", tuple(part[np.flatnonzero(table()[0])] for part in table()))
+    assert "it has no b0 volume" in dataset.collect().units[0].notes[0]
+
+
+@pytest.mark.parametrize(
+    ("pairing", "kinds"),
+    [
+        ("reverse-pe", ["dwi-reverse-pe"]),
+        ("repeat", []),
+        ("split", ["dwi-split", "dwi-split"]),
+        ("single", ["dwi-single", "dwi-single"]),
+    ],
+)
+def test_pairing_can_be_asked_for(dataset, pairing, kinds):
+    """--dwi-pairing allows one way; what does not fit is left out and says so."""
+    dataset.add("dir-AP", metadata=AP)
+    dataset.add("dir-PA", metadata=PA)
+    found = dataset.collect(pairing)
+    assert [unit.kind for unit in found.units] == kinds
+    assert len(found.left_out) == 2 * (not kinds)
+    assert all("--dwi-pairing repeat was asked for" in item.reason for item in found.left_out)
+
+
+def _spoil(stem: Path, extension: str, change) -> None:
+    path = Path(f"{stem}{extension}")
+    np.savetxt(path, change(np.loadtxt(path, ndmin=2)), fmt="%g")
+
+
+def _set(row: int, column: int, value: float):
+    def change(numbers: np.ndarray) -> np.ndarray:
+        numbers[row, column] = value
+        return numbers
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("extension", "change", "message"),
+    [
+        (".bval", lambda numbers: numbers[:, 1:], r"expected 3 rows of 22 values"),
+        (".bval", _set(0, 4, np.nan), "found nan for volume 5"),
+        (".bval", _set(0, 4, -5), "found -5"),
+        (".bval", lambda numbers: np.ones((3, 23)), r"expected one row of b-values"),
+        (".bvec", lambda numbers: numbers[:, 1:], r"expected 3 rows of 23 values.*found 3 rows of 22"),
+        (".bvec", lambda numbers: numbers[:2], "found 2 rows of 23"),
+        (".bvec", _set(0, 4, np.nan), r"NaN or infinite values for volume 5 \(b=1000\)"),
+        (".bvec", lambda numbers: 2 * numbers, r"expected unit vectors.*found length 2 .* and 19 more"),
+        (".bvec", lambda numbers: numbers * (np.arange(23) != 4), "found length 0 for volume 5.*trace"),
+    ],
+)
+def test_wrong_tables_are_faults_with_a_remedy(dataset, extension, change, message):
+    """The series is left out as broken, another one is not harmed."""
+    stem = dataset.add("acq-bad")
+    dataset.add("acq-good")
+    _spoil(stem, extension, change)
+    found = dataset.collect()
+    assert [unit.label for unit in found.units] == ["sub-01_acq-good_dwi"]
+    fault = found.left_out[0]
+    assert fault.fault
+
+    assert re.search(message, fault.reason), fault.reason
+    assert "; " in fault.reason
+
+
+def test_counts_must_fit_the_image(dataset):
+    """Table and image of different series."""
+    dataset.add("", n_volumes=22)
+    assert "for each of its 22 volumes, found 23" in dataset.collect().left_out[0].reason
+
+
+@pytest.mark.parametrize("extension", [".bval", ".bvec"])
+def test_missing_tables_are_faults(dataset, extension):
+    """The name of the missing file is given."""
+    stem = dataset.add("")
+    Path(f"{stem}{extension}").unlink()
+    fault = dataset.collect().left_out[0]
+    assert fault.fault
+    assert f"add sub-01_dwi{extension}" in fault.reason
+
+
+def test_tables_that_are_not_numbers_are_faults(dataset):
+    """Text, and rows of unequal length."""
+    stem = dataset.add("")
+    for content, found in (("a b c", "ValueError"), ("0 1\n2", r"rows of \[1, 2\]"), ("", "an empty file")):
+        Path(f"{stem}.bvec").write_text(content)
+
+        assert re.search(found, dataset.collect().left_out[0].reason)
+
+
+def test_transposed_tables_and_small_rounding_are_accepted_with_a_note(dataset):
+    """One direction per row, b-values in a column, vectors off unit length by 4 percent, NaN for b0."""
+    stem = dataset.add("")
+    _spoil(stem, ".bval", np.transpose)
+    _spoil(stem, ".bvec", lambda numbers: np.where(np.any(numbers, 0), 1.04 * numbers, np.nan).T)
+    unit = dataset.collect().units[0]
+    notes = " ".join(unit.notes)
+    assert "is a column" in notes
+    assert "read transposed" in notes
+    assert "off unit length by up to 4%" in notes
+
+
+def test_parts_and_chunks_of_dwi_are_left_out(dataset):
+    """Phase images and slabs are never denoised as series."""
+    dataset.add("part-mag")
+    dataset.add("part-phase")
+    dataset.add("chunk-1")
+    found = dataset.collect()
+    assert [unit.label for unit in found.units] == ["sub-01_part-mag_dwi"]
+    assert len(found.left_out) == 2
+
+
+def test_filter_file_applies_to_dwi(dataset):
+    """The query named dwi."""
+    dataset.add("acq-a")
+    dataset.add("acq-b")
+    selection = SelectionConfig(
+        modalities=("dwi",), bids_filters={"dwi": {"acquisition": "b"}, "t1w": {"run": "*"}}
+    )
+    assert [unit.label for unit in collect(dataset.root, selection).units] == ["sub-01_acq-b_dwi"]
+
+
+def test_a_series_whose_content_is_not_fetched_is_planned(dataset):
+    """A DataLad clone has tables and sidecars, but no images."""
+    stem = dataset.add("")
+    image = Path(f"{stem}.nii.gz")
+    image.unlink()
+    image.symlink_to("../../.git/annex/objects/key")
+    assert summary(dataset.collect()) == [("dwi-split", "sub-01_dwi", 1)]
+
+
+def test_listing_shows_the_choice_and_its_notes(dataset):
+    """--dry-run of a pair with a partial table."""
+    bvals, bvecs = table()
+    dataset.add("dir-AP", (bvals, bvecs), {"PhaseEncodingDirection": "j-"})
+    dataset.add("dir-PA", (bvals[:-2], bvecs[:-2]), PA)
+    text = format_collection(dataset.collect())
+    assert "[DWI with opposite phase encoding]" in text
+    assert "sub-01_dir-PA_dwi.nii.gz  (21 volumes)" in text
+    assert "note: TotalReadoutTime is missing" in text
+
+
+@pytest.mark.real_data
+def test_real_series_are_found(real_data):
+    """Two scanners' tables: one shell each, no repetition."""
+    found = collect(real_data / "dwi", SelectionConfig(modalities=("dwi",)))
+    assert [(unit.kind, unit.label) for unit in found.units] == [
+        ("dwi-split", "sub-ds114_dwi"),
+        ("dwi-split", "sub-philips_dwi"),
+    ]
