@@ -52,7 +52,9 @@ class AlignConfig:
 
     space: Literal["reference", "halfway"] = "reference"
     min_correlation: float = 0.5
-    """Lowest in-mask correlation with the reference after alignment."""
+    """Lowest in-mask correlation with the reference after alignment, of smoothed intensities."""
+    min_structure_correlation: float = 0.5
+    """Lowest in-mask correlation of gyral detail: two people stay below 0.3."""
     max_rotation_deg: float = 45.0
     max_translation_mm: float = 80.0
     min_overlap: float = 0.9

@@ -81,13 +81,7 @@ def same_grid(first: Path, second: Path, tolerance_mm: float = 1e-3) -> bool:
     return bool(np.abs(apart).max() < tolerance_mm and np.abs(apart @ corner).max() < tolerance_mm)
 
 
-def save_like(
-    data: NDArray,
-    reference: Path,
-    out_file: Path,
-    dtype: DTypeLike = np.float32,
-    affine: NDArray[np.float64] | None = None,
-) -> Path:
+def save_like(data: NDArray, reference: Path, out_file: Path, dtype: DTypeLike = np.float32) -> Path:
     """Write an image with the geometry of another, bit for bit.
 
     qform, sform, their codes, pixdim and units are those of the reference; data type and scaling are not.
@@ -102,9 +96,6 @@ def save_like(
         Written whole; the folder is created.
     dtype : dtype
         Type on disk: float32, or uint8 for masks.
-    affine : (4, 4) array, optional
-        Another place in space, for the half-way grid: then qform and sform are both set to it, with the
-        codes of the reference.
 
     Returns
     -------
@@ -124,9 +115,6 @@ def save_like(
     # The display window of integer input means nothing for the result.
     header["cal_min"] = header["cal_max"] = 0
     image = type(source)(np.asarray(data, dtype=dtype), None, header)
-    if affine is not None:
-        image.set_qform(affine, int(header["qform_code"]))
-        image.set_sform(affine, int(header["sform_code"]))
     with whole_file(Path(out_file)) as temporary:
         image.to_filename(temporary)
     return Path(out_file)

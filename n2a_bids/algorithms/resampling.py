@@ -41,9 +41,19 @@ def resample(
         Where the new grid lies in the field of view of `image`.
     """
     fine = upsample_twice(np.pad(image.astype(np.float32), _PADDING, mode="symmetric"))
+    # Filtered here because affine_transform would do it in float64, twice the memory.
+    coefficients = ndimage.spline_filter(fine, order=5, output=np.float32, mode="mirror")
+    del fine
     matrix, offset = voxel_to_voxel[:3, :3], voxel_to_voxel[:3, 3]
     resampled = ndimage.affine_transform(
-        fine, 2 * matrix, 2 * (offset + _PADDING), shape, order=5, mode="mirror", output=np.float32
+        coefficients,
+        2 * matrix,
+        2 * (offset + _PADDING),
+        shape,
+        order=5,
+        mode="mirror",
+        output=np.float32,
+        prefilter=False,
     )
     np.maximum(resampled, image.min(), out=resampled)
     return resampled, field_of_view(image.shape, voxel_to_voxel, shape)
@@ -93,5 +103,6 @@ def upsample_twice(image: NDArray[np.float32]) -> NDArray[np.float32]:
         if length % 2 == 0:
             # The Nyquist term stands for both signs of its frequency: half of it goes to each.
             np.moveaxis(spectrum, axis, 0)[-1] *= 0.5
-        fine = 2 * fft.irfft(spectrum, n=2 * length, axis=axis)
+        fine = fft.irfft(spectrum, n=2 * length, axis=axis, overwrite_x=True)
+        fine *= 2
     return fine

@@ -1,0 +1,296 @@
+"""Alignment of repetitions: choose the reference, register, resample once, refuse what does not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.alignment import (
+    Gates,
+    Grid,
+    Judgement,
+    bring_to_grid,
+    is_copy,
+    is_negligible,
+    judge,
+    move_mask,
+)
+from n2a_bids.algorithms.rigid import Matrix, first_guess, halfway_transforms
+from n2a_bids.algorithms.similarity import contrast_to_noise
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import load, load_mask, read_itk_transform, same_grid, save_like, write_itk_transform
+from n2a_bids.interfaces.child import run_module
+
+_NEGLIGIBLE_VOXELS = 0.05
+"""A shift by this much changes a fine structure by less than one interpolation would."""
+_INTERPOLATION = "Fourier upsampling by two, then quintic B-spline; one interpolation"
+
+
+class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="repetitions")
+    mask_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="their brain masks")
+
+
+class _ChooseReferenceOutputSpec(TraitedSpec):
+    index = traits.Int(desc="place of the reference among the repetitions")
+    reference_file = File(exists=True, desc="the reference")
+    reference_mask = File(exists=True, desc="its brain mask")
+    moving_files = traits.List(File(exists=True), desc="the other repetitions, in order")
+    moving_masks = traits.List(File(exists=True), desc="their brain masks")
+    contrast_to_noise = traits.List(traits.Float(), desc="quality of each repetition")
+
+
+class ChooseReference(SimpleInterface):
+    """The repetition of largest ratio of tissue contrast to noise inside the brain; the first, if equal."""
+
+    input_spec = _ChooseReferenceInputSpec
+    output_spec = _ChooseReferenceOutputSpec
+
+    def _run_interface(self, runtime):
+        files, masks = list(self.inputs.in_files), list(self.inputs.mask_files)
+        ratios = [
+            contrast_to_noise(load(Path(path))[0], load_mask(Path(mask), Path(path)))
+            for path, mask in zip(files, masks, strict=True)
+        ]
+        # Rounded: differences below 1 % are estimation noise, and the earlier run is what a user expects.
+        index = int(np.argmax(np.round(np.log(np.maximum(ratios, 1e-6)), 2)))
+        others = [other for other in range(len(files)) if other != index]
+        self._results.update(
+            index=index,
+            reference_file=files[index],
+            reference_mask=masks[index],
+            moving_files=[files[other] for other in others],
+            moving_masks=[masks[other] for other in others],
+            contrast_to_noise=ratios,
+        )
+        return runtime
+
+
+class _RegisterRigidInputSpec(BaseInterfaceInputSpec):
+    reference_file = File(exists=True, mandatory=True, desc="fixed image")
+    reference_mask = File(exists=True, mandatory=True, desc="its brain mask")
+    moving_file = File(exists=True, mandatory=True, desc="moving image")
+    moving_mask = File(exists=True, mandatory=True, desc="its brain mask")
+    seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
+    threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of ITK")
+
+
+class _RegisterRigidOutputSpec(TraitedSpec):
+    out_transform = File(exists=True, desc="ITK text file: reference world to moving world")
+
+
+class RegisterRigid(SimpleInterface):
+    """Rigid registration of two brains with ANTs (mutual information), from a coarse search.
+
+    The sampling is regular and the seed fixed. Sums over threads are added in a fixed order, so equal
+    thread counts give equal bits; another count may change the last digits.
+    """
+
+    input_spec = _RegisterRigidInputSpec
+    output_spec = _RegisterRigidOutputSpec
+
+    def _run_interface(self, runtime):
+        folder, inputs = Path(runtime.cwd), self.inputs
+        initial, out_transform = folder / "first_guess.txt", folder / "rigid.txt"
+        brains = [
+            _brain(Path(image), Path(mask))
+            for image, mask in (
+                (inputs.reference_file, inputs.reference_mask),
+                (inputs.moving_file, inputs.moving_mask),
+            )
+        ]
+        write_itk_transform(first_guess(*brains[0], *brains[1]), initial)
+        task = {
+            "task": "rigid",
+            "seed": inputs.seed,
+            "fixed": inputs.reference_file,
+            "moving": inputs.moving_file,
+            "fixed_mask": inputs.reference_mask,
+            "moving_mask": inputs.moving_mask,
+            "initial": os.fspath(initial),
+            "out_file": os.fspath(out_transform),
+        }
+        (folder / "task.json").write_text(json.dumps(task))
+        run_module("n2a_bids.interfaces.ants_child", [folder / "task.json"], threads=inputs.threads)
+        self._results["out_transform"] = os.fspath(out_transform)
+        return runtime
+
+
+def _brain(image: Path, mask: Path) -> tuple[NDArray[np.float32], Matrix]:
+    data, affine = load(image)
+    return data * load_mask(mask, image), affine
+
+
+class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="all repetitions")
+    index = traits.Int(mandatory=True, desc="place of the reference")
+    reference_mask = File(exists=True, mandatory=True, desc="brain mask of the reference")
+    transforms = traits.List(File(exists=True), mandatory=True, desc="of the others, in order")
+    contrast_to_noise = traits.List(traits.Float(), mandatory=True, desc="quality of each repetition")
+    space = traits.Enum("reference", "halfway", usedefault=True, desc="grid position of the result")
+    min_correlation = traits.Float(mandatory=True, desc="gate, see Gates")
+    min_structure_correlation = traits.Float(mandatory=True, desc="gate, see Gates")
+    max_rotation_deg = traits.Float(mandatory=True, desc="gate, see Gates")
+    max_translation_mm = traits.Float(mandatory=True, desc="gate, see Gates")
+    min_overlap = traits.Float(mandatory=True, desc="gate, see Gates")
+
+
+class _AlignRepetitionsOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc="accepted repetitions on one grid, with the reference")
+    reference_file = File(exists=True, desc="the reference on that grid")
+    accepted = traits.List(traits.Int(), desc="places of the accepted repetitions")
+    out_transforms = traits.List(File(exists=True), desc="grid world to world of each accepted repetition")
+    brain_mask = File(exists=True, desc="brain mask on the grid")
+    common_mask = File(exists=True, desc="brain inside the field of view of every accepted repetition")
+    figures_file = File(exists=True, desc="JSON of the alignment")
+    moved = traits.List(traits.Int(), desc="places of accepted repetitions other than the reference")
+    before_files = traits.List(File(exists=True), desc="these, before alignment")
+    after_files = traits.List(File(exists=True), desc="these, after alignment")
+
+
+@dataclass(frozen=True, slots=True)
+class _Repetition:
+    """One repetition and how it lies."""
+
+    path: Path
+    transform: Matrix
+    judgement: Judgement
+    is_reference: bool
+
+    @property
+    def accepted(self) -> bool:
+        return not self.judgement.reason
+
+
+class AlignRepetitions(SimpleInterface):
+    """Bring repetitions to one grid by one interpolation each, and leave out those that fail a gate.
+
+    A repetition that already lies on the grid of the reference, to a twentieth of a voxel, is not
+    interpolated at all. In half-way space every repetition, the reference too, is interpolated from its
+    own half of the motion, so that all are treated alike.
+    """
+
+    input_spec = _AlignRepetitionsInputSpec
+    output_spec = _AlignRepetitionsOutputSpec
+
+    def _run_interface(self, runtime):
+        folder, reference = Path(runtime.cwd), Path(self.inputs.in_files[self.inputs.index])
+        image, affine = load(reference)
+        grid = Grid(image, affine, load_mask(Path(self.inputs.reference_mask), reference))
+        repetitions = self._judged(grid, reference)
+        self._write_figures(folder / "alignment.json", repetitions)
+        accepted = [repetition for repetition in repetitions if repetition.accepted]
+        if len(accepted) < 2:
+            raise BIDSDataError(_too_few(repetitions))
+        transforms = [repetition.transform for repetition in accepted]
+        own = next(number for number, repetition in enumerate(accepted) if repetition.is_reference)
+        if self.inputs.space == "halfway" and not all(_is_identity(transform) for transform in transforms):
+            transforms = halfway_transforms(transforms)
+            centred, _ = bring_to_grid(image, affine, transforms[own], grid)
+            grid = Grid(centred, affine, move_mask(grid.mask, affine, transforms[own]))
+        files = self._write_images(folder, accepted, transforms, grid, reference)
+        places = [place for place, repetition in enumerate(repetitions) if repetition.accepted]
+        moved = [place for place in places if place != self.inputs.index]
+        self._results.update(
+            out_files=files,
+            reference_file=files[own],
+            accepted=places,
+            moved=moved,
+            before_files=[os.fspath(repetitions[place].path) for place in moved],
+            after_files=[files[places.index(place)] for place in moved],
+        )
+        return runtime
+
+    def _judged(self, grid: Grid, reference: Path) -> list[_Repetition]:
+        inputs = self.inputs
+        gates = Gates(**{name: getattr(inputs, name) for name in Gates.__slots__})
+        found = [read_itk_transform(Path(path)) for path in inputs.transforms]
+        found.insert(inputs.index, np.eye(4))
+        repetitions = []
+        for place, (name, transform) in enumerate(zip(inputs.in_files, found, strict=True)):
+            path = Path(name)
+            if place == inputs.index:
+                judgement = Judgement(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+            else:
+                if same_grid(path, reference) and is_negligible(transform, grid, _NEGLIGIBLE_VOXELS):
+                    transform = np.eye(4)
+                judgement = _judge_file(path, transform, grid, gates)
+            repetitions.append(_Repetition(path, transform, judgement, place == inputs.index))
+        return repetitions
+
+    def _write_images(
+        self, folder: Path, accepted: list[_Repetition], transforms: list[Matrix], grid: Grid, reference: Path
+    ) -> list[str]:
+        """Write images, transforms and masks; return the images."""
+        files, transform_files, common = [], [], grid.mask.copy()
+        for number, (repetition, transform) in enumerate(zip(accepted, transforms, strict=True), start=1):
+            name = folder / f"repetition-{number}"
+            transform_files.append(os.fspath(write_itk_transform(transform, Path(f"{name}.txt"))))
+            if _is_identity(transform) and same_grid(repetition.path, reference):
+                files.append(os.fspath(repetition.path))
+                continue
+            aligned, inside = bring_to_grid(*load(repetition.path), transform, grid)
+            common &= inside
+            files.append(os.fspath(save_like(aligned, reference, Path(f"{name}.nii.gz"))))
+        brain, common_file = folder / "brain_mask.nii.gz", folder / "common_mask.nii.gz"
+        self._results.update(
+            out_transforms=transform_files,
+            brain_mask=os.fspath(save_like(grid.mask, reference, brain, np.uint8)),
+            common_mask=os.fspath(save_like(common, reference, common_file, np.uint8)),
+        )
+        return files
+
+    def _write_figures(self, out_file: Path, repetitions: list[_Repetition]) -> None:
+        ratios = self.inputs.contrast_to_noise
+        best = ratios[self.inputs.index]
+        figures = {
+            "reference": Path(self.inputs.in_files[self.inputs.index]).name,
+            "reference_reason": f"largest ratio of tissue contrast to noise inside the brain ({best:.2f})",
+            "space": self.inputs.space,
+            "interpolation": _INTERPOLATION,
+            "repetitions": [
+                {
+                    "file": repetition.path.name,
+                    **asdict(repetition.judgement),
+                    "accepted": repetition.accepted,
+                    "interpolated": not _is_identity(repetition.transform) or self.inputs.space == "halfway",
+                    "contrast_to_noise": ratio,
+                }
+                for repetition, ratio in zip(repetitions, ratios, strict=True)
+            ],
+        }
+        out_file.write_text(json.dumps(figures, indent=2))
+        self._results["figures_file"] = os.fspath(out_file)
+
+
+def _judge_file(path: Path, transform: Matrix, grid: Grid, gates: Gates) -> Judgement:
+    image, affine = load(path)
+    aligned, _ = bring_to_grid(image, affine, transform, grid)
+    judgement = judge(image, affine, transform, aligned, grid, gates)
+    if is_copy(grid.image, image):
+        return replace(judgement, reason="it is a copy of the reference, not a second measurement")
+    return judgement
+
+
+def _is_identity(transform: Matrix) -> bool:
+    return bool(np.array_equal(transform, np.eye(4)))
+
+
+def _too_few(repetitions: list[_Repetition]) -> str:
+    reference = next(repetition.path for repetition in repetitions if repetition.is_reference)
+    refused = "; ".join(
+        f"{repetition.path.name}: {repetition.judgement.reason}"
+        for repetition in repetitions
+        if not repetition.accepted
+    )
+    return (
+        f"{reference}: expected at least one more repetition of this image that can be aligned with it, "
+        f"found none. {refused}. Look at the images; exclude wrong ones with --bids-filter-file, or give a "
+        "better brain mask with --derivatives NAME=PATH"
+    )

@@ -1,0 +1,99 @@
+"""The denoiser as a command: torch, and CUDA with it, lives and dies in a child process."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from nipype.interfaces.base import (
+    CommandLine,
+    CommandLineInputSpec,
+    File,
+    InputMultiObject,
+    TraitedSpec,
+    traits,
+)
+
+from n2a_bids.interfaces.child import child_environment
+
+
+class _DenoiseInputSpec(CommandLineInputSpec):
+    in_files = InputMultiObject(
+        File(exists=True), argstr="%s", position=0, mandatory=True, desc="aligned repetitions, one grid"
+    )
+    mask_file = File(exists=True, argstr="--mask %s", mandatory=True, desc="brain mask, same grid")
+    out_file = traits.Str("denoised.nii.gz", argstr="--out %s", usedefault=True, desc="name of the result")
+    strategy = traits.Str("auto", argstr="--strategy %s", usedefault=True, desc="registered name")
+    recipe = traits.Str("default", argstr="--recipe %s", usedefault=True, desc="effort")
+    seed = traits.Int(argstr="--random-seed %d", desc="seed of everything random")
+    skull_strip = traits.Bool(argstr="--skull-strip", desc="zero outside the brain mask")
+    different_contrast = traits.Bool(
+        argstr="--different-contrast", desc="repetitions differ in contrast (echoes)"
+    )
+    weights_dir = traits.Directory(exists=True, argstr="--weights-dir %s", desc="pretrained weights")
+    bvals = File(exists=True, argstr="--bvals %s", desc="b-values of a diffusion series, FSL format")
+    bvecs = File(exists=True, argstr="--bvecs %s", desc="gradient directions, FSL format")
+    save_repetitions = traits.Bool(argstr="--out-repetitions %s", desc="write each denoised repetition")
+    device = traits.Enum(
+        "auto", "cpu", "cuda", argstr="--device %s", usedefault=True, nohash=True, desc="where torch computes"
+    )
+    threads = traits.Int(1, argstr="--omp-nthreads %d", usedefault=True, nohash=True, desc="CPU threads")
+    memory_gb = traits.Float(argstr="--memory-gb %.2f", nohash=True, desc="memory that may be used")
+    # nipype counts a node as a GPU job by this name.
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="schedule as GPU job")
+
+
+class _DenoiseOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc="denoised image")
+    figures_file = File(exists=True, desc="JSON of what was tried, chosen and measured")
+    mean_file = File(exists=True, desc="plain mean of the repetitions")
+    residual_file = File(exists=True, desc="mean minus denoised")
+    noise_sd_file = File(exists=True, desc="noise SD of one repetition")
+    repetition_files = traits.List(File(exists=True), desc="each repetition, denoised")
+
+
+class Denoise(CommandLine):
+    """``n2a-tools denoise`` in a child process.
+
+    Resources (device, threads, memory) are not part of the hash: a run may resume on another machine.
+    Its progress lines go to the terminal as they come.
+
+    Examples
+    --------
+    >>> node = Denoise(threads=2, recipe="fast")
+    >>> node.cmd.endswith("-m n2a_bids.cli.tools denoise")
+    True
+    """
+
+    _cmd = f"{shlex.quote(sys.executable)} -m n2a_bids.cli.tools denoise"
+    input_spec = _DenoiseInputSpec
+    output_spec = _DenoiseOutputSpec
+    _terminal_output = "stream"
+
+    _EXTRA = ("mean", "residual", "noise_sd")
+
+    def _parse_inputs(self, skip=None):
+        arguments = super()._parse_inputs(skip=skip)
+        return arguments + [f"--out-{name.replace('_', '-')} {name}.nii.gz" for name in self._EXTRA]
+
+    def _format_arg(self, name, trait_spec, value):
+        if name == "save_repetitions":
+            return "--out-repetitions " + " ".join(self._repetition_names()) if value else ""
+        return super()._format_arg(name, trait_spec, value)
+
+    def _repetition_names(self) -> list[str]:
+        return [f"repetition-{index + 1}.nii.gz" for index in range(len(self.inputs.in_files))]
+
+    def _run_interface(self, runtime, correct_return_codes=(0,)):
+        runtime.environ.update(child_environment(self.inputs.threads, hide_gpu=self.inputs.device == "cpu"))
+        return super()._run_interface(runtime, correct_return_codes)
+
+    def _list_outputs(self):
+        folder = Path.cwd()
+        outputs = {f"{name}_file": str(folder / f"{name}.nii.gz") for name in self._EXTRA}
+        outputs["out_file"] = str(folder / self.inputs.out_file)
+        outputs["figures_file"] = outputs["out_file"].removesuffix(".nii.gz") + ".json"
+        if self.inputs.save_repetitions:
+            outputs["repetition_files"] = [str(folder / name) for name in self._repetition_names()]
+        return outputs

@@ -1,0 +1,194 @@
+"""The last step: files under their BIDS names, whole, with sidecars that say what was done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+
+from n2a_bids import __version__
+from n2a_bids.images import whole_file
+
+PROPAGATED = (
+    *("Modality", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "ImagingFrequency"),
+    *("SoftwareVersions", "ReceiveCoilName", "InstitutionName", "BodyPart", "PulseSequenceType"),
+    *("ScanningSequence", "SequenceVariant", "SequenceName", "MRAcquisitionType"),
+    *("NonlinearGradientCorrection", "RepetitionTime", "RepetitionTimeExcitation"),
+    *("EchoTime", "InversionTime", "FlipAngle"),
+)
+"""Metadata of the source that denoising leaves valid."""
+
+
+class _WriteDerivativesInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(File(exists=True), mandatory=True, desc="files to publish")
+    out_files = traits.List(traits.Str(), mandatory=True, desc="where each goes")
+    sidecars = traits.List(traits.Dict(), desc="content of each JSON sidecar; an empty one is not written")
+
+
+class _WriteDerivativesOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc="what was written")
+
+
+class WriteDerivatives(SimpleInterface):
+    """Copy files to the output dataset: each appears whole or not at all, sidecar first."""
+
+    input_spec = _WriteDerivativesInputSpec
+    output_spec = _WriteDerivativesOutputSpec
+    # The output folder may have been emptied since the work folder was filled.
+    _always_run = True
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        sidecars = inputs.sidecars or [{} for _ in inputs.in_files]
+        for source, target, sidecar in zip(inputs.in_files, inputs.out_files, sidecars, strict=True):
+            if sidecar:
+                with whole_file(Path(target.removesuffix(".nii.gz") + ".json")) as temporary:
+                    temporary.write_text(json.dumps(sidecar, indent=2) + "\n")
+            with whole_file(Path(target)) as temporary:
+                shutil.copyfile(source, temporary)
+        self._results["out_files"] = list(inputs.out_files)
+        return runtime
+
+
+class _DescribeInputSpec(BaseInterfaceInputSpec):
+    figures_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
+    alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")
+    accepted = traits.List(traits.Int(), mandatory=True, desc="places of the repetitions that were used")
+    sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every repetition")
+    metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every repetition")
+    skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised image is zero outside the brain")
+
+
+class _DescribeOutputSpec(TraitedSpec):
+    denoised = traits.Dict(desc="sidecar of the denoised image")
+    mean = traits.Dict(desc="sidecar of the mean")
+    residual = traits.Dict(desc="sidecar of the residual map")
+    noise_sd = traits.Dict(desc="sidecar of the noise map")
+    mask = traits.Dict(desc="sidecar of the brain mask")
+    repetitions = traits.List(traits.Dict(), desc="sidecar of each denoised repetition that was used")
+
+
+class DescribeDerivatives(SimpleInterface):
+    """Sidecars of a unit, from what the alignment and the denoiser report."""
+
+    input_spec = _DescribeInputSpec
+    output_spec = _DescribeOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        figures = json.loads(Path(inputs.figures_file).read_text())
+        alignment = json.loads(Path(inputs.alignment_file).read_text())
+        sources = [inputs.sources[place] for place in inputs.accepted]
+        metadata = [inputs.metadata[place] for place in inputs.accepted]
+        names = [repetition["file"] for repetition in alignment["repetitions"]]
+        reference = inputs.sources[names.index(alignment["reference"])]
+        common = {
+            **shared_metadata(metadata),
+            "Sources": sources,
+            "SpatialReference": reference,
+            "SkullStripped": False,
+        }
+        done = {**denoising_record(figures), "Alignment": alignment_record(alignment)}
+        stripped = inputs.skull_stripped
+        self._results.update(
+            denoised=common
+            | {"Description": _describe(figures, len(sources)), "SkullStripped": stripped}
+            | done,
+            mean=common | {"Description": f"Plain mean of {len(sources)} aligned repetitions"},
+            residual=common | {"Description": "Plain mean of the repetitions minus denoised image"},
+            noise_sd=common
+            | {"Description": "Estimated standard deviation of the noise of one repetition, in image units"},
+            mask={"Type": "Brain", "Sources": [reference], "SpatialReference": reference},
+            repetitions=[
+                common
+                | propagated(own)
+                | {"Description": "One repetition, denoised", "Sources": sources, "SkullStripped": stripped}
+                | done
+                for own in metadata
+            ],
+        )
+        return runtime
+
+
+def propagated(metadata: Mapping[str, object]) -> dict[str, object]:
+    """The part of an image's metadata that is still true of its denoised version."""
+    return {key: metadata[key] for key in PROPAGATED if key in metadata}
+
+
+def shared_metadata(metadata: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Metadata that all repetitions have in common and that denoising leaves valid.
+
+    Examples
+    --------
+    >>> shared_metadata([{"EchoTime": 0.002, "FlipAngle": 9}, {"EchoTime": 0.004, "FlipAngle": 9}])
+    {'FlipAngle': 9}
+    """
+    first = propagated(metadata[0])
+    return {
+        key: value for key, value in first.items() if all(other.get(key) == value for other in metadata[1:])
+    }
+
+
+def denoising_record(figures: Mapping[str, object]) -> dict[str, object]:
+    """What a sidecar tells about the denoising: absent figures are left out."""
+    chosen = figures.get("chosen") or {}
+    record = {
+        "SoftwareVersion": __version__,
+        "DenoisingStrategy": figures.get("strategy"),
+        "DenoisingChosen": chosen.get("name"),
+        "DenoisingRecipe": figures.get("recipe"),
+        "RandomSeed": figures.get("random_seed"),
+        "Weights": figures.get("weights"),
+        "Device": figures.get("device_name") or figures.get("device"),
+        "Precision": figures.get("precision"),
+        "NumberOfRepetitions": figures.get("n_repetitions"),
+        "EquivalentNumberOfAverages": figures.get("equivalent_averages"),
+        "NoiseSDMean": figures.get("noise_sd_mean"),
+        "NoiseSDDenoised": figures.get("noise_sd_denoised"),
+        "Warnings": figures.get("warnings") or None,
+    }
+    return {key: value for key, value in record.items() if value is not None}
+
+
+def alignment_record(alignment: Mapping[str, object]) -> dict[str, object]:
+    """What a sidecar tells about the alignment."""
+    keys = ("file", "rotation_deg", "translation_mm", "correlation_after", "overlap", "accepted", "reason")
+    return {
+        "Reference": alignment["reference"],
+        "Space": alignment["space"],
+        "Interpolation": alignment["interpolation"],
+        "Repetitions": [
+            {key: repetition[key] for key in keys if repetition[key] != ""}
+            for repetition in alignment["repetitions"]
+        ],
+    }
+
+
+def _describe(figures: Mapping[str, object], n_repetitions: int) -> str:
+    chosen = figures.get("chosen") or {}
+    how = chosen.get("description") or chosen.get("name") or figures.get("strategy")
+    return f"Denoised combination of {n_repetitions} aligned repetitions: {str(how).rstrip('.')}"
+
+
+class _SelectInputSpec(BaseInterfaceInputSpec):
+    values = traits.List(traits.Str(), mandatory=True, desc="one value per repetition")
+    places = traits.List(traits.Int(), mandatory=True, desc="which to keep")
+
+
+class _SelectOutputSpec(TraitedSpec):
+    out = traits.List(traits.Str(), desc="the values at these places")
+
+
+class SelectPlaces(SimpleInterface):
+    """Values of those repetitions that are still there; none is a valid answer."""
+
+    input_spec = _SelectInputSpec
+    output_spec = _SelectOutputSpec
+
+    def _run_interface(self, runtime):
+        self._results["out"] = [os.fspath(self.inputs.values[place]) for place in self.inputs.places]
+        return runtime

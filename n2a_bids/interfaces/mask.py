@@ -1,0 +1,195 @@
+"""Brain and head masks."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from scipy import ndimage
+
+from n2a_bids.algorithms.preparation import find_head
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import load, load_mask, same_grid, save_like, voxel_sizes_mm
+from n2a_bids.interfaces.child import run_module
+
+_BRAIN_VOLUME_ML = (200.0, 2600.0)
+"""Smallest newborn and largest adult brains, with a wide margin for poor masks."""
+
+
+class _MaskOutputSpec(TraitedSpec):
+    out_mask = File(exists=True, desc="mask, uint8, on the grid of the image")
+
+
+class _BrainMaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="T1w head")
+    threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
+
+
+class BrainMask(SimpleInterface):
+    """Brain mask by deepbet, whose weights come with it, in a child process without GPU."""
+
+    input_spec = _BrainMaskInputSpec
+    output_spec = _MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        out_mask = Path(runtime.cwd) / "brain_mask.nii.gz"
+        threads = self.inputs.threads
+        run_module(
+            "n2a_bids.interfaces.deepbet_child", [self.inputs.in_file, out_mask, threads], threads=threads
+        )
+        self._results["out_mask"] = os.fspath(_checked_brain(out_mask, self.inputs.in_file, "deepbet"))
+        return runtime
+
+
+class _TemplateBrainMaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="T1w head")
+    template = traits.Str(desc="TemplateFlow name; without it, the ICBM 152 head that comes with nilearn")
+    seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
+    threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of ITK")
+
+
+class TemplateBrainMask(SimpleInterface):
+    """Brain mask of a template, brought to the head by registration with ANTs."""
+
+    input_spec = _TemplateBrainMaskInputSpec
+    output_spec = _MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        folder = Path(runtime.cwd)
+        if isdefined(self.inputs.template):
+            template, brain = find_template(self.inputs.template)
+        else:
+            template, brain = packaged_template(folder)
+        out_mask = folder / "brain_mask.nii.gz"
+        task = {
+            "task": "template_mask",
+            "seed": self.inputs.seed,
+            "image": self.inputs.in_file,
+            "template": os.fspath(template),
+            "template_brain": os.fspath(brain),
+            "out_file": os.fspath(out_mask),
+        }
+        (folder / "task.json").write_text(json.dumps(task))
+        run_module(
+            "n2a_bids.interfaces.ants_child", [folder / "task.json"], threads=self.inputs.threads
+        )
+        self._results["out_mask"] = os.fspath(_checked_brain(out_mask, self.inputs.in_file, "the template"))
+        return runtime
+
+
+def packaged_template(folder: Path) -> tuple[Path, Path]:
+    """ICBM 152 (2009a, symmetric, nonlinear) brain that nilearn carries, and its mask, written to a folder.
+
+    Its T1w image holds the brain only, so the mask is what is not zero.
+    """
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+    template, mask = folder / "template.nii.gz", folder / "template_mask.nii.gz"
+    load_mni152_template(resolution=1).to_filename(template)
+    load_mni152_brain_mask(resolution=1).to_filename(mask)
+    return template, mask
+
+
+def find_template(name: str, home: Path | None = None) -> tuple[Path, Path]:
+    """T1w image and brain mask of a TemplateFlow template that is on disk; nothing is downloaded.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``MNI152NLin2009cAsym``.
+    home : Path, optional
+        Root of the archive; ``$TEMPLATEFLOW_HOME`` or ``~/.cache/templateflow`` by default. The
+        TemplateFlow client is not asked because its import writes into the home folder.
+
+    Returns
+    -------
+    template, mask : Path
+
+    Raises
+    ------
+    BIDSDataError
+        If the template is not there.
+    """
+    default = os.environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow"
+    folder = Path(home or default) / f"tpl-{name}"
+    for resolution in ("_res-01", "_res-1", "", "_res-02", "_res-2"):
+        template = folder / f"tpl-{name}{resolution}_T1w.nii.gz"
+        mask = folder / f"tpl-{name}{resolution}_desc-brain_mask.nii.gz"
+        # An archive that was only indexed has empty files.
+        if all(path.is_file() and path.stat().st_size for path in (template, mask)):
+            return template, mask
+    raise BIDSDataError(
+        f"{folder}: expected the template {name} with a T1w image and a desc-brain mask, found none; fetch "
+        "it with TemplateFlow on a machine with network and set TEMPLATEFLOW_HOME, or leave the name out to "
+        "use the packaged template"
+    )
+
+
+class _GivenBrainMaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="image that needs a mask")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask in the same world coordinates")
+
+
+class GivenBrainMask(SimpleInterface):
+    """A mask that the user brings, on the grid of the image: resampled (nearest voxel) where it is not."""
+
+    input_spec = _GivenBrainMaskInputSpec
+    output_spec = _MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        image, mask = Path(self.inputs.in_file), Path(self.inputs.mask_file)
+        data, affine = load(mask)
+        if not same_grid(image, mask):
+            target = nb.load(image)
+            to_voxels = np.linalg.inv(affine) @ target.affine
+            data = ndimage.affine_transform(
+                (data > 0.5).astype(np.uint8), to_voxels[:3, :3], to_voxels[:3, 3], target.shape[:3], order=0
+            )
+        out_mask = save_like(data > 0.5, image, Path(runtime.cwd) / "brain_mask.nii.gz", np.uint8)
+        self._results["out_mask"] = os.fspath(_checked_brain(out_mask, image, os.fspath(mask)))
+        return runtime
+
+
+class _HeadMaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="T1w head")
+    brain_mask = File(exists=True, mandatory=True, desc="its brain mask, same grid")
+
+
+class HeadMask(SimpleInterface):
+    """Head mask: what is brighter than air, filled, with the brain."""
+
+    input_spec = _HeadMaskInputSpec
+    output_spec = _MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        image = Path(self.inputs.in_file)
+        brain = load_mask(Path(self.inputs.brain_mask), image)
+        head = find_head(load(image)[0], brain)
+        out_mask = save_like(head, image, Path(runtime.cwd) / "head_mask.nii.gz", np.uint8)
+        self._results["out_mask"] = os.fspath(out_mask)
+        return runtime
+
+
+def _checked_brain(mask: Path, image: Path | str, source: str) -> Path:
+    """The mask itself, if it can be a brain."""
+    data, affine = load(mask)
+    volume_ml = float(np.count_nonzero(data > 0.5) * np.prod(voxel_sizes_mm(affine)) / 1000)
+    low, high = _BRAIN_VOLUME_ML
+    if not low <= volume_ml <= high:
+        found = "an empty mask" if volume_ml == 0 else f"{volume_ml:.0f} ml"
+        raise BIDSDataError(
+            f"{image}: expected a brain of {low:.0f} to {high:.0f} ml, found {found} by {source}; look at "
+            "the image, and if it is a T1w head, give a mask of your own with --derivatives NAME=PATH"
+        )
+    return mask
