@@ -1,0 +1,92 @@
+"""What is measured on a denoised image, for the report, the sidecar and the group table."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.noise import difference_noise_sd, high_pass
+from n2a_bids.algorithms.normalization import match_scales
+from n2a_bids.algorithms.realizations import Realizations
+from n2a_bids.algorithms.structure import edge_correlation, sharpness, smoothness_fwhm_mm
+
+Volumes = NDArray[np.float32]
+
+_MOST_CHANNELS = 4
+"""Channels that are measured, evenly spread: the figures of a long DWI series are averages."""
+
+
+def noise_sd_map(realizations: Realizations) -> Volumes | None:
+    """Noise SD of one repetition, from the differences of all, in the scale of the first.
+
+    Parameters
+    ----------
+    realizations : Realizations
+
+    Returns
+    -------
+    noise_sd : (X, Y, Z, C) float32 array or None
+        None for a single repetition, and where repetitions differ in contrast: a difference then
+        holds anatomy.
+    """
+    if realizations.n_repetitions < 2 or not realizations.same_signal:
+        return None
+    channels = []
+    for channel in range(realizations.data.shape[-1]):
+        data = realizations.data[..., channel]
+        scales = match_scales(data, realizations.mask)
+        matched = np.stack([scale.apply(image) for scale, image in zip(scales, data)]).astype(np.float32)
+        everywhere = np.ones(realizations.mask.shape, dtype=bool)
+        channels.append(difference_noise_sd(matched, everywhere) * np.float32(scales[0].gain))
+    return np.stack(channels, axis=-1)
+
+
+def measure(
+    realizations: Realizations, mean: Volumes, denoised: Volumes, noise_sd: Volumes | None
+) -> dict[str, float]:
+    """Measure what denoising did.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        The input.
+    mean, denoised : (X, Y, Z, C) float arrays
+        Plain mean and result, in the unit of the first repetition.
+    noise_sd : (X, Y, Z, C) float array or None
+        Noise SD of one repetition.
+
+    Returns
+    -------
+    figures : dict
+        Averages over at most four channels; a figure that is not finite is left out.
+    """
+    n_channels = mean.shape[-1]
+    channels = sorted({int(c) for c in np.linspace(0, n_channels - 1, min(n_channels, _MOST_CHANNELS))})
+    rows = [_measure_channel(realizations, mean, denoised, channel) for channel in channels]
+    figures = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    if noise_sd is not None:
+        typical = float(np.median(noise_sd[realizations.mask]))
+        figures["noise_sd_mean"] = typical / math.sqrt(realizations.n_repetitions)
+    return {key: round(value, 6) for key, value in figures.items() if math.isfinite(value)}
+
+
+def _measure_channel(
+    realizations: Realizations, mean: Volumes, denoised: Volumes, channel: int
+) -> dict[str, float]:
+    mask, voxel_size_mm = realizations.mask, realizations.voxel_size_mm
+    before, after = mean[..., channel], denoised[..., channel]
+    figures = {
+        "sharpness_mean": sharpness(before, mask, voxel_size_mm, after),
+        "sharpness_denoised": sharpness(after, mask, voxel_size_mm, after),
+        # Of the fine detail: the anatomy itself is smooth over centimetres.
+        "fwhm_mm_mean": smoothness_fwhm_mm(high_pass(before), mask, voxel_size_mm),
+        "fwhm_mm_denoised": smoothness_fwhm_mm(high_pass(after), mask, voxel_size_mm),
+        "residual_edge_correlation": edge_correlation(before - after, after, mask),
+    }
+    if realizations.n_repetitions > 1 and realizations.same_signal:
+        data = realizations.data[:2, ..., channel]
+        first, second = (s.apply(image) for s, image in zip(match_scales(data, mask), data))
+        figures["difference_edge_correlation"] = edge_correlation(first - second, after, mask)
+    return figures

@@ -1,0 +1,116 @@
+"""``n2a-tools denoise``: aligned NIfTI files in, a denoised one and its figures out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from n2a_bids.commands.denoise_inputs import DenoiseJob
+from n2a_bids.commands.denoise_outputs import write_outputs
+from n2a_bids.commands.denoise_run import denoise_files
+from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig
+from n2a_bids.errors import ConfigError
+
+_RECIPES = ("fast", "default", "thorough", "faithful")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``n2a-tools denoise``."""
+    default = DenoiseConfig()
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="repetitions, aligned, on one grid")
+    parser.add_argument("--mask", type=Path, required=True, help="brain mask on that grid")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="OUT.nii.gz", help="denoised image; .json beside it"
+    )
+    parser.add_argument(
+        "--strategy", choices=STRATEGY_NAMES, default=default.strategy, help="default: %(default)s"
+    )
+    parser.add_argument("--recipe", choices=_RECIPES, default=default.recipe, help="default: %(default)s")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--omp-nthreads", type=int, default=0, metavar="N", help="default: processors allowed, at most 8"
+    )
+    parser.add_argument(
+        "--memory-gb", type=float, metavar="GB", help="for blocks and activations (default: what is free)"
+    )
+    parser.add_argument(
+        "--random-seed", type=int, default=default.random_seed, metavar="N", help="default: %(default)s"
+    )
+    parser.add_argument("--skull-strip", action="store_true", help="black outside of the mask")
+    parser.add_argument(
+        "--different-contrast", action="store_true", help="the runs differ in contrast (echoes)"
+    )
+    parser.add_argument(
+        "--weights-dir", type=Path, metavar="DIR", help="pretrained weights (default: N2A_WEIGHTS_DIR)"
+    )
+    parser.add_argument(
+        "--bvals", type=Path, metavar="FILE", help="b-values of a diffusion series, FSL format"
+    )
+    parser.add_argument("--bvecs", type=Path, metavar="FILE", help="gradient directions, FSL format")
+    parser.add_argument("--out-mean", type=Path, metavar="FILE", help="plain mean of the repetitions")
+    parser.add_argument("--out-residual", type=Path, metavar="FILE", help="plain mean minus denoised image")
+    parser.add_argument("--out-noise-sd", type=Path, metavar="FILE", help="noise SD of one repetition")
+    parser.add_argument(
+        "--out-repetitions", type=Path, nargs="+", metavar="FILE", help="each repetition denoised"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress on standard error")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Denoise.
+
+    Parameters
+    ----------
+    args : Namespace
+        See :func:`add_arguments`.
+
+    Returns
+    -------
+    status : int
+        Always 0; errors are raised.
+    """
+    if not args.out.name.endswith(".nii.gz"):
+        raise ConfigError(
+            f"{args.out}: the output should end in .nii.gz; its figures go into .json beside it"
+        )
+    if args.out_repetitions and len(args.out_repetitions) != len(args.runs):
+        raise ConfigError(
+            f"--out-repetitions names {len(args.out_repetitions)} files for {len(args.runs)} runs"
+        )
+    weights_dir = args.weights_dir or (Path(text) if (text := os.environ.get("N2A_WEIGHTS_DIR")) else None)
+    job = DenoiseJob(
+        runs=tuple(args.runs),
+        mask=args.mask,
+        strategy=args.strategy,
+        recipe=args.recipe,
+        device=args.device,
+        omp_nthreads=args.omp_nthreads,
+        memory_gb=args.memory_gb,
+        random_seed=args.random_seed,
+        same_signal=not args.different_contrast,
+        weights_dir=weights_dir,
+        bvals=args.bvals,
+        bvecs=args.bvecs,
+    )
+    report = (lambda message: None) if args.quiet else _Progress()
+    result = denoise_files(job, report)
+    maps = {"mean": args.out_mean, "residual": args.out_residual, "noise_sd": args.out_noise_sd}
+    write_outputs(result, args.out, maps, args.out_repetitions or (), skull_strip=args.skull_strip)
+    report(f"wrote {args.out}")
+    return 0
+
+
+class _Progress:
+    """One line on standard error for each message, with the seconds since the start."""
+
+    def __init__(self):
+        self._started = time.monotonic()
+
+    def __call__(self, message: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {message}\n")
+        sys.stderr.flush()

@@ -1,0 +1,114 @@
+"""What ``n2a-tools denoise`` is asked for, and the images it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.realizations import Gradients, Realizations
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import load, load_mask, same_grid, voxel_sizes_mm
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseJob:
+    """What ``n2a-tools denoise`` is asked for."""
+
+    runs: tuple[Path, ...]
+    mask: Path
+    strategy: str = "auto"
+    recipe: str = "default"
+    device: str = "auto"
+    omp_nthreads: int = 0
+    """0 takes the processors allowed, at most 8."""
+    memory_gb: float | None = None
+    random_seed: int = 0
+    same_signal: bool = True
+    weights_dir: Path | None = None
+    bvals: Path | None = None
+    bvecs: Path | None = None
+
+
+def load_realizations(job: DenoiseJob) -> Realizations:
+    """Read the runs and the mask, and check that they belong together.
+
+    Parameters
+    ----------
+    job : DenoiseJob
+
+    Returns
+    -------
+    realizations : Realizations
+
+    Raises
+    ------
+    BIDSDataError
+        If a file is missing, is not NIfTI, holds NaN, is constant in the mask, or lies on another grid.
+    """
+    reference = job.runs[0]
+    first, affine = _load_image(reference)
+    images = [first]
+    for path in job.runs[1:]:
+        data, _ = _load_image(path)
+        if data.shape != first.shape or not same_grid(path, reference):
+            raise BIDSDataError(
+                f"{path}: expected the grid {first.shape} of {reference}, found {data.shape} or another "
+                f"affine; "
+                "align and resample the repetitions first ('n2a' does)"
+            )
+        images.append(data)
+    mask = _load_mask(job.mask, reference)
+    for path, image in zip(job.runs, images):
+        if np.ptp(image[mask]) == 0:
+            raise BIDSDataError(
+                f"{path}: expected an image, found one value in the whole mask; leave this run out"
+            )
+    data = np.stack(images)
+    return Realizations(
+        data=data if data.ndim == 5 else data[..., None],
+        mask=mask,
+        voxel_size_mm=voxel_sizes_mm(affine),
+        left_right_axis=int(np.flatnonzero(nb.io_orientation(affine)[:, 0] == 0)[0]),
+        same_signal=job.same_signal,
+        gradients=_load_gradients(job, first.shape[-1] if first.ndim == 4 else 1),
+    )
+
+
+def _load_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    try:
+        data, affine = load(path)
+    except (OSError, EOFError, ValueError, nb.filebasedimages.ImageFileError) as error:
+        raise BIDSDataError(
+            f"{path}: expected a NIfTI image, found none that can be read: {error}"
+        ) from error
+    if not np.isfinite(data).all():
+        raise BIDSDataError(f"{path}: expected finite intensities, found NaN or infinity; repair the image")
+    return data, affine
+
+
+def _load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
+    try:
+        mask = load_mask(path, reference)
+    except (OSError, EOFError, nb.filebasedimages.ImageFileError) as error:
+        raise BIDSDataError(f"{path}: expected a mask, found none that can be read: {error}") from error
+    if not mask.any():
+        raise BIDSDataError(f"{path}: the brain mask is empty; look at the image, or give a mask of your own")
+    return mask
+
+
+def _load_gradients(job: DenoiseJob, n_volumes: int) -> Gradients | None:
+    if job.bvals is None or job.bvecs is None:
+        return None
+    bvals, bvecs = np.loadtxt(job.bvals, ndmin=1), np.loadtxt(job.bvecs, ndmin=2)
+    bvecs = bvecs if bvecs.shape == (n_volumes, 3) else bvecs.T
+    if bvals.shape != (n_volumes,) or bvecs.shape != (n_volumes, 3):
+        raise BIDSDataError(
+            f"{job.bvals}: expected {n_volumes} b-values and directions, one for each volume of "
+            f"{job.runs[0]}, "
+            f"found {bvals.size} and {bvecs.size // 3}; correct the files"
+        )
+    return Gradients(bvals, bvecs)

@@ -1,0 +1,85 @@
+"""What ``n2a-tools denoise`` writes: images with the geometry of the first run, figures as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.commands.denoise_run import DenoiseResult
+from n2a_bids.errors import DenoisingError
+from n2a_bids.images import save_like, whole_file
+
+
+def write_outputs(
+    result: DenoiseResult,
+    out_file: Path,
+    maps: Mapping[str, Path | None],
+    repetitions: Sequence[Path],
+    *,
+    skull_strip: bool = False,
+) -> None:
+    """Write the denoised image, the maps asked for, and the figures last.
+
+    Parameters
+    ----------
+    result : DenoiseResult
+    out_file : Path
+        Ends in ``.nii.gz``; the figures go into ``.json`` beside it.
+    maps : mapping
+        Where ``mean``, ``residual`` and ``noise_sd`` go; None for those not wanted.
+    repetitions : sequence of Path
+        Where the denoised repetitions go; empty when not wanted.
+    skull_strip : bool
+        Zero outside of the mask; otherwise the whole head is kept.
+
+    Raises
+    ------
+    DenoisingError
+        If something was asked for that the strategy does not give.
+    """
+    figures = {**result.figures, "skull_stripped": skull_strip}
+    images = {out_file: result.denoised}
+    if maps.get("mean"):
+        images[maps["mean"]] = result.mean
+    if maps.get("residual"):
+        images[maps["residual"]] = result.mean - result.denoised
+    if maps.get("noise_sd"):
+        if result.noise_sd is None:
+            raise DenoisingError(
+                f"{result.job.strategy} estimates no noise map for these runs; leave --out-noise-sd out"
+            )
+        images[maps["noise_sd"]] = result.noise_sd
+    if repetitions:
+        if result.repetitions is None:
+            raise DenoisingError(
+                f"{result.job.strategy} denoises all repetitions into one image; leave --out-repetitions "
+                f"out, or use "
+                "--strategy noise2average"
+            )
+        images.update(zip(repetitions, result.repetitions))
+    for path, data in images.items():
+        kept = np.where(result.mask[..., None], data, np.float32(0)) if skull_strip else data
+        save_like(_without_single_channel(kept), result.job.runs[0], path)
+    figures_file = out_file.with_name(out_file.name.removesuffix(".nii.gz") + ".json")
+    with whole_file(figures_file) as temporary:
+        temporary.write_text(json.dumps(_finite(figures), indent=2) + "\n", encoding="utf-8")
+
+
+def _without_single_channel(data: NDArray[np.float32]) -> NDArray[np.float32]:
+    return data[..., 0] if data.shape[-1] == 1 else data
+
+
+def _finite(value: object) -> object:
+    """Copy with null for what JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,229 @@
+"""From image files to a denoised image in memory: loading, device, memory, and retries."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from n2a_bids import __version__
+from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+from n2a_bids.algorithms.strategies import Strategy, get_strategy
+from n2a_bids.algorithms.strategies.mean import average_matched
+from n2a_bids.algorithms.weights import PretrainedWeights
+from n2a_bids.commands.denoise_figures import measure, noise_sd_map
+from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
+from n2a_bids.errors import ConfigError, DenoisingError
+from n2a_bids.resources import available_cpus, available_memory_gb
+from n2a_bids.weights_files import load_weights
+
+Report = Callable[[str], None]
+
+_MOST_THREADS = 8
+_ATTEMPTS = 4
+_SHARE_OF_FREE_MEMORY = 0.6
+_CPU_OUT_OF_MEMORY = "can't allocate memory"
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseResult:
+    """Images on the grid of the first run, and the record of how they came about."""
+
+    job: DenoiseJob
+    denoised: NDArray[np.float32]
+    """(X, Y, Z, C), whole head, unit of the first run; so are the others."""
+    mean: NDArray[np.float32]
+    noise_sd: NDArray[np.float32] | None
+    repetitions: NDArray[np.float32] | None
+    """(R, X, Y, Z, C), each in its own unit."""
+    mask: NDArray[np.bool_]
+    figures: dict[str, Any]
+
+
+def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
+    """Load, denoise and measure.
+
+    Parameters
+    ----------
+    job : DenoiseJob
+    report : callable
+        Receives one-line progress messages.
+
+    Returns
+    -------
+    result : DenoiseResult
+
+    Raises
+    ------
+    BIDSDataError
+        If a file is unusable or the grids differ.
+    ConfigError
+        If CUDA is asked for and there is none.
+    DenoisingError
+        If the strategy cannot take the data, memory is not enough, or the result is not finite.
+    """
+    started = time.perf_counter()
+    torch.set_num_threads(job.omp_nthreads or min(available_cpus(), _MOST_THREADS))
+    device = choose_device(job.device)
+    realizations = load_realizations(job)
+    strategy = get_strategy(job.strategy)
+    _check_fit(strategy, realizations, job)
+    name = strategy.weights_name(job.recipe)
+    weights = load_weights(name, job.weights_dir) if name else None
+    report(
+        f"{strategy.name}, recipe {job.recipe}, on {device_name(device)}, {torch.get_num_threads()} threads"
+    )
+    denoised = denoise_with_retries(strategy, realizations, weights, job, device, report)
+    _check_finite(denoised, strategy)
+    report("measuring the result")
+    mean = average_matched(realizations)
+    noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(realizations)
+    figures = _figures(job, device, strategy, weights, realizations, denoised)
+    figures |= measure(realizations, mean, denoised.data, noise_sd)
+    _complete(figures, started)
+    return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, realizations.mask, figures)
+
+
+def choose_device(asked: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a torch device; ``cuda`` without a GPU is an error."""
+    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "--device cuda: expected a usable NVIDIA GPU, found none; in a container give 'docker run --gpus "
+            "all' or "
+            "'apptainer run --nv', or use --device cpu ('n2a-tools doctor' tells more)"
+        )
+    return torch.device("cuda")
+
+
+def device_name(device: torch.device) -> str:
+    """Name of the GPU, or the kind of processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
+
+
+def denoise_with_retries(
+    strategy: Strategy,
+    realizations: Realizations,
+    weights: PretrainedWeights | None,
+    job: DenoiseJob,
+    device: torch.device,
+    report: Report,
+) -> DenoisedImage:
+    """Run the strategy, with half the memory after each failure for want of it.
+
+    Every attempt starts from the seed again, so that what comes out depends on the block size alone.
+
+    Raises
+    ------
+    DenoisingError
+        If the least memory is too much, or the strategy gives up.
+    """
+    memory_gb = job.memory_gb or free_memory_gb(device)
+    config = strategy.config(job.recipe, weights)
+    for _ in range(_ATTEMPTS):
+        # Networks are initialised from the global generator of torch.
+        torch.manual_seed(job.random_seed)
+        generator = torch.Generator().manual_seed(job.random_seed)
+        context = Context(generator=generator, device=device, memory_gb=memory_gb, report=report)
+        try:
+            return strategy.denoise(realizations, config, context)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            shortage: Exception = error
+        except RuntimeError as error:
+            if _CPU_OUT_OF_MEMORY not in str(error):
+                raise
+            shortage = error
+        except (ValueError, FloatingPointError) as error:
+            raise DenoisingError(f"{job.runs[0]}: {strategy.name} gave up: {error}") from error
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        memory_gb /= 2
+        report(f"out of memory; again with blocks for {memory_gb:.2f} GB")
+    raise DenoisingError(
+        f"{job.runs[0]}: out of memory on {device_name(device)}, even with blocks for {2 * memory_gb:.2f} GB "
+        f"({str(shortage).splitlines()[0]}); close other programs on it, ask for more memory, or use "
+        f"--device cpu"
+    ) from shortage
+
+
+def free_memory_gb(device: torch.device) -> float:
+    """Memory that blocks may take when nothing is said: a share of what is free."""
+    if device.type == "cuda":
+        return _SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0] / 1e9
+    return _SHARE_OF_FREE_MEMORY * available_memory_gb()
+
+
+def _check_fit(strategy: Strategy, realizations: Realizations, job: DenoiseJob) -> None:
+    if realizations.n_repetitions < strategy.min_realizations:
+        raise DenoisingError(
+            f"{strategy.name} needs at least {strategy.min_realizations} repetitions, found "
+            f"{realizations.n_repetitions} ({job.runs[0]}); give another run"
+        )
+    if strategy.needs_same_signal and not realizations.same_signal:
+        raise DenoisingError(
+            f"{strategy.name} needs repetitions of one contrast, but these differ ({job.runs[0]} and "
+            f"others); use "
+            "--strategy noise2average, which matches contrasts linearly"
+        )
+    if strategy.needs_gradients and realizations.gradients is None:
+        raise DenoisingError(f"{strategy.name} needs gradient directions; give --bvals and --bvecs")
+
+
+def _check_finite(denoised: DenoisedImage, strategy: Strategy) -> None:
+    if not np.isfinite(denoised.data).all():
+        raise DenoisingError(
+            f"{strategy.name} ended with NaN or infinite voxels, so nothing is written; try another "
+            f"--random-seed or "
+            "--strategy mean, and report this with the figures of 'n2a-tools doctor'"
+        )
+
+
+def _figures(
+    job: DenoiseJob,
+    device: torch.device,
+    strategy: Strategy,
+    weights: PretrainedWeights | None,
+    realizations: Realizations,
+    denoised: DenoisedImage,
+) -> dict[str, Any]:
+    """Record of the run, with what the strategy itself tells."""
+    warnings = list(denoised.figures.get("warnings", ()))
+    if weights is None and strategy.weights_name(job.recipe):
+        warnings.append("no pretrained weights were there: the network was trained from scratch")
+    repetitions = denoised.figures.get("repetitions") or [{} for _ in job.runs]
+    return {
+        **denoised.figures,
+        "n2a_version": __version__,
+        "strategy": strategy.name,
+        "recipe": job.recipe,
+        "random_seed": job.random_seed,
+        "device": device.type,
+        "device_name": device_name(device),
+        "weights": {"name": weights.name, "sha256": weights.sha256} if weights else None,
+        "n_repetitions": realizations.n_repetitions,
+        "repetitions": [{"file": str(path), **row} for path, row in zip(job.runs, repetitions)],
+        "warnings": warnings,
+    }
+
+
+def _complete(figures: dict[str, Any], started: float) -> None:
+    """Add what follows from the rest: noise left, memory and time."""
+    averages = figures.get("equivalent_averages")
+    if figures["strategy"] == "mean":
+        averages = figures["equivalent_averages"] = float(figures["n_repetitions"])
+    if "noise_sd_mean" in figures and averages:
+        share = (figures["n_repetitions"] / averages) ** 0.5
+        figures["noise_sd_denoised"] = round(figures["noise_sd_mean"] * share, 6)
+    figures["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    if figures["device"] == "cuda":
+        figures["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    seconds = round(time.perf_counter() - started, 2)
+    figures["seconds"] = {**figures.get("seconds", {}), "total": seconds}

@@ -1,0 +1,100 @@
+"""Files of pretrained weights: safetensors, with the checksum in a model card beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+
+from n2a_bids.algorithms.weights import PretrainedWeights
+from n2a_bids.errors import DenoisingError
+from n2a_bids.images import whole_file
+
+PACKAGED = Path(__file__).resolve().parent / "data" / "weights"
+"""Weights that come with the package."""
+
+
+def load_weights(name: str, folder: Path | None = None) -> PretrainedWeights | None:
+    """Read pretrained weights and check that they are what the model card says.
+
+    Parameters
+    ----------
+    name : str
+        For example ``resunet-t1w``: the files are ``<name>.safetensors`` and ``<name>.json``, the
+        model card, whose key ``sha256`` is the checksum of the first.
+    folder : Path or None
+        Where they are; None looks into the package.
+
+    Returns
+    -------
+    weights : PretrainedWeights or None
+        None when the package holds none of that name; training then starts from scratch.
+
+    Raises
+    ------
+    DenoisingError
+        If `folder` was named and does not hold them, or the files are damaged.
+    """
+    path = (folder or PACKAGED) / f"{name}.safetensors"
+    if not path.is_file():
+        if folder is None:
+            return None
+        raise DenoisingError(
+            f"{path}: expected pretrained weights, found no such file; correct --weights-dir or "
+            f"N2A_WEIGHTS_DIR, "
+            "or leave them out to use those of the package"
+        )
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    expected = _expected_checksum(path.with_suffix(".json"))
+    if sha256 != expected:
+        raise DenoisingError(
+            f"{path}: the weights are damaged: expected the SHA-256 {expected} of the model card, found "
+            f"{sha256}; "
+            "copy the file again or install n2a-bids again"
+        )
+    try:
+        tensors = safetensors.torch.load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise DenoisingError(f"{path}: this is not a safetensors file ({error}); copy it again") from error
+    return PretrainedWeights(name=name, sha256=sha256, tensors=tensors)
+
+
+def save_weights(weights: PretrainedWeights, folder: Path, card: dict[str, object]) -> Path:
+    """Write weights with their model card.
+
+    Parameters
+    ----------
+    weights : PretrainedWeights
+        Its checksum is not looked at: that of the file written goes into the card.
+    folder : Path
+        Created where needed.
+    card : dict
+        What else the model card says: training data, seed, licence.
+
+    Returns
+    -------
+    path : Path
+        The safetensors file.
+    """
+    content = safetensors.torch.save({key: value.contiguous() for key, value in weights.tensors.items()})
+    path = folder / f"{weights.name}.safetensors"
+    record = {"name": weights.name, "sha256": hashlib.sha256(content).hexdigest(), **card}
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+    with whole_file(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    return path
+
+
+def _expected_checksum(card: Path) -> str:
+    try:
+        return str(json.loads(card.read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DenoisingError(
+            f"{card}: expected a model card with the key 'sha256', found none that can be read ({error!r}); "
+            "copy it again beside the weights"
+        ) from error
