@@ -9,8 +9,8 @@ from pathlib import Path
 
 from n2a_bids import __version__
 from n2a_bids.dataset.index import read_description
-from n2a_bids.dataset.writing import write_text
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import whole_file
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTIONS = {
@@ -22,17 +22,8 @@ DESCRIPTIONS = {
     "preproc": "Denoised image, corrected for the bias field, under the name that fMRIPrep looks for",
     "residual": "What denoising took away: mean of the repetitions minus denoised image",
 }
-_IGNORED = (
-    "*.html",
-    "logs/",
-    "log/",
-    "figures/",
-    "*_xfm.*",
-    "*_figures.json",
-    "group_*",
-    "sub-*/log/",
-    "sub-*/figures/",
-)
+# No closing slash: the validator tests the name of a folder without one.
+_IGNORED = ("*.html", "logs", "log", "figures", "*_xfm.*", "*_figures.json", "group_*")
 _README = """# Denoised images
 
 Made by [n2a_bids](dataset_description.json) {version} from the dataset "{name}".
@@ -169,7 +160,9 @@ def _earlier_links(output_dir: Path) -> dict[str, str]:
 
 def _write_or_explain(path: Path, text: str) -> str:
     try:
-        write_text(path, text)
+        if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+            with whole_file(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         if path.is_file():
             return f"{path} could not be renewed ({error.strerror}): the earlier one is kept"

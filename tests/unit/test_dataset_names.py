@@ -1,4 +1,4 @@
-"""Names of derivatives, BIDS URIs, and text files that appear whole."""
+"""Names of derivatives and BIDS URIs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from n2a_bids.dataset.derivatives import bids_uri
 from n2a_bids.dataset.names import derivative_path, parse_name
-from n2a_bids.dataset.writing import write_text
 
 
 def test_names_keep_the_order_of_bids():
@@ -63,20 +62,3 @@ def test_uri_names_the_deepest_dataset(tmp_path):
     assert bids_uri(tmp_path / "derivatives/n2a/sub-01/b.txt", datasets) == "bids::sub-01/b.txt"
     with pytest.raises(ValueError, match="in none of"):
         bids_uri(tmp_path.parent / "c", datasets)
-
-
-def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    """A failure leaves the earlier file and no temporary one; equal content is not written again."""
-    path = tmp_path / "new" / "a.txt"
-    write_text(path, "one")
-    stamp = path.stat().st_mtime_ns
-    write_text(path, "one")
-    assert path.stat().st_mtime_ns == stamp
-
-    def fail(self, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="No space"):
-        write_text(path, "two")
-    assert [file.read_text() for file in path.parent.iterdir()] == ["one"]
