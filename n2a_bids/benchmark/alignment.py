@@ -2,12 +2,68 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.alignment import Grid, bring_to_grid
+from n2a_bids.algorithms.phantoms import SimulatedRuns, resample
+from n2a_bids.images import read_itk_transform, voxel_sizes_mm
+from n2a_bids.interfaces.align import RegisterRigid
 
-def align_runs(
-    runs: NDArray[np.float32], mask: NDArray[np.bool_], affine: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Bring moved runs onto the grid of the first."""
-    raise NotImplementedError
+
+def align_runs(runs: SimulatedRuns, affine: NDArray[np.float64], n_threads: int = 1) -> NDArray[np.float32]:
+    """Register every run to the first and bring it there by the app's one interpolation.
+
+    The brain masks of moved runs are the true one, moved: the app makes a mask of every run by
+    its own brain extraction. The transforms themselves are not given away.
+
+    Parameters
+    ----------
+    runs : SimulatedRuns
+        First run unmoved.
+    affine : (4, 4) float array
+        Voxel to world mm of every run.
+    n_threads : int
+        For the registration.
+
+    Returns
+    -------
+    aligned : (R, X, Y, Z) float32 array
+        On the grid of the first run, which is returned as it is.
+    """
+    grid = Grid(runs.repetitions[0], affine, runs.mask)
+    aligned = [runs.repetitions[0]]
+    for data, transform in zip(runs.repetitions[1:], runs.transforms[1:], strict=True):
+        moved = resample(runs.mask.astype(np.float32), transform, voxel_sizes_mm(affine)) > 0.5
+        found = _register(grid, data, moved, n_threads)
+        aligned.append(bring_to_grid(data, affine, found, grid)[0])
+    return np.stack(aligned)
+
+
+def _register(
+    grid: Grid, moving: NDArray[np.float32], moving_mask: NDArray[np.bool_], n_threads: int
+) -> NDArray[np.float64]:
+    """Transform from the world of the grid to that of `moving`."""
+    with tempfile.TemporaryDirectory(prefix="n2a_benchmark_") as name:
+        folder = Path(name)
+        images = {
+            "reference": grid.image,
+            "reference_mask": grid.mask.astype(np.uint8),
+            "moving": moving,
+            "moving_mask": moving_mask.astype(np.uint8),
+        }
+        for stem, data in images.items():
+            nib.Nifti1Image(data, grid.affine).to_filename(folder / f"{stem}.nii.gz")
+        register = RegisterRigid(
+            reference_file=str(folder / "reference.nii.gz"),
+            reference_mask=str(folder / "reference_mask.nii.gz"),
+            moving_file=str(folder / "moving.nii.gz"),
+            moving_mask=str(folder / "moving_mask.nii.gz"),
+            threads=n_threads,
+        )
+        found = register.run(cwd=str(folder))
+        return read_itk_transform(Path(found.outputs.out_transform))

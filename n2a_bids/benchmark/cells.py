@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.phantoms import SimulationConfig, simulate_runs
+from n2a_bids.algorithms.phantoms import SimulatedRuns, SimulationConfig, simulate_runs
 from n2a_bids.algorithms.realizations import Realizations
-from n2a_bids.benchmark.truths import Truth, crop_truth
+from n2a_bids.benchmark.truths import Truth, crop_truth, pad_truth
 
 CONDITIONS: dict[str, dict[str, float]] = {
     "aligned": {},
@@ -23,8 +23,8 @@ CONDITIONS: dict[str, dict[str, float]] = {
 
 _MOVEMENT_MARGIN_VOXELS = 14
 
-Aligner = Callable[[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]], NDArray[np.float32]]
-"""(runs, mask of the first, affine) -> runs on the grid of the first."""
+Aligner = Callable[[SimulatedRuns, NDArray[np.float64]], NDArray[np.float32]]
+"""(runs, affine) -> (R, X, Y, Z) on the grid of the first run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,8 @@ def plan_cells(
 def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: Aligner) -> CellData:
     """Simulate the runs of a cell and bring them onto one grid.
 
+    Moved runs are made and aligned as whole images and cut to the box afterwards.
+
     Parameters
     ----------
     cell : Cell
@@ -99,21 +101,27 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
     """
     settings = CONDITIONS[cell.condition]
     moved = "max_rotation_deg" in settings
-    stage = crop_truth(truth, crop, _MOVEMENT_MARGIN_VOXELS if moved else 0)
-    config = SimulationConfig(noise_level=cell.noise_level, n_repetitions=cell.n_repetitions, **settings)
+    core = crop_truth(truth, crop)
+    stage = pad_truth(truth, _MOVEMENT_MARGIN_VOXELS) if moved else core
+    config = SimulationConfig(
+        noise_level=cell.noise_level,
+        noise_unit=float(np.std(core.data[core.mask])),
+        n_repetitions=cell.n_repetitions,
+        **settings,
+    )
     runs = simulate_runs(stage.data, stage.mask, config, cell.generator(), stage.voxel_size_mm)
-    repetitions = align(runs.repetitions, stage.mask, stage.affine) if moved else runs.repetitions
-    inside = _inner_box(stage, crop_truth(truth, crop))
+    repetitions = align(runs, stage.affine) if moved else runs.repetitions
+    inside = _place_of(core, stage)
     realizations = Realizations(
         data=np.ascontiguousarray(repetitions[(slice(None), *inside)][..., None]),
-        mask=np.ascontiguousarray(stage.mask[inside]),
-        voxel_size_mm=stage.voxel_size_mm,
-        left_right_axis=stage.left_right_axis,
+        mask=core.mask,
+        voxel_size_mm=core.voxel_size_mm,
+        left_right_axis=core.left_right_axis,
     )
-    return CellData(realizations, stage.data[inside], runs.gains, runs.noise_sd[inside])
+    return CellData(realizations, core.data, runs.gains, runs.noise_sd[inside])
 
 
-def _inner_box(stage: Truth, core: Truth) -> tuple[slice, ...]:
-    """Place of `core` in the grid of `stage`."""
+def _place_of(core: Truth, stage: Truth) -> tuple[slice, ...]:
+    """Box of `core` in the grid of `stage`."""
     offset = np.linalg.solve(stage.affine, core.affine)[:3, 3].round().astype(int)
     return tuple(slice(o, o + n) for o, n in zip(offset, core.data.shape, strict=True))

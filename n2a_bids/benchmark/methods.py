@@ -18,6 +18,7 @@ from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 from n2a_bids.benchmark.cells import CellData
 from n2a_bids.errors import ConfigError
 from n2a_bids.interfaces.peers import PEERS, available_peers, denoise_with_peer
+from n2a_bids.weights_files import load_weights
 
 _ORACLE_NETWORK = "resunet-t1w"
 
@@ -116,4 +117,4 @@ def _oracle(data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
 
 
 def _weights(name: str | None, settings: MethodSettings) -> PretrainedWeights | None:
-    return None
+    return None if name is None else load_weights(name, settings.weights_dir)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.masked_filters import bounding_box
+from n2a_bids.images import whole_file
 
 _ZOOM_VOXELS = 64
 
@@ -114,7 +114,5 @@ def _subplots(n_rows: int, n_columns: int, size: tuple[float, float]) -> tuple[A
 
 
 def _save(figure: Any, out_file: Path) -> None:
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    partial = out_file.with_name(f".{out_file.name}.{os.getpid()}.partial")
-    figure.savefig(partial, format="png", dpi=130)
-    os.replace(partial, out_file)
+    with whole_file(out_file) as partial:
+        figure.savefig(partial, format="png", dpi=130)

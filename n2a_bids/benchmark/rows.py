@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from n2a_bids.algorithms import metrics
 from n2a_bids.benchmark.cells import Cell, CellData
 from n2a_bids.benchmark.worker import Outcome
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import whole_file
 
 Row = dict[str, str]
 
@@ -135,10 +135,8 @@ def residual(data: CellData, image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then move it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _format(value: object) -> str:

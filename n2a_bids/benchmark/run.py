@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from n2a_bids.benchmark.summary import SUMMARY_COLUMNS, format_summary, judge, s
 from n2a_bids.benchmark.truths import Truth
 from n2a_bids.benchmark.worker import run_in_child
 from n2a_bids.errors import ConfigError, DenoisingError
+from n2a_bids.images import whole_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ def run_cells(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
         If the folder holds results and resuming was not asked for.
     """
     table = open_table(plan, "benchmark.tsv")
+    align = partial(align_runs, n_threads=plan.settings.n_threads)
     by_name = {truth.name: truth for truth in truths}
     cells = plan_cells(by_name, plan.conditions, plan.noise_levels, plan.repetitions, plan.n_seeds)
     for index, cell in enumerate(cells):
@@ -65,7 +66,7 @@ def run_cells(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
         if not missing:
             continue
         sys.stderr.write(f"cell {index + 1} of {len(cells)}: {cell}\n")
-        data = make_cell_data(cell, by_name[cell.truth], plan.crop, align_runs)
+        data = make_cell_data(cell, by_name[cell.truth], plan.crop, align)
         for name in missing:
             _run_row(cell, name, data, plan, table)
         _draw_cell(cell, data, plan)
@@ -106,11 +107,8 @@ def _run_row(cell: Cell, name: str, data: CellData, plan: BenchmarkPlan, table: 
 
 def _keep_slice(cell: Cell, name: str, picture: np.ndarray, plan: BenchmarkPlan) -> None:
     folder = plan.out_dir / "slices" / _label(cell)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial_file = folder / f".{name.replace(':', '+')}.{os.getpid()}.partial"
-    with partial_file.open("wb") as stream:
-        np.save(stream, picture)
-    os.replace(partial_file, folder / f"{name.replace(':', '+')}.npy")
+    with whole_file(folder / f"{name.replace(':', '+')}.npy") as partial_file:
+        np.save(partial_file, picture)
 
 
 def _draw_cell(cell: Cell, data: CellData, plan: BenchmarkPlan) -> None:

@@ -98,42 +98,48 @@ def template_truth() -> Truth:
         return replace(load_truth(path), name="icbm152")
 
 
-def crop_truth(truth: Truth, size: Sequence[int] | None, margin: int = 0) -> Truth:
+def crop_truth(truth: Truth, size: Sequence[int] | None) -> Truth:
     """Cut a box around the centre of the brain.
 
     Parameters
     ----------
     truth : Truth
     size : three ints, optional
-        Voxels of the box whose brain voxels count; by default the bounding box of the mask.
-    margin : int
-        Voxels kept around that box (as far as the image goes) that do not count: room to move.
+        Voxels along each axis, no more than the image has; by default the whole image.
 
     Returns
     -------
     cropped : Truth
-        The mask is empty in the margin.
 
     Raises
     ------
     ConfigError
         If a size is not positive.
     """
-    box = bounding_box(truth.mask)
-    wanted = [s.stop - s.start for s in box] if size is None else [int(length) for length in size]
-    if min(wanted) < 1:
-        raise ConfigError(f"expected three positive crop sizes, found {wanted}")
-    core, outer = [], []
-    for place, length, limit in zip(box, wanted, truth.data.shape, strict=True):
-        length = min(length, limit)
+    if size is None:
+        return truth
+    if min(size) < 1:
+        raise ConfigError(f"expected three positive crop sizes, found {' '.join(map(str, size))}")
+    cut = []
+    for place, wanted, limit in zip(bounding_box(truth.mask), size, truth.data.shape, strict=True):
+        length = min(wanted, limit)
         start = int(np.clip((place.start + place.stop - length) // 2, 0, limit - length))
-        core.append(slice(start, start + length))
-        outer.append(slice(max(0, start - margin), min(limit, start + length + margin)))
-    counted = np.zeros_like(truth.mask)
-    counted[tuple(core)] = truth.mask[tuple(core)]
+        cut.append(slice(start, start + length))
     affine = truth.affine.copy()
-    affine[:3, 3] = nib.affines.apply_affine(truth.affine, [s.start for s in outer])
-    return replace(truth, data=truth.data[tuple(outer)], mask=counted[tuple(outer)], affine=affine)
+    affine[:3, 3] = nib.affines.apply_affine(truth.affine, [place.start for place in cut])
+    return replace(truth, data=truth.data[tuple(cut)], mask=truth.mask[tuple(cut)], affine=affine)
+
+
+def pad_truth(truth: Truth, margin: int) -> Truth:
+    """Add voxels, copies of the nearest ones, where the brain is nearer than `margin` to the image's end."""
+    widths = [
+        (max(0, margin - place.start), max(0, place.stop + margin - limit))
+        for place, limit in zip(bounding_box(truth.mask), truth.data.shape, strict=True)
+    ]
+    affine = truth.affine.copy()
+    affine[:3, 3] = nib.affines.apply_affine(truth.affine, [-before for before, _ in widths])
+    data = np.pad(truth.data, widths, mode="edge")
+    return replace(truth, data=data, mask=np.pad(truth.mask, widths), affine=affine)
 
 
 def _load(path: Path) -> nib.spatialimages.SpatialImage:
