@@ -109,10 +109,7 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
             )
             _plot_validation(axes, epochs, part, colour)
             offset += len(part)
-        if min(_number(row["loss"]) for row in rows) > 0:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:.3g}"))
-            axes.yaxis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(1, 0.5)))
+        axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         axes.set(xlabel="epoch, phases one after the other", ylabel="training loss (z$^2$)")
         axes.legend(frameon=False, fontsize=10, loc="upper right")
@@ -176,7 +173,8 @@ def _delivered(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any
 def _risk_label(row: Mapping[str, Any], delivered: str) -> str:
     """Name, gain in dB, and a mark on the chosen candidate."""
     gain = _number(row.get("gain_over_mean_db"))
-    shown_gain = f" ({gain:+.1f} dB)" if np.isfinite(gain) and row.get("name") != "mean" else ""
+    known = np.isfinite(gain) and row.get("name") != "mean"
+    shown_gain = f" ({gain:+.1f} dB)".replace("-", "\N{MINUS SIGN}") if known else ""
     mark = "✓ " if row.get("name") == delivered else ""
     return f"{mark}{candidate_name(str(row.get('name')))}{shown_gain}"
 

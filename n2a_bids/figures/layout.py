@@ -45,7 +45,7 @@ class State:
     below: str = ""
     """Drawn in this state only, for example a colour bar; its upper left corner lies under the slices."""
     outlined: bool = False
-    """Draw the contour of the mask, for maps that do not show where the brain is."""
+    """Draw the contour of the mask and veil what lies outside, for maps that do not show the brain."""
 
 
 def slice_counts(frame: Frame, n_states: int) -> dict[Plane, int]:
@@ -116,22 +116,30 @@ def annotations(cells: Sequence[Cell], frame: Frame) -> str:
 
 def outlines(cells: Sequence[Cell], frame: Frame, *, stroke: str = "#ff5a5f", width: float = 1.6) -> str:
     """Contour of the mask in every cell."""
-    lines = "".join(_outline(cell, frame) for cell in cells)
+    lines = "".join(f'<path d="{_outline(cell, frame)}"/>' for cell in cells)
     return f'<g fill="none" stroke="{stroke}" stroke-width="{width}" stroke-linejoin="round">{lines}</g>'
 
 
+def shade_outside(cells: Sequence[Cell], frame: Frame, opacity: float = 0.6) -> str:
+    """Veil over everything but the mask, so that the eye stays in the brain."""
+    veils = []
+    for cell in cells:
+        corners = f"M{cell.x:.1f},{cell.y:.1f}h{cell.width:.1f}v{cell.height:.1f}h{-cell.width:.1f}Z"
+        veils.append(f'<path d="{corners}{_outline(cell, frame)}"/>')
+    return f'<g fill="#000" fill-opacity="{opacity}" fill-rule="evenodd">{"".join(veils)}</g>'
+
+
 def _outline(cell: Cell, frame: Frame) -> str:
-    """Contour of the mask in one cell, along the edges of its outermost voxels."""
+    """Path along the edge of the mask in one cell."""
     inside = np.pad(cell.cut.of(frame.mask).astype(float), 1)
     rows, columns_ = cell.cut.of(frame.mask).shape
-    paths = []
+    path = []
     for line in contourpy.contour_generator(z=inside).lines(0.5):
         # Padding moved pixel centres by one; a centre lies half a pixel inside its pixel.
         x = cell.x + (line[:, 0] - 0.5) / columns_ * cell.width
         y = cell.y + (line[:, 1] - 0.5) / rows * cell.height
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        paths.append(f'<polyline points="{points}"/>')
-    return "".join(paths)
+        path.append("M" + "L".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True)) + "Z")
+    return "".join(path)
 
 
 def paint_cells(cells: Sequence[Cell], paint: Painter) -> str:
@@ -160,6 +168,7 @@ def flicker(
     cells, bottom = lay_out(frame, evenly_spaced_cuts(frame, slice_counts(frame, len(states))))
     height = bottom + footer
     labels = annotations(cells, frame)
+    around = shade_outside(cells, frame) + outlines(cells, frame, stroke="#cfd6de", width=1)
     chips, layers, x = [], [], GAP
     for number, state in enumerate(states):
         width = 30 + 8.6 * len(state.name)
@@ -168,7 +177,7 @@ def flicker(
         layers.append(
             f'<g class="state s{number}">{svg.rectangle(0, HEADER - 4, WIDTH, height - HEADER, svg.PANEL)}'
             + paint_cells(cells, state.paint)
-            + (outlines(cells, frame, stroke="#cfd6de", width=1) if state.outlined else "")
+            + (around if state.outlined else "")
             + labels
             + f'<g transform="translate(0 {bottom:.2f})">{state.below}</g>'
             + f"{_name_plate(number, state.name)}</g>"

@@ -17,6 +17,7 @@ from n2a_bids.figures.layout import (
     lay_out,
     outlines,
     paint_cells,
+    shade_outside,
     windowed_painter,
 )
 
@@ -131,6 +132,7 @@ def noise_map(noise_sd: NDArray, frame: Frame) -> str:
     body = (
         svg.rectangle(0, 0, WIDTH, bottom + _BAR_HEIGHT, svg.PANEL, radius=8)
         + paint_cells(cells, windowed_painter(noise_sd, window, "inferno"))
+        + shade_outside(cells, frame, 0.4)
         + outlines(cells, frame, stroke="#000000", width=1.2)
         + annotations(cells, frame)
         + f'<g transform="translate(0 {bottom:.2f})">{bar}</g>'

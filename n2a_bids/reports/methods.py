@@ -142,10 +142,9 @@ def _alignment_in_sum(units: Sequence[UnitRecord]) -> list[str]:
     left_out = [int(unit.derived["n_left_out"] or 0) for unit in units]
     if not sum(left_out):
         return []
-    groups = sum(number > 0 for number in left_out)
-    return [
-        f"{_count(sum(left_out))} repetitions in {groups} of {len(units)} groups failed a gate and were left out."
-    ]
+    groups, total = sum(number > 0 for number in left_out), sum(left_out)
+    were = "repetition failed a gate and was" if total == 1 else "repetitions failed a gate and were"
+    return [f"{_count(total)} {were} left out, in {groups} of {len(units)} groups."]
 
 
 def _denoising(group: Sequence[UnitRecord]) -> list[str]:
@@ -153,12 +152,13 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
     done = [unit for unit in group if unit.denoising]
     sentences = []
     if len(done) < len(group):
-        sentences.append(f"Denoising did not finish for {len(group) - len(done)} of {len(group)} groups.")
+        failed = f"{len(group) - len(done)} of {len(group)} groups"
+        sentences.append(f"Denoising did not finish for {failed}.")
     names = list(dict.fromkeys(name for unit in done for name in _candidate_names(unit.denoising)))
     if len(names) > 1:
         sentences.append(
-            "Candidates, the plain mean among them, were compared by their squared error on held-out parts of "
-            "the brain, measured against combinations of the repetitions whose noise is independent of the "
+            "Candidates, the plain mean among them, were compared by their squared error on held-out parts "
+            "of the brain, measured against combinations of the repetitions whose noise is independent of the "
             "input, so that no clean image was needed [@generalizedr2r; @noise2noise]."
         )
     chosen = Counter(str((unit.denoising.get("chosen") or {}).get("name") or "unknown") for unit in done)

@@ -1,0 +1,71 @@
+"""Crash files of nipype, made readable."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_NODE = re.compile(r"^Node: (.+)$", re.MULTILINE)
+_DIRECTORY = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
+_ERROR = re.compile(r"\s*[\w.]*(Error|Exception|Interrupt)\b.*:")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_LONGEST = 20_000
+"""Characters of a traceback that are shown; the end is what matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One failed step."""
+
+    path: Path
+    node: str
+    """Name of the step, from the participant's workflow on."""
+    message: str
+    """Last line of the traceback: the error itself."""
+    traceback: str = ""
+    directory: str = ""
+
+
+def find_crashes(folder: Path) -> list[Crash]:
+    """Crash files below a folder, oldest first; none where the folder is missing.
+
+    Parameters
+    ----------
+    folder : path
+        ``sub-<label>/log/<run_uuid>``.
+
+    Returns
+    -------
+    crashes : list of Crash
+        Text files are read; pickled ones are only named, because unpickling runs code.
+    """
+    paths = sorted(folder.glob("crash*"), key=lambda path: (path.stat().st_mtime, path.name))
+    return [_read(path) for path in paths if path.suffix in (".txt", ".pklz")]
+
+
+def _read(path: Path) -> Crash:
+    """One crash file."""
+    if path.suffix == ".pklz":
+        return Crash(path, path.stem, "pickled crash file: show it with `nipypecli crash FILE`")
+    text = _ANSI.sub("", path.read_text(encoding="utf-8", errors="replace"))
+    node, directory = _NODE.search(text), _DIRECTORY.search(text)
+    start = text.find("Traceback (most recent call last)")
+    traceback = (text[start:] if start >= 0 else text).strip()
+    return Crash(
+        path,
+        node[1].strip() if node else path.stem,
+        _message(traceback),
+        traceback[-_LONGEST:],
+        directory[1].strip() if directory else "",
+    )
+
+
+def _message(traceback: str) -> str:
+    """The error of the innermost exception: its line at the left margin, with what follows it there.
+
+    Nipype indents what a child process printed; the last unindented line that names an error counts.
+    """
+    lines = [line for line in traceback.splitlines() if line.strip()]
+    named = [line.strip() for line in lines if _ERROR.match(line)]
+    return (named[-1] if named else lines[-1].strip() if lines else "no message")[:500]

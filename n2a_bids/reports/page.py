@@ -1,0 +1,283 @@
+"""What the page of a participant says about one unit: verdict, cards, tables, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from n2a_bids.figures.charts import candidate_name
+from n2a_bids.reports.methods import strategy_words
+from n2a_bids.reports.records import Measure, UnitRecord, measures
+
+_CHARTS = {"loss", "risk", "gradients", "volumes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome in two sentences."""
+
+    tone: Literal["good", "warn", "bad"]
+    head: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One number of the summary."""
+
+    title: str
+    value: str
+    remark: str = ""
+
+
+def environment() -> Environment:
+    """Jinja environment of the packaged templates; everything is escaped unless it is marked safe."""
+    folder = resources.files("n2a_bids").joinpath("data", "templates")
+    return Environment(
+        loader=FileSystemLoader(str(folder)),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def style() -> str:
+    """CSS of all pages."""
+    return resources.files("n2a_bids").joinpath("data", "templates", "style.css").read_text(encoding="utf-8")
+
+
+def unit_page(unit: UnitRecord, output_dir: Path) -> dict[str, Any]:
+    """Everything the template shows of a unit.
+
+    Parameters
+    ----------
+    unit : UnitRecord
+        Its records and figures.
+    output_dir : path
+        Folder of the page: links are relative to it.
+    """
+    return {
+        "label": unit.label,
+        "anchor": unit.label,
+        "suffix": unit.suffix,
+        "warnings": unit.warnings,
+        "verdict": verdict(unit),
+        "cards": cards(unit) if unit.denoising else [],
+        "reference": _reference_sentence(unit.alignment),
+        "repetitions": [_repetition_row(row) for row in unit.alignment.get("repetitions") or []],
+        "sections": sections(unit, output_dir),
+        "table": table(unit),
+        "files": [path.relative_to(output_dir).as_posix() for path in unit.files],
+    }
+
+
+def verdict(unit: UnitRecord) -> Verdict:
+    """What was chosen, and whether it is better than the mean."""
+    record = unit.denoising
+    if not record:
+        return Verdict(
+            "bad", "Denoising did not finish.", "There is no denoised image of this group; see the errors."
+        )
+    chosen = record.get("chosen") or {}
+    if chosen.get("mean_won"):
+        return Verdict(
+            "warn",
+            "The plain mean won.",
+            "No candidate was better on data it had not seen, so the output is the average of the aligned "
+            "repetitions: no worse than averaging, and no better.",
+        )
+    words = str(chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))).rstrip(".")
+    text = f"{words[:1].upper()}{words[1:]}."
+    averages = unit.measure("denoising.equivalent_averages")
+    if averages:
+        text += f" The noise left is estimated to be that of an average of {number(averages)} repetitions."
+    return Verdict("good", "Denoised.", text)
+
+
+def cards(unit: UnitRecord) -> list[Card]:
+    """The numbers that a reader wants first."""
+    record, derived = unit.denoising, unit.derived
+    left_out = derived["n_left_out"]
+    found = [
+        Card(
+            "Repetitions used",
+            number(unit.measure("denoising.n_repetitions")),
+            f"{left_out} left out" if left_out else f"{unit.suffix} images",
+        ),
+        Card("Output", _output_name(record), _settings(record)),
+    ]
+    if derived["snr_gain"]:
+        before, after = record["noise_sd_mean"], record["noise_sd_denoised"]
+        percent = round(100 * (after / before - 1))
+        change = f"mean to denoised, {percent:+d} %" if percent else "as in the mean"
+        change = change.replace("-", "\N{MINUS SIGN}")
+        found.append(Card("Noise SD", f"{number(before)} \N{RIGHTWARDS ARROW} {number(after)}", change))
+    averages = unit.measure("denoising.equivalent_averages")
+    if averages:
+        found.append(Card("Equivalent averages", number(averages), "would be as noisy"))
+    if derived["max_rotation_deg"] is not None:
+        moved = (
+            f"{derived['max_rotation_deg']:.1f}\N{DEGREE SIGN}, {derived['max_translation_mm'] or 0:.1f} mm"
+        )
+        found.append(Card("Largest movement", moved, "between repetitions, undone"))
+    seconds = unit.measure("denoising.seconds.total")
+    if seconds is not None:
+        found.append(Card("Time to denoise", duration(seconds), _machine(record)))
+    return found
+
+
+def _output_name(record: Mapping[str, Any]) -> str:
+    """Name of what was delivered."""
+    chosen = record.get("chosen") or {}
+    if chosen.get("mean_won"):
+        return "plain mean"
+    if any(row.get("name") == "blend" for row in record.get("candidates") or []):
+        return candidate_name("blend")
+    return candidate_name(str(chosen.get("name") or record.get("strategy") or "unknown"))
+
+
+def _settings(record: Mapping[str, Any]) -> str:
+    """Strategy and recipe."""
+    parts = [f"strategy {record['strategy']}"] if record.get("strategy") else []
+    return ", ".join(parts + ([f"recipe {record['recipe']}"] if record.get("recipe") else []))
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    """Device and memory."""
+    parts = [str(record.get("device_name") or record.get("device") or "")]
+    memory = record.get("peak_memory_mb")
+    if isinstance(memory, int | float):
+        parts.append(f"peak {memory / 1024:.1f} GB")
+    return ", ".join(part for part in parts if part)
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, no exponent where it can be avoided.
+
+    Examples
+    --------
+    >>> number(21.342), number(1523.0), number(2.0), number(None)
+    ('21.3', '1520', '2', 'not measured')
+    """
+    if value is None:
+        return "not measured"
+    rounded = float(f"{value:.3g}")
+    if rounded == int(rounded) and abs(rounded) < 1e7:
+        return str(int(rounded))
+    return f"{rounded:.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def duration(seconds: float) -> str:
+    """Time in the units people use.
+
+    Examples
+    --------
+    >>> duration(42.3), duration(563), duration(7300)
+    ('42 s', '9 min 23 s', '2 h 2 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def table(unit: UnitRecord) -> list[dict[str, str]]:
+    """Rows of the table of figures; measures that were not taken are left out."""
+    rows = []
+    for measure in measures():
+        value = unit.measure(measure.path)
+        if value is not None and unit.denoising:
+            rows.append({"title": measure.title, "value": _with_units(value, measure), "read": measure.read})
+    return rows
+
+
+def _with_units(value: float, measure: Measure) -> str:
+    """Number and unit, where the unit says something."""
+    units = {
+        "degrees": "\N{DEGREE SIGN}",
+        "mm": " mm",
+        "s": " s",
+        "MB": " MB",
+        "ratio": " \N{MULTIPLICATION SIGN}",
+    }
+    return number(value) + units.get(measure.units, "")
+
+
+def _reference_sentence(alignment: Mapping[str, Any]) -> str:
+    """Which repetition the others were aligned to, and why."""
+    if not alignment.get("reference"):
+        return ""
+    because = f": {alignment['reference_reason']}" if alignment.get("reference_reason") else ""
+    return f"The reference is {Path(str(alignment['reference'])).name}{because}."
+
+
+def _repetition_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One repetition in the table of the alignment."""
+
+    def cell(key: str, form: str, unit: str = "") -> str:
+        value = row.get(key)
+        return f"{value:{form}}{unit}" if isinstance(value, int | float) else "\N{EN DASH}"
+
+    return {
+        "name": Path(str(row.get("file", ""))).name,
+        "accepted": row.get("accepted", True),
+        "rotation": cell("rotation_deg", ".2f", "\N{DEGREE SIGN}"),
+        "translation": cell("translation_mm", ".2f", " mm"),
+        "before": cell("correlation_before", ".3f"),
+        "after": cell("correlation_after", ".3f"),
+        "overlap": cell("overlap", ".1%"),
+        "reason": row.get("reason") or "",
+    }
+
+
+@cache
+def _specification() -> list[dict[str, Any]]:
+    """Order, titles and captions of the figures."""
+    return yaml.safe_load(
+        resources.files("n2a_bids").joinpath("data", "reports-spec.yml").read_text(encoding="utf-8")
+    )
+
+
+def sections(unit: UnitRecord, output_dir: Path) -> list[dict[str, Any]]:
+    """Figures of a unit in the order of ``data/reports-spec.yml``; empty sections are left out."""
+    found = []
+    for section in _specification():
+        shown = [
+            _figure(path, unit, figure, output_dir)
+            for figure in section["figures"]
+            for path in unit.figures
+            if f"_desc-{figure['desc']}_" in path.name
+        ]
+        if shown or (section["title"] == "Alignment" and unit.alignment.get("repetitions")):
+            anchor = f"{unit.label}-{section['title'].lower().replace(' ', '-')}"
+            found.append({"title": section["title"], "anchor": anchor, "figures": shown})
+    return found
+
+
+def _figure(
+    path: Path, unit: UnitRecord, specification: Mapping[str, str], output_dir: Path
+) -> dict[str, Any]:
+    """One figure, drawn into the page: no script and no second file is needed to flicker it."""
+    svg = path.read_text(encoding="utf-8")
+    own = dict(unit.entities)
+    pairs = [
+        part for part in path.stem.split("_") if "-" in part and part.split("-")[0] not in (*own, "desc")
+    ]
+    label = " ".join(pairs) or "the repetition"
+    return {
+        "title": specification["title"].format(label=label),
+        "caption": specification["caption"].format(label=label),
+        "svg": svg[svg.index("<svg") :],
+        "href": path.relative_to(output_dir).as_posix(),
+        "anchor": path.stem,
+        "is_chart": specification["desc"] in _CHARTS,
+    }
