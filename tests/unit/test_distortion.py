@@ -1,0 +1,85 @@
+"""Laws of distortion correction."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from n2a_bids.algorithms.distortion import (
+    DistortionConfig,
+    estimate_displacement,
+    intensity_factor,
+    resample,
+)
+from n2a_bids.algorithms.dwi_phantoms import distort, susceptibility_displacement
+
+_QUICK = DistortionConfig(
+    shrink_factors=(2, 1), blur_voxels=(0.7, 0.5), n_steps=(60, 40), knot_spacing=(2, 3)
+)
+
+
+def _head(shape=(24, 32, 14)):
+    """Ellipsoid with smooth structure."""
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 0.8
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 1.5)
+    return (ndimage.gaussian_filter(mask.astype(float), 0.7) * (1 + 2 * texture)).clip(0), mask
+
+
+def test_known_displacement_is_found_within_half_a_voxel():
+    """The displacement of a simulated pair is recovered where there is signal."""
+    image, mask = _head()
+    truth = susceptibility_displacement(mask, 1, 3.0, torch.Generator().manual_seed(0))
+    found = estimate_displacement(distort(image, truth, 1, 1), distort(image, truth, 1, -1), 1, _QUICK)
+    error = np.abs(found - truth)[ndimage.binary_erosion(mask)]
+    assert np.percentile(error, 90) < 0.5
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_swapping_the_pair_flips_the_sign(axis):
+    """Exchanging the images exchanges the direction of the displacement."""
+    image, mask = _head((24, 24, 10))
+    pair = [distort(image, np.full(image.shape, 1.5), axis, sign) for sign in (1, -1)]
+    found = estimate_displacement(*pair, axis, _QUICK)
+    swapped = estimate_displacement(*pair[::-1], axis, _QUICK)
+    assert np.abs(found + swapped)[mask].mean() < 0.05
+
+
+def test_equal_images_have_no_displacement():
+    """A pair that agrees already is left alone."""
+    image, _ = _head((16, 20, 8))
+    assert np.abs(estimate_displacement(image, image, 1, _QUICK)).max() < 1e-3
+
+
+def test_resample_undoes_distort():
+    """Correcting with the true displacement gives the undistorted image back."""
+    image, mask = _head()
+    truth = susceptibility_displacement(mask, 1, 2.0, torch.Generator().manual_seed(1))
+    for sign in (1, -1):
+        back = resample(distort(image, truth, 1, sign), np.eye(4), truth, 1, sign)
+        inside = ndimage.binary_erosion(mask, iterations=2)
+        assert np.abs(back - image)[inside].mean() < 0.03 * image[inside].mean()
+
+
+def test_resample_applies_the_rigid_part():
+    """A shift of the voxel map moves the image; without displacement nothing else happens."""
+    image, _ = _head((16, 20, 8))
+    shift = np.eye(4)
+    shift[0, 3] = 2
+    moved = resample(image, shift, np.zeros(image.shape), 1, 0)
+    assert np.allclose(moved[:-2], image[2:], atol=1e-4)
+
+
+def test_folds_get_no_intensity():
+    """Where the map folds the factor is zero; elsewhere it is one plus the slope."""
+    ramp = np.broadcast_to(0.5 * np.arange(10)[None, :, None], (3, 10, 3))
+    assert np.allclose(intensity_factor(ramp, 1, 1), 1.5)
+    assert not intensity_factor(3 * ramp, 1, -1).any()
+
+
+def test_empty_or_unequal_images_are_refused():
+    """Images must share a grid and hold signal."""
+    with pytest.raises(ValueError, match="grids"):
+        estimate_displacement(np.ones((4, 4, 4)), np.ones((4, 4, 5)), 1)
+    with pytest.raises(ValueError, match="signal"):
+        estimate_displacement(np.zeros((4, 4, 4)), np.zeros((4, 4, 4)), 1)
