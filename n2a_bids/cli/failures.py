@@ -47,6 +47,8 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
         return run()
     except (*_STATUS, Exception) as error:
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 1)
+        if status == 127 and (error.name or "").startswith("n2a_bids"):
+            status = 1
         if show_traceback:
             traceback.print_exc()
         expected = type(error) in _STATUS

@@ -1,0 +1,98 @@
+"""Environment variables of a run: seeds, threads, no network, caches in the work directory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from n2a_bids.config import Config
+from n2a_bids.errors import ConfigError
+
+
+def prepare_environment(config: Config, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Set what this process and all its children should see, before anything heavy is imported.
+
+    What the user has set stays, but for seeds, threads and the network.
+
+    Parameters
+    ----------
+    config : Config
+        The work directory is created.
+    environ : mapping
+        Changed in place.
+
+    Raises
+    ------
+    ConfigError
+        If the work directory cannot be written.
+    """
+    cache = config.work_dir / "cache"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{config.work_dir}: expected a work directory that can be written, found {type(error).__name__} "
+            f"({error.strerror}); choose another with -w, in a container one that is bound into it"
+        ) from error
+    environ.update(_fixed(config))
+    for name, value in _caches(cache, environ).items():
+        environ.setdefault(name, value)
+    # Slurm's plugin of nipype asks for it, and containers often lack it.
+    environ.setdefault("LOGNAME", environ.get("USER", "n2a"))
+    _provide_home(cache, environ)
+    _provide_temporary_folder(cache, environ)
+
+
+def _fixed(config: Config) -> dict[str, str]:
+    threads, seed = str(config.resources.omp_nthreads), str(config.denoise.random_seed)
+    thread_names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {
+        **dict.fromkeys((*thread_names, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), threads),
+        "ANTS_RANDOM_SEED": seed,
+        # Python takes no seed above 32 bits here.
+        "PYTHONHASHSEED": str(config.denoise.random_seed % 2**32),
+        "TEMPLATEFLOW_AUTOUPDATE": "0",
+        "NO_ET": "1",
+        "NIPYPE_NO_ET": "1",
+        "MPLBACKEND": "Agg",
+    }
+
+
+def _caches(cache: Path, environ: MutableMapping[str, str]) -> dict[str, str]:
+    places = {
+        "MPLCONFIGDIR": "matplotlib",
+        "NIPYPE_CONFIG_DIR": "nipype",
+        "NUMBA_CACHE_DIR": "numba",
+        "XDG_CACHE_HOME": "xdg",
+    }
+    values = {name: str(cache / folder) for name, folder in places.items()}
+    home = environ.get("HOME")
+    own_templates = Path(home or "/nonexistent") / ".cache" / "templateflow"
+    if not own_templates.is_dir():
+        values["TEMPLATEFLOW_HOME"] = str(cache / "templateflow")
+    else:
+        # XDG_CACHE_HOME would hide what the user has downloaded.
+        values["TEMPLATEFLOW_HOME"] = str(own_templates)
+    return values
+
+
+def _provide_home(cache: Path, environ: MutableMapping[str, str]) -> None:
+    """Some libraries look for a home at import, and containers run as users that have none."""
+    home = environ.get("HOME")
+    if home and os.path.isdir(home) and os.access(home, os.W_OK | os.X_OK):
+        return
+    (cache / "home").mkdir(exist_ok=True)
+    environ["HOME"] = str(cache / "home")
+
+
+def _provide_temporary_folder(cache: Path, environ: MutableMapping[str, str]) -> None:
+    """A read-only root has no ``/tmp``: the current directory would be tried then."""
+    for folder in (environ.get("TMPDIR"), "/tmp", "/var/tmp"):
+        if folder and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return
+    (cache / "tmp").mkdir(exist_ok=True)
+    environ["TMPDIR"] = tempfile.tempdir = str(cache / "tmp")

@@ -1,0 +1,199 @@
+"""Running one nipype workflow: the plugin, its processes, and how they end."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+
+import psutil
+from nipype import Workflow
+from nipype import config as nipype_config
+from nipype import logging as nipype_logging
+from nipype.pipeline.engine import Node
+from nipype.pipeline.plugins.linear import LinearPlugin
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+
+from n2a_bids.config import Config, DebugConfig
+from n2a_bids.errors import Interrupted
+
+_GRACE_S = 5.0
+_STAMP = re.compile(r"^(stdout|stderr) [\d-]+T[\d:.]+:")
+
+
+def configure_nipype(debug: DebugConfig) -> None:
+    """Settings of nipype for this process: quiet, offline, hashing contents.
+
+    Contents rather than times are hashed, so that a copied or freshly mounted dataset does not make a
+    resumed run start over.
+    """
+    level = {0: "WARNING", 1: "INFO"}.get(debug.verbosity, "DEBUG")
+    nipype_config.update_config(
+        {
+            "logging": {
+                "workflow_level": level,
+                "utils_level": level,
+                # The denoiser tells its progress through this logger.
+                "interface_level": "INFO" if level == "WARNING" else level,
+                "log_to_file": "false",
+            },
+            "execution": {
+                "hash_method": "content",
+                "crashfile_format": debug.crashfile_format,
+                "stop_on_first_crash": str(debug.stop_on_first_crash).lower(),
+                "remove_unnecessary_outputs": "false",
+                "create_report": "false",
+                "check_version": "false",
+                "poll_sleep_duration": "0.2",
+            },
+            "monitoring": {"enabled": str(debug.resource_monitor).lower()},
+        }
+    )
+    nipype_logging.update_logging(nipype_config)
+    nipype_logging.getLogger("nipype.interface").addFilter(_without_stamp)
+    if debug.resource_monitor:
+        nipype_config.enable_resource_monitor()
+
+
+def run_workflow(workflow: Workflow, config: Config) -> None:
+    """Run a workflow to its end; no process that it started survives it.
+
+    Parameters
+    ----------
+    workflow : Workflow
+    config : Config
+        Resources and plugin. One processor means no pool, no manager and no sockets.
+
+    Raises
+    ------
+    Exception
+        The first failure of a node; what does not depend on it has run all the same.
+    Interrupted
+        After SIGTERM.
+    """
+    resources = config.resources
+    arguments = {
+        "n_procs": resources.n_procs,
+        "memory_gb": resources.memory_gb,
+        "n_gpu_procs": resources.n_gpu_procs,
+        # A node that needs more than there is runs alone instead of stopping everything.
+        "raise_insufficient": False,
+        "mp_context": "forkserver",
+        "status_callback": _tell,
+        **resources.nipype_plugin_args,
+    }
+    plugin = resources.nipype_plugin or ("Linear" if resources.n_procs == 1 else "MultiProc")
+    own = {"Linear": LinearPlugin, "MultiProc": LocalPoolPlugin}
+    with no_process_left_behind():
+        if plugin in own:
+            workflow.run(plugin=own[plugin](plugin_args=arguments))
+        else:
+            workflow.run(plugin=plugin, plugin_args=arguments)
+
+
+class LocalPoolPlugin(MultiProcPlugin):
+    """nipype's pool, made to end when one of its processes dies.
+
+    nipype waits for ever for the result of a worker that the kernel has killed. Here the step that ran in
+    it fails with the reason, and the others go on in a new pool.
+    """
+
+    def _async_callback(self, args: Future) -> None:
+        if args.exception() is None:
+            super()._async_callback(args)
+
+    def _get_result(self, taskid: int) -> object:
+        future = self._task_obj[taskid]
+        if future.done() and future.exception() is not None:
+            raise RuntimeError(
+                "the process of this step died, most likely killed because memory ran out: ask for more "
+                "memory, or "
+                "give --low-mem, a smaller --mem or fewer --nprocs; the same command resumes"
+            ) from future.exception()
+        return super()._get_result(taskid)
+
+    def _submit_job(self, node: Node, updatehash: bool = False) -> int:
+        try:
+            return self._submit(node, updatehash)
+        except BrokenProcessPool:
+            self.pool = self._new_pool()
+            return self._submit(node, updatehash)
+
+    def _submit(self, node: Node, updatehash: bool) -> int:
+        # nipype would hush interfaces that stream: the denoiser's progress should be seen.
+        streams = getattr(node.interface, "terminal_output", "") == "stream"
+        taskid = super()._submit_job(node, updatehash)
+        if streams:
+            node.interface.terminal_output = "stream"
+        return taskid
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return type(self)(plugin_args=self.plugin_args).pool
+
+
+@contextmanager
+def no_process_left_behind() -> Iterator[None]:
+    """End every process that the block started, when it ends by an error or an interruption.
+
+    Children would go on computing, and the pool would wait for them.
+    """
+    this = psutil.Process()
+    earlier = {child.pid for child in this.children(recursive=True)}
+    try:
+        yield
+    except BaseException:
+        started = [child for child in this.children(recursive=True) if child.pid not in earlier]
+        for child in started:
+            _send(child, signal.SIGTERM)
+        for child in psutil.wait_procs(started, timeout=_GRACE_S)[1]:
+            _send(child, signal.SIGKILL)
+        raise
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Turn SIGTERM into `Interrupted` while the block runs; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        # A second signal must not break the cleaning up of the first.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Interrupted("stopped by SIGTERM")
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _send(process: psutil.Process, number: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+
+
+def _without_stamp(record: logging.LogRecord) -> bool:
+    """Take nipype's stamp off a line that a child wrote: the line has a time of its own."""
+    if isinstance(record.msg, str):
+        record.msg = _STAMP.sub("", record.msg)
+    return True
+
+
+def _tell(node: Node, status: str) -> None:
+    """One line on standard error when a step starts or fails; writing and drawing only when they fail."""
+    is_minor = any(f".{name}." in node.fullname for name in ("outputs_wf", "reports_wf"))
+    if status != "exception" and (status != "start" or is_minor):
+        return
+    words = "failed" if status == "exception" else "starts"
+    where = node.fullname.replace(".", " > ")
+    sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] {where} {words}\n")
+    sys.stderr.flush()
