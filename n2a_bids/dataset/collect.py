@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
@@ -80,6 +81,13 @@ def _read_images(bids_dir: Path, paths: Sequence[Path]) -> tuple[list[ImageFile]
     images, faults = [], []
     for path in paths:
         entities, suffix, _ = parse_name(path)
+        if not _name_fits_folders(path.relative_to(bids_dir), entities):
+            reason = (
+                f"{path}: expected a name that begins with the participant and session of its folders, found "
+                f"{path.name}; rename or move the file"
+            )
+            faults.append(LeftOut(path, reason, fault=True))
+            continue
         tables = (
             (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
             if suffix == "dwi"
@@ -90,6 +98,13 @@ def _read_images(bids_dir: Path, paths: Sequence[Path]) -> tuple[list[ImageFile]
         except BIDSDataError as error:
             faults.append(LeftOut(path, str(error), fault=True))
     return images, faults
+
+
+def _name_fits_folders(path: Path, entities: Mapping[str, str]) -> bool:
+    """Copying a file to another participant and forgetting to rename it must not mix people."""
+    return list(path.parts[:-2]) == [
+        f"{name}-{entities[name]}" for name in ("sub", "ses") if name in entities
+    ]
 
 
 def _apply_filters(
@@ -110,8 +125,20 @@ def _without_images(
 ) -> list[LeftOut]:
     there = {path.relative_to(bids_dir).parts[0] for path in paths}
     what = " or ".join(selection.modalities)
-    return [
-        LeftOut(bids_dir / f"sub-{label}", f"sub-{label}: no {what} image")
-        for label in participants
-        if f"sub-{label}" not in there
-    ]
+    left_out = []
+    for label in participants:
+        folder = bids_dir / f"sub-{label}"
+        if folder.name in there:
+            continue
+        looked_in = (
+            folder,
+            *(path for path in folder.rglob("*/") if path.name[:4] in ("ses-", "anat", "dwi")),
+        )
+        unreadable = [path for path in looked_in if not os.access(path, os.R_OK | os.X_OK)]
+        reason = f"{folder.name}: no {what} image"
+        if unreadable:
+            reason = (
+                f"{unreadable[0]}: expected a folder that can be read, found no permission; change it (chmod)"
+            )
+        left_out.append(LeftOut(folder, reason, fault=bool(unreadable)))
+    return left_out

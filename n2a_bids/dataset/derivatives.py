@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from n2a_bids.dataset.names import comparable, parse_name
 from n2a_bids.dataset.units import DenoisingUnit
@@ -50,8 +51,10 @@ def find_brain_mask(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> Pat
             )
         for path in _masks(Path(root), unit, datatype):
             entities = parse_name(path)[0]
+            if not _fits(entities, unit):
+                continue
             same_grid = _on_grid_of_an_image(path, unit)
-            if _fits(entities, unit) and (same_grid or not {"space", "res"} & entities.keys()):
+            if same_grid or not {"space", "res"} & entities.keys():
                 ranked.append((not same_grid, -len(entities), rank, path))
     return min(ranked)[-1] if ranked else None
 
@@ -81,17 +84,25 @@ def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
 def _on_grid_of_an_image(mask: Path, unit: DenoisingUnit) -> bool:
     try:
         own = nb.load(mask)
-        grids = [nb.load(image.path) for image in unit.images]
     except (nb.filebasedimages.ImageFileError, OSError, EOFError) as error:
         raise BIDSDataError(
-            f"{mask}: expected a readable mask on the grid of {unit.label}, found {type(error).__name__}: "
-            f"{error}; "
+            f"{mask}: expected a brain mask for {unit.label}, found {type(error).__name__}: {error}; "
             "fetch or repair the file, or leave this derivative out"
         ) from error
+    grids = (_grid(image.path) for image in unit.images)
     return any(
-        own.shape[:3] == grid.shape[:3] and np.allclose(own.affine, grid.affine, atol=_GRID_TOLERANCE_MM)
-        for grid in grids
+        shape == own.shape[:3] and np.allclose(affine, own.affine, atol=_GRID_TOLERANCE_MM)
+        for shape, affine in grids
     )
+
+
+def _grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """No grid for an image that cannot be read: its own check reports that."""
+    try:
+        image = nb.load(path)
+    except (nb.filebasedimages.ImageFileError, OSError, EOFError):
+        return (), np.eye(4)
+    return image.shape[:3], image.affine
 
 
 def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:

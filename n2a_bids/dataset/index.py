@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
@@ -153,7 +154,7 @@ def _kept_paths(participants: Sequence[str], selection: SelectionConfig, suffixe
     subjects = "|".join(re.escape(label) for label in participants)
     sessions = "|".join(re.escape(label.removeprefix("ses-")) for label in selection.sessions) or "[^/]+"
     datatypes = "|".join(_DATATYPES[modality] for modality in selection.modalities)
-    file_name = rf"[^/]*_(?:{'|'.join(suffixes)})\.nii(?:\.gz)?"
+    file_name = rf"sub-[^/]*_(?:{'|'.join(suffixes)})\.nii(?:\.gz)?"
     return rf"/sub-(?:{subjects})(?:/ses-(?:{sessions}))?(?:/(?:{datatypes})(?:/{file_name})?)?"
 
 
@@ -181,24 +182,36 @@ def _open_layout(bids_dir: Path, keep: str, database_dir: Path | None, folders: 
     cache = Path(database_dir) / f"n2a_{_fingerprint(bids_dir, keep, folders)}"
     if not cache.is_dir():
         _save_index(index(), cache)
-    return BIDSLayout(bids_dir, validate=False, database_path=cache)
+    try:
+        return BIDSLayout(bids_dir, validate=False, database_path=cache)
+    except Exception as error:  # sqlite, SQLAlchemy and pybids each raise their own
+        raise BIDSDataError(
+            f"{cache}: expected a cached index of {bids_dir}, found a damaged one ({type(error).__name__}); "
+            "delete this folder, it is made again"
+        ) from error
 
 
 def _fingerprint(bids_dir: Path, keep: str, folders: Iterable[Path]) -> str:
-    """Name of a cached index: it changes with the selection, and when files come or go."""
-    state = [str(bids_dir.resolve()), keep, *(f"{folder}:{folder.stat().st_mtime_ns}" for folder in folders)]
+    """Name of a cached index: it changes with the selection, with pybids, and when files come or go."""
+    times = (f"{folder}:{folder.stat().st_mtime_ns}" for folder in folders)
+    state = [version("pybids"), str(bids_dir.resolve()), keep, *times]
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
 
 
 def _save_index(layout, cache: Path) -> None:
     """Write the index whole: parallel processes may make the same one."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=cache.parent, prefix=f".{cache.name}."))
+    unfinished = None
     try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=cache.parent, prefix=f".{cache.name}."))
         layout.save(unfinished, replace_connection=False)
         unfinished.replace(cache)
-    except OSError:
+    except OSError as error:
         if not cache.is_dir():
-            raise
+            raise BIDSDataError(
+                f"{cache.parent}: expected a folder for the index that can be written, found "
+                f"{type(error).__name__}: {error.strerror}; correct --bids-database-dir"
+            ) from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)

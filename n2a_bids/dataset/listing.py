@@ -48,7 +48,7 @@ def _headline(collection: Collection) -> str:
     n_images = sum(len(unit.images) for unit in collection.units)
     return (
         f"{_count(len(collection.units), 'group')} to denoise ({_count(n_images, 'image')} of "
-        f"{_count(len(participants), 'participant')}), {_count(len(collection.left_out), 'image')} left out"
+        f"{_count(len(participants), 'participant')}), {len(collection.left_out)} left out"
     )
 
 

@@ -171,10 +171,40 @@ def test_index_cache_is_used_and_follows_the_dataset(make_bids, tmp_path):
     assert [unit.label for unit in collect(bids_dir, only_second).units] == ["sub-02_T1w"]
 
 
+def test_a_damaged_or_unwritable_index_cache_is_an_error(make_bids, tmp_path):
+    """With the folder to delete, or the option to correct."""
+    bids_dir, cached = make_bids(RUNS), select(database_dir=tmp_path / "db")
+    collect(bids_dir, cached)
+    (database,) = (tmp_path / "db").glob("*/*.sqlite")
+    database.write_bytes(b"not a database" * 100)
+    with pytest.raises(BIDSDataError, match=r"found a damaged one.*delete this folder"):
+        collect(bids_dir, cached)
+    (tmp_path / "file").touch()
+    with pytest.raises(BIDSDataError, match="correct --bids-database-dir"):
+        collect(bids_dir, select(database_dir=tmp_path / "file"))
+
+
+def test_a_file_of_another_participant_is_a_fault(make_bids):
+    """A copy that was not renamed must not mix two people."""
+    found = collect(make_bids({**RUNS, "sub-01/anat/sub-02_run-3_T1w.nii.gz": None}), select())
+    assert [len(unit.images) for unit in found.units] == [2, 2]
+    assert found.left_out[0].fault
+    assert "rename or move the file" in found.left_out[0].reason
+
+
+def test_an_unreadable_participant_is_a_fault(make_bids, monkeypatch):
+    """A folder without permission is not the same as a participant without images."""
+    bids_dir = make_bids({**RUNS, "sub-03/anat/sub-03_T2w.nii.gz": None})
+    monkeypatch.setattr("os.access", lambda path, mode: path.name != "anat")
+    (item,) = collect(bids_dir, select()).left_out
+    assert item.fault
+    assert "sub-03/anat: expected a folder that can be read" in item.reason
+
+
 def test_listing_shows_groups_files_and_reasons(make_bids):
     """What --dry-run prints."""
     text = format_collection(collect(make_bids({**RUNS, "sub-03/anat/sub-03_T1w.nii.gz": None}), select()))
-    assert text.startswith("2 groups to denoise (4 images of 2 participants), 1 image left out")
+    assert text.startswith("2 groups to denoise (4 images of 2 participants), 1 left out")
     assert "sub-01_T1w  [T1w repetitions]" in text
     assert "  - sub-01_run-2_T1w.nii.gz" in text
     assert "sub-03: one T1w, nothing to average" in text

@@ -104,7 +104,7 @@ def test_broken_derivatives_are_errors(unit, anat, tmp_path):
     with pytest.raises(BIDSDataError, match="derivatives 'none', found no such folder"):
         find_brain_mask({"none": tmp_path / "none"}, unit)
     save(anat / "sub-01_ses-a_desc-brain_mask.nii.gz").write_bytes(b"")
-    with pytest.raises(BIDSDataError, match="expected a readable mask"):
+    with pytest.raises(BIDSDataError, match="expected a brain mask for sub-01_ses-a_T1w"):
         find(unit, tmp_path)
 
 
