@@ -70,8 +70,8 @@ def run_in_child(work: Work) -> Outcome:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory that this process has had, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Largest resident memory that this process, or one that it started, has had, in MB."""
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 

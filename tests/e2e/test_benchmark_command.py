@@ -1,0 +1,119 @@
+"""``n2a-tools benchmark`` from the command line to its tables."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from n2a_bids.benchmark import trust, worker
+from n2a_bids.benchmark.truths import crop_truth, template_truth
+from n2a_bids.cli.tools import main
+from n2a_bids.errors import DenoisingError
+
+
+def rows_of(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def run(out, *options):
+    return main(["benchmark", "--out", str(out), "--crop", "24", "20", "16", "--sigmas", "0.4", *options])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Folder of a finished benchmark of two methods."""
+    out = tmp_path_factory.mktemp("benchmark") / "out"
+    assert run(out, "--strategies", "single", "nlmeans") == 0
+    return out
+
+
+def test_table_summary_figure_and_picture_are_written(finished):
+    rows = rows_of(finished / "benchmark.tsv")
+    assert [row["method"] for row in rows] == ["mean", "single", "nlmeans"]
+    assert all(row["status"] == "ok" and float(row["seconds"]) >= 0 for row in rows)
+    psnr = {row["method"]: float(row["psnr_db"]) for row in rows}
+    assert psnr["mean"] - psnr["single"] == pytest.approx(3, abs=0.5)
+    assert psnr["nlmeans"] > psnr["mean"]
+    assert "n2a-tools benchmark" in (finished / "machine.txt").read_text()
+    assert "| nlmeans |" in (finished / "summary.md").read_text()
+    pictures = [path.name for path in finished.rglob("*.png")]
+    assert sorted(pictures) == ["icbm152_aligned_sigma0p4_R2_seed0.png", "summary.png"]
+
+
+def test_resuming_adds_only_what_is_missing(finished):
+    before = {row["method"]: row for row in rows_of(finished / "benchmark.tsv")}
+    assert run(finished, "--strategies", "single", "nlmeans", "nlmeans-each", "--resume") == 0
+    after = {row["method"]: row for row in rows_of(finished / "benchmark.tsv")}
+    assert set(after) - set(before) == {"nlmeans-each"}
+    assert all(after[name] == before[name] for name in before)
+
+
+def test_earlier_results_are_never_overwritten(finished, capsys):
+    assert run(finished, "--strategies", "mean") == 2
+    assert "--resume" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_unknown_method_is_a_usage_error(tmp_path, capsys):
+    assert run(tmp_path / "out", "--strategies", "magic") == 2
+    assert "magic" in capsys.readouterr().err
+
+
+def test_dying_method_becomes_a_failed_row():
+    with pytest.raises(DenoisingError, match="exit code"):
+        worker.run_in_child(_die)
+    with pytest.raises(DenoisingError, match="ValueError: no luck"):
+        worker.run_in_child(_fail)
+
+
+def _die():
+    import os
+
+    os._exit(3)
+
+
+def _fail():
+    raise ValueError("no luck")
+
+
+def plain_mean(data):
+    return data.matched.mean(axis=0)
+
+
+@pytest.fixture(scope="module")
+def stage():
+    return crop_truth(template_truth(), (40, 40, 32))
+
+
+def findings_of(denoise, stage):
+    return {f.test: f for test in trust.TESTS.values() for f in test(stage, denoise)}
+
+
+def test_plain_mean_is_trusted_but_for_its_noise(stage):
+    found = findings_of(plain_mean, stage)
+    assert found["lesions in all repetitions keep their contrast"].value == pytest.approx(1, abs=0.01)
+    assert found["lesions in one of two repetitions appear by half"].value == pytest.approx(0.5, abs=0.05)
+    assert found["gain and offset carry through"].holds
+    assert found["noise only comes out flat"].value == pytest.approx(1)
+    assert not found["uniform object comes out flat"].holds
+
+
+def test_trust_tests_find_a_denoiser_that_blurs(stage):
+    from scipy import ndimage
+
+    found = findings_of(lambda data: ndimage.gaussian_filter(plain_mean(data), 2.0), stage)
+    assert found["noise only comes out flat"].holds
+    assert not found["lesions in all repetitions keep their contrast"].holds
+    assert not found["residual holds no more anatomy than the difference"].holds
+
+
+def test_trust_tests_find_a_denoiser_with_a_scale_of_its_own(stage):
+    found = findings_of(lambda data: np.maximum(plain_mean(data), 0.8 * data.truth.max()), stage)
+    assert not found["gain and offset carry through"].holds
+
+
+def test_trust_command_writes_a_verdict_per_test(tmp_path):
+    assert run(tmp_path / "out", "--strategies", "mean", "--trust") == 0
+    rows = rows_of(tmp_path / "out" / "trust.tsv")
+    assert {row["verdict"] for row in rows} <= {"holds", "does not hold"}
+    assert len(rows) == 6
