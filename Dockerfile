@@ -7,25 +7,32 @@
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
+FROM ${BASE_IMAGE} AS requirements
+COPY setup.cfg .
+# Only the list of requirements, so that an edit elsewhere in the metadata reinstalls nothing.
+RUN python3 -c "import configparser; c = configparser.ConfigParser(); c.read('setup.cfg'); \
+print(c['options']['install_requires'])" > /requirements.txt
+
 FROM ${BASE_IMAGE} AS dependencies
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/n2a
-WORKDIR /src
-# The lock and the metadata come before the source: a change of code does not reinstall torch.
-COPY constraints.txt setup.cfg pyproject.toml LICENSE README.md ./
-# A package without code stands in for the source while its dependencies are installed. "+cpu" and
-# "+cu126" wheels satisfy the pinned torch and are preferred to the plain one of the default index.
-RUN mkdir n2a_bids && echo '__version__ = "0"' > n2a_bids/__init__.py \
-    && /opt/n2a/bin/pip install --extra-index-url "${TORCH_INDEX_URL}" --constraint constraints.txt . \
-    && /opt/n2a/bin/pip uninstall --yes n2a_bids \
-    # Headers, static libraries and self-tests serve those who compile against these packages.
-    && cd /opt/n2a/lib/python3.11/site-packages \
-    && rm -rf torch/include torch/test torch/bin/*_test torch/bin/test_* \
-    && find . -name '*.a' -delete \
-    && rm -rf pandas/tests statsmodels/*/tests sklearn/*/tests
+COPY constraints.txt /src/
+# torch by itself, for it is most of the image and changes least. Its "+cpu" and "+cu126" wheels satisfy
+# the pinned version and are preferred to the plain one of the default index. Headers, static libraries
+# and self-tests serve those who compile against these packages.
+RUN /opt/n2a/bin/pip install --extra-index-url "${TORCH_INDEX_URL}" --constraint /src/constraints.txt torch \
+    && cd /opt/n2a/lib/python3*/site-packages \
+    && rm -rf torch/include torch/test torch/bin/*_test torch/bin/test_* && find . -name '*.a' -delete
+COPY --from=requirements /requirements.txt /src/
+RUN /opt/n2a/bin/pip install --extra-index-url "${TORCH_INDEX_URL}" --constraint /src/constraints.txt \
+        --requirement /src/requirements.txt \
+    && cd /opt/n2a/lib/python3*/site-packages \
+    && rm -rf pandas/tests statsmodels/*/tests sklearn/*/tests && find . -name '*.a' -delete
 
 FROM dependencies AS package
+WORKDIR /src
+COPY setup.cfg pyproject.toml LICENSE README.md ./
 COPY n2a_bids ./n2a_bids
 RUN /opt/n2a/bin/pip install --no-deps --prefix /opt/package . \
     # The console scripts must start the interpreter of the environment they are merged into.

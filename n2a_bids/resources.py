@@ -123,6 +123,40 @@ def available_memory_gb(root: Path = Path("/"), environ: Mapping[str, str] = os.
     return min(limits)
 
 
+def free_memory_gb(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> float:
+    """Tell how much of the memory that this process may use is not in use.
+
+    Parameters
+    ----------
+    root : Path
+        Where ``proc`` and ``sys`` are looked for; another folder only in tests.
+    environ : mapping
+        Environment, for the Slurm variables.
+
+    Returns
+    -------
+    memory_gb : float
+        Smallest of what the machine has free, what every cgroup above this process
+        has left, and the Slurm allocation, in GB.
+    """
+    limits = [available_memory_gb(root, environ)]
+    free = re.search(r"MemAvailable:\s+(\d+) kB", _read(root / "proc/meminfo"))
+    if free:
+        limits.append(int(free[1]) / 1024**2)
+    for folder in _cgroup_folders(root, "memory"):
+        for most, used in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            values = _read(folder / most), _read(folder / used)
+            if all(value.isdigit() for value in values):
+                # Cached files count as used but are given back when memory is asked for.
+                cache = re.search(r"(?m)^(?:total_)?inactive_file (\d+)", _read(folder / "memory.stat"))
+                used_bytes = int(values[1]) - (int(cache[1]) if cache else 0)
+                limits.append(max(0, int(values[0]) - used_bytes) / 1024**3)
+    return min(limits)
+
+
 def probe_gpus(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> GpuProbe:
     """Look for usable GPUs without touching CUDA in this process.
 

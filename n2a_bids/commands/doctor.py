@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from n2a_bids.commands.doctor_checks import (
     Finding,
-    check_fine_tune,
-    check_gpu,
     check_places,
     check_processors,
     check_versions,
+    check_weights,
 )
+from n2a_bids.commands.doctor_trials import check_fine_tune, check_gpu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="work directory of the run that fails: is it writable?",
     )
     parser.add_argument("--json", action="store_true", help="write JSON instead of text")
-    parser.add_argument("--quick", action="store_true", help="leave out the trial denoising")
+    parser.add_argument("--quick", action="store_true", help="leave out the trial training")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +57,7 @@ def examine(work_dir: Path | None = None, *, quick: bool = False) -> dict[str, l
     work_dir : Path or None
         Folder that must be writable.
     quick : bool
-        Leave out the trial denoising.
+        Leave out the trial training.
 
     Returns
     -------
@@ -69,6 +68,7 @@ def examine(work_dir: Path | None = None, *, quick: bool = False) -> dict[str, l
         "versions": check_versions(),
         "machine": check_processors(),
         "places": check_places(work_dir),
+        "weights": check_weights(),
         "GPU": check_gpu(),
     }
     if quick:
@@ -76,8 +76,7 @@ def examine(work_dir: Path | None = None, *, quick: bool = False) -> dict[str, l
     devices = ["cpu"]
     if any(finding.name == "GPU 0" and not finding.problem for finding in report["GPU"]):
         devices.append("cuda")
-    with tempfile.TemporaryDirectory(prefix="n2a_doctor_") as folder:
-        report["trial"] = [check_fine_tune(device, Path(folder)) for device in devices]
+    report["trial"] = [check_fine_tune(device) for device in devices]
     return report
 
 

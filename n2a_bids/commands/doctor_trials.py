@@ -1,0 +1,186 @@
+"""What ``n2a-tools doctor`` tries out in child processes: the GPU, and a tiny denoising."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from n2a_bids.commands.doctor_checks import Finding, read_text
+
+_STEPS = 10
+_FINE_TUNE_LIMIT_S = 600
+
+_GPU_PROBE = """
+import json, time, torch
+found = {"built_for": torch.version.cuda or torch.version.hip, "architectures": torch.cuda.get_arch_list(),
+         "devices": []}
+for index in range(torch.cuda.device_count()):
+    properties = torch.cuda.get_device_properties(index)
+    free, total = torch.cuda.mem_get_info(index)
+    matrix = torch.ones(1024, 1024, device=f"cuda:{index}")
+    start = time.perf_counter()
+    correct = (matrix @ matrix).sum().item() == 1024.0**3
+    found["devices"].append({"name": properties.name, "capability": [properties.major, properties.minor],
+        "free_gb": round(free / 2**30, 1), "total_gb": round(total / 2**30, 1), "product_correct": correct})
+print("FOUND " + json.dumps(found))
+"""
+
+
+def check_gpu(root: Path = Path("/")) -> list[Finding]:
+    """GPUs, driver and whether this torch has code for them, found out in a child process."""
+    driver = re.search(r"Kernel Module.*?(\d+\.\d+[.\d]*)", read_text(root / "proc/driver/nvidia/version"))
+    findings = [Finding("driver", driver[1])] if driver else []
+    child = subprocess.run(
+        [sys.executable, "-c", _GPU_PROBE], capture_output=True, text=True, timeout=300, check=False
+    )
+    answers = [line[6:] for line in child.stdout.splitlines() if line.startswith("FOUND ")]
+    if not answers:
+        reason = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+        return [*findings, Finding("GPU", "failed", f"the GPU could not be used: {reason}")]
+    found = json.loads(answers[0])
+    findings.append(
+        Finding("torch is built for", f"CUDA {found['built_for']}" if found["built_for"] else "CPU only")
+    )
+    if not found["devices"]:
+        problem = ""
+        if driver:
+            problem = (
+                "the machine has an NVIDIA driver but torch sees no GPU; use the CUDA image, and start it "
+                "with --gpus all (Docker) or --nv (Apptainer)"
+            )
+        return [*findings, Finding("GPU", "none; the app will use the CPU", problem)]
+    for index, device in enumerate(found["devices"]):
+        problem = architecture_problem(device["capability"], found["architectures"])
+        if not problem and not device["product_correct"]:
+            problem = "a matrix product came out wrong: the GPU or its memory is faulty"
+        major, minor = device["capability"]
+        value = f"{device['name']}, sm_{major}{minor}, {device['free_gb']} of {device['total_gb']} GB free"
+        findings.append(Finding(f"GPU {index}", value, problem))
+    return findings
+
+
+def architecture_problem(capability: Sequence[int], architectures: Sequence[str]) -> str:
+    """Say why a torch build has no code for a GPU; empty when it has.
+
+    Parameters
+    ----------
+    capability : (int, int)
+        Compute capability of the GPU, major and minor.
+    architectures : sequence of str
+        What torch was compiled for: ``sm_80`` is machine code, good for the same
+        major version from that minor version on; ``compute_90`` is portable code,
+        good for everything from there on.
+
+    Returns
+    -------
+    problem : str
+        Sentence with a remedy, or empty.
+
+    Examples
+    --------
+    >>> architecture_problem((8, 6), ["sm_80", "sm_90"])
+    ''
+    >>> architecture_problem((6, 1), ["sm_80", "sm_90"])[:44]
+    'this torch has no code for the GPU (sm_61); '
+    """
+    major, minor = capability
+    for architecture in architectures:
+        match = re.fullmatch(r"(sm|compute)_(\d+)(\d)[a-z]?", architecture)
+        if match is None:
+            continue
+        built = int(match[2]), int(match[3])
+        same_major = match[1] == "sm" and built[0] == major and built[1] <= minor
+        portable = match[1] == "compute" and built <= (major, minor)
+        if same_major or portable:
+            return ""
+    return (
+        f"this torch has no code for the GPU (sm_{major}{minor}); it was built for "
+        f"{', '.join(architectures)}: take an image built for another CUDA version, or run with --device cpu"
+    )
+
+
+def check_fine_tune(device: str) -> Finding:
+    """Train the network for a few steps in a child process and time it.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    finding : Finding
+        Seconds per step, or the last words of the child.
+    """
+    name = f"fine-tune on {device}"
+    command = [sys.executable, "-m", "n2a_bids.commands.doctor_trials", device]
+    try:
+        child = subprocess.run(
+            command, capture_output=True, text=True, timeout=_FINE_TUNE_LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(name, "too slow", f"{_STEPS} steps of training took more than {_FINE_TUNE_LIMIT_S} s")
+    answers = [line[6:] for line in child.stdout.splitlines() if line.startswith("FOUND ")]
+    if not answers:
+        words = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        problem = f"training on {device} ended with exit code {child.returncode}: {words}"
+        return Finding(name, "failed", problem)
+    found = json.loads(answers[0])
+    return Finding(
+        name,
+        f"{found['seconds_per_step']:.3f} s per step of 32 x 32 x 32 voxels in {found['precision']}, "
+        f"{found['threads']} threads, loss {found['losses'][0]:.4f} to {found['losses'][-1]:.4f}",
+    )
+
+
+def train_a_little(device_name: str) -> dict[str, object]:
+    """Train the network of ``auto`` on one noisy ball: called in the child process.
+
+    Parameters
+    ----------
+    device_name : str
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    found : dict
+        ``losses`` of the first and the second half, ``seconds_per_step`` of the second,
+        ``precision``, ``threads``.
+    """
+    import torch
+
+    from n2a_bids.algorithms.network import ResidualUNet
+    from n2a_bids.algorithms.training import Batch, Schedule, fit, precision_for
+
+    device = torch.device(device_name)
+    torch.manual_seed(0)
+    axis = torch.linspace(-1, 1, 32)
+    clean = (sum(part**2 for part in torch.meshgrid(axis, axis, axis, indexing="ij")) < 0.5).float()[
+        None, None
+    ]
+    noise_sd = torch.full_like(clean, 0.3)
+    noisy, target = (clean + noise_sd * torch.randn_like(clean) for _ in range(2))
+    batch = Batch(*(block.to(device) for block in (noisy, noise_sd, target, torch.ones_like(clean))))
+    times: list[float] = []
+    losses = fit(
+        ResidualUNet().to(device),
+        lambda: batch,
+        Schedule(n_epochs=2, steps_per_epoch=_STEPS // 2, learning_rate=6e-4),
+        device=device,
+        on_epoch=lambda epoch, loss: times.append(time.monotonic()),
+    )
+    return {
+        "losses": losses,
+        "seconds_per_step": (times[1] - times[0]) / (_STEPS // 2),
+        "precision": str(precision_for(device)).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
+
+
+if __name__ == "__main__":
+    print("FOUND " + json.dumps(train_a_little(sys.argv[1])))
