@@ -71,7 +71,7 @@ class Context:
 
     generator: torch.Generator
     """CPU generator: the only source of randomness."""
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     memory_gb: float = 6.0
     """Memory that blocks and activations may take."""
     report: Callable[[str], None] = lambda message: None

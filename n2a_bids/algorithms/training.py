@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -113,10 +113,3 @@ def fit(
         on_epoch(epoch, history[-1])
     network.eval()
     return history
-
-
-def cycle(batches: list[Batch], generator: torch.Generator) -> Iterator[Batch]:
-    """The same batches for ever, in a new random order each round."""
-    while True:
-        for index in torch.randperm(len(batches), generator=generator).tolist():
-            yield batches[index]

@@ -26,8 +26,8 @@ _AIR_WEIGHT = 0.1
 class RecorruptedConfig:
     """Settings of the fine-tuning."""
 
-    weights: PretrainedWeights | None = None
-    schedule: Schedule = Schedule(n_epochs=10, steps_per_epoch=15, learning_rate=1e-4)
+    weights: PretrainedWeights | None
+    schedule: Schedule
     batch_size: int = 2
     block_edge: int = 48
     n_flips: int = 2

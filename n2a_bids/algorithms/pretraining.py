@@ -1,0 +1,298 @@
+"""Pretraining on simulated noise: many subjects, randomised domains, resumable at any step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from n2a_bids.algorithms.random_fields import (
+    coloured_noise,
+    dead_leaves,
+    head_shells,
+    random_contrast,
+    smooth_field,
+)
+from n2a_bids.algorithms.training import Batch, precision_for
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingHead:
+    """One subject to learn from."""
+
+    name: str
+    image: NDArray[np.floating]
+    """(X, Y, Z) intensities over their in-brain SD; zero in the air."""
+    brain: NDArray[np.bool_]
+    distance: NDArray[np.float32] | None = None
+    """(X, Y, Z) distance to the brain in voxels where the image is a stripped brain
+    that may get simulated shells; ``None`` for a whole head."""
+    share: float = 1.0
+    """Relative frequency."""
+    centres: NDArray[np.int64] = field(init=False)
+    """Flat indices of brain voxels around which blocks are drawn."""
+    sample: NDArray[np.float32] = field(init=False)
+    """Intensities of some brain voxels: their mean and SD normalise a block."""
+
+    def __post_init__(self) -> None:
+        inside = np.flatnonzero(self.brain)
+        chosen = np.random.default_rng(0).choice(inside, min(len(inside), 60_000), replace=False)
+        object.__setattr__(self, "centres", chosen)
+        object.__setattr__(self, "sample", self.image.reshape(-1)[chosen[:4000]].astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainingConfig:
+    """The recipe; model cards give the command that used it."""
+
+    block_edge: int = 48
+    batch_size: int = 2
+    peak_rate: float = 7e-4
+    warmup_steps: int = 200
+    noise_sd: tuple[float, float] = (0.04, 0.8)
+    """Range of noise levels, in in-brain SDs; drawn log-uniformly."""
+    leaves_share: float = 0.06
+    averaging: float = 0.9995
+    """Decay of the running average of weights, which is what ships."""
+
+
+def draw_clean(
+    heads: list[TrainingHead], config: PretrainingConfig, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], float, float]:
+    """A clean block with randomised contrast, shading, resolution and orientation.
+
+    Returns
+    -------
+    block : (E, E, E) float32 array
+        Non-negative intensities.
+    mean, sd : float
+        Of the brain (not of the block).
+    """
+    edge = config.block_edge
+    if rng.random() < config.leaves_share:
+        leaves = dead_leaves(rng, edge)
+        return leaves, float(leaves.mean()), float(max(leaves.std(), 0.2))
+    shares = np.array([head.share for head in heads])
+    head = heads[rng.choice(len(heads), p=shares / shares.sum())]
+    read = edge if rng.random() < 0.7 else round(edge * rng.uniform(1, 1.6))
+    block, values = _cut(head, read, rng)
+    typical = float(np.median(values))
+    if rng.random() < 0.6:
+        curve = random_contrast(rng)
+        block, values = curve(block, typical), curve(values, typical)
+    mean, sd = float(values.mean()), float(max(values.std(), 0.05 * values.mean() + 1e-3))
+    if read != edge:
+        tensor = torch.from_numpy(np.ascontiguousarray(block))[None, None]
+        block = F.interpolate(tensor, size=(edge,) * 3, mode="trilinear", align_corners=False)[0, 0].numpy()
+    if rng.random() < 0.5:
+        block = block * np.exp(smooth_field(rng, block.shape, 3, 0.2))
+    block = np.transpose(block, rng.permutation(3))
+    flips = [axis for axis in range(3) if rng.random() < 0.5]
+    return np.ascontiguousarray(np.flip(block, flips)), mean, sd
+
+
+def _cut(
+    head: TrainingHead, edge: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A block of a head, most often near the brain, perhaps with simulated shells."""
+    shape = np.array(head.image.shape)
+    if rng.random() < 0.85:
+        centre = np.array(np.unravel_index(rng.choice(head.centres), shape)) + rng.integers(-10, 11, 3)
+    else:
+        centre = rng.integers(0, shape)
+    low = np.clip(centre - edge // 2, 0, shape - edge)
+    place = tuple(slice(start, start + edge) for start in low)
+    block = head.image[place].astype(np.float32)
+    if head.distance is not None and rng.random() < 0.6:
+        shells = head_shells(rng, head.distance[place]) * np.float32(np.median(head.sample))
+        block = np.where(block > 0, block, shells)
+    return block, head.sample
+
+
+def add_noise(
+    clean: NDArray[np.float32], noise_sd: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """An average of repetitions whose noise SD is given: Gaussian, or Rician before averaging.
+
+    Parameters
+    ----------
+    clean : (X, Y, Z) float32 array
+        Non-negative signal.
+    noise_sd : (X, Y, Z) float32 array
+        Noise SD of the average.
+    rng : Generator
+
+    Returns
+    -------
+    noisy : (X, Y, Z) float32 array
+    """
+    coupling = rng.uniform(-0.08, 0.25, 3) if rng.random() < 0.35 else None
+    if rng.random() < 0.45:
+        return clean + noise_sd * coloured_noise(rng, clean.shape, coupling)
+    n_repetitions = int(rng.choice([1, 2, 2, 4]))
+    weights = np.full(n_repetitions, 1 / n_repetitions)
+    if n_repetitions > 1 and rng.random() < 0.5:
+        contrast = rng.standard_normal(n_repetitions)
+        contrast -= contrast.mean()
+        contrast /= np.linalg.norm(contrast)
+        weights = weights + rng.uniform(0, 0.6) * contrast / math.sqrt(n_repetitions)
+    single_sd = noise_sd / np.float32(np.linalg.norm(weights))
+    noisy = np.zeros_like(clean)
+    for weight in weights:
+        real = clean + single_sd * coloured_noise(rng, clean.shape, coupling)
+        imaginary = single_sd * coloured_noise(rng, clean.shape, coupling)
+        noisy += np.float32(weight) * np.sqrt(real**2 + imaginary**2)
+    return noisy
+
+
+def draw_batch(heads: list[TrainingHead], config: PretrainingConfig, rng: np.random.Generator) -> Batch:
+    """Noisy blocks, their noise maps and clean targets, in z-scores of the brain.
+
+    The weight is the noise SD to the power -1.3, about the inverse of the error
+    that can be reached, so that no noise level rules the loss.
+    """
+    rows = []
+    low, high = np.log(config.noise_sd)
+    for _ in range(config.batch_size):
+        clean, mean, sd = draw_clean(heads, config, rng)
+        clean = clean / np.float32(sd)
+        level = float(np.exp(rng.uniform(low, high)))
+        noise_sd = np.full(clean.shape, level, np.float32)
+        if rng.random() < 0.45:
+            noise_sd *= np.exp(smooth_field(rng, clean.shape, int(rng.integers(2, 5)), 0.35))
+        noisy = add_noise(clean, noise_sd, rng)
+        weight = np.full_like(clean, level**-1.3)
+        rows.append(np.stack((noisy - mean / sd, noise_sd, clean - mean / sd, weight)).astype(np.float32))
+    noisy, noise_sd, target, weight = torch.from_numpy(np.stack(rows)).split(1, dim=1)
+    return Batch(noisy=noisy, noise_sd=noise_sd, target=target, weight=weight)
+
+
+@dataclass(slots=True)
+class PretrainingState:
+    """What a checkpoint holds; mutated by `pretrain`."""
+
+    network: nn.Module
+    averaged: nn.Module
+    """Running average of the weights of `network`."""
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a later process needs to go on."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "losses": self.losses,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint."""
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.losses = int(state["step"]), list(state["losses"])
+
+
+def new_state(
+    build: Callable[[], nn.Module], device: torch.device, config: PretrainingConfig
+) -> PretrainingState:
+    """State before the first step; `build` makes the network."""
+    network = build().to(device, memory_format=torch.channels_last_3d)
+    averaged = build().to(device, memory_format=torch.channels_last_3d)
+    averaged.load_state_dict(network.state_dict())
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.peak_rate, fused=True)
+    return PretrainingState(network=network, averaged=averaged, optimizer=optimizer)
+
+
+def learning_rate(config: PretrainingConfig, step: int, progress: float) -> float:
+    """Warm-up, then cosine decay over the planned part that is done.
+
+    Examples
+    --------
+    >>> round(learning_rate(PretrainingConfig(), step=1000, progress=0.5), 6)
+    0.000353
+    """
+    warmup = min(1.0, (step + 1) / config.warmup_steps)
+    return config.peak_rate * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
+def pretrain(
+    state: PretrainingState,
+    heads: list[TrainingHead],
+    config: PretrainingConfig,
+    *,
+    seed: int,
+    n_steps: int,
+    progress: Callable[[int], float],
+    device: torch.device,
+) -> float:
+    """Take some steps.
+
+    Parameters
+    ----------
+    state : PretrainingState
+        Modified.
+    heads : list of TrainingHead
+    config : PretrainingConfig
+    seed : int
+        With the step number it seeds the data, so that a resumed run draws new blocks.
+    n_steps : int
+    progress : callable
+        Step number to the part of the plan that is done, 0 to 1.
+    device : torch.device
+
+    Returns
+    -------
+    loss : float
+        Mean over these steps; also appended to ``state.losses``.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite.
+    """
+    rng = np.random.default_rng([seed, state.step])
+    precision = precision_for(device)
+    total = torch.zeros((), device=device)
+    for _ in range(n_steps):
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(config, state.step, progress(state.step))
+        batch = draw_batch(heads, config, rng)
+        noisy, noise_sd, target, weight = (
+            tensor.to(device, memory_format=torch.channels_last_3d)
+            for tensor in (batch.noisy, batch.noise_sd, batch.target, batch.weight)
+        )
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            residual = state.network(noisy, noise_sd)
+        loss = (((noisy + residual.float() - target) ** 2) * weight).mean()
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
+        state.optimizer.step()
+        state.step += 1
+        _average(state, config.averaging)
+        total += loss.detach()
+    mean_loss = float(total) / n_steps
+    if not math.isfinite(mean_loss):
+        raise FloatingPointError(f"the pretraining loss is {mean_loss} at step {state.step}")
+    state.losses.append(mean_loss)
+    return mean_loss
+
+
+@torch.no_grad()
+def _average(state: PretrainingState, decay: float) -> None:
+    """Running average, faster in the beginning."""
+    rate = 1 - min(decay, 1 - 1 / (state.step / 10 + 1))
+    averaged: list[Tensor] = list(state.averaged.parameters())
+    for average, current in zip(averaged, state.network.parameters()):
+        average.lerp_(current, rate)

@@ -1,0 +1,188 @@
+"""``n2a-tools pretrain``: weights from clean brains and simulated noise, resumable at any time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from n2a_bids.algorithms.network import MUNet, ResidualUNet
+from n2a_bids.algorithms.pretraining import (
+    PretrainingConfig,
+    PretrainingState,
+    TrainingHead,
+    new_state,
+    pretrain,
+)
+from n2a_bids.algorithms.weights import PretrainedWeights
+from n2a_bids.commands.pretraining_heads import load_heads, validate
+from n2a_bids.errors import ConfigError
+from n2a_bids.images import whole_file
+from n2a_bids.weights_files import save_weights
+
+_NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
+_STEPS_PER_REPORT = 50
+_CHECKPOINT_SECONDS = 300.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``n2a-tools pretrain``."""
+    parser.add_argument(
+        "--brains", type=Path, nargs="+", required=True, help="skull-stripped T1w images to learn from"
+    )
+    parser.add_argument(
+        "--heads", type=Path, nargs="*", default=[], metavar="T1W,MASK", help="whole heads with brain masks"
+    )
+    parser.add_argument(
+        "--validation", type=Path, nargs="+", required=True, help="brains that are never trained on"
+    )
+    parser.add_argument("--network", choices=sorted(_NETWORKS), default="resunet-t1w")
+    parser.add_argument(
+        "--hours", type=float, required=True, help="of training in all, over every resumption"
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True, help="resumed from where it exists")
+    parser.add_argument("--out-dir", type=Path, required=True, help="folder for the weights and model card")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--omp-nthreads", type=int, default=0, metavar="N")
+    parser.add_argument("--random-seed", type=int, default=7)
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument(
+        "--slice-minutes", type=float, default=float("inf"), help="stop early, resumable, after so long"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pretrain, writing checkpoints, a learning curve and, at every stop, the weights.
+
+    Returns
+    -------
+    status : int
+        Always 0; errors are raised.
+    """
+    if args.omp_nthreads:
+        torch.set_num_threads(args.omp_nthreads)
+    device = torch.device(args.device)
+    config = PretrainingConfig(batch_size=args.batch_size)
+    heads = load_heads(args.brains, [_split_pair(pair) for pair in args.heads])
+    held_out = load_heads(args.validation, [])
+    torch.manual_seed(args.random_seed)
+    state = new_state(_NETWORKS[args.network], device, config)
+    clock = _Clock(args.hours * 3600, args.slice_minutes * 60)
+    if args.checkpoint.is_file():
+        clock.spent = _resume(state, args.checkpoint)
+    curve = _train(state, heads, held_out, config, args, clock)
+    _write_weights(state, args, config, curve, clock)
+    return 0
+
+
+class _Clock:
+    """Seconds spent over all resumptions, and when to stop."""
+
+    def __init__(self, total_s: float, slice_s: float):
+        self.total_s, self.slice_s, self.spent = total_s, slice_s, 0.0
+        self._started = time.monotonic()
+
+    def seconds(self) -> float:
+        return self.spent + time.monotonic() - self._started
+
+    def progress(self, _step: int) -> float:
+        return self.seconds() / self.total_s
+
+    def over(self) -> bool:
+        return self.seconds() >= self.total_s or time.monotonic() - self._started >= self.slice_s
+
+
+def _train(
+    state: PretrainingState,
+    heads: list[TrainingHead],
+    held_out: list[TrainingHead],
+    config: PretrainingConfig,
+    args: argparse.Namespace,
+    clock: _Clock,
+) -> list[dict[str, float]]:
+    curve: list[dict[str, float]] = []
+    device, saved = torch.device(args.device), time.monotonic()
+    while not clock.over():
+        loss = pretrain(
+            state,
+            heads,
+            config,
+            seed=args.random_seed,
+            n_steps=_STEPS_PER_REPORT,
+            progress=clock.progress,
+            device=device,
+        )
+        row: dict[str, float] = {
+            "step": state.step,
+            "seconds": round(clock.seconds()),
+            "loss": round(loss, 5),
+        }
+        if state.step % (10 * _STEPS_PER_REPORT) == 0:
+            row |= validate(state.averaged, held_out, device)
+            curve.append(row)
+        sys.stderr.write(json.dumps(row) + "\n")
+        if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            _save(state, args.checkpoint, clock.seconds())
+            saved = time.monotonic()
+    _save(state, args.checkpoint, clock.seconds())
+    final = {"step": state.step, "seconds": round(clock.seconds())} | validate(
+        state.averaged, held_out, device
+    )
+    return [*curve, final]
+
+
+def _resume(state: PretrainingState, path: Path) -> float:
+    """Seconds spent so far."""
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        state.load_state_dict(checkpoint["state"])
+        return float(checkpoint["seconds"])
+    except (KeyError, RuntimeError, ValueError, EOFError) as error:
+        raise ConfigError(
+            f"{path}: expected a checkpoint of the same network, found none that fits ({error}); "
+            "name another --checkpoint to start anew"
+        ) from error
+
+
+def _save(state: PretrainingState, path: Path, seconds: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        torch.save({"state": state.state_dict(), "seconds": seconds}, temporary)
+
+
+def _write_weights(
+    state: PretrainingState,
+    args: argparse.Namespace,
+    config: PretrainingConfig,
+    curve: list[dict[str, float]],
+    clock: _Clock,
+) -> None:
+    tensors = {key: value.half().cpu() for key, value in state.averaged.state_dict().items()}
+    card = {
+        "network": args.network,
+        "n_parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "recipe": {name: getattr(config, name) for name in config.__slots__},
+        "random_seed": args.random_seed,
+        "steps": state.step,
+        "seconds": round(clock.seconds()),
+        "n_brains": len(args.brains),
+        "n_heads": len(args.heads),
+        "validation": [path.name for path in args.validation],
+        "curve": curve,
+    }
+    os.makedirs(args.out_dir, exist_ok=True)
+    weights = PretrainedWeights(name=args.network, sha256="", tensors=tensors)
+    path = save_weights(weights, args.out_dir, card)
+    sys.stderr.write(f"wrote {path}\n")
+
+
+def _split_pair(text: Path) -> tuple[Path, Path]:
+    parts = str(text).split(",")
+    if len(parts) != 2:
+        raise ConfigError(f"--heads: expected T1W,MASK, found {text}")
+    return Path(parts[0]), Path(parts[1])

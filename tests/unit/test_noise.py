@@ -1,0 +1,141 @@
+"""Laws of noise estimation and intensity match."""
+
+import numpy as np
+import pytest
+
+from n2a_bids.algorithms.noise import (
+    difference_noise_sd,
+    find_magnitude,
+    repetition_noise_ratio,
+    rician_bias,
+    rician_mean,
+    single_image_noise_sd,
+)
+from n2a_bids.algorithms.normalization import match_scales, z_scales
+from n2a_bids.algorithms.preparation import find_head, prepare, reweight
+from n2a_bids.algorithms.realizations import Realizations
+
+
+def _ball(size=40, radius=13):
+    grid = np.stack(np.meshgrid(*[np.arange(size) - size / 2] * 3, indexing="ij"))
+    return (grid**2).sum(axis=0) < radius**2
+
+
+def _head(size=40):
+    """Smooth anatomy in a ball, zero outside."""
+    grid = np.stack(np.meshgrid(*[np.linspace(0, 3, size)] * 3, indexing="ij"))
+    return (_ball(size) * (100 + 20 * np.sin(4 * grid).prod(axis=0))).astype(np.float32)
+
+
+@pytest.mark.parametrize("n_repetitions", [2, 4])
+def test_difference_noise_sd_finds_the_noise_whatever_the_anatomy(n_repetitions):
+    """The SD of one repetition, within 3 %."""
+    rng = np.random.default_rng(0)
+    clean = _head()
+    data = clean + 7 * rng.standard_normal((n_repetitions, *clean.shape)).astype(np.float32)
+    estimate = difference_noise_sd(data, np.ones(clean.shape, bool))
+    assert np.median(estimate) == pytest.approx(7, rel=0.03)
+
+
+def test_noise_map_follows_noise_that_varies_in_space():
+    """Twice the noise on one side is seen there."""
+    rng = np.random.default_rng(0)
+    sd = np.linspace(2, 6, 48)[:, None, None] * np.ones((48, 48, 48))
+    data = (sd * rng.standard_normal((2, 48, 48, 48))).astype(np.float32)
+    estimate = difference_noise_sd(data, np.ones(sd.shape, bool))
+    assert estimate[40].mean() / estimate[8].mean() == pytest.approx(sd[40].mean() / sd[8].mean(), rel=0.15)
+
+
+def test_single_image_noise_is_not_fooled_by_smooth_anatomy():
+    """Donoho's rule on an image with anatomy gives the noise within 5 %."""
+    clean = _head()
+    noisy = clean + 5 * np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32)
+    assert single_image_noise_sd(noisy, _ball(radius=11)) == pytest.approx(5, rel=0.05)
+
+
+def test_noisier_repetition_gets_less_weight():
+    """Noise SDs of 1 and 2 give weights 4/5 and 1/5."""
+    rng = np.random.default_rng(0)
+    clean, mask = _head(), _ball()
+    noise = np.float32([2, 4])[:, None, None, None] * rng.standard_normal((2, *clean.shape)).astype(
+        np.float32
+    )
+    prepared = prepare(Realizations((clean + noise)[..., None], mask))
+    estimate = prepared.scales[0].apply(clean)
+    weighted = reweight(prepared, estimate)
+    np.testing.assert_allclose(weighted.weights, [0.8, 0.2], atol=0.03)
+    np.testing.assert_allclose(repetition_noise_ratio(prepared.images, estimate, mask).mean(), 1, atol=1e-6)
+
+
+def test_equal_noise_keeps_the_plain_mean():
+    """Weights stay exactly equal within measurement error."""
+    rng = np.random.default_rng(0)
+    clean = _head()
+    data = clean + 3 * rng.standard_normal((3, *clean.shape)).astype(np.float32)
+    prepared = prepare(Realizations(data[..., None], _ball()))
+    assert (reweight(prepared, prepared.scales[0].apply(clean)).weights == 1 / 3).all()
+
+
+def test_match_scales_undoes_gain_and_offset_in_spite_of_unequal_noise():
+    """Scaled repetitions agree within 2 % of the tissue SD."""
+    rng = np.random.default_rng(0)
+    clean, mask = _head(), _ball()
+    data = np.stack(
+        [
+            clean + 2 * rng.standard_normal(clean.shape),
+            50 + 3 * (clean + 8 * rng.standard_normal(clean.shape)),
+        ]
+    ).astype(np.float32)
+    first, second = match_scales(data, mask, smoothing_voxels=3)
+    assert second.gain / first.gain == pytest.approx(3, rel=0.1)
+    plain_first, plain_second = z_scales(data, mask)
+    assert plain_second.gain / plain_first.gain > 3.2, "plain z-scores take noise for contrast"
+
+
+def test_constant_repetition_is_refused():
+    """No scale can be found for a constant image."""
+    data = np.ones((2, 8, 8, 8), np.float32)
+    with pytest.raises(ValueError, match="repetition 1 is constant"):
+        match_scales(data, np.ones((8, 8, 8), bool))
+
+
+def test_rician_mean_matches_simulation():
+    """The formula agrees with 200,000 draws at low and high signal."""
+    rng = np.random.default_rng(0)
+    for signal in (0.0, 0.7, 2.0, 5.0):
+        draws = np.hypot(signal + rng.standard_normal(200_000), rng.standard_normal(200_000))
+        assert rician_mean(np.array([signal]), 1.0)[0] == pytest.approx(draws.mean(), abs=0.01)
+    assert rician_bias(np.float32([50.0]), np.float32([1.0]))[0] == pytest.approx(0.01, abs=0.002)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_zero_level_of_a_magnitude_image_moves_with_an_offset(offset):
+    """Rayleigh air shows where zero is and how strong the noise is."""
+    rng = np.random.default_rng(0)
+    clean = _head()
+    image = np.hypot(clean + 5 * rng.standard_normal(clean.shape), 5 * rng.standard_normal(clean.shape))
+    found = find_magnitude((image + offset).astype(np.float32), _ball(radius=14))
+    assert found.air_noise_sd == pytest.approx(5, rel=0.05)
+    assert found.zero_level == pytest.approx(offset, abs=0.6)
+
+
+def test_no_magnitude_without_air():
+    """A brain that fills the image, or masked air, gives no zero level."""
+    assert find_magnitude(np.ones((20, 20, 20), np.float32), np.ones((20, 20, 20), bool)) is None
+    assert find_magnitude(_head(), _ball()) is None
+
+
+def test_head_contains_mask_and_leaves_air_out():
+    """The head mask joins the brain and what is bright around it."""
+    clean = _head()
+    head = find_head(clean, _ball(radius=8))
+    assert head[_ball(radius=12)].all()
+    assert not head[0].any()
+
+
+def test_nan_is_refused():
+    """Not-a-number never goes into training."""
+    data = np.random.default_rng(0).random((2, 8, 8, 8, 1), dtype=np.float32)
+    data[0, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        prepare(Realizations(data, np.ones((8, 8, 8), bool)))

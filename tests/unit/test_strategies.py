@@ -1,0 +1,138 @@
+"""Laws that every strategy keeps, on small phantoms with tiny recipes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from n2a_bids.algorithms.inference import predict
+from n2a_bids.algorithms.network import MUNet, ResidualUNet
+from n2a_bids.algorithms.realizations import Context, Realizations
+from n2a_bids.algorithms.strategies import STRATEGIES, get_strategy
+from n2a_bids.algorithms.training import Schedule
+from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+
+SHORT = Schedule(n_epochs=1, steps_per_epoch=2, learning_rate=1e-4)
+
+
+def _realizations(n_repetitions=2, noise=0.4, seed=0):
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 24)] * 3, indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 0.6
+    clean = mask * (2 + np.sin(5 * grid).sum(axis=0))
+    rng = np.random.default_rng(seed)
+    data = clean + noise * rng.standard_normal((n_repetitions, *clean.shape))
+    return Realizations(data.astype(np.float32)[..., None], mask), clean
+
+
+def _context(seed=0):
+    return Context(generator=torch.Generator().manual_seed(seed))
+
+
+def _short_config(name):
+    config = get_strategy(name).config("fast", None)
+    if name == "auto":
+        return dataclasses.replace(
+            config, recorrupted=dataclasses.replace(config.recorrupted, schedule=SHORT)
+        )
+    return dataclasses.replace(config, schedule=SHORT) if name != "mean" else config
+
+
+T1W = [name for name, strategy in STRATEGIES.items() if not strategy.needs_gradients]
+
+
+@pytest.mark.parametrize("name", ["auto", "mean", "noise2average", "noise2noise", "recorrupted"])
+def test_same_seed_gives_the_same_bits(name):
+    """All randomness comes from the one generator."""
+    realizations, _ = _realizations()
+    strategy, config = get_strategy(name), _short_config(name)
+    first = strategy.denoise(realizations, config, _context())
+    second = strategy.denoise(realizations, config, _context())
+    np.testing.assert_array_equal(first.data, second.data)
+
+
+@pytest.mark.parametrize("name", ["auto", "mean", "noise2average", "noise2noise", "recorrupted"])
+def test_gain_and_offset_carry_through(name):
+    """denoise(a*y + b) == a*denoise(y) + b."""
+    realizations, _ = _realizations()
+    moved = dataclasses.replace(realizations, data=realizations.data * np.float32(4) + np.float32(64))
+    strategy, config = get_strategy(name), _short_config(name)
+    plain = strategy.denoise(realizations, config, _context()).data
+    np.testing.assert_allclose(strategy.denoise(moved, config, _context()).data, 4 * plain + 64, atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["auto", "noise2average", "noise2noise", "recorrupted"])
+def test_inputs_are_not_modified_and_shapes_kept(name):
+    """Any number of repetitions goes in, one image of their grid comes out."""
+    realizations, _ = _realizations(n_repetitions=3)
+    before = realizations.data.copy()
+    result = get_strategy(name).denoise(realizations, _short_config(name), _context())
+    np.testing.assert_array_equal(realizations.data, before)
+    assert result.data.shape == before.shape[1:]
+    assert np.isfinite(result.data).all()
+    assert {"name", "description", "mean_won"} <= set(result.figures["chosen"])
+
+
+def test_auto_returns_the_mean_when_nothing_beats_it():
+    """An untrained network loses on the held-out blocks, and the plain mean comes out."""
+    realizations, _ = _realizations(noise=0.02)
+    config = dataclasses.replace(
+        _short_config("auto"),
+        recorrupted=dataclasses.replace(
+            _short_config("auto").recorrupted, schedule=Schedule(1, 1, learning_rate=1e-2)
+        ),
+    )
+    result = get_strategy("auto").denoise(realizations, config, _context())
+    mean = get_strategy("mean").denoise(realizations, None, _context())
+    if result.figures["chosen"]["mean_won"]:
+        np.testing.assert_allclose(result.data, mean.data, atol=1e-4)
+    assert result.figures["candidates"][0]["name"] == "mean"
+
+
+def test_echoes_keep_their_own_scale():
+    """Repetitions of another contrast come back in their own intensities."""
+    realizations, _ = _realizations()
+    data = realizations.data.copy()
+    data[1] *= 10
+    echoes = dataclasses.replace(realizations, data=data, same_signal=False)
+    result = get_strategy("noise2average").denoise(echoes, _short_config("noise2average"), _context())
+    inside = realizations.mask
+    ratio = result.repetitions[1][inside].std() / result.repetitions[0][inside].std()
+    assert ratio == pytest.approx(10, rel=0.25)
+
+
+def test_faithful_noise2average_is_zero_outside_the_mask_in_z_scores():
+    """The start code's masking: outside the brain the image is the in-mask mean."""
+    realizations, _ = _realizations()
+    config = dataclasses.replace(
+        get_strategy("noise2average").config("faithful"), schedule=Schedule(1, 0, 5e-5), n_iterations=1
+    )
+    result = get_strategy("noise2average").denoise(realizations, config, _context())
+    outside = result.data[~realizations.mask]
+    assert np.ptp(outside) < 1e-4
+
+
+@pytest.mark.parametrize("network", [ResidualUNet((4, 8), (1, 1)), MUNet(n_channels=2)])
+def test_blocking_never_changes_the_prediction(network):
+    """Little memory means small blocks and the same image."""
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((60, 30, 27)).astype(np.float32)
+    noise_sd = np.full(image.shape, 0.3, np.float32)
+    device = torch.device("cpu")
+    network = network.eval()
+    whole = predict(network, image, noise_sd, device=device)
+    blocks = predict(network, image, noise_sd, device=device, memory_gb=2e-3)
+    np.testing.assert_allclose(blocks, whole, atol=0.02)
+
+
+def test_weights_that_do_not_fit_are_refused():
+    """A wrong tensor shape is named."""
+    weights = PretrainedWeights("munet-t1w", "0", {"tail.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match="do not fit"):
+        build_network("munet-t1w", weights)
+
+
+def test_unknown_strategy_lists_those_that_exist():
+    """A typing error is answered with the names."""
+    with pytest.raises(ValueError, match="noise2average"):
+        get_strategy("noise3average")
