@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import configparser
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -196,6 +198,22 @@ def test_functions_and_files_stay_small():
                     f"{name}:{node.lineno} {node.name}: {code_lines(node)} code lines, at most {limit}"
                 )
     assert not long, "\n".join(long)
+
+
+def test_imports_are_declared_as_dependencies():
+    """What the package imports stands in setup.cfg, and nothing else does."""
+    names = {"ants": "antspyx", "bids": "pybids", "yaml": "pyyaml", "PIL": "pillow"}
+    # Free for non-commercial use only: found when the user installed it, never asked for.
+    optional = {"bm4d"}
+    own_and_standard = {"n2a_bids", *sys.stdlib_module_names}
+    imported = {
+        name.partition(".")[0] for path in modules() for name in imported_names(path)
+    } - own_and_standard
+    settings = configparser.ConfigParser()
+    settings.read(PACKAGE.parent / "setup.cfg")
+    lines = settings["options"]["install_requires"].split("\n")
+    declared = {re.split(r"[\s<>=!~\[;]", line.strip())[0].lower() for line in lines if line.strip()}
+    assert {names.get(name, name) for name in imported} - optional == declared
 
 
 def test_file_names_are_nouns_with_meaning():
