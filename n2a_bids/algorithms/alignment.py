@@ -113,17 +113,15 @@ def bring_to_grid(
     return aligned, inside
 
 
-def judge(
-    image: Volume, affine: Matrix, transform: Matrix, aligned: Volume, grid: Grid, gates: Gates
-) -> Judgement:
+def judge(image: Volume, affine: Matrix, transform: Matrix, grid: Grid, gates: Gates) -> Judgement:
     """Measure how well a repetition was aligned, and say whether it may be used.
+
+    Trilinear interpolation is enough here: all that is compared is smoother than its blur.
 
     Parameters
     ----------
     image, affine, transform, grid
         As in `bring_to_grid`.
-    aligned : (X, Y, Z) float array
-        The repetition on the grid.
     gates : Gates
 
     Returns
@@ -131,10 +129,14 @@ def judge(
     judgement : Judgement
     """
     voxel = grid.voxel_size_mm
+    shape = grid.image.shape
     before = np.linalg.inv(affine) @ grid.affine
-    unaligned = ndimage.affine_transform(image, before[:3, :3], before[:3, 3], grid.image.shape, order=1)
-    to_voxels = np.linalg.inv(affine) @ transform @ grid.affine
-    inside = grid.mask & field_of_view(image.shape, to_voxels, grid.image.shape)
+    after = np.linalg.inv(affine) @ transform @ grid.affine
+    unaligned, aligned = (
+        ndimage.affine_transform(image, to_voxels[:3, :3], to_voxels[:3, 3], shape, order=1)
+        for to_voxels in (before, after)
+    )
+    inside = grid.mask & field_of_view(image.shape, after, shape)
     centre = grid.brain_points.mean(axis=0)
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
     band = (fine, _BAND_RATIO * fine)

@@ -8,7 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.alignment import (
@@ -35,10 +42,12 @@ _INTERPOLATION = "Fourier upsampling by two, then quintic B-spline; one interpol
 class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="repetitions")
     mask_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="their brain masks")
+    wanted = traits.Int(desc="place of the image that must be the reference: the one a given mask belongs to")
 
 
 class _ChooseReferenceOutputSpec(TraitedSpec):
     index = traits.Int(desc="place of the reference among the repetitions")
+    reason = traits.Str(desc="why it was chosen")
     reference_file = File(exists=True, desc="the reference")
     reference_mask = File(exists=True, desc="its brain mask")
     moving_files = traits.List(File(exists=True), desc="the other repetitions, in order")
@@ -47,7 +56,10 @@ class _ChooseReferenceOutputSpec(TraitedSpec):
 
 
 class ChooseReference(SimpleInterface):
-    """The repetition of largest ratio of tissue contrast to noise inside the brain; the first, if equal."""
+    """The repetition of largest ratio of tissue contrast to noise inside the brain; the first, if equal.
+
+    A brain mask that the user gave decides instead: the image it belongs to is the reference.
+    """
 
     input_spec = _ChooseReferenceInputSpec
     output_spec = _ChooseReferenceOutputSpec
@@ -59,10 +71,12 @@ class ChooseReference(SimpleInterface):
             for path, mask in zip(files, masks, strict=True)
         ]
         # Rounded: differences below 1 % are estimation noise, and the earlier run is what a user expects.
-        index = int(np.argmax(np.round(np.log(np.maximum(ratios, 1e-6)), 2)))
+        best = int(np.argmax(np.round(np.log(np.maximum(ratios, 1e-6)), 2)))
+        index = self.inputs.wanted if isdefined(self.inputs.wanted) else best
         others = [other for other in range(len(files)) if other != index]
         self._results.update(
             index=index,
+            reason=_reason(ratios[index], isdefined(self.inputs.wanted)),
             reference_file=files[index],
             reference_mask=masks[index],
             moving_files=[files[other] for other in others],
@@ -70,6 +84,12 @@ class ChooseReference(SimpleInterface):
             contrast_to_noise=ratios,
         )
         return runtime
+
+
+def _reason(ratio: float, given: bool) -> str:
+    if given:
+        return "the brain mask that was given belongs to it"
+    return f"largest ratio of tissue contrast to noise inside the brain ({ratio:.2f})"
 
 
 class _RegisterRigidInputSpec(BaseInterfaceInputSpec):
@@ -112,7 +132,6 @@ class RegisterRigid(SimpleInterface):
             "fixed": inputs.reference_file,
             "moving": inputs.moving_file,
             "fixed_mask": inputs.reference_mask,
-            "moving_mask": inputs.moving_mask,
             "initial": os.fspath(initial),
             "out_file": os.fspath(out_transform),
         }
@@ -133,6 +152,7 @@ class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
     reference_mask = File(exists=True, mandatory=True, desc="brain mask of the reference")
     transforms = traits.List(File(exists=True), mandatory=True, desc="of the others, in order")
     contrast_to_noise = traits.List(traits.Float(), mandatory=True, desc="quality of each repetition")
+    reference_reason = traits.Str(mandatory=True, desc="why the reference was chosen")
     space = traits.Enum("reference", "halfway", usedefault=True, desc="grid position of the result")
     min_correlation = traits.Float(mandatory=True, desc="gate, see Gates")
     min_structure_correlation = traits.Float(mandatory=True, desc="gate, see Gates")
@@ -247,11 +267,9 @@ class AlignRepetitions(SimpleInterface):
         return files
 
     def _write_figures(self, out_file: Path, repetitions: list[_Repetition]) -> None:
-        ratios = self.inputs.contrast_to_noise
-        best = ratios[self.inputs.index]
         figures = {
             "reference": Path(self.inputs.in_files[self.inputs.index]).name,
-            "reference_reason": f"largest ratio of tissue contrast to noise inside the brain ({best:.2f})",
+            "reference_reason": self.inputs.reference_reason,
             "space": self.inputs.space,
             "interpolation": _INTERPOLATION,
             "repetitions": [
@@ -262,7 +280,7 @@ class AlignRepetitions(SimpleInterface):
                     "interpolated": not _is_identity(repetition.transform) or self.inputs.space == "halfway",
                     "contrast_to_noise": ratio,
                 }
-                for repetition, ratio in zip(repetitions, ratios, strict=True)
+                for repetition, ratio in zip(repetitions, self.inputs.contrast_to_noise, strict=True)
             ],
         }
         out_file.write_text(json.dumps(figures, indent=2))
@@ -271,8 +289,7 @@ class AlignRepetitions(SimpleInterface):
 
 def _judge_file(path: Path, transform: Matrix, grid: Grid, gates: Gates) -> Judgement:
     image, affine = load(path)
-    aligned, _ = bring_to_grid(image, affine, transform, grid)
-    judgement = judge(image, affine, transform, aligned, grid, gates)
+    judgement = judge(image, affine, transform, grid, gates)
     if is_copy(grid.image, image):
         return replace(judgement, reason="it is a copy of the reference, not a second measurement")
     return judgement

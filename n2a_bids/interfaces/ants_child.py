@@ -24,30 +24,28 @@ _MASK_MARGIN_MM = 5.0
 _LEVELS_MM = (4.0, 2.0)
 
 
-def rigid(fixed: str, moving: str, fixed_mask: str, moving_mask: str, initial: str, out_file: str) -> None:
-    """Rigid transform from the fixed to the moving brain, by mutual information inside both masks.
+def rigid(fixed: str, moving: str, fixed_mask: str, initial: str, out_file: str) -> None:
+    """Rigid transform from the fixed to the moving brain, by mutual information inside the brain.
 
     Parameters
     ----------
-    fixed, moving, fixed_mask, moving_mask : str
-        Image files; masks on the grids of their images.
+    fixed, moving, fixed_mask : str
+        Image files; the mask on the grid of the fixed image.
     initial : str
         ITK text file with the first guess.
     out_file : str
         ITK text file to write.
     """
     still, still_mask, size_mm = _brain_box(fixed, fixed_mask)
-    other, other_mask, _ = _brain_box(moving, moving_mask)
     # Two levels of about 4 and 2 mm: full resolution doubles the time and changes less than 0.01 mm.
     shrink = tuple(max(1, round(level_mm / size_mm)) for level_mm in _LEVELS_MM)
     with tempfile.TemporaryDirectory() as folder:
         result = ants.registration(
             still,
-            other,
+            _image(moving),
             "Rigid",
             initial_transform=[initial],
             mask=still_mask,
-            moving_mask=other_mask,
             mask_all_stages=True,
             outprefix=f"{folder}/",
             aff_metric="mattes",

@@ -70,6 +70,7 @@ class _DescribeOutputSpec(TraitedSpec):
     noise_sd = traits.Dict(desc="sidecar of the noise map")
     mask = traits.Dict(desc="sidecar of the brain mask")
     repetitions = traits.List(traits.Dict(), desc="sidecar of each denoised repetition that was used")
+    figures_file = File(exists=True, desc="JSON of n2a-tools denoise, with the names of the sources")
 
 
 class DescribeDerivatives(SimpleInterface):
@@ -85,6 +86,10 @@ class DescribeDerivatives(SimpleInterface):
         sources = [inputs.sources[place] for place in inputs.accepted]
         metadata = [inputs.metadata[place] for place in inputs.accepted]
         names = [repetition["file"] for repetition in alignment["repetitions"]]
+        for repetition, place in zip(figures.get("repetitions", []), inputs.accepted, strict=False):
+            repetition["file"] = names[place]
+        figures_file = Path(runtime.cwd) / "figures.json"
+        figures_file.write_text(json.dumps(figures, indent=2))
         reference = inputs.sources[names.index(alignment["reference"])]
         common = {
             **shared_metadata(metadata),
@@ -95,6 +100,7 @@ class DescribeDerivatives(SimpleInterface):
         done = {**denoising_record(figures), "Alignment": alignment_record(alignment)}
         stripped = inputs.skull_stripped
         self._results.update(
+            figures_file=os.fspath(figures_file),
             denoised=common
             | {"Description": _describe(figures, len(sources)), "SkullStripped": stripped}
             | done,

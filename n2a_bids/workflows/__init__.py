@@ -1,0 +1,1 @@
+"""Nipype workflows: small builders, each given only its part of the configuration."""

@@ -1,0 +1,102 @@
+"""Repetitions onto one grid."""
+
+from __future__ import annotations
+
+from nipype import MapNode, Node, Workflow
+from nipype.interfaces.utility import IdentityInterface
+
+from n2a_bids.config import AlignConfig
+from n2a_bids.interfaces.align import AlignRepetitions, ChooseReference, RegisterRigid
+
+ALIGNED = (
+    *("out_files", "reference_file", "accepted", "out_transforms", "brain_mask", "common_mask"),
+    *("figures_file", "moved", "before_files", "after_files"),
+)
+"""What `init_align_wf` gives: the outputs of `AlignRepetitions`."""
+
+
+def init_align_wf(
+    config: AlignConfig,
+    *,
+    wanted: int | None = None,
+    different_contrast: bool = False,
+    threads: int = 1,
+    seed: int = 1,
+    name: str = "align_wf",
+) -> Workflow:
+    """Choose a reference, register the others to it, resample each once, and leave out what does not fit.
+
+    Parameters
+    ----------
+    config : AlignConfig
+        Space and gates.
+    wanted : int, optional
+        Place of the repetition that must be the reference.
+    different_contrast : bool
+        Echoes: the gate on intensities does not apply.
+    threads : int
+        Of ITK.
+    seed : int
+        Of ANTs.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode.in_files`` and ``inputnode.mask_files`` to ``outputnode`` with the fields of `ALIGNED`.
+    """
+    workflow = Workflow(name)
+    inputnode = Node(IdentityInterface(["in_files", "mask_files"]), name="inputnode")
+    outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
+    reference = Node(ChooseReference(), name="reference", mem_gb=1.0)
+    if wanted is not None:
+        reference.inputs.wanted = wanted
+    register = MapNode(
+        RegisterRigid(threads=threads, seed=seed),
+        ["moving_file", "moving_mask"],
+        name="register",
+        mem_gb=1.5,
+        n_procs=threads,
+    )
+    resample = Node(
+        AlignRepetitions(
+            space=config.space,
+            min_correlation=-1.0 if different_contrast else config.min_correlation,
+            min_structure_correlation=config.min_structure_correlation,
+            max_rotation_deg=config.max_rotation_deg,
+            max_translation_mm=config.max_translation_mm,
+            min_overlap=config.min_overlap,
+        ),
+        name="resample",
+        mem_gb=2.5,
+    )
+    workflow.connect(
+        [
+            (inputnode, reference, [("in_files", "in_files"), ("mask_files", "mask_files")]),
+            (
+                reference,
+                register,
+                [
+                    ("reference_file", "reference_file"),
+                    ("reference_mask", "reference_mask"),
+                    ("moving_files", "moving_file"),
+                    ("moving_masks", "moving_mask"),
+                ],
+            ),
+            (inputnode, resample, [("in_files", "in_files")]),
+            (
+                reference,
+                resample,
+                [
+                    ("index", "index"),
+                    ("reason", "reference_reason"),
+                    ("reference_mask", "reference_mask"),
+                    ("contrast_to_noise", "contrast_to_noise"),
+                ],
+            ),
+            (register, resample, [("out_transform", "transforms")]),
+            (resample, outputnode, [(field, field) for field in ALIGNED]),
+        ]
+    )
+    return workflow

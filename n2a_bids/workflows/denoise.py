@@ -1,0 +1,60 @@
+"""The denoising node."""
+
+from __future__ import annotations
+
+from nipype import Node
+
+from n2a_bids.config import DenoiseConfig, ResourceConfig
+from n2a_bids.interfaces.denoise import Denoise
+
+
+def init_denoise_node(
+    config: DenoiseConfig,
+    resources: ResourceConfig,
+    *,
+    different_contrast: bool = False,
+    save_repetitions: bool = False,
+    name: str = "denoise",
+) -> Node:
+    """Node that runs ``n2a-tools denoise``.
+
+    Parameters
+    ----------
+    config : DenoiseConfig
+        What the command is told.
+    resources : ResourceConfig
+        Threads and memory; with GPU slots the node is scheduled as a GPU job.
+    different_contrast : bool
+        The repetitions are echoes.
+    save_repetitions : bool
+        Write each repetition denoised, too.
+    name : str
+        Of the node.
+
+    Returns
+    -------
+    node : Node
+    """
+    use_gpu = config.device == "cuda" or (config.device == "auto" and resources.n_gpu_procs > 0)
+    interface = Denoise(
+        strategy=config.strategy,
+        recipe=config.recipe,
+        seed=config.random_seed,
+        device=config.device,
+        threads=resources.omp_nthreads,
+        memory_gb=resources.memory_gb,
+        use_gpu=use_gpu,
+    )
+    # False must stay undefined, or nipype would hash it apart from a run that never had the option.
+    for option, wanted in (
+        ("skull_strip", config.skull_strip),
+        ("different_contrast", different_contrast),
+        ("save_repetitions", save_repetitions),
+    ):
+        if wanted:
+            setattr(interface.inputs, option, True)
+    if config.weights_dir is not None:
+        interface.inputs.weights_dir = str(config.weights_dir)
+    # nipype counts GPU slots by n_procs: more than one would never fit one GPU.
+    n_procs = 1 if use_gpu else resources.omp_nthreads
+    return Node(interface, name=name, mem_gb=resources.memory_gb, n_procs=n_procs)

@@ -1,0 +1,50 @@
+"""All units of one participant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from nipype import Workflow
+
+from n2a_bids import __version__
+from n2a_bids.config import Config
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.workflows.unit import init_unit_wf
+
+
+def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config: Config) -> Workflow:
+    """One workflow per participant; its units do not depend on each other.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    units : sequence of DenoisingUnit
+        Of this participant.
+    config : Config
+        The run.
+
+    Returns
+    -------
+    workflow : Workflow
+        Its working folder depends on version and participant only, so that a later run resumes in it.
+        A node that fails stops what depends on it, and nothing else.
+    """
+    workflow = Workflow(re.sub(r"\W", "_", f"sub_{participant}"))
+    workflow.base_dir = str(config.work_dir / f"n2a_{re.sub(r'[^A-Za-z0-9.]', '_', __version__)}")
+    crash_dir = config.output_dir / f"sub-{participant}" / "log" / config.run_uuid
+    workflow.config["execution"] = {
+        "crashdump_dir": str(crash_dir),
+        "crashfile_format": "txt",
+        "stop_on_first_crash": "false",
+    }
+    for unit in units:
+        if unit.kind.startswith("t1w"):
+            workflow.add_nodes([init_unit_wf(unit, config)])
+        else:
+            # Only diffusion needs dipy and what comes with it.
+            from n2a_bids.workflows.dwi import init_dwi_unit_wf
+
+            workflow.add_nodes([init_dwi_unit_wf(unit, config)])
+    return workflow

@@ -1,0 +1,106 @@
+"""Figures of a T1w unit for the participant's page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype import MapNode, Node, Workflow
+from nipype.interfaces.base import Interface
+from nipype.interfaces.utility import IdentityInterface, Merge
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces import reportlets
+from n2a_bids.interfaces.derivatives import SelectPlaces, WriteDerivatives
+
+INPUTS = (
+    *("images", "reference_file", "brain_mask", "before_files", "after_files", "moved"),
+    *("mean", "denoised", "noise_sd", "figures_file"),
+)
+"""What `init_reports_wf` takes."""
+
+_IMAGES = (("mean", "mean_file"), ("denoised", "denoised_file"), ("brain_mask", "mask_file"))
+
+
+def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports_wf") -> Workflow:
+    """Draw the figures and store them in ``sub-<label>/figures``.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        T1w repetitions or echoes.
+    config : Config
+        For the output folder.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` has the fields of `INPUTS`; there is no output but the files.
+    """
+    workflow = Workflow(name)
+    inputnode = Node(IdentityInterface(list(INPUTS)), name="inputnode")
+    one_repetition = [("reference_file", "repetition_file"), *_IMAGES]
+    figures: dict[str, tuple[Interface, list[tuple[str, str]]]] = {
+        "mask": (reportlets.MaskContours(), [("reference_file", "in_file"), ("brain_mask", "mask_file")]),
+        "denoised": (reportlets.DenoisingFlicker(), one_repetition),
+        "detail": (reportlets.DetailZoom(), one_repetition),
+        "residual": (
+            reportlets.ResidualMap(),
+            [*_IMAGES, ("images", "repetition_files"), ("noise_sd", "noise_sd_file")],
+        ),
+        "noisesd": (reportlets.NoiseMap(), [("noise_sd", "noise_sd_file"), ("brain_mask", "mask_file")]),
+        "loss": (reportlets.LossCurve(), [("figures_file", "figures_file")]),
+        "risk": (reportlets.RiskFigure(), [("figures_file", "figures_file")]),
+    }
+    merge = Node(Merge(len(figures)), name="merge")
+    targets = [str(_figure_path(config.output_dir, unit.entities, desc)) for desc in figures]
+    write = Node(WriteDerivatives(out_files=targets), name="write")
+    for number, (desc, (interface, fields)) in enumerate(figures.items(), start=1):
+        draw = Node(interface, name=f"draw_{desc}", mem_gb=1.0)
+        workflow.connect([(inputnode, draw, fields), (draw, merge, [("out_file", f"in{number}")])])
+    workflow.connect(merge, "out", write, "in_files")
+    _connect_alignment(workflow, inputnode, unit, config)
+    return workflow
+
+
+def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
+    """One flicker for each repetition that was moved; which these are is known only when it runs."""
+    labels = [_label(image.entities, unit.entities) for image in unit.images]
+    targets = [str(_figure_path(config.output_dir, image.entities, "alignment")) for image in unit.images]
+    select_labels = Node(SelectPlaces(values=labels), name="alignment_labels")
+    select_targets = Node(SelectPlaces(values=targets), name="alignment_targets")
+    each = ["before_file", "after_file", "label"]
+    draw = MapNode(reportlets.AlignmentFlicker(), each, name="draw_alignment", mem_gb=1.0)
+    write = Node(WriteDerivatives(), name="write_alignment")
+    workflow.connect(
+        [
+            (inputnode, select_labels, [("moved", "places")]),
+            (inputnode, select_targets, [("moved", "places")]),
+            (
+                inputnode,
+                draw,
+                [
+                    ("reference_file", "reference_file"),
+                    ("brain_mask", "mask_file"),
+                    ("before_files", "before_file"),
+                    ("after_files", "after_file"),
+                ],
+            ),
+            (select_labels, draw, [("out", "label")]),
+            (draw, write, [("out_file", "in_files")]),
+            (select_targets, write, [("out", "out_files")]),
+        ]
+    )
+
+
+def _label(entities: dict[str, str], shared: dict[str, str]) -> str:
+    """What tells one repetition from the others, such as ``run-2``."""
+    own = [f"{key}-{value}" for key, value in entities.items() if key not in shared]
+    return "_".join(own) or "repetition"
+
+
+def _figure_path(output_dir: Path, entities: dict[str, str], desc: str) -> Path:
+    return derivative_path(output_dir, entities, "T1w", desc=desc, extension=".svg", datatype="figures")

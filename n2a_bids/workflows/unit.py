@@ -1,0 +1,131 @@
+"""One group of T1w repetitions, from files to derivatives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nipype import Node, Workflow
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.derivatives import find_brain_mask
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.images import same_grid
+from n2a_bids.interfaces.check import CheckImages
+from n2a_bids.workflows.align import init_align_wf
+from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.mask import init_mask_wf
+from n2a_bids.workflows.outputs import init_outputs_wf
+from n2a_bids.workflows.reports import init_reports_wf
+
+
+def init_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+    """Check, mask, align, denoise, write.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        T1w repetitions or echoes.
+    config : Config
+        Each step is given its section.
+
+    Returns
+    -------
+    workflow : Workflow
+        Complete: it has no inputs. Its name is unique among the units of a dataset.
+    """
+    resources = config.resources
+    echoes = unit.kind == "t1w-echoes"
+    threads, seed = resources.omp_nthreads, config.denoise.random_seed
+    given = find_brain_mask(config.derivatives, unit)
+    wanted = None if given is None else _owner_of_mask(given, unit)
+    workflow = Workflow(workflow_name(unit))
+    check = Node(CheckImages(in_files=[str(image.path) for image in unit.images]), name="check")
+    mask = init_mask_wf(config.mask, given=given, threads=threads, seed=seed)
+    align = init_align_wf(
+        config.align, wanted=wanted, different_contrast=echoes, threads=threads, seed=seed
+    )
+    denoise = init_denoise_node(
+        config.denoise, resources, different_contrast=echoes, save_repetitions=echoes
+    )
+    outputs = init_outputs_wf(unit, config)
+    reports = init_reports_wf(unit, config)
+    # Cropped runs: where one of them shows nothing, figures of noise would be wrong.
+    denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"
+    workflow.connect(
+        [
+            (check, mask, [("out_files", "inputnode.in_files")]),
+            (check, align, [("out_files", "inputnode.in_files")]),
+            (mask, align, [("outputnode.mask_files", "inputnode.mask_files")]),
+            (
+                align,
+                denoise,
+                [("outputnode.out_files", "in_files"), (f"outputnode.{denoising_mask}", "mask_file")],
+            ),
+            (
+                align,
+                outputs,
+                [
+                    ("outputnode.brain_mask", "inputnode.mask"),
+                    ("outputnode.figures_file", "inputnode.alignment"),
+                    ("outputnode.accepted", "inputnode.accepted"),
+                    ("outputnode.out_transforms", "inputnode.transforms"),
+                ],
+            ),
+            (
+                denoise,
+                outputs,
+                [
+                    ("out_file", "inputnode.denoised"),
+                    ("mean_file", "inputnode.mean"),
+                    ("residual_file", "inputnode.residual"),
+                    ("noise_sd_file", "inputnode.noise_sd"),
+                    ("figures_file", "inputnode.denoising"),
+                ],
+            ),
+            (
+                align,
+                reports,
+                [
+                    ("outputnode.out_files", "inputnode.images"),
+                    ("outputnode.reference_file", "inputnode.reference_file"),
+                    ("outputnode.brain_mask", "inputnode.brain_mask"),
+                    ("outputnode.before_files", "inputnode.before_files"),
+                    ("outputnode.after_files", "inputnode.after_files"),
+                    ("outputnode.moved", "inputnode.moved"),
+                ],
+            ),
+            (
+                denoise,
+                reports,
+                [
+                    ("out_file", "inputnode.denoised"),
+                    ("mean_file", "inputnode.mean"),
+                    ("noise_sd_file", "inputnode.noise_sd"),
+                    ("figures_file", "inputnode.figures_file"),
+                ],
+            ),
+        ]
+    )
+    if echoes:
+        workflow.connect(denoise, "repetition_files", outputs, "inputnode.repetitions")
+    return workflow
+
+
+def workflow_name(unit: DenoisingUnit) -> str:
+    """Name of a unit in letters, digits and underscores, as nipype wants it.
+
+    Examples
+    --------
+    >>> workflow_name(DenoisingUnit("t1w-repeats", (), {"sub": "01", "acq": "hires"}))
+    'sub_01_acq_hires_T1w_t1w_repeats'
+    """
+    return re.sub(r"\W", "_", f"{unit.label}_{unit.kind}")
+
+
+def _owner_of_mask(mask: Path, unit: DenoisingUnit) -> int:
+    """Place of the image that a given mask lies on; the first, if it has a grid of its own."""
+    for place, image in enumerate(unit.images):
+        if image.path.exists() and same_grid(mask, image.path, tolerance_mm=1e-2):
+            return place
+    return 0
