@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,5 +178,10 @@ def _record_machine(args: argparse.Namespace) -> None:
     from n2a_bids.benchmark.machine import describe_machine
     from n2a_bids.benchmark.rows import write_whole
 
-    lines = [f"command: n2a-tools {shlex.join(sys.argv[1:])}", *describe_machine(args.omp_nthreads)]
+    options = []
+    for name, value in sorted(vars(args).items()):
+        if name not in ("command", "debug") and value not in (None, False, []):
+            words = value if isinstance(value, list) else [value]
+            options += [f"--{name.replace('_', '-')}", *(map(str, words) if value is not True else ())]
+    lines = [f"command: n2a-tools benchmark {shlex.join(options)}", *describe_machine(args.omp_nthreads)]
     write_whole(args.out / "machine.txt", "\n".join(lines) + "\n")
