@@ -11,7 +11,7 @@ from n2a_bids.dataset.anatomical import group_t1w
 from n2a_bids.dataset.filters import matches
 from n2a_bids.dataset.index import list_images, read_description, select_participants
 from n2a_bids.dataset.metadata import SidecarReader
-from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.names import invalid_parts, parse_name
 from n2a_bids.dataset.units import Collection, ImageFile, LeftOut
 from n2a_bids.errors import BIDSDataError
 
@@ -81,12 +81,9 @@ def _read_images(bids_dir: Path, paths: Sequence[Path]) -> tuple[list[ImageFile]
     images, faults = [], []
     for path in paths:
         entities, suffix, _ = parse_name(path)
-        if not _name_fits_folders(path.relative_to(bids_dir), entities):
-            reason = (
-                f"{path}: expected a name that begins with the participant and session of its folders, found "
-                f"{path.name}; rename or move the file"
-            )
-            faults.append(LeftOut(path, reason, fault=True))
+        reason = _reason_bad_name(path.relative_to(bids_dir), entities)
+        if reason:
+            faults.append(LeftOut(path, f"{path}: {reason}", fault=True))
             continue
         tables = (
             (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
@@ -100,11 +97,22 @@ def _read_images(bids_dir: Path, paths: Sequence[Path]) -> tuple[list[ImageFile]
     return images, faults
 
 
-def _name_fits_folders(path: Path, entities: Mapping[str, str]) -> bool:
-    """Copying a file to another participant and forgetting to rename it must not mix people."""
-    return list(path.parts[:-2]) == [
-        f"{name}-{entities[name]}" for name in ("sub", "ses") if name in entities
-    ]
+def _reason_bad_name(path: Path, entities: Mapping[str, str]) -> str:
+    """What is wrong with the name of an image, or an empty string."""
+    # A file copied to another participant and not renamed must not mix two people.
+    if list(path.parts[:-2]) != [f"{name}-{entities[name]}" for name in ("sub", "ses") if name in entities]:
+        return (
+            "expected a name that begins with the participant and session of its folders, found another; "
+            "rename or "
+            "move the file"
+        )
+    if invalid_parts(entities):
+        return (
+            "expected entities of BIDS with labels of letters and digits, found "
+            f"{', '.join(invalid_parts(entities))}; "
+            "rename the file"
+        )
+    return ""
 
 
 def _apply_filters(

@@ -45,6 +45,21 @@ def parse_name(path: Path) -> tuple[dict[str, str], str, str]:
     return entities, suffix, dot + extension
 
 
+def invalid_parts(entities: Mapping[str, str]) -> list[str]:
+    """Parts of a name that BIDS does not know: other entities, or labels with other characters.
+
+    Examples
+    --------
+    >>> invalid_parts({"sub": "01", "acq": "high-res", "colour": "red"})
+    ['acq-high-res', 'colour-red']
+    """
+    return [
+        f"{key}-{label}"
+        for key, label in entities.items()
+        if key not in ENTITY_ORDER or not label.replace("+", "").isalnum()
+    ]
+
+
 def comparable(entity: str, value: object) -> str:
     """Label in a form that can be compared: numbers lose their leading zeros.
 
@@ -101,12 +116,10 @@ def derivative_path(
     'out/sub-01/anat/sub-01_run-1_desc-denoised_T1w.nii.gz'
     """
     labels = dict(entities) if desc is None else {**entities, "desc": desc}
-    unknown = set(labels) - set(ENTITY_ORDER)
-    if unknown or "sub" not in labels:
-        raise ValueError(f"a derivative name needs sub and known entities, found {labels}")
-    for key, label in labels.items():
-        if not label.replace("+", "").isalnum():
-            raise ValueError(f"{key}-{label} is no BIDS label: only letters, digits and + are allowed")
+    if "sub" not in labels or invalid_parts(labels):
+        raise ValueError(
+            f"a derivative name needs sub, entities of BIDS, and labels of letters, digits and +, found {labels}"
+        )
     name = "_".join([*(f"{key}-{labels[key]}" for key in ENTITY_ORDER if key in labels), suffix])
     datatype = datatype or ("dwi" if suffix == "dwi" else "anat")
     folder = Path(output_dir) / f"sub-{labels['sub']}"

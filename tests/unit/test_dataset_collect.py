@@ -192,6 +192,15 @@ def test_a_file_of_another_participant_is_a_fault(make_bids):
     assert "rename or move the file" in found.left_out[0].reason
 
 
+@pytest.mark.parametrize("part", ["acq-high-res", "colour-red"])
+def test_a_name_that_bids_does_not_know_is_a_fault(make_bids, part):
+    """Found before the work, since no derivative could be named after it."""
+    found = collect(make_bids({**RUNS, f"sub-01/anat/sub-01_{part}_T1w.nii.gz": None}), select())
+    assert len(found.units) == 2
+    assert found.left_out[0].fault
+    assert f"found {part}; rename the file" in found.left_out[0].reason
+
+
 def test_an_unreadable_participant_is_a_fault(make_bids, monkeypatch):
     """A folder without permission is not the same as a participant without images."""
     bids_dir = make_bids({**RUNS, "sub-03/anat/sub-03_T2w.nii.gz": None})
