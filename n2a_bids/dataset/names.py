@@ -118,7 +118,7 @@ def derivative_path(
     labels = dict(entities) if desc is None else {**entities, "desc": desc}
     if "sub" not in labels or invalid_parts(labels):
         raise ValueError(
-            f"a derivative name needs sub, entities of BIDS, and labels of letters, digits and +, found {labels}"
+            f"a derivative name needs sub, entities of BIDS and labels of letters, digits, +: found {labels}"
         )
     name = "_".join([*(f"{key}-{labels[key]}" for key in ENTITY_ORDER if key in labels), suffix])
     datatype = datatype or ("dwi" if suffix == "dwi" else "anat")
