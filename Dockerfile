@@ -41,7 +41,7 @@ RUN /opt/n2a/bin/pip install --no-deps --prefix /opt/package . \
 
 FROM ${BASE_IMAGE} AS runtime
 COPY --from=dependencies /opt/n2a /opt/n2a
-# Importing niworkflows unpacks the TemplateFlow skeleton: done here, since the image is read-only later.
+# Templates for --mask-template are mounted at /opt/templateflow; none is needed otherwise.
 ENV PATH=/opt/n2a/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
     TEMPLATEFLOW_HOME=/opt/templateflow \
     TEMPLATEFLOW_AUTOUPDATE=0 \
@@ -51,14 +51,12 @@ ENV PATH=/opt/n2a/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/b
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     IS_DOCKER_8395080871=1
-RUN HOME=/tmp/build python3 -c "import niworkflows.interfaces.bids" && rm -rf /tmp/build \
-    && chmod -R a+rX /opt/templateflow
 COPY --from=package /opt/package /opt/n2a
 ENTRYPOINT ["n2a"]
 
 FROM runtime AS test
 COPY constraints.txt setup.cfg pyproject.toml /src/
-RUN pip install --no-cache-dir --constraint /src/constraints.txt pytest
+RUN pip install --no-cache-dir --constraint /src/constraints.txt pytest niworkflows
 COPY tests /src/tests
 WORKDIR /src
 ENTRYPOINT ["python3", "-m", "pytest", "-p", "no:cacheprovider"]
