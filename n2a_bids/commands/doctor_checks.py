@@ -18,8 +18,8 @@ from n2a_bids.resources import available_cpus, available_memory_gb, free_memory_
 from n2a_bids.weights_files import PACKAGED, load_weights
 
 _PACKAGES = (
-    "torch", "numpy", "scipy", "nibabel", "nipype", "niworkflows", "nireports", "pybids", "matplotlib",
-    "deepbet",
+    "torch", "numpy", "scipy", "nibabel", "nipype", "pybids", "antspyx", "dipy", "deepbet",
+    "matplotlib",
 )  # fmt: skip
 
 
