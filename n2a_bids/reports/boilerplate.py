@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from n2a_bids.images import whole_file
 from n2a_bids.reports.bibliography import Reference, cited
 from n2a_bids.reports.methods import methods_markdown
 from n2a_bids.reports.records import UnitRecord, find_units
@@ -35,7 +35,6 @@ def write_citation(output_dir: Path, participants: Sequence[str]) -> list[Path]:
     units = [unit for participant in participants for unit in find_units(output_dir, participant)]
     contents = citation_texts(units)
     folder = output_dir / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
     return [write_whole(folder / f"CITATION.{extension}", text) for extension, text in contents.items()]
 
 
@@ -119,8 +118,7 @@ def _keys(match: re.Match[str]) -> list[str]:
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write under another name, then rename: a reader never meets half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    """Write a text so that a reader never meets half of it."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path

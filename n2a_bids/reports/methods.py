@@ -158,8 +158,8 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
     if len(names) > 1:
         sentences.append(
             "Candidates, the plain mean among them, were compared by their squared error on held-out parts "
-            "of the brain, measured against combinations of the repetitions whose noise is independent of the "
-            "input, so that no clean image was needed [@generalizedr2r; @noise2noise]."
+            "of the brain, measured against combinations of the repetitions whose noise is independent of "
+            "the input, so that no clean image was needed [@generalizedr2r; @noise2noise]."
         )
     chosen = Counter(str((unit.denoising.get("chosen") or {}).get("name") or "unknown") for unit in done)
     if len(done) == 1:

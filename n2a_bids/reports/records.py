@@ -86,11 +86,13 @@ class UnitRecord:
         return texts
 
     def measure(self, path: str) -> float | None:
-        """The number at a dotted path of :data:`measures`, ``None`` where there is none."""
-        value: Any = {"denoising": self.denoising, "derived": self.derived}
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        return float(value) if _is_number(value) else None
+        """The number at a dotted path of :func:`measures`, ``None`` where there is none."""
+        return _look_up({"denoising": self.denoising, "derived": self.derived}, path)
+
+    def measured(self) -> tuple[float | None, ...]:
+        """All numbers, in the order of :func:`measures`."""
+        content = {"denoising": self.denoising, "derived": self.derived}
+        return tuple(_look_up(content, measure.path) for measure in measures())
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +141,7 @@ def find_units(output_dir: Path, participant: str) -> list[UnitRecord]:
         If a record is not readable JSON.
     """
     root = output_dir / f"sub-{participant}"
-    records: dict[_Key, dict[str, Any]] = {}
-    for folder in _datatype_folders(root):
-        for path in sorted(folder.glob("*_figures.json")):
-            match = _RECORD.search(path.name)
-            if match:
-                key = (folder.name, _entities(path.name[: match.start()]))
-                kind = "denoising" if match[1] == "denoised" else "alignment"
-                records.setdefault(key, {})[kind] = read_json(path)
+    records = _read_records(root)
     figures = sorted((root / "figures").glob("*.svg"))
     for path in figures:
         key = _owner(path, list(records)) or _key_of_figure(path)
@@ -156,6 +151,35 @@ def find_units(output_dir: Path, participant: str) -> list[UnitRecord]:
             key = _owner(path, list(records), datatype=folder.name)
             if key is not None and not path.name.startswith("."):
                 records[key].setdefault("files", []).append(path)
+    return _as_units(participant, records)
+
+
+def find_records(output_dir: Path, participant: str) -> list[UnitRecord]:
+    """The units of one participant without their figures and files: only what the group table needs.
+
+    Raises
+    ------
+    BIDSDataError
+        If a record is not readable JSON.
+    """
+    return _as_units(participant, _read_records(output_dir / f"sub-{participant}"))
+
+
+def _read_records(root: Path) -> dict[_Key, dict[str, Any]]:
+    """The JSON records below the folder of a participant, by unit."""
+    records: dict[_Key, dict[str, Any]] = {}
+    for folder in _datatype_folders(root):
+        for path in sorted(folder.glob("*_figures.json")):
+            match = _RECORD.search(path.name)
+            if match:
+                key = (folder.name, _entities(path.name[: match.start()]))
+                kind = "denoising" if match[1] == "denoised" else "alignment"
+                records.setdefault(key, {})[kind] = read_json(path)
+    return records
+
+
+def _as_units(participant: str, records: Mapping[_Key, Mapping[str, Any]]) -> list[UnitRecord]:
+    """Units in the order of the page."""
     return [
         UnitRecord(
             participant,
@@ -241,6 +265,14 @@ def _owner(path: Path, keys: list[_Key], datatype: str | None = None) -> _Key | 
         and all(name in _FREE_ENTITIES for name, _ in found - set(key[1]))
     ]
     return max(owners, key=lambda key: len(key[1]), default=None)
+
+
+def _look_up(content: Mapping[str, Any], path: str) -> float | None:
+    """The number at a dotted path, ``None`` where there is none."""
+    value: Any = content
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return float(value) if _is_number(value) else None
 
 
 def _is_number(value: object) -> bool:

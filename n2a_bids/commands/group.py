@@ -1,0 +1,52 @@
+"""``n2a ... group``: one table and one page from what the participants left."""
+
+from __future__ import annotations
+
+import sys
+
+from n2a_bids.config import Config
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.reports.group import list_participants, read_group, write_group
+
+_NOTHING_TO_DO = 70
+
+
+def run_group(config: Config) -> int:
+    """Gather the figures of all (selected) participants; images are not read.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    status : int
+        0; 1 when records of a participant could not be read (the others are in the table); 70 when no
+        participant left a record.
+
+    Raises
+    ------
+    BIDSDataError
+        If the output folder is not there.
+    """
+    if not config.output_dir.is_dir():
+        raise BIDSDataError(
+            f"{config.output_dir}: expected the output of the participant level, found no such folder; run "
+            "the participant level first, with the same output folder"
+        )
+    wanted, excluded = config.selection.participants, config.selection.exclude_participants
+    participants = [
+        label
+        for label in list_participants(config.output_dir)
+        if (not wanted or label in wanted) and label not in excluded
+    ]
+    group = read_group(config.output_dir, participants)
+    for sentence in group.unreadable:
+        sys.stderr.write(f"n2a: {sentence}\n")
+    if not group.rows:
+        sys.stderr.write(f"n2a: {config.output_dir}: no figures of denoised images were found\n")
+        return 1 if group.unreadable else _NOTHING_TO_DO
+    for path in write_group(config.output_dir, group):
+        sys.stdout.write(f"{path}\n")
+    return 1 if group.unreadable else 0

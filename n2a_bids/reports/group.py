@@ -1,0 +1,276 @@
+"""The group level: one table and one page from the JSON records of all participants."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from n2a_bids import __version__
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.figures.distributions import Point, distribution
+from n2a_bids.reports.boilerplate import write_whole
+from n2a_bids.reports.page import environment, style
+from n2a_bids.reports.records import UnitRecord, find_records, measures
+from n2a_bids.reports.statistics import OUTLIER_Z, robust_z
+
+_READERS = 8
+"""Threads that read: on a network file system a reader mostly waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the group level keeps of one unit."""
+
+    participant: str
+    """Label without ``sub-``."""
+    label: str
+    """Entities and suffix of the unit."""
+    suffix: str
+    """``T1w`` or ``dwi``."""
+    facts: Mapping[str, str | bool | None]
+    """Columns that are words."""
+    values: tuple[float | None, ...]
+    """Columns that are numbers, in the order of :func:`~n2a_bids.reports.records.measures`."""
+
+    @property
+    def output(self) -> str:
+        """What was delivered."""
+        return "plain mean" if self.facts["mean_won"] else str(self.facts["chosen"] or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All units of a derivative dataset."""
+
+    rows: tuple[Row, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    """One sentence for each participant whose records cannot be read."""
+    without_records: tuple[str, ...] = ()
+    """Labels of participants that left no record."""
+    outliers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Label of a unit -> names of its unusual measures."""
+
+    def of(self, suffix: str) -> list[Row]:
+        """Rows of one kind of image."""
+        return [row for row in self.rows if row.suffix == suffix]
+
+
+def list_participants(output_dir: Path) -> list[str]:
+    """Labels of all participants with a folder in a derivative dataset, sorted."""
+    with os.scandir(output_dir) as entries:
+        return sorted(
+            e.name.removeprefix("sub-") for e in entries if e.name.startswith("sub-") and e.is_dir()
+        )
+
+
+def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
+    """Read the records of all participants and find what is unusual.
+
+    Parameters
+    ----------
+    output_dir : path
+        Derivative dataset.
+    participants : sequence of str
+        Labels without ``sub-``.
+
+    Returns
+    -------
+    group : Group
+        Unreadable records leave their participant out, and are named.
+    """
+
+    def read(participant: str) -> list[Row] | str:
+        try:
+            return [_row(unit) for unit in find_records(output_dir, participant)]
+        except BIDSDataError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        results = list(pool.map(read, participants))
+    rows = tuple(row for result in results if isinstance(result, list) for row in result)
+    return Group(
+        rows,
+        tuple(result for result in results if isinstance(result, str)),
+        tuple(label for label, result in zip(participants, results, strict=True) if result == []),
+        find_outliers(rows),
+    )
+
+
+def _row(unit: UnitRecord) -> Row:
+    """The part of a unit that the group level needs."""
+    chosen = unit.denoising.get("chosen") or {}
+    facts = {
+        "session_id": next((f"ses-{value}" for key, value in unit.entities if key == "ses"), None),
+        "strategy": unit.denoising.get("strategy"),
+        "recipe": unit.denoising.get("recipe"),
+        "chosen": chosen.get("name"),
+        "mean_won": chosen.get("mean_won"),
+        "n2a_version": unit.denoising.get("n2a_version"),
+    }
+    return Row(unit.participant, unit.label, unit.suffix, facts, unit.measured())
+
+
+def find_outliers(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Unusual measures of each unit, T1w and DWI judged apart; units without any are not listed."""
+    found: dict[str, list[str]] = {}
+    for suffix in ("T1w", "dwi"):
+        group = [row for row in rows if row.suffix == suffix]
+        for number, measure in enumerate(measures()):
+            if measure.outliers and group:
+                scores = robust_z(_column(group, number), logarithmic=measure.scale == "log")
+                for place in np.flatnonzero(np.abs(scores) > OUTLIER_Z):
+                    found.setdefault(group[place].label, []).append(measure.name)
+    return {label: tuple(names) for label, names in found.items()}
+
+
+def _column(rows: Sequence[Row], number: int) -> np.ndarray:
+    """One measure of all rows, NaN where it is missing."""
+    values = (row.values[number] for row in rows)
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+
+def write_group(output_dir: Path, group: Group) -> list[Path]:
+    """Write ``group_<suffix>.tsv`` with its data dictionary for each kind of image, and ``group.html``.
+
+    Parameters
+    ----------
+    output_dir : path
+        Derivative dataset.
+    group : Group
+        From :func:`read_group`.
+
+    Returns
+    -------
+    files : list of paths
+        What was written, each whole.
+    """
+    files = []
+    for suffix in ("T1w", "dwi"):
+        lines = [table_row(row, group.outliers) for row in group.of(suffix)]
+        if lines:
+            files.append(write_whole(output_dir / f"group_{suffix}.tsv", _as_tsv(lines)))
+            dictionary = json.dumps(data_dictionary(), indent=2) + "\n"
+            files.append(write_whole(output_dir / f"group_{suffix}.json", dictionary))
+    files.append(write_whole(output_dir / "group.html", render_group(group)))
+    return files
+
+
+def table_row(row: Row, outliers: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """One line of the group table; ``n/a`` where there is no value."""
+    columns: dict[str, object] = {"participant_id": f"sub-{row.participant}", "unit": row.label, **row.facts}
+    columns |= {measure.name: value for measure, value in zip(measures(), row.values, strict=True)}
+    columns["outlier_measures"] = ",".join(outliers.get(row.label, ()))
+    return {name: _cell(value) for name, value in columns.items()}
+
+
+def _cell(value: object) -> str:
+    """Text of a value in a BIDS table."""
+    if value is None or value == "":
+        return "n/a"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return " ".join(str(value).split())
+
+
+def _as_tsv(rows: Sequence[Mapping[str, str]]) -> str:
+    """Tab-separated table with a header."""
+    stream = io.StringIO()
+    options = {"delimiter": "\t", "lineterminator": "\n", "quoting": csv.QUOTE_NONE, "escapechar": "\\"}
+    writer = csv.DictWriter(stream, list(rows[0]), **options)
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def data_dictionary() -> dict[str, dict[str, Any]]:
+    """Meaning of every column of the group table."""
+    columns: dict[str, dict[str, Any]] = {
+        "participant_id": {"Description": "Participant."},
+        "unit": {"Description": "Group of repetitions that was denoised together: its entities and suffix."},
+        "session_id": {"Description": "Session."},
+        "strategy": {"Description": "Strategy that was asked for."},
+        "recipe": {"Description": "Recipe that was asked for."},
+        "chosen": {"Description": "Candidate that makes up the largest part of the output."},
+        "mean_won": {"Description": "Whether the plain mean was the output because nothing beat it."},
+        "n2a_version": {"Description": "Version that denoised."},
+    }
+    for measure in measures():
+        columns[measure.name] = {"LongName": measure.title, "Description": measure.read}
+        if measure.units:
+            columns[measure.name]["Units"] = measure.units
+    columns["outlier_measures"] = {
+        "Description": f"Measures whose robust z-score in this group is beyond {OUTLIER_Z}, separated by commas."
+    }
+    return columns
+
+
+def render_group(group: Group) -> str:
+    """The page, as HTML."""
+    kinds = []
+    for suffix in ("T1w", "dwi"):
+        rows = group.of(suffix)
+        if rows:
+            kinds.append({"suffix": suffix, "count": len(rows), "panels": _panels(rows, group.outliers)})
+    page = environment().get_template("group.html")
+    return page.render(
+        version=__version__,
+        style=style(),
+        kinds=kinds,
+        n_units=len(group.rows),
+        n_participants=len({row.participant for row in group.rows}),
+        n_mean_won=sum(bool(row.facts["mean_won"]) for row in group.rows),
+        n_outliers=len(group.outliers),
+        unreadable=group.unreadable,
+        without_records=group.without_records,
+        limit=OUTLIER_Z,
+        table=_script_json(_page_table(group)),
+    )
+
+
+def _panels(rows: Sequence[Row], outliers: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """Distribution of every measure that somebody has."""
+    panels = []
+    for number, measure in enumerate(measures()):
+        values = _column(rows, number)
+        if not np.isfinite(values).any():
+            continue
+        points = [
+            Point(
+                value, row.label, f"sub-{row.participant}.html", measure.name in outliers.get(row.label, ())
+            )
+            for row, value in zip(rows, values.tolist(), strict=True)
+        ]
+        svg = distribution(points, title=measure.title, logarithmic=measure.scale == "log")
+        panels.append(
+            {"measure": measure, "svg": svg, "unusual": [point for point in points if point.unusual]}
+        )
+    return panels
+
+
+def _page_table(group: Group) -> dict[str, Any]:
+    """Columns and rows of the table in the page, as small as they can be."""
+    shown = [n for n in range(len(measures())) if any(row.values[n] is not None for row in group.rows)]
+    lines = []
+    for row in group.rows:
+        values = [None if row.values[n] is None else float(f"{row.values[n]:.4g}") for n in shown]
+        names = group.outliers.get(row.label, ())
+        unusual = [place for place, n in enumerate(shown) if measures()[n].name in names]
+        lines.append([row.label, row.participant, row.output, values, unusual])
+    return {"columns": [measures()[n].title for n in shown], "rows": lines}
+
+
+def _script_json(content: object) -> str:
+    """JSON that may stand inside a script element."""
+    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
