@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import re
 import signal
 import sys
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 from nipype import Workflow
@@ -69,7 +72,8 @@ def run_workflow(workflow: Workflow, config: Config) -> None:
     ----------
     workflow : Workflow
     config : Config
-        Resources and plugin. One processor means no pool, no manager and no sockets.
+        Resources and plugin. Where the threads of one step take all processors nothing could run beside it:
+        then there is no pool, no second process that waits, and no socket.
 
     Raises
     ------
@@ -89,7 +93,8 @@ def run_workflow(workflow: Workflow, config: Config) -> None:
         "status_callback": _tell,
         **resources.nipype_plugin_args,
     }
-    plugin = resources.nipype_plugin or ("Linear" if resources.n_procs == 1 else "MultiProc")
+    serial = resources.n_procs <= resources.omp_nthreads and resources.n_gpu_procs < 2
+    plugin = resources.nipype_plugin or ("Linear" if serial else "MultiProc")
     own = {"Linear": LinearPlugin, "MultiProc": LocalPoolPlugin}
     with no_process_left_behind():
         if plugin in own:
@@ -104,6 +109,10 @@ class LocalPoolPlugin(MultiProcPlugin):
     nipype waits for ever for the result of a worker that the kernel has killed. Here the step that ran in
     it fails with the reason, and the others go on in a new pool.
     """
+
+    def __init__(self, plugin_args: dict[str, object]):
+        super().__init__(plugin_args=plugin_args)
+        self.pool = self._new_pool()
 
     def _async_callback(self, args: Future) -> None:
         if args.exception() is None:
@@ -135,7 +144,22 @@ class LocalPoolPlugin(MultiProcPlugin):
         return taskid
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return type(self)(plugin_args=self.plugin_args).pool
+        context = multiprocessing.get_context(self.plugin_args["mp_context"])
+        if self.plugin_args["mp_context"] == "forkserver":
+            # Imported once and inherited: seconds less for each worker.
+            context.set_forkserver_preload(["n2a_bids.workflows.participant"])
+        settings = {name: dict(nipype_config._sections[name]) for name in ("logging", "execution")}
+        return ProcessPoolExecutor(
+            self.processors, context, initializer=_start_worker, initargs=(str(Path.cwd()), settings)
+        )
+
+
+def _start_worker(folder: str, settings: dict[str, dict[str, str]]) -> None:
+    """A new process knows nothing of the settings of nipype."""
+    os.chdir(folder)
+    nipype_config.update_config(settings)
+    nipype_logging.update_logging(nipype_config)
+    nipype_logging.getLogger("nipype.interface").addFilter(_without_stamp)
 
 
 @contextmanager

@@ -1,23 +1,20 @@
-"""``n2a ... participant``: find the work, denoise it participant by participant, report."""
+"""``n2a ... participant``: find the work, denoise it, report, and tell how it ended."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 from n2a_bids.commands.environment import prepare_environment
 from n2a_bids.commands.outcomes import NOTHING_TO_DO, Outcome, exit_status, format_outcomes
-from n2a_bids.commands.participant_log import participant_lock, run_record, write_log
+from n2a_bids.commands.work import ParticipantWork, explain, label_of, work_dir_of
 from n2a_bids.config import Config
 from n2a_bids.dataset.checks import check_output_dir
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.description import write_dataset_files
 from n2a_bids.dataset.listing import format_collection
-from n2a_bids.dataset.units import Collection, DenoisingUnit
-from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
+from n2a_bids.dataset.units import Collection
 
 
 def run_participants(config: Config) -> int:
@@ -57,95 +54,42 @@ def run_participants(config: Config) -> int:
         outcomes = [_report_again(label, config) for label in labels]
     else:
         outcomes = _run_all(labels, collection, config)
-    _write_citation(config, [outcome.participant for outcome in outcomes if outcome.status == "denoised"])
+    done = [outcome.participant for outcome in outcomes if outcome.status == "denoised"]
+    if done:
+        _write_citation(config, done)
     sys.stdout.write(format_outcomes(outcomes) + "\n")
     return exit_status(outcomes)
 
 
 def _run_all(labels: Sequence[str], collection: Collection, config: Config) -> list[Outcome]:
+    # Imported late: listing a dataset needs no nipype.
+    from n2a_bids.commands.batch import batches, run_batch
     from n2a_bids.commands.execution import configure_nipype, sigterm_interrupts
 
     configure_nipype(config.debug)
-    outcomes: list[Outcome] = []
+    work = [ParticipantWork.of(label, collection) for label in labels]
+    outcomes = {item.label: item.outcome([]) for item in work if not item.units}
     with sigterm_interrupts():
-        for label in labels:
-            outcomes.append(run_participant(label, collection, config))
-            if config.debug.stop_on_first_crash and outcomes[-1].status == "failed":
+        for batch in batches([item for item in work if item.units], config.resources):
+            failures = run_batch(batch, config)
+            for item in batch:
+                failures[item.label] += _write_report(item.label, config)
+                outcomes[item.label] = item.outcome(failures[item.label])
+                if config.outputs.clean_workdir and not failures[item.label]:
+                    shutil.rmtree(work_dir_of(item.label, config), ignore_errors=True)
+            if config.debug.stop_on_first_crash and any(failures.values()):
                 break
-    return outcomes
-
-
-def run_participant(label: str, collection: Collection, config: Config) -> Outcome:
-    """Denoise one participant; whatever goes wrong becomes its outcome and harms no other.
-
-    Parameters
-    ----------
-    label : str
-        Without ``sub-``.
-    collection : Collection
-        Everything found.
-    config : Config
-
-    Returns
-    -------
-    outcome : Outcome
-    """
-    units = [unit for unit in collection.units if unit.entities["sub"] == label]
-    left_out = [item for item in collection.left_out if _label_of(item.path) == label]
-    notes = [f"{item.path.name}: {item.reason}" for item in left_out]
-    failures = [f"{item.path.name}: {item.reason}" for item in left_out if item.fault]
-    if not units:
-        return Outcome(label, "failed" if failures else "nothing to do", tuple(notes))
-    try:
-        with participant_lock(label, config):
-            write_log(label, config)
-            failures += _denoise(label, units, config)
-    except (BIDSDataError, ConfigError, DenoisingError, OSError) as error:
-        failures.append(str(error))
-        _explain(config)
-    except Exception as error:
-        failures.append(f"{type(error).__name__}: {error}")
-        _explain(config)
-    done = [f"{unit.label}: {len(unit.images)} images" for unit in units]
-    if failures:
-        return Outcome(label, "failed", tuple(dict.fromkeys([*failures, *notes])))
-    return Outcome(label, "denoised", (*done, *notes))
-
-
-def _denoise(label: str, units: Sequence[DenoisingUnit], config: Config) -> list[str]:
-    """Run the workflow and write the report; returns what failed, one sentence each."""
-    from n2a_bids.commands.execution import run_workflow
-    from n2a_bids.reports.crashes import find_crashes
-    from n2a_bids.workflows.participant import init_participant_wf
-
-    log_dir = run_record(label, config).parent
-    workflow = init_participant_wf(label, units, config)
-    work_dir = Path(workflow.base_dir) / workflow.name
-    if config.outputs.write_graph:
-        workflow.write_graph(graph2use="colored", format="svg", simple_form=True)
-    failure = ""
-    try:
-        run_workflow(workflow, config)
-    except Exception as error:
-        failure = f"{type(error).__name__}: {error}"
-        _explain(config)
-    failures = [f"{crash.node}: {crash.message}" for crash in find_crashes(log_dir)]
-    if failure and not failures:
-        # Not even the crash file could be written, as on a full disk.
-        failures = [failure]
-    failures += _write_report(label, config)
-    if config.outputs.clean_workdir and not failures:
-        shutil.rmtree(work_dir, ignore_errors=True)
-    return failures
+    return [outcomes[label] for label in labels if label in outcomes]
 
 
 def _write_report(label: str, config: Config, run_uuid: str = "") -> list[str]:
+    """Write the page of a participant; returns what went wrong."""
     from n2a_bids.reports.participant import write_participant_report
 
     try:
         write_participant_report(config.output_dir, label, run_uuid or config.run_uuid)
     except Exception as error:
-        _explain(config)
+        explain(config)
         return [f"the report could not be written: {type(error).__name__}: {error}"]
     return []
 
@@ -163,6 +107,7 @@ def _report_again(label: str, config: Config) -> Outcome:
 def _write_boilerplate(config: Config, collection: Collection) -> int:
     labels = sorted({unit.entities["sub"] for unit in collection.units})
     _write_citation(config, labels)
+    sys.stdout.write(f"{config.output_dir / 'logs' / 'CITATION.md'}\n")
     return 0 if labels else NOTHING_TO_DO
 
 
@@ -173,6 +118,7 @@ def _write_citation(config: Config, labels: Sequence[str]) -> None:
     try:
         files = write_citation(config.output_dir, labels)
     except Exception as error:
+        explain(config)
         _warn(f"the methods text could not be written: {type(error).__name__}: {error}")
         return
     if config.outputs.md_only_boilerplate:
@@ -183,25 +129,8 @@ def _write_citation(config: Config, labels: Sequence[str]) -> None:
 
 def _labels(collection: Collection) -> list[str]:
     of_units = {unit.entities["sub"] for unit in collection.units}
-    return sorted(of_units | {_label_of(item.path) for item in collection.left_out})
-
-
-def _label_of(path: Path) -> str:
-    """Participant of a file, by the folder that it is in."""
-    parts = (part for part in reversed(path.parts) if part.startswith("sub-"))
-    folder = next((part for part in parts if "_" not in part), "sub-")
-    return folder.removeprefix("sub-")
+    return sorted(of_units | {label_of(item.path) for item in collection.left_out})
 
 
 def _warn(message: str) -> None:
     sys.stderr.write(f"n2a: warning: {message}\n")
-
-
-def _explain(config: Config) -> None:
-    """Full traceback of the error at hand for those who ask; the debugger too."""
-    if config.debug.show_traceback or config.debug.verbosity:
-        traceback.print_exc()
-    if config.debug.pdb and sys.stdin.isatty():
-        import pdb
-
-        pdb.post_mortem()

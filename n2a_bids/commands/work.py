@@ -1,0 +1,87 @@
+"""What one participant gives to do, and how it ended."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from n2a_bids import __version__
+from n2a_bids.commands.outcomes import Outcome
+from n2a_bids.config import Config
+from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantWork:
+    """Groups to denoise and images left out, of one participant."""
+
+    label: str
+    """Without ``sub-``."""
+    units: tuple[DenoisingUnit, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @classmethod
+    def of(cls, label: str, collection: Collection) -> ParticipantWork:
+        """Pick one participant out of everything found."""
+        return cls(
+            label,
+            tuple(unit for unit in collection.units if unit.entities["sub"] == label),
+            tuple(item for item in collection.left_out if label_of(item.path) == label),
+        )
+
+    def outcome(self, failures: Sequence[str]) -> Outcome:
+        """How it ended: a broken file among the images left out is a failure, too.
+
+        Parameters
+        ----------
+        failures : sequence of str
+            What went wrong while running, one sentence each.
+
+        Returns
+        -------
+        outcome : Outcome
+        """
+        notes = [f"{item.path.name}: {item.reason}" for item in self.left_out]
+        faults = [note for note, item in zip(notes, self.left_out) if item.fault]
+        if failures or faults:
+            return Outcome(self.label, "failed", tuple(dict.fromkeys([*failures, *faults, *notes])))
+        if not self.units:
+            return Outcome(self.label, "nothing to do", tuple(notes))
+        done = [f"{unit.label}: {len(unit.images)} images" for unit in self.units]
+        return Outcome(self.label, "denoised", (*done, *notes))
+
+
+def label_of(path: Path) -> str:
+    """Participant of a file, by the folder that it is in.
+
+    Examples
+    --------
+    >>> label_of(Path("/data/sub-x/bids/sub-01/anat/sub-01_T1w.nii.gz"))
+    '01'
+    """
+    folders = (part for part in reversed(path.parts) if part.startswith("sub-") and "_" not in part)
+    return next(folders, "sub-").removeprefix("sub-")
+
+
+def top_name() -> str:
+    """Name of the workflow above all participants: with the version, so that no other one resumes in it."""
+    return re.sub(r"\W", "_", f"n2a_{__version__}")
+
+
+def work_dir_of(label: str, config: Config) -> Path:
+    """Intermediate files of a participant."""
+    return config.work_dir / top_name() / re.sub(r"\W", "_", f"sub_{label}")
+
+
+def explain(config: Config) -> None:
+    """Full traceback of the error at hand for those who ask; the debugger too."""
+    if config.debug.show_traceback or config.debug.verbosity:
+        traceback.print_exc()
+    if config.debug.pdb and sys.stdin.isatty():
+        import pdb
+
+        pdb.post_mortem()
