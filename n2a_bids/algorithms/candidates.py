@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.inference import predict
+from n2a_bids.algorithms.nonlocal_means import guided_nonlocal_means
 from n2a_bids.algorithms.preparation import Prepared
 from n2a_bids.algorithms.realizations import Context
 from n2a_bids.algorithms.risk import HeldOut, Stack, stack_candidates, zero_sum_direction
@@ -24,6 +25,8 @@ class Candidate:
     """``None`` is the identity: the plain mean."""
     level: float = 1.0
     """Factor on the noise-level map that the network is told."""
+    nonlocal_strength: float | None = None
+    """Refine by non-local means with the network's estimate as guide, where given."""
 
     def estimate(
         self,
@@ -35,13 +38,18 @@ class Candidate:
         """Denoise an image whose noise SD is given."""
         if self.network is None:
             return image
-        return predict(
+        estimate = predict(
             self.network,
             image,
             noise_sd * np.float32(self.level),
             device=context.device,
             memory_gb=context.memory_gb,
             flips=flips,
+        )
+        if self.nonlocal_strength is None:
+            return estimate
+        return guided_nonlocal_means(
+            image, estimate, noise_sd, strength=self.nonlocal_strength, device=context.device
         )
 
 

@@ -32,6 +32,9 @@ class AutoConfig:
     levels: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.45)
     """Factors on the estimated noise level that are tried."""
 
+    nonlocal_strengths: tuple[float, ...] = (0.35, 0.5)
+    """Non-local refinements that are tried, in noise SDs."""
+
     @property
     def weights(self) -> PretrainedWeights | None:
         """Pretrained weights, if any."""
@@ -92,6 +95,10 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
         network, prepared, config.recorrupted, context, bias=bias, level=level, held_out=held_out.mask
     )
     candidates.append(Candidate("recorrupted", network, level))
+    candidates += [
+        Candidate(f"recorrupted, non-local {strength:g}", network, level, nonlocal_strength=strength)
+        for strength in config.nonlocal_strengths
+    ]
     watch.lap("fit")
     context.report("comparing candidates on held-out blocks")
     stack = compare(candidates, prepared, held_out, bias, context)

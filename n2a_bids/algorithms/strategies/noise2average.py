@@ -13,7 +13,6 @@ number of iterations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +22,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
-from n2a_bids.algorithms.block_batches import Pair, as_batch, pair_batches
+from n2a_bids.algorithms.block_batches import Pair, pair_batches
+from n2a_bids.algorithms.grid_blocks import cycled, grid_batches, predict_on_grid
 from n2a_bids.algorithms.inference import FLIPS, predict
 from n2a_bids.algorithms.noise import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.normalization import LinearScale, Mask, match_scales, z_scales
-from n2a_bids.algorithms.patches import BlockSampler, blend, cover_mask
+from n2a_bids.algorithms.patches import BlockSampler
 from n2a_bids.algorithms.preparation import find_head
 from n2a_bids.algorithms.progress import EpochReport
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 from n2a_bids.algorithms.risk import HeldOut, hold_out
-from n2a_bids.algorithms.training import Batch, Schedule, fit
+from n2a_bids.algorithms.training import Schedule, fit
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 
 
@@ -187,9 +187,11 @@ def _fit_iteration(
     ]
     schedule = config.schedule
     if config.faithful:
-        blocks = _grid_batches(pairs, repetitions, config.block_edge, context.device)
+        blocks = grid_batches(
+            pairs, repetitions.mask, config.block_edge, repetitions.left_right_axis, context.device
+        )
         schedule = Schedule(schedule.n_epochs, len(blocks), schedule.learning_rate, schedule.decay)
-        batches = _cycled(blocks, context.generator)
+        batches = cycled(blocks, context.generator)
     else:
         sampler = BlockSampler.over(repetitions.mask, config.block_edge, context.generator, network.stride)
         batches = pair_batches(
@@ -201,68 +203,24 @@ def _fit_iteration(
     return [{"phase": phase, "epoch": epoch + 1, "loss": loss} for epoch, loss in enumerate(losses)]
 
 
-def _grid_batches(
-    pairs: list[Pair], repetitions: _Repetitions, edge: int, device: torch.device
-) -> list[Batch]:
-    """Every block of the regular grid, and its left-right mirror image."""
-    batches = []
-    for pair in pairs:
-        stacked = torch.from_numpy(
-            np.stack((pair.noisy, pair.noise_sd, pair.target * repetitions.mask, pair.weight))
-        )
-        for place in cover_mask(repetitions.mask, edge):
-            block = stacked[(slice(None), *place)][None]
-            for version in (block, block.flip(2 + repetitions.left_right_axis)):
-                batches.append(as_batch(version.to(device)))
-    return batches
-
-
-def _cycled(batches: list[Batch], generator: torch.Generator) -> Callable[[], Batch]:
-    order: list[int] = []
-
-    def draw() -> Batch:
-        if not order:
-            order.extend(torch.randperm(len(batches), generator=generator).tolist())
-        return batches[order.pop()]
-
-    return draw
-
-
 def _predict_all(
     network: nn.Module, repetitions: _Repetitions, config: Noise2AverageConfig, context: Context
 ) -> NDArray[np.float32]:
     """Denoise every repetition, averaged with its left-right mirror image."""
-    flips = ((), (repetitions.left_right_axis,)) if config.faithful else FLIPS[:2]
     denoised = []
     for image, noise_sd in zip(repetitions.images, repetitions.noise_sd):
         if config.faithful:
-            denoised.append(_predict_on_grid(network, image, repetitions, config.block_edge, context))
+            blocks = predict_on_grid(
+                network, image, repetitions.mask, config.block_edge, repetitions.left_right_axis, context
+            )
+            denoised.append(blocks)
             continue
         denoised.append(
-            predict(network, image, noise_sd, device=context.device, memory_gb=context.memory_gb, flips=flips)
+            predict(
+                network, image, noise_sd, device=context.device, memory_gb=context.memory_gb, flips=FLIPS[:2]
+            )
         )
     return np.stack(denoised)
-
-
-def _predict_on_grid(
-    network: nn.Module, image: NDArray[np.float32], repetitions: _Repetitions, edge: int, context: Context
-) -> NDArray[np.float32]:
-    """The start code's blocks, blended without its hard edges."""
-    places = cover_mask(repetitions.mask, edge)
-    flips = ((), (repetitions.left_right_axis,))
-    zero = np.zeros(image.shape, np.float32)
-    blocks = [
-        predict(
-            network,
-            image[place],
-            zero[place],
-            device=context.device,
-            memory_gb=context.memory_gb,
-            flips=flips,
-        )
-        for place in places
-    ]
-    return blend(blocks, places, image.shape) * repetitions.mask
 
 
 def _cross_risk(denoised: NDArray[np.float32], repetitions: _Repetitions, held_out: HeldOut) -> float:

@@ -59,10 +59,8 @@ def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Cont
     prepared = prepare(realizations)
     network = new_network(config.weights, context)
     weight = np.where(prepared.head, np.float32(1), np.float32(0.1))
-    pairs = [
-        Pair(prepared.images[source], prepared.repetition_noise_sd, prepared.images[target], weight)
-        for source, target in permutations(range(len(prepared.images)), 2)
-    ]
+    noise_sd = prepared.repetition_noise_sd
+    pairs = [Pair(a, noise_sd, b, weight) for a, b in permutations(prepared.images, 2)]
     sampler = BlockSampler.over(prepared.mask, config.block_edge, context.generator, network.stride)
     batches = pair_batches(
         pairs, sampler, config.batch_size, generator=context.generator, device=context.device
@@ -74,7 +72,7 @@ def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Cont
             predict(
                 network,
                 image,
-                prepared.repetition_noise_sd,
+                noise_sd,
                 device=context.device,
                 memory_gb=context.memory_gb,
                 flips=FLIPS[:2],

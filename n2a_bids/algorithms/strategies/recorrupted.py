@@ -34,14 +34,14 @@ class RecorruptedConfig:
     """Mirror images that the final prediction averages over."""
 
 
-_STEPS = {"fast": 40, "default": 150, "thorough": 800, "faithful": 150}
+_STEPS = {"fast": 60, "default": 300, "thorough": 1200, "faithful": 300}
 _STEPS_FROM_SCRATCH = {"fast": 150, "default": 600, "thorough": 2400, "faithful": 600}
 
 
 def config(recipe: str, weights: PretrainedWeights | None = None) -> RecorruptedConfig:
     """Settings of a recipe: ``fast``, ``default`` or ``thorough`` (``faithful`` is ``default``)."""
     steps = (_STEPS if weights else _STEPS_FROM_SCRATCH)[recipe]
-    rate = 1e-4 if weights else 6e-4
+    rate = 2e-4 if weights else 6e-4
     return RecorruptedConfig(
         weights=weights,
         schedule=Schedule(n_epochs=10, steps_per_epoch=steps // 10, learning_rate=rate),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
-from n2a_bids.algorithms.strategies import auto, mean, noise2average, noise2noise, recorrupted
+from n2a_bids.algorithms.strategies import auto, dwi_auto, mean, noise2average, noise2noise, recorrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,48 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def get_strategy(name: str) -> Strategy:
+DIFFUSION_STRATEGIES: dict[str, Strategy] = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy("mean", mean.denoise, mean.config, min_realizations=1),
+        Strategy(
+            "auto",
+            dwi_auto.denoise,
+            dwi_auto.config,
+            min_realizations=1,
+            needs_same_signal=True,
+            needs_gradients=True,
+        ),
+        Strategy(
+            "recorrupted",
+            dwi_auto.denoise,
+            dwi_auto.always_filtered,
+            min_realizations=1,
+            needs_same_signal=True,
+            needs_gradients=True,
+        ),
+    )
+}
+"""Those for diffusion series, under the same names where the idea is the same."""
+
+
+def get_strategy(name: str, *, diffusion: bool = False) -> Strategy:
     """Look a strategy up.
+
+    Parameters
+    ----------
+    name : str
+        Registered name.
+    diffusion : bool
+        Whether it is for a diffusion series, with volumes as channels.
 
     Raises
     ------
     ValueError
         If there is none of that name; the message lists those that exist.
     """
-    if name not in STRATEGIES:
-        raise ValueError(f"unknown strategy {name!r}; choose one of {', '.join(STRATEGIES)}")
-    return STRATEGIES[name]
+    known = DIFFUSION_STRATEGIES if diffusion else STRATEGIES
+    if name not in known:
+        kind = "diffusion series" if diffusion else "T1w images"
+        raise ValueError(f"unknown strategy {name!r} for {kind}; choose one of {', '.join(known)}")
+    return known[name]
