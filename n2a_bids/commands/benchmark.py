@@ -42,7 +42,7 @@ class GridDefaults:
 
 
 _GRIDS = {
-    "small": GridDefaults((0.2, 0.6), (2,), ("aligned",), 1, (48, 48, 48)),
+    "small": GridDefaults((0.4,), (2,), ("aligned",), 1, (48, 48, 48)),
     "full": GridDefaults((0.2, 0.4, 0.6), (2, 4), ("aligned", "moved"), 2, (96, 96, 96)),
 }
 
