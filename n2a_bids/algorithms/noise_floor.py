@@ -73,6 +73,35 @@ def remove_noise_floor(mean: NDArray, noise_sd: NDArray | float) -> NDArray[np.f
     return corrected.astype(np.float32)
 
 
+def plausible_signal(
+    signal: NDArray, b0: NDArray | None, bvals: NDArray[np.float64], fastest: float = 3.2e-3
+) -> NDArray[np.float32]:
+    """Raise signals that no tissue can have.
+
+    Nothing diffuses faster than free water at body temperature (3.0e-3 mm2/s),
+    so that a weighted signal below ``b0 * exp(-b * 3.2e-3)`` is noise: left
+    alone, it would make the diffusivity of fluid soar.
+
+    Parameters
+    ----------
+    signal : (N, C) array
+    b0 : (N,) array or None
+        Signal without weighting; None leaves `signal` as it is.
+    bvals : (C,) array
+        In s/mm2.
+    fastest : float
+        Largest diffusivity, in mm2/s.
+
+    Examples
+    --------
+    >>> plausible_signal(np.array([[100.0, 0.0]]), np.array([100.0]), np.array([0.0, 1000.0])).round(1)
+    array([[100. ,   4.1]], dtype=float32)
+    """
+    if b0 is None:
+        return signal.astype(np.float32)
+    return np.maximum(signal, b0[:, None] * np.exp(-bvals * fastest)).astype(np.float32)
+
+
 def complex_noise_sd(
     magnitude_sd: NDArray | float, mean: NDArray, n_iterations: int = 12
 ) -> NDArray[np.float64]:

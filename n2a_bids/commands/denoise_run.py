@@ -73,7 +73,7 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     torch.set_num_threads(job.omp_nthreads or min(available_cpus(), _MOST_THREADS))
     device = choose_device(job.device)
     realizations = load_realizations(job)
-    strategy = get_strategy(job.strategy)
+    strategy = get_strategy(job.strategy, diffusion=realizations.gradients is not None)
     _check_fit(strategy, realizations, job)
     name = strategy.weights_name(job.recipe)
     weights = load_weights(name, job.weights_dir) if name else None

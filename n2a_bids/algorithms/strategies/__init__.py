@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from n2a_bids.algorithms.strategies.registry import STRATEGIES, Strategy, get_strategy
+from n2a_bids.algorithms.strategies.registry import DIFFUSION_STRATEGIES, STRATEGIES, Strategy, get_strategy
 
-__all__ = ["STRATEGIES", "Strategy", "get_strategy"]
+__all__ = ["DIFFUSION_STRATEGIES", "STRATEGIES", "Strategy", "get_strategy"]

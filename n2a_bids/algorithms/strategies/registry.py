@@ -43,7 +43,7 @@ STRATEGIES: dict[str, Strategy] = {
             noise2noise.denoise,
             noise2noise.config,
             needs_same_signal=True,
-            weights_name=noise2average.weights_name,
+            weights_name=lambda recipe: "resunet-t1w",
         ),
         Strategy(
             "noise2average",

@@ -1,0 +1,174 @@
+"""Filters of diffusion components, learned from the subject by recorruption, in closed form.
+
+A series is turned into its principal components over the volumes, which leaves
+white noise white. Each component then gets its own linear filter over the
+neighbourhood of the noisy component and of its locally shrunk version. The
+filters minimise the squared error against a target of independent noise, so
+they need no clean data; they have some fifty coefficients per component, for
+some hundred thousand voxels, so they cannot learn the noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Series = NDArray[np.float32]
+"""(X, Y, Z, C) float32 array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A noisy series, what local shrinkage makes of it, and a target of independent noise."""
+
+    noisy: Series
+    pilot: Series
+    target: Series
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedFilters:
+    """One filter per component."""
+
+    basis: NDArray[np.float32]
+    """(C, C) orthonormal; columns are components."""
+    unit: float
+    """Intensity that counts as 1."""
+    radius: int
+    coefficients: NDArray[np.float64]
+    """(folds + 1, C, F): learned without each fold, and, last, from all voxels."""
+
+    def apply(self, noisy: Series, pilot: Series, mask: NDArray[np.bool_], fold: int = -1) -> Series:
+        """Denoise.
+
+        Parameters
+        ----------
+        noisy, pilot : (X, Y, Z, C) arrays
+        mask : (X, Y, Z) bool array
+            Voxels to denoise.
+        fold : int
+            Which coefficients: those that never saw this fold, or, by default, all.
+
+        Returns
+        -------
+        denoised : (X, Y, Z, C) float32 array
+            `pilot` outside the mask.
+        """
+        places = _Neighbourhood(mask, self.radius)
+        noisy_parts, pilot_parts = (_rotate(part, self.basis / self.unit) for part in (noisy, pilot))
+        values = np.empty((places.n_voxels, noisy.shape[-1]), np.float32)
+        for component, coefficients in enumerate(self.coefficients[fold]):
+            features = places.features(noisy_parts[..., component], pilot_parts[..., component])
+            values[:, component] = features @ coefficients.astype(np.float32)
+        denoised = pilot.copy()
+        denoised[mask] = values @ self.basis.T * self.unit
+        return denoised
+
+
+def principal_basis(series: Series, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Orthonormal components of a series, strongest first: (C, C), as columns."""
+    values = series[mask].astype(np.float64)
+    _, vectors = np.linalg.eigh(values.T @ values)
+    return np.ascontiguousarray(vectors[:, ::-1]).astype(np.float32)
+
+
+def learn_filters(
+    pairs: Sequence[Pair],
+    basis: NDArray[np.float32],
+    unit: float,
+    mask: NDArray[np.bool_],
+    folds: NDArray[np.integer],
+    *,
+    radius: int = 1,
+    ridge: float = 15.0,
+) -> LearnedFilters:
+    """Learn the filters of all components.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+    basis : (C, C) array
+        See :func:`principal_basis`.
+    unit : float
+        Noise SD, so that coefficients and ridge have a scale.
+    mask : (X, Y, Z) bool array
+        Voxels that are learned from.
+    folds : (X, Y, Z) int array
+        0 to K-1: for each fold, filters that never saw its targets are learned too.
+    radius : int
+        Voxels to each side that a filter sees.
+    ridge : float
+        Strength of the pull towards the pilot, in squared noise SDs.
+
+    Returns
+    -------
+    filters : LearnedFilters
+    """
+    places = _Neighbourhood(mask, radius)
+    labels = folds[mask]
+    members = [np.flatnonzero(labels == fold) for fold in range(int(labels.max()) + 1)]
+    prior = places.pilot_itself()
+    size = prior.size
+    n_components = basis.shape[1]
+    coefficients = np.empty((len(members) + 1, n_components, size))
+    rotated = [
+        [_rotate(part, basis / unit) for part in (pair.noisy, pair.pilot, pair.target)] for pair in pairs
+    ]
+    for component in range(n_components):
+        grams = np.zeros((len(members), size, size))
+        errors = np.zeros((len(members), size))
+        for noisy, pilot, target in rotated:
+            features = places.features(noisy[..., component], pilot[..., component])
+            rest = target[..., component][mask] - features @ prior.astype(np.float32)
+            for fold, rows in enumerate(members):
+                grams[fold] += features[rows].T @ features[rows]
+                errors[fold] += features[rows].T @ rest[rows]
+        for fold in range(len(members) + 1):
+            used = np.arange(len(members)) != fold if fold < len(members) else slice(None)
+            gram = grams[used].sum(axis=0) + ridge * len(pairs) * np.eye(size)
+            coefficients[fold, component] = prior + np.linalg.solve(gram, errors[used].sum(axis=0))
+    return LearnedFilters(basis=basis, unit=unit, radius=radius, coefficients=coefficients)
+
+
+def checkerboard(shape: tuple[int, int, int], edge: int = 8) -> NDArray[np.int8]:
+    """Two folds of cubes: 0 and 1 like the fields of a chess board."""
+    indices = np.indices(shape, sparse=True)
+    return (sum(index // edge for index in indices) % 2).astype(np.int8)
+
+
+def _rotate(series: Series, basis: NDArray) -> Series:
+    return series @ basis.astype(np.float32)
+
+
+class _Neighbourhood:
+    """Flat places of the mask's voxels in a padded volume, and of their neighbours."""
+
+    def __init__(self, mask: NDArray[np.bool_], radius: int):
+        self._radius = radius
+        padded = np.pad(mask, radius)
+        self._centres = np.flatnonzero(padded)
+        steps = np.array([padded.shape[1] * padded.shape[2], padded.shape[2], 1])
+        reach = np.arange(-radius, radius + 1)
+        cube = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1).reshape(-1, 3)
+        self._offsets = cube @ steps
+        self.n_voxels = self._centres.size
+
+    def features(self, *volumes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, F): the neighbourhood in each volume, and 1."""
+        size = self._offsets.size
+        table = np.ones((len(volumes) * size + 1, self.n_voxels), np.float32)
+        for number, volume in enumerate(volumes):
+            flat = np.pad(volume, self._radius, mode="edge").reshape(-1)
+            for row, offset in enumerate(self._offsets):
+                np.take(flat, self._centres + offset, out=table[number * size + row])
+        return table.T
+
+    def pilot_itself(self) -> NDArray[np.float64]:
+        """Coefficients that return the centre of the second volume."""
+        size = self._offsets.size
+        prior = np.zeros(2 * size + 1)
+        prior[size + size // 2] = 1
+        return prior

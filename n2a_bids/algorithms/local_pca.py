@@ -1,0 +1,158 @@
+"""Local principal components of diffusion series: noise level, and optimal shrinkage of singular values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from n2a_bids.algorithms.normalization import smooth_in_mask
+
+_CHUNK_VALUES = 4_000_000
+"""Intensities of patches worked on at a time: bounds memory to some 100 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchPlan:
+    """Where patches lie."""
+
+    edge: int = 5
+    """Voxels along each axis; cut to the grid where it is thinner."""
+    stride: int = 2
+
+
+def shrink_local_pca(
+    data: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    noise_sd: NDArray[np.float32],
+    plan: PatchPlan = PatchPlan(),
+) -> NDArray[np.float32]:
+    """Denoise a series by shrinking the singular values of its patches.
+
+    Every patch is a matrix of voxels by volumes. Below the edge of the
+    Marchenko-Pastur law singular values are noise; above it they are shrunk to
+    the value of least squared error (Gavish and Donoho, IEEE Trans Inf Theory
+    2017). Overlapping patches are averaged, those of low rank counting more.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) float array
+        Noisy series.
+    mask : (X, Y, Z) bool array
+        Patches that touch it are denoised.
+    noise_sd : (X, Y, Z) float array
+        Noise SD in the unit of `data`, positive.
+    plan : PatchPlan
+
+    Returns
+    -------
+    denoised : (X, Y, Z, C) float32 array
+        Equal to `data` where no patch lies.
+    """
+    white = torch.from_numpy(np.ascontiguousarray(data / noise_sd[..., None], dtype=np.float32))
+    n_volumes = white.shape[-1]
+    flat = white.reshape(-1, n_volumes)
+    total, weights = torch.zeros_like(flat), torch.zeros(len(flat), 1)
+    for index in _patches(mask, plan, n_volumes):
+        patch = flat[index]
+        mean = patch.mean(dim=1, keepdim=True)
+        centred = patch - mean
+        power, vectors = torch.linalg.eigh(centred.transpose(1, 2) @ centred)
+        shrinkage, rank = _shrinkage(power, patch.shape[1], n_volumes)
+        estimate = centred @ (vectors * shrinkage[:, None]) @ vectors.transpose(1, 2) + mean
+        weight = (1 / (1 + rank))[:, None, None].expand(-1, patch.shape[1], 1)
+        total.index_add_(0, index.reshape(-1), (estimate * weight).reshape(-1, n_volumes))
+        weights.index_add_(0, index.reshape(-1), weight.reshape(-1, 1))
+    denoised = torch.where(weights > 0, total / weights.clamp(min=1e-9), flat)
+    return denoised.reshape(white.shape).numpy() * noise_sd[..., None].astype(np.float32)
+
+
+def _shrinkage(power: Tensor, n_voxels: int, n_volumes: int) -> tuple[Tensor, Tensor]:
+    """Factor on each singular value for unit noise, and the number of those kept."""
+    longer, shorter = max(n_voxels, n_volumes), min(n_voxels, n_volumes)
+    aspect = shorter / longer
+    value = (power.clamp(min=0) / longer).sqrt()
+    kept = value > 1 + aspect**0.5
+    squared = value.square()
+    numerator = ((squared - aspect - 1).square() - 4 * aspect).clamp(min=0).sqrt()
+    shrinkage = torch.where(kept, numerator / squared.clamp(min=1e-6), torch.zeros(()))
+    return shrinkage, kept.sum(dim=1).float()
+
+
+def estimate_noise_sd(
+    data: NDArray[np.float32], mask: NDArray[np.bool_], plan: PatchPlan = PatchPlan()
+) -> NDArray[np.float32]:
+    """Map of the noise SD, from the part of local spectra that looks like pure noise.
+
+    The largest set of smallest eigenvalues that fits a Marchenko-Pastur law is
+    noise (Veraart et al., NeuroImage 2016).
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) float array
+        At least seven volumes, say: with fewer, signal is taken for noise.
+    mask : (X, Y, Z) bool array
+        Patches centred in it are used.
+    plan : PatchPlan
+
+    Returns
+    -------
+    noise_sd : (X, Y, Z) float32 array
+        Of the magnitudes as they are; smooth, positive, extended beyond the mask by its median.
+    """
+    n_volumes = data.shape[-1]
+    flat = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)).reshape(-1, n_volumes)
+    centres, variances = [], []
+    for index in _patches(mask, plan, n_volumes):
+        patch = flat[index]
+        centred = patch - patch.mean(dim=1, keepdim=True)
+        power = torch.linalg.eigvalsh(centred.transpose(1, 2) @ centred)
+        variances.append(_noise_variance(power, patch.shape[1] - 1, n_volumes))
+        centres.append(index[:, index.shape[1] // 2])
+    variance = torch.cat(variances).numpy()
+    places = np.unravel_index(torch.cat(centres).numpy(), mask.shape)
+    inside = mask[places] & (variance > 0)
+    level = float(np.median(variance[inside])) if inside.any() else float(np.median(variance))
+    if not level > 0:
+        raise ValueError("the series holds no noise that could be measured")
+    sampled, where = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, bool)
+    # Patches on tissue boundaries or vessels hold structure: their excess is cut.
+    sampled[places], where[places] = np.clip(variance, 0.25 * level, 4 * level), inside
+    smooth = smooth_in_mask(sampled, where, 3.0)
+    return np.sqrt(np.where(smooth > 0, smooth, level)).astype(np.float32)
+
+
+def _noise_variance(power: Tensor, n_voxels: int, n_volumes: int) -> Tensor:
+    """Noise variance of each patch from its eigenvalues in ascending order."""
+    shorter, longer = min(n_voxels, n_volumes), max(n_voxels, n_volumes)
+    values = power[:, -shorter:].clamp(min=0) / longer
+    count = torch.arange(1, shorter + 1, dtype=values.dtype)
+    # With p noise components left, the others have used up as many degrees of freedom.
+    freedom = longer - shorter + count
+    mean = values.cumsum(dim=1) / count * (longer / freedom)
+    # The width of the law is 4 sigma^2 sqrt(gamma).
+    spread = (values - values[:, :1]) * (longer / freedom)
+    fits = mean >= spread / (4 * (count / freedom).sqrt())
+    last = torch.where(fits, count, torch.zeros(())).argmax(dim=1, keepdim=True)
+    return mean.gather(1, last)[:, 0]
+
+
+def _patches(mask: NDArray[np.bool_], plan: PatchPlan, n_volumes: int) -> Iterator[Tensor]:
+    """Flat voxel indices of the patches that touch the mask, (B, N) at a time."""
+    edges = [min(plan.edge, size) for size in mask.shape]
+    starts = []
+    for size, edge in zip(mask.shape, edges):
+        places = list(range(0, size - edge + 1, plan.stride))
+        starts.append(places if places[-1] == size - edge else [*places, size - edge])
+    corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 3)
+    offsets = np.stack(np.meshgrid(*map(np.arange, edges), indexing="ij"), axis=-1).reshape(-1, 3)
+    steps = np.array([mask.shape[1] * mask.shape[2], mask.shape[2], 1])
+    indices = (corners @ steps)[:, None] + (offsets @ steps)[None, :]
+    indices = indices[mask.reshape(-1)[indices].any(axis=1)]
+    chunk = max(_CHUNK_VALUES // (indices.shape[1] * n_volumes), 1)
+    for start in range(0, len(indices), chunk):
+        yield torch.from_numpy(indices[start : start + chunk])

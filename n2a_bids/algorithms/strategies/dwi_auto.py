@@ -1,0 +1,300 @@
+"""The default for diffusion series: local shrinkage, learned filters, chosen by estimated risk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.gradients import B0_THRESHOLD, angular_groups
+from n2a_bids.algorithms.learned_filters import (
+    LearnedFilters,
+    Pair,
+    Series,
+    checkerboard,
+    learn_filters,
+    principal_basis,
+)
+from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
+from n2a_bids.algorithms.noise import difference_noise_sd
+from n2a_bids.algorithms.noise_floor import (
+    complex_noise_sd,
+    plausible_signal,
+    remove_noise_floor,
+    rician_variance,
+)
+from n2a_bids.algorithms.realizations import Context, DenoisedImage, Gradients, Realizations
+from n2a_bids.algorithms.risk import zero_sum_direction
+
+_CERTAINTY = 2.0
+"""Standard errors by which a candidate must beat the plain mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class DWIAutoConfig:
+    """Settings of a recipe."""
+
+    plan: PatchPlan = PatchPlan()
+    strength: float = 0.5
+    """Noise added to the input of a recorruption pair, in noise SDs of the average."""
+    n_pairs: int = 2
+    """Recorruption pairs; each noise goes in with both signs."""
+    radius: int = 1
+    """Reach of the learned filters, in voxels."""
+    max_volumes: int = 64
+    """Volumes worked on together: longer series go in groups of neighbouring directions."""
+    correct_noise_floor: bool = True
+    choose: bool = True
+    """Choose by risk; ``False`` always takes the learned filters."""
+
+
+def config(recipe: str, weights: object = None) -> DWIAutoConfig:
+    """Settings of a recipe; there are no pretrained weights for diffusion series."""
+    return DWIAutoConfig(
+        n_pairs={"fast": 1, "default": 1, "thorough": 2, "faithful": 1}[recipe],
+        plan=PatchPlan(stride={"fast": 3, "default": 2, "thorough": 1, "faithful": 2}[recipe]),
+    )
+
+
+def always_filtered(recipe: str, weights: object = None) -> DWIAutoConfig:
+    """Settings of a recipe that takes the learned filters whatever the risk says."""
+    return replace(config(recipe, weights), choose=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Average:
+    """Mean of the repetitions, cropped to the mask."""
+
+    repetitions: NDArray[np.float32]
+    """(R, X, Y, Z, C)."""
+    mean: Series
+    mask: NDArray[np.bool_]
+    noise_sd: NDArray[np.float32]
+    """(X, Y, Z) SD of the magnitude of one repetition."""
+
+    @property
+    def mean_noise_sd(self) -> NDArray[np.float32]:
+        """SD of the noise of the mean."""
+        return self.noise_sd / np.float32(np.sqrt(len(self.repetitions)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Volumes denoised together."""
+
+    denoised: Series
+    """Before the noise floor is taken away."""
+    complex_sd: NDArray[np.float32]
+    """(X, Y, Z) SD of the complex noise of one repetition."""
+    candidates: list[dict[str, Any]]
+    chosen: str
+
+
+def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context) -> DenoisedImage:
+    """Denoise one diffusion series, or the mean of several.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        With gradients; one repetition or more, of one signal.
+    config : DWIAutoConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+        Outside the mask the plain mean.
+
+    Raises
+    ------
+    ValueError
+        If gradients are missing, or there are fewer than seven volumes.
+    """
+    gradients = realizations.gradients
+    if gradients is None or gradients.bvals.size < 7:
+        raise ValueError("diffusion series need a gradient table of at least seven volumes")
+    started = context.clock()
+    box = ndimage.find_objects(realizations.mask.astype(np.uint8))[0]
+    repetitions, mask = realizations.data[(slice(None), *box)], realizations.mask[box]
+    groups = angular_groups(gradients, config.max_volumes)
+    mean = realizations.data.mean(axis=0)
+    noise_map = np.zeros_like(mean)
+    results = []
+    for number, volumes in enumerate(groups):
+        context.report(f"denoising {len(volumes)} volumes together ({number + 1} of {len(groups)})")
+        members = np.ascontiguousarray(repetitions[..., volumes])
+        result = _denoise_group(_average(members, mask, config), config, context)
+        inside = mean[box]
+        inside[..., volumes] = np.where(mask[..., None], result.denoised, inside[..., volumes])
+        noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None]
+        results.append(result)
+    if config.correct_noise_floor:
+        mean[box] = _without_floor(mean[box], noise_map[box], gradients, mask)
+    return DenoisedImage(
+        data=mean,
+        noise_sd=noise_map,
+        figures=_figures(results, realizations, noise_map, context.clock() - started),
+    )
+
+
+def _average(repetitions: NDArray[np.float32], mask: NDArray[np.bool_], config: DWIAutoConfig) -> _Average:
+    mean = repetitions.mean(axis=0)
+    if len(repetitions) == 1:
+        noise_sd = estimate_noise_sd(mean, mask, config.plan)
+    else:
+        # Volumes share the receiver noise: their difference maps are pooled.
+        volumes = range(repetitions.shape[-1])
+        squares = [difference_noise_sd(repetitions[..., volume], mask) ** 2 for volume in volumes]
+        noise_sd = np.sqrt(np.mean(squares, axis=0)).astype(np.float32)
+    return _Average(repetitions, mean, mask, noise_sd)
+
+
+def _denoise_group(average: _Average, config: DWIAutoConfig, context: Context) -> _Group:
+    mask, mean_sd = average.mask, average.mean_noise_sd
+    pilot = shrink_local_pca(average.mean, mask, mean_sd, config.plan)
+    complex_sd = complex_noise_sd(average.noise_sd[mask], pilot[mask])
+    sd_map = average.noise_sd.copy()
+    sd_map[mask] = complex_sd
+    pairs = _recorrupt(average, pilot, sd_map, config, context)
+    unit = float(np.median(mean_sd[mask]))
+    folds = checkerboard(mask.shape)
+    filters = learn_filters(pairs, principal_basis(pilot, mask), unit, mask, folds, radius=config.radius)
+    rows = _compare(pairs, filters, average, folds, config)
+    best = _choose(rows) if config.choose else "learned filters"
+    if best == "mean":
+        denoised = average.mean
+    elif best == "local PCA":
+        denoised = pilot
+    else:
+        parts = [filters.apply(pair.noisy, pair.pilot, mask) for pair in pairs]
+        denoised = np.mean(parts, axis=0, dtype=np.float32)
+    return _Group(denoised, sd_map, rows, best)
+
+
+def _recorrupt(
+    average: _Average, pilot: Series, complex_sd: NDArray, config: DWIAutoConfig, context: Context
+) -> list[Pair]:
+    """Pairs of equal signal and independent noise: from differences of repetitions, or from drawn noise."""
+    strength = np.float32(config.strength)
+    input_sd = average.mean_noise_sd * np.float32(np.sqrt(1 + config.strength**2))
+    pairs = []
+    for _ in range(config.n_pairs):
+        noise = _independent_noise(average, pilot, complex_sd, context.generator)
+        for sign in (1, -1):
+            noisy = average.mean + sign * strength * noise
+            shrunk = shrink_local_pca(noisy, average.mask, input_sd, config.plan)
+            pairs.append(Pair(noisy, shrunk, average.mean - sign / strength * noise))
+    return pairs
+
+
+def _independent_noise(
+    average: _Average, pilot: Series, complex_sd: NDArray, generator: torch.Generator
+) -> Series:
+    n_repetitions = len(average.repetitions)
+    if n_repetitions > 1:
+        weights = np.full(n_repetitions, 1 / n_repetitions)
+        contrast = zero_sum_direction(weights, np.ones(n_repetitions), generator)
+        return np.tensordot(contrast.astype(np.float32), average.repetitions, axes=1)
+    # The noise of magnitudes is weaker where there is little signal.
+    signal = remove_noise_floor(pilot, complex_sd[..., None])
+    variance = rician_variance(signal, np.maximum(complex_sd[..., None], 1e-12))
+    drawn = torch.randn(pilot.shape, generator=generator).numpy()
+    return (np.sqrt(variance) * drawn).astype(np.float32)
+
+
+def _compare(
+    pairs: Sequence[Pair],
+    filters: LearnedFilters,
+    average: _Average,
+    folds: NDArray,
+    config: DWIAutoConfig,
+) -> list[dict[str, Any]]:
+    """Squared error beyond that of the mean, in its noise variance, on cubes not learned from.
+
+    The candidates are judged with the stronger noise of the pairs, so they are not flattered.
+    """
+    mask, added = average.mask, config.strength**2
+    scale = average.mean_noise_sd[mask][:, None] ** 2
+    names = ("local PCA", "learned filters")
+    gains: dict[str, list[NDArray]] = {name: [] for name in names}
+    for pair in pairs:
+        baseline = np.square(pair.noisy[mask] - pair.target[mask])
+        crossed = np.empty_like(pair.noisy)
+        for fold in range(int(folds.max()) + 1):
+            part = mask & (folds == fold)
+            crossed[part] = filters.apply(pair.noisy, pair.pilot, part, fold)[part]
+        for name, estimate in zip(names, (pair.pilot, crossed)):
+            error = np.square(estimate[mask] - pair.target[mask])
+            gains[name].append(((error - baseline) / scale).mean(axis=1))
+    rows = [{"name": "mean", "risk": 0.0, "standard_error": 0.0, "gain_over_mean_db": 0.0}]
+    cubes = _cube_labels(mask)
+    for name in names:
+        per_voxel = np.mean(gains[name], axis=0) + added
+        risk = float(per_voxel.mean())
+        left = max(1 + risk, 1e-3)
+        rows.append(
+            {
+                "name": name,
+                "risk": round(risk, 5),
+                "standard_error": round(_standard_error(per_voxel, cubes), 5),
+                "gain_over_mean_db": round(-10 * float(np.log10(left)), 3),
+            }
+        )
+    return rows
+
+
+def _cube_labels(mask: NDArray[np.bool_], edge: int = 8) -> NDArray[np.intp]:
+    """Number of the cube that each voxel of the mask lies in."""
+    counts = [-(-size // edge) for size in mask.shape]
+    indices = np.nonzero(mask)
+    return np.ravel_multi_index([index // edge for index in indices], counts)
+
+
+def _standard_error(values: NDArray, cubes: NDArray[np.intp]) -> float:
+    """Of the mean; neighbouring voxels are not independent, cubes nearly are."""
+    sizes = np.bincount(cubes)
+    used = sizes > 0
+    sums = np.bincount(cubes, weights=values - values.mean())[used]
+    return float(np.sqrt(np.sum(sums**2)) / values.size)
+
+
+def _choose(rows: Sequence[dict[str, Any]]) -> str:
+    best = min(rows, key=lambda row: row["risk"])
+    return best["name"] if best["risk"] + _CERTAINTY * best["standard_error"] < 0 else "mean"
+
+
+def _without_floor(image: Series, noise_sd: Series, gradients: Gradients, mask: NDArray[np.bool_]) -> Series:
+    corrected = image.copy()
+    signal = remove_noise_floor(image[mask], noise_sd[mask])
+    b0 = signal[:, gradients.bvals <= B0_THRESHOLD]
+    corrected[mask] = plausible_signal(signal, b0.mean(axis=1) if b0.size else None, gradients.bvals)
+    return corrected
+
+
+def _figures(
+    results: Sequence[_Group], realizations: Realizations, noise_map: Series, seconds: float
+) -> dict[str, Any]:
+    """Record; the largest group speaks for all."""
+    main = max(results, key=lambda group: group.denoised.shape[-1])
+    texts = {
+        "mean": "the plain mean: nothing beat it beyond doubt",
+        "local PCA": "shrinkage of local principal components",
+        "learned filters": "shrinkage of local principal components, refined by filters learned from the subject",
+    }
+    sd = noise_map[realizations.mask].mean(axis=0)
+    return {
+        "chosen": {
+            "name": main.chosen,
+            "description": texts[main.chosen],
+            "mean_won": main.chosen == "mean",
+        },
+        "candidates": main.candidates,
+        "groups": [{"volumes": int(group.denoised.shape[-1]), "chosen": group.chosen} for group in results],
+        "noise_sd_per_volume": [round(float(value), 5) for value in sd],
+        "seconds": {"total": round(seconds, 2)},
+    }

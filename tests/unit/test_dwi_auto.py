@@ -1,0 +1,122 @@
+"""Laws of the default strategy for diffusion series and of its parts."""
+
+import numpy as np
+import pytest
+import torch
+
+from n2a_bids.algorithms.dwi_phantoms import add_rician_noise, tensor_phantom
+from n2a_bids.algorithms.learned_filters import Pair, checkerboard, learn_filters, principal_basis
+from n2a_bids.algorithms.local_pca import estimate_noise_sd, shrink_local_pca
+from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
+from n2a_bids.algorithms.strategies import get_strategy
+
+
+def _phantom(shape=(18, 18, 8), n=14):
+    """Smooth tensors of varying direction in a box inside the grid, S0 about 100."""
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((n, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    table = Gradients(np.r_[0.0, 0.0, np.full(n, 1000.0)], np.vstack((np.zeros((2, 3)), vectors)))
+    x, y, z = np.meshgrid(*(np.linspace(0, np.pi, s) for s in shape), indexing="ij")
+    fibre = np.stack((np.cos(x), np.sin(x) * np.cos(y), np.sin(x) * np.sin(y)), axis=-1)
+    along = (fibre @ vectors.T) ** 2
+    s0 = 100 * (1 + 0.3 * np.sign(np.sin(3 * y)) * np.cos(z))
+    weighted = s0[..., None] * np.exp(-(0.4 + 1.2 * along))
+    data = np.concatenate((s0[..., None], s0[..., None], weighted), axis=-1)
+    mask = np.zeros(shape, bool)
+    mask[1:-1, 1:-1, 1:-1] = True
+    return tensor_phantom(data, table, np.ones(shape, bool)), table, mask
+
+
+def _run(name, repetitions, table, mask, seed=3):
+    strategy = get_strategy(name, diffusion=True)
+    context = Context(torch.Generator().manual_seed(seed))
+    realizations = Realizations(np.stack(repetitions), mask, gradients=table)
+    return strategy.denoise(realizations, strategy.config("fast"), context)
+
+
+def _noisy(truth, sd, n, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [add_rician_noise(truth, sd, generator) for _ in range(n)]
+
+
+def _error(estimate, truth, mask):
+    return float(np.sqrt(np.mean((estimate[mask] - truth[mask]) ** 2)))
+
+
+@pytest.mark.parametrize("n_repetitions", [1, 2])
+def test_auto_lowers_the_error_of_the_mean(n_repetitions):
+    """Denoising halves the error of the plain mean on a smooth phantom, and says what it chose."""
+    truth, table, mask = _phantom()
+    repetitions = _noisy(truth, 8.0, n_repetitions)
+    result = _run("auto", repetitions, table, mask)
+    assert _error(result.data, truth, mask) < 0.5 * _error(np.mean(repetitions, axis=0), truth, mask)
+    assert result.figures["chosen"]["mean_won"] is False
+    assert {row["name"] for row in result.figures["candidates"]} == {"mean", "local PCA", "learned filters"}
+
+
+def test_auto_scales_with_the_image():
+    """A change of unit changes the unit of the result and nothing else."""
+    truth, table, mask = _phantom()
+    noisy = _noisy(truth, 8.0, 1)
+    once = _run("auto", noisy, table, mask)
+    scaled = _run("auto", [1000 * noisy[0]], table, mask)
+    assert np.allclose(scaled.data, 1000 * once.data, rtol=1e-2, atol=200)
+
+
+def test_auto_repeats_with_the_seed_and_leaves_the_outside_alone():
+    """The same seed gives the same bits; outside the mask stands the plain mean."""
+    truth, table, mask = _phantom()
+    noisy = _noisy(truth, 8.0, 2)
+    first, second = (_run("auto", noisy, table, mask) for _ in range(2))
+    assert np.array_equal(first.data, second.data)
+    assert np.allclose(first.data[~mask], np.mean(noisy, axis=0)[~mask], rtol=1e-5)
+
+
+def test_noise_map_finds_the_level():
+    """The noise SD of a single series is estimated within a tenth."""
+    truth, table, mask = _phantom((20, 20, 10), n=24)
+    result = _run("auto", _noisy(truth, 5.0, 1), table, mask)
+    assert abs(np.median(result.noise_sd[mask]) / 5.0 - 1) < 0.1
+
+
+def test_short_or_bare_series_are_refused():
+    """Without gradients, or with a handful of volumes, there is nothing to work with."""
+    truth, _, mask = _phantom()
+    with pytest.raises(ValueError, match="gradient table"):
+        _run("auto", [truth], None, mask)
+
+
+def test_unknown_diffusion_strategy_is_named():
+    """The error lists what there is."""
+    with pytest.raises(ValueError, match="diffusion series.*auto"):
+        get_strategy("nothing", diffusion=True)
+
+
+def test_local_pca_keeps_what_has_no_noise():
+    """Nearly no noise: the series passes nearly unchanged; pure noise loses most of its power."""
+    truth, _, mask = _phantom()
+    kept = shrink_local_pca(truth, mask, np.full(mask.shape, 0.05, np.float32))
+    assert _error(kept, truth, mask) < 0.5
+    noise = np.random.default_rng(0).standard_normal((12, 12, 8, 16)).astype(np.float32)
+    everywhere = np.ones(noise.shape[:3], bool)
+    gone = shrink_local_pca(noise, everywhere, np.ones(noise.shape[:3], np.float32))
+    assert gone.std() < 0.3
+
+
+def test_noise_estimate_of_pure_noise():
+    """White noise has the level it was made with."""
+    noise = 7 * np.random.default_rng(1).standard_normal((14, 14, 8, 20)).astype(np.float32)
+    estimate = estimate_noise_sd(noise + 100, np.ones(noise.shape[:3], bool))
+    assert abs(np.median(estimate) / 7 - 1) < 0.07
+
+
+def test_filters_return_the_pilot_where_it_is_the_truth():
+    """If the pilot is right already, the learned filters leave it as it is."""
+    truth, _, mask = _phantom()
+    generator = np.random.default_rng(0)
+    noisy, target = (truth + 5 * generator.standard_normal(truth.shape).astype(np.float32) for _ in range(2))
+    filters = learn_filters(
+        [Pair(noisy, truth, target)], principal_basis(truth, mask), 5.0, mask, checkerboard(mask.shape)
+    )
+    assert _error(filters.apply(noisy, truth, mask), truth, mask) < 1.5
