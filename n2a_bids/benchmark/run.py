@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,10 +68,9 @@ def run_cells(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
         data = make_cell_data(cell, by_name[cell.truth], plan.crop, align)
         for name in missing:
             _run_row(cell, name, data, plan, table)
-        _draw_cell(cell, data, plan)
+        _draw_cell(cell, data, table, plan)
         _write_summary(table, plan.out_dir)
     _write_summary(table, plan.out_dir)
-    shutil.rmtree(plan.out_dir / "slices", ignore_errors=True)
     return int(any(row["status"] != "ok" for row in table.rows))
 
 
@@ -96,7 +94,8 @@ def _run_row(cell: Cell, name: str, data: CellData, plan: BenchmarkPlan, table: 
     try:
         outcome = run_in_child(partial(run_method, name, data, plan.settings))
         values = measure(data, outcome)
-        _keep_slice(cell, name, central_slice(outcome.image, data.realizations.mask), plan)
+        with whole_file(_slice_file(cell, name, plan)) as partial_file:
+            np.save(partial_file, central_slice(outcome.image, data.realizations.mask))
         note = f"{values['psnr_db']:.2f} dB in {outcome.seconds:.1f} s"
     except DenoisingError as error:
         values = {"status": f"failed: {error}"}
@@ -105,14 +104,8 @@ def _run_row(cell: Cell, name: str, data: CellData, plan: BenchmarkPlan, table: 
     sys.stderr.write(f"  {name}: {note}\n")
 
 
-def _keep_slice(cell: Cell, name: str, picture: np.ndarray, plan: BenchmarkPlan) -> None:
-    folder = plan.out_dir / "slices" / _label(cell)
-    with whole_file(folder / f"{name.replace(':', '+')}.npy") as partial_file:
-        np.save(partial_file, picture)
-
-
-def _draw_cell(cell: Cell, data: CellData, plan: BenchmarkPlan) -> None:
-    """Draw the slices of a cell; only of the first noise draw, for the folder's sake."""
+def _draw_cell(cell: Cell, data: CellData, table: RowTable, plan: BenchmarkPlan) -> None:
+    """Draw the slices of a cell, those of earlier runs too; of the first noise draw only."""
     if cell.seed > 0:
         return
     mask = data.realizations.mask
@@ -120,12 +113,16 @@ def _draw_cell(cell: Cell, data: CellData, plan: BenchmarkPlan) -> None:
         "truth": central_slice(data.truth, mask),
         "mean": central_slice(data.matched.mean(axis=0), mask),
     }
-    for name in plan.methods:
-        file = plan.out_dir / "slices" / _label(cell) / f"{name.replace(':', '+')}.npy"
+    for name in dict.fromkeys(row["method"] for row in table.rows):
+        file = _slice_file(cell, name, plan)
         if file.exists() and name != "mean":
             slices[name] = np.load(file)
     title = f"{cell.truth}, {cell.condition}, noise {cell.noise_level:g} SD, {cell.n_repetitions} repetitions"
     draw_slices(slices, title, plan.out_dir / "pictures" / f"{_label(cell)}.png")
+
+
+def _slice_file(cell: Cell, name: str, plan: BenchmarkPlan) -> Path:
+    return plan.out_dir / "slices" / _label(cell) / f"{name.replace(':', '+')}.npy"
 
 
 def _label(cell: Cell) -> str:
