@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from nipype import Workflow
 
-from n2a_bids.commands.execution import run_workflow
+from n2a_bids.commands.execution import Interruption, run_workflow
 from n2a_bids.commands.participant_log import participant_lock, run_record, write_log
 from n2a_bids.commands.work import ParticipantWork, explain, top_name
 from n2a_bids.config import Config, ResourceConfig
@@ -50,7 +50,9 @@ def batches(
         yield work[start : start + size]
 
 
-def run_batch(batch: Sequence[ParticipantWork], config: Config) -> dict[str, list[str]]:
+def run_batch(
+    batch: Sequence[ParticipantWork], config: Config, interruption: Interruption
+) -> dict[str, list[str]]:
     """Denoise some participants; whatever goes wrong with one harms no other.
 
     Parameters
@@ -58,6 +60,8 @@ def run_batch(batch: Sequence[ParticipantWork], config: Config) -> dict[str, lis
     batch : sequence of ParticipantWork
         Each with at least one unit.
     config : Config
+    interruption : Interruption
+        Signals that arrive.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def run_batch(batch: Sequence[ParticipantWork], config: Config) -> dict[str, lis
             except Exception as error:
                 failures[item.label].append(_words(error))
                 explain(config)
-        stopped_by = _run(workflow, config) if built else ""
+        stopped_by = _run(workflow, config, interruption) if built else ""
     for item in built:
         crashes = find_crashes(run_record(item.label, config).parent)
         failures[item.label] += [f"{crash.node}: {crash.message}" for crash in crashes]
@@ -102,10 +106,10 @@ def _participant_wf(item: ParticipantWork, config: Config) -> Workflow:
     return workflow
 
 
-def _run(workflow: Workflow, config: Config) -> str:
+def _run(workflow: Workflow, config: Config, interruption: Interruption) -> str:
     """Run, and return what stopped it; failed steps are found by their crash files."""
     try:
-        run_workflow(workflow, config)
+        run_workflow(workflow, config, interruption)
     except Exception as error:
         explain(config)
         return _words(error)

@@ -65,7 +65,7 @@ def configure_nipype(debug: DebugConfig) -> None:
         nipype_config.enable_resource_monitor()
 
 
-def run_workflow(workflow: Workflow, config: Config) -> None:
+def run_workflow(workflow: Workflow, config: Config, interruption: Interruption) -> None:
     """Run a workflow to its end; no process that it started survives it.
 
     Parameters
@@ -74,13 +74,15 @@ def run_workflow(workflow: Workflow, config: Config) -> None:
     config : Config
         Resources and plugin. Where the threads of one step take all processors nothing could run beside it:
         then there is no pool, no second process that waits, and no socket.
+    interruption : Interruption
+        Looked at after every failed step.
 
     Raises
     ------
     Exception
         The first failure of a node; what does not depend on it has run all the same.
-    Interrupted
-        After SIGTERM.
+    Interrupted, KeyboardInterrupt
+        After SIGTERM or Ctrl-C.
     """
     resources = config.resources
     arguments = {
@@ -90,17 +92,79 @@ def run_workflow(workflow: Workflow, config: Config) -> None:
         # A node that needs more than there is runs alone instead of stopping everything.
         "raise_insufficient": False,
         "mp_context": "forkserver",
-        "status_callback": _tell,
+        "status_callback": StepReporter(interruption),
         **resources.nipype_plugin_args,
     }
     serial = resources.n_procs <= resources.omp_nthreads and resources.n_gpu_procs < 2
     plugin = resources.nipype_plugin or ("Linear" if serial else "MultiProc")
     own = {"Linear": LinearPlugin, "MultiProc": LocalPoolPlugin}
     with no_process_left_behind():
-        if plugin in own:
-            workflow.run(plugin=own[plugin](plugin_args=arguments))
-        else:
-            workflow.run(plugin=plugin, plugin_args=arguments)
+        try:
+            if plugin in own:
+                workflow.run(plugin=own[plugin](plugin_args=arguments))
+            else:
+                workflow.run(plugin=plugin, plugin_args=arguments)
+        finally:
+            interruption.check()
+
+
+class Interruption:
+    """A signal that asks the run to stop.
+
+    An exception from a signal handler is not enough: nipype takes whatever is raised inside an interface,
+    Ctrl-C too, for a failure of that step and goes on with the next.
+    """
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Signal handler."""
+        # A second signal must not break the cleaning up of the first.
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, signal.SIG_IGN)
+        is_keyboard = number == signal.SIGINT
+        self.error = KeyboardInterrupt() if is_keyboard else Interrupted("stopped by SIGTERM")
+        raise self.error
+
+    def check(self) -> None:
+        """Raise again what a signal has raised before."""
+        if self.error is not None:
+            raise self.error
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Listen to SIGTERM and Ctrl-C while the block runs; only the main thread can."""
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = [signal.signal(number, interruption) for number in numbers]
+    try:
+        yield interruption
+    finally:
+        for number, handler in zip(numbers, previous):
+            signal.signal(number, handler)
+
+
+class StepReporter:
+    """Tells on standard error which step starts or fails."""
+
+    def __init__(self, interruption: Interruption):
+        self._interruption = interruption
+
+    def __call__(self, node: Node, status: str) -> None:
+        """Callback of nipype, in the main process; writing and drawing are told only when they fail."""
+        self._interruption.check()
+        is_minor = any(f".{name}." in node.fullname for name in ("outputs_wf", "reports_wf"))
+        if status != "exception" and (status != "start" or is_minor):
+            return
+        words = "failed" if status == "exception" else "starts"
+        where = " > ".join(node.fullname.split(".")[1:])
+        sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] {where} {words}\n")
+        sys.stderr.flush()
 
 
 class LocalPoolPlugin(MultiProcPlugin):
@@ -181,25 +245,6 @@ def no_process_left_behind() -> Iterator[None]:
         raise
 
 
-@contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Turn SIGTERM into `Interrupted` while the block runs; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        # A second signal must not break the cleaning up of the first.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Interrupted("stopped by SIGTERM")
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
 def _send(process: psutil.Process, number: int) -> None:
     with suppress(psutil.NoSuchProcess):
         process.send_signal(number)
@@ -210,14 +255,3 @@ def _without_stamp(record: logging.LogRecord) -> bool:
     if isinstance(record.msg, str):
         record.msg = _STAMP.sub("", record.msg)
     return True
-
-
-def _tell(node: Node, status: str) -> None:
-    """One line on standard error when a step starts or fails; writing and drawing only when they fail."""
-    is_minor = any(f".{name}." in node.fullname for name in ("outputs_wf", "reports_wf"))
-    if status != "exception" and (status != "start" or is_minor):
-        return
-    words = "failed" if status == "exception" else "starts"
-    where = node.fullname.replace(".", " > ")
-    sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] {where} {words}\n")
-    sys.stderr.flush()

@@ -36,8 +36,8 @@ def run_participants(config: Config) -> int:
         If the dataset as a whole cannot be used.
     ConfigError
         If a folder cannot be written, or options do not fit.
-    Interrupted
-        After SIGTERM: what is done is kept.
+    Interrupted, KeyboardInterrupt
+        After SIGTERM or Ctrl-C: what is done is kept.
     """
     prepare_environment(config)
     check_output_dir(config.bids_dir, config.output_dir)
@@ -64,14 +64,14 @@ def run_participants(config: Config) -> int:
 def _run_all(labels: Sequence[str], collection: Collection, config: Config) -> list[Outcome]:
     # Imported late: listing a dataset needs no nipype.
     from n2a_bids.commands.batch import batches, run_batch
-    from n2a_bids.commands.execution import configure_nipype, sigterm_interrupts
+    from n2a_bids.commands.execution import configure_nipype, interruptible
 
     configure_nipype(config.debug)
     work = [ParticipantWork.of(label, collection) for label in labels]
     outcomes = {item.label: item.outcome([]) for item in work if not item.units}
-    with sigterm_interrupts():
+    with interruptible() as interruption:
         for batch in batches([item for item in work if item.units], config.resources):
-            failures = run_batch(batch, config)
+            failures = run_batch(batch, config, interruption)
             for item in batch:
                 failures[item.label] += _write_report(item.label, config)
                 outcomes[item.label] = item.outcome(failures[item.label])
