@@ -90,9 +90,7 @@ def _resize(field: Tensor, shape: tuple[int, ...]) -> Tensor:
     return functional.interpolate(field[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0]
 
 
-def _fit_level(
-    images: Tensor, start: Tensor, spacing: int, n_steps: int, config: DistortionConfig
-) -> Tensor:
+def _fit_level(images: Tensor, start: Tensor, spacing: int, n_steps: int, config: DistortionConfig) -> Tensor:
     """Correction of `start` at one resolution, in voxels of that resolution."""
     shape = tuple(start.shape)
     knots = torch.zeros(tuple(max(size // spacing, 2) for size in shape), requires_grad=True)

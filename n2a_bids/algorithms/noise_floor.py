@@ -55,7 +55,8 @@ def remove_noise_floor(mean: NDArray, noise_sd: NDArray | float) -> NDArray[np.f
     mean : array
         Denoised magnitude, any unit.
     noise_sd : array or float
-        SD of the complex noise of one acquisition (not of an average), same unit; zero leaves `mean` as it is.
+        SD of the complex noise of one acquisition (not of an average), same unit; zero leaves
+        `mean` as it is.
 
     Returns
     -------

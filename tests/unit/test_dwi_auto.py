@@ -89,7 +89,7 @@ def test_short_or_bare_series_are_refused():
 
 def test_unknown_diffusion_strategy_is_named():
     """The error lists what there is."""
-    with pytest.raises(ValueError, match="diffusion series.*auto"):
+    with pytest.raises(ValueError, match=r"diffusion series.*auto"):
         get_strategy("nothing", diffusion=True)
 
 

@@ -53,7 +53,9 @@ def test_weighted_fit_beats_unweighted_on_noise():
     signal = synthesize_signal(truth, table)
     noisy = np.maximum(signal + 40 * np.random.default_rng(2).standard_normal(signal.shape), 1)
     errors = [
-        np.sqrt(np.mean((fit_tensor(noisy, table, truth.mask, n_iterations=n).elements - truth.elements) ** 2))
+        np.sqrt(
+            np.mean((fit_tensor(noisy, table, truth.mask, n_iterations=n).elements - truth.elements) ** 2)
+        )
         for n in (0, 2)
     ]
     assert errors[1] < errors[0]

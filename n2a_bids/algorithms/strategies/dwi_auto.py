@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ _CERTAINTY = 2.0
 class DWIAutoConfig:
     """Settings of a recipe."""
 
-    plan: PatchPlan = PatchPlan()
+    plan: PatchPlan = field(default_factory=PatchPlan)
     strength: float = 0.5
     """Noise added to the input of a recorruption pair, in noise SDs of the average."""
     n_pairs: int = 2
@@ -284,7 +284,9 @@ def _figures(
     texts = {
         "mean": "the plain mean: nothing beat it beyond doubt",
         "local PCA": "shrinkage of local principal components",
-        "learned filters": "shrinkage of local principal components, refined by filters learned from the subject",
+        "learned filters": (
+            "shrinkage of local principal components, refined by filters learned from the subject"
+        ),
     }
     sd = noise_map[realizations.mask].mean(axis=0)
     return {

@@ -1,0 +1,231 @@
+"""Head motion between the volumes of diffusion series, without any external program.
+
+Volumes of one shell differ in contrast, so each is registered to what all
+volumes of the shell together predict for its direction. Motions are rigid, in
+the frame of the voxel axes (mm), and map the corrected grid to the volume as
+acquired.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from n2a_bids.algorithms.gradients import round_to_shells
+from n2a_bids.algorithms.realizations import Gradients
+
+_SMOOTHING_MM = 2.5
+_SAMPLE_MM = 5.0
+_N_ITERATIONS = 12
+_MIN_VOLUMES_FOR_MODEL = 12
+"""Directions from which six quadratic terms can be told from noise."""
+
+
+def estimate_motion(
+    data: NDArray[np.float32],
+    gradients: Gradients,
+    mask: NDArray[np.bool_],
+    voxel_size_mm: tuple[float, float, float],
+    *,
+    n_rounds: int = 2,
+) -> NDArray[np.float64]:
+    """Motion of every volume relative to the first one without diffusion weighting.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) float array
+        Series as acquired.
+    gradients : Gradients
+        Its table.
+    mask : (X, Y, Z) bool array
+        Brain.
+    voxel_size_mm : (3,) floats
+    n_rounds : int
+        Registrations of all volumes, each to the prediction from those before.
+
+    Returns
+    -------
+    voxel_maps : (C, 4, 4) array
+        Corrected voxel to voxel of the volume; the identity for the first b0 (or first volume).
+    """
+    images = [_Smooth(data[..., c], voxel_size_mm) for c in range(data.shape[-1])]
+    points = _sample_points(mask, voxel_size_mm)
+    shells = round_to_shells(gradients.bvals)
+    motions = np.zeros((len(images), 6))
+    for _ in range(n_rounds):
+        values = np.stack([image.at(points, motion) for image, motion in zip(images, motions)])
+        for shell in np.unique(shells):
+            members = np.flatnonzero(shells == shell)
+            targets = _predict(values[members], gradients.bvecs[members])
+            for index, target in zip(members, targets):
+                motions[index] = _register(images[index], points, target, motions[index])
+    motions = _align_shells(images, points, shells, motions)
+    reference = int(np.flatnonzero(shells == shells.min())[0])
+    to_reference = np.linalg.inv(_matrix(motions[reference], points))
+    scale = np.diag([*voxel_size_mm, 1.0])
+    return np.stack(
+        [np.linalg.inv(scale) @ _matrix(motion, points) @ to_reference @ scale for motion in motions]
+    )
+
+
+def register_rigid(
+    fixed: NDArray, moving: NDArray, mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]
+) -> NDArray[np.float64]:
+    """Rigid motion between two images of one contrast on grids of one voxel size.
+
+    Parameters
+    ----------
+    fixed, moving : (X, Y, Z) arrays
+    mask : (X, Y, Z) bool array
+        Brain in `fixed`.
+    voxel_size_mm : (3,) floats
+
+    Returns
+    -------
+    voxel_map : (4, 4) array
+        Voxel of `fixed` to voxel of `moving`.
+    """
+    points = _sample_points(mask, voxel_size_mm)
+    target = _Smooth(fixed, voxel_size_mm).at(points, np.zeros(6))
+    motion = _register(_Smooth(moving, voxel_size_mm), points, target, np.zeros(6))
+    scale = np.diag([*voxel_size_mm, 1.0])
+    return np.linalg.inv(scale) @ _matrix(motion, points) @ scale
+
+
+def motion_size(
+    voxel_map: NDArray[np.float64], mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]
+) -> tuple[float, float]:
+    """Rotation in degrees, and translation of the centre of the mask in mm."""
+    scale = np.diag([*voxel_size_mm, 1.0])
+    motion = scale @ voxel_map @ np.linalg.inv(scale)
+    centre = np.append(np.argwhere(mask).mean(axis=0) * voxel_size_mm, 1.0)
+    angle = np.degrees(np.linalg.norm(Rotation.from_matrix(motion[:3, :3]).as_rotvec()))
+    return float(angle), float(np.linalg.norm((motion @ centre - centre)[:3]))
+
+
+class _Smooth:
+    """A smoothed image and its gradient, read at points in mm."""
+
+    def __init__(self, image: NDArray, voxel_size_mm: tuple[float, float, float]):
+        self._size = np.asarray(voxel_size_mm)
+        self._image = ndimage.gaussian_filter(image.astype(np.float32), _SMOOTHING_MM / self._size)
+        self._slopes = [s / size for s, size in zip(np.gradient(self._image), self._size)]
+
+    def at(self, points: NDArray, motion: NDArray) -> NDArray[np.float64]:
+        """(N,) values at the moved points."""
+        return self._read(self._image, _moved(points, motion))
+
+    def with_slopes(self, points: NDArray, motion: NDArray) -> tuple[NDArray, NDArray]:
+        """(N,) values and (N, 3) slopes per mm at the moved points."""
+        moved = _moved(points, motion)
+        slopes = np.stack([self._read(slope, moved) for slope in self._slopes], axis=1)
+        return self._read(self._image, moved), slopes
+
+    def _read(self, volume: NDArray, moved: NDArray) -> NDArray[np.float64]:
+        voxels = (moved / self._size).T
+        return ndimage.map_coordinates(volume, voxels, order=1, mode="nearest").astype(float)
+
+
+def _sample_points(mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+    """(N, 3) positions in mm: the brain and a rim around it, about every 5 mm in plane."""
+    rim = ndimage.binary_dilation(mask, iterations=2)
+    steps = [max(1, round(_SAMPLE_MM / size)) for size in voxel_size_mm]
+    kept = np.zeros_like(mask)
+    kept[:: steps[0], :: steps[1], :: max(1, steps[2] // 2)] = True
+    return np.argwhere(rim & kept) * np.asarray(voxel_size_mm)
+
+
+def _moved(points: NDArray, motion: NDArray) -> NDArray[np.float64]:
+    centre = points.mean(axis=0)
+    return Rotation.from_rotvec(motion[:3]).apply(points - centre) + centre + motion[3:]
+
+
+def _matrix(motion: NDArray, points: NDArray) -> NDArray[np.float64]:
+    centre = points.mean(axis=0)
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(motion[:3]).as_matrix()
+    matrix[:3, 3] = centre + motion[3:] - matrix[:3, :3] @ centre
+    return matrix
+
+
+def _register(image: _Smooth, points: NDArray, target: NDArray, start: NDArray) -> NDArray[np.float64]:
+    """Gauss-Newton: motion at which `image`, times a gain, is closest to `target`."""
+    centre, motion = points.mean(axis=0), start.copy()
+    for _ in range(_N_ITERATIONS):
+        values, slopes = image.with_slopes(points, motion)
+        arms = _moved(points, motion) - centre - motion[3:]
+        design = np.column_stack((np.cross(arms, slopes), slopes, values))
+        power = float(values @ values)
+        gain = float(values @ target) / power if power > 0 else 1.0
+        rest = target / max(gain, 1e-6) - values
+        # A few voxels of flow or artefact must not steer the fit.
+        spread = 1.4826 * np.median(np.abs(rest)) + 1e-12
+        weight = 1 / np.maximum(np.abs(rest) / (2.5 * spread), 1)
+        normal = design.T @ (weight[:, None] * design)
+        normal += 1e-6 * np.diag(np.diag(normal)) + 1e-12 * np.eye(7)
+        step = np.linalg.solve(normal, design.T @ (weight * rest))[:6]
+        turn = Rotation.from_rotvec(step[:3]) * Rotation.from_rotvec(motion[:3])
+        motion = np.concatenate((turn.as_rotvec(), motion[3:] + step[3:]))
+        if np.abs(step[:3]).max() < 1e-4 and np.abs(step[3:]).max() < 5e-3:
+            break
+    return motion
+
+
+def _predict(values: NDArray, bvecs: NDArray) -> NDArray[np.float64]:
+    """(M, N) signal of each direction, from what the *other* volumes of the shell say.
+
+    With many directions a quadratic form is fitted, else the mean is taken.
+    Leaving a volume out of its own prediction keeps its motion out of it.
+    """
+    n_volumes = len(values)
+    if n_volumes == 1:
+        return values
+    design = np.ones((n_volumes, 1))
+    if n_volumes >= _MIN_VOLUMES_FOR_MODEL and bvecs.any():
+        x, y, z = bvecs.T
+        design = np.stack((np.ones_like(x), x * x - z * z, y * y - z * z, x * y, x * z, y * z), axis=1)
+    # The ridge spares directions at the rim of the scheme wild extrapolations.
+    ridge = np.diag([0.0, *np.ones(design.shape[1] - 1)])
+    hat = design @ np.linalg.solve(design.T @ design + ridge, design.T)
+    leverage = np.clip(np.diag(hat), 0.0, 0.95)[:, None]
+    return (hat @ values - leverage * values) / (1 - leverage)
+
+
+def _align_shells(
+    images: list[_Smooth], points: NDArray, shells: NDArray, motions: NDArray
+) -> NDArray[np.float64]:
+    """Move each shell as a whole onto the lowest one, through the intensity relation between them."""
+    lowest = shells.min()
+    reference = np.mean(
+        [image.at(points, m) for image, m, s in zip(images, motions, shells) if s == lowest], axis=0
+    )
+    aligned = motions.copy()
+    for shell in np.unique(shells[shells > lowest]):
+        members = np.flatnonzero(shells == shell)
+        mean = np.mean([images[index].at(points, motions[index]) for index in members], axis=0)
+        common = _shift_of_mean(images, members, points, motions, _conditional_mean(reference, mean))
+        for index in members:
+            # For the small motions between shells adding rotation vectors is as good as composing.
+            aligned[index] = motions[index] + common
+    return aligned
+
+
+def _shift_of_mean(
+    images: list[_Smooth], members: NDArray, points: NDArray, motions: NDArray, target: NDArray
+) -> NDArray[np.float64]:
+    """Median over the volumes of the motion that each still needs to reach the target."""
+    needed = [_register(images[index], points, target, motions[index]) - motions[index] for index in members]
+    return np.median(needed, axis=0)
+
+
+def _conditional_mean(reference: NDArray, values: NDArray, n_bins: int = 24) -> NDArray[np.float64]:
+    """What `values` would be, were they a function of `reference` alone."""
+    edges = np.quantile(reference, np.linspace(0, 1, n_bins + 1)[1:-1])
+    bins = np.digitize(reference, edges)
+    counts = np.maximum(np.bincount(bins, minlength=n_bins), 1)
+    centres = np.bincount(bins, weights=reference, minlength=n_bins) / counts
+    means = np.bincount(bins, weights=values, minlength=n_bins) / counts
+    order = np.argsort(centres)
+    return np.interp(reference, centres[order], means[order])
