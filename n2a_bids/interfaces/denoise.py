@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids.interfaces.child import child_environment
+from n2a_bids.interfaces.gpu_slot import gpu_slot, visible_gpus
 
 
 class _DenoiseInputSpec(CommandLineInputSpec):
@@ -42,6 +43,7 @@ class _DenoiseInputSpec(CommandLineInputSpec):
     memory_gb = traits.Float(argstr="--memory-gb %.2f", nohash=True, desc="memory that may be used")
     # nipype counts a node as a GPU job by this name.
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="schedule as GPU job")
+    gpu_slots = traits.Int(0, usedefault=True, nohash=True, desc="GPU jobs that may run together")
 
 
 class _DenoiseOutputSpec(TraitedSpec):
@@ -87,7 +89,12 @@ class Denoise(CommandLine):
 
     def _run_interface(self, runtime, correct_return_codes=(0,)):
         runtime.environ.update(child_environment(self.inputs.threads, hide_gpu=self.inputs.device == "cpu"))
-        return super()._run_interface(runtime, correct_return_codes)
+        devices = visible_gpus() if self.inputs.use_gpu and self.inputs.device != "cpu" else ()
+        if not devices:
+            return super()._run_interface(runtime, correct_return_codes)
+        with gpu_slot(devices, self.inputs.gpu_slots) as device:
+            runtime.environ["CUDA_VISIBLE_DEVICES"] = device
+            return super()._run_interface(runtime, correct_return_codes)
 
     def _list_outputs(self):
         folder = Path.cwd()

@@ -44,6 +44,7 @@ def init_denoise_node(
         threads=resources.omp_nthreads,
         memory_gb=resources.memory_gb,
         use_gpu=use_gpu,
+        gpu_slots=resources.n_gpu_procs,
     )
     # False must stay undefined, or nipype would hash it apart from a run that never had the option.
     for option, wanted in (
