@@ -85,6 +85,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="keep the finished rows of an earlier run")
     parser.add_argument("--trust", action="store_true", help="run the trust tests instead of the cells")
     parser.add_argument("--speed", action="store_true", help="measure speed by phase instead of quality")
+    parser.add_argument(
+        "--pair", type=Path, nargs="+", metavar="FILE",
+        help="compare the methods on real aligned repetitions instead, by risk and time",
+    )  # fmt: skip
+    parser.add_argument("--pair-mask", type=Path, metavar="FILE", help="brain mask of the pair")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of the strategies")
     parser.add_argument("--omp-nthreads", type=int, default=1, help="threads per method")
     parser.add_argument("--memory-gb", type=float, default=6.0, help="memory per method")
@@ -116,20 +121,18 @@ def run(args: argparse.Namespace) -> int:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[variable] = str(args.omp_nthreads)
     from n2a_bids.benchmark.run import BenchmarkPlan, run_cells
-    from n2a_bids.benchmark.truths import load_truth, template_truth
 
-    if args.truth_mask and len(args.truth_mask) != len(args.truth):
-        raise ConfigError(
-            f"--truth-mask: expected one mask for each of the {len(args.truth)} truths, "
-            f"found {len(args.truth_mask)}; give them in the same order"
-        )
-    masks = args.truth_mask or [None] * len(args.truth)
-    truths = [load_truth(path, mask) for path, mask in zip(args.truth, masks, strict=True)] or [
-        template_truth()
-    ]
-    if len({truth.name for truth in truths}) < len(truths):
-        raise ConfigError("--truth: expected different file names, found the same name twice; rename one")
     plan = _make_plan(args, BenchmarkPlan)
+    if args.pair:
+        from n2a_bids.benchmark.pair import run_pair
+
+        if args.pair_mask is None:
+            raise ConfigError(
+                "--pair: expected the brain mask of the pair, found none; give --pair-mask FILE"
+            )
+        _record_machine(args)
+        return run_pair(args.pair, args.pair_mask, plan)
+    truths = _load_truths(args)
     _record_machine(args)
     if args.trust:
         from n2a_bids.benchmark.trust import run_trust
@@ -140,6 +143,21 @@ def run(args: argparse.Namespace) -> int:
 
         return run_speed(truths[0], plan)
     return run_cells(truths, plan)
+
+
+def _load_truths(args: argparse.Namespace) -> list:
+    from n2a_bids.benchmark.truths import load_truth, template_truth
+
+    if args.truth_mask and len(args.truth_mask) != len(args.truth):
+        raise ConfigError(
+            f"--truth-mask: expected one mask for each of the {len(args.truth)} truths, "
+            f"found {len(args.truth_mask)}; give them in the same order"
+        )
+    masks = args.truth_mask or [None] * len(args.truth)
+    truths = [load_truth(path, mask) for path, mask in zip(args.truth, masks, strict=True)]
+    if len({truth.name for truth in truths}) < len(truths):
+        raise ConfigError("--truth: expected different file names, found the same name twice; rename one")
+    return truths or [template_truth()]
 
 
 def _make_plan(args: argparse.Namespace, plan_class: type) -> object:
@@ -161,7 +179,7 @@ def _make_plan(args: argparse.Namespace, plan_class: type) -> object:
         noise_levels=tuple(args.sigmas or grid.sigmas),
         repetitions=tuple(args.repetitions or grid.repetitions),
         n_seeds=args.seeds or grid.seeds,
-        crop=tuple(args.crop) if args.crop else grid.crop,
+        crop=tuple(args.crop) if args.crop else None if args.pair or args.speed else grid.crop,
         resume=args.resume,
         settings=MethodSettings(
             n_threads=args.omp_nthreads,

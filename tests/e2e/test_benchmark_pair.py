@@ -1,0 +1,48 @@
+"""``n2a-tools benchmark --pair``: real repetitions, scored without a truth."""
+
+import csv
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from n2a_bids.algorithms.phantoms import SimulationConfig, simulate_runs
+from n2a_bids.benchmark.truths import crop_truth, template_truth
+from n2a_bids.cli.tools import main
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Files of two aligned noisy runs, the second with another gain, and of their mask."""
+    truth = crop_truth(template_truth(), (40, 36, 32))
+    runs = simulate_runs(truth.data, truth.mask, SimulationConfig(), np.random.default_rng(1))
+    images = {"run-1": runs.repetitions[0], "run-2": 1.2 * runs.repetitions[1], "mask": truth.mask}
+    for name, data in images.items():
+        nib.Nifti1Image(data.astype(np.float32), truth.affine).to_filename(tmp_path / f"{name}.nii.gz")
+    return [tmp_path / f"{name}.nii.gz" for name in images]
+
+
+def run(tmp_path, pair, *options):
+    runs, mask = map(str, pair[:2]), str(pair[2])
+    return main(["benchmark", "--out", str(tmp_path / "out"), "--pair", *runs, "--pair-mask", mask, *options])
+
+
+def test_risk_of_a_real_denoiser_is_below_that_of_the_mean(tmp_path, pair):
+    assert run(tmp_path, pair, "--strategies", "mean", "nlmeans") == 0
+    with (tmp_path / "out" / "pair.tsv").open(newline="") as stream:
+        rows = {row["method"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    assert float(rows["mean"]["risk"]) == 0
+    assert float(rows["nlmeans"]["risk"]) + 2 * float(rows["nlmeans"]["standard_error"]) < 0
+    assert float(rows["nlmeans"]["residual_edge_correlation"]) > 0.05
+
+
+def test_repetitions_on_two_grids_are_refused(tmp_path, pair, capsys):
+    image = nib.load(pair[1])
+    nib.Nifti1Image(np.asarray(image.dataobj)[:-1], image.affine).to_filename(pair[1])
+    assert run(tmp_path, pair, "--strategies", "mean") != 0
+    assert "run-2.nii.gz" in capsys.readouterr().err
+
+
+def test_pair_without_mask_is_a_usage_error(tmp_path, pair, capsys):
+    assert main(["benchmark", "--out", str(tmp_path / "out"), "--pair", *map(str, pair[:2])]) == 2
+    assert "--pair-mask" in capsys.readouterr().err
