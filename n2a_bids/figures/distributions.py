@@ -56,7 +56,8 @@ def distribution(points: Sequence[Point], *, title: str, logarithmic: bool = Fal
     heights = _spread_out(place[dots], low, high)
     for number, height in sorted(zip(dots, heights, strict=True), key=lambda pair: shown[pair[0]].unusual):
         parts.append(_dot(shown[number], float(across(place[number])), height))
-    ends = [(low, "start"), (float(np.median(place)), "middle"), (high, "end")]
+    ends = [(float(place.min()), "start"), (float(np.median(place)), "middle"), (float(place.max()), "end")]
+    ends = ends if ends[0][0] < ends[2][0] else [ends[1]]
     for position, anchor in ends:
         label = f"{10**position if logarithmic else position:.3g}"
         x = float(across(position))

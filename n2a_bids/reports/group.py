@@ -211,7 +211,7 @@ def data_dictionary() -> dict[str, dict[str, Any]]:
         if measure.units:
             columns[measure.name]["Units"] = measure.units
     columns["outlier_measures"] = {
-        "Description": f"Measures whose robust z-score in this group is beyond {OUTLIER_Z}, separated by commas."
+        "Description": f"Measures with a robust z-score beyond {OUTLIER_Z} in this group, comma-separated."
     }
     return columns
 
