@@ -1,0 +1,52 @@
+"""What README and docs say exists: options, commands, linked files."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from n2a_bids.cli.parser import build_parser
+from n2a_bids.cli.tools import _COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Options of other programs that the pages show.
+FOREIGN = {"--constraint", "--rm", "--containall", "--cleanenv", "--denoise-method"}
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    return {name for action in parser._actions for name in action.option_strings}
+
+
+def known_options() -> set[str]:
+    known = options_of(build_parser())
+    for module, _ in _COMMANDS.values():
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f"n2a_bids.commands.{module}").add_arguments(parser)
+        known |= options_of(parser)
+    return known
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "usage.md"], ids=lambda p: p.name)
+def test_options_in_the_pages_exist(page):
+    """Nobody is told to type what is refused."""
+    shown = set(re.findall(r"(?<![\w-])--[a-z0-9-]*[a-z0-9](?![\w-])", page.read_text(encoding="utf-8")))
+    assert sorted(shown - FOREIGN - known_options()) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_relative_links_lead_somewhere(page):
+    """Links into the repository are not dead."""
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_exit_codes_in_help_and_readme_agree():
+    """One list of exit codes."""
+    table = re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    help_text = build_parser().format_help().partition("exit codes")[2]
+    assert set(table) == set(re.findall(r"(?<!\S)(\d+)  ", help_text))
