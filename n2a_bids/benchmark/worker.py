@@ -63,6 +63,9 @@ def run_in_child(work: Work) -> Outcome:
     except EOFError:
         process.join()
         raise DenoisingError(f"the process of the method ended with exit code {process.exitcode}") from None
+    except BaseException:
+        process.terminate()  # interrupted: nobody waits for the result any more
+        raise
     process.join()
     if isinstance(answer, str):
         raise DenoisingError(answer)
