@@ -57,7 +57,7 @@ def write_mask(masks_dir: Path, label: str) -> None:
     """Brain mask of a participant as a derivative, for proofs that need no brain extraction."""
     folder = masks_dir / f"sub-{label}" / "anat"
     folder.mkdir(parents=True, exist_ok=True)
-    _describe(masks_dir, "masks", "derivative")
+    describe(masks_dir, "masks", "derivative")
     mask = nb.Nifti1Image(head_phantom()[1].astype(np.uint8), _AFFINE)
     mask.to_filename(folder / f"sub-{label}_desc-brain_mask.nii.gz")
     sidecar = {"Type": "Brain", "RawSources": []}
@@ -77,7 +77,8 @@ def write_skeleton(bids_dir: Path, n_participants: int) -> None:
             stem.with_suffix(".json").write_text('{"MagneticFieldStrength": 3}')
 
 
-def _describe(folder: Path, name: str, kind: str) -> None:
+def describe(folder: Path, name: str, kind: str) -> None:
+    """Write the description that every dataset has."""
     folder.mkdir(parents=True, exist_ok=True)
     description = {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": kind}
     if kind == "derivative":
@@ -98,7 +99,7 @@ def main() -> None:
     )
     parser.add_argument("--skeleton", action="store_true", help="headers only: to measure discovery")
     args = parser.parse_args()
-    _describe(args.bids_dir, "small", "raw")
+    describe(args.bids_dir, "small", "raw")
     if args.skeleton:
         write_skeleton(args.bids_dir, args.participants)
         return

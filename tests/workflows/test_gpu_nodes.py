@@ -16,7 +16,8 @@ start = time.time()
 time.sleep(1.5)
 for name in ("denoised.nii.gz", "denoised.json", "mean.nii.gz", "residual.nii.gz", "noise_sd.nii.gz"):
     Path(name).touch()
-Path(sys.argv[0]).with_name(f"seen-{os.getpid()}.txt").write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {start} {time.time()}")
+seen = Path(sys.argv[0]).with_name(f"seen-{os.getpid()}.txt")
+seen.write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {start} {time.time()}")
 """
 
 
