@@ -90,14 +90,13 @@ def _command_line(args: argparse.Namespace) -> Settings:
 def _settle_resources(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """Fill in processors, threads and memory where neither file nor command line gives them."""
     asked = settings.get("resources", {})
-    plugin_args = asked.get("nipype_plugin_args", {})
-    n_procs = asked.get("n_procs") or plugin_args.get("n_procs") or available_cpus(environ=environ)
-    memory_gb = _MEMORY_SHARE * available_memory_gb(environ=environ)
-    wanted_gb = asked.get("memory_gb") or plugin_args.get("memory_gb")
+    asked = {**asked.get("nipype_plugin_args", {}), **asked}
+    allowed_gb = available_memory_gb(environ=environ)
+    n_procs = asked["n_procs"] if "n_procs" in asked else available_cpus(environ=environ)
     # More than the limit would only move the failure from the scheduler to the kernel.
-    memory_gb = min(wanted_gb, memory_gb / _MEMORY_SHARE) if wanted_gb else memory_gb
-    omp_nthreads = asked.get("omp_nthreads") or min(n_procs, _MOST_THREADS)
-    return {"n_procs": n_procs, "omp_nthreads": min(omp_nthreads, n_procs), "memory_gb": round(memory_gb, 2)}
+    memory_gb = min(asked.get("memory_gb", _MEMORY_SHARE * allowed_gb), allowed_gb)
+    omp_nthreads = min(asked.get("omp_nthreads", _MOST_THREADS), n_procs)
+    return {"n_procs": n_procs, "omp_nthreads": omp_nthreads, "memory_gb": round(memory_gb, 2)}
 
 
 def _settle_device(config: Config, *, asked_for_gpus: bool) -> Config:
