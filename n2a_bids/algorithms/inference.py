@@ -20,6 +20,9 @@ _MARGIN = 8
 _ACTIVATION_COPIES = 5
 """Full-resolution feature maps alive at once, measured as peak memory over one map."""
 
+_SMALLEST_CORE = 16
+"""Below this a block is nearly all halo; memory is then exceeded rather than time."""
+
 
 @torch.no_grad()
 def predict(
@@ -74,7 +77,7 @@ def _residual_in_blocks(
     precision = precision_for(image.device)
     shape = tuple(image.shape[2:])
     residual = torch.empty_like(image)
-    for block in plan_blocks(shape, *_block_size(network, shape, memory_gb), network.stride):
+    for block in plan_blocks(shape, *_block_size(network, shape, memory_gb, precision), network.stride):
         with torch.autocast(image.device.type, precision, enabled=precision != torch.float32):
             box = (..., *block.box)
             values = network(
@@ -85,14 +88,20 @@ def _residual_in_blocks(
     return residual
 
 
-def _block_size(network: nn.Module, shape: tuple[int, ...], memory_gb: float) -> tuple[int, int]:
-    """Core edge and halo of the largest blocks that fit the memory."""
-    halo = receptive_radius(network)
-    width = network.tail.in_channels
-    voxels = memory_gb * 1e9 / (_ACTIVATION_COPIES * width * 4)
-    whole = max(shape)
-    if np.prod(shape) <= voxels:
-        return -(-whole // network.stride) * network.stride, halo
-    core = int(voxels ** (1 / 3)) - 2 * halo
-    core = max(core // network.stride * network.stride, 8 * network.stride)
-    return core, halo
+def _block_size(
+    network: nn.Module, shape: tuple[int, ...], memory_gb: float, precision: torch.dtype
+) -> tuple[tuple[int, int, int], int]:
+    """Core edges and halo of the largest blocks that fit the memory.
+
+    The longest core is halved until the block fits: every cut adds two halos of
+    double work, so there should be few.
+    """
+    stride, halo = network.stride, receptive_radius(network)
+    voxels = memory_gb * 1e9 / (_ACTIVATION_COPIES * network.tail.in_channels * precision.itemsize)
+    cores = list(shape)
+    while np.prod([min(core + 2 * halo, size) for core, size in zip(cores, shape)]) > voxels:
+        longest = int(np.argmax(cores))
+        if cores[longest] <= _SMALLEST_CORE:
+            break
+        cores[longest] = -(-cores[longest] // (2 * stride)) * stride
+    return tuple(cores), halo

@@ -28,15 +28,17 @@ class Block:
         )  # type: ignore[return-value]
 
 
-def plan_blocks(shape: tuple[int, int, int], core: int, halo: int, stride: int) -> Iterator[Block]:
+def plan_blocks(
+    shape: tuple[int, int, int], core: tuple[int, int, int], halo: int, stride: int
+) -> Iterator[Block]:
     """Cover a volume with disjoint cores, each with a halo.
 
     Parameters
     ----------
     shape : (3,) int
         Grid size; each a multiple of `stride`.
-    core : int
-        Edge of the cores in voxels, a multiple of `stride`.
+    core : (3,) int
+        Edges of the cores in voxels, multiples of `stride`.
     halo : int
         Voxels read on each side, a multiple of `stride`; at least the radius of
         the receptive field makes the result independent of the blocking.
@@ -54,15 +56,15 @@ def plan_blocks(shape: tuple[int, int, int], core: int, halo: int, stride: int) 
 
     Examples
     --------
-    >>> [block.core[0] for block in plan_blocks((8, 4, 4), core=4, halo=4, stride=4)]
+    >>> [block.core[0] for block in plan_blocks((8, 4, 4), (4, 4, 4), halo=4, stride=4)]
     [slice(0, 4, None), slice(4, 8, None)]
     """
-    if any(size % stride for size in (*shape, core, halo)):
+    if any(size % stride for size in (*shape, *core, halo)):
         raise ValueError(f"shape {shape}, core {core} and halo {halo} must be multiples of {stride}")
-    for start in np.ndindex(*(-(-size // core) for size in shape)):
+    for start in np.ndindex(*(-(-size // edge) for size, edge in zip(shape, core))):
         cores, boxes = [], []
-        for index, size in zip(start, shape):
-            low, high = index * core, min((index + 1) * core, size)
+        for index, size, edge in zip(start, shape, core):
+            low, high = index * edge, min((index + 1) * edge, size)
             cores.append(slice(low, high))
             boxes.append(slice(max(low - halo, 0), min(high + halo, size)))
         yield Block(core=tuple(cores), box=tuple(boxes))

@@ -37,7 +37,7 @@ def test_cover_mask_reaches_every_voxel_of_the_mask():
 def test_plan_blocks_writes_every_voxel_once():
     """The cores are a partition of the volume."""
     written = np.zeros((12, 8, 20), int)
-    for block in plan_blocks(written.shape, core=8, halo=4, stride=4):
+    for block in plan_blocks(written.shape, (8, 4, 12), halo=4, stride=4):
         written[block.core] += 1
         assert all(
             box.start <= core.start and core.stop <= box.stop for box, core in zip(block.box, block.core)
@@ -48,7 +48,7 @@ def test_plan_blocks_writes_every_voxel_once():
 def test_plan_blocks_refuses_sizes_off_the_stride():
     """Blocks that would shift the pooling grid are an error."""
     with pytest.raises(ValueError, match="multiples of 4"):
-        list(plan_blocks((10, 8, 8), core=8, halo=4, stride=4))
+        list(plan_blocks((10, 8, 8), (8, 8, 8), halo=4, stride=4))
 
 
 def test_sampled_blocks_lie_inside_the_volume():
