@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 _NODE = re.compile(r"^Node: (.+)$", re.MULTILINE)
 _DIRECTORY = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
-_ERROR = re.compile(r"\s*[\w.]*(Error|Exception|Interrupt)\b.*:")
+_ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b.*:")
+_SAID = re.compile(r"n2a[\w-]*(?: \w+)?: error: (.+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 20_000
 """Characters of a traceback that are shown; the end is what matters."""
+_LONGEST_MESSAGE = 800
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,17 @@ def _read(path: Path) -> Crash:
 
 
 def _message(traceback: str) -> str:
-    """The error of the innermost exception: its line at the left margin, with what follows it there.
+    """The error itself.
 
-    Nipype indents what a child process printed; the last unindented line that names an error counts.
+    A command of ours that failed has said what was wrong in one paragraph, which is worth more than the
+    news that a command failed; otherwise the last line that names an error counts.
     """
-    lines = [line for line in traceback.splitlines() if line.strip()]
-    named = [line.strip() for line in lines if _ERROR.match(line)]
-    return (named[-1] if named else lines[-1].strip() if lines else "no message")[:500]
+    lines = [line.strip() for line in traceback.splitlines()]
+    for number, line in enumerate(lines):
+        said = _SAID.match(line)
+        if said:
+            paragraph = itertools.takewhile(lambda text: text and text != "Traceback:", lines[number + 1 :])
+            return " ".join([said[1], *paragraph])[:_LONGEST_MESSAGE]
+    named = [line for line in lines if _ERROR.match(line)]
+    last = next((line for line in reversed(lines) if line), "no message")
+    return (named[-1] if named else last)[:_LONGEST_MESSAGE]

@@ -108,6 +108,8 @@ def _preparation(group: Sequence[UnitRecord]) -> list[str]:
         numbers = sorted({len(unit.accepted_repetitions) for unit in aligned})
         count = _count(numbers[0]) if len(numbers) == 1 else f"{_count(numbers[0])} to {numbers[-1]}"
         method = aligned[0].alignment.get("method") or "rigidly, within the brain mask"
+        if aligned[0].alignment.get("space") == "halfway":
+            method += ", to the position half-way between them"
         sentences.append(
             f"{count} repetitions {'each ' if len(group) > 1 else ''}were aligned {method} [@ants]."
         )

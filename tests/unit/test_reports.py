@@ -1,0 +1,382 @@
+"""Participant page, methods text and group level, on small invented derivative folders."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from n2a_bids import figures
+from n2a_bids.commands.group import run_group
+from n2a_bids.config import Config, SelectionConfig
+from n2a_bids.reports.bibliography import bibliography
+from n2a_bids.reports.boilerplate import citation_keys, write_citation
+from n2a_bids.reports.crashes import find_crashes
+from n2a_bids.reports.group import data_dictionary, list_participants, read_group, write_group
+from n2a_bids.reports.methods import methods_markdown
+from n2a_bids.reports.page import verdict
+from n2a_bids.reports.participant import write_participant_report
+from n2a_bids.reports.records import UnitRecord, find_records, find_units, measures
+from n2a_bids.reports.statistics import robust_z
+
+DENOISING = MappingProxyType(
+    {
+        "n2a_version": "0.1.0",
+        "strategy": "auto",
+        "recipe": "default",
+        "random_seed": 7,
+        "device": "cpu",
+        "weights": {"name": "resunet-t1w", "sha256": "ab" * 32},
+        "n_repetitions": 2,
+        "chosen": {
+            "name": "recorrupted",
+            "description": "blend of least estimated risk: 100% recorrupted",
+            "mean_won": False,
+        },
+        "candidates": [
+            {"name": "mean", "risk": 0.0, "standard_error": 0.0},
+            {"name": "recorrupted", "risk": -0.1, "standard_error": 0.01},
+        ],
+        "noise_sd_mean": 20.0,
+        "noise_sd_denoised": 5.0,
+        "equivalent_averages": 32.0,
+        "residual_edge_correlation": 0.02,
+        "history": [{"phase": "recorrupted", "epoch": 1, "loss": 0.4}],
+        "warnings": ["noise is <unequal>"],
+        "seconds": {"total": 100.0},
+    }
+)
+ALIGNMENT = MappingProxyType(
+    {
+        "reference": "sub-01_run-1_T1w.nii.gz",
+        "reference_reason": "it is the sharpest",
+        "interpolation": "quintic B-spline",
+        "repetitions": [
+            {"file": "sub-01_run-1_T1w.nii.gz", "rotation_deg": 0.0, "translation_mm": 0.0, "accepted": True},
+            {"file": "sub-01_run-2_T1w.nii.gz", "rotation_deg": 3.0, "translation_mm": 1.5, "accepted": True},
+            {
+                "file": "sub-01_run-3_T1w.nii.gz",
+                "rotation_deg": 80.0,
+                "accepted": False,
+                "reason": "another head",
+            },
+        ],
+    }
+)
+MEAN_WON = MappingProxyType({"name": "mean", "description": "the plain mean", "mean_won": True})
+
+
+def add_unit(
+    output_dir: Path, prefix: str, denoising=DENOISING, alignment=ALIGNMENT, datatype: str = "anat"
+) -> None:
+    """Write the records of a unit; ``prefix`` such as ``sub-01_ses-a``."""
+    parts = dict(part.split("-", 1) for part in prefix.split("_"))
+    folder = output_dir / f"sub-{parts['sub']}" / (f"ses-{parts['ses']}" if "ses" in parts else "") / datatype
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, record in (("denoised", denoising), ("alignment", alignment)):
+        if record is not None:
+            (folder / f"{prefix}_desc-{name}_figures.json").write_text(json.dumps(dict(record)))
+
+
+def add_figure(output_dir: Path, name: str) -> None:
+    """Write a small figure under ``sub-<label>/figures``."""
+    folder = output_dir / name.split("_")[0] / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(figures.loss_curve([{"phase": "a", "epoch": 1, "loss": 1.0}]))
+
+
+@pytest.fixture
+def output_dir(tmp_path: Path) -> Path:
+    add_unit(tmp_path, "sub-01")
+    for name in ("mask", "denoised", "loss", "risk"):
+        add_figure(tmp_path, f"sub-01_desc-{name}_T1w.svg")
+    add_figure(tmp_path, "sub-01_run-2_desc-alignment_T1w.svg")
+    return tmp_path
+
+
+class Outside(HTMLParser):
+    """Collects whatever a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            loads = name in ("src", "data", "poster", "srcset") or (
+                name == "href" and tag not in ("a", "use")
+            )
+            if loads and not (value or "").startswith("data:"):
+                self.fetched.append(f"{tag} {name}={value}")
+
+
+def test_page_fetches_nothing(output_dir):
+    """The page is one file: no script, style, font or picture comes from elsewhere, even if it wanted to."""
+    text = write_participant_report(output_dir, "01", "run").read_text()
+    parser = Outside()
+    parser.feed(text)
+    assert not parser.fetched
+    assert "url(http" not in text
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+    assert "<script" not in text
+
+
+def test_page_shows_every_figure_and_number(output_dir):
+    """Figures are inside, in order; the table has a line for every measured number."""
+    text = write_participant_report(output_dir, "01", "run").read_text()
+    anchors = [
+        text.index(f'id="sub-01_{name}_T1w"')
+        for name in ("desc-mask", "run-2_desc-alignment", "desc-denoised")
+    ]
+    assert anchors == sorted(anchors)
+    assert "Alignment of run-2" in text
+    assert text.count("<svg") == 5
+    unit = find_units(output_dir, "01")[0]
+    for measure in measures():
+        assert (measure.title in text) == (unit.measure(measure.path) is not None), measure.name
+
+
+def test_warnings_come_first_and_are_escaped(output_dir):
+    """What the records say is text, not markup, and stands above everything else."""
+    text = write_participant_report(output_dir, "01", "run").read_text()
+    assert "noise is &lt;unequal&gt;" in text
+    assert text.index("noise is &lt;") < text.index("Denoised.") < text.index("Outline of the brain mask")
+    assert "sub-01_run-3_T1w.nii.gz was left out: another head" in text
+
+
+def test_page_says_when_the_mean_won(tmp_path):
+    """A user must not take an average for a denoised image."""
+    add_unit(tmp_path, "sub-01", {**DENOISING, "chosen": dict(MEAN_WON)})
+    assert "The plain mean won." in write_participant_report(tmp_path, "01", "run").read_text()
+
+
+def test_sparse_records_are_no_error(tmp_path):
+    """Any key may be absent; a unit whose denoising failed is told as such."""
+    add_unit(tmp_path, "sub-01", {"chosen": None, "repetitions": None}, None)
+    add_unit(tmp_path, "sub-01_acq-b", None, {"repetitions": []})
+    text = write_participant_report(tmp_path, "01", "run").read_text()
+    assert "Denoising did not finish." in text
+    assert verdict(find_units(tmp_path, "01")[1]).tone == "bad"
+
+
+def test_participant_without_results_still_has_a_page(tmp_path):
+    """All failed: the page says so and shows why."""
+    logs = tmp_path / "sub-01" / "log" / "run"
+    logs.mkdir(parents=True)
+    (logs / "crash-x.txt").write_text(
+        "Node: n2a.sub_01.mask\nWorking directory: /w\n\nNode inputs:\n\nargs = <undefined>\n\n"
+        "Traceback (most recent call last):\n  File x\nValueError: <b>no</b> brain\n"
+    )
+    text = write_participant_report(tmp_path, "01", "run").read_text()
+    assert "Nothing was denoised" in text
+    assert "n2a.sub_01.mask: ValueError: &lt;b&gt;no&lt;/b&gt; brain" in text
+    assert "<b>no</b>" not in text
+
+
+def test_crash_of_a_child_process_names_the_cause(tmp_path):
+    """The error is what the command said, not that a command failed; pickles are never opened."""
+    (tmp_path / "crash-a.txt").write_text(
+        "Node: a.denoise\nWorking directory: /w\n\nTraceback (most recent call last):\n"
+        "NodeExecutionError: Exception raised while executing Node denoise.\n\nStderr:\n"
+        "\tepoch 1 of 5\n\tn2a-tools denoise: error: x.nii.gz: expected\n\tfinite values\nTraceback:\n"
+        "\tRuntimeError: subprocess exited with code 1.\n"
+    )
+    (tmp_path / "crash-b.pklz").write_bytes(b"not a pickle")
+    (tmp_path / "n2a.toml").write_text("")
+    text, pickled = find_crashes(tmp_path)
+    assert text.message == "x.nii.gz: expected finite values"
+    assert "nipypecli" in pickled.message
+    assert find_crashes(tmp_path / "absent") == []
+
+
+def test_figures_and_files_go_to_their_unit(tmp_path):
+    """Sessions, acquisitions and kinds of image are apart; a repetition's figure goes with its unit."""
+    add_unit(tmp_path, "sub-01_ses-a")
+    add_unit(tmp_path, "sub-01_ses-a_acq-fast")
+    add_unit(tmp_path, "sub-01_ses-a", datatype="dwi")
+    names = {
+        "sub-01_ses-a_T1w": "sub-01_ses-a_run-2_desc-alignment_T1w.svg",
+        "sub-01_ses-a_acq-fast_T1w": "sub-01_ses-a_acq-fast_desc-mask_T1w.svg",
+        "sub-01_ses-a_dwi": "sub-01_ses-a_desc-mask_dwi.svg",
+        "sub-01_ses-b_T1w": "sub-01_ses-b_desc-mask_T1w.svg",
+    }
+    for name in names.values():
+        add_figure(tmp_path, name)
+    (tmp_path / "sub-01/ses-a/anat/sub-01_ses-a_acq-fast_run-1_from-orig_to-T1w_mode-image_xfm.txt").touch()
+    units = {unit.label: unit for unit in find_units(tmp_path, "01")}
+    assert {label: unit.figures[0].name for label, unit in units.items()} == names
+    assert sum("xfm" in path.name for path in units["sub-01_ses-a_acq-fast_T1w"].files) == 1
+    assert not any("acq-fast" in path.name for path in units["sub-01_ses-a_T1w"].files)
+
+
+def test_methods_tell_what_was_done(output_dir):
+    """Reference, repetitions left out, weights, seed and the choice are in the text, and only these."""
+    text = methods_markdown(find_units(output_dir, "01"))
+    for words in (
+        "sub-01_run-1_T1w",
+        "another head",
+        "resunet-t1w",
+        "abababababab",
+        "random seed 7",
+        "recorrup",
+    ):
+        assert words in text
+    assert "Noise2Average, in which" not in text
+    assert "Diffusion" not in text
+
+
+def test_every_citation_is_in_the_bibliography(output_dir):
+    """No key without an entry, for any strategy."""
+    unit = find_units(output_dir, "01")[0]
+    for name in ("noise2average", "noise2noise", "san2n", "mean", "mppca", "something new"):
+        record = {**DENOISING, "chosen": {"name": name, "mean_won": False}, "mask_method": "deepbet"}
+        text = methods_markdown([UnitRecord("01", "anat", unit.entities, record, ALIGNMENT)])
+        assert set(citation_keys(text)) <= set(bibliography())
+    assert bibliography()["noise2average"].fields["doi"] == "10.1162/imag.a.1163"
+    assert bibliography()["noise2noise"].short == "Lehtinen et al. 2018"
+
+
+def test_citation_files_agree(output_dir):
+    """All four files are written, cite the same works, and leave no raw citation key or special character."""
+    add_unit(output_dir, "sub-02", {**DENOISING, "chosen": dict(MEAN_WON)})
+    files = {path.suffix: path.read_text() for path in write_citation(output_dir, ["01", "02"])}
+    assert set(files) == {".md", ".html", ".tex", ".bib"}
+    keys = set(re.findall(r"@\w+\{([\w-]+),", files[".bib"]))
+    assert keys == set(",".join(re.findall(r"\\cite\{([^}]+)\}", files[".tex"])).split(","))
+    for key in keys:
+        assert bibliography()[key].link in files[".md"]
+        assert html.escape(bibliography()[key].link) in files[".html"]
+    assert "[@" not in files[".md"] + files[".html"] + files[".tex"]
+    assert not re.search(
+        r"(?<!\\)[%#_]", files[".tex"].split("\\bibliographystyle")[0].split("]{inputenc}")[1]
+    )
+    assert not list((output_dir / "logs").glob(".*"))
+
+
+def config(output_dir: Path, **selection) -> Config:
+    return Config(
+        bids_dir=output_dir / "raw",
+        output_dir=output_dir,
+        work_dir=output_dir / "work",
+        run_uuid="run",
+        analysis_level="group",
+        selection=SelectionConfig(**selection),
+    )
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def test_group_table_has_a_row_for_each_unit(tmp_path):
+    """One line per denoised image, T1w and DWI apart, every column explained, missing values n/a."""
+    for label in ("01", "02", "03"):
+        add_unit(tmp_path, f"sub-{label}")
+    add_unit(tmp_path, "sub-03", datatype="dwi")
+    add_unit(tmp_path, "sub-04_ses-x")
+    assert run_group(config(tmp_path)) == 0
+    rows = read_table(tmp_path / "group_T1w.tsv")
+    assert [row["participant_id"] for row in rows] == ["sub-01", "sub-02", "sub-03", "sub-04"]
+    assert [row["participant_id"] for row in read_table(tmp_path / "group_dwi.tsv")] == ["sub-03"]
+    assert rows[3]["session_id"] == "ses-x"
+    assert rows[0]["snr_gain"] == "4"
+    assert rows[0]["n_left_out"] == "1"
+    assert rows[0]["sharpness_mean"] == "n/a"
+    assert rows[0]["mean_won"] == "false"
+    assert set(json.loads((tmp_path / "group_T1w.json").read_text())) == set(rows[0])
+    assert set(data_dictionary()) == set(rows[0])
+
+
+def test_group_respects_the_selection(tmp_path):
+    """Participants asked for, and not those excluded."""
+    for label in ("01", "02", "03"):
+        add_unit(tmp_path, f"sub-{label}")
+    run_group(config(tmp_path, participants=("01", "02"), exclude_participants=("02",)))
+    assert [row["participant_id"] for row in read_table(tmp_path / "group_T1w.tsv")] == ["sub-01"]
+
+
+def test_group_survives_a_broken_record(tmp_path, capsys):
+    """The others are in the table; the broken one is named, and the status is not zero."""
+    add_unit(tmp_path, "sub-01")
+    add_unit(tmp_path, "sub-02")
+    (tmp_path / "sub-02/anat/sub-02_desc-denoised_figures.json").write_text('{"half":')
+    (tmp_path / "sub-03").mkdir()
+    assert run_group(config(tmp_path)) == 1
+    assert "sub-02_desc-denoised_figures.json" in capsys.readouterr().err
+    assert len(read_table(tmp_path / "group_T1w.tsv")) == 1
+    page = (tmp_path / "group.html").read_text()
+    assert "1 unreadable" in page
+    assert "sub-03.html" in page
+
+
+def test_group_without_anything_is_not_a_success(tmp_path):
+    """An empty output folder is 70, as everywhere where there is nothing to do."""
+    assert run_group(config(tmp_path)) == 70
+
+
+def test_outliers_are_found_and_linked(tmp_path):
+    """One unusual participant among alike ones is named in the table and linked in the page."""
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        record = {**DENOISING, "residual_edge_correlation": 0.02 + 0.002 * rng.standard_normal()}
+        add_unit(
+            tmp_path,
+            f"sub-{number:02d}",
+            record | ({"residual_edge_correlation": 0.4} if number == 7 else {}),
+        )
+    write_group(tmp_path, read_group(tmp_path, list_participants(tmp_path)))
+    found = {row["participant_id"]: row["outlier_measures"] for row in read_table(tmp_path / "group_T1w.tsv")}
+    assert found.pop("sub-07") == "residual_edge_correlation"
+    assert set(found.values()) == {"n/a"}
+    parser = Outside()
+    page = (tmp_path / "group.html").read_text()
+    parser.feed(page)
+    assert not parser.fetched
+    assert '1 unusual: <a href="sub-07.html">' in page
+
+
+def test_robust_z_ignores_scale_and_shift():
+    """z-scores are those of the shape; few or equal values give none."""
+    values = np.r_[np.random.default_rng(1).normal(size=30), 15.0]
+    np.testing.assert_allclose(robust_z(values), robust_z(3 * values + 8))
+    np.testing.assert_allclose(robust_z(np.exp(values), logarithmic=True), robust_z(values))
+    assert not robust_z([1.0, 1.0, 9.0]).any()
+    assert not robust_z([2.0] * 20).any()
+    assert np.isnan(robust_z([np.nan] + [1.0] * 20)[0])
+
+
+def test_label_in_the_page_cannot_break_out(tmp_path):
+    """Text inside the script of the group page stays data."""
+    add_unit(tmp_path, "sub-01", {**DENOISING, "chosen": {"name": "</script><b>", "mean_won": False}})
+    run_group(config(tmp_path))
+    assert "</script><b>" not in (tmp_path / "group.html").read_text()
+
+
+@pytest.mark.slow
+def test_ten_thousand_participants_take_less_than_a_minute(tmp_path):
+    """Of processor time: how long the disk takes is not ours."""
+    for number in range(10_000):
+        add_unit(tmp_path, f"sub-{number:05d}")
+    start = time.process_time()
+    assert run_group(config(tmp_path)) == 0
+    assert time.process_time() - start < 60
+    assert len(read_table(tmp_path / "group_T1w.tsv")) == 10_000
+    assert (tmp_path / "group.html").stat().st_size < 5_000_000
+
+
+def test_records_alone_do_not_need_figures(output_dir):
+    """The group level reads records only: the same units without figures and files."""
+    with_figures, without = find_units(output_dir, "01")[0], find_records(output_dir, "01")[0]
+    assert with_figures.figures
+    assert not without.figures
+    assert with_figures.measured() == without.measured()
