@@ -51,7 +51,7 @@ class AlignConfig:
     """How repetitions are brought onto one grid, and when they are refused."""
 
     space: Literal["reference", "halfway"] = "reference"
-    min_correlation: float = 0.5
+    min_correlation: float = 0.85
     """Lowest in-mask correlation with the reference after alignment, of smoothed intensities."""
     min_structure_correlation: float = 0.5
     """Lowest in-mask correlation of gyral detail: two people stay below 0.3."""

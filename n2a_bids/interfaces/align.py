@@ -36,6 +36,8 @@ from n2a_bids.interfaces.child import run_module
 
 _NEGLIGIBLE_VOXELS = 0.05
 """A shift by this much changes a fine structure by less than one interpolation would."""
+_EQUAL_QUALITY = 0.05
+"""Smaller differences of quality are estimation noise; the earlier run is what a user expects then."""
 _INTERPOLATION = "Fourier upsampling by two, then quintic B-spline; one interpolation"
 
 
@@ -70,9 +72,8 @@ class ChooseReference(SimpleInterface):
             contrast_to_noise(load(Path(path))[0], load_mask(Path(mask), Path(path)))
             for path, mask in zip(files, masks, strict=True)
         ]
-        # Rounded: differences below 1 % are estimation noise, and the earlier run is what a user expects.
-        best = int(np.argmax(np.round(np.log(np.maximum(ratios, 1e-6)), 2)))
-        index = self.inputs.wanted if isdefined(self.inputs.wanted) else best
+        good = [place for place, ratio in enumerate(ratios) if ratio >= (1 - _EQUAL_QUALITY) * max(ratios)]
+        index = self.inputs.wanted if isdefined(self.inputs.wanted) else good[0]
         others = [other for other in range(len(files)) if other != index]
         self._results.update(
             index=index,

@@ -50,10 +50,11 @@ def rigid(fixed: str, moving: str, fixed_mask: str, initial: str, out_file: str)
             outprefix=f"{folder}/",
             aff_metric="mattes",
             aff_sampling=32,
+            # Coarse voxels are few and need all their sharpness.
             aff_random_sampling_rate=0.25 if shrink[-1] > 1 else 1.0,
             aff_iterations=(200, 100),
             aff_shrink_factors=shrink,
-            aff_smoothing_sigmas=(2, 1),
+            aff_smoothing_sigmas=(2, 1) if shrink[-1] > 1 else (1, 0.5),
         )
         write_itk_transform(_matrix(result["fwdtransforms"][0]), Path(out_file))
 

@@ -1,0 +1,207 @@
+"""Alignment as nodes: reference, registration, one interpolation, refusals."""
+
+import json
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from n2a_bids.algorithms.resampling import resample
+from n2a_bids.algorithms.rigid import displacement_mm, rotation_deg
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import read_itk_transform, write_itk_transform
+from n2a_bids.interfaces.align import AlignRepetitions, ChooseReference, RegisterRigid
+
+GATES = {
+    "min_correlation": 0.5,
+    "min_structure_correlation": 0.5,
+    "max_rotation_deg": 45.0,
+    "max_translation_mm": 80.0,
+    "min_overlap": 0.9,
+}
+
+
+@pytest.fixture
+def write(tmp_path, affine):
+    """Writer of images with the affine of the phantom, or another."""
+
+    def save(name, data, where=None):
+        image = nb.Nifti1Image(np.asarray(data, np.float32), affine if where is None else where)
+        image.set_qform(image.affine, 1)
+        image.set_sform(image.affine, 1)
+        path = tmp_path / f"{name}.nii.gz"
+        image.to_filename(path)
+        return str(path)
+
+    return save
+
+
+@pytest.fixture
+def motion(head, affine):
+    """Three degrees and some millimetres about the centre of the head, reference to moved world."""
+    centre = affine[:3, :3] @ np.array(ndimage.center_of_mass(head[1])) + affine[:3, 3]
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", (2, -1.5, 2.5), degrees=True).as_matrix()
+    matrix[:3, 3] = centre - matrix[:3, :3] @ centre + (3, -2, 4)
+    return matrix
+
+
+@pytest.fixture
+def pair(head, affine, motion, write):
+    """Reference, moved run and their masks, as files; the run shows the head after the motion."""
+    mask = head[1]
+    # Folds, without which the phantom is nearly a ball that may turn as it likes.
+    folds = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(mask.shape), 1)
+    clean = head[0] + 200 * folds / folds.std() * mask
+    to_voxels = np.linalg.inv(affine) @ np.linalg.inv(motion) @ affine
+    moved = resample(clean.astype(np.float32), to_voxels, clean.shape)[0]
+    noise = np.random.default_rng(3).normal(0, 20, (4, *mask.shape))
+    return {
+        "reference": write("run-1", np.hypot(clean + noise[0], noise[1])),
+        "moved": write("run-2", 1.2 * np.hypot(moved + noise[2], noise[3])),
+        "reference_mask": write("mask-1", mask),
+        "moved_mask": write("mask-2", resample(mask.astype(np.float32), to_voxels, mask.shape)[0] > 0.5),
+    }
+
+
+def align(folder, files, mask, transforms, **changes):
+    inputs = {
+        "in_files": files,
+        "index": 0,
+        "reference_mask": mask,
+        "reference_reason": "first",
+        "transforms": transforms,
+        "contrast_to_noise": [1.0] * len(files),
+        **GATES,
+        **changes,
+    }
+    return AlignRepetitions(**inputs).run(cwd=str(folder)).outputs
+
+
+def itk(folder, name, matrix):
+    return str(write_itk_transform(matrix, Path(folder) / f"{name}.txt"))
+
+
+def test_choose_reference_takes_the_quieter_run(noisy_runs, head, write):
+    """The run with the least noise wins, wherever it stands; a wish decides before quality."""
+    files = [write(f"run-{sd}", noisy_runs(1, noise_sd=sd)[0]) for sd in (80, 30, 60)]
+    mask = write("mask", head[1])
+    found = ChooseReference(in_files=files, mask_files=[mask] * 3).run().outputs
+    assert found.index == 1
+    assert found.moving_files == [files[0], files[2]]
+    assert ChooseReference(in_files=files, mask_files=[mask] * 3, wanted=2).run().outputs.index == 2
+
+
+def test_choose_reference_prefers_the_first_of_equals(noisy_runs, head, write):
+    """Runs of one quality keep their order."""
+    files = [write(f"run-{i}", data) for i, data in enumerate(noisy_runs(2))]
+    mask = write("mask", head[1])
+    assert ChooseReference(in_files=files, mask_files=[mask] * 2).run().outputs.index == 0
+
+
+def test_register_rigid_recovers_a_known_motion_and_repeats_itself(tmp_path, pair, motion, head, affine):
+    """Within 0.1 mm and 0.1 degrees of the truth, and the same bits twice."""
+    found = []
+    for attempt in ("first", "second"):
+        (tmp_path / attempt).mkdir()
+        node = RegisterRigid(
+            reference_file=pair["reference"],
+            reference_mask=pair["reference_mask"],
+            moving_file=pair["moved"],
+            moving_mask=pair["moved_mask"],
+        )
+        outputs = node.run(cwd=str(tmp_path / attempt)).outputs
+        found.append(Path(outputs.out_transform).read_text())
+    assert found[0] == found[1]
+    error = np.linalg.inv(motion) @ read_itk_transform(Path(outputs.out_transform))
+    points = np.argwhere(head[1])[::20] @ affine[:3, :3].T + affine[:3, 3]
+    assert displacement_mm(error, points).mean() < 0.1
+    assert rotation_deg(error) < 0.1
+
+
+def test_align_repetitions_brings_the_moved_run_onto_the_reference(tmp_path, pair, motion, head):
+    """After alignment the run differs from the reference by noise only; the reference is not touched."""
+    outputs = align(
+        tmp_path, [pair["reference"], pair["moved"]], pair["reference_mask"], [itk(tmp_path, "m", motion)]
+    )
+    assert outputs.out_files[0] == pair["reference"]
+    aligned = nb.load(outputs.out_files[1])
+    np.testing.assert_array_equal(aligned.affine, nb.load(pair["reference"]).affine)
+    inner = ndimage.binary_erosion(head[1], iterations=2)
+    rest = (aligned.get_fdata() / 1.2 - nb.load(pair["reference"]).get_fdata())[inner]
+    assert rest.std() < 1.15 * 20 * np.sqrt(2)
+    assert outputs.accepted == [0, 1]
+    assert outputs.moved == [1]
+    figures = json.loads(Path(outputs.figures_file).read_text())
+    moved = figures["repetitions"][1]
+    assert moved["file"] == "run-2.nii.gz"
+    assert moved["correlation_after"] > moved["correlation_before"]
+    assert moved["rotation_deg"] == pytest.approx(rotation_deg(motion), abs=1e-6)
+    assert moved["interpolated"]
+    np.testing.assert_allclose(read_itk_transform(Path(outputs.out_transforms[1])), motion, atol=1e-12)
+
+
+def test_align_repetitions_leaves_what_is_already_aligned(tmp_path, noisy_runs, head, write):
+    """A run on the grid of the reference that moves a hundredth of a voxel is passed on as it is."""
+    files = [write(f"run-{i}", data) for i, data in enumerate(noisy_runs(2))]
+    tiny = np.eye(4)
+    tiny[0, 3] = 0.04
+    outputs = align(tmp_path, files, write("mask", head[1]), [itk(tmp_path, "tiny", tiny)])
+    assert outputs.out_files == files
+    np.testing.assert_array_equal(read_itk_transform(Path(outputs.out_transforms[1])), np.eye(4))
+
+
+def test_align_repetitions_leaves_out_and_names_a_wrong_run(tmp_path, noisy_runs, head, write):
+    """Two good runs go on, the third is named with its reason."""
+    first, second, third = noisy_runs(3)
+    files = [write("run-1", first), write("run-2", 1000 - second), write("run-3", third)]
+    still = itk(tmp_path, "still", np.eye(4))
+    outputs = align(tmp_path, files, write("mask", head[1]), [still, still])
+    assert outputs.accepted == [0, 2]
+    assert outputs.out_files == [files[0], files[2]]
+    refused = json.loads(Path(outputs.figures_file).read_text())["repetitions"][1]
+    assert not refused["accepted"]
+    assert "contrast" in refused["reason"]
+
+
+@pytest.mark.parametrize("kind", ["copy", "cropped"])
+def test_align_repetitions_needs_two(tmp_path, noisy_runs, head, write, affine, kind):
+    """With nothing left to combine, one error names every file and its reason."""
+    first, second = noisy_runs(2)
+    other = {"copy": 2 * first, "cropped": second[:20]}[kind]
+    files = [write("run-1", first), write("run-2", other)]
+    with pytest.raises(BIDSDataError, match=r"run-1.*run-2.*(copy|field of view)"):
+        align(tmp_path, files, write("mask", head[1]), [itk(tmp_path, "still", np.eye(4))])
+
+
+def test_halfway_space_treats_all_alike(tmp_path, pair, motion, head):
+    """Both runs are interpolated, by half of the motion each, and agree."""
+    outputs = align(
+        tmp_path,
+        [pair["reference"], pair["moved"]],
+        pair["reference_mask"],
+        [itk(tmp_path, "m", motion)],
+        space="halfway",
+    )
+    halves = [read_itk_transform(Path(path)) for path in outputs.out_transforms]
+    np.testing.assert_allclose(halves[1] @ np.linalg.inv(halves[0]), motion, atol=1e-9)
+    np.testing.assert_allclose(halves[0] @ halves[1], np.eye(4), atol=1e-9)
+    images = [nb.load(path).get_fdata() for path in outputs.out_files]
+    inner = ndimage.binary_erosion(nb.load(outputs.brain_mask).get_fdata() > 0, iterations=3)
+    assert (images[1] / 1.2 - images[0])[inner].std() < 1.2 * 20 * np.sqrt(2)
+    assert outputs.out_files[0] != pair["reference"]
+
+
+def test_save_like_of_the_reference_is_the_geometry_of_every_output(tmp_path, pair, motion):
+    """Masks and aligned runs have the header geometry of the reference."""
+    outputs = align(
+        tmp_path, [pair["reference"], pair["moved"]], pair["reference_mask"], [itk(tmp_path, "m", motion)]
+    )
+    expected = nb.load(pair["reference"]).header
+    for path in (outputs.out_files[1], outputs.brain_mask, outputs.common_mask):
+        header = nb.load(path).header
+        for field in ("pixdim", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z", "quatern_b"):
+            np.testing.assert_array_equal(header[field], expected[field])

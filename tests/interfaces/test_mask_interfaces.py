@@ -1,0 +1,92 @@
+"""Masks as nodes: given, from a template, of the head, and the check of what was found."""
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import load, save_like
+from n2a_bids.interfaces.mask import BrainMask, GivenBrainMask, HeadMask, find_template, packaged_template
+
+
+@pytest.fixture
+def head_files(tiny_bids, tmp_path, head):
+    """T1w and brain mask of the phantom, as files on one grid."""
+    image = tiny_bids / "sub-01/anat/sub-01_run-1_T1w.nii.gz"
+    return image, save_like(head[1], image, tmp_path / "mask.nii.gz", np.uint8)
+
+
+def test_given_brain_mask_is_kept_on_its_grid(head_files, tmp_path):
+    """A mask on the grid of the image is the output, voxel by voxel."""
+    image, mask = head_files
+    found = GivenBrainMask(in_file=image, mask_file=mask).run(cwd=str(tmp_path)).outputs.out_mask
+    np.testing.assert_array_equal(load(found)[0], load(mask)[0])
+
+
+def test_given_brain_mask_is_resampled_by_world_coordinates(head_files, tmp_path, head, affine):
+    """A mask cut to its box lands where it was."""
+    image, _ = head_files
+    corner = np.array([3, 2, 4])
+    where = affine.copy()
+    where[:3, 3] += affine[:3, :3] @ corner
+    cut = tmp_path / "cut.nii.gz"
+    nb.Nifti1Image(head[1][3:, 2:, 4:].astype(np.uint8), where).to_filename(cut)
+    found = GivenBrainMask(in_file=image, mask_file=cut).run(cwd=str(tmp_path)).outputs.out_mask
+    expected = np.zeros_like(head[1])
+    expected[3:, 2:, 4:] = head[1][3:, 2:, 4:]
+    np.testing.assert_array_equal(load(found)[0] > 0, expected)
+
+
+def test_empty_brain_mask_is_an_error_that_names_the_image(head_files, tmp_path):
+    """An empty mask is refused with what to do."""
+    image, mask = head_files
+    empty = save_like(np.zeros(load(mask)[0].shape), image, tmp_path / "empty.nii.gz", np.uint8)
+    with pytest.raises(BIDSDataError, match=r"run-1_T1w.*an empty mask.*--derivatives"):
+        GivenBrainMask(in_file=image, mask_file=empty).run(cwd=str(tmp_path))
+
+
+def test_absurd_brain_volume_is_an_error(head_files, tmp_path):
+    """A brain of ten litres is no brain."""
+    image, mask = head_files
+    everything = save_like(np.ones(load(mask)[0].shape), image, tmp_path / "all.nii.gz", np.uint8)
+    with pytest.raises(BIDSDataError, match="ml by"):
+        GivenBrainMask(in_file=image, mask_file=everything).run(cwd=str(tmp_path))
+
+
+def test_head_mask_holds_brain_and_scalp_but_no_air(head_files, tmp_path, head):
+    """The head mask covers what is bright, is filled, and leaves the corners out."""
+    image, mask = head_files
+    found = load(HeadMask(in_file=image, brain_mask=mask).run(cwd=str(tmp_path)).outputs.out_mask)[0] > 0
+    assert found[head[1]].all()
+    assert found[head[0] > 500].mean() > 0.98
+    assert not found[:3, :3, :3].any()
+
+
+def test_find_template_uses_what_is_on_disk_only(tmp_path):
+    """A template is found by name; a missing one, or empty files of an index, name the folder."""
+    folder = tmp_path / "tpl-Mine"
+    folder.mkdir()
+    names = [f"tpl-Mine_res-01_{rest}.nii.gz" for rest in ("T1w", "desc-brain_mask")]
+    for name in names:
+        (folder / name).write_bytes(b"")
+    with pytest.raises(BIDSDataError, match=r"tpl-Mine.*packaged template"):
+        find_template("Mine", tmp_path)
+    for name in names:
+        (folder / name).write_bytes(b"image")
+    assert find_template("Mine", tmp_path) == tuple(folder / name for name in names)
+
+
+def test_packaged_template_has_a_brain_of_human_size(tmp_path):
+    """The template in nilearn comes with a mask on its grid."""
+    template, mask = packaged_template(tmp_path)
+    brain, affine = load(mask)
+    assert load(template)[0].shape == brain.shape
+    assert 1200 < brain.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000 < 2200
+
+
+@pytest.mark.slow
+def test_brain_mask_finds_the_brain_of_a_real_head(real_data, tmp_path):
+    """deepbet finds 1 to 2 litres of brain in a real head."""
+    image = real_data / "t1w-pair/sub-01/anat/sub-01_run-1_T1w.nii.gz"
+    data, affine = load(BrainMask(in_file=image).run(cwd=str(tmp_path)).outputs.out_mask)
+    assert 1000 < data.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000 < 2000

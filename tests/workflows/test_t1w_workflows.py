@@ -1,0 +1,226 @@
+"""T1w workflows: what is wired to what, and a whole run on a phantom."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from nipype import Workflow
+from nipype.interfaces.base import isdefined
+
+from n2a_bids.config import AlignConfig, Config, DenoiseConfig, MaskConfig, ResourceConfig
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile
+from n2a_bids.workflows.align import ALIGNED, init_align_wf
+from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.mask import init_mask_wf
+from n2a_bids.workflows.outputs import init_outputs_wf
+from n2a_bids.workflows.participant import init_participant_wf
+from n2a_bids.workflows.reports import INPUTS, init_reports_wf
+from n2a_bids.workflows.unit import init_unit_wf, workflow_name
+
+
+def make_unit(bids: Path, entity: str = "run", labels: tuple[str, ...] = ("1", "2")) -> DenoisingUnit:
+    images = tuple(
+        ImageFile(
+            bids / f"sub-01/anat/sub-01_{entity}-{label}_T1w.nii.gz",
+            {"sub": "01", entity: label},
+            {"MagneticFieldStrength": 3, "EchoTime": 0.001 * int(label)},
+        )
+        for label in labels
+    )
+    kind = "t1w-echoes" if entity == "echo" else "t1w-repeats"
+    return DenoisingUnit(kind, images, {"sub": "01"})
+
+
+@pytest.fixture
+def config(tmp_path) -> Config:
+    return Config(
+        bids_dir=tmp_path / "bids",
+        output_dir=tmp_path / "out",
+        work_dir=tmp_path / "work",
+        run_uuid="20261121-test",
+        denoise=DenoiseConfig(strategy="mean"),
+    )
+
+
+@pytest.fixture
+def unit(config) -> DenoisingUnit:
+    return make_unit(config.bids_dir)
+
+
+def assert_wired(workflow: Workflow) -> None:
+    """Every connection joins declared fields: nipype does not check those of IdentityInterface."""
+    for child in workflow._graph.nodes():
+        if isinstance(child, Workflow):
+            assert_wired(child)
+    flat = workflow._create_flat_graph()
+    for source, target, data in flat.edges(data=True):
+        for out_field, in_field in data["connect"]:
+            name = out_field if isinstance(out_field, str) else out_field[0]
+            assert name in source.interface._outputs().copyable_trait_names(), f"{source}.{name}"
+            assert in_field in target.inputs.copyable_trait_names(), f"{target}.{in_field}"
+
+
+def assert_fed(workflow: Workflow) -> None:
+    flat = workflow._create_flat_graph()
+    for node in flat.nodes():
+        fed = {field for _, _, data in flat.in_edges(node, data=True) for _, field in data["connect"]}
+        for name in node.interface.inputs.traits(mandatory=True):
+            value = getattr(node.interface.inputs, name)
+            assert name in fed or isdefined(value), f"{node}.{name}"
+
+
+@pytest.mark.parametrize("entity", ["run", "echo"])
+def test_unit_wf_is_completely_wired(config, entity):
+    """All joints exist on both sides, and every mandatory input is fed or set."""
+    workflow = init_unit_wf(make_unit(config.bids_dir, entity), config)
+    assert_wired(workflow)
+    assert_fed(workflow)
+
+
+def test_unit_wf_has_its_steps(unit, config):
+    """Check, mask, align, denoise, outputs and reports are there under these names."""
+    names = set(init_unit_wf(unit, config).list_node_names())
+    assert {"check", "mask_wf.brain", "align_wf.register", "align_wf.resample", "denoise"} <= names
+    assert {"outputs_wf.describe", "outputs_wf.write", "reports_wf.draw_denoised"} <= names
+
+
+def test_small_workflows_declare_their_ends(unit, config):
+    """Input and output nodes have exactly the fields that their docstrings promise."""
+    mask, align = init_mask_wf(MaskConfig()), init_align_wf(AlignConfig())
+    assert mask.get_node("inputnode").inputs.copyable_trait_names() == ["in_files"]
+    assert mask.get_node("outputnode").outputs.copyable_trait_names() == ["mask_files"]
+    assert set(align.get_node("outputnode").outputs.copyable_trait_names()) == set(ALIGNED)
+    reports = init_reports_wf(unit, config)
+    assert set(reports.get_node("inputnode").inputs.copyable_trait_names()) == set(INPUTS)
+    outputs = init_outputs_wf(unit, config).get_node("inputnode").inputs.copyable_trait_names()
+    assert {"denoised", "mean", "residual", "noise_sd", "mask", "denoising", "alignment"} <= set(outputs)
+
+
+def test_mask_wf_takes_the_method_that_is_asked_for(tmp_path):
+    """A given mask beats the method; a template keeps its name."""
+    given = tmp_path / "mask.nii.gz"
+    given.touch()
+    interfaces = [
+        init_mask_wf(MaskConfig(), given=given),
+        init_mask_wf(MaskConfig()),
+        init_mask_wf(MaskConfig("template", "Mine")),
+    ]
+    names = [type(workflow.get_node("brain").interface).__name__ for workflow in interfaces]
+    assert names == ["GivenBrainMask", "BrainMask", "TemplateBrainMask"]
+    assert interfaces[2].get_node("brain").inputs.template == "Mine"
+
+
+def test_echoes_differ_in_contrast_and_each_is_written(config):
+    """Echoes are denoised as different contrasts, pass without the intensity gate, and keep their names."""
+    workflow = init_unit_wf(make_unit(config.bids_dir, "echo"), config)
+    denoise = workflow.get_node("denoise").inputs
+    assert denoise.different_contrast is True
+    assert denoise.save_repetitions is True
+    assert workflow.get_node("align_wf.resample").inputs.min_correlation == -1
+    values = workflow.get_node("outputs_wf.select_repetitions").inputs.values
+    assert [Path(value).name for value in values] == [
+        "sub-01_echo-1_desc-denoised_T1w.nii.gz",
+        "sub-01_echo-2_desc-denoised_T1w.nii.gz",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("device", "slots", "is_gpu"), [("cpu", 1, False), ("auto", 0, False), ("auto", 1, True)]
+)
+def test_denoise_node_is_one_gpu_job_or_none(device, slots, is_gpu):
+    """A GPU node takes one slot whatever its threads; without GPU slots it is no GPU node."""
+    resources = ResourceConfig(omp_nthreads=4, n_gpu_procs=slots)
+    node = init_denoise_node(DenoiseConfig(device=device), resources)
+    assert node.is_gpu_node() is is_gpu
+    assert node.n_procs == (1 if is_gpu else 4)
+
+
+def test_resources_do_not_change_the_hash_of_denoising():
+    """Another machine with other threads, memory or device resumes instead of computing anew."""
+    small = init_denoise_node(DenoiseConfig(device="cpu"), ResourceConfig())
+    large = init_denoise_node(
+        DenoiseConfig(device="cuda"), ResourceConfig(omp_nthreads=8, memory_gb=64, n_gpu_procs=1)
+    )
+    other = init_denoise_node(DenoiseConfig(recipe="fast"), ResourceConfig())
+    hashes = [node.inputs.get_hashval()[1] for node in (small, large, other)]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_participant_wf_keeps_units_apart_and_its_folder(unit, config):
+    """Units have no joint, names nipype accepts, a folder that does not depend on the run."""
+    second = replace(unit, entities={"sub": "01", "acq": "hires"})
+    workflow = init_participant_wf("01", [unit, second], config)
+    assert workflow._graph.number_of_edges() == 0
+    assert {child.name for child in workflow._graph.nodes()} == {workflow_name(unit), workflow_name(second)}
+    again = init_participant_wf("01", [unit], replace(config, run_uuid="another"))
+    assert workflow.base_dir == again.base_dir
+    assert workflow.config["execution"]["stop_on_first_crash"] == "false"
+    assert config.run_uuid in workflow.config["execution"]["crashdump_dir"]
+
+
+@pytest.fixture
+def masked_bids(tiny_bids, head, affine, tmp_path):
+    """The small dataset, with a brain mask in a derivative of its own."""
+    folder = tmp_path / "masks" / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    nb.Nifti1Image(head[1].astype(np.uint8), affine).to_filename(folder / "sub-01_desc-brain_mask.nii.gz")
+    return tiny_bids, tmp_path / "masks"
+
+
+def test_a_whole_run_writes_the_derivatives(masked_bids, config):
+    """Two runs end as denoised and mean images, masks, maps, transforms, figures and honest sidecars."""
+    bids, masks = masked_bids
+    config = replace(config, bids_dir=bids, derivatives={"masks": masks})
+    workflow = init_participant_wf("01", [make_unit(bids)], config)
+    workflow.run("Linear")
+    anat = config.output_dir / "sub-01" / "anat"
+    written = {path.name for path in anat.iterdir()}
+    for name in ("denoised_T1w", "mean_T1w", "residual_T1w", "noisesd_T1w", "brain_mask"):
+        assert {f"sub-01_desc-{name}.nii.gz", f"sub-01_desc-{name}.json"} <= written
+    assert {f"sub-01_run-{run}_from-orig_to-T1w_mode-image_xfm.txt" for run in (1, 2)} <= written
+    assert {"sub-01_desc-denoised_figures.json", "sub-01_desc-alignment_figures.json"} <= written
+    assert not [name for name in written if name.startswith(".")]
+    figures = {path.name for path in (config.output_dir / "sub-01" / "figures").iterdir()}
+    assert {"sub-01_desc-mask_T1w.svg", "sub-01_desc-denoised_T1w.svg"} <= figures
+    assert "sub-01_run-2_desc-alignment_T1w.svg" in figures
+
+    sidecar = json.loads((anat / "sub-01_desc-denoised_T1w.json").read_text())
+    assert sidecar["Sources"] == [f"bids:raw:sub-01/anat/sub-01_run-{run}_T1w.nii.gz" for run in (1, 2)]
+    assert sidecar["SkullStripped"] is False
+    assert sidecar["MagneticFieldStrength"] == 3
+    assert "EchoTime" not in sidecar
+    assert sidecar["RandomSeed"] == config.denoise.random_seed
+    figures = json.loads((anat / "sub-01_desc-denoised_figures.json").read_text())
+    assert [row["file"] for row in figures["repetitions"]] == [
+        f"sub-01_run-{run}_T1w.nii.gz" for run in (1, 2)
+    ]
+
+    source = nb.load(bids / "sub-01/anat/sub-01_run-1_T1w.nii.gz")
+    image = nb.load(anat / "sub-01_desc-denoised_T1w.nii.gz")
+    assert image.get_data_dtype() == np.float32
+    np.testing.assert_array_equal(image.affine, source.affine)
+    for field in ("pixdim", "qform_code", "sform_code", "srow_x", "xyzt_units"):
+        np.testing.assert_array_equal(image.header[field], source.header[field])
+    runs = [nb.load(bids / f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz").get_fdata() for run in (1, 2)]
+    expected = (runs[0] + runs[1] / 1.1) / 2
+    assert np.abs(image.get_fdata() - expected).mean() < 0.02 * expected.max()
+
+
+def test_a_unit_that_fails_harms_no_other(masked_bids, config, noisy_runs):
+    """One unit with a broken image stops with its reason; the other one is written."""
+    bids, masks = masked_bids
+    config = replace(config, bids_dir=bids, derivatives={"masks": masks})
+    good = make_unit(bids)
+    broken = replace(good, images=(good.images[0], replace(good.images[1], path=bids / "missing.nii.gz")))
+    broken = replace(broken, entities={"sub": "01", "acq": "broken"})
+    workflow = init_participant_wf("01", [broken, good], config)
+    with pytest.raises(RuntimeError):
+        workflow.run("Linear")
+    assert (config.output_dir / "sub-01/anat/sub-01_desc-denoised_T1w.nii.gz").exists()
+    assert not list((config.output_dir / "sub-01/anat").glob("*acq-broken*"))
+    crashes = list((config.output_dir / "sub-01/log" / config.run_uuid).glob("crash*.txt"))
+    assert len(crashes) == 1
+    assert "missing.nii.gz" in crashes[0].read_text()
