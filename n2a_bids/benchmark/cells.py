@@ -10,16 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.lesions import second_echo
 from n2a_bids.algorithms.phantoms import SimulatedRuns, SimulationConfig, simulate_runs
 from n2a_bids.algorithms.realizations import Realizations
 from n2a_bids.benchmark.truths import Truth, crop_truth, pad_truth
+
+_ECHO_SPACING_S = 0.004
 
 CONDITIONS: dict[str, dict[str, float]] = {
     "aligned": {},
     "moved": {"max_rotation_deg": 5.0, "max_translation_mm": 5.0},
     "uneven": {"noise_variation": 1.0, "max_gain_change": 0.2},
+    "echoes": {"echo_spacing_s": _ECHO_SPACING_S},
 }
-"""Name -> settings of the simulation. ``moved`` runs are realigned by the app's own alignment."""
+"""Name -> settings of the simulation. ``moved`` runs are realigned by the app's own alignment;
+``echoes`` are repetitions of different contrast, and the first echo is what counts."""
 
 _MOVEMENT_MARGIN_VOXELS = 14
 
@@ -62,6 +67,11 @@ class CellData:
         return (self.realizations.data[..., 0].T / self.gains).T.astype(np.float32)
 
     @property
+    def comparable(self) -> NDArray[np.float32]:
+        """(R', X, Y, Z) of `matched`, those that show the signal of the first: of echoes, the first only."""
+        return self.matched if self.realizations.same_signal else self.matched[:1]
+
+    @property
     def mean_noise_sd(self) -> float:
         """Root mean square over the mask of the noise SD of one repetition."""
         return float(np.sqrt(np.mean(self.noise_sd[self.realizations.mask] ** 2)))
@@ -99,17 +109,20 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
     data : CellData
         On the grid of the box.
     """
-    settings = CONDITIONS[cell.condition]
+    settings = dict(CONDITIONS[cell.condition])
     moved = "max_rotation_deg" in settings
     core = crop_truth(truth, crop)
     stage = pad_truth(truth, _MOVEMENT_MARGIN_VOXELS) if moved else core
+    echo_spacing_s = settings.pop("echo_spacing_s", 0.0)
+    generator = cell.generator()
+    later = _later_echoes(stage, echo_spacing_s, cell.n_repetitions, generator) if echo_spacing_s else None
     config = SimulationConfig(
         noise_level=cell.noise_level,
         noise_unit=float(np.std(core.data[core.mask])),
         n_repetitions=cell.n_repetitions,
         **settings,
     )
-    runs = simulate_runs(stage.data, stage.mask, config, cell.generator(), stage.voxel_size_mm)
+    runs = simulate_runs(stage.data, stage.mask, config, generator, stage.voxel_size_mm, later)
     repetitions = align(runs, stage.affine) if moved else runs.repetitions
     inside = _place_of(core, stage)
     realizations = Realizations(
@@ -117,8 +130,21 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
         mask=core.mask,
         voxel_size_mm=core.voxel_size_mm,
         left_right_axis=core.left_right_axis,
+        same_signal=later is None,
     )
     return CellData(realizations, core.data, runs.gains, runs.noise_sd[inside])
+
+
+def _later_echoes(
+    stage: Truth, spacing_s: float, n_echoes: int, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """(R, X, Y, Z) difference of each echo from the first."""
+    seed = int(generator.integers(2**31))
+    echoes = [
+        second_echo(stage.data, stage.mask, number * spacing_s, np.random.default_rng(seed))
+        for number in range(n_echoes)
+    ]
+    return np.stack(echoes) - stage.data
 
 
 def _place_of(core: Truth, stage: Truth) -> tuple[slice, ...]:

@@ -16,7 +16,7 @@ from n2a_bids.algorithms.realizations import Context
 from n2a_bids.algorithms.strategies import STRATEGIES, get_strategy
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 from n2a_bids.benchmark.cells import CellData
-from n2a_bids.errors import ConfigError
+from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.interfaces.peers import PEERS, available_peers, denoise_with_peer
 from n2a_bids.weights_files import load_weights
 
@@ -79,9 +79,11 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
         return _oracle(data, settings), {}
     if name.removesuffix("-each") in PEERS:
         mask = data.realizations.mask
-        return denoise_with_peer(name, data.matched, mask, data.mean_noise_sd, settings.n_threads), {}
+        return denoise_with_peer(name, data.comparable, mask, data.mean_noise_sd, settings.n_threads), {}
     strategy_name, _, recipe = name.partition(":")
     strategy = get_strategy(strategy_name)
+    if strategy.needs_same_signal and not data.realizations.same_signal:
+        raise DenoisingError(f"{strategy_name} needs repetitions of one contrast")
     context = Context(
         generator=torch.Generator().manual_seed(settings.random_seed),
         device=torch.device(settings.device),
@@ -90,7 +92,10 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     recipe = recipe or settings.recipe
     weights = _weights(strategy.weights_name(recipe), settings)
     denoised = strategy.denoise(data.realizations, strategy.config(recipe, weights), context)
-    return denoised.data[..., 0], denoised.figures
+    image = denoised.data
+    if not data.realizations.same_signal and denoised.repetitions is not None:
+        image = denoised.repetitions[0]
+    return image[..., 0], denoised.figures
 
 
 def _oracle(data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
@@ -104,10 +109,10 @@ def _oracle(data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
     network = build_network(_ORACLE_NETWORK, weights).to(settings.device)
     inside = data.truth[data.realizations.mask]
     scale = LinearScale(gain=float(inside.std()), offset=float(inside.mean()))
-    noise_sd = data.noise_sd / np.float32(scale.gain * np.sqrt(data.realizations.n_repetitions))
+    noise_sd = data.noise_sd / np.float32(scale.gain * np.sqrt(len(data.comparable)))
     denoised = predict(
         network,
-        scale.apply(data.matched.mean(axis=0)),
+        scale.apply(data.comparable.mean(axis=0)),
         noise_sd,
         device=torch.device(settings.device),
         memory_gb=settings.memory_gb,

@@ -129,8 +129,8 @@ def measure(data: CellData, outcome: Outcome) -> dict[str, object]:
 
 
 def residual(data: CellData, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Plain mean of the repetitions minus `image`."""
-    return data.matched.mean(axis=0) - image
+    """Plain mean of the repetitions (of the first echo, where they are echoes) minus `image`."""
+    return data.comparable.mean(axis=0) - image
 
 
 def write_whole(path: Path, text: str) -> None:

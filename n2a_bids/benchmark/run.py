@@ -111,7 +111,7 @@ def _draw_cell(cell: Cell, data: CellData, table: RowTable, plan: BenchmarkPlan)
     mask = data.realizations.mask
     slices: Mapping[str, np.ndarray] = {
         "truth": central_slice(data.truth, mask),
-        "mean": central_slice(data.matched.mean(axis=0), mask),
+        "mean": central_slice(data.comparable.mean(axis=0), mask),
     }
     for name in dict.fromkeys(row["method"] for row in table.rows):
         file = _slice_file(cell, name, plan)

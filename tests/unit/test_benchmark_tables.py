@@ -56,6 +56,15 @@ def test_uneven_cells_know_their_gains_and_noise(truth):
     np.testing.assert_allclose(data.matched[:, truth.mask].mean(axis=1), means[0], rtol=0.02)
 
 
+def test_echoes_differ_in_contrast_and_only_the_first_counts(truth):
+    data = make_cell_data(Cell("a", "echoes", 0.0, 3, 0), truth, None, unused_aligner)
+    assert not data.realizations.same_signal
+    first, second, third = data.matched[:, truth.mask]
+    np.testing.assert_allclose(first, data.truth[truth.mask], rtol=1e-5)
+    assert first.mean() > second.mean() > third.mean()
+    np.testing.assert_array_equal(data.comparable, data.matched[:1])
+
+
 def test_moved_cells_are_aligned_as_whole_images(truth):
     seen = {}
 
