@@ -73,7 +73,7 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     torch.set_num_threads(job.omp_nthreads or min(available_cpus(), _MOST_THREADS))
     device = choose_device(job.device)
     realizations = load_realizations(job)
-    strategy = get_strategy(job.strategy, diffusion=realizations.gradients is not None)
+    strategy = _find_strategy(job.strategy, realizations)
     _check_fit(strategy, realizations, job)
     name = strategy.weights_name(job.recipe)
     weights = load_weights(name, job.weights_dir) if name else None
@@ -149,7 +149,8 @@ def denoise_with_retries(
         report(f"out of memory; again with blocks for {memory_gb:.2f} GB")
     raise DenoisingError(
         f"{job.runs[0]}: out of memory on {device_name(device)}, even with blocks for {2 * memory_gb:.2f} GB "
-        f"({str(shortage).splitlines()[0]}); close other programs on it, ask for more memory, or use "
+        f"({(str(shortage) or 'MemoryError').splitlines()[0]}); close other programs on it, ask for more "
+        f"memory, or use "
         f"--device cpu"
     ) from shortage
 
@@ -159,6 +160,13 @@ def free_memory_gb(device: torch.device) -> float:
     if device.type == "cuda":
         return _SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0] / 1e9
     return _SHARE_OF_FREE_MEMORY * available_memory_gb()
+
+
+def _find_strategy(name: str, realizations: Realizations) -> Strategy:
+    try:
+        return get_strategy(name, diffusion=realizations.gradients is not None)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _check_fit(strategy: Strategy, realizations: Realizations, job: DenoiseJob) -> None:

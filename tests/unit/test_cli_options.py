@@ -127,7 +127,8 @@ def test_every_option_is_in_the_table():
     "line",
     [
         "--strategy best", "--nprocs 0", "--nprocs two", "--mem much", "--random-seed -1",
-        "--bids-filter-file none.json", "--derivatives missing=/no/such", "--dry-run --reports-only", "--unknown", "--recip fast",
+        "--bids-filter-file none.json", "--derivatives missing=/no/such", "--dry-run --reports-only",
+        "--unknown", "--recip fast",
     ],
 )  # fmt: skip
 def test_unusable_arguments_exit_with_2(line, capsys):

@@ -1,0 +1,356 @@
+"""``n2a-tools denoise``: images in, images and figures out, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+import torch
+from conftest import save_image
+
+import n2a_bids.commands.denoise_run as denoise_run
+from n2a_bids.algorithms.realizations import DenoisedImage
+from n2a_bids.algorithms.strategies import STRATEGIES, Strategy
+from n2a_bids.algorithms.weights import PretrainedWeights
+from n2a_bids.cli.tools import main
+from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
+from n2a_bids.errors import ConfigError, DenoisingError
+from n2a_bids.weights_files import load_weights, save_weights
+
+
+@pytest.fixture
+def files(tmp_path, head, noisy_runs, affine) -> dict[str, Path]:
+    """Two runs, the second brighter, and the brain mask."""
+    first, second = noisy_runs(n=2)
+    paths = {name: tmp_path / f"{name}.nii.gz" for name in ("one", "two", "mask", "out")}
+    save_image(paths["one"], first, affine)
+    save_image(paths["two"], 1.5 * second + 20, affine)
+    save_image(paths["mask"], head[1].astype(np.uint8), affine)
+    return paths
+
+
+def denoise(files: dict[str, Path], *options: object) -> int:
+    arguments = ["denoise", files["one"], files["two"], "--mask", files["mask"], "--out", files["out"]]
+    return main([str(word) for word in (*arguments, "--omp-nthreads", "1", "--device", "cpu", *options)])
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Put a strategy made of one function under the name 'mean'."""
+
+    def put(function, **declared) -> None:
+        strategy = replace(STRATEGIES["mean"], denoise=function, **declared)
+        monkeypatch.setattr(denoise_run, "get_strategy", lambda name, diffusion: strategy)
+
+    return put
+
+
+def test_mean_writes_image_maps_and_figures(files, tmp_path, head, capsys):
+    """Geometry of the first run, its intensity scale, and a record of what was measured."""
+    maps = {name: tmp_path / f"{name}.nii.gz" for name in ("mean", "residual", "noise-sd")}
+    options = [word for name, path in maps.items() for word in (f"--out-{name}", path)]
+    assert denoise(files, "--strategy", "mean", *options) == 0
+    out, first = nb.load(files["out"]), nb.load(files["one"])
+    assert np.array_equal(out.affine, first.affine)
+    assert out.get_data_dtype() == np.float32
+    values = out.get_fdata()
+    assert abs(values[head[1]].mean() - first.get_fdata()[head[1]].mean()) < 5
+    assert values[~head[1]].any()
+    assert not nb.load(maps["residual"]).get_fdata().any()
+    noise_sd = np.median(nb.load(maps["noise-sd"]).get_fdata()[head[1]])
+    assert noise_sd == pytest.approx(60, rel=0.15)
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert figures["noise_sd_mean"] == pytest.approx(60 / np.sqrt(2), rel=0.15)
+    assert figures["noise_sd_denoised"] == pytest.approx(figures["noise_sd_mean"])
+    assert figures["repetitions"][1]["file"].endswith("two.nii.gz")
+    assert figures["weights"] is None
+    assert figures["seconds"]["total"] > 0
+    assert "wrote" in capsys.readouterr().err
+
+
+def test_skull_strip_is_black_outside_only(files, head):
+    """Inside the mask nothing changes."""
+    denoise(files, "--strategy", "mean", "--quiet")
+    whole = nb.load(files["out"]).get_fdata()
+    denoise(files, "--strategy", "mean", "--quiet", "--skull-strip")
+    stripped = nb.load(files["out"]).get_fdata()
+    assert not stripped[~head[1]].any()
+    assert np.array_equal(stripped[head[1]], whole[head[1]])
+
+
+def test_same_seed_same_bits(files, register):
+    """Both generators of torch start from the seed."""
+
+    def random(realizations, config, context):
+        shape = realizations.data.shape[1:]
+        return DenoisedImage((torch.rand(shape) + torch.rand(shape, generator=context.generator)).numpy())
+
+    register(random)
+    results = []
+    for seed in (3, 3, 4):
+        assert denoise(files, "--random-seed", seed) == 0
+        results.append(nb.load(files["out"]).get_fdata())
+    assert np.array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+
+
+def bad_files(files: dict[str, Path], affine: np.ndarray, kind: str) -> None:
+    """Damage the second run, or the mask."""
+    data = np.asarray(nb.load(files["two"]).dataobj)
+    if kind == "grid":
+        save_image(files["two"], data[:-1], affine)
+    elif kind == "affine":
+        save_image(files["two"], data, affine + np.eye(4) * [1, 1, 1, 0])
+    elif kind == "nan":
+        data[5, 5, 5] = np.nan
+        save_image(files["two"], data, affine)
+    elif kind == "constant":
+        save_image(files["two"], np.full_like(data, 3), affine)
+    elif kind == "missing":
+        files["two"].unlink()
+    elif kind == "truncated":
+        files["two"].write_bytes(files["two"].read_bytes()[:2000])
+    elif kind == "no image":
+        files["two"].write_text("hello")
+    elif kind == "empty mask":
+        save_image(files["mask"], np.zeros(data.shape, np.uint8), affine)
+    elif kind == "mask grid":
+        save_image(files["mask"], np.ones(data[:-2].shape, np.uint8), affine)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("grid", "align and resample"),
+        ("affine", "another affine"),
+        ("nan", "NaN"),
+        ("constant", "one value"),
+        ("missing", "two.nii.gz"),
+        ("truncated", "two.nii.gz"),
+        ("no image", "two.nii.gz"),
+        ("empty mask", "empty"),
+        ("mask grid", "mask"),
+    ],
+)
+def test_unusable_files_are_refused_and_nothing_is_written(files, affine, kind, words, capsys):
+    """One paragraph that names the file; no traceback, no half result."""
+    bad_files(files, affine, kind)
+    assert denoise(files, "--strategy", "mean") == 70
+    error = " ".join(capsys.readouterr().err.split())
+    assert words in error
+    assert "Traceback" not in error
+    assert not files["out"].exists()
+    assert not [path for path in files["out"].parent.iterdir() if path.name.startswith(".")]
+
+
+def test_nan_from_a_strategy_is_never_written(files, register, capsys):
+    """A half-trained network must not pass for a result."""
+    register(
+        lambda realizations, config, context: DenoisedImage(np.full((*realizations.mask.shape, 1), np.nan))
+    )
+    assert denoise(files) == 1
+    assert "NaN" in capsys.readouterr().err
+    assert not files["out"].exists()
+
+
+def test_out_of_memory_tries_smaller_blocks(files, register, capsys):
+    """Half the memory each time, from the same seed, and the result of the first that fits."""
+    seen = []
+
+    def hungry(realizations, config, context):
+        seen.append((context.memory_gb, float(torch.rand(1, generator=context.generator))))
+        if len(seen) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return DenoisedImage(realizations.data[0])
+
+    register(hungry)
+    assert denoise(files, "--memory-gb", "4") == 0
+    assert [memory for memory, _ in seen] == [4, 2, 1]
+    assert len({draw for _, draw in seen}) == 1
+    assert "out of memory; again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory: x")],
+)
+def test_out_of_memory_ends_with_a_clear_error(files, register, capsys, error):
+    """After four attempts the user is told what helps."""
+    attempts = []
+
+    def hungry(realizations, config, context):
+        attempts.append(context.memory_gb)
+        raise error
+
+    register(hungry)
+    assert denoise(files, "--memory-gb", "4") == 1
+    assert len(attempts) == 4
+    assert "ask for more memory" in " ".join(capsys.readouterr().err.split())
+
+
+def test_other_errors_of_a_strategy_name_the_file(files, register, capsys):
+    """A diverging loss is a DenoisingError; a bug is called unexpected."""
+
+    def diverge(realizations, config, context):
+        raise FloatingPointError("the loss is NaN in epoch 2")
+
+    register(diverge)
+    assert denoise(files) == 1
+    assert "epoch 2" in capsys.readouterr().err
+
+    def fail(realizations, config, context):
+        raise RuntimeError("a bug")
+
+    register(fail)
+    assert denoise(files) == 1
+    assert "unexpected RuntimeError: a bug" in capsys.readouterr().err
+    assert denoise(files, "--debug") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_strategies_refuse_what_they_cannot_take(files, register, capsys):
+    """Too few repetitions, other contrasts, no gradients: each with what to do."""
+    identity = STRATEGIES["mean"].denoise
+    register(identity, min_realizations=3)
+    assert denoise(files) == 1
+    assert "at least 3" in capsys.readouterr().err
+    register(identity, needs_same_signal=True)
+    assert denoise(files, "--different-contrast") == 1
+    assert "one contrast" in capsys.readouterr().err
+    register(identity, needs_gradients=True)
+    assert denoise(files) == 1
+    assert "--bvals" in capsys.readouterr().err
+
+
+def test_requests_that_contradict_are_usage_errors(files, tmp_path, capsys):
+    """Exit code 2, as for every mistake on the command line."""
+    assert denoise(files, "--out-repetitions", tmp_path / "a.nii.gz") == 2
+    assert denoise({**files, "out": tmp_path / "out.mgz"}) == 2
+    if not torch.cuda.is_available():
+        assert denoise(files, "--device", "cuda") == 2
+        assert "--gpus all" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "table").write_text("0\n")
+    (tmp_path / "directions").write_text("1 0 0\n")
+    gradients = ["--bvals", tmp_path / "table", "--bvecs", tmp_path / "directions"]
+    assert denoise(files, "--strategy", "noise2noise", *gradients) == 2
+    with pytest.raises(SystemExit) as caught:
+        denoise(files, "--strategy", "best")
+    assert caught.value.code == 2
+
+
+def test_maps_that_a_strategy_does_not_give_are_refused(files, tmp_path, capsys):
+    """Echoes have no noise map from differences; the mean has no single repetitions."""
+    options = ["--strategy", "mean", "--different-contrast", "--out-noise-sd", tmp_path / "sd.nii.gz"]
+    assert denoise(files, *options) == 1
+    options = ["--strategy", "mean", "--out-repetitions", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
+    assert denoise(files, *options) == 1
+    assert "noise2average" in capsys.readouterr().err
+
+
+def test_left_right_axis_and_voxel_size_come_from_the_affine(files, tmp_path, head, noisy_runs):
+    """Heads may be flipped along left-right only, wherever that axis lies."""
+    affine = np.array([[0, 0, -3.0, 0], [2.0, 0, 0, 0], [0, 4.0, 0, 0], [0, 0, 0, 1]])
+    for name, data in zip(("one", "two"), noisy_runs(n=2)):
+        save_image(files[name], data, affine)
+    save_image(files["mask"], head[1].astype(np.uint8), affine)
+    realizations = load_realizations(DenoiseJob((files["one"], files["two"]), files["mask"]))
+    assert realizations.left_right_axis == 2
+    assert realizations.voxel_size_mm == (2, 4, 3)
+
+
+def test_series_come_with_their_gradients(files, tmp_path, noisy_runs, affine):
+    """4D series: one channel for each volume, FSL tables either way round."""
+    series = np.stack(noisy_runs(n=3), axis=-1)
+    for name in ("one", "two"):
+        save_image(files[name], series, affine)
+    (tmp_path / "bvals").write_text("0 1000 1000\n")
+    (tmp_path / "bvecs").write_text("0 1 0\n0 0 1\n0 0 0\n")
+    options = ["--strategy", "mean", "--bvals", tmp_path / "bvals", "--bvecs", tmp_path / "bvecs"]
+    assert denoise(files, *options) == 0
+    assert nb.load(files["out"]).shape[-1] == 3
+    (tmp_path / "bvals").write_text("0 1000\n")
+    assert denoise(files, *options) == 70
+
+
+@pytest.fixture
+def weights_dir(tmp_path) -> Path:
+    """Weights of a very small network with their model card."""
+    folder = tmp_path / "weights"
+    save_weights(PretrainedWeights("tiny", "", {"w": torch.arange(4.0)}), folder, {"licence": "CC0"})
+    return folder
+
+
+def test_weights_survive_writing_and_reading(weights_dir):
+    """Tensors and checksum come back; the package without weights gives None."""
+    weights = load_weights("tiny", weights_dir)
+    assert torch.equal(weights.tensors["w"], torch.arange(4.0))
+    assert weights.sha256 == json.loads((weights_dir / "tiny.json").read_text())["sha256"]
+    assert load_weights("no-such-network") is None
+
+
+@pytest.mark.parametrize("damage", ["bit", "truncated", "card", "no card", "absent", "pickle"])
+def test_damaged_weights_are_refused(weights_dir, damage):
+    """Nothing is denoised with weights that are not those of the model card."""
+    path, card = weights_dir / "tiny.safetensors", weights_dir / "tiny.json"
+    content = bytearray(path.read_bytes())
+    if damage == "bit":
+        content[-1] ^= 1
+    path.write_bytes(content[:-3] if damage == "truncated" else content)
+    if damage == "card":
+        card.write_text("{}")
+    elif damage == "no card":
+        card.unlink()
+    elif damage == "absent":
+        path.unlink()
+    elif damage == "pickle":
+        torch.save({"w": torch.zeros(1)}, path)
+    with pytest.raises(DenoisingError, match=r"tiny\.(json|safetensors)"):
+        load_weights("tiny", weights_dir)
+
+
+def test_valid_checksum_of_something_else_is_refused(weights_dir):
+    """A card that fits a file which is no safetensors file."""
+    import hashlib
+
+    (weights_dir / "tiny.safetensors").write_bytes(b"not tensors")
+    record = {"sha256": hashlib.sha256(b"not tensors").hexdigest()}
+    (weights_dir / "tiny.json").write_text(json.dumps(record))
+    with pytest.raises(DenoisingError, match="not a safetensors file"):
+        load_weights("tiny", weights_dir)
+
+
+def test_corrupt_weights_end_the_command(files, weights_dir, register, capsys):
+    """Exit code 1 with the file, before any training."""
+    (weights_dir / "tiny.safetensors").write_bytes(b"x")
+    register(None, weights_name=lambda recipe: "tiny")
+    assert denoise(files, "--weights-dir", weights_dir) == 1
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_weights_are_recorded(files, weights_dir, register, tmp_path):
+    """Name and checksum go into the figures."""
+    register(
+        lambda realizations, config, context: DenoisedImage(realizations.data[0]),
+        weights_name=lambda recipe: "tiny",
+    )
+    assert denoise(files, "--weights-dir", weights_dir) == 0
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert figures["weights"] == {"name": "tiny", "sha256": load_weights("tiny", weights_dir).sha256}
+
+
+def test_choose_device_knows_three_words():
+    """'auto' never fails."""
+    assert denoise_run.choose_device("cpu").type == "cpu"
+    assert denoise_run.choose_device("auto").type in ("cpu", "cuda")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError):
+            denoise_run.choose_device("cuda")
+
+
+def test_strategy_is_a_registered_record():
+    """The fixture above replaces fields of the real class."""
+    assert isinstance(STRATEGIES["mean"], Strategy)
