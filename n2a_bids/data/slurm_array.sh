@@ -10,6 +10,11 @@ job_dir=@JOB_DIR@
 participants=$job_dir/participants.txt
 # nipype's SLURM plugin dies without it, and batch systems do not always set it.
 export LOGNAME=${LOGNAME:-$(id -un 2>/dev/null || echo n2a)}
+# "--cleanenv" would hide which GPU Slurm gave, and every task would take the first.
+if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
+    export APPTAINERENV_CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES
+    export SINGULARITYENV_CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES
+fi
 
 denoise() {  # LABEL: the only place where the app is started; "exec", so that signals reach it
     exec @COMMAND@
@@ -21,7 +26,7 @@ meaning() {  # EXIT_CODE
         1) echo "failed: the log names the step and the remedy" ;;
         2) echo "wrong option: see the log" ;;
         70) echo "nothing to do: no repeated images" ;;
-        75) echo "stopped by the time limit: resumes where it was" ;;
+        75 | 143) echo "stopped by the time limit: resumes where it was" ;;
         126 | 127 | 255) echo "the app could not be started: is the image there?" ;;
         137) echo "killed, most likely for memory: ask for more with --mem" ;;
         *) echo "ended with exit code $1: see the log" ;;
@@ -40,10 +45,10 @@ run_task() {
     [ -n "$label" ] || { echo "no participant in line $((SLURM_ARRAY_TASK_ID + 1)) of $N2A_LIST" >&2; exit 2; }
     rm -f "$job_dir/status/sub-$label.tsv"
     echo "$(date '+%F %T') sub-$label on ${SLURMD_NODENAME:-$(hostname)}, restart ${SLURM_RESTART_COUNT:-0}"
+    # The time limit: Slurm signals this shell @GRACE_S@ s ahead; the app keeps what is done and ends with 75.
+    trap 'kill -TERM "$child" 2>/dev/null' TERM INT
     denoise "$label" &
     child=$!
-    # The time limit: Slurm signals this shell @GRACE_S@ s ahead; the app saves its state and ends with 75.
-    trap 'kill -TERM "$child" 2>/dev/null' TERM INT
     wait "$child"; code=$?
     while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
     record "$label" "$code" $((SECONDS - begin))
@@ -57,7 +62,7 @@ submit() {  # LIST: in arrays no longer than the cluster allows; a last small jo
     most=$(scontrol show config 2>/dev/null | sed -n 's/^MaxArraySize *= *//p')
     most=${most:-1001}
     while [ "$first" -lt "$total" ]; do
-        last=$((first + most - 1 < total ? first + most - 1 : total))
+        last=$((first + most < total ? first + most : total))
         sed -n "$((first + 1)),${last}p" "$list" > "$list.$first"
         id=$(sbatch --parsable --export=ALL,N2A_LIST="$list.$first" --array="0-$((last - first - 1))@MAX_PARALLEL@" \
             "$job_dir/n2a.sh") || exit 1

@@ -1,0 +1,204 @@
+"""``n2a-tools slurm``: the script it writes, run by bash with a pretended Slurm, and by a real one."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from n2a_bids.cli.tools import main
+from n2a_bids.commands.slurm import JobConfig, app_command, job_script, participant_labels, sbatch_options
+from n2a_bids.errors import BIDSDataError, ConfigError
+
+_PROOF = Path(__file__).with_name("prove_slurm.sh")
+_PRETEND_SBATCH = """#!/bin/bash
+# Remembers what was asked for and answers with a job number.
+echo "$*" >> "$PRETEND/asked"
+n=$(wc -l < "$PRETEND/asked"); echo "$((100 + n))"
+"""
+_PATIENT_APP = """#!/bin/bash
+trap 'exit 75' TERM
+touch "$PRETEND/started"
+while :; do sleep 0.1; done
+"""
+
+
+@pytest.fixture
+def pretend(tmp_path, monkeypatch) -> Path:
+    """Folder with a ``sbatch`` that runs nothing, an ``scontrol`` and an empty ``squeue``."""
+    folder = tmp_path / "pretend"
+    folder.mkdir()
+    programs = {
+        "sbatch": _PRETEND_SBATCH,
+        "scontrol": "#!/bin/bash\necho 'MaxArraySize            = 3'\n",
+        "squeue": "#!/bin/bash\n",
+    }
+    for name, text in programs.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("PRETEND", str(folder))
+    return folder
+
+
+@pytest.fixture
+def job_dir(tmp_path) -> Path:
+    """Job directory of five participants and an app that ends with the exit code in its name."""
+    app = tmp_path / "app"
+    app.write_text('#!/bin/bash\nlabel=${*: -1}\necho "denoising $label"\nexit "${label#x}"\n')
+    app.chmod(0o755)
+    for label in ("x0", "x1", "x70", "x75", "x2"):
+        (tmp_path / "bids" / f"sub-{label}").mkdir(parents=True)
+    folder = tmp_path / "jobs"
+    arguments = ["slurm", str(tmp_path / "bids"), str(tmp_path / "out"), "--job-dir", str(folder)]
+    assert main([*arguments, "--command", str(app)]) == 0
+    return folder
+
+
+def _config(**changes) -> JobConfig:
+    folders = {name: Path(f"/data/{name}") for name in ("bids_dir", "output_dir", "job_dir", "work_dir")}
+    return JobConfig(**{**folders, **changes})
+
+
+def _bash(job_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = ["bash", str(job_dir / "n2a.sh"), *arguments]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def _run_task(job_dir: Path, number: int, job: str = "101") -> int:
+    return _bash(
+        job_dir,
+        N2A_LIST=str(job_dir / "participants.txt"), SLURM_ARRAY_TASK_ID=str(number), SLURM_ARRAY_JOB_ID=job,
+    ).returncode  # fmt: skip
+
+
+def _table(job_dir: Path) -> dict[str, list[str]]:
+    lines = _bash(job_dir, "status").stdout.splitlines()
+    return {line.split("\t")[0]: line.split("\t")[1:] for line in lines[1:]}
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("image", [None, Path("/images/n2a.sif")])
+def test_job_script_is_valid_bash_without_leftovers(tmp_path, gpu, image):
+    """Every variant parses, and no placeholder is left."""
+    text = job_script(_config(gpu=gpu, image=image, max_parallel=50))
+    (tmp_path / "job.sh").write_text(text)
+    assert subprocess.run(["bash", "-n", tmp_path / "job.sh"], check=False).returncode == 0
+    assert not re.search("@[A-Z_]+@", text)
+
+
+def test_job_script_asks_for_a_gpu_only_when_told():
+    """``--gres``, ``--nv`` and ``--device cuda`` come together or not at all."""
+    without, with_gpu = (job_script(_config(gpu=gpu, image=Path("/n2a.sif"))) for gpu in (False, True))
+    for words in ("--gres=gpu:1", "--nv", "--device cuda"):
+        assert words in with_gpu
+        assert words not in without
+    assert "--device cpu" in without
+
+
+def test_app_command_isolates_the_container_and_binds_what_it_needs():
+    """The input is bound read-only, output and work directory writable, at their own paths."""
+    command = app_command(_config(image=Path("/n2a.sif")))
+    assert command.startswith("apptainer run --containall --cleanenv -B /data/bids_dir:/data/bids_dir:ro")
+    assert "-B /data/output_dir:/data/output_dir -B /data/work_dir:/data/work_dir /n2a.sif" in command
+    assert command.endswith('--participant-label "$1"')
+
+
+def test_app_command_quotes_paths_with_spaces():
+    """A space in a path stays inside one word."""
+    assert "'/my data/bids'" in app_command(_config(bids_dir=Path("/my data/bids")))
+
+
+def test_app_is_told_less_memory_than_the_job_has():
+    """The interpreter and the shell need some of it, too."""
+    assert "--mem 7.5G" in app_command(_config(memory="8G"))
+    assert "--mem=8192M" in sbatch_options(_config(memory="8G"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"memory": "lots"}, "--mem"), ({"time": "soon"}, "--time"), ({"job_dir": Path("/a:b")}, "/a:b")],
+)
+def test_job_script_refuses_what_slurm_cannot_take(changes, named):
+    """The message names the option or the path."""
+    with pytest.raises(ConfigError, match=named):
+        job_script(_config(**changes))
+
+
+def test_participant_labels_must_exist(tmp_path):
+    """A label with or without ``sub-`` is found; another is refused by name."""
+    for name in ("sub-02", "sub-01", "derivatives"):
+        (tmp_path / name).mkdir()
+    assert participant_labels(tmp_path) == ["01", "02"]
+    assert participant_labels(tmp_path, ["sub-02"]) == ["02"]
+    with pytest.raises(BIDSDataError, match="03"):
+        participant_labels(tmp_path, ["03"])
+
+
+def test_script_submits_everybody_in_arrays_the_cluster_allows(job_dir, pretend):
+    """Five participants at three per array, and a collector after both arrays."""
+    assert _bash(job_dir, "submit").returncode == 0
+    first, second, collector = (pretend / "asked").read_text().splitlines()
+    assert "--array=0-2" in first
+    assert "--array=0-1" in second
+    assert "--dependency=afterany:101:102" in collector
+
+
+def test_script_records_every_exit_code(job_dir, pretend):
+    """The table has one row per participant; a task that left no code was killed."""
+    _bash(job_dir, "submit")
+    labels = (job_dir / "participants.txt").read_text().split()
+    assert labels == ["x0", "x1", "x2", "x70", "x75"]
+    assert [_run_task(job_dir, number) for number in (0, 1, 2)] == [0, 1, 2]
+    table = _table(job_dir)
+    assert [table[f"sub-{label}"][0] for label in labels] == ["0", "1", "2", "n/a", "n/a"]
+    assert table["sub-x0"][1] == "done"
+    assert "killed" in table["sub-x75"][1]
+    assert (job_dir / "outcome.tsv").read_text().startswith("participant_id\texit_code")
+    assert not list(job_dir.rglob("*.tmp"))
+
+
+def test_script_submits_again_what_can_succeed(job_dir, pretend):
+    """Failed, stopped and killed ones, but neither the finished nor those with nothing to do."""
+    (pretend / "scontrol").write_text("#!/bin/bash\n")
+    _bash(job_dir, "submit")
+    for number in range(4):
+        _run_task(job_dir, number)
+    assert _bash(job_dir, "failed").returncode == 0
+    (again,) = job_dir.glob("again_*.txt")
+    assert again.read_text().split() == ["x1", "x2", "x75"]
+    assert "--array=0-2" in (pretend / "asked").read_text().splitlines()[-2]
+
+
+def test_task_passes_the_warning_of_the_time_limit_on(tmp_path, pretend):
+    """SIGTERM reaches the app, whose own exit code is recorded and returned."""
+    app, jobs = tmp_path / "app", tmp_path / "jobs"
+    app.write_text(_PATIENT_APP)
+    app.chmod(0o755)
+    (tmp_path / "bids" / "sub-01").mkdir(parents=True)
+    arguments = ["slurm", str(tmp_path / "bids"), str(tmp_path / "out"), "--job-dir", str(jobs)]
+    main([*arguments, "--command", str(app)])
+    task_variables = {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "7"}
+    environment = {**os.environ, **task_variables, "N2A_LIST": str(jobs / "participants.txt")}
+    task = subprocess.Popen(["bash", str(jobs / "n2a.sh")], env=environment, stdout=subprocess.DEVNULL)
+    for _ in range(200):
+        if (pretend / "started").exists():
+            break
+        time.sleep(0.05)
+    task.send_signal(signal.SIGTERM)
+    assert task.wait(timeout=30) == 75
+    assert (jobs / "status" / "sub-01.tsv").read_text().split("\t")[1] == "75"
+
+
+@pytest.mark.slurm
+def test_cluster_runs_the_array_and_survives_its_nodes(tmp_path):
+    """The whole proof on a throw-away cluster; see the script for what it shows."""
+    if os.geteuid() != 0 or not (shutil.which("slurmctld") or shutil.which("apt-get")):
+        pytest.skip("needs root and Slurm, or apt-get to install it")
+    assert subprocess.run(["bash", str(_PROOF), str(tmp_path)], check=False).returncode == 0
