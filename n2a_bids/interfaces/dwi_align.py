@@ -1,0 +1,235 @@
+"""Motion of volumes and series, and the one interpolation that undoes it together with the distortion."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.distortion import resample
+from n2a_bids.algorithms.dwi_motion import estimate_motion, motion_size, register_rigid
+from n2a_bids.algorithms.gradients import rotate_bvecs
+from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.similarity import smooth_correlation
+from n2a_bids.images import load, save_like, voxel_sizes_mm
+from n2a_bids.interfaces.display import load_gradients
+from n2a_bids.interfaces.distortion import phase_encoding_axis
+from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0, write_table
+
+_STILL_VOXELS = 0.1
+"""A motion that moves no brain voxel farther is not worth an interpolation."""
+
+
+class _EstimateMotionInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="diffusion series")
+    bval_file = File(exists=True, mandatory=True, desc="b-values")
+    bvec_file = File(exists=True, mandatory=True, desc="directions")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask")
+
+
+class _EstimateMotionOutputSpec(TraitedSpec):
+    motion_file = File(exists=True, desc="JSON: one voxel map for each volume")
+
+
+class EstimateMotion(SimpleInterface):
+    """Motion of every volume relative to the first b0."""
+
+    input_spec = _EstimateMotionInputSpec
+    output_spec = _EstimateMotionOutputSpec
+
+    def _run_interface(self, runtime):
+        data, affine = load(Path(self.inputs.in_file))
+        mask = load(Path(self.inputs.mask_file))[0] > 0.5
+        table = Gradients(*load_gradients(self.inputs.bval_file, self.inputs.bvec_file))
+        maps = estimate_motion(data, table, mask, voxel_sizes_mm(affine))
+        motion_file = Path(runtime.cwd) / "motion.json"
+        motion_file.write_text(json.dumps(maps.tolist()))
+        self._results["motion_file"] = os.fspath(motion_file)
+        return runtime
+
+
+class _AlignSeriesInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(File(exists=True), mandatory=True, desc="series of equal length")
+    bval_files = traits.List(File(exists=True), mandatory=True, desc="b-values of each")
+    bvec_files = traits.List(File(exists=True), mandatory=True, desc="directions of each")
+    motion_files = traits.List(File(exists=True), mandatory=True, desc="voxel maps of the volumes of each")
+    b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask on the first series")
+    names = traits.List(traits.Str(), mandatory=True, desc="file name of each series, for the record")
+    displacement_file = File(exists=True, desc="distortion of the first series; its partner has the opposite")
+    between_file = File(exists=True, desc="JSON: voxel map from the first series to its partner")
+    phase_encoding = traits.Str(desc="PhaseEncodingDirection of the first series")
+    readout_ratio = traits.Float(
+        1.0, usedefault=True, desc="displacement of the partner over that of the first"
+    )
+
+
+class _AlignSeriesOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc="the series on the grid of the first, corrected")
+    bval_file = File(exists=True, desc="b-values of the aligned series")
+    bvec_file = File(exists=True, desc="directions of the aligned series, turned with the head")
+    b0_files = traits.List(File(exists=True), desc="mean b0 of each aligned series")
+    mask_file = File(exists=True, desc="brain mask without the folds of the distortion")
+    figures_file = File(exists=True, desc="JSON of the alignment")
+
+
+class AlignSeries(SimpleInterface):
+    """Bring every volume of every series onto one grid, in one interpolation."""
+
+    input_spec = _AlignSeriesInputSpec
+    output_spec = _AlignSeriesOutputSpec
+
+    def _run_interface(self, runtime):
+        folder, inputs = Path(runtime.cwd), self.inputs
+        model = Path(inputs.b0_files[0])
+        b0s = [load(Path(path))[0] for path in inputs.b0_files]
+        affine = load(model)[1]
+        size = voxel_sizes_mm(affine)
+        mask = load(Path(inputs.mask_file))[0] > 0.5
+        displacements = self._displacements(mask.shape)
+        out_files, out_b0s, tables, rows = [], [], [], []
+        for number, path in enumerate(inputs.in_files):
+            between = self._between(number, b0s, mask, size)
+            own = json.loads(Path(inputs.motion_files[number]).read_text())
+            maps = [np.array(motion) @ between for motion in own]
+            data, _ = load(Path(path))
+            aligned = self._resample_series(data, maps, displacements[number], mask)
+            table = Gradients(*load_gradients(inputs.bval_files[number], inputs.bvec_files[number]))
+            tables.append(_turned(table, maps, affine, size))
+            b0 = mean_b0(aligned, table)
+            out_b0s.append(b0)
+            out_files.append(
+                os.fspath(save_like(aligned, Path(path), folder / f"aligned_{number + 1}.nii.gz"))
+            )
+            rows.append(_row(inputs.names[number], number, between, mask, size, (b0s, out_b0s)))
+        if isdefined(inputs.displacement_file):
+            # The mask that came in has the shape of the distorted brain.
+            mask = find_brain(np.mean(out_b0s, axis=0))
+        covered = np.all([b0 > 0 for b0 in out_b0s], axis=0)
+        bval, bvec = write_table(_mean_table(tables), folder / "aligned")
+        self._results["b0_files"] = [
+            os.fspath(save_like(b0, model, folder / f"b0_{number}.nii.gz"))
+            for number, b0 in enumerate(out_b0s, start=1)
+        ]
+        self._results["mask_file"] = os.fspath(
+            save_like(mask & covered, model, folder / "mask.nii.gz", np.uint8)
+        )
+        figures_file = folder / "alignment.json"
+        figures_file.write_text(json.dumps(_record(rows), indent=2))
+        self._results.update(
+            out_files=out_files,
+            bval_file=os.fspath(bval),
+            bvec_file=os.fspath(bvec),
+            figures_file=os.fspath(figures_file),
+        )
+        return runtime
+
+    def _displacements(self, shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
+        """Of each series, positive where it moves signal to higher indices."""
+        n_series = len(self.inputs.in_files)
+        if not isdefined(self.inputs.displacement_file):
+            return [np.zeros(shape, np.float32) for _ in range(n_series)]
+        first, _ = load(Path(self.inputs.displacement_file))
+        _, sign = phase_encoding_axis(self.inputs.phase_encoding)
+        return [sign * first, -sign * first * np.float32(self.inputs.readout_ratio)]
+
+    def _between(
+        self, number: int, b0s: list[NDArray], mask: NDArray[np.bool_], size: tuple[float, float, float]
+    ) -> NDArray[np.float64]:
+        """Voxel map from the first series to this one."""
+        if number == 0:
+            return np.eye(4)
+        if isdefined(self.inputs.between_file):
+            return np.array(json.loads(Path(self.inputs.between_file).read_text()))
+        return register_rigid(b0s[0], b0s[number], mask, size)
+
+    def _resample_series(
+        self,
+        data: NDArray[np.float32],
+        maps: list[NDArray[np.float64]],
+        displacement: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        axis = phase_encoding_axis(self.inputs.phase_encoding)[0] if displacement.any() else 1
+        aligned = np.empty((*displacement.shape, data.shape[-1]), np.float32)
+        for volume, voxel_map in enumerate(maps):
+            if not displacement.any() and _is_still(voxel_map, mask):
+                aligned[..., volume] = data[..., volume]
+            else:
+                aligned[..., volume] = resample(data[..., volume], voxel_map, displacement, axis, 1)
+        return aligned
+
+
+def _is_still(voxel_map: NDArray[np.float64], mask: NDArray[np.bool_]) -> bool:
+    points = np.argwhere(mask)[:: max(1, int(mask.sum()) // 2000)]
+    moved = points @ voxel_map[:3, :3].T + voxel_map[:3, 3]
+    return bool(np.linalg.norm(moved - points, axis=1).max() < _STILL_VOXELS)
+
+
+def _turned(
+    table: Gradients, maps: list[NDArray], affine: NDArray[np.float64], size: tuple[float, float, float]
+) -> Gradients:
+    """Directions in the corrected head, in the convention of FSL (x flipped for positive determinants)."""
+    flip = np.diag([-1.0 if np.linalg.det(affine[:3, :3]) > 0 else 1.0, 1.0, 1.0])
+    scale = np.diag(size)
+    bvecs = table.bvecs.copy()
+    for volume, voxel_map in enumerate(maps):
+        # The map leads from the corrected head to the head as it lay: directions go the other way.
+        rotation = (scale @ voxel_map[:3, :3] @ np.linalg.inv(scale)).T
+        bvecs[volume] = rotate_bvecs(bvecs[volume : volume + 1], flip @ rotation @ flip)[0]
+    return Gradients(table.bvals, bvecs)
+
+
+def _mean_table(tables: list[Gradients]) -> Gradients:
+    """Mean direction of corresponding volumes, signs matched to the first series."""
+    first = tables[0].bvecs
+    total = np.zeros_like(first)
+    for table in tables:
+        agreement = np.sum(table.bvecs * first, axis=1, keepdims=True)
+        total += np.where(agreement < 0, -table.bvecs, table.bvecs)
+    norms = np.linalg.norm(total, axis=1, keepdims=True)
+    bvecs = np.divide(total, norms, out=np.zeros_like(total), where=norms > 0)
+    return Gradients(np.mean([table.bvals for table in tables], axis=0), bvecs)
+
+
+def _row(
+    name: str,
+    number: int,
+    between: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+    size: tuple[float, float, float],
+    b0s: tuple[list[NDArray], list[NDArray]],
+) -> dict[str, object]:
+    before, after = b0s
+    rotation, translation = motion_size(between, mask, size)
+    return {
+        "file": name,
+        "rotation_deg": round(rotation, 3),
+        "translation_mm": round(translation, 3),
+        "correlation_before": round(smooth_correlation(before[0], before[number], mask, 0.7), 4),
+        "correlation_after": round(smooth_correlation(after[0], after[number], mask, 0.7), 4),
+        "overlap": round(float((after[number] > 0)[mask].mean()), 4),
+        "accepted": True,
+        "reason": "",
+    }
+
+
+def _record(rows: list[dict[str, object]]) -> dict[str, object]:
+    return {
+        "reference": rows[0]["file"],
+        "reference_reason": "it is the first series",
+        "space": "reference",
+        "interpolation": "quintic B-spline, once, motion and distortion together",
+        "repetitions": rows,
+    }

@@ -1,0 +1,93 @@
+"""Sidecars of denoised diffusion series."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+
+from n2a_bids.interfaces.derivatives import alignment_record, denoising_record, shared_metadata
+
+PHASE_ENCODING = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSpacing")
+"""True as long as the distortion is still in the image."""
+
+
+class _DescribeDiffusionInputSpec(BaseInterfaceInputSpec):
+    figures_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
+    alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")
+    sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every series")
+    metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every series")
+    skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised series is zero outside the brain")
+    corrected = traits.Bool(mandatory=True, desc="whether susceptibility distortion was corrected")
+
+
+class _DescribeDiffusionOutputSpec(TraitedSpec):
+    denoised = traits.Dict(desc="sidecar of the denoised series")
+    mean = traits.Dict(desc="sidecar of the mean")
+    residual = traits.Dict(desc="sidecar of the residual")
+    noise_sd = traits.Dict(desc="sidecar of the noise map")
+    mask = traits.Dict(desc="sidecar of the brain mask")
+    displacement = traits.Dict(desc="sidecar of the displacement")
+    figures_file = File(exists=True, desc="JSON of n2a-tools denoise, with the names of the sources")
+
+
+class DescribeDiffusion(SimpleInterface):
+    """Sidecars of a unit, from what the alignment and the denoiser report."""
+
+    input_spec = _DescribeDiffusionInputSpec
+    output_spec = _DescribeDiffusionOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        figures = json.loads(Path(inputs.figures_file).read_text())
+        alignment = json.loads(Path(inputs.alignment_file).read_text())
+        names = [row["file"] for row in alignment["repetitions"]]
+        # Halves of one series are repetitions too, but not files of their own.
+        if len(figures.get("repetitions", [])) == len(names):
+            for repetition, name in zip(figures["repetitions"], names):
+                repetition["file"] = name
+        figures_file = Path(runtime.cwd) / "figures.json"
+        figures_file.write_text(json.dumps(figures, indent=2))
+        common = {
+            **shared_metadata(inputs.metadata),
+            **({} if inputs.corrected else _phase_encoding(inputs.metadata)),
+            "Sources": list(inputs.sources),
+            "SpatialReference": inputs.sources[0],
+            "SkullStripped": False,
+        }
+        count = len(names)
+        subject = "one diffusion series" if count == 1 else f"the mean of {count} aligned diffusion series"
+        chosen = figures.get("chosen") or {}
+        how = str(chosen.get("description") or chosen.get("name") or figures.get("strategy")).rstrip(".")
+        self._results.update(
+            figures_file=os.fspath(figures_file),
+            denoised=common
+            | {"Description": f"Denoised: {how}; from {subject}", "SkullStripped": inputs.skull_stripped}
+            | denoising_record(figures)
+            | {"DistortionCorrected": inputs.corrected, "Alignment": alignment_record(alignment)},
+            mean=common | {"Description": f"Not denoised: {subject}"},
+            residual=common | {"Description": f"Difference of {subject} and the denoised series"},
+            noise_sd=common
+            | {"Description": "Estimated SD of the complex noise of one acquisition, in image units"},
+            mask={"Type": "Brain", "Sources": [inputs.sources[0]], "SpatialReference": inputs.sources[0]},
+            displacement=common
+            | {
+                "Description": "Displacement of the first series by susceptibility, in voxels along its "
+                "phase-encoding axis",
+                "Units": "voxel",
+            },
+        )
+        return runtime
+
+
+def _phase_encoding(metadata: list[Mapping[str, object]]) -> dict[str, object]:
+    """Phase-encoding fields that all series share."""
+    first = metadata[0]
+    return {
+        key: first[key]
+        for key in PHASE_ENCODING
+        if key in first and all(other.get(key) == first[key] for other in metadata)
+    }

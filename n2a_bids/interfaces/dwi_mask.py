@@ -1,0 +1,149 @@
+"""Diffusion series as they enter the workflow: the volumes taken, their table, b0 and brain mask."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from dipy.segment.mask import median_otsu
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.gradients import B0_THRESHOLD
+from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.dataset.gradient_tables import read_series
+from n2a_bids.dataset.units import ImageFile
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import load, save_like, voxel_sizes_mm, whole_file
+
+_BRAIN_VOLUME_ML = (100.0, 2600.0)
+"""A slab of a brain, and the largest brain, with a margin for poor masks."""
+
+
+def write_table(gradients: Gradients, stem: Path) -> tuple[Path, Path]:
+    """Write a gradient table as ``.bval`` and ``.bvec`` beside each other, each whole.
+
+    Parameters
+    ----------
+    gradients : Gradients
+    stem : Path
+        Name without extension.
+
+    Returns
+    -------
+    bval, bvec : Path
+    """
+    bval, bvec = stem.with_name(stem.name + ".bval"), stem.with_name(stem.name + ".bvec")
+    with whole_file(bval) as temporary:
+        temporary.write_text(" ".join(f"{value:g}" for value in gradients.bvals) + "\n")
+    with whole_file(bvec) as temporary:
+        rows = (" ".join(f"{value:.8f}" for value in row) for row in gradients.bvecs.T)
+        temporary.write_text("\n".join(rows) + "\n")
+    return bval, bvec
+
+
+def mean_b0(data: NDArray[np.float32], gradients: Gradients) -> NDArray[np.float32]:
+    """Mean of the volumes without diffusion weighting; of the lowest b-value where there is none."""
+    lowest = max(B0_THRESHOLD, float(gradients.bvals.min()))
+    return data[..., gradients.bvals <= lowest].mean(axis=-1)
+
+
+class _PickVolumesInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="diffusion series")
+    bval_file = File(exists=True, mandatory=True, desc="b-values, FSL format")
+    bvec_file = File(exists=True, mandatory=True, desc="directions, FSL format")
+    volumes = traits.List(traits.Int(), desc="volumes to take, from 0; all by default")
+
+
+class _PickVolumesOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc="the volumes taken, float32")
+    bval_file = File(exists=True, desc="their b-values")
+    bvec_file = File(exists=True, desc="their directions, unit length")
+    b0_file = File(exists=True, desc="their mean b0")
+
+
+class PickVolumes(SimpleInterface):
+    """Take those volumes of a series that its partners have too."""
+
+    input_spec = _PickVolumesInputSpec
+    output_spec = _PickVolumesOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs, folder = self.inputs, Path(runtime.cwd)
+        image = ImageFile(Path(inputs.in_file), bval=Path(inputs.bval_file), bvec=Path(inputs.bvec_file))
+        table = read_series(image).gradients
+        data, _ = load(image.path)
+        places = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
+        table = Gradients(table.bvals[places], table.bvecs[places])
+        data = np.ascontiguousarray(data[..., places])
+        bval, bvec = write_table(table, folder / "series")
+        self._results["out_file"] = os.fspath(save_like(data, image.path, folder / "series.nii.gz"))
+        self._results["b0_file"] = os.fspath(
+            save_like(mean_b0(data, table), _first_volume(image.path, folder), folder / "b0.nii.gz")
+        )
+        self._results["bval_file"], self._results["bvec_file"] = os.fspath(bval), os.fspath(bvec)
+        return runtime
+
+
+def _first_volume(path: Path, folder: Path) -> Path:
+    """A 3D image with the geometry of a series, as a model for the headers of maps."""
+    model = folder / "grid.nii.gz"
+    nb.save(nb.load(path).slicer[..., 0], model)
+    return model
+
+
+class _B0MaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="mean b0")
+
+
+class _B0MaskOutputSpec(TraitedSpec):
+    out_mask = File(exists=True, desc="brain mask, uint8")
+
+
+class B0Mask(SimpleInterface):
+    """Brain mask on the mean b0: median filter, Otsu threshold, largest piece, holes filled (dipy).
+
+    deepbet, which masks T1w heads here, was not trained on echo-planar b0s.
+    """
+
+    input_spec = _B0MaskInputSpec
+    output_spec = _B0MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        path = Path(self.inputs.in_file)
+        data, affine = load(path)
+        mask = find_brain(data)
+        volume_ml = float(mask.sum() * np.prod(voxel_sizes_mm(affine)) / 1000)
+        low, high = _BRAIN_VOLUME_ML
+        if not low <= volume_ml <= high:
+            raise BIDSDataError(
+                f"{path}: expected a brain of {low:g} to {high:g} ml in the mean b0, found {volume_ml:.0f} "
+                f"ml; look at the b0 volumes and the voxel size"
+            )
+        out_mask = Path(runtime.cwd) / "brain_mask.nii.gz"
+        self._results["out_mask"] = os.fspath(save_like(mask, path, out_mask, np.uint8))
+        return runtime
+
+
+def find_brain(b0: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Brain in a b0 image.
+
+    Parameters
+    ----------
+    b0 : (X, Y, Z) array
+
+    Returns
+    -------
+    mask : (X, Y, Z) bool array
+        One piece without holes.
+    """
+    _, mask = median_otsu(b0, median_radius=2, numpass=2)
+    labels, count = ndimage.label(ndimage.binary_opening(mask))
+    if count == 0:
+        return mask
+    largest = 1 + int(np.argmax(ndimage.sum_labels(labels > 0, labels, range(1, count + 1))))
+    filled = ndimage.binary_dilation(labels == largest) & mask
+    return np.stack([ndimage.binary_fill_holes(cut) for cut in np.moveaxis(filled, 2, 0)], axis=2)

@@ -1,0 +1,156 @@
+"""One diffusion tensor scan turned into two of the same table (SDnDTI), and tensor maps."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.gradients import B0_THRESHOLD, split_directions, tensor_condition_number
+from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.tensor import (
+    fit_tensor,
+    fractional_anisotropy,
+    mean_diffusivity,
+    principal_direction,
+    synthesize_signal,
+)
+from n2a_bids.images import load, save_like
+from n2a_bids.interfaces.display import load_gradients
+
+_N_TRIES = 2000
+
+
+class _SplitSeriesInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="diffusion tensor series")
+    bval_file = File(exists=True, mandatory=True, desc="b-values")
+    bvec_file = File(exists=True, mandatory=True, desc="directions")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask")
+    seed = traits.Int(1, usedefault=True, desc="seed of the search for subsets")
+
+
+class _SplitSeriesOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc="two series of all directions, each from its own volumes")
+    figures_file = File(exists=True, desc="JSON: which volumes went where")
+
+
+class SplitSeries(SimpleInterface):
+    """Fit a tensor to each half of the directions, and synthesize the whole table from either.
+
+    Tian et al., "SDnDTI: Self-supervised deep learning-based denoising for diffusion tensor MRI",
+    NeuroImage 2022.
+    """
+
+    input_spec = _SplitSeriesInputSpec
+    output_spec = _SplitSeriesOutputSpec
+
+    def _run_interface(self, runtime):
+        path, folder = Path(self.inputs.in_file), Path(runtime.cwd)
+        data, _ = load(path)
+        mask = load(Path(self.inputs.mask_file))[0] > 0.5
+        table = Gradients(*load_gradients(self.inputs.bval_file, self.inputs.bvec_file))
+        halves = split_volumes(table, torch.Generator().manual_seed(self.inputs.seed))
+        names = []
+        for number, series in enumerate(split_series(data, table, mask, halves)):
+            names.append(os.fspath(save_like(series, path, folder / f"half_{number + 1}.nii.gz")))
+        weighted = table.bvals > B0_THRESHOLD
+        record = [
+            {
+                "volumes": volumes.tolist(),
+                "condition_number": round(
+                    tensor_condition_number(table.bvecs[[v for v in volumes if weighted[v]]]), 3
+                ),
+            }
+            for volumes in halves
+        ]
+        figures_file = folder / "split.json"
+        figures_file.write_text(json.dumps(record, indent=2))
+        self._results.update(out_files=names, figures_file=os.fspath(figures_file))
+        return runtime
+
+
+def split_volumes(table: Gradients, generator: torch.Generator) -> list[NDArray[np.intp]]:
+    """Volumes of each half: well-spread directions, and b0s of its own where there are two or more.
+
+    Parameters
+    ----------
+    table : Gradients
+    generator : torch.Generator
+
+    Returns
+    -------
+    halves : list of two int arrays
+        They share volumes only where there is a single b0.
+    """
+    weighted = np.flatnonzero(table.bvals > B0_THRESHOLD)
+    b0 = np.flatnonzero(table.bvals <= B0_THRESHOLD)
+    directions = split_directions(table.bvecs[weighted], 2, generator, n_tries=_N_TRIES)
+    own_b0 = [b0[0::2], b0[1::2]] if b0.size > 1 else [b0, b0]
+    return [np.sort(np.concatenate((b, weighted[d]))) for b, d in zip(own_b0, directions)]
+
+
+def split_series(
+    data: NDArray[np.float32], table: Gradients, mask: NDArray[np.bool_], halves: list[NDArray[np.intp]]
+) -> list[NDArray[np.float32]]:
+    """Series of the whole table, synthesized from each half.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) array
+    table : Gradients
+    mask : (X, Y, Z) bool array
+    halves : list of int arrays
+
+    Returns
+    -------
+    series : list of (X, Y, Z, C) arrays
+        Outside the mask the acquired signal.
+    """
+    result = []
+    for volumes in halves:
+        fit = fit_tensor(data[..., volumes], Gradients(table.bvals[volumes], table.bvecs[volumes]), mask)
+        result.append(np.where(mask[..., None], synthesize_signal(fit, table), data).astype(np.float32))
+    return result
+
+
+class _TensorInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="diffusion series")
+    bval_file = File(exists=True, mandatory=True, desc="b-values")
+    bvec_file = File(exists=True, mandatory=True, desc="directions")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask")
+
+
+class _TensorOutputSpec(TraitedSpec):
+    fa_file = File(exists=True, desc="fractional anisotropy")
+    md_file = File(exists=True, desc="mean diffusivity, mm2/s")
+    v1_file = File(exists=True, desc="principal direction, (X, Y, Z, 3), in RAS order")
+
+
+class TensorMapsOfSeries(SimpleInterface):
+    """FA, MD and V1 of a series, from volumes up to b = 1500 where there are enough of them."""
+
+    input_spec = _TensorInputSpec
+    output_spec = _TensorOutputSpec
+
+    def _run_interface(self, runtime):
+        path, folder = Path(self.inputs.in_file), Path(runtime.cwd)
+        data, affine = load(path)
+        mask_file = Path(self.inputs.mask_file)
+        mask = load(mask_file)[0] > 0.5
+        table = Gradients(*load_gradients(self.inputs.bval_file, self.inputs.bvec_file))
+        used = np.flatnonzero(table.bvals <= 1500)
+        if (table.bvals[used] > B0_THRESHOLD).sum() < 6:
+            used = np.arange(table.bvals.size)
+        fit = fit_tensor(data[..., used], Gradients(table.bvals[used], table.bvecs[used]), mask)
+        direction = principal_direction(fit) * [-1.0 if np.linalg.det(affine[:3, :3]) > 0 else 1.0, 1.0, 1.0]
+        world = direction @ (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T
+        maps = {"fa": fractional_anisotropy(fit), "md": mean_diffusivity(fit), "v1": world}
+        for name, values in maps.items():
+            target = folder / f"{name}.nii.gz"
+            self._results[f"{name}_file"] = os.fspath(save_like(fit.to_volume(values), mask_file, target))
+        return runtime

@@ -1,0 +1,170 @@
+"""One group of diffusion series, from files to derivatives."""
+
+from __future__ import annotations
+
+from nipype import MapNode, Node, Workflow
+from nipype.interfaces.utility import Select
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.check import CheckImages
+from n2a_bids.interfaces.distortion import EstimateDistortion
+from n2a_bids.interfaces.dwi_align import AlignSeries, EstimateMotion
+from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes
+from n2a_bids.interfaces.synthesis import SplitSeries
+from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.dwi_outputs import init_dwi_outputs_wf
+from n2a_bids.workflows.dwi_reports import init_dwi_reports_wf
+from n2a_bids.workflows.unit import workflow_name
+
+_SPLIT_STRATEGIES = ("noise2average", "noise2noise")
+"""Those that need two series; the others do better on the one series as it is."""
+
+
+def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+    """Check, mask, correct motion and distortion in one interpolation, denoise, write.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Diffusion series of any kind.
+    config : Config
+        Each step is given its section.
+
+    Returns
+    -------
+    workflow : Workflow
+        Complete: it has no inputs.
+    """
+    workflow = Workflow(workflow_name(unit))
+    align = _init_preparation(workflow, unit)
+    denoise = init_denoise_node(config.denoise, config.resources)
+    outputs = init_dwi_outputs_wf(unit, config)
+    reports = init_dwi_reports_wf(unit, config)
+    series = (align, "out_files")
+    if unit.kind == "dwi-split" and config.denoise.strategy in _SPLIT_STRATEGIES:
+        split = _init_split(workflow, align, config.denoise.random_seed)
+        series = (split, "out_files")
+    table = [("bval_file", "bvals"), ("bvec_file", "bvecs")]
+    to_all = [
+        *(("mask_file", "inputnode.mask"), ("bval_file", "inputnode.bval")),
+        *(("bvec_file", "inputnode.bvec"), ("figures_file", "inputnode.alignment")),
+    ]
+    denoised = [
+        *(("out_file", "inputnode.denoised"), ("mean_file", "inputnode.mean")),
+        *(("noise_sd_file", "inputnode.noise_sd"), ("figures_file", "inputnode.denoising")),
+    ]
+    workflow.connect(
+        [
+            (series[0], denoise, [(series[1], "in_files")]),
+            (align, denoise, [("mask_file", "mask_file"), *table]),
+            # nipype keeps and extends the lists it is given: each connection needs its own.
+            (align, outputs, [*to_all]),
+            (
+                align,
+                reports,
+                [*to_all, ("out_files", "inputnode.series"), ("b0_files", "inputnode.b0_after")],
+            ),
+            (denoise, outputs, [*denoised, ("residual_file", "inputnode.residual")]),
+            (denoise, reports, [*denoised]),
+        ]
+    )
+    if unit.kind == "dwi-reverse-pe":
+        distortion, pick = workflow.get_node("distortion"), workflow.get_node("pick")
+        workflow.connect(
+            [
+                (
+                    distortion,
+                    outputs,
+                    [
+                        ("displacement_file", "inputnode.displacement"),
+                        ("figures_file", "inputnode.distortion"),
+                    ],
+                ),
+                (pick, reports, [("b0_file", "inputnode.b0_before")]),
+            ]
+        )
+    return workflow
+
+
+def _init_preparation(workflow: Workflow, unit: DenoisingUnit) -> Node:
+    """Nodes up to the aligned series; returns the last of them."""
+    check = Node(CheckImages(in_files=[str(image.path) for image in unit.images]), name="check")
+    pick = MapNode(PickVolumes(), ["in_file", "bval_file", "bvec_file", "volumes"], name="pick", mem_gb=2.0)
+    pick.inputs.bval_file = [str(image.bval) for image in unit.images]
+    pick.inputs.bvec_file = [str(image.bvec) for image in unit.images]
+    pick.inputs.volumes = [list(volumes) for volumes in unit.volumes] or [[] for _ in unit.images]
+    mask = MapNode(B0Mask(), ["in_file"], name="mask", mem_gb=1.0)
+    series = ["in_file", "bval_file", "bvec_file", "mask_file"]
+    motion = MapNode(EstimateMotion(), series, name="motion", mem_gb=3.0)
+    align = Node(AlignSeries(names=[image.path.name for image in unit.images]), name="align", mem_gb=4.0)
+    first_mask = Node(Select(index=[0]), name="first_mask")
+    table = [("bval_file", "bval_file"), ("bvec_file", "bvec_file")]
+    workflow.connect(
+        [
+            (check, pick, [("out_files", "in_file")]),
+            (pick, mask, [("b0_file", "in_file")]),
+            (pick, motion, [("out_file", "in_file"), *table]),
+            (mask, motion, [("out_mask", "mask_file")]),
+            (mask, first_mask, [("out_mask", "inlist")]),
+            (first_mask, align, [("out", "mask_file")]),
+            (motion, align, [("motion_file", "motion_files")]),
+            (
+                pick,
+                align,
+                [
+                    ("out_file", "in_files"),
+                    ("b0_file", "b0_files"),
+                    ("bval_file", "bval_files"),
+                    ("bvec_file", "bvec_files"),
+                ],
+            ),
+        ]
+    )
+    if unit.kind == "dwi-reverse-pe":
+        _add_distortion(workflow, unit, pick, first_mask, align)
+    return align
+
+
+def _add_distortion(
+    workflow: Workflow, unit: DenoisingUnit, pick: Node, first_mask: Node, align: Node
+) -> None:
+    direction = str(unit.images[0].metadata["PhaseEncodingDirection"])
+    distortion = Node(
+        EstimateDistortion(phase_encoding=direction, readout_ratio=_readout_ratio(unit)),
+        name="distortion",
+        mem_gb=2.0,
+    )
+    align.inputs.trait_set(phase_encoding=direction, readout_ratio=_readout_ratio(unit))
+    workflow.connect(
+        [
+            (pick, distortion, [("b0_file", "b0_files")]),
+            (first_mask, distortion, [("out", "mask_file")]),
+            (
+                distortion,
+                align,
+                [("displacement_file", "displacement_file"), ("motion_file", "between_file")],
+            ),
+        ]
+    )
+
+
+def _readout_ratio(unit: DenoisingUnit) -> float:
+    """Displacement of the second series over that of the first; 1 where a sidecar does not tell."""
+    times = [image.metadata.get("TotalReadoutTime") for image in unit.images]
+    known = all(isinstance(time, int | float) and time > 0 for time in times)
+    return float(times[1]) / float(times[0]) if known else 1.0
+
+
+def _init_split(workflow: Workflow, align: Node, seed: int) -> Node:
+    first = Node(Select(index=[0]), name="first_series")
+    split = Node(SplitSeries(seed=seed), name="split", mem_gb=3.0)
+    fields = [("bval_file", "bval_file"), ("bvec_file", "bvec_file"), ("mask_file", "mask_file")]
+    workflow.connect(
+        [
+            (align, first, [("out_files", "inlist")]),
+            (first, split, [("out", "in_file")]),
+            (align, split, fields),
+        ]
+    )
+    return split

@@ -1,0 +1,101 @@
+"""Derivatives of diffusion series, under their BIDS names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype import Node, Workflow
+from nipype.interfaces.utility import IdentityInterface, Merge
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.derivatives import bids_uri
+from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.derivatives import WriteDerivatives
+from n2a_bids.interfaces.dwi_derivatives import DescribeDiffusion
+
+_IMAGES = (
+    ("denoised", "dwi", "denoised"),
+    ("mean", "dwi", "mean"),
+    ("residual", "dwi", "residual"),
+    ("noise_sd", "dwi", "noisesd"),
+    ("mask", "mask", "brain"),
+)
+"""Field of the input node and of the sidecars, suffix, desc."""
+
+_TABLES = tuple(
+    (kind, desc) for desc in ("denoised", "mean", "residual", "noisesd") for kind in ("bval", "bvec")
+)
+
+
+def init_dwi_outputs_wf(unit: DenoisingUnit, config: Config, *, name: str = "outputs_wf") -> Workflow:
+    """Write images, tables, sidecars and figures of a unit.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Diffusion series.
+    config : Config
+        Folders and whether the brain is cut out.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` takes the images of `_IMAGES`, ``bval, bvec``, the JSON files ``denoising, alignment,
+        distortion`` and the ``displacement`` map (the last two for pairs of opposite phase encoding only).
+    """
+    workflow = Workflow(name)
+    is_pair = unit.kind == "dwi-reverse-pe"
+    fields = [field for field, _, _ in _IMAGES] + ["denoising", "alignment"]
+    extra = ["displacement", "distortion"] if is_pair else []
+    inputnode = Node(IdentityInterface([*fields, "bval", "bvec", *extra]), name="inputnode")
+    describe = Node(
+        DescribeDiffusion(
+            sources=[bids_uri(image.path, _datasets(config)) for image in unit.images],
+            metadata=[dict(image.metadata) for image in unit.images],
+            skull_stripped=config.denoise.skull_strip,
+            corrected=is_pair,
+        ),
+        name="describe",
+    )
+    files = Node(Merge(len(fields) + len(_TABLES) + len(extra)), name="files")
+    sidecars = Node(Merge(files.interface._numinputs), name="sidecars")
+    targets = [_path(unit, config, suffix, desc) for _, suffix, desc in _IMAGES]
+    targets += [_path(unit, config, "figures", desc, ".json") for desc in ("denoised", "alignment")]
+    targets += [_path(unit, config, "dwi", desc, f".{kind}") for kind, desc in _TABLES]
+    if is_pair:
+        targets += [
+            _path(unit, config, "dwi", "displacement"),
+            _path(unit, config, "figures", "distortion", ".json"),
+        ]
+    for number in range(len(_IMAGES) + 1, len(targets) + 1):
+        setattr(sidecars.inputs, f"in{number}", {})
+    write = Node(WriteDerivatives(out_files=[str(path) for path in targets]), name="write")
+    sources = [*fields, *(kind for kind, _ in _TABLES), *extra]
+    for number, field in enumerate(sources, start=1):
+        if field != "denoising":
+            workflow.connect(inputnode, field, files, f"in{number}")
+    workflow.connect(
+        [
+            (inputnode, describe, [("denoising", "figures_file"), ("alignment", "alignment_file")]),
+            (describe, files, [("figures_file", f"in{fields.index('denoising') + 1}")]),
+            (describe, sidecars, [(field, f"in{n}") for n, (field, _, _) in enumerate(_IMAGES, start=1)]),
+            (files, write, [("out", "in_files")]),
+            (sidecars, write, [("out", "sidecars")]),
+        ]
+    )
+    if is_pair:
+        workflow.connect(describe, "displacement", sidecars, f"in{len(targets) - 1}")
+    return workflow
+
+
+def _datasets(config: Config) -> dict[str, Path]:
+    return {"raw": config.bids_dir, "": config.output_dir, **config.derivatives}
+
+
+def _path(unit: DenoisingUnit, config: Config, suffix: str, desc: str, extension: str = ".nii.gz") -> Path:
+    return derivative_path(
+        config.output_dir, unit.entities, suffix, desc=desc, extension=extension, datatype="dwi"
+    )

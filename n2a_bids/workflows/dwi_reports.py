@@ -1,0 +1,116 @@
+"""Figures of diffusion series for the participant's page."""
+
+from __future__ import annotations
+
+from nipype import Node, Workflow
+from nipype.interfaces.base import Interface
+from nipype.interfaces.utility import IdentityInterface, Merge, Select
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces import reportlets
+from n2a_bids.interfaces.derivatives import WriteDerivatives
+from n2a_bids.interfaces.synthesis import TensorMapsOfSeries
+
+_INPUTS = (
+    *("series", "mask", "bval", "bvec", "alignment", "b0_before", "b0_after"),
+    *("denoised", "mean", "noise_sd", "denoising"),
+)
+
+_SHOWN_VOLUME = 1
+"""The first weighted volume of most series: b0s have too little noise to show anything."""
+
+
+def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports_wf") -> Workflow:
+    """Draw the figures and store them in ``sub-<label>/figures``.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Diffusion series.
+    config : Config
+        For the output folder.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` takes the fields of `_INPUTS`; there is no output but the files.
+    """
+    workflow = Workflow(name)
+    inputnode = Node(IdentityInterface(list(_INPUTS)), name="inputnode")
+    first = Node(Select(index=[0]), name="first_series")
+    first_b0 = Node(Select(index=[0]), name="first_b0")
+    workflow.connect(
+        [(inputnode, first, [("series", "inlist")]), (inputnode, first_b0, [("b0_after", "inlist")])]
+    )
+    images = [("mean", "mean_file"), ("denoised", "denoised_file"), ("mask", "mask_file")]
+    noise = ("noise_sd", "noise_sd_file")
+    figures: dict[str, tuple[Interface, list[tuple[str, str]]]] = {
+        "mask": (reportlets.MaskContours(), [("mask", "mask_file")]),
+        "denoised": (reportlets.DenoisingFlicker(volume=_SHOWN_VOLUME), images),
+        "residual": (
+            reportlets.ResidualMap(volume=_SHOWN_VOLUME),
+            [*images, ("series", "repetition_files"), noise],
+        ),
+        "noisesd": (reportlets.NoiseMap(volume=_SHOWN_VOLUME), [noise, ("mask", "mask_file")]),
+        "risk": (reportlets.RiskFigure(), [("denoising", "figures_file")]),
+        "gradients": (reportlets.GradientPlot(), [("bval", "bval_files"), ("bvec", "bvec_files")]),
+        "volumes": (reportlets.VolumeQuality(), [*images, ("bval", "bval_file"), noise]),
+        "tensor": (reportlets.TensorMaps(), [("mask", "mask_file")]),
+    }
+    if unit.kind == "dwi-reverse-pe":
+        figures["distortion"] = (
+            reportlets.DistortionFlicker(labels=_directions(unit)),
+            [("b0_before", "before_files"), ("b0_after", "after_files"), ("mask", "mask_file")],
+        )
+    merge = Node(Merge(len(figures)), name="merge")
+    targets = [
+        derivative_path(
+            config.output_dir, unit.entities, "dwi", desc=desc, extension=".svg", datatype="figures"
+        )
+        for desc in figures
+    ]
+    write = Node(WriteDerivatives(out_files=[str(path) for path in targets]), name="write")
+    for number, (desc, (interface, fields)) in enumerate(figures.items(), start=1):
+        draw = Node(interface, name=f"draw_{desc}", mem_gb=1.0)
+        workflow.connect([(inputnode, draw, fields), (draw, merge, [("out_file", f"in{number}")])])
+    workflow.connect(
+        [
+            (merge, write, [("out", "in_files")]),
+            (first_b0, workflow.get_node("draw_mask"), [("out", "in_file")]),
+            (first, workflow.get_node("draw_denoised"), [("out", "repetition_file")]),
+        ]
+    )
+    _connect_tensors(workflow, inputnode)
+    return workflow
+
+
+def _connect_tensors(workflow: Workflow, inputnode: Node) -> None:
+    draw = workflow.get_node("draw_tensor")
+    for field in ("mean", "denoised"):
+        fit = Node(TensorMapsOfSeries(), name=f"tensor_{field}", mem_gb=3.0)
+        workflow.connect(
+            [
+                (
+                    inputnode,
+                    fit,
+                    [
+                        (field, "in_file"),
+                        ("bval", "bval_file"),
+                        ("bvec", "bvec_file"),
+                        ("mask", "mask_file"),
+                    ],
+                ),
+                (fit, draw, [("fa_file", f"fa_{field}_file"), ("v1_file", f"v1_{field}_file")]),
+            ]
+        )
+
+
+def _directions(unit: DenoisingUnit) -> tuple[str, str]:
+    first, second = (
+        image.entities.get("dir") or str(image.metadata["PhaseEncodingDirection"]) for image in unit.images
+    )
+    return first, second
