@@ -20,7 +20,7 @@ from n2a_bids.algorithms.pretraining import (
     pretrain,
 )
 from n2a_bids.algorithms.weights import PretrainedWeights
-from n2a_bids.commands.pretraining_heads import load_heads, validate
+from n2a_bids.commands.pretraining_heads import load_heads, pack_heads, validate
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
 from n2a_bids.weights_files import save_weights
@@ -42,15 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--validation", type=Path, nargs="+", required=True, help="brains that are never trained on"
     )
     parser.add_argument("--network", choices=sorted(_NETWORKS), default="resunet-t1w")
-    parser.add_argument(
-        "--hours", type=float, required=True, help="of training in all, over every resumption"
-    )
+    parser.add_argument("--hours", type=float, default=1.0, help="of training, over all resumptions")
     parser.add_argument("--checkpoint", type=Path, required=True, help="resumed from where it exists")
     parser.add_argument("--out-dir", type=Path, required=True, help="folder for the weights and model card")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--omp-nthreads", type=int, default=0, metavar="N")
     parser.add_argument("--random-seed", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument(
+        "--pack",
+        type=Path,
+        metavar="NPZ",
+        help="only write the images, as 8 bits, for a GPU machine",
+    )
     parser.add_argument(
         "--slice-minutes", type=float, default=float("inf"), help="stop early, resumable, after so long"
     )
@@ -69,6 +73,9 @@ def run(args: argparse.Namespace) -> int:
     device = torch.device(args.device)
     config = PretrainingConfig(batch_size=args.batch_size)
     heads = load_heads(args.brains, [_split_pair(pair) for pair in args.heads])
+    if args.pack:
+        pack_heads(heads, args.pack)
+        return 0
     held_out = load_heads(args.validation, [])
     torch.manual_seed(args.random_seed)
     state = new_state(_NETWORKS[args.network], device, config)

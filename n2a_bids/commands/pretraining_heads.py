@@ -16,6 +16,7 @@ from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.phantoms import add_noise
 from n2a_bids.algorithms.pretraining import TrainingHead
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import whole_file
 
 _SHELL_VOXELS = 18
 """Air that is added around a stripped brain, for simulated shells."""
@@ -51,6 +52,28 @@ def load_heads(brains: Iterable[Path], heads: Iterable[tuple[Path, Path]]) -> li
         mask = _read(mask_path) > 0
         loaded.append(TrainingHead(_stem(image_path), _scale(image, mask), mask, share=_HEAD_SHARE))
     return loaded
+
+
+def pack_heads(heads: Iterable[TrainingHead], path: Path) -> None:
+    """Write training images as 8-bit integers with a step size, compressed.
+
+    Parameters
+    ----------
+    heads : iterable of TrainingHead
+    path : Path
+        The ``.npz`` file.
+    """
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for head in heads:
+        step = np.float32(head.image.max() / 255)
+        arrays[f"{head.name}/image"] = np.round(head.image.astype(np.float32) / step).astype(np.uint8)
+        arrays[f"{head.name}/step"] = np.array(step)
+        arrays[f"{head.name}/share"] = np.array(head.share)
+        arrays[f"{head.name}/brain"] = head.brain
+        if head.distance is not None:
+            arrays[f"{head.name}/distance"] = head.distance
+    with whole_file(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
 
 
 def _load_brain(path: Path) -> TrainingHead:

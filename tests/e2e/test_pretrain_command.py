@@ -1,0 +1,49 @@
+"""``n2a-tools pretrain``: weights with a model card, resumable, and packed images."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from n2a_bids.cli.tools import main
+from n2a_bids.weights_files import load_weights
+
+
+@pytest.fixture
+def brain(tmp_path):
+    """A ball with texture in a NIfTI file."""
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 40)] * 3, indexing="ij"))
+    image = ((grid**2).sum(axis=0) < 0.7) * (300 + 60 * np.sin(7 * grid).sum(axis=0))
+    path = tmp_path / "brain_T1w.nii.gz"
+    nib.save(nib.Nifti1Image(image.astype(np.float32), np.eye(4)), path)
+    return path
+
+
+def _arguments(brain, tmp_path, *more):
+    common = ["--brains", str(brain), "--validation", str(brain), "--checkpoint", str(tmp_path / "c.pt")]
+    return ["pretrain", *common, "--out-dir", str(tmp_path / "weights"), "--omp-nthreads", "1", *more]
+
+
+@pytest.mark.slow
+def test_pretraining_writes_weights_and_resumes(brain, tmp_path):
+    """A second call goes on from the checkpoint; the card says how far training went."""
+    steps = []
+    for _ in range(2):
+        assert main(_arguments(brain, tmp_path, "--hours", "1", "--slice-minutes", "0.05")) == 0
+        weights = load_weights("resunet-t1w", tmp_path / "weights")
+        card = json.loads((tmp_path / "weights" / "resunet-t1w.json").read_text())
+        assert card["sha256"] == weights.sha256
+        steps.append(card["steps"])
+    assert 0 < steps[0] < steps[1]
+
+
+def test_packed_images_come_back_within_a_step(brain, tmp_path):
+    """8 bits keep the image to half a step, and nothing is trained."""
+    assert main(_arguments(brain, tmp_path, "--pack", str(tmp_path / "heads.npz"))) == 0
+    packed = np.load(tmp_path / "heads.npz")
+    assert packed["brain_T1w/image"].dtype == np.uint8
+    restored = packed["brain_T1w/image"] * packed["brain_T1w/step"]
+    inside = packed["brain_T1w/brain"]
+    assert restored[inside].std() == pytest.approx(1, rel=0.02)
+    assert not (tmp_path / "c.pt").exists()
