@@ -6,7 +6,8 @@ from nipype import MapNode, Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
 
 from n2a_bids.config import AlignConfig
-from n2a_bids.interfaces.align import AlignRepetitions, ChooseReference, RegisterRigid
+from n2a_bids.interfaces.align import AlignRepetitions
+from n2a_bids.interfaces.register import ChooseReference, RegisterRigid
 
 ALIGNED = (
     *("out_files", "reference_file", "accepted", "out_transforms", "brain_mask", "common_mask"),

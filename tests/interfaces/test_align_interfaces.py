@@ -13,7 +13,8 @@ from n2a_bids.algorithms.resampling import resample
 from n2a_bids.algorithms.rigid import displacement_mm, rotation_deg
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import read_itk_transform, write_itk_transform
-from n2a_bids.interfaces.align import AlignRepetitions, ChooseReference, RegisterRigid
+from n2a_bids.interfaces.align import AlignRepetitions
+from n2a_bids.interfaces.register import ChooseReference, RegisterRigid
 
 GATES = {
     "min_correlation": 0.5,
