@@ -49,9 +49,9 @@ $(VENV)/.installed: setup.cfg pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable .
 	touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
+$(VENV)/.installed-test: setup.cfg pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
-	touch $@
+	touch $(VENV)/.installed $@
 
 # Linting needs neither torch nor the package.
 $(VENV)/.installed-lint: $(CONSTRAINTS) | $(VENV)/bin/python
