@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.alignment import Grid, bring_to_grid
 from n2a_bids.algorithms.phantoms import SimulatedRuns, resample
 from n2a_bids.images import read_itk_transform, voxel_sizes_mm
-from n2a_bids.interfaces.align import RegisterRigid
+from n2a_bids.interfaces.register import RegisterRigid
 
 
 def align_runs(runs: SimulatedRuns, affine: NDArray[np.float64], n_threads: int = 1) -> NDArray[np.float32]:
