@@ -9,12 +9,8 @@ from numpy.typing import NDArray
 
 from n2a_bids.figures import svg
 from n2a_bids.figures.charts import SERIES, drawing, render
-from n2a_bids.figures.frame import Cut, Frame, evenly_spaced_cuts, grey_window, to_grey
+from n2a_bids.figures.frame import Frame, evenly_spaced_cuts, grey_window, to_grey
 from n2a_bids.figures.layout import State, columns, flicker, windowed_painter
-
-_B0_LIMIT = 50.0
-"""b-values up to this count as b0, in s/mm2."""
-_SHELL_WIDTH = 100.0
 
 
 def distortion_flicker(
@@ -68,11 +64,12 @@ def tensor_maps(
         else:
             colour = np.abs(np.nan_to_num(directions[number])) * shown[..., None]
             maps.append(to_grey(colour, (0.0, 0.9)))
-    cuts = evenly_spaced_cuts(frame, {"axial": 1, "coronal": 1, "sagittal": 0})
-    cuts.insert(1, Cut("axial", min(int(cuts[0].index * 1.3), frame.mask.shape[2] - 1)))
-    rows = [(cut, [svg.png_uri(cut.of(colours)) for colours in maps]) for cut in cuts]
+    rows = []
+    for counts in ({"axial": 2}, {"coronal": 2}):
+        cuts = evenly_spaced_cuts(frame, counts)
+        rows.append([(cut, svg.png_uri(cut.of(colours))) for cut in cuts for colours in maps])
     title = "Fractional anisotropy of the mean and of the denoised series"
-    return columns(frame, ("FA of the mean", "FA of the denoised series"), rows, title=title, pixelated=False)
+    return columns(frame, ("mean", "denoised", "mean", "denoised"), rows, title=title, pixelated=False)
 
 
 def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[str] = ()) -> str:
@@ -80,16 +77,15 @@ def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[st
 
     Parameters
     ----------
-    tables : sequence of (bvals, bvecs)
-        (N,) in s/mm2 and (N, 3).
+    tables : sequence of (shells, bvecs)
+        (N,) b-values rounded to their shell, in s/mm2 and 0 for b0, and (N, 3).
     labels : sequence of str
         Name of each series.
     """
-    shells = sorted({shell for bvals, _ in tables for shell in _shells(bvals) if shell > 0})
+    shells = sorted({float(shell) for rounded, _ in tables for shell in rounded if shell > 0})
     with drawing(min(3.6 * len(tables) + 1.4, 10.5), 3.7) as figure:
         grid = figure.subplots(1, len(tables), squeeze=False)[0]
-        for number, (axes, (bvals, bvecs)) in enumerate(zip(grid, tables, strict=True)):
-            rounded = _shells(bvals)
+        for number, (axes, (rounded, bvecs)) in enumerate(zip(grid, tables, strict=True)):
             for shell in shells:
                 points = _project(bvecs[rounded == shell])
                 colour = SERIES[shells.index(shell) % len(SERIES)]
@@ -115,12 +111,6 @@ def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[st
         return render(figure)
 
 
-def _shells(bvals: NDArray) -> NDArray:
-    """b-values rounded to their shell, 0 for b0s."""
-    rounded = np.round(np.asarray(bvals, dtype=float) / _SHELL_WIDTH) * _SHELL_WIDTH
-    return np.where(np.asarray(bvals) <= _B0_LIMIT, 0.0, rounded)
-
-
 def _project(bvecs: NDArray) -> NDArray:
     """Equal-area projection of directions, turned to the upper half sphere; (N, 2)."""
     upright = np.where(bvecs[:, 2:] < 0, -bvecs, bvecs)
@@ -134,7 +124,7 @@ def volume_quality(
     mean: NDArray,
     denoised: NDArray,
     mask: NDArray[np.bool_],
-    bvals: NDArray,
+    shells: NDArray,
     *,
     noise_sd: NDArray | None = None,
 ) -> str:
@@ -146,8 +136,8 @@ def volume_quality(
         In one intensity unit.
     mask : (X, Y, Z) bool array
         Brain mask.
-    bvals : (N,) array
-        In s/mm2.
+    shells : (N,) array
+        b-values rounded to their shell, in s/mm2, 0 for b0.
     noise_sd : (X, Y, Z) or (X, Y, Z, N) array, optional
         Noise SD of one repetition.
     """
@@ -155,7 +145,6 @@ def volume_quality(
     residual = np.array(
         [_spread((mean - denoised)[..., volume][mask]) for volume in range(denoised.shape[-1])]
     )
-    shells = _shells(bvals)
     with drawing(8.2, 3.4) as figure:
         axes = figure.add_subplot()
         for number, shell in enumerate(sorted(set(shells))):

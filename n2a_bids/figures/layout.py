@@ -212,12 +212,12 @@ def _name_plate(number: int, name: str) -> str:
 def columns(
     frame: Frame,
     names: Sequence[str],
-    rows: Sequence[tuple[Cut, Sequence[str]]],
+    rows: Sequence[Sequence[tuple[Cut, str]]],
     *,
     title: str,
     pixelated: bool = True,
 ) -> str:
-    """The same cuts side by side, one column for each name.
+    """Pictures side by side, one column for each name.
 
     Parameters
     ----------
@@ -225,28 +225,29 @@ def columns(
         Gives the size of pixels and the coordinates.
     names : sequence of str
         Headings.
-    rows : sequence of (Cut, pictures)
-        One ``data:`` address for each name.
+    rows : sequence of rows
+        One (cut, ``data:`` address) for each name; the cuts of a row have one size.
     title : str
         Read out by screen readers.
     pixelated : bool
         Show pixels as they are, rather than smoothed by the browser.
     """
     width = (WIDTH - GAP * (len(names) + 1)) / len(names)
+    left = [GAP + number * (width + GAP) for number in range(len(names))]
     parts = []
-    for number, name in enumerate(names):
-        centre = GAP + number * (width + GAP) + width / 2
-        parts.append(svg.text(centre, 28, name, size=17, fill="#ffffff", anchor="middle", weight=600))
+    for x, name in zip(left, names, strict=True):
+        parts.append(svg.text(x + width / 2, 28, name, size=17, fill="#ffffff", anchor="middle", weight=600))
     y = 42.0
-    for cut, pictures in rows:
-        height_mm, width_mm = cut.size_mm(frame)
+    for row in rows:
+        height_mm, width_mm = row[0][0].size_mm(frame)
         height = width * height_mm / width_mm
-        for number, uri in enumerate(pictures):
-            parts.append(
-                svg.picture(GAP + number * (width + GAP), y, width, height, uri, pixelated=pixelated)
-            )
-        place = f"{cut.plane}, {cut.position(frame)}"
-        parts.append(svg.text(GAP + 8, y + height - 9, place, size=14, fill="#ffd166", halo=True))
+        previous = None
+        for x, (cut, uri) in zip(left, row, strict=True):
+            parts.append(svg.picture(x, y, width, height, uri, pixelated=pixelated))
+            if cut is not previous:
+                place = f"{cut.plane}, {cut.position(frame)}"
+                parts.append(svg.text(x + 8, y + height - 9, place, size=14, fill="#ffd166", halo=True))
+            previous = cut
         y += height + GAP
     body = svg.rectangle(0, 0, WIDTH, y, svg.PANEL, radius=8) + "".join(parts)
     return svg.document(WIDTH, y, body, title=title)

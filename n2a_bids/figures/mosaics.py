@@ -113,7 +113,7 @@ def detail_zoom(repetition: NDArray, mean: NDArray, denoised: NDArray, frame: Fr
         # What is enlarged spans less than the whole window; a little room above keeps noise from clipping.
         dark, bright = np.percentile(shown, [1, 99])
         window_here = (float(dark), float(bright + 0.1 * (bright - dark))) if bright > dark else window
-        rows.append((cut, [svg.png_uri(to_grey(cut.of(volume), window_here)) for volume in volumes]))
+        rows.append([(cut, svg.png_uri(to_grey(cut.of(volume), window_here))) for volume in volumes])
     names = ("one repetition", "plain mean", "denoised")
     return columns(frame, names, rows, title="Enlarged details in one grey window")
 

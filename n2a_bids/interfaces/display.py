@@ -75,12 +75,15 @@ def _on_grid(
     return np.stack(resampled, axis=-1).reshape(*shape, *data.shape[3:])
 
 
-def load_gradients(
-    bval_file: str | Path, bvec_file: str | Path | None = None
-) -> NDArray | tuple[NDArray, NDArray]:
-    """b-values (N,), and b-vectors (N, 3) where their file is given, from files in FSL format."""
-    bvals = np.atleast_1d(np.loadtxt(bval_file)).ravel()
-    if bvec_file is None:
-        return bvals
+def load_shells(bval_file: str | Path) -> NDArray[np.float64]:
+    """b-values of a file in FSL format, rounded to their shell; (N,) in s/mm2, 0 for b0."""
+    # Here because algorithms import torch, which most figures can do without.
+    from n2a_bids.algorithms.gradients import round_to_shells
+
+    return round_to_shells(np.atleast_1d(np.loadtxt(bval_file)).ravel())
+
+
+def load_bvecs(bvec_file: str | Path) -> NDArray[np.float64]:
+    """Directions of a file in FSL format; (N, 3)."""
     bvecs = np.atleast_2d(np.loadtxt(bvec_file))
-    return bvals, bvecs.T if bvecs.shape[0] == 3 else bvecs
+    return bvecs.T if bvecs.shape[0] == 3 else bvecs

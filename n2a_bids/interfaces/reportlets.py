@@ -23,7 +23,7 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids import figures
-from n2a_bids.interfaces.display import load_display, load_gradients
+from n2a_bids.interfaces.display import load_bvecs, load_display, load_shells
 
 
 class _FigureOutputSpec(TraitedSpec):
@@ -124,6 +124,9 @@ class _ResidualMapInputSpec(BaseInterfaceInputSpec):
         File(exists=True), mandatory=True, desc="all aligned repetitions, on the grid of the mean"
     )
     noise_sd_file = File(exists=True, desc="noise SD of one repetition; without it, taken from repetitions")
+    different_contrast = traits.Bool(
+        False, usedefault=True, desc="repetitions differ in contrast: their difference is not noise alone"
+    )
     volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
 
 
@@ -134,7 +137,8 @@ class ResidualMap(_FigureInterface):
 
     def _draw(self) -> str:
         repetitions = list(self.inputs.repetition_files)
-        files = [self.inputs.mean_file, self.inputs.denoised_file, *repetitions[:2]]
+        shown = [] if self.inputs.different_contrast else repetitions[:2]
+        files = [self.inputs.mean_file, self.inputs.denoised_file, *shown]
         has_noise_map = isdefined(self.inputs.noise_sd_file)
         if has_noise_map:
             files.append(self.inputs.noise_sd_file)
@@ -241,9 +245,8 @@ class GradientPlot(_FigureInterface):
     input_spec = _GradientPlotInputSpec
 
     def _draw(self) -> str:
-        tables = [
-            load_gradients(*pair) for pair in zip(self.inputs.bval_files, self.inputs.bvec_files, strict=True)
-        ]
+        pairs = zip(self.inputs.bval_files, self.inputs.bvec_files, strict=True)
+        tables = [(load_shells(bvals), load_bvecs(bvecs)) for bvals, bvecs in pairs]
         labels = list(self.inputs.labels) if isdefined(self.inputs.labels) else []
         return figures.gradient_plot(tables, labels)
 
@@ -272,7 +275,7 @@ class VolumeQuality(_FigureInterface):
             scene.volumes[0],
             scene.volumes[1],
             scene.frame.mask,
-            load_gradients(self.inputs.bval_file),
+            load_shells(self.inputs.bval_file),
             noise_sd=scene.volumes[2] if len(files) == 3 else None,
         )
 

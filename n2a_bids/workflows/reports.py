@@ -48,7 +48,7 @@ def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports
         "denoised": (reportlets.DenoisingFlicker(), one_repetition),
         "detail": (reportlets.DetailZoom(), one_repetition),
         "residual": (
-            reportlets.ResidualMap(),
+            reportlets.ResidualMap(different_contrast=unit.kind == "t1w-echoes"),
             [*_IMAGES, ("images", "repetition_files"), ("noise_sd", "noise_sd_file")],
         ),
         "noisesd": (reportlets.NoiseMap(), [("noise_sd", "noise_sd_file"), ("brain_mask", "mask_file")]),
