@@ -12,7 +12,7 @@ from typing import Literal
 Device = Literal["auto", "cpu", "cuda"]
 Recipe = Literal["fast", "default", "thorough", "faithful"]
 
-STRATEGY_NAMES = ("auto", "noise2average", "noise2noise", "recorrupted", "mean")
+STRATEGY_NAMES = ("auto", "noise2average", "noise2noise", "recorrupted", "san2n", "mean")
 """What ``--strategy`` takes: the names of the registry, without importing torch for ``--help``."""
 
 

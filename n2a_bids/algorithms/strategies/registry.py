@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
-from n2a_bids.algorithms.strategies import auto, dwi_auto, mean, noise2average, noise2noise, recorrupted
+from n2a_bids.algorithms.strategies import (
+    auto,
+    dwi_auto,
+    dwi_networks,
+    mean,
+    noise2average,
+    noise2noise,
+    recorrupted,
+    san2n,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,9 @@ DIFFUSION_STRATEGIES: dict[str, Strategy] = {
             needs_same_signal=True,
             needs_gradients=True,
         ),
+        Strategy("noise2average", dwi_networks.noise2average, dwi_networks.config),
+        Strategy("noise2noise", dwi_networks.noise2noise, dwi_networks.noise2noise_config),
+        Strategy("san2n", san2n.denoise, san2n.config, min_realizations=1, needs_gradients=True),
     )
 }
 """Those for diffusion series, under the same names where the idea is the same."""
