@@ -20,7 +20,7 @@ from n2a_bids.algorithms.realizations import Context, Realizations
 from n2a_bids.algorithms.risk import hold_out
 from n2a_bids.benchmark.cells import CellData
 from n2a_bids.benchmark.methods import run_method
-from n2a_bids.benchmark.rows import residual
+from n2a_bids.benchmark.rows import anatomy_in_residual
 from n2a_bids.benchmark.run import BenchmarkPlan, open_table
 from n2a_bids.benchmark.truths import Truth, crop_truth
 from n2a_bids.benchmark.worker import run_in_child
@@ -143,7 +143,7 @@ def _structure(data: CellData, image: NDArray[np.float32]) -> dict[str, float]:
     half_difference = (data.matched[0] - data.matched[1]) / 2
     return {
         "sharpness": sharpness(image, mask, data.realizations.voxel_size_mm),
-        "residual_edge_correlation": edge_correlation(residual(data, image), image, mask),
+        "residual_edge_correlation": anatomy_in_residual(data, image),
         "difference_edge_correlation": edge_correlation(half_difference, image, mask),
     }
 

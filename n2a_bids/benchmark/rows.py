@@ -29,6 +29,9 @@ MEASURES = (
     "seconds",
     "peak_memory_mb",
 )
+_NO_RESIDUAL = 0.02
+"""Residuals below this part of the noise SD are rounding of the intensity match."""
+
 COLUMNS = (*CELL_COLUMNS, *MEASURES, "chosen", "status")
 
 
@@ -120,12 +123,21 @@ def measure(data: CellData, outcome: Outcome) -> dict[str, object]:
         "ssim": metrics.ssim(image, truth, mask),
         "nrmse": metrics.nrmse(image, truth, mask),
         "sharpness": metrics.sharpness(image, mask, data.realizations.voxel_size_mm, edge_image=truth),
-        "residual_edge_correlation": metrics.edge_correlation(residual(data, image), image, mask),
+        "residual_edge_correlation": anatomy_in_residual(data, image),
         "seconds": outcome.seconds,
         "peak_memory_mb": outcome.peak_memory_mb,
         "chosen": chosen.get("name", ""),
         "status": "ok",
     }
+
+
+def anatomy_in_residual(data: CellData, image: NDArray[np.float32]) -> float:
+    """Edge correlation of the residual; 0 where there is next to none, as for the mean itself."""
+    mask = data.realizations.mask
+    taken = residual(data, image)
+    if np.std(taken[mask]) < _NO_RESIDUAL * data.mean_noise_sd:
+        return 0.0
+    return metrics.edge_correlation(taken, image, mask)
 
 
 def residual(data: CellData, image: NDArray[np.float32]) -> NDArray[np.float32]:
