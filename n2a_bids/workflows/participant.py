@@ -39,12 +39,24 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
         "crashfile_format": "txt",
         "stop_on_first_crash": "false",
     }
+    preproc = _preproc_units(units) if config.outputs.fmriprep_derivatives else []
     for unit in units:
         if unit.kind.startswith("t1w"):
-            workflow.add_nodes([init_unit_wf(unit, config)])
+            workflow.add_nodes([init_unit_wf(unit, config, preproc=unit in preproc)])
         else:
             # Only diffusion needs dipy and what comes with it.
             from n2a_bids.workflows.dwi import init_dwi_unit_wf
 
             workflow.add_nodes([init_dwi_unit_wf(unit, config)])
     return workflow
+
+
+def _preproc_units(units: Sequence[DenoisingUnit]) -> list[DenoisingUnit]:
+    """The plainest T1w unit of each session: fMRIPrep takes exactly one image."""
+    plainest: dict[str, DenoisingUnit] = {}
+    for unit in units:
+        if unit.kind.startswith("t1w"):
+            best = plainest.setdefault(unit.entities.get("ses", ""), unit)
+            if len(unit.entities) < len(best.entities):
+                plainest[unit.entities.get("ses", "")] = unit
+    return list(plainest.values())

@@ -13,13 +13,14 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.images import same_grid
 from n2a_bids.interfaces.check import CheckImages
 from n2a_bids.workflows.align import init_align_wf
+from n2a_bids.workflows.consumers import init_consumers_wf
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.mask import init_mask_wf
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.reports import init_reports_wf
 
 
-def init_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) -> Workflow:
     """Check, mask, align, denoise, write.
 
     Parameters
@@ -28,6 +29,8 @@ def init_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         T1w repetitions or echoes.
     config : Config
         Each step is given its section.
+    preproc : bool
+        This unit gives the ``desc-preproc_T1w`` of its session.
 
     Returns
     -------
@@ -107,6 +110,15 @@ def init_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
             ),
         ]
     )
+    if preproc or config.outputs.raw_like_dir is not None:
+        consumers = init_consumers_wf(unit, config, preproc=preproc)
+        workflow.connect(
+            [
+                (denoise, consumers, [("out_file", "inputnode.denoised")]),
+                (align, consumers, [("outputnode.brain_mask", "inputnode.mask")]),
+                (outputs, consumers, [("describe.denoised", "inputnode.sidecar")]),
+            ]
+        )
     if echoes:
         workflow.connect(denoise, "repetition_files", outputs, "inputnode.repetitions")
     return workflow

@@ -10,7 +10,14 @@ import pytest
 from nipype import Workflow
 from nipype.interfaces.base import isdefined
 
-from n2a_bids.config import AlignConfig, Config, DenoiseConfig, MaskConfig, ResourceConfig
+from n2a_bids.config import (
+    AlignConfig,
+    Config,
+    DenoiseConfig,
+    MaskConfig,
+    OutputConfig,
+    ResourceConfig,
+)
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.workflows.align import ALIGNED, init_align_wf
 from n2a_bids.workflows.denoise import init_denoise_node
@@ -161,6 +168,19 @@ def test_participant_wf_keeps_units_apart_and_its_folder(unit, config):
     assert config.run_uuid in workflow.config["execution"]["crashdump_dir"]
 
 
+def test_one_preproc_image_for_each_session(unit, config):
+    """fMRIPrep wants one: the unit with the fewest entities of each session gives it."""
+    hires = replace(unit, entities={"sub": "01", "acq": "hires"})
+    other = replace(unit, entities={"sub": "01", "ses": "2", "acq": "hires"})
+    config = replace(config, outputs=OutputConfig(fmriprep_derivatives=True))
+    workflow = init_participant_wf("01", [hires, unit, other], config)
+    nodes = [name for name in workflow.list_node_names() if name.endswith("write_preproc")]
+    targets = [Path(workflow.get_node(name).inputs.out_files[0]).name for name in nodes]
+    assert sorted(targets) == ["sub-01_desc-preproc_T1w.nii.gz", "sub-01_ses-2_desc-preproc_T1w.nii.gz"]
+    assert nodes[0].split(".")[0] in (workflow_name(unit), workflow_name(other))
+    assert_wired(workflow)
+
+
 @pytest.fixture
 def masked_bids(tiny_bids, head, affine, tmp_path):
     """The small dataset, with a brain mask in a derivative of its own."""
@@ -173,7 +193,8 @@ def masked_bids(tiny_bids, head, affine, tmp_path):
 def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     """Two runs end as denoised and mean images, masks, maps, transforms, figures and honest sidecars."""
     bids, masks = masked_bids
-    config = replace(config, bids_dir=bids, derivatives={"masks": masks})
+    outputs = OutputConfig(fmriprep_derivatives=True, raw_like_dir=config.work_dir / "rawlike")
+    config = replace(config, bids_dir=bids, derivatives={"masks": masks}, outputs=outputs)
     workflow = init_participant_wf("01", [make_unit(bids)], config)
     workflow.run("Linear")
     anat = config.output_dir / "sub-01" / "anat"
@@ -207,6 +228,20 @@ def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     runs = [nb.load(bids / f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz").get_fdata() for run in (1, 2)]
     expected = (runs[0] + runs[1] / 1.1) / 2
     assert np.abs(image.get_fdata() - expected).mean() < 0.02 * expected.max()
+    assert (anat / "sub-01_desc-preproc_T1w.nii.gz").exists()
+    assert "N4" in json.loads((anat / "sub-01_desc-preproc_T1w.json").read_text())["Description"]
+    raw_like = config.work_dir / "rawlike"
+    assert (raw_like / "sub-01/anat/sub-01_rec-n2a_T1w.nii.gz").exists()
+    assert json.loads((raw_like / "dataset_description.json").read_text())["DatasetType"] == "raw"
+
+    # A later run resumes: it restores what was deleted, and computes nothing again.
+    before = image.get_fdata()
+    (anat / "sub-01_desc-denoised_T1w.nii.gz").unlink()
+    computed = {path: path.stat().st_mtime_ns for path in config.work_dir.rglob("denoised.nii.gz")}
+    assert computed
+    init_participant_wf("01", [make_unit(bids)], config).run("Linear")
+    np.testing.assert_array_equal(nb.load(anat / "sub-01_desc-denoised_T1w.nii.gz").get_fdata(), before)
+    assert all(path.stat().st_mtime_ns == time for path, time in computed.items())
 
 
 def test_a_unit_that_fails_harms_no_other(masked_bids, config, noisy_runs):
