@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 
 from nipype.interfaces.base import (
+    Bunch,
     CommandLine,
     CommandLineInputSpec,
     File,
@@ -80,6 +82,9 @@ class Denoise(CommandLine):
         return arguments + [f"--out-{name.replace('_', '-')} {name}.nii.gz" for name in self._EXTRA]
 
     def _format_arg(self, name, trait_spec, value):
+        if name == "in_files":
+            # nipype quotes single files only.
+            return " ".join(shlex.quote(path) for path in value)
         if name == "save_repetitions":
             return "--out-repetitions " + " ".join(self._repetition_names()) if value else ""
         return super()._format_arg(name, trait_spec, value)
@@ -91,10 +96,10 @@ class Denoise(CommandLine):
         runtime.environ.update(child_environment(self.inputs.threads, hide_gpu=self.inputs.device == "cpu"))
         devices = visible_gpus() if self.inputs.use_gpu and self.inputs.device != "cpu" else ()
         if not devices:
-            return super()._run_interface(runtime, correct_return_codes)
+            return _survived(super()._run_interface(runtime, correct_return_codes))
         with gpu_slot(devices, self.inputs.gpu_slots) as device:
             runtime.environ["CUDA_VISIBLE_DEVICES"] = device
-            return super()._run_interface(runtime, correct_return_codes)
+            return _survived(super()._run_interface(runtime, correct_return_codes))
 
     def _list_outputs(self):
         folder = Path.cwd()
@@ -104,3 +109,14 @@ class Denoise(CommandLine):
         if self.inputs.save_repetitions:
             outputs["repetition_files"] = [str(folder / name) for name in self._repetition_names()]
         return outputs
+
+
+def _survived(runtime: Bunch) -> Bunch:
+    """The run, unless something killed the process: it could not say a word itself."""
+    if runtime.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        raise MemoryError(
+            "the denoising process was killed, most likely because memory ran out: ask for more memory, or "
+            "give "
+            "--low-mem or a smaller --mem; the same command resumes"
+        )
+    return runtime

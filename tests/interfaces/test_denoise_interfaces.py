@@ -1,0 +1,170 @@
+"""Check, denoise and write as nodes: what they accept, what command they run, what they leave behind."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.interfaces.check import CheckImages
+from n2a_bids.interfaces.child import child_environment, run_module
+from n2a_bids.interfaces.denoise import Denoise
+from n2a_bids.interfaces.derivatives import (
+    DescribeDerivatives,
+    SelectPlaces,
+    WriteDerivatives,
+    alignment_record,
+    denoising_record,
+)
+
+ALIGNMENT = {
+    "reference": "sub-01_run-2_T1w.nii.gz",
+    "space": "reference",
+    "interpolation": "one",
+    "repetitions": [
+        {
+            "file": f"sub-01_run-{run}_T1w.nii.gz",
+            "rotation_deg": 1.0,
+            "translation_mm": 2.0,
+            "correlation_after": 0.9,
+            "overlap": 1.0,
+            "accepted": run != 1,
+            "reason": "another person" if run == 1 else "",
+        }
+        for run in (1, 2, 3)
+    ],
+}
+FIGURES = {
+    "strategy": "auto",
+    "chosen": {"name": "recorrupted", "description": "a network trained on recorrupted means."},
+    "recipe": "fast",
+    "random_seed": 7,
+    "weights": {"name": "unet", "sha256": "abc"},
+    "equivalent_averages": 9.5,
+    "repetitions": [{"file": "/work/repetition-1.nii.gz"}, {"file": "/work/repetition-2.nii.gz"}],
+}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two images and a mask by name only."""
+    paths = [tmp_path / name for name in ("with space.nii.gz", "b.nii.gz", "mask.nii.gz")]
+    for path in paths:
+        path.touch()
+    return [str(path) for path in paths]
+
+
+def test_check_images_passes_good_ones_and_names_a_bad_one(tiny_bids):
+    """Good images come out as they went in; the first bad one raises."""
+    good = [str(tiny_bids / f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz") for run in (1, 2)]
+    assert CheckImages(in_files=good).run().outputs.out_files == good
+    with pytest.raises(BIDSDataError, match=r"missing\.nii\.gz"):
+        CheckImages(in_files=[good[0], "missing.nii.gz"]).run()
+
+
+def test_denoise_command_names_every_option(files):
+    """The command line is that of ``n2a-tools denoise``, with quoted paths."""
+    node = Denoise(
+        in_files=files[:2],
+        mask_file=files[2],
+        strategy="mean",
+        recipe="fast",
+        seed=3,
+        skull_strip=True,
+        different_contrast=True,
+        save_repetitions=True,
+        device="cpu",
+        threads=2,
+        memory_gb=1.5,
+    )
+    command = node.cmdline
+    assert f"'{files[0]}' {files[1]}" in command
+    for part in (
+        *("--strategy mean", "--recipe fast", "--random-seed 3", "--skull-strip", "--different-contrast"),
+        *("--device cpu", "--omp-nthreads 2", "--memory-gb 1.50", "--out denoised.nii.gz"),
+        *("--out-mean mean.nii.gz", "--out-residual residual.nii.gz", "--out-noise-sd noise_sd.nii.gz"),
+        *("--out-repetitions repetition-1.nii.gz repetition-2.nii.gz", f"--mask {files[2]}"),
+    ):
+        assert part in command
+
+
+def test_denoise_command_leaves_out_what_is_not_asked(files):
+    """Flags that are not set do not appear."""
+    command = Denoise(in_files=files[:2], mask_file=files[2]).cmdline
+    for flag in ("--skull-strip", "--different-contrast", "--out-repetitions", "--weights-dir", "--bvals"):
+        assert flag not in command
+
+
+def test_child_environment_hides_the_gpu_unless_it_is_wanted():
+    """Mask and registration never see a GPU; the denoiser may."""
+    assert child_environment(3)["CUDA_VISIBLE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in child_environment(3, hide_gpu=False)
+    assert child_environment(3)["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] == "3"
+
+
+def test_run_module_repeats_what_a_failing_child_wrote():
+    """The end of its words is in the error."""
+    with pytest.raises(RuntimeError, match="No module named"):
+        run_module("n2a_bids.no_such_module", [])
+
+
+def test_write_derivatives_leaves_whole_files_and_sidecars(tmp_path):
+    """Files and sidecars appear under their names, nothing else; an empty sidecar is not written."""
+    sources = [tmp_path / "a.nii.gz", tmp_path / "b.json"]
+    for source in sources:
+        source.write_text(source.name)
+    out = tmp_path / "out" / "sub-01"
+    targets = [str(out / "image.nii.gz"), str(out / "figures.json")]
+    node = WriteDerivatives(
+        in_files=[str(path) for path in sources], out_files=targets, sidecars=[{"Description": "x"}, {}]
+    )
+    assert node.always_run
+    assert node.run().outputs.out_files == targets
+    assert sorted(os.listdir(out)) == ["figures.json", "image.json", "image.nii.gz"]
+    assert json.loads((out / "image.json").read_text()) == {"Description": "x"}
+    assert (out / "image.nii.gz").read_text() == "a.nii.gz"
+
+
+def test_select_places_may_select_nothing():
+    """None left is an answer, not an error."""
+    assert SelectPlaces(values=["a", "b", "c"], places=[2, 0]).run().outputs.out == ["c", "a"]
+    assert SelectPlaces(values=["a"], places=[]).run().outputs.out == []
+
+
+def test_describe_derivatives_tells_what_was_used(tmp_path):
+    """Sources are the accepted repetitions only; differing metadata is dropped, echoes keep their own."""
+    (tmp_path / "figures.json").write_text(json.dumps(FIGURES))
+    (tmp_path / "alignment.json").write_text(json.dumps(ALIGNMENT))
+    (tmp_path / "work").mkdir()
+    outputs = (
+        DescribeDerivatives(
+            figures_file=tmp_path / "figures.json",
+            alignment_file=tmp_path / "alignment.json",
+            accepted=[1, 2],
+            sources=[f"bids:raw:run-{run}" for run in (1, 2, 3)],
+            metadata=[{"EchoTime": run / 1000, "FlipAngle": 9, "PatientName": "x"} for run in (1, 2, 3)],
+            skull_stripped=True,
+        )
+        .run(cwd=str(tmp_path / "work"))
+        .outputs
+    )
+    assert outputs.denoised["Sources"] == ["bids:raw:run-2", "bids:raw:run-3"]
+    assert outputs.denoised["SkullStripped"] is True
+    assert outputs.mean["SkullStripped"] is False
+    assert outputs.denoised["FlipAngle"] == 9
+    assert not {"EchoTime", "PatientName"} & outputs.denoised.keys()
+    assert [own["EchoTime"] for own in outputs.repetitions] == [0.002, 0.003]
+    assert outputs.denoised["Weights"] == {"name": "unet", "sha256": "abc"}
+    assert outputs.denoised["SpatialReference"] == "bids:raw:run-2"
+    assert outputs.mask["Type"] == "Brain"
+    named = json.loads(Path(outputs.figures_file).read_text())["repetitions"]
+    assert [row["file"] for row in named] == [f"sub-01_run-{run}_T1w.nii.gz" for run in (2, 3)]
+
+
+def test_records_leave_out_what_is_unknown():
+    """Absent figures make no empty fields; a refused repetition keeps its reason."""
+    assert set(denoising_record({})) == {"SoftwareVersion"}
+    rows = alignment_record(ALIGNMENT)["Repetitions"]
+    assert rows[0]["reason"] == "another person"
+    assert "reason" not in rows[1]
