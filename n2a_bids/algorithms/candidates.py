@@ -28,29 +28,54 @@ class Candidate:
     nonlocal_strength: float | None = None
     """Refine by non-local means with the network's estimate as guide, where given."""
 
-    def estimate(
-        self,
-        image: NDArray[np.float32],
-        noise_sd: NDArray[np.float32],
-        context: Context,
-        flips: tuple = ((),),
-    ) -> NDArray[np.float32]:
-        """Denoise an image whose noise SD is given."""
-        if self.network is None:
-            return image
-        estimate = predict(
-            self.network,
-            image,
-            noise_sd * np.float32(self.level),
-            device=context.device,
-            memory_gb=context.memory_gb,
-            flips=flips,
-        )
-        if self.nonlocal_strength is None:
-            return estimate
-        return guided_nonlocal_means(
-            image, estimate, noise_sd, strength=self.nonlocal_strength, device=context.device
-        )
+
+def estimate_all(
+    candidates: Sequence[Candidate],
+    image: NDArray[np.float32],
+    noise_sd: NDArray[np.float32],
+    context: Context,
+    flips: tuple[tuple[int, ...], ...] = ((),),
+) -> list[NDArray[np.float32]]:
+    """Denoise an image by every candidate; networks that several share run once.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    image : (X, Y, Z) float32 array
+        Noisy image in z-scores.
+    noise_sd : (X, Y, Z) float32 array
+        Its noise SD.
+    context : Context
+    flips : tuple of tuple of int
+        Mirror images that a network's prediction is averaged over.
+
+    Returns
+    -------
+    estimates : list of (X, Y, Z) float32 arrays
+    """
+    done: dict[tuple[int, float], NDArray[np.float32]] = {}
+    estimates = []
+    for candidate in candidates:
+        if candidate.network is None:
+            estimates.append(image)
+            continue
+        key = (id(candidate.network), candidate.level)
+        if key not in done:
+            done[key] = predict(
+                candidate.network,
+                image,
+                noise_sd * np.float32(candidate.level),
+                device=context.device,
+                memory_gb=context.memory_gb,
+                flips=flips,
+            )
+        estimate = done[key]
+        if candidate.nonlocal_strength is not None:
+            estimate = guided_nonlocal_means(
+                image, estimate, noise_sd, strength=candidate.nonlocal_strength, device=context.device
+            )
+        estimates.append(estimate)
+    return estimates
 
 
 def compare(
@@ -103,9 +128,8 @@ def compare(
         for contrast in contrasts:
             noisy = _weighted(images, prepared.weights + strength * contrast)
             target = _weighted(images, prepared.weights - contrast / strength)[inner] - offset[core]
-            values = [
-                candidate.estimate(noisy, noise_sd, context)[inner][counted] for candidate in candidates
-            ]
+            estimates = estimate_all(candidates, noisy, noise_sd, context)
+            values = [estimate[inner][counted] for estimate in estimates]
             predictions.append(np.stack(values))
             targets.append(target[counted])
             weights.append(np.ones(int(counted.sum()), np.float32))

@@ -54,6 +54,10 @@ def zero_sum_direction(
     return direction * np.sqrt(power)
 
 
+_FEWEST_CUBES = 4
+"""Where there are so many: fewer would say little of the spread between places."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeldOut:
     """Cubes that training never sees as targets, and on which candidates are compared."""
@@ -70,9 +74,9 @@ def hold_out(
     mask: NDArray[np.bool_],
     generator: torch.Generator,
     *,
-    fraction: float = 0.15,
-    edge: int = 24,
-    context: int = 12,
+    fraction: float = 0.12,
+    edge: int = 32,
+    context: int = 8,
 ) -> HeldOut:
     """Choose cubes spread over the mask.
 
@@ -92,7 +96,8 @@ def hold_out(
     held_out : HeldOut
         At least one cube.
     """
-    edge = max(4, min(edge, min(mask.shape) // 4 * 2))
+    affordable = int((fraction * mask.sum() / _FEWEST_CUBES) ** (1 / 3)) // 2 * 2
+    edge = max(4, min(edge, affordable, min(mask.shape) // 4 * 2))
     corners = [
         corner
         for corner in np.stack(
@@ -104,7 +109,7 @@ def hold_out(
     if not corners:
         centre = np.argwhere(mask).mean(axis=0).astype(int)
         corners = [np.clip(centre - edge // 2, 0, np.array(mask.shape) - edge)]
-    wanted = max(1, round(fraction * mask.sum() / edge**3))
+    wanted = max(_FEWEST_CUBES, round(fraction * mask.sum() / edge**3))
     order = torch.randperm(len(corners), generator=generator)[:wanted].tolist()
     cores, boxes, held = [], [], np.zeros(mask.shape, bool)
     for index in sorted(order):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.candidates import Candidate, compare
+from n2a_bids.algorithms.candidates import Candidate, compare, estimate_all
 from n2a_bids.algorithms.inference import FLIPS
 from n2a_bids.algorithms.preparation import Prepared, prepare, reweight
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
@@ -127,10 +127,10 @@ def _pretrained_candidates(
     network = recorrupted.new_network(config.weights, context)
     context.report("choosing the noise level of the pretrained network")
     tried = [Candidate(f"pretrained, level {level:g}", network, level) for level in config.levels]
-    stack = compare([mean, *tried], prepared, held_out, 0.0, context)
+    stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
     best = tried[int(np.argmin(stack.risks[1:]))]
     noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
-    first = best.estimate(prepared.average, noise_sd, context)
+    first = estimate_all([best], prepared.average, noise_sd, context)[0]
     prepared = reweight(prepared, first)
     bias = prepared.bias(first, prepared.repetition_noise_sd)
     return [mean, *(other for other in tried if _is_neighbour(other, best)), best], prepared, bias
@@ -151,10 +151,11 @@ def _combine(
     average = prepared.average
     noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
     flips = FLIPS[: config.recorrupted.n_flips]
+    used = [(candidate, share) for candidate, share in zip(candidates, shares) if share > 0]
+    estimates = estimate_all([candidate for candidate, _ in used], average, noise_sd, context, flips)
     total = np.zeros_like(average)
-    for candidate, share in zip(candidates, shares):
-        if share > 0:
-            total += np.float32(share) * candidate.estimate(average, noise_sd, context, flips)
+    for estimate, (_, share) in zip(estimates, used):
+        total += np.float32(share) * estimate
     return total
 
 
