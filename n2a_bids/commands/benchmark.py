@@ -8,6 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from n2a_bids.commands.benchmark_dwi import add_dwi_arguments, run_dwi
 from n2a_bids.errors import ConfigError
 
 _DEFAULT_METHODS = {
@@ -96,6 +97,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory-gb", type=float, default=6.0, help="memory per method")
     parser.add_argument("--random-seed", type=int, default=20261121, help="seed of the strategies")
     parser.add_argument("--weights-dir", type=Path, help="folder of pretrained weights (default: packaged)")
+    parser.add_argument("--modality", choices=("T1w", "dwi"), default="T1w", help="kind of image")
+    add_dwi_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -121,6 +124,9 @@ def run(args: argparse.Namespace) -> int:
     # before numpy, torch and ITK are loaded: they read these once
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[variable] = str(args.omp_nthreads)
+    if args.modality == "dwi":
+        _record_machine(args)
+        return run_dwi(args)
     from n2a_bids.benchmark.run import BenchmarkPlan, run_cells
 
     plan = _make_plan(args, BenchmarkPlan)

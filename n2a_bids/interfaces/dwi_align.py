@@ -23,9 +23,8 @@ from n2a_bids.algorithms.gradients import rotate_bvecs
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.similarity import smooth_correlation
 from n2a_bids.images import load, save_like, voxel_sizes_mm
-from n2a_bids.interfaces.display import load_gradients
 from n2a_bids.interfaces.distortion import phase_encoding_axis
-from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0, write_table
+from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0, read_table, write_table
 
 _STILL_VOXELS = 0.1
 """A motion that moves no brain voxel farther is not worth an interpolation."""
@@ -51,7 +50,7 @@ class EstimateMotion(SimpleInterface):
     def _run_interface(self, runtime):
         data, affine = load(Path(self.inputs.in_file))
         mask = load(Path(self.inputs.mask_file))[0] > 0.5
-        table = Gradients(*load_gradients(self.inputs.bval_file, self.inputs.bvec_file))
+        table = read_table(self.inputs.bval_file, self.inputs.bvec_file)
         maps = estimate_motion(data, table, mask, voxel_sizes_mm(affine))
         motion_file = Path(runtime.cwd) / "motion.json"
         motion_file.write_text(json.dumps(maps.tolist()))
@@ -105,7 +104,7 @@ class AlignSeries(SimpleInterface):
             maps = [np.array(motion) @ between for motion in own]
             data, _ = load(Path(path))
             aligned = self._resample_series(data, maps, displacements[number], mask)
-            table = Gradients(*load_gradients(inputs.bval_files[number], inputs.bvec_files[number]))
+            table = read_table(inputs.bval_files[number], inputs.bvec_files[number])
             tables.append(_turned(table, maps, affine, size))
             b0 = mean_b0(aligned, table)
             out_b0s.append(b0)

@@ -45,6 +45,11 @@ def write_table(gradients: Gradients, stem: Path) -> tuple[Path, Path]:
     return bval, bvec
 
 
+def read_table(bval: str | Path, bvec: str | Path) -> Gradients:
+    """Read what :func:`write_table` wrote: one row of b-values, three rows of components."""
+    return Gradients(np.loadtxt(bval, ndmin=1), np.loadtxt(bvec, ndmin=2).T)
+
+
 def mean_b0(data: NDArray[np.float32], gradients: Gradients) -> NDArray[np.float32]:
     """Mean of the volumes without diffusion weighting; of the lowest b-value where there is none."""
     lowest = max(B0_THRESHOLD, float(gradients.bvals.min()))

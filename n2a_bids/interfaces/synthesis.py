@@ -21,7 +21,7 @@ from n2a_bids.algorithms.tensor import (
     synthesize_signal,
 )
 from n2a_bids.images import load, save_like
-from n2a_bids.interfaces.display import load_gradients
+from n2a_bids.interfaces.dwi_mask import read_table
 
 _N_TRIES = 2000
 
@@ -53,7 +53,7 @@ class SplitSeries(SimpleInterface):
         path, folder = Path(self.inputs.in_file), Path(runtime.cwd)
         data, _ = load(path)
         mask = load(Path(self.inputs.mask_file))[0] > 0.5
-        table = Gradients(*load_gradients(self.inputs.bval_file, self.inputs.bvec_file))
+        table = read_table(self.inputs.bval_file, self.inputs.bvec_file)
         halves = split_volumes(table, torch.Generator().manual_seed(self.inputs.seed))
         names = []
         for number, series in enumerate(split_series(data, table, mask, halves)):
@@ -142,7 +142,7 @@ class TensorMapsOfSeries(SimpleInterface):
         data, affine = load(path)
         mask_file = Path(self.inputs.mask_file)
         mask = load(mask_file)[0] > 0.5
-        table = Gradients(*load_gradients(self.inputs.bval_file, self.inputs.bvec_file))
+        table = read_table(self.inputs.bval_file, self.inputs.bvec_file)
         used = np.flatnonzero(table.bvals <= 1500)
         if (table.bvals[used] > B0_THRESHOLD).sum() < 6:
             used = np.arange(table.bvals.size)

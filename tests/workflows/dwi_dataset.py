@@ -30,7 +30,8 @@ def table(n_directions: int = 15) -> Gradients:
         apart = vectors[:, None] - vectors[None]
         opposite = vectors[:, None] + vectors[None]
         force = sum(
-            np.sum(d / (np.sum(d**2, axis=-1, keepdims=True) + 1e-3) ** 1.5, axis=1) for d in (apart, opposite)
+            np.sum(d / (np.sum(d**2, axis=-1, keepdims=True) + 1e-3) ** 1.5, axis=1)
+            for d in (apart, opposite)
         )
         vectors = vectors + 0.01 * force
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
