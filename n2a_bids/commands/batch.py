@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from nipype import Workflow
 
@@ -98,7 +98,9 @@ def _participant_wf(item: ParticipantWork, config: Config) -> Workflow:
     workflow = init_participant_wf(item.label, item.units, config)
     if config.outputs.write_graph:
         workflow.base_dir = str(config.work_dir / top_name())
-        workflow.write_graph(graph2use="colored", format="svg", simple_form=True)
+        # Without Graphviz there is still the .dot file.
+        with suppress(OSError):
+            workflow.write_graph(graph2use="colored", format="svg", simple_form=True)
     crash_dir = str(run_record(item.label, config).parent)
     for name in workflow.list_node_names():
         # nipype reads this from the node and from the top workflow, never from those between.

@@ -184,13 +184,14 @@ class LocalPoolPlugin(MultiProcPlugin):
 
     def _get_result(self, taskid: int) -> object:
         future = self._task_obj[taskid]
-        if future.done() and future.exception() is not None:
-            raise RuntimeError(
-                "the process of this step died, most likely killed because memory ran out: ask for more "
-                "memory, or "
-                "give --low-mem, a smaller --mem or fewer --nprocs; the same command resumes"
-            ) from future.exception()
-        return super()._get_result(taskid)
+        if not future.done() or future.exception() is None:
+            return super()._get_result(taskid)
+        reason = (
+            "MemoryError: the process of this step died, most likely killed because memory ran out: ask for "
+            "more "
+            "memory, or give --low-mem, a smaller --mem or fewer --nprocs; the same command resumes"
+        )
+        return {"result": None, "traceback": ["Traceback (most recent call last):\n", f"{reason}\n"]}
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         try:
@@ -237,12 +238,23 @@ def no_process_left_behind() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        started = [child for child in this.children(recursive=True) if child.pid not in earlier]
+        started = [
+            child
+            for child in this.children(recursive=True)
+            if child.pid not in earlier and not _is_of_multiprocessing(child)
+        ]
         for child in started:
             _send(child, signal.SIGTERM)
         for child in psutil.wait_procs(started, timeout=_GRACE_S)[1]:
             _send(child, signal.SIGKILL)
         raise
+
+
+def _is_of_multiprocessing(process: psutil.Process) -> bool:
+    """Python's own servants end with this process, and the next pool needs them."""
+    with suppress(psutil.Error):
+        return "from multiprocessing." in " ".join(process.cmdline()) and process.ppid() == os.getpid()
+    return False
 
 
 def _send(process: psutil.Process, number: int) -> None:
