@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from n2a_bids.cli.failures import status_of
 from n2a_bids.cli.settings import parse_config
 from n2a_bids.config import Config
+from n2a_bids.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(config: Config) -> int:
     # Imported late: --help and mistakes on the command line answer at once.
     if config.analysis_level == "group":
+        from n2a_bids.commands.environment import prepare_environment
+
+        # Before anything imports matplotlib, which needs a place for its cache. The group level writes
+        # nothing else to the work directory, so it does without where there is none.
+        with suppress(ConfigError):
+            prepare_environment(config)
         from n2a_bids.commands.group import run_group
 
         return run_group(config)
