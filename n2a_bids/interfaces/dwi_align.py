@@ -91,9 +91,8 @@ class AlignSeries(SimpleInterface):
 
     def _run_interface(self, runtime):
         folder, inputs = Path(runtime.cwd), self.inputs
-        model = Path(inputs.b0_files[0])
         b0s = [load(Path(path))[0] for path in inputs.b0_files]
-        affine = load(model)[1]
+        affine = load(Path(inputs.b0_files[0]))[1]
         size = voxel_sizes_mm(affine)
         mask = load(Path(inputs.mask_file))[0] > 0.5
         displacements = self._displacements(mask.shape)
@@ -102,37 +101,45 @@ class AlignSeries(SimpleInterface):
             between = self._between(number, b0s, mask, size)
             own = json.loads(Path(inputs.motion_files[number]).read_text())
             maps = [np.array(motion) @ between for motion in own]
-            data, _ = load(Path(path))
-            aligned = self._resample_series(data, maps, displacements[number], mask)
+            aligned = self._resample_series(load(Path(path))[0], maps, displacements[number], mask)
             table = read_table(inputs.bval_files[number], inputs.bvec_files[number])
             tables.append(_turned(table, maps, affine, size))
-            b0 = mean_b0(aligned, table)
-            out_b0s.append(b0)
-            out_files.append(
-                os.fspath(save_like(aligned, Path(path), folder / f"aligned_{number + 1}.nii.gz"))
-            )
+            out_b0s.append(mean_b0(aligned, table))
+            target = folder / f"aligned_{number + 1}.nii.gz"
+            out_files.append(os.fspath(save_like(aligned, Path(path), target)))
             rows.append(_row(inputs.names[number], number, between, mask, size, (b0s, out_b0s)))
-        if isdefined(inputs.displacement_file):
+        self._write(folder, mask, out_b0s, tables, rows)
+        self._results["out_files"] = out_files
+        return runtime
+
+    def _write(
+        self,
+        folder: Path,
+        mask: NDArray[np.bool_],
+        b0s: list[NDArray[np.float32]],
+        tables: list[Gradients],
+        rows: list[dict[str, object]],
+    ) -> None:
+        """Everything but the series."""
+        model = Path(self.inputs.b0_files[0])
+        if isdefined(self.inputs.displacement_file):
             # The mask that came in has the shape of the distorted brain.
-            mask = find_brain(np.mean(out_b0s, axis=0))
-        covered = np.all([b0 > 0 for b0 in out_b0s], axis=0)
+            mask = find_brain(np.mean(b0s, axis=0))
+        covered = np.all([b0 > 0 for b0 in b0s], axis=0)
+        mask_file = save_like(mask & covered, model, folder / "mask.nii.gz", np.uint8)
         bval, bvec = write_table(_mean_table(tables), folder / "aligned")
-        self._results["b0_files"] = [
-            os.fspath(save_like(b0, model, folder / f"b0_{number}.nii.gz"))
-            for number, b0 in enumerate(out_b0s, start=1)
-        ]
-        self._results["mask_file"] = os.fspath(
-            save_like(mask & covered, model, folder / "mask.nii.gz", np.uint8)
-        )
         figures_file = folder / "alignment.json"
         figures_file.write_text(json.dumps(_record(rows), indent=2))
         self._results.update(
-            out_files=out_files,
+            b0_files=[
+                os.fspath(save_like(b0, model, folder / f"b0_{number}.nii.gz"))
+                for number, b0 in enumerate(b0s, start=1)
+            ],
+            mask_file=os.fspath(mask_file),
             bval_file=os.fspath(bval),
             bvec_file=os.fspath(bvec),
             figures_file=os.fspath(figures_file),
         )
-        return runtime
 
     def _displacements(self, shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
         """Of each series, positive where it moves signal to higher indices."""

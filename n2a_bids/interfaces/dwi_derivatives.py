@@ -58,29 +58,39 @@ class DescribeDiffusion(SimpleInterface):
             "SpatialReference": inputs.sources[0],
             "SkullStripped": False,
         }
-        count = len(names)
+        self._results.update(
+            figures_file=os.fspath(figures_file), **self._sidecars(figures, alignment, common)
+        )
+        return runtime
+
+    def _sidecars(
+        self, figures: Mapping[str, object], alignment: Mapping[str, object], common: dict[str, object]
+    ) -> dict[str, dict[str, object]]:
+        inputs, count = self.inputs, len(alignment["repetitions"])
         subject = "one diffusion series" if count == 1 else f"the mean of {count} aligned diffusion series"
         chosen = figures.get("chosen") or {}
         how = str(chosen.get("description") or chosen.get("name") or figures.get("strategy")).rstrip(".")
-        self._results.update(
-            figures_file=os.fspath(figures_file),
-            denoised=common
+        return {
+            "denoised": common
             | {"Description": f"Denoised: {how}; from {subject}", "SkullStripped": inputs.skull_stripped}
             | denoising_record(figures)
             | {"DistortionCorrected": inputs.corrected, "Alignment": alignment_record(alignment)},
-            mean=common | {"Description": f"Not denoised: {subject}"},
-            residual=common | {"Description": f"Difference of {subject} and the denoised series"},
-            noise_sd=common
+            "mean": common | {"Description": f"Not denoised: {subject}"},
+            "residual": common | {"Description": f"Difference of {subject} and the denoised series"},
+            "noise_sd": common
             | {"Description": "Estimated SD of the complex noise of one acquisition, in image units"},
-            mask={"Type": "Brain", "Sources": [inputs.sources[0]], "SpatialReference": inputs.sources[0]},
-            displacement=common
+            "mask": {
+                "Type": "Brain",
+                "Sources": [inputs.sources[0]],
+                "SpatialReference": inputs.sources[0],
+            },
+            "displacement": common
             | {
                 "Description": "Displacement of the first series by susceptibility, in voxels along its "
                 "phase-encoding axis",
                 "Units": "voxel",
             },
-        )
-        return runtime
+        }
 
 
 def _phase_encoding(metadata: list[Mapping[str, object]]) -> dict[str, object]:

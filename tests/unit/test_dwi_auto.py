@@ -120,3 +120,11 @@ def test_filters_return_the_pilot_where_it_is_the_truth():
         [Pair(noisy, truth, target)], principal_basis(truth, mask), 5.0, mask, checkerboard(mask.shape)
     )
     assert _error(filters.apply(noisy, truth, mask), truth, mask) < 1.5
+
+
+def test_gain_of_a_repetition_does_not_matter():
+    """A repetition in another intensity unit is brought to that of the first."""
+    truth, table, mask = _phantom()
+    first, second = _noisy(truth, 8.0, 2)
+    plain, scaled = _run("auto", [first, second], table, mask), _run("auto", [first, 3 * second], table, mask)
+    assert _error(scaled.data, plain.data, mask) < 0.02 * truth[mask].mean()

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
 from n2a_bids.algorithms.gradients import B0_THRESHOLD, angular_groups
 from n2a_bids.algorithms.learned_filters import (
-    LearnedFilters,
     Pair,
     Series,
     checkerboard,
@@ -31,8 +31,8 @@ from n2a_bids.algorithms.noise_floor import (
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Gradients, Realizations
 from n2a_bids.algorithms.risk import zero_sum_direction
 
-_CERTAINTY = 2.0
-"""Standard errors by which a candidate must beat the plain mean."""
+_NEGLIGIBLE_GAIN = 0.005
+"""Noise alone makes mean intensities differ by this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +120,10 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
         raise ValueError("diffusion series need a gradient table of at least seven volumes")
     started = context.clock()
     box = ndimage.find_objects(realizations.mask.astype(np.uint8))[0]
-    repetitions, mask = realizations.data[(slice(None), *box)], realizations.mask[box]
+    matched = _with_equal_gain(realizations.data, realizations.mask)
+    repetitions, mask = matched[(slice(None), *box)], realizations.mask[box]
     groups = angular_groups(gradients, config.max_volumes)
-    mean = realizations.data.mean(axis=0)
+    mean = matched.mean(axis=0)
     noise_map = np.zeros_like(mean)
     results = []
     for number, volumes in enumerate(groups):
@@ -140,6 +141,15 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
         noise_sd=noise_map,
         figures=_figures(results, realizations, noise_map, context.clock() - started),
     )
+
+
+def _with_equal_gain(data: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Repetitions in the intensity unit of the first; zero stays zero, as magnitudes need."""
+    levels = np.array([series[mask].mean() for series in data])
+    gains = levels[0] / levels
+    if np.abs(gains - 1).max() < _NEGLIGIBLE_GAIN:
+        return data
+    return data * gains.astype(np.float32)[:, None, None, None, None]
 
 
 def _average(repetitions: NDArray[np.float32], mask: NDArray[np.bool_], config: DWIAutoConfig) -> _Average:
@@ -164,8 +174,8 @@ def _denoise_group(average: _Average, config: DWIAutoConfig, context: Context) -
     unit = float(np.median(mean_sd[mask]))
     folds = checkerboard(mask.shape)
     filters = learn_filters(pairs, principal_basis(pilot, mask), unit, mask, folds, radius=config.radius)
-    rows = _compare(pairs, filters, average, folds, config)
-    best = _choose(rows) if config.choose else "learned filters"
+    rows = compare_candidates(pairs, filters, mean_sd, mask, folds, config.strength)
+    best = choose(rows) if config.choose else "learned filters"
     if best == "mean":
         denoised = average.mean
     elif best == "local PCA":
@@ -205,67 +215,6 @@ def _independent_noise(
     variance = rician_variance(signal, np.maximum(complex_sd[..., None], 1e-12))
     drawn = torch.randn(pilot.shape, generator=generator).numpy()
     return (np.sqrt(variance) * drawn).astype(np.float32)
-
-
-def _compare(
-    pairs: Sequence[Pair],
-    filters: LearnedFilters,
-    average: _Average,
-    folds: NDArray,
-    config: DWIAutoConfig,
-) -> list[dict[str, Any]]:
-    """Squared error beyond that of the mean, in its noise variance, on cubes not learned from.
-
-    The candidates are judged with the stronger noise of the pairs, so they are not flattered.
-    """
-    mask, added = average.mask, config.strength**2
-    scale = average.mean_noise_sd[mask][:, None] ** 2
-    names = ("local PCA", "learned filters")
-    gains: dict[str, list[NDArray]] = {name: [] for name in names}
-    for pair in pairs:
-        baseline = np.square(pair.noisy[mask] - pair.target[mask])
-        crossed = np.empty_like(pair.noisy)
-        for fold in range(int(folds.max()) + 1):
-            part = mask & (folds == fold)
-            crossed[part] = filters.apply(pair.noisy, pair.pilot, part, fold)[part]
-        for name, estimate in zip(names, (pair.pilot, crossed)):
-            error = np.square(estimate[mask] - pair.target[mask])
-            gains[name].append(((error - baseline) / scale).mean(axis=1))
-    rows = [{"name": "mean", "risk": 0.0, "standard_error": 0.0, "gain_over_mean_db": 0.0}]
-    cubes = _cube_labels(mask)
-    for name in names:
-        per_voxel = np.mean(gains[name], axis=0) + added
-        risk = float(per_voxel.mean())
-        left = max(1 + risk, 1e-3)
-        rows.append(
-            {
-                "name": name,
-                "risk": round(risk, 5),
-                "standard_error": round(_standard_error(per_voxel, cubes), 5),
-                "gain_over_mean_db": round(-10 * float(np.log10(left)), 3),
-            }
-        )
-    return rows
-
-
-def _cube_labels(mask: NDArray[np.bool_], edge: int = 8) -> NDArray[np.intp]:
-    """Number of the cube that each voxel of the mask lies in."""
-    counts = [-(-size // edge) for size in mask.shape]
-    indices = np.nonzero(mask)
-    return np.ravel_multi_index([index // edge for index in indices], counts)
-
-
-def _standard_error(values: NDArray, cubes: NDArray[np.intp]) -> float:
-    """Of the mean; neighbouring voxels are not independent, cubes nearly are."""
-    sizes = np.bincount(cubes)
-    used = sizes > 0
-    sums = np.bincount(cubes, weights=values - values.mean())[used]
-    return float(np.sqrt(np.sum(sums**2)) / values.size)
-
-
-def _choose(rows: Sequence[dict[str, Any]]) -> str:
-    best = min(rows, key=lambda row: row["risk"])
-    return best["name"] if best["risk"] + _CERTAINTY * best["standard_error"] < 0 else "mean"
 
 
 def _without_floor(image: Series, noise_sd: Series, gradients: Gradients, mask: NDArray[np.bool_]) -> Series:

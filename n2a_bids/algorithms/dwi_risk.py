@@ -1,0 +1,101 @@
+"""Risk of the candidates for a diffusion series, on cubes that the filters did not learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.learned_filters import LearnedFilters, Pair
+
+_CERTAINTY = 2.0
+"""Standard errors by which a candidate must beat the plain mean."""
+
+_CUBE = 8
+"""Edge of the cubes whose errors count as independent, in voxels."""
+
+
+def compare_candidates(
+    pairs: Sequence[Pair],
+    filters: LearnedFilters,
+    mean_noise_sd: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    folds: NDArray[np.integer],
+    strength: float,
+) -> list[dict[str, Any]]:
+    """Squared error of each candidate beyond that of the mean, in the mean's noise variance.
+
+    The candidates are judged with the stronger noise of the pairs, so they are not flattered.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        Equal signal, independent noise in input and target.
+    filters : LearnedFilters
+        With coefficients that never saw each fold.
+    mean_noise_sd : (X, Y, Z) array
+    mask : (X, Y, Z) bool array
+    folds : (X, Y, Z) int array
+    strength : float
+        Noise added to the inputs, in noise SDs of the mean.
+
+    Returns
+    -------
+    rows : list of dict
+        Name, risk, standard error and gain over the mean in dB of ``mean``, ``local PCA`` and
+        ``learned filters``.
+    """
+    scale = mean_noise_sd[mask][:, None] ** 2
+    names = ("local PCA", "learned filters")
+    gains: dict[str, list[NDArray]] = {name: [] for name in names}
+    for pair in pairs:
+        baseline = np.square(pair.noisy[mask] - pair.target[mask])
+        crossed = np.empty_like(pair.noisy)
+        for fold in range(int(folds.max()) + 1):
+            part = mask & (folds == fold)
+            crossed[part] = filters.apply(pair.noisy, pair.pilot, part, fold)[part]
+        for name, estimate in zip(names, (pair.pilot, crossed)):
+            error = np.square(estimate[mask] - pair.target[mask])
+            gains[name].append(((error - baseline) / scale).mean(axis=1))
+    rows = [{"name": "mean", "risk": 0.0, "standard_error": 0.0, "gain_over_mean_db": 0.0}]
+    cubes = _cube_labels(mask)
+    for name in names:
+        per_voxel = np.mean(gains[name], axis=0) + strength**2
+        risk = float(per_voxel.mean())
+        rows.append(
+            {
+                "name": name,
+                "risk": round(risk, 5),
+                "standard_error": round(_standard_error(per_voxel, cubes), 5),
+                "gain_over_mean_db": round(-10 * float(np.log10(max(1 + risk, 1e-3))), 3),
+            }
+        )
+    return rows
+
+
+def choose(rows: Sequence[dict[str, Any]]) -> str:
+    """Name of the candidate of least risk; the mean unless that beats it beyond doubt.
+
+    Examples
+    --------
+    >>> choose([{"name": "mean", "risk": 0, "standard_error": 0},
+    ...         {"name": "other", "risk": -0.1, "standard_error": 0.1}])
+    'mean'
+    """
+    best = min(rows, key=lambda row: row["risk"])
+    return best["name"] if best["risk"] + _CERTAINTY * best["standard_error"] < 0 else "mean"
+
+
+def _cube_labels(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Number of the cube that each voxel of the mask lies in."""
+    counts = [-(-size // _CUBE) for size in mask.shape]
+    return np.ravel_multi_index([index // _CUBE for index in np.nonzero(mask)], counts)
+
+
+def _standard_error(values: NDArray, cubes: NDArray[np.intp]) -> float:
+    """Of the mean; neighbouring voxels are not independent, cubes nearly are."""
+    sizes = np.bincount(cubes)
+    sums = np.bincount(cubes, weights=values - values.mean())[sizes > 0]
+    return float(np.sqrt(np.sum(sums**2)) / values.size)
