@@ -61,6 +61,7 @@ class _DescribeInputSpec(BaseInterfaceInputSpec):
     sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every repetition")
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every repetition")
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised image is zero outside the brain")
+    mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
 
 
 class _DescribeOutputSpec(TraitedSpec):
@@ -88,6 +89,7 @@ class DescribeDerivatives(SimpleInterface):
         names = [repetition["file"] for repetition in alignment["repetitions"]]
         for repetition, place in zip(figures.get("repetitions", []), inputs.accepted, strict=False):
             repetition["file"] = names[place]
+        figures["mask_method"] = inputs.mask_method
         figures_file = Path(runtime.cwd) / "figures.json"
         figures_file.write_text(json.dumps(figures, indent=2))
         reference = inputs.sources[names.index(alignment["reference"])]
@@ -108,7 +110,7 @@ class DescribeDerivatives(SimpleInterface):
             residual=common | {"Description": "Plain mean of the repetitions minus denoised image"},
             noise_sd=common
             | {"Description": "Estimated standard deviation of the noise of one repetition, in image units"},
-            mask={"Type": "Brain", "Sources": [reference], "SpatialReference": reference},
+            mask=_mask_sidecar(reference, inputs.mask_method),
             repetitions=[
                 common
                 | propagated(own)
@@ -118,6 +120,17 @@ class DescribeDerivatives(SimpleInterface):
             ],
         )
         return runtime
+
+
+def _mask_sidecar(reference: str, method: str) -> dict[str, object]:
+    """Sidecar of the brain mask on the grid of the reference."""
+    description = f"Brain mask, {method}"
+    return {
+        "Type": "Brain",
+        "Description": description,
+        "Sources": [reference],
+        "SpatialReference": reference,
+    }
 
 
 def propagated(metadata: Mapping[str, object]) -> dict[str, object]:

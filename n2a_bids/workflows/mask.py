@@ -53,3 +53,12 @@ def init_mask_wf(
         [(inputnode, brain, [("in_files", "in_file")]), (brain, outputnode, [("out_mask", "mask_files")])]
     )
     return workflow
+
+
+def mask_method(config: MaskConfig, given: Path | None = None) -> str:
+    """How `init_mask_wf` finds the brain, in a few words."""
+    if given is not None:
+        return f"given by the user ({given.name})"
+    if config.method == "deepbet":
+        return "by deepbet"
+    return f"by registration of a template ({config.template or 'ICBM 152'}) with ANTs"

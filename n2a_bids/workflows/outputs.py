@@ -23,7 +23,9 @@ _IMAGES = (
 """Field of the input node and of the sidecars, suffix, desc."""
 
 
-def init_outputs_wf(unit: DenoisingUnit, config: Config, *, name: str = "outputs_wf") -> Workflow:
+def init_outputs_wf(
+    unit: DenoisingUnit, config: Config, *, mask_method: str = "not recorded", name: str = "outputs_wf"
+) -> Workflow:
     """Write images, sidecars, transforms and figures of a unit.
 
     Parameters
@@ -32,6 +34,8 @@ def init_outputs_wf(unit: DenoisingUnit, config: Config, *, name: str = "outputs
         T1w repetitions or echoes.
     config : Config
         Folders and whether the brain is cut out.
+    mask_method : str
+        How the brain was found, in a few words.
     name : str
         Of the workflow.
 
@@ -49,6 +53,7 @@ def init_outputs_wf(unit: DenoisingUnit, config: Config, *, name: str = "outputs
             sources=[_uri(image, config) for image in unit.images],
             metadata=[dict(image.metadata) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,
+            mask_method=mask_method,
         ),
         name="describe",
     )

@@ -15,7 +15,7 @@ from n2a_bids.interfaces.check import CheckImages
 from n2a_bids.workflows.align import init_align_wf
 from n2a_bids.workflows.consumers import init_consumers_wf
 from n2a_bids.workflows.denoise import init_denoise_node
-from n2a_bids.workflows.mask import init_mask_wf
+from n2a_bids.workflows.mask import init_mask_wf, mask_method
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.reports import init_reports_wf
 
@@ -51,7 +51,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     denoise = init_denoise_node(
         config.denoise, resources, different_contrast=echoes, save_repetitions=echoes
     )
-    outputs = init_outputs_wf(unit, config)
+    outputs = init_outputs_wf(unit, config, mask_method=mask_method(config.mask, given))
     reports = init_reports_wf(unit, config)
     # Cropped runs: where one of them shows nothing, figures of noise would be wrong.
     denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"
