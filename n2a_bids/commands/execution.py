@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
@@ -18,51 +16,15 @@ from pathlib import Path
 
 import psutil
 from nipype import Workflow
-from nipype import config as nipype_config
-from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins.linear import LinearPlugin
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
-from n2a_bids.config import Config, DebugConfig
+from n2a_bids.commands.nipype_settings import current_settings, start_worker
+from n2a_bids.config import Config
 from n2a_bids.errors import Interrupted
 
 _GRACE_S = 5.0
-_STAMP = re.compile(r"^(stdout|stderr) [\d-]+T[\d:.]+:")
-
-
-def configure_nipype(debug: DebugConfig) -> None:
-    """Settings of nipype for this process: quiet, offline, hashing contents.
-
-    Contents rather than times are hashed, so that a copied or freshly mounted dataset does not make a
-    resumed run start over.
-    """
-    level = {0: "WARNING", 1: "INFO"}.get(debug.verbosity, "DEBUG")
-    nipype_config.update_config(
-        {
-            "logging": {
-                "workflow_level": level,
-                "utils_level": level,
-                # The denoiser tells its progress through this logger.
-                "interface_level": "INFO" if level == "WARNING" else level,
-                "log_to_file": "false",
-            },
-            "execution": {
-                "hash_method": "content",
-                "crashfile_format": debug.crashfile_format,
-                "stop_on_first_crash": str(debug.stop_on_first_crash).lower(),
-                "remove_unnecessary_outputs": "false",
-                "create_report": "false",
-                "check_version": "false",
-                "poll_sleep_duration": "0.2",
-            },
-            "monitoring": {"enabled": str(debug.resource_monitor).lower()},
-        }
-    )
-    nipype_logging.update_logging(nipype_config)
-    nipype_logging.getLogger("nipype.interface").addFilter(_without_stamp)
-    if debug.resource_monitor:
-        nipype_config.enable_resource_monitor()
 
 
 def run_workflow(workflow: Workflow, config: Config, interruption: Interruption) -> None:
@@ -213,18 +175,9 @@ class LocalPoolPlugin(MultiProcPlugin):
         if self.plugin_args["mp_context"] == "forkserver":
             # Imported once and inherited: seconds less for each worker.
             context.set_forkserver_preload(["n2a_bids.workflows.participant"])
-        settings = {name: dict(nipype_config._sections[name]) for name in ("logging", "execution")}
         return ProcessPoolExecutor(
-            self.processors, context, initializer=_start_worker, initargs=(str(Path.cwd()), settings)
+            self.processors, context, initializer=start_worker, initargs=(str(Path.cwd()), current_settings())
         )
-
-
-def _start_worker(folder: str, settings: dict[str, dict[str, str]]) -> None:
-    """A new process knows nothing of the settings of nipype."""
-    os.chdir(folder)
-    nipype_config.update_config(settings)
-    nipype_logging.update_logging(nipype_config)
-    nipype_logging.getLogger("nipype.interface").addFilter(_without_stamp)
 
 
 @contextmanager
@@ -260,10 +213,3 @@ def _is_of_multiprocessing(process: psutil.Process) -> bool:
 def _send(process: psutil.Process, number: int) -> None:
     with suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-
-
-def _without_stamp(record: logging.LogRecord) -> bool:
-    """Take nipype's stamp off a line that a child wrote: the line has a time of its own."""
-    if isinstance(record.msg, str):
-        record.msg = _STAMP.sub("", record.msg)
-    return True

@@ -64,7 +64,8 @@ def run_participants(config: Config) -> int:
 def _run_all(labels: Sequence[str], collection: Collection, config: Config) -> list[Outcome]:
     # Imported late: listing a dataset needs no nipype.
     from n2a_bids.commands.batch import batches, run_batch
-    from n2a_bids.commands.execution import configure_nipype, interruptible
+    from n2a_bids.commands.execution import interruptible
+    from n2a_bids.commands.nipype_settings import configure_nipype
 
     configure_nipype(config.debug)
     work = [ParticipantWork.of(label, collection) for label in labels]

@@ -17,11 +17,11 @@ import n2a_bids.commands.batch as batch_module
 from n2a_bids.commands.batch import batches, n_side_by_side, run_batch
 from n2a_bids.commands.execution import (
     Interruption,
-    configure_nipype,
     interruptible,
     no_process_left_behind,
     run_workflow,
 )
+from n2a_bids.commands.nipype_settings import configure_nipype
 from n2a_bids.commands.work import ParticipantWork, work_dir_of
 from n2a_bids.config import Config, DebugConfig, OutputConfig, ResourceConfig
 from n2a_bids.errors import BIDSDataError, Interrupted
@@ -158,13 +158,16 @@ def test_sigterm_inside_a_step_stops_the_run(config, stub, tmp_path):
 
 def test_ctrl_c_inside_a_step_stops_the_run():
     """The handler raises what Python would, and raises it again when asked."""
-    with pytest.raises(KeyboardInterrupt), interruptible() as interruption:
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
-        except KeyboardInterrupt:
-            pass
-        interruption.check()
+    with interruptible() as interruption:
+        with pytest.raises(KeyboardInterrupt):
+            _send_ctrl_c()
+        with pytest.raises(KeyboardInterrupt):
+            interruption.check()
+
+
+def _send_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
 
 
 def test_signals_are_left_alone_in_other_threads():

@@ -1,0 +1,89 @@
+"""Settings of nipype, in the main process and in its workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+
+from nipype import config as nipype_config
+from nipype import logging as nipype_logging
+
+from n2a_bids.config import DebugConfig
+
+Settings = dict[str, dict[str, str]]
+
+_STAMP = re.compile(r"^(stdout|stderr) [\d-]+T[\d:.]+:")
+_CLOCK = "%H:%M:%S"
+
+
+def configure_nipype(debug: DebugConfig) -> None:
+    """Set nipype up for this process: quiet, on standard error, offline, hashing contents.
+
+    Contents rather than times are hashed, so that a copied or freshly mounted dataset does not make a
+    resumed run start over.
+    """
+    level = {0: "WARNING", 1: "INFO"}.get(debug.verbosity, "DEBUG")
+    _apply(
+        {
+            "logging": {
+                "workflow_level": level,
+                "utils_level": level,
+                # The denoiser tells its progress through this logger.
+                "interface_level": "INFO" if level == "WARNING" else level,
+                "log_to_file": "false",
+            },
+            "execution": {
+                "hash_method": "content",
+                "crashfile_format": debug.crashfile_format,
+                "stop_on_first_crash": str(debug.stop_on_first_crash).lower(),
+                "remove_unnecessary_outputs": "false",
+                "create_report": "false",
+                "check_version": "false",
+                "poll_sleep_duration": "0.2",
+            },
+        }
+    )
+    if debug.resource_monitor:
+        nipype_config.enable_resource_monitor()
+
+
+def current_settings() -> Settings:
+    """What a worker needs to be set up like this process."""
+    return {name: dict(nipype_config._sections[name]) for name in ("logging", "execution")}
+
+
+def start_worker(folder: str, settings: Settings) -> None:
+    """Set a new process up: it knows nothing of the settings of nipype."""
+    os.chdir(folder)
+    _apply(settings)
+
+
+def _apply(settings: Settings) -> None:
+    nipype_config.update_config(settings)
+    nipype_logging.update_logging(nipype_config)
+    # Standard output is for the table of outcomes.
+    handler = _StandardError()
+    handler.addFilter(_without_stamp)
+    handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", _CLOCK))
+    logging.getLogger("nipype").handlers[:] = [handler]
+
+
+class _StandardError(logging.StreamHandler):
+    """Writes to what is standard error at the time, not when it was made."""
+
+    @property
+    def stream(self):
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value) -> None:
+        pass
+
+
+def _without_stamp(record: logging.LogRecord) -> bool:
+    """Take nipype's stamp off a line that a child wrote: the line has a time of its own."""
+    if isinstance(record.msg, str):
+        record.msg = _STAMP.sub("", record.msg)
+    return True
