@@ -30,9 +30,14 @@ def extract_brain(image: Path, mask: Path, threads: int) -> None:
     """
     torch.set_num_threads(threads)
     data, affine = load(image)
-    # deepbet turns every image to RAS and back; a plain float image keeps its reader from integer scaling.
-    _, found, _ = BrainExtraction(no_gpu=True).run(nb.Nifti1Image(data, affine))
-    save_like(np.asarray(found.dataobj) > 0, image, mask, np.uint8)
+    try:
+        # deepbet turns every image to RAS and back; a plain float image keeps it from integer scaling.
+        _, found, _ = BrainExtraction(no_gpu=True).run(nb.Nifti1Image(data, affine))
+        brain = np.asarray(found.dataobj) > 0
+    except (AssertionError, ValueError):
+        # This is how deepbet says that nothing looks like a brain.
+        brain = np.zeros(data.shape, dtype=bool)
+    save_like(brain, image, mask, np.uint8)
 
 
 if __name__ == "__main__":

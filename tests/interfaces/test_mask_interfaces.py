@@ -6,7 +6,14 @@ import pytest
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, save_like
-from n2a_bids.interfaces.mask import BrainMask, GivenBrainMask, HeadMask, find_template, packaged_template
+from n2a_bids.interfaces.mask import (
+    BrainMask,
+    GivenBrainMask,
+    HeadMask,
+    TemplateBrainMask,
+    find_template,
+    packaged_template,
+)
 
 
 @pytest.fixture
@@ -90,3 +97,15 @@ def test_brain_mask_finds_the_brain_of_a_real_head(real_data, tmp_path):
     image = real_data / "t1w-pair/sub-01/anat/sub-01_run-1_T1w.nii.gz"
     data, affine = load(BrainMask(in_file=image).run(cwd=str(tmp_path)).outputs.out_mask)
     assert 1000 < data.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000 < 2000
+
+
+@pytest.mark.slow
+def test_template_brain_mask_agrees_with_deepbet(real_data, tmp_path):
+    """The template route overlaps with the network by a Dice coefficient above 0.88."""
+    image = real_data / "t1w-pair/sub-01/anat/sub-01_run-1_T1w.nii.gz"
+    masks = []
+    for interface in (BrainMask, TemplateBrainMask):
+        folder = tmp_path / interface.__name__
+        folder.mkdir()
+        masks.append(load(interface(in_file=image).run(cwd=str(folder)).outputs.out_mask)[0] > 0)
+    assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) > 0.88
