@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import n2a_bids.cli.settings as settings_module
-from n2a_bids.algorithms.strategies import STRATEGIES
+from n2a_bids.algorithms.strategies.registry import DIFFUSION_STRATEGIES, STRATEGIES
 from n2a_bids.cli.main import main
 from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.settings import parse_config
@@ -98,6 +98,8 @@ OPTIONS = [
     ("--resource-monitor", "debug.resource_monitor", True),
     ("--write-graph", "outputs.write_graph", True),
     ("--sloppy", "sloppy", True),
+    ("--sloppy", "denoise.recipe", "fast"),
+    ("--sloppy --recipe default", "denoise.recipe", "default"),
     ("--notrack --no-datalad-get", "sloppy", False),
     ("", "resources.n_procs", 4),
     ("", "resources.memory_gb", 18.0),
@@ -264,7 +266,7 @@ def test_multiverse_folder_follows_what_shapes_the_result():
 
 def test_strategy_names_are_those_of_the_registry():
     """The parser cannot import the registry: torch would make --help slow."""
-    assert set(STRATEGY_NAMES) == set(STRATEGIES)
+    assert set(STRATEGY_NAMES) == set(STRATEGIES) | set(DIFFUSION_STRATEGIES)
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
