@@ -53,6 +53,8 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
     if hasattr(args, "config_file"):
         settings = merge(settings, read_settings(args.config_file))
     settings = merge(settings, _command_line(args))
+    if settings.get("sloppy"):
+        settings = merge({"denoise": {"recipe": "fast"}}, settings)
     settings = merge(settings, {"resources": _settle_resources(settings, environ)})
     config = make_config(settings)
     _check(config)

@@ -18,6 +18,8 @@ from n2a_bids.workflows.participant import init_participant_wf
 
 _PARTICIPANT_MEMORY_GB = 4.0
 """What a T1w pair of 1 mm takes at the default settings, with some room."""
+_LOW_MEMORY_GB = 2.0
+"""What ``--low-mem`` leaves to one participant: the blocks become small enough."""
 _QUEUE = 4
 """Participants in one workflow for each that runs: a slow one should not leave processors idle."""
 
@@ -69,8 +71,7 @@ def run_batch(
         For each label what went wrong, one sentence each; empty when nothing did.
     """
     failures: dict[str, list[str]] = {item.label: [] for item in batch}
-    share = config.resources.memory_gb / min(n_side_by_side(config.resources), len(batch))
-    resources = dataclasses.replace(config.resources, memory_gb=share)
+    resources = dataclasses.replace(config.resources, memory_gb=_share_gb(config.resources, len(batch)))
     workflow = Workflow(top_name(), base_dir=str(config.work_dir))
     built = []
     with ExitStack() as locks:
@@ -92,6 +93,12 @@ def run_batch(
         for item in built:
             failures[item.label].append(stopped_by)
     return failures
+
+
+def _share_gb(resources: ResourceConfig, n_participants: int) -> float:
+    """Memory for one participant."""
+    share = resources.memory_gb / min(n_side_by_side(resources), n_participants)
+    return min(share, _LOW_MEMORY_GB) if resources.low_mem else share
 
 
 def _participant_wf(item: ParticipantWork, config: Config) -> Workflow:

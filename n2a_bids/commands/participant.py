@@ -41,6 +41,7 @@ def run_participants(config: Config) -> int:
     """
     prepare_environment(config)
     check_output_dir(config.bids_dir, config.output_dir)
+    _wipe_index(config)
     collection = collect(config.bids_dir, config.selection)
     if config.stage == "dry-run":
         sys.stdout.write(format_collection(collection) + "\n")
@@ -81,6 +82,13 @@ def _run_all(labels: Sequence[str], collection: Collection, config: Config) -> l
             if config.debug.stop_on_first_crash and any(failures.values()):
                 break
     return [outcomes[label] for label in labels if label in outcomes]
+
+
+def _wipe_index(config: Config) -> None:
+    """Forget the cached index of the dataset, if that is asked for."""
+    if config.selection.wipe_database and config.selection.database_dir is not None:
+        for cache in config.selection.database_dir.glob("n2a_*"):
+            shutil.rmtree(cache, ignore_errors=True)
 
 
 def _write_report(label: str, config: Config, run_uuid: str = "") -> list[str]:

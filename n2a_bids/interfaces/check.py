@@ -12,6 +12,7 @@ from n2a_bids.dataset.checks import check_image
 class _CheckImagesInputSpec(BaseInterfaceInputSpec):
     # Not File(exists=True): a missing file is explained when the node runs, not when the graph is built.
     in_files = traits.List(traits.Str(), mandatory=True, desc="images of one unit")
+    skip = traits.Bool(False, usedefault=True, nohash=True, desc="pass them on unseen")
 
 
 class _CheckImagesOutputSpec(TraitedSpec):
@@ -27,7 +28,7 @@ class CheckImages(SimpleInterface):
     always_run = True
 
     def _run_interface(self, runtime):
-        for path in self.inputs.in_files:
+        for path in () if self.inputs.skip else self.inputs.in_files:
             check_image(Path(path))
         self._results["out_files"] = list(self.inputs.in_files)
         return runtime

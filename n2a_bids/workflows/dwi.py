@@ -37,7 +37,7 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         Complete: it has no inputs.
     """
     workflow = Workflow(workflow_name(unit))
-    align = _init_preparation(workflow, unit)
+    align = _init_preparation(workflow, unit, skip_validation=config.selection.skip_validation)
     denoise = init_denoise_node(config.denoise, config.resources)
     outputs = init_dwi_outputs_wf(unit, config)
     reports = init_dwi_reports_wf(unit, config)
@@ -87,9 +87,10 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     return workflow
 
 
-def _init_preparation(workflow: Workflow, unit: DenoisingUnit) -> Node:
+def _init_preparation(workflow: Workflow, unit: DenoisingUnit, *, skip_validation: bool) -> Node:
     """Nodes up to the aligned series; returns the last of them."""
-    check = Node(CheckImages(in_files=[str(image.path) for image in unit.images]), name="check")
+    files = [str(image.path) for image in unit.images]
+    check = Node(CheckImages(in_files=files, skip=skip_validation), name="check")
     pick = MapNode(PickVolumes(), ["in_file", "bval_file", "bvec_file", "volumes"], name="pick", mem_gb=2.0)
     pick.inputs.bval_file = [str(image.bval) for image in unit.images]
     pick.inputs.bvec_file = [str(image.bvec) for image in unit.images]

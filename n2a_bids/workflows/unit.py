@@ -43,14 +43,11 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     given = find_brain_mask(config.derivatives, unit)
     wanted = None if given is None else _owner_of_mask(given, unit)
     workflow = Workflow(workflow_name(unit))
-    check = Node(CheckImages(in_files=[str(image.path) for image in unit.images]), name="check")
+    files = [str(image.path) for image in unit.images]
+    check = Node(CheckImages(in_files=files, skip=config.selection.skip_validation), name="check")
     mask = init_mask_wf(config.mask, given=given, threads=threads, seed=seed)
-    align = init_align_wf(
-        config.align, wanted=wanted, different_contrast=echoes, threads=threads, seed=seed
-    )
-    denoise = init_denoise_node(
-        config.denoise, resources, different_contrast=echoes, save_repetitions=echoes
-    )
+    align = init_align_wf(config.align, wanted=wanted, different_contrast=echoes, threads=threads, seed=seed)
+    denoise = init_denoise_node(config.denoise, resources, different_contrast=echoes, save_repetitions=echoes)
     outputs = init_outputs_wf(unit, config, mask_method=mask_method(config.mask, given))
     reports = init_reports_wf(unit, config)
     # Cropped runs: where one of them shows nothing, figures of noise would be wrong.

@@ -221,6 +221,21 @@ def test_participants_side_by_side_follow_resources(resources, n):
     assert n_side_by_side(ResourceConfig(**resources)) == n
 
 
+@pytest.mark.parametrize(("options", "share_gb"), [({}, 8), ({"low_mem": True}, 2)])
+def test_participants_share_the_memory(config, stub, monkeypatch, options, share_gb):
+    """Four side by side get a quarter each; --low-mem less still."""
+    seen = []
+
+    def look(participant, units, config):
+        seen.append(config.resources.memory_gb)
+        raise BIDSDataError("enough seen")
+
+    monkeypatch.setattr(batch_module, "init_participant_wf", look)
+    asked = with_resources(config, n_procs=8, omp_nthreads=2, memory_gb=32, **options)
+    run_batch(work("01", "02", "03", "04", "05"), asked, Interruption())
+    assert set(seen) == {share_gb}
+
+
 def test_batches_keep_every_participant_once():
     """One at a time where only one runs, a bounded number otherwise."""
     labels = [f"{number:02d}" for number in range(21)]
