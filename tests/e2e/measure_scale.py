@@ -1,7 +1,8 @@
-"""Measure discovery in datasets of growing size, each command in a process of its own.
+"""Measure discovery, and the group level, in datasets of growing size, each command in its own process.
 
 ``python tests/e2e/measure_scale.py FOLDER 100 1000 10000`` writes skeleton datasets into FOLDER and prints a
-table of wall time, processor time and peak memory; docs/scaling.md shows one.
+table of wall time, processor time and peak memory; docs/scaling.md shows one. With ``--group-from OUT``, the
+records of sub-01 in the output folder OUT are multiplied instead, and the group level runs on them.
 """
 
 from __future__ import annotations
@@ -27,27 +28,58 @@ def measure(command: list[str], folder: Path) -> tuple[float, float, float, int]
     return time.monotonic() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, child.returncode
 
 
+def multiply_records(source: Path, target: Path, n_participants: int) -> None:
+    """Give every participant the JSON files of sub-01; images are not read by the group level."""
+    records = {path.name: path.read_text() for path in (source / "sub-01" / "anat").glob("*.json")}
+    for index in range(1, n_participants + 1):
+        folder = target / f"sub-{index:05d}" / "anat"
+        folder.mkdir(parents=True)
+        for name, text in records.items():
+            (folder / name.replace("sub-01", folder.parent.name)).write_text(
+                text.replace("sub-01", folder.parent.name)
+            )
+    (target / "dataset_description.json").write_text((source / "dataset_description.json").read_text())
+
+
+def discovery_commands(folder: Path, size: int) -> dict[str, list[str]]:
+    """What is measured in a skeleton dataset, which is written first."""
+    bids_dir = folder / f"bids{size}"
+    if not bids_dir.is_dir():
+        # By another process: a child's peak memory counts from that of its parent.
+        writer = [sys.executable, str(Path(__file__).with_name("small_dataset.py")), str(bids_dir)]
+        subprocess.run([*writer, "--skeleton", "--participants", str(size)], check=True)
+    app = [sys.executable, "-m", "n2a_bids", str(bids_dir), str(folder / "out"), "participant"]
+    app += ["--dry-run", "-w", str(folder / "work")]
+    tools = [sys.executable, "-m", "n2a_bids.cli.tools", "slurm", str(bids_dir), str(folder / "out")]
+    return {
+        "one participant": [*app, "--participant-label", f"{size // 2:05d}"],
+        "all participants": app,
+        "n2a-tools slurm": [*tools, "--job-dir", str(folder / "jobs")],
+    }
+
+
+def group_commands(folder: Path, size: int, source: Path) -> dict[str, list[str]]:
+    """The group level, on records that are written first."""
+    output_dir = folder / f"group{size}"
+    if not output_dir.is_dir():
+        multiply_records(source, output_dir, size)
+    command = [sys.executable, "-m", "n2a_bids", str(source), str(output_dir), "group"]
+    return {"group": [*command, "-w", str(folder / "work")]}
+
+
 def main() -> None:
     """Write datasets, run the commands, print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("sizes", type=int, nargs="+")
+    parser.add_argument("--group-from", type=Path, metavar="OUT", help="measure the group level instead")
     args = parser.parse_args()
     print("| participants | command | wall, s | processor, s | memory, MB |\n|---|---|---|---|---|")
     for size in args.sizes:
-        bids_dir = args.folder / f"bids{size}"
-        if not bids_dir.is_dir():
-            # By another process: a child's peak memory counts from that of its parent.
-            writer = [sys.executable, str(Path(__file__).with_name("small_dataset.py")), str(bids_dir)]
-            subprocess.run([*writer, "--skeleton", "--participants", str(size)], check=True)
-        app = [sys.executable, "-m", "n2a_bids", str(bids_dir), str(args.folder / "out"), "participant"]
-        app += ["--dry-run", "-w", str(args.folder / "work")]
-        tools = [sys.executable, "-m", "n2a_bids.cli.tools", "slurm", str(bids_dir), str(args.folder / "out")]
-        commands = {
-            "one participant": [*app, "--participant-label", f"{size // 2:05d}"],
-            "all participants": app,
-            "n2a-tools slurm": [*tools, "--job-dir", str(args.folder / "jobs")],
-        }
+        if args.group_from is None:
+            commands = discovery_commands(args.folder, size)
+        else:
+            commands = group_commands(args.folder, size, args.group_from)
         for name, command in commands.items():
             wall, processor, memory, code = measure(command, args.folder)
             failed = f" (exit code {code})" if code else ""
