@@ -135,7 +135,7 @@ class AlignRepetitions(SimpleInterface):
         for number, (repetition, transform) in enumerate(zip(accepted, transforms, strict=True), start=1):
             name = folder / f"repetition-{number}"
             transform_files.append(os.fspath(write_itk_transform(transform, Path(f"{name}.txt"))))
-            if _is_identity(transform) and same_grid(repetition.path, reference):
+            if _is_identity(transform) and _lies_there(repetition, reference):
                 files.append(os.fspath(repetition.path))
                 continue
             aligned, inside = bring_to_grid(*load(repetition.path), transform, grid)
@@ -150,8 +150,9 @@ class AlignRepetitions(SimpleInterface):
         return files
 
     def _write_figures(self, out_file: Path, repetitions: list[_Repetition]) -> None:
+        reference = Path(self.inputs.in_files[self.inputs.index])
         figures = {
-            "reference": Path(self.inputs.in_files[self.inputs.index]).name,
+            "reference": reference.name,
             "reference_reason": self.inputs.reference_reason,
             "space": self.inputs.space,
             "interpolation": _INTERPOLATION,
@@ -160,7 +161,7 @@ class AlignRepetitions(SimpleInterface):
                     "file": repetition.path.name,
                     **asdict(repetition.judgement),
                     "accepted": repetition.accepted,
-                    "interpolated": not _is_identity(repetition.transform) or self.inputs.space == "halfway",
+                    "interpolated": self.inputs.space == "halfway" or not _lies_there(repetition, reference),
                     "contrast_to_noise": ratio,
                 }
                 for repetition, ratio in zip(repetitions, self.inputs.contrast_to_noise, strict=True)
@@ -180,6 +181,11 @@ def _judge_file(path: Path, transform: Matrix, grid: Grid, gates: Gates) -> Judg
 
 def _is_identity(transform: Matrix) -> bool:
     return bool(np.array_equal(transform, np.eye(4)))
+
+
+def _lies_there(repetition: _Repetition, reference: Path) -> bool:
+    """Whether a repetition needs no interpolation to lie on the grid of the reference."""
+    return _is_identity(repetition.transform) and same_grid(repetition.path, reference)
 
 
 def _too_few(repetitions: list[_Repetition]) -> str:

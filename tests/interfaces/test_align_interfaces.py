@@ -196,6 +196,35 @@ def test_halfway_space_treats_all_alike(tmp_path, pair, motion, head):
     assert outputs.out_files[0] != pair["reference"]
 
 
+def test_written_transform_does_in_ants_what_was_done_here(tmp_path, pair, motion, head):
+    """``antsApplyTransforms`` with the written file lays the run onto the reference, too."""
+    ants = pytest.importorskip("ants")
+    outputs = align(
+        tmp_path, [pair["reference"], pair["moved"]], pair["reference_mask"], [itk(tmp_path, "m", motion)]
+    )
+    images = [ants.image_read(pair[name]) for name in ("reference", "moved")]
+    theirs = ants.apply_transforms(*images, [outputs.out_transforms[1]], interpolator="bSpline").numpy()
+    ours = nb.load(outputs.out_files[1]).get_fdata()
+    inner = ndimage.binary_erosion(head[1], iterations=2)
+    assert np.corrcoef(ours[inner], theirs[inner])[0, 1] > 0.99
+
+
+def test_align_repetitions_takes_runs_of_another_voxel_size(tmp_path, noisy_runs, head, write, affine):
+    """A run with other voxels and another field of view ends on the grid of the reference."""
+    first, second = noisy_runs(2, noise_sd=20)
+    coarse_affine = affine @ np.diag([1.25, 1.0, 1.25, 1.0])
+    shape = (31, 44, 28)
+    to_voxels = np.linalg.inv(affine) @ coarse_affine
+    coarse = ndimage.affine_transform(second, to_voxels[:3, :3], to_voxels[:3, 3], shape, order=3)
+    files = [write("run-1", first), write("run-2", coarse, coarse_affine)]
+    outputs = align(tmp_path, files, write("mask", head[1]), [itk(tmp_path, "still", np.eye(4))])
+    aligned = nb.load(outputs.out_files[1])
+    assert aligned.shape == first.shape
+    assert np.corrcoef(aligned.get_fdata()[head[1]], first[head[1]])[0, 1] > 0.97
+    rows = json.loads(Path(outputs.figures_file).read_text())["repetitions"]
+    assert rows[1]["interpolated"]
+
+
 def test_save_like_of_the_reference_is_the_geometry_of_every_output(tmp_path, pair, motion):
     """Masks and aligned runs have the header geometry of the reference."""
     outputs = align(

@@ -42,7 +42,7 @@ FIGURES = {
     "random_seed": 7,
     "weights": {"name": "unet", "sha256": "abc"},
     "equivalent_averages": 9.5,
-    "repetitions": [{"file": "/work/repetition-1.nii.gz"}, {"file": "/work/repetition-2.nii.gz"}],
+    "repetitions": [{"file": "/elsewhere/repetition-1.nii.gz"}, {"file": "/elsewhere/repetition-2.nii.gz"}],
 }
 
 
