@@ -76,29 +76,30 @@ submit() {  # LIST: in arrays no longer than the cluster allows; a last small jo
         "$job_dir/n2a.sh" > /dev/null
 }
 
-status() {  # the table of everybody, from the last submission of each
-    local queue
-    queue=$(squeue --noheader --array --format='%i %T' 2>/dev/null | tr '\n' ';')
-    cat "$job_dir"/status/sub-*.tsv 2>/dev/null | awk -F '\t' -v OFS='\t' -v queue="$queue" -v logs="$job_dir/logs" '
-        BEGIN {
-            n = split(queue, rows, ";")
-            for (i = 1; i <= n; i++) { split(rows[i], field, " "); state[field[1]] = tolower(field[2]) }
-            print "participant_id", "exit_code", "meaning", "seconds", "node", "job", "restarts", "log"
-        }
+status() {  # the table of everybody, from the last submission of each; by files, for there may be 100,000
+    local scratch
+    scratch=$(mktemp -d "$job_dir/.status.XXXXXX")
+    find "$job_dir/status" -name 'sub-*.tsv' -exec cat {} + > "$scratch/rows"
+    squeue --noheader --array --format='%i %T' > "$scratch/queue" 2>/dev/null
+    awk -F '\t' -v OFS='\t' -v logs="$job_dir/logs" '
+        BEGIN { print "participant_id", "exit_code", "meaning", "seconds", "node", "job", "restarts", "log" }
         kind == "row" { row[$1] = $0; next }
+        kind == "queue" { split($0, field, " "); state[field[1]] = tolower(field[2]); next }
         kind == "job" { job["sub-" $1] = $2; next }
         {
-            id = "sub-" $1
+            id = "sub-" $1; task = job[id]; log_file = logs "/" task ".log"
             split(row[id], done, "\t")
-            log_file = job[id] == "" ? "n/a" : logs "/" job[id] ".log"
-            if (job[id] == "") print id, "n/a", "not submitted", "n/a", "n/a", "n/a", "n/a", "n/a"
-            else if (job[id] in state && state[job[id]] != "completing")
-                print id, "n/a", state[job[id]], "n/a", "n/a", job[id], "n/a", log_file
-            else if (row[id] == "" || done[6] != job[id])
-                print id, "n/a", "killed without an exit code: memory limit or dead node", "n/a", "n/a", job[id], "n/a", log_file
+            if (task == "") print id, "n/a", "not submitted", "n/a", "n/a", "n/a", "n/a", "n/a"
+            else if (task in state && state[task] != "completing")
+                print id, "n/a", state[task], "n/a", "n/a", task, "n/a", log_file
+            else if (done[6] != task)
+                print id, "n/a", "killed without an exit code: memory limit or dead node", "n/a", "n/a", task, "n/a", log_file
             else print row[id], log_file
-        }' kind=row - kind=job "$job_dir/submitted.tsv" kind=list "$participants" > "$job_dir/outcome.tsv.$$.tmp" \
-        && mv -f "$job_dir/outcome.tsv.$$.tmp" "$job_dir/outcome.tsv"
+        }' kind=row "$scratch/rows" kind=queue "$scratch/queue" kind=job "$job_dir/submitted.tsv" \
+        kind=list "$participants" > "$scratch/outcome.tsv" && mv -f "$scratch/outcome.tsv" "$job_dir/outcome.tsv"
+    local code=$?
+    rm -rf "$scratch"
+    return "$code"
 }
 
 mkdir -p "$job_dir/logs" "$job_dir/status"

@@ -2,7 +2,7 @@
 # Proves, on a throw-away cluster of two nodes on this machine, that array jobs of "n2a-tools slurm" and nipype's
 # SLURM plugin work: an array of six participants of whom one is broken, a node that dies and comes back, the
 # time limit, the memory limit, and resubmission. For a plain Debian machine, as root:
-#   tests/e2e/prove_slurm.sh [DIR]      PYTHON: interpreter with n2a_bids installed (python3)
+#   tests/e2e/prove_slurm.sh [DIR [PROOF...]]      PYTHON: interpreter with n2a_bids installed (python3)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=$(readlink -m "${1:-$(mktemp -d)}")
@@ -158,7 +158,9 @@ mkdir -p "$dir"
 trap stop_cluster EXIT
 "$PYTHON" "$here/small_dataset.py" "$dir/bids" --participants 6 --broken 03 --masks-dir "$dir/masks"
 start_cluster
-for proof in prove_array_and_node_death prove_result_undisturbed prove_resubmission prove_limits prove_plugin; do
+[ $# -ge 2 ] || set -- "$dir" prove_array_and_node_death prove_result_undisturbed prove_resubmission prove_limits \
+    prove_plugin
+for proof in "${@:2}"; do
     say "$proof"
     $proof
 done
