@@ -87,7 +87,7 @@ def run_batch(
         stopped_by = _run(workflow, config, interruption) if built else ""
     for item in built:
         crashes = find_crashes(run_record(item.label, config).parent)
-        failures[item.label] += [f"{crash.node}: {crash.message}" for crash in crashes]
+        failures[item.label] += [f"{_step(crash.node)}: {crash.message}" for crash in crashes]
     if stopped_by and not any(failures[item.label] for item in built):
         # Not even a crash file could be written, as on a full disk: nobody's results are sure.
         for item in built:
@@ -123,6 +123,11 @@ def _run(workflow: Workflow, config: Config, interruption: Interruption) -> str:
         explain(config)
         return _words(error)
     return ""
+
+
+def _step(node: str) -> str:
+    """Name of a step without the workflows that every step of a participant is in."""
+    return node.split(".", 2)[-1]
 
 
 def _words(error: Exception) -> str:
