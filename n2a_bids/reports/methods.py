@@ -31,6 +31,8 @@ _STRATEGIES = {
         "[@recorrupted; @generalizedr2r; @noise2noise]"
     ),
     "pretrained": "a pretrained network that is told the noise level, applied to the mean",
+    "local pca": "shrinkage of the local principal components of the series",
+    "learned filters": "filters learned from the participant's own images, on top of that shrinkage",
     "san2n": "Spatio-Angular Noise2Noise, which learns from neighbouring voxels and directions [@san2n]",
     "mppca": "principal components of the series with a random-matrix threshold (MPPCA), in DIPY [@dipy]",
     "patch2self": "Patch2Self, in DIPY [@dipy]",
@@ -100,9 +102,11 @@ def _preparation(group: Sequence[UnitRecord]) -> list[str]:
     masks = dict.fromkeys(words for unit in group if (words := _mask_words(unit)))
     if masks:
         sentences.append(f"The brain was outlined with {listing(list(masks))}.")
-    for method in dict.fromkeys(unit.alignment.get("distortion_method") for unit in group):
-        if method:
-            sentences.append(f"Susceptibility distortion was corrected: {method}.")
+    if any(unit.distortion for unit in group):
+        sentences.append(
+            "Susceptibility distortion was estimated from the pair of b0 images of opposite phase encoding, "
+            "and corrected with modulation of the intensity by the Jacobian."
+        )
     aligned = [unit for unit in group if unit.alignment.get("repetitions")]
     if aligned:
         numbers = sorted({len(unit.accepted_repetitions) for unit in aligned})
@@ -165,7 +169,9 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
         )
     chosen = Counter(str((unit.denoising.get("chosen") or {}).get("name") or "unknown") for unit in done)
     if len(done) == 1:
-        sentences.append(_choice_of_one(done[0].denoising.get("chosen") or {}))
+        asked_mean = done[0].denoising.get("strategy") == "mean"
+        choice = "The output is the plain mean, as asked." if asked_mean else ""
+        sentences.append(choice or _choice_of_one(done[0].denoising.get("chosen") or {}))
     elif done:
         shares = [f"{name} in {number}" for name, number in chosen.most_common()]
         sentences.append(

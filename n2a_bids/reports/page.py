@@ -71,6 +71,7 @@ def unit_page(unit: UnitRecord, output_dir: Path) -> dict[str, Any]:
         "verdict": verdict(unit),
         "cards": cards(unit) if unit.denoising else [],
         "reference": _reference_sentence(unit.alignment),
+        "distortion": _distortion_sentence(unit.distortion),
         "repetitions": [_repetition_row(row) for row in unit.alignment.get("repetitions") or []],
         "sections": sections(unit, output_dir),
         "table": table(unit),
@@ -86,12 +87,14 @@ def verdict(unit: UnitRecord) -> Verdict:
             "bad", "Denoising did not finish.", "There is no denoised image of this group; see the errors."
         )
     chosen = record.get("chosen") or {}
+    if record.get("strategy") == "mean":
+        return Verdict("good", "Averaged, as asked.", "The output is the plain mean: nothing else was tried.")
     if chosen.get("mean_won"):
         return Verdict(
             "warn",
             "The plain mean won.",
-            "No candidate was better on data it had not seen, so the output is the average of the aligned "
-            "repetitions: no worse than averaging, and no better.",
+            "No candidate was clearly better on data it had not seen, so the output is the average of the "
+            "aligned repetitions: no worse than averaging, and no better.",
         )
     words = str(chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))).rstrip(".")
     text = f"{words[:1].upper()}{words[1:]}."
@@ -220,6 +223,19 @@ def _reference_sentence(alignment: Mapping[str, Any]) -> str:
     return f"The reference is {Path(str(alignment['reference'])).name}{because}."
 
 
+def _distortion_sentence(distortion: Mapping[str, Any]) -> str:
+    """How far tissue was moved, and what that did to the b0s."""
+    moved = distortion.get("displacement_mm") or {}
+    if not moved:
+        return ""
+    return (
+        f"Tissue was moved by {number(moved.get('median'))} mm in the median of the brain, by less than "
+        f"{number(moved.get('percentile_95'))} mm in 95 % of it and by {number(moved.get('largest'))} mm at "
+        f"most. The correlation of the two b0s went from {number(distortion.get('correlation_before'))} to "
+        f"{number(distortion.get('correlation_after'))}."
+    )
+
+
 def _repetition_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """One repetition in the table of the alignment."""
 
@@ -257,7 +273,8 @@ def sections(unit: UnitRecord, output_dir: Path) -> list[dict[str, Any]]:
             for path in unit.figures
             if f"_desc-{figure['desc']}_" in path.name
         ]
-        if shown or (section["title"] == "Alignment" and unit.alignment.get("repetitions")):
+        told = {"Alignment": unit.alignment.get("repetitions"), "Distortion": unit.distortion}
+        if shown or told.get(section["title"]):
             anchor = f"{unit.label}-{section['title'].lower().replace(' ', '-')}"
             found.append({"title": section["title"], "anchor": anchor, "figures": shown})
     return found

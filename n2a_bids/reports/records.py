@@ -19,7 +19,8 @@ REPETITION_ENTITIES = ("run", "echo", "dir", "part")
 """Entities that tell repetitions of one unit apart: figures of one repetition carry them."""
 _FREE_ENTITIES = {*REPETITION_ENTITIES, "from", "to", "mode", "space", "res", "model", "param"}
 _Key = tuple[str, tuple[tuple[str, str], ...]]
-_RECORD = re.compile(r"_desc-(denoised|alignment)_figures\.json$")
+_RECORD = re.compile(r"_desc-(denoised|alignment|distortion)_figures\.json$")
+_FIELD_OF = {"denoised": "denoising", "alignment": "alignment", "distortion": "distortion"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class UnitRecord:
     """Figures written by the denoising command; empty where it failed."""
     alignment: Mapping[str, Any] = field(default_factory=dict)
     """Figures of the alignment; empty where it failed."""
+    distortion: Mapping[str, Any] = field(default_factory=dict)
+    """Figures of the distortion correction; empty where there was none."""
     figures: tuple[Path, ...] = ()
     """SVG files of this unit."""
     files: tuple[Path, ...] = ()
@@ -87,11 +90,15 @@ class UnitRecord:
 
     def measure(self, path: str) -> float | None:
         """The number at a dotted path of :func:`measures`, ``None`` where there is none."""
-        return _look_up({"denoising": self.denoising, "derived": self.derived}, path)
+        return _look_up(self._content(), path)
+
+    def _content(self) -> dict[str, Any]:
+        """What the paths of measures start from."""
+        return {"denoising": self.denoising, "derived": self.derived, "distortion": self.distortion}
 
     def measured(self) -> tuple[float | None, ...]:
         """All numbers, in the order of :func:`measures`."""
-        content = {"denoising": self.denoising, "derived": self.derived}
+        content = self._content()
         return tuple(_look_up(content, measure.path) for measure in measures())
 
 
@@ -173,8 +180,7 @@ def _read_records(root: Path) -> dict[_Key, dict[str, Any]]:
             match = _RECORD.search(path.name)
             if match:
                 key = (folder.name, _entities(path.name[: match.start()]))
-                kind = "denoising" if match[1] == "denoised" else "alignment"
-                records.setdefault(key, {})[kind] = read_json(path)
+                records.setdefault(key, {})[_FIELD_OF[match[1]]] = read_json(path)
     return records
 
 
@@ -187,6 +193,7 @@ def _as_units(participant: str, records: Mapping[_Key, Mapping[str, Any]]) -> li
             entities,
             record.get("denoising", {}),
             record.get("alignment", {}),
+            record.get("distortion", {}),
             tuple(record.get("figures", ())),
             tuple(record.get("files", ())),
         )

@@ -157,6 +157,22 @@ def test_page_says_when_the_mean_won(tmp_path):
     """A user must not take an average for a denoised image."""
     add_unit(tmp_path, "sub-01", {**DENOISING, "chosen": dict(MEAN_WON)})
     assert "The plain mean won." in write_participant_report(tmp_path, "01", "run").read_text()
+    add_unit(tmp_path, "sub-02", {**DENOISING, "strategy": "mean", "chosen": dict(MEAN_WON)})
+    asked = write_participant_report(tmp_path, "02", "run").read_text()
+    assert "Averaged, as asked." in asked
+    assert "No candidate" not in asked
+
+
+def test_distortion_is_told(tmp_path):
+    """How far the correction moved tissue stands in the page, the table and the methods."""
+    add_unit(tmp_path, "sub-01", datatype="dwi")
+    moved = {"median": 1.5, "percentile_95": 6.0, "largest": 12.0}
+    record = {"displacement_mm": moved, "correlation_before": 0.7, "correlation_after": 0.95}
+    (tmp_path / "sub-01/dwi/sub-01_desc-distortion_figures.json").write_text(json.dumps(record))
+    text = write_participant_report(tmp_path, "01", "run").read_text()
+    assert "by less than 6 mm in 95 % of it" in text
+    assert "Susceptibility distortion was estimated" in text
+    assert "Distortion undone" in text
 
 
 def test_sparse_records_are_no_error(tmp_path):
