@@ -7,6 +7,7 @@ from, and memory that a child took is given back when it ends.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -57,10 +58,17 @@ def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) ->
     ------
     RuntimeError
         If the child fails: with the end of what it wrote.
+    MemoryError
+        If something killed it: it could not say a word itself.
     """
     environment: Mapping[str, str] = {**os.environ, **child_environment(threads)}
     command = [sys.executable, "-m", module, *map(str, arguments)]
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if child.returncode == -signal.SIGKILL:
+        raise MemoryError(
+            f"{module} was killed, most likely because memory ran out: ask for more memory, or give a smaller "
+            "--mem or fewer --nprocs; the same command resumes"
+        )
     if child.returncode:
         said = "\n".join((child.stdout + child.stderr).strip().splitlines()[-15:])
         raise RuntimeError(f"{module} ended with status {child.returncode}; it wrote:\n{said}")
