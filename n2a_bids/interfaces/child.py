@@ -66,8 +66,8 @@ def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) ->
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if child.returncode == -signal.SIGKILL:
         raise MemoryError(
-            f"{module} was killed, most likely because memory ran out: ask for more memory, or give a smaller "
-            "--mem or fewer --nprocs; the same command resumes"
+            f"{module} was killed, most likely because memory ran out: ask for more memory, or give a "
+            "smaller --mem or fewer --nprocs; the same command resumes"
         )
     if child.returncode:
         said = "\n".join((child.stdout + child.stderr).strip().splitlines()[-15:])
