@@ -26,18 +26,20 @@ start_cluster() {
             JobAcctGatherType=jobacct_gather/linux JobAcctGatherFrequency=1 JobAcctGatherParams=OverMemoryKill \
             AccountingStorageType=accounting_storage/none SelectType=select/cons_tres SwitchType=switch/none \
             MpiDefault=none SelectTypeParameters=CR_Core_Memory SchedulerType=sched/backfill ReturnToService=2 \
-            SlurmdTimeout=10 SlurmctldTimeout=30 KillWait=2 InactiveLimit=0 MinJobAge=300 \
+            GresTypes=gpu SlurmdTimeout=10 SlurmctldTimeout=30 KillWait=2 InactiveLimit=0 MinJobAge=300 \
             SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0 \
             CommunicationParameters=NoInAddrAny,NoCtldInAddrAny SlurmdParameters=config_overrides \
             "StateSaveLocation=$dir/cluster/state" "SlurmctldPidFile=$dir/cluster/slurmctld.pid" \
             "SlurmctldLogFile=$dir/cluster/log/slurmctld.log" "SlurmdPidFile=$dir/cluster/%n.pid" \
             "SlurmdLogFile=$dir/cluster/log/%n.log" "SlurmdSpoolDir=$dir/cluster/spool-%n"
         for n in 1 2; do
-            echo "NodeName=node$n NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + n)) CPUs=2 RealMemory=4000"
+            echo "NodeName=node$n NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + n)) CPUs=2 RealMemory=4000 Gres=gpu:2"
         done
         echo "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP"
     } > "$SLURM_CONF"
     printf 'CgroupAutomount=no\nConstrainCores=no\nConstrainRAMSpace=no\n' > "$dir/cluster/cgroup.conf"
+    # GPUs in name only: Slurm hands them out, nobody computes on them.
+    echo "Name=gpu File=/dev/zero,/dev/full" > "$dir/cluster/gres.conf"
     slurmctld -c
     slurmd -N node1; slurmd -N node2
     for _ in $(seq 120); do
@@ -144,6 +146,18 @@ prove_limits() {
     outcome time 05 2 | grep -qx 0 || fail "the stopped participant did not resume"
 }
 
+prove_gpu_jobs() {  # Slurm gives each task a GPU, and the app is told to use it
+    printf '#!/bin/bash\nsleep 10\necho "on $SLURMD_NODENAME GPU <$CUDA_VISIBLE_DEVICES> container <%s> %s"\n' \
+        '$APPTAINERENV_CUDA_VISIBLE_DEVICES' '$*' > "$dir/pretend_app.sh"
+    write_jobs gpu --gpu --mem 500M --command "bash $dir/pretend_app.sh"
+    bash "$dir/gpu/n2a.sh" submit > /dev/null
+    wait_for_queue 300
+    cat "$dir"/gpu/logs/*_?.log
+    [ "$(cat "$dir"/gpu/logs/*_?.log | grep -c 'GPU <\([01]\)> container <\1> .*--device cuda')" = 6 ] || fail "a task without its GPU"
+    [ "$(grep -ho 'GPU <.>' "$dir"/gpu/logs/*_?.log | sort -u | wc -l)" = 2 ] || fail "one GPU was never used"
+    [ "$(awk -F '\t' 'NR > 1 && $2 == 0' "$dir/gpu/outcome.tsv" | wc -l)" = 6 ] || fail "exit codes were not collected"
+}
+
 prove_plugin() {
     printf 'plugin: SLURM\nplugin_args:\n  sbatch_args: --mem=1500M --cpus-per-task=1 --time=20\n' > "$dir/plugin.yml"
     env -u LOGNAME "$PYTHON" -m n2a_bids "$dir/bids" "$dir/out-plugin" participant --participant-label 02 \
@@ -159,7 +173,7 @@ trap stop_cluster EXIT
 "$PYTHON" "$here/small_dataset.py" "$dir/bids" --participants 6 --broken 03 --masks-dir "$dir/masks"
 start_cluster
 [ $# -ge 2 ] || set -- "$dir" prove_array_and_node_death prove_result_undisturbed prove_resubmission prove_limits \
-    prove_plugin
+    prove_gpu_jobs prove_plugin
 for proof in "${@:2}"; do
     say "$proof"
     $proof
