@@ -23,10 +23,10 @@ class DistortionConfig:
     """Voxels averaged along each axis at each level."""
     blur_voxels: tuple[float, ...] = (1.0, 0.7, 0.5)
     """Gaussian blur at each level, in voxels of that level."""
-    n_steps: tuple[int, ...] = (120, 80, 40)
-    knot_spacing: tuple[int, ...] = (2, 3, 4)
+    n_steps: tuple[int, ...] = (200, 150, 100)
+    knot_spacing: tuple[int, ...] = (2, 2, 2)
     """Voxels of the level between the knots that carry the displacement."""
-    smoothness: float = 0.02
+    smoothness: float = 0.002
     """Weight of the squared gradient of the displacement against the squared difference."""
     fold_penalty: float = 1.0
 

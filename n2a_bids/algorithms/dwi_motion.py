@@ -123,6 +123,11 @@ class _Smooth:
         slopes = np.stack([self._read(slope, moved) for slope in self._slopes], axis=1)
         return self._read(self._image, moved), slopes
 
+    def sees(self, points: NDArray, motion: NDArray) -> NDArray[np.bool_]:
+        """(N,) whether the moved points lie in the image, away from its outermost voxels."""
+        voxels = _moved(points, motion) / self._size
+        return np.all((voxels >= 1) & (voxels <= np.array(self._image.shape) - 2), axis=1)
+
     def _read(self, volume: NDArray, moved: NDArray) -> NDArray[np.float64]:
         voxels = (moved / self._size).T
         return ndimage.map_coordinates(volume, voxels, order=1, mode="nearest").astype(float)
@@ -162,7 +167,7 @@ def _register(image: _Smooth, points: NDArray, target: NDArray, start: NDArray) 
         rest = target / max(gain, 1e-6) - values
         # A few voxels of flow or artefact must not steer the fit.
         spread = 1.4826 * np.median(np.abs(rest)) + 1e-12
-        weight = 1 / np.maximum(np.abs(rest) / (2.5 * spread), 1)
+        weight = image.sees(points, motion) / np.maximum(np.abs(rest) / (2.5 * spread), 1)
         normal = design.T @ (weight[:, None] * design)
         normal += 1e-6 * np.diag(np.diag(normal)) + 1e-12 * np.eye(7)
         step = np.linalg.solve(normal, design.T @ (weight * rest))[:6]

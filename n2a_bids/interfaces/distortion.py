@@ -109,18 +109,22 @@ def correct_pair(
         Corrected grid to the second image, rigid part.
     corrected : pair of (X, Y, Z) float32 arrays
     """
+    attempts = []
     voxel_map, still = np.eye(4), np.zeros(first.shape, np.float32)
     for _ in range(_N_ROUNDS):
         # The estimator takes displacements as mirror images: with unequal readouts it finds their mean.
         placed = resample(second, voxel_map, still, axis, 0)
-        mean = estimate_displacement(first, placed, axis)
-        displacement = mean * np.float32(2 / (1 + readout_ratio))
-        corrected_first = resample(first, np.eye(4), displacement, axis, 1)
-        corrected_second = resample(second, voxel_map, displacement * readout_ratio, axis, -1)
-        residual = register_rigid(corrected_first, corrected_second, mask, voxel_size_mm)
-        voxel_map = voxel_map @ residual
-    corrected_second = resample(second, voxel_map, displacement * readout_ratio, axis, -1)
-    return displacement, voxel_map, (corrected_first, corrected_second)
+        displacement = estimate_displacement(first, placed, axis) * np.float32(2 / (1 + readout_ratio))
+        corrected = (
+            resample(first, np.eye(4), displacement, axis, 1),
+            resample(second, voxel_map, displacement * readout_ratio, axis, -1),
+        )
+        agreement = smooth_correlation(*corrected, mask, 0.7)
+        attempts.append((agreement, displacement, voxel_map, corrected))
+        voxel_map = voxel_map @ register_rigid(*corrected, mask, voxel_size_mm)
+    # Head motion is believed only where it makes the corrected images more alike.
+    _, displacement, voxel_map, corrected = max(attempts, key=lambda attempt: attempt[0])
+    return displacement, voxel_map, corrected
 
 
 def _figures(

@@ -1,0 +1,146 @@
+"""Laws of the diffusion interfaces."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nb
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from n2a_bids.algorithms.dwi_phantoms import distort, susceptibility_displacement
+from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.interfaces.distortion import correct_pair, phase_encoding_axis
+from n2a_bids.interfaces.dwi_align import AlignSeries
+from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes, find_brain, write_table
+from n2a_bids.interfaces.dwi_peers import available_dwi_peers, denoise_with_dwi_peer
+from n2a_bids.interfaces.synthesis import split_series, split_volumes
+
+_SHAPE = (24, 26, 14)
+
+
+def _head():
+    grid = np.stack(np.meshgrid(*(np.linspace(-1.15, 1.15, n) for n in _SHAPE), indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 0.8
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(_SHAPE), 2.5)
+    return np.where(mask, 100 * (1 + 2 * texture).clip(0.5), 0.0).astype(np.float32), mask
+
+
+def _table(n=14):
+    vectors = np.random.default_rng(0).standard_normal((n, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Gradients(np.r_[0.0, 0.0, np.full(n, 1000.0)], np.vstack((np.zeros((2, 3)), vectors)))
+
+
+def _tensor_series(table):
+    head, mask = _head()
+    along = (table.bvecs @ np.array([0.6, 0.8, 0])) ** 2
+    return head[..., None] * np.exp(-table.bvals / 1000 * (0.3 + 1.2 * along)).astype(np.float32), mask
+
+
+def _save(path, data):
+    nb.Nifti1Image(data, np.diag([6.0, 6.0, 6.0, 1.0])).to_filename(path)
+    return str(path)
+
+
+def test_picked_volumes_keep_their_directions(tmp_path, monkeypatch):
+    """Volumes and columns of the table stay together, in the order asked for."""
+    monkeypatch.chdir(tmp_path)
+    table = _table()
+    series, _ = _tensor_series(table)
+    bval, bvec = write_table(table, tmp_path / "raw")
+    volumes = [0, 5, 3]
+    outputs = (
+        PickVolumes(
+            in_file=_save(tmp_path / "raw.nii.gz", series), bval_file=bval, bvec_file=bvec, volumes=volumes
+        )
+        .run()
+        .outputs
+    )
+    assert np.allclose(nb.load(outputs.out_file).get_fdata(), series[..., volumes], atol=1e-3)
+    assert np.allclose(np.loadtxt(outputs.bvec_file).T, table.bvecs[volumes], atol=1e-6)
+    assert np.loadtxt(outputs.bval_file).tolist() == [0, 1000, 1000]
+
+
+def test_brain_is_found_in_a_b0(tmp_path, monkeypatch):
+    """The mask overlaps the true head; an empty image is refused with its volume."""
+    monkeypatch.chdir(tmp_path)
+    head, mask = _head()
+    found = find_brain(head)
+    assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.8
+    speck = np.zeros(_SHAPE, np.float32)
+    speck[10:12, 10:12, 7] = 100
+    with pytest.raises(BIDSDataError, match="ml"):
+        B0Mask(in_file=_save(tmp_path / "b0.nii.gz", speck)).run()
+
+
+def test_phase_encoding_of_bids():
+    """Letters are axes, a minus turns the polarity."""
+    assert [phase_encoding_axis(text) for text in ("i", "j-", "k")] == [(0, 1), (1, -1), (2, 1)]
+
+
+def test_pair_is_corrected_and_agrees():
+    """After correction the two b0s agree far better than before."""
+    head, mask = _head()
+    truth = susceptibility_displacement(mask, 1, 1.0, torch.Generator().manual_seed(0))
+    pair = [distort(head, truth, 1, sign) for sign in (1, -1)]
+    displacement, _, corrected = correct_pair(*pair, mask, (6.0, 6.0, 6.0), 1)
+    before, after = (np.corrcoef(a[mask], b[mask])[0, 1] for a, b in (pair, corrected))
+    assert after > max(before, 0.9)
+    inner = ndimage.binary_erosion(mask, iterations=2)
+    assert np.median(np.abs(displacement - truth)[inner]) < 0.4
+
+
+def test_series_that_did_not_move_are_not_interpolated(tmp_path, monkeypatch):
+    """Identity motions and no distortion: the very same intensities and directions come out."""
+    monkeypatch.chdir(tmp_path)
+    table = _table()
+    series, mask = _tensor_series(table)
+    bval, bvec = write_table(table, tmp_path / "raw")
+    motion = tmp_path / "motion.json"
+    motion.write_text(json.dumps(np.tile(np.eye(4), (len(table.bvals), 1, 1)).tolist()))
+    outputs = (
+        AlignSeries(
+            in_files=[_save(tmp_path / "series.nii.gz", series)],
+            bval_files=[bval],
+            bvec_files=[bvec],
+            motion_files=[str(motion)],
+            b0_files=[_save(tmp_path / "b0.nii.gz", series[..., 0])],
+            mask_file=_save(tmp_path / "mask.nii.gz", mask.astype(np.uint8)),
+            names=["series.nii.gz"],
+        )
+        .run()
+        .outputs
+    )
+    assert np.array_equal(nb.load(outputs.out_files[0]).get_fdata(), series)
+    assert np.allclose(np.loadtxt(outputs.bvec_file).T, table.bvecs, atol=1e-6)
+
+
+def test_halves_share_no_direction_and_give_the_whole_table():
+    """Each half has its own volumes, and predicts the noise-free series exactly."""
+    table = _table()
+    series, mask = _tensor_series(table)
+    halves = split_volumes(table, torch.Generator().manual_seed(0))
+    assert not set(halves[0]) & set(halves[1])
+    for half in split_series(series, table, mask, halves):
+        assert np.allclose(half[mask], series[mask], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", available_dwi_peers())
+def test_peers_keep_grid_and_outside(name):
+    """A peer gives a finite series of the same shape and leaves the outside alone."""
+    table = _table()
+    series, mask = _tensor_series(table)
+    noisy = series + np.abs(np.random.default_rng(0).normal(0, 3, series.shape)).astype(np.float32)
+    result = denoise_with_dwi_peer(name, noisy, mask, table)
+    assert result.shape == noisy.shape and np.isfinite(result).all()
+    assert np.array_equal(result[~mask], noisy[~mask])
+
+
+def test_unknown_peer_is_named():
+    """The error lists those that exist."""
+    with pytest.raises(ConfigError, match="mppca"):
+        denoise_with_dwi_peer("nothing", np.zeros((2, 2, 2, 2)), np.ones((2, 2, 2), bool), _table())
