@@ -65,7 +65,7 @@ def _apply(settings: Settings) -> None:
     nipype_logging.update_logging(nipype_config)
     # Standard output is for the table of outcomes.
     handler = _StandardError()
-    handler.addFilter(_without_stamp)
+    handler.addFilter(_tidy)
     handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", _CLOCK))
     logging.getLogger("nipype").handlers[:] = [handler]
 
@@ -82,8 +82,16 @@ class _StandardError(logging.StreamHandler):
         pass
 
 
-def _without_stamp(record: logging.LogRecord) -> bool:
-    """Take nipype's stamp off a line that a child wrote: the line has a time of its own."""
-    if isinstance(record.msg, str):
-        record.msg = _STAMP.sub("", record.msg)
+def _tidy(record: logging.LogRecord) -> bool:
+    """Shorten what nipype logs.
+
+    The stamp goes from a line that a child wrote, which has a time of its own. A traceback stays in the crash
+    file and out of the terminal, unless the user asked for more words.
+    """
+    if not isinstance(record.msg, str):
+        return True
+    record.msg = _STAMP.sub("", record.msg)
+    quiet = logging.getLogger("nipype.workflow").level >= logging.WARNING
+    if quiet and record.msg.startswith("Saving crash info") and record.args:
+        record.msg, record.args = "Details in %s", record.args[:1]
     return True

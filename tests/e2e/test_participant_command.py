@@ -56,11 +56,11 @@ class Study:
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Study:
-    """Two participants with two runs, one with a single run."""
+    """Two participants with two runs, one with a single run, one with a run that ends half-way."""
     study = Study(tmp_path_factory.mktemp("study"))
     describe(study.bids, "small", "raw")
-    for seed, label in enumerate(("01", "02", "03"), start=1):
-        write_participant(study.bids, label, seed)
+    for seed, label in enumerate(("01", "02", "03", "04"), start=1):
+        write_participant(study.bids, label, seed, broken=label == "04")
         write_mask(study.root / "masks", label)
     (study.bids / "sub-03" / "anat" / "sub-03_run-2_T1w.nii.gz").unlink()
     return study
@@ -92,17 +92,20 @@ def paragraph(child: subprocess.CompletedProcess[str]) -> str:
     return " ".join(child.stderr.split())
 
 
-def test_run_denoises_and_tells_what_it_left_out(finished):
-    """One line for each participant, exit code 0 although one has a single image."""
-    _, child = finished
-    assert child.returncode == 0, child.stderr
+def test_run_denoises_what_it_can_and_tells_the_rest(finished):
+    """One line for each participant; the broken one makes the exit code 1 and harms no other."""
+    out, child = finished
+    assert child.returncode == 1, child.stderr
     rows = {line.split()[0]: line for line in child.stdout.splitlines() if line.startswith("sub-")}
     assert "denoised" in rows["sub-01"]
     assert "denoised" in rows["sub-02"]
     assert "nothing to do" in rows["sub-03"]
+    assert "failed" in rows["sub-04"]
     assert "nothing to average" in child.stdout
-    assert "3 participants: 2 denoised, 1 nothing to do" in child.stdout
-    assert "Traceback" not in child.stderr
+    assert "sub-04_run-2_T1w.nii.gz" in child.stdout
+    assert "4 participants: 2 denoised, 1 failed, 1 nothing to do" in child.stdout
+    assert not list((out / "sub-04").rglob("*.nii.gz"))
+    assert "Traceback" not in child.stdout + child.stderr
 
 
 def test_run_leaves_a_whole_dataset(finished):
@@ -252,6 +255,7 @@ def test_two_processes_share_output_and_work_directory(finished, study, start, t
     assert not hidden_files(out)
 
 
+@pytest.mark.slow
 def test_pool_of_processes_gives_the_same_bits(finished, study, tmp_path):
     """Two steps at a time instead of one."""
     options = ["--nprocs", 2, "--omp-nthreads", 1, "--participant-label", "02"]
@@ -268,23 +272,6 @@ def test_clean_workdir_only_after_success(finished, study, tmp_path):
     assert child.returncode == 0, child.stderr
     assert not list(work.glob("*/sub_01"))
     assert list(work.glob("*/sub_02"))
-
-
-def test_broken_image_fails_its_participant_only(study, tmp_path):
-    """Exit code 1, the file and what to do in the table, nothing half-written."""
-    broken = Study(tmp_path)
-    shutil.copytree(study.bids, broken.bids)
-    shutil.copytree(study.root / "masks", tmp_path / "masks")
-    path = broken.bids / "sub-02" / "anat" / "sub-02_run-2_T1w.nii.gz"
-    path.write_bytes(path.read_bytes()[:-2000])
-    child = broken.run(tmp_path / "out", work=tmp_path / "work")
-    assert child.returncode == 1
-    rows = {line.split()[0]: line for line in child.stdout.splitlines() if line.startswith("sub-")}
-    assert "denoised" in rows["sub-01"]
-    assert "failed" in rows["sub-02"]
-    assert "sub-02_run-2_T1w.nii.gz" in child.stdout
-    assert not list((tmp_path / "out" / "sub-02").rglob("*.nii.gz"))
-    assert not hidden_files(tmp_path / "out")
 
 
 def test_corrupt_weights_fail_with_the_file(finished, study, tmp_path):

@@ -105,7 +105,10 @@ def test_failure_of_one_participant_harms_no_other(config, stub, tmp_path, capsy
     assert done(tmp_path, "01")
     assert done(tmp_path, "03")
     assert list((config.output_dir / "sub-02" / "log" / "uuid").glob("crash*.txt"))
-    assert "sub_02 > first failed" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "sub_02 > first failed" in error
+    assert "Details in" in error
+    assert "Traceback" not in error
     assert work_dir_of("01", config).is_dir()
 
 
