@@ -51,8 +51,9 @@ prove_image_runs() {
 
 prove_tools_run() {
     $RUN "${strict[@]}" --tmpfs /tmp --entrypoint n2a-tools n2a doctor
-    $RUN "${strict[@]}" --tmpfs /tmp --entrypoint n2a-tools --memory 1g n2a doctor --quick | grep '1.0 GB allowed' \
-        || say "this engine sets no memory limit"
+    # One gigabyte is too little, which doctor says and ends with 1.
+    { $RUN "${strict[@]}" --tmpfs /tmp --entrypoint n2a-tools --memory 1g n2a doctor --quick || true; } \
+        | grep '1.0 GB allowed' || say "this engine sets no memory limit"
 }
 
 prove_exit_codes() {
