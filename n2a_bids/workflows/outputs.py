@@ -101,6 +101,11 @@ def init_outputs_wf(
     return workflow
 
 
+def writes_each_echo(unit: DenoisingUnit, config: Config) -> bool:
+    """Whether each repetition is an output: echoes differ in contrast, but a plain mean is one image."""
+    return unit.kind == "t1w-echoes" and config.denoise.strategy != "mean"
+
+
 def _connect_repetitions(
     workflow: Workflow, inputnode: Node, describe: Node, unit: DenoisingUnit, config: Config
 ) -> None:
@@ -115,7 +120,7 @@ def _connect_repetitions(
         for image in unit.images
     ]
     _connect_selected(workflow, inputnode, "transforms", transforms)
-    if unit.kind == "t1w-echoes":
+    if writes_each_echo(unit, config):
         images = [
             derivative_path(config.output_dir, _entities(image), "T1w", desc="denoised")
             for image in unit.images

@@ -16,7 +16,7 @@ from n2a_bids.workflows.align import init_align_wf
 from n2a_bids.workflows.consumers import init_consumers_wf
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.mask import init_mask_wf, mask_method
-from n2a_bids.workflows.outputs import init_outputs_wf
+from n2a_bids.workflows.outputs import init_outputs_wf, writes_each_echo
 from n2a_bids.workflows.reports import init_reports_wf
 
 
@@ -38,7 +38,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         Complete: it has no inputs. Its name is unique among the units of a dataset.
     """
     resources = config.resources
-    echoes = unit.kind == "t1w-echoes"
+    echoes, each_echo = unit.kind == "t1w-echoes", writes_each_echo(unit, config)
     threads, seed = resources.omp_nthreads, config.denoise.random_seed
     given = find_brain_mask(config.derivatives, unit)
     wanted = None if given is None else _owner_of_mask(given, unit)
@@ -116,7 +116,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
                 (outputs, consumers, [("describe.denoised", "inputnode.sidecar")]),
             ]
         )
-    if echoes:
+    if each_echo:
         workflow.connect(denoise, "repetition_files", outputs, "inputnode.repetitions")
     return workflow
 

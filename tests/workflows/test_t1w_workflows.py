@@ -1,6 +1,9 @@
 """T1w workflows: what is wired to what, and a whole run on a phantom."""
 
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from n2a_bids.config import (
     OutputConfig,
     ResourceConfig,
 )
+from n2a_bids.dataset.description import write_dataset_files
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.workflows.align import ALIGNED, init_align_wf
 from n2a_bids.workflows.denoise import init_denoise_node
@@ -82,6 +86,7 @@ def assert_fed(workflow: Workflow) -> None:
 @pytest.mark.parametrize("entity", ["run", "echo"])
 def test_unit_wf_is_completely_wired(config, entity):
     """All joints exist on both sides, and every mandatory input is fed or set."""
+    config = replace(config, denoise=DenoiseConfig(strategy="auto"))
     workflow = init_unit_wf(make_unit(config.bids_dir, entity), config)
     assert_wired(workflow)
     assert_fed(workflow)
@@ -122,6 +127,7 @@ def test_mask_wf_takes_the_method_that_is_asked_for(tmp_path):
 
 def test_echoes_differ_in_contrast_and_each_is_written(config):
     """Echoes are denoised as different contrasts, pass without the intensity gate, and keep their names."""
+    config = replace(config, denoise=DenoiseConfig(strategy="auto"))
     workflow = init_unit_wf(make_unit(config.bids_dir, "echo"), config)
     denoise = workflow.get_node("denoise").inputs
     assert denoise.different_contrast is True
@@ -234,6 +240,13 @@ def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     assert (raw_like / "sub-01/anat/sub-01_rec-n2a_T1w.nii.gz").exists()
     assert json.loads((raw_like / "dataset_description.json").read_text())["DatasetType"] == "raw"
 
+    validator = shutil.which("bids-validator-deno", path=Path(sys.executable).parent)
+    if validator:
+        write_dataset_files(config.output_dir, bids, config.derivatives)
+        command = [validator, str(config.output_dir), "--ignoreWarnings"]
+        checked = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout
+
     # A later run resumes: it restores what was deleted, and computes nothing again.
     before = image.get_fdata()
     (anat / "sub-01_desc-denoised_T1w.nii.gz").unlink()
@@ -259,3 +272,41 @@ def test_a_unit_that_fails_harms_no_other(masked_bids, config, noisy_runs):
     crashes = list((config.output_dir / "sub-01/log" / config.run_uuid).glob("crash*.txt"))
     assert len(crashes) == 1
     assert "missing.nii.gz" in crashes[0].read_text()
+
+
+def test_each_echo_is_written_with_its_own_metadata(config, tmp_path, head, affine):
+    """The outputs of two echoes: their combination, and each under its name with its echo time."""
+    config = replace(config, denoise=DenoiseConfig(strategy="auto"))
+    unit = make_unit(config.bids_dir, "echo")
+    image = tmp_path / "image.nii.gz"
+    nb.Nifti1Image(head[0].astype(np.float32), affine).to_filename(image)
+    names = [own.path.name for own in unit.images]
+    row = {"rotation_deg": 0, "translation_mm": 0, "correlation_after": 1, "overlap": 1, "accepted": True}
+    alignment = {
+        **{"reference": names[0], "space": "reference", "interpolation": "none"},
+        "repetitions": [{"file": name, "reason": "", **row} for name in names],
+    }
+    (tmp_path / "alignment.json").write_text(json.dumps(alignment))
+    (tmp_path / "figures.json").write_text("{}")
+    workflow = init_outputs_wf(unit, config)
+    workflow.base_dir = str(tmp_path / "work")
+    inputs = workflow.get_node("inputnode").inputs
+    for field in ("denoised", "mean", "residual", "noise_sd", "mask"):
+        setattr(inputs, field, str(image))
+    inputs.denoising, inputs.alignment = str(tmp_path / "figures.json"), str(tmp_path / "alignment.json")
+    inputs.accepted, inputs.repetitions = [0, 1], [str(image)] * 2
+    inputs.transforms = [str(tmp_path / "figures.json")] * 2
+    workflow.run("Linear")
+    anat = config.output_dir / "sub-01/anat"
+    sidecars = [
+        json.loads((anat / f"sub-01{echo}_desc-denoised_T1w.json").read_text())
+        for echo in ("", "_echo-1", "_echo-2")
+    ]
+    assert [sidecar.get("EchoTime") for sidecar in sidecars] == [None, 0.001, 0.002]
+
+
+def test_mean_of_echoes_is_one_image(config):
+    """The plain mean has no image for each echo to write."""
+    workflow = init_unit_wf(make_unit(config.bids_dir, "echo"), config)
+    assert workflow.get_node("outputs_wf.write_repetitions") is None
+    assert workflow.get_node("denoise").inputs.different_contrast is True
