@@ -51,11 +51,14 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
             status = 1
         if show_traceback:
             traceback.print_exc()
-        expected = type(error) in _STATUS
+        expected = isinstance(error, tuple(_STATUS))
         message = (
             str(error) if expected else f"unexpected {type(error).__name__}: {error} (--debug shows where)"
         )
         parts = [part for part in (message, _HINTS.get(status, "")) if part]
         paragraph = " ".join(f"{program}: error: {': '.join(parts)}".split())
-        print(textwrap.fill(paragraph, 100, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
+        if sys.stderr.isatty():
+            # Logs and crash files keep it in one line, where it can be searched.
+            paragraph = textwrap.fill(paragraph, 100, break_long_words=False, break_on_hyphens=False)
+        print(paragraph, file=sys.stderr)
         return status
