@@ -19,9 +19,9 @@ from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.figures.distributions import Point, distribution
 from n2a_bids.reports.boilerplate import write_whole
-from n2a_bids.reports.page import environment, style
 from n2a_bids.reports.records import UnitRecord, find_records, measures
 from n2a_bids.reports.statistics import OUTLIER_Z, robust_z
+from n2a_bids.reports.templates import environment, style
 
 _READERS = 8
 """Threads that read: on a network file system a reader mostly waits."""

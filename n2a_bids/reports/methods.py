@@ -37,6 +37,17 @@ _STRATEGIES = {
     "mppca": "principal components of the series with a random-matrix threshold (MPPCA), in DIPY [@dipy]",
     "patch2self": "Patch2Self, in DIPY [@dipy]",
 }
+_COMPARED = {
+    "T1w": (
+        "Candidates, the plain mean among them, were compared by their squared error on held-out parts of "
+        "the brain, measured against combinations of the repetitions whose noise is independent of the "
+        "input, so that no clean image was needed [@generalizedr2r; @noise2noise]."
+    ),
+    "dwi": (
+        "Candidates, the series as averaged among them, were compared by an estimate of their squared "
+        "error that needs no clean image."
+    ),
+}
 _MASKS = {
     "deepbet": "deepbet [@deepbet]",
     "derivatives": "a mask given by the user",
@@ -109,18 +120,25 @@ def _preparation(group: Sequence[UnitRecord]) -> list[str]:
         )
     aligned = [unit for unit in group if unit.alignment.get("repetitions")]
     if aligned:
-        numbers = sorted({len(unit.accepted_repetitions) for unit in aligned})
-        count = _count(numbers[0]) if len(numbers) == 1 else f"{_count(numbers[0])} to {numbers[-1]}"
-        method = aligned[0].alignment.get("method") or "rigidly, within the brain mask"
-        if aligned[0].alignment.get("space") == "halfway":
-            method += ", to the position half-way between them"
-        sentences.append(
-            f"{count} repetitions {'each ' if len(group) > 1 else ''}were aligned {method} [@ants]."
-        )
+        sentences.append(_alignment_words(aligned))
     for interpolation in dict.fromkeys(unit.alignment.get("interpolation") for unit in aligned):
         if interpolation:
             sentences.append(f"Interpolation was done in one step: {interpolation}.")
     return sentences + (_alignment_of_one(group[0]) if len(group) == 1 else _alignment_in_sum(aligned))
+
+
+def _alignment_words(aligned: Sequence[UnitRecord]) -> str:
+    """How many repetitions were aligned, and how."""
+    if aligned[0].suffix == "dwi":
+        return "Volumes were aligned rigidly, and gradient directions were rotated with them."
+    numbers = sorted({len(unit.accepted_repetitions) for unit in aligned})
+    count = _count(numbers[0]) if len(numbers) == 1 else f"{_count(numbers[0])} to {numbers[-1]}"
+    each = " each" if len(aligned) > 1 else ""
+    place = aligned[0].alignment.get("space")
+    target = ", to the position half-way between them" if place == "halfway" else ""
+    return (
+        f"{count} repetitions{each} were aligned rigidly, within the brain mask, with ANTs{target} [@ants]."
+    )
 
 
 def _mask_words(unit: UnitRecord) -> str | None:
@@ -162,11 +180,7 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
         sentences.append(f"Denoising did not finish for {failed}.")
     names = list(dict.fromkeys(name for unit in done for name in _candidate_names(unit.denoising)))
     if len(names) > 1:
-        sentences.append(
-            "Candidates, the plain mean among them, were compared by their squared error on held-out parts "
-            "of the brain, measured against combinations of the repetitions whose noise is independent of "
-            "the input, so that no clean image was needed [@generalizedr2r; @noise2noise]."
-        )
+        sentences.append(_COMPARED[done[0].suffix])
     chosen = Counter(str((unit.denoising.get("chosen") or {}).get("name") or "unknown") for unit in done)
     if len(done) == 1:
         asked_mean = done[0].denoising.get("strategy") == "mean"

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from n2a_bids.figures.charts import candidate_name
 from n2a_bids.reports.methods import strategy_words
-from n2a_bids.reports.records import Measure, UnitRecord, measures
+from n2a_bids.reports.numbers import duration, number
+from n2a_bids.reports.records import Measure, UnitRecord, listing, measures
 
 _CHARTS = {"loss", "risk", "gradients", "volumes"}
 
@@ -37,22 +37,6 @@ class Card:
     remark: str = ""
 
 
-def environment() -> Environment:
-    """Jinja environment of the packaged templates; everything is escaped unless it is marked safe."""
-    folder = resources.files("n2a_bids").joinpath("data", "templates")
-    return Environment(
-        loader=FileSystemLoader(str(folder)),
-        autoescape=select_autoescape(),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def style() -> str:
-    """CSS of all pages."""
-    return resources.files("n2a_bids").joinpath("data", "templates", "style.css").read_text(encoding="utf-8")
-
-
 def unit_page(unit: UnitRecord, output_dir: Path) -> dict[str, Any]:
     """Everything the template shows of a unit.
 
@@ -69,6 +53,7 @@ def unit_page(unit: UnitRecord, output_dir: Path) -> dict[str, Any]:
         "suffix": unit.suffix,
         "warnings": unit.warnings,
         "verdict": verdict(unit),
+        "nature": _nature(unit),
         "cards": cards(unit) if unit.denoising else [],
         "reference": _reference_sentence(unit.alignment),
         "distortion": _distortion_sentence(unit.distortion),
@@ -102,6 +87,17 @@ def verdict(unit: UnitRecord) -> Verdict:
     if averages:
         text += f" The noise left is estimated to be that of an average of {number(averages)} repetitions."
     return Verdict("good", "Denoised.", text)
+
+
+def _nature(unit: UnitRecord) -> str:
+    """Which images went in."""
+    rows = unit.accepted_repetitions or unit.denoising.get("repetitions") or []
+    names = [Path(str(row["file"])).name.split(".")[0] for row in rows if row.get("file")]
+    if not names:
+        return ""
+    kind = "T1-weighted images" if unit.suffix == "T1w" else "diffusion series"
+    number_of = f"{len(names)} {kind}" if len(names) > 1 else f"one of the {kind}"
+    return f"Made from {number_of}: {listing(names)}."
 
 
 def cards(unit: UnitRecord) -> list[Card]:
@@ -159,38 +155,6 @@ def _machine(record: Mapping[str, Any]) -> str:
     if isinstance(memory, int | float):
         parts.append(f"peak {memory / 1024:.1f} GB")
     return ", ".join(part for part in parts if part)
-
-
-def number(value: float | None) -> str:
-    """Three significant digits, no exponent where it can be avoided.
-
-    Examples
-    --------
-    >>> number(21.342), number(1523.0), number(2.0), number(None)
-    ('21.3', '1520', '2', 'not measured')
-    """
-    if value is None:
-        return "not measured"
-    rounded = float(f"{value:.3g}")
-    if rounded == int(rounded) and abs(rounded) < 1e7:
-        return str(int(rounded))
-    return f"{rounded:.3g}".replace("-", "\N{MINUS SIGN}")
-
-
-def duration(seconds: float) -> str:
-    """Time in the units people use.
-
-    Examples
-    --------
-    >>> duration(42.3), duration(563), duration(7300)
-    ('42 s', '9 min 23 s', '2 h 2 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def table(unit: UnitRecord) -> list[dict[str, str]]:

@@ -24,8 +24,9 @@ from n2a_bids.reports.bibliography import cited
 from n2a_bids.reports.boilerplate import as_html, citation_keys, write_whole
 from n2a_bids.reports.crashes import find_crashes
 from n2a_bids.reports.methods import methods_markdown
-from n2a_bids.reports.page import environment, style, unit_page
+from n2a_bids.reports.page import unit_page
 from n2a_bids.reports.records import find_units
+from n2a_bids.reports.templates import environment, style
 
 
 def write_participant_report(output_dir: Path, participant: str, run_uuid: str) -> Path:

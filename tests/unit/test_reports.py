@@ -139,6 +139,7 @@ def test_page_shows_every_figure_and_number(output_dir):
     ]
     assert anchors == sorted(anchors)
     assert "Alignment of run-2" in text
+    assert "Made from 2 T1-weighted images: sub-01_run-1_T1w and sub-01_run-2_T1w." in text
     assert text.count("<svg") == 5
     unit = find_units(output_dir, "01")[0]
     for measure in measures():
@@ -172,6 +173,7 @@ def test_distortion_is_told(tmp_path):
     text = write_participant_report(tmp_path, "01", "run").read_text()
     assert "by less than 6 mm in 95 % of it" in text
     assert "Susceptibility distortion was estimated" in text
+    assert "ANTs" not in text
     assert "Distortion undone" in text
 
 
