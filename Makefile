@@ -21,7 +21,8 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	rm -f .coverage .coverage.*
-	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report=term --cov-fail-under=85 \
+	  $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(VENV)/bin/ruff check .
