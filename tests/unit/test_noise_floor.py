@@ -33,5 +33,6 @@ def test_complex_sd_is_recovered_from_magnitudes():
     """The pooled SD of magnitudes, low signal included, gives the SD of the complex noise."""
     signal = np.array([[0.5, 2.0, 8.0], [3.0, 3.0, 12.0]])
     sd = 1.7
-    pooled = np.sqrt(rician_variance(signal * sd, sd).mean(axis=-1))
-    assert np.allclose(complex_noise_sd(pooled, rician_mean(signal * sd, sd), 60), sd, rtol=0.02)
+    pooled = np.sqrt(rician_variance(signal * sd, sd).mean())
+    estimate = complex_noise_sd(np.full(2, pooled), rician_mean(signal * sd, sd), 60)
+    assert np.allclose(estimate, sd, rtol=0.02)
