@@ -25,7 +25,7 @@ class TensorFit:
     """(N, 6) Dxx, Dyy, Dzz, Dxy, Dxz, Dyz in mm2/s."""
 
     def eigen(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Eigenvalues (N, 3), largest first, negative ones set to 0, and eigenvectors (N, 3, 3) as columns."""
+        """Eigenvalues (N, 3), largest first, negative ones 0, and eigenvectors (N, 3, 3) as columns."""
         xx, yy, zz, xy, xz, yz = self.elements.T
         matrices = np.stack((xx, xy, xz, xy, yy, yz, xz, yz, zz), axis=1).reshape(-1, 3, 3)
         values, vectors = np.linalg.eigh(matrices)

@@ -52,9 +52,7 @@ def write_raw_like_files(root: Path, bids_dir: Path) -> None:
         "Name": f"{name}: denoised, under raw names",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "raw",
-        "GeneratedBy": [
-            {"Name": "n2a", "Version": __version__, "Description": "Noise2Average denoising"}
-        ],
+        "GeneratedBy": [{"Name": "n2a", "Version": __version__, "Description": "Noise2Average denoising"}],
         "SourceDatasets": [{"URL": bids_dir.resolve().as_uri()}],
     }
     texts = {

@@ -84,9 +84,7 @@ class TemplateBrainMask(SimpleInterface):
             "out_file": os.fspath(out_mask),
         }
         (folder / "task.json").write_text(json.dumps(task))
-        run_module(
-            "n2a_bids.interfaces.ants_child", [folder / "task.json"], threads=self.inputs.threads
-        )
+        run_module("n2a_bids.interfaces.ants_child", [folder / "task.json"], threads=self.inputs.threads)
         self._results["out_mask"] = os.fspath(_checked_brain(out_mask, self.inputs.in_file, "the template"))
         return runtime
 
