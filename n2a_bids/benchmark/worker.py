@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
+import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -79,6 +82,7 @@ def peak_memory_mb() -> float:
 
 
 def _child(work: Work, sender: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         start = time.perf_counter()
         image, figures = work()
@@ -87,3 +91,11 @@ def _child(work: Work, sender: Any) -> None:
         sender.send(f"{type(error).__name__}: {error}")
     finally:
         sender.close()
+
+
+def _end_with_parent() -> None:
+    """End this process when the benchmark has died (SIGTERM, SIGKILL): nobody reads the result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)

@@ -1,14 +1,21 @@
 """``n2a-tools benchmark`` from the command line to its tables."""
 
 import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from n2a_bids.benchmark import trust, worker
 from n2a_bids.benchmark.truths import crop_truth, template_truth
 from n2a_bids.cli.tools import main
 from n2a_bids.errors import DenoisingError
+from n2a_bids.images import whole_file
 
 
 def rows_of(path):
@@ -66,9 +73,43 @@ def test_dying_method_becomes_a_failed_row():
         worker.run_in_child(_fail)
 
 
-def _die():
-    import os
+def test_no_method_outlives_a_killed_benchmark(tmp_path):
+    marker = tmp_path / "pid"
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from functools import partial\n"
+        "from n2a_bids.benchmark.worker import run_in_child\n"
+        "import test_benchmark_command as here\n"
+        "if __name__ == '__main__': run_in_child(partial(here.wait_long, sys.argv[1]))\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    folder = Path(__file__).resolve().parent
+    benchmark = subprocess.Popen(
+        [sys.executable, str(script), str(marker), str(folder), str(folder.parents[1])]
+    )
+    wait_until(marker.exists)
+    child = int(marker.read_text())
+    benchmark.kill()
+    benchmark.wait()
+    wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")
 
+
+def wait_until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def wait_long(marker):
+    with whole_file(Path(marker)) as partial_file:
+        partial_file.write_text(str(os.getpid()))
+    time.sleep(300)
+    return np.zeros(0, np.float32), {}
+
+
+def _die():
     os._exit(3)
 
 
