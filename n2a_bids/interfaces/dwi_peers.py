@@ -30,7 +30,9 @@ def mppca(series: Series, mask: NDArray[np.bool_], gradients: Gradients) -> Seri
         # Voxels outside the mask are divided by a weight of zero there.
         warnings.simplefilter("ignore", RuntimeWarning)
         denoised = dipy_mppca(series, mask=mask, patch_radius=2)
-    return np.where(mask[..., None], denoised, series).astype(np.float32)
+    # It leaves NaN where a patch has no variance.
+    usable = mask[..., None] & np.isfinite(denoised)
+    return np.where(usable, denoised, series).astype(np.float32)
 
 
 def patch2self(series: Series, mask: NDArray[np.bool_], gradients: Gradients) -> Series:
