@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +22,13 @@ class Candidate:
 
     name: str
     network: nn.Module | None = None
-    """``None`` is the identity: the plain mean."""
+    """``None`` without a `function` is the identity: the plain mean."""
     level: float = 1.0
     """Factor on the noise-level map that the network is told."""
     nonlocal_strength: float | None = None
     """Refine by non-local means with the network's estimate as guide, where given."""
+    function: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]] | None = None
+    """Any other function of image and noise SD, in place of a network."""
 
 
 def estimate_all(
@@ -57,7 +59,8 @@ def estimate_all(
     estimates = []
     for candidate in candidates:
         if candidate.network is None:
-            estimates.append(image)
+            other = candidate.function
+            estimates.append(image if other is None else other(image, noise_sd))
             continue
         key = (id(candidate.network), candidate.level)
         if key not in done:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,22 +41,18 @@ PAIR_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PeerCandidate:
+def peer_candidate(name: str, n_threads: int) -> Candidate:
     """A classical denoiser of the mean as a candidate, so that its risk is measured like any other."""
+    denoiser, _ = PEERS[name]
 
-    name: str
-    n_threads: int
-
-    def estimate(
-        self, image: NDArray[np.float32], noise_sd: NDArray[np.float32], context: Context, flips: tuple = ()
-    ) -> NDArray[np.float32]:
-        """Denoise a block whose noise SD is given; z-scores are lifted, since peers expect magnitudes."""
+    def denoise(image: NDArray[np.float32], noise_sd: NDArray[np.float32]) -> NDArray[np.float32]:
+        # z-scores are lifted, since peers expect magnitudes
         lift = np.float32(image.min())
         level = float(np.sqrt(np.mean(noise_sd**2)))
         inside = np.ones(image.shape, dtype=bool)
-        denoiser, _ = PEERS[self.name]
-        return denoiser(NoisyVolume(image - lift, inside, level, self.n_threads)) + lift
+        return denoiser(NoisyVolume(image - lift, inside, level, n_threads)) + lift
+
+    return Candidate(name, function=denoise)
 
 
 def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int:
@@ -65,7 +60,7 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
 
     Risks are mean squared errors in squared z-scores minus that of the plain mean: negative is
     better. Strategies report their own, peers are scored on the same blocks; the blocks reach a
-    peer with 12 voxels around them.
+    peer with 8 voxels around them.
 
     Parameters
     ----------
@@ -169,7 +164,7 @@ def _peer_risk(
     generator = torch.Generator().manual_seed(plan.settings.random_seed)
     context = Context(generator=generator)
     held_out = hold_out(prepared.mask, generator)
-    candidates = [Candidate("mean"), PeerCandidate(name, plan.settings.n_threads)]
+    candidates = [Candidate("mean"), peer_candidate(name, plan.settings.n_threads)]
     stack = compare(candidates, prepared, held_out, 0.0, context)
     risk = {"risk": float(stack.risks[1]), "standard_error": float(stack.standard_errors[1])}
     return np.zeros(0, np.float32), risk
