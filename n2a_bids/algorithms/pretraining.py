@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,28 @@ class PretrainingConfig:
     noise_sd: tuple[float, float] = (0.04, 0.8)
     """Range of noise levels, in in-brain SDs; drawn log-uniformly."""
     leaves_share: float = 0.06
+    """Part of the blocks that hold ellipsoids in place of anatomy."""
+    contrast_share: float = 0.6
+    """Part of the blocks whose contrast is changed."""
+    shells_share: float = 0.6
+    """Part of the blocks of stripped brains that get a simulated skull and scalp."""
+    coloured_share: float = 0.35
+    """Part of the blocks with noise that is correlated as interpolation leaves it."""
+    varying_share: float = 0.45
+    """Part of the blocks whose noise level varies in space."""
     averaging: float = 0.9995
     """Decay of the running average of weights, which is what ships."""
+
+    def with_less_randomisation(self, factor: float) -> PretrainingConfig:
+        """The same recipe with every randomised share multiplied: 0 leaves anatomy and white noise.
+
+        Examples
+        --------
+        >>> round(PretrainingConfig().with_less_randomisation(0.5).contrast_share, 2)
+        0.3
+        """
+        names = [name for name in self.__slots__ if name.endswith("_share")]
+        return replace(self, **{name: factor * getattr(self, name) for name in names})
 
 
 def draw_clean(
@@ -82,9 +102,9 @@ def draw_clean(
     shares = np.array([head.share for head in heads])
     head = heads[rng.choice(len(heads), p=shares / shares.sum())]
     read = edge if rng.random() < 0.7 else round(edge * rng.uniform(1, 1.6))
-    block, values = _cut(head, read, rng)
+    block, values = _cut(head, read, config.shells_share, rng)
     typical = float(np.median(values))
-    if rng.random() < 0.6:
+    if rng.random() < config.contrast_share:
         curve = random_contrast(rng)
         block, values = curve(block, typical), curve(values, typical)
     mean, sd = float(values.mean()), float(max(values.std(), 0.05 * values.mean() + 1e-3))
@@ -99,7 +119,7 @@ def draw_clean(
 
 
 def _cut(
-    head: TrainingHead, edge: int, rng: np.random.Generator
+    head: TrainingHead, edge: int, shells_share: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A block of a head, most often near the brain, perhaps with simulated shells."""
     shape = np.array(head.image.shape)
@@ -110,14 +130,17 @@ def _cut(
     low = np.clip(centre - edge // 2, 0, shape - edge)
     place = tuple(slice(start, start + edge) for start in low)
     block = head.image[place].astype(np.float32)
-    if head.distance is not None and rng.random() < 0.6:
+    if head.distance is not None and rng.random() < shells_share:
         shells = head_shells(rng, head.distance[place]) * np.float32(np.median(head.sample))
         block = np.where(block > 0, block, shells)
     return block, head.sample
 
 
 def add_noise(
-    clean: NDArray[np.float32], noise_sd: NDArray[np.float32], rng: np.random.Generator
+    clean: NDArray[np.float32],
+    noise_sd: NDArray[np.float32],
+    rng: np.random.Generator,
+    coloured_share: float = 0.35,
 ) -> NDArray[np.float32]:
     """An average of repetitions whose noise SD is given: Gaussian, or Rician before averaging.
 
@@ -128,12 +151,14 @@ def add_noise(
     noise_sd : (X, Y, Z) float32 array
         Noise SD of the average.
     rng : Generator
+    coloured_share : float
+        Probability that the noise is correlated between neighbours.
 
     Returns
     -------
     noisy : (X, Y, Z) float32 array
     """
-    coupling = rng.uniform(-0.08, 0.25, 3) if rng.random() < 0.35 else None
+    coupling = rng.uniform(-0.08, 0.25, 3) if rng.random() < coloured_share else None
     if rng.random() < 0.45:
         return clean + noise_sd * coloured_noise(rng, clean.shape, coupling)
     n_repetitions = int(rng.choice([1, 2, 2, 4]))
@@ -165,9 +190,9 @@ def draw_batch(heads: list[TrainingHead], config: PretrainingConfig, rng: np.ran
         clean = clean / np.float32(sd)
         level = float(np.exp(rng.uniform(low, high)))
         noise_sd = np.full(clean.shape, level, np.float32)
-        if rng.random() < 0.45:
+        if rng.random() < config.varying_share:
             noise_sd *= np.exp(smooth_field(rng, clean.shape, int(rng.integers(2, 5)), 0.35))
-        noisy = add_noise(clean, noise_sd, rng)
+        noisy = add_noise(clean, noise_sd, rng, config.coloured_share)
         weight = np.full_like(clean, level**-1.3)
         rows.append(np.stack((noisy - mean / sd, noise_sd, clean - mean / sd, weight)).astype(np.float32))
     noisy, noise_sd, target, weight = torch.from_numpy(np.stack(rows)).split(1, dim=1)

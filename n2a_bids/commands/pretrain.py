@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,11 +20,11 @@ from n2a_bids.algorithms.pretraining import (
     new_state,
     pretrain,
 )
-from n2a_bids.algorithms.weights import PretrainedWeights
+from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 from n2a_bids.commands.pretraining_heads import load_heads, pack_heads, validate
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
-from n2a_bids.weights_files import save_weights
+from n2a_bids.weights_files import load_weights, save_weights
 
 _NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
 _STEPS_PER_REPORT = 50
@@ -44,6 +45,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", choices=sorted(_NETWORKS), default="resunet-t1w")
     parser.add_argument("--hours", type=float, default=1.0, help="of training, over all resumptions")
     parser.add_argument("--checkpoint", type=Path, required=True, help="resumed from where it exists")
+    parser.add_argument(
+        "--initial-weights",
+        type=Path,
+        metavar="DIR",
+        help="folder with weights of the network to start from where there is no checkpoint yet",
+    )
+    parser.add_argument("--peak-rate", type=float, default=7e-4, help="highest learning rate")
+    parser.add_argument("--block-edge", type=int, default=48, help="of the training blocks, in voxels")
+    parser.add_argument(
+        "--randomisation",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="on how often contrast, scalp and kind of noise are changed; below 1 for a last stage",
+    )
     parser.add_argument("--out-dir", type=Path, required=True, help="folder for the weights and model card")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--omp-nthreads", type=int, default=0, metavar="N")
@@ -71,7 +87,9 @@ def run(args: argparse.Namespace) -> int:
     if args.omp_nthreads:
         torch.set_num_threads(args.omp_nthreads)
     device = torch.device(args.device)
-    config = PretrainingConfig(batch_size=args.batch_size)
+    config = PretrainingConfig(
+        batch_size=args.batch_size, peak_rate=args.peak_rate, block_edge=args.block_edge
+    ).with_less_randomisation(args.randomisation)
     heads = load_heads(args.brains, [_split_pair(pair) for pair in args.heads])
     if args.pack:
         pack_heads(heads, args.pack)
@@ -79,19 +97,32 @@ def run(args: argparse.Namespace) -> int:
     held_out = load_heads(args.validation, [])
     torch.manual_seed(args.random_seed)
     state = new_state(_NETWORKS[args.network], device, config)
-    clock = _Clock(args.hours * 3600, args.slice_minutes * 60)
+    story = _Story()
     if args.checkpoint.is_file():
-        clock.spent = _resume(state, args.checkpoint)
-    curve = _train(state, heads, held_out, config, args, clock)
-    _write_weights(state, args, config, curve, clock)
+        story = _resume(state, args.checkpoint)
+    elif args.initial_weights:
+        story.initial_sha256 = _start_from(state, args.network, args.initial_weights)
+    clock = _Clock(args.hours * 3600, args.slice_minutes * 60, story.seconds)
+    _train(state, heads, held_out, config, args, clock, story)
+    _write_weights(state, args, config, story)
     return 0
+
+
+@dataclass(slots=True)
+class _Story:
+    """How training went so far, over all resumptions."""
+
+    seconds: float = 0.0
+    initial_sha256: str = ""
+    """Checksum of the weights it started from; empty after a random initialisation."""
+    curve: list[dict[str, float]] = field(default_factory=list)
 
 
 class _Clock:
     """Seconds spent over all resumptions, and when to stop."""
 
-    def __init__(self, total_s: float, slice_s: float):
-        self.total_s, self.slice_s, self.spent = total_s, slice_s, 0.0
+    def __init__(self, total_s: float, slice_s: float, spent_s: float):
+        self.total_s, self.slice_s, self.spent = total_s, slice_s, spent_s
         self._started = time.monotonic()
 
     def seconds(self) -> float:
@@ -111,8 +142,9 @@ def _train(
     config: PretrainingConfig,
     args: argparse.Namespace,
     clock: _Clock,
-) -> list[dict[str, float]]:
-    curve: list[dict[str, float]] = []
+    story: _Story,
+) -> None:
+    """Train until the time is over; mutates `state` and `story`, and writes checkpoints."""
     device, saved = torch.device(args.device), time.monotonic()
     while not clock.over():
         loss = pretrain(
@@ -131,43 +163,54 @@ def _train(
         }
         if state.step % (10 * _STEPS_PER_REPORT) == 0:
             row |= validate(state.averaged, held_out, device)
-            curve.append(row)
+            story.curve.append(row)
         sys.stderr.write(json.dumps(row) + "\n")
         if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-            _save(state, args.checkpoint, clock.seconds())
+            story.seconds = clock.seconds()
+            _save(state, args.checkpoint, story)
             saved = time.monotonic()
-    _save(state, args.checkpoint, clock.seconds())
-    final = {"step": state.step, "seconds": round(clock.seconds())} | validate(
-        state.averaged, held_out, device
-    )
-    return [*curve, final]
+    final = {"step": state.step, "seconds": round(clock.seconds())}
+    story.curve.append(final | validate(state.averaged, held_out, device))
+    story.seconds = clock.seconds()
+    _save(state, args.checkpoint, story)
 
 
-def _resume(state: PretrainingState, path: Path) -> float:
-    """Seconds spent so far."""
+def _resume(state: PretrainingState, path: Path) -> _Story:
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         state.load_state_dict(checkpoint["state"])
-        return float(checkpoint["seconds"])
-    except (KeyError, RuntimeError, ValueError, EOFError) as error:
+        return _Story(**checkpoint["story"])
+    except (KeyError, TypeError, RuntimeError, ValueError, EOFError) as error:
         raise ConfigError(
             f"{path}: expected a checkpoint of the same network, found none that fits ({error}); "
             "name another --checkpoint to start anew"
         ) from error
 
 
-def _save(state: PretrainingState, path: Path, seconds: float) -> None:
+def _start_from(state: PretrainingState, name: str, folder: Path) -> str:
+    """Take over finished weights, whose checksum is returned; the optimiser starts anew."""
+    weights = load_weights(name, folder)
+    assert weights is not None  # a named folder without them raises
+    try:
+        initial = build_network(name, weights).state_dict()
+    except ValueError as error:
+        raise ConfigError(f"--initial-weights {folder}: {error}; name the folder of {name}") from error
+    for network in (state.network, state.averaged):
+        network.load_state_dict(initial)
+    return weights.sha256
+
+
+def _save(state: PretrainingState, path: Path, story: _Story) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
-        torch.save({"state": state.state_dict(), "seconds": seconds}, temporary)
+        torch.save({"state": state.state_dict(), "story": asdict(story)}, temporary)
 
 
 def _write_weights(
     state: PretrainingState,
     args: argparse.Namespace,
     config: PretrainingConfig,
-    curve: list[dict[str, float]],
-    clock: _Clock,
+    story: _Story,
 ) -> None:
     tensors = {key: value.half().cpu() for key, value in state.averaged.state_dict().items()}
     card = {
@@ -176,11 +219,12 @@ def _write_weights(
         "recipe": {name: getattr(config, name) for name in config.__slots__},
         "random_seed": args.random_seed,
         "steps": state.step,
-        "seconds": round(clock.seconds()),
+        "seconds": round(story.seconds),
+        "initial_weights_sha256": story.initial_sha256,
         "n_brains": len(args.brains),
         "n_heads": len(args.heads),
         "validation": [path.name for path in args.validation],
-        "curve": curve,
+        "curve": story.curve,
     }
     os.makedirs(args.out_dir, exist_ok=True)
     weights = PretrainedWeights(name=args.network, sha256="", tensors=tensors)

@@ -1,13 +1,14 @@
 """``n2a-tools pretrain``: weights with a model card, resumable, and packed images."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from n2a_bids.cli.tools import main
-from n2a_bids.weights_files import load_weights
+from n2a_bids.weights_files import PACKAGED, load_weights, save_weights
 
 
 @pytest.fixture
@@ -36,6 +37,29 @@ def test_pretraining_writes_weights_and_resumes(brain, tmp_path):
         assert card["sha256"] == weights.sha256
         steps.append(card["steps"])
     assert 0 < steps[0] < steps[1]
+    assert [row["step"] for row in card["curve"]] == steps
+
+
+def test_training_starts_from_given_weights(brain, tmp_path):
+    """No time to train: what is written are the weights given, and the card names them."""
+    packaged = load_weights("resunet-t1w")
+    arguments = _arguments(brain, tmp_path, "--hours", "0", "--initial-weights", str(PACKAGED))
+    assert main(arguments) == 0
+    written = load_weights("resunet-t1w", tmp_path / "weights")
+    assert all((written.tensors[key] == value).all() for key, value in packaged.tensors.items())
+    card = json.loads((tmp_path / "weights" / "resunet-t1w.json").read_text())
+    assert card["initial_weights_sha256"] == packaged.sha256
+
+
+def test_weights_of_another_network_are_refused(brain, tmp_path, capsys):
+    """The message names the option and the network that was expected."""
+    arguments = _arguments(
+        brain, tmp_path, "--hours", "0", "--initial-weights", str(tmp_path), "--network", "munet-t1w"
+    )
+    weights = load_weights("resunet-t1w")
+    save_weights(replace(weights, name="munet-t1w"), tmp_path, {})
+    assert main(arguments) != 0
+    assert "--initial-weights" in capsys.readouterr().err
 
 
 def test_packed_images_come_back_within_a_step(brain, tmp_path):
