@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from n2a_bids.cli.failures import status_of
-from n2a_bids.cli.settings import parse_config
-from n2a_bids.config import Config
+from n2a_bids.commands.interruption import Interruption, interruptible
 from n2a_bids.errors import ConfigError
 
 
@@ -29,11 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_traceback = any(
         argument == "--debug" or argument.startswith(("-v", "--v")) for argument in arguments
     )
-    return status_of("n2a", lambda: _run(parse_config(arguments)), show_traceback=show_traceback)
+    # First of all, before the imports: a time limit may come while the dataset is still looked through.
+    with interruptible() as interruption:
+        return status_of("n2a", lambda: _run(arguments, interruption), show_traceback=show_traceback)
 
 
-def _run(config: Config) -> int:
+def _run(arguments: Sequence[str], interruption: Interruption) -> int:
     # Imported late: --help and mistakes on the command line answer at once.
+    from n2a_bids.cli.settings import parse_config
+
+    config = parse_config(arguments)
     if config.analysis_level == "group":
         from n2a_bids.commands.environment import prepare_environment
 
@@ -46,7 +50,10 @@ def _run(config: Config) -> int:
         return run_group(config)
     from n2a_bids.commands.participant import run_participants
 
-    return run_participants(config)
+    status = run_participants(config, interruption)
+    # Some library may have taken the interruption for a failure of its own.
+    interruption.check()
+    return status
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from contextlib import ExitStack, suppress
 
 from nipype import Workflow
 
-from n2a_bids.commands.execution import Interruption, run_workflow
+from n2a_bids.commands.execution import run_workflow
+from n2a_bids.commands.interruption import Interruption
 from n2a_bids.commands.participant_log import participant_lock, run_record, write_log
 from n2a_bids.commands.work import ParticipantWork, explain, top_name
 from n2a_bids.config import Config, ResourceConfig

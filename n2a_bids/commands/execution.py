@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,9 +19,9 @@ from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins.linear import LinearPlugin
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
+from n2a_bids.commands.interruption import Interruption
 from n2a_bids.commands.nipype_settings import current_settings, start_worker
 from n2a_bids.config import Config
-from n2a_bids.errors import Interrupted
 
 _GRACE_S = 5.0
 
@@ -68,47 +67,6 @@ def run_workflow(workflow: Workflow, config: Config, interruption: Interruption)
                 workflow.run(plugin=plugin, plugin_args=arguments)
         finally:
             interruption.check()
-
-
-class Interruption:
-    """A signal that asks the run to stop.
-
-    An exception from a signal handler is not enough: nipype takes whatever is raised inside an interface,
-    Ctrl-C too, for a failure of that step and goes on with the next.
-    """
-
-    def __init__(self) -> None:
-        self.error: BaseException | None = None
-
-    def __call__(self, number: int, frame: object) -> None:
-        """Signal handler."""
-        # A second signal must not break the cleaning up of the first.
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signal_number, signal.SIG_IGN)
-        is_keyboard = number == signal.SIGINT
-        self.error = KeyboardInterrupt() if is_keyboard else Interrupted("stopped by SIGTERM")
-        raise self.error
-
-    def check(self) -> None:
-        """Raise again what a signal has raised before."""
-        if self.error is not None:
-            raise self.error
-
-
-@contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Listen to SIGTERM and Ctrl-C while the block runs; only the main thread can."""
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interruption
-        return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    previous = [signal.signal(number, interruption) for number in numbers]
-    try:
-        yield interruption
-    finally:
-        for number, handler in zip(numbers, previous):
-            signal.signal(number, handler)
 
 
 class StepReporter:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from n2a_bids.commands.environment import prepare_environment
+from n2a_bids.commands.interruption import Interruption
 from n2a_bids.commands.outcomes import NOTHING_TO_DO, Outcome, exit_status, format_outcomes
 from n2a_bids.commands.work import ParticipantWork, explain, label_of, work_dir_of
 from n2a_bids.config import Config
@@ -17,13 +18,15 @@ from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.units import Collection
 
 
-def run_participants(config: Config) -> int:
+def run_participants(config: Config, interruption: Interruption) -> int:
     """Denoise every group of images of the selected participants.
 
     Parameters
     ----------
     config : Config
         The run.
+    interruption : Interruption
+        Signals that arrive.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def run_participants(config: Config) -> int:
     if config.stage == "reports-only":
         outcomes = [_report_again(label, config) for label in labels]
     else:
-        outcomes = _run_all(labels, collection, config)
+        outcomes = _run_all(labels, collection, config, interruption)
     done = [outcome.participant for outcome in outcomes if outcome.status == "denoised"]
     if done:
         _write_citation(config, done)
@@ -62,25 +65,25 @@ def run_participants(config: Config) -> int:
     return exit_status(outcomes)
 
 
-def _run_all(labels: Sequence[str], collection: Collection, config: Config) -> list[Outcome]:
+def _run_all(
+    labels: Sequence[str], collection: Collection, config: Config, interruption: Interruption
+) -> list[Outcome]:
     # Imported late: listing a dataset needs no nipype.
     from n2a_bids.commands.batch import batches, run_batch
-    from n2a_bids.commands.execution import interruptible
     from n2a_bids.commands.nipype_settings import configure_nipype
 
     configure_nipype(config.debug)
     work = [ParticipantWork.of(label, collection) for label in labels]
     outcomes = {item.label: item.outcome([]) for item in work if not item.units}
-    with interruptible() as interruption:
-        for batch in batches([item for item in work if item.units], config.resources):
-            failures = run_batch(batch, config, interruption)
-            for item in batch:
-                failures[item.label] += _write_report(item.label, config)
-                outcomes[item.label] = item.outcome(failures[item.label])
-                if config.outputs.clean_workdir and not failures[item.label]:
-                    shutil.rmtree(work_dir_of(item.label, config), ignore_errors=True)
-            if config.debug.stop_on_first_crash and any(failures.values()):
-                break
+    for batch in batches([item for item in work if item.units], config.resources):
+        failures = run_batch(batch, config, interruption)
+        for item in batch:
+            failures[item.label] += _write_report(item.label, config)
+            outcomes[item.label] = item.outcome(failures[item.label])
+            if config.outputs.clean_workdir and not failures[item.label]:
+                shutil.rmtree(work_dir_of(item.label, config), ignore_errors=True)
+        if config.debug.stop_on_first_crash and any(failures.values()):
+            break
     return [outcomes[label] for label in labels if label in outcomes]
 
 

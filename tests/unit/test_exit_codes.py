@@ -91,7 +91,7 @@ def test_levels_go_to_their_commands(monkeypatch, tmp_path):
     import n2a_bids.commands.participant as participant
 
     monkeypatch.setattr(group, "run_group", lambda config: 11)
-    monkeypatch.setattr(participant, "run_participants", lambda config: 12)
+    monkeypatch.setattr(participant, "run_participants", lambda config, interruption: 12)
     folders = [str(tmp_path / "bids"), str(tmp_path / "out")]
     assert n2a([*folders, "group", "--device", "cpu"]) == 11
     assert n2a([*folders, "participant", "--device", "cpu"]) == 12

@@ -15,12 +15,8 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, SimpleInterfac
 
 import n2a_bids.commands.batch as batch_module
 from n2a_bids.commands.batch import batches, n_side_by_side, run_batch
-from n2a_bids.commands.execution import (
-    Interruption,
-    interruptible,
-    no_process_left_behind,
-    run_workflow,
-)
+from n2a_bids.commands.execution import no_process_left_behind, run_workflow
+from n2a_bids.commands.interruption import Interruption, interruptible
 from n2a_bids.commands.nipype_settings import configure_nipype
 from n2a_bids.commands.work import ParticipantWork, work_dir_of
 from n2a_bids.config import Config, DebugConfig, OutputConfig, ResourceConfig

@@ -1,0 +1,51 @@
+"""Signals that ask a run to stop; standard library only, so that it can listen before anything else."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from n2a_bids.errors import Interrupted
+
+
+class Interruption:
+    """A signal that asks the run to stop.
+
+    An exception from a signal handler is not enough: nipype takes whatever is raised inside an interface,
+    Ctrl-C too, for a failure of that step and goes on with the next.
+    """
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Signal handler."""
+        # A second signal must not break the cleaning up of the first.
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, signal.SIG_IGN)
+        is_keyboard = number == signal.SIGINT
+        self.error = KeyboardInterrupt() if is_keyboard else Interrupted("stopped by SIGTERM")
+        raise self.error
+
+    def check(self) -> None:
+        """Raise again what a signal has raised before."""
+        if self.error is not None:
+            raise self.error
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Listen to SIGTERM and Ctrl-C while the block runs; only the main thread can."""
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = [signal.signal(number, interruption) for number in numbers]
+    try:
+        yield interruption
+    finally:
+        for number, handler in zip(numbers, previous):
+            signal.signal(number, handler)

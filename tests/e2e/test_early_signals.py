@@ -1,0 +1,93 @@
+"""A time limit may strike while n2a still starts or looks through the dataset: it ends as documented."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+TIME_LIMIT_S = 120
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    """Two runs without content: nothing opens them before they are denoised."""
+    folder = tmp_path / "bids" / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    for run in (1, 2):
+        (folder / f"sub-01_run-{run}_T1w.nii.gz").touch()
+    description = {"Name": "empty", "BIDSVersion": "1.10.0"}
+    (tmp_path / "bids" / "dataset_description.json").write_text(json.dumps(description))
+    return tmp_path / "bids"
+
+
+@pytest.fixture
+def start(dataset, tmp_path) -> Iterator:
+    """Start a listing of the dataset in a process of its own."""
+    processes = []
+
+    def launch(*options: object) -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "n2a_bids", dataset, tmp_path / "out", "participant", "--dry-run"]
+        command = [str(word) for word in (*words, "-w", tmp_path / "work", *options)]
+        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        return processes[-1]
+
+    yield launch
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def open_when_read(pipe: Path, process: subprocess.Popen[str]) -> int:
+    """Wait until the process is about to read, and hold it there."""
+    deadline = time.monotonic() + TIME_LIMIT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        # Without a reader there is nobody to open for.
+        with suppress(OSError):
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        time.sleep(0.05)
+    raise AssertionError(f"{pipe} was not read")
+
+
+# A pipe stops the process at the moment of reading it: settings come first, sidecars after the index.
+@pytest.mark.parametrize("moment", ["reading the settings", "looking through the dataset"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_signal_before_the_work_has_its_exit_code(start, dataset, tmp_path, moment, number, status):
+    """75 after SIGTERM and 130 after Ctrl-C, with the sentence that says how to go on."""
+    if moment == "reading the settings":
+        pipe = tmp_path / "settings.toml"
+        options = ["--config-file", pipe]
+    else:
+        pipe = dataset / "sub-01" / "anat" / "sub-01_run-1_T1w.json"
+        options = []
+    os.mkfifo(pipe)
+    process = start(*options)
+    writing_end = open_when_read(pipe, process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=TIME_LIMIT_S)
+    os.close(writing_end)
+    assert process.returncode == status
+    assert "the same command resumes" in said
+    assert "Traceback" not in said
+
+
+def test_handlers_come_before_the_heavy_imports():
+    """What the command imports before it listens is the standard library and little of its own."""
+    code = "import sys, n2a_bids.cli.main as m; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    own = {name for name in loaded if name.startswith("n2a_bids.")}
+    assert own <= {
+        "n2a_bids.cli", "n2a_bids.cli.main", "n2a_bids.cli.failures",
+        "n2a_bids.commands", "n2a_bids.commands.interruption", "n2a_bids.errors",
+    }  # fmt: skip
+    assert not {"numpy", "argparse", "bids", "nipype", "torch"} & set(loaded)
