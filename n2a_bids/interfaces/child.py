@@ -58,17 +58,42 @@ def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) ->
     ------
     RuntimeError
         If the child fails: with the end of what it wrote.
-    MemoryError
-        If something killed it: it could not say a word itself.
+    MemoryError, ChildProcessError
+        If something killed it, see `raise_if_killed`.
     """
     environment: Mapping[str, str] = {**os.environ, **child_environment(threads)}
     command = [sys.executable, "-m", module, *map(str, arguments)]
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if child.returncode == -signal.SIGKILL:
-        raise MemoryError(
-            f"{module} was killed, most likely because memory ran out: ask for more memory, or give a "
-            "smaller --mem or fewer --nprocs; the same command resumes"
-        )
+    raise_if_killed(module, child.returncode)
     if child.returncode:
         said = "\n".join((child.stdout + child.stderr).strip().splitlines()[-15:])
         raise RuntimeError(f"{module} ended with status {child.returncode}; it wrote:\n{said}")
+
+
+def raise_if_killed(name: str, status: int) -> None:
+    """Say why a child ended that a signal has ended: it could not say a word itself.
+
+    Parameters
+    ----------
+    name : str
+        Of the child, as users know it.
+    status : int
+        Its exit status, negative or, from a shell, above 128 after a signal.
+
+    Raises
+    ------
+    MemoryError
+        After SIGKILL, which is what the kernel sends when memory runs out.
+    ChildProcessError
+        After SIGTERM, which is what a scheduler or a person sends.
+    """
+    if status in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        raise MemoryError(
+            f"{name} was killed (SIGKILL), most likely because memory ran out: ask for more memory, or give "
+            "--low-mem, a smaller --mem or fewer --nprocs; the same command resumes"
+        )
+    if status in (-signal.SIGTERM, 128 + signal.SIGTERM):
+        raise ChildProcessError(
+            f"{name} was stopped (SIGTERM), most likely by a time limit or because the job was cancelled: "
+            "ask for more time; the same command resumes"
+        )

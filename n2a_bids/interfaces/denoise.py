@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from pathlib import Path
 
 from nipype.interfaces.base import (
-    Bunch,
     CommandLine,
     CommandLineInputSpec,
     File,
@@ -17,7 +15,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from n2a_bids.interfaces.child import child_environment
+from n2a_bids.interfaces.child import child_environment, raise_if_killed
 from n2a_bids.interfaces.gpu_slot import gpu_slot, visible_gpus
 
 
@@ -96,10 +94,13 @@ class Denoise(CommandLine):
         runtime.environ.update(child_environment(self.inputs.threads, hide_gpu=self.inputs.device == "cpu"))
         devices = visible_gpus() if self.inputs.use_gpu and self.inputs.device != "cpu" else ()
         if not devices:
-            return _survived(super()._run_interface(runtime, correct_return_codes))
-        with gpu_slot(devices, self.inputs.gpu_slots) as device:
-            runtime.environ["CUDA_VISIBLE_DEVICES"] = device
-            return _survived(super()._run_interface(runtime, correct_return_codes))
+            runtime = super()._run_interface(runtime, correct_return_codes)
+        else:
+            with gpu_slot(devices, self.inputs.gpu_slots) as device:
+                runtime.environ["CUDA_VISIBLE_DEVICES"] = device
+                runtime = super()._run_interface(runtime, correct_return_codes)
+        raise_if_killed("the denoising process", runtime.returncode)
+        return runtime
 
     def _list_outputs(self):
         folder = Path.cwd()
@@ -109,14 +110,3 @@ class Denoise(CommandLine):
         if self.inputs.save_repetitions:
             outputs["repetition_files"] = [str(folder / name) for name in self._repetition_names()]
         return outputs
-
-
-def _survived(runtime: Bunch) -> Bunch:
-    """The run, unless something killed the process: it could not say a word itself."""
-    if runtime.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        raise MemoryError(
-            "the denoising process was killed, most likely because memory ran out: ask for more memory, or "
-            "give "
-            "--low-mem or a smaller --mem; the same command resumes"
-        )
-    return runtime

@@ -1,16 +1,42 @@
-"""A helper process that the kernel kills for memory is told apart from one that fails."""
+"""A helper process that a signal ends is told apart from one that fails."""
+
+from __future__ import annotations
 
 import pytest
 
 from n2a_bids.interfaces.child import run_module
+from n2a_bids.interfaces.denoise import Denoise
+
+SIGNALS = [
+    ("SIGKILL", MemoryError, r"was killed.*more memory.*--low-mem.*resumes"),
+    ("SIGTERM", ChildProcessError, r"was stopped.*time limit.*more time.*resumes"),
+]
 
 
-def test_killed_child_is_a_lack_of_memory(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "error", "words"), SIGNALS)
+def test_child_ended_by_a_signal_is_explained(tmp_path, monkeypatch, name, error, words):
     """The message names the module and what to do."""
-    (tmp_path / "dies.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    (tmp_path / "dies.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{name})\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(MemoryError, match=r"dies was killed.*more memory.*resumes"):
+    with pytest.raises(error, match="dies " + words):
         run_module("dies", [])
+
+
+@pytest.mark.parametrize(("name", "error", "words"), SIGNALS)
+@pytest.mark.parametrize("in_a_shell", [False, True])
+def test_denoiser_ended_by_a_signal_is_explained(tmp_path, monkeypatch, in_a_shell, name, error, words):
+    """nipype starts it through a shell, which may stay in between and answer with 128 and the signal."""
+
+    class Dies(Denoise):
+        _cmd = f"sh -c 'kill -{name[3:]} $$' #"
+        if in_a_shell:
+            _cmd = f"sh -c 'kill -{name[3:]} $$'; exit $? #"
+
+    image = tmp_path / "image.nii.gz"
+    image.touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match="the denoising process " + words):
+        Dies(in_files=[image], mask_file=image).run()
 
 
 def test_failing_child_is_quoted(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from nipype import Node, Workflow
-from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 
 import n2a_bids.commands.batch as batch_module
 from n2a_bids.commands.batch import batches, n_side_by_side, run_batch
@@ -21,7 +21,6 @@ from n2a_bids.commands.nipype_settings import configure_nipype
 from n2a_bids.commands.work import ParticipantWork, work_dir_of
 from n2a_bids.config import Config, DebugConfig, OutputConfig, ResourceConfig
 from n2a_bids.errors import BIDSDataError, Interrupted
-from n2a_bids.interfaces.denoise import _survived
 
 
 class _StepInputSpec(BaseInterfaceInputSpec):
@@ -252,11 +251,3 @@ def test_graph_is_drawn_on_request(config, stub):
     failures = run_batch(work("01"), drawn, Interruption())
     assert failures == {"01": []}
     assert list(config.work_dir.rglob("graph*"))
-
-
-@pytest.mark.parametrize("status", [-9, 137])
-def test_killed_denoiser_says_what_to_do(status):
-    """A process that the kernel kills cannot explain itself; one that failed has done so."""
-    with pytest.raises(MemoryError, match="--low-mem"):
-        _survived(Bunch(returncode=status))
-    assert _survived(Bunch(returncode=1)).returncode == 1
