@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.noise import difference_noise_sd, high_pass
 from n2a_bids.algorithms.normalization import match_scales
 from n2a_bids.algorithms.realizations import Realizations
@@ -14,12 +15,16 @@ from n2a_bids.algorithms.structure import edge_correlation, sharpness, smoothnes
 
 Volumes = NDArray[np.float32]
 
+_FEWEST_VOLUMES = 7
+"""Volumes from which the noise of a single series can be told."""
 _MOST_CHANNELS = 4
 """Channels that are measured, evenly spread: the figures of a long DWI series are averages."""
 
 
 def noise_sd_map(realizations: Realizations) -> Volumes | None:
     """Noise SD of one repetition, from the differences of all, in the scale of the first.
+
+    That of a single diffusion series comes from the part of its local spectra that is noise alone.
 
     Parameters
     ----------
@@ -28,9 +33,13 @@ def noise_sd_map(realizations: Realizations) -> Volumes | None:
     Returns
     -------
     noise_sd : (X, Y, Z, C) float32 array or None
-        None for a single repetition, and where repetitions differ in contrast: a difference then
-        holds anatomy.
+        None for a single image or a short series, and where repetitions differ in contrast: a
+        difference then holds anatomy.
     """
+    n_volumes = realizations.data.shape[-1]
+    if realizations.n_repetitions == 1 and n_volumes >= _FEWEST_VOLUMES:
+        noise_sd = estimate_noise_sd(realizations.data[0], realizations.mask)
+        return np.repeat(noise_sd[..., None], n_volumes, axis=-1)
     if realizations.n_repetitions < 2 or not realizations.same_signal:
         return None
     channels = []
