@@ -35,6 +35,8 @@ class SelectionConfig:
     skip_validation: bool = False
     """Do not open the images before the run to check them."""
     dwi_pairing: Literal["auto", "reverse-pe", "repeat", "split", "single"] = "auto"
+    dwi_corrected: bool = False
+    """Distortion has been taken out of the diffusion series already: none is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class DenoiseConfig:
     skull_strip: bool = False
     random_seed: int = 20261121
     weights_dir: Path | None = None
+    keep_noise_floor: bool = False
+    """Leave the Rician bias in denoised diffusion series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,8 @@ class OutputConfig:
 
     fmriprep_derivatives: bool = False
     raw_like_dir: Path | None = None
+    dwi_own_grid: bool = False
+    """Also write each diffusion series denoised on its own grid, with its distortion."""
     layout: Literal["bids", "multiverse"] = "bids"
     clean_workdir: bool = False
     """Delete the participant's work directory once everything of it has succeeded."""

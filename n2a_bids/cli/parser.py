@@ -24,6 +24,7 @@ from n2a_bids.cli.arguments import (
     positive_int,
     session_label,
 )
+from n2a_bids.cli.diffusion_options import add_diffusion_options
 from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe
 
 # Each flag also has its ``--no-`` form: without it the command line could not overrule a settings file.
@@ -87,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         "analysis_level", choices=("participant", "group"), help="denoise, or summarise what was denoised"
     )
     parser.add_argument("--version", action="version", version=f"n2a {__version__}")
-    for add_options in (_selection, _denoising, _resources, _subset, _outputs, _other):
+    for add_options in (_selection, _denoising, add_diffusion_options, _resources, _subset, _outputs, _other):
         add_options(parser)
     return parser
 
@@ -111,12 +112,6 @@ def _selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--modalities", "-m", dest="selection.modalities", choices=("T1w", "dwi"), nargs="+", action=Collect,
         help="only these kinds of image (default: both)",
-    )  # fmt: skip
-    group.add_argument(
-        "--dwi-pairing", dest="selection.dwi_pairing",
-        choices=("auto", "reverse-pe", "repeat", "split", "single"),
-        help="what counts as a repetition of a diffusion series (default: auto, the best that the data "
-        "allow)",
     )  # fmt: skip
     group.add_argument(
         "--bids-filter-file", dest="selection.bids_filters", type=filter_file, metavar="FILE",

@@ -143,6 +143,11 @@ def _check(config: Config) -> None:
         raise ConfigError(f"{weights_dir}: expected a folder with weights, found none; check --weights-dir")
     if not config.selection.modalities:
         raise ConfigError("no modality is selected; give T1w, dwi or both")
+    if config.selection.dwi_corrected and config.selection.dwi_pairing == "reverse-pe":
+        raise ConfigError(
+            "--dwi-pairing reverse-pe corrects distortion, but --dwi-corrected says that this is done; give "
+            "one of them"
+        )
     work_dir, bids_dir = config.work_dir.resolve(), config.bids_dir.resolve()
     if work_dir == bids_dir or (bids_dir in work_dir.parents and "derivatives" not in work_dir.parts):
         raise ConfigError(
@@ -162,6 +167,7 @@ def _place_output(config: Config) -> Config:
     shaping = (
         config.selection.bids_filters,
         config.selection.dwi_pairing,
+        config.selection.dwi_corrected,
         config.mask,
         config.align,
         denoise,

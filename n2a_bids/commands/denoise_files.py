@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bvals", type=Path, metavar="FILE", help="b-values of a diffusion series, FSL format"
     )
     parser.add_argument("--bvecs", type=Path, metavar="FILE", help="gradient directions, FSL format")
+    parser.add_argument(
+        "--keep-noise-floor", action="store_true", help="leave the Rician bias of magnitudes in the series"
+    )
     parser.add_argument("--out-mean", type=Path, metavar="FILE", help="plain mean of the repetitions")
     parser.add_argument("--out-residual", type=Path, metavar="FILE", help="plain mean minus denoised image")
     parser.add_argument("--out-noise-sd", type=Path, metavar="FILE", help="noise SD of one repetition")
@@ -96,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         weights_dir=weights_dir,
         bvals=args.bvals,
         bvecs=args.bvecs,
+        keep_noise_floor=args.keep_noise_floor,
     )
     report = (lambda message: None) if args.quiet else _Progress()
     result = denoise_files(job, report)

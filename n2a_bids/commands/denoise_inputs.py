@@ -31,6 +31,8 @@ class DenoiseJob:
     weights_dir: Path | None = None
     bvals: Path | None = None
     bvecs: Path | None = None
+    keep_noise_floor: bool = False
+    """Leave the Rician bias in a diffusion series."""
 
 
 def load_realizations(job: DenoiseJob) -> Realizations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import resource
 import time
@@ -128,6 +129,9 @@ def denoise_with_retries(
     """
     memory_gb = job.memory_gb or free_memory_gb(device)
     config = strategy.config(job.recipe, weights)
+    if job.keep_noise_floor and hasattr(config, "correct_noise_floor"):
+        # Strategies without this setting never remove the floor.
+        config = dataclasses.replace(config, correct_noise_floor=False)
     for _ in range(_ATTEMPTS):
         # Networks are initialised from the global generator of torch.
         torch.manual_seed(job.random_seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from n2a_bids.errors import BIDSDataError
 Pairing = Literal["auto", "reverse-pe", "repeat", "split", "single"]
 
 
-def group_dwi(images: Sequence[ImageFile], pairing: Pairing) -> Collection:
+def group_dwi(images: Sequence[ImageFile], pairing: Pairing, *, corrected: bool = False) -> Collection:
     """Find the groups among the DWI series of any number of participants.
 
     Parameters
@@ -32,6 +33,8 @@ def group_dwi(images: Sequence[ImageFile], pairing: Pairing) -> Collection:
     pairing : str
         ``auto`` tries opposite phase encoding, then repeats, then a split, then the
         series alone; any other value allows that way only.
+    corrected : bool
+        Distortion has been taken out already: series of opposite phase encoding are repeats.
 
     Returns
     -------
@@ -44,7 +47,7 @@ def group_dwi(images: Sequence[ImageFile], pairing: Pairing) -> Collection:
     by_path = {one.image.path: one for one in series}
     for members in group_by([one.image for one in series], ignoring={"dir", "run"}):
         family = [by_path[image.path] for image in members]
-        found, alone = _pairs(family, pairing)
+        found, alone = _pairs(family, pairing, corrected=corrected)
         units.extend(found)
         for one in alone:
             decision = _alone(one, pairing, family)
@@ -67,11 +70,14 @@ def _read_all(images: Sequence[ImageFile]) -> tuple[list[Series], list[LeftOut]]
     return series, left_out + copies
 
 
-def _pairs(family: Sequence[Series], pairing: Pairing) -> tuple[list[DenoisingUnit], list[Series]]:
+def _pairs(
+    family: Sequence[Series], pairing: Pairing, *, corrected: bool
+) -> tuple[list[DenoisingUnit], list[Series]]:
     units: list[DenoisingUnit] = []
     left = list(family)
-    for name, find in (("reverse-pe", find_reverse_pe), ("repeat", find_dwi_repeats)):
-        if pairing in ("auto", name):
+    repeats = partial(find_dwi_repeats, corrected=corrected)
+    for name, find in (("reverse-pe", find_reverse_pe), ("repeat", repeats)):
+        if pairing in ("auto", name) and not (corrected and name == "reverse-pe"):
             units.extend(find(left))
             taken = {image.path for unit in units for image in unit.images}
             left = [one for one in left if one.image.path not in taken]

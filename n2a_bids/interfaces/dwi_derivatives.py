@@ -74,7 +74,12 @@ class DescribeDiffusion(SimpleInterface):
             "denoised": common
             | {"Description": f"Denoised: {how}; from {subject}", "SkullStripped": inputs.skull_stripped}
             | denoising_record(figures)
-            | {"DistortionCorrected": inputs.corrected, "Alignment": alignment_record(alignment)},
+            | {
+                # Only some strategies remove it.
+                "NoiseFloorRemoved": bool(figures.get("noise_floor_removed", False)),
+                "DistortionCorrected": inputs.corrected,
+                "Alignment": alignment_record(alignment),
+            },
             "mean": common | {"Description": f"Not denoised: {subject}"},
             "residual": common | {"Description": f"Difference of {subject} and the denoised series"},
             "noise_sd": common

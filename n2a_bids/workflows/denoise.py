@@ -51,6 +51,7 @@ def init_denoise_node(
         ("skull_strip", config.skull_strip),
         ("different_contrast", different_contrast),
         ("save_repetitions", save_repetitions),
+        ("keep_noise_floor", config.keep_noise_floor),
     ):
         if wanted:
             setattr(interface.inputs, option, True)

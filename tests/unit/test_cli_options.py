@@ -51,6 +51,9 @@ OPTIONS = [
     ("--modalities dwi", "selection.modalities", ("dwi",)),
     ("-m T1w", "selection.modalities", ("T1w",)),
     ("--dwi-pairing split", "selection.dwi_pairing", "split"),
+    ("--dwi-corrected", "selection.dwi_corrected", True),
+    ("--dwi-own-grid", "outputs.dwi_own_grid", True),
+    ("--keep-noise-floor", "denoise.keep_noise_floor", True),
     ("--bids-database-dir /db", "selection.database_dir", Path("/db")),
     ("--bids-database-wipe", "selection.wipe_database", True),
     ("--skip-bids-validation", "selection.skip_validation", True),
@@ -244,6 +247,12 @@ def test_level_minimal_contradicts_another_strategy():
     """One of the two must be wrong."""
     with pytest.raises(ConfigError, match="--level minimal"):
         parse("--level", "minimal", "--strategy", "auto")
+
+
+def test_corrected_series_cannot_be_paired_for_correction():
+    """One of the two must be wrong."""
+    with pytest.raises(ConfigError, match="--dwi-corrected"):
+        parse("--dwi-corrected", "--dwi-pairing", "reverse-pe")
 
 
 @pytest.mark.parametrize("work_dir", ["/data/bids", "/data/bids/work", "/data/out"])

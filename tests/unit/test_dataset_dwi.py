@@ -276,6 +276,16 @@ def test_pairing_can_be_asked_for(dataset, pairing, kinds):
     assert all("--dwi-pairing repeat was asked for" in item.reason for item in found.left_out)
 
 
+def test_corrected_series_of_opposite_phase_encoding_are_repeats(dataset):
+    """--dwi-corrected: nothing is left to correct, so that dir- may differ like run-; so it says."""
+    dataset.add("dir-AP_run-1", metadata=AP)
+    dataset.add("dir-PA_run-1", metadata=PA)
+    dataset.add("dir-AP_run-2", metadata={})
+    unit, *others = collect(dataset.root, SelectionConfig(modalities=("dwi",), dwi_corrected=True)).units
+    assert (unit.kind, unit.label, len(unit.images)) == ("dwi-repeats", "sub-01_dwi", 3)
+    assert "corrected already" in unit.reason and not others
+
+
 def _spoil(stem: Path, extension: str, change) -> None:
     path = Path(f"{stem}{extension}")
     np.savetxt(path, change(np.loadtxt(path, ndmin=2)), fmt="%g")

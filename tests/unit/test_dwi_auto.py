@@ -1,5 +1,8 @@
 """Laws of the default strategy for diffusion series and of its parts."""
 
+import json
+
+import nibabel as nb
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,8 @@ from n2a_bids.algorithms.learned_filters import Pair, checkerboard, learn_filter
 from n2a_bids.algorithms.local_pca import estimate_noise_sd, shrink_local_pca
 from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
 from n2a_bids.algorithms.strategies import get_strategy
+from n2a_bids.cli.tools import main
+from n2a_bids.interfaces.dwi_mask import write_table
 
 
 def _phantom(shape=(18, 18, 8), n=14):
@@ -128,3 +133,24 @@ def test_gain_of_a_repetition_does_not_matter():
     first, second = _noisy(truth, 8.0, 2)
     plain, scaled = _run("auto", [first, second], table, mask), _run("auto", [first, 3 * second], table, mask)
     assert _error(scaled.data, plain.data, mask) < 0.02 * truth[mask].mean()
+
+
+def test_noise_floor_is_removed_unless_it_is_to_be_kept(tmp_path):
+    """At low SNR magnitudes are too high: by default the bias goes, with --keep-noise-floor it stays."""
+    truth, table, mask = _phantom()
+    (noisy,) = _noisy(truth, 20.0, 1)
+    bval, bvec = write_table(table, tmp_path / "series")
+    for name, data in (("series", noisy), ("mask", mask.astype(np.uint8))):
+        nb.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(tmp_path / f"{name}.nii.gz")
+    bias = {}
+    for option in ("--quiet", "--keep-noise-floor"):
+        out = tmp_path / f"out{option}.nii.gz"
+        words = ["denoise", tmp_path / "series.nii.gz", "--mask", tmp_path / "mask.nii.gz", "--out", out]
+        words += ["--bvals", bval, "--bvecs", bvec, "--recipe", "fast", "--device", "cpu", option]
+        assert main([str(word) for word in (*words, "--omp-nthreads", 1)]) == 0
+        weighted = nb.load(out).get_fdata()[mask][:, 2:]
+        bias[option] = float((weighted - truth[mask][:, 2:]).mean())
+        record = json.loads(out.with_name(out.name.replace(".nii.gz", ".json")).read_text())
+        assert record["noise_floor_removed"] is (option == "--quiet")
+    assert bias["--keep-noise-floor"] > 2.0
+    assert abs(bias["--quiet"]) < 0.5 * bias["--keep-noise-floor"]

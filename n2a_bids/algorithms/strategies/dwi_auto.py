@@ -139,7 +139,8 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     return DenoisedImage(
         data=mean,
         noise_sd=noise_map,
-        figures=_figures(results, realizations, noise_map, context.clock() - started),
+        figures=_figures(results, realizations, noise_map, context.clock() - started)
+        | {"noise_floor_removed": config.correct_noise_floor},
     )
 
 

@@ -10,7 +10,7 @@ from n2a_bids.dataset.grouping import group_by, shared_entities
 from n2a_bids.dataset.units import DenoisingUnit
 
 
-def find_dwi_repeats(series: Sequence[Series]) -> list[DenoisingUnit]:
+def find_dwi_repeats(series: Sequence[Series], *, corrected: bool = False) -> list[DenoisingUnit]:
     """Group series of one gradient table and one phase encoding that differ in ``run`` only.
 
     Tables are equal up to the sign of directions and a tolerance on b. A run joins as
@@ -20,6 +20,8 @@ def find_dwi_repeats(series: Sequence[Series]) -> list[DenoisingUnit]:
     ----------
     series : sequence of Series
         Of one participant and session.
+    corrected : bool
+        Distortion has been taken out already, so that phase encoding, and ``dir`` with it, may differ.
 
     Returns
     -------
@@ -28,33 +30,34 @@ def find_dwi_repeats(series: Sequence[Series]) -> list[DenoisingUnit]:
     """
     by_path = {one.image.path: one for one in series}
     units = []
-    for members in group_by([one.image for one in series], ignoring={"run"}):
+    for members in group_by([one.image for one in series], ignoring={"run", "dir"} if corrected else {"run"}):
         left = [by_path[image.path] for image in members]
         while left:
-            group, left = _grow(left)
+            group, left = _grow(left, corrected)
             if len(group) > 1:
-                units.append(_unit(group))
+                units.append(_unit(group, corrected))
     return units
 
 
-def _grow(series: Sequence[Series]) -> tuple[list[Series], list[Series]]:
+def _grow(series: Sequence[Series], corrected: bool) -> tuple[list[Series], list[Series]]:
     """The first series with all that repeat it, and the others."""
     group, others = [series[0]], []
     for candidate in series[1:]:
-        same_encoding = candidate.phase_encoding == group[0].phase_encoding
+        same_encoding = corrected or candidate.phase_encoding == group[0].phase_encoding
         joins = same_encoding and common_part((*group, candidate)) is not None
         (group if joins else others).append(candidate)
     return group, others
 
 
-def _unit(group: Sequence[Series]) -> DenoisingUnit:
+def _unit(group: Sequence[Series], corrected: bool) -> DenoisingUnit:
     images = tuple(one.image for one in group)
     common = common_part(group)
+    differ = "run or dir only (distortion is corrected already)" if corrected else "run only"
     return DenoisingUnit(
         kind="dwi-repeats",
         images=images,
         entities=shared_entities(images),
-        reason=f"{len(images)} runs: the names differ in run only, {common.summary}",
+        reason=f"{len(images)} runs: the names differ in {differ}, {common.summary}",
         volumes=common.volumes,
         notes=common.notes,
     )
