@@ -179,3 +179,66 @@ def resample(
     source[axis] += sign * displacement
     values = ndimage.map_coordinates(image.astype(np.float32), source, order=order, mode="constant")
     return np.maximum(values * intensity_factor(displacement, axis, sign), 0).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class AcquiredGrid:
+    """Where the voxels of a series as acquired lie on the corrected grid."""
+
+    positions: NDArray[np.float64]
+    """(3, X, Y, Z) corrected voxel coordinates."""
+    stretch: NDArray[np.float32]
+    """(X, Y, Z) factor by which the correction multiplied the intensity."""
+    known: NDArray[np.bool_]
+    """(X, Y, Z) False where the image folds: there the correction cannot be undone."""
+
+    def show(self, corrected: NDArray, *, order: int = 5) -> NDArray[np.float32]:
+        """A corrected volume as it was acquired: moved and distorted again, zero where unknown."""
+        values = ndimage.map_coordinates(
+            np.asarray(corrected, np.float32), self.positions, order=order, mode="constant"
+        )
+        stretch = self.stretch if order else np.float32(1)
+        return np.where(self.known, np.maximum(values / stretch, 0), 0).astype(np.float32)
+
+
+def acquired_grid(
+    voxel_map: NDArray[np.float64],
+    displacement: NDArray,
+    axis: int,
+    shape: tuple[int, ...],
+    *,
+    n_iterations: int = 60,
+    tolerance: float = 0.02,
+) -> AcquiredGrid:
+    """Undo :func:`resample`: find the corrected position of every voxel as acquired.
+
+    Parameters
+    ----------
+    voxel_map : (4, 4) array
+        Corrected voxel to voxel as acquired, rigid part, as in :func:`resample`.
+    displacement : (X', Y', Z') array
+        On the corrected grid, in voxels along `axis`, with the sign of this series.
+    axis : int
+        Phase-encoding axis.
+    shape : (3,) ints
+        Of the series as acquired.
+    n_iterations : int
+        Most steps of the fixed-point iteration; it converges where the image does not fold.
+    tolerance : float
+        Voxels within which a position counts as found.
+    """
+    inverse = np.linalg.inv(voxel_map)
+    acquired = np.stack(np.meshgrid(*(np.arange(n, dtype=float) for n in shape), indexing="ij"))
+    moved = np.zeros(shape)
+    for _ in range(n_iterations):
+        before = acquired.copy()
+        before[axis] -= moved
+        positions = np.tensordot(inverse[:3, :3], before, axes=1) + inverse[:3, 3][:, None, None, None]
+        found = ndimage.map_coordinates(displacement, positions, order=1, mode="nearest")
+        error, moved = np.abs(found - moved), found
+        if error.max() < tolerance:
+            break
+    factor = intensity_factor(displacement, axis, 1)
+    stretch = ndimage.map_coordinates(factor, positions, order=1, mode="nearest").astype(np.float32)
+    known = (error < tolerance) & (stretch > 1 - _STEEPEST)
+    return AcquiredGrid(positions, np.where(known, stretch, 1).astype(np.float32), known)

@@ -13,6 +13,10 @@ _CHUNK = 20_000
 """Voxels fitted at a time: bounds the memory of the batched normal equations."""
 
 
+_LARGEST_B = 1500.0
+"""b-value (s/mm2) up to which the tensor is a fair model of the signal."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorFit:
     """A tensor in every voxel of a mask."""
@@ -50,6 +54,22 @@ def tensor_design(gradients: Gradients) -> NDArray[np.float64]:
     products = np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z), axis=1)
     b = np.asarray(gradients.bvals, dtype=float)[:, None] / 1000.0
     return np.concatenate((np.ones((len(b), 1)), -b * products), axis=1)
+
+
+def tensor_volumes(gradients: Gradients) -> NDArray[np.intp]:
+    """Volumes to fit a tensor to: up to b = 1500 where these suffice, else all; none where nothing does.
+
+    Examples
+    --------
+    >>> tensor_volumes(Gradients(np.array([0.0, 1000.0]), np.array([[0.0, 0, 0], [1, 0, 0]])))
+    array([], dtype=int64)
+    """
+    everything = np.arange(gradients.bvals.size)
+    design = tensor_design(gradients)
+    for volumes in (everything[gradients.bvals <= _LARGEST_B], everything):
+        if volumes.size and np.linalg.matrix_rank(design[volumes]) == 7:
+            return volumes
+    return everything[:0]
 
 
 def fit_tensor(

@@ -19,11 +19,18 @@ DESCRIPTIONS = {
     "head": "Head mask: brain, skull and scalp",
     "mean": "Plain mean of the aligned repetitions: what averaging alone gives",
     "noisesd": "Estimated standard deviation of the noise of one repetition",
+    "owngrid": "Denoised series on the grid of one of its sources, with the distortion of that",
     "preproc": "Denoised image, corrected for the bias field, under the name that fMRIPrep looks for",
     "residual": "What denoising took away: mean of the repetitions minus denoised image",
+    "susceptibility": "Displacement by susceptibility, in voxels along the phase-encoding axis",
 }
 # No closing slash: the validator tests the name of a folder without one.
-_IGNORED = ("*.html", "logs", "log", "figures", "*_xfm.*", "*_figures.json", "group_*")
+_IGNORED = (
+    *("*.html", "logs", "log", "figures", "*_xfm.*", "*_figures.json", "group_*"),
+    *("*_dwimap.*", "*_displacement.*"),
+    # The schema has no gradient tables with desc-, although it asks for them.
+    *("*.bval", "*.bvec"),
+)
 _README = """# Denoised images
 
 Made by [n2a_bids](dataset_description.json) {version} from the dataset "{name}".

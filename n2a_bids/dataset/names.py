@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-# Order of the BIDS schema; from, to and mode (transforms) are not in it and stand before desc.
+# Order of the BIDS schema; from, to, mode (transforms), model and param (maps) are not in it: before desc.
 ENTITY_ORDER = (
     *("sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec", "dir"),
     *("run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split", "recording"),
-    *("chunk", "seg", "res", "den", "label", "from", "to", "mode", "desc"),
+    *("chunk", "seg", "res", "den", "label", "from", "to", "mode", "model", "param", "desc"),
 )
 INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "split", "chunk"})
 """Entities whose value is a number: ``run-1`` and ``run-01`` are the same."""

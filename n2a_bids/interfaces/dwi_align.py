@@ -81,6 +81,7 @@ class _AlignSeriesOutputSpec(TraitedSpec):
     b0_files = traits.List(File(exists=True), desc="mean b0 of each aligned series")
     mask_file = File(exists=True, desc="brain mask without the folds of the distortion")
     figures_file = File(exists=True, desc="JSON of the alignment")
+    between_file = File(exists=True, desc="JSON: voxel map from the first series to each")
 
 
 class AlignSeries(SimpleInterface):
@@ -95,21 +96,25 @@ class AlignSeries(SimpleInterface):
         affine = load(Path(inputs.b0_files[0]))[1]
         size = voxel_sizes_mm(affine)
         mask = load(Path(inputs.mask_file))[0] > 0.5
-        displacements = self._displacements(mask.shape)
-        out_files, out_b0s, tables, rows = [], [], [], []
+        displacements = series_displacements(inputs, mask.shape)
+        out_files, out_b0s, tables, rows, betweens = [], [], [], [], []
         for number, path in enumerate(inputs.in_files):
             between = self._between(number, b0s, mask, size)
             own = json.loads(Path(inputs.motion_files[number]).read_text())
             maps = [np.array(motion) @ between for motion in own]
             aligned = self._resample_series(load(Path(path))[0], maps, displacements[number], mask)
             table = read_table(inputs.bval_files[number], inputs.bvec_files[number])
-            tables.append(_turned(table, maps, affine, size))
+            tables.append(turned(table, maps, affine))
+            betweens.append(between.tolist())
             out_b0s.append(mean_b0(aligned, table))
             target = folder / f"aligned_{number + 1}.nii.gz"
-            out_files.append(os.fspath(save_like(aligned, Path(path), target)))
+            # All lie on the grid of the first now, whatever affine theirs had.
+            out_files.append(os.fspath(save_like(aligned, Path(inputs.in_files[0]), target)))
             rows.append(_row(inputs.names[number], number, between, mask, size, (b0s, out_b0s)))
         self._write(folder, mask, out_b0s, tables, rows)
-        self._results["out_files"] = out_files
+        between_file = folder / "between.json"
+        between_file.write_text(json.dumps(betweens))
+        self._results.update(out_files=out_files, between_file=os.fspath(between_file))
         return runtime
 
     def _write(
@@ -141,15 +146,6 @@ class AlignSeries(SimpleInterface):
             figures_file=os.fspath(figures_file),
         )
 
-    def _displacements(self, shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
-        """Of each series, positive where it moves signal to higher indices."""
-        n_series = len(self.inputs.in_files)
-        if not isdefined(self.inputs.displacement_file):
-            return [np.zeros(shape, np.float32) for _ in range(n_series)]
-        first, _ = load(Path(self.inputs.displacement_file))
-        _, sign = phase_encoding_axis(self.inputs.phase_encoding)
-        return [sign * first, -sign * first * np.float32(self.inputs.readout_ratio)]
-
     def _between(
         self, number: int, b0s: list[NDArray], mask: NDArray[np.bool_], size: tuple[float, float, float]
     ) -> NDArray[np.float64]:
@@ -168,13 +164,47 @@ class AlignSeries(SimpleInterface):
         mask: NDArray[np.bool_],
     ) -> NDArray[np.float32]:
         axis = phase_encoding_axis(self.inputs.phase_encoding)[0] if displacement.any() else 1
-        aligned = np.empty((*displacement.shape, data.shape[-1]), np.float32)
-        for volume, voxel_map in enumerate(maps):
-            if not displacement.any() and _is_still(voxel_map, mask):
-                aligned[..., volume] = data[..., volume]
-            else:
-                aligned[..., volume] = resample(data[..., volume], voxel_map, displacement, axis, 1)
-        return aligned
+        return resample_series(data, maps, displacement, axis, mask)
+
+
+def series_displacements(inputs: TraitedSpec, shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
+    """Of each series, positive where it moves signal to higher indices; zero where none is known."""
+    if not isdefined(inputs.displacement_file):
+        return [np.zeros(shape, np.float32) for _ in inputs.in_files]
+    first, _ = load(Path(inputs.displacement_file))
+    _, sign = phase_encoding_axis(inputs.phase_encoding)
+    return [sign * first, -sign * first * np.float32(inputs.readout_ratio)]
+
+
+def resample_series(
+    data: NDArray[np.float32],
+    maps: list[NDArray[np.float64]],
+    displacement: NDArray[np.float32],
+    axis: int,
+    mask: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Undo motion and distortion of every volume; one that kept still, undistorted, stays as it is.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) array
+    maps : list of (4, 4) arrays
+        Corrected voxel to voxel of each volume.
+    displacement : (X', Y', Z') array
+        On the corrected grid.
+    axis : int
+        Phase-encoding axis.
+    mask : (X', Y', Z') bool array
+        Brain, where motion counts.
+    """
+    aligned = np.empty((*displacement.shape, data.shape[-1]), np.float32)
+    same_grid = displacement.shape == data.shape[:3] and not displacement.any()
+    for volume, voxel_map in enumerate(maps):
+        if same_grid and _is_still(voxel_map, mask):
+            aligned[..., volume] = data[..., volume]
+        else:
+            aligned[..., volume] = resample(data[..., volume], voxel_map, displacement, axis, 1)
+    return aligned
 
 
 def _is_still(voxel_map: NDArray[np.float64], mask: NDArray[np.bool_]) -> bool:
@@ -183,12 +213,10 @@ def _is_still(voxel_map: NDArray[np.float64], mask: NDArray[np.bool_]) -> bool:
     return bool(np.linalg.norm(moved - points, axis=1).max() < _STILL_VOXELS)
 
 
-def _turned(
-    table: Gradients, maps: list[NDArray], affine: NDArray[np.float64], size: tuple[float, float, float]
-) -> Gradients:
+def turned(table: Gradients, maps: list[NDArray], affine: NDArray[np.float64]) -> Gradients:
     """Directions in the corrected head, in the convention of FSL (x flipped for positive determinants)."""
     flip = np.diag([-1.0 if np.linalg.det(affine[:3, :3]) > 0 else 1.0, 1.0, 1.0])
-    scale = np.diag(size)
+    scale = np.diag(voxel_sizes_mm(affine))
     bvecs = table.bvecs.copy()
     for volume, voxel_map in enumerate(maps):
         # The map leads from the corrected head to the head as it lay: directions go the other way.

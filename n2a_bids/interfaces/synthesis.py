@@ -19,6 +19,7 @@ from n2a_bids.algorithms.tensor import (
     mean_diffusivity,
     principal_direction,
     synthesize_signal,
+    tensor_volumes,
 )
 from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.dwi_mask import read_table
@@ -143,9 +144,7 @@ class TensorMapsOfSeries(SimpleInterface):
         mask_file = Path(self.inputs.mask_file)
         mask = load(mask_file)[0] > 0.5
         table = read_table(self.inputs.bval_file, self.inputs.bvec_file)
-        used = np.flatnonzero(table.bvals <= 1500)
-        if (table.bvals[used] > B0_THRESHOLD).sum() < 6:
-            used = np.arange(table.bvals.size)
+        used = tensor_volumes(table)
         fit = fit_tensor(data[..., used], Gradients(table.bvals[used], table.bvecs[used]), mask)
         direction = principal_direction(fit) * [-1.0 if np.linalg.det(affine[:3, :3]) > 0 else 1.0, 1.0, 1.0]
         world = direction @ (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T

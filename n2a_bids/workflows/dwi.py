@@ -13,8 +13,10 @@ from n2a_bids.interfaces.dwi_align import AlignSeries, EstimateMotion
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes
 from n2a_bids.interfaces.synthesis import SplitSeries
 from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.dwi_consumers import init_dwi_consumers_wf, wants_own_grids
 from n2a_bids.workflows.dwi_outputs import init_dwi_outputs_wf
 from n2a_bids.workflows.dwi_reports import init_dwi_reports_wf
+from n2a_bids.workflows.dwi_tensor import determines_tensor, init_tensor_wf
 from n2a_bids.workflows.unit import workflow_name
 
 _SPLIT_STRATEGIES = ("noise2average", "noise2noise")
@@ -40,7 +42,8 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     align = _init_preparation(workflow, unit, skip_validation=config.selection.skip_validation)
     denoise = init_denoise_node(config.denoise, config.resources)
     outputs = init_dwi_outputs_wf(unit, config)
-    reports = init_dwi_reports_wf(unit, config)
+    tensor = init_tensor_wf(unit, config) if determines_tensor(unit) else None
+    reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
     series = (align, "out_files")
     if unit.kind == "dwi-split" and config.denoise.strategy in _SPLIT_STRATEGIES:
         split = _init_split(workflow, align, config.denoise.random_seed)
@@ -84,7 +87,52 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
                 (pick, reports, [("b0_file", "inputnode.b0_before")]),
             ]
         )
+    if tensor is not None:
+        _connect_tensor(workflow, tensor, reports)
+    if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
+        _connect_consumers(workflow, unit, config)
     return workflow
+
+
+def _connect_tensor(workflow: Workflow, tensor: Workflow, reports: Workflow) -> None:
+    align, denoise = workflow.get_node("align"), workflow.get_node("denoise")
+    aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("bval", "bvec", "mask")]
+    images = [("mean_file", "inputnode.mean"), ("out_file", "inputnode.denoised")]
+    maps = ("fa_mean", "v1_mean", "fa_denoised", "v1_denoised")
+    workflow.connect(
+        [
+            (align, tensor, aligned),
+            (denoise, tensor, images),
+            (tensor, reports, [(f"outputnode.{field}", f"inputnode.{field}") for field in maps]),
+        ]
+    )
+
+
+def _connect_consumers(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
+    is_pair = unit.kind == "dwi-reverse-pe"
+    consumers = init_dwi_consumers_wf(
+        unit,
+        config,
+        phase_encoding=str(unit.images[0].metadata["PhaseEncodingDirection"]) if is_pair else "",
+        readout_ratio=_readout_ratio(unit) if is_pair else 1.0,
+    )
+    aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("mask", "bval", "bvec", "between")]
+    acquired = [
+        *(("out_file", "inputnode.series"), ("b0_file", "inputnode.own_b0")),
+        *(("bval_file", "inputnode.own_bval"), ("bvec_file", "inputnode.own_bvec")),
+    ]
+    workflow.connect(
+        [
+            (workflow.get_node("align"), consumers, [*aligned, ("b0_files", "inputnode.b0")]),
+            (workflow.get_node("pick"), consumers, acquired),
+            (workflow.get_node("motion"), consumers, [("motion_file", "inputnode.motion")]),
+            (workflow.get_node("denoise"), consumers, [("out_file", "inputnode.denoised")]),
+            (workflow.get_node("outputs_wf"), consumers, [("describe.denoised", "inputnode.sidecar")]),
+        ]
+    )
+    if is_pair:
+        distortion = workflow.get_node("distortion")
+        workflow.connect(distortion, "displacement_file", consumers, "inputnode.displacement")
 
 
 def _init_preparation(workflow: Workflow, unit: DenoisingUnit, *, skip_validation: bool) -> Node:

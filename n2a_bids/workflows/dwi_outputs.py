@@ -56,7 +56,7 @@ def init_dwi_outputs_wf(unit: DenoisingUnit, config: Config, *, name: str = "out
             sources=[bids_uri(image.path, _datasets(config)) for image in unit.images],
             metadata=[dict(image.metadata) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,
-            corrected=is_pair,
+            corrected=is_pair or config.selection.dwi_corrected,
         ),
         name="describe",
     )
@@ -67,7 +67,7 @@ def init_dwi_outputs_wf(unit: DenoisingUnit, config: Config, *, name: str = "out
     targets += [_path(unit, config, "dwi", desc, f".{kind}") for kind, desc in _TABLES]
     if is_pair:
         targets += [
-            _path(unit, config, "dwi", "displacement"),
+            _path(unit, config, "displacement", "susceptibility"),
             _path(unit, config, "figures", "distortion", ".json"),
         ]
     for number in range(len(_IMAGES) + 1, len(targets) + 1):

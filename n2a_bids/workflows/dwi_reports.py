@@ -11,18 +11,20 @@ from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces import reportlets
 from n2a_bids.interfaces.derivatives import WriteDerivatives
-from n2a_bids.interfaces.synthesis import TensorMapsOfSeries
 
 _INPUTS = (
     *("series", "mask", "bval", "bvec", "alignment", "b0_before", "b0_after"),
     *("denoised", "mean", "noise_sd", "denoising"),
+    *("fa_mean", "v1_mean", "fa_denoised", "v1_denoised"),
 )
 
 _SHOWN_VOLUME = 1
 """The first weighted volume of most series: b0s have too little noise to show anything."""
 
 
-def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports_wf") -> Workflow:
+def init_dwi_reports_wf(
+    unit: DenoisingUnit, config: Config, *, tensor: bool = True, name: str = "reports_wf"
+) -> Workflow:
     """Draw the figures and store them in ``sub-<label>/figures``.
 
     Parameters
@@ -31,6 +33,8 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "rep
         Diffusion series.
     config : Config
         For the output folder.
+    tensor : bool
+        There are tensor maps to show.
     name : str
         Of the workflow.
 
@@ -59,8 +63,10 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "rep
         "risk": (reportlets.RiskFigure(), [("denoising", "figures_file")]),
         "gradients": (reportlets.GradientPlot(), [("bval", "bval_files"), ("bvec", "bvec_files")]),
         "volumes": (reportlets.VolumeQuality(), [*images, ("bval", "bval_file"), noise]),
-        "tensor": (reportlets.TensorMaps(), [("mask", "mask_file")]),
     }
+    if tensor:
+        maps = [(field, f"{field}_file") for field in ("fa_mean", "v1_mean", "fa_denoised", "v1_denoised")]
+        figures["tensor"] = (reportlets.TensorMaps(), [("mask", "mask_file"), *maps])
     if unit.kind == "dwi-reverse-pe":
         figures["distortion"] = (
             reportlets.DistortionFlicker(labels=_directions(unit)),
@@ -84,29 +90,7 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "rep
             (first, workflow.get_node("draw_denoised"), [("out", "repetition_file")]),
         ]
     )
-    _connect_tensors(workflow, inputnode)
     return workflow
-
-
-def _connect_tensors(workflow: Workflow, inputnode: Node) -> None:
-    draw = workflow.get_node("draw_tensor")
-    for field in ("mean", "denoised"):
-        fit = Node(TensorMapsOfSeries(), name=f"tensor_{field}", mem_gb=3.0)
-        workflow.connect(
-            [
-                (
-                    inputnode,
-                    fit,
-                    [
-                        (field, "in_file"),
-                        ("bval", "bval_file"),
-                        ("bvec", "bvec_file"),
-                        ("mask", "mask_file"),
-                    ],
-                ),
-                (fit, draw, [("fa_file", f"fa_{field}_file"), ("v1_file", f"v1_{field}_file")]),
-            ]
-        )
 
 
 def _directions(unit: DenoisingUnit) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.distortion import (
     DistortionConfig,
+    acquired_grid,
     estimate_displacement,
     intensity_factor,
     resample,
@@ -68,6 +69,30 @@ def test_resample_applies_the_rigid_part():
     shift[0, 3] = 2
     moved = resample(image, shift, np.zeros(image.shape), 1, 0)
     assert np.allclose(moved[:-2], image[2:], atol=1e-4)
+
+
+def test_acquired_grid_undoes_resample():
+    """Corrected and shown as acquired again, an image is what it was, motion and distortion included."""
+    image, mask = _head()
+    truth = susceptibility_displacement(mask, 1, 2.0, torch.Generator().manual_seed(1))
+    shift = np.eye(4)
+    shift[:3, 3] = (1.0, 0.5, 0.0)
+    for sign in (1, -1):
+        acquired = distort(image, truth, 1, sign)
+        corrected = resample(acquired, shift, sign * truth, 1, 1)
+        grid = acquired_grid(shift, sign * truth, 1, image.shape)
+        inside = ndimage.binary_erosion(mask, iterations=3) & grid.known
+        assert inside.sum() > 500
+        error = np.abs(grid.show(corrected) - acquired)[inside].mean()
+        assert error < 0.2 * np.abs(corrected - acquired)[inside].mean()
+
+
+def test_acquired_grid_does_not_know_folds():
+    """Where the displacement folds the image there is no way back."""
+    steep = np.zeros((4, 24, 4))
+    steep[:, 10:14] = 3.0 * np.arange(4)[None, :, None]
+    known = acquired_grid(np.eye(4), steep, 1, steep.shape).known
+    assert known[:, :6].all() and not known.all()
 
 
 def test_folds_get_no_intensity():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nb
@@ -11,20 +14,28 @@ import pytest
 from dwi_dataset import write_dataset
 from scipy import ndimage
 
-from n2a_bids.config import Config, DenoiseConfig, SelectionConfig
+from n2a_bids.algorithms.dwi_phantoms import distort
+from n2a_bids.config import Config, DenoiseConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.description import write_dataset_files
+from n2a_bids.dataset.raw_like_fields import copy_field_maps
 from n2a_bids.workflows.dwi import init_dwi_unit_wf
 
 
-def _workflow(tmp_path: Path, kind: str, strategy: str = "auto"):
+def _workflow(
+    tmp_path: Path, kind: str, strategy: str = "auto", outputs: OutputConfig | None = None, **selected: bool
+):
     truth = write_dataset(tmp_path / "bids", kind)
-    units = collect(tmp_path / "bids", SelectionConfig(modalities=("dwi",))).units
+    selection = SelectionConfig(modalities=("dwi",), **selected)
+    units = collect(tmp_path / "bids", selection).units
     config = Config(
         tmp_path / "bids",
         tmp_path / "out",
         tmp_path / "work",
         "uuid",
+        selection=selection,
         denoise=DenoiseConfig(strategy=strategy, recipe="fast", device="cpu"),
+        outputs=outputs or OutputConfig(),
     )
     assert len(units) == 1
     workflow = init_dwi_unit_wf(units[0], config)
@@ -58,7 +69,6 @@ def test_split_is_synthesized_for_strategies_that_need_two_series(tmp_path):
     assert "split" not in workflow.list_node_names()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["single", "reverse-pe"])
 def test_run_lowers_the_error_and_writes_all_derivatives(tmp_path, kind):
     """From BIDS to derivatives: closer to the truth than the mean, with tables, sidecars and figures."""
@@ -78,6 +88,105 @@ def test_run_lowers_the_error_and_writes_all_derivatives(tmp_path, kind):
     assert sidecar["DistortionCorrected"] is (kind == "reverse-pe")
     assert ("PhaseEncodingDirection" in sidecar) is (kind == "single")
     assert sidecar["SkullStripped"] is False
+    assert sidecar["NoiseFloorRemoved"] is True
+    for desc in ("mean", "denoised"):
+        fa, md, v1 = (
+            nb.load(folder / f"sub-01_model-tensor_param-{param}_desc-{desc}_dwimap.nii.gz").get_fdata()
+            for param in ("fa", "md", "v1")
+        )
+        assert 0.1 < fa[inside].mean() < 0.9 and 3e-4 < md[inside].mean() < 2e-3
+        assert np.allclose(np.linalg.norm(v1[inside], axis=-1), 1, atol=1e-3)
     figures = {path.name.split("desc-")[1] for path in (tmp_path / "out/sub-01/figures").glob("*.svg")}
     assert {"denoised_dwi.svg", "tensor_dwi.svg", "gradients_dwi.svg"} <= figures
     assert ("distortion_dwi.svg" in figures) is (kind == "reverse-pe")
+
+
+def _validate(folder: Path) -> None:
+    validator = shutil.which("bids-validator-deno", path=Path(sys.executable).parent)
+    if validator:
+        command = [validator, str(folder), "--ignoreWarnings"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout
+
+
+def test_pair_on_own_grids_and_under_raw_names(tmp_path):
+    """Each series of a pair comes back with its own distortion, less noisy; both datasets are valid."""
+    raw_like = tmp_path / "rawlike"
+    outputs = OutputConfig(raw_like_dir=raw_like, dwi_own_grid=True)
+    workflow, _, truth = _workflow(tmp_path, "reverse-pe", outputs=outputs)
+    write_dataset_files(tmp_path / "out", tmp_path / "bids", {})
+    workflow.run()
+    for direction, sign in (("AP", -1), ("PA", 1)):
+        wanted = distort(truth["signal"], truth["displacement"], 1, sign)
+        raw = nb.load(tmp_path / f"bids/sub-01/dwi/sub-01_dir-{direction}_dwi.nii.gz")
+        own = nb.load(tmp_path / f"out/sub-01/dwi/sub-01_dir-{direction}_desc-owngrid_dwi.nii.gz")
+        same = nb.load(raw_like / f"sub-01/dwi/sub-01_rec-n2a_dir-{direction}_dwi.nii.gz")
+        assert np.array_equal(own.affine, raw.affine) and own.shape == raw.shape
+        assert np.array_equal(own.get_fdata(), same.get_fdata())
+        mask = nb.load(tmp_path / f"out/sub-01/dwi/sub-01_dir-{direction}_desc-owngrid_mask.nii.gz")
+        inside = ndimage.binary_erosion(mask.get_fdata() > 0, iterations=2)
+        errors = [np.sqrt(np.mean((image.get_fdata() - wanted)[inside] ** 2)) for image in (raw, own)]
+        assert errors[1] < 0.8 * errors[0]
+        stem = raw_like / f"sub-01/dwi/sub-01_rec-n2a_dir-{direction}_dwi"
+        sidecar = json.loads(Path(f"{stem}.json").read_text())
+        assert sidecar["PhaseEncodingDirection"] == ("j-" if direction == "AP" else "j")
+        assert sidecar["TotalReadoutTime"] == 0.05 and sidecar["B0FieldSource"] == "pepolar"
+        assert np.loadtxt(f"{stem}.bvec").shape == (3, raw.shape[3]) == (3, np.loadtxt(f"{stem}.bval").size)
+    _validate(tmp_path / "out")
+    _validate(raw_like)
+
+
+def test_corrected_pair_is_averaged_without_correction(tmp_path):
+    """--dwi-corrected: no distortion is estimated, and the result says that there is none."""
+    workflow, unit, _ = _workflow(tmp_path, "reverse-pe", "mean", dwi_corrected=True)
+    assert unit.kind == "dwi-repeats" and "distortion" not in workflow.list_node_names()
+    workflow.run()
+    sidecar = json.loads((tmp_path / "out/sub-01/dwi/sub-01_desc-denoised_dwi.json").read_text())
+    assert sidecar["DistortionCorrected"] is True
+    assert "PhaseEncodingDirection" not in sidecar and "TotalReadoutTime" not in sidecar
+
+
+def test_series_without_b0_gets_no_tensor(tmp_path):
+    """It is denoised all the same; maps and their figure are left out."""
+    root = tmp_path / "bids"
+    write_dataset(root, "single")
+    stem = str(root / "sub-01/dwi/sub-01_dwi")
+    image = nb.load(f"{stem}.nii.gz")
+    nb.save(image.slicer[..., 2:], f"{stem}.nii.gz")
+    for extension in (".bval", ".bvec"):
+        table = np.loadtxt(stem + extension, ndmin=2)
+        np.savetxt(stem + extension, table[:, 2:], fmt="%g")
+    (unit,) = collect(root, SelectionConfig(modalities=("dwi",))).units
+    denoise = DenoiseConfig(strategy="mean", device="cpu")
+    config = Config(root, tmp_path / "out", tmp_path / "work", "uuid", denoise=denoise)
+    workflow = init_dwi_unit_wf(unit, config)
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.run()
+    assert (tmp_path / "out/sub-01/dwi/sub-01_desc-denoised_dwi.nii.gz").exists()
+    assert not list((tmp_path / "out").rglob("*dwimap*"))
+
+
+def test_field_maps_follow_into_the_raw_like_dataset(tmp_path):
+    """Those meant for a series, by IntendedFor or B0FieldSource, name the denoised one; others stay."""
+    bids, root = tmp_path / "bids", tmp_path / "rawlike"
+    write_dataset(bids, "single")
+    series = bids / "sub-01/dwi/sub-01_dwi.nii.gz"
+    fmap = bids / "sub-01" / "fmap"
+    fmap.mkdir()
+    fields = {
+        "dir-PA_epi": {"IntendedFor": ["bids::sub-01/dwi/sub-01_dwi.nii.gz"], "PhaseEncodingDirection": "j"},
+        "phasediff": {"IntendedFor": "dwi/sub-01_dwi.nii.gz", "EchoTime1": 0.004, "EchoTime2": 0.006},
+        "magnitude1": {},
+        "dir-AP_epi": {"IntendedFor": ["func/sub-01_task-rest_bold.nii.gz"]},
+    }
+    for name, metadata in fields.items():
+        (fmap / f"sub-01_{name}.nii.gz").write_bytes(b"image")
+        (fmap / f"sub-01_{name}.json").write_text(json.dumps(metadata))
+    target = root / "sub-01/dwi/sub-01_rec-n2a_dwi.nii.gz"
+    copies = copy_field_maps(bids, root, {series: target})
+    assert sorted(path.name for path in copies) == [
+        "sub-01_dir-PA_epi.nii.gz", "sub-01_magnitude1.nii.gz", "sub-01_phasediff.nii.gz",
+    ]  # fmt: skip
+    for name in ("dir-PA_epi", "phasediff"):
+        sidecar = json.loads((root / f"sub-01/fmap/sub-01_{name}.json").read_text())
+        assert sidecar["IntendedFor"] == ["dwi/sub-01_rec-n2a_dwi.nii.gz"]

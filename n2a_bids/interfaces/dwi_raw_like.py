@@ -1,0 +1,94 @@
+"""Sidecars of denoised diffusion series on their own grids, and what surrounds them in a raw dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+
+from n2a_bids.dataset.raw_like import write_raw_like_files
+from n2a_bids.dataset.raw_like_fields import copy_field_maps, raw_like_metadata
+from n2a_bids.interfaces.derivatives import propagated
+from n2a_bids.interfaces.dwi_derivatives import PHASE_ENCODING
+
+_OF_DENOISING = ("DenoisingStrategy", "DenoisingChosen", "DenoisingRecipe", "RandomSeed")
+_OF_DENOISING += ("SoftwareVersion", "NoiseFloorRemoved")
+
+
+class _DescribeOwnGridsInputSpec(BaseInterfaceInputSpec):
+    sidecar = traits.Dict(mandatory=True, desc="sidecar of the denoised series on the common grid")
+    metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every series")
+    sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every series")
+    corrected = traits.Bool(False, usedefault=True, desc="the series came without distortion")
+
+
+class _DescribeOwnGridsOutputSpec(TraitedSpec):
+    sidecars = traits.List(traits.Dict(), desc="sidecar of each series on its own grid")
+    mask_sidecars = traits.List(traits.Dict(), desc="sidecar of the brain mask of each")
+
+
+class DescribeOwnGrids(SimpleInterface):
+    """Sidecars of a denoised series on the grid of each of its sources."""
+
+    input_spec = _DescribeOwnGridsInputSpec
+    output_spec = _DescribeOwnGridsOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        encoding = () if inputs.corrected else PHASE_ENCODING
+        self._results["sidecars"] = [
+            dict(inputs.sidecar)
+            | propagated(own)
+            | {key: own[key] for key in encoding if key in own}
+            | {
+                "Description": f"{inputs.sidecar['Description']}; on the grid of one of its sources, with "
+                "the distortion of that",
+                "SpatialReference": source,
+                "DistortionCorrected": inputs.corrected,
+            }
+            for own, source in zip(inputs.metadata, inputs.sources, strict=True)
+        ]
+        self._results["mask_sidecars"] = [
+            {
+                "Type": "Brain",
+                "Description": "Brain mask of the denoised series, on the grid of one of its sources",
+                "Sources": [source],
+                "SpatialReference": source,
+            }
+            for source in inputs.sources
+        ]
+        return runtime
+
+
+class _DescribeRawLikeSeriesInputSpec(BaseInterfaceInputSpec):
+    sidecar = traits.Dict(mandatory=True, desc="sidecar of the denoised series")
+    metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of each series that is written")
+    fields = traits.Dict(desc="new fields about field maps; without them the old ones stay")
+    images = traits.List(traits.Str(), mandatory=True, desc="series as acquired")
+    targets = traits.List(traits.Str(), mandatory=True, desc="where each is written")
+    root = traits.Str(mandatory=True, desc="dataset that looks raw")
+    bids_dir = traits.Str(mandatory=True, desc="input dataset")
+
+
+class _DescribeRawLikeSeriesOutputSpec(TraitedSpec):
+    sidecars = traits.List(traits.Dict(), desc="sidecar of each series, without what only derivatives have")
+
+
+class DescribeRawLikeSeries(SimpleInterface):
+    """Description, field maps and sidecars of the dataset that looks raw."""
+
+    input_spec = _DescribeRawLikeSeriesInputSpec
+    output_spec = _DescribeRawLikeSeriesOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        root, bids_dir = Path(inputs.root), Path(inputs.bids_dir)
+        write_raw_like_files(root, bids_dir)
+        renamed = {Path(image): Path(target) for image, target in zip(inputs.images, inputs.targets)}
+        copy_field_maps(bids_dir, root, renamed)
+        done = {key: inputs.sidecar[key] for key in _OF_DENOISING if key in inputs.sidecar}
+        self._results["sidecars"] = [
+            raw_like_metadata(own, inputs.fields or {}) | done for own in inputs.metadata
+        ]
+        return runtime

@@ -1,0 +1,89 @@
+"""Tensor maps of the mean and of the denoised series."""
+
+from __future__ import annotations
+
+from nipype import Node, Workflow
+from nipype.interfaces.utility import IdentityInterface, Merge
+
+from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.tensor import tensor_volumes
+from n2a_bids.config import Config
+from n2a_bids.dataset.derivatives import bids_uri
+from n2a_bids.dataset.gradient_tables import read_series
+from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.derivatives import WriteDerivatives
+from n2a_bids.interfaces.synthesis import TensorMapsOfSeries
+
+FITTED = ("mean", "denoised")
+_MAPS = {
+    "fa": ("Fractional anisotropy", "1"),
+    "md": ("Mean diffusivity", "mm2/s"),
+    "v1": ("First eigenvector, components to the right, to the front and upwards (RAS)", "1"),
+}
+"""Name, description, unit."""
+
+
+def determines_tensor(unit: DenoisingUnit) -> bool:
+    """Whether the volumes that are denoised suffice for a tensor: a b0 and six spread directions."""
+    table = read_series(unit.images[0]).gradients
+    if unit.volumes:
+        volumes = list(unit.volumes[0])
+        table = Gradients(table.bvals[volumes], table.bvecs[volumes])
+    return tensor_volumes(table).size > 0
+
+
+def init_tensor_wf(unit: DenoisingUnit, config: Config, *, name: str = "tensor_wf") -> Workflow:
+    """Fit tensors, and write their maps.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Diffusion series.
+    config : Config
+        For the output folder.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` takes ``mean, denoised, bval, bvec, mask``; ``outputnode`` gives ``fa_mean, v1_mean,
+        fa_denoised, v1_denoised``.
+    """
+    workflow = Workflow(name)
+    inputnode = Node(IdentityInterface([*FITTED, "bval", "bvec", "mask"]), name="inputnode")
+    shown = [f"{kind}_{desc}" for desc in FITTED for kind in ("fa", "v1")]
+    outputnode = Node(IdentityInterface(shown), name="outputnode")
+    files = Node(Merge(len(FITTED) * len(_MAPS)), name="files")
+    write = Node(WriteDerivatives(out_files=[], sidecars=[]), name="write")
+    for desc in FITTED:
+        fit = Node(TensorMapsOfSeries(), name=f"fit_{desc}", mem_gb=3.0)
+        table = [("bval", "bval_file"), ("bvec", "bvec_file"), ("mask", "mask_file")]
+        workflow.connect(
+            [
+                (inputnode, fit, [(desc, "in_file"), *table]),
+                (fit, outputnode, [(f"{kind}_file", f"{kind}_{desc}") for kind in ("fa", "v1")]),
+            ]
+        )
+        for kind in _MAPS:
+            named = {**unit.entities, "model": "tensor", "param": kind}
+            target = derivative_path(config.output_dir, named, "dwimap", desc=desc, datatype="dwi")
+            write.inputs.out_files = [*write.inputs.out_files, str(target)]
+            write.inputs.sidecars = [*write.inputs.sidecars, _sidecar(unit, config, kind, desc)]
+            workflow.connect(fit, f"{kind}_file", files, f"in{len(write.inputs.out_files)}")
+    workflow.connect(files, "out", write, "in_files")
+    return workflow
+
+
+def _sidecar(unit: DenoisingUnit, config: Config, kind: str, desc: str) -> dict[str, object]:
+    description, units = _MAPS[kind]
+    series = derivative_path(config.output_dir, unit.entities, "dwi", desc=desc)
+    datasets = {"raw": config.bids_dir, "": config.output_dir, **config.derivatives}
+    return {
+        "Description": f"{description}, from a tensor fit (weighted least squares on the logarithm)",
+        "Units": units,
+        "Sources": [bids_uri(series, datasets)],
+        "SpatialReference": bids_uri(unit.images[0].path, datasets),
+        "SkullStripped": True,
+    }
