@@ -6,7 +6,7 @@ ICML 2018. The output is the mean over the denoised repetitions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
@@ -17,7 +17,7 @@ from n2a_bids.algorithms.patches import BlockSampler
 from n2a_bids.algorithms.preparation import prepare
 from n2a_bids.algorithms.progress import EpochReport
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
-from n2a_bids.algorithms.strategies.recorrupted import new_network
+from n2a_bids.algorithms.strategies.recorrupted import finish_plain, loss_weight, new_network
 from n2a_bids.algorithms.training import Schedule, fit
 from n2a_bids.algorithms.weights import PretrainedWeights
 
@@ -58,7 +58,7 @@ def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Cont
     started = context.clock()
     prepared = prepare(realizations)
     network = new_network(config.weights, context)
-    weight = np.where(prepared.head, np.float32(1), np.float32(0.1))
+    weight = loss_weight(prepared)
     noise_sd = prepared.repetition_noise_sd
     pairs = [Pair(a, noise_sd, b, weight) for a, b in permutations(prepared.images, 2)]
     sampler = BlockSampler.over(prepared.mask, config.block_edge, context.generator, network.stride)
@@ -80,16 +80,8 @@ def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Cont
             for image in prepared.images
         ]
     )
-    scales = prepared.scales
-    return DenoisedImage(
-        data=scales[0].invert(denoised.mean(axis=0))[..., None],
-        repetitions=np.stack([s.invert(image) for s, image in zip(scales, denoised)])[..., None],
-        noise_sd=(prepared.repetition_noise_sd * np.float32(scales[0].gain))[..., None],
-        figures={
-            "chosen": {"name": "noise2noise", "description": "Noise2Noise", "mean_won": False},
-            "history": [
-                {"phase": "noise2noise", "epoch": i + 1, "loss": loss} for i, loss in enumerate(losses)
-            ],
-            "seconds": {"total": round(context.clock() - started, 2)},
-        },
-    )
+    history = [{"phase": "noise2noise", "epoch": i + 1, "loss": loss} for i, loss in enumerate(losses)]
+    seconds = context.clock() - started
+    combined = finish_plain("noise2noise", "Noise2Noise", prepared, denoised.mean(axis=0), history, seconds)
+    own = np.stack([scale.invert(image) for scale, image in zip(prepared.scales, denoised)])
+    return replace(combined, repetitions=own[..., None])

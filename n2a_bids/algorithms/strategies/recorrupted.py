@@ -82,16 +82,51 @@ def denoise(realizations: Realizations, config: RecorruptedConfig, context: Cont
         memory_gb=context.memory_gb,
         flips=FLIPS[: config.n_flips],
     )
-    chosen = {
-        "name": "recorrupted",
-        "description": "network fine-tuned on recorrupted averages",
-        "mean_won": False,
-    }
+    seconds = context.clock() - started
+    description = "network fine-tuned on recorrupted averages"
+    return finish_plain("recorrupted", description, prepared, result, history, seconds)
+
+
+def finish_plain(
+    name: str,
+    description: str,
+    prepared: Prepared,
+    estimate: NDArray[np.float32],
+    history: list[dict[str, float | str]],
+    seconds: float,
+) -> DenoisedImage:
+    """What a strategy without a choice by risk returns, in the intensities of the first repetition.
+
+    Parameters
+    ----------
+    name, description : str
+        What the report says was chosen.
+    prepared : Prepared
+    estimate : (X, Y, Z) float32 array
+        In z-scores.
+    history : list of dict
+        Losses.
+    seconds : float
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+    scale = prepared.scales[0]
     return DenoisedImage(
-        data=prepared.scales[0].invert(result)[..., None],
-        noise_sd=(prepared.repetition_noise_sd * np.float32(prepared.scales[0].gain))[..., None],
-        figures={"chosen": chosen, "history": history, "seconds": {"total": context.clock() - started}},
+        data=scale.invert(estimate)[..., None],
+        noise_sd=(prepared.repetition_noise_sd * np.float32(scale.gain))[..., None],
+        figures={
+            "chosen": {"name": name, "description": description, "mean_won": False},
+            "history": history,
+            "seconds": {"total": round(seconds, 2)},
+        },
     )
+
+
+def loss_weight(prepared: Prepared) -> NDArray[np.float32]:
+    """(X, Y, Z) weight of every voxel: 1 in the head, little in the air."""
+    return np.where(prepared.head, np.float32(1), np.float32(_AIR_WEIGHT))
 
 
 def new_network(weights: PretrainedWeights | None, context: Context) -> nn.Module:
@@ -133,7 +168,7 @@ def fine_tune(
     history : list of dict
         Phase, epoch and loss.
     """
-    weight = np.where(prepared.head, np.float32(1), np.float32(_AIR_WEIGHT))
+    weight = loss_weight(prepared)
     if held_out is not None:
         weight[held_out] = 0
     sampler = BlockSampler.over(prepared.mask, config.block_edge, context.generator, network.stride)
