@@ -37,11 +37,32 @@ def align_runs(runs: SimulatedRuns, affine: NDArray[np.float64], n_threads: int 
     """
     grid = Grid(runs.repetitions[0], affine, runs.mask)
     aligned = [runs.repetitions[0]]
-    for data, transform in zip(runs.repetitions[1:], runs.transforms[1:], strict=True):
-        moved = resample(runs.mask.astype(np.float32), transform, voxel_sizes_mm(affine)) > 0.5
-        found = _register(grid, data, moved, n_threads)
+    for index, data in enumerate(runs.repetitions[1:], start=1):
+        found = register_run(grid, runs, index, n_threads)
         aligned.append(bring_to_grid(data, affine, found, grid)[0])
     return np.stack(aligned)
+
+
+def register_run(grid: Grid, runs: SimulatedRuns, index: int, n_threads: int = 1) -> NDArray[np.float64]:
+    """Register one run to the first.
+
+    Parameters
+    ----------
+    grid : Grid
+        The first run.
+    runs : SimulatedRuns
+    index : int
+        Of the run.
+    n_threads : int
+
+    Returns
+    -------
+    transform : (4, 4) float array
+        World of the first run to world of the run.
+    """
+    mask = runs.mask.astype(np.float32)
+    moved = resample(mask, runs.transforms[index], voxel_sizes_mm(grid.affine)) > 0.5
+    return _register(grid, runs.repetitions[index], moved, n_threads)
 
 
 def _register(

@@ -26,7 +26,8 @@ CONDITIONS: dict[str, dict[str, float]] = {
 """Name -> settings of the simulation. ``moved`` runs are realigned by the app's own alignment;
 ``echoes`` are repetitions of different contrast, and the first echo is what counts."""
 
-_MOVEMENT_MARGIN_VOXELS = 14
+MOVEMENT_MARGIN_VOXELS = 14
+"""Air around the head, so that it stays in view wherever it moves."""
 
 Aligner = Callable[[SimulatedRuns, NDArray[np.float64]], NDArray[np.float32]]
 """(runs, affine) -> (R, X, Y, Z) on the grid of the first run."""
@@ -112,7 +113,7 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
     settings = dict(CONDITIONS[cell.condition])
     moved = "max_rotation_deg" in settings
     core = crop_truth(truth, crop)
-    stage = pad_truth(truth, _MOVEMENT_MARGIN_VOXELS) if moved else core
+    stage = pad_truth(truth, MOVEMENT_MARGIN_VOXELS) if moved else core
     echo_spacing_s = settings.pop("echo_spacing_s", 0.0)
     generator = cell.generator()
     later = _later_echoes(stage, echo_spacing_s, cell.n_repetitions, generator) if echo_spacing_s else None
@@ -124,7 +125,7 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
     )
     runs = simulate_runs(stage.data, stage.mask, config, generator, stage.voxel_size_mm, later)
     repetitions = align(runs, stage.affine) if moved else runs.repetitions
-    inside = _place_of(core, stage)
+    inside = place_of(core, stage)
     realizations = Realizations(
         data=np.ascontiguousarray(repetitions[(slice(None), *inside)][..., None]),
         mask=core.mask,
@@ -147,7 +148,7 @@ def _later_echoes(
     return np.stack(echoes) - stage.data
 
 
-def _place_of(core: Truth, stage: Truth) -> tuple[slice, ...]:
+def place_of(core: Truth, stage: Truth) -> tuple[slice, ...]:
     """Box of `core` in the grid of `stage`."""
     offset = np.linalg.solve(stage.affine, core.affine)[:3, 3].round().astype(int)
     return tuple(slice(o, o + n) for o, n in zip(offset, core.data.shape, strict=True))

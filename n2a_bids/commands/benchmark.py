@@ -86,6 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="keep the finished rows of an earlier run")
     parser.add_argument("--trust", action="store_true", help="run the trust tests instead of the cells")
+    parser.add_argument(
+        "--interpolation",
+        action="store_true",
+        help="compare ways to bring a moved repetition to the first instead of the methods",
+    )
     parser.add_argument("--speed", action="store_true", help="measure speed by phase instead of quality")
     parser.add_argument(
         "--pair", type=Path, nargs="+", metavar="FILE",
@@ -145,6 +150,10 @@ def run(args: argparse.Namespace) -> int:
         from n2a_bids.benchmark.trust import run_trust
 
         return run_trust(truths[0], plan)
+    if args.interpolation:
+        from n2a_bids.benchmark.interpolation import run_interpolation
+
+        return run_interpolation(truths, plan)
     if args.speed:
         from n2a_bids.benchmark.speed import run_speed
 
