@@ -229,16 +229,30 @@ def test_stopped_by_sigterm_and_sigkill_then_resumed_gives_the_same_bits(finishe
 
 @pytest.mark.slow
 def test_killed_at_random_points_then_resumed_gives_the_same_bits(finished, study, start, tmp_path):
-    """Ten moments anywhere between start and end."""
+    """Ten moments anywhere between start and end, however long this machine takes from one to the other."""
+    undisturbed = time.monotonic()
+    command = study.command(tmp_path / "whole", "--participant-label", "01", work=tmp_path / "whole-work")
+    assert start(command).end() == 0
+    longest_s = time.monotonic() - undisturbed
     out, work = tmp_path / "out", tmp_path / "work"
     generator = np.random.default_rng(int(os.environ.get("N2A_TEST_SEED", "1")))
-    for _ in range(10):
-        killed = start(study.command(out, "--participant-label", "01", work=work))
-        time.sleep(generator.uniform(2, 20))
-        kill_group(killed.process)
+    n_killed = 0
+    for _ in range(30):
+        run = start(study.command(out, "--participant-label", "01", work=work))
+        try:
+            run.process.communicate(timeout=generator.uniform(0, longest_s))
+            # It came to its end: the next kill should find work again.
+            shutil.rmtree(work)
+        except subprocess.TimeoutExpired:
+            kill_group(run.process)
+            n_killed += 1
+        if n_killed == 10:
+            break
+    assert n_killed == 10
     child = study.run(out, "--participant-label", "01", work=work)
     assert child.returncode == 0, child.stderr
     assert images_of(out, "01") == images_of(finished[0], "01")
+    assert not hidden_files(out)
 
 
 def test_two_processes_share_output_and_work_directory(finished, study, start, tmp_path):
