@@ -110,7 +110,7 @@ class DescribeDerivatives(SimpleInterface):
             residual=common | {"Description": "Plain mean of the repetitions minus denoised image"},
             noise_sd=common
             | {"Description": "Estimated standard deviation of the noise of one repetition, in image units"},
-            mask=_mask_sidecar(reference, inputs.mask_method),
+            mask=mask_sidecar(reference, inputs.mask_method),
             repetitions=[
                 common
                 | propagated(own)
@@ -122,7 +122,7 @@ class DescribeDerivatives(SimpleInterface):
         return runtime
 
 
-def _mask_sidecar(reference: str, method: str) -> dict[str, object]:
+def mask_sidecar(reference: str, method: str) -> dict[str, object]:
     """Sidecar of the brain mask on the grid of the reference."""
     description = f"Brain mask, {method}"
     return {

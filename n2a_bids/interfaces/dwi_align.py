@@ -65,6 +65,9 @@ class _AlignSeriesInputSpec(BaseInterfaceInputSpec):
     motion_files = traits.List(File(exists=True), mandatory=True, desc="voxel maps of the volumes of each")
     b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
     mask_file = File(exists=True, mandatory=True, desc="brain mask on the first series")
+    keep_mask = traits.Bool(
+        False, usedefault=True, desc="the mask has the shape of the corrected brain: take it as it is"
+    )
     names = traits.List(traits.Str(), mandatory=True, desc="file name of each series, for the record")
     displacement_file = File(exists=True, desc="distortion of the first series; its partner has the opposite")
     between_file = File(exists=True, desc="JSON: voxel map from the first series to its partner")
@@ -127,7 +130,7 @@ class AlignSeries(SimpleInterface):
     ) -> None:
         """Everything but the series."""
         model = Path(self.inputs.b0_files[0])
-        if isdefined(self.inputs.displacement_file):
+        if isdefined(self.inputs.displacement_file) and not self.inputs.keep_mask:
             # The mask that came in has the shape of the distorted brain.
             mask = find_brain(np.mean(b0s, axis=0))
         covered = np.all([b0 > 0 for b0 in b0s], axis=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from n2a_bids.interfaces.derivatives import alignment_record, denoising_record, shared_metadata
+from n2a_bids.interfaces.derivatives import alignment_record, denoising_record, mask_sidecar, shared_metadata
 
 PHASE_ENCODING = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSpacing")
 """True as long as the distortion is still in the image."""
@@ -22,6 +22,7 @@ class _DescribeDiffusionInputSpec(BaseInterfaceInputSpec):
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every series")
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised series is zero outside the brain")
     corrected = traits.Bool(mandatory=True, desc="whether susceptibility distortion was corrected")
+    mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
 
 
 class _DescribeDiffusionOutputSpec(TraitedSpec):
@@ -49,6 +50,7 @@ class DescribeDiffusion(SimpleInterface):
         if len(figures.get("repetitions", [])) == len(names):
             for repetition, name in zip(figures["repetitions"], names):
                 repetition["file"] = name
+        figures["mask_method"] = inputs.mask_method
         figures_file = Path(runtime.cwd) / "figures.json"
         figures_file.write_text(json.dumps(figures, indent=2))
         common = {
@@ -84,11 +86,7 @@ class DescribeDiffusion(SimpleInterface):
             "residual": common | {"Description": f"Difference of {subject} and the denoised series"},
             "noise_sd": common
             | {"Description": "Estimated SD of the complex noise of one acquisition, in image units"},
-            "mask": {
-                "Type": "Brain",
-                "Sources": [inputs.sources[0]],
-                "SpatialReference": inputs.sources[0],
-            },
+            "mask": mask_sidecar(inputs.sources[0], inputs.mask_method),
             "displacement": common
             | {
                 "Description": "Displacement of the first series by susceptibility, in voxels along its "

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nipype import MapNode, Node, Workflow
 from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
+from n2a_bids.dataset.derivatives import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.check import CheckImages
 from n2a_bids.interfaces.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi_align import AlignSeries, EstimateMotion
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes
+from n2a_bids.interfaces.mask import GivenBrainMask
 from n2a_bids.interfaces.synthesis import SplitSeries
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.dwi_consumers import init_dwi_consumers_wf, wants_own_grids
@@ -39,9 +43,10 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         Complete: it has no inputs.
     """
     workflow = Workflow(workflow_name(unit))
-    align = _init_preparation(workflow, unit, skip_validation=config.selection.skip_validation)
+    given = find_brain_mask(config.derivatives, unit)
+    align = _init_preparation(workflow, unit, given, skip_validation=config.selection.skip_validation)
     denoise = init_denoise_node(config.denoise, config.resources)
-    outputs = init_dwi_outputs_wf(unit, config)
+    outputs = init_dwi_outputs_wf(unit, config, mask_method=_mask_method(given))
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
     series = (align, "out_files")
@@ -135,20 +140,30 @@ def _connect_consumers(workflow: Workflow, unit: DenoisingUnit, config: Config) 
         workflow.connect(distortion, "displacement_file", consumers, "inputnode.displacement")
 
 
-def _init_preparation(workflow: Workflow, unit: DenoisingUnit, *, skip_validation: bool) -> Node:
+def _mask_method(given: Path | None) -> str:
+    """How the brain is found, in a few words."""
+    if given is not None:
+        return f"given by the user ({given.name})"
+    return "by an Otsu threshold on the median-filtered mean b0 (dipy)"
+
+
+def _init_preparation(
+    workflow: Workflow, unit: DenoisingUnit, given: Path | None, *, skip_validation: bool
+) -> Node:
     """Nodes up to the aligned series; returns the last of them."""
-    files = [str(image.path) for image in unit.images]
-    check = Node(CheckImages(in_files=files, skip=skip_validation), name="check")
+    paths = [image.path for image in unit.images]
+    check = Node(CheckImages(in_files=list(map(str, paths)), skip=skip_validation), name="check")
     pick = MapNode(PickVolumes(), ["in_file", "bval_file", "bvec_file", "volumes"], name="pick", mem_gb=2.0)
     pick.inputs.bval_file = [str(image.bval) for image in unit.images]
     pick.inputs.bvec_file = [str(image.bvec) for image in unit.images]
     pick.inputs.volumes = [list(volumes) for volumes in unit.volumes] or [[] for _ in unit.images]
-    mask = MapNode(B0Mask(), ["in_file"], name="mask", mem_gb=1.0)
-    series = ["in_file", "bval_file", "bvec_file", "mask_file"]
-    motion = MapNode(EstimateMotion(), series, name="motion", mem_gb=3.0)
-    align = Node(AlignSeries(names=[image.path.name for image in unit.images]), name="align", mem_gb=4.0)
-    first_mask = Node(Select(index=[0]), name="first_mask")
+    mask = _mask_node(given)
+    of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
+    motion = MapNode(EstimateMotion(), of_each, name="motion", mem_gb=3.0)
+    interface = AlignSeries(names=[path.name for path in paths], keep_mask=given is not None)
+    align = Node(interface, name="align", mem_gb=4.0)
     table = [("bval_file", "bval_file"), ("bvec_file", "bvec_file")]
+    first_mask = Node(Select(index=[0]), name="first_mask")
     workflow.connect(
         [
             (check, pick, [("out_files", "in_file")]),
@@ -173,6 +188,11 @@ def _init_preparation(workflow: Workflow, unit: DenoisingUnit, *, skip_validatio
     if unit.kind == "dwi-reverse-pe":
         _add_distortion(workflow, unit, pick, first_mask, align)
     return align
+
+
+def _mask_node(given: Path | None) -> MapNode:
+    interface = B0Mask() if given is None else GivenBrainMask(mask_file=str(given))
+    return MapNode(interface, ["in_file"], name="mask", mem_gb=1.0)
 
 
 def _add_distortion(

@@ -28,7 +28,9 @@ _TABLES = tuple(
 )
 
 
-def init_dwi_outputs_wf(unit: DenoisingUnit, config: Config, *, name: str = "outputs_wf") -> Workflow:
+def init_dwi_outputs_wf(
+    unit: DenoisingUnit, config: Config, *, mask_method: str = "not recorded", name: str = "outputs_wf"
+) -> Workflow:
     """Write images, tables, sidecars and figures of a unit.
 
     Parameters
@@ -37,6 +39,8 @@ def init_dwi_outputs_wf(unit: DenoisingUnit, config: Config, *, name: str = "out
         Diffusion series.
     config : Config
         Folders and whether the brain is cut out.
+    mask_method : str
+        How the brain was found, in a few words.
     name : str
         Of the workflow.
 
@@ -57,6 +61,7 @@ def init_dwi_outputs_wf(unit: DenoisingUnit, config: Config, *, name: str = "out
             metadata=[dict(image.metadata) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,
             corrected=is_pair or config.selection.dwi_corrected,
+            mask_method=mask_method,
         ),
         name="describe",
     )

@@ -89,6 +89,8 @@ def test_run_lowers_the_error_and_writes_all_derivatives(tmp_path, kind):
     assert ("PhaseEncodingDirection" in sidecar) is (kind == "single")
     assert sidecar["SkullStripped"] is False
     assert sidecar["NoiseFloorRemoved"] is True
+    assert "Otsu" in json.loads((folder / "sub-01_desc-brain_mask.json").read_text())["Description"]
+    assert "Otsu" in json.loads((folder / "sub-01_desc-denoised_figures.json").read_text())["mask_method"]
     for desc in ("mean", "denoised"):
         fa, md, v1 = (
             nb.load(folder / f"sub-01_model-tensor_param-{param}_desc-{desc}_dwimap.nii.gz").get_fdata()
@@ -144,6 +146,30 @@ def test_corrected_pair_is_averaged_without_correction(tmp_path):
     sidecar = json.loads((tmp_path / "out/sub-01/dwi/sub-01_desc-denoised_dwi.json").read_text())
     assert sidecar["DistortionCorrected"] is True
     assert "PhaseEncodingDirection" not in sidecar and "TotalReadoutTime" not in sidecar
+
+
+def test_mask_of_the_user_is_taken(tmp_path):
+    """A brain mask in a derivative dataset is used as it is, and recorded."""
+    root, masks = tmp_path / "bids", tmp_path / "masks"
+    truth = write_dataset(root, "reverse-pe")
+    mine = ndimage.binary_erosion(truth["mask"])
+    path = masks / "sub-01/dwi/sub-01_desc-brain_mask.nii.gz"
+    path.parent.mkdir(parents=True)
+    affine = nb.load(root / "sub-01/dwi/sub-01_dir-AP_dwi.nii.gz").affine
+    nb.Nifti1Image(mine.astype(np.uint8), affine).to_filename(path)
+    (unit,) = collect(root, SelectionConfig(modalities=("dwi",))).units
+    denoise = DenoiseConfig(strategy="mean", device="cpu")
+    config = Config(
+        root, tmp_path / "out", tmp_path / "work", "uuid", derivatives={"m": masks}, denoise=denoise
+    )
+    workflow = init_dwi_unit_wf(unit, config)
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.run()
+    folder = tmp_path / "out/sub-01/dwi"
+    used = np.asarray(nb.load(folder / "sub-01_desc-brain_mask.nii.gz").dataobj) > 0
+    assert (used & ~mine).sum() == 0 and used.sum() > 0.95 * mine.sum()
+    sidecar = json.loads((folder / "sub-01_desc-brain_mask.json").read_text())
+    assert "given by the user" in sidecar["Description"]
 
 
 def test_series_without_b0_gets_no_tensor(tmp_path):
