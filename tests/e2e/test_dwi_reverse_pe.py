@@ -1,0 +1,87 @@
+"""A pair of opposite phase encoding simulated from a real series, through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from n2a_bids.algorithms.dwi_phantoms import (
+    add_rician_noise,
+    distort,
+    noise_sd_for_snr,
+    susceptibility_displacement,
+    tensor_phantom,
+)
+from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.tensor import fit_tensor, fractional_anisotropy, mean_diffusivity
+from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0, write_table
+
+_SLAB = slice(10, 24)
+_SNR = 8.0
+_PEAK_VOXELS = 2.0
+
+
+@pytest.fixture
+def pair(tmp_path, real_data) -> tuple[Path, dict]:
+    """A dataset with one pair, and what is true of it."""
+    stem = str(real_data / "dwi/sub-ds114/dwi/sub-ds114_dwi")
+    image = nb.load(f"{stem}.nii.gz")
+    bvals, bvecs = (np.loadtxt(stem + end, ndmin=2) for end in (".bval", ".bvec"))
+    table = Gradients(bvals.ravel()[4:], bvecs.T[4:] if bvecs.shape[0] == 3 else bvecs[4:])
+    series = np.asarray(image.dataobj, np.float32)[:, :, _SLAB, 4:]
+    mask = find_brain(mean_b0(series, table))
+    truth = tensor_phantom(series, table, mask)
+    generator = torch.Generator().manual_seed(0)
+    field = susceptibility_displacement(mask, 1, _PEAK_VOXELS, generator)
+    sd = noise_sd_for_snr(truth, table, mask, _SNR)
+    root = tmp_path / "bids"
+    folder = root / "sub-01" / "dwi"
+    folder.mkdir(parents=True)
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "pair", "BIDSVersion": "1.10.0"}))
+    for label, direction, sign in (("AP", "j-", -1), ("PA", "j", 1)):
+        noisy = add_rician_noise(distort(truth, field, 1, sign), sd, generator)
+        target = folder / f"sub-01_dir-{label}_dwi"
+        nb.Nifti1Image(noisy, image.affine).to_filename(f"{target}.nii.gz")
+        write_table(table, target)
+        sidecar = {"PhaseEncodingDirection": direction, "TotalReadoutTime": 0.05}
+        target.with_name(target.name + ".json").write_text(json.dumps(sidecar))
+    return root, {"signal": truth, "mask": mask, "table": table, "field": field}
+
+
+@pytest.mark.real_data
+def test_simulated_pair_from_bids_to_valid_datasets(pair, tmp_path):
+    """Better tensors than the mean, every output, the report, and two datasets that the validator accepts."""
+    bids, truth = pair
+    out, raw_like = tmp_path / "out", tmp_path / "rawlike"
+    command = [sys.executable, "-m", "n2a_bids", bids, out, "participant", "--modalities", "dwi", "--sloppy"]
+    options = ["--emit-raw-like", raw_like, "--dwi-own-grid", "-w", tmp_path / "work", "--nprocs", 1]
+    subprocess.run([str(word) for word in (*command, *options)], check=True)
+    folder = out / "sub-01" / "dwi"
+    inside = ndimage.binary_erosion(truth["mask"], iterations=2)
+    reference = fit_tensor(truth["signal"], truth["table"], inside)
+    wanted = {"fa": fractional_anisotropy(reference), "md": mean_diffusivity(reference)}
+    for param, values in wanted.items():
+        error = {}
+        for desc in ("mean", "denoised"):
+            path = folder / f"sub-01_model-tensor_param-{param}_desc-{desc}_dwimap.nii.gz"
+            error[desc] = np.abs(nb.load(path).get_fdata()[inside] - values).mean()
+        assert error["denoised"] < error["mean"], (param, error)
+    found = nb.load(folder / "sub-01_desc-susceptibility_displacement.nii.gz").get_fdata()
+    assert np.percentile(np.abs(found - truth["field"])[inside], 95) < 0.5
+    page = (out / "sub-01.html").read_text()
+    for figure in ("distortion", "denoised", "residual", "tensor", "gradients", "volumes"):
+        assert f"desc-{figure}_dwi" in page
+    validator = shutil.which("bids-validator-deno", path=Path(sys.executable).parent)
+    for dataset in (out, raw_like) if validator else ():
+        command = [validator, str(dataset), "--ignoreWarnings"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout
