@@ -25,6 +25,8 @@ class SelectionConfig:
     sessions: tuple[str, ...] = ()
     """Labels without ``ses-``; empty means all."""
     exclude_participants: tuple[str, ...] = ()
+    runs: tuple[int, ...] = ()
+    """Indices of ``run-``; empty means all, with or without one."""
     modalities: tuple[Literal["T1w", "dwi"], ...] = ("T1w", "dwi")
     bids_filters: dict[str, dict[str, object]] = field(default_factory=dict)
     """Content of ``--bids-filter-file``: query name -> entities (``t1w``, ``dwi``)."""

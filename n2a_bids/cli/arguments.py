@@ -8,6 +8,10 @@ from pathlib import Path
 
 from n2a_bids.resources import parse_memory
 
+ABSENT = "Query.NONE"
+"""An entity that must not be there, in the words of pybids."""
+_METHODS = {"none": ABSENT, "required": "Query.REQUIRED", "any": "Query.OPTIONAL"}
+
 
 def absolute_path(text: str) -> Path:
     """Absolute path, without resolving links (DataLad datasets are made of them)."""
@@ -66,7 +70,33 @@ def filter_file(text: str) -> dict[str, dict[str, object]]:
         raise argparse.ArgumentTypeError(
             f'{path}: expected queries with their entities, such as {{"t1w": {{"acquisition": "hires"}}}}'
         )
-    return content
+    return {query: {name: _spelled(wanted) for name, wanted in content[query].items()} for query in content}
+
+
+def _spelled(wanted: object) -> object:
+    """What an entity must be, with null as pybids calls it: a settings file cannot hold null."""
+    if isinstance(wanted, list):
+        return [_spelled(value) for value in wanted]
+    return ABSENT if wanted is None else wanted
+
+
+def entity_filter(text: str) -> tuple[str, object]:
+    """``ENTITY=VALUE``, ``ENTITY=VALUE,VALUE`` or ``ENTITY:none|required|any``, as snakebids takes them.
+
+    Examples
+    --------
+    >>> entity_filter("run=1,2"), entity_filter("acq:none")
+    (('run', ['1', '2']), ('acq', 'Query.NONE'))
+    """
+    name, is_value, value = text.partition("=")
+    if is_value and name.isidentifier() and value:
+        return name, value.split(",") if "," in value else value
+    name, _, method = text.partition(":")
+    if name.isidentifier() and method in _METHODS:
+        return name, _METHODS[method]
+    raise argparse.ArgumentTypeError(
+        f"expected ENTITY=VALUE, ENTITY:none, ENTITY:required or ENTITY:any, found {text!r}"
+    )
 
 
 def named_path(text: str) -> tuple[str, Path]:

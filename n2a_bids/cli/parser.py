@@ -11,20 +11,9 @@ import argparse
 import typing
 
 from n2a_bids import __version__
-from n2a_bids.cli.arguments import (
-    Collect,
-    CollectPairs,
-    absolute_path,
-    existing_path,
-    filter_file,
-    memory_gb,
-    named_path,
-    natural_int,
-    participant_label,
-    positive_int,
-    session_label,
-)
+from n2a_bids.cli.arguments import absolute_path, existing_path, memory_gb, natural_int, positive_int
 from n2a_bids.cli.diffusion_options import add_diffusion_options
+from n2a_bids.cli.selection_options import add_selection_options
 from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe
 
 # Each flag also has its ``--no-`` form: without it the command line could not overrule a settings file.
@@ -88,50 +77,10 @@ def build_parser() -> argparse.ArgumentParser:
         "analysis_level", choices=("participant", "group"), help="denoise, or summarise what was denoised"
     )
     parser.add_argument("--version", action="version", version=f"n2a {__version__}")
-    for add_options in (_selection, _denoising, add_diffusion_options, _resources, _subset, _outputs, _other):
+    add_selection_options(parser)
+    for add_options in (_denoising, add_diffusion_options, _resources, _subset, _outputs, _other):
         add_options(parser)
     return parser
-
-
-def _selection(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("which images")
-    group.add_argument(
-        "--participant-label", "--participant_label", dest="selection.participants",
-        type=participant_label, nargs="+", action=Collect, metavar="LABEL",
-        help="only these participants, with or without 'sub-'",
-    )  # fmt: skip
-    group.add_argument(
-        "--exclude-participant-label", dest="selection.exclude_participants",
-        type=participant_label, nargs="+", action=Collect, metavar="LABEL", help="not these participants",
-    )  # fmt: skip
-    group.add_argument(
-        "--session-label", "--session-id", dest="selection.sessions",
-        type=session_label, nargs="+", action=Collect, metavar="LABEL",
-        help="only these sessions, with or without 'ses-'",
-    )  # fmt: skip
-    group.add_argument(
-        "--modalities", "-m", dest="selection.modalities", choices=("T1w", "dwi"), nargs="+", action=Collect,
-        help="only these kinds of image (default: both)",
-    )  # fmt: skip
-    group.add_argument(
-        "--bids-filter-file", dest="selection.bids_filters", type=filter_file, metavar="FILE",
-        help="JSON with entities for the queries 't1w' and 'dwi'; null means absent, '*' means any",
-    )  # fmt: skip
-    group.add_argument(
-        "--bids-database-dir", dest="selection.database_dir", type=absolute_path, metavar="DIR",
-        help="keep the index of the dataset here, and take it from here next time",
-    )  # fmt: skip
-    group.add_argument(
-        "--bids-database-wipe", dest="selection.wipe_database", action=_FLAG, help="make that index anew"
-    )
-    group.add_argument(
-        "--skip-bids-validation", "--skip_bids_validation", dest="selection.skip_validation", action=_FLAG,
-        help="do not check the images before the run (only those that are used are ever checked)",
-    )  # fmt: skip
-    group.add_argument(
-        "-d", "--derivatives", dest="derivatives", type=named_path, nargs="+", action=CollectPairs,
-        metavar="NAME=PATH", help="derivative datasets; a brain mask found there is used instead of ours",
-    )  # fmt: skip
 
 
 def _denoising(parser: argparse.ArgumentParser) -> None:

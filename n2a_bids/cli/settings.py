@@ -16,12 +16,16 @@ from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.plugins import read_plugin_file
 from n2a_bids.config import STRATEGY_NAMES, Config
 from n2a_bids.config_file import Settings, make_config, merge, read_settings
+from n2a_bids.dataset.filters import short_name
 from n2a_bids.errors import ConfigError
 from n2a_bids.resources import available_cpus, available_memory_gb, probe_gpus
 
 _MOST_THREADS = 8
 _MEMORY_SHARE = 0.9
-_NOT_SETTINGS = ("config_file", "plugin_file", "level", "debug", "notrack", "no_datalad_get")
+_NOT_SETTINGS = (
+    *("config_file", "plugin_file", "level", "debug", "notrack", "no_datalad_get"),
+    *("filter_t1w", "filter_dwi"),
+)
 
 
 def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -52,7 +56,7 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
         settings["denoise"] = {"weights_dir": Path(weights_dir)}
     if hasattr(args, "config_file"):
         settings = merge(settings, read_settings(args.config_file))
-    settings = merge(settings, _command_line(args))
+    settings = _lay_filters(merge(settings, _command_line(args)), args)
     if settings.get("sloppy"):
         settings = merge({"denoise": {"recipe": "fast"}}, settings)
     settings = merge(settings, {"resources": _settle_resources(settings, environ)})
@@ -87,6 +91,17 @@ def _command_line(args: argparse.Namespace) -> Settings:
             settings, {"resources": {"nipype_plugin": plugin, "nipype_plugin_args": plugin_args}}
         )
     return settings
+
+
+def _lay_filters(settings: Settings, args: argparse.Namespace) -> Settings:
+    """Lay ``--filter-t1w`` and ``--filter-dwi`` over the filters of the files, entity by entity."""
+    filters = dict(settings.get("selection", {}).get("bids_filters", {}))
+    for query in ("t1w", "dwi"):
+        asked = getattr(args, f"filter_{query}", {})
+        if asked:
+            known = (*filters.get(query, {}).items(), *asked.items())
+            filters[query] = {short_name(name): wanted for name, wanted in known}
+    return merge(settings, {"selection": {"bids_filters": filters}}) if filters else settings
 
 
 def _settle_resources(settings: Settings, environ: Mapping[str, str]) -> Settings:
@@ -166,6 +181,7 @@ def _place_output(config: Config) -> Config:
     denoise = dataclasses.replace(config.denoise, device="auto")
     shaping = (
         config.selection.bids_filters,
+        config.selection.runs,
         config.selection.dwi_pairing,
         config.selection.dwi_corrected,
         config.mask,

@@ -37,7 +37,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     BIDSDataError
         If the dataset as a whole cannot be used, or a label that was asked for is not there.
     ConfigError
-        If the filter file names an unknown entity.
+        If a filter names an unknown entity.
     """
     bids_dir = Path(bids_dir).absolute()
     read_description(bids_dir)
@@ -121,10 +121,12 @@ def _apply_filters(
     kept, filtered = [], []
     for image in images:
         query = _query(image)
-        if matches(image, selection.bids_filters.get(query, {})):
+        if selection.runs and not matches(image, {"run": selection.runs}):
+            filtered.append(LeftOut(image.path, "--run-id does not select it"))
+        elif matches(image, selection.bids_filters.get(query, {})):
             kept.append(image)
         else:
-            filtered.append(LeftOut(image.path, f"the BIDS filter file ('{query}') does not select it"))
+            filtered.append(LeftOut(image.path, f"the BIDS filters of '{query}' do not select it"))
     return kept, filtered
 
 

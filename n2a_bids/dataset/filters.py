@@ -35,7 +35,8 @@ def matches(image: ImageFile, filters: Mapping[str, object]) -> bool:
     filters : mapping
         Entity (long or short name), ``datatype``, ``suffix``, ``extension``, or a metadata
         field (capital first letter), and what it must be: a value, a list of values,
-        None (must be absent) or ``"*"`` (must be there).
+        None (must be absent) or ``"*"`` (must be there), or these as members of
+        ``bids.layout.Query`` or the names of such (``"Query.NONE"``).
 
     Returns
     -------
@@ -58,9 +59,20 @@ def matches(image: ImageFile, filters: Mapping[str, object]) -> bool:
     return all(_holds(*_found(image, name), wanted) for name, wanted in filters.items())
 
 
+def short_name(entity: str) -> str:
+    """Name of an entity as it stands in file names; other words stay as they are.
+
+    Examples
+    --------
+    >>> short_name("acquisition"), short_name("acq"), short_name("EchoTime")
+    ('acq', 'acq', 'EchoTime')
+    """
+    return _LONG_NAMES.get(entity, entity)
+
+
 def _found(image: ImageFile, name: str) -> tuple[str, object]:
     _, suffix, extension = parse_name(image.path)
-    short = _LONG_NAMES.get(name, name)
+    short = short_name(name)
     if name in _FILE_PARTS:
         return name, {"datatype": image.path.parent.name, "suffix": suffix, "extension": extension}[name]
     if short in ENTITY_ORDER:
@@ -68,15 +80,18 @@ def _found(image: ImageFile, name: str) -> tuple[str, object]:
     if name[:1].isupper():
         return name, image.metadata.get(name)
     raise ConfigError(
-        f"the BIDS filter file asks for '{name}': expected an entity such as 'acquisition' or 'run', or a "
+        f"a BIDS filter asks for '{name}': expected an entity such as 'acquisition' or 'run', or a "
         "metadata "
         "field such as 'EchoTime'; correct the name"
     )
 
 
 def _holds(name: str, found: object, wanted: object) -> bool:
-    # pybids spells null and "*" as members of an enumeration; files parsed for pybids bring those.
+    # pybids spells null and "*" as members of an enumeration; files parsed for pybids bring those or, where
+    # there is text only, their names.
     keyword = getattr(wanted, "name", None)
+    if isinstance(wanted, str) and wanted.startswith("Query."):
+        keyword = wanted.removeprefix("Query.")
     if wanted is None or keyword == "NONE":
         return found is None
     if wanted == "*" or keyword in ("ANY", "REQUIRED"):

@@ -16,6 +16,7 @@ from n2a_bids.cli.main import main
 from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.settings import parse_config
 from n2a_bids.config import STRATEGY_NAMES, Config
+from n2a_bids.config_file import format_settings
 from n2a_bids.errors import ConfigError
 from n2a_bids.resources import GpuProbe
 
@@ -38,7 +39,7 @@ def parse(*arguments: object, environ: dict[str, str] | None = None) -> Config:
 def setting(config: Config, name: str) -> object:
     value: object = config
     for part in name.split("."):
-        value = getattr(value, part)
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
 
 
@@ -54,6 +55,14 @@ OPTIONS = [
     ("--dwi-corrected", "selection.dwi_corrected", True),
     ("--dwi-own-grid", "outputs.dwi_own_grid", True),
     ("--keep-noise-floor", "denoise.keep_noise_floor", True),
+    ("--run-id 1 2", "selection.runs", (1, 2)),
+    ("--filter-t1w acquisition=hi run=1,2", "selection.bids_filters.t1w", {"acq": "hi", "run": ["1", "2"]}),
+    (
+        "--filter-T1w acq:none --filter-t1w rec:required",
+        "selection.bids_filters.t1w",
+        {"acq": "Query.NONE", "rec": "Query.REQUIRED"},
+    ),
+    ("--filter-dwi direction:any", "selection.bids_filters.dwi", {"dir": "Query.OPTIONAL"}),
     ("--bids-database-dir /db", "selection.database_dir", Path("/db")),
     ("--bids-database-wipe", "selection.wipe_database", True),
     ("--skip-bids-validation", "selection.skip_validation", True),
@@ -134,6 +143,8 @@ def test_every_option_is_in_the_table():
         "--strategy best", "--nprocs 0", "--nprocs two", "--mem much", "--random-seed -1",
         "--bids-filter-file none.json", "--derivatives missing=/no/such", "--dry-run --reports-only",
         "--unknown", "--recip fast",
+        "--filter-t1w acq", "--filter-t1w acq=", "--filter-t1w acq:maybe", "--filter-t1w acq=a acq=b",
+        "--run-id one",
     ],
 )  # fmt: skip
 def test_unusable_arguments_exit_with_2(line, capsys):
@@ -176,8 +187,20 @@ def test_filter_file_and_derivatives(tmp_path):
     config = parse(
         "--bids-filter-file", tmp_path / "filter.json", "-d", f"a={tmp_path}", "-d", tmp_path / "masks"
     )  # fmt: skip
-    assert config.selection.bids_filters == {"t1w": {"acquisition": None, "run": "*"}}
+    assert config.selection.bids_filters == {"t1w": {"acquisition": "Query.NONE", "run": "*"}}
     assert config.derivatives == {"a": tmp_path, "masks": tmp_path / "masks"}
+
+
+def test_filters_of_the_command_line_are_laid_over_those_of_files(tmp_path):
+    """Entity by entity, whether the file calls it by its long or its short name; null survives TOML."""
+    (tmp_path / "filter.json").write_text(json.dumps({"t1w": {"acquisition": None, "run": [1, None]}}))
+    over = ["--filter-t1w", "acq=hi", "rec:any"]
+    first = parse("--bids-filter-file", tmp_path / "filter.json", *over)
+    expected = {"acq": "hi", "run": [1, "Query.NONE"], "rec": "Query.OPTIONAL"}
+    assert first.selection.bids_filters == {"t1w": expected}
+    (tmp_path / "a.toml").write_text(format_settings(first, {}))
+    again = parse("--config-file", tmp_path / "a.toml", "--filter-dwi", "run=1")
+    assert again.selection.bids_filters == {"t1w": expected, "dwi": {"run": "1"}}
 
 
 def test_one_name_for_two_derivatives_is_refused(tmp_path):

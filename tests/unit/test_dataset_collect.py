@@ -139,7 +139,7 @@ def test_filter_file_selects_images(make_bids, query, labels, n_filtered):
     )
     found = collect(bids_dir, select(bids_filters={"t1w": query, "bold": {"nonsense": 1}}))
     assert [unit.label for unit in found.units] == labels
-    assert sum("filter file" in item.reason for item in found.left_out) == n_filtered
+    assert sum("BIDS filters of 't1w'" in item.reason for item in found.left_out) == n_filtered
 
 
 def test_filter_file_with_members_of_the_pybids_enumeration(make_bids):
@@ -148,9 +148,21 @@ def test_filter_file_with_members_of_the_pybids_enumeration(make_bids):
 
     files = {f"sub-01/anat/sub-01_{acq}run-{run}_T1w.nii.gz": None for acq in ("", "acq-hi_") for run in "12"}
     bids_dir = make_bids(files)
-    for value, label in ((Query.NONE, "sub-01_T1w"), (Query.ANY, "sub-01_acq-hi_T1w")):
+    values = ((Query.NONE, "sub-01_T1w"), ("Query.NONE", "sub-01_T1w"), (Query.ANY, "sub-01_acq-hi_T1w"))
+    for value, label in values:
         found = collect(bids_dir, select(bids_filters={"t1w": {"acquisition": value}}))
         assert [unit.label for unit in found.units] == [label]
+
+
+def test_runs_are_selected_by_their_index(make_bids):
+    """With or without leading zeros; an image without run- is none of them."""
+    names = ("run-01_", "run-02_", "run-3_", "")
+    bids_dir = make_bids({f"sub-01/anat/sub-01_{name}T1w.nii.gz": None for name in names})
+    found = collect(bids_dir, select(runs=(1, 3)))
+    assert [image.path.name for unit in found.units for image in unit.images] == [
+        "sub-01_run-01_T1w.nii.gz", "sub-01_run-3_T1w.nii.gz"
+    ]  # fmt: skip
+    assert [item.reason for item in found.left_out] == ["--run-id does not select it"] * 2
 
 
 def test_filter_file_with_an_unknown_entity_is_an_error(make_bids):
