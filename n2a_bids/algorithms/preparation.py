@@ -62,7 +62,7 @@ class Prepared:
         return rician_bias(clean - np.float32(self.magnitude.zero_level), noise_sd)
 
 
-def prepare(realizations: Realizations, channel: int = 0) -> Prepared:
+def prepare(realizations: Realizations, channel: int = 0, *, correct_noise_floor: bool = True) -> Prepared:
     """Match intensities, estimate noise, and find the Rician floor.
 
     Parameters
@@ -71,6 +71,8 @@ def prepare(realizations: Realizations, channel: int = 0) -> Prepared:
         At least two repetitions of one signal.
     channel : int
         Which channel (volume) to take.
+    correct_noise_floor : bool
+        Look for the Rician floor; False treats magnitudes as if their noise were Gaussian.
 
     Returns
     -------
@@ -99,7 +101,7 @@ def prepare(realizations: Realizations, channel: int = 0) -> Prepared:
         weights=equal,
         variance_ratio=np.ones(n_repetitions),
         repetition_noise_sd=noise_sd,
-        magnitude=_find_common_magnitude(images, head, mask, noise_sd),
+        magnitude=_find_common_magnitude(images, head, mask, noise_sd) if correct_noise_floor else None,
     )
 
 

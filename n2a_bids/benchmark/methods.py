@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,27 @@ def available_methods() -> list[str]:
     return ["single", *sorted(STRATEGIES), "oracle", *available_peers()]
 
 
+_KEEP_FLOOR = "+floor"
+"""Ending of a strategy that is to leave the Rician bias in: ``auto+floor``, ``auto:fast+floor``."""
+
+
 def check_method(name: str) -> None:
     """Raise ConfigError for a name that is not known, or whose package is not installed."""
     if name.removesuffix("-each") in PEERS:
         known = available_peers()
     else:
         known = available_methods()
-    if name.split(":")[0] not in known:
+    if name.removesuffix(_KEEP_FLOOR).split(":")[0] not in known:
         raise ConfigError(f"expected a method among {', '.join(available_methods())}, found {name!r}")
+    if name.endswith(_KEEP_FLOOR) and not _corrects_floor(name):
+        raise ConfigError(f"expected {_KEEP_FLOOR} behind auto or recorrupted, found {name!r}; drop it")
+
+
+def _corrects_floor(name: str) -> bool:
+    strategy = name.removesuffix(_KEEP_FLOOR).split(":")[0]
+    return strategy in STRATEGIES and hasattr(
+        get_strategy(strategy).config("default", None), "correct_noise_floor"
+    )
 
 
 def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
@@ -60,7 +73,8 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     Parameters
     ----------
     name : str
-        ``single`` (first repetition as it is), a strategy, ``strategy:recipe``, ``oracle``, or a peer.
+        ``single`` (first repetition as it is), a strategy, ``strategy:recipe``, ``oracle``, or a peer;
+        ``+floor`` behind a strategy makes it leave the Rician bias in.
     data : CellData
         Peers and the oracle are told the true noise level and gains; strategies find them out.
     settings : MethodSettings
@@ -80,7 +94,7 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     if name.removesuffix("-each") in PEERS:
         mask = data.realizations.mask
         return denoise_with_peer(name, data.comparable, mask, data.mean_noise_sd, settings.n_threads), {}
-    strategy_name, _, recipe = name.partition(":")
+    strategy_name, _, recipe = name.removesuffix(_KEEP_FLOOR).partition(":")
     strategy = get_strategy(strategy_name)
     if strategy.needs_same_signal and not data.realizations.same_signal:
         raise DenoisingError(f"{strategy_name} needs repetitions of one contrast")
@@ -91,7 +105,10 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     )
     recipe = recipe or settings.recipe
     weights = _weights(strategy.weights_name(recipe), settings)
-    denoised = strategy.denoise(data.realizations, strategy.config(recipe, weights), context)
+    config = strategy.config(recipe, weights)
+    if name.endswith(_KEEP_FLOOR):
+        config = replace(config, correct_noise_floor=False)
+    denoised = strategy.denoise(data.realizations, config, context)
     image = denoised.data
     if not data.realizations.same_signal and denoised.repetitions is not None:
         image = denoised.repetitions[0]

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategies",
         nargs="+",
         metavar="NAME",
-        help="methods; a strategy may carry a recipe: auto:thorough",
+        help="methods; a strategy may carry a recipe: auto:thorough; auto+floor keeps the Rician bias",
     )
     parser.add_argument("--sigmas", type=float, nargs="+", help="noise SD over in-mask SD of the truth")
     parser.add_argument("--repetitions", type=int, nargs="+", help="numbers of repetitions")

@@ -12,6 +12,7 @@ from n2a_bids.algorithms.realizations import Context, Realizations
 from n2a_bids.algorithms.strategies import STRATEGIES, get_strategy
 from n2a_bids.algorithms.training import Schedule
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+from n2a_bids.weights_files import load_weights
 
 SHORT = Schedule(n_epochs=1, steps_per_epoch=2, learning_rate=1e-4)
 
@@ -136,3 +137,27 @@ def test_unknown_strategy_lists_those_that_exist():
     """A typing error is answered with the names."""
     with pytest.raises(ValueError, match="noise2average"):
         get_strategy("noise3average")
+
+
+def test_the_rician_bias_goes_unless_it_is_to_stay():
+    """Magnitudes at low SNR are too high on average, and so is a result that keeps the noise floor."""
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 0.4
+    clean = mask * (2 + np.sin(5 * grid).sum(axis=0) / 2)
+    rng = np.random.default_rng(5)
+    noise = rng.standard_normal((2, 2, *clean.shape))
+    data = np.hypot(clean + noise[0], noise[1]).astype(np.float32)
+    realizations = Realizations(data[..., None], mask)
+    config = dataclasses.replace(
+        get_strategy("recorrupted").config("fast", load_weights("resunet-t1w")),
+        schedule=Schedule(n_epochs=1, steps_per_epoch=6, learning_rate=5e-4),
+        n_flips=1,
+    )
+    bias = {}
+    for correct in (True, False):
+        settings = dataclasses.replace(config, correct_noise_floor=correct)
+        denoised = get_strategy("recorrupted").denoise(realizations, settings, _context()).data[..., 0]
+        bias[correct] = float((denoised - clean)[mask].mean())
+    mean_bias = float((data.mean(axis=0) - clean)[mask].mean())
+    assert mean_bias > 0.2
+    assert abs(bias[True]) < bias[False] - 0.02 * mean_bias

@@ -34,6 +34,8 @@ class AutoConfig:
 
     nonlocal_strengths: tuple[float, ...] = (0.35, 0.5)
     """Non-local refinements that are tried, in noise SDs."""
+    correct_noise_floor: bool = True
+    """Take the Rician bias out of targets and result, where the air shows magnitudes."""
 
     @property
     def weights(self) -> PretrainedWeights | None:
@@ -82,7 +84,7 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     if not realizations.same_signal:
         return noise2average.denoise(realizations, config.echoes, context)
     watch = _Stopwatch(context.clock)
-    prepared = prepare(realizations)
+    prepared = prepare(realizations, correct_noise_floor=config.correct_noise_floor)
     held_out = hold_out(prepared.mask, context.generator)
     watch.lap("noise")
     candidates, prepared, bias = _pretrained_candidates(prepared, held_out, config, context)

@@ -32,6 +32,8 @@ class RecorruptedConfig:
     block_edge: int = 48
     n_flips: int = 2
     """Mirror images that the final prediction averages over."""
+    correct_noise_floor: bool = True
+    """Take the Rician bias out of the targets, where the air shows magnitudes."""
 
 
 _STEPS = {"fast": 60, "default": 300, "thorough": 1200, "faithful": 300}
@@ -64,7 +66,7 @@ def denoise(realizations: Realizations, config: RecorruptedConfig, context: Cont
     denoised : DenoisedImage
     """
     started = context.clock()
-    prepared = prepare(realizations)
+    prepared = prepare(realizations, correct_noise_floor=config.correct_noise_floor)
     network = new_network(config.weights, context)
     noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
     bias: NDArray[np.float32] | float = 0.0
