@@ -172,13 +172,39 @@ def resample(
     Returns
     -------
     corrected : (X', Y', Z') float32 array
-        Never negative: splines overshoot at edges, magnitudes do not.
+        Never negative: splines overshoot at edges, magnitudes do not. Zero outside of the field of view,
+        which reaches half a voxel beyond the outermost centres.
     """
+    source = _source(voxel_map, displacement, axis, sign)
+    inside = _within(source, image.shape)
+    for positions, size in zip(source, image.shape):
+        np.clip(positions, 0, size - 1, out=positions)
+    values = ndimage.map_coordinates(image.astype(np.float32), source, order=order, mode="mirror")
+    values *= intensity_factor(displacement, axis, sign) * inside
+    return np.maximum(values, 0).astype(np.float32)
+
+
+def in_view(
+    shape: tuple[int, ...], voxel_map: NDArray[np.float64], displacement: NDArray, axis: int, sign: int
+) -> NDArray[np.bool_]:
+    """Voxels of the corrected grid that an image of this shape shows; arguments as in :func:`resample`."""
+    return _within(_source(voxel_map, displacement, axis, sign), shape)
+
+
+def _source(
+    voxel_map: NDArray[np.float64], displacement: NDArray, axis: int, sign: int
+) -> NDArray[np.float64]:
+    """(3, X', Y', Z') positions in the image as acquired."""
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in displacement.shape), indexing="ij"))
     source = np.tensordot(voxel_map[:3, :3], grid, axes=1) + voxel_map[:3, 3][:, None, None, None]
     source[axis] += sign * displacement
-    values = ndimage.map_coordinates(image.astype(np.float32), source, order=order, mode="constant")
-    return np.maximum(values * intensity_factor(displacement, axis, sign), 0).astype(np.float32)
+    return source
+
+
+def _within(source: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    # Without the half voxel, the least motion would blacken the outermost slices.
+    sides = [(positions >= -0.5) & (positions <= size - 0.5) for positions, size in zip(source, shape)]
+    return np.logical_and.reduce(sides)
 
 
 @dataclass(frozen=True, slots=True)

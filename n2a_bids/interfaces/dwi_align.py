@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.distortion import resample
+from n2a_bids.algorithms.distortion import in_view, resample
 from n2a_bids.algorithms.dwi_motion import estimate_motion, motion_size, register_rigid
 from n2a_bids.algorithms.gradients import rotate_bvecs
 from n2a_bids.algorithms.realizations import Gradients
@@ -101,11 +101,16 @@ class AlignSeries(SimpleInterface):
         mask = load(Path(inputs.mask_file))[0] > 0.5
         displacements = series_displacements(inputs, mask.shape)
         out_files, out_b0s, tables, rows, betweens = [], [], [], [], []
+        shown = np.ones(mask.shape, bool)
         for number, path in enumerate(inputs.in_files):
             between = self._between(number, b0s, mask, size)
             own = json.loads(Path(inputs.motion_files[number]).read_text())
             maps = [np.array(motion) @ between for motion in own]
-            aligned = self._resample_series(load(Path(path))[0], maps, displacements[number], mask)
+            data, moved = load(Path(path))[0], displacements[number]
+            axis = phase_encoding_axis(inputs.phase_encoding)[0] if moved.any() else 1
+            aligned = resample_series(data, maps, moved, axis, mask)
+            for voxel_map in maps:
+                shown &= in_view(data.shape[:3], voxel_map, moved, axis, 1)
             table = read_table(inputs.bval_files[number], inputs.bvec_files[number])
             tables.append(turned(table, maps, affine))
             betweens.append(between.tolist())
@@ -114,7 +119,7 @@ class AlignSeries(SimpleInterface):
             # All lie on the grid of the first now, whatever affine theirs had.
             out_files.append(os.fspath(save_like(aligned, Path(inputs.in_files[0]), target)))
             rows.append(_row(inputs.names[number], number, between, mask, size, (b0s, out_b0s)))
-        self._write(folder, mask, out_b0s, tables, rows)
+        self._write(folder, mask, shown, out_b0s, tables, rows)
         between_file = folder / "between.json"
         between_file.write_text(json.dumps(betweens))
         self._results.update(out_files=out_files, between_file=os.fspath(between_file))
@@ -124,6 +129,7 @@ class AlignSeries(SimpleInterface):
         self,
         folder: Path,
         mask: NDArray[np.bool_],
+        shown: NDArray[np.bool_],
         b0s: list[NDArray[np.float32]],
         tables: list[Gradients],
         rows: list[dict[str, object]],
@@ -133,7 +139,7 @@ class AlignSeries(SimpleInterface):
         if isdefined(self.inputs.displacement_file) and not self.inputs.keep_mask:
             # The mask that came in has the shape of the distorted brain.
             mask = find_brain(np.mean(b0s, axis=0))
-        covered = np.all([b0 > 0 for b0 in b0s], axis=0)
+        covered = shown & np.all([b0 > 0 for b0 in b0s], axis=0)
         mask_file = save_like(mask & covered, model, folder / "mask.nii.gz", np.uint8)
         bval, bvec = write_table(_mean_table(tables), folder / "aligned")
         figures_file = folder / "alignment.json"
@@ -158,16 +164,6 @@ class AlignSeries(SimpleInterface):
         if isdefined(self.inputs.between_file):
             return np.array(json.loads(Path(self.inputs.between_file).read_text()))
         return register_rigid(b0s[0], b0s[number], mask, size)
-
-    def _resample_series(
-        self,
-        data: NDArray[np.float32],
-        maps: list[NDArray[np.float64]],
-        displacement: NDArray[np.float32],
-        mask: NDArray[np.bool_],
-    ) -> NDArray[np.float32]:
-        axis = phase_encoding_axis(self.inputs.phase_encoding)[0] if displacement.any() else 1
-        return resample_series(data, maps, displacement, axis, mask)
 
 
 def series_displacements(inputs: TraitedSpec, shape: tuple[int, ...]) -> list[NDArray[np.float32]]:

@@ -9,6 +9,7 @@ from n2a_bids.algorithms.distortion import (
     DistortionConfig,
     acquired_grid,
     estimate_displacement,
+    in_view,
     intensity_factor,
     resample,
 )
@@ -93,6 +94,19 @@ def test_acquired_grid_does_not_know_folds():
     steep[:, 10:14] = 3.0 * np.arange(4)[None, :, None]
     known = acquired_grid(np.eye(4), steep, 1, steep.shape).known
     assert known[:, :6].all() and not known.all()
+
+
+def test_outermost_slices_survive_a_small_motion():
+    """A third of a voxel leaves signal everywhere; a whole voxel leaves one slice out of view."""
+    image, _ = _head((16, 20, 8))
+    image += 1
+    still = np.zeros(image.shape)
+    for shift, n_lost in ((0.3, 0), (1.0, 1)):
+        move = np.eye(4)
+        move[2, 3] = shift
+        lost = ~in_view(image.shape, move, still, 1, 1)
+        assert lost.sum() == n_lost * 16 * 20
+        assert np.array_equal(resample(image, move, still, 1, 1) == 0, lost)
 
 
 def test_folds_get_no_intensity():
