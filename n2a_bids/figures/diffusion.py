@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 
 from n2a_bids.figures import svg
@@ -83,7 +84,8 @@ def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[st
         Name of each series.
     """
     shells = sorted({float(shell) for rounded, _ in tables for shell in rounded if shell > 0})
-    with drawing(min(3.6 * len(tables) + 1.4, 10.5), 3.7) as figure:
+    # A page stretches narrow figures: one table gets the width of other charts.
+    with drawing(min(max(3.6 * len(tables) + 1.4, 8.2), 10.5), 3.7) as figure:
         grid = figure.subplots(1, len(tables), squeeze=False)[0]
         for number, (axes, (rounded, bvecs)) in enumerate(zip(grid, tables, strict=True)):
             for shell in shells:
@@ -145,27 +147,32 @@ def volume_quality(
     residual = np.array(
         [_spread((mean - denoised)[..., volume][mask]) for volume in range(denoised.shape[-1])]
     )
+    noise = None if noise_sd is None else _per_volume(noise_sd, mask, len(signal))
     with drawing(8.2, 3.4) as figure:
         axes = figure.add_subplot()
         for number, shell in enumerate(sorted(set(shells))):
             members = np.flatnonzero(shells == shell)
             colour = SERIES[number % len(SERIES)]
-            axes.plot(
-                members, signal[members], "o", color=colour, markersize=5, label=f"signal, b = {shell:g}"
-            )
+            label = f"signal, b = {shell:g}{_snr(signal[members], noise, members)}"
+            axes.plot(members, signal[members], "o", color=colour, markersize=5, label=label)
             axes.plot(members, residual[members], "x", color=colour, markersize=5)
         axes.plot([], [], "x", color=svg.MUTED, label="SD of what was removed")
-        if noise_sd is not None:
-            axes.plot(
-                _per_volume(noise_sd, mask, len(signal)),
-                color=svg.MUTED,
-                linewidth=1.4,
-                label="noise SD of one repetition",
-            )
+        if noise is not None:
+            axes.plot(noise, color=svg.MUTED, linewidth=1.4, label="noise SD of one repetition")
         axes.set_yscale("log")
+        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
         axes.set(xlabel="volume", ylabel="median over the brain")
         axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return render(figure)
+
+
+def _snr(signal: NDArray, noise: NDArray | None, members: NDArray) -> str:
+    """Range over volumes of the median signal over the noise of one repetition."""
+    if noise is None or not (noise[members] > 0).all():
+        return ""
+    low, high = (float(bound(signal / noise[members])) for bound in (np.min, np.max))
+    return f" (SNR {low:.1f})" if f"{low:.1f}" == f"{high:.1f}" else f" (SNR {low:.1f} to {high:.1f})"
 
 
 def _per_volume(noise_sd: NDArray, mask: NDArray[np.bool_], n_volumes: int) -> NDArray:
