@@ -103,6 +103,10 @@ class OutputConfig:
     layout: Literal["bids", "multiverse"] = "bids"
     clean_workdir: bool = False
     """Delete the participant's work directory once everything of it has succeeded."""
+    report_level: Literal["root", "subject", "session"] = "root"
+    """Folder of the reports: of the dataset, of the participant, of the session."""
+    sessions_in_a_report: int = 4
+    """A participant with more sessions has a report for each."""
     write_graph: bool = False
     md_only_boilerplate: bool = False
     """Write the methods text as Markdown only."""

@@ -182,6 +182,16 @@ def _outputs(parser: argparse.ArgumentParser) -> None:
         help="'multiverse' writes into a folder named after version and settings (default: bids)",
     )  # fmt: skip
     group.add_argument(
+        "--aggregate-session-reports", dest="outputs.sessions_in_a_report", type=positive_int, metavar="N",
+        help="most sessions in one report; a participant with more has one report for each session "
+        "(default: 4)",
+    )  # fmt: skip
+    group.add_argument(
+        "--report-output-level", dest="outputs.report_level", choices=("root", "subject", "session"),
+        help="folder of the reports: that of the dataset, of the participant, or of the session, which "
+        "means one report for each session (default: root)",
+    )  # fmt: skip
+    group.add_argument(
         "--fmriprep-derivatives", dest="outputs.fmriprep_derivatives", action=_FLAG,
         help="also write the bias-corrected 'desc-preproc_T1w' that fMRIPrep takes with --derivatives",
     )  # fmt: skip

@@ -78,7 +78,7 @@ def _run_all(
     for batch in batches([item for item in work if item.units], config.resources):
         failures = run_batch(batch, config, interruption)
         for item in batch:
-            failures[item.label] += _write_report(item.label, config)
+            failures[item.label] += _write_reports(item.label, config)
             outcomes[item.label] = item.outcome(failures[item.label])
             if config.outputs.clean_workdir and not failures[item.label]:
                 shutil.rmtree(work_dir_of(item.label, config), ignore_errors=True)
@@ -94,12 +94,12 @@ def _wipe_index(config: Config) -> None:
             shutil.rmtree(cache, ignore_errors=True)
 
 
-def _write_report(label: str, config: Config, run_uuid: str = "") -> list[str]:
-    """Write the page of a participant; returns what went wrong."""
-    from n2a_bids.reports.participant import write_participant_report
+def _write_reports(label: str, config: Config, run_uuid: str = "") -> list[str]:
+    """Write the pages of a participant; returns what went wrong."""
+    from n2a_bids.reports.participant import write_participant_reports
 
     try:
-        write_participant_report(config.output_dir, label, run_uuid or config.run_uuid)
+        write_participant_reports(config.output_dir, label, run_uuid or config.run_uuid, config.outputs)
     except Exception as error:
         explain(config)
         return [f"the report could not be written: {type(error).__name__}: {error}"]
@@ -112,8 +112,8 @@ def _report_again(label: str, config: Config) -> Outcome:
     runs = sorted(path.name for path in logs.iterdir() if path.is_dir()) if logs.is_dir() else []
     if not runs:
         return Outcome(label, "nothing to do", ("no earlier run has left anything to report on",))
-    failures = _write_report(label, config, runs[-1])
-    return Outcome(label, "failed" if failures else "denoised", tuple(failures) or (f"sub-{label}.html",))
+    failures = _write_reports(label, config, runs[-1])
+    return Outcome(label, "failed" if failures else "denoised", tuple(failures) or ("report written again",))
 
 
 def _write_boilerplate(config: Config, collection: Collection) -> int:

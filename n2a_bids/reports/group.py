@@ -19,6 +19,7 @@ from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.figures.distributions import Point, distribution
 from n2a_bids.reports.boilerplate import write_whole
+from n2a_bids.reports.placement import find_page, link
 from n2a_bids.reports.records import UnitRecord, find_records, measures
 from n2a_bids.reports.statistics import OUTLIER_Z, robust_z
 from n2a_bids.reports.templates import environment, style
@@ -39,6 +40,8 @@ class Row:
     """``T1w`` or ``dwi``."""
     facts: Mapping[str, str | bool | None]
     """Columns that are words."""
+    page: str
+    """Link to the report that shows the unit."""
     values: tuple[float | None, ...]
     """Columns that are numbers, in the order of :func:`~n2a_bids.reports.records.measures`."""
 
@@ -55,8 +58,8 @@ class Group:
     rows: tuple[Row, ...] = ()
     unreadable: tuple[str, ...] = ()
     """One sentence for each participant whose records cannot be read."""
-    without_records: tuple[str, ...] = ()
-    """Labels of participants that left no record."""
+    without_records: Mapping[str, str] = field(default_factory=dict)
+    """Label of each participant that left no record -> link to its report."""
     outliers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Label of a unit -> names of its unusual measures."""
 
@@ -91,7 +94,7 @@ def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
 
     def read(participant: str) -> list[Row] | str:
         try:
-            return [_row(unit) for unit in find_records(output_dir, participant)]
+            return [_row(unit, output_dir) for unit in find_records(output_dir, participant)]
         except BIDSDataError as error:
             return str(error)
 
@@ -101,23 +104,28 @@ def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
     return Group(
         rows,
         tuple(result for result in results if isinstance(result, str)),
-        tuple(label for label, result in zip(participants, results, strict=True) if result == []),
+        {
+            label: link(find_page(output_dir, label, ""), output_dir)
+            for label, result in zip(participants, results, strict=True)
+            if result == []
+        },
         find_outliers(rows),
     )
 
 
-def _row(unit: UnitRecord) -> Row:
+def _row(unit: UnitRecord, output_dir: Path) -> Row:
     """The part of a unit that the group level needs."""
     chosen = unit.denoising.get("chosen") or {}
     facts = {
-        "session_id": next((f"ses-{value}" for key, value in unit.entities if key == "ses"), None),
+        "session_id": f"ses-{unit.session}" if unit.session else None,
         "strategy": unit.denoising.get("strategy"),
         "recipe": unit.denoising.get("recipe"),
         "chosen": chosen.get("name"),
         "mean_won": chosen.get("mean_won"),
         "n2a_version": unit.denoising.get("n2a_version"),
     }
-    return Row(unit.participant, unit.label, unit.suffix, facts, unit.measured())
+    page = link(find_page(output_dir, unit.participant, unit.session), output_dir)
+    return Row(unit.participant, unit.label, unit.suffix, facts, page, unit.measured())
 
 
 def find_outliers(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
@@ -247,9 +255,7 @@ def _panels(rows: Sequence[Row], outliers: Mapping[str, Sequence[str]]) -> list[
         if not np.isfinite(values).any():
             continue
         points = [
-            Point(
-                value, row.label, f"sub-{row.participant}.html", measure.name in outliers.get(row.label, ())
-            )
+            Point(value, row.label, row.page, measure.name in outliers.get(row.label, ()))
             for row, value in zip(rows, values.tolist(), strict=True)
         ]
         svg = distribution(points, title=measure.title, logarithmic=measure.scale == "log")
@@ -267,7 +273,7 @@ def _page_table(group: Group) -> dict[str, Any]:
         values = [None if row.values[n] is None else float(f"{row.values[n]:.4g}") for n in shown]
         names = group.outliers.get(row.label, ())
         unusual = [place for place, n in enumerate(shown) if measures()[n].name in names]
-        lines.append([row.label, row.participant, row.output, values, unusual])
+        lines.append([row.label, row.page, row.output, values, unusual])
     return {"columns": [measures()[n].title for n in shown], "rows": lines}
 
 

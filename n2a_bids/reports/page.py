@@ -14,6 +14,7 @@ import yaml
 from n2a_bids.figures.charts import candidate_name
 from n2a_bids.reports.methods import strategy_words
 from n2a_bids.reports.numbers import duration, number
+from n2a_bids.reports.placement import link
 from n2a_bids.reports.records import Measure, UnitRecord, listing, measures
 
 _CHARTS = {"loss", "risk", "gradients", "volumes"}
@@ -37,14 +38,14 @@ class Card:
     remark: str = ""
 
 
-def unit_page(unit: UnitRecord, output_dir: Path) -> dict[str, Any]:
+def unit_page(unit: UnitRecord, folder: Path) -> dict[str, Any]:
     """Everything the template shows of a unit.
 
     Parameters
     ----------
     unit : UnitRecord
         Its records and figures.
-    output_dir : path
+    folder : path
         Folder of the page: links are relative to it.
     """
     return {
@@ -58,9 +59,9 @@ def unit_page(unit: UnitRecord, output_dir: Path) -> dict[str, Any]:
         "reference": _reference_sentence(unit.alignment),
         "distortion": _distortion_sentence(unit.distortion),
         "repetitions": [_repetition_row(row) for row in unit.alignment.get("repetitions") or []],
-        "sections": sections(unit, output_dir),
+        "sections": sections(unit, folder),
         "table": table(unit),
-        "files": [path.relative_to(output_dir).as_posix() for path in unit.files],
+        "files": [link(path, folder) for path in unit.files],
     }
 
 
@@ -227,12 +228,12 @@ def _specification() -> list[dict[str, Any]]:
     )
 
 
-def sections(unit: UnitRecord, output_dir: Path) -> list[dict[str, Any]]:
+def sections(unit: UnitRecord, folder: Path) -> list[dict[str, Any]]:
     """Figures of a unit in the order of ``data/reports-spec.yml``; empty sections are left out."""
     found = []
     for section in _specification():
         shown = [
-            _figure(path, unit, figure, output_dir)
+            _figure(path, unit, figure, folder)
             for figure in section["figures"]
             for path in unit.figures
             if f"_desc-{figure['desc']}_" in path.name
@@ -244,9 +245,7 @@ def sections(unit: UnitRecord, output_dir: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _figure(
-    path: Path, unit: UnitRecord, specification: Mapping[str, str], output_dir: Path
-) -> dict[str, Any]:
+def _figure(path: Path, unit: UnitRecord, specification: Mapping[str, str], folder: Path) -> dict[str, Any]:
     """One figure, drawn into the page: no script and no second file is needed to flicker it."""
     svg = path.read_text(encoding="utf-8")
     own = dict(unit.entities)
@@ -258,7 +257,7 @@ def _figure(
         "title": specification["title"].format(label=label),
         "caption": specification["caption"].format(label=label),
         "svg": svg[svg.index("<svg") :],
-        "href": path.relative_to(output_dir).as_posix(),
+        "href": link(path, folder),
         "anchor": path.stem,
         "is_chart": specification["desc"] in _CHARTS,
     }

@@ -1,4 +1,4 @@
-"""The page of one participant, from its figures and JSON files alone.
+"""The pages of one participant, from its figures and JSON files alone.
 
 Figures are looked for in ``sub-<label>/figures/`` as ``<entities>_desc-<name>_<suffix>.svg``, where
 ``<entities>`` are those of the unit (``sub``, ``ses``, ``acq``, ...) plus ``run``, ``echo`` or ``dir`` where
@@ -17,20 +17,26 @@ inserts crash files without escaping, and rewrites the figures in place.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from n2a_bids import __version__
+from n2a_bids.config import OutputConfig
 from n2a_bids.reports.bibliography import cited
 from n2a_bids.reports.boilerplate import as_html, citation_keys, write_whole
-from n2a_bids.reports.crashes import find_crashes
+from n2a_bids.reports.crashes import Crash, find_crashes
 from n2a_bids.reports.methods import methods_markdown
 from n2a_bids.reports.page import unit_page
-from n2a_bids.reports.records import find_units
+from n2a_bids.reports.placement import Place, link, place_pages, remove_other_pages
+from n2a_bids.reports.records import UnitRecord, find_units
 from n2a_bids.reports.templates import environment, style
 
 
-def write_participant_report(output_dir: Path, participant: str, run_uuid: str) -> Path:
-    """Write the page of a participant.
+def write_participant_reports(
+    output_dir: Path, participant: str, run_uuid: str, outputs: OutputConfig
+) -> list[Path]:
+    """Write the pages of a participant; those of earlier runs that were split otherwise are deleted.
 
     Parameters
     ----------
@@ -40,38 +46,71 @@ def write_participant_report(output_dir: Path, participant: str, run_uuid: str) 
         Label without ``sub-``.
     run_uuid : str
         Names the folder of the crash files, ``sub-<label>/log/<run_uuid>``.
+    outputs : OutputConfig
+        In which folder, and how many sessions in one page.
 
     Returns
     -------
-    path : path
-        ``sub-<label>.html`` in `output_dir`: one file, which needs no network and no other file.
+    paths : list of paths
+        Usually ``sub-<label>.html`` in `output_dir` alone. Each is one file, which needs no network and no
+        other file.
 
     Raises
     ------
     BIDSDataError
-        If a JSON record is not readable.
+        If a JSON record is not readable, or an earlier page cannot be deleted.
     """
     units = find_units(output_dir, participant)
     crashes = find_crashes(output_dir / f"sub-{participant}" / "log" / run_uuid)
-    methods = methods_markdown(units)
-    page = environment().get_template("participant.html")
-    text = page.render(
-        participant=participant,
-        run_uuid=run_uuid,
-        version=__version__,
-        style=style(),
-        units=[unit_page(unit, output_dir) for unit in units],
-        methods=as_html(methods, cited(citation_keys(methods))),
-        crashes=[
-            {
-                "node": crash.node,
-                "message": crash.message,
-                "traceback": crash.traceback,
-                "directory": crash.directory,
-                "file": crash.path.name,
-                "href": crash.path.relative_to(output_dir).as_posix(),
-            }
-            for crash in crashes
-        ],
+    sessions = {unit.session for unit in units}
+    places = place_pages(output_dir, participant, sessions, outputs)
+    for place in places:
+        shown = [unit for unit in units if place.session in (None, unit.session)]
+        failed = [crash for crash in crashes if _belongs(crash, place.session, sessions)]
+        place.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place.path, _page(output_dir, participant, run_uuid, place, shown, failed))
+    remove_other_pages(output_dir, participant, places)
+    return [place.path for place in places]
+
+
+def _belongs(crash: Crash, session: str | None, sessions: Collection[str]) -> bool:
+    """Whether a failure is shown with a session: those that no page can claim are on every page."""
+    marks = {label: "_ses_" + re.sub(r"\W", "_", label) + "_" for label in sessions if label}
+    named = {label for label, mark in marks.items() if mark in crash.node}
+    return session is None or not named or session in named
+
+
+def _page(
+    output_dir: Path,
+    participant: str,
+    run_uuid: str,
+    place: Place,
+    units: Sequence[UnitRecord],
+    crashes: Sequence[Crash],
+) -> str:
+    """The page, as HTML."""
+    methods, folder = methods_markdown(units), place.path.parent
+    return (
+        environment()
+        .get_template("participant.html")
+        .render(
+            subject=f"sub-{participant}" + (f" ses-{place.session}" if place.session else ""),
+            run_uuid=run_uuid,
+            version=__version__,
+            style=style(),
+            units=[unit_page(unit, folder) for unit in units],
+            methods=as_html(methods, cited(citation_keys(methods))),
+            logs=link(output_dir / "logs", folder),
+            crashes=[
+                {
+                    "node": crash.node,
+                    "message": crash.message,
+                    "traceback": crash.traceback,
+                    "directory": crash.directory,
+                    "file": crash.path.name,
+                    "href": link(crash.path, folder),
+                }
+                for crash in crashes
+            ],
+        )
     )
-    return write_whole(output_dir / f"sub-{participant}.html", text)

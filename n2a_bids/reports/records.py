@@ -50,6 +50,11 @@ class UnitRecord:
         return "dwi" if self.datatype == "dwi" else "T1w"
 
     @property
+    def session(self) -> str:
+        """Label without ``ses-``, empty where the unit is in no session."""
+        return dict(self.entities).get("ses", "")
+
+    @property
     def label(self) -> str:
         """For example ``sub-01_ses-a_T1w``."""
         return "_".join([*(f"{key}-{value}" for key, value in self.entities), self.suffix])

@@ -95,6 +95,9 @@ OPTIONS = [
     ("--level full", "denoise.strategy", "auto"),
     ("--md-only-boilerplate", "outputs.md_only_boilerplate", True),
     ("--output-layout bids", "output_dir", Path("/data/out")),
+    ("--aggregate-session-reports 2", "outputs.sessions_in_a_report", 2),
+    ("", "outputs.sessions_in_a_report", 4),
+    ("--report-output-level session", "outputs.report_level", "session"),
     ("--fmriprep-derivatives", "outputs.fmriprep_derivatives", True),
     ("--emit-raw-like /raw", "outputs.raw_like_dir", Path("/raw")),
     ("-w /scratch", "work_dir", Path("/scratch")),
@@ -144,7 +147,7 @@ def test_every_option_is_in_the_table():
         "--bids-filter-file none.json", "--derivatives missing=/no/such", "--dry-run --reports-only",
         "--unknown", "--recip fast",
         "--filter-t1w acq", "--filter-t1w acq=", "--filter-t1w acq:maybe", "--filter-t1w acq=a acq=b",
-        "--run-id one",
+        "--aggregate-session-reports 0", "--report-output-level folder", "--run-id one",
     ],
 )  # fmt: skip
 def test_unusable_arguments_exit_with_2(line, capsys):

@@ -16,14 +16,14 @@ import pytest
 
 from n2a_bids import figures
 from n2a_bids.commands.group import run_group
-from n2a_bids.config import Config, SelectionConfig
+from n2a_bids.config import Config, OutputConfig, SelectionConfig
 from n2a_bids.reports.bibliography import bibliography
 from n2a_bids.reports.boilerplate import citation_keys, write_citation
 from n2a_bids.reports.crashes import find_crashes
 from n2a_bids.reports.group import data_dictionary, list_participants, read_group, write_group
 from n2a_bids.reports.methods import methods_markdown
 from n2a_bids.reports.page import verdict
-from n2a_bids.reports.participant import write_participant_report
+from n2a_bids.reports.participant import write_participant_reports
 from n2a_bids.reports.records import UnitRecord, find_records, find_units, measures
 from n2a_bids.reports.statistics import robust_z
 
@@ -102,6 +102,13 @@ def output_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def page_text(output_dir: Path, participant: str = "01") -> str:
+    """The one page of a participant."""
+    (page,) = write_participant_reports(output_dir, participant, "run", OutputConfig())
+    assert page == output_dir / f"sub-{participant}.html"
+    return page.read_text()
+
+
 class Outside(HTMLParser):
     """Collects whatever a browser would fetch."""
 
@@ -120,7 +127,7 @@ class Outside(HTMLParser):
 
 def test_page_fetches_nothing(output_dir):
     """The page is one file: no script, style, font or picture comes from elsewhere, even if it wanted to."""
-    text = write_participant_report(output_dir, "01", "run").read_text()
+    text = page_text(output_dir)
     parser = Outside()
     parser.feed(text)
     assert not parser.fetched
@@ -132,7 +139,7 @@ def test_page_fetches_nothing(output_dir):
 
 def test_page_shows_every_figure_and_number(output_dir):
     """Figures are inside, in order; the table has a line for every measured number."""
-    text = write_participant_report(output_dir, "01", "run").read_text()
+    text = page_text(output_dir)
     anchors = [
         text.index(f'id="sub-01_{name}_T1w"')
         for name in ("desc-mask", "run-2_desc-alignment", "desc-denoised")
@@ -148,7 +155,7 @@ def test_page_shows_every_figure_and_number(output_dir):
 
 def test_warnings_come_first_and_are_escaped(output_dir):
     """What the records say is text, not markup, and stands above everything else."""
-    text = write_participant_report(output_dir, "01", "run").read_text()
+    text = page_text(output_dir)
     assert "noise is &lt;unequal&gt;" in text
     assert text.index("noise is &lt;") < text.index("Denoised.") < text.index("Outline of the brain mask")
     assert "sub-01_run-3_T1w.nii.gz was left out: another head" in text
@@ -157,9 +164,9 @@ def test_warnings_come_first_and_are_escaped(output_dir):
 def test_page_says_when_the_mean_won(tmp_path):
     """A user must not take an average for a denoised image."""
     add_unit(tmp_path, "sub-01", {**DENOISING, "chosen": dict(MEAN_WON)})
-    assert "The plain mean won." in write_participant_report(tmp_path, "01", "run").read_text()
+    assert "The plain mean won." in page_text(tmp_path)
     add_unit(tmp_path, "sub-02", {**DENOISING, "strategy": "mean", "chosen": dict(MEAN_WON)})
-    asked = write_participant_report(tmp_path, "02", "run").read_text()
+    asked = page_text(tmp_path, "02")
     assert "Averaged, as asked." in asked
     assert "No candidate" not in asked
 
@@ -170,7 +177,7 @@ def test_distortion_is_told(tmp_path):
     moved = {"median": 1.5, "percentile_95": 6.0, "largest": 12.0}
     record = {"displacement_mm": moved, "correlation_before": 0.7, "correlation_after": 0.95}
     (tmp_path / "sub-01/dwi/sub-01_desc-distortion_figures.json").write_text(json.dumps(record))
-    text = write_participant_report(tmp_path, "01", "run").read_text()
+    text = page_text(tmp_path)
     assert "by less than 6 mm in 95 % of it" in text
     assert "Susceptibility distortion was estimated" in text
     assert "ANTs" not in text
@@ -181,7 +188,7 @@ def test_sparse_records_are_no_error(tmp_path):
     """Any key may be absent; a unit whose denoising failed is told as such."""
     add_unit(tmp_path, "sub-01", {"chosen": None, "repetitions": None}, None)
     add_unit(tmp_path, "sub-01_acq-b", None, {"repetitions": []})
-    text = write_participant_report(tmp_path, "01", "run").read_text()
+    text = page_text(tmp_path)
     assert "Denoising did not finish." in text
     assert verdict(find_units(tmp_path, "01")[1]).tone == "bad"
 
@@ -194,7 +201,7 @@ def test_participant_without_results_still_has_a_page(tmp_path):
         "Node: n2a.sub_01.mask\nWorking directory: /w\n\nNode inputs:\n\nargs = <undefined>\n\n"
         "Traceback (most recent call last):\n  File x\nValueError: <b>no</b> brain\n"
     )
-    text = write_participant_report(tmp_path, "01", "run").read_text()
+    text = page_text(tmp_path)
     assert "Nothing was denoised" in text
     assert "n2a.sub_01.mask: ValueError: &lt;b&gt;no&lt;/b&gt; brain" in text
     assert "<b>no</b>" not in text
