@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms import dwi_phantoms
 from n2a_bids.algorithms.distortion import resample
 from n2a_bids.algorithms.gradients import round_to_shells
+from n2a_bids.algorithms.metrics import ssim
 from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
 from n2a_bids.algorithms.strategies import DIFFUSION_STRATEGIES, get_strategy
 from n2a_bids.algorithms.tensor import (
@@ -32,8 +34,23 @@ from n2a_bids.interfaces.synthesis import split_series, split_volumes
 CELL_COLUMNS = ("phantom", "condition", "snr", "seed", "method")
 COLUMNS = (
     *CELL_COLUMNS,
-    *("psnr_b0_db", "psnr_dwi_db", "fa_error", "md_error", "v1_error_deg", "dwi_bias", "seconds", "chosen"),
+    *(
+        "psnr_b0_db",
+        "psnr_dwi_db",
+        "ssim_dwi",
+        "fa_error",
+        "md_error",
+        "v1_error_deg",
+        "dwi_bias",
+        "seconds",
+        "chosen",
+    ),
 )
+PHASE_AXIS = 1
+_NEED_TWO = ("noise2average", "noise2noise")
+"""Strategies that the app gives synthesized halves of one series."""
+_SSIM_VOLUMES = 4
+"""Weighted volumes, evenly spread, that the similarity is averaged over."""
 _FIBRE_FA = 0.25
 """FA above which a principal direction is worth comparing."""
 
@@ -48,7 +65,7 @@ class DiffusionPlan:
     seeds: tuple[int, ...] = (0, 1, 2)
     methods: tuple[str, ...] = ("noisy", "auto", "mppca", "patch2self")
     recipe: str = "default"
-    peak_voxels: float = 3.0
+    peak_mm: float = 15.0
     """Largest displacement of reverse-PE pairs."""
 
 
@@ -106,7 +123,7 @@ def run_diffusion(truths: Sequence[Truth], plan: DiffusionPlan, table_path: Path
                     keys = [(truth.name, condition, f"{snr:g}", str(seed), m) for m in plan.methods]
                     if done.issuperset(keys):
                         continue
-                    repetitions = simulate(truth, condition, snr, seed, plan.peak_voxels)
+                    repetitions = simulate(truth, condition, snr, seed, plan.peak_mm)
                     for key in keys:
                         if key not in done:
                             row = _measure(truth, reference, repetitions, key, plan)
@@ -114,19 +131,20 @@ def run_diffusion(truths: Sequence[Truth], plan: DiffusionPlan, table_path: Path
     return table_path
 
 
-def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_voxels: float) -> NDArray[np.float32]:
+def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float) -> NDArray[np.float32]:
     """Noisy repetitions as they reach the denoiser.
 
     Parameters
     ----------
     truth : Truth
     condition : str
-        ``single``; ``repeat``: two perfect repetitions; ``reverse-pe``: two distorted ones, corrected with
-        the estimated displacement; ``split``: two, synthesized from halves of one series.
+        ``single``; ``repeat``: two perfect repetitions; ``misaligned``: two, the second moved by up to half
+        a voxel and half a degree and left so; ``reverse-pe``: two distorted ones, corrected with the
+        estimated displacement; ``split``: one, which networks that need two get as two synthesized halves.
     snr : float
         Of the b0.
     seed : int
-    peak_voxels : float
+    peak_mm : float
         Largest displacement.
 
     Returns
@@ -136,19 +154,19 @@ def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_voxels: f
     generator = torch.Generator().manual_seed(1000 + seed)
     noise_sd = dwi_phantoms.noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)
     if condition == "reverse-pe":
-        return _reverse_pe(truth, noise_sd, peak_voxels, generator)
-    count = 2 if condition == "repeat" else 1
-    series = [dwi_phantoms.add_rician_noise(truth.signal, noise_sd, generator) for _ in range(count)]
-    if condition == "split":
-        halves = split_volumes(truth.gradients, generator)
-        series = split_series(series[0], truth.gradients, truth.mask, halves)
+        return _reverse_pe(truth, noise_sd, peak_mm, generator)
+    signals = [truth.signal]
+    if condition in ("repeat", "misaligned"):
+        signals.append(_nudged(truth.signal, generator) if condition == "misaligned" else truth.signal)
+    series = [dwi_phantoms.add_rician_noise(signal, noise_sd, generator) for signal in signals]
     return np.stack(series)
 
 
 def _reverse_pe(
-    truth: Truth, noise_sd: float, peak_voxels: float, generator: torch.Generator
+    truth: Truth, noise_sd: float, peak_mm: float, generator: torch.Generator
 ) -> NDArray[np.float32]:
-    axis = 1
+    axis = PHASE_AXIS
+    peak_voxels = peak_mm / truth.voxel_size_mm[axis]
     field = dwi_phantoms.susceptibility_displacement(truth.mask, axis, peak_voxels, generator)
     noisy = [
         dwi_phantoms.add_rician_noise(
@@ -170,6 +188,21 @@ def _reverse_pe(
     )
 
 
+def _nudged(signal: NDArray[np.float32], generator: torch.Generator) -> NDArray[np.float32]:
+    """The signal after a motion that alignment may leave behind."""
+    draw = torch.rand(6, generator=generator).numpy() - 0.5
+    turn = Rotation.from_rotvec(np.radians(draw[3:])).as_matrix()
+    centre = (np.array(signal.shape[:3]) - 1) / 2
+    voxel_map = np.eye(4)
+    voxel_map[:3, :3] = turn
+    voxel_map[:3, 3] = centre - turn @ centre + draw[:3]
+    still = np.zeros(signal.shape[:3], np.float32)
+    moved = [
+        resample(signal[..., c], voxel_map, still, PHASE_AXIS, 0, order=3) for c in range(signal.shape[-1])
+    ]
+    return np.stack(moved, axis=-1)
+
+
 def _measure(
     truth: Truth,
     reference: TensorFit,
@@ -178,6 +211,9 @@ def _measure(
     plan: DiffusionPlan,
 ) -> dict[str, str]:
     started = time.perf_counter()
+    if key[1] == "split" and key[-1] in _NEED_TWO:
+        halves = split_volumes(truth.gradients, torch.Generator().manual_seed(int(key[3])))
+        repetitions = np.stack(split_series(repetitions[0], truth.gradients, truth.mask, halves))
     estimate, chosen = _denoise(key[-1], repetitions, truth, plan, int(key[3]))
     seconds = time.perf_counter() - started
     figures = compare(estimate, truth, reference)
@@ -213,9 +249,9 @@ def compare(estimate: NDArray[np.float32], truth: Truth, reference: TensorFit) -
     Returns
     -------
     figures : dict
-        PSNR with the in-mask range as peak (b0 and weighted volumes apart), mean absolute errors of FA and
-        MD (mm2/s) over the brain, mean angle between principal directions where the true FA exceeds 0.25,
-        and mean relative bias of the weighted signal.
+        PSNR with the in-mask range as peak (b0 and weighted volumes apart), SSIM, mean absolute errors of
+        FA and MD (mm2/s) over the brain, mean angle between principal directions where the true FA exceeds
+        0.25, and mean relative bias of the weighted signal.
     """
     mask, shells = truth.mask, round_to_shells(truth.gradients.bvals)
     fit = fit_tensor(estimate, truth.gradients, mask)
@@ -223,10 +259,12 @@ def compare(estimate: NDArray[np.float32], truth: Truth, reference: TensorFit) -
     cosine = np.abs(np.sum(principal_direction(fit) * principal_direction(reference), axis=1))
     angle = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
     weighted = shells > 0
+    shown = np.flatnonzero(weighted)[:: max(1, int(weighted.sum()) // _SSIM_VOLUMES)]
     bias = (estimate - truth.signal)[mask][:, weighted].mean() / truth.signal[mask][:, weighted].mean()
     return {
         "psnr_b0_db": _psnr(estimate, truth.signal, mask, ~weighted),
         "psnr_dwi_db": _psnr(estimate, truth.signal, mask, weighted),
+        "ssim_dwi": float(np.mean([ssim(estimate[..., c], truth.signal[..., c], mask) for c in shown])),
         "fa_error": float(np.abs(fa - true_fa).mean()),
         "md_error": float(np.abs(mean_diffusivity(fit) - mean_diffusivity(reference)).mean()),
         "v1_error_deg": float(angle[true_fa > _FIBRE_FA].mean()),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from n2a_bids.errors import ConfigError
 
-_CONDITIONS = ("single", "repeat", "reverse-pe", "split")
+_CONDITIONS = ("single", "repeat", "misaligned", "reverse-pe", "split")
 _PHANTOMS = ("tensor", "multi-tensor")
 
 
@@ -21,10 +21,26 @@ def add_dwi_arguments(parser: argparse.ArgumentParser) -> None:
     """
     group = parser.add_argument_group("diffusion series (--modality dwi)")
     group.add_argument("--snr", type=float, nargs="+", default=[10.0, 15.0, 20.0], help="SNR of the b0")
-    group.add_argument("--dwi-conditions", nargs="+", choices=_CONDITIONS, default=["single", "reverse-pe"])
-    group.add_argument("--phantoms", nargs="+", choices=_PHANTOMS, default=["tensor"])
+    group.add_argument(
+        "--dwi-conditions", nargs="+", choices=_CONDITIONS, default=["single", "reverse-pe"],
+        help="misaligned: two repetitions, up to half a voxel and half a degree apart; reverse-pe: distorted "
+        "and corrected by the app; split: one series, halved for networks that need two",
+    )  # fmt: skip
+    group.add_argument(
+        "--phantoms", nargs="+", choices=_PHANTOMS, default=["tensor"], help="signal made from --truth"
+    )
     group.add_argument("--recipe", default="default", help="recipe of the strategies")
-    group.add_argument("--peak-voxels", type=float, default=3.0, help="largest displacement of pairs")
+    group.add_argument(
+        "--peak-mm", type=float, default=15.0, help="largest displacement of pairs (default: %(default)g)"
+    )
+    group.add_argument(
+        "--distortion", action="store_true",
+        help="compare distortion corrections instead: on --truth with a known field, and on the two b0s "
+        "(3D or 4D, phase encoding along the second axis) given by --pair",
+    )  # fmt: skip
+    group.add_argument(
+        "--pyhysco", metavar="PROGRAM", help="'pyhysco' of an installation of PyHySCO, to compare with"
+    )
 
 
 def run_dwi(args: argparse.Namespace) -> int:
@@ -47,20 +63,27 @@ def run_dwi(args: argparse.Namespace) -> int:
     BIDSDataError
         If the truth or its table cannot be used.
     """
-    from n2a_bids.benchmark.diffusion import DiffusionPlan, known_methods, run_diffusion
+    if args.distortion:
+        return _run_distortion(args)
+    from n2a_bids.benchmark.diffusion import (
+        CELL_COLUMNS,
+        COLUMNS,
+        DiffusionPlan,
+        known_methods,
+        run_diffusion,
+    )
+    from n2a_bids.benchmark.diffusion_summary import summarise_diffusion
+    from n2a_bids.benchmark.rows import RowTable, write_whole
+    from n2a_bids.interfaces.dwi_peers import available_dwi_peers
 
-    methods = tuple(args.strategies or ("noisy", "auto", "mppca", "patch2self"))
+    methods = tuple(args.strategies or ("noisy", "auto", *available_dwi_peers()))
     unknown = [name for name in methods if name not in known_methods()]
     if unknown:
         raise ConfigError(
             f"--strategies: expected {', '.join(known_methods())} for diffusion series, found {unknown[0]}; "
             "correct the name"
         )
-    if len(args.truth) != 1:
-        raise ConfigError(
-            f"--truth: expected one diffusion series with .bval and .bvec beside it, found {len(args.truth)} "
-            "files; give one"
-        )
+    _check_truth(args)
     plan = DiffusionPlan(
         phantoms=tuple(args.phantoms),
         conditions=tuple(args.dwi_conditions),
@@ -68,10 +91,39 @@ def run_dwi(args: argparse.Namespace) -> int:
         seeds=tuple(range(args.seeds or 1)),
         methods=methods,
         recipe=args.recipe,
-        peak_voxels=args.peak_voxels,
+        peak_mm=args.peak_mm,
     )
-    run_diffusion(_load_truths(args, plan.phantoms), plan, args.out / "diffusion.tsv")
+    table = run_diffusion(_load_truths(args, plan.phantoms), plan, args.out / "diffusion.tsv")
+    rows = RowTable(table, COLUMNS, CELL_COLUMNS).rows
+    write_whole(args.out / "diffusion.md", summarise_diffusion(rows))
     return 0
+
+
+def _run_distortion(args: argparse.Namespace) -> int:
+    from n2a_bids.benchmark.distortion import run_distortion
+    from n2a_bids.benchmark.distortion_pairs import real_pair, simulated_pairs
+
+    pairs = []
+    if args.truth:
+        _check_truth(args)
+        (truth,) = _load_truths(args, ("tensor",))
+        pairs += simulated_pairs(truth, args.snr, range(args.seeds or 1), args.peak_mm)
+    if args.pair:
+        if len(args.pair) != 2:
+            raise ConfigError(f"--pair: expected two b0s, found {len(args.pair)} files; give both")
+        pairs.append(real_pair(*args.pair, args.pair_mask))
+    if not pairs:
+        raise ConfigError("--distortion: expected --truth or --pair, found neither; give one of them")
+    run_distortion(pairs, args.pyhysco, args.out / "distortion.tsv")
+    return 0
+
+
+def _check_truth(args: argparse.Namespace) -> None:
+    if len(args.truth) != 1:
+        raise ConfigError(
+            f"--truth: expected one diffusion series with .bval and .bvec beside it, found {len(args.truth)} "
+            "files; give one"
+        )
 
 
 def _load_truths(args: argparse.Namespace, phantoms: tuple[str, ...]) -> list:
