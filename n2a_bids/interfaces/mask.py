@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 )
 from scipy import ndimage
 
+from n2a_bids.algorithms.coherence import shows_structure
 from n2a_bids.algorithms.preparation import find_head
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, load_mask, same_grid, save_like, voxel_sizes_mm
@@ -192,5 +193,12 @@ def _checked_brain(mask: Path, image: Path | str, source: str) -> Path:
         raise BIDSDataError(
             f"{image}: expected a brain of {low:.0f} to {high:.0f} ml, found {found} by {source}; look at "
             "the image, and if it is a T1w head, give a mask of your own with --derivatives NAME=PATH"
+        )
+    is_structured, correlation = shows_structure(load(Path(image))[0], data > 0.5, voxel_sizes_mm(affine))
+    if not is_structured:
+        raise BIDSDataError(
+            f"{image}: expected a brain in the mask by {source}, found noise alone: voxels 8 mm apart are no "
+            f"more alike than by chance (correlation {correlation:.3f}); look at the image, and if it is a "
+            "T1w head, give a mask of your own with --derivatives NAME=PATH"
         )
     return mask

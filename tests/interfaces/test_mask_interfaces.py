@@ -60,6 +60,27 @@ def test_absurd_brain_volume_is_an_error(head_files, tmp_path):
         GivenBrainMask(in_file=image, mask_file=everything).run(cwd=str(tmp_path))
 
 
+def test_mask_of_noise_is_an_error(head_files, tmp_path, head):
+    """A mask of the size of a brain, in an image that shows none."""
+    image, mask = head_files
+    noise = np.hypot(*np.random.default_rng(0).normal(0, 50, (2, *head[0].shape)))
+    pure = save_like(noise, image, tmp_path / "noise.nii.gz")
+    with pytest.raises(BIDSDataError, match=r"noise\.nii\.gz.*found noise alone.*--derivatives"):
+        GivenBrainMask(in_file=pure, mask_file=mask).run(cwd=str(tmp_path))
+
+
+@pytest.mark.slow
+def test_deepbet_on_noise_is_an_error(head_files, tmp_path):
+    """Whatever it finds in noise alone is not believed."""
+    image, _ = head_files
+    noise = np.hypot(*np.random.default_rng(1).normal(0, 50, (2, 80, 80, 80)))
+    path = tmp_path / "noise.nii.gz"
+    affine = np.diag([1.6, 1.6, 1.6, 1])
+    nb.Nifti1Image(noise.astype(np.float32), affine).to_filename(path)
+    with pytest.raises(BIDSDataError, match=r"found (noise alone|an empty mask|\d+ ml)"):
+        BrainMask(in_file=path).run(cwd=str(tmp_path))
+
+
 def test_head_mask_holds_brain_and_scalp_but_no_air(head_files, tmp_path, head):
     """The head mask covers what is bright, is filled, and leaves the corners out."""
     image, mask = head_files
