@@ -1,9 +1,10 @@
-"""``n2a ... group``: one table and one page from what the participants left."""
+"""``n2a ... group``: one table, one page and one methods text from what the participants left."""
 
 from __future__ import annotations
 
 import sys
 
+from n2a_bids.commands.methods_text import write_methods_text
 from n2a_bids.config import Config
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.reports.group import list_participants, read_group, write_group
@@ -49,4 +50,6 @@ def run_group(config: Config) -> int:
         return 1 if group.unreadable else _NOTHING_TO_DO
     for path in write_group(config.output_dir, group):
         sys.stdout.write(f"{path}\n")
+    # Each participant job has left the text of its own participants: the last one's is not that of all.
+    write_methods_text(config, list(dict.fromkeys(row.participant for row in group.rows)))
     return 1 if group.unreadable else 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from n2a_bids.commands.environment import prepare_environment
 from n2a_bids.commands.interruption import Interruption
+from n2a_bids.commands.methods_text import write_methods_text
 from n2a_bids.commands.outcomes import NOTHING_TO_DO, Outcome, exit_status, format_outcomes
 from n2a_bids.commands.work import ParticipantWork, explain, label_of, work_dir_of
 from n2a_bids.config import Config
@@ -60,7 +61,7 @@ def run_participants(config: Config, interruption: Interruption) -> int:
         outcomes = _run_all(labels, collection, config, interruption)
     done = [outcome.participant for outcome in outcomes if outcome.status == "denoised"]
     if done:
-        _write_citation(config, done)
+        write_methods_text(config, done)
     sys.stdout.write(format_outcomes(outcomes) + "\n")
     return exit_status(outcomes)
 
@@ -118,25 +119,9 @@ def _report_again(label: str, config: Config) -> Outcome:
 
 def _write_boilerplate(config: Config, collection: Collection) -> int:
     labels = sorted({unit.entities["sub"] for unit in collection.units})
-    _write_citation(config, labels)
+    write_methods_text(config, labels)
     sys.stdout.write(f"{config.output_dir / 'logs' / 'CITATION.md'}\n")
     return 0 if labels else NOTHING_TO_DO
-
-
-def _write_citation(config: Config, labels: Sequence[str]) -> None:
-    """Methods text; a failure is told but spoils no result."""
-    from n2a_bids.reports.boilerplate import write_citation
-
-    try:
-        files = write_citation(config.output_dir, labels)
-    except Exception as error:
-        explain(config)
-        _warn(f"the methods text could not be written: {type(error).__name__}: {error}")
-        return
-    if config.outputs.md_only_boilerplate:
-        for path in files:
-            if path.suffix != ".md":
-                path.unlink(missing_ok=True)
 
 
 def _labels(collection: Collection) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from n2a_bids.images import whole_file
 from n2a_bids.reports.bibliography import Reference, cited
 from n2a_bids.reports.methods import methods_markdown
-from n2a_bids.reports.records import UnitRecord, find_units
+from n2a_bids.reports.records import UnitRecord, find_records
 
 _CITATION = re.compile(r"\[(@[\w-]+(?:; @[\w-]+)*)\]")
 _BOLD, _ITALIC = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"\*(.+?)\*")
@@ -32,7 +32,7 @@ def write_citation(output_dir: Path, participants: Sequence[str]) -> list[Path]:
     files : list of paths
         ``CITATION.md``, ``.html``, ``.tex`` and ``.bib``.
     """
-    units = [unit for participant in participants for unit in find_units(output_dir, participant)]
+    units = [unit for participant in participants for unit in find_records(output_dir, participant)]
     contents = citation_texts(units)
     folder = output_dir / "logs"
     return [write_whole(folder / f"CITATION.{extension}", text) for extension, text in contents.items()]

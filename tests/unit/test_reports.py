@@ -322,6 +322,16 @@ def test_group_table_has_a_row_for_each_unit(tmp_path):
     assert set(data_dictionary()) == set(rows[0])
 
 
+def test_group_writes_the_methods_of_all(tmp_path):
+    """Jobs that ran side by side left a text of one participant each; the group level counts all."""
+    for label in ("01", "02", "03"):
+        add_unit(tmp_path, f"sub-{label}")
+        write_citation(tmp_path, [label])
+    assert "Of 3 groups" not in (tmp_path / "logs/CITATION.md").read_text()
+    assert run_group(config(tmp_path)) == 0
+    assert "Of 3 groups" in (tmp_path / "logs/CITATION.md").read_text()
+
+
 def test_group_respects_the_selection(tmp_path):
     """Participants asked for, and not those excluded."""
     for label in ("01", "02", "03"):
