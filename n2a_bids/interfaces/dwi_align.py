@@ -24,17 +24,16 @@ from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.similarity import smooth_correlation
 from n2a_bids.images import load, save_like, voxel_sizes_mm
 from n2a_bids.interfaces.distortion import phase_encoding_axis
-from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0, read_table, write_table
+from n2a_bids.interfaces.dwi_mask import (
+    MaskedSeriesInputSpec,
+    find_brain,
+    mean_b0,
+    read_table,
+    write_table,
+)
 
 _STILL_VOXELS = 0.1
 """A motion that moves no brain voxel farther is not worth an interpolation."""
-
-
-class _EstimateMotionInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="diffusion series")
-    bval_file = File(exists=True, mandatory=True, desc="b-values")
-    bvec_file = File(exists=True, mandatory=True, desc="directions")
-    mask_file = File(exists=True, mandatory=True, desc="brain mask")
 
 
 class _EstimateMotionOutputSpec(TraitedSpec):
@@ -44,7 +43,7 @@ class _EstimateMotionOutputSpec(TraitedSpec):
 class EstimateMotion(SimpleInterface):
     """Motion of every volume relative to the first b0."""
 
-    input_spec = _EstimateMotionInputSpec
+    input_spec = MaskedSeriesInputSpec
     output_spec = _EstimateMotionOutputSpec
 
     def _run_interface(self, runtime):
@@ -58,23 +57,28 @@ class EstimateMotion(SimpleInterface):
         return runtime
 
 
-class _AlignSeriesInputSpec(BaseInterfaceInputSpec):
-    in_files = traits.List(File(exists=True), mandatory=True, desc="series of equal length")
+class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
+    """Series as acquired, and the motion and distortion that were found in them."""
+
+    in_files = traits.List(File(exists=True), mandatory=True, desc="series as acquired, of equal length")
     bval_files = traits.List(File(exists=True), mandatory=True, desc="b-values of each")
     bvec_files = traits.List(File(exists=True), mandatory=True, desc="directions of each")
     motion_files = traits.List(File(exists=True), mandatory=True, desc="voxel maps of the volumes of each")
-    b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
     mask_file = File(exists=True, mandatory=True, desc="brain mask on the first series")
-    keep_mask = traits.Bool(
-        False, usedefault=True, desc="the mask has the shape of the corrected brain: take it as it is"
-    )
-    names = traits.List(traits.Str(), mandatory=True, desc="file name of each series, for the record")
     displacement_file = File(exists=True, desc="distortion of the first series; its partner has the opposite")
-    between_file = File(exists=True, desc="JSON: voxel map from the first series to its partner")
     phase_encoding = traits.Str(desc="PhaseEncodingDirection of the first series")
     readout_ratio = traits.Float(
         1.0, usedefault=True, desc="displacement of the partner over that of the first"
     )
+
+
+class _AlignSeriesInputSpec(AcquiredSeriesInputSpec):
+    b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
+    keep_mask = traits.Bool(
+        False, usedefault=True, desc="the mask has the shape of the corrected brain: take it as it is"
+    )
+    names = traits.List(traits.Str(), mandatory=True, desc="file name of each series, for the record")
+    between_file = File(exists=True, desc="JSON: voxel map from the first series to its partner")
 
 
 class _AlignSeriesOutputSpec(TraitedSpec):

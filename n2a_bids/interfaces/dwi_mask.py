@@ -56,6 +56,15 @@ def mean_b0(data: NDArray[np.float32], gradients: Gradients) -> NDArray[np.float
     return data[..., gradients.bvals <= lowest].mean(axis=-1)
 
 
+class MaskedSeriesInputSpec(BaseInterfaceInputSpec):
+    """A series with its table and mask."""
+
+    in_file = File(exists=True, mandatory=True, desc="diffusion series")
+    bval_file = File(exists=True, mandatory=True, desc="b-values")
+    bvec_file = File(exists=True, mandatory=True, desc="directions")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask")
+
+
 class _PickVolumesInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="diffusion series")
     bval_file = File(exists=True, mandatory=True, desc="b-values, FSL format")

@@ -7,31 +7,26 @@ import os
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion import AcquiredGrid, acquired_grid
 from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.distortion import phase_encoding_axis
-from n2a_bids.interfaces.dwi_align import resample_series, series_displacements, turned
+from n2a_bids.interfaces.dwi_align import (
+    AcquiredSeriesInputSpec,
+    resample_series,
+    series_displacements,
+    turned,
+)
 from n2a_bids.interfaces.dwi_mask import read_table, write_table
 
 
-class _OwnGridsInputSpec(BaseInterfaceInputSpec):
-    in_files = traits.List(File(exists=True), mandatory=True, desc="series as acquired")
-    bval_files = traits.List(File(exists=True), mandatory=True, desc="b-values of each")
-    bvec_files = traits.List(File(exists=True), mandatory=True, desc="directions of each")
-    motion_files = traits.List(File(exists=True), mandatory=True, desc="voxel maps of the volumes of each")
+class _OwnGridsInputSpec(AcquiredSeriesInputSpec):
     own_b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
     b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, on the common grid")
     between_file = File(exists=True, mandatory=True, desc="JSON: voxel map from the first series to each")
     denoised_file = File(exists=True, mandatory=True, desc="denoised series on the common grid")
-    mask_file = File(exists=True, mandatory=True, desc="brain mask on the common grid")
-    displacement_file = File(exists=True, desc="distortion of the first series; its partner has the opposite")
-    phase_encoding = traits.Str(desc="PhaseEncodingDirection of the first series")
-    readout_ratio = traits.Float(
-        1.0, usedefault=True, desc="displacement of the partner over that of the first"
-    )
 
 
 class _OwnGridsOutputSpec(TraitedSpec):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.gradients import B0_THRESHOLD, split_directions, tensor_condition_number
@@ -22,16 +22,12 @@ from n2a_bids.algorithms.tensor import (
     tensor_volumes,
 )
 from n2a_bids.images import load, save_like
-from n2a_bids.interfaces.dwi_mask import read_table
+from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, read_table
 
 _N_TRIES = 2000
 
 
-class _SplitSeriesInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="diffusion tensor series")
-    bval_file = File(exists=True, mandatory=True, desc="b-values")
-    bvec_file = File(exists=True, mandatory=True, desc="directions")
-    mask_file = File(exists=True, mandatory=True, desc="brain mask")
+class _SplitSeriesInputSpec(MaskedSeriesInputSpec):
     seed = traits.Int(1, usedefault=True, desc="seed of the search for subsets")
 
 
@@ -119,13 +115,6 @@ def split_series(
     return result
 
 
-class _TensorInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="diffusion series")
-    bval_file = File(exists=True, mandatory=True, desc="b-values")
-    bvec_file = File(exists=True, mandatory=True, desc="directions")
-    mask_file = File(exists=True, mandatory=True, desc="brain mask")
-
-
 class _TensorOutputSpec(TraitedSpec):
     fa_file = File(exists=True, desc="fractional anisotropy")
     md_file = File(exists=True, desc="mean diffusivity, mm2/s")
@@ -135,7 +124,7 @@ class _TensorOutputSpec(TraitedSpec):
 class TensorMapsOfSeries(SimpleInterface):
     """FA, MD and V1 of a series, from volumes up to b = 1500 where there are enough of them."""
 
-    input_spec = _TensorInputSpec
+    input_spec = MaskedSeriesInputSpec
     output_spec = _TensorOutputSpec
 
     def _run_interface(self, runtime):
