@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from nipype import Node, Workflow
-from nipype.interfaces.base import Interface
-from nipype.interfaces.utility import IdentityInterface, Merge, Select
+from nipype.interfaces.utility import IdentityInterface, Select
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces import reportlets
-from n2a_bids.interfaces.derivatives import WriteDerivatives
+from n2a_bids.workflows.reports import Figures, connect_figures, figure_path
 
 _INPUTS = (
     *("series", "mask", "bval", "bvec", "alignment", "b0_before", "b0_after"),
@@ -52,7 +50,7 @@ def init_dwi_reports_wf(
     )
     images = [("mean", "mean_file"), ("denoised", "denoised_file"), ("mask", "mask_file")]
     noise = ("noise_sd", "noise_sd_file")
-    figures: dict[str, tuple[Interface, list[tuple[str, str]]]] = {
+    figures: Figures = {
         "mask": (reportlets.MaskContours(), [("mask", "mask_file")]),
         "denoised": (reportlets.DenoisingFlicker(volume=_SHOWN_VOLUME), images),
         "residual": (
@@ -72,20 +70,10 @@ def init_dwi_reports_wf(
             reportlets.DistortionFlicker(labels=_directions(unit)),
             [("b0_before", "before_files"), ("b0_after", "after_files"), ("mask", "mask_file")],
         )
-    merge = Node(Merge(len(figures)), name="merge")
-    targets = [
-        derivative_path(
-            config.output_dir, unit.entities, "dwi", desc=desc, extension=".svg", datatype="figures"
-        )
-        for desc in figures
-    ]
-    write = Node(WriteDerivatives(out_files=[str(path) for path in targets]), name="write")
-    for number, (desc, (interface, fields)) in enumerate(figures.items(), start=1):
-        draw = Node(interface, name=f"draw_{desc}", mem_gb=1.0)
-        workflow.connect([(inputnode, draw, fields), (draw, merge, [("out_file", f"in{number}")])])
+    targets = [figure_path(config.output_dir, unit.entities, "dwi", desc) for desc in figures]
+    connect_figures(workflow, inputnode, figures, targets)
     workflow.connect(
         [
-            (merge, write, [("out", "in_files")]),
             (first_b0, workflow.get_node("draw_mask"), [("out", "in_file")]),
             (first, workflow.get_node("draw_denoised"), [("out", "repetition_file")]),
         ]

@@ -14,6 +14,9 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces import reportlets
 from n2a_bids.interfaces.derivatives import SelectPlaces, WriteDerivatives
 
+Figures = dict[str, tuple[Interface, list[tuple[str, str]]]]
+"""For each ``desc-`` label the interface that draws it, and its connections to the input node."""
+
 INPUTS = (
     *("images", "reference_file", "brain_mask", "before_files", "after_files", "moved"),
     *("mean", "denoised", "noise_sd", "figures_file"),
@@ -43,7 +46,7 @@ def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports
     workflow = Workflow(name)
     inputnode = Node(IdentityInterface(list(INPUTS)), name="inputnode")
     one_repetition = [("reference_file", "repetition_file"), *_IMAGES]
-    figures: dict[str, tuple[Interface, list[tuple[str, str]]]] = {
+    figures: Figures = {
         "mask": (reportlets.MaskContours(), [("reference_file", "in_file"), ("brain_mask", "mask_file")]),
         "denoised": (reportlets.DenoisingFlicker(), one_repetition),
         "detail": (reportlets.DetailZoom(), one_repetition),
@@ -55,21 +58,38 @@ def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports
         "loss": (reportlets.LossCurve(), [("figures_file", "figures_file")]),
         "risk": (reportlets.RiskFigure(), [("figures_file", "figures_file")]),
     }
+    targets = [figure_path(config.output_dir, unit.entities, "T1w", desc) for desc in figures]
+    connect_figures(workflow, inputnode, figures, targets)
+    _connect_alignment(workflow, inputnode, unit, config)
+    return workflow
+
+
+def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targets: list[str]) -> None:
+    """Draw every figure from fields of the input node, in nodes ``draw_<desc>``, and store them.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        The nodes are added to it.
+    inputnode : Node
+        Of this workflow.
+    figures : dict
+        For each ``desc-`` label the interface that draws and its connections to the input node.
+    targets : list of str
+        Where each figure goes, in the same order.
+    """
     merge = Node(Merge(len(figures)), name="merge")
-    targets = [str(_figure_path(config.output_dir, unit.entities, desc)) for desc in figures]
     write = Node(WriteDerivatives(out_files=targets), name="write")
     for number, (desc, (interface, fields)) in enumerate(figures.items(), start=1):
         draw = Node(interface, name=f"draw_{desc}", mem_gb=1.0)
         workflow.connect([(inputnode, draw, fields), (draw, merge, [("out_file", f"in{number}")])])
     workflow.connect(merge, "out", write, "in_files")
-    _connect_alignment(workflow, inputnode, unit, config)
-    return workflow
 
 
 def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
     """One flicker for each repetition that was moved; which these are is known only when it runs."""
     labels = [_label(image.entities, unit.entities) for image in unit.images]
-    targets = [str(_figure_path(config.output_dir, image.entities, "alignment")) for image in unit.images]
+    targets = [figure_path(config.output_dir, image.entities, "T1w", "alignment") for image in unit.images]
     select_labels = Node(SelectPlaces(values=labels), name="alignment_labels")
     select_targets = Node(SelectPlaces(values=targets), name="alignment_targets")
     each = ["before_file", "after_file", "label"]
@@ -102,5 +122,7 @@ def _label(entities: dict[str, str], shared: dict[str, str]) -> str:
     return "_".join(own) or "repetition"
 
 
-def _figure_path(output_dir: Path, entities: dict[str, str], desc: str) -> Path:
-    return derivative_path(output_dir, entities, "T1w", desc=desc, extension=".svg", datatype="figures")
+def figure_path(output_dir: Path, entities: dict[str, str], suffix: str, desc: str) -> str:
+    """Where a figure goes."""
+    path = derivative_path(output_dir, entities, suffix, desc=desc, extension=".svg", datatype="figures")
+    return str(path)
