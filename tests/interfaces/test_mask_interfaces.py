@@ -70,9 +70,8 @@ def test_mask_of_noise_is_an_error(head_files, tmp_path, head):
 
 
 @pytest.mark.slow
-def test_deepbet_on_noise_is_an_error(head_files, tmp_path):
+def test_deepbet_on_noise_is_an_error(tmp_path):
     """Whatever it finds in noise alone is not believed."""
-    image, _ = head_files
     noise = np.hypot(*np.random.default_rng(1).normal(0, 50, (2, 80, 80, 80)))
     path = tmp_path / "noise.nii.gz"
     affine = np.diag([1.6, 1.6, 1.6, 1])
