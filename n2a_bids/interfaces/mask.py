@@ -1,4 +1,4 @@
-"""Brain and head masks."""
+"""Brain masks; the head mask is made where it is needed, by the denoiser (`find_head`)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from nipype.interfaces.base import (
 from scipy import ndimage
 
 from n2a_bids.algorithms.coherence import shows_structure
-from n2a_bids.algorithms.preparation import find_head
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.images import load, load_mask, same_grid, save_like, voxel_sizes_mm
+from n2a_bids.images import load, same_grid, save_like, voxel_sizes_mm
 from n2a_bids.interfaces.child import run_module
 
 _BRAIN_VOLUME_ML = (200.0, 2600.0)
@@ -160,26 +159,6 @@ class GivenBrainMask(SimpleInterface):
             )
         out_mask = save_like(data > 0.5, image, Path(runtime.cwd) / "brain_mask.nii.gz", np.uint8)
         self._results["out_mask"] = os.fspath(_checked_brain(out_mask, image, os.fspath(mask)))
-        return runtime
-
-
-class _HeadMaskInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="T1w head")
-    brain_mask = File(exists=True, mandatory=True, desc="its brain mask, same grid")
-
-
-class HeadMask(SimpleInterface):
-    """Head mask: what is brighter than air, filled, with the brain."""
-
-    input_spec = _HeadMaskInputSpec
-    output_spec = _MaskOutputSpec
-
-    def _run_interface(self, runtime):
-        image = Path(self.inputs.in_file)
-        brain = load_mask(Path(self.inputs.brain_mask), image)
-        head = find_head(load(image)[0], brain)
-        out_mask = save_like(head, image, Path(runtime.cwd) / "head_mask.nii.gz", np.uint8)
-        self._results["out_mask"] = os.fspath(out_mask)
         return runtime
 
 

@@ -1,4 +1,4 @@
-"""Masks as nodes: given, from a template, of the head, and the check of what was found."""
+"""Masks as nodes: given, from a template, and the check of what was found."""
 
 import nibabel as nb
 import numpy as np
@@ -9,7 +9,6 @@ from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.mask import (
     BrainMask,
     GivenBrainMask,
-    HeadMask,
     TemplateBrainMask,
     find_template,
     packaged_template,
@@ -78,15 +77,6 @@ def test_deepbet_on_noise_is_an_error(tmp_path):
     nb.Nifti1Image(noise.astype(np.float32), affine).to_filename(path)
     with pytest.raises(BIDSDataError, match=r"found (noise alone|an empty mask|\d+ ml)"):
         BrainMask(in_file=path).run(cwd=str(tmp_path))
-
-
-def test_head_mask_holds_brain_and_scalp_but_no_air(head_files, tmp_path, head):
-    """The head mask covers what is bright, is filled, and leaves the corners out."""
-    image, mask = head_files
-    found = load(HeadMask(in_file=image, brain_mask=mask).run(cwd=str(tmp_path)).outputs.out_mask)[0] > 0
-    assert found[head[1]].all()
-    assert found[head[0] > 500].mean() > 0.98
-    assert not found[:3, :3, :3].any()
 
 
 def test_find_template_uses_what_is_on_disk_only(tmp_path):
