@@ -13,13 +13,8 @@ from pathlib import Path
 import torch
 
 from n2a_bids.algorithms.network import MUNet, ResidualUNet
-from n2a_bids.algorithms.pretraining import (
-    PretrainingConfig,
-    PretrainingState,
-    TrainingHead,
-    new_state,
-    pretrain,
-)
+from n2a_bids.algorithms.pretraining import PretrainingState, new_state, pretrain
+from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 from n2a_bids.commands.pretraining_heads import load_heads, pack_heads, validate
 from n2a_bids.errors import ConfigError

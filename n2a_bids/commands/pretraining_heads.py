@@ -14,7 +14,7 @@ from torch import nn
 
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.phantoms import add_noise
-from n2a_bids.algorithms.pretraining import TrainingHead
+from n2a_bids.algorithms.pretraining_blocks import TrainingHead
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
 

@@ -25,7 +25,8 @@ import torch
 
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.network import MUNet, ResidualUNet
-from n2a_bids.algorithms.pretraining import PretrainingConfig, TrainingHead, new_state, pretrain
+from n2a_bids.algorithms.pretraining import new_state, pretrain
+from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead
 
 NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
 STEPS = 50

@@ -5,14 +5,8 @@ import pytest
 import torch
 
 from n2a_bids.algorithms.network import ResidualUNet
-from n2a_bids.algorithms.pretraining import (
-    PretrainingConfig,
-    TrainingHead,
-    add_noise,
-    draw_batch,
-    new_state,
-    pretrain,
-)
+from n2a_bids.algorithms.pretraining import new_state, pretrain
+from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead, add_noise, draw_batch
 from n2a_bids.algorithms.random_fields import coloured_noise, dead_leaves, head_shells, random_contrast
 
 CONFIG = PretrainingConfig(block_edge=16, batch_size=2, warmup_steps=2)
