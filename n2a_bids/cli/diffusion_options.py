@@ -31,8 +31,3 @@ def add_diffusion_options(parser: argparse.ArgumentParser) -> None:
         "--dwi-own-grid", dest="outputs.dwi_own_grid", action=_FLAG,
         help="also write each series of a pair or of repeats denoised on its own grid, with its distortion",
     )  # fmt: skip
-    group.add_argument(
-        "--keep-noise-floor", dest="denoise.keep_noise_floor", action=_FLAG,
-        help="leave the Rician bias of magnitudes in the result of 'auto' and 'recorrupted' (default: it is "
-        "removed)",
-    )  # fmt: skip

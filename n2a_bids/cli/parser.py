@@ -96,6 +96,11 @@ def _denoising(parser: argparse.ArgumentParser) -> None:
         help=f"how much time it may take; 'faithful' is the published schedule (default: {default.recipe})",
     )  # fmt: skip
     group.add_argument(
+        "--keep-noise-floor", dest="denoise.keep_noise_floor", action=_FLAG,
+        help="leave the Rician bias of magnitudes in the result of 'auto' and 'recorrupted' (default: it is "
+        "removed where the image shows it)",
+    )  # fmt: skip
+    group.add_argument(
         "--weights-dir", dest="denoise.weights_dir", type=existing_path, metavar="DIR",
         help="pretrained weights (default: $N2A_WEIGHTS_DIR, then those in the package)",
     )  # fmt: skip

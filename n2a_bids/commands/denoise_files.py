@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bvecs", type=Path, metavar="FILE", help="gradient directions, FSL format")
     parser.add_argument(
-        "--keep-noise-floor", action="store_true", help="leave the Rician bias of magnitudes in the series"
+        "--keep-noise-floor", action="store_true", help="leave the Rician bias of magnitudes in the result"
     )
     parser.add_argument("--out-mean", type=Path, metavar="FILE", help="plain mean of the repetitions")
     parser.add_argument("--out-residual", type=Path, metavar="FILE", help="plain mean minus denoised image")
