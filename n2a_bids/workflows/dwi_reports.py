@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Select
 
+from n2a_bids.algorithms.gradients import B0_THRESHOLD
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces import reportlets
+from n2a_bids.workflows.dwi_tensor import unit_gradients
 from n2a_bids.workflows.reports import Figures, connect_figures, figure_path
 
 _INPUTS = (
@@ -15,9 +18,6 @@ _INPUTS = (
     *("denoised", "mean", "noise_sd", "denoising"),
     *("fa_mean", "v1_mean", "fa_denoised", "v1_denoised"),
 )
-
-_SHOWN_VOLUME = 1
-"""The first weighted volume of most series: b0s have too little noise to show anything."""
 
 
 def init_dwi_reports_wf(
@@ -42,6 +42,7 @@ def init_dwi_reports_wf(
         ``inputnode`` takes the fields of `_INPUTS`; there is no output but the files.
     """
     workflow = Workflow(name)
+    shown = _first_weighted_volume(unit)
     inputnode = Node(IdentityInterface(list(_INPUTS)), name="inputnode")
     first = Node(Select(index=[0]), name="first_series")
     first_b0 = Node(Select(index=[0]), name="first_b0")
@@ -52,12 +53,12 @@ def init_dwi_reports_wf(
     noise = ("noise_sd", "noise_sd_file")
     figures: Figures = {
         "mask": (reportlets.MaskContours(), [("mask", "mask_file")]),
-        "denoised": (reportlets.DenoisingFlicker(volume=_SHOWN_VOLUME), images),
+        "denoised": (reportlets.DenoisingFlicker(volume=shown), images),
         "residual": (
-            reportlets.ResidualMap(volume=_SHOWN_VOLUME),
+            reportlets.ResidualMap(volume=shown),
             [*images, ("series", "repetition_files"), noise],
         ),
-        "noisesd": (reportlets.NoiseMap(volume=_SHOWN_VOLUME), [noise, ("mask", "mask_file")]),
+        "noisesd": (reportlets.NoiseMap(volume=shown), [noise, ("mask", "mask_file")]),
         "risk": (reportlets.RiskFigure(), [("denoising", "figures_file")]),
         "gradients": (reportlets.GradientPlot(), [("bval", "bval_files"), ("bvec", "bvec_files")]),
         "volumes": (reportlets.VolumeQuality(), [*images, ("bval", "bval_file"), noise]),
@@ -79,6 +80,11 @@ def init_dwi_reports_wf(
         ]
     )
     return workflow
+
+
+def _first_weighted_volume(unit: DenoisingUnit) -> int:
+    """Place of the volume that is shown: b0s have too little noise to show anything."""
+    return int(np.argmax(unit_gradients(unit).bvals > B0_THRESHOLD))
 
 
 def _directions(unit: DenoisingUnit) -> tuple[str, str]:

@@ -24,13 +24,16 @@ _MAPS = {
 """Name, description, unit."""
 
 
+def unit_gradients(unit: DenoisingUnit) -> Gradients:
+    """Table of the volumes that are denoised, as the first series has it."""
+    table = read_series(unit.images[0]).gradients
+    volumes = list(unit.volumes[0]) if unit.volumes else slice(None)
+    return Gradients(table.bvals[volumes], table.bvecs[volumes])
+
+
 def determines_tensor(unit: DenoisingUnit) -> bool:
     """Whether the volumes that are denoised suffice for a tensor: a b0 and six spread directions."""
-    table = read_series(unit.images[0]).gradients
-    if unit.volumes:
-        volumes = list(unit.volumes[0])
-        table = Gradients(table.bvals[volumes], table.bvecs[volumes])
-    return tensor_volumes(table).size > 0
+    return tensor_volumes(unit_gradients(unit)).size > 0
 
 
 def init_tensor_wf(unit: DenoisingUnit, config: Config, *, name: str = "tensor_wf") -> Workflow:

@@ -59,6 +59,8 @@ def test_graph_fits_the_kind(tmp_path, kind, unit_kind, has_distortion):
     names = workflow.list_node_names()
     assert ("distortion" in names) is has_distortion
     assert {"check", "pick", "mask", "motion", "align", "denoise", "outputs_wf.write"} <= set(names)
+    # The phantom begins with two b0s: the third volume is the first that shows diffusion.
+    assert workflow.get_node("reports_wf.draw_denoised").inputs.volume == 2
 
 
 def test_split_is_synthesized_for_strategies_that_need_two_series(tmp_path):
