@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,14 +119,16 @@ def methods(hysco_program: str | None) -> dict[str, Callable[[BlipPair], Correct
     return known | ({"pyhysco": pyhysco(hysco_program)} if hysco_program else {})
 
 
-def run_distortion(pairs: Sequence[BlipPair], hysco_program: str | None, table_path: Path) -> Path:
+def run_distortion(
+    pairs: Sequence[BlipPair], known: Mapping[str, Callable[[BlipPair], Correction]], table_path: Path
+) -> Path:
     """Fill the table, pair by pair; rows that are there already are kept.
 
     Parameters
     ----------
     pairs : sequence of BlipPair
-    hysco_program : str or None
-        Path of ``pyhysco``.
+    known : mapping
+        Methods to compare, see :func:`methods`.
     table_path : Path
         TSV file.
 
@@ -136,7 +138,7 @@ def run_distortion(pairs: Sequence[BlipPair], hysco_program: str | None, table_p
     """
     table = RowTable(table_path, COLUMNS, KEYS)
     for pair in pairs:
-        for name, correct in methods(hysco_program).items():
+        for name, correct in known.items():
             key = {"pair": pair.name, "snr": pair.snr, "method": name}
             if not table.has(key):
                 started = time.perf_counter()

@@ -100,9 +100,17 @@ def run_dwi(args: argparse.Namespace) -> int:
 
 
 def _run_distortion(args: argparse.Namespace) -> int:
-    from n2a_bids.benchmark.distortion import run_distortion
+    from n2a_bids.benchmark.distortion import methods, run_distortion
     from n2a_bids.benchmark.distortion_pairs import real_pair, simulated_pairs
 
+    known = methods(args.pyhysco)
+    unknown = [name for name in args.strategies or () if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"--strategies: expected {', '.join(known)} for --distortion, found {unknown[0]}; correct the "
+            "name, or give --pyhysco PROGRAM"
+        )
+    known = {name: known[name] for name in args.strategies or known}
     pairs = []
     if args.truth:
         _check_truth(args)
@@ -114,7 +122,7 @@ def _run_distortion(args: argparse.Namespace) -> int:
         pairs.append(real_pair(*args.pair, args.pair_mask))
     if not pairs:
         raise ConfigError("--distortion: expected --truth or --pair, found neither; give one of them")
-    run_distortion(pairs, args.pyhysco, args.out / "distortion.tsv")
+    run_distortion(pairs, known, args.out / "distortion.tsv")
     return 0
 
 
