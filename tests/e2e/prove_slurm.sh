@@ -3,6 +3,7 @@
 # SLURM plugin work: an array of six participants of whom one is broken, a node that dies and comes back, the
 # time limit, the memory limit, and resubmission. For a plain Debian machine, as root:
 #   tests/e2e/prove_slurm.sh [DIR [PROOF...]]      PYTHON: interpreter with n2a_bids installed (python3)
+# Ends with 1 where something is not proved, and with 69 where no cluster can be started.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=$(readlink -m "${1:-$(mktemp -d)}")
@@ -12,10 +13,13 @@ app=(--sloppy --strategy mean -d "masks=$dir/masks")
 
 say() { echo "[$SECONDS s] $*"; }
 fail() { echo "NOT PROVED: $*" >&2; exit 1; }
+no_cluster() { echo "NO CLUSTER: $*" >&2; exit 69; }
 
 start_cluster() {
-    if ! command -v slurmctld > /dev/null; then
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm > /dev/null
+    [ "$(id -u)" = 0 ] || no_cluster "the daemons of two nodes need root"
+    if [ "$(type -P slurmctld slurmd pgrep | wc -l)" -lt 3 ]; then
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            slurm-wlm procps > /dev/null; } || no_cluster "apt-get could not install slurm-wlm and procps"
     fi
     local host port=${SLURM_PORT:-26817} n
     host=$(hostname -s)
@@ -40,19 +44,20 @@ start_cluster() {
     printf 'CgroupAutomount=no\nConstrainCores=no\nConstrainRAMSpace=no\n' > "$dir/cluster/cgroup.conf"
     # GPUs in name only: Slurm hands them out, nobody computes on them.
     echo "Name=gpu File=/dev/zero,/dev/full" > "$dir/cluster/gres.conf"
-    slurmctld -c
-    slurmd -N node1; slurmd -N node2
+    { slurmctld -c && slurmd -N node1 && slurmd -N node2; } || no_cluster "a daemon ended; see $dir/cluster/log"
     for _ in $(seq 120); do
         [ "$(sinfo -h -N -o %T 2> /dev/null | grep -c '^idle$')" = 2 ] && return
         sleep 0.5
     done
-    fail "the cluster did not start; see $dir/cluster/log"
+    tail -n 5 "$dir"/cluster/log/*.log >&2 || true
+    no_cluster "two idle nodes were not there within a minute; see $dir/cluster/log"
 }
 
 stop_cluster() {
     local ids pid
     ids=$(squeue -h -o %A 2> /dev/null | sort -u) && [ -n "$ids" ] && scancel $ids && sleep 2
     for pid in "$dir"/cluster/*.pid; do [ -s "$pid" ] && kill "$(cat "$pid")" 2> /dev/null; done
+    for _ in $(seq 20); do compgen -G "$dir/cluster/*.pid" > /dev/null || break; sleep 0.5; done  # removed by who ends
     return 0
 }
 
@@ -68,13 +73,18 @@ kill_node() {  # what a power cut does: daemon, job steps and jobs vanish at onc
     rm -f "$dir/cluster/$1.pid"
 }
 
-wait_for_queue() {  # SECONDS
+wait_until() {  # SECONDS COMMAND...
     local end=$((SECONDS + $1))
-    while [ -n "$(squeue -h)" ]; do
-        [ "$SECONDS" -lt "$end" ] || { squeue; fail "jobs still in the queue after $1 s"; }
-        sleep 2
+    until "${@:2}"; do
+        [ "$SECONDS" -lt "$end" ] || { squeue; fail "not within $1 s: ${*:2}"; }
+        sleep 1
     done
 }
+
+queue_is_empty() { [ -z "$(squeue -h)" ]; }
+wait_for_queue() { wait_until "$1" queue_is_empty; }  # SECONDS
+node2_works() { grep -q starts "$dir"/array/logs/*.log 2> /dev/null && squeue -h -w node2 -t R | grep -q .; }
+node2_is_down() { sinfo -h -n node2 -o %T | grep -q down; }
 
 write_jobs() {  # NAME OPTIONS...: job directory $dir/NAME, output $dir/out-NAME
     local name=$1; shift
@@ -87,11 +97,11 @@ outcome() { awk -F '\t' -v id="sub-$2" -v column="$3" '$1 == id { print $column 
 prove_array_and_node_death() {
     write_jobs array --mem 1500M --time 01:00:00
     bash "$dir/array/n2a.sh" submit
-    until grep -q starts "$dir"/array/logs/*.log 2> /dev/null && squeue -h -w node2 -t R | grep -q .; do sleep 1; done
+    wait_until 300 node2_works
     sleep 5
     say "node2 dies with $(squeue -h -w node2 -t R | wc -l) jobs"
     kill_node node2
-    until sinfo -h -n node2 -o %T | grep -q down; do sleep 1; done
+    wait_until 300 node2_is_down
     say "Slurm has noticed; node2 comes back"
     slurmd -N node2
     wait_for_queue 1800
