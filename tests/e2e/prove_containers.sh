@@ -11,12 +11,12 @@ root=$(cd "$here/../.." && pwd)
 dir=$(readlink -m "${1:-$(mktemp -d)}")
 PYTHON=${PYTHON:-python3}
 
-if [ -z "${BUILD:-}" ] && ! command -v docker podman > /dev/null; then
+engine=podman
+if docker info > /dev/null 2>&1; then engine=docker; fi
+if [ -z "${BUILD:-}" ] && ! command -v $engine > /dev/null; then
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends podman buildah crun netavark fuse-overlayfs uidmap > /dev/null
 fi
-engine=podman
-if docker info > /dev/null 2>&1; then engine=docker; fi
 BUILD=${BUILD:-$engine build -t n2a}
 RUN=${RUN:-$engine run --rm}
 APPTAINER=${APPTAINER:-apptainer}
@@ -34,7 +34,7 @@ check_results() {  # OUTPUT_DIR
 
 prove_image_is_small() {
     local bytes
-    bytes=$($engine image inspect n2a --format '{{.Size}}' 2> /dev/null || echo 0)
+    bytes=$($engine image inspect n2a --format '{{.Size}}') || fail "$engine has no image of the name n2a"
     say "image: $((bytes / 1000000)) MB"
     [ "$bytes" -lt 2500000000 ] || fail "the image is larger than 2.5 GB"
 }
