@@ -7,23 +7,26 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from n2a_bids.commands.doctor_checks import Finding, read_text
 
 _STEPS = 10
 _FINE_TUNE_LIMIT_S = 600
 
+_OLDEST_DRIVER = {"11": "450.80.02", "12": "525.60.13", "13": "580.65.06"}
+"""By major version of CUDA, for Linux (CUDA Compatibility, NVIDIA)."""
+
 _GPU_PROBE = """
-import json, time, torch
-found = {"built_for": torch.version.cuda or torch.version.hip, "architectures": torch.cuda.get_arch_list(),
-         "devices": []}
+import json, torch
+print("FOUND " + json.dumps({"built_for": torch.version.cuda or torch.version.hip}), flush=True)
+found = {"architectures": torch.cuda.get_arch_list(), "devices": []}
 for index in range(torch.cuda.device_count()):
     properties = torch.cuda.get_device_properties(index)
     free, total = torch.cuda.mem_get_info(index)
     matrix = torch.ones(1024, 1024, device=f"cuda:{index}")
-    start = time.perf_counter()
     correct = (matrix @ matrix).sum().item() == 1024.0**3
     found["devices"].append({"name": properties.name, "capability": [properties.major, properties.minor],
         "free_gb": round(free / 2**30, 1), "total_gb": round(total / 2**30, 1), "product_correct": correct})
@@ -34,24 +37,49 @@ print("FOUND " + json.dumps(found))
 def check_gpu(root: Path = Path("/")) -> list[Finding]:
     """GPUs, driver and whether this torch has code for them, found out in a child process."""
     driver = re.search(r"Kernel Module.*?(\d+\.\d+[.\d]*)", read_text(root / "proc/driver/nvidia/version"))
-    findings = [Finding("driver", driver[1])] if driver else []
     child = subprocess.run(
         [sys.executable, "-c", _GPU_PROBE], capture_output=True, text=True, timeout=300, check=False
     )
-    answers = [line[6:] for line in child.stdout.splitlines() if line.startswith("FOUND ")]
-    if not answers:
-        reason = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
-        return [*findings, Finding("GPU", "failed", f"the GPU could not be used: {reason}")]
-    found = json.loads(answers[0])
-    findings.append(
-        Finding("torch is built for", f"CUDA {found['built_for']}" if found["built_for"] else "CPU only")
-    )
+    found: dict[str, Any] = {}
+    for line in child.stdout.splitlines():
+        if line.startswith("FOUND "):
+            found |= json.loads(line[6:])
+    if "devices" not in found:
+        found["failure"] = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+    return gpu_findings(driver[1] if driver else "", found)
+
+
+def gpu_findings(driver: str, found: Mapping[str, Any]) -> list[Finding]:
+    """Judge what was found out about the GPUs.
+
+    Parameters
+    ----------
+    driver : str
+        Version of NVIDIA's driver, empty where there is none.
+    found : mapping
+        ``built_for`` (CUDA version of torch, None without), and either ``architectures`` and ``devices``, or
+        ``failure``, the last words of the process that looked.
+
+    Returns
+    -------
+    findings : list of Finding
+    """
+    built_for = found.get("built_for")
+    too_old = driver_problem(driver, built_for)
+    findings = [Finding("driver", driver, too_old)] if driver else []
+    findings.append(Finding("torch is built for", f"CUDA {built_for}" if built_for else "CPU only"))
+    if "failure" in found:
+        return [*findings, Finding("GPU", "failed", f"the GPU could not be used: {found['failure']}")]
     if not found["devices"]:
         problem = ""
-        if driver:
+        if driver and not built_for:
             problem = (
-                "the machine has an NVIDIA driver but torch sees no GPU; use the CUDA image, and start it "
-                "with --gpus all (Docker) or --nv (Apptainer)"
+                "the machine has an NVIDIA driver but this torch is for the CPU only: use the CUDA image"
+            )
+        elif driver and not too_old:
+            problem = (
+                "the machine has an NVIDIA driver but torch sees no GPU: start the container with --gpus all "
+                "(Docker) or --nv (Apptainer), ask Slurm for --gres=gpu:1, and look at CUDA_VISIBLE_DEVICES"
             )
         return [*findings, Finding("GPU", "none; the app will use the CPU", problem)]
     for index, device in enumerate(found["devices"]):
@@ -62,6 +90,41 @@ def check_gpu(root: Path = Path("/")) -> list[Finding]:
         value = f"{device['name']}, sm_{major}{minor}, {device['free_gb']} of {device['total_gb']} GB free"
         findings.append(Finding(f"GPU {index}", value, problem))
     return findings
+
+
+def driver_problem(driver: str, built_for: str | None) -> str:
+    """Say when a driver is too old for the CUDA version of torch; empty when it fits.
+
+    Parameters
+    ----------
+    driver : str
+        Version of NVIDIA's driver, empty where there is none.
+    built_for : str or None
+        CUDA version torch was built for, None without.
+
+    Returns
+    -------
+    problem : str
+        Sentence with a remedy, or empty.
+
+    Examples
+    --------
+    >>> driver_problem("535.54.03", "12.6")
+    ''
+    >>> driver_problem("470.57.02", "12.6")[:66]
+    'the driver 470.57.02 is too old for CUDA 12.6, which needs 525.60.'
+    """
+    oldest = _OLDEST_DRIVER.get((built_for or "").split(".")[0])
+    if not driver or oldest is None or _numbers(driver) >= _numbers(oldest):
+        return ""
+    return (
+        f"the driver {driver} is too old for CUDA {built_for}, which needs {oldest} or newer: update the "
+        "driver, take an image built for an older CUDA, or run with --device cpu"
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def architecture_problem(capability: Sequence[int], architectures: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from n2a_bids.cli.tools import main
 from n2a_bids.commands.doctor import Finding, format_json, format_text
 from n2a_bids.commands.doctor_checks import check_places, check_processors, check_weights, container_name
-from n2a_bids.commands.doctor_trials import architecture_problem
+from n2a_bids.commands.doctor_trials import architecture_problem, driver_problem, gpu_findings
 from n2a_bids.resources import free_memory_gb
 
 
@@ -53,6 +53,48 @@ def test_little_memory_is_a_problem(tmp_path):
 def test_architecture_fits_by_the_rules_of_cuda(capability, architectures, fits):
     """Machine code serves later minors of its major version, portable code everything later."""
     assert (architecture_problem(capability, architectures) == "") == fits
+
+
+@pytest.mark.parametrize(
+    ("driver", "built_for", "fits"),
+    [
+        ("525.60.13", "12.6", True),
+        ("525.60.11", "12.6", False),
+        ("570.86.15", "13.0", False),
+        ("580.65.06", "13.0", True),
+        ("470.57.02", "11.8", True),
+        ("470.57.02", None, True),
+        ("", "12.6", True),
+    ],
+)
+def test_driver_fits_the_major_version_of_cuda(driver, built_for, fits):
+    """A driver serves every minor version of the CUDA that it came for; without a driver, none is too old."""
+    assert (driver_problem(driver, built_for) == "") == fits
+
+
+_NO_DEVICE = {"architectures": ["sm_80"], "devices": []}
+_OLD_CARD = {
+    "name": "P100", "capability": [6, 0], "free_gb": 15.0, "total_gb": 16.0, "product_correct": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("driver", "found", "words"),
+    [
+        ("", {"built_for": None, **_NO_DEVICE}, ""),
+        ("", {"built_for": "12.6", **_NO_DEVICE}, ""),
+        ("535.54.03", {"built_for": None, **_NO_DEVICE}, "use the CUDA image"),
+        ("535.54.03", {"built_for": "12.6", **_NO_DEVICE}, "--nv"),
+        ("470.57.02", {"built_for": "12.6", **_NO_DEVICE}, "too old"),
+        ("470.57.02", {"built_for": "12.6", "failure": "driver too old (found 11040)"}, "found 11040"),
+        ("535.54.03", {"built_for": "12.6", "architectures": ["sm_80"], "devices": [_OLD_CARD]}, "sm_60"),
+    ],
+)
+def test_reason_why_a_gpu_is_not_used_is_told(driver, found, words):
+    """Each cause has its own remedy; a machine without a driver is no problem."""
+    problems = " ".join(finding.problem for finding in gpu_findings(driver, found) if finding.problem)
+    assert words in problems
+    assert bool(problems) == bool(words)
 
 
 def test_work_directory_that_cannot_be_written_is_a_problem(tmp_path):
