@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import nibabel as nb
 import numpy as np
 
 from n2a_bids.algorithms.gradients import match_tables
@@ -41,8 +42,11 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
     -------
     common : CommonPart or None
         None where the series share no diffusion-weighted volume, or fewer than half of
-        those of the longest: then it is better to denoise each by itself.
+        those of the longest, or have different matrices or voxel sizes: then it is better
+        to denoise each by itself.
     """
+    if len({_voxels(one) for one in series} - {None}) > 1:
+        return None
     first = series[0]
     rows = [(index,) for index in range(first.gradients.bvals.size)]
     for other in series[1:]:
@@ -63,6 +67,15 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
         summary=_summary(len(rows), any(unused)),
         notes=(*(note for note in unused if note), *own),
     )
+
+
+def _voxels(series: Series) -> tuple[object, ...] | None:
+    """Matrix and voxel size; None for a file that cannot be read, which its own check reports."""
+    try:
+        image = nb.load(series.image.path)
+    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError, OSError, EOFError):
+        return None
+    return image.shape[:3], tuple(round(float(size), 2) for size in image.header.get_zooms()[:3])
 
 
 def _summary(n_common: int, is_partial: bool) -> str:

@@ -116,7 +116,10 @@ def _reason_against_pair(series: Series, family: Sequence[Series]) -> str:
     opposite = [one for one in others if one.phase_encoding[0] == series.phase_encoding[0]]
     if not any(one.phase_encoding != series.phase_encoding for one in opposite):
         return "no other series has opposite phase encoding, or the same gradient table under another run"
-    return "series with opposite phase encoding lack a b0, are paired already, or have another gradient table"
+    return (
+        "series with opposite phase encoding lack a b0, are paired already, or have another gradient table "
+        "or voxel grid"
+    )
 
 
 def _told_apart(units: Sequence[DenoisingUnit]) -> list[DenoisingUnit]:

@@ -286,6 +286,18 @@ def test_corrected_series_of_opposite_phase_encoding_are_repeats(dataset):
     assert "corrected already" in unit.reason and not others
 
 
+def test_series_of_other_voxels_are_not_paired(dataset):
+    """One cannot be resampled into the other as it is: each is denoised by itself, and says why."""
+    dataset.add("dir-AP", metadata=AP)
+    stem = dataset.add("dir-PA", metadata=PA)
+    image = nb.load(f"{stem}.nii.gz")
+    smaller = np.asarray(image.dataobj)[:-1]
+    nb.Nifti1Image(smaller, image.affine).to_filename(f"{stem}.nii.gz")
+    found = dataset.collect()
+    assert [unit.kind for unit in found.units] == ["dwi-split", "dwi-split"]
+    assert "voxel grid" in found.units[0].reason
+
+
 def _spoil(stem: Path, extension: str, change) -> None:
     path = Path(f"{stem}{extension}")
     np.savetxt(path, change(np.loadtxt(path, ndmin=2)), fmt="%g")
