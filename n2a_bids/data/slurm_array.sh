@@ -82,6 +82,19 @@ status() {  # the table of everybody, from the last submission of each; by files
     find "$job_dir/status" -name 'sub-*.tsv' -exec cat {} + > "$scratch/rows"
     squeue --noheader --array --format='%i %T' > "$scratch/queue" 2>/dev/null
     awk -F '\t' -v OFS='\t' -v logs="$job_dir/logs" '
+        function killed(id, task, log_file,    line, word, node, restarts, why) {  # what its log still tells
+            node = restarts = "n/a"
+            while ((getline line < log_file) > 0) {
+                if (index(line, " " id " on ") && split(line, word, " ") == 7) {
+                    node = word[5]; sub(/,$/, "", node); restarts = word[7]; why = ""
+                } else if (line ~ /xceeded.*memory limit|oom.kill|OOM Killed/)
+                    why = ": memory limit of the job, ask for more with --mem"
+                else if (line ~ /DUE TO NODE FAIL/) why = ": the node failed, submit again by \"failed\""
+            }
+            close(log_file)
+            if (why == "") why = " without an exit code: memory limit or dead node, see the log"
+            print id, "n/a", "killed" why, "n/a", node, task, restarts, log_file
+        }
         BEGIN { print "participant_id", "exit_code", "meaning", "seconds", "node", "job", "restarts", "log" }
         kind == "row" { row[$1] = $0; next }
         kind == "queue" { split($0, field, " "); state[field[1]] = tolower(field[2]); next }
@@ -93,7 +106,7 @@ status() {  # the table of everybody, from the last submission of each; by files
             else if (task in state && state[task] != "completing")
                 print id, "n/a", state[task], "n/a", "n/a", task, "n/a", log_file
             else if (done[6] != task)
-                print id, "n/a", "killed without an exit code: memory limit or dead node", "n/a", "n/a", task, "n/a", log_file
+                killed(id, task, log_file)
             else print row[id], log_file
         }' kind=row "$scratch/rows" kind=queue "$scratch/queue" kind=job "$job_dir/submitted.tsv" \
         kind=list "$participants" > "$scratch/outcome.tsv" && mv -f "$scratch/outcome.tsv" "$job_dir/outcome.tsv"

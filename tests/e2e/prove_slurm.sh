@@ -143,7 +143,8 @@ prove_limits() {
     write_jobs memory --mem 250M --participant-label 06
     bash "$dir/memory/n2a.sh" submit > /dev/null
     wait_for_queue 600
-    outcome memory 06 3 | grep killed || fail "the memory limit was not noticed"
+    outcome memory 06 3 | grep "memory limit of the job" || fail "the memory limit was not noticed"
+    outcome memory 06 5 | grep '^node' || fail "nobody tells on which node"
     # Slurm warns 120 s before the limit, up to 60 s early: between 0 and 60 s after the start.
     write_jobs time --mem 3000M --time 00:03:00 --participant-label 05 \
         --arguments "--strategy recorrupted --recipe thorough -d masks=$dir/masks"  # longer than any limit here

@@ -164,6 +164,30 @@ def test_script_records_every_exit_code(job_dir, pretend):
     assert not list(job_dir.rglob("*.tmp"))
 
 
+_LIMIT_OF_OLD_SLURM = "slurmstepd-node7: error: StepId=10.batch exceeded memory limit (9 > 8), being killed"
+_LIMIT_OF_CGROUP = "slurmstepd: error: Detected 1 oom_kill event in StepId=10.batch."
+_NODE_FAILURE = "slurmstepd: error: *** JOB 10 ON node7 CANCELLED AT 2026 DUE TO NODE FAILURE, SEE LOG ***"
+
+
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        (_LIMIT_OF_OLD_SLURM, "killed: memory limit of the job, ask for more with --mem"),
+        (_LIMIT_OF_CGROUP, "killed: memory limit of the job, ask for more with --mem"),
+        (_NODE_FAILURE, 'killed: the node failed, submit again by "failed"'),
+        ("", "killed without an exit code: memory limit or dead node, see the log"),
+    ],
+)
+def test_killed_task_is_explained_by_its_log(job_dir, pretend, words, meaning):
+    """Node, number of restarts and reason, from the lines that Slurm left there; of the last start only."""
+    _bash(job_dir, "submit")
+    starts = [f"2026-11-21 15:09:47 sub-x0 on node{n}, restart {n - 6}" for n in (6, 7)]
+    (job_dir / "logs" / "101_0.log").write_text("\n".join([starts[0], _LIMIT_OF_CGROUP, starts[1], words]))
+    code, told, _, node, job, restarts, log = _table(job_dir)["sub-x0"]
+    assert (code, told, node, job, restarts) == ("n/a", meaning, "node7", "101_0", "1")
+    assert log.endswith("logs/101_0.log")
+
+
 def test_script_submits_again_what_can_succeed(job_dir, pretend):
     """Failed, stopped and killed ones, but neither the finished nor those with nothing to do."""
     (pretend / "scontrol").write_text("#!/bin/bash\n")
