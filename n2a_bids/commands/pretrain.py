@@ -55,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FACTOR",
         help="on how often contrast, scalp and kind of noise are changed; below 1 for a last stage",
     )
+    parser.add_argument(
+        "--steps-per-validation", type=int, default=10 * _STEPS_PER_REPORT, metavar="N",
+        help="steps between two points of the learning curve",
+    )  # fmt: skip
     parser.add_argument("--out-dir", type=Path, required=True, help="folder for the weights and model card")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--omp-nthreads", type=int, default=0, metavar="N")
@@ -156,7 +160,7 @@ def _train(
             "seconds": round(clock.seconds()),
             "loss": round(loss, 5),
         }
-        if state.step % (10 * _STEPS_PER_REPORT) == 0:
+        if state.step % args.steps_per_validation < _STEPS_PER_REPORT:
             row |= validate(state.averaged, held_out, device)
             story.curve.append(row)
         sys.stderr.write(json.dumps(row) + "\n")
