@@ -6,8 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-from n2a_bids.resources import parse_memory
-
 ABSENT = "Query.NONE"
 """An entity that must not be there, in the words of pybids."""
 _METHODS = {"none": ABSENT, "required": "Query.REQUIRED", "any": "Query.OPTIONAL"}
@@ -24,28 +22,6 @@ def existing_path(text: str) -> Path:
     if not path.exists():
         raise argparse.ArgumentTypeError(f"{path} does not exist")
     return path
-
-
-def positive_int(text: str) -> int:
-    """Whole number from 1."""
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
-    return int(text)
-
-
-def natural_int(text: str) -> int:
-    """Whole number from 0."""
-    if not text.strip().isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, found {text!r}")
-    return int(text)
-
-
-def memory_gb(text: str) -> float:
-    """Amount of memory in GB."""
-    try:
-        return parse_memory(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def participant_label(text: str) -> str:

@@ -11,10 +11,11 @@ import argparse
 import typing
 
 from n2a_bids import __version__
-from n2a_bids.cli.arguments import absolute_path, existing_path, memory_gb, natural_int, positive_int
+from n2a_bids.cli.arguments import absolute_path, existing_path
 from n2a_bids.cli.diffusion_options import add_diffusion_options
 from n2a_bids.cli.selection_options import add_selection_options
 from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe
+from n2a_bids.option_values import memory_gb, natural_int, positive_int
 
 # Each flag also has its ``--no-`` form: without it the command line could not overrule a settings file.
 _FLAG = argparse.BooleanOptionalAction

@@ -11,10 +11,10 @@ from n2a_bids.cli.arguments import (
     entity_filter,
     filter_file,
     named_path,
-    natural_int,
     participant_label,
     session_label,
 )
+from n2a_bids.option_values import natural_int
 
 _FLAG = argparse.BooleanOptionalAction
 

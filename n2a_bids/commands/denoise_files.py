@@ -6,15 +6,17 @@ import argparse
 import os
 import sys
 import time
+import typing
+from collections.abc import Sequence
 from pathlib import Path
 
 from n2a_bids.commands.denoise_inputs import DenoiseJob
 from n2a_bids.commands.denoise_outputs import write_outputs
 from n2a_bids.commands.denoise_run import denoise_files
-from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig
+from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe
+from n2a_bids.dataset.checks import check_writable
 from n2a_bids.errors import ConfigError
-
-_RECIPES = ("fast", "default", "thorough", "faithful")
+from n2a_bids.option_values import memory_gb, natural_int, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,19 +30,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strategy", choices=STRATEGY_NAMES, default=default.strategy, help="default: %(default)s"
     )
-    parser.add_argument("--recipe", choices=_RECIPES, default=default.recipe, help="default: %(default)s")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s"
+        "--recipe", choices=typing.get_args(Recipe), default=default.recipe, help="default: %(default)s"
     )
     parser.add_argument(
-        "--omp-nthreads", type=int, default=0, metavar="N", help="default: processors allowed, at most 8"
+        "--device", choices=typing.get_args(Device), default=default.device, help="default: %(default)s"
     )
     parser.add_argument(
-        "--memory-gb", type=float, metavar="GB", help="for blocks and activations (default: what is free)"
+        "--omp-nthreads", type=positive_int, default=0, metavar="N",
+        help="default: processors allowed, at most 8",
+    )  # fmt: skip
+    parser.add_argument(
+        "--memory-gb", type=memory_gb, metavar="GB", help="for blocks and activations (default: what is free)"
     )
     parser.add_argument(
-        "--random-seed", type=int, default=default.random_seed, metavar="N", help="default: %(default)s"
-    )
+        "--random-seed", type=natural_int, default=default.random_seed, metavar="N",
+        help="default: %(default)s",
+    )  # fmt: skip
     parser.add_argument("--skull-strip", action="store_true", help="black outside of the mask")
     parser.add_argument(
         "--different-contrast", action="store_true", help="the runs differ in contrast (echoes)"
@@ -77,14 +83,9 @@ def run(args: argparse.Namespace) -> int:
     status : int
         Always 0; errors are raised.
     """
-    if not args.out.name.endswith(".nii.gz"):
-        raise ConfigError(
-            f"{args.out}: the output should end in .nii.gz; its figures go into .json beside it"
-        )
-    if args.out_repetitions and len(args.out_repetitions) != len(args.runs):
-        raise ConfigError(
-            f"--out-repetitions names {len(args.out_repetitions)} files for {len(args.runs)} runs"
-        )
+    maps = {"mean": args.out_mean, "residual": args.out_residual, "noise_sd": args.out_noise_sd}
+    repetitions = args.out_repetitions or []
+    _check_request(args, [args.out, *filter(None, maps.values()), *repetitions])
     weights_dir = args.weights_dir or (Path(text) if (text := os.environ.get("N2A_WEIGHTS_DIR")) else None)
     job = DenoiseJob(
         runs=tuple(args.runs),
@@ -103,10 +104,44 @@ def run(args: argparse.Namespace) -> int:
     )
     report = (lambda message: None) if args.quiet else _Progress()
     result = denoise_files(job, report)
-    maps = {"mean": args.out_mean, "residual": args.out_residual, "noise_sd": args.out_noise_sd}
-    write_outputs(result, args.out, maps, args.out_repetitions or (), skull_strip=args.skull_strip)
+    write_outputs(result, args.out, maps, repetitions, skull_strip=args.skull_strip)
     report(f"wrote {args.out}")
     return 0
+
+
+def _check_request(args: argparse.Namespace, outputs: Sequence[Path]) -> None:
+    """Refuse before the work what would fail after it, or overwrite what went in.
+
+    Raises
+    ------
+    ConfigError
+        If names of outputs cannot be used together, or a gradient table is half given.
+    BIDSDataError
+        If a folder cannot be written.
+    """
+    if not args.out.name.endswith(".nii.gz"):
+        raise ConfigError(
+            f"{args.out}: the output should end in .nii.gz; its figures go into .json beside it"
+        )
+    if args.out_repetitions and len(args.out_repetitions) != len(args.runs):
+        raise ConfigError(
+            f"--out-repetitions names {len(args.out_repetitions)} files for {len(args.runs)} runs"
+        )
+    if (args.bvals is None) != (args.bvecs is None):
+        raise ConfigError(
+            "a gradient table needs both --bvals and --bvecs, found one of them; give the other"
+        )
+    taken = {path.resolve() for path in (*args.runs, args.mask)}
+    for path in outputs:
+        if not path.name.endswith((".nii", ".nii.gz")):
+            raise ConfigError(f"{path}: expected the name of an image to write, .nii.gz or .nii; correct it")
+        if path.resolve() in taken:
+            raise ConfigError(
+                f"{path}: expected a new name for each image that is written, found one that is an input or "
+                "given twice; choose another"
+            )
+        taken.add(path.resolve())
+        check_writable(path.parent)
 
 
 class _Progress:

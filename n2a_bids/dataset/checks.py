@@ -217,13 +217,30 @@ def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
     if target.exists() and not target.is_dir():
         raise BIDSDataError(f"{output_dir}: expected an output folder, found a file; choose another name")
     _check_no_raw_dataset(target)
-    existing = next(folder for folder in (target, *target.parents) if folder.exists())
+    check_writable(output_dir)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which, or above which where it does not exist yet, nothing can be written.
+
+    Parameters
+    ----------
+    folder : Path
+        It is not created.
+
+    Raises
+    ------
+    BIDSDataError
+        With the nearest folder that exists, and why it cannot be written.
+    """
+    target = Path(folder).resolve()
+    existing = next(parent for parent in (target, *target.parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise BIDSDataError(
-            f"{output_dir}: expected an output folder that can be written, found {type(error).__name__} in "
+            f"{folder}: expected an output folder that can be written, found {type(error).__name__} in "
             f"{existing}: {error.strerror}; correct its permissions, free space, or choose another folder"
         ) from error
 

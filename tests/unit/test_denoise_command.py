@@ -239,6 +239,42 @@ def test_requests_that_contradict_are_usage_errors(files, tmp_path, capsys):
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--out-mean", "{tmp}/mean"], "the name of an image"),
+        (["--out-mean", "{tmp}/out.nii.gz"], "given twice"),
+        (["--out-residual", "{tmp}/one.nii.gz"], "is an input"),
+        (["--bvals", "{tmp}/bvals"], "--bvecs"),
+        (["--omp-nthreads", "-2"], "whole number from 1"),
+        (["--random-seed", "-5"], "whole number from 0"),
+        (["--memory-gb", "-1"], "amount of memory"),
+    ],
+)
+def test_what_would_fail_after_the_work_is_refused_before_it(files, tmp_path, options, words, capsys):
+    """Names that cannot be written, inputs that would be overwritten, numbers that make no sense."""
+    before = files["one"].read_bytes()
+    try:
+        status = denoise(files, "--strategy", "mean", *(word.format(tmp=tmp_path) for word in options))
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert words in error
+    assert "averaging" not in error
+    assert files["one"].read_bytes() == before
+    assert not files["out"].exists()
+
+
+def test_folder_that_cannot_be_written_is_told_before_the_work(files, tmp_path, capsys):
+    """A file stands where the folder of the result should be."""
+    (tmp_path / "file").touch()
+    assert denoise({**files, "out": tmp_path / "file" / "out.nii.gz"}) == 70
+    error = capsys.readouterr().err
+    assert "expected an output folder that can be written" in error
+    assert "recipe" not in error
+
+
 def test_maps_that_a_strategy_does_not_give_are_refused(files, tmp_path, capsys):
     """Echoes have no noise map from differences; the mean has no single repetitions."""
     options = ["--strategy", "mean", "--different-contrast", "--out-noise-sd", tmp_path / "sd.nii.gz"]

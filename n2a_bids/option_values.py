@@ -1,0 +1,49 @@
+"""Numbers on command lines: text in, checked value out, with the words that argparse shows."""
+
+from __future__ import annotations
+
+import argparse
+
+from n2a_bids.resources import parse_memory
+
+
+def positive_int(text: str) -> int:
+    """Whole number from 1.
+
+    Examples
+    --------
+    >>> positive_int("2")
+    2
+    """
+    return _whole_number(text, 1)
+
+
+def natural_int(text: str) -> int:
+    """Whole number from 0.
+
+    Examples
+    --------
+    >>> natural_int("0")
+    0
+    """
+    return _whole_number(text, 0)
+
+
+def memory_gb(text: str) -> float:
+    """Amount of memory in GB: ``1.5G``, ``8000M`` or a plain number in GB.
+
+    Examples
+    --------
+    >>> memory_gb("512M")
+    0.5
+    """
+    try:
+        return parse_memory(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _whole_number(text: str, lowest: int) -> int:
+    if not text.strip().isdecimal() or int(text) < lowest:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {lowest}, found {text!r}")
+    return int(text)
