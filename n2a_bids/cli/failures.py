@@ -21,7 +21,7 @@ _STATUS = {
 }
 _HINTS = {
     127: "a Python package is missing: install n2a-bids again",
-    75: "stopped by SIGTERM; what is done is kept, and the same command resumes",
+    75: "what is done is kept, and the same command resumes",
     130: "stopped by Ctrl-C; what is done is kept, and the same command resumes",
 }
 

@@ -31,7 +31,7 @@ def fail(error: BaseException):
         (MemoryError("too much"), 1, "too much"),
         (ModuleNotFoundError("No module named 'ants'", name="ants"), 127, "install n2a-bids again"),
         (ModuleNotFoundError("No module named 'n2a_bids.x'", name="n2a_bids.x"), 1, "n2a_bids.x"),
-        (Interrupted("stopped by SIGTERM"), 75, "the same command resumes"),
+        (Interrupted("stopped by SIGTERM"), 75, "error: stopped by SIGTERM: what is done is kept"),
         (KeyboardInterrupt(), 130, "the same command resumes"),
         (ZeroDivisionError("division by zero"), 1, "unexpected ZeroDivisionError"),
     ],
