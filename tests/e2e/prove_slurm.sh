@@ -53,24 +53,27 @@ start_cluster() {
     no_cluster "two idle nodes were not there within a minute; see $dir/cluster/log"
 }
 
-stop_cluster() {
-    local ids pid
-    ids=$(squeue -h -o %A 2> /dev/null | sort -u) && [ -n "$ids" ] && scancel $ids && sleep 2
-    for pid in "$dir"/cluster/*.pid; do [ -s "$pid" ] && kill "$(cat "$pid")" 2> /dev/null; done
-    for _ in $(seq 20); do compgen -G "$dir/cluster/*.pid" > /dev/null || break; sleep 0.5; done  # removed by who ends
-    return 0
-}
-
 descendants() { local child; for child in $(ps -o pid= --ppid "$1"); do descendants "$child"; done; echo "$1"; }
 
 kill_node() {  # what a power cut does: daemon, job steps and jobs vanish at once
     local script victims
-    victims=$(cat "$dir/cluster/$1.pid")
+    victims=$(cat "$dir/cluster/$1.pid" 2> /dev/null || true)
     for script in $(pgrep -f "$dir/cluster/spool-$1/job[0-9]+/slurm_script"); do
         victims="$victims $(ps -o ppid= -p "$script") $(descendants "$script")"
     done
     kill -9 $victims 2> /dev/null || true
     rm -f "$dir/cluster/$1.pid"
+}
+
+stop_cluster() {  # and whatever of its jobs is left, also when the proof was cut short
+    local ids node controller
+    [ -d "$dir/cluster" ] || return 0
+    ids=$(squeue -h -o %A 2> /dev/null | sort -u) && [ -n "$ids" ] && scancel $ids
+    for _ in $(seq 20); do queue_is_empty && break; sleep 0.5; done
+    controller=$(cat "$dir/cluster/slurmctld.pid" 2> /dev/null) && kill "$controller" 2> /dev/null
+    for node in node1 node2; do kill_node "$node"; done
+    for _ in $(seq 20); do kill -0 "$controller" 2> /dev/null || break; sleep 0.5; done
+    return 0
 }
 
 wait_until() {  # SECONDS COMMAND...
@@ -81,7 +84,7 @@ wait_until() {  # SECONDS COMMAND...
     done
 }
 
-queue_is_empty() { [ -z "$(squeue -h)" ]; }
+queue_is_empty() { [ -z "$(squeue -h 2> /dev/null)" ]; }
 wait_for_queue() { wait_until "$1" queue_is_empty; }  # SECONDS
 node2_works() { grep -q starts "$dir"/array/logs/*.log 2> /dev/null && squeue -h -w node2 -t R | grep -q .; }
 node2_is_down() { sinfo -h -n node2 -o %T | grep -q down; }
