@@ -26,7 +26,7 @@ run_proof() {  # NAME SCRIPT PROOF...: within the time that is left
 }
 
 prove_slurm() {
-    # Seconds that each takes on two idle cores, with a reserve; the first includes the start of the cluster.
+    # Seconds that each takes (docs/hpc.md), with a reserve; the first includes the start of the cluster.
     local wanted=() proof cost sum=0
     if [ "$(id -u)" != 0 ]; then left_out "slurm: needs root"; return; fi
     if ! command -v slurmctld apt-get > /dev/null; then left_out "slurm: not installed, and no apt-get"; return; fi
@@ -38,11 +38,11 @@ prove_slurm() {
     [ ${#wanted[@]} = 0 ] || run_proof slurm prove_slurm.sh "${wanted[@]}"
 }
 slurm_costs="prove_array_and_node_death 240
-prove_result_undisturbed 30
+prove_result_undisturbed 40
 prove_resubmission 45
-prove_gpu_jobs 75
-prove_plugin 60
-prove_limits 270"
+prove_gpu_jobs 40
+prove_plugin 90
+prove_limits 130"
 
 engine_works() {  # can it start a container that reaches the package index?
     local engine

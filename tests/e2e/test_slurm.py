@@ -220,6 +220,13 @@ def test_task_passes_the_warning_of_the_time_limit_on(tmp_path, pretend):
     assert (jobs / "status" / "sub-01.tsv").read_text().split("\t")[1] == "75"
 
 
+def test_continuous_integration_knows_the_cost_of_every_proof():
+    """A proof that is not in the list of costs would never run there."""
+    default = re.search(r"\[ \$# -ge 2 \][^\n]*\\\n[^\n]*", _PROOF.read_text())[0]
+    costs = _PROOF.with_name("prove_what_fits.sh").read_text().partition('slurm_costs="')[2].partition('"')[0]
+    assert sorted(re.findall(r"prove_\w+", default)) == sorted(re.findall(r"^(prove_\w+) \d+$", costs, re.M))
+
+
 @pytest.mark.slurm
 def test_cluster_runs_the_array_and_survives_its_nodes(tmp_path):
     """The whole proof on a throw-away cluster; see the script for what it shows."""
