@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 from n2a_bids.cli.failures import status_of
 from n2a_bids.commands.interruption import Interruption, interruptible
-from n2a_bids.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,9 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, see ``n2a --help``.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    show_traceback = any(
-        argument == "--debug" or argument.startswith(("-v", "--v")) for argument in arguments
-    )
+    show_traceback = any(argument.startswith(("--debug", "-v", "--verbose")) for argument in arguments)
     # First of all, before the imports: a time limit may come while the dataset is still looked through.
     with interruptible() as interruption:
         return status_of("n2a", lambda: _run(arguments, interruption), show_traceback=show_traceback)
@@ -39,15 +35,13 @@ def _run(arguments: Sequence[str], interruption: Interruption) -> int:
 
     config = parse_config(arguments)
     if config.analysis_level == "group":
-        from n2a_bids.commands.environment import prepare_environment
+        from n2a_bids.commands.environment import brief_environment
 
-        # Before anything imports matplotlib, which needs a place for its cache. The group level writes
-        # nothing else to the work directory, so it does without where there is none.
-        with suppress(ConfigError):
-            prepare_environment(config)
-        from n2a_bids.commands.group import run_group
+        # Before anything imports matplotlib, which needs a place for its cache.
+        with brief_environment(config):
+            from n2a_bids.commands.group import run_group
 
-        return run_group(config)
+            return run_group(config)
     from n2a_bids.commands.participant import run_participants
 
     status = run_participants(config, interruption)

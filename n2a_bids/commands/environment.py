@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from n2a_bids.config import Config
@@ -45,6 +47,24 @@ def prepare_environment(config: Config, environ: MutableMapping[str, str] = os.e
     environ.setdefault("LOGNAME", environ.get("USER", "n2a"))
     _provide_home(cache, environ)
     _provide_temporary_folder(cache, environ)
+
+
+@contextmanager
+def brief_environment(config: Config, environ: MutableMapping[str, str] = os.environ) -> Iterator[None]:
+    """`prepare_environment` for what keeps no intermediate files: no work directory is left behind.
+
+    Caches go to a temporary folder, which is deleted when the block ends, unless there is a work directory.
+    """
+    with ExitStack() as stack:
+        folder = config.work_dir
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            # A read-only root has no temporary folder.
+            with suppress(OSError):
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="n2a-")))
+        # Caches are a convenience here: where there is no place for them, it is done without.
+        with suppress(ConfigError):
+            prepare_environment(dataclasses.replace(config, work_dir=folder), environ)
+        yield
 
 
 def _fixed(config: Config) -> dict[str, str]:

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from n2a_bids.commands.environment import prepare_environment
+from n2a_bids.commands.environment import brief_environment, prepare_environment
 from n2a_bids.commands.interruption import Interruption
 from n2a_bids.commands.methods_text import write_methods_text
 from n2a_bids.commands.outcomes import NOTHING_TO_DO, Outcome, exit_status, format_outcomes
@@ -15,6 +15,7 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.checks import check_output_dir
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.description import write_dataset_files
+from n2a_bids.dataset.index import read_description, select_participants
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.units import Collection
 
@@ -43,13 +44,16 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     Interrupted, KeyboardInterrupt
         After SIGTERM or Ctrl-C: what is done is kept.
     """
-    prepare_environment(config)
+    # What needs no library comes first: a mistyped path or label leaves no work directory behind.
+    read_description(config.bids_dir)
+    select_participants(config.bids_dir, config.selection)
     check_output_dir(config.bids_dir, config.output_dir)
+    if config.stage == "dry-run":
+        with brief_environment(config):
+            return _list(config)
+    prepare_environment(config)
     _wipe_index(config)
     collection = collect(config.bids_dir, config.selection)
-    if config.stage == "dry-run":
-        sys.stdout.write(format_collection(collection) + "\n")
-        return 0 if collection.units else NOTHING_TO_DO
     if config.stage == "boilerplate-only":
         return _write_boilerplate(config, collection)
     for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
@@ -64,6 +68,13 @@ def run_participants(config: Config, interruption: Interruption) -> int:
         write_methods_text(config, done)
     sys.stdout.write(format_outcomes(outcomes) + "\n")
     return exit_status(outcomes)
+
+
+def _list(config: Config) -> int:
+    _wipe_index(config)
+    collection = collect(config.bids_dir, config.selection)
+    sys.stdout.write(format_collection(collection) + "\n")
+    return 0 if collection.units else NOTHING_TO_DO
 
 
 def _run_all(

@@ -319,12 +319,12 @@ def test_full_disk_fails_and_leaves_no_half_file(finished, study, tmp_path):
 
 
 def test_listing_names_groups_and_images_left_out(study, tmp_path):
-    """--dry-run writes nothing."""
-    child = study.run(tmp_path / "out", "--dry-run")
+    """--dry-run writes nothing, no work directory either."""
+    child = study.run(tmp_path / "out", "--dry-run", work=tmp_path / "work")
     assert child.returncode == 0
     assert "sub-01_run-2_T1w.nii.gz" in child.stdout
     assert "nothing to average" in child.stdout
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_reports_and_citations_alone(finished, study):
@@ -354,10 +354,11 @@ def test_exit_codes_of_runs_that_do_not_start(study, tmp_path, options, status, 
     if "cuda" in options and Path("/dev/nvidia0").exists():
         pytest.skip("this machine has a GPU")
     (study.root / "n2a.toml").write_text("colour = 'blue'\n")
-    child = study.run(tmp_path / "out", *options)
+    child = study.run(tmp_path / "out", *options, work=tmp_path / "work")
     assert child.returncode == status, child.stderr
     assert words in paragraph(child)
     assert "Traceback" not in child.stderr
+    assert words == "" or not list(tmp_path.iterdir())
 
 
 def test_output_in_the_input_is_refused(study):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from n2a_bids.commands.environment import prepare_environment
+from n2a_bids.commands.environment import brief_environment, prepare_environment
 from n2a_bids.commands.outcomes import Outcome, exit_status, format_outcomes
 from n2a_bids.commands.participant_log import participant_lock, write_log
 from n2a_bids.commands.work import ParticipantWork, explain, work_dir_of
@@ -80,6 +80,18 @@ def test_work_directory_that_cannot_be_written_is_refused(config, tmp_path):
     (tmp_path / "work").touch()
     with pytest.raises(ConfigError, match="-w"):
         prepare_environment(config, {})
+
+
+def test_brief_environment_leaves_no_work_directory(config, tmp_path):
+    """Caches vanish with their folder; a work directory that is there keeps them."""
+    environ = {"HOME": str(tmp_path)}
+    with brief_environment(config, environ):
+        assert Path(environ["MPLCONFIGDIR"]).parent.is_dir()
+    assert not Path(environ["MPLCONFIGDIR"]).parent.exists()
+    assert not config.work_dir.exists()
+    config.work_dir.mkdir()
+    with brief_environment(config, environ := {"HOME": str(tmp_path)}):
+        assert environ["MPLCONFIGDIR"].startswith(str(config.work_dir))
 
 
 @pytest.mark.parametrize(
