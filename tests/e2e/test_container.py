@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,4 +68,5 @@ def test_images_build_and_run_where_they_must(tmp_path):
     """The whole proof; see the script for what it shows."""
     if os.geteuid() != 0 or not any(map(shutil.which, ("docker", "podman", "apt-get"))):
         pytest.skip("needs root and a container engine, or apt-get to install one")
-    assert subprocess.run(["bash", str(_PROOF), str(tmp_path)], check=False).returncode == 0
+    environment = {"PYTHON": sys.executable, **os.environ}
+    assert subprocess.run(["bash", str(_PROOF), str(tmp_path)], env=environment, check=False).returncode == 0

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -232,7 +233,8 @@ def test_cluster_runs_the_array_and_survives_its_nodes(tmp_path):
     """The whole proof on a throw-away cluster; see the script for what it shows."""
     if os.geteuid() != 0 or not (shutil.which("slurmctld") or shutil.which("apt-get")):
         pytest.skip("needs root and Slurm, or apt-get to install it")
-    status = subprocess.run(["bash", str(_PROOF), str(tmp_path)], check=False).returncode
+    environment = {"PYTHON": sys.executable, **os.environ}
+    status = subprocess.run(["bash", str(_PROOF), str(tmp_path)], env=environment, check=False).returncode
     if status == 69:
         pytest.skip("no cluster can be started on this machine; the script has said why")
     assert status == 0
