@@ -91,7 +91,8 @@ def _run_all(
         failures = run_batch(batch, config, interruption)
         for item in batch:
             failures[item.label] += _write_reports(item.label, config)
-            outcomes[item.label] = item.outcome(failures[item.label])
+            remarks = [] if failures[item.label] else result_remarks(item, config)
+            outcomes[item.label] = item.outcome(failures[item.label], remarks)
             if config.outputs.clean_workdir and not failures[item.label]:
                 shutil.rmtree(work_dir_of(item.label, config), ignore_errors=True)
         if config.debug.stop_on_first_crash and any(failures.values()):
@@ -116,6 +117,15 @@ def _write_reports(label: str, config: Config, run_uuid: str = "") -> list[str]:
         explain(config)
         return [f"the report could not be written: {type(error).__name__}: {error}"]
     return []
+
+
+def result_remarks(work: ParticipantWork, config: Config) -> list[str]:
+    """Warnings of the groups just denoised: repetitions left out, and what else the report warns of."""
+    from n2a_bids.reports.records import find_records
+
+    labels = {unit.label for unit in work.units}
+    records = [record for record in find_records(config.output_dir, work.label) if record.label in labels]
+    return [f"{record.label}: warning: {text}" for record in records for text in record.warnings]
 
 
 def _report_again(label: str, config: Config) -> Outcome:

@@ -33,13 +33,15 @@ class ParticipantWork:
             tuple(item for item in collection.left_out if label_of(item.path) == label),
         )
 
-    def outcome(self, failures: Sequence[str]) -> Outcome:
+    def outcome(self, failures: Sequence[str], remarks: Sequence[str] = ()) -> Outcome:
         """How it ended: a broken file among the images left out is a failure, too.
 
         Parameters
         ----------
         failures : sequence of str
             What went wrong while running, one sentence each.
+        remarks : sequence of str
+            What to know about results that are there, one sentence each.
 
         Returns
         -------
@@ -52,7 +54,7 @@ class ParticipantWork:
         if not self.units:
             return Outcome(self.label, "nothing to do", tuple(notes))
         done = [f"{unit.label}: {len(unit.images)} images" for unit in self.units]
-        return Outcome(self.label, "denoised", (*done, *notes))
+        return Outcome(self.label, "denoised", (*done, *remarks, *notes))
 
 
 def label_of(path: Path) -> str:

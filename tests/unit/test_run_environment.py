@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import tempfile
@@ -11,6 +12,7 @@ import pytest
 
 from n2a_bids.commands.environment import brief_environment, prepare_environment
 from n2a_bids.commands.outcomes import Outcome, exit_status, format_outcomes
+from n2a_bids.commands.participant import result_remarks
 from n2a_bids.commands.participant_log import participant_lock, write_log
 from n2a_bids.commands.work import ParticipantWork, explain, work_dir_of
 from n2a_bids.config import Config, DebugConfig, DenoiseConfig, ResourceConfig
@@ -135,6 +137,19 @@ def test_outcome_follows_failures_and_faults():
     assert outcome.status == "failed"
     assert outcome.details[0] == "denoise: it broke"
     assert len(outcome.details) == 2
+
+
+def test_repetition_that_was_left_out_is_named_in_the_table(config):
+    """As in the report, and only for the groups of this run."""
+    anat = config.output_dir / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    rows = [{"file": "sub-01_run-3_T1w.nii.gz", "accepted": False, "reason": "its contrast differs"}]
+    for name in ("sub-01", "sub-01_acq-earlier"):
+        record = json.dumps({"repetitions": rows})
+        (anat / f"{name}_desc-alignment_figures.json").write_text(record)
+    (remark,) = result_remarks(work(), config)
+    assert remark == "sub-01_T1w: warning: sub-01_run-3_T1w.nii.gz was left out: its contrast differs"
+    assert remark in work().outcome([], [remark]).details
 
 
 def test_log_holds_settings_and_versions(config):
