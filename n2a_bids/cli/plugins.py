@@ -45,10 +45,8 @@ def read_plugin_file(path: Path) -> tuple[str | None, dict[str, object]]:
     if plugin in _GRAPH_PLUGINS:
         raise ConfigError(
             f"{path}: {plugin} hands all nodes over at once and nobody waits for them, so failures would not "
-            f"be seen "
-            "and the report would be written before the results; use SLURM, PBS or SGE without 'Graph', or "
-            "an array "
-            "job with one participant per task ('n2a-tools slurm')"
+            "be seen and the report would be written before the results; use SLURM, PBS or SGE without "
+            "'Graph', or an array job with one participant per task ('n2a-tools slurm')"
         )
     if plugin is not None and plugin not in _PLUGINS:
         raise ConfigError(f"{path}: nipype has no plugin {plugin!r}; known are {', '.join(_PLUGINS)}")
