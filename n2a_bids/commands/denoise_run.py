@@ -22,7 +22,7 @@ from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.commands.denoise_figures import measure, noise_sd_map
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
 from n2a_bids.errors import ConfigError, DenoisingError
-from n2a_bids.resources import available_cpus, available_memory_gb
+from n2a_bids.resources import available_cpus, free_memory_gb
 from n2a_bids.weights_files import load_weights
 
 Report = Callable[[str], None]
@@ -30,6 +30,7 @@ Report = Callable[[str], None]
 _MOST_THREADS = 8
 _ATTEMPTS = 4
 _SHARE_OF_FREE_MEMORY = 0.6
+"""For blocks, when nothing is said."""
 _CPU_OUT_OF_MEMORY = "can't allocate memory"
 
 
@@ -127,7 +128,9 @@ def denoise_with_retries(
     DenoisingError
         If the least memory is too much, or the strategy gives up.
     """
-    memory_gb = job.memory_gb or free_memory_gb(device)
+    free_gb = free_device_memory_gb(device)
+    # What is asked for may be the memory of the host where a GPU computes, or taken by others meanwhile.
+    memory_gb = min(job.memory_gb, free_gb) if job.memory_gb else _SHARE_OF_FREE_MEMORY * free_gb
     config = strategy.config(job.recipe, weights)
     if job.keep_noise_floor and hasattr(config, "correct_noise_floor"):
         # Strategies without this setting never remove the floor.
@@ -159,11 +162,9 @@ def denoise_with_retries(
     ) from shortage
 
 
-def free_memory_gb(device: torch.device) -> float:
-    """Memory that blocks may take when nothing is said: a share of what is free."""
-    if device.type == "cuda":
-        return _SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0] / 1e9
-    return _SHARE_OF_FREE_MEMORY * available_memory_gb()
+def free_device_memory_gb(device: torch.device) -> float:
+    """Memory of the GPU, or of the machine, that nobody uses."""
+    return torch.cuda.mem_get_info(device)[0] / 1e9 if device.type == "cuda" else free_memory_gb()
 
 
 def _find_strategy(name: str, realizations: Realizations) -> Strategy:

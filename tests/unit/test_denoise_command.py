@@ -40,7 +40,8 @@ def denoise(files: dict[str, Path], *options: object) -> int:
 
 @pytest.fixture
 def register(monkeypatch):
-    """Put a strategy made of one function under the name 'mean'."""
+    """Put a strategy made of one function under the name 'mean', on a machine with 100 GB free."""
+    monkeypatch.setattr(denoise_run, "free_device_memory_gb", lambda device: 100.0)
 
     def put(function, **declared) -> None:
         strategy = replace(STRATEGIES["mean"], denoise=function, **declared)
@@ -172,6 +173,21 @@ def test_out_of_memory_tries_smaller_blocks(files, register, capsys):
     assert [memory for memory, _ in seen] == [4, 2, 1]
     assert len({draw for _, draw in seen}) == 1
     assert "out of memory; again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("options", "memory_gb"), [([], 3.0), (["--memory-gb", "64"], 5.0)])
+def test_blocks_never_take_more_memory_than_is_free(files, register, monkeypatch, options, memory_gb):
+    """On a GPU of 5 GB in a host of 64 GB, and on a machine that others use too."""
+    seen = []
+
+    def look(realizations, config, context):
+        seen.append(context.memory_gb)
+        return DenoisedImage(realizations.data[0])
+
+    register(look)
+    monkeypatch.setattr(denoise_run, "free_device_memory_gb", lambda device: 5.0)
+    assert denoise(files, *options) == 0
+    assert seen == [memory_gb]
 
 
 @pytest.mark.parametrize(
