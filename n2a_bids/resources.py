@@ -85,9 +85,7 @@ def available_cpus(root: Path = Path("/"), environ: Mapping[str, str] = os.envir
         quota = _cpu_quota(folder)
         if quota is not None:
             limits.append(max(1, -int(-quota // 1)))
-    slurm = environ.get("SLURM_CPUS_PER_TASK") or environ.get("SLURM_CPUS_ON_NODE")
-    if slurm and slurm.isdigit():
-        limits.append(int(slurm))
+    limits.append(_slurm_cpus(environ) or limits[0])
     return max(1, min(limits))
 
 
@@ -107,19 +105,12 @@ def available_memory_gb(root: Path = Path("/"), environ: Mapping[str, str] = os.
         Smallest of the machine's memory, every cgroup limit above this process
         and the Slurm allocation, in GB.
     """
-    limits = [_machine_memory_gb(root)]
+    limits = [_machine_memory_gb(root), *_slurm_memory_gb(environ)]
     for folder in _cgroup_folders(root, "memory"):
         for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
             value = _read(folder / name)
             if value.isdigit():
                 limits.append(int(value) / 1024**3)
-    per_node, per_cpu = environ.get("SLURM_MEM_PER_NODE", ""), environ.get("SLURM_MEM_PER_CPU", "")
-    # Slurm counts in MB; 0 means "all memory of the node".
-    if per_node.isdigit() and int(per_node) > 0:
-        limits.append(int(per_node) / 1024)
-    elif per_cpu.isdigit() and int(per_cpu) > 0:
-        n_cpus = environ.get("SLURM_CPUS_PER_TASK") or environ.get("SLURM_CPUS_ON_NODE") or "1"
-        limits.append(int(per_cpu) * int(n_cpus) / 1024)
     return min(limits)
 
 
@@ -128,10 +119,8 @@ def free_memory_gb(root: Path = Path("/"), environ: Mapping[str, str] = os.envir
 
     Parameters
     ----------
-    root : Path
-        Where ``proc`` and ``sys`` are looked for; another folder only in tests.
-    environ : mapping
-        Environment, for the Slurm variables.
+    root, environ
+        As in `available_memory_gb`.
 
     Returns
     -------
@@ -144,16 +133,7 @@ def free_memory_gb(root: Path = Path("/"), environ: Mapping[str, str] = os.envir
     if free:
         limits.append(int(free[1]) / 1024**2)
     for folder in _cgroup_folders(root, "memory"):
-        for most, used in (
-            ("memory.max", "memory.current"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-        ):
-            values = _read(folder / most), _read(folder / used)
-            if all(value.isdigit() for value in values):
-                # Cached files count as used but are given back when memory is asked for.
-                cache = re.search(r"(?m)^(?:total_)?inactive_file (\d+)", _read(folder / "memory.stat"))
-                used_bytes = int(values[1]) - (int(cache[1]) if cache else 0)
-                limits.append(max(0, int(values[0]) - used_bytes) / 1024**3)
+        limits += _left_in_cgroup_gb(folder)
     return min(limits)
 
 
@@ -201,6 +181,35 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _slurm_cpus(environ: Mapping[str, str]) -> int | None:
+    """Processors of a task; None outside of a job."""
+    text = environ.get("SLURM_CPUS_PER_TASK") or environ.get("SLURM_CPUS_ON_NODE") or ""
+    return int(text) if text.isdigit() else None
+
+
+def _slurm_memory_gb(environ: Mapping[str, str]) -> list[float]:
+    """Memory of a task; empty outside of a job, and where it has all of the node."""
+    per_node, per_cpu = environ.get("SLURM_MEM_PER_NODE", ""), environ.get("SLURM_MEM_PER_CPU", "")
+    # Slurm counts in MB; 0 means "all memory of the node".
+    if per_node.isdigit() and int(per_node) > 0:
+        return [int(per_node) / 1024]
+    if per_cpu.isdigit() and int(per_cpu) > 0:
+        return [int(per_cpu) * (_slurm_cpus(environ) or 1) / 1024]
+    return []
+
+
+def _left_in_cgroup_gb(folder: Path) -> list[float]:
+    """What a cgroup has left; empty where it sets no limit."""
+    for most, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        values = _read(folder / most), _read(folder / used)
+        if all(value.isdigit() for value in values):
+            # Cached files count as used but are given back when memory is asked for.
+            cache = re.search(r"(?m)^(?:total_)?inactive_file (\d+)", _read(folder / "memory.stat"))
+            used_bytes = int(values[1]) - (int(cache[1]) if cache else 0)
+            return [max(0, int(values[0]) - used_bytes) / 1024**3]
+    return []
 
 
 def _machine_memory_gb(root: Path) -> float:
