@@ -1,4 +1,4 @@
-"""The three errors that users see; each message names file, expectation, finding and remedy."""
+"""The errors that users see; each message names file, expectation, finding and remedy."""
 
 
 class BIDSDataError(Exception):

@@ -56,13 +56,6 @@ class Grid:
         voxels = np.argwhere(self.mask)
         return voxels[:: max(1, len(voxels) // 1000)] @ self.affine[:3, :3].T + self.affine[:3, 3]
 
-    def brain_box(self) -> Grid:
-        """The part of the grid that holds the brain."""
-        box = ndimage.find_objects(self.mask.astype(np.uint8))[0]
-        affine = self.affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
-        return Grid(self.image[box], affine, self.mask[box])
-
 
 @dataclass(frozen=True, slots=True)
 class Judgement:

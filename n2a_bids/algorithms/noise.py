@@ -11,7 +11,6 @@ from scipy import ndimage, special
 from n2a_bids.algorithms.normalization import Mask, Volume, smooth_in_mask
 
 _RAYLEIGH_MEAN = float(np.sqrt(np.pi / 2))
-_RAYLEIGH_SD = float(np.sqrt(2 - np.pi / 2))
 
 
 def high_pass(image: Volume, sd_voxels: float = 3.0) -> Volume:

@@ -16,7 +16,6 @@ BIDS_VERSION = "1.10.0"
 DESCRIPTIONS = {
     "brain": "Brain mask",
     "denoised": "Denoised image: repetitions are aligned and combined, a single series keeps its grid",
-    "head": "Head mask: brain, skull and scalp",
     "mean": "Plain mean of the aligned repetitions: what averaging alone gives",
     "noisesd": "Estimated standard deviation of the noise of one repetition",
     "owngrid": "Denoised series on the grid of one of its sources, with the distortion of that",

@@ -212,8 +212,8 @@ def test_the_validator_accepts_the_dataset(bids_dir, tmp_path):
     write_dataset_files(out, bids_dir, {}, environ={"N2A_DOCKER_TAG": "1"})
     run = {"sub": "01", "acq": "hi", "run": "1"}
     for entities, suffix, desc in (
-        *(({"sub": "01"}, "T1w", label) for label in DESCRIPTIONS if label not in ("brain", "head")),
-        *((entities, "mask", label) for entities in ({"sub": "01"}, run) for label in ("brain", "head")),
+        *(({"sub": "01"}, "T1w", label) for label in DESCRIPTIONS if label != "brain"),
+        *((entities, "mask", "brain") for entities in ({"sub": "01"}, run)),
         ({**run, "echo": "1", "part": "mag", "ce": "g", "rec": "n", "task": "still"}, "T1w", "denoised"),
         (run, "T1w", "denoised"),
     ):
