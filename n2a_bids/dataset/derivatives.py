@@ -9,6 +9,7 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.config import Config
 from n2a_bids.dataset.names import comparable, parse_name
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.errors import BIDSDataError
@@ -141,3 +142,8 @@ def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
         if path.is_relative_to(root):
             return f"bids:{name}:{path.relative_to(root).as_posix()}"
     raise ValueError(f"{path} is in none of {', '.join(str(root) for root, _ in roots)}")
+
+
+def source_uri(path: Path, config: Config) -> str:
+    """BIDS URI of a file in the input, in the output, or in a derivative that the user named."""
+    return bids_uri(path, {"raw": config.bids_dir, "": config.output_dir, **config.derivatives})

@@ -6,7 +6,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Merge
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.derivatives import bids_uri
+from n2a_bids.dataset.derivatives import source_uri
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.raw_like import raw_like_path
 from n2a_bids.dataset.raw_like_fields import pair_fields
@@ -92,11 +92,10 @@ def _init_own_grids(
 def _write_own_grids(
     workflow: Workflow, inputnode: Node, own: Node, unit: DenoisingUnit, config: Config
 ) -> None:
-    datasets = {"raw": config.bids_dir, "": config.output_dir, **config.derivatives}
     describe = Node(
         DescribeOwnGrids(
             metadata=[dict(image.metadata) for image in unit.images],
-            sources=[bids_uri(image.path, datasets) for image in unit.images],
+            sources=[source_uri(image.path, config) for image in unit.images],
             corrected=config.selection.dwi_corrected,
         ),
         name="describe_own_grids",

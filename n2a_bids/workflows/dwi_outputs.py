@@ -8,7 +8,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Merge
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.derivatives import bids_uri
+from n2a_bids.dataset.derivatives import source_uri
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives import WriteDerivatives
@@ -57,7 +57,7 @@ def init_dwi_outputs_wf(
     inputnode = Node(IdentityInterface([*fields, "bval", "bvec", *extra]), name="inputnode")
     describe = Node(
         DescribeDiffusion(
-            sources=[bids_uri(image.path, _datasets(config)) for image in unit.images],
+            sources=[source_uri(image.path, config) for image in unit.images],
             metadata=[dict(image.metadata) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,
             corrected=is_pair or config.selection.dwi_corrected,
@@ -94,10 +94,6 @@ def init_dwi_outputs_wf(
     if is_pair:
         workflow.connect(describe, "displacement", sidecars, f"in{len(targets) - 1}")
     return workflow
-
-
-def _datasets(config: Config) -> dict[str, Path]:
-    return {"raw": config.bids_dir, "": config.output_dir, **config.derivatives}
 
 
 def _path(unit: DenoisingUnit, config: Config, suffix: str, desc: str, extension: str = ".nii.gz") -> Path:

@@ -8,7 +8,7 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.tensor import tensor_volumes
 from n2a_bids.config import Config
-from n2a_bids.dataset.derivatives import bids_uri
+from n2a_bids.dataset.derivatives import source_uri
 from n2a_bids.dataset.gradient_tables import read_series
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
@@ -82,11 +82,10 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config, *, name: str = "tensor_w
 def _sidecar(unit: DenoisingUnit, config: Config, kind: str, desc: str) -> dict[str, object]:
     description, units = _MAPS[kind]
     series = derivative_path(config.output_dir, unit.entities, "dwi", desc=desc)
-    datasets = {"raw": config.bids_dir, "": config.output_dir, **config.derivatives}
     return {
         "Description": f"{description}, from a tensor fit (weighted least squares on the logarithm)",
         "Units": units,
-        "Sources": [bids_uri(series, datasets)],
-        "SpatialReference": bids_uri(unit.images[0].path, datasets),
+        "Sources": [source_uri(series, config)],
+        "SpatialReference": source_uri(unit.images[0].path, config),
         "SkullStripped": True,
     }

@@ -8,7 +8,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Merge
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.derivatives import bids_uri
+from n2a_bids.dataset.derivatives import source_uri
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.interfaces.derivatives import DescribeDerivatives, SelectPlaces, WriteDerivatives
@@ -50,7 +50,7 @@ def init_outputs_wf(
     inputnode = Node(IdentityInterface([*fields, "accepted", "transforms", "repetitions"]), name="inputnode")
     describe = Node(
         DescribeDerivatives(
-            sources=[_uri(image, config) for image in unit.images],
+            sources=[source_uri(image.path, config) for image in unit.images],
             metadata=[dict(image.metadata) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,
             mask_method=mask_method,
@@ -144,7 +144,3 @@ def _connect_selected(workflow: Workflow, inputnode: Node, field: str, targets: 
 
 def _entities(image: ImageFile) -> dict[str, str]:
     return {key: value for key, value in image.entities.items() if key not in ("desc", "space")}
-
-
-def _uri(image: ImageFile, config: Config) -> str:
-    return bids_uri(image.path, {"raw": config.bids_dir, "": config.output_dir, **config.derivatives})
