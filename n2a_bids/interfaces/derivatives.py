@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
@@ -82,14 +83,12 @@ class DescribeDerivatives(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        figures = json.loads(Path(inputs.figures_file).read_text())
         alignment = json.loads(Path(inputs.alignment_file).read_text())
         sources = [inputs.sources[place] for place in inputs.accepted]
         metadata = [inputs.metadata[place] for place in inputs.accepted]
         names = [repetition["file"] for repetition in alignment["repetitions"]]
-        for repetition, place in zip(figures.get("repetitions", []), inputs.accepted, strict=False):
-            repetition["file"] = names[place]
-        figures["mask_method"] = inputs.mask_method
+        used = [names[place] for place in inputs.accepted]
+        figures = completed_figures(Path(inputs.figures_file), used, inputs.mask_method)
         figures_file = Path(runtime.cwd) / "figures.json"
         figures_file.write_text(json.dumps(figures, indent=2))
         reference = inputs.sources[names.index(alignment["reference"])]
@@ -101,10 +100,11 @@ class DescribeDerivatives(SimpleInterface):
         }
         done = {**denoising_record(figures), "Alignment": alignment_record(alignment)}
         stripped = inputs.skull_stripped
+        combined = f"Denoised combination of {len(sources)} aligned repetitions"
         self._results.update(
             figures_file=os.fspath(figures_file),
             denoised=common
-            | {"Description": _describe(figures, len(sources)), "SkullStripped": stripped}
+            | {"Description": f"{combined}: {strategy_description(figures)}", "SkullStripped": stripped}
             | done,
             mean=common | {"Description": f"Plain mean of {len(sources)} aligned repetitions"},
             residual=common | {"Description": "Plain mean of the repetitions minus denoised image"},
@@ -120,6 +120,35 @@ class DescribeDerivatives(SimpleInterface):
             ],
         )
         return runtime
+
+
+def completed_figures(figures_file: Path, names: Sequence[str], mask_method: str) -> dict[str, Any]:
+    """Figures of the denoiser, with what it does not know: names of the sources, and how the brain was found.
+
+    Parameters
+    ----------
+    figures_file : Path
+        Written by ``n2a-tools denoise``, which saw intermediate files.
+    names : sequence of str
+        Files of the dataset that went in. The halves of one series are repetitions, too, but no such files.
+    mask_method : str
+        In a few words.
+
+    Returns
+    -------
+    figures : dict
+    """
+    figures = json.loads(figures_file.read_text())
+    if len(figures.get("repetitions", [])) == len(names):
+        for repetition, name in zip(figures["repetitions"], names):
+            repetition["file"] = name
+    return {**figures, "mask_method": mask_method}
+
+
+def strategy_description(figures: Mapping[str, Any]) -> str:
+    """How the result came about, in the words of the strategy."""
+    chosen = figures.get("chosen") or {}
+    return str(chosen.get("description") or chosen.get("name") or figures.get("strategy")).rstrip(".")
 
 
 def mask_sidecar(reference: str, method: str) -> dict[str, object]:
@@ -185,12 +214,6 @@ def alignment_record(alignment: Mapping[str, object]) -> dict[str, object]:
             for repetition in alignment["repetitions"]
         ],
     }
-
-
-def _describe(figures: Mapping[str, object], n_repetitions: int) -> str:
-    chosen = figures.get("chosen") or {}
-    how = chosen.get("description") or chosen.get("name") or figures.get("strategy")
-    return f"Denoised combination of {n_repetitions} aligned repetitions: {str(how).rstrip('.')}"
 
 
 class _SelectInputSpec(BaseInterfaceInputSpec):

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from n2a_bids.interfaces.derivatives import alignment_record, denoising_record, mask_sidecar, shared_metadata
+from n2a_bids.interfaces.derivatives import (
+    alignment_record,
+    completed_figures,
+    denoising_record,
+    mask_sidecar,
+    shared_metadata,
+    strategy_description,
+)
 
 PHASE_ENCODING = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSpacing")
 """True as long as the distortion is still in the image."""
@@ -43,14 +50,9 @@ class DescribeDiffusion(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        figures = json.loads(Path(inputs.figures_file).read_text())
         alignment = json.loads(Path(inputs.alignment_file).read_text())
         names = [row["file"] for row in alignment["repetitions"]]
-        # Halves of one series are repetitions too, but not files of their own.
-        if len(figures.get("repetitions", [])) == len(names):
-            for repetition, name in zip(figures["repetitions"], names):
-                repetition["file"] = name
-        figures["mask_method"] = inputs.mask_method
+        figures = completed_figures(Path(inputs.figures_file), names, inputs.mask_method)
         figures_file = Path(runtime.cwd) / "figures.json"
         figures_file.write_text(json.dumps(figures, indent=2))
         common = {
@@ -70,11 +72,12 @@ class DescribeDiffusion(SimpleInterface):
     ) -> dict[str, dict[str, object]]:
         inputs, count = self.inputs, len(alignment["repetitions"])
         subject = "one diffusion series" if count == 1 else f"the mean of {count} aligned diffusion series"
-        chosen = figures.get("chosen") or {}
-        how = str(chosen.get("description") or chosen.get("name") or figures.get("strategy")).rstrip(".")
         return {
             "denoised": common
-            | {"Description": f"Denoised: {how}; from {subject}", "SkullStripped": inputs.skull_stripped}
+            | {
+                "Description": f"Denoised: {strategy_description(figures)}; from {subject}",
+                "SkullStripped": inputs.skull_stripped,
+            }
             | denoising_record(figures)
             | {
                 # Only some strategies remove it.
