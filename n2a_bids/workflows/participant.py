@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from nipype import Workflow
 
-from n2a_bids import __version__
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.workflows.unit import init_unit_wf
@@ -28,17 +27,10 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
     Returns
     -------
     workflow : Workflow
-        Its working folder depends on version and participant only, so that a later run resumes in it.
-        A node that fails stops what depends on it, and nothing else.
+        Its name depends on the participant only, so that a later run resumes in its folder. A node that
+        fails stops what depends on it, and nothing else.
     """
     workflow = Workflow(re.sub(r"\W", "_", f"sub_{participant}"))
-    workflow.base_dir = str(config.work_dir / f"n2a_{re.sub(r'[^A-Za-z0-9.]', '_', __version__)}")
-    crash_dir = config.output_dir / f"sub-{participant}" / "log" / config.run_uuid
-    workflow.config["execution"] = {
-        "crashdump_dir": str(crash_dir),
-        "crashfile_format": "txt",
-        "stop_on_first_crash": "false",
-    }
     preproc = _preproc_units(units) if config.outputs.fmriprep_derivatives else []
     for unit in units:
         if unit.kind.startswith("t1w"):

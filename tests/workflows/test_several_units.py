@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from nipype.interfaces.base import isdefined
 
+from n2a_bids.commands.batch import run_batch
+from n2a_bids.commands.interruption import Interruption
+from n2a_bids.commands.work import ParticipantWork
 from n2a_bids.config import Config, DenoiseConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.names import parse_name
@@ -97,7 +100,8 @@ def test_two_acquisitions_of_one_session_are_both_written(make_bids, noisy_runs,
         image = nb.Nifti1Image(mask.astype(np.uint8), affine)
         image.to_filename(masks / f"sub-01_acq-{acquisition}_desc-brain_mask.nii.gz")
     config = config_of(bids, tmp_path, derivatives={"masks": tmp_path / "masks"})
-    init_participant_wf("01", collect(bids, config.selection).units, config).run("Linear")
+    work = ParticipantWork("01", collect(bids, config.selection).units, ())
+    assert run_batch([work], config, Interruption()) == {"01": []}
 
     anat = config.output_dir / "sub-01" / "anat"
     levels, volumes = [], []

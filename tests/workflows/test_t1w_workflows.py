@@ -13,9 +13,14 @@ import pytest
 from nipype import Workflow
 from nipype.interfaces.base import isdefined
 
+from n2a_bids.commands.batch import run_batch
+from n2a_bids.commands.interruption import Interruption
+from n2a_bids.commands.nipype_settings import configure_nipype
+from n2a_bids.commands.work import ParticipantWork
 from n2a_bids.config import (
     AlignConfig,
     Config,
+    DebugConfig,
     DenoiseConfig,
     MaskConfig,
     OutputConfig,
@@ -169,9 +174,7 @@ def test_participant_wf_keeps_units_apart_and_its_folder(unit, config):
     assert workflow._graph.number_of_edges() == 0
     assert {child.name for child in workflow._graph.nodes()} == {workflow_name(unit), workflow_name(second)}
     again = init_participant_wf("01", [unit], replace(config, run_uuid="another"))
-    assert workflow.base_dir == again.base_dir
-    assert workflow.config["execution"]["stop_on_first_crash"] == "false"
-    assert config.run_uuid in workflow.config["execution"]["crashdump_dir"]
+    assert workflow.name == again.name
 
 
 def test_one_preproc_image_for_each_session(unit, config):
@@ -196,13 +199,18 @@ def masked_bids(tiny_bids, head, affine, tmp_path):
     return tiny_bids, tmp_path / "masks"
 
 
+def denoise(units: list[DenoisingUnit], config: Config) -> list[str]:
+    """Run the units as the app does; returns what went wrong."""
+    configure_nipype(DebugConfig())
+    return run_batch([ParticipantWork("01", tuple(units), ())], config, Interruption())["01"]
+
+
 def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     """Two runs end as denoised and mean images, masks, maps, transforms, figures and honest sidecars."""
     bids, masks = masked_bids
     outputs = OutputConfig(fmriprep_derivatives=True, raw_like_dir=config.work_dir / "rawlike")
     config = replace(config, bids_dir=bids, derivatives={"masks": masks}, outputs=outputs)
-    workflow = init_participant_wf("01", [make_unit(bids)], config)
-    workflow.run("Linear")
+    assert denoise([make_unit(bids)], config) == []
     anat = config.output_dir / "sub-01" / "anat"
     written = {path.name for path in anat.iterdir()}
     for name in ("denoised_T1w", "mean_T1w", "residual_T1w", "noisesd_T1w", "brain_mask"):
@@ -252,7 +260,7 @@ def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     (anat / "sub-01_desc-denoised_T1w.nii.gz").unlink()
     computed = {path: path.stat().st_mtime_ns for path in config.work_dir.rglob("denoised.nii.gz")}
     assert computed
-    init_participant_wf("01", [make_unit(bids)], config).run("Linear")
+    assert denoise([make_unit(bids)], config) == []
     np.testing.assert_array_equal(nb.load(anat / "sub-01_desc-denoised_T1w.nii.gz").get_fdata(), before)
     assert all(path.stat().st_mtime_ns == time for path, time in computed.items())
 
@@ -264,9 +272,8 @@ def test_a_unit_that_fails_harms_no_other(masked_bids, config, noisy_runs):
     good = make_unit(bids)
     broken = replace(good, images=(good.images[0], replace(good.images[1], path=bids / "missing.nii.gz")))
     broken = replace(broken, entities={"sub": "01", "acq": "broken"})
-    workflow = init_participant_wf("01", [broken, good], config)
-    with pytest.raises(RuntimeError):
-        workflow.run("Linear")
+    (failure,) = denoise([broken, good], config)
+    assert "missing.nii.gz: expected an image, found no such file" in failure
     assert (config.output_dir / "sub-01/anat/sub-01_desc-denoised_T1w.nii.gz").exists()
     assert not list((config.output_dir / "sub-01/anat").glob("*acq-broken*"))
     crashes = list((config.output_dir / "sub-01/log" / config.run_uuid).glob("crash*.txt"))
