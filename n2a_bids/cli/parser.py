@@ -13,6 +13,7 @@ import typing
 from n2a_bids import __version__
 from n2a_bids.cli.arguments import absolute_path, existing_path
 from n2a_bids.cli.diffusion_options import add_diffusion_options
+from n2a_bids.cli.help_formatter import HelpFormatter
 from n2a_bids.cli.selection_options import add_selection_options
 from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe
 from n2a_bids.option_values import memory_gb, natural_int, positive_int
@@ -36,25 +37,6 @@ exit codes:
 """
 
 
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Wide lines, one metavar for all spellings, and neither ``--no-`` nor underscore spellings."""
-
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=32, width=100)
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
-            return super()._format_action_invocation(action)
-        is_flag = isinstance(action, argparse.BooleanOptionalAction)
-        spellings = ", ".join(
-            name
-            for name in action.option_strings
-            if "_" not in name and not (is_flag and name.startswith("--no-"))
-        )
-        value = self._format_args(action, self._get_default_metavar_for_optional(action))
-        return f"{spellings} {value}".rstrip() if action.nargs != 0 else spellings
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser of ``n2a``.
 
@@ -68,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         usage="n2a bids_dir output_dir {participant,group} [options]",
         description="Denoise repeated MRI of a BIDS dataset: two or more T1w runs of a session, or DWI.",
         epilog=_EXAMPLES,
-        formatter_class=_HelpFormatter,
+        formatter_class=HelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )

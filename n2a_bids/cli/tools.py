@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from n2a_bids import __version__
 from n2a_bids.cli.failures import status_of
+from n2a_bids.cli.help_formatter import HelpFormatter
 
 _COMMANDS = {
     "denoise": ("denoise_files", "denoise aligned NIfTI files, without BIDS"),
@@ -40,13 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     chosen = next((word for word in arguments if not word.startswith("-")), None)
-    parser = argparse.ArgumentParser(prog="n2a-tools", description=__doc__.partition(": ")[2])
+    parser = argparse.ArgumentParser(
+        prog="n2a-tools",
+        description="Tools that are useful without a BIDS dataset, and around one.",
+        epilog="n2a-tools COMMAND --help tells the options of a command.",
+        formatter_class=HelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"n2a {__version__}")
     parser.add_argument("--debug", action="store_true", help="full tracebacks")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = None
     for name, (module, text) in _COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        subparser = subparsers.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=HelpFormatter
+        )
         if name == chosen:
             # Only the chosen command is imported: the others' torch, pybids and nipype take seconds.
             command = importlib.import_module(f"n2a_bids.commands.{module}")

@@ -16,9 +16,11 @@ from n2a_bids.algorithms.network import MUNet, ResidualUNet
 from n2a_bids.algorithms.pretraining import PretrainingState, new_state, pretrain
 from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+from n2a_bids.commands.denoise_run import choose_device
 from n2a_bids.commands.pretraining_heads import load_heads, pack_heads, validate
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
+from n2a_bids.option_values import natural_int, positive_int
 from n2a_bids.weights_files import load_weights, save_weights
 
 _NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
@@ -37,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation", type=Path, nargs="+", required=True, help="brains that are never trained on"
     )
-    parser.add_argument("--network", choices=sorted(_NETWORKS), default="resunet-t1w")
+    parser.add_argument(
+        "--network", choices=sorted(_NETWORKS), default="resunet-t1w", help="which network to train"
+    )
     parser.add_argument("--hours", type=float, default=1.0, help="of training, over all resumptions")
     parser.add_argument("--checkpoint", type=Path, required=True, help="resumed from where it exists")
     parser.add_argument(
@@ -47,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with weights of the network to start from where there is no checkpoint yet",
     )
     parser.add_argument("--peak-rate", type=float, default=7e-4, help="highest learning rate")
-    parser.add_argument("--block-edge", type=int, default=48, help="of the training blocks, in voxels")
+    parser.add_argument(
+        "--block-edge", type=positive_int, default=48, help="of the training blocks, in voxels"
+    )
     parser.add_argument(
         "--randomisation",
         type=float,
@@ -56,14 +62,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="on how often contrast, scalp and kind of noise are changed; below 1 for a last stage",
     )
     parser.add_argument(
-        "--steps-per-validation", type=int, default=10 * _STEPS_PER_REPORT, metavar="N",
+        "--steps-per-validation", type=positive_int, default=10 * _STEPS_PER_REPORT, metavar="N",
         help="steps between two points of the learning curve",
     )  # fmt: skip
     parser.add_argument("--out-dir", type=Path, required=True, help="folder for the weights and model card")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--omp-nthreads", type=int, default=0, metavar="N")
-    parser.add_argument("--random-seed", type=int, default=7)
-    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train")
+    parser.add_argument(
+        "--omp-nthreads", type=positive_int, metavar="N", help="threads (default: those of torch)"
+    )
+    parser.add_argument(
+        "--random-seed", type=natural_int, default=7, metavar="N", help="of everything random"
+    )
+    parser.add_argument("--batch-size", type=positive_int, default=2, metavar="N", help="blocks in a step")
     parser.add_argument(
         "--pack",
         type=Path,
@@ -85,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.omp_nthreads:
         torch.set_num_threads(args.omp_nthreads)
-    device = torch.device(args.device)
+    device = choose_device(args.device)
     config = PretrainingConfig(
         batch_size=args.batch_size, peak_rate=args.peak_rate, block_edge=args.block_edge
     ).with_less_randomisation(args.randomisation)

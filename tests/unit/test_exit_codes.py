@@ -82,7 +82,11 @@ def test_every_tool_can_be_asked_for_help(name, capsys):
     with pytest.raises(SystemExit) as caught:
         tools([name, "--help"])
     assert caught.value.code == 0
-    assert "usage: n2a-tools " + name in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "usage: n2a-tools " + name in shown
+    assert "None" not in shown
+    # "7", not "%(default)s": what is used when an option is not given is told.
+    assert name != "pretrain" or "of everything random (default: 7)" in " ".join(shown.split())
 
 
 def test_levels_go_to_their_commands(monkeypatch, tmp_path):
