@@ -10,6 +10,7 @@ from pathlib import Path
 
 from n2a_bids.commands.benchmark_dwi import add_dwi_arguments, run_dwi
 from n2a_bids.errors import ConfigError
+from n2a_bids.option_values import memory_gb, natural_int, positive_int
 
 _DEFAULT_METHODS = {
     "small": ("single", "mean", "nlmeans", "ants", "auto:fast"),
@@ -74,13 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="methods; a strategy may carry a recipe: auto:thorough; auto+floor keeps the Rician bias",
     )
     parser.add_argument("--sigmas", type=float, nargs="+", help="noise SD over in-mask SD of the truth")
-    parser.add_argument("--repetitions", type=int, nargs="+", help="numbers of repetitions")
+    parser.add_argument("--repetitions", type=positive_int, nargs="+", help="numbers of repetitions")
     parser.add_argument(
         "--conditions", nargs="+", choices=("aligned", "moved", "uneven", "echoes"),
         help="moved: up to 5 mm and 5 degrees per axis, realigned by the app; uneven: noise and gains vary; "
         "echoes: contrasts differ, the first counts",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, help="noise draws per cell")
+    parser.add_argument("--seeds", type=positive_int, help="noise draws per cell")
     parser.add_argument(
         "--crop", type=int, nargs=3, metavar=("X", "Y", "Z"), help="box around the brain centre"
     )
@@ -98,9 +99,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--pair-mask", type=Path, metavar="FILE", help="brain mask of the pair")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of the strategies")
-    parser.add_argument("--omp-nthreads", type=int, default=1, help="threads per method")
-    parser.add_argument("--memory-gb", type=float, default=6.0, help="memory per method")
-    parser.add_argument("--random-seed", type=int, default=20261121, help="seed of the strategies")
+    parser.add_argument("--omp-nthreads", type=positive_int, default=1, help="threads per method")
+    parser.add_argument("--memory-gb", type=memory_gb, default=6.0, help="memory per method")
+    parser.add_argument("--random-seed", type=natural_int, default=20261121, help="seed of the strategies")
     parser.add_argument("--weights-dir", type=Path, help="folder of pretrained weights (default: packaged)")
     parser.add_argument("--modality", choices=("T1w", "dwi"), default="T1w", help="kind of image")
     add_dwi_arguments(parser)

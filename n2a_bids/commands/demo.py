@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from n2a_bids.algorithms.head_phantom import add_head
 from n2a_bids.algorithms.metrics import psnr
 from n2a_bids.algorithms.phantoms import SimulationConfig, resample, simulate_runs
 from n2a_bids.benchmark.truths import Truth, template_truth
+from n2a_bids.config import Recipe
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import load, whole_file
+from n2a_bids.option_values import natural_int
 
 _DATASET_NAME = "n2a demo: two simulated T1w runs"
 _NOISE = SimulationConfig(
@@ -77,9 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--voxel-size-mm", type=float, default=2.0, metavar="MM", help="of the simulated runs (default: 2)"
     )
-    parser.add_argument("--recipe", default="fast", help="recipe that n2a is told (default: fast)")
     parser.add_argument(
-        "--random-seed", type=int, default=1, metavar="N", help="of the simulation (default: 1)"
+        "--recipe", choices=typing.get_args(Recipe), default="fast",
+        help="recipe that n2a is told (default: fast)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--random-seed", type=natural_int, default=1, metavar="N", help="of the simulation (default: 1)"
     )
     parser.add_argument("--only-data", action="store_true", help="write the dataset and stop")
 
@@ -139,9 +145,10 @@ def write_dataset(folders: DemoFolders, voxel_size_mm: float, random_seed: int) 
         raise ConfigError(
             f"--voxel-size-mm: expected a number from 1 to 4, found {voxel_size_mm:g}; the template has 1 mm"
         )
-    if folders.root.exists() and any(folders.root.iterdir()):
+    if folders.root.exists() and (not folders.root.is_dir() or any(folders.root.iterdir())):
+        found = "other files" if folders.root.is_dir() else "a file"
         raise ConfigError(
-            f"{folders.root}: expected a new or empty folder for the demonstration, found other files; "
+            f"{folders.root}: expected a new or empty folder for the demonstration, found {found}; "
             "name another folder"
         )
     generator = np.random.default_rng(random_seed)

@@ -44,7 +44,7 @@ def load_heads(brains: Iterable[Path], heads: Iterable[tuple[Path, Path]]) -> li
     Raises
     ------
     BIDSDataError
-        If an image has no brain in it.
+        If an image cannot be read or has no brain in it.
     """
     loaded = [_load_brain(path) for path in brains]
     for image_path, mask_path in heads:
@@ -104,7 +104,13 @@ def _scale(image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.f
 
 
 def _read(path: Path) -> NDArray[np.float32]:
-    return np.squeeze(nib.load(path).get_fdata(dtype=np.float32))
+    try:
+        return np.squeeze(nib.load(path).get_fdata(dtype=np.float32))
+    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        raise BIDSDataError(
+            f"{path}: expected a NIfTI image to learn from, found none that can be read ({error}); correct "
+            "the path or leave it out"
+        ) from error
 
 
 def _stem(path: Path) -> str:

@@ -87,5 +87,7 @@ def test_foreign_folder_and_odd_voxel_size_are_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="new or empty folder"):
         demo.write_dataset(demo.DemoFolders(tmp_path), 4.0, 1)
+    with pytest.raises(ConfigError, match="found a file"):
+        demo.write_dataset(demo.DemoFolders(tmp_path / "thesis.txt"), 4.0, 1)
     with pytest.raises(ConfigError, match="from 1 to 4"):
         demo.write_dataset(demo.DemoFolders(tmp_path / "new"), 0.2, 1)

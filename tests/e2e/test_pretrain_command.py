@@ -62,6 +62,12 @@ def test_weights_of_another_network_are_refused(brain, tmp_path, capsys):
     assert "--initial-weights" in capsys.readouterr().err
 
 
+def test_unreadable_image_is_named(tmp_path, capsys):
+    """Before anything is trained."""
+    assert main(_arguments(tmp_path / "absent.nii.gz", tmp_path)) == 70
+    assert "absent.nii.gz: expected a NIfTI image" in " ".join(capsys.readouterr().err.split())
+
+
 def test_packed_images_come_back_within_a_step(brain, tmp_path):
     """8 bits keep the image to half a step, and nothing is trained."""
     assert main(_arguments(brain, tmp_path, "--pack", str(tmp_path / "heads.npz"))) == 0
