@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import importlib.resources
-import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.checks import check_output_dir
+from n2a_bids.dataset.index import select_participants
+from n2a_bids.errors import ConfigError
+from n2a_bids.images import whole_file
+from n2a_bids.option_values import positive_int
 from n2a_bids.resources import parse_memory
 
 _GRACE_S = 120
@@ -75,13 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu", action="store_true", help="one GPU per task (--gres=gpu:1, --nv, --device cuda)"
     )
-    parser.add_argument("--cpus", type=int, default=2, help="processors per task (default: 2)")
+    parser.add_argument("--cpus", type=positive_int, default=2, help="processors per task (default: 2)")
     parser.add_argument("--mem", default="8G", help="memory per task (default: 8G)")
     parser.add_argument("--time", default="04:00:00", help="time limit per task (default: 04:00:00)")
     parser.add_argument("--partition", help="partition")
     parser.add_argument("--account", help="account that is charged")
     parser.add_argument(
-        "--max-parallel", type=int, metavar="N", help="tasks that run at the same time, at most"
+        "--max-parallel", type=positive_int, metavar="N", help="tasks that run at the same time, at most"
     )
     parser.add_argument(
         "--sbatch-option",
@@ -106,6 +109,13 @@ def run(args: argparse.Namespace) -> int:
     -------
     status : int
         Always 0; errors are raised.
+
+    Raises
+    ------
+    BIDSDataError
+        If the dataset has no participant, or not one of those wanted, or the output would lie inside it.
+    ConfigError
+        If a batch script cannot hold what is asked for.
     """
     job_dir = args.job_dir.resolve()
     config = JobConfig(
@@ -116,57 +126,24 @@ def run(args: argparse.Namespace) -> int:
         partition=args.partition, account=args.account, max_parallel=args.max_parallel,
         sbatch_options=tuple(args.sbatch_option), arguments=tuple(shlex.split(args.arguments)),
     )  # fmt: skip
-    labels = participant_labels(config.bids_dir, args.participant_label)
+    wanted = SelectionConfig(participants=tuple(args.participant_label))
+    labels = select_participants(config.bids_dir, wanted)
+    check_output_dir(config.bids_dir, config.output_dir)
     text = job_script(config)
+    if config.image is not None and not config.image.is_file():
+        sys.stderr.write(f"n2a-tools: warning: {config.image}: no such file here; every node needs it\n")
     # Apptainer refuses to bind folders that do not exist.
     for folder in (job_dir / "logs", job_dir / "status", config.work_dir, config.output_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(job_dir / "participants.txt", "".join(f"{label}\n" for label in labels))
-    _write_whole(job_dir / "n2a.sh", text)
+    _write(job_dir / "participants.txt", "".join(f"{label}\n" for label in labels))
+    _write(job_dir / "n2a.sh", text)
     script = shlex.quote(str(job_dir / "n2a.sh"))
     sys.stdout.write(
-        f"{len(labels)} participants, one array task each. Type:\n"
+        f"{len(labels)} participant{'' if len(labels) == 1 else 's'}, one array task each. Type:\n"
         f"  bash {script} submit\n  bash {script} status\n"
         f"  bash {script} failed    (submits the failed ones again)\n"
     )
     return 0
-
-
-def participant_labels(bids_dir: Path, wanted: Sequence[str] = ()) -> list[str]:
-    """List the participants of a dataset by their folders.
-
-    Parameters
-    ----------
-    bids_dir : Path
-        The dataset.
-    wanted : sequence of str
-        Labels with or without ``sub-``; empty means all.
-
-    Returns
-    -------
-    labels : list of str
-        Without ``sub-``, sorted.
-
-    Raises
-    ------
-    BIDSDataError
-        If the dataset has no participant, or not one of those wanted.
-    """
-    if not bids_dir.is_dir():
-        raise BIDSDataError(f"{bids_dir} is not a folder; give the root of a BIDS dataset")
-    with os.scandir(bids_dir) as entries:
-        found = sorted(
-            entry.name[4:] for entry in entries if entry.name.startswith("sub-") and entry.is_dir()
-        )
-    if not found:
-        raise BIDSDataError(f"{bids_dir} has no sub-* folder; give the root of a BIDS dataset")
-    labels = sorted({label.removeprefix("sub-") for label in wanted})
-    missing = [label for label in labels if label not in set(found)]
-    if missing:
-        raise BIDSDataError(
-            f"{bids_dir} has no participant {', '.join(missing)}; it has {len(found)}, from {found[0]}"
-        )
-    return labels or found
 
 
 def job_script(config: JobConfig) -> str:
@@ -272,7 +249,6 @@ def _quoted(path: Path) -> str:
     return f'"{path}"' if " " in str(path) else str(path)
 
 
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    os.replace(partial, path)
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(text)

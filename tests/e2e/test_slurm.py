@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from n2a_bids.cli.tools import main
-from n2a_bids.commands.slurm import JobConfig, app_command, job_script, participant_labels, sbatch_options
-from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.commands.slurm import JobConfig, app_command, job_script, sbatch_options
+from n2a_bids.errors import ConfigError
 
 _PROOF = Path(__file__).with_name("prove_slurm.sh")
 _PRETEND_SBATCH = """#!/bin/bash
@@ -132,14 +132,29 @@ def test_job_script_refuses_what_slurm_cannot_take(changes, named):
         job_script(_config(**changes))
 
 
-def test_participant_labels_must_exist(tmp_path):
+def test_participants_must_exist(tmp_path, capsys):
     """A label with or without ``sub-`` is found; another is refused by name."""
     for name in ("sub-02", "sub-01", "derivatives"):
-        (tmp_path / name).mkdir()
-    assert participant_labels(tmp_path) == ["01", "02"]
-    assert participant_labels(tmp_path, ["sub-02"]) == ["02"]
-    with pytest.raises(BIDSDataError, match="03"):
-        participant_labels(tmp_path, ["03"])
+        (tmp_path / "bids" / name).mkdir(parents=True)
+    command = ["slurm", str(tmp_path / "bids"), str(tmp_path / "out"), "--job-dir", str(tmp_path / "jobs")]
+    for options, listed in (([], "01\n02\n"), (["--participant-label", "sub-02"], "02\n")):
+        assert main([*command, *options]) == 0
+        assert (tmp_path / "jobs" / "participants.txt").read_text() == listed
+    assert "1 participant, one" in capsys.readouterr().out
+    assert main([*command, "--participant-label", "03"]) == 70
+    assert "sub-03" in capsys.readouterr().err
+
+
+def test_what_every_task_would_fail_with_is_told_before(tmp_path, capsys):
+    """Output inside the input, no processors; an image that is not here may be on the nodes."""
+    (tmp_path / "bids" / "sub-01").mkdir(parents=True)
+    bids, jobs = str(tmp_path / "bids"), str(tmp_path / "jobs")
+    assert main(["slurm", bids, f"{bids}/sub-01", "--job-dir", jobs]) == 70
+    with pytest.raises(SystemExit):
+        main(["slurm", bids, str(tmp_path / "out"), "--job-dir", jobs, "--cpus", "0"])
+    assert not Path(jobs).exists()
+    assert main(["slurm", bids, str(tmp_path / "out"), "--job-dir", jobs, "--image", "absent.sif"]) == 0
+    assert "absent.sif: no such file here" in capsys.readouterr().err
 
 
 def test_script_submits_everybody_in_arrays_the_cluster_allows(job_dir, pretend):
