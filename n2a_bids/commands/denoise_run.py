@@ -18,6 +18,7 @@ from n2a_bids import __version__
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
+from n2a_bids.algorithms.training import precision_for
 from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.commands.denoise_figures import measure, noise_sd_map
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
@@ -212,8 +213,11 @@ def _figures(
     if weights is None and strategy.weights_name(job.recipe):
         warnings.append("no pretrained weights were there: the network was trained from scratch")
     repetitions = denoised.figures.get("repetitions") or [{} for _ in job.runs]
+    has_network = weights is not None or bool(denoised.figures.get("history"))
+    precision = {"precision": str(precision_for(device)).removeprefix("torch.")} if has_network else {}
     return {
         **denoised.figures,
+        **precision,
         "n2a_version": __version__,
         "strategy": strategy.name,
         "recipe": job.recipe,

@@ -69,6 +69,7 @@ def test_mean_writes_image_maps_and_figures(files, tmp_path, head, capsys):
     assert figures["noise_sd_denoised"] == pytest.approx(figures["noise_sd_mean"])
     assert figures["repetitions"][1]["file"].endswith("two.nii.gz")
     assert figures["weights"] is None
+    assert "precision" not in figures, "no network computed"
     assert figures["seconds"]["total"] > 0
     assert "wrote" in capsys.readouterr().err
 
@@ -388,6 +389,7 @@ def test_weights_are_recorded(files, weights_dir, register, tmp_path):
     )
     assert denoise(files, "--weights-dir", weights_dir) == 0
     figures = json.loads((tmp_path / "out.json").read_text())
+    assert figures["precision"] in ("float32", "bfloat16")
     assert figures["weights"] == {"name": "tiny", "sha256": load_weights("tiny", weights_dir).sha256}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.tools import _COMMANDS
+from n2a_bids.interfaces.derivatives import denoising_record
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,6 +45,16 @@ def test_relative_links_lead_somewhere(page):
     """Links into the repository are not dead."""
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_field_of_sidecars_and_figures_is_explained():
+    """What the denoiser records, under its names in sidecar and figures."""
+    figures = ("n2a_version", "strategy", "chosen", "recipe", "random_seed", "weights", "device", "precision")
+    figures += ("n_repetitions", "equivalent_averages", "noise_sd_mean", "noise_sd_denoised", "warnings")
+    fields = denoising_record({name: {"name": "x"} for name in figures})
+    assert len(fields) == len(figures), "each field comes from one figure"
+    page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    assert [name for name in (*figures, *fields) if f"`{name}`" not in page] == []
 
 
 def test_exit_codes_in_help_and_readme_agree():
