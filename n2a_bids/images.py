@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from n2a_bids.errors import BIDSDataError
+
+UNREADABLE = (
+    *(nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError),
+    *(OSError, EOFError, zlib.error),
+)
+"""What nibabel raises for a file that is missing, damaged, or no image."""
 
 
 @contextmanager

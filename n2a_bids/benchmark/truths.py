@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.images import UNREADABLE
 
 _TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 _STRIPPED_ZERO_FRACTION = 0.2
@@ -147,7 +148,7 @@ def _load(path: Path) -> nib.spatialimages.SpatialImage:
         image = nib.load(path)
         np.asarray(image.dataobj[..., :1])
         return image
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+    except UNREADABLE as error:
         raise BIDSDataError(
             f"{path}: expected a readable NIfTI image, found {error}; check the file"
         ) from error

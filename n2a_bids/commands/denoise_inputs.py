@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.realizations import Gradients, Realizations
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.images import load, load_mask, same_grid, voxel_sizes_mm
+from n2a_bids.images import UNREADABLE, load, load_mask, same_grid, voxel_sizes_mm
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def load_realizations(job: DenoiseJob) -> Realizations:
 def _load_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     try:
         data, affine = load(path)
-    except (OSError, EOFError, ValueError, nb.filebasedimages.ImageFileError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise BIDSDataError(
             f"{path}: expected a NIfTI image, found none that can be read: {error}"
         ) from error
@@ -95,7 +95,7 @@ def _load_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 def _load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
     try:
         mask = load_mask(path, reference)
-    except (OSError, EOFError, nb.filebasedimages.ImageFileError) as error:
+    except UNREADABLE as error:
         raise BIDSDataError(f"{path}: expected a mask, found none that can be read: {error}") from error
     if not mask.any():
         raise BIDSDataError(f"{path}: the brain mask is empty; look at the image, or give a mask of your own")

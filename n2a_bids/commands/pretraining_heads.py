@@ -16,7 +16,7 @@ from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.phantoms import add_noise
 from n2a_bids.algorithms.pretraining_blocks import TrainingHead
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.images import whole_file
+from n2a_bids.images import UNREADABLE, whole_file
 
 _SHELL_VOXELS = 18
 """Air that is added around a stripped brain, for simulated shells."""
@@ -106,7 +106,7 @@ def _scale(image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.f
 def _read(path: Path) -> NDArray[np.float32]:
     try:
         return np.squeeze(nib.load(path).get_fdata(dtype=np.float32))
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+    except UNREADABLE as error:
         raise BIDSDataError(
             f"{path}: expected a NIfTI image to learn from, found none that can be read ({error}); correct "
             "the path or leave it out"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import UNREADABLE
 
 _CHUNK_VALUES = 1 << 20
 # Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
@@ -77,7 +78,7 @@ def _check_file(path: Path) -> None:
 def _open_nifti(path: Path) -> nb.Nifti1Image:
     try:
         image = nb.load(path)
-    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise BIDSDataError(
             f"{path}: expected a NIfTI image, found a file that cannot be read as one ({error}); convert or "
             "copy it "

@@ -10,6 +10,7 @@ import numpy as np
 
 from n2a_bids.algorithms.gradients import match_tables
 from n2a_bids.dataset.gradient_tables import Series
+from n2a_bids.images import UNREADABLE
 
 _MIN_FRACTION = 0.5
 
@@ -73,7 +74,7 @@ def _voxels(series: Series) -> tuple[object, ...] | None:
     """Matrix and voxel size; None for a file that cannot be read, which its own check reports."""
     try:
         image = nb.load(series.image.path)
-    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError, OSError, EOFError):
+    except UNREADABLE:
         return None
     return image.shape[:3], tuple(round(float(size), 2) for size in image.header.get_zooms()[:3])
 

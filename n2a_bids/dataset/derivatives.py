@@ -13,6 +13,7 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.names import comparable, parse_name
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import UNREADABLE
 
 _GRID_TOLERANCE_MM = 1e-2
 
@@ -85,7 +86,7 @@ def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
 def _on_grid_of_an_image(mask: Path, unit: DenoisingUnit) -> bool:
     try:
         own = nb.load(mask)
-    except (nb.filebasedimages.ImageFileError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise BIDSDataError(
             f"{mask}: expected a brain mask for {unit.label}, found {type(error).__name__}: {error}; "
             "fetch or repair the file, or leave this derivative out"
@@ -101,7 +102,7 @@ def _grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     """No grid for an image that cannot be read: its own check reports that."""
     try:
         image = nb.load(path)
-    except (nb.filebasedimages.ImageFileError, OSError, EOFError):
+    except UNREADABLE:
         return (), np.eye(4)
     return image.shape[:3], image.affine
 

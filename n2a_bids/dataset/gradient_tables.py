@@ -13,6 +13,7 @@ from n2a_bids.algorithms.gradients import B0_THRESHOLD
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.images import UNREADABLE
 
 # Text files round to few digits; beyond a tenth, the length means something else (a scaled b, a wrong file).
 _SILENT_NORM_ERROR = 0.02
@@ -134,7 +135,7 @@ def _count_volumes(path: Path) -> int | None:
     """From the header; None where it cannot be read, which the check of the image reports later."""
     try:
         shape = nb.load(path).shape
-    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError, OSError, EOFError):
+    except UNREADABLE:
         return None
     return int(np.prod(shape[3:]))
 

@@ -124,6 +124,8 @@ def test_files_of_another_kind_are_refused(tmp_path, volume):
     refuses(path, "cannot be read")
     path.write_bytes(gzip.compress(b"short"))
     refuses(path, "cannot be read")
+    path.write_bytes(gzip.compress(b"x" * 5000)[:12] + bytes(range(255, 0, -1)))
+    refuses(path, "cannot be read")
     nb.MGHImage(volume, AFFINE).to_filename(tmp_path / "sub-01_T1w.mgz")
     refuses(tmp_path / "sub-01_T1w.mgz", "MGHImage")
 
