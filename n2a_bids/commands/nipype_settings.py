@@ -16,6 +16,9 @@ Settings = dict[str, dict[str, str]]
 
 _STAMP = re.compile(r"^(stdout|stderr) [\d-]+T[\d:.]+:")
 _CLOCK = "%H:%M:%S"
+_SAID_ELSEWHERE = re.compile(
+    r"Storing result file without outputs|\[Node\] Error on|could not run node|Node \S+ failed to run on host"
+)
 
 
 def configure_nipype(debug: DebugConfig) -> None:
@@ -86,12 +89,15 @@ def _tidy(record: logging.LogRecord) -> bool:
     """Shorten what nipype logs.
 
     The stamp goes from a line that a child wrote, which has a time of its own. A traceback stays in the crash
-    file and out of the terminal, unless the user asked for more words.
+    file and out of the terminal, unless the user asked for more words. That a step failed is said once, by
+    `StepReporter`.
     """
     if not isinstance(record.msg, str):
         return True
     record.msg = _STAMP.sub("", record.msg)
     quiet = logging.getLogger("nipype.workflow").level >= logging.WARNING
+    if quiet and _SAID_ELSEWHERE.match(record.getMessage()):
+        return False
     if quiet and record.msg.startswith("Saving crash info") and record.args:
         record.msg, record.args = "Details in %s", record.args[:1]
     return True

@@ -9,7 +9,8 @@ from pathlib import Path
 
 _NODE = re.compile(r"^Node: (.+)$", re.MULTILINE)
 _DIRECTORY = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
-_ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b.*:")
+_ERROR = re.compile(r"[\w.]*([Ee]rror|Exception|Interrupt)\b.*:")
+_OURS = re.compile(r"n2a_bids\.errors\.\w+: ")
 _SAID = re.compile(r"n2a[\w-]*(?: \w+)?: error: (.+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 20_000
@@ -78,4 +79,5 @@ def _message(traceback: str) -> str:
             return " ".join([said[1], *paragraph])[:_LONGEST_MESSAGE]
     named = [line for line in lines if _ERROR.match(line)]
     last = next((line for line in reversed(lines) if line), "no message")
-    return (named[-1] if named else last)[:_LONGEST_MESSAGE]
+    # The name of one of our own errors says nothing that its sentence does not.
+    return _OURS.sub("", named[-1] if named else last, count=1)[:_LONGEST_MESSAGE]

@@ -223,6 +223,20 @@ def test_crash_of_a_child_process_names_the_cause(tmp_path):
     assert find_crashes(tmp_path / "absent") == []
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("n2a_bids.errors.BIDSDataError: x.nii.gz: expected a head", "x.nii.gz: expected a head"),
+        ("zlib.error: Error -3 while decompressing", "zlib.error: Error -3 while decompressing"),
+    ],
+)
+def test_crash_is_told_without_names_of_classes(tmp_path, line, message):
+    """Our own errors are sentences; those of others keep their name, in lower case, too."""
+    start = "Traceback (most recent call last):\nNodeExecutionError: Exception raised.\n\nTraceback:\n"
+    (tmp_path / "crash-a.txt").write_text(f"Node: a.check\n\n{start}\t{line}\n\n\n")
+    assert find_crashes(tmp_path)[0].message == message
+
+
 def test_figures_and_files_go_to_their_unit(tmp_path):
     """Sessions, acquisitions and kinds of image are apart; a repetition's figure goes with its unit."""
     add_unit(tmp_path, "sub-01_ses-a")

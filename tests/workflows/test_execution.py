@@ -104,6 +104,8 @@ def test_failure_of_one_participant_harms_no_other(config, stub, tmp_path, capsy
     assert "sub_02 > first failed" in error
     assert "Details in" in error
     assert "Traceback" not in error
+    assert "could not run node" not in error, "it has been said that the step failed"
+    assert "Storing result file" not in error
     assert work_dir_of("01", config).is_dir()
 
 
