@@ -48,7 +48,8 @@ class Row:
     @property
     def output(self) -> str:
         """What was delivered."""
-        return "plain mean" if self.facts["mean_won"] else str(self.facts["chosen"] or "")
+        is_mean = self.facts["mean_won"] or self.facts["chosen"] == "mean"
+        return "plain mean" if is_mean else str(self.facts["chosen"] or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ def _row(unit: UnitRecord, output_dir: Path) -> Row:
         "strategy": unit.denoising.get("strategy"),
         "recipe": unit.denoising.get("recipe"),
         "chosen": chosen.get("name"),
-        "mean_won": chosen.get("mean_won"),
+        # Where only the mean was asked for, it has beaten nothing.
+        "mean_won": chosen.get("mean_won") and unit.denoising.get("strategy") != "mean",
         "n2a_version": unit.denoising.get("n2a_version"),
     }
     page = link(find_page(output_dir, unit.participant, unit.session), output_dir)

@@ -235,7 +235,8 @@ def _training(group: Sequence[UnitRecord]) -> list[str]:
 
 
 def _outcome(group: Sequence[UnitRecord]) -> list[str]:
-    """Noise left, as estimated."""
+    """Noise left, as estimated; averaging alone leaves what it leaves."""
+    group = [unit for unit in group if unit.denoising.get("strategy") != "mean"]
     left = [1 / unit.derived["snr_gain"] for unit in group if unit.derived["snr_gain"]]
     averages = [value for unit in group if (value := unit.measure("denoising.equivalent_averages"))]
     words = "" if len(group) == 1 else "in the median "

@@ -171,6 +171,17 @@ def test_page_says_when_the_mean_won(tmp_path):
     assert "No candidate" not in asked
 
 
+def test_mean_that_was_asked_for_has_not_won(tmp_path):
+    """It is the output, but has beaten nothing, and the methods do not boast of a gain of 1."""
+    add_unit(tmp_path, "sub-01", {**DENOISING, "strategy": "mean", "chosen": dict(MEAN_WON)})
+    (row,) = read_group(tmp_path, ["01"]).rows
+    assert row.output == "plain mean"
+    assert row.facts["mean_won"] is False
+    text = methods_markdown(find_records(tmp_path, "01"))
+    assert "plain mean, as asked" in text
+    assert "After denoising" not in text
+
+
 def test_distortion_is_told(tmp_path):
     """How far the correction moved tissue stands in the page, the table and the methods."""
     add_unit(tmp_path, "sub-01", datatype="dwi")
