@@ -63,6 +63,7 @@ class _DescribeInputSpec(BaseInterfaceInputSpec):
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every repetition")
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised image is zero outside the brain")
     mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
+    warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
 
 
 class _DescribeOutputSpec(TraitedSpec):
@@ -88,7 +89,7 @@ class DescribeDerivatives(SimpleInterface):
         metadata = [inputs.metadata[place] for place in inputs.accepted]
         names = [repetition["file"] for repetition in alignment["repetitions"]]
         used = [names[place] for place in inputs.accepted]
-        figures = completed_figures(Path(inputs.figures_file), used, inputs.mask_method)
+        figures = completed_figures(Path(inputs.figures_file), used, inputs.mask_method, inputs.warnings)
         figures_file = Path(runtime.cwd) / "figures.json"
         figures_file.write_text(json.dumps(figures, indent=2))
         reference = inputs.sources[names.index(alignment["reference"])]
@@ -122,7 +123,9 @@ class DescribeDerivatives(SimpleInterface):
         return runtime
 
 
-def completed_figures(figures_file: Path, names: Sequence[str], mask_method: str) -> dict[str, Any]:
+def completed_figures(
+    figures_file: Path, names: Sequence[str], mask_method: str, warnings: Sequence[str]
+) -> dict[str, Any]:
     """Figures of the denoiser, with what it does not know: names of the sources, and how the brain was found.
 
     Parameters
@@ -133,6 +136,8 @@ def completed_figures(figures_file: Path, names: Sequence[str], mask_method: str
         Files of the dataset that went in. The halves of one series are repetitions, too, but no such files.
     mask_method : str
         In a few words.
+    warnings : sequence of str
+        Added to those of the denoiser.
 
     Returns
     -------
@@ -142,7 +147,7 @@ def completed_figures(figures_file: Path, names: Sequence[str], mask_method: str
     if len(figures.get("repetitions", [])) == len(names):
         for repetition, name in zip(figures["repetitions"], names):
             repetition["file"] = name
-    return {**figures, "mask_method": mask_method}
+    return {**figures, "mask_method": mask_method, "warnings": [*figures.get("warnings", []), *warnings]}
 
 
 def strategy_description(figures: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ class _DescribeDiffusionInputSpec(BaseInterfaceInputSpec):
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised series is zero outside the brain")
     corrected = traits.Bool(mandatory=True, desc="whether susceptibility distortion was corrected")
     mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
+    warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
 
 
 class _DescribeDiffusionOutputSpec(TraitedSpec):
@@ -52,7 +53,7 @@ class DescribeDiffusion(SimpleInterface):
         inputs = self.inputs
         alignment = json.loads(Path(inputs.alignment_file).read_text())
         names = [row["file"] for row in alignment["repetitions"]]
-        figures = completed_figures(Path(inputs.figures_file), names, inputs.mask_method)
+        figures = completed_figures(Path(inputs.figures_file), names, inputs.mask_method, inputs.warnings)
         figures_file = Path(runtime.cwd) / "figures.json"
         figures_file.write_text(json.dumps(figures, indent=2))
         common = {

@@ -21,6 +21,7 @@ from n2a_bids.workflows.dwi_consumers import init_dwi_consumers_wf, wants_own_gr
 from n2a_bids.workflows.dwi_outputs import init_dwi_outputs_wf
 from n2a_bids.workflows.dwi_reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi_tensor import determines_tensor, init_tensor_wf
+from n2a_bids.workflows.mask import mask_warnings
 from n2a_bids.workflows.unit import workflow_name
 
 _SPLIT_STRATEGIES = ("noise2average", "noise2noise")
@@ -46,7 +47,9 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     given = find_brain_mask(config.derivatives, unit)
     align = _init_preparation(workflow, unit, given, skip_validation=config.selection.skip_validation)
     denoise = init_denoise_node(config.denoise, config.resources)
-    outputs = init_dwi_outputs_wf(unit, config, mask_method=_mask_method(given))
+    method = _mask_method(given)
+    warnings = mask_warnings(config.derivatives, given, method)
+    outputs = init_dwi_outputs_wf(unit, config, mask_method=method, warnings=warnings)
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
     series = (align, "out_files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nipype import Node, Workflow
@@ -29,7 +30,12 @@ _TABLES = tuple(
 
 
 def init_dwi_outputs_wf(
-    unit: DenoisingUnit, config: Config, *, mask_method: str = "not recorded", name: str = "outputs_wf"
+    unit: DenoisingUnit,
+    config: Config,
+    *,
+    mask_method: str = "not recorded",
+    warnings: Sequence[str] = (),
+    name: str = "outputs_wf",
 ) -> Workflow:
     """Write images, tables, sidecars and figures of a unit.
 
@@ -41,6 +47,8 @@ def init_dwi_outputs_wf(
         Folders and whether the brain is cut out.
     mask_method : str
         How the brain was found, in a few words.
+    warnings : sequence of str
+        What to look at, beyond what the denoiser finds.
     name : str
         Of the workflow.
 
@@ -62,6 +70,7 @@ def init_dwi_outputs_wf(
             skull_stripped=config.denoise.skull_strip,
             corrected=is_pair or config.selection.dwi_corrected,
             mask_method=mask_method,
+            warnings=list(warnings),
         ),
         name="describe",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nipype import MapNode, Node, Workflow
@@ -62,3 +63,17 @@ def mask_method(config: MaskConfig, given: Path | None = None) -> str:
     if config.method == "deepbet":
         return "by deepbet"
     return f"by registration of a template ({config.template or 'ICBM 152'}) with ANTs"
+
+
+def mask_warnings(derivatives: Mapping[str, Path], given: Path | None, method: str) -> list[str]:
+    """A sentence for those who brought derivatives, where no mask in them fits a group.
+
+    Examples
+    --------
+    >>> mask_warnings({"masks": Path("/data/masks")}, None, "by deepbet")
+    ['no brain mask in the derivatives masks fits this group: the brain was found by deepbet']
+    """
+    if given is not None or not derivatives:
+        return []
+    names = ", ".join(derivatives)
+    return [f"no brain mask in the derivatives {names} fits this group: the brain was found {method}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nipype import Node, Workflow
@@ -24,7 +25,12 @@ _IMAGES = (
 
 
 def init_outputs_wf(
-    unit: DenoisingUnit, config: Config, *, mask_method: str = "not recorded", name: str = "outputs_wf"
+    unit: DenoisingUnit,
+    config: Config,
+    *,
+    mask_method: str = "not recorded",
+    warnings: Sequence[str] = (),
+    name: str = "outputs_wf",
 ) -> Workflow:
     """Write images, sidecars, transforms and figures of a unit.
 
@@ -36,6 +42,8 @@ def init_outputs_wf(
         Folders and whether the brain is cut out.
     mask_method : str
         How the brain was found, in a few words.
+    warnings : sequence of str
+        What to look at, beyond what the denoiser finds.
     name : str
         Of the workflow.
 
@@ -54,6 +62,7 @@ def init_outputs_wf(
             metadata=[dict(image.metadata) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,
             mask_method=mask_method,
+            warnings=list(warnings),
         ),
         name="describe",
     )

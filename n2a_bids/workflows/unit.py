@@ -15,7 +15,7 @@ from n2a_bids.interfaces.check import CheckImages
 from n2a_bids.workflows.align import init_align_wf
 from n2a_bids.workflows.consumers import init_consumers_wf
 from n2a_bids.workflows.denoise import init_denoise_node
-from n2a_bids.workflows.mask import init_mask_wf, mask_method
+from n2a_bids.workflows.mask import init_mask_wf, mask_method, mask_warnings
 from n2a_bids.workflows.outputs import init_outputs_wf, writes_each_echo
 from n2a_bids.workflows.reports import init_reports_wf
 
@@ -48,7 +48,9 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     mask = init_mask_wf(config.mask, given=given, threads=threads, seed=seed)
     align = init_align_wf(config.align, wanted=wanted, different_contrast=echoes, threads=threads, seed=seed)
     denoise = init_denoise_node(config.denoise, resources, different_contrast=echoes, save_repetitions=echoes)
-    outputs = init_outputs_wf(unit, config, mask_method=mask_method(config.mask, given))
+    method = mask_method(config.mask, given)
+    warnings = mask_warnings(config.derivatives, given, method)
+    outputs = init_outputs_wf(unit, config, mask_method=method, warnings=warnings)
     reports = init_reports_wf(unit, config)
     # Cropped runs: where one of them shows nothing, figures of noise would be wrong.
     denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"

@@ -130,6 +130,15 @@ def test_mask_wf_takes_the_method_that_is_asked_for(tmp_path):
     assert interfaces[2].get_node("brain").inputs.template == "Mine"
 
 
+def test_derivatives_without_a_fitting_mask_are_told(unit, config, tmp_path):
+    """Who brings masks should know when none of them was taken."""
+    elsewhere = replace(config, derivatives={"masks": tmp_path})
+    for own, warnings in ((config, []), (elsewhere, ["no brain mask in the derivatives masks fits"])):
+        told = init_unit_wf(unit, own).get_node("outputs_wf.describe").inputs.warnings
+        assert len(told) == len(warnings)
+        assert all(text in sentence for text, sentence in zip(warnings, told))
+
+
 def test_echoes_differ_in_contrast_and_each_is_written(config):
     """Echoes are denoised as different contrasts, pass without the intensity gate, and keep their names."""
     config = replace(config, denoise=DenoiseConfig(strategy="auto"))
