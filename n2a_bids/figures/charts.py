@@ -11,7 +11,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib import ticker
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from n2a_bids.figures.svg import INK, MUTED
@@ -41,7 +40,6 @@ CANDIDATE_NAMES = {
     "noise2noise": "Noise2Noise",
     "noise2average": "Noise2Average",
     "pretrained": "pretrained network",
-    "iteration": "Noise2Average, iteration",
 }
 
 
@@ -84,7 +82,7 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
     Parameters
     ----------
     history : sequence of mappings
-        ``phase``, ``epoch``, ``loss`` and, where there is one, ``validation_loss``, in order of training.
+        ``phase``, ``epoch`` and ``loss``, in order of training.
     """
     rows = [row for row in history if np.isfinite(_number(row.get("loss")))]
     if not rows:
@@ -107,7 +105,6 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
                 linewidth=1.8,
                 label=phase.replace("_", " "),
             )
-            _plot_validation(axes, epochs, part, colour)
             offset += len(part)
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
@@ -116,15 +113,8 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
         return render(figure)
 
 
-def _plot_validation(axes: Axes, epochs: np.ndarray, part: Sequence[Mapping[str, Any]], colour: str) -> None:
-    """Dashed line of the loss on voxels not trained on, where it is recorded."""
-    held_out = [_number(row.get("validation_loss")) for row in part]
-    if np.isfinite(held_out).any():
-        axes.plot(epochs, held_out, color=colour, linewidth=1.4, linestyle="--")
-
-
 def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]) -> str:
-    """Estimated risk of every candidate relative to the plain mean, the one delivered marked.
+    """Estimated risk of every candidate relative to the plain mean (or the first), the one delivered marked.
 
     Parameters
     ----------
@@ -140,9 +130,9 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
         return _sentence(
             "No candidates were compared in this run: the strategy was taken as it was asked for."
         )
-    if not any(row.get("name") == "mean" for row in rows):
-        rows.append({"name": "mean", "risk": 0.0, "standard_error": 0.0})
-    reference = next(_number(row["risk"]) for row in rows if row.get("name") == "mean")
+    # Iterations of one strategy are compared among themselves: the mean has no risk in their measure.
+    yardstick = next((row for row in rows if row.get("name") == "mean"), rows[0])
+    reference = _number(yardstick["risk"])
     delivered = _delivered(rows, chosen)
     rows.sort(key=lambda row: -_number(row["risk"]))
     risks = [_number(row["risk"]) - reference for row in rows]
@@ -158,7 +148,8 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
             label.set_fontweight("bold" if row.get("name") == delivered else "normal")
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.08)
-        axes.set_xlabel("held-out risk minus that of the plain mean (z$^2$); further left is better")
+        against = candidate_name(str(yardstick["name"]))
+        axes.set_xlabel(f"held-out risk minus that of {against} (z$^2$); further left is better")
         return render(figure)
 
 

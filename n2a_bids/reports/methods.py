@@ -179,7 +179,7 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
         failed = f"{len(group) - len(done)} of {len(group)} groups"
         sentences.append(f"Denoising did not finish for {failed}.")
     names = list(dict.fromkeys(name for unit in done for name in _candidate_names(unit.denoising)))
-    if len(names) > 1:
+    if len(names) > 1 and "mean" in names:
         sentences.append(_COMPARED[done[0].suffix])
     chosen = Counter(str((unit.denoising.get("chosen") or {}).get("name") or "unknown") for unit in done)
     if len(done) == 1:

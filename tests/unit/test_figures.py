@@ -199,6 +199,7 @@ def test_large_matrix_stays_below_three_megabytes():
 def test_risk_marks_what_was_delivered():
     """The mean is always there; a blend stands for the output unless the mean won."""
     candidates = [
+        {"name": "mean", "risk": 0.0, "standard_error": 0.0},
         {"name": "recorrupted", "risk": -0.02, "standard_error": 0.001, "gain_over_mean_db": 4.0},
         {"name": "blend", "risk": -0.03, "standard_error": 0.001, "gain_over_mean_db": 5.0},
     ]
@@ -206,6 +207,15 @@ def test_risk_marks_what_was_delivered():
     assert "✓ blend" in svg
     assert "plain mean" in svg
     assert "✓ plain mean" in figures.risk_bars(candidates, {"name": "mean", "mean_won": True})
+
+
+def test_iterations_are_compared_among_themselves():
+    """Noise2Average has no risk of the plain mean to show: none is drawn."""
+    rows = [{"name": f"noise2average, iteration {i}", "risk": 0.01 * (1 - i)} for i in (1, 2)]
+    svg = figures.risk_bars(rows, {"name": "noise2average, iteration 2", "mean_won": False})
+    assert "✓ Noise2Average, iteration 2" in svg
+    assert "minus that of Noise2Average, iteration 1" in svg
+    assert "plain mean" not in svg
 
 
 def test_charts_say_why_they_are_empty():

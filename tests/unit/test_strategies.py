@@ -9,7 +9,7 @@ import torch
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.network import MUNet, ResidualUNet
 from n2a_bids.algorithms.realizations import Context, Realizations
-from n2a_bids.algorithms.strategies import STRATEGIES, get_strategy
+from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.training import Schedule
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 from n2a_bids.weights_files import load_weights
@@ -37,9 +37,6 @@ def _short_config(name):
             config, recorrupted=dataclasses.replace(config.recorrupted, schedule=SHORT)
         )
     return dataclasses.replace(config, schedule=SHORT) if name != "mean" else config
-
-
-T1W = [name for name, strategy in STRATEGIES.items() if not strategy.needs_gradients]
 
 
 @pytest.mark.parametrize("name", ["auto", "mean", "noise2average", "noise2noise", "recorrupted"])
@@ -72,6 +69,8 @@ def test_inputs_are_not_modified_and_shapes_kept(name):
     assert result.data.shape == before.shape[1:]
     assert np.isfinite(result.data).all()
     assert {"name", "description", "mean_won"} <= set(result.figures["chosen"])
+    compared = [row["name"] for row in result.figures.get("candidates", [])]
+    assert not compared or result.figures["chosen"]["name"] in compared
 
 
 def test_auto_returns_the_mean_when_nothing_beats_it():

@@ -246,7 +246,7 @@ def _figures(
     }
     if risks:
         figures["candidates"] = [
-            {"name": f"iteration {index + 1}", "risk": risk - risks[0], "standard_error": 0.0}
+            {"name": f"noise2average, iteration {index + 1}", "risk": risk - risks[0], "standard_error": 0.0}
             for index, risk in enumerate(risks)
         ]
     return figures
