@@ -76,7 +76,8 @@ def _denoising(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--recipe", dest="denoise.recipe", choices=typing.get_args(Recipe),
-        help=f"how much time it may take; 'faithful' is the published schedule (default: {default.recipe})",
+        help="how much time it may take; 'faithful' is the published schedule of a strategy, such as "
+        f"noise2average (default: {default.recipe})",
     )  # fmt: skip
     group.add_argument(
         "--keep-noise-floor", dest="denoise.keep_noise_floor", action=_FLAG,

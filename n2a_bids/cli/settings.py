@@ -14,7 +14,7 @@ from pathlib import Path
 from n2a_bids import __version__
 from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.plugins import read_plugin_file
-from n2a_bids.config import STRATEGY_NAMES, Config
+from n2a_bids.config import STRATEGY_NAMES, Config, check_recipe
 from n2a_bids.config_file import Settings, make_config, merge, read_settings
 from n2a_bids.dataset.filters import short_name
 from n2a_bids.errors import ConfigError
@@ -151,6 +151,14 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"there is no strategy {config.denoise.strategy!r}; choose one of {', '.join(STRATEGY_NAMES)}"
         )
+    check_recipe(config.denoise.strategy, config.denoise.recipe)
+    if config.mask.template and config.mask.method != "template":
+        raise ConfigError(
+            f"--mask-template {config.mask.template} has no effect with --mask-method {config.mask.method}; "
+            "add --mask-method template, or leave the template out"
+        )
+    if config.selection.wipe_database and config.selection.database_dir is None:
+        raise ConfigError("--bids-database-wipe has no index to make anew; add --bids-database-dir")
     if config.resources.n_procs < 1 or config.resources.omp_nthreads < 1 or config.resources.memory_gb <= 0:
         raise ConfigError("n_procs, omp_nthreads and memory_gb should be positive; correct [resources]")
     weights_dir = config.denoise.weights_dir

@@ -13,7 +13,7 @@ from pathlib import Path
 from n2a_bids.commands.denoise_inputs import DenoiseJob
 from n2a_bids.commands.denoise_outputs import write_outputs
 from n2a_bids.commands.denoise_run import denoise_files
-from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe
+from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe, check_recipe
 from n2a_bids.dataset.checks import check_writable
 from n2a_bids.errors import ConfigError
 from n2a_bids.option_values import memory_gb, natural_int, positive_int
@@ -123,6 +123,7 @@ def _check_request(args: argparse.Namespace, outputs: Sequence[Path]) -> None:
         raise ConfigError(
             f"{args.out}: the output should end in .nii.gz; its figures go into .json beside it"
         )
+    check_recipe(args.strategy, args.recipe)
     if args.out_repetitions and len(args.out_repetitions) != len(args.runs):
         raise ConfigError(
             f"--out-repetitions names {len(args.out_repetitions)} files for {len(args.runs)} runs"

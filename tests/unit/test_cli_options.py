@@ -64,14 +64,15 @@ OPTIONS = [
     ),
     ("--filter-dwi direction:any", "selection.bids_filters.dwi", {"dir": "Query.OPTIONAL"}),
     ("--bids-database-dir /db", "selection.database_dir", Path("/db")),
-    ("--bids-database-wipe", "selection.wipe_database", True),
+    ("--bids-database-wipe --bids-database-dir /db", "selection.wipe_database", True),
     ("--skip-bids-validation", "selection.skip_validation", True),
     ("--skip_bids_validation", "selection.skip_validation", True),
     ("--strategy noise2noise", "denoise.strategy", "noise2noise"),
-    ("--recipe faithful", "denoise.recipe", "faithful"),
+    ("--recipe thorough", "denoise.recipe", "thorough"),
+    ("--recipe faithful --strategy noise2average", "denoise.recipe", "faithful"),
     ("--weights-dir /tmp", "denoise.weights_dir", Path("/tmp")),
     ("--mask-method template", "mask.method", "template"),
-    ("--mask-template OASIS30ANTs", "mask.template", "OASIS30ANTs"),
+    ("--mask-method template --mask-template OASIS30ANTs", "mask.template", "OASIS30ANTs"),
     ("--align-space halfway", "align.space", "halfway"),
     ("--skull-strip", "denoise.skull_strip", True),
     ("--skull-strip --no-skull-strip", "denoise.skull_strip", False),
@@ -273,6 +274,21 @@ def test_level_minimal_contradicts_another_strategy():
     """One of the two must be wrong."""
     with pytest.raises(ConfigError, match="--level minimal"):
         parse("--level", "minimal", "--strategy", "auto")
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("--recipe faithful", "--strategy noise2average"),
+        ("--recipe faithful --strategy recorrupted", "--strategy noise2average"),
+        ("--mask-template OASIS30ANTs", "--mask-method template"),
+        ("--bids-database-wipe", "--bids-database-dir"),
+    ],
+)
+def test_option_that_would_have_no_effect_is_refused(line, remedy):
+    """Nobody should believe that it was honoured."""
+    with pytest.raises(ConfigError, match=remedy):
+        parse(*line.split())
 
 
 def test_corrected_series_cannot_be_paired_for_correction():

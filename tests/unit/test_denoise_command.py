@@ -263,6 +263,7 @@ def test_requests_that_contradict_are_usage_errors(files, tmp_path, capsys):
         (["--out-mean", "{tmp}/out.nii.gz"], "given twice"),
         (["--out-residual", "{tmp}/one.nii.gz"], "is an input"),
         (["--bvals", "{tmp}/bvals"], "--bvecs"),
+        (["--strategy", "auto", "--recipe", "faithful"], "published schedule"),
         (["--omp-nthreads", "-2"], "whole number from 1"),
         (["--random-seed", "-5"], "whole number from 0"),
         (["--memory-gb", "-1"], "amount of memory"),
