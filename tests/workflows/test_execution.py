@@ -202,8 +202,11 @@ def test_other_plugins_are_passed_on(config, tmp_path):
     """The plugin file's choice is nipype's to run, over our arguments."""
     workflow = Workflow("top", base_dir=str(tmp_path))
     workflow.add_nodes([Node(Step(folder=str(tmp_path)), name="first")])
-    asked = with_resources(config, n_procs=1, nipype_plugin="Debug", nipype_plugin_args={"callable": print})
+    seen = []
+    arguments = {"callable": lambda node, graph: seen.append(node.name)}
+    asked = with_resources(config, n_procs=1, nipype_plugin="Debug", nipype_plugin_args=arguments)
     run_workflow(workflow, asked, Interruption())
+    assert seen == ["first"]
 
 
 @pytest.mark.parametrize(
