@@ -253,3 +253,14 @@ def test_test_files_have_unique_names():
     """pytest without packages needs it."""
     names = [path.name for path in modules(Path(__file__).parent) if path.name.startswith("test_")]
     assert len(names) == len(set(names))
+
+
+def test_linters_have_one_version_everywhere():
+    """What passes before a commit passes in ``make lint``, too."""
+    root = PACKAGE.parent
+    hooks = (root / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    pinned = dict(
+        line.split("==") for line in (root / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    revisions = dict(re.findall(r"repo: \S+/(ruff|codespell)\S*\n\s+rev: v(\S+)", hooks))
+    assert revisions == {name: pinned[name] for name in ("ruff", "codespell")}
