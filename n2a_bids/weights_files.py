@@ -44,8 +44,7 @@ def load_weights(name: str, folder: Path | None = None) -> PretrainedWeights | N
             return None
         raise DenoisingError(
             f"{path}: expected pretrained weights, found no such file; correct --weights-dir or "
-            f"N2A_WEIGHTS_DIR, "
-            "or leave them out to use those of the package"
+            "N2A_WEIGHTS_DIR, or leave them out to use those of the package"
         )
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
@@ -53,8 +52,7 @@ def load_weights(name: str, folder: Path | None = None) -> PretrainedWeights | N
     if sha256 != expected:
         raise DenoisingError(
             f"{path}: the weights are damaged: expected the SHA-256 {expected} of the model card, found "
-            f"{sha256}; "
-            "copy the file again or install n2a-bids again"
+            f"{sha256}; copy the file again or install n2a-bids again"
         )
     try:
         tensors = safetensors.torch.load(content)

@@ -78,8 +78,7 @@ def _command_line(args: argparse.Namespace) -> Settings:
         if settings.get("denoise", {}).get("strategy", "mean") != "mean":
             raise ConfigError(
                 f"--level minimal averages only, but --strategy {settings['denoise']['strategy']} is asked "
-                f"for; "
-                "give one of them"
+                "for; give one of them"
             )
         settings = merge(settings, {"denoise": {"strategy": "mean"}})
     if hasattr(args, "debug"):
@@ -129,12 +128,9 @@ def _settle_device(config: Config, *, asked_for_gpus: bool) -> Config:
     if not probe.names and (config.denoise.device == "cuda" or asked_for_gpus):
         raise ConfigError(
             f"{'--device cuda' if config.denoise.device == 'cuda' else '--n-gpu-procs'}: expected a usable "
-            f"NVIDIA "
-            f"GPU, found none ({probe.problem}). In a container give 'docker run --gpus all' or 'apptainer "
-            f"run --nv'; "
-            "under Slurm ask for one with '--gres=gpu:1'; a CPU build of torch cannot use any. 'n2a-tools "
-            "doctor' "
-            "tells more; '--device cpu' does without"
+            f"NVIDIA GPU, found none ({probe.problem}). In a container give 'docker run --gpus all' or "
+            "'apptainer run --nv'; under Slurm ask for one with '--gres=gpu:1'; a CPU build of torch cannot "
+            "use any. 'n2a-tools doctor' tells more; '--device cpu' does without"
         )
     asked = config.resources.n_gpu_procs if asked_for_gpus else 0
     return _with_gpu_slots(config, (asked or len(probe.names)) if probe.names else 0)

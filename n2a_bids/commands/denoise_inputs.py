@@ -59,8 +59,7 @@ def load_realizations(job: DenoiseJob) -> Realizations:
         if data.shape != first.shape or not same_grid(path, reference):
             raise BIDSDataError(
                 f"{path}: expected the grid {first.shape} of {reference}, found {data.shape} or another "
-                f"affine; "
-                "align and resample the repetitions first ('n2a' does)"
+                "affine; align and resample the repetitions first ('n2a' does)"
             )
         images.append(data)
     mask = _load_mask(job.mask, reference)
@@ -110,7 +109,6 @@ def _load_gradients(job: DenoiseJob, n_volumes: int) -> Gradients | None:
     if bvals.shape != (n_volumes,) or bvecs.shape != (n_volumes, 3):
         raise BIDSDataError(
             f"{job.bvals}: expected {n_volumes} b-values and directions, one for each volume of "
-            f"{job.runs[0]}, "
-            f"found {bvals.size} and {bvecs.size // 3}; correct the files"
+            f"{job.runs[0]}, found {bvals.size} and {bvecs.size // 3}; correct the files"
         )
     return Gradients(bvals, bvecs)

@@ -58,8 +58,7 @@ def write_outputs(
         if result.repetitions is None:
             raise DenoisingError(
                 f"{result.job.strategy} denoises all repetitions into one image; leave --out-repetitions "
-                f"out, or use "
-                "--strategy noise2average"
+                "out, or use --strategy noise2average"
             )
         images.update(zip(repetitions, result.repetitions))
     for path, data in images.items():

@@ -100,9 +100,8 @@ def choose_device(asked: str) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ConfigError(
-            "--device cuda: expected a usable NVIDIA GPU, found none; in a container give 'docker run --gpus "
-            "all' or "
-            "'apptainer run --nv', or use --device cpu ('n2a-tools doctor' tells more)"
+            "--device cuda: expected a usable NVIDIA GPU, found none; in a container give 'docker run "
+            "--gpus all' or 'apptainer run --nv', or use --device cpu ('n2a-tools doctor' tells more)"
         )
     return torch.device("cuda")
 
@@ -158,8 +157,7 @@ def denoise_with_retries(
     raise DenoisingError(
         f"{job.runs[0]}: out of memory on {device_name(device)}, even with blocks for {2 * memory_gb:.2f} GB "
         f"({(str(shortage) or 'MemoryError').splitlines()[0]}); close other programs on it, ask for more "
-        f"memory, or use "
-        f"--device cpu"
+        "memory, or use --device cpu"
     ) from shortage
 
 
@@ -184,8 +182,7 @@ def _check_fit(strategy: Strategy, realizations: Realizations, job: DenoiseJob) 
     if strategy.needs_same_signal and not realizations.same_signal:
         raise DenoisingError(
             f"{strategy.name} needs repetitions of one contrast, but these differ ({job.runs[0]} and "
-            f"others); use "
-            "--strategy noise2average, which matches contrasts linearly"
+            "others); use --strategy noise2average, which matches contrasts linearly"
         )
     if strategy.needs_gradients and realizations.gradients is None:
         raise DenoisingError(f"{strategy.name} needs gradient directions; give --bvals and --bvecs")
@@ -195,8 +192,7 @@ def _check_finite(denoised: DenoisedImage, strategy: Strategy) -> None:
     if not np.isfinite(denoised.data).all():
         raise DenoisingError(
             f"{strategy.name} ended with NaN or infinite voxels, so nothing is written; try another "
-            f"--random-seed or "
-            "--strategy mean, and report this with the figures of 'n2a-tools doctor'"
+            "--random-seed or --strategy mean, and report this with the figures of 'n2a-tools doctor'"
         )
 
 

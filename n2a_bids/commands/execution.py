@@ -108,8 +108,7 @@ class LocalPoolPlugin(MultiProcPlugin):
             return super()._get_result(taskid)
         reason = (
             "MemoryError: the process of this step died, most likely killed because memory ran out: ask for "
-            "more "
-            "memory, or give --low-mem, a smaller --mem or fewer --nprocs; the same command resumes"
+            "more memory, or give --low-mem, a smaller --mem or fewer --nprocs; the same command resumes"
         )
         return {"result": None, "traceback": ["Traceback (most recent call last):\n", f"{reason}\n"]}
 

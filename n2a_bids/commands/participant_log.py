@@ -60,8 +60,7 @@ def participant_lock(label: str, config: Config) -> Iterator[None]:
         except BlockingIOError as error:
             raise ConfigError(
                 f"sub-{label}: another process is working on it in {config.work_dir}; wait for its end, or "
-                f"give "
-                "this run another work directory with -w"
+                "give this run another work directory with -w"
             ) from error
         except OSError:
             pass

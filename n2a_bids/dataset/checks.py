@@ -81,8 +81,7 @@ def _open_nifti(path: Path) -> nb.Nifti1Image:
     except UNREADABLE as error:
         raise BIDSDataError(
             f"{path}: expected a NIfTI image, found a file that cannot be read as one ({error}); convert or "
-            "copy it "
-            "again"
+            "copy it again"
         ) from error
     if not isinstance(image, nb.Nifti1Image):
         raise BIDSDataError(
@@ -105,8 +104,7 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
     if not is_dwi and volumes > 1:
         raise BIDSDataError(
             f"{path}: expected one 3D volume, found {volumes} volumes (shape {shape}); split them into "
-            "separate "
-            "files with run- or echo- in their names, or exclude the image with --bids-filter-file"
+            "separate files with run- or echo- in their names, or exclude the image with --bids-filter-file"
         )
 
 
@@ -115,8 +113,7 @@ def _check_dtype(path: Path, dtype: np.dtype) -> None:
         kind = "RGB colours" if dtype.fields is not None else f"the data type {dtype}"
         raise BIDSDataError(
             f"{path}: expected real intensities (integer or floating point), found {kind}; convert the image "
-            "to "
-            "its magnitude"
+            "to its magnitude"
         )
 
 
@@ -132,8 +129,7 @@ def _check_geometry(path: Path, image: nb.Nifti1Image) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise BIDSDataError(
             f"{path}: expected an affine that places the voxels in space, found a singular or non-finite "
-            "one; "
-            "repair the header or convert the image again"
+            "one; repair the header or convert the image again"
         )
     if qform is None or sform is None:
         return
@@ -168,14 +164,12 @@ def _check_values(path: Path, image: nb.Nifti1Image) -> None:
     except (OSError, EOFError, zlib.error) as error:
         raise BIDSDataError(
             f"{path}: expected {image.shape} voxels of {dtype}, found a truncated or damaged file ({error}); "
-            "copy "
-            "it again from the source"
+            "copy it again from the source"
         ) from error
     if n_bad:
         raise BIDSDataError(
             f"{path}: expected finite intensities, found {n_bad} NaN or infinite voxels; replace them, or "
-            "exclude "
-            "the image with --bids-filter-file"
+            "exclude the image with --bids-filter-file"
         )
     if low == high:
         found = "only zeros" if low == 0 else f"the value {low:g} in every voxel"
@@ -252,8 +246,7 @@ def _check_inside(source: Path, target: Path) -> None:
     if parts[0] != "derivatives" or len(parts) < 2 or "n2a" not in parts[1]:
         raise BIDSDataError(
             f"{target}: expected an output folder outside of the input or in its derivatives under a name "
-            "with "
-            f"'n2a', found a folder inside {source}; choose for example {source / 'derivatives' / 'n2a'}"
+            f"with 'n2a', found a folder inside {source}; choose for example {source / 'derivatives' / 'n2a'}"
         )
 
 

@@ -71,8 +71,7 @@ def _check_sessions(bids_dir: Path, participants: Sequence[str], selection: Sele
         if not any((bids_dir / f"sub-{label}" / f"ses-{session}").is_dir() for label in participants):
             raise BIDSDataError(
                 f"{bids_dir}: expected session ses-{session}, found it for none of the {len(participants)} "
-                "selected "
-                "participants; correct --session-label"
+                "selected participants; correct --session-label"
             )
 
 
@@ -103,14 +102,12 @@ def _reason_bad_name(path: Path, entities: Mapping[str, str]) -> str:
     if list(path.parts[:-2]) != [f"{name}-{entities[name]}" for name in ("sub", "ses") if name in entities]:
         return (
             "expected a name that begins with the participant and session of its folders, found another; "
-            "rename or "
-            "move the file"
+            "rename or move the file"
         )
     if invalid_parts(entities):
         return (
             "expected entities of BIDS with labels of letters and digits, found "
-            f"{', '.join(invalid_parts(entities))}; "
-            "rename the file"
+            f"{', '.join(invalid_parts(entities))}; rename the file"
         )
     return ""
 

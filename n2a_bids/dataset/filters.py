@@ -80,8 +80,7 @@ def _found(image: ImageFile, name: str) -> tuple[str, object]:
     if name[:1].isupper():
         return name, image.metadata.get(name)
     raise ConfigError(
-        f"a BIDS filter asks for '{name}': expected an entity such as 'acquisition' or 'run', or a "
-        "metadata "
+        f"a BIDS filter asks for '{name}': expected an entity such as 'acquisition' or 'run', or a metadata "
         "field such as 'EchoTime'; correct the name"
     )
 

@@ -108,8 +108,7 @@ def _read_bvecs(path: Path, n_volumes: int) -> tuple[NDArray[np.float64], tuple[
         )
     raise BIDSDataError(
         f"{path}: expected 3 rows of {n_volumes} values (one column for each b-value), found "
-        f"{table.shape[0]} rows "
-        f"of {table.shape[1]}; restore the table of this series"
+        f"{table.shape[0]} rows of {table.shape[1]}; restore the table of this series"
     )
 
 
@@ -121,8 +120,7 @@ def _read_numbers(path: Path) -> NDArray[np.float64]:
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise BIDSDataError(
             f"{path}: expected numbers separated by spaces, found {type(error).__name__}: {error}; correct "
-            "or fetch "
-            "the file"
+            "or fetch the file"
         ) from error
     lengths = {len(row) for row in rows}
     if len(lengths) != 1:
@@ -159,8 +157,7 @@ def _normalized(
         )
         raise BIDSDataError(
             f"{path}: expected unit vectors for diffusion-weighted volumes, found length {norms[first]:.2g} "
-            "for "
-            f"volume {first + 1} (b={bvals[first]:g}) and {wrong.size - 1} more; {hint}"
+            f"for volume {first + 1} (b={bvals[first]:g}) and {wrong.size - 1} more; {hint}"
         )
     unit_vectors = np.divide(
         bvecs, norms[:, None], out=np.zeros_like(bvecs), where=weighted[:, None] & (norms[:, None] > 0)

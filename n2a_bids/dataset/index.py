@@ -42,8 +42,7 @@ def read_description(bids_dir: Path) -> dict[str, object]:
         found = "a file" if bids_dir.exists() else "nothing"
         raise BIDSDataError(
             f"{bids_dir}: expected the folder of a BIDS dataset, found {found}; check the path, and in a "
-            "container "
-            "that the folder is bound into it"
+            "container that the folder is bound into it"
         )
     path = bids_dir / "dataset_description.json"
     try:
@@ -57,14 +56,12 @@ def read_description(bids_dir: Path) -> dict[str, object]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BIDSDataError(
             f"{path}: expected a readable JSON file, found {type(error).__name__}: {error}; correct the file "
-            "or its "
-            "permissions"
+            "or its permissions"
         ) from error
     if not isinstance(description, dict):
         raise BIDSDataError(
             f"{path}: expected a JSON object with Name and BIDSVersion, found a "
-            f"{type(description).__name__}; "
-            "correct the file"
+            f"{type(description).__name__}; correct the file"
         )
     return description
 
@@ -95,8 +92,7 @@ def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str
     except OSError as error:
         raise BIDSDataError(
             f"{bids_dir}: expected a folder that can be listed, found {type(error).__name__}: "
-            f"{error.strerror}; "
-            "correct its permissions"
+            f"{error.strerror}; correct its permissions"
         ) from error
     if not there:
         raise BIDSDataError(

@@ -65,8 +65,7 @@ def find_dti_split(series: Series) -> DenoisingUnit:
         entities=dict(series.image.entities),
         reason=(
             f"no repetition; one shell of b={shell:g} with {_count_directions(directions)} well-spread "
-            "directions, "
-            "enough for two tensor fits"
+            "directions, enough for two tensor fits"
         ),
         notes=series.notes,
     )

@@ -67,8 +67,7 @@ def _readout_notes(pair: tuple[Series, Series]) -> list[str]:
     if missing:
         return [
             f"TotalReadoutTime is missing for {' and '.join(missing)}: both readouts are taken as equally "
-            "long, "
-            "the displacement is known in voxels and the field not in Hz"
+            "long, the displacement is known in voxels and the field not in Hz"
         ]
     low, high = sorted(times.values())
     if high - low > _READOUT_TOLERANCE * high:
