@@ -95,7 +95,7 @@ class DenoiseConfig:
     random_seed: int = 20261121
     weights_dir: Path | None = None
     keep_noise_floor: bool = False
-    """Leave the Rician bias in denoised diffusion series."""
+    """Leave the Rician bias of magnitudes in the result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class DenoiseJob:
     bvals: Path | None = None
     bvecs: Path | None = None
     keep_noise_floor: bool = False
-    """Leave the Rician bias in a diffusion series."""
+    """Leave the Rician bias of magnitudes in the result."""
 
 
 def load_realizations(job: DenoiseJob) -> Realizations:

@@ -154,10 +154,11 @@ def denoise_with_retries(
             torch.cuda.empty_cache()
         memory_gb /= 2
         report(f"out of memory; again with blocks for {memory_gb:.2f} GB")
+    instead = ", or use --device cpu" if device.type == "cuda" else ""
     raise DenoisingError(
         f"{job.runs[0]}: out of memory on {device_name(device)}, even with blocks for {2 * memory_gb:.2f} GB "
-        f"({(str(shortage) or 'MemoryError').splitlines()[0]}); close other programs on it, ask for more "
-        "memory, or use --device cpu"
+        f"({(str(shortage) or 'MemoryError').splitlines()[0]}); close other programs on it, or ask for "
+        f"more memory{instead}"
     ) from shortage
 
 
