@@ -143,11 +143,12 @@ def dataset_description(
 
 
 def _container(environ: Mapping[str, str]) -> dict[str, str] | None:
-    if url := environ.get("N2A_APPTAINER_URL"):
-        return {"Type": "apptainer", "URI": url}
-    if tag := environ.get("N2A_DOCKER_TAG"):
-        return {"Type": "docker", "Tag": tag if ":" in tag or "/" in tag else f"n2a:{tag}"}
-    return None
+    tag, url = environ.get("N2A_DOCKER_TAG", ""), environ.get("N2A_APPTAINER_URL", "")
+    named = {"Tag": tag if ":" in tag or "/" in tag else f"n2a:{tag}"} if tag else {}
+    # Images of Docker, too, are run by Apptainer, which sets one of these.
+    if url or environ.keys() & {"APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"}:
+        return {"Type": "apptainer", **named, **({"URI": url} if url else {})}
+    return {"Type": "docker", **named} if named else None
 
 
 def _link(root: Path, output_dir: Path) -> str:

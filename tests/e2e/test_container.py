@@ -37,6 +37,12 @@ def test_recipe_pins_versions_and_bundles_no_licensed_suite(name):
     assert not re.search("freesurfer|fsl", text, re.IGNORECASE)
 
 
+@pytest.mark.parametrize("name", _RECIPES)
+def test_image_knows_its_version(name):
+    """It is recorded in the description of the output."""
+    assert "N2A_DOCKER_TAG" in _instructions(name)
+
+
 def test_dockerfile_copies_the_lock_before_the_source():
     """A change of code must not reinstall the dependencies."""
     text = _instructions("Dockerfile")

@@ -147,6 +147,8 @@ def test_links_inside_the_dataset_are_relative(bids_dir):
         ({"N2A_DOCKER_TAG": "0.1.0"}, {"Type": "docker", "Tag": "n2a:0.1.0"}),
         ({"N2A_DOCKER_TAG": "lab/n2a:1"}, {"Type": "docker", "Tag": "lab/n2a:1"}),
         ({"N2A_APPTAINER_URL": "docker://n2a:1"}, {"Type": "apptainer", "URI": "docker://n2a:1"}),
+        ({"APPTAINER_CONTAINER": "/n2a.sif", "N2A_DOCKER_TAG": "1"}, {"Type": "apptainer", "Tag": "n2a:1"}),
+        ({"SINGULARITY_CONTAINER": "/n2a.sif"}, {"Type": "apptainer"}),
     ],
 )
 def test_the_container_is_recorded(bids_dir, tmp_path, environ, container):
