@@ -12,6 +12,8 @@ from n2a_bids.algorithms.realizations import Gradients
 
 B0_THRESHOLD = 50.0
 """Largest b-value (s/mm2) that still counts as no diffusion weighting."""
+FEWEST_VOLUMES = 7
+"""In a shorter series, noise and signal cannot be told apart."""
 
 
 def round_to_shells(bvals: NDArray[np.float64], gap: float = 150.0) -> NDArray[np.float64]:

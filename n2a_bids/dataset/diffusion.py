@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
 from n2a_bids.dataset.anatomical import reason_never_denoised, split_copies
 from n2a_bids.dataset.finders.dti_split import find_dti_split, reason_against_split
 from n2a_bids.dataset.finders.dwi_repeats import find_dwi_repeats
@@ -52,6 +53,10 @@ def group_dwi(images: Sequence[ImageFile], pairing: Pairing, *, corrected: bool 
         for one in alone:
             decision = _alone(one, pairing, family)
             (units if isinstance(decision, DenoisingUnit) else left_out).append(decision)
+    for unit in units:
+        left_out.extend(_too_short(unit, by_path[unit.images[0].path]))
+    short = {item.path for item in left_out}
+    units = [unit for unit in units if unit.images[0].path not in short]
     return Collection(tuple(_told_apart(units)), tuple(sorted(left_out, key=lambda item: item.path)))
 
 
@@ -102,6 +107,15 @@ def _alone(series: Series, pairing: Pairing, family: Sequence[Series]) -> Denois
         return find_single_dwi(series, why)
     unit = find_dti_split(series)
     return unit if forced else replace(unit, reason=f"{unit.reason} ({against})")
+
+
+def _too_short(unit: DenoisingUnit, first: Series) -> list[LeftOut]:
+    """The images of a unit that has too few volumes for any estimate of its noise."""
+    n_volumes = len(unit.volumes[0]) if unit.volumes else first.gradients.bvals.size
+    if n_volumes >= FEWEST_VOLUMES:
+        return []
+    reason = f"{n_volumes} volumes, too few to tell noise from signal ({FEWEST_VOLUMES} are needed)"
+    return [LeftOut(image.path, f"{describe(image)}: {reason}") for image in unit.images]
 
 
 def _reason_against_pair(series: Series, family: Sequence[Series]) -> str:

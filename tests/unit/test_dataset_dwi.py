@@ -286,6 +286,20 @@ def test_corrected_series_of_opposite_phase_encoding_are_repeats(dataset):
     assert "corrected already" in unit.reason and not others
 
 
+def test_short_series_are_left_out_with_reason(dataset):
+    """A clinical scan of one b0 and three directions; seven volumes are enough."""
+    for name, n_directions in (("acq-trace", 3), ("acq-more", 6)):
+        dataset.add(
+            name,
+            (np.r_[0, np.full(n_directions, 1000.0)], np.vstack([np.zeros(3), directions(n_directions)])),
+        )
+    found = dataset.collect()
+    assert [unit.label for unit in found.units] == ["sub-01_acq-more_dwi"]
+    (item,) = found.left_out
+    assert "4 volumes, too few to tell noise from signal" in item.reason
+    assert not item.fault
+
+
 def test_series_of_other_voxels_are_not_paired(dataset):
     """One cannot be resampled into the other as it is: each is denoised by itself, and says why."""
     dataset.add("dir-AP", metadata=AP)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
-from n2a_bids.algorithms.gradients import B0_THRESHOLD, angular_groups
+from n2a_bids.algorithms.gradients import B0_THRESHOLD, FEWEST_VOLUMES, angular_groups
 from n2a_bids.algorithms.learned_filters import (
     Pair,
     Series,
@@ -116,8 +116,8 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
         If gradients are missing, or there are fewer than seven volumes.
     """
     gradients = realizations.gradients
-    if gradients is None or gradients.bvals.size < 7:
-        raise ValueError("diffusion series need a gradient table of at least seven volumes")
+    if gradients is None or gradients.bvals.size < FEWEST_VOLUMES:
+        raise ValueError(f"diffusion series need a gradient table of at least {FEWEST_VOLUMES} volumes")
     started = context.clock()
     box = ndimage.find_objects(realizations.mask.astype(np.uint8))[0]
     matched = _with_equal_gain(realizations.data, realizations.mask)
