@@ -7,16 +7,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
 from n2a_bids.algorithms.local_pca import estimate_noise_sd
-from n2a_bids.algorithms.noise import difference_noise_sd, high_pass
+from n2a_bids.algorithms.noise import difference_noise_sd, high_pass, single_image_noise_sd
 from n2a_bids.algorithms.normalization import match_scales
 from n2a_bids.algorithms.realizations import Realizations
 from n2a_bids.algorithms.structure import edge_correlation, sharpness, smoothness_fwhm_mm
 
 Volumes = NDArray[np.float32]
 
-_FEWEST_VOLUMES = 7
-"""Volumes from which the noise of a single series can be told."""
 _MOST_CHANNELS = 4
 """Channels that are measured, evenly spread: the figures of a long DWI series are averages."""
 
@@ -24,7 +23,9 @@ _MOST_CHANNELS = 4
 def noise_sd_map(realizations: Realizations) -> Volumes | None:
     """Noise SD of one repetition, from the differences of all, in the scale of the first.
 
-    That of a single diffusion series comes from the part of its local spectra that is noise alone.
+    That of a single diffusion series comes from the part of its local spectra that is noise alone. Where
+    repetitions differ in contrast, so that a difference holds anatomy, it is one level for the whole image,
+    from the finest detail of each.
 
     Parameters
     ----------
@@ -33,23 +34,32 @@ def noise_sd_map(realizations: Realizations) -> Volumes | None:
     Returns
     -------
     noise_sd : (X, Y, Z, C) float32 array or None
-        None for a single image or a short series, and where repetitions differ in contrast: a
-        difference then holds anatomy.
+        None for a single image or a short series.
     """
     n_volumes = realizations.data.shape[-1]
-    if realizations.n_repetitions == 1 and n_volumes >= _FEWEST_VOLUMES:
+    if realizations.n_repetitions == 1 and n_volumes >= FEWEST_VOLUMES:
         noise_sd = estimate_noise_sd(realizations.data[0], realizations.mask)
         return np.repeat(noise_sd[..., None], n_volumes, axis=-1)
-    if realizations.n_repetitions < 2 or not realizations.same_signal:
+    if realizations.n_repetitions < 2:
         return None
     channels = []
     for channel in range(realizations.data.shape[-1]):
         data = realizations.data[..., channel]
         scales = match_scales(data, realizations.mask)
         matched = np.stack([scale.apply(image) for scale, image in zip(scales, data)]).astype(np.float32)
-        everywhere = np.ones(realizations.mask.shape, dtype=bool)
-        channels.append(difference_noise_sd(matched, everywhere) * np.float32(scales[0].gain))
+        noise = _difference_map if realizations.same_signal else _one_level
+        channels.append(noise(matched, realizations.mask) * np.float32(scales[0].gain))
     return np.stack(channels, axis=-1)
+
+
+def _difference_map(images: Volumes, mask: NDArray[np.bool_]) -> Volumes:
+    return difference_noise_sd(images, np.ones(mask.shape, dtype=bool))
+
+
+def _one_level(images: Volumes, mask: NDArray[np.bool_]) -> Volumes:
+    """Root mean square of the noise SD of each image, everywhere."""
+    levels = [single_image_noise_sd(image, mask) for image in images]
+    return np.full(mask.shape, np.sqrt(np.mean(np.square(levels))), dtype=np.float32)
 
 
 def measure(

@@ -294,12 +294,30 @@ def test_folder_that_cannot_be_written_is_told_before_the_work(files, tmp_path, 
 
 
 def test_maps_that_a_strategy_does_not_give_are_refused(files, tmp_path, capsys):
-    """Echoes have no noise map from differences; the mean has no single repetitions."""
-    options = ["--strategy", "mean", "--different-contrast", "--out-noise-sd", tmp_path / "sd.nii.gz"]
-    assert denoise(files, *options) == 1
+    """One image has no noise map from differences; the mean has no single repetitions."""
+    arguments = [
+        "denoise",
+        files["one"],
+        "--mask",
+        files["mask"],
+        "--out",
+        files["out"],
+        "--strategy",
+        "mean",
+    ]
+    assert main([str(word) for word in (*arguments, "--out-noise-sd", tmp_path / "sd.nii.gz")]) == 1
     options = ["--strategy", "mean", "--out-repetitions", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
     assert denoise(files, *options) == 1
     assert "noise2average" in capsys.readouterr().err
+
+
+def test_mean_of_echoes_has_a_noise_level(files, tmp_path, head):
+    """A difference of contrasts holds anatomy: the level comes from each echo, and is one for all voxels."""
+    options = ["--strategy", "mean", "--different-contrast", "--out-noise-sd", tmp_path / "sd.nii.gz"]
+    assert denoise(files, *options) == 0
+    level = nb.load(tmp_path / "sd.nii.gz").get_fdata()
+    assert np.ptp(level) == 0
+    assert level.max() == pytest.approx(60, rel=0.2)
 
 
 def test_left_right_axis_and_voxel_size_come_from_the_affine(files, tmp_path, head, noisy_runs):
