@@ -47,7 +47,9 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     check = Node(CheckImages(in_files=files, skip=config.selection.skip_validation), name="check")
     mask = init_mask_wf(config.mask, given=given, threads=threads, seed=seed)
     align = init_align_wf(config.align, wanted=wanted, different_contrast=echoes, threads=threads, seed=seed)
-    denoise = init_denoise_node(config.denoise, resources, different_contrast=echoes, save_repetitions=echoes)
+    denoise = init_denoise_node(
+        config.denoise, resources, different_contrast=echoes, save_repetitions=each_echo
+    )
     method = mask_method(config.mask, given)
     warnings = mask_warnings(config.derivatives, given, method)
     outputs = init_outputs_wf(unit, config, mask_method=method, warnings=warnings)

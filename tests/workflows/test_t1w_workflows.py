@@ -321,8 +321,23 @@ def test_each_echo_is_written_with_its_own_metadata(config, tmp_path, head, affi
     assert [sidecar.get("EchoTime") for sidecar in sidecars] == [None, 0.001, 0.002]
 
 
-def test_mean_of_echoes_is_one_image(config):
-    """The plain mean has no image for each echo to write."""
-    workflow = init_unit_wf(make_unit(config.bids_dir, "echo"), config)
+def test_mean_of_echoes_is_one_image(make_bids, head, noisy_runs, affine, config, tmp_path):
+    """The plain mean has no image for each echo to write, and a whole run of it ends well."""
+    echoes = [(1.0, noisy_runs(2)[0]), (0.7, noisy_runs(2)[1])]
+    bids = make_bids(
+        {f"sub-01/anat/sub-01_echo-{number}_T1w.nii.gz": gain * image
+         for number, (gain, image) in enumerate(echoes, start=1)}
+    )  # fmt: skip
+    masks = tmp_path / "masks" / "sub-01" / "anat"
+    masks.mkdir(parents=True)
+    nb.Nifti1Image(head[1].astype(np.uint8), affine).to_filename(masks / "sub-01_desc-brain_mask.nii.gz")
+    config = replace(config, bids_dir=bids, derivatives={"masks": tmp_path / "masks"})
+    unit = make_unit(bids, "echo")
+    workflow = init_unit_wf(unit, config)
     assert workflow.get_node("outputs_wf.write_repetitions") is None
     assert workflow.get_node("denoise").inputs.different_contrast is True
+    assert denoise([unit], config) == []
+    written = {
+        path.name for path in (config.output_dir / "sub-01" / "anat").glob("*_desc-denoised_T1w.nii.gz")
+    }
+    assert written == {"sub-01_desc-denoised_T1w.nii.gz"}
