@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.inference import predict
-from n2a_bids.algorithms.nonlocal_means import guided_nonlocal_means
+from n2a_bids.algorithms.nonlocal_bayes import guided_nonlocal_bayes
 from n2a_bids.algorithms.preparation import Prepared
 from n2a_bids.algorithms.realizations import Context
 from n2a_bids.algorithms.risk import HeldOut, Stack, stack_candidates, zero_sum_direction
@@ -25,8 +25,8 @@ class Candidate:
     """``None`` without a `function` is the identity: the plain mean."""
     level: float = 1.0
     """Factor on the noise-level map that the network is told."""
-    nonlocal_strength: float | None = None
-    """Refine by non-local means with the network's estimate as guide, where given."""
+    nonlocal_passes: int = 0
+    """Passes of non-local Bayes; the network's estimate guides the first, each result the next."""
     function: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]] | None = None
     """Any other function of image and noise SD, in place of a network."""
 
@@ -35,10 +35,11 @@ def estimate_all(
     candidates: Sequence[Candidate],
     image: NDArray[np.float32],
     noise_sd: NDArray[np.float32],
+    where: NDArray[np.bool_],
     context: Context,
     flips: tuple[tuple[int, ...], ...] = ((),),
 ) -> list[NDArray[np.float32]]:
-    """Denoise an image by every candidate; networks that several share run once.
+    """Denoise an image by every candidate; what several share is computed once.
 
     Parameters
     ----------
@@ -47,6 +48,9 @@ def estimate_all(
         Noisy image in z-scores.
     noise_sd : (X, Y, Z) float32 array
         Its noise SD.
+    where : (X, Y, Z) bool array
+        Where non-local Bayes follows the network; elsewhere the network's
+        estimate stays.
     context : Context
     flips : tuple of tuple of int
         Mirror images that a network's prediction is averaged over.
@@ -55,29 +59,32 @@ def estimate_all(
     -------
     estimates : list of (X, Y, Z) float32 arrays
     """
-    done: dict[tuple[int, float], NDArray[np.float32]] = {}
+    done: dict[tuple[int, float, int], NDArray[np.float32]] = {}
+
+    def network_estimate(network: nn.Module, level: float, passes: int) -> NDArray[np.float32]:
+        key = (id(network), level, passes)
+        if key in done:
+            return done[key]
+        if passes:
+            guide = network_estimate(network, level, passes - 1)
+            done[key] = guided_nonlocal_bayes(
+                image, guide, noise_sd, where, device=context.device, memory_gb=context.memory_gb
+            )
+        else:
+            told = noise_sd * np.float32(level)
+            done[key] = predict(
+                network, image, told, device=context.device, memory_gb=context.memory_gb, flips=flips
+            )
+        return done[key]
+
     estimates = []
     for candidate in candidates:
-        if candidate.network is None:
-            other = candidate.function
-            estimates.append(image if other is None else other(image, noise_sd))
-            continue
-        key = (id(candidate.network), candidate.level)
-        if key not in done:
-            done[key] = predict(
-                candidate.network,
-                image,
-                noise_sd * np.float32(candidate.level),
-                device=context.device,
-                memory_gb=context.memory_gb,
-                flips=flips,
-            )
-        estimate = done[key]
-        if candidate.nonlocal_strength is not None:
-            estimate = guided_nonlocal_means(
-                image, estimate, noise_sd, strength=candidate.nonlocal_strength, device=context.device
-            )
-        estimates.append(estimate)
+        if candidate.network is not None:
+            estimates.append(network_estimate(candidate.network, candidate.level, candidate.nonlocal_passes))
+        elif candidate.function is not None:
+            estimates.append(candidate.function(image, noise_sd))
+        else:
+            estimates.append(image)
     return estimates
 
 
@@ -131,7 +138,7 @@ def compare(
         for contrast in contrasts:
             noisy = _weighted(images, prepared.weights + strength * contrast)
             target = _weighted(images, prepared.weights - contrast / strength)[inner] - offset[core]
-            estimates = estimate_all(candidates, noisy, noise_sd, context)
+            estimates = estimate_all(candidates, noisy, noise_sd, prepared.head[box], context)
             values = [estimate[inner][counted] for estimate in estimates]
             predictions.append(np.stack(values))
             targets.append(target[counted])

@@ -30,6 +30,10 @@ _STRATEGIES = {
         "signal and independent noise; a network is trained on these and applied to the mean "
         "[@recorrupted; @generalizedr2r; @noise2noise]"
     ),
+    "recorrupted, non-local bayes": (
+        "non-local Bayes guided by that network's estimate, in which similar cubes of voxels are found in "
+        "the estimate and denoised together by the covariance that they show there [@nonlocalbayes]"
+    ),
     "pretrained": "a pretrained network that is told the noise level, applied to the mean",
     "local pca": "shrinkage of the local principal components of the series",
     "learned filters": "filters learned from the participant's own images, on top of that shrinkage",
