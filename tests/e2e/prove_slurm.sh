@@ -79,7 +79,7 @@ stop_cluster() {  # and whatever of its jobs is left, also when the proof was cu
 wait_until() {  # SECONDS COMMAND...
     local end=$((SECONDS + $1))
     until "${@:2}"; do
-        [ "$SECONDS" -lt "$end" ] || { squeue; fail "not within $1 s: ${*:2}"; }
+        [ "$SECONDS" -lt "$end" ] || { squeue; scontrol -o show nodes; fail "not within $1 s: ${*:2}"; }
         sleep 1
     done
 }
@@ -87,7 +87,8 @@ wait_until() {  # SECONDS COMMAND...
 queue_is_empty() { [ -z "$(squeue -h 2> /dev/null)" ]; }
 wait_for_queue() { wait_until "$1" queue_is_empty; }  # SECONDS
 node2_works() { grep -q starts "$dir"/array/logs/*.log 2> /dev/null && squeue -h -w node2 -t R | grep -q .; }
-node2_is_down() { sinfo -h -n node2 -o %T | grep -q down; }
+# Not by sinfo: it shows a node that is down as "completing" or "mixed" while its jobs are cleared away.
+node2_is_down() { [[ $(scontrol -o show node node2) == *State=DOWN* ]]; }
 
 write_jobs() {  # NAME OPTIONS...: job directory $dir/NAME, output $dir/out-NAME
     local name=$1; shift
