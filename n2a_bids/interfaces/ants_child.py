@@ -1,4 +1,4 @@
-"""What is asked of ANTs (antspyx), as a program: started by `n2a_bids.interfaces.child.run_module`.
+"""What is asked of ANTs (antspyx), as a program: started by `n2a_bids.interfaces.child.run_ants`.
 
 One JSON file of named arguments is the only command-line argument; its ``task`` names a function of this
 module. Seeds are fixed, samples are regular, and the thread count comes from the environment, so a task

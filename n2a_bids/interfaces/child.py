@@ -6,6 +6,7 @@ from, and memory that a child took is given back when it ends.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -68,6 +69,27 @@ def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) ->
     if child.returncode:
         said = "\n".join((child.stdout + child.stderr).strip().splitlines()[-15:])
         raise RuntimeError(f"{module} ended with status {child.returncode}; it wrote:\n{said}")
+
+
+def run_ants(task: str, arguments: Mapping[str, str], folder: Path, *, seed: int, threads: int) -> None:
+    """Run a task of `n2a_bids.interfaces.ants_child` and wait for it.
+
+    Parameters
+    ----------
+    task : str
+        Name of its function.
+    arguments : mapping
+        What the function is given, by name.
+    folder : Path
+        Where the task is written down.
+    seed : int
+        Of ANTs.
+    threads : int
+        Of ITK.
+    """
+    task_file = folder / "task.json"
+    task_file.write_text(json.dumps({"task": task, "seed": seed, **arguments}))
+    run_module("n2a_bids.interfaces.ants_child", [task_file], threads=threads)
 
 
 def raise_if_killed(name: str, status: int) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from n2a_bids.dataset.raw_like import write_raw_like_files
-from n2a_bids.interfaces.child import run_module
+from n2a_bids.interfaces.child import run_ants
 
 
 class _BiasCorrectInputSpec(BaseInterfaceInputSpec):
@@ -34,15 +33,8 @@ class BiasCorrect(SimpleInterface):
     def _run_interface(self, runtime):
         folder = Path(runtime.cwd)
         out_file = folder / "bias_corrected.nii.gz"
-        task = {
-            "task": "bias_corrected",
-            "seed": self.inputs.seed,
-            "image": self.inputs.in_file,
-            "mask": self.inputs.mask_file,
-            "out_file": os.fspath(out_file),
-        }
-        (folder / "task.json").write_text(json.dumps(task))
-        run_module("n2a_bids.interfaces.ants_child", [folder / "task.json"], threads=self.inputs.threads)
+        files = {"image": self.inputs.in_file, "mask": self.inputs.mask_file, "out_file": os.fspath(out_file)}
+        run_ants("bias_corrected", files, folder, seed=self.inputs.seed, threads=self.inputs.threads)
         sidecar = dict(self.inputs.sidecar)
         sidecar["Description"] = f"{sidecar.get('Description', 'Denoised')}; bias field removed (ANTs N4)"
         self._results.update(out_file=os.fspath(out_file), sidecar=sidecar)

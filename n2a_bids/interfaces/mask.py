@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.coherence import shows_structure
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, same_grid, save_like, voxel_sizes_mm
-from n2a_bids.interfaces.child import run_module
+from n2a_bids.interfaces.child import run_ants, run_module
 
 _BRAIN_VOLUME_ML = (200.0, 2600.0)
 """Smallest newborn and largest adult brains, with a wide margin for poor masks."""
@@ -75,16 +74,13 @@ class TemplateBrainMask(SimpleInterface):
         else:
             template, brain = packaged_template(folder)
         out_mask = folder / "brain_mask.nii.gz"
-        task = {
-            "task": "template_mask",
-            "seed": self.inputs.seed,
+        files = {
             "image": self.inputs.in_file,
             "template": os.fspath(template),
             "template_brain": os.fspath(brain),
             "out_file": os.fspath(out_mask),
         }
-        (folder / "task.json").write_text(json.dumps(task))
-        run_module("n2a_bids.interfaces.ants_child", [folder / "task.json"], threads=self.inputs.threads)
+        run_ants("template_mask", files, folder, seed=self.inputs.seed, threads=self.inputs.threads)
         self._results["out_mask"] = os.fspath(_checked_brain(out_mask, self.inputs.in_file, "the template"))
         return runtime
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.rigid import Matrix, first_guess
 from n2a_bids.algorithms.similarity import contrast_to_noise
 from n2a_bids.images import load, load_mask, write_itk_transform
-from n2a_bids.interfaces.child import run_module
+from n2a_bids.interfaces.child import run_ants
 
 _EQUAL_QUALITY = 0.05
 """Smaller differences of quality are estimation noise; the earlier run is what a user expects then."""
@@ -111,17 +110,14 @@ class RegisterRigid(SimpleInterface):
             )
         ]
         write_itk_transform(first_guess(*brains[0], *brains[1]), initial)
-        task = {
-            "task": "rigid",
-            "seed": inputs.seed,
+        files = {
             "fixed": inputs.reference_file,
             "moving": inputs.moving_file,
             "fixed_mask": inputs.reference_mask,
             "initial": os.fspath(initial),
             "out_file": os.fspath(out_transform),
         }
-        (folder / "task.json").write_text(json.dumps(task))
-        run_module("n2a_bids.interfaces.ants_child", [folder / "task.json"], threads=inputs.threads)
+        run_ants("rigid", files, folder, seed=inputs.seed, threads=inputs.threads)
         self._results["out_transform"] = os.fspath(out_transform)
         return runtime
 
