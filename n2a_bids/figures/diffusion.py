@@ -143,10 +143,9 @@ def volume_quality(
     noise_sd : (X, Y, Z) or (X, Y, Z, N) array, optional
         Noise SD of one repetition.
     """
-    signal = np.array([np.median(denoised[..., volume][mask]) for volume in range(denoised.shape[-1])])
-    residual = np.array(
-        [_spread((mean - denoised)[..., volume][mask]) for volume in range(denoised.shape[-1])]
-    )
+    before, after = mean[mask], denoised[mask]
+    signal = np.median(after, axis=0)
+    residual = np.array([_spread(values) for values in (before - after).T])
     noise = None if noise_sd is None else _per_volume(noise_sd, mask, len(signal))
     with drawing(8.2, 3.4) as figure:
         axes = figure.add_subplot()
