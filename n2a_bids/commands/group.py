@@ -29,7 +29,7 @@ def run_group(config: Config) -> int:
     Raises
     ------
     BIDSDataError
-        If the output folder is not there.
+        If the output folder, or a participant that is asked for, is not there.
     """
     if not config.output_dir.is_dir():
         raise BIDSDataError(
@@ -37,11 +37,14 @@ def run_group(config: Config) -> int:
             "the participant level first, with the same output folder"
         )
     wanted, excluded = config.selection.participants, config.selection.exclude_participants
-    participants = [
-        label
-        for label in list_participants(config.output_dir)
-        if (not wanted or label in wanted) and label not in excluded
-    ]
+    there = list_participants(config.output_dir)
+    absent = [f"sub-{label}" for label in wanted if label not in there]
+    if absent:
+        raise BIDSDataError(
+            f"{config.output_dir}: expected results of {', '.join(absent)}, found none; correct "
+            "--participant-label, or run the participant level first"
+        )
+    participants = [label for label in wanted or there if label not in excluded]
     group = read_group(config.output_dir, participants)
     for sentence in group.unreadable:
         sys.stderr.write(f"n2a: {sentence}\n")

@@ -17,6 +17,7 @@ import pytest
 from n2a_bids import figures
 from n2a_bids.commands.group import run_group
 from n2a_bids.config import Config, OutputConfig, SelectionConfig
+from n2a_bids.errors import BIDSDataError
 from n2a_bids.reports.bibliography import bibliography
 from n2a_bids.reports.boilerplate import citation_keys, write_citation
 from n2a_bids.reports.crashes import find_crashes
@@ -363,6 +364,13 @@ def test_group_respects_the_selection(tmp_path):
         add_unit(tmp_path, f"sub-{label}")
     run_group(config(tmp_path, participants=("01", "02"), exclude_participants=("02",)))
     assert [row["participant_id"] for row in read_table(tmp_path / "group_T1w.tsv")] == ["sub-01"]
+
+
+def test_group_names_a_participant_without_results(tmp_path):
+    """A mistyped label is no empty table."""
+    add_unit(tmp_path, "sub-01")
+    with pytest.raises(BIDSDataError, match="sub-99"):
+        run_group(config(tmp_path, participants=("01", "99")))
 
 
 def test_group_survives_a_broken_record(tmp_path, capsys):
