@@ -15,6 +15,7 @@ from n2a_bids.commands.doctor_checks import Finding, read_text
 
 _STEPS = 10
 _FINE_TUNE_LIMIT_S = 600
+_GPU_PROBE_LIMIT_S = 300
 
 _OLDEST_DRIVER = {"11": "450.80.02", "12": "525.60.13", "13": "580.65.06"}
 """By major version of CUDA, for Linux (CUDA Compatibility, NVIDIA)."""
@@ -37,16 +38,25 @@ print("FOUND " + json.dumps(found))
 def check_gpu(root: Path = Path("/")) -> list[Finding]:
     """GPUs, driver and whether this torch has code for them, found out in a child process."""
     driver = re.search(r"Kernel Module.*?(\d+\.\d+[.\d]*)", read_text(root / "proc/driver/nvidia/version"))
-    child = subprocess.run(
-        [sys.executable, "-c", _GPU_PROBE], capture_output=True, text=True, timeout=300, check=False
-    )
+    return gpu_findings(driver[1] if driver else "", _probe_gpus())
+
+
+def _probe_gpus() -> dict[str, Any]:
+    """What a child process finds out about the GPUs; with ``failure`` where it does not get to the end."""
+    command = [sys.executable, "-c", _GPU_PROBE]
+    try:
+        child = subprocess.run(
+            command, capture_output=True, text=True, timeout=_GPU_PROBE_LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"failure": f"it gave no answer within {_GPU_PROBE_LIMIT_S} s"}
     found: dict[str, Any] = {}
     for line in child.stdout.splitlines():
         if line.startswith("FOUND "):
             found |= json.loads(line[6:])
     if "devices" not in found:
         found["failure"] = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
-    return gpu_findings(driver[1] if driver else "", found)
+    return found
 
 
 def gpu_findings(driver: str, found: Mapping[str, Any]) -> list[Finding]:

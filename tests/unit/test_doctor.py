@@ -5,6 +5,7 @@ import json
 import pytest
 
 from n2a_bids.cli.tools import main
+from n2a_bids.commands import doctor_trials
 from n2a_bids.commands.doctor import Finding, format_json, format_text
 from n2a_bids.commands.doctor_checks import check_places, check_processors, check_weights, container_name
 from n2a_bids.commands.doctor_trials import architecture_problem, driver_problem, gpu_findings
@@ -149,3 +150,11 @@ def test_doctor_trains_a_little(tmp_path, capsys):
     document = json.loads(capsys.readouterr().out)
     assert status == bool(document["problems"])
     assert "s per step" in document["trial"]["fine-tune on cpu"]
+
+
+def test_gpu_that_hangs_is_a_finding(monkeypatch):
+    """A driver that never answers is what the doctor is called for."""
+    monkeypatch.setattr(doctor_trials, "_GPU_PROBE", "import time; time.sleep(60)")
+    monkeypatch.setattr(doctor_trials, "_GPU_PROBE_LIMIT_S", 0.5)
+    (finding,) = [finding for finding in doctor_trials.check_gpu() if finding.problem]
+    assert "no answer within" in finding.problem
