@@ -99,6 +99,7 @@ write_jobs() {  # NAME OPTIONS...: job directory $dir/NAME, output $dir/out-NAME
 outcome() { awk -F '\t' -v id="sub-$2" -v column="$3" '$1 == id { print $column }' "$dir/$1/outcome.tsv"; }
 
 prove_array_and_node_death() {
+    local label message
     write_jobs array --mem 1500M --time 01:00:00
     bash "$dir/array/n2a.sh" submit
     wait_until 300 node2_works
@@ -111,7 +112,9 @@ prove_array_and_node_death() {
     wait_for_queue 1800
     cat "$dir/array/outcome.tsv"
     [ "$(outcome array 03 2)" = 1 ] || fail "sub-03 is broken but its exit code is not 1"
-    grep -h "sub-03.*truncated\|truncated or damaged" "$dir"/array/logs/*.log | head -1 || fail "no message names the broken file"
+    message=$(sed -n '/^sub-03 /,$p' "$(outcome array 03 8)" | tr -s ' \n' ' ')
+    echo "$message"
+    [[ $message == *sub-03_run-2_T1w.nii.gz:*"truncated or damaged"* ]] || fail "no message names the broken file"
     for label in 01 02 04 05 06; do [ "$(outcome array $label 2)" = 0 ] || fail "sub-$label was not denoised"; done
     awk -F '\t' 'NR > 1 && $7 > 0' "$dir/array/outcome.tsv" | grep -q . || fail "no task was run again"
 }
