@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nibabel as nb
@@ -20,6 +22,8 @@ UNREADABLE = (
     *(OSError, EOFError, zlib.error),
 )
 """What nibabel raises for a file that is missing, damaged, or no image."""
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}_")
+_ABANDONED_S = 600.0
 
 
 @contextmanager
@@ -37,6 +41,23 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what `whole_file` could not, because its process was killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Looked through with all folders below. Temporary files that were written to lately stay: their
+        writer may live, on another machine even.
+    """
+    now = time.time()
+    for path in folder.rglob(".*"):
+        # A living writer, whose file has just become whole, takes it away under our eyes.
+        with suppress(FileNotFoundError):
+            if _TEMPORARY.match(path.name) and now - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink()
 
 
 def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

@@ -14,6 +14,7 @@ from n2a_bids.commands.participant_log import participant_lock, run_record, writ
 from n2a_bids.commands.work import ParticipantWork, explain, top_name
 from n2a_bids.config import Config, ResourceConfig
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
+from n2a_bids.images import remove_leftovers
 from n2a_bids.reports.crashes import find_crashes
 from n2a_bids.workflows.participant import init_participant_wf
 
@@ -79,6 +80,7 @@ def run_batch(
         for item in batch:
             try:
                 locks.enter_context(participant_lock(item.label, config))
+                remove_leftovers(config.output_dir / f"sub-{item.label}")
                 write_log(item.label, config)
                 workflow.add_nodes([_participant_wf(item, dataclasses.replace(config, resources=resources))])
                 built.append(item)

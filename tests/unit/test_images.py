@@ -1,6 +1,7 @@
 """Laws of reading and writing NIfTI."""
 
 import contextlib
+import os
 
 import nibabel as nb
 import numpy as np
@@ -11,6 +12,7 @@ from n2a_bids.images import (
     load,
     load_mask,
     read_itk_transform,
+    remove_leftovers,
     same_grid,
     save_like,
     voxel_sizes_mm,
@@ -122,3 +124,22 @@ def test_itk_transform_survives_writing(tmp_path):
 def test_voxel_sizes_follow_the_array_axes(oblique):
     """Sizes come in the order of the array axes, also for an oblique grid."""
     np.testing.assert_allclose(voxel_sizes_mm(load(oblique)[1]), (0.9, 1.1, 1.3), rtol=1e-6)
+
+
+def test_leftovers_of_killed_writers_are_removed(tmp_path):
+    """Old ones only: a young one may still be written; other hidden files are not ours."""
+    anat = tmp_path / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    with whole_file(anat / "image.nii.gz") as temporary:
+        temporary.touch()
+        name = temporary.name
+    abandoned, young, foreign = anat / name, anat / name.replace("image", "other"), anat / ".keep_me"
+    for path in (abandoned, young, foreign):
+        path.touch()
+    for path in (abandoned, foreign):
+        os.utime(path, (0, 0))
+    remove_leftovers(tmp_path)
+    assert not abandoned.exists()
+    assert young.exists()
+    assert foreign.exists()
+    remove_leftovers(tmp_path / "absent")
