@@ -30,10 +30,10 @@ _LARGEST_CONDITION = 1e6
 
 @dataclass(frozen=True, slots=True)
 class PatchSearch:
-    """Which patches are compared, in voxels; measured on the benchmark's truths.
+    """Which patches are compared, in voxels.
 
-    A search radius of 3 costs 0.03 to 0.07 dB, 5 gains 0.01 dB for twice the
-    distances; a stride of 2 gains 0.01 dB for three times the work.
+    ``n2a-tools benchmark --nonlocal`` measures what other settings give; the
+    results stand in ``docs/benchmarks``.
     """
 
     edge: int = 4

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from n2a_bids.algorithms.inference import FLIPS, predict
 from n2a_bids.algorithms.normalization import LinearScale
@@ -115,27 +116,66 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     return image[..., 0], denoised.figures
 
 
-def _oracle(data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
-    """Network trained with the truth of other brains, told the true noise, on the mean of true gains.
+@dataclass(frozen=True, slots=True)
+class OracleInput:
+    """What supervised learning gets when nothing has to be estimated."""
 
-    No fine-tuning, no choice by risk: what supervised learning gives when nothing has to be estimated.
+    network: nn.Module
+    """Trained with the truth of other brains, not fine-tuned."""
+    scale: LinearScale
+    """z-scores to the unit of the truth."""
+    mean: NDArray[np.float32]
+    """(X, Y, Z) mean of the repetitions, true gains taken out, z-scores."""
+    noise_sd: NDArray[np.float32]
+    """(X, Y, Z) its true noise SD, z-scores."""
+    device: torch.device
+    memory_gb: float
+
+
+def oracle_input(data: CellData, settings: MethodSettings) -> OracleInput:
+    """Bring the mean of a cell and its true noise to z-scores, and load the network.
+
+    Parameters
+    ----------
+    data : CellData
+    settings : MethodSettings
+
+    Returns
+    -------
+    inputs : OracleInput
+
+    Raises
+    ------
+    ConfigError
+        If there are no pretrained weights.
     """
     weights = _weights(_ORACLE_NETWORK, settings)
     if weights is None:
-        raise ConfigError("the oracle needs pretrained weights: give their folder by --weights-dir")
-    network = build_network(_ORACLE_NETWORK, weights).to(settings.device)
+        raise ConfigError("pretrained weights are needed: give their folder by --weights-dir")
     inside = data.truth[data.realizations.mask]
     scale = LinearScale(gain=float(inside.std()), offset=float(inside.mean()))
-    noise_sd = data.noise_sd / np.float32(scale.gain * np.sqrt(len(data.comparable)))
-    denoised = predict(
-        network,
-        scale.apply(data.comparable.mean(axis=0)),
-        noise_sd,
+    return OracleInput(
+        network=build_network(_ORACLE_NETWORK, weights).to(settings.device),
+        scale=scale,
+        mean=scale.apply(data.comparable.mean(axis=0)),
+        noise_sd=data.noise_sd / np.float32(scale.gain * np.sqrt(len(data.comparable))),
         device=torch.device(settings.device),
         memory_gb=settings.memory_gb,
+    )
+
+
+def _oracle(data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
+    """The supervised network alone, averaged over mirror images."""
+    inputs = oracle_input(data, settings)
+    denoised = predict(
+        inputs.network,
+        inputs.mean,
+        inputs.noise_sd,
+        device=inputs.device,
+        memory_gb=inputs.memory_gb,
         flips=FLIPS,
     )
-    return scale.invert(denoised)
+    return inputs.scale.invert(denoised)
 
 
 def _weights(name: str | None, settings: MethodSettings) -> PretrainedWeights | None:

@@ -92,6 +92,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compare ways to bring a moved repetition to the first instead of the methods",
     )
+    parser.add_argument(
+        "--nonlocal",
+        dest="compare_nonlocal",
+        action="store_true",
+        help="compare what mirror images and non-local Bayes add to the network instead of the methods",
+    )
     parser.add_argument("--speed", action="store_true", help="measure speed by phase instead of quality")
     parser.add_argument(
         "--pair", type=Path, nargs="+", metavar="FILE",
@@ -155,6 +161,10 @@ def run(args: argparse.Namespace) -> int:
         from n2a_bids.benchmark.interpolation import run_interpolation
 
         return run_interpolation(truths, plan)
+    if args.compare_nonlocal:
+        from n2a_bids.benchmark.nonlocal_search import run_nonlocal
+
+        return run_nonlocal(truths, plan)
     if args.speed:
         from n2a_bids.benchmark.speed import run_speed
 
