@@ -109,7 +109,8 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         axes.set(xlabel="epoch, phases one after the other", ylabel="training loss (z$^2$)")
-        axes.legend(frameon=False, fontsize=10, loc="upper right")
+        # Above the axes: no curve is hidden, however it runs.
+        axes.legend(frameon=False, fontsize=10, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return render(figure)
 
 
@@ -148,8 +149,11 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
             label.set_fontweight("bold" if row.get("name") == delivered else "normal")
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.08)
-        against = candidate_name(str(yardstick["name"]))
-        axes.set_xlabel(f"held-out risk minus that of {against} (z$^2$); further left is better")
+        name = candidate_name(str(yardstick["name"]))
+        against = f"the {name}" if yardstick["name"] == "mean" else name
+        # In the middle of the figure: beside long names the axes are too narrow for it.
+        text = f"held-out risk minus that of {against} (z$^2$); further left is better"
+        figure.supxlabel(text, fontsize=axes.xaxis.label.get_fontsize())
         return render(figure)
 
 
