@@ -52,6 +52,7 @@ class _AlignRepetitionsOutputSpec(TraitedSpec):
     brain_mask = File(exists=True, desc="brain mask on the grid")
     common_mask = File(exists=True, desc="brain inside the field of view of every accepted repetition")
     figures_file = File(exists=True, desc="JSON of the alignment")
+    reference = traits.List(traits.Int(), desc="place of the reference, alone")
     moved = traits.List(traits.Int(), desc="places of accepted repetitions other than the reference")
     before_files = traits.List(File(exists=True), desc="these, before alignment")
     after_files = traits.List(File(exists=True), desc="these, after alignment")
@@ -104,6 +105,7 @@ class AlignRepetitions(SimpleInterface):
             out_files=files,
             reference_file=files[own],
             accepted=places,
+            reference=[self.inputs.index],
             moved=moved,
             before_files=[os.fspath(repetitions[place].path) for place in moved],
             after_files=[files[places.index(place)] for place in moved],

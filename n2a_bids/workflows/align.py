@@ -11,7 +11,7 @@ from n2a_bids.interfaces.register import ChooseReference, RegisterRigid
 
 ALIGNED = (
     *("out_files", "reference_file", "accepted", "out_transforms", "brain_mask", "common_mask"),
-    *("figures_file", "moved", "before_files", "after_files"),
+    *("figures_file", "reference", "moved", "before_files", "after_files"),
 )
 """What `init_align_wf` gives: the outputs of `AlignRepetitions`."""
 

@@ -18,7 +18,7 @@ Figures = dict[str, tuple[Interface, list[tuple[str, str]]]]
 """For each ``desc-`` label the interface that draws it, and its connections to the input node."""
 
 INPUTS = (
-    *("images", "reference_file", "brain_mask", "before_files", "after_files", "moved"),
+    *("images", "reference_file", "brain_mask", "before_files", "after_files", "reference", "moved"),
     *("mean", "denoised", "noise_sd", "figures_file"),
 )
 """What `init_reports_wf` takes."""
@@ -90,6 +90,7 @@ def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit,
     """One flicker for each repetition that was moved; which these are is known only when it runs."""
     labels = [_label(image.entities, unit.entities) for image in unit.images]
     targets = [figure_path(config.output_dir, image.entities, "T1w", "alignment") for image in unit.images]
+    select_reference = Node(SelectPlaces(values=labels), name="alignment_reference")
     select_labels = Node(SelectPlaces(values=labels), name="alignment_labels")
     select_targets = Node(SelectPlaces(values=targets), name="alignment_targets")
     each = ["before_file", "after_file", "label"]
@@ -97,6 +98,7 @@ def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit,
     write = Node(WriteDerivatives(), name="write_alignment")
     workflow.connect(
         [
+            (inputnode, select_reference, [("reference", "places")]),
             (inputnode, select_labels, [("moved", "places")]),
             (inputnode, select_targets, [("moved", "places")]),
             (
@@ -109,11 +111,17 @@ def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit,
                     ("after_files", "after_file"),
                 ],
             ),
+            (select_reference, draw, [(("out", _only), "reference_label")]),
             (select_labels, draw, [("out", "label")]),
             (draw, write, [("out_file", "in_files")]),
             (select_targets, write, [("out", "out_files")]),
         ]
     )
+
+
+def _only(values: list[str]) -> str:
+    """The one value of a list; nipype calls it where a connection leads from a list to a single value."""
+    return values[0]
 
 
 def _label(entities: dict[str, str], shared: dict[str, str]) -> str:

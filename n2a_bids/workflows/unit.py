@@ -96,6 +96,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
                     ("outputnode.brain_mask", "inputnode.brain_mask"),
                     ("outputnode.before_files", "inputnode.before_files"),
                     ("outputnode.after_files", "inputnode.after_files"),
+                    ("outputnode.reference", "inputnode.reference"),
                     ("outputnode.moved", "inputnode.moved"),
                 ],
             ),

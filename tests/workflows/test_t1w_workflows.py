@@ -230,6 +230,8 @@ def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     figures = {path.name for path in (config.output_dir / "sub-01" / "figures").iterdir()}
     assert {"sub-01_desc-mask_T1w.svg", "sub-01_desc-denoised_T1w.svg"} <= figures
     assert "sub-01_run-2_desc-alignment_T1w.svg" in figures
+    drawn = config.output_dir / "sub-01" / "figures" / "sub-01_run-2_desc-alignment_T1w.svg"
+    assert "run-1 (reference)" in drawn.read_text()
 
     sidecar = json.loads((anat / "sub-01_desc-denoised_T1w.json").read_text())
     assert sidecar["Sources"] == [f"bids:raw:sub-01/anat/sub-01_run-{run}_T1w.nii.gz" for run in (1, 2)]
