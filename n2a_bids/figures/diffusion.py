@@ -104,9 +104,8 @@ def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[st
             turn = np.linspace(0, 2 * np.pi, 181)
             axes.plot(np.sqrt(2) * np.cos(turn), np.sqrt(2) * np.sin(turn), color="#8a94a1", linewidth=1)
             name = labels[number] if number < len(labels) else f"series {number + 1}"
-            axes.set_title(
-                f"{name}: {int(np.sum(rounded == 0))} b0, {int(np.sum(rounded > 0))} directions", fontsize=11
-            )
+            counts = f"{int(np.sum(rounded == 0))} b0, {int(np.sum(rounded > 0))} directions"
+            axes.set_title(f"{name}: {counts}" if labels or len(tables) > 1 else counts, fontsize=11)
             axes.set_aspect("equal")
             axes.set_axis_off()
             axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=2)

@@ -59,7 +59,8 @@ def distribution(points: Sequence[Point], *, title: str, logarithmic: bool = Fal
     ends = [(float(place.min()), "start"), (float(np.median(place)), "middle"), (float(place.max()), "end")]
     ends = ends if ends[0][0] < ends[2][0] else [ends[1]]
     for position, anchor in ends:
-        label = f"{10**position if logarithmic else position:.3g}"
+        value = 10**position if logarithmic else position
+        label = f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
         x = float(across(position))
         if anchor != "middle" or 0.15 < (position - low) / (high - low) < 0.85:
             parts.append(svg.text(x, _HEIGHT - 6, label, size=13, fill=svg.INK, anchor=anchor))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from n2a_bids import figures
 from n2a_bids.figures import Frame
+from n2a_bids.figures.distributions import Point, distribution
 from n2a_bids.figures.frame import Cut, evenly_spaced_cuts, to_grey
 from n2a_bids.figures.svg import palette_colours
 
@@ -249,3 +250,10 @@ def test_diffusion_figures_are_drawn(frame, volumes):
         figures.volume_quality(series, series * 0.9, frame.mask, shells, noise_sd=np.full(SHAPE, 10.0)),
     ):
         ElementTree.fromstring(svg)
+
+
+def test_thousands_are_written_out():
+    """Nobody reads 1.04e+03 megabytes."""
+    svg = distribution([Point(value, "x", "") for value in (900.0, 1000.0, 1040.0)], title="MB")
+    assert "1040<" in svg
+    assert "e+03" not in svg
