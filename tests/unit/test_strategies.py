@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from n2a_bids.algorithms.candidates import compare
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.network import MUNet, ResidualUNet
 from n2a_bids.algorithms.realizations import Context, Realizations
-from n2a_bids.algorithms.strategies import get_strategy
+from n2a_bids.algorithms.strategies import auto, get_strategy
 from n2a_bids.algorithms.training import Schedule
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 from n2a_bids.weights_files import load_weights
@@ -89,6 +90,22 @@ def test_auto_returns_the_mean_when_nothing_beats_it():
     if result.figures["chosen"]["mean_won"]:
         np.testing.assert_allclose(result.data, mean.data, atol=1e-4)
     assert result.figures["candidates"][0]["name"] == "mean"
+
+
+def test_auto_returns_the_mean_when_the_risk_is_impossible(monkeypatch):
+    """More error taken away than there was: the repetitions differ by more than independent noise."""
+    realizations, _ = _realizations()
+
+    def compare_too_well(*args, **kwargs):
+        stack = compare(*args, **kwargs)
+        return dataclasses.replace(stack, combined_risk=-9.0, combined_standard_error=0.1)
+
+    monkeypatch.setattr(auto, "compare", compare_too_well)
+    result = get_strategy("auto").denoise(realizations, _short_config("auto"), _context())
+    mean = get_strategy("mean").denoise(realizations, None, _context())
+    assert result.figures["chosen"]["mean_won"]
+    assert "more than independent noise" in result.figures["chosen"]["description"]
+    np.testing.assert_allclose(result.data, mean.data, atol=1e-4)
 
 
 def test_echoes_keep_their_own_scale():

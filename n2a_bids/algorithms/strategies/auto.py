@@ -106,14 +106,16 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     context.report("comparing candidates on held-out blocks")
     stack = compare(candidates, prepared, held_out, bias, context)
     watch.lap("risk")
-    mean_won = stack.combined_risk + _CERTAINTY * stack.combined_standard_error >= 0
+    mean_error = _mean_error(prepared, held_out, bias)
+    impossible = stack.combined_risk + _CERTAINTY * stack.combined_standard_error < -mean_error
+    mean_won = impossible or stack.combined_risk + _CERTAINTY * stack.combined_standard_error >= 0
     shares = np.eye(len(candidates))[0] if mean_won else stack.weights
     context.report("denoising the whole volume")
     estimate = _combine(candidates, shares, prepared, config, context)
     watch.lap("predict")
     figures = {
-        "chosen": describe_choice(candidates, shares, mean_won),
-        "candidates": list_candidates(candidates, stack, prepared, held_out, bias),
+        "chosen": describe_choice(candidates, shares, mean_won, impossible),
+        "candidates": list_candidates(candidates, stack, mean_error),
         "history": history,
         "seconds": watch.seconds | {"total": round(sum(watch.seconds.values()), 2)},
     }
@@ -165,10 +167,15 @@ def _combine(
 
 
 def describe_choice(
-    candidates: list[Candidate], shares: NDArray[np.float64], mean_won: bool
+    candidates: list[Candidate], shares: NDArray[np.float64], mean_won: bool, impossible: bool = False
 ) -> dict[str, Any]:
     """The choice as a record: name of the largest share and one sentence."""
-    if mean_won:
+    if impossible:
+        sentence = (
+            "the plain mean: the estimated error came out below zero, so the repetitions differ by more than "
+            "independent noise (misaligned, or not of one contrast?)"
+        )
+    elif mean_won:
         sentence = "the plain mean: no candidate beat it on the held-out blocks"
     else:
         parts = [f"{share:.0%} {c.name}" for c, share in zip(candidates, shares) if share > 0]
@@ -177,18 +184,16 @@ def describe_choice(
     return {"name": "mean" if mean_won else largest, "description": sentence, "mean_won": bool(mean_won)}
 
 
-def list_candidates(
-    candidates: list[Candidate],
-    stack: Stack,
-    prepared: Prepared,
-    held_out: HeldOut,
-    bias: NDArray[np.float32] | float,
-) -> list[dict[str, Any]]:
-    """Risks relative to the mean, and the same as a gain in dB."""
+def _mean_error(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> float:
+    """Mean squared error of the plain mean on the held-out blocks, squared z-scores."""
     counted = held_out.mask & prepared.mask
     noise = (prepared.repetition_noise_sd[counted] * prepared.average_noise_factor) ** 2
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)[counted]
-    mean_error = float((noise + offset**2).mean())
+    return float((noise + offset**2).mean())
+
+
+def list_candidates(candidates: list[Candidate], stack: Stack, mean_error: float) -> list[dict[str, Any]]:
+    """Risks relative to the mean, and the same as a gain in dB."""
     rows = [(c.name, float(r), float(e)) for c, r, e in zip(candidates, stack.risks, stack.standard_errors)]
     rows.append(("blend", stack.combined_risk, stack.combined_standard_error))
     return [
