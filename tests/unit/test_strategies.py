@@ -9,8 +9,9 @@ import torch
 from n2a_bids.algorithms.candidates import compare
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.network import MUNet, ResidualUNet
+from n2a_bids.algorithms.preparation import prepare
 from n2a_bids.algorithms.realizations import Context, Realizations
-from n2a_bids.algorithms.strategies import auto, get_strategy
+from n2a_bids.algorithms.strategies import auto, get_strategy, recorrupted
 from n2a_bids.algorithms.training import Schedule
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 from n2a_bids.weights_files import load_weights
@@ -106,6 +107,16 @@ def test_auto_returns_the_mean_when_the_risk_is_impossible(monkeypatch):
     assert result.figures["chosen"]["mean_won"]
     assert "more than independent noise" in result.figures["chosen"]["description"]
     np.testing.assert_allclose(result.data, mean.data, atol=1e-4)
+
+
+def test_nothing_falls_below_the_average():
+    """Magnitudes do not become negative in the air, whatever a network says."""
+    realizations, _ = _realizations()
+    prepared = prepare(realizations)
+    estimate = np.full(prepared.mask.shape, -100, np.float32)
+    result = recorrupted.finish_plain("recorrupted", "", prepared, estimate, [], 0.0)
+    lowest = prepared.scales[0].invert(prepared.average).min()
+    assert result.data.min() == pytest.approx(lowest, abs=1e-5)
 
 
 def test_echoes_keep_their_own_scale():

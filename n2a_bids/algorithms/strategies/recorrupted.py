@@ -116,6 +116,8 @@ def finish_plain(
     denoised : DenoisedImage
     """
     scale = prepared.scales[0]
+    # Never below what the average contains: magnitudes stay positive in the air.
+    estimate = np.maximum(estimate, prepared.average.min())
     return DenoisedImage(
         data=scale.invert(estimate)[..., None],
         noise_sd=(prepared.repetition_noise_sd * np.float32(scale.gain))[..., None],
