@@ -88,14 +88,13 @@ def guided_nonlocal_bayes(
         for volume in (noisy, guide, noise_sd, where)
     )
     total, count = torch.zeros_like(values).reshape(-1), torch.zeros_like(values).reshape(-1)
-    inside = _offsets_inside(search.edge, values, device)
+    inside = _offsets_inside(search.edge, values)
     for corners, similar in _find_similar(reference, wanted, search, memory_gb):
-        for first in range(0, len(corners), _CHUNK):
-            index = similar[first : first + _CHUNK, :, None] + inside
-            variance = spread.reshape(-1)[corners[first : first + _CHUNK, None] + inside].square().mean(dim=1)
-            estimate = _posterior_mean(values.reshape(-1)[index], reference.reshape(-1)[index], variance)
-            total.index_add_(0, index.reshape(-1), estimate.reshape(-1))
-            count.index_add_(0, index.reshape(-1), torch.ones_like(estimate).reshape(-1))
+        index = similar[:, :, None] + inside
+        variance = spread.reshape(-1)[corners[:, None] + inside].square().mean(dim=1)
+        estimate = _posterior_mean(values.reshape(-1)[index], reference.reshape(-1)[index], variance)
+        total.index_add_(0, index.reshape(-1), estimate.reshape(-1))
+        count.index_add_(0, index.reshape(-1), torch.ones_like(estimate).reshape(-1))
     denoised = torch.where(count > 0, total / count.clamp(min=1), reference.reshape(-1))
     x, y, z = noisy.shape
     return denoised.reshape(values.shape)[:x, :y, :z].contiguous().cpu().numpy()
@@ -118,7 +117,7 @@ def _posterior_mean(values: Tensor, reference: Tensor, variance: Tensor) -> Tens
 def _find_similar(
     guide: Tensor, wanted: Tensor, search: PatchSearch, memory_gb: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Flat corners (N,) of the patches to denoise, and of the (N, K) most similar patches, slab by slab."""
+    """Flat corners (N,) of the patches to denoise, and of the (N, K) most similar patches, chunk by chunk."""
     edge, stride = search.edge, search.stride
     reached = F.max_pool3d(wanted[None, None].float(), edge, stride=stride)[0, 0] > 0
     offsets = list(product(range(-search.radius, search.radius + 1), repeat=3))
@@ -167,8 +166,9 @@ def _distances(
     return distances
 
 
-def _offsets_inside(edge: int, volume: Tensor, device: torch.device) -> Tensor:
+def _offsets_inside(edge: int, volume: Tensor) -> Tensor:
     """Flat distances of a patch's voxels from its corner."""
     x_stride, y_stride, z_stride = volume.stride()
     cube = product(range(edge), repeat=3)
-    return torch.tensor([x * x_stride + y * y_stride + z * z_stride for x, y, z in cube], device=device)
+    flat = [x * x_stride + y * y_stride + z * z_stride for x, y, z in cube]
+    return torch.tensor(flat, device=volume.device)
