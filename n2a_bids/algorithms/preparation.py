@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from n2a_bids.algorithms.noise import (
     rician_bias,
 )
 from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
-from n2a_bids.algorithms.realizations import Realizations
+from n2a_bids.algorithms.realizations import DenoisedImage, Realizations
 
 _EQUAL_NOISE_RATIO = 1.25
 """Noise variances within this ratio count as equal: the weighted mean would gain below 0.05 dB."""
@@ -124,6 +125,30 @@ def reweight(prepared: Prepared, estimate: Volume) -> Prepared:
         return prepared
     weights = (1 / ratio) / (1 / ratio).sum()
     return replace(prepared, weights=weights, variance_ratio=ratio)
+
+
+def restore(prepared: Prepared, estimate: Volume, figures: dict[str, Any]) -> DenoisedImage:
+    """Back to the intensities of the first repetition, never below what the average contains.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    estimate : (X, Y, Z) float32 array
+        Denoised image in z-scores. Magnitudes stay positive in the air, whatever a network says.
+    figures : dict
+        Record of the strategy.
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+    scale = prepared.scales[0]
+    estimate = np.maximum(estimate, prepared.average.min())
+    return DenoisedImage(
+        data=scale.invert(estimate)[..., None],
+        noise_sd=(prepared.repetition_noise_sd * np.float32(scale.gain))[..., None],
+        figures=figures,
+    )
 
 
 def find_head(image: Volume, mask: Mask) -> Mask:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.candidates import Candidate, compare, estimate_all
 from n2a_bids.algorithms.inference import FLIPS
-from n2a_bids.algorithms.preparation import Prepared, prepare, reweight
+from n2a_bids.algorithms.preparation import Prepared, prepare, restore, reweight
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 from n2a_bids.algorithms.risk import HeldOut, Stack, hold_out
 from n2a_bids.algorithms.strategies import noise2average, recorrupted
@@ -219,9 +219,7 @@ def gain_db(mean_error: float, error: float) -> float:
 
 
 def finish(prepared: Prepared, estimate: NDArray[np.float32], figures: dict[str, Any]) -> DenoisedImage:
-    """Back to the intensities of the first repetition, never below what the average contains."""
-    scale = prepared.scales[0]
-    estimate = np.maximum(estimate, prepared.average.min())
+    """The restored image, with what is known of the repetitions and what was gained."""
     repetitions = [
         {"gain": s.gain, "offset": s.offset, "weight": float(w), "noise_sd": float(noise)}
         for s, w, noise in zip(prepared.scales, prepared.weights, _repetition_noise(prepared))
@@ -233,11 +231,7 @@ def finish(prepared: Prepared, estimate: NDArray[np.float32], figures: dict[str,
         "rician": prepared.magnitude is not None,
         "equivalent_averages": round(len(prepared.images) * 10 ** (gain / 10), 2),
     }
-    return DenoisedImage(
-        data=scale.invert(estimate)[..., None],
-        noise_sd=(prepared.repetition_noise_sd * np.float32(scale.gain))[..., None],
-        figures=figures,
-    )
+    return restore(prepared, estimate, figures)
 
 
 def _repetition_noise(prepared: Prepared) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from torch import nn
 from n2a_bids.algorithms.block_batches import recorrupted_batches
 from n2a_bids.algorithms.inference import FLIPS, predict
 from n2a_bids.algorithms.patches import BlockSampler
-from n2a_bids.algorithms.preparation import Prepared, prepare
+from n2a_bids.algorithms.preparation import Prepared, prepare, restore
 from n2a_bids.algorithms.progress import EpochReport
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 from n2a_bids.algorithms.training import Schedule, fit
@@ -115,18 +115,12 @@ def finish_plain(
     -------
     denoised : DenoisedImage
     """
-    scale = prepared.scales[0]
-    # Never below what the average contains: magnitudes stay positive in the air.
-    estimate = np.maximum(estimate, prepared.average.min())
-    return DenoisedImage(
-        data=scale.invert(estimate)[..., None],
-        noise_sd=(prepared.repetition_noise_sd * np.float32(scale.gain))[..., None],
-        figures={
-            "chosen": {"name": name, "description": description, "mean_won": False},
-            "history": history,
-            "seconds": {"total": round(seconds, 2)},
-        },
-    )
+    figures = {
+        "chosen": {"name": name, "description": description, "mean_won": False},
+        "history": history,
+        "seconds": {"total": round(seconds, 2)},
+    }
+    return restore(prepared, estimate, figures)
 
 
 def loss_weight(prepared: Prepared) -> NDArray[np.float32]:
