@@ -15,22 +15,18 @@ from n2a_bids.algorithms.alignment import Grid
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.metrics import edge_psnr, psnr
 from n2a_bids.algorithms.noise import difference_noise_sd
-from n2a_bids.algorithms.normalization import LinearScale
 from n2a_bids.algorithms.phantoms import SimulatedRuns, SimulationConfig, simulate_runs
 from n2a_bids.algorithms.refinement import refine_rigid
 from n2a_bids.algorithms.resampling import resample
 from n2a_bids.algorithms.rigid import halfway_transforms
 from n2a_bids.algorithms.structure import sharpness
-from n2a_bids.algorithms.weights import build_network
 from n2a_bids.benchmark.alignment import register_run
 from n2a_bids.benchmark.cells import CONDITIONS, MOVEMENT_MARGIN_VOXELS, Cell, place_of
+from n2a_bids.benchmark.methods import oracle_network, tissue_scale
 from n2a_bids.benchmark.rows import RowTable
 from n2a_bids.benchmark.run import BenchmarkPlan, open_table
 from n2a_bids.benchmark.truths import Truth, crop_truth, pad_truth
-from n2a_bids.errors import ConfigError
-from n2a_bids.weights_files import load_weights
 
-_NETWORK = "resunet-t1w"
 _KEY = ("truth", "noise_level", "seed", "way")
 _MEASURES = ("registration_error_mm", "psnr_db", "edge_psnr_db", "sharpness")
 
@@ -123,13 +119,9 @@ def make_situation(cell: Cell, truth: Truth, plan: BenchmarkPlan) -> Situation:
 
 
 def _make_denoiser(stage: Truth, plan: BenchmarkPlan) -> Callable[..., NDArray[np.float32]]:
-    weights = load_weights(_NETWORK, plan.settings.weights_dir)
-    if weights is None:
-        raise ConfigError("--interpolation needs pretrained weights: give their folder by --weights-dir")
+    network = oracle_network(plan.settings)
+    scale = tissue_scale(stage.data, stage.mask)
     device = torch.device(plan.settings.device)
-    network = build_network(_NETWORK, weights).to(device)
-    inside = stage.data[stage.mask]
-    scale = LinearScale(gain=float(inside.std()), offset=float(inside.mean()))
 
     def denoise(image: NDArray[np.float32], noise_sd: NDArray[np.float32]) -> NDArray[np.float32]:
         torch.set_num_threads(plan.settings.n_threads)

@@ -131,6 +131,26 @@ class OracleInput:
     device: torch.device
     memory_gb: float
 
+    def denoise(self, flips: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
+        """(X, Y, Z) estimate of the network in z-scores, averaged over mirror images."""
+        return predict(
+            self.network, self.mean, self.noise_sd, device=self.device, memory_gb=self.memory_gb, flips=flips
+        )
+
+
+def oracle_network(settings: MethodSettings) -> nn.Module:
+    """The pretrained network on the device; ConfigError if there are no weights."""
+    weights = _weights(_ORACLE_NETWORK, settings)
+    if weights is None:
+        raise ConfigError("pretrained weights are needed: give their folder by --weights-dir")
+    return build_network(_ORACLE_NETWORK, weights).to(settings.device)
+
+
+def tissue_scale(truth: NDArray[np.float32], mask: NDArray[np.bool_]) -> LinearScale:
+    """z-scores of the tissue to the unit of the truth."""
+    inside = truth[mask]
+    return LinearScale(gain=float(inside.std()), offset=float(inside.mean()))
+
 
 def oracle_input(data: CellData, settings: MethodSettings) -> OracleInput:
     """Bring the mean of a cell and its true noise to z-scores, and load the network.
@@ -149,13 +169,9 @@ def oracle_input(data: CellData, settings: MethodSettings) -> OracleInput:
     ConfigError
         If there are no pretrained weights.
     """
-    weights = _weights(_ORACLE_NETWORK, settings)
-    if weights is None:
-        raise ConfigError("pretrained weights are needed: give their folder by --weights-dir")
-    inside = data.truth[data.realizations.mask]
-    scale = LinearScale(gain=float(inside.std()), offset=float(inside.mean()))
+    scale = tissue_scale(data.truth, data.realizations.mask)
     return OracleInput(
-        network=build_network(_ORACLE_NETWORK, weights).to(settings.device),
+        network=oracle_network(settings),
         scale=scale,
         mean=scale.apply(data.comparable.mean(axis=0)),
         noise_sd=data.noise_sd / np.float32(scale.gain * np.sqrt(len(data.comparable))),
@@ -167,15 +183,7 @@ def oracle_input(data: CellData, settings: MethodSettings) -> OracleInput:
 def _oracle(data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
     """The supervised network alone, averaged over mirror images."""
     inputs = oracle_input(data, settings)
-    denoised = predict(
-        inputs.network,
-        inputs.mean,
-        inputs.noise_sd,
-        device=inputs.device,
-        memory_gb=inputs.memory_gb,
-        flips=FLIPS,
-    )
-    return inputs.scale.invert(denoised)
+    return inputs.scale.invert(inputs.denoise(FLIPS))
 
 
 def _weights(name: str | None, settings: MethodSettings) -> PretrainedWeights | None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.inference import FLIPS, predict
+from n2a_bids.algorithms.inference import FLIPS
 from n2a_bids.algorithms.metrics import edge_psnr, psnr
 from n2a_bids.algorithms.nonlocal_bayes import PatchSearch, guided_nonlocal_bayes
 from n2a_bids.benchmark.alignment import align_runs
@@ -102,15 +102,7 @@ def _estimator(inputs: OracleInput, mask: NDArray[np.bool_]) -> Estimator:
     def estimate(variant: Variant) -> tuple[NDArray[np.float32], float]:
         if variant.passes == 0:
             started = time.perf_counter()
-            flips = FLIPS[: variant.n_mirrors]
-            image = predict(
-                inputs.network,
-                inputs.mean,
-                inputs.noise_sd,
-                device=inputs.device,
-                memory_gb=inputs.memory_gb,
-                flips=flips,
-            )
+            image = inputs.denoise(FLIPS[: variant.n_mirrors])
             return image, time.perf_counter() - started
         guide, _ = estimate(Variant(variant.n_mirrors, variant.passes - 1, variant.search))
         started = time.perf_counter()
