@@ -6,7 +6,8 @@ as draws from one Gaussian, whose covariance C the guide shows, and each noisy p
 y becomes ``m + C (C + v I)^-1 (y - m)``, the mean of its posterior. Here patches
 are cubes and the guide is a network's estimate, where the paper has its own first
 step: what the network took for noise in one place comes back from the other places
-that look alike.
+that look alike. Images of several channels (components of a diffusion series)
+have patches that reach through all of them.
 """
 
 from __future__ import annotations
@@ -59,12 +60,12 @@ def guided_nonlocal_bayes(
 
     Parameters
     ----------
-    noisy : (X, Y, Z) float32 array
-        Noisy image.
-    guide : (X, Y, Z) float32 array
+    noisy : (X, Y, Z) or (X, Y, Z, C) float32 array
+        Noisy image, of one or several channels.
+    guide : array like `noisy`
         Denoised image in the same unit.
     noise_sd : (X, Y, Z) float32 array
-        Noise SD of `noisy`.
+        Noise SD of every channel of `noisy`; the noise of channels is independent.
     where : (X, Y, Z) bool array
         Voxels to denoise; where no patch reaches, the guide is returned.
     search : PatchSearch
@@ -75,57 +76,76 @@ def guided_nonlocal_bayes(
 
     Returns
     -------
-    denoised : (X, Y, Z) float32 array
+    denoised : array like `noisy`
         No input is modified.
     """
-    if min(noisy.shape) < search.edge or not where.any():
+    shape = where.shape
+    if min(shape) < search.edge or not where.any():
         return guide.copy()
-    # Padding at the far ends lets the last patches reach the last voxels.
-    pads = [(0, (search.edge - size) % search.stride) for size in noisy.shape]
-    mode = "reflect" if min(noisy.shape) > search.stride else "edge"
     values, reference, spread, wanted = (
-        torch.from_numpy(np.pad(volume, pads, mode=mode)).to(device)
+        torch.from_numpy(_pad(volume.reshape(*shape, -1), search)).to(device)
         for volume in (noisy, guide, noise_sd, where)
     )
-    total, count = torch.zeros_like(values).reshape(-1), torch.zeros_like(values).reshape(-1)
-    inside = _offsets_inside(search.edge, values)
-    for corners, similar in _find_similar(reference, wanted, search, memory_gb):
+    n_channels = values.shape[-1]
+    flat_values, flat_reference = values.reshape(-1, n_channels), reference.reshape(-1, n_channels)
+    total, count = torch.zeros_like(flat_values), torch.zeros(len(flat_values), 1, device=device)
+    inside = _offsets_inside(search.edge, spread[..., 0])
+    by_channel = reference.permute(3, 0, 1, 2).contiguous()
+    for corners, similar in _find_similar(by_channel, wanted[..., 0], search, memory_gb):
         index = similar[:, :, None] + inside
         variance = spread.reshape(-1)[corners[:, None] + inside].square().mean(dim=1)
-        estimate = _posterior_mean(values.reshape(-1)[index], reference.reshape(-1)[index], variance)
-        total.index_add_(0, index.reshape(-1), estimate.reshape(-1))
-        count.index_add_(0, index.reshape(-1), torch.ones_like(estimate).reshape(-1))
-    denoised = torch.where(count > 0, total / count.clamp(min=1), reference.reshape(-1))
-    x, y, z = noisy.shape
-    return denoised.reshape(values.shape)[:x, :y, :z].contiguous().cpu().numpy()
+        noisy_patches, guide_patches = (flat[index].flatten(2) for flat in (flat_values, flat_reference))
+        estimate = _posterior_mean(noisy_patches, guide_patches, variance)
+        total.index_add_(0, index.reshape(-1), estimate.reshape(-1, n_channels))
+        count.index_add_(0, index.reshape(-1), count.new_ones(index.numel(), 1))
+    denoised = torch.where(count > 0, total / count.clamp(min=1), flat_reference).reshape(values.shape)
+    x, y, z = shape
+    return denoised[:x, :y, :z].reshape(noisy.shape).contiguous().cpu().numpy()
+
+
+def _pad(volume: NDArray, search: PatchSearch) -> NDArray:
+    """Pad an (X, Y, Z, C) volume at the far ends, so that the last patches reach the last voxels."""
+    sizes = volume.shape[:3]
+    pads = [(0, (search.edge - size) % search.stride) for size in sizes]
+    return np.pad(volume, [*pads, (0, 0)], mode="reflect" if min(sizes) > search.stride else "edge")
 
 
 def _posterior_mean(values: Tensor, reference: Tensor, variance: Tensor) -> Tensor:
     """Posterior means of (N, K, D) noisy patches; `reference` shows the covariance of each group of K."""
     mean = values.mean(dim=1, keepdim=True)
     deviation = reference - reference.mean(dim=1, keepdim=True)
-    covariance = deviation.transpose(1, 2) @ deviation / (deviation.shape[1] - 1)
-    trace = covariance.diagonal(dim1=1, dim2=2).sum(dim=1)
-    variance = torch.maximum(variance, trace / _LARGEST_CONDITION).clamp(min=1e-12)[:, None, None]
-    covariance.diagonal(dim1=1, dim2=2).add_(variance[..., 0])
-    factor = torch.linalg.cholesky(covariance)
+    n_similar, size = deviation.shape[1:]
+    # With fewer patches than intensities in each, the matrix of the patches' products is the smaller one.
+    by_patches = n_similar < size
+    products = deviation @ deviation.mT if by_patches else deviation.mT @ deviation
+    trace = products.diagonal(dim1=1, dim2=2).sum(dim=1)
+    # A tiny variance is raised so that the matrix can be inverted.
+    ridge = torch.maximum((n_similar - 1) * variance, trace / _LARGEST_CONDITION).clamp(min=1e-12)
+    products.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
+    factor = torch.linalg.cholesky(products)
+    if by_patches:
+        # C (C + vI)^-1 d = A' (AA' + (K - 1) vI)^-1 A d, where C = A'A / (K - 1)
+        return mean + (values - mean) @ deviation.mT @ torch.cholesky_solve(deviation, factor)
     # C (C + vI)^-1 d = d - v (C + vI)^-1 d
-    solved = torch.cholesky_solve((values - mean).transpose(1, 2), factor).transpose(1, 2)
-    return values - variance * solved
+    solved = torch.cholesky_solve((values - mean).mT, factor).mT
+    return values - ridge[:, None, None] * solved
 
 
 def _find_similar(
     guide: Tensor, wanted: Tensor, search: PatchSearch, memory_gb: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Flat corners (N,) of the patches to denoise, and of the (N, K) most similar patches, chunk by chunk."""
+    """Flat corners (N,) of the patches to denoise, and of the (N, K) most similar patches, chunk by chunk.
+
+    The guide is (C, X, Y, Z); corners are flat places in one channel.
+    """
     edge, stride = search.edge, search.stride
     reached = F.max_pool3d(wanted[None, None].float(), edge, stride=stride)[0, 0] > 0
     offsets = list(product(range(-search.radius, search.radius + 1), repeat=3))
     per_plane = 4 * len(offsets) * max(int(reached.sum(dim=(1, 2)).max()), 1)
     thickness = max(1, int(memory_gb * 1e9 / 8 / per_plane))
     steps = torch.tensor(offsets, device=guide.device)
-    strides = torch.tensor(guide.stride(), device=guide.device)
-    last = torch.tensor(guide.shape, device=guide.device) - edge
+    strides = torch.tensor(guide.stride()[1:], device=guide.device)
+    last = torch.tensor(guide.shape[1:], device=guide.device) - edge
     n_similar = min(search.n_similar, len(offsets))
     for low in range(0, len(reached), thickness):
         slab = reached[low : low + thickness]
@@ -148,20 +168,24 @@ def _find_similar(
 def _distances(
     guide: Tensor, slab: Tensor, first_plane: int, offsets: list[tuple[int, int, int]], search: PatchSearch
 ) -> Tensor:
-    """(offsets, N) mean squared differences between the slab's patches and those at each offset."""
+    """(offsets, N) mean squared differences between the slab's patches and those at each offset.
+
+    The differences are summed over the channels.
+    """
     radius = search.radius
     depth = (len(slab) - 1) * search.stride + search.edge
-    padded = F.pad(guide[None, None], (radius,) * 6, mode="replicate")[0, 0]
-    here = guide[first_plane : first_plane + depth]
+    padded = F.pad(guide[None], (radius,) * 6, mode="replicate")[0]
+    here = guide[:, first_plane : first_plane + depth]
     distances = torch.empty((len(offsets), int(slab.sum())), device=guide.device)
     for row, (x, y, z) in enumerate(offsets):
         x_start = first_plane + radius + x
         there = padded[
+            :,
             x_start : x_start + depth,
-            radius + y : radius + y + guide.shape[1],
-            radius + z : radius + z + guide.shape[2],
+            radius + y : radius + y + guide.shape[2],
+            radius + z : radius + z + guide.shape[3],
         ]
-        squared = (here - there).square_()
+        squared = (here - there).square_().sum(dim=0)
         distances[row] = F.avg_pool3d(squared[None, None], search.edge, stride=search.stride)[0, 0][slab]
     return distances
 

@@ -72,6 +72,18 @@ def test_memory_changes_no_value():
     np.testing.assert_allclose(thin, whole, atol=1e-5)
 
 
+def test_channels_share_their_patches():
+    """One channel is the plain image; a rotation of independent channels rotates the result."""
+    clean, noisy, noise_sd, where = _ball()
+    plain = _denoise(noisy, clean, noise_sd, where)
+    alone = _denoise(noisy[..., None], clean[..., None], noise_sd, where)
+    np.testing.assert_array_equal(alone[..., 0], plain)
+    pair, guides = (np.stack(images, axis=-1) for images in ((noisy, _ball(seed=5)[1]), (clean, 2 * clean)))
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]], np.float32)
+    turned = _denoise(pair @ turn, guides @ turn, noise_sd, where)
+    np.testing.assert_allclose(turned, _denoise(pair, guides, noise_sd, where) @ turn, atol=2e-3)
+
+
 def test_elsewhere_the_guide_is_returned():
     """Voxels that no wanted patch reaches are the guide's; wanted ones do not depend on the rest."""
     clean, noisy, noise_sd, where = _ball()
