@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.learned_filters import LearnedFilters, Pair
+from n2a_bids.algorithms.learned_filters import Pair, Series
 
 _CERTAINTY = 2.0
 """Standard errors by which a candidate must beat the plain mean."""
@@ -19,10 +19,9 @@ _CUBE = 8
 
 def compare_candidates(
     pairs: Sequence[Pair],
-    filters: LearnedFilters,
+    estimates: Mapping[str, Sequence[Series]],
     mean_noise_sd: NDArray[np.float32],
     mask: NDArray[np.bool_],
-    folds: NDArray[np.integer],
     strength: float,
 ) -> list[dict[str, Any]]:
     """Squared error of each candidate beyond that of the mean, in the mean's noise variance.
@@ -33,35 +32,29 @@ def compare_candidates(
     ----------
     pairs : sequence of Pair
         Equal signal, independent noise in input and target.
-    filters : LearnedFilters
-        With coefficients that never saw each fold.
+    estimates : mapping of str to sequence of arrays
+        By the name of the candidate: what it made of the input of each pair, without the target of
+        the same voxel.
     mean_noise_sd : (X, Y, Z) array
     mask : (X, Y, Z) bool array
-    folds : (X, Y, Z) int array
     strength : float
         Noise added to the inputs, in noise SDs of the mean.
 
     Returns
     -------
     rows : list of dict
-        Name, risk, standard error and gain over the mean in dB of ``mean``, ``local PCA`` and
-        ``learned filters``.
+        Name, risk, standard error and gain over the mean in dB of ``mean`` and every candidate.
     """
     scale = mean_noise_sd[mask][:, None] ** 2
-    names = ("local PCA", "learned filters")
-    gains: dict[str, list[NDArray]] = {name: [] for name in names}
-    for pair in pairs:
+    gains: dict[str, list[NDArray]] = {name: [] for name in estimates}
+    for number, pair in enumerate(pairs):
         baseline = np.square(pair.noisy[mask] - pair.target[mask])
-        crossed = np.empty_like(pair.noisy)
-        for fold in range(int(folds.max()) + 1):
-            part = mask & (folds == fold)
-            crossed[part] = filters.apply(pair.noisy, pair.pilot, part, fold)[part]
-        for name, estimate in zip(names, (pair.pilot, crossed)):
-            error = np.square(estimate[mask] - pair.target[mask])
+        for name, series in estimates.items():
+            error = np.square(series[number][mask] - pair.target[mask])
             gains[name].append(((error - baseline) / scale).mean(axis=1))
     rows = [{"name": "mean", "risk": 0.0, "standard_error": 0.0, "gain_over_mean_db": 0.0}]
     cubes = _cube_labels(mask)
-    for name in names:
+    for name in estimates:
         per_voxel = np.mean(gains[name], axis=0) + strength**2
         risk = float(per_voxel.mean())
         rows.append(

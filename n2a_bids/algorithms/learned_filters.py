@@ -67,6 +67,30 @@ class LearnedFilters:
         denoised[mask] = values @ self.basis.T * self.unit
         return denoised
 
+    def apply_crossed(
+        self, noisy: Series, pilot: Series, mask: NDArray[np.bool_], folds: NDArray[np.integer]
+    ) -> Series:
+        """Denoise every fold by the coefficients that never saw it.
+
+        Parameters
+        ----------
+        noisy, pilot : (X, Y, Z, C) arrays
+        mask : (X, Y, Z) bool array
+            Voxels to denoise.
+        folds : (X, Y, Z) int array
+            Those that the filters were learned with.
+
+        Returns
+        -------
+        denoised : (X, Y, Z, C) float32 array
+            `pilot` outside the mask.
+        """
+        denoised = pilot.copy()
+        for fold in range(len(self.coefficients) - 1):
+            part = mask & (folds == fold)
+            denoised[part] = self.apply(noisy, pilot, part, fold)[part]
+        return denoised
+
 
 def principal_basis(series: Series, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Orthonormal components of a series, strongest first: (C, C), as columns."""

@@ -37,6 +37,10 @@ _STRATEGIES = {
     "pretrained": "a pretrained network that is told the noise level, applied to the mean",
     "local pca": "shrinkage of the local principal components of the series",
     "learned filters": "filters learned from the participant's own images, on top of that shrinkage",
+    "non-local bayes": (
+        "non-local Bayes over the principal components of the series, in which similar cubes of voxels are "
+        "denoised together [@nonlocalbayes], guided by filters learned from the participant's own images"
+    ),
     "san2n": "Spatio-Angular Noise2Noise, which learns from neighbouring voxels and directions [@san2n]",
     "mppca": "principal components of the series with a random-matrix threshold (MPPCA), in DIPY [@dipy]",
     "patch2self": "Patch2Self, in DIPY [@dipy]",

@@ -6,10 +6,12 @@ import nibabel as nb
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from n2a_bids.algorithms.dwi_phantoms import add_rician_noise, tensor_phantom
+from n2a_bids.algorithms.dwi_recorruption import average, recorrupt
 from n2a_bids.algorithms.learned_filters import Pair, checkerboard, learn_filters, principal_basis
-from n2a_bids.algorithms.local_pca import estimate_noise_sd, shrink_local_pca
+from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
 from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.cli.tools import main
@@ -57,7 +59,8 @@ def test_auto_lowers_the_error_of_the_mean(n_repetitions):
     result = _run("auto", repetitions, table, mask)
     assert _error(result.data, truth, mask) < 0.5 * _error(np.mean(repetitions, axis=0), truth, mask)
     assert result.figures["chosen"]["mean_won"] is False
-    assert {row["name"] for row in result.figures["candidates"]} == {"mean", "local PCA", "learned filters"}
+    names = {row["name"] for row in result.figures["candidates"]}
+    assert names == {"mean", "local PCA", "learned filters", "non-local Bayes"}
 
 
 def test_auto_scales_with_the_image():
@@ -76,6 +79,30 @@ def test_auto_repeats_with_the_seed_and_leaves_the_outside_alone():
     first, second = (_run("auto", noisy, table, mask) for _ in range(2))
     assert np.array_equal(first.data, second.data)
     assert np.allclose(first.data[~mask], np.mean(noisy, axis=0)[~mask], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shift_voxels", [0.0, 0.4])
+def test_what_volumes_differ_in_alike_is_not_taken_for_noise(shift_voxels):
+    """The noise of recorruption pairs is that of the mean, even where the repetitions do not quite fit."""
+    truth, _, mask = _phantom((24, 24, 10), n=24)
+    moved = ndimage.shift(truth, (shift_voxels, 0, 0, 0), order=3, mode="nearest")
+    repetitions = np.stack([_noisy(truth, 3.0, 1)[0], _noisy(moved, 3.0, 1, seed=1)[0]])
+    averaged = average(repetitions, mask, PatchPlan())
+    first, second = recorrupt(
+        averaged,
+        averaged.mean,
+        averaged.noise_sd,
+        strength=0.5,
+        n_pairs=1,
+        plan=PatchPlan(),
+        generator=torch.Generator().manual_seed(0),
+    )
+    # The two pairs have the same noise with opposite signs.
+    noise = (first.noisy - second.noisy)[mask]
+    assert noise.std() == pytest.approx(3 / np.sqrt(2), rel=0.08)
+    np.testing.assert_allclose(first.noisy + second.noisy, 2 * averaged.mean, rtol=1e-4, atol=1e-3)
+    structure = (truth - moved)[mask]
+    assert abs(np.vdot(noise, structure)) <= 0.1 * np.linalg.norm(noise) * np.linalg.norm(structure)
 
 
 def test_noise_map_finds_the_level():

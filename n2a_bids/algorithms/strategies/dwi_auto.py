@@ -1,4 +1,4 @@
-"""The default for diffusion series: local shrinkage, learned filters, chosen by estimated risk."""
+"""The default for diffusion series: local shrinkage, learned filters, non-local Bayes; chosen by risk."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.dwi_nonlocal import refine_by_nonlocal_bayes
+from n2a_bids.algorithms.dwi_recorruption import Average, average, recorrupt
 from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
 from n2a_bids.algorithms.gradients import B0_THRESHOLD, FEWEST_VOLUMES, angular_groups
 from n2a_bids.algorithms.learned_filters import (
+    LearnedFilters,
     Pair,
     Series,
     checkerboard,
     learn_filters,
     principal_basis,
 )
-from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
-from n2a_bids.algorithms.noise import difference_noise_sd
+from n2a_bids.algorithms.local_pca import PatchPlan, shrink_local_pca
 from n2a_bids.algorithms.noise_floor import (
     complex_noise_sd,
     plausible_signal,
     remove_noise_floor,
-    rician_variance,
 )
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Gradients, Realizations
-from n2a_bids.algorithms.risk import zero_sum_direction
+
+MEAN, LOCAL_PCA, FILTERS, NONLOCAL = "mean", "local PCA", "learned filters", "non-local Bayes"
+"""Names of the candidates."""
 
 _NEGLIGIBLE_GAIN = 0.005
 """Noise alone makes mean intensities differ by this much."""
@@ -64,23 +66,6 @@ def config(recipe: str, weights: object = None) -> DWIAutoConfig:
 def always_filtered(recipe: str, weights: object = None) -> DWIAutoConfig:
     """Settings of a recipe that takes the learned filters whatever the risk says."""
     return replace(config(recipe, weights), choose=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Average:
-    """Mean of the repetitions, cropped to the mask."""
-
-    repetitions: NDArray[np.float32]
-    """(R, X, Y, Z, C)."""
-    mean: Series
-    mask: NDArray[np.bool_]
-    noise_sd: NDArray[np.float32]
-    """(X, Y, Z) SD of the magnitude of one repetition."""
-
-    @property
-    def mean_noise_sd(self) -> NDArray[np.float32]:
-        """SD of the noise of the mean."""
-        return self.noise_sd / np.float32(np.sqrt(len(self.repetitions)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +114,7 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     for number, volumes in enumerate(groups):
         context.report(f"denoising {len(volumes)} volumes together ({number + 1} of {len(groups)})")
         members = np.ascontiguousarray(repetitions[..., volumes])
-        result = _denoise_group(_average(members, mask, config), config, context)
+        result = _denoise_group(average(members, mask, config.plan), config, context)
         inside = mean[box]
         inside[..., volumes] = np.where(mask[..., None], result.denoised, inside[..., volumes])
         noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None]
@@ -153,69 +138,67 @@ def _with_equal_gain(data: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDAr
     return data * gains.astype(np.float32)[:, None, None, None, None]
 
 
-def _average(repetitions: NDArray[np.float32], mask: NDArray[np.bool_], config: DWIAutoConfig) -> _Average:
-    mean = repetitions.mean(axis=0)
-    if len(repetitions) == 1:
-        noise_sd = estimate_noise_sd(mean, mask, config.plan)
-    else:
-        # Volumes share the receiver noise: their difference maps are pooled.
-        volumes = range(repetitions.shape[-1])
-        squares = [difference_noise_sd(repetitions[..., volume], mask) ** 2 for volume in volumes]
-        noise_sd = np.sqrt(np.mean(squares, axis=0)).astype(np.float32)
-    return _Average(repetitions, mean, mask, noise_sd)
-
-
-def _denoise_group(average: _Average, config: DWIAutoConfig, context: Context) -> _Group:
-    mask, mean_sd = average.mask, average.mean_noise_sd
-    pilot = shrink_local_pca(average.mean, mask, mean_sd, config.plan)
-    complex_sd = complex_noise_sd(average.noise_sd[mask], pilot[mask])
-    sd_map = average.noise_sd.copy()
+def _denoise_group(averaged: Average, config: DWIAutoConfig, context: Context) -> _Group:
+    mask, mean_sd = averaged.mask, averaged.mean_noise_sd
+    pilot = shrink_local_pca(averaged.mean, mask, mean_sd, config.plan)
+    complex_sd = complex_noise_sd(averaged.noise_sd[mask], pilot[mask])
+    sd_map = averaged.noise_sd.copy()
     sd_map[mask] = complex_sd
-    pairs = _recorrupt(average, pilot, sd_map, config, context)
+    pairs = recorrupt(
+        averaged,
+        pilot,
+        sd_map,
+        strength=config.strength,
+        n_pairs=config.n_pairs,
+        plan=config.plan,
+        generator=context.generator,
+    )
     unit = float(np.median(mean_sd[mask]))
     folds = checkerboard(mask.shape)
     filters = learn_filters(pairs, principal_basis(pilot, mask), unit, mask, folds, radius=config.radius)
-    rows = compare_candidates(pairs, filters, mean_sd, mask, folds, config.strength)
-    best = choose(rows) if config.choose else "learned filters"
-    if best == "mean":
-        denoised = average.mean
-    elif best == "local PCA":
+    if not config.choose:
+        return _Group(_filter(pairs, filters, mask), sd_map, [], FILTERS)
+    estimates = _estimate_pairs(averaged, pairs, filters, folds, config, context)
+    rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)
+    best = choose(rows)
+    if best == MEAN:
+        denoised = averaged.mean
+    elif best == LOCAL_PCA:
         denoised = pilot
     else:
-        parts = [filters.apply(pair.noisy, pair.pilot, mask) for pair in pairs]
-        denoised = np.mean(parts, axis=0, dtype=np.float32)
+        denoised = _filter(pairs, filters, mask)
+        if best == NONLOCAL:
+            denoised = _refine(averaged.mean, denoised, mean_sd, mask, context)
     return _Group(denoised, sd_map, rows, best)
 
 
-def _recorrupt(
-    average: _Average, pilot: Series, complex_sd: NDArray, config: DWIAutoConfig, context: Context
-) -> list[Pair]:
-    """Pairs of equal signal and independent noise: from differences of repetitions, or from drawn noise."""
-    strength = np.float32(config.strength)
-    input_sd = average.mean_noise_sd * np.float32(np.sqrt(1 + config.strength**2))
-    pairs = []
-    for _ in range(config.n_pairs):
-        noise = _independent_noise(average, pilot, complex_sd, context.generator)
-        for sign in (1, -1):
-            noisy = average.mean + sign * strength * noise
-            shrunk = shrink_local_pca(noisy, average.mask, input_sd, config.plan)
-            pairs.append(Pair(noisy, shrunk, average.mean - sign / strength * noise))
-    return pairs
+def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.bool_]) -> Series:
+    parts = [filters.apply(pair.noisy, pair.pilot, mask) for pair in pairs]
+    return np.mean(parts, axis=0, dtype=np.float32)
 
 
-def _independent_noise(
-    average: _Average, pilot: Series, complex_sd: NDArray, generator: torch.Generator
-) -> Series:
-    n_repetitions = len(average.repetitions)
-    if n_repetitions > 1:
-        weights = np.full(n_repetitions, 1 / n_repetitions)
-        contrast = zero_sum_direction(weights, np.ones(n_repetitions), generator)
-        return np.tensordot(contrast.astype(np.float32), average.repetitions, axes=1)
-    # The noise of magnitudes is weaker where there is little signal.
-    signal = remove_noise_floor(pilot, complex_sd[..., None])
-    variance = rician_variance(signal, np.maximum(complex_sd[..., None], 1e-12))
-    drawn = torch.randn(pilot.shape, generator=generator).numpy()
-    return (np.sqrt(variance) * drawn).astype(np.float32)
+def _refine(noisy: Series, guide: Series, noise_sd: NDArray, mask: NDArray, context: Context) -> Series:
+    return refine_by_nonlocal_bayes(
+        noisy, guide, noise_sd, mask, device=context.device, memory_gb=context.memory_gb
+    )
+
+
+def _estimate_pairs(
+    averaged: Average,
+    pairs: Sequence[Pair],
+    filters: LearnedFilters,
+    folds: NDArray[np.integer],
+    config: DWIAutoConfig,
+    context: Context,
+) -> dict[str, list[Series]]:
+    """What each candidate makes of the inputs of the pairs, for the risk."""
+    mask, noise_sd = averaged.mask, averaged.input_noise_sd(config.strength)
+    crossed = [filters.apply_crossed(pair.noisy, pair.pilot, mask, folds) for pair in pairs]
+    refined = [
+        _refine(pair.noisy, guide, noise_sd, mask, context)
+        for pair, guide in zip(pairs, crossed, strict=True)
+    ]
+    return {LOCAL_PCA: [pair.pilot for pair in pairs], FILTERS: crossed, NONLOCAL: refined}
 
 
 def _without_floor(image: Series, noise_sd: Series, gradients: Gradients, mask: NDArray[np.bool_]) -> Series:
@@ -232,10 +215,12 @@ def _figures(
     """Record; the largest group speaks for all."""
     main = max(results, key=lambda group: group.denoised.shape[-1])
     texts = {
-        "mean": "the plain mean: nothing beat it beyond doubt",
-        "local PCA": "shrinkage of local principal components",
-        "learned filters": (
-            "shrinkage of local principal components, refined by filters learned from the subject"
+        MEAN: "the plain mean: nothing beat it beyond doubt",
+        LOCAL_PCA: "shrinkage of local principal components",
+        FILTERS: "shrinkage of local principal components, refined by filters learned from the subject",
+        NONLOCAL: (
+            "shrinkage of local principal components, refined by filters learned from the subject and by "
+            "non-local Bayes"
         ),
     }
     sd = noise_map[realizations.mask].mean(axis=0)

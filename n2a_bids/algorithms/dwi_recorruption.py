@@ -1,0 +1,133 @@
+"""Pairs of diffusion series of equal signal and independent noise, from repetitions or from one series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.learned_filters import Pair, Series
+from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
+from n2a_bids.algorithms.noise import difference_noise_sd
+from n2a_bids.algorithms.noise_floor import remove_noise_floor, rician_variance
+from n2a_bids.algorithms.risk import zero_sum_direction
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """Mean of the repetitions of a series, and their noise."""
+
+    repetitions: NDArray[np.float32]
+    """(R, X, Y, Z, C), one intensity unit."""
+    mean: Series
+    mask: NDArray[np.bool_]
+    """(X, Y, Z) voxels to denoise."""
+    noise_sd: NDArray[np.float32]
+    """(X, Y, Z) SD of the magnitude of one repetition."""
+
+    @property
+    def mean_noise_sd(self) -> NDArray[np.float32]:
+        """SD of the noise of the mean."""
+        return self.noise_sd / np.float32(np.sqrt(len(self.repetitions)))
+
+    def input_noise_sd(self, strength: float) -> NDArray[np.float32]:
+        """SD of the noise of the inputs of recorruption pairs."""
+        return self.mean_noise_sd * np.float32(np.sqrt(1 + strength**2))
+
+
+def average(repetitions: NDArray[np.float32], mask: NDArray[np.bool_], plan: PatchPlan) -> Average:
+    """Average repetitions and measure their noise.
+
+    Parameters
+    ----------
+    repetitions : (R, X, Y, Z, C) array
+        One or more, in one intensity unit.
+    mask : (X, Y, Z) bool array
+    plan : PatchPlan
+        Patches that the noise of a single series is measured in.
+
+    Returns
+    -------
+    average : Average
+    """
+    mean = repetitions.mean(axis=0)
+    if len(repetitions) == 1:
+        noise_sd = estimate_noise_sd(mean, mask, plan)
+    else:
+        # Volumes share the receiver noise: their difference maps are pooled.
+        volumes = range(repetitions.shape[-1])
+        squares = [difference_noise_sd(repetitions[..., volume], mask) ** 2 for volume in volumes]
+        noise_sd = np.sqrt(np.mean(squares, axis=0)).astype(np.float32)
+    return Average(repetitions, mean, mask, noise_sd)
+
+
+def recorrupt(
+    average: Average,
+    pilot: Series,
+    complex_sd: NDArray[np.float32],
+    *,
+    strength: float,
+    n_pairs: int,
+    plan: PatchPlan,
+    generator: torch.Generator,
+) -> list[Pair]:
+    """Pairs of equal signal and independent noise: from differences of repetitions, or from drawn noise.
+
+    Parameters
+    ----------
+    average : Average
+    pilot : (X, Y, Z, C) array
+        Denoised mean; tells how the noise of magnitudes falls with the signal.
+    complex_sd : (X, Y, Z) array
+        SD of the complex noise of one repetition.
+    strength : float
+        Noise added to the inputs, in noise SDs of the mean.
+    n_pairs : int
+        Each noise goes in with both signs, so that twice as many are returned.
+    plan : PatchPlan
+        Patches of the pilots of the pairs.
+    generator : torch.Generator
+        Advanced.
+
+    Returns
+    -------
+    pairs : list of Pair
+
+    References
+    ----------
+    Pang et al., CVPR 2021 (recorrupted-to-recorrupted).
+    """
+    input_sd = average.input_noise_sd(strength)
+    pairs = []
+    for _ in range(n_pairs):
+        if len(average.repetitions) > 1:
+            noise = _difference(average, plan, generator)
+        else:
+            noise = _drawn_noise(pilot, complex_sd, generator)
+        for sign in (1, -1):
+            noisy = average.mean + np.float32(sign * strength) * noise
+            shrunk = shrink_local_pca(noisy, average.mask, input_sd, plan)
+            pairs.append(Pair(noisy, shrunk, average.mean - np.float32(sign / strength) * noise))
+    return pairs
+
+
+def _difference(average: Average, plan: PatchPlan, generator: torch.Generator) -> Series:
+    """A contrast of the repetitions that holds noise alone, as strong as that of the mean."""
+    n_repetitions = len(average.repetitions)
+    weights = np.full(n_repetitions, 1 / n_repetitions)
+    contrast = zero_sum_direction(weights, np.ones(n_repetitions), generator)
+    difference = np.tensordot(contrast.astype(np.float32), average.repetitions, axes=1)
+    # What volumes differ in alike is no noise: misalignment and distortion left over. As noise it
+    # would teach the filters to blur what the repetitions agree on, and the risk to approve.
+    structure = shrink_local_pca(difference, average.mask, average.mean_noise_sd, plan)
+    return np.where(average.mask[..., None], difference - structure, difference)
+
+
+def _drawn_noise(pilot: Series, complex_sd: NDArray[np.float32], generator: torch.Generator) -> Series:
+    # The noise of magnitudes is weaker where there is little signal.
+    signal = remove_noise_floor(pilot, complex_sd[..., None])
+    variance = rician_variance(signal, np.maximum(complex_sd[..., None], 1e-12))
+    drawn = torch.randn(pilot.shape, generator=generator).numpy()
+    return (np.sqrt(variance) * drawn).astype(np.float32)
