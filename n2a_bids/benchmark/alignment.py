@@ -15,7 +15,7 @@ from n2a_bids.images import read_itk_transform, voxel_sizes_mm
 from n2a_bids.interfaces.register import RegisterRigid
 
 
-def align_runs(runs: SimulatedRuns, affine: NDArray[np.float64], n_threads: int = 1) -> NDArray[np.float32]:
+def align_runs(runs: SimulatedRuns, affine: NDArray[np.float64]) -> NDArray[np.float32]:
     """Register every run to the first and bring it there by the app's one interpolation.
 
     The brain masks of moved runs are the true one, moved: the app makes a mask of every run by
@@ -27,8 +27,6 @@ def align_runs(runs: SimulatedRuns, affine: NDArray[np.float64], n_threads: int 
         First run unmoved.
     affine : (4, 4) float array
         Voxel to world mm of every run.
-    n_threads : int
-        For the registration.
 
     Returns
     -------
@@ -38,12 +36,12 @@ def align_runs(runs: SimulatedRuns, affine: NDArray[np.float64], n_threads: int 
     grid = Grid(runs.repetitions[0], affine, runs.mask)
     aligned = [runs.repetitions[0]]
     for index, data in enumerate(runs.repetitions[1:], start=1):
-        found = register_run(grid, runs, index, n_threads)
+        found = register_run(grid, runs, index)
         aligned.append(bring_to_grid(data, affine, found, grid)[0])
     return np.stack(aligned)
 
 
-def register_run(grid: Grid, runs: SimulatedRuns, index: int, n_threads: int = 1) -> NDArray[np.float64]:
+def register_run(grid: Grid, runs: SimulatedRuns, index: int) -> NDArray[np.float64]:
     """Register one run to the first.
 
     Parameters
@@ -53,7 +51,6 @@ def register_run(grid: Grid, runs: SimulatedRuns, index: int, n_threads: int = 1
     runs : SimulatedRuns
     index : int
         Of the run.
-    n_threads : int
 
     Returns
     -------
@@ -62,12 +59,10 @@ def register_run(grid: Grid, runs: SimulatedRuns, index: int, n_threads: int = 1
     """
     mask = runs.mask.astype(np.float32)
     moved = resample(mask, runs.transforms[index], voxel_sizes_mm(grid.affine)) > 0.5
-    return _register(grid, runs.repetitions[index], moved, n_threads)
+    return _register(grid, runs.repetitions[index], moved)
 
 
-def _register(
-    grid: Grid, moving: NDArray[np.float32], moving_mask: NDArray[np.bool_], n_threads: int
-) -> NDArray[np.float64]:
+def _register(grid: Grid, moving: NDArray[np.float32], moving_mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Transform from the world of the grid to that of `moving`."""
     with tempfile.TemporaryDirectory(prefix="n2a_benchmark_") as name:
         folder = Path(name)
@@ -84,7 +79,6 @@ def _register(
             reference_mask=str(folder / "reference_mask.nii.gz"),
             moving_file=str(folder / "moving.nii.gz"),
             moving_mask=str(folder / "moving_mask.nii.gz"),
-            threads=n_threads,
         )
         found = register.run(cwd=str(folder))
         return read_itk_transform(Path(found.outputs.out_transform))

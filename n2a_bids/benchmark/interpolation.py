@@ -106,7 +106,7 @@ def make_situation(cell: Cell, truth: Truth, plan: BenchmarkPlan) -> Situation:
     )
     runs = simulate_runs(stage.data, stage.mask, config, cell.generator(), stage.voxel_size_mm)
     grid = Grid(runs.repetitions[0], stage.affine, runs.mask)
-    found = register_run(grid, runs, 1, plan.settings.n_threads)
+    found = register_run(grid, runs, 1)
     to_mm = np.diag([*stage.voxel_size_mm, 1.0])
     return Situation(
         runs=runs,

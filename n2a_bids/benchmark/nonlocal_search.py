@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import torch
@@ -69,14 +69,13 @@ def run_nonlocal(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
     table = open_table(plan, "nonlocal.tsv", columns=(*_KEY, *_MEASURES), key_columns=_KEY)
     by_name = {truth.name: truth for truth in truths}
     cells = plan_cells(by_name, plan.conditions, plan.noise_levels, plan.repetitions, plan.n_seeds)
-    align = partial(align_runs, n_threads=plan.settings.n_threads)
     torch.set_num_threads(plan.settings.n_threads)
     for cell in cells:
         key = {name: getattr(cell, name) for name in _KEY[:-1]}
         missing = [name for name in VARIANTS if not table.has(key | {"variant": name})]
         if not missing:
             continue
-        data = make_cell_data(cell, by_name[cell.truth], plan.crop, align)
+        data = make_cell_data(cell, by_name[cell.truth], plan.crop, align_runs)
         estimate = _estimator(oracle_input(data, plan.settings), data.realizations.mask)
         for name in missing:
             image, seconds = estimate(VARIANTS[name])

@@ -57,7 +57,6 @@ def run_cells(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
         If the folder holds results and resuming was not asked for.
     """
     table = open_table(plan, "benchmark.tsv")
-    align = partial(align_runs, n_threads=plan.settings.n_threads)
     by_name = {truth.name: truth for truth in truths}
     cells = plan_cells(by_name, plan.conditions, plan.noise_levels, plan.repetitions, plan.n_seeds)
     for index, cell in enumerate(cells):
@@ -65,7 +64,7 @@ def run_cells(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
         if not missing:
             continue
         sys.stderr.write(f"cell {index + 1} of {len(cells)}: {cell}\n")
-        data = make_cell_data(cell, by_name[cell.truth], plan.crop, align)
+        data = make_cell_data(cell, by_name[cell.truth], plan.crop, align_runs)
         for name in missing:
             _run_row(cell, name, data, plan, table)
         _draw_cell(cell, data, table, plan)

@@ -71,7 +71,7 @@ def run_speed(truth: Truth, plan: BenchmarkPlan) -> int:
     generator = np.random.default_rng(_SEED)
     runs = simulate_runs(stage.data, stage.mask, config, generator, stage.voxel_size_mm)
     _add(table, plan, "mask", "deepbet, one run", partial(_mask, runs, stage, plan.settings.n_threads))
-    align = partial(_align, runs, stage, plan.settings.n_threads)
+    align = partial(_align, runs, stage)
     aligned = _add(table, plan, "align", "rigid and resampling, one run", align)
     repetitions = runs.repetitions if aligned is None else np.stack([runs.repetitions[0], aligned.image])
     data = _cell(repetitions, runs, stage)
@@ -156,8 +156,8 @@ def _mask(runs: SimulatedRuns, stage: Truth, n_threads: int) -> tuple[np.ndarray
         return np.asarray(nib.load(found.outputs.out_mask).dataobj), {}
 
 
-def _align(runs: SimulatedRuns, stage: Truth, n_threads: int) -> tuple[np.ndarray, dict[str, object]]:
-    return align_runs(runs, stage.affine, n_threads)[1], {}
+def _align(runs: SimulatedRuns, stage: Truth) -> tuple[np.ndarray, dict[str, object]]:
+    return align_runs(runs, stage.affine)[1], {}
 
 
 def _report(

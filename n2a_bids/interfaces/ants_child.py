@@ -1,8 +1,8 @@
 """What is asked of ANTs (antspyx), as a program: started by `n2a_bids.interfaces.child.run_ants`.
 
 One JSON file of named arguments is the only command-line argument; its ``task`` names a function of this
-module. Seeds are fixed, samples are regular, and the thread count comes from the environment, so a task
-repeated on one machine with as many threads gives the same bits.
+module. Seeds are fixed, samples are regular, and there is one thread, so a task repeated on one machine
+gives the same bits.
 """
 
 from __future__ import annotations

@@ -71,8 +71,11 @@ def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) ->
         raise RuntimeError(f"{module} ended with status {child.returncode}; it wrote:\n{said}")
 
 
-def run_ants(task: str, arguments: Mapping[str, str], folder: Path, *, seed: int, threads: int) -> None:
+def run_ants(task: str, arguments: Mapping[str, str], folder: Path, *, seed: int) -> None:
     """Run a task of `n2a_bids.interfaces.ants_child` and wait for it.
+
+    With one thread: ITK adds up what several threads found in the order in which they end, so that
+    with more of them two runs differ in the last digits.
 
     Parameters
     ----------
@@ -84,12 +87,10 @@ def run_ants(task: str, arguments: Mapping[str, str], folder: Path, *, seed: int
         Where the task is written down.
     seed : int
         Of ANTs.
-    threads : int
-        Of ITK.
     """
     task_file = folder / "task.json"
     task_file.write_text(json.dumps({"task": task, "seed": seed, **arguments}))
-    run_module("n2a_bids.interfaces.ants_child", [task_file], threads=threads)
+    run_module("n2a_bids.interfaces.ants_child", [task_file])
 
 
 def raise_if_killed(name: str, status: int) -> None:

@@ -16,7 +16,6 @@ class _BiasCorrectInputSpec(BaseInterfaceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid: where the field is estimated")
     sidecar = traits.Dict(desc="sidecar of the image")
     seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
-    threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of ITK")
 
 
 class _BiasCorrectOutputSpec(TraitedSpec):
@@ -34,7 +33,7 @@ class BiasCorrect(SimpleInterface):
         folder = Path(runtime.cwd)
         out_file = folder / "bias_corrected.nii.gz"
         files = {"image": self.inputs.in_file, "mask": self.inputs.mask_file, "out_file": os.fspath(out_file)}
-        run_ants("bias_corrected", files, folder, seed=self.inputs.seed, threads=self.inputs.threads)
+        run_ants("bias_corrected", files, folder, seed=self.inputs.seed)
         sidecar = dict(self.inputs.sidecar)
         sidecar["Description"] = f"{sidecar.get('Description', 'Denoised')}; bias field removed (ANTs N4)"
         self._results.update(out_file=os.fspath(out_file), sidecar=sidecar)

@@ -55,7 +55,6 @@ class _TemplateBrainMaskInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="T1w head")
     template = traits.Str(desc="TemplateFlow name; without it, the ICBM 152 head that comes with nilearn")
     seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
-    threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of ITK")
 
 
 class TemplateBrainMask(SimpleInterface):
@@ -80,7 +79,7 @@ class TemplateBrainMask(SimpleInterface):
             "template_brain": os.fspath(brain),
             "out_file": os.fspath(out_mask),
         }
-        run_ants("template_mask", files, folder, seed=self.inputs.seed, threads=self.inputs.threads)
+        run_ants("template_mask", files, folder, seed=self.inputs.seed)
         self._results["out_mask"] = os.fspath(_checked_brain(out_mask, self.inputs.in_file, "the template"))
         return runtime
 

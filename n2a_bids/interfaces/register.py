@@ -82,7 +82,6 @@ class _RegisterRigidInputSpec(BaseInterfaceInputSpec):
     moving_file = File(exists=True, mandatory=True, desc="moving image")
     moving_mask = File(exists=True, mandatory=True, desc="its brain mask")
     seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
-    threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of ITK")
 
 
 class _RegisterRigidOutputSpec(TraitedSpec):
@@ -92,8 +91,7 @@ class _RegisterRigidOutputSpec(TraitedSpec):
 class RegisterRigid(SimpleInterface):
     """Rigid registration of two brains with ANTs (mutual information), from a coarse search.
 
-    The sampling is regular and the seed fixed. Sums over threads are added in a fixed order, so equal
-    thread counts give equal bits; another count may change the last digits.
+    The sampling is regular, the seed fixed and there is one thread: equal inputs give equal bits.
     """
 
     input_spec = _RegisterRigidInputSpec
@@ -117,7 +115,7 @@ class RegisterRigid(SimpleInterface):
             "initial": os.fspath(initial),
             "out_file": os.fspath(out_transform),
         }
-        run_ants("rigid", files, folder, seed=inputs.seed, threads=inputs.threads)
+        run_ants("rigid", files, folder, seed=inputs.seed)
         self._results["out_transform"] = os.fspath(out_transform)
         return runtime
 

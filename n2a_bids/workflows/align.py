@@ -21,7 +21,6 @@ def init_align_wf(
     *,
     wanted: int | None = None,
     different_contrast: bool = False,
-    threads: int = 1,
     seed: int = 1,
     name: str = "align_wf",
 ) -> Workflow:
@@ -35,8 +34,6 @@ def init_align_wf(
         Place of the repetition that must be the reference.
     different_contrast : bool
         Echoes: the gate on intensities does not apply.
-    threads : int
-        Of ITK.
     seed : int
         Of ANTs.
     name : str
@@ -54,11 +51,10 @@ def init_align_wf(
     if wanted is not None:
         reference.inputs.wanted = wanted
     register = MapNode(
-        RegisterRigid(threads=threads, seed=seed),
+        RegisterRigid(seed=seed),
         ["moving_file", "moving_mask"],
         name="register",
         mem_gb=1.5,
-        n_procs=threads,
     )
     resample = Node(
         AlignRepetitions(

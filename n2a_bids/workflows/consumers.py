@@ -47,13 +47,7 @@ def init_consumers_wf(
 
 
 def _connect_preproc(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
-    threads = config.resources.omp_nthreads
-    correct = Node(
-        BiasCorrect(seed=config.denoise.random_seed, threads=threads),
-        name="bias",
-        mem_gb=1.5,
-        n_procs=threads,
-    )
+    correct = Node(BiasCorrect(seed=config.denoise.random_seed), name="bias", mem_gb=1.5)
     session = {key: unit.entities[key] for key in ("sub", "ses") if key in unit.entities}
     target = derivative_path(config.output_dir, session, "T1w", desc="preproc")
     files, sidecars = Node(Merge(1), name="preproc_files"), Node(Merge(1), name="preproc_sidecars")

@@ -27,7 +27,7 @@ def init_mask_wf(
     given : Path, optional
         Brain mask that the user brought: it is taken for all repetitions, by world coordinates.
     threads : int
-        Of each node.
+        Of deepbet.
     seed : int
         Of ANTs.
     name : str
@@ -41,15 +41,16 @@ def init_mask_wf(
     workflow = Workflow(name)
     inputnode = Node(IdentityInterface(["in_files"]), name="inputnode")
     outputnode = Node(IdentityInterface(["mask_files"]), name="outputnode")
+    n_procs = 1
     if given is not None:
         interface, memory_gb = GivenBrainMask(mask_file=str(given)), 1.0
     elif config.method == "deepbet":
-        interface, memory_gb = BrainMask(threads=threads), _DEEPBET_GB
+        interface, memory_gb, n_procs = BrainMask(threads=threads), _DEEPBET_GB, threads
     else:
-        interface, memory_gb = TemplateBrainMask(threads=threads, seed=seed), _TEMPLATE_GB
+        interface, memory_gb = TemplateBrainMask(seed=seed), _TEMPLATE_GB
         if config.template:
             interface.inputs.template = config.template
-    brain = MapNode(interface, "in_file", name="brain", mem_gb=memory_gb, n_procs=1 if given else threads)
+    brain = MapNode(interface, "in_file", name="brain", mem_gb=memory_gb, n_procs=n_procs)
     workflow.connect(
         [(inputnode, brain, [("in_files", "in_file")]), (brain, outputnode, [("out_mask", "mask_files")])]
     )

@@ -46,7 +46,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     files = [str(image.path) for image in unit.images]
     check = Node(CheckImages(in_files=files, skip=config.selection.skip_validation), name="check")
     mask = init_mask_wf(config.mask, given=given, threads=threads, seed=seed)
-    align = init_align_wf(config.align, wanted=wanted, different_contrast=echoes, threads=threads, seed=seed)
+    align = init_align_wf(config.align, wanted=wanted, different_contrast=echoes, seed=seed)
     denoise = init_denoise_node(
         config.denoise, resources, different_contrast=echoes, save_repetitions=each_echo
     )
