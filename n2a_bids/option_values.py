@@ -47,3 +47,20 @@ def _whole_number(text: str, lowest: int) -> int:
     if not text.strip().isdecimal() or int(text) < lowest:
         raise argparse.ArgumentTypeError(f"expected a whole number from {lowest}, found {text!r}")
     return int(text)
+
+
+def part_of_one(text: str) -> float:
+    """A number above 0 and up to 1.
+
+    Examples
+    --------
+    >>> part_of_one("0.95")
+    0.95
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, found {text!r}")
+    return value

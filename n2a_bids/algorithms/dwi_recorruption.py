@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import helmert
 
 from n2a_bids.algorithms.learned_filters import Pair, Series
 from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
-from n2a_bids.algorithms.noise import difference_noise_sd
+from n2a_bids.algorithms.noise import high_pass, local_sd
 from n2a_bids.algorithms.noise_floor import remove_noise_floor, rician_variance
-from n2a_bids.algorithms.risk import zero_sum_direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Average:
     """(X, Y, Z) voxels to denoise."""
     noise_sd: NDArray[np.float32]
     """(X, Y, Z) SD of the magnitude of one repetition."""
+    contrasts: NDArray[np.float32]
+    """(R - 1, X, Y, Z, C) independent noise, as strong as that of one repetition; none of one series."""
 
     @property
     def mean_noise_sd(self) -> NDArray[np.float32]:
@@ -54,13 +56,22 @@ def average(repetitions: NDArray[np.float32], mask: NDArray[np.bool_], plan: Pat
     """
     mean = repetitions.mean(axis=0)
     if len(repetitions) == 1:
-        noise_sd = estimate_noise_sd(mean, mask, plan)
-    else:
-        # Volumes share the receiver noise: their difference maps are pooled.
-        volumes = range(repetitions.shape[-1])
-        squares = [difference_noise_sd(repetitions[..., volume], mask) ** 2 for volume in volumes]
-        noise_sd = np.sqrt(np.mean(squares, axis=0)).astype(np.float32)
-    return Average(repetitions, mean, mask, noise_sd)
+        return Average(repetitions, mean, mask, estimate_noise_sd(mean, mask, plan), repetitions[:0])
+    contrasts = np.tensordot(helmert(len(repetitions)).astype(np.float32), repetitions, axes=1)
+    noisy_sd = _pooled_noise_sd(contrasts, mask)
+    for contrast in contrasts:
+        # What volumes differ in alike is no noise: misalignment and distortion left over. As noise it
+        # would teach the filters to blur what the repetitions agree on, and the risk to approve.
+        structure = shrink_local_pca(contrast, mask, noisy_sd, plan, centred=False)
+        contrast[mask] -= structure[mask]
+    return Average(repetitions, mean, mask, _pooled_noise_sd(contrasts, mask), contrasts)
+
+
+def _pooled_noise_sd(contrasts: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(X, Y, Z) noise SD over all volumes: they share the noise of the receiver."""
+    volumes = np.moveaxis(contrasts, -1, 1).reshape(-1, *mask.shape)
+    squares = [local_sd(high_pass(volume), mask) ** 2 for volume in volumes]
+    return np.sqrt(np.mean(squares, axis=0)).astype(np.float32)
 
 
 def recorrupt(
@@ -103,7 +114,7 @@ def recorrupt(
     pairs = []
     for _ in range(n_pairs):
         if len(average.repetitions) > 1:
-            noise = _difference(average, plan, generator)
+            noise = _difference(average, generator)
         else:
             noise = _drawn_noise(pilot, complex_sd, generator)
         for sign in (1, -1):
@@ -113,16 +124,11 @@ def recorrupt(
     return pairs
 
 
-def _difference(average: Average, plan: PatchPlan, generator: torch.Generator) -> Series:
-    """A contrast of the repetitions that holds noise alone, as strong as that of the mean."""
-    n_repetitions = len(average.repetitions)
-    weights = np.full(n_repetitions, 1 / n_repetitions)
-    contrast = zero_sum_direction(weights, np.ones(n_repetitions), generator)
-    difference = np.tensordot(contrast.astype(np.float32), average.repetitions, axes=1)
-    # What volumes differ in alike is no noise: misalignment and distortion left over. As noise it
-    # would teach the filters to blur what the repetitions agree on, and the risk to approve.
-    structure = shrink_local_pca(difference, average.mask, average.mean_noise_sd, plan)
-    return np.where(average.mask[..., None], difference - structure, difference)
+def _difference(average: Average, generator: torch.Generator) -> Series:
+    """A random combination of the contrasts, as strong as the noise of the mean."""
+    direction = torch.randn(len(average.contrasts), generator=generator).numpy()
+    direction /= np.linalg.norm(direction) * np.sqrt(len(average.repetitions))
+    return np.tensordot(direction.astype(np.float32), average.contrasts, axes=1)
 
 
 def _drawn_noise(pilot: Series, complex_sd: NDArray[np.float32], generator: torch.Generator) -> Series:

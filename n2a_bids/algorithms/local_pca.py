@@ -30,6 +30,8 @@ def shrink_local_pca(
     mask: NDArray[np.bool_],
     noise_sd: NDArray[np.float32],
     plan: PatchPlan = PatchPlan(),
+    *,
+    centred: bool = True,
 ) -> NDArray[np.float32]:
     """Denoise a series by shrinking the singular values of its patches.
 
@@ -47,6 +49,9 @@ def shrink_local_pca(
     noise_sd : (X, Y, Z) float array
         Noise SD in the unit of `data`, positive.
     plan : PatchPlan
+    centred : bool
+        Keep the mean of every patch in each volume as it is: right for images, whose level is never
+        noise, and wrong for differences of images.
 
     Returns
     -------
@@ -59,11 +64,11 @@ def shrink_local_pca(
     total, weights = torch.zeros_like(flat), torch.zeros(len(flat), 1)
     for index in _patches(mask, plan, n_volumes):
         patch = flat[index]
-        mean = patch.mean(dim=1, keepdim=True)
-        centred = patch - mean
-        power, vectors = torch.linalg.eigh(centred.transpose(1, 2) @ centred)
+        mean = patch.mean(dim=1, keepdim=True) if centred else torch.zeros(())
+        rest = patch - mean
+        power, vectors = torch.linalg.eigh(rest.transpose(1, 2) @ rest)
         shrinkage, rank = _shrinkage(power, patch.shape[1], n_volumes)
-        estimate = centred @ (vectors * shrinkage[:, None]) @ vectors.transpose(1, 2) + mean
+        estimate = rest @ (vectors * shrinkage[:, None]) @ vectors.transpose(1, 2) + mean
         weight = (1 / (1 + rank))[:, None, None].expand(-1, patch.shape[1], 1)
         total.index_add_(0, index.reshape(-1), (estimate * weight).reshape(-1, n_volumes))
         weights.index_add_(0, index.reshape(-1), weight.reshape(-1, 1))

@@ -36,6 +36,8 @@ class Realizations:
     same_signal: bool = True
     """False when repetitions differ in contrast (echoes): only a linear match is assumed."""
     gradients: Gradients | None = None
+    noise_kept: float = 1.0
+    """Part of the noise SD that the interpolation of the repetitions left; the Rician bias is not reduced."""
 
     def __post_init__(self) -> None:
         if self.data.ndim != 5:
@@ -44,6 +46,10 @@ class Realizations:
             raise ValueError(f"mask grid {self.mask.shape} is not the image grid {self.data.shape[1:4]}")
         if not self.mask.any():
             raise ValueError("the mask is empty")
+        if not 0 < self.noise_kept <= 1:
+            raise ValueError(
+                f"noise_kept is a part of the noise SD, above 0 and up to 1; found {self.noise_kept}"
+            )
 
     @property
     def n_repetitions(self) -> int:

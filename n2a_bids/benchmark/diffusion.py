@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from n2a_bids.algorithms import dwi_phantoms
 from n2a_bids.algorithms.distortion import resample
 from n2a_bids.algorithms.gradients import round_to_shells
+from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.metrics import ssim
 from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
 from n2a_bids.algorithms.strategies import DIFFUSION_STRATEGIES, get_strategy
@@ -123,15 +124,15 @@ def run_diffusion(truths: Sequence[Truth], plan: DiffusionPlan, table_path: Path
                     keys = [(truth.name, condition, f"{snr:g}", str(seed), m) for m in plan.methods]
                     if done.issuperset(keys):
                         continue
-                    repetitions = simulate(truth, condition, snr, seed, plan.peak_mm)
+                    simulated = simulate(truth, condition, snr, seed, plan.peak_mm)
                     for key in keys:
                         if key not in done:
-                            row = _measure(truth, reference, repetitions, key, plan)
+                            row = _measure(truth, reference, simulated, key, plan)
                             table.add(dict(zip(CELL_COLUMNS, key)) | row)
     return table_path
 
 
-def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float) -> NDArray[np.float32]:
+def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float) -> Realizations:
     """Noisy repetitions as they reach the denoiser.
 
     Parameters
@@ -149,7 +150,7 @@ def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float
 
     Returns
     -------
-    repetitions : (R, X, Y, Z, C) float32 array
+    realizations : Realizations
     """
     generator = torch.Generator().manual_seed(1000 + seed)
     noise_sd = dwi_phantoms.noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)
@@ -159,12 +160,16 @@ def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float
     if condition in ("repeat", "misaligned"):
         signals.append(_nudged(truth.signal, generator) if condition == "misaligned" else truth.signal)
     series = [dwi_phantoms.add_rician_noise(signal, noise_sd, generator) for signal in signals]
-    return np.stack(series)
+    return _realizations(truth, np.stack(series))
 
 
-def _reverse_pe(
-    truth: Truth, noise_sd: float, peak_mm: float, generator: torch.Generator
-) -> NDArray[np.float32]:
+def _realizations(truth: Truth, repetitions: NDArray[np.float32], kept: float = 1.0) -> Realizations:
+    return Realizations(
+        repetitions, truth.mask, truth.voxel_size_mm, gradients=truth.gradients, noise_kept=kept
+    )
+
+
+def _reverse_pe(truth: Truth, noise_sd: float, peak_mm: float, generator: torch.Generator) -> Realizations:
     axis = PHASE_AXIS
     peak_voxels = peak_mm / truth.voxel_size_mm[axis]
     field = dwi_phantoms.susceptibility_displacement(truth.mask, axis, peak_voxels, generator)
@@ -176,16 +181,12 @@ def _reverse_pe(
     ]
     b0s = [mean_b0(series, truth.gradients) for series in noisy]
     displacement, voxel_map, _ = correct_pair(*b0s, truth.mask, truth.voxel_size_mm, axis)
-    maps = (np.eye(4), voxel_map)
-    return np.stack(
-        [
-            np.stack(
-                [resample(series[..., c], voxel, displacement, axis, sign) for c in range(series.shape[-1])],
-                axis=-1,
-            )
-            for series, voxel, sign in zip(noisy, maps, (1, -1))
-        ]
-    )
+    aligned, kept = [], []
+    for series, voxel, sign in zip(noisy, (np.eye(4), voxel_map), (1, -1), strict=True):
+        volumes = [resample(series[..., c], voxel, displacement, axis, sign) for c in range(series.shape[-1])]
+        aligned.append(np.stack(volumes, axis=-1))
+        kept.append(noise_kept(truth.mask.shape, [voxel], displacement, axis, sign, truth.mask))
+    return _realizations(truth, np.stack(aligned), float(np.sqrt(np.mean(np.square(kept)))))
 
 
 def _nudged(signal: NDArray[np.float32], generator: torch.Generator) -> NDArray[np.float32]:
@@ -206,15 +207,16 @@ def _nudged(signal: NDArray[np.float32], generator: torch.Generator) -> NDArray[
 def _measure(
     truth: Truth,
     reference: TensorFit,
-    repetitions: NDArray[np.float32],
+    realizations: Realizations,
     key: tuple[str, ...],
     plan: DiffusionPlan,
 ) -> dict[str, str]:
     started = time.perf_counter()
     if key[1] == "split" and key[-1] in _NEED_TWO:
         halves = split_volumes(truth.gradients, torch.Generator().manual_seed(int(key[3])))
-        repetitions = np.stack(split_series(repetitions[0], truth.gradients, truth.mask, halves))
-    estimate, chosen = _denoise(key[-1], repetitions, truth, plan, int(key[3]))
+        series = split_series(realizations.data[0], truth.gradients, truth.mask, halves)
+        realizations = _realizations(truth, np.stack(series))
+    estimate, chosen = _denoise(key[-1], realizations, plan, int(key[3]))
     seconds = time.perf_counter() - started
     figures = compare(estimate, truth, reference)
     row = {name: f"{value:.6g}" for name, value in figures.items()}
@@ -222,15 +224,14 @@ def _measure(
 
 
 def _denoise(
-    method: str, repetitions: NDArray[np.float32], truth: Truth, plan: DiffusionPlan, seed: int
+    method: str, realizations: Realizations, plan: DiffusionPlan, seed: int
 ) -> tuple[NDArray[np.float32], str]:
-    mean = repetitions.mean(axis=0)
+    mean = realizations.data.mean(axis=0)
     if method == "noisy":
         return mean, ""
     if method in DWI_PEERS:
-        return denoise_with_dwi_peer(method, mean, truth.mask, truth.gradients), ""
+        return denoise_with_dwi_peer(method, mean, realizations.mask, realizations.gradients), ""
     strategy = get_strategy(method, diffusion=True)
-    realizations = Realizations(repetitions, truth.mask, truth.voxel_size_mm, gradients=truth.gradients)
     context = Context(torch.Generator().manual_seed(seed))
     result = strategy.denoise(realizations, strategy.config(plan.recipe, None), context)
     return result.data, str(result.figures["chosen"]["name"])

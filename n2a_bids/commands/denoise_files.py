@@ -16,7 +16,7 @@ from n2a_bids.commands.denoise_run import denoise_files
 from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe, check_recipe
 from n2a_bids.dataset.checks import check_writable
 from n2a_bids.errors import ConfigError
-from n2a_bids.option_values import memory_gb, natural_int, positive_int
+from n2a_bids.option_values import memory_gb, natural_int, part_of_one, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-noise-floor", action="store_true", help="leave the Rician bias of magnitudes in the result"
     )
+    parser.add_argument(
+        "--noise-kept", type=part_of_one, default=1.0, metavar="PART",
+        help="part of the noise SD that interpolation of a diffusion series left, which its Rician bias does "
+        "not follow (default: %(default)s, not interpolated)",
+    )  # fmt: skip
     parser.add_argument("--out-mean", type=Path, metavar="FILE", help="plain mean of the repetitions")
     parser.add_argument("--out-residual", type=Path, metavar="FILE", help="plain mean minus denoised image")
     parser.add_argument("--out-noise-sd", type=Path, metavar="FILE", help="noise SD of one repetition")
@@ -101,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         bvals=args.bvals,
         bvecs=args.bvecs,
         keep_noise_floor=args.keep_noise_floor,
+        noise_kept=args.noise_kept,
     )
     report = (lambda message: None) if args.quiet else _Progress()
     result = denoise_files(job, report)

@@ -33,6 +33,8 @@ class DenoiseJob:
     bvecs: Path | None = None
     keep_noise_floor: bool = False
     """Leave the Rician bias of magnitudes in the result."""
+    noise_kept: float = 1.0
+    """Part of the noise SD that interpolation of the runs left."""
 
 
 def load_realizations(job: DenoiseJob) -> Realizations:
@@ -76,6 +78,7 @@ def load_realizations(job: DenoiseJob) -> Realizations:
         left_right_axis=int(np.flatnonzero(nb.io_orientation(affine)[:, 0] == 0)[0]),
         same_signal=job.same_signal,
         gradients=_load_gradients(job, first.shape[-1] if first.ndim == 4 else 1),
+        noise_kept=job.noise_kept,
     )
 
 

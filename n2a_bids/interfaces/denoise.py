@@ -36,6 +36,7 @@ class _DenoiseInputSpec(CommandLineInputSpec):
     bvals = File(exists=True, argstr="--bvals %s", desc="b-values of a diffusion series, FSL format")
     bvecs = File(exists=True, argstr="--bvecs %s", desc="gradient directions, FSL format")
     keep_noise_floor = traits.Bool(argstr="--keep-noise-floor", desc="leave the Rician bias of magnitudes")
+    noise_kept = traits.Float(argstr="--noise-kept %.4f", desc="part of the noise SD left by interpolation")
     save_repetitions = traits.Bool(argstr="--out-repetitions %s", desc="write each denoised repetition")
     device = traits.Enum(
         "auto", "cpu", "cuda", argstr="--device %s", usedefault=True, nohash=True, desc="where torch computes"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.distortion import in_view, resample
 from n2a_bids.algorithms.dwi_motion import estimate_motion, motion_size, register_rigid
 from n2a_bids.algorithms.gradients import rotate_bvecs
+from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.similarity import smooth_correlation
 from n2a_bids.images import load, save_like, voxel_sizes_mm
@@ -89,6 +90,7 @@ class _AlignSeriesOutputSpec(TraitedSpec):
     mask_file = File(exists=True, desc="brain mask without the folds of the distortion")
     figures_file = File(exists=True, desc="JSON of the alignment")
     between_file = File(exists=True, desc="JSON: voxel map from the first series to each")
+    noise_kept = traits.Float(desc="part of the noise SD that the interpolation left")
 
 
 class AlignSeries(SimpleInterface):
@@ -104,7 +106,7 @@ class AlignSeries(SimpleInterface):
         size = voxel_sizes_mm(affine)
         mask = load(Path(inputs.mask_file))[0] > 0.5
         displacements = series_displacements(inputs, mask.shape)
-        out_files, out_b0s, tables, rows, betweens = [], [], [], [], []
+        out_files, out_b0s, tables, rows, betweens, kept = [], [], [], [], [], []
         shown = np.ones(mask.shape, bool)
         for number, path in enumerate(inputs.in_files):
             between = self._between(number, b0s, mask, size)
@@ -113,6 +115,7 @@ class AlignSeries(SimpleInterface):
             data, moved = load(Path(path))[0], displacements[number]
             axis = phase_encoding_axis(inputs.phase_encoding)[0] if moved.any() else 1
             aligned = resample_series(data, maps, moved, axis, mask)
+            kept.append(_noise_kept(data.shape[:3], maps, moved, axis, mask))
             for voxel_map in maps:
                 shown &= in_view(data.shape[:3], voxel_map, moved, axis, 1)
             table = read_table(inputs.bval_files[number], inputs.bvec_files[number])
@@ -126,7 +129,11 @@ class AlignSeries(SimpleInterface):
         self._write(folder, mask, shown, out_b0s, tables, rows)
         between_file = folder / "between.json"
         between_file.write_text(json.dumps(betweens))
-        self._results.update(out_files=out_files, between_file=os.fspath(between_file))
+        self._results.update(
+            out_files=out_files,
+            between_file=os.fspath(between_file),
+            noise_kept=float(np.sqrt(np.mean(np.square(kept)))),
+        )
         return runtime
 
     def _write(
@@ -201,13 +208,31 @@ def resample_series(
         Brain, where motion counts.
     """
     aligned = np.empty((*displacement.shape, data.shape[-1]), np.float32)
-    same_grid = displacement.shape == data.shape[:3] and not displacement.any()
     for volume, voxel_map in enumerate(maps):
-        if same_grid and _is_still(voxel_map, mask):
+        if _stays(data.shape[:3], voxel_map, displacement, mask):
             aligned[..., volume] = data[..., volume]
         else:
             aligned[..., volume] = resample(data[..., volume], voxel_map, displacement, axis, 1)
     return aligned
+
+
+def _noise_kept(
+    shape: tuple[int, ...],
+    maps: list[NDArray[np.float64]],
+    displacement: NDArray[np.float32],
+    axis: int,
+    mask: NDArray[np.bool_],
+) -> float:
+    """Of one series: see `noise_kept`."""
+    done = [np.eye(4) if _stays(shape, voxel_map, displacement, mask) else voxel_map for voxel_map in maps]
+    return noise_kept(shape, done, displacement, axis, 1, mask)
+
+
+def _stays(
+    shape: tuple[int, ...], voxel_map: NDArray, displacement: NDArray, mask: NDArray[np.bool_]
+) -> bool:
+    """Whether a volume is taken as it is, without any interpolation."""
+    return displacement.shape == shape and not displacement.any() and _is_still(voxel_map, mask)
 
 
 def _is_still(voxel_map: NDArray[np.float64], mask: NDArray[np.bool_]) -> bool:

@@ -68,7 +68,7 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     workflow.connect(
         [
             (series[0], denoise, [(series[1], "in_files")]),
-            (align, denoise, [("mask_file", "mask_file"), *table]),
+            (align, denoise, [("mask_file", "mask_file"), ("noise_kept", "noise_kept"), *table]),
             # nipype keeps and extends the lists it is given: each connection needs its own.
             (align, outputs, [*to_all]),
             (

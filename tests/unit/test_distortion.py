@@ -14,6 +14,7 @@ from n2a_bids.algorithms.distortion import (
     resample,
 )
 from n2a_bids.algorithms.dwi_phantoms import distort, susceptibility_displacement
+from n2a_bids.algorithms.interpolated_noise import noise_kept
 
 _QUICK = DistortionConfig(
     shrink_factors=(2, 1), blur_voxels=(0.7, 0.5), n_steps=(60, 40), knot_spacing=(2, 3)
@@ -122,3 +123,18 @@ def test_empty_or_unequal_images_are_refused():
         estimate_displacement(np.ones((4, 4, 4)), np.ones((4, 4, 5)), 1)
     with pytest.raises(ValueError, match="signal"):
         estimate_displacement(np.zeros((4, 4, 4)), np.zeros((4, 4, 4)), 1)
+
+
+def test_noise_kept_by_an_interpolation_is_what_noise_shows():
+    """The figure agrees with noise that was resampled; without interpolation all of it is kept."""
+    mask = np.zeros((30, 30, 20), bool)
+    mask[6:-6, 6:-6, 5:-5] = True
+    field = 1.5 * np.sin(np.indices(mask.shape)[1] / 5.0) * mask.any(axis=1, keepdims=True)
+    turn = np.eye(4)
+    turn[:3, 3] = 0.4, 0.2, 0.5
+    kept = noise_kept(mask.shape, [turn], field, 1, 1, mask)
+    noise = np.random.default_rng(7).standard_normal(mask.shape).astype(np.float32)
+    left = resample(noise + 30, turn, field, 1, 1) / intensity_factor(field, 1, 1) - 30
+    assert kept == pytest.approx(left[mask].std(), rel=0.03)
+    assert kept < 0.9
+    assert noise_kept(mask.shape, [np.eye(4)], 0 * field, 1, 1, mask) == pytest.approx(1, abs=0.02)

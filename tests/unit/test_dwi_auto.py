@@ -102,7 +102,7 @@ def test_what_volumes_differ_in_alike_is_not_taken_for_noise(shift_voxels):
     assert noise.std() == pytest.approx(3 / np.sqrt(2), rel=0.08)
     np.testing.assert_allclose(first.noisy + second.noisy, 2 * averaged.mean, rtol=1e-4, atol=1e-3)
     structure = (truth - moved)[mask]
-    assert abs(np.vdot(noise, structure)) <= 0.1 * np.linalg.norm(noise) * np.linalg.norm(structure)
+    assert abs(np.vdot(noise, structure)) <= 0.2 * np.linalg.norm(noise) * np.linalg.norm(structure)
 
 
 def test_noise_map_finds_the_level():

@@ -120,7 +120,9 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
         noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None]
         results.append(result)
     if config.correct_noise_floor:
-        mean[box] = _without_floor(mean[box], noise_map[box], gradients, mask)
+        mean[box] = _without_floor(
+            mean[box], noise_map[box] / np.float32(realizations.noise_kept), gradients, mask
+        )
     return DenoisedImage(
         data=mean,
         noise_sd=noise_map,
