@@ -1,4 +1,4 @@
-"""Noise level of repetitions, in space and between repetitions, and the Rician bias."""
+"""Noise level of repetitions, in space and between repetitions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
+from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import Mask, Volume, smooth_in_mask
-
-_RAYLEIGH_MEAN = float(np.sqrt(np.pi / 2))
 
 
 def high_pass(image: Volume, sd_voxels: float = 3.0) -> Volume:
@@ -157,23 +155,3 @@ def find_magnitude(image: Volume, head: Mask) -> Magnitude | None:
     if not sigma > 1e-6 * max(abs(high), 1e-30):
         return None
     return Magnitude(zero_level=float(middle - 1.1774 * sigma), air_noise_sd=float(sigma))
-
-
-def rician_mean(signal: NDArray[np.floating], noise_sd: NDArray[np.floating] | float) -> NDArray[np.float32]:
-    """Expected magnitude of a signal in complex Gaussian noise (Koay and Basser, 2006, eq. 3).
-
-    Examples
-    --------
-    >>> rician_mean(np.array([0.0, 100.0]), 1.0).round(3)
-    array([  1.253, 100.005], dtype=float32)
-    """
-    noise_sd = np.maximum(noise_sd, 1e-12)
-    half = (np.asarray(signal, np.float64) / noise_sd) ** 2 / 4
-    laguerre = (1 + 2 * half) * special.i0e(half) + 2 * half * special.i1e(half)
-    return (_RAYLEIGH_MEAN * noise_sd * laguerre).astype(np.float32)
-
-
-def rician_bias(signal: Volume, noise_sd: Volume) -> Volume:
-    """What magnitude averaging adds to a signal: ``rician_mean(signal) - signal``."""
-    signal = np.maximum(signal, 0)
-    return rician_mean(signal, noise_sd) - signal

@@ -41,6 +41,12 @@ def rician_mean(signal: NDArray, noise_sd: NDArray | float) -> NDArray[np.float6
     return np.sqrt(np.pi / 2) * noise_sd * ((1 + 2 * half) * ive(0, half) + 2 * half * ive(1, half))
 
 
+def rician_bias(signal: NDArray, noise_sd: NDArray | float) -> NDArray[np.float32]:
+    """What the magnitude adds to a signal: ``rician_mean(signal) - signal``, of no less than zero signal."""
+    signal = np.maximum(signal, 0)
+    return (rician_mean(signal, np.maximum(noise_sd, 1e-12)) - signal).astype(np.float32)
+
+
 def rician_variance(signal: NDArray, noise_sd: NDArray | float) -> NDArray[np.float64]:
     """Variance of the magnitude: 0.429 of the noise variance at zero signal, all of it when high."""
     signal = np.asarray(signal, dtype=float)

@@ -14,8 +14,8 @@ from n2a_bids.algorithms.noise import (
     difference_noise_sd,
     find_magnitude,
     repetition_noise_ratio,
-    rician_bias,
 )
+from n2a_bids.algorithms.noise_floor import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
 from n2a_bids.algorithms.realizations import DenoisedImage, Realizations
 

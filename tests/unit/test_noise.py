@@ -7,10 +7,9 @@ from n2a_bids.algorithms.noise import (
     difference_noise_sd,
     find_magnitude,
     repetition_noise_ratio,
-    rician_bias,
-    rician_mean,
     single_image_noise_sd,
 )
+from n2a_bids.algorithms.noise_floor import rician_bias, rician_mean
 from n2a_bids.algorithms.normalization import match_scales, z_scales
 from n2a_bids.algorithms.preparation import find_head, prepare, reweight
 from n2a_bids.algorithms.realizations import Realizations
