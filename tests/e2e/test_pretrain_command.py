@@ -1,7 +1,10 @@
 """``n2a-tools pretrain``: weights with a model card, resumable, and packed images."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -77,3 +80,23 @@ def test_packed_images_come_back_within_a_step(brain, tmp_path):
     inside = packed["brain_T1w/brain"]
     assert restored[inside].std() == pytest.approx(1, rel=0.02)
     assert not (tmp_path / "c.pt").exists()
+
+
+@pytest.mark.slow
+def test_programme_for_a_gpu_resumes_and_gives_weights(brain, tmp_path):
+    """What it leaves behind, here on a CPU, is a checkpoint that the command makes weights of."""
+    heads, out = tmp_path / "heads.npz", tmp_path / "out"
+    assert main(_arguments(brain, tmp_path, "--pack", str(heads))) == 0
+    programme = Path(__file__).parents[1] / "gpu" / "programme.py"
+    options = ["--hours", "0.01", "--slice-minutes", "0.01", "--batch-size", "1", "--steps-per-report", "1"]
+    steps = []
+    for _ in range(2):
+        command = [sys.executable, programme, heads, out, "--device", "cpu", *options]
+        subprocess.run([str(word) for word in command], check=True, capture_output=True)
+        steps.append(json.loads((out / "figures.json").read_text())["steps"])
+    assert min(steps) > 0
+    arguments = _arguments(brain, tmp_path, "--hours", "0")
+    arguments[arguments.index("--checkpoint") + 1] = str(out / "resunet-t1w.pt")
+    assert main(arguments) == 0
+    card = json.loads((tmp_path / "weights" / "resunet-t1w.json").read_text())
+    assert card["steps"] == sum(steps)

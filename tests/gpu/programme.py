@@ -8,9 +8,10 @@ then, on the GPU machine, as often as there is time (every call resumes)::
 
     PYTHONPATH=. python tests/gpu/programme.py heads.npz OUT --network resunet-t1w --hours 1 --slice-minutes 9
 
-``OUT`` receives ``<network>.pt``, a checkpoint that ``n2a-tools pretrain --checkpoint`` turns into weights
-with a model card, and ``figures.json``: loss, seconds per step, achieved TFLOP/s against the device's own
-large matrix product, peak memory, and the largest difference between GPU and CPU predictions.
+``OUT`` receives ``<network>.pt``, a checkpoint that ``n2a-tools pretrain --checkpoint OUT/<network>.pt
+--hours 1`` (same network, brains and validation) turns into weights with a model card, and
+``figures.json``: loss, seconds per step, achieved TFLOP/s against the device's own large matrix product,
+peak memory, and the largest difference between GPU and CPU predictions.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from n2a_bids.algorithms.network import MUNet, ResidualUNet
 from n2a_bids.algorithms.pretraining import new_state, pretrain
 from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead
 
+SEED = 7
 NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
-STEPS = 50
 
 
 def read_heads(path: Path) -> list[TrainingHead]:
@@ -93,28 +94,39 @@ def main() -> None:
     parser.add_argument("--hours", type=float, required=True)
     parser.add_argument("--slice-minutes", type=float, default=9.0)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--steps-per-report", type=int, default=50)
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     device, config = torch.device(args.device), PretrainingConfig(batch_size=args.batch_size)
     heads = read_heads(args.heads)
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint = args.out / f"{args.network}.pt"
-    state, spent = new_state(NETWORKS[args.network], device, config), 0.0
+    torch.manual_seed(SEED)
+    state = new_state(NETWORKS[args.network], device, config)
+    # What n2a-tools pretrain keeps in its checkpoints.
+    story = {"seconds": 0.0, "initial_sha256": "", "curve": []}
     if checkpoint.is_file():
         content = torch.load(checkpoint, weights_only=True, map_location=device)
         state.load_state_dict(content["state"])
-        spent = content["seconds"]
+        story = content["story"]
+    spent = story["seconds"]
     started, first = time.perf_counter(), state.step
     while time.perf_counter() - started < args.slice_minutes * 60:
         done = (spent + time.perf_counter() - started) / (args.hours * 3600)
         if done >= 1:
             break
         loss = pretrain(
-            state, heads, config, seed=7, n_steps=STEPS, progress=lambda step, p=done: p, device=device
+            state,
+            heads,
+            config,
+            seed=SEED,
+            n_steps=args.steps_per_report,
+            progress=lambda step, p=done: p,
+            device=device,
         )
         print(json.dumps({"step": state.step, "done": round(done, 4), "loss": round(loss, 5)}), flush=True)
     seconds = time.perf_counter() - started
-    torch.save({"state": state.state_dict(), "seconds": spent + seconds}, checkpoint)
+    torch.save({"state": state.state_dict(), "story": story | {"seconds": spent + seconds}}, checkpoint)
     figures = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "steps": state.step - first,
