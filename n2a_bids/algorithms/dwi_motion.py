@@ -58,9 +58,11 @@ def estimate_motion(
         values = np.stack([image.at(points, motion) for image, motion in zip(images, motions)])
         for shell in np.unique(shells):
             members = np.flatnonzero(shells == shell)
-            targets = _predict(values[members], gradients.bvecs[members])
-            for index, target in zip(members, targets):
-                motions[index] = _register(images[index], points, target, motions[index])
+            weights = _weights_of_others(gradients.bvecs[members])
+            for index, weight in zip(members, weights):
+                motions[index] = _register(images[index], points, weight @ values[members], motions[index])
+                # At once, for the next to see: two volumes that moved towards each other would change places.
+                values[index] = images[index].at(points, motions[index])
     motions = _align_shells(images, points, shells, motions)
     reference = int(np.flatnonzero(shells == shells.min())[0])
     to_reference = np.linalg.inv(_matrix(motions[reference], points))
@@ -111,7 +113,8 @@ class _Smooth:
     def __init__(self, image: NDArray, voxel_size_mm: tuple[float, float, float]):
         self._size = np.asarray(voxel_size_mm)
         self._image = ndimage.gaussian_filter(image.astype(np.float32), _SMOOTHING_MM / self._size)
-        self._slopes = [s / size for s, size in zip(np.gradient(self._image), self._size)]
+        spacing = [float(size) for size in self._size]
+        self._slopes = [slope.astype(np.float32) for slope in np.gradient(self._image, *spacing)]
 
     def at(self, points: NDArray, motion: NDArray) -> NDArray[np.float64]:
         """(N,) values at the moved points."""
@@ -178,15 +181,15 @@ def _register(image: _Smooth, points: NDArray, target: NDArray, start: NDArray) 
     return motion
 
 
-def _predict(values: NDArray, bvecs: NDArray) -> NDArray[np.float64]:
-    """(M, N) signal of each direction, from what the *other* volumes of the shell say.
+def _weights_of_others(bvecs: NDArray) -> NDArray[np.float64]:
+    """(M, M) weights with which the volumes of a shell predict each one from the *others*.
 
     With many directions a quadratic form is fitted, else the mean is taken.
     Leaving a volume out of its own prediction keeps its motion out of it.
     """
-    n_volumes = len(values)
+    n_volumes = len(bvecs)
     if n_volumes == 1:
-        return values
+        return np.ones((1, 1))
     design = np.ones((n_volumes, 1))
     if n_volumes >= _MIN_VOLUMES_FOR_MODEL and bvecs.any():
         x, y, z = bvecs.T
@@ -194,8 +197,8 @@ def _predict(values: NDArray, bvecs: NDArray) -> NDArray[np.float64]:
     # The ridge spares directions at the rim of the scheme wild extrapolations.
     ridge = np.diag([0.0, *np.ones(design.shape[1] - 1)])
     hat = design @ np.linalg.solve(design.T @ design + ridge, design.T)
-    leverage = np.clip(np.diag(hat), 0.0, 0.95)[:, None]
-    return (hat @ values - leverage * values) / (1 - leverage)
+    leverage = np.clip(np.diag(hat), 0.0, 0.95)
+    return (hat - np.diag(leverage)) / (1 - leverage)[:, None]
 
 
 def _align_shells(

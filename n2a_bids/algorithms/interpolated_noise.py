@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion import in_view, intensity_factor, resample
 
+_N_MAPS = 4
+"""Maps that stand for all volumes."""
+
 
 def noise_kept(
     shape: tuple[int, ...],
@@ -21,14 +24,14 @@ def noise_kept(
     """Part of the SD of white noise that :func:`resample` keeps, intensity modulation apart.
 
     An interpolation averages the noise of neighbours, but not the Rician bias that magnitudes carry:
-    that remains as large as the noise was before. Measured on white noise, with up to three maps.
+    that remains as large as the noise was before. Measured on white noise, with a few of the maps.
 
     Parameters
     ----------
     shape : (3,) ints
         Grid of the image as acquired.
     voxel_maps : sequence of (4, 4) arrays
-        Of the volumes; others as in :func:`resample`.
+        Of the volumes that are interpolated; others as in :func:`resample`.
     mask : (X', Y', Z') bool array
         Voxels that count.
 
@@ -53,7 +56,7 @@ def noise_kept(
     factor = intensity_factor(displacement, axis, sign)
     known = mask & (factor > 0)
     variances = []
-    for voxel_map in voxel_maps[:: max(1, len(voxel_maps) // 3)]:
+    for voxel_map in voxel_maps[:: -(-len(voxel_maps) // _N_MAPS)] if len(voxel_maps) else ():
         values = resample(noise + level, voxel_map, displacement, axis, sign)
         seen = known & in_view(shape, voxel_map, displacement, axis, sign)
         if seen.any():

@@ -109,6 +109,8 @@ def correct_pair(
         Corrected grid to the second image, rigid part.
     corrected : pair of (X, Y, Z) float32 arrays
     """
+    # Scanner gains may differ between the series: as a stretch they would be taken for distortion.
+    second = second * np.float32(first[mask].mean() / max(float(second[mask].mean()), 1e-12))
     attempts = []
     voxel_map, still = np.eye(4), np.zeros(first.shape, np.float32)
     for _ in range(_N_ROUNDS):

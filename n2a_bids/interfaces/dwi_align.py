@@ -17,8 +17,8 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.distortion import in_view, resample
-from n2a_bids.algorithms.dwi_motion import estimate_motion, motion_size, register_rigid
+from n2a_bids.algorithms.distortion import in_view
+from n2a_bids.algorithms.dwi_motion import motion_size, register_rigid
 from n2a_bids.algorithms.gradients import rotate_bvecs
 from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.realizations import Gradients
@@ -26,36 +26,12 @@ from n2a_bids.algorithms.similarity import smooth_correlation
 from n2a_bids.images import load, save_like, voxel_sizes_mm
 from n2a_bids.interfaces.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi_mask import (
-    MaskedSeriesInputSpec,
     find_brain,
     mean_b0,
     read_table,
     write_table,
 )
-
-_STILL_VOXELS = 0.1
-"""A motion that moves no brain voxel farther is not worth an interpolation."""
-
-
-class _EstimateMotionOutputSpec(TraitedSpec):
-    motion_file = File(exists=True, desc="JSON: one voxel map for each volume")
-
-
-class EstimateMotion(SimpleInterface):
-    """Motion of every volume relative to the first b0."""
-
-    input_spec = MaskedSeriesInputSpec
-    output_spec = _EstimateMotionOutputSpec
-
-    def _run_interface(self, runtime):
-        data, affine = load(Path(self.inputs.in_file))
-        mask = load(Path(self.inputs.mask_file))[0] > 0.5
-        table = read_table(self.inputs.bval_file, self.inputs.bvec_file)
-        maps = estimate_motion(data, table, mask, voxel_sizes_mm(affine))
-        motion_file = Path(runtime.cwd) / "motion.json"
-        motion_file.write_text(json.dumps(maps.tolist()))
-        self._results["motion_file"] = os.fspath(motion_file)
-        return runtime
+from n2a_bids.interfaces.dwi_motion import resample_series, stays
 
 
 class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
@@ -186,36 +162,6 @@ def series_displacements(inputs: TraitedSpec, shape: tuple[int, ...]) -> list[ND
     return [sign * first, -sign * first * np.float32(inputs.readout_ratio)]
 
 
-def resample_series(
-    data: NDArray[np.float32],
-    maps: list[NDArray[np.float64]],
-    displacement: NDArray[np.float32],
-    axis: int,
-    mask: NDArray[np.bool_],
-) -> NDArray[np.float32]:
-    """Undo motion and distortion of every volume; one that kept still, undistorted, stays as it is.
-
-    Parameters
-    ----------
-    data : (X, Y, Z, C) array
-    maps : list of (4, 4) arrays
-        Corrected voxel to voxel of each volume.
-    displacement : (X', Y', Z') array
-        On the corrected grid.
-    axis : int
-        Phase-encoding axis.
-    mask : (X', Y', Z') bool array
-        Brain, where motion counts.
-    """
-    aligned = np.empty((*displacement.shape, data.shape[-1]), np.float32)
-    for volume, voxel_map in enumerate(maps):
-        if _stays(data.shape[:3], voxel_map, displacement, mask):
-            aligned[..., volume] = data[..., volume]
-        else:
-            aligned[..., volume] = resample(data[..., volume], voxel_map, displacement, axis, 1)
-    return aligned
-
-
 def _noise_kept(
     shape: tuple[int, ...],
     maps: list[NDArray[np.float64]],
@@ -223,22 +169,10 @@ def _noise_kept(
     axis: int,
     mask: NDArray[np.bool_],
 ) -> float:
-    """Of one series: see `noise_kept`."""
-    done = [np.eye(4) if _stays(shape, voxel_map, displacement, mask) else voxel_map for voxel_map in maps]
-    return noise_kept(shape, done, displacement, axis, 1, mask)
-
-
-def _stays(
-    shape: tuple[int, ...], voxel_map: NDArray, displacement: NDArray, mask: NDArray[np.bool_]
-) -> bool:
-    """Whether a volume is taken as it is, without any interpolation."""
-    return displacement.shape == shape and not displacement.any() and _is_still(voxel_map, mask)
-
-
-def _is_still(voxel_map: NDArray[np.float64], mask: NDArray[np.bool_]) -> bool:
-    points = np.argwhere(mask)[:: max(1, int(mask.sum()) // 2000)]
-    moved = points @ voxel_map[:3, :3].T + voxel_map[:3, 3]
-    return bool(np.linalg.norm(moved - points, axis=1).max() < _STILL_VOXELS)
+    """Root mean square over the volumes of a series: see `noise_kept`; those that stay keep all."""
+    moved = [voxel_map for voxel_map in maps if not stays(shape, voxel_map, displacement, mask)]
+    kept = noise_kept(shape, moved, displacement, axis, 1, mask)
+    return float(np.sqrt((len(maps) - len(moved) + len(moved) * kept**2) / len(maps)))
 
 
 def turned(table: Gradients, maps: list[NDArray], affine: NDArray[np.float64]) -> Gradients:

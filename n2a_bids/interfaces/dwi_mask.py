@@ -93,6 +93,7 @@ class PickVolumes(SimpleInterface):
         places = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
         table = Gradients(table.bvals[places], table.bvecs[places])
         data = np.ascontiguousarray(data[..., places])
+        _refuse_empty_volumes(data, places, image.path)
         bval, bvec = write_table(table, folder / "series")
         self._results["out_file"] = os.fspath(save_like(data, image.path, folder / "series.nii.gz"))
         self._results["b0_file"] = os.fspath(
@@ -100,6 +101,15 @@ class PickVolumes(SimpleInterface):
         )
         self._results["bval_file"], self._results["bvec_file"] = os.fspath(bval), os.fspath(bvec)
         return runtime
+
+
+def _refuse_empty_volumes(data: NDArray[np.float32], places: list[int], path: Path) -> None:
+    flat = [place for place, volume in zip(places, np.moveaxis(data, -1, 0)) if np.ptp(volume) == 0]
+    if flat:
+        raise BIDSDataError(
+            f"{path}: expected an image in every volume, found one value in volume {flat[0]} (counted "
+            f"from 0; {len(flat)} such), as an aborted scan leaves it; remove it from series and table"
+        )
 
 
 def _first_volume(path: Path, folder: Path) -> Path:

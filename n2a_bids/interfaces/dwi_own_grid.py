@@ -15,11 +15,11 @@ from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi_align import (
     AcquiredSeriesInputSpec,
-    resample_series,
     series_displacements,
     turned,
 )
 from n2a_bids.interfaces.dwi_mask import read_table, write_table
+from n2a_bids.interfaces.dwi_motion import resample_series
 
 
 class _OwnGridsInputSpec(AcquiredSeriesInputSpec):

@@ -12,8 +12,9 @@ from n2a_bids.dataset.derivatives import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.check import CheckImages
 from n2a_bids.interfaces.distortion import EstimateDistortion
-from n2a_bids.interfaces.dwi_align import AlignSeries, EstimateMotion
+from n2a_bids.interfaces.dwi_align import AlignSeries
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes
+from n2a_bids.interfaces.dwi_motion import EstimateMotion
 from n2a_bids.interfaces.mask import GivenBrainMask
 from n2a_bids.interfaces.synthesis import SplitSeries
 from n2a_bids.workflows.denoise import init_denoise_node
@@ -175,13 +176,12 @@ def _init_preparation(
             (mask, motion, [("out_mask", "mask_file")]),
             (mask, first_mask, [("out_mask", "inlist")]),
             (first_mask, align, [("out", "mask_file")]),
-            (motion, align, [("motion_file", "motion_files")]),
+            (motion, align, [("motion_file", "motion_files"), ("b0_file", "b0_files")]),
             (
                 pick,
                 align,
                 [
                     ("out_file", "in_files"),
-                    ("b0_file", "b0_files"),
                     ("bval_file", "bval_files"),
                     ("bvec_file", "bvec_files"),
                 ],
@@ -210,7 +210,7 @@ def _add_distortion(
     align.inputs.trait_set(phase_encoding=direction, readout_ratio=_readout_ratio(unit))
     workflow.connect(
         [
-            (pick, distortion, [("b0_file", "b0_files")]),
+            (workflow.get_node("motion"), distortion, [("b0_file", "b0_files")]),
             (first_mask, distortion, [("out", "mask_file")]),
             (
                 distortion,

@@ -16,6 +16,7 @@ from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.interfaces.distortion import correct_pair, phase_encoding_axis
 from n2a_bids.interfaces.dwi_align import AlignSeries
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes, find_brain, write_table
+from n2a_bids.interfaces.dwi_motion import EstimateMotion
 from n2a_bids.interfaces.dwi_peers import available_dwi_peers, denoise_with_dwi_peer
 from n2a_bids.interfaces.synthesis import split_series, split_volumes
 
@@ -65,6 +66,42 @@ def test_picked_volumes_keep_their_directions(tmp_path, monkeypatch):
     assert np.loadtxt(outputs.bval_file).tolist() == [0, 1000, 1000]
 
 
+def test_an_empty_volume_is_named_before_anything_is_computed(tmp_path, monkeypatch):
+    """An aborted scan leaves zeros at the end: file and volume are named."""
+    monkeypatch.chdir(tmp_path)
+    table = _table()
+    series, _ = _tensor_series(table)
+    series[..., 9] = 0
+    bval, bvec = write_table(table, tmp_path / "raw")
+    node = PickVolumes(in_file=_save(tmp_path / "raw.nii.gz", series), bval_file=bval, bvec_file=bvec)
+    with pytest.raises(BIDSDataError, match=r"raw\.nii\.gz: expected an image .* volume 9"):
+        node.run()
+
+
+def test_b0s_are_averaged_where_the_first_of_them_lies(tmp_path, monkeypatch):
+    """A head that moved between two b0s is not blurred in their mean."""
+    monkeypatch.chdir(tmp_path)
+    table = _table()
+    series, mask = _tensor_series(table)
+    still = series[..., 0].copy()
+    series[..., 1] = ndimage.shift(still, (0.8, 0, 0), order=3)
+    bval, bvec = write_table(table, tmp_path / "raw")
+    outputs = (
+        EstimateMotion(
+            in_file=_save(tmp_path / "raw.nii.gz", series),
+            bval_file=bval,
+            bvec_file=bvec,
+            mask_file=_save(tmp_path / "mask.nii.gz", mask.astype(np.uint8)),
+        )
+        .run()
+        .outputs
+    )
+    b0 = nb.load(outputs.b0_file).get_fdata()
+    plain = series[..., :2].mean(axis=-1)
+    inside = ndimage.binary_erosion(mask)
+    assert np.abs(b0 - still)[inside].mean() < 0.4 * np.abs(plain - still)[inside].mean()
+
+
 def test_brain_is_found_in_a_b0(tmp_path, monkeypatch):
     """The mask overlaps the true head; an empty image is refused with its volume."""
     monkeypatch.chdir(tmp_path)
@@ -92,6 +129,16 @@ def test_pair_is_corrected_and_agrees():
     assert after > max(before, 0.9)
     inner = ndimage.binary_erosion(mask, iterations=2)
     assert np.median(np.abs(displacement - truth)[inner]) < 0.4
+
+
+def test_gain_between_the_b0s_is_no_distortion():
+    """A second image that is merely brighter leaves the displacement as it is."""
+    head, mask = _head()
+    noise = np.random.default_rng(1).standard_normal((2, *_SHAPE)).astype(np.float32)
+    first, second = head + noise
+    plain, _, _ = correct_pair(first, second, mask, (6.0, 6.0, 6.0), 1)
+    brighter, _, _ = correct_pair(first, 1.3 * second, mask, (6.0, 6.0, 6.0), 1)
+    np.testing.assert_allclose(brighter, plain, atol=0.02)
 
 
 def test_series_that_did_not_move_are_not_interpolated(tmp_path, monkeypatch):
