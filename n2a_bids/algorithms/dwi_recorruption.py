@@ -28,6 +28,8 @@ class Average:
     """(X, Y, Z) SD of the magnitude of one repetition."""
     contrasts: NDArray[np.float32]
     """(R - 1, X, Y, Z, C) independent noise, as strong as that of one repetition; none of one series."""
+    noise_kept: float = 1.0
+    """Part of the noise SD that interpolation left; see `Realizations`."""
 
     @property
     def mean_noise_sd(self) -> NDArray[np.float32]:
@@ -39,7 +41,9 @@ class Average:
         return self.mean_noise_sd * np.float32(np.sqrt(1 + strength**2))
 
 
-def average(repetitions: NDArray[np.float32], mask: NDArray[np.bool_], plan: PatchPlan) -> Average:
+def average(
+    repetitions: NDArray[np.float32], mask: NDArray[np.bool_], plan: PatchPlan, noise_kept: float = 1.0
+) -> Average:
     """Average repetitions and measure their noise.
 
     Parameters
@@ -48,7 +52,9 @@ def average(repetitions: NDArray[np.float32], mask: NDArray[np.bool_], plan: Pat
         One or more, in one intensity unit.
     mask : (X, Y, Z) bool array
     plan : PatchPlan
-        Patches that the noise of a single series is measured in.
+        Patches that noise is told from structure in.
+    noise_kept : float
+        Part of the noise SD that interpolation left.
 
     Returns
     -------
@@ -56,15 +62,18 @@ def average(repetitions: NDArray[np.float32], mask: NDArray[np.bool_], plan: Pat
     """
     mean = repetitions.mean(axis=0)
     if len(repetitions) == 1:
-        return Average(repetitions, mean, mask, estimate_noise_sd(mean, mask, plan), repetitions[:0])
+        noise_sd = estimate_noise_sd(mean, mask, plan)
+        return Average(repetitions, mean, mask, noise_sd, repetitions[:0], noise_kept)
     contrasts = np.tensordot(helmert(len(repetitions)).astype(np.float32), repetitions, axes=1)
-    noisy_sd = _pooled_noise_sd(contrasts, mask)
-    for contrast in contrasts:
+    noise_sd = _pooled_noise_sd(contrasts, mask)
+    # The second time with the lower noise level that the first has found.
+    for _ in range(2):
         # What volumes differ in alike is no noise: misalignment and distortion left over. As noise it
         # would teach the filters to blur what the repetitions agree on, and the risk to approve.
-        structure = shrink_local_pca(contrast, mask, noisy_sd, plan, centred=False)
-        contrast[mask] -= structure[mask]
-    return Average(repetitions, mean, mask, _pooled_noise_sd(contrasts, mask), contrasts)
+        for contrast in contrasts:
+            contrast[mask] -= shrink_local_pca(contrast, mask, noise_sd, plan, centred=False)[mask]
+        noise_sd = _pooled_noise_sd(contrasts, mask)
+    return Average(repetitions, mean, mask, noise_sd, contrasts, noise_kept)
 
 
 def _pooled_noise_sd(contrasts: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -92,11 +101,12 @@ def recorrupt(
     pilot : (X, Y, Z, C) array
         Denoised mean; tells how the noise of magnitudes falls with the signal.
     complex_sd : (X, Y, Z) array
-        SD of the complex noise of one repetition.
+        SD of the complex noise of one repetition, before interpolation.
     strength : float
         Noise added to the inputs, in noise SDs of the mean.
     n_pairs : int
-        Each noise goes in with both signs, so that twice as many are returned.
+        Each noise goes in with both signs, so that twice as many are returned. Two repetitions have only
+        one difference, so that one is enough.
     plan : PatchPlan
         Patches of the pilots of the pairs.
     generator : torch.Generator
@@ -112,11 +122,11 @@ def recorrupt(
     """
     input_sd = average.input_noise_sd(strength)
     pairs = []
-    for _ in range(n_pairs):
+    for _ in range(1 if len(average.repetitions) == 2 else n_pairs):
         if len(average.repetitions) > 1:
             noise = _difference(average, generator)
         else:
-            noise = _drawn_noise(pilot, complex_sd, generator)
+            noise = np.float32(average.noise_kept) * _drawn_noise(pilot, complex_sd, generator)
         for sign in (1, -1):
             noisy = average.mean + np.float32(sign * strength) * noise
             shrunk = shrink_local_pca(noisy, average.mask, input_sd, plan)

@@ -242,7 +242,8 @@ def angular_groups(gradients: Gradients, max_volumes: int) -> list[NDArray[np.in
     gradients : Gradients
         Table of C volumes.
     max_volumes : int
-        Largest group.
+        Largest group, but for volumes of shells too small for a group of their own (b0s, say): they go
+        with the neighbouring shell, since of fewer than seven volumes noise and signal cannot be told apart.
 
     Returns
     -------
@@ -253,10 +254,16 @@ def angular_groups(gradients: Gradients, max_volumes: int) -> list[NDArray[np.in
     if shells.size <= max_volumes:
         return [np.arange(shells.size)]
     groups: list[NDArray[np.intp]] = []
+    waiting = np.zeros(0, np.intp)
     for shell in np.unique(shells):
         chain = _nearest_chain(np.flatnonzero(shells == shell), gradients.bvecs)
-        groups.extend(np.sort(part) for part in np.array_split(chain, -(-chain.size // max_volumes)))
-    return groups
+        parts = np.array_split(chain, -(-chain.size // max_volumes))
+        parts[0] = np.concatenate((waiting, parts[0]))
+        waiting = parts.pop() if parts[-1].size < FEWEST_VOLUMES else waiting[:0]
+        groups.extend(parts)
+    if waiting.size:
+        groups[-1] = np.concatenate((groups[-1], waiting))
+    return [np.sort(group) for group in groups]
 
 
 def _nearest_chain(members: NDArray[np.intp], bvecs: NDArray[np.float64]) -> NDArray[np.intp]:

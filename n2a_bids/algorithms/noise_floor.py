@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ive
 
+from n2a_bids.algorithms.gradients import B0_THRESHOLD
+
 _SNR_TABLE = np.concatenate((np.linspace(0.0, 12.0, 4801), np.linspace(12.0, 100.0, 2201)[1:]))
 
 _ENOUGH_VOXELS = 20_000
@@ -109,7 +111,11 @@ def plausible_signal(
     """
     if b0 is None:
         return signal.astype(np.float32)
-    return np.maximum(signal, b0[:, None] * np.exp(-bvals * fastest)).astype(np.float32)
+    # Several b0s scatter about their mean: they are no evidence of each other's noise.
+    weighted = bvals > B0_THRESHOLD
+    raised = signal.astype(np.float32)
+    raised[:, weighted] = np.maximum(signal[:, weighted], b0[:, None] * np.exp(-bvals[weighted] * fastest))
+    return raised
 
 
 def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 12) -> NDArray[np.float64]:

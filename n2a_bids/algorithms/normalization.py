@@ -98,3 +98,28 @@ def z_scales(data: NDArray[np.float32], mask: Mask) -> list[LinearScale]:
     Parameters and errors as for `match_scales`.
     """
     return match_scales(data, mask, smoothing_voxels=1e-3)
+
+
+_NEGLIGIBLE_GAIN = 0.005
+"""Noise alone makes mean intensities differ by this much."""
+
+
+def with_equal_gain(data: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
+    """Repetitions in the intensity unit of the first; zero stays zero, as magnitudes need.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z, C) float array
+    mask : (X, Y, Z) bool array
+        Voxels whose mean is matched.
+
+    Returns
+    -------
+    matched : (R, X, Y, Z, C) array
+        `data` itself where gains differ by less than noise makes them.
+    """
+    levels = np.array([series[mask].mean() for series in data])
+    gains = levels[0] / levels
+    if np.abs(gains - 1).max() < _NEGLIGIBLE_GAIN:
+        return data
+    return data * gains.astype(np.float32)[:, None, None, None, None]

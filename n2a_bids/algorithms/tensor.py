@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.gradients import B0_THRESHOLD, round_to_shells
 from n2a_bids.algorithms.realizations import Gradients
 
 _CHUNK = 20_000
@@ -57,7 +58,10 @@ def tensor_design(gradients: Gradients) -> NDArray[np.float64]:
 
 
 def tensor_volumes(gradients: Gradients) -> NDArray[np.intp]:
-    """Volumes to fit a tensor to: up to b = 1500 where these suffice, else all; none where nothing does.
+    """Volumes to fit a tensor to: up to a shell of 1500 where these suffice, else all; none without b0.
+
+    Without a b0 small differences between the b-values of one shell may make the equations solvable,
+    and the solution worthless.
 
     Examples
     --------
@@ -65,8 +69,10 @@ def tensor_volumes(gradients: Gradients) -> NDArray[np.intp]:
     array([], dtype=int64)
     """
     everything = np.arange(gradients.bvals.size)
+    if not (gradients.bvals <= B0_THRESHOLD).any():
+        return everything[:0]
     design = tensor_design(gradients)
-    for volumes in (everything[gradients.bvals <= _LARGEST_B], everything):
+    for volumes in (everything[round_to_shells(gradients.bvals) <= _LARGEST_B], everything):
         if volumes.size and np.linalg.matrix_rank(design[volumes]) == 7:
             return volumes
     return everything[:0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import typing
 from pathlib import Path
 
+from n2a_bids.config import Recipe
 from n2a_bids.errors import ConfigError
 
 _CONDITIONS = ("single", "repeat", "misaligned", "reverse-pe", "split")
@@ -29,7 +31,9 @@ def add_dwi_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--phantoms", nargs="+", choices=_PHANTOMS, default=["tensor"], help="signal made from --truth"
     )
-    group.add_argument("--recipe", default="default", help="recipe of the strategies")
+    group.add_argument(
+        "--recipe", choices=typing.get_args(Recipe), default="default", help="recipe of the strategies"
+    )
     group.add_argument(
         "--peak-mm", type=float, default=15.0, help="largest displacement of pairs (default: %(default)g)"
     )

@@ -66,10 +66,12 @@ def load_realizations(job: DenoiseJob) -> Realizations:
         images.append(data)
     mask = _load_mask(job.mask, reference)
     for path, image in zip(job.runs, images):
-        if np.ptp(image[mask]) == 0:
-            raise BIDSDataError(
-                f"{path}: expected an image, found one value in the whole mask; leave this run out"
+        extent = np.atleast_1d(np.ptp(image[mask], axis=0))
+        if not extent.all():
+            where = (
+                f"volume {int(np.argmin(extent))}, counted from 0" if image.ndim == 4 else "the whole mask"
             )
+            raise BIDSDataError(f"{path}: expected an image, found one value in {where}; leave it out")
     data = np.stack(images)
     return Realizations(
         data=data if data.ndim == 5 else data[..., None],

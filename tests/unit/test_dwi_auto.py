@@ -1,6 +1,7 @@
 """Laws of the default strategy for diffusion series and of its parts."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nb
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.dwi_phantoms import add_rician_noise, tensor_phantom
 from n2a_bids.algorithms.dwi_recorruption import average, recorrupt
+from n2a_bids.algorithms.dwi_risk import choose
 from n2a_bids.algorithms.learned_filters import Pair, checkerboard, learn_filters, principal_basis
 from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
 from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
@@ -114,9 +116,43 @@ def test_noise_map_finds_the_level():
 
 def test_short_or_bare_series_are_refused():
     """Without gradients, or with a handful of volumes, there is nothing to work with."""
-    truth, _, mask = _phantom()
+    truth, table, mask = _phantom()
     with pytest.raises(ValueError, match="gradient table"):
         _run("auto", [truth], None, mask)
+    few = Gradients(table.bvals[:6], table.bvecs[:6])
+    with pytest.raises(ValueError, match="at least 7 volumes"):
+        _run("auto", [truth[..., :6]], few, mask)
+
+
+def test_the_lone_b0_of_a_long_series_is_not_taken_for_noise():
+    """Denoised in groups, the b0 keeps its contrast, and its noise is that of the others."""
+    truth, table, mask = _phantom(n=20)
+    truth, table = truth[..., 1:], Gradients(table.bvals[1:], table.bvecs[1:])
+    (noisy,) = _noisy(truth, 4.0, 1)
+    strategy = get_strategy("auto", diffusion=True)
+    config = replace(strategy.config("fast"), max_volumes=10)
+    context = Context(torch.Generator().manual_seed(0))
+    result = strategy.denoise(Realizations(noisy[None], mask, gradients=table), config, context)
+    assert len(result.figures["groups"]) == 2
+    assert _error(result.data[..., :1], truth[..., :1], mask) < _error(noisy[..., :1], truth[..., :1], mask)
+    assert np.median(result.noise_sd[mask][:, 0]) == pytest.approx(4, rel=0.35)
+
+
+def test_mean_wins_where_nothing_beats_it():
+    """A candidate that is worse, or better within its doubt only, leaves the mean."""
+    mean = {"name": "mean", "risk": 0.0, "standard_error": 0.0}
+    for risk in (0.1, -0.01):
+        assert choose([mean, {"name": "other", "risk": risk, "standard_error": 0.01}]) == "mean"
+
+
+@pytest.mark.parametrize(("risks", "best"), [((-0.7, -0.69), "last"), ((-0.7, -0.5), "first")])
+def test_of_equals_the_last_candidate_is_taken(risks, best):
+    """Risks that differ by a twentieth of the gain do not tell candidates apart."""
+    rows = [{"name": "mean", "risk": 0.0, "standard_error": 0.0}]
+    rows += [
+        {"name": name, "risk": risk, "standard_error": 0.01} for name, risk in zip(("first", "last"), risks)
+    ]
+    assert choose(rows) == best
 
 
 def test_unknown_diffusion_strategy_is_named():

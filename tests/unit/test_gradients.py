@@ -94,6 +94,21 @@ def test_condition_number_of_ideal_scheme():
     assert tensor_condition_number(ideal[:5]) == np.inf
 
 
+def test_angular_groups_leave_no_volume_with_too_few_others():
+    """A lone b0, and shells of a few directions, go with a neighbouring shell."""
+    vectors = np.random.default_rng(0).standard_normal((80, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for bvals in (
+        np.r_[0.0, np.full(64, 1000.0)],
+        np.r_[np.full(64, 1000.0), 2000.0, 2000.0, 2000.0],
+        np.r_[0.0, 500.0, 500.0, np.full(62, 1000.0), np.full(6, 3000.0)],
+    ):
+        table = Gradients(bvals, vectors[: bvals.size])
+        groups = angular_groups(table, 20)
+        assert sorted(np.concatenate(groups)) == list(range(bvals.size))
+        assert min(group.size for group in groups) >= 7
+
+
 def test_angular_groups_cover_once_within_limit():
     """Long series are cut into bounded groups; each volume is in one."""
     table = Gradients(
@@ -102,5 +117,6 @@ def test_angular_groups_cover_once_within_limit():
     )
     groups = angular_groups(table, 12)
     assert sorted(np.concatenate(groups)) == list(range(53))
-    assert max(map(len, groups)) <= 12
+    # The three b0s are too few for a group of their own.
+    assert max(map(len, groups)) <= 12 + 3
     assert len(angular_groups(table, 64)) == 1

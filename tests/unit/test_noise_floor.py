@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from n2a_bids.algorithms.noise_floor import complex_noise_sd, remove_noise_floor, rician_mean, rician_variance
+from n2a_bids.algorithms.noise_floor import (
+    complex_noise_sd,
+    plausible_signal,
+    remove_noise_floor,
+    rician_mean,
+    rician_variance,
+)
 
 
 def test_rician_moments_match_sampling():
@@ -36,3 +42,11 @@ def test_complex_sd_is_recovered_from_magnitudes():
     pooled = np.sqrt(rician_variance(signal * sd, sd).mean())
     estimate = complex_noise_sd(np.full(2, pooled), rician_mean(signal * sd, sd), 60)
     assert np.allclose(estimate, sd, rtol=0.02)
+
+
+def test_plausible_signal_leaves_b0s_alone():
+    """Weighted signals below free water rise, and b0s that scatter about their mean stay."""
+    signal = np.array([[103.0, 97.0, 0.0, 60.0]], np.float32)
+    raised = plausible_signal(signal, np.array([100.0]), np.array([0.0, 5.0, 1000.0, 1000.0]))
+    np.testing.assert_array_equal(raised[0, [0, 1, 3]], signal[0, [0, 1, 3]])
+    assert raised[0, 2] == pytest.approx(100 * np.exp(-3.2), rel=1e-4)

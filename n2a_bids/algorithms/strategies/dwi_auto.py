@@ -28,13 +28,11 @@ from n2a_bids.algorithms.noise_floor import (
     plausible_signal,
     remove_noise_floor,
 )
+from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Gradients, Realizations
 
 MEAN, LOCAL_PCA, FILTERS, NONLOCAL = "mean", "local PCA", "learned filters", "non-local Bayes"
 """Names of the candidates."""
-
-_NEGLIGIBLE_GAIN = 0.005
-"""Noise alone makes mean intensities differ by this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +70,7 @@ def always_filtered(recipe: str, weights: object = None) -> DWIAutoConfig:
 class _Group:
     """Volumes denoised together."""
 
-    denoised: Series
-    """Before the noise floor is taken away."""
+    volumes: NDArray[np.intp]
     complex_sd: NDArray[np.float32]
     """(X, Y, Z) SD of the complex noise of one repetition."""
     candidates: list[dict[str, Any]]
@@ -105,7 +102,7 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
         raise ValueError(f"diffusion series need a gradient table of at least {FEWEST_VOLUMES} volumes")
     started = context.clock()
     box = ndimage.find_objects(realizations.mask.astype(np.uint8))[0]
-    matched = _with_equal_gain(realizations.data, realizations.mask)
+    matched = with_equal_gain(realizations.data, realizations.mask)
     repetitions, mask = matched[(slice(None), *box)], realizations.mask[box]
     groups = angular_groups(gradients, config.max_volumes)
     mean = matched.mean(axis=0)
@@ -114,36 +111,30 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     for number, volumes in enumerate(groups):
         context.report(f"denoising {len(volumes)} volumes together ({number + 1} of {len(groups)})")
         members = np.ascontiguousarray(repetitions[..., volumes])
-        result = _denoise_group(average(members, mask, config.plan), config, context)
+        averaged = average(members, mask, config.plan, realizations.noise_kept)
+        denoised, result = _denoise_group(averaged, volumes, config, context)
         inside = mean[box]
-        inside[..., volumes] = np.where(mask[..., None], result.denoised, inside[..., volumes])
+        inside[..., volumes] = np.where(mask[..., None], denoised, inside[..., volumes])
         noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None]
         results.append(result)
     if config.correct_noise_floor:
-        mean[box] = _without_floor(
-            mean[box], noise_map[box] / np.float32(realizations.noise_kept), gradients, mask
-        )
+        _remove_floor(mean[box], results, gradients, mask)
     return DenoisedImage(
         data=mean,
         noise_sd=noise_map,
         figures=_figures(results, realizations, noise_map, context.clock() - started)
-        | {"noise_floor_removed": config.correct_noise_floor},
+        | {"noise_floor_removed": config.correct_noise_floor, "noise_kept": realizations.noise_kept},
     )
 
 
-def _with_equal_gain(data: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Repetitions in the intensity unit of the first; zero stays zero, as magnitudes need."""
-    levels = np.array([series[mask].mean() for series in data])
-    gains = levels[0] / levels
-    if np.abs(gains - 1).max() < _NEGLIGIBLE_GAIN:
-        return data
-    return data * gains.astype(np.float32)[:, None, None, None, None]
-
-
-def _denoise_group(averaged: Average, config: DWIAutoConfig, context: Context) -> _Group:
+def _denoise_group(
+    averaged: Average, volumes: NDArray[np.intp], config: DWIAutoConfig, context: Context
+) -> tuple[Series, _Group]:
+    """The denoised volumes, their noise floor still in them, and the record."""
     mask, mean_sd = averaged.mask, averaged.mean_noise_sd
     pilot = shrink_local_pca(averaged.mean, mask, mean_sd, config.plan)
-    complex_sd = complex_noise_sd(averaged.noise_sd[mask], pilot[mask])
+    # Means carry the bias of the noise before interpolation.
+    complex_sd = complex_noise_sd(averaged.noise_sd[mask] / averaged.noise_kept, pilot[mask])
     sd_map = averaged.noise_sd.copy()
     sd_map[mask] = complex_sd
     pairs = recorrupt(
@@ -159,7 +150,7 @@ def _denoise_group(averaged: Average, config: DWIAutoConfig, context: Context) -
     folds = checkerboard(mask.shape)
     filters = learn_filters(pairs, principal_basis(pilot, mask), unit, mask, folds, radius=config.radius)
     if not config.choose:
-        return _Group(_filter(pairs, filters, mask), sd_map, [], FILTERS)
+        return _filter(pairs, filters, mask), _Group(volumes, sd_map, [], FILTERS)
     estimates = _estimate_pairs(averaged, pairs, filters, folds, config, context)
     rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)
     best = choose(rows)
@@ -171,7 +162,7 @@ def _denoise_group(averaged: Average, config: DWIAutoConfig, context: Context) -
         denoised = _filter(pairs, filters, mask)
         if best == NONLOCAL:
             denoised = _refine(averaged.mean, denoised, mean_sd, mask, context)
-    return _Group(denoised, sd_map, rows, best)
+    return denoised, _Group(volumes, sd_map, rows, best)
 
 
 def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.bool_]) -> Series:
@@ -203,19 +194,28 @@ def _estimate_pairs(
     return {LOCAL_PCA: [pair.pilot for pair in pairs], FILTERS: crossed, NONLOCAL: refined}
 
 
-def _without_floor(image: Series, noise_sd: Series, gradients: Gradients, mask: NDArray[np.bool_]) -> Series:
-    corrected = image.copy()
-    signal = remove_noise_floor(image[mask], noise_sd[mask])
-    b0 = signal[:, gradients.bvals <= B0_THRESHOLD]
-    corrected[mask] = plausible_signal(signal, b0.mean(axis=1) if b0.size else None, gradients.bvals)
-    return corrected
+def _remove_floor(
+    image: Series, groups: Sequence[_Group], gradients: Gradients, mask: NDArray[np.bool_]
+) -> None:
+    """Take the Rician bias out of `image`, in place; a noisy mean that won would only get another bias."""
+    denoised = [group for group in groups if group.chosen != MEAN]
+    for group in denoised:
+        noise_sd = group.complex_sd[mask]
+        # One volume at a time: long series must not be held in double precision.
+        for volume in group.volumes:
+            image[mask, volume] = remove_noise_floor(image[mask, volume], noise_sd)
+    unweighted = np.flatnonzero(gradients.bvals <= B0_THRESHOLD)
+    b0 = image[mask][:, unweighted].mean(axis=1) if unweighted.size else None
+    for volume in (volume for group in denoised for volume in group.volumes):
+        signal = image[mask, volume][:, None]
+        image[mask, volume] = plausible_signal(signal, b0, gradients.bvals[volume : volume + 1])[:, 0]
 
 
 def _figures(
     results: Sequence[_Group], realizations: Realizations, noise_map: Series, seconds: float
 ) -> dict[str, Any]:
     """Record; the largest group speaks for all."""
-    main = max(results, key=lambda group: group.denoised.shape[-1])
+    main = max(results, key=lambda group: group.volumes.size)
     texts = {
         MEAN: "the plain mean: nothing beat it beyond doubt",
         LOCAL_PCA: "shrinkage of local principal components",
@@ -233,7 +233,7 @@ def _figures(
             "mean_won": main.chosen == "mean",
         },
         "candidates": main.candidates,
-        "groups": [{"volumes": int(group.denoised.shape[-1]), "chosen": group.chosen} for group in results],
+        "groups": [{"volumes": int(group.volumes.size), "chosen": group.chosen} for group in results],
         "noise_sd_per_volume": [round(float(value), 5) for value in sd],
         "seconds": {"total": round(seconds, 2)},
     }

@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from n2a_bids.algorithms.dwi_network import RECEPTIVE_RADIUS, DiffusionMUNet
+from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.patches import BlockSampler, plan_blocks
 from n2a_bids.algorithms.progress import EpochReport
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
@@ -96,9 +97,10 @@ class _Scaled:
 
     def __init__(self, realizations: Realizations):
         box = ndimage.find_objects(ndimage.binary_dilation(realizations.mask, iterations=2).astype(np.uint8))
-        self.box, self.whole_mean = box[0], realizations.data.mean(axis=0)
+        matched = with_equal_gain(realizations.data, realizations.mask)
+        self.box, self.whole_mean = box[0], matched.mean(axis=0)
         self.mask = realizations.mask[self.box]
-        data = realizations.data[(slice(None), *self.box)]
+        data = matched[(slice(None), *self.box)]
         inside = data.mean(axis=0)[self.mask]
         self.offset = inside.mean(axis=0)
         self.gain = np.maximum(inside.std(axis=0), 1e-6 * np.abs(self.offset).max() + 1e-30)

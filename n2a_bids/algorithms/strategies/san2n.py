@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from n2a_bids.algorithms.dwi_network import SpatioAngularNet
 from n2a_bids.algorithms.gradients import angular_groups, nearest_neighbours
 from n2a_bids.algorithms.local_pca import estimate_noise_sd
+from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.progress import EpochReport
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Gradients, Realizations
 from n2a_bids.algorithms.san2n import san2n_loss
@@ -56,7 +57,7 @@ def denoise(realizations: Realizations, config: SAN2NConfig, context: Context) -
     gradients = realizations.gradients
     if gradients is None:
         raise ValueError("san2n needs a gradient table")
-    mean = realizations.data.mean(axis=0)
+    mean = with_equal_gain(realizations.data, realizations.mask).mean(axis=0)
     box = ndimage.find_objects(realizations.mask.astype(np.uint8))[0]
     mask, history = realizations.mask[box], []
     noise_map = np.zeros_like(mean)
