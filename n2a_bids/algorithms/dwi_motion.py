@@ -1,12 +1,14 @@
-"""Head motion between the volumes of diffusion series, without any external program.
+"""Head motion between the volumes of diffusion series.
 
 Volumes of one shell differ in contrast, so each is registered to what all
-volumes of the shell together predict for its direction. Motions are rigid, in
+others of the shell together predict for its direction. Motions are rigid, in
 the frame of the voxel axes (mm), and map the corrected grid to the volume as
 acquired.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,8 @@ from scipy.spatial.transform import Rotation
 from n2a_bids.algorithms.gradients import round_to_shells
 from n2a_bids.algorithms.realizations import Gradients
 
-_SMOOTHING_MM = 2.5
+_SMOOTHING_MM = (2.5, 1.5)
+"""Of the rounds within shells: the first catches large motions, the second is less biased."""
 _SAMPLE_MM = 5.0
 _N_ITERATIONS = 12
 _MIN_VOLUMES_FOR_MODEL = 12
@@ -28,8 +31,7 @@ def estimate_motion(
     gradients: Gradients,
     mask: NDArray[np.bool_],
     voxel_size_mm: tuple[float, float, float],
-    *,
-    n_rounds: int = 2,
+    align_shell: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """Motion of every volume relative to the first one without diffusion weighting.
 
@@ -42,34 +44,46 @@ def estimate_motion(
     mask : (X, Y, Z) bool array
         Brain.
     voxel_size_mm : (3,) floats
-    n_rounds : int
-        Registrations of all volumes, each to the prediction from those before.
+    align_shell : callable
+        Given the mean of the lowest shell and that of another, each without its own motion, the (4, 4)
+        map from voxels of the first to voxels of the second. Their contrasts differ: fluid is bright in
+        one and dark in the other.
 
     Returns
     -------
     voxel_maps : (C, 4, 4) array
         Corrected voxel to voxel of the volume; the identity for the first b0 (or first volume).
     """
-    images = [_Smooth(data[..., c], voxel_size_mm) for c in range(data.shape[-1])]
     points = _sample_points(mask, voxel_size_mm)
     shells = round_to_shells(gradients.bvals)
-    motions = np.zeros((len(images), 6))
-    for _ in range(n_rounds):
-        values = np.stack([image.at(points, motion) for image, motion in zip(images, motions)])
-        for shell in np.unique(shells):
-            members = np.flatnonzero(shells == shell)
-            weights = _weights_of_others(gradients.bvecs[members])
-            for index, weight in zip(members, weights):
-                motions[index] = _register(images[index], points, weight @ values[members], motions[index])
-                # At once, for the next to see: two volumes that moved towards each other would change places.
-                values[index] = images[index].at(points, motions[index])
-    motions = _align_shells(images, points, shells, motions)
-    reference = int(np.flatnonzero(shells == shells.min())[0])
-    to_reference = np.linalg.inv(_matrix(motions[reference], points))
+    motions = np.zeros((data.shape[-1], 6))
+    for smoothing_mm in _SMOOTHING_MM:
+        images = [_Smooth(volume, voxel_size_mm, smoothing_mm) for volume in np.moveaxis(data, -1, 0)]
+        _align_within_shells(images, points, shells, gradients.bvecs, motions)
     scale = np.diag([*voxel_size_mm, 1.0])
-    return np.stack(
-        [np.linalg.inv(scale) @ _matrix(motion, points) @ to_reference @ scale for motion in motions]
-    )
+    maps = np.stack([np.linalg.inv(scale) @ _matrix(motion, points) @ scale for motion in motions])
+    lowest = _mean_without_motion(data, maps, shells == shells.min())
+    for shell in np.unique(shells)[1:]:
+        members = shells == shell
+        maps[members] = maps[members] @ align_shell(lowest, _mean_without_motion(data, maps, members))
+    reference = int(np.flatnonzero(shells == shells.min())[0])
+    to_reference = np.linalg.inv(maps[reference])
+    # Exactly the identity for the reference, whatever rounding leaves.
+    moved = maps @ to_reference
+    moved[reference] = np.eye(4)
+    return moved
+
+
+def _mean_without_motion(
+    data: NDArray[np.float32], maps: NDArray[np.float64], members: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    total = np.zeros(data.shape[:3], np.float32)
+    for volume in np.flatnonzero(members):
+        matrix = maps[volume]
+        total += ndimage.affine_transform(
+            data[..., volume], matrix[:3, :3], matrix[:3, 3], order=1, mode="nearest"
+        )
+    return total / np.count_nonzero(members)
 
 
 def register_rigid(
@@ -90,8 +104,10 @@ def register_rigid(
         Voxel of `fixed` to voxel of `moving`.
     """
     points = _sample_points(mask, voxel_size_mm)
-    target = _Smooth(fixed, voxel_size_mm).at(points, np.zeros(6))
-    motion = _register(_Smooth(moving, voxel_size_mm), points, target, np.zeros(6))
+    motion = np.zeros(6)
+    for smoothing_mm in _SMOOTHING_MM:
+        target = _Smooth(fixed, voxel_size_mm, smoothing_mm).at(points, np.zeros(6))
+        motion = _register(_Smooth(moving, voxel_size_mm, smoothing_mm), points, target, motion)
     scale = np.diag([*voxel_size_mm, 1.0])
     return np.linalg.inv(scale) @ _matrix(motion, points) @ scale
 
@@ -110,9 +126,9 @@ def motion_size(
 class _Smooth:
     """A smoothed image and its gradient, read at points in mm."""
 
-    def __init__(self, image: NDArray, voxel_size_mm: tuple[float, float, float]):
+    def __init__(self, image: NDArray, voxel_size_mm: tuple[float, float, float], smoothing_mm: float):
         self._size = np.asarray(voxel_size_mm)
-        self._image = ndimage.gaussian_filter(image.astype(np.float32), _SMOOTHING_MM / self._size)
+        self._image = ndimage.gaussian_filter(image.astype(np.float32), smoothing_mm / self._size)
         spacing = [float(size) for size in self._size]
         self._slopes = [slope.astype(np.float32) for slope in np.gradient(self._image, *spacing)]
 
@@ -181,6 +197,19 @@ def _register(image: _Smooth, points: NDArray, target: NDArray, start: NDArray) 
     return motion
 
 
+def _align_within_shells(
+    images: list[_Smooth], points: NDArray, shells: NDArray, bvecs: NDArray, motions: NDArray
+) -> None:
+    """Register every volume to what the others of its shell predict; `motions` is changed."""
+    values = np.stack([image.at(points, motion) for image, motion in zip(images, motions)])
+    for shell in np.unique(shells):
+        members = np.flatnonzero(shells == shell)
+        for index, weight in zip(members, _weights_of_others(bvecs[members])):
+            motions[index] = _register(images[index], points, weight @ values[members], motions[index])
+            # At once, for the next to see: two volumes that moved towards each other would change places.
+            values[index] = images[index].at(points, motions[index])
+
+
 def _weights_of_others(bvecs: NDArray) -> NDArray[np.float64]:
     """(M, M) weights with which the volumes of a shell predict each one from the *others*.
 
@@ -199,41 +228,3 @@ def _weights_of_others(bvecs: NDArray) -> NDArray[np.float64]:
     hat = design @ np.linalg.solve(design.T @ design + ridge, design.T)
     leverage = np.clip(np.diag(hat), 0.0, 0.95)
     return (hat - np.diag(leverage)) / (1 - leverage)[:, None]
-
-
-def _align_shells(
-    images: list[_Smooth], points: NDArray, shells: NDArray, motions: NDArray
-) -> NDArray[np.float64]:
-    """Move each shell as a whole onto the lowest one, through the intensity relation between them."""
-    lowest = shells.min()
-    reference = np.mean(
-        [image.at(points, m) for image, m, s in zip(images, motions, shells) if s == lowest], axis=0
-    )
-    aligned = motions.copy()
-    for shell in np.unique(shells[shells > lowest]):
-        members = np.flatnonzero(shells == shell)
-        mean = np.mean([images[index].at(points, motions[index]) for index in members], axis=0)
-        common = _shift_of_mean(images, members, points, motions, _conditional_mean(reference, mean))
-        for index in members:
-            # For the small motions between shells adding rotation vectors is as good as composing.
-            aligned[index] = motions[index] + common
-    return aligned
-
-
-def _shift_of_mean(
-    images: list[_Smooth], members: NDArray, points: NDArray, motions: NDArray, target: NDArray
-) -> NDArray[np.float64]:
-    """Median over the volumes of the motion that each still needs to reach the target."""
-    needed = [_register(images[index], points, target, motions[index]) - motions[index] for index in members]
-    return np.median(needed, axis=0)
-
-
-def _conditional_mean(reference: NDArray, values: NDArray, n_bins: int = 24) -> NDArray[np.float64]:
-    """What `values` would be, were they a function of `reference` alone."""
-    edges = np.quantile(reference, np.linspace(0, 1, n_bins + 1)[1:-1])
-    bins = np.digitize(reference, edges)
-    counts = np.maximum(np.bincount(bins, minlength=n_bins), 1)
-    centres = np.bincount(bins, weights=reference, minlength=n_bins) / counts
-    means = np.bincount(bins, weights=values, minlength=n_bins) / counts
-    order = np.argsort(centres)
-    return np.interp(reference, centres[order], means[order])

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import File, SimpleInterface, TraitedSpec
+from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion import resample
 from n2a_bids.algorithms.dwi_motion import estimate_motion
 from n2a_bids.algorithms.gradients import B0_THRESHOLD
-from n2a_bids.images import load, save_like, voxel_sizes_mm
+from n2a_bids.images import load, read_itk_transform, save_like, voxel_sizes_mm, write_itk_transform
+from n2a_bids.interfaces.child import run_ants
 from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, mean_b0, read_table
 
 _STILL_VOXELS = 0.1
 """A motion that moves no brain voxel farther is not worth an interpolation."""
+
+
+class _EstimateMotionInputSpec(MaskedSeriesInputSpec):
+    seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
 
 
 class _EstimateMotionOutputSpec(TraitedSpec):
@@ -28,14 +35,15 @@ class _EstimateMotionOutputSpec(TraitedSpec):
 class EstimateMotion(SimpleInterface):
     """Motion of every volume relative to the first b0, and the mean of the b0s without it."""
 
-    input_spec = MaskedSeriesInputSpec
+    input_spec = _EstimateMotionInputSpec
     output_spec = _EstimateMotionOutputSpec
 
     def _run_interface(self, runtime):
         data, affine = load(Path(self.inputs.in_file))
         mask = load(Path(self.inputs.mask_file))[0] > 0.5
         table = read_table(self.inputs.bval_file, self.inputs.bvec_file)
-        maps = estimate_motion(data, table, mask, voxel_sizes_mm(affine))
+        align_shell = partial(_align_shell, mask, affine, Path(runtime.cwd), self.inputs.seed)
+        maps = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell)
         motion_file = Path(runtime.cwd) / "motion.json"
         motion_file.write_text(json.dumps(maps.tolist()))
         self._results["motion_file"] = os.fspath(motion_file)
@@ -49,6 +57,25 @@ class EstimateMotion(SimpleInterface):
             b0 = mean_b0(data, table)
         self._results["b0_file"] = os.fspath(save_like(b0, Path(self.inputs.mask_file), b0_file))
         return runtime
+
+
+def _align_shell(
+    mask: NDArray[np.bool_],
+    affine: NDArray[np.float64],
+    folder: Path,
+    seed: int,
+    fixed: NDArray[np.float32],
+    moving: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Voxel map between the means of two shells: rigid, by mutual information in and around the brain."""
+    images = {"fixed": fixed, "moving": moving, "fixed_mask": mask.astype(np.uint8)}
+    files = {name: os.fspath(folder / f"shell_{name}.nii.gz") for name in images}
+    for name, image in images.items():
+        nb.save(nb.Nifti1Image(image, affine), files[name])
+    files |= {name: os.fspath(folder / f"shell_{name}.txt") for name in ("initial", "out_file")}
+    write_itk_transform(np.eye(4), Path(files["initial"]))
+    run_ants("rigid", files, folder, seed=seed)
+    return np.linalg.inv(affine) @ read_itk_transform(Path(files["out_file"])) @ affine
 
 
 def resample_series(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel as nb
 import numpy as np
@@ -100,6 +101,35 @@ def test_b0s_are_averaged_where_the_first_of_them_lies(tmp_path, monkeypatch):
     plain = series[..., :2].mean(axis=-1)
     inside = ndimage.binary_erosion(mask)
     assert np.abs(b0 - still)[inside].mean() < 0.4 * np.abs(plain - still)[inside].mean()
+
+
+def test_fluid_that_is_bright_in_b0_and_dark_beside_it_moves_nothing(tmp_path, monkeypatch):
+    """Contrast between shells is no motion: a head that kept still stays within a quarter of a voxel."""
+    monkeypatch.chdir(tmp_path)
+    shape = (40, 44, 26)
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    mask = x**2 + y**2 + z**2 < 0.6
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 2)
+    brain = 100 * ndimage.gaussian_filter(mask.astype(float), 1) * (1 + 2 * texture).clip(0.2)
+    # A cap of fluid at the top of the head, and ventricles below the middle.
+    cap = mask & ~ndimage.binary_erosion(mask, iterations=2) & (z > 0.1)
+    fluid = ndimage.gaussian_filter((cap | (x**2 + y**2 + (z + 0.2) ** 2 < 0.04)).astype(float), 0.5)
+    b0 = brain * (1 + 1.5 * fluid)
+    table = _table(12)
+    fluid = fluid[..., None]
+    diffusivity = 0.75 + 2.2 * fluid + 0.3 * (1 - fluid) * table.bvecs[:, 0] ** 2
+    series = (b0[..., None] * np.exp(-table.bvals / 1000 * diffusivity)).astype(np.float32)
+    bval, bvec = write_table(table, tmp_path / "raw")
+    node = EstimateMotion(
+        in_file=_save(tmp_path / "raw.nii.gz", series),
+        bval_file=bval,
+        bvec_file=bvec,
+        mask_file=_save(tmp_path / "mask.nii.gz", mask.astype(np.uint8)),
+    )
+    maps = np.array(json.loads(Path(node.run().outputs.motion_file).read_text()))
+    points = np.c_[np.argwhere(mask), np.ones(mask.sum())]
+    shifts = [np.linalg.norm(((found - np.eye(4)) @ points.T)[:3], axis=0).mean() for found in maps]
+    assert max(shifts) < 0.25
 
 
 def test_brain_is_found_in_a_b0(tmp_path, monkeypatch):

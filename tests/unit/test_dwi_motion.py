@@ -64,7 +64,28 @@ def test_moved_volume_of_a_series_is_found_and_the_first_b0_is_the_reference():
     data = np.stack([image * w + other * 0.1 * w**2 for w in weights], axis=-1)
     truth = _voxel_map(2.0, [1.5, 0.0, -1.0], image.shape)
     data[..., 6] = _moved(data[..., 6], truth)
-    maps = estimate_motion(data.astype(np.float32), table, mask, _SIZE)
+    maps = estimate_motion(data.astype(np.float32), table, mask, _SIZE, lambda fixed, moving: np.eye(4))
     assert np.allclose(maps[0], np.eye(4), atol=1e-9)
     assert _largest_error_mm(maps[6], truth, mask) < 1.0
     assert max(_largest_error_mm(maps[c], np.eye(4), mask) for c in (1, 4, 9, 14)) < 0.6
+
+
+def test_motion_between_shells_is_added_to_that_of_every_volume():
+    """What aligns the shells sees their means, and its map goes into the maps of the weighted volumes."""
+    image, mask = _head()
+    truth = _voxel_map(2.0, [1.0, 0.5, -1.0], image.shape)
+    vectors = np.vstack((np.zeros((2, 3)), np.eye(3), np.eye(3)[::-1]))
+    table = Gradients(np.r_[0.0, 0.0, np.full(6, 1000.0)], vectors)
+    data = np.stack([image, image] + [_moved(0.5 * image, truth)] * 6, axis=-1).astype(np.float32)
+    seen = []
+
+    def align_shell(fixed, moving):
+        seen.append((fixed, moving))
+        return truth
+
+    maps = estimate_motion(data, table, mask, _SIZE, align_shell)
+    ((fixed, moving),) = seen
+    assert np.abs(fixed - image)[mask].max() < 1
+    assert np.abs(moving - data[..., 2])[mask].max() < 1
+    assert max(_largest_error_mm(voxel_map, truth, mask) for voxel_map in maps[2:]) < 0.2
+    assert max(_largest_error_mm(voxel_map, np.eye(4), mask) for voxel_map in maps[:2]) < 0.2
