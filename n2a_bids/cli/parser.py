@@ -82,7 +82,7 @@ def _denoising(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--keep-noise-floor", dest="denoise.keep_noise_floor", action=_FLAG,
         help="leave the Rician bias of magnitudes in the result of 'auto' and 'recorrupted' (default: it is "
-        "removed where the image shows it)",
+        "removed from diffusion series, and from T1w images whose air shows it)",
     )  # fmt: skip
     group.add_argument(
         "--weights-dir", dest="denoise.weights_dir", type=existing_path, metavar="DIR",

@@ -88,6 +88,10 @@ def run(args: argparse.Namespace) -> int:
     status : int
         Always 0; errors are raised.
     """
+    if args.noise_kept < 1 and not (args.bvals and args.bvecs):
+        raise ConfigError(
+            "--noise-kept: expected a diffusion series with --bvals and --bvecs, found none; leave it out"
+        )
     maps = {"mean": args.out_mean, "residual": args.out_residual, "noise_sd": args.out_noise_sd}
     repetitions = args.out_repetitions or []
     _check_request(args, [args.out, *filter(None, maps.values()), *repetitions])

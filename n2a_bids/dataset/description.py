@@ -18,7 +18,7 @@ DESCRIPTIONS = {
     "denoised": "Denoised image: repetitions are aligned and combined, a single series keeps its grid",
     "mean": "Plain mean of the aligned repetitions: what averaging alone gives",
     "noisesd": "Estimated standard deviation of the noise of one repetition",
-    "owngrid": "Denoised series on the grid of one of its sources, with the distortion of that",
+    "owngrid": "Denoised series on the grid of one of its sources, with whatever distortion that has",
     "preproc": "Denoised image, corrected for the bias field, under the name that fMRIPrep looks for",
     "residual": "What denoising took away: mean of the repetitions minus denoised image",
     "susceptibility": "Displacement by susceptibility, in voxels along the phase-encoding axis",

@@ -73,6 +73,8 @@ class DescribeDiffusion(SimpleInterface):
     ) -> dict[str, dict[str, object]]:
         inputs, count = self.inputs, len(alignment["repetitions"])
         subject = "one diffusion series" if count == 1 else f"the mean of {count} aligned diffusion series"
+        if count == 1 and figures.get("n_repetitions", 1) != 1:
+            subject = "the mean of two series synthesized from the tensors of halves of one series"
         return {
             "denoised": common
             | {

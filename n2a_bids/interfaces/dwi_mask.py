@@ -145,7 +145,7 @@ class B0Mask(SimpleInterface):
         if not low <= volume_ml <= high:
             raise BIDSDataError(
                 f"{path}: expected a brain of {low:g} to {high:g} ml in the mean b0, found {volume_ml:.0f} "
-                f"ml; look at the b0 volumes and the voxel size"
+                "ml; look at the b0 volumes and the voxel size, or bring a mask by --derivatives"
             )
         out_mask = Path(runtime.cwd) / "brain_mask.nii.gz"
         self._results["out_mask"] = os.fspath(save_like(mask, path, out_mask, np.uint8))

@@ -424,3 +424,18 @@ def test_choose_device_knows_three_words():
 def test_strategy_is_a_registered_record():
     """The fixture above replaces fields of the real class."""
     assert isinstance(STRATEGIES["mean"], Strategy)
+
+
+def test_noise_kept_without_gradients_is_refused(tmp_path, capsys):
+    """The option has no effect on T1w images, so it is not taken silently."""
+    words = [
+        "denoise",
+        "run-1.nii.gz",
+        "run-2.nii.gz",
+        "--mask",
+        "mask.nii.gz",
+        "--out",
+        tmp_path / "o.nii.gz",
+    ]
+    assert main([str(word) for word in (*words, "--noise-kept", "0.9")]) != 0
+    assert "--noise-kept" in capsys.readouterr().err
