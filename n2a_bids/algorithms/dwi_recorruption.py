@@ -84,7 +84,7 @@ def _pooled_noise_sd(contrasts: NDArray[np.float32], mask: NDArray[np.bool_]) ->
 
 
 def recorrupt(
-    average: Average,
+    averaged: Average,
     pilot: Series,
     complex_sd: NDArray[np.float32],
     *,
@@ -97,7 +97,7 @@ def recorrupt(
 
     Parameters
     ----------
-    average : Average
+    averaged : Average
     pilot : (X, Y, Z, C) array
         Denoised mean; tells how the noise of magnitudes falls with the signal.
     complex_sd : (X, Y, Z) array
@@ -120,25 +120,25 @@ def recorrupt(
     ----------
     Pang et al., CVPR 2021 (recorrupted-to-recorrupted).
     """
-    input_sd = average.input_noise_sd(strength)
+    input_sd = averaged.input_noise_sd(strength)
     pairs = []
-    for _ in range(1 if len(average.repetitions) == 2 else n_pairs):
-        if len(average.repetitions) > 1:
-            noise = _difference(average, generator)
+    for _ in range(1 if len(averaged.repetitions) == 2 else n_pairs):
+        if len(averaged.repetitions) > 1:
+            noise = _difference(averaged, generator)
         else:
-            noise = np.float32(average.noise_kept) * _drawn_noise(pilot, complex_sd, generator)
+            noise = np.float32(averaged.noise_kept) * _drawn_noise(pilot, complex_sd, generator)
         for sign in (1, -1):
-            noisy = average.mean + np.float32(sign * strength) * noise
-            shrunk = shrink_local_pca(noisy, average.mask, input_sd, plan)
-            pairs.append(Pair(noisy, shrunk, average.mean - np.float32(sign / strength) * noise))
+            noisy = averaged.mean + np.float32(sign * strength) * noise
+            shrunk = shrink_local_pca(noisy, averaged.mask, input_sd, plan)
+            pairs.append(Pair(noisy, shrunk, averaged.mean - np.float32(sign / strength) * noise))
     return pairs
 
 
-def _difference(average: Average, generator: torch.Generator) -> Series:
+def _difference(averaged: Average, generator: torch.Generator) -> Series:
     """A random combination of the contrasts, as strong as the noise of the mean."""
-    direction = torch.randn(len(average.contrasts), generator=generator).numpy()
-    direction /= np.linalg.norm(direction) * np.sqrt(len(average.repetitions))
-    return np.tensordot(direction.astype(np.float32), average.contrasts, axes=1)
+    direction = torch.randn(len(averaged.contrasts), generator=generator).numpy()
+    direction /= np.linalg.norm(direction) * np.sqrt(len(averaged.repetitions))
+    return np.tensordot(direction.astype(np.float32), averaged.contrasts, axes=1)
 
 
 def _drawn_noise(pilot: Series, complex_sd: NDArray[np.float32], generator: torch.Generator) -> Series:

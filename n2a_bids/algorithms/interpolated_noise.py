@@ -56,7 +56,7 @@ def noise_kept(
     factor = intensity_factor(displacement, axis, sign)
     known = mask & (factor > 0)
     variances = []
-    for voxel_map in voxel_maps[:: -(-len(voxel_maps) // _N_MAPS)] if len(voxel_maps) else ():
+    for voxel_map in voxel_maps[:: max(1, -(-len(voxel_maps) // _N_MAPS))]:
         values = resample(noise + level, voxel_map, displacement, axis, sign)
         seen = known & in_view(shape, voxel_map, displacement, axis, sign)
         if seen.any():

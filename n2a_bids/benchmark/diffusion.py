@@ -29,6 +29,7 @@ from n2a_bids.algorithms.tensor import (
 from n2a_bids.benchmark.rows import RowTable
 from n2a_bids.interfaces.distortion import correct_pair
 from n2a_bids.interfaces.dwi_mask import mean_b0
+from n2a_bids.interfaces.dwi_motion import resample_series
 from n2a_bids.interfaces.dwi_peers import DWI_PEERS, denoise_with_dwi_peer
 from n2a_bids.interfaces.synthesis import split_series, split_volumes
 
@@ -183,8 +184,8 @@ def _reverse_pe(truth: Truth, noise_sd: float, peak_mm: float, generator: torch.
     displacement, voxel_map, _ = correct_pair(*b0s, truth.mask, truth.voxel_size_mm, axis)
     aligned, kept = [], []
     for series, voxel, sign in zip(noisy, (np.eye(4), voxel_map), (1, -1), strict=True):
-        volumes = [resample(series[..., c], voxel, displacement, axis, sign) for c in range(series.shape[-1])]
-        aligned.append(np.stack(volumes, axis=-1))
+        maps = [voxel] * series.shape[-1]
+        aligned.append(resample_series(series, maps, sign * displacement, axis, truth.mask))
         kept.append(noise_kept(truth.mask.shape, [voxel], displacement, axis, sign, truth.mask))
     return _realizations(truth, np.stack(aligned), float(np.sqrt(np.mean(np.square(kept)))))
 

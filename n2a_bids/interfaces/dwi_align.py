@@ -1,4 +1,4 @@
-"""Motion of volumes and series, and the one interpolation that undoes it together with the distortion."""
+"""Motion between series, and the one interpolation that undoes all motion together with the distortion."""
 
 from __future__ import annotations
 

@@ -46,7 +46,13 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """
     workflow = Workflow(workflow_name(unit))
     given = find_brain_mask(config.derivatives, unit)
-    align = _init_preparation(workflow, unit, given, skip_validation=config.selection.skip_validation)
+    align = _init_preparation(
+        workflow,
+        unit,
+        given,
+        skip_validation=config.selection.skip_validation,
+        seed=config.denoise.random_seed,
+    )
     denoise = init_denoise_node(config.denoise, config.resources)
     method = _mask_method(given)
     warnings = mask_warnings(config.derivatives, given, method)
@@ -152,7 +158,7 @@ def _mask_method(given: Path | None) -> str:
 
 
 def _init_preparation(
-    workflow: Workflow, unit: DenoisingUnit, given: Path | None, *, skip_validation: bool
+    workflow: Workflow, unit: DenoisingUnit, given: Path | None, *, skip_validation: bool, seed: int
 ) -> Node:
     """Nodes up to the aligned series; returns the last of them."""
     paths = [image.path for image in unit.images]
@@ -163,7 +169,7 @@ def _init_preparation(
     pick.inputs.volumes = [list(volumes) for volumes in unit.volumes] or [[] for _ in unit.images]
     mask = _mask_node(given)
     of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
-    motion = MapNode(EstimateMotion(), of_each, name="motion", mem_gb=3.0)
+    motion = MapNode(EstimateMotion(seed=seed), of_each, name="motion", mem_gb=3.0)
     interface = AlignSeries(names=[path.name for path in paths], keep_mask=given is not None)
     align = Node(interface, name="align", mem_gb=4.0)
     table = [("bval_file", "bval_file"), ("bvec_file", "bvec_file")]
