@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.masked_filters import blur_in_mask
 from n2a_bids.algorithms.normalization import Mask, Volume, smooth_in_mask
+
+_LEAST_AIR = 500
+"""Voxels without which the air says nothing."""
+
+_AIR_DISTANCE = 3
+"""Voxels between the brain and what may be air."""
+
+_LEAST_SKEW = 1.13
+"""Of the upper over the lower half of the air's spread, halfway between Gaussian and Rayleigh."""
 
 
 def high_pass(image: Volume, sd_voxels: float = 3.0) -> Volume:
@@ -124,7 +134,42 @@ class Magnitude:
     """Noise SD that the air outside the head shows."""
 
 
-def find_magnitude(image: Volume, head: Mask) -> Magnitude | None:
+def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float) -> Mask:
+    """Voxels that show noise alone: the darkest plateau around the brain.
+
+    The darkest places of the smoothed average give the level of the air, and
+    all within a quarter of the noise SD of it are air; skull, dura and ghosts
+    lie above. Places that no noise reaches (filled or masked by the scanner)
+    do not count.
+
+    Parameters
+    ----------
+    images : (R, X, Y, Z) float array
+        Aligned repetitions in one intensity scale.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    noise_sd : float
+        Noise SD of one repetition in the brain.
+
+    Returns
+    -------
+    air : (X, Y, Z) bool array
+        Empty where fewer than 500 voxels qualify.
+    """
+    measured = ~ndimage.binary_dilation(mask, iterations=_AIR_DISTANCE)
+    for image in images:
+        constant = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
+        measured &= ~ndimage.maximum_filter(constant, 3)
+    nothing = np.zeros_like(mask)
+    if measured.sum() < _LEAST_AIR:
+        return nothing
+    smooth = blur_in_mask(images.mean(axis=0), measured, 1.5)
+    darkest = np.partition(smooth[measured], _LEAST_AIR - 1)[:_LEAST_AIR]
+    air = measured & (smooth < np.median(darkest) + 0.25 * noise_sd)
+    return air if air.sum() >= _LEAST_AIR else nothing
+
+
+def find_magnitude(image: Volume, air: Mask) -> Magnitude | None:
     """Zero level of a magnitude image from the air around the head.
 
     Air of a single-channel magnitude image is Rayleigh distributed: mean
@@ -136,22 +181,24 @@ def find_magnitude(image: Volume, head: Mask) -> Magnitude | None:
     ----------
     image : (X, Y, Z) float array
         One repetition, not an average.
-    head : (X, Y, Z) bool array
-        Head mask; air is what lies well outside.
+    air : (X, Y, Z) bool array
+        Voxels of noise alone.
 
     Returns
     -------
     magnitude : Magnitude or None
-        ``None`` where there is no air, or where it carries no noise (masked
-        by the scanner).
+        ``None`` where there is no air, or where its noise is as symmetric as
+        that of Gaussian or many-channel data.
     """
-    air = ~ndimage.binary_dilation(head, iterations=4)
-    if air.sum() < 2000:
+    if not air.any():
         return None
     values = image[air].astype(np.float64)
     low, middle, high = np.percentile(values, [15.87, 50, 84.13])
     # A Rayleigh variable has percentiles 0.588, 1.177 and 1.919 sigma at these points.
     sigma = (high - low) / 1.331
     if not sigma > 1e-6 * max(abs(high), 1e-30):
+        return None
+    # 1.26 for a Rayleigh variable, 1 for a Gaussian one; with 500 voxels it scatters by 0.08.
+    if (high - middle) < _LEAST_SKEW * (middle - low):
         return None
     return Magnitude(zero_level=float(middle - 1.1774 * sigma), air_noise_sd=float(sigma))

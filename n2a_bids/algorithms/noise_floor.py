@@ -10,6 +10,9 @@ from n2a_bids.algorithms.gradients import B0_THRESHOLD
 
 _SNR_TABLE = np.concatenate((np.linspace(0.0, 12.0, 4801), np.linspace(12.0, 100.0, 2201)[1:]))
 
+_HIGHEST_SNR = 1e3
+"""Past it two terms are exact to double precision, and the Bessel functions fail in the end."""
+
 _ENOUGH_VOXELS = 20_000
 """Voxels that settle a figure of the whole brain."""
 
@@ -38,9 +41,12 @@ def rician_mean(signal: NDArray, noise_sd: NDArray | float) -> NDArray[np.float6
     >>> rician_mean(np.array([0.0, 10.0]), 1.0).round(3)
     array([ 1.253, 10.05 ])
     """
-    half = np.square(np.asarray(signal, dtype=float) / noise_sd) / 4
+    signal = np.asarray(signal, dtype=float)
+    ratio = signal / noise_sd
+    half = np.square(np.minimum(ratio, _HIGHEST_SNR)) / 4
     # The scaled Bessel functions carry the exponential of the Laguerre polynomial L_1/2.
-    return np.sqrt(np.pi / 2) * noise_sd * ((1 + 2 * half) * ive(0, half) + 2 * half * ive(1, half))
+    exact = np.sqrt(np.pi / 2) * noise_sd * ((1 + 2 * half) * ive(0, half) + 2 * half * ive(1, half))
+    return np.where(ratio > _HIGHEST_SNR, signal + noise_sd / np.maximum(ratio, 1) / 2, exact)
 
 
 def rician_bias(signal: NDArray, noise_sd: NDArray | float) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.noise import (
     Magnitude,
     difference_noise_sd,
+    find_air,
     find_magnitude,
     repetition_noise_ratio,
 )
@@ -102,7 +103,7 @@ def prepare(realizations: Realizations, channel: int = 0, *, correct_noise_floor
         weights=equal,
         variance_ratio=np.ones(n_repetitions),
         repetition_noise_sd=noise_sd,
-        magnitude=_find_common_magnitude(images, head, mask, noise_sd) if correct_noise_floor else None,
+        magnitude=_find_common_magnitude(images, mask, noise_sd) if correct_noise_floor else None,
     )
 
 
@@ -188,14 +189,15 @@ def otsu_threshold(values: NDArray[np.floating], n_bins: int = 256) -> float:
     return float(centres[int(np.nanargmax(between[:-1]))])
 
 
-def _find_common_magnitude(
-    images: NDArray[np.float32], head: Mask, mask: Mask, noise_sd: Volume
-) -> Magnitude | None:
+def _find_common_magnitude(images: NDArray[np.float32], mask: Mask, noise_sd: Volume) -> Magnitude | None:
     """Mean of the repetitions' zero levels, where all of them look like magnitudes."""
-    found = [find_magnitude(image, head) for image in images]
-    if len(images) < 2 or any(magnitude is None for magnitude in found):
+    if len(images) < 2:
         return None
     brain_noise = float(np.median(noise_sd[mask]))
+    air = find_air(images, mask, brain_noise)
+    found = [find_magnitude(image, air) for image in images]
+    if any(magnitude is None for magnitude in found):
+        return None
     low, high = _MAGNITUDE_AGREEMENT
     if not all(low < magnitude.air_noise_sd / brain_noise < high for magnitude in found):
         return None

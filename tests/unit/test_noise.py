@@ -5,6 +5,7 @@ import pytest
 
 from n2a_bids.algorithms.noise import (
     difference_noise_sd,
+    find_air,
     find_magnitude,
     repetition_noise_ratio,
     single_image_noise_sd,
@@ -107,21 +108,58 @@ def test_rician_mean_matches_simulation():
     assert rician_bias(np.float32([50.0]), np.float32([1.0]))[0] == pytest.approx(0.01, abs=0.002)
 
 
+def test_rician_mean_holds_at_any_signal():
+    """No jump where the formula changes, and no failure of the Bessel functions far beyond."""
+    below, above = rician_mean(np.array([999.99, 1000.01]), 1.0) - np.array([999.99, 1000.01])
+    assert below == pytest.approx(above, rel=1e-3)
+    np.testing.assert_allclose(rician_bias(np.array([1e6, 1e9, 1e30]), 0.02), 0, atol=1e-9)
+
+
+def _noisy_heads(rng, offset=0.0):
+    clean = _head()
+    images = [np.hypot(clean + 5 * rng.standard_normal(clean.shape), 5 * rng.standard_normal(clean.shape))]
+    images.append(
+        np.hypot(clean + 5 * rng.standard_normal(clean.shape), 5 * rng.standard_normal(clean.shape))
+    )
+    return (np.stack(images) + offset).astype(np.float32)
+
+
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_zero_level_of_a_magnitude_image_moves_with_an_offset(offset):
     """Rayleigh air shows where zero is and how strong the noise is."""
-    rng = np.random.default_rng(0)
-    clean = _head()
-    image = np.hypot(clean + 5 * rng.standard_normal(clean.shape), 5 * rng.standard_normal(clean.shape))
-    found = find_magnitude((image + offset).astype(np.float32), _ball(radius=14))
-    assert found.air_noise_sd == pytest.approx(5, rel=0.05)
-    assert found.zero_level == pytest.approx(offset, abs=0.6)
+    images = _noisy_heads(np.random.default_rng(0), offset)
+    air = find_air(images, _ball(radius=8), 5.0)
+    assert not (air & _ball(radius=10)).any()
+    for image in images:
+        found = find_magnitude(image, air)
+        assert found.air_noise_sd == pytest.approx(5, rel=0.08)
+        assert found.zero_level == pytest.approx(offset, abs=0.6)
+
+
+def test_air_leaves_out_what_the_scanner_filled():
+    """A constant border around noisy air is no air, and hides none."""
+    images = _noisy_heads(np.random.default_rng(0))
+    images[:, :4] = 0
+    air = find_air(images, _ball(radius=8), 5.0)
+    assert air[5:].any() and not air[:3].any()
+    assert find_magnitude(images[0], air).zero_level == pytest.approx(0, abs=0.6)
+
+
+def test_gaussian_air_is_no_magnitude():
+    """Symmetric noise around zero has no floor to correct."""
+    rng = np.random.default_rng(3)
+    images = np.stack([_head() + 5 * rng.standard_normal(_head().shape) for _ in range(2)]).astype(np.float32)
+    air = find_air(images, _ball(radius=8), 5.0)
+    assert air.any()
+    assert find_magnitude(images[0], air) is None
 
 
 def test_no_magnitude_without_air():
     """A brain that fills the image, or masked air, gives no zero level."""
-    assert find_magnitude(np.ones((20, 20, 20), np.float32), np.ones((20, 20, 20), bool)) is None
-    assert find_magnitude(_head(), _ball()) is None
+    everything = np.ones((20, 20, 20), bool)
+    assert not find_air(np.ones((2, 20, 20, 20), np.float32), everything, 1.0).any()
+    assert not find_air(np.stack([_head(), _head()]), _ball(), 1.0).any()
+    assert find_magnitude(_head(), np.zeros_like(everything)) is None
 
 
 def test_head_contains_mask_and_leaves_air_out():
