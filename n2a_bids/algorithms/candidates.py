@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ def estimate_all(
     where: NDArray[np.bool_],
     context: Context,
     flips: tuple[tuple[int, ...], ...] = ((),),
+    *,
+    find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float],
 ) -> list[NDArray[np.float32]]:
     """Denoise an image by every candidate; what several share is computed once.
 
@@ -54,38 +57,56 @@ def estimate_all(
     context : Context
     flips : tuple of tuple of int
         Mirror images that a network's prediction is averaged over.
+    find_bias : callable
+        Rician bias of `image`, given a clean image. Non-local Bayes, whose patches
+        have the mean that they were measured with, denoises what is left without it.
 
     Returns
     -------
     estimates : list of (X, Y, Z) float32 arrays
     """
-    done: dict[tuple[int, float, int], NDArray[np.float32]] = {}
+    estimator = _Estimator(image, noise_sd, where, context, flips, find_bias)
+    return [estimator.estimate(candidate) for candidate in candidates]
 
-    def network_estimate(network: nn.Module, level: float, passes: int) -> NDArray[np.float32]:
-        key = (id(network), level, passes)
-        if key in done:
-            return done[key]
-        if passes:
-            guide = network_estimate(network, level, passes - 1)
-            done[key] = guided_nonlocal_bayes(
-                image, guide, noise_sd, where, device=context.device, memory_gb=context.memory_gb
-            )
-        else:
-            told = noise_sd * np.float32(level)
-            done[key] = predict(
-                network, image, told, device=context.device, memory_gb=context.memory_gb, flips=flips
-            )
-        return done[key]
 
-    estimates = []
-    for candidate in candidates:
+@dataclass(frozen=True, slots=True)
+class _Estimator:
+    image: NDArray[np.float32]
+    noise_sd: NDArray[np.float32]
+    where: NDArray[np.bool_]
+    context: Context
+    flips: tuple[tuple[int, ...], ...]
+    find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float]
+    done: dict[tuple[int, float, int], NDArray[np.float32]] = field(default_factory=dict)
+
+    def estimate(self, candidate: Candidate) -> NDArray[np.float32]:
         if candidate.network is not None:
-            estimates.append(network_estimate(candidate.network, candidate.level, candidate.nonlocal_passes))
-        elif candidate.function is not None:
-            estimates.append(candidate.function(image, noise_sd))
-        else:
-            estimates.append(image)
-    return estimates
+            return self._follow(candidate.network, candidate.level, candidate.nonlocal_passes)
+        if candidate.function is not None:
+            return candidate.function(self.image, self.noise_sd)
+        return self.image
+
+    def _follow(self, network: nn.Module, level: float, passes: int) -> NDArray[np.float32]:
+        """The network's estimate after some passes of non-local Bayes."""
+        key = (id(network), level, passes)
+        if key not in self.done:
+            if passes:
+                self.done[key] = self._nonlocal_bayes(self._follow(network, level, passes - 1))
+            else:
+                self.done[key] = self._predict(network, level)
+        return self.done[key]
+
+    def _nonlocal_bayes(self, guide: NDArray[np.float32]) -> NDArray[np.float32]:
+        image = self.image - self.find_bias(guide)
+        device, memory_gb = self.context.device, self.context.memory_gb
+        return guided_nonlocal_bayes(
+            image, guide, self.noise_sd, self.where, device=device, memory_gb=memory_gb
+        )
+
+    def _predict(self, network: nn.Module, level: float) -> NDArray[np.float32]:
+        told = self.noise_sd * np.float32(level)
+        device, memory_gb = self.context.device, self.context.memory_gb
+        return predict(network, self.image, told, device=device, memory_gb=memory_gb, flips=self.flips)
 
 
 def compare(
@@ -138,7 +159,10 @@ def compare(
         for contrast in contrasts:
             noisy = _weighted(images, prepared.weights + strength * contrast)
             target = _weighted(images, prepared.weights - contrast / strength)[inner] - offset[core]
-            estimates = estimate_all(candidates, noisy, noise_sd, prepared.head[box], context)
+            find_bias = partial(prepared.bias, noise_sd=prepared.repetition_noise_sd[box])
+            estimates = estimate_all(
+                candidates, noisy, noise_sd, prepared.head[box], context, find_bias=find_bias
+            )
             values = [estimate[inner][counted] for estimate in estimates]
             predictions.append(np.stack(values))
             targets.append(target[counted])

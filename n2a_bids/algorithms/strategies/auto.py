@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,8 +135,7 @@ def _pretrained_candidates(
     tried = [Candidate(f"pretrained, level {level:g}", network, level) for level in config.levels]
     stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
     best = tried[int(np.argmin(stack.risks[1:]))]
-    noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
-    first = estimate_all([best], prepared.average, noise_sd, prepared.head, context)[0]
+    first = _estimate_average([best], prepared, context)[0]
     prepared = reweight(prepared, first)
     bias = prepared.bias(first, prepared.repetition_noise_sd)
     return [mean, *(other for other in tried if _is_neighbour(other, best)), best], prepared, bias
@@ -153,17 +153,25 @@ def _combine(
     config: AutoConfig,
     context: Context,
 ) -> NDArray[np.float32]:
-    average = prepared.average
-    noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
-    flips = FLIPS[: config.recorrupted.n_flips]
     used = [(candidate, share) for candidate, share in zip(candidates, shares) if share > 0]
-    estimates = estimate_all(
-        [candidate for candidate, _ in used], average, noise_sd, prepared.head, context, flips
-    )
-    total = np.zeros_like(average)
+    flips = FLIPS[: config.recorrupted.n_flips]
+    estimates = _estimate_average([candidate for candidate, _ in used], prepared, context, flips)
+    total = np.zeros_like(prepared.images[0])
     for estimate, (_, share) in zip(estimates, used):
         total += np.float32(share) * estimate
     return total
+
+
+def _estimate_average(
+    candidates: list[Candidate],
+    prepared: Prepared,
+    context: Context,
+    flips: tuple[tuple[int, ...], ...] = ((),),
+) -> list[NDArray[np.float32]]:
+    noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
+    find_bias = partial(prepared.bias, noise_sd=prepared.repetition_noise_sd)
+    average, head = prepared.average, prepared.head
+    return estimate_all(candidates, average, noise_sd, head, context, flips, find_bias=find_bias)
 
 
 def describe_choice(

@@ -1,0 +1,60 @@
+"""Laws of the candidates that the default strategy chooses among."""
+
+import numpy as np
+import pytest
+import torch
+
+from n2a_bids.algorithms.candidates import Candidate, estimate_all
+from n2a_bids.algorithms.network import MUNet
+from n2a_bids.algorithms.noise_floor import rician_bias
+from n2a_bids.algorithms.realizations import Context
+
+SHAPE = (20, 20, 20)
+NOISE_SD = np.full(SHAPE, 0.5, np.float32)
+
+
+@pytest.fixture
+def context() -> Context:
+    return Context(generator=torch.Generator().manual_seed(0))
+
+
+def identity() -> MUNet:
+    """A network that finds no noise."""
+    network = MUNet(n_channels=2).eval()
+    torch.nn.init.zeros_(network.tail.weight)
+    return network
+
+
+def test_nonlocal_bayes_has_no_noise_floor(context):
+    rng = np.random.default_rng(1)
+    signal = np.float32(0.8)
+    real, imaginary = (NOISE_SD * rng.standard_normal(SHAPE) for _ in range(2))
+    magnitude = np.hypot(signal + real, imaginary).astype(np.float32)
+    assert magnitude.mean() > signal + 0.1
+
+    def find_bias(guide):
+        return rician_bias(np.full_like(guide, signal), NOISE_SD)
+
+    where = np.ones(SHAPE, bool)
+    candidates = [Candidate("network", identity()), Candidate("2x", identity(), nonlocal_passes=2)]
+    network, nonlocal_bayes = estimate_all(
+        candidates, magnitude, NOISE_SD, where, context, find_bias=find_bias
+    )
+    np.testing.assert_allclose(network, magnitude, atol=1e-6)
+    assert abs(nonlocal_bayes.mean() - signal) < 0.02
+    assert nonlocal_bayes.std() < 0.5 * magnitude.std()
+
+
+def test_bias_depends_on_the_guide_of_each_pass(context):
+    guides = []
+
+    def find_bias(guide):
+        guides.append(guide)
+        return np.float32(0.25)
+
+    image = np.random.default_rng(2).normal(5, 1, SHAPE).astype(np.float32)
+    candidate = Candidate("2x", identity(), nonlocal_passes=2)
+    estimate_all([candidate], image, NOISE_SD, np.ones(SHAPE, bool), context, find_bias=find_bias)
+    assert len(guides) == 2
+    assert guides[0].mean() == pytest.approx(image.mean(), abs=1e-4)
+    assert guides[1].mean() == pytest.approx(image.mean() - 0.25, abs=0.02)
