@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.inference import FLIPS, predict
+from n2a_bids.algorithms.noise_floor import remove_noise_floor
 from n2a_bids.algorithms.normalization import LinearScale
 from n2a_bids.algorithms.realizations import Context
 from n2a_bids.algorithms.strategies import STRATEGIES, get_strategy
@@ -48,10 +49,16 @@ def available_methods() -> list[str]:
 _KEEP_FLOOR = "+floor"
 """Ending of a strategy that is to leave the Rician bias in: ``auto+floor``, ``auto:fast+floor``."""
 
+_TAKE_FLOOR = "-floor"
+"""Ending of a peer whose result gets the Rician bias taken out, at the true noise level: ``bm4d-floor``."""
+
 
 def check_method(name: str) -> None:
     """Raise ConfigError for a name that is not known, or whose package is not installed."""
-    if name.removesuffix("-each") in PEERS:
+    peer = name.removesuffix(_TAKE_FLOOR)
+    if peer in available_peers():
+        return
+    if peer.removesuffix("-each") in PEERS:
         known = available_peers()
     else:
         known = available_methods()
@@ -75,7 +82,8 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     ----------
     name : str
         ``single`` (first repetition as it is), a strategy, ``strategy:recipe``, ``oracle``, or a peer;
-        ``+floor`` behind a strategy makes it leave the Rician bias in.
+        ``+floor`` behind a strategy makes it leave the Rician bias in, ``-floor`` behind a peer takes
+        it out of its result.
     data : CellData
         Peers and the oracle are told the true noise level and gains; strategies find them out.
     settings : MethodSettings
@@ -92,9 +100,8 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
         return data.realizations.data[0, ..., 0], {}
     if name == "oracle":
         return _oracle(data, settings), {}
-    if name.removesuffix("-each") in PEERS:
-        mask = data.realizations.mask
-        return denoise_with_peer(name, data.comparable, mask, data.mean_noise_sd, settings.n_threads), {}
+    if name.removesuffix(_TAKE_FLOOR).removesuffix("-each") in PEERS:
+        return _peer(name, data, settings), {}
     strategy_name, _, recipe = name.removesuffix(_KEEP_FLOOR).partition(":")
     strategy = get_strategy(strategy_name)
     if strategy.needs_same_signal and not data.realizations.same_signal:
@@ -114,6 +121,12 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     if not data.realizations.same_signal and denoised.repetitions is not None:
         image = denoised.repetitions[0]
     return image[..., 0], denoised.figures
+
+
+def _peer(name: str, data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
+    peer, mask = name.removesuffix(_TAKE_FLOOR), data.realizations.mask
+    image = denoise_with_peer(peer, data.comparable, mask, data.mean_noise_sd, settings.n_threads)
+    return image if peer == name else remove_noise_floor(image, data.noise_sd)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategies",
         nargs="+",
         metavar="NAME",
-        help="methods; a strategy may carry a recipe: auto:thorough; auto+floor keeps the Rician bias",
+        help="methods; a strategy may carry a recipe: auto:thorough; auto+floor keeps the Rician bias, "
+        "nlmeans-floor takes it out",
     )
     parser.add_argument("--sigmas", type=float, nargs="+", help="noise SD over in-mask SD of the truth")
     parser.add_argument("--repetitions", type=positive_int, nargs="+", help="numbers of repetitions")

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from n2a_bids.algorithms.noise_floor import rician_mean
+from n2a_bids.benchmark import methods
 from n2a_bids.benchmark.cells import Cell, make_cell_data, plan_cells
 from n2a_bids.benchmark.rows import COLUMNS, RowTable, cell_key
 from n2a_bids.benchmark.summary import format_summary, judge, summarise
@@ -150,3 +152,19 @@ def test_targets_are_met_not_met_or_not_measured():
     assert verdicts["PSNR over Noise2Noise, every cell (dB)"] == "not measured"
     page = format_summary(summarise(rows), judge(rows))
     assert "+5.50" in page and "not measured" in page
+
+
+def test_a_peer_may_have_the_noise_floor_taken_out(truth, monkeypatch):
+    """Truth in, noise floor and all: `-floor` gives the truth back where there is signal."""
+    data = make_cell_data(CELL, truth, None, unused_aligner)
+    measured = rician_mean(data.truth, data.noise_sd).astype(np.float32)
+    monkeypatch.setattr(methods, "denoise_with_peer", lambda name, *settings: measured)
+    mask, settings = data.realizations.mask, methods.MethodSettings()
+    plain, _ = methods.run_method("nlmeans", data, settings)
+    without, _ = methods.run_method("nlmeans-floor", data, settings)
+    methods.check_method("nlmeans-floor")
+    bright = mask & (data.truth > 0.5 * data.noise_sd)
+    assert (plain - data.truth)[bright].min() > 0
+    np.testing.assert_allclose(without[bright], data.truth[bright], rtol=1e-3)
+    with pytest.raises(ConfigError, match="expected a method"):
+        methods.check_method("mean-floor")
