@@ -14,10 +14,12 @@ from n2a_bids.figures.mosaics import (
     detail_zoom,
     mask_contours,
 )
+from n2a_bids.figures.motion import SeriesMotion, volume_motion
 from n2a_bids.figures.svg import save_svg
 
 __all__ = [
     "Frame",
+    "SeriesMotion",
     "alignment_flicker",
     "crop_to_mask",
     "denoising_flicker",
@@ -32,5 +34,6 @@ __all__ = [
     "risk_bars",
     "save_svg",
     "tensor_maps",
+    "volume_motion",
     "volume_quality",
 ]

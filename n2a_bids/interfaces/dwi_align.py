@@ -33,6 +33,9 @@ from n2a_bids.interfaces.dwi_mask import (
 )
 from n2a_bids.interfaces.dwi_motion import resample_series, stays
 
+_LEAST_IN_VIEW = 0.95
+"""Part of the brain that a volume must show not to be named."""
+
 
 class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
     """Series as acquired, and the motion and distortion that were found in them."""
@@ -92,8 +95,8 @@ class AlignSeries(SimpleInterface):
             axis = phase_encoding_axis(inputs.phase_encoding)[0] if moved.any() else 1
             aligned = resample_series(data, maps, moved, axis, mask)
             kept.append(_noise_kept(data.shape[:3], maps, moved, axis, mask))
-            for voxel_map in maps:
-                shown &= in_view(data.shape[:3], voxel_map, moved, axis, 1)
+            view, shares = _find_view(data.shape[:3], maps, moved, axis, mask)
+            shown &= view
             table = read_table(inputs.bval_files[number], inputs.bvec_files[number])
             tables.append(turned(table, maps, affine))
             betweens.append(between.tolist())
@@ -101,7 +104,8 @@ class AlignSeries(SimpleInterface):
             target = folder / f"aligned_{number + 1}.nii.gz"
             # All lie on the grid of the first now, whatever affine theirs had.
             out_files.append(os.fspath(save_like(aligned, Path(inputs.in_files[0]), target)))
-            rows.append(_row(inputs.names[number], number, between, mask, size, (b0s, out_b0s)))
+            row = _row(inputs.names[number], number, between, mask, size, (b0s, out_b0s))
+            rows.append(row | {"volumes": _volume_motion(own, mask, size) | {"brain_in_view": shares}})
         self._write(folder, mask, shown, out_b0s, tables, rows)
         between_file = folder / "between.json"
         between_file.write_text(json.dumps(betweens))
@@ -221,8 +225,47 @@ def _row(
     }
 
 
+def _find_view(
+    shape: tuple[int, ...],
+    maps: list[NDArray[np.float64]],
+    displacement: NDArray[np.float32],
+    axis: int,
+    mask: NDArray[np.bool_],
+) -> tuple[NDArray[np.bool_], list[float]]:
+    """Voxels that all volumes of a series show, and the part of the brain that each shows."""
+    common, shares = np.ones(mask.shape, bool), []
+    for voxel_map in maps:
+        view = in_view(shape, voxel_map, displacement, axis, 1)
+        shares.append(round(float(view[mask].mean()), 4))
+        common &= view
+    return common, shares
+
+
+def _volume_motion(
+    maps: list[list[list[float]]], mask: NDArray[np.bool_], size: tuple[float, float, float]
+) -> dict[str, list[float]]:
+    """Motion of each volume relative to the first b0 of its series."""
+    sizes = [motion_size(np.array(voxel_map), mask, size) for voxel_map in maps]
+    return {
+        "rotation_deg": [round(rotation, 3) for rotation, _ in sizes],
+        "translation_mm": [round(translation, 3) for _, translation in sizes],
+    }
+
+
+def _cut_warnings(rows: list[dict[str, object]]) -> list[str]:
+    """One sentence for each volume whose motion took much of the brain out of view."""
+    return [
+        f"{row['file']}: volume {number} (from 0) shows only {share:.0%} of the brain, and the mask ends "
+        "where its view ends; without this volume, its b-value and its direction it would reach farther"
+        for row in rows
+        for number, share in enumerate(row["volumes"]["brain_in_view"])
+        if share < _LEAST_IN_VIEW
+    ]
+
+
 def _record(rows: list[dict[str, object]]) -> dict[str, object]:
     return {
+        "warnings": _cut_warnings(rows),
         "reference": rows[0]["file"],
         "reference_reason": "it is the first series",
         "space": "reference",

@@ -23,14 +23,14 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids import figures
-from n2a_bids.interfaces.display import load_bvecs, load_display, load_shells
+from n2a_bids.interfaces.display import load_display
 
 
 class _FigureOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="the figure, SVG")
 
 
-class _FigureInterface(SimpleInterface):
+class FigureInterface(SimpleInterface):
     """A node that draws one figure: subclasses say how in `_draw`."""
 
     output_spec = _FigureOutputSpec
@@ -51,7 +51,7 @@ class _MaskContoursInputSpec(BaseInterfaceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
 
 
-class MaskContours(_FigureInterface):
+class MaskContours(FigureInterface):
     """Outline of the brain mask over the image."""
 
     input_spec = _MaskContoursInputSpec
@@ -70,7 +70,7 @@ class _AlignmentFlickerInputSpec(BaseInterfaceInputSpec):
     reference_label = traits.Str("reference", usedefault=True, desc="name of the reference, e.g. run-1")
 
 
-class AlignmentFlicker(_FigureInterface):
+class AlignmentFlicker(FigureInterface):
     """Reference against one repetition, before and after alignment."""
 
     input_spec = _AlignmentFlickerInputSpec
@@ -91,7 +91,7 @@ class _DenoisingInputSpec(BaseInterfaceInputSpec):
     volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
 
 
-class DenoisingFlicker(_FigureInterface):
+class DenoisingFlicker(FigureInterface):
     """One repetition, the mean and the denoised image in one grey window."""
 
     input_spec = _DenoisingInputSpec
@@ -101,7 +101,7 @@ class DenoisingFlicker(_FigureInterface):
         return figures.denoising_flicker(*scene.volumes, scene.frame)
 
 
-class DetailZoom(_FigureInterface):
+class DetailZoom(FigureInterface):
     """Enlarged pieces of cortex: one repetition, the mean and the denoised image side by side."""
 
     input_spec = _DenoisingInputSpec
@@ -130,7 +130,7 @@ class _ResidualMapInputSpec(BaseInterfaceInputSpec):
     volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
 
 
-class ResidualMap(_FigureInterface):
+class ResidualMap(FigureInterface):
     """What denoising removed from the mean, beside the difference of two repetitions."""
 
     input_spec = _ResidualMapInputSpec
@@ -156,7 +156,7 @@ class _NoiseMapInputSpec(BaseInterfaceInputSpec):
     volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
 
 
-class NoiseMap(_FigureInterface):
+class NoiseMap(FigureInterface):
     """Noise SD of one repetition over the brain."""
 
     input_spec = _NoiseMapInputSpec
@@ -170,115 +170,25 @@ class _FiguresFileInputSpec(BaseInterfaceInputSpec):
     figures_file = File(exists=True, mandatory=True, desc="JSON of figures written by n2a-tools denoise")
 
 
-class LossCurve(_FigureInterface):
+class LossCurve(FigureInterface):
     """Training loss over epochs."""
 
     input_spec = _FiguresFileInputSpec
 
     def _draw(self) -> str:
-        return figures.loss_curve(_read_json(self.inputs.figures_file).get("history") or [])
+        return figures.loss_curve(read_record(self.inputs.figures_file).get("history") or [])
 
 
-class RiskFigure(_FigureInterface):
+class RiskFigure(FigureInterface):
     """Estimated risk of every candidate, the chosen one marked."""
 
     input_spec = _FiguresFileInputSpec
 
     def _draw(self) -> str:
-        record = _read_json(self.inputs.figures_file)
+        record = read_record(self.inputs.figures_file)
         return figures.risk_bars(record.get("candidates") or [], record.get("chosen") or {})
 
 
-class _DistortionFlickerInputSpec(BaseInterfaceInputSpec):
-    before_files = InputMultiObject(
-        File(exists=True), mandatory=True, minlen=2, maxlen=2, desc="the two b0s before correction, any grid"
-    )
-    after_files = InputMultiObject(
-        File(exists=True), mandatory=True, minlen=2, maxlen=2, desc="the two b0s after correction, any grid"
-    )
-    mask_file = File(exists=True, mandatory=True, desc="brain mask: its grid is the one shown")
-    labels = traits.Tuple(traits.Str("AP"), traits.Str("PA"), usedefault=True, desc="names of the directions")
-
-
-class DistortionFlicker(_FigureInterface):
-    """b0s of opposite phase encoding, before and after distortion correction."""
-
-    input_spec = _DistortionFlickerInputSpec
-
-    def _draw(self) -> str:
-        files = [*self.inputs.before_files, *self.inputs.after_files]
-        scene = load_display(files, self.inputs.mask_file)
-        return figures.distortion_flicker(*scene.volumes, scene.frame, names=self.inputs.labels)
-
-
-class _TensorMapsInputSpec(BaseInterfaceInputSpec):
-    fa_mean_file = File(exists=True, mandatory=True, desc="FA from the mean, 3D")
-    fa_denoised_file = File(exists=True, mandatory=True, desc="FA from the denoised series, 3D")
-    v1_mean_file = File(exists=True, desc="first eigenvector of the mean, (X, Y, Z, 3)")
-    v1_denoised_file = File(exists=True, desc="first eigenvector of the denoised series, (X, Y, Z, 3)")
-    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
-
-
-class TensorMaps(_FigureInterface):
-    """FA (coloured by direction where the eigenvectors are given) of mean and denoised side by side."""
-
-    input_spec = _TensorMapsInputSpec
-
-    def _draw(self) -> str:
-        fa = load_display([self.inputs.fa_mean_file, self.inputs.fa_denoised_file], self.inputs.mask_file)
-        directions = None
-        if isdefined(self.inputs.v1_mean_file) and isdefined(self.inputs.v1_denoised_file):
-            files = [self.inputs.v1_mean_file, self.inputs.v1_denoised_file]
-            directions = load_display(files, self.inputs.mask_file, volume=None).volumes
-        return figures.tensor_maps(*fa.volumes, fa.frame, directions=directions)
-
-
-class _GradientPlotInputSpec(BaseInterfaceInputSpec):
-    bval_files = InputMultiObject(File(exists=True), mandatory=True, desc="bval of each series, FSL format")
-    bvec_files = InputMultiObject(File(exists=True), mandatory=True, desc="bvec of each series, FSL format")
-    labels = traits.List(traits.Str(), desc="name of each series")
-
-
-class GradientPlot(_FigureInterface):
-    """Directions of the diffusion encoding on the half sphere, one colour per shell."""
-
-    input_spec = _GradientPlotInputSpec
-
-    def _draw(self) -> str:
-        pairs = zip(self.inputs.bval_files, self.inputs.bvec_files, strict=True)
-        tables = [(load_shells(bvals), load_bvecs(bvecs)) for bvals, bvecs in pairs]
-        labels = list(self.inputs.labels) if isdefined(self.inputs.labels) else []
-        return figures.gradient_plot(tables, labels)
-
-
-class _VolumeQualityInputSpec(BaseInterfaceInputSpec):
-    mean_file = File(
-        exists=True, mandatory=True, desc="plain mean of the repetitions, or the single series, 4D"
-    )
-    denoised_file = File(exists=True, mandatory=True, desc="denoised series, 4D")
-    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
-    bval_file = File(exists=True, mandatory=True, desc="b-values, FSL format")
-    noise_sd_file = File(exists=True, desc="noise SD of one repetition, 3D or 4D")
-
-
-class VolumeQuality(_FigureInterface):
-    """Signal and removed residual of every volume of a series."""
-
-    input_spec = _VolumeQualityInputSpec
-
-    def _draw(self) -> str:
-        files = [self.inputs.mean_file, self.inputs.denoised_file]
-        if isdefined(self.inputs.noise_sd_file):
-            files.append(self.inputs.noise_sd_file)
-        scene = load_display(files, self.inputs.mask_file, volume=None)
-        return figures.volume_quality(
-            scene.volumes[0],
-            scene.volumes[1],
-            scene.frame.mask,
-            load_shells(self.inputs.bval_file),
-            noise_sd=scene.volumes[2] if len(files) == 3 else None,
-        )
-
-
-def _read_json(path: str | Path) -> dict:
+def read_record(path: str | Path) -> dict:
+    """The JSON record that a node left."""
     return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from n2a_bids.reports.numbers import duration, number
 from n2a_bids.reports.placement import link
 from n2a_bids.reports.records import Measure, UnitRecord, listing, measures
 
-_CHARTS = {"loss", "risk", "gradients", "volumes"}
+_CHARTS = {"loss", "risk", "gradients", "motion", "volumes"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Figures are looked for in ``sub-<label>/figures/`` as ``<entities>_desc-<name>_<
 there is one figure for each repetition, and ``<suffix>`` is ``T1w`` or ``dwi``. Names, order and captions are
 in ``data/reports-spec.yml``: ``mask``, ``distortion``, ``alignment`` (one for each repetition but the
 reference), ``denoised``, ``detail``, ``tensor``, ``residual``, ``noisesd``, ``risk``, ``loss``,
-``gradients``, ``volumes``; the interfaces that draw them are in :mod:`n2a_bids.interfaces.reportlets`.
+``gradients``, ``motion``, ``volumes``; the interfaces that draw them are in
+:mod:`n2a_bids.interfaces.reportlets` and :mod:`n2a_bids.interfaces.dwi_reportlets`.
 
 Numbers come from ``<entities>_desc-denoised_figures.json`` (written by ``n2a-tools denoise``) and
 ``<entities>_desc-alignment_figures.json`` in the ``anat`` or ``dwi`` folders.

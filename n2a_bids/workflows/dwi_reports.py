@@ -9,7 +9,7 @@ from nipype.interfaces.utility import IdentityInterface, Select
 from n2a_bids.algorithms.gradients import B0_THRESHOLD
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces import reportlets
+from n2a_bids.interfaces import dwi_reportlets, reportlets
 from n2a_bids.workflows.dwi_tensor import unit_gradients
 from n2a_bids.workflows.reports import Figures, connect_figures, figure_path
 
@@ -60,15 +60,16 @@ def init_dwi_reports_wf(
         ),
         "noisesd": (reportlets.NoiseMap(volume=shown), [noise, ("mask", "mask_file")]),
         "risk": (reportlets.RiskFigure(), [("denoising", "figures_file")]),
-        "gradients": (reportlets.GradientPlot(), [("bval", "bval_files"), ("bvec", "bvec_files")]),
-        "volumes": (reportlets.VolumeQuality(), [*images, ("bval", "bval_file"), noise]),
+        "gradients": (dwi_reportlets.GradientPlot(), [("bval", "bval_files"), ("bvec", "bvec_files")]),
+        "motion": (dwi_reportlets.VolumeMotionPlot(), [("alignment", "alignment_file")]),
+        "volumes": (dwi_reportlets.VolumeQuality(), [*images, ("bval", "bval_file"), noise]),
     }
     if tensor:
         maps = [(field, f"{field}_file") for field in ("fa_mean", "v1_mean", "fa_denoised", "v1_denoised")]
-        figures["tensor"] = (reportlets.TensorMaps(), [("mask", "mask_file"), *maps])
+        figures["tensor"] = (dwi_reportlets.TensorMaps(), [("mask", "mask_file"), *maps])
     if unit.kind == "dwi-reverse-pe":
         figures["distortion"] = (
-            reportlets.DistortionFlicker(labels=_directions(unit)),
+            dwi_reportlets.DistortionFlicker(labels=_directions(unit)),
             [("b0_before", "before_files"), ("b0_after", "after_files"), ("mask", "mask_file")],
         )
     targets = [figure_path(config.output_dir, unit.entities, "dwi", desc) for desc in figures]

@@ -78,7 +78,7 @@ def test_simulated_pair_from_bids_to_valid_datasets(pair, tmp_path):
     found = nb.load(folder / "sub-01_desc-susceptibility_displacement.nii.gz").get_fdata()
     assert np.percentile(np.abs(found - truth["field"])[inside], 95) < 0.5
     page = (out / "sub-01.html").read_text()
-    for figure in ("distortion", "denoised", "residual", "tensor", "gradients", "volumes"):
+    for figure in ("distortion", "denoised", "residual", "tensor", "gradients", "motion", "volumes"):
         assert f"desc-{figure}_dwi" in page
     validator = shutil.which("bids-validator-deno", path=Path(sys.executable).parent)
     for dataset in (out, raw_like) if validator else ():

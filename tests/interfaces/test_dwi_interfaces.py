@@ -196,6 +196,39 @@ def test_series_that_did_not_move_are_not_interpolated(tmp_path, monkeypatch):
     assert np.allclose(np.loadtxt(outputs.bvec_file).T, table.bvecs, atol=1e-6)
 
 
+def test_a_volume_that_moved_out_of_view_is_named(tmp_path, monkeypatch):
+    """The mask ends with its view, and the record says which volume did it and how far each one moved."""
+    monkeypatch.chdir(tmp_path)
+    table = _table()
+    series, mask = _tensor_series(table)
+    bval, bvec = write_table(table, tmp_path / "raw")
+    maps = [np.eye(4) for _ in table.bvals]
+    maps[5] = maps[5].copy()
+    maps[5][2, 3] = 4.0
+    motion = tmp_path / "motion.json"
+    motion.write_text(json.dumps([one.tolist() for one in maps]))
+    outputs = (
+        AlignSeries(
+            in_files=[_save(tmp_path / "series.nii.gz", series)],
+            bval_files=[bval],
+            bvec_files=[bvec],
+            motion_files=[str(motion)],
+            b0_files=[_save(tmp_path / "b0.nii.gz", series[..., 0])],
+            mask_file=_save(tmp_path / "mask.nii.gz", mask.astype(np.uint8)),
+            names=["series.nii.gz"],
+        )
+        .run()
+        .outputs
+    )
+    record = json.loads(Path(outputs.figures_file).read_text())
+    volumes = record["repetitions"][0]["volumes"]
+    assert volumes["translation_mm"][5] == pytest.approx(4 * 6.0)
+    assert volumes["brain_in_view"][5] < 0.95 and volumes["brain_in_view"][4] == 1
+    (warning,) = record["warnings"]
+    assert "series.nii.gz: volume 5 (from 0)" in warning
+    assert nb.load(outputs.mask_file).get_fdata().sum() < mask.sum()
+
+
 def test_halves_share_no_direction_and_give_the_whole_table():
     """Each half has its own volumes, and predicts the noise-free series exactly."""
     table = _table()

@@ -10,7 +10,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from n2a_bids.interfaces import reportlets
+from n2a_bids.interfaces import dwi_reportlets, reportlets
 from n2a_bids.interfaces.display import load_display
 
 AFFINE = np.array([[2.0, 0, 0, -20], [0, 2.0, 0, -24], [0, 0, 2.0, -18], [0, 0, 0, 1]])
@@ -40,7 +40,11 @@ def files(tmp_path: Path) -> dict[str, str]:
         "chosen": {"name": "recorrupted", "mean_won": False},
     }
     (tmp_path / "figures.json").write_text(json.dumps(record))
-    return paths | {name: str(tmp_path / name) for name in ("x.bval", "x.bvec", "figures.json")}
+    motion = {"rotation_deg": [0.0, 1.2, 0.4], "translation_mm": [0.0, 0.3, 2.0]}
+    rows = [{"file": f"sub-01_dir-{name}_dwi.nii.gz", "volumes": motion} for name in ("AP", "PA")]
+    (tmp_path / "alignment.json").write_text(json.dumps({"repetitions": rows}))
+    texts = ("x.bval", "x.bvec", "figures.json", "alignment.json")
+    return paths | {name: str(tmp_path / name) for name in texts}
 
 
 def interface(name: str, files: dict[str, str]):
@@ -78,6 +82,7 @@ def interface(name: str, files: dict[str, str]):
             **mask,
         },
         "GradientPlot": {"bval_files": [files["x.bval"]], "bvec_files": [files["x.bvec"]]},
+        "VolumeMotionPlot": {"alignment_file": files["alignment.json"]},
         "VolumeQuality": {
             "mean_file": files["series"],
             "denoised_file": files["series"],
@@ -86,7 +91,8 @@ def interface(name: str, files: dict[str, str]):
             **mask,
         },
     }
-    return getattr(reportlets, name)(**inputs[name])
+    module = reportlets if hasattr(reportlets, name) else dwi_reportlets
+    return getattr(module, name)(**inputs[name])
 
 
 @pytest.mark.parametrize(
@@ -94,6 +100,7 @@ def interface(name: str, files: dict[str, str]):
     [
         *("MaskContours", "AlignmentFlicker", "DenoisingFlicker", "DetailZoom", "ResidualMap", "NoiseMap"),
         *("LossCurve", "RiskFigure", "DistortionFlicker", "TensorMaps", "GradientPlot", "VolumeQuality"),
+        "VolumeMotionPlot",
     ],
 )
 def test_interface_writes_one_svg(name, files, tmp_path):
@@ -130,3 +137,11 @@ def test_volume_of_a_series_is_chosen(files):
     """One volume is shown of a series, all where they are asked for."""
     assert load_display([files["series"]], files["mask"], volume=9).volumes[0].ndim == 3
     assert load_display([files["series"]], files["mask"], volume=None).volumes[0].shape[-1] == 3
+
+
+def test_motion_plot_names_the_series_and_shows_the_units(files, tmp_path):
+    """Translation in mm, rotation in degrees, a line for each series."""
+    out_file = interface("VolumeMotionPlot", files).run(cwd=str(tmp_path)).outputs.out_file
+    drawn = Path(out_file).read_text()
+    for text in ("translation (mm)", "rotation (degrees)", "sub-01_dir-AP_dwi", "sub-01_dir-PA_dwi"):
+        assert text in drawn

@@ -1,0 +1,125 @@
+"""Report figures of diffusion series as nipype nodes; see :mod:`n2a_bids.interfaces.reportlets`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, isdefined, traits
+
+from n2a_bids import figures
+from n2a_bids.interfaces.display import load_bvecs, load_display, load_shells
+from n2a_bids.interfaces.reportlets import FigureInterface, read_record
+
+
+class _DistortionFlickerInputSpec(BaseInterfaceInputSpec):
+    before_files = InputMultiObject(
+        File(exists=True), mandatory=True, minlen=2, maxlen=2, desc="the two b0s before correction, any grid"
+    )
+    after_files = InputMultiObject(
+        File(exists=True), mandatory=True, minlen=2, maxlen=2, desc="the two b0s after correction, any grid"
+    )
+    mask_file = File(exists=True, mandatory=True, desc="brain mask: its grid is the one shown")
+    labels = traits.Tuple(traits.Str("AP"), traits.Str("PA"), usedefault=True, desc="names of the directions")
+
+
+class DistortionFlicker(FigureInterface):
+    """b0s of opposite phase encoding, before and after distortion correction."""
+
+    input_spec = _DistortionFlickerInputSpec
+
+    def _draw(self) -> str:
+        files = [*self.inputs.before_files, *self.inputs.after_files]
+        scene = load_display(files, self.inputs.mask_file)
+        return figures.distortion_flicker(*scene.volumes, scene.frame, names=self.inputs.labels)
+
+
+class _TensorMapsInputSpec(BaseInterfaceInputSpec):
+    fa_mean_file = File(exists=True, mandatory=True, desc="FA from the mean, 3D")
+    fa_denoised_file = File(exists=True, mandatory=True, desc="FA from the denoised series, 3D")
+    v1_mean_file = File(exists=True, desc="first eigenvector of the mean, (X, Y, Z, 3)")
+    v1_denoised_file = File(exists=True, desc="first eigenvector of the denoised series, (X, Y, Z, 3)")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+
+
+class TensorMaps(FigureInterface):
+    """FA (coloured by direction where the eigenvectors are given) of mean and denoised side by side."""
+
+    input_spec = _TensorMapsInputSpec
+
+    def _draw(self) -> str:
+        fa = load_display([self.inputs.fa_mean_file, self.inputs.fa_denoised_file], self.inputs.mask_file)
+        directions = None
+        if isdefined(self.inputs.v1_mean_file) and isdefined(self.inputs.v1_denoised_file):
+            files = [self.inputs.v1_mean_file, self.inputs.v1_denoised_file]
+            directions = load_display(files, self.inputs.mask_file, volume=None).volumes
+        return figures.tensor_maps(*fa.volumes, fa.frame, directions=directions)
+
+
+class _GradientPlotInputSpec(BaseInterfaceInputSpec):
+    bval_files = InputMultiObject(File(exists=True), mandatory=True, desc="bval of each series, FSL format")
+    bvec_files = InputMultiObject(File(exists=True), mandatory=True, desc="bvec of each series, FSL format")
+    labels = traits.List(traits.Str(), desc="name of each series")
+
+
+class GradientPlot(FigureInterface):
+    """Directions of the diffusion encoding on the half sphere, one colour per shell."""
+
+    input_spec = _GradientPlotInputSpec
+
+    def _draw(self) -> str:
+        pairs = zip(self.inputs.bval_files, self.inputs.bvec_files, strict=True)
+        tables = [(load_shells(bvals), load_bvecs(bvecs)) for bvals, bvecs in pairs]
+        labels = list(self.inputs.labels) if isdefined(self.inputs.labels) else []
+        return figures.gradient_plot(tables, labels)
+
+
+class _VolumeQualityInputSpec(BaseInterfaceInputSpec):
+    mean_file = File(
+        exists=True, mandatory=True, desc="plain mean of the repetitions, or the single series, 4D"
+    )
+    denoised_file = File(exists=True, mandatory=True, desc="denoised series, 4D")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+    bval_file = File(exists=True, mandatory=True, desc="b-values, FSL format")
+    noise_sd_file = File(exists=True, desc="noise SD of one repetition, 3D or 4D")
+
+
+class VolumeQuality(FigureInterface):
+    """Signal and removed residual of every volume of a series."""
+
+    input_spec = _VolumeQualityInputSpec
+
+    def _draw(self) -> str:
+        files = [self.inputs.mean_file, self.inputs.denoised_file]
+        if isdefined(self.inputs.noise_sd_file):
+            files.append(self.inputs.noise_sd_file)
+        scene = load_display(files, self.inputs.mask_file, volume=None)
+        return figures.volume_quality(
+            scene.volumes[0],
+            scene.volumes[1],
+            scene.frame.mask,
+            load_shells(self.inputs.bval_file),
+            noise_sd=scene.volumes[2] if len(files) == 3 else None,
+        )
+
+
+class _VolumeMotionInputSpec(BaseInterfaceInputSpec):
+    alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment of the series")
+
+
+class VolumeMotionPlot(FigureInterface):
+    """Motion of every volume of every series."""
+
+    input_spec = _VolumeMotionInputSpec
+
+    def _draw(self) -> str:
+        rows = read_record(self.inputs.alignment_file)["repetitions"]
+        return figures.volume_motion(
+            [
+                figures.SeriesMotion(
+                    Path(row["file"]).name.split(".")[0],
+                    row["volumes"]["rotation_deg"],
+                    row["volumes"]["translation_mm"],
+                )
+                for row in rows
+            ]
+        )
