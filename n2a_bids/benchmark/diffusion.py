@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from n2a_bids.algorithms.tensor import (
     principal_direction,
 )
 from n2a_bids.benchmark.rows import RowTable
+from n2a_bids.benchmark.worker import run_in_child
 from n2a_bids.interfaces.distortion import correct_pair
 from n2a_bids.interfaces.dwi_mask import mean_b0
 from n2a_bids.interfaces.dwi_motion import resample_series
@@ -45,6 +46,7 @@ COLUMNS = (
         "v1_error_deg",
         "dwi_bias",
         "seconds",
+        "peak_memory_mb",
         "chosen",
     ),
 )
@@ -69,6 +71,11 @@ class DiffusionPlan:
     recipe: str = "default"
     peak_mm: float = 15.0
     """Largest displacement of reverse-PE pairs."""
+    n_threads: int = 1
+    device: str = "cpu"
+    """Of the strategies."""
+    memory_gb: float = 6.0
+    """That a strategy may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,30 +219,34 @@ def _measure(
     key: tuple[str, ...],
     plan: DiffusionPlan,
 ) -> dict[str, str]:
-    started = time.perf_counter()
     if key[1] == "split" and key[-1] in _NEED_TWO:
         halves = split_volumes(truth.gradients, torch.Generator().manual_seed(int(key[3])))
         series = split_series(realizations.data[0], truth.gradients, truth.mask, halves)
         realizations = _realizations(truth, np.stack(series))
-    estimate, chosen = _denoise(key[-1], realizations, plan, int(key[3]))
-    seconds = time.perf_counter() - started
-    figures = compare(estimate, truth, reference)
+    outcome = run_in_child(partial(_denoise, key[-1], realizations, plan, int(key[3])))
+    figures = compare(outcome.image, truth, reference)
     row = {name: f"{value:.6g}" for name, value in figures.items()}
-    return row | {"seconds": f"{seconds:.2f}", "chosen": chosen}
+    return row | {
+        "seconds": f"{outcome.seconds:.2f}",
+        "peak_memory_mb": f"{outcome.peak_memory_mb:.0f}",
+        "chosen": outcome.figures["chosen"],
+    }
 
 
 def _denoise(
     method: str, realizations: Realizations, plan: DiffusionPlan, seed: int
-) -> tuple[NDArray[np.float32], str]:
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    torch.set_num_threads(plan.n_threads)
     mean = realizations.data.mean(axis=0)
     if method == "noisy":
-        return mean, ""
+        return mean, {"chosen": ""}
     if method in DWI_PEERS:
-        return denoise_with_dwi_peer(method, mean, realizations.mask, realizations.gradients), ""
+        image = denoise_with_dwi_peer(method, mean, realizations.mask, realizations.gradients)
+        return image, {"chosen": ""}
     strategy = get_strategy(method, diffusion=True)
-    context = Context(torch.Generator().manual_seed(seed))
+    context = Context(torch.Generator().manual_seed(seed), torch.device(plan.device), plan.memory_gb)
     result = strategy.denoise(realizations, strategy.config(plan.recipe, None), context)
-    return result.data, str(result.figures["chosen"]["name"])
+    return result.data, {"chosen": str(result.figures["chosen"]["name"])}
 
 
 def compare(estimate: NDArray[np.float32], truth: Truth, reference: TensorFit) -> dict[str, float]:

@@ -17,6 +17,7 @@ _MEASURES = {
     "v1_error_deg": ("V1 error, deg", 2, 1.0, False),
     "dwi_bias": ("bias of DWI, %", 1, 100.0, None),
     "seconds": ("seconds", 1, 1.0, None),
+    "peak_memory_mb": ("memory, MB", 0, 1.0, None),
 }
 """Title, digits, factor, and whether more is better (None: neither)."""
 

@@ -96,6 +96,9 @@ def run_dwi(args: argparse.Namespace) -> int:
         methods=methods,
         recipe=args.recipe,
         peak_mm=args.peak_mm,
+        n_threads=args.omp_nthreads,
+        device=args.device,
+        memory_gb=args.memory_gb,
     )
     table = run_diffusion(_load_truths(args, plan.phantoms), plan, args.out / "diffusion.tsv")
     rows = RowTable(table, COLUMNS, CELL_COLUMNS).rows

@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
 from dwi_dataset import VOXEL_MM, head
 
+from n2a_bids.benchmark.diffusion import COLUMNS
 from n2a_bids.benchmark.diffusion_summary import summarise_diffusion
 from n2a_bids.cli.tools import main
 from n2a_bids.interfaces.dwi_mask import write_table
@@ -60,9 +61,7 @@ def test_every_condition_gives_rows_and_a_summary(truth, tmp_path):
 
 def test_summary_gives_mean_spread_and_lead():
     """Two draws of two methods: means, SDs, and the cell in which the default is behind."""
-    base = dict.fromkeys(
-        ("psnr_dwi_db", "ssim_dwi", "fa_error", "md_error", "v1_error_deg", "dwi_bias", "seconds"), "1"
-    )
+    base = dict.fromkeys(COLUMNS, "1")
     cell = {"phantom": "tensor", "condition": "single", "snr": "15"}
     rows = [
         base | cell | {"method": method, "fa_error": value}
