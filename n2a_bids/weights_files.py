@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -59,6 +60,31 @@ def load_weights(name: str, folder: Path | None = None) -> PretrainedWeights | N
     except (SafetensorError, ValueError, KeyError) as error:
         raise DenoisingError(f"{path}: this is not a safetensors file ({error}); copy it again") from error
     return PretrainedWeights(name=name, sha256=sha256, tensors=tensors)
+
+
+def load_all_weights(
+    names: Sequence[str | None], folder: Path | None = None
+) -> tuple[PretrainedWeights | None, ...]:
+    """The weights that a strategy starts from, and those that it takes besides.
+
+    Parameters
+    ----------
+    names : sequence of str or None
+        As `load_weights` takes them; ``None`` for a strategy that starts from none.
+    folder : Path or None
+        It must hold the first; the others come from the package where it does not hold them.
+
+    Raises
+    ------
+    DenoisingError
+        See `load_weights`.
+    """
+    first, *others = names
+    loaded = [load_weights(first, folder) if first else None]
+    for name in others:
+        has = folder is not None and (folder / f"{name}.safetensors").is_file()
+        loaded.append(load_weights(str(name), folder if has else None))
+    return tuple(loaded)
 
 
 def save_weights(weights: PretrainedWeights, folder: Path, card: dict[str, object]) -> Path:

@@ -28,6 +28,8 @@ class Candidate:
     """Factor on the noise-level map that the network is told."""
     nonlocal_passes: int = 0
     """Passes of non-local Bayes; the network's estimate guides the first, each result the next."""
+    fusion: nn.Module | None = None
+    """Network that corrects the last pass by what the network before it says."""
     function: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]] | None = None
     """Any other function of image and noise SD, in place of a network."""
 
@@ -80,6 +82,8 @@ class _Estimator:
     done: dict[tuple[int, float, int], NDArray[np.float32]] = field(default_factory=dict)
 
     def estimate(self, candidate: Candidate) -> NDArray[np.float32]:
+        if candidate.fusion is not None:
+            return self._fuse(candidate)
         if candidate.network is not None:
             return self._follow(candidate.network, candidate.level, candidate.nonlocal_passes)
         if candidate.function is not None:
@@ -95,6 +99,21 @@ class _Estimator:
             else:
                 self.done[key] = self._predict(network, level)
         return self.done[key]
+
+    def _fuse(self, candidate: Candidate) -> NDArray[np.float32]:
+        network, patches = (
+            self._follow(candidate.network, candidate.level, passes)
+            for passes in (0, candidate.nonlocal_passes)
+        )
+        image = self.image - self.find_bias(patches)
+        device, memory_gb = self.context.device, self.context.memory_gb
+        fused = predict(
+            *(candidate.fusion, patches, network, image, self.noise_sd),
+            device=device,
+            memory_gb=memory_gb,
+            flips=self.flips,
+        )
+        return np.where(self.where, fused, patches)
 
     def _nonlocal_bayes(self, guide: NDArray[np.float32]) -> NDArray[np.float32]:
         image = self.image - self.find_bias(guide)

@@ -28,8 +28,7 @@ _SMALLEST_CORE = 16
 def predict(
     network: nn.Module,
     image: NDArray[np.float32],
-    noise_sd: NDArray[np.float32],
-    *,
+    *others: NDArray[np.float32],
     device: torch.device,
     memory_gb: float = 6.0,
     flips: tuple[tuple[int, ...], ...] = ((),),
@@ -41,9 +40,9 @@ def predict(
     network : nn.Module
         Predicts residuals; in eval mode.
     image : (X, Y, Z) float32 array
-        Noisy image in z-scores.
-    noise_sd : (X, Y, Z) float32 array
-        Its noise level.
+        In z-scores: what the residual is added to.
+    *others : (X, Y, Z) float32 arrays
+        What else the network takes: the noise level.
     device : torch.device
     memory_gb : float
         Bound on activations; smaller means smaller blocks, never another result
@@ -59,31 +58,28 @@ def predict(
     stride = network.stride
     pads = [(_MARGIN, _MARGIN + (-(size + 2 * _MARGIN)) % stride) for size in image.shape]
     mode = "reflect" if min(image.shape) > _MARGIN + stride else "edge"
-    inputs = torch.from_numpy(np.stack([np.pad(volume, pads, mode=mode) for volume in (image, noise_sd)]))
+    inputs = torch.from_numpy(np.stack([np.pad(volume, pads, mode=mode) for volume in (image, *others)]))
     inputs = inputs[:, None, None].to(device)
     total = torch.zeros_like(inputs[0])
     for flip in flips:
         axes = [axis + 2 for axis in flip]
         mirrored = [tensor.flip(axes) if axes else tensor for tensor in inputs]
-        residual = _residual_in_blocks(network, mirrored[0], mirrored[1], memory_gb)
+        residual = _residual_in_blocks(network, mirrored, memory_gb)
         total += residual.flip(axes) if axes else residual
     inside = tuple(slice(low, low + size) for (low, _), size in zip(pads, image.shape))
     return image + (total / len(flips))[0, 0][inside].cpu().numpy()
 
 
-def _residual_in_blocks(
-    network: nn.Module, image: torch.Tensor, noise_sd: torch.Tensor, memory_gb: float
-) -> torch.Tensor:
-    precision = precision_for(image.device)
-    shape = tuple(image.shape[2:])
-    residual = torch.empty_like(image)
+def _residual_in_blocks(network: nn.Module, volumes: list[torch.Tensor], memory_gb: float) -> torch.Tensor:
+    device = volumes[0].device
+    precision = precision_for(device)
+    shape = tuple(volumes[0].shape[2:])
+    residual = torch.empty_like(volumes[0])
     for block in plan_blocks(shape, *_block_size(network, shape, memory_gb, precision), network.stride):
-        with torch.autocast(image.device.type, precision, enabled=precision != torch.float32):
-            box = (..., *block.box)
-            values = network(
-                image[box].contiguous(memory_format=torch.channels_last_3d),
-                noise_sd[box].contiguous(memory_format=torch.channels_last_3d),
-            )
+        box = (..., *block.box)
+        inputs = [volume[box].contiguous(memory_format=torch.channels_last_3d) for volume in volumes]
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            values = network(*inputs)
         residual[(..., *block.core)] = values[(..., *block.core_in_box)].float()
     return residual
 

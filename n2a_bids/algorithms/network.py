@@ -1,7 +1,7 @@
-"""Networks: the residual U-Net of ``auto``, and the MU-Nets of the Noise2Average paper.
+"""Networks: the residual U-Nets of ``auto``, and the MU-Nets of the Noise2Average paper.
 
-Every network maps a noisy block to its *residual*: the clean block is estimated
-as ``block + network(...)``.
+Every network maps a block, and what is known of it, to a *residual*: the clean
+block is estimated as ``block + network(block, ...)``.
 """
 
 from __future__ import annotations
@@ -43,14 +43,18 @@ class ResidualUNet(nn.Module):
     depths : tuple of int
         Residual blocks at each level, on the way down and again on the way up
         (the lowest level has them once).
+    n_volumes : int
+        Volumes that the network sees.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 128), depths: tuple[int, ...] = (1, 3, 4)):
+    def __init__(
+        self, widths: tuple[int, ...] = (32, 64, 128), depths: tuple[int, ...] = (1, 3, 4), n_volumes: int = 2
+    ):
         super().__init__()
         if len(widths) != len(depths):
             raise ValueError(f"{len(widths)} widths but {len(depths)} depths")
         self.stride = 2 ** (len(widths) - 1)
-        self.head = _convolution(2, widths[0], bias=False)
+        self.head = _convolution(n_volumes, widths[0], bias=False)
         self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], depths[:-1]))
         self.down = nn.ModuleList(
             nn.Conv3d(fine, coarse, kernel_size=2, stride=2, bias=False)
@@ -80,7 +84,10 @@ class ResidualUNet(nn.Module):
         residual : (N, 1, X, Y, Z) tensor
             Clean estimate minus `image`.
         """
-        features = self.head(torch.cat((image, noise_sd), dim=1))
+        return self._residual(torch.cat((image, noise_sd), dim=1))
+
+    def _residual(self, volumes: Tensor) -> Tensor:
+        features = self.head(volumes)
         skips = []
         for blocks, down in zip(self.encoder, self.down):
             features = blocks(features)
@@ -90,6 +97,46 @@ class ResidualUNet(nn.Module):
         for blocks, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips)):
             features = blocks(up(features) + skip)
         return self.tail(features)
+
+
+class FusionUNet(ResidualUNet):
+    """Small U-Net that corrects non-local Bayes by what the network before it and the noisy image show.
+
+    Networks know what brains look like, and similar patches what this brain looks
+    like; where the two disagree, the noisy image between them tells who is right.
+    Scaling all volumes scales the output, and it sees the other volumes as
+    differences from the first. Before training it corrects nothing.
+
+    Parameters
+    ----------
+    widths, depths : tuple of int
+        As for `ResidualUNet`.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = (24, 48), depths: tuple[int, ...] = (1, 2)):
+        super().__init__(widths, depths, n_volumes=4)
+        nn.init.zeros_(self.tail.weight)
+
+    def forward(self, patches: Tensor, network: Tensor, image: Tensor, noise_sd: Tensor) -> Tensor:
+        """Predict the residual.
+
+        Parameters
+        ----------
+        patches : (N, 1, X, Y, Z) tensor
+            Estimate of non-local Bayes in z-scores.
+        network : (N, 1, X, Y, Z) tensor
+            Estimate of the network that guided it.
+        image : (N, 1, X, Y, Z) tensor
+            Noisy image, its Rician bias taken out.
+        noise_sd : (N, 1, X, Y, Z) tensor
+            Its noise standard deviation.
+
+        Returns
+        -------
+        residual : (N, 1, X, Y, Z) tensor
+            Clean estimate minus `patches`.
+        """
+        return self._residual(torch.cat((patches, network - patches, image - patches, noise_sd), dim=1))
 
 
 def _blocks(n_channels: int, depth: int) -> nn.Sequential:

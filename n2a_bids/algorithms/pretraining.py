@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead, draw_batch
+from n2a_bids.algorithms.pretraining_blocks import PretrainingBatch, PretrainingConfig
 from n2a_bids.algorithms.training import precision_for
 
 
@@ -69,7 +69,7 @@ def learning_rate(config: PretrainingConfig, step: int, progress: float) -> floa
 
 def pretrain(
     state: PretrainingState,
-    heads: list[TrainingHead],
+    draw: Callable[[np.random.Generator], PretrainingBatch],
     config: PretrainingConfig,
     *,
     seed: int,
@@ -83,7 +83,8 @@ def pretrain(
     ----------
     state : PretrainingState
         Modified.
-    heads : list of TrainingHead
+    draw : callable
+        Next batch from a generator.
     config : PretrainingConfig
     seed : int
         With the step number it seeds the data, so that a resumed run draws new blocks.
@@ -108,14 +109,14 @@ def pretrain(
     for _ in range(n_steps):
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(config, state.step, progress(state.step))
-        batch = draw_batch(heads, config, rng)
-        noisy, noise_sd, target, weight = (
+        batch = draw(rng)
+        *inputs, target, weight = (
             tensor.to(device, memory_format=torch.channels_last_3d)
-            for tensor in (batch.noisy, batch.noise_sd, batch.target, batch.weight)
+            for tensor in (*batch.inputs, batch.target, batch.weight)
         )
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            residual = state.network(noisy, noise_sd)
-        loss = (((noisy + residual.float() - target) ** 2) * weight).mean()
+            residual = state.network(*inputs)
+        loss = (((inputs[0] + residual.float() - target) ** 2) * weight).mean()
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)

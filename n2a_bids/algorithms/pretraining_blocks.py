@@ -17,7 +17,16 @@ from n2a_bids.algorithms.random_fields import (
     random_contrast,
     smooth_field,
 )
-from n2a_bids.algorithms.training import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainingBatch:
+    """Blocks to learn from, in z-scores; all (N, 1, X, Y, Z) tensors."""
+
+    inputs: tuple[torch.Tensor, ...]
+    """What the network takes; the first is what its residual is added to."""
+    target: torch.Tensor
+    weight: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,23 +183,37 @@ def add_noise(
     return noisy
 
 
-def draw_batch(heads: list[TrainingHead], config: PretrainingConfig, rng: np.random.Generator) -> Batch:
+def draw_level(config: PretrainingConfig, rng: np.random.Generator) -> float:
+    """A noise level of the range, log-uniform."""
+    return float(np.exp(rng.uniform(*np.log(config.noise_sd))))
+
+
+def draw_noise_sd(
+    shape: tuple[int, ...], config: PretrainingConfig, rng: np.random.Generator, level: float | None = None
+) -> NDArray[np.float32]:
+    """Noise SD of every voxel: constant, or in a part of the blocks varying in space around the level."""
+    noise_sd = np.full(shape, draw_level(config, rng) if level is None else level, np.float32)
+    if rng.random() < config.varying_share:
+        noise_sd *= np.exp(smooth_field(rng, shape, int(rng.integers(2, 5)), 0.35))
+    return noise_sd
+
+
+def draw_batch(
+    heads: list[TrainingHead], config: PretrainingConfig, rng: np.random.Generator
+) -> PretrainingBatch:
     """Noisy blocks, their noise maps and clean targets, in z-scores of the brain.
 
     The weight is the noise SD to the power -1.3, about the inverse of the error
     that can be reached, so that no noise level rules the loss.
     """
     rows = []
-    low, high = np.log(config.noise_sd)
     for _ in range(config.batch_size):
         clean, mean, sd = draw_clean(heads, config, rng)
         clean = clean / np.float32(sd)
-        level = float(np.exp(rng.uniform(low, high)))
-        noise_sd = np.full(clean.shape, level, np.float32)
-        if rng.random() < config.varying_share:
-            noise_sd *= np.exp(smooth_field(rng, clean.shape, int(rng.integers(2, 5)), 0.35))
+        level = draw_level(config, rng)
+        noise_sd = draw_noise_sd(clean.shape, config, rng, level)
         noisy = add_noise(clean, noise_sd, rng, config.coloured_share)
         weight = np.full_like(clean, level**-1.3)
         rows.append(np.stack((noisy - mean / sd, noise_sd, clean - mean / sd, weight)).astype(np.float32))
     noisy, noise_sd, target, weight = torch.from_numpy(np.stack(rows)).split(1, dim=1)
-    return Batch(noisy=noisy, noise_sd=noise_sd, target=target, weight=weight)
+    return PretrainingBatch((noisy, noise_sd), target, weight)

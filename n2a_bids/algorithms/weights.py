@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from n2a_bids.algorithms.network import MUNet, ResidualUNet
+from n2a_bids.algorithms.network import FusionUNet, MUNet, ResidualUNet
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "resunet-t1w": ResidualUNet,
+    "munet-t1w": MUNet,
+    "fusion-t1w": FusionUNet,
+}
+"""Name of the weights -> network that they are for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +22,7 @@ class PretrainedWeights:
     """A network's weights with their origin."""
 
     name: str
-    """``resunet-t1w`` or ``munet-t1w``."""
+    """A name of `NETWORKS`."""
     sha256: str
     tensors: dict[str, Tensor]
 
@@ -25,7 +33,7 @@ def build_network(name: str, weights: PretrainedWeights | None) -> nn.Module:
     Parameters
     ----------
     name : str
-        ``resunet-t1w`` or ``munet-t1w``.
+        A name of `NETWORKS`.
     weights : PretrainedWeights or None
         ``None`` leaves the random initialisation (from the global torch
         generator, which the caller has seeded).
@@ -40,12 +48,9 @@ def build_network(name: str, weights: PretrainedWeights | None) -> nn.Module:
     ValueError
         If the name is unknown, or the weights do not fit the network.
     """
-    if name == "resunet-t1w":
-        network: nn.Module = ResidualUNet()
-    elif name == "munet-t1w":
-        network = MUNet()
-    else:
+    if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}")
+    network = NETWORKS[name]()
     if weights is not None:
         try:
             network.load_state_dict({key: value.float() for key, value in weights.tensors.items()})

@@ -16,11 +16,11 @@ from n2a_bids.algorithms.noise_floor import remove_noise_floor
 from n2a_bids.algorithms.normalization import LinearScale
 from n2a_bids.algorithms.realizations import Context
 from n2a_bids.algorithms.strategies import STRATEGIES, get_strategy
-from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.weights import build_network
 from n2a_bids.benchmark.cells import CellData
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.interfaces.peers import PEERS, available_peers, denoise_with_peer
-from n2a_bids.weights_files import load_weights
+from n2a_bids.weights_files import load_all_weights, load_weights
 
 _ORACLE_NETWORK = "resunet-t1w"
 
@@ -112,8 +112,8 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
         memory_gb=settings.memory_gb,
     )
     recipe = recipe or settings.recipe
-    weights = _weights(strategy.weights_name(recipe), settings)
-    config = strategy.config(recipe, weights)
+    weights = load_all_weights(strategy.all_weights(recipe), settings.weights_dir)
+    config = strategy.config(recipe, *weights)
     if name.endswith(_KEEP_FLOOR):
         config = replace(config, correct_noise_floor=False)
     denoised = strategy.denoise(data.realizations, config, context)
@@ -153,7 +153,7 @@ class OracleInput:
 
 def oracle_network(settings: MethodSettings) -> nn.Module:
     """The pretrained network on the device; ConfigError if there are no weights."""
-    weights = _weights(_ORACLE_NETWORK, settings)
+    weights = load_weights(_ORACLE_NETWORK, settings.weights_dir)
     if weights is None:
         raise ConfigError("pretrained weights are needed: give their folder by --weights-dir")
     return build_network(_ORACLE_NETWORK, weights).to(settings.device)
@@ -197,7 +197,3 @@ def _oracle(data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
     """The supervised network alone, averaged over mirror images."""
     inputs = oracle_input(data, settings)
     return inputs.scale.invert(inputs.denoise(FLIPS))
-
-
-def _weights(name: str | None, settings: MethodSettings) -> PretrainedWeights | None:
-    return None if name is None else load_weights(name, settings.weights_dir)

@@ -6,7 +6,7 @@ import dataclasses
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from n2a_bids.commands.denoise_figures import measure, noise_sd_map
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.resources import available_cpus, free_memory_gb
-from n2a_bids.weights_files import load_weights
+from n2a_bids.weights_files import load_all_weights
 
 Report = Callable[[str], None]
 
@@ -78,8 +78,7 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     realizations = load_realizations(job)
     strategy = _find_strategy(job.strategy, realizations)
     _check_fit(strategy, realizations, job)
-    name = strategy.weights_name(job.recipe)
-    weights = load_weights(name, job.weights_dir) if name else None
+    weights = load_all_weights(strategy.all_weights(job.recipe), job.weights_dir)
     report(
         f"{strategy.name}, recipe {job.recipe}, on {device_name(device)}, {torch.get_num_threads()} threads"
     )
@@ -114,7 +113,7 @@ def device_name(device: torch.device) -> str:
 def denoise_with_retries(
     strategy: Strategy,
     realizations: Realizations,
-    weights: PretrainedWeights | None,
+    weights: Sequence[PretrainedWeights | None],
     job: DenoiseJob,
     device: torch.device,
     report: Report,
@@ -131,7 +130,7 @@ def denoise_with_retries(
     free_gb = free_device_memory_gb(device)
     # What is asked for may be the memory of the host where a GPU computes, or taken by others meanwhile.
     memory_gb = min(job.memory_gb, free_gb) if job.memory_gb else _SHARE_OF_FREE_MEMORY * free_gb
-    config = strategy.config(job.recipe, weights)
+    config = strategy.config(job.recipe, *weights)
     if job.keep_noise_floor and hasattr(config, "correct_noise_floor"):
         # Strategies without this setting never remove the floor.
         config = dataclasses.replace(config, correct_noise_floor=False)
@@ -201,16 +200,17 @@ def _figures(
     job: DenoiseJob,
     device: torch.device,
     strategy: Strategy,
-    weights: PretrainedWeights | None,
+    weights: Sequence[PretrainedWeights | None],
     realizations: Realizations,
     denoised: DenoisedImage,
 ) -> dict[str, Any]:
     """Record of the run, with what the strategy itself tells."""
     warnings = list(denoised.figures.get("warnings", ()))
-    if weights is None and strategy.weights_name(job.recipe):
+    first, *further = [{"name": one.name, "sha256": one.sha256} if one else None for one in weights]
+    if first is None and strategy.weights_name(job.recipe):
         warnings.append("no pretrained weights were there: the network was trained from scratch")
     repetitions = denoised.figures.get("repetitions") or [{} for _ in job.runs]
-    has_network = weights is not None or bool(denoised.figures.get("history"))
+    has_network = first is not None or bool(denoised.figures.get("history"))
     precision = {"precision": str(precision_for(device)).removeprefix("torch.")} if has_network else {}
     return {
         **denoised.figures,
@@ -221,7 +221,8 @@ def _figures(
         "random_seed": job.random_seed,
         "device": device.type,
         "device_name": device_name(device),
-        "weights": {"name": weights.name, "sha256": weights.sha256} if weights else None,
+        "weights": first,
+        **({"further_weights": used} if (used := [one for one in further if one]) else {}),
         "n_repetitions": realizations.n_repetitions,
         "repetitions": [{"file": str(path), **row} for path, row in zip(job.runs, repetitions)],
         "warnings": warnings,

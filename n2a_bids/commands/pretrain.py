@@ -7,23 +7,34 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import nn
 
-from n2a_bids.algorithms.network import MUNet, ResidualUNet
+from n2a_bids.algorithms.fusion_blocks import draw_fusion_batch
 from n2a_bids.algorithms.pretraining import PretrainingState, new_state, pretrain
-from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead
-from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.pretraining_blocks import (
+    PretrainingBatch,
+    PretrainingConfig,
+    TrainingHead,
+    draw_batch,
+)
+from n2a_bids.algorithms.weights import NETWORKS, PretrainedWeights, build_network
 from n2a_bids.commands.denoise_run import choose_device
+from n2a_bids.commands.fusion_training import make_fusion_blocks, validate_fusion
 from n2a_bids.commands.pretraining_heads import load_heads, pack_heads, validate
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
 from n2a_bids.option_values import natural_int, positive_int
 from n2a_bids.weights_files import load_weights, save_weights
 
-_NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
+_FUSION = "fusion-t1w"
+_VALIDATION_BLOCKS = 24
 _STEPS_PER_REPORT = 50
 _CHECKPOINT_SECONDS = 300.0
 
@@ -40,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--validation", type=Path, nargs="+", required=True, help="brains that are never trained on"
     )
     parser.add_argument(
-        "--network", choices=sorted(_NETWORKS), default="resunet-t1w", help="which network to train"
+        "--network", choices=sorted(NETWORKS), default="resunet-t1w", help="which network to train"
     )
     parser.add_argument("--hours", type=float, default=1.0, help="of training, over all resumptions")
     parser.add_argument("--checkpoint", type=Path, required=True, help="resumed from where it exists")
@@ -53,6 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peak-rate", type=float, default=7e-4, help="highest learning rate")
     parser.add_argument(
         "--block-edge", type=positive_int, default=48, help="of the training blocks, in voxels"
+    )
+    parser.add_argument(
+        "--blocks",
+        type=positive_int,
+        default=400,
+        metavar="N",
+        help=f"for {_FUSION}: how many blocks are denoised beforehand, in a folder beside the checkpoint",
     )
     parser.add_argument(
         "--randomisation",
@@ -103,18 +121,44 @@ def run(args: argparse.Namespace) -> int:
     if args.pack:
         pack_heads(heads, args.pack)
         return 0
-    held_out = load_heads(args.validation, [])
+    lesson = _prepare(args, heads, load_heads(args.validation, []), config, device)
     torch.manual_seed(args.random_seed)
-    state = new_state(_NETWORKS[args.network], device, config)
+    state = new_state(NETWORKS[args.network], device, config)
     story = _Story()
     if args.checkpoint.is_file():
         story = _resume(state, args.checkpoint)
     elif args.initial_weights:
         story.initial_sha256 = _start_from(state, args.network, args.initial_weights)
     clock = _Clock(args.hours * 3600, args.slice_minutes * 60, story.seconds)
-    _train(state, heads, held_out, config, args, clock, story)
+    _train(state, lesson, config, args, clock, story)
     _write_weights(state, args, config, story)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """What is learned, and what tells how well."""
+
+    draw: Callable[[np.random.Generator], PretrainingBatch]
+    validate: Callable[[nn.Module], dict[str, float]]
+
+
+def _prepare(
+    args: argparse.Namespace,
+    heads: list[TrainingHead],
+    held_out: list[TrainingHead],
+    config: PretrainingConfig,
+    device: torch.device,
+) -> _Lesson:
+    if args.network != _FUSION:
+        return _Lesson(partial(draw_batch, heads, config), partial(validate, heads=held_out, device=device))
+    folder, seed = args.checkpoint.with_suffix(".blocks"), args.random_seed
+    blocks = make_fusion_blocks(folder / "training", heads, config, args.blocks, seed)
+    count = min(args.blocks, _VALIDATION_BLOCKS)
+    unseen = make_fusion_blocks(folder / "validation", held_out, config, count, seed + 1)
+    return _Lesson(
+        partial(draw_fusion_batch, blocks, config), partial(validate_fusion, blocks=unseen, device=device)
+    )
 
 
 @dataclass(slots=True)
@@ -146,8 +190,7 @@ class _Clock:
 
 def _train(
     state: PretrainingState,
-    heads: list[TrainingHead],
-    held_out: list[TrainingHead],
+    lesson: _Lesson,
     config: PretrainingConfig,
     args: argparse.Namespace,
     clock: _Clock,
@@ -158,7 +201,7 @@ def _train(
     while not clock.over():
         loss = pretrain(
             state,
-            heads,
+            lesson.draw,
             config,
             seed=args.random_seed,
             n_steps=_STEPS_PER_REPORT,
@@ -171,7 +214,7 @@ def _train(
             "loss": round(loss, 5),
         }
         if state.step % args.steps_per_validation < _STEPS_PER_REPORT:
-            row |= validate(state.averaged, held_out, device)
+            row |= lesson.validate(state.averaged)
             story.curve.append(row)
         sys.stderr.write(json.dumps(row) + "\n")
         if time.monotonic() - saved > _CHECKPOINT_SECONDS:
@@ -179,7 +222,7 @@ def _train(
             _save(state, args.checkpoint, story)
             saved = time.monotonic()
     final = {"step": state.step, "seconds": round(clock.seconds())}
-    story.curve.append(final | validate(state.averaged, held_out, device))
+    story.curve.append(final | lesson.validate(state.averaged))
     story.seconds = clock.seconds()
     _save(state, args.checkpoint, story)
 
@@ -230,6 +273,7 @@ def _write_weights(
         "steps": state.step,
         "seconds": round(story.seconds),
         "initial_weights_sha256": story.initial_sha256,
+        **({"n_blocks": args.blocks} if args.network == _FUSION else {}),
         "n_brains": len(args.brains),
         "n_heads": len(args.heads),
         "validation": [path.name for path in args.validation],

@@ -196,6 +196,7 @@ def denoising_record(figures: Mapping[str, object]) -> dict[str, object]:
         "DenoisingRecipe": figures.get("recipe"),
         "RandomSeed": figures.get("random_seed"),
         "Weights": figures.get("weights"),
+        "FurtherWeights": figures.get("further_weights"),
         "Device": figures.get("device_name") or figures.get("device"),
         "Precision": figures.get("precision"),
         "NumberOfRepetitions": figures.get("n_repetitions"),

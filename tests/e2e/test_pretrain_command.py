@@ -43,6 +43,19 @@ def test_pretraining_writes_weights_and_resumes(brain, tmp_path):
     assert [row["step"] for row in card["curve"]] == steps
 
 
+def test_fusion_is_trained_on_blocks_that_are_made_once(brain, tmp_path, capsys):
+    """Blocks lie beside the checkpoint and serve the next call; the card says how many there were."""
+    more = ["--network", "fusion-t1w", "--blocks", "2", "--block-edge", "16", "--hours", "0"]
+    for expected in (4, 0):
+        assert main(_arguments(brain, tmp_path, *more)) == 0
+        assert capsys.readouterr().err.count(" of 2\n") == expected
+    weights = load_weights("fusion-t1w", tmp_path / "weights")
+    assert not weights.tensors["tail.weight"].any()
+    card = json.loads((tmp_path / "weights" / "fusion-t1w.json").read_text())
+    assert card["n_blocks"] == 2
+    assert card["curve"][-1]["gain_over_nonlocal_db"] == 0
+
+
 def test_training_starts_from_given_weights(brain, tmp_path):
     """No time to train: what is written are the weights given, and the card names them."""
     packaged = load_weights("resunet-t1w")

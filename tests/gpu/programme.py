@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ import torch
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.network import MUNet, ResidualUNet
 from n2a_bids.algorithms.pretraining import new_state, pretrain
-from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead
+from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead, draw_batch
 
 SEED = 7
 NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
@@ -117,7 +118,7 @@ def main() -> None:
             break
         loss = pretrain(
             state,
-            heads,
+            partial(draw_batch, heads, config),
             config,
             seed=SEED,
             n_steps=args.steps_per_report,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from n2a_bids.algorithms.candidates import Candidate, estimate_all
-from n2a_bids.algorithms.network import MUNet
+from n2a_bids.algorithms.network import FusionUNet, MUNet
 from n2a_bids.algorithms.noise_floor import rician_bias
 from n2a_bids.algorithms.realizations import Context
 
@@ -58,3 +58,26 @@ def test_bias_depends_on_the_guide_of_each_pass(context):
     assert len(guides) == 2
     assert guides[0].mean() == pytest.approx(image.mean(), abs=1e-4)
     assert guides[1].mean() == pytest.approx(image.mean() - 0.25, abs=0.02)
+
+
+def test_fusion_follows_the_last_pass_inside_the_head_only(context):
+    image = np.random.default_rng(2).normal(5, 1, SHAPE).astype(np.float32)
+    where = np.zeros(SHAPE, bool)
+    where[4:16, 4:16, 4:16] = True
+    fusion, network = FusionUNet((2, 4), (1, 1)).eval(), identity()
+    candidates = [
+        Candidate("2x", network, nonlocal_passes=2),
+        Candidate("fused", network, nonlocal_passes=2, fusion=fusion),
+    ]
+
+    def estimate():
+        return estimate_all(
+            candidates, image, NOISE_SD, where, context, find_bias=lambda guide: np.float32(0)
+        )
+
+    patches, untrained = estimate()
+    np.testing.assert_array_equal(untrained, patches)
+    torch.nn.init.constant_(fusion.tail.weight, 0.1)
+    patches, fused = estimate()
+    np.testing.assert_array_equal(fused[~where], patches[~where])
+    assert (fused[where] != patches[where]).mean() > 0.9

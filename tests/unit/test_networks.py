@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from n2a_bids.algorithms.network import MUNet, ResidualUNet, receptive_radius
+from n2a_bids.algorithms.network import FusionUNet, MUNet, ResidualUNet, receptive_radius
 
 
 def test_munet_has_the_published_number_of_parameters():
@@ -18,6 +18,23 @@ def test_residual_unet_scales_with_its_input():
     image, noise_sd = torch.randn(1, 1, 8, 8, 8), torch.rand(1, 1, 8, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(network(3 * image, 3 * noise_sd), 3 * network(image, noise_sd))
+
+
+def test_fusion_corrects_nothing_before_training():
+    """The last layer starts at zero, so that training starts from what is there."""
+    volumes = torch.randn(4, 1, 1, 8, 8, 8)
+    assert not FusionUNet(widths=(2, 4), depths=(1, 1))(*volumes).any()
+
+
+def test_fusion_scales_with_its_inputs():
+    """Without biases, scaling all volumes scales the residual."""
+    torch.manual_seed(0)
+    network = FusionUNet(widths=(2, 4), depths=(1, 1)).eval()
+    torch.nn.init.normal_(network.tail.weight)
+    volumes = torch.randn(4, 1, 1, 8, 8, 8)
+    with torch.no_grad():
+        assert network(*volumes).any()
+        torch.testing.assert_close(network(*(3 * volumes)), 3 * network(*volumes), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("network", [MUNet(n_channels=2), ResidualUNet(widths=(2, 4, 4), depths=(1, 1, 2))])

@@ -9,7 +9,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from n2a_bids.algorithms.candidates import Candidate, compare, estimate_all
 from n2a_bids.algorithms.inference import FLIPS
@@ -17,7 +19,7 @@ from n2a_bids.algorithms.preparation import Prepared, prepare, restore, reweight
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 from n2a_bids.algorithms.risk import HeldOut, Stack, hold_out
 from n2a_bids.algorithms.strategies import noise2average, recorrupted
-from n2a_bids.algorithms.weights import PretrainedWeights
+from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 
 _CERTAINTY = 2.0
 """Standard errors by which a candidate must beat the plain mean."""
@@ -35,6 +37,8 @@ class AutoConfig:
 
     nonlocal_passes: tuple[int, ...] = (1, 2)
     """Passes of non-local Bayes that are tried; a third brings 0.01 dB."""
+    fusion: PretrainedWeights | None = None
+    """Of the network that corrects the last pass."""
     correct_noise_floor: bool = True
     """Take the Rician bias out of targets and result, where the air shows magnitudes."""
 
@@ -44,10 +48,14 @@ class AutoConfig:
         return self.recorrupted.weights
 
 
-def config(recipe: str, weights: PretrainedWeights | None = None) -> AutoConfig:
-    """Settings of a recipe."""
+def config(
+    recipe: str, weights: PretrainedWeights | None = None, fusion: PretrainedWeights | None = None
+) -> AutoConfig:
+    """Settings of a recipe; `fusion` takes part only where the first network is pretrained too."""
     return AutoConfig(
-        recorrupted=recorrupted.config(recipe, weights), echoes=noise2average.config("default", weights)
+        recorrupted=recorrupted.config(recipe, weights),
+        echoes=noise2average.config("default", weights),
+        fusion=fusion if weights else None,
     )
 
 
@@ -68,9 +76,9 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     """Denoise with the combination of candidates of least estimated risk.
 
     Candidates are the plain mean, the pretrained network at several noise
-    levels, and the network fine-tuned on recorrupted averages, alone and as the
-    guide of non-local Bayes. The plain mean
-    is returned where nothing beats it beyond doubt.
+    levels, and the network fine-tuned on recorrupted averages: alone, as the
+    guide of non-local Bayes, and both together by a second network. The plain
+    mean is returned where nothing beats it beyond doubt.
 
     Parameters
     ----------
@@ -98,11 +106,7 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     history = recorrupted.fine_tune(
         network, prepared, config.recorrupted, context, bias=bias, level=level, held_out=held_out.mask
     )
-    candidates.append(Candidate("recorrupted", network, level))
-    candidates += [
-        Candidate(f"recorrupted, non-local Bayes {passes}x", network, level, nonlocal_passes=passes)
-        for passes in config.nonlocal_passes
-    ]
+    candidates += _tuned_candidates(network, level, config, context)
     watch.lap("fit")
     context.report("comparing candidates on held-out blocks")
     stack = compare(candidates, prepared, held_out, bias, context)
@@ -139,6 +143,23 @@ def _pretrained_candidates(
     prepared = reweight(prepared, first)
     bias = prepared.bias(first, prepared.repetition_noise_sd)
     return [mean, *(other for other in tried if _is_neighbour(other, best)), best], prepared, bias
+
+
+def _tuned_candidates(
+    network: nn.Module, level: float, config: AutoConfig, context: Context
+) -> list[Candidate]:
+    """The fine-tuned network alone, and what follows it."""
+    candidates = [Candidate("recorrupted", network, level)]
+    candidates += [
+        Candidate(f"recorrupted, non-local Bayes {passes}x", network, level, nonlocal_passes=passes)
+        for passes in config.nonlocal_passes
+    ]
+    if config.fusion is not None:
+        fusion = build_network(config.fusion.name, config.fusion)
+        fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
+        passes = max(config.nonlocal_passes)
+        candidates.append(Candidate("recorrupted, fused", network, level, passes, fusion))
+    return candidates
 
 
 def _is_neighbour(candidate: Candidate, best: Candidate) -> bool:

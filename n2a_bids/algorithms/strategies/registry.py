@@ -27,19 +27,31 @@ class Strategy:
     denoise: Callable[[Realizations, Any, Context], DenoisedImage]
     """``denoise(realizations, config, context)``."""
     config: Callable[..., Any]
-    """``config(recipe, weights)``: the settings of a recipe, with pretrained weights or ``None``."""
+    """``config(recipe, *weights)``: the settings of a recipe, with pretrained weights or ``None``."""
     min_realizations: int = 2
     needs_same_signal: bool = False
     needs_gradients: bool = False
     weights_name: Callable[[str], str | None] = lambda recipe: None
     """Name of the pretrained weights that a recipe starts from."""
+    further_weights: tuple[str, ...] = ()
+    """Names of more weights, which `config` takes after the first."""
+
+    def all_weights(self, recipe: str) -> tuple[str | None, ...]:
+        """Names of what `config` takes after the recipe."""
+        return (self.weights_name(recipe), *self.further_weights)
 
 
 STRATEGIES: dict[str, Strategy] = {
     strategy.name: strategy
     for strategy in (
         Strategy("mean", mean.denoise, mean.config, min_realizations=1),
-        Strategy("auto", auto.denoise, auto.config, weights_name=lambda recipe: "resunet-t1w"),
+        Strategy(
+            "auto",
+            auto.denoise,
+            auto.config,
+            weights_name=lambda recipe: "resunet-t1w",
+            further_weights=("fusion-t1w",),
+        ),
         Strategy(
             "recorrupted",
             recorrupted.denoise,

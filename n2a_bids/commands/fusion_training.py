@@ -1,0 +1,88 @@
+"""What ``n2a-tools pretrain --network fusion-t1w`` learns from, and how it is validated."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from n2a_bids.algorithms.fusion_blocks import draw_fusion_block
+from n2a_bids.algorithms.inference import predict
+from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead
+from n2a_bids.algorithms.weights import build_network
+from n2a_bids.errors import ConfigError
+from n2a_bids.images import whole_file
+from n2a_bids.weights_files import load_weights
+
+_GUIDE = "resunet-t1w"
+_RIM = 6
+"""Voxels at the faces of a block that are not judged."""
+
+Blocks = list[NDArray[np.float16]]
+
+
+def make_fusion_blocks(
+    folder: Path, heads: list[TrainingHead], config: PretrainingConfig, count: int, seed: int
+) -> Blocks:
+    """Blocks of the folder; those that are missing are made first, some 5 seconds each.
+
+    Parameters
+    ----------
+    folder : Path
+        One file for each block, written whole: a stopped command goes on where it was.
+    heads : list of TrainingHead
+    config : PretrainingConfig
+    count : int
+    seed : int
+        With the number of a block it determines the block.
+
+    Raises
+    ------
+    ConfigError
+        If the package holds no weights of the network that comes first.
+    """
+    weights = load_weights(_GUIDE)
+    if weights is None:
+        raise ConfigError(f"the package holds no weights of {_GUIDE}, which the fusion follows; install them")
+    network = build_network(_GUIDE, weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:05d}.npy" for number in range(count)]
+    for number, path in enumerate(paths):
+        if path.is_file():
+            continue
+        block = draw_fusion_block(heads, config, np.random.default_rng([seed, number]), network)
+        with whole_file(path) as temporary, temporary.open("wb") as stream:
+            np.save(stream, block)
+        sys.stderr.write(f"block {number + 1} of {count}\n")
+    return [np.load(path) for path in paths]
+
+
+def validate_fusion(network: nn.Module, blocks: Blocks, device: torch.device) -> dict[str, float]:
+    """Mean gain in dB over the estimates that are fused.
+
+    Returns
+    -------
+    gains : dict
+        ``gain_over_nonlocal_db``, its least over the blocks, and ``gain_over_network_db``.
+    """
+    was_training = network.training
+    network.eval()
+    gains = np.array([_gains(network, block, device) for block in blocks])
+    network.train(was_training)
+    return {
+        "gain_over_nonlocal_db": round(float(gains[:, 0].mean()), 3),
+        "least_gain_over_nonlocal_db": round(float(gains[:, 0].min()), 3),
+        "gain_over_network_db": round(float(gains[:, 1].mean()), 3),
+    }
+
+
+def _gains(network: nn.Module, block: NDArray[np.float16], device: torch.device) -> list[float]:
+    patches, estimate, noisy, noise_sd, clean = block.astype(np.float32)
+    fused = predict(network, patches, estimate, noisy, noise_sd, device=device)
+    inner = (slice(_RIM, -_RIM),) * 3
+    own, *others = (np.mean((image - clean)[inner] ** 2) for image in (fused, patches, estimate))
+    return [10 * float(np.log10(other / own)) for other in others]
