@@ -79,11 +79,10 @@ def load_all_weights(
     DenoisingError
         See `load_weights`.
     """
-    first, *others = names
-    loaded = [load_weights(first, folder) if first else None]
-    for name in others:
+    loaded = []
+    for place, name in enumerate(names):
         has = folder is not None and (folder / f"{name}.safetensors").is_file()
-        loaded.append(load_weights(str(name), folder if has else None))
+        loaded.append(load_weights(name, folder if has or place == 0 else None) if name else None)
     return tuple(loaded)
 
 

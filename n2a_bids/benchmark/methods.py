@@ -16,13 +16,15 @@ from n2a_bids.algorithms.noise_floor import remove_noise_floor
 from n2a_bids.algorithms.normalization import LinearScale
 from n2a_bids.algorithms.realizations import Context
 from n2a_bids.algorithms.strategies import STRATEGIES, get_strategy
+from n2a_bids.algorithms.strategies.auto import AutoConfig
+from n2a_bids.algorithms.strategies.recorrupted import RecorruptedConfig
 from n2a_bids.algorithms.weights import build_network
 from n2a_bids.benchmark.cells import CellData
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.interfaces.peers import PEERS, available_peers, denoise_with_peer
 from n2a_bids.weights_files import load_all_weights, load_weights
 
-_ORACLE_NETWORK = "resunet-t1w"
+_ORACLE_NETWORK, _PUBLISHED_NETWORK = "resunet-t1w", "munet-t1w"
 
 Result = tuple[NDArray[np.float32], dict[str, Any]]
 
@@ -43,11 +45,15 @@ class MethodSettings:
 
 def available_methods() -> list[str]:
     """Names for the option ``--strategies``; a strategy may carry a recipe: ``auto:thorough``."""
-    return ["single", *sorted(STRATEGIES), "oracle", *available_peers()]
+    return ["single", *sorted(STRATEGIES), "oracle", "munet", *available_peers()]
 
 
-_KEEP_FLOOR = "+floor"
-"""Ending of a strategy that is to leave the Rician bias in: ``auto+floor``, ``auto:fast+floor``."""
+VARIANTS = {
+    "+floor": "leaves the Rician bias in",
+    "+zero-shot": "takes the pretrained weights as they are: no training on the repetitions",
+    "+scratch": "starts from random weights",
+}
+"""Endings of a strategy, as in ``auto+zero-shot`` and ``auto:fast+floor``, and what each does."""
 
 _TAKE_FLOOR = "-floor"
 """Ending of a peer whose result gets the Rician bias taken out, at the true noise level: ``bm4d-floor``."""
@@ -62,17 +68,17 @@ def check_method(name: str) -> None:
         known = available_peers()
     else:
         known = available_methods()
-    if name.removesuffix(_KEEP_FLOOR).split(":")[0] not in known:
+    base, variant = _split_variant(name)
+    if base.split(":")[0] not in known:
         raise ConfigError(f"expected a method among {', '.join(available_methods())}, found {name!r}")
-    if name.endswith(_KEEP_FLOOR) and not _corrects_floor(name):
-        raise ConfigError(f"expected {_KEEP_FLOOR} behind auto or recorrupted, found {name!r}; drop it")
+    if variant and base.split(":")[0] not in ("auto", "recorrupted"):
+        raise ConfigError(f"expected {variant} behind auto or recorrupted, found {name!r}; drop it")
 
 
-def _corrects_floor(name: str) -> bool:
-    strategy = name.removesuffix(_KEEP_FLOOR).split(":")[0]
-    return strategy in STRATEGIES and hasattr(
-        get_strategy(strategy).config("default", None), "correct_noise_floor"
-    )
+def _split_variant(name: str) -> tuple[str, str]:
+    """Strategy with its recipe, and the ending if there is one."""
+    base, plus, variant = name.partition("+")
+    return (base, plus + variant) if plus + variant in VARIANTS else (name, "")
 
 
 def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
@@ -81,9 +87,9 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     Parameters
     ----------
     name : str
-        ``single`` (first repetition as it is), a strategy, ``strategy:recipe``, ``oracle``, or a peer;
-        ``+floor`` behind a strategy makes it leave the Rician bias in, ``-floor`` behind a peer takes
-        it out of its result.
+        ``single`` (first repetition as it is), a strategy, ``strategy:recipe``, ``oracle``, ``munet``
+        (the published network, pretrained, applied to the mean), or a peer. One of `VARIANTS` may follow
+        a strategy; ``-floor`` behind a peer takes the Rician bias out of its result.
     data : CellData
         Peers and the oracle are told the true noise level and gains; strategies find them out.
     settings : MethodSettings
@@ -99,10 +105,19 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     if name == "single":
         return data.realizations.data[0, ..., 0], {}
     if name == "oracle":
-        return _oracle(data, settings), {}
+        inputs = oracle_input(data, settings)
+        return inputs.scale.invert(inputs.denoise(FLIPS)), {}
+    if name == "munet":
+        inputs = oracle_input(data, settings, _PUBLISHED_NETWORK)
+        return inputs.scale.invert(inputs.denoise(FLIPS[:1])), {}
     if name.removesuffix(_TAKE_FLOOR).removesuffix("-each") in PEERS:
         return _peer(name, data, settings), {}
-    strategy_name, _, recipe = name.removesuffix(_KEEP_FLOOR).partition(":")
+    return _strategy(name, data, settings)
+
+
+def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
+    base, variant = _split_variant(name)
+    strategy_name, _, recipe = base.partition(":")
     strategy = get_strategy(strategy_name)
     if strategy.needs_same_signal and not data.realizations.same_signal:
         raise DenoisingError(f"{strategy_name} needs repetitions of one contrast")
@@ -112,15 +127,23 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
         memory_gb=settings.memory_gb,
     )
     recipe = recipe or settings.recipe
-    weights = load_all_weights(strategy.all_weights(recipe), settings.weights_dir)
-    config = strategy.config(recipe, *weights)
-    if name.endswith(_KEEP_FLOOR):
+    names = () if variant == "+scratch" else strategy.all_weights(recipe)
+    config = strategy.config(recipe, *load_all_weights(names, settings.weights_dir))
+    if variant == "+floor":
         config = replace(config, correct_noise_floor=False)
+    elif variant == "+zero-shot":
+        config = _without_training(config)
     denoised = strategy.denoise(data.realizations, config, context)
     image = denoised.data
     if not data.realizations.same_signal and denoised.repetitions is not None:
         image = denoised.repetitions[0]
     return image[..., 0], denoised.figures
+
+
+def _without_training(config: AutoConfig | RecorruptedConfig) -> AutoConfig | RecorruptedConfig:
+    if isinstance(config, AutoConfig):
+        return replace(config, recorrupted=_without_training(config.recorrupted))
+    return replace(config, schedule=replace(config.schedule, n_epochs=0))
 
 
 def _peer(name: str, data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
@@ -151,12 +174,12 @@ class OracleInput:
         )
 
 
-def oracle_network(settings: MethodSettings) -> nn.Module:
+def oracle_network(settings: MethodSettings, name: str = _ORACLE_NETWORK) -> nn.Module:
     """The pretrained network on the device; ConfigError if there are no weights."""
-    weights = load_weights(_ORACLE_NETWORK, settings.weights_dir)
+    weights = load_weights(name, settings.weights_dir)
     if weights is None:
         raise ConfigError("pretrained weights are needed: give their folder by --weights-dir")
-    return build_network(_ORACLE_NETWORK, weights).to(settings.device)
+    return build_network(name, weights).to(settings.device)
 
 
 def tissue_scale(truth: NDArray[np.float32], mask: NDArray[np.bool_]) -> LinearScale:
@@ -165,13 +188,15 @@ def tissue_scale(truth: NDArray[np.float32], mask: NDArray[np.bool_]) -> LinearS
     return LinearScale(gain=float(inside.std()), offset=float(inside.mean()))
 
 
-def oracle_input(data: CellData, settings: MethodSettings) -> OracleInput:
+def oracle_input(data: CellData, settings: MethodSettings, network: str = _ORACLE_NETWORK) -> OracleInput:
     """Bring the mean of a cell and its true noise to z-scores, and load the network.
 
     Parameters
     ----------
     data : CellData
     settings : MethodSettings
+    network : str
+        Name of its weights.
 
     Returns
     -------
@@ -184,16 +209,10 @@ def oracle_input(data: CellData, settings: MethodSettings) -> OracleInput:
     """
     scale = tissue_scale(data.truth, data.realizations.mask)
     return OracleInput(
-        network=oracle_network(settings),
+        network=oracle_network(settings, network),
         scale=scale,
         mean=scale.apply(data.comparable.mean(axis=0)),
         noise_sd=data.noise_sd / np.float32(scale.gain * np.sqrt(len(data.comparable))),
         device=torch.device(settings.device),
         memory_gb=settings.memory_gb,
     )
-
-
-def _oracle(data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
-    """The supervised network alone, averaged over mirror images."""
-    inputs = oracle_input(data, settings)
-    return inputs.scale.invert(inputs.denoise(FLIPS))

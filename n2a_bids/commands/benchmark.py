@@ -73,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="methods; a strategy may carry a recipe: auto:thorough; auto+floor keeps the Rician bias, "
-        "nlmeans-floor takes it out",
+        "auto+zero-shot trains nothing, auto+scratch starts from random weights, nlmeans-floor has the bias "
+        "taken out",
     )
     parser.add_argument("--sigmas", type=float, nargs="+", help="noise SD over in-mask SD of the truth")
     parser.add_argument("--repetitions", type=positive_int, nargs="+", help="numbers of repetitions")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from n2a_bids.algorithms.noise_floor import rician_mean
+from n2a_bids.algorithms.strategies import recorrupted
 from n2a_bids.benchmark import methods
 from n2a_bids.benchmark.cells import Cell, make_cell_data, plan_cells
 from n2a_bids.benchmark.rows import COLUMNS, RowTable, cell_key
@@ -168,3 +169,29 @@ def test_a_peer_may_have_the_noise_floor_taken_out(truth, monkeypatch):
     np.testing.assert_allclose(without[bright], data.truth[bright], rtol=1e-3)
     with pytest.raises(ConfigError, match="expected a method"):
         methods.check_method("mean-floor")
+
+
+@pytest.mark.parametrize("name", ["auto+floor", "auto:fast+zero-shot", "recorrupted+scratch", "munet"])
+def test_variants_of_a_strategy_are_known(name):
+    methods.check_method(name)
+
+
+@pytest.mark.parametrize("name", ["mean+floor", "oracle+zero-shot", "auto+nothing", "noise2noise+scratch"])
+def test_a_variant_that_means_nothing_is_refused(name):
+    with pytest.raises(ConfigError, match="found"):
+        methods.check_method(name)
+
+
+def test_zero_shot_trains_nothing_and_scratch_takes_no_weights(truth, monkeypatch):
+    data = make_cell_data(CELL, truth, (16, 16, 16), unused_aligner)
+    loaded = []
+    known = methods.load_all_weights
+    monkeypatch.setattr(
+        methods, "load_all_weights", lambda names, folder: loaded.append(names) or known(names)
+    )
+    _, figures = methods.run_method("recorrupted:fast+zero-shot", data, methods.MethodSettings())
+    assert figures["history"] == [] and loaded == [("resunet-t1w",)]
+    trained = []
+    monkeypatch.setattr(recorrupted, "fit", lambda *args, **kwargs: trained.append(args) or [])
+    methods.run_method("recorrupted:fast+scratch", data, methods.MethodSettings())
+    assert loaded[1] == () and len(trained) == 1
