@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.inference import FLIPS, predict
-from n2a_bids.algorithms.noise_floor import remove_noise_floor
+from n2a_bids.algorithms.noise_floor import remove_noise_floor, rician_bias
 from n2a_bids.algorithms.normalization import LinearScale
 from n2a_bids.algorithms.realizations import Context
 from n2a_bids.algorithms.strategies import STRATEGIES, get_strategy
@@ -164,8 +164,14 @@ class OracleInput:
     """(X, Y, Z) mean of the repetitions, true gains taken out, z-scores."""
     noise_sd: NDArray[np.float32]
     """(X, Y, Z) its true noise SD, z-scores."""
+    n_repetitions: int
     device: torch.device
     memory_gb: float
+
+    def bias(self, guide: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(X, Y, Z) Rician bias of the mean, z-scores, where the clean image is as the guide says."""
+        zero = np.float32(-self.scale.offset / self.scale.gain)
+        return rician_bias(guide - zero, self.noise_sd * np.sqrt(self.n_repetitions))
 
     def denoise(self, flips: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
         """(X, Y, Z) estimate of the network in z-scores, averaged over mirror images."""
@@ -213,6 +219,7 @@ def oracle_input(data: CellData, settings: MethodSettings, network: str = _ORACL
         scale=scale,
         mean=scale.apply(data.comparable.mean(axis=0)),
         noise_sd=data.noise_sd / np.float32(scale.gain * np.sqrt(len(data.comparable))),
+        n_repetitions=len(data.comparable),
         device=torch.device(settings.device),
         memory_gb=settings.memory_gb,
     )

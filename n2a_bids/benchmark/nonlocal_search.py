@@ -106,7 +106,7 @@ def _estimator(inputs: OracleInput, mask: NDArray[np.bool_]) -> Estimator:
         guide, _ = estimate(Variant(variant.n_mirrors, variant.passes - 1, variant.search))
         started = time.perf_counter()
         image = guided_nonlocal_bayes(
-            inputs.mean,
+            inputs.mean - inputs.bias(guide),
             guide,
             inputs.noise_sd,
             mask,

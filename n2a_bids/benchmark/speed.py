@@ -22,7 +22,7 @@ from n2a_bids.benchmark.engine_speed import (
     measure_prediction,
     measure_training,
 )
-from n2a_bids.benchmark.methods import run_method
+from n2a_bids.benchmark.methods import MethodSettings, oracle_input, run_method
 from n2a_bids.benchmark.rows import RowTable
 from n2a_bids.benchmark.run import BenchmarkPlan, open_table
 from n2a_bids.benchmark.truths import Truth, crop_truth
@@ -75,6 +75,7 @@ def run_speed(truth: Truth, plan: BenchmarkPlan) -> int:
     aligned = _add(table, plan, "align", "rigid and resampling, one run", align)
     repetitions = runs.repetitions if aligned is None else np.stack([runs.repetitions[0], aligned.image])
     data = _cell(repetitions, runs, stage)
+    _add(table, plan, "zero-shot pass", "resunet-t1w, whole volume", partial(_one_pass, data, plan.settings))
     image = runs.truth
     for name in plan.methods:
         outcome = _add(table, plan, "denoise", name, partial(run_method, name, data, plan.settings))
@@ -154,6 +155,11 @@ def _mask(runs: SimulatedRuns, stage: Truth, n_threads: int) -> tuple[np.ndarray
         nib.Nifti1Image(runs.repetitions[0], stage.affine).to_filename(in_file)
         found = BrainMask(in_file=str(in_file), threads=n_threads).run(cwd=name)
         return np.asarray(nib.load(found.outputs.out_mask).dataobj), {}
+
+
+def _one_pass(data: CellData, settings: MethodSettings) -> tuple[np.ndarray, dict[str, object]]:
+    torch.set_num_threads(settings.n_threads)
+    return oracle_input(data, settings).denoise(((),)), {}
 
 
 def _align(runs: SimulatedRuns, stage: Truth) -> tuple[np.ndarray, dict[str, object]]:

@@ -34,6 +34,11 @@ _STRATEGIES = {
         "non-local Bayes guided by that network's estimate, in which similar cubes of voxels are found in "
         "the estimate and denoised together by the covariance that they show there [@nonlocalbayes]"
     ),
+    "recorrupted, fused": (
+        "that network's estimate and non-local Bayes guided by it, in which similar cubes of voxels are "
+        "denoised together by the covariance that the estimate shows [@nonlocalbayes], joined by a second, "
+        "small network that was pretrained on other brains"
+    ),
     "pretrained": "a pretrained network that is told the noise level, applied to the mean",
     "local pca": "shrinkage of the local principal components of the series",
     "learned filters": "filters learned from the participant's own images, on top of that shrinkage",
@@ -226,11 +231,11 @@ def _training(group: Sequence[UnitRecord]) -> list[str]:
     """Settings of the networks: recipe, weights, seed, device."""
     sentences = []
     for record in (unit.denoising for unit in group if unit.denoising):
-        weights = record.get("weights") or {}
         parts = [f'recipe "{record["recipe"]}"'] if record.get("recipe") else []
-        if weights.get("name"):
-            checksum = str(weights.get("sha256", ""))[:12]
-            parts.append(f'pretrained weights "{weights["name"]}" (SHA-256 {checksum}...)')
+        for weights in (record.get("weights") or {}, *(record.get("further_weights") or [])):
+            if weights.get("name"):
+                checksum = str(weights.get("sha256", ""))[:12]
+                parts.append(f'pretrained weights "{weights["name"]}" (SHA-256 {checksum}...)')
         if record.get("random_seed") is not None:
             parts.append(f"random seed {record['random_seed']}")
         if record.get("device"):

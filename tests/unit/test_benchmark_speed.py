@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from n2a_bids.benchmark import engine_speed, speed
+from n2a_bids.benchmark.cells import Cell, make_cell_data
+from n2a_bids.benchmark.methods import MethodSettings, oracle_input
 from n2a_bids.benchmark.truths import crop_truth, template_truth
 from n2a_bids.benchmark.worker import run_in_child
 
@@ -36,6 +38,16 @@ def test_report_phase_draws_figures():
     )
     _, record = speed._report(simulated, runs[1], stage.data, stage)
     assert record["characters"] > 1000
+
+
+def test_one_pass_denoises_the_whole_volume():
+    stage = crop_truth(template_truth(), (32, 32, 24))
+    data = make_cell_data(Cell("a", "aligned", 0.4, 2, 0), stage, None, None)
+    estimate, _ = speed._one_pass(data, MethodSettings())
+    assert estimate.shape == stage.data.shape
+    clean = oracle_input(data, MethodSettings()).scale.apply(data.truth)
+    noise = 0.4 / np.sqrt(2)
+    assert (estimate - clean)[stage.mask].std() < 0.6 * noise
 
 
 def test_memory_of_a_child_is_its_own():
