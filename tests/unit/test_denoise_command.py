@@ -412,6 +412,23 @@ def test_weights_are_recorded(files, weights_dir, register, tmp_path):
     assert figures["weights"] == {"name": "tiny", "sha256": load_weights("tiny", weights_dir).sha256}
 
 
+def test_further_weights_come_from_the_package_where_the_folder_has_none(
+    files, weights_dir, register, tmp_path
+):
+    """A folder of one's own needs the first network only; all that were used are recorded."""
+    register(
+        lambda realizations, config, context: DenoisedImage(realizations.data[0]),
+        config=lambda recipe, *weights: weights,
+        weights_name=lambda recipe: "tiny",
+        further_weights=("fusion-t1w", "no-such-network"),
+    )
+    assert denoise(files, "--weights-dir", weights_dir) == 0
+    figures = json.loads((tmp_path / "out.json").read_text())
+    fusion = load_weights("fusion-t1w")
+    assert figures["weights"]["name"] == "tiny"
+    assert figures["further_weights"] == [{"name": "fusion-t1w", "sha256": fusion.sha256}]
+
+
 def test_choose_device_knows_three_words():
     """'auto' never fails."""
     assert denoise_run.choose_device("cpu").type == "cpu"

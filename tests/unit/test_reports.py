@@ -285,6 +285,14 @@ def test_methods_tell_what_was_done(output_dir):
     assert "Diffusion" not in text
 
 
+def test_methods_name_all_weights(output_dir):
+    """Those that training started from, and those used as they are."""
+    unit = find_units(output_dir, "01")[0]
+    record = {**DENOISING, "further_weights": [{"name": "fusion-t1w", "sha256": "cd" * 32}]}
+    text = methods_markdown([UnitRecord("01", "anat", unit.entities, record, ALIGNMENT)])
+    assert "resunet-t1w" in text and 'weights "fusion-t1w" (SHA-256 cdcdcdcdcdcd...)' in text
+
+
 def test_every_citation_is_in_the_bibliography(output_dir):
     """No key without an entry, for any strategy."""
     unit = find_units(output_dir, "01")[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from n2a_bids.algorithms.candidates import compare
+from n2a_bids.algorithms.candidates import Candidate, compare, estimate_all
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.network import MUNet, ResidualUNet
 from n2a_bids.algorithms.preparation import prepare
@@ -203,3 +203,25 @@ def test_shipped_weights_denoise_a_brain_they_never_saw(name, head):
     network = build_network(name, load_weights(name)).eval()
     denoised = predict(network, clean + noise, noise_sd, device=torch.device("cpu"))
     assert (denoised - clean)[mask].std() < 2 / 3 * noise[mask].std()
+
+
+def test_shipped_fusion_betters_what_it_joins(head):
+    """On a brain that no network saw, network and non-local Bayes together err less than each alone."""
+    image, mask = head
+    inside = image[mask]
+    clean = ((image - inside.mean()) / inside.std()).astype(np.float32)
+    noise_sd = np.full(clean.shape, 0.3, np.float32)
+    noisy = clean + 0.3 * np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32)
+    network, fusion = (
+        build_network(name, load_weights(name)).eval() for name in ("resunet-t1w", "fusion-t1w")
+    )
+    candidates = [
+        Candidate("network", network),
+        Candidate("patches", network, nonlocal_passes=2),
+        Candidate("fused", network, nonlocal_passes=2, fusion=fusion),
+    ]
+    estimates = estimate_all(
+        candidates, noisy, noise_sd, mask, _context(), find_bias=lambda guide: np.float32(0)
+    )
+    alone, patches, fused = (np.mean((estimate - clean)[mask] ** 2) for estimate in estimates)
+    assert fused < min(alone, patches)
