@@ -114,6 +114,30 @@ def test_noise_map_finds_the_level():
     assert abs(np.median(result.noise_sd[mask]) / 5.0 - 1) < 0.1
 
 
+@pytest.mark.parametrize("n_repetitions", [1, 2])
+def test_a_noisy_volume_is_measured_and_named(n_repetitions):
+    """Noise of twice the strength in one volume shows in its figure, and in a warning."""
+    truth, table, mask = _phantom()
+    repetitions = _noisy(truth, 4.0, n_repetitions)
+    again = _noisy(truth, 8.0, n_repetitions, seed=1)
+    for series, noisier in zip(repetitions, again):
+        series[..., 6] = noisier[..., 6]
+    figures = _run("auto", repetitions, table, mask).figures
+    sd = np.array(figures["noise_sd_per_volume"])
+    others = np.delete(sd, 6)
+    assert sd[6] / np.median(others) == pytest.approx(2, rel=0.2)
+    assert np.ptp(others) < 0.5 * np.median(others)
+    assert np.median(sd) == pytest.approx(4.0, rel=0.25)
+    (warning,) = figures["warnings"]
+    assert warning.startswith("volume 6 (from 0) is noisier")
+
+
+def test_usual_series_give_no_warning():
+    """Volumes of one noise are not accused."""
+    truth, table, mask = _phantom()
+    assert _run("auto", _noisy(truth, 4.0, 1), table, mask).figures["warnings"] == []
+
+
 def test_short_or_bare_series_are_refused():
     """Without gradients, or with a handful of volumes, there is nothing to work with."""
     truth, table, mask = _phantom()

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.dwi_noise import noisy_volume_warnings, volume_noise_sd
 from n2a_bids.algorithms.dwi_nonlocal import refine_by_nonlocal_bayes
 from n2a_bids.algorithms.dwi_recorruption import Average, average, recorrupt
 from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
-from n2a_bids.algorithms.gradients import B0_THRESHOLD, FEWEST_VOLUMES, angular_groups
+from n2a_bids.algorithms.gradients import B0_THRESHOLD, FEWEST_VOLUMES, angular_groups, round_to_shells
 from n2a_bids.algorithms.learned_filters import (
     LearnedFilters,
     Pair,
@@ -107,6 +108,7 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     groups = angular_groups(gradients, config.max_volumes)
     mean = matched.mean(axis=0)
     noise_map = np.zeros_like(mean)
+    per_volume, shells = np.zeros(gradients.bvals.size), round_to_shells(gradients.bvals)
     results = []
     for number, volumes in enumerate(groups):
         context.report(f"denoising {len(volumes)} volumes together ({number + 1} of {len(groups)})")
@@ -116,13 +118,15 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
         inside = mean[box]
         inside[..., volumes] = np.where(mask[..., None], denoised, inside[..., volumes])
         noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None]
+        typical = float(result.complex_sd[mask].mean())
+        per_volume[volumes] = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
         results.append(result)
     if config.correct_noise_floor:
         _remove_floor(mean[box], results, gradients, mask)
     return DenoisedImage(
         data=mean,
         noise_sd=noise_map,
-        figures=_figures(results, realizations, noise_map, context.clock() - started)
+        figures=_figures(results, per_volume, shells, context.clock() - started)
         | {"noise_floor_removed": config.correct_noise_floor, "noise_kept": realizations.noise_kept},
     )
 
@@ -212,7 +216,7 @@ def _remove_floor(
 
 
 def _figures(
-    results: Sequence[_Group], realizations: Realizations, noise_map: Series, seconds: float
+    results: Sequence[_Group], per_volume: NDArray[np.float64], shells: NDArray, seconds: float
 ) -> dict[str, Any]:
     """Record; the largest group speaks for all."""
     main = max(results, key=lambda group: group.volumes.size)
@@ -225,7 +229,6 @@ def _figures(
             "non-local Bayes"
         ),
     }
-    sd = noise_map[realizations.mask].mean(axis=0)
     return {
         "chosen": {
             "name": main.chosen,
@@ -234,6 +237,7 @@ def _figures(
         },
         "candidates": main.candidates,
         "groups": [{"volumes": int(group.volumes.size), "chosen": group.chosen} for group in results],
-        "noise_sd_per_volume": [round(float(value), 5) for value in sd],
+        "noise_sd_per_volume": [round(float(value), 5) for value in per_volume],
+        "warnings": noisy_volume_warnings(per_volume, shells),
         "seconds": {"total": round(seconds, 2)},
     }

@@ -1,0 +1,83 @@
+"""Noise of the single volumes of a diffusion series."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.noise import robust_sd, single_image_noise_sd
+
+_UNUSUAL = 1.5
+"""Noise of a volume over the median of its shell, above which it is named."""
+_FEWEST_JUDGED = 3
+_MOST_NAMED = 3
+
+
+def volume_noise_sd(
+    repetitions: NDArray[np.float32],
+    denoised: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    shells: NDArray[np.floating],
+    pooled_sd: float,
+) -> NDArray[np.float64]:
+    """Noise SD of one repetition in every volume, relative to what all volumes have in common.
+
+    Of several repetitions it is the spread of what they differ in; of one, that of
+    the finest diagonal detail of the volume, less the denoised mean of its shell
+    (a noisy volume keeps much of its noise when it is denoised). Either misses a
+    part that is the same for all volumes: the median over the volumes is set to
+    the SD that was estimated from all of them together.
+
+    Parameters
+    ----------
+    repetitions : (R, X, Y, Z, C) array
+    denoised : (X, Y, Z, C) array
+        Their noise floor still in it.
+    mask : (X, Y, Z) bool array
+    shells : (C,) array
+        Rounded b-value of each volume.
+    pooled_sd : float
+        Noise SD of one repetition, from all volumes.
+
+    Returns
+    -------
+    noise_sd : (C,) array
+        All equal to `pooled_sd` where there is no noise at all.
+    """
+    spread = np.zeros(len(shells))
+    for volume, shell in enumerate(shells):
+        if len(repetitions) > 1:
+            values = repetitions[:, mask, volume]
+            spread[volume] = robust_sd(values - values.mean(axis=0))
+        else:
+            expected = denoised[..., shells == shell].mean(axis=-1)
+            spread[volume] = single_image_noise_sd(repetitions[0, ..., volume] - expected, mask)
+    common = float(np.median(spread))
+    return np.full(spread.size, pooled_sd) if common == 0 else pooled_sd * spread / common
+
+
+def noisy_volume_warnings(noise_sd: NDArray[np.float64], shells: NDArray[np.floating]) -> list[str]:
+    """One sentence about the volumes whose noise exceeds that of their shell by half or more; usually none.
+
+    Shells of fewer than three volumes are not judged; and magnitudes of little
+    signal vary less than others, so that shells are not compared.
+
+    Examples
+    --------
+    >>> noisy_volume_warnings(np.array([1.0, 1.0, 2.0, 1.0]), np.full(4, 1000))
+    ['volume 2 (from 0) is noisier than its shell by a factor of 2.0: look at it before trusting the maps']
+    """
+    ratio = np.ones(noise_sd.size)
+    for members in (shells == shell for shell in np.unique(shells)):
+        if members.sum() >= _FEWEST_JUDGED:
+            ratio[members] = noise_sd[members] / max(np.median(noise_sd[members]), np.finfo(float).tiny)
+    unusual = np.flatnonzero(ratio > _UNUSUAL)
+    if not unusual.size:
+        return []
+    named = ", ".join(str(volume) for volume in unusual[:_MOST_NAMED])
+    more = f" and {unusual.size - _MOST_NAMED} more" if unusual.size > _MOST_NAMED else ""
+    words = ("volume", "is", "its", "it") if unusual.size == 1 else ("volumes", "are", "their", "them")
+    return [
+        f"{words[0]} {named}{more} (from 0) {words[1]} noisier than {words[2]} shell by a factor of "
+        f"{ratio.max():.1f}: look at {words[3]} before trusting the maps"
+    ]
