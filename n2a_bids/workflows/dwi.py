@@ -19,6 +19,7 @@ from n2a_bids.interfaces.mask import GivenBrainMask
 from n2a_bids.interfaces.synthesis import SplitSeries
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.dwi_consumers import init_dwi_consumers_wf, wants_own_grids
+from n2a_bids.workflows.dwi_memory import reserve_memory
 from n2a_bids.workflows.dwi_outputs import init_dwi_outputs_wf
 from n2a_bids.workflows.dwi_reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi_tensor import determines_tensor, init_tensor_wf
@@ -106,6 +107,7 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         _connect_tensor(workflow, tensor, reports)
     if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
         _connect_consumers(workflow, unit, config)
+    reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
 
 
