@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.noise import robust_sd, single_image_noise_sd
+from n2a_bids.algorithms.noise import high_pass, robust_sd
 
 _UNUSUAL = 1.5
 """Noise of a volume over the median of its shell, above which it is named."""
 _FEWEST_JUDGED = 3
 _MOST_NAMED = 3
+_DETAIL_VOXELS = 1.0
+"""SD of the blur that is taken off: what directions differ in varies slowly."""
 
 
 def volume_noise_sd(
@@ -23,10 +25,10 @@ def volume_noise_sd(
     """Noise SD of one repetition in every volume, relative to what all volumes have in common.
 
     Of several repetitions it is the spread of what they differ in; of one, that of
-    the finest diagonal detail of the volume, less the denoised mean of its shell
-    (a noisy volume keeps much of its noise when it is denoised). Either misses a
-    part that is the same for all volumes: the median over the volumes is set to
-    the SD that was estimated from all of them together.
+    the volume less the denoised mean of its shell and less what varies slowly (a
+    noisy volume keeps much of its noise when it is denoised). Either misses or adds
+    a part that is much the same for all volumes: the median over the volumes is set
+    to the SD that was estimated from all of them together.
 
     Parameters
     ----------
@@ -45,13 +47,14 @@ def volume_noise_sd(
         All equal to `pooled_sd` where there is no noise at all.
     """
     spread = np.zeros(len(shells))
+    expected = {shell: denoised[..., shells == shell].mean(axis=-1) for shell in np.unique(shells)}
     for volume, shell in enumerate(shells):
         if len(repetitions) > 1:
             values = repetitions[:, mask, volume]
             spread[volume] = robust_sd(values - values.mean(axis=0))
         else:
-            expected = denoised[..., shells == shell].mean(axis=-1)
-            spread[volume] = single_image_noise_sd(repetitions[0, ..., volume] - expected, mask)
+            residual = np.where(mask, repetitions[0, ..., volume] - expected[shell], 0)
+            spread[volume] = robust_sd(high_pass(residual, _DETAIL_VOXELS)[mask])
     common = float(np.median(spread))
     return np.full(spread.size, pooled_sd) if common == 0 else pooled_sd * spread / common
 

@@ -17,9 +17,6 @@ _LEAST_AIR = 500
 _AIR_DISTANCE = 3
 """Voxels between the brain and what may be air."""
 
-_LEAST_SKEW = 1.13
-"""Of the upper over the lower half of the air's spread, halfway between Gaussian and Rayleigh."""
-
 
 def high_pass(image: Volume, sd_voxels: float = 3.0) -> Volume:
     """Image minus its Gaussian-smoothed self: takes out shading, keeps 99 % of white noise power."""
@@ -132,6 +129,9 @@ class Magnitude:
     """Intensity of zero signal without noise."""
     air_noise_sd: float
     """Noise SD that the air outside the head shows."""
+    asymmetry: float
+    """Upper over lower half of the air's spread: 1.26 for Rayleigh noise, 1 for Gaussian noise;
+    interpolation takes it down to 1 and leaves the rest."""
 
 
 def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float) -> Mask:
@@ -187,8 +187,7 @@ def find_magnitude(image: Volume, air: Mask) -> Magnitude | None:
     Returns
     -------
     magnitude : Magnitude or None
-        ``None`` where there is no air, or where its noise is as symmetric as
-        that of Gaussian or many-channel data.
+        ``None`` where there is no air, or no noise in it.
     """
     if not air.any():
         return None
@@ -198,7 +197,8 @@ def find_magnitude(image: Volume, air: Mask) -> Magnitude | None:
     sigma = (high - low) / 1.331
     if not sigma > 1e-6 * max(abs(high), 1e-30):
         return None
-    # 1.26 for a Rayleigh variable, 1 for a Gaussian one; with 500 voxels it scatters by 0.08.
-    if (high - middle) < _LEAST_SKEW * (middle - low):
-        return None
-    return Magnitude(zero_level=float(middle - 1.1774 * sigma), air_noise_sd=float(sigma))
+    return Magnitude(
+        zero_level=float(middle - 1.1774 * sigma),
+        air_noise_sd=float(sigma),
+        asymmetry=float((high - middle) / max(middle - low, np.finfo(float).tiny)),
+    )

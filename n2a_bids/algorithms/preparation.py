@@ -26,6 +26,9 @@ _EQUAL_NOISE_RATIO = 1.25
 _MAGNITUDE_AGREEMENT = (0.6, 1.6)
 """Air and brain noise of a single-channel magnitude image agree within this ratio."""
 
+_LEAST_ASYMMETRY = 1.13
+"""Of the air's noise, halfway between Gaussian and Rayleigh; with 500 voxels it scatters by 0.08."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -58,10 +61,25 @@ class Prepared:
         return float(np.sqrt((self.weights**2 * self.variance_ratio).sum()))
 
     def bias(self, clean: Volume, noise_sd: Volume) -> Volume | float:
-        """Rician bias of a repetition whose clean signal and noise SD are given; 0 if not Rician."""
+        """Rician bias of the average; 0 if not Rician.
+
+        Parameters
+        ----------
+        clean : (X, Y, Z) float array
+            Signal without noise, z-scores.
+        noise_sd : (X, Y, Z) float array
+            Root-mean-square noise SD of one repetition.
+        """
         if self.magnitude is None:
             return 0.0
-        return rician_bias(clean - np.float32(self.magnitude.zero_level), noise_sd)
+        signal = clean - np.float32(self.magnitude.zero_level)
+        if np.ptp(self.variance_ratio) == 0:
+            return rician_bias(signal, noise_sd)
+        parts = zip(self.weights, self.variance_ratio)
+        return sum(
+            np.float32(weight) * rician_bias(signal, noise_sd * np.float32(np.sqrt(ratio)))
+            for weight, ratio in parts
+        )
 
 
 def prepare(realizations: Realizations, channel: int = 0, *, correct_noise_floor: bool = True) -> Prepared:
@@ -201,7 +219,12 @@ def _find_common_magnitude(images: NDArray[np.float32], mask: Mask, noise_sd: Vo
     low, high = _MAGNITUDE_AGREEMENT
     if not all(low < magnitude.air_noise_sd / brain_noise < high for magnitude in found):
         return None
+    # The reference was not interpolated: it still shows what kind of noise all of them had.
+    asymmetry = max(magnitude.asymmetry for magnitude in found)
+    if asymmetry < _LEAST_ASYMMETRY:
+        return None
     return Magnitude(
         zero_level=float(np.mean([magnitude.zero_level for magnitude in found])),
         air_noise_sd=float(np.mean([magnitude.air_noise_sd for magnitude in found])),
+        asymmetry=asymmetry,
     )

@@ -206,7 +206,10 @@ def _figures(
 ) -> dict[str, Any]:
     """Record of the run, with what the strategy itself tells."""
     warnings = list(denoised.figures.get("warnings", ()))
-    first, *further = [{"name": one.name, "sha256": one.sha256} if one else None for one in weights]
+    records = [{"name": one.name, "sha256": one.sha256} if one else None for one in weights]
+    first = records[0]
+    # A strategy names the networks that it took besides; it may not have needed them.
+    further = [one for one in records[1:] if one and one["name"] in denoised.figures.get("networks", ())]
     if first is None and strategy.weights_name(job.recipe):
         warnings.append("no pretrained weights were there: the network was trained from scratch")
     repetitions = denoised.figures.get("repetitions") or [{} for _ in job.runs]
@@ -222,7 +225,7 @@ def _figures(
         "device": device.type,
         "device_name": device_name(device),
         "weights": first,
-        **({"further_weights": used} if (used := [one for one in further if one]) else {}),
+        **({"further_weights": further} if further else {}),
         "n_repetitions": realizations.n_repetitions,
         "repetitions": [{"file": str(path), **row} for path, row in zip(job.runs, repetitions)],
         "warnings": warnings,

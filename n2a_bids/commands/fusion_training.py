@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +45,16 @@ def make_fusion_blocks(
     Raises
     ------
     ConfigError
-        If the package holds no weights of the network that comes first.
+        If the package holds no weights of the network that comes first, or the
+        folder holds blocks that were made otherwise.
     """
     weights = load_weights(_GUIDE)
     if weights is None:
         raise ConfigError(f"the package holds no weights of {_GUIDE}, which the fusion follows; install them")
     network = build_network(_GUIDE, weights)
     folder.mkdir(parents=True, exist_ok=True)
+    made_with = {"seed": seed, "guide_sha256": weights.sha256, "heads": [head.name for head in heads]}
+    _check_recipe(folder / "recipe.json", made_with | {"config": asdict(config)})
     paths = [folder / f"{number:05d}.npy" for number in range(count)]
     for number, path in enumerate(paths):
         if path.is_file():
@@ -59,6 +64,19 @@ def make_fusion_blocks(
             np.save(stream, block)
         sys.stderr.write(f"block {number + 1} of {count}\n")
     return [np.load(path) for path in paths]
+
+
+def _check_recipe(path: Path, wanted: dict[str, object]) -> None:
+    """Write how the blocks are made, or find that those which lie there were made just so."""
+    text = json.dumps(wanted, indent=2)
+    if not path.is_file():
+        with whole_file(path) as temporary:
+            temporary.write_text(text)
+    elif path.read_text() != text:
+        raise ConfigError(
+            f"{path}: expected blocks of the same brains, seed and recipe, found those of another call; "
+            "name another --checkpoint, or remove the folder"
+        )
 
 
 def validate_fusion(network: nn.Module, blocks: Blocks, device: torch.device) -> dict[str, float]:

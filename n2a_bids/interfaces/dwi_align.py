@@ -35,6 +35,9 @@ from n2a_bids.interfaces.dwi_motion import resample_series, stays
 
 _LEAST_IN_VIEW = 0.95
 """Part of the brain that a volume must show not to be named."""
+_CLEARLY_LESS = 0.03
+"""Of the brain, than most volumes of the series show."""
+_MOST_NAMED = 3
 
 
 class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
@@ -59,6 +62,7 @@ class _AlignSeriesInputSpec(AcquiredSeriesInputSpec):
     )
     names = traits.List(traits.Str(), mandatory=True, desc="file name of each series, for the record")
     between_file = File(exists=True, desc="JSON: voxel map from the first series to its partner")
+    volumes = traits.List(traits.List(traits.Int()), desc="which volumes of each file these are; empty: all")
 
 
 class _AlignSeriesOutputSpec(TraitedSpec):
@@ -105,7 +109,9 @@ class AlignSeries(SimpleInterface):
             # All lie on the grid of the first now, whatever affine theirs had.
             out_files.append(os.fspath(save_like(aligned, Path(inputs.in_files[0]), target)))
             row = _row(inputs.names[number], number, between, mask, size, (b0s, out_b0s))
-            rows.append(row | {"volumes": _volume_motion(own, mask, size) | {"brain_in_view": shares}})
+            numbers = self._numbers_in_file(number, len(own))
+            motion = _volume_motion(own, mask, size)
+            rows.append(row | {"volumes": {"number": numbers, **motion, "brain_in_view": shares}})
         self._write(folder, mask, shown, out_b0s, tables, rows)
         between_file = folder / "between.json"
         between_file.write_text(json.dumps(betweens))
@@ -145,6 +151,11 @@ class AlignSeries(SimpleInterface):
             bvec_file=os.fspath(bvec),
             figures_file=os.fspath(figures_file),
         )
+
+    def _numbers_in_file(self, number: int, count: int) -> list[int]:
+        """Where the volumes of a series stand in its file."""
+        picked = self.inputs.volumes[number] if isdefined(self.inputs.volumes) else []
+        return list(picked) or list(range(count))
 
     def _between(
         self, number: int, b0s: list[NDArray], mask: NDArray[np.bool_], size: tuple[float, float, float]
@@ -253,14 +264,26 @@ def _volume_motion(
 
 
 def _cut_warnings(rows: list[dict[str, object]]) -> list[str]:
-    """One sentence for each volume whose motion took much of the brain out of view."""
-    return [
-        f"{row['file']}: volume {number} (from 0) shows only {share:.0%} of the brain, and the mask ends "
-        "where its view ends; without this volume, its b-value and its direction it would reach farther"
-        for row in rows
-        for number, share in enumerate(row["volumes"]["brain_in_view"])
-        if share < _LEAST_IN_VIEW
-    ]
+    """What took much of the brain out of view: the place of a series, or the motion of single volumes."""
+    sentences = []
+    for row in rows:
+        shares = np.array(row["volumes"]["brain_in_view"])
+        typical = float(np.median(shares))
+        if typical < _LEAST_IN_VIEW:
+            sentences.append(
+                f"{row['file']} shows only {typical:.0%} of the brain of the first series, and the mask ends "
+                "where its view ends"
+            )
+        moved = np.flatnonzero(shares < min(_LEAST_IN_VIEW, typical - _CLEARLY_LESS))
+        if moved.size:
+            named = ", ".join(str(row["volumes"]["number"][volume]) for volume in moved[:_MOST_NAMED])
+            more = f" and {moved.size - _MOST_NAMED} more" if moved.size > _MOST_NAMED else ""
+            sentences.append(
+                f"{row['file']}: by motion, only {shares[moved].min():.0%} of the brain is in view (volume "
+                f"{named}{more}, from 0), and the mask ends there; without this, with its b-value and "
+                "direction, the mask would reach farther"
+            )
+    return sentences
 
 
 def _record(rows: list[dict[str, object]]) -> dict[str, object]:

@@ -172,7 +172,8 @@ def _init_preparation(
     mask = _mask_node(given)
     of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
     motion = MapNode(EstimateMotion(seed=seed), of_each, name="motion", mem_gb=3.0)
-    interface = AlignSeries(names=[path.name for path in paths], keep_mask=given is not None)
+    interface = AlignSeries(volumes=pick.inputs.volumes, keep_mask=given is not None)
+    interface.inputs.names = [path.name for path in paths]
     align = Node(interface, name="align", mem_gb=4.0)
     table = [("bval_file", "bval_file"), ("bvec_file", "bvec_file")]
     first_mask = Node(Select(index=[0]), name="first_mask")

@@ -20,6 +20,7 @@ _COPIES = {
     "own_grids": 4.0,
     "fit_mean": 4.0,
     "fit_denoised": 4.0,
+    "draw_volumes": 4.0,
 }
 """Node -> how often it holds a series in single precision, at its peak."""
 _BASE_GB = 1.5

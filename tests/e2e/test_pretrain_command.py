@@ -54,6 +54,8 @@ def test_fusion_is_trained_on_blocks_that_are_made_once(brain, tmp_path, capsys)
     card = json.loads((tmp_path / "weights" / "fusion-t1w.json").read_text())
     assert card["n_blocks"] == 2
     assert card["curve"][-1]["gain_over_nonlocal_db"] == 0
+    assert main(_arguments(brain, tmp_path, *more, "--random-seed", "8")) != 0
+    assert "found those of another call" in " ".join(capsys.readouterr().err.split())
 
 
 def test_training_starts_from_given_weights(brain, tmp_path):

@@ -15,7 +15,7 @@ from n2a_bids.algorithms.dwi_phantoms import distort, susceptibility_displacemen
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.interfaces.distortion import correct_pair, phase_encoding_axis
-from n2a_bids.interfaces.dwi_align import AlignSeries
+from n2a_bids.interfaces.dwi_align import AlignSeries, _cut_warnings
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes, find_brain, write_table
 from n2a_bids.interfaces.dwi_motion import EstimateMotion
 from n2a_bids.interfaces.dwi_peers import available_dwi_peers, denoise_with_dwi_peer
@@ -216,6 +216,7 @@ def test_a_volume_that_moved_out_of_view_is_named(tmp_path, monkeypatch):
             b0_files=[_save(tmp_path / "b0.nii.gz", series[..., 0])],
             mask_file=_save(tmp_path / "mask.nii.gz", mask.astype(np.uint8)),
             names=["series.nii.gz"],
+            volumes=[list(range(3, 3 + len(table.bvals)))],
         )
         .run()
         .outputs
@@ -225,8 +226,18 @@ def test_a_volume_that_moved_out_of_view_is_named(tmp_path, monkeypatch):
     assert volumes["translation_mm"][5] == pytest.approx(4 * 6.0)
     assert volumes["brain_in_view"][5] < 0.95 and volumes["brain_in_view"][4] == 1
     (warning,) = record["warnings"]
-    assert "series.nii.gz: volume 5 (from 0)" in warning
+    assert warning.startswith("series.nii.gz: by motion, only")
+    assert "(volume 8, from 0)" in warning, "as counted in the file"
     assert nb.load(outputs.mask_file).get_fdata().sum() < mask.sum()
+
+
+def test_a_series_that_lies_elsewhere_is_named_once():
+    """What all its volumes miss is no motion, and leaving one out would change nothing."""
+    volumes = {"number": list(range(40)), "brain_in_view": [0.9] * 40}
+    far = {"number": list(range(40)), "brain_in_view": [1.0] * 30 + [0.6] * 10}
+    texts = _cut_warnings([{"file": "a", "volumes": volumes}, {"file": "b", "volumes": far}])
+    assert [text.split()[0] for text in texts] == ["a", "b:"]
+    assert "90%" in texts[0] and "volume 30, 31, 32 and 7 more" in texts[1]
 
 
 def test_halves_share_no_direction_and_give_the_whole_table():

@@ -416,8 +416,9 @@ def test_further_weights_come_from_the_package_where_the_folder_has_none(
     files, weights_dir, register, tmp_path
 ):
     """A folder of one's own needs the first network only; all that were used are recorded."""
+    used = {"networks": ["fusion-t1w"]}
     register(
-        lambda realizations, config, context: DenoisedImage(realizations.data[0]),
+        lambda realizations, config, context: DenoisedImage(realizations.data[0], figures=used),
         config=lambda recipe, *weights: weights,
         weights_name=lambda recipe: "tiny",
         further_weights=("fusion-t1w", "no-such-network"),
@@ -427,6 +428,9 @@ def test_further_weights_come_from_the_package_where_the_folder_has_none(
     fusion = load_weights("fusion-t1w")
     assert figures["weights"]["name"] == "tiny"
     assert figures["further_weights"] == [{"name": "fusion-t1w", "sha256": fusion.sha256}]
+    used["networks"] = []
+    assert denoise(files, "--weights-dir", weights_dir) == 0
+    assert "further_weights" not in json.loads((tmp_path / "out.json").read_text())
 
 
 def test_choose_device_knows_three_words():

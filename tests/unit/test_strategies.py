@@ -5,12 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from n2a_bids.algorithms.candidates import Candidate, compare, estimate_all
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.network import MUNet, ResidualUNet
+from n2a_bids.algorithms.noise_floor import rician_bias
 from n2a_bids.algorithms.preparation import prepare
 from n2a_bids.algorithms.realizations import Context, Realizations
+from n2a_bids.algorithms.resampling import resample
 from n2a_bids.algorithms.strategies import auto, get_strategy, recorrupted
 from n2a_bids.algorithms.training import Schedule
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
@@ -190,6 +193,61 @@ def test_the_rician_bias_goes_unless_it_is_to_stay():
     mean_bias = float((data.mean(axis=0) - clean)[mask].mean())
     assert mean_bias > 0.2
     assert abs(bias[True]) < bias[False] - 0.02 * mean_bias
+
+
+def _magnitudes(shift_voxels=0.0):
+    """Two magnitudes of a ball at low SNR; the second may have been moved and resampled."""
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 44)] * 3, indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 0.4
+    clean = mask * (3 + np.sin(5 * grid).sum(axis=0) / 2)
+    noise = np.random.default_rng(5).standard_normal((2, 2, *clean.shape))
+    data = np.hypot(clean + noise[0], noise[1]).astype(np.float32)
+    if shift_voxels:
+        there = np.eye(4)
+        there[:3, 3] = shift_voxels
+        moved = ndimage.shift(clean, shift_voxels, order=3)
+        second = np.hypot(moved + noise[0, 1], noise[1, 1])
+        data[1], _ = resample(second, there, clean.shape)
+    return Realizations(data[..., None], mask), clean, mask
+
+
+@pytest.mark.parametrize("shift_voxels", [0.0, 0.35])
+def test_auto_takes_the_rician_bias_out(shift_voxels):
+    """With the shipped weights, aligned or interpolated: little of the mean's bias is left."""
+    realizations, clean, mask = _magnitudes(shift_voxels)
+    weights = [load_weights(name) for name in ("resunet-t1w", "fusion-t1w")]
+    config = get_strategy("auto").config("fast", *weights)
+    schedule = Schedule(n_epochs=1, steps_per_epoch=4, learning_rate=1e-4)
+    config = dataclasses.replace(
+        config, recorrupted=dataclasses.replace(config.recorrupted, schedule=schedule, block_edge=32)
+    )
+    result = get_strategy("auto").denoise(realizations, config, _context())
+    assert result.figures["rician"]
+    assert "recorrupted, fused" in [row["name"] for row in result.figures["candidates"]]
+    mean_bias = float((realizations.data.mean(axis=0)[..., 0] - clean)[mask].mean())
+    assert mean_bias > 0.1
+    assert abs(float((result.data[..., 0] - clean)[mask].mean())) < 0.5 * mean_bias
+
+
+def test_auto_without_weights_judges_all_candidates_alike():
+    """Nothing tells the clean signal beforehand: the bias stays in targets and candidates."""
+    realizations, _, _ = _magnitudes()
+    result = get_strategy("auto").denoise(realizations, _short_config("auto"), _context())
+    assert not result.figures["rician"]
+    rows = {row["name"]: row["risk"] for row in result.figures["candidates"]}
+    assert "recorrupted, fused" not in rows
+
+
+def test_bias_of_unequal_repetitions_is_that_of_their_weighted_mean():
+    """Each repetition adds its own bias, by its weight; equal ones as one."""
+    realizations, _, _ = _magnitudes()
+    prepared = prepare(realizations)
+    signal = prepared.magnitude.zero_level + np.full((4, 4, 4), 2.0, np.float32)
+    noise_sd = np.full((4, 4, 4), 0.5, np.float32)
+    unequal = dataclasses.replace(prepared, weights=np.array([0.8, 0.2]), variance_ratio=np.array([0.4, 1.6]))
+    expected = 0.8 * rician_bias(2.0, 0.5 * 0.4**0.5) + 0.2 * rician_bias(2.0, 0.5 * 1.6**0.5)
+    np.testing.assert_allclose(unequal.bias(signal, noise_sd), expected, rtol=1e-4)
+    np.testing.assert_allclose(prepared.bias(signal, noise_sd), rician_bias(2.0, 0.5), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resunet-t1w", "munet-t1w"])

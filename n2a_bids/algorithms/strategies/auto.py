@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -122,6 +122,7 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
         "chosen": describe_choice(candidates, shares, mean_won, impossible),
         "candidates": list_candidates(candidates, stack, mean_error),
         "history": history,
+        "networks": [config.fusion.name] if config.fusion else [],
         "seconds": watch.seconds | {"total": round(sum(watch.seconds.values()), 2)},
     }
     return finish(prepared, estimate, figures)
@@ -133,7 +134,8 @@ def _pretrained_candidates(
     """The mean and the pretrained network at its best level; noise weights and bias by the way."""
     mean = Candidate("mean")
     if config.weights is None:
-        return [mean], prepared, 0.0
+        # Nothing tells the clean signal yet, from which the bias would follow: it stays.
+        return [mean], replace(prepared, magnitude=None), 0.0
     network = recorrupted.new_network(config.weights, context)
     context.report("choosing the noise level of the pretrained network")
     tried = [Candidate(f"pretrained, level {level:g}", network, level) for level in config.levels]
