@@ -112,6 +112,21 @@ def test_auto_returns_the_mean_when_the_risk_is_impossible(monkeypatch):
     np.testing.assert_allclose(result.data, mean.data, atol=1e-4)
 
 
+@pytest.mark.parametrize(("taken_away", "mean_won"), [(1.05, False), (1.2, True)])
+def test_a_perfect_result_is_not_taken_for_an_impossible_one(monkeypatch, taken_away, mean_won):
+    """The error of the mean is known to a tenth: noise alone may come out with nothing left."""
+    realizations, _ = _realizations()
+
+    def take_away(*args, **kwargs):
+        stack = compare(*args, **kwargs)
+        return dataclasses.replace(stack, combined_risk=-taken_away, combined_standard_error=0.001)
+
+    monkeypatch.setattr(auto, "compare", take_away)
+    monkeypatch.setattr(auto, "_mean_error", lambda *args: 1.0)
+    result = get_strategy("auto").denoise(realizations, _short_config("auto"), _context())
+    assert result.figures["chosen"]["mean_won"] is mean_won
+
+
 def test_nothing_falls_below_the_average():
     """Magnitudes do not become negative in the air, whatever a network says."""
     realizations, _ = _realizations()

@@ -24,6 +24,10 @@ from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 _CERTAINTY = 2.0
 """Standard errors by which a candidate must beat the plain mean."""
 
+_ERROR_UNCERTAINTY = 0.1
+"""Of the mean's error, which is known as well as the noise variance is: a candidate that seems to take
+away this much more than there was may be a perfect one."""
+
 
 @dataclass(frozen=True, slots=True)
 class AutoConfig:
@@ -112,7 +116,8 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     stack = compare(candidates, prepared, held_out, bias, context)
     watch.lap("risk")
     mean_error = _mean_error(prepared, held_out, bias)
-    impossible = stack.combined_risk + _CERTAINTY * stack.combined_standard_error < -mean_error
+    most = -(1 + _ERROR_UNCERTAINTY) * mean_error
+    impossible = stack.combined_risk + _CERTAINTY * stack.combined_standard_error < most
     mean_won = impossible or stack.combined_risk + _CERTAINTY * stack.combined_standard_error >= 0
     shares = np.eye(len(candidates))[0] if mean_won else stack.weights
     context.report("denoising the whole volume")
