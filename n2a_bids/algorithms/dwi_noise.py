@@ -28,7 +28,8 @@ def volume_noise_sd(
     the volume less the denoised mean of its shell and less what varies slowly (a
     noisy volume keeps much of its noise when it is denoised). Either misses or adds
     a part that is much the same for all volumes: the median over the volumes is set
-    to the SD that was estimated from all of them together.
+    to the SD that was estimated from all of them together. In a single series,
+    volumes of a shell with fewer than three get that SD: nothing tells theirs.
 
     Parameters
     ----------
@@ -55,8 +56,14 @@ def volume_noise_sd(
         else:
             residual = np.where(mask, repetitions[0, ..., volume] - expected[shell], 0)
             spread[volume] = robust_sd(high_pass(residual, _DETAIL_VOXELS)[mask])
-    common = float(np.median(spread))
-    return np.full(spread.size, pooled_sd) if common == 0 else pooled_sd * spread / common
+    if len(repetitions) == 1:
+        known = np.array([np.sum(shells == shell) >= _FEWEST_JUDGED for shell in shells])
+    else:
+        known = np.ones(len(shells), bool)
+    common = float(np.median(spread[known])) if known.any() else 0.0
+    if common == 0:
+        return np.full(spread.size, pooled_sd)
+    return np.where(known, pooled_sd * spread / common, pooled_sd)
 
 
 def noisy_volume_warnings(noise_sd: NDArray[np.float64], shells: NDArray[np.floating]) -> list[str]:

@@ -132,6 +132,15 @@ def test_a_noisy_volume_is_measured_and_named(n_repetitions):
     assert warning.startswith("volume 6 (from 0) is noisier")
 
 
+def test_the_lone_b0_of_a_single_series_has_the_noise_of_all():
+    """Nothing tells its own, as little of it is taken away."""
+    truth, table, mask = _phantom()
+    table = Gradients(table.bvals[1:], table.bvecs[1:])
+    (series,) = _noisy(truth[..., 1:], 4.0, 1)
+    sd = _run("auto", [series], table, mask).figures["noise_sd_per_volume"]
+    assert sd[0] == pytest.approx(np.median(sd[1:]), rel=0.02)
+
+
 def test_usual_series_give_no_warning():
     """Volumes of one noise are not accused."""
     truth, table, mask = _phantom()
