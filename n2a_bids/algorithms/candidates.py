@@ -97,7 +97,7 @@ class _Estimator:
             if passes:
                 self.done[key] = self._nonlocal_bayes(self._follow(network, level, passes - 1))
             else:
-                self.done[key] = self._predict(network, level)
+                self.done[key] = self._predict(network, self.image, self.noise_sd * np.float32(level))
         return self.done[key]
 
     def _fuse(self, candidate: Candidate) -> NDArray[np.float32]:
@@ -106,13 +106,7 @@ class _Estimator:
             for passes in (0, candidate.nonlocal_passes)
         )
         image = self.image - self.find_bias(patches)
-        device, memory_gb = self.context.device, self.context.memory_gb
-        fused = predict(
-            *(candidate.fusion, patches, network, image, self.noise_sd),
-            device=device,
-            memory_gb=memory_gb,
-            flips=self.flips,
-        )
+        fused = self._predict(candidate.fusion, patches, network, image, self.noise_sd)
         return np.where(self.where, fused, patches)
 
     def _nonlocal_bayes(self, guide: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -122,10 +116,9 @@ class _Estimator:
             image, guide, self.noise_sd, self.where, device=device, memory_gb=memory_gb
         )
 
-    def _predict(self, network: nn.Module, level: float) -> NDArray[np.float32]:
-        told = self.noise_sd * np.float32(level)
+    def _predict(self, network: nn.Module, *volumes: NDArray[np.float32]) -> NDArray[np.float32]:
         device, memory_gb = self.context.device, self.context.memory_gb
-        return predict(network, self.image, told, device=device, memory_gb=memory_gb, flips=self.flips)
+        return predict(network, *volumes, device=device, memory_gb=memory_gb, flips=self.flips)
 
 
 def compare(

@@ -47,19 +47,18 @@ def volume_noise_sd(
     noise_sd : (C,) array
         All equal to `pooled_sd` where there is no noise at all.
     """
-    spread = np.zeros(len(shells))
-    expected = {shell: denoised[..., shells == shell].mean(axis=-1) for shell in np.unique(shells)}
-    for volume, shell in enumerate(shells):
-        if len(repetitions) > 1:
+    spread, known = np.zeros(len(shells)), np.ones(len(shells), bool)
+    if len(repetitions) > 1:
+        for volume in range(len(shells)):
             values = repetitions[:, mask, volume]
             spread[volume] = robust_sd(values - values.mean(axis=0))
-        else:
-            residual = np.where(mask, repetitions[0, ..., volume] - expected[shell], 0)
-            spread[volume] = robust_sd(high_pass(residual, _DETAIL_VOXELS)[mask])
-    if len(repetitions) == 1:
-        known = np.array([np.sum(shells == shell) >= _FEWEST_JUDGED for shell in shells])
     else:
-        known = np.ones(len(shells), bool)
+        for members in (shells == shell for shell in np.unique(shells)):
+            known[members] = members.sum() >= _FEWEST_JUDGED
+            expected = denoised[..., members].mean(axis=-1)
+            for volume in np.flatnonzero(members):
+                residual = np.where(mask, repetitions[0, ..., volume] - expected, 0)
+                spread[volume] = robust_sd(high_pass(residual, _DETAIL_VOXELS)[mask])
     common = float(np.median(spread[known])) if known.any() else 0.0
     if common == 0:
         return np.full(spread.size, pooled_sd)

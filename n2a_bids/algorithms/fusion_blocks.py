@@ -18,6 +18,7 @@ from n2a_bids.algorithms.pretraining_blocks import (
     PretrainingConfig,
     TrainingHead,
     draw_clean,
+    draw_level,
     draw_noise_sd,
 )
 from n2a_bids.algorithms.random_fields import coloured_noise
@@ -56,7 +57,7 @@ def draw_fusion_block(
     clean, mean, sd = draw_clean(heads, replace(config, block_edge=config.block_edge + _ROOM), rng)
     clean = clean / np.float32(sd)
     zero = np.float32(-mean / sd)
-    noise_sd = draw_noise_sd(clean.shape, config, rng)
+    noise_sd = draw_noise_sd(clean.shape, config, rng, draw_level(config, rng))
     coupling = rng.uniform(-0.08, 0.25, 3) if rng.random() < config.coloured_share else None
     is_rician = rng.random() < _RICIAN_SHARE
     n_repetitions = int(rng.choice(_REPETITIONS)) if is_rician else 1

@@ -189,10 +189,10 @@ def draw_level(config: PretrainingConfig, rng: np.random.Generator) -> float:
 
 
 def draw_noise_sd(
-    shape: tuple[int, ...], config: PretrainingConfig, rng: np.random.Generator, level: float | None = None
+    shape: tuple[int, ...], config: PretrainingConfig, rng: np.random.Generator, level: float
 ) -> NDArray[np.float32]:
     """Noise SD of every voxel: constant, or in a part of the blocks varying in space around the level."""
-    noise_sd = np.full(shape, draw_level(config, rng) if level is None else level, np.float32)
+    noise_sd = np.full(shape, level, np.float32)
     if rng.random() < config.varying_share:
         noise_sd *= np.exp(smooth_field(rng, shape, int(rng.integers(2, 5)), 0.35))
     return noise_sd

@@ -171,27 +171,30 @@ def test_gain_between_the_b0s_is_no_distortion():
     np.testing.assert_allclose(brighter, plain, atol=0.02)
 
 
+def _aligned(folder, table, maps, **inputs):
+    """Outputs of the alignment of one series whose motion is given, and what went in."""
+    series, mask = _tensor_series(table)
+    bval, bvec = write_table(table, folder / "raw")
+    motion = folder / "motion.json"
+    motion.write_text(json.dumps(np.asarray(maps).tolist()))
+    align = AlignSeries(
+        in_files=[_save(folder / "series.nii.gz", series)],
+        bval_files=[bval],
+        bvec_files=[bvec],
+        motion_files=[str(motion)],
+        b0_files=[_save(folder / "b0.nii.gz", series[..., 0])],
+        mask_file=_save(folder / "mask.nii.gz", mask.astype(np.uint8)),
+        names=["series.nii.gz"],
+        **inputs,
+    )
+    return align.run().outputs, series, mask
+
+
 def test_series_that_did_not_move_are_not_interpolated(tmp_path, monkeypatch):
     """Identity motions and no distortion: the very same intensities and directions come out."""
     monkeypatch.chdir(tmp_path)
     table = _table()
-    series, mask = _tensor_series(table)
-    bval, bvec = write_table(table, tmp_path / "raw")
-    motion = tmp_path / "motion.json"
-    motion.write_text(json.dumps(np.tile(np.eye(4), (len(table.bvals), 1, 1)).tolist()))
-    outputs = (
-        AlignSeries(
-            in_files=[_save(tmp_path / "series.nii.gz", series)],
-            bval_files=[bval],
-            bvec_files=[bvec],
-            motion_files=[str(motion)],
-            b0_files=[_save(tmp_path / "b0.nii.gz", series[..., 0])],
-            mask_file=_save(tmp_path / "mask.nii.gz", mask.astype(np.uint8)),
-            names=["series.nii.gz"],
-        )
-        .run()
-        .outputs
-    )
+    outputs, series, _ = _aligned(tmp_path, table, np.tile(np.eye(4), (len(table.bvals), 1, 1)))
     assert np.array_equal(nb.load(outputs.out_files[0]).get_fdata(), series)
     assert np.allclose(np.loadtxt(outputs.bvec_file).T, table.bvecs, atol=1e-6)
 
@@ -200,27 +203,9 @@ def test_a_volume_that_moved_out_of_view_is_named(tmp_path, monkeypatch):
     """The mask ends with its view, and the record says which volume did it and how far each one moved."""
     monkeypatch.chdir(tmp_path)
     table = _table()
-    series, mask = _tensor_series(table)
-    bval, bvec = write_table(table, tmp_path / "raw")
-    maps = [np.eye(4) for _ in table.bvals]
-    maps[5] = maps[5].copy()
-    maps[5][2, 3] = 4.0
-    motion = tmp_path / "motion.json"
-    motion.write_text(json.dumps([one.tolist() for one in maps]))
-    outputs = (
-        AlignSeries(
-            in_files=[_save(tmp_path / "series.nii.gz", series)],
-            bval_files=[bval],
-            bvec_files=[bvec],
-            motion_files=[str(motion)],
-            b0_files=[_save(tmp_path / "b0.nii.gz", series[..., 0])],
-            mask_file=_save(tmp_path / "mask.nii.gz", mask.astype(np.uint8)),
-            names=["series.nii.gz"],
-            volumes=[list(range(3, 3 + len(table.bvals)))],
-        )
-        .run()
-        .outputs
-    )
+    maps = np.tile(np.eye(4), (len(table.bvals), 1, 1))
+    maps[5, 2, 3] = 4.0
+    outputs, _, mask = _aligned(tmp_path, table, maps, volumes=[list(range(3, 3 + len(table.bvals)))])
     record = json.loads(Path(outputs.figures_file).read_text())
     volumes = record["repetitions"][0]["volumes"]
     assert volumes["translation_mm"][5] == pytest.approx(4 * 6.0)
