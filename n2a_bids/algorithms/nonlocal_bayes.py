@@ -87,20 +87,39 @@ def guided_nonlocal_bayes(
         for volume in (noisy, guide, noise_sd, where)
     )
     n_channels = values.shape[-1]
-    flat_values, flat_reference = values.reshape(-1, n_channels), reference.reshape(-1, n_channels)
-    total, count = torch.zeros_like(flat_values), torch.zeros(len(flat_values), 1, device=device)
+    total = torch.zeros_like(values).reshape(-1, n_channels)
+    n_corners = torch.zeros_like(spread).reshape(-1)
     inside = _offsets_inside(search.edge, spread[..., 0])
+    noisy_patches, guide_patches, variances = (
+        _view_patches(volume, search.edge) for volume in (values, reference, spread.square())
+    )
     by_channel = reference.permute(3, 0, 1, 2).contiguous()
     for corners, similar in _find_similar(by_channel, wanted[..., 0], search, memory_gb):
-        index = similar[:, :, None] + inside
-        variance = spread.reshape(-1)[corners[:, None] + inside].square().mean(dim=1)
-        noisy_patches, guide_patches = (flat[index].flatten(2) for flat in (flat_values, flat_reference))
-        estimate = _posterior_mean(noisy_patches, guide_patches, variance)
-        total.index_add_(0, index.reshape(-1), estimate.reshape(-1, n_channels))
-        count.index_add_(0, index.reshape(-1), count.new_ones(index.numel(), 1))
-    denoised = torch.where(count > 0, total / count.clamp(min=1), flat_reference).reshape(values.shape)
+        variance = variances[corners].flatten(1).mean(dim=1)
+        estimate = _posterior_mean(
+            noisy_patches[similar].flatten(2), guide_patches[similar].flatten(2), variance
+        )
+        index = (similar[:, :, None] + inside).reshape(-1)
+        total.index_add_(0, index, estimate.reshape(-1, n_channels))
+        n_corners.index_add_(0, similar.reshape(-1), n_corners.new_ones(similar.numel()))
+    count = _count_patches(n_corners.reshape(spread.shape[:3]), search.edge)[..., None]
+    denoised = torch.where(count > 0, total.reshape(values.shape) / count.clamp(min=1), reference)
     x, y, z = shape
     return denoised[:x, :y, :z].reshape(noisy.shape).contiguous().cpu().numpy()
+
+
+def _view_patches(volume: Tensor, edge: int) -> Tensor:
+    """(places, edge, edge, edge, C) view of an (X, Y, Z, C) volume: the patch at every flat corner."""
+    x_stride, y_stride, z_stride, channel_stride = volume.stride()
+    reach = (edge - 1) * (x_stride + y_stride + z_stride) // z_stride
+    size = (volume[..., 0].numel() - reach, edge, edge, edge, volume.shape[-1])
+    return volume.as_strided(size, (z_stride, x_stride, y_stride, z_stride, channel_stride))
+
+
+def _count_patches(n_corners: Tensor, edge: int) -> Tensor:
+    """Number of patches over each voxel, from the number of patches with their corner there."""
+    padded = F.pad(n_corners[None, None], (edge - 1, 0) * 3)
+    return F.avg_pool3d(padded, edge, stride=1, divisor_override=1)[0, 0]
 
 
 def _pad(volume: NDArray, search: PatchSearch) -> NDArray:
@@ -155,14 +174,21 @@ def _find_similar(
         distances = _distances(guide, slab, low * stride, offsets, search)
         for first in range(0, len(corners), _CHUNK):
             chosen = corners[first : first + _CHUNK]
-            moved = chosen[:, None] + steps
             near = distances[:, first : first + _CHUNK].T.contiguous()
-            near[((moved < 0) | (moved > last)).any(dim=2)] = torch.inf
+            near.masked_fill_(~_lie_within(chosen, search.radius, last), torch.inf)
             distance, nearest = near.topk(n_similar, dim=1, largest=False)
             # In a corner of a small volume there may be too few: the patch itself fills up.
             nearest[distance == torch.inf] = len(offsets) // 2
             flat = (chosen * strides).sum(dim=1)
             yield flat, flat[:, None] + (steps * strides).sum(dim=1)[nearest]
+
+
+def _lie_within(corners: Tensor, radius: int, last: Tensor) -> Tensor:
+    """(N, offsets): True where the patch at an offset from a corner lies in the volume."""
+    reach = torch.arange(-radius, radius + 1, device=corners.device)
+    moved = corners[:, :, None] + reach
+    x, y, z = ((moved >= 0) & (moved <= last[:, None])).unbind(dim=1)
+    return (x[:, :, None, None] & y[:, None, :, None] & z[:, None, None, :]).flatten(1)
 
 
 def _distances(
@@ -185,7 +211,8 @@ def _distances(
             radius + y : radius + y + guide.shape[2],
             radius + z : radius + z + guide.shape[3],
         ]
-        squared = (here - there).square_().sum(dim=0)
+        squared = (here - there).square_()
+        squared = squared.sum(dim=0) if len(squared) > 1 else squared[0]
         distances[row] = F.avg_pool3d(squared[None, None], search.edge, stride=search.stride)[0, 0][slab]
     return distances
 
