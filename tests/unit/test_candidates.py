@@ -40,7 +40,7 @@ def test_nonlocal_bayes_has_no_noise_floor(context):
     network, nonlocal_bayes = estimate_all(
         candidates, magnitude, NOISE_SD, where, context, find_bias=find_bias
     )
-    np.testing.assert_allclose(network, magnitude, atol=1e-6)
+    np.testing.assert_allclose(network, magnitude - find_bias(magnitude), atol=1e-5)
     assert abs(nonlocal_bayes.mean() - signal) < 0.02
     assert nonlocal_bayes.std() < 0.5 * magnitude.std()
 
@@ -55,9 +55,30 @@ def test_bias_depends_on_the_guide_of_each_pass(context):
     image = np.random.default_rng(2).normal(5, 1, SHAPE).astype(np.float32)
     candidate = Candidate("2x", identity(), nonlocal_passes=2)
     estimate_all([candidate], image, NOISE_SD, np.ones(SHAPE, bool), context, find_bias=find_bias)
-    assert len(guides) == 2
+    assert len(guides) == 3, "one for each pass, one for the local means of the result"
     assert guides[0].mean() == pytest.approx(image.mean(), abs=1e-4)
     assert guides[1].mean() == pytest.approx(image.mean() - 0.25, abs=0.02)
+
+
+class Flat(MUNet):
+    """A network that takes everything for noise but one number."""
+
+    def forward(self, image, noise_sd):
+        return 5 - image
+
+
+def test_local_means_of_the_data_stay(context):
+    rng = np.random.default_rng(3)
+    image = rng.normal(5, 1, SHAPE).astype(np.float32)
+    image[6:14, 6:14, 6:14] += 2  # a lesion as wide as the smoothing
+    where = np.ones(SHAPE, bool)
+    where[:, :, :3] = False
+    estimate = estimate_all(
+        [Candidate("flat", Flat(n_channels=2).eval())], image, NOISE_SD, where, context, find_bias=lambda guide: 0.0
+    )[0]
+    np.testing.assert_array_equal(estimate[~where], 5)
+    assert estimate[8:12, 8:12, 8:12].mean() == pytest.approx(image[8:12, 8:12, 8:12].mean(), abs=0.6)
+    assert estimate[:5, :5, 5:].std() < 0.2
 
 
 def test_fusion_follows_the_last_pass_inside_the_head_only(context):
