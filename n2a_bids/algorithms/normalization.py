@@ -20,8 +20,11 @@ class LinearScale:
     offset: float
 
     def apply(self, intensity: Volume) -> Volume:
-        """Intensities to scaled values; the input is not modified."""
-        return ((intensity - np.float32(self.offset)) / np.float32(self.gain)).astype(np.float32)
+        """Intensities to scaled values; the input is not modified.
+
+        In double precision, so that another gain and offset of the input give the same bits.
+        """
+        return ((intensity.astype(np.float64) - self.offset) / self.gain).astype(np.float32)
 
     def invert(self, scaled: Volume) -> Volume:
         """Scaled values to intensities; the input is not modified.
@@ -84,7 +87,7 @@ def match_scales(data: NDArray[np.float32], mask: Mask, smoothing_voxels: float 
     """
     scales = []
     for index, image in enumerate(data):
-        values = smooth_in_mask(image, mask, smoothing_voxels)[mask].astype(np.float64)
+        values = smooth_in_mask(image.astype(np.float64), mask, smoothing_voxels)[mask]
         gain = float(values.std())
         if not gain > 1e-6 * max(abs(float(values.mean())), 1e-30):
             raise ValueError(f"repetition {index + 1} is constant inside the brain mask")
