@@ -74,7 +74,12 @@ def test_local_means_of_the_data_stay(context):
     where = np.ones(SHAPE, bool)
     where[:, :, :3] = False
     estimate = estimate_all(
-        [Candidate("flat", Flat(n_channels=2).eval())], image, NOISE_SD, where, context, find_bias=lambda guide: 0.0
+        [Candidate("flat", Flat(n_channels=2).eval())],
+        image,
+        NOISE_SD,
+        where,
+        context,
+        find_bias=lambda guide: 0.0,
     )[0]
     np.testing.assert_array_equal(estimate[~where], 5)
     assert estimate[8:12, 8:12, 8:12].mean() == pytest.approx(image[8:12, 8:12, 8:12].mean(), abs=0.6)
