@@ -136,20 +136,31 @@ class BlockSampler:
     """Draws random blocks, most of them centred in the mask."""
 
     shape: tuple[int, int, int]
-    edge: int
+    edges: tuple[int, int, int]
     centres: Tensor
     """(N, 3) int64 voxel indices of the mask, shuffled."""
     fraction_in_mask: float = 0.7
 
     @classmethod
     def over(
-        cls, mask: NDArray[np.bool_], edge: int, generator: torch.Generator, stride: int
+        cls,
+        mask: NDArray[np.bool_],
+        edge: int,
+        generator: torch.Generator,
+        stride: int,
+        *,
+        cubes: bool = True,
     ) -> BlockSampler:
-        """Sampler whose blocks fit the volume; `edge` shrinks to a multiple of `stride` if it must."""
-        largest = min(mask.shape) // stride * stride
+        """Sampler whose blocks fit the volume.
+
+        Where `edge` does not fit, it shrinks to a multiple of `stride`: on all axes, so that
+        blocks can be turned, or without `cubes` on the short ones only.
+        """
+        fitting = [min(edge, size // stride * stride) for size in mask.shape]
+        edges = (min(fitting),) * 3 if cubes else tuple(fitting)
         voxels = torch.from_numpy(np.argwhere(mask))
         order = torch.randperm(len(voxels), generator=generator)[:100_000]
-        return cls(shape=tuple(mask.shape), edge=min(edge, largest), centres=voxels[order])
+        return cls(shape=tuple(mask.shape), edges=edges, centres=voxels[order])
 
     def draw(self, generator: torch.Generator) -> Index:
         """One block, inside the volume."""
@@ -158,8 +169,9 @@ class BlockSampler:
             centre = self.centres[pick].tolist()
         else:
             centre = [int(torch.randint(size, (), generator=generator)) for size in self.shape]
-        low = [min(max(c - self.edge // 2, 0), size - self.edge) for c, size in zip(centre, self.shape)]
-        return tuple(slice(start, start + self.edge) for start in low)
+        places = zip(centre, self.edges, self.shape)
+        low = [min(max(c - edge // 2, 0), size - edge) for c, edge, size in places]
+        return tuple(slice(start, start + edge) for start, edge in zip(low, self.edges))
 
 
 def draw_orientation(generator: torch.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:

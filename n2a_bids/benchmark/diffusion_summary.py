@@ -42,11 +42,10 @@ def summarise_diffusion(rows: Sequence[Row], method: str = "auto") -> str:
     for key, members in _grouped(rows, (*_CELL, "method")).items():
         values = [_spread(members, name) for name in _MEASURES]
         lines.append("| " + " | ".join([*key, str(len(members)), *values]) + " |")
-    lines += [
-        "",
-        f"Mean, and SD over the noise draws where there are several. `{method}` against the others:",
-    ]
-    lines += ["", *_leads(rows, method)]
+    lines += ["", "Mean, and SD over the noise draws where there are several."]
+    methods = {row["method"] for row in rows}
+    if method in methods and len(methods) > 1:
+        lines += ["", f"`{method}` against the others:", "", *_leads(rows, method)]
     return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from n2a_bids.algorithms.dwi_network import RECEPTIVE_RADIUS, DiffusionMUNet
+from n2a_bids.algorithms.dwi_network import RECEPTIVE_RADIUS, DiffusionMUNet, set_linear_map
 from n2a_bids.algorithms.dwi_phantoms import add_rician_noise
 from n2a_bids.algorithms.noise_floor import rician_mean
 from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
@@ -62,6 +62,18 @@ def test_san2n_beats_the_noisy_series():
     )
     _, error, before = _run("san2n", config, 1)
     assert error < before
+
+
+def test_linear_start_keeps_what_the_volumes_share():
+    """Noise of 12 volumes that hold 2 patterns: all but what lies along the patterns goes."""
+    generator = np.random.default_rng(4)
+    truth = generator.standard_normal((4000, 2)) @ generator.standard_normal((2, 12))
+    first, second = (truth + generator.standard_normal(truth.shape) for _ in range(2))
+    linear = torch.nn.Conv3d(12, 12, 1, bias=False)
+    set_linear_map(linear, first, second)
+    values = torch.from_numpy(first.T.astype(np.float32))[None, :, :, None, None]
+    error = linear(values)[0, :, :, 0, 0].detach().numpy().T - truth
+    assert error.var() < 0.25
 
 
 def test_untrained_munet_is_the_identity_of_known_reach():

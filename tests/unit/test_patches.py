@@ -62,6 +62,13 @@ def test_sampled_blocks_lie_inside_the_volume():
         assert np.zeros(mask.shape)[place].shape == (16, 16, 16)
 
 
+def test_blocks_that_are_never_turned_fill_the_long_axes():
+    mask = np.ones((40, 9, 50), bool)
+    generator = torch.Generator().manual_seed(0)
+    sampler = BlockSampler.over(mask, 32, generator, stride=1, cubes=False)
+    assert np.zeros(mask.shape)[sampler.draw(generator)].shape == (32, 9, 32)
+
+
 def test_orientations_only_move_voxels():
     """An orientation is a permutation of the voxels of every channel."""
     generator = torch.Generator().manual_seed(0)

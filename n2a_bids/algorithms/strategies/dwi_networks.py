@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
-from n2a_bids.algorithms.dwi_network import RECEPTIVE_RADIUS, DiffusionMUNet
+from n2a_bids.algorithms.dwi_network import RECEPTIVE_RADIUS, DiffusionMUNet, set_linear_map
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.patches import BlockSampler, plan_blocks
 from n2a_bids.algorithms.progress import EpochReport
@@ -121,6 +121,9 @@ def _train_and_apply(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
         network = DiffusionMUNet(series.values.shape[-1], config.width).to(context.device)
+    inside = np.concatenate([own[series.mask] for own in series.values])
+    wanted = np.concatenate([target[series.mask] for target in targets])
+    set_linear_map(network.linear, inside, wanted - inside)
     batches = _batches(series, targets, config, context)
     report = EpochReport(phase, config.schedule.n_epochs, context)
     losses = fit(network, batches, config.schedule, device=context.device, on_epoch=report)
@@ -135,8 +138,7 @@ def _batches(
     noisy = torch.from_numpy(np.moveaxis(series.values, -1, 1).copy()).to(context.device)
     wanted = torch.from_numpy(np.moveaxis(np.stack(targets), -1, 1).copy()).to(context.device)
     weight = torch.from_numpy(series.mask.astype(np.float32)).to(context.device)
-    edges = [min(config.block_edge, size) for size in series.mask.shape]
-    sampler = BlockSampler.over(series.mask, min(edges), context.generator, 1)
+    sampler = BlockSampler.over(series.mask, config.block_edge, context.generator, 1, cubes=False)
 
     def draw() -> Batch:
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
