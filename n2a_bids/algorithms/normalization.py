@@ -53,7 +53,7 @@ def smooth_in_mask(image: Volume, mask: Mask, sd_voxels: float) -> Volume:
     smoothed : (X, Y, Z) float array
         Zero where the kernel does not reach the mask.
     """
-    inside = mask.astype(np.float32)
+    inside = mask.astype(np.result_type(image, np.float32))
     weight = ndimage.gaussian_filter(inside, sd_voxels, truncate=3)
     total = ndimage.gaussian_filter(image * inside, sd_voxels, truncate=3)
     return np.divide(total, weight, out=np.zeros_like(total), where=weight > 1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms import metrics
 from n2a_bids.benchmark.cells import Cell, CellData
 from n2a_bids.benchmark.worker import Outcome
-from n2a_bids.errors import BIDSDataError
+from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.images import whole_file
 
 Row = dict[str, str]
@@ -88,6 +89,34 @@ class RowTable:
 
     def _key(self, row: Mapping[str, object]) -> tuple[str, ...]:
         return tuple(_format(row[column]) for column in self.key_columns)
+
+
+def keep_settings(table_path: Path, settings: Mapping[str, object]) -> None:
+    """Write beside a table what all of its rows share, or compare with what stands there.
+
+    Parameters
+    ----------
+    table_path : Path
+        Of the table; the settings stand in the same place with the ending ``.json``.
+    settings : mapping
+        What can be written as JSON.
+
+    Raises
+    ------
+    ConfigError
+        If the rows that are there were made with other settings.
+    """
+    path = table_path.with_suffix(".json")
+    wanted = json.loads(json.dumps(settings))
+    if table_path.exists() and path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in wanted.items():
+            if found.get(name) != value:
+                raise ConfigError(
+                    f"{table_path}: expected rows made with {name} {value}, found {name} {found.get(name)}; "
+                    "give another --out folder"
+                )
+    write_whole(path, json.dumps(wanted, indent=2) + "\n")
 
 
 def cell_key(cell: Cell, method: str) -> dict[str, object]:

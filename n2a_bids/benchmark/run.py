@@ -14,7 +14,7 @@ from n2a_bids.benchmark.alignment import align_runs
 from n2a_bids.benchmark.cells import Cell, CellData, make_cell_data, plan_cells
 from n2a_bids.benchmark.methods import MethodSettings, run_method
 from n2a_bids.benchmark.pictures import central_slice, draw_curves, draw_slices
-from n2a_bids.benchmark.rows import RowTable, cell_key, measure, write_whole
+from n2a_bids.benchmark.rows import RowTable, cell_key, keep_settings, measure, write_whole
 from n2a_bids.benchmark.summary import SUMMARY_COLUMNS, format_summary, judge, summarise
 from n2a_bids.benchmark.truths import Truth
 from n2a_bids.benchmark.worker import run_in_child
@@ -79,13 +79,14 @@ def open_table(plan: BenchmarkPlan, name: str, **columns: Sequence[str]) -> RowT
     Raises
     ------
     ConfigError
-        If it exists and ``plan.resume`` is not set.
+        If it exists and ``plan.resume`` is not set, or holds rows of another box or recipe.
     """
     path = plan.out_dir / name
     if path.exists() and not plan.resume:
         raise ConfigError(
             f"{path}: expected no earlier results, found some; add --resume, or give another --out"
         )
+    keep_settings(path, {"crop": plan.crop, "recipe": plan.settings.recipe})
     return RowTable(path, **columns)
 
 

@@ -63,7 +63,8 @@ def run_dwi(args: argparse.Namespace) -> int:
     Raises
     ------
     ConfigError
-        If the truth is missing or a method is unknown.
+        If the truth is missing, a method is unknown, or `--out` holds rows of another truth,
+        box or recipe.
     BIDSDataError
         If the truth or its table cannot be used.
     """
@@ -77,7 +78,7 @@ def run_dwi(args: argparse.Namespace) -> int:
         run_diffusion,
     )
     from n2a_bids.benchmark.diffusion_summary import summarise_diffusion
-    from n2a_bids.benchmark.rows import RowTable, write_whole
+    from n2a_bids.benchmark.rows import RowTable, keep_settings, write_whole
     from n2a_bids.interfaces.dwi_peers import available_dwi_peers
 
     methods = tuple(args.strategies or ("noisy", "auto", *available_dwi_peers()))
@@ -100,7 +101,10 @@ def run_dwi(args: argparse.Namespace) -> int:
         device=args.device,
         memory_gb=args.memory_gb,
     )
-    table = run_diffusion(_load_truths(args, plan.phantoms), plan, args.out / "diffusion.tsv")
+    path = args.out / "diffusion.tsv"
+    shared = {"truth": args.truth[0].name, "crop": args.crop, "recipe": plan.recipe, "peak_mm": plan.peak_mm}
+    keep_settings(path, shared)
+    table = run_diffusion(_load_truths(args, plan.phantoms), plan, path)
     rows = RowTable(table, COLUMNS, CELL_COLUMNS).rows
     write_whole(args.out / "diffusion.md", summarise_diffusion(rows))
     return 0

@@ -61,6 +61,13 @@ def test_earlier_results_are_never_overwritten(finished, capsys):
     assert "--resume" in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_rows_of_another_box_are_not_mixed_in(finished, capsys):
+    before = rows_of(finished / "benchmark.tsv")
+    assert run(finished, "--strategies", "mean", "--resume", "--crop", "20", "20", "16") == 2
+    assert "crop" in capsys.readouterr().err
+    assert rows_of(finished / "benchmark.tsv") == before
+
+
 def test_unknown_method_is_a_usage_error(tmp_path, capsys):
     assert run(tmp_path / "out", "--strategies", "magic") == 2
     assert "magic" in capsys.readouterr().err
