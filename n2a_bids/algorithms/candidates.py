@@ -18,8 +18,8 @@ from n2a_bids.algorithms.realizations import Context
 from n2a_bids.algorithms.risk import HeldOut, Stack, stack_candidates, zero_sum_direction
 
 _LOCAL_MEAN_VOXELS = 2.0
-"""SD of the Gaussian over which every estimate keeps the mean of the data: noise hardly reaches such a
-mean (5 % of its SD), but a lesion does."""
+"""SD of the Gaussian over which estimates keep the mean of the data: white noise hardly reaches such a mean
+(5 % of its SD; 15 % of noise that interpolation or zero-filling has made smooth), but a lesion does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Candidate:
     """Passes of non-local Bayes; the network's estimate guides the first, each result the next."""
     fusion: nn.Module | None = None
     """Network that corrects the last pass by what the network before it says."""
+    keep_local_means: bool = True
+    """Give back what was taken away where it is smooth."""
     function: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]] | None = None
     """Any other function of image and noise SD, in place of a network."""
 
@@ -51,8 +53,9 @@ def estimate_all(
 ) -> list[NDArray[np.float32]]:
     """Denoise an image by every candidate; what several share is computed once.
 
-    What a network, or what follows it, takes away is given back where it is smooth:
-    local means of the data, which hold next to no noise, stay.
+    What a network, or what follows it, takes away is given back where it is smooth, unless a
+    candidate says otherwise: local means of the data, less their Rician bias, stay inside
+    `where`.
 
     Parameters
     ----------
@@ -69,7 +72,8 @@ def estimate_all(
         Mirror images that a network's prediction is averaged over.
     find_bias : callable
         Rician bias of `image`, given a clean image. Non-local Bayes, whose patches
-        have the mean that they were measured with, denoises what is left without it.
+        have the mean that they were measured with, denoises what is left without it,
+        and local means are those of what is left.
 
     Returns
     -------
@@ -90,14 +94,15 @@ class _Estimator:
     done: dict[tuple[int, float, int], NDArray[np.float32]] = field(default_factory=dict)
 
     def estimate(self, candidate: Candidate) -> NDArray[np.float32]:
-        if candidate.fusion is not None:
-            return self._keep_local_means(self._fuse(candidate))
-        if candidate.network is not None:
-            passes = candidate.nonlocal_passes
-            return self._keep_local_means(self._follow(candidate.network, candidate.level, passes))
         if candidate.function is not None:
             return candidate.function(self.image, self.noise_sd)
-        return self.image
+        if candidate.network is None:
+            return self.image
+        if candidate.fusion is not None:
+            found = self._fuse(candidate)
+        else:
+            found = self._follow(candidate.network, candidate.level, candidate.nonlocal_passes)
+        return self._keep_local_means(found) if candidate.keep_local_means else found
 
     def _follow(self, network: nn.Module, level: float, passes: int) -> NDArray[np.float32]:
         """The network's estimate after some passes of non-local Bayes."""
@@ -110,13 +115,16 @@ class _Estimator:
         return self.done[key]
 
     def _fuse(self, candidate: Candidate) -> NDArray[np.float32]:
-        network, patches = (
-            self._follow(candidate.network, candidate.level, passes)
-            for passes in (0, candidate.nonlocal_passes)
-        )
-        image = self.image - self.find_bias(patches)
-        fused = self._predict(candidate.fusion, patches, network, image, self.noise_sd)
-        return np.where(self.where, fused, patches)
+        key = (id(candidate.fusion), candidate.level, candidate.nonlocal_passes)
+        if key not in self.done:
+            network, patches = (
+                self._follow(candidate.network, candidate.level, passes)
+                for passes in (0, candidate.nonlocal_passes)
+            )
+            image = self.image - self.find_bias(patches)
+            fused = self._predict(candidate.fusion, patches, network, image, self.noise_sd)
+            self.done[key] = np.where(self.where, fused, patches)
+        return self.done[key]
 
     def _keep_local_means(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
         taken_away = self.image - self.find_bias(estimate) - estimate

@@ -126,7 +126,8 @@ def _pad(volume: NDArray, search: PatchSearch) -> NDArray:
     """Pad an (X, Y, Z, C) volume at the far ends, so that the last patches reach the last voxels."""
     sizes = volume.shape[:3]
     pads = [(0, (search.edge - size) % search.stride) for size in sizes]
-    return np.pad(volume, [*pads, (0, 0)], mode="reflect" if min(sizes) > search.stride else "edge")
+    padded = np.pad(volume, [*pads, (0, 0)], mode="reflect" if min(sizes) > search.stride else "edge")
+    return np.ascontiguousarray(padded)  # patches are views of it
 
 
 def _posterior_mean(values: Tensor, reference: Tensor, variance: Tensor) -> Tensor:

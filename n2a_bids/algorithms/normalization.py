@@ -22,7 +22,8 @@ class LinearScale:
     def apply(self, intensity: Volume) -> Volume:
         """Intensities to scaled values; the input is not modified.
 
-        In double precision, so that another gain and offset of the input give the same bits.
+        In double precision, so that another gain and offset of the input give the same bits, but
+        for a rare last one.
         """
         return ((intensity.astype(np.float64) - self.offset) / self.gain).astype(np.float32)
 

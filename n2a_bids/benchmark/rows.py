@@ -104,11 +104,16 @@ def keep_settings(table_path: Path, settings: Mapping[str, object]) -> None:
     Raises
     ------
     ConfigError
-        If the rows that are there were made with other settings.
+        If the rows that are there were made with other settings, or nobody knows with which.
     """
     path = table_path.with_suffix(".json")
     wanted = json.loads(json.dumps(settings))
-    if table_path.exists() and path.exists():
+    if table_path.exists():
+        if not path.exists():
+            raise ConfigError(
+                f"{path}: expected the settings of the rows in {table_path.name}, found no file; "
+                "give another --out folder"
+            )
         found = json.loads(path.read_text(encoding="utf-8"))
         for name, value in wanted.items():
             if found.get(name) != value:

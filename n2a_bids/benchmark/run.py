@@ -14,7 +14,15 @@ from n2a_bids.benchmark.alignment import align_runs
 from n2a_bids.benchmark.cells import Cell, CellData, make_cell_data, plan_cells
 from n2a_bids.benchmark.methods import MethodSettings, run_method
 from n2a_bids.benchmark.pictures import central_slice, draw_curves, draw_slices
-from n2a_bids.benchmark.rows import RowTable, cell_key, keep_settings, measure, write_whole
+from n2a_bids.benchmark.rows import (
+    CELL_COLUMNS,
+    COLUMNS,
+    RowTable,
+    cell_key,
+    keep_settings,
+    measure,
+    write_whole,
+)
 from n2a_bids.benchmark.summary import SUMMARY_COLUMNS, format_summary, judge, summarise
 from n2a_bids.benchmark.truths import Truth
 from n2a_bids.benchmark.worker import run_in_child
@@ -73,8 +81,15 @@ def run_cells(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
     return int(any(row["status"] != "ok" for row in table.rows))
 
 
-def open_table(plan: BenchmarkPlan, name: str, **columns: Sequence[str]) -> RowTable:
-    """Open a table of results, new or to be resumed.
+def open_table(
+    plan: BenchmarkPlan,
+    name: str,
+    *,
+    columns: Sequence[str] = COLUMNS,
+    key_columns: Sequence[str] = CELL_COLUMNS,
+    shared: Mapping[str, object] | None = None,
+) -> RowTable:
+    """Open a table of results, new or to be resumed; `shared` holds for all of its rows.
 
     Raises
     ------
@@ -86,8 +101,8 @@ def open_table(plan: BenchmarkPlan, name: str, **columns: Sequence[str]) -> RowT
         raise ConfigError(
             f"{path}: expected no earlier results, found some; add --resume, or give another --out"
         )
-    keep_settings(path, {"crop": plan.crop, "recipe": plan.settings.recipe})
-    return RowTable(path, **columns)
+    keep_settings(path, {"crop": plan.crop, "recipe": plan.settings.recipe, **(shared or {})})
+    return RowTable(path, columns, key_columns)
 
 
 def _run_row(cell: Cell, name: str, data: CellData, plan: BenchmarkPlan, table: RowTable) -> None:

@@ -69,7 +69,8 @@ def run_trust(truth: Truth, plan: BenchmarkPlan) -> int:
         0, or 1 if a test does not hold for a strategy of the app named ``auto``.
     """
     columns, keys = TRUST_COLUMNS, ("test", "method")
-    table = open_table(plan, "trust.tsv", columns=columns, key_columns=keys)
+    shared = {"truth": truth.name, "lesion_seeds": _LESION_SEEDS}
+    table = open_table(plan, "trust.tsv", columns=columns, key_columns=keys, shared=shared)
     stage = crop_truth(truth, plan.crop)
     for method in plan.methods:
 

@@ -102,12 +102,14 @@ def run_dwi(args: argparse.Namespace) -> int:
         memory_gb=args.memory_gb,
     )
     path = args.out / "diffusion.tsv"
-    shared = {"truth": args.truth[0].name, "crop": args.crop, "recipe": plan.recipe, "peak_mm": plan.peak_mm}
-    keep_settings(path, shared)
+    keep_settings(path, {"truth": args.truth[0].name} | _asked(args, "crop", "recipe", "peak_mm"))
     table = run_diffusion(_load_truths(args, plan.phantoms), plan, path)
-    rows = RowTable(table, COLUMNS, CELL_COLUMNS).rows
-    write_whole(args.out / "diffusion.md", summarise_diffusion(rows))
+    write_whole(args.out / "diffusion.md", summarise_diffusion(RowTable(table, COLUMNS, CELL_COLUMNS).rows))
     return 0
+
+
+def _asked(args: argparse.Namespace, *names: str) -> dict[str, object]:
+    return {name: getattr(args, name) for name in names}
 
 
 def _run_distortion(args: argparse.Namespace) -> int:

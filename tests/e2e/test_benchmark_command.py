@@ -142,6 +142,7 @@ def test_plain_mean_is_trusted_but_for_its_noise(stage):
     assert found["lesions in all repetitions keep their contrast"].value == pytest.approx(1, abs=0.01)
     assert found["lesions in one of two repetitions appear by half"].value == pytest.approx(0.5, abs=0.05)
     assert found["gain and offset carry through"].holds
+    assert found["rounding by gain and offset stays small"].holds
     assert found["noise only comes out flat"].value == pytest.approx(1)
     assert not found["uniform object comes out flat"].holds
 
@@ -158,10 +159,11 @@ def test_trust_tests_find_a_denoiser_that_blurs(stage):
 def test_trust_tests_find_a_denoiser_with_a_scale_of_its_own(stage):
     found = findings_of(lambda data: np.maximum(plain_mean(data), 0.8 * data.truth.max()), stage)
     assert not found["gain and offset carry through"].holds
+    assert not found["rounding by gain and offset stays small"].holds
 
 
 def test_trust_command_writes_a_verdict_per_test(tmp_path):
     assert run(tmp_path / "out", "--strategies", "mean", "--trust") == 0
     rows = rows_of(tmp_path / "out" / "trust.tsv")
     assert {row["verdict"] for row in rows} <= {"holds", "does not hold"}
-    assert len(rows) == 6
+    assert len(rows) == 7

@@ -1,5 +1,7 @@
 """Laws of the candidates that the default strategy chooses among."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,14 +75,12 @@ def test_local_means_of_the_data_stay(context):
     image[6:14, 6:14, 6:14] += 2  # a lesion as wide as the smoothing
     where = np.ones(SHAPE, bool)
     where[:, :, :3] = False
-    estimate = estimate_all(
-        [Candidate("flat", Flat(n_channels=2).eval())],
-        image,
-        NOISE_SD,
-        where,
-        context,
-        find_bias=lambda guide: 0.0,
-    )[0]
+    flat = Candidate("flat", Flat(n_channels=2).eval())
+    candidates = [flat, replace(flat, keep_local_means=False)]
+    estimate, as_it_is = estimate_all(
+        candidates, image, NOISE_SD, where, context, find_bias=lambda guide: 0.0
+    )
+    np.testing.assert_array_equal(as_it_is, 5)
     np.testing.assert_array_equal(estimate[~where], 5)
     assert estimate[8:12, 8:12, 8:12].mean() == pytest.approx(image[8:12, 8:12, 8:12].mean(), abs=0.6)
     assert estimate[:5, :5, 5:].std() < 0.2

@@ -1,5 +1,7 @@
 """Laws of the networks and learned strategies for diffusion series."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
 from n2a_bids.algorithms.san2n import SubSampler, rician_nll
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.dwi_networks import DWINetworkConfig
-from n2a_bids.algorithms.strategies.san2n import SAN2NConfig
+from n2a_bids.algorithms.strategies.san2n import SAN2NConfig, _adjacent_voxels
 from n2a_bids.algorithms.training import Schedule
 
 
@@ -50,9 +52,29 @@ def test_networks_beat_the_mean_on_a_smooth_phantom(name):
         schedule=Schedule(3, 20, 5e-3), n_iterations=1, width=12, block_edge=8, batch_size=4
     )
     result, error, before = _run(name, config, 2)
-    assert len(result.figures["history"]) == 3
+    losses = [row["loss"] for row in result.figures["history"]]
+    assert len(losses) == 3 and losses[-1] < losses[0]
     assert error < before
     assert result.repetitions.shape[0] == 2
+
+
+@pytest.mark.parametrize("name", ["noise2average", "noise2noise", "san2n"])
+def test_networks_start_better_than_the_identity(name):
+    """The linear map of least squares lowers the error before any training."""
+    untrained = {"schedule": Schedule(0, 1, 1e-3), "n_iterations": 1} if name != "san2n" else {"n_epochs": 0}
+    config = replace(get_strategy(name, diffusion=True).config("fast", None), **untrained)
+    _, error, before = _run(name, config, 1 if name == "san2n" else 2)
+    assert error < 0.9 * before
+
+
+def test_linear_start_of_a_mask_without_neighbours_is_the_identity():
+    series = np.ones((5, 5, 5, 7), np.float32)
+    mask = np.zeros((5, 5, 5), bool)
+    mask[::4, ::4, ::4] = True
+    linear = torch.nn.Conv3d(7, 7, 1, bias=False)
+    torch.nn.init.dirac_(linear.weight)
+    set_linear_map(linear, _adjacent_voxels(series, mask))
+    assert torch.equal(linear.weight[..., 0, 0, 0], torch.eye(7))
 
 
 def test_san2n_beats_the_noisy_series():
@@ -70,7 +92,7 @@ def test_linear_start_keeps_what_the_volumes_share():
     truth = generator.standard_normal((4000, 2)) @ generator.standard_normal((2, 12))
     first, second = (truth + generator.standard_normal(truth.shape) for _ in range(2))
     linear = torch.nn.Conv3d(12, 12, 1, bias=False)
-    set_linear_map(linear, first, second)
+    set_linear_map(linear, [(first, second)])
     values = torch.from_numpy(first.T.astype(np.float32))[None, :, :, None, None]
     error = linear(values)[0, :, :, 0, 0].detach().numpy().T - truth
     assert error.var() < 0.25

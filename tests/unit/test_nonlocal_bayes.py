@@ -103,3 +103,5 @@ def test_any_shape(shape):
     assert denoised.shape == shape
     assert np.isfinite(denoised).all()
     assert (denoised == 0).all() == (min(shape) < 4)
+    columns_first = [np.asfortranarray(volume) for volume in (noisy, guide, noise_sd, np.ones(shape, bool))]
+    np.testing.assert_array_equal(_denoise(*columns_first), denoised)

@@ -166,7 +166,8 @@ def _tuned_candidates(
         fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
         passes = max(config.nonlocal_passes)
         candidates.append(Candidate("recorrupted, fused", network, level, passes, fusion))
-    return candidates
+    last = candidates[-1]
+    return [*candidates, replace(last, name=f"{last.name}, local means denoised", keep_local_means=False)]
 
 
 def _is_neighbour(candidate: Candidate, best: Candidate) -> bool:

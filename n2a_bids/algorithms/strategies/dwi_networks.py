@@ -121,9 +121,9 @@ def _train_and_apply(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
         network = DiffusionMUNet(series.values.shape[-1], config.width).to(context.device)
-    inside = np.concatenate([own[series.mask] for own in series.values])
-    wanted = np.concatenate([target[series.mask] for target in targets])
-    set_linear_map(network.linear, inside, wanted - inside)
+    mask = series.mask
+    pairs = ((own[mask], (target - own)[mask]) for own, target in zip(series.values, targets, strict=True))
+    set_linear_map(network.linear, pairs)
     batches = _batches(series, targets, config, context)
     report = EpochReport(phase, config.schedule.n_epochs, context)
     losses = fit(network, batches, config.schedule, device=context.device, on_epoch=report)

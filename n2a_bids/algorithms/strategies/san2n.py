@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +92,7 @@ def _train_and_apply(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
         network = SpatioAngularNet(series.shape[-1], config.width).to(context.device)
-    set_linear_map(network.linear, *_adjacent_voxels(series / unit, mask))
+    set_linear_map(network.linear, _adjacent_voxels(series / unit, mask))
     volumes = torch.from_numpy(np.moveaxis(series / unit, -1, 0).copy()).to(context.device)
     noise_sd = torch.full((series.shape[-1],), float(np.median(sd_map[mask]) / unit), device=context.device)
     neighbours = torch.from_numpy(nearest_neighbours(table)).to(context.device)
@@ -104,17 +105,15 @@ def _train_and_apply(
 
 def _adjacent_voxels(
     series: NDArray[np.float32], mask: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(N, C) volumes of mask voxels, and those of a neighbour in the mask; every pair both ways."""
-    firsts, seconds = [], []
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """(N, C) volumes of mask voxels and of a neighbour in the mask, axis by axis, every pair both ways."""
     for axis in range(3):
         here = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
         there = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
         both = mask[here] & mask[there]
-        pair = series[here][both], series[there][both]
-        firsts += pair
-        seconds += pair[::-1]
-    return np.concatenate(firsts), np.concatenate(seconds)
+        first, second = series[here][both], series[there][both]
+        yield first, second
+        yield second, first
 
 
 def _train(
