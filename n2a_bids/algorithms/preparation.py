@@ -207,8 +207,25 @@ def otsu_threshold(values: NDArray[np.floating], n_bins: int = 256) -> float:
     return float(centres[int(np.nanargmax(between[:-1]))])
 
 
-def _find_common_magnitude(images: NDArray[np.float32], mask: Mask, noise_sd: Volume) -> Magnitude | None:
-    """Mean of the repetitions' zero levels, where all of them look like magnitudes."""
+def find_magnitudes(
+    images: NDArray[np.float32], mask: Mask, noise_sd: Volume
+) -> tuple[Magnitude, ...] | None:
+    """Zero level of every image, where the air of all says that they are magnitudes with Rician noise.
+
+    Parameters
+    ----------
+    images : (R, X, Y, Z) float array
+        Aligned images whose noise is equally strong.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    noise_sd : (X, Y, Z) float array
+        Noise SD of one image.
+
+    Returns
+    -------
+    magnitudes : tuple of Magnitude, or None
+        One for each image; ``None`` where air is missing, or shows other noise than the brain.
+    """
     if len(images) < 2:
         return None
     brain_noise = float(np.median(noise_sd[mask]))
@@ -220,11 +237,18 @@ def _find_common_magnitude(images: NDArray[np.float32], mask: Mask, noise_sd: Vo
     if not all(low < magnitude.air_noise_sd / brain_noise < high for magnitude in found):
         return None
     # The reference was not interpolated: it still shows what kind of noise all of them had.
-    asymmetry = max(magnitude.asymmetry for magnitude in found)
-    if asymmetry < _LEAST_ASYMMETRY:
+    if max(magnitude.asymmetry for magnitude in found) < _LEAST_ASYMMETRY:
+        return None
+    return tuple(found)
+
+
+def _find_common_magnitude(images: NDArray[np.float32], mask: Mask, noise_sd: Volume) -> Magnitude | None:
+    """Mean of the repetitions' zero levels, where all of them look like magnitudes."""
+    found = find_magnitudes(images, mask, noise_sd)
+    if found is None:
         return None
     return Magnitude(
         zero_level=float(np.mean([magnitude.zero_level for magnitude in found])),
         air_noise_sd=float(np.mean([magnitude.air_noise_sd for magnitude in found])),
-        asymmetry=asymmetry,
+        asymmetry=max(magnitude.asymmetry for magnitude in found),
     )

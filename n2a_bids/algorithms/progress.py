@@ -1,6 +1,8 @@
-"""Progress of training, in one line per epoch."""
+"""Progress of training, in one line per epoch, and the time that phases take."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from n2a_bids.algorithms.realizations import Context
 
@@ -19,3 +21,31 @@ class EpochReport:
         self._context.report(
             f"{self._phase} epoch {epoch + 1}/{self._n_epochs}, loss {loss:.4f}, {left:.0f} s left"
         )
+
+
+class Stopwatch:
+    """Seconds of each phase.
+
+    Examples
+    --------
+    >>> times = iter([0.0, 1.5, 2.0, 4.0])
+    >>> watch = Stopwatch(lambda: next(times))
+    >>> watch.lap("risk"), watch.lap("predict"), watch.lap("risk")
+    (None, None, None)
+    >>> watch.figures()
+    {'risk': 3.5, 'predict': 0.5, 'total': 4.0}
+    """
+
+    def __init__(self, clock: Callable[[], float]):
+        self._clock, self._last = clock, clock()
+        self._seconds: dict[str, float] = {}
+
+    def lap(self, phase: str) -> None:
+        """Count the time since the last lap to a phase."""
+        now = self._clock()
+        self._seconds[phase] = round(self._seconds.get(phase, 0.0) + now - self._last, 2)
+        self._last = now
+
+    def figures(self) -> dict[str, float]:
+        """Seconds by phase, and their total."""
+        return self._seconds | {"total": round(sum(self._seconds.values()), 2)}

@@ -11,7 +11,9 @@ a constant that does not depend on f.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -211,3 +213,10 @@ def _minimise_on_simplex(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     found[found < 0.02] = 0
     found /= found.sum()
     return found if found @ gram @ found < best @ gram @ best else best
+
+
+def list_risks(names: Sequence[str], stack: Stack) -> list[dict[str, Any]]:
+    """Risks relative to the first candidate as records, those of the combination last, as ``blend``."""
+    rows = [*zip(names, stack.risks.tolist(), stack.standard_errors.tolist())]
+    rows.append(("blend", stack.combined_risk, stack.combined_standard_error))
+    return [{"name": name, "risk": risk, "standard_error": error} for name, risk, error in rows]

@@ -182,7 +182,7 @@ def _check_fit(strategy: Strategy, realizations: Realizations, job: DenoiseJob) 
     if strategy.needs_same_signal and not realizations.same_signal:
         raise DenoisingError(
             f"{strategy.name} needs repetitions of one contrast, but these differ ({job.runs[0]} and "
-            "others); use --strategy noise2average, which matches contrasts linearly"
+            "others); use --strategy auto, which denoises echoes together, or noise2average"
         )
     if strategy.needs_gradients and realizations.gradients is None:
         raise DenoisingError(f"{strategy.name} needs gradient directions; give --bvals and --bvecs")

@@ -14,62 +14,11 @@ from statistics import median
 from typing import Any
 
 from n2a_bids import __version__
+from n2a_bids.reports.method_words import COMPARED, MASKS, strategy_words
 from n2a_bids.reports.records import UnitRecord, listing
 
-_STRATEGIES = {
-    "mean": "the plain mean of the repetitions",
-    "noise2noise": (
-        "Noise2Noise, in which a network learns to predict one repetition from another [@noise2noise]"
-    ),
-    "noise2average": (
-        "Noise2Average, in which a network learns the residual between each repetition and the average of "
-        "all, the average being renewed from the denoised repetitions [@noise2average]"
-    ),
-    "recorrupted": (
-        "recorruption, in which weighted combinations of the repetitions give pairs of images with the same "
-        "signal and independent noise; a network is trained on these and applied to the mean "
-        "[@recorrupted; @generalizedr2r; @noise2noise]"
-    ),
-    "recorrupted, non-local bayes": (
-        "non-local Bayes guided by that network's estimate, in which similar cubes of voxels are found in "
-        "the estimate and denoised together by the covariance that they show there [@nonlocalbayes]"
-    ),
-    "recorrupted, fused": (
-        "that network's estimate and non-local Bayes guided by it, in which similar cubes of voxels are "
-        "denoised together by the covariance that the estimate shows [@nonlocalbayes], joined by a second, "
-        "small network that was pretrained on other brains"
-    ),
-    "pretrained": "a pretrained network that is told the noise level, applied to the mean",
-    "local pca": "shrinkage of the local principal components of the series",
-    "learned filters": "filters learned from the participant's own images, on top of that shrinkage",
-    "non-local bayes": (
-        "non-local Bayes over the principal components of the series, in which similar cubes of voxels are "
-        "denoised together [@nonlocalbayes], guided by filters learned from the participant's own images"
-    ),
-    "san2n": "Spatio-Angular Noise2Noise, which learns from neighbouring voxels and directions [@san2n]",
-    "mppca": "principal components of the series with a random-matrix threshold (MPPCA), in DIPY [@dipy]",
-    "patch2self": "Patch2Self, in DIPY [@dipy]",
-}
-_COMPARED = {
-    "T1w": (
-        "Candidates, the plain mean among them, were compared by their squared error on held-out parts of "
-        "the brain, measured against combinations of the repetitions whose noise is independent of the "
-        "input, so that no clean image was needed [@generalizedr2r; @noise2noise]. Local means of the "
-        "averaged image, less its Rician bias, are kept (over a Gaussian of two voxels SD) where that pays."
-    ),
-    "dwi": (
-        "Candidates, the series as averaged among them, were compared by an estimate of their squared "
-        "error that needs no clean image."
-    ),
-}
-_MASKS = {
-    "deepbet": "deepbet [@deepbet]",
-    "derivatives": "a mask given by the user",
-    "user": "a mask given by the user",
-    "otsu": "a threshold on the median-filtered b0 image, with DIPY [@dipy]",
-    "template": "registration of a template with ANTs [@ants]",
-    "ants": "registration of a template with ANTs [@ants]",
-}
+_NOT_EXPLAINED = ("mean", "echoes as measured", "blend", "unknown")
+"""Names of candidates that speak for themselves."""
 
 
 def methods_markdown(units: Sequence[UnitRecord]) -> str:
@@ -98,18 +47,6 @@ def methods_markdown(units: Sequence[UnitRecord]) -> str:
         "so for every raw T1w image) should be told not to."
     )
     return "\n\n".join(paragraphs) + "\n"
-
-
-def strategy_words(name: str) -> str:
-    """What a strategy or candidate is, in a few words, by the longest known name that it starts with.
-
-    Examples
-    --------
-    >>> strategy_words("pretrained, level 1.2")
-    'a pretrained network that is told the noise level, applied to the mean'
-    """
-    known = [key for key in _STRATEGIES if name.lower().startswith(key)]
-    return _STRATEGIES[max(known, key=len)] if known else f'the candidate "{name}"'
 
 
 def _opening() -> str:
@@ -158,7 +95,7 @@ def _alignment_words(aligned: Sequence[UnitRecord]) -> str:
 def _mask_words(unit: UnitRecord) -> str | None:
     """How the mask was made, where it is recorded."""
     method = str(unit.alignment.get("mask_method") or unit.denoising.get("mask_method") or "").lower()
-    return next((words for name, words in _MASKS.items() if name in method), None)
+    return next((words for name, words in MASKS.items() if name in method), None)
 
 
 def _alignment_of_one(unit: UnitRecord) -> list[str]:
@@ -194,7 +131,9 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
         sentences.append(f"Denoising did not finish for {failed}.")
     names = list(dict.fromkeys(name for unit in done for name in _candidate_names(unit.denoising)))
     if len(names) > 1 and "mean" in names:
-        sentences.append(_COMPARED[done[0].suffix])
+        sentences.append(COMPARED[done[0].suffix])
+    if "echoes as measured" in names:
+        sentences.append(COMPARED["echoes"])
     chosen = Counter(str((unit.denoising.get("chosen") or {}).get("name") or "unknown") for unit in done)
     if len(done) == 1:
         asked_mean = done[0].denoising.get("strategy") == "mean"
@@ -205,7 +144,7 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
         sentences.append(
             f"Of {len(done)} groups, the largest part of the result came from {listing(shares)}."
         )
-    others = [name for name in [*names, *chosen] if name not in ("mean", "blend", "unknown")]
+    others = [name for name in [*names, *chosen] if name not in _NOT_EXPLAINED]
     kinds = dict.fromkeys(strategy_words(name) for name in others)
     known = [kind for kind in kinds if not kind.startswith("the candidate")]
     if known and len(chosen) + len(names) > 1:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from n2a_bids.figures.charts import candidate_name
-from n2a_bids.reports.methods import strategy_words
+from n2a_bids.reports.method_words import strategy_words
 from n2a_bids.reports.numbers import duration, number
 from n2a_bids.reports.placement import link
 from n2a_bids.reports.records import Measure, UnitRecord, listing, measures

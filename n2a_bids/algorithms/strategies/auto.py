@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,9 +15,10 @@ from torch import nn
 from n2a_bids.algorithms.candidates import Candidate, compare, estimate_all
 from n2a_bids.algorithms.inference import FLIPS
 from n2a_bids.algorithms.preparation import Prepared, prepare, restore, reweight
+from n2a_bids.algorithms.progress import Stopwatch
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
-from n2a_bids.algorithms.risk import HeldOut, Stack, hold_out
-from n2a_bids.algorithms.strategies import noise2average, recorrupted
+from n2a_bids.algorithms.risk import HeldOut, Stack, hold_out, list_risks
+from n2a_bids.algorithms.strategies import joint_echoes, noise2average, recorrupted
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 
 _CERTAINTY = 2.0
@@ -34,8 +34,8 @@ class AutoConfig:
     """Settings of a recipe."""
 
     recorrupted: recorrupted.RecorruptedConfig
-    echoes: noise2average.Noise2AverageConfig
-    """Used where repetitions differ in contrast, so that no risk can be estimated."""
+    echoes_from_scratch: noise2average.Noise2AverageConfig
+    """Where repetitions differ in contrast and nothing is pretrained."""
     levels: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.45)
     """Factors on the estimated noise level that are tried."""
 
@@ -58,22 +58,9 @@ def config(
     """Settings of a recipe; `fusion` takes part only where the first network is pretrained too."""
     return AutoConfig(
         recorrupted=recorrupted.config(recipe, weights),
-        echoes=noise2average.config("default", weights),
+        echoes_from_scratch=noise2average.config("default"),
         fusion=fusion if weights else None,
     )
-
-
-class _Stopwatch:
-    """Seconds of each phase."""
-
-    def __init__(self, clock: Callable[[], float]):
-        self._clock, self._last = clock, clock()
-        self.seconds: dict[str, float] = {}
-
-    def lap(self, phase: str) -> None:
-        now = self._clock()
-        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - self._last, 2)
-        self._last = now
 
 
 def denoise(realizations: Realizations, config: AutoConfig, context: Context) -> DenoisedImage:
@@ -87,7 +74,7 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     Parameters
     ----------
     realizations : Realizations
-        At least two repetitions, one channel.
+        At least two repetitions, one channel; echoes are denoised by :mod:`joint_echoes`.
     config : AutoConfig
     context : Context
 
@@ -96,8 +83,8 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     denoised : DenoisedImage
     """
     if not realizations.same_signal:
-        return noise2average.denoise(realizations, config.echoes, context)
-    watch = _Stopwatch(context.clock)
+        return _denoise_echoes(realizations, config, context)
+    watch = Stopwatch(context.clock)
     prepared = prepare(realizations, correct_noise_floor=config.correct_noise_floor)
     held_out = hold_out(prepared.mask, context.generator)
     watch.lap("noise")
@@ -128,9 +115,19 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
         "candidates": list_candidates(candidates, stack, mean_error),
         "history": history,
         "networks": [config.fusion.name] if config.fusion else [],
-        "seconds": watch.seconds | {"total": round(sum(watch.seconds.values()), 2)},
+        "seconds": watch.figures(),
     }
     return finish(prepared, estimate, figures)
+
+
+def _denoise_echoes(realizations: Realizations, config: AutoConfig, context: Context) -> DenoisedImage:
+    """Contrasts differ: all together where a network is pretrained, by Noise2Average otherwise."""
+    if config.weights is None:
+        return noise2average.denoise(realizations, config.echoes_from_scratch, context)
+    settings = joint_echoes.JointEchoesConfig(
+        config.weights, config.recorrupted.n_flips, config.correct_noise_floor
+    )
+    return joint_echoes.denoise(realizations, settings, context)
 
 
 def _pretrained_candidates(
@@ -231,16 +228,9 @@ def _mean_error(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32]
 
 def list_candidates(candidates: list[Candidate], stack: Stack, mean_error: float) -> list[dict[str, Any]]:
     """Risks relative to the mean, and the same as a gain in dB."""
-    rows = [(c.name, float(r), float(e)) for c, r, e in zip(candidates, stack.risks, stack.standard_errors)]
-    rows.append(("blend", stack.combined_risk, stack.combined_standard_error))
     return [
-        {
-            "name": name,
-            "risk": risk,
-            "standard_error": error,
-            "gain_over_mean_db": gain_db(mean_error, mean_error + risk),
-        }
-        for name, risk, error in rows
+        row | {"gain_over_mean_db": gain_db(mean_error, mean_error + row["risk"])}
+        for row in list_risks([candidate.name for candidate in candidates], stack)
     ]
 
 

@@ -1,0 +1,231 @@
+"""Echoes denoised together: what ``auto`` does where contrasts differ.
+
+No echo repeats another one, so that no pair of images with the same signal is at hand to learn from.
+What they share is used otherwise: a pretrained network denoises orthonormal combinations of the echoes,
+and non-local Bayes denoises patches that reach through all echoes. The risk of each is measured on
+recorruptions with simulated noise of the estimated level (Pang et al., CVPR 2021,
+"Recorrupted-to-Recorrupted"): ``y + a n`` and ``y - n / a`` have the same signal and uncorrelated noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from n2a_bids.algorithms.echoes import Echoes, prepare_echoes
+from n2a_bids.algorithms.inference import FLIPS, predict
+from n2a_bids.algorithms.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.normalization import match_scales, smooth_in_mask
+from n2a_bids.algorithms.progress import Stopwatch
+from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+from n2a_bids.algorithms.risk import HeldOut, Stack, hold_out, list_risks, stack_candidates
+from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+
+_MEASURED = "echoes as measured"
+_STAGES = (_MEASURED, "joint network", "joint non-local Bayes 1x", "joint non-local Bayes 2x")
+"""What is compared; each stage is the guide of the next."""
+
+_CERTAINTY = 2.0
+"""Standard errors by which the blend must beat the echoes as measured."""
+
+_POWER_UNCERTAINTY = 0.1
+"""Of the noise power, which risks against the echoes as measured are no better known than. It hardly
+touches the comparison of the other candidates; a gain in dB would pretend to more, so that none is given."""
+
+_STRENGTH = 0.4
+"""Of the recorruption by which risks are measured."""
+
+_LOCAL_MEAN_VOXELS = 2.0
+"""SD of the Gaussian over which the strongest combination keeps the mean of the data, and with it lesions."""
+
+Flips = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JointEchoesConfig:
+    """Settings of a recipe."""
+
+    weights: PretrainedWeights
+    n_flips: int = 2
+    """Mirror images that the final prediction of the network averages over."""
+    correct_noise_floor: bool = True
+    """Take the Rician bias out of the result, where the air shows magnitudes."""
+
+
+def denoise(realizations: Realizations, config: JointEchoesConfig, context: Context) -> DenoisedImage:
+    """Denoise echoes with the combination of stages of least estimated risk.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        At least two echoes, one channel.
+    config : JointEchoesConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+        With every echo in its own intensity scale; the combined image is their mean after a linear
+        match to the first.
+    """
+    watch = Stopwatch(context.clock)
+    echoes = prepare_echoes(realizations, correct_noise_floor=config.correct_noise_floor)
+    held_out = hold_out(echoes.mask, context.generator)
+    network = build_network("resunet-t1w", config.weights)
+    network = network.to(context.device, memory_format=torch.channels_last_3d).eval()
+    watch.lap("noise")
+    context.report("comparing candidates on held-out blocks")
+    estimator = _Estimator(echoes, network, context)
+    stack, noise_power = _compare(estimator, held_out)
+    watch.lap("risk")
+    doubt = _CERTAINTY * stack.combined_standard_error + _POWER_UNCERTAINTY * noise_power
+    certain = stack.combined_risk + doubt < 0
+    shares = stack.weights if certain else np.eye(len(_STAGES))[0]
+    context.report("denoising the whole volume")
+    whole = (slice(None),) * 3
+    n_stages = int(np.flatnonzero(shares)[-1]) + 1
+    stages = estimator.estimate(echoes.images, whole, n_stages, FLIPS[: config.n_flips])
+    estimate = sum(np.float32(share) * stage for share, stage in zip(shares, stages))
+    watch.lap("predict")
+    figures = {
+        "chosen": _describe_choice(shares),
+        # The blend is listed only where it is the result.
+        "candidates": list_risks(_STAGES, stack)[: None if certain else -1],
+        "rician": echoes.magnitudes is not None,
+        "seconds": watch.figures(),
+    }
+    return _restore(realizations, echoes, estimate, figures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimator:
+    """The stages, for a part of the volume or all of it."""
+
+    echoes: Echoes
+    network: nn.Module
+    context: Context
+
+    def estimate(
+        self,
+        noisy: NDArray[np.float32],
+        box: tuple[slice, ...],
+        n_stages: int,
+        flips: Flips = ((),),
+        *,
+        noise_factor: float = 1.0,
+    ) -> list[NDArray[np.float32]]:
+        """The first `n_stages` of `_STAGES` for (E, X, Y, Z) echoes of a box."""
+        noise_sd = self.echoes.noise_sd[box] * np.float32(noise_factor)
+        where = self.echoes.head[box]
+        stages = [noisy]
+        for _ in range(n_stages - 1):
+            if len(stages) == 1:
+                stages.append(self._apply_network(noisy, noise_sd, flips))
+            else:
+                stages.append(self._apply_nonlocal_bayes(noisy, stages[-1], noise_sd, box, where))
+        return stages
+
+    def _apply_network(
+        self, noisy: NDArray[np.float32], noise_sd: NDArray[np.float32], flips: Flips
+    ) -> NDArray[np.float32]:
+        device, memory_gb = self.context.device, self.context.memory_gb
+        denoised = []
+        for image, contrast in zip(self.echoes.combine(noisy), np.float32(self.echoes.contrasts)):
+            found = predict(
+                self.network,
+                image / contrast,
+                noise_sd / contrast,
+                device=device,
+                memory_gb=memory_gb,
+                flips=flips,
+            )
+            denoised.append(found * contrast)
+        return self.echoes.separate(np.stack(denoised))
+
+    def _apply_nonlocal_bayes(
+        self,
+        noisy: NDArray[np.float32],
+        guide: NDArray[np.float32],
+        noise_sd: NDArray[np.float32],
+        box: tuple[slice, ...],
+        where: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        unbiased = (noisy - self.echoes.bias(guide, self.echoes.noise_sd[box])).astype(np.float32)
+        last = (np.ascontiguousarray(np.moveaxis(images, 0, -1)) for images in (unbiased, guide))
+        device, memory_gb = self.context.device, self.context.memory_gb
+        found = guided_nonlocal_bayes(*last, noise_sd, where, device=device, memory_gb=memory_gb)
+        return self._keep_local_means(unbiased, np.moveaxis(found, -1, 0), where)
+
+    def _keep_local_means(
+        self, unbiased: NDArray[np.float32], estimate: NDArray[np.float32], where: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """Give back what was taken from the strongest combination where it is smooth."""
+        strongest = self.echoes.basis[0]
+        taken_away = np.tensordot(strongest, unbiased - estimate, axes=1)
+        smooth = np.where(where, smooth_in_mask(taken_away, where, _LOCAL_MEAN_VOXELS), np.float32(0))
+        return estimate + strongest[:, None, None, None] * smooth
+
+
+def _compare(estimator: _Estimator, held_out: HeldOut) -> tuple[Stack, float]:
+    """Risk of every stage inside the brain part of the held-out blocks, and the noise power there."""
+    echoes, context = estimator.echoes, estimator.context
+    rng = np.random.default_rng(int(torch.randint(2**31 - 1, (), generator=context.generator)))
+    predictions, targets, weights, noise_powers = [], [], [], []
+    for core, box in zip(held_out.cores, held_out.boxes):
+        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))
+        counted = echoes.mask[core]
+        images, noise_sd = echoes.images[(slice(None), *box)], echoes.noise_sd[box]
+        noise = rng.standard_normal(images.shape, np.float32) * noise_sd
+        stages = estimator.estimate(
+            images + np.float32(_STRENGTH) * noise,
+            box,
+            len(_STAGES),
+            noise_factor=float(np.sqrt(1 + _STRENGTH**2)),
+        )
+        target = images - echoes.bias(stages[1], noise_sd) - noise / np.float32(_STRENGTH)
+        predictions.append(np.stack([stage[(slice(None), *inner)][:, counted].ravel() for stage in stages]))
+        targets.append(target[(slice(None), *inner)][:, counted].ravel())
+        weights.append(np.ones(targets[-1].size, np.float32))
+        noise_powers.append((echoes.noise_sd[core][counted] ** 2).mean())
+    noise_power = float(np.mean(noise_powers))
+    stack = stack_candidates(predictions, targets, weights, correction=_STRENGTH**2 * noise_power)
+    return stack, noise_power
+
+
+def _describe_choice(shares: NDArray[np.float64]) -> dict[str, Any]:
+    """The choice as a record: name of the largest share and one sentence."""
+    name = _STAGES[int(np.argmax(shares))]
+    parts = [f"{share:.0%} {stage}" for stage, share in zip(_STAGES, shares) if share > 0]
+    sentence = "blend of least estimated risk: " + ", ".join(parts)
+    if name == _MEASURED and len(parts) == 1:
+        sentence = "the echoes as measured: no candidate beat them on the held-out blocks"
+    return {"name": name, "description": sentence, "mean_won": False}
+
+
+def _restore(
+    realizations: Realizations, echoes: Echoes, estimate: NDArray[np.float32], figures: dict[str, Any]
+) -> DenoisedImage:
+    """Back to intensities, each echo's own and those of the first."""
+    # Magnitudes stay positive in the air, whatever a network says.
+    lowest = echoes.images.min(axis=(1, 2, 3), keepdims=True)
+    own = [scale.invert(image) for scale, image in zip(echoes.scales, np.maximum(estimate, lowest))]
+    matches = match_scales(realizations.data[..., 0], realizations.mask)
+    combined = np.mean([match.apply(image) for match, image in zip(matches, own)], axis=0)
+    factors = [scale.gain / match.gain for scale, match in zip(echoes.scales, matches)]
+    noise_sd = echoes.noise_sd * np.float32(np.sqrt(np.mean(np.square(factors))) * matches[0].gain)
+    typical = float(np.median(echoes.noise_sd[echoes.mask]))
+    repetitions = [
+        {"gain": match.gain, "offset": match.offset, "weight": 1 / len(own), "noise_sd": typical * scale.gain}
+        for match, scale in zip(matches, echoes.scales)
+    ]
+    return DenoisedImage(
+        data=matches[0].invert(combined)[..., None],
+        repetitions=np.stack(own)[..., None],
+        noise_sd=noise_sd[..., None],
+        figures=figures | {"repetitions": repetitions},
+    )

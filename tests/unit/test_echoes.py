@@ -1,0 +1,200 @@
+"""Laws of echoes in units of their noise, and of denoising them together."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from n2a_bids.algorithms.echoes import prepare_echoes
+from n2a_bids.algorithms.realizations import Context, Realizations
+from n2a_bids.algorithms.strategies import get_strategy, joint_echoes
+from n2a_bids.weights_files import load_weights
+
+NOISE_SD = 20.0
+
+
+def _clean_echoes(n_echoes=2):
+    """Ball of three tissues in air; each tissue decays at its own rate."""
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 0.5
+    tissue = np.digitize(np.sin(6 * grid).sum(axis=0), (-0.5, 0.7))
+    decay = np.array([1.0, 0.9, 0.85])[tissue]
+    return np.stack([mask * (200 + 100 * tissue) * decay**number for number in range(n_echoes)]), mask
+
+
+def _echoes(clean, mask, seed=0, rician=True):
+    rng = np.random.default_rng(seed)
+    noisy = clean + NOISE_SD * rng.standard_normal(clean.shape)
+    if rician:
+        noisy = np.hypot(noisy, NOISE_SD * rng.standard_normal(clean.shape))
+    return Realizations(noisy.astype(np.float32)[..., None], mask, same_signal=False)
+
+
+def _denoise(realizations, **settings):
+    config = joint_echoes.JointEchoesConfig(load_weights("resunet-t1w"), n_flips=1, **settings)
+    context = Context(generator=torch.Generator().manual_seed(0))
+    return joint_echoes.denoise(realizations, config, context)
+
+
+def _rmse(image, clean, mask):
+    return float(np.sqrt(np.mean((image[mask] - clean[mask]) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    clean, mask = _clean_echoes()
+    return clean, mask, _echoes(clean, mask)
+
+
+@pytest.fixture(scope="module")
+def denoised(pair):
+    return _denoise(pair[2])
+
+
+@pytest.mark.parametrize("n_echoes", [2, 4])
+def test_echoes_come_back_from_their_combinations(n_echoes):
+    """The combinations are a rotation: nothing is lost, and noise stays as strong as it was."""
+    clean, mask = _clean_echoes(n_echoes)
+    echoes = prepare_echoes(_echoes(clean, mask, rician=False))
+    np.testing.assert_allclose(echoes.basis @ echoes.basis.T, np.eye(n_echoes), atol=1e-6)
+    there = echoes.combine(echoes.images)
+    np.testing.assert_allclose(echoes.separate(there), echoes.images, atol=1e-4)
+    assert there[0][mask].std() > there[-1][mask].std()
+
+
+def test_noise_is_measured_though_contrasts_differ(pair):
+    """In intensities, to 5 %: the difference of the echoes is far from noise."""
+    clean, mask, realizations = pair
+    echoes = prepare_echoes(realizations)
+    assert (clean[0] - clean[1])[mask].std() > 0.8 * NOISE_SD
+    for scale in echoes.scales:
+        assert np.median(echoes.noise_sd[mask]) * scale.gain == pytest.approx(NOISE_SD, rel=0.05)
+
+
+def test_noise_that_varies_in_space_is_mapped():
+    """Stronger towards one end."""
+    clean, mask = _clean_echoes()
+    field = np.linspace(0.7, 1.4, 48)[:, None, None]
+    rng = np.random.default_rng(0)
+    noisy = clean + NOISE_SD * field * rng.standard_normal(clean.shape)
+    echoes = prepare_echoes(Realizations(noisy.astype(np.float32)[..., None], mask, same_signal=False))
+    ends = [echoes.noise_sd[plane][mask[plane]].mean() for plane in (10, 37)]
+    # The map is smooth: over a small ball it shows a part of the variation.
+    assert 1.15 < ends[1] / ends[0] < field[37, 0, 0] / field[10, 0, 0]
+
+
+def test_rician_floor_is_found_in_magnitudes_only(pair):
+    """Air of magnitudes is Rayleigh distributed; Gaussian noise is not."""
+    clean, mask, realizations = pair
+    magnitudes = prepare_echoes(realizations).magnitudes
+    assert magnitudes is not None
+    gains = [scale.gain for scale in prepare_echoes(realizations).scales]
+    offsets = [scale.offset for scale in prepare_echoes(realizations).scales]
+    for one, gain, offset in zip(magnitudes, gains, offsets):
+        assert one.zero_level * gain + offset == pytest.approx(0, abs=0.3 * NOISE_SD)
+    assert prepare_echoes(_echoes(clean, mask, rician=False)).magnitudes is None
+    assert prepare_echoes(realizations, correct_noise_floor=False).magnitudes is None
+
+
+def test_every_echo_comes_out_better_and_in_its_own_contrast(pair, denoised):
+    """Less than half of the error of what was measured, and less than that of the other echo."""
+    clean, mask, realizations = pair
+    for index in (0, 1):
+        image = denoised.repetitions[index, ..., 0]
+        error = _rmse(image, clean[index], mask)
+        assert error < 0.5 * _rmse(realizations.data[index, ..., 0], clean[index], mask)
+        assert error < 0.3 * _rmse(image, clean[1 - index], mask)
+
+
+def test_together_is_better_than_alone(pair, denoised):
+    """What the second echo shows helps the first: the same noise, and the same image twice as its echo."""
+    clean, mask, realizations = pair
+    copy = np.stack([realizations.data[0], _echoes(clean[:1] * 0.01, mask, seed=5).data[0]])
+    alone = _denoise(dataclasses.replace(realizations, data=copy))
+    errors = [_rmse(result.repetitions[0, ..., 0], clean[0], mask) for result in (denoised, alone)]
+    assert errors[0] < 0.95 * errors[1]
+
+
+def test_gain_and_offset_of_one_echo_carry_through(pair, denoised):
+    """denoise(a*y + b) == a*denoise(y) + b for each echo by itself, where a*y + b is exact."""
+    _, _, realizations = pair
+    rounded = dataclasses.replace(realizations, data=np.round(realizations.data))
+    scaled = rounded.data.copy()
+    scaled[1] = 4 * scaled[1] + 64
+    first = _denoise(rounded)
+    second = _denoise(dataclasses.replace(realizations, data=scaled))
+    np.testing.assert_allclose(second.repetitions[0], first.repetitions[0], atol=0.02)
+    np.testing.assert_allclose(second.repetitions[1], 4 * first.repetitions[1] + 64, atol=0.1)
+
+
+def test_same_seed_gives_the_same_bits(pair, denoised):
+    """All randomness comes from the one generator."""
+    np.testing.assert_array_equal(_denoise(pair[2]).repetitions, denoised.repetitions)
+
+
+def test_risk_ranks_what_the_truth_ranks(pair, monkeypatch):
+    """Without a truth: over-smoothed echoes lose against denoised ones, and both against a better result."""
+    clean, mask, realizations = pair
+    echoes = prepare_echoes(realizations)
+    truth = np.stack([scale.apply(image.astype(np.float32)) for scale, image in zip(echoes.scales, clean)])
+    blurred = np.stack([ndimage.gaussian_filter(image, 2) for image in truth])
+
+    def cheat(self, noisy, box, n_stages, flips=((),), **settings):
+        inside = (slice(None), *box)
+        return [noisy, blurred[inside], truth[inside], 0.5 * (noisy + truth[inside])][:n_stages]
+
+    monkeypatch.setattr(joint_echoes._Estimator, "estimate", cheat)
+    rows = {row["name"]: row["risk"] for row in _denoise(realizations).figures["candidates"]}
+    risks = [rows[name] for name in joint_echoes._STAGES]
+    errors = [
+        np.mean((image - truth)[:, mask] ** 2)
+        for image in (echoes.images, blurred, truth, 0.5 * (echoes.images + truth))
+    ]
+    np.testing.assert_array_equal(np.argsort(risks), np.argsort(errors))
+
+
+def test_echoes_without_noise_stay_as_they_are():
+    """Nothing to take away: changed by less than a hundredth of the contrast."""
+    clean, mask = _clean_echoes()
+    smooth = clean + 1e-3 * np.random.default_rng(0).standard_normal(clean.shape)
+    result = _denoise(Realizations(smooth.astype(np.float32)[..., None], mask, same_signal=False))
+    assert _rmse(result.repetitions[0, ..., 0], clean[0], mask) < 0.01 * clean[0][mask].std()
+
+
+def test_nothing_better_than_the_echoes_is_said_plainly(pair, monkeypatch):
+    """A network that only adds error loses, the echoes as measured come out, and no blend is shown."""
+    monkeypatch.setattr(
+        joint_echoes._Estimator,
+        "estimate",
+        lambda self, noisy, box, n, flips=((),), **_: [noisy] + [-noisy] * (n - 1),
+    )
+    result = _denoise(pair[2])
+    assert result.figures["chosen"]["name"] == "echoes as measured"
+    assert "blend" not in [row["name"] for row in result.figures["candidates"]]
+    np.testing.assert_allclose(result.repetitions[..., 0], pair[2].data[..., 0], rtol=1e-4, atol=0.01)
+
+
+def test_auto_denoises_echoes_together_where_weights_are_there(pair):
+    """Without pretrained weights Noise2Average, which needs none, takes them."""
+    strategy = get_strategy("auto")
+    with_weights = strategy.config("fast", load_weights("resunet-t1w"), None)
+    context = Context(generator=torch.Generator().manual_seed(0))
+    assert strategy.denoise(pair[2], with_weights, context).figures["chosen"]["name"].startswith("joint")
+    from_scratch = strategy.config("fast", None, None)
+    schedule = dataclasses.replace(from_scratch.echoes_from_scratch.schedule, n_epochs=1, steps_per_epoch=1)
+    echoes = dataclasses.replace(from_scratch.echoes_from_scratch, schedule=schedule, n_iterations=1)
+    from_scratch = dataclasses.replace(from_scratch, echoes_from_scratch=echoes)
+    assert "noise2average" in strategy.denoise(pair[2], from_scratch, context).figures["chosen"]["name"]
+
+
+def test_unusable_echoes_are_refused(pair):
+    """A constant echo, and values that are no numbers."""
+    _, _, realizations = pair
+    constant, holes = realizations.data.copy(), realizations.data.copy()
+    constant[1], holes[0, 24, 24, 24] = 3, np.nan
+    with pytest.raises(ValueError, match="constant"):
+        prepare_echoes(dataclasses.replace(realizations, data=constant))
+    with pytest.raises(ValueError, match="NaN"):
+        prepare_echoes(dataclasses.replace(realizations, data=holes))
