@@ -104,27 +104,37 @@ class _Estimator:
             found = self._follow(candidate.network, candidate.level, candidate.nonlocal_passes)
         return self._keep_local_means(found) if candidate.keep_local_means else found
 
-    def _follow(self, network: nn.Module, level: float, passes: int) -> NDArray[np.float32]:
-        """The network's estimate after some passes of non-local Bayes."""
-        key = (id(network), level, passes)
+    def _once(
+        self, key: tuple[int, float, int], find: Callable[[], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """What several candidates share."""
         if key not in self.done:
-            if passes:
-                self.done[key] = self._nonlocal_bayes(self._follow(network, level, passes - 1))
-            else:
-                self.done[key] = self._predict(network, self.image, self.noise_sd * np.float32(level))
+            self.done[key] = find()
         return self.done[key]
 
+    def _follow(self, network: nn.Module, level: float, passes: int) -> NDArray[np.float32]:
+        """The network's estimate after some passes of non-local Bayes."""
+
+        def find() -> NDArray[np.float32]:
+            if passes:
+                return self._nonlocal_bayes(self._follow(network, level, passes - 1))
+            return self._predict(network, self.image, self.noise_sd * np.float32(level))
+
+        return self._once((id(network), level, passes), find)
+
     def _fuse(self, candidate: Candidate) -> NDArray[np.float32]:
-        key = (id(candidate.fusion), candidate.level, candidate.nonlocal_passes)
-        if key not in self.done:
+        """The last pass, corrected by what the network before it says."""
+
+        def find() -> NDArray[np.float32]:
             network, patches = (
                 self._follow(candidate.network, candidate.level, passes)
                 for passes in (0, candidate.nonlocal_passes)
             )
             image = self.image - self.find_bias(patches)
             fused = self._predict(candidate.fusion, patches, network, image, self.noise_sd)
-            self.done[key] = np.where(self.where, fused, patches)
-        return self.done[key]
+            return np.where(self.where, fused, patches)
+
+        return self._once((id(candidate.fusion), candidate.level, candidate.nonlocal_passes), find)
 
     def _keep_local_means(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
         taken_away = self.image - self.find_bias(estimate) - estimate

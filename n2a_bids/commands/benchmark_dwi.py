@@ -102,14 +102,11 @@ def run_dwi(args: argparse.Namespace) -> int:
         memory_gb=args.memory_gb,
     )
     path = args.out / "diffusion.tsv"
-    keep_settings(path, {"truth": args.truth[0].name} | _asked(args, "crop", "recipe", "peak_mm"))
+    asked = {name: getattr(args, name) for name in ("crop", "recipe", "peak_mm")}
+    keep_settings(path, {"truth": args.truth[0].name} | asked)
     table = run_diffusion(_load_truths(args, plan.phantoms), plan, path)
     write_whole(args.out / "diffusion.md", summarise_diffusion(RowTable(table, COLUMNS, CELL_COLUMNS).rows))
     return 0
-
-
-def _asked(args: argparse.Namespace, *names: str) -> dict[str, object]:
-    return {name: getattr(args, name) for name in names}
 
 
 def _run_distortion(args: argparse.Namespace) -> int:
