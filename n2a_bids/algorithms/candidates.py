@@ -12,7 +12,7 @@ from torch import nn
 
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.nonlocal_bayes import guided_nonlocal_bayes
-from n2a_bids.algorithms.normalization import smooth_in_mask
+from n2a_bids.algorithms.normalization import MaskedSmoother
 from n2a_bids.algorithms.preparation import Prepared
 from n2a_bids.algorithms.realizations import Context
 from n2a_bids.algorithms.risk import HeldOut, Stack, stack_candidates, zero_sum_direction
@@ -79,7 +79,8 @@ def estimate_all(
     -------
     estimates : list of (X, Y, Z) float32 arrays
     """
-    estimator = _Estimator(image, noise_sd, where, context, flips, find_bias)
+    smooth = MaskedSmoother(where, _LOCAL_MEAN_VOXELS)
+    estimator = _Estimator(image, noise_sd, where, context, flips, find_bias, smooth)
     return [estimator.estimate(candidate) for candidate in candidates]
 
 
@@ -91,6 +92,7 @@ class _Estimator:
     context: Context
     flips: tuple[tuple[int, ...], ...]
     find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float]
+    smooth: MaskedSmoother
     done: dict[tuple[int, float, int], NDArray[np.float32]] = field(default_factory=dict)
 
     def estimate(self, candidate: Candidate) -> NDArray[np.float32]:
@@ -138,8 +140,8 @@ class _Estimator:
 
     def _keep_local_means(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
         taken_away = self.image - self.find_bias(estimate) - estimate
-        smooth = smooth_in_mask(taken_away.astype(np.float32), self.where, _LOCAL_MEAN_VOXELS)
-        return np.where(self.where, estimate + smooth, estimate)
+        kept = self.smooth(taken_away.astype(np.float32))
+        return np.where(self.where, estimate + kept, estimate)
 
     def _nonlocal_bayes(self, guide: NDArray[np.float32]) -> NDArray[np.float32]:
         image = self.image - self.find_bias(guide)

@@ -16,15 +16,12 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.noise import Magnitude, local_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise_floor import rician_bias
-from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales, smooth_in_mask
+from n2a_bids.algorithms.normalization import LinearScale, Mask, MaskedSmoother, Volume, match_scales
 from n2a_bids.algorithms.preparation import find_head, find_magnitudes
 from n2a_bids.algorithms.realizations import Realizations
 
 _LEAST_NOISE = 1e-3
 """Of the contrast in the mask: an image without noise still needs a unit."""
-
-_LARGEST_LEVEL = 0.8
-"""Noise SD over contrast in the strongest noise that the networks were pretrained with."""
 
 _SMOOTHING_VOXELS = 1.5
 """SD of the Gaussian that takes noise out before contrasts are compared."""
@@ -38,7 +35,7 @@ class Echoes:
     """Echoes in units of their noise, and their combinations."""
 
     images: NDArray[np.float32]
-    """(E, X, Y, Z): in-mask mean 0, noise SD about 1."""
+    """(E, X, Y, Z): in-mask mean 0; the finest detail, which white noise rules, has SD 1."""
     scales: tuple[LinearScale, ...]
     """Back to the intensities of each echo."""
     mask: Mask
@@ -46,10 +43,8 @@ class Echoes:
     """Where there is signal."""
     basis: NDArray[np.float32]
     """(E, E) orthonormal: each row makes a combination of the echoes, the strongest first."""
-    contrasts: tuple[float, ...]
-    """SD of each combination in the mask: the unit in which networks see it, no smaller than they know."""
     noise_sd: Volume
-    """Noise SD of every echo, and of every combination."""
+    """Noise SD of every echo, and of every combination: about 1 where noise is white."""
     magnitudes: tuple[Magnitude, ...] | None
     """Of each echo; ``None`` where no Rician floor is found."""
 
@@ -101,18 +96,16 @@ def prepare_echoes(realizations: Realizations, *, correct_noise_floor: bool = Tr
         raise ValueError("the echoes contain NaN or infinite values")
     scales = tuple(_noise_scale(image, mask, scale) for image, scale in zip(data, match_scales(data, mask)))
     images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
-    basis, spreads = _strongest_combinations(images, mask)
+    basis = _strongest_combinations(images, mask)
     combinations = np.tensordot(basis, images, axes=1)
     head = find_head(combinations[0], mask)
     noise_sd = local_sd(_without_shared_structure(combinations[-1], combinations[0], head), head)
-    typical = float(np.median(noise_sd[mask]))
     return Echoes(
         images=images,
         scales=scales,
         mask=mask,
         head=head,
         basis=basis,
-        contrasts=tuple(max(spread, typical / _LARGEST_LEVEL) for spread in spreads),
         noise_sd=noise_sd,
         magnitudes=find_magnitudes(images, mask, noise_sd) if correct_noise_floor else None,
     )
@@ -133,21 +126,17 @@ def _without_shared_structure(weakest: Volume, strongest: Volume, mask: Mask) ->
     He, Sun and Tang, IEEE TPAMI 35, 2013, equations 5 and 6).
     """
     values, guide = weakest.astype(np.float64), strongest.astype(np.float64)
-    mean, level, product, square = (
-        smooth_in_mask(image, mask, _FIT_VOXELS) for image in (values, guide, values * guide, guide**2)
-    )
-    # The guide's own noise power, about 1, keeps the slope finite where there is no border.
+    smooth = MaskedSmoother(mask, _FIT_VOXELS)
+    mean, level, product, square = map(smooth, (values, guide, values * guide, guide**2))
+    # One, the power of the finest detail, keeps the slope finite where there is no border.
     slope = (product - mean * level) / np.maximum(square - level**2, 1)
     return (values - mean - slope * (guide - level)).astype(np.float32)
 
 
-def _strongest_combinations(
-    images: NDArray[np.float32], mask: Mask
-) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    """Principal axes of what the echoes share in the mask, and the SD along each."""
-    smooth = [smooth_in_mask(image, mask, _SMOOTHING_VOXELS)[mask].astype(np.float64) for image in images]
-    powers, axes = np.linalg.eigh(np.cov(smooth))
-    # A sign of its own would make the same echoes come out as another image's negative.
-    axes = axes * np.where(axes.sum(axis=0) < 0, -1, 1)
-    spreads = np.sqrt(np.maximum(powers[::-1], 0))
-    return np.ascontiguousarray(axes[:, ::-1].T).astype(np.float32), tuple(spreads.tolist())
+def _strongest_combinations(images: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
+    """Principal axes, as rows, of what the echoes share in the mask."""
+    smooth = MaskedSmoother(mask, _SMOOTHING_VOXELS)
+    _, axes = np.linalg.eigh(np.cov([smooth(image)[mask].astype(np.float64) for image in images]))
+    # Networks do not treat an image and its negative alike: the first echo never counts as negative.
+    axes = axes * np.where(axes[0] < 0, -1, 1)
+    return np.ascontiguousarray(axes[:, ::-1].T).astype(np.float32)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.masked_filters import blur_in_mask
-from n2a_bids.algorithms.normalization import Mask, Volume, smooth_in_mask
+from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 
 _LEAST_AIR = 500
 """Voxels without which the air says nothing."""
@@ -47,8 +47,9 @@ def local_sd(values: Volume, mask: Mask, sd_voxels: float = 8.0, winsor: float =
     """
     spread = robust_sd(values[mask])
     squares = np.minimum(values.astype(np.float32) ** 2, (winsor * spread) ** 2)
-    variance = smooth_in_mask(squares, mask, sd_voxels)
-    reached = smooth_in_mask(mask.astype(np.float32), mask, sd_voxels) > 0
+    smooth = MaskedSmoother(mask, sd_voxels)
+    variance = smooth(squares)
+    reached = smooth(mask.astype(np.float32)) > 0
     floor = (0.05 * spread) ** 2
     return np.sqrt(np.where(reached, np.maximum(variance, floor), spread**2)).astype(np.float32)
 

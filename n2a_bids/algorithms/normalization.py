@@ -11,6 +11,9 @@ from scipy import ndimage
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+_TRUNCATE = 3.0
+"""SDs at which Gaussian kernels end."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinearScale:
@@ -39,25 +42,51 @@ class LinearScale:
         return (scaled * np.float32(self.gain) + np.float32(self.offset)).astype(np.float32)
 
 
-def smooth_in_mask(image: Volume, mask: Mask, sd_voxels: float) -> Volume:
-    """Gaussian smoothing that takes nothing from outside the mask.
+class MaskedSmoother:
+    """Gaussian smoothing that takes nothing from outside a mask; for many images of one mask.
 
     Parameters
     ----------
-    image : (X, Y, Z) float array
     mask : (X, Y, Z) bool array
     sd_voxels : float
         Standard deviation of the kernel, in voxels.
-
-    Returns
-    -------
-    smoothed : (X, Y, Z) float array
-        Zero where the kernel does not reach the mask.
     """
-    inside = mask.astype(np.result_type(image, np.float32))
-    weight = ndimage.gaussian_filter(inside, sd_voxels, truncate=3)
-    total = ndimage.gaussian_filter(image * inside, sd_voxels, truncate=3)
-    return np.divide(total, weight, out=np.zeros_like(total), where=weight > 1e-3)
+
+    def __init__(self, mask: Mask, sd_voxels: float):
+        self._sd_voxels = sd_voxels
+        self._box = _reach(mask, int(np.ceil(_TRUNCATE * sd_voxels)) + 1)
+        self._inside = mask[self._box]
+        self._weights: dict[np.dtype, Volume] = {}
+
+    def __call__(self, image: Volume) -> Volume:
+        """Smoothed (X, Y, Z) image: zero where the kernel does not reach the mask."""
+        precision = np.result_type(image, np.float32)
+        inside = self._inside.astype(precision)
+        if precision not in self._weights:
+            self._weights[precision] = self._filter(inside)
+        weight, total = self._weights[precision], self._filter(image[self._box] * inside)
+        smooth = np.zeros(image.shape, precision)
+        np.divide(total, weight, out=smooth[self._box], where=weight > 1e-3)
+        return smooth
+
+    def _filter(self, image: Volume) -> Volume:
+        return ndimage.gaussian_filter(image, self._sd_voxels, truncate=_TRUNCATE)
+
+
+def smooth_in_mask(image: Volume, mask: Mask, sd_voxels: float) -> Volume:
+    """Gaussian smoothing that takes nothing from outside the mask, see :class:`MaskedSmoother`."""
+    return MaskedSmoother(mask, sd_voxels)(image)
+
+
+def _reach(mask: Mask, margin: int) -> tuple[slice, ...]:
+    """Box of the mask with a margin; beyond it smoothing finds nothing."""
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    if not found:
+        return tuple(slice(0, 1) for _ in mask.shape)
+    return tuple(
+        slice(max(part.start - margin, 0), min(part.stop + margin, size))
+        for part, size in zip(found[0], mask.shape)
+    )
 
 
 def match_scales(data: NDArray[np.float32], mask: Mask, smoothing_voxels: float = 1.5) -> list[LinearScale]:
@@ -86,9 +115,9 @@ def match_scales(data: NDArray[np.float32], mask: Mask, smoothing_voxels: float 
     ValueError
         If a repetition is constant inside the mask.
     """
-    scales = []
+    scales, smooth = [], MaskedSmoother(mask, smoothing_voxels)
     for index, image in enumerate(data):
-        values = smooth_in_mask(image.astype(np.float64), mask, smoothing_voxels)[mask]
+        values = smooth(image.astype(np.float64))[mask]
         gain = float(values.std())
         if not gain > 1e-6 * max(abs(float(values.mean())), 1e-30):
             raise ValueError(f"repetition {index + 1} is constant inside the brain mask")

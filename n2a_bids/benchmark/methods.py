@@ -121,8 +121,8 @@ def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
     strategy = get_strategy(strategy_name)
     if strategy.needs_same_signal and not data.realizations.same_signal:
         raise DenoisingError(f"{strategy_name} needs repetitions of one contrast")
-    if variant and not data.realizations.same_signal:
-        raise DenoisingError(f"{variant} means nothing for repetitions of different contrast")
+    if variant == "+zero-shot" and not data.realizations.same_signal:
+        raise DenoisingError(f"{variant} means nothing for echoes, which nothing is trained on")
     context = Context(
         generator=torch.Generator().manual_seed(settings.random_seed),
         device=torch.device(settings.device),

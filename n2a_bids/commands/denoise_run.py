@@ -180,9 +180,10 @@ def _check_fit(strategy: Strategy, realizations: Realizations, job: DenoiseJob) 
             f"{realizations.n_repetitions} ({job.runs[0]}); give another run"
         )
     if strategy.needs_same_signal and not realizations.same_signal:
+        other = "auto or noise2average" if realizations.gradients is None else "noise2average"
         raise DenoisingError(
             f"{strategy.name} needs repetitions of one contrast, but these differ ({job.runs[0]} and "
-            "others); use --strategy auto, which denoises echoes together, or noise2average"
+            f"others); use --strategy {other}, which need not"
         )
     if strategy.needs_gradients and realizations.gradients is None:
         raise DenoisingError(f"{strategy.name} needs gradient directions; give --bvals and --bvecs")
@@ -227,6 +228,7 @@ def _figures(
         "weights": first,
         **({"further_weights": further} if further else {}),
         "n_repetitions": realizations.n_repetitions,
+        "one_contrast": realizations.same_signal,
         "repetitions": [{"file": str(path), **row} for path, row in zip(job.runs, repetitions)],
         "warnings": warnings,
     }

@@ -120,8 +120,9 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
     Parameters
     ----------
     candidates : sequence of mappings
-        ``name``, ``risk`` (mean squared error minus that of the mean, on voxels not trained on, in z^2) and
-        ``standard_error``; ``gain_over_mean_db`` is written beside the bar where there is one.
+        ``name``, ``risk`` (mean squared error minus that of the mean, on voxels not trained on, in z^2,
+        for echoes in squared noise SDs) and ``standard_error``; ``gain_over_mean_db`` is written beside the
+        bar where there is one.
     chosen : mapping
         ``name`` and ``mean_won``. A candidate named ``blend`` stands for the combination of the others, and
         is what is delivered unless the mean won.
@@ -152,7 +153,7 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
         name = candidate_name(str(yardstick["name"]))
         against = f"the {name}" if yardstick["name"] == "mean" else name
         # In the middle of the figure: beside long names the axes are too narrow for it.
-        text = f"held-out risk minus that of {against} (z$^2$); further left is better"
+        text = f"held-out squared error minus that of {against}; further left is better"
         figure.supxlabel(text, fontsize=axes.xaxis.label.get_fontsize())
         return render(figure)
 
@@ -160,7 +161,7 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
 def _delivered(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]) -> str:
     """Name of the candidate that became the output."""
     if chosen.get("mean_won"):
-        return "mean"
+        return str(chosen.get("name", "mean"))
     has_blend = any(row.get("name") == "blend" for row in candidates)
     return "blend" if has_blend else str(chosen.get("name", ""))
 

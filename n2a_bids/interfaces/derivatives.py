@@ -109,15 +109,14 @@ class DescribeDerivatives(SimpleInterface):
             | done,
             mean=common | {"Description": f"Plain mean of {len(sources)} aligned repetitions"},
             residual=common | {"Description": "Plain mean of the repetitions minus denoised image"},
-            noise_sd=common
-            | {"Description": "Estimated standard deviation of the noise of one repetition, in image units"},
+            noise_sd=common | {"Description": noise_sd_description(figures)},
             mask=mask_sidecar(reference, inputs.mask_method),
             repetitions=[
                 common
                 | propagated(own)
-                | {"Description": "One repetition, denoised", "Sources": sources, "SkullStripped": stripped}
-                | done
-                for own in metadata
+                | {"Description": repetition_description(figures), "SkullStripped": stripped}
+                | own_noise(done, figures, place)
+                for place, own in enumerate(metadata)
             ],
         )
         return runtime
@@ -154,6 +153,34 @@ def strategy_description(figures: Mapping[str, Any]) -> str:
     """How the result came about, in the words of the strategy."""
     chosen = figures.get("chosen") or {}
     return str(chosen.get("description") or chosen.get("name") or figures.get("strategy")).rstrip(".")
+
+
+def noise_sd_description(figures: Mapping[str, Any]) -> str:
+    """What the map of the noise SD shows."""
+    words = "Estimated standard deviation of the noise of one repetition, in image units"
+    if figures.get("one_contrast", True):
+        return words
+    return f"{words} (root mean square over the echoes, after a linear match of contrasts to the first)"
+
+
+def repetition_description(figures: Mapping[str, Any]) -> str:
+    """What the image of one repetition, written under its own name, is."""
+    denoised = "" if (figures.get("chosen") or {}).get("mean_won") else ", denoised"
+    return f"One repetition{denoised}: {strategy_description(figures)}"
+
+
+def own_noise(record: Mapping[str, object], figures: Mapping[str, Any], place: int) -> dict[str, object]:
+    """The record of a repetition: noise of the mean, whose intensities are others, gives way to its own.
+
+    Examples
+    --------
+    >>> own_noise({"Device": "cpu", "NoiseSDMean": 3.0}, {"repetitions": [{"noise_sd": 7.0}]}, 0)
+    {'Device': 'cpu', 'NoiseSD': 7.0}
+    """
+    kept = {key: value for key, value in record.items() if key not in ("NoiseSDMean", "NoiseSDDenoised")}
+    rows = figures.get("repetitions") or []
+    noise_sd = rows[place].get("noise_sd") if place < len(rows) else None
+    return kept | ({} if noise_sd is None else {"NoiseSD": noise_sd})
 
 
 def mask_sidecar(reference: str, method: str) -> dict[str, object]:

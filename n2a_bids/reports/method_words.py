@@ -54,8 +54,9 @@ COMPARED = {
     "echoes": (
         "Candidates, the echoes as measured among them, were compared by their squared error on held-out "
         "parts of the brain, measured against images with the same signal and independent noise, which were "
-        "made with simulated noise of the estimated level [@recorrupted]. Local means of the strongest "
-        "combination of the echoes, less its Rician bias, are kept (over a Gaussian of two voxels SD)."
+        "made with simulated white noise of the estimated level [@recorrupted]. Local means of the "
+        "combinations, less their Rician bias, are kept (over a Gaussian of two voxels SD for the strongest, "
+        "four for the others)."
     ),
     "dwi": (
         "Candidates, the series as averaged among them, were compared by an estimate of their squared "

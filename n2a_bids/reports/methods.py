@@ -161,7 +161,7 @@ def _candidate_names(record: Mapping[str, Any]) -> list[str]:
 
 def _choice_of_one(chosen: Mapping[str, Any]) -> str:
     """The output in one sentence."""
-    if chosen.get("mean_won"):
+    if chosen.get("mean_won") and chosen.get("name") == "mean":
         return "No candidate beat the plain mean, which is the output."
     words = chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))
     return f"The output is: {str(words).rstrip('.')}."

@@ -80,7 +80,7 @@ def verdict(unit: UnitRecord) -> Verdict:
             "warn",
             "The plain mean won.",
             "No candidate was clearly better on data it had not seen, so the output is the average of the "
-            "aligned repetitions: no worse than averaging, and no better.",
+            "aligned repetitions: no worse than averaging, and no better." + _of_echoes(chosen),
         )
     words = str(chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))).rstrip(".")
     text = f"{words[:1].upper()}{words[1:]}."
@@ -88,6 +88,11 @@ def verdict(unit: UnitRecord) -> Verdict:
     if averages:
         text += f" The noise left is estimated to be that of an average of {number(averages)} repetitions."
     return Verdict("good", "Denoised.", text)
+
+
+def _of_echoes(chosen: Mapping[str, Any]) -> str:
+    """Each echo is an output, too."""
+    return " Each echo is as it was measured." if chosen.get("name") == "echoes as measured" else ""
 
 
 def _nature(unit: UnitRecord) -> str:

@@ -8,8 +8,14 @@ import torch
 from scipy import ndimage
 
 from n2a_bids.algorithms.echoes import prepare_echoes
+from n2a_bids.algorithms.inference import predict
+from n2a_bids.algorithms.lesions import kept_contrast, make_lesions
+from n2a_bids.algorithms.nonlocal_bayes import guided_nonlocal_bayes
 from n2a_bids.algorithms.realizations import Context, Realizations
+from n2a_bids.algorithms.risk import Stack, hold_out
 from n2a_bids.algorithms.strategies import get_strategy, joint_echoes
+from n2a_bids.algorithms.strategies.mean import average_matched
+from n2a_bids.algorithms.weights import build_network
 from n2a_bids.weights_files import load_weights
 
 NOISE_SD = 20.0
@@ -109,12 +115,71 @@ def test_every_echo_comes_out_better_and_in_its_own_contrast(pair, denoised):
 
 
 def test_together_is_better_than_alone(pair, denoised):
-    """What the second echo shows helps the first: the same noise, and the same image twice as its echo."""
+    """The same network and non-local Bayes do worse on the first echo by itself."""
     clean, mask, realizations = pair
-    copy = np.stack([realizations.data[0], _echoes(clean[:1] * 0.01, mask, seed=5).data[0]])
-    alone = _denoise(dataclasses.replace(realizations, data=copy))
-    errors = [_rmse(result.repetitions[0, ..., 0], clean[0], mask) for result in (denoised, alone)]
-    assert errors[0] < 0.95 * errors[1]
+    echoes = prepare_echoes(realizations)
+    network = build_network("resunet-t1w", load_weights("resunet-t1w")).eval()
+    device = torch.device("cpu")
+    guide = predict(network, echoes.images[0], echoes.noise_sd, device=device)
+    unbiased = echoes.images[0] - echoes.bias(np.stack([guide, guide]), echoes.noise_sd)[0]
+    alone = guided_nonlocal_bayes(unbiased, guide, echoes.noise_sd, mask, device=device)
+    error_alone = _rmse(echoes.scales[0].invert(alone), clean[0], mask)
+    assert _rmse(denoised.repetitions[0, ..., 0], clean[0], mask) < 0.95 * error_alone
+
+
+def test_a_signal_of_one_echo_stays_in_it():
+    """A small lesion in the second echo alone: most of it stays there, and hardly any shows in the first."""
+    clean, mask = _clean_echoes()
+    lesions = make_lesions(mask, 3 * NOISE_SD, np.random.default_rng(0), n_lesions=3, radius_mm=3.0)
+    with_lesions = clean + np.stack([np.zeros_like(lesions.signal), lesions.signal])
+    images = [_denoise(_echoes(one, mask, seed=3, rician=False)) for one in (clean, with_lesions)]
+    kept = [
+        kept_contrast(
+            images[1].repetitions[echo, ..., 0], images[0].repetitions[echo, ..., 0], lesions
+        ).mean()
+        for echo in (0, 1)
+    ]
+    assert abs(kept[0]) < 0.25
+    assert kept[1] > 0.6
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_the_rician_floor_goes_or_stays_as_asked(corrected):
+    """Low signal: the mean over the air and over a dark tissue says what became of the floor."""
+    clean, mask = _clean_echoes()
+    dark = 0.15 * clean
+    realizations = _echoes(dark, mask)
+    result = _denoise(realizations, correct_noise_floor=corrected)
+    inside = ndimage.binary_erosion(mask, iterations=3) & (dark[0] < 1.6 * NOISE_SD)
+    measured, left = (images[0, ..., 0][inside].mean() for images in (realizations.data, result.repetitions))
+    floor = measured - dark[0][inside].mean()
+    assert floor > 0.25 * NOISE_SD
+    kept = (left - dark[0][inside].mean()) / floor
+    assert abs(kept) < 0.35 if corrected else kept == pytest.approx(1, abs=0.2)
+    if not corrected:
+        air = ~ndimage.binary_dilation(mask, iterations=4)
+        assert result.repetitions[0, ..., 0][air].mean() == pytest.approx(
+            realizations.data[0, ..., 0][air].mean(), rel=0.05
+        )
+
+
+def test_four_echoes_and_their_combination(pair):
+    """All come out better; the combined image is their mean in the unit of the first, the noise its own."""
+    clean, mask = _clean_echoes(4)
+    realizations = _echoes(clean, mask)
+    result = _denoise(realizations)
+    for index in range(4):
+        measured = _rmse(realizations.data[index, ..., 0], clean[index], mask)
+        assert _rmse(result.repetitions[index, ..., 0], clean[index], mask) < 0.5 * measured
+    rows = result.figures["repetitions"]
+    matched = [(image - row["offset"]) / row["gain"] for image, row in zip(clean, rows)]
+    wanted = rows[0]["offset"] + rows[0]["gain"] * np.mean(matched, axis=0)
+    of_mean = _rmse(average_matched(realizations)[..., 0], wanted, mask)
+    assert _rmse(result.data[..., 0], wanted, mask) < 0.85 * of_mean
+    assert [row["noise_sd"] for row in rows] == [pytest.approx(NOISE_SD, rel=0.12)] * 4
+    contrasts = np.array([image[mask].std() for image in clean])
+    matched_noise = NOISE_SD * np.sqrt(np.mean((contrasts[0] / contrasts) ** 2))
+    assert np.median(result.noise_sd[mask]) == pytest.approx(matched_noise, rel=0.12)
 
 
 def test_gain_and_offset_of_one_echo_carry_through(pair, denoised):
@@ -147,12 +212,15 @@ def test_risk_ranks_what_the_truth_ranks(pair, monkeypatch):
 
     monkeypatch.setattr(joint_echoes._Estimator, "estimate", cheat)
     rows = {row["name"]: row["risk"] for row in _denoise(realizations).figures["candidates"]}
-    risks = [rows[name] for name in joint_echoes._STAGES]
+    inside = hold_out(mask, torch.Generator().manual_seed(0)).mask & mask
     errors = [
-        np.mean((image - truth)[:, mask] ** 2)
+        np.mean((image - truth)[:, inside] ** 2)
         for image in (echoes.images, blurred, truth, 0.5 * (echoes.images + truth))
     ]
-    np.testing.assert_array_equal(np.argsort(risks), np.argsort(errors))
+    # The third stage is given the noisier recorrupted input, whose added noise is known.
+    added = 0.25 * 0.4**2 * np.mean(echoes.noise_sd[inside] ** 2)
+    wanted = np.array(errors) - errors[0] + [0, 0, 0, added]
+    assert [rows[name] for name in joint_echoes._STAGES] == pytest.approx(wanted, abs=0.15, rel=0.05)
 
 
 def test_echoes_without_noise_stay_as_they_are():
@@ -163,17 +231,29 @@ def test_echoes_without_noise_stay_as_they_are():
     assert _rmse(result.repetitions[0, ..., 0], clean[0], mask) < 0.01 * clean[0][mask].std()
 
 
-def test_nothing_better_than_the_echoes_is_said_plainly(pair, monkeypatch):
-    """A network that only adds error loses, the echoes as measured come out, and no blend is shown."""
-    monkeypatch.setattr(
-        joint_echoes._Estimator,
-        "estimate",
-        lambda self, noisy, box, n, flips=((),), **_: [noisy] + [-noisy] * (n - 1),
-    )
+@pytest.mark.parametrize(("change", "why"), [(0.02, "no candidate beat"), (-0.5, "below zero")])
+def test_doubtful_results_leave_the_echoes_as_measured(pair, monkeypatch, change, why):
+    """A gain smaller than the doubt about the noise is none, and one above all noise is no gain."""
+    stack = Stack(np.eye(4)[2], np.full(4, -1.0), np.full(4, 0.01), change - 1.0 * (change < 0) - 0.1, 0.01)
+    monkeypatch.setattr(joint_echoes, "_compare", lambda *_: (stack, 1.0, 0.0))
     result = _denoise(pair[2])
-    assert result.figures["chosen"]["name"] == "echoes as measured"
-    assert "blend" not in [row["name"] for row in result.figures["candidates"]]
+    chosen = result.figures["chosen"]
+    assert chosen["name"] == "echoes as measured"
+    assert chosen["mean_won"]
+    assert why in chosen["description"]
     np.testing.assert_allclose(result.repetitions[..., 0], pair[2].data[..., 0], rtol=1e-4, atol=0.01)
+    np.testing.assert_allclose(result.data, average_matched(pair[2]), rtol=1e-3, atol=0.5)
+
+
+def test_noise_that_is_not_white_is_named(pair):
+    """Smoothed noise has less fine detail than power; a warning says what follows."""
+    clean, _, realizations = pair
+    assert _denoise(realizations).figures["warnings"] == []
+    rng = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(rng.standard_normal(clean.shape), (0, 0.7, 0.7, 0.7))
+    noisy = (clean + NOISE_SD * noise / noise.std()).astype(np.float32)
+    (warning,) = _denoise(dataclasses.replace(realizations, data=noisy[..., None])).figures["warnings"]
+    assert "correlated between neighbours" in warning
 
 
 def test_auto_denoises_echoes_together_where_weights_are_there(pair):

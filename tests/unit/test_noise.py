@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from n2a_bids.algorithms.noise import (
     difference_noise_sd,
@@ -11,7 +12,7 @@ from n2a_bids.algorithms.noise import (
     single_image_noise_sd,
 )
 from n2a_bids.algorithms.noise_floor import rician_bias, rician_mean
-from n2a_bids.algorithms.normalization import match_scales, z_scales
+from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales, z_scales
 from n2a_bids.algorithms.preparation import find_head, prepare, reweight
 from n2a_bids.algorithms.realizations import Realizations
 
@@ -177,3 +178,21 @@ def test_nan_is_refused():
     data[0, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         prepare(Realizations(data, np.ones((8, 8, 8), bool)))
+
+
+@pytest.mark.parametrize("sd_voxels", [1e-3, 1.5, 4.0])
+def test_smoothing_in_a_mask_is_a_weighted_mean_of_its_voxels(sd_voxels):
+    """The box around the mask, in which it is computed, never shows; nothing outside counts."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((30, 40, 25), bool)
+    mask[2:9, 20:32, 10:20] = rng.random((7, 12, 10)) < 0.7
+    image = rng.standard_normal(mask.shape)
+    weight, total = (
+        ndimage.gaussian_filter(values, sd_voxels, truncate=3)
+        for values in (mask.astype(float), image * mask)
+    )
+    wanted = np.where(weight > 1e-3, total / np.maximum(weight, 1e-3), 0)
+    smooth = MaskedSmoother(mask, sd_voxels)
+    np.testing.assert_allclose(smooth(image), wanted, atol=1e-12)
+    np.testing.assert_array_equal(smooth(np.where(mask, image, 1e6)), smooth(image))
+    assert not MaskedSmoother(np.zeros_like(mask), sd_voxels)(image).any()
