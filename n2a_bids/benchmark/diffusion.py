@@ -17,7 +17,7 @@ from n2a_bids.algorithms.distortion import resample
 from n2a_bids.algorithms.gradients import round_to_shells
 from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.metrics import ssim
-from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
+from n2a_bids.algorithms.realizations import Context, Realizations
 from n2a_bids.algorithms.strategies import DIFFUSION_STRATEGIES, get_strategy
 from n2a_bids.algorithms.tensor import (
     TensorFit,
@@ -26,6 +26,8 @@ from n2a_bids.algorithms.tensor import (
     mean_diffusivity,
     principal_direction,
 )
+from n2a_bids.benchmark.diffusion_supervised import denoise_supervised
+from n2a_bids.benchmark.diffusion_truths import Truth
 from n2a_bids.benchmark.rows import RowTable
 from n2a_bids.benchmark.worker import run_in_child
 from n2a_bids.interfaces.distortion import correct_pair
@@ -51,6 +53,8 @@ COLUMNS = (
     ),
 )
 PHASE_AXIS = 1
+SUPERVISED = "supervised"
+"""The ceiling of networks: learns from the truth elsewhere in the same brain."""
 _NEED_TWO = ("noise2average", "noise2noise")
 """Strategies that the app gives synthesized halves of one series."""
 _SSIM_VOLUMES = 4
@@ -77,35 +81,10 @@ class DiffusionPlan:
     memory_gb: float = 6.0
     """That a strategy may take."""
 
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """A noise-free series, its table and brain."""
-
-    name: str
-    signal: NDArray[np.float32]
-    gradients: Gradients
-    mask: NDArray[np.bool_]
-    voxel_size_mm: tuple[float, float, float]
-
-
-def make_truths(
-    data: NDArray[np.float32],
-    gradients: Gradients,
-    mask: NDArray[np.bool_],
-    voxel_size_mm: tuple[float, float, float],
-    names: Sequence[str],
-) -> list[Truth]:
-    """Phantoms of these names (``tensor``, ``multi-tensor``) from a real series."""
-    makers = {
-        "tensor": dwi_phantoms.tensor_phantom,
-        "multi-tensor": dwi_phantoms.multi_tensor_phantom,
-    }
-    unit = float(np.median(data[mask]))
-    return [
-        Truth(name, makers[name](data / unit, gradients, mask), gradients, mask, voxel_size_mm)
-        for name in names
-    ]
+    @property
+    def needs_elsewhere(self) -> bool:
+        """Whether a method learns from the rest of the brain."""
+        return SUPERVISED in self.methods
 
 
 def run_diffusion(truths: Sequence[Truth], plan: DiffusionPlan, table_path: Path) -> Path:
@@ -223,7 +202,8 @@ def _measure(
         halves = split_volumes(truth.gradients, torch.Generator().manual_seed(int(key[3])))
         series = split_series(realizations.data[0], truth.gradients, truth.mask, halves)
         realizations = _realizations(truth, np.stack(series))
-    outcome = run_in_child(partial(_denoise, key[-1], realizations, plan, int(key[3])))
+    snr, seed, method = float(key[2]), int(key[3]), key[-1]
+    outcome = run_in_child(partial(_denoise, method, realizations, plan, seed, truth, snr))
     figures = compare(outcome.image, truth, reference)
     row = {name: f"{value:.6g}" for name, value in figures.items()}
     return row | {
@@ -234,7 +214,7 @@ def _measure(
 
 
 def _denoise(
-    method: str, realizations: Realizations, plan: DiffusionPlan, seed: int
+    method: str, realizations: Realizations, plan: DiffusionPlan, seed: int, truth: Truth, snr: float
 ) -> tuple[NDArray[np.float32], dict[str, str]]:
     torch.set_num_threads(plan.n_threads)
     mean = realizations.data.mean(axis=0)
@@ -243,8 +223,10 @@ def _denoise(
     if method in DWI_PEERS:
         image = denoise_with_dwi_peer(method, mean, realizations.mask, realizations.gradients)
         return image, {"chosen": ""}
-    strategy = get_strategy(method, diffusion=True)
     context = Context(torch.Generator().manual_seed(seed), torch.device(plan.device), plan.memory_gb)
+    if method == SUPERVISED:
+        return denoise_supervised(realizations, truth, snr, plan.recipe, context), {"chosen": ""}
+    strategy = get_strategy(method, diffusion=True)
     result = strategy.denoise(realizations, strategy.config(plan.recipe, None), context)
     return result.data, {"chosen": str(result.figures["chosen"]["name"])}
 
@@ -295,4 +277,4 @@ def _psnr(estimate: NDArray, truth: NDArray, mask: NDArray[np.bool_], volumes: N
 
 def known_methods() -> list[str]:
     """What ``--strategies`` takes for diffusion series."""
-    return ["noisy", *DIFFUSION_STRATEGIES, *DWI_PEERS]
+    return ["noisy", *DIFFUSION_STRATEGIES, *DWI_PEERS, SUPERVISED]

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from n2a_bids.algorithms import dwi_phantoms
-from n2a_bids.benchmark.diffusion import PHASE_AXIS, Truth
+from n2a_bids.benchmark.diffusion import PHASE_AXIS
+from n2a_bids.benchmark.diffusion_truths import Truth
 from n2a_bids.benchmark.distortion import BlipPair
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, load_mask, same_grid, voxel_sizes_mm

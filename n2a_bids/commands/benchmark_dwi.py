@@ -104,7 +104,7 @@ def run_dwi(args: argparse.Namespace) -> int:
     path = args.out / "diffusion.tsv"
     asked = {name: getattr(args, name) for name in ("crop", "recipe", "peak_mm")}
     keep_settings(path, {"truth": args.truth[0].name} | asked)
-    table = run_diffusion(_load_truths(args, plan.phantoms), plan, path)
+    table = run_diffusion(_load_truths(args, plan.phantoms, plan.needs_elsewhere), plan, path)
     write_whole(args.out / "diffusion.md", summarise_diffusion(RowTable(table, COLUMNS, CELL_COLUMNS).rows))
     return 0
 
@@ -144,8 +144,8 @@ def _check_truth(args: argparse.Namespace) -> None:
         )
 
 
-def _load_truths(args: argparse.Namespace, phantoms: tuple[str, ...]) -> list:
-    from n2a_bids.benchmark.diffusion import make_truths
+def _load_truths(args: argparse.Namespace, phantoms: tuple[str, ...], with_elsewhere: bool = False) -> list:
+    from n2a_bids.benchmark.diffusion_truths import make_truths
     from n2a_bids.dataset.gradient_tables import read_series
     from n2a_bids.dataset.units import ImageFile
     from n2a_bids.images import load, load_mask, voxel_sizes_mm
@@ -159,7 +159,11 @@ def _load_truths(args: argparse.Namespace, phantoms: tuple[str, ...]) -> list:
     given = args.truth_mask
     mask = load_mask(given[0], path) if given else find_brain(mean_b0(data, table))
     box = _crop_box(mask, args.crop)
-    return make_truths(data[box], table, mask[box], voxel_sizes_mm(affine), phantoms)
+    sizes = voxel_sizes_mm(affine)
+    try:
+        return make_truths(data, table, mask, sizes, phantoms, box, with_elsewhere=with_elsewhere)
+    except ValueError as error:
+        raise ConfigError(f"--strategies supervised: {error}; give a smaller --crop") from error
 
 
 def _existing(path: Path) -> Path | None:

@@ -59,6 +59,17 @@ def test_every_condition_gives_rows_and_a_summary(truth, tmp_path):
     assert "| multi-tensor | misaligned | 15 | auto | 1 |" in page and "PSNR of DWI, dB: best in" in page
 
 
+def test_supervised_ceiling_learns_elsewhere_and_beats_the_mean(truth, tmp_path, capsys):
+    """It has the truth of the rest of the brain; a box that is all of it leaves nothing to learn from."""
+    options = [*truth, "--snr", 10, "--recipe", "fast", "--phantoms", "tensor", "--dwi-conditions", "single"]
+    options += ["--strategies", "noisy", "supervised"]
+    assert _benchmark(tmp_path / "box", *options, "--crop", 30, 30, 3) == 0
+    value = {row["method"]: float(row["psnr_dwi_db"]) for row in _rows(tmp_path / "box" / "diffusion.tsv")}
+    assert value["supervised"] > value["noisy"] + 1
+    assert _benchmark(tmp_path / "all", *options) == 2
+    assert "leaves nothing of the brain" in capsys.readouterr().err
+
+
 def test_summary_gives_mean_spread_and_lead():
     """Two draws of two methods: means, SDs, and the cell in which the default is behind."""
     base = dict.fromkeys(COLUMNS, "1")

@@ -70,7 +70,7 @@ def noise2average(realizations: Realizations, config: DWINetworkConfig, context:
     denoised : DenoisedImage
         Outside the mask the plain mean.
     """
-    series = _Scaled(realizations)
+    series = ScaledSeries(realizations)
     history, targets = [], [series.values.mean(axis=0)] * len(series.values)
     for iteration in range(config.n_iterations):
         denoised, losses = _train_and_apply(series, targets, config, context, f"iteration {iteration + 1}")
@@ -84,7 +84,7 @@ def noise2noise(realizations: Realizations, config: DWINetworkConfig, context: C
 
     Parameters and result as for :func:`noise2average`.
     """
-    series = _Scaled(realizations)
+    series = ScaledSeries(realizations)
     count = len(series.values)
     total = series.values.sum(axis=0)
     targets = [(total - own) / (count - 1) for own in series.values]
@@ -92,7 +92,7 @@ def noise2noise(realizations: Realizations, config: DWINetworkConfig, context: C
     return _finish(series, denoised, history, "noise2noise", "Noise2Noise, volumes as channels")
 
 
-class _Scaled:
+class ScaledSeries:
     """Series in z-scores of the mean's volumes, cropped to the mask with a margin."""
 
     def __init__(self, realizations: Realizations):
@@ -104,7 +104,11 @@ class _Scaled:
         inside = data.mean(axis=0)[self.mask]
         self.offset = inside.mean(axis=0)
         self.gain = np.maximum(inside.std(axis=0), 1e-6 * np.abs(self.offset).max() + 1e-30)
-        self.values = ((data - self.offset) / self.gain).astype(np.float32)
+        self.values = self.scaled(data)
+
+    def scaled(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Intensities of a series of the same volumes as z-scores."""
+        return ((series - self.offset) / self.gain).astype(np.float32)
 
     def restored(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
         """The whole grid: `scaled` inside the mask, the plain mean outside."""
@@ -115,30 +119,66 @@ class _Scaled:
 
 
 def _train_and_apply(
-    series: _Scaled, targets: list[NDArray], config: DWINetworkConfig, context: Context, phase: str
+    series: ScaledSeries, targets: list[NDArray], config: DWINetworkConfig, context: Context, phase: str
 ) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
     """Denoised series of all repetitions, and the record of the training."""
+    network, history = train_network(series.values, targets, series.mask, config, context, phase)
+    return np.stack([apply_network(network, own, context) for own in series.values]), history
+
+
+def train_network(
+    values: NDArray[np.float32],
+    targets: list[NDArray],
+    mask: NDArray[np.bool_],
+    config: DWINetworkConfig,
+    context: Context,
+    phase: str,
+) -> tuple[nn.Module, list[dict[str, object]]]:
+    """Train a new network to turn series into targets.
+
+    Parameters
+    ----------
+    values : (R, X, Y, Z, C) array
+        Series in z-scores.
+    targets : list of (X, Y, Z, C) arrays
+        One for each series.
+    mask : (X, Y, Z) bool array
+        Voxels that count.
+    config : DWINetworkConfig
+    context : Context
+    phase : str
+        Name in reports of progress.
+
+    Returns
+    -------
+    network : nn.Module
+        In eval mode.
+    history : list of dict
+        Loss of each epoch.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
-        network = DiffusionMUNet(series.values.shape[-1], config.width).to(context.device)
-    mask = series.mask
-    pairs = ((own[mask], (target - own)[mask]) for own, target in zip(series.values, targets, strict=True))
+        network = DiffusionMUNet(values.shape[-1], config.width).to(context.device)
+    pairs = ((own[mask], (target - own)[mask]) for own, target in zip(values, targets, strict=True))
     set_linear_map(network.linear, pairs)
-    batches = _batches(series, targets, config, context)
+    batches = _batches(values, targets, mask, config, context)
     report = EpochReport(phase, config.schedule.n_epochs, context)
     losses = fit(network, batches, config.schedule, device=context.device, on_epoch=report)
-    denoised = np.stack([_predict(network, own, context) for own in series.values])
-    return denoised, [{"phase": phase, "epoch": n + 1, "loss": loss} for n, loss in enumerate(losses)]
+    return network, [{"phase": phase, "epoch": n + 1, "loss": loss} for n, loss in enumerate(losses)]
 
 
 def _batches(
-    series: _Scaled, targets: list[NDArray], config: DWINetworkConfig, context: Context
+    values: NDArray[np.float32],
+    targets: list[NDArray],
+    mask: NDArray[np.bool_],
+    config: DWINetworkConfig,
+    context: Context,
 ) -> Callable[[], Batch]:
     """Source of random blocks of random repetitions, mirrored at random."""
-    noisy = torch.from_numpy(np.moveaxis(series.values, -1, 1).copy()).to(context.device)
+    noisy = torch.from_numpy(np.moveaxis(values, -1, 1).copy()).to(context.device)
     wanted = torch.from_numpy(np.moveaxis(np.stack(targets), -1, 1).copy()).to(context.device)
-    weight = torch.from_numpy(series.mask.astype(np.float32)).to(context.device)
-    sampler = BlockSampler.over(series.mask, config.block_edge, context.generator, 1, cubes=False)
+    weight = torch.from_numpy(mask.astype(np.float32)).to(context.device)
+    sampler = BlockSampler.over(mask, config.block_edge, context.generator, 1, cubes=False)
 
     def draw() -> Batch:
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -155,7 +195,8 @@ def _batches(
 
 
 @torch.no_grad()
-def _predict(network: nn.Module, series: NDArray[np.float32], context: Context) -> NDArray[np.float32]:
+def apply_network(network: nn.Module, series: NDArray[np.float32], context: Context) -> NDArray[np.float32]:
+    """Denoise an (X, Y, Z, C) series in z-scores, block by block."""
     image = torch.from_numpy(np.moveaxis(series, -1, 0).copy())[None].to(context.device)
     precision = precision_for(context.device)
     denoised = torch.empty_like(image)
@@ -168,7 +209,7 @@ def _predict(network: nn.Module, series: NDArray[np.float32], context: Context) 
 
 
 def _finish(
-    series: _Scaled, denoised: NDArray, history: list[dict[str, object]], name: str, description: str
+    series: ScaledSeries, denoised: NDArray, history: list[dict[str, object]], name: str, description: str
 ) -> DenoisedImage:
     chosen = {"name": name, "description": description, "mean_won": False}
     return DenoisedImage(
