@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-_CHUNK = 2048
-"""Patches denoised at once: the arrays of a chunk take about 25 MB each."""
+_CHUNK_VALUES = 1024 * 48 * 64
+"""Intensities denoised at once: 12 MB in each array of a chunk. Larger ones the C library gives back to the
+system after each use, whose zeroing of new pages then takes a quarter of the time."""
 
 _LARGEST_CONDITION = 1e6
 """Of the matrices that are inverted, so that single precision serves."""
@@ -167,15 +168,16 @@ def _find_similar(
     strides = torch.tensor(guide.stride()[1:], device=guide.device)
     last = torch.tensor(guide.shape[1:], device=guide.device) - edge
     n_similar = min(search.n_similar, len(offsets))
+    chunk = max(1, _CHUNK_VALUES // (n_similar * len(guide) * edge**3))
     for low in range(0, len(reached), thickness):
         slab = reached[low : low + thickness]
         corners = (slab.nonzero() + torch.tensor([low, 0, 0], device=guide.device)) * stride
         if not len(corners):
             continue
         distances = _distances(guide, slab, low * stride, offsets, search)
-        for first in range(0, len(corners), _CHUNK):
-            chosen = corners[first : first + _CHUNK]
-            near = distances[:, first : first + _CHUNK].T.contiguous()
+        for first in range(0, len(corners), chunk):
+            chosen = corners[first : first + chunk]
+            near = distances[:, first : first + chunk].T.contiguous()
             near.masked_fill_(~_lie_within(chosen, search.radius, last), torch.inf)
             distance, nearest = near.topk(n_similar, dim=1, largest=False)
             # In a corner of a small volume there may be too few: the patch itself fills up.
