@@ -110,6 +110,28 @@ def test_programme_for_a_gpu_resumes_and_gives_weights(brain, tmp_path):
         subprocess.run([str(word) for word in command], check=True, capture_output=True)
         steps.append(json.loads((out / "figures.json").read_text())["steps"])
     assert min(steps) > 0
+    command = [
+        sys.executable,
+        programme,
+        heads,
+        out,
+        "--device",
+        "cpu",
+        "--hours",
+        "0",
+        "--speed",
+        "--denoise",
+    ]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    figures = json.loads((out / "figures.json").read_text())
+    assert {row["phase"] for row in figures["speed"]} >= {
+        "training step",
+        "compiled training step",
+        "ceiling",
+    }
+    assert not any("failed" in row for row in figures["speed"])
+    (denoising,) = figures["denoising"]
+    assert denoising["error_denoised"] < denoising["error_of_mean"]
     arguments = _arguments(brain, tmp_path, "--hours", "0")
     arguments[arguments.index("--checkpoint") + 1] = str(out / "resunet-t1w.pt")
     assert main(arguments) == 0

@@ -1,4 +1,4 @@
-"""The whole GPU programme: pretraining slices, speed, agreement with the CPU. Needs numpy, scipy, torch.
+"""The whole GPU programme: pretraining, speed, denoising, agreement with the CPU. Needs numpy, scipy, torch.
 
 Pack the training images once, where nibabel is::
 
@@ -7,16 +7,21 @@ Pack the training images once, where nibabel is::
 then, on the GPU machine, as often as there is time (every call resumes)::
 
     PYTHONPATH=. python tests/gpu/programme.py heads.npz OUT --network resunet-t1w --hours 1 --slice-minutes 9
+    PYTHONPATH=. python tests/gpu/programme.py heads.npz OUT --hours 0 --speed --denoise --faithful
 
 ``OUT`` receives ``<network>.pt``, a checkpoint that ``n2a-tools pretrain --checkpoint OUT/<network>.pt
 --hours 1`` (same network, brains and validation) turns into weights with a model card, and
 ``figures.json``: loss, seconds per step, achieved TFLOP/s against the device's own large matrix product,
-peak memory, and the largest difference between GPU and CPU predictions.
+peak memory, and the largest difference between GPU and CPU predictions. ``--speed`` adds the training step
+of both networks by block edge (which block fits which card), as it is and compiled with CUDA graphs;
+``--denoise`` the seconds of ``auto`` on a pair simulated from the first head, and ``--faithful``
+those of the published schedule.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from functools import partial
@@ -29,9 +34,17 @@ from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.network import MUNet, ResidualUNet
 from n2a_bids.algorithms.pretraining import new_state, pretrain
 from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead, draw_batch
+from n2a_bids.algorithms.realizations import Context, Realizations
+from n2a_bids.algorithms.strategies import get_strategy
+from n2a_bids.algorithms.training import Batch, Schedule, fit
+from n2a_bids.algorithms.weights import PretrainedWeights
+from n2a_bids.benchmark.engine_speed import measure_ceilings, measure_training
 
 SEED = 7
 NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
+WEIGHTS = Path(__file__).parents[2] / "n2a_bids" / "data" / "weights"
+NOISE_SD = 0.3
+"""Of each simulated repetition, in in-brain SDs."""
 
 
 def read_heads(path: Path) -> list[TrainingHead]:
@@ -52,22 +65,86 @@ def read_heads(path: Path) -> list[TrainingHead]:
     return heads
 
 
-def ceiling_tflops(device: torch.device) -> float:
-    """Rate of a large bfloat16 matrix product."""
-    size = 8192 if device.type == "cuda" else 2048
-    matrix = torch.randn(size, size, device=device, dtype=torch.bfloat16)
-    seconds = _time(lambda: matrix @ matrix, device)
-    return 2 * size**3 / seconds / 1e12
+def speed_rows(device: torch.device) -> list[dict[str, object]]:
+    """Ceilings of the device, and training steps by network and block edge, plain and compiled."""
+    rows = measure_ceilings(device)
+    for name in NETWORKS:
+        for edge in (48, 64, 80) if device.type == "cuda" else (16,):
+            rows.append(measure_training(name, device, edge, 2))
+            rows.append(compiled_step(name, device, edge))
+    return rows
 
 
-def _time(work, device: torch.device, repeats: int = 5) -> float:
-    work()
-    _wait(device)
+def compiled_step(name: str, device: torch.device, edge: int, n_steps: int = 20) -> dict[str, object]:
+    """The same step with the network compiled, by CUDA graphs on a GPU; why not, where that fails."""
+    network = NETWORKS[name]().to(device, memory_format=torch.channels_last_3d)
+    cuda = device.type == "cuda"
+    compiled = (
+        torch.compile(network, mode="reduce-overhead") if cuda else torch.compile(network, backend="eager")
+    )
+    block = torch.zeros(2, 1, edge, edge, edge, device=device).contiguous(
+        memory_format=torch.channels_last_3d
+    )
+    batch = Batch(block, torch.ones_like(block), block, torch.ones_like(block))
+    row: dict[str, object] = {"phase": "compiled training step", "item": f"{name}, 2 x {edge}^3"}
+    try:
+        fit(compiled, lambda: batch, Schedule(1, 3, 1e-6), device=device)
+        started = time.perf_counter()
+        fit(compiled, lambda: batch, Schedule(1, n_steps, 1e-6), device=device)
+        _wait(device)
+    except Exception as error:  # a compiler that is not there must not end the programme
+        return row | {"failed": f"{type(error).__name__}: {error}"[:300]}
+    return row | {"seconds": (time.perf_counter() - started) / n_steps}
+
+
+def denoise_pair(
+    head: TrainingHead, strategy_name: str, recipe: str, edge: int | None, device: torch.device
+) -> dict[str, object]:
+    """Seconds and error of a strategy on a pair simulated from a head, or from a cube in its middle."""
+    lows = [max(size - edge, 0) // 2 if edge else 0 for size in head.image.shape]
+    cube = tuple(slice(low, low + edge if edge else None) for low in lows)
+    clean, brain = head.image[cube], head.brain[cube]
+    rng = np.random.default_rng(SEED)
+    noise = rng.standard_normal((2, 2, *clean.shape)) * NOISE_SD
+    data = np.hypot(clean + noise[0], noise[1]).astype(np.float32)
+    realizations = Realizations(data[..., None], brain)
+    strategy = get_strategy(strategy_name)
+    weights = [read_weights(name) if name else None for name in strategy.all_weights(recipe)]
+    context = Context(torch.Generator().manual_seed(SEED), device, memory_gb=12.0)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     started = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    _wait(device)
-    return (time.perf_counter() - started) / repeats
+    result = strategy.denoise(realizations, strategy.config(recipe, *weights), context)
+    error = [
+        float(np.sqrt(np.mean((image - clean)[brain] ** 2)))
+        for image in (data.mean(axis=0), result.data[..., 0])
+    ]
+    return {
+        "strategy": f"{strategy_name}:{recipe}",
+        "shape": list(clean.shape),
+        "seconds": time.perf_counter() - started,
+        "peak_memory_gb": _peak_memory_gb(device),
+        "error_of_mean": error[0],
+        "error_denoised": error[1],
+    }
+
+
+def read_weights(name: str) -> PretrainedWeights:
+    """Weights of the package without its reader: a length, a JSON header, and the numbers (safetensors)."""
+    content = (WEIGHTS / f"{name}.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header, numbers = json.loads(content[8 : 8 + length]), content[8 + length :]
+    types = {"F16": np.float16, "F32": np.float32}
+    tensors = {}
+    for key, entry in header.items():
+        if key != "__metadata__":
+            values = np.frombuffer(numbers[slice(*entry["data_offsets"])], types[entry["dtype"]])
+            tensors[key] = torch.from_numpy(values.reshape(entry["shape"]).astype(np.float32))
+    return PretrainedWeights(name, hashlib.sha256(content).hexdigest(), tensors)
+
+
+def _peak_memory_gb(device: torch.device) -> float | None:
+    return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
 
 
 def _wait(device: torch.device) -> None:
@@ -97,6 +174,10 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--steps-per-report", type=int, default=50)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--recipe", default="default", help="of --denoise")
+    parser.add_argument("--edge", type=int, help="of a cube for --denoise and --faithful; all by default")
+    for option in ("--speed", "--denoise", "--faithful"):
+        parser.add_argument(option, action="store_true")
     args = parser.parse_args()
     device, config = torch.device(args.device), PretrainingConfig(batch_size=args.batch_size)
     heads = read_heads(args.heads)
@@ -113,7 +194,7 @@ def main() -> None:
     spent = story["seconds"]
     started, first = time.perf_counter(), state.step
     while time.perf_counter() - started < args.slice_minutes * 60:
-        done = (spent + time.perf_counter() - started) / (args.hours * 3600)
+        done = (spent + time.perf_counter() - started) / max(args.hours * 3600, 1e-9)
         if done >= 1:
             break
         loss = pretrain(
@@ -132,9 +213,17 @@ def main() -> None:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "steps": state.step - first,
         "seconds_per_step": seconds / max(state.step - first, 1),
-        "ceiling_tflops": ceiling_tflops(device),
-        "peak_memory_gb": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None,
+        "peak_memory_gb": _peak_memory_gb(device),
         "largest_difference_to_cpu": agreement(state.averaged, device),
+        "speed": speed_rows(device) if args.speed else [],
+        "denoising": [
+            denoise_pair(heads[0], strategy, recipe, args.edge, device)
+            for wanted, strategy, recipe in (
+                (args.denoise, "auto", args.recipe),
+                (args.faithful, "noise2average", "faithful"),
+            )
+            if wanted
+        ],
     }
     (args.out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
