@@ -96,6 +96,8 @@ class DenoiseConfig:
     weights_dir: Path | None = None
     keep_noise_floor: bool = False
     """Leave the Rician bias of magnitudes in the result."""
+    cuda_graphs: bool = False
+    """Record a training step on the GPU and replay it, in place of launching its kernels one by one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.recorded_steps import Recorder
+
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
@@ -84,3 +86,5 @@ class Context:
     """Receives one-line progress messages."""
     clock: Callable[[], float] = time.perf_counter
     """Seconds, for the durations that figures report."""
+    recorder: Recorder | None = None
+    """Records training steps to replay them: `record_cuda_graph`, on a CUDA device only."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from n2a_bids.algorithms.losses import masked_mse
+from n2a_bids.algorithms.recorded_steps import RecordedStep, Recorder, side_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def fit(
     *,
     device: torch.device,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    recorder: Recorder | None = None,
 ) -> list[float]:
     """Train a network in place to predict ``target - noisy``.
 
@@ -78,6 +81,8 @@ def fit(
     device : torch.device
     on_epoch : callable
         Told the index and mean loss of each finished epoch.
+    recorder : callable, optional
+        Records one step, which is then replayed: `record_cuda_graph` on a CUDA device.
 
     Returns
     -------
@@ -90,26 +95,82 @@ def fit(
         If the loss is not finite.
     """
     network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate, fused=True)
-    precision = precision_for(device)
+    with side_stream() if recorder and device.type == "cuda" else nullcontext():
+        history = _train(_Learner(network, schedule, device, recorder), batches, schedule, on_epoch)
+    network.zero_grad(set_to_none=True)
+    network.eval()
+    return history
+
+
+def _train(
+    learner: _Learner,
+    batches: Callable[[], Batch],
+    schedule: Schedule,
+    on_epoch: Callable[[int, float], None],
+) -> list[float]:
     history: list[float] = []
     for epoch in range(schedule.n_epochs):
-        total = torch.zeros((), device=device)
         for index in range(schedule.steps_per_epoch):
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.rate(epoch * schedule.steps_per_epoch + index)
-            batch = batches()
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                residual = network(batch.noisy, batch.noise_sd)
-            loss = masked_mse(residual.float(), batch.target - batch.noisy, batch.weight)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            total += loss.detach()
-        history.append(float(total) / schedule.steps_per_epoch)  # the one host-device sync of an epoch
+            learner.take_step(batches(), schedule.rate(epoch * schedule.steps_per_epoch + index))
+        history.append(learner.pop_loss() / schedule.steps_per_epoch)
         if not math.isfinite(history[-1]):
             raise FloatingPointError(f"the training loss of epoch {epoch + 1} is {history[-1]}")
         on_epoch(epoch, history[-1])
-    network.eval()
     return history
+
+
+class _Learner:
+    """A network with its optimiser, and the sum of the losses since it was last asked for."""
+
+    def __init__(
+        self, network: nn.Module, schedule: Schedule, device: torch.device, recorder: Recorder | None
+    ):
+        self._network = network
+        self._device = device
+        self._precision = precision_for(device)
+        rate: float | Tensor = schedule.learning_rate
+        if recorder:
+            # What is recorded reads the rate where it lies on the device.
+            rate = torch.tensor(rate, device=device)
+        self._optimizer = torch.optim.Adam(
+            network.parameters(), lr=rate, fused=True, capturable=recorder is not None
+        )
+        self._loss_sum = torch.zeros((), device=device)
+        self._learn: Callable[..., None] = (
+            RecordedStep(self._update, self._forget, recorder) if recorder else self._update_anew
+        )
+
+    def take_step(self, batch: Batch, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        self._learn(batch.noisy, batch.noise_sd, batch.target, batch.weight)
+
+    def pop_loss(self) -> float:
+        loss = float(self._loss_sum)  # the one host-device sync of an epoch
+        self._loss_sum.zero_()
+        return loss
+
+    def _forget(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def _update_anew(self, *tensors: Tensor) -> None:
+        self._forget()
+        self._update(*tensors)
+
+    def _update(self, noisy: Tensor, noise_sd: Tensor, target: Tensor, weight: Tensor) -> None:
+        # Weights are cast once in a step, so that a cache of casts would only be in the way of recording.
+        with torch.autocast(
+            self._device.type,
+            self._precision,
+            enabled=self._precision != torch.float32,
+            cache_enabled=False,
+        ):
+            residual = self._network(noisy, noise_sd)
+        loss = masked_mse(residual.float(), target - noisy, weight)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
+        self._optimizer.step()
+        self._loss_sum += loss.detach()

@@ -136,6 +136,11 @@ def _resources(parser: argparse.ArgumentParser) -> None:
         help="'cuda' fails when there is no usable GPU; 'auto' takes one when there is (default: auto)",
     )  # fmt: skip
     group.add_argument(
+        "--cuda-graphs", dest="denoise.cuda_graphs", action=_FLAG,
+        help="replay recorded training steps on a GPU: less waiting for the host, more GPU memory (default: "
+        "each step is launched anew)",
+    )  # fmt: skip
+    group.add_argument(
         "--n-gpu-procs", dest="resources.n_gpu_procs", type=positive_int, metavar="N",
         help="denoising processes on the GPUs at the same time (default: one for each GPU)",
     )  # fmt: skip

@@ -120,14 +120,20 @@ def _settle_device(config: Config, *, asked_for_gpus: bool) -> Config:
     if config.resources.nipype_plugin not in (None, "Linear", "MultiProc", "LegacyMultiProc"):
         # The jobs run on other machines: their GPUs cannot be seen from here.
         return config
+    asking = {
+        "--device cuda": config.denoise.device == "cuda",
+        "--n-gpu-procs": asked_for_gpus,
+        "--cuda-graphs": config.denoise.cuda_graphs,
+    }
+    option = next((name for name, asks in asking.items() if asks), None)
     if config.denoise.device == "cpu":
-        if asked_for_gpus:
-            raise ConfigError("--n-gpu-procs asks for GPUs but --device cpu forbids them; give one of them")
+        if option:
+            raise ConfigError(f"{option} asks for GPUs but --device cpu forbids them; give one of them")
         return _with_gpu_slots(config, 0)
     probe = probe_gpus()
-    if not probe.names and (config.denoise.device == "cuda" or asked_for_gpus):
+    if not probe.names and option:
         raise ConfigError(
-            f"{'--device cuda' if config.denoise.device == 'cuda' else '--n-gpu-procs'}: expected a usable "
+            f"{option}: expected a usable "
             f"NVIDIA GPU, found none ({probe.problem}). In a container give 'docker run --gpus all' or "
             "'apptainer run --nv'; under Slurm ask for one with '--gres=gpu:1'; a CPU build of torch cannot "
             "use any. 'n2a-tools doctor' tells more; '--device cpu' does without"
@@ -182,7 +188,7 @@ def _place_output(config: Config) -> Config:
     """Under ``multiverse``, name the output folder after the version and the settings that shape results."""
     if config.outputs.layout != "multiverse":
         return config
-    denoise = dataclasses.replace(config.denoise, device="auto")
+    denoise = dataclasses.replace(config.denoise, device="auto", cuda_graphs=False)
     shaping = (
         config.selection.bids_filters,
         config.selection.runs,

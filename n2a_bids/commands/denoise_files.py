@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", choices=typing.get_args(Device), default=default.device, help="default: %(default)s"
     )
     parser.add_argument(
+        "--cuda-graphs", action="store_true", help="replay recorded training steps on the GPU"
+    )
+    parser.add_argument(
         "--omp-nthreads", type=positive_int, default=0, metavar="N",
         help="default: processors allowed, at most 8",
     )  # fmt: skip
@@ -102,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         strategy=args.strategy,
         recipe=args.recipe,
         device=args.device,
+        cuda_graphs=args.cuda_graphs,
         omp_nthreads=args.omp_nthreads,
         memory_gb=args.memory_gb,
         random_seed=args.random_seed,

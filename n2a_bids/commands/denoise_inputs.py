@@ -23,6 +23,8 @@ class DenoiseJob:
     strategy: str = "auto"
     recipe: str = "default"
     device: str = "auto"
+    cuda_graphs: bool = False
+    """Replay recorded training steps; needs a CUDA device."""
     omp_nthreads: int = 0
     """0 takes the processors allowed, at most 8."""
     memory_gb: float | None = None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from n2a_bids import __version__
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+from n2a_bids.algorithms.recorded_steps import record_cuda_graph
 from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
 from n2a_bids.algorithms.training import precision_for
@@ -75,6 +76,8 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     started = time.perf_counter()
     torch.set_num_threads(job.omp_nthreads or min(available_cpus(), _MOST_THREADS))
     device = choose_device(job.device)
+    if job.cuda_graphs and device.type != "cuda":
+        raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
     realizations = load_realizations(job)
     strategy = _find_strategy(job.strategy, realizations)
     _check_fit(strategy, realizations, job)
@@ -135,12 +138,8 @@ def denoise_with_retries(
         # Strategies without this setting never remove the floor.
         config = dataclasses.replace(config, correct_noise_floor=False)
     for _ in range(_ATTEMPTS):
-        # Networks are initialised from the global generator of torch.
-        torch.manual_seed(job.random_seed)
-        generator = torch.Generator().manual_seed(job.random_seed)
-        context = Context(generator=generator, device=device, memory_gb=memory_gb, report=report)
         try:
-            return strategy.denoise(realizations, config, context)
+            return strategy.denoise(realizations, config, _new_context(job, device, memory_gb, report))
         except (torch.OutOfMemoryError, MemoryError) as error:
             shortage: Exception = error
         except RuntimeError as error:
@@ -159,6 +158,18 @@ def denoise_with_retries(
         f"({(str(shortage) or 'MemoryError').splitlines()[0]}); close other programs on it, or ask for "
         f"more memory{instead}"
     ) from shortage
+
+
+def _new_context(job: DenoiseJob, device: torch.device, memory_gb: float, report: Report) -> Context:
+    # Networks are initialised from the global generator of torch.
+    torch.manual_seed(job.random_seed)
+    return Context(
+        generator=torch.Generator().manual_seed(job.random_seed),
+        device=device,
+        memory_gb=memory_gb,
+        report=report,
+        recorder=record_cuda_graph if job.cuda_graphs else None,
+    )
 
 
 def free_device_memory_gb(device: torch.device) -> float:
@@ -225,6 +236,7 @@ def _figures(
         "random_seed": job.random_seed,
         "device": device.type,
         "device_name": device_name(device),
+        **({"cuda_graphs": True} if job.cuda_graphs else {}),
         "weights": first,
         **({"further_weights": further} if further else {}),
         "n_repetitions": realizations.n_repetitions,

@@ -41,6 +41,7 @@ class _DenoiseInputSpec(CommandLineInputSpec):
     device = traits.Enum(
         "auto", "cpu", "cuda", argstr="--device %s", usedefault=True, nohash=True, desc="where torch computes"
     )
+    cuda_graphs = traits.Bool(argstr="--cuda-graphs", nohash=True, desc="replay recorded training steps")
     threads = traits.Int(1, argstr="--omp-nthreads %d", usedefault=True, nohash=True, desc="CPU threads")
     memory_gb = traits.Float(argstr="--memory-gb %.2f", nohash=True, desc="memory that may be used")
     # nipype counts a node as a GPU job by this name.

@@ -52,6 +52,7 @@ def init_denoise_node(
         ("different_contrast", different_contrast),
         ("save_repetitions", save_repetitions),
         ("keep_noise_floor", config.keep_noise_floor),
+        ("cuda_graphs", config.cuda_graphs),
     ):
         if wanted:
             setattr(interface.inputs, option, True)

@@ -13,9 +13,9 @@ then, on the GPU machine, as often as there is time (every call resumes)::
 --hours 1`` (same network, brains and validation) turns into weights with a model card, and
 ``figures.json``: loss, seconds per step, achieved TFLOP/s against the device's own large matrix product,
 peak memory, and the largest difference between GPU and CPU predictions. ``--speed`` adds the training step
-of both networks by block edge (which block fits which card), as it is and compiled with CUDA graphs;
-``--denoise`` the seconds of ``auto`` on a pair simulated from the first head, and ``--faithful``
-those of the published schedule.
+of both networks by block edge (which block fits which card): as it is, recorded as a CUDA graph, and
+compiled; ``--denoise`` the seconds of ``auto`` on a pair simulated from the first head, and ``--faithful``
+those of the published schedule, both with plain and with recorded steps.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from n2a_bids.algorithms.network import MUNet, ResidualUNet
 from n2a_bids.algorithms.pretraining import new_state, pretrain
 from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead, draw_batch
 from n2a_bids.algorithms.realizations import Context, Realizations
+from n2a_bids.algorithms.recorded_steps import Recorder, record_cuda_graph
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.training import Batch, Schedule, fit
 from n2a_bids.algorithms.weights import PretrainedWeights
@@ -71,34 +72,53 @@ def speed_rows(device: torch.device) -> list[dict[str, object]]:
     for name in NETWORKS:
         for edge in (48, 64, 80) if device.type == "cuda" else (16,):
             rows.append(measure_training(name, device, edge, 2))
-            rows.append(compiled_step(name, device, edge))
+            rows.append(timed_step("recorded", name, device, edge))
+            rows.append(timed_step("compiled", name, device, edge))
     return rows
 
 
-def compiled_step(name: str, device: torch.device, edge: int, n_steps: int = 20) -> dict[str, object]:
-    """The same step with the network compiled, by CUDA graphs on a GPU; why not, where that fails."""
+def recorder_for(device: torch.device) -> Recorder:
+    """CUDA graphs, or a stand-in that simply does the work again."""
+    return record_cuda_graph if device.type == "cuda" else lambda work: work
+
+
+def timed_step(how: str, name: str, device: torch.device, edge: int) -> dict[str, object]:
+    """Seconds of the same step recorded, or with the network compiled; why not, where that fails."""
     network = NETWORKS[name]().to(device, memory_format=torch.channels_last_3d)
-    cuda = device.type == "cuda"
-    compiled = (
-        torch.compile(network, mode="reduce-overhead") if cuda else torch.compile(network, backend="eager")
-    )
+    recorder = recorder_for(device) if how == "recorded" else None
+    if how == "compiled":
+        network = torch.compile(network, backend="inductor" if device.type == "cuda" else "eager")
     block = torch.zeros(2, 1, edge, edge, edge, device=device).contiguous(
         memory_format=torch.channels_last_3d
     )
     batch = Batch(block, torch.ones_like(block), block, torch.ones_like(block))
-    row: dict[str, object] = {"phase": "compiled training step", "item": f"{name}, 2 x {edge}^3"}
+    row: dict[str, object] = {"phase": f"{how} training step", "item": f"{name}, 2 x {edge}^3"}
+    ends: list[float] = []
+    n_steps = 40 if device.type == "cuda" else 4
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     try:
-        fit(compiled, lambda: batch, Schedule(1, 3, 1e-6), device=device)
-        started = time.perf_counter()
-        fit(compiled, lambda: batch, Schedule(1, n_steps, 1e-6), device=device)
-        _wait(device)
-    except Exception as error:  # a compiler that is not there must not end the programme
+        # The first of two epochs compiles or records.
+        fit(
+            network,
+            lambda: batch,
+            Schedule(2, n_steps, 1e-6),
+            device=device,
+            on_epoch=lambda epoch, loss: ends.append(time.perf_counter()),
+            recorder=recorder,
+        )
+    except Exception as error:  # what cannot be compiled or recorded must not end the programme
         return row | {"failed": f"{type(error).__name__}: {error}"[:300]}
-    return row | {"seconds": (time.perf_counter() - started) / n_steps}
+    return row | {"seconds": (ends[1] - ends[0]) / n_steps, "peak_memory_gb": _peak_memory_gb(device)}
 
 
 def denoise_pair(
-    head: TrainingHead, strategy_name: str, recipe: str, edge: int | None, device: torch.device
+    head: TrainingHead,
+    strategy_name: str,
+    recipe: str,
+    edge: int | None,
+    device: torch.device,
+    recorder: Recorder | None,
 ) -> dict[str, object]:
     """Seconds and error of a strategy on a pair simulated from a head, or from a cube in its middle."""
     lows = [max(size - edge, 0) // 2 if edge else 0 for size in head.image.shape]
@@ -110,7 +130,7 @@ def denoise_pair(
     realizations = Realizations(data[..., None], brain)
     strategy = get_strategy(strategy_name)
     weights = [read_weights(name) if name else None for name in strategy.all_weights(recipe)]
-    context = Context(torch.Generator().manual_seed(SEED), device, memory_gb=12.0)
+    context = Context(torch.Generator().manual_seed(SEED), device, memory_gb=12.0, recorder=recorder)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     started = time.perf_counter()
@@ -121,6 +141,7 @@ def denoise_pair(
     ]
     return {
         "strategy": f"{strategy_name}:{recipe}",
+        "steps": "recorded" if recorder else "plain",
         "shape": list(clean.shape),
         "seconds": time.perf_counter() - started,
         "peak_memory_gb": _peak_memory_gb(device),
@@ -145,11 +166,6 @@ def read_weights(name: str) -> PretrainedWeights:
 
 def _peak_memory_gb(device: torch.device) -> float | None:
     return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def agreement(network: torch.nn.Module, device: torch.device) -> float:
@@ -217,7 +233,8 @@ def main() -> None:
         "largest_difference_to_cpu": agreement(state.averaged, device),
         "speed": speed_rows(device) if args.speed else [],
         "denoising": [
-            denoise_pair(heads[0], strategy, recipe, args.edge, device)
+            denoise_pair(heads[0], strategy, recipe, args.edge, device, recorder)
+            for recorder in ((None, recorder_for(device)) if device.type == "cuda" else (None,))
             for wanted, strategy, recipe in (
                 (args.denoise, "auto", args.recipe),
                 (args.faithful, "noise2average", "faithful"),

@@ -19,6 +19,7 @@ from n2a_bids.config import STRATEGY_NAMES, Config
 from n2a_bids.config_file import format_settings
 from n2a_bids.errors import ConfigError
 from n2a_bids.resources import GpuProbe
+from n2a_bids.workflows.denoise import init_denoise_node
 
 POSITIONAL = ["/data/bids", "/data/out", "participant"]
 
@@ -134,7 +135,7 @@ def test_every_option_is_in_the_table():
     """An option without a test of what it does is a promise nobody keeps."""
     tested_elsewhere = {
         "--help", "--version", "--bids-filter-file", "--derivatives", "--config-file",
-        "--use-plugin", "--n-gpu-procs",
+        "--use-plugin", "--n-gpu-procs", "--cuda-graphs",
     }  # fmt: skip
     words = {word for line, *_ in OPTIONS for word in line.split()} | tested_elsewhere
     for action in build_parser()._actions:
@@ -251,12 +252,13 @@ def test_plugin_file_that_cannot_work_is_refused(tmp_path, text, complaint):
         parse("--nipype-plugin-file", tmp_path / "p.yml")
 
 
-@pytest.mark.parametrize("line", ["--device cuda", "--n-gpu-procs 2"])
+@pytest.mark.parametrize("line", ["--device cuda", "--n-gpu-procs 2", "--cuda-graphs"])
 def test_gpu_asked_for_but_absent_is_an_error(line):
     """No silent fallback to the CPU, and the ways to a GPU are named."""
     with pytest.raises(ConfigError, match="--nv") as caught:
         parse(*line.split())
     assert "none here" in str(caught.value)
+    assert line.split()[0] in str(caught.value)
 
 
 def test_gpu_slots_are_the_gpus_that_the_probe_names(monkeypatch):
@@ -266,8 +268,27 @@ def test_gpu_slots_are_the_gpus_that_the_probe_names(monkeypatch):
     assert parse("--device", "cuda", "--n-gpu-procs", 4).resources.n_gpu_procs == 4
     assert parse("--device", "cpu").resources.n_gpu_procs == 0
     assert parse("--dry-run").resources.n_gpu_procs == 0
-    with pytest.raises(ConfigError, match="forbids"):
+    with pytest.raises(ConfigError, match=r"--n-gpu-procs .* forbids"):
         parse("--device", "cpu", "--n-gpu-procs", 1)
+
+
+def test_cuda_graphs_reach_the_denoiser_and_nothing_else(monkeypatch):
+    """They change how fast a result comes, so neither its folder nor the hash of the node."""
+    monkeypatch.setattr(settings_module, "probe_gpus", lambda: GpuProbe(names=("H",)))
+    plain, graphs = (parse("--output-layout", "multiverse", *flags) for flags in ((), ("--cuda-graphs",)))
+    assert graphs.denoise.cuda_graphs
+    assert graphs.output_dir == plain.output_dir
+    nodes = [init_denoise_node(config.denoise, config.resources) for config in (plain, graphs)]
+    assert ["--cuda-graphs" in node.interface.cmdline for node in map(_filled, nodes)] == [False, True]
+    assert nodes[0].interface.inputs.get_hashval() == nodes[1].interface.inputs.get_hashval()
+    with pytest.raises(ConfigError, match=r"--cuda-graphs .* forbids"):
+        parse("--device", "cpu", "--cuda-graphs")
+
+
+def _filled(node):
+    """With the files that a command line cannot be made without: any will do."""
+    node.interface.inputs.trait_set(in_files=[__file__], mask_file=__file__)
+    return node
 
 
 def test_level_minimal_contradicts_another_strategy():

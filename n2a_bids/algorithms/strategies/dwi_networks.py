@@ -163,7 +163,9 @@ def train_network(
     set_linear_map(network.linear, pairs)
     batches = _batches(values, targets, mask, config, context)
     report = EpochReport(phase, config.schedule.n_epochs, context)
-    losses = fit(network, batches, config.schedule, device=context.device, on_epoch=report)
+    losses = fit(
+        network, batches, config.schedule, device=context.device, on_epoch=report, recorder=context.recorder
+    )
     return network, [{"phase": phase, "epoch": n + 1, "loss": loss} for n, loss in enumerate(losses)]
 
 

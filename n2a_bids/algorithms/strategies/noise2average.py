@@ -199,7 +199,9 @@ def _fit_iteration(
         )
     phase = f"noise2average iteration {iteration + 1}"
     report = EpochReport(phase, schedule.n_epochs, context)
-    losses = fit(network, batches, schedule, device=context.device, on_epoch=report)
+    losses = fit(
+        network, batches, schedule, device=context.device, on_epoch=report, recorder=context.recorder
+    )
     return [{"phase": phase, "epoch": epoch + 1, "loss": loss} for epoch, loss in enumerate(losses)]
 
 

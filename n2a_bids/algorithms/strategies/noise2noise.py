@@ -66,7 +66,9 @@ def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Cont
         pairs, sampler, config.batch_size, generator=context.generator, device=context.device
     )
     report = EpochReport("noise2noise", config.schedule.n_epochs, context)
-    losses = fit(network, batches, config.schedule, device=context.device, on_epoch=report)
+    losses = fit(
+        network, batches, config.schedule, device=context.device, on_epoch=report, recorder=context.recorder
+    )
     denoised = np.stack(
         [
             predict(

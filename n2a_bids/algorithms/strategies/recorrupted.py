@@ -183,5 +183,7 @@ def fine_tune(
         device=context.device,
     )
     report = EpochReport("fine-tuning", config.schedule.n_epochs, context)
-    losses = fit(network, batches, config.schedule, device=context.device, on_epoch=report)
+    losses = fit(
+        network, batches, config.schedule, device=context.device, on_epoch=report, recorder=context.recorder
+    )
     return [{"phase": "recorrupted", "epoch": epoch + 1, "loss": loss} for epoch, loss in enumerate(losses)]
