@@ -18,7 +18,7 @@ from n2a_bids.algorithms.masked_filters import (
     gradient,
     magnitude,
 )
-from n2a_bids.algorithms.structure import edge_correlation, sharpness, smoothness_fwhm_mm
+from n2a_bids.algorithms.structure import edge_correlation, relative_sharpness, sharpness, smoothness_fwhm_mm
 
 __all__ = [
     "edge_correlation",
@@ -26,6 +26,7 @@ __all__ = [
     "edge_psnr",
     "nrmse",
     "psnr",
+    "relative_sharpness",
     "sharpness",
     "smoothness_fwhm_mm",
     "ssim",

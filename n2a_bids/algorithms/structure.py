@@ -20,8 +20,7 @@ from n2a_bids.algorithms.masked_filters import (
     without_rim,
 )
 
-_EDGE_FRACTION = 0.2
-_EDGE_SCALE_MM = 2.0
+_UNIT_SCALE_MM = 4.0
 _LOCAL_MEAN_SD_VOXELS = 4.0
 
 
@@ -31,16 +30,16 @@ def sharpness(
     voxel_size_mm: Sequence[float],
     edge_image: Volume | None = None,
 ) -> float:
-    """Steepness of the edges inside the mask, largely blind to noise.
+    """Steepness of the edges inside the mask, blind to noise where the edges are found elsewhere.
 
-    Edges are found, with their directions, in a copy blurred by 2 mm (SD), where little noise is
-    left. The slope of the unblurred image *along that direction* is then averaged over the edges
-    and divided by the average slope of the blurred copy. Noise adds slopes of either sign, which
-    cancel in the average, whereas a mean gradient magnitude would grow with noise. Gain and
-    offset cancel too.
+    Edges are ridges: voxels where the gradient of a copy blurred by one voxel (SD) is largest along
+    its main axis, the stronger half of them. The slope of the unblurred image along the direction
+    of that gradient is averaged over them, and divided by the in-mask SD of the image blurred by
+    4 mm, so that gain and offset cancel. Noise adds slopes of either sign, which cancel in the
+    average, where a mean gradient magnitude would grow with it.
 
-    For a step edge already blurred by s mm, the value is ``sqrt(1 + (2 mm / s)^2)``: 1 means no
-    detail finer than 2 mm, larger is sharper.
+    Ridges are one voxel thin: across a band as wide as the blur, slopes add up to the height of
+    the edge however blurred it is.
 
     Parameters
     ----------
@@ -52,13 +51,13 @@ def sharpness(
         Voxel size along the array axes.
     edge_image : (X, Y, Z) float array, optional
         Image in which the edges are found: give the same one (the truth, or the denoised image)
-        to compare several images at the same edges. `image` itself by default; then strong noise
-        can still move the value by a few per cent.
+        to compare several images at the same edges. `image` itself by default; then ridges of
+        strong noise count as edges.
 
     Returns
     -------
     sharpness : float
-        Ratio without unit; 0 when there is no edge at all (constant image).
+        Per mm; 0 when there is no edge at all (constant image).
 
     Raises
     ------
@@ -69,23 +68,52 @@ def sharpness(
     check_grids(mask, image, finder)
     box = bounding_box(mask)
     inside = mask[box]
-    scale_voxels = [_EDGE_SCALE_MM / size for size in voxel_size_mm]
-    inner = without_rim(inside)
-    finder_slopes = gradient(blur_in_mask(finder[box], inside, scale_voxels), voxel_size_mm)
-    finder_strength = magnitude(finder_slopes)
-    edges = inner & (finder_strength >= np.quantile(finder_strength[inner], 1 - _EDGE_FRACTION))
-    strength = finder_strength[edges]
-    if not np.any(strength > 0):
+    edges, directions = _ridges(blur_in_mask(finder[box], inside, 1.0), inside, voxel_size_mm)
+    unit = blur_in_mask(image[box], inside, [_UNIT_SCALE_MM / size for size in voxel_size_mm])
+    contrast = float(np.std(unit[inside], dtype=np.float64))
+    if not edges.any() or contrast == 0:
         return 0.0
-    directions = [slope[edges] / np.maximum(strength, np.finfo(np.float32).tiny) for slope in finder_slopes]
-    fine = gradient(np.where(inside, image[box], 0).astype(np.float32), voxel_size_mm)
-    coarse = finder_slopes
-    if edge_image is not None:
-        coarse = gradient(blur_in_mask(image[box], inside, scale_voxels), voxel_size_mm)
-    fine_slope = sum(slope[edges] * direction for slope, direction in zip(fine, directions, strict=True))
-    coarse_slope = sum(slope[edges] * direction for slope, direction in zip(coarse, directions, strict=True))
-    total = float(np.sum(coarse_slope, dtype=np.float64))
-    return float(np.sum(fine_slope, dtype=np.float64) / total) if total else 0.0
+    slopes = gradient(np.where(inside, image[box], 0).astype(np.float32), voxel_size_mm)
+    across = sum(slope[edges] * direction for slope, direction in zip(slopes, directions, strict=True))
+    return float(np.mean(across, dtype=np.float64)) / contrast
+
+
+def relative_sharpness(
+    image: Volume, yardstick: Volume, edge_image: Volume, mask: Mask, voxel_size_mm: Sequence[float]
+) -> float:
+    """`sharpness` of an image over that of another one, at the same edges.
+
+    Parameters
+    ----------
+    image, yardstick, edge_image : (X, Y, Z) float array
+        Edges are found in the last, which may be one of the others.
+    mask : (X, Y, Z) bool array
+        Voxels that count.
+    voxel_size_mm : three floats
+        Voxel size along the array axes.
+
+    Returns
+    -------
+    ratio : float
+        Below 1: blurred against the yardstick. Not a number when the yardstick has no edges.
+    """
+    own, reference = (sharpness(one, mask, voxel_size_mm, edge_image) for one in (image, yardstick))
+    return own / reference if reference else float("nan")
+
+
+def _ridges(smooth: Volume, inside: Mask, voxel_size_mm: Sequence[float]) -> tuple[Mask, list[Volume]]:
+    """Voxels on the stronger half of the edges, and the direction across the edge in each."""
+    slopes = gradient(smooth, voxel_size_mm)
+    strength = magnitude(slopes)
+    main_axis = np.argmax(np.abs(np.stack(slopes)), axis=0)
+    ridges = without_rim(inside) & (strength > 0)
+    for axis in range(3):
+        # Voxels that meet around the array lie in its rim.
+        peak = (strength >= np.roll(strength, 1, axis)) & (strength >= np.roll(strength, -1, axis))
+        ridges &= (main_axis != axis) | peak
+    if ridges.any():
+        ridges &= strength >= np.median(strength[ridges])
+    return ridges, [slope[ridges] / strength[ridges] for slope in slopes]
 
 
 def smoothness_fwhm_mm(residual: Volume, mask: Mask, voxel_size_mm: Sequence[float]) -> float:

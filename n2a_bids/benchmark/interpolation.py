@@ -19,7 +19,7 @@ from n2a_bids.algorithms.phantoms import SimulatedRuns, SimulationConfig, simula
 from n2a_bids.algorithms.refinement import refine_rigid
 from n2a_bids.algorithms.resampling import resample
 from n2a_bids.algorithms.rigid import halfway_transforms
-from n2a_bids.algorithms.structure import sharpness
+from n2a_bids.algorithms.structure import relative_sharpness
 from n2a_bids.benchmark.alignment import register_run
 from n2a_bids.benchmark.cells import CONDITIONS, MOVEMENT_MARGIN_VOXELS, Cell, place_of
 from n2a_bids.benchmark.methods import oracle_network, tissue_scale
@@ -28,7 +28,7 @@ from n2a_bids.benchmark.run import BenchmarkPlan, open_table
 from n2a_bids.benchmark.truths import Truth, crop_truth, pad_truth
 
 _KEY = ("truth", "noise_level", "seed", "way")
-_MEASURES = ("registration_error_mm", "psnr_db", "edge_psnr_db", "sharpness")
+_MEASURES = ("registration_error_mm", "psnr_db", "edge_psnr_db", "sharpness_over_truth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,5 +240,5 @@ def _measure(
         "registration_error_mm": float(np.sqrt((error**2).sum(axis=1).mean())),
         "psnr_db": psnr(estimate, truth, mask),
         "edge_psnr_db": edge_psnr(estimate, truth, mask),
-        "sharpness": sharpness(estimate, mask, voxel_size_mm, edge_image=truth),
+        "sharpness_over_truth": relative_sharpness(estimate, truth, truth, mask, voxel_size_mm),
     }

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.candidates import Candidate, compare
-from n2a_bids.algorithms.metrics import edge_correlation, sharpness
+from n2a_bids.algorithms.metrics import edge_correlation, relative_sharpness
 from n2a_bids.algorithms.preparation import Prepared, prepare
 from n2a_bids.algorithms.realizations import Context, Realizations
 from n2a_bids.algorithms.risk import hold_out
@@ -33,7 +33,7 @@ PAIR_COLUMNS = (
     "peak_memory_mb",
     "risk",
     "standard_error",
-    "sharpness",
+    "sharpness_over_mean",
     "residual_edge_correlation",
     "difference_edge_correlation",
     "chosen",
@@ -134,10 +134,10 @@ def _load_pair(
 
 
 def _structure(data: CellData, image: NDArray[np.float32]) -> dict[str, float]:
-    mask = data.realizations.mask
+    mask, voxel_size_mm = data.realizations.mask, data.realizations.voxel_size_mm
     half_difference = (data.matched[0] - data.matched[1]) / 2
     return {
-        "sharpness": sharpness(image, mask, data.realizations.voxel_size_mm),
+        "sharpness_over_mean": relative_sharpness(image, data.truth, image, mask, voxel_size_mm),
         "residual_edge_correlation": anatomy_in_residual(data, image),
         "difference_edge_correlation": edge_correlation(half_difference, image, mask),
     }

@@ -13,6 +13,7 @@ from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.images import whole_file
 
 _ZOOM_VOXELS = 64
+_MARKERS = "osD^v<>P*Xhd|"
 
 
 def central_slice(volume: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -96,13 +97,21 @@ def draw_curves(summary: Sequence[Mapping[str, Any]], out_file: Path) -> None:
                 ]
                 if points:
                     level, value, spread = np.array(points).T
-                    style = {"color": f"C{index % 10}", "linestyle": "-" if index < 10 else "--"}
-                    axis.errorbar(level, value, spread, marker="o", markersize=3, label=method, **style)
+                    axis.errorbar(level, value, spread, markersize=4, label=method, **_style(index))
             axis.set_title(f"{condition}, {repetitions} repetitions", fontsize=9)
             axis.set_xlabel("noise SD / tissue SD", fontsize=8)
             axis.set_ylabel(label, fontsize=8)
-    axes[0, -1].legend(fontsize=7)
+    drawn = {name: h for axis in axes.flat for h, name in zip(*axis.get_legend_handles_labels())}
+    figure.legend([drawn[name] for name in methods], methods, loc="outside upper center", ncols=6, fontsize=7)
     _save(figure, out_file)
+
+
+def _style(index: int) -> dict[str, Any]:
+    """Colour and marker of a method, for as many as there are pairs of them."""
+    from matplotlib import colormaps
+
+    colours = [*colormaps["tab10"].colors, *colormaps["Dark2"].colors]
+    return {"color": colours[index % len(colours)], "marker": _MARKERS[index % len(_MARKERS)]}
 
 
 def _subplots(n_rows: int, n_columns: int, size: tuple[float, float]) -> tuple[Any, Any]:

@@ -25,7 +25,7 @@ MEASURES = (
     "edge_psnr_db",
     "ssim",
     "nrmse",
-    "sharpness",
+    "sharpness_over_truth",
     "residual_edge_correlation",
     "seconds",
     "peak_memory_mb",
@@ -156,7 +156,9 @@ def measure(data: CellData, outcome: Outcome) -> dict[str, object]:
         "edge_psnr_db": metrics.edge_psnr(image, truth, mask),
         "ssim": metrics.ssim(image, truth, mask),
         "nrmse": metrics.nrmse(image, truth, mask),
-        "sharpness": metrics.sharpness(image, mask, data.realizations.voxel_size_mm, edge_image=truth),
+        "sharpness_over_truth": metrics.relative_sharpness(
+            image, truth, truth, mask, data.realizations.voxel_size_mm
+        ),
         "residual_edge_correlation": anatomy_in_residual(data, image),
         "seconds": outcome.seconds,
         "peak_memory_mb": outcome.peak_memory_mb,

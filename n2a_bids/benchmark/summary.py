@@ -19,6 +19,7 @@ SUMMARY_COLUMNS = (
     "gain_over_bm4d_db",
     "worst_gain_over_mean_db",
 )
+_RIVALS = ("mean", "bm4d")
 _PAIRING_COLUMNS = ("truth", "condition", "noise_level", "n_repetitions", "seed")
 
 
@@ -40,7 +41,7 @@ class Target:
 
 
 def summarise(rows: Iterable[Row]) -> list[dict[str, object]]:
-    """Average over truths and seeds.
+    """Average over the seeds of each truth, then over truths.
 
     Parameters
     ----------
@@ -51,30 +52,33 @@ def summarise(rows: Iterable[Row]) -> list[dict[str, object]]:
     -------
     summary : list of dict
         One per condition, noise level, number of repetitions and method, with `SUMMARY_COLUMNS`;
-        spreads are standard deviations over truths and seeds. Gains are paired: same data.
+        ``n`` counts truths, and spreads are standard deviations over them. Gains are paired: same
+        data. Rows without a measure (not a number) do not count for it.
     """
     finished = [row for row in rows if row["status"] == "ok"]
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in finished:
         groups[tuple(row[column] for column in GROUP_COLUMNS)].append(row)
-    over_mean = _gains(finished, "psnr_db", "mean")
-    over_bm4d = _gains(finished, "psnr_db", "bm4d")
+    over = [_gains(finished, "psnr_db", rival) for rival in _RIVALS]
     summary = []
     for key, members in sorted(groups.items(), key=lambda item: _order(item[0])):
-        entry: dict[str, object] = dict(zip(GROUP_COLUMNS, key, strict=True)) | {"n": len(members)}
+        entry: dict[str, object] = dict(zip(GROUP_COLUMNS, key, strict=True))
+        entry["n"] = len({row["truth"] for row in members})
         for measure in MEASURES:
-            values = np.array([float(row[measure]) for row in members])
-            entry[f"{measure}_mean"] = float(values.mean())
-            entry[f"{measure}_sd"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        entry["gain_over_mean_db"] = _average(over_mean, members, np.mean)
-        entry["gain_over_bm4d_db"] = _average(over_bm4d, members, np.mean)
-        entry["worst_gain_over_mean_db"] = _average(over_mean, members, np.min)
+            values = _by_truth([(row, float(row[measure])) for row in members])
+            entry[f"{measure}_mean"] = float(np.mean(values)) if values else float("nan")
+            entry[f"{measure}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        gains = [[(row, gains[id(row)]) for row in members if id(row) in gains] for gains in over]
+        for rival, rows_and_gains in zip(_RIVALS, gains):
+            values = _by_truth(rows_and_gains)
+            entry[f"gain_over_{rival}_db"] = float(np.mean(values)) if values else float("nan")
+        entry["worst_gain_over_mean_db"] = min((gain for _, gain in gains[0]), default=float("nan"))
         summary.append(entry)
     return summary
 
 
 def judge(rows: Iterable[Row], method: str = "auto") -> list[Target]:
-    """Compare a method with what the project asks of it.
+    """Compare a method with what the project asks of it, condition by condition.
 
     Parameters
     ----------
@@ -88,24 +92,34 @@ def judge(rows: Iterable[Row], method: str = "auto") -> list[Target]:
     targets : list of Target
         A *cell* is one truth, condition, noise level and number of repetitions, averaged over seeds.
     """
-    finished = [row for row in rows if row["status"] == "ok"]
+    conditions: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["status"] == "ok":
+            conditions[row["condition"]].append(row)
+    return [
+        Target(f"{name}: {target.statement}", target.value, target.limit)
+        for name, members in sorted(conditions.items())
+        for target in _judge_condition(members, method)
+    ]
 
+
+def _judge_condition(rows: list[Row], method: str) -> list[Target]:
     def margin(measure: str, rival: str, reduce: Callable[[Sequence[float]], float]) -> float:
-        gains = _gains(finished, measure, rival)
+        gains = _gains(rows, measure, rival)
         cells: dict[tuple[str, ...], list[float]] = defaultdict(list)
-        for row in finished:
+        for row in rows:
             if row["method"] == method and id(row) in gains:
                 cells[_pair(row)[:-1]].append(gains[id(row)])
         return float(reduce([np.mean(values) for values in cells.values()])) if cells else np.nan
 
-    single = [_gains(finished, "psnr_db", "mean").get(id(row)) for row in finished if row["method"] == method]
+    single = [_gains(rows, "psnr_db", "mean").get(id(row)) for row in rows if row["method"] == method]
     runs = [gain for gain in single if gain is not None]
     return [
-        Target("PSNR over BM4D of the mean, every cell (dB)", margin("psnr_db", "bm4d", min), 0.3),
-        Target("PSNR over BM4D of the mean, average (dB)", margin("psnr_db", "bm4d", np.mean), 1.0),
-        Target("edge PSNR over BM4D of the mean, every cell (dB)", margin("edge_psnr_db", "bm4d", min), 0.3),
-        Target("edge PSNR over BM4D of the mean, average (dB)", margin("edge_psnr_db", "bm4d", np.mean), 1.0),
-        Target("SSIM over BM4D of the mean, every cell", margin("ssim", "bm4d", min), 0.0),
+        Target("PSNR over BM4D, every cell (dB)", margin("psnr_db", "bm4d", min), 0.3),
+        Target("PSNR over BM4D, average (dB)", margin("psnr_db", "bm4d", np.mean), 1.0),
+        Target("edge PSNR over BM4D, every cell (dB)", margin("edge_psnr_db", "bm4d", min), 0.3),
+        Target("edge PSNR over BM4D, average (dB)", margin("edge_psnr_db", "bm4d", np.mean), 1.0),
+        Target("SSIM over BM4D, every cell", margin("ssim", "bm4d", min), 0.0),
         Target("PSNR over Noise2Noise, every cell (dB)", margin("psnr_db", "noise2noise", min), 0.0),
         Target("PSNR over the supervised oracle, every cell (dB)", margin("psnr_db", "oracle", min), -0.3),
         Target("PSNR over the mean, every single run (dB)", min(runs) if runs else np.nan, 0.0),
@@ -114,7 +128,7 @@ def judge(rows: Iterable[Row], method: str = "auto") -> list[Target]:
 
 def format_summary(summary: Sequence[dict[str, object]], targets: Sequence[Target]) -> str:
     """Markdown page of the summary: one table per condition, then the targets."""
-    lines = []
+    lines = [_READING, ""]
     for condition in dict.fromkeys(str(entry["condition"]) for entry in summary):
         lines += [f"## {condition}", "", *_table(e for e in summary if e["condition"] == condition), ""]
     lines += ["## Targets", "", "| statement | found | asked | verdict |", "|---|---|---|---|"]
@@ -122,14 +136,19 @@ def format_summary(summary: Sequence[dict[str, object]], targets: Sequence[Targe
     return "\n".join(lines) + "\n"
 
 
+_READING = """\
+n: heads. Draws of the noise are averaged first, then heads; ± is the standard deviation over heads. Where
+the condition is *echoes*, peers such as BM4D see the first echo alone. nan: not measured."""
+
+
 def _table(entries: Iterable[dict[str, object]]) -> list[str]:
-    header = ("noise", "R", "method", "n", "PSNR dB", "edge PSNR dB", "SSIM", "NRMSE", "sharpness")
+    header = ("noise", "R", "method", "n", "PSNR dB", "edge PSNR dB", "SSIM", "NRMSE", "sharpness over truth")
     header += ("residual-edge r", "over mean dB", "over BM4D dB", "s", "MB")
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for e in entries:
         cells = [e["noise_level"], e["n_repetitions"], e["method"], e["n"]]
         cells += [f"{e['psnr_db_mean']:.2f} ± {e['psnr_db_sd']:.2f}", f"{e['edge_psnr_db_mean']:.2f}"]
-        cells += [f"{e['ssim_mean']:.4f}", f"{e['nrmse_mean']:.4f}", f"{e['sharpness_mean']:.3f}"]
+        cells += [f"{e['ssim_mean']:.4f}", f"{e['nrmse_mean']:.4f}", f"{e['sharpness_over_truth_mean']:.3f}"]
         cells += [f"{e['residual_edge_correlation_mean']:.3f}"]
         cells += [f"{e[f'gain_over_{rival}_db']:+.2f}" for rival in ("mean", "bm4d")]
         cells += [f"{e['seconds_mean']:.1f}", f"{e['peak_memory_mb_mean']:.0f}"]
@@ -147,9 +166,13 @@ def _gains(rows: Sequence[Row], measure: str, rival: str) -> dict[int, float]:
     return {id(row): float(row[measure]) - reference[_pair(row)] for row in rows if _pair(row) in reference}
 
 
-def _average(gains: dict[int, float], members: Sequence[Row], reduce: Callable[..., float]) -> float:
-    values = [gains[id(row)] for row in members if id(row) in gains]
-    return float(reduce(values)) if values else float("nan")
+def _by_truth(rows_and_values: Iterable[tuple[Row, float]]) -> list[float]:
+    """Mean over the seeds of each truth, of the values that are numbers."""
+    truths: dict[str, list[float]] = defaultdict(list)
+    for row, value in rows_and_values:
+        if np.isfinite(value):
+            truths[row["truth"]].append(value)
+    return [float(np.mean(values)) for values in truths.values()]
 
 
 def _order(key: tuple[str, ...]) -> tuple[object, ...]:

@@ -136,23 +136,52 @@ def test_table_of_another_shape_is_refused(tmp_path):
 def test_summary_pairs_gains_on_the_same_data():
     rows = [row("mean", 30), row("auto", 34), row("mean", 20, seed="1"), row("auto", 23, seed="1")]
     auto = next(entry for entry in summarise(rows) if entry["method"] == "auto")
-    assert (auto["n"], auto["gain_over_mean_db"], auto["worst_gain_over_mean_db"]) == (2, 3.5, 3.0)
+    assert (auto["n"], auto["gain_over_mean_db"], auto["worst_gain_over_mean_db"]) == (1, 3.5, 3.0)
     assert np.isnan(auto["gain_over_bm4d_db"])
+
+
+def test_seeds_are_averaged_before_heads():
+    """A head of many draws counts as much as a head of one."""
+    rows = [row("mean", 30), row("auto", 34), row("mean", 20, seed="1"), row("auto", 23, seed="1")]
+    rows += [{**row("mean", 30), "truth": "another"}, {**row("auto", 31), "truth": "another"}]
+    auto = next(entry for entry in summarise(rows) if entry["method"] == "auto")
+    assert (auto["n"], auto["gain_over_mean_db"]) == (2, 2.25)
+    assert auto["psnr_db_mean"] == (28.5 + 31) / 2
+    assert auto["psnr_db_sd"] == pytest.approx(np.std([28.5, 31], ddof=1))
+
+
+def test_measures_that_were_not_taken_do_not_count():
+    rows = [row("mean", 30), {**row("mean", 32, seed="1"), "sharpness_over_truth": "nan"}]
+    assert summarise(rows)[0]["sharpness_over_truth_mean"] == float(rows[0]["sharpness_over_truth"])
 
 
 def test_failed_rows_do_not_count():
     rows = [row("mean", 30), row("mean", "", seed="1", status="failed: x")]
-    assert summarise(rows)[0]["n"] == 1
+    assert summarise(rows)[0]["psnr_db_mean"] == 30
 
 
 def test_targets_are_met_not_met_or_not_measured():
     rows = [row("mean", 30), row("bm4d", 35), row("auto", 35.5)]
     verdicts = {t.statement: t.verdict for t in judge(rows)}
-    assert verdicts["PSNR over BM4D of the mean, every cell (dB)"] == "met"
-    assert verdicts["PSNR over BM4D of the mean, average (dB)"] == "not met"
-    assert verdicts["PSNR over Noise2Noise, every cell (dB)"] == "not measured"
+    assert verdicts["aligned: PSNR over BM4D, every cell (dB)"] == "met"
+    assert verdicts["aligned: PSNR over BM4D, average (dB)"] == "not met"
+    assert verdicts["aligned: PSNR over Noise2Noise, every cell (dB)"] == "not measured"
     page = format_summary(summarise(rows), judge(rows))
     assert "+5.50" in page and "not measured" in page
+
+
+def test_conditions_are_judged_apart():
+    """BM4D sees one echo, `auto` all: echoes must not help the average of the other condition."""
+    rows = [row("bm4d", 30), row("auto", 30.5)]
+    rows += [
+        {**one, "condition": "echoes", "psnr_db": "40"}
+        if one["method"] == "auto"
+        else {**one, "condition": "echoes"}
+        for one in rows
+    ]
+    averages = {t.statement: t.value for t in judge(rows) if "PSNR over BM4D, average" in t.statement}
+    assert averages["aligned: PSNR over BM4D, average (dB)"] == 0.5
+    assert averages["echoes: PSNR over BM4D, average (dB)"] == 10
 
 
 def test_a_peer_may_have_the_noise_floor_taken_out(truth, monkeypatch):
