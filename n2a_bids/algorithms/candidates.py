@@ -13,6 +13,7 @@ from torch import nn
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.nonlocal_bayes import guided_nonlocal_bayes
 from n2a_bids.algorithms.normalization import MaskedSmoother
+from n2a_bids.algorithms.patches import Index
 from n2a_bids.algorithms.preparation import Prepared
 from n2a_bids.algorithms.realizations import Context
 from n2a_bids.algorithms.risk import HeldOut, Stack, stack_candidates, zero_sum_direction
@@ -82,6 +83,39 @@ def estimate_all(
     smooth = MaskedSmoother(where, _LOCAL_MEAN_VOXELS)
     estimator = _Estimator(image, noise_sd, where, context, flips, find_bias, smooth)
     return [estimator.estimate(candidate) for candidate in candidates]
+
+
+def estimate_average(
+    candidates: Sequence[Candidate],
+    prepared: Prepared,
+    context: Context,
+    flips: tuple[tuple[int, ...], ...] = ((),),
+    box: Index = (slice(None),) * 3,
+) -> list[NDArray[np.float32]]:
+    """Denoise the weighted average of the repetitions, or a box of it, by every candidate.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    prepared : Prepared
+    context : Context
+    flips : tuple of tuple of int
+        As for `estimate_all`.
+    box : tuple of slice
+        All of the volume by default.
+
+    Returns
+    -------
+    estimates : list of (X, Y, Z) float32 arrays
+        In z-scores.
+    """
+    repetition_sd = prepared.repetition_noise_sd[box]
+    noise_sd = repetition_sd * np.float32(prepared.average_noise_factor)
+    average = _weighted(prepared.images[(slice(None), *box)], prepared.weights)
+    find_bias = partial(prepared.bias, noise_sd=repetition_sd)
+    return estimate_all(
+        candidates, average, noise_sd, prepared.head[box], context, flips, find_bias=find_bias
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +224,7 @@ def compare(
     """
     factor = np.float32(prepared.average_noise_factor)
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
-    predictions, targets, weights, added = [], [], [], []
+    predictions, targets, added = [], [], []
     contrasts = [
         zero_sum_direction(prepared.weights, prepared.variance_ratio, context.generator)
         for _ in range(n_draws)
@@ -202,6 +236,7 @@ def compare(
         counted = prepared.mask[core]
         images = prepared.images[(slice(None), *box)]
         noise_sd = prepared.repetition_noise_sd[box] * factor * np.float32(np.sqrt(1 + strength**2))
+        values, wanted = [], []
         for contrast in contrasts:
             noisy = _weighted(images, prepared.weights + strength * contrast)
             target = _weighted(images, prepared.weights - contrast / strength)[inner] - offset[core]
@@ -209,12 +244,13 @@ def compare(
             estimates = estimate_all(
                 candidates, noisy, noise_sd, prepared.head[box], context, find_bias=find_bias
             )
-            values = [estimate[inner][counted] for estimate in estimates]
-            predictions.append(np.stack(values))
-            targets.append(target[counted])
-            weights.append(np.ones(int(counted.sum()), np.float32))
+            values.append(np.stack([estimate[inner][counted] for estimate in estimates]))
+            wanted.append(target[counted])
+        # Draws of one block share its anatomy and most of its noise: they are no independent evidence.
+        predictions.append(np.hstack(values))
+        targets.append(np.hstack(wanted))
         added.append(((strength * factor * prepared.repetition_noise_sd[core][counted]) ** 2).mean())
-    return stack_candidates(predictions, targets, weights, correction=float(np.mean(added)))
+    return stack_candidates(predictions, targets, correction=float(np.mean(added)))
 
 
 def _weighted(images: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.learned_filters import Pair, Series
+from n2a_bids.algorithms.risk import average_blocks
 
 _CERTAINTY = 2.0
 """Standard errors by which a candidate must beat the plain mean."""
@@ -60,11 +62,12 @@ def compare_candidates(
     for name in estimates:
         per_voxel = np.mean(gains[name], axis=0) + strength**2
         risk = float(per_voxel.mean())
+        error = _standard_error(per_voxel, cubes)
         rows.append(
             {
                 "name": name,
                 "risk": round(risk, 5),
-                "standard_error": round(_standard_error(per_voxel, cubes), 5),
+                "standard_error": round(error, 5) if math.isfinite(error) else None,
                 "gain_over_mean_db": round(-10 * float(np.log10(max(1 + risk, 1e-3))), 3),
             }
         )
@@ -86,7 +89,9 @@ def choose(rows: Sequence[dict[str, Any]]) -> str:
     """
     least = min(row["risk"] for row in rows)
     best = [row for row in rows if row["risk"] <= (1 - _EQUAL_GAIN) * least][-1]
-    return best["name"] if best["risk"] + _CERTAINTY * best["standard_error"] < 0 else "mean"
+    # Without a standard error nothing is beyond doubt.
+    doubt = math.inf if best["standard_error"] is None else _CERTAINTY * best["standard_error"]
+    return best["name"] if best["risk"] + doubt < 0 else "mean"
 
 
 def _cube_labels(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -98,5 +103,5 @@ def _cube_labels(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
 def _standard_error(values: NDArray, cubes: NDArray[np.intp]) -> float:
     """Of the mean; neighbouring voxels are not independent, cubes nearly are."""
     sizes = np.bincount(cubes)
-    sums = np.bincount(cubes, weights=values - values.mean())[sizes > 0]
-    return float(np.sqrt(np.sum(sums**2)) / values.size)
+    means = np.bincount(cubes, weights=values)[sizes > 0] / sizes[sizes > 0]
+    return float(average_blocks(means, sizes[sizes > 0] / values.size)[1])

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from n2a_bids.algorithms.masked_filters import without_rim
 from n2a_bids.algorithms.noise import Magnitude, local_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise_floor import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, MaskedSmoother, Volume, match_scales
@@ -113,8 +113,7 @@ def prepare_echoes(realizations: Realizations, *, correct_noise_floor: bool = Tr
 
 def _noise_scale(image: Volume, mask: Mask, contrast: LinearScale) -> LinearScale:
     """Scale that makes the noise SD of an image 1."""
-    inner = ndimage.binary_erosion(mask, iterations=2)
-    noise_sd = single_image_noise_sd(contrast.apply(image), inner if inner.any() else mask)
+    noise_sd = single_image_noise_sd(contrast.apply(image), without_rim(mask))
     return LinearScale(gain=contrast.gain * max(noise_sd, _LEAST_NOISE), offset=contrast.offset)
 
 

@@ -14,6 +14,12 @@ from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 _LEAST_AIR = 500
 """Voxels without which the air says nothing."""
 
+_PASSES = 2
+"""Of the cap on single values: with a global level, then with the local one."""
+
+_PIECE_VOXELS = 1000
+"""Over which a ratio of variances is measured, to some percent."""
+
 _AIR_DISTANCE = 3
 """Voxels between the brain and what may be air."""
 
@@ -26,8 +32,9 @@ def high_pass(image: Volume, sd_voxels: float = 3.0) -> Volume:
 def local_sd(values: Volume, mask: Mask, sd_voxels: float = 8.0, winsor: float = 3.5) -> Volume:
     """Map of the local standard deviation of a zero-mean image.
 
-    Squares are capped at ``(winsor * SD)**2`` of a robust global SD, so that
-    single structures (vessels, residual misalignment) do not raise the map.
+    Squares are capped at ``(winsor * SD)**2``, first of a robust global SD, then of the map found
+    with that, so that single structures (vessels, residual misalignment) do not raise the map,
+    and places of strong noise do not lose it.
 
     Parameters
     ----------
@@ -38,7 +45,7 @@ def local_sd(values: Volume, mask: Mask, sd_voxels: float = 8.0, winsor: float =
     sd_voxels : float
         SD of the Gaussian window.
     winsor : float
-        Cap, in global SDs.
+        Cap, in SDs.
 
     Returns
     -------
@@ -46,12 +53,15 @@ def local_sd(values: Volume, mask: Mask, sd_voxels: float = 8.0, winsor: float =
         Positive everywhere; far from the mask, the global value.
     """
     spread = robust_sd(values[mask])
-    squares = np.minimum(values.astype(np.float32) ** 2, (winsor * spread) ** 2)
     smooth = MaskedSmoother(mask, sd_voxels)
-    variance = smooth(squares)
     reached = smooth(mask.astype(np.float32)) > 0
     floor = (0.05 * spread) ** 2
-    return np.sqrt(np.where(reached, np.maximum(variance, floor), spread**2)).astype(np.float32)
+    squares = values.astype(np.float32) ** 2
+    variance: Volume | float = spread**2
+    for _ in range(_PASSES):
+        found = smooth(np.minimum(squares, np.float32(winsor**2) * variance))
+        variance = np.where(reached, np.maximum(found, floor), spread**2).astype(np.float32)
+    return np.sqrt(variance)
 
 
 def robust_sd(values: NDArray[np.floating]) -> float:
@@ -90,24 +100,41 @@ def difference_noise_sd(data: NDArray[np.float32], mask: Mask) -> Volume:
     return np.sqrt(total / (n_repetitions - 1)).astype(np.float32)
 
 
-def repetition_noise_ratio(data: NDArray[np.float32], estimate: Volume, mask: Mask) -> NDArray[np.float64]:
+def repetition_noise_ratio(
+    residuals: NDArray[np.float32], deviations: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Noise variance of each repetition over the mean of all.
+
+    The deviations tell the mean variance, the residuals how the variances differ: what a denoised
+    image has lost, or kept of the noise, is in all residuals alike. That is so when the denoised
+    average was weighted by inverse variance; with other weights differences come out too small, by
+    some percent per percent of noise that is left, so that a further round finds the rest.
+
+    The ratio is the median over pieces, so that vessels and other places of unrest do not count;
+    within a piece, plain means of squares, for only variances add.
 
     Parameters
     ----------
-    data : (R, X, Y, Z) float array
-        Repetitions in one intensity scale.
-    estimate : (X, Y, Z) float array
-        A denoised image in the same scale.
-    mask : (X, Y, Z) bool array
+    residuals : (R, N) float array
+        Repetitions minus a denoised average of them, high-passed, at N voxels; neighbours in space
+        should be neighbours here.
+    deviations : (R, N) float array
+        Repetitions minus their plain mean, high-passed, at the same voxels; R >= 2.
 
     Returns
     -------
     ratio : (R,) float array
-        Mean 1.
+        Mean 1; none below 0.02, whatever the measurement says.
     """
-    variance = np.array([robust_sd(high_pass(image - estimate)[mask]) ** 2 for image in data])
-    return variance / variance.mean()
+    n_repetitions, n_voxels = deviations.shape
+    starts = np.arange(0, max(n_voxels - _PIECE_VOXELS, 0) + 1, _PIECE_VOXELS)
+    sizes = np.diff([*starts, n_voxels])
+    mean = np.add.reduceat(deviations.astype(np.float64) ** 2, starts, axis=1) / sizes
+    variance = np.add.reduceat(residuals.astype(np.float64) ** 2, starts, axis=1) / sizes
+    total = np.maximum(mean.sum(axis=0) / (n_repetitions - 1), np.finfo(float).tiny)
+    ratio = np.median(1 + (variance - variance.mean(axis=0)) / total, axis=1)
+    ratio = np.maximum(ratio, 0.02)
+    return ratio / ratio.mean()
 
 
 def single_image_noise_sd(image: Volume, mask: Mask) -> float:

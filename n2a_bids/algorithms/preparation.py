@@ -14,7 +14,6 @@ from n2a_bids.algorithms.noise import (
     difference_noise_sd,
     find_air,
     find_magnitude,
-    repetition_noise_ratio,
 )
 from n2a_bids.algorithms.noise_floor import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
@@ -125,21 +124,20 @@ def prepare(realizations: Realizations, channel: int = 0, *, correct_noise_floor
     )
 
 
-def reweight(prepared: Prepared, estimate: Volume) -> Prepared:
-    """Inverse-variance weights, where a denoised `estimate` shows clearly unequal noise.
+def reweight(prepared: Prepared, ratio: NDArray[np.float64]) -> Prepared:
+    """Inverse-variance weights, where the noise is clearly unequal.
 
     Parameters
     ----------
     prepared : Prepared
-    estimate : (X, Y, Z) float array
-        Denoised image in z-scores.
+    ratio : (R,) float array
+        Noise variance of each repetition over their mean.
 
     Returns
     -------
     prepared : Prepared
         The same object where the noise is equal within measurement.
     """
-    ratio = repetition_noise_ratio(prepared.images, estimate, prepared.mask)
     if ratio.max() / ratio.min() < _EQUAL_NOISE_RATIO:
         return prepared
     weights = (1 / ratio) / (1 / ratio).sum()

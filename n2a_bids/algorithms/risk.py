@@ -144,19 +144,19 @@ class Stack:
 def stack_candidates(
     predictions: list[NDArray[np.float32]],
     targets: list[NDArray[np.float32]],
-    voxel_weights: list[NDArray[np.float32]],
     correction: float = 0.0,
 ) -> Stack:
     """Compare candidates by their squared distance to independent noisy targets, and combine them.
 
+    The combination is fitted to the targets that judge it: its few shares gain by that what a few
+    free numbers can.
+
     Parameters
     ----------
     predictions : list over blocks of (K, n) float arrays
-        Each candidate's values at the counted voxels of a block; candidate 0 is
-        the plain mean.
+        Each candidate's values at the counted voxels of a block, those of several draws of one block
+        behind each other; candidate 0 is the plain mean.
     targets : list over blocks of (n,) float arrays
-    voxel_weights : list over blocks of (n,) float arrays
-        Weight of each voxel (inverse noise variance, say).
     correction : float
         Subtracted from the first candidate's risk: what recorruption added to
         the noise of the plain mean, known exactly.
@@ -165,32 +165,56 @@ def stack_candidates(
     -------
     stack : Stack
     """
-    n_candidates = predictions[0].shape[0]
-    losses = np.zeros((len(predictions), n_candidates))
-    gram = np.zeros((n_candidates, n_candidates))
-    volume = np.array([weight.sum(dtype=np.float64) for weight in voxel_weights])
-    for index, (values, target, weight) in enumerate(zip(predictions, targets, voxel_weights)):
+    grams, sizes = [], []
+    for values, target in zip(predictions, targets):
         error = (values - target).astype(np.float64)
-        products = (error * weight) @ error.T
-        losses[index] = np.diag(products)
-        gram += products
-    gram /= volume.sum()
-    gram[0, 0] -= correction
+        grams.append(error @ error.T / target.size)
+        sizes.append(target.size)
+    blocks, share = np.stack(grams), np.array(sizes) / np.sum(sizes)
+    blocks[:, 0, 0] -= correction
+    gram = np.tensordot(share, blocks, axes=1)
     combination = _minimise_on_simplex(gram)
-    relative = losses / volume[:, None]
-    relative[:, 0] -= correction
-    difference = relative - relative[:, :1]
-    share = volume / volume.sum()
-    risks = share @ difference
-    spread = np.sqrt((share[:, None] ** 2 * (difference - risks) ** 2).sum(axis=0))
-    combined = float(combination @ gram @ combination - gram[0, 0])
+    losses = np.diagonal(blocks, axis1=1, axis2=2)
+    combined = np.einsum("i,bij,j->b", combination, blocks, combination)
+    risks, errors = average_blocks(losses - losses[:, :1], share)
+    combined_risk, combined_error = average_blocks(combined - losses[:, 0], share)
     return Stack(
         weights=combination,
         risks=risks,
-        standard_errors=spread,
-        combined_risk=combined,
-        combined_standard_error=float(spread @ combination),
+        standard_errors=errors,
+        combined_risk=float(combined_risk),
+        combined_standard_error=float(combined_error),
     )
+
+
+def average_blocks(
+    values: NDArray[np.float64], share: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weighted average over blocks, and its standard error from the spread between them.
+
+    Parameters
+    ----------
+    values : (B, ...) float array
+        Of independent blocks.
+    share : (B,) float array
+        Weights, sum 1.
+
+    Returns
+    -------
+    average, standard_error : (...) float arrays
+        The error is infinite for a single block: nothing is known of the spread.
+
+    Examples
+    --------
+    >>> average, error = average_blocks(np.array([1.0, 3.0]), np.array([0.5, 0.5]))
+    >>> float(average), float(error)
+    (2.0, 1.0)
+    """
+    average = np.tensordot(share, values, axes=1)
+    if len(values) < 2:
+        return average, np.full_like(average, np.inf)
+    variance = np.tensordot(share**2, (values - average) ** 2, axes=1)
+    return average, np.sqrt(variance * len(values) / (len(values) - 1))
 
 
 def _minimise_on_simplex(gram: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -217,6 +241,13 @@ def _minimise_on_simplex(gram: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def list_risks(names: Sequence[str], stack: Stack) -> list[dict[str, Any]]:
     """Risks relative to the first candidate as records, those of the combination last, as ``blend``."""
-    rows = [*zip(names, stack.risks.tolist(), stack.standard_errors.tolist())]
-    rows.append(("blend", stack.combined_risk, stack.combined_standard_error))
-    return [{"name": name, "risk": risk, "standard_error": error} for name, risk, error in rows]
+    risks = [*stack.risks, stack.combined_risk]
+    return list_rows([*names, "blend"], risks, [*stack.standard_errors, stack.combined_standard_error])
+
+
+def list_rows(names: Sequence[str], risks: Sequence[float], errors: Sequence[float]) -> list[dict[str, Any]]:
+    """Names, risks and standard errors as records; an error that nothing is known of is ``None``."""
+    return [
+        {"name": name, "risk": float(risk), "standard_error": float(error) if np.isfinite(error) else None}
+        for name, risk, error in zip(names, risks, errors, strict=True)
+    ]

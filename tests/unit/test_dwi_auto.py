@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.dwi_phantoms import add_rician_noise, tensor_phantom
 from n2a_bids.algorithms.dwi_recorruption import average, recorrupt
-from n2a_bids.algorithms.dwi_risk import choose
+from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
 from n2a_bids.algorithms.learned_filters import Pair, checkerboard, learn_filters, principal_basis
 from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
 from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
@@ -176,6 +176,23 @@ def test_mean_wins_where_nothing_beats_it():
     mean = {"name": "mean", "risk": 0.0, "standard_error": 0.0}
     for risk in (0.1, -0.01):
         assert choose([mean, {"name": "other", "risk": risk, "standard_error": 0.01}]) == "mean"
+
+
+def test_mean_wins_where_a_single_cube_is_all_there_is():
+    """Nothing is known of the spread between places then, however good a candidate looks."""
+    shape = (16, 16, 16)
+    mask = np.zeros(shape, bool)
+    mask[1:6, 1:6, 1:6] = True
+    rng = np.random.default_rng(0)
+    noisy, target = rng.standard_normal((2, *shape, 3)).astype(np.float32)
+    pair = Pair(noisy=noisy, pilot=noisy, target=target)
+    one = np.ones(shape, np.float32)
+    rows = compare_candidates([pair], {"other": [0 * noisy]}, one, mask, strength=0.0)
+    assert rows[1]["risk"] < -0.5 and rows[1]["standard_error"] is None
+    assert choose(rows) == "mean"
+    mask[1:6, 1:6, 9:14] = True
+    rows = compare_candidates([pair], {"other": [0 * noisy]}, one, mask, strength=0.0)
+    assert choose(rows) == "other"
 
 
 @pytest.mark.parametrize(("risks", "best"), [((-0.7, -0.69), "last"), ((-0.7, -0.5), "first")])

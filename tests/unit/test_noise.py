@@ -2,19 +2,23 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
+from n2a_bids.algorithms.candidates import Candidate
 from n2a_bids.algorithms.noise import (
     difference_noise_sd,
     find_air,
     find_magnitude,
-    repetition_noise_ratio,
+    local_sd,
     single_image_noise_sd,
 )
 from n2a_bids.algorithms.noise_floor import rician_bias, rician_mean
 from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales, z_scales
-from n2a_bids.algorithms.preparation import find_head, prepare, reweight
-from n2a_bids.algorithms.realizations import Realizations
+from n2a_bids.algorithms.preparation import find_head, prepare
+from n2a_bids.algorithms.realizations import Context, Realizations
+from n2a_bids.algorithms.risk import hold_out
+from n2a_bids.algorithms.weighing import weigh_repetitions
 
 
 def _ball(size=40, radius=13):
@@ -47,6 +51,18 @@ def test_noise_map_follows_noise_that_varies_in_space():
     assert estimate[40].mean() / estimate[8].mean() == pytest.approx(sd[40].mean() / sd[8].mean(), rel=0.15)
 
 
+def test_noise_map_sees_strong_noise_in_one_place_and_ignores_vessels():
+    """Four times the noise in the middle, as of a coil's g-factor, and a few voxels far off everywhere."""
+    rng = np.random.default_rng(0)
+    grid = np.indices((64, 64, 64)) - 32
+    sd = 1 + 3 * np.exp(-(grid**2).sum(axis=0) / (2 * 14**2))
+    values = (sd * rng.standard_normal(sd.shape)).astype(np.float32)
+    expected = np.sqrt(ndimage.gaussian_filter(sd**2, 8))
+    values[rng.random(sd.shape) < 0.001] = 100
+    found = local_sd(values, np.ones(sd.shape, bool))
+    np.testing.assert_allclose(found[32, 32, 8:56:8], expected[32, 32, 8:56:8], rtol=0.08)
+
+
 def test_single_image_noise_is_not_fooled_by_smooth_anatomy():
     """Donoho's rule on an image with anatomy gives the noise within 5 %."""
     clean = _head()
@@ -54,27 +70,34 @@ def test_single_image_noise_is_not_fooled_by_smooth_anatomy():
     assert single_image_noise_sd(noisy, _ball(radius=11)) == pytest.approx(5, rel=0.05)
 
 
-def test_noisier_repetition_gets_less_weight():
-    """Noise SDs of 1 and 2 give weights 4/5 and 1/5."""
+def _weighed(sds, denoise):
     rng = np.random.default_rng(0)
-    clean, mask = _head(), _ball()
-    noise = np.float32([2, 4])[:, None, None, None] * rng.standard_normal((2, *clean.shape)).astype(
-        np.float32
+    # The edge of the ball, which a blur loses, lies outside of the mask.
+    clean, mask = _head(64)[8:56, 8:56, 8:56], _ball(48, radius=9)
+    noise = np.array(sds, np.float32)[:, None, None, None] * rng.standard_normal((len(sds), *clean.shape))
+    prepared = prepare(Realizations((clean + noise)[..., None].astype(np.float32), mask))
+    context = Context(generator=torch.Generator().manual_seed(0))
+    held_out = hold_out(mask, context.generator, fraction=0.5)
+    candidate = Candidate("x", function=denoise, keep_local_means=False)
+    return prepared, weigh_repetitions(candidate, prepared, held_out, context)
+
+
+@pytest.mark.parametrize("sds", [(2, 4), (6, 2), (4, 2, 2), (2, 3, 4, 5)])
+def test_noisier_repetitions_get_less_weight(sds):
+    """Inverse variance, although the denoised image keeps a tenth of the average's noise."""
+    _, weighed = _weighed(
+        sds, lambda image, noise_sd: 0.9 * ndimage.gaussian_filter(image, 1.5) + 0.1 * image
     )
-    prepared = prepare(Realizations((clean + noise)[..., None], mask))
-    estimate = prepared.scales[0].apply(clean)
-    weighted = reweight(prepared, estimate)
-    np.testing.assert_allclose(weighted.weights, [0.8, 0.2], atol=0.03)
-    np.testing.assert_allclose(repetition_noise_ratio(prepared.images, estimate, mask).mean(), 1, atol=1e-6)
+    expected = 1 / np.square(sds)
+    np.testing.assert_allclose(weighed.weights, expected / expected.sum(), atol=0.03)
+    assert weighed.variance_ratio.mean() == pytest.approx(1)
 
 
 def test_equal_noise_keeps_the_plain_mean():
     """Weights stay exactly equal within measurement error."""
-    rng = np.random.default_rng(0)
-    clean = _head()
-    data = clean + 3 * rng.standard_normal((3, *clean.shape)).astype(np.float32)
-    prepared = prepare(Realizations(data[..., None], _ball()))
-    assert (reweight(prepared, prepared.scales[0].apply(clean)).weights == 1 / 3).all()
+    prepared, weighed = _weighed((3, 3, 3), lambda image, noise_sd: ndimage.gaussian_filter(image, 2))
+    assert weighed is prepared
+    assert (weighed.weights == 1 / 3).all()
 
 
 def test_match_scales_undoes_gain_and_offset_in_spite_of_unequal_noise():

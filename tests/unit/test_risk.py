@@ -1,10 +1,12 @@
 """Laws of recorruption and of the risk."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from n2a_bids.algorithms.risk import hold_out, stack_candidates, zero_sum_direction
+from n2a_bids.algorithms.risk import hold_out, list_risks, stack_candidates, zero_sum_direction
 
 
 def _generator():
@@ -45,7 +47,7 @@ def test_tiny_masks_still_hold_out_one_cube():
 
 def _problem(rng, n_blocks=6, n_voxels=4000):
     """Mean, a good and a useless candidate, against independent noisy targets."""
-    predictions, targets, weights = [], [], []
+    predictions, targets = [], []
     for _ in range(n_blocks):
         clean = rng.standard_normal(n_voxels)
         mean = clean + 0.5 * rng.standard_normal(n_voxels)
@@ -53,8 +55,7 @@ def _problem(rng, n_blocks=6, n_voxels=4000):
         bad = 0.3 * clean
         predictions.append(np.stack((mean, good, bad)).astype(np.float32))
         targets.append((clean + rng.standard_normal(n_voxels)).astype(np.float32))
-        weights.append(np.ones(n_voxels, np.float32))
-    return predictions, targets, weights
+    return predictions, targets
 
 
 def test_risk_estimates_the_difference_of_true_errors():
@@ -72,3 +73,42 @@ def test_stack_is_convex_and_at_least_as_good_as_its_best_part():
     assert stack.weights.sum() == pytest.approx(1)
     assert stack.combined_risk <= stack.risks.min() + 1e-9
     assert np.argmax(stack.weights) == 1
+
+
+def test_standard_errors_are_those_of_repeated_experiments():
+    """Five places of different difficulty, as in a head: the error told is the spread of what is found."""
+    rng = np.random.default_rng(0)
+    found, told = [], []
+    for _ in range(300):
+        spread = rng.uniform(0.2, 1.0, 5)
+        clean = [rng.standard_normal(400) for _ in spread]
+        predictions = [
+            np.stack((c + 0.5 * rng.standard_normal(400), (1 - s) * c)) for c, s in zip(clean, spread)
+        ]
+        targets = [c + rng.standard_normal(400) for c in clean]
+        stack = stack_candidates(predictions, targets)
+        found.append(stack.risks[1])
+        told.append(stack.standard_errors[1] ** 2)
+    assert np.sqrt(np.mean(told)) == pytest.approx(np.std(found), rel=0.15)
+
+
+def test_error_of_the_combination_is_that_of_its_own_blocks():
+    """A combination of two candidates whose errors cancel is surer than either."""
+    rng = np.random.default_rng(0)
+    clean = rng.standard_normal((6, 1000))
+    offsets = [0.5, -0.5, 1.0, -1.0, 2.0, -2.0]
+    predictions = [
+        np.stack((c + rng.standard_normal(1000), c + offset, c - offset)) for c, offset in zip(clean, offsets)
+    ]
+    stack = stack_candidates(predictions, list(clean))
+    np.testing.assert_allclose(stack.weights, [0, 0.5, 0.5], atol=0.05)
+    assert stack.combined_standard_error < 0.2 * stack.standard_errors[1:].min()
+
+
+def test_one_block_proves_nothing():
+    """The spread between places is unknown, so that the mean must win; records stay valid JSON."""
+    predictions, targets = _problem(np.random.default_rng(0), n_blocks=1)
+    stack = stack_candidates(predictions, targets)
+    assert stack.risks[1] < 0
+    assert stack.combined_risk + 2 * stack.combined_standard_error > 0
+    json.dumps(list_risks(["mean", "good", "bad"], stack), allow_nan=False)

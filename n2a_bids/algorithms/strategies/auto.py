@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from n2a_bids.algorithms.candidates import Candidate, compare, estimate_all
+from n2a_bids.algorithms.candidates import Candidate, compare, estimate_average
 from n2a_bids.algorithms.inference import FLIPS
-from n2a_bids.algorithms.preparation import Prepared, prepare, restore, reweight
+from n2a_bids.algorithms.preparation import Prepared, prepare, restore
 from n2a_bids.algorithms.progress import Stopwatch
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 from n2a_bids.algorithms.risk import HeldOut, Stack, hold_out, list_risks
 from n2a_bids.algorithms.strategies import joint_echoes, noise2average, recorrupted
+from n2a_bids.algorithms.weighing import weigh_repetitions
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 
 _CERTAINTY = 2.0
@@ -58,7 +58,7 @@ def config(
     """Settings of a recipe; `fusion` takes part only where the first network is pretrained too."""
     return AutoConfig(
         recorrupted=recorrupted.config(recipe, weights),
-        echoes_from_scratch=noise2average.config("default"),
+        echoes_from_scratch=noise2average.config(recipe),
         fusion=fusion if weights else None,
     )
 
@@ -140,12 +140,15 @@ def _pretrained_candidates(
         return [mean], replace(prepared, magnitude=None), 0.0
     network = recorrupted.new_network(config.weights, context)
     context.report("choosing the noise level of the pretrained network")
+    # First the weights: with unequal noise, that of inputs and targets would be correlated.
+    prepared = weigh_repetitions(Candidate("pretrained", network), prepared, held_out, context)
     tried = [Candidate(f"pretrained, level {level:g}", network, level) for level in config.levels]
     stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
     best = tried[int(np.argmin(stack.risks[1:]))]
-    first = _estimate_average([best], prepared, context)[0]
-    prepared = reweight(prepared, first)
-    bias = prepared.bias(first, prepared.repetition_noise_sd)
+    bias: NDArray[np.float32] | float = 0.0
+    if prepared.magnitude is not None:
+        first = estimate_average([best], prepared, context)[0]
+        bias = prepared.bias(first, prepared.repetition_noise_sd)
     return [mean, *(other for other in tried if _is_neighbour(other, best)), best], prepared, bias
 
 
@@ -181,23 +184,11 @@ def _combine(
 ) -> NDArray[np.float32]:
     used = [(candidate, share) for candidate, share in zip(candidates, shares) if share > 0]
     flips = FLIPS[: config.recorrupted.n_flips]
-    estimates = _estimate_average([candidate for candidate, _ in used], prepared, context, flips)
+    estimates = estimate_average([candidate for candidate, _ in used], prepared, context, flips)
     total = np.zeros_like(prepared.images[0])
     for estimate, (_, share) in zip(estimates, used):
         total += np.float32(share) * estimate
     return total
-
-
-def _estimate_average(
-    candidates: list[Candidate],
-    prepared: Prepared,
-    context: Context,
-    flips: tuple[tuple[int, ...], ...] = ((),),
-) -> list[NDArray[np.float32]]:
-    noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
-    find_bias = partial(prepared.bias, noise_sd=prepared.repetition_noise_sd)
-    average, head = prepared.average, prepared.head
-    return estimate_all(candidates, average, noise_sd, head, context, flips, find_bias=find_bias)
 
 
 def describe_choice(

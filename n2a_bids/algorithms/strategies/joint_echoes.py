@@ -175,7 +175,7 @@ def _compare(estimator: _Estimator, held_out: HeldOut) -> tuple[Stack, float, fl
     """Risk of every stage inside the brain part of the held-out blocks; noise and bias power there."""
     echoes, context = estimator.echoes, estimator.context
     rng = np.random.default_rng(int(torch.randint(2**31 - 1, (), generator=context.generator)))
-    predictions, targets, weights, noise_powers, bias_powers = [], [], [], [], []
+    predictions, targets, noise_powers, bias_powers = [], [], [], []
     for core, box in zip(held_out.cores, held_out.boxes):
         inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))
         counted = echoes.mask[core]
@@ -191,11 +191,10 @@ def _compare(estimator: _Estimator, held_out: HeldOut) -> tuple[Stack, float, fl
         target = images - bias - noise / np.float32(_STRENGTH)
         predictions.append(np.stack([stage[(slice(None), *inner)][:, counted].ravel() for stage in stages]))
         targets.append(target[(slice(None), *inner)][:, counted].ravel())
-        weights.append(np.ones(targets[-1].size, np.float32))
         noise_powers.append((echoes.noise_sd[core][counted] ** 2).mean())
         bias_powers.append((bias[(slice(None), *inner)][:, counted] ** 2).mean())
     noise_power = float(np.mean(noise_powers))
-    stack = stack_candidates(predictions, targets, weights, correction=_STRENGTH**2 * noise_power)
+    stack = stack_candidates(predictions, targets, correction=_STRENGTH**2 * noise_power)
     return stack, noise_power, float(np.mean(bias_powers))
 
 

@@ -19,19 +19,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import nn
 
 from n2a_bids.algorithms.block_batches import Pair, pair_batches
 from n2a_bids.algorithms.grid_blocks import cycled, grid_batches, predict_on_grid
-from n2a_bids.algorithms.inference import FLIPS, predict
+from n2a_bids.algorithms.inference import predict
+from n2a_bids.algorithms.masked_filters import without_rim
 from n2a_bids.algorithms.noise import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.normalization import LinearScale, Mask, match_scales, z_scales
 from n2a_bids.algorithms.patches import BlockSampler
 from n2a_bids.algorithms.preparation import find_head
 from n2a_bids.algorithms.progress import EpochReport
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
-from n2a_bids.algorithms.risk import HeldOut, hold_out
+from n2a_bids.algorithms.risk import HeldOut, average_blocks, hold_out, list_rows
 from n2a_bids.algorithms.training import Schedule, fit
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 
@@ -125,10 +125,10 @@ def denoise(realizations: Realizations, config: Noise2AverageConfig, context: Co
         results.append(denoised)
         target = denoised.mean(axis=0)
         if held_out is not None:
-            risks.append(_cross_risk(denoised, repetitions, held_out))
-            if len(risks) > 1 and risks[-1] > risks[-2]:
+            risks.append(_cross_risks(denoised, repetitions, held_out))
+            if len(risks) > 1 and risks[-1].mean() > risks[-2].mean():
                 break
-    best = int(np.argmin(risks)) if risks else len(results) - 1
+    best = int(np.argmin([risk.mean() for risk in risks])) if risks else len(results) - 1
     figures = _figures(best, risks, config, history, context.clock() - started)
     return _finish(results[best], repetitions, figures)
 
@@ -168,8 +168,8 @@ def _noise_maps(images: NDArray[np.float32], mask: Mask, same_signal: bool) -> N
     """(R, X, Y, Z): from differences where the contrast is one, else one level per image."""
     if same_signal:
         return np.broadcast_to(difference_noise_sd(images, mask), images.shape)
-    inner = ndimage.binary_erosion(mask, iterations=2)
-    levels = [single_image_noise_sd(image, inner if inner.any() else mask) for image in images]
+    inner = without_rim(mask)
+    levels = [single_image_noise_sd(image, inner) for image in images]
     return np.stack([np.full(mask.shape, level, np.float32) for level in levels])
 
 
@@ -210,6 +210,7 @@ def _predict_all(
 ) -> NDArray[np.float32]:
     """Denoise every repetition, averaged with its left-right mirror image."""
     denoised = []
+    flips = ((), (repetitions.left_right_axis,))
     for image, noise_sd in zip(repetitions.images, repetitions.noise_sd):
         if config.faithful:
             blocks = predict_on_grid(
@@ -218,23 +219,36 @@ def _predict_all(
             denoised.append(blocks)
             continue
         denoised.append(
-            predict(
-                network, image, noise_sd, device=context.device, memory_gb=context.memory_gb, flips=FLIPS[:2]
-            )
+            predict(network, image, noise_sd, device=context.device, memory_gb=context.memory_gb, flips=flips)
         )
     return np.stack(denoised)
 
 
-def _cross_risk(denoised: NDArray[np.float32], repetitions: _Repetitions, held_out: HeldOut) -> float:
-    """Mean squared distance of each denoised repetition to the mean of the others, on held-out voxels."""
-    counted = held_out.mask & repetitions.mask
-    values, noisy = denoised[:, counted], repetitions.images[:, counted]
-    others = (noisy.sum(axis=0) - noisy) / (len(noisy) - 1)
-    return float(((values - others) ** 2).mean())
+def _cross_risks(
+    denoised: NDArray[np.float32], repetitions: _Repetitions, held_out: HeldOut
+) -> NDArray[np.float64]:
+    """Squared error of the mean of the denoised repetitions on each held-out block, up to a constant.
+
+    What came out of a repetition knows nothing of the noise of the others, so that its product with
+    them is, on average, the one with the clean signal.
+    """
+    risks = []
+    for core in held_out.cores:
+        counted = repetitions.mask[core]
+        values, noisy = (
+            images[(slice(None), *core)][:, counted] for images in (denoised, repetitions.images)
+        )
+        others = (noisy.sum(axis=0) - noisy) / (len(noisy) - 1)
+        risks.append(np.mean(values.mean(axis=0) ** 2) - 2 * np.mean(values * others))
+    return np.array(risks, np.float64)
 
 
 def _figures(
-    best: int, risks: list[float], config: Noise2AverageConfig, history: list[dict[str, Any]], seconds: float
+    best: int,
+    risks: list[NDArray[np.float64]],
+    config: Noise2AverageConfig,
+    history: list[dict[str, Any]],
+    seconds: float,
 ) -> dict[str, Any]:
     how = "chosen by risk on held-out blocks" if risks else "fixed"
     figures: dict[str, Any] = {
@@ -247,10 +261,12 @@ def _figures(
         "seconds": {"total": round(seconds, 2)},
     }
     if risks:
-        figures["candidates"] = [
-            {"name": f"noise2average, iteration {index + 1}", "risk": risk - risks[0], "standard_error": 0.0}
-            for index, risk in enumerate(risks)
-        ]
+        blocks = np.stack(risks, axis=1)
+        share = np.full(len(blocks), 1 / len(blocks))
+        averages, errors = average_blocks(blocks - blocks[:, :1], share)
+        figures["candidates"] = list_rows(
+            [f"noise2average, iteration {index + 1}" for index in range(len(risks))], averages, errors
+        )
     return figures
 
 
