@@ -139,6 +139,10 @@ class Stack:
     """(K,) standard error of `risks`, from the spread between blocks."""
     combined_risk: float
     combined_standard_error: float
+    block_risks: NDArray[np.float64]
+    """(B, K) of the candidates, and"""
+    combined_block_risks: NDArray[np.float64]
+    """(B,) of the combination, in every block."""
 
 
 def stack_candidates(
@@ -176,14 +180,17 @@ def stack_candidates(
     combination = _minimise_on_simplex(gram)
     losses = np.diagonal(blocks, axis1=1, axis2=2)
     combined = np.einsum("i,bij,j->b", combination, blocks, combination)
-    risks, errors = average_blocks(losses - losses[:, :1], share)
-    combined_risk, combined_error = average_blocks(combined - losses[:, 0], share)
+    block_risks, combined_block_risks = losses - losses[:, :1], combined - losses[:, 0]
+    risks, errors = average_blocks(block_risks, share)
+    combined_risk, combined_error = average_blocks(combined_block_risks, share)
     return Stack(
         weights=combination,
         risks=risks,
         standard_errors=errors,
         combined_risk=float(combined_risk),
         combined_standard_error=float(combined_error),
+        block_risks=block_risks,
+        combined_block_risks=combined_block_risks,
     )
 
 
@@ -240,9 +247,15 @@ def _minimise_on_simplex(gram: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def list_risks(names: Sequence[str], stack: Stack) -> list[dict[str, Any]]:
-    """Risks relative to the first candidate as records, those of the combination last, as ``blend``."""
+    """Risks relative to the first candidate as records, those of the combination last, as ``blend``.
+
+    That last one has the risks of its blocks, too: denoisers that were judged on the same blocks can
+    be compared block by block, which is surer than by their standard errors.
+    """
     risks = [*stack.risks, stack.combined_risk]
-    return list_rows([*names, "blend"], risks, [*stack.standard_errors, stack.combined_standard_error])
+    rows = list_rows([*names, "blend"], risks, [*stack.standard_errors, stack.combined_standard_error])
+    rows[-1]["block_risks"] = stack.combined_block_risks.tolist()
+    return rows
 
 
 def list_rows(names: Sequence[str], risks: Sequence[float], errors: Sequence[float]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from n2a_bids.algorithms.candidates import Candidate, compare
 from n2a_bids.algorithms.metrics import edge_correlation, relative_sharpness
 from n2a_bids.algorithms.preparation import Prepared, prepare
 from n2a_bids.algorithms.realizations import Context, Realizations
-from n2a_bids.algorithms.risk import hold_out
+from n2a_bids.algorithms.risk import average_blocks, hold_out
 from n2a_bids.benchmark.cells import CellData
 from n2a_bids.benchmark.methods import run_method
-from n2a_bids.benchmark.rows import anatomy_in_residual
+from n2a_bids.benchmark.rows import Row, anatomy_in_residual, write_whole
 from n2a_bids.benchmark.run import BenchmarkPlan, open_table
 from n2a_bids.benchmark.truths import Truth, crop_truth
 from n2a_bids.benchmark.worker import run_in_child
@@ -33,6 +33,7 @@ PAIR_COLUMNS = (
     "peak_memory_mb",
     "risk",
     "standard_error",
+    "block_risks",
     "sharpness_over_mean",
     "residual_edge_correlation",
     "difference_edge_correlation",
@@ -60,7 +61,7 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
 
     Risks are mean squared errors in squared z-scores minus that of the plain mean: negative is
     better. Strategies report their own, peers are scored on the same blocks; the blocks reach a
-    peer with 8 voxels around them.
+    peer with 8 voxels around them. ``differences.tsv`` compares methods with peers block by block.
 
     Parameters
     ----------
@@ -103,7 +104,23 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
             }
         )
         sys.stderr.write(f"{name}: {outcome.seconds:.1f} s\n")
+    _write_differences(table.rows, plan.out_dir)
     return int(any(row["status"] != "ok" for row in table.rows))
+
+
+def _write_differences(rows: Sequence[Row], out_dir: Path) -> None:
+    """Risk of every method minus that of every peer, block by block: below 0 the method is better."""
+    blocks = {
+        row["method"]: np.array(row["block_risks"].split(), float) for row in rows if row["block_risks"]
+    }
+    lines = ["method\tpeer\tdifference\tstandard_error"]
+    for method, own in blocks.items():
+        for peer, theirs in blocks.items():
+            if peer in PEERS and peer != method:
+                share = np.full(len(own), 1 / len(own))
+                difference, error = average_blocks(own - theirs, share)
+                lines.append(f"{method}\t{peer}\t{difference:.6g}\t{error:.6g}")
+    write_whole(out_dir / "differences.tsv", "\n".join(lines) + "\n")
 
 
 def _load_pair(
@@ -148,11 +165,13 @@ def _own_risk(figures: dict[str, Any]) -> dict[str, object]:
     chosen = figures.get("chosen", {})
     rows = {row["name"]: row for row in figures.get("candidates", [])}
     row = rows.get("blend", rows.get(chosen.get("name"), {}))
+    blocks = row.get("block_risks", [])
     if chosen.get("mean_won"):
-        row = {"risk": 0.0, "standard_error": 0.0}
+        row, blocks = {"risk": 0.0, "standard_error": 0.0}, [0.0 for _ in blocks]
     return {
         "risk": row.get("risk", float("nan")),
         "standard_error": row.get("standard_error", float("nan")),
+        "block_risks": _joined(blocks),
         "chosen": chosen.get("description", ""),
     }
 
@@ -166,5 +185,13 @@ def _peer_risk(
     held_out = hold_out(prepared.mask, generator)
     candidates = [Candidate("mean"), peer_candidate(name, plan.settings.n_threads)]
     stack = compare(candidates, prepared, held_out, 0.0, context)
-    risk = {"risk": float(stack.risks[1]), "standard_error": float(stack.standard_errors[1])}
+    risk = {
+        "risk": float(stack.risks[1]),
+        "standard_error": float(stack.standard_errors[1]),
+        "block_risks": _joined(stack.block_risks[:, 1]),
+    }
     return np.zeros(0, np.float32), risk
+
+
+def _joined(values: Iterable[float]) -> str:
+    return " ".join(f"{value:.6g}" for value in values)

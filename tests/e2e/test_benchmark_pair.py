@@ -36,6 +36,21 @@ def test_risk_of_a_real_denoiser_is_below_that_of_the_mean(tmp_path, pair):
     assert float(rows["nlmeans"]["residual_edge_correlation"]) > 0.05
 
 
+def test_methods_are_compared_with_peers_block_by_block(tmp_path, pair):
+    assert run(tmp_path, pair, "--strategies", "nlmeans", "ants", "auto:fast") == 0
+    tables = {}
+    for name in ("pair", "differences"):
+        with (tmp_path / "out" / f"{name}.tsv").open(newline="") as stream:
+            tables[name] = list(csv.DictReader(stream, delimiter="\t"))
+    risks = {row["method"]: float(row["risk"]) for row in tables["pair"]}
+    found = {(row["method"], row["peer"]): row for row in tables["differences"]}
+    assert set(found) == {("nlmeans", "ants"), ("ants", "nlmeans"), ("auto:fast", "nlmeans"), ("auto:fast", "ants")}
+    for (method, peer), row in found.items():
+        # Blocks count by their voxels in the mask there, alike here.
+        assert float(row["difference"]) == pytest.approx(risks[method] - risks[peer], rel=0.2, abs=0.002)
+        assert float(row["standard_error"]) > 0
+
+
 def test_repetitions_on_two_grids_are_refused(tmp_path, pair, capsys):
     image = nib.load(pair[1])
     nib.Nifti1Image(np.asarray(image.dataobj)[:-1], image.affine).to_filename(pair[1])
