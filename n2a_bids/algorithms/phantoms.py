@@ -26,6 +26,9 @@ class SimulationConfig:
     noise_model: Literal["rician", "gaussian"] = "rician"
     noise_variation: float = 0.0
     """Noise SD varies smoothly in space by this factor (1: it doubles from best to worst place)."""
+    noise_ratio: float = 1.0
+    """Noise SD of the last run over that of the first, the others between; their root mean square is the
+    noise level."""
     max_rotation_deg: float = 0.0
     """Largest rotation about each axis; the first repetition never moves."""
     max_translation_mm: float = 0.0
@@ -38,6 +41,20 @@ class SimulationConfig:
             raise ValueError(f"expected at least one repetition, found {self.n_repetitions}")
         if self.noise_level < 0:
             raise ValueError(f"expected a noise level of 0 or more, found {self.noise_level}")
+        if self.noise_ratio <= 0:
+            raise ValueError(f"expected a ratio of noise SDs above 0, found {self.noise_ratio}")
+
+    @property
+    def run_noise(self) -> NDArray[np.float64]:
+        """(R,) noise SD of each run over their root mean square.
+
+        Examples
+        --------
+        >>> SimulationConfig(noise_ratio=2.0).run_noise.round(3).tolist()
+        [0.632, 1.265]
+        """
+        factors = np.geomspace(1, self.noise_ratio, self.n_repetitions)
+        return factors / np.sqrt(np.mean(factors**2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +68,7 @@ class SimulatedRuns:
     mask: NDArray[np.bool_]
     """(X, Y, Z) brain mask in the position of the first run."""
     noise_sd: NDArray[np.float32]
-    """(X, Y, Z) noise SD before the gain, on the grid of each run."""
+    """(X, Y, Z) noise SD before the gain, on the grid of each run; root mean square over runs."""
     gains: NDArray[np.float64]
     """(R,) factor on each run."""
     transforms: NDArray[np.float64]
@@ -111,7 +128,8 @@ def simulate_runs(
         if added_signal is not None:
             clean = clean + added_signal[index]
         moved = resample(clean, transforms[index], voxel_size_mm)
-        runs.append(gains[index] * add_noise(moved, noise_sd, config.noise_model, generator))
+        own_noise_sd = noise_sd * np.float32(config.run_noise[index])
+        runs.append(gains[index] * add_noise(moved, own_noise_sd, config.noise_model, generator))
     return SimulatedRuns(
         repetitions=np.stack(runs).astype(np.float32),
         truth=np.asarray(truth, dtype=np.float32),

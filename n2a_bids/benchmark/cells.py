@@ -21,6 +21,7 @@ CONDITIONS: dict[str, dict[str, float]] = {
     "aligned": {},
     "moved": {"max_rotation_deg": 5.0, "max_translation_mm": 5.0},
     "uneven": {"noise_variation": 1.0, "max_gain_change": 0.2},
+    "unequal": {"noise_ratio": 2.0},
     "echoes": {"echo_spacing_s": _ECHO_SPACING_S},
 }
 """Name -> settings of the simulation. ``moved`` runs are realigned by the app's own alignment;

@@ -79,9 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sigmas", type=float, nargs="+", help="noise SD over in-mask SD of the truth")
     parser.add_argument("--repetitions", type=positive_int, nargs="+", help="numbers of repetitions")
     parser.add_argument(
-        "--conditions", nargs="+", choices=("aligned", "moved", "uneven", "echoes"),
+        "--conditions", nargs="+", choices=("aligned", "moved", "uneven", "unequal", "echoes"),
         help="moved: up to 5 mm and 5 degrees per axis, realigned by the app; uneven: noise and gains vary; "
-        "echoes: contrasts differ, the first counts",
+        "unequal: runs of unequal noise; echoes: contrasts differ, the first counts",
     )  # fmt: skip
     parser.add_argument("--seeds", type=positive_int, help="noise draws per cell")
     parser.add_argument(

@@ -59,6 +59,13 @@ def test_uneven_cells_know_their_gains_and_noise(truth):
     np.testing.assert_allclose(data.matched[:, truth.mask].mean(axis=1), means[0], rtol=0.02)
 
 
+def test_unequal_cells_have_their_level_as_root_mean_square(truth):
+    data = make_cell_data(Cell("a", "unequal", 0.1, 3, 0), truth, None, unused_aligner)
+    sds = (data.realizations.data[..., 0] - data.truth)[:, truth.mask].std(axis=1)
+    assert sds[2] / sds[0] == pytest.approx(2, rel=0.05)
+    assert np.sqrt(np.mean(sds**2)) == pytest.approx(data.mean_noise_sd, rel=0.05)
+
+
 def test_echoes_differ_in_contrast_and_only_the_first_counts(truth):
     data = make_cell_data(Cell("a", "echoes", 0.0, 3, 0), truth, None, unused_aligner)
     assert not data.realizations.same_signal
