@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.checks import check_output_dir
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.description import write_dataset_files
-from n2a_bids.dataset.index import read_description, select_participants
+from n2a_bids.dataset.index import read_description, select_participants, wipe_indexes
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.units import Collection
 
@@ -52,7 +53,8 @@ def run_participants(config: Config, interruption: Interruption) -> int:
         with brief_environment(config):
             return _list(config)
     prepare_environment(config)
-    _wipe_index(config)
+    if config.selection.wipe_database and config.selection.database_dir is not None:
+        wipe_indexes(config.selection.database_dir)
     collection = collect(config.bids_dir, config.selection)
     if config.stage == "boilerplate-only":
         return _write_boilerplate(config, collection)
@@ -71,8 +73,11 @@ def run_participants(config: Config, interruption: Interruption) -> int:
 
 
 def _list(config: Config) -> int:
-    _wipe_index(config)
-    collection = collect(config.bids_dir, config.selection)
+    selection = config.selection
+    if selection.wipe_database:
+        # A listing deletes nothing: it looks at the dataset itself, past the index.
+        selection = dataclasses.replace(selection, database_dir=None)
+    collection = collect(config.bids_dir, selection)
     sys.stdout.write(format_collection(collection) + "\n")
     return 0 if collection.units else NOTHING_TO_DO
 
@@ -98,13 +103,6 @@ def _run_all(
         if config.debug.stop_on_first_crash and any(failures.values()):
             break
     return [outcomes[label] for label in labels if label in outcomes]
-
-
-def _wipe_index(config: Config) -> None:
-    """Forget the cached index of the dataset, if that is asked for."""
-    if config.selection.wipe_database and config.selection.database_dir is not None:
-        for cache in config.selection.database_dir.glob("n2a_*"):
-            shutil.rmtree(cache, ignore_errors=True)
 
 
 def _write_reports(label: str, config: Config, run_uuid: str = "") -> list[str]:

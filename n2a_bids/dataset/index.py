@@ -18,6 +18,9 @@ from n2a_bids.errors import BIDSDataError
 
 _SUFFIXES = {"T1w": ("T1w", "UNIT1", "MP2RAGE"), "dwi": ("dwi",)}
 _DATATYPES = {"T1w": "anat", "dwi": "dwi"}
+_CACHE_NAME = re.compile(r"n2a_[0-9a-f]{16}")
+_DATABASE = "layout_index.sqlite"
+"""File of pybids: a folder without it is none of our indexes, whatever its name."""
 
 
 def read_description(bids_dir: Path) -> dict[str, object]:
@@ -143,6 +146,19 @@ def list_images(bids_dir: Path, participants: Sequence[str], selection: Selectio
     # One query by suffix: a query by extension as well would make pybids join its tags again.
     found = layout.get(suffix=suffixes, return_type="filename")
     return sorted(Path(name) for name in found if name.endswith((".nii", ".nii.gz")))
+
+
+def wipe_indexes(database_dir: Path) -> None:
+    """Delete the cached indexes in a folder, and nothing else that lies there.
+
+    Parameters
+    ----------
+    database_dir : Path
+        What ``--bids-database-dir`` names; it need not exist.
+    """
+    for cache in Path(database_dir).glob("n2a_*"):
+        if _CACHE_NAME.fullmatch(cache.name) and (cache / _DATABASE).is_file():
+            shutil.rmtree(cache, ignore_errors=True)
 
 
 def _kept_paths(participants: Sequence[str], selection: SelectionConfig, suffixes: Sequence[str]) -> str:

@@ -1,0 +1,74 @@
+"""What ``n2a ... participant`` deletes, overwrites and answers, short of denoising."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from n2a_bids.cli.main import main
+
+RUNS = {f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz": None for run in "12"}
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(tmp_path, monkeypatch) -> Iterator[None]:
+    """The app sets variables of the whole process, and works in the current folder."""
+    before = dict(os.environ)
+    monkeypatch.chdir(tmp_path)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def n2a(make_bids, tmp_path):
+    """Run the app on two runs without content; listing them is the least that it can do."""
+    bids_dir = make_bids(RUNS)
+
+    def run(*options: object, out: Path = tmp_path / "out") -> int:
+        words = [bids_dir, out, "participant", "--device", "cpu", *options]
+        return main([str(word) for word in words])
+
+    return run
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def database(tmp_path) -> Path:
+    """A folder of indexes in which other things have names like theirs."""
+    folder = tmp_path / "db"
+    for name in ("n2a_results_2024/data.txt", "n2a_0_1_0/sub_01/x.pklz", "n2a_0123456789abcdef/notes.txt"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("mine")
+    return folder
+
+
+def test_wiping_the_index_deletes_indexes_only(n2a, database):
+    """Results and work directories stay, though their names begin alike."""
+    foreign = files_below(database)
+    options = ["--boilerplate-only", "--bids-database-dir", database]
+    assert n2a(*options) == 0
+    (index,) = {path.parent for path in database.rglob("layout_index.sqlite")}
+    (index / "stale").touch()
+    assert n2a(*options, "--bids-database-wipe") == 0
+    assert not (index / "stale").exists()
+    assert (index / "layout_index.sqlite").is_file()
+    assert files_below(database).items() >= foreign.items()
+
+
+def test_a_listing_wipes_nothing(n2a, database, capsys):
+    """--dry-run looks past the index instead, and leaves it as it is."""
+    n2a("--dry-run", "--bids-database-dir", database)
+    before = files_below(database)
+    for index in database.glob("*/layout_index.sqlite"):
+        index.write_bytes(b"no index")
+        before[str(index.relative_to(database))] = b"no index"
+    assert n2a("--dry-run", "--bids-database-dir", database, "--bids-database-wipe") == 0
+    assert "1 group to denoise" in capsys.readouterr().out
+    assert files_below(database) == before
