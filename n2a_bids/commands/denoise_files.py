@@ -14,7 +14,7 @@ from n2a_bids.commands.denoise_inputs import DenoiseJob
 from n2a_bids.commands.denoise_outputs import write_outputs
 from n2a_bids.commands.denoise_run import denoise_files
 from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe, check_recipe
-from n2a_bids.dataset.checks import check_writable
+from n2a_bids.dataset.folders import check_writable
 from n2a_bids.errors import ConfigError
 from n2a_bids.option_values import memory_gb, natural_int, part_of_one, positive_int
 

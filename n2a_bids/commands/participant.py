@@ -13,9 +13,9 @@ from n2a_bids.commands.methods_text import write_methods_text
 from n2a_bids.commands.outcomes import NOTHING_TO_DO, Outcome, exit_status, format_outcomes
 from n2a_bids.commands.work import ParticipantWork, explain, label_of, work_dir_of
 from n2a_bids.config import Config
-from n2a_bids.dataset.checks import check_output_dir
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.description import write_dataset_files
+from n2a_bids.dataset.folders import check_output_dir
 from n2a_bids.dataset.index import read_description, select_participants, wipe_indexes
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.units import Collection

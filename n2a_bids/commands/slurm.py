@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
-from n2a_bids.dataset.checks import check_output_dir
+from n2a_bids.dataset.folders import check_output_dir
 from n2a_bids.dataset.index import select_participants
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
