@@ -32,9 +32,11 @@ _IGNORED = (
     # The schema has no gradient tables with desc-, although it asks for them.
     *("*.bval", "*.bvec"),
 )
+_SIGNATURE = "Made by [n2a_bids](dataset_description.json)"
+"""A README without it is somebody else's."""
 _README = """# Denoised images
 
-Made by [n2a_bids](dataset_description.json) {version} from the dataset "{name}".
+{signature} {version} from the dataset "{name}".
 
 | file | content |
 |---|---|
@@ -52,7 +54,8 @@ def write_dataset_files(
     """Write what makes the output folder a BIDS derivative dataset.
 
     Safe to call from parallel processes: each file appears whole, and all processes of
-    a run write the same content. Links to other datasets that an earlier run left are kept.
+    a run write the same content. Links to other datasets that an earlier run left are kept, and so are
+    a README and lines of ``.bidsignore`` that others have written.
 
     Parameters
     ----------
@@ -86,9 +89,11 @@ def write_dataset_files(
     texts = {
         "dataset_description.json": json.dumps(description, indent=2, ensure_ascii=False) + "\n",
         "descriptions.tsv": table + "\n",
-        ".bidsignore": "\n".join(_IGNORED) + "\n",
-        "README.md": _README.format(version=__version__, name=raw.get("Name", bids_dir.name), rows=rows),
+        ".bidsignore": "\n".join(_ignored(output_dir / ".bidsignore")) + "\n",
     }
+    if _may_be_written(output_dir / "README.md"):
+        name = raw.get("Name", bids_dir.name)
+        texts["README.md"] = _README.format(signature=_SIGNATURE, version=__version__, name=name, rows=rows)
     problems = (_write_or_explain(output_dir / name, text) for name, text in texts.items())
     return tuple(problem for problem in problems if problem)
 
@@ -167,11 +172,27 @@ def _earlier_links(output_dir: Path) -> dict[str, str]:
         return {}
 
 
+def _ignored(path: Path) -> tuple[str, ...]:
+    """Lines of ``.bidsignore``: ours, then those of others."""
+    there = _text(path).splitlines() if path.is_file() else []
+    return tuple(dict.fromkeys((*_IGNORED, *filter(None, there))))
+
+
+def _may_be_written(readme: Path) -> bool:
+    return not readme.exists() or _SIGNATURE in _text(readme)
+
+
+def _text(path: Path) -> str:
+    """Text in whatever encoding: it comes back unchanged when it is written the same way."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
 def _write_or_explain(path: Path, text: str) -> str:
+    content = text.encode("utf-8", errors="surrogateescape")
     try:
-        if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+        if not (path.is_file() and path.read_bytes() == content):
             with whole_file(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+                temporary.write_bytes(content)
     except OSError as error:
         if path.is_file():
             return f"{path} could not be renewed ({error.strerror}): the earlier one is kept"

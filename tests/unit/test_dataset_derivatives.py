@@ -179,6 +179,30 @@ def test_a_file_that_cannot_be_renewed_is_a_warning(bids_dir, tmp_path, monkeypa
         write_dataset_files(tmp_path / "new", bids_dir, {}, environ={})
 
 
+@pytest.mark.parametrize("readme", [b"# My notes\n", "# M\u00fcller\n".encode("latin-1")])
+def test_what_others_wrote_is_kept(bids_dir, tmp_path, readme):
+    """A README without our signature, in whatever encoding, and lines of .bidsignore."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "README.md").write_bytes(readme)
+    (out / ".bidsignore").write_bytes(b"extra\n*_\xe9\nfigures\n")
+    for _ in range(2):
+        assert write_dataset_files(out, bids_dir, {}, environ={}) == ()
+    assert (out / "README.md").read_bytes() == readme
+    lines = (out / ".bidsignore").read_bytes().splitlines()
+    assert {b"extra", b"*_\xe9", b"figures", b"*.html"} <= set(lines)
+    assert len(lines) == len(set(lines))
+
+
+def test_our_own_readme_is_renewed(bids_dir, tmp_path):
+    """That of an earlier version does not stay."""
+    write_dataset_files(tmp_path, bids_dir, {}, environ={})
+    current = (tmp_path / "README.md").read_text()
+    (tmp_path / "README.md").write_text(current.replace(__version__, "0.0.1"))
+    write_dataset_files(tmp_path, bids_dir, {}, environ={})
+    assert (tmp_path / "README.md").read_text() == current
+
+
 def _write_often(output_dir: Path, bids_dir: Path, name: str) -> None:
     until = time.monotonic() + 1
     while time.monotonic() < until:
