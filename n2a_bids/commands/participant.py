@@ -15,7 +15,7 @@ from n2a_bids.commands.work import ParticipantWork, explain, label_of, work_dir_
 from n2a_bids.config import Config
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.description import write_dataset_files
-from n2a_bids.dataset.folders import check_output_dir
+from n2a_bids.dataset.folders import check_output_dir, check_raw_like_dir
 from n2a_bids.dataset.index import read_description, select_participants, wipe_indexes
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.units import Collection
@@ -49,6 +49,7 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     read_description(config.bids_dir)
     select_participants(config.bids_dir, config.selection)
     check_output_dir(config.bids_dir, config.output_dir)
+    check_raw_like_dir(config)
     if config.stage == "dry-run":
         with brief_environment(config):
             return _list(config)

@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from n2a_bids.config import Config
 from n2a_bids.dataset.index import read_description
-from n2a_bids.errors import BIDSDataError
+from n2a_bids.errors import BIDSDataError, ConfigError
 
 
 def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
@@ -38,6 +39,52 @@ def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
         raise BIDSDataError(f"{output_dir}: expected an output folder, found a file; choose another name")
     _check_dataset_there(target)
     check_writable(output_dir)
+
+
+def check_raw_like_dir(config: Config) -> None:
+    """Refuse a folder of ``--emit-raw-like`` in which something would be overwritten.
+
+    Parameters
+    ----------
+    config : Config
+        Its folders; nothing is created.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is, holds or lies in that of the input, of the output or of intermediate files, if
+        anything but an earlier dataset of this kind is in it, or if it cannot be written.
+    """
+    target = config.outputs.raw_like_dir
+    if target is None:
+        return
+    folders = {"input": config.bids_dir, "output": config.output_dir, "work": config.work_dir}
+    for word, other in folders.items():
+        if _overlap(target.resolve(), other.resolve()):
+            raise ConfigError(
+                f"--emit-raw-like {target}: expected a folder of its own, found one that overlaps with the "
+                f"{word} directory {other}; choose another"
+            )
+    try:
+        check_writable(target)
+        there = read_description(target) if (target / "dataset_description.json").exists() else {}
+    except BIDSDataError as error:
+        raise ConfigError(f"--emit-raw-like {error}") from error
+    is_ours = "n2a" in generators(there) and there.get("DatasetType") == "raw"
+    if target.exists() and not is_ours and (there or not _is_empty(target)):
+        raise ConfigError(
+            f"--emit-raw-like {target}: expected a new or empty folder, or one that this option has filled "
+            "before, found other files in it; choose another"
+        )
+
+
+def _overlap(first: Path, second: Path) -> bool:
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Nothing to be seen in it: a new DataLad dataset holds hidden files."""
+    return folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
 
 
 def check_writable(folder: Path) -> None:

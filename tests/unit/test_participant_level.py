@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from n2a_bids.cli.main import main
+from n2a_bids.dataset.description import write_dataset_files
+from n2a_bids.dataset.raw_like import write_raw_like_files
 
 RUNS = {f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz": None for run in "12"}
 
@@ -72,3 +74,56 @@ def test_a_listing_wipes_nothing(n2a, database, capsys):
     assert n2a("--dry-run", "--bids-database-dir", database, "--bids-database-wipe") == 0
     assert "1 group to denoise" in capsys.readouterr().out
     assert files_below(database) == before
+
+
+@pytest.mark.parametrize(
+    ("raw_like", "found"),
+    [
+        ("bids", "input directory"),
+        ("bids/derivatives/raw", "input directory"),
+        ("out", "output directory"),
+        ("out/raw", "output directory"),
+        ("work/raw", "work directory"),
+        (".", "overlap"),
+        ("link", "input directory"),
+    ],
+)
+def test_raw_like_dataset_overlaps_with_no_other_folder(n2a, tmp_path, capsys, raw_like, found):
+    """Its description and README would replace theirs."""
+    (tmp_path / "link").symlink_to(tmp_path / "bids")
+    before = files_below(tmp_path)
+    for stage in ("--boilerplate-only", "--dry-run"):
+        assert n2a("--emit-raw-like", raw_like, stage) == 2
+        message = " ".join(capsys.readouterr().err.split())
+        assert "--emit-raw-like" in message
+        assert found in message
+    assert files_below(tmp_path) == before
+
+
+def test_raw_like_dataset_goes_to_a_folder_of_its_own(n2a, make_bids, tmp_path, capsys):
+    """New, empty to the eye, or filled by this option before; never one that somebody else has filled."""
+    (tmp_path / "datalad" / ".git").mkdir(parents=True)
+    write_raw_like_files(tmp_path / "earlier", tmp_path / "bids")
+    for good in ("new", "datalad", "earlier"):
+        assert n2a("--dry-run", "--emit-raw-like", tmp_path / good) == 0
+    make_bids({}, name="study")
+    write_dataset_files(tmp_path / "derivative", tmp_path / "bids", {}, environ={})
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").touch()
+    (tmp_path / "file").touch()
+    for bad in ("study", "derivative", "notes", "file"):
+        assert n2a("--dry-run", "--emit-raw-like", tmp_path / bad) == 2
+        assert f"--emit-raw-like {tmp_path / bad}" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_raw_like_dataset_that_cannot_be_written_is_refused(n2a, tmp_path, monkeypatch, capsys):
+    """Before hours of work."""
+
+    def fail(*args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("n2a_bids.commands.participant.check_output_dir", lambda *folders: None)
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    assert n2a("--dry-run", "--emit-raw-like", tmp_path / "raw") == 2
+    assert "Read-only file system" in " ".join(capsys.readouterr().err.split())
