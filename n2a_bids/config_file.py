@@ -32,7 +32,8 @@ def read_settings(path: Path) -> Settings:
     Returns
     -------
     settings : dict
-        Only what the file sets, with paths, tuples and choices already typed.
+        Only what the file sets, with paths, tuples and choices already typed; paths are absolute, from the
+        current folder where they are relative.
 
     Raises
     ------
@@ -121,7 +122,8 @@ def _typed(value: object, hint: object, source: str, keys: tuple[str, ...]) -> t
     if hint is object:
         return value
     if hint is Path and isinstance(value, str):
-        return Path(value).expanduser()
+        # As on the command line: steps run in folders of their own.
+        return Path(value).expanduser().absolute()
     if hint is float and type(value) in (int, float):
         return float(value)
     # bool is an int in Python, but ``sloppy = 1`` is more likely a mistake than a wish.

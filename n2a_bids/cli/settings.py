@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from n2a_bids import __version__
+from n2a_bids.cli.arguments import absolute_path
 from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.plugins import read_plugin_file
 from n2a_bids.config import STRATEGY_NAMES, Config, check_recipe
@@ -53,7 +54,7 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
     args = build_parser().parse_args(argv)
     settings: Settings = {"work_dir": Path("work").absolute(), "run_uuid": _new_run_uuid()}
     if weights_dir := environ.get("N2A_WEIGHTS_DIR"):
-        settings["denoise"] = {"weights_dir": Path(weights_dir)}
+        settings["denoise"] = {"weights_dir": absolute_path(weights_dir)}
     if hasattr(args, "config_file"):
         settings = merge(settings, read_settings(args.config_file))
     settings = _lay_filters(merge(settings, _command_line(args)), args)

@@ -223,6 +223,22 @@ def test_weights_folder_comes_from_the_environment(tmp_path):
         parse(environ={"N2A_WEIGHTS_DIR": "/no/such/folder"})
 
 
+def test_relative_paths_are_made_absolute(tmp_path, monkeypatch):
+    """Wherever they come from: each step runs in a folder of its own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "weights").mkdir()
+    assert parse(environ={"N2A_WEIGHTS_DIR": "weights"}).denoise.weights_dir == tmp_path / "weights"
+    assert parse(environ={"N2A_WEIGHTS_DIR": "~/weights"}).denoise.weights_dir == tmp_path / "weights"
+    (tmp_path / "a.toml").write_text(
+        "work_dir = 'w'\n[derivatives]\nmasks = 'm'\n[denoise]\nweights_dir = '~/weights'\n"
+        "[outputs]\nraw_like_dir = '../raw'\n"
+    )
+    config = parse("--config-file", "a.toml")
+    paths = (config.work_dir, *config.derivatives.values(), config.denoise.weights_dir)
+    assert paths == (tmp_path / "w", tmp_path / "m", tmp_path / "weights")
+    assert config.outputs.raw_like_dir.is_absolute()
+
+
 def test_plugin_file_is_laid_over_the_defaults(tmp_path):
     """YAML with plugin and plugin_args."""
     (tmp_path / "p.yml").write_text("plugin: SLURM\nplugin_args: {sbatch_args: --mem=4G, max_jobs: 3}\n")
