@@ -14,7 +14,7 @@ class DenoisingError(Exception):
 
 
 class Interrupted(BaseException):
-    """SIGTERM arrived: stop at once, keep everything that is done.
+    """SIGTERM or SIGHUP arrived: stop at once, keep everything that is done.
 
     Not an `Exception`, so that no part that survives the failure of a node survives this.
     """

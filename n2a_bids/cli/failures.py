@@ -6,6 +6,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError, Interrupted
 
@@ -60,5 +61,7 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
         if sys.stderr.isatty():
             # Logs and crash files keep it in one line, where it can be searched.
             paragraph = textwrap.fill(paragraph, 100, break_long_words=False, break_on_hyphens=False)
-        print(paragraph, file=sys.stderr)
+        # After SIGHUP there is often no terminal left to write to; the exit code stays what it is.
+        with suppress(OSError):
+            print(paragraph, file=sys.stderr)
         return status

@@ -20,7 +20,8 @@ from nipype.pipeline.plugins.linear import LinearPlugin
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from n2a_bids.commands.interruption import Interruption
-from n2a_bids.commands.nipype_settings import current_settings, start_worker
+from n2a_bids.commands.nipype_settings import current_settings
+from n2a_bids.commands.pool_worker import start_worker
 from n2a_bids.config import Config
 
 _GRACE_S = 5.0
@@ -43,7 +44,7 @@ def run_workflow(workflow: Workflow, config: Config, interruption: Interruption)
     Exception
         The first failure of a node; what does not depend on it has run all the same.
     Interrupted, KeyboardInterrupt
-        After SIGTERM or Ctrl-C.
+        After SIGTERM, SIGHUP or Ctrl-C.
     """
     resources = config.resources
     arguments = {

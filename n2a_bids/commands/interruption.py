@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from n2a_bids.errors import Interrupted
 
+_NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 class Interruption:
     """A signal that asks the run to stop.
@@ -23,10 +25,11 @@ class Interruption:
     def __call__(self, number: int, frame: object) -> None:
         """Signal handler."""
         # A second signal must not break the cleaning up of the first.
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
+        for signal_number in _NUMBERS:
             signal.signal(signal_number, signal.SIG_IGN)
         is_keyboard = number == signal.SIGINT
-        self.error = KeyboardInterrupt() if is_keyboard else Interrupted("stopped by SIGTERM")
+        name = signal.Signals(number).name
+        self.error = KeyboardInterrupt() if is_keyboard else Interrupted(f"stopped by {name}")
         raise self.error
 
     def check(self) -> None:
@@ -37,15 +40,16 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Listen to SIGTERM and Ctrl-C while the block runs; only the main thread can."""
+    """Listen to SIGTERM, SIGHUP and Ctrl-C while the block runs; only the main thread can."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    previous = [signal.signal(number, interruption) for number in numbers]
+    # Under nohup a lost terminal does not matter.
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    previous = {number: signal.signal(number, interruption) for number in _NUMBERS if number not in ignored}
     try:
         yield interruption
     finally:
-        for number, handler in zip(numbers, previous):
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 
@@ -28,7 +27,7 @@ def configure_nipype(debug: DebugConfig) -> None:
     resumed run start over.
     """
     level = {0: "WARNING", 1: "INFO"}.get(debug.verbosity, "DEBUG")
-    _apply(
+    apply_settings(
         {
             "logging": {
                 "workflow_level": level,
@@ -57,13 +56,8 @@ def current_settings() -> Settings:
     return {name: dict(nipype_config._sections[name]) for name in ("logging", "execution")}
 
 
-def start_worker(folder: str, settings: Settings) -> None:
-    """Set a new process up: it knows nothing of the settings of nipype."""
-    os.chdir(folder)
-    _apply(settings)
-
-
-def _apply(settings: Settings) -> None:
+def apply_settings(settings: Settings) -> None:
+    """Set nipype up for this process, with the logger that goes with it."""
     nipype_config.update_config(settings)
     nipype_logging.update_logging(nipype_config)
     # Standard output is for the table of outcomes.

@@ -43,7 +43,7 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     ConfigError
         If a folder cannot be written, or options do not fit.
     Interrupted, KeyboardInterrupt
-        After SIGTERM or Ctrl-C: what is done is kept.
+        After SIGTERM, SIGHUP or Ctrl-C: what is done is kept.
     """
     # What needs no library comes first: a mistyped path or label leaves no work directory behind.
     read_description(config.bids_dir)

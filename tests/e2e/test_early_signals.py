@@ -37,7 +37,10 @@ def start(dataset, tmp_path) -> Iterator:
     def launch(*options: object) -> subprocess.Popen[str]:
         words = [sys.executable, "-m", "n2a_bids", dataset, tmp_path / "out", "participant", "--dry-run"]
         command = [str(word) for word in (*words, "-w", tmp_path / "work", *options)]
+        # Tests that are started by nohup would hand its deafness on.
+        listening = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        signal.signal(signal.SIGHUP, listening)
         return processes[-1]
 
     yield launch
@@ -59,9 +62,11 @@ def open_when_read(pipe: Path, process: subprocess.Popen[str]) -> int:
 
 # A pipe stops the process at the moment of reading it: settings come first, sidecars after the index.
 @pytest.mark.parametrize("moment", ["reading the settings", "looking through the dataset"])
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)]
+)
 def test_signal_before_the_work_has_its_exit_code(start, dataset, tmp_path, moment, number, status):
-    """75 after SIGTERM and 130 after Ctrl-C, with the sentence that says how to go on."""
+    """75 after SIGTERM and SIGHUP, 130 after Ctrl-C, with the sentence that says how to go on."""
     if moment == "reading the settings":
         pipe = tmp_path / "settings.toml"
         options = ["--config-file", pipe]

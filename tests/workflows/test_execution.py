@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -163,6 +164,20 @@ def test_ctrl_c_inside_a_step_stops_the_run():
             _send_ctrl_c()
         with pytest.raises(KeyboardInterrupt):
             interruption.check()
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_nohup_stays_in_force(monkeypatch, deaf):
+    """Who started the run that way wants it to survive the terminal; others want it to stop."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN if deaf else signal.SIG_DFL)
+    try:
+        with suppress(Interrupted), interruptible() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+        assert (interruption.error is None) == deaf
+        assert signal.getsignal(signal.SIGHUP) is (signal.SIG_IGN if deaf else signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGHUP, previous)
 
 
 def _send_ctrl_c() -> None:
