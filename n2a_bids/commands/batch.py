@@ -11,11 +11,10 @@ from nipype import Workflow
 from n2a_bids.commands.execution import run_workflow
 from n2a_bids.commands.interruption import Interruption
 from n2a_bids.commands.participant_log import participant_lock, run_record, write_log
-from n2a_bids.commands.work import ParticipantWork, explain, top_name
+from n2a_bids.commands.work import ParticipantWork, crash_sentences, explain, top_name
 from n2a_bids.config import Config, ResourceConfig
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.images import remove_leftovers
-from n2a_bids.reports.crashes import find_crashes
 from n2a_bids.workflows.participant import init_participant_wf
 
 _PARTICIPANT_MEMORY_GB = 4.0
@@ -89,8 +88,7 @@ def run_batch(
                 explain(config)
         stopped_by = _run(workflow, config, interruption) if built else ""
     for item in built:
-        crashes = find_crashes(run_record(item.label, config).parent)
-        failures[item.label] += [f"{_step(crash.node)}: {crash.message}" for crash in crashes]
+        failures[item.label] += crash_sentences(run_record(item.label, config).parent)
     if stopped_by and not any(failures[item.label] for item in built):
         # Not even a crash file could be written, as on a full disk: nobody's results are sure.
         for item in built:
@@ -126,11 +124,6 @@ def _run(workflow: Workflow, config: Config, interruption: Interruption) -> str:
         explain(config)
         return _words(error)
     return ""
-
-
-def _step(node: str) -> str:
-    """Name of a step without the workflows that every step of a participant is in."""
-    return node.split(".", 2)[-1]
 
 
 def _words(error: Exception) -> str:

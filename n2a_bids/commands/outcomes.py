@@ -5,10 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 DONE, FAILED, NOTHING_TO_DO = 0, 1, 70
 """Exit codes of a run that came to its end."""
+
+
+Status = Literal["denoised", "report written", "failed", "nothing to do"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +20,9 @@ class Outcome:
 
     participant: str
     """Label without ``sub-``."""
-    status: Literal["denoised", "failed", "nothing to do"]
+    status: Status
     details: tuple[str, ...] = ()
-    """One line each: groups denoised, images left out with the reason, failures."""
+    """One line each: groups denoised or reports written, images left out with the reason, failures."""
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:
@@ -28,7 +31,7 @@ def exit_status(outcomes: Sequence[Outcome]) -> int:
     Returns
     -------
     status : int
-        1 if anything failed, 70 if nothing was denoised, else 0.
+        1 if anything failed, 70 if nothing was denoised and no report written, else 0.
 
     Examples
     --------
@@ -42,7 +45,7 @@ def exit_status(outcomes: Sequence[Outcome]) -> int:
     found = {outcome.status for outcome in outcomes}
     if "failed" in found:
         return FAILED
-    return DONE if "denoised" in found else NOTHING_TO_DO
+    return DONE if found & {"denoised", "report written"} else NOTHING_TO_DO
 
 
 def format_outcomes(outcomes: Sequence[Outcome], width: int = 110) -> str:
@@ -65,7 +68,7 @@ def format_outcomes(outcomes: Sequence[Outcome], width: int = 110) -> str:
         text = text or [""]
         lines.append(f"{name:{first}}{outcome.status:{second}}{text[0]}".rstrip())
         lines += [indent + line for line in text[1:]]
-    counts = dict.fromkeys(("denoised", "failed", "nothing to do"), 0)
+    counts = dict.fromkeys(get_args(Status), 0)
     for outcome in outcomes:
         counts[outcome.status] += 1
     total = f"{len(outcomes)} participant{'' if len(outcomes) == 1 else 's'}"

@@ -11,7 +11,7 @@ from n2a_bids.commands.environment import brief_environment, prepare_environment
 from n2a_bids.commands.interruption import Interruption
 from n2a_bids.commands.methods_text import write_methods_text
 from n2a_bids.commands.outcomes import NOTHING_TO_DO, Outcome, exit_status, format_outcomes
-from n2a_bids.commands.work import ParticipantWork, explain, label_of, work_dir_of
+from n2a_bids.commands.work import ParticipantWork, crash_sentences, explain, label_of, work_dir_of
 from n2a_bids.config import Config
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.description import write_dataset_files
@@ -63,10 +63,10 @@ def run_participants(config: Config, interruption: Interruption) -> int:
         _warn(problem)
     labels = _labels(collection)
     if config.stage == "reports-only":
-        outcomes = [_report_again(label, config) for label in labels]
+        outcomes = [_report_again(ParticipantWork.of(label, collection), config) for label in labels]
     else:
         outcomes = _run_all(labels, collection, config, interruption)
-    done = [outcome.participant for outcome in outcomes if outcome.status == "denoised"]
+    done = [item.participant for item in outcomes if item.status in ("denoised", "report written")]
     if done:
         write_methods_text(config, done)
     sys.stdout.write(format_outcomes(outcomes) + "\n")
@@ -127,14 +127,19 @@ def result_remarks(work: ParticipantWork, config: Config) -> list[str]:
     return [f"{record.label}: warning: {text}" for record in records for text in record.warnings]
 
 
-def _report_again(label: str, config: Config) -> Outcome:
-    """The report of an earlier run, from what it left."""
-    logs = config.output_dir / f"sub-{label}" / "log"
+def _report_again(work: ParticipantWork, config: Config) -> Outcome:
+    """The report of the last run, from what it left; what failed in that run has failed still."""
+    logs = config.output_dir / f"sub-{work.label}" / "log"
     runs = sorted(path.name for path in logs.iterdir() if path.is_dir()) if logs.is_dir() else []
+    failures = []
+    if runs:
+        failures = [*_write_reports(work.label, config, runs[-1]), *crash_sentences(logs / runs[-1])]
+    outcome = work.outcome(failures)
+    if outcome.status == "failed":
+        return outcome
     if not runs:
-        return Outcome(label, "nothing to do", ("no earlier run has left anything to report on",))
-    failures = _write_reports(label, config, runs[-1])
-    return Outcome(label, "failed" if failures else "denoised", tuple(failures) or ("report written again",))
+        return Outcome(work.label, "nothing to do", ("no earlier run has left anything to report on",))
+    return Outcome(work.label, "report written", (f"of the run {runs[-1]}",))
 
 
 def _write_boilerplate(config: Config, collection: Collection) -> int:

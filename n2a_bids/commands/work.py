@@ -13,6 +13,7 @@ from n2a_bids import __version__
 from n2a_bids.commands.outcomes import Outcome
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
+from n2a_bids.reports.crashes import find_crashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,12 @@ def label_of(path: Path) -> str:
     """
     folders = (part for part in reversed(path.parts) if part.startswith("sub-") and "_" not in part)
     return next(folders, "sub-").removeprefix("sub-")
+
+
+def crash_sentences(folder: Path) -> list[str]:
+    """What went wrong in the steps of a run, by its crash files: ``sub-<label>/log/<run_uuid>``."""
+    # Every step of a participant is in the same two workflows.
+    return [f"{crash.node.split('.', 2)[-1]}: {crash.message}" for crash in find_crashes(folder)]
 
 
 def top_name() -> str:

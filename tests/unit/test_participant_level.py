@@ -127,3 +127,43 @@ def test_raw_like_dataset_that_cannot_be_written_is_refused(n2a, tmp_path, monke
     monkeypatch.setattr("tempfile.TemporaryFile", fail)
     assert n2a("--dry-run", "--emit-raw-like", tmp_path / "raw") == 2
     assert "Read-only file system" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def finished(tmp_path) -> Path:
+    """What two runs have left of a participant; the first of them failed."""
+    logs = tmp_path / "out" / "sub-01" / "log"
+    for name in ("20260101-000000_a", "20260102-000000_b"):
+        (logs / name).mkdir(parents=True)
+    crash = "Node: n2a.sub_01.unit.denoise\nTraceback (most recent call last):\nValueError: upside down\n"
+    (logs / "20260101-000000_a" / "crash-1.txt").write_text(crash)
+    return logs
+
+
+def test_report_written_again_is_no_success_of_denoising(n2a, finished, tmp_path, capsys):
+    """It has an outcome of its own."""
+    assert n2a("--reports-only") == 0
+    table = capsys.readouterr().out
+    assert "1 participant: 1 report written" in table
+    assert "20260102-000000_b" in table
+    assert (tmp_path / "out" / "sub-01.html").is_file()
+
+
+def test_report_of_a_failed_run_stays_a_failure(n2a, finished, tmp_path, capsys):
+    """The crashes of the last run count, and the page is written all the same."""
+    crash = finished / "20260101-000000_a" / "crash-1.txt"
+    crash.rename(finished / "20260102-000000_b" / crash.name)
+    assert n2a("--reports-only") == 1
+    assert "unit.denoise: ValueError: upside down" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "out" / "sub-01.html").is_file()
+
+
+def test_report_of_an_image_that_cannot_be_used_is_a_failure(n2a, finished, tmp_path, capsys):
+    """As in the run itself; without an earlier run there is nothing to report on."""
+    sidecar = tmp_path / "bids" / "sub-01" / "anat" / "sub-01_run-1_T1w.json"
+    sidecar.write_text("{")
+    assert n2a("--reports-only") == 1
+    assert sidecar.name in " ".join(capsys.readouterr().out.split())
+    sidecar.unlink()
+    assert n2a("--reports-only", out=tmp_path / "other") == 70
+    assert "no earlier run" in capsys.readouterr().out
