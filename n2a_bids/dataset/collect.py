@@ -8,10 +8,10 @@ from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.anatomical import group_t1w
-from n2a_bids.dataset.filters import matches
+from n2a_bids.dataset.filters import matches, name_filters
 from n2a_bids.dataset.index import list_images, read_description, select_participants
 from n2a_bids.dataset.metadata import SidecarReader
-from n2a_bids.dataset.names import invalid_parts, parse_name
+from n2a_bids.dataset.names import invalid_parts, parse_name, stray_parts
 from n2a_bids.dataset.units import Collection, ImageFile, LeftOut
 from n2a_bids.errors import BIDSDataError
 
@@ -44,8 +44,10 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     participants = select_participants(bids_dir, selection)
     paths = list_images(bids_dir, participants, selection) if participants else []
     _check_sessions(bids_dir, participants, selection)
-    images, faults = _read_images(bids_dir, paths)
-    kept, filtered = _apply_filters(images, selection)
+    reader = SidecarReader(bids_dir)
+    read = [_read_image(path, bids_dir, reader, selection) for path in paths]
+    kept = [item for item in read if isinstance(item, ImageFile)]
+    left_out = [item for item in read if isinstance(item, LeftOut)]
     found = [group_t1w([image for image in kept if _query(image) == "t1w"])]
     series = [image for image in kept if _query(image) == "dwi"]
     if series:
@@ -56,7 +58,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     units = sorted(
         (unit for part in found for unit in part.units), key=lambda unit: unit.images[0].path.parts
     )
-    left_out = [*faults, *filtered, *(item for part in found for item in part.left_out)]
+    left_out += [item for part in found for item in part.left_out]
     left_out += _without_images(bids_dir, participants, paths, selection)
     return Collection(tuple(units), tuple(sorted(left_out, key=lambda item: item.path.parts)))
 
@@ -75,25 +77,27 @@ def _check_sessions(bids_dir: Path, participants: Sequence[str], selection: Sele
             )
 
 
-def _read_images(bids_dir: Path, paths: Sequence[Path]) -> tuple[list[ImageFile], list[LeftOut]]:
-    reader = SidecarReader(bids_dir)
-    images, faults = [], []
-    for path in paths:
-        entities, suffix, _ = parse_name(path)
-        reason = _reason_bad_name(path.relative_to(bids_dir), entities)
-        if reason:
-            faults.append(LeftOut(path, f"{path}: {reason}", fault=True))
-            continue
-        tables = (
-            (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
-            if suffix == "dwi"
-            else (None, None)
-        )
-        try:
-            images.append(ImageFile(path, entities, reader.metadata(path), *tables))
-        except BIDSDataError as error:
-            faults.append(LeftOut(path, str(error), fault=True))
-    return images, faults
+def _read_image(
+    path: Path, bids_dir: Path, reader: SidecarReader, selection: SelectionConfig
+) -> ImageFile | LeftOut:
+    image = ImageFile(path, parse_name(path)[0])
+    query = _query(image)
+    filters = selection.bids_filters.get(query, {})
+    excluded = LeftOut(path, f"the BIDS filters of '{query}' do not select it")
+    # Names come first: what a filter excludes need not be sound.
+    if selection.runs and not matches(image, {"run": selection.runs}):
+        return LeftOut(path, "--run-id does not select it")
+    if not matches(image, name_filters(filters)):
+        return excluded
+    reason = _reason_bad_name(path.relative_to(bids_dir), image.entities)
+    if reason:
+        return LeftOut(path, f"{path}: {reason}", fault=True)
+    tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec")) if query == "dwi" else ()
+    try:
+        image = ImageFile(path, image.entities, reader.metadata(path), *tables)
+    except BIDSDataError as error:
+        return LeftOut(path, str(error), fault=True)
+    return image if matches(image, filters) else excluded
 
 
 def _reason_bad_name(path: Path, entities: Mapping[str, str]) -> str:
@@ -104,27 +108,13 @@ def _reason_bad_name(path: Path, entities: Mapping[str, str]) -> str:
             "expected a name that begins with the participant and session of its folders, found another; "
             "rename or move the file"
         )
-    if invalid_parts(entities):
+    wrong = [*stray_parts(path), *invalid_parts(entities)]
+    if wrong:
         return (
-            "expected entities of BIDS with labels of letters and digits, found "
-            f"{', '.join(invalid_parts(entities))}; rename the file"
+            "expected entities of BIDS, each once, with labels of letters and digits, found "
+            f"{', '.join(wrong)}; rename the file"
         )
     return ""
-
-
-def _apply_filters(
-    images: Sequence[ImageFile], selection: SelectionConfig
-) -> tuple[list[ImageFile], list[LeftOut]]:
-    kept, filtered = [], []
-    for image in images:
-        query = _query(image)
-        if selection.runs and not matches(image, {"run": selection.runs}):
-            filtered.append(LeftOut(image.path, "--run-id does not select it"))
-        elif matches(image, selection.bids_filters.get(query, {})):
-            kept.append(image)
-        else:
-            filtered.append(LeftOut(image.path, f"the BIDS filters of '{query}' do not select it"))
-    return kept, filtered
 
 
 def _without_images(

@@ -59,6 +59,17 @@ def matches(image: ImageFile, filters: Mapping[str, object]) -> bool:
     return all(_holds(*_found(image, name), wanted) for name, wanted in filters.items())
 
 
+def name_filters(filters: Mapping[str, object]) -> dict[str, object]:
+    """Conditions on the name of an image alone: those that need no metadata.
+
+    Examples
+    --------
+    >>> name_filters({"acquisition": "hi", "suffix": "T1w", "EchoTime": 0.003})
+    {'acquisition': 'hi', 'suffix': 'T1w'}
+    """
+    return {name: wanted for name, wanted in filters.items() if not name[:1].isupper()}
+
+
 def short_name(entity: str) -> str:
     """Name of an entity as it stands in file names; other words stay as they are.
 

@@ -60,6 +60,19 @@ def invalid_parts(entities: Mapping[str, str]) -> list[str]:
     ]
 
 
+def stray_parts(path: Path) -> list[str]:
+    """Parts of a name that `parse_name` has no place for: without a dash, or an entity for the second time.
+
+    Examples
+    --------
+    >>> stray_parts(Path("sub-01_defaced_run-2_run-3_T1w.nii.gz"))
+    ['defaced', 'run-3']
+    """
+    pairs = path.name.partition(".")[0].split("_")[:-1]
+    keys = [pair.partition("-")[0] for pair in pairs]
+    return [pair for i, pair in enumerate(pairs) if "-" not in pair or keys[i] in keys[:i]]
+
+
 def comparable(entity: str, value: object) -> str:
     """Label in a form that can be compared: numbers lose their leading zeros.
 

@@ -204,13 +204,33 @@ def test_a_file_of_another_participant_is_a_fault(make_bids):
     assert "rename or move the file" in found.left_out[0].reason
 
 
-@pytest.mark.parametrize("part", ["acq-high-res", "colour-red"])
+def test_what_a_filter_excludes_need_not_be_sound(make_bids):
+    """Neither a broken sidecar nor a bad name fails a participant whose images are excluded by name."""
+    files = {
+        "sub-01/anat/sub-01_acq-low_T1w.nii.gz": None,
+        "sub-01/anat/sub-01_acq-low_T1w.json": "{broken",
+        "sub-01/anat/sub-01_acq-low_defaced_T1w.nii.gz": None,
+        "sub-01/anat/sub-01_run-9_T1w.nii.gz": None,
+        "sub-01/anat/sub-01_run-9_T1w.json": "{broken",
+    }
+    bids_dir = make_bids({**RUNS, **files})
+    assert sum(item.fault for item in collect(bids_dir, select()).left_out) == 3
+    filters = {"t1w": {"acquisition": None, "EchoTime": None}}
+    found = collect(bids_dir, select(bids_filters=filters, runs=(1, 2)))
+    assert len(found.units) == 2
+    assert not any(item.fault for item in found.left_out)
+    # A filter of metadata cannot do without them.
+    found = collect(bids_dir, select(bids_filters={"t1w": {"EchoTime": None}}, runs=(9,)))
+    assert [item.fault for item in found.left_out if "run-9" in item.path.name] == [True]
+
+
+@pytest.mark.parametrize("part", ["acq-high-res", "colour-red", "defaced", "acq-a_acq-b"])
 def test_a_name_that_bids_does_not_know_is_a_fault(make_bids, part):
     """Found before the work, since no derivative could be named after it."""
     found = collect(make_bids({**RUNS, f"sub-01/anat/sub-01_{part}_T1w.nii.gz": None}), select())
     assert len(found.units) == 2
     assert found.left_out[0].fault
-    assert f"found {part}; rename the file" in found.left_out[0].reason
+    assert f"found {part.split('_')[-1]}; rename the file" in found.left_out[0].reason
 
 
 def test_an_unreadable_participant_is_a_fault(make_bids, monkeypatch):
