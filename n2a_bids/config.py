@@ -17,6 +17,9 @@ Recipe = Literal["fast", "default", "thorough", "faithful"]
 STRATEGY_NAMES = ("auto", "noise2average", "noise2noise", "recorrupted", "san2n", "mean")
 """What ``--strategy`` takes: the names of the registry, without importing torch for ``--help``."""
 
+RESERVED_NAMES = {"raw": "input dataset", "": "output dataset"}
+"""Names of datasets in BIDS URIs that no derivative can have."""
+
 _WITHOUT_PUBLISHED_SCHEDULE = ("auto", "recorrupted")
 
 

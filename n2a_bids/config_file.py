@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 
-from n2a_bids.config import Config
+from n2a_bids.config import RESERVED_NAMES, Config
 from n2a_bids.errors import ConfigError
 
 Settings = dict[str, typing.Any]
@@ -18,6 +19,23 @@ Settings = dict[str, typing.Any]
 
 OF_THIS_RUN = ("bids_dir", "output_dir", "run_uuid", "analysis_level", "stage")
 """Fields that describe one run: recorded under ``[environment]`` and never read back."""
+
+_RANGES = {
+    "selection.runs": (0, math.inf),
+    "align.min_correlation": (-1, 1),
+    "align.min_structure_correlation": (-1, 1),
+    "align.max_rotation_deg": (0, 180),
+    "align.max_translation_mm": (0, math.inf),
+    "align.min_overlap": (0, 1),
+    "denoise.random_seed": (0, math.inf),
+    "resources.n_procs": (1, math.inf),
+    "resources.omp_nthreads": (1, math.inf),
+    "resources.memory_gb": (0.1, math.inf),
+    "resources.n_gpu_procs": (0, math.inf),
+    "outputs.sessions_in_a_report": (1, math.inf),
+    "debug.verbosity": (0, math.inf),
+}
+"""Lowest and highest number: the command line has types of its own for these."""
 
 
 def read_settings(path: Path) -> Settings:
@@ -39,7 +57,7 @@ def read_settings(path: Path) -> Settings:
     ------
     ConfigError
         If the file cannot be read, is not TOML, has a key that no setting has,
-        or a value of another type.
+        or a value of another type or out of its range.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -50,7 +68,24 @@ def read_settings(path: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: this is not valid TOML ({error}); correct the file") from error
     content.pop("environment", None)
-    return _typed(content, Config, str(path), ())
+    settings = _typed(content, Config, str(path), ())
+    _check_values(settings, path)
+    return settings
+
+
+def _check_values(settings: Settings, path: Path) -> None:
+    for name, (low, high) in _RANGES.items():
+        section, _, key = name.partition(".")
+        found = settings.get(section, {}).get(key, ())
+        for value in found if isinstance(found, tuple) else (found,):
+            if not low <= value <= high:
+                expected = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+                raise ConfigError(f"{path}: {name} should be {expected}, found {value}; correct or remove it")
+    for name in RESERVED_NAMES.keys() & settings.get("derivatives", {}).keys():
+        raise ConfigError(
+            f"{path}: derivatives.{json.dumps(name)} has the name of a link to the {RESERVED_NAMES[name]}; "
+            "choose another name"
+        )
 
 
 def merge(base: Mapping[str, typing.Any], override: Mapping[str, typing.Any]) -> Settings:

@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from n2a_bids.config import RESERVED_NAMES
+
 ABSENT = "Query.NONE"
 """An entity that must not be there, in the words of pybids."""
 _METHODS = {"none": ABSENT, "required": "Query.REQUIRED", "any": "Query.OPTIONAL"}
@@ -81,7 +83,12 @@ def named_path(text: str) -> tuple[str, Path]:
     folder = existing_path(path if separator else text)
     if not folder.is_dir():
         raise argparse.ArgumentTypeError(f"{folder} is not a folder")
-    return (name if separator else folder.name), folder
+    name = name if separator else folder.name
+    if name in RESERVED_NAMES:
+        raise argparse.ArgumentTypeError(
+            f"expected a name other than {name!r}, which links to the {RESERVED_NAMES[name]}: NAME={folder}"
+        )
+    return name, folder
 
 
 class Collect(argparse.Action):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from n2a_bids.errors import ConfigError
@@ -10,6 +11,8 @@ _PLUGINS = (
     "Linear", "MultiProc", "LegacyMultiProc", "SLURM", "PBS", "SGE", "LSF", "OAR", "Condor",
     "IPython", "Debug",
 )  # fmt: skip
+_COUNTS = {"n_procs": 1, "omp_nthreads": 1, "n_gpu_procs": 0}
+"""Arguments that count something, and the lowest number of each."""
 _GRAPH_PLUGINS = ("SLURMGraph", "PBSGraph", "SGEGraph", "CondorDAGMan", "SomaFlow")
 
 
@@ -52,4 +55,32 @@ def read_plugin_file(path: Path) -> tuple[str | None, dict[str, object]]:
         raise ConfigError(f"{path}: nipype has no plugin {plugin!r}; known are {', '.join(_PLUGINS)}")
     if not isinstance(plugin_args, dict):
         raise ConfigError(f"{path}: 'plugin_args' should be a mapping, found {plugin_args!r}")
+    check_plugin_args(plugin_args, path)
     return plugin, plugin_args
+
+
+def check_plugin_args(plugin_args: Mapping[str, object], source: Path) -> None:
+    """Refuse resources that are no numbers, or too small; what else a plugin takes is its own affair.
+
+    Parameters
+    ----------
+    plugin_args : mapping
+        Laid over our own arguments.
+    source : Path
+        File that they come from.
+
+    Raises
+    ------
+    ConfigError
+        With the name of the argument.
+    """
+    for name, value in plugin_args.items():
+        if name in _COUNTS and not (type(value) is int and value >= _COUNTS[name]):
+            expected = f"a whole number from {_COUNTS[name]}"
+        elif name == "memory_gb" and not (type(value) in (int, float) and value > 0):
+            expected = "a positive number of GB"
+        else:
+            continue
+        raise ConfigError(
+            f"{source}: {name} of the plugin should be {expected}, found {value!r}; correct the file"
+        )

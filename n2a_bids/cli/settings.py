@@ -14,7 +14,7 @@ from pathlib import Path
 from n2a_bids import __version__
 from n2a_bids.cli.arguments import absolute_path
 from n2a_bids.cli.parser import build_parser
-from n2a_bids.cli.plugins import read_plugin_file
+from n2a_bids.cli.plugins import check_plugin_args, read_plugin_file
 from n2a_bids.config import STRATEGY_NAMES, Config, check_recipe
 from n2a_bids.config_file import Settings, make_config, merge, read_settings
 from n2a_bids.dataset.filters import short_name
@@ -56,7 +56,9 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
     if weights_dir := environ.get("N2A_WEIGHTS_DIR"):
         settings["denoise"] = {"weights_dir": absolute_path(weights_dir)}
     if hasattr(args, "config_file"):
-        settings = merge(settings, read_settings(args.config_file))
+        of_file = read_settings(args.config_file)
+        check_plugin_args(of_file.get("resources", {}).get("nipype_plugin_args", {}), args.config_file)
+        settings = merge(settings, of_file)
     settings = _lay_filters(merge(settings, _command_line(args)), args)
     if settings.get("sloppy"):
         settings = merge({"denoise": {"recipe": "fast"}}, settings)
@@ -162,8 +164,6 @@ def _check(config: Config) -> None:
         )
     if config.selection.wipe_database and config.selection.database_dir is None:
         raise ConfigError("--bids-database-wipe has no index to make anew; add --bids-database-dir")
-    if config.resources.n_procs < 1 or config.resources.omp_nthreads < 1 or config.resources.memory_gb <= 0:
-        raise ConfigError("n_procs, omp_nthreads and memory_gb should be positive; correct [resources]")
     weights_dir = config.denoise.weights_dir
     if weights_dir is not None and not weights_dir.is_dir():
         raise ConfigError(f"{weights_dir}: expected a folder with weights, found none; check --weights-dir")

@@ -176,7 +176,13 @@ def test_settings_file_fills_in_what_the_command_line_leaves_open(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["[denoise]\nstrategy = 'best'", "[resources]\nn_procs = 0", "[selection]\nmodalities = []", "what = 1"],
+    [
+        "[denoise]\nstrategy = 'best'",
+        "[resources]\nn_procs = 0",
+        "[resources.nipype_plugin_args]\nn_procs = '4'",
+        "[selection]\nmodalities = []",
+        "what = 1",
+    ],
 )
 def test_settings_file_is_held_to_the_same_rules(tmp_path, text):
     """What the parser would refuse is refused from a file, too."""
@@ -206,6 +212,16 @@ def test_filters_of_the_command_line_are_laid_over_those_of_files(tmp_path):
     (tmp_path / "a.toml").write_text(format_settings(first, {}))
     again = parse("--config-file", tmp_path / "a.toml", "--filter-dwi", "run=1")
     assert again.selection.bids_filters == {"t1w": expected, "dwi": {"run": "1"}}
+
+
+def test_names_of_input_and_output_are_no_derivatives(tmp_path, capsys):
+    """A derivative called raw would take the place of the input in all links and sources."""
+    (tmp_path / "raw").mkdir()
+    for words in (f"raw={tmp_path}", f"={tmp_path}", "raw"):
+        with pytest.raises(SystemExit):
+            parse("-d", words)
+        assert "expected a name other than" in capsys.readouterr().err
+    assert parse("-d", "masks=raw").derivatives == {"masks": tmp_path / "raw"}
 
 
 def test_one_name_for_two_derivatives_is_refused(tmp_path):
@@ -257,6 +273,9 @@ def test_plugin_file_is_laid_over_the_defaults(tmp_path):
         ("plugin: Dask", "no plugin 'Dask'"),
         ("plugin: Linear\nworkers: 3", "nothing else"),
         ("plugin_args: 3", "should be a mapping"),
+        ("plugin_args: {n_procs: '4'}", "p.yml: n_procs of the plugin should be a whole number from 1"),
+        ("plugin_args: {memory_gb: 4G}", "p.yml: memory_gb of the plugin should be a positive number"),
+        ("plugin_args: {n_gpu_procs: -1}", "n_gpu_procs of the plugin should be a whole number from 0"),
         ("- a", "expected 'plugin'"),
         ("{", "cannot be read"),
     ],

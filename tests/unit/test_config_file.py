@@ -57,6 +57,14 @@ def test_resources_and_folders_are_recorded_but_not_read_back(tmp_path):
         ("[selection]\nparticipants = '01'", "selection.participants should be"),
         ("denoise = 3", "denoise should be a table"),
         ("[denoise", "not valid TOML"),
+        ("[align]\nmin_overlap = 3.0", "align.min_overlap should be from 0 to 1, found 3.0"),
+        ("[align]\nmax_rotation_deg = nan", "align.max_rotation_deg should be from 0 to 180, found nan"),
+        ("[outputs]\nsessions_in_a_report = 0", "outputs.sessions_in_a_report should be at least 1, found 0"),
+        ("[denoise]\nrandom_seed = -5", "denoise.random_seed should be at least 0, found -5"),
+        ("[selection]\nruns = [1, -2]", "selection.runs should be at least 0, found -2"),
+        ("[resources]\nmemory_gb = 0", "resources.memory_gb should be at least 0.1"),
+        ("[derivatives]\nraw = '/masks'", 'derivatives."raw" has the name of a link to the input'),
+        ("[derivatives]\n'' = '/masks'", 'derivatives."" has the name of a link to the output'),
     ],
 )
 def test_wrong_settings_are_refused_with_their_name(tmp_path, text, complaint):
