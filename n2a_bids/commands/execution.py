@@ -79,11 +79,14 @@ class StepReporter:
     def __call__(self, node: Node, status: str) -> None:
         """Callback of nipype, in the main process; writing and drawing are told only when they fail."""
         self._interruption.check()
-        is_minor = any(f".{name}." in node.fullname for name in ("outputs_wf", "reports_wf"))
+        # The parts of a MapNode are in no workflow: that node itself tells of the start.
+        is_minor = "." not in node.fullname or any(
+            f".{name}." in node.fullname for name in ("outputs_wf", "reports_wf")
+        )
         if status != "exception" and (status != "start" or is_minor):
             return
         words = "failed" if status == "exception" else "starts"
-        where = " > ".join(node.fullname.split(".")[1:])
+        where = " > ".join(node.fullname.split(".")[1:]) or node.name
         sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] {where} {words}\n")
         sys.stderr.flush()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from nipype import Node, Workflow
+from nipype import MapNode, Node, Workflow
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 
 import n2a_bids.commands.batch as batch_module
@@ -211,6 +211,25 @@ def test_children_end_with_an_error():
     with pytest.raises(ValueError, match="over"):
         fail()
     assert children[0].wait(timeout=10) != 0
+
+
+def test_parts_of_a_node_are_told_only_when_they_fail(config, tmp_path, capsys):
+    """A pool runs the parts of a MapNode as steps of their own; the node tells of their start."""
+    workflow = Workflow("top", base_dir=str(tmp_path))
+    (tmp_path / "pids").mkdir()
+    folders = [str(tmp_path / "pids")] * 3
+    parallel = with_resources(config, n_procs=2, omp_nthreads=1, memory_gb=8)
+    workflow.add_nodes([MapNode(Step(), iterfield=["folder"], name="many")])
+    node = workflow.get_node("many")
+    node.config = {"execution": {"crashdump_dir": str(tmp_path)}}
+    node.inputs.folder = folders
+    run_workflow(workflow, parallel, Interruption())
+    node.inputs.action = "raise"
+    with pytest.raises(RuntimeError):
+        run_workflow(workflow, parallel, Interruption())
+    said = {line.split("] ")[-1] for line in capsys.readouterr().err.splitlines()}
+    assert {line for line in said if line.endswith("starts")} == {"many starts"}
+    assert {line for line in said if line.endswith("failed")} >= {f"_many{i} failed" for i in range(3)}
 
 
 def test_other_plugins_are_passed_on(config, tmp_path):
