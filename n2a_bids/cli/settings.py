@@ -17,7 +17,7 @@ from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.plugins import check_plugin_args, read_plugin_file
 from n2a_bids.config import STRATEGY_NAMES, Config, check_recipe
 from n2a_bids.config_file import Settings, make_config, merge, read_settings
-from n2a_bids.dataset.filters import short_name
+from n2a_bids.dataset.filters import by_query, short_name
 from n2a_bids.errors import ConfigError
 from n2a_bids.resources import available_cpus, available_memory_gb, probe_gpus
 
@@ -66,7 +66,7 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
     config = make_config(settings)
     _check(config)
     if config.analysis_level == "participant" and config.stage == "run":
-        config = _settle_device(config, asked_for_gpus=hasattr(args, "resources.n_gpu_procs"))
+        config = _settle_device(config)
     return _place_output(config)
 
 
@@ -97,7 +97,7 @@ def _command_line(args: argparse.Namespace) -> Settings:
 
 def _lay_filters(settings: Settings, args: argparse.Namespace) -> Settings:
     """Lay ``--filter-t1w`` and ``--filter-dwi`` over the filters of the files, entity by entity."""
-    filters = dict(settings.get("selection", {}).get("bids_filters", {}))
+    filters = by_query(settings.get("selection", {}).get("bids_filters", {}))
     for query in ("t1w", "dwi"):
         asked = getattr(args, f"filter_{query}", {})
         if asked:
@@ -118,14 +118,14 @@ def _settle_resources(settings: Settings, environ: Mapping[str, str]) -> Setting
     return {"n_procs": n_procs, "omp_nthreads": omp_nthreads, "memory_gb": round(memory_gb, 2)}
 
 
-def _settle_device(config: Config, *, asked_for_gpus: bool) -> Config:
+def _settle_device(config: Config) -> Config:
     """Count the GPUs, and refuse a run that asks for one where there is none."""
     if config.resources.nipype_plugin not in (None, "Linear", "MultiProc", "LegacyMultiProc"):
         # The jobs run on other machines: their GPUs cannot be seen from here.
         return config
     asking = {
         "--device cuda": config.denoise.device == "cuda",
-        "--n-gpu-procs": asked_for_gpus,
+        "--n-gpu-procs": config.resources.n_gpu_procs > 0,
         "--cuda-graphs": config.denoise.cuda_graphs,
     }
     option = next((name for name, asks in asking.items() if asks), None)
@@ -141,8 +141,8 @@ def _settle_device(config: Config, *, asked_for_gpus: bool) -> Config:
             "'apptainer run --nv'; under Slurm ask for one with '--gres=gpu:1'; a CPU build of torch cannot "
             "use any. 'n2a-tools doctor' tells more; '--device cpu' does without"
         )
-    asked = config.resources.n_gpu_procs if asked_for_gpus else 0
-    return _with_gpu_slots(config, (asked or len(probe.names)) if probe.names else 0)
+    n_asked = config.resources.n_gpu_procs
+    return _with_gpu_slots(config, (n_asked or len(probe.names)) if probe.names else 0)
 
 
 def _with_gpu_slots(config: Config, n_gpu_procs: int) -> Config:
@@ -189,8 +189,11 @@ def _place_output(config: Config) -> Config:
     """Under ``multiverse``, name the output folder after the version and the settings that shape results."""
     if config.outputs.layout != "multiverse":
         return config
+    # On which machine, and how fast, is no matter of settings.
     denoise = dataclasses.replace(config.denoise, device="auto", cuda_graphs=False)
     shaping = (
+        # In their order: the first that has a mask wins.
+        tuple(config.derivatives.items()),
         config.selection.bids_filters,
         config.selection.runs,
         config.selection.dwi_pairing,

@@ -22,6 +22,8 @@ _LONG_NAMES = {
     "volume": "voi",
     "segmentation": "seg",
 }
+QUERIES = ("t1w", "dwi")
+"""Names under which a filter file selects images for us."""
 _FILE_PARTS = ("datatype", "suffix", "extension")
 
 
@@ -57,6 +59,30 @@ def matches(image: ImageFile, filters: Mapping[str, object]) -> bool:
     True
     """
     return all(_holds(*_found(image, name), wanted) for name, wanted in filters.items())
+
+
+def by_query(filters: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """Filters with the names of our queries as we spell them; those of other programs stay, unused.
+
+    Raises
+    ------
+    ConfigError
+        If a query stands there in two spellings.
+
+    Examples
+    --------
+    >>> by_query({"T1w": {"run": 1}, "bold": {"task": "rest"}})
+    {'t1w': {'run': 1}, 'bold': {'task': 'rest'}}
+    """
+    found: dict[str, dict[str, object]] = {}
+    for name, wanted in filters.items():
+        query = name.lower() if name.lower() in QUERIES else name
+        if query in found:
+            raise ConfigError(
+                f"the BIDS filters hold the query '{query}' twice, in different spellings; keep one of them"
+            )
+        found[query] = dict(wanted)
+    return found
 
 
 def name_filters(filters: Mapping[str, object]) -> dict[str, object]:

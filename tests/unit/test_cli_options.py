@@ -224,6 +224,18 @@ def test_names_of_input_and_output_are_no_derivatives(tmp_path, capsys):
     assert parse("-d", "masks=raw").derivatives == {"masks": tmp_path / "raw"}
 
 
+def test_queries_are_known_in_any_spelling(tmp_path):
+    """The suffix is T1w, the query t1w; the queries of other programs in the file are left to these."""
+    (tmp_path / "filter.json").write_text(json.dumps({"T1w": {"run": 1}, "bold": {"task": "rest"}}))
+    filters = parse("--bids-filter-file", tmp_path / "filter.json").selection.bids_filters
+    assert filters == {"t1w": {"run": 1}, "bold": {"task": "rest"}}
+    (tmp_path / "a.toml").write_text("[selection.bids_filters.DWI]\nrun = 1\n")
+    assert parse("--config-file", tmp_path / "a.toml").selection.bids_filters == {"dwi": {"run": 1}}
+    (tmp_path / "filter.json").write_text(json.dumps({"T1w": {"run": 1}, "t1w": {"run": 2}}))
+    with pytest.raises(ConfigError, match="'t1w' twice"):
+        parse("--bids-filter-file", tmp_path / "filter.json")
+
+
 def test_one_name_for_two_derivatives_is_refused(tmp_path):
     """The second would silently replace the first."""
     with pytest.raises(SystemExit):
@@ -303,6 +315,9 @@ def test_gpu_slots_are_the_gpus_that_the_probe_names(monkeypatch):
     assert parse("--device", "cuda", "--n-gpu-procs", 4).resources.n_gpu_procs == 4
     assert parse("--device", "cpu").resources.n_gpu_procs == 0
     assert parse("--dry-run").resources.n_gpu_procs == 0
+    Path("a.toml").write_text("[resources]\nn_gpu_procs = 3\n")
+    assert parse("--config-file", "a.toml").resources.n_gpu_procs == 3
+    assert parse("--config-file", "a.toml", "--n-gpu-procs", 1).resources.n_gpu_procs == 1
     with pytest.raises(ConfigError, match=r"--n-gpu-procs .* forbids"):
         parse("--device", "cpu", "--n-gpu-procs", 1)
 
@@ -360,15 +375,17 @@ def test_work_directory_apart_from_input_and_output(work_dir):
         parse("-w", work_dir)
 
 
-def test_multiverse_folder_follows_what_shapes_the_result():
-    """Same settings, same folder; another strategy, another folder; resources do not matter."""
-    first, again, other = (
+def test_multiverse_folder_follows_what_shapes_the_result(tmp_path):
+    """Same settings, same folder; another strategy or source of masks, another; resources do not matter."""
+    first, again, other, masked = (
         parse("--output-layout", "multiverse", *extra).output_dir
-        for extra in (["--nprocs", 1], ["--participant-label", "01"], ["--strategy", "mean"])
-    )
+        for extra in (
+            ["--nprocs", 1], ["--participant-label", "01"], ["--strategy", "mean"], ["-d", f"m={tmp_path}"]
+        )
+    )  # fmt: skip
     assert first == again
     assert first.parent == other.parent == Path("/data/out")
-    assert first != other
+    assert len({first, other, masked}) == 3
 
 
 def test_strategy_names_are_those_of_the_registry():
