@@ -13,9 +13,7 @@ from safetensors import SafetensorError
 from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.errors import DenoisingError
 from n2a_bids.images import whole_file
-
-PACKAGED = Path(__file__).resolve().parent / "data" / "weights"
-"""Weights that come with the package."""
+from n2a_bids.weights_checksums import PACKAGED
 
 
 def load_weights(name: str, folder: Path | None = None) -> PretrainedWeights | None:

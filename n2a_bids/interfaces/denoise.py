@@ -32,7 +32,11 @@ class _DenoiseInputSpec(CommandLineInputSpec):
     different_contrast = traits.Bool(
         argstr="--different-contrast", desc="repetitions differ in contrast (echoes)"
     )
-    weights_dir = traits.Directory(exists=True, argstr="--weights-dir %s", desc="pretrained weights")
+    # Weights are hashed by their content, below: nipype would hash the folder by its name alone.
+    weights_dir = traits.Directory(
+        exists=True, argstr="--weights-dir %s", nohash=True, desc="pretrained weights"
+    )
+    weights_sha256 = traits.Dict(traits.Str(), traits.Str(), desc="SHA-256 of every weights file")
     bvals = File(exists=True, argstr="--bvals %s", desc="b-values of a diffusion series, FSL format")
     bvecs = File(exists=True, argstr="--bvecs %s", desc="gradient directions, FSL format")
     keep_noise_floor = traits.Bool(argstr="--keep-noise-floor", desc="leave the Rician bias of magnitudes")
@@ -86,6 +90,9 @@ class Denoise(CommandLine):
         if name == "in_files":
             # nipype quotes single files only.
             return " ".join(shlex.quote(path) for path in value)
+        if name == "weights_dir":
+            # nipype quotes files, but no folders.
+            return f"--weights-dir {shlex.quote(value)}"
         if name == "save_repetitions":
             return "--out-repetitions " + " ".join(self._repetition_names()) if value else ""
         return super()._format_arg(name, trait_spec, value)

@@ -6,6 +6,7 @@ from nipype import Node
 
 from n2a_bids.config import DenoiseConfig, ResourceConfig
 from n2a_bids.interfaces.denoise import Denoise
+from n2a_bids.weights_checksums import weights_checksums
 
 
 def init_denoise_node(
@@ -45,6 +46,7 @@ def init_denoise_node(
         memory_gb=resources.memory_gb,
         use_gpu=use_gpu,
         gpu_slots=resources.n_gpu_procs,
+        weights_sha256=weights_checksums(config.weights_dir),
     )
     # False must stay undefined, or nipype would hash it apart from a run that never had the option.
     for option, wanted in (

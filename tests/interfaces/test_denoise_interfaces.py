@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,15 @@ def test_denoise_command_leaves_out_what_is_not_asked(files):
     command = Denoise(in_files=files[:2], mask_file=files[2]).cmdline
     for flag in ("--skull-strip", "--different-contrast", "--out-repetitions", "--weights-dir", "--bvals"):
         assert flag not in command
+
+
+def test_denoise_command_quotes_the_folder_of_weights(files, tmp_path):
+    """A folder with a space is one argument."""
+    folder = tmp_path / "my weights"
+    folder.mkdir()
+    node = Denoise(in_files=files[:2], mask_file=files[2], weights_dir=str(folder))
+    arguments = shlex.split(node.cmdline)
+    assert arguments[arguments.index("--weights-dir") + 1] == str(folder)
 
 
 def test_child_environment_hides_the_gpu_unless_it_is_wanted():

@@ -28,6 +28,7 @@ from n2a_bids.config import (
 )
 from n2a_bids.dataset.description import write_dataset_files
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
+from n2a_bids.weights_checksums import PACKAGED
 from n2a_bids.workflows.align import ALIGNED, init_align_wf
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.mask import init_mask_wf
@@ -174,6 +175,23 @@ def test_resources_do_not_change_the_hash_of_denoising():
     other = init_denoise_node(DenoiseConfig(recipe="fast"), ResourceConfig())
     hashes = [node.inputs.get_hashval()[1] for node in (small, large, other)]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_other_weights_under_the_same_name_are_denoised_with_anew(tmp_path):
+    """The hash follows the content of the weights, wherever they lie, and those of the package too."""
+
+    def hash_with(folder: Path, content: bytes) -> str:
+        folder.mkdir(exist_ok=True)
+        (folder / "resunet-t1w.safetensors").write_bytes(content)
+        node = init_denoise_node(DenoiseConfig(weights_dir=folder), ResourceConfig())
+        return node.inputs.get_hashval()[1]
+
+    first, moved = hash_with(tmp_path / "a", b"one"), hash_with(tmp_path / "b", b"one")
+    assert first == moved != hash_with(tmp_path / "a", b"two")
+    packaged = init_denoise_node(DenoiseConfig(), ResourceConfig())
+    assert packaged.inputs.get_hashval()[1] != first
+    card = json.loads((PACKAGED / "resunet-t1w.json").read_text())
+    assert packaged.inputs.weights_sha256["resunet-t1w.safetensors"] == card["sha256"]
 
 
 def test_participant_wf_keeps_units_apart_and_its_folder(unit, config):
