@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -173,12 +173,29 @@ def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
     return weight > 0.5
 
 
-def is_copy(first: Volume, second: Volume) -> bool:
-    """Whether one image is the other, perhaps in another intensity scale: it then brings nothing new."""
-    if first.shape != second.shape:
-        return False
-    one, other = first[::2, ::2, ::2].ravel(), second[::2, ::2, ::2].ravel()
-    return bool(np.corrcoef(one, other)[0, 1] > 1 - 1e-6)
+def find_copies(images: Iterable[NDArray[np.float32]]) -> dict[int, int]:
+    """Images that bring nothing new: each is another one, perhaps in another intensity scale.
+
+    Parameters
+    ----------
+    images : iterable of (X, Y, Z) or (X, Y, Z, C) float arrays
+        As acquired: interpolation would hide a copy. One is held at a time, of the others an eighth.
+
+    Returns
+    -------
+    copies : dict of int to int
+        Place of each copy, and the place of the first image that it is a copy of.
+    """
+    seen: list[tuple[tuple[int, ...], NDArray[np.float32]]] = []
+    copies = {}
+    for place, image in enumerate(images):
+        shape, sample = image.shape, image[::2, ::2, ::2].flatten()
+        for earlier, (other_shape, other) in enumerate(seen):
+            if shape == other_shape and np.corrcoef(sample, other)[0, 1] > 1 - 1e-6:
+                copies[place] = earlier
+                break
+        seen.append((shape, sample))
+    return copies
 
 
 def _with_reason(found: Judgement, gates: Gates) -> Judgement:

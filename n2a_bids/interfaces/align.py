@@ -15,7 +15,7 @@ from n2a_bids.algorithms.alignment import (
     Grid,
     Judgement,
     bring_to_grid,
-    is_copy,
+    find_copies,
     is_negligible,
     judge,
     move_mask,
@@ -117,6 +117,7 @@ class AlignRepetitions(SimpleInterface):
         gates = Gates(**{name: getattr(inputs, name) for name in Gates.__slots__})
         found = [read_itk_transform(Path(path)) for path in inputs.transforms]
         found.insert(inputs.index, np.eye(4))
+        copies = self._copies()
         repetitions = []
         for place, (name, transform) in enumerate(zip(inputs.in_files, found, strict=True)):
             path = Path(name)
@@ -125,9 +126,24 @@ class AlignRepetitions(SimpleInterface):
             else:
                 if same_grid(path, reference) and is_negligible(transform, grid, _NEGLIGIBLE_VOXELS):
                     transform = np.eye(4)
-                judgement = _judge_file(path, transform, grid, gates)
+                judgement = judge(*load(path), transform, grid, gates)
+            if place in copies:
+                judgement = replace(judgement, reason=copies[place])
             repetitions.append(_Repetition(path, transform, judgement, place == inputs.index))
         return repetitions
+
+    def _copies(self) -> dict[int, str]:
+        """Place of each repetition that is a copy of another, and the reason to leave it out."""
+        inputs = self.inputs
+        # The reference first: of two equal images it is the one that stays.
+        order = sorted(range(len(inputs.in_files)), key=lambda place: place != inputs.index)
+        found = find_copies(load(Path(inputs.in_files[place]))[0] for place in order)
+        return {
+            order[
+                copy
+            ]: f"it is a copy of {Path(inputs.in_files[order[first]]).name}, not a second measurement"
+            for copy, first in found.items()
+        }
 
     def _write_images(
         self, folder: Path, accepted: list[_Repetition], transforms: list[Matrix], grid: Grid, reference: Path
@@ -171,14 +187,6 @@ class AlignRepetitions(SimpleInterface):
         }
         out_file.write_text(json.dumps(figures, indent=2))
         self._results["figures_file"] = os.fspath(out_file)
-
-
-def _judge_file(path: Path, transform: Matrix, grid: Grid, gates: Gates) -> Judgement:
-    image, affine = load(path)
-    judgement = judge(image, affine, transform, grid, gates)
-    if is_copy(grid.image, image):
-        return replace(judgement, reason="it is a copy of the reference, not a second measurement")
-    return judgement
 
 
 def _is_identity(transform: Matrix) -> bool:

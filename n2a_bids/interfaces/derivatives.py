@@ -12,6 +12,7 @@ from typing import Any
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from n2a_bids import __version__
+from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
 
 PROPAGATED = (
@@ -141,8 +142,19 @@ def completed_figures(
     Returns
     -------
     figures : dict
+
+    Raises
+    ------
+    BIDSDataError
+        If the repetitions do not differ at all.
     """
     figures = json.loads(figures_file.read_text())
+    if figures.get("n_repetitions", 1) > 1 and figures.get("noise_sd_mean") == 0:
+        raise BIDSDataError(
+            f"{', '.join(names)}: expected repetitions that differ by their noise, found none in the brain "
+            "(SD 0): they hold one measurement; put the right files in place, or exclude copies with "
+            "--bids-filter-file"
+        )
     if len(figures.get("repetitions", [])) == len(names):
         for repetition, name in zip(figures["repetitions"], names):
             repetition["file"] = name

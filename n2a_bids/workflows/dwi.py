@@ -10,7 +10,7 @@ from nipype.interfaces.utility import Select
 from n2a_bids.config import Config
 from n2a_bids.dataset.derivatives import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces.check import CheckImages
+from n2a_bids.interfaces.check import CheckImages, RefuseCopies
 from n2a_bids.interfaces.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi_align import AlignSeries
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes
@@ -165,10 +165,7 @@ def _init_preparation(
     """Nodes up to the aligned series; returns the last of them."""
     paths = [image.path for image in unit.images]
     check = Node(CheckImages(in_files=list(map(str, paths)), skip=skip_validation), name="check")
-    pick = MapNode(PickVolumes(), ["in_file", "bval_file", "bvec_file", "volumes"], name="pick", mem_gb=2.0)
-    pick.inputs.bval_file = [str(image.bval) for image in unit.images]
-    pick.inputs.bvec_file = [str(image.bvec) for image in unit.images]
-    pick.inputs.volumes = [list(volumes) for volumes in unit.volumes] or [[] for _ in unit.images]
+    pick = _pick_node(unit)
     mask = _mask_node(given)
     of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
     motion = MapNode(EstimateMotion(seed=seed), of_each, name="motion", mem_gb=3.0)
@@ -176,12 +173,15 @@ def _init_preparation(
     interface.inputs.names = [path.name for path in paths]
     align = Node(interface, name="align", mem_gb=4.0)
     table = [("bval_file", "bval_file"), ("bvec_file", "bvec_file")]
+    distinct = Node(RefuseCopies(names=list(map(str, paths))), name="distinct", mem_gb=1.5)
     first_mask = Node(Select(index=[0]), name="first_mask")
     workflow.connect(
         [
             (check, pick, [("out_files", "in_file")]),
             (pick, mask, [("b0_file", "in_file")]),
-            (pick, motion, [("out_file", "in_file"), *table]),
+            (pick, distinct, [("out_file", "in_files")]),
+            (distinct, motion, [("out_files", "in_file")]),
+            (pick, motion, [*table]),
             (mask, motion, [("out_mask", "mask_file")]),
             (mask, first_mask, [("out_mask", "inlist")]),
             (first_mask, align, [("out", "mask_file")]),
@@ -200,6 +200,14 @@ def _init_preparation(
     if unit.kind == "dwi-reverse-pe":
         _add_distortion(workflow, unit, pick, first_mask, align)
     return align
+
+
+def _pick_node(unit: DenoisingUnit) -> MapNode:
+    pick = MapNode(PickVolumes(), ["in_file", "bval_file", "bvec_file", "volumes"], name="pick", mem_gb=2.0)
+    pick.inputs.bval_file = [str(image.bval) for image in unit.images]
+    pick.inputs.bvec_file = [str(image.bvec) for image in unit.images]
+    pick.inputs.volumes = [list(volumes) for volumes in unit.volumes] or [[] for _ in unit.images]
+    return pick
 
 
 def _mask_node(given: Path | None) -> MapNode:

@@ -14,6 +14,7 @@ from n2a_bids.images import UNREADABLE
 
 _COPIES = {
     "pick": 3.0,
+    "distinct": 3.0,
     "motion": 2.0,
     "align": 4.0,
     "split": 4.0,

@@ -168,6 +168,19 @@ def test_align_repetitions_leaves_out_and_names_a_wrong_run(tmp_path, noisy_runs
     assert "contrast" in refused["reason"]
 
 
+def test_a_copy_of_a_run_that_is_not_the_reference_is_left_out(tmp_path, noisy_runs, head, write):
+    """Of two equal runs the first stays; the reference stays wherever it stands."""
+    first, second = noisy_runs(2)
+    files = [write("run-1", first), write("run-2", second), write("run-3", second)]
+    still, mask = itk(tmp_path, "still", np.eye(4)), write("mask", head[1])
+    for index, accepted in ((0, [0, 1]), (2, [0, 2])):
+        outputs = align(tmp_path, files, mask, [still, still], index=index)
+        assert outputs.accepted == accepted
+        rows = json.loads(Path(outputs.figures_file).read_text())["repetitions"]
+        (reason,) = [row["reason"] for row in rows if not row["accepted"]]
+        assert reason == f"it is a copy of run-{2 if index == 0 else 3}.nii.gz, not a second measurement"
+
+
 @pytest.mark.parametrize("kind", ["copy", "cropped"])
 def test_align_repetitions_needs_two(tmp_path, noisy_runs, head, write, affine, kind):
     """With nothing left to combine, one error names every file and its reason."""

@@ -16,6 +16,7 @@ from n2a_bids.interfaces.derivatives import (
     SelectPlaces,
     WriteDerivatives,
     alignment_record,
+    completed_figures,
     denoising_record,
 )
 
@@ -170,6 +171,16 @@ def test_describe_derivatives_tells_what_was_used(tmp_path):
     assert outputs.mask["Type"] == "Brain"
     named = json.loads(Path(outputs.figures_file).read_text())["repetitions"]
     assert [row["file"] for row in named] == [f"sub-01_run-{run}_T1w.nii.gz" for run in (2, 3)]
+
+
+def test_repetitions_without_noise_between_them_are_refused(tmp_path):
+    """They hold one measurement, whatever hides that; one alone may be still."""
+    figures_file = tmp_path / "figures.json"
+    figures_file.write_text(json.dumps({"n_repetitions": 2, "noise_sd_mean": 0.0}))
+    with pytest.raises(BIDSDataError, match=r"run-1.*run-2.*SD 0"):
+        completed_figures(figures_file, ["run-1.nii.gz", "run-2.nii.gz"], "given", [])
+    figures_file.write_text(json.dumps({"n_repetitions": 1, "noise_sd_mean": 0.0}))
+    assert completed_figures(figures_file, ["run-1.nii.gz"], "given", [])["mask_method"] == "given"
 
 
 def test_records_leave_out_what_is_unknown():

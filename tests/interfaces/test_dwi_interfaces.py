@@ -14,6 +14,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.dwi_phantoms import distort, susceptibility_displacement
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.interfaces.check import RefuseCopies
 from n2a_bids.interfaces.distortion import correct_pair, phase_encoding_axis
 from n2a_bids.interfaces.dwi_align import AlignSeries, _cut_warnings
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes, find_brain, write_table
@@ -77,6 +78,17 @@ def test_an_empty_volume_is_named_before_anything_is_computed(tmp_path, monkeypa
     node = PickVolumes(in_file=_save(tmp_path / "raw.nii.gz", series), bval_file=bval, bvec_file=bvec)
     with pytest.raises(BIDSDataError, match=r"raw\.nii\.gz: expected an image .* volume 9"):
         node.run()
+
+
+def test_a_series_that_is_a_copy_of_another_is_refused(tmp_path):
+    """Both files are named; series that differ by noise alone pass."""
+    series, _ = _tensor_series(_table())
+    noise = np.random.default_rng(0).normal(0, 3, (2, *series.shape)).astype(np.float32)
+    files = [_save(tmp_path / f"{n}.nii.gz", series + own) for n, own in enumerate(noise)]
+    names = ["sub-01_run-1_dwi.nii.gz", "sub-01_run-2_dwi.nii.gz"]
+    assert RefuseCopies(in_files=files, names=names).run().outputs.out_files == files
+    with pytest.raises(BIDSDataError, match=r"run-2_dwi\.nii\.gz: .* copy of sub-01_run-1_dwi"):
+        RefuseCopies(in_files=[files[0], files[0]], names=names).run()
 
 
 def test_b0s_are_averaged_where_the_first_of_them_lies(tmp_path, monkeypatch):

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.alignment import Gates, Grid, bring_to_grid, is_copy, is_negligible, judge, move_mask
+from n2a_bids.algorithms.alignment import (
+    Gates,
+    Grid,
+    bring_to_grid,
+    find_copies,
+    is_negligible,
+    judge,
+    move_mask,
+)
 from n2a_bids.algorithms.similarity import contrast_to_noise, smooth_correlation, structure_correlation
 
 GATES = Gates(0.5, 0.5, 45, 80, 0.9)
@@ -118,12 +126,13 @@ def test_is_negligible_compares_with_the_voxel(grid):
     assert not is_negligible(shifted((0.21, 0, 0)), grid, 0.05)
 
 
-def test_is_copy_finds_a_rescaled_copy_only(noisy_runs):
-    """The same image in other units is a copy; a second measurement is not."""
-    first, second = noisy_runs(2, noise_sd=5)
-    assert is_copy(first, 3 * first + 1)
-    assert not is_copy(first, second)
-    assert not is_copy(first, first[:-1])
+def test_copies_are_found_in_any_scale_and_at_any_place(noisy_runs):
+    """The same image in other units is a copy of the first that shows it; a second measurement is not."""
+    first, second, third = noisy_runs(3, noise_sd=5)
+    assert find_copies([first, second, third, first[:-1]]) == {}
+    assert find_copies([first, second, 3 * second + 1, third, second]) == {2: 1, 4: 1}
+    series = np.stack([first, second], axis=-1)
+    assert find_copies([series, series[..., ::-1], 2 * series]) == {2: 0}
 
 
 def test_move_mask_follows_the_transform(grid):
