@@ -7,7 +7,7 @@ from pathlib import Path
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 
 from n2a_bids.dataset.raw_like import write_raw_like_files
-from n2a_bids.dataset.raw_like_fields import copy_field_maps, raw_like_metadata
+from n2a_bids.dataset.raw_like_fields import copied_identifiers, copy_field_maps, raw_like_metadata
 from n2a_bids.interfaces.derivatives import propagated
 from n2a_bids.interfaces.dwi_derivatives import PHASE_ENCODING
 
@@ -75,7 +75,7 @@ class _DescribeRawLikeSeriesOutputSpec(TraitedSpec):
 
 
 class DescribeRawLikeSeries(SimpleInterface):
-    """Description, field maps and sidecars of the dataset that looks raw."""
+    """Description of the dataset that looks raw, and sidecars of its series."""
 
     input_spec = _DescribeRawLikeSeriesInputSpec
     output_spec = _DescribeRawLikeSeriesOutputSpec
@@ -86,9 +86,38 @@ class DescribeRawLikeSeries(SimpleInterface):
         root, bids_dir = Path(inputs.root), Path(inputs.bids_dir)
         write_raw_like_files(root, bids_dir)
         renamed = {Path(image): Path(target) for image, target in zip(inputs.images, inputs.targets)}
-        copy_field_maps(bids_dir, root, renamed)
+        copied = copied_identifiers(bids_dir, renamed)
         done = {key: inputs.sidecar[key] for key in _OF_DENOISING if key in inputs.sidecar}
         self._results["sidecars"] = [
-            raw_like_metadata(own, inputs.fields or {}) | done for own in inputs.metadata
+            raw_like_metadata(own, inputs.fields or {}, copied) | done for own in inputs.metadata
         ]
+        return runtime
+
+
+class _CopyFieldMapsInputSpec(BaseInterfaceInputSpec):
+    written = traits.List(traits.Str(), mandatory=True, desc="files of one group of series, in place")
+    series = traits.Dict(
+        traits.Str(), traits.Str(), mandatory=True, desc="every series of the participant, and its new place"
+    )
+    root = traits.Str(mandatory=True, desc="dataset that looks raw")
+    bids_dir = traits.Str(mandatory=True, desc="input dataset")
+
+
+class _CopyFieldMapsOutputSpec(TraitedSpec):
+    out_files = traits.List(traits.Str(), desc="images of field maps in the dataset that looks raw")
+
+
+class CopyFieldMaps(SimpleInterface):
+    """Field maps of series that have just been written: see `copy_field_maps`."""
+
+    input_spec = _CopyFieldMapsInputSpec
+    output_spec = _CopyFieldMapsOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        renamed = {Path(image): Path(target) for image, target in inputs.series.items()}
+        written = [Path(path) for path in inputs.written]
+        copies = copy_field_maps(Path(inputs.bids_dir), Path(inputs.root), renamed, written)
+        self._results["out_files"] = [str(path) for path in copies]
         return runtime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nipype import MapNode, Node, Workflow
@@ -30,7 +31,9 @@ _SPLIT_STRATEGIES = ("noise2average", "noise2noise")
 """Those that need two series; the others do better on the one series as it is."""
 
 
-def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+def init_dwi_unit_wf(
+    unit: DenoisingUnit, config: Config, *, all_series: Mapping[Path, Path] | None = None
+) -> Workflow:
     """Check, mask, correct motion and distortion in one interpolation, denoise, write.
 
     Parameters
@@ -39,6 +42,8 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         Diffusion series of any kind.
     config : Config
         Each step is given its section.
+    all_series : mapping of Path to Path, optional
+        See `init_dwi_consumers_wf`.
 
     Returns
     -------
@@ -106,7 +111,7 @@ def init_dwi_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     if tensor is not None:
         _connect_tensor(workflow, tensor, reports)
     if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
-        _connect_consumers(workflow, unit, config)
+        _connect_consumers(workflow, unit, config, all_series)
     reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
 
@@ -125,11 +130,14 @@ def _connect_tensor(workflow: Workflow, tensor: Workflow, reports: Workflow) -> 
     )
 
 
-def _connect_consumers(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
+def _connect_consumers(
+    workflow: Workflow, unit: DenoisingUnit, config: Config, all_series: Mapping[Path, Path] | None
+) -> None:
     is_pair = unit.kind == "dwi-reverse-pe"
     consumers = init_dwi_consumers_wf(
         unit,
         config,
+        all_series=all_series,
         phase_encoding=str(unit.images[0].metadata["PhaseEncodingDirection"]) if is_pair else "",
         readout_ratio=_readout_ratio(unit) if is_pair else 1.0,
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Merge
 
@@ -13,7 +16,7 @@ from n2a_bids.dataset.raw_like_fields import pair_fields
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives import WriteDerivatives
 from n2a_bids.interfaces.dwi_own_grid import OwnGrids
-from n2a_bids.interfaces.dwi_raw_like import DescribeOwnGrids, DescribeRawLikeSeries
+from n2a_bids.interfaces.dwi_raw_like import CopyFieldMaps, DescribeOwnGrids, DescribeRawLikeSeries
 
 _ALIGNED = ("mask", "bval", "bvec", "b0", "between")
 _ACQUIRED = ("series", "own_b0", "own_bval", "own_bvec", "motion")
@@ -27,10 +30,26 @@ def wants_own_grids(unit: DenoisingUnit, config: Config) -> bool:
     return asked and len(unit.images) > 1
 
 
+def raw_like_series(unit: DenoisingUnit, config: Config) -> dict[Path, Path]:
+    """Each series of a unit, and the one that stands for it in the raw-like dataset, if there is one.
+
+    One series for each source where they are told apart by distortion, else the combined one.
+    """
+    root = config.outputs.raw_like_dir
+    if root is None:
+        return {}
+    apart = unit.kind == "dwi-reverse-pe"
+    return {
+        image.path: raw_like_path(root, image.entities if apart else unit.entities, "dwi")
+        for image in unit.images
+    }
+
+
 def init_dwi_consumers_wf(
     unit: DenoisingUnit,
     config: Config,
     *,
+    all_series: Mapping[Path, Path] | None = None,
     phase_encoding: str = "",
     readout_ratio: float = 1.0,
     name: str = "consumers_wf",
@@ -46,6 +65,8 @@ def init_dwi_consumers_wf(
         Diffusion series.
     config : Config
         Where to, and what.
+    all_series : mapping of Path to Path, optional
+        `raw_like_series` of all units of the participant: they may share field maps. By default of this one.
     phase_encoding : str
         ``PhaseEncodingDirection`` of the first series of a pair.
     readout_ratio : float
@@ -69,7 +90,18 @@ def init_dwi_consumers_wf(
         if config.outputs.dwi_own_grid:
             _write_own_grids(workflow, inputnode, own, unit, config)
     if config.outputs.raw_like_dir is not None:
-        _write_raw_like(workflow, inputnode, own if unit.kind == "dwi-reverse-pe" else None, unit, config)
+        apart = own if unit.kind == "dwi-reverse-pe" else None
+        write = _write_raw_like(workflow, inputnode, apart, unit, config)
+        series = {
+            str(image): str(path) for image, path in (all_series or raw_like_series(unit, config)).items()
+        }
+        fields = Node(
+            CopyFieldMaps(
+                series=series, root=str(config.outputs.raw_like_dir), bids_dir=str(config.bids_dir)
+            ),
+            name="field_maps",
+        )
+        workflow.connect(write, "out_files", fields, "written")
     return workflow
 
 
@@ -131,19 +163,18 @@ def _write_own_grids(
 
 def _write_raw_like(
     workflow: Workflow, inputnode: Node, own: Node | None, unit: DenoisingUnit, config: Config
-) -> None:
-    """One series for each source where they are told apart by distortion, else the combined one."""
-    root = config.outputs.raw_like_dir
+) -> Node:
+    """Nodes that write the series with tables and sidecars; returns the last of them."""
     metadata = [dict(image.metadata) for image in unit.images] if own else [_shared(unit)]
-    named = [image.entities for image in unit.images] if own else [unit.entities]
-    series = [raw_like_path(root, entities, "dwi") for entities in named]
+    renamed = raw_like_series(unit, config)
+    series = list(dict.fromkeys(renamed.values()))
     describe = Node(
         DescribeRawLikeSeries(
             metadata=metadata,
             fields=pair_fields(unit.entities) if own else {},
-            images=[str(image.path) for image in unit.images],
-            targets=[str(path) for path in (series if own else series * len(unit.images))],
-            root=str(root),
+            images=[str(path) for path in renamed],
+            targets=[str(path) for path in renamed.values()],
+            root=str(config.outputs.raw_like_dir),
             bids_dir=str(config.bids_dir),
         ),
         name="raw_like",
@@ -165,6 +196,7 @@ def _write_raw_like(
             (sidecars, write, [("out", "sidecars")]),
         ]
     )
+    return write
 
 
 def _shared(unit: DenoisingUnit) -> dict[str, object]:

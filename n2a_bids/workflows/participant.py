@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from nipype import Workflow
 
@@ -32,15 +33,24 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
     """
     workflow = Workflow(re.sub(r"\W", "_", f"sub_{participant}"))
     preproc = _preproc_units(units) if config.outputs.fmriprep_derivatives else []
+    diffusion = [unit for unit in units if not unit.kind.startswith("t1w")]
     for unit in units:
-        if unit.kind.startswith("t1w"):
+        if unit not in diffusion:
             workflow.add_nodes([init_unit_wf(unit, config, preproc=unit in preproc)])
-        else:
-            # Only diffusion needs dipy and what comes with it.
-            from n2a_bids.workflows.dwi import init_dwi_unit_wf
-
-            workflow.add_nodes([init_dwi_unit_wf(unit, config)])
+    if diffusion:
+        _add_diffusion(workflow, diffusion, config)
     return workflow
+
+
+def _add_diffusion(workflow: Workflow, units: Sequence[DenoisingUnit], config: Config) -> None:
+    # Only diffusion needs dipy and what comes with it.
+    from n2a_bids.workflows.dwi import init_dwi_unit_wf
+    from n2a_bids.workflows.dwi_consumers import raw_like_series
+
+    series: dict[Path, Path] = {}
+    for unit in units:
+        series |= raw_like_series(unit, config)
+    workflow.add_nodes([init_dwi_unit_wf(unit, config, all_series=series) for unit in units])
 
 
 def _preproc_units(units: Sequence[DenoisingUnit]) -> list[DenoisingUnit]:

@@ -18,9 +18,9 @@ from n2a_bids.algorithms.dwi_phantoms import distort
 from n2a_bids.config import Config, DenoiseConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.description import write_dataset_files
-from n2a_bids.dataset.raw_like_fields import copy_field_maps
 from n2a_bids.workflows import dwi_memory
 from n2a_bids.workflows.dwi import init_dwi_unit_wf
+from n2a_bids.workflows.participant import init_participant_wf
 
 
 def _workflow(
@@ -158,6 +158,30 @@ def test_pair_on_own_grids_and_under_raw_names(tmp_path):
     _validate(raw_like)
 
 
+def test_field_maps_follow_the_series_of_every_group(tmp_path):
+    """They are copied once a group's series are in place, and know the series of all groups."""
+    write_dataset(tmp_path / "bids", "single")
+    folder = tmp_path / "bids/sub-01/dwi"
+    for path in list(folder.iterdir()):
+        for label in "ab":
+            shutil.copyfile(path, folder / path.name.replace("sub-01_", f"sub-01_acq-{label}_"))
+        path.unlink()
+    units = collect(tmp_path / "bids", SelectionConfig(modalities=("dwi",))).units
+    outputs = OutputConfig(raw_like_dir=tmp_path / "rawlike")
+    config = Config(tmp_path / "bids", tmp_path / "out", tmp_path / "work", "uuid", outputs=outputs)
+    workflow = init_participant_wf("01", units, config)
+    names = [name for name in workflow.list_node_names() if name.endswith("field_maps")]
+    assert len(names) == len(units) == 2
+    for name in names:
+        series = workflow.get_node(name).inputs.series
+        assert [Path(path).name for path in series.values()] == [
+            f"sub-01_acq-{label}_rec-n2a_dwi.nii.gz" for label in "ab"
+        ]
+        consumers = workflow.get_node(name.rpartition(".")[0])
+        fields, write = consumers.get_node("field_maps"), consumers.get_node("write_raw_like")
+        assert consumers._graph.has_edge(write, fields)
+
+
 def test_corrected_pair_is_averaged_without_correction(tmp_path):
     """--dwi-corrected: no distortion is estimated, and the result says that there is none."""
     workflow, unit, _ = _workflow(tmp_path, "reverse-pe", "mean", dwi_corrected=True)
@@ -210,29 +234,3 @@ def test_series_without_b0_gets_no_tensor(tmp_path):
     workflow.run()
     assert (tmp_path / "out/sub-01/dwi/sub-01_desc-denoised_dwi.nii.gz").exists()
     assert not list((tmp_path / "out").rglob("*dwimap*"))
-
-
-def test_field_maps_follow_into_the_raw_like_dataset(tmp_path):
-    """Those meant for a series, by IntendedFor or B0FieldSource, name the denoised one; others stay."""
-    bids, root = tmp_path / "bids", tmp_path / "rawlike"
-    write_dataset(bids, "single")
-    series = bids / "sub-01/dwi/sub-01_dwi.nii.gz"
-    fmap = bids / "sub-01" / "fmap"
-    fmap.mkdir()
-    fields = {
-        "dir-PA_epi": {"IntendedFor": ["bids::sub-01/dwi/sub-01_dwi.nii.gz"], "PhaseEncodingDirection": "j"},
-        "phasediff": {"IntendedFor": "dwi/sub-01_dwi.nii.gz", "EchoTime1": 0.004, "EchoTime2": 0.006},
-        "magnitude1": {},
-        "dir-AP_epi": {"IntendedFor": ["func/sub-01_task-rest_bold.nii.gz"]},
-    }
-    for name, metadata in fields.items():
-        (fmap / f"sub-01_{name}.nii.gz").write_bytes(b"image")
-        (fmap / f"sub-01_{name}.json").write_text(json.dumps(metadata))
-    target = root / "sub-01/dwi/sub-01_rec-n2a_dwi.nii.gz"
-    copies = copy_field_maps(bids, root, {series: target})
-    assert sorted(path.name for path in copies) == [
-        "sub-01_dir-PA_epi.nii.gz", "sub-01_magnitude1.nii.gz", "sub-01_phasediff.nii.gz",
-    ]  # fmt: skip
-    for name in ("dir-PA_epi", "phasediff"):
-        sidecar = json.loads((root / f"sub-01/fmap/sub-01_{name}.json").read_text())
-        assert sidecar["IntendedFor"] == ["dwi/sub-01_rec-n2a_dwi.nii.gz"]
