@@ -64,6 +64,10 @@ class _DescribeInputSpec(BaseInterfaceInputSpec):
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every repetition")
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised image is zero outside the brain")
     mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
+    mask_source = traits.Str("", usedefault=True, desc="BIDS URI of the mask that the user gave")
+    own_uri = traits.Str(
+        mandatory=True, desc="BIDS URI of the denoised image, whose own the half-way grid is"
+    )
     warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
 
 
@@ -94,10 +98,11 @@ class DescribeDerivatives(SimpleInterface):
         figures_file = Path(runtime.cwd) / "figures.json"
         figures_file.write_text(json.dumps(figures, indent=2))
         reference = inputs.sources[names.index(alignment["reference"])]
+        grid = inputs.own_uri if alignment["space"] == "halfway" else reference
         common = {
             **shared_metadata(metadata),
             "Sources": sources,
-            "SpatialReference": reference,
+            "SpatialReference": grid,
             "SkullStripped": False,
         }
         done = {**denoising_record(figures), "Alignment": alignment_record(alignment)}
@@ -111,7 +116,7 @@ class DescribeDerivatives(SimpleInterface):
             mean=common | {"Description": f"Plain mean of {len(sources)} aligned repetitions"},
             residual=common | {"Description": "Plain mean of the repetitions minus denoised image"},
             noise_sd=common | {"Description": noise_sd_description(figures)},
-            mask=mask_sidecar(reference, inputs.mask_method),
+            mask=mask_sidecar(reference, inputs.mask_method, grid=grid, given=inputs.mask_source),
             repetitions=[
                 common
                 | propagated(own)
@@ -195,14 +200,19 @@ def own_noise(record: Mapping[str, object], figures: Mapping[str, Any], place: i
     return kept | ({} if noise_sd is None else {"NoiseSD": noise_sd})
 
 
-def mask_sidecar(reference: str, method: str) -> dict[str, object]:
-    """Sidecar of the brain mask on the grid of the reference."""
-    description = f"Brain mask, {method}"
+def mask_sidecar(reference: str, method: str, *, grid: str = "", given: str = "") -> dict[str, object]:
+    """Sidecar of the brain mask of the reference, on its grid or that of another image; all as BIDS URIs.
+
+    Examples
+    --------
+    >>> mask_sidecar("bids:raw:run-1", "given", given="bids:m:mask")["Sources"]
+    ['bids:raw:run-1', 'bids:m:mask']
+    """
     return {
         "Type": "Brain",
-        "Description": description,
-        "Sources": [reference],
-        "SpatialReference": reference,
+        "Description": f"Brain mask, {method}",
+        "Sources": [reference, given] if given else [reference],
+        "SpatialReference": grid or reference,
     }
 
 

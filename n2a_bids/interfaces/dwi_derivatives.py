@@ -30,6 +30,7 @@ class _DescribeDiffusionInputSpec(BaseInterfaceInputSpec):
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised series is zero outside the brain")
     corrected = traits.Bool(mandatory=True, desc="whether susceptibility distortion was corrected")
     mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
+    mask_source = traits.Str("", usedefault=True, desc="BIDS URI of the mask that the user gave")
     warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
 
 
@@ -92,7 +93,7 @@ class DescribeDiffusion(SimpleInterface):
             "residual": common | {"Description": f"Difference of {subject} and the denoised series"},
             "noise_sd": common
             | {"Description": "Estimated SD of the complex noise of one acquisition, in image units"},
-            "mask": mask_sidecar(inputs.sources[0], inputs.mask_method),
+            "mask": mask_sidecar(inputs.sources[0], inputs.mask_method, given=inputs.mask_source),
             "displacement": common
             | {
                 "Description": "Displacement of the first series by susceptibility, in voxels along its "

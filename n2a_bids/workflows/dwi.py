@@ -62,7 +62,7 @@ def init_dwi_unit_wf(
     denoise = init_denoise_node(config.denoise, config.resources)
     method = _mask_method(given)
     warnings = mask_warnings(config.derivatives, given, method)
-    outputs = init_dwi_outputs_wf(unit, config, mask_method=method, warnings=warnings)
+    outputs = init_dwi_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
     series = (align, "out_files")

@@ -34,6 +34,7 @@ def init_dwi_outputs_wf(
     config: Config,
     *,
     mask_method: str = "not recorded",
+    given_mask: Path | None = None,
     warnings: Sequence[str] = (),
     name: str = "outputs_wf",
 ) -> Workflow:
@@ -47,6 +48,8 @@ def init_dwi_outputs_wf(
         Folders and whether the brain is cut out.
     mask_method : str
         How the brain was found, in a few words.
+    given_mask : Path, optional
+        Mask that the user gave.
     warnings : sequence of str
         What to look at, beyond what the denoiser finds.
     name : str
@@ -70,6 +73,7 @@ def init_dwi_outputs_wf(
             skull_stripped=config.denoise.skull_strip,
             corrected=is_pair or config.selection.dwi_corrected,
             mask_method=mask_method,
+            mask_source="" if given_mask is None else source_uri(given_mask, config),
             warnings=list(warnings),
         ),
         name="describe",

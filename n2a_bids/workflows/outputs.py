@@ -29,6 +29,7 @@ def init_outputs_wf(
     config: Config,
     *,
     mask_method: str = "not recorded",
+    given_mask: Path | None = None,
     warnings: Sequence[str] = (),
     name: str = "outputs_wf",
 ) -> Workflow:
@@ -42,6 +43,8 @@ def init_outputs_wf(
         Folders and whether the brain is cut out.
     mask_method : str
         How the brain was found, in a few words.
+    given_mask : Path, optional
+        Mask that the user gave.
     warnings : sequence of str
         What to look at, beyond what the denoiser finds.
     name : str
@@ -56,12 +59,17 @@ def init_outputs_wf(
     workflow = Workflow(name)
     fields = [*(field for field, _, _ in _IMAGES), "denoising", "alignment"]
     inputnode = Node(IdentityInterface([*fields, "accepted", "transforms", "repetitions"]), name="inputnode")
+    targets = [
+        derivative_path(config.output_dir, unit.entities, suffix, desc=desc) for _, suffix, desc in _IMAGES
+    ]
     describe = Node(
         DescribeDerivatives(
+            own_uri=source_uri(targets[0], config),
             sources=[source_uri(image.path, config) for image in unit.images],
             metadata=[dict(image.metadata) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,
             mask_method=mask_method,
+            mask_source="" if given_mask is None else source_uri(given_mask, config),
             warnings=list(warnings),
         ),
         name="describe",
@@ -70,9 +78,6 @@ def init_outputs_wf(
     sidecars = Node(Merge(len(_IMAGES) + 2), name="sidecars")
     # The figures are JSON files themselves.
     sidecars.inputs.trait_set(in6={}, in7={})
-    targets = [
-        derivative_path(config.output_dir, unit.entities, suffix, desc=desc) for _, suffix, desc in _IMAGES
-    ]
     targets += [
         derivative_path(
             config.output_dir, unit.entities, "figures", desc=desc, extension=".json", datatype="anat"

@@ -52,7 +52,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     )
     method = mask_method(config.mask, given)
     warnings = mask_warnings(config.derivatives, given, method)
-    outputs = init_outputs_wf(unit, config, mask_method=method, warnings=warnings)
+    outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
     reports = init_reports_wf(unit, config)
     # Cropped runs: where one of them shows nothing, figures of noise would be wrong.
     denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"

@@ -143,12 +143,11 @@ def test_select_places_may_select_nothing():
     assert SelectPlaces(values=["a"], places=[]).run().outputs.out == []
 
 
-def test_describe_derivatives_tells_what_was_used(tmp_path):
-    """Sources are the accepted repetitions only; differing metadata is dropped, echoes keep their own."""
+def described(tmp_path, **alignment):
     (tmp_path / "figures.json").write_text(json.dumps(FIGURES))
-    (tmp_path / "alignment.json").write_text(json.dumps(ALIGNMENT))
+    (tmp_path / "alignment.json").write_text(json.dumps(ALIGNMENT | alignment))
     (tmp_path / "work").mkdir()
-    outputs = (
+    return (
         DescribeDerivatives(
             figures_file=tmp_path / "figures.json",
             alignment_file=tmp_path / "alignment.json",
@@ -156,10 +155,17 @@ def test_describe_derivatives_tells_what_was_used(tmp_path):
             sources=[f"bids:raw:run-{run}" for run in (1, 2, 3)],
             metadata=[{"EchoTime": run / 1000, "FlipAngle": 9, "PatientName": "x"} for run in (1, 2, 3)],
             skull_stripped=True,
+            mask_source="bids:masks:brain",
+            own_uri="bids::denoised",
         )
         .run(cwd=str(tmp_path / "work"))
         .outputs
     )
+
+
+def test_describe_derivatives_tells_what_was_used(tmp_path):
+    """Sources are the accepted repetitions only; differing metadata is dropped, echoes keep their own."""
+    outputs = described(tmp_path)
     assert outputs.denoised["Sources"] == ["bids:raw:run-2", "bids:raw:run-3"]
     assert outputs.denoised["SkullStripped"] is True
     assert outputs.mean["SkullStripped"] is False
@@ -169,8 +175,17 @@ def test_describe_derivatives_tells_what_was_used(tmp_path):
     assert outputs.denoised["Weights"] == {"name": "unet", "sha256": "abc"}
     assert outputs.denoised["SpatialReference"] == "bids:raw:run-2"
     assert outputs.mask["Type"] == "Brain"
+    assert outputs.mask["Sources"] == ["bids:raw:run-2", "bids:masks:brain"]
     named = json.loads(Path(outputs.figures_file).read_text())["repetitions"]
     assert [row["file"] for row in named] == [f"sub-01_run-{run}_T1w.nii.gz" for run in (2, 3)]
+
+
+def test_the_grid_between_the_repetitions_is_that_of_no_source(tmp_path):
+    """Half-way, image and mask lie on the grid of the denoised image; the mask still shows the reference."""
+    outputs = described(tmp_path, space="halfway")
+    for sidecar in (outputs.denoised, outputs.mean, outputs.noise_sd, outputs.mask):
+        assert sidecar["SpatialReference"] == "bids::denoised"
+    assert outputs.mask["Sources"][0] == "bids:raw:run-2"
 
 
 def test_repetitions_without_noise_between_them_are_refused(tmp_path):

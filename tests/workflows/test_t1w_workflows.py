@@ -140,6 +140,15 @@ def test_derivatives_without_a_fitting_mask_are_told(unit, config, tmp_path):
         assert all(text in sentence for text, sentence in zip(warnings, told))
 
 
+def test_sidecars_know_the_given_mask_and_their_own_image(unit, config, tmp_path):
+    """Both as BIDS URI."""
+    config = replace(config, derivatives={"masks": tmp_path / "masks"})
+    given = tmp_path / "masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    describe = init_outputs_wf(unit, config, given_mask=given).get_node("describe").inputs
+    assert describe.mask_source == "bids:masks:sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    assert describe.own_uri == "bids::sub-01/anat/sub-01_desc-denoised_T1w.nii.gz"
+
+
 def test_echoes_differ_in_contrast_and_each_is_written(config):
     """Echoes are denoised as different contrasts, pass without the intensity gate, and keep their names."""
     config = replace(config, denoise=DenoiseConfig(strategy="auto"))
