@@ -18,6 +18,7 @@ from n2a_bids.dataset.description import write_dataset_files
 from n2a_bids.dataset.folders import check_output_dir, check_raw_like_dir
 from n2a_bids.dataset.index import read_description, select_participants, wipe_indexes
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.preproc import preproc_conflict
 from n2a_bids.dataset.units import Collection
 
 
@@ -57,6 +58,7 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     if config.selection.wipe_database and config.selection.database_dir is not None:
         wipe_indexes(config.selection.database_dir)
     collection = collect(config.bids_dir, config.selection)
+    _warn_of_fmriprep(config, collection)
     if config.stage == "boilerplate-only":
         return _write_boilerplate(config, collection)
     for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
@@ -79,6 +81,7 @@ def _list(config: Config) -> int:
         # A listing deletes nothing: it looks at the dataset itself, past the index.
         selection = dataclasses.replace(selection, database_dir=None)
     collection = collect(config.bids_dir, selection)
+    _warn_of_fmriprep(config, collection)
     sys.stdout.write(format_collection(collection) + "\n")
     return 0 if collection.units else NOTHING_TO_DO
 
@@ -152,6 +155,12 @@ def _write_boilerplate(config: Config, collection: Collection) -> int:
 def _labels(collection: Collection) -> list[str]:
     of_units = {unit.entities["sub"] for unit in collection.units}
     return sorted(of_units | {label_of(item.path) for item in collection.left_out})
+
+
+def _warn_of_fmriprep(config: Config, collection: Collection) -> None:
+    conflict = preproc_conflict(collection.units) if config.outputs.fmriprep_derivatives else ""
+    if conflict:
+        _warn(conflict)
 
 
 def _warn(message: str) -> None:

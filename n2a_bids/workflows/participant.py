@@ -9,6 +9,7 @@ from pathlib import Path
 from nipype import Workflow
 
 from n2a_bids.config import Config
+from n2a_bids.dataset.preproc import preproc_units
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.workflows.unit import init_unit_wf
 
@@ -32,7 +33,7 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
         fails stops what depends on it, and nothing else.
     """
     workflow = Workflow(re.sub(r"\W", "_", f"sub_{participant}"))
-    preproc = _preproc_units(units) if config.outputs.fmriprep_derivatives else []
+    preproc = preproc_units(units) if config.outputs.fmriprep_derivatives else []
     diffusion = [unit for unit in units if not unit.kind.startswith("t1w")]
     for unit in units:
         if unit not in diffusion:
@@ -51,14 +52,3 @@ def _add_diffusion(workflow: Workflow, units: Sequence[DenoisingUnit], config: C
     for unit in units:
         series |= raw_like_series(unit, config)
     workflow.add_nodes([init_dwi_unit_wf(unit, config, all_series=series) for unit in units])
-
-
-def _preproc_units(units: Sequence[DenoisingUnit]) -> list[DenoisingUnit]:
-    """The plainest T1w unit of each session: fMRIPrep takes exactly one image."""
-    plainest: dict[str, DenoisingUnit] = {}
-    for unit in units:
-        if unit.kind.startswith("t1w"):
-            best = plainest.setdefault(unit.entities.get("ses", ""), unit)
-            if len(unit.entities) < len(best.entities):
-                plainest[unit.entities.get("ses", "")] = unit
-    return list(plainest.values())

@@ -1,0 +1,48 @@
+"""Which T1w group of a session fMRIPrep reuses: it takes one image and one brain mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from n2a_bids.dataset.units import DenoisingUnit
+
+
+def preproc_units(units: Iterable[DenoisingUnit]) -> list[DenoisingUnit]:
+    """The plainest T1w unit of each session: the one that gives its ``desc-preproc_T1w``."""
+    return [min(members, key=lambda unit: len(unit.entities)) for members in _by_session(units)]
+
+
+def preproc_conflict(units: Iterable[DenoisingUnit]) -> str:
+    """What fMRIPrep would stumble over, with the remedy; empty if there is nothing.
+
+    Every group writes its own ``desc-brain_mask``, but only one of a session the ``desc-preproc_T1w``.
+
+    Parameters
+    ----------
+    units : iterable of DenoisingUnit
+        Of all participants.
+
+    Returns
+    -------
+    sentence : str
+        It names the first session only: a large dataset has the same groups everywhere.
+    """
+    crowded = [members for members in _by_session(units) if len(members) > 1]
+    if not crowded:
+        return ""
+    (chosen,) = preproc_units(crowded[0])
+    more = f", and in {len(crowded) - 1} more sessions" if len(crowded) > 1 else ""
+    return (
+        f"{', '.join(unit.label for unit in crowded[0])} are groups of one session{more}. Each has its own "
+        f"desc-brain_mask, but desc-preproc_T1w shows {chosen.label} alone: fMRIPrep expects one of each in "
+        "a session. Select one group with --filter-t1w or --bids-filter-file"
+    )
+
+
+def _by_session(units: Iterable[DenoisingUnit]) -> list[list[DenoisingUnit]]:
+    """T1w units that are of one participant and session."""
+    sessions: dict[tuple[str, str], list[DenoisingUnit]] = {}
+    for unit in units:
+        if unit.kind.startswith("t1w"):
+            sessions.setdefault((unit.entities["sub"], unit.entities.get("ses", "")), []).append(unit)
+    return list(sessions.values())
