@@ -28,8 +28,9 @@ def prepare_environment(config: Config, environ: MutableMapping[str, str] = os.e
     Raises
     ------
     ConfigError
-        If the work directory cannot be written.
+        If the work directory cannot be written, or has brackets in its name.
     """
+    _refuse_brackets(config.work_dir)
     cache = config.work_dir / "cache"
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,16 @@ def prepare_environment(config: Config, environ: MutableMapping[str, str] = os.e
     environ.setdefault("LOGNAME", environ.get("USER", "n2a"))
     _provide_home(cache, environ)
     _provide_temporary_folder(cache, environ)
+
+
+def _refuse_brackets(work_dir: Path) -> None:
+    # nipype resolves links; to its search for finished steps brackets are a pattern, to ANTs they are syntax.
+    path = os.path.realpath(work_dir)
+    if "[" in path or "]" in path:
+        raise ConfigError(
+            f"{path}: expected a work directory without brackets in its path, which nipype and ANTs do not "
+            "take for part of a name; choose another with -w"
+        )
 
 
 @contextmanager

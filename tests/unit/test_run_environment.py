@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,16 @@ def test_work_directory_that_cannot_be_written_is_refused(config, tmp_path):
     (tmp_path / "work").touch()
     with pytest.raises(ConfigError, match="-w"):
         prepare_environment(config, {})
+
+
+def test_a_work_directory_with_brackets_is_refused(config, tmp_path):
+    """nipype would compute all anew in it, and ANTs would fail; a link to it is no way around."""
+    (tmp_path / "a[1]").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a[1]")
+    for folder in (tmp_path / "a[1]", tmp_path / "link" / "work"):
+        with pytest.raises(ConfigError, match=r"a\[1\].*without brackets.* -w"):
+            prepare_environment(replace(config, work_dir=folder), {})
+    assert not list((tmp_path / "a[1]").iterdir())
 
 
 def test_brief_environment_leaves_no_work_directory(config, tmp_path):
