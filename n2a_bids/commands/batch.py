@@ -15,6 +15,8 @@ from n2a_bids.commands.work import ParticipantWork, crash_sentences, explain, to
 from n2a_bids.config import Config, ResourceConfig
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.images import remove_leftovers
+from n2a_bids.reports.currency import write_attempt
+from n2a_bids.reports.records import find_records
 from n2a_bids.workflows.participant import init_participant_wf
 
 _PARTICIPANT_MEMORY_GB = 4.0
@@ -81,6 +83,7 @@ def run_batch(
                 locks.enter_context(participant_lock(item.label, config))
                 remove_leftovers(config.output_dir / f"sub-{item.label}")
                 write_log(item.label, config)
+                note_attempt(item, config)
                 workflow.add_nodes([_participant_wf(item, dataclasses.replace(config, resources=resources))])
                 built.append(item)
             except Exception as error:
@@ -100,6 +103,25 @@ def _share_gb(resources: ResourceConfig, n_participants: int) -> float:
     """Memory for one participant."""
     share = resources.memory_gb / min(n_side_by_side(resources), n_participants)
     return min(share, _LOW_MEMORY_GB) if resources.low_mem else share
+
+
+def note_attempt(item: ParticipantWork, config: Config) -> bool:
+    """Leave the list of units of this run, by which the reports know results that it did not replace.
+
+    Returns
+    -------
+    has_outdated : bool
+        Whether images are gone that an earlier run denoised.
+    """
+    try:
+        records = find_records(config.output_dir, item.label)
+    except BIDSDataError:
+        # This run may repair it; otherwise the report says what is wrong.
+        records = []
+    sources = {record.label: record.denoising.get("sources") or [] for record in records}
+    labels = [unit.label for unit in item.units]
+    folder = run_record(item.label, config).parent
+    return bool(write_attempt(folder, config.bids_dir, labels, sources))
 
 
 def _participant_wf(item: ParticipantWork, config: Config) -> Workflow:

@@ -90,12 +90,17 @@ def _run_all(
     labels: Sequence[str], collection: Collection, config: Config, interruption: Interruption
 ) -> list[Outcome]:
     # Imported late: listing a dataset needs no nipype.
-    from n2a_bids.commands.batch import batches, run_batch
+    from n2a_bids.commands.batch import batches, note_attempt, run_batch
     from n2a_bids.commands.nipype_settings import configure_nipype
 
     configure_nipype(config.debug)
     work = [ParticipantWork.of(label, collection) for label in labels]
-    outcomes = {item.label: item.outcome([]) for item in work if not item.units}
+    outcomes = {}
+    for item in work:
+        if not item.units:
+            # The page of an earlier run should say so where the images of its results are gone.
+            failures = _write_reports(item.label, config) if note_attempt(item, config) else []
+            outcomes[item.label] = item.outcome(failures)
     for batch in batches([item for item in work if item.units], config.resources):
         failures = run_batch(batch, config, interruption)
         for item in batch:

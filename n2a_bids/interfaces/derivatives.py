@@ -69,6 +69,7 @@ class _DescribeInputSpec(BaseInterfaceInputSpec):
         mandatory=True, desc="BIDS URI of the denoised image, whose own the half-way grid is"
     )
     warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
+    run_uuid = traits.Str("", usedefault=True, nohash=True, desc="the run, for the record")
 
 
 class _DescribeOutputSpec(TraitedSpec):
@@ -86,6 +87,8 @@ class DescribeDerivatives(SimpleInterface):
 
     input_spec = _DescribeInputSpec
     output_spec = _DescribeOutputSpec
+    # The record names the run that wrote it, one that resumes too.
+    _always_run = True
 
     def _run_interface(self, runtime):
         inputs = self.inputs
@@ -94,7 +97,7 @@ class DescribeDerivatives(SimpleInterface):
         metadata = [inputs.metadata[place] for place in inputs.accepted]
         names = [repetition["file"] for repetition in alignment["repetitions"]]
         used = [names[place] for place in inputs.accepted]
-        figures = completed_figures(Path(inputs.figures_file), used, inputs.mask_method, inputs.warnings)
+        figures = completed_figures(Path(inputs.figures_file), used, inputs)
         figures_file = Path(runtime.cwd) / "figures.json"
         figures_file.write_text(json.dumps(figures, indent=2))
         reference = inputs.sources[names.index(alignment["reference"])]
@@ -128,9 +131,7 @@ class DescribeDerivatives(SimpleInterface):
         return runtime
 
 
-def completed_figures(
-    figures_file: Path, names: Sequence[str], mask_method: str, warnings: Sequence[str]
-) -> dict[str, Any]:
+def completed_figures(figures_file: Path, names: Sequence[str], inputs: TraitedSpec) -> dict[str, Any]:
     """Figures of the denoiser, with what it does not know: names of the sources, and how the brain was found.
 
     Parameters
@@ -139,10 +140,8 @@ def completed_figures(
         Written by ``n2a-tools denoise``, which saw intermediate files.
     names : sequence of str
         Files of the dataset that went in. The halves of one series are repetitions, too, but no such files.
-    mask_method : str
-        In a few words.
-    warnings : sequence of str
-        Added to those of the denoiser.
+    inputs : TraitedSpec
+        ``sources, mask_method, run_uuid``, and ``warnings`` that are added to those of the denoiser.
 
     Returns
     -------
@@ -163,7 +162,13 @@ def completed_figures(
     if len(figures.get("repetitions", [])) == len(names):
         for repetition, name in zip(figures["repetitions"], names):
             repetition["file"] = name
-    return {**figures, "mask_method": mask_method, "warnings": [*figures.get("warnings", []), *warnings]}
+    return {
+        **figures,
+        "mask_method": inputs.mask_method,
+        "sources": list(inputs.sources),
+        "run_uuid": inputs.run_uuid,
+        "warnings": [*figures.get("warnings", []), *inputs.warnings],
+    }
 
 
 def strategy_description(figures: Mapping[str, Any]) -> str:
@@ -269,23 +274,3 @@ def alignment_record(alignment: Mapping[str, object]) -> dict[str, object]:
             for repetition in alignment["repetitions"]
         ],
     }
-
-
-class _SelectInputSpec(BaseInterfaceInputSpec):
-    values = traits.List(traits.Str(), mandatory=True, desc="one value per repetition")
-    places = traits.List(traits.Int(), mandatory=True, desc="which to keep")
-
-
-class _SelectOutputSpec(TraitedSpec):
-    out = traits.List(traits.Str(), desc="the values at these places")
-
-
-class SelectPlaces(SimpleInterface):
-    """Values of those repetitions that are still there; none is a valid answer."""
-
-    input_spec = _SelectInputSpec
-    output_spec = _SelectOutputSpec
-
-    def _run_interface(self, runtime):
-        self._results["out"] = [os.fspath(self.inputs.values[place]) for place in self.inputs.places]
-        return runtime

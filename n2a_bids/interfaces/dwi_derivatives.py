@@ -32,6 +32,7 @@ class _DescribeDiffusionInputSpec(BaseInterfaceInputSpec):
     mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
     mask_source = traits.Str("", usedefault=True, desc="BIDS URI of the mask that the user gave")
     warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
+    run_uuid = traits.Str("", usedefault=True, nohash=True, desc="the run, for the record")
 
 
 class _DescribeDiffusionOutputSpec(TraitedSpec):
@@ -49,12 +50,14 @@ class DescribeDiffusion(SimpleInterface):
 
     input_spec = _DescribeDiffusionInputSpec
     output_spec = _DescribeDiffusionOutputSpec
+    # The record names the run that wrote it, one that resumes too.
+    _always_run = True
 
     def _run_interface(self, runtime):
         inputs = self.inputs
         alignment = json.loads(Path(inputs.alignment_file).read_text())
         names = [row["file"] for row in alignment["repetitions"]]
-        figures = completed_figures(Path(inputs.figures_file), names, inputs.mask_method, inputs.warnings)
+        figures = completed_figures(Path(inputs.figures_file), names, inputs)
         figures_file = Path(runtime.cwd) / "figures.json"
         figures_file.write_text(json.dumps(figures, indent=2))
         common = {

@@ -33,7 +33,7 @@ def write_citation(output_dir: Path, participants: Sequence[str]) -> list[Path]:
         ``CITATION.md``, ``.html``, ``.tex`` and ``.bib``.
     """
     units = [unit for participant in participants for unit in find_records(output_dir, participant)]
-    contents = citation_texts(units)
+    contents = citation_texts([unit for unit in units if not unit.outdated])
     folder = output_dir / "logs"
     return [write_whole(folder / f"CITATION.{extension}", text) for extension, text in contents.items()]
 

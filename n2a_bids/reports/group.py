@@ -49,7 +49,8 @@ class Row:
     def output(self) -> str:
         """What was delivered."""
         is_mean = self.facts["mean_won"] or self.facts["chosen"] == "mean"
-        return "plain mean" if is_mean else str(self.facts["chosen"] or "")
+        output = "plain mean" if is_mean else str(self.facts["chosen"] or "")
+        return f"{output} (outdated)" if self.facts["outdated"] else output
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ def _row(unit: UnitRecord, output_dir: Path) -> Row:
         # Where only the mean was asked for, it has beaten nothing.
         "mean_won": chosen.get("mean_won") and unit.denoising.get("strategy") != "mean",
         "n2a_version": unit.denoising.get("n2a_version"),
+        "outdated": bool(unit.outdated),
     }
     page = link(find_page(output_dir, unit.participant, unit.session), output_dir)
     return Row(unit.participant, unit.label, unit.suffix, facts, page, unit.measured())
@@ -215,6 +217,10 @@ def data_dictionary() -> dict[str, dict[str, Any]]:
         "chosen": {"Description": "Candidate that makes up the largest part of the output."},
         "mean_won": {"Description": "Whether the plain mean was the output because nothing beat it."},
         "n2a_version": {"Description": "Version that denoised."},
+        "outdated": {
+            "Description": "Whether this is a result of the past: a later run was to replace it and did not, "
+            "or its source images are not all in the dataset any more. The report tells which."
+        },
     }
     for measure in measures():
         columns[measure.name] = {"LongName": measure.title, "Description": measure.read}

@@ -90,7 +90,7 @@ def _page(
     crashes: Sequence[Crash],
 ) -> str:
     """The page, as HTML."""
-    methods, folder = methods_markdown(units), place.path.parent
+    methods, folder = methods_markdown([unit for unit in units if not unit.outdated]), place.path.parent
     return (
         environment()
         .get_template("participant.html")

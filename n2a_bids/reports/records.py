@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,10 +12,9 @@ from typing import Any
 
 import yaml
 
-from n2a_bids.errors import BIDSDataError
+from n2a_bids.reports.currency import REPETITION_ENTITIES, is_left_over, read_runs, why_outdated
+from n2a_bids.reports.json_files import read_json
 
-REPETITION_ENTITIES = ("run", "echo", "dir", "part")
-"""Entities that tell repetitions of one unit apart: figures of one repetition carry them."""
 _FREE_ENTITIES = {*REPETITION_ENTITIES, "from", "to", "mode", "space", "res", "model", "param"}
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 _RECORD = re.compile(r"_desc-(denoised|alignment|distortion)_figures\.json$")
@@ -43,6 +41,10 @@ class UnitRecord:
     """SVG files of this unit."""
     files: tuple[Path, ...] = ()
     """Derivatives of this unit."""
+    left_over: tuple[Path, ...] = ()
+    """Figures and derivatives of repetitions that are no longer used."""
+    outdated: str = ""
+    """Why a later run makes this result one of the past; empty if it is the last word."""
 
     @property
     def suffix(self) -> str:
@@ -85,12 +87,16 @@ class UnitRecord:
     @property
     def warnings(self) -> list[str]:
         """Sentences that belong on top of the page."""
-        texts = [str(text) for text in self.denoising.get("warnings") or []]
+        texts = [self.outdated] if self.outdated else []
+        texts += [str(text) for text in self.denoising.get("warnings") or []]
         texts += [str(text) for text in self.alignment.get("warnings") or []]
         for row in self.alignment.get("repetitions") or []:
             if not row.get("accepted", True):
                 name = Path(str(row.get("file", ""))).name
                 texts.append(f"{name} was left out: {row.get('reason') or 'no reason given'}")
+        if self.left_over:
+            names = ", ".join(path.name for path in self.left_over)
+            texts.append(f"of an earlier run, with repetitions that are not used any more, are: {names}")
         return texts
 
     def measure(self, path: str) -> float | None:
@@ -157,13 +163,16 @@ def find_units(output_dir: Path, participant: str) -> list[UnitRecord]:
     figures = sorted((root / "figures").glob("*.svg"))
     for path in figures:
         key = _owner(path, list(records)) or _key_of_figure(path)
-        records.setdefault(key, {}).setdefault("figures", []).append(path)
+        record = records.setdefault(key, {})
+        kind = "left_over" if is_left_over(path, record.get("alignment", {})) else "figures"
+        record.setdefault(kind, []).append(path)
     for folder in _datatype_folders(root):
         for path in sorted(folder.iterdir()):
             key = _owner(path, list(records), datatype=folder.name)
             if key is not None and not path.name.startswith("."):
-                records[key].setdefault("files", []).append(path)
-    return _as_units(participant, records)
+                kind = "left_over" if is_left_over(path, records[key].get("alignment", {})) else "files"
+                records[key].setdefault(kind, []).append(path)
+    return _as_units(root, records)
 
 
 def find_records(output_dir: Path, participant: str) -> list[UnitRecord]:
@@ -174,7 +183,8 @@ def find_records(output_dir: Path, participant: str) -> list[UnitRecord]:
     BIDSDataError
         If a record is not readable JSON.
     """
-    return _as_units(participant, _read_records(output_dir / f"sub-{participant}"))
+    root = output_dir / f"sub-{participant}"
+    return _as_units(root, _read_records(root))
 
 
 def _read_records(root: Path) -> dict[_Key, dict[str, Any]]:
@@ -189,11 +199,11 @@ def _read_records(root: Path) -> dict[_Key, dict[str, Any]]:
     return records
 
 
-def _as_units(participant: str, records: Mapping[_Key, Mapping[str, Any]]) -> list[UnitRecord]:
+def _as_units(root: Path, records: Mapping[_Key, Mapping[str, Any]]) -> list[UnitRecord]:
     """Units in the order of the page."""
-    return [
+    units = [
         UnitRecord(
-            participant,
+            root.name.removeprefix("sub-"),
             datatype,
             entities,
             record.get("denoising", {}),
@@ -201,30 +211,12 @@ def _as_units(participant: str, records: Mapping[_Key, Mapping[str, Any]]) -> li
             record.get("distortion", {}),
             tuple(record.get("figures", ())),
             tuple(record.get("files", ())),
+            tuple(record.get("left_over", ())),
         )
         for (datatype, entities), record in sorted(records.items())
     ]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises
-    ------
-    BIDSDataError
-        If the file is not readable, or holds no object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BIDSDataError(
-            f"{path}: expected a JSON file written by n2a, found one that cannot be read ({error}); "
-            "run the participant again"
-        ) from error
-    if not isinstance(content, dict):
-        found = type(content).__name__
-        raise BIDSDataError(f"{path}: expected a JSON object, found {found}; run the participant again")
-    return content
+    runs = read_runs(root)
+    return [replace(unit, outdated=why_outdated(unit.label, unit.denoising, runs)) for unit in units]
 
 
 def listing(words: Sequence[str], separator: str = ", ") -> str:

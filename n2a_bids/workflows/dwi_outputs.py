@@ -75,6 +75,7 @@ def init_dwi_outputs_wf(
             mask_method=mask_method,
             mask_source="" if given_mask is None else source_uri(given_mask, config),
             warnings=list(warnings),
+            run_uuid=config.run_uuid,
         ),
         name="describe",
     )

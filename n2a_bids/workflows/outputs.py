@@ -12,7 +12,8 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.derivatives import source_uri
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
-from n2a_bids.interfaces.derivatives import DescribeDerivatives, SelectPlaces, WriteDerivatives
+from n2a_bids.interfaces.derivatives import DescribeDerivatives, WriteDerivatives
+from n2a_bids.interfaces.select import SelectPlaces
 
 _IMAGES = (
     ("denoised", "T1w", "denoised"),
@@ -71,6 +72,7 @@ def init_outputs_wf(
             mask_method=mask_method,
             mask_source="" if given_mask is None else source_uri(given_mask, config),
             warnings=list(warnings),
+            run_uuid=config.run_uuid,
         ),
         name="describe",
     )

@@ -12,7 +12,8 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces import reportlets
-from n2a_bids.interfaces.derivatives import SelectPlaces, WriteDerivatives
+from n2a_bids.interfaces.derivatives import WriteDerivatives
+from n2a_bids.interfaces.select import SelectPlaces
 
 Figures = dict[str, tuple[Interface, list[tuple[str, str]]]]
 """For each ``desc-`` label the interface that draws it, and its connections to the input node."""

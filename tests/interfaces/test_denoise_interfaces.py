@@ -13,12 +13,12 @@ from n2a_bids.interfaces.child import child_environment, run_module
 from n2a_bids.interfaces.denoise import Denoise
 from n2a_bids.interfaces.derivatives import (
     DescribeDerivatives,
-    SelectPlaces,
     WriteDerivatives,
     alignment_record,
     completed_figures,
     denoising_record,
 )
+from n2a_bids.interfaces.select import SelectPlaces
 
 ALIGNMENT = {
     "reference": "sub-01_run-2_T1w.nii.gz",
@@ -193,9 +193,13 @@ def test_repetitions_without_noise_between_them_are_refused(tmp_path):
     figures_file = tmp_path / "figures.json"
     figures_file.write_text(json.dumps({"n_repetitions": 2, "noise_sd_mean": 0.0}))
     with pytest.raises(BIDSDataError, match=r"run-1.*run-2.*SD 0"):
-        completed_figures(figures_file, ["run-1.nii.gz", "run-2.nii.gz"], "given", [])
+        completed_figures(figures_file, ["run-1.nii.gz", "run-2.nii.gz"], DescribeDerivatives().inputs)
     figures_file.write_text(json.dumps({"n_repetitions": 1, "noise_sd_mean": 0.0}))
-    assert completed_figures(figures_file, ["run-1.nii.gz"], "given", [])["mask_method"] == "given"
+    inputs = DescribeDerivatives(mask_method="given", sources=["bids:raw:run-1"], run_uuid="now").inputs
+    figures = completed_figures(figures_file, ["run-1.nii.gz"], inputs)
+    assert (figures["mask_method"], figures["sources"], figures["run_uuid"]) == (
+        "given", ["bids:raw:run-1"], "now",
+    )  # fmt: skip
 
 
 def test_records_leave_out_what_is_unknown():

@@ -17,7 +17,8 @@ from n2a_bids.commands.work import ParticipantWork
 from n2a_bids.config import Config, DenoiseConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.interfaces.derivatives import SelectPlaces, WriteDerivatives
+from n2a_bids.interfaces.derivatives import WriteDerivatives
+from n2a_bids.interfaces.select import SelectPlaces
 from n2a_bids.reports.records import find_units
 from n2a_bids.workflows.participant import init_participant_wf
 from n2a_bids.workflows.unit import workflow_name

@@ -28,6 +28,7 @@ from n2a_bids.config import (
 )
 from n2a_bids.dataset.description import write_dataset_files
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
+from n2a_bids.reports.records import find_records
 from n2a_bids.weights_checksums import PACKAGED
 from n2a_bids.workflows.align import ALIGNED, init_align_wf
 from n2a_bids.workflows.denoise import init_denoise_node
@@ -239,6 +240,21 @@ def denoise(units: list[DenoisingUnit], config: Config) -> list[str]:
     """Run the units as the app does; returns what went wrong."""
     configure_nipype(DebugConfig())
     return run_batch([ParticipantWork("01", tuple(units), ())], config, Interruption())["01"]
+
+
+def test_a_run_that_fails_marks_what_it_did_not_replace(masked_bids, config):
+    """A resumed run takes its results over; one that fails leaves those of the run before, marked."""
+    bids, masks = masked_bids
+    config = replace(config, bids_dir=bids, derivatives={"masks": masks})
+    for run in ("20261121-a", "20261121-b"):
+        assert denoise([make_unit(bids)], replace(config, run_uuid=run)) == []
+        (record,) = find_records(config.output_dir, "01")
+        assert (record.denoising["run_uuid"], record.outdated) == (run, "")
+    assert record.denoising["sources"][0] == "bids:raw:sub-01/anat/sub-01_run-1_T1w.nii.gz"
+    (bids / "sub-01/anat/sub-01_run-2_T1w.nii.gz").write_bytes(b"no image")
+    assert denoise([make_unit(bids)], replace(config, run_uuid="20261121-c"))
+    (record,) = find_records(config.output_dir, "01")
+    assert "the run 20261121-c has not replaced it" in record.outdated
 
 
 def test_a_whole_run_writes_the_derivatives(masked_bids, config):
