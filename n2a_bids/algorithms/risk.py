@@ -264,3 +264,34 @@ def list_rows(names: Sequence[str], risks: Sequence[float], errors: Sequence[flo
         {"name": name, "risk": float(risk), "standard_error": float(error) if np.isfinite(error) else None}
         for name, risk, error in zip(names, risks, errors, strict=True)
     ]
+
+
+def describe_shares(names: Sequence[str], shares: NDArray[np.float64]) -> dict[str, Any]:
+    """What was kept, as a record: the one candidate, or the blend with the share of each.
+
+    Parameters
+    ----------
+    names : sequence of K str
+        Of the candidates; the plain mean is called ``mean``.
+    shares : (K,) float array
+        Non-negative, sum 1.
+
+    Returns
+    -------
+    chosen : dict
+        Name, one sentence, shares by falling size where there are several, and that the mean has not won.
+
+    Examples
+    --------
+    >>> describe_shares(["mean", "network"], np.array([0.25, 0.75]))["description"]
+    'a blend of least estimated risk: 75% network, 25% plain mean'
+    """
+    order = [place for place in np.argsort(-shares, kind="stable") if shares[place] > 0]
+    if len(order) == 1:
+        name = names[order[0]]
+        sentence = f"the candidate of least estimated risk, {name}"
+        return {"name": name, "description": sentence, "mean_won": False}
+    kept = {names[place]: round(float(shares[place]), 4) for place in order}
+    parts = [f"{share:.0%} {'plain mean' if name == 'mean' else name}" for name, share in kept.items()]
+    sentence = "a blend of least estimated risk: " + ", ".join(parts)
+    return {"name": "blend", "description": sentence, "shares": kept, "mean_won": False}

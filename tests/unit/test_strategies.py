@@ -239,7 +239,9 @@ def test_auto_takes_the_rician_bias_out(shift_voxels):
     )
     result = get_strategy("auto").denoise(realizations, config, _context())
     assert result.figures["rician"]
-    assert "recorrupted, fused" in [row["name"] for row in result.figures["candidates"]]
+    names = [row["name"] for row in result.figures["candidates"]]
+    assert "fine-tuned network + non-local Bayes + fusion" in names
+    assert not any("," in name for name in names), "they are listed with commas"
     mean_bias = float((realizations.data.mean(axis=0)[..., 0] - clean)[mask].mean())
     assert mean_bias > 0.1
     assert abs(float((result.data[..., 0] - clean)[mask].mean())) < 0.5 * mean_bias
@@ -251,7 +253,8 @@ def test_auto_without_weights_judges_all_candidates_alike():
     result = get_strategy("auto").denoise(realizations, _short_config("auto"), _context())
     assert not result.figures["rician"]
     rows = {row["name"]: row["risk"] for row in result.figures["candidates"]}
-    assert "recorrupted, fused" not in rows
+    assert "trained network + non-local Bayes 2x" in rows
+    assert not any("fusion" in name or "tuned" in name for name in rows)
 
 
 def test_bias_of_unequal_repetitions_is_that_of_their_weighted_mean():

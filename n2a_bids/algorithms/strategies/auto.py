@@ -16,7 +16,7 @@ from n2a_bids.algorithms.inference import FLIPS
 from n2a_bids.algorithms.preparation import Prepared, prepare, restore
 from n2a_bids.algorithms.progress import Stopwatch
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
-from n2a_bids.algorithms.risk import HeldOut, Stack, hold_out, list_risks
+from n2a_bids.algorithms.risk import HeldOut, Stack, describe_shares, hold_out, list_risks
 from n2a_bids.algorithms.strategies import joint_echoes, noise2average, recorrupted
 from n2a_bids.algorithms.weighing import weigh_repetitions
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
@@ -142,7 +142,7 @@ def _pretrained_candidates(
     context.report("choosing the noise level of the pretrained network")
     # First the weights: with unequal noise, that of inputs and targets would be correlated.
     prepared = weigh_repetitions(Candidate("pretrained", network), prepared, held_out, context)
-    tried = [Candidate(f"pretrained, level {level:g}", network, level) for level in config.levels]
+    tried = [Candidate(f"pretrained network (level {level:g})", network, level) for level in config.levels]
     stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
     best = tried[int(np.argmin(stack.risks[1:]))]
     bias: NDArray[np.float32] | float = 0.0
@@ -156,18 +156,20 @@ def _tuned_candidates(
     network: nn.Module, level: float, config: AutoConfig, context: Context
 ) -> list[Candidate]:
     """The fine-tuned network alone, and what follows it."""
-    candidates = [Candidate("recorrupted", network, level)]
+    tuned = "fine-tuned network" if config.weights else "trained network"
+    candidates = [Candidate(tuned, network, level)]
     candidates += [
-        Candidate(f"recorrupted, non-local Bayes {passes}x", network, level, nonlocal_passes=passes)
+        Candidate(f"{tuned} + non-local Bayes {passes}x", network, level, nonlocal_passes=passes)
         for passes in config.nonlocal_passes
     ]
     if config.fusion is not None:
         fusion = build_network(config.fusion.name, config.fusion)
         fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
         passes = max(config.nonlocal_passes)
-        candidates.append(Candidate("recorrupted, fused", network, level, passes, fusion))
+        name = f"{tuned} + non-local Bayes + fusion"
+        candidates.append(Candidate(name, network, level, passes, fusion))
     last = candidates[-1]
-    return [*candidates, replace(last, name=f"{last.name}, local means denoised", keep_local_means=False)]
+    return [*candidates, replace(last, name=f"{last.name} + local means", keep_local_means=False)]
 
 
 def _is_neighbour(candidate: Candidate, best: Candidate) -> bool:
@@ -194,19 +196,17 @@ def _combine(
 def describe_choice(
     candidates: list[Candidate], shares: NDArray[np.float64], mean_won: bool, impossible: bool = False
 ) -> dict[str, Any]:
-    """The choice as a record: name of the largest share and one sentence."""
+    """The choice as a record: a name, one sentence, and the shares of a blend."""
+    if not mean_won:
+        return describe_shares([candidate.name for candidate in candidates], shares)
     if impossible:
         sentence = (
             "the plain mean: the estimated error came out below zero, so the repetitions differ by more than "
             "independent noise (misaligned, or not of one contrast?)"
         )
-    elif mean_won:
-        sentence = "the plain mean: no candidate beat it on the held-out blocks"
     else:
-        parts = [f"{share:.0%} {c.name}" for c, share in zip(candidates, shares) if share > 0]
-        sentence = "blend of least estimated risk: " + ", ".join(parts)
-    largest = candidates[int(np.argmax(shares))].name
-    return {"name": "mean" if mean_won else largest, "description": sentence, "mean_won": bool(mean_won)}
+        sentence = "the plain mean: no candidate beat it on the held-out blocks"
+    return {"name": "mean", "description": sentence, "mean_won": True}
 
 
 def _mean_error(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> float:

@@ -23,7 +23,14 @@ from n2a_bids.algorithms.nonlocal_bayes import guided_nonlocal_bayes
 from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales
 from n2a_bids.algorithms.progress import Stopwatch
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
-from n2a_bids.algorithms.risk import HeldOut, Stack, hold_out, list_risks, stack_candidates
+from n2a_bids.algorithms.risk import (
+    HeldOut,
+    Stack,
+    describe_shares,
+    hold_out,
+    list_risks,
+    stack_candidates,
+)
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 
 _MEASURED = "echoes as measured"
@@ -208,20 +215,16 @@ def _judge(stack: Stack, noise_power: float, bias_power: float) -> Literal["won"
 
 
 def _describe_choice(shares: NDArray[np.float64], outcome: str) -> dict[str, Any]:
-    """The choice as a record: name of the largest share and one sentence."""
-    parts = [f"{share:.0%} {stage}" for stage, share in zip(_STAGES, shares) if share > 0]
+    """The choice as a record: a name, one sentence, and the shares of a blend."""
+    if outcome == "won":
+        return describe_shares(_STAGES, shares)
     sentence = {
-        "won": "blend of least estimated risk: " + ", ".join(parts),
         "lost": "the echoes as measured: no candidate beat them on the held-out blocks",
         "impossible": "the echoes as measured: the estimated error came out below zero, so their noise is "
         "weaker than it was taken to be (do structures of one echo alone count as noise?)",
     }[outcome]
-    return {
-        "name": _STAGES[int(np.argmax(shares))],
-        "description": sentence,
-        # The combined image is then their plain mean.
-        "mean_won": outcome != "won",
-    }
+    # The combined image is then their plain mean.
+    return {"name": _MEASURED, "description": sentence, "mean_won": True}
 
 
 def _warn(echoes: Echoes) -> list[str]:
