@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from xml.sax.saxutils import escape, quoteattr
 
 import matplotlib
 import numpy as np
@@ -35,12 +37,13 @@ _STYLE = {
 }
 CANDIDATE_NAMES = {
     "mean": "plain mean",
-    "blend": "blend of the best",
-    "recorrupted": "recorrupted, fine-tuned",
     "noise2noise": "Noise2Noise",
     "noise2average": "Noise2Average",
-    "pretrained": "pretrained network",
 }
+"""Those whose name in the records is not what they are called."""
+_PHASES = {"recorrupted": "training on recorrupted averages"}
+_LABEL_WIDTH = 38
+"""Characters of a line beside a bar: names of several steps take two."""
 
 
 def candidate_name(name: str) -> str:
@@ -66,14 +69,25 @@ def drawing(width_in: float, height_in: float) -> Iterator[Figure]:
         yield Figure(figsize=(width_in, height_in), layout="constrained")
 
 
-def render(figure: Figure) -> str:
-    """The figure as SVG text, the same for the same figure, with its style kept to itself."""
+def render(figure: Figure, title: str) -> str:
+    """The figure as SVG text, the same for the same figure, with its style kept to itself.
+
+    Parameters
+    ----------
+    figure : Figure
+    title : str
+        Read out by screen readers.
+    """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     document = buffer.getvalue()
     document = document[document.index("<svg") :]
     uid = "n2a" + hashlib.sha256(document.encode()).hexdigest()[:12]
-    return document.replace("<svg ", f'<svg id="{uid}" role="img" ', 1).replace(">*{", f">#{uid} *{{", 1)
+    document = document.replace("<svg ", f'<svg id="{uid}" role="img" aria-label={quoteattr(title)} ', 1)
+    # The first element of the document, as some readers want it.
+    inside = document.index(">", document.index("<svg ")) + 1
+    document = f"{document[:inside]}<title>{escape(title)}</title>{document[inside:]}"
+    return document.replace(">*{", f">#{uid} *{{", 1)
 
 
 def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
@@ -103,7 +117,7 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
                 marker="o",
                 markersize=3,
                 linewidth=1.8,
-                label=phase.replace("_", " "),
+                label=_PHASES.get(phase, phase.replace("_", " ")),
             )
             offset += len(part)
         axes.set_ylim(bottom=0)
@@ -111,7 +125,7 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
         axes.set(xlabel="epoch, phases one after the other", ylabel="training loss (z$^2$)")
         # Above the axes: no curve is hidden, however it runs.
         axes.legend(frameon=False, fontsize=10, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-        return render(figure)
+        return render(figure, f"Training loss over {len(rows)} epochs")
 
 
 def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]) -> str:
@@ -124,8 +138,7 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
         for echoes in squared noise SDs) and ``standard_error``; ``gain_over_mean_db`` is written beside the
         bar where there is one.
     chosen : mapping
-        ``name`` and ``mean_won``. A candidate named ``blend`` stands for the combination of the others, and
-        is what is delivered unless the mean won.
+        ``name`` of what was delivered; ``blend`` stands for the combination of the others.
     """
     rows = [row for row in candidates if np.isfinite(_number(row.get("risk")))]
     if not rows:
@@ -135,44 +148,44 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
     # Iterations of one strategy are compared among themselves: the mean has no risk in their measure.
     yardstick = next((row for row in rows if row.get("name") == "mean"), rows[0])
     reference = _number(yardstick["risk"])
-    delivered = _delivered(rows, chosen)
+    delivered = str(chosen.get("name", ""))
     rows.sort(key=lambda row: -_number(row["risk"]))
     risks = [_number(row["risk"]) - reference for row in rows]
     errors = [np.nan_to_num(_number(row.get("standard_error"))) for row in rows]
-    with drawing(8.2, 1.1 + 0.36 * len(rows)) as figure:
+    labels = [_risk_label(row, delivered) for row in rows]
+    n_lines = max(label.count("\n") + 1 for label in labels)
+    with drawing(8.2, 1.1 + (0.18 + 0.18 * n_lines) * len(rows)) as figure:
         axes = figure.add_subplot()
         colours = [ACCENT if row.get("name") == delivered else PLAIN for row in rows]
         axes.barh(range(len(rows)), risks, color=colours, height=0.66)
         axes.errorbar(risks, range(len(rows)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3)
         axes.axvline(0, color=MEAN, linewidth=1.2)
-        axes.set_yticks(range(len(rows)), [_risk_label(row, delivered) for row in rows])
+        axes.set_yticks(range(len(rows)), labels)
         for label, row in zip(axes.get_yticklabels(), rows, strict=True):
             label.set_fontweight("bold" if row.get("name") == delivered else "normal")
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.08)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
         name = candidate_name(str(yardstick["name"]))
         against = f"the {name}" if yardstick["name"] == "mean" else name
         # In the middle of the figure: beside long names the axes are too narrow for it.
         text = f"held-out squared error minus that of {against}; further left is better"
         figure.supxlabel(text, fontsize=axes.xaxis.label.get_fontsize())
-        return render(figure)
-
-
-def _delivered(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]) -> str:
-    """Name of the candidate that became the output."""
-    if chosen.get("mean_won"):
-        return str(chosen.get("name", "mean"))
-    has_blend = any(row.get("name") == "blend" for row in candidates)
-    return "blend" if has_blend else str(chosen.get("name", ""))
+        return render(
+            figure, f"Estimated risk of the candidates; the output is the {candidate_name(delivered)}"
+        )
 
 
 def _risk_label(row: Mapping[str, Any], delivered: str) -> str:
-    """Name, gain in dB, and a mark on the chosen candidate."""
+    """Name, gain in dB, and a mark on the chosen candidate, in lines that leave room for the bars."""
     gain = _number(row.get("gain_over_mean_db"))
     known = np.isfinite(gain) and row.get("name") != "mean"
     shown_gain = f" ({gain:+.1f} dB)".replace("-", "\N{MINUS SIGN}") if known else ""
     mark = "✓ " if row.get("name") == delivered else ""
-    return f"{mark}{candidate_name(str(row.get('name')))}{shown_gain}"
+    label = f"{mark}{candidate_name(str(row.get('name')))}{shown_gain}".replace(" ", "\N{NO-BREAK SPACE}")
+    for sign in "+(":  # Lines end between steps, or before what stands in brackets.
+        label = label.replace(f"\N{NO-BREAK SPACE}{sign}", f" {sign}")
+    return textwrap.fill(label, _LABEL_WIDTH, break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _number(value: object) -> float:
@@ -183,6 +196,7 @@ def _number(value: object) -> float:
 def _sentence(sentence: str) -> str:
     """A figure that only says why there is none."""
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 40" role="img">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 40" role="img" aria-label="{sentence}">'
+        f"<title>{sentence}</title>"
         f'<text x="4" y="25" font-size="15" fill="{INK}" font-family="sans-serif">{sentence}</text></svg>\n'
     )

@@ -109,7 +109,7 @@ def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[st
             axes.set_aspect("equal")
             axes.set_axis_off()
             axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=2)
-        return render(figure)
+        return render(figure, "Directions of the diffusion encoding")
 
 
 def _project(bvecs: NDArray) -> NDArray:
@@ -162,7 +162,7 @@ def volume_quality(
             which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
         axes.set(xlabel="volume", ylabel="median over the brain")
         axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-        return render(figure)
+        return render(figure, "Signal, removed residual and noise of every volume")
 
 
 def _snr(signal: NDArray, noise: NDArray | None, members: NDArray) -> str:

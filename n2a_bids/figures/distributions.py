@@ -64,7 +64,7 @@ def distribution(points: Sequence[Point], *, title: str, logarithmic: bool = Fal
         x = float(across(position))
         if anchor != "middle" or 0.15 < (position - low) / (high - low) < 0.85:
             parts.append(svg.text(x, _HEIGHT - 6, label, size=13, fill=svg.INK, anchor=anchor))
-    return svg.document(_WIDTH, _HEIGHT, "".join(parts), title=title)
+    return svg.document(_WIDTH, _HEIGHT, "".join(parts), title=title, interactive=True)
 
 
 def _bars(place: NDArray, low: float, high: float) -> str:

@@ -185,7 +185,7 @@ def flicker(
     body = (
         svg.rectangle(0, 0, WIDTH, height, svg.PANEL, radius=8)
         + "".join(chips)
-        + f'<g class="scene" tabindex="0">{"".join(layers)}</g>'
+        + f'<g class="scene" tabindex="0" role="button" aria-label="Show all in turn">{"".join(layers)}</g>'
     )
     resting = resting % len(states)
     return svg.document(WIDTH, height, body, title=title, n_states=len(states), resting=resting)

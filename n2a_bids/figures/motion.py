@@ -41,4 +41,4 @@ def volume_motion(series: Sequence[SeriesMotion]) -> str:
             axes.set_ylim(0, max(1.05 * axes.dataLim.y1, least))
         below.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         above.legend(frameon=False, fontsize=9, ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0))
-        return render(figure)
+        return render(figure, "Motion of every volume: translation and rotation")

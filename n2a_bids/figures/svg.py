@@ -146,18 +146,27 @@ def flicker_style(uid: str, n_states: int, resting: int) -> str:
 
 
 def document(
-    width: float, height: float, body: str, *, title: str, n_states: int = 1, resting: int = 0
+    width: float,
+    height: float,
+    body: str,
+    *,
+    title: str,
+    n_states: int = 1,
+    resting: int = 0,
+    interactive: bool = False,
 ) -> str:
     """A whole SVG document.
 
-    Its identifier is a checksum of the content: the same figure is the same text, and two figures in one
-    page never share styles.
+    One with buttons or links (a flicker, or `interactive`) is a group: what an image holds is hidden from
+    screen readers. Its identifier is a checksum of the content: the same figure is the same text, and two
+    figures in one page never share styles.
     """
     uid = "n2a" + hashlib.sha256(body.encode()).hexdigest()[:12]
+    role = "group" if interactive or n_states > 1 else "img"
     style = f"<style>{flicker_style(uid, n_states, resting)}</style>" if n_states > 1 else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" id="{uid}" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'role="img" aria-label={quoteattr(title)} font-family="{FONT}">'
+        f'role="{role}" aria-label={quoteattr(title)} font-family="{FONT}">'
         f"<title>{escape(title)}</title>{style}{body}</svg>\n"
     )
 

@@ -198,14 +198,16 @@ def test_large_matrix_stays_below_three_megabytes():
 
 
 def test_risk_marks_what_was_delivered():
-    """The mean is always there; a blend stands for the output unless the mean won."""
+    """The one that the record says was chosen."""
     candidates = [
         {"name": "mean", "risk": 0.0, "standard_error": 0.0},
         {"name": "recorrupted", "risk": -0.02, "standard_error": 0.001, "gain_over_mean_db": 4.0},
         {"name": "blend", "risk": -0.03, "standard_error": 0.001, "gain_over_mean_db": 5.0},
     ]
-    svg = figures.risk_bars(candidates, {"name": "recorrupted", "mean_won": False})
+    svg = figures.risk_bars(candidates, {"name": "blend", "mean_won": False})
     assert "✓ blend" in svg
+    assert "the output is the blend" in ElementTree.fromstring(svg).get("aria-label")
+    assert "✓ recorrupted" in figures.risk_bars(candidates, {"name": "recorrupted", "mean_won": False})
     assert "plain mean" in svg
     assert "✓ plain mean" in figures.risk_bars(candidates, {"name": "mean", "mean_won": True})
 
@@ -217,6 +219,36 @@ def test_iterations_are_compared_among_themselves():
     assert "✓ Noise2Average, iteration 2" in svg
     assert "minus that of Noise2Average, iteration 1" in svg
     assert "plain mean" not in svg
+
+
+def test_long_names_leave_room_for_the_bars():
+    """Names of several steps are broken between the steps."""
+    name = "fine-tuned network + non-local Bayes + fusion + local means"
+    rows = [{"name": "mean", "risk": 0.0}, {"name": name, "risk": -0.1, "gain_over_mean_db": 2.0}]
+    lines = re.findall(r">([^<>]*)</text>", figures.risk_bars(rows, {"name": name}))
+    assert "✓ fine-tuned network + non-local Bayes" in lines
+    assert "+ fusion + local means (+2.0 dB)" in lines
+
+
+def test_screen_readers_are_told_what_a_figure_is(frame, volumes):
+    """A name for each, as label and title; buttons and links are no part of an image, which hides them."""
+    history = [{"phase": "a", "epoch": 1, "loss": 1.0}]
+    rows = [{"name": "mean", "risk": 0.0}, {"name": "other", "risk": -0.1}]
+    motion = figures.SeriesMotion("dwi", [0.0, 1.0], [0.0, 1.0])
+    images = (
+        *(figures.loss_curve(history), figures.risk_bars(rows, {}), figures.volume_motion([motion])),
+        *(figures.loss_curve([]), figures.mask_contours(volumes[0], frame)),
+    )
+    groups = (figures.denoising_flicker(*volumes, frame), distribution([Point(1.0, "x", "y")], title="t"))
+    for role, drawn in (("img", images), ("group", groups)):
+        for svg in drawn:
+            root = ElementTree.fromstring(svg)
+            assert root.get("role") == role
+            assert root.get("aria-label") == root[0].text
+            assert root[0].tag.endswith("}title")
+            active = [one for one in root.iter() if one.get("tabindex") or one.tag.endswith("}a")]
+            assert bool(active) == (role == "group")
+            assert all(one.get("role") == "button" for one in active if one.get("tabindex"))
 
 
 def test_charts_say_why_they_are_empty():
