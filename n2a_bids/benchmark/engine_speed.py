@@ -105,7 +105,7 @@ def measure_prediction(name: str, device: torch.device, block_edge: int) -> Spee
 
 
 def _row(phase: str, item: str, device: torch.device, seconds: float, flops: int) -> SpeedRow:
-    memory = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else peak_memory_mb()
+    memory = torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else peak_memory_mb()
     return {
         "phase": phase,
         "item": item,

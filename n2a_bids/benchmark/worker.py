@@ -76,9 +76,9 @@ def run_in_child(work: Work) -> Outcome:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory that this process, or one that it started, has had, in MB."""
+    """Largest resident memory that this process, or one that it started, has had, in MB (1e6 bytes)."""
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _child(work: Work, sender: Any) -> None:

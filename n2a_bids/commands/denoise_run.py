@@ -254,7 +254,8 @@ def _complete(figures: dict[str, Any], started: float) -> None:
     if "noise_sd_mean" in figures and averages:
         share = (figures["n_repetitions"] / averages) ** 0.5
         figures["noise_sd_denoised"] = round(figures["noise_sd_mean"] * share, 6)
-    figures["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    figures["peak_memory_mb"] = round(peak_kib * 1024 / 1e6, 1)
     if figures["device"] == "cuda":
         figures["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
     seconds = round(time.perf_counter() - started, 2)

@@ -159,7 +159,7 @@ def _machine(record: Mapping[str, Any]) -> str:
     parts = [str(record.get("device_name") or record.get("device") or "")]
     memory = record.get("peak_memory_mb")
     if isinstance(memory, int | float):
-        parts.append(f"peak {memory / 1024:.1f} GB")
+        parts.append(f"peak {memory / 1000:.1f} GB")
     return ", ".join(part for part in parts if part)
 
 
