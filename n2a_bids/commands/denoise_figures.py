@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
 from n2a_bids.algorithms.local_pca import estimate_noise_sd
-from n2a_bids.algorithms.noise import difference_noise_sd, high_pass, single_image_noise_sd
+from n2a_bids.algorithms.noise import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.normalization import match_scales
 from n2a_bids.algorithms.realizations import Realizations
 from n2a_bids.algorithms.structure import edge_correlation, sharpness, smoothness_fwhm_mm
@@ -18,6 +18,9 @@ Volumes = NDArray[np.float32]
 
 _MOST_CHANNELS = 4
 """Channels that are measured, evenly spread: the figures of a long DWI series are averages."""
+
+_ROUNDING = 1e-5
+"""Of the largest intensity: what single precision leaves of a difference of equal images is smaller."""
 
 
 def noise_sd_map(realizations: Realizations) -> Volumes | None:
@@ -79,12 +82,13 @@ def measure(
     Returns
     -------
     figures : dict
-        Averages over at most four channels; a figure that is not finite is left out.
+        Averages over at most four channels; what is not finite or cannot be measured is left out.
     """
     n_channels = mean.shape[-1]
     channels = sorted({int(c) for c in np.linspace(0, n_channels - 1, min(n_channels, _MOST_CHANNELS))})
     rows = [_measure_channel(realizations, mean, denoised, channel) for channel in channels]
-    figures = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    keys = dict.fromkeys(key for row in rows for key in row)
+    figures = {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
     if noise_sd is not None:
         typical = float(np.median(noise_sd[realizations.mask]))
         figures["noise_sd_mean"] = typical / math.sqrt(realizations.n_repetitions)
@@ -96,16 +100,23 @@ def _measure_channel(
 ) -> dict[str, float]:
     mask, voxel_size_mm = realizations.mask, realizations.voxel_size_mm
     before, after = mean[..., channel], denoised[..., channel]
+    residual = before - after
     figures = {
         "sharpness_mean": sharpness(before, mask, voxel_size_mm, after),
         "sharpness_denoised": sharpness(after, mask, voxel_size_mm, after),
-        # Of the fine detail: the anatomy itself is smooth over centimetres.
-        "fwhm_mm_mean": smoothness_fwhm_mm(high_pass(before), mask, voxel_size_mm),
-        "fwhm_mm_denoised": smoothness_fwhm_mm(high_pass(after), mask, voxel_size_mm),
-        "residual_edge_correlation": edge_correlation(before - after, after, mask),
+        "residual_edge_correlation": edge_correlation(residual, after, mask),
     }
+    if _is_more_than_rounding(residual, before, mask):
+        figures["fwhm_mm_residual"] = smoothness_fwhm_mm(residual, mask, voxel_size_mm)
     if realizations.n_repetitions > 1 and realizations.same_signal:
         data = realizations.data[:2, ..., channel]
         first, second = (s.apply(image) for s, image in zip(match_scales(data, mask), data))
         figures["difference_edge_correlation"] = edge_correlation(first - second, after, mask)
+        if _is_more_than_rounding(first - second, first, mask):
+            figures["fwhm_mm_difference"] = smoothness_fwhm_mm(first - second, mask, voxel_size_mm)
     return figures
+
+
+def _is_more_than_rounding(difference: Volumes, image: Volumes, mask: NDArray[np.bool_]) -> bool:
+    """Whether a difference of images varies at all: the smoothness of nothing is not a number."""
+    return bool(np.std(difference[mask]) > _ROUNDING * np.abs(image[mask]).max())
