@@ -108,6 +108,7 @@ class DescribeDerivatives(SimpleInterface):
             "SpatialReference": grid,
             "SkullStripped": False,
         }
+        made = common | provenance(figures, alignment)
         done = {**denoising_record(figures), "Alignment": alignment_record(alignment)}
         stripped = inputs.skull_stripped
         combined = f"Denoised combination of {len(sources)} aligned repetitions"
@@ -116,9 +117,9 @@ class DescribeDerivatives(SimpleInterface):
             denoised=common
             | {"Description": f"{combined}: {strategy_description(figures)}", "SkullStripped": stripped}
             | done,
-            mean=common | {"Description": f"Plain mean of {len(sources)} aligned repetitions"},
-            residual=common | {"Description": "Plain mean of the repetitions minus denoised image"},
-            noise_sd=common | {"Description": noise_sd_description(figures)},
+            mean=made | {"Description": f"Plain mean of {len(sources)} aligned repetitions"},
+            residual=made | {"Description": "Plain mean of the repetitions minus denoised image"},
+            noise_sd=made | {"Description": noise_sd_description(figures)},
             mask=mask_sidecar(reference, inputs.mask_method, grid=grid, given=inputs.mask_source),
             repetitions=[
                 common
@@ -247,6 +248,7 @@ def denoising_record(figures: Mapping[str, object]) -> dict[str, object]:
         "SoftwareVersion": __version__,
         "DenoisingStrategy": figures.get("strategy"),
         "DenoisingChosen": chosen.get("name"),
+        "DenoisingShares": chosen.get("shares"),
         "DenoisingRecipe": figures.get("recipe"),
         "RandomSeed": figures.get("random_seed"),
         "Weights": figures.get("weights"),
@@ -260,6 +262,13 @@ def denoising_record(figures: Mapping[str, object]) -> dict[str, object]:
         "Warnings": figures.get("warnings") or None,
     }
     return {key: value for key, value in record.items() if value is not None}
+
+
+def provenance(figures: Mapping[str, object], alignment: Mapping[str, object]) -> dict[str, object]:
+    """What the sidecar of every image on the common grid tells, denoised or not."""
+    record = denoising_record(figures)
+    known = {key: record[key] for key in ("SoftwareVersion", "NumberOfRepetitions") if key in record}
+    return known | {"Alignment": alignment_record(alignment)}
 
 
 def alignment_record(alignment: Mapping[str, object]) -> dict[str, object]:

@@ -14,6 +14,7 @@ from n2a_bids.interfaces.derivatives import (
     completed_figures,
     denoising_record,
     mask_sidecar,
+    provenance,
     shared_metadata,
     strategy_description,
 )
@@ -79,6 +80,7 @@ class DescribeDiffusion(SimpleInterface):
         subject = "one diffusion series" if count == 1 else f"the mean of {count} aligned diffusion series"
         if count == 1 and figures.get("n_repetitions", 1) != 1:
             subject = "the mean of two series synthesized from the tensors of halves of one series"
+        made = common | provenance(figures, alignment)
         return {
             "denoised": common
             | {
@@ -92,9 +94,9 @@ class DescribeDiffusion(SimpleInterface):
                 "DistortionCorrected": inputs.corrected,
                 "Alignment": alignment_record(alignment),
             },
-            "mean": common | {"Description": f"Not denoised: {subject}"},
-            "residual": common | {"Description": f"Difference of {subject} and the denoised series"},
-            "noise_sd": common
+            "mean": made | {"Description": f"Not denoised: {subject}"},
+            "residual": made | {"Description": f"Difference of {subject} and the denoised series"},
+            "noise_sd": made
             | {"Description": "Estimated SD of the complex noise of one acquisition, in image units"},
             "mask": mask_sidecar(inputs.sources[0], inputs.mask_method, given=inputs.mask_source),
             "displacement": common

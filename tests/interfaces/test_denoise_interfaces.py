@@ -5,8 +5,11 @@ import os
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from n2a_bids import __version__
+from n2a_bids.algorithms.risk import describe_shares
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.check import CheckImages
 from n2a_bids.interfaces.child import child_environment, run_module
@@ -18,6 +21,7 @@ from n2a_bids.interfaces.derivatives import (
     completed_figures,
     denoising_record,
 )
+from n2a_bids.interfaces.dwi_derivatives import DescribeDiffusion
 from n2a_bids.interfaces.select import SelectPlaces
 
 ALIGNMENT = {
@@ -43,6 +47,7 @@ FIGURES = {
     "recipe": "fast",
     "random_seed": 7,
     "weights": {"name": "unet", "sha256": "abc"},
+    "n_repetitions": 2,
     "equivalent_averages": 9.5,
     "repetitions": [{"file": "/elsewhere/repetition-1.nii.gz"}, {"file": "/elsewhere/repetition-2.nii.gz"}],
 }
@@ -169,6 +174,11 @@ def test_describe_derivatives_tells_what_was_used(tmp_path):
     assert outputs.denoised["Sources"] == ["bids:raw:run-2", "bids:raw:run-3"]
     assert outputs.denoised["SkullStripped"] is True
     assert outputs.mean["SkullStripped"] is False
+    for other in (outputs.mean, outputs.residual, outputs.noise_sd):
+        assert other["SoftwareVersion"] == __version__
+        assert other["NumberOfRepetitions"] == 2
+        assert other["Alignment"] == outputs.denoised["Alignment"]
+        assert "DenoisingStrategy" not in other
     assert outputs.denoised["FlipAngle"] == 9
     assert not {"EchoTime", "PatientName"} & outputs.denoised.keys()
     assert [own["EchoTime"] for own in outputs.repetitions] == [0.002, 0.003]
@@ -200,6 +210,40 @@ def test_repetitions_without_noise_between_them_are_refused(tmp_path):
     assert (figures["mask_method"], figures["sources"], figures["run_uuid"]) == (
         "given", ["bids:raw:run-1"], "now",
     )  # fmt: skip
+
+
+def test_every_image_of_a_series_says_how_it_was_made(tmp_path):
+    """Version, repetitions and alignment are in the sidecar of each image, the choice in that of one."""
+    (tmp_path / "figures.json").write_text(json.dumps(FIGURES))
+    (tmp_path / "alignment.json").write_text(json.dumps(ALIGNMENT))
+    outputs = (
+        DescribeDiffusion(
+            figures_file=tmp_path / "figures.json",
+            alignment_file=tmp_path / "alignment.json",
+            sources=[f"bids:raw:run-{run}" for run in (1, 2, 3)],
+            metadata=[{}, {}, {}],
+            skull_stripped=False,
+            corrected=False,
+        )
+        .run(cwd=str(tmp_path))
+        .outputs
+    )
+    for sidecar in (outputs.denoised, outputs.mean, outputs.residual, outputs.noise_sd):
+        assert sidecar["SoftwareVersion"] == __version__
+        assert sidecar["NumberOfRepetitions"] == 2
+        assert sidecar["Alignment"]["Reference"] == ALIGNMENT["reference"]
+        assert ("DenoisingStrategy" in sidecar) == (sidecar is outputs.denoised)
+
+
+def test_a_blend_is_named_as_one():
+    """Not by its largest part, which is not all of it."""
+    names, shares = ["mean", "one network", "another"], np.array([0.25, 0.0, 0.75])
+    record = denoising_record({"chosen": describe_shares(names, shares)})
+    assert record["DenoisingChosen"] == "blend"
+    assert record["DenoisingShares"] == {"another": 0.75, "mean": 0.25}
+    alone = denoising_record({"chosen": describe_shares(names, np.array([0.0, 1.0, 0.0]))})
+    assert alone["DenoisingChosen"] == "one network"
+    assert "DenoisingShares" not in alone
 
 
 def test_records_leave_out_what_is_unknown():
