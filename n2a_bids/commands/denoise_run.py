@@ -247,13 +247,13 @@ def _figures(
 
 
 def _complete(figures: dict[str, Any], started: float) -> None:
-    """Add what follows from the rest: noise left, memory and time."""
+    """Add what follows from the rest: error left, memory and time."""
     averages = figures.get("equivalent_averages")
     if figures["strategy"] == "mean":
         averages = figures["equivalent_averages"] = float(figures["n_repetitions"])
     if "noise_sd_mean" in figures and averages:
         share = (figures["n_repetitions"] / averages) ** 0.5
-        figures["noise_sd_denoised"] = round(figures["noise_sd_mean"] * share, 6)
+        figures["error_denoised"] = round(figures["noise_sd_mean"] * share, 6)
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     figures["peak_memory_mb"] = round(peak_kib * 1024 / 1e6, 1)
     if figures["device"] == "cuda":

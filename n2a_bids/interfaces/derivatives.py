@@ -193,14 +193,16 @@ def repetition_description(figures: Mapping[str, Any]) -> str:
 
 
 def own_noise(record: Mapping[str, object], figures: Mapping[str, Any], place: int) -> dict[str, object]:
-    """The record of a repetition: noise of the mean, whose intensities are others, gives way to its own.
+    """The record of a repetition: errors of the mean, whose intensities are others, give way to its noise.
 
     Examples
     --------
     >>> own_noise({"Device": "cpu", "NoiseSDMean": 3.0}, {"repetitions": [{"noise_sd": 7.0}]}, 0)
     {'Device': 'cpu', 'NoiseSD': 7.0}
     """
-    kept = {key: value for key, value in record.items() if key not in ("NoiseSDMean", "NoiseSDDenoised")}
+    kept = {
+        key: value for key, value in record.items() if key not in ("NoiseSDMean", "EstimatedErrorDenoised")
+    }
     rows = figures.get("repetitions") or []
     noise_sd = rows[place].get("noise_sd") if place < len(rows) else None
     return kept | ({} if noise_sd is None else {"NoiseSD": noise_sd})
@@ -258,7 +260,7 @@ def denoising_record(figures: Mapping[str, object]) -> dict[str, object]:
         "NumberOfRepetitions": figures.get("n_repetitions"),
         "EquivalentNumberOfAverages": figures.get("equivalent_averages"),
         "NoiseSDMean": figures.get("noise_sd_mean"),
-        "NoiseSDDenoised": figures.get("noise_sd_denoised"),
+        "EstimatedErrorDenoised": figures.get("error_denoised"),
         "Warnings": figures.get("warnings") or None,
     }
     return {key: value for key, value in record.items() if value is not None}

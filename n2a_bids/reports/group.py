@@ -19,6 +19,7 @@ from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.figures.distributions import Point, distribution
 from n2a_bids.reports.boilerplate import write_whole
+from n2a_bids.reports.method_words import largest_part
 from n2a_bids.reports.placement import find_page, link
 from n2a_bids.reports.records import UnitRecord, find_records, measures
 from n2a_bids.reports.statistics import OUTLIER_Z, robust_z
@@ -122,7 +123,7 @@ def _row(unit: UnitRecord, output_dir: Path) -> Row:
         "session_id": f"ses-{unit.session}" if unit.session else None,
         "strategy": unit.denoising.get("strategy"),
         "recipe": unit.denoising.get("recipe"),
-        "chosen": chosen.get("name"),
+        "chosen": largest_part(chosen) if chosen.get("name") else None,
         # Where only the mean was asked for, it has beaten nothing.
         "mean_won": chosen.get("mean_won") and unit.denoising.get("strategy") != "mean",
         "n2a_version": unit.denoising.get("n2a_version"),

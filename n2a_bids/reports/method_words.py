@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+_PAIRS = (
+    "pairs of weighted combinations of the repetitions, which have the same signal and independent noise "
+    "(recorruption) [@recorrupted; @generalizedr2r; @noise2noise],"
+)
 _STRATEGIES = {
     "mean": "the plain mean of the repetitions",
     "noise2noise": (
@@ -11,19 +18,20 @@ _STRATEGIES = {
         "Noise2Average, in which a network learns the residual between each repetition and the average of "
         "all, the average being renewed from the denoised repetitions [@noise2average]"
     ),
-    "recorrupted": (
-        "recorruption, in which weighted combinations of the repetitions give pairs of images with the same "
-        "signal and independent noise; a network is trained on these and applied to the mean "
-        "[@recorrupted; @generalizedr2r; @noise2noise]"
-    ),
-    "recorrupted, non-local bayes": (
+    "recorrupted": f"a network trained on {_PAIRS} and applied to the mean",
+    "fine-tuned network": f"a pretrained network, fine-tuned on {_PAIRS} and applied to the mean",
+    "trained network": f"a network, trained from random weights on {_PAIRS} and applied to the mean",
+    "network + non-local bayes": (
         "non-local Bayes guided by that network's estimate, in which similar cubes of voxels are found in "
         "the estimate and denoised together by the covariance that they show there [@nonlocalbayes]"
     ),
-    "recorrupted, fused": (
+    "network + non-local bayes + fusion": (
         "that network's estimate and non-local Bayes guided by it, in which similar cubes of voxels are "
         "denoised together by the covariance that the estimate shows [@nonlocalbayes], joined by a second, "
         "small network that was pretrained on other brains"
+    ),
+    "network + non-local bayes + fusion + local means": (
+        "the same, with its own local means instead of those of the data"
     ),
     "joint network": (
         "a pretrained network that is told the noise level, applied to orthonormal combinations of the echoes"
@@ -44,18 +52,18 @@ _STRATEGIES = {
     "mppca": "principal components of the series with a random-matrix threshold (MPPCA), in DIPY [@dipy]",
     "patch2self": "Patch2Self, in DIPY [@dipy]",
 }
-COMPARED = {
+_COMPARED = {
     "T1w": (
         "Candidates, the plain mean among them, were compared by their squared error on held-out parts of "
         "the brain, measured against combinations of the repetitions whose noise is independent of the "
         "input, so that no clean image was needed [@generalizedr2r; @noise2noise]. Local means of the "
-        "averaged image, less its Rician bias, are kept (over a Gaussian of two voxels SD) where that pays."
+        "averaged image{less_bias} are kept (over a Gaussian of two voxels SD) where that pays."
     ),
     "echoes": (
         "Candidates, the echoes as measured among them, were compared by their squared error on held-out "
         "parts of the brain, measured against images with the same signal and independent noise, which were "
         "made with simulated white noise of the estimated level [@recorrupted]. Local means of the "
-        "combinations, less their Rician bias, are kept (over a Gaussian of two voxels SD for the strongest, "
+        "combinations{less_bias} are kept (over a Gaussian of two voxels SD for the strongest, "
         "four for the others)."
     ),
     "dwi": (
@@ -78,8 +86,38 @@ def strategy_words(name: str) -> str:
 
     Examples
     --------
-    >>> strategy_words("pretrained, level 1.2")
+    >>> strategy_words("pretrained network (level 1.2)")
     'a pretrained network that is told the noise level, applied to the mean'
     """
-    known = [key for key in _STRATEGIES if name.lower().startswith(key)]
+    _, plus, steps = name.lower().partition(" + ")
+    # What follows a network does not depend on how that was trained.
+    words = f"network + {steps}" if plus else name.lower()
+    known = [key for key in _STRATEGIES if words.startswith(key)]
     return _STRATEGIES[max(known, key=len)] if known else f'the candidate "{name}"'
+
+
+def compared_words(kind: str, n_unbiased: int, count: int) -> str:
+    """How candidates were compared, and whether the Rician bias was taken out of what is kept of the data.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `_COMPARED`.
+    n_unbiased, count : int
+        Images whose Rician bias was taken out, of how many.
+    """
+    where = "" if n_unbiased == count else " where the air showed one"
+    less_bias = f", less the Rician bias{where}," if n_unbiased else ""
+    return _COMPARED[kind].format(less_bias=less_bias)
+
+
+def largest_part(chosen: Mapping[str, Any]) -> str:
+    """The candidate that makes up most of the output, or all of it.
+
+    Examples
+    --------
+    >>> largest_part({"name": "blend", "shares": {"mean": 0.2, "network": 0.8}})
+    'network'
+    """
+    shares = chosen.get("shares") or {}
+    return max(shares, key=shares.get) if shares else str(chosen.get("name") or "unknown")

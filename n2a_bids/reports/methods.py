@@ -14,8 +14,9 @@ from statistics import median
 from typing import Any
 
 from n2a_bids import __version__
-from n2a_bids.reports.method_words import COMPARED, MASKS, strategy_words
-from n2a_bids.reports.records import UnitRecord, listing
+from n2a_bids.reports.method_words import MASKS, compared_words, largest_part, strategy_words
+from n2a_bids.reports.numbers import listing
+from n2a_bids.reports.records import UnitRecord
 
 _NOT_EXPLAINED = ("mean", "echoes as measured", "blend", "unknown")
 """Names of candidates that speak for themselves."""
@@ -131,10 +132,10 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
         sentences.append(f"Denoising did not finish for {failed}.")
     names = list(dict.fromkeys(name for unit in done for name in _candidate_names(unit.denoising)))
     if len(names) > 1 and "mean" in names:
-        sentences.append(COMPARED[done[0].suffix])
+        sentences.append(_comparison(done[0].suffix, "mean", done))
     if "echoes as measured" in names:
-        sentences.append(COMPARED["echoes"])
-    chosen = Counter(str((unit.denoising.get("chosen") or {}).get("name") or "unknown") for unit in done)
+        sentences.append(_comparison("echoes", "echoes as measured", done))
+    chosen = Counter(largest_part(unit.denoising.get("chosen") or {}) for unit in done)
     if len(done) == 1:
         asked_mean = done[0].denoising.get("strategy") == "mean"
         choice = "The output is the plain mean, as asked." if asked_mean else ""
@@ -154,6 +155,12 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
     return sentences
 
 
+def _comparison(kind: str, yardstick: str, done: Sequence[UnitRecord]) -> str:
+    """How candidates were compared, wherever this yardstick was one of them."""
+    records = [unit.denoising for unit in done if yardstick in _candidate_names(unit.denoising)]
+    return compared_words(kind, sum(bool(record.get("rician")) for record in records), len(records))
+
+
 def _candidate_names(record: Mapping[str, Any]) -> list[str]:
     """Names of the candidates compared."""
     return [str(row.get("name")) for row in record.get("candidates") or []]
@@ -164,7 +171,7 @@ def _choice_of_one(chosen: Mapping[str, Any]) -> str:
     if chosen.get("mean_won") and chosen.get("name") == "mean":
         return "No candidate beat the plain mean, which is the output."
     words = chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))
-    return f"The output is: {str(words).rstrip('.')}."
+    return f"The output is {str(words).rstrip('.')}."
 
 
 def _training(group: Sequence[UnitRecord]) -> list[str]:
@@ -188,18 +195,21 @@ def _training(group: Sequence[UnitRecord]) -> list[str]:
 
 
 def _outcome(group: Sequence[UnitRecord]) -> list[str]:
-    """Noise left, as estimated; averaging alone leaves what it leaves."""
+    """Error left, as estimated; averaging alone leaves what it leaves."""
     group = [unit for unit in group if unit.denoising.get("strategy") != "mean"]
-    left = [1 / unit.derived["snr_gain"] for unit in group if unit.derived["snr_gain"]]
+    left = [ratio for unit in group if (ratio := unit.derived["error_ratio"])]
     averages = [value for unit in group if (value := unit.measure("denoising.equivalent_averages"))]
     words = "" if len(group) == 1 else "in the median "
     sentences = []
     if left:
         sentences.append(
-            f"After denoising, {words}the estimated noise SD was {median(left):.2f} of that of the mean."
+            f"After denoising, {words}the estimated error (RMSE: noise left and detail lost together) was "
+            f"{median(left):.2f} of that of the mean."
         )
     if averages:
-        sentences.append(f"This corresponds {words}to an average of {median(averages):.3g} repetitions.")
+        sentences.append(
+            f"By squared error, this corresponds {words}to an average of {median(averages):.3g} repetitions."
+        )
     return sentences
 
 

@@ -13,9 +13,9 @@ import yaml
 
 from n2a_bids.figures.charts import candidate_name
 from n2a_bids.reports.method_words import strategy_words
-from n2a_bids.reports.numbers import duration, number
+from n2a_bids.reports.numbers import duration, listing, number
 from n2a_bids.reports.placement import link
-from n2a_bids.reports.records import Measure, UnitRecord, listing, measures
+from n2a_bids.reports.records import Measure, UnitRecord, measures
 
 _CHARTS = {"loss", "risk", "gradients", "motion", "volumes"}
 
@@ -86,7 +86,7 @@ def verdict(unit: UnitRecord) -> Verdict:
     text = f"{words[:1].upper()}{words[1:]}."
     averages = unit.measure("denoising.equivalent_averages")
     if averages:
-        text += f" The noise left is estimated to be that of an average of {number(averages)} repetitions."
+        text += f" The squared error of the result is estimated to be that of {number(averages)} averages."
     return Verdict("good", "Denoised.", text)
 
 
@@ -118,15 +118,7 @@ def cards(unit: UnitRecord) -> list[Card]:
         ),
         Card("Output", _output_name(record), _settings(record)),
     ]
-    if derived["snr_gain"]:
-        before, after = record["noise_sd_mean"], record["noise_sd_denoised"]
-        percent = round(100 * (after / before - 1))
-        change = f"mean to denoised, {percent:+d} %" if percent else "as in the mean"
-        change = change.replace("-", "\N{MINUS SIGN}")
-        found.append(Card("Noise SD", f"{number(before)} \N{RIGHTWARDS ARROW} {number(after)}", change))
-    averages = unit.measure("denoising.equivalent_averages")
-    if averages:
-        found.append(Card("Equivalent averages", number(averages), "would be as noisy"))
+    found += _quality(unit)
     if derived["max_rotation_deg"] is not None:
         moved = (
             f"{derived['max_rotation_deg']:.1f}\N{DEGREE SIGN}, {derived['max_translation_mm'] or 0:.1f} mm"
@@ -138,13 +130,33 @@ def cards(unit: UnitRecord) -> list[Card]:
     return found
 
 
+def _quality(unit: UnitRecord) -> list[Card]:
+    """Error and sharpness, against the mean."""
+    record, derived = unit.denoising, unit.derived
+    found = []
+    if derived["error_ratio"]:
+        before, after = record["noise_sd_mean"], record["error_denoised"]
+        percent = round(100 * (derived["error_ratio"] - 1))
+        change = f"RMSE, mean to denoised, {percent:+d} %" if percent else "RMSE, as in the mean"
+        change = change.replace("-", "\N{MINUS SIGN}")
+        found.append(
+            Card("Estimated error", f"{number(before)} \N{RIGHTWARDS ARROW} {number(after)}", change)
+        )
+    averages = unit.measure("denoising.equivalent_averages")
+    if averages:
+        found.append(Card("Equivalent averages", number(averages), "of the same squared error"))
+    if derived["sharpness_ratio"]:
+        found.append(
+            Card("Sharpness kept", f"{derived['sharpness_ratio']:.2f}", "of the mean's; 1 is no blur")
+        )
+    return found
+
+
 def _output_name(record: Mapping[str, Any]) -> str:
     """Name of what was delivered."""
     chosen = record.get("chosen") or {}
     if chosen.get("mean_won"):
         return "plain mean"
-    if any(row.get("name") == "blend" for row in record.get("candidates") or []):
-        return candidate_name("blend")
     return candidate_name(str(chosen.get("name") or record.get("strategy") or "unknown"))
 
 
@@ -258,9 +270,10 @@ def _figure(path: Path, unit: UnitRecord, specification: Mapping[str, str], fold
         part for part in path.stem.split("_") if "-" in part and part.split("-")[0] not in (*own, "desc")
     ]
     label = " ".join(pairs) or "the repetition"
+    pretrained = unit.denoising.get("weights") and specification.get("caption_pretrained")
     return {
         "title": specification["title"].format(label=label),
-        "caption": specification["caption"].format(label=label),
+        "caption": (pretrained or specification["caption"]).format(label=label),
         "svg": svg[svg.index("<svg") :],
         "href": link(path, folder),
         "anchor": path.stem,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
@@ -72,17 +72,20 @@ class UnitRecord:
         """Numbers that follow from the records."""
         repetitions = self.alignment.get("repetitions") or []
         used = self.accepted_repetitions
-        values = {
+        return {
             "max_rotation_deg": _extreme(max, used, "rotation_deg"),
             "max_translation_mm": _extreme(max, used, "translation_mm"),
             "min_correlation_after": _extreme(min, used, "correlation_after"),
             "n_left_out": len(repetitions) - len(used) if repetitions else None,
             "n_warnings": len(self.warnings),
+            "error_ratio": self._ratio("error_denoised", "noise_sd_mean"),
+            "sharpness_ratio": self._ratio("sharpness_denoised", "sharpness_mean"),
         }
-        before, after = self.denoising.get("noise_sd_mean"), self.denoising.get("noise_sd_denoised")
-        known = _is_number(before) and _is_number(after) and after > 0
-        values["snr_gain"] = before / after if known else None
-        return values
+
+    def _ratio(self, over: str, under: str) -> float | None:
+        """One figure of the denoising over another."""
+        above, below = (_look_up(self.denoising, key) for key in (over, under))
+        return above / below if above and below else None
 
     @property
     def warnings(self) -> list[str]:
@@ -217,17 +220,6 @@ def _as_units(root: Path, records: Mapping[_Key, Mapping[str, Any]]) -> list[Uni
     ]
     runs = read_runs(root)
     return [replace(unit, outdated=why_outdated(unit.label, unit.denoising, runs)) for unit in units]
-
-
-def listing(words: Sequence[str], separator: str = ", ") -> str:
-    """Words as a list in a sentence.
-
-    Examples
-    --------
-    >>> listing(["a", "b", "c"])
-    'a, b and c'
-    """
-    return f"{separator.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def _datatype_folders(root: Path) -> Iterator[Path]:

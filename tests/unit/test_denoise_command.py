@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nb
 import numpy as np
@@ -16,6 +17,7 @@ import n2a_bids.commands.denoise_run as denoise_run
 from n2a_bids.algorithms.realizations import DenoisedImage
 from n2a_bids.algorithms.strategies import STRATEGIES, Strategy
 from n2a_bids.algorithms.weights import PretrainedWeights
+from n2a_bids.benchmark import worker
 from n2a_bids.cli.tools import main
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
 from n2a_bids.errors import ConfigError, DenoisingError
@@ -66,12 +68,29 @@ def test_mean_writes_image_maps_and_figures(files, tmp_path, head, capsys):
     assert noise_sd == pytest.approx(60, rel=0.15)
     figures = json.loads((tmp_path / "out.json").read_text())
     assert figures["noise_sd_mean"] == pytest.approx(60 / np.sqrt(2), rel=0.15)
-    assert figures["noise_sd_denoised"] == pytest.approx(figures["noise_sd_mean"])
+    assert figures["error_denoised"] == pytest.approx(figures["noise_sd_mean"])
     assert figures["repetitions"][1]["file"].endswith("two.nii.gz")
     assert figures["weights"] is None
     assert "precision" not in figures, "no network computed"
     assert figures["seconds"]["total"] > 0
     assert "wrote" in capsys.readouterr().err
+
+
+def test_every_key_of_the_figures_is_explained(files, tmp_path):
+    """Whoever reads the record finds each of its keys in the documentation."""
+    assert denoise(files, "--strategy", "mean", "--quiet") == 0
+    page = (Path(__file__).resolve().parents[2] / "docs" / "outputs.md").read_text(encoding="utf-8")
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert [key for key in figures if f"`{key}`" not in page] == []
+
+
+def test_memory_is_counted_in_millions_of_bytes(monkeypatch):
+    """What the system calls kilobytes are 1024 bytes."""
+    usage = SimpleNamespace(ru_maxrss=1_000_000)
+    monkeypatch.setattr(denoise_run.resource, "getrusage", lambda who: usage)
+    figures = {"strategy": "auto", "device": "cpu"}
+    denoise_run._complete(figures, 0.0)
+    assert figures["peak_memory_mb"] == worker.peak_memory_mb() == 1024
 
 
 def test_skull_strip_is_black_outside_only(files, head):

@@ -12,6 +12,7 @@ import pytest
 from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.tools import _COMMANDS
 from n2a_bids.interfaces.derivatives import denoising_record
+from n2a_bids.reports.records import measures
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -50,11 +51,19 @@ def test_relative_links_lead_somewhere(page):
 def test_every_field_of_sidecars_and_figures_is_explained():
     """What the denoiser records, under its names in sidecar and figures."""
     figures = ("n2a_version", "strategy", "chosen", "recipe", "random_seed", "weights", "device", "precision")
-    figures += ("n_repetitions", "equivalent_averages", "noise_sd_mean", "noise_sd_denoised", "warnings")
+    figures += ("n_repetitions", "equivalent_averages", "noise_sd_mean", "error_denoised", "warnings")
     fields = denoising_record({name: {"name": "x"} for name in figures})
     assert len(fields) == len(figures), "each field comes from one figure"
     page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
-    assert [name for name in (*figures, *fields) if f"`{name}`" not in page] == []
+    more = ("DenoisingShares", "networks", "one_contrast", "cuda_graphs", "history", "candidates")
+    assert [name for name in (*figures, *fields, *more) if f"`{name}`" not in page] == []
+
+
+def test_every_measure_of_the_denoiser_is_explained():
+    """Numbers of the tables that the figures hold."""
+    page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    keys = [measure.path.split(".")[1] for measure in measures() if measure.path.startswith("denoising.")]
+    assert [key for key in keys if f"`{key}`" not in page] == []
 
 
 def test_exit_codes_in_help_and_readme_agree():

@@ -22,6 +22,7 @@ from n2a_bids.reports.bibliography import bibliography
 from n2a_bids.reports.boilerplate import citation_keys, write_citation
 from n2a_bids.reports.crashes import find_crashes
 from n2a_bids.reports.group import data_dictionary, list_participants, read_group, write_group
+from n2a_bids.reports.method_words import strategy_words
 from n2a_bids.reports.methods import methods_markdown
 from n2a_bids.reports.page import verdict
 from n2a_bids.reports.participant import write_participant_reports
@@ -38,17 +39,21 @@ DENOISING = MappingProxyType(
         "weights": {"name": "resunet-t1w", "sha256": "ab" * 32},
         "n_repetitions": 2,
         "chosen": {
-            "name": "recorrupted",
-            "description": "blend of least estimated risk: 100% recorrupted",
+            "name": "blend",
+            "description": "a blend of least estimated risk: 75% fine-tuned network, 25% plain mean",
+            "shares": {"fine-tuned network": 0.75, "mean": 0.25},
             "mean_won": False,
         },
         "candidates": [
             {"name": "mean", "risk": 0.0, "standard_error": 0.0},
-            {"name": "recorrupted", "risk": -0.1, "standard_error": 0.01},
+            {"name": "fine-tuned network", "risk": -0.1, "standard_error": 0.01},
+            {"name": "blend", "risk": -0.11, "standard_error": 0.01},
         ],
         "noise_sd_mean": 20.0,
-        "noise_sd_denoised": 5.0,
+        "error_denoised": 5.0,
         "equivalent_averages": 32.0,
+        "sharpness_mean": 1.2,
+        "sharpness_denoised": 1.14,
         "residual_edge_correlation": 0.02,
         "history": [{"phase": "recorrupted", "epoch": 1, "loss": 0.4}],
         "warnings": ["noise is <unequal>"],
@@ -285,6 +290,58 @@ def test_methods_tell_what_was_done(output_dir):
     assert "Diffusion" not in text
 
 
+def test_summary_names_what_was_estimated(output_dir):
+    """The error holds lost detail, too: it is not called noise. A blend is called one everywhere."""
+    text = page_text(output_dir)
+    assert "75% fine-tuned network, 25% plain mean. The squared error of the result" in text
+    cards = dict(re.findall(r"<span>([^<]*)</span><b>([^<]*)</b>", text))
+    assert cards["Estimated error"] == "20 \N{RIGHTWARDS ARROW} 5"
+    assert cards["Output"] == "blend"
+    assert cards["Sharpness kept"] == "0.95"
+    methods = methods_markdown(find_units(output_dir, "01"))
+    assert "The output is a blend of least estimated risk: 75%" in methods
+    assert "(RMSE: noise left and detail lost together) was 0.25 of that of the mean" in methods
+
+
+def test_memory_is_told_in_one_unit(tmp_path):
+    """A GB is a thousand of the MB in the table."""
+    add_unit(tmp_path, "sub-01", {**DENOISING, "peak_memory_mb": 4700.0})
+    assert "peak 4.7 GB" in page_text(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rician", "told"), [((True, True), "both"), ((True, False), "some"), ((False,), "")]
+)
+def test_methods_tell_of_rician_bias_only_where_it_was_taken_out(tmp_path, rician, told):
+    """Whether the air showed it is in the record."""
+    for number, one in enumerate(rician):
+        add_unit(tmp_path, f"sub-0{number}", {**DENOISING, "rician": one})
+    units = [unit for number in range(len(rician)) for unit in find_records(tmp_path, f"0{number}")]
+    text = methods_markdown(units)
+    assert ("Rician" in text) == bool(told)
+    assert ("where the air showed one" in text) == (told == "some")
+
+
+def test_training_caption_fits_the_start(output_dir):
+    """From pretrained weights the loss need not fall; from random ones it should."""
+    assert "need not fall" in page_text(output_dir)
+    add_unit(output_dir, "sub-01", {**DENOISING, "weights": None})
+    text = page_text(output_dir)
+    assert "need not fall" not in text
+    assert "should fall and level off" in text
+
+
+def test_every_step_of_a_candidate_is_explained():
+    """By its steps, whatever the network started from."""
+    for start in ("fine-tuned network", "trained network"):
+        steps = [f"{start} + non-local Bayes 2x", f"{start} + non-local Bayes + fusion"]
+        words = [strategy_words(name) for name in (start, *steps, f"{steps[1]} + local means")]
+        assert len(set(words)) == 4
+        assert not any(word.startswith("the candidate") for word in words)
+        assert start.split()[0] in words[0]
+        assert words[1].startswith("non-local Bayes guided")
+
+
 def test_methods_name_all_weights(output_dir):
     """Those that training started from, and those used as they are."""
     unit = find_units(output_dir, "01")[0]
@@ -348,9 +405,11 @@ def test_group_table_has_a_row_for_each_unit(tmp_path):
     assert [row["participant_id"] for row in rows] == ["sub-01", "sub-02", "sub-03", "sub-04"]
     assert [row["participant_id"] for row in read_table(tmp_path / "group_dwi.tsv")] == ["sub-03"]
     assert rows[3]["session_id"] == "ses-x"
-    assert rows[0]["snr_gain"] == "4"
+    assert rows[0]["error_ratio"] == "0.25"
+    assert rows[0]["sharpness_ratio"] == "0.95"
+    assert rows[0]["chosen"] == "fine-tuned network"
     assert rows[0]["n_left_out"] == "1"
-    assert rows[0]["sharpness_mean"] == "n/a"
+    assert rows[0]["fwhm_mm_residual"] == "n/a"
     assert rows[0]["mean_won"] == "false"
     assert set(json.loads((tmp_path / "group_T1w.json").read_text())) == set(rows[0])
     assert set(data_dictionary()) == set(rows[0])
