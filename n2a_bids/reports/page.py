@@ -86,7 +86,7 @@ def verdict(unit: UnitRecord) -> Verdict:
     text = f"{words[:1].upper()}{words[1:]}."
     averages = unit.measure("denoising.equivalent_averages")
     if averages:
-        text += f" The squared error of the result is estimated to be that of {number(averages)} averages."
+        text += f" Its estimated squared error is that of an average of {number(averages)} repetitions."
     return Verdict("good", "Denoised.", text)
 
 

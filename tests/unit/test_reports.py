@@ -293,7 +293,7 @@ def test_methods_tell_what_was_done(output_dir):
 def test_summary_names_what_was_estimated(output_dir):
     """The error holds lost detail, too: it is not called noise. A blend is called one everywhere."""
     text = page_text(output_dir)
-    assert "75% fine-tuned network, 25% plain mean. The squared error of the result" in text
+    assert "75% fine-tuned network, 25% plain mean. Its estimated squared error is that of" in text
     cards = dict(re.findall(r"<span>([^<]*)</span><b>([^<]*)</b>", text))
     assert cards["Estimated error"] == "20 \N{RIGHTWARDS ARROW} 5"
     assert cards["Output"] == "blend"
