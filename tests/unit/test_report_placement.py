@@ -19,7 +19,7 @@ def add_unit(output_dir: Path, prefix: str) -> None:
     root = output_dir / f"sub-{parts['sub']}"
     folder = root / (f"ses-{parts['ses']}" if "ses" in parts else "") / "anat"
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"strategy": "auto", "n_repetitions": 2, "noise_sd_mean": 20.0, "noise_sd_denoised": 5.0}
+    record = {"strategy": "auto", "n_repetitions": 2, "noise_sd_mean": 20.0, "error_denoised": 5.0}
     (folder / f"{prefix}_desc-denoised_figures.json").write_text(json.dumps(record))
     (root / "figures").mkdir(exist_ok=True)
     (root / "figures" / f"{prefix}_desc-mask_T1w.svg").write_text("<svg></svg>")
