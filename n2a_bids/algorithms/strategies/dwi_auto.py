@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.dwi_noise import noisy_volume_warnings, volume_noise_sd
+from n2a_bids.algorithms.dwi_noise import noisy_volume_warnings, relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.dwi_nonlocal import refine_by_nonlocal_bayes
 from n2a_bids.algorithms.dwi_recorruption import Average, average, recorrupt
 from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
@@ -73,7 +73,9 @@ class _Group:
 
     volumes: NDArray[np.intp]
     complex_sd: NDArray[np.float32]
-    """(X, Y, Z) SD of the complex noise of one repetition."""
+    """(X, Y, Z) SD of the complex noise of one repetition, in volumes of usual noise."""
+    factors: NDArray[np.float32]
+    """(C,) complex noise of each volume over that."""
     candidates: list[dict[str, Any]]
     chosen: str
 
@@ -109,17 +111,20 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     mean = matched.mean(axis=0)
     noise_map = np.zeros_like(mean)
     per_volume, shells = np.zeros(gradients.bvals.size), round_to_shells(gradients.bvals)
+    factors = relative_noise_sd(repetitions, mask, shells)
     results = []
     for number, volumes in enumerate(groups):
         context.report(f"denoising {len(volumes)} volumes together ({number + 1} of {len(groups)})")
-        members = np.ascontiguousarray(repetitions[..., volumes])
+        # Volumes that share one noise: more of it in one would pass for structure, and stay.
+        members = np.ascontiguousarray(repetitions[..., volumes]) / factors[volumes]
         averaged = average(members, mask, config.plan, realizations.noise_kept)
-        denoised, result = _denoise_group(averaged, volumes, config, context)
+        denoised, result = _denoise_group(averaged, volumes, factors[volumes], config, context)
         inside = mean[box]
-        inside[..., volumes] = np.where(mask[..., None], denoised, inside[..., volumes])
-        noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None]
+        inside[..., volumes] = np.where(mask[..., None], factors[volumes] * denoised, inside[..., volumes])
+        noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None] * result.factors
         typical = float(result.complex_sd[mask].mean())
-        per_volume[volumes] = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
+        alone = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
+        per_volume[volumes] = result.factors * alone
         results.append(result)
     if config.correct_noise_floor:
         _remove_floor(mean[box], results, gradients, mask)
@@ -132,15 +137,20 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
 
 
 def _denoise_group(
-    averaged: Average, volumes: NDArray[np.intp], config: DWIAutoConfig, context: Context
+    averaged: Average,
+    volumes: NDArray[np.intp],
+    factors: NDArray[np.float32],
+    config: DWIAutoConfig,
+    context: Context,
 ) -> tuple[Series, _Group]:
     """The denoised volumes, their noise floor still in them, and the record."""
     mask, mean_sd = averaged.mask, averaged.mean_noise_sd
     pilot = shrink_local_pca(averaged.mean, mask, mean_sd, config.plan)
     # Means carry the bias of the noise before interpolation.
-    complex_sd = complex_noise_sd(averaged.noise_sd[mask] / averaged.noise_kept, pilot[mask])
+    acquired_sd = averaged.noise_sd[mask] / averaged.noise_kept
     sd_map = averaged.noise_sd.copy()
-    sd_map[mask] = complex_sd
+    sd_map[mask] = complex_noise_sd(acquired_sd, pilot[mask])
+    factors = _complex_factors(factors, acquired_sd, pilot[mask], sd_map[mask])
     pairs = recorrupt(
         averaged,
         pilot,
@@ -154,7 +164,7 @@ def _denoise_group(
     folds = checkerboard(mask.shape)
     filters = learn_filters(pairs, principal_basis(pilot, mask), unit, mask, folds, radius=config.radius)
     if not config.choose:
-        return _filter(pairs, filters, mask), _Group(volumes, sd_map, [], FILTERS)
+        return _filter(pairs, filters, mask), _Group(volumes, sd_map, factors, [], FILTERS)
     estimates = _estimate_pairs(averaged, pairs, filters, folds, config, context)
     rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)
     best = choose(rows)
@@ -166,7 +176,21 @@ def _denoise_group(
         denoised = _filter(pairs, filters, mask)
         if best == NONLOCAL:
             denoised = _refine(averaged.mean, denoised, mean_sd, mask, context)
-    return denoised, _Group(volumes, sd_map, rows, best)
+    return denoised, _Group(volumes, sd_map, factors, rows, best)
+
+
+def _complex_factors(
+    factors: NDArray[np.float32], magnitude_sd: NDArray, pilot: NDArray, complex_sd: NDArray
+) -> NDArray[np.float32]:
+    """Factors on the complex noise from those on the spread of magnitudes; they differ in noisy volumes.
+
+    Noise that stands higher above the signal than that of the other volumes varies less as a magnitude.
+    """
+    result = factors.copy()
+    for volume in np.flatnonzero(factors > 1):
+        own = complex_noise_sd(magnitude_sd, pilot[:, volume : volume + 1])
+        result[volume] *= own.mean() / complex_sd.mean()
+    return result
 
 
 def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.bool_]) -> Series:
@@ -206,8 +230,8 @@ def _remove_floor(
     for group in denoised:
         noise_sd = group.complex_sd[mask]
         # One volume at a time: long series must not be held in double precision.
-        for volume in group.volumes:
-            image[mask, volume] = remove_noise_floor(image[mask, volume], noise_sd)
+        for volume, factor in zip(group.volumes, group.factors, strict=True):
+            image[mask, volume] = remove_noise_floor(image[mask, volume], factor * noise_sd)
     unweighted = np.flatnonzero(gradients.bvals <= B0_THRESHOLD)
     b0 = image[mask][:, unweighted].mean(axis=1) if unweighted.size else None
     for volume in (volume for group in denoised for volume in group.volumes):
