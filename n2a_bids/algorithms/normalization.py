@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.gradients import round_to_shells
+from n2a_bids.algorithms.realizations import Realizations
+
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -137,21 +140,27 @@ _NEGLIGIBLE_GAIN = 0.005
 """Noise alone makes mean intensities differ by this much."""
 
 
-def with_equal_gain(data: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
+def with_equal_gain(realizations: Realizations) -> NDArray[np.float32]:
     """Repetitions in the intensity unit of the first; zero stays zero, as magnitudes need.
+
+    The mean in the mask is matched; in diffusion series that of the volumes of lowest b-value, which lie
+    well above the noise floor: of the others, a noisier repetition would seem brighter than it is.
 
     Parameters
     ----------
-    data : (R, X, Y, Z, C) float array
-    mask : (X, Y, Z) bool array
-        Voxels whose mean is matched.
+    realizations : Realizations
 
     Returns
     -------
     matched : (R, X, Y, Z, C) array
-        `data` itself where gains differ by less than noise makes them.
+        The data themselves where gains differ by less than noise makes them.
     """
-    levels = np.array([series[mask].mean() for series in data])
+    data, gradients = realizations.data, realizations.gradients
+    bright = np.ones(data.shape[-1], bool)
+    if gradients is not None:
+        shells = round_to_shells(gradients.bvals)
+        bright = shells == shells.min()
+    levels = np.array([series[realizations.mask][:, bright].mean() for series in data])
     gains = levels[0] / levels
     if np.abs(gains - 1).max() < _NEGLIGIBLE_GAIN:
         return data

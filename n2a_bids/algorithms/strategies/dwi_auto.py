@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from n2a_bids.algorithms.dwi_noise import noisy_volume_warnings, relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.dwi_nonlocal import refine_by_nonlocal_bayes
@@ -24,6 +23,7 @@ from n2a_bids.algorithms.learned_filters import (
     principal_basis,
 )
 from n2a_bids.algorithms.local_pca import PatchPlan, shrink_local_pca
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.noise_floor import (
     complex_noise_sd,
     plausible_signal,
@@ -104,8 +104,8 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     if gradients is None or gradients.bvals.size < FEWEST_VOLUMES:
         raise ValueError(f"diffusion series need a gradient table of at least {FEWEST_VOLUMES} volumes")
     started = context.clock()
-    box = ndimage.find_objects(realizations.mask.astype(np.uint8))[0]
-    matched = with_equal_gain(realizations.data, realizations.mask)
+    box = bounding_box(realizations.mask)
+    matched = with_equal_gain(realizations)
     repetitions, mask = matched[(slice(None), *box)], realizations.mask[box]
     groups = angular_groups(gradients, config.max_volumes)
     mean = matched.mean(axis=0)

@@ -97,7 +97,7 @@ class ScaledSeries:
 
     def __init__(self, realizations: Realizations):
         box = ndimage.find_objects(ndimage.binary_dilation(realizations.mask, iterations=2).astype(np.uint8))
-        matched = with_equal_gain(realizations.data, realizations.mask)
+        matched = with_equal_gain(realizations)
         self.box, self.whole_mean = box[0], matched.mean(axis=0)
         self.mask = realizations.mask[self.box]
         data = matched[(slice(None), *self.box)]

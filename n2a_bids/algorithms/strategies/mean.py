@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2a_bids.algorithms.normalization import match_scales
+from n2a_bids.algorithms.normalization import match_scales, with_equal_gain
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 
 
@@ -21,7 +21,7 @@ def config(recipe: str, weights: object = None) -> MeanConfig:
 
 
 def denoise(realizations: Realizations, config: MeanConfig, context: Context) -> DenoisedImage:
-    """Average the repetitions after a linear intensity match to the first.
+    """Average the repetitions in the intensity unit of the first.
 
     Parameters
     ----------
@@ -40,7 +40,13 @@ def denoise(realizations: Realizations, config: MeanConfig, context: Context) ->
 
 
 def average_matched(realizations: Realizations) -> np.ndarray:
-    """(X, Y, Z, C) mean of the repetitions in the intensity scale of the first."""
+    """(X, Y, Z, C) mean of the repetitions in the intensity scale of the first.
+
+    Diffusion series get one gain for all volumes, and no offset: magnitudes have their zero, and
+    volumes of little signal their noise floor, which is no offset.
+    """
+    if realizations.gradients is not None:
+        return with_equal_gain(realizations).mean(axis=0)
     channels = []
     for channel in range(realizations.data.shape[-1]):
         data = realizations.data[..., channel]

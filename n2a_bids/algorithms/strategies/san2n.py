@@ -58,7 +58,7 @@ def denoise(realizations: Realizations, config: SAN2NConfig, context: Context) -
     gradients = realizations.gradients
     if gradients is None:
         raise ValueError("san2n needs a gradient table")
-    mean = with_equal_gain(realizations.data, realizations.mask).mean(axis=0)
+    mean = with_equal_gain(realizations).mean(axis=0)
     box = ndimage.find_objects(realizations.mask.astype(np.uint8))[0]
     mask, history = realizations.mask[box], []
     noise_map = np.zeros_like(mean)
