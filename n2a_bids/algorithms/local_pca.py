@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from n2a_bids.algorithms.normalization import smooth_in_mask
@@ -147,17 +148,22 @@ def _noise_variance(power: Tensor, n_voxels: int, n_volumes: int) -> Tensor:
 
 
 def _patches(mask: NDArray[np.bool_], plan: PatchPlan, n_volumes: int) -> Iterator[Tensor]:
-    """Flat voxel indices of the patches that touch the mask, (B, N) at a time."""
+    """Flat voxel indices of the patches that touch the mask, (B, N) at a time.
+
+    Those of all patches together would take a hundred times the memory of the mask.
+    """
     edges = [min(plan.edge, size) for size in mask.shape]
     starts = []
     for size, edge in zip(mask.shape, edges):
         places = list(range(0, size - edge + 1, plan.stride))
         starts.append(places if places[-1] == size - edge else [*places, size - edge])
+    # The window of the filter begins at the voxel.
+    touching = ndimage.maximum_filter(mask.astype(np.uint8), edges, origin=[-(edge // 2) for edge in edges])
     corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 3)
+    corners = corners[touching[tuple(corners.T)] > 0]
     offsets = np.stack(np.meshgrid(*map(np.arange, edges), indexing="ij"), axis=-1).reshape(-1, 3)
     steps = np.array([mask.shape[1] * mask.shape[2], mask.shape[2], 1])
-    indices = (corners @ steps)[:, None] + (offsets @ steps)[None, :]
-    indices = indices[mask.reshape(-1)[indices].any(axis=1)]
-    chunk = max(_CHUNK_VALUES // (indices.shape[1] * n_volumes), 1)
-    for start in range(0, len(indices), chunk):
-        yield torch.from_numpy(indices[start : start + chunk])
+    firsts, within = corners @ steps, offsets @ steps
+    chunk = max(_CHUNK_VALUES // (within.size * n_volumes), 1)
+    for start in range(0, len(firsts), chunk):
+        yield torch.from_numpy(firsts[start : start + chunk, None] + within)
