@@ -39,6 +39,7 @@ def pair_batches(
     Parameters
     ----------
     pairs : list of Pair
+        Arrays that several of them share are kept once.
     sampler : BlockSampler
     batch_size : int
     generator : torch.Generator
@@ -51,16 +52,21 @@ def pair_batches(
     draw : callable
         Returns the next `Batch`.
     """
-    volumes = [
-        torch.from_numpy(np.stack((pair.noisy, pair.noise_sd, pair.target, pair.weight))).to(device)
-        for pair in pairs
-    ]
+    kept: dict[int, Tensor] = {}
+
+    def keep(array: NDArray[np.float32]) -> Tensor:
+        if id(array) not in kept:
+            kept[id(array)] = torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        return kept[id(array)]
+
+    volumes = [[keep(a) for a in (pair.noisy, pair.noise_sd, pair.target, pair.weight)] for pair in pairs]
 
     def draw() -> Batch:
         blocks = []
         for _ in range(batch_size):
             pick = int(torch.randint(len(volumes), (), generator=generator))
-            block = volumes[pick][(slice(None), *sampler.draw(generator))]
+            place = sampler.draw(generator)
+            block = torch.stack([volume[place] for volume in volumes[pick]])
             blocks.append(orient(block, *draw_orientation(generator)))
         return as_batch(torch.stack(blocks))
 
