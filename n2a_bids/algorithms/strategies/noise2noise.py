@@ -1,7 +1,8 @@
 """Noise2Noise: every repetition learns to predict every other one.
 
 Lehtinen et al., "Noise2Noise: learning image restoration without clean data",
-ICML 2018. The output is the mean over the denoised repetitions.
+ICML 2018. The output is the mean over the denoised repetitions, each predicted
+as it is and mirrored left-right.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from itertools import permutations
 import numpy as np
 
 from n2a_bids.algorithms.block_batches import Pair, pair_batches
-from n2a_bids.algorithms.inference import FLIPS, predict
+from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.patches import BlockSampler
 from n2a_bids.algorithms.preparation import prepare
 from n2a_bids.algorithms.progress import EpochReport
@@ -77,7 +78,7 @@ def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Cont
                 noise_sd,
                 device=context.device,
                 memory_gb=context.memory_gb,
-                flips=FLIPS[:2],
+                flips=((), (realizations.left_right_axis,)),
             )
             for image in prepared.images
         ]
