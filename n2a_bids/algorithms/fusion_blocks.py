@@ -23,7 +23,7 @@ from n2a_bids.algorithms.pretraining_blocks import (
 )
 from n2a_bids.algorithms.random_fields import coloured_noise
 
-_ROOM = 16
+ROOM = 16
 """Voxels by which a block is longer than what one step trains on."""
 
 _RIM = 4
@@ -54,7 +54,7 @@ def draw_fusion_block(
         less its Rician bias, noise SD, truth. E is 16 voxels more than the
         ``block_edge`` of `config`.
     """
-    clean, mean, sd = draw_clean(heads, replace(config, block_edge=config.block_edge + _ROOM), rng)
+    clean, mean, sd = draw_clean(heads, replace(config, block_edge=config.block_edge + ROOM), rng)
     clean = clean / np.float32(sd)
     zero = np.float32(-mean / sd)
     noise_sd = draw_noise_sd(clean.shape, config, rng, draw_level(config, rng))

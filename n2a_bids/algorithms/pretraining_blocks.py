@@ -89,6 +89,23 @@ class PretrainingConfig:
         return replace(self, **{name: factor * getattr(self, name) for name in names})
 
 
+def check_size(head: TrainingHead, least_voxels: int) -> None:
+    """Raise ValueError unless the head is at least so long along every axis.
+
+    Examples
+    --------
+    >>> slab = np.ones((20, 20, 6), np.float32)
+    >>> check_size(TrainingHead("slab", slab, slab > 0), 16)
+    Traceback (most recent call last):
+    ValueError: slab: expected at least 16 voxels along every axis, as many as a block has, found (20, 20, 6)
+    """
+    if min(head.image.shape) < least_voxels:
+        raise ValueError(
+            f"{head.name}: expected at least {least_voxels} voxels along every axis, as many as a block has, "
+            f"found {head.image.shape}"
+        )
+
+
 def draw_clean(
     heads: list[TrainingHead], config: PretrainingConfig, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], float, float]:
@@ -100,6 +117,11 @@ def draw_clean(
         Non-negative intensities.
     mean, sd : float
         Of the brain (not of the block).
+
+    Raises
+    ------
+    ValueError
+        If the head that was drawn is smaller than a block.
     """
     edge = config.block_edge
     if rng.random() < config.leaves_share:
@@ -107,7 +129,8 @@ def draw_clean(
         return leaves, float(leaves.mean()), float(max(leaves.std(), 0.2))
     shares = np.array([head.share for head in heads])
     head = heads[rng.choice(len(heads), p=shares / shares.sum())]
-    read = edge if rng.random() < 0.7 else round(edge * rng.uniform(1, 1.6))
+    check_size(head, edge)
+    read = edge if rng.random() < 0.7 else min(round(edge * rng.uniform(1, 1.6)), *head.image.shape)
     block, values = _cut(head, read, config.shells_share, rng)
     typical = float(np.median(values))
     if rng.random() < config.contrast_share:

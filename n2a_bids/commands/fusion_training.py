@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from n2a_bids.algorithms.fusion_blocks import draw_fusion_block
+from n2a_bids.algorithms.fusion_blocks import ROOM, draw_fusion_block
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead
 from n2a_bids.algorithms.weights import build_network
+from n2a_bids.commands.pretraining_heads import check_sizes
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
 from n2a_bids.weights_files import load_weights
@@ -47,7 +48,10 @@ def make_fusion_blocks(
     ConfigError
         If the package holds no weights of the network that comes first, or the
         folder holds blocks that were made otherwise.
+    BIDSDataError
+        If a head is smaller than a block.
     """
+    check_sizes(heads, config.block_edge + ROOM)
     weights = load_weights(_GUIDE)
     if weights is None:
         raise ConfigError(f"the package holds no weights of {_GUIDE}, which the fusion follows; install them")

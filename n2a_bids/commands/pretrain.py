@@ -27,7 +27,7 @@ from n2a_bids.algorithms.pretraining_blocks import (
 from n2a_bids.algorithms.weights import NETWORKS, PretrainedWeights, build_network
 from n2a_bids.commands.denoise_run import choose_device
 from n2a_bids.commands.fusion_training import make_fusion_blocks, validate_fusion
-from n2a_bids.commands.pretraining_heads import load_heads, pack_heads, validate
+from n2a_bids.commands.pretraining_heads import check_sizes, load_heads, pack_heads, validate
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
 from n2a_bids.option_values import natural_int, positive_int
@@ -151,6 +151,7 @@ def _prepare(
     device: torch.device,
 ) -> _Lesson:
     if args.network != _FUSION:
+        check_sizes(heads, config.block_edge)
         return _Lesson(partial(draw_batch, heads, config), partial(validate, heads=held_out, device=device))
     folder, seed = args.checkpoint.with_suffix(".blocks"), args.random_seed
     blocks = make_fusion_blocks(folder / "training", heads, config, args.blocks, seed)

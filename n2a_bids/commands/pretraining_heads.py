@@ -14,7 +14,7 @@ from torch import nn
 
 from n2a_bids.algorithms.inference import predict
 from n2a_bids.algorithms.phantoms import add_noise
-from n2a_bids.algorithms.pretraining_blocks import TrainingHead
+from n2a_bids.algorithms.pretraining_blocks import TrainingHead, check_size
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import UNREADABLE, whole_file
 
@@ -52,6 +52,20 @@ def load_heads(brains: Iterable[Path], heads: Iterable[tuple[Path, Path]]) -> li
         mask = _read(mask_path) > 0
         loaded.append(TrainingHead(_stem(image_path), _scale(image, mask), mask, share=_HEAD_SHARE))
     return loaded
+
+
+def check_sizes(heads: Iterable[TrainingHead], block_edge: int) -> None:
+    """Find at the start, and not when it is drawn, a head that no block fits into.
+
+    Raises
+    ------
+    BIDSDataError
+    """
+    for head in heads:
+        try:
+            check_size(head, block_edge)
+        except ValueError as error:
+            raise BIDSDataError(f"{error}; leave it out, or resample it to cubic voxels") from error
 
 
 def pack_heads(heads: Iterable[TrainingHead], path: Path) -> None:

@@ -138,3 +138,13 @@ def test_programme_for_a_gpu_resumes_and_gives_weights(brain, tmp_path):
     assert main(arguments) == 0
     card = json.loads((tmp_path / "weights" / "resunet-t1w.json").read_text())
     assert card["steps"] == sum(steps)
+
+
+@pytest.mark.parametrize("network", ["resunet-t1w", "fusion-t1w"])
+def test_a_head_too_small_for_blocks_is_refused_at_the_start(network, brain, tmp_path, capsys):
+    """The error names the image and the least size, fusion with its longer blocks included."""
+    more = ["--network", network, "--block-edge", "96", "--hours", "0"]
+    assert main(_arguments(brain, tmp_path, *more)) != 0
+    message = " ".join(capsys.readouterr().err.split())
+    least = 112 if network == "fusion-t1w" else 96
+    assert f"brain_T1w: expected at least {least} voxels" in message

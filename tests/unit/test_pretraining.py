@@ -1,5 +1,6 @@
 """Laws of simulated training data and of resuming."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,13 @@ import torch
 
 from n2a_bids.algorithms.network import ResidualUNet
 from n2a_bids.algorithms.pretraining import new_state, pretrain
-from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead, add_noise, draw_batch
+from n2a_bids.algorithms.pretraining_blocks import (
+    PretrainingConfig,
+    TrainingHead,
+    add_noise,
+    draw_batch,
+    draw_clean,
+)
 from n2a_bids.algorithms.random_fields import coloured_noise, dead_leaves, head_shells, random_contrast
 
 CONFIG = PretrainingConfig(block_edge=16, batch_size=2, warmup_steps=2)
@@ -73,6 +80,24 @@ def test_batches_depend_on_the_generator_alone():
     assert torch.equal(noisy, again)
     assert noisy.shape == (2, 1, 16, 16, 16)
     assert (noise_sd > 0).all()
+
+
+def test_heads_smaller_than_a_block_are_named():
+    """A slab is refused rather than stretched into a cube."""
+    image = np.ones((28, 28, 6), np.float16)
+    with pytest.raises(ValueError, match=r"slab: expected at least 16 voxels .* found \(28, 28, 6\)"):
+        draw_clean([TrainingHead("slab", image, image > 0)], CONFIG, np.random.default_rng(0))
+
+
+def test_blocks_of_small_heads_keep_their_proportions():
+    """Blocks that are to be shrunk read no more than the head has, alike along every axis."""
+    waves = 20 + 5 * np.sin(np.indices((40, 40, 17))).sum(axis=0).astype(np.float16)
+    config = replace(CONFIG.with_less_randomisation(0.0), leaves_share=0.0)
+    head = TrainingHead("waves", waves, np.ones(waves.shape, bool))
+    for seed in range(20):
+        block, _, _ = draw_clean([head], config, np.random.default_rng(seed))
+        steepness = [np.diff(block, axis=axis).std() for axis in range(3)]
+        assert min(steepness) > 0.7 * max(steepness)
 
 
 def test_resumed_pretraining_goes_on_as_if_never_stopped():
