@@ -9,6 +9,7 @@ from n2a_bids.algorithms.dwi_phantoms import add_rician_noise, noise_sd_for_snr
 from n2a_bids.algorithms.realizations import Context, Realizations
 from n2a_bids.algorithms.strategies.dwi_networks import (
     ScaledSeries,
+    SeriesPairs,
     apply_network,
     noise2noise_config,
     train_network,
@@ -57,6 +58,6 @@ def denoise_supervised(
     inputs = np.stack([series.scaled(one) for one in noisy])
     targets = [series.scaled(rest.signal)] * _N_DRAWS
     config = noise2noise_config(recipe)
-    network, _ = train_network(inputs, targets, rest.mask, config, context, "supervised")
+    network, _ = train_network(SeriesPairs(inputs, targets, rest.mask), config, context, "supervised")
     denoised = [apply_network(network, own, context) for own in series.values]
     return series.restored(np.mean(denoised, axis=0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from n2a_bids.algorithms.dwi_network import RECEPTIVE_RADIUS, DiffusionMUNet, set_linear_map
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.patches import BlockSampler, plan_blocks
 from n2a_bids.algorithms.progress import EpochReport
@@ -96,9 +97,9 @@ class ScaledSeries:
     """Series in z-scores of the mean's volumes, cropped to the mask with a margin."""
 
     def __init__(self, realizations: Realizations):
-        box = ndimage.find_objects(ndimage.binary_dilation(realizations.mask, iterations=2).astype(np.uint8))
         matched = with_equal_gain(realizations)
-        self.box, self.whole_mean = box[0], matched.mean(axis=0)
+        self.box = bounding_box(ndimage.binary_dilation(realizations.mask, iterations=2))
+        self.whole_mean = matched.mean(axis=0)
         self.mask = realizations.mask[self.box]
         data = matched[(slice(None), *self.box)]
         inside = data.mean(axis=0)[self.mask]
@@ -118,32 +119,35 @@ class ScaledSeries:
         return np.maximum(result, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class SeriesPairs:
+    """What a network learns from."""
+
+    values: NDArray[np.float32]
+    """(R, X, Y, Z, C) series in z-scores."""
+    targets: Sequence[NDArray[np.float32]]
+    """An (X, Y, Z, C) array for each series."""
+    mask: NDArray[np.bool_]
+    """(X, Y, Z) voxels that count."""
+
+
 def _train_and_apply(
     series: ScaledSeries, targets: list[NDArray], config: DWINetworkConfig, context: Context, phase: str
 ) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
     """Denoised series of all repetitions, and the record of the training."""
-    network, history = train_network(series.values, targets, series.mask, config, context, phase)
+    pairs = SeriesPairs(series.values, targets, series.mask)
+    network, history = train_network(pairs, config, context, phase)
     return np.stack([apply_network(network, own, context) for own in series.values]), history
 
 
 def train_network(
-    values: NDArray[np.float32],
-    targets: list[NDArray],
-    mask: NDArray[np.bool_],
-    config: DWINetworkConfig,
-    context: Context,
-    phase: str,
+    pairs: SeriesPairs, config: DWINetworkConfig, context: Context, phase: str
 ) -> tuple[nn.Module, list[dict[str, object]]]:
     """Train a new network to turn series into targets.
 
     Parameters
     ----------
-    values : (R, X, Y, Z, C) array
-        Series in z-scores.
-    targets : list of (X, Y, Z, C) arrays
-        One for each series.
-    mask : (X, Y, Z) bool array
-        Voxels that count.
+    pairs : SeriesPairs
     config : DWINetworkConfig
     context : Context
     phase : str
@@ -158,10 +162,10 @@ def train_network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
-        network = DiffusionMUNet(values.shape[-1], config.width).to(context.device)
-    pairs = ((own[mask], (target - own)[mask]) for own, target in zip(values, targets, strict=True))
-    set_linear_map(network.linear, pairs)
-    batches = _batches(values, targets, mask, config, context)
+        network = DiffusionMUNet(pairs.values.shape[-1], config.width).to(context.device)
+    both = zip(pairs.values, pairs.targets, strict=True)
+    set_linear_map(network.linear, ((own[pairs.mask], (target - own)[pairs.mask]) for own, target in both))
+    batches = _batches(pairs, config, context)
     report = EpochReport(phase, config.schedule.n_epochs, context)
     losses = fit(
         network, batches, config.schedule, device=context.device, on_epoch=report, recorder=context.recorder
@@ -169,18 +173,12 @@ def train_network(
     return network, [{"phase": phase, "epoch": n + 1, "loss": loss} for n, loss in enumerate(losses)]
 
 
-def _batches(
-    values: NDArray[np.float32],
-    targets: list[NDArray],
-    mask: NDArray[np.bool_],
-    config: DWINetworkConfig,
-    context: Context,
-) -> Callable[[], Batch]:
+def _batches(pairs: SeriesPairs, config: DWINetworkConfig, context: Context) -> Callable[[], Batch]:
     """Source of random blocks of random repetitions, mirrored at random."""
-    noisy = torch.from_numpy(np.moveaxis(values, -1, 1).copy()).to(context.device)
-    wanted = torch.from_numpy(np.moveaxis(np.stack(targets), -1, 1).copy()).to(context.device)
-    weight = torch.from_numpy(mask.astype(np.float32)).to(context.device)
-    sampler = BlockSampler.over(mask, config.block_edge, context.generator, 1, cubes=False)
+    noisy = torch.from_numpy(np.moveaxis(pairs.values, -1, 1).copy()).to(context.device)
+    wanted = torch.from_numpy(np.moveaxis(np.stack(pairs.targets), -1, 1).copy()).to(context.device)
+    weight = torch.from_numpy(pairs.mask.astype(np.float32)).to(context.device)
+    sampler = BlockSampler.over(pairs.mask, config.block_edge, context.generator, 1, cubes=False)
 
     def draw() -> Batch:
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
