@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import helmert
 
-from n2a_bids.algorithms.noise import high_pass, robust_sd
+from n2a_bids.algorithms.noise import high_pass, robust_sd, single_image_noise_sd
 from n2a_bids.algorithms.normalization import MaskedSmoother
 
 _UNUSUAL = 1.5
@@ -20,8 +20,7 @@ _LEAST_FACTOR = 1.25
 edge of the Marchenko-Pastur law for 33 volumes in 125 voxels is 1.23. Estimates of equal noise stay
 below 1.07 in some ten thousand voxels."""
 _BAND_VOXELS = (0.7, 3.0)
-"""SDs of the blurs between which noise is measured. Interpolation halfway between voxels leaves 0.76 of
-white noise, but 0.97 of this band: volumes differ by what was acquired, not by how far they moved."""
+"""SDs of the blurs between which noise is measured besides its finest detail."""
 
 
 def relative_noise_sd(
@@ -29,10 +28,12 @@ def relative_noise_sd(
 ) -> NDArray[np.float32]:
     """Noise SD of the volumes that are noisier than the others of their shell, as a factor; 1 of all others.
 
-    It is the spread of what repetitions differ in. Volumes of one shell have much the same signal, so that
-    their magnitudes vary alike where their noise is the same. A single series has factors of 1: what
-    its volumes hold besides what the others predict differed by 0.7 to 1.5 within two real series, and
-    noise is only a part of it.
+    It is the spread of what repetitions differ in, at the scale of few voxels or in the finest detail,
+    whichever stands out less. Motion and dropout of one volume raise the first and hardly the second;
+    a volume that was not interpolated, among others that were, stands out by the second alone (1.9 and
+    1.0 times). Volumes of one shell have much the same signal, so that their magnitudes vary alike where
+    their noise is the same. A single series has factors of 1: what its volumes hold besides what the
+    others predict differed by 0.7 to 1.5 within two real series, and noise is only a part of it.
 
     Parameters
     ----------
@@ -47,19 +48,22 @@ def relative_noise_sd(
         Either 1 or at least 1.25.
     """
     factors = np.ones(len(shells), np.float32)
-    if len(repetitions) == 1:
+    if len(repetitions) == 1 or min(mask.shape) == 1:
         return factors
     fine, coarse = (MaskedSmoother(mask, sd) for sd in _BAND_VOXELS)
     combine = helmert(len(repetitions)).astype(np.float32)
     for members in (np.flatnonzero(shells == shell) for shell in np.unique(shells)):
         if members.size < _FEWEST_JUDGED:
             continue
-        spread = np.empty(members.size)
+        spread = np.empty((2, members.size))
         for place, volume in enumerate(members):
-            smooth = [fine(contrast) for contrast in np.tensordot(combine, repetitions[..., volume], axes=1)]
-            spread[place] = robust_sd(np.stack([(band - coarse(band))[mask] for band in smooth]))
-        ratio = spread / max(np.median(spread), np.finfo(float).tiny)
-        factors[members] = np.where(ratio < _LEAST_FACTOR, 1, ratio)
+            contrasts = np.tensordot(combine, repetitions[..., volume], axes=1)
+            bands = [smooth - coarse(smooth) for smooth in map(fine, contrasts)]
+            spread[0, place] = robust_sd(np.stack(bands)[:, mask])
+            spread[1, place] = np.mean([single_image_noise_sd(contrast, mask) for contrast in contrasts])
+        ratio = spread / np.maximum(np.median(spread, axis=1, keepdims=True), np.finfo(float).tiny)
+        least = ratio.min(axis=0)
+        factors[members] = np.where(least >= _LEAST_FACTOR, least, 1)
     return factors
 
 

@@ -86,3 +86,18 @@ def test_a_volume_that_was_not_interpolated_is_not_noisy():
         for series in repetitions:
             series[..., volume] = ndimage.shift(series[..., volume], 0.5, order=5, mode="nearest")
     assert (relative_noise_sd(repetitions, mask, SHELLS) == 1).all()
+
+
+@pytest.mark.parametrize("fault", ["motion", "dropout"])
+def test_a_volume_that_repetitions_disagree_in_is_not_noisy(fault):
+    """What is missing or displaced in one volume of one repetition is no noise, nor has it a floor."""
+    truth, _, mask = _truth((24, 24, 12))
+    x, y, _ = np.indices(mask.shape)
+    truth = truth * (1 + 0.4 * np.sin(x) * np.sin(y))[..., None].astype(np.float32)
+    other = truth.copy()
+    if fault == "motion":
+        other[..., NOISY] = ndimage.shift(other[..., NOISY], (0.7, 0, 0), order=3, mode="nearest")
+    else:
+        other[:, :, 2:5, NOISY] *= 0.3
+    repetitions = np.concatenate([_noisy(truth, 1.0, 1), _noisy(other, 1.0, 2)[1:]])
+    assert (relative_noise_sd(repetitions, mask, SHELLS) == 1).all()
