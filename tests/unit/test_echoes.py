@@ -234,7 +234,15 @@ def test_echoes_without_noise_stay_as_they_are():
 @pytest.mark.parametrize(("change", "why"), [(0.02, "no candidate beat"), (-0.5, "below zero")])
 def test_doubtful_results_leave_the_echoes_as_measured(pair, monkeypatch, change, why):
     """A gain smaller than the doubt about the noise is none, and one above all noise is no gain."""
-    stack = Stack(np.eye(4)[2], np.full(4, -1.0), np.full(4, 0.01), change - 1.0 * (change < 0) - 0.1, 0.01)
+    stack = Stack(
+        weights=np.eye(4)[2],
+        risks=np.full(4, -1.0),
+        standard_errors=np.full(4, 0.01),
+        combined_risk=change - 1.0 * (change < 0) - 0.1,
+        combined_standard_error=0.01,
+        block_risks=np.full((1, 4), -1.0),
+        combined_block_risks=np.full(1, -1.0),
+    )
     monkeypatch.setattr(joint_echoes, "_compare", lambda *_: (stack, 1.0, 0.0))
     result = _denoise(pair[2])
     chosen = result.figures["chosen"]
