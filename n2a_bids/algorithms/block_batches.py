@@ -56,7 +56,7 @@ def pair_batches(
 
     def keep(array: NDArray[np.float32]) -> Tensor:
         if id(array) not in kept:
-            kept[id(array)] = torch.from_numpy(array.copy()).to(device)
+            kept[id(array)] = torch.from_numpy(np.require(array, requirements="CW")).to(device)
         return kept[id(array)]
 
     volumes = [[keep(a) for a in (pair.noisy, pair.noise_sd, pair.target, pair.weight)] for pair in pairs]
