@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from dataclasses import replace
 
 import pytest
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.protocols import protocol_notes
 from n2a_bids.errors import BIDSDataError, ConfigError
 
 RUNS = {
@@ -282,3 +285,35 @@ def test_one_of_2000_participants_is_found_in_seconds(tmp_path, capsys):
         print(f"\none of 2,000 participants found in {seconds:.2f} s")
     assert len(found.units) == 1
     assert seconds < 10
+
+
+def test_runs_of_different_protocols_are_told(make_bids):
+    """Beyond rounding, in numbers or in the sequence; fields that one run lacks tell nothing."""
+    usual = {"RepetitionTime": 2.3, "EchoTime": 0.003, "FlipAngle": 9, "ScanningSequence": ["GR", "IR"]}
+    others = {
+        "01": {"RepetitionTime": 0.5, "EchoTime": 0.003, "FlipAngle": 30, "ScanningSequence": "SE"},
+        "02": {"RepetitionTime": 2.301, "InversionTime": 0.9, "ScanningSequence": ["IR", "GR"]},
+    }
+    sidecars = {
+        f"sub-{subject}/anat/sub-{subject}_run-{run}_T1w.json": content
+        for subject in ("01", "02")
+        for run, content in (("1", usual), ("2", others[subject]))
+    }
+    found = collect(make_bids({**RUNS, **sidecars}), select())
+    notes = [protocol_notes(unit) for unit in found.units]
+    assert notes[1] == []
+    assert re.search(r"RepetitionTime \(2.3, 0.5\), FlipAngle \(9, 30\), ScanningSequence", notes[0][0])
+    assert "EchoTime" not in notes[0][0]
+    assert "note: the sidecars of these images differ" in format_collection(found)
+
+
+def test_echo_times_of_echoes_differ_by_design(make_bids):
+    """They are no note, other settings are."""
+    files = {f"sub-01/anat/sub-01_echo-{echo}_T1w.nii.gz": None for echo in "12"}
+    files |= {
+        f"sub-01/anat/sub-01_echo-{echo}_T1w.json": {"EchoTime": 0.002 * int(echo), "FlipAngle": 8}
+        for echo in "12"
+    }
+    (unit,) = collect(make_bids(files), select()).units
+    assert protocol_notes(unit) == []
+    assert protocol_notes(replace(unit, kind="t1w-repeats")) != []
