@@ -16,16 +16,18 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import UNREADABLE
 
 _GRID_TOLERANCE_MM = 1e-2
+_OWN_SPACES = {"anat": ("T1w", "orig"), "dwi": ("dwi", "orig")}
+"""Labels of ``space-`` that stand for the images themselves; any other is a template or another image."""
 
 
 def find_brain_mask(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> Path | None:
     """Brain mask of a unit in derivatives that the user names.
 
     A mask fits if all its entities are those of the unit or of one of its images. With
-    ``space-`` it must lie on the grid of one of the images; without, as sMRIPrep and
-    n2a write it, it may have another grid in the same world coordinates, and has to be
-    resampled. Where several fit, one on the grid of an image wins, then the one with
-    most entities, then the first derivative named.
+    ``space-``, which must be that of the images, or ``res-`` it must lie on the grid of one
+    of them; without, as sMRIPrep and n2a write it, it may have another grid in the same world
+    coordinates, and has to be resampled. Where several fit, one on the grid of an image wins,
+    then the one with most entities, then the first derivative named.
 
     Parameters
     ----------
@@ -44,16 +46,15 @@ def find_brain_mask(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> Pat
     BIDSDataError
         If a derivative folder does not exist, or a mask cannot be read.
     """
-    datatype = "anat" if unit.kind.startswith("t1w") else "dwi"
     ranked = []
     for rank, (name, root) in enumerate(derivatives.items()):
         if not Path(root).is_dir():
             raise BIDSDataError(
                 f"{root}: expected the derivatives '{name}', found no such folder; correct the path"
             )
-        for path in _masks(Path(root), unit, datatype):
+        for path in _masks(Path(root), unit):
             entities = parse_name(path)[0]
-            if not _fits(entities, unit):
+            if not _fits(entities, unit) or _is_elsewhere(entities, unit):
                 continue
             same_grid = _on_grid_of_an_image(path, unit)
             if same_grid or not {"space", "res"} & entities.keys():
@@ -61,12 +62,34 @@ def find_brain_mask(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> Pat
     return min(ranked)[-1] if ranked else None
 
 
-def _masks(root: Path, unit: DenoisingUnit, datatype: str) -> list[Path]:
-    subject = root / f"sub-{unit.entities['sub']}"
+def masks_in_other_spaces(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> list[Path]:
+    """Brain masks of a unit that `find_brain_mask` passes over for their ``space-``: those of templates.
+
+    Parameters
+    ----------
+    derivatives : mapping of str to Path
+        Name and root of each derivative dataset.
+    unit : DenoisingUnit
+        Images to be masked.
+    """
+    masks = [(path, parse_name(path)[0]) for root in derivatives.values() for path in _masks(root, unit)]
+    return [path for path, entities in masks if _fits(entities, unit) and _is_elsewhere(entities, unit)]
+
+
+def _datatype(unit: DenoisingUnit) -> str:
+    return "anat" if unit.kind.startswith("t1w") else "dwi"
+
+
+def _masks(root: Path, unit: DenoisingUnit) -> list[Path]:
+    subject, datatype = Path(root) / f"sub-{unit.entities['sub']}", _datatype(unit)
     folders = [subject / datatype]
     if "ses" in unit.entities:
         folders.append(subject / f"ses-{unit.entities['ses']}" / datatype)
     return sorted(path for folder in folders for path in folder.glob("*_desc-brain*_mask.nii*"))
+
+
+def _is_elsewhere(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
+    return "space" in entities and entities["space"] not in _OWN_SPACES[_datatype(unit)]
 
 
 def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:

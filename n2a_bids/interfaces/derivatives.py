@@ -14,6 +14,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
+from n2a_bids.interfaces.inspect_inputs import were_stripped
 
 PROPAGATED = (
     *("Modality", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "ImagingFrequency"),
@@ -70,6 +71,8 @@ class _DescribeInputSpec(BaseInterfaceInputSpec):
     )
     warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
     run_uuid = traits.Str("", usedefault=True, nohash=True, desc="the run, for the record")
+    found_warnings = traits.List(traits.Str(), [], usedefault=True, desc="of the images; added, too")
+    inputs_stripped = traits.Bool(False, usedefault=True, desc="whether the images came without skull")
 
 
 class _DescribeOutputSpec(TraitedSpec):
@@ -106,11 +109,11 @@ class DescribeDerivatives(SimpleInterface):
             **shared_metadata(metadata),
             "Sources": sources,
             "SpatialReference": grid,
-            "SkullStripped": False,
+            "SkullStripped": were_stripped(metadata, inputs.inputs_stripped),
         }
         made = common | provenance(figures, alignment)
         done = {**denoising_record(figures), "Alignment": alignment_record(alignment)}
-        stripped = inputs.skull_stripped
+        stripped = inputs.skull_stripped or common["SkullStripped"]
         combined = f"Denoised combination of {len(sources)} aligned repetitions"
         self._results.update(
             figures_file=os.fspath(figures_file),
@@ -142,7 +145,8 @@ def completed_figures(figures_file: Path, names: Sequence[str], inputs: TraitedS
     names : sequence of str
         Files of the dataset that went in. The halves of one series are repetitions, too, but no such files.
     inputs : TraitedSpec
-        ``sources, mask_method, run_uuid``, and ``warnings`` that are added to those of the denoiser.
+        ``sources, mask_method, run_uuid``, and ``warnings`` and ``found_warnings``, which are added to those
+        of the denoiser.
 
     Returns
     -------
@@ -168,7 +172,7 @@ def completed_figures(figures_file: Path, names: Sequence[str], inputs: TraitedS
         "mask_method": inputs.mask_method,
         "sources": list(inputs.sources),
         "run_uuid": inputs.run_uuid,
-        "warnings": [*figures.get("warnings", []), *inputs.warnings],
+        "warnings": [*figures.get("warnings", []), *inputs.warnings, *inputs.found_warnings],
     }
 
 

@@ -18,6 +18,7 @@ from n2a_bids.interfaces.derivatives import (
     shared_metadata,
     strategy_description,
 )
+from n2a_bids.interfaces.inspect_inputs import were_stripped
 
 PHASE_ENCODING = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSpacing")
 """True as long as the distortion is still in the image."""
@@ -34,6 +35,8 @@ class _DescribeDiffusionInputSpec(BaseInterfaceInputSpec):
     mask_source = traits.Str("", usedefault=True, desc="BIDS URI of the mask that the user gave")
     warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
     run_uuid = traits.Str("", usedefault=True, nohash=True, desc="the run, for the record")
+    found_warnings = traits.List(traits.Str(), [], usedefault=True, desc="of the images; added, too")
+    inputs_stripped = traits.Bool(False, usedefault=True, desc="whether the series came without skull")
 
 
 class _DescribeDiffusionOutputSpec(TraitedSpec):
@@ -66,7 +69,7 @@ class DescribeDiffusion(SimpleInterface):
             **({} if inputs.corrected else _phase_encoding(inputs.metadata)),
             "Sources": list(inputs.sources),
             "SpatialReference": inputs.sources[0],
-            "SkullStripped": False,
+            "SkullStripped": were_stripped(inputs.metadata, inputs.inputs_stripped),
         }
         self._results.update(
             figures_file=os.fspath(figures_file), **self._sidecars(figures, alignment, common)
@@ -85,7 +88,7 @@ class DescribeDiffusion(SimpleInterface):
             "denoised": common
             | {
                 "Description": f"Denoised: {strategy_description(figures)}; from {subject}",
-                "SkullStripped": inputs.skull_stripped,
+                "SkullStripped": inputs.skull_stripped or common["SkullStripped"],
             }
             | denoising_record(figures)
             | {

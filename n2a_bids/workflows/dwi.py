@@ -9,13 +9,15 @@ from nipype import MapNode, Node, Workflow
 from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.derivatives import find_brain_mask
+from n2a_bids.dataset.derivatives import find_brain_mask, masks_in_other_spaces
+from n2a_bids.dataset.protocols import protocol_notes
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.check import CheckImages, RefuseCopies
 from n2a_bids.interfaces.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi_align import AlignSeries
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes
 from n2a_bids.interfaces.dwi_motion import EstimateMotion
+from n2a_bids.interfaces.inspect_inputs import InspectInputs
 from n2a_bids.interfaces.mask import GivenBrainMask
 from n2a_bids.interfaces.synthesis import SplitSeries
 from n2a_bids.workflows.denoise import init_denoise_node
@@ -61,7 +63,8 @@ def init_dwi_unit_wf(
     )
     denoise = init_denoise_node(config.denoise, config.resources)
     method = _mask_method(given)
-    warnings = mask_warnings(config.derivatives, given, method)
+    elsewhere = masks_in_other_spaces(config.derivatives, unit)
+    warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *protocol_notes(unit)]
     outputs = init_dwi_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
@@ -108,12 +111,26 @@ def init_dwi_unit_wf(
                 (pick, reports, [("b0_file", "inputnode.b0_before")]),
             ]
         )
+    _connect_inspection(workflow, given)
     if tensor is not None:
         _connect_tensor(workflow, tensor, reports)
     if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
         _connect_consumers(workflow, unit, config, all_series)
     reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
+
+
+def _connect_inspection(workflow: Workflow, given: Path | None) -> None:
+    """What the b0 of the series tell about inputs and mask goes into the sidecars."""
+    inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
+    found = [("warnings", "inputnode.found_warnings"), ("skull_stripped", "inputnode.inputs_stripped")]
+    workflow.connect(
+        [
+            (workflow.get_node("pick"), inspect, [("b0_file", "in_files")]),
+            (workflow.get_node("mask"), inspect, [("out_mask", "mask_files")]),
+            (inspect, workflow.get_node("outputs_wf"), found),
+        ]
+    )
 
 
 def _connect_tensor(workflow: Workflow, tensor: Workflow, reports: Workflow) -> None:

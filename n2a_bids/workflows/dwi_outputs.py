@@ -59,13 +59,16 @@ def init_dwi_outputs_wf(
     -------
     workflow : Workflow
         ``inputnode`` takes the images of `_IMAGES`, ``bval, bvec``, the JSON files ``denoising, alignment,
-        distortion`` and the ``displacement`` map (the last two for pairs of opposite phase encoding only).
+        distortion`` and the ``displacement`` map (the last two for pairs of opposite phase encoding only),
+        and what `InspectInputs` found.
     """
     workflow = Workflow(name)
     is_pair = unit.kind == "dwi-reverse-pe"
     fields = [field for field, _, _ in _IMAGES] + ["denoising", "alignment"]
     extra = ["displacement", "distortion"] if is_pair else []
-    inputnode = Node(IdentityInterface([*fields, "bval", "bvec", *extra]), name="inputnode")
+    of_inputs = ["found_warnings", "inputs_stripped"]
+    inputnode = Node(IdentityInterface([*fields, "bval", "bvec", *extra, *of_inputs]), name="inputnode")
+    inputnode.inputs.trait_set(found_warnings=[], inputs_stripped=False)
     describe = Node(
         DescribeDiffusion(
             sources=[source_uri(image.path, config) for image in unit.images],
@@ -99,6 +102,7 @@ def init_dwi_outputs_wf(
     workflow.connect(
         [
             (inputnode, describe, [("denoising", "figures_file"), ("alignment", "alignment_file")]),
+            (inputnode, describe, [(field, field) for field in of_inputs]),
             (describe, files, [("figures_file", f"in{fields.index('denoising') + 1}")]),
             (describe, sidecars, [(field, f"in{n}") for n, (field, _, _) in enumerate(_IMAGES, start=1)]),
             (files, write, [("out", "in_files")]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nipype import MapNode, Node, Workflow
@@ -66,8 +66,21 @@ def mask_method(config: MaskConfig, given: Path | None = None) -> str:
     return f"by registration of a template ({config.template or 'ICBM 152'}) with ANTs"
 
 
-def mask_warnings(derivatives: Mapping[str, Path], given: Path | None, method: str) -> list[str]:
+def mask_warnings(
+    derivatives: Mapping[str, Path], given: Path | None, method: str, elsewhere: Sequence[Path] = ()
+) -> list[str]:
     """A sentence for those who brought derivatives, where no mask in them fits a group.
+
+    Parameters
+    ----------
+    derivatives : mapping of str to Path
+        Name and root of each derivative dataset.
+    given : Path or None
+        The mask that was taken.
+    method : str
+        How the brain was found, in a few words.
+    elsewhere : sequence of Path
+        Masks that were passed over because they lie in another space.
 
     Examples
     --------
@@ -77,4 +90,8 @@ def mask_warnings(derivatives: Mapping[str, Path], given: Path | None, method: s
     if given is not None or not derivatives:
         return []
     names = ", ".join(derivatives)
-    return [f"no brain mask in the derivatives {names} fits this group: the brain was found {method}"]
+    ignored = f" ({', '.join(path.name for path in elsewhere)}: not in the space of the images)"
+    return [
+        f"no brain mask in the derivatives {names} fits this group{ignored if elsewhere else ''}: the brain "
+        f"was found {method}"
+    ]

@@ -55,11 +55,15 @@ def init_outputs_wf(
     -------
     workflow : Workflow
         ``inputnode`` takes the five images ``denoised, mean, residual, noise_sd, mask``, the JSON files
-        ``denoising, alignment``, and ``accepted, transforms, repetitions`` of the repetitions used.
+        ``denoising, alignment``, ``accepted, transforms, repetitions`` of the repetitions used, and what
+        `InspectInputs` found.
     """
     workflow = Workflow(name)
     fields = [*(field for field, _, _ in _IMAGES), "denoising", "alignment"]
-    inputnode = Node(IdentityInterface([*fields, "accepted", "transforms", "repetitions"]), name="inputnode")
+    of_inputs = ["found_warnings", "inputs_stripped"]
+    selected = ["accepted", "transforms", "repetitions"]
+    inputnode = Node(IdentityInterface([*fields, *selected, *of_inputs]), name="inputnode")
+    inputnode.inputs.trait_set(found_warnings=[], inputs_stripped=False)
     targets = [
         derivative_path(config.output_dir, unit.entities, suffix, desc=desc) for _, suffix, desc in _IMAGES
     ]
@@ -96,6 +100,7 @@ def init_outputs_wf(
                     ("denoising", "figures_file"),
                     ("alignment", "alignment_file"),
                     ("accepted", "accepted"),
+                    *((field, field) for field in of_inputs),
                 ],
             ),
             (

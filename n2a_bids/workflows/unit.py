@@ -8,10 +8,12 @@ from pathlib import Path
 from nipype import Node, Workflow
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.derivatives import find_brain_mask
+from n2a_bids.dataset.derivatives import find_brain_mask, masks_in_other_spaces
+from n2a_bids.dataset.protocols import protocol_notes
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.images import same_grid
 from n2a_bids.interfaces.check import CheckImages
+from n2a_bids.interfaces.inspect_inputs import InspectInputs
 from n2a_bids.workflows.align import init_align_wf
 from n2a_bids.workflows.consumers import init_consumers_wf
 from n2a_bids.workflows.denoise import init_denoise_node
@@ -51,7 +53,9 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         config.denoise, resources, different_contrast=echoes, save_repetitions=each_echo
     )
     method = mask_method(config.mask, given)
-    warnings = mask_warnings(config.derivatives, given, method)
+    elsewhere = masks_in_other_spaces(config.derivatives, unit)
+    warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *protocol_notes(unit)]
+    inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
     reports = init_reports_wf(unit, config)
     # Cropped runs: where one of them shows nothing, figures of noise would be wrong.
@@ -61,6 +65,14 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
             (check, mask, [("out_files", "inputnode.in_files")]),
             (check, align, [("out_files", "inputnode.in_files")]),
             (mask, align, [("outputnode.mask_files", "inputnode.mask_files")]),
+            (check, inspect, [("out_files", "in_files")]),
+            (mask, inspect, [("outputnode.mask_files", "mask_files")]),
+            (align, inspect, [("reference.index", "place")]),
+            (
+                inspect,
+                outputs,
+                [("warnings", "inputnode.found_warnings"), ("skull_stripped", "inputnode.inputs_stripped")],
+            ),
             (
                 align,
                 denoise,

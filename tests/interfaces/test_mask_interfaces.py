@@ -3,9 +3,11 @@
 import nibabel as nb
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, save_like
+from n2a_bids.interfaces.inspect_inputs import InspectInputs, mask_fit_warnings
 from n2a_bids.interfaces.mask import (
     BrainMask,
     GivenBrainMask,
@@ -119,3 +121,37 @@ def test_template_brain_mask_agrees_with_deepbet(real_data, tmp_path):
         folder.mkdir()
         masks.append(load(interface(in_file=image).run(cwd=str(folder)).outputs.out_mask)[0] > 0)
     assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) > 0.88
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_a_given_mask_that_lies_elsewhere_is_told(head_files, tmp_path, head, stripped):
+    """Shifted by 28 and 20 mm it is named with the distance; in place, tight or generous, it is not."""
+    image, _ = head_files
+    if stripped:
+        image = save_like(head[0] * head[1], image, tmp_path / "brain.nii.gz")
+    shifted = save_like(np.roll(head[1], (7, -5), (0, 1)), image, tmp_path / "shifted.nii.gz", np.uint8)
+    (warning,) = mask_fit_warnings(image, shifted, "mine_mask.nii.gz")
+    assert "mine_mask.nii.gz" in warning and "34 mm away" in warning
+    for fits in (head[1], ndimage.binary_erosion(head[1]), ndimage.binary_dilation(head[1])):
+        path = save_like(fits, image, tmp_path / "fits.nii.gz", np.uint8)
+        assert mask_fit_warnings(image, path, "mine_mask.nii.gz") == []
+
+
+def test_only_a_given_mask_is_judged_and_only_on_the_reference(head_files, tmp_path, head):
+    """The mask belongs to the reference; on another run, where the head has moved, it is a start only."""
+    image, mask = head_files
+    shifted = save_like(np.roll(head[1], 7, 0), image, tmp_path / "shifted.nii.gz", np.uint8)
+    for name, place, n_warnings in (("", 1, 0), ("given", 0, 0), ("given", 1, 1)):
+        node = InspectInputs(
+            in_files=[image, image], mask_files=[mask, shifted], place=place, given_mask=name
+        )
+        assert len(node.run(cwd=str(tmp_path)).outputs.warnings) == n_warnings
+
+
+def test_images_without_skull_are_recognised(head_files, tmp_path, head):
+    """All of them must be zero outside of the brain, whatever the mask leaves at its border."""
+    image, mask = head_files
+    brain = save_like(head[0] * ndimage.binary_dilation(head[1]), image, tmp_path / "brain.nii.gz")
+    for files, expected in (([brain, brain], True), ([brain, image], False)):
+        node = InspectInputs(in_files=files, mask_files=[mask, mask])
+        assert node.run(cwd=str(tmp_path)).outputs.skull_stripped is expected

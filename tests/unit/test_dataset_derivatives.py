@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from n2a_bids import __version__
-from n2a_bids.dataset.derivatives import find_brain_mask
+from n2a_bids.dataset.derivatives import find_brain_mask, masks_in_other_spaces
 from n2a_bids.dataset.description import DESCRIPTIONS, write_dataset_files
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.workflows.mask import mask_warnings
 
 AFFINE = np.diag([2.0, 2, 2, 1])
 
@@ -78,6 +79,20 @@ def test_a_mask_on_the_grid_of_an_image_wins(unit, anat, tmp_path):
     save(anat / "sub-01_ses-a_desc-brain_mask.nii.gz", shape=(9, 9, 9))
     mask = save(anat / "sub-01_ses-a_run-02_space-orig_desc-brain_mask.nii.gz")
     assert find(unit, tmp_path) == mask
+
+
+def test_masks_in_template_space_are_passed_over(unit, anat, tmp_path):
+    """Even on the grid of an image, which a template can share by chance; they are listed for a message."""
+    mask = save(anat / "sub-01_ses-a_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz")
+    assert find(unit, tmp_path) is None
+    roots = {"smriprep": tmp_path / "smriprep"}
+    assert masks_in_other_spaces(roots, unit) == [mask]
+    assert mask.name in mask_warnings(roots, None, "by deepbet", [mask])[0]
+    own = save(anat / "sub-01_ses-a_space-T1w_desc-brain_mask.nii.gz")
+    assert find(unit, tmp_path) == own
+    dwi = DenoisingUnit("dwi-single", unit.images[:1], unit.entities)
+    save(tmp_path / "smriprep/sub-01/ses-a/dwi/sub-01_ses-a_space-T1w_desc-brain_mask.nii.gz")
+    assert find(dwi, tmp_path) is None
 
 
 def test_the_first_derivative_named_wins(unit, tmp_path):

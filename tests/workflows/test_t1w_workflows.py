@@ -133,9 +133,13 @@ def test_mask_wf_takes_the_method_that_is_asked_for(tmp_path):
 
 
 def test_derivatives_without_a_fitting_mask_are_told(unit, config, tmp_path):
-    """Who brings masks should know when none of them was taken."""
+    """Who brings masks should know when none of them was taken; echo times of the runs differ, too."""
     elsewhere = replace(config, derivatives={"masks": tmp_path})
-    for own, warnings in ((config, []), (elsewhere, ["no brain mask in the derivatives masks fits"])):
+    protocol = ["differ in EchoTime (0.001, 0.002)"]
+    for own, warnings in (
+        (config, protocol),
+        (elsewhere, ["no brain mask in the derivatives masks fits", *protocol]),
+    ):
         told = init_unit_wf(unit, own).get_node("outputs_wf.describe").inputs.warnings
         assert len(told) == len(warnings)
         assert all(text in sentence for text, sentence in zip(warnings, told))
