@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import nibabel as nb
+import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -22,6 +24,8 @@ from n2a_bids.interfaces.child import run_ants
 
 _EQUAL_QUALITY = 0.05
 """Smaller differences of quality are estimation noise; the earlier run is what a user expects then."""
+_EQUAL_VOLUME = 0.05
+"""Smaller differences of voxel volume are rounding of the headers."""
 
 
 class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
@@ -43,7 +47,9 @@ class _ChooseReferenceOutputSpec(TraitedSpec):
 class ChooseReference(SimpleInterface):
     """The repetition of largest ratio of tissue contrast to noise inside the brain; the first, if equal.
 
-    A brain mask that the user gave decides instead: the image it belongs to is the reference.
+    Only those with the smallest voxels are compared: large voxels have less noise, but all the others would
+    lose detail on their grid. A brain mask that the user gave decides instead: the image it belongs to is the
+    reference.
     """
 
     input_spec = _ChooseReferenceInputSpec
@@ -55,12 +61,14 @@ class ChooseReference(SimpleInterface):
             contrast_to_noise(load(Path(path))[0], load_mask(Path(mask), Path(path)))
             for path, mask in zip(files, masks, strict=True)
         ]
-        good = [place for place, ratio in enumerate(ratios) if ratio >= (1 - _EQUAL_QUALITY) * max(ratios)]
+        finest = _finest(files)
+        enough = (1 - _EQUAL_QUALITY) * max(ratios[place] for place in finest)
+        good = [place for place in finest if ratios[place] >= enough]
         index = self.inputs.wanted if isdefined(self.inputs.wanted) else good[0]
         others = [other for other in range(len(files)) if other != index]
         self._results.update(
             index=index,
-            reason=_reason(ratios[index], isdefined(self.inputs.wanted)),
+            reason=_reason(ratios[index], isdefined(self.inputs.wanted), len(finest) < len(files)),
             reference_file=files[index],
             reference_mask=masks[index],
             moving_files=[files[other] for other in others],
@@ -70,10 +78,17 @@ class ChooseReference(SimpleInterface):
         return runtime
 
 
-def _reason(ratio: float, given: bool) -> str:
+def _finest(files: list[str]) -> list[int]:
+    """Places of the images with the smallest voxels."""
+    volumes = [abs(np.linalg.det(nb.load(path).affine[:3, :3])) for path in files]
+    return [place for place, volume in enumerate(volumes) if volume <= (1 + _EQUAL_VOLUME) * min(volumes)]
+
+
+def _reason(ratio: float, given: bool, voxels_differ: bool) -> str:
     if given:
         return "the brain mask that was given belongs to it"
-    return f"largest ratio of tissue contrast to noise inside the brain ({ratio:.2f})"
+    among = " among those with the smallest voxels" if voxels_differ else ""
+    return f"largest ratio of tissue contrast to noise inside the brain ({ratio:.2f}){among}"
 
 
 class _RegisterRigidInputSpec(BaseInterfaceInputSpec):

@@ -14,6 +14,7 @@ from n2a_bids.algorithms.rigid import displacement_mm, rotation_deg
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import read_itk_transform, write_itk_transform
 from n2a_bids.interfaces.align import AlignRepetitions
+from n2a_bids.interfaces.inspect_inputs import voxel_size_warnings
 from n2a_bids.interfaces.register import ChooseReference, RegisterRigid
 
 GATES = {
@@ -101,6 +102,23 @@ def test_choose_reference_prefers_the_first_of_equals(noisy_runs, head, write):
     files = [write(f"run-{i}", data) for i, data in enumerate(noisy_runs(2))]
     mask = write("mask", head[1])
     assert ChooseReference(in_files=files, mask_files=[mask] * 2).run().outputs.index == 0
+
+
+def test_the_reference_has_the_smallest_voxels(noisy_runs, head, write, affine):
+    """Larger voxels have less noise, but their grid would coarsen all the others; who gave a mask decides."""
+    coarse = affine @ np.diag([2.0, 2, 2, 1])
+    halves = [ndimage.zoom(data, 0.5, order=1) for data in (noisy_runs(1, noise_sd=10)[0], 1.0 * head[1])]
+    files = [write("coarse", halves[0], coarse)]
+    files += [write(f"run-{sd}", noisy_runs(1, noise_sd=sd)[0]) for sd in (80, 60)]
+    masks = [write("coarse_mask", halves[1] > 0.5, coarse), *([write("mask", head[1])] * 2)]
+    found = ChooseReference(in_files=files, mask_files=masks).run().outputs
+    assert found.contrast_to_noise[0] == max(found.contrast_to_noise)
+    assert found.index == 2
+    assert "smallest voxels" in found.reason
+    assert ChooseReference(in_files=files, mask_files=masks, wanted=0).run().outputs.index == 0
+    assert "4 x 4 x 4, 8 x 8 x 8 mm" in voxel_size_warnings([files[1], files[0]])[0]
+    turned = write("turned", noisy_runs(1)[0], affine[:, [1, 2, 0, 3]] @ np.diag([1.0, 1, 1.04, 1]))
+    assert voxel_size_warnings([files[1], turned]) == []
 
 
 def test_register_rigid_recovers_a_known_motion_and_repeats_itself(tmp_path, pair, motion, head, affine):
