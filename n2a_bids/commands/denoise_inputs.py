@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.realizations import Gradients, Realizations
+from n2a_bids.commands.denoise_warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import UNREADABLE, load, load_mask, same_grid, voxel_sizes_mm
 
@@ -53,7 +54,8 @@ def load_realizations(job: DenoiseJob) -> Realizations:
     Raises
     ------
     BIDSDataError
-        If a file is missing, is not NIfTI, holds NaN, is constant in the mask, or lies on another grid.
+        If a file is missing, is not NIfTI, holds NaN, is constant in the mask, lies on another grid, or
+        is a copy of another.
     """
     reference = job.runs[0]
     first, affine = _load_image(reference)
@@ -74,6 +76,7 @@ def load_realizations(job: DenoiseJob) -> Realizations:
                 f"volume {int(np.argmin(extent))}, counted from 0" if image.ndim == 4 else "the whole mask"
             )
             raise BIDSDataError(f"{path}: expected an image, found one value in {where}; leave it out")
+    refuse_copies(job.runs, images)
     data = np.stack(images)
     return Realizations(
         data=data if data.ndim == 5 else data[..., None],

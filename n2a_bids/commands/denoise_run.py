@@ -23,6 +23,7 @@ from n2a_bids.algorithms.training import precision_for
 from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.commands.denoise_figures import measure, noise_sd_map
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
+from n2a_bids.commands.denoise_warnings import alignment_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.resources import available_cpus, free_memory_gb
 from n2a_bids.weights_files import load_all_weights
@@ -92,6 +93,7 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(realizations)
     figures = _figures(job, device, strategy, weights, realizations, denoised)
     figures |= measure(realizations, mean, denoised.data, noise_sd)
+    figures["warnings"] += alignment_warnings(realizations, figures)
     _complete(figures, started)
     return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, realizations.mask, figures)
 

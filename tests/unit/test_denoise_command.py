@@ -352,9 +352,8 @@ def test_left_right_axis_and_voxel_size_come_from_the_affine(files, tmp_path, he
 
 def test_series_come_with_their_gradients(files, tmp_path, noisy_runs, affine):
     """4D series: one channel for each volume, FSL tables either way round."""
-    series = np.stack(noisy_runs(n=3), axis=-1)
-    for name in ("one", "two"):
-        save_image(files[name], series, affine)
+    for seed, name in enumerate(("one", "two")):
+        save_image(files[name], np.stack(noisy_runs(n=3, seed=seed), axis=-1), affine)
     (tmp_path / "bvals").write_text("0 1000 1000\n")
     (tmp_path / "bvecs").write_text("0 1 0\n0 0 1\n0 0 0\n")
     options = ["--strategy", "mean", "--bvals", tmp_path / "bvals", "--bvecs", tmp_path / "bvecs"]
@@ -479,3 +478,23 @@ def test_noise_kept_without_gradients_is_refused(tmp_path, capsys):
     ]
     assert main([str(word) for word in (*words, "--noise-kept", "0.9")]) != 0
     assert "--noise-kept" in capsys.readouterr().err
+
+
+def test_a_run_given_twice_is_refused(files, tmp_path, capsys):
+    """Also in another scale, and before anything is computed: both names are in the message."""
+    data = nb.load(files["one"]).get_fdata()
+    save_image(files["two"], 1.5 * data + 20, nb.load(files["one"]).affine)
+    assert denoise(files, "--strategy", "mean") != 0
+    message = capsys.readouterr().err
+    assert str(files["one"]) in message and str(files["two"]) in message and "a copy of it" in message
+    assert not files["out"].exists()
+
+
+@pytest.mark.parametrize(("shift", "n_warnings"), [(0, 0), (1, 1), (4, 1)])
+def test_runs_that_are_not_aligned_are_told(files, shift, n_warnings):
+    """One voxel apart they differ along edges; far apart their detail has nothing in common."""
+    image = nb.load(files["two"])
+    save_image(files["two"], np.roll(image.get_fdata(), shift, 1), image.affine)
+    assert denoise(files, "--strategy", "mean") == 0
+    warnings = json.loads(Path(str(files["out"]).replace(".nii.gz", ".json")).read_text())["warnings"]
+    assert sum("do not seem to be aligned" in text for text in warnings) == n_warnings

@@ -1,0 +1,76 @@
+"""What speaks against the runs that ``n2a-tools denoise`` is given: copies, and runs that are not aligned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.alignment import is_copy
+from n2a_bids.algorithms.realizations import Realizations
+from n2a_bids.algorithms.similarity import structure_correlation
+from n2a_bids.config import AlignConfig
+from n2a_bids.errors import BIDSDataError
+
+_MOST_EDGES = 0.2
+"""0 for aligned runs with white noise, 0.14 for a real pair; 0.3 to 0.47 where runs are one voxel apart."""
+_BAND_MM = (1.2, 3.0)
+
+
+def refuse_copies(runs: Sequence[Path], images: Sequence[NDArray[np.float32]]) -> None:
+    """Refuse runs of which one is the other: their difference, from which noise is known, is zero.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+    images : sequence of (X, Y, Z) or (X, Y, Z, C) float32 arrays
+        Of one shape.
+
+    Raises
+    ------
+    BIDSDataError
+        Names both files.
+    """
+    for (first, image), (second, other) in combinations(zip(runs, images, strict=True), 2):
+        if is_copy(image, other):
+            raise BIDSDataError(
+                f"{second}: expected another measurement than {first}, found a copy of it; give each "
+                "acquisition once"
+            )
+
+
+def alignment_warnings(realizations: Realizations, figures: Mapping[str, object]) -> list[str]:
+    """A sentence where runs of one contrast do not show the same anatomy in the same place.
+
+    Runs that are a few voxels apart differ along edges; those farther apart no longer, but there their detail
+    has nothing in common.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        T1w runs; others are not judged.
+    figures : mapping
+        With ``difference_edge_correlation``, where it could be measured.
+
+    Returns
+    -------
+    warnings : list of str
+    """
+    data, mask = realizations.data[..., 0], realizations.mask
+    if realizations.data.shape[-1] > 1 or len(data) < 2 or not realizations.same_signal:
+        return []
+    edges = float(figures.get("difference_edge_correlation") or 0.0)
+    voxel_mm = float(np.prod(realizations.voxel_size_mm)) ** (1 / 3)
+    fine = max(1.0, _BAND_MM[0] / voxel_mm)
+    band = (fine, fine * _BAND_MM[1] / _BAND_MM[0])
+    alike = min(structure_correlation(data[0], other, mask, band) for other in data[1:])
+    if edges <= _MOST_EDGES and alike >= AlignConfig().min_structure_correlation:
+        return []
+    return [
+        "the runs do not seem to be aligned: they differ along the edges of the anatomy (correlation "
+        f"{edges:.2f}, of aligned runs near 0), or their detail differs (correlation {alike:.2f}, of aligned "
+        "runs near 1); align them first ('n2a' does), and look at the residual"
+    ]
