@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.alignment import is_copy
+from n2a_bids.algorithms.alignment import find_copies
 from n2a_bids.algorithms.realizations import Realizations
 from n2a_bids.algorithms.similarity import structure_correlation
 from n2a_bids.config import AlignConfig
@@ -34,12 +33,11 @@ def refuse_copies(runs: Sequence[Path], images: Sequence[NDArray[np.float32]]) -
     BIDSDataError
         Names both files.
     """
-    for (first, image), (second, other) in combinations(zip(runs, images, strict=True), 2):
-        if is_copy(image, other):
-            raise BIDSDataError(
-                f"{second}: expected another measurement than {first}, found a copy of it; give each "
-                "acquisition once"
-            )
+    for copy, first in find_copies(images).items():
+        raise BIDSDataError(
+            f"{runs[copy]}: expected another measurement than {runs[first]}, found a copy of it; give each "
+            "acquisition once"
+        )
 
 
 def alignment_warnings(realizations: Realizations, figures: Mapping[str, object]) -> list[str]:

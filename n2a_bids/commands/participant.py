@@ -12,7 +12,7 @@ from n2a_bids.commands.interruption import Interruption
 from n2a_bids.commands.methods_text import write_methods_text
 from n2a_bids.commands.outcomes import NOTHING_TO_DO, Outcome, exit_status, format_outcomes
 from n2a_bids.commands.work import ParticipantWork, crash_sentences, explain, label_of, work_dir_of
-from n2a_bids.config import Config
+from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.description import write_dataset_files
 from n2a_bids.dataset.folders import check_output_dir, check_raw_like_dir
@@ -20,6 +20,7 @@ from n2a_bids.dataset.index import read_description, select_participants, wipe_i
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.preproc import preproc_conflict
 from n2a_bids.dataset.units import Collection
+from n2a_bids.dataset.unsuitable import leave_out_unsuitable
 
 
 def run_participants(config: Config, interruption: Interruption) -> int:
@@ -57,7 +58,7 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     prepare_environment(config)
     if config.selection.wipe_database and config.selection.database_dir is not None:
         wipe_indexes(config.selection.database_dir)
-    collection = collect(config.bids_dir, config.selection)
+    collection = _find_work(config, config.selection)
     _warn_of_fmriprep(config, collection)
     if config.stage == "boilerplate-only":
         return _write_boilerplate(config, collection)
@@ -80,10 +81,14 @@ def _list(config: Config) -> int:
     if selection.wipe_database:
         # A listing deletes nothing: it looks at the dataset itself, past the index.
         selection = dataclasses.replace(selection, database_dir=None)
-    collection = collect(config.bids_dir, selection)
+    collection = _find_work(config, selection)
     _warn_of_fmriprep(config, collection)
     sys.stdout.write(format_collection(collection) + "\n")
     return 0 if collection.units else NOTHING_TO_DO
+
+
+def _find_work(config: Config, selection: SelectionConfig) -> Collection:
+    return leave_out_unsuitable(collect(config.bids_dir, selection), config.denoise.strategy)
 
 
 def _run_all(

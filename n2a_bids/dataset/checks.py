@@ -45,6 +45,18 @@ def check_image(path: Path) -> None:
     _check_values(path, image)
 
 
+def file_problem(path: Path) -> str:
+    """What keeps the file of an image from being read, with the remedy; empty if nothing does.
+
+    Only the file is looked at, not the image in it: a list of a large dataset takes no longer for it.
+    """
+    try:
+        _check_file(Path(path))
+    except BIDSDataError as error:
+        return str(error)
+    return ""
+
+
 def _check_file(path: Path) -> None:
     if path.is_symlink() and not path.exists():
         annex = ".git/annex" in os.readlink(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
+from n2a_bids.dataset.checks import file_problem
 from n2a_bids.dataset.protocols import protocol_notes
 from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
 
@@ -57,6 +58,8 @@ def _unit_lines(unit: DenoisingUnit) -> list[str]:
     lines = [f"{unit.label}  [{_KINDS[unit.kind]}]", *_wrapped(unit.reason, "    ")]
     for image, volumes in zip(unit.images, unit.volumes or ((),) * len(unit.images), strict=True):
         lines.append(f"  - {image.path.name}" + (f"  ({len(volumes)} volumes)" if volumes else ""))
+        if problem := file_problem(image.path):
+            lines += _wrapped(f"cannot be used: {problem}", "      ")
     for note in (*unit.notes, *protocol_notes(unit)):
         lines += _wrapped(f"note: {note}", "    ")
     return lines

@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import pytest
 
+from n2a_bids.algorithms.strategies import DIFFUSION_STRATEGIES, STRATEGIES
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.protocols import protocol_notes
+from n2a_bids.dataset.unsuitable import UNABLE, leave_out_unsuitable
 from n2a_bids.errors import BIDSDataError, ConfigError
 
 RUNS = {
@@ -317,3 +319,34 @@ def test_echo_times_of_echoes_differ_by_design(make_bids):
     (unit,) = collect(make_bids(files), select()).units
     assert protocol_notes(unit) == []
     assert protocol_notes(replace(unit, kind="t1w-repeats")) != []
+
+
+def test_groups_that_a_strategy_cannot_take_are_left_out(make_bids):
+    """With the reason, before the work; others stay."""
+    found = collect(make_bids(RUNS), select())
+    assert leave_out_unsuitable(found, "auto").units == found.units
+    without = leave_out_unsuitable(found, "san2n")
+    assert without.units == ()
+    assert len(without.left_out) == len(found.left_out) + 4
+    assert "san2n denoises diffusion series only; use --strategy auto" in format_collection(without)
+
+
+def test_what_strategies_cannot_take_is_what_they_declare():
+    """The table that needs no torch says what the registry says."""
+    names = {*STRATEGIES, *DIFFUSION_STRATEGIES}
+    assert set(UNABLE["t1w-repeats"][0]) == names - set(STRATEGIES)
+    one_contrast = {name for name, strategy in STRATEGIES.items() if strategy.needs_same_signal}
+    assert set(UNABLE["t1w-echoes"][0]) == (names - set(STRATEGIES)) | one_contrast
+    two = {name for name, strategy in DIFFUSION_STRATEGIES.items() if strategy.min_realizations > 1}
+    assert set(UNABLE["dwi-single"][0]) == two
+
+
+def test_the_list_names_files_that_were_not_fetched(make_bids):
+    """A dangling git-annex link, with the command that fetches it, below its name."""
+    bids_dir = make_bids({**RUNS, "sub-01/anat/sub-01_run-1_T1w.nii.gz": "image"})
+    link = bids_dir / "sub-01/anat/sub-01_run-3_T1w.nii.gz"
+    link.symlink_to("../../.git/annex/objects/xx/yy/content")
+    text = " ".join(format_collection(collect(bids_dir, select(participants=("01",)))).split())
+    assert "run-3_T1w.nii.gz cannot be used:" in text
+    assert f"git-annex) link to content that was not fetched; run 'datalad get {link}'" in text
+    assert "run-1_T1w.nii.gz cannot be used" not in text
