@@ -14,7 +14,7 @@ from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
 from n2a_bids.dataset.anatomical import reason_never_denoised, split_copies
 from n2a_bids.dataset.finders.dti_split import find_dti_split, reason_against_split
 from n2a_bids.dataset.finders.dwi_repeats import find_dwi_repeats
-from n2a_bids.dataset.finders.reverse_pe import find_reverse_pe
+from n2a_bids.dataset.finders.reverse_pe import are_opposite, find_reverse_pe
 from n2a_bids.dataset.finders.single_dwi import find_single_dwi
 from n2a_bids.dataset.gradient_tables import Series, read_series
 from n2a_bids.dataset.grouping import describe, group_by
@@ -95,7 +95,7 @@ def _alone(series: Series, pairing: Pairing, family: Sequence[Series]) -> Denois
     if np.count_nonzero(series.weighted) < 2:
         n_weighted = int(np.count_nonzero(series.weighted))
         return LeftOut(path, f"{where}: {n_weighted} diffusion-weighted volumes, nothing to denoise")
-    against = _reason_against_pair(series, family)
+    against = _reason_against_pair(series, family, pairing)
     if pairing in ("reverse-pe", "repeat"):
         return LeftOut(path, f"{where}: --dwi-pairing {pairing} was asked for, but {against}")
     no_split = reason_against_split(series)
@@ -118,12 +118,26 @@ def _too_short(unit: DenoisingUnit, first: Series) -> list[LeftOut]:
     return [LeftOut(image.path, f"{describe(image)}: {reason}") for image in unit.images]
 
 
-def _reason_against_pair(series: Series, family: Sequence[Series]) -> str:
+def _reason_against_repeat(series: Series, others: Sequence[Series]) -> str:
+    """Where another series could be paired but not as a repeat; empty where there is none such."""
+    opposite = [one.image.path.name for one in others if are_opposite(one, series)]
+    if not opposite:
+        return ""
+    return (
+        f"phase encoding of {', '.join(opposite)} is opposite: use --dwi-pairing reverse-pe, or "
+        "--dwi-corrected where distortion is corrected already"
+    )
+
+
+def _reason_against_pair(series: Series, family: Sequence[Series], pairing: Pairing) -> str:
     others = [one for one in family if one is not series]
     if not others:
         return "the session has no other series of this kind"
     if not series.phase_encoding:
         return "its PhaseEncodingDirection is missing, so that a partner cannot be recognised"
+    against = _reason_against_repeat(series, others) if pairing == "repeat" else ""
+    if against:
+        return against
     unknown = [one.image.path.name for one in others if not one.phase_encoding]
     if unknown:
         return f"PhaseEncodingDirection of {', '.join(unknown)} is missing"

@@ -67,13 +67,13 @@ def read_series(image: ImageFile) -> Series:
                 f"add {name} (dcm2niix writes it)"
             )
     bvals, notes = _read_bvals(image.bval)
-    bvecs, more = _read_bvecs(image.bvec, bvals.size)
     n_volumes = _count_volumes(image.path)
     if n_volumes is not None and n_volumes != bvals.size:
         raise BIDSDataError(
-            f"{image.path}: expected one b-value for each of its {n_volumes} volumes, found {bvals.size} in "
-            f"{image.bval.name}; restore the table of this series"
+            f"{image.bval}: expected one b-value for each of the {n_volumes} volumes of {image.path.name}, "
+            f"found {bvals.size}; restore the table of this series"
         )
+    bvecs, more = _read_bvecs(image.bvec, bvals.size)
     unit_vectors, still_more = _normalized(bvecs, bvals, image.bvec)
     notes = (*notes, *more, *still_more)
     if bvals.size and bvals.min() > B0_THRESHOLD:
@@ -107,7 +107,7 @@ def _read_bvecs(path: Path, n_volumes: int) -> tuple[NDArray[np.float64], tuple[
             f"{path.name} has one direction per row where BIDS wants one per column: read transposed",
         )
     raise BIDSDataError(
-        f"{path}: expected 3 rows of {n_volumes} values (one column for each b-value), found "
+        f"{path}: expected 3 rows of {n_volumes} values (one column for each volume), found "
         f"{table.shape[0]} rows of {table.shape[1]}; restore the table of this series"
     )
 

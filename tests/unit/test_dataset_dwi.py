@@ -328,7 +328,7 @@ def _set(row: int, column: int, value: float):
 @pytest.mark.parametrize(
     ("extension", "change", "message"),
     [
-        (".bval", lambda numbers: numbers[:, 1:], r"expected 3 rows of 22 values"),
+        (".bval", lambda numbers: numbers[:, 1:], r"for each of the 23 volumes of .* found 22"),
         (".bval", _set(0, 4, np.nan), "found nan for volume 5"),
         (".bval", _set(0, 4, -5), "found -5"),
         (".bval", lambda numbers: np.ones((3, 23)), r"expected one row of b-values"),
@@ -356,7 +356,7 @@ def test_wrong_tables_are_faults_with_a_remedy(dataset, extension, change, messa
 def test_counts_must_fit_the_image(dataset):
     """Table and image of different series."""
     dataset.add("", n_volumes=22)
-    assert "for each of its 22 volumes, found 23" in dataset.collect().left_out[0].reason
+    assert "for each of the 22 volumes of sub-01_dwi.nii.gz, found 23" in dataset.collect().left_out[0].reason
 
 
 @pytest.mark.parametrize("extension", [".bval", ".bvec"])
@@ -438,3 +438,26 @@ def test_real_series_are_found(real_data):
         ("dwi-split", "sub-ds114_dwi"),
         ("dwi-split", "sub-philips_dwi"),
     ]
+
+
+@pytest.mark.parametrize("extension", [".bval", ".bvec"])
+def test_the_table_that_is_too_short_is_the_one_named(dataset, extension):
+    """Both are compared with the volumes of the image, so that a short .bval is not blamed on the .bvec."""
+    stem = dataset.add("")
+    path = Path(f"{stem}{extension}")
+    rows = [line.split()[:-1] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(" ".join(row) for row in rows) + "\n")
+    (fault,) = dataset.collect().left_out
+    assert fault.fault
+    assert re.match(
+        rf"{re.escape(str(path))}: expected .*{N_VOLUMES}.* found .*{N_VOLUMES - 1}", fault.reason
+    )
+
+
+def test_repeats_of_opposite_phase_encoding_are_refused_with_the_way_out(dataset):
+    """--dwi-pairing repeat on a pair names the partner and both options that take it."""
+    dataset.add("dir-AP", metadata=AP)
+    dataset.add("dir-PA", metadata=PA)
+    reasons = [item.reason for item in dataset.collect("repeat").left_out]
+    assert len(reasons) == 2
+    assert "dir-PA_dwi.nii.gz is opposite: use --dwi-pairing reverse-pe, or --dwi-corrected" in reasons[0]

@@ -33,7 +33,7 @@ def find_reverse_pe(series: Sequence[Series]) -> list[DenoisingUnit]:
     """
     ranked = []
     for (i, first), (j, second) in combinations(enumerate(series), 2):
-        if _are_opposite(first, second) and (common := common_part((first, second))) and common.has_b0:
+        if are_opposite(first, second) and (common := common_part((first, second))) and common.has_b0:
             ranked.append((-common.n_weighted, _run(first) != _run(second), i + j, i, j, common))
     units, taken = [], set()
     for *_, i, j, common in sorted(ranked, key=lambda item: item[:5]):
@@ -43,7 +43,8 @@ def find_reverse_pe(series: Sequence[Series]) -> list[DenoisingUnit]:
     return units
 
 
-def _are_opposite(first: Series, second: Series) -> bool:
+def are_opposite(first: Series, second: Series) -> bool:
+    """Whether sidecars of both tell of one axis of phase encoding, in opposite directions."""
     plus, minus = sorted((first.phase_encoding, second.phase_encoding), key=len)
     return bool(plus) and plus + "-" == minus
 
