@@ -19,8 +19,10 @@ from n2a_bids.images import whole_file
 _README = """Denoised images under raw names, made by n2a_bids {version} from "{name}".
 
 These images are processed: `rec-n2a` in their names stands for Noise2Average denoising. The dataset exists
-for tools that accept raw datasets only; switch their own denoising off. Everything else of the original
-dataset (functional images, field maps, participants.tsv) is not here.
+for tools that accept raw datasets only; switch their own denoising off. Field maps meant for a diffusion
+series, and series of b0 images with the opposite phase encoding, are copied from the original dataset.
+Everything else of it (functional images, participants.tsv, T1w images that were not denoised) is not here.
+QSIPrep wants a T1w image: copy one into the anat folder of each participant that has none.
 """
 
 

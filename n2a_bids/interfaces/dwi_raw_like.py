@@ -8,6 +8,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, Trai
 
 from n2a_bids.dataset.raw_like import write_raw_like_files
 from n2a_bids.dataset.raw_like_fields import copied_identifiers, copy_field_maps, raw_like_metadata
+from n2a_bids.dataset.raw_like_reverse import copy_reversed_b0, field_identifiers
 from n2a_bids.interfaces.derivatives import propagated
 from n2a_bids.interfaces.dwi_derivatives import PHASE_ENCODING
 
@@ -86,7 +87,8 @@ class DescribeRawLikeSeries(SimpleInterface):
         root, bids_dir = Path(inputs.root), Path(inputs.bids_dir)
         write_raw_like_files(root, bids_dir)
         renamed = {Path(image): Path(target) for image, target in zip(inputs.images, inputs.targets)}
-        copied = copied_identifiers(bids_dir, renamed)
+        reversed_b0 = copy_reversed_b0(bids_dir, root, renamed)
+        copied = copied_identifiers(bids_dir, renamed) | field_identifiers(reversed_b0)
         done = {key: inputs.sidecar[key] for key in _OF_DENOISING if key in inputs.sidecar}
         self._results["sidecars"] = [
             raw_like_metadata(own, inputs.fields or {}, copied) | done for own in inputs.metadata

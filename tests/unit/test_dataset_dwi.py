@@ -13,6 +13,7 @@ import pytest
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.interfaces.dwi_raw_like import DescribeRawLikeSeries
 
 AP, PA = ({"PhaseEncodingDirection": pe, "TotalReadoutTime": 0.05} for pe in ("j-", "j"))
 # A table of one shell has two b0 volumes first, one b0 in the middle.
@@ -461,3 +462,34 @@ def test_repeats_of_opposite_phase_encoding_are_refused_with_the_way_out(dataset
     reasons = [item.reason for item in dataset.collect("repeat").left_out]
     assert len(reasons) == 2
     assert "dir-PA_dwi.nii.gz is opposite: use --dwi-pairing reverse-pe, or --dwi-corrected" in reasons[0]
+
+
+def test_reversed_b0_follow_into_the_raw_like_dataset(dataset, tmp_path):
+    """A series of b0 images of opposite phase encoding, unchanged; not one of the same direction."""
+    b0 = (np.zeros(3), np.zeros((3, 3)))
+    field = {"B0FieldIdentifier": "pepolar"}
+    main = dataset.add("dir-AP", metadata=AP | field | {"B0FieldSource": "pepolar"})
+    back = dataset.add("dir-PA", gradients=b0, metadata=PA | field | {"IntendedFor": "dwi/a_dwi.nii.gz"})
+    dataset.add("acq-same_dir-AP", gradients=b0, metadata=AP)
+    dataset.add("acq-full_dir-PA", metadata=PA)
+    back.with_suffix(".bvec").rename(dataset.root / "dir-PA_dwi.bvec")
+    root = tmp_path / "raw-like"
+    node = DescribeRawLikeSeries(
+        sidecar={},
+        metadata=[json.loads(Path(f"{main}.json").read_text())],
+        images=[f"{main}.nii.gz"],
+        targets=[str(root / "sub-01/dwi/sub-01_rec-n2a_dir-AP_dwi.nii.gz")],
+        root=str(root),
+        bids_dir=str(dataset.root),
+    )
+    (sidecar,) = node.run(cwd=str(tmp_path)).outputs.sidecars
+    assert sidecar["B0FieldIdentifier"] == sidecar["B0FieldSource"] == "pepolar"
+    copy = root / "sub-01/dwi" / back.name
+    assert sorted(path.name for path in copy.parent.iterdir()) == [
+        f"{back.name}{extension}" for extension in (".bval", ".bvec", ".json", ".nii.gz")
+    ]
+    assert Path(f"{copy}.nii.gz").read_bytes() == Path(f"{back}.nii.gz").read_bytes()
+    assert json.loads(Path(f"{copy}.json").read_text()) == PA | field
+    readme = (root / "README.md").read_text()
+    assert "opposite phase encoding, are copied" in readme.replace("\n", " ")
+    assert "QSIPrep wants a T1w image" in readme
