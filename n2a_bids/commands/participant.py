@@ -22,6 +22,9 @@ from n2a_bids.dataset.preproc import preproc_conflict
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.unsuitable import leave_out_unsuitable
 
+_LEAST_MEMORY_GB = 1.4
+"""The app itself takes 0.3 GB and deepbet 1.0 GB, however small the images are."""
+
 
 def run_participants(config: Config, interruption: Interruption) -> int:
     """Denoise every group of images of the selected participants.
@@ -52,6 +55,7 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     select_participants(config.bids_dir, config.selection)
     check_output_dir(config.bids_dir, config.output_dir)
     check_raw_like_dir(config)
+    _warn_of_little_memory(config.resources.memory_gb)
     if config.stage == "dry-run":
         with brief_environment(config):
             return _list(config)
@@ -85,6 +89,14 @@ def _list(config: Config) -> int:
     _warn_of_fmriprep(config, collection)
     sys.stdout.write(format_collection(collection) + "\n")
     return 0 if collection.units else NOTHING_TO_DO
+
+
+def _warn_of_little_memory(memory_gb: float) -> None:
+    if memory_gb < _LEAST_MEMORY_GB:
+        _warn(
+            f"expected about {_LEAST_MEMORY_GB} GB of memory at least, found {memory_gb:.2g} GB (--mem, or a "
+            "limit of the machine): more will be taken, and the system may end the run"
+        )
 
 
 def _find_work(config: Config, selection: SelectionConfig) -> Collection:
