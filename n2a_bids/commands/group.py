@@ -10,6 +10,10 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.reports.group import list_participants, read_group, write_group
 
 _NOTHING_TO_DO = 70
+_MULTIVERSE = (
+    "; with --output-layout multiverse the folder is named after the settings: repeat the options of the "
+    "participant level"
+)
 
 
 def run_group(config: Config) -> int:
@@ -31,10 +35,11 @@ def run_group(config: Config) -> int:
     BIDSDataError
         If the output folder, or a participant that is asked for, is not there.
     """
+    hint = _MULTIVERSE if config.outputs.layout == "multiverse" else ""
     if not config.output_dir.is_dir():
         raise BIDSDataError(
             f"{config.output_dir}: expected the output of the participant level, found no such folder; run "
-            "the participant level first, with the same output folder"
+            f"the participant level first, with the same output folder{hint}"
         )
     wanted, excluded = config.selection.participants, config.selection.exclude_participants
     there = list_participants(config.output_dir)
@@ -49,7 +54,7 @@ def run_group(config: Config) -> int:
     for sentence in group.unreadable:
         sys.stderr.write(f"n2a: {sentence}\n")
     if not group.rows:
-        sys.stderr.write(f"n2a: {config.output_dir}: no figures of denoised images were found\n")
+        sys.stderr.write(f"n2a: {config.output_dir}: no figures of denoised images were found{hint}\n")
         return 1 if group.unreadable else _NOTHING_TO_DO
     for path in write_group(config.output_dir, group):
         sys.stdout.write(f"{path}\n")

@@ -7,6 +7,7 @@ import html
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import MappingProxyType
@@ -438,6 +439,18 @@ def test_group_names_a_participant_without_results(tmp_path):
     add_unit(tmp_path, "sub-01")
     with pytest.raises(BIDSDataError, match="sub-99"):
         run_group(config(tmp_path, participants=("01", "99")))
+
+
+def test_group_of_a_multiverse_says_that_options_name_the_folder(tmp_path, capsys):
+    """Nothing is found, or no folder, where the options of the participant level were not repeated."""
+    plain = config(tmp_path)
+    multiverse = replace(plain, outputs=OutputConfig(layout="multiverse"))
+    assert run_group(plain) == run_group(multiverse) == 70
+    first, second = capsys.readouterr().err.splitlines()
+    assert "no figures" in first and "repeat the options" not in first
+    assert "no figures" in second and "repeat the options of the participant level" in second
+    with pytest.raises(BIDSDataError, match="repeat the options"):
+        run_group(replace(multiverse, output_dir=tmp_path / "n2a-1"))
 
 
 def test_group_survives_a_broken_record(tmp_path, capsys):
