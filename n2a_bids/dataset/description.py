@@ -123,7 +123,7 @@ def dataset_description(
     generator: dict[str, object] = {
         "Name": "n2a",
         "Version": __version__,
-        "Description": "Noise2Average denoising",
+        "Description": "Denoising of repeated MRI",
     }
     container = _container(environ)
     if container:

@@ -18,7 +18,7 @@ from n2a_bids.images import whole_file
 
 _README = """Denoised images under raw names, made by n2a_bids {version} from "{name}".
 
-These images are processed: `rec-n2a` in their names stands for Noise2Average denoising. The dataset exists
+These images are processed: `rec-n2a` in their names stands for denoising by n2a_bids. The dataset exists
 for tools that accept raw datasets only; switch their own denoising off. Field maps meant for a diffusion
 series, and series of b0 images with the opposite phase encoding, are copied from the original dataset.
 Everything else of it (functional images, participants.tsv, T1w images that were not denoised) is not here.
@@ -54,7 +54,7 @@ def write_raw_like_files(root: Path, bids_dir: Path) -> None:
         "Name": f"{name}: denoised, under raw names",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "raw",
-        "GeneratedBy": [{"Name": "n2a", "Version": __version__, "Description": "Noise2Average denoising"}],
+        "GeneratedBy": [{"Name": "n2a", "Version": __version__, "Description": "Denoising of repeated MRI"}],
         "SourceDatasets": [{"URL": bids_dir.resolve().as_uri()}],
     }
     texts = {
