@@ -254,7 +254,8 @@ def test_listing_shows_groups_files_and_reasons(make_bids):
     assert "sub-01_T1w  [T1w repetitions]" in text
     assert "  - sub-01_run-2_T1w.nii.gz" in text
     assert "sub-03: one T1w, nothing to average" in text
-    assert max(map(len, text.splitlines())) <= 110
+    # A path is not broken, however long it is.
+    assert max(len(line) for line in text.splitlines() if "/" not in line) <= 110
 
 
 def test_dangling_links_are_listed_not_lost(make_bids):
