@@ -13,6 +13,8 @@ from n2a_bids.figures import svg
 _WIDTH, _HEIGHT, _BASE, _SIDE = 560.0, 150.0, 112.0, 16.0
 _MOST_DOTS = 400
 """Up to so many values, each is a dot; above, only unusual ones are."""
+_SAME = 1e-6
+"""Values that differ by less of the largest of them are one value: the tables show six digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,13 @@ def distribution(points: Sequence[Point], *, title: str, logarithmic: bool = Fal
     if not shown:
         return svg.document(_WIDTH, 30, svg.text(4, 20, "no values", fill=svg.MUTED), title=title)
     values = np.array([point.value for point in shown])
-    place = np.log10(values) if logarithmic else values
+    # Between -1 and 1, where differences neither overflow nor drown in rounding.
+    scale = float(np.abs(values).max()) or 1.0
+    place = np.log10(values) if logarithmic else values / scale
     low, high = float(place.min()), float(place.max())
-    if high <= low:
-        low, high = low - 0.5, high + 0.5
+    if high - low <= _SAME:
+        place = np.full_like(place, low)
+        low, high = low - 0.5, low + 0.5
 
     def across(position: NDArray | float) -> NDArray | float:
         return _SIDE + (position - low) / (high - low) * (_WIDTH - 2 * _SIDE)
@@ -59,7 +64,7 @@ def distribution(points: Sequence[Point], *, title: str, logarithmic: bool = Fal
     ends = [(float(place.min()), "start"), (float(np.median(place)), "middle"), (float(place.max()), "end")]
     ends = ends if ends[0][0] < ends[2][0] else [ends[1]]
     for position, anchor in ends:
-        value = 10**position if logarithmic else position
+        value = 10**position if logarithmic else position * scale
         label = f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
         x = float(across(position))
         if anchor != "middle" or 0.15 < (position - low) / (high - low) < 0.85:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -272,8 +273,8 @@ def _look_up(content: Mapping[str, Any], path: str) -> float | None:
 
 
 def _is_number(value: object) -> bool:
-    """Finite numbers only; truth values are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    """Finite numbers only, none beyond those of the processor; truth values are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _extreme(choose: Any, rows: list[Mapping[str, Any]], key: str) -> float | None:

@@ -28,7 +28,7 @@ from n2a_bids.reports.methods import methods_markdown
 from n2a_bids.reports.page import verdict
 from n2a_bids.reports.participant import write_participant_reports
 from n2a_bids.reports.records import UnitRecord, find_records, find_units, measures
-from n2a_bids.reports.statistics import robust_z
+from n2a_bids.reports.statistics import OUTLIER_Z, robust_z
 
 DENOISING = MappingProxyType(
     {
@@ -501,6 +501,56 @@ def test_robust_z_ignores_scale_and_shift():
     assert not robust_z([1.0, 1.0, 9.0]).any()
     assert not robust_z([2.0] * 20).any()
     assert np.isnan(robust_z([np.nan] + [1.0] * 20)[0])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.3] * 20 + [0.1 + 0.2],
+        [0.0] * 20 + [0.1 + 0.2 - 0.3],
+        [1e6 / 3] * 9 + [1e6 / 3 * (1 + 3e-16)],
+        [5e-324] * 9,
+        [7] * 12,
+    ],
+)
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_rounding_makes_no_value_unusual(values, logarithmic):
+    """Values that differ in the last digits only, as sums in another order do, are one value."""
+    assert not np.nan_to_num(robust_z(values, logarithmic=logarithmic)).any()
+
+
+def test_huge_and_missing_values_have_scores():
+    """A huge value is unusual and hides no other; what is not finite has no score and takes none away."""
+    usual = list(np.random.default_rng(2).normal(size=20))
+    scores = robust_z([*usual, 30.0, np.inf, np.nan, -np.inf])
+    np.testing.assert_allclose(scores[:21], robust_z([*usual, 30.0]))
+    assert scores[20] > OUTLIER_Z and np.isnan(scores[21:]).all()
+    assert (np.abs(robust_z([*usual, 1e308, -1e308])[20:]) > OUTLIER_Z).all()
+    assert np.isnan(robust_z([np.nan] * 9)).all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (0.3, 0.1 + 0.2),
+        (0.3,),
+        (5, 5, 5),
+        (0.0, 5e-324),
+        (1e-300, 1e300),
+        (-1.7e308, 1.7e308),
+        (float("nan"), float("inf"), 10**400),
+        (float("nan"), 1.0),
+        (0, -1, 2),
+    ],
+)
+def test_group_page_survives_any_numbers(tmp_path, values):
+    """Constants, rounding, overflow, one participant: table and page are written, with every measure."""
+    for number, value in enumerate(values):
+        numbers = dict.fromkeys(("noise_sd_mean", "error_denoised", "equivalent_averages"), value)
+        add_unit(tmp_path, f"sub-{number:02d}", {**DENOISING, **numbers, "residual_edge_correlation": value})
+    assert run_group(config(tmp_path)) == 0
+    assert len(read_table(tmp_path / "group_T1w.tsv")) == len(values)
+    assert "nan" not in re.findall(r'd="[^"]*"', (tmp_path / "group.html").read_text())
 
 
 def test_label_in_the_page_cannot_break_out(tmp_path):
