@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.figures.distributions import Point, distribution
 from n2a_bids.reports.boilerplate import write_whole
+from n2a_bids.reports.json_files import read_json
 from n2a_bids.reports.method_words import largest_part
 from n2a_bids.reports.placement import find_page, link
 from n2a_bids.reports.records import UnitRecord, find_records, measures
@@ -153,7 +155,11 @@ def _column(rows: Sequence[Row], number: int) -> np.ndarray:
 
 
 def write_group(output_dir: Path, group: Group) -> list[Path]:
-    """Write ``group_<suffix>.tsv`` with its data dictionary for each kind of image, and ``group.html``.
+    """Write ``group_<suffix>.tsv`` for each kind of image, their data dictionary, and ``group.html``.
+
+    The dictionary is ``group_columns.json``: under the name of a table it would end in the suffix of images,
+    and pybids would take every column for metadata of every image in the dataset. A dictionary that an
+    earlier version left under such a name is deleted.
 
     Parameters
     ----------
@@ -172,10 +178,22 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
         lines = [table_row(row, group.outliers) for row in group.of(suffix)]
         if lines:
             files.append(write_whole(output_dir / f"group_{suffix}.tsv", _as_tsv(lines)))
-            dictionary = json.dumps(data_dictionary(), indent=2) + "\n"
-            files.append(write_whole(output_dir / f"group_{suffix}.json", dictionary))
+        _remove_inherited_dictionary(output_dir / f"group_{suffix}.json")
+    dictionary = json.dumps(data_dictionary(), indent=2) + "\n"
+    files.append(write_whole(output_dir / "group_columns.json", dictionary))
     files.append(write_whole(output_dir / "group.html", render_group(group)))
     return files
+
+
+def _remove_inherited_dictionary(path: Path) -> None:
+    """Delete a data dictionary of ours that pybids takes for metadata of images."""
+    try:
+        is_ours = {"participant_id", "n2a_version"} <= read_json(path).keys()
+    except BIDSDataError:
+        return
+    if is_ours:
+        with suppress(OSError):
+            path.unlink()
 
 
 def table_row(row: Row, outliers: Mapping[str, Sequence[str]]) -> dict[str, str]:

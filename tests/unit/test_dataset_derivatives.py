@@ -270,6 +270,7 @@ def test_the_validator_accepts_the_dataset(bids_dir, tmp_path):
         out / "logs" / "CITATION.md",
         out / "sub-01" / "log" / "20260101" / "n2a.toml",
         out / "group_T1w.tsv",
+        out / "group_columns.json",
         out / "work" / "n2a_0_1_0" / "sub_01" / "check" / "result_check.pklz",
         out / "work" / "cache" / "matplotlib" / "fontlist.json",
     ):

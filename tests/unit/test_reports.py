@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from bids.layout import BIDSLayout
 
 from n2a_bids import figures
 from n2a_bids.commands.group import run_group
@@ -412,8 +413,32 @@ def test_group_table_has_a_row_for_each_unit(tmp_path):
     assert rows[0]["n_left_out"] == "1"
     assert rows[0]["fwhm_mm_residual"] == "n/a"
     assert rows[0]["mean_won"] == "false"
-    assert set(json.loads((tmp_path / "group_T1w.json").read_text())) == set(rows[0])
+    assert set(json.loads((tmp_path / "group_columns.json").read_text())) == set(rows[0])
     assert set(data_dictionary()) == set(rows[0])
+
+
+def test_no_image_inherits_the_group_tables(tmp_path):
+    """pybids gives every image its own metadata only, and what an old version left is gone."""
+    own = {"SkullStripped": False, "Description": "own"}
+    for prefix in ("sub-01", "sub-01_run-1", "sub-02_ses-x"):
+        for datatype, suffix in (("anat", "T1w"), ("dwi", "dwi")):
+            add_unit(tmp_path, prefix, datatype=datatype)
+            (folder,) = {path.parent for path in tmp_path.rglob(f"{datatype}/{prefix}_desc-denoised_*")}
+            for name in (f"desc-denoised_{suffix}", f"desc-residual_{suffix}", "desc-brain_mask"):
+                (folder / f"{prefix}_{name}.nii.gz").touch()
+                (folder / f"{prefix}_{name}.json").write_text(json.dumps(own))
+    description = {"Name": "n2a", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    (tmp_path / "dataset_description.json").write_text(json.dumps(description))
+    (tmp_path / "group_T1w.json").write_text(json.dumps(data_dictionary()))
+    (tmp_path / "group_dwi.json").write_text('{"participant_id": "of somebody else"}')
+    assert run_group(config(tmp_path)) == 0
+    assert not (tmp_path / "group_T1w.json").exists()
+    assert (tmp_path / "group_dwi.json").exists()
+    (tmp_path / "group_dwi.json").unlink()
+    layout = BIDSLayout(tmp_path, validate=False, config=["bids", "derivatives"])
+    images = layout.get(extension=".nii.gz", return_type="filename")
+    assert len(images) == 18
+    assert [name for name in images if layout.get_metadata(name) != own] == []
 
 
 def test_group_writes_the_methods_of_all(tmp_path):
