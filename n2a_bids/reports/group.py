@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.figures.distributions import Point, distribution
 from n2a_bids.reports.boilerplate import write_whole
-from n2a_bids.reports.json_files import read_json
+from n2a_bids.reports.group_table import as_tsv, cell, data_dictionary, remove_inherited_dictionary
 from n2a_bids.reports.method_words import largest_part
 from n2a_bids.reports.placement import find_page, link
 from n2a_bids.reports.records import UnitRecord, find_records, measures
@@ -177,23 +174,12 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
     for suffix in ("T1w", "dwi"):
         lines = [table_row(row, group.outliers) for row in group.of(suffix)]
         if lines:
-            files.append(write_whole(output_dir / f"group_{suffix}.tsv", _as_tsv(lines)))
-        _remove_inherited_dictionary(output_dir / f"group_{suffix}.json")
+            files.append(write_whole(output_dir / f"group_{suffix}.tsv", as_tsv(lines)))
+        remove_inherited_dictionary(output_dir / f"group_{suffix}.json")
     dictionary = json.dumps(data_dictionary(), indent=2) + "\n"
     files.append(write_whole(output_dir / "group_columns.json", dictionary))
     files.append(write_whole(output_dir / "group.html", render_group(group)))
     return files
-
-
-def _remove_inherited_dictionary(path: Path) -> None:
-    """Delete a data dictionary of ours that pybids takes for metadata of images."""
-    try:
-        is_ours = {"participant_id", "n2a_version"} <= read_json(path).keys()
-    except BIDSDataError:
-        return
-    if is_ours:
-        with suppress(OSError):
-            path.unlink()
 
 
 def table_row(row: Row, outliers: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -201,54 +187,7 @@ def table_row(row: Row, outliers: Mapping[str, Sequence[str]]) -> dict[str, str]
     columns: dict[str, object] = {"participant_id": f"sub-{row.participant}", "unit": row.label, **row.facts}
     columns |= {measure.name: value for measure, value in zip(measures(), row.values, strict=True)}
     columns["outlier_measures"] = ",".join(outliers.get(row.label, ()))
-    return {name: _cell(value) for name, value in columns.items()}
-
-
-def _cell(value: object) -> str:
-    """Text of a value in a BIDS table."""
-    if value is None or value == "":
-        return "n/a"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return " ".join(str(value).split())
-
-
-def _as_tsv(rows: Sequence[Mapping[str, str]]) -> str:
-    """Tab-separated table with a header."""
-    stream = io.StringIO()
-    options = {"delimiter": "\t", "lineterminator": "\n", "quoting": csv.QUOTE_NONE, "escapechar": "\\"}
-    writer = csv.DictWriter(stream, list(rows[0]), **options)
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
-
-
-def data_dictionary() -> dict[str, dict[str, Any]]:
-    """Meaning of every column of the group table."""
-    columns: dict[str, dict[str, Any]] = {
-        "participant_id": {"Description": "Participant."},
-        "unit": {"Description": "Group of repetitions that was denoised together: its entities and suffix."},
-        "session_id": {"Description": "Session."},
-        "strategy": {"Description": "Strategy that was asked for."},
-        "recipe": {"Description": "Recipe that was asked for."},
-        "chosen": {"Description": "Candidate that makes up the largest part of the output."},
-        "mean_won": {"Description": "Whether the plain mean was the output because nothing beat it."},
-        "n2a_version": {"Description": "Version that denoised."},
-        "outdated": {
-            "Description": "Whether this is a result of the past: a later run was to replace it and did not, "
-            "or its source images are not all in the dataset any more. The report tells which."
-        },
-    }
-    for measure in measures():
-        columns[measure.name] = {"LongName": measure.title, "Description": measure.read}
-        if measure.units:
-            columns[measure.name]["Units"] = measure.units
-    columns["outlier_measures"] = {
-        "Description": f"Measures with a robust z-score beyond {OUTLIER_Z} in this group, comma-separated."
-    }
-    return columns
+    return {name: cell(value) for name, value in columns.items()}
 
 
 def render_group(group: Group) -> str:

@@ -23,7 +23,8 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.reports.bibliography import bibliography
 from n2a_bids.reports.boilerplate import citation_keys, write_citation
 from n2a_bids.reports.crashes import find_crashes
-from n2a_bids.reports.group import data_dictionary, list_participants, read_group, write_group
+from n2a_bids.reports.group import list_participants, read_group, write_group
+from n2a_bids.reports.group_table import data_dictionary
 from n2a_bids.reports.method_words import strategy_words
 from n2a_bids.reports.methods import methods_markdown
 from n2a_bids.reports.page import verdict
