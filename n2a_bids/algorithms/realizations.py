@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,18 @@ class Gradients:
     bvals: NDArray[np.float64]
     """(C,) b-values in s/mm2."""
     bvecs: NDArray[np.float64]
-    """(C, 3) unit vectors (zero for b0)."""
+    """(C, 3) unit vectors of the world (RAS+); zero for volumes without direction."""
+    b0_threshold: float = 50.0
+    """Largest b-value, in s/mm2, that still counts as no diffusion weighting."""
+
+    @property
+    def is_b0(self) -> NDArray[np.bool_]:
+        """(C,) True for volumes without diffusion weighting: no direction, or b at most the threshold."""
+        return (self.bvals <= self.b0_threshold) | ~np.any(self.bvecs, axis=1)
+
+    def subset(self, volumes: NDArray[np.intp] | Sequence[int] | slice) -> Gradients:
+        """Table of some of the volumes, in the order given."""
+        return replace(self, bvals=self.bvals[volumes], bvecs=self.bvecs[volumes])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.realizations import Gradients, Realizations
 from n2a_bids.commands.denoise_warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.gradient_files import read_gradients
 from n2a_bids.images import UNREADABLE, load, load_mask, same_grid, voxel_sizes_mm
 
 
@@ -84,7 +85,7 @@ def load_realizations(job: DenoiseJob) -> Realizations:
         voxel_size_mm=voxel_sizes_mm(affine),
         left_right_axis=int(np.flatnonzero(nb.io_orientation(affine)[:, 0] == 0)[0]),
         same_signal=job.same_signal,
-        gradients=_load_gradients(job, first.shape[-1] if first.ndim == 4 else 1),
+        gradients=_load_gradients(job, first.shape[-1] if first.ndim == 4 else 1, affine),
         noise_kept=job.noise_kept,
     )
 
@@ -111,14 +112,13 @@ def _load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
     return mask
 
 
-def _load_gradients(job: DenoiseJob, n_volumes: int) -> Gradients | None:
+def _load_gradients(job: DenoiseJob, n_volumes: int, affine: NDArray[np.float64]) -> Gradients | None:
     if job.bvals is None or job.bvecs is None:
         return None
-    bvals, bvecs = np.loadtxt(job.bvals, ndmin=1), np.loadtxt(job.bvecs, ndmin=2)
-    bvecs = bvecs if bvecs.shape == (n_volumes, 3) else bvecs.T
-    if bvals.shape != (n_volumes,) or bvecs.shape != (n_volumes, 3):
+    gradients = read_gradients(job.bvals, job.bvecs, affine)
+    if gradients.bvals.size != n_volumes:
         raise BIDSDataError(
             f"{job.bvals}: expected {n_volumes} b-values and directions, one for each volume of "
-            f"{job.runs[0]}, found {bvals.size} and {bvecs.size // 3}; correct the files"
+            f"{job.runs[0]}, found {gradients.bvals.size}; correct the files"
         )
-    return Gradients(bvals, bvecs)
+    return gradients

@@ -9,15 +9,11 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.gradients import B0_THRESHOLD
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.gradient_files import B0_THRESHOLD, inspect_gradients, read_bvals
 from n2a_bids.images import UNREADABLE
-
-# Text files round to few digits; beyond a tenth, the length means something else (a scaled b, a wrong file).
-_SILENT_NORM_ERROR = 0.02
-_MAX_NORM_ERROR = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +28,7 @@ class Series:
     @property
     def weighted(self) -> NDArray[np.bool_]:
         """(C,) True for volumes with diffusion weighting."""
-        return self.gradients.bvals > B0_THRESHOLD
+        return ~self.gradients.is_b0
 
     @property
     def phase_encoding(self) -> str:
@@ -41,18 +37,20 @@ class Series:
         return value if value.removesuffix("-") in ("i", "j", "k") else ""
 
 
-def read_series(image: ImageFile) -> Series:
+def read_series(image: ImageFile, b0_threshold: float = B0_THRESHOLD) -> Series:
     """Read the gradient table of a DWI series.
 
     Parameters
     ----------
     image : ImageFile
         With ``bval`` and ``bvec``.
+    b0_threshold : float
+        Largest b-value (s/mm2) that counts as b0.
 
     Returns
     -------
     series : Series
-        Directions are unit vectors, zero for b0; notes say what was corrected.
+        Directions are unit vectors of the world; notes say what was corrected.
 
     Raises
     ------
@@ -66,102 +64,25 @@ def read_series(image: ImageFile) -> Series:
                 f"{image.path}: expected a gradient table, found no {extension} file beside it or above it; "
                 f"add {name} (dcm2niix writes it)"
             )
-    bvals, notes = _read_bvals(image.bval)
-    n_volumes = _count_volumes(image.path)
+    n_volumes, affine = _read_header(image.path)
+    bvals, _ = read_bvals(image.bval)
     if n_volumes is not None and n_volumes != bvals.size:
         raise BIDSDataError(
             f"{image.bval}: expected one b-value for each of the {n_volumes} volumes of {image.path.name}, "
             f"found {bvals.size}; restore the table of this series"
         )
-    bvecs, more = _read_bvecs(image.bvec, bvals.size)
-    unit_vectors, still_more = _normalized(bvecs, bvals, image.bvec)
-    notes = (*notes, *more, *still_more)
-    if bvals.size and bvals.min() > B0_THRESHOLD:
+    gradients, notes = inspect_gradients(image.bval, image.bvec, affine, b0_threshold=b0_threshold)
+    if not gradients.is_b0.any():
         notes += ("it has no b0 volume, so that it gives no tensor maps and no distortion estimate",)
-    return Series(image, Gradients(bvals, unit_vectors), notes)
+    return Series(image, gradients, notes)
 
 
-def _read_bvals(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    table = _read_numbers(path)
-    if 1 not in table.shape:
-        raise BIDSDataError(
-            f"{path}: expected one row of b-values, found a table of {table.shape}; restore it"
-        )
-    bvals = table.ravel()
-    if not np.isfinite(bvals).all() or bvals.min() < 0:
-        bad = np.flatnonzero(~(np.isfinite(bvals) & (bvals >= 0)))
-        raise BIDSDataError(
-            f"{path}: expected b-values of at least 0, found {bvals[bad[0]]} for volume {bad[0] + 1}; "
-            "correct the file"
-        )
-    is_column = table.shape[0] > 1
-    return bvals, (f"{path.name} is a column where BIDS wants a row",) if is_column else ()
-
-
-def _read_bvecs(path: Path, n_volumes: int) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    table = _read_numbers(path)
-    if table.shape == (3, n_volumes):
-        return table.T, ()
-    if table.shape == (n_volumes, 3):
-        return table, (
-            f"{path.name} has one direction per row where BIDS wants one per column: read transposed",
-        )
-    raise BIDSDataError(
-        f"{path}: expected 3 rows of {n_volumes} values (one column for each volume), found "
-        f"{table.shape[0]} rows of {table.shape[1]}; restore the table of this series"
-    )
-
-
-def _read_numbers(path: Path) -> NDArray[np.float64]:
+def _read_header(path: Path) -> tuple[int | None, NDArray[np.float64]]:
+    """Number of volumes and affine; None and the order of storage that FSL calls its own where the header
+    cannot be read, which the check of the image reports later.
+    """
     try:
-        rows = [
-            [float(word) for word in line.split()] for line in path.read_text().splitlines() if line.strip()
-        ]
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise BIDSDataError(
-            f"{path}: expected numbers separated by spaces, found {type(error).__name__}: {error}; correct "
-            "or fetch the file"
-        ) from error
-    lengths = {len(row) for row in rows}
-    if len(lengths) != 1:
-        found = f"rows of {sorted(lengths)} values" if rows else "an empty file"
-        raise BIDSDataError(f"{path}: expected rows of equal length, found {found}; restore the table")
-    return np.array(rows)
-
-
-def _count_volumes(path: Path) -> int | None:
-    """From the header; None where it cannot be read, which the check of the image reports later."""
-    try:
-        shape = nb.load(path).shape
+        image = nb.load(path)
     except UNREADABLE:
-        return None
-    return int(np.prod(shape[3:]))
-
-
-def _normalized(
-    bvecs: NDArray[np.float64], bvals: NDArray[np.float64], path: Path
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    weighted = bvals > B0_THRESHOLD
-    bad = np.flatnonzero(weighted & ~np.isfinite(bvecs).all(axis=1))
-    if bad.size:
-        raise BIDSDataError(
-            f"{path}: expected finite directions, found NaN or infinite values for volume {bad[0] + 1} "
-            f"(b={bvals[bad[0]]:g}) and {bad.size - 1} more; correct the file"
-        )
-    norms = np.linalg.norm(np.where(weighted[:, None], bvecs, 0.0), axis=1)
-    wrong = np.flatnonzero(weighted & (np.abs(norms - 1) > _MAX_NORM_ERROR))
-    if wrong.size:
-        first = wrong[0]
-        hint = (
-            "drop trace and ADC volumes" if norms[first] < _MAX_NORM_ERROR else "restore the exported table"
-        )
-        raise BIDSDataError(
-            f"{path}: expected unit vectors for diffusion-weighted volumes, found length {norms[first]:.2g} "
-            f"for volume {first + 1} (b={bvals[first]:g}) and {wrong.size - 1} more; {hint}"
-        )
-    unit_vectors = np.divide(
-        bvecs, norms[:, None], out=np.zeros_like(bvecs), where=weighted[:, None] & (norms[:, None] > 0)
-    )
-    worst = np.abs(norms[weighted] - 1).max(initial=0.0)
-    notes = (f"directions of {path.name} were off unit length by up to {worst:.0%}: normalized",)
-    return unit_vectors, notes if worst > _SILENT_NORM_ERROR else ()
+        return None, np.diag([-1.0, 1.0, 1.0, 1.0])
+    return int(np.prod(image.shape[3:])), image.affine

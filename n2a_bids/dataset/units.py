@@ -23,6 +23,19 @@ class ImageFile:
 
 
 @dataclass(frozen=True, slots=True)
+class PhaseEncoding:
+    """How the phase of one series was encoded, in the world."""
+
+    direction: tuple[float, float, float]
+    """Unit vector, RAS+: the BIDS ``PhaseEncodingDirection`` of the image, through its affine."""
+    polarity_is_known: bool = True
+    """False where sidecars tell the axis only: the sign is a guess, but series of one unit that have opposite
+    signs are opposite."""
+    readout_time_s: float | None = None
+    """``TotalReadoutTime``, finite and positive; None where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class DenoisingUnit:
     """Images that are denoised together."""
 
@@ -35,6 +48,10 @@ class DenoisingUnit:
     """Why these images belong together, in one sentence."""
     volumes: tuple[tuple[int, ...], ...] = ()
     """For each DWI series the volumes (from 0) that correspond; empty means all, in order."""
+    phase_encoding: tuple[PhaseEncoding, ...] = ()
+    """Of each DWI series; empty where the sidecars do not tell of all."""
+    reversed_b0: ImageFile | None = None
+    """b0s of opposite phase encoding that show the distortion but are not denoised."""
     notes: tuple[str, ...] = ()
     """What the user should know about these inputs: one sentence each."""
 

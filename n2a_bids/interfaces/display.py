@@ -79,11 +79,13 @@ def load_shells(bval_file: str | Path) -> NDArray[np.float64]:
     """b-values of a file in FSL format, rounded to their shell; (N,) in s/mm2, 0 for b0."""
     # Here because algorithms import torch, which most figures can do without.
     from n2a_bids.algorithms.gradients import round_to_shells
+    from n2a_bids.gradient_files import read_bvals
 
-    return round_to_shells(np.atleast_1d(np.loadtxt(bval_file)).ravel())
+    return round_to_shells(read_bvals(Path(bval_file))[0])
 
 
-def load_bvecs(bvec_file: str | Path) -> NDArray[np.float64]:
-    """Directions of a file in FSL format; (N, 3)."""
-    bvecs = np.atleast_2d(np.loadtxt(bvec_file))
-    return bvecs.T if bvecs.shape[0] == 3 else bvecs
+def load_bvecs(bval_file: str | Path, bvec_file: str | Path, image_file: str | Path) -> NDArray[np.float64]:
+    """Directions of a table in FSL format that lies beside an image, in the world (RAS+); (N, 3)."""
+    from n2a_bids.gradient_files import read_gradients
+
+    return read_gradients(Path(bval_file), Path(bvec_file), nb.load(image_file).affine).bvecs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,12 @@ from n2a_bids.algorithms.gradients import rotate_bvecs
 from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.similarity import smooth_correlation
+from n2a_bids.gradient_files import read_gradients, write_gradients
 from n2a_bids.images import load, save_like, voxel_sizes_mm
 from n2a_bids.interfaces.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi_mask import (
     find_brain,
     mean_b0,
-    read_table,
-    write_table,
 )
 from n2a_bids.interfaces.dwi_motion import resample_series, stays
 
@@ -95,13 +95,13 @@ class AlignSeries(SimpleInterface):
             between = self._between(number, b0s, mask, size)
             own = json.loads(Path(inputs.motion_files[number]).read_text())
             maps = [np.array(motion) @ between for motion in own]
-            data, moved = load(Path(path))[0], displacements[number]
+            (data, own_affine), moved = load(Path(path)), displacements[number]
             axis = phase_encoding_axis(inputs.phase_encoding)[0] if moved.any() else 1
             aligned = resample_series(data, maps, moved, axis, mask)
             kept.append(_noise_kept(data.shape[:3], maps, moved, axis, mask))
             view, shares = _find_view(data.shape[:3], maps, moved, axis, mask)
             shown &= view
-            table = read_table(inputs.bval_files[number], inputs.bvec_files[number])
+            table = read_gradients(inputs.bval_files[number], inputs.bvec_files[number], own_affine)
             tables.append(turned(table, maps, affine))
             betweens.append(between.tolist())
             out_b0s.append(mean_b0(aligned, table))
@@ -138,7 +138,7 @@ class AlignSeries(SimpleInterface):
             mask = find_brain(np.mean(b0s, axis=0))
         covered = shown & np.all([b0 > 0 for b0 in b0s], axis=0)
         mask_file = save_like(mask & covered, model, folder / "mask.nii.gz", np.uint8)
-        bval, bvec = write_table(_mean_table(tables), folder / "aligned")
+        bval, bvec = write_gradients(_mean_table(tables), load(model)[1], folder / "aligned")
         figures_file = folder / "alignment.json"
         figures_file.write_text(json.dumps(_record(rows), indent=2))
         self._results.update(
@@ -191,15 +191,14 @@ def _noise_kept(
 
 
 def turned(table: Gradients, maps: list[NDArray], affine: NDArray[np.float64]) -> Gradients:
-    """Directions in the corrected head, in the convention of FSL (x flipped for positive determinants)."""
-    flip = np.diag([-1.0 if np.linalg.det(affine[:3, :3]) > 0 else 1.0, 1.0, 1.0])
-    scale = np.diag(voxel_sizes_mm(affine))
+    """Directions in the corrected head, in the world; voxel maps are those of a grid with this affine."""
+    axes = affine[:3, :3]
     bvecs = table.bvecs.copy()
     for volume, voxel_map in enumerate(maps):
         # The map leads from the corrected head to the head as it lay: directions go the other way.
-        rotation = (scale @ voxel_map[:3, :3] @ np.linalg.inv(scale)).T
-        bvecs[volume] = rotate_bvecs(bvecs[volume : volume + 1], flip @ rotation @ flip)[0]
-    return Gradients(table.bvals, bvecs)
+        rotation = (axes @ voxel_map[:3, :3] @ np.linalg.inv(axes)).T
+        bvecs[volume] = rotate_bvecs(bvecs[volume : volume + 1], rotation)[0]
+    return replace(table, bvecs=bvecs)
 
 
 def _mean_table(tables: list[Gradients]) -> Gradients:
@@ -211,7 +210,7 @@ def _mean_table(tables: list[Gradients]) -> Gradients:
         total += np.where(agreement < 0, -table.bvecs, table.bvecs)
     norms = np.linalg.norm(total, axis=1, keepdims=True)
     bvecs = np.divide(total, norms, out=np.zeros_like(total), where=norms > 0)
-    return Gradients(np.mean([table.bvals for table in tables], axis=0), bvecs)
+    return replace(tables[0], bvals=np.mean([table.bvals for table in tables], axis=0), bvecs=bvecs)
 
 
 def _row(

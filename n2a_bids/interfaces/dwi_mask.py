@@ -12,48 +12,21 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.gradients import B0_THRESHOLD
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.dataset.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.images import load, save_like, voxel_sizes_mm, whole_file
+from n2a_bids.gradient_files import write_gradients
+from n2a_bids.images import load, save_like, voxel_sizes_mm
 
 _BRAIN_VOLUME_ML = (100.0, 2600.0)
 """A slab of a brain, and the largest brain, with a margin for poor masks."""
 
 
-def write_table(gradients: Gradients, stem: Path) -> tuple[Path, Path]:
-    """Write a gradient table as ``.bval`` and ``.bvec`` beside each other, each whole.
-
-    Parameters
-    ----------
-    gradients : Gradients
-    stem : Path
-        Name without extension.
-
-    Returns
-    -------
-    bval, bvec : Path
-    """
-    bval, bvec = stem.with_name(stem.name + ".bval"), stem.with_name(stem.name + ".bvec")
-    with whole_file(bval) as temporary:
-        temporary.write_text(" ".join(f"{value:g}" for value in gradients.bvals) + "\n")
-    with whole_file(bvec) as temporary:
-        rows = (" ".join(f"{value:.8f}" for value in row) for row in gradients.bvecs.T)
-        temporary.write_text("\n".join(rows) + "\n")
-    return bval, bvec
-
-
-def read_table(bval: str | Path, bvec: str | Path) -> Gradients:
-    """Read what :func:`write_table` wrote: one row of b-values, three rows of components."""
-    return Gradients(np.loadtxt(bval, ndmin=1), np.loadtxt(bvec, ndmin=2).T)
-
-
 def mean_b0(data: NDArray[np.float32], gradients: Gradients) -> NDArray[np.float32]:
     """Mean of the volumes without diffusion weighting; of the lowest b-value where there is none."""
-    lowest = max(B0_THRESHOLD, float(gradients.bvals.min()))
-    return data[..., gradients.bvals <= lowest].mean(axis=-1)
+    lowest = gradients.is_b0 if gradients.is_b0.any() else gradients.bvals == gradients.bvals.min()
+    return data[..., lowest].mean(axis=-1)
 
 
 class MaskedSeriesInputSpec(BaseInterfaceInputSpec):
@@ -89,12 +62,12 @@ class PickVolumes(SimpleInterface):
         inputs, folder = self.inputs, Path(runtime.cwd)
         image = ImageFile(Path(inputs.in_file), bval=Path(inputs.bval_file), bvec=Path(inputs.bvec_file))
         table = read_series(image).gradients
-        data, _ = load(image.path)
+        data, affine = load(image.path)
         places = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
-        table = Gradients(table.bvals[places], table.bvecs[places])
+        table = table.subset(places)
         data = np.ascontiguousarray(data[..., places])
         _refuse_empty_volumes(data, places, image.path)
-        bval, bvec = write_table(table, folder / "series")
+        bval, bvec = write_gradients(table, affine, folder / "series")
         self._results["out_file"] = os.fspath(save_like(data, image.path, folder / "series.nii.gz"))
         self._results["b0_file"] = os.fspath(
             save_like(mean_b0(data, table), _first_volume(image.path, folder), folder / "b0.nii.gz")

@@ -11,6 +11,7 @@ from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion import AcquiredGrid, acquired_grid
+from n2a_bids.gradient_files import read_gradients, write_gradients
 from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi_align import (
@@ -18,7 +19,6 @@ from n2a_bids.interfaces.dwi_align import (
     series_displacements,
     turned,
 )
-from n2a_bids.interfaces.dwi_mask import read_table, write_table
 from n2a_bids.interfaces.dwi_motion import resample_series
 
 
@@ -65,8 +65,8 @@ class OwnGrids(SimpleInterface):
             still = np.zeros(data.shape[:3], np.float32)
             own = resample_series(data, maps, still, axis, own_mask)
             _fill(own, own_mask, grid, denoised, gains[number])
-            table = turned(read_table(inputs.bval_files[number], inputs.bvec_files[number]), maps, affine)
-            bval, bvec = write_table(table, folder / f"own_{number + 1}")
+            table = read_gradients(inputs.bval_files[number], inputs.bvec_files[number], affine)
+            bval, bvec = write_gradients(turned(table, maps, affine), affine, folder / f"own_{number + 1}")
             model, target = Path(inputs.own_b0_files[number]), folder / f"mask_{number + 1}.nii.gz"
             files = {
                 "out_files": save_like(own, path, folder / f"own_{number + 1}.nii.gz"),

@@ -58,17 +58,20 @@ class TensorMaps(FigureInterface):
 class _GradientPlotInputSpec(BaseInterfaceInputSpec):
     bval_files = InputMultiObject(File(exists=True), mandatory=True, desc="bval of each series, FSL format")
     bvec_files = InputMultiObject(File(exists=True), mandatory=True, desc="bvec of each series, FSL format")
+    image_files = InputMultiObject(
+        File(exists=True), mandatory=True, desc="an image on the grid of each table"
+    )
     labels = traits.List(traits.Str(), desc="name of each series")
 
 
 class GradientPlot(FigureInterface):
-    """Directions of the diffusion encoding on the half sphere, one colour per shell."""
+    """Directions of the diffusion encoding in the world, on the half sphere; one colour per shell."""
 
     input_spec = _GradientPlotInputSpec
 
     def _draw(self) -> str:
-        pairs = zip(self.inputs.bval_files, self.inputs.bvec_files, strict=True)
-        tables = [(load_shells(bvals), load_bvecs(bvecs)) for bvals, bvecs in pairs]
+        files = zip(self.inputs.bval_files, self.inputs.bvec_files, self.inputs.image_files, strict=True)
+        tables = [(load_shells(bvals), load_bvecs(bvals, bvecs, image)) for bvals, bvecs, image in files]
         labels = list(self.inputs.labels) if isdefined(self.inputs.labels) else []
         return figures.gradient_plot(tables, labels)
 

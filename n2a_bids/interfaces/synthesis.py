@@ -11,7 +11,7 @@ import torch
 from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.gradients import B0_THRESHOLD, split_directions, tensor_condition_number
+from n2a_bids.algorithms.gradients import split_directions, tensor_condition_number
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.tensor import (
     fit_tensor,
@@ -21,8 +21,9 @@ from n2a_bids.algorithms.tensor import (
     synthesize_signal,
     tensor_volumes,
 )
+from n2a_bids.gradient_files import read_gradients
 from n2a_bids.images import load, save_like
-from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, read_table
+from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec
 
 _N_TRIES = 2000
 
@@ -48,14 +49,14 @@ class SplitSeries(SimpleInterface):
 
     def _run_interface(self, runtime):
         path, folder = Path(self.inputs.in_file), Path(runtime.cwd)
-        data, _ = load(path)
+        data, affine = load(path)
         mask = load(Path(self.inputs.mask_file))[0] > 0.5
-        table = read_table(self.inputs.bval_file, self.inputs.bvec_file)
+        table = read_gradients(self.inputs.bval_file, self.inputs.bvec_file, affine)
         halves = split_volumes(table, torch.Generator().manual_seed(self.inputs.seed))
         names = []
         for number, series in enumerate(split_series(data, table, mask, halves)):
             names.append(os.fspath(save_like(series, path, folder / f"half_{number + 1}.nii.gz")))
-        weighted = table.bvals > B0_THRESHOLD
+        weighted = ~table.is_b0
         record = [
             {
                 "volumes": volumes.tolist(),
@@ -84,8 +85,7 @@ def split_volumes(table: Gradients, generator: torch.Generator) -> list[NDArray[
     halves : list of two int arrays
         They share volumes only where there is a single b0.
     """
-    weighted = np.flatnonzero(table.bvals > B0_THRESHOLD)
-    b0 = np.flatnonzero(table.bvals <= B0_THRESHOLD)
+    weighted, b0 = np.flatnonzero(~table.is_b0), np.flatnonzero(table.is_b0)
     directions = split_directions(table.bvecs[weighted], 2, generator, n_tries=_N_TRIES)
     own_b0 = [b0[0::2], b0[1::2]] if b0.size > 1 else [b0, b0]
     return [np.sort(np.concatenate((b, weighted[d]))) for b, d in zip(own_b0, directions)]
@@ -110,7 +110,7 @@ def split_series(
     """
     result = []
     for volumes in halves:
-        fit = fit_tensor(data[..., volumes], Gradients(table.bvals[volumes], table.bvecs[volumes]), mask)
+        fit = fit_tensor(data[..., volumes], table.subset(volumes), mask)
         result.append(np.where(mask[..., None], synthesize_signal(fit, table), data).astype(np.float32))
     return result
 
@@ -118,7 +118,7 @@ def split_series(
 class _TensorOutputSpec(TraitedSpec):
     fa_file = File(exists=True, desc="fractional anisotropy")
     md_file = File(exists=True, desc="mean diffusivity, mm2/s")
-    v1_file = File(exists=True, desc="principal direction, (X, Y, Z, 3), in RAS order")
+    v1_file = File(exists=True, desc="principal direction, (X, Y, Z, 3), a vector of the world (RAS)")
 
 
 class TensorMapsOfSeries(SimpleInterface):
@@ -132,12 +132,10 @@ class TensorMapsOfSeries(SimpleInterface):
         data, affine = load(path)
         mask_file = Path(self.inputs.mask_file)
         mask = load(mask_file)[0] > 0.5
-        table = read_table(self.inputs.bval_file, self.inputs.bvec_file)
+        table = read_gradients(self.inputs.bval_file, self.inputs.bvec_file, affine)
         used = tensor_volumes(table)
-        fit = fit_tensor(data[..., used], Gradients(table.bvals[used], table.bvecs[used]), mask)
-        direction = principal_direction(fit) * [-1.0 if np.linalg.det(affine[:3, :3]) > 0 else 1.0, 1.0, 1.0]
-        world = direction @ (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T
-        maps = {"fa": fractional_anisotropy(fit), "md": mean_diffusivity(fit), "v1": world}
+        fit = fit_tensor(data[..., used], table.subset(used), mask)
+        maps = {"fa": fractional_anisotropy(fit), "md": mean_diffusivity(fit), "v1": principal_direction(fit)}
         for name, values in maps.items():
             target = folder / f"{name}.nii.gz"
             self._results[f"{name}_file"] = os.fspath(save_like(fit.to_volume(values), mask_file, target))

@@ -6,7 +6,6 @@ import numpy as np
 from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Select
 
-from n2a_bids.algorithms.gradients import B0_THRESHOLD
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces import dwi_reportlets, reportlets
@@ -60,7 +59,10 @@ def init_dwi_reports_wf(
         ),
         "noisesd": (reportlets.NoiseMap(volume=shown), [noise, ("mask", "mask_file")]),
         "risk": (reportlets.RiskFigure(), [("denoising", "figures_file")]),
-        "gradients": (dwi_reportlets.GradientPlot(), [("bval", "bval_files"), ("bvec", "bvec_files")]),
+        "gradients": (
+            dwi_reportlets.GradientPlot(),
+            [("bval", "bval_files"), ("bvec", "bvec_files"), ("mask", "image_files")],
+        ),
         "motion": (dwi_reportlets.VolumeMotionPlot(), [("alignment", "alignment_file")]),
         "volumes": (dwi_reportlets.VolumeQuality(), [*images, ("bval", "bval_file"), noise]),
     }
@@ -85,7 +87,7 @@ def init_dwi_reports_wf(
 
 def _first_weighted_volume(unit: DenoisingUnit) -> int:
     """Place of the volume that is shown: b0s have too little noise to show anything."""
-    return int(np.argmax(unit_gradients(unit).bvals > B0_THRESHOLD))
+    return int(np.argmax(~unit_gradients(unit).is_b0))
 
 
 def _directions(unit: DenoisingUnit) -> tuple[str, str]:

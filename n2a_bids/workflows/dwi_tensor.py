@@ -28,7 +28,7 @@ def unit_gradients(unit: DenoisingUnit) -> Gradients:
     """Table of the volumes that are denoised, as the first series has it."""
     table = read_series(unit.images[0]).gradients
     volumes = list(unit.volumes[0]) if unit.volumes else slice(None)
-    return Gradients(table.bvals[volumes], table.bvecs[volumes])
+    return table.subset(volumes)
 
 
 def determines_tensor(unit: DenoisingUnit) -> bool:

@@ -16,7 +16,7 @@ from dwi_dataset import VOXEL_MM, head
 from n2a_bids.benchmark.diffusion import COLUMNS
 from n2a_bids.benchmark.diffusion_summary import summarise_diffusion
 from n2a_bids.cli.tools import main
-from n2a_bids.interfaces.dwi_mask import write_table
+from n2a_bids.gradient_files import write_gradients
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def truth(tmp_path_factory) -> list[str]:
     affine = np.diag([VOXEL_MM] * 3 + [1.0])
     nb.Nifti1Image(signal, affine).to_filename(folder / "series.nii.gz")
     nb.Nifti1Image((signal[..., 0] > 0).astype(np.uint8), affine).to_filename(folder / "mask.nii.gz")
-    write_table(gradients, folder / "series")
+    write_gradients(gradients, affine, folder / "series")
     return ["--truth", str(folder / "series.nii.gz"), "--truth-mask", str(folder / "mask.nii.gz")]
 
 

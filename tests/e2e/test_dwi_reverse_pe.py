@@ -21,9 +21,9 @@ from n2a_bids.algorithms.dwi_phantoms import (
     susceptibility_displacement,
     tensor_phantom,
 )
-from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.tensor import fit_tensor, fractional_anisotropy, mean_diffusivity
-from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0, write_table
+from n2a_bids.gradient_files import read_gradients, write_gradients
+from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0
 
 _SLAB = slice(10, 24)
 _SNR = 8.0
@@ -35,8 +35,7 @@ def pair(tmp_path, real_data) -> tuple[Path, dict]:
     """A dataset with one pair, and what is true of it."""
     stem = str(real_data / "dwi/sub-ds114/dwi/sub-ds114_dwi")
     image = nb.load(f"{stem}.nii.gz")
-    bvals, bvecs = (np.loadtxt(stem + end, ndmin=2) for end in (".bval", ".bvec"))
-    table = Gradients(bvals.ravel()[4:], bvecs.T[4:] if bvecs.shape[0] == 3 else bvecs[4:])
+    table = read_gradients(f"{stem}.bval", f"{stem}.bvec", image.affine).subset(slice(4, None))
     series = np.asarray(image.dataobj, np.float32)[:, :, _SLAB, 4:]
     mask = find_brain(mean_b0(series, table))
     truth = tensor_phantom(series, table, mask)
@@ -51,7 +50,7 @@ def pair(tmp_path, real_data) -> tuple[Path, dict]:
         noisy = add_rician_noise(distort(truth, field, 1, sign), sd, generator)
         target = folder / f"sub-01_dir-{label}_dwi"
         nb.Nifti1Image(noisy, image.affine).to_filename(f"{target}.nii.gz")
-        write_table(table, target)
+        write_gradients(table, image.affine, target)
         sidecar = {"PhaseEncodingDirection": direction, "TotalReadoutTime": 0.05}
         target.with_name(target.name + ".json").write_text(json.dumps(sidecar))
     return root, {"signal": truth, "mask": mask, "table": table, "field": field}

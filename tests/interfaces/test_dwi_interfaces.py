@@ -14,15 +14,17 @@ from scipy import ndimage
 from n2a_bids.algorithms.dwi_phantoms import distort, susceptibility_displacement
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.gradient_files import read_gradients, write_gradients
 from n2a_bids.interfaces.check import RefuseCopies
 from n2a_bids.interfaces.distortion import correct_pair, phase_encoding_axis
 from n2a_bids.interfaces.dwi_align import AlignSeries, _cut_warnings
-from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes, find_brain, write_table
+from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes, find_brain
 from n2a_bids.interfaces.dwi_motion import EstimateMotion
 from n2a_bids.interfaces.dwi_peers import available_dwi_peers, denoise_with_dwi_peer
 from n2a_bids.interfaces.synthesis import split_series, split_volumes
 
 _SHAPE = (24, 26, 14)
+_AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
 
 
 def _head():
@@ -45,7 +47,7 @@ def _tensor_series(table):
 
 
 def _save(path, data):
-    nb.Nifti1Image(data, np.diag([6.0, 6.0, 6.0, 1.0])).to_filename(path)
+    nb.Nifti1Image(data, _AFFINE).to_filename(path)
     return str(path)
 
 
@@ -54,7 +56,7 @@ def test_picked_volumes_keep_their_directions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = _table()
     series, _ = _tensor_series(table)
-    bval, bvec = write_table(table, tmp_path / "raw")
+    bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
     volumes = [0, 5, 3]
     outputs = (
         PickVolumes(
@@ -64,7 +66,8 @@ def test_picked_volumes_keep_their_directions(tmp_path, monkeypatch):
         .outputs
     )
     assert np.allclose(nb.load(outputs.out_file).get_fdata(), series[..., volumes], atol=1e-3)
-    assert np.allclose(np.loadtxt(outputs.bvec_file).T, table.bvecs[volumes], atol=1e-6)
+    picked = read_gradients(outputs.bval_file, outputs.bvec_file, _AFFINE)
+    assert np.allclose(picked.bvecs, table.bvecs[volumes], atol=1e-6)
     assert np.loadtxt(outputs.bval_file).tolist() == [0, 1000, 1000]
 
 
@@ -74,7 +77,7 @@ def test_an_empty_volume_is_named_before_anything_is_computed(tmp_path, monkeypa
     table = _table()
     series, _ = _tensor_series(table)
     series[..., 9] = 0
-    bval, bvec = write_table(table, tmp_path / "raw")
+    bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
     node = PickVolumes(in_file=_save(tmp_path / "raw.nii.gz", series), bval_file=bval, bvec_file=bvec)
     with pytest.raises(BIDSDataError, match=r"raw\.nii\.gz: expected an image .* volume 9"):
         node.run()
@@ -98,7 +101,7 @@ def test_b0s_are_averaged_where_the_first_of_them_lies(tmp_path, monkeypatch):
     series, mask = _tensor_series(table)
     still = series[..., 0].copy()
     series[..., 1] = ndimage.shift(still, (0.8, 0, 0), order=3)
-    bval, bvec = write_table(table, tmp_path / "raw")
+    bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
     outputs = (
         EstimateMotion(
             in_file=_save(tmp_path / "raw.nii.gz", series),
@@ -131,7 +134,7 @@ def test_fluid_that_is_bright_in_b0_and_dark_beside_it_moves_nothing(tmp_path, m
     fluid = fluid[..., None]
     diffusivity = 0.75 + 2.2 * fluid + 0.3 * (1 - fluid) * table.bvecs[:, 0] ** 2
     series = (b0[..., None] * np.exp(-table.bvals / 1000 * diffusivity)).astype(np.float32)
-    bval, bvec = write_table(table, tmp_path / "raw")
+    bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
     node = EstimateMotion(
         in_file=_save(tmp_path / "raw.nii.gz", series),
         bval_file=bval,
@@ -186,7 +189,7 @@ def test_gain_between_the_b0s_is_no_distortion():
 def _aligned(folder, table, maps, **inputs):
     """Outputs of the alignment of one series whose motion is given, and what went in."""
     series, mask = _tensor_series(table)
-    bval, bvec = write_table(table, folder / "raw")
+    bval, bvec = write_gradients(table, _AFFINE, folder / "raw")
     motion = folder / "motion.json"
     motion.write_text(json.dumps(np.asarray(maps).tolist()))
     align = AlignSeries(
@@ -208,7 +211,8 @@ def test_series_that_did_not_move_are_not_interpolated(tmp_path, monkeypatch):
     table = _table()
     outputs, series, _ = _aligned(tmp_path, table, np.tile(np.eye(4), (len(table.bvals), 1, 1)))
     assert np.array_equal(nb.load(outputs.out_files[0]).get_fdata(), series)
-    assert np.allclose(np.loadtxt(outputs.bvec_file).T, table.bvecs, atol=1e-6)
+    aligned = read_gradients(outputs.bval_file, outputs.bvec_file, _AFFINE)
+    assert np.allclose(aligned.bvecs, table.bvecs, atol=1e-6)
 
 
 def test_a_volume_that_moved_out_of_view_is_named(tmp_path, monkeypatch):

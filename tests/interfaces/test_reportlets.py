@@ -81,7 +81,11 @@ def interface(name: str, files: dict[str, str]):
             "v1_denoised_file": files["v1"],
             **mask,
         },
-        "GradientPlot": {"bval_files": [files["x.bval"]], "bvec_files": [files["x.bvec"]]},
+        "GradientPlot": {
+            "bval_files": [files["x.bval"]],
+            "bvec_files": [files["x.bvec"]],
+            "image_files": [files["mask"]],
+        },
         "VolumeMotionPlot": {"alignment_file": files["alignment.json"]},
         "VolumeQuality": {
             "mean_file": files["series"],

@@ -17,7 +17,7 @@ from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_l
 from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.cli.tools import main
-from n2a_bids.interfaces.dwi_mask import write_table
+from n2a_bids.gradient_files import write_gradients
 
 
 def _phantom(shape=(18, 18, 8), n=14):
@@ -252,7 +252,7 @@ def test_noise_floor_is_removed_unless_it_is_to_be_kept(tmp_path):
     """At low SNR magnitudes are too high: by default the bias goes, with --keep-noise-floor it stays."""
     truth, table, mask = _phantom()
     (noisy,) = _noisy(truth, 20.0, 1)
-    bval, bvec = write_table(table, tmp_path / "series")
+    bval, bvec = write_gradients(table, np.diag([2.0, 2.0, 2.0, 1.0]), tmp_path / "series")
     for name, data in (("series", noisy), ("mask", mask.astype(np.uint8))):
         nb.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(tmp_path / f"{name}.nii.gz")
     bias = {}

@@ -17,7 +17,7 @@ from n2a_bids.algorithms.dwi_phantoms import (
     tensor_phantom,
 )
 from n2a_bids.algorithms.realizations import Gradients
-from n2a_bids.interfaces.dwi_mask import write_table
+from n2a_bids.gradient_files import write_gradients
 
 SHAPE, VOXEL_MM, NOISE_SD = (26, 28, 14), 6.0, 5.0
 
@@ -77,8 +77,9 @@ def write_dataset(root: Path, kind: str) -> dict[str, np.ndarray]:
         image = distort(truth, field, 1, sign) if sign else truth
         noisy = add_rician_noise(image, NOISE_SD, generator)
         stem = folder / f"sub-01{label}_dwi"
-        nb.Nifti1Image(noisy, np.diag([VOXEL_MM] * 3 + [1.0])).to_filename(f"{stem}.nii.gz")
-        write_table(gradients, stem)
+        affine = np.diag([VOXEL_MM] * 3 + [1.0])
+        nb.Nifti1Image(noisy, affine).to_filename(f"{stem}.nii.gz")
+        write_gradients(gradients, affine, stem)
         sidecar = {"PhaseEncodingDirection": direction, "TotalReadoutTime": 0.05, "EchoTime": 0.08}
         Path(f"{stem}.json").write_text(json.dumps(sidecar))
     return {"signal": truth, "mask": mask, "displacement": field}

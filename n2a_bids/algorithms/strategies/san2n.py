@@ -65,7 +65,7 @@ def denoise(realizations: Realizations, config: SAN2NConfig, context: Context) -
     for volumes in angular_groups(gradients, config.max_volumes):
         series = np.ascontiguousarray(mean[box][..., volumes])
         sd_map = estimate_noise_sd(series, mask)
-        table = Gradients(gradients.bvals[volumes], gradients.bvecs[volumes])
+        table = gradients.subset(volumes)
         estimate, losses = _train_and_apply(series, mask, sd_map, table, config, context)
         inside = mean[box]
         inside[..., volumes] = np.where(mask[..., None], estimate, series)
