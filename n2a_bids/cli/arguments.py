@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from n2a_bids.config import RESERVED_NAMES
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.json_objects import read_json_object
 
 ABSENT = "Query.NONE"
 """An entity that must not be there, in the words of pybids."""
@@ -40,10 +41,10 @@ def filter_file(text: str) -> dict[str, dict[str, object]]:
     """Content of a BIDS filter file: query -> entity -> value."""
     path = existing_path(text)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{path} is not a JSON file: {error}") from error
-    is_nested = isinstance(content, dict) and all(isinstance(value, dict) for value in content.values())
+        content = read_json_object(path, expected="a JSON file of BIDS filters", remedy="correct the file")
+    except BIDSDataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    is_nested = all(isinstance(value, dict) for value in content.values())
     if not is_nested:
         raise argparse.ArgumentTypeError(
             f'{path}: expected queries with their entities, such as {{"t1w": {{"acquisition": "hires"}}}}'

@@ -11,6 +11,7 @@ from n2a_bids import __version__
 from n2a_bids.dataset.index import read_description
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
+from n2a_bids.json_objects import read_json_object
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTIONS = {
@@ -165,11 +166,16 @@ def _link(root: Path, output_dir: Path) -> str:
 
 
 def _earlier_links(output_dir: Path) -> dict[str, str]:
+    path = output_dir / "dataset_description.json"
     try:
-        earlier = json.loads((output_dir / "dataset_description.json").read_text(encoding="utf-8"))
-        return dict(earlier.get("DatasetLinks", {}))
-    except (OSError, ValueError, AttributeError, TypeError):
+        links = read_json_object(path, expected="a description", remedy="").get("DatasetLinks")
+    except BIDSDataError:
         return {}
+    return (
+        {name: link for name, link in links.items() if isinstance(link, str)}
+        if isinstance(links, dict)
+        else {}
+    )
 
 
 def _ignored(path: Path) -> tuple[str, ...]:

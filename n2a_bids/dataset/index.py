@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.json_objects import read_json_object
 
 _SUFFIXES = {"T1w": ("T1w", "UNIT1", "MP2RAGE"), "dwi": ("dwi",)}
 _DATATYPES = {"T1w": "anat", "dwi": "dwi"}
@@ -48,25 +48,16 @@ def read_description(bids_dir: Path) -> dict[str, object]:
             "container that the folder is bound into it"
         )
     path = bids_dir / "dataset_description.json"
-    try:
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
+    if not path.exists() and not path.is_symlink():
         raise BIDSDataError(
             f"{path}: expected the description that makes this folder a BIDS dataset, found no such file; "
-            "give the "
-            'top folder of the dataset, or write {"Name": "...", "BIDSVersion": "1.10.0"} there'
-        ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BIDSDataError(
-            f"{path}: expected a readable JSON file, found {type(error).__name__}: {error}; correct the file "
-            "or its permissions"
-        ) from error
-    if not isinstance(description, dict):
-        raise BIDSDataError(
-            f"{path}: expected a JSON object with Name and BIDSVersion, found a "
-            f"{type(description).__name__}; correct the file"
+            'give the top folder of the dataset, or write {"Name": "...", "BIDSVersion": "1.10.0"} there'
         )
-    return description
+    return read_json_object(
+        path,
+        expected="a readable JSON file with Name and BIDSVersion",
+        remedy="correct the file or its permissions",
+    )
 
 
 def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str, ...]:

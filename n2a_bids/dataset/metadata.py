@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from n2a_bids.dataset.names import comparable, parse_name
-from n2a_bids.errors import BIDSDataError
+from n2a_bids.json_objects import read_json_object
+
+_REMEDY = "correct the file, or fetch it with 'datalad get' where it is a dangling link"
 
 
 class SidecarReader:
@@ -61,7 +62,7 @@ class SidecarReader:
         """
         merged: dict[str, object] = {}
         for sidecar in self.applicable(image, ".json"):
-            merged.update(_read_json_object(sidecar))
+            merged.update(read_json_object(sidecar, expected="a readable JSON sidecar", remedy=_REMEDY))
         return merged
 
     def nearest(self, image: Path, extension: str) -> Path | None:
@@ -79,19 +80,3 @@ class SidecarReader:
                     found.append((path, {name: comparable(name, value) for name, value in entities.items()}))
             self._listings[key] = sorted(found, key=lambda item: (len(item[1]), item[0].name))
         return self._listings[key]
-
-
-def _read_json_object(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BIDSDataError(
-            f"{path}: expected a readable JSON sidecar, found {type(error).__name__}: {error}; "
-            "correct the file, or fetch it with 'datalad get' where it is a dangling link"
-        ) from error
-    if not isinstance(content, dict):
-        raise BIDSDataError(
-            f"{path}: expected a JSON object with fields, found a {type(content).__name__}; correct the "
-            "sidecar"
-        )
-    return content

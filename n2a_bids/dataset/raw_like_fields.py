@@ -11,6 +11,7 @@ from n2a_bids.dataset.metadata import SidecarReader
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
+from n2a_bids.json_objects import read_json_object
 
 _FIELD_KEYS = ("B0FieldIdentifier", "B0FieldSource", "IntendedFor")
 
@@ -205,10 +206,9 @@ def _write_sidecar(
 def _read(sidecar: Path) -> dict[str, object]:
     """A sidecar that an earlier run wrote; one that somebody has spoiled is written anew."""
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json_object(sidecar, expected="a sidecar", remedy="")
+    except BIDSDataError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _listed(value: object) -> list[object]:

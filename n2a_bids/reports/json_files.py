@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from n2a_bids.errors import BIDSDataError
+from n2a_bids.json_objects import read_json_object
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -17,14 +16,4 @@ def read_json(path: Path) -> dict[str, Any]:
     BIDSDataError
         If the file is not readable, or holds no object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BIDSDataError(
-            f"{path}: expected a JSON file written by n2a, found one that cannot be read ({error}); "
-            "run the participant again"
-        ) from error
-    if not isinstance(content, dict):
-        found = type(content).__name__
-        raise BIDSDataError(f"{path}: expected a JSON object, found {found}; run the participant again")
-    return content
+    return read_json_object(path, expected="a JSON file written by n2a", remedy="run the participant again")
