@@ -21,6 +21,7 @@ from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.preproc import preproc_conflict
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.unsuitable import leave_out_unsuitable
+from n2a_bids.errors import Interrupted
 
 _LEAST_MEMORY_GB = 1.4
 """The app itself takes 0.3 GB and deepbet 1.0 GB, however small the images are."""
@@ -119,7 +120,13 @@ def _run_all(
             failures = _write_reports(item.label, config) if note_attempt(item, config) else []
             outcomes[item.label] = item.outcome(failures)
     for batch in batches([item for item in work if item.units], config.resources):
-        failures = run_batch(batch, config, interruption)
+        try:
+            failures = run_batch(batch, config, interruption)
+        except (Interrupted, KeyboardInterrupt):
+            # Pages of earlier runs would not say that this one began; what fails here fails silently.
+            for item in batch:
+                _write_reports(item.label, config)
+            raise
         for item in batch:
             failures[item.label] += _write_reports(item.label, config)
             remarks = [] if failures[item.label] else result_remarks(item, config)

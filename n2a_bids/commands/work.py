@@ -54,8 +54,13 @@ class ParticipantWork:
             return Outcome(self.label, "failed", tuple(dict.fromkeys([*failures, *faults, *notes])))
         if not self.units:
             return Outcome(self.label, "nothing to do", tuple(notes))
-        done = [f"{unit.label}: {len(unit.images)} images" for unit in self.units]
+        done = [f"{unit.label}: {_counted_images(unit)}" for unit in self.units]
         return Outcome(self.label, "denoised", (*done, *remarks, *notes))
+
+
+def _counted_images(unit: DenoisingUnit) -> str:
+    """How many images went in."""
+    return f"{len(unit.images)} image{'' if len(unit.images) == 1 else 's'}"
 
 
 def label_of(path: Path) -> str:
@@ -72,8 +77,7 @@ def label_of(path: Path) -> str:
 
 def crash_sentences(folder: Path) -> list[str]:
     """What went wrong in the steps of a run, by its crash files: ``sub-<label>/log/<run_uuid>``."""
-    # Every step of a participant is in the same two workflows.
-    return [f"{crash.node.split('.', 2)[-1]}: {crash.message}" for crash in find_crashes(folder)]
+    return [crash.sentence for crash in find_crashes(folder)]
 
 
 def top_name() -> str:

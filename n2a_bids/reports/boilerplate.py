@@ -14,6 +14,7 @@ from n2a_bids.reports.records import UnitRecord, find_records
 
 _CITATION = re.compile(r"\[(@[\w-]+(?:; @[\w-]+)*)\]")
 _BOLD, _ITALIC = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"\*(.+?)\*")
+_CODE = re.compile(r"`(.+?)`")
 _TEX_SPECIAL = str.maketrans({char: f"\\{char}" for char in "&%$#_{}"} | {"~": r"\textasciitilde{}"})
 
 
@@ -67,7 +68,7 @@ def as_markdown(text: str, references: Sequence[Reference]) -> str:
     by_key = {reference.key: reference for reference in references}
     body = _CITATION.sub(lambda match: f"({'; '.join(by_key[key].short for key in _keys(match))})", text)
     items = [f"- {reference.text} {reference.link}".rstrip() for reference in references]
-    return f"{body}\n## References\n\n" + "\n".join(items) + "\n"
+    return f"{body}\n## References\n\n" + "\n".join(items) + "\n" if items else body
 
 
 def as_html(text: str, references: Sequence[Reference]) -> str:
@@ -79,7 +80,9 @@ def as_html(text: str, references: Sequence[Reference]) -> str:
             lambda match: f"({'; '.join(by_key[k].short for k in _keys(match))})", paragraph
         )
         paragraph = _ITALIC.sub(r"<em>\1</em>", _BOLD.sub(r"<strong>\1</strong>", paragraph))
-        paragraphs.append(f"<p>{paragraph}</p>")
+        paragraphs.append("<p>" + _CODE.sub(r"<code>\1</code>", paragraph) + "</p>")
+    if not references:
+        return "\n".join(paragraphs)
     items = []
     for reference in references:
         link = (
@@ -100,16 +103,17 @@ def as_tex(text: str) -> str:
         pieces.append(f"\\cite{{{','.join(_keys(match))}}}")
         position = match.end()
     pieces.append(_tex_words(text[position:]))
-    body = "".join(pieces)
+    cites = "\\bibliographystyle{unsrt}\n\\bibliography{CITATION}\n" if len(pieces) > 1 else ""
     return (
         "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\begin{document}\n"
-        f"{body}\n\\bibliographystyle{{unsrt}}\n\\bibliography{{CITATION}}\n\\end{{document}}\n"
+        f"{''.join(pieces)}\n{cites}\\end{{document}}\n"
     )
 
 
 def _tex_words(text: str) -> str:
-    """Escaped text with bold and italic."""
-    return _ITALIC.sub(r"\\emph{\1}", _BOLD.sub(r"\\textbf{\1}", text.translate(_TEX_SPECIAL)))
+    """Escaped text with bold, italic and code, in which two hyphens stay two."""
+    words = _ITALIC.sub(r"\\emph{\1}", _BOLD.sub(r"\\textbf{\1}", text.translate(_TEX_SPECIAL)))
+    return _CODE.sub(lambda match: f"\\texttt{{{match[1].replace('--', '-{}-')}}}", words)
 
 
 def _keys(match: re.Match[str]) -> list[str]:

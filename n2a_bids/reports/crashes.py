@@ -12,6 +12,11 @@ _DIRECTORY = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
 _ERROR = re.compile(r"[\w.]*([Ee]rror|Exception|Interrupt)\b.*:")
 _OURS = re.compile(r"n2a_bids\.errors\.\w+: ")
 _SAID = re.compile(r"n2a[\w-]*(?: \w+)?: error: (.+)")
+_INTERRUPTED = re.compile(
+    r"stopped by (?P<own>SIG[A-Z]+|Ctrl-C)|was stopped \((?P<child>SIG[A-Z]+)\)|^\s*KeyboardInterrupt\b",
+    re.MULTILINE,
+)
+"""What the signals of a scheduler or of Ctrl-C leave behind, in this process or in a child."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 20_000
 """Characters of a traceback that are shown; the end is what matters."""
@@ -20,7 +25,7 @@ _LONGEST_MESSAGE = 800
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """One failed step."""
+    """One step that failed, or that a signal stopped."""
 
     path: Path
     node: str
@@ -29,6 +34,26 @@ class Crash:
     """Last line of the traceback: the error itself."""
     traceback: str = ""
     directory: str = ""
+    stopped_by: str = ""
+    """``SIGTERM``, ``Ctrl-C`` and the like where the run was interrupted: the step has no fault then."""
+
+    @property
+    def step(self) -> str:
+        """Name of the step within the participant.
+
+        Examples
+        --------
+        >>> Crash(Path("crash-x.txt"), "n2a_0_1_0.sub_01.sub_01_T1w_t1w_repeats.denoise", "killed").step
+        'sub_01_T1w_t1w_repeats.denoise'
+        """
+        return self.node.split(".", 2)[-1]
+
+    @property
+    def sentence(self) -> str:
+        """What happened, in one line."""
+        if self.stopped_by:
+            return f"{self.step}: interrupted by {self.stopped_by}; the same command resumes"
+        return f"{self.step}: {self.message}"
 
 
 def find_crashes(folder: Path) -> list[Crash]:
@@ -62,7 +87,14 @@ def _read(path: Path) -> Crash:
         _message(traceback),
         traceback[-_LONGEST:],
         directory[1].strip() if directory else "",
+        _interruption(traceback),
     )
+
+
+def _interruption(traceback: str) -> str:
+    """The signal that stopped the step, empty where it failed by itself."""
+    found = _INTERRUPTED.search(traceback)
+    return (found["own"] or found["child"] or "Ctrl-C") if found else ""
 
 
 def _message(traceback: str) -> str:

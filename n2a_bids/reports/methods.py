@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +20,11 @@ from n2a_bids.reports.records import UnitRecord
 
 _NOT_EXPLAINED = ("mean", "echoes as measured", "blend", "unknown")
 """Names of candidates that speak for themselves."""
+_DENOISE_AGAIN = {
+    "T1w": "*sMRIPrep* and *fMRIPrep* do so with every raw T1w image",
+    "dwi": "*QSIPrep* does so unless it is given `--denoise-method none`",
+}
+"""What tools further down do with images of each kind."""
 
 
 def methods_markdown(units: Sequence[UnitRecord]) -> str:
@@ -41,13 +46,18 @@ def methods_markdown(units: Sequence[UnitRecord]) -> str:
         if group:
             sentences = [*_preparation(group), *_denoising(group), *_training(group), *_outcome(group)]
             paragraphs.append(f"**{title}.** " + " ".join(dict.fromkeys(sentences)))
-    if len(paragraphs) == 1:
-        paragraphs.append("No image was denoised in this run.")
-    paragraphs.append(
-        "The images are denoised already: tools that denoise their input again (*sMRIPrep* and *fMRIPrep* do "
-        "so for every raw T1w image) should be told not to."
-    )
-    return "\n\n".join(paragraphs) + "\n"
+    advice = _advice({unit.suffix for unit in units if unit.denoising})
+    if not advice:
+        return "No image was denoised.\n"
+    return "\n\n".join([*paragraphs, advice]) + "\n"
+
+
+def _advice(suffixes: Collection[str]) -> str:
+    """Which tools would denoise the images of these kinds once more; empty where there are none."""
+    again = [words for suffix, words in _DENOISE_AGAIN.items() if suffix in suffixes]
+    if not again:
+        return ""
+    return f"The images are denoised already and should not be denoised again: {'; '.join(again)}."
 
 
 def _opening() -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from n2a_bids import __version__
@@ -27,11 +28,23 @@ from n2a_bids.config import OutputConfig
 from n2a_bids.reports.bibliography import cited
 from n2a_bids.reports.boilerplate import as_html, citation_keys, write_whole
 from n2a_bids.reports.crashes import Crash, find_crashes
+from n2a_bids.reports.currency import read_runs
 from n2a_bids.reports.methods import methods_markdown
+from n2a_bids.reports.numbers import listing
 from n2a_bids.reports.page import unit_page
 from n2a_bids.reports.placement import Place, link, place_pages, remove_other_pages
 from n2a_bids.reports.records import UnitRecord, find_units
 from n2a_bids.reports.templates import environment, style
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What one page tells."""
+
+    units: Sequence[UnitRecord]
+    unfinished: Sequence[str]
+    """Labels of the groups that the run set out to denoise and that have left nothing."""
+    crashes: Sequence[Crash]
 
 
 def write_participant_reports(
@@ -61,15 +74,20 @@ def write_participant_reports(
     BIDSDataError
         If a JSON record is not readable, or an earlier page cannot be deleted.
     """
+    root = output_dir / f"sub-{participant}"
     units = find_units(output_dir, participant)
-    crashes = find_crashes(output_dir / f"sub-{participant}" / "log" / run_uuid)
+    unfinished = _unfinished(root, run_uuid, units)
+    crashes = find_crashes(root / "log" / run_uuid)
     sessions = {unit.session for unit in units}
     places = place_pages(output_dir, participant, sessions, outputs)
     for place in places:
-        shown = [unit for unit in units if place.session in (None, unit.session)]
-        failed = [crash for crash in crashes if _belongs(crash, place.session, sessions)]
+        content = _Content(
+            [unit for unit in units if place.session in (None, unit.session)],
+            [label for label in unfinished if not place.session or f"_ses-{place.session}_" in label],
+            [crash for crash in crashes if _belongs(crash, place.session, sessions)],
+        )
         place.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place.path, _page(output_dir, participant, run_uuid, place, shown, failed))
+        write_whole(place.path, _page(output_dir, participant, run_uuid, place, content))
     remove_other_pages(output_dir, participant, places)
     return [place.path for place in places]
 
@@ -81,16 +99,16 @@ def _belongs(crash: Crash, session: str | None, sessions: Collection[str]) -> bo
     return session is None or not named or session in named
 
 
-def _page(
-    output_dir: Path,
-    participant: str,
-    run_uuid: str,
-    place: Place,
-    units: Sequence[UnitRecord],
-    crashes: Sequence[Crash],
-) -> str:
+def _unfinished(root: Path, run_uuid: str, units: Sequence[UnitRecord]) -> list[str]:
+    """Groups that a run set out to denoise and of which there is nothing, not even of an earlier run."""
+    known = {unit.label for unit in units}
+    return [label for label, run in read_runs(root).last.items() if run == run_uuid and label not in known]
+
+
+def _page(output_dir: Path, participant: str, run_uuid: str, place: Place, content: _Content) -> str:
     """The page, as HTML."""
-    methods, folder = methods_markdown([unit for unit in units if not unit.outdated]), place.path.parent
+    methods = methods_markdown([unit for unit in content.units if not unit.outdated])
+    folder = place.path.parent
     return (
         environment()
         .get_template("participant.html")
@@ -99,19 +117,24 @@ def _page(
             run_uuid=run_uuid,
             version=__version__,
             style=style(),
-            units=[unit_page(unit, folder) for unit in units],
+            units=[unit_page(unit, folder) for unit in content.units],
+            unfinished=listing(content.unfinished),
             methods=as_html(methods, cited(citation_keys(methods))),
             logs=link(output_dir / "logs", folder),
-            crashes=[
-                {
-                    "node": crash.node,
-                    "message": crash.message,
-                    "traceback": crash.traceback,
-                    "directory": crash.directory,
-                    "file": crash.path.name,
-                    "href": link(crash.path, folder),
-                }
-                for crash in crashes
-            ],
+            crashes=[_crash(crash, folder) for crash in content.crashes if not crash.stopped_by],
+            stopped=[_crash(crash, folder) for crash in content.crashes if crash.stopped_by],
         )
     )
+
+
+def _crash(crash: Crash, folder: Path) -> dict[str, str]:
+    """What the template shows of a step that failed or was stopped."""
+    return {
+        "step": crash.step,
+        "message": crash.message,
+        "traceback": crash.traceback,
+        "directory": crash.directory,
+        "stopped_by": crash.stopped_by,
+        "file": crash.path.name,
+        "href": link(crash.path, folder),
+    }

@@ -21,7 +21,7 @@ from n2a_bids.commands.group import run_group
 from n2a_bids.config import Config, OutputConfig, SelectionConfig
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.reports.bibliography import bibliography
-from n2a_bids.reports.boilerplate import citation_keys, write_citation
+from n2a_bids.reports.boilerplate import citation_keys, citation_texts, write_citation
 from n2a_bids.reports.crashes import find_crashes
 from n2a_bids.reports.group import list_participants, read_group, write_group
 from n2a_bids.reports.group_table import data_dictionary
@@ -223,7 +223,7 @@ def test_participant_without_results_still_has_a_page(tmp_path):
     )
     text = page_text(tmp_path)
     assert "Nothing was denoised" in text
-    assert "n2a.sub_01.mask: ValueError: &lt;b&gt;no&lt;/b&gt; brain" in text
+    assert "mask: ValueError: &lt;b&gt;no&lt;/b&gt; brain" in text
     assert "<b>no</b>" not in text
 
 
@@ -257,6 +257,45 @@ def test_crash_is_told_without_names_of_classes(tmp_path, line, message):
     assert find_crashes(tmp_path)[0].message == message
 
 
+@pytest.mark.parametrize(
+    ("end", "signal"),
+    [
+        ("\tn2a_bids.errors.Interrupted: stopped by SIGTERM\n", "SIGTERM"),
+        ("\t  File x\n\tKeyboardInterrupt\n", "Ctrl-C"),
+        (
+            "ChildProcessError: the denoising process was stopped (SIGTERM), most likely by a time limit",
+            "SIGTERM",
+        ),
+        ("\tn2a-tools: error: stopped by Ctrl-C; what is done is kept\nRuntimeError: code 130\n", "Ctrl-C"),
+    ],
+)
+def test_interrupted_run_says_so(tmp_path, end, signal):
+    """A step that a signal stopped has no fault, and nobody has to read its traceback."""
+    logs = tmp_path / "sub-01" / "log" / "run"
+    logs.mkdir(parents=True)
+    (logs / "units.json").write_text(json.dumps({"units": ["sub-01_T1w"], "without_sources": []}))
+    (logs / "crash-x.txt").write_text(
+        f"Node: n2a.sub_01.unit.denoise\n\nTraceback (most recent call last):\n  File y\n{end}"
+    )
+    text = page_text(tmp_path)
+    assert f"<strong>The run was interrupted</strong> ({signal})" in text
+    assert "<strong>Not denoised:</strong> sub-01_T1w" in text
+    assert "Traceback" not in text
+    assert "failed" not in text
+    (crash,) = find_crashes(logs)
+    assert crash.sentence == f"unit.denoise: interrupted by {signal}; the same command resumes"
+
+
+def test_run_that_was_killed_says_what_is_missing(output_dir):
+    """SIGKILL leaves no word: what was to be done and is not there is known by the list of the run."""
+    logs = output_dir / "sub-01" / "log" / "run"
+    logs.mkdir(parents=True)
+    (logs / "units.json").write_text(json.dumps({"units": ["sub-01_acq-b_T1w"], "without_sources": []}))
+    text = page_text(output_dir)
+    assert "<strong>Not denoised:</strong> sub-01_acq-b_T1w. The run ended before" in text
+    assert "Denoised." in text
+
+
 def test_figures_and_files_go_to_their_unit(tmp_path):
     """Sessions, acquisitions and kinds of image are apart; a repetition's figure goes with its unit."""
     add_unit(tmp_path, "sub-01_ses-a")
@@ -275,6 +314,22 @@ def test_figures_and_files_go_to_their_unit(tmp_path):
     assert {label: unit.figures[0].name for label, unit in units.items()} == names
     assert sum("xfm" in path.name for path in units["sub-01_ses-a_acq-fast_T1w"].files) == 1
     assert not any("acq-fast" in path.name for path in units["sub-01_ses-a_T1w"].files)
+
+
+def test_methods_name_the_tools_that_would_denoise_again(output_dir):
+    """Those of the kind of image at hand; where nothing was denoised, nothing else is said."""
+    anatomy = find_units(output_dir, "01")
+    assert "sMRIPrep" in methods_markdown(anatomy)
+    assert "QSIPrep" not in methods_markdown(anatomy)
+    series = [replace(anatomy[0], datatype="dwi")]
+    assert "QSIPrep" in methods_markdown(series)
+    assert "sMRIPrep" not in methods_markdown(series)
+    assert methods_markdown([replace(anatomy[0], denoising={})]) == "No image was denoised.\n"
+    tex = citation_texts(series)["tex"]
+    assert r"\texttt{-{}-denoise-method none}" in tex
+    nothing = citation_texts([])
+    assert "References" not in nothing["md"] + nothing["html"]
+    assert r"\bibliography" not in nothing["tex"]
 
 
 def test_methods_tell_what_was_done(output_dir):
