@@ -9,33 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from n2a_bids.errors import ConfigError
-
 Device = Literal["auto", "cpu", "cuda"]
 Recipe = Literal["fast", "default", "thorough", "faithful"]
 
-STRATEGY_NAMES = ("auto", "noise2average", "noise2noise", "recorrupted", "san2n", "mean")
-"""What ``--strategy`` takes: the names of the registry, without importing torch for ``--help``."""
-
 RESERVED_NAMES = {"raw": "input dataset", "": "output dataset"}
 """Names of datasets in BIDS URIs that no derivative can have."""
-
-_WITHOUT_PUBLISHED_SCHEDULE = ("auto", "recorrupted")
-
-
-def check_recipe(strategy: str, recipe: str) -> None:
-    """Refuse the published schedule of a strategy that has none.
-
-    Raises
-    ------
-    ConfigError
-        If ``faithful`` is asked of a strategy of our own.
-    """
-    if recipe == "faithful" and strategy in _WITHOUT_PUBLISHED_SCHEDULE:
-        raise ConfigError(
-            f"--recipe faithful: expected a strategy with a published schedule, found {strategy!r}, which is "
-            "our own; add --strategy noise2average, or leave the recipe out"
-        )
 
 
 @dataclass(frozen=True, slots=True)

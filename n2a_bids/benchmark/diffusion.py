@@ -18,7 +18,7 @@ from n2a_bids.algorithms.gradients import round_to_shells
 from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.metrics import ssim
 from n2a_bids.algorithms.realizations import Context, Realizations
-from n2a_bids.algorithms.strategies import DIFFUSION_STRATEGIES, get_strategy
+from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.tensor import (
     TensorFit,
     fit_tensor,
@@ -52,11 +52,11 @@ COLUMNS = (
         "chosen",
     ),
 )
+from n2a_bids.strategy_table import strategies_of, takes_halves
+
 PHASE_AXIS = 1
 SUPERVISED = "supervised"
 """The ceiling of networks: learns from the truth elsewhere in the same brain."""
-_NEED_TWO = ("noise2average", "noise2noise")
-"""Strategies that the app gives synthesized halves of one series."""
 _SSIM_VOLUMES = 4
 """Weighted volumes, evenly spread, that the similarity is averaged over."""
 _FIBRE_FA = 0.25
@@ -198,7 +198,7 @@ def _measure(
     key: tuple[str, ...],
     plan: DiffusionPlan,
 ) -> dict[str, str]:
-    if key[1] == "split" and key[-1] in _NEED_TWO:
+    if key[1] == "split" and takes_halves(key[-1]):
         halves = split_volumes(truth.gradients, torch.Generator().manual_seed(int(key[3])))
         series = split_series(realizations.data[0], truth.gradients, truth.mask, halves)
         realizations = _realizations(truth, np.stack(series))
@@ -277,4 +277,4 @@ def _psnr(estimate: NDArray, truth: NDArray, mask: NDArray[np.bool_], volumes: N
 
 def known_methods() -> list[str]:
     """What ``--strategies`` takes for diffusion series."""
-    return ["noisy", *DIFFUSION_STRATEGIES, *DWI_PEERS, SUPERVISED]
+    return ["noisy", *(row.name for row in strategies_of("dwi")), *DWI_PEERS, SUPERVISED]

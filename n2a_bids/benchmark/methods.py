@@ -15,13 +15,14 @@ from n2a_bids.algorithms.inference import FLIPS, predict
 from n2a_bids.algorithms.noise_floor import remove_noise_floor, rician_bias
 from n2a_bids.algorithms.normalization import LinearScale
 from n2a_bids.algorithms.realizations import Context
-from n2a_bids.algorithms.strategies import STRATEGIES, get_strategy
+from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.auto import AutoConfig
 from n2a_bids.algorithms.strategies.recorrupted import RecorruptedConfig
 from n2a_bids.algorithms.weights import build_network
 from n2a_bids.benchmark.cells import CellData
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.interfaces.peers import PEERS, available_peers, denoise_with_peer
+from n2a_bids.strategy_table import strategies_of
 from n2a_bids.weights_files import load_all_weights, load_weights
 
 _ORACLE_NETWORK, _PUBLISHED_NETWORK = "resunet-t1w", "munet-t1w"
@@ -45,7 +46,13 @@ class MethodSettings:
 
 def available_methods() -> list[str]:
     """Names for the option ``--strategies``; a strategy may carry a recipe: ``auto:thorough``."""
-    return ["single", *sorted(STRATEGIES), "oracle", "munet", *available_peers()]
+    return [
+        "single",
+        *sorted(row.name for row in strategies_of("T1w")),
+        "oracle",
+        "munet",
+        *available_peers(),
+    ]
 
 
 VARIANTS = {
@@ -119,7 +126,7 @@ def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
     base, variant = _split_variant(name)
     strategy_name, _, recipe = base.partition(":")
     strategy = get_strategy(strategy_name)
-    if strategy.needs_same_signal and not data.realizations.same_signal:
+    if strategy.facts.needs_same_contrast and not data.realizations.same_signal:
         raise DenoisingError(f"{strategy_name} needs repetitions of one contrast")
     if variant == "+zero-shot" and not data.realizations.same_signal:
         raise DenoisingError(f"{variant} means nothing for echoes, which nothing is trained on")
@@ -129,7 +136,7 @@ def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
         memory_gb=settings.memory_gb,
     )
     recipe = recipe or settings.recipe
-    names = () if variant == "+scratch" else strategy.all_weights(recipe)
+    names = () if variant == "+scratch" else strategy.facts.weights_of(recipe)
     config = strategy.config(recipe, *load_all_weights(names, settings.weights_dir))
     if variant == "+floor":
         config = replace(config, correct_noise_floor=False)

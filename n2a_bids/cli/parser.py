@@ -15,8 +15,9 @@ from n2a_bids.cli.arguments import absolute_path, existing_path
 from n2a_bids.cli.diffusion_options import add_diffusion_options
 from n2a_bids.cli.help_formatter import HelpFormatter
 from n2a_bids.cli.selection_options import add_selection_options
-from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe
+from n2a_bids.config import DenoiseConfig, Device, Recipe
 from n2a_bids.option_values import memory_gb, natural_int, positive_int
+from n2a_bids.strategy_table import STRATEGY_NAMES
 
 # Each flag also has its ``--no-`` form: without it the command line could not overrule a settings file.
 _FLAG = argparse.BooleanOptionalAction

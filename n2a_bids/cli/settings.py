@@ -15,11 +15,12 @@ from n2a_bids import __version__
 from n2a_bids.cli.arguments import absolute_path
 from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.plugins import check_plugin_args, read_plugin_file
-from n2a_bids.config import STRATEGY_NAMES, Config, check_recipe
+from n2a_bids.config import Config
 from n2a_bids.config_file import Settings, make_config, merge, read_settings
 from n2a_bids.dataset.filters import by_query, short_name
 from n2a_bids.errors import ConfigError
 from n2a_bids.resources import available_cpus, available_memory_gb, probe_gpus
+from n2a_bids.strategy_table import STRATEGY_NAMES, check_recipe
 
 _MOST_THREADS = 8
 _MEMORY_SHARE = 0.9

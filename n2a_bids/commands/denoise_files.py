@@ -13,10 +13,11 @@ from pathlib import Path
 from n2a_bids.commands.denoise_inputs import DenoiseJob
 from n2a_bids.commands.denoise_outputs import write_outputs
 from n2a_bids.commands.denoise_run import denoise_files
-from n2a_bids.config import STRATEGY_NAMES, DenoiseConfig, Device, Recipe, check_recipe
+from n2a_bids.config import DenoiseConfig, Device, Recipe
 from n2a_bids.dataset.folders import check_writable
 from n2a_bids.errors import ConfigError
 from n2a_bids.option_values import memory_gb, natural_int, part_of_one, positive_int
+from n2a_bids.strategy_table import STRATEGY_NAMES, check_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -82,9 +82,9 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     realizations = load_realizations(job)
     strategy = _find_strategy(job.strategy, realizations)
     _check_fit(strategy, realizations, job)
-    weights = load_all_weights(strategy.all_weights(job.recipe), job.weights_dir)
+    weights = load_all_weights(strategy.facts.weights_of(job.recipe), job.weights_dir)
     report(
-        f"{strategy.name}, recipe {job.recipe}, on {device_name(device)}, {torch.get_num_threads()} threads"
+        f"{strategy.facts.name}, recipe {job.recipe}, on {device_name(device)}, {torch.get_num_threads()} threads"
     )
     denoised = denoise_with_retries(strategy, realizations, weights, job, device, report)
     _check_finite(denoised, strategy)
@@ -149,7 +149,7 @@ def denoise_with_retries(
                 raise
             shortage = error
         except (ValueError, FloatingPointError) as error:
-            raise DenoisingError(f"{job.runs[0]}: {strategy.name} gave up: {error}") from error
+            raise DenoisingError(f"{job.runs[0]}: {strategy.facts.name} gave up: {error}") from error
         if device.type == "cuda":
             torch.cuda.empty_cache()
         memory_gb /= 2
@@ -187,25 +187,25 @@ def _find_strategy(name: str, realizations: Realizations) -> Strategy:
 
 
 def _check_fit(strategy: Strategy, realizations: Realizations, job: DenoiseJob) -> None:
-    if realizations.n_repetitions < strategy.min_realizations:
+    if realizations.n_repetitions < strategy.facts.min_repetitions:
         raise DenoisingError(
-            f"{strategy.name} needs at least {strategy.min_realizations} repetitions, found "
+            f"{strategy.facts.name} needs at least {strategy.facts.min_repetitions} repetitions, found "
             f"{realizations.n_repetitions} ({job.runs[0]}); give another run"
         )
-    if strategy.needs_same_signal and not realizations.same_signal:
+    if strategy.facts.needs_same_contrast and not realizations.same_signal:
         other = "auto or noise2average" if realizations.gradients is None else "noise2average"
         raise DenoisingError(
-            f"{strategy.name} needs repetitions of one contrast, but these differ ({job.runs[0]} and "
+            f"{strategy.facts.name} needs repetitions of one contrast, but these differ ({job.runs[0]} and "
             f"others); use --strategy {other}, which need not"
         )
-    if strategy.needs_gradients and realizations.gradients is None:
-        raise DenoisingError(f"{strategy.name} needs gradient directions; give --bvals and --bvecs")
+    if strategy.facts.needs_gradients and realizations.gradients is None:
+        raise DenoisingError(f"{strategy.facts.name} needs gradient directions; give --bvals and --bvecs")
 
 
 def _check_finite(denoised: DenoisedImage, strategy: Strategy) -> None:
     if not np.isfinite(denoised.data).all():
         raise DenoisingError(
-            f"{strategy.name} ended with NaN or infinite voxels, so nothing is written; try another "
+            f"{strategy.facts.name} ended with NaN or infinite voxels, so nothing is written; try another "
             "--random-seed or --strategy mean, and report this with the figures of 'n2a-tools doctor'"
         )
 
@@ -221,10 +221,10 @@ def _figures(
     """Record of the run, with what the strategy itself tells."""
     warnings = list(denoised.figures.get("warnings", ()))
     records = [{"name": one.name, "sha256": one.sha256} if one else None for one in weights]
-    first = records[0]
+    first = records[0] if records else None
     # A strategy names the networks that it took besides; it may not have needed them.
     further = [one for one in records[1:] if one and one["name"] in denoised.figures.get("networks", ())]
-    if first is None and strategy.weights_name(job.recipe):
+    if first is None and strategy.facts.weights_of(job.recipe):
         warnings.append("no pretrained weights were there: the network was trained from scratch")
     repetitions = denoised.figures.get("repetitions") or [{} for _ in job.runs]
     has_network = first is not None or bool(denoised.figures.get("history"))
@@ -233,7 +233,7 @@ def _figures(
         **denoised.figures,
         **precision,
         "n2a_version": __version__,
-        "strategy": strategy.name,
+        "strategy": strategy.facts.name,
         "recipe": job.recipe,
         "random_seed": job.random_seed,
         "device": device.type,

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
-
-UNABLE: dict[str, tuple[tuple[str, ...], str]] = {
-    "t1w-repeats": (("san2n",), "denoises diffusion series only"),
-    "t1w-echoes": (("san2n", "recorrupted", "noise2noise"), "cannot denoise echoes, whose contrast differs"),
-    "dwi-single": (("noise2average", "noise2noise"), "needs two series, or one that can be split in two"),
-}
-"""Strategies that cannot take a kind of group, and why (the registry knows the same, but imports torch)."""
+from n2a_bids.strategy_table import reason_against
 
 
 def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:
@@ -38,5 +32,5 @@ def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:
 
 
 def _reason(unit: DenoisingUnit, strategy: str) -> str:
-    strategies, why = UNABLE.get(unit.kind, ((), ""))
-    return f"--strategy {strategy} {why}; use --strategy auto" if strategy in strategies else ""
+    why = reason_against(strategy, unit.kind)
+    return f"--strategy {strategy} {why}; use --strategy auto" if why else ""

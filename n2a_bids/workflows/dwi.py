@@ -20,6 +20,7 @@ from n2a_bids.interfaces.dwi_motion import EstimateMotion
 from n2a_bids.interfaces.inspect_inputs import InspectInputs
 from n2a_bids.interfaces.mask import GivenBrainMask
 from n2a_bids.interfaces.synthesis import SplitSeries
+from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.dwi_consumers import init_dwi_consumers_wf, wants_own_grids
 from n2a_bids.workflows.dwi_memory import reserve_memory
@@ -28,9 +29,6 @@ from n2a_bids.workflows.dwi_reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi_tensor import determines_tensor, init_tensor_wf
 from n2a_bids.workflows.mask import mask_warnings
 from n2a_bids.workflows.unit import workflow_name
-
-_SPLIT_STRATEGIES = ("noise2average", "noise2noise")
-"""Those that need two series; the others do better on the one series as it is."""
 
 
 def init_dwi_unit_wf(
@@ -69,7 +67,7 @@ def init_dwi_unit_wf(
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
     series = (align, "out_files")
-    if unit.kind == "dwi-split" and config.denoise.strategy in _SPLIT_STRATEGIES:
+    if unit.kind == "dwi-split" and takes_halves(config.denoise.strategy):
         split = _init_split(workflow, align, config.denoise.random_seed)
         series = (split, "out_files")
     table = [("bval_file", "bvals"), ("bvec_file", "bvecs")]

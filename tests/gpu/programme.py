@@ -129,7 +129,7 @@ def denoise_pair(
     data = np.hypot(clean + noise[0], noise[1]).astype(np.float32)
     realizations = Realizations(data[..., None], brain)
     strategy = get_strategy(strategy_name)
-    weights = [read_weights(name) if name else None for name in strategy.all_weights(recipe)]
+    weights = [read_weights(name) if name else None for name in strategy.facts.weights_of(recipe)]
     context = Context(torch.Generator().manual_seed(SEED), device, memory_gb=12.0, recorder=recorder)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -9,12 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from n2a_bids.algorithms.strategies import DIFFUSION_STRATEGIES, STRATEGIES
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.protocols import protocol_notes
-from n2a_bids.dataset.unsuitable import UNABLE, leave_out_unsuitable
+from n2a_bids.dataset.unsuitable import leave_out_unsuitable
 from n2a_bids.errors import BIDSDataError, ConfigError
 
 RUNS = {
@@ -330,16 +329,6 @@ def test_groups_that_a_strategy_cannot_take_are_left_out(make_bids):
     assert without.units == ()
     assert len(without.left_out) == len(found.left_out) + 4
     assert "san2n denoises diffusion series only; use --strategy auto" in format_collection(without)
-
-
-def test_what_strategies_cannot_take_is_what_they_declare():
-    """The table that needs no torch says what the registry says."""
-    names = {*STRATEGIES, *DIFFUSION_STRATEGIES}
-    assert set(UNABLE["t1w-repeats"][0]) == names - set(STRATEGIES)
-    one_contrast = {name for name, strategy in STRATEGIES.items() if strategy.needs_same_signal}
-    assert set(UNABLE["t1w-echoes"][0]) == (names - set(STRATEGIES)) | one_contrast
-    two = {name for name, strategy in DIFFUSION_STRATEGIES.items() if strategy.min_realizations > 1}
-    assert set(UNABLE["dwi-single"][0]) == two
 
 
 def test_the_list_names_files_that_were_not_fetched(make_bids):

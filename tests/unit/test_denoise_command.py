@@ -15,7 +15,7 @@ from conftest import save_image
 
 import n2a_bids.commands.denoise_run as denoise_run
 from n2a_bids.algorithms.realizations import DenoisedImage
-from n2a_bids.algorithms.strategies import STRATEGIES, Strategy
+from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.benchmark import worker
 from n2a_bids.cli.tools import main
@@ -45,8 +45,9 @@ def register(monkeypatch):
     """Put a strategy made of one function under the name 'mean', on a machine with 100 GB free."""
     monkeypatch.setattr(denoise_run, "free_device_memory_gb", lambda device: 100.0)
 
-    def put(function, **declared) -> None:
-        strategy = replace(STRATEGIES["mean"], denoise=function, **declared)
+    def put(function, config=get_strategy("mean").config, **facts) -> None:
+        mean = get_strategy("mean")
+        strategy = replace(mean, denoise=function, config=config, facts=replace(mean.facts, **facts))
         monkeypatch.setattr(denoise_run, "get_strategy", lambda name, diffusion: strategy)
 
     return put
@@ -250,11 +251,11 @@ def test_other_errors_of_a_strategy_name_the_file(files, register, capsys):
 
 def test_strategies_refuse_what_they_cannot_take(files, register, capsys):
     """Too few repetitions, other contrasts, no gradients: each with what to do."""
-    identity = STRATEGIES["mean"].denoise
-    register(identity, min_realizations=3)
+    identity = get_strategy("mean").denoise
+    register(identity, min_repetitions=3)
     assert denoise(files) == 1
     assert "at least 3" in capsys.readouterr().err
-    register(identity, needs_same_signal=True)
+    register(identity, needs_same_contrast=True)
     assert denoise(files, "--different-contrast") == 1
     assert "one contrast" in capsys.readouterr().err
     register(identity, needs_gradients=True)
@@ -413,7 +414,7 @@ def test_valid_checksum_of_something_else_is_refused(weights_dir):
 def test_corrupt_weights_end_the_command(files, weights_dir, register, capsys):
     """Exit code 1 with the file, before any training."""
     (weights_dir / "tiny.safetensors").write_bytes(b"x")
-    register(None, weights_name=lambda recipe: "tiny")
+    register(None, weights=("tiny",))
     assert denoise(files, "--weights-dir", weights_dir) == 1
     assert "damaged" in capsys.readouterr().err
 
@@ -422,7 +423,7 @@ def test_weights_are_recorded(files, weights_dir, register, tmp_path):
     """Name and checksum go into the figures."""
     register(
         lambda realizations, config, context: DenoisedImage(realizations.data[0]),
-        weights_name=lambda recipe: "tiny",
+        weights=("tiny",),
     )
     assert denoise(files, "--weights-dir", weights_dir) == 0
     figures = json.loads((tmp_path / "out.json").read_text())
@@ -438,8 +439,7 @@ def test_further_weights_come_from_the_package_where_the_folder_has_none(
     register(
         lambda realizations, config, context: DenoisedImage(realizations.data[0], figures=used),
         config=lambda recipe, *weights: weights,
-        weights_name=lambda recipe: "tiny",
-        further_weights=("fusion-t1w", "no-such-network"),
+        weights=("tiny", "fusion-t1w", "no-such-network"),
     )
     assert denoise(files, "--weights-dir", weights_dir) == 0
     figures = json.loads((tmp_path / "out.json").read_text())
@@ -462,7 +462,7 @@ def test_choose_device_knows_three_words():
 
 def test_strategy_is_a_registered_record():
     """The fixture above replaces fields of the real class."""
-    assert isinstance(STRATEGIES["mean"], Strategy)
+    assert isinstance(get_strategy("mean"), Strategy)
 
 
 def test_noise_kept_without_gradients_is_refused(tmp_path, capsys):

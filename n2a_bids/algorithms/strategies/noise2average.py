@@ -54,11 +54,6 @@ class Noise2AverageConfig:
     batch_size: int = 2
 
 
-def weights_name(recipe: str) -> str:
-    """The faithful recipe starts from the paper's network."""
-    return "munet-t1w" if recipe == "faithful" else "resunet-t1w"
-
-
 def config(recipe: str, weights: PretrainedWeights | None = None) -> Noise2AverageConfig:
     """Settings of a recipe.
 

@@ -1,0 +1,222 @@
+"""All strategies in one table: what each needs, takes and starts from, and where its code is.
+
+Standard library only, so that ``--help`` and the finding of images know it without torch. A new strategy is
+one file in ``algorithms/strategies`` and one row here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from n2a_bids.errors import ConfigError
+
+Modality = Literal["T1w", "dwi"]
+
+_CODE = "n2a_bids.algorithms.strategies"
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyFacts:
+    """What is known of a strategy without running it."""
+
+    name: str
+    """Value of ``--strategy``; the same for T1w and diffusion where the idea is the same."""
+    modality: Modality
+    denoise: str
+    """``module:function`` of ``denoise(repetitions, settings, context)``."""
+    settings: str
+    """``module:function`` of ``settings(recipe, *weights)``."""
+    min_repetitions: int = 2
+    needs_same_contrast: bool = False
+    """Whether the repetitions must have one contrast, so that echoes are refused."""
+    needs_gradients: bool = False
+    """Whether it works with directions and b-values."""
+    has_published_schedule: bool = True
+    """Whether ``--recipe faithful`` means anything."""
+    weights: tuple[str, ...] = ()
+    """Names of the pretrained networks it starts from: first the one that is fine-tuned."""
+    faithful_weights: tuple[str, ...] | None = None
+    """The same for ``--recipe faithful``; None where they are the same."""
+
+    def weights_of(self, recipe: str) -> tuple[str, ...]:
+        """Names of the pretrained networks of a recipe.
+
+        Examples
+        --------
+        >>> find_strategy("noise2average", "T1w").weights_of("faithful")
+        ('munet-t1w',)
+        """
+        if recipe == "faithful" and self.faithful_weights is not None:
+            return self.faithful_weights
+        return self.weights
+
+
+TABLE: tuple[StrategyFacts, ...] = (
+    StrategyFacts(
+        name="auto",
+        modality="T1w",
+        denoise=f"{_CODE}.auto:denoise",
+        settings=f"{_CODE}.auto:config",
+        has_published_schedule=False,
+        weights=("resunet-t1w", "fusion-t1w"),
+    ),
+    StrategyFacts(
+        name="noise2average",
+        modality="T1w",
+        denoise=f"{_CODE}.noise2average:denoise",
+        settings=f"{_CODE}.noise2average:config",
+        weights=("resunet-t1w",),
+        faithful_weights=("munet-t1w",),
+    ),
+    StrategyFacts(
+        name="noise2noise",
+        modality="T1w",
+        denoise=f"{_CODE}.noise2noise:denoise",
+        settings=f"{_CODE}.noise2noise:config",
+        needs_same_contrast=True,
+        weights=("resunet-t1w",),
+    ),
+    StrategyFacts(
+        name="recorrupted",
+        modality="T1w",
+        denoise=f"{_CODE}.recorrupted:denoise",
+        settings=f"{_CODE}.recorrupted:config",
+        needs_same_contrast=True,
+        has_published_schedule=False,
+        weights=("resunet-t1w",),
+    ),
+    StrategyFacts(
+        name="mean",
+        modality="T1w",
+        denoise=f"{_CODE}.mean:denoise",
+        settings=f"{_CODE}.mean:config",
+        min_repetitions=1,
+    ),
+    StrategyFacts(
+        name="auto",
+        modality="dwi",
+        denoise=f"{_CODE}.dwi_auto:denoise",
+        settings=f"{_CODE}.dwi_auto:config",
+        min_repetitions=1,
+        needs_same_contrast=True,
+        needs_gradients=True,
+        has_published_schedule=False,
+    ),
+    StrategyFacts(
+        name="noise2average",
+        modality="dwi",
+        denoise=f"{_CODE}.dwi_networks:noise2average",
+        settings=f"{_CODE}.dwi_networks:config",
+    ),
+    StrategyFacts(
+        name="noise2noise",
+        modality="dwi",
+        denoise=f"{_CODE}.dwi_networks:noise2noise",
+        settings=f"{_CODE}.dwi_networks:noise2noise_config",
+    ),
+    StrategyFacts(
+        name="recorrupted",
+        modality="dwi",
+        denoise=f"{_CODE}.dwi_auto:denoise",
+        settings=f"{_CODE}.dwi_auto:always_filtered",
+        min_repetitions=1,
+        needs_same_contrast=True,
+        needs_gradients=True,
+        has_published_schedule=False,
+    ),
+    StrategyFacts(
+        name="san2n",
+        modality="dwi",
+        denoise=f"{_CODE}.san2n:denoise",
+        settings=f"{_CODE}.san2n:config",
+        min_repetitions=1,
+        needs_gradients=True,
+    ),
+    StrategyFacts(
+        name="mean",
+        modality="dwi",
+        denoise=f"{_CODE}.mean:denoise",
+        settings=f"{_CODE}.mean:config",
+        min_repetitions=1,
+    ),
+)
+
+STRATEGY_NAMES: tuple[str, ...] = tuple(
+    sorted({row.name for row in TABLE}, key=lambda name: (name != "auto", name))
+)
+"""What ``--strategy`` takes, the default first."""
+
+
+def strategies_of(modality: Modality) -> tuple[StrategyFacts, ...]:
+    """All strategies for images of one modality, in the order of the table."""
+    return tuple(row for row in TABLE if row.modality == modality)
+
+
+def find_strategy(name: str, modality: Modality) -> StrategyFacts:
+    """Look a strategy up.
+
+    Parameters
+    ----------
+    name : str
+        As ``--strategy`` takes it.
+    modality : {'T1w', 'dwi'}
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name for such images; the message lists those that exist.
+    """
+    known = {row.name: row for row in strategies_of(modality)}
+    if name not in known:
+        kind = {"T1w": "T1w images", "dwi": "diffusion series"}[modality]
+        raise ConfigError(f"unknown strategy {name!r} for {kind}; choose one of {', '.join(known)}")
+    return known[name]
+
+
+def takes_halves(name: str) -> bool:
+    """Whether a strategy needs two diffusion series, so that a single one is split in two for it."""
+    return any(row.name == name and row.min_repetitions > 1 for row in strategies_of("dwi"))
+
+
+def check_recipe(strategy: str, recipe: str) -> None:
+    """Refuse the published schedule of a strategy that has none.
+
+    Raises
+    ------
+    ConfigError
+        If ``faithful`` is asked of a strategy of our own.
+    """
+    if recipe == "faithful" and not any(row.has_published_schedule for row in TABLE if row.name == strategy):
+        raise ConfigError(
+            f"--recipe faithful: expected a strategy with a published schedule, found {strategy!r}, which is "
+            "our own; add --strategy noise2average, or leave the recipe out"
+        )
+
+
+def reason_against(name: str, kind: str) -> str:
+    """Why a strategy cannot denoise a kind of group; empty where it can.
+
+    Parameters
+    ----------
+    name : str
+        As ``--strategy`` takes it.
+    kind : str
+        Kind of `DenoisingUnit`, such as ``t1w-echoes``.
+
+    Examples
+    --------
+    >>> reason_against("san2n", "t1w-repeats")
+    'denoises diffusion series only'
+    >>> reason_against("auto", "t1w-echoes")
+    ''
+    """
+    modality: Modality = "T1w" if kind.startswith("t1w") else "dwi"
+    row = next((row for row in strategies_of(modality) if row.name == name), None)
+    if row is None:
+        return "denoises T1w images only" if modality == "dwi" else "denoises diffusion series only"
+    if kind == "t1w-echoes" and row.needs_same_contrast:
+        return "cannot denoise echoes, whose contrast differs"
+    if kind == "dwi-single" and row.min_repetitions > 1:
+        return "needs two series, or one that can be split in two"
+    return ""

@@ -1,0 +1,68 @@
+"""The table of strategies: every row leads to code, and says what that code takes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from n2a_bids.algorithms.strategies import get_strategy
+from n2a_bids.errors import ConfigError
+from n2a_bids.strategy_table import (
+    STRATEGY_NAMES,
+    TABLE,
+    check_recipe,
+    find_strategy,
+    reason_against,
+    takes_halves,
+)
+from n2a_bids.weights_files import load_all_weights
+
+
+@pytest.mark.parametrize("facts", TABLE, ids=lambda row: f"{row.modality}-{row.name}")
+def test_every_row_leads_to_code_and_weights(facts):
+    """The functions are there, the weights come with the package, and all recipes have settings."""
+    strategy = get_strategy(facts.name, diffusion=facts.modality == "dwi")
+    assert strategy.facts is facts
+    recipes = ["fast", "default", "thorough", *(["faithful"] if facts.has_published_schedule else [])]
+    for recipe in recipes:
+        weights = load_all_weights(facts.weights_of(recipe))
+        assert None not in weights
+        strategy.config(recipe, *weights)
+
+
+def test_names_are_unique_and_the_default_comes_first():
+    """One row for each name and modality."""
+    rows = [(row.name, row.modality) for row in TABLE]
+    assert len(rows) == len(set(rows))
+    assert STRATEGY_NAMES[0] == "auto"
+    with pytest.raises(ConfigError, match="choose one of auto, noise2average"):
+        find_strategy("san2n", "T1w")
+
+
+def test_groups_that_a_strategy_cannot_take():
+    """What follows from the needs of each row."""
+    unable = {
+        kind: {name for name in STRATEGY_NAMES if reason_against(name, kind)}
+        for kind in ("t1w-repeats", "t1w-echoes", "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single")
+    }
+    assert unable["t1w-repeats"] == {"san2n"}
+    assert unable["t1w-echoes"] == {"san2n", "recorrupted", "noise2noise"}
+    assert unable["dwi-single"] == {"noise2average", "noise2noise"}
+    assert not unable["dwi-reverse-pe"] | unable["dwi-repeats"] | unable["dwi-split"]
+    assert {name for name in STRATEGY_NAMES if takes_halves(name)} == {"noise2average", "noise2noise"}
+
+
+def test_our_own_strategies_have_no_published_schedule():
+    """--recipe faithful means the schedule of a paper."""
+    check_recipe("noise2average", "faithful")
+    for name in ("auto", "recorrupted"):
+        with pytest.raises(ConfigError, match="published schedule"):
+            check_recipe(name, "faithful")
+
+
+def test_the_table_needs_no_torch():
+    """It is read for --help and for finding images."""
+    code = "import sys, n2a_bids.strategy_table; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
