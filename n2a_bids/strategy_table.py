@@ -142,9 +142,7 @@ TABLE: tuple[StrategyFacts, ...] = (
     ),
 )
 
-STRATEGY_NAMES: tuple[str, ...] = tuple(
-    sorted({row.name for row in TABLE}, key=lambda name: (name != "auto", name))
-)
+STRATEGY_NAMES: tuple[str, ...] = tuple(dict.fromkeys(row.name for row in TABLE))
 """What ``--strategy`` takes, the default first."""
 
 

@@ -35,6 +35,7 @@ from n2a_bids.interfaces.dwi_mask import mean_b0
 from n2a_bids.interfaces.dwi_motion import resample_series
 from n2a_bids.interfaces.dwi_peers import DWI_PEERS, denoise_with_dwi_peer
 from n2a_bids.interfaces.synthesis import split_series, split_volumes
+from n2a_bids.strategy_table import strategies_of, takes_halves
 
 CELL_COLUMNS = ("phantom", "condition", "snr", "seed", "method")
 COLUMNS = (
@@ -52,7 +53,6 @@ COLUMNS = (
         "chosen",
     ),
 )
-from n2a_bids.strategy_table import strategies_of, takes_halves
 
 PHASE_AXIS = 1
 SUPERVISED = "supervised"

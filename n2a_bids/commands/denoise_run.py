@@ -84,7 +84,8 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     _check_fit(strategy, realizations, job)
     weights = load_all_weights(strategy.facts.weights_of(job.recipe), job.weights_dir)
     report(
-        f"{strategy.facts.name}, recipe {job.recipe}, on {device_name(device)}, {torch.get_num_threads()} threads"
+        f"{strategy.facts.name}, recipe {job.recipe}, on {device_name(device)}, "
+        f"{torch.get_num_threads()} threads"
     )
     denoised = denoise_with_retries(strategy, realizations, weights, job, device, report)
     _check_finite(denoised, strategy)

@@ -45,9 +45,11 @@ def register(monkeypatch):
     """Put a strategy made of one function under the name 'mean', on a machine with 100 GB free."""
     monkeypatch.setattr(denoise_run, "free_device_memory_gb", lambda device: 100.0)
 
-    def put(function, config=get_strategy("mean").config, **facts) -> None:
+    def put(function, config=None, **facts) -> None:
         mean = get_strategy("mean")
-        strategy = replace(mean, denoise=function, config=config, facts=replace(mean.facts, **facts))
+        strategy = replace(
+            mean, denoise=function, config=config or mean.config, facts=replace(mean.facts, **facts)
+        )
         monkeypatch.setattr(denoise_run, "get_strategy", lambda name, diffusion: strategy)
 
     return put
