@@ -17,6 +17,7 @@ from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.plugins import check_plugin_args, read_plugin_file
 from n2a_bids.config import Config
 from n2a_bids.config_file import Settings, make_config, merge, read_settings
+from n2a_bids.dataset.brain_template import find_template
 from n2a_bids.dataset.filters import by_query, short_name
 from n2a_bids.errors import ConfigError
 from n2a_bids.resources import available_cpus, available_memory_gb, probe_gpus
@@ -66,7 +67,9 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
     settings = merge(settings, {"resources": _settle_resources(settings, environ)})
     config = make_config(settings)
     _check(config)
-    if config.analysis_level == "participant" and config.stage == "run":
+    if config.analysis_level == "participant" and config.stage in ("run", "dry-run"):
+        if config.mask.template:
+            find_template(config.mask.template)
         config = _settle_device(config)
     return _place_output(config)
 
@@ -134,6 +137,9 @@ def _settle_device(config: Config) -> Config:
         if option:
             raise ConfigError(f"{option} asks for GPUs but --device cpu forbids them; give one of them")
         return _with_gpu_slots(config, 0)
+    if config.stage == "dry-run" and not option:
+        # A listing computes nothing: it only tells what the run would refuse.
+        return config
     probe = probe_gpus()
     if not probe.names and option:
         raise ConfigError(

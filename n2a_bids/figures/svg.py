@@ -122,8 +122,9 @@ def colour_bar(x: float, y: float, width: float, palette: Palette, ticks: Sequen
 def flicker_style(uid: str, n_states: int, resting: int) -> str:
     """CSS of a flicker: no script, so it also works where the SVG is opened alone.
 
-    At rest one state is shown. Pointing at the picture (or tapping it) shows all in turn; pointing at a
-    name, or choosing it by click, tap or keyboard, holds that state. Nothing moves unasked.
+    At rest one state is shown. Pointing at the picture, tapping or clicking it shows all in turn; pointing at
+    a name shows that state; choosing a name by click, tap or keyboard holds its state, wherever the pointer
+    goes, until the picture or another name is chosen. Nothing moves unasked. Paper shows the state at rest.
     """
     period = n_states * SECONDS_PER_STATE
     rules = [
@@ -137,11 +138,12 @@ def flicker_style(uid: str, n_states: int, resting: int) -> str:
         delay = state * SECONDS_PER_STATE - period
         playing = f"animation:{uid} {period:g}s step-end {delay:g}s infinite"
         rules.append(f"#{uid} .scene:is(:hover,:focus) .s{state}{{{playing}}}")
-    # A name pointed at wins over everything; a name chosen holds until the picture is pointed at.
-    for pointer, scene in ((":focus", ".scene:not(:hover)"), (":hover", ".scene.scene")):
+    # The more classes, the more weight: a name pointed at wins over the picture, a name chosen over both.
+    for pointer, scene in ((":hover", ".scene.scene"), (":focus", ".scene.scene.scene")):
         for state in range(n_states):
             held = f"#{uid} .c{state}{pointer}~{scene}"
             rules.append(f"{held} .state{{opacity:0;animation:none}}{held} .s{state}{{opacity:1}}")
+    rules.append(f"@media print{{#{uid} .chip{{display:none}}}}")
     return "".join(rules)
 
 

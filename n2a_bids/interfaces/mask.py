@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 from scipy import ndimage
 
 from n2a_bids.algorithms.coherence import shows_structure
+from n2a_bids.dataset.brain_template import find_template
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, same_grid, save_like, voxel_sizes_mm
 from n2a_bids.interfaces.child import run_ants, run_module
@@ -95,41 +96,6 @@ def packaged_template(folder: Path) -> tuple[Path, Path]:
     load_mni152_template(resolution=1).to_filename(template)
     load_mni152_brain_mask(resolution=1).to_filename(mask)
     return template, mask
-
-
-def find_template(name: str, home: Path | None = None) -> tuple[Path, Path]:
-    """T1w image and brain mask of a TemplateFlow template that is on disk; nothing is downloaded.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``MNI152NLin2009cAsym``.
-    home : Path, optional
-        Root of the archive; ``$TEMPLATEFLOW_HOME`` or ``~/.cache/templateflow`` by default. The
-        TemplateFlow client is not asked because its import writes into the home folder.
-
-    Returns
-    -------
-    template, mask : Path
-
-    Raises
-    ------
-    BIDSDataError
-        If the template is not there.
-    """
-    default = os.environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow"
-    folder = Path(home or default) / f"tpl-{name}"
-    for resolution in ("_res-01", "_res-1", "", "_res-02", "_res-2"):
-        template = folder / f"tpl-{name}{resolution}_T1w.nii.gz"
-        mask = folder / f"tpl-{name}{resolution}_desc-brain_mask.nii.gz"
-        # An archive that was only indexed has empty files.
-        if all(path.is_file() and path.stat().st_size for path in (template, mask)):
-            return template, mask
-    raise BIDSDataError(
-        f"{folder}: expected the template {name} with a T1w image and a desc-brain mask, found none; fetch "
-        "it with TemplateFlow on a machine with network and set TEMPLATEFLOW_HOME, or leave the name out to "
-        "use the packaged template"
-    )
 
 
 class _GivenBrainMaskInputSpec(BaseInterfaceInputSpec):

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.errors import BIDSDataError
+from n2a_bids.dataset.brain_template import find_template
+from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.inspect_inputs import InspectInputs, mask_fit_warnings
 from n2a_bids.interfaces.mask import (
     BrainMask,
     GivenBrainMask,
     TemplateBrainMask,
-    find_template,
     packaged_template,
 )
 
@@ -88,7 +88,7 @@ def test_find_template_uses_what_is_on_disk_only(tmp_path):
     names = [f"tpl-Mine_res-01_{rest}.nii.gz" for rest in ("T1w", "desc-brain_mask")]
     for name in names:
         (folder / name).write_bytes(b"")
-    with pytest.raises(BIDSDataError, match=r"tpl-Mine.*packaged template"):
+    with pytest.raises(ConfigError, match=r"tpl-Mine.*packaged template"):
         find_template("Mine", tmp_path)
     for name in names:
         (folder / name).write_bytes(b"image")

@@ -72,7 +72,7 @@ OPTIONS = [
     ("--recipe faithful --strategy noise2average", "denoise.recipe", "faithful"),
     ("--weights-dir /tmp", "denoise.weights_dir", Path("/tmp")),
     ("--mask-method template", "mask.method", "template"),
-    ("--mask-method template --mask-template OASIS30ANTs", "mask.template", "OASIS30ANTs"),
+    ("--mask-method template --mask-template OASIS30ANTs --reports-only", "mask.template", "OASIS30ANTs"),
     ("--align-space halfway", "align.space", "halfway"),
     ("--skull-strip", "denoise.skull_strip", True),
     ("--skull-strip --no-skull-strip", "denoise.skull_strip", False),
@@ -298,13 +298,25 @@ def test_plugin_file_that_cannot_work_is_refused(tmp_path, text, complaint):
         parse("--nipype-plugin-file", tmp_path / "p.yml")
 
 
-@pytest.mark.parametrize("line", ["--device cuda", "--n-gpu-procs 2", "--cuda-graphs"])
+@pytest.mark.parametrize(
+    "line", ["--device cuda", "--n-gpu-procs 2", "--cuda-graphs", "--device cuda --dry-run"]
+)
 def test_gpu_asked_for_but_absent_is_an_error(line):
     """No silent fallback to the CPU, and the ways to a GPU are named."""
     with pytest.raises(ConfigError, match="--nv") as caught:
         parse(*line.split())
     assert "none here" in str(caught.value)
     assert line.split()[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("stage", [(), ("--dry-run",)])
+def test_template_that_is_not_on_disk_is_refused_before_anything(tmp_path, monkeypatch, stage):
+    """A listing tells so, too; the report of an earlier run needs none."""
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
+    line = ("--mask-method", "template", "--mask-template", "NoSuch")
+    with pytest.raises(ConfigError, match=r"--mask-template NoSuch: .*TEMPLATEFLOW_HOME"):
+        parse(*line, *stage)
+    assert parse(*line, "--reports-only").mask.template == "NoSuch"
 
 
 def test_gpu_slots_are_the_gpus_that_the_probe_names(monkeypatch):

@@ -154,6 +154,17 @@ def test_flicker_rests_until_asked(frame, volumes):
     assert ".s2{opacity:1}" in style.split("}#")[1] + "}"
 
 
+def test_state_that_was_chosen_is_held(frame, volumes):
+    """Wherever the pointer goes, over the picture and over other names: the rule of a name chosen wins."""
+    svg = figures.denoising_flicker(*volumes, frame)
+    style = svg[svg.index("<style>") : svg.index("</style>")]
+    held = re.findall(r"(\.c\d:focus~[^{]*) \.s\d\{opacity:1\}", style)
+    shown = re.findall(r"(\.c\d:hover~[^{]*) \.s\d\{opacity:1\}", style)
+    assert len(held) == len(shown) == 3
+    assert not any("hover" in rule for rule in held)
+    assert min(rule.count(".scene") for rule in held) > max(rule.count(".scene") for rule in shown) > 1
+
+
 def test_figures_are_deterministic_and_keep_to_themselves(frame, volumes):
     """The same input gives the same text; styles of two figures never meet; no address leads outside."""
     one, again = (figures.denoising_flicker(*volumes, frame) for _ in range(2))
