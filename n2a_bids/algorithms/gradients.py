@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from n2a_bids.algorithms.realizations import Gradients
 
@@ -14,6 +15,10 @@ B0_THRESHOLD = 50.0
 """Largest b-value (s/mm2) that still counts as no diffusion weighting."""
 FEWEST_VOLUMES = 7
 """In a shorter series, noise and signal cannot be told apart."""
+_B_ROUNDING, _B_STEP = 0.05, 8.0
+"""b-values of one measurement differ by at most this part, or this much (s/mm2)."""
+_TIE, _NEVER = 1e-6, 1e6
+"""Cost of pairing volumes of other places, and of pairing what does not fit."""
 
 
 def round_to_shells(bvals: NDArray[np.float64], gap: float = 150.0) -> NDArray[np.float64]:
@@ -119,38 +124,36 @@ def rotate_bvecs(bvecs: NDArray[np.float64], rotation: NDArray[np.float64]) -> N
     return np.divide(rotated, norms, out=np.zeros_like(rotated), where=norms > 0)
 
 
-def match_tables(
-    first: Gradients, second: Gradients, *, max_angle_deg: float = 5.0, b_tolerance: float = 60.0
-) -> list[tuple[int, int]]:
+def match_tables(first: Gradients, second: Gradients, *, max_angle_deg: float = 5.0) -> list[tuple[int, int]]:
     """Pair the volumes of two series that measure the same thing.
+
+    As many pairs as possible are made; among the ways to make them, the one with the smallest differences
+    is taken, and volumes that measure the same are paired in their order. b-values of a pair differ by
+    at most 5 % or 8 s/mm2: scanners round to 5, and protocols of low b-values step by 10.
 
     Parameters
     ----------
     first, second : Gradients
-        Tables; directions are compared up to sign.
-    max_angle_deg, b_tolerance : float
-        Largest differences within a pair, in degrees and s/mm2.
+        Tables; directions are compared in the world and up to sign.
+    max_angle_deg : float
+        Largest angle within a pair; of two b0s with directions, the angle only decides between equals.
 
     Returns
     -------
     pairs : list of (int, int)
         Index in `first` and in `second`, in the order of `first`; every volume is used at most once.
     """
+    b_first, b_second = first.bvals[:, None], second.bvals[None, :]
+    apart = np.abs(b_first - b_second) / np.maximum(_B_STEP, _B_ROUNDING * np.maximum(b_first, b_second))
     angles = antipodal_angle_deg(first.bvecs, second.bvecs)
-    unweighted = (first.bvals <= B0_THRESHOLD)[:, None] & (second.bvals <= B0_THRESHOLD)[None, :]
-    angles[unweighted] = 0.0
-    mixed = (first.bvals <= B0_THRESHOLD)[:, None] != (second.bvals <= B0_THRESHOLD)[None, :]
-    apart = np.abs(first.bvals[:, None] - second.bvals[None, :]) > b_tolerance
-    cost = np.where(mixed | (apart & ~unweighted), np.inf, angles)
-    free = np.ones(second.bvals.size, dtype=bool)
-    pairs = []
-    for index, row in enumerate(cost):
-        candidates = np.where(free, row, np.inf)
-        best = int(np.argmin(candidates))
-        if candidates[best] <= max_angle_deg:
-            free[best] = False
-            pairs.append((index, best))
-    return pairs
+    directed, also_directed = np.any(first.bvecs, axis=1)[:, None], np.any(second.bvecs, axis=1)[None, :]
+    both_low = (b_first <= first.b0_threshold) & (b_second <= second.b0_threshold)
+    angles = np.where(directed & also_directed, angles / np.where(both_low, 90.0, max_angle_deg), 0.0)
+    fits = (apart <= 1) & (angles <= 1) & (both_low | (directed == also_directed))
+    places = np.subtract.outer(np.arange(first.bvals.size), np.arange(second.bvals.size))
+    order = _TIE * (places / max(places.shape)) ** 2
+    rows, columns = linear_sum_assignment(np.where(fits, apart + angles + order, _NEVER))
+    return [(int(row), int(column)) for row, column in zip(rows, columns) if fits[row, column]]
 
 
 def tensor_condition_number(bvecs: NDArray[np.float64]) -> float:

@@ -1,18 +1,24 @@
-"""The volumes that several DWI series have in common."""
+"""The volumes that several DWI series have in common, and why two series have too few."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import nibabel as nb
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from n2a_bids.algorithms.gradients import match_tables
+from n2a_bids.algorithms.gradients import antipodal_angle_deg, match_tables
 from n2a_bids.dataset.gradient_tables import Series
-from n2a_bids.images import UNREADABLE
+from n2a_bids.gradient_files import world_rotation
+from n2a_bids.images import voxel_sizes_mm
 
 _MIN_FRACTION = 0.5
+_LARGEST_VOXEL_RATIO = 1.3
+"""Of edge lengths along one direction of the head: the one resampling evens out less."""
+_LARGEST_TURN_DEG = 30.0
+"""Directions that are nearest to each other and farther apart are other directions, not turned ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,9 @@ class CommonPart:
 def common_part(series: Sequence[Series]) -> CommonPart | None:
     """Find the volumes that all series share.
 
+    Grids need not agree: field of view, matrix, order of storage and angle are evened out when the series are
+    aligned. Directions are compared in the world.
+
     Parameters
     ----------
     series : sequence of Series
@@ -43,12 +52,12 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
     -------
     common : CommonPart or None
         None where the series share no diffusion-weighted volume, or fewer than half of
-        those of the longest, or have different matrices or voxel sizes: then it is better
-        to denoise each by itself.
+        those of the longest, or have clearly different voxel sizes: then it is better
+        to denoise each by itself. `reason_not_common` says which.
     """
-    if len({_voxels(one) for one in series} - {None}) > 1:
-        return None
     first = series[0]
+    if any(_voxel_difference(first, other) for other in series[1:]):
+        return None
     rows = [(index,) for index in range(first.gradients.bvals.size)]
     for other in series[1:]:
         partner = dict(match_tables(first.gradients, other.gradients))
@@ -70,13 +79,69 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
     )
 
 
-def _voxels(series: Series) -> tuple[object, ...] | None:
-    """Matrix and voxel size; None for a file that cannot be read, which its own check reports."""
-    try:
-        image = nb.load(series.image.path)
-    except UNREADABLE:
-        return None
-    return image.shape[:3], tuple(round(float(size), 2) for size in image.header.get_zooms()[:3])
+def reason_not_common(first: Series, other: Series) -> str:
+    """Why two series share too little to be denoised together, with numbers.
+
+    Parameters
+    ----------
+    first, other : Series
+        For which `common_part` gives None.
+
+    Returns
+    -------
+    reason : str
+        Half a sentence about `other`; empty where they share enough.
+    """
+    if common_part((first, other)) is not None:
+        return ""
+    name = other.image.path.name
+    return _voxel_difference(
+        first, other
+    ) or f"the gradient table of {name} is another: " + _table_difference(first, other)
+
+
+def _voxel_difference(first: Series, other: Series) -> str:
+    """Voxel sizes along each axis of the first grid, where they differ too much; else empty."""
+    if first.affine is None or other.affine is None:
+        return ""
+    # Storage orders differ: each axis is compared with the one of the other grid that runs along it.
+    along = np.abs(world_rotation(first.affine).T @ world_rotation(other.affine))
+    _, columns = linear_sum_assignment(-along)
+    own, its = np.array(voxel_sizes_mm(first.affine)), np.array(voxel_sizes_mm(other.affine))[columns]
+    if max(np.max(own / its), np.max(its / own)) <= _LARGEST_VOXEL_RATIO:
+        return ""
+    sizes = " and ".join(" x ".join(f"{size:.3g}" for size in part) for part in (own, its))
+    return f"voxels of {sizes} mm ({other.image.path.name}) differ too much for one to repeat the other"
+
+
+def _table_difference(first: Series, other: Series) -> str:
+    """What sets two tables apart: b-values, a turn of all directions, or the directions themselves."""
+    own, its = (one.gradients.subset(np.flatnonzero(one.weighted)) for one in (first, other))
+    its_name, own_name = other.image.path.name, first.image.path.name
+    if min(own.bvals.size, its.bvals.size) < _MIN_FRACTION * max(own.bvals.size, its.bvals.size):
+        return f"{its.bvals.size} diffusion-weighted volumes, {own.bvals.size} in {own_name}"
+    same_b = len(match_tables(own, its, max_angle_deg=90.0))
+    longest = max(own.bvals.size, its.bvals.size)
+    if same_b < _MIN_FRACTION * longest:
+        return f"b-values of {_range(its.bvals)} s/mm2, {_range(own.bvals)} in {own_name}"
+    angles = _nearest_angles_deg(own.bvecs, its.bvecs)
+    if np.median(angles) < _LARGEST_TURN_DEG and angles.max() < 2 * _LARGEST_TURN_DEG:
+        return (
+            f"its directions differ by up to {angles.max():.1f} degrees from those of {own_name} in the world"
+        )
+    n_common = len(match_tables(own, its))
+    return f"only {n_common} of {own.bvals.size} directions of {own_name} are in {its_name}"
+
+
+def _nearest_angles_deg(own: NDArray[np.float64], its: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Angles of the pairs of directions that are nearest to each other as a whole, in degrees."""
+    angles = antipodal_angle_deg(own, its)
+    return angles[linear_sum_assignment(angles)]
+
+
+def _range(bvals: NDArray[np.float64]) -> str:
+    low, high = np.round(bvals.min()), np.round(bvals.max())
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _summary(n_common: int, is_partial: bool) -> str:

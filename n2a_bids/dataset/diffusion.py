@@ -14,10 +14,11 @@ from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
 from n2a_bids.dataset.anatomical import reason_never_denoised, split_copies
 from n2a_bids.dataset.finders.dti_split import find_dti_split, reason_against_split
 from n2a_bids.dataset.finders.dwi_repeats import find_dwi_repeats
-from n2a_bids.dataset.finders.reverse_pe import are_opposite, find_reverse_pe
+from n2a_bids.dataset.finders.reverse_pe import find_reverse_pe
 from n2a_bids.dataset.finders.single_dwi import find_single_dwi
 from n2a_bids.dataset.gradient_tables import Series, read_series
 from n2a_bids.dataset.grouping import describe, group_by
+from n2a_bids.dataset.pair_reasons import reason_against_pair
 from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
 from n2a_bids.errors import BIDSDataError
 
@@ -80,8 +81,9 @@ def _pairs(
 ) -> tuple[list[DenoisingUnit], list[Series]]:
     units: list[DenoisingUnit] = []
     left = list(family)
+    opposite = partial(find_reverse_pe, trust_labels=pairing == "reverse-pe")
     repeats = partial(find_dwi_repeats, corrected=corrected)
-    for name, find in (("reverse-pe", find_reverse_pe), ("repeat", repeats)):
+    for name, find in (("reverse-pe", opposite), ("repeat", repeats)):
         if pairing in ("auto", name) and not (corrected and name == "reverse-pe"):
             units.extend(find(left))
             taken = {image.path for unit in units for image in unit.images}
@@ -95,7 +97,7 @@ def _alone(series: Series, pairing: Pairing, family: Sequence[Series]) -> Denois
     if np.count_nonzero(series.weighted) < 2:
         n_weighted = int(np.count_nonzero(series.weighted))
         return LeftOut(path, f"{where}: {n_weighted} diffusion-weighted volumes, nothing to denoise")
-    against = _reason_against_pair(series, family, pairing)
+    against = reason_against_pair(series, [one for one in family if one is not series], pairing)
     if pairing in ("reverse-pe", "repeat"):
         return LeftOut(path, f"{where}: --dwi-pairing {pairing} was asked for, but {against}")
     no_split = reason_against_split(series)
@@ -116,38 +118,6 @@ def _too_short(unit: DenoisingUnit, first: Series) -> list[LeftOut]:
         return []
     reason = f"{n_volumes} volumes, too few to tell noise from signal ({FEWEST_VOLUMES} are needed)"
     return [LeftOut(image.path, f"{describe(image)}: {reason}") for image in unit.images]
-
-
-def _reason_against_repeat(series: Series, others: Sequence[Series]) -> str:
-    """Where another series could be paired but not as a repeat; empty where there is none such."""
-    opposite = [one.image.path.name for one in others if are_opposite(one, series)]
-    if not opposite:
-        return ""
-    return (
-        f"phase encoding of {', '.join(opposite)} is opposite: use --dwi-pairing reverse-pe, or "
-        "--dwi-corrected where distortion is corrected already"
-    )
-
-
-def _reason_against_pair(series: Series, family: Sequence[Series], pairing: Pairing) -> str:
-    others = [one for one in family if one is not series]
-    if not others:
-        return "the session has no other series of this kind"
-    if not series.phase_encoding:
-        return "its PhaseEncodingDirection is missing, so that a partner cannot be recognised"
-    against = _reason_against_repeat(series, others) if pairing == "repeat" else ""
-    if against:
-        return against
-    unknown = [one.image.path.name for one in others if not one.phase_encoding]
-    if unknown:
-        return f"PhaseEncodingDirection of {', '.join(unknown)} is missing"
-    opposite = [one for one in others if one.phase_encoding[0] == series.phase_encoding[0]]
-    if not any(one.phase_encoding != series.phase_encoding for one in opposite):
-        return "no other series has opposite phase encoding, or the same gradient table under another run"
-    return (
-        "series with opposite phase encoding lack a b0, are paired already, or have another gradient table "
-        "or voxel grid"
-    )
 
 
 def _told_apart(units: Sequence[DenoisingUnit]) -> list[DenoisingUnit]:

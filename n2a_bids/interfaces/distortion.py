@@ -27,6 +27,7 @@ def phase_encoding_axis(direction: str) -> tuple[int, int]:
     >>> phase_encoding_axis("j-")
     (1, -1)
     """
+    direction = direction.strip()
     return "ijk".index(direction[0]), -1 if direction.endswith("-") else 1
 
 

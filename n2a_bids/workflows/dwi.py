@@ -9,7 +9,9 @@ from nipype import MapNode, Node, Workflow
 from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
+from n2a_bids.dataset.acquisition import read_acquisition
 from n2a_bids.dataset.derivatives import find_brain_mask, masks_in_other_spaces
+from n2a_bids.dataset.gradient_tables import phase_encoding_on_grid
 from n2a_bids.dataset.protocols import protocol_notes
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.check import CheckImages, RefuseCopies
@@ -153,7 +155,7 @@ def _connect_consumers(
         unit,
         config,
         all_series=all_series,
-        phase_encoding=str(unit.images[0].metadata["PhaseEncodingDirection"]) if is_pair else "",
+        phase_encoding=phase_encoding_on_grid(unit, 0) if is_pair else "",
         readout_ratio=_readout_ratio(unit) if is_pair else 1.0,
     )
     aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("mask", "bval", "bvec", "between")]
@@ -241,7 +243,7 @@ def _mask_node(given: Path | None) -> MapNode:
 def _add_distortion(
     workflow: Workflow, unit: DenoisingUnit, pick: Node, first_mask: Node, align: Node
 ) -> None:
-    direction = str(unit.images[0].metadata["PhaseEncodingDirection"])
+    direction = phase_encoding_on_grid(unit, 0)
     distortion = Node(
         EstimateDistortion(phase_encoding=direction, readout_ratio=_readout_ratio(unit)),
         name="distortion",
@@ -263,9 +265,8 @@ def _add_distortion(
 
 def _readout_ratio(unit: DenoisingUnit) -> float:
     """Displacement of the second series over that of the first; 1 where a sidecar does not tell."""
-    times = [image.metadata.get("TotalReadoutTime") for image in unit.images]
-    known = all(isinstance(time, int | float) and time > 0 for time in times)
-    return float(times[1]) / float(times[0]) if known else 1.0
+    first, second = (read_acquisition(image.metadata).readout_time_s for image in unit.images)
+    return second / first if first and second else 1.0
 
 
 def _init_split(workflow: Workflow, align: Node, seed: int) -> Node:

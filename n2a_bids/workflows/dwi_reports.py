@@ -7,6 +7,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Select
 
 from n2a_bids.config import Config
+from n2a_bids.dataset.gradient_tables import phase_encoding_on_grid
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces import dwi_reportlets, reportlets
 from n2a_bids.workflows.dwi_tensor import unit_gradients
@@ -92,6 +93,7 @@ def _first_weighted_volume(unit: DenoisingUnit) -> int:
 
 def _directions(unit: DenoisingUnit) -> tuple[str, str]:
     first, second = (
-        image.entities.get("dir") or str(image.metadata["PhaseEncodingDirection"]) for image in unit.images
+        image.entities.get("dir") or phase_encoding_on_grid(unit, number)
+        for number, image in enumerate(unit.images)
     )
     return first, second

@@ -9,10 +9,12 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.gradient_files import phase_encoding_of, read_gradients, write_gradients
 from n2a_bids.interfaces.dwi_raw_like import DescribeRawLikeSeries
 
 AP, PA = ({"PhaseEncodingDirection": pe, "TotalReadoutTime": 0.05} for pe in ("j-", "j"))
@@ -302,15 +304,135 @@ def test_short_series_are_left_out_with_reason(dataset):
 
 
 def test_series_of_other_voxels_are_not_paired(dataset):
-    """One cannot be resampled into the other as it is: each is denoised by itself, and says why."""
+    """The one resampling does not even out voxels of twice the size; the reason has the numbers."""
     dataset.add("dir-AP", metadata=AP)
     stem = dataset.add("dir-PA", metadata=PA)
-    image = nb.load(f"{stem}.nii.gz")
-    smaller = np.asarray(image.dataobj)[:-1]
-    nb.Nifti1Image(smaller, image.affine).to_filename(f"{stem}.nii.gz")
+    _store(stem, np.diag([1.0, 1.0, 2.0, 1.0]))
     found = dataset.collect()
     assert [unit.kind for unit in found.units] == ["dwi-split", "dwi-split"]
-    assert "voxel grid" in found.units[0].reason
+    assert "voxels of 1 x 1 x 1 and 1 x 1 x 2 mm (sub-01_dir-PA_dwi.nii.gz)" in found.units[0].reason
+
+
+_TURNED = np.eye(4)
+_TURNED[:3, :3] = Rotation.from_euler("x", 8, degrees=True).as_matrix()
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.diag([1.0000001, 0.9999999, 1, 1]),
+        np.diag([1.02, 1.02, 1, 1]),
+        np.diag([-1.0, 1, 1, 1]),
+        np.array([[0, 0, 1, 9], [-1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 0, 1.0]]),
+        _TURNED,
+    ],
+    ids=["rounded", "slightly larger", "mirrored", "sagittal", "oblique"],
+)
+@pytest.mark.parametrize("kind", ["dwi-repeats", "dwi-reverse-pe"])
+def test_grids_may_differ_as_long_as_the_world_agrees(dataset, affine, kind):
+    """Storage, matrix, field of view, angle: directions and phase encoding are those of the head."""
+    names = ("run-1", "run-2") if kind == "dwi-repeats" else ("dir-AP", "dir-PA")
+    dataset.add(names[0], metadata=AP)
+    stem = dataset.add(names[1])
+    _store(stem, affine, crop=1)
+    backwards = 1 if kind == "dwi-repeats" else -1
+    direction = phase_encoding_of(backwards * np.array([0, -1.0, 0]), affine)
+    Path(f"{stem}.json").write_text(json.dumps({**AP, "PhaseEncodingDirection": direction}))
+    (unit,) = dataset.collect().units
+    assert (unit.kind, unit.volumes) == (kind, ())
+    assert np.dot(unit.phase_encoding[0].direction, unit.phase_encoding[1].direction) * backwards > 0.98
+
+
+def test_directions_that_turned_with_the_slices_are_refused_with_the_angle(dataset):
+    """One file of directions beside two angles of slices: two tables in the head."""
+    dataset.add("run-1", metadata=AP)
+    stem = dataset.add("run-2", metadata=AP)
+    image = nb.load(f"{stem}.nii.gz")
+    nb.Nifti1Image(np.asarray(image.dataobj), _TURNED).to_filename(f"{stem}.nii.gz")
+    reasons = [unit.reason for unit in dataset.collect().units]
+    assert len(reasons) == 2
+    assert re.search(r"directions differ by up to (7\.\d|8\.0) degrees .* in the world", reasons[0])
+
+
+def test_one_direction_of_the_head_in_mirrored_storage_is_no_pair(dataset):
+    """i and i- of RAS and LAS images are one phase encoding: repeats, not opposite."""
+    dataset.add("run-1", metadata={**AP, "PhaseEncodingDirection": "i"})
+    stem = dataset.add("run-2", metadata={**AP, "PhaseEncodingDirection": "i-"})
+    _store(stem, np.diag([-1.0, 1, 1, 1]))
+    assert summary(dataset.collect()) == [("dwi-repeats", "sub-01_dwi", 2)]
+
+
+def test_a_pair_of_unknown_polarity_is_taken_when_asked_for(dataset):
+    """PhaseEncodingAxis and labels: the option takes it and says what is left to find; else it is named."""
+    sidecar = {"PhaseEncodingAxis": "j", "TotalReadoutTime": 0.05}
+    dataset.add("dir-AP", metadata=sidecar)
+    dataset.add("dir-PA", metadata=sidecar)
+    first, _ = dataset.collect().units
+    assert first.kind == "dwi-split" and "--dwi-pairing reverse-pe takes them as a pair" in first.reason
+    (unit,) = dataset.collect("reverse-pe").units
+    own, its = unit.phase_encoding
+    assert not own.polarity_is_known and not its.polarity_is_known
+    assert np.allclose(own.direction, np.negative(its.direction))
+    assert "is found by trying both" in unit.notes[0]
+
+
+def test_labels_that_agree_make_no_pair_of_unknown_polarity(dataset):
+    """Two runs with one axis: nothing says that they are opposite."""
+    for run in "12":
+        dataset.add(f"dir-AP_run-{run}", metadata={"PhaseEncodingAxis": "j"})
+    found = dataset.collect("reverse-pe")
+    assert not found.units
+    assert "use --dwi-pairing repeat" in found.left_out[0].reason
+
+
+@pytest.mark.parametrize("value", ["j+", " j ", "y", "Y+"])
+def test_spellings_of_phase_encoding_are_understood(dataset, value):
+    """Spaces, a plus sign, and the axes as x, y, z."""
+    dataset.add("dir-AP", metadata=AP)
+    dataset.add("dir-PA", metadata={**PA, "PhaseEncodingDirection": value})
+    assert [unit.kind for unit in dataset.collect().units] == ["dwi-reverse-pe"]
+
+
+def test_a_wrong_phase_encoding_is_quoted(dataset):
+    """What is no direction is taken for missing, and shown."""
+    dataset.add("dir-AP", metadata=AP)
+    dataset.add("dir-PA", metadata={**PA, "PhaseEncodingDirection": "posterior"})
+    assert 'PhaseEncodingDirection is "posterior", not i, j or k' in dataset.collect().units[1].notes[0]
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 0, -0.05, "0.05", True, 50.0, [0.05]])
+def test_a_readout_time_that_is_none_is_computed_or_missing(dataset, value):
+    """Quoted, and never used; EffectiveEchoSpacing and ReconMatrixPE replace it."""
+    dataset.add("dir-AP", metadata=AP)
+    stem = dataset.add("dir-PA", metadata={**PA, "TotalReadoutTime": value})
+    (unit,) = dataset.collect().units
+    assert unit.phase_encoding[1].readout_time_s is None
+    assert "TotalReadoutTime is" in unit.notes[0] and "taken for missing" in unit.notes[0]
+    spacing = {"EffectiveEchoSpacing": 0.0005, "ReconMatrixPE": 101}
+    Path(f"{stem}.json").write_text(json.dumps({**PA, "TotalReadoutTime": value, **spacing}))
+    (unit,) = dataset.collect().units
+    assert unit.phase_encoding[1].readout_time_s == pytest.approx(0.05)
+    assert "0.05 s was computed" in unit.notes[0]
+
+
+@pytest.mark.real_data
+def test_real_pairs_are_found(real_data):
+    """Sagittal runs stored PSL and PSR are repeats; AP and PA without polarity are a pair when asked for."""
+    selection = SelectionConfig(modalities=("dwi",))
+    sagap, *uih = collect(real_data / "dwi-pairs", selection).units
+    assert (sagap.kind, sagap.volumes) == ("dwi-repeats", ())
+    assert len(uih) == 2 and all("--dwi-pairing reverse-pe" in unit.reason for unit in uih)
+    selection = SelectionConfig(modalities=("dwi",), dwi_pairing="reverse-pe")
+    (pair,) = collect(real_data / "dwi-pairs", selection).units
+    assert (pair.kind, pair.label) == ("dwi-reverse-pe", "sub-uih_dwi")
+
+
+def _store(stem: Path, affine: np.ndarray, crop: int = 0) -> None:
+    """Store a series of the unit grid on another one, with the table that describes the same directions."""
+    table = read_gradients(f"{stem}.bval", f"{stem}.bvec", np.eye(4))
+    data = np.zeros((4, 4, 3 + crop, table.bvals.size), "uint8")
+    nb.Nifti1Image(data, affine).to_filename(f"{stem}.nii.gz")
+    write_gradients(table, affine, stem)
 
 
 def _spoil(stem: Path, extension: str, change) -> None:

@@ -120,3 +120,39 @@ def test_angular_groups_cover_once_within_limit():
     # The three b0s are too few for a group of their own.
     assert max(map(len, groups)) <= 12 + 3
     assert len(angular_groups(table, 64)) == 1
+
+
+def test_match_tables_keeps_low_b_values_apart():
+    """A missing b0 shifts the places, not the b-values; every volume finds the one that measures the same."""
+    bvals = np.array([0.0, 0, 10, 20, 40, 1000, 1000])
+    first = Gradients(bvals, np.vstack((np.zeros((2, 3)), _directions(5))))
+    pairs = match_tables(first, first.subset(slice(1, None)))
+    assert [(bvals[i], bvals[1:][j]) for i, j in pairs] == [(b, b) for b in bvals[1:]]
+    without = [index for index in range(7) if index not in (1, 3)]
+    assert 3 not in dict(match_tables(first, first.subset(without)))
+
+
+def test_match_tables_makes_as_many_pairs_as_possible():
+    """Two directions that could go with the same partner: first come would leave one alone."""
+    angles = np.radians([[0, 4], [4, 8]])
+    first, second = (
+        Gradients(np.full(2, 1000.0), np.stack([np.cos(a), np.sin(a), 0 * a], axis=1)) for a in angles
+    )
+    assert match_tables(first, second.subset([0, 1])) == [(0, 0), (1, 1)]
+
+
+def test_match_tables_tells_a_b0_from_a_low_b_with_direction():
+    """Above the threshold, a volume without direction is no partner of one with."""
+    b = np.array([60.0])
+    assert not match_tables(Gradients(b, np.zeros((1, 3))), Gradients(b, np.eye(3)[:1]))
+    assert match_tables(Gradients(b, np.zeros((1, 3))), Gradients(b + 2, np.zeros((1, 3)))) == [(0, 0)]
+
+
+def test_b0_has_no_direction_or_a_low_b():
+    """The threshold is part of the table, and stays with its parts."""
+    table = Gradients(
+        np.array([0.0, 20, 60, 60]), np.vstack((np.zeros(3), np.eye(3)[:1], np.zeros(3), np.eye(3)[1]))
+    )
+    assert table.is_b0.tolist() == [True, True, True, False]
+    strict = Gradients(table.bvals, table.bvecs, b0_threshold=0.0)
+    assert strict.subset([1, 0]).is_b0.tolist() == [False, True]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from n2a_bids.algorithms.gradients import (
-    B0_THRESHOLD,
     antipodal_angle_deg,
     round_to_shells,
     tensor_condition_number,
 )
-from n2a_bids.dataset.gradient_tables import Series
+from n2a_bids.dataset.gradient_tables import Series, encodings
 from n2a_bids.dataset.units import DenoisingUnit
 
 _MIN_DIRECTIONS = 12
@@ -35,7 +34,7 @@ def reason_against_split(series: Series) -> str:
         Half a sentence.
     """
     bvals, bvecs = series.gradients.bvals, series.gradients.bvecs
-    shells = np.unique(round_to_shells(bvals[bvals > B0_THRESHOLD]))
+    shells = np.unique(round_to_shells(bvals[series.weighted]))
     if not series.weighted.any():
         return "it has no diffusion-weighted volume"
     if series.weighted.all():
@@ -67,6 +66,7 @@ def find_dti_split(series: Series) -> DenoisingUnit:
             f"no repetition; one shell of b={shell:g} with {_count_directions(directions)} well-spread "
             "directions, enough for two tensor fits"
         ),
+        phase_encoding=encodings((series,)),
         notes=series.notes,
     )
 

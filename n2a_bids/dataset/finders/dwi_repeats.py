@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from n2a_bids.dataset.common_volumes import common_part
-from n2a_bids.dataset.gradient_tables import Series
+from n2a_bids.dataset.finders.reverse_pe import compare_encoding
+from n2a_bids.dataset.gradient_tables import Series, encodings
 from n2a_bids.dataset.grouping import group_by, shared_entities
 from n2a_bids.dataset.units import DenoisingUnit
 
@@ -13,7 +14,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 def find_dwi_repeats(series: Sequence[Series], *, corrected: bool = False) -> list[DenoisingUnit]:
     """Group series of one gradient table and one phase encoding that differ in ``run`` only.
 
-    Tables are equal up to the sign of directions and a tolerance on b. A run joins as
+    Tables are equal in the world, up to the sign of directions and a tolerance on b. A run joins as
     long as at least half of the volumes of the longest stay common to all.
 
     Parameters
@@ -43,10 +44,21 @@ def _grow(series: Sequence[Series], corrected: bool) -> tuple[list[Series], list
     """The first series with all that repeat it, and the others."""
     group, others = [series[0]], []
     for candidate in series[1:]:
-        same_encoding = corrected or candidate.phase_encoding == group[0].phase_encoding
+        same_encoding = corrected or may_repeat(group[0], candidate)
         joins = same_encoding and common_part((*group, candidate)) is not None
         (group if joins else others).append(candidate)
     return group, others
+
+
+def may_repeat(first: Series, second: Series) -> bool:
+    """Whether two series have one phase encoding in the head, or sidecars that say nothing else."""
+    if compare_encoding(first, second) == "same":
+        return True
+    own, its = first.acquisition, second.acquisition
+    return own.phase_encoding == its.phase_encoding == "" and (
+        own.phase_encoding_axis == its.phase_encoding_axis == ""
+        or compare_encoding(first, second) == "same axis"
+    )
 
 
 def _unit(group: Sequence[Series], corrected: bool) -> DenoisingUnit:
@@ -59,5 +71,6 @@ def _unit(group: Sequence[Series], corrected: bool) -> DenoisingUnit:
         entities=shared_entities(images),
         reason=f"{len(images)} runs: the names differ in {differ}, {common.summary}",
         volumes=common.volumes,
+        phase_encoding=encodings(group),
         notes=common.notes,
     )

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Literal
+
+import numpy as np
 
 from n2a_bids.dataset.common_volumes import CommonPart, common_part
 from n2a_bids.dataset.gradient_tables import Series
 from n2a_bids.dataset.grouping import shared_entities
 from n2a_bids.dataset.names import comparable
-from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.units import DenoisingUnit, PhaseEncoding
+
+Relation = Literal["opposite", "same", "across", "same axis", "unknown"]
 
 _READOUT_TOLERANCE = 0.01
+_LARGEST_ANGLE_DEG = 15.0
+"""Between the axes of phase encoding: oblique cuts of one head differ by a few degrees."""
+_LABEL = re.compile(r"(?<![A-Z])(AP|PA|LR|RL|SI|IS|HF|FH)(?![A-Z])")
 
 
-def find_reverse_pe(series: Sequence[Series]) -> list[DenoisingUnit]:
-    """Pair series whose phase is encoded in opposite directions.
+def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> list[DenoisingUnit]:
+    """Pair series whose phase is encoded in opposite directions of the head.
 
-    The direction comes from ``PhaseEncodingDirection`` of the sidecar, never from the
-    label of ``dir-``. Where several pairs are possible, those that share most of
-    their gradient table are taken first, then those with the same ``run``.
+    The direction comes from ``PhaseEncodingDirection`` of the sidecar, through the affine of the image. Where
+    several pairs are possible, those that share most of their gradient table are taken first, then those with
+    the same ``run``.
 
     Parameters
     ----------
     series : sequence of Series
         Of one participant and session, with names that differ in ``dir`` and ``run`` only.
+    trust_labels : bool
+        Also pair series whose sidecars tell the axis alone (``PhaseEncodingAxis``) and whose labels say that
+        they are opposite: which sign is which is left to the estimate of the distortion.
 
     Returns
     -------
@@ -33,38 +45,142 @@ def find_reverse_pe(series: Sequence[Series]) -> list[DenoisingUnit]:
     """
     ranked = []
     for (i, first), (j, second) in combinations(enumerate(series), 2):
-        if are_opposite(first, second) and (common := common_part((first, second))) and common.has_b0:
-            ranked.append((-common.n_weighted, _run(first) != _run(second), i + j, i, j, common))
+        encoding = opposite_encoding(first, second, trust_labels=trust_labels)
+        if encoding and (common := common_part((first, second))) and common.has_b0:
+            order = (-common.n_weighted, _run(first) != _run(second), i + j, i, j)
+            ranked.append((order, common, encoding))
     units, taken = [], set()
-    for *_, i, j, common in sorted(ranked, key=lambda item: item[:5]):
+    for (*_, i, j), common, encoding in sorted(ranked, key=lambda item: item[0]):
         if not taken & {i, j}:
             taken |= {i, j}
-            units.append(_pair((series[i], series[j]), common))
+            units.append(_pair((series[i], series[j]), common, encoding))
     return units
 
 
 def are_opposite(first: Series, second: Series) -> bool:
-    """Whether sidecars of both tell of one axis of phase encoding, in opposite directions."""
-    plus, minus = sorted((first.phase_encoding, second.phase_encoding), key=len)
-    return bool(plus) and plus + "-" == minus
+    """Whether sidecars of both tell of one axis of phase encoding, in opposite directions of the head."""
+    return compare_encoding(first, second) == "opposite"
 
 
-def _pair(pair: tuple[Series, Series], common: CommonPart) -> DenoisingUnit:
+def compare_encoding(first: Series, second: Series) -> Relation:
+    """How the phase encoding of two series compares in the head.
+
+    Returns
+    -------
+    relation : str
+        ``opposite``, ``same``, ``across`` (another axis), ``same axis`` (a sidecar tells no polarity) or
+        ``unknown``.
+    """
+    own, its = first.acquisition, second.acquisition
+    if not own.phase_encoding_axis or not its.phase_encoding_axis:
+        return "unknown"
+    agreement = float(
+        first.along(own.phase_encoding or own.phase_encoding_axis)
+        @ second.along(its.phase_encoding or its.phase_encoding_axis)
+    )
+    if abs(agreement) < np.cos(np.radians(_LARGEST_ANGLE_DEG)):
+        return "across"
+    if not own.phase_encoding or not its.phase_encoding:
+        return "same axis"
+    return "same" if agreement > 0 else "opposite"
+
+
+def opposite_encoding(
+    first: Series, second: Series, *, trust_labels: bool = False
+) -> tuple[PhaseEncoding, PhaseEncoding] | None:
+    """Phase encoding of two series if they are opposite, else None.
+
+    Parameters
+    ----------
+    first, second : Series
+    trust_labels : bool
+        See `find_reverse_pe`.
+    """
+    relation = compare_encoding(first, second)
+    own, its = first.acquisition, second.acquisition
+    if relation == "opposite":
+        directions = first.along(own.phase_encoding), second.along(its.phase_encoding)
+    elif relation == "same axis" and trust_labels and labels_are_opposite(first, second):
+        if its.phase_encoding:
+            directions = -second.along(its.phase_encoding), second.along(its.phase_encoding)
+        else:
+            known = first.along(own.phase_encoding or own.phase_encoding_axis)
+            directions = known, -known
+    else:
+        return None
+    is_known = bool(own.phase_encoding or its.phase_encoding)
+    times = own.readout_time_s, its.readout_time_s
+    pair = (
+        PhaseEncoding(tuple(float(part) for part in direction), is_known, time)
+        for direction, time in zip(directions, times, strict=True)
+    )
+    return tuple(pair)
+
+
+def labels_are_opposite(first: Series, second: Series) -> bool:
+    """Whether ``dir-`` differs, or descriptions of the scanner name opposite directions (AP and PA)."""
+    labels = [one.image.entities.get("dir", "") for one in (first, second)]
+    if all(labels):
+        return comparable("dir", labels[0]) != comparable("dir", labels[1])
+    named = [_named_direction(one) for one in (first, second)]
+    return bool(named[0]) and named[0] == named[1][::-1]
+
+
+def _named_direction(series: Series) -> str:
+    texts = [series.image.entities.get("dir", "")]
+    texts += [str(series.image.metadata.get(key, "")) for key in ("SeriesDescription", "ProtocolName")]
+    for text in texts:
+        found = _LABEL.findall(text.upper())
+        if found:
+            return found[-1].replace("H", "S").replace("F", "I")
+    return ""
+
+
+def _pair(
+    pair: tuple[Series, Series], common: CommonPart, encoding: tuple[PhaseEncoding, PhaseEncoding]
+) -> DenoisingUnit:
     images = tuple(one.image for one in pair)
-    directions = " and ".join(one.phase_encoding for one in pair)
+    from_sidecars = all(one.phase_encoding for one in pair)
+    notes = [] if from_sidecars else [_polarity_note(pair, encoding)]
+    axis = pair[0].acquisition.phase_encoding_axis
+    how = (
+        f"phase encoding {_named(pair)} (from the sidecars)"
+        if from_sidecars
+        else f"phase encoding along {axis}, opposite by their labels (--dwi-pairing reverse-pe was asked for)"
+    )
     return DenoisingUnit(
         kind="dwi-reverse-pe",
         images=images,
         entities=shared_entities(images),
-        reason=f"phase encoding {directions} (from the sidecars), {common.summary}",
+        reason=f"{how}, {common.summary}",
         volumes=common.volumes,
-        notes=(*common.notes, *_readout_notes(pair)),
+        phase_encoding=encoding,
+        notes=(*notes, *common.notes, *_readout_notes(pair)),
+    )
+
+
+def _named(pair: tuple[Series, Series]) -> str:
+    names = " and ".join(one.phase_encoding for one in pair)
+    mirrored = (
+        pair[0].phase_encoding[0] != pair[1].phase_encoding[0]
+        or len(set(map(len, names.split(" and ")))) == 1
+    )
+    return names + ", opposite in the head since the images are stored in different orders" * mirrored
+
+
+def _polarity_note(pair: tuple[Series, Series], encoding: tuple[PhaseEncoding, PhaseEncoding]) -> str:
+    names = " and ".join(one.image.path.name for one in pair if not one.phase_encoding)
+    if encoding[0].polarity_is_known:
+        return f"the polarity of phase encoding of {names} is taken as opposite to that of its partner"
+    return (
+        f"the sidecars of {names} tell the axis of phase encoding but not its polarity: which of them is "
+        "which is found by trying both"
     )
 
 
 def _readout_notes(pair: tuple[Series, Series]) -> list[str]:
-    times = {one.image.path.name: one.image.metadata.get("TotalReadoutTime") for one in pair}
-    missing = [name for name, value in times.items() if not isinstance(value, int | float)]
+    times = {one.image.path.name: one.acquisition.readout_time_s for one in pair}
+    missing = [name for name, value in times.items() if value is None]
     if missing:
         return [
             f"TotalReadoutTime is missing for {' and '.join(missing)}: both readouts are taken as equally "

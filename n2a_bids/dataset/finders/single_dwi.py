@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from n2a_bids.dataset.gradient_tables import Series
+from n2a_bids.dataset.gradient_tables import Series, encodings
 from n2a_bids.dataset.units import DenoisingUnit
 
 
@@ -21,5 +21,6 @@ def find_single_dwi(series: Series, why: str) -> DenoisingUnit:
         images=(series.image,),
         entities=dict(series.image.entities),
         reason=f"no repetition, denoised from its own volumes: {why}",
+        phase_encoding=encodings((series,)),
         notes=series.notes,
     )

@@ -1,0 +1,100 @@
+"""What the sidecar of a diffusion series tells of its acquisition, looked at once, where it is read."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_AXES = {"i": "i", "j": "j", "k": "k", "x": "i", "y": "j", "z": "k"}
+_DIRECTION = re.compile(r"([ijkxyz])([+-]?)")
+_LONGEST_READOUT_S = 1.0
+"""No echo-planar readout comes near: a larger number is in milliseconds."""
+_LONGEST_QUOTE = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """Fields of a sidecar that were believed after a look."""
+
+    phase_encoding: str = ""
+    """``i``, ``j`` or ``k``, with ``-`` where reversed; empty where the sidecar does not say."""
+    phase_encoding_axis: str = ""
+    """``i``, ``j`` or ``k``: known without the polarity where a sidecar holds ``PhaseEncodingAxis`` only."""
+    readout_time_s: float | None = None
+    """``TotalReadoutTime``, finite and positive; None where it is not known."""
+    notes: tuple[str, ...] = ()
+    """What was not believed, and why: one sentence each."""
+
+
+def read_acquisition(metadata: Mapping[str, object]) -> Acquisition:
+    """Take from a sidecar what the correction of distortion needs.
+
+    Parameters
+    ----------
+    metadata : mapping
+        Content of the sidecar, inheritance applied.
+
+    Returns
+    -------
+    acquisition : Acquisition
+        ``x y z`` are read as ``i j k``, and a trailing ``+`` and spaces are dropped. A readout time that is
+        no finite positive number is computed from ``EffectiveEchoSpacing`` and ``ReconMatrixPE``, or taken
+        for missing; values that are not believed are quoted in the notes.
+
+    Examples
+    --------
+    >>> read_acquisition({"PhaseEncodingDirection": " y- ", "TotalReadoutTime": 0.05}).phase_encoding
+    'j-'
+    """
+    direction, notes = _direction(metadata, "PhaseEncodingDirection")
+    axis, more = _direction(metadata, "PhaseEncodingAxis") if not direction else (direction, ())
+    readout_time_s, still_more = _readout_time_s(metadata)
+    return Acquisition(direction, axis.rstrip("-"), readout_time_s, (*notes, *more, *still_more))
+
+
+def positive_number(value: object) -> float | None:
+    """A number that is finite and above zero; None for all else (text, truth values, NaN, infinity)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) and value > 0 else None
+
+
+def quoted(value: object) -> str:
+    """A value of a sidecar as a message shows it: short, in one line."""
+    # As JSON writers of Python spell it.
+    text = json.dumps(value) if isinstance(value, int | float | str | bool) else repr(value)
+    return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 3] + "..."
+
+
+def _direction(metadata: Mapping[str, object], field: str) -> tuple[str, tuple[str, ...]]:
+    value = metadata.get(field)
+    if value is None:
+        return "", ()
+    # Some tools write a typographic minus.
+    text = "".join(value.split()).casefold().replace("\N{MINUS SIGN}", "-") if isinstance(value, str) else ""
+    found = _DIRECTION.fullmatch(text)
+    if found is None:
+        allowed = "i, j or k, with - where reversed" if field == "PhaseEncodingDirection" else "i, j or k"
+        return "", (f"{field} is {quoted(value)}, not {allowed}: taken for missing",)
+    return _AXES[found[1]] + found[2].replace("+", ""), ()
+
+
+def _readout_time_s(metadata: Mapping[str, object]) -> tuple[float | None, tuple[str, ...]]:
+    value = metadata.get("TotalReadoutTime")
+    given = positive_number(value)
+    if given is not None and given <= _LONGEST_READOUT_S:
+        return given, ()
+    spacing, lines = (positive_number(metadata.get(key)) for key in ("EffectiveEchoSpacing", "ReconMatrixPE"))
+    computed = spacing * (lines - 1) if spacing and lines and lines > 1 else None
+    if computed is not None and computed > _LONGEST_READOUT_S:
+        computed = None
+    if value is None:
+        return computed, ()
+    kind = "seconds (in milliseconds?)" if given else "a finite, positive number of seconds"
+    instead = "taken for missing"
+    if computed is not None:
+        instead = f"{computed:.4g} s was computed from EffectiveEchoSpacing and ReconMatrixPE"
+    return computed, (f"TotalReadoutTime is {quoted(value)}, not {kind}: {instead}",)
