@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import time
 import uuid
 import zlib
@@ -19,9 +20,12 @@ from n2a_bids.errors import BIDSDataError
 
 UNREADABLE = (
     *(nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError),
-    *(OSError, EOFError, zlib.error),
+    *(nb.spatialimages.HeaderTypeError, nb.spatialimages.ImageDataError),
+    *(OSError, EOFError, zlib.error, struct.error),
+    # Headers hold any numbers: NaN as the place of the voxels, negative dimensions, types that do not exist.
+    *(ValueError, ArithmeticError, LookupError, TypeError, MemoryError),
 )
-"""What nibabel raises for a file that is missing, damaged, or no image."""
+"""What nibabel and numpy raise for a file that is missing, damaged, or no image."""
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}_")
 _ABANDONED_S = 600.0
 

@@ -109,7 +109,7 @@ def available_memory_gb(root: Path = Path("/"), environ: Mapping[str, str] = os.
     for folder in _cgroup_folders(root, "memory"):
         for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
             value = _read(folder / name)
-            if value.isdigit():
+            if value.isdecimal():
                 limits.append(int(value) / 1024**3)
     return min(limits)
 
@@ -186,16 +186,16 @@ def _read(path: Path) -> str:
 def _slurm_cpus(environ: Mapping[str, str]) -> int | None:
     """Processors of a task; None outside of a job."""
     text = environ.get("SLURM_CPUS_PER_TASK") or environ.get("SLURM_CPUS_ON_NODE") or ""
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None
 
 
 def _slurm_memory_gb(environ: Mapping[str, str]) -> list[float]:
     """Memory of a task; empty outside of a job, and where it has all of the node."""
     per_node, per_cpu = environ.get("SLURM_MEM_PER_NODE", ""), environ.get("SLURM_MEM_PER_CPU", "")
     # Slurm counts in MB; 0 means "all memory of the node".
-    if per_node.isdigit() and int(per_node) > 0:
+    if per_node.isdecimal() and int(per_node) > 0:
         return [int(per_node) / 1024]
-    if per_cpu.isdigit() and int(per_cpu) > 0:
+    if per_cpu.isdecimal() and int(per_cpu) > 0:
         return [int(per_cpu) * (_slurm_cpus(environ) or 1) / 1024]
     return []
 
@@ -204,7 +204,7 @@ def _left_in_cgroup_gb(folder: Path) -> list[float]:
     """What a cgroup has left; empty where it sets no limit."""
     for most, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
         values = _read(folder / most), _read(folder / used)
-        if all(value.isdigit() for value in values):
+        if all(value.isdecimal() for value in values):
             # Cached files count as used but are given back when memory is asked for.
             cache = re.search(r"(?m)^(?:total_)?inactive_file (\d+)", _read(folder / "memory.stat"))
             used_bytes = int(values[1]) - (int(cache[1]) if cache else 0)

@@ -44,6 +44,7 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
     status : int
         0 to 130, see ``n2a --help``.
     """
+    _show_any_text()
     try:
         return run()
     except (*_STATUS, Exception) as error:
@@ -65,3 +66,10 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
         with suppress(OSError):
             print(paragraph, file=sys.stderr)
         return status
+
+
+def _show_any_text() -> None:
+    """Let the terminal escape what it cannot show: names of files may hold any bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from n2a_bids.printable import printable
+
 DONE, FAILED, NOTHING_TO_DO = 0, 1, 70
 """Exit codes of a run that came to its end."""
 
@@ -58,7 +60,7 @@ def format_outcomes(outcomes: Sequence[Outcome], width: int = 110) -> str:
     sub-01       denoised  T1w: 2 runs
     1 participant: 1 denoised
     """
-    names = [f"sub-{outcome.participant}" for outcome in outcomes]
+    names = [printable(f"sub-{outcome.participant}") for outcome in outcomes]
     first = max(map(len, ["participant", *names])) + 2
     second = max(map(len, ["outcome", *(outcome.status for outcome in outcomes)])) + 2
     lines = [f"{'participant':{first}}{'outcome':{second}}details"]
@@ -79,6 +81,5 @@ def format_outcomes(outcomes: Sequence[Outcome], width: int = 110) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        " ".join(text.split()), width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
+    shown = printable(" ".join(text.split()))
+    return textwrap.wrap(shown, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -37,7 +37,9 @@ def write_log(label: str, config: Config) -> Path:
     }
     path = run_record(label, config)
     with whole_file(path) as temporary:
-        temporary.write_text(format_settings(config, environment), encoding="utf-8")
+        temporary.write_text(
+            format_settings(config, environment), encoding="utf-8", errors="backslashreplace"
+        )
     return path
 
 

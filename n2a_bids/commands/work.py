@@ -13,6 +13,7 @@ from n2a_bids import __version__
 from n2a_bids.commands.outcomes import Outcome
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
+from n2a_bids.printable import printable
 from n2a_bids.reports.crashes import find_crashes
 
 
@@ -48,7 +49,7 @@ class ParticipantWork:
         -------
         outcome : Outcome
         """
-        notes = [f"{item.path.name}: {item.reason}" for item in self.left_out]
+        notes = [f"{printable(item.path.name)}: {item.reason}" for item in self.left_out]
         faults = [note for note, item in zip(notes, self.left_out) if item.fault]
         if failures or faults:
             return Outcome(self.label, "failed", tuple(dict.fromkeys([*failures, *faults, *notes])))
@@ -64,14 +65,17 @@ def _counted_images(unit: DenoisingUnit) -> str:
 
 
 def label_of(path: Path) -> str:
-    """Participant of a file, by the folder that it is in.
+    """Participant of an image, by the folder that it is in, or of that folder.
 
     Examples
     --------
     >>> label_of(Path("/data/sub-x/bids/sub-01/anat/sub-01_T1w.nii.gz"))
     '01'
+    >>> label_of(Path("/data/sub-x/bids/sub-01_copy"))
+    '01_copy'
     """
-    folders = (part for part in reversed(path.parts) if part.startswith("sub-") and "_" not in part)
+    folder = path.parent if path.parent.name in ("anat", "dwi") else path
+    folders = (part for part in reversed(folder.parts) if part.startswith("sub-"))
     return next(folders, "sub-").removeprefix("sub-")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
+import math
 import zlib
 from pathlib import Path
 
@@ -11,14 +11,13 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.dataset.image_files import check_file, has_content, kind_problem, open_nifti, problem_found_by
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.images import UNREADABLE
 
 _CHUNK_VALUES = 1 << 20
 # Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
 _MAX_FORM_DISTANCE_VOXELS = 0.5
-_POINTERS = {b"/annex/objects/": "a git-annex pointer", b"version https://git-lfs": "a Git LFS pointer"}
 
 
 def check_image(path: Path) -> None:
@@ -37,81 +36,82 @@ def check_image(path: Path) -> None:
         Names the file, what was expected, what was found, and what to do.
     """
     path = Path(path)
-    _check_file(path)
-    image = _open_nifti(path)
-    _check_shape(path, image.shape)
-    _check_dtype(path, image.get_data_dtype())
-    _check_geometry(path, image)
+    check_header(path)
+    image = open_nifti(path)
+    if _is_diffusion(path):
+        _check_series(path, image.shape)
     _check_values(path, image)
 
 
-def file_problem(path: Path) -> str:
-    """What keeps the file of an image from being read, with the remedy; empty if nothing does.
+def header_problem(path: Path) -> str:
+    """What is wrong with the header of an image, with the remedy; empty if nothing is.
 
-    Only the file is looked at, not the image in it: a list of a large dataset takes no longer for it.
+    Parameters
+    ----------
+    path : Path
+        Files without content, such as links of DataLad that were not fetched, have no problem here: fetched,
+        they may be sound.
     """
-    try:
-        _check_file(Path(path))
-    except BIDSDataError as error:
-        return str(error)
-    return ""
+    path = Path(path)
+    problem = kind_problem(path)
+    if problem or not has_content(path):
+        return problem
+    return problem_found_by(check_header, path)
 
 
-def _check_file(path: Path) -> None:
-    if path.is_symlink() and not path.exists():
-        annex = ".git/annex" in os.readlink(path)
-        kind = "a DataLad (git-annex) link to content that was not fetched" if annex else "a link to nothing"
-        remedy = f"run 'datalad get {path}'" if annex else "restore the file it points to"
-        raise BIDSDataError(f"{path}: expected an image, found {kind}; {remedy}")
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise BIDSDataError(f"{path}: expected an image, found {found}; correct the path or restore the file")
-    if path.stat().st_size == 0:
-        raise BIDSDataError(
-            f"{path}: expected an image, found an empty file of 0 bytes; copy or convert it again"
-        )
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(32)
-    except OSError as error:
-        raise BIDSDataError(
-            f"{path}: expected a readable file, found {type(error).__name__}: {error.strerror}; correct its "
-            "permissions (chmod u+r) or check the disk"
-        ) from error
-    for magic, kind in _POINTERS.items():
-        if start.startswith(magic):
-            raise BIDSDataError(
-                f"{path}: expected an image, found {kind}; fetch the content ('datalad get {path}')"
-            )
+def image_problem(path: Path) -> str:
+    """What is wrong with an image, its header or its voxels, with the remedy; empty if nothing is."""
+    return problem_found_by(check_image, Path(path))
 
 
-def _open_nifti(path: Path) -> nb.Nifti1Image:
-    try:
-        image = nb.load(path)
-    except UNREADABLE as error:
-        raise BIDSDataError(
-            f"{path}: expected a NIfTI image, found a file that cannot be read as one ({error}); convert or "
-            "copy it again"
-        ) from error
-    if not isinstance(image, nb.Nifti1Image):
-        raise BIDSDataError(
-            f"{path}: expected a NIfTI image (.nii or .nii.gz), found {type(image).__name__}; convert it to "
-            "NIfTI"
-        )
-    return image
+def check_header(path: Path) -> None:
+    """Refuse an image by its header alone: grid, data type, scaling, geometry.
+
+    Parameters
+    ----------
+    path : Path
+        A diffusion series may have any number of volumes here.
+
+    Raises
+    ------
+    BIDSDataError
+        Names the file, what was expected, what was found, and what to do.
+    """
+    check_file(path)
+    image = open_nifti(path)
+    _check_grid(path, image.shape)
+    if not _is_diffusion(path):
+        _check_one_volume(path, image.shape)
+    _check_dtype(path, image.get_data_dtype())
+    _check_geometry(path, image)
+    _check_scaling(path, image)
 
 
-def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
-    is_dwi = parse_name(path)[1] == "dwi"
-    grid, volumes = shape[:3], int(np.prod(shape[3:]))
-    if len(grid) < 3 or min(grid) < 2:
+def _check_grid(path: Path, shape: tuple[int, ...]) -> None:
+    if len(shape) < 3 or min(shape[:3]) < 2:
         raise BIDSDataError(f"{path}: expected a 3D grid, found the shape {shape}; give a whole volume")
-    if is_dwi and (len(shape) != 4 or volumes < 2):
+    if min(shape) < 1:
+        raise BIDSDataError(
+            f"{path}: expected a header with dimensions of at least 1, found the shape {shape}; repair the "
+            "header or convert the image again"
+        )
+
+
+def _is_diffusion(path: Path) -> bool:
+    return parse_name(path)[1] == "dwi"
+
+
+def _check_series(path: Path, shape: tuple[int, ...]) -> None:
+    if len(shape) != 4 or shape[3] < 2:
         raise BIDSDataError(
             f"{path}: expected a 4D diffusion series, found the shape {shape}; give the series with all its "
             "volumes"
         )
-    if not is_dwi and volumes > 1:
+
+
+def _check_one_volume(path: Path, shape: tuple[int, ...]) -> None:
+    volumes = math.prod(shape[3:])
+    if volumes > 1:
         raise BIDSDataError(
             f"{path}: expected one 3D volume, found {volumes} volumes (shape {shape}); split them into "
             "separate files with run- or echo- in their names, or exclude the image with --bids-filter-file"
@@ -155,9 +155,18 @@ def _check_geometry(path: Path, image: nb.Nifti1Image) -> None:
         )
 
 
+def _check_scaling(path: Path, image: nb.Nifti1Image) -> None:
+    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    if not (np.isfinite([slope, intercept]).all() and slope != 0):
+        raise BIDSDataError(
+            f"{path}: expected a finite scaling of intensities, found the slope {slope} and the intercept "
+            f"{intercept} (scl_slope, scl_inter); repair the header or convert the image again"
+        )
+
+
 def _check_values(path: Path, image: nb.Nifti1Image) -> None:
     dtype = image.header.get_data_dtype()
-    left = int(np.prod(image.shape, dtype=np.int64))
+    left = math.prod(image.shape)
     low, high, n_bad = np.inf, -np.inf, 0
     try:
         with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
@@ -180,6 +189,13 @@ def _check_values(path: Path, image: nb.Nifti1Image) -> None:
         raise BIDSDataError(
             f"{path}: expected finite intensities, found {n_bad} NaN or infinite voxels; replace them, or "
             "exclude the image with --bids-filter-file"
+        )
+    # Later steps compute in single precision.
+    scaled = np.abs(np.array([low, high], np.float64) * image.dataobj.slope + image.dataobj.inter)
+    if not scaled.max() < np.finfo(np.float32).max:
+        raise BIDSDataError(
+            f"{path}: expected intensities that single precision holds, found {scaled.max():.3g}; scale the "
+            "image down"
         )
     if low == high:
         found = "only zeros" if low == 0 else f"the value {low:g} in every voxel"

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
-from n2a_bids.dataset.anatomical import group_t1w
+from n2a_bids.dataset.checks import header_problem
 from n2a_bids.dataset.filters import matches, name_filters
+from n2a_bids.dataset.groups import group_sound_images
+from n2a_bids.dataset.image_files import kind_problem
 from n2a_bids.dataset.index import list_images, read_description, select_participants
 from n2a_bids.dataset.metadata import SidecarReader
-from n2a_bids.dataset.names import invalid_parts, parse_name, stray_parts
+from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_parts
 from n2a_bids.dataset.units import Collection, ImageFile, LeftOut
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.printable import printable
 
 
 def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
@@ -41,26 +44,31 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     """
     bids_dir = Path(bids_dir).absolute()
     read_description(bids_dir)
-    participants = select_participants(bids_dir, selection)
+    wanted = select_participants(bids_dir, selection)
+    participants = [label for label in wanted if is_label(label)]
     paths = list_images(bids_dir, participants, selection) if participants else []
     _check_sessions(bids_dir, participants, selection)
     reader = SidecarReader(bids_dir)
     read = [_read_image(path, bids_dir, reader, selection) for path in paths]
     kept = [item for item in read if isinstance(item, ImageFile)]
-    left_out = [item for item in read if isinstance(item, LeftOut)]
-    found = [group_t1w([image for image in kept if _query(image) == "t1w"])]
-    series = [image for image in kept if _query(image) == "dwi"]
-    if series:
-        # The gradient mathematics import torch: datasets of T1w alone do without it.
-        from n2a_bids.dataset.diffusion import group_dwi
+    found = group_sound_images(kept, selection, lambda image: header_problem(image.path))
+    left_out = [
+        *(item for item in read if isinstance(item, LeftOut)),
+        *found.left_out,
+        *(_odd_participant(bids_dir, label) for label in wanted if label not in participants),
+        *_without_images(bids_dir, participants, paths, selection),
+    ]
+    return Collection(found.units, tuple(sorted(left_out, key=lambda item: item.path.parts)))
 
-        found.append(group_dwi(series, selection.dwi_pairing, corrected=selection.dwi_corrected))
-    units = sorted(
-        (unit for part in found for unit in part.units), key=lambda unit: unit.images[0].path.parts
+
+def _odd_participant(bids_dir: Path, label: str) -> LeftOut:
+    folder = bids_dir / f"sub-{label}"
+    reason = (
+        f"{printable(folder)}: expected a participant whose label has letters and digits only, found "
+        f"'{printable(label)}'; rename the folder and its files, or leave it out with "
+        "--exclude-participant-label"
     )
-    left_out += [item for part in found for item in part.left_out]
-    left_out += _without_images(bids_dir, participants, paths, selection)
-    return Collection(tuple(units), tuple(sorted(left_out, key=lambda item: item.path.parts)))
+    return LeftOut(folder, reason, fault=True)
 
 
 def _query(image: ImageFile) -> str:
@@ -91,7 +99,11 @@ def _read_image(
         return excluded
     reason = _reason_bad_name(path.relative_to(bids_dir), image.entities)
     if reason:
-        return LeftOut(path, f"{path}: {reason}", fault=True)
+        return LeftOut(path, f"{printable(path)}: {reason}", fault=True)
+    # Headers of diffusion series are read to pair them.
+    problem = header_problem(path) if query == "dwi" else kind_problem(path)
+    if problem:
+        return LeftOut(path, problem, fault=True)
     tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec")) if query == "dwi" else ()
     try:
         image = ImageFile(path, image.entities, reader.metadata(path), *tables)
@@ -108,11 +120,16 @@ def _reason_bad_name(path: Path, entities: Mapping[str, str]) -> str:
             "expected a name that begins with the participant and session of its folders, found another; "
             "rename or move the file"
         )
-    wrong = [*stray_parts(path), *invalid_parts(entities)]
+    extension = parse_name(path)[2]
+    wrong = [
+        *stray_parts(path),
+        *invalid_parts(entities),
+        *([extension] if extension not in (".nii", ".nii.gz") else []),
+    ]
     if wrong:
         return (
             "expected entities of BIDS, each once, with labels of letters and digits, found "
-            f"{', '.join(wrong)}; rename the file"
+            f"{printable(', '.join(wrong))}; rename the file"
         )
     return ""
 

@@ -12,6 +12,7 @@ from n2a_bids.dataset.index import read_description
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
 from n2a_bids.json_objects import read_json_object
+from n2a_bids.printable import printable
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTIONS = {
@@ -93,7 +94,7 @@ def write_dataset_files(
         ".bidsignore": "\n".join(_ignored(output_dir / ".bidsignore")) + "\n",
     }
     if _may_be_written(output_dir / "README.md"):
-        name = raw.get("Name", bids_dir.name)
+        name = printable(raw.get("Name", bids_dir.name))
         texts["README.md"] = _README.format(signature=_SIGNATURE, version=__version__, name=name, rows=rows)
     problems = (_write_or_explain(output_dir / name, text) for name, text in texts.items())
     return tuple(problem for problem in problems if problem)
@@ -130,7 +131,7 @@ def dataset_description(
     if container:
         generator["Container"] = container
     description: dict[str, object] = {
-        "Name": f"{raw.get('Name', 'Untitled dataset')}: denoised with n2a_bids",
+        "Name": f"{printable(raw.get('Name', 'Untitled dataset'))}: denoised with n2a_bids",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [generator],
@@ -140,10 +141,10 @@ def dataset_description(
         },
     }
     if isinstance(raw.get("License"), str):
-        description["License"] = raw["License"]
+        description["License"] = printable(raw["License"])
     doi = raw.get("DatasetDOI")
     if isinstance(doi, str) and doi:
-        doi = doi.removeprefix("https://doi.org/").removeprefix("doi:")
+        doi = printable(doi).removeprefix("https://doi.org/").removeprefix("doi:")
         description["SourceDatasets"] = [{"URL": f"https://doi.org/{doi}", "DOI": f"doi:{doi}"}]
     return description
 

@@ -50,6 +50,7 @@ def describe(image: ImageFile) -> str:
 def _order(image: ImageFile) -> tuple[str, int, int, str]:
     folder = str(image.path.parent)
     echo, run = (
-        int(value) if (value := image.entities.get(name, "0")).isdigit() else 0 for name in ("echo", "run")
+        int(value) if (value := image.entities.get(name, "0")).isascii() and value.isdigit() else 0
+        for name in ("echo", "run")
     )
     return folder, echo, run, image.path.name

@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from n2a_bids.config import SelectionConfig
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.json_objects import read_json_object
+from n2a_bids.printable import printable
 
 _SUFFIXES = {"T1w": ("T1w", "UNIT1", "MP2RAGE"), "dwi": ("dwi",)}
 _DATATYPES = {"T1w": "anat", "dwi": "dwi"}
@@ -61,7 +63,7 @@ def read_description(bids_dir: Path) -> dict[str, object]:
 
 
 def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str, ...]:
-    """Labels of the participants to look at, without ``sub-``.
+    """Labels of the participants to look at, without ``sub-``: also those that BIDS does not allow.
 
     Parameters
     ----------
@@ -82,12 +84,14 @@ def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str
     """
     try:
         with os.scandir(bids_dir) as entries:
-            there = {entry.name[4:] for entry in entries if entry.name.startswith("sub-") and entry.is_dir()}
+            names = [entry.name for entry in entries if entry.name.startswith("sub-")]
     except OSError as error:
         raise BIDSDataError(
             f"{bids_dir}: expected a folder that can be listed, found {type(error).__name__}: "
             f"{error.strerror}; correct its permissions"
         ) from error
+    # A link to itself is no folder, and no reason to stop.
+    there = {name[4:] for name in names if os.path.isdir(bids_dir / name)}
     if not there:
         raise BIDSDataError(
             f"{bids_dir}: expected folders named sub-<label>, found none; give the top folder of the BIDS "
@@ -129,14 +133,26 @@ def list_images(bids_dir: Path, participants: Sequence[str], selection: Selectio
     Returns
     -------
     images : list of Path
-        T1w (with UNIT1 and MP2RAGE, so that they can be named as left out) and DWI, sorted.
+        T1w (with UNIT1 and MP2RAGE, so that they can be named as left out) and DWI, sorted. Names that
+        BIDS does not allow, and folders named like images, are among them.
     """
     suffixes = [suffix for modality in selection.modalities for suffix in _SUFFIXES[modality]]
     keep = _kept_paths(participants, selection, suffixes)
-    layout = _open_layout(bids_dir, keep, selection.database_dir, _folders(bids_dir, participants, selection))
+    folders = list(_folders(bids_dir, participants, selection))
+    layout = _open_layout(bids_dir, keep, selection.database_dir, folders)
     # One query by suffix: a query by extension as well would make pybids join its tags again.
-    found = layout.get(suffix=suffixes, return_type="filename")
-    return sorted(Path(name) for name in found if name.endswith((".nii", ".nii.gz")))
+    found = {Path(name) for name in layout.get(suffix=suffixes, return_type="filename")}
+    found = {path for path in found if path.name.endswith((".nii", ".nii.gz"))}
+    return sorted(found.union(*(_named_like_images(folder, suffixes) for folder in folders)))
+
+
+def _named_like_images(folder: Path, suffixes: Sequence[str]) -> set[Path]:
+    """What is named like an image, whatever it is: names that pybids cannot take, and folders."""
+    pattern = re.compile(rf"sub-.*_(?:{'|'.join(suffixes)})\.nii(?:\.gz)?\s*", re.DOTALL)
+    # A folder that cannot be listed is named where no image of its participant is found.
+    with suppress(OSError), os.scandir(folder) as entries:
+        return {folder / entry.name for entry in entries if pattern.fullmatch(entry.name)}
+    return set()
 
 
 def wipe_indexes(database_dir: Path) -> None:
@@ -155,18 +171,22 @@ def wipe_indexes(database_dir: Path) -> None:
 def _kept_paths(participants: Sequence[str], selection: SelectionConfig, suffixes: Sequence[str]) -> str:
     """Regular expression of the paths (from ``/``, the root) that are indexed."""
     subjects = "|".join(re.escape(label) for label in participants)
-    sessions = "|".join(re.escape(label.removeprefix("ses-")) for label in selection.sessions) or "[^/]+"
+    # Names that pybids or its database choke on, such as "run-²", are found without it.
+    label = "[A-Za-z0-9+]+"
+    sessions = "|".join(re.escape(name.removeprefix("ses-")) for name in selection.sessions) or label
     datatypes = "|".join(_DATATYPES[modality] for modality in selection.modalities)
-    file_name = rf"sub-[^/]*_(?:{'|'.join(suffixes)})\.nii(?:\.gz)?"
+    file_name = rf"sub-[A-Za-z0-9+_-]*_(?:{'|'.join(suffixes)})\.nii(?:\.gz)?"
     return rf"/sub-(?:{subjects})(?:/ses-(?:{sessions}))?(?:/(?:{datatypes})(?:/{file_name})?)?"
 
 
 def _folders(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> Iterable[Path]:
     datatypes = sorted({_DATATYPES[modality] for modality in selection.modalities})
+    sessions = {f"ses-{label.removeprefix('ses-')}" for label in selection.sessions}
     for label in participants:
         subject = bids_dir / f"sub-{label}"
         for parent in (subject, *sorted(subject.glob("ses-*"))):
-            yield from (folder for name in datatypes if (folder := parent / name).is_dir())
+            if parent == subject or not selection.sessions or parent.name in sessions:
+                yield from (folder for name in datatypes if os.path.isdir(folder := parent / name))
 
 
 def _open_layout(bids_dir: Path, keep: str, database_dir: Path | None, folders: Iterable[Path]):
@@ -176,9 +196,17 @@ def _open_layout(bids_dir: Path, keep: str, database_dir: Path | None, folders: 
     def index() -> BIDSLayout:
         # Metadata are read later, one image at a time: pybids stops the whole run at one broken sidecar.
         indexer = BIDSLayoutIndexer(
-            validate=False, index_metadata=False, ignore=[re.compile(f"^(?!{keep}$)")]
+            validate=False, index_metadata=False, ignore=[re.compile(rf"^(?!{keep}\Z)")]
         )
-        return BIDSLayout(bids_dir, validate=False, derivatives=False, indexer=indexer)
+        # Settings of pybids that somebody left in the dataset would be read, and may be broken.
+        indexer.config_filename = ".n2a-reads-no-settings-of-pybids"
+        try:
+            return BIDSLayout(bids_dir, validate=False, derivatives=False, indexer=indexer)
+        except Exception as error:  # sqlite, SQLAlchemy and pybids each raise their own
+            raise BIDSDataError(
+                f"{printable(bids_dir)}: expected a dataset that pybids can index, found "
+                f"{type(error).__name__}: {printable(error)}; correct the names it speaks of"
+            ) from error
 
     if database_dir is None:
         return index()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from n2a_bids.dataset.checks import file_problem
+from n2a_bids.dataset.image_files import file_problem
 from n2a_bids.dataset.protocols import protocol_notes
 from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
+from n2a_bids.printable import printable
 
 _KINDS = {
     "t1w-repeats": "T1w repetitions",
@@ -68,13 +69,13 @@ def _unit_lines(unit: DenoisingUnit) -> list[str]:
 def _left_out_lines(items: Iterable[LeftOut]) -> list[str]:
     lines = []
     for item in items:
-        lines += [f"  - {item.path.name}", *_wrapped(item.reason, "      ")]
+        lines += [f"  - {printable(item.path.name)}", *_wrapped(item.reason, "      ")]
     return lines
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(
-        text,
+        printable(" ".join(text.split())),
         _WIDTH,
         initial_indent=indent,
         subsequent_indent=indent,

@@ -50,14 +50,23 @@ def invalid_parts(entities: Mapping[str, str]) -> list[str]:
 
     Examples
     --------
-    >>> invalid_parts({"sub": "01", "acq": "high-res", "colour": "red"})
-    ['acq-high-res', 'colour-red']
+    >>> invalid_parts({"sub": "01", "acq": "high-res", "colour": "red", "run": "²"})
+    ['acq-high-res', 'colour-red', 'run-²']
     """
     return [
-        f"{key}-{label}"
-        for key, label in entities.items()
-        if key not in ENTITY_ORDER or not label.replace("+", "").isalnum()
+        f"{key}-{label}" for key, label in entities.items() if key not in ENTITY_ORDER or not is_label(label)
     ]
+
+
+def is_label(text: str) -> bool:
+    """Whether a text may be a label: ASCII letters, digits and ``+``, at least one of the former.
+
+    Examples
+    --------
+    >>> is_label("01"), is_label("²"), is_label("hi res"), is_label("")
+    (True, False, False, False)
+    """
+    return text.isascii() and text.replace("+", "").isalnum()
 
 
 def stray_parts(path: Path) -> list[str]:
@@ -82,7 +91,9 @@ def comparable(entity: str, value: object) -> str:
     ('2', '02')
     """
     text = str(value)
-    return str(int(text)) if entity in INDEX_ENTITIES and text.isdigit() else text
+    # Other digits, as of "run-²", are no numbers to Python.
+    is_number = text.isascii() and text.isdigit()
+    return str(int(text)) if entity in INDEX_ENTITIES and is_number else text
 
 
 def derivative_path(

@@ -15,6 +15,7 @@ from n2a_bids.dataset.description import BIDS_VERSION
 from n2a_bids.dataset.index import read_description
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.images import whole_file
+from n2a_bids.printable import printable
 
 _README = """Denoised images under raw names, made by n2a_bids {version} from "{name}".
 
@@ -49,7 +50,7 @@ def write_raw_like_files(root: Path, bids_dir: Path) -> None:
         The input dataset.
     """
     source = read_description(bids_dir)
-    name = source.get("Name", bids_dir.name)
+    name = printable(source.get("Name", bids_dir.name))
     description = {
         "Name": f"{name}: denoised, under raw names",
         "BIDSVersion": BIDS_VERSION,
