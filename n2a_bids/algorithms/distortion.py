@@ -32,11 +32,16 @@ class DistortionConfig:
 
 
 def estimate_displacement(
-    plus: NDArray, minus: NDArray, axis: int, config: DistortionConfig = DistortionConfig()
+    plus: NDArray,
+    minus: NDArray,
+    axis: int,
+    config: DistortionConfig = DistortionConfig(),
+    *,
+    readout_ratio: float = 1.0,
 ) -> NDArray[np.float32]:
     """Displacement that makes two images of opposite blips agree.
 
-    Signal of position ``x`` is seen at ``x + u`` in one image and at ``x - u``
+    Signal of position ``x`` is seen at ``x + u`` in one image and at ``x - r u``
     in the other, and its intensity is divided by the local stretch. ``u`` is
     found by minimising the squared difference of the two corrected images plus
     the squared gradient of ``u`` (Andersson et al., NeuroImage 2003; Ruthotto
@@ -49,6 +54,8 @@ def estimate_displacement(
     axis : int
         Phase-encoding axis.
     config : DistortionConfig
+    readout_ratio : float
+        ``r``: displacement of `minus` over that of `plus`.
 
     Returns
     -------
@@ -73,7 +80,7 @@ def estimate_displacement(
     for shrink, blur, n_steps, spacing in levels:
         images = _shrink(lines, shrink, blur)
         start = _resize(displacement, tuple(images.shape[1:])) / shrink
-        knots = _fit_level(images, start, spacing, n_steps, config)
+        knots = _fit_level(images, start, spacing, n_steps, config, readout_ratio)
         displacement = _resize(start + knots, tuple(lines.shape[1:])) * shrink
     return np.ascontiguousarray(np.moveaxis(displacement.numpy(), -1, axis))
 
@@ -90,7 +97,9 @@ def _resize(field: Tensor, shape: tuple[int, ...]) -> Tensor:
     return functional.interpolate(field[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0]
 
 
-def _fit_level(images: Tensor, start: Tensor, spacing: int, n_steps: int, config: DistortionConfig) -> Tensor:
+def _fit_level(
+    images: Tensor, start: Tensor, spacing: int, n_steps: int, config: DistortionConfig, ratio: float
+) -> Tensor:
     """Correction of `start` at one resolution, in voxels of that resolution."""
     shape = tuple(start.shape)
     knots = torch.zeros(tuple(max(size // spacing, 2) for size in shape), requires_grad=True)
@@ -98,19 +107,19 @@ def _fit_level(images: Tensor, start: Tensor, spacing: int, n_steps: int, config
     for step in range(n_steps):
         optimizer.param_groups[0]["lr"] = 0.15 * (1 - step / n_steps) + 0.005
         field = start + _resize(knots, shape)
-        loss = _mismatch(images, field, config)
+        loss = _mismatch(images, field, config, ratio)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
     return _resize(knots, shape).detach()
 
 
-def _mismatch(images: Tensor, field: Tensor, config: DistortionConfig) -> Tensor:
+def _mismatch(images: Tensor, field: Tensor, config: DistortionConfig, ratio: float) -> Tensor:
     slope = _slope(field)
     first = _pull(images[0], field) * (1 + slope)
-    second = _pull(images[1], -field) * (1 - slope)
+    second = _pull(images[1], -ratio * field) * (1 - ratio * slope)
     rough = sum(torch.diff(field, dim=dim).square().mean() for dim in range(3))
-    folds = functional.relu(slope.abs() - _STEEPEST).square().mean()
+    folds = functional.relu(max(ratio, 1.0) * slope.abs() - _STEEPEST).square().mean()
     return (first - second).square().mean() + config.smoothness * rough + config.fold_penalty * folds
 
 
@@ -130,17 +139,27 @@ def _pull(image: Tensor, shift: Tensor) -> Tensor:
     return below + (position - low) * (above - below)
 
 
-def intensity_factor(displacement: NDArray, axis: int, sign: int) -> NDArray[np.float32]:
+def intensity_factor(
+    displacement: NDArray, axis: int, sign: int, voxel_map: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
     """Local stretch by which a corrected image is multiplied; 0 where it folds.
 
     Parameters
     ----------
     displacement : (X, Y, Z) array
-        Voxels along `axis`.
+        On the corrected grid, in voxels of the image along its `axis`.
+    axis : int
+        Phase-encoding axis of the image.
     sign : {1, -1}
         Polarity of the image.
+    voxel_map : (4, 4) array, optional
+        Voxel of the corrected grid to voxel of the image, rigid part only; the identity by default.
     """
-    slope = np.gradient(displacement, axis=axis)
+    # The slope along the axis of the image, which need not be an axis of the corrected grid.
+    along = np.eye(3)[axis] if voxel_map is None else np.linalg.inv(voxel_map[:3, :3])[:, axis]
+    slope = sum(
+        part * np.gradient(displacement, axis=number) for number, part in enumerate(along) if abs(part) > 1e-6
+    )
     factor = 1 + sign * slope
     return np.where(factor > 1 - _STEEPEST, factor, 0).astype(np.float32)
 
@@ -165,7 +184,7 @@ def resample(
     displacement : (X', Y', Z') array
         On the corrected grid, in voxels of `image` along `axis`.
     axis, sign : int
-        Phase-encoding axis and polarity of `image`; a sign of 0 leaves the distortion.
+        Phase-encoding axis of `image`, in its own array, and polarity; a sign of 0 leaves the distortion.
     order : int
         Degree of the spline.
 
@@ -180,7 +199,7 @@ def resample(
     for positions, size in zip(source, image.shape):
         np.clip(positions, 0, size - 1, out=positions)
     values = ndimage.map_coordinates(image.astype(np.float32), source, order=order, mode="mirror")
-    values *= intensity_factor(displacement, axis, sign) * inside
+    values *= intensity_factor(displacement, axis, sign, voxel_map) * inside
     return np.maximum(values, 0).astype(np.float32)
 
 
@@ -264,7 +283,7 @@ def acquired_grid(
         error, moved = np.abs(found - moved), found
         if error.max() < tolerance:
             break
-    factor = intensity_factor(displacement, axis, 1)
+    factor = intensity_factor(displacement, axis, 1, voxel_map)
     stretch = ndimage.map_coordinates(factor, positions, order=1, mode="nearest").astype(np.float32)
     known = (error < tolerance) & (stretch > 1 - _STEEPEST)
     return AcquiredGrid(positions, np.where(known, stretch, 1).astype(np.float32), known)

@@ -87,7 +87,11 @@ def _mean_without_motion(
 
 
 def register_rigid(
-    fixed: NDArray, moving: NDArray, mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]
+    fixed: NDArray,
+    moving: NDArray,
+    mask: NDArray[np.bool_],
+    voxel_size_mm: tuple[float, float, float],
+    held_axis: int | None = None,
 ) -> NDArray[np.float64]:
     """Rigid motion between two images of one contrast on grids of one voxel size.
 
@@ -97,6 +101,8 @@ def register_rigid(
     mask : (X, Y, Z) bool array
         Brain in `fixed`.
     voxel_size_mm : (3,) floats
+    held_axis : int, optional
+        Axis along which the centre of the brain stays: there a translation cannot be told from distortion.
 
     Returns
     -------
@@ -107,7 +113,7 @@ def register_rigid(
     motion = np.zeros(6)
     for smoothing_mm in _SMOOTHING_MM:
         target = _Smooth(fixed, voxel_size_mm, smoothing_mm).at(points, np.zeros(6))
-        motion = _register(_Smooth(moving, voxel_size_mm, smoothing_mm), points, target, motion)
+        motion = _register(_Smooth(moving, voxel_size_mm, smoothing_mm), points, target, motion, held_axis)
     scale = np.diag([*voxel_size_mm, 1.0])
     return np.linalg.inv(scale) @ _matrix(motion, points) @ scale
 
@@ -174,9 +180,14 @@ def _matrix(motion: NDArray, points: NDArray) -> NDArray[np.float64]:
     return matrix
 
 
-def _register(image: _Smooth, points: NDArray, target: NDArray, start: NDArray) -> NDArray[np.float64]:
+def _register(
+    image: _Smooth, points: NDArray, target: NDArray, start: NDArray, held_axis: int | None = None
+) -> NDArray[np.float64]:
     """Gauss-Newton: motion at which `image`, times a gain, is closest to `target`."""
     centre, motion = points.mean(axis=0), start.copy()
+    free = np.ones(7, bool)
+    if held_axis is not None:
+        free[3 + held_axis] = False
     for _ in range(_N_ITERATIONS):
         values, slopes = image.with_slopes(points, motion)
         arms = _moved(points, motion) - centre - motion[3:]
@@ -187,14 +198,21 @@ def _register(image: _Smooth, points: NDArray, target: NDArray, start: NDArray) 
         # A few voxels of flow or artefact must not steer the fit.
         spread = 1.4826 * np.median(np.abs(rest)) + 1e-12
         weight = image.sees(points, motion) / np.maximum(np.abs(rest) / (2.5 * spread), 1)
-        normal = design.T @ (weight[:, None] * design)
-        normal += 1e-6 * np.diag(np.diag(normal)) + 1e-12 * np.eye(7)
-        step = np.linalg.solve(normal, design.T @ (weight * rest))[:6]
+        step = np.zeros(7)
+        step[free] = _solve(design[:, free], weight, rest)
+        step = step[:6]
         turn = Rotation.from_rotvec(step[:3]) * Rotation.from_rotvec(motion[:3])
         motion = np.concatenate((turn.as_rotvec(), motion[3:] + step[3:]))
         if np.abs(step[:3]).max() < 1e-4 and np.abs(step[3:]).max() < 5e-3:
             break
     return motion
+
+
+def _solve(design: NDArray, weight: NDArray, rest: NDArray) -> NDArray[np.float64]:
+    """Weighted least squares, with a trace of a ridge."""
+    normal = design.T @ (weight[:, None] * design)
+    normal += 1e-6 * np.diag(np.diag(normal)) + 1e-12 * np.eye(len(normal))
+    return np.linalg.solve(normal, design.T @ (weight * rest))
 
 
 def _align_within_shells(

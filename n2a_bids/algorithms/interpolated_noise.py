@@ -53,12 +53,11 @@ def noise_kept(
     # Positive, since no resampled value is ever negative.
     level = 20.0
     noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    factor = intensity_factor(displacement, axis, sign)
-    known = mask & (factor > 0)
     variances = []
     for voxel_map in voxel_maps[:: max(1, -(-len(voxel_maps) // _N_MAPS))]:
+        factor = intensity_factor(displacement, axis, sign, voxel_map)
         values = resample(noise + level, voxel_map, displacement, axis, sign)
-        seen = known & in_view(shape, voxel_map, displacement, axis, sign)
+        seen = mask & (factor > 0) & in_view(shape, voxel_map, displacement, axis, sign)
         if seen.any():
             variances.append(float((values[seen] / factor[seen] - level).var()))
     if not variances:

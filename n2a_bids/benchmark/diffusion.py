@@ -17,6 +17,7 @@ from n2a_bids.algorithms.distortion import resample
 from n2a_bids.algorithms.gradients import round_to_shells
 from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.metrics import ssim
+from n2a_bids.algorithms.pepolar import correct_pair
 from n2a_bids.algorithms.realizations import Context, Realizations
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.tensor import (
@@ -30,7 +31,6 @@ from n2a_bids.benchmark.diffusion_supervised import denoise_supervised
 from n2a_bids.benchmark.diffusion_truths import Truth
 from n2a_bids.benchmark.rows import RowTable
 from n2a_bids.benchmark.worker import run_in_child
-from n2a_bids.interfaces.distortion import correct_pair
 from n2a_bids.interfaces.dwi_mask import mean_b0
 from n2a_bids.interfaces.dwi_motion import resample_series
 from n2a_bids.interfaces.dwi_peers import DWI_PEERS, denoise_with_dwi_peer
@@ -167,12 +167,13 @@ def _reverse_pe(truth: Truth, noise_sd: float, peak_mm: float, generator: torch.
         for sign in (1, -1)
     ]
     b0s = [mean_b0(series, truth.gradients) for series in noisy]
-    displacement, voxel_map, _ = correct_pair(*b0s, truth.mask, truth.voxel_size_mm, axis)
+    found = correct_pair(*b0s, truth.mask, voxel_size_mm=truth.voxel_size_mm, axis=axis)
     aligned, kept = [], []
-    for series, voxel, sign in zip(noisy, (np.eye(4), voxel_map), (1, -1), strict=True):
+    places = ((np.eye(4), found.displacement), (found.voxel_map, found.second_displacement))
+    for series, (voxel, displacement) in zip(noisy, places, strict=True):
         maps = [voxel] * series.shape[-1]
-        aligned.append(resample_series(series, maps, sign * displacement, axis, truth.mask))
-        kept.append(noise_kept(truth.mask.shape, [voxel], displacement, axis, sign, truth.mask))
+        aligned.append(resample_series(series, maps, displacement, axis, truth.mask))
+        kept.append(noise_kept(truth.mask.shape, [voxel], displacement, axis, 1, truth.mask))
     return _realizations(truth, np.stack(aligned), float(np.sqrt(np.mean(np.square(kept)))))
 
 

@@ -16,9 +16,9 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.distortion import resample
 from n2a_bids.algorithms.dwi_motion import register_rigid
+from n2a_bids.algorithms.pepolar import correct_pair
 from n2a_bids.algorithms.similarity import smooth_correlation
 from n2a_bids.benchmark.rows import RowTable
-from n2a_bids.interfaces.distortion import correct_pair
 
 KEYS = ("pair", "snr", "method")
 COLUMNS = (
@@ -57,8 +57,8 @@ class Correction:
 
 def n2a(pair: BlipPair) -> Correction:
     """The estimator of the app, head motion included."""
-    displacement, _, corrected = correct_pair(pair.plus, pair.minus, pair.mask, pair.voxel_size_mm, pair.axis)
-    return Correction(displacement, corrected)
+    found = correct_pair(pair.plus, pair.minus, pair.mask, voxel_size_mm=pair.voxel_size_mm, axis=pair.axis)
+    return Correction(found.displacement, found.corrected)
 
 
 def rigid(pair: BlipPair) -> Correction:

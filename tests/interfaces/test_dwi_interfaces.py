@@ -11,12 +11,11 @@ import pytest
 import torch
 from scipy import ndimage
 
-from n2a_bids.algorithms.dwi_phantoms import distort, susceptibility_displacement
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.gradient_files import read_gradients, write_gradients
 from n2a_bids.interfaces.check import RefuseCopies
-from n2a_bids.interfaces.distortion import correct_pair, phase_encoding_axis
+from n2a_bids.interfaces.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi_align import AlignSeries, _cut_warnings
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes, find_brain
 from n2a_bids.interfaces.dwi_motion import EstimateMotion
@@ -162,28 +161,6 @@ def test_brain_is_found_in_a_b0(tmp_path, monkeypatch):
 def test_phase_encoding_of_bids():
     """Letters are axes, a minus turns the polarity."""
     assert [phase_encoding_axis(text) for text in ("i", "j-", "k")] == [(0, 1), (1, -1), (2, 1)]
-
-
-def test_pair_is_corrected_and_agrees():
-    """After correction the two b0s agree far better than before."""
-    head, mask = _head()
-    truth = susceptibility_displacement(mask, 1, 1.0, torch.Generator().manual_seed(0))
-    pair = [distort(head, truth, 1, sign) for sign in (1, -1)]
-    displacement, _, corrected = correct_pair(*pair, mask, (6.0, 6.0, 6.0), 1)
-    before, after = (np.corrcoef(a[mask], b[mask])[0, 1] for a, b in (pair, corrected))
-    assert after > max(before, 0.9)
-    inner = ndimage.binary_erosion(mask, iterations=2)
-    assert np.median(np.abs(displacement - truth)[inner]) < 0.4
-
-
-def test_gain_between_the_b0s_is_no_distortion():
-    """A second image that is merely brighter leaves the displacement as it is."""
-    head, mask = _head()
-    noise = np.random.default_rng(1).standard_normal((2, *_SHAPE)).astype(np.float32)
-    first, second = head + noise
-    plain, _, _ = correct_pair(first, second, mask, (6.0, 6.0, 6.0), 1)
-    brighter, _, _ = correct_pair(first, 1.3 * second, mask, (6.0, 6.0, 6.0), 1)
-    np.testing.assert_allclose(brighter, plain, atol=0.02)
 
 
 def _aligned(folder, table, maps, **inputs):
