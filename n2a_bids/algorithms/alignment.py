@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
-from n2a_bids.algorithms.resampling import field_of_view, resample
+from n2a_bids.algorithms.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.rigid import Matrix, displacement_mm, rotation_deg
 from n2a_bids.algorithms.similarity import smooth_correlation, structure_correlation
 
@@ -44,6 +44,8 @@ class Grid:
     """Voxel to world mm."""
     mask: Mask
     """(X, Y, Z) brain mask."""
+    measured: Mask | None = None
+    """(X, Y, Z) where the image holds a measurement; None for everywhere."""
 
     @property
     def voxel_size_mm(self) -> float:
@@ -82,7 +84,7 @@ def is_negligible(transform: Matrix, grid: Grid, limit_voxels: float) -> bool:
 
 
 def bring_to_grid(
-    image: Volume, affine: Matrix, transform: Matrix, grid: Grid
+    image: Volume, affine: Matrix, transform: Matrix, grid: Grid, measured: Mask | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """A repetition on the reference grid, by one interpolation.
 
@@ -94,18 +96,20 @@ def bring_to_grid(
     transform : (4, 4) float array
         Reference world to image world.
     grid : Grid
+    measured : (X, Y, Z) bool array, optional
+        Where the image holds a measurement; everywhere by default.
 
     Returns
     -------
     aligned : float32 array
-        On the grid. Beyond the field of view of the image stands the reference, in the intensity scale of
-        the image: no edge, and the mean shows what is known.
+        On the grid. Beyond the field of view of the image, and where it was not measured, stands the
+        reference, in the intensity scale of the image: no edge, and the mean shows what is known.
     inside : bool array
         Where `aligned` is the image itself.
     """
     to_voxels = np.linalg.inv(affine) @ transform @ grid.affine
-    aligned, inside = resample(image, to_voxels, grid.image.shape)
-    common = grid.mask & inside
+    aligned, inside = resample(image, to_voxels, grid.image.shape, measured)
+    common = grid.mask & inside if grid.measured is None else grid.mask & inside & grid.measured
     if not inside.all() and common.any():
         reference_scale, own_scale = match_scales(np.stack([grid.image, aligned]), common)
         filled = own_scale.invert(reference_scale.apply(grid.image))
@@ -113,7 +117,14 @@ def bring_to_grid(
     return aligned, inside
 
 
-def judge(image: Volume, affine: Matrix, transform: Matrix, grid: Grid, gates: Gates) -> Judgement:
+def judge(
+    image: Volume,
+    affine: Matrix,
+    transform: Matrix,
+    grid: Grid,
+    gates: Gates,
+    measured: Mask | None = None,
+) -> Judgement:
     """Measure how well a repetition was aligned, and say whether it may be used.
 
     Trilinear interpolation is enough here: all that is compared is smoother than its blur.
@@ -123,6 +134,8 @@ def judge(image: Volume, affine: Matrix, transform: Matrix, grid: Grid, gates: G
     image, affine, transform, grid
         As in `bring_to_grid`.
     gates : Gates
+    measured : (X, Y, Z) bool array, optional
+        As in `bring_to_grid`. Images are compared where both were measured.
 
     Returns
     -------
@@ -136,18 +149,23 @@ def judge(image: Volume, affine: Matrix, transform: Matrix, grid: Grid, gates: G
         ndimage.affine_transform(image, to_voxels[:3, :3], to_voxels[:3, 3], shape, order=1)
         for to_voxels in (before, after)
     )
-    inside = grid.mask & field_of_view(image.shape, after, shape)
+    wanted = grid.mask if grid.measured is None else grid.mask & grid.measured
+    seen = held = wanted & field_of_view(image.shape, after, shape)
+    if measured is not None:
+        held = seen & move_measured(measured, after, shape)
+        # Trilinear interpolation takes in what stands beyond the border of the zone.
+        seen = seen & move_measured(measured, after, shape, least=0.99)
     centre = grid.brain_points.mean(axis=0)
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
     band = (fine, _BAND_RATIO * fine)
-    seen = inside if inside.any() else grid.mask
+    seen = seen if seen.any() else grid.mask
     found = Judgement(
         rotation_deg=rotation_deg(transform),
         translation_mm=float(displacement_mm(transform, centre)),
         correlation_before=smooth_correlation(grid.image, unaligned, grid.mask, smoothing),
         correlation_after=smooth_correlation(grid.image, aligned, seen, smoothing),
         structure_correlation=structure_correlation(grid.image, aligned, seen, band),
-        overlap=float(np.count_nonzero(inside) / np.count_nonzero(grid.mask)),
+        overlap=float(np.count_nonzero(held) / max(np.count_nonzero(wanted), 1)),
         reason="",
     )
     return _with_reason(found, gates)

@@ -110,7 +110,7 @@ def estimate_average(
         In z-scores.
     """
     repetition_sd = prepared.repetition_noise_sd[box]
-    noise_sd = repetition_sd * np.float32(prepared.average_noise_factor)
+    noise_sd = prepared.average_noise_sd[box]
     average = _weighted(prepared.images[(slice(None), *box)], prepared.weights)
     find_bias = partial(prepared.bias, noise_sd=repetition_sd)
     return estimate_all(

@@ -99,7 +99,9 @@ def prepare_echoes(realizations: Realizations, *, correct_noise_floor: bool = Tr
     basis = _strongest_combinations(images, mask)
     combinations = np.tensordot(basis, images, axes=1)
     head = find_head(combinations[0], mask)
-    noise_sd = local_sd(_without_shared_structure(combinations[-1], combinations[0], head), head)
+    shared = realizations.shared
+    compared = head if shared is None else head & shared
+    noise_sd = local_sd(_without_shared_structure(combinations[-1], combinations[0], compared), compared)
     return Echoes(
         images=images,
         scales=scales,
@@ -107,7 +109,7 @@ def prepare_echoes(realizations: Realizations, *, correct_noise_floor: bool = Tr
         head=head,
         basis=basis,
         noise_sd=noise_sd,
-        magnitudes=find_magnitudes(images, mask, noise_sd) if correct_noise_floor else None,
+        magnitudes=find_magnitudes(images, mask, noise_sd, shared) if correct_noise_floor else None,
     )
 
 

@@ -162,7 +162,7 @@ class Magnitude:
     interpolation takes it down to 1 and leaves the rest."""
 
 
-def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float) -> Mask:
+def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float, shared: Mask | None = None) -> Mask:
     """Voxels that show noise alone: the darkest plateau around the brain.
 
     The darkest places of the smoothed average give the level of the air, and
@@ -178,6 +178,8 @@ def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float) -> Mask:
         Brain mask.
     noise_sd : float
         Noise SD of one repetition in the brain.
+    shared : (X, Y, Z) bool array, optional
+        Where all repetitions were measured; everywhere by default.
 
     Returns
     -------
@@ -185,6 +187,8 @@ def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float) -> Mask:
         Empty where fewer than 500 voxels qualify.
     """
     measured = ~ndimage.binary_dilation(mask, iterations=_AIR_DISTANCE)
+    if shared is not None:
+        measured &= shared
     for image in images:
         constant = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
         measured &= ~ndimage.maximum_filter(constant, 3)

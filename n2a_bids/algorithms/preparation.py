@@ -48,6 +48,8 @@ class Prepared:
     """Root-mean-square noise SD of one repetition, z-scores."""
     magnitude: Magnitude | None
     """In z-scores; ``None`` where no Rician floor is found."""
+    n_measured: NDArray[np.uint8] | None = None
+    """(X, Y, Z) as in `Realizations`."""
 
     @property
     def average(self) -> Volume:
@@ -58,6 +60,14 @@ class Prepared:
     def average_noise_factor(self) -> float:
         """Noise SD of the average over that of one repetition."""
         return float(np.sqrt((self.weights**2 * self.variance_ratio).sum()))
+
+    @property
+    def average_noise_sd(self) -> Volume:
+        """Noise SD of the average: larger where fewer repetitions were measured."""
+        noise_sd = self.repetition_noise_sd * np.float32(self.average_noise_factor)
+        if self.n_measured is None:
+            return noise_sd
+        return noise_sd * np.sqrt(np.float32(len(self.images)) / np.maximum(self.n_measured, 1))
 
     def bias(self, clean: Volume, noise_sd: Volume) -> Volume | float:
         """Rician bias of the average; 0 if not Rician.
@@ -108,9 +118,12 @@ def prepare(realizations: Realizations, channel: int = 0, *, correct_noise_floor
     mask = realizations.mask
     scales = match_scales(data, mask)
     images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
-    n_repetitions = len(images)
+    n_repetitions, shared = len(images), realizations.shared
     head = find_head(images.mean(axis=0), mask)
-    noise_sd = difference_noise_sd(images, head) if n_repetitions > 1 else np.zeros(mask.shape, np.float32)
+    compared = head if shared is None else head & shared
+    noise_sd = (
+        difference_noise_sd(images, compared) if n_repetitions > 1 else np.zeros(mask.shape, np.float32)
+    )
     equal = np.full(n_repetitions, 1 / n_repetitions)
     return Prepared(
         images=images,
@@ -120,7 +133,8 @@ def prepare(realizations: Realizations, channel: int = 0, *, correct_noise_floor
         weights=equal,
         variance_ratio=np.ones(n_repetitions),
         repetition_noise_sd=noise_sd,
-        magnitude=_find_common_magnitude(images, mask, noise_sd) if correct_noise_floor else None,
+        magnitude=_find_common_magnitude(images, mask, noise_sd, shared) if correct_noise_floor else None,
+        n_measured=realizations.n_measured,
     )
 
 
@@ -206,7 +220,7 @@ def otsu_threshold(values: NDArray[np.floating], n_bins: int = 256) -> float:
 
 
 def find_magnitudes(
-    images: NDArray[np.float32], mask: Mask, noise_sd: Volume
+    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None = None
 ) -> tuple[Magnitude, ...] | None:
     """Zero level of every image, where the air of all says that they are magnitudes with Rician noise.
 
@@ -218,6 +232,8 @@ def find_magnitudes(
         Brain mask.
     noise_sd : (X, Y, Z) float array
         Noise SD of one image.
+    shared : (X, Y, Z) bool array, optional
+        Where all images were measured; everywhere by default.
 
     Returns
     -------
@@ -227,7 +243,7 @@ def find_magnitudes(
     if len(images) < 2:
         return None
     brain_noise = float(np.median(noise_sd[mask]))
-    air = find_air(images, mask, brain_noise)
+    air = find_air(images, mask, brain_noise, shared)
     found = [find_magnitude(image, air) for image in images]
     if any(magnitude is None for magnitude in found):
         return None
@@ -240,9 +256,11 @@ def find_magnitudes(
     return tuple(found)
 
 
-def _find_common_magnitude(images: NDArray[np.float32], mask: Mask, noise_sd: Volume) -> Magnitude | None:
+def _find_common_magnitude(
+    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None
+) -> Magnitude | None:
     """Mean of the repetitions' zero levels, where all of them look like magnitudes."""
-    found = find_magnitudes(images, mask, noise_sd)
+    found = find_magnitudes(images, mask, noise_sd, shared)
     if found is None:
         return None
     return Magnitude(

@@ -49,6 +49,9 @@ class Realizations:
     same_signal: bool = True
     """False when repetitions differ in contrast (echoes): only a linear match is assumed."""
     gradients: Gradients | None = None
+    n_measured: NDArray[np.uint8] | None = None
+    """(X, Y, Z) how many repetitions were measured at each voxel, where some have gaps: these hold what the
+    others show there (`gaps.fill_from_others`). None where all were measured everywhere."""
     noise_kept: float = 1.0
     """Part of the noise SD that the interpolation of the repetitions left; the Rician bias is not reduced."""
 
@@ -57,12 +60,19 @@ class Realizations:
             raise ValueError(f"data must be (R, X, Y, Z, C), found shape {self.data.shape}")
         if self.mask.shape != self.data.shape[1:4]:
             raise ValueError(f"mask grid {self.mask.shape} is not the image grid {self.data.shape[1:4]}")
+        if self.n_measured is not None and self.n_measured.shape != self.mask.shape:
+            raise ValueError(f"n_measured has the grid {self.n_measured.shape}, not {self.mask.shape}")
         if not self.mask.any():
             raise ValueError("the mask is empty")
         if not 0 < self.noise_kept <= 1:
             raise ValueError(
                 f"noise_kept is a part of the noise SD, above 0 and up to 1; found {self.noise_kept}"
             )
+
+    @property
+    def shared(self) -> NDArray[np.bool_] | None:
+        """(X, Y, Z) where every repetition was measured; None for everywhere."""
+        return None if self.n_measured is None else self.n_measured == len(self.data)
 
     @property
     def n_repetitions(self) -> int:

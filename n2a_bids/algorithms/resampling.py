@@ -12,12 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from n2a_bids.algorithms.gaps import extend_measured
+
 _PADDING = 8
 """Voxels mirrored at each face, so that the periodic Fourier basis meets no step there."""
 
 
 def resample(
-    image: NDArray[np.floating], voxel_to_voxel: NDArray[np.float64], shape: tuple[int, int, int]
+    image: NDArray[np.floating],
+    voxel_to_voxel: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    measured: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Show an image on another grid.
 
@@ -32,14 +37,20 @@ def resample(
         Maps indices of the new grid to indices of `image`.
     shape : tuple of int
         The new grid.
+    measured : (X, Y, Z) bool array, optional
+        Where `image` holds a measurement. Elsewhere the measured values are continued before anything is
+        interpolated: the edge of a zone of one value would ring.
 
     Returns
     -------
     resampled : `shape` float32 array
-        Outside the field of view of `image`, its mirrored continuation: of no meaning.
+        Outside the field of view of `image`, its mirrored continuation, and where nothing was measured, the
+        continuation of what was: of no meaning.
     inside : `shape` bool array
-        Where the new grid lies in the field of view of `image`.
+        Where the new grid lies in the field of view of `image`, and where that was measured.
     """
+    if measured is not None:
+        image = extend_measured(image, measured)
     fine = upsample_twice(np.pad(image.astype(np.float32), _PADDING, mode="reflect"))
     # Filtered here because affine_transform would do it in float64, twice the memory.
     coefficients = ndimage.spline_filter(fine, order=5, output=np.float32, mode="mirror")
@@ -56,7 +67,43 @@ def resample(
         prefilter=False,
     )
     np.maximum(resampled, image.min(), out=resampled)
+    if measured is not None:
+        return resampled, move_measured(measured, voxel_to_voxel, shape)
     return resampled, field_of_view(image.shape, voxel_to_voxel, shape)
+
+
+def move_measured(
+    measured: NDArray[np.bool_],
+    voxel_to_voxel: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    least: float = 0.5,
+) -> NDArray[np.bool_]:
+    """Where a grid lies on measured voxels of another.
+
+    Parameters
+    ----------
+    measured : (X, Y, Z) bool array
+    voxel_to_voxel : (4, 4) float array
+        Maps indices of the new grid to indices of `measured`.
+    shape : tuple of int
+        The new grid.
+    least : float
+        Part of the trilinear weights that must fall on measured voxels.
+
+    Returns
+    -------
+    moved : `shape` bool array
+        False outside the field of view.
+    """
+    weight = ndimage.affine_transform(
+        measured.astype(np.float32),
+        voxel_to_voxel[:3, :3],
+        voxel_to_voxel[:3, 3],
+        shape,
+        order=1,
+        mode="nearest",
+    )
+    return (weight > least) & field_of_view(measured.shape, voxel_to_voxel, shape)
 
 
 def field_of_view(

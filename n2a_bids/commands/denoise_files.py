@@ -70,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="part of the noise SD that interpolation of a diffusion series left, which its Rician bias does "
         "not follow (default: %(default)s, not interpolated)",
     )  # fmt: skip
+    parser.add_argument(
+        "--measured", type=Path, metavar="FILE",
+        help="how many of the runs were measured at each voxel; the others hold what those show (default: "
+        "zones of one value are looked for)",
+    )  # fmt: skip
     parser.add_argument("--out-mean", type=Path, metavar="FILE", help="plain mean of the repetitions")
     parser.add_argument("--out-residual", type=Path, metavar="FILE", help="plain mean minus denoised image")
     parser.add_argument("--out-noise-sd", type=Path, metavar="FILE", help="noise SD of one repetition")
@@ -116,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         bvecs=args.bvecs,
         keep_noise_floor=args.keep_noise_floor,
         noise_kept=args.noise_kept,
+        measured=args.measured,
     )
     report = (lambda message: None) if args.quiet else _Progress()
     result = denoise_files(job, report)

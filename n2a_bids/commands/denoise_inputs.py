@@ -9,7 +9,9 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.gaps import find_gaps, without_gaps
 from n2a_bids.algorithms.realizations import Gradients, Realizations
+from n2a_bids.algorithms.standing_in import fill_from_others
 from n2a_bids.commands.denoise_warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import read_gradients
@@ -39,6 +41,8 @@ class DenoiseJob:
     """Leave the Rician bias of magnitudes in the result."""
     noise_kept: float = 1.0
     """Part of the noise SD that interpolation of the runs left."""
+    measured: Path | None = None
+    """How many of the runs were measured at each voxel, the others being filled; None: they are looked at."""
 
 
 def load_realizations(job: DenoiseJob) -> Realizations:
@@ -70,6 +74,10 @@ def load_realizations(job: DenoiseJob) -> Realizations:
             )
         images.append(data)
     mask = _load_mask(job.mask, reference)
+    images, n_measured = _load_measured(job, images, voxel_sizes_mm(affine), mask)
+    if n_measured is not None and (mask & (n_measured == len(images))).any():
+        # Figures of noise and the comparison of candidates need all of them.
+        mask = mask & (n_measured == len(images))
     for path, image in zip(job.runs, images):
         extent = np.atleast_1d(np.ptp(image[mask], axis=0))
         if not extent.all():
@@ -85,9 +93,35 @@ def load_realizations(job: DenoiseJob) -> Realizations:
         voxel_size_mm=voxel_sizes_mm(affine),
         left_right_axis=int(np.flatnonzero(nb.io_orientation(affine)[:, 0] == 0)[0]),
         same_signal=job.same_signal,
+        n_measured=n_measured,
         gradients=_load_gradients(job, first.shape[-1] if first.ndim == 4 else 1, affine),
         noise_kept=job.noise_kept,
     )
+
+
+def _load_measured(
+    job: DenoiseJob,
+    images: list[NDArray[np.float32]],
+    sizes_mm: tuple[float, float, float],
+    mask: NDArray[np.bool_],
+) -> tuple[list[NDArray[np.float32]], NDArray[np.uint8] | None]:
+    """The runs, filled where others were measured, and how many were; None where all were everywhere."""
+    if job.measured is not None:
+        counts, _ = load(job.measured)
+        if not same_grid(job.measured, job.runs[0]):
+            raise BIDSDataError(
+                f"{job.measured}: expected the grid of {job.runs[0]}, found another; give counts on that grid"
+            )
+        return images, counts.astype(np.uint8)
+    if images[0].ndim > 3 or len(images) < 2:
+        return images, None
+    gaps = [find_gaps(image, sizes_mm) for image in images]
+    if not any(one.any for one in gaps):
+        return images, None
+    plain = np.stack([without_gaps(image, one) for image, one in zip(images, gaps, strict=True)])
+    filled, n_measured = fill_from_others(plain, np.stack([one.measured for one in gaps]), mask)
+    zones = np.all([one.zone for one in gaps], axis=0)
+    return list(filled), np.where(zones, n_measured, np.maximum(n_measured, 1))
 
 
 def _load_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

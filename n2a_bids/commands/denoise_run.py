@@ -25,6 +25,7 @@ from n2a_bids.commands.denoise_figures import measure, noise_sd_map
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
 from n2a_bids.commands.denoise_warnings import alignment_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
+from n2a_bids.images import load_mask
 from n2a_bids.resources import available_cpus, free_memory_gb
 from n2a_bids.weights_files import load_all_weights
 
@@ -89,14 +90,40 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     )
     denoised = denoise_with_retries(strategy, realizations, weights, job, device, report)
     _check_finite(denoised, strategy)
+    denoised = keep_empty(realizations, denoised)
     report("measuring the result")
-    mean = average_matched(realizations)
+    mean = _with_empty(realizations, average_matched(realizations))
     noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(realizations)
     figures = _figures(job, device, strategy, weights, realizations, denoised)
     figures |= measure(realizations, mean, denoised.data, noise_sd)
     figures["warnings"] += alignment_warnings(realizations, figures)
     _complete(figures, started)
-    return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, realizations.mask, figures)
+    mask = load_mask(job.mask, job.runs[0])
+    return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, mask, figures)
+
+
+def keep_empty(realizations: Realizations, denoised: DenoisedImage) -> DenoisedImage:
+    """The denoised image with the value of the first run where no run was measured: a removed face stays so.
+
+    Parameters
+    ----------
+    realizations : Realizations
+    denoised : DenoisedImage
+
+    Returns
+    -------
+    denoised : DenoisedImage
+        The same object where every voxel was measured.
+    """
+    if realizations.n_measured is None:
+        return denoised
+    return dataclasses.replace(denoised, data=_with_empty(realizations, denoised.data))
+
+
+def _with_empty(realizations: Realizations, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    if realizations.n_measured is None:
+        return image
+    return np.where((realizations.n_measured == 0)[..., None], realizations.data[0], image)
 
 
 def choose_device(asked: str) -> torch.device:

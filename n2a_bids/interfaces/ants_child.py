@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.gaps import extend_measured
 from n2a_bids.algorithms.preparation import otsu_threshold
 from n2a_bids.images import load, read_itk_transform, save_like, voxel_sizes_mm, write_itk_transform
+from n2a_bids.interfaces.repair import load_zone
 
 _LPS = np.diag([-1.0, -1.0, 1.0])
 _MASK_MARGIN_MM = 5.0
@@ -26,7 +28,15 @@ _LEVELS_MM = (4.0, 2.0)
 _COARSE_MM = 3.0
 
 
-def rigid(fixed: str, moving: str, fixed_mask: str, initial: str, out_file: str) -> None:
+def rigid(
+    fixed: str,
+    moving: str,
+    fixed_mask: str,
+    initial: str,
+    out_file: str,
+    fixed_gaps: str = "",
+    moving_gaps: str = "",
+) -> None:
     """Rigid transform from the fixed to the moving brain, by mutual information inside the brain.
 
     Parameters
@@ -37,17 +47,21 @@ def rigid(fixed: str, moving: str, fixed_mask: str, initial: str, out_file: str)
         ITK text file with the first guess.
     out_file : str
         ITK text file to write.
+    fixed_gaps, moving_gaps : str
+        Maps of what was not measured, or empty; only what both images show is compared.
     """
-    still, still_mask, size_mm = _brain_box(fixed, fixed_mask)
+    still, still_mask, size_mm = _brain_box(fixed, fixed_mask, fixed_gaps)
+    other, other_mask = _moving(moving, moving_gaps)
     # Two levels of about 4 and 2 mm: full resolution doubles the time and changes less than 0.01 mm.
     shrink = tuple(max(1, round(level_mm / size_mm)) for level_mm in _LEVELS_MM)
     with tempfile.TemporaryDirectory() as folder:
         result = ants.registration(
             still,
-            _image(moving),
+            other,
             "Rigid",
             initial_transform=[initial],
             mask=still_mask,
+            moving_mask=other_mask,
             mask_all_stages=True,
             outprefix=f"{folder}/",
             aff_metric="mattes",
@@ -149,7 +163,16 @@ def _image(path: str) -> ants.ANTsImage:
     return _from_array(*load(Path(path)))
 
 
-def _brain_box(image: str, mask: str) -> tuple[ants.ANTsImage, ants.ANTsImage, float]:
+def _moving(image: str, gaps: str) -> tuple[ants.ANTsImage, ants.ANTsImage | None]:
+    """A moving image, and where it was measured; None for everywhere."""
+    measured = load_zone(gaps)
+    if measured is None:
+        return _image(image), None
+    data, affine = load(Path(image))
+    return _from_array(extend_measured(data, measured), affine), _from_array(measured, affine)
+
+
+def _brain_box(image: str, mask: str, gaps: str = "") -> tuple[ants.ANTsImage, ants.ANTsImage, float]:
     """The part of an image around its brain, the mask with a margin, and the voxel size in mm.
 
     The border of the brain is what holds a rigid registration best, so the mask includes it.
@@ -165,6 +188,9 @@ def _brain_box(image: str, mask: str) -> tuple[ants.ANTsImage, ants.ANTsImage, f
     affine = affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
     near = ndimage.distance_transform_edt(~brain[box], sampling=size) <= _MASK_MARGIN_MM
+    measured = load_zone(gaps)
+    if measured is not None:
+        data, near = extend_measured(data, measured), near & measured[box]
     voxel = float(np.prod(size) ** (1 / 3))
     return _from_array(data[box], affine), _from_array(near, affine), voxel
 

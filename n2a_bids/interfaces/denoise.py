@@ -41,6 +41,7 @@ class _DenoiseInputSpec(CommandLineInputSpec):
     bvecs = File(exists=True, argstr="--bvecs %s", desc="gradient directions, FSL format")
     keep_noise_floor = traits.Bool(argstr="--keep-noise-floor", desc="leave the Rician bias of magnitudes")
     noise_kept = traits.Float(argstr="--noise-kept %.4f", desc="part of the noise SD left by interpolation")
+    measured_file = File(exists=True, argstr="--measured %s", desc="runs measured at each voxel, see gaps")
     save_repetitions = traits.Bool(argstr="--out-repetitions %s", desc="write each denoised repetition")
     device = traits.Enum(
         "auto", "cpu", "cuda", argstr="--device %s", usedefault=True, nohash=True, desc="where torch computes"

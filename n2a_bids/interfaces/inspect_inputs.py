@@ -7,7 +7,14 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from n2a_bids.algorithms.mask_fit import is_stripped, misplacement_mm
 from n2a_bids.images import load, load_mask, voxel_sizes_mm
@@ -23,6 +30,9 @@ class _InspectInputsInputSpec(BaseInterfaceInputSpec):
     mask_files = traits.List(File(exists=True), mandatory=True, desc="their brain masks")
     place = traits.Int(0, usedefault=True, desc="of the reference, whose mask the results take")
     given_mask = traits.Str("", usedefault=True, desc="name of the mask that the user brought, if any")
+    accepted = traits.List(traits.Int(), desc="places of those that are used; all by default")
+    gap_warnings = traits.List(traits.Str(), usedefault=True, desc="of `FindGaps`")
+    alignment_warnings = traits.List(traits.Str(), usedefault=True, desc="of `AlignRepetitions`")
 
 
 class _InspectInputsOutputSpec(TraitedSpec):
@@ -44,8 +54,9 @@ class InspectInputs(SimpleInterface):
         warnings = voxel_size_warnings([image for image, _ in pairs])
         if inputs.given_mask:
             warnings += mask_fit_warnings(*pairs[inputs.place], inputs.given_mask)
-        self._results["warnings"] = warnings
-        self._results["skull_stripped"] = all(_without_skull(*pair) for pair in pairs)
+        self._results["warnings"] = [*inputs.gap_warnings, *warnings, *inputs.alignment_warnings]
+        used = inputs.accepted if isdefined(inputs.accepted) else range(len(pairs))
+        self._results["skull_stripped"] = all(_without_skull(*pairs[place]) for place in used)
         return runtime
 
 

@@ -11,7 +11,7 @@ from n2a_bids.interfaces.register import ChooseReference, RegisterRigid
 
 ALIGNED = (
     *("out_files", "reference_file", "accepted", "out_transforms", "brain_mask", "common_mask"),
-    *("figures_file", "reference", "moved", "before_files", "after_files"),
+    *("figures_file", "reference", "moved", "before_files", "after_files", "measured_file", "warnings"),
 )
 """What `init_align_wf` gives: the outputs of `AlignRepetitions`."""
 
@@ -42,17 +42,18 @@ def init_align_wf(
     Returns
     -------
     workflow : Workflow
-        ``inputnode.in_files`` and ``inputnode.mask_files`` to ``outputnode`` with the fields of `ALIGNED`.
+        ``inputnode.in_files``, ``inputnode.mask_files`` and ``inputnode.gap_files`` (of `FindGaps`) to
+        ``outputnode`` with the fields of `ALIGNED`.
     """
     workflow = Workflow(name)
-    inputnode = Node(IdentityInterface(["in_files", "mask_files"]), name="inputnode")
+    inputnode = Node(IdentityInterface(["in_files", "mask_files", "gap_files"]), name="inputnode")
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
     reference = Node(ChooseReference(), name="reference", mem_gb=1.0)
     if wanted is not None:
         reference.inputs.wanted = wanted
     register = MapNode(
         RegisterRigid(seed=seed),
-        ["moving_file", "moving_mask"],
+        ["moving_file", "moving_mask", "moving_gaps"],
         name="register",
         mem_gb=1.5,
     )
@@ -70,7 +71,11 @@ def init_align_wf(
     )
     workflow.connect(
         [
-            (inputnode, reference, [("in_files", "in_files"), ("mask_files", "mask_files")]),
+            (
+                inputnode,
+                reference,
+                [("in_files", "in_files"), ("mask_files", "mask_files"), ("gap_files", "gap_files")],
+            ),
             (
                 reference,
                 register,
@@ -79,9 +84,11 @@ def init_align_wf(
                     ("reference_mask", "reference_mask"),
                     ("moving_files", "moving_file"),
                     ("moving_masks", "moving_mask"),
+                    ("reference_gaps", "reference_gaps"),
+                    ("moving_gaps", "moving_gaps"),
                 ],
             ),
-            (inputnode, resample, [("in_files", "in_files")]),
+            (inputnode, resample, [("in_files", "in_files"), ("gap_files", "gap_files")]),
             (
                 reference,
                 resample,

@@ -14,6 +14,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.images import same_grid
 from n2a_bids.interfaces.check import CheckImages
 from n2a_bids.interfaces.inspect_inputs import InspectInputs
+from n2a_bids.interfaces.repair import FindGaps
 from n2a_bids.workflows.align import init_align_wf
 from n2a_bids.workflows.consumers import init_consumers_wf
 from n2a_bids.workflows.denoise import init_denoise_node
@@ -47,6 +48,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     workflow = Workflow(workflow_name(unit))
     files = [str(image.path) for image in unit.images]
     check = Node(CheckImages(in_files=files, skip=config.selection.skip_validation), name="check")
+    gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
     mask = init_mask_wf(config.mask, given=given, threads=threads, seed=seed)
     align = init_align_wf(config.align, wanted=wanted, different_contrast=echoes, seed=seed)
     denoise = init_denoise_node(
@@ -62,12 +64,21 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"
     workflow.connect(
         [
-            (check, mask, [("out_files", "inputnode.in_files")]),
-            (check, align, [("out_files", "inputnode.in_files")]),
+            (check, gaps, [("out_files", "in_files")]),
+            (gaps, mask, [("out_files", "inputnode.in_files")]),
+            (gaps, align, [("out_files", "inputnode.in_files"), ("gap_files", "inputnode.gap_files")]),
             (mask, align, [("outputnode.mask_files", "inputnode.mask_files")]),
-            (check, inspect, [("out_files", "in_files")]),
+            (gaps, inspect, [("out_files", "in_files"), ("warnings", "gap_warnings")]),
             (mask, inspect, [("outputnode.mask_files", "mask_files")]),
-            (align, inspect, [("reference.index", "place")]),
+            (
+                align,
+                inspect,
+                [
+                    ("reference.index", "place"),
+                    ("outputnode.accepted", "accepted"),
+                    ("outputnode.warnings", "alignment_warnings"),
+                ],
+            ),
             (
                 inspect,
                 outputs,
@@ -76,7 +87,11 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
             (
                 align,
                 denoise,
-                [("outputnode.out_files", "in_files"), (f"outputnode.{denoising_mask}", "mask_file")],
+                [
+                    ("outputnode.out_files", "in_files"),
+                    (f"outputnode.{denoising_mask}", "mask_file"),
+                    ("outputnode.measured_file", "measured_file"),
+                ],
             ),
             (
                 align,

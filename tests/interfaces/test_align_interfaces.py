@@ -16,6 +16,7 @@ from n2a_bids.images import read_itk_transform, write_itk_transform
 from n2a_bids.interfaces.align import AlignRepetitions
 from n2a_bids.interfaces.inspect_inputs import voxel_size_warnings
 from n2a_bids.interfaces.register import ChooseReference, RegisterRigid
+from n2a_bids.interfaces.repair import FindGaps
 
 GATES = {
     "min_correlation": 0.5,
@@ -266,3 +267,53 @@ def test_save_like_of_the_reference_is_the_geometry_of_every_output(tmp_path, pa
         header = nb.load(path).header
         for field in ("pixdim", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z", "quatern_b"):
             np.testing.assert_array_equal(header[field], expected[field])
+
+
+def test_a_defaced_run_is_filled_by_the_others_and_specks_are_mended(tmp_path, noisy_runs, head, write):
+    """Gaps are found once, handed on, filled and named; the whole run is the reference."""
+    first, second, third = (np.asarray(run, np.float32) for run in noisy_runs(3, noise_sd=20))
+    face = np.zeros(head[1].shape, bool)
+    face[:, -14:, :16] = ~ndimage.binary_dilation(head[1], iterations=2)[:, -14:, :16]
+    specked = third.copy()
+    specked[2:5:2, 3, 4] = 32767
+    files = [write("run-1", np.where(face, np.float32(-1024), first)), write("run-2", second)]
+    found = FindGaps(in_files=[*files, write("run-3", specked)]).run(cwd=str(tmp_path)).outputs
+    assert [bool(path) for path in found.gap_files] == [True, False, True]
+    assert found.out_files[1] == files[1]
+    assert nb.load(found.out_files[0]).get_fdata()[face].max() == 0
+    assert nb.load(found.out_files[2]).get_fdata().max() < 2000
+    (warning,) = found.warnings
+    assert "run-3.nii.gz: 2 voxels" in warning
+    assert "32767" in warning
+    mask, still = write("mask", head[1]), itk(tmp_path, "still", np.eye(4))
+    chosen = ChooseReference(in_files=found.out_files, mask_files=[mask] * 3, gap_files=found.gap_files).run()
+    assert chosen.outputs.index == 1
+    assert "whole" in chosen.outputs.reason
+    files, gaps = list(found.out_files), list(found.gap_files)
+    outputs = align(tmp_path, files, mask, [still, still], index=1, gap_files=gaps)
+    n_measured = nb.load(outputs.measured_file).get_fdata()
+    np.testing.assert_array_equal(n_measured[face], 2)
+    assert n_measured[2, 3, 4] == 2
+    assert "run-1.nii.gz" in outputs.warnings[0]
+    assert len(outputs.warnings) == 1
+    mean = np.mean([nb.load(path).get_fdata()[face].mean() for path in outputs.out_files])
+    assert mean == pytest.approx((second + third)[face].mean() / 2, rel=0.01)
+
+
+def test_specks_do_not_turn_a_registration(tmp_path, pair, motion, head, affine, write):
+    """With forty voxels of 32767 in the air the head is found within 0.02 mm of where it is found without."""
+    spoiled = nb.load(pair["moved"]).get_fdata()
+    air = np.flatnonzero(~ndimage.binary_dilation(head[1], iterations=4))
+    spoiled.ravel()[np.random.default_rng(0).choice(air, 40, replace=False)] = 32767
+    mended = FindGaps(in_files=[write("specked", spoiled)]).run(cwd=str(tmp_path)).outputs
+    found = []
+    for name in (pair["moved"], mended.out_files[0]):
+        node = RegisterRigid(
+            reference_file=pair["reference"],
+            reference_mask=pair["reference_mask"],
+            moving_file=name,
+            moving_mask=pair["moved_mask"],
+        )
+        found.append(read_itk_transform(Path(node.run(cwd=str(tmp_path)).outputs.out_transform)))
+    points = np.argwhere(head[1])[::20] @ affine[:3, :3].T + affine[:3, 3]
+    assert displacement_mm(np.linalg.inv(found[0]) @ found[1], points).max() < 0.02

@@ -149,6 +149,8 @@ def _prepare(
         weight = np.where(find_head(images.mean(axis=0), mask), np.float32(1), np.float32(0.1))
         if held_out is not None:
             weight[held_out.mask] = 0
+    if realizations.shared is not None:
+        weight = np.where(realizations.shared, weight, np.float32(0))
     return _Repetitions(
         images=images,
         noise_sd=_noise_maps(images, mask, realizations.same_signal),

@@ -70,7 +70,7 @@ def denoise(realizations: Realizations, config: RecorruptedConfig, context: Cont
     started = context.clock()
     prepared = prepare(realizations, correct_noise_floor=config.correct_noise_floor)
     network = new_network(config.weights, context)
-    noise_sd = prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor)
+    noise_sd = prepared.average_noise_sd
     bias: NDArray[np.float32] | float = 0.0
     if config.weights is not None:
         first = predict(
@@ -125,8 +125,11 @@ def finish_plain(
 
 
 def loss_weight(prepared: Prepared) -> NDArray[np.float32]:
-    """(X, Y, Z) weight of every voxel: 1 in the head, little in the air."""
-    return np.where(prepared.head, np.float32(1), np.float32(_AIR_WEIGHT))
+    """(X, Y, Z) weight of every voxel: 1 in the head, little in the air, none where a repetition has gaps."""
+    weight = np.where(prepared.head, np.float32(1), np.float32(_AIR_WEIGHT))
+    if prepared.n_measured is not None:
+        weight[prepared.n_measured < len(prepared.images)] = 0
+    return weight
 
 
 def new_network(weights: PretrainedWeights | None, context: Context) -> nn.Module:

@@ -1,0 +1,220 @@
+"""Voxels of an image that hold no measurement: zones filled with one value, and specks of impossible values.
+
+Defacing, skull-stripping, padding, and corrections of gradient nonlinearity leave zones of one value; faulty
+conversions leave single voxels at the limit of their data type. Both look like steep edges: they ring where
+they are interpolated, pull at registrations, and halve an average with an image that was measured there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from n2a_bids.algorithms.masked_filters import Mask, Volume
+
+_LEAST_ZONE_ML = 1.0
+"""No measured region of that size is constant: quantised noise in the air of real heads leaves 0.01 ml."""
+_SPECK_SPREADS = 4.0
+"""Times the distance from the median to percentile 99.5: the brightest voxel of five real images, whole heads
+and stripped ones, lies below 2.7."""
+_LARGEST_SPECK_ML = 0.2
+_MOST_SPECKS = 0.002
+"""Of all voxels: more is an image of another kind."""
+_MOST_LIMITS = 1000
+"""Voxels at the limit of the data type; more are bright tissue that was cut off."""
+_CORNER_VOXELS = 3
+_ALL_NEIGHBOURS = np.ones((3, 3, 3), bool)
+_REACHES_VOXELS = (0.7, 1.0, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Where an image was not measured."""
+
+    zone: Mask
+    """(X, Y, Z): filled with one value, over an area."""
+    specks: Mask
+    """(X, Y, Z): single voxels of impossible values."""
+
+    @property
+    def measured(self) -> Mask:
+        """(X, Y, Z): everything else."""
+        return ~(self.zone | self.specks)
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self.zone.any() or self.specks.any())
+
+
+def find_gaps(
+    image: Volume, voxel_size_mm: Sequence[float], limits: tuple[float, float] | None = None
+) -> Gaps:
+    """Find zones of one value and specks.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        As acquired; NaN and infinite voxels are gaps, too.
+    voxel_size_mm : sequence of three floats
+    limits : (float, float), optional
+        Smallest and largest value that the data type on disk can hold.
+
+    Returns
+    -------
+    gaps : Gaps
+    """
+    voxel_ml = float(np.prod(voxel_size_mm)) / 1000
+    strange = ~np.isfinite(image)
+    zone = _large_parts(strange, _LEAST_ZONE_ML / voxel_ml)
+    if strange.any():
+        image = np.where(strange, image[~strange].min(), image).astype(np.float32)
+    zone |= _constant_zone(image, _LEAST_ZONE_ML / voxel_ml)
+    specks = strange & ~zone
+    specks |= _extreme_specks(image, zone, _LARGEST_SPECK_ML / voxel_ml)
+    if limits is not None:
+        specks |= _specks_at_limits(image, limits) & ~zone
+    return Gaps(zone, specks)
+
+
+def zone_value(image: Volume, gaps: Gaps) -> float:
+    """Value that stands for nothing in a zone: that of the image, 0 for NaN and for values below all signal.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+    gaps : Gaps
+        Of it.
+
+    Returns
+    -------
+    value : float
+    """
+    values = image[gaps.zone]
+    values = values[np.isfinite(values)]
+    if not values.size or not gaps.measured.any():
+        return 0.0
+    value, least = float(np.median(values)), float(image[gaps.measured].min())
+    return 0.0 if value < min(least, 0.0) else value
+
+
+def without_gaps(image: Volume, gaps: Gaps) -> Volume:
+    """The image with a plain value in its zones, and specks as their surroundings are.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        Not modified.
+    gaps : Gaps
+        Of it.
+
+    Returns
+    -------
+    plain : (X, Y, Z) float32 array
+    """
+    plain = np.where(gaps.zone, np.float32(zone_value(image, gaps)), image).astype(np.float32)
+    if gaps.specks.any():
+        extended = extend_measured(image, gaps.measured, reaches_voxels=_REACHES_VOXELS[:3])
+        plain[gaps.specks] = extended[gaps.specks]
+    return plain
+
+
+def extend_measured(
+    image: Volume, measured: Mask, reaches_voxels: Sequence[float] = _REACHES_VOXELS
+) -> Volume:
+    """Continue the measured values smoothly to where nothing was measured, so that no edge is left.
+
+    Each empty voxel takes the Gaussian average of the measured ones near it, by the narrowest kernel that
+    reaches any (normalised convolution, Knutsson and Westin, 1993); beyond all, the nearest such average.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        Values of what was not measured do not matter; NaN may be among them.
+    measured : (X, Y, Z) bool array
+    reaches_voxels : sequence of float
+        SDs of the kernels, growing.
+
+    Returns
+    -------
+    extended : (X, Y, Z) float32 array
+        `image` where it was measured.
+    """
+    extended = np.where(measured, image, 0).astype(np.float32)
+    if measured.all() or not measured.any():
+        return extended
+    known = measured.copy()
+    weight, total = measured.astype(np.float32), extended.copy()
+    for reach in reaches_voxels:
+        near = ndimage.gaussian_filter(weight, reach, truncate=3)
+        average = ndimage.gaussian_filter(total, reach, truncate=3)
+        new = ~known & (near > 1e-2)
+        extended[new] = average[new] / near[new]
+        known |= new
+        if known.all():
+            return extended
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return extended[tuple(nearest)]
+
+
+def _constant_zone(image: Volume, least_voxels: float) -> Mask:
+    """Connected voxels of one value: the smallest of all, or one that reaches the border of the grid."""
+    flat = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
+    parts, n_parts = ndimage.label(flat)
+    zone = np.zeros(image.shape, bool)
+    if not n_parts:
+        return zone
+    sizes, boxes = np.bincount(parts.ravel()), ndimage.find_objects(parts)
+    smallest, largest = image.min(), image.max()
+    for number in np.flatnonzero(sizes[1:] >= least_voxels) + 1:
+        box = boxes[number - 1]
+        place = np.unravel_index(int((parts[box] == number).argmax()), parts[box].shape)
+        value = image[box][place]
+        reaches = any(part.start == 0 or part.stop == size for part, size in zip(box, image.shape))
+        if value == smallest or (reaches and value < largest):
+            # Voxels whose neighbourhood is constant lie one inside the border, in its corners more.
+            zone |= ndimage.binary_dilation(
+                parts == number, _ALL_NEIGHBOURS, iterations=_CORNER_VOXELS, mask=image == value
+            )
+    return zone
+
+
+def _large_parts(found: Mask, least_voxels: float) -> Mask:
+    parts, n_parts = ndimage.label(found)
+    if not n_parts:
+        return np.zeros(found.shape, bool)
+    large = np.bincount(parts.ravel()) >= least_voxels
+    large[0] = False
+    return large[parts]
+
+
+def _extreme_specks(image: Volume, zone: Mask, most_voxels: float) -> Mask:
+    """Small groups of voxels far outside of the range of the others."""
+    nothing = np.zeros(image.shape, bool)
+    values = image[~zone]
+    if not values.size:
+        return nothing
+    low, middle, high = np.percentile(values, [0.5, 50, 99.5])
+    reach = _SPECK_SPREADS * max(high - middle, middle - low)
+    extreme = (np.abs(image - np.float32(middle)) > reach) & ~zone
+    if reach == 0 or not 0 < np.count_nonzero(extreme) <= _MOST_SPECKS * image.size:
+        return nothing
+    return extreme & ~_large_parts(extreme, max(most_voxels, 2) + 1)
+
+
+def _specks_at_limits(image: Volume, limits: tuple[float, float]) -> Mask:
+    """Voxels at the upper limit of the data type that stand alone in darker surroundings."""
+    specks = np.zeros(image.shape, bool)
+    places = np.argwhere(image >= limits[1])
+    if len(places) > _MOST_LIMITS:
+        return specks
+    typical = np.percentile(image, 99)
+    for place in places:
+        near = image[tuple(slice(max(index - 1, 0), index + 2) for index in place)]
+        # A bright vessel or fat goes on in a neighbour.
+        alone = np.count_nonzero(near > 0.5 * limits[1]) == 1
+        specks[tuple(place)] = alone and limits[1] - np.median(near) > typical
+    return specks
