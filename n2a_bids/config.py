@@ -39,6 +39,8 @@ class SelectionConfig:
     dwi_pairing: Literal["auto", "reverse-pe", "repeat", "split", "single"] = "auto"
     dwi_corrected: bool = False
     """Distortion has been taken out of the diffusion series already: none is estimated."""
+    b0_threshold: float = 50.0
+    """Largest b-value, in s/mm2, that counts as no diffusion weighting."""
 
 
 @dataclass(frozen=True, slots=True)

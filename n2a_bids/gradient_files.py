@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.realizations import B0_THRESHOLD, Gradients
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
 
-B0_THRESHOLD = 50.0
-"""Default of the largest b-value (s/mm2) that still counts as no diffusion weighting."""
 # Text files round to few digits; beyond a tenth, the length means something else (a scaled b, a wrong file).
 _SILENT_NORM_ERROR = 0.02
 _MAX_NORM_ERROR = 0.1
+_LARGEST_B_WITHOUT_DIRECTION = 100.0
+"""In s/mm2: some scanners write 60 or so for their b0. Above, no direction means a trace image."""
+_PLAUSIBLE_LARGEST_B = (10.0, 1e5)
+"""In s/mm2, of a series with directions: outside, b-values are in other units."""
 
 
 def read_gradients(
@@ -65,6 +67,7 @@ def inspect_gradients(
     bval, bvec = Path(bval), Path(bvec)
     bvals, notes = read_bvals(bval)
     table, more = _read_bvecs(bvec, bvals.size)
+    _refuse_other_units(bvals, table, bval)
     unit_vectors, still_more = _normalized(table, bvals, bvec, b0_threshold)
     world = unit_vectors @ _fsl_to_world(affine).T
     return Gradients(bvals, world, b0_threshold), (*notes, *more, *still_more)
@@ -184,6 +187,18 @@ def read_bvals(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     return bvals, (f"{path.name} is a column where BIDS wants a row",) if is_column else ()
 
 
+def _refuse_other_units(bvals: NDArray[np.float64], bvecs: NDArray[np.float64], path: Path) -> None:
+    directed = np.any(np.nan_to_num(bvecs), axis=1) & (bvals > 0)
+    largest, (low, high) = bvals.max(), _PLAUSIBLE_LARGEST_B
+    if np.count_nonzero(directed) < 2 or low <= largest <= high:
+        return
+    units = "units of 1000 s/mm2" if largest < low else "s/m2"
+    raise BIDSDataError(
+        f"{path}: expected b-values in s/mm2, found a largest one of {largest:g} beside "
+        f"{np.count_nonzero(directed)} directions; are they in {units}? Convert them"
+    )
+
+
 def _read_bvecs(path: Path, n_volumes: int) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     table = _read_numbers(path)
     if table.shape == (3, n_volumes):
@@ -201,6 +216,11 @@ def _read_bvecs(path: Path, n_volumes: int) -> tuple[NDArray[np.float64], tuple[
 def _read_numbers(path: Path) -> NDArray[np.float64]:
     try:
         text = path.read_text(encoding="utf-8-sig")
+        if "," in text or ";" in text:
+            raise BIDSDataError(
+                f"{path}: expected numbers with decimal points, separated by spaces, found commas; replace "
+                "them"
+            )
         rows = [[float(word) for word in line.split()] for line in text.splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise BIDSDataError(
@@ -217,14 +237,19 @@ def _read_numbers(path: Path) -> NDArray[np.float64]:
 def _normalized(
     bvecs: NDArray[np.float64], bvals: NDArray[np.float64], path: Path, b0_threshold: float
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    weighted = bvals > b0_threshold
-    bad = np.flatnonzero(weighted & ~np.isfinite(bvecs).all(axis=1))
+    """Unit vectors, and notes; directions of low b-values stay, and what has none is zero."""
+    low = bvals <= b0_threshold
+    bad = np.flatnonzero(~low & ~np.isfinite(bvecs).all(axis=1))
     if bad.size:
         raise BIDSDataError(
             f"{path}: expected finite directions, found NaN or infinite values for volume {bad[0] + 1} "
             f"(b={bvals[bad[0]]:g}) and {bad.size - 1} more; correct the file"
         )
-    norms = np.linalg.norm(np.where(weighted[:, None], bvecs, 0.0), axis=1)
+    # Some converters write NaN for the direction of a b0.
+    bvecs = np.where(np.isfinite(bvecs).all(axis=1, keepdims=True), bvecs, 0.0)
+    norms = np.linalg.norm(bvecs, axis=1)
+    undirected = ~low & (norms == 0) & (bvals <= max(_LARGEST_B_WITHOUT_DIRECTION, b0_threshold))
+    weighted = ~low & ~undirected
     wrong = np.flatnonzero(weighted & (np.abs(norms - 1) > _MAX_NORM_ERROR))
     if wrong.size:
         first = wrong[0]
@@ -235,9 +260,14 @@ def _normalized(
             f"{path}: expected unit vectors for diffusion-weighted volumes, found length {norms[first]:.2g} "
             f"for volume {first + 1} (b={bvals[first]:g}) and {wrong.size - 1} more; {hint}"
         )
-    unit_vectors = np.divide(
-        bvecs, norms[:, None], out=np.zeros_like(bvecs), where=weighted[:, None] & (norms[:, None] > 0)
-    )
+    unit_vectors = np.divide(bvecs, norms[:, None], out=np.zeros_like(bvecs), where=norms[:, None] > 0)
+    notes = []
+    if undirected.any():
+        values = ", ".join(f"{value:g}" for value in np.unique(bvals[undirected]))
+        notes.append(
+            f"{int(undirected.sum())} volumes of b={values} have no direction in {path.name}: taken for b0"
+        )
     worst = np.abs(norms[weighted] - 1).max(initial=0.0)
-    notes = (f"directions of {path.name} were off unit length by up to {worst:.0%}: normalized",)
-    return unit_vectors, notes if worst > _SILENT_NORM_ERROR else ()
+    if worst > _SILENT_NORM_ERROR:
+        notes.append(f"directions of {path.name} were off unit length by up to {worst:.0%}: normalized")
+    return unit_vectors, tuple(notes)

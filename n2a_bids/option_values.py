@@ -64,3 +64,20 @@ def part_of_one(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, found {text!r}")
     return value
+
+
+def b_value(text: str) -> float:
+    """A b-value in s/mm2: a finite number of at least 0.
+
+    Examples
+    --------
+    >>> b_value("100")
+    100.0
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a b-value in s/mm2 of at least 0, found {text!r}")
+    return value

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from n2a_bids.algorithms.gradients import round_to_shells
+from n2a_bids.algorithms.gradients import find_shells
 from n2a_bids.algorithms.realizations import Gradients
 
 _SMOOTHING_MM = (2.5, 1.5)
@@ -55,11 +55,11 @@ def estimate_motion(
         Corrected voxel to voxel of the volume; the identity for the first b0 (or first volume).
     """
     points = _sample_points(mask, voxel_size_mm)
-    shells = round_to_shells(gradients.bvals)
+    shells = find_shells(gradients)
     motions = np.zeros((data.shape[-1], 6))
     for smoothing_mm in _SMOOTHING_MM:
         images = [_Smooth(volume, voxel_size_mm, smoothing_mm) for volume in np.moveaxis(data, -1, 0)]
-        _align_within_shells(images, points, shells, gradients.bvecs, motions)
+        _align_within_shells(images, points, shells, _of_weighted(gradients), motions)
     scale = np.diag([*voxel_size_mm, 1.0])
     maps = np.stack([np.linalg.inv(scale) @ _matrix(motion, points) @ scale for motion in motions])
     lowest = _mean_without_motion(data, maps, shells == shells.min())
@@ -226,6 +226,11 @@ def _align_within_shells(
             motions[index] = _register(images[index], points, weight @ values[members], motions[index])
             # At once, for the next to see: two volumes that moved towards each other would change places.
             values[index] = images[index].at(points, motions[index])
+
+
+def _of_weighted(gradients: Gradients) -> NDArray[np.float64]:
+    """Directions, zero for b0: at a low b they shape no signal."""
+    return np.where(gradients.is_b0[:, None], 0.0, gradients.bvecs)
 
 
 def _weights_of_others(bvecs: NDArray) -> NDArray[np.float64]:

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.gradients import B0_THRESHOLD
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.tensor import TensorFit, fit_tensor, synthesize_signal
 
@@ -96,7 +95,7 @@ def noise_sd_for_snr(truth: NDArray, gradients: Gradients, mask: NDArray[np.bool
     snr : float
         Signal-to-noise ratio of the b0 volumes.
     """
-    b0 = truth[..., gradients.bvals <= B0_THRESHOLD]
+    b0 = truth[..., gradients.is_b0]
     return float(b0[mask].mean()) / snr
 
 

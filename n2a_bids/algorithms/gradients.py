@@ -9,10 +9,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.realizations import B0_THRESHOLD, Gradients
 
-B0_THRESHOLD = 50.0
-"""Largest b-value (s/mm2) that still counts as no diffusion weighting."""
 FEWEST_VOLUMES = 7
 """In a shorter series, noise and signal cannot be told apart."""
 _B_ROUNDING, _B_STEP = 0.05, 8.0
@@ -21,7 +19,9 @@ _TIE, _NEVER = 1e-6, 1e6
 """Cost of pairing volumes of other places, and of pairing what does not fit."""
 
 
-def round_to_shells(bvals: NDArray[np.float64], gap: float = 150.0) -> NDArray[np.float64]:
+def round_to_shells(
+    bvals: NDArray[np.float64], gap: float = 150.0, *, b0_threshold: float = B0_THRESHOLD
+) -> NDArray[np.float64]:
     """Replace every b-value by that of its shell.
 
     Scanners write 995, 1000 and 1005 for one shell. Sorted b-values closer than
@@ -33,6 +33,8 @@ def round_to_shells(bvals: NDArray[np.float64], gap: float = 150.0) -> NDArray[n
         b-values in s/mm2.
     gap : float
         Smallest distance between shells, in s/mm2.
+    b0_threshold : float
+        Largest b-value that counts as b0.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def round_to_shells(bvals: NDArray[np.float64], gap: float = 150.0) -> NDArray[n
     """
     bvals = np.asarray(bvals, dtype=float)
     shells = np.zeros_like(bvals)
-    weighted = np.flatnonzero(bvals > B0_THRESHOLD)
+    weighted = np.flatnonzero(bvals > b0_threshold)
     if weighted.size == 0:
         return shells
     order = weighted[np.argsort(bvals[weighted])]
@@ -54,6 +56,19 @@ def round_to_shells(bvals: NDArray[np.float64], gap: float = 150.0) -> NDArray[n
     for members in np.split(order, starts):
         shells[members] = np.round(np.median(bvals[members]) / 10) * 10
     return shells
+
+
+def find_shells(gradients: Gradients) -> NDArray[np.float64]:
+    """Shell of every volume of a table: see `round_to_shells`; volumes without direction are b0, too.
+
+    Returns
+    -------
+    shells : (C,) array
+        s/mm2; exactly 0 for b0.
+    """
+    return round_to_shells(
+        np.where(gradients.is_b0, 0.0, gradients.bvals), b0_threshold=gradients.b0_threshold
+    )
 
 
 def antipodal_angle_deg(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,7 +108,7 @@ def nearest_neighbours(gradients: Gradients, max_angle_deg: float = 15.0) -> NDA
     neighbours : (C,) int array
         Index of the neighbour; b0 volumes are their own.
     """
-    shells = round_to_shells(gradients.bvals)
+    shells = find_shells(gradients)
     angles = antipodal_angle_deg(gradients.bvecs, gradients.bvecs)
     angles[shells[:, None] != shells[None, :]] = np.inf
     np.fill_diagonal(angles, np.inf)
@@ -253,7 +268,7 @@ def angular_groups(gradients: Gradients, max_volumes: int) -> list[NDArray[np.in
     groups : list of int arrays
         Every volume is in exactly one group; one group if C is at most `max_volumes`.
     """
-    shells = round_to_shells(gradients.bvals)
+    shells = find_shells(gradients)
     if shells.size <= max_volumes:
         return [np.arange(shells.size)]
     groups: list[NDArray[np.intp]] = []

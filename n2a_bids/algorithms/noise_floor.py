@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ive
 
-from n2a_bids.algorithms.gradients import B0_THRESHOLD
+from n2a_bids.algorithms.realizations import B0_THRESHOLD
 
 _SNR_TABLE = np.concatenate((np.linspace(0.0, 12.0, 4801), np.linspace(12.0, 100.0, 2201)[1:]))
 
@@ -92,7 +92,12 @@ def remove_noise_floor(mean: NDArray, noise_sd: NDArray | float) -> NDArray[np.f
 
 
 def plausible_signal(
-    signal: NDArray, b0: NDArray | None, bvals: NDArray[np.float64], fastest: float = 3.2e-3
+    signal: NDArray,
+    b0: NDArray | None,
+    bvals: NDArray[np.float64],
+    fastest: float = 3.2e-3,
+    *,
+    b0_threshold: float = B0_THRESHOLD,
 ) -> NDArray[np.float32]:
     """Raise signals that no tissue can have.
 
@@ -109,6 +114,8 @@ def plausible_signal(
         In s/mm2.
     fastest : float
         Largest diffusivity, in mm2/s.
+    b0_threshold : float
+        Largest b-value that counts as b0, in s/mm2.
 
     Examples
     --------
@@ -118,7 +125,7 @@ def plausible_signal(
     if b0 is None:
         return signal.astype(np.float32)
     # Several b0s scatter about their mean: they are no evidence of each other's noise.
-    weighted = bvals > B0_THRESHOLD
+    weighted = bvals > b0_threshold
     raised = signal.astype(np.float32)
     raised[:, weighted] = np.maximum(signal[:, weighted], b0[:, None] * np.exp(-bvals[weighted] * fastest))
     return raised

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.gradients import round_to_shells
+from n2a_bids.algorithms.gradients import find_shells
 from n2a_bids.algorithms.realizations import Realizations
 
 Volume = NDArray[np.float32]
@@ -158,7 +158,7 @@ def with_equal_gain(realizations: Realizations) -> NDArray[np.float32]:
     data, gradients = realizations.data, realizations.gradients
     bright = np.ones(data.shape[-1], bool)
     if gradients is not None:
-        shells = round_to_shells(gradients.bvals)
+        shells = find_shells(gradients)
         bright = shells == shells.min()
     levels = np.array([series[realizations.mask][:, bright].mean() for series in data])
     gains = levels[0] / levels

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.recorded_steps import Recorder
 
+B0_THRESHOLD = 50.0
+"""Largest b-value (s/mm2) that counts as no diffusion weighting where nobody says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
@@ -22,7 +25,7 @@ class Gradients:
     """(C,) b-values in s/mm2."""
     bvecs: NDArray[np.float64]
     """(C, 3) unit vectors of the world (RAS+); zero for volumes without direction."""
-    b0_threshold: float = 50.0
+    b0_threshold: float = B0_THRESHOLD
     """Largest b-value, in s/mm2, that still counts as no diffusion weighting."""
 
     @property

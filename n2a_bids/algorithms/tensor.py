@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.gradients import B0_THRESHOLD, round_to_shells
+from n2a_bids.algorithms.gradients import find_shells
 from n2a_bids.algorithms.realizations import Gradients
 
 _CHUNK = 20_000
@@ -69,10 +69,10 @@ def tensor_volumes(gradients: Gradients) -> NDArray[np.intp]:
     array([], dtype=int64)
     """
     everything = np.arange(gradients.bvals.size)
-    if not (gradients.bvals <= B0_THRESHOLD).any():
+    if not gradients.is_b0.any():
         return everything[:0]
     design = tensor_design(gradients)
-    for volumes in (everything[round_to_shells(gradients.bvals) <= _LARGEST_B], everything):
+    for volumes in (everything[find_shells(gradients) <= _LARGEST_B], everything):
         if volumes.size and np.linalg.matrix_rank(design[volumes]) == 7:
             return volumes
     return everything[:0]

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms import dwi_phantoms
 from n2a_bids.algorithms.distortion import resample
-from n2a_bids.algorithms.gradients import round_to_shells
+from n2a_bids.algorithms.gradients import find_shells
 from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.metrics import ssim
 from n2a_bids.algorithms.pepolar import correct_pair
@@ -249,7 +249,7 @@ def compare(estimate: NDArray[np.float32], truth: Truth, reference: TensorFit) -
         FA and MD (mm2/s) over the brain, mean angle between principal directions where the true FA exceeds
         0.25, and mean relative bias of the weighted signal.
     """
-    mask, shells = truth.mask, round_to_shells(truth.gradients.bvals)
+    mask, shells = truth.mask, find_shells(truth.gradients)
     fit = fit_tensor(estimate, truth.gradients, mask)
     fa, true_fa = fractional_anisotropy(fit), fractional_anisotropy(reference)
     cosine = np.abs(np.sum(principal_direction(fit) * principal_direction(reference), axis=1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from n2a_bids.option_values import b_value
+
 _FLAG = argparse.BooleanOptionalAction
 
 
@@ -26,6 +28,11 @@ def add_diffusion_options(parser: argparse.ArgumentParser) -> None:
         "--dwi-corrected", dest="selection.dwi_corrected", action=_FLAG,
         help="distortion has been corrected already: none is estimated, and series of opposite phase "
         "encoding count as repeats",
+    )  # fmt: skip
+    group.add_argument(
+        "--b0-threshold", dest="selection.b0_threshold", type=b_value, metavar="B",
+        help="largest b-value, in s/mm2, of a volume that counts as b0; volumes without direction do, too "
+        "(default: 50)",
     )  # fmt: skip
     group.add_argument(
         "--dwi-own-grid", dest="outputs.dwi_own_grid", action=_FLAG,

@@ -205,6 +205,7 @@ def _place_output(config: Config) -> Config:
         config.selection.runs,
         config.selection.dwi_pairing,
         config.selection.dwi_corrected,
+        config.selection.b0_threshold,
         config.mask,
         config.align,
         denoise,

@@ -13,10 +13,10 @@ from pathlib import Path
 from n2a_bids.commands.denoise_inputs import DenoiseJob
 from n2a_bids.commands.denoise_outputs import write_outputs
 from n2a_bids.commands.denoise_run import denoise_files
-from n2a_bids.config import DenoiseConfig, Device, Recipe
+from n2a_bids.config import DenoiseConfig, Device, Recipe, SelectionConfig
 from n2a_bids.dataset.folders import check_writable
 from n2a_bids.errors import ConfigError
-from n2a_bids.option_values import memory_gb, natural_int, part_of_one, positive_int
+from n2a_bids.option_values import b_value, memory_gb, natural_int, part_of_one, positive_int
 from n2a_bids.strategy_table import STRATEGY_NAMES, check_recipe
 
 
@@ -62,6 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bvals", type=Path, metavar="FILE", help="b-values of a diffusion series, FSL format"
     )
     parser.add_argument("--bvecs", type=Path, metavar="FILE", help="gradient directions, FSL format")
+    parser.add_argument(
+        "--b0-threshold", type=b_value, default=SelectionConfig().b0_threshold, metavar="B",
+        help="largest b-value, in s/mm2, of a volume that counts as b0 (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--keep-noise-floor", action="store_true", help="leave the Rician bias of magnitudes in the result"
     )
@@ -119,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
         weights_dir=weights_dir,
         bvals=args.bvals,
         bvecs=args.bvecs,
+        b0_threshold=args.b0_threshold,
         keep_noise_floor=args.keep_noise_floor,
         noise_kept=args.noise_kept,
         measured=args.measured,

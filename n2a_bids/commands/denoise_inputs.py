@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.gaps import find_gaps, without_gaps
-from n2a_bids.algorithms.realizations import Gradients, Realizations
+from n2a_bids.algorithms.realizations import B0_THRESHOLD, Gradients, Realizations
 from n2a_bids.algorithms.standing_in import fill_from_others
 from n2a_bids.commands.denoise_warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
@@ -37,6 +37,8 @@ class DenoiseJob:
     weights_dir: Path | None = None
     bvals: Path | None = None
     bvecs: Path | None = None
+    b0_threshold: float = B0_THRESHOLD
+    """Largest b-value, in s/mm2, that counts as no diffusion weighting."""
     keep_noise_floor: bool = False
     """Leave the Rician bias of magnitudes in the result."""
     noise_kept: float = 1.0
@@ -149,7 +151,7 @@ def _load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
 def _load_gradients(job: DenoiseJob, n_volumes: int, affine: NDArray[np.float64]) -> Gradients | None:
     if job.bvals is None or job.bvecs is None:
         return None
-    gradients = read_gradients(job.bvals, job.bvecs, affine)
+    gradients = read_gradients(job.bvals, job.bvecs, affine, b0_threshold=job.b0_threshold)
     if gradients.bvals.size != n_volumes:
         raise BIDSDataError(
             f"{job.bvals}: expected {n_volumes} b-values and directions, one for each volume of "

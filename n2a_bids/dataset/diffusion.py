@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
+from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.anatomical import reason_never_denoised, split_copies
 from n2a_bids.dataset.finders.dti_split import find_dti_split, reason_against_split
 from n2a_bids.dataset.finders.dwi_repeats import find_dwi_repeats
@@ -25,18 +26,17 @@ from n2a_bids.errors import BIDSDataError
 Pairing = Literal["auto", "reverse-pe", "repeat", "split", "single"]
 
 
-def group_dwi(images: Sequence[ImageFile], pairing: Pairing, *, corrected: bool = False) -> Collection:
+def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collection:
     """Find the groups among the DWI series of any number of participants.
 
     Parameters
     ----------
     images : sequence of ImageFile
         With suffix dwi.
-    pairing : str
-        ``auto`` tries opposite phase encoding, then repeats, then a split, then the
-        series alone; any other value allows that way only.
-    corrected : bool
-        Distortion has been taken out already: series of opposite phase encoding are repeats.
+    selection : SelectionConfig
+        Its pairing ``auto`` tries opposite phase encoding, then repeats, then a split, then the
+        series alone; any other value allows that way only. Where distortion has been corrected already,
+        series of opposite phase encoding are repeats.
 
     Returns
     -------
@@ -44,7 +44,8 @@ def group_dwi(images: Sequence[ImageFile], pairing: Pairing, *, corrected: bool 
         Every image is either in one unit or among those left out; a broken gradient
         table leaves out its series with ``fault=True``.
     """
-    series, left_out = _read_all(images)
+    pairing, corrected = selection.dwi_pairing, selection.dwi_corrected
+    series, left_out = _read_all(images, selection.b0_threshold)
     units: list[DenoisingUnit] = []
     by_path = {one.image.path: one for one in series}
     for members in group_by([one.image for one in series], ignoring={"dir", "run"}):
@@ -61,7 +62,7 @@ def group_dwi(images: Sequence[ImageFile], pairing: Pairing, *, corrected: bool 
     return Collection(tuple(_told_apart(units)), tuple(sorted(left_out, key=lambda item: item.path)))
 
 
-def _read_all(images: Sequence[ImageFile]) -> tuple[list[Series], list[LeftOut]]:
+def _read_all(images: Sequence[ImageFile], b0_threshold: float) -> tuple[list[Series], list[LeftOut]]:
     series, left_out = [], []
     unique, copies = split_copies(images)
     for image in unique:
@@ -70,7 +71,7 @@ def _read_all(images: Sequence[ImageFile]) -> tuple[list[Series], list[LeftOut]]
             left_out.append(LeftOut(image.path, f"{describe(image)}: {reason}"))
             continue
         try:
-            series.append(read_series(image))
+            series.append(read_series(image, b0_threshold))
         except BIDSDataError as error:
             left_out.append(LeftOut(image.path, str(error), fault=True))
     return series, left_out + copies

@@ -10,12 +10,11 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.realizations import B0_THRESHOLD, Gradients
 from n2a_bids.dataset.acquisition import Acquisition, read_acquisition
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile, PhaseEncoding
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import (
-    B0_THRESHOLD,
     inspect_gradients,
     phase_encoding_in_world,
     phase_encoding_of,

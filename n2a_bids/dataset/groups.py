@@ -32,7 +32,7 @@ def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Col
         # The gradient mathematics import torch: datasets of T1w alone do without it.
         from n2a_bids.dataset.diffusion import group_dwi
 
-        found.append(group_dwi(series, selection.dwi_pairing, corrected=selection.dwi_corrected))
+        found.append(group_dwi(series, selection))
     units = sorted(
         (unit for part in found for unit in part.units), key=lambda unit: unit.images[0].path.parts
     )

@@ -39,6 +39,7 @@ class _DenoiseInputSpec(CommandLineInputSpec):
     weights_sha256 = traits.Dict(traits.Str(), traits.Str(), desc="SHA-256 of every weights file")
     bvals = File(exists=True, argstr="--bvals %s", desc="b-values of a diffusion series, FSL format")
     bvecs = File(exists=True, argstr="--bvecs %s", desc="gradient directions, FSL format")
+    b0_threshold = traits.Float(argstr="--b0-threshold %g", desc="largest b-value of a b0, s/mm2")
     keep_noise_floor = traits.Bool(argstr="--keep-noise-floor", desc="leave the Rician bias of magnitudes")
     noise_kept = traits.Float(argstr="--noise-kept %.4f", desc="part of the noise SD left by interpolation")
     measured_file = File(exists=True, argstr="--measured %s", desc="runs measured at each voxel, see gaps")

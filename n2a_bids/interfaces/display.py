@@ -75,17 +75,22 @@ def _on_grid(
     return np.stack(resampled, axis=-1).reshape(*shape, *data.shape[3:])
 
 
-def load_shells(bval_file: str | Path) -> NDArray[np.float64]:
-    """b-values of a file in FSL format, rounded to their shell; (N,) in s/mm2, 0 for b0."""
+def load_table(
+    bval_file: str | Path, bvec_file: str | Path, image_file: str | Path, b0_threshold: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shells and directions of a table in FSL format that lies beside an image.
+
+    Returns
+    -------
+    shells : (N,) array
+        b-values rounded to their shell, in s/mm2, 0 for b0.
+    bvecs : (N, 3) array
+        In the world (RAS+).
+    """
     # Here because algorithms import torch, which most figures can do without.
-    from n2a_bids.algorithms.gradients import round_to_shells
-    from n2a_bids.gradient_files import read_bvals
-
-    return round_to_shells(read_bvals(Path(bval_file))[0])
-
-
-def load_bvecs(bval_file: str | Path, bvec_file: str | Path, image_file: str | Path) -> NDArray[np.float64]:
-    """Directions of a table in FSL format that lies beside an image, in the world (RAS+); (N, 3)."""
+    from n2a_bids.algorithms.gradients import find_shells
     from n2a_bids.gradient_files import read_gradients
 
-    return read_gradients(Path(bval_file), Path(bvec_file), nb.load(image_file).affine).bvecs
+    affine = nb.load(image_file).affine
+    gradients = read_gradients(Path(bval_file), Path(bvec_file), affine, b0_threshold=b0_threshold)
+    return find_shells(gradients), gradients.bvecs

@@ -24,12 +24,14 @@ from n2a_bids.algorithms.gradients import rotate_bvecs
 from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.similarity import smooth_correlation
-from n2a_bids.gradient_files import read_gradients, write_gradients
+from n2a_bids.gradient_files import write_gradients
 from n2a_bids.images import load, save_like, voxel_sizes_mm
+from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi_mask import (
     find_brain,
     mean_b0,
+    read_series_table,
 )
 from n2a_bids.interfaces.dwi_motion import resample_series, stays
 
@@ -49,6 +51,7 @@ class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
     motion_files = traits.List(File(exists=True), mandatory=True, desc="voxel maps of the volumes of each")
     mask_file = File(exists=True, mandatory=True, desc="brain mask on the first series")
     displacement_file = File(exists=True, desc="distortion of the first series; its partner has the opposite")
+    b0_threshold = b0_threshold_trait()
     phase_encoding = traits.Str(desc="PhaseEncodingDirection of the first series")
     readout_ratio = traits.Float(
         1.0, usedefault=True, desc="displacement of the partner over that of the first"
@@ -101,7 +104,7 @@ class AlignSeries(SimpleInterface):
             kept.append(_noise_kept(data.shape[:3], maps, moved, axis, mask))
             view, shares = _find_view(data.shape[:3], maps, moved, axis, mask)
             shown &= view
-            table = read_gradients(inputs.bval_files[number], inputs.bvec_files[number], own_affine)
+            table = read_series_table(inputs, number, own_affine)
             tables.append(turned(table, maps, affine))
             betweens.append(between.tolist())
             out_b0s.append(mean_b0(aligned, table))

@@ -16,8 +16,9 @@ from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.dataset.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.gradient_files import write_gradients
+from n2a_bids.gradient_files import read_gradients, write_gradients
 from n2a_bids.images import load, save_like, voxel_sizes_mm
+from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
 
 _BRAIN_VOLUME_ML = (100.0, 2600.0)
 """A slab of a brain, and the largest brain, with a margin for poor masks."""
@@ -36,6 +37,18 @@ class MaskedSeriesInputSpec(BaseInterfaceInputSpec):
     bval_file = File(exists=True, mandatory=True, desc="b-values")
     bvec_file = File(exists=True, mandatory=True, desc="directions")
     mask_file = File(exists=True, mandatory=True, desc="brain mask")
+    b0_threshold = b0_threshold_trait()
+
+
+def read_table(inputs: MaskedSeriesInputSpec, affine: NDArray[np.float64]) -> Gradients:
+    """Gradient table of a node that has these inputs, in the world; `affine` is that of its series."""
+    return read_gradients(inputs.bval_file, inputs.bvec_file, affine, b0_threshold=inputs.b0_threshold)
+
+
+def read_series_table(inputs: TraitedSpec, number: int, affine: NDArray[np.float64]) -> Gradients:
+    """Gradient table of one series of a node with lists of them, in the world."""
+    files = inputs.bval_files[number], inputs.bvec_files[number]
+    return read_gradients(*files, affine, b0_threshold=inputs.b0_threshold)
 
 
 class _PickVolumesInputSpec(BaseInterfaceInputSpec):
@@ -43,6 +56,7 @@ class _PickVolumesInputSpec(BaseInterfaceInputSpec):
     bval_file = File(exists=True, mandatory=True, desc="b-values, FSL format")
     bvec_file = File(exists=True, mandatory=True, desc="directions, FSL format")
     volumes = traits.List(traits.Int(), desc="volumes to take, from 0; all by default")
+    b0_threshold = b0_threshold_trait()
 
 
 class _PickVolumesOutputSpec(TraitedSpec):
@@ -61,7 +75,7 @@ class PickVolumes(SimpleInterface):
     def _run_interface(self, runtime):
         inputs, folder = self.inputs, Path(runtime.cwd)
         image = ImageFile(Path(inputs.in_file), bval=Path(inputs.bval_file), bvec=Path(inputs.bvec_file))
-        table = read_series(image).gradients
+        table = read_series(image, inputs.b0_threshold).gradients
         data, affine = load(image.path)
         places = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
         table = table.subset(places)

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion import resample
 from n2a_bids.algorithms.dwi_motion import estimate_motion
-from n2a_bids.gradient_files import read_gradients
 from n2a_bids.images import load, read_itk_transform, save_like, voxel_sizes_mm, write_itk_transform
 from n2a_bids.interfaces.child import run_ants
-from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, mean_b0
+from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, mean_b0, read_table
 
 _STILL_VOXELS = 0.1
 """A motion that moves no brain voxel farther is not worth an interpolation."""
@@ -41,7 +40,7 @@ class EstimateMotion(SimpleInterface):
     def _run_interface(self, runtime):
         data, affine = load(Path(self.inputs.in_file))
         mask = load(Path(self.inputs.mask_file))[0] > 0.5
-        table = read_gradients(self.inputs.bval_file, self.inputs.bvec_file, affine)
+        table = read_table(self.inputs, affine)
         align_shell = partial(_align_shell, mask, affine, Path(runtime.cwd), self.inputs.seed)
         maps = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell)
         motion_file = Path(runtime.cwd) / "motion.json"

@@ -11,7 +11,7 @@ from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion import AcquiredGrid, acquired_grid
-from n2a_bids.gradient_files import read_gradients, write_gradients
+from n2a_bids.gradient_files import write_gradients
 from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi_align import (
@@ -19,6 +19,7 @@ from n2a_bids.interfaces.dwi_align import (
     series_displacements,
     turned,
 )
+from n2a_bids.interfaces.dwi_mask import read_series_table
 from n2a_bids.interfaces.dwi_motion import resample_series
 
 
@@ -65,7 +66,7 @@ class OwnGrids(SimpleInterface):
             still = np.zeros(data.shape[:3], np.float32)
             own = resample_series(data, maps, still, axis, own_mask)
             _fill(own, own_mask, grid, denoised, gains[number])
-            table = read_gradients(inputs.bval_files[number], inputs.bvec_files[number], affine)
+            table = read_series_table(inputs, number, affine)
             bval, bvec = write_gradients(turned(table, maps, affine), affine, folder / f"own_{number + 1}")
             model, target = Path(inputs.own_b0_files[number]), folder / f"mask_{number + 1}.nii.gz"
             files = {

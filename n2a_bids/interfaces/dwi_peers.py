@@ -14,7 +14,6 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.gradients import B0_THRESHOLD
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.errors import ConfigError
 
@@ -43,8 +42,8 @@ def patch2self(series: Series, mask: NDArray[np.bool_], gradients: Gradients) ->
         series,
         gradients.bvals,
         model="ols",
-        b0_threshold=B0_THRESHOLD,
-        b0_denoising=int((gradients.bvals <= B0_THRESHOLD).sum()) > 1,
+        b0_threshold=float(max(gradients.b0_threshold, gradients.bvals[gradients.is_b0].max(initial=0))),
+        b0_denoising=int(gradients.is_b0.sum()) > 1,
         clip_negative_vals=False,
         shift_intensity=True,
         verbose=False,

@@ -7,7 +7,8 @@ from pathlib import Path
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, isdefined, traits
 
 from n2a_bids import figures
-from n2a_bids.interfaces.display import load_bvecs, load_display, load_shells
+from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
+from n2a_bids.interfaces.display import load_display, load_table
 from n2a_bids.interfaces.reportlets import FigureInterface, read_record
 
 
@@ -62,6 +63,7 @@ class _GradientPlotInputSpec(BaseInterfaceInputSpec):
         File(exists=True), mandatory=True, desc="an image on the grid of each table"
     )
     labels = traits.List(traits.Str(), desc="name of each series")
+    b0_threshold = b0_threshold_trait()
 
 
 class GradientPlot(FigureInterface):
@@ -71,7 +73,7 @@ class GradientPlot(FigureInterface):
 
     def _draw(self) -> str:
         files = zip(self.inputs.bval_files, self.inputs.bvec_files, self.inputs.image_files, strict=True)
-        tables = [(load_shells(bvals), load_bvecs(bvals, bvecs, image)) for bvals, bvecs, image in files]
+        tables = [load_table(*paths, self.inputs.b0_threshold) for paths in files]
         labels = list(self.inputs.labels) if isdefined(self.inputs.labels) else []
         return figures.gradient_plot(tables, labels)
 
@@ -83,6 +85,8 @@ class _VolumeQualityInputSpec(BaseInterfaceInputSpec):
     denoised_file = File(exists=True, mandatory=True, desc="denoised series, 4D")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
     bval_file = File(exists=True, mandatory=True, desc="b-values, FSL format")
+    bvec_file = File(exists=True, mandatory=True, desc="directions, FSL format")
+    b0_threshold = b0_threshold_trait()
     noise_sd_file = File(exists=True, desc="noise SD of one repetition, 3D or 4D")
 
 
@@ -96,11 +100,13 @@ class VolumeQuality(FigureInterface):
         if isdefined(self.inputs.noise_sd_file):
             files.append(self.inputs.noise_sd_file)
         scene = load_display(files, self.inputs.mask_file, volume=None)
+        table = (self.inputs.bval_file, self.inputs.bvec_file, self.inputs.mask_file)
+        shells, _ = load_table(*table, self.inputs.b0_threshold)
         return figures.volume_quality(
             scene.volumes[0],
             scene.volumes[1],
             scene.frame.mask,
-            load_shells(self.inputs.bval_file),
+            shells,
             noise_sd=scene.volumes[2] if len(files) == 3 else None,
         )
 

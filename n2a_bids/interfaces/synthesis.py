@@ -21,9 +21,8 @@ from n2a_bids.algorithms.tensor import (
     synthesize_signal,
     tensor_volumes,
 )
-from n2a_bids.gradient_files import read_gradients
 from n2a_bids.images import load, save_like
-from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec
+from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, read_table
 
 _N_TRIES = 2000
 
@@ -51,7 +50,7 @@ class SplitSeries(SimpleInterface):
         path, folder = Path(self.inputs.in_file), Path(runtime.cwd)
         data, affine = load(path)
         mask = load(Path(self.inputs.mask_file))[0] > 0.5
-        table = read_gradients(self.inputs.bval_file, self.inputs.bvec_file, affine)
+        table = read_table(self.inputs, affine)
         halves = split_volumes(table, torch.Generator().manual_seed(self.inputs.seed))
         names = []
         for number, series in enumerate(split_series(data, table, mask, halves)):
@@ -132,7 +131,7 @@ class TensorMapsOfSeries(SimpleInterface):
         data, affine = load(path)
         mask_file = Path(self.inputs.mask_file)
         mask = load(mask_file)[0] > 0.5
-        table = read_gradients(self.inputs.bval_file, self.inputs.bvec_file, affine)
+        table = read_table(self.inputs, affine)
         used = tensor_volumes(table)
         fit = fit_tensor(data[..., used], table.subset(used), mask)
         maps = {"fa": fractional_anisotropy(fit), "md": mean_diffusivity(fit), "v1": principal_direction(fit)}

@@ -14,6 +14,7 @@ from n2a_bids.dataset.derivatives import find_brain_mask, masks_in_other_spaces
 from n2a_bids.dataset.gradient_tables import phase_encoding_on_grid
 from n2a_bids.dataset.protocols import protocol_notes
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.b0_threshold import set_b0_threshold
 from n2a_bids.interfaces.check import CheckImages, RefuseCopies
 from n2a_bids.interfaces.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi_align import AlignSeries
@@ -66,7 +67,7 @@ def init_dwi_unit_wf(
     elsewhere = masks_in_other_spaces(config.derivatives, unit)
     warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *protocol_notes(unit)]
     outputs = init_dwi_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
-    tensor = init_tensor_wf(unit, config) if determines_tensor(unit) else None
+    tensor = init_tensor_wf(unit, config) if determines_tensor(unit, config.selection.b0_threshold) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
     series = (align, "out_files")
     if unit.kind == "dwi-split" and takes_halves(config.denoise.strategy):
@@ -116,6 +117,7 @@ def init_dwi_unit_wf(
         _connect_tensor(workflow, tensor, reports)
     if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
         _connect_consumers(workflow, unit, config, all_series)
+    set_b0_threshold(workflow, config.selection.b0_threshold)
     reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
 

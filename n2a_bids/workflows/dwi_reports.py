@@ -42,7 +42,7 @@ def init_dwi_reports_wf(
         ``inputnode`` takes the fields of `_INPUTS`; there is no output but the files.
     """
     workflow = Workflow(name)
-    shown = _first_weighted_volume(unit)
+    shown = _first_weighted_volume(unit, config.selection.b0_threshold)
     inputnode = Node(IdentityInterface(list(_INPUTS)), name="inputnode")
     first = Node(Select(index=[0]), name="first_series")
     first_b0 = Node(Select(index=[0]), name="first_b0")
@@ -65,7 +65,10 @@ def init_dwi_reports_wf(
             [("bval", "bval_files"), ("bvec", "bvec_files"), ("mask", "image_files")],
         ),
         "motion": (dwi_reportlets.VolumeMotionPlot(), [("alignment", "alignment_file")]),
-        "volumes": (dwi_reportlets.VolumeQuality(), [*images, ("bval", "bval_file"), noise]),
+        "volumes": (
+            dwi_reportlets.VolumeQuality(),
+            [*images, ("bval", "bval_file"), ("bvec", "bvec_file"), noise],
+        ),
     }
     if tensor:
         maps = [(field, f"{field}_file") for field in ("fa_mean", "v1_mean", "fa_denoised", "v1_denoised")]
@@ -86,9 +89,9 @@ def init_dwi_reports_wf(
     return workflow
 
 
-def _first_weighted_volume(unit: DenoisingUnit) -> int:
+def _first_weighted_volume(unit: DenoisingUnit, b0_threshold: float) -> int:
     """Place of the volume that is shown: b0s have too little noise to show anything."""
-    return int(np.argmax(~unit_gradients(unit).is_b0))
+    return int(np.argmax(~unit_gradients(unit, b0_threshold).is_b0))
 
 
 def _directions(unit: DenoisingUnit) -> tuple[str, str]:

@@ -24,16 +24,16 @@ _MAPS = {
 """Name, description, unit."""
 
 
-def unit_gradients(unit: DenoisingUnit) -> Gradients:
+def unit_gradients(unit: DenoisingUnit, b0_threshold: float) -> Gradients:
     """Table of the volumes that are denoised, as the first series has it."""
-    table = read_series(unit.images[0]).gradients
+    table = read_series(unit.images[0], b0_threshold).gradients
     volumes = list(unit.volumes[0]) if unit.volumes else slice(None)
     return table.subset(volumes)
 
 
-def determines_tensor(unit: DenoisingUnit) -> bool:
+def determines_tensor(unit: DenoisingUnit, b0_threshold: float) -> bool:
     """Whether the volumes that are denoised suffice for a tensor: a b0 and six spread directions."""
-    return tensor_volumes(unit_gradients(unit)).size > 0
+    return tensor_volumes(unit_gradients(unit, b0_threshold)).size > 0
 
 
 def init_tensor_wf(unit: DenoisingUnit, config: Config, *, name: str = "tensor_wf") -> Workflow:

@@ -91,6 +91,7 @@ def interface(name: str, files: dict[str, str]):
             "mean_file": files["series"],
             "denoised_file": files["series"],
             "bval_file": files["x.bval"],
+            "bvec_file": files["x.bvec"],
             "noise_sd_file": files["noise_sd"],
             **mask,
         },

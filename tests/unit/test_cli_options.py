@@ -53,6 +53,7 @@ OPTIONS = [
     ("-m T1w", "selection.modalities", ("T1w",)),
     ("--dwi-pairing split", "selection.dwi_pairing", "split"),
     ("--dwi-corrected", "selection.dwi_corrected", True),
+    ("--b0-threshold 100", "selection.b0_threshold", 100.0),
     ("--dwi-own-grid", "outputs.dwi_own_grid", True),
     ("--keep-noise-floor", "denoise.keep_noise_floor", True),
     ("--run-id 1 2", "selection.runs", (1, 2)),

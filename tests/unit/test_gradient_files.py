@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from n2a_bids.algorithms.gradients import find_shells
 from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import (
+    inspect_gradients,
     phase_encoding_in_world,
     phase_encoding_of,
     read_gradients,
@@ -82,3 +85,72 @@ def test_one_phase_encoding_has_two_names_where_storage_differs():
     vector = phase_encoding_in_world("i", _affine("RAS"))
     assert np.allclose(vector, [1, 0, 0])
     assert phase_encoding_of(vector, _affine("LAS")) == "i-"
+
+
+def _write(folder, bvals: str, bvecs: str):
+    files = folder / "series.bval", folder / "series.bvec"
+    for file, text in zip(files, (bvals, bvecs), strict=True):
+        file.write_bytes(text.encode("utf-8"))
+    return files
+
+
+def test_directions_of_low_b_values_go_in_and_out(tmp_path):
+    """IVIM: b of 10 to 50 count as b0, and keep the direction that they were measured with."""
+    table = Gradients(np.array([0.0, 10, 30, 50, 800]), np.vstack((np.zeros(3), np.eye(3)[[0, 1, 2, 0]])))
+    again = read_gradients(*write_gradients(table, _AFFINES[0], tmp_path / "series"), _AFFINES[0])
+    assert np.allclose(again.bvecs, table.bvecs)
+    assert again.is_b0.tolist() == [True, True, True, True, False]
+
+
+def test_a_b0_with_a_b_value_is_a_b0_where_it_has_no_direction(tmp_path):
+    """b = 60 and a zero vector: accepted, with a note; b = 1000 and a zero vector is a trace image."""
+    files = _write(tmp_path, "60 1000 1000\n", "0 1 0\n0 0 1\n0 0 0\n")
+    gradients, notes = inspect_gradients(*files, _AFFINES[0])
+    assert gradients.is_b0.tolist() == [True, False, False]
+    assert gradients.bvals[0] == 60 and "1 volumes of b=60 have no direction" in notes[0]
+    files = _write(tmp_path, "1000 1000 1000\n", "0 1 0\n0 0 1\n0 0 0\n")
+    with pytest.raises(BIDSDataError, match=r"volume 1 .*trace"):
+        read_gradients(*files, _AFFINES[0])
+
+
+def test_the_threshold_decides_what_a_b0_is(tmp_path):
+    """--b0-threshold: 0 makes every b above it weighted, 100 makes b = 80 a b0."""
+    files = _write(tmp_path, "0 20 80 1000\n", "0 1 0 1\n0 0 1 0\n0 0 0 0\n")
+    for threshold, n_b0 in ((0.0, 1), (50.0, 2), (100.0, 3)):
+        gradients = read_gradients(*files, _AFFINES[0], b0_threshold=threshold)
+        assert gradients.is_b0.sum() == np.count_nonzero(find_shells(gradients) == 0) == n_b0
+
+
+@pytest.mark.parametrize(
+    ("bvals", "bvecs"),
+    [
+        ("\ufeff0 1000 1000\n", "\ufeff0 1 0\n0 0 1\n0 0 0\n"),
+        ("0\t1000\t1000\r\n", "0\t1\t0\r\n0\t0\t1\r\n0\t0\t0\r\n"),
+        ("  0 1e3 1000.0  \n\n", "nan 1 0\nnan 0 1\nnan 0 0\n\n"),
+    ],
+    ids=["byte order mark", "tabs", "spaces, NaN for b0"],
+)
+def test_what_editors_leave_in_tables_is_read(bvals, bvecs, tmp_path):
+    """Byte order marks, tabs, line ends of Windows, empty lines."""
+    gradients = read_gradients(*_write(tmp_path, bvals, bvecs), _affine("LAS"))
+    assert gradients.bvals.tolist() == [0, 1000, 1000]
+    assert np.allclose(gradients.bvecs, [[0, 0, 0], [-1, 0, 0], [0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("bvals", "message"),
+    [
+        ("0,1000,1000", "found commas; replace"),
+        ("0 1 3", "largest one of 3 beside 2 directions; are they in units of 1000"),
+        ("0 1e9 1e9", "are they in s/m2"),
+        ("0 1000 nan", "found nan for volume 3"),
+        ("0 1000 inf", "found inf for volume 3"),
+        ("0 1000 b", "expected numbers"),
+    ],
+)
+def test_tables_that_mean_something_else_are_named(bvals, message, tmp_path):
+    """One error that names the file and what to do."""
+    files = _write(tmp_path, bvals, "0 1 0\n0 0 1\n0 0 0\n")
+    with pytest.raises(BIDSDataError, match=message) as caught:
+        read_gradients(*files, _AFFINES[0])
+    assert str(files[0]) in str(caught.value)

@@ -234,3 +234,15 @@ def test_series_without_b0_gets_no_tensor(tmp_path):
     workflow.run()
     assert (tmp_path / "out/sub-01/dwi/sub-01_desc-denoised_dwi.nii.gz").exists()
     assert not list((tmp_path / "out").rglob("*dwimap*"))
+
+
+def test_all_nodes_that_read_tables_have_the_threshold_asked_for(tmp_path):
+    """--b0-threshold reaches preparation, denoising, tensors and figures."""
+    workflow, _, _ = _workflow(tmp_path, "single", b0_threshold=20.0)
+    readers = set()
+    for name in workflow.list_node_names():
+        names = workflow.get_node(name).inputs.copyable_trait_names()
+        if {"bvec_file", "bvec_files", "bvecs"} & set(names) and "figures_file" not in names:
+            readers.add(name)
+            assert workflow.get_node(name).inputs.b0_threshold == 20.0, name
+    assert {"pick", "motion", "align", "denoise", "tensor_wf.fit_mean"} <= readers

@@ -13,7 +13,7 @@ from n2a_bids.algorithms.dwi_noise import noisy_volume_warnings, relative_noise_
 from n2a_bids.algorithms.dwi_nonlocal import refine_by_nonlocal_bayes
 from n2a_bids.algorithms.dwi_recorruption import Average, average, recorrupt
 from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
-from n2a_bids.algorithms.gradients import B0_THRESHOLD, FEWEST_VOLUMES, angular_groups, round_to_shells
+from n2a_bids.algorithms.gradients import FEWEST_VOLUMES, angular_groups, find_shells
 from n2a_bids.algorithms.learned_filters import (
     LearnedFilters,
     Pair,
@@ -110,7 +110,7 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     groups = angular_groups(gradients, config.max_volumes)
     mean = matched.mean(axis=0)
     noise_map = np.zeros_like(mean)
-    per_volume, shells = np.zeros(gradients.bvals.size), round_to_shells(gradients.bvals)
+    per_volume, shells = np.zeros(gradients.bvals.size), find_shells(gradients)
     factors = relative_noise_sd(repetitions, mask, shells)
     results = []
     for number, volumes in enumerate(groups):
@@ -232,11 +232,12 @@ def _remove_floor(
         # One volume at a time: long series must not be held in double precision.
         for volume, factor in zip(group.volumes, group.factors, strict=True):
             image[mask, volume] = remove_noise_floor(image[mask, volume], factor * noise_sd)
-    unweighted = np.flatnonzero(gradients.bvals <= B0_THRESHOLD)
+    unweighted = np.flatnonzero(gradients.is_b0)
     b0 = image[mask][:, unweighted].mean(axis=1) if unweighted.size else None
-    for volume in (volume for group in denoised for volume in group.volumes):
-        signal = image[mask, volume][:, None]
-        image[mask, volume] = plausible_signal(signal, b0, gradients.bvals[volume : volume + 1])[:, 0]
+    for volume in (volume for group in denoised for volume in group.volumes if not gradients.is_b0[volume]):
+        signal, table = image[mask, volume][:, None], gradients.subset([volume])
+        raised = plausible_signal(signal, b0, table.bvals, b0_threshold=table.b0_threshold)
+        image[mask, volume] = raised[:, 0]
 
 
 def _figures(

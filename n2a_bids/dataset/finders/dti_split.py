@@ -6,7 +6,7 @@ import numpy as np
 
 from n2a_bids.algorithms.gradients import (
     antipodal_angle_deg,
-    round_to_shells,
+    find_shells,
     tensor_condition_number,
 )
 from n2a_bids.dataset.gradient_tables import Series, encodings
@@ -33,8 +33,8 @@ def reason_against_split(series: Series) -> str:
     reason : str
         Half a sentence.
     """
-    bvals, bvecs = series.gradients.bvals, series.gradients.bvecs
-    shells = np.unique(round_to_shells(bvals[series.weighted]))
+    bvecs = series.gradients.bvecs
+    shells = np.unique(find_shells(series.gradients)[series.weighted])
     if not series.weighted.any():
         return "it has no diffusion-weighted volume"
     if series.weighted.all():
@@ -57,7 +57,7 @@ def reason_against_split(series: Series) -> str:
 def find_dti_split(series: Series) -> DenoisingUnit:
     """Unit of one series that is split into two tensor scans (see `reason_against_split`)."""
     directions = series.gradients.bvecs[series.weighted]
-    shell = round_to_shells(series.gradients.bvals).max()
+    shell = find_shells(series.gradients).max()
     return DenoisingUnit(
         kind="dwi-split",
         images=(series.image,),
