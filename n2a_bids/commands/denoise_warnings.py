@@ -70,5 +70,5 @@ def alignment_warnings(realizations: Realizations, figures: Mapping[str, object]
     return [
         "the runs do not seem to be aligned: they differ along the edges of the anatomy (correlation "
         f"{edges:.2f}, of aligned runs near 0), or their detail differs (correlation {alike:.2f}, of aligned "
-        "runs near 1); align them first ('n2a' does), and look at the residual"
+        "runs near 1); look at the residual, and at how the runs were aligned"
     ]

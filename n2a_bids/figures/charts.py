@@ -91,7 +91,7 @@ def render(figure: Figure, title: str) -> str:
 
 
 def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
-    """Training loss over epochs, one line for each phase.
+    """Training loss over epochs, one line for each phase; no text at all where nothing was trained.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
     """
     rows = [row for row in history if np.isfinite(_number(row.get("loss")))]
     if not rows:
-        return _sentence("No network was trained in this run, so there is no loss to show.")
+        return ""
     with drawing(8.2, 3.1) as figure:
         axes = figure.add_subplot()
         phases = list(dict.fromkeys(str(row.get("phase", "training")) for row in rows))
@@ -128,8 +128,12 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
         return render(figure, f"Training loss over {len(rows)} epochs")
 
 
-def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]) -> str:
+def risk_bars(
+    candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any], *, before: str = "plain mean"
+) -> str:
     """Estimated risk of every candidate relative to the plain mean (or the first), the one delivered marked.
+
+    No text at all where fewer than two were compared.
 
     Parameters
     ----------
@@ -139,12 +143,12 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
         bar where there is one.
     chosen : mapping
         ``name`` of what was delivered; ``blend`` stands for the combination of the others.
+    before : str
+        What ``mean`` is called: a single series is no mean.
     """
     rows = [row for row in candidates if np.isfinite(_number(row.get("risk")))]
-    if not rows:
-        return _sentence(
-            "No candidates were compared in this run: the strategy was taken as it was asked for."
-        )
+    if len(rows) < 2:
+        return ""
     # Iterations of one strategy are compared among themselves: the mean has no risk in their measure.
     yardstick = next((row for row in rows if row.get("name") == "mean"), rows[0])
     reference = _number(yardstick["risk"])
@@ -152,7 +156,7 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
     rows.sort(key=lambda row: -_number(row["risk"]))
     risks = [_number(row["risk"]) - reference for row in rows]
     errors = [np.nan_to_num(_number(row.get("standard_error"))) for row in rows]
-    labels = [_risk_label(row, delivered) for row in rows]
+    labels = [_risk_label(row, delivered, before) for row in rows]
     n_lines = max(label.count("\n") + 1 for label in labels)
     with drawing(8.2, 1.1 + (0.18 + 0.18 * n_lines) * len(rows)) as figure:
         axes = figure.add_subplot()
@@ -166,8 +170,9 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.08)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
-        name = candidate_name(str(yardstick["name"]))
-        against = f"the {name}" if yardstick["name"] == "mean" else name
+        against = candidate_name(str(yardstick["name"]))
+        if yardstick["name"] == "mean":
+            against = "the plain mean" if before == "plain mean" else f"the series {before}"
         # In the middle of the figure: beside long names the axes are too narrow for it.
         text = f"held-out squared error minus that of {against}; further left is better"
         figure.supxlabel(text, fontsize=axes.xaxis.label.get_fontsize())
@@ -176,13 +181,14 @@ def risk_bars(candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
         )
 
 
-def _risk_label(row: Mapping[str, Any], delivered: str) -> str:
+def _risk_label(row: Mapping[str, Any], delivered: str, before: str) -> str:
     """Name, gain in dB, and a mark on the chosen candidate, in lines that leave room for the bars."""
     gain = _number(row.get("gain_over_mean_db"))
     known = np.isfinite(gain) and row.get("name") != "mean"
     shown_gain = f" ({gain:+.1f} dB)".replace("-", "\N{MINUS SIGN}") if known else ""
     mark = "✓ " if row.get("name") == delivered else ""
-    label = f"{mark}{candidate_name(str(row.get('name')))}{shown_gain}".replace(" ", "\N{NO-BREAK SPACE}")
+    name = before if row.get("name") == "mean" else candidate_name(str(row.get("name")))
+    label = f"{mark}{name}{shown_gain}".replace(" ", "\N{NO-BREAK SPACE}")
     for sign in "+(":  # Lines end between steps, or before what stands in brackets.
         label = label.replace(f"\N{NO-BREAK SPACE}{sign}", f" {sign}")
     return textwrap.fill(label, _LABEL_WIDTH, break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")
@@ -191,12 +197,3 @@ def _risk_label(row: Mapping[str, Any], delivered: str) -> str:
 def _number(value: object) -> float:
     """A float; NaN for anything that is none."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
-
-
-def _sentence(sentence: str) -> str:
-    """A figure that only says why there is none."""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 40" role="img" aria-label="{sentence}">'
-        f"<title>{sentence}</title>"
-        f'<text x="4" y="25" font-size="15" fill="{INK}" font-family="sans-serif">{sentence}</text></svg>\n'
-    )

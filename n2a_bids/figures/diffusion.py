@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from n2a_bids.figures import svg
@@ -44,7 +44,12 @@ def distortion_flicker(
 
 
 def tensor_maps(
-    fa_mean: NDArray, fa_denoised: NDArray, frame: Frame, *, directions: Sequence[NDArray] | None = None
+    fa_mean: NDArray,
+    fa_denoised: NDArray,
+    frame: Frame,
+    *,
+    directions: Sequence[NDArray] | None = None,
+    before: str = "mean",
 ) -> str:
     """Fractional anisotropy of the mean and of the denoised series side by side, black 0 and white 1.
 
@@ -56,6 +61,8 @@ def tensor_maps(
         What is shown.
     directions : two (X, Y, Z, 3) arrays, optional
         First eigenvectors in RAS order; red is left-right, green anterior-posterior, blue superior-inferior.
+    before : str
+        What the denoised series is compared with.
     """
     maps = []
     for number, anisotropy in enumerate((fa_mean, fa_denoised)):
@@ -69,8 +76,8 @@ def tensor_maps(
     for counts in ({"axial": 2}, {"coronal": 2}):
         cuts = evenly_spaced_cuts(frame, counts)
         rows.append([(cut, svg.png_uri(cut.of(colours))) for cut in cuts for colours in maps])
-    title = "Fractional anisotropy of the mean and of the denoised series"
-    return columns(frame, ("mean", "denoised", "mean", "denoised"), rows, title=title, pixelated=False)
+    title = f"Fractional anisotropy: {before} and denoised"
+    return columns(frame, (before, "denoised") * 2, rows, title=title, pixelated=False)
 
 
 def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[str] = ()) -> str:
@@ -128,6 +135,7 @@ def volume_quality(
     shells: NDArray,
     *,
     noise_sd: NDArray | None = None,
+    noise_label: str = "noise SD of one repetition",
 ) -> str:
     """Signal and residual of every volume: an outlier volume stands out.
 
@@ -141,6 +149,8 @@ def volume_quality(
         b-values rounded to their shell, in s/mm2, 0 for b0.
     noise_sd : (X, Y, Z) or (X, Y, Z, N) array, optional
         Noise SD of one repetition.
+    noise_label : str
+        What its line is called.
     """
     before, after = mean[mask], denoised[mask]
     signal = np.median(after, axis=0)
@@ -156,10 +166,11 @@ def volume_quality(
             axes.plot(members, residual[members], "x", color=colour, markersize=5)
         axes.plot([], [], "x", color=svg.MUTED, label="SD of what was removed")
         if noise is not None:
-            axes.plot(noise, color=svg.MUTED, linewidth=1.4, label="noise SD of one repetition")
+            axes.plot(noise, color=svg.MUTED, linewidth=1.4, label=noise_label)
         axes.set_yscale("log")
         for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
             which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="volume", ylabel="median over the brain")
         axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return render(figure, "Signal, removed residual and noise of every volume")

@@ -60,15 +60,17 @@ def residual_map(
     difference = _difference(repetitions, mean, frame) if len(repetitions) >= 2 else None
     if difference is not None or noise_sd is not None:
         one_repetition = _noise_unit(noise_sd, difference, frame)
-        scale, unit = one_repetition / np.sqrt(n_repetitions), "noise SD of the mean"
+        scale = one_repetition / np.sqrt(n_repetitions)
+        unit = "noise SD of the mean" if n_repetitions > 1 else "noise SD"
     else:
         scale, unit = _robust_sd(removed, frame), "its own SD"
+    before = "mean" if n_repetitions > 1 else "before"
 
     def state(name: str, values: NDArray, meaning: str) -> State:
         bar = svg.colour_bar(**_BAR, palette="cold-hot", ticks=ticks, title=meaning)
         return State(name, windowed_painter(values, window, "cold-hot"), bar, outlined=True)
 
-    states = [state("removed by denoising", removed / scale, f"mean - denoised, in {unit}")]
+    states = [state("removed by denoising", removed / scale, f"{before} - denoised, in {unit}")]
     if difference is not None:
         noise = difference / (np.sqrt(2) * one_repetition)
         states.append(state("noise alone", noise, "difference of two repetitions, in its noise SD"))
@@ -112,7 +114,7 @@ def _robust_sd(values: NDArray, frame: Frame) -> float:
     return max(1.4826 * float(np.median(np.abs(inside - np.median(inside)))), 1e-12)
 
 
-def noise_map(noise_sd: NDArray, frame: Frame) -> str:
+def noise_map(noise_sd: NDArray, frame: Frame, title: str = "noise SD of one repetition") -> str:
     """Noise SD of one repetition, in one row of slices.
 
     Parameters
@@ -121,6 +123,8 @@ def noise_map(noise_sd: NDArray, frame: Frame) -> str:
         In the unit of the image.
     frame : Frame
         What is shown.
+    title : str
+        Of the scale.
     """
     inside = noise_sd[frame.mask & np.isfinite(noise_sd)]
     high = float(np.percentile(inside, 99.5)) if inside.size else 1.0
@@ -128,7 +132,7 @@ def noise_map(noise_sd: NDArray, frame: Frame) -> str:
     cuts = evenly_spaced_cuts(frame, {"axial": 2, "coronal": 2, "sagittal": 1})
     cells, bottom = lay_out(frame, cuts, top=8, one_row=True)
     ticks = [f"{value:.3g}" for value in np.linspace(*window, 5)]
-    bar = svg.colour_bar(**_BAR, palette="inferno", ticks=ticks, title="noise SD of one repetition")
+    bar = svg.colour_bar(**_BAR, palette="inferno", ticks=ticks, title=title)
     body = (
         svg.rectangle(0, 0, WIDTH, bottom + _BAR_HEIGHT, svg.PANEL, radius=8)
         + paint_cells(cells, windowed_painter(noise_sd, window, "inferno"))
@@ -137,4 +141,4 @@ def noise_map(noise_sd: NDArray, frame: Frame) -> str:
         + annotations(cells, frame)
         + f'<g transform="translate(0 {bottom:.2f})">{bar}</g>'
     )
-    return svg.document(WIDTH, bottom + _BAR_HEIGHT, body, title="Noise SD of one repetition")
+    return svg.document(WIDTH, bottom + _BAR_HEIGHT, body, title=f"{title[:1].upper()}{title[1:]}")

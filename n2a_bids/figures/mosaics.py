@@ -77,18 +77,21 @@ def alignment_flicker(
     return flicker(frame, states, title=f"Alignment of {names[1]} to {names[0]}")
 
 
-def denoising_flicker(repetition: NDArray, mean: NDArray, denoised: NDArray, frame: Frame) -> str:
+def denoising_flicker(repetition: NDArray | None, mean: NDArray, denoised: NDArray, frame: Frame) -> str:
     """One repetition, the plain mean and the denoised image, all in one grey window.
 
     Parameters
     ----------
-    repetition, mean, denoised : (X, Y, Z) arrays
+    repetition : (X, Y, Z) array or None
+        None where there is only one: it is its own mean, and shown as the image before denoising.
+    mean, denoised : (X, Y, Z) arrays
         In one intensity unit.
     frame : Frame
         What is shown.
     """
     window = grey_window([mean], frame.mask)
-    named = (("one repetition", repetition), ("plain mean", mean), ("denoised", denoised))
+    first = (("one repetition", repetition), ("plain mean", mean))
+    named = (*(first if repetition is not None else (("before denoising", mean),)), ("denoised", denoised))
     states = [State(name, windowed_painter(volume, window)) for name, volume in named]
     return flicker(frame, states, title="Effect of denoising, one grey window")
 

@@ -40,6 +40,7 @@ class _TensorMapsInputSpec(BaseInterfaceInputSpec):
     v1_mean_file = File(exists=True, desc="first eigenvector of the mean, (X, Y, Z, 3)")
     v1_denoised_file = File(exists=True, desc="first eigenvector of the denoised series, (X, Y, Z, 3)")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+    before = traits.Str("mean", usedefault=True, desc="what the denoised series is compared with")
 
 
 class TensorMaps(FigureInterface):
@@ -53,7 +54,7 @@ class TensorMaps(FigureInterface):
         if isdefined(self.inputs.v1_mean_file) and isdefined(self.inputs.v1_denoised_file):
             files = [self.inputs.v1_mean_file, self.inputs.v1_denoised_file]
             directions = load_display(files, self.inputs.mask_file, volume=None).volumes
-        return figures.tensor_maps(*fa.volumes, fa.frame, directions=directions)
+        return figures.tensor_maps(*fa.volumes, fa.frame, directions=directions, before=self.inputs.before)
 
 
 class _GradientPlotInputSpec(BaseInterfaceInputSpec):
@@ -88,6 +89,7 @@ class _VolumeQualityInputSpec(BaseInterfaceInputSpec):
     bvec_file = File(exists=True, mandatory=True, desc="directions, FSL format")
     b0_threshold = b0_threshold_trait()
     noise_sd_file = File(exists=True, desc="noise SD of one repetition, 3D or 4D")
+    noise_label = traits.Str("noise SD of one repetition", usedefault=True, desc="what its line is called")
 
 
 class VolumeQuality(FigureInterface):
@@ -108,6 +110,7 @@ class VolumeQuality(FigureInterface):
             scene.frame.mask,
             shells,
             noise_sd=scene.volumes[2] if len(files) == 3 else None,
+            noise_label=self.inputs.noise_label,
         )
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -23,6 +25,8 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids import figures
+from n2a_bids.images import whole_file
+from n2a_bids.interfaces.derivatives import WriteDerivatives
 from n2a_bids.interfaces.display import load_display
 
 
@@ -31,18 +35,38 @@ class _FigureOutputSpec(TraitedSpec):
 
 
 class FigureInterface(SimpleInterface):
-    """A node that draws one figure: subclasses say how in `_draw`."""
+    """A node that draws one figure: subclasses say how in `_draw`.
+
+    Where there is nothing to show its file is empty, and `WriteFigures` leaves it out.
+    """
 
     output_spec = _FigureOutputSpec
 
     def _draw(self) -> str:
-        """Return the SVG document."""
+        """Return the SVG document, or no text at all where there is nothing to show."""
         raise NotImplementedError
 
     def _run_interface(self, runtime):
         out_file = Path(runtime.cwd) / f"{type(self).__name__}.svg"
         figures.save_svg(self._draw(), out_file)
         self._results["out_file"] = os.fspath(out_file)
+        return runtime
+
+
+class WriteFigures(WriteDerivatives):
+    """Copy the figures that show something; one of an earlier run that shows nothing now is deleted."""
+
+    def _run_interface(self, runtime):
+        drawn = []
+        for source, target in zip(self.inputs.in_files, self.inputs.out_files, strict=True):
+            if Path(source).stat().st_size:
+                drawn.append((source, target))
+            else:
+                Path(target).unlink(missing_ok=True)
+        for source, target in drawn:
+            with whole_file(Path(target)) as temporary:
+                shutil.copyfile(source, temporary)
+        self._results["out_files"] = [target for _, target in drawn]
         return runtime
 
 
@@ -84,7 +108,9 @@ class AlignmentFlicker(FigureInterface):
 
 
 class _DenoisingInputSpec(BaseInterfaceInputSpec):
-    repetition_file = File(exists=True, mandatory=True, desc="one aligned repetition, 3D or 4D")
+    repetition_file = File(
+        exists=True, desc="one aligned repetition, 3D or 4D; none where there is only one, which is the mean"
+    )
     mean_file = File(exists=True, mandatory=True, desc="plain mean of the aligned repetitions")
     denoised_file = File(exists=True, mandatory=True, desc="denoised image")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
@@ -97,8 +123,14 @@ class DenoisingFlicker(FigureInterface):
     input_spec = _DenoisingInputSpec
 
     def _draw(self) -> str:
-        scene = _denoising_scene(self.inputs)
-        return figures.denoising_flicker(*scene.volumes, scene.frame)
+        if isdefined(self.inputs.repetition_file):
+            scene = _denoising_scene(self.inputs)
+            return figures.denoising_flicker(*scene.volumes, scene.frame)
+        files = [self.inputs.mean_file, self.inputs.denoised_file]
+        scene = load_display(files, self.inputs.mask_file, self.inputs.volume)
+        if np.array_equal(*scene.volumes):
+            return ""
+        return figures.denoising_flicker(None, *scene.volumes, scene.frame)
 
 
 class DetailZoom(FigureInterface):
@@ -144,6 +176,8 @@ class ResidualMap(FigureInterface):
             files.append(self.inputs.noise_sd_file)
         scene = load_display(files, self.inputs.mask_file, self.inputs.volume)
         mean, denoised, *rest = scene.volumes
+        if np.array_equal(mean, denoised):
+            return ""
         noise_sd = rest.pop() if has_noise_map else None
         return figures.residual_map(
             mean, denoised, scene.frame, repetitions=rest, noise_sd=noise_sd, n_repetitions=len(repetitions)
@@ -154,6 +188,7 @@ class _NoiseMapInputSpec(BaseInterfaceInputSpec):
     noise_sd_file = File(exists=True, mandatory=True, desc="noise SD of one repetition, 3D or 4D")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
     volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
+    title = traits.Str("noise SD of one repetition", usedefault=True, desc="of the scale")
 
 
 class NoiseMap(FigureInterface):
@@ -163,7 +198,9 @@ class NoiseMap(FigureInterface):
 
     def _draw(self) -> str:
         scene = load_display([self.inputs.noise_sd_file], self.inputs.mask_file, self.inputs.volume)
-        return figures.noise_map(scene.volumes[0], scene.frame)
+        if not np.any(scene.volumes[0][scene.frame.mask] > 0):
+            return ""
+        return figures.noise_map(scene.volumes[0], scene.frame, self.inputs.title)
 
 
 class _FiguresFileInputSpec(BaseInterfaceInputSpec):
@@ -179,14 +216,20 @@ class LossCurve(FigureInterface):
         return figures.loss_curve(read_record(self.inputs.figures_file).get("history") or [])
 
 
+class _RiskFigureInputSpec(_FiguresFileInputSpec):
+    before = traits.Str("plain mean", usedefault=True, desc="what candidates are compared with")
+
+
 class RiskFigure(FigureInterface):
     """Estimated risk of every candidate, the chosen one marked."""
 
-    input_spec = _FiguresFileInputSpec
+    input_spec = _RiskFigureInputSpec
 
     def _draw(self) -> str:
         record = read_record(self.inputs.figures_file)
-        return figures.risk_bars(record.get("candidates") or [], record.get("chosen") or {})
+        return figures.risk_bars(
+            record.get("candidates") or [], record.get("chosen") or {}, before=self.inputs.before
+        )
 
 
 def read_record(path: str | Path) -> dict:

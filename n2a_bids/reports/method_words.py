@@ -66,6 +66,10 @@ _COMPARED = {
         "combinations{less_bias} are kept (over a Gaussian of two voxels SD for the strongest, "
         "four for the others)."
     ),
+    "single series": (
+        "Candidates, the series as it is among them, were compared by an estimate of their squared error "
+        "that needs no clean image."
+    ),
     "dwi": (
         "Candidates, the series as averaged among them, were compared by an estimate of their squared "
         "error that needs no clean image."

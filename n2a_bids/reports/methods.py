@@ -17,6 +17,7 @@ from n2a_bids import __version__
 from n2a_bids.reports.method_words import MASKS, compared_words, largest_part, strategy_words
 from n2a_bids.reports.numbers import listing
 from n2a_bids.reports.records import UnitRecord
+from n2a_bids.reports.summary import is_single
 
 _NOT_EXPLAINED = ("mean", "echoes as measured", "blend", "unknown")
 """Names of candidates that speak for themselves."""
@@ -64,7 +65,7 @@ def _opening() -> str:
     """The software that everything stands on."""
     return (
         f"Images were denoised with *n2a_bids* {__version__}, a BIDS-App [@bids] built on *Nipype* "
-        f"{_version('nipype')} [@nipype]; repetitions were found with *PyBIDS* [@pybids]. Images were read "
+        f"{_version('nipype')} [@nipype]; they were found with *PyBIDS* [@pybids]. Images were read "
         f"and written with *nibabel* {_version('nibabel')} [@nibabel]."
     )
 
@@ -112,7 +113,7 @@ def _mask_words(unit: UnitRecord) -> str | None:
 def _alignment_of_one(unit: UnitRecord) -> list[str]:
     """Reference, and the repetitions that were left out, by name."""
     sentences = []
-    if unit.alignment.get("reference"):
+    if unit.alignment.get("reference") and len(unit.alignment.get("repetitions") or []) > 1:
         because = unit.alignment.get("reference_reason")
         reason = f" ({because})" if because else ""
         sentences.append(f"The reference was {_short_name(unit.alignment['reference'])}{reason}.")
@@ -142,14 +143,16 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
         sentences.append(f"Denoising did not finish for {failed}.")
     names = list(dict.fromkeys(name for unit in done for name in _candidate_names(unit.denoising)))
     if len(names) > 1 and "mean" in names:
-        sentences.append(_comparison(done[0].suffix, "mean", done))
+        for kind in dict.fromkeys("single series" if is_single(unit) else unit.suffix for unit in done):
+            sentences.append(_comparison(kind, "mean", done))
     if "echoes as measured" in names:
         sentences.append(_comparison("echoes", "echoes as measured", done))
     chosen = Counter(largest_part(unit.denoising.get("chosen") or {}) for unit in done)
     if len(done) == 1:
         asked_mean = done[0].denoising.get("strategy") == "mean"
-        choice = "The output is the plain mean, as asked." if asked_mean else ""
-        sentences.append(choice or _choice_of_one(done[0].denoising.get("chosen") or {}))
+        itself = "the series as it was aligned" if is_single(done[0]) else "the plain mean"
+        choice = f"The output is {itself}, as asked." if asked_mean else ""
+        sentences.append(choice or _choice_of_one(done[0].denoising.get("chosen") or {}, itself))
     elif done:
         shares = [f"{name} in {number}" for name, number in chosen.most_common()]
         sentences.append(
@@ -176,10 +179,10 @@ def _candidate_names(record: Mapping[str, Any]) -> list[str]:
     return [str(row.get("name")) for row in record.get("candidates") or []]
 
 
-def _choice_of_one(chosen: Mapping[str, Any]) -> str:
-    """The output in one sentence."""
+def _choice_of_one(chosen: Mapping[str, Any], itself: str) -> str:
+    """The output in one sentence; `itself` is what candidates were compared with."""
     if chosen.get("mean_won") and chosen.get("name") == "mean":
-        return "No candidate beat the plain mean, which is the output."
+        return f"No candidate beat {itself}, which is the output."
     words = chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))
     return f"The output is {str(words).rstrip('.')}."
 
@@ -208,13 +211,17 @@ def _outcome(group: Sequence[UnitRecord]) -> list[str]:
     """Error left, as estimated; averaging alone leaves what it leaves."""
     group = [unit for unit in group if unit.denoising.get("strategy") != "mean"]
     left = [ratio for unit in group if (ratio := unit.derived["error_ratio"])]
-    averages = [value for unit in group if (value := unit.measure("denoising.equivalent_averages"))]
+    averages = [
+        value
+        for unit in group
+        if (value := unit.measure("denoising.equivalent_averages")) and not is_single(unit)
+    ]
     words = "" if len(group) == 1 else "in the median "
     sentences = []
     if left:
         sentences.append(
             f"After denoising, {words}the estimated error (RMSE: noise left and detail lost together) was "
-            f"{median(left):.2f} of that of the mean."
+            f"{median(left):.2f} of that {'before' if all(map(is_single, group)) else 'of the mean'}."
         )
     if averages:
         sentences.append(

@@ -130,6 +130,11 @@ class Measure:
     """One sentence: how to read it."""
     outliers: bool = True
     """Whether unusual values are pointed out in the group page."""
+    of_repetitions: bool = False
+    """Says nothing of a single series."""
+    title_single: str = ""
+    """Title where there is a single series, which has no mean."""
+    read_single: str = ""
     scale: str = "linear"
     """``log`` for positive numbers that vary by factors."""
 

@@ -10,6 +10,7 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.gradient_tables import phase_encoding_on_grid
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces import dwi_reportlets, reportlets
+from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.dwi_tensor import unit_gradients
 from n2a_bids.workflows.reports import Figures, connect_figures, figure_path
 
@@ -43,6 +44,9 @@ def init_dwi_reports_wf(
     """
     workflow = Workflow(name)
     shown = _first_weighted_volume(unit, config.selection.b0_threshold)
+    # A single series is its own mean, and its noise is not that of one of several.
+    single = len(unit.images) == 1 and not takes_halves(config.denoise.strategy)
+    noise_words = "noise SD" if single else "noise SD of one repetition"
     inputnode = Node(IdentityInterface(list(_INPUTS)), name="inputnode")
     first = Node(Select(index=[0]), name="first_series")
     first_b0 = Node(Select(index=[0]), name="first_b0")
@@ -58,21 +62,27 @@ def init_dwi_reports_wf(
             reportlets.ResidualMap(volume=shown),
             [*images, ("series", "repetition_files"), noise],
         ),
-        "noisesd": (reportlets.NoiseMap(volume=shown), [noise, ("mask", "mask_file")]),
-        "risk": (reportlets.RiskFigure(), [("denoising", "figures_file")]),
+        "noisesd": (reportlets.NoiseMap(volume=shown, title=noise_words), [noise, ("mask", "mask_file")]),
+        "risk": (
+            reportlets.RiskFigure(before="before denoising" if single else "plain mean"),
+            [("denoising", "figures_file")],
+        ),
         "gradients": (
             dwi_reportlets.GradientPlot(),
             [("bval", "bval_files"), ("bvec", "bvec_files"), ("mask", "image_files")],
         ),
         "motion": (dwi_reportlets.VolumeMotionPlot(), [("alignment", "alignment_file")]),
         "volumes": (
-            dwi_reportlets.VolumeQuality(),
+            dwi_reportlets.VolumeQuality(noise_label=noise_words),
             [*images, ("bval", "bval_file"), ("bvec", "bvec_file"), noise],
         ),
     }
     if tensor:
         maps = [(field, f"{field}_file") for field in ("fa_mean", "v1_mean", "fa_denoised", "v1_denoised")]
-        figures["tensor"] = (dwi_reportlets.TensorMaps(), [("mask", "mask_file"), *maps])
+        figures["tensor"] = (
+            dwi_reportlets.TensorMaps(before="before" if single else "mean"),
+            [("mask", "mask_file"), *maps],
+        )
     if unit.kind == "dwi-reverse-pe":
         figures["distortion"] = (
             dwi_reportlets.DistortionFlicker(labels=_directions(unit)),
@@ -80,12 +90,9 @@ def init_dwi_reports_wf(
         )
     targets = [figure_path(config.output_dir, unit.entities, "dwi", desc) for desc in figures]
     connect_figures(workflow, inputnode, figures, targets)
-    workflow.connect(
-        [
-            (first_b0, workflow.get_node("draw_mask"), [("out", "in_file")]),
-            (first, workflow.get_node("draw_denoised"), [("out", "repetition_file")]),
-        ]
-    )
+    workflow.connect(first_b0, "out", workflow.get_node("draw_mask"), "in_file")
+    if not single:
+        workflow.connect(first, "out", workflow.get_node("draw_denoised"), "repetition_file")
     return workflow
 
 

@@ -80,7 +80,7 @@ def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targe
         Where each figure goes, in the same order.
     """
     merge = Node(Merge(len(figures)), name="merge")
-    write = Node(WriteDerivatives(out_files=targets), name="write")
+    write = Node(reportlets.WriteFigures(out_files=targets), name="write")
     for number, (desc, (interface, fields)) in enumerate(figures.items(), start=1):
         draw = Node(interface, name=f"draw_{desc}", mem_gb=1.0)
         workflow.connect([(inputnode, draw, fields), (draw, merge, [("out_file", f"in{number}")])])

@@ -36,7 +36,10 @@ def files(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "x.bvec").write_text("0 1 0\n0 0 1\n0 0 0\n")
     record = {
         "history": [{"phase": "recorrupted", "epoch": 1, "loss": 0.5}],
-        "candidates": [{"name": "recorrupted", "risk": -0.1, "standard_error": 0.01}],
+        "candidates": [
+            {"name": "mean", "risk": 0.0, "standard_error": 0.0},
+            {"name": "recorrupted", "risk": -0.1, "standard_error": 0.01},
+        ],
         "chosen": {"name": "recorrupted", "mean_won": False},
     }
     (tmp_path / "figures.json").write_text(json.dumps(record))
@@ -150,3 +153,25 @@ def test_motion_plot_names_the_series_and_shows_the_units(files, tmp_path):
     drawn = Path(out_file).read_text()
     for text in ("translation (mm)", "rotation (degrees)", "sub-01_dir-AP_dwi", "sub-01_dir-PA_dwi"):
         assert text in drawn
+
+
+def test_figure_that_shows_nothing_is_left_out(files, tmp_path):
+    """Nothing removed, nothing compared, no noise: no figure, and none of an earlier run stays."""
+    (tmp_path / "nothing.json").write_text("{}")
+    zero = tmp_path / "zero.nii.gz"
+    nb.Nifti1Image(np.zeros((20, 24, 18), np.float32), AFFINE).to_filename(zero)
+    same = {"mean_file": files["mean"], "denoised_file": files["mean"], "mask_file": files["mask"]}
+    empty = (
+        reportlets.ResidualMap(repetition_files=[files["mean"]], **same),
+        reportlets.DenoisingFlicker(**same),
+        reportlets.NoiseMap(noise_sd_file=str(zero), mask_file=files["mask"]),
+        reportlets.RiskFigure(figures_file=str(tmp_path / "nothing.json")),
+        reportlets.LossCurve(figures_file=str(tmp_path / "nothing.json")),
+    )
+    drawn = [one.run(cwd=str(tmp_path)).outputs.out_file for one in empty]
+    drawn.append(interface("MaskContours", files).run(cwd=str(tmp_path)).outputs.out_file)
+    targets = [tmp_path / "out" / f"{number}.svg" for number in range(len(drawn))]
+    targets[0].parent.mkdir()
+    targets[0].write_text("of an earlier run")
+    reportlets.WriteFigures(in_files=drawn, out_files=[str(path) for path in targets]).run()
+    assert [path.exists() for path in targets] == [False] * len(empty) + [True]

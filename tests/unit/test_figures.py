@@ -248,7 +248,7 @@ def test_screen_readers_are_told_what_a_figure_is(frame, volumes):
     motion = figures.SeriesMotion("dwi", [0.0, 1.0], [0.0, 1.0])
     images = (
         *(figures.loss_curve(history), figures.risk_bars(rows, {}), figures.volume_motion([motion])),
-        *(figures.loss_curve([]), figures.mask_contours(volumes[0], frame)),
+        figures.mask_contours(volumes[0], frame),
     )
     groups = (figures.denoising_flicker(*volumes, frame), distribution([Point(1.0, "x", "y")], title="t"))
     for role, drawn in (("img", images), ("group", groups)):
@@ -262,10 +262,24 @@ def test_screen_readers_are_told_what_a_figure_is(frame, volumes):
             assert all(one.get("role") == "button" for one in active if one.get("tabindex"))
 
 
-def test_charts_say_why_they_are_empty():
-    """No training and no comparison are sentences, not errors."""
-    assert "No network was trained" in figures.loss_curve([])
-    assert "No candidates" in figures.risk_bars([], {})
+def test_chart_of_nothing_is_no_figure():
+    """No training and no comparison are no errors; one candidate alone is compared with nothing."""
+    assert figures.loss_curve([]) == ""
+    assert figures.risk_bars([], {}) == figures.risk_bars([{"name": "mean", "risk": 0.0}], {}) == ""
+
+
+def test_single_series_is_no_mean(frame, volumes):
+    """It is called what it is: nothing was averaged."""
+    rows = [{"name": "mean", "risk": 0.0}, {"name": "local PCA", "risk": -0.1}]
+    drawn = (
+        figures.denoising_flicker(None, volumes[0], volumes[2], frame),
+        figures.residual_map(volumes[0], volumes[2], frame, noise_sd=np.ones(SHAPE), n_repetitions=1),
+        figures.risk_bars(rows, {"name": "local PCA"}, before="before denoising"),
+    )
+    assert len(states_of(drawn[0])) == 2
+    for svg in drawn:
+        assert "before" in svg
+        assert not re.search(r">[^<]*\b(mean|repetition)\b", svg[svg.index("</title>") :])
 
 
 def test_charts_do_not_touch_global_style():

@@ -27,10 +27,10 @@ from n2a_bids.reports.group import list_participants, read_group, write_group
 from n2a_bids.reports.group_table import data_dictionary
 from n2a_bids.reports.method_words import strategy_words
 from n2a_bids.reports.methods import methods_markdown
-from n2a_bids.reports.page import verdict
 from n2a_bids.reports.participant import write_participant_reports
 from n2a_bids.reports.records import UnitRecord, find_records, find_units, measures
 from n2a_bids.reports.statistics import OUTLIER_Z, robust_z
+from n2a_bids.reports.summary import verdict
 
 DENOISING = MappingProxyType(
     {
@@ -284,6 +284,30 @@ def test_interrupted_run_says_so(tmp_path, end, signal):
     assert "failed" not in text
     (crash,) = find_crashes(logs)
     assert crash.sentence == f"unit.denoise: interrupted by {signal}; the same command resumes"
+
+
+def test_single_series_is_not_called_repetitions_and_their_mean(tmp_path):
+    """Neither in the summary nor in the table, the captions or the methods; its motion is told as it was."""
+    record = {
+        **{key: value for key, value in DENOISING.items() if key not in ("weights", "history", "warnings")},
+        "n_repetitions": 1,
+        "chosen": {"name": "local PCA", "description": "shrinkage of local components", "mean_won": False},
+        "candidates": [{"name": "mean", "risk": 0.0}, {"name": "local PCA", "risk": -0.1}],
+    }
+    volumes = {"number": [0, 1], "rotation_deg": [0.0, 1.2], "translation_mm": [0.0, 3.1]}
+    row = {"file": "sub-01_dwi.nii.gz", "rotation_deg": 0.0, "translation_mm": 0.0, "volumes": volumes}
+    add_unit(tmp_path, "sub-01", record, {"reference": row["file"], "repetitions": [row]}, "dwi")
+    for name in ("denoised", "residual", "noisesd", "risk", "tensor"):
+        add_figure(tmp_path, f"sub-01_desc-{name}_dwi.svg")
+    text = page_text(tmp_path)
+    said = re.sub(r"<[^>]*>", " ", text[text.index("</style>") : text.index("References")])
+    assert "Made from one diffusion series: sub-01_dwi." in said
+    assert not re.search(r"\b(repetitions?|plain mean|the mean)\b", said), said
+    cards = dict(re.findall(r"<span>([^<]*)</span><b>([^<]*)</b>", text))
+    assert cards["Head motion"] == "1.2\N{DEGREE SIGN}, 3.1 mm"
+    assert "Largest movement" not in cards
+    add_unit(tmp_path, "sub-01", {**record, "chosen": dict(MEAN_WON)}, datatype="dwi")
+    assert "The series was left as it is." in page_text(tmp_path)
 
 
 def test_run_that_was_killed_says_what_is_missing(output_dir):

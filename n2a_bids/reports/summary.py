@@ -1,0 +1,184 @@
+"""What a page says first of a group of images: the outcome in two sentences, and a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from n2a_bids.figures.charts import candidate_name
+from n2a_bids.reports.method_words import strategy_words
+from n2a_bids.reports.numbers import duration, listing, number
+from n2a_bids.reports.records import UnitRecord
+
+_MOTION = ("rotation_deg", "translation_mm")
+"""Of each volume, in the rows of the alignment record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome in two sentences."""
+
+    tone: Literal["good", "warn", "bad"]
+    head: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One number of the summary."""
+
+    title: str
+    value: str
+    remark: str = ""
+
+
+_AS_IT_IS = {
+    (True, False): Verdict(
+        "good", "Averaged, as asked.", "The output is the plain mean: nothing else was tried."
+    ),
+    (True, True): Verdict(
+        "good", "Not denoised, as asked.", "The output is the single series as it was aligned."
+    ),
+    (False, False): Verdict(
+        "warn",
+        "The plain mean won.",
+        "No candidate was clearly better on data it had not seen, so the output is the average of the "
+        "aligned repetitions: no worse than averaging, and no better.",
+    ),
+    (False, True): Verdict(
+        "warn",
+        "The series was left as it is.",
+        "No candidate was clearly better on data it had not seen, so the output is the series as it was "
+        "aligned.",
+    ),
+}
+"""What is said where nothing was denoised: whether that was asked for, and whether a series is alone."""
+
+
+def is_single(unit: UnitRecord) -> bool:
+    """Whether there was one image only, which is its own mean."""
+    return unit.measure("denoising.n_repetitions") == 1
+
+
+def verdict(unit: UnitRecord) -> Verdict:
+    """What was chosen, and whether it is better than what it was compared with."""
+    record = unit.denoising
+    if not record:
+        return Verdict("bad", "Denoising did not finish.", "There is no denoised image of this group.")
+    chosen = record.get("chosen") or {}
+    asked = record.get("strategy") == "mean"
+    if asked or chosen.get("mean_won"):
+        said = _AS_IT_IS[asked, is_single(unit)]
+        return replace(said, text=said.text + ("" if asked else _of_echoes(chosen)))
+    words = str(chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))).rstrip(".")
+    text = f"{words[:1].upper()}{words[1:]}."
+    averages = unit.measure("denoising.equivalent_averages")
+    if averages and not is_single(unit):
+        text += f" Its estimated squared error is that of an average of {number(averages)} repetitions."
+    return Verdict("good", "Denoised.", text)
+
+
+def _of_echoes(chosen: Mapping[str, Any]) -> str:
+    """Each echo is an output, too."""
+    return " Each echo is as it was measured." if chosen.get("name") == "echoes as measured" else ""
+
+
+def nature(unit: UnitRecord) -> str:
+    """Which images went in."""
+    rows = unit.accepted_repetitions or unit.denoising.get("repetitions") or []
+    names = [Path(str(row["file"])).name.split(".")[0] for row in rows if row.get("file")]
+    if not names:
+        return ""
+    return f"Made from {_counted(len(names), unit)}: {listing(names)}."
+
+
+def _counted(count: int, unit: UnitRecord) -> str:
+    """A number of images, as ``2 T1-weighted images`` or ``one diffusion series``."""
+    kind = "diffusion series" if unit.suffix == "dwi" else f"T1-weighted image{'' if count == 1 else 's'}"
+    return f"{'one' if count == 1 else count} {kind}"
+
+
+def cards(unit: UnitRecord) -> list[Card]:
+    """The numbers that a reader wants first."""
+    record = unit.denoising
+    left_out = unit.derived["n_left_out"]
+    kind = "diffusion series" if unit.suffix == "dwi" else "T1w images"
+    count = number(unit.measure("denoising.n_repetitions"))
+    found = [
+        Card("Series", count, "alone: its own volumes tell the noise")
+        if is_single(unit)
+        else Card("Repetitions used", count, f"{left_out} left out" if left_out else kind),
+        Card("Output", _output_name(unit), _settings(record)),
+    ]
+    found += [*_quality(unit), *_movement(unit)]
+    seconds = unit.measure("denoising.seconds.total")
+    if seconds is not None:
+        found.append(Card("Time to denoise", duration(seconds), _machine(record)))
+    return found
+
+
+def _movement(unit: UnitRecord) -> list[Card]:
+    """Motion between repetitions, and between the volumes of a series."""
+    found, derived = [], unit.derived
+    if derived["max_rotation_deg"] is not None and len(unit.accepted_repetitions) > 1:
+        moved = _sizes(derived["max_rotation_deg"], derived["max_translation_mm"] or 0)
+        found.append(Card("Largest movement", moved, "between repetitions, undone"))
+    volumes = [row["volumes"] for row in unit.accepted_repetitions if row.get("volumes")]
+    if volumes:
+        largest = (max(max(one[key], default=0) for one in volumes) for key in _MOTION)
+        found.append(Card("Head motion", _sizes(*largest), "largest, between volumes of a series, undone"))
+    return found
+
+
+def _sizes(rotation_deg: float, translation_mm: float) -> str:
+    """Rotation and translation in one line."""
+    return f"{rotation_deg:.1f}\N{DEGREE SIGN}, {translation_mm:.1f} mm"
+
+
+def _quality(unit: UnitRecord) -> list[Card]:
+    """Error and sharpness, against the mean, or against the single series before denoising."""
+    record, derived = unit.denoising, unit.derived
+    before, of_before = ("series", "of that before") if is_single(unit) else ("mean", "of the mean's")
+    found = []
+    if derived["error_ratio"]:
+        before, after = record["noise_sd_mean"], record["error_denoised"]
+        percent = round(100 * (derived["error_ratio"] - 1))
+        change = f"RMSE, {before} to denoised, {percent:+d} %" if percent else f"RMSE, as in the {before}"
+        change = change.replace("-", "\N{MINUS SIGN}")
+        found.append(
+            Card("Estimated error", f"{number(before)} \N{RIGHTWARDS ARROW} {number(after)}", change)
+        )
+    averages = unit.measure("denoising.equivalent_averages")
+    if averages and not is_single(unit):
+        found.append(Card("Equivalent averages", number(averages), "of the same squared error"))
+    if derived["sharpness_ratio"]:
+        found.append(
+            Card("Sharpness kept", f"{derived['sharpness_ratio']:.2f}", f"{of_before}; 1 is no blur")
+        )
+    return found
+
+
+def _output_name(unit: UnitRecord) -> str:
+    """Name of what was delivered."""
+    record, chosen = unit.denoising, unit.denoising.get("chosen") or {}
+    name = str(chosen.get("name") or record.get("strategy") or "unknown")
+    if chosen.get("mean_won") or name == "mean":
+        return "series as it is" if is_single(unit) else "plain mean"
+    return candidate_name(name)
+
+
+def _settings(record: Mapping[str, Any]) -> str:
+    """Strategy and recipe."""
+    parts = [f"strategy {record['strategy']}"] if record.get("strategy") else []
+    return ", ".join(parts + ([f"recipe {record['recipe']}"] if record.get("recipe") else []))
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    """Device and memory."""
+    parts = [str(record.get("device_name") or record.get("device") or "")]
+    memory = record.get("peak_memory_mb")
+    if isinstance(memory, int | float):
+        parts.append(f"peak {memory / 1000:.1f} GB")
+    return ", ".join(part for part in parts if part)
