@@ -13,6 +13,7 @@ from n2a_bids.commands.interruption import Interruption
 from n2a_bids.commands.participant_log import participant_lock, run_record, write_log
 from n2a_bids.commands.work import ParticipantWork, crash_sentences, explain, top_name
 from n2a_bids.config import Config, ResourceConfig
+from n2a_bids.dataset.derivatives import bids_uri
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.images import remove_leftovers
 from n2a_bids.reports.currency import write_attempt
@@ -111,7 +112,7 @@ def note_attempt(item: ParticipantWork, config: Config) -> bool:
     Returns
     -------
     has_outdated : bool
-        Whether images are gone that an earlier run denoised.
+        Whether images are gone, or broken, that an earlier run denoised.
     """
     try:
         records = find_records(config.output_dir, item.label)
@@ -119,12 +120,19 @@ def note_attempt(item: ParticipantWork, config: Config) -> bool:
         # This run may repair it; otherwise the report says what is wrong.
         records = []
     sources = {record.label: record.denoising.get("sources") or [] for record in records}
-    labels = [unit.label for unit in item.units]
+    broken = {bids_uri(one.path, {"raw": config.bids_dir}) for one in item.left_out if one.fault}
+    # What would have been denoised again, had its images been sound.
+    spoiled = {label for label, uris in sources.items() if broken.intersection(map(str, uris))}
+    labels = spoiled.union(unit.label for unit in item.units)
     folder = run_record(item.label, config).parent
-    return bool(write_attempt(folder, config.bids_dir, labels, sources))
+    return bool(write_attempt(folder, config.bids_dir, labels, sources) or spoiled)
 
 
 def _participant_wf(item: ParticipantWork, config: Config) -> Workflow:
+    if item.checked:
+        # The first step of each unit need not read the voxels again.
+        selection = dataclasses.replace(config.selection, skip_validation=True)
+        config = dataclasses.replace(config, selection=selection)
     workflow = init_participant_wf(item.label, item.units, config)
     if config.outputs.write_graph:
         workflow.base_dir = str(config.work_dir / top_name())

@@ -108,20 +108,19 @@ def _run_all(
     labels: Sequence[str], collection: Collection, config: Config, interruption: Interruption
 ) -> list[Outcome]:
     # Imported late: listing a dataset needs no nipype.
-    from n2a_bids.commands.batch import batches, note_attempt, run_batch
+    from n2a_bids.commands.batch import batches, run_batch
     from n2a_bids.commands.nipype_settings import configure_nipype
+    from n2a_bids.commands.soundness import with_sound_images
 
     configure_nipype(config.debug)
     work = [ParticipantWork.of(label, collection) for label in labels]
-    outcomes = {}
-    for item in work:
-        if not item.units:
-            # The page of an earlier run should say so where the images of its results are gone.
-            failures = _write_reports(item.label, config) if note_attempt(item, config) else []
-            outcomes[item.label] = item.outcome(failures)
-    for batch in batches([item for item in work if item.units], config.resources):
+    outcomes = {item.label: _left_alone(item, config) for item in work if not item.units}
+    for planned in batches([item for item in work if item.units], config.resources):
+        checked = with_sound_images(planned, config)
+        outcomes |= {item.label: _left_alone(item, config) for item in checked if not item.units}
+        batch = [item for item in checked if item.units]
         try:
-            failures = run_batch(batch, config, interruption)
+            failures = run_batch(batch, config, interruption) if batch else {}
         except (Interrupted, KeyboardInterrupt):
             # Pages of earlier runs would not say that this one began; what fails here fails silently.
             for item in batch:
@@ -133,9 +132,20 @@ def _run_all(
             outcomes[item.label] = item.outcome(failures[item.label], remarks)
             if config.outputs.clean_workdir and not failures[item.label]:
                 shutil.rmtree(work_dir_of(item.label, config), ignore_errors=True)
-        if config.debug.stop_on_first_crash and any(failures.values()):
+        has_failed = any(outcomes[item.label].status == "failed" for item in checked)
+        if config.debug.stop_on_first_crash and has_failed:
             break
     return [outcomes[label] for label in labels if label in outcomes]
+
+
+def _left_alone(item: ParticipantWork, config: Config) -> Outcome:
+    """Outcome of a participant without anything to denoise.
+
+    The page of an earlier run says so where the images of its results are gone or damaged.
+    """
+    from n2a_bids.commands.batch import note_attempt
+
+    return item.outcome(_write_reports(item.label, config) if note_attempt(item, config) else [])
 
 
 def _write_reports(label: str, config: Config, run_uuid: str = "") -> list[str]:

@@ -25,6 +25,8 @@ class ParticipantWork:
     """Without ``sub-``."""
     units: tuple[DenoisingUnit, ...]
     left_out: tuple[LeftOut, ...]
+    checked: bool = False
+    """Every voxel of the images has been looked at."""
 
     @classmethod
     def of(cls, label: str, collection: Collection) -> ParticipantWork:

@@ -11,6 +11,7 @@ import pytest
 from n2a_bids.commands.batch import note_attempt
 from n2a_bids.commands.work import ParticipantWork
 from n2a_bids.config import Config, OutputConfig
+from n2a_bids.dataset.units import LeftOut
 from n2a_bids.reports.boilerplate import write_citation
 from n2a_bids.reports.currency import is_left_over, read_runs, write_attempt
 from n2a_bids.reports.group import read_group, write_group
@@ -138,3 +139,14 @@ def test_a_broken_list_of_one_run_spoils_no_report(study):
     (study.out / "sub-01/log/2026-b/units.json").write_text("{")
     assert read_runs(study.out / "sub-01").order == ()
     assert study.outdated() == {"sub-01_T1w": ""}
+
+
+def test_a_result_whose_image_is_broken_now_is_one_of_the_past(study):
+    """The last run was to denoise it again, and left its image out as damaged."""
+    images = [study.image(f"run-{run}") for run in (1, 2)]
+    study.attempt("2026-a", "sub-01_T1w")
+    study.finish("2026-a", "sub-01", *images)
+    config = Config(study.bids, study.out, study.out / "work", "2026-b")
+    assert not note_attempt(ParticipantWork("01", (), (LeftOut(images[0], "a filter"),)), config)
+    assert note_attempt(ParticipantWork("01", (), (LeftOut(images[1], "truncated", fault=True),)), config)
+    assert "2026-b has not replaced it" in study.outdated()["sub-01_T1w"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -14,7 +15,9 @@ import numpy as np
 import pytest
 
 from n2a_bids.cli.main import main
-from n2a_bids.config import SelectionConfig
+from n2a_bids.commands.soundness import with_sound_images
+from n2a_bids.commands.work import ParticipantWork
+from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.description import write_dataset_files
 from n2a_bids.dataset.raw_like import write_raw_like_files
@@ -245,3 +248,25 @@ def test_odd_descriptions_are_taken(bids_dir, tmp_path, description):
         written = json.loads((tmp_path / folder / "dataset_description.json").read_text(encoding="utf-8"))
         assert written["Name"].isprintable()
         (tmp_path / folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_run_denoises_what_is_left_of_damaged_images(bids_dir, tmp_path):
+    """Voxels are read before anything is computed: of three runs the two whole ones are a group."""
+    anat = bids_dir / "sub-02/anat"
+    whole = (bids_dir / IMAGE).read_bytes()
+    (anat / "sub-02_run-3_T1w.nii.gz").write_bytes(whole)
+    (bids_dir / IMAGE).write_bytes(whole[: len(whole) // 2])
+    series = bids_dir / "sub-02/dwi/sub-02_dwi.nii.gz"
+    series.write_bytes(series.read_bytes()[:-9])
+    config = Config(bids_dir, tmp_path / "out", tmp_path / "work", "run")
+    found = collect(bids_dir, config.selection)
+    work = [ParticipantWork.of(label, found) for label in ("01", "02")]
+    healthy, sick = with_sound_images(work, config)
+    assert healthy.units == work[0].units and healthy.checked
+    assert [[image.path.name for image in unit.images] for unit in sick.units] == [
+        ["sub-02_run-2_T1w.nii.gz", "sub-02_run-3_T1w.nii.gz"]
+    ]
+    assert {item.path.name for item in sick.left_out if item.fault} == {Path(IMAGE).name, series.name}
+    assert sick.outcome([]).status == "failed"
+    unread = dataclasses.replace(config, selection=SelectionConfig(skip_validation=True))
+    assert with_sound_images(work, unread) == work
