@@ -9,7 +9,7 @@ from pathlib import Path
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.checks import header_problem
 from n2a_bids.dataset.filters import matches, name_filters
-from n2a_bids.dataset.groups import group_sound_images
+from n2a_bids.dataset.groups import group_sound_images, is_diffusion
 from n2a_bids.dataset.image_files import kind_problem
 from n2a_bids.dataset.index import list_images, read_description, select_participants
 from n2a_bids.dataset.metadata import SidecarReader
@@ -73,7 +73,7 @@ def _odd_participant(bids_dir: Path, label: str) -> LeftOut:
 
 def _query(image: ImageFile) -> str:
     """Name of the query of the filter file that selects an image."""
-    return "dwi" if parse_name(image.path)[1] == "dwi" else "t1w"
+    return "dwi" if is_diffusion(image) else "t1w"
 
 
 def _check_sessions(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> None:

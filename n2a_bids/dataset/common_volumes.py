@@ -56,7 +56,7 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
         to denoise each by itself. `reason_not_common` says which.
     """
     first = series[0]
-    if any(_voxel_difference(first, other) for other in series[1:]):
+    if any(voxel_difference(first, other) for other in series[1:]):
         return None
     rows = [(index,) for index in range(first.gradients.bvals.size)]
     for other in series[1:]:
@@ -95,12 +95,12 @@ def reason_not_common(first: Series, other: Series) -> str:
     if common_part((first, other)) is not None:
         return ""
     name = other.image.path.name
-    return _voxel_difference(
+    return voxel_difference(first, other) or f"the gradient table of {name} is another: " + _table_difference(
         first, other
-    ) or f"the gradient table of {name} is another: " + _table_difference(first, other)
+    )
 
 
-def _voxel_difference(first: Series, other: Series) -> str:
+def voxel_difference(first: Series, other: Series) -> str:
     """Voxel sizes along each axis of the first grid, where they differ too much; else empty."""
     if first.affine is None or other.affine is None:
         return ""

@@ -13,6 +13,7 @@ import numpy as np
 from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.anatomical import reason_never_denoised, split_copies
+from n2a_bids.dataset.b0_images import is_sbref, read_b0_images, reason_not_denoised, with_reversed_b0
 from n2a_bids.dataset.finders.dti_split import find_dti_split, reason_against_split
 from n2a_bids.dataset.finders.dwi_repeats import find_dwi_repeats
 from n2a_bids.dataset.finders.reverse_pe import find_reverse_pe
@@ -32,7 +33,7 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
     Parameters
     ----------
     images : sequence of ImageFile
-        With suffix dwi.
+        With suffix dwi or sbref.
     selection : SelectionConfig
         Its pairing ``auto`` tries opposite phase encoding, then repeats, then a split, then the
         series alone; any other value allows that way only. Where distortion has been corrected already,
@@ -42,10 +43,11 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
     -------
     collection : Collection
         Every image is either in one unit or among those left out; a broken gradient
-        table leaves out its series with ``fault=True``.
+        table leaves out its series with ``fault=True``. Single-band references of series that are there
+        are not named.
     """
     pairing, corrected = selection.dwi_pairing, selection.dwi_corrected
-    series, left_out = _read_all(images, selection.b0_threshold)
+    series, b0_images, left_out = _read_all(images, selection.b0_threshold)
     units: list[DenoisingUnit] = []
     by_path = {one.image.path: one for one in series}
     for members in group_by([one.image for one in series], ignoring={"dir", "run"}):
@@ -59,22 +61,39 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         left_out.extend(_too_short(unit, by_path[unit.images[0].path]))
     short = {item.path for item in left_out}
     units = [unit for unit in units if unit.images[0].path not in short]
+    if not corrected:
+        taken = {image.path for unit in units for image in unit.images}
+        b0_images += [one for one in series if one.image.path not in taken and one.gradients.is_b0.any()]
+        units = [with_reversed_b0(unit, by_path[unit.images[0].path], b0_images) for unit in units]
     return Collection(tuple(_told_apart(units)), tuple(sorted(left_out, key=lambda item: item.path)))
 
 
-def _read_all(images: Sequence[ImageFile], b0_threshold: float) -> tuple[list[Series], list[LeftOut]]:
-    series, left_out = [], []
-    unique, copies = split_copies(images)
+def _read_all(
+    images: Sequence[ImageFile], b0_threshold: float
+) -> tuple[list[Series], list[Series], list[LeftOut]]:
+    """Series, b0 images without tables, and what is left out; the latter contains the b0 images too."""
+    series, b0_images, left_out = [], [], []
+    # A reference has the entities of its series.
+    parts = [split_copies([one for one in images if is_sbref(one) is kind]) for kind in (False, True)]
+    unique, copies = ([item for part in parts for item in part[place]] for place in (0, 1))
     for image in unique:
         reason = reason_never_denoised(image)
         if reason:
             left_out.append(LeftOut(image.path, f"{describe(image)}: {reason}"))
             continue
+        b0_image = read_b0_images(image, b0_threshold)
+        if b0_image is not None:
+            b0_images.append(b0_image)
+            continue
         try:
             series.append(read_series(image, b0_threshold))
         except BIDSDataError as error:
             left_out.append(LeftOut(image.path, str(error), fault=True))
-    return series, left_out + copies
+    for one in b0_images:
+        reason = reason_not_denoised(one, images)
+        if reason:
+            left_out.append(LeftOut(one.image.path, f"{describe(one.image)}: {reason}"))
+    return series, b0_images, left_out + copies
 
 
 def _pairs(

@@ -101,7 +101,7 @@ def read_series(image: ImageFile, b0_threshold: float = B0_THRESHOLD) -> Series:
                 f"{image.path}: expected a gradient table, found no {extension} file beside it or above it; "
                 f"add {name} (dcm2niix writes it)"
             )
-    n_volumes, affine = _read_header(image.path)
+    n_volumes, affine = read_header(image.path)
     bvals, _ = read_bvals(image.bval)
     if n_volumes is not None and n_volumes != bvals.size:
         raise BIDSDataError(
@@ -120,7 +120,7 @@ def read_series(image: ImageFile, b0_threshold: float = B0_THRESHOLD) -> Series:
     return Series(image, gradients, (*notes, *acquisition.notes), affine, acquisition)
 
 
-def _read_header(path: Path) -> tuple[int | None, NDArray[np.float64] | None]:
+def read_header(path: Path) -> tuple[int | None, NDArray[np.float64] | None]:
     """Number of volumes and affine; None where the header cannot be read or places no voxel."""
     try:
         image = nb.load(path)

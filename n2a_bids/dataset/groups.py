@@ -74,5 +74,5 @@ def group_sound_images(
 
 
 def is_diffusion(image: ImageFile) -> bool:
-    """Whether an image is a diffusion series, by its suffix."""
-    return parse_name(image.path)[1] == "dwi"
+    """Whether an image is a diffusion series or the single-band reference of one, by its suffix."""
+    return parse_name(image.path)[1] in ("dwi", "sbref")

@@ -18,7 +18,7 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.json_objects import read_json_object
 from n2a_bids.printable import printable
 
-_SUFFIXES = {"T1w": ("T1w", "UNIT1", "MP2RAGE"), "dwi": ("dwi",)}
+_SUFFIXES = {"T1w": ("T1w", "UNIT1", "MP2RAGE"), "dwi": ("dwi", "sbref")}
 _DATATYPES = {"T1w": "anat", "dwi": "dwi"}
 _CACHE_NAME = re.compile(r"n2a_[0-9a-f]{16}")
 _DATABASE = "layout_index.sqlite"

@@ -615,3 +615,69 @@ def test_reversed_b0_follow_into_the_raw_like_dataset(dataset, tmp_path):
     readme = (root / "README.md").read_text()
     assert "opposite phase encoding, are copied" in readme.replace("\n", " ")
     assert "QSIPrep wants a T1w image" in readme
+
+
+def _b0_image(stem: Path, metadata: dict, shape=(4, 4, 3)) -> Path:
+    nb.Nifti1Image(np.zeros(shape, "uint8"), np.eye(4)).to_filename(f"{stem}.nii.gz")
+    Path(f"{stem}.json").write_text(json.dumps(metadata))
+    return Path(f"{stem}.nii.gz")
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (4, 4, 3, 1), (4, 4, 3, 3)])
+@pytest.mark.parametrize("inherits", [False, True])
+def test_a_b0_without_table_is_left_out_with_a_note_and_kept_for_the_distortion(dataset, shape, inherits):
+    """As converters write it; a table at the top that belongs to the series changes nothing."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    if inherits:
+        for extension in (".bval", ".bvec"):
+            Path(f"{stem}{extension}").replace(dataset.root / f"dwi{extension}")
+    back = _b0_image(stem.with_name("sub-01_dir-PA_dwi"), PA, shape)
+    found = dataset.collect()
+    assert summary(found) == [("dwi-split", "sub-01_dir-AP_dwi", 1)]
+    assert found.units[0].reversed_b0.path == back
+    (item,) = found.left_out
+    assert not item.fault
+    assert "without a gradient table: taken for" in item.reason
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kept"),
+    [({}, False), (AP, False), ({**PA, "PhaseEncodingDirection": "i"}, False), (PA, True)],
+)
+def test_only_a_b0_of_opposite_phase_encoding_shows_the_distortion(dataset, metadata, kept):
+    """The sidecar decides, never the label."""
+    stem = dataset.add("run-1", metadata=AP)
+    dataset.add("run-2", metadata=AP)
+    _b0_image(stem.with_name("sub-01_acq-b0_dir-PA_dwi"), metadata)
+    (unit,) = dataset.collect().units
+    assert unit.kind == "dwi-repeats"
+    assert (unit.reversed_b0 is not None) is kept
+
+
+def test_b0_series_with_a_table_and_corrected_series(dataset):
+    """A table of zeros is as good as none; what is corrected already needs no b0."""
+    dataset.add("dir-AP", metadata=AP)
+    stem = dataset.add("dir-PA", (np.zeros(3), np.zeros((3, 3))), PA)
+    assert dataset.collect().units[0].reversed_b0.path == Path(f"{stem}.nii.gz")
+    selection = SelectionConfig(modalities=("dwi",), dwi_corrected=True)
+    assert collect(dataset.root, selection).units[0].reversed_b0 is None
+
+
+def test_a_single_band_reference_is_no_fault(dataset):
+    """One without its series is named; that of a series is not; opposite ones serve the distortion."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    _b0_image(stem.with_name("sub-01_dir-AP_sbref"), AP)
+    back = _b0_image(stem.with_name("sub-01_dir-PA_sbref"), PA)
+    found = dataset.collect()
+    assert found.units[0].reversed_b0.path == back
+    (item,) = found.left_out
+    assert item.path == back and not item.fault
+    assert "a single-band reference without its series" in item.reason
+
+
+def test_a_full_series_without_its_table_is_a_fault(dataset):
+    """Its table is lost: that is no b0."""
+    stem = dataset.add("")
+    for extension in (".bval", ".bvec"):
+        Path(f"{stem}{extension}").unlink()
+    assert dataset.collect().left_out[0].fault

@@ -1,0 +1,130 @@
+"""b0 images beside diffusion series: nothing to denoise in them, but they may show the distortion of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
+from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.dataset.acquisition import read_acquisition
+from n2a_bids.dataset.common_volumes import voxel_difference
+from n2a_bids.dataset.finders.reverse_pe import are_opposite
+from n2a_bids.dataset.gradient_tables import Series, read_header
+from n2a_bids.dataset.names import comparable, parse_name
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.gradient_files import read_bvals
+
+
+def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
+    """A series of b0 images without a gradient table of its own, or None where the image is none.
+
+    Converters write no table for a scan without diffusion weighting, of one volume or a few. A table that
+    applies by inheritance alone and has another number of volumes belongs to other series.
+
+    Parameters
+    ----------
+    image : ImageFile
+        With suffix dwi or sbref.
+    b0_threshold : float
+        Largest b-value (s/mm2) that counts as b0.
+
+    Returns
+    -------
+    series : Series or None
+        With a table of zeros.
+    """
+    n_volumes, affine = read_header(image.path)
+    if is_sbref(image):
+        n_volumes = n_volumes or 1
+    elif not n_volumes or n_volumes >= FEWEST_VOLUMES or not _lacks_table(image, n_volumes, b0_threshold):
+        return None
+    acquisition = read_acquisition(image.metadata)
+    table = Gradients(np.zeros(n_volumes), np.zeros((n_volumes, 3)), b0_threshold)
+    return Series(image, table, acquisition.notes, affine, acquisition)
+
+
+def reason_not_denoised(series: Series, everything: Sequence[ImageFile]) -> str:
+    """Half a sentence about b0 images that `read_b0_images` gave; empty for one that needs no word."""
+    if is_sbref(series.image):
+        own = _name_without(series.image, ())
+        if any(_name_without(image, ()) == own for image in everything if not is_sbref(image)):
+            return ""
+        return "a single-band reference without its series, nothing to denoise"
+    count = series.gradients.bvals.size
+    return (
+        f"{count} {'volume' if count == 1 else 'volumes'} without a gradient table: taken for "
+        f"{'a b0 image' if count == 1 else 'b0 images'}, nothing to denoise"
+    )
+
+
+def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Series]) -> DenoisingUnit:
+    """Give a unit the b0 image that shows its distortion the other way round, where there is one.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Of one series, or of repeats of one phase encoding.
+    series : Series
+        Its first.
+    b0_images : sequence of Series
+        Without diffusion weighting, of any participant; the sidecars decide.
+
+    Returns
+    -------
+    unit : DenoisingUnit
+        The same where sidecars do not tell of opposite phase encoding, or the series has no b0 itself.
+    """
+    if unit.kind == "dwi-reverse-pe" or not unit.phase_encoding or not series.gradients.is_b0.any():
+        return unit
+    where = _place(series.image)
+    fitting = [
+        one
+        for one in b0_images
+        if _place(one.image) == where and are_opposite(series, one) and not voxel_difference(series, one)
+    ]
+    if not fitting:
+        return unit
+    # A b0 of the same protocol first, a series of b0s before a reference of other contrast.
+    nearest = min(
+        fitting,
+        key=lambda one: (
+            is_sbref(one.image),
+            _name_without(one.image, ("dir", "run")) != _name_without(series.image, ("dir", "run")),
+            _name_without(one.image, ("dir",)) != _name_without(series.image, ("dir",)),
+            one.image.path.name,
+        ),
+    )
+    return replace(unit, reversed_b0=nearest.image)
+
+
+def _lacks_table(image: ImageFile, n_volumes: int, b0_threshold: float) -> bool:
+    if image.bval is None:
+        return image.bvec is None or not _is_own(image, image.bvec.name)
+    try:
+        bvals, _ = read_bvals(image.bval)
+    except BIDSDataError:
+        return False
+    if bvals.size != n_volumes:
+        return not _is_own(image, image.bval.name)
+    return image.bvec is None and bool((bvals <= b0_threshold).all())
+
+
+def _is_own(image: ImageFile, table: str) -> bool:
+    return table.split(".")[0] == image.path.name.split(".")[0]
+
+
+def is_sbref(image: ImageFile) -> bool:
+    """Whether an image is a single-band reference, by its suffix."""
+    return parse_name(image.path)[1] == "sbref"
+
+
+def _place(image: ImageFile) -> tuple[str, str]:
+    return image.entities.get("sub", ""), image.entities.get("ses", "")
+
+
+def _name_without(image: ImageFile, ignored: Sequence[str]) -> dict[str, str]:
+    return {name: comparable(name, value) for name, value in image.entities.items() if name not in ignored}
