@@ -17,6 +17,9 @@ from n2a_bids.errors import BIDSDataError
 _MOST_EDGES = 0.2
 """0 for aligned runs with white noise, 0.14 for a real pair; 0.3 to 0.47 where runs are one voxel apart."""
 _BAND_MM = (1.2, 3.0)
+_MOST_ANATOMY = 0.1
+"""More along edges in the residual than in the difference of two runs, as the trust tests of the benchmark
+allow."""
 
 
 def refuse_copies(runs: Sequence[Path], images: Sequence[NDArray[np.float32]]) -> None:
@@ -71,4 +74,36 @@ def alignment_warnings(realizations: Realizations, figures: Mapping[str, object]
         "the runs do not seem to be aligned: they differ along the edges of the anatomy (correlation "
         f"{edges:.2f}, of aligned runs near 0), or their detail differs (correlation {alike:.2f}, of aligned "
         "runs near 1); look at the residual, and at how the runs were aligned"
+    ]
+
+
+def residual_warnings(realizations: Realizations, figures: Mapping[str, object]) -> list[str]:
+    """A sentence where what was taken away follows the edges of the anatomy more than noise does.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        Runs of one contrast; others are not judged.
+    figures : mapping
+        With ``residual_edge_correlation`` and ``difference_edge_correlation``, where they were measured.
+
+    Returns
+    -------
+    warnings : list of str
+
+    Examples
+    --------
+    >>> runs = Realizations(np.zeros((2, 2, 2, 2, 1), np.float32), np.ones((2, 2, 2), bool))
+    >>> residual_warnings(runs, {"residual_edge_correlation": 0.12, "difference_edge_correlation": 0.05})
+    []
+    """
+    residual, difference = (figures.get(f"{name}_edge_correlation") for name in ("residual", "difference"))
+    if realizations.data.shape[-1] > 1 or residual is None or difference is None:
+        return []
+    if float(residual) - float(difference) <= _MOST_ANATOMY:
+        return []
+    return [
+        f"the residual follows the edges of the anatomy (correlation {residual:.2f}, the difference of "
+        f"two runs {difference:.2f}; up to {_MOST_ANATOMY:g} more is usual): detail was taken away, or the "
+        "runs ring at the border of an area without measurement; look at the residual"
     ]

@@ -20,7 +20,7 @@ _CHUNK_VALUES = 1 << 20
 _MAX_FORM_DISTANCE_VOXELS = 0.5
 
 
-def check_image(path: Path) -> None:
+def check_image(path: Path, most_missing: float = 0.0) -> None:
     """Refuse an image that would fail, or silently go wrong, later.
 
     Voxels are read in chunks of a megavoxel, so memory stays small.
@@ -29,6 +29,8 @@ def check_image(path: Path) -> None:
     ----------
     path : Path
         NIfTI file; a name that ends in ``_dwi`` must be 4D, any other 3D.
+    most_missing : float
+        Part of the voxels that may be NaN or infinite, where later steps take them for gaps.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def check_image(path: Path) -> None:
     image = open_nifti(path)
     if _is_diffusion(path):
         _check_series(path, image.shape)
-    _check_values(path, image)
+    _check_values(path, image, most_missing)
 
 
 def header_problem(path: Path) -> str:
@@ -164,7 +166,7 @@ def _check_scaling(path: Path, image: nb.Nifti1Image) -> None:
         )
 
 
-def _check_values(path: Path, image: nb.Nifti1Image) -> None:
+def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> None:
     dtype = image.header.get_data_dtype()
     left = math.prod(image.shape)
     low, high, n_bad = np.inf, -np.inf, 0
@@ -185,7 +187,7 @@ def _check_values(path: Path, image: nb.Nifti1Image) -> None:
             f"{path}: expected {image.shape} voxels of {dtype}, found a truncated or damaged file ({error}); "
             "copy it again from the source"
         ) from error
-    if n_bad:
+    if n_bad > most_missing * math.prod(image.shape):
         raise BIDSDataError(
             f"{path}: expected finite intensities, found {n_bad} NaN or infinite voxels; replace them, or "
             "exclude the image with --bids-filter-file"

@@ -68,6 +68,10 @@ def test_non_finite_intensities_are_refused(save, volume, value):
     """A single voxel is enough."""
     volume[3, 4, 5] = value
     refuses(save(volume), "1 NaN or infinite voxels")
+    check_image(save(volume), most_missing=0.01)
+    volume[:6] = value
+    with pytest.raises(BIDSDataError, match="NaN or infinite"):
+        check_image(save(volume), most_missing=0.01)
 
 
 @pytest.mark.parametrize(("value", "found"), [(0, "only zeros"), (7, "the value 7 in every voxel")])

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import save_image
+from scipy import ndimage
 
 import n2a_bids.commands.denoise_run as denoise_run
-from n2a_bids.algorithms.realizations import DenoisedImage
+from n2a_bids.algorithms.realizations import DenoisedImage, Realizations
 from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.benchmark import worker
 from n2a_bids.cli.tools import main
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
+from n2a_bids.commands.denoise_warnings import residual_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.weights_files import load_weights, save_weights
 
@@ -500,3 +502,29 @@ def test_runs_that_are_not_aligned_are_told(files, shift, n_warnings):
     assert denoise(files, "--strategy", "mean") == 0
     warnings = json.loads(Path(str(files["out"]).replace(".nii.gz", ".json")).read_text())["warnings"]
     assert sum("do not seem to be aligned" in text for text in warnings) == n_warnings
+
+
+def test_a_face_removed_from_one_run_comes_from_the_other_and_from_both_stays_removed(files, head):
+    """In its own intensity, and exact zeros where both are empty."""
+    face = np.zeros(head[1].shape, bool)
+    face[:, -14:, :16] = ~ndimage.binary_dilation(head[1], iterations=2)[:, -14:, :16]
+    only = face & (np.arange(face.shape[0]) < face.shape[0] // 2)[:, None, None]
+    one, two = (nb.load(files[name]) for name in ("one", "two"))
+    save_image(files["one"], np.where(face & ~only, 0, one.get_fdata()), one.affine)
+    save_image(files["two"], np.where(face, 0, two.get_fdata()), one.affine)
+    assert denoise(files, "--strategy", "mean", "--quiet") == 0
+    result = nb.load(files["out"]).get_fdata()
+    assert not result[face & ~only].any()
+    bright = only & (head[0] > 300)
+    assert result[bright].mean() == pytest.approx(one.get_fdata()[bright].mean(), rel=0.1)
+    record = json.loads(Path(str(files["out"]).replace(".nii.gz", ".json")).read_text())
+    assert record["noise_sd_mean"] == pytest.approx(60 / np.sqrt(2), rel=0.15)
+
+
+@pytest.mark.parametrize(("residual", "n_warnings"), [(0.15, 0), (0.26, 1)])
+def test_a_residual_with_edges_is_told(residual, n_warnings):
+    """More than the trust tests allow over what the runs themselves differ by."""
+    runs = Realizations(np.zeros((2, 4, 4, 4, 1), np.float32), np.ones((4, 4, 4), bool))
+    record = {"residual_edge_correlation": residual, "difference_edge_correlation": 0.1}
+    assert len(residual_warnings(runs, record)) == n_warnings
+    assert residual_warnings(runs, {"residual_edge_correlation": residual}) == []

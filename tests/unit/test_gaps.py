@@ -1,13 +1,19 @@
 """Laws of voxels that hold no measurement: found, continued, and filled by other repetitions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.alignment import Gates, Grid, bring_to_grid, judge
 from n2a_bids.algorithms.gaps import Gaps, extend_measured, find_gaps, without_gaps, zone_value
+from n2a_bids.algorithms.preparation import prepare
+from n2a_bids.algorithms.realizations import Realizations
 from n2a_bids.algorithms.resampling import resample
 from n2a_bids.algorithms.standing_in import fill_aligned, fill_from_others
+from n2a_bids.algorithms.strategies.recorrupted import loss_weight
 
 VOXEL_MM = (4.0, 4.0, 4.0)
 
@@ -86,8 +92,6 @@ def test_extension_leaves_measured_voxels_and_no_edge(runs, head):
 
 
 def about_centre(shape, degrees, shift):
-    from scipy.spatial.transform import Rotation
-
     centre = (np.array(shape) - 1) / 2
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
@@ -170,3 +174,20 @@ def test_quality_of_alignment_is_that_of_what_both_show(runs, head, affine):
     expected, _ = bring_to_grid(runs[1], affine, shift, grid)
     assert np.abs(aligned - expected)[inside].mean() < 0.7 * np.abs(ringing - expected)[inside].mean()
     assert aligned[~inside].mean() == pytest.approx(grid.image[~inside].mean(), rel=0.2)
+
+
+def test_noise_is_measured_where_all_were_measured(runs, head, face):
+    """A gap lowers no noise map, and in it the average is as noisy as what stands there."""
+    whole = Realizations(runs[:2, ..., None], head[1])
+    data, n_measured = fill_from_others(
+        np.stack([np.where(face, np.float32(0), runs[0]), runs[1]]), np.stack([~face, face | True]), head[1]
+    )
+    filled = Realizations(data[..., None], head[1], n_measured=n_measured)
+    expected, found = prepare(whole), prepare(filled)
+    inside = head[1] | (found.head & face)
+    ratio = found.repetition_noise_sd[inside] / expected.repetition_noise_sd[inside]
+    assert np.abs(ratio - 1).max() < 0.15
+    np.testing.assert_allclose(found.average_noise_sd[face], found.repetition_noise_sd[face], rtol=1e-6)
+    np.testing.assert_array_equal(loss_weight(found)[face], 0)
+    naive = prepare(replace(filled, n_measured=None))
+    assert (naive.repetition_noise_sd / expected.repetition_noise_sd)[found.head & face].mean() < 0.95
