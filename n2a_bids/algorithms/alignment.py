@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -189,31 +189,6 @@ def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
     to_voxels = np.linalg.inv(affine) @ transform @ affine
     weight = ndimage.affine_transform(mask.astype(np.float32), to_voxels[:3, :3], to_voxels[:3, 3], order=1)
     return weight > 0.5
-
-
-def find_copies(images: Iterable[NDArray[np.float32]]) -> dict[int, int]:
-    """Images that bring nothing new: each is another one, perhaps in another intensity scale.
-
-    Parameters
-    ----------
-    images : iterable of (X, Y, Z) or (X, Y, Z, C) float arrays
-        As acquired: interpolation would hide a copy. One is held at a time, of the others an eighth.
-
-    Returns
-    -------
-    copies : dict of int to int
-        Place of each copy, and the place of the first image that it is a copy of.
-    """
-    seen: list[tuple[tuple[int, ...], NDArray[np.float32]]] = []
-    copies = {}
-    for place, image in enumerate(images):
-        shape, sample = image.shape, image[::2, ::2, ::2].flatten()
-        for earlier, (other_shape, other) in enumerate(seen):
-            if shape == other_shape and np.corrcoef(sample, other)[0, 1] > 1 - 1e-6:
-                copies[place] = earlier
-                break
-        seen.append((shape, sample))
-    return copies
 
 
 def _with_reason(found: Judgement, gates: Gates) -> Judgement:

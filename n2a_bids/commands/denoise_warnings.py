@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.alignment import find_copies
+from n2a_bids.algorithms.copies import find_copies
 from n2a_bids.algorithms.realizations import Realizations
 from n2a_bids.algorithms.similarity import structure_correlation
 from n2a_bids.config import AlignConfig

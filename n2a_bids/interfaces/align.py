@@ -23,7 +23,6 @@ from n2a_bids.algorithms.alignment import (
     Grid,
     Judgement,
     bring_to_grid,
-    find_copies,
     is_negligible,
     judge,
     move_mask,
@@ -34,6 +33,7 @@ from n2a_bids.algorithms.rigid import Matrix, halfway_transforms
 from n2a_bids.algorithms.standing_in import fill_aligned
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, load_mask, read_itk_transform, same_grid, save_like, write_itk_transform
+from n2a_bids.interfaces.copies import copy_reasons, find_shared_noise, partial_warnings
 from n2a_bids.interfaces.repair import load_gaps
 
 _NEGLIGIBLE_VOXELS = 0.05
@@ -113,7 +113,8 @@ class AlignRepetitions(SimpleInterface):
         reference_gaps = load_gaps(self._gap_files()[self.inputs.index])
         measured = None if reference_gaps is None else reference_gaps.measured
         grid = Grid(image, affine, load_mask(Path(self.inputs.reference_mask), reference), measured)
-        repetitions = self._judged(grid, reference)
+        repetitions, warnings = self._without_copies(self._judged(grid, reference))
+        self._results["warnings"] = warnings
         self._write_figures(folder / "alignment.json", repetitions)
         accepted = [repetition for repetition in repetitions if repetition.accepted]
         if len(accepted) < 2:
@@ -144,7 +145,6 @@ class AlignRepetitions(SimpleInterface):
         gates = Gates(**{name: getattr(inputs, name) for name in Gates.__slots__})
         found = [read_itk_transform(Path(path)) for path in inputs.transforms]
         found.insert(inputs.index, np.eye(4))
-        copies = self._copies()
         repetitions = []
         maps = self._gap_files()
         for place, (name, transform) in enumerate(zip(inputs.in_files, found, strict=True)):
@@ -156,8 +156,6 @@ class AlignRepetitions(SimpleInterface):
                     transform = np.eye(4)
                 measured = None if gaps is None else gaps.measured
                 judgement = judge(*load(path), transform, grid, gates, measured)
-            if place in copies:
-                judgement = replace(judgement, reason=copies[place])
             repetitions.append(_Repetition(path, transform, judgement, place == inputs.index, gaps))
         return repetitions
 
@@ -165,18 +163,23 @@ class AlignRepetitions(SimpleInterface):
         given = self.inputs.gap_files
         return list(given) if isdefined(given) else [""] * len(self.inputs.in_files)
 
-    def _copies(self) -> dict[int, str]:
-        """Place of each repetition that is a copy of another, and the reason to leave it out."""
-        inputs = self.inputs
+    def _without_copies(self, repetitions: list[_Repetition]) -> tuple[list[_Repetition], list[str]]:
+        """The repetitions, those that hold the noise of others refused; warnings of what is shared in part.
+
+        Only accepted ones are compared: of a copy and its original that failed alike, neither is used.
+        """
+        accepted = [place for place, repetition in enumerate(repetitions) if repetition.accepted]
         # The reference first: of two equal images it is the one that stays.
-        order = sorted(range(len(inputs.in_files)), key=lambda place: place != inputs.index)
-        found = find_copies(load(Path(inputs.in_files[place]))[0] for place in order)
-        return {
-            order[
-                copy
-            ]: f"it is a copy of {Path(inputs.in_files[order[first]]).name}, not a second measurement"
-            for copy, first in found.items()
-        }
+        accepted.sort(key=lambda place: place != self.inputs.index)
+        files = [repetitions[place].path for place in accepted]
+        shared = find_shared_noise(files, [repetitions[place].transform for place in accepted])
+        reasons = copy_reasons(files, shared, range(len(files)))
+        kept = [number for number in range(len(files)) if number not in reasons]
+        judged = list(repetitions)
+        for number, reason in reasons.items():
+            one = judged[accepted[number]]
+            judged[accepted[number]] = replace(one, judgement=replace(one.judgement, reason=reason))
+        return judged, partial_warnings(files, shared, kept)
 
     def _write_images(
         self, folder: Path, accepted: list[_Repetition], transforms: list[Matrix], grid: Grid, reference: Path
@@ -193,7 +196,6 @@ class AlignRepetitions(SimpleInterface):
             aligned, inside = bring_to_grid(*load(repetition.path), transform, grid, repetition.measured)
             insides.append(inside)
             files.append(os.fspath(save_like(aligned, reference, Path(f"{name}.nii.gz"))))
-        self._results["warnings"] = []
         if any(repetition.gaps is not None for repetition in accepted):
             files = self._fill_gaps(folder, accepted, transforms, files, insides, grid)
         common = np.logical_and.reduce([grid.mask, *(inside for inside in insides if inside is not None)])
@@ -233,7 +235,7 @@ class AlignRepetitions(SimpleInterface):
         self._results["measured_file"] = os.fspath(
             save_like(found.n_measured, reference.path, folder / "n_measured.nii.gz", np.uint8)
         )
-        self._results["warnings"] = [
+        self._results["warnings"] += [
             _describe_missing(repetition.path.name, missing_ml)
             for repetition, missing_ml in zip(accepted, found.missing_ml, strict=True)
             if missing_ml

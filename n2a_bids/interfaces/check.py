@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from n2a_bids.algorithms.alignment import find_copies
+from n2a_bids.algorithms.copies import find_copies
 from n2a_bids.dataset.checks import check_image
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load

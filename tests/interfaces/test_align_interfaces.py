@@ -317,3 +317,25 @@ def test_specks_do_not_turn_a_registration(tmp_path, pair, motion, head, affine,
         found.append(read_itk_transform(Path(node.run(cwd=str(tmp_path)).outputs.out_transform)))
     points = np.argwhere(head[1])[::20] @ affine[:3, :3].T + affine[:3, 3]
     assert displacement_mm(np.linalg.inv(found[0]) @ found[1], points).max() < 0.02
+
+
+def test_a_processed_copy_is_refused_and_the_reason_told(tmp_path, noisy_runs, head, write, affine):
+    """A copy of another run than the reference, shaded and mirrored; what is shared in part is a warning."""
+    runs = noisy_runs(4)
+    shading = np.linspace(0.7, 1.3, runs[0].shape[0])[:, None, None]
+    mirrored = affine @ np.diag([-1.0, 1, 1, 1])
+    mirrored[:3, 3] = affine[:3, 3] + affine[:3, 0] * (runs[0].shape[0] - 1)
+    images = {
+        "run-1": (runs[0], affine),
+        "run-2": (runs[1], affine),
+        "run-3": (np.round(runs[1] * shading)[::-1], mirrored),
+        "run-4": ((runs[0] + runs[2] + runs[3]) / 3, affine),
+    }
+    files = [write(name, *image) for name, image in images.items()]
+    unmoved = [itk(tmp_path, f"unmoved-{number}", np.eye(4)) for number in range(3)]
+    found = align(tmp_path, files, write("mask", head[1]), unmoved)
+    assert found.accepted == [0, 1, 3]
+    record = json.loads(Path(found.figures_file).read_text())
+    assert "same noise as run-2.nii.gz (correlation 1.00" in record["repetitions"][2]["reason"]
+    (warning,) = found.warnings
+    assert "run-1.nii.gz and run-4.nii.gz share part of their noise" in warning

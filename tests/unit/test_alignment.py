@@ -8,7 +8,6 @@ from n2a_bids.algorithms.alignment import (
     Gates,
     Grid,
     bring_to_grid,
-    find_copies,
     is_negligible,
     judge,
     move_mask,
@@ -124,15 +123,6 @@ def test_is_negligible_compares_with_the_voxel(grid):
     """A twentieth of a 4 mm voxel is 0.2 mm."""
     assert is_negligible(shifted((0.19, 0, 0)), grid, 0.05)
     assert not is_negligible(shifted((0.21, 0, 0)), grid, 0.05)
-
-
-def test_copies_are_found_in_any_scale_and_at_any_place(noisy_runs):
-    """The same image in other units is a copy of the first that shows it; a second measurement is not."""
-    first, second, third = noisy_runs(3, noise_sd=5)
-    assert find_copies([first, second, third, first[:-1]]) == {}
-    assert find_copies([first, second, 3 * second + 1, third, second]) == {2: 1, 4: 1}
-    series = np.stack([first, second], axis=-1)
-    assert find_copies([series, series[..., ::-1], 2 * series]) == {2: 0}
 
 
 def test_move_mask_follows_the_transform(grid):
