@@ -11,6 +11,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from n2a_bids.algorithms.transforms import inverse
+
 _STEEPEST = 0.9
 """Slope of the displacement at which an image all but folds: steeper places cannot be trusted."""
 
@@ -156,7 +158,7 @@ def intensity_factor(
         Voxel of the corrected grid to voxel of the image, rigid part only; the identity by default.
     """
     # The slope along the axis of the image, which need not be an axis of the corrected grid.
-    along = np.eye(3)[axis] if voxel_map is None else np.linalg.inv(voxel_map[:3, :3])[:, axis]
+    along = np.eye(3)[axis] if voxel_map is None else inverse(voxel_map)[:3, axis]
     slope = sum(
         part * np.gradient(displacement, axis=number) for number, part in enumerate(along) if abs(part) > 1e-6
     )
@@ -172,6 +174,7 @@ def resample(
     sign: int,
     *,
     order: int = 5,
+    signed: bool = False,
 ) -> NDArray[np.float32]:
     """Undo motion and distortion of one volume in a single interpolation.
 
@@ -187,12 +190,14 @@ def resample(
         Phase-encoding axis of `image`, in its own array, and polarity; a sign of 0 leaves the distortion.
     order : int
         Degree of the spline.
+    signed : bool
+        Whether intensities may be negative, as those of real-valued images. Those of magnitudes may not:
+        where splines overshoot at edges, they are set to zero.
 
     Returns
     -------
     corrected : (X', Y', Z') float32 array
-        Never negative: splines overshoot at edges, magnitudes do not. Zero outside of the field of view,
-        which reaches half a voxel beyond the outermost centres.
+        Zero outside of the field of view, which reaches half a voxel beyond the outermost centres.
     """
     source = _source(voxel_map, displacement, axis, sign)
     inside = _within(source, image.shape)
@@ -200,7 +205,7 @@ def resample(
         np.clip(positions, 0, size - 1, out=positions)
     values = ndimage.map_coordinates(image.astype(np.float32), source, order=order, mode="mirror")
     values *= intensity_factor(displacement, axis, sign, voxel_map) * inside
-    return np.maximum(values, 0).astype(np.float32)
+    return (values if signed else np.maximum(values, 0)).astype(np.float32)
 
 
 def in_view(
@@ -237,13 +242,17 @@ class AcquiredGrid:
     known: NDArray[np.bool_]
     """(X, Y, Z) False where the image folds: there the correction cannot be undone."""
 
-    def show(self, corrected: NDArray, *, order: int = 5) -> NDArray[np.float32]:
-        """A corrected volume as it was acquired: moved and distorted again, zero where unknown."""
+    def show(self, corrected: NDArray, *, order: int = 5, signed: bool = False) -> NDArray[np.float32]:
+        """A corrected volume as it was acquired: moved and distorted again, zero where unknown.
+
+        `order` and `signed` are as in :func:`resample`.
+        """
         values = ndimage.map_coordinates(
             np.asarray(corrected, np.float32), self.positions, order=order, mode="constant"
         )
-        stretch = self.stretch if order else np.float32(1)
-        return np.where(self.known, np.maximum(values / stretch, 0), 0).astype(np.float32)
+        if order:
+            values = values / self.stretch
+        return np.where(self.known, values if signed else np.maximum(values, 0), 0).astype(np.float32)
 
 
 def acquired_grid(
@@ -262,9 +271,9 @@ def acquired_grid(
     voxel_map : (4, 4) array
         Corrected voxel to voxel as acquired, rigid part, as in :func:`resample`.
     displacement : (X', Y', Z') array
-        On the corrected grid, in voxels along `axis`, with the sign of this series.
+        On the corrected grid, in voxels of the series along its `axis`, with the sign of this series.
     axis : int
-        Phase-encoding axis.
+        Phase-encoding axis of the series, in its own array.
     shape : (3,) ints
         Of the series as acquired.
     n_iterations : int
@@ -272,13 +281,13 @@ def acquired_grid(
     tolerance : float
         Voxels within which a position counts as found.
     """
-    inverse = np.linalg.inv(voxel_map)
+    back = inverse(voxel_map)
     acquired = np.stack(np.meshgrid(*(np.arange(n, dtype=float) for n in shape), indexing="ij"))
     moved = np.zeros(shape)
     for _ in range(n_iterations):
         before = acquired.copy()
         before[axis] -= moved
-        positions = np.tensordot(inverse[:3, :3], before, axes=1) + inverse[:3, 3][:, None, None, None]
+        positions = np.tensordot(back[:3, :3], before, axes=1) + back[:3, 3][:, None, None, None]
         found = ndimage.map_coordinates(displacement, positions, order=1, mode="nearest")
         error, moved = np.abs(found - moved), found
         if error.max() < tolerance:

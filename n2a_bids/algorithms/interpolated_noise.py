@@ -50,16 +50,14 @@ def noise_kept(
     >>> 0.7 < noise_kept((16, 16, 16), [half], still, 1, 0, everywhere) < 0.95
     True
     """
-    # Positive, since no resampled value is ever negative.
-    level = 20.0
     noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     variances = []
     for voxel_map in voxel_maps[:: max(1, -(-len(voxel_maps) // _N_MAPS))]:
+        values = resample(noise, voxel_map, displacement, axis, sign, signed=True)
         factor = intensity_factor(displacement, axis, sign, voxel_map)
-        values = resample(noise + level, voxel_map, displacement, axis, sign)
         seen = mask & (factor > 0) & in_view(shape, voxel_map, displacement, axis, sign)
         if seen.any():
-            variances.append(float((values[seen] / factor[seen] - level).var()))
+            variances.append(float((values[seen] / factor[seen]).var()))
     if not variances:
         return 1.0
     return min(1.0, float(np.sqrt(np.mean(variances) / noise.var())))

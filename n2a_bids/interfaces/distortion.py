@@ -4,45 +4,65 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.distortion import intensity_factor
+from n2a_bids.algorithms.distortion_quality import DistortionQuality, judge_distortion
 from n2a_bids.algorithms.pepolar import PairCorrection, correct_pair
-from n2a_bids.algorithms.similarity import smooth_correlation
-from n2a_bids.images import load, save_like, voxel_sizes_mm
+from n2a_bids.algorithms.series_alignment import PlacedImage, brain_overlap, find_start, show_on
+from n2a_bids.algorithms.transforms import Affine
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.gradient_files import phase_encoding_of
+from n2a_bids.images import load, save_like
+from n2a_bids.transform_files import write_transforms
+
+_LIES_THERE = 0.6
+"""Dice coefficient of the two brains, distorted as they are."""
 
 
-def phase_encoding_axis(direction: str) -> tuple[int, int]:
-    """Array axis and polarity of a BIDS ``PhaseEncodingDirection``.
+def phase_encoding_axis(direction: Sequence[float], affine: NDArray[np.float64]) -> int:
+    """Array axis of an image along which phase was encoded, from the direction in the world (RAS+).
 
     Examples
     --------
-    >>> phase_encoding_axis("j-")
-    (1, -1)
+    >>> phase_encoding_axis([0.0, -1.0, 0.0], np.diag([-2.0, 2.0, 2.0, 1.0]))
+    1
     """
-    direction = direction.strip()
-    return "ijk".index(direction[0]), -1 if direction.endswith("-") else 1
+    return "ijk".index(phase_encoding_of(direction, affine)[0])
 
 
 class _EstimateDistortionInputSpec(BaseInterfaceInputSpec):
     b0_files = traits.List(
-        File(exists=True), minlen=2, maxlen=2, mandatory=True, desc="mean b0 of each series"
+        File(exists=True), minlen=2, maxlen=2, mandatory=True, desc="mean b0 of each series, as acquired"
     )
-    mask_file = File(exists=True, mandatory=True, desc="brain mask on the first b0")
-    phase_encoding = traits.Str(mandatory=True, desc="PhaseEncodingDirection of the first series")
+    mask_files = traits.List(File(exists=True), minlen=2, maxlen=2, mandatory=True, desc="brain mask of each")
+    names = traits.List(traits.Str(), mandatory=True, desc="path of each series in the dataset, for messages")
+    phase_encoding = traits.List(
+        traits.List(traits.Float()), mandatory=True, desc="direction of each series in the world (RAS+)"
+    )
+    opposite_is_known = traits.Bool(
+        True, usedefault=True, desc="the polarities are opposite; False: found from the images"
+    )
     readout_ratio = traits.Float(
         1.0, usedefault=True, desc="TotalReadoutTime of the second series over that of the first"
     )
 
 
 class _EstimateDistortionOutputSpec(TraitedSpec):
-    displacement_file = File(exists=True, desc="voxels along the phase-encoding axis, for the first series")
+    displacement_files = traits.List(
+        File(exists=True),
+        desc="of each series, on the grid of the first: its own voxels along its own phase-encoding axis",
+    )
     b0_files = traits.List(File(exists=True), desc="the two b0s, corrected, on the grid of the first")
-    motion_file = File(exists=True, desc="JSON: voxel map from the first series to the second")
+    placed_files = traits.List(
+        File(exists=True), desc="the two b0s on the grid of the first, as the headers say"
+    )
+    between_file = File(exists=True, desc="JSON: world of the first series to world of each")
     figures_file = File(exists=True, desc="JSON of what was moved and how well the b0s agree")
 
 
@@ -53,58 +73,92 @@ class EstimateDistortion(SimpleInterface):
     output_spec = _EstimateDistortionOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, folder = self.inputs, Path(runtime.cwd)
-        axis, sign = phase_encoding_axis(inputs.phase_encoding)
-        model = Path(inputs.b0_files[0])
-        (first, affine), (second, _) = (load(Path(path)) for path in inputs.b0_files)
-        mask = load(Path(inputs.mask_file))[0] > 0.5
-        correction = correct_pair(
-            first,
-            second,
-            mask,
-            voxel_size_mm=voxel_sizes_mm(affine),
-            axis=axis,
-            readout_ratio=inputs.readout_ratio,
+        inputs = self.inputs
+        first, second = (
+            PlacedImage(*load(Path(image)), load(Path(mask))[0] > 0.5)
+            for image, mask in zip(inputs.b0_files, inputs.mask_files, strict=True)
         )
-        displacement = correction.displacement * np.float32(sign)
-        self._results["displacement_file"] = os.fspath(
-            save_like(displacement, model, folder / "displacement.nii.gz")
-        )
-        self._results["b0_files"] = [
-            os.fspath(save_like(image, model, folder / f"b0_{number}.nii.gz"))
-            for number, image in enumerate(correction.corrected, start=1)
+        axes = [
+            phase_encoding_axis(direction, placed.affine)
+            for direction, placed in zip(inputs.phase_encoding, (first, second), strict=True)
         ]
-        figures = _figures((first, second), correction, mask, axis, voxel_sizes_mm(affine))
-        for name, content in (("motion", correction.voxel_map.tolist()), ("figures", figures)):
-            path = folder / f"{name}.json"
-            path.write_text(json.dumps(content, indent=2))
-            self._results[f"{name}_file"] = os.fspath(path)
+        # A field takes the place of motion: only a head that lies elsewhere needs another start.
+        lies_there = brain_overlap(first, second) > _LIES_THERE
+        start = Affine() if lies_there else find_start(first, second)
+        correction = correct_pair(
+            first.image,
+            second.image,
+            first.mask,
+            voxel_size_mm=first.voxel_size_mm,
+            axis=axes[0],
+            second_axis=axes[1],
+            start=start.between_voxels(first.affine, second.affine),
+            readout_ratio=inputs.readout_ratio,
+            opposite=True if inputs.opposite_is_known else None,
+        )
+        placed, _ = show_on(second, Affine(), first)
+        quality = judge_distortion(
+            first.image,
+            (placed, second.image),
+            correction,
+            first.mask,
+            axes[0],
+            first.voxel_size_mm[axes[0]],
+            axes[1],
+        )
+        self._refuse(correction, quality)
+        between = Affine.from_voxels(correction.voxel_map, first.affine, second.affine)
+        self._write(Path(runtime.cwd), correction, quality, between, placed)
         return runtime
 
+    def _refuse(self, correction: PairCorrection, quality: DistortionQuality) -> None:
+        """Raise BIDSDataError where this is no pair."""
+        first, second = (Path(name).name for name in self.inputs.names)
+        remedy = (
+            "look at both b0s; exclude a wrong series with --bids-filter-file, or denoise each alone with "
+            "--dwi-pairing single"
+        )
+        if not correction.opposite:
+            raise BIDSDataError(
+                f"{self.inputs.names[1]}: expected phase encoding opposite to that of {first}, found the "
+                "same in the images; correct the sidecars, or use --dwi-pairing repeat"
+            )
+        if quality.reason:
+            raise BIDSDataError(
+                f"{self.inputs.names[0]}: expected a distortion field that explains how {second} differs, "
+                f"found one that cannot be true: {quality.reason}; {remedy}"
+            )
 
-def _figures(
-    before: tuple[NDArray, NDArray],
-    correction: PairCorrection,
-    mask: NDArray[np.bool_],
-    axis: int,
-    voxel_size_mm: tuple[float, float, float],
-) -> dict[str, object]:
-    displacement = correction.displacement
-    moved_mm = np.abs(displacement[mask]) * voxel_size_mm[axis]
-    folds = [intensity_factor(displacement, axis, sign) == 0 for sign in (1, -1)]
-    return {
-        "correlation_before": round(smooth_correlation(*before, mask, 0.7), 4),
-        "correlation_after": round(smooth_correlation(*correction.corrected, mask, 0.7), 4),
-        "displacement_mm": {
-            "median": round(float(np.median(moved_mm)), 3),
-            "percentile_95": round(float(np.percentile(moved_mm, 95)), 3),
-            "largest": round(float(moved_mm.max()), 3),
-        },
-        "folded_fraction": round(float(((folds[0] | folds[1]) & mask).sum() / mask.sum()), 5),
-        "motion_between_series": {
-            "rounds": correction.n_rounds,
-            "last_step_voxels": correction.last_step_voxels,
-            "converged": correction.converged,
-        },
-        "warnings": list(correction.warnings),
-    }
+    def _write(
+        self,
+        folder: Path,
+        correction: PairCorrection,
+        quality: DistortionQuality,
+        between: Affine,
+        placed: NDArray[np.float32],
+    ) -> None:
+        model = Path(self.inputs.b0_files[0])
+        images = {
+            "displacement_files": (correction.displacement, correction.second_displacement),
+            "b0_files": correction.corrected,
+            "placed_files": (load(model)[0], placed),
+        }
+        for name, pair in images.items():
+            stem = name.removesuffix("_files")
+            self._results[name] = [
+                os.fspath(save_like(image, model, folder / f"{stem}_{number}.nii.gz"))
+                for number, image in enumerate(pair, start=1)
+            ]
+        between_file = write_transforms([Affine(), between], folder / "between.json")
+        figures = {key: value for key, value in asdict(quality).items() if key != "reason"} | {
+            "motion_between_series": {
+                "rounds": correction.n_rounds,
+                "last_step_voxels": correction.last_step_voxels,
+                "converged": correction.converged,
+            },
+            "polarity_margin": correction.polarity_margin,
+            "warnings": list(correction.warnings),
+        }
+        figures_file = folder / "figures.json"
+        figures_file.write_text(json.dumps(figures, indent=2))
+        self._results.update(between_file=os.fspath(between_file), figures_file=os.fspath(figures_file))

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from numpy.typing import NDArray
 
+from n2a_bids.dataset.acquisition import read_acquisition
+from n2a_bids.gradient_files import phase_encoding_in_world
 from n2a_bids.interfaces.derivatives import (
     alignment_record,
     completed_figures,
@@ -20,6 +32,8 @@ from n2a_bids.interfaces.derivatives import (
 )
 from n2a_bids.interfaces.inspect_inputs import were_stripped
 
+_ONE_DIRECTION = 0.9
+"""Cosine from which on two directions of phase encoding are one: oblique cuts differ by some degrees."""
 PHASE_ENCODING = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSpacing")
 """True as long as the distortion is still in the image."""
 
@@ -27,8 +41,11 @@ PHASE_ENCODING = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSp
 class _DescribeDiffusionInputSpec(BaseInterfaceInputSpec):
     figures_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
     alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")
-    sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every series")
+    distortion_file = File(exists=True, desc="JSON of the distortion correction, where there was one")
+    accepted = traits.List(traits.Int(), mandatory=True, desc="places of the series that were used")
+    sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every series; the reference first")
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every series")
+    images = traits.List(traits.Str(), mandatory=True, desc="every series as acquired, for its affine")
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised series is zero outside the brain")
     corrected = traits.Bool(mandatory=True, desc="whether susceptibility distortion was corrected")
     mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
@@ -60,26 +77,40 @@ class DescribeDiffusion(SimpleInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         alignment = json.loads(Path(inputs.alignment_file).read_text())
-        names = [row["file"] for row in alignment["repetitions"]]
+        names = [alignment["repetitions"][place]["file"] for place in inputs.accepted]
+        sources = [inputs.sources[place] for place in inputs.accepted]
+        metadata = [inputs.metadata[place] for place in inputs.accepted]
         figures = completed_figures(Path(inputs.figures_file), names, inputs)
         figures_file = Path(runtime.cwd) / "figures.json"
         figures_file.write_text(json.dumps(figures, indent=2))
         common = {
-            **shared_metadata(inputs.metadata),
-            **({} if inputs.corrected else _phase_encoding(inputs.metadata)),
-            "Sources": list(inputs.sources),
+            **shared_metadata(metadata),
+            **({} if inputs.corrected else self._phase_encoding()),
+            "Sources": sources,
             "SpatialReference": inputs.sources[0],
-            "SkullStripped": were_stripped(inputs.metadata, inputs.inputs_stripped),
+            "SkullStripped": were_stripped(metadata, inputs.inputs_stripped),
         }
         self._results.update(
             figures_file=os.fspath(figures_file), **self._sidecars(figures, alignment, common)
         )
         return runtime
 
+    def _phase_encoding(self) -> dict[str, object]:
+        """Phase-encoding fields that all series share in the world, true for the grid of the reference."""
+        inputs = self.inputs
+        affines = [nb.load(path).affine for path in inputs.images]
+        places = dict.fromkeys([0, *inputs.accepted])
+        return shared_phase_encoding(
+            [inputs.metadata[place] for place in places], [affines[place] for place in places]
+        )
+
     def _sidecars(
         self, figures: Mapping[str, object], alignment: Mapping[str, object], common: dict[str, object]
     ) -> dict[str, dict[str, object]]:
-        inputs, count = self.inputs, len(alignment["repetitions"])
+        inputs, count = self.inputs, len(self.inputs.accepted)
+        distortion = isdefined(inputs.distortion_file) and json.loads(
+            Path(inputs.distortion_file).read_text()
+        )
         subject = "one diffusion series" if count == 1 else f"the mean of {count} aligned diffusion series"
         if count == 1 and figures.get("n_repetitions", 1) != 1:
             subject = "the mean of two series synthesized from the tensors of halves of one series"
@@ -95,6 +126,7 @@ class DescribeDiffusion(SimpleInterface):
                 # Only some strategies remove it.
                 "NoiseFloorRemoved": bool(figures.get("noise_floor_removed", False)),
                 "DistortionCorrected": inputs.corrected,
+                **motion_record(alignment, distortion),
                 "Alignment": alignment_record(alignment),
             },
             "mean": made | {"Description": f"Not denoised: {subject}"},
@@ -105,17 +137,68 @@ class DescribeDiffusion(SimpleInterface):
             "displacement": common
             | {
                 "Description": "Displacement of the first series by susceptibility, in voxels along its "
-                "phase-encoding axis",
+                "phase-encoding axis, positive towards higher indices",
                 "Units": "voxel",
             },
         }
 
 
-def _phase_encoding(metadata: list[Mapping[str, object]]) -> dict[str, object]:
-    """Phase-encoding fields that all series share."""
-    first = metadata[0]
-    return {
-        key: first[key]
-        for key in PHASE_ENCODING
-        if key in first and all(other.get(key) == first[key] for other in metadata)
+def motion_record(alignment: Mapping[str, object], distortion: Mapping[str, object]) -> dict[str, float]:
+    """Motion within the series that were used, and the reach of the field, in mm.
+
+    Examples
+    --------
+    >>> rows = [{"mean_framewise_displacement_mm": 0.1, "max_framewise_displacement_mm": 0.4}]
+    >>> motion_record({"repetitions": rows}, {"displacement_mm": {"largest": 7.0}})["MaxFieldDisplacement"]
+    7.0
+    """
+    rows = [row for row in alignment["repetitions"] if row.get("accepted", True)]
+    means = [row["mean_framewise_displacement_mm"] for row in rows]
+    largest = [row["max_framewise_displacement_mm"] for row in rows]
+    record = {
+        "MeanFramewiseDisplacement": round(sum(means) / len(means), 4),
+        "MaxFramewiseDisplacement": max(largest),
     }
+    if distortion:
+        record["MaxFieldDisplacement"] = distortion["displacement_mm"]["largest"]
+    return record
+
+
+def shared_phase_encoding(
+    metadata: Sequence[Mapping[str, object]], affines: Sequence[NDArray[np.float64]]
+) -> dict[str, object]:
+    """Phase-encoding fields that are true for all images, as they read on the grid of the first.
+
+    Parameters
+    ----------
+    metadata : sequence of mapping
+        Sidecar of each image.
+    affines : sequence of (4, 4) arrays
+        Of each image: directions are compared in the world.
+
+    Examples
+    --------
+    >>> las, ras = np.diag([-2.0, 2, 2, 1]), np.diag([2.0, 2, 2, 1])
+    >>> shared_phase_encoding([{"PhaseEncodingDirection": "i"}, {"PhaseEncodingDirection": "i-"}], [las, ras])
+    {'PhaseEncodingDirection': 'i'}
+    >>> shared_phase_encoding([{"PhaseEncodingDirection": "i"}, {"PhaseEncodingDirection": "i"}], [las, ras])
+    {}
+    """
+    acquired = [read_acquisition(one) for one in metadata]
+    first = acquired[0]
+    shared = {
+        key: metadata[0][key]
+        for key in PHASE_ENCODING[1:]
+        if key in metadata[0] and all(other.get(key) == metadata[0][key] for other in metadata)
+    }
+    if not all(one.phase_encoding for one in acquired):
+        return shared
+    directions = np.array(
+        [
+            phase_encoding_in_world(one.phase_encoding, affine)
+            for one, affine in zip(acquired, affines, strict=True)
+        ]
+    )
+    if np.min(directions @ directions[0]) < _ONE_DIRECTION:
+        return shared
+    return {"PhaseEncodingDirection": first.phase_encoding, **shared}

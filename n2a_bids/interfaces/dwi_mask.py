@@ -16,7 +16,7 @@ from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.dataset.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.gradient_files import read_gradients, write_gradients
+from n2a_bids.gradient_files import read_gradients, world_rotation, write_gradients
 from n2a_bids.images import load, save_like, voxel_sizes_mm
 from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
 
@@ -126,7 +126,7 @@ class B0Mask(SimpleInterface):
     def _run_interface(self, runtime):
         path = Path(self.inputs.in_file)
         data, affine = load(path)
-        mask = find_brain(data)
+        mask = find_brain(data, superior_axis(affine))
         volume_ml = float(mask.sum() * np.prod(voxel_sizes_mm(affine)) / 1000)
         low, high = _BRAIN_VOLUME_ML
         if not low <= volume_ml <= high:
@@ -139,12 +139,19 @@ class B0Mask(SimpleInterface):
         return runtime
 
 
-def find_brain(b0: NDArray[np.float32]) -> NDArray[np.bool_]:
+def superior_axis(affine: NDArray[np.float64]) -> int:
+    """Array axis that runs most nearly from the feet to the head."""
+    return int(np.argmax(np.abs(world_rotation(affine)[2])))
+
+
+def find_brain(b0: NDArray[np.float32], superior: int = 2) -> NDArray[np.bool_]:
     """Brain in a b0 image.
 
     Parameters
     ----------
     b0 : (X, Y, Z) array
+    superior : int
+        Array axis from feet to head: holes are filled in each slice across it.
 
     Returns
     -------
@@ -157,4 +164,5 @@ def find_brain(b0: NDArray[np.float32]) -> NDArray[np.bool_]:
         return mask
     largest = 1 + int(np.argmax(ndimage.sum_labels(labels > 0, labels, range(1, count + 1))))
     filled = ndimage.binary_dilation(labels == largest) & mask
-    return np.stack([ndimage.binary_fill_holes(cut) for cut in np.moveaxis(filled, 2, 0)], axis=2)
+    cuts = [ndimage.binary_fill_holes(cut) for cut in np.moveaxis(filled, superior, 0)]
+    return np.stack(cuts, axis=superior)

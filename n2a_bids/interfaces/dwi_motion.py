@@ -1,8 +1,7 @@
-"""Motion between the volumes of a series, and the interpolation that undoes it."""
+"""Motion between the volumes of a series."""
 
 from __future__ import annotations
 
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -12,14 +11,13 @@ import numpy as np
 from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.distortion import resample
 from n2a_bids.algorithms.dwi_motion import estimate_motion
+from n2a_bids.algorithms.series_resampling import resample_series
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.images import load, read_itk_transform, save_like, voxel_sizes_mm, write_itk_transform
 from n2a_bids.interfaces.child import run_ants
 from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, mean_b0, read_table
-
-_STILL_VOXELS = 0.1
-"""A motion that moves no brain voxel farther is not worth an interpolation."""
+from n2a_bids.transform_files import write_transforms
 
 
 class _EstimateMotionInputSpec(MaskedSeriesInputSpec):
@@ -27,7 +25,9 @@ class _EstimateMotionInputSpec(MaskedSeriesInputSpec):
 
 
 class _EstimateMotionOutputSpec(TraitedSpec):
-    motion_file = File(exists=True, desc="JSON: one voxel map for each volume")
+    motion_file = File(
+        exists=True, desc="JSON: for each volume, world where the first b0 lies to world of the volume"
+    )
     b0_file = File(exists=True, desc="mean of the b0s where the first of them lies")
 
 
@@ -43,14 +43,16 @@ class EstimateMotion(SimpleInterface):
         table = read_table(self.inputs, affine)
         align_shell = partial(_align_shell, mask, affine, Path(runtime.cwd), self.inputs.seed)
         maps = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell)
-        motion_file = Path(runtime.cwd) / "motion.json"
-        motion_file.write_text(json.dumps(maps.tolist()))
+        transforms = [Affine.from_voxels(voxel_map, affine, affine) for voxel_map in maps]
+        motion_file = write_transforms(transforms, Path(runtime.cwd) / "motion.json")
         self._results["motion_file"] = os.fspath(motion_file)
         unweighted = np.flatnonzero(table.is_b0)
         b0_file = Path(runtime.cwd) / "b0.nii.gz"
         if unweighted.size:
             still = np.zeros(mask.shape, np.float32)
-            b0s = resample_series(data[..., unweighted], [maps[i] for i in unweighted], still, 1, mask)
+            b0s = resample_series(
+                data[..., unweighted], maps[unweighted], still, 1, mask, signed=bool(data.min() < 0)
+            )
             b0 = b0s.mean(axis=-1)
         else:
             b0 = mean_b0(data, table)
@@ -74,45 +76,4 @@ def _align_shell(
     files |= {name: os.fspath(folder / f"shell_{name}.txt") for name in ("initial", "out_file")}
     write_itk_transform(np.eye(4), Path(files["initial"]))
     run_ants("rigid", files, folder, seed=seed)
-    return np.linalg.inv(affine) @ read_itk_transform(Path(files["out_file"])) @ affine
-
-
-def resample_series(
-    data: NDArray[np.float32],
-    maps: list[NDArray[np.float64]],
-    displacement: NDArray[np.float32],
-    axis: int,
-    mask: NDArray[np.bool_],
-) -> NDArray[np.float32]:
-    """Undo motion and distortion of every volume; one that kept still, undistorted, stays as it is.
-
-    Parameters
-    ----------
-    data : (X, Y, Z, C) array
-    maps : list of (4, 4) arrays
-        Corrected voxel to voxel of each volume.
-    displacement : (X', Y', Z') array
-        On the corrected grid.
-    axis : int
-        Phase-encoding axis.
-    mask : (X', Y', Z') bool array
-        Brain, where motion counts.
-    """
-    aligned = np.empty((*displacement.shape, data.shape[-1]), np.float32)
-    for volume, voxel_map in enumerate(maps):
-        if stays(data.shape[:3], voxel_map, displacement, mask):
-            aligned[..., volume] = data[..., volume]
-        else:
-            aligned[..., volume] = resample(data[..., volume], voxel_map, displacement, axis, 1)
-    return aligned
-
-
-def stays(shape: tuple[int, ...], voxel_map: NDArray, displacement: NDArray, mask: NDArray[np.bool_]) -> bool:
-    """Whether a volume is taken as it is, without any interpolation; arguments as in `resample_series`."""
-    return displacement.shape == shape and not displacement.any() and _is_still(voxel_map, mask)
-
-
-def _is_still(voxel_map: NDArray[np.float64], mask: NDArray[np.bool_]) -> bool:
-    points = np.argwhere(mask)[:: max(1, int(mask.sum()) // 2000)]
-    moved = points @ voxel_map[:3, :3].T + voxel_map[:3, 3]
-    return bool(np.linalg.norm(moved - points, axis=1).max() < _STILL_VOXELS)
+    return Affine(read_itk_transform(Path(files["out_file"]))).between_voxels(affine, affine)

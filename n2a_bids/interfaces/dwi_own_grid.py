@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -11,27 +10,22 @@ from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion import AcquiredGrid, acquired_grid
+from n2a_bids.algorithms.head_motion import undo_rotations
+from n2a_bids.algorithms.series_resampling import resample_series
 from n2a_bids.gradient_files import write_gradients
 from n2a_bids.images import load, save_like
-from n2a_bids.interfaces.distortion import phase_encoding_axis
-from n2a_bids.interfaces.dwi_align import (
-    AcquiredSeriesInputSpec,
-    series_displacements,
-    turned,
-)
-from n2a_bids.interfaces.dwi_mask import read_series_table
-from n2a_bids.interfaces.dwi_motion import resample_series
+from n2a_bids.interfaces.dwi_align import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
 
 
 class _OwnGridsInputSpec(AcquiredSeriesInputSpec):
     own_b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
-    b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, on the common grid")
-    between_file = File(exists=True, mandatory=True, desc="JSON: voxel map from the first series to each")
+    accepted = traits.List(traits.Int(), mandatory=True, desc="places of the series that were denoised")
+    b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of these, on the common grid")
     denoised_file = File(exists=True, mandatory=True, desc="denoised series on the common grid")
 
 
 class _OwnGridsOutputSpec(TraitedSpec):
-    out_files = traits.List(File(exists=True), desc="denoised, once for each source")
+    out_files = traits.List(File(exists=True), desc="denoised, once for each accepted source")
     mask_files = traits.List(File(exists=True), desc="brain mask on the grid of each")
     bval_files = traits.List(File(exists=True), desc="b-values of each")
     bvec_files = traits.List(File(exists=True), desc="directions of each, motion within the series undone")
@@ -49,28 +43,22 @@ class OwnGrids(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs, folder = self.inputs, Path(runtime.cwd)
-        denoised, _ = load(Path(inputs.denoised_file))
+        denoised, affine = load(Path(inputs.denoised_file))
         mask = load(Path(inputs.mask_file))[0] > 0.5
-        displacements = series_displacements(inputs, mask.shape)
-        gains = self._gains(mask)
-        betweens = json.loads(Path(inputs.between_file).read_text())
         outputs: dict[str, list[str]] = {name: [] for name in _OwnGridsOutputSpec().get()}
-        for number, between in enumerate(betweens):
-            path = Path(inputs.in_files[number])
-            data, affine = load(path)
-            displacement = displacements[number]
-            axis = phase_encoding_axis(inputs.phase_encoding)[0] if displacement.any() else 1
-            grid = acquired_grid(np.array(between), displacement, axis, data.shape[:3])
+        for number, gain in zip(inputs.accepted, self._gains(mask), strict=True):
+            series = read_acquired(inputs, number, mask.shape)
+            place = series.between.between_voxels(affine, series.affine)
+            shape = series.data.shape[:3]
+            grid = acquired_grid(place, series.displacement, series.axis, shape)
             own_mask = grid.show(mask, order=0) > 0.5
-            maps = [np.array(m) for m in json.loads(Path(inputs.motion_files[number]).read_text())]
-            still = np.zeros(data.shape[:3], np.float32)
-            own = resample_series(data, maps, still, axis, own_mask)
-            _fill(own, own_mask, grid, denoised, gains[number])
-            table = read_series_table(inputs, number, affine)
-            bval, bvec = write_gradients(turned(table, maps, affine), affine, folder / f"own_{number + 1}")
+            own = _own_signal(series, own_mask)
+            _fill(own, own_mask, grid, denoised, gain, signed=series.signed)
+            table = undo_rotations(series.gradients, series.motion)
+            bval, bvec = write_gradients(table, series.affine, folder / f"own_{number + 1}")
             model, target = Path(inputs.own_b0_files[number]), folder / f"mask_{number + 1}.nii.gz"
             files = {
-                "out_files": save_like(own, path, folder / f"own_{number + 1}.nii.gz"),
+                "out_files": save_like(own, series.path, folder / f"own_{number + 1}.nii.gz"),
                 "mask_files": save_like(own_mask, model, target, np.uint8),
                 "bval_files": bval,
                 "bvec_files": bvec,
@@ -81,9 +69,16 @@ class OwnGrids(SimpleInterface):
         return runtime
 
     def _gains(self, mask: NDArray[np.bool_]) -> list[float]:
-        """Intensity of each series over that of the first, whose unit the denoised series has."""
+        """Intensity of each accepted series over that of the first of them, whose unit the result has."""
         levels = [float(load(Path(path))[0][mask].mean()) for path in self.inputs.b0_files]
         return [level / levels[0] for level in levels]
+
+
+def _own_signal(series: AcquiredSeries, own_mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The series on its own grid, without the motion between its volumes."""
+    maps = [motion.between_voxels(series.affine, series.affine) for motion in series.motion]
+    still = np.zeros(own_mask.shape, np.float32)
+    return resample_series(series.data, maps, still, series.axis, own_mask, signed=series.signed)
 
 
 def _fill(
@@ -92,7 +87,9 @@ def _fill(
     grid: AcquiredGrid,
     denoised: NDArray[np.float32],
     gain: float,
+    *,
+    signed: bool,
 ) -> None:
     """Write the denoised signal into a series, inside its mask."""
     for volume in range(own.shape[-1]):
-        own[mask, volume] = gain * grid.show(denoised[..., volume])[mask]
+        own[mask, volume] = gain * grid.show(denoised[..., volume], signed=signed)[mask]

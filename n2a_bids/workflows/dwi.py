@@ -5,29 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from nipype import MapNode, Node, Workflow
+from nipype import Node, Workflow
 from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.acquisition import read_acquisition
 from n2a_bids.dataset.derivatives import find_brain_mask, masks_in_other_spaces
-from n2a_bids.dataset.gradient_tables import phase_encoding_on_grid
 from n2a_bids.dataset.protocols import protocol_notes
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.b0_threshold import set_b0_threshold
-from n2a_bids.interfaces.check import CheckImages, RefuseCopies
-from n2a_bids.interfaces.distortion import EstimateDistortion
-from n2a_bids.interfaces.dwi_align import AlignSeries
-from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes
-from n2a_bids.interfaces.dwi_motion import EstimateMotion
 from n2a_bids.interfaces.inspect_inputs import InspectInputs
-from n2a_bids.interfaces.mask import GivenBrainMask
 from n2a_bids.interfaces.synthesis import SplitSeries
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.dwi_consumers import init_dwi_consumers_wf, wants_own_grids
 from n2a_bids.workflows.dwi_memory import reserve_memory
 from n2a_bids.workflows.dwi_outputs import init_dwi_outputs_wf
+from n2a_bids.workflows.dwi_preparation import init_preparation, reference_first
 from n2a_bids.workflows.dwi_reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi_tensor import determines_tensor, init_tensor_wf
 from n2a_bids.workflows.mask import mask_warnings
@@ -54,12 +47,16 @@ def init_dwi_unit_wf(
         Complete: it has no inputs.
     """
     workflow = Workflow(workflow_name(unit))
+    unit, reference_reason = reference_first(unit)
     given = find_brain_mask(config.derivatives, unit)
-    align = _init_preparation(
+    align = init_preparation(
         workflow,
         unit,
         given,
+        config.align,
         skip_validation=config.selection.skip_validation,
+        keep_negative=config.denoise.keep_noise_floor,
+        reference_reason=reference_reason,
         seed=config.denoise.random_seed,
     )
     denoise = init_denoise_node(config.denoise, config.resources)
@@ -87,7 +84,7 @@ def init_dwi_unit_wf(
             (series[0], denoise, [(series[1], "in_files")]),
             (align, denoise, [("mask_file", "mask_file"), ("noise_kept", "noise_kept"), *table]),
             # nipype keeps and extends the lists it is given: each connection needs its own.
-            (align, outputs, [*to_all]),
+            (align, outputs, [*to_all, ("accepted", "inputnode.accepted")]),
             (
                 align,
                 reports,
@@ -98,18 +95,14 @@ def init_dwi_unit_wf(
         ]
     )
     if unit.kind == "dwi-reverse-pe":
-        distortion, pick = workflow.get_node("distortion"), workflow.get_node("pick")
+        distortion = workflow.get_node("distortion")
+        first_field = Node(Select(index=[0]), name="first_field")
         workflow.connect(
             [
-                (
-                    distortion,
-                    outputs,
-                    [
-                        ("displacement_file", "inputnode.displacement"),
-                        ("figures_file", "inputnode.distortion"),
-                    ],
-                ),
-                (pick, reports, [("b0_file", "inputnode.b0_before")]),
+                (distortion, first_field, [("displacement_files", "inlist")]),
+                (first_field, outputs, [("out", "inputnode.displacement")]),
+                (distortion, outputs, [("figures_file", "inputnode.distortion")]),
+                (distortion, reports, [("placed_files", "inputnode.b0_before")]),
             ]
         )
     _connect_inspection(workflow, given)
@@ -152,31 +145,27 @@ def _connect_tensor(workflow: Workflow, tensor: Workflow, reports: Workflow) -> 
 def _connect_consumers(
     workflow: Workflow, unit: DenoisingUnit, config: Config, all_series: Mapping[Path, Path] | None
 ) -> None:
-    is_pair = unit.kind == "dwi-reverse-pe"
-    consumers = init_dwi_consumers_wf(
-        unit,
-        config,
-        all_series=all_series,
-        phase_encoding=phase_encoding_on_grid(unit, 0) if is_pair else "",
-        readout_ratio=_readout_ratio(unit) if is_pair else 1.0,
-    )
-    aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("mask", "bval", "bvec", "between")]
+    consumers = init_dwi_consumers_wf(unit, config, all_series=all_series)
+    aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("mask", "bval", "bvec")]
+    aligned += [("b0_files", "inputnode.b0"), ("accepted", "inputnode.accepted")]
     acquired = [
         *(("out_file", "inputnode.series"), ("b0_file", "inputnode.own_b0")),
         *(("bval_file", "inputnode.own_bval"), ("bvec_file", "inputnode.own_bvec")),
     ]
     workflow.connect(
         [
-            (workflow.get_node("align"), consumers, [*aligned, ("b0_files", "inputnode.b0")]),
+            (workflow.get_node("align"), consumers, aligned),
             (workflow.get_node("pick"), consumers, acquired),
             (workflow.get_node("motion"), consumers, [("motion_file", "inputnode.motion")]),
             (workflow.get_node("denoise"), consumers, [("out_file", "inputnode.denoised")]),
             (workflow.get_node("outputs_wf"), consumers, [("describe.denoised", "inputnode.sidecar")]),
         ]
     )
+    is_pair = unit.kind == "dwi-reverse-pe"
+    between = workflow.get_node("distortion" if is_pair else "register")
+    workflow.connect(between, "between_file", consumers, "inputnode.between")
     if is_pair:
-        distortion = workflow.get_node("distortion")
-        workflow.connect(distortion, "displacement_file", consumers, "inputnode.displacement")
+        workflow.connect(between, "displacement_files", consumers, "inputnode.displacement")
 
 
 def _mask_method(given: Path | None) -> str:
@@ -184,91 +173,6 @@ def _mask_method(given: Path | None) -> str:
     if given is not None:
         return f"given by the user ({given.name})"
     return "by an Otsu threshold on the median-filtered mean b0 (dipy)"
-
-
-def _init_preparation(
-    workflow: Workflow, unit: DenoisingUnit, given: Path | None, *, skip_validation: bool, seed: int
-) -> Node:
-    """Nodes up to the aligned series; returns the last of them."""
-    paths = [image.path for image in unit.images]
-    check = Node(CheckImages(in_files=list(map(str, paths)), skip=skip_validation), name="check")
-    pick = _pick_node(unit)
-    mask = _mask_node(given)
-    of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
-    motion = MapNode(EstimateMotion(seed=seed), of_each, name="motion", mem_gb=3.0)
-    interface = AlignSeries(volumes=pick.inputs.volumes, keep_mask=given is not None)
-    interface.inputs.names = [path.name for path in paths]
-    align = Node(interface, name="align", mem_gb=4.0)
-    table = [("bval_file", "bval_file"), ("bvec_file", "bvec_file")]
-    distinct = Node(RefuseCopies(names=list(map(str, paths))), name="distinct", mem_gb=1.5)
-    first_mask = Node(Select(index=[0]), name="first_mask")
-    workflow.connect(
-        [
-            (check, pick, [("out_files", "in_file")]),
-            (pick, mask, [("b0_file", "in_file")]),
-            (pick, distinct, [("out_file", "in_files")]),
-            (distinct, motion, [("out_files", "in_file")]),
-            (pick, motion, [*table]),
-            (mask, motion, [("out_mask", "mask_file")]),
-            (mask, first_mask, [("out_mask", "inlist")]),
-            (first_mask, align, [("out", "mask_file")]),
-            (motion, align, [("motion_file", "motion_files"), ("b0_file", "b0_files")]),
-            (
-                pick,
-                align,
-                [
-                    ("out_file", "in_files"),
-                    ("bval_file", "bval_files"),
-                    ("bvec_file", "bvec_files"),
-                ],
-            ),
-        ]
-    )
-    if unit.kind == "dwi-reverse-pe":
-        _add_distortion(workflow, unit, pick, first_mask, align)
-    return align
-
-
-def _pick_node(unit: DenoisingUnit) -> MapNode:
-    pick = MapNode(PickVolumes(), ["in_file", "bval_file", "bvec_file", "volumes"], name="pick", mem_gb=2.0)
-    pick.inputs.bval_file = [str(image.bval) for image in unit.images]
-    pick.inputs.bvec_file = [str(image.bvec) for image in unit.images]
-    pick.inputs.volumes = [list(volumes) for volumes in unit.volumes] or [[] for _ in unit.images]
-    return pick
-
-
-def _mask_node(given: Path | None) -> MapNode:
-    interface = B0Mask() if given is None else GivenBrainMask(mask_file=str(given))
-    return MapNode(interface, ["in_file"], name="mask", mem_gb=1.0)
-
-
-def _add_distortion(
-    workflow: Workflow, unit: DenoisingUnit, pick: Node, first_mask: Node, align: Node
-) -> None:
-    direction = phase_encoding_on_grid(unit, 0)
-    distortion = Node(
-        EstimateDistortion(phase_encoding=direction, readout_ratio=_readout_ratio(unit)),
-        name="distortion",
-        mem_gb=2.0,
-    )
-    align.inputs.trait_set(phase_encoding=direction, readout_ratio=_readout_ratio(unit))
-    workflow.connect(
-        [
-            (workflow.get_node("motion"), distortion, [("b0_file", "b0_files")]),
-            (first_mask, distortion, [("out", "mask_file")]),
-            (
-                distortion,
-                align,
-                [("displacement_file", "displacement_file"), ("motion_file", "between_file")],
-            ),
-        ]
-    )
-
-
-def _readout_ratio(unit: DenoisingUnit) -> float:
-    """Displacement of the second series over that of the first; 1 where a sidecar does not tell."""
-    first, second = (read_acquisition(image.metadata).readout_time_s for image in unit.images)
-    return second / first if first and second else 1.0
 
 
 def _init_split(workflow: Workflow, align: Node, seed: int) -> Node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import nibabel as nb
 from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Merge
 
@@ -15,10 +16,12 @@ from n2a_bids.dataset.raw_like import raw_like_path
 from n2a_bids.dataset.raw_like_fields import pair_fields
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives import WriteDerivatives
+from n2a_bids.interfaces.dwi_derivatives import PHASE_ENCODING, shared_phase_encoding
 from n2a_bids.interfaces.dwi_own_grid import OwnGrids
 from n2a_bids.interfaces.dwi_raw_like import CopyFieldMaps, DescribeOwnGrids, DescribeRawLikeSeries
+from n2a_bids.workflows.dwi_preparation import phase_encoding_vectors
 
-_ALIGNED = ("mask", "bval", "bvec", "b0", "between")
+_ALIGNED = ("mask", "bval", "bvec", "b0", "between", "accepted")
 _ACQUIRED = ("series", "own_b0", "own_bval", "own_bvec", "motion")
 
 
@@ -50,8 +53,6 @@ def init_dwi_consumers_wf(
     config: Config,
     *,
     all_series: Mapping[Path, Path] | None = None,
-    phase_encoding: str = "",
-    readout_ratio: float = 1.0,
     name: str = "consumers_wf",
 ) -> Workflow:
     """Write the forms that were asked for.
@@ -67,10 +68,6 @@ def init_dwi_consumers_wf(
         Where to, and what.
     all_series : mapping of Path to Path, optional
         `raw_like_series` of all units of the participant: they may share field maps. By default of this one.
-    phase_encoding : str
-        ``PhaseEncodingDirection`` of the first series of a pair.
-    readout_ratio : float
-        Displacement of the second series of a pair over that of the first.
     name : str
         Of the workflow.
 
@@ -86,7 +83,7 @@ def init_dwi_consumers_wf(
     workflow.add_nodes([inputnode])
     own = None
     if wants_own_grids(unit, config):
-        own = _init_own_grids(workflow, inputnode, unit, phase_encoding, readout_ratio)
+        own = _init_own_grids(workflow, inputnode, unit, keep_negative=config.denoise.keep_noise_floor)
         if config.outputs.dwi_own_grid:
             _write_own_grids(workflow, inputnode, own, unit, config)
     if config.outputs.raw_like_dir is not None:
@@ -105,18 +102,17 @@ def init_dwi_consumers_wf(
     return workflow
 
 
-def _init_own_grids(
-    workflow: Workflow, inputnode: Node, unit: DenoisingUnit, phase_encoding: str, readout_ratio: float
-) -> Node:
-    own = Node(OwnGrids(readout_ratio=readout_ratio), name="own_grids", mem_gb=4.0)
+def _init_own_grids(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, *, keep_negative: bool) -> Node:
+    own = Node(OwnGrids(keep_negative=keep_negative), name="own_grids", mem_gb=4.0)
     connected = [
         *(("denoised", "denoised_file"), ("mask", "mask_file"), ("b0", "b0_files")),
         *(("between", "between_file"), ("series", "in_files"), ("own_b0", "own_b0_files")),
+        ("accepted", "accepted"),
         *(("own_bval", "bval_files"), ("own_bvec", "bvec_files"), ("motion", "motion_files")),
     ]
     if unit.kind == "dwi-reverse-pe":
-        own.inputs.phase_encoding = phase_encoding
-        connected.append(("displacement", "displacement_file"))
+        own.inputs.phase_encoding = phase_encoding_vectors(unit)
+        connected.append(("displacement", "displacement_files"))
     workflow.connect([(inputnode, own, connected)])
     return own
 
@@ -133,11 +129,30 @@ def _write_own_grids(
         name="describe_own_grids",
     )
     workflow.connect(inputnode, "sidecar", describe, "sidecar")
-    n_series = len(unit.images)
     merges = [Node(Merge(4), name=f"own_{kind}") for kind in ("files", "sidecars")]
-    merges[1].inputs.trait_set(in3=[{}] * n_series, in4=[{}] * n_series)
+    describe.inputs.targets = [str(path) for path in _own_grid_paths(unit, config)]
+    write = Node(WriteDerivatives(), name="write_own_grids")
+    outputs = ("out_files", "mask_files", "bval_files", "bvec_files")
+    workflow.connect(
+        [
+            (own, merges[0], [(field, f"in{number}") for number, field in enumerate(outputs, start=1)]),
+            (inputnode, describe, [("accepted", "accepted")]),
+            (describe, write, [("targets", "out_files")]),
+            (
+                describe,
+                merges[1],
+                [("sidecars", "in1"), ("mask_sidecars", "in2"), ("empty", "in3"), ("empty", "in4")],
+            ),
+            (merges[0], write, [("out", "in_files")]),
+            (merges[1], write, [("out", "sidecars")]),
+        ]
+    )
+
+
+def _own_grid_paths(unit: DenoisingUnit, config: Config) -> list[Path]:
+    """Of every series, one kind of file after the other."""
     kinds = [("dwi", ".nii.gz"), ("mask", ".nii.gz"), ("dwi", ".bval"), ("dwi", ".bvec")]
-    targets = [
+    return [
         derivative_path(
             config.output_dir,
             {key: value for key, value in image.entities.items() if key not in ("desc", "space")},
@@ -149,16 +164,6 @@ def _write_own_grids(
         for suffix, extension in kinds
         for image in unit.images
     ]
-    write = Node(WriteDerivatives(out_files=[str(path) for path in targets]), name="write_own_grids")
-    outputs = ("out_files", "mask_files", "bval_files", "bvec_files")
-    workflow.connect(
-        [
-            (own, merges[0], [(field, f"in{number}") for number, field in enumerate(outputs, start=1)]),
-            (describe, merges[1], [("sidecars", "in1"), ("mask_sidecars", "in2")]),
-            (merges[0], write, [("out", "in_files")]),
-            (merges[1], write, [("out", "sidecars")]),
-        ]
-    )
 
 
 def _write_raw_like(
@@ -200,6 +205,9 @@ def _write_raw_like(
 
 
 def _shared(unit: DenoisingUnit) -> dict[str, object]:
-    """Metadata that all series of a unit have in common: repeats are one series now."""
+    """Metadata that all series of a unit have in common: repeats are one series, on the grid of the first."""
     first, *others = (image.metadata for image in unit.images)
-    return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    affines = [nb.load(image.path).affine for image in unit.images]
+    encoding = shared_phase_encoding([first, *others], affines)
+    return {key: value for key, value in shared.items() if key not in PHASE_ENCODING} | encoding

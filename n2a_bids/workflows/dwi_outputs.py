@@ -58,21 +58,23 @@ def init_dwi_outputs_wf(
     Returns
     -------
     workflow : Workflow
-        ``inputnode`` takes the images of `_IMAGES`, ``bval, bvec``, the JSON files ``denoising, alignment,
-        distortion`` and the ``displacement`` map (the last two for pairs of opposite phase encoding only),
+        ``inputnode`` takes the images of `_IMAGES`, ``bval, bvec``, the places of the ``accepted`` series,
+        the JSON files ``denoising, alignment, distortion`` and the ``displacement`` map (the last two for
+        pairs of opposite phase encoding only),
         and what `InspectInputs` found.
     """
     workflow = Workflow(name)
     is_pair = unit.kind == "dwi-reverse-pe"
     fields = [field for field, _, _ in _IMAGES] + ["denoising", "alignment"]
     extra = ["displacement", "distortion"] if is_pair else []
-    of_inputs = ["found_warnings", "inputs_stripped"]
+    of_inputs = ["found_warnings", "inputs_stripped", "accepted"]
     inputnode = Node(IdentityInterface([*fields, "bval", "bvec", *extra, *of_inputs]), name="inputnode")
     inputnode.inputs.trait_set(found_warnings=[], inputs_stripped=False)
     describe = Node(
         DescribeDiffusion(
             sources=[source_uri(image.path, config) for image in unit.images],
             metadata=[dict(image.metadata) for image in unit.images],
+            images=[str(image.path) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,
             corrected=is_pair or config.selection.dwi_corrected,
             mask_method=mask_method,
@@ -110,7 +112,12 @@ def init_dwi_outputs_wf(
         ]
     )
     if is_pair:
-        workflow.connect(describe, "displacement", sidecars, f"in{len(targets) - 1}")
+        workflow.connect(
+            [
+                (inputnode, describe, [("distortion", "distortion_file")]),
+                (describe, sidecars, [("displacement", f"in{len(targets) - 1}")]),
+            ]
+        )
     return workflow
 
 

@@ -12,15 +12,18 @@ import torch
 from scipy import ndimage
 
 from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.gradient_files import read_gradients, write_gradients
 from n2a_bids.interfaces.check import RefuseCopies
 from n2a_bids.interfaces.distortion import phase_encoding_axis
-from n2a_bids.interfaces.dwi_align import AlignSeries, _cut_warnings
+from n2a_bids.interfaces.dwi_align import AlignSeries
+from n2a_bids.interfaces.dwi_alignment_record import cut_warnings
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes, find_brain
 from n2a_bids.interfaces.dwi_motion import EstimateMotion
 from n2a_bids.interfaces.dwi_peers import available_dwi_peers, denoise_with_dwi_peer
 from n2a_bids.interfaces.synthesis import split_series, split_volumes
+from n2a_bids.transform_files import read_transforms, write_transforms
 
 _SHAPE = (24, 26, 14)
 _AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
@@ -140,10 +143,9 @@ def test_fluid_that_is_bright_in_b0_and_dark_beside_it_moves_nothing(tmp_path, m
         bvec_file=bvec,
         mask_file=_save(tmp_path / "mask.nii.gz", mask.astype(np.uint8)),
     )
-    maps = np.array(json.loads(Path(node.run().outputs.motion_file).read_text()))
-    points = np.c_[np.argwhere(mask), np.ones(mask.sum())]
-    shifts = [np.linalg.norm(((found - np.eye(4)) @ points.T)[:3], axis=0).mean() for found in maps]
-    assert max(shifts) < 0.25
+    points = 6.0 * np.argwhere(mask)
+    motion = read_transforms(node.run().outputs.motion_file)
+    assert max(one.displacement_mm(points).mean() for one in motion) < 0.25 * 6.0
 
 
 def test_brain_is_found_in_a_b0(tmp_path, monkeypatch):
@@ -158,22 +160,24 @@ def test_brain_is_found_in_a_b0(tmp_path, monkeypatch):
         B0Mask(in_file=_save(tmp_path / "b0.nii.gz", speck)).run()
 
 
-def test_phase_encoding_of_bids():
-    """Letters are axes, a minus turns the polarity."""
-    assert [phase_encoding_axis(text) for text in ("i", "j-", "k")] == [(0, 1), (1, -1), (2, 1)]
+def test_phase_encoding_of_an_array():
+    """The axis of the array that runs along a direction of the world, whatever the order of storage."""
+    psl = np.array([[0, 0, -2.0, 0], [-2.0, 0, 0, 0], [0, 2.0, 0, 0], [0, 0, 0, 1]])
+    assert phase_encoding_axis([0, 1, 0], _AFFINE) == 1
+    assert phase_encoding_axis([0, 1, 0], psl) == 0
+    assert phase_encoding_axis([-1, 0, 0], psl) == 2
 
 
-def _aligned(folder, table, maps, **inputs):
-    """Outputs of the alignment of one series whose motion is given, and what went in."""
+def _aligned(folder, table, motion, **inputs):
+    """Outputs of the alignment of one series whose motion (world, mm) is given, and what went in."""
     series, mask = _tensor_series(table)
-    bval, bvec = write_gradients(table, _AFFINE, folder / "raw")
-    motion = folder / "motion.json"
-    motion.write_text(json.dumps(np.asarray(maps).tolist()))
+    bval, bvec = write_gradients(table, np.diag([6.0, 6.0, 6.0, 1.0]), folder / "raw")
     align = AlignSeries(
         in_files=[_save(folder / "series.nii.gz", series)],
         bval_files=[bval],
         bvec_files=[bvec],
-        motion_files=[str(motion)],
+        motion_files=[write_transforms([Affine(one) for one in motion], folder / "motion.json")],
+        between_file=write_transforms([Affine()], folder / "between.json"),
         b0_files=[_save(folder / "b0.nii.gz", series[..., 0])],
         mask_file=_save(folder / "mask.nii.gz", mask.astype(np.uint8)),
         names=["series.nii.gz"],
@@ -197,15 +201,19 @@ def test_a_volume_that_moved_out_of_view_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = _table()
     maps = np.tile(np.eye(4), (len(table.bvals), 1, 1))
-    maps[5, 2, 3] = 4.0
+    maps[5, 2, 3] = 4.0 * 6.0
     outputs, _, mask = _aligned(tmp_path, table, maps, volumes=[list(range(3, 3 + len(table.bvals)))])
     record = json.loads(Path(outputs.figures_file).read_text())
     volumes = record["repetitions"][0]["volumes"]
     assert volumes["translation_mm"][5] == pytest.approx(4 * 6.0)
     assert volumes["brain_in_view"][5] < 0.95 and volumes["brain_in_view"][4] == 1
-    (warning,) = record["warnings"]
-    assert warning.startswith("series.nii.gz: by motion, only")
-    assert "(volume 8, from 0)" in warning, "as counted in the file"
+    cut, implausible = record["warnings"]
+    assert cut.startswith("series.nii.gz: by motion, only")
+    assert "(volume 8, from 0)" in cut, "as counted in the file"
+    assert "motion of up to 24 mm" in implausible and "(volume 8, from 0)" in implausible
+    # There and back, over all pairs of neighbours.
+    assert record["repetitions"][0]["max_framewise_displacement_mm"] == pytest.approx(24)
+    assert record["repetitions"][0]["mean_framewise_displacement_mm"] == pytest.approx(2 * 24 / 15, rel=1e-3)
     assert nb.load(outputs.mask_file).get_fdata().sum() < mask.sum()
 
 
@@ -213,7 +221,7 @@ def test_a_series_that_lies_elsewhere_is_named_once():
     """What all its volumes miss is no motion, and leaving one out would change nothing."""
     volumes = {"number": list(range(40)), "brain_in_view": [0.9] * 40}
     far = {"number": list(range(40)), "brain_in_view": [1.0] * 30 + [0.6] * 10}
-    texts = _cut_warnings([{"file": "a", "volumes": volumes}, {"file": "b", "volumes": far}])
+    texts = cut_warnings([{"file": "a", "volumes": volumes}, {"file": "b", "volumes": far}])
     assert [text.split()[0] for text in texts] == ["a", "b:"]
     assert "90%" in texts[0] and "volume 30, 31, 32 and 7 more" in texts[1]
 

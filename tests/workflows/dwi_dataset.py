@@ -54,7 +54,7 @@ def head() -> tuple[np.ndarray, Gradients]:
 
 
 def write_dataset(root: Path, kind: str) -> dict[str, np.ndarray]:
-    """Write a dataset whose only participant has a ``single``, ``repeat`` or ``reverse-pe`` DWI.
+    """Write a dataset with one participant; `kind` is ``single``, ``repeat``, ``reverse-pe``, ``corrected``.
 
     Returns
     -------
@@ -69,6 +69,7 @@ def write_dataset(root: Path, kind: str) -> dict[str, np.ndarray]:
         "single": [("", "j", 0)],
         "repeat": [("_run-1", "j", 0), ("_run-2", "j", 0)],
         "reverse-pe": [("_dir-AP", "j-", -1), ("_dir-PA", "j", 1)],
+        "corrected": [("_dir-AP", "j-", 0), ("_dir-PA", "j", 0)],
     }[kind]
     folder = root / "sub-01" / "dwi"
     folder.mkdir(parents=True)

@@ -184,7 +184,7 @@ def test_field_maps_follow_the_series_of_every_group(tmp_path):
 
 def test_corrected_pair_is_averaged_without_correction(tmp_path):
     """--dwi-corrected: no distortion is estimated, and the result says that there is none."""
-    workflow, unit, _ = _workflow(tmp_path, "reverse-pe", "mean", dwi_corrected=True)
+    workflow, unit, _ = _workflow(tmp_path, "corrected", "mean", dwi_corrected=True)
     assert unit.kind == "dwi-repeats" and "distortion" not in workflow.list_node_names()
     workflow.run()
     sidecar = json.loads((tmp_path / "out/sub-01/dwi/sub-01_desc-denoised_dwi.json").read_text())

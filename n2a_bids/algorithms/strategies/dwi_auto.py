@@ -126,13 +126,15 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
         alone = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
         per_volume[volumes] = result.factors * alone
         results.append(result)
-    if config.correct_noise_floor:
+    # Real-valued series have no noise floor.
+    has_floor = config.correct_noise_floor and float(realizations.data.min()) >= 0
+    if has_floor:
         _remove_floor(mean[box], results, gradients, mask)
     return DenoisedImage(
         data=mean,
         noise_sd=noise_map,
         figures=_figures(results, per_volume, shells, context.clock() - started)
-        | {"noise_floor_removed": config.correct_noise_floor, "noise_kept": realizations.noise_kept},
+        | {"noise_floor_removed": has_floor, "noise_kept": realizations.noise_kept},
     )
 
 

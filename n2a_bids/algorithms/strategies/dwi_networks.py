@@ -112,11 +112,11 @@ class ScaledSeries:
         return ((series - self.offset) / self.gain).astype(np.float32)
 
     def restored(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The whole grid: `scaled` inside the mask, the plain mean outside."""
+        """The whole grid: `scaled` inside the mask, the plain mean outside; magnitudes stay positive."""
         result = self.whole_mean.copy()
         inside = result[self.box]
         inside[self.mask] = (scaled * self.gain + self.offset)[self.mask]
-        return np.maximum(result, 0)
+        return np.maximum(result, min(0.0, float(self.whole_mean.min())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,9 @@ def _train_and_apply(
     with torch.no_grad():
         estimate = network(volumes[None])[0]
     history = [{"phase": "san2n", "epoch": number + 1, "loss": loss} for number, loss in enumerate(losses)]
-    return np.moveaxis(estimate.cpu().numpy(), 0, -1).clip(min=0) * unit, history
+    # Magnitudes stay positive; real-valued series keep their sign.
+    lowest = min(0.0, float(series.min()))
+    return np.maximum(np.moveaxis(estimate.cpu().numpy(), 0, -1) * unit, lowest), history
 
 
 def _adjacent_voxels(

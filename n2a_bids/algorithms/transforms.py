@@ -1,0 +1,93 @@
+"""Affine transforms of the world (RAS+, mm), composed as objects.
+
+One convention throughout: a transform maps points of the *target*, on whose grid an image is shown, to
+points of the *source*, whose intensities are read there. This is the direction in which images are
+resampled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine:
+    """Target world to source world.
+
+    Examples
+    --------
+    >>> shift, turn = np.eye(4), np.eye(4)
+    >>> shift[0, 3] = 2.0
+    >>> turn[:2, :2] = [[0, -1], [1, 0]]
+    >>> both = Affine(turn) @ Affine(shift)  # the shift first, then the turn
+    >>> both.apply(np.array([1.0, 0.0, 0.0])).round(6).tolist()
+    [0.0, 3.0, 0.0]
+    >>> (~both @ both).matrix.round(6).tolist() == np.eye(4).tolist()
+    True
+    """
+
+    matrix: Matrix = field(default_factory=lambda: np.eye(4))
+    """(4, 4); not to be modified."""
+
+    def __matmul__(self, other: Affine) -> Affine:
+        """Apply `other` first, then this one."""
+        return Affine(self.matrix @ other.matrix)
+
+    def __invert__(self) -> Affine:
+        """Source world to target world."""
+        return Affine(np.linalg.inv(self.matrix))
+
+    def apply(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Source coordinates of (..., 3) target coordinates, in mm."""
+        return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+
+    def between_voxels(self, target_affine: Matrix, source_affine: Matrix) -> Matrix:
+        """This transform between two grids.
+
+        Parameters
+        ----------
+        target_affine, source_affine : (4, 4) arrays
+            Voxel to world mm of the grid of the result, and of the image that is read.
+
+        Returns
+        -------
+        voxel_map : (4, 4) array
+            Indices of the target to indices of the source.
+        """
+        return np.linalg.inv(source_affine) @ self.matrix @ target_affine
+
+    @staticmethod
+    def from_voxels(voxel_map: Matrix, target_affine: Matrix, source_affine: Matrix) -> Affine:
+        """The transform that is `voxel_map` between these grids: see `between_voxels`."""
+        return Affine(source_affine @ voxel_map @ np.linalg.inv(target_affine))
+
+    @property
+    def rotation(self) -> Matrix:
+        """(3, 3) rotation nearest to the linear part (polar decomposition)."""
+        left, _, right = np.linalg.svd(self.matrix[:3, :3])
+        return left @ right
+
+    @property
+    def rotation_deg(self) -> float:
+        """Angle of the rotation, about whatever axis."""
+        return float(np.degrees(np.linalg.norm(Rotation.from_matrix(self.rotation).as_rotvec())))
+
+    def displacement_mm(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far (..., 3) points are moved."""
+        return np.linalg.norm(self.apply(points) - points, axis=-1)
+
+
+def world_points(voxels: NDArray, affine: Matrix) -> NDArray[np.float64]:
+    """(..., 3) world coordinates in mm of (..., 3) voxel indices."""
+    return Affine(affine).apply(np.asarray(voxels, dtype=float))
+
+
+def inverse(matrix: Matrix) -> Matrix:
+    """The inverse of a (4, 4) matrix, such as world to voxel from an affine."""
+    return (~Affine(matrix)).matrix
