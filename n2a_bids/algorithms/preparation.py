@@ -57,6 +57,11 @@ class Prepared:
         return np.tensordot(self.weights.astype(np.float32), self.images, axes=1)
 
     @property
+    def is_weighted(self) -> bool:
+        """Whether the average is another one than the plain mean."""
+        return bool(np.ptp(self.weights) > 0)
+
+    @property
     def average_noise_factor(self) -> float:
         """Noise SD of the average over that of one repetition."""
         return float(np.sqrt((self.weights**2 * self.variance_ratio).sum()))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.gain import Gain
 from n2a_bids.algorithms.recorded_steps import Recorder
 
 B0_THRESHOLD = 50.0
@@ -93,6 +94,11 @@ class DenoisedImage:
     """(R, X, Y, Z, C) denoised repetitions in their own units, where the strategy has them."""
     noise_sd: NDArray[np.float32] | None = None
     """(X, Y, Z, C) noise SD of one repetition, in the unit of `data`, where it was estimated."""
+    noise_sd_mean: float | None = None
+    """Root mean square noise SD of the plain mean in the mask, unit of `data`, where it does not follow from
+    `noise_sd` (interpolation, and little signal in magnitudes, make it less)."""
+    gain: Gain | None = None
+    """Over the plain mean of the repetitions, where it was estimated."""
     figures: dict[str, Any] = field(default_factory=dict)
     """JSON-able record: what was tried, chosen and measured."""
 

@@ -7,11 +7,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.gain import decibels
 from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
 from n2a_bids.algorithms.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.noise import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.normalization import match_scales
-from n2a_bids.algorithms.realizations import Realizations
+from n2a_bids.algorithms.realizations import DenoisedImage, Realizations
 from n2a_bids.algorithms.structure import edge_correlation, sharpness, smoothness_fwhm_mm
 
 Volumes = NDArray[np.float32]
@@ -66,7 +67,7 @@ def _one_level(images: Volumes, mask: NDArray[np.bool_]) -> Volumes:
 
 
 def measure(
-    realizations: Realizations, mean: Volumes, denoised: Volumes, noise_sd: Volumes | None
+    realizations: Realizations, mean: Volumes, denoised: DenoisedImage, noise_sd: Volumes | None
 ) -> dict[str, float]:
     """Measure what denoising did.
 
@@ -74,25 +75,51 @@ def measure(
     ----------
     realizations : Realizations
         The input.
-    mean, denoised : (X, Y, Z, C) float arrays
-        Plain mean and result, in the unit of the first repetition.
+    mean : (X, Y, Z, C) float array
+        Plain mean, in the unit of the first repetition.
+    denoised : DenoisedImage
+        Result, in the same unit.
     noise_sd : (X, Y, Z, C) float array or None
         Noise SD of one repetition.
 
     Returns
     -------
     figures : dict
-        Averages over at most four channels; what is not finite or cannot be measured is left out.
+        Of the structure, averages over at most four channels; what is not finite or cannot be measured is
+        left out.
     """
     n_channels = mean.shape[-1]
     channels = sorted({int(c) for c in np.linspace(0, n_channels - 1, min(n_channels, _MOST_CHANNELS))})
-    rows = [_measure_channel(realizations, mean, denoised, channel) for channel in channels]
+    rows = [_measure_channel(realizations, mean, denoised.data, channel) for channel in channels]
     keys = dict.fromkeys(key for row in rows for key in row)
     figures = {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
-    if noise_sd is not None:
-        typical = float(np.median(noise_sd[realizations.mask]))
-        figures["noise_sd_mean"] = typical / math.sqrt(realizations.n_repetitions)
-    return {key: round(value, 6) for key, value in figures.items() if math.isfinite(value)}
+    figures |= _measure_errors(realizations, denoised, noise_sd)
+    return {key: _rounded(value) for key, value in figures.items() if math.isfinite(value)}
+
+
+def _measure_errors(
+    realizations: Realizations, denoised: DenoisedImage, noise_sd: Volumes | None
+) -> dict[str, float]:
+    """Noise of the plain mean, and what was gained over it: see `Gain`."""
+    noise_sd_mean, gain, found = denoised.noise_sd_mean, denoised.gain, {}
+    if noise_sd_mean is None and noise_sd is not None:
+        # Squares add: only their average is that of the squared errors that denoising is judged by.
+        square = float(np.mean(np.square(noise_sd[realizations.mask], dtype=np.float64)))
+        noise_sd_mean = math.sqrt(square / realizations.n_repetitions)
+    if noise_sd_mean is not None:
+        found["noise_sd_mean"] = noise_sd_mean
+    if gain is not None:
+        found["equivalent_averages"] = gain.equivalent_averages(realizations.n_repetitions)
+        found["gain_of_weighting_db"] = decibels(gain.weighting)
+        found["gain_of_denoising_db"] = decibels(gain.denoising)
+        if noise_sd_mean is not None:
+            found["error_denoised"] = gain.error_denoised(noise_sd_mean)
+    return found
+
+
+def _rounded(value: float) -> float:
+    """To six decimals, and of what is less than 1 to six digits: units of intensity may be large."""
+    return round(value, 6) if abs(value) >= 1 else float(f"{value:.6g}")
 
 
 def _measure_channel(

@@ -95,7 +95,7 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     mean = _with_empty(realizations, average_matched(realizations))
     noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(realizations)
     figures = _figures(job, device, strategy, weights, realizations, denoised)
-    figures |= measure(realizations, mean, denoised.data, noise_sd)
+    figures |= measure(realizations, mean, denoised, noise_sd)
     figures["warnings"] += alignment_warnings(realizations, figures)
     figures["warnings"] += residual_warnings(realizations, figures)
     _complete(figures, started)
@@ -278,13 +278,7 @@ def _figures(
 
 
 def _complete(figures: dict[str, Any], started: float) -> None:
-    """Add what follows from the rest: error left, memory and time."""
-    averages = figures.get("equivalent_averages")
-    if figures["strategy"] == "mean":
-        averages = figures["equivalent_averages"] = float(figures["n_repetitions"])
-    if "noise_sd_mean" in figures and averages:
-        share = (figures["n_repetitions"] / averages) ** 0.5
-        figures["error_denoised"] = round(figures["noise_sd_mean"] * share, 6)
+    """Add memory and time."""
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     figures["peak_memory_mb"] = round(peak_kib * 1024 / 1e6, 1)
     if figures["device"] == "cuda":

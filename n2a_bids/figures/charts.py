@@ -37,10 +37,13 @@ _STYLE = {
 }
 CANDIDATE_NAMES = {
     "mean": "plain mean",
+    "weighted mean": "mean weighted by noise",
     "noise2noise": "Noise2Noise",
     "noise2average": "Noise2Average",
 }
 """Those whose name in the records is not what they are called."""
+MEANS = ("mean", "weighted mean")
+"""What the other candidates are compared with."""
 _PHASES = {"recorrupted": "training on recorrupted averages"}
 _LABEL_WIDTH = 38
 """Characters of a line beside a bar: names of several steps take two."""
@@ -131,7 +134,7 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
 def risk_bars(
     candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any], *, before: str = "plain mean"
 ) -> str:
-    """Estimated risk of every candidate relative to the plain mean (or the first), the one delivered marked.
+    """Estimated risk of every candidate relative to the mean (or the first), the one delivered marked.
 
     No text at all where fewer than two were compared.
 
@@ -150,7 +153,7 @@ def risk_bars(
     if len(rows) < 2:
         return ""
     # Iterations of one strategy are compared among themselves: the mean has no risk in their measure.
-    yardstick = next((row for row in rows if row.get("name") == "mean"), rows[0])
+    yardstick = next((row for row in rows if row.get("name") in MEANS), rows[0])
     reference = _number(yardstick["risk"])
     delivered = str(chosen.get("name", ""))
     rows.sort(key=lambda row: -_number(row["risk"]))
@@ -171,8 +174,8 @@ def risk_bars(
         axes.margins(x=0.08)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
         against = candidate_name(str(yardstick["name"]))
-        if yardstick["name"] == "mean":
-            against = "the plain mean" if before == "plain mean" else f"the series {before}"
+        if yardstick["name"] in MEANS:
+            against = f"the {against}" if before == "plain mean" else f"the series {before}"
         # In the middle of the figure: beside long names the axes are too narrow for it.
         text = f"held-out squared error minus that of {against}; further left is better"
         figure.supxlabel(text, fontsize=axes.xaxis.label.get_fontsize())
@@ -184,7 +187,7 @@ def risk_bars(
 def _risk_label(row: Mapping[str, Any], delivered: str, before: str) -> str:
     """Name, gain in dB, and a mark on the chosen candidate, in lines that leave room for the bars."""
     gain = _number(row.get("gain_over_mean_db"))
-    known = np.isfinite(gain) and row.get("name") != "mean"
+    known = np.isfinite(gain) and row.get("name") not in MEANS
     shown_gain = f" ({gain:+.1f} dB)".replace("-", "\N{MINUS SIGN}") if known else ""
     mark = "✓ " if row.get("name") == delivered else ""
     name = before if row.get("name") == "mean" else candidate_name(str(row.get("name")))

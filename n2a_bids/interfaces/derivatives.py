@@ -120,7 +120,7 @@ class DescribeDerivatives(SimpleInterface):
             denoised=common
             | {"Description": f"{combined}: {strategy_description(figures)}", "SkullStripped": stripped}
             | done,
-            mean=made | {"Description": f"Plain mean of {len(sources)} aligned repetitions"},
+            mean=made | {"Description": f"Plain mean (equal weights) of {len(sources)} aligned repetitions"},
             residual=made | {"Description": "Plain mean of the repetitions minus denoised image"},
             noise_sd=made | {"Description": noise_sd_description(figures)},
             mask=mask_sidecar(reference, inputs.mask_method, grid=grid, given=inputs.mask_source),
@@ -265,6 +265,8 @@ def denoising_record(figures: Mapping[str, object]) -> dict[str, object]:
         "EquivalentNumberOfAverages": figures.get("equivalent_averages"),
         "NoiseSDMean": figures.get("noise_sd_mean"),
         "EstimatedErrorDenoised": figures.get("error_denoised"),
+        "GainOfWeighting": figures.get("gain_of_weighting_db"),
+        "GainOfDenoising": figures.get("gain_of_denoising_db"),
         "Warnings": figures.get("warnings") or None,
     }
     return {key: value for key, value in record.items() if value is not None}

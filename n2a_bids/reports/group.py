@@ -15,6 +15,7 @@ import numpy as np
 
 from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.figures.charts import MEANS, candidate_name
 from n2a_bids.figures.distributions import Point, distribution
 from n2a_bids.reports.boilerplate import write_whole
 from n2a_bids.reports.group_table import as_tsv, cell, data_dictionary, remove_inherited_dictionary
@@ -49,8 +50,10 @@ class Row:
     def output(self) -> str:
         """What was delivered."""
         is_mean = self.facts["mean_won"] or self.facts["chosen"] == "mean"
-        output = "plain mean" if is_mean else str(self.facts["chosen"] or "")
-        return f"{output} (outdated)" if self.facts["outdated"] else output
+        name = str(self.facts["chosen"] or "")
+        if is_mean:
+            name = candidate_name(name) if name in MEANS else "plain mean"
+        return f"{name} (outdated)" if self.facts["outdated"] else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,9 @@ def data_dictionary() -> dict[str, dict[str, Any]]:
         "strategy": {"Description": "Strategy that was asked for."},
         "recipe": {"Description": "Recipe that was asked for."},
         "chosen": {"Description": "Candidate that makes up the largest part of the output."},
-        "mean_won": {"Description": "Whether the plain mean was the output because nothing beat it."},
+        "mean_won": {
+            "Description": "Whether the mean (plain, or weighted by noise) was kept: nothing beat it."
+        },
         "n2a_version": {"Description": "Version that denoised."},
         "outdated": {
             "Description": "Whether this is a result of the past: a later run was to replace it and did not, "

@@ -54,7 +54,7 @@ _STRATEGIES = {
 }
 _COMPARED = {
     "T1w": (
-        "Candidates, the plain mean among them, were compared by their squared error on held-out parts of "
+        "Candidates, the mean among them, were compared by their squared error on held-out parts of "
         "the brain, measured against combinations of the repetitions whose noise is independent of the "
         "input, so that no clean image was needed [@generalizedr2r; @noise2noise]. Local means of the "
         "averaged image{less_bias} are kept (over a Gaussian of two voxels SD) where that pays."

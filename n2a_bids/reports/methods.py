@@ -14,12 +14,13 @@ from statistics import median
 from typing import Any
 
 from n2a_bids import __version__
+from n2a_bids.figures.charts import MEANS
 from n2a_bids.reports.method_words import MASKS, compared_words, largest_part, strategy_words
 from n2a_bids.reports.numbers import listing
 from n2a_bids.reports.records import UnitRecord
-from n2a_bids.reports.summary import is_single
+from n2a_bids.reports.summary import is_single, mean_name
 
-_NOT_EXPLAINED = ("mean", "echoes as measured", "blend", "unknown")
+_NOT_EXPLAINED = ("mean", "weighted mean", "echoes as measured", "blend", "unknown")
 """Names of candidates that speak for themselves."""
 _DENOISE_AGAIN = {
     "T1w": "*sMRIPrep* and *fMRIPrep* do so with every raw T1w image",
@@ -142,15 +143,15 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
         failed = f"{len(group) - len(done)} of {len(group)} groups"
         sentences.append(f"Denoising did not finish for {failed}.")
     names = list(dict.fromkeys(name for unit in done for name in _candidate_names(unit.denoising)))
-    if len(names) > 1 and "mean" in names:
+    if len(names) > 1 and set(MEANS) & set(names):
         for kind in dict.fromkeys("single series" if is_single(unit) else unit.suffix for unit in done):
-            sentences.append(_comparison(kind, "mean", done))
+            sentences.append(_comparison(kind, MEANS, done))
     if "echoes as measured" in names:
-        sentences.append(_comparison("echoes", "echoes as measured", done))
+        sentences.append(_comparison("echoes", ("echoes as measured",), done))
     chosen = Counter(largest_part(unit.denoising.get("chosen") or {}) for unit in done)
     if len(done) == 1:
         asked_mean = done[0].denoising.get("strategy") == "mean"
-        itself = "the series as it was aligned" if is_single(done[0]) else "the plain mean"
+        itself = "the series as it was aligned" if is_single(done[0]) else f"the {mean_name(done[0])}"
         choice = f"The output is {itself}, as asked." if asked_mean else ""
         sentences.append(choice or _choice_of_one(done[0].denoising.get("chosen") or {}, itself))
     elif done:
@@ -168,9 +169,9 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
     return sentences
 
 
-def _comparison(kind: str, yardstick: str, done: Sequence[UnitRecord]) -> str:
-    """How candidates were compared, wherever this yardstick was one of them."""
-    records = [unit.denoising for unit in done if yardstick in _candidate_names(unit.denoising)]
+def _comparison(kind: str, baselines: Sequence[str], done: Sequence[UnitRecord]) -> str:
+    """How candidates were compared, wherever one of these was among them."""
+    records = [unit.denoising for unit in done if set(baselines) & set(_candidate_names(unit.denoising))]
     return compared_words(kind, sum(bool(record.get("rician")) for record in records), len(records))
 
 
@@ -181,7 +182,7 @@ def _candidate_names(record: Mapping[str, Any]) -> list[str]:
 
 def _choice_of_one(chosen: Mapping[str, Any], itself: str) -> str:
     """The output in one sentence; `itself` is what candidates were compared with."""
-    if chosen.get("mean_won") and chosen.get("name") == "mean":
+    if chosen.get("mean_won") and chosen.get("name") in MEANS:
         return f"No candidate beat {itself}, which is the output."
     words = chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))
     return f"The output is {str(words).rstrip('.')}."
@@ -221,11 +222,19 @@ def _outcome(group: Sequence[UnitRecord]) -> list[str]:
     if left:
         sentences.append(
             f"After denoising, {words}the estimated error (RMSE: noise left and detail lost together) was "
-            f"{median(left):.2f} of that {'before' if all(map(is_single, group)) else 'of the mean'}."
+            f"{median(left):.2f} of that {'before' if all(map(is_single, group)) else 'of the plain mean'}."
         )
     if averages:
         sentences.append(
-            f"By squared error, this corresponds {words}to an average of {median(averages):.3g} repetitions."
+            f"By squared error, this corresponds {words}to a plain average of {median(averages):.3g} "
+            "repetitions."
+        )
+    weighted = [gain for unit in group if (gain := unit.measure("denoising.gain_of_weighting_db"))]
+    if weighted:
+        where = "" if len(group) == 1 else f" in {len(weighted)} of {len(group)} groups"
+        sentences.append(
+            f"The noise of the repetitions was unequal{where}: they were weighed by their inverse noise "
+            f"variance, which accounts for {median(weighted):.2g} dB of the gain."
         )
     return sentences
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from n2a_bids.figures.charts import candidate_name
+from n2a_bids.figures.charts import MEANS, candidate_name
 from n2a_bids.reports.method_words import strategy_words
 from n2a_bids.reports.numbers import duration, listing, number
 from n2a_bids.reports.records import UnitRecord
@@ -43,8 +43,8 @@ _AS_IT_IS = {
     ),
     (False, False): Verdict(
         "warn",
-        "The plain mean won.",
-        "No candidate was clearly better on data it had not seen, so the output is the average of the "
+        "The {mean} won.",
+        "No candidate was clearly better on data it had not seen, so the output is the {mean} of the "
         "aligned repetitions: no worse than averaging, and no better.",
     ),
     (False, True): Verdict(
@@ -71,13 +71,31 @@ def verdict(unit: UnitRecord) -> Verdict:
     asked = record.get("strategy") == "mean"
     if asked or chosen.get("mean_won"):
         said = _AS_IT_IS[asked, is_single(unit)]
-        return replace(said, text=said.text + ("" if asked else _of_echoes(chosen)))
+        head, text = (words.format(mean=mean_name(unit)) for words in (said.head, said.text))
+        return replace(said, head=head, text=text + ("" if asked else _of_echoes(chosen)))
     words = str(chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))).rstrip(".")
     text = f"{words[:1].upper()}{words[1:]}."
     averages = unit.measure("denoising.equivalent_averages")
     if averages and not is_single(unit):
-        text += f" Its estimated squared error is that of an average of {number(averages)} repetitions."
+        text += (
+            f" Its estimated squared error is that of a plain average of {number(averages)} repetitions"
+            f"{_of_weighting(unit)}."
+        )
     return Verdict("good", "Denoised.", text)
+
+
+def mean_name(unit: UnitRecord) -> str:
+    """The mean of the repetitions that candidates were compared with: plain, or weighted by noise."""
+    names = [row.get("name") for row in unit.denoising.get("candidates") or []]
+    return candidate_name(next((name for name in names if name in MEANS), MEANS[0]))
+
+
+def _of_weighting(unit: UnitRecord) -> str:
+    """The part of the gain that weighing by noise has, where there is one."""
+    gain = unit.measure("denoising.gain_of_weighting_db")
+    if not gain:
+        return ""
+    return f" of the average noise, {number(gain)} dB of it by weighing the repetitions by their noise"
 
 
 def _of_echoes(chosen: Mapping[str, Any]) -> str:
@@ -140,7 +158,7 @@ def _sizes(rotation_deg: float, translation_mm: float) -> str:
 def _quality(unit: UnitRecord) -> list[Card]:
     """Error and sharpness, against the mean, or against the single series before denoising."""
     record, derived = unit.denoising, unit.derived
-    before, of_before = ("series", "of that before") if is_single(unit) else ("mean", "of the mean's")
+    before, of_before = ("series", "of that before") if is_single(unit) else ("plain mean", "of the mean's")
     found = []
     if derived["error_ratio"]:
         before, after = record["noise_sd_mean"], record["error_denoised"]
@@ -165,7 +183,7 @@ def _output_name(unit: UnitRecord) -> str:
     record, chosen = unit.denoising, unit.denoising.get("chosen") or {}
     name = str(chosen.get("name") or record.get("strategy") or "unknown")
     if chosen.get("mean_won") or name == "mean":
-        return "series as it is" if is_single(unit) else "plain mean"
+        return "series as it is" if is_single(unit) else mean_name(unit)
     return candidate_name(name)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.realizations import Realizations
+from n2a_bids.algorithms.realizations import DenoisedImage, Realizations
 from n2a_bids.commands.denoise_figures import measure
 
 SHAPE, VOXEL_MM = (48, 48, 48), (2.0, 2.0, 2.0)
@@ -26,7 +26,7 @@ def noisy_pair(sd_voxels: float, anatomy=ANATOMY) -> Realizations:
 
 def figures_of(pair: Realizations, denoised) -> dict[str, float]:
     """Figures of a denoised image of the pair; it defaults to the mean."""
-    return measure(pair, pair.data.mean(axis=0), denoised.astype(np.float32)[..., None], None)
+    return measure(pair, pair.data.mean(axis=0), DenoisedImage(denoised.astype(np.float32)[..., None]), None)
 
 
 @pytest.mark.parametrize("sd_voxels", [0.8, 1.2])
@@ -61,7 +61,7 @@ def test_a_channel_without_residual_does_not_count():
     two = Realizations(np.concatenate([pair.data] * 2, axis=-1), MASK, VOXEL_MM)
     mean = two.data.mean(axis=0)
     denoised = np.stack([mean[..., 0], ANATOMY.astype(np.float32)], axis=-1)
-    found = measure(two, mean, denoised, None)
+    found = measure(two, mean, DenoisedImage(denoised), None)
     assert found["fwhm_mm_residual"] == figures_of(pair, ANATOMY)["fwhm_mm_residual"]
 
 

@@ -52,6 +52,7 @@ def test_every_field_of_sidecars_and_figures_is_explained():
     """What the denoiser records, under its names in sidecar and figures."""
     figures = ("n2a_version", "strategy", "chosen", "recipe", "random_seed", "weights", "device", "precision")
     figures += ("n_repetitions", "equivalent_averages", "noise_sd_mean", "error_denoised", "warnings")
+    figures += ("gain_of_weighting_db", "gain_of_denoising_db")
     fields = denoising_record({name: {"name": "x"} for name in figures})
     assert len(fields) == len(figures), "each field comes from one figure"
     page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")

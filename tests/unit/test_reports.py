@@ -180,6 +180,23 @@ def test_page_says_when_the_mean_won(tmp_path):
     assert "No candidate" not in asked
 
 
+def test_a_mean_weighted_by_noise_is_not_called_plain(tmp_path):
+    """Page, methods and group table tell it from the plain mean, and its gain from that of denoising."""
+    chosen = {"name": "weighted mean", "description": "the mean weighted by noise", "mean_won": True}
+    rows = [{"name": "weighted mean", "risk": 0.0}, {"name": "fine-tuned network", "risk": 0.1}]
+    gains = {"gain_of_weighting_db": 6.5, "gain_of_denoising_db": 0.0, "equivalent_averages": 9.0}
+    add_unit(tmp_path, "sub-01", {**DENOISING, **gains, "chosen": chosen, "candidates": rows})
+    text = page_text(tmp_path)
+    assert "The mean weighted by noise won." in text
+    assert "output is the mean weighted by noise of" in text
+    assert "plain mean won" not in text
+    (row,) = read_group(tmp_path, ["01"]).rows
+    assert row.output == "mean weighted by noise"
+    methods = methods_markdown(find_records(tmp_path, "01"))
+    assert "No candidate beat the mean weighted by noise" in methods
+    assert "inverse noise variance, which accounts for 6.5 dB of the gain" in methods
+
+
 def test_mean_that_was_asked_for_has_not_won(tmp_path):
     """It is the output, but has beaten nothing, and the methods do not boast of a gain of 1."""
     add_unit(tmp_path, "sub-01", {**DENOISING, "strategy": "mean", "chosen": dict(MEAN_WON)})
@@ -375,14 +392,17 @@ def test_methods_tell_what_was_done(output_dir):
 def test_summary_names_what_was_estimated(output_dir):
     """The error holds lost detail, too: it is not called noise. A blend is called one everywhere."""
     text = page_text(output_dir)
-    assert "75% fine-tuned network, 25% plain mean. Its estimated squared error is that of" in text
+    assert (
+        "75% fine-tuned network, 25% plain mean. Its estimated squared error is that of a plain average"
+        in text
+    )
     cards = dict(re.findall(r"<span>([^<]*)</span><b>([^<]*)</b>", text))
     assert cards["Estimated error"] == "20 \N{RIGHTWARDS ARROW} 5"
     assert cards["Output"] == "blend"
     assert cards["Sharpness kept"] == "0.95"
     methods = methods_markdown(find_units(output_dir, "01"))
     assert "The output is a blend of least estimated risk: 75%" in methods
-    assert "(RMSE: noise left and detail lost together) was 0.25 of that of the mean" in methods
+    assert "(RMSE: noise left and detail lost together) was 0.25 of that of the plain mean" in methods
 
 
 def test_memory_is_told_in_one_unit(tmp_path):

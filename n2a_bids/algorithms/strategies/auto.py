@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.candidates import Candidate, compare, estimate_average
+from n2a_bids.algorithms.gain import Gain, decibels, denoising_gain, weighting_gain
 from n2a_bids.algorithms.inference import FLIPS
 from n2a_bids.algorithms.preparation import Prepared, prepare, restore
 from n2a_bids.algorithms.progress import Stopwatch
@@ -22,7 +23,10 @@ from n2a_bids.algorithms.weighing import weigh_repetitions
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 
 _CERTAINTY = 2.0
-"""Standard errors by which a candidate must beat the plain mean."""
+"""Standard errors by which a candidate must beat the mean."""
+
+WEIGHTED_MEAN = "weighted mean"
+"""Name of the first candidate where the noise of the repetitions is clearly unequal."""
 
 _ERROR_UNCERTAINTY = 0.1
 """Of the mean's error, which is known as well as the noise variance is: a candidate that seems to take
@@ -66,10 +70,10 @@ def config(
 def denoise(realizations: Realizations, config: AutoConfig, context: Context) -> DenoisedImage:
     """Denoise with the combination of candidates of least estimated risk.
 
-    Candidates are the plain mean, the pretrained network at several noise
-    levels, and the network fine-tuned on recorrupted averages: alone, as the
-    guide of non-local Bayes, and both together by a second network. The plain
-    mean is returned where nothing beats it beyond doubt.
+    Candidates are the mean (weighted by noise where that is clearly unequal), the
+    pretrained network at several noise levels, and the network fine-tuned on
+    recorrupted averages: alone, as the guide of non-local Bayes, and both together
+    by a second network. The mean is returned where nothing beats it beyond doubt.
 
     Parameters
     ----------
@@ -103,9 +107,7 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     stack = compare(candidates, prepared, held_out, bias, context)
     watch.lap("risk")
     mean_error = _mean_error(prepared, held_out, bias)
-    most = -(1 + _ERROR_UNCERTAINTY) * mean_error
-    impossible = stack.combined_risk + _CERTAINTY * stack.combined_standard_error < most
-    mean_won = impossible or stack.combined_risk + _CERTAINTY * stack.combined_standard_error >= 0
+    mean_won, impossible = _judge(stack, mean_error)
     shares = np.eye(len(candidates))[0] if mean_won else stack.weights
     context.report("denoising the whole volume")
     estimate = _combine(candidates, shares, prepared, config, context)
@@ -117,7 +119,15 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
         "networks": [config.fusion.name] if config.fusion else [],
         "seconds": watch.figures(),
     }
-    return finish(prepared, estimate, figures)
+    gain = estimate_gain(prepared, held_out, bias, None if mean_won else stack.combined_risk)
+    return finish(prepared, estimate, figures, gain)
+
+
+def _judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
+    """Whether the mean is kept, since nothing beats it beyond doubt, or since what does cannot be true."""
+    surely = stack.combined_risk + _CERTAINTY * stack.combined_standard_error
+    impossible = surely < -(1 + _ERROR_UNCERTAINTY) * mean_error
+    return impossible or surely >= 0, impossible
 
 
 def _denoise_echoes(realizations: Realizations, config: AutoConfig, context: Context) -> DenoisedImage:
@@ -133,15 +143,15 @@ def _denoise_echoes(realizations: Realizations, config: AutoConfig, context: Con
 def _pretrained_candidates(
     prepared: Prepared, held_out: HeldOut, config: AutoConfig, context: Context
 ) -> tuple[list[Candidate], Prepared, NDArray[np.float32] | float]:
-    """The mean and the pretrained network at its best level; noise weights and bias by the way."""
-    mean = Candidate("mean")
+    """The mean and the pretrained network at its best level, after the weights and with the Rician bias."""
     if config.weights is None:
         # Nothing tells the clean signal yet, from which the bias would follow: it stays.
-        return [mean], replace(prepared, magnitude=None), 0.0
+        return [mean_candidate(prepared)], replace(prepared, magnitude=None), 0.0
     network = recorrupted.new_network(config.weights, context)
     context.report("choosing the noise level of the pretrained network")
     # First the weights: with unequal noise, that of inputs and targets would be correlated.
     prepared = weigh_repetitions(Candidate("pretrained", network), prepared, held_out, context)
+    mean = mean_candidate(prepared)
     tried = [Candidate(f"pretrained network (level {level:g})", network, level) for level in config.levels]
     stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
     best = tried[int(np.argmin(stack.risks[1:]))]
@@ -150,6 +160,11 @@ def _pretrained_candidates(
         first = estimate_average([best], prepared, context)[0]
         bias = prepared.bias(first, prepared.repetition_noise_sd)
     return [mean, *(other for other in tried if _is_neighbour(other, best)), best], prepared, bias
+
+
+def mean_candidate(prepared: Prepared) -> Candidate:
+    """The average as it is, under the name of what it is: plain, or weighted by noise."""
+    return Candidate(WEIGHTED_MEAN if prepared.is_weighted else "mean")
 
 
 def _tuned_candidates(
@@ -199,18 +214,43 @@ def describe_choice(
     """The choice as a record: a name, one sentence, and the shares of a blend."""
     if not mean_won:
         return describe_shares([candidate.name for candidate in candidates], shares)
+    name = candidates[0].name
+    mean = "the mean weighted by noise" if name == WEIGHTED_MEAN else "the plain mean"
     if impossible:
         sentence = (
-            "the plain mean: the estimated error came out below zero, so the repetitions differ by more than "
+            f"{mean}: the estimated error came out below zero, so the repetitions differ by more than "
             "independent noise (misaligned, or not of one contrast?)"
         )
     else:
-        sentence = "the plain mean: no candidate beat it on the held-out blocks"
-    return {"name": "mean", "description": sentence, "mean_won": True}
+        sentence = f"{mean}: no candidate beat it on the held-out blocks"
+    return {"name": name, "description": sentence, "mean_won": True}
+
+
+def estimate_gain(
+    prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float, risk: float | None
+) -> Gain:
+    """What weighting and denoising gained over the plain mean.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    held_out : HeldOut
+        Where the risk was measured.
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the average.
+    risk : float or None
+        Squared error of the denoised image minus that of the average, squared z-scores; None where the
+        average itself is the result.
+    """
+    weighting = weighting_gain(prepared.weights, prepared.variance_ratio)
+    if risk is None:
+        return Gain(weighting)
+    noise_variance = _mean_error(prepared, held_out, 0.0)
+    return Gain(weighting, denoising_gain(noise_variance, _mean_error(prepared, held_out, bias), risk))
 
 
 def _mean_error(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> float:
-    """Mean squared error of the plain mean on the held-out blocks, squared z-scores."""
+    """Mean squared error of the mean on the held-out blocks, squared z-scores."""
     counted = held_out.mask & prepared.mask
     noise = (prepared.repetition_noise_sd[counted] * prepared.average_noise_factor) ** 2
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)[counted]
@@ -220,36 +260,24 @@ def _mean_error(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32]
 def list_candidates(candidates: list[Candidate], stack: Stack, mean_error: float) -> list[dict[str, Any]]:
     """Risks relative to the mean, and the same as a gain in dB."""
     return [
-        row | {"gain_over_mean_db": gain_db(mean_error, mean_error + row["risk"])}
+        row | {"gain_over_mean_db": decibels(denoising_gain(mean_error, mean_error, row["risk"]))}
         for row in list_risks([candidate.name for candidate in candidates], stack)
     ]
 
 
-def gain_db(mean_error: float, error: float) -> float:
-    """Ratio of mean squared errors in dB; bounded, since an estimated error can come out below zero.
-
-    Examples
-    --------
-    >>> gain_db(1.0, 0.1), gain_db(1.0, -0.2)
-    (10.0, 20.0)
-    """
-    return round(10 * float(np.log10(mean_error / max(error, 0.01 * mean_error))), 3)
-
-
-def finish(prepared: Prepared, estimate: NDArray[np.float32], figures: dict[str, Any]) -> DenoisedImage:
+def finish(
+    prepared: Prepared, estimate: NDArray[np.float32], figures: dict[str, Any], gain: Gain | None = None
+) -> DenoisedImage:
     """The restored image, with what is known of the repetitions and what was gained."""
     repetitions = [
         {"gain": s.gain, "offset": s.offset, "weight": float(w), "noise_sd": float(noise)}
         for s, w, noise in zip(prepared.scales, prepared.weights, _repetition_noise(prepared))
     ]
-    rows = {row["name"]: row for row in figures.get("candidates", [])}
-    gain = 0.0 if figures["chosen"]["mean_won"] else rows.get("blend", {}).get("gain_over_mean_db", 0.0)
     figures = figures | {
         "repetitions": repetitions,
         "rician": prepared.magnitude is not None,
-        "equivalent_averages": round(len(prepared.images) * 10 ** (gain / 10), 2),
     }
-    return restore(prepared, estimate, figures)
+    return replace(restore(prepared, estimate, figures), gain=gain)
 
 
 def _repetition_noise(prepared: Prepared) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from n2a_bids.algorithms.dwi_noise import noisy_volume_warnings, relative_noise_
 from n2a_bids.algorithms.dwi_nonlocal import refine_by_nonlocal_bayes
 from n2a_bids.algorithms.dwi_recorruption import Average, average, recorrupt
 from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
+from n2a_bids.algorithms.gain import Gain, denoising_gain
 from n2a_bids.algorithms.gradients import FEWEST_VOLUMES, angular_groups, find_shells
 from n2a_bids.algorithms.learned_filters import (
     LearnedFilters,
@@ -78,6 +79,17 @@ class _Group:
     """(C,) complex noise of each volume over that."""
     candidates: list[dict[str, Any]]
     chosen: str
+    mean_noise_variance: float
+    """Of the mean of the repetitions, averaged over mask and volumes."""
+
+    @property
+    def squared_error(self) -> float | None:
+        """Of what was chosen, without the noise floor; ``None`` where nothing was compared."""
+        risks = {row["name"]: row["risk"] for row in self.candidates}
+        if self.chosen not in risks:
+            return None
+        # Risks are in units of the noise variance of the mean.
+        return self.mean_noise_variance / denoising_gain(1.0, 1.0, risks[self.chosen])
 
 
 def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context) -> DenoisedImage:
@@ -133,6 +145,8 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     return DenoisedImage(
         data=mean,
         noise_sd=noise_map,
+        noise_sd_mean=float(np.sqrt(_over_volumes(results, [one.mean_noise_variance for one in results]))),
+        gain=_gain(results),
         figures=_figures(results, per_volume, shells, context.clock() - started)
         | {"noise_floor_removed": has_floor, "noise_kept": realizations.noise_kept},
     )
@@ -147,6 +161,7 @@ def _denoise_group(
 ) -> tuple[Series, _Group]:
     """The denoised volumes, their noise floor still in them, and the record."""
     mask, mean_sd = averaged.mask, averaged.mean_noise_sd
+    mean_variance = float(np.mean(mean_sd[mask] ** 2) * np.mean(factors**2))
     pilot = shrink_local_pca(averaged.mean, mask, mean_sd, config.plan)
     # Means carry the bias of the noise before interpolation.
     acquired_sd = averaged.noise_sd[mask] / averaged.noise_kept
@@ -166,19 +181,17 @@ def _denoise_group(
     folds = checkerboard(mask.shape)
     filters = learn_filters(pairs, principal_basis(pilot, mask), unit, mask, folds, radius=config.radius)
     if not config.choose:
-        return _filter(pairs, filters, mask), _Group(volumes, sd_map, factors, [], FILTERS)
+        return _filter(pairs, filters, mask), _Group(volumes, sd_map, factors, [], FILTERS, mean_variance)
     estimates = _estimate_pairs(averaged, pairs, filters, folds, config, context)
     rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)
     best = choose(rows)
-    if best == MEAN:
-        denoised = averaged.mean
-    elif best == LOCAL_PCA:
-        denoised = pilot
+    if best in (MEAN, LOCAL_PCA):
+        denoised = averaged.mean if best == MEAN else pilot
     else:
         denoised = _filter(pairs, filters, mask)
         if best == NONLOCAL:
             denoised = _refine(averaged.mean, denoised, mean_sd, mask, context)
-    return denoised, _Group(volumes, sd_map, factors, rows, best)
+    return denoised, _Group(volumes, sd_map, factors, rows, best, mean_variance)
 
 
 def _complex_factors(
@@ -240,6 +253,20 @@ def _remove_floor(
         signal, table = image[mask, volume][:, None], gradients.subset([volume])
         raised = plausible_signal(signal, b0, table.bvals, b0_threshold=table.b0_threshold)
         image[mask, volume] = raised[:, 0]
+
+
+def _gain(groups: Sequence[_Group]) -> Gain | None:
+    """Over the plain mean, in all volumes together."""
+    errors = [group.squared_error for group in groups]
+    if any(error is None for error in errors):
+        return None
+    noise = _over_volumes(groups, [group.mean_noise_variance for group in groups])
+    error = _over_volumes(groups, errors)
+    return Gain(denoising=noise / error if error > 0 else 1.0)
+
+
+def _over_volumes(groups: Sequence[_Group], values: Sequence[float]) -> float:
+    return float(np.average(values, weights=[group.volumes.size for group in groups]))
 
 
 def _figures(

@@ -9,7 +9,7 @@ recorruptions with simulated noise of the estimated level (Pang et al., CVPR 202
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.echoes import Echoes, prepare_echoes
+from n2a_bids.algorithms.gain import Gain
 from n2a_bids.algorithms.inference import FLIPS, predict
 from n2a_bids.algorithms.nonlocal_bayes import guided_nonlocal_bayes
 from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales
@@ -112,7 +113,9 @@ def denoise(realizations: Realizations, config: JointEchoesConfig, context: Cont
         "warnings": _warn(echoes),
         "seconds": watch.figures(),
     }
-    return _restore(realizations, echoes, estimate, figures)
+    denoised = _restore(realizations, echoes, estimate, figures)
+    # The gain of a denoised image would pretend to more than is known: see _POWER_UNCERTAINTY.
+    return denoised if outcome == "won" else replace(denoised, gain=Gain())
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from n2a_bids.algorithms.gain import Gain
 from n2a_bids.algorithms.normalization import match_scales, with_equal_gain
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 
@@ -36,7 +37,7 @@ def denoise(realizations: Realizations, config: MeanConfig, context: Context) ->
     context.report("averaging")
     data = average_matched(realizations)
     chosen = {"name": "mean", "description": "the plain mean of the repetitions", "mean_won": True}
-    return DenoisedImage(data=data, figures={"chosen": chosen})
+    return DenoisedImage(data=data, gain=Gain(), figures={"chosen": chosen})
 
 
 def average_matched(realizations: Realizations) -> np.ndarray:
