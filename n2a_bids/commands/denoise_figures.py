@@ -104,8 +104,9 @@ def _measure_errors(
     noise_sd_mean, gain, found = denoised.noise_sd_mean, denoised.gain, {}
     if noise_sd_mean is None and noise_sd is not None:
         # Squares add: only their average is that of the squared errors that denoising is judged by.
-        square = float(np.mean(np.square(noise_sd[realizations.mask], dtype=np.float64)))
-        noise_sd_mean = math.sqrt(square / realizations.n_repetitions)
+        counts = realizations.n_repetitions if realizations.n_measured is None else realizations.n_measured
+        variance = np.square(noise_sd, dtype=np.float64) / np.maximum(np.atleast_1d(counts), 1)[..., None]
+        noise_sd_mean = math.sqrt(variance[realizations.mask].mean())
     if noise_sd_mean is not None:
         found["noise_sd_mean"] = noise_sd_mean
     if gain is not None:

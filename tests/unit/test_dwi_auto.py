@@ -17,6 +17,7 @@ from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_l
 from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.cli.tools import main
+from n2a_bids.errors import ConfigError
 from n2a_bids.gradient_files import write_gradients
 
 
@@ -207,7 +208,7 @@ def test_of_equals_the_last_candidate_is_taken(risks, best):
 
 def test_unknown_diffusion_strategy_is_named():
     """The error lists what there is."""
-    with pytest.raises(ValueError, match=r"diffusion series.*auto"):
+    with pytest.raises(ConfigError, match=r"diffusion series.*auto"):
         get_strategy("nothing", diffusion=True)
 
 

@@ -17,6 +17,7 @@ from n2a_bids.algorithms.resampling import resample
 from n2a_bids.algorithms.strategies import auto, get_strategy, recorrupted
 from n2a_bids.algorithms.training import Schedule
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+from n2a_bids.errors import ConfigError
 from n2a_bids.weights_files import load_weights
 
 SHORT = Schedule(n_epochs=1, steps_per_epoch=2, learning_rate=1e-4)
@@ -183,7 +184,7 @@ def test_weights_that_do_not_fit_are_refused():
 
 def test_unknown_strategy_lists_those_that_exist():
     """A typing error is answered with the names."""
-    with pytest.raises(ValueError, match="noise2average"):
+    with pytest.raises(ConfigError, match="noise2average"):
         get_strategy("noise3average")
 
 
