@@ -1,8 +1,10 @@
-"""JSON files that others wrote: whatever is in them, reading ends in an object or in one named error."""
+"""JSON files: reading those of others ends in an object or in one named error, and ours hold JSON only."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from n2a_bids.errors import BIDSDataError
@@ -50,6 +52,60 @@ def read_json_object(path: Path, *, expected: str, remedy: str) -> dict[str, obj
             f"{remedy}"
         )
     return content
+
+
+def json_text(content: object, *, indent: int | None = 2, ensure_ascii: bool = True) -> str:
+    """Text of a JSON file, without a newline at its end.
+
+    Parameters
+    ----------
+    content : object
+        Mappings, sequences, numbers of Python or numpy, text, truth values, None.
+    indent : int or None
+        Spaces for each level; None writes one line.
+    ensure_ascii : bool
+        Write other letters as escapes.
+
+    Returns
+    -------
+    text : str
+        NaN and infinity, which JSON does not have and strict readers refuse, are ``null``.
+
+    Examples
+    --------
+    >>> json_text({"gain": float("nan"), "SNR": [1.5, float("inf")]}, indent=None)
+    '{"gain": null, "SNR": [1.5, null]}'
+    """
+    return json.dumps(_finite(content), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
+
+
+def sidecar_text(fields: Mapping[str, object]) -> str:
+    """Text of a sidecar: fields that are NaN or infinite are left out, for ``null`` is no value of BIDS.
+
+    Examples
+    --------
+    >>> print(sidecar_text({"EchoTime": 0.003, "RepetitionTime": float("inf")}))
+    {
+      "EchoTime": 0.003
+    }
+    """
+    return json_text({key: value for key, value in fields.items() if not _is_odd(value)})
+
+
+def _finite(value: object) -> object:
+    """Copy with null for what JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "tolist"):
+        # Arrays and numbers of numpy.
+        return _finite(value.tolist())
+    return None if _is_odd(value) else value
+
+
+def _is_odd(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _whole_number(text: str) -> int | float:

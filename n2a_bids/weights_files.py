@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.errors import DenoisingError
 from n2a_bids.images import whole_file
+from n2a_bids.json_objects import json_text
 from n2a_bids.weights_checksums import PACKAGED
 
 
@@ -107,7 +108,7 @@ def save_weights(weights: PretrainedWeights, folder: Path, card: dict[str, objec
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
     with whole_file(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+        temporary.write_text(json_text(record) + "\n")
     return path
 
 

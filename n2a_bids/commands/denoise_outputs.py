@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from n2a_bids.commands.denoise_run import DenoiseResult
 from n2a_bids.errors import DenoisingError
 from n2a_bids.images import save_like, whole_file
+from n2a_bids.json_objects import json_text
 
 
 def write_outputs(
@@ -66,19 +65,8 @@ def write_outputs(
         save_like(_without_single_channel(kept), result.job.runs[0], path)
     figures_file = out_file.with_name(out_file.name.removesuffix(".nii.gz") + ".json")
     with whole_file(figures_file) as temporary:
-        temporary.write_text(json.dumps(_finite(figures), indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json_text(figures) + "\n", encoding="utf-8")
 
 
 def _without_single_channel(data: NDArray[np.float32]) -> NDArray[np.float32]:
     return data[..., 0] if data.shape[-1] == 1 else data
-
-
-def _finite(value: object) -> object:
-    """Copy with null for what JSON cannot hold."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from n2a_bids import __version__
 from n2a_bids.dataset.index import read_description
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
-from n2a_bids.json_objects import read_json_object
+from n2a_bids.json_objects import json_text, read_json_object
 from n2a_bids.printable import printable
 
 BIDS_VERSION = "1.10.0"
@@ -89,7 +88,7 @@ def write_dataset_files(
         ["desc_id\tdescription", *(f"desc-{label}\t{text}" for label, text in DESCRIPTIONS.items())]
     )
     texts = {
-        "dataset_description.json": json.dumps(description, indent=2, ensure_ascii=False) + "\n",
+        "dataset_description.json": json_text(description, ensure_ascii=False) + "\n",
         "descriptions.tsv": table + "\n",
         ".bidsignore": "\n".join(_ignored(output_dir / ".bidsignore")) + "\n",
     }

@@ -6,7 +6,6 @@ its description and README.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from n2a_bids.dataset.description import BIDS_VERSION
 from n2a_bids.dataset.index import read_description
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.images import whole_file
+from n2a_bids.json_objects import json_text
 from n2a_bids.printable import printable
 
 _README = """Denoised images under raw names, made by n2a_bids {version} from "{name}".
@@ -59,7 +59,7 @@ def write_raw_like_files(root: Path, bids_dir: Path) -> None:
         "SourceDatasets": [{"URL": bids_dir.resolve().as_uri()}],
     }
     texts = {
-        "dataset_description.json": json.dumps(description, indent=2) + "\n",
+        "dataset_description.json": json_text(description) + "\n",
         "README.md": _README.format(version=__version__, name=name),
     }
     for file_name, text in texts.items():

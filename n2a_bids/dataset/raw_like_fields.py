@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from n2a_bids.dataset.metadata import SidecarReader
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
-from n2a_bids.json_objects import read_json_object
+from n2a_bids.json_objects import read_json_object, sidecar_text
 
 _FIELD_KEYS = ("B0FieldIdentifier", "B0FieldSource", "IntendedFor")
 
@@ -197,7 +196,7 @@ def _write_sidecar(
         names = there | {str(name) for name in earlier if (participant / str(name)).is_file()}
         content = dict(metadata) | ({"IntendedFor": sorted(names)} if names else {})
         with whole_file(sidecar) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(sidecar_text(content) + "\n", encoding="utf-8")
         # A series that appeared meanwhile, and whose process has named it here, would lose its name again.
         if all(target.relative_to(participant).as_posix() in names for target in targets if target.is_file()):
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
+from n2a_bids.json_objects import sidecar_text
 
 
 def copy_reversed_b0(bids_dir: Path, root: Path, denoised: Iterable[Path]) -> list[ImageFile]:
@@ -72,7 +72,7 @@ def _copy(image: ImageFile, copy: Path) -> None:
     # What applies to the image alone in the original dataset: IntendedFor names series that are not here.
     kept = {key: value for key, value in image.metadata.items() if key != "IntendedFor"}
     with whole_file(copy.with_name(f"{stem}.json")) as temporary:
-        temporary.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(sidecar_text(kept) + "\n", encoding="utf-8")
     for source, target in (
         (image.bval, copy.with_name(f"{stem}.bval")),
         (image.bvec, copy.with_name(f"{stem}.bvec")),

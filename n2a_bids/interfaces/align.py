@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, load_mask, read_itk_transform, same_grid, save_like, write_itk_transform
 from n2a_bids.interfaces.copies import copy_reasons, find_shared_noise, partial_warnings
 from n2a_bids.interfaces.repair import load_gaps
+from n2a_bids.json_objects import json_text
 
 _NEGLIGIBLE_VOXELS = 0.05
 """A shift by this much changes a fine structure by less than one interpolation would."""
@@ -263,7 +263,7 @@ class AlignRepetitions(SimpleInterface):
                 for repetition, ratio in zip(repetitions, self.inputs.contrast_to_noise, strict=True)
             ],
         }
-        out_file.write_text(json.dumps(figures, indent=2))
+        out_file.write_text(json_text(figures))
         self._results["figures_file"] = os.fspath(out_file)
 
 

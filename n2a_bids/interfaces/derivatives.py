@@ -15,6 +15,7 @@ from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
 from n2a_bids.interfaces.inspect_inputs import were_stripped
+from n2a_bids.json_objects import json_text, sidecar_text
 
 PROPAGATED = (
     *("Modality", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "ImagingFrequency"),
@@ -50,7 +51,7 @@ class WriteDerivatives(SimpleInterface):
         for source, target, sidecar in zip(inputs.in_files, inputs.out_files, sidecars, strict=True):
             if sidecar:
                 with whole_file(Path(target.removesuffix(".nii.gz") + ".json")) as temporary:
-                    temporary.write_text(json.dumps(sidecar, indent=2) + "\n")
+                    temporary.write_text(sidecar_text(sidecar) + "\n")
             with whole_file(Path(target)) as temporary:
                 shutil.copyfile(source, temporary)
         self._results["out_files"] = list(inputs.out_files)
@@ -102,7 +103,7 @@ class DescribeDerivatives(SimpleInterface):
         used = [names[place] for place in inputs.accepted]
         figures = completed_figures(Path(inputs.figures_file), used, inputs)
         figures_file = Path(runtime.cwd) / "figures.json"
-        figures_file.write_text(json.dumps(figures, indent=2))
+        figures_file.write_text(json_text(figures))
         reference = inputs.sources[names.index(alignment["reference"])]
         grid = inputs.own_uri if alignment["space"] == "halfway" else reference
         common = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import phase_encoding_of
 from n2a_bids.images import load, save_like
+from n2a_bids.json_objects import json_text
 from n2a_bids.transform_files import write_transforms
 
 _LIES_THERE = 0.6
@@ -160,5 +160,5 @@ class EstimateDistortion(SimpleInterface):
             "warnings": list(correction.warnings),
         }
         figures_file = folder / "figures.json"
-        figures_file.write_text(json.dumps(figures, indent=2))
+        figures_file.write_text(json_text(figures))
         self._results.update(between_file=os.fspath(between_file), figures_file=os.fspath(figures_file))

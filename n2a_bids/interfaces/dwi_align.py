@@ -31,6 +31,7 @@ from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi_alignment_record import SeriesRow, motion_columns, series_record
 from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0, read_series_table, superior_axis
+from n2a_bids.json_objects import json_text
 from n2a_bids.transform_files import read_transforms
 
 
@@ -229,7 +230,7 @@ class AlignSeries(SimpleInterface):
         found = json.loads(Path(registration).read_text()) if registration else {}
         record = series_record([one.row for one in aligned], inputs.reference_reason, found)
         figures_file = folder / "alignment.json"
-        figures_file.write_text(json.dumps(record, indent=2))
+        figures_file.write_text(json_text(record))
         self._results.update(
             out_files=[os.fspath(one.path) for one in used],
             accepted=accepted,

@@ -31,6 +31,7 @@ from n2a_bids.interfaces.derivatives import (
     strategy_description,
 )
 from n2a_bids.interfaces.inspect_inputs import were_stripped
+from n2a_bids.json_objects import json_text
 
 _ONE_DIRECTION = 0.9
 """Cosine from which on two directions of phase encoding are one: oblique cuts differ by some degrees."""
@@ -82,7 +83,7 @@ class DescribeDiffusion(SimpleInterface):
         metadata = [inputs.metadata[place] for place in inputs.accepted]
         figures = completed_figures(Path(inputs.figures_file), names, inputs)
         figures_file = Path(runtime.cwd) / "figures.json"
-        figures_file.write_text(json.dumps(figures, indent=2))
+        figures_file.write_text(json_text(figures))
         common = {
             **shared_metadata(metadata),
             **({} if inputs.corrected else self._phase_encoding()),

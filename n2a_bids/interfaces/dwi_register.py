@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from n2a_bids.algorithms.series_alignment import PlacedImage, SeriesRegistration, register_series
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.images import load
+from n2a_bids.json_objects import json_text
 from n2a_bids.transform_files import write_transforms
 
 
@@ -54,6 +54,6 @@ class RegisterSeries(SimpleInterface):
             ],
         }
         figures_file = folder / "registration.json"
-        figures_file.write_text(json.dumps(figures, indent=2))
+        figures_file.write_text(json_text(figures))
         self._results.update(between_file=os.fspath(between_file), figures_file=os.fspath(figures_file))
         return runtime

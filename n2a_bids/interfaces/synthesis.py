@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from n2a_bids.algorithms.tensor import (
 )
 from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, read_table
+from n2a_bids.json_objects import json_text
 
 _N_TRIES = 2000
 
@@ -66,7 +66,7 @@ class SplitSeries(SimpleInterface):
             for volumes in halves
         ]
         figures_file = folder / "split.json"
-        figures_file.write_text(json.dumps(record, indent=2))
+        figures_file.write_text(json_text(record))
         self._results.update(out_files=names, figures_file=os.fspath(figures_file))
         return runtime
 

@@ -7,7 +7,6 @@ the last run found that its source images are not all there any more.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
+from n2a_bids.json_objects import json_text
 from n2a_bids.reports.json_files import read_json
 
 REPETITION_ENTITIES = ("run", "echo", "dir", "part")
@@ -62,7 +62,7 @@ def write_attempt(
     if attempted or without_sources:
         content = {"units": sorted(attempted), "without_sources": without_sources}
         with whole_file(folder / "units.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json_text(content) + "\n", encoding="utf-8")
     return without_sources
 
 

@@ -17,6 +17,7 @@ from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.figures.charts import MEANS, candidate_name
 from n2a_bids.figures.distributions import Point, distribution
+from n2a_bids.json_objects import json_text
 from n2a_bids.reports.boilerplate import write_whole
 from n2a_bids.reports.group_table import as_tsv, cell, data_dictionary, remove_inherited_dictionary
 from n2a_bids.reports.method_words import largest_part
@@ -179,7 +180,7 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
         if lines:
             files.append(write_whole(output_dir / f"group_{suffix}.tsv", as_tsv(lines)))
         remove_inherited_dictionary(output_dir / f"group_{suffix}.json")
-    dictionary = json.dumps(data_dictionary(), indent=2) + "\n"
+    dictionary = json_text(data_dictionary()) + "\n"
     files.append(write_whole(output_dir / "group_columns.json", dictionary))
     files.append(write_whole(output_dir / "group.html", render_group(group)))
     return files
@@ -248,4 +249,8 @@ def _page_table(group: Group) -> dict[str, Any]:
 
 def _script_json(content: object) -> str:
     """JSON that may stand inside a script element."""
-    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
+    return (
+        json.dumps(content, separators=(",", ":"), allow_nan=False)
+        .replace("<", "\\u003c")
+        .replace("&", "\\u0026")
+    )

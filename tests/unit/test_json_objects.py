@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import n2a_bids
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.json_objects import read_json_object
+from n2a_bids.json_objects import json_text, read_json_object, sidecar_text
 
 BROKEN = {
     "nested": (b'{"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", "nested too deep"),
@@ -64,3 +68,24 @@ def test_odd_numbers_and_a_byte_order_mark_are_read(tmp_path):
     content = read(path)
     assert content["a"] == content["c"] == math.inf == -content["e"]
     assert math.isnan(content["b"]) and content["d"] == 12
+
+
+def test_what_is_no_json_is_not_written():
+    """NaN and infinity are null in records, at any depth, and absent from sidecars."""
+    record = {"a": math.nan, "b": [1.0, -math.inf, {"c": np.float32("inf")}], "d": np.arange(2), "e": None}
+    assert json.loads(json_text(record)) == {"a": None, "b": [1, None, {"c": None}], "d": [0, 1], "e": None}
+    sidecar = json.loads(sidecar_text({"EchoTime": math.inf, "SliceTiming": [0.0, math.nan], "FlipAngle": 9}))
+    assert sidecar == {"SliceTiming": [0.0, None], "FlipAngle": 9}
+
+
+def test_outputs_are_written_in_one_place():
+    """No other module that writes into the output folder makes JSON by itself, but for transforms."""
+    package = Path(n2a_bids.__file__).parent
+    by_itself = {
+        path.name
+        for part in ("dataset", "interfaces", "workflows", "reports")
+        for path in (package / part).rglob("*.py")
+        if "json.dump" in path.read_text(encoding="utf-8")
+    }
+    # A task for a child process, a value quoted in a message, and a script that refuses NaN.
+    assert by_itself <= {"child.py", "acquisition.py", "group.py"}
