@@ -8,6 +8,8 @@ from n2a_bids.dataset.finders.echoes import find_echoes
 from n2a_bids.dataset.finders.repeats import find_repeats
 from n2a_bids.dataset.grouping import describe, group_by
 from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.protocols import split_protocols
+from n2a_bids.dataset.same_acquisition import split_same_acquisition
 from n2a_bids.dataset.units import Collection, ImageFile, LeftOut
 
 _DERIVED = ("space", "desc", "res", "den", "label", "seg", "hemi")
@@ -40,7 +42,10 @@ def group_t1w(images: Sequence[ImageFile]) -> Collection:
         else:
             candidates.append(image)
     candidates, copies = split_copies(candidates)
-    left_out.extend(copies)
+    candidates, processed = split_same_acquisition(candidates)
+    candidates, unlike = split_protocols(candidates, "t1w-repeats", ignoring=("run",))
+    candidates, unlike_echoes = split_protocols(candidates, "t1w-echoes", ignoring=("run", "echo"))
+    left_out += [*copies, *processed, *unlike, *unlike_echoes]
     units = []
     for family in group_by(candidates, ignoring={"run", "echo"}):
         found = find_repeats(family) or find_echoes(family)

@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from n2a_bids.algorithms.gradients import antipodal_angle_deg, match_tables
 from n2a_bids.dataset.gradient_tables import Series
+from n2a_bids.dataset.protocols import reason_not_together
 from n2a_bids.gradient_files import world_rotation
 from n2a_bids.images import voxel_sizes_mm
 
@@ -52,11 +53,11 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
     -------
     common : CommonPart or None
         None where the series share no diffusion-weighted volume, or fewer than half of
-        those of the longest, or have clearly different voxel sizes: then it is better
+        those of the longest, or have clearly different voxel sizes or echo times: then it is better
         to denoise each by itself. `reason_not_common` says which.
     """
     first = series[0]
-    if any(voxel_difference(first, other) for other in series[1:]):
+    if any(voxel_difference(first, other) or _protocol_difference(first, other) for other in series[1:]):
         return None
     rows = [(index,) for index in range(first.gradients.bvals.size)]
     for other in series[1:]:
@@ -95,9 +96,8 @@ def reason_not_common(first: Series, other: Series) -> str:
     if common_part((first, other)) is not None:
         return ""
     name = other.image.path.name
-    return voxel_difference(first, other) or f"the gradient table of {name} is another: " + _table_difference(
-        first, other
-    )
+    against = voxel_difference(first, other) or _protocol_difference(first, other)
+    return against or f"the gradient table of {name} is another: " + _table_difference(first, other)
 
 
 def voxel_difference(first: Series, other: Series) -> str:
@@ -112,6 +112,10 @@ def voxel_difference(first: Series, other: Series) -> str:
         return ""
     sizes = " and ".join(" x ".join(f"{size:.3g}" for size in part) for part in (own, its))
     return f"voxels of {sizes} mm ({other.image.path.name}) differ too much for one to repeat the other"
+
+
+def _protocol_difference(first: Series, other: Series) -> str:
+    return reason_not_together(first.image, other.image, "dwi")
 
 
 def _table_difference(first: Series, other: Series) -> str:

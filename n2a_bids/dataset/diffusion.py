@@ -21,6 +21,7 @@ from n2a_bids.dataset.finders.single_dwi import find_single_dwi
 from n2a_bids.dataset.gradient_tables import Series, read_series
 from n2a_bids.dataset.grouping import describe, group_by
 from n2a_bids.dataset.pair_reasons import reason_against_pair
+from n2a_bids.dataset.same_acquisition import split_same_acquisition
 from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
 from n2a_bids.errors import BIDSDataError
 
@@ -76,6 +77,8 @@ def _read_all(
     # A reference has the entities of its series.
     parts = [split_copies([one for one in images if is_sbref(one) is kind]) for kind in (False, True)]
     unique, copies = ([item for part in parts for item in part[place]] for place in (0, 1))
+    unique, processed = split_same_acquisition(unique)
+    copies += processed
     for image in unique:
         reason = reason_never_denoised(image)
         if reason:

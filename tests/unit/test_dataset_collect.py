@@ -293,7 +293,7 @@ def test_runs_of_different_protocols_are_told(make_bids):
     """Beyond rounding, in numbers or in the sequence; fields that one run lacks tell nothing."""
     usual = {"RepetitionTime": 2.3, "EchoTime": 0.003, "FlipAngle": 9, "ScanningSequence": ["GR", "IR"]}
     others = {
-        "01": {"RepetitionTime": 0.5, "EchoTime": 0.003, "FlipAngle": 30, "ScanningSequence": "SE"},
+        "01": {"RepetitionTime": 1.9, "EchoTime": 0.003, "FlipAngle": 8, "ScanningSequence": "SE"},
         "02": {"RepetitionTime": 2.301, "InversionTime": 0.9, "ScanningSequence": ["IR", "GR"]},
     }
     sidecars = {
@@ -304,7 +304,7 @@ def test_runs_of_different_protocols_are_told(make_bids):
     found = collect(make_bids({**RUNS, **sidecars}), select())
     notes = [protocol_notes(unit) for unit in found.units]
     assert notes[1] == []
-    assert re.search(r"RepetitionTime \(2.3, 0.5\), FlipAngle \(9, 30\), ScanningSequence", notes[0][0])
+    assert re.search(r"RepetitionTime \(2.3, 1.9\), FlipAngle \(9, 8\), ScanningSequence", notes[0][0])
     assert "EchoTime" not in notes[0][0]
     assert "note: the sidecars of these images differ" in format_collection(found)
 
