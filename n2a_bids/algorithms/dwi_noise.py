@@ -40,7 +40,7 @@ def relative_noise_sd(
     repetitions : (R, X, Y, Z, C) array
     mask : (X, Y, Z) bool array
     shells : (C,) array
-        Rounded b-value of each volume; shells of fewer than three volumes are not judged.
+        Rounded b-value of each volume, small shells pooled; of fewer than three volumes none is judged.
 
     Returns
     -------

@@ -9,66 +9,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from n2a_bids.algorithms.realizations import B0_THRESHOLD, Gradients
+from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.shells import FEWEST_VOLUMES as FEWEST_VOLUMES
+from n2a_bids.algorithms.shells import find_shells as find_shells
+from n2a_bids.algorithms.shells import pool_small_shells
+from n2a_bids.algorithms.shells import round_to_shells as round_to_shells
 
-FEWEST_VOLUMES = 7
-"""In a shorter series, noise and signal cannot be told apart."""
 _B_ROUNDING, _B_STEP = 0.05, 8.0
 """b-values of one measurement differ by at most this part, or this much (s/mm2)."""
 _TIE, _NEVER = 1e-6, 1e6
 """Cost of pairing volumes of other places, and of pairing what does not fit."""
-
-
-def round_to_shells(
-    bvals: NDArray[np.float64], gap: float = 150.0, *, b0_threshold: float = B0_THRESHOLD
-) -> NDArray[np.float64]:
-    """Replace every b-value by that of its shell.
-
-    Scanners write 995, 1000 and 1005 for one shell. Sorted b-values closer than
-    `gap` to the one before belong together; a shell is named by its median.
-
-    Parameters
-    ----------
-    bvals : (C,) array
-        b-values in s/mm2.
-    gap : float
-        Smallest distance between shells, in s/mm2.
-    b0_threshold : float
-        Largest b-value that counts as b0.
-
-    Returns
-    -------
-    shells : (C,) array
-        Shell b-values, rounded to 10 s/mm2; b0 volumes are exactly 0.
-
-    Examples
-    --------
-    >>> round_to_shells(np.array([5.0, 995.0, 1005.0, 1990.0, 0.0]))
-    array([   0., 1000., 1000., 1990.,    0.])
-    """
-    bvals = np.asarray(bvals, dtype=float)
-    shells = np.zeros_like(bvals)
-    weighted = np.flatnonzero(bvals > b0_threshold)
-    if weighted.size == 0:
-        return shells
-    order = weighted[np.argsort(bvals[weighted])]
-    starts = np.flatnonzero(np.diff(bvals[order]) > gap) + 1
-    for members in np.split(order, starts):
-        shells[members] = np.round(np.median(bvals[members]) / 10) * 10
-    return shells
-
-
-def find_shells(gradients: Gradients) -> NDArray[np.float64]:
-    """Shell of every volume of a table: see `round_to_shells`; volumes without direction are b0, too.
-
-    Returns
-    -------
-    shells : (C,) array
-        s/mm2; exactly 0 for b0.
-    """
-    return round_to_shells(
-        np.where(gradients.is_b0, 0.0, gradients.bvals), b0_threshold=gradients.b0_threshold
-    )
 
 
 def antipodal_angle_deg(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -252,8 +202,8 @@ def _swap_until_best(subsets: list[NDArray[np.intp]], bvecs: NDArray[np.float64]
 def angular_groups(gradients: Gradients, max_volumes: int) -> list[NDArray[np.intp]]:
     """Cut a long series into groups of volumes that resemble each other.
 
-    Every group holds volumes of one shell, ordered along a chain of nearest
-    directions, so that long series are denoised with bounded memory.
+    Every group holds volumes of one shell, ordered along a chain of nearest directions, or of neighbouring
+    b-values where shells are small (IVIM, DSI), so that long series are denoised with bounded memory.
 
     Parameters
     ----------
@@ -273,8 +223,13 @@ def angular_groups(gradients: Gradients, max_volumes: int) -> list[NDArray[np.in
         return [np.arange(shells.size)]
     groups: list[NDArray[np.intp]] = []
     waiting = np.zeros(0, np.intp)
-    for shell in np.unique(shells):
-        chain = _nearest_chain(np.flatnonzero(shells == shell), gradients.bvecs)
+    pools = pool_small_shells(shells, max_volumes)
+    for pool in np.unique(pools):
+        members = np.flatnonzero(pools == pool)
+        if np.unique(shells[members]).size == 1:
+            chain = _nearest_chain(members, gradients.bvecs)
+        else:
+            chain = members[np.argsort(gradients.bvals[members], kind="stable")]
         parts = np.array_split(chain, -(-chain.size // max_volumes))
         parts[0] = np.concatenate((waiting, parts[0]))
         waiting = parts.pop() if parts[-1].size < FEWEST_VOLUMES else waiting[:0]

@@ -13,6 +13,9 @@ from n2a_bids.figures.charts import SERIES, drawing, render
 from n2a_bids.figures.frame import Frame, evenly_spaced_cuts, grey_window, to_grey
 from n2a_bids.figures.layout import State, columns, flicker, windowed_painter
 
+_MOST_COLOURS = 5
+"""Of b-values: more shells share colours, as ranges."""
+
 
 def distortion_flicker(
     first_before: NDArray,
@@ -90,15 +93,15 @@ def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[st
     labels : sequence of str
         Name of each series.
     """
-    shells = sorted({float(shell) for rounded, _ in tables for shell in rounded if shell > 0})
+    ranges = _b_ranges(np.concatenate([rounded for rounded, _ in tables]))
     # A page stretches narrow figures: one table gets the width of other charts.
     with drawing(min(max(3.6 * len(tables) + 1.4, 8.2), 10.5), 3.7) as figure:
         grid = figure.subplots(1, len(tables), squeeze=False)[0]
         for number, (axes, (rounded, bvecs)) in enumerate(zip(grid, tables, strict=True)):
-            for shell in shells:
-                points = _project(bvecs[rounded == shell])
-                colour = SERIES[shells.index(shell) % len(SERIES)]
-                label = f"b = {shell:g} ({len(points)})"
+            for place, (low, high) in enumerate(ranges):
+                points = _project(bvecs[(rounded >= low) & (rounded <= high) & (rounded > 0)])
+                colour = SERIES[place % len(SERIES)]
+                label = f"{_range_text(low, high)} ({len(points)})"
                 axes.scatter(
                     points[:, 0],
                     points[:, 1],
@@ -117,6 +120,19 @@ def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[st
             axes.set_axis_off()
             axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=2)
         return render(figure, "Directions of the diffusion encoding")
+
+
+def _b_ranges(shells: NDArray) -> list[tuple[float, float]]:
+    """Lowest and highest weighted b-value of each colour: a shell each, or ranges where shells are many."""
+    weighted = np.unique(shells[shells > 0])
+    if not weighted.size:
+        return []
+    parts = np.array_split(weighted, min(weighted.size, _MOST_COLOURS))
+    return [(float(part[0]), float(part[-1])) for part in parts]
+
+
+def _range_text(low: float, high: float) -> str:
+    return f"b = {low:g}" if low == high else f"b = {low:g} to {high:g}"
 
 
 def _project(bvecs: NDArray) -> NDArray:
@@ -158,10 +174,11 @@ def volume_quality(
     noise = None if noise_sd is None else _per_volume(noise_sd, mask, len(signal))
     with drawing(8.2, 3.4) as figure:
         axes = figure.add_subplot()
-        for number, shell in enumerate(sorted(set(shells))):
-            members = np.flatnonzero(shells == shell)
+        unweighted = [(0.0, 0.0)] if (shells == 0).any() else []
+        for number, (low, high) in enumerate(unweighted + _b_ranges(shells)):
+            members = np.flatnonzero((shells >= low) & (shells <= high))
             colour = SERIES[number % len(SERIES)]
-            label = f"signal, b = {shell:g}{_snr(signal[members], noise, members)}"
+            label = f"signal, {_range_text(low, high)}{_snr(signal[members], noise, members)}"
             axes.plot(members, signal[members], "o", color=colour, markersize=5, label=label)
             axes.plot(members, residual[members], "x", color=colour, markersize=5)
         axes.plot([], [], "x", color=svg.MUTED, label="SD of what was removed")

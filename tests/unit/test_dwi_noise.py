@@ -8,6 +8,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.dwi_noise import relative_noise_sd
 from n2a_bids.algorithms.dwi_phantoms import add_rician_noise
 from n2a_bids.algorithms.realizations import Context, Gradients, Realizations
+from n2a_bids.algorithms.shells import pool_small_shells
 from n2a_bids.algorithms.strategies import get_strategy
 
 SHELLS = np.r_[0.0, np.full(12, 1000.0)]
@@ -101,3 +102,16 @@ def test_a_volume_that_repetitions_disagree_in_is_not_noisy(fault):
         other[:, :, 2:5, NOISY] *= 0.3
     repetitions = np.concatenate([_noisy(truth, 1.0, 1), _noisy(other, 1.0, 2)[1:]])
     assert (relative_noise_sd(repetitions, mask, SHELLS) == 1).all()
+
+
+def test_a_noisy_volume_is_found_where_every_b_is_its_own_shell():
+    """Volumes of neighbouring b-values are judged together, since none has a shell to be compared with."""
+    truth, _, mask = _truth()
+    levels = np.full(truth.shape[-1], 8.0, np.float32)
+    levels[NOISY] = 20
+    generator = torch.Generator().manual_seed(0)
+    repetitions = np.stack([add_rician_noise(truth, levels, generator) for _ in range(2)])
+    shells = np.r_[0.0, np.arange(100.0, 1300.0, 100.0)]
+    factors = relative_noise_sd(repetitions, mask, pool_small_shells(shells))
+    assert np.flatnonzero(factors > 1).tolist() == [NOISY]
+    assert not (relative_noise_sd(repetitions, mask, shells) > 1).any()

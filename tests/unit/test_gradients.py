@@ -33,6 +33,44 @@ def test_round_to_shells_merges_jitter_and_keeps_shells_apart():
     assert round_to_shells(bvals).tolist() == [0, 0, 1000, 1000, 1000, 3000, 3000, 700]
 
 
+@pytest.mark.parametrize(
+    ("bvals", "shells"),
+    [
+        ([985, 995, 1000, 1005, 1015], [1000] * 5),
+        ([2950, 2975, 3000, 3025, 3050], [3000] * 5),
+        ([700, 710, 840, 990, 995, 1005], [700, 700, 840, 1000, 1000, 1000]),
+        ([5, 99, 300, 350], [0, 100, 300, 350]),
+        ([50, 51, 60], [0, 60, 60]),
+    ],
+)
+def test_shells_are_as_wide_as_the_jitter_of_scanners(bvals, shells):
+    """What a scanner writes for one b-value is one shell; neighbours that were meant to differ are two."""
+    found = round_to_shells(np.array(bvals, float))
+    assert found == pytest.approx(shells, abs=6)
+    assert np.unique(found).size == np.unique(shells).size
+
+
+@pytest.mark.parametrize(
+    "bvals",
+    [
+        np.arange(0, 1100, 100.0),
+        np.array([0, 10, 20, 30, 40, 60, 80, 100, 120, 140, 160, 180, 200, 300, 400, 500, 600, 800, 1000.0]),
+        np.linspace(0, 4000, 200),
+        np.sort(np.random.default_rng(0).random(120) * 4000),
+        np.repeat([0.0, 700.0, 1000.0, 2000.0, 3000.0], 5) + np.tile([-6.0, -2.0, 0.0, 3.0, 9.0], 5).clip(0),
+    ],
+)
+def test_chains_of_b_values_make_no_shell(bvals):
+    """No shell is wider than 50 or 5 %, whatever the scheme and its order; names keep shells apart."""
+    shells = round_to_shells(bvals)
+    for shell in np.unique(shells[shells > 0]):
+        members = bvals[shells == shell]
+        assert np.ptp(members) <= max(50, 0.05 * np.median(members))
+        assert members.min() - 5 <= shell <= members.max() + 5
+    order = np.random.default_rng(1).permutation(bvals.size)
+    assert np.array_equal(round_to_shells(bvals[order]), shells[order])
+
+
 def test_antipodal_angle_ignores_sign():
     """A direction and its opposite are at angle zero of each other."""
     bvecs = _directions(7)
@@ -107,6 +145,17 @@ def test_angular_groups_leave_no_volume_with_too_few_others():
         groups = angular_groups(table, 20)
         assert sorted(np.concatenate(groups)) == list(range(bvals.size))
         assert min(group.size for group in groups) >= 7
+
+
+def test_angular_groups_of_scattered_b_values_are_large():
+    """Where every b is its own shell (DSI, IVIM), groups hold neighbouring b-values, and no handful each."""
+    bvals = np.r_[0.0, np.random.default_rng(0).permutation(np.linspace(100, 4000, 150))]
+    table = Gradients(bvals, np.vstack((np.zeros(3), _directions(150))))
+    groups = angular_groups(table, 40)
+    assert sorted(np.concatenate(groups)) == list(range(151))
+    assert min(map(len, groups)) >= 7 and max(map(len, groups)) <= 41 and np.median([*map(len, groups)]) > 15
+    ends = sorted((bvals[group].min(), bvals[group].max()) for group in groups)
+    assert all(high < low for (_, high), (low, _) in zip(ends[1:], ends[2:]))
 
 
 def test_angular_groups_cover_once_within_limit():

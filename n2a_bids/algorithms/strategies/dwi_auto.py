@@ -14,7 +14,7 @@ from n2a_bids.algorithms.dwi_nonlocal import refine_by_nonlocal_bayes
 from n2a_bids.algorithms.dwi_recorruption import Average, average, recorrupt
 from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
 from n2a_bids.algorithms.gain import Gain, denoising_gain
-from n2a_bids.algorithms.gradients import FEWEST_VOLUMES, angular_groups, find_shells
+from n2a_bids.algorithms.gradients import angular_groups
 from n2a_bids.algorithms.learned_filters import (
     LearnedFilters,
     Pair,
@@ -32,6 +32,7 @@ from n2a_bids.algorithms.noise_floor import (
 )
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Gradients, Realizations
+from n2a_bids.algorithms.shells import FEWEST_VOLUMES, find_shells, pool_small_shells
 
 MEAN, LOCAL_PCA, FILTERS, NONLOCAL = "mean", "local PCA", "learned filters", "non-local Bayes"
 """Names of the candidates."""
@@ -123,7 +124,7 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     mean = matched.mean(axis=0)
     noise_map = np.zeros_like(mean)
     per_volume, shells = np.zeros(gradients.bvals.size), find_shells(gradients)
-    factors = relative_noise_sd(repetitions, mask, shells)
+    factors = relative_noise_sd(repetitions, mask, pool_small_shells(shells))
     results = []
     for number, volumes in enumerate(groups):
         context.report(f"denoising {len(volumes)} volumes together ({number + 1} of {len(groups)})")
@@ -292,6 +293,6 @@ def _figures(
         "candidates": main.candidates,
         "groups": [{"volumes": int(group.volumes.size), "chosen": group.chosen} for group in results],
         "noise_sd_per_volume": [round(float(value), 5) for value in per_volume],
-        "warnings": noisy_volume_warnings(per_volume, shells),
+        "warnings": noisy_volume_warnings(per_volume, pool_small_shells(shells)),
         "seconds": {"total": round(seconds, 2)},
     }

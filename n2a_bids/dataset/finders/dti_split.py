@@ -14,6 +14,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 
 _MIN_DIRECTIONS = 12
 _SAME_DIRECTION_DEG = 5.0
+_MOST_LISTED = 5
 # Above, the tensor is no longer a fair model of the signal; below, noise outweighs the diffusion contrast.
 _B_RANGE = (300.0, 1500.0)
 # Evenly spread directions give 1.6, tables of scanner vendors up to 3; directions in one plane have no bound.
@@ -40,7 +41,7 @@ def reason_against_split(series: Series) -> str:
     if series.weighted.all():
         return "it has no b0 volume"
     if shells.size > 1:
-        return f"it has {shells.size} shells ({', '.join(f'b={shell:g}' for shell in shells)})"
+        return f"it has {shells.size} shells ({_list_shells(shells)})"
     if not _B_RANGE[0] <= shells[0] <= _B_RANGE[1]:
         return (
             f"b={shells[0]:g} is outside the range of the tensor model ({_B_RANGE[0]:g} to {_B_RANGE[1]:g})"
@@ -69,6 +70,12 @@ def find_dti_split(series: Series) -> DenoisingUnit:
         phase_encoding=encodings((series,)),
         notes=series.notes,
     )
+
+
+def _list_shells(shells: np.ndarray) -> str:
+    if shells.size > _MOST_LISTED:
+        return f"b={shells[0]:g} to {shells[-1]:g}"
+    return ", ".join(f"b={shell:g}" for shell in shells)
 
 
 def _count_directions(bvecs: np.ndarray) -> int:
