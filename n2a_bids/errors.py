@@ -1,5 +1,11 @@
 """The errors that users see; each message names file, expectation, finding and remedy."""
 
+OUT_OF_MEMORY = (
+    "memory ran out: ask for more memory, or give --low-mem, a smaller --mem or fewer --nprocs; the same "
+    "command resumes"
+)
+"""What Python's own error, which mostly comes without a word, should have said."""
+
 
 class BIDSDataError(Exception):
     """The input dataset, or one of its files, cannot be used as it is."""

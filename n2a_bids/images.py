@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import struct
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.resources import available_memory_gb
 
 UNREADABLE = (
     *(nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError),
@@ -78,12 +80,31 @@ def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         Scaled intensities; trailing axes of length 1 are dropped.
     affine : (4, 4) float array
         Voxel to world mm.
+
+    Raises
+    ------
+    BIDSDataError
+        If, by its header, the memory that this process may use cannot hold it.
     """
     image = nb.load(path)
+    _refuse_too_large(path, image)
     data = np.asarray(image.dataobj, dtype=np.float32)
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
     return data, image.affine
+
+
+def _refuse_too_large(path: Path, image: nb.spatialimages.SpatialImage) -> None:
+    """Compressed zeros take little space on the disk, and all the memory."""
+    n_bytes = 4 if image.get_data_dtype() == np.float32 else 4 + image.get_data_dtype().itemsize
+    needed_gb = n_bytes * math.prod(image.shape) / 1024**3
+    # The limits of the machine are looked up for large images only.
+    if needed_gb > 0.5 and needed_gb > (limit_gb := available_memory_gb()):
+        raise BIDSDataError(
+            f"{path}: expected an image that fits into the {limit_gb:.1f} GB of memory that may be used, "
+            f"found one that takes {needed_gb:.1f} GB at least (shape {image.shape}); use a machine with "
+            "more memory, or leave the image out"
+        )
 
 
 def load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
-from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError, Interrupted
+from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, DenoisingError, Interrupted
 
 _STATUS = {
     ConfigError: 2,
@@ -57,6 +57,8 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
         message = (
             str(error) if expected else f"unexpected {type(error).__name__}: {error} (--debug shows where)"
         )
+        if isinstance(error, MemoryError) and OUT_OF_MEMORY not in message:
+            message = ": ".join(filter(None, (message, OUT_OF_MEMORY)))
         parts = [part for part in (message, _HINTS.get(status, "")) if part]
         paragraph = " ".join(f"{program}: error: {': '.join(parts)}".split())
         if sys.stderr.isatty():

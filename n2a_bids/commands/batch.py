@@ -14,7 +14,7 @@ from n2a_bids.commands.participant_log import participant_lock, run_record, writ
 from n2a_bids.commands.work import ParticipantWork, crash_sentences, explain, top_name
 from n2a_bids.config import Config, ResourceConfig
 from n2a_bids.dataset.derivatives import bids_uri
-from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
+from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.images import remove_leftovers
 from n2a_bids.reports.currency import write_attempt
 from n2a_bids.reports.records import find_records
@@ -157,5 +157,7 @@ def _run(workflow: Workflow, config: Config, interruption: Interruption) -> str:
 
 
 def _words(error: Exception) -> str:
-    known = isinstance(error, BIDSDataError | ConfigError | DenoisingError)
-    return str(error) if known else f"{type(error).__name__}: {error}"
+    if isinstance(error, BIDSDataError | ConfigError | DenoisingError):
+        return str(error)
+    said = str(error) or (OUT_OF_MEMORY if isinstance(error, MemoryError) else "no message")
+    return f"{type(error).__name__}: {said}"

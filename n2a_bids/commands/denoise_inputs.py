@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from n2a_bids.algorithms.gaps import find_gaps, without_gaps
 from n2a_bids.algorithms.realizations import B0_THRESHOLD, Gradients, Realizations
 from n2a_bids.algorithms.standing_in import fill_from_others
 from n2a_bids.commands.denoise_warnings import refuse_copies
+from n2a_bids.dataset.image_files import check_file
+from n2a_bids.dataset.memory import least_memory_gb
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import read_gradients
 from n2a_bids.images import UNREADABLE, load, load_mask, same_grid, voxel_sizes_mm
+from n2a_bids.resources import available_memory_gb
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ def load_realizations(job: DenoiseJob) -> Realizations:
         If a file is missing, is not NIfTI, holds NaN, is constant in the mask, lies on another grid, or
         is a copy of another.
     """
+    _refuse_too_large(job.runs)
     reference = job.runs[0]
     first, affine = _load_image(reference)
     images = [first]
@@ -126,7 +131,18 @@ def _load_measured(
     return list(filled), np.where(zones, n_measured, np.maximum(n_measured, 1))
 
 
+def _refuse_too_large(runs: Sequence[Path]) -> None:
+    needed_gb, limit_gb = least_memory_gb(runs), available_memory_gb()
+    if needed_gb > limit_gb:
+        raise BIDSDataError(
+            f"{runs[0]}: expected images that fit into the {limit_gb:.1f} GB of memory that may be used, "
+            f"found {len(runs)} that take {needed_gb:.1f} GB at least, by their headers; use a machine with "
+            "more memory, or crop the images"
+        )
+
+
 def _load_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    check_file(path)
     try:
         data, affine = load(path)
     except (*UNREADABLE, ValueError) as error:

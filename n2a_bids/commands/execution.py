@@ -23,6 +23,7 @@ from n2a_bids.commands.interruption import Interruption
 from n2a_bids.commands.nipype_settings import current_settings
 from n2a_bids.commands.pool_worker import start_worker
 from n2a_bids.config import Config
+from n2a_bids.errors import OUT_OF_MEMORY
 
 _GRACE_S = 5.0
 
@@ -110,10 +111,7 @@ class LocalPoolPlugin(MultiProcPlugin):
         future = self._task_obj[taskid]
         if not future.done() or future.exception() is None:
             return super()._get_result(taskid)
-        reason = (
-            "MemoryError: the process of this step died, most likely killed because memory ran out: ask for "
-            "more memory, or give --low-mem, a smaller --mem or fewer --nprocs; the same command resumes"
-        )
+        reason = f"MemoryError: the process of this step died, most likely killed because {OUT_OF_MEMORY}"
         return {"result": None, "traceback": ["Traceback (most recent call last):\n", f"{reason}\n"]}
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:

@@ -18,6 +18,7 @@ from n2a_bids.dataset.description import write_dataset_files
 from n2a_bids.dataset.folders import check_output_dir, check_raw_like_dir
 from n2a_bids.dataset.index import read_description, select_participants, wipe_indexes
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.memory import leave_out_too_large
 from n2a_bids.dataset.preproc import preproc_conflict
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.unsuitable import leave_out_unsuitable
@@ -101,7 +102,8 @@ def _warn_of_little_memory(memory_gb: float) -> None:
 
 
 def _find_work(config: Config, selection: SelectionConfig) -> Collection:
-    return leave_out_unsuitable(collect(config.bids_dir, selection), config.denoise.strategy)
+    found = leave_out_too_large(collect(config.bids_dir, selection), selection, config.resources.memory_gb)
+    return leave_out_unsuitable(found, config.denoise.strategy)
 
 
 def _run_all(

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import n2a_bids
+from n2a_bids.errors import OUT_OF_MEMORY
 
 
 def child_environment(threads: int, *, hide_gpu: bool = True) -> dict[str, str]:
@@ -108,15 +109,18 @@ def raise_if_killed(name: str, status: int) -> None:
     MemoryError
         After SIGKILL, which is what the kernel sends when memory runs out.
     ChildProcessError
-        After SIGTERM, which is what a scheduler or a person sends.
+        After SIGTERM, which is what a scheduler or a person sends, and after any other signal.
     """
     if status in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        raise MemoryError(
-            f"{name} was killed (SIGKILL), most likely because memory ran out: ask for more memory, or give "
-            "--low-mem, a smaller --mem or fewer --nprocs; the same command resumes"
-        )
+        raise MemoryError(f"{name} was killed (SIGKILL), most likely because {OUT_OF_MEMORY}")
     if status in (-signal.SIGTERM, 128 + signal.SIGTERM):
         raise ChildProcessError(
             f"{name} was stopped (SIGTERM), most likely by a time limit or because the job was cancelled: "
             "ask for more time; the same command resumes"
+        )
+    number = -status if status < 0 else status - 128
+    if number in set(signal.Signals):
+        raise ChildProcessError(
+            f"{name} was ended by {signal.Signals(number).name}: a fault of the program, of a library or of "
+            "the machine; run again, and report it if it comes back"
         )

@@ -7,9 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from n2a_bids.errors import OUT_OF_MEMORY
+
 _NODE = re.compile(r"^Node: (.+)$", re.MULTILINE)
 _DIRECTORY = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
-_ERROR = re.compile(r"[\w.]*([Ee]rror|Exception|Interrupt)\b.*:")
+_ERROR = re.compile(r"[\w.]*([Ee]rror|Exception|Interrupt)\b(.*:|$)")
 _OURS = re.compile(r"n2a_bids\.errors\.\w+: ")
 _SAID = re.compile(r"n2a[\w-]*(?: \w+)?: error: (.+)")
 _INTERRUPTED = re.compile(
@@ -21,6 +23,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 20_000
 """Characters of a traceback that are shown; the end is what matters."""
 _LONGEST_MESSAGE = 800
+_MOST_LINES = 3
+"""Lines of an error that are joined where the first of them ends in a colon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,18 @@ def _message(traceback: str) -> str:
         if said:
             paragraph = itertools.takewhile(lambda text: text and text != "Traceback:", lines[number + 1 :])
             return " ".join([said[1], *paragraph])[:_LONGEST_MESSAGE]
-    named = [line for line in lines if _ERROR.match(line)]
+    named = [number for number, line in enumerate(lines) if _ERROR.match(line)]
     last = next((line for line in reversed(lines) if line), "no message")
     # The name of one of our own errors says nothing that its sentence does not.
-    return _OURS.sub("", named[-1] if named else last, count=1)[:_LONGEST_MESSAGE]
+    return _OURS.sub("", _whole_sentence(lines[named[-1] :]) if named else last, count=1)[:_LONGEST_MESSAGE]
+
+
+def _whole_sentence(lines: list[str]) -> str:
+    """The line that names an error, with what follows where it says nothing by itself."""
+    first, *rest = lines
+    if re.match(r"[\w.]*MemoryError\b", first) and OUT_OF_MEMORY not in first:
+        return f"{first.rstrip(':')}: {OUT_OF_MEMORY}"
+    if not first.endswith(":"):
+        return first
+    following = itertools.takewhile(lambda text: not text.startswith("Traceback"), filter(None, rest))
+    return " ".join([first, *itertools.islice(following, _MOST_LINES)])

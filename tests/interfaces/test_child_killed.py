@@ -10,6 +10,7 @@ from n2a_bids.interfaces.denoise import Denoise
 SIGNALS = [
     ("SIGKILL", MemoryError, r"was killed.*more memory.*--low-mem.*resumes"),
     ("SIGTERM", ChildProcessError, r"was stopped.*time limit.*more time.*resumes"),
+    ("SIGSEGV", ChildProcessError, r"was ended by SIGSEGV.*run again"),
 ]
 
 

@@ -14,13 +14,16 @@ import nibabel as nb
 import numpy as np
 import pytest
 
+from n2a_bids import images
 from n2a_bids.cli.main import main
+from n2a_bids.commands import denoise_inputs
 from n2a_bids.commands.soundness import with_sound_images
 from n2a_bids.commands.work import ParticipantWork
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.description import write_dataset_files
 from n2a_bids.dataset.raw_like import write_raw_like_files
+from n2a_bids.errors import BIDSDataError
 
 HEALTHY = "sub-01"
 IMAGE = "sub-02/anat/sub-02_run-1_T1w.nii.gz"
@@ -270,3 +273,42 @@ def test_a_run_denoises_what_is_left_of_damaged_images(bids_dir, tmp_path):
     assert sick.outcome([]).status == "failed"
     unread = dataclasses.replace(config, selection=SelectionConfig(skip_validation=True))
     assert with_sound_images(work, unread) == work
+
+
+@pytest.mark.parametrize("shape", [(1600, 1600, 1600), (32767, 32767, 32767)])
+def test_an_image_that_no_memory_holds_is_named_before_it_is_loaded(bids_dir, capsys, shape):
+    """By its header: the gigabytes, those there are, and what to do; the participant's other runs go on."""
+    whole = (bids_dir / IMAGE).read_bytes()
+    (bids_dir / "sub-02/anat/sub-02_run-3_T1w.nii.gz").write_bytes(whole)
+    header(bids_dir / IMAGE, 40, 3, *shape)
+    status, text = listed(bids_dir, capsys, "--modalities", "T1w", "--mem", "8")
+    assert status == 0
+    assert "sub-01_T1w  [" in text and "sub-02_T1w  [" in text
+    needed_gb = 8 * np.prod(shape, dtype=float) / 1024**3
+    found = " ".join(text.partition("Cannot be used:")[2].split())
+    assert f"the 8.0 GB of memory that may be used, found some that take {needed_gb:.1f} GB" in found
+    assert "--mem" in found
+
+
+def test_images_that_fit_alone_and_not_together_are_named(bids_dir, capsys):
+    """A series of many volumes, and a group of many runs."""
+    header(bids_dir / "sub-02/dwi/sub-02_dwi.nii.gz", 40, 4, 600, 700, 800, 12)
+    for run in "12":
+        header(bids_dir / f"sub-02/anat/sub-02_run-{run}_T1w.nii.gz", 40, 3, 600, 700, 800)
+    _, text = listed(bids_dir, capsys, "--mem", "4")
+    found = " ".join(text.partition("Cannot be used:")[2].split())
+    assert "sub-02_T1w: expected 2 images" in found
+    assert "sub-01_T1w  [" in text and "sub-01_dwi  [" in text and "sub-02_T1w  [" not in text
+
+
+def test_loading_refuses_what_the_memory_cannot_hold(bids_dir, monkeypatch):
+    """Masks and images given without a dataset, too: nothing is allocated."""
+    path = bids_dir / IMAGE
+    header(path, 40, 3, 1600, 1600, 1600)
+    monkeypatch.setattr(images, "available_memory_gb", lambda: 12.0)
+    monkeypatch.setattr(denoise_inputs, "available_memory_gb", lambda: 12.0)
+    with pytest.raises(BIDSDataError, match=r"run-1_T1w.*the 12\.0 GB.*takes 15\.3 GB.*1600"):
+        images.load(path)
+    job = denoise_inputs.DenoiseJob((path, path), path)
+    with pytest.raises(BIDSDataError, match=r"the 12\.0 GB.*2 that take 61\.0 GB"):
+        denoise_inputs.load_realizations(job)

@@ -19,7 +19,7 @@ from bids.layout import BIDSLayout
 from n2a_bids import figures
 from n2a_bids.commands.group import run_group
 from n2a_bids.config import Config, OutputConfig, SelectionConfig
-from n2a_bids.errors import BIDSDataError
+from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError
 from n2a_bids.reports.bibliography import bibliography
 from n2a_bids.reports.boilerplate import citation_keys, citation_texts, write_citation
 from n2a_bids.reports.crashes import find_crashes
@@ -265,6 +265,13 @@ def test_crash_of_a_child_process_names_the_cause(tmp_path):
     [
         ("n2a_bids.errors.BIDSDataError: x.nii.gz: expected a head", "x.nii.gz: expected a head"),
         ("zlib.error: Error -3 while decompressing", "zlib.error: Error -3 while decompressing"),
+        ("MemoryError", f"MemoryError: {OUT_OF_MEMORY}"),
+        ("MemoryError: Unable to allocate 9 GiB", f"MemoryError: Unable to allocate 9 GiB: {OUT_OF_MEMORY}"),
+        ("ValueError: the first line\n\tand a second", "ValueError: the first line"),
+        ("RuntimeError: \n\n\tthe cause\n\tin lines", "RuntimeError: the cause in lines"),
+        ("ValueError: expected:\n\t  a\n\tfound:\n\t  b", "ValueError: expected: a found: b"),
+        ("RuntimeError: x ended; it wrote:\nTraceback\n\tMemoryError", f"MemoryError: {OUT_OF_MEMORY}"),
+        ("AssertionError", "AssertionError"),
     ],
 )
 def test_crash_is_told_without_names_of_classes(tmp_path, line, message):

@@ -21,7 +21,7 @@ from n2a_bids.commands.interruption import Interruption, interruptible
 from n2a_bids.commands.nipype_settings import configure_nipype
 from n2a_bids.commands.work import ParticipantWork, work_dir_of
 from n2a_bids.config import Config, DebugConfig, OutputConfig, ResourceConfig
-from n2a_bids.errors import BIDSDataError, Interrupted
+from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, Interrupted
 
 
 class _StepInputSpec(BaseInterfaceInputSpec):
@@ -42,6 +42,10 @@ class Step(SimpleInterface):
     def _run_interface(self, runtime):
         if self.inputs.action == "raise":
             raise BIDSDataError("sub-02: the image is upside down; turn it")
+        if self.inputs.action == "fill the memory":
+            raise MemoryError
+        if self.inputs.action == "speak in lines":
+            raise ValueError("expected:\n  a head\nfound:\n  a foot")
         if self.inputs.action == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.inputs.action == "terminate":
@@ -108,6 +112,18 @@ def test_failure_of_one_participant_harms_no_other(config, stub, tmp_path, capsy
     assert "could not run node" not in error, "it has been said that the step failed"
     assert "Storing result file" not in error
     assert work_dir_of("01", config).is_dir()
+
+
+@pytest.mark.parametrize("n_procs", [1, 2])
+def test_the_cause_of_every_failure_is_told_in_one_line(config, stub, n_procs):
+    """Errors without a word and of several lines, in the process itself and in workers of the pool."""
+    stub |= {"01": "fill the memory", "02": "speak in lines"}
+    resources = with_resources(config, n_procs=n_procs, omp_nthreads=1, memory_gb=8)
+    failures = run_batch(work("01", "02"), resources, Interruption())
+    assert failures == {
+        "01": [f"first: MemoryError: {OUT_OF_MEMORY}"],
+        "02": ["first: ValueError: expected: a head found: a foot"],
+    }
 
 
 def test_workflow_that_cannot_be_built_harms_no_other(config, stub, tmp_path):
