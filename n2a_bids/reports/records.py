@@ -77,6 +77,8 @@ class UnitRecord:
             "max_rotation_deg": _extreme(max, used, "rotation_deg"),
             "max_translation_mm": _extreme(max, used, "translation_mm"),
             "min_correlation_after": _extreme(min, used, "correlation_after"),
+            "mean_framewise_displacement_mm": _extreme(_mean, used, "mean_framewise_displacement_mm"),
+            "max_framewise_displacement_mm": _extreme(max, used, "max_framewise_displacement_mm"),
             "n_left_out": len(repetitions) - len(used) if repetitions else None,
             "n_warnings": len(self.warnings),
             "error_ratio": self._ratio("error_denoised", "noise_sd_mean"),
@@ -282,7 +284,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
 def _extreme(choose: Any, rows: list[Mapping[str, Any]], key: str) -> float | None:
-    """Largest or smallest value of a column, ``None`` without any."""
+    """Largest, smallest or mean value of a column, ``None`` without any."""
     values = [row[key] for row in rows if _is_number(row.get(key))]
     return choose(values) if values else None
