@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 
 from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.images import whole_file
 from n2a_bids.interfaces.inspect_inputs import were_stripped
-from n2a_bids.json_objects import json_text, sidecar_text
+from n2a_bids.json_objects import json_text
 
 PROPAGATED = (
     *("Modality", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "ImagingFrequency"),
@@ -25,37 +23,6 @@ PROPAGATED = (
     *("EchoTime", "InversionTime", "FlipAngle"),
 )
 """Metadata of the source that denoising leaves valid."""
-
-
-class _WriteDerivativesInputSpec(BaseInterfaceInputSpec):
-    in_files = traits.List(File(exists=True), mandatory=True, desc="files to publish")
-    out_files = traits.List(traits.Str(), mandatory=True, desc="where each goes")
-    sidecars = traits.List(traits.Dict(), desc="content of each JSON sidecar; an empty one is not written")
-
-
-class _WriteDerivativesOutputSpec(TraitedSpec):
-    out_files = traits.List(File(exists=True), desc="what was written")
-
-
-class WriteDerivatives(SimpleInterface):
-    """Copy files to the output dataset: each appears whole or not at all, sidecar first."""
-
-    input_spec = _WriteDerivativesInputSpec
-    output_spec = _WriteDerivativesOutputSpec
-    # The output folder may have been emptied since the work folder was filled.
-    _always_run = True
-
-    def _run_interface(self, runtime):
-        inputs = self.inputs
-        sidecars = inputs.sidecars or [{} for _ in inputs.in_files]
-        for source, target, sidecar in zip(inputs.in_files, inputs.out_files, sidecars, strict=True):
-            if sidecar:
-                with whole_file(Path(target.removesuffix(".nii.gz") + ".json")) as temporary:
-                    temporary.write_text(sidecar_text(sidecar) + "\n")
-            with whole_file(Path(target)) as temporary:
-                shutil.copyfile(source, temporary)
-        self._results["out_files"] = list(inputs.out_files)
-        return runtime
 
 
 class _DescribeInputSpec(BaseInterfaceInputSpec):

@@ -22,14 +22,9 @@ class _DescribeOwnGridsInputSpec(BaseInterfaceInputSpec):
     sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every series")
     corrected = traits.Bool(False, usedefault=True, desc="the series came without distortion")
     accepted = traits.List(traits.Int(), mandatory=True, desc="places of the series that were denoised")
-    targets = traits.List(
-        traits.Str(), mandatory=True, desc="one kind of file after the other, one of each for every series"
-    )
 
 
 class _DescribeOwnGridsOutputSpec(TraitedSpec):
-    targets = traits.List(traits.Str(), desc="those of the accepted series")
-    empty = traits.List(traits.Dict(), desc="an empty sidecar for each accepted series")
     sidecars = traits.List(traits.Dict(), desc="sidecar of each series on its own grid")
     mask_sidecars = traits.List(traits.Dict(), desc="sidecar of the brain mask of each")
 
@@ -41,15 +36,10 @@ class DescribeOwnGrids(SimpleInterface):
     output_spec = _DescribeOwnGridsOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, n_series = self.inputs, len(self.inputs.sources)
+        inputs = self.inputs
         encoding = () if inputs.corrected else PHASE_ENCODING
         sources = [inputs.sources[place] for place in inputs.accepted]
         metadata = [inputs.metadata[place] for place in inputs.accepted]
-        starts = range(0, len(inputs.targets), n_series)
-        self._results["targets"] = [
-            inputs.targets[start + place] for start in starts for place in inputs.accepted
-        ]
-        self._results["empty"] = [{} for _ in sources]
         self._results["sidecars"] = [
             dict(inputs.sidecar)
             | propagated(own)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,8 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids import figures
-from n2a_bids.images import whole_file
-from n2a_bids.interfaces.derivatives import WriteDerivatives
 from n2a_bids.interfaces.display import load_display
+from n2a_bids.interfaces.sink import WriteDerivatives
 
 
 class _FigureOutputSpec(TraitedSpec):
@@ -56,18 +55,12 @@ class FigureInterface(SimpleInterface):
 class WriteFigures(WriteDerivatives):
     """Copy the figures that show something; one of an earlier run that shows nothing now is deleted."""
 
-    def _run_interface(self, runtime):
-        drawn = []
-        for source, target in zip(self.inputs.in_files, self.inputs.out_files, strict=True):
+    def _files(self) -> Iterator[tuple[str, str, dict[str, object]]]:
+        for source, target, sidecar in super()._files():
             if Path(source).stat().st_size:
-                drawn.append((source, target))
+                yield source, target, sidecar
             else:
                 Path(target).unlink(missing_ok=True)
-        for source, target in drawn:
-            with whole_file(Path(target)) as temporary:
-                shutil.copyfile(source, temporary)
-        self._results["out_files"] = [target for _, target in drawn]
-        return runtime
 
 
 class _MaskContoursInputSpec(BaseInterfaceInputSpec):

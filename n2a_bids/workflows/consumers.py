@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from nipype import Node, Workflow
-from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.interfaces.utility import IdentityInterface
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.raw_like import raw_like_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.consumers import BiasCorrect, DescribeRawLike
-from n2a_bids.interfaces.derivatives import WriteDerivatives
+from n2a_bids.interfaces.sink import WriteDerivatives
 
 
 def init_consumers_wf(
@@ -50,19 +50,11 @@ def _connect_preproc(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, c
     correct = Node(BiasCorrect(seed=config.denoise.random_seed), name="bias", mem_gb=1.5)
     session = {key: unit.entities[key] for key in ("sub", "ses") if key in unit.entities}
     target = derivative_path(config.output_dir, session, "T1w", desc="preproc")
-    files, sidecars = Node(Merge(1), name="preproc_files"), Node(Merge(1), name="preproc_sidecars")
-    write = Node(WriteDerivatives(out_files=[str(target)]), name="write_preproc")
+    write = Node(WriteDerivatives({"preproc": target}), name="write_preproc")
     workflow.connect(
         [
-            (
-                inputnode,
-                correct,
-                [("denoised", "in_file"), ("mask", "mask_file"), ("sidecar", "sidecar")],
-            ),
-            (correct, files, [("out_file", "in1")]),
-            (correct, sidecars, [("sidecar", "in1")]),
-            (files, write, [("out", "in_files")]),
-            (sidecars, write, [("out", "sidecars")]),
+            (inputnode, correct, [("denoised", "in_file"), ("mask", "mask_file"), ("sidecar", "sidecar")]),
+            (correct, write, [("out_file", "preproc"), ("sidecar", "preproc_sidecar")]),
         ]
     )
 
@@ -70,14 +62,13 @@ def _connect_preproc(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, c
 def _connect_raw_like(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
     root = config.outputs.raw_like_dir
     describe = Node(DescribeRawLike(root=str(root), bids_dir=str(config.bids_dir)), name="raw_like")
-    files = Node(Merge(1), name="raw_like_files")
-    target = raw_like_path(root, unit.entities, "T1w")
-    write = Node(WriteDerivatives(out_files=[str(target)]), name="write_raw_like")
+    write = Node(
+        WriteDerivatives({"raw_like": raw_like_path(root, unit.entities, "T1w")}), name="write_raw_like"
+    )
     workflow.connect(
         [
             (inputnode, describe, [("sidecar", "sidecar")]),
-            (inputnode, files, [("denoised", "in1")]),
-            (files, write, [("out", "in_files")]),
-            (describe, write, [("sidecars", "sidecars")]),
+            (inputnode, write, [("denoised", "raw_like")]),
+            (describe, write, [("sidecars", "raw_like_sidecar")]),
         ]
     )

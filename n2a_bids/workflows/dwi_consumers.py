@@ -7,18 +7,18 @@ from pathlib import Path
 
 import nibabel as nb
 from nipype import Node, Workflow
-from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.interfaces.utility import IdentityInterface
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.derivatives import source_uri
-from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.raw_like import raw_like_path
 from n2a_bids.dataset.raw_like_fields import pair_fields
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces.derivatives import WriteDerivatives
 from n2a_bids.interfaces.dwi_derivatives import PHASE_ENCODING, shared_phase_encoding
 from n2a_bids.interfaces.dwi_own_grid import OwnGrids
 from n2a_bids.interfaces.dwi_raw_like import CopyFieldMaps, DescribeOwnGrids, DescribeRawLikeSeries
+from n2a_bids.interfaces.sink import WriteDerivatives
+from n2a_bids.workflows.derivatives import Output
 from n2a_bids.workflows.dwi_preparation import phase_encoding_vectors
 
 _ALIGNED = ("mask", "bval", "bvec", "b0", "between", "accepted")
@@ -129,41 +129,27 @@ def _write_own_grids(
         name="describe_own_grids",
     )
     workflow.connect(inputnode, "sidecar", describe, "sidecar")
-    merges = [Node(Merge(4), name=f"own_{kind}") for kind in ("files", "sidecars")]
-    describe.inputs.targets = [str(path) for path in _own_grid_paths(unit, config)]
-    write = Node(WriteDerivatives(), name="write_own_grids")
-    outputs = ("out_files", "mask_files", "bval_files", "bvec_files")
+    kinds = {
+        "series": ("dwi", ".nii.gz"),
+        "mask": ("mask", ".nii.gz"),
+        "bval": ("dwi", ".bval"),
+        "bvec": ("dwi", ".bvec"),
+    }
+    rows = {
+        name: Output(name, suffix, "owngrid", extension, "dwi", of_each_repetition=True)
+        for name, (suffix, extension) in kinds.items()
+    }
+    targets = {name: row.paths(unit, config) for name, row in rows.items()}
+    write = Node(WriteDerivatives(targets), name="write_own_grids")
+    made = [("out_files", "series"), ("mask_files", "mask"), ("bval_files", "bval"), ("bvec_files", "bvec")]
     workflow.connect(
         [
-            (own, merges[0], [(field, f"in{number}") for number, field in enumerate(outputs, start=1)]),
+            (own, write, made),
             (inputnode, describe, [("accepted", "accepted")]),
-            (describe, write, [("targets", "out_files")]),
-            (
-                describe,
-                merges[1],
-                [("sidecars", "in1"), ("mask_sidecars", "in2"), ("empty", "in3"), ("empty", "in4")],
-            ),
-            (merges[0], write, [("out", "in_files")]),
-            (merges[1], write, [("out", "sidecars")]),
+            (inputnode, write, [("accepted", "places")]),
+            (describe, write, [("sidecars", "series_sidecar"), ("mask_sidecars", "mask_sidecar")]),
         ]
     )
-
-
-def _own_grid_paths(unit: DenoisingUnit, config: Config) -> list[Path]:
-    """Of every series, one kind of file after the other."""
-    kinds = [("dwi", ".nii.gz"), ("mask", ".nii.gz"), ("dwi", ".bval"), ("dwi", ".bvec")]
-    return [
-        derivative_path(
-            config.output_dir,
-            {key: value for key, value in image.entities.items() if key not in ("desc", "space")},
-            suffix,
-            desc="owngrid",
-            extension=extension,
-            datatype="dwi",
-        )
-        for suffix, extension in kinds
-        for image in unit.images
-    ]
 
 
 def _write_raw_like(
@@ -184,21 +170,18 @@ def _write_raw_like(
         ),
         name="raw_like",
     )
-    files, sidecars = Node(Merge(3), name="raw_like_files"), Node(Merge(2), name="raw_like_sidecars")
-    sidecars.inputs.in2 = [{}] * (2 * len(series))
     stems = [str(path).removesuffix(".nii.gz") for path in series]
-    targets = [stem + end for end in (".nii.gz", ".bval", ".bvec") for stem in stems]
-    write = Node(WriteDerivatives(out_files=targets), name="write_raw_like")
+    ends = {"series": ".nii.gz", "bval": ".bval", "bvec": ".bvec"}
+    targets = {name: [Path(stem + end) for stem in stems] for name, end in ends.items()}
+    write = Node(WriteDerivatives(targets), name="write_raw_like")
     node, outputs = inputnode, ("denoised", "bval", "bvec")
     if own:
         node, outputs = own, ("out_files", "bval_files", "bvec_files")
     workflow.connect(
         [
             (inputnode, describe, [("sidecar", "sidecar")]),
-            (node, files, [(field, f"in{number}") for number, field in enumerate(outputs, start=1)]),
-            (describe, sidecars, [("sidecars", "in1")]),
-            (files, write, [("out", "in_files")]),
-            (sidecars, write, [("out", "sidecars")]),
+            (node, write, list(zip(outputs, ends))),
+            (describe, write, [("sidecars", "series_sidecar")]),
         ]
     )
     return write

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nipype import Node, Workflow
-from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.interfaces.utility import IdentityInterface
 
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.tensor import tensor_volumes
@@ -12,7 +14,7 @@ from n2a_bids.dataset.derivatives import source_uri
 from n2a_bids.dataset.gradient_tables import read_series
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces.derivatives import WriteDerivatives
+from n2a_bids.interfaces.sink import WriteDerivatives
 from n2a_bids.interfaces.synthesis import TensorMapsOfSeries
 
 FITTED = ("mean", "denoised")
@@ -58,8 +60,8 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config, *, name: str = "tensor_w
     inputnode = Node(IdentityInterface([*FITTED, "bval", "bvec", "mask"]), name="inputnode")
     shown = [f"{kind}_{desc}" for desc in FITTED for kind in ("fa", "v1")]
     outputnode = Node(IdentityInterface(shown), name="outputnode")
-    files = Node(Merge(len(FITTED) * len(_MAPS)), name="files")
-    write = Node(WriteDerivatives(out_files=[], sidecars=[]), name="write")
+    targets = {f"{kind}_{desc}": _path(unit, config, kind, desc) for desc in FITTED for kind in _MAPS}
+    write = Node(WriteDerivatives(targets), name="write")
     for desc in FITTED:
         fit = Node(TensorMapsOfSeries(), name=f"fit_{desc}", mem_gb=3.0)
         table = [("bval", "bval_file"), ("bvec", "bvec_file"), ("mask", "mask_file")]
@@ -70,13 +72,14 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config, *, name: str = "tensor_w
             ]
         )
         for kind in _MAPS:
-            named = {**unit.entities, "model": "tensor", "param": kind}
-            target = derivative_path(config.output_dir, named, "dwimap", desc=desc, datatype="dwi")
-            write.inputs.out_files = [*write.inputs.out_files, str(target)]
-            write.inputs.sidecars = [*write.inputs.sidecars, _sidecar(unit, config, kind, desc)]
-            workflow.connect(fit, f"{kind}_file", files, f"in{len(write.inputs.out_files)}")
-    workflow.connect(files, "out", write, "in_files")
+            write.inputs.trait_set(**{f"{kind}_{desc}_sidecar": _sidecar(unit, config, kind, desc)})
+            workflow.connect(fit, f"{kind}_file", write, f"{kind}_{desc}")
     return workflow
+
+
+def _path(unit: DenoisingUnit, config: Config, kind: str, desc: str) -> Path:
+    named = {**unit.entities, "model": "tensor", "param": kind}
+    return derivative_path(config.output_dir, named, "dwimap", desc=desc, datatype="dwi")
 
 
 def _sidecar(unit: DenoisingUnit, config: Config, kind: str, desc: str) -> dict[str, object]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nipype import MapNode, Node, Workflow
 from nipype.interfaces.base import Interface
-from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.interfaces.utility import IdentityInterface
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces import reportlets
-from n2a_bids.interfaces.derivatives import WriteDerivatives
-from n2a_bids.interfaces.select import SelectPlaces
+from n2a_bids.interfaces.sink import SelectPlaces, WriteDerivatives
 
 Figures = dict[str, tuple[Interface, list[tuple[str, str]]]]
 """For each ``desc-`` label the interface that draws it, and its connections to the input node."""
@@ -65,7 +65,7 @@ def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports
     return workflow
 
 
-def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targets: list[str]) -> None:
+def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targets: Sequence[Path]) -> None:
     """Draw every figure from fields of the input node, in nodes ``draw_<desc>``, and store them.
 
     Parameters
@@ -76,15 +76,13 @@ def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targe
         Of this workflow.
     figures : dict
         For each ``desc-`` label the interface that draws and its connections to the input node.
-    targets : list of str
+    targets : sequence of Path
         Where each figure goes, in the same order.
     """
-    merge = Node(Merge(len(figures)), name="merge")
-    write = Node(reportlets.WriteFigures(out_files=targets), name="write")
-    for number, (desc, (interface, fields)) in enumerate(figures.items(), start=1):
+    write = Node(reportlets.WriteFigures(dict(zip(figures, targets, strict=True))), name="write")
+    for desc, (interface, fields) in figures.items():
         draw = Node(interface, name=f"draw_{desc}", mem_gb=1.0)
-        workflow.connect([(inputnode, draw, fields), (draw, merge, [("out_file", f"in{number}")])])
-    workflow.connect(merge, "out", write, "in_files")
+        workflow.connect([(inputnode, draw, fields), (draw, write, [("out_file", desc)])])
 
 
 def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
@@ -93,15 +91,14 @@ def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit,
     targets = [figure_path(config.output_dir, image.entities, "T1w", "alignment") for image in unit.images]
     select_reference = Node(SelectPlaces(values=labels), name="alignment_reference")
     select_labels = Node(SelectPlaces(values=labels), name="alignment_labels")
-    select_targets = Node(SelectPlaces(values=targets), name="alignment_targets")
     each = ["before_file", "after_file", "label"]
     draw = MapNode(reportlets.AlignmentFlicker(), each, name="draw_alignment", mem_gb=1.0)
-    write = Node(WriteDerivatives(), name="write_alignment")
+    write = Node(WriteDerivatives({"alignment": targets}), name="write_alignment")
     workflow.connect(
         [
             (inputnode, select_reference, [("reference", "places")]),
             (inputnode, select_labels, [("moved", "places")]),
-            (inputnode, select_targets, [("moved", "places")]),
+            (inputnode, write, [("moved", "places")]),
             (
                 inputnode,
                 draw,
@@ -114,8 +111,7 @@ def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit,
             ),
             (select_reference, draw, [(("out", _only), "reference_label")]),
             (select_labels, draw, [("out", "label")]),
-            (draw, write, [("out_file", "in_files")]),
-            (select_targets, write, [("out", "out_files")]),
+            (draw, write, [("out_file", "alignment")]),
         ]
     )
 
@@ -131,7 +127,6 @@ def _label(entities: dict[str, str], shared: dict[str, str]) -> str:
     return "_".join(own) or "repetition"
 
 
-def figure_path(output_dir: Path, entities: dict[str, str], suffix: str, desc: str) -> str:
+def figure_path(output_dir: Path, entities: dict[str, str], suffix: str, desc: str) -> Path:
     """Where a figure goes."""
-    path = derivative_path(output_dir, entities, suffix, desc=desc, extension=".svg", datatype="figures")
-    return str(path)
+    return derivative_path(output_dir, entities, suffix, desc=desc, extension=".svg", datatype="figures")

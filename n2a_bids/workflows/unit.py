@@ -18,8 +18,9 @@ from n2a_bids.interfaces.repair import FindGaps
 from n2a_bids.workflows.align import init_align_wf
 from n2a_bids.workflows.consumers import init_consumers_wf
 from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.derivatives import writes_each_echo
 from n2a_bids.workflows.mask import init_mask_wf, mask_method, mask_warnings
-from n2a_bids.workflows.outputs import init_outputs_wf, writes_each_echo
+from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.reports import init_reports_wf
 
 _MOST_MISSING = 0.9

@@ -16,13 +16,12 @@ from n2a_bids.interfaces.child import child_environment, run_module
 from n2a_bids.interfaces.denoise import Denoise
 from n2a_bids.interfaces.derivatives import (
     DescribeDerivatives,
-    WriteDerivatives,
     alignment_record,
     completed_figures,
     denoising_record,
 )
 from n2a_bids.interfaces.dwi_derivatives import DescribeDiffusion
-from n2a_bids.interfaces.select import SelectPlaces
+from n2a_bids.interfaces.sink import SelectPlaces, WriteDerivatives
 
 ALIGNMENT = {
     "reference": "sub-01_run-2_T1w.nii.gz",
@@ -131,15 +130,25 @@ def test_write_derivatives_leaves_whole_files_and_sidecars(tmp_path):
     for source in sources:
         source.write_text(source.name)
     out = tmp_path / "out" / "sub-01"
-    targets = [str(out / "image.nii.gz"), str(out / "figures.json")]
-    node = WriteDerivatives(
-        in_files=[str(path) for path in sources], out_files=targets, sidecars=[{"Description": "x"}, {}]
-    )
+    targets = {"image": out / "image.nii.gz", "record": out / "figures.json"}
+    node = WriteDerivatives(targets, image=str(sources[0]), record=str(sources[1]))
+    node.inputs.image_sidecar = {"Description": "x"}
     assert node.always_run
-    assert node.run().outputs.out_files == targets
+    assert node.run().outputs.out_files == [str(path) for path in targets.values()]
     assert sorted(os.listdir(out)) == ["figures.json", "image.json", "image.nii.gz"]
     assert json.loads((out / "image.json").read_text()) == {"Description": "x"}
     assert (out / "image.nii.gz").read_text() == "a.nii.gz"
+
+
+def test_write_derivatives_takes_the_repetitions_that_were_used(tmp_path):
+    """Of a list of targets those at the places of the files that are there; none may be."""
+    (tmp_path / "a.txt").write_text("a")
+    targets = {"transforms": [tmp_path / "out" / f"run-{number}.txt" for number in (1, 2)]}
+    node = WriteDerivatives(targets, transforms=[str(tmp_path / "a.txt")], places=[1])
+    assert node.run().outputs.out_files == [str(tmp_path / "out" / "run-2.txt")]
+    assert WriteDerivatives(targets, transforms=[], places=[]).run().outputs.out_files == []
+    with pytest.raises(ValueError, match="zip"):
+        WriteDerivatives(targets, transforms=[str(tmp_path / "a.txt")]).run()
 
 
 def test_select_places_may_select_nothing():

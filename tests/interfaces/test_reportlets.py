@@ -173,5 +173,6 @@ def test_figure_that_shows_nothing_is_left_out(files, tmp_path):
     targets = [tmp_path / "out" / f"{number}.svg" for number in range(len(drawn))]
     targets[0].parent.mkdir()
     targets[0].write_text("of an earlier run")
-    reportlets.WriteFigures(in_files=drawn, out_files=[str(path) for path in targets]).run()
+    named = {f"figure_{number}": path for number, path in enumerate(targets)}
+    reportlets.WriteFigures(named, **dict(zip(named, drawn))).run()
     assert [path.exists() for path in targets] == [False] * len(empty) + [True]

@@ -9,7 +9,6 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
-from nipype.interfaces.base import isdefined
 
 from n2a_bids.commands.batch import run_batch
 from n2a_bids.commands.interruption import Interruption
@@ -17,8 +16,7 @@ from n2a_bids.commands.work import ParticipantWork
 from n2a_bids.config import Config, DenoiseConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.interfaces.derivatives import WriteDerivatives
-from n2a_bids.interfaces.select import SelectPlaces
+from n2a_bids.interfaces.sink import WriteDerivatives
 from n2a_bids.reports.records import find_units
 from n2a_bids.workflows.participant import init_participant_wf
 from n2a_bids.workflows.unit import workflow_name
@@ -75,11 +73,9 @@ def test_no_two_groups_write_to_one_name(make_bids, tmp_path, strategy):
 
 
 def targets_of(node) -> list[str]:
-    """Files that a node writes, or hands to one that writes."""
-    if isinstance(node.interface, WriteDerivatives) and isdefined(node.inputs.out_files):
-        return list(node.inputs.out_files)
-    if isinstance(node.interface, SelectPlaces):
-        return [value for value in node.inputs.values if value.startswith("/")]
+    """Files that a node writes."""
+    if isinstance(node.interface, WriteDerivatives):
+        return [path for paths in node.inputs.targets.values() for path in paths]
     return []
 
 

@@ -162,7 +162,8 @@ def test_echoes_differ_in_contrast_and_each_is_written(config):
     assert denoise.different_contrast is True
     assert denoise.save_repetitions is True
     assert workflow.get_node("align_wf.resample").inputs.min_correlation == -1
-    values = workflow.get_node("outputs_wf.select_repetitions").inputs.values
+    targets = workflow.get_node("outputs_wf.write_repetitions").inputs.targets
+    (values,) = (paths for paths in targets.values() if paths[0].endswith(".nii.gz"))
     assert [Path(value).name for value in values] == [
         "sub-01_echo-1_desc-denoised_T1w.nii.gz",
         "sub-01_echo-2_desc-denoised_T1w.nii.gz",
@@ -225,7 +226,7 @@ def test_one_preproc_image_for_each_session(unit, config):
     config = replace(config, outputs=OutputConfig(fmriprep_derivatives=True))
     workflow = init_participant_wf("01", [hires, unit, other], config)
     nodes = [name for name in workflow.list_node_names() if name.endswith("write_preproc")]
-    targets = [Path(workflow.get_node(name).inputs.out_files[0]).name for name in nodes]
+    targets = [Path(workflow.get_node(name).inputs.targets["preproc"][0]).name for name in nodes]
     assert sorted(targets) == ["sub-01_desc-preproc_T1w.nii.gz", "sub-01_ses-2_desc-preproc_T1w.nii.gz"]
     assert nodes[0].split(".")[0] in (workflow_name(unit), workflow_name(other))
     assert_wired(workflow)
@@ -383,7 +384,8 @@ def test_mean_of_echoes_is_one_image(make_bids, head, noisy_runs, affine, config
     config = replace(config, bids_dir=bids, derivatives={"masks": tmp_path / "masks"})
     unit = make_unit(bids, "echo")
     workflow = init_unit_wf(unit, config)
-    assert workflow.get_node("outputs_wf.write_repetitions") is None
+    targets = workflow.get_node("outputs_wf.write_repetitions").inputs.targets
+    assert not any(path.endswith(".nii.gz") for paths in targets.values() for path in paths)
     assert workflow.get_node("denoise").inputs.different_contrast is True
     assert denoise([unit], config) == []
     written = {

@@ -1,0 +1,165 @@
+"""What is written for each kind of image, in tables: a new output costs one row.
+
+A row names the file, the input that brings it, the sidecar that describes it and when it is written. One
+sink writes all rows, and takes each by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nipype import Node, Workflow
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.sink import WriteDerivatives
+
+Condition = Callable[[DenoisingUnit, Config], bool]
+
+
+def always(unit: DenoisingUnit, config: Config) -> bool:
+    """Written for every group."""
+    return True
+
+
+def is_distorted_pair(unit: DenoisingUnit, config: Config) -> bool:
+    """Written for pairs of opposite phase encoding, whose distortion is known."""
+    return unit.kind == "dwi-reverse-pe"
+
+
+def writes_each_echo(unit: DenoisingUnit, config: Config) -> bool:
+    """Whether each repetition is an output: echoes differ in contrast, but a plain mean is one image."""
+    return unit.kind == "t1w-echoes" and config.denoise.strategy != "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file of a group, or one for each of its repetitions."""
+
+    field: str
+    """Field of the input node that brings it."""
+    suffix: str
+    desc: str | None
+    extension: str = ".nii.gz"
+    datatype: str = "anat"
+    sidecar: str = ""
+    """Output of the describing node with its sidecar; empty where it needs none."""
+    is_described: bool = False
+    """Whether the describing node completes the file itself, instead of the input node."""
+    of_each_repetition: bool = False
+    """One file for each repetition that was used, under the entities of that."""
+    transform_to: str = ""
+    """For transforms: the space they lead to."""
+    is_written: Condition = always
+
+    @property
+    def name(self) -> str:
+        """Name of the input of the sink."""
+        return f"{self.field}_{self.desc or self.suffix}_{self.extension.strip('.').replace('.', '_')}"
+
+    def paths(self, unit: DenoisingUnit, config: Config) -> list[Path]:
+        """Where its files go."""
+        if self.of_each_repetition:
+            return [self._path(image.entities, config) for image in unit.images]
+        return [self._path(unit.entities, config)]
+
+    def _path(self, entities: dict[str, str], config: Config) -> Path:
+        labels = {key: value for key, value in entities.items() if key not in ("desc", "space")}
+        if self.transform_to:
+            labels |= {"from": "orig", "to": self.transform_to, "mode": "image"}
+        return derivative_path(
+            config.output_dir,
+            labels,
+            self.suffix,
+            desc=self.desc,
+            extension=self.extension,
+            datatype=self.datatype,
+        )
+
+
+def _images(suffix: str, datatype: str) -> tuple[Output, ...]:
+    """What is written for T1w and diffusion alike."""
+    return (
+        Output("denoised", suffix, "denoised", datatype=datatype, sidecar="denoised"),
+        Output("mean", suffix, "mean", datatype=datatype, sidecar="mean"),
+        Output("residual", suffix, "residual", datatype=datatype, sidecar="residual"),
+        Output("noise_sd", suffix, "noisesd", datatype=datatype, sidecar="noise_sd"),
+        Output("mask", "mask", "brain", datatype=datatype, sidecar="mask"),
+        Output("figures_file", "figures", "denoised", ".json", datatype, is_described=True),
+        Output("alignment", "figures", "alignment", ".json", datatype),
+    )
+
+
+ANAT_OUTPUTS: tuple[Output, ...] = (
+    *_images("T1w", "anat"),
+    Output("transforms", "xfm", None, ".txt", of_each_repetition=True, transform_to="T1w"),
+    Output(
+        "repetitions",
+        "T1w",
+        "denoised",
+        sidecar="repetitions",
+        of_each_repetition=True,
+        is_written=writes_each_echo,
+    ),
+)
+DWI_OUTPUTS: tuple[Output, ...] = (
+    *_images("dwi", "dwi"),
+    *(
+        Output(table, "dwi", desc, f".{table}", "dwi")
+        for desc in ("denoised", "mean", "residual", "noisesd")
+        for table in ("bval", "bvec")
+    ),
+    Output(
+        "displacement",
+        "displacement",
+        "susceptibility",
+        datatype="dwi",
+        sidecar="displacement",
+        is_written=is_distorted_pair,
+    ),
+    Output("distortion", "figures", "distortion", ".json", "dwi", is_written=is_distorted_pair),
+)
+
+
+def outputs_of(unit: DenoisingUnit, config: Config) -> list[Output]:
+    """Rows that are written for a group."""
+    table = ANAT_OUTPUTS if unit.kind.startswith("t1w") else DWI_OUTPUTS
+    return [row for row in table if row.is_written(unit, config)]
+
+
+def input_fields(rows: Sequence[Output]) -> list[str]:
+    """Fields of an input node that bring the files of these rows."""
+    return list(dict.fromkeys(row.field for row in rows if not row.is_described))
+
+
+def connect_outputs(
+    workflow: Workflow, inputnode: Node, describe: Node, unit: DenoisingUnit, config: Config
+) -> None:
+    """Write everything that the tables name for a group.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        The nodes ``write`` and, for files of single repetitions, ``write_repetitions`` are added to it.
+    inputnode : Node
+        Has `input_fields` and ``accepted``: the places of the repetitions that were used.
+    describe : Node
+        Gives the sidecars that the rows name.
+    unit : DenoisingUnit
+    config : Config
+    """
+    rows = outputs_of(unit, config)
+    for name, of_each in (("write", False), ("write_repetitions", True)):
+        chosen = [row for row in rows if row.of_each_repetition == of_each]
+        if not chosen:
+            continue
+        write = Node(WriteDerivatives({row.name: row.paths(unit, config) for row in chosen}), name=name)
+        for row in chosen:
+            workflow.connect(describe if row.is_described else inputnode, row.field, write, row.name)
+            if row.sidecar:
+                workflow.connect(describe, row.sidecar, write, f"{row.name}_sidecar")
+        if of_each:
+            workflow.connect(inputnode, "accepted", write, "places")
