@@ -5,6 +5,7 @@ import os
 import shlex
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 import pytest
 
@@ -225,12 +226,16 @@ def test_every_image_of_a_series_says_how_it_was_made(tmp_path):
     """Version, repetitions and alignment are in the sidecar of each image, the choice in that of one."""
     (tmp_path / "figures.json").write_text(json.dumps(FIGURES))
     (tmp_path / "alignment.json").write_text(json.dumps(ALIGNMENT))
+    series = tmp_path / "series.nii.gz"
+    nb.Nifti1Image(np.zeros((2, 2, 2, 3), np.float32), np.eye(4)).to_filename(series)
     outputs = (
         DescribeDiffusion(
             figures_file=tmp_path / "figures.json",
             alignment_file=tmp_path / "alignment.json",
             sources=[f"bids:raw:run-{run}" for run in (1, 2, 3)],
             metadata=[{}, {}, {}],
+            images=[str(series)] * 3,
+            accepted=[0, 2],
             skull_stripped=False,
             corrected=False,
         )
