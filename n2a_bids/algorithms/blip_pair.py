@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion import DistortionConfig, estimate_displacement, resample
+from n2a_bids.algorithms.dwi_contrasts import largest_shift_voxels
 from n2a_bids.algorithms.dwi_motion import register_rigid
 from n2a_bids.algorithms.similarity import smooth_correlation
 
@@ -99,9 +100,7 @@ class BlipPair:
 
     def step_size(self, step: VoxelMap) -> float:
         """Voxels by which it moves the brain at most."""
-        points = np.argwhere(self.mask)[:: max(1, int(self.mask.sum()) // 5000)]
-        moved = points @ step[:3, :3].T + step[:3, 3] - points
-        return float(np.linalg.norm(moved, axis=1).max())
+        return largest_shift_voxels(step, self.mask)
 
     def misdirection(self, voxel_map: VoxelMap, displacement: Volume) -> float:
         """Voxels by which displacements of the second image across the axis of the first are neglected."""

@@ -1,29 +1,45 @@
 """Head motion between the volumes of diffusion series.
 
-Volumes of one shell differ in contrast, so each is registered to what all
-others of the shell together predict for its direction. Motions are rigid, in
+Volumes differ in contrast, so each is registered to what all others of similar
+b-value together predict for its own b-value and direction. Motions are rigid, in
 the frame of the voxel axes (mm), and map the corrected grid to the volume as
 acquired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from n2a_bids.algorithms.gradients import find_shells
+from n2a_bids.algorithms.dwi_contrasts import AlignContrasts, align_groups, contrast_groups
+from n2a_bids.algorithms.dwi_prediction import predictors
 from n2a_bids.algorithms.realizations import Gradients
 
 _SMOOTHING_MM = (2.5, 1.5)
-"""Of the rounds within shells: the first catches large motions, the second is less biased."""
+"""Of the rounds: the first catches large motions, the second is less biased."""
 _SAMPLE_MM = 5.0
-_N_ITERATIONS = 12
-_MIN_VOLUMES_FOR_MODEL = 12
-"""Directions from which six quadratic terms can be told from noise."""
+_N_ITERATIONS = 30
+"""Most steps of one registration; it ends where a step is small."""
+_STEP_VOXELS = (0.2, 0.05)
+"""Motion of a series has come to rest at either smoothing where a round moves no volume farther."""
+_MOST_ROUNDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesMotion:
+    """Motion of every volume of a series, and whether its estimation came to rest."""
+
+    voxel_maps: NDArray[np.float64]
+    """(C, 4, 4) corrected voxel to voxel of the volume; the identity for the first b0 (or first volume)."""
+    n_rounds: int
+    """Times that every volume was registered to what the others predict."""
+    last_step_voxels: float
+    """How far the last round moved a brain voxel of any volume at most, relative to the others."""
+    converged: bool
 
 
 def estimate_motion(
@@ -31,8 +47,8 @@ def estimate_motion(
     gradients: Gradients,
     mask: NDArray[np.bool_],
     voxel_size_mm: tuple[float, float, float],
-    align_shell: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]],
-) -> NDArray[np.float64]:
+    align_shell: AlignContrasts,
+) -> SeriesMotion:
     """Motion of every volume relative to the first one without diffusion weighting.
 
     Parameters
@@ -45,45 +61,34 @@ def estimate_motion(
         Brain.
     voxel_size_mm : (3,) floats
     align_shell : callable
-        Given the mean of the lowest shell and that of another, each without its own motion, the (4, 4)
-        map from voxels of the first to voxels of the second. Their contrasts differ: fluid is bright in
-        one and dark in the other.
+        Given the mean of the lowest b-values and that of others too far from them to be predicted, each
+        without its own motion, the (4, 4) map from voxels of the first to voxels of the second. Their
+        contrasts differ: fluid is bright in one and dark in the other.
 
     Returns
     -------
-    voxel_maps : (C, 4, 4) array
-        Corrected voxel to voxel of the volume; the identity for the first b0 (or first volume).
+    motion : SeriesMotion
     """
     points = _sample_points(mask, voxel_size_mm)
-    shells = find_shells(gradients)
+    groups = contrast_groups(gradients)
     motions = np.zeros((data.shape[-1], 6))
-    for smoothing_mm in _SMOOTHING_MM:
+    n_rounds = 0
+    for smoothing_mm, tolerance in zip(_SMOOTHING_MM, _STEP_VOXELS, strict=True):
         images = [_Smooth(volume, voxel_size_mm, smoothing_mm) for volume in np.moveaxis(data, -1, 0)]
-        _align_within_shells(images, points, shells, _of_weighted(gradients), motions)
+        for _ in range(_MOST_ROUNDS):
+            before, n_rounds = motions.copy(), n_rounds + 1
+            _align_to_predictions(images, points, groups, gradients, motions)
+            step = _largest_step(before, motions, points, groups) / min(voxel_size_mm)
+            if step < tolerance:
+                break
     scale = np.diag([*voxel_size_mm, 1.0])
     maps = np.stack([np.linalg.inv(scale) @ _matrix(motion, points) @ scale for motion in motions])
-    lowest = _mean_without_motion(data, maps, shells == shells.min())
-    for shell in np.unique(shells)[1:]:
-        members = shells == shell
-        maps[members] = maps[members] @ align_shell(lowest, _mean_without_motion(data, maps, members))
-    reference = int(np.flatnonzero(shells == shells.min())[0])
-    to_reference = np.linalg.inv(maps[reference])
+    align_groups(data, maps, groups, gradients.bvals, mask, align_shell)
+    reference = int(np.argmax(gradients.is_b0)) if gradients.is_b0.any() else int(groups[0][0])
     # Exactly the identity for the reference, whatever rounding leaves.
-    moved = maps @ to_reference
+    moved = maps @ np.linalg.inv(maps[reference])
     moved[reference] = np.eye(4)
-    return moved
-
-
-def _mean_without_motion(
-    data: NDArray[np.float32], maps: NDArray[np.float64], members: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    total = np.zeros(data.shape[:3], np.float32)
-    for volume in np.flatnonzero(members):
-        matrix = maps[volume]
-        total += ndimage.affine_transform(
-            data[..., volume], matrix[:3, :3], matrix[:3, 3], order=1, mode="nearest"
-        )
-    return total / np.count_nonzero(members)
+    return SeriesMotion(moved, n_rounds, round(float(step), 4), bool(step < _STEP_VOXELS[-1]))
 
 
 def register_rigid(
@@ -215,39 +220,29 @@ def _solve(design: NDArray, weight: NDArray, rest: NDArray) -> NDArray[np.float6
     return np.linalg.solve(normal, design.T @ (weight * rest))
 
 
-def _align_within_shells(
-    images: list[_Smooth], points: NDArray, shells: NDArray, bvecs: NDArray, motions: NDArray
+def _align_to_predictions(
+    images: list[_Smooth],
+    points: NDArray,
+    groups: list[NDArray[np.intp]],
+    gradients: Gradients,
+    motions: NDArray,
 ) -> None:
-    """Register every volume to what the others of its shell predict; `motions` is changed."""
+    """Register every volume to what the others of its group predict; `motions` is changed."""
     values = np.stack([image.at(points, motion) for image, motion in zip(images, motions)])
-    for shell in np.unique(shells):
-        members = np.flatnonzero(shells == shell)
-        for index, weight in zip(members, _weights_of_others(bvecs[members])):
+    for members in groups:
+        if members.size == 1:
+            continue
+        for index, weight in zip(members, predictors(gradients.subset(members))):
             motions[index] = _register(images[index], points, weight @ values[members], motions[index])
             # At once, for the next to see: two volumes that moved towards each other would change places.
             values[index] = images[index].at(points, motions[index])
 
 
-def _of_weighted(gradients: Gradients) -> NDArray[np.float64]:
-    """Directions, zero for b0: at a low b they shape no signal."""
-    return np.where(gradients.is_b0[:, None], 0.0, gradients.bvecs)
-
-
-def _weights_of_others(bvecs: NDArray) -> NDArray[np.float64]:
-    """(M, M) weights with which the volumes of a shell predict each one from the *others*.
-
-    With many directions a quadratic form is fitted, else the mean is taken.
-    Leaving a volume out of its own prediction keeps its motion out of it.
-    """
-    n_volumes = len(bvecs)
-    if n_volumes == 1:
-        return np.ones((1, 1))
-    design = np.ones((n_volumes, 1))
-    if n_volumes >= _MIN_VOLUMES_FOR_MODEL and bvecs.any():
-        x, y, z = bvecs.T
-        design = np.stack((np.ones_like(x), x * x - z * z, y * y - z * z, x * y, x * z, y * z), axis=1)
-    # The ridge spares directions at the rim of the scheme wild extrapolations.
-    ridge = np.diag([0.0, *np.ones(design.shape[1] - 1)])
-    hat = design @ np.linalg.solve(design.T @ design + ridge, design.T)
-    leverage = np.clip(np.diag(hat), 0.0, 0.95)
-    return (hat - np.diag(leverage)) / (1 - leverage)[:, None]
+def _largest_step(before: NDArray, after: NDArray, points: NDArray, groups: list[NDArray[np.intp]]) -> float:
+    """How far any volume was moved relative to its group, in mm at the point of the brain moved farthest."""
+    some = points[:: max(1, len(points) // 200)]
+    moved = np.stack([_moved(some, new) - _moved(some, old) for old, new in zip(before, after)])
+    for members in groups:
+        # What all volumes of a group do alike is no motion between them.
+        moved[members] -= moved[members].mean(axis=0)
+    return float(np.linalg.norm(moved, axis=-1).max())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from n2a_bids.images import load, read_itk_transform, save_like, voxel_sizes_mm,
 from n2a_bids.interfaces.child import run_ants
 from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, mean_b0, read_table
 from n2a_bids.transform_files import write_transforms
+
+_LOGGER = logging.getLogger("nipype.interface")
 
 
 class _EstimateMotionInputSpec(MaskedSeriesInputSpec):
@@ -42,8 +45,16 @@ class EstimateMotion(SimpleInterface):
         mask = load(Path(self.inputs.mask_file))[0] > 0.5
         table = read_table(self.inputs, affine)
         align_shell = partial(_align_shell, mask, affine, Path(runtime.cwd), self.inputs.seed)
-        maps = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell)
-        transforms = [Affine.from_voxels(voxel_map, affine, affine) for voxel_map in maps]
+        motion = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell)
+        if not motion.converged:
+            _LOGGER.warning(
+                "%s: motion within the series did not come to rest after %d rounds; the last moved a volume "
+                "by up to %.2f voxels",
+                Path(self.inputs.in_file).name,
+                motion.n_rounds,
+                motion.last_step_voxels,
+            )
+        transforms = [Affine.from_voxels(voxel_map, affine, affine) for voxel_map in motion.voxel_maps]
         motion_file = write_transforms(transforms, Path(runtime.cwd) / "motion.json")
         self._results["motion_file"] = os.fspath(motion_file)
         unweighted = np.flatnonzero(table.is_b0)
@@ -51,7 +62,12 @@ class EstimateMotion(SimpleInterface):
         if unweighted.size:
             still = np.zeros(mask.shape, np.float32)
             b0s = resample_series(
-                data[..., unweighted], maps[unweighted], still, 1, mask, signed=bool(data.min() < 0)
+                data[..., unweighted],
+                motion.voxel_maps[unweighted],
+                still,
+                1,
+                mask,
+                signed=bool(data.min() < 0),
             )
             b0 = b0s.mean(axis=-1)
         else:
