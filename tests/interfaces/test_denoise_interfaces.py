@@ -35,6 +35,8 @@ ALIGNMENT = {
             "translation_mm": 2.0,
             "correlation_after": 0.9,
             "overlap": 1.0,
+            "mean_framewise_displacement_mm": 0.1,
+            "max_framewise_displacement_mm": 0.3,
             "accepted": run != 1,
             "reason": "another person" if run == 1 else "",
         }
