@@ -19,7 +19,7 @@ from n2a_bids.dataset.folders import check_output_dir, check_raw_like_dir
 from n2a_bids.dataset.index import read_description, select_participants, wipe_indexes
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.memory import leave_out_too_large
-from n2a_bids.dataset.preproc import preproc_conflict
+from n2a_bids.dataset.preproc import preproc_conflict, several_sessions
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.unsuitable import leave_out_unsuitable
 from n2a_bids.errors import Interrupted
@@ -199,9 +199,13 @@ def _labels(collection: Collection) -> list[str]:
 
 
 def _warn_of_fmriprep(config: Config, collection: Collection) -> None:
-    conflict = preproc_conflict(collection.units) if config.outputs.fmriprep_derivatives else ""
-    if conflict:
-        _warn(conflict)
+    if config.outputs.fmriprep_derivatives:
+        conflicts = (
+            preproc_conflict(collection.units),
+            several_sessions(collection.units, config.output_dir),
+        )
+        for conflict in filter(None, conflicts):
+            _warn(conflict)
 
 
 def _warn(message: str) -> None:

@@ -45,6 +45,10 @@ _README = """# Denoised images
 | `sub-<label>.html` | report: look at it before using the images |
 | `*_xfm.txt` | rigid transforms, ITK format, from each repetition to the grid of the result |
 
+fMRIPrep can use this dataset (`--derivatives`) only where there is a `desc-preproc_T1w`, which n2a writes
+with `--fmriprep-derivatives`: without, it would take the brain mask alone and lay it on a reference of its
+own. Where a participant has one in several sessions, it needs `--subject-anatomical-reference sessionwise`.
+
 `descriptions.tsv` explains the `desc-` labels, the JSON sidecars say what was done to each image.
 """
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.units import DenoisingUnit
 
 
@@ -36,6 +38,43 @@ def preproc_conflict(units: Iterable[DenoisingUnit]) -> str:
         f"{', '.join(unit.label for unit in crowded[0])} are groups of one session{more}. Each has its own "
         f"desc-brain_mask, but desc-preproc_T1w shows {chosen.label} alone: fMRIPrep expects one of each in "
         "a session. Select one group with --filter-t1w or --bids-filter-file"
+    )
+
+
+def several_sessions(units: Iterable[DenoisingUnit], output_dir: Path) -> str:
+    """How fMRIPrep must be run where a participant has ``desc-preproc_T1w`` in several sessions; else empty.
+
+    fMRIPrep looks for the T1w of all sessions of a participant at once, and cannot take more than one.
+
+    Parameters
+    ----------
+    units : iterable of DenoisingUnit
+        Of all participants.
+    output_dir : Path
+        Where earlier runs may have left the images of other sessions.
+
+    Returns
+    -------
+    sentence : str
+        It names the first participant only.
+    """
+    sessions: dict[str, set[str]] = {}
+    for members in _by_session(units):
+        entities = members[0].entities
+        sessions.setdefault(entities["sub"], set()).add(entities.get("ses", ""))
+    for participant, found in sessions.items():
+        for image in (output_dir / f"sub-{participant}").glob("**/anat/*_desc-preproc_T1w.nii*"):
+            found.add(parse_name(image)[0].get("ses", ""))
+    several = {participant: sorted(found) for participant, found in sessions.items() if len(found) > 1}
+    if not several:
+        return ""
+    first, found = next(iter(several.items()))
+    named = ", ".join(f"ses-{label}" if label else "no session" for label in found)
+    more = f", and {len(several) - 1} more participants" if len(several) > 1 else ""
+    return (
+        f"sub-{first} ({named}){more}: there will be a desc-preproc_T1w in more than one session. fMRIPrep "
+        "takes those of all sessions for one by default, and stops; run it with "
+        "--subject-anatomical-reference sessionwise"
     )
 
 

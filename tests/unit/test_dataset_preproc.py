@@ -40,3 +40,16 @@ def test_the_dry_run_warns_of_it(make_bids, tmp_path, capsys):
         )  # fmt: skip
         _list(config)
         assert ("desc-preproc_T1w shows sub-01_acq-a_T1w alone" in capsys.readouterr().err) is asked
+
+
+def test_the_dry_run_names_the_option_for_several_sessions(make_bids, tmp_path, capsys):
+    """fMRIPrep would stop after the work is done; without the option there is nothing to warn of."""
+    names = [f"sub-01/ses-{session}/anat/sub-01_ses-{session}_run-{run}" for session in "12" for run in "12"]
+    bids = make_bids({f"{name}_T1w.nii.gz": None for name in names})
+    for asked in (False, True):
+        config = Config(
+            bids, tmp_path / "out", tmp_path / "work", "uuid", stage="dry-run",
+            selection=SelectionConfig(modalities=("T1w",)), outputs=OutputConfig(fmriprep_derivatives=asked),
+        )  # fmt: skip
+        _list(config)
+        assert ("--subject-anatomical-reference sessionwise" in capsys.readouterr().err) is asked

@@ -17,8 +17,15 @@ from n2a_bids.reports.records import measures
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Options of other programs that the pages show.
-FOREIGN = {"--constraint", "--rm", "--containall", "--cleanenv", "--denoise-method"}
-FOREIGN |= {"--build-arg", "--gpus", "--nv"}
+FOREIGN = {
+    "--subject-anatomical-reference",
+    "--constraint",
+    "--rm",
+    "--containall",
+    "--cleanenv",
+    "--denoise-method",
+}
+FOREIGN |= {"--subject-anatomical-reference", "--build-arg", "--gpus", "--nv"}
 
 
 def options_of(parser: argparse.ArgumentParser) -> set[str]:
