@@ -11,6 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from n2a_bids.algorithms.gaps import extend_masked, lies_on
 from n2a_bids.algorithms.transforms import inverse
 
 _STEEPEST = 0.9
@@ -197,13 +198,14 @@ def resample(
     Returns
     -------
     corrected : (X', Y', Z') float32 array
-        Zero outside of the field of view, which reaches half a voxel beyond the outermost centres.
+        Zero outside of the field of view, to half a voxel beyond the outermost centres, and of a mask.
     """
     source = _source(voxel_map, displacement, axis, sign)
-    inside = _within(source, image.shape)
+    image, measured = extend_masked(image.astype(np.float32))
+    inside = _within(source, image.shape) & lies_on(measured, source)
     for positions, size in zip(source, image.shape):
         np.clip(positions, 0, size - 1, out=positions)
-    values = ndimage.map_coordinates(image.astype(np.float32), source, order=order, mode="mirror")
+    values = ndimage.map_coordinates(image, source, order=order, mode="mirror")
     values *= intensity_factor(displacement, axis, sign, voxel_map) * inside
     return (values if signed else np.maximum(values, 0)).astype(np.float32)
 

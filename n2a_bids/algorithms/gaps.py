@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.masked_filters import Mask, Volume
@@ -26,6 +27,8 @@ _MOST_SPECKS = 0.002
 _MOST_LIMITS = 1000
 """Voxels at the limit of the data type; more are bright tissue that was cut off."""
 _CORNER_VOXELS = 3
+_LEAST_MASKED_VOXELS = 200
+"""Connected zeros, of which no magnitude image has so many by chance."""
 _ALL_NEIGHBOURS = np.ones((3, 3, 3), bool)
 _REACHES_VOXELS = (0.7, 1.0, 2.0, 4.0, 8.0)
 
@@ -72,12 +75,92 @@ def find_gaps(
     zone = _large_parts(strange, _LEAST_ZONE_ML / voxel_ml)
     if strange.any():
         image = np.where(strange, image[~strange].min(), image).astype(np.float32)
-    zone |= _constant_zone(image, _LEAST_ZONE_ML / voxel_ml)
+    zone |= find_zone(image, _LEAST_ZONE_ML / voxel_ml)
     specks = strange & ~zone
     specks |= _extreme_specks(image, zone, _LARGEST_SPECK_ML / voxel_ml)
     if limits is not None:
         specks |= _specks_at_limits(image, limits) & ~zone
     return Gaps(zone, specks)
+
+
+def extend_masked(image: Volume) -> tuple[Volume, Mask | None]:
+    """Continue a masked image beyond its border, so that interpolation meets no edge there.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        Zero over an area where it was masked.
+
+    Returns
+    -------
+    extended : (X, Y, Z) float array
+        The image itself where it was not.
+    measured : (X, Y, Z) bool array or None
+        What was not masked; None for everywhere.
+    """
+    zone = find_zone(image, _LEAST_MASKED_VOXELS, value=0)
+    if not zone.any() or zone.all():
+        return image, None
+    return extend_measured(image, ~zone), ~zone
+
+
+def lies_on(measured: Mask | None, positions: NDArray[np.floating]) -> Mask | bool:
+    """Which positions lie on measured voxels; all, for None.
+
+    Parameters
+    ----------
+    measured : (X, Y, Z) bool array or None
+    positions : (3, ...) float array
+        Voxel coordinates.
+
+    Returns
+    -------
+    found : (...) bool array or True
+    """
+    if measured is None:
+        return True
+    weight = ndimage.map_coordinates(measured.astype(np.float32), positions, order=1, mode="nearest")
+    return weight > 0.5
+
+
+def find_zone(image: Volume, least_voxels: float, value: float | None = None) -> Mask:
+    """Find areas of one value: of the smallest of all, or of one that reaches the border of the grid.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        Finite.
+    least_voxels : float
+        Of an area, whose outermost voxels do not count.
+    value : float, optional
+        Look for areas of this value only.
+
+    Returns
+    -------
+    zone : (X, Y, Z) bool array
+    """
+    zone = np.zeros(image.shape, bool)
+    smallest, largest = image.min(), image.max()
+    if value is not None and np.count_nonzero(image == value) < least_voxels:
+        return zone
+    flat = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
+    if value is not None:
+        flat &= image == value
+    parts, n_parts = ndimage.label(flat)
+    if not n_parts:
+        return zone
+    sizes, boxes = np.bincount(parts.ravel()), ndimage.find_objects(parts)
+    for number in np.flatnonzero(sizes[1:] >= least_voxels) + 1:
+        box = boxes[number - 1]
+        place = np.unravel_index(int((parts[box] == number).argmax()), parts[box].shape)
+        found = image[box][place]
+        reaches = any(part.start == 0 or part.stop == size for part, size in zip(box, image.shape))
+        if found == smallest or (reaches and found < largest):
+            # Voxels whose neighbourhood is constant lie one inside the border, in its corners more.
+            zone |= ndimage.binary_dilation(
+                parts == number, _ALL_NEIGHBOURS, iterations=_CORNER_VOXELS, mask=image == found
+            )
+    return zone
 
 
 def zone_value(image: Volume, gaps: Gaps) -> float:
@@ -158,28 +241,6 @@ def extend_measured(
             return extended
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     return extended[tuple(nearest)]
-
-
-def _constant_zone(image: Volume, least_voxels: float) -> Mask:
-    """Connected voxels of one value: the smallest of all, or one that reaches the border of the grid."""
-    flat = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
-    parts, n_parts = ndimage.label(flat)
-    zone = np.zeros(image.shape, bool)
-    if not n_parts:
-        return zone
-    sizes, boxes = np.bincount(parts.ravel()), ndimage.find_objects(parts)
-    smallest, largest = image.min(), image.max()
-    for number in np.flatnonzero(sizes[1:] >= least_voxels) + 1:
-        box = boxes[number - 1]
-        place = np.unravel_index(int((parts[box] == number).argmax()), parts[box].shape)
-        value = image[box][place]
-        reaches = any(part.start == 0 or part.stop == size for part, size in zip(box, image.shape))
-        if value == smallest or (reaches and value < largest):
-            # Voxels whose neighbourhood is constant lie one inside the border, in its corners more.
-            zone |= ndimage.binary_dilation(
-                parts == number, _ALL_NEIGHBOURS, iterations=_CORNER_VOXELS, mask=image == value
-            )
-    return zone
 
 
 def _large_parts(found: Mask, least_voxels: float) -> Mask:

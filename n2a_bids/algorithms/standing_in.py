@@ -117,6 +117,35 @@ def fill_from_others(
     return data, n_measured
 
 
+def fill_series(data: NDArray[np.float32], measured: NDArray[np.bool_], mask: Mask) -> NDArray[np.float32]:
+    """Let diffusion series stand in where one was not measured, as `fill_from_others`, by a gain alone.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z, C) float array
+        Modified.
+    measured : (R, X, Y, Z) bool array
+    mask : (X, Y, Z) bool array
+        Brain; mean intensities are matched where all were measured in it.
+
+    Returns
+    -------
+    data : (R, X, Y, Z, C) float array
+        The same array.
+    """
+    n_measured = measured.sum(axis=0)
+    gaps, shared = (n_measured > 0) & (n_measured < len(data)), mask & (n_measured == len(data))
+    if not gaps.any() or not shared.any():
+        return data
+    levels = [float(series[shared].mean()) for series in data]
+    known = measured[:, gaps][..., None]
+    scaled = np.stack([series[gaps] / np.float32(level) for series, level in zip(data, levels, strict=True)])
+    mean = (scaled * known).sum(axis=0) / n_measured[gaps][:, None]
+    for series, own, level in zip(data, known, levels, strict=True):
+        series[gaps] = np.where(own, series[gaps], mean * np.float32(level))
+    return data
+
+
 def _missing_ml(data: NDArray[np.float32], shown: NDArray[np.bool_], grid: Grid) -> tuple[float, ...]:
     sizes_mm = np.linalg.norm(grid.affine[:3, :3], axis=0)
     voxel_ml = float(np.prod(sizes_mm)) / 1000

@@ -51,13 +51,18 @@ def noise_sd_map(realizations: Realizations) -> Volumes | None:
         data = realizations.data[..., channel]
         scales = match_scales(data, realizations.mask)
         matched = np.stack([scale.apply(image) for scale, image in zip(scales, data)]).astype(np.float32)
-        noise = _difference_map if realizations.same_signal else _one_level
-        channels.append(noise(matched, realizations.mask) * np.float32(scales[0].gain))
+        if realizations.same_signal:
+            noise = _difference_map(matched, realizations.shared)
+        else:
+            noise = _one_level(matched, realizations.mask)
+        channels.append(noise * np.float32(scales[0].gain))
     return np.stack(channels, axis=-1)
 
 
-def _difference_map(images: Volumes, mask: NDArray[np.bool_]) -> Volumes:
-    return difference_noise_sd(images, np.ones(mask.shape, dtype=bool))
+def _difference_map(images: Volumes, shared: NDArray[np.bool_] | None) -> Volumes:
+    """From all voxels where each image was measured: gaps that were filled do not differ."""
+    everywhere = np.ones(images.shape[1:], dtype=bool)
+    return difference_noise_sd(images, everywhere if shared is None or not shared.any() else shared)
 
 
 def _one_level(images: Volumes, mask: NDArray[np.bool_]) -> Volumes:

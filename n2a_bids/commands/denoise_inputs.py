@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.gaps import find_gaps, without_gaps
 from n2a_bids.algorithms.realizations import B0_THRESHOLD, Gradients, Realizations
-from n2a_bids.algorithms.standing_in import fill_from_others
+from n2a_bids.algorithms.standing_in import fill_from_others, fill_series
 from n2a_bids.commands.denoise_warnings import refuse_copies
 from n2a_bids.dataset.image_files import check_file
 from n2a_bids.dataset.memory import least_memory_gb
@@ -120,8 +120,10 @@ def _load_measured(
                 f"{job.measured}: expected the grid of {job.runs[0]}, found another; give counts on that grid"
             )
         return images, counts.astype(np.uint8)
-    if images[0].ndim > 3 or len(images) < 2:
+    if len(images) < 2:
         return images, None
+    if images[0].ndim > 3:
+        return _fill_series(images, mask)
     gaps = [find_gaps(image, sizes_mm) for image in images]
     if not any(one.any for one in gaps):
         return images, None
@@ -139,6 +141,16 @@ def _refuse_too_large(runs: Sequence[Path]) -> None:
             f"found {len(runs)} that take {needed_gb:.1f} GB at least, by their headers; use a machine with "
             "more memory, or crop the images"
         )
+
+
+def _fill_series(
+    images: list[NDArray[np.float32]], mask: NDArray[np.bool_]
+) -> tuple[list[NDArray[np.float32]], NDArray[np.uint8] | None]:
+    """The same for diffusion series, in which zero in every volume is no measurement."""
+    measured = np.stack([image.any(axis=-1) for image in images])
+    if not (measured.any(axis=0) & ~measured.all(axis=0)).any():
+        return images, None
+    return list(fill_series(np.stack(images), measured, mask)), measured.sum(axis=0, dtype=np.uint8)
 
 
 def _load_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

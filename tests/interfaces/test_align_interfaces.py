@@ -304,8 +304,9 @@ def test_specks_do_not_turn_a_registration(tmp_path, pair, motion, head, affine,
     """With forty voxels of 32767 in the air the head is found within 0.02 mm of where it is found without."""
     spoiled = nb.load(pair["moved"]).get_fdata()
     air = np.flatnonzero(~ndimage.binary_dilation(head[1], iterations=4))
-    spoiled.ravel()[np.random.default_rng(0).choice(air, 40, replace=False)] = 32767
+    spoiled.flat[np.random.default_rng(0).choice(air, 40, replace=False)] = 32767
     mended = FindGaps(in_files=[write("specked", spoiled)]).run(cwd=str(tmp_path)).outputs
+    assert "40 voxels" in mended.warnings[0]
     found = []
     for name in (pair["moved"], mended.out_files[0]):
         node = RegisterRigid(

@@ -528,3 +528,14 @@ def test_a_residual_with_edges_is_told(residual, n_warnings):
     record = {"residual_edge_correlation": residual, "difference_edge_correlation": 0.1}
     assert len(residual_warnings(runs, record)) == n_warnings
     assert residual_warnings(runs, {"residual_edge_correlation": residual}) == []
+
+
+def test_noise_of_skull_stripped_runs_is_that_of_the_brain(files, head):
+    """Most of the volume is empty in both: it lowers neither the noise map nor the error."""
+    for name in ("one", "two"):
+        image = nb.load(files[name])
+        save_image(files[name], np.where(head[1], image.get_fdata(), 0), image.affine)
+    assert denoise(files, "--strategy", "mean", "--quiet") == 0
+    record = json.loads(Path(str(files["out"]).replace(".nii.gz", ".json")).read_text())
+    assert record["noise_sd_mean"] == pytest.approx(60 / np.sqrt(2), rel=0.15)
+    assert not nb.load(files["out"]).get_fdata()[~head[1]].any()

@@ -8,11 +8,12 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.alignment import Gates, Grid, bring_to_grid, judge
+from n2a_bids.algorithms.distortion import resample as resample_epi
 from n2a_bids.algorithms.gaps import Gaps, extend_measured, find_gaps, without_gaps, zone_value
 from n2a_bids.algorithms.preparation import prepare
 from n2a_bids.algorithms.realizations import Realizations
 from n2a_bids.algorithms.resampling import resample
-from n2a_bids.algorithms.standing_in import fill_aligned, fill_from_others
+from n2a_bids.algorithms.standing_in import fill_aligned, fill_from_others, fill_series
 from n2a_bids.algorithms.strategies.recorrupted import loss_weight
 
 VOXEL_MM = (4.0, 4.0, 4.0)
@@ -191,3 +192,27 @@ def test_noise_is_measured_where_all_were_measured(runs, head, face):
     np.testing.assert_array_equal(loss_weight(found)[face], 0)
     naive = prepare(replace(filled, n_measured=None))
     assert (naive.repetition_noise_sd / expected.repetition_noise_sd)[found.head & face].mean() < 0.95
+
+
+def test_a_masked_diffusion_series_does_not_ring(head):
+    """Moved by half a voxel, a masked volume stays flat to its border, and zero outside."""
+    brain = head[1]
+    volume = np.where(brain, np.float32(500), np.float32(0))
+    move = about_centre(brain.shape, (3, 0, 2), (0.5, 0.4, -0.5))
+    still = np.zeros(brain.shape, np.float32)
+    moved = resample_epi(volume, move, still, 1, 0)
+    assert np.abs(moved[moved > 0] - 500).max() < 1
+    assert np.count_nonzero(moved) == pytest.approx(np.count_nonzero(brain), rel=0.02)
+
+
+def test_series_stand_in_for_each_other_by_a_gain(head):
+    """Where one series is zero in every volume, the other stands in its own intensity."""
+    rng = np.random.default_rng(0)
+    series = (500 + 20 * rng.standard_normal((2, *head[1].shape, 7))).astype(np.float32)
+    data = np.stack([series[0], 3 * series[1]])
+    gap = np.zeros(head[1].shape, bool)
+    gap[:, :14] = True
+    data[1, gap] = 0
+    filled = fill_series(data.copy(), data.any(axis=-1), head[1])
+    np.testing.assert_array_equal(filled[0], data[0])
+    np.testing.assert_allclose(filled[1, gap], 3 * data[0, gap], rtol=0.01)
