@@ -14,6 +14,10 @@ _SOURCE_CORRELATION = 0.15
 """Of the noise of an image with that of another which it is said to hold."""
 
 
+_PROBES = 4000
+"""Voxels by which volumes are compared before they are compared in full."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dependent:
     """An image that is no measurement of its own."""
@@ -81,6 +85,32 @@ def find_copies(images: Iterable[NDArray[np.float32]]) -> dict[int, int]:
                 break
         seen.append((shape, sample))
     return copies
+
+
+def find_repeated_volumes(series: NDArray[np.floating]) -> list[tuple[int, int]]:
+    """Volumes of a series that are another volume of it, perhaps in another intensity scale.
+
+    Parameters
+    ----------
+    series : (X, Y, Z, C) float array
+
+    Returns
+    -------
+    repeated : list of pairs of int
+        A volume, and the earlier one that it is a copy of.
+    """
+    values = series.reshape(-1, series.shape[-1])
+    probes = values[:: max(1, len(values) // _PROBES)].astype(np.float64)
+    probes = probes - probes.mean(axis=0)
+    sizes = np.linalg.norm(probes, axis=0)
+    likeness = probes.T @ probes / np.maximum(np.outer(sizes, sizes), np.finfo(float).tiny)
+    repeated = []
+    for late in range(series.shape[-1]):
+        for early in np.flatnonzero(likeness[late, :late] > 1 - 1e-6):
+            if np.corrcoef(values[:, early], values[:, late])[0, 1] > 1 - 1e-6:
+                repeated.append((late, int(early)))
+                break
+    return repeated
 
 
 def _correlation_of(first: int, second: int, noise: Mapping[tuple[int, int], float]) -> float:

@@ -42,32 +42,38 @@ def find_shared_noise(
 
 
 def copy_reasons(
-    files: Sequence[Path], shared: dict[tuple[int, int], SharedNoise | None], order: Sequence[int]
+    files: Sequence[Path],
+    shared: dict[tuple[int, int], SharedNoise | None],
+    order: Sequence[int],
+    names: Sequence[Path] | None = None,
 ) -> dict[int, str]:
     """Reasons to leave images out because they are no measurements of their own.
 
     Parameters
     ----------
     files : sequence of Path
-        As acquired; named by their base names.
+        As acquired.
     shared : dict
         Of `find_shared_noise`.
     order : sequence of int
         Places of all images, those that should stay first.
+    names : sequence of Path, optional
+        What they are called in the dataset.
 
     Returns
     -------
     reasons : dict of int to str
         By place.
     """
+    names = files if names is None else names
     found = find_copies(load(files[place])[0] for place in order)
     reasons = {
-        order[copy]: f"it is a copy of {files[order[first]].name}, not a second measurement"
+        order[copy]: f"it is a copy of {names[order[first]].name}, not a second measurement"
         for copy, first in found.items()
     }
     rest = [place for place in order if place not in reasons]
     for one in find_dependent(shared, rest):
-        sources = " and ".join(files[source].name for source in one.sources)
+        sources = " and ".join(names[source].name for source in one.sources)
         reasons[one.index] = (
             f"it holds the same noise as {sources} (correlation {one.correlation:.2f}, for two acquisitions "
             "0), so that it is no measurement of its own"

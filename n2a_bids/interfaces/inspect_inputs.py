@@ -32,7 +32,7 @@ class _InspectInputsInputSpec(BaseInterfaceInputSpec):
     given_mask = traits.Str("", usedefault=True, desc="name of the mask that the user brought, if any")
     accepted = traits.List(traits.Int(), desc="places of those that are used; all by default")
     gap_warnings = traits.List(traits.Str(), usedefault=True, desc="of `FindGaps`")
-    alignment_warnings = traits.List(traits.Str(), usedefault=True, desc="of `AlignRepetitions`")
+    alignment_warnings = traits.List(traits.Str(), usedefault=True, desc="of `AlignRepetitions` or of copies")
 
 
 class _InspectInputsOutputSpec(TraitedSpec):

@@ -123,6 +123,7 @@ def _connect_inspection(workflow: Workflow, given: Path | None) -> None:
         [
             (workflow.get_node("pick"), inspect, [("b0_file", "in_files")]),
             (workflow.get_node("mask"), inspect, [("out_mask", "mask_files")]),
+            (workflow.get_node("distinct"), inspect, [("warnings", "alignment_warnings")]),
             (inspect, workflow.get_node("outputs_wf"), found),
         ]
     )

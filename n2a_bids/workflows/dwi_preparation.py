@@ -15,9 +15,10 @@ from n2a_bids.config import AlignConfig
 from n2a_bids.dataset.acquisition import read_acquisition
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.images import UNREADABLE
-from n2a_bids.interfaces.check import CheckImages, RefuseCopies
+from n2a_bids.interfaces.check import CheckImages
 from n2a_bids.interfaces.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi_align import AlignSeries
+from n2a_bids.interfaces.dwi_copies import FindSeriesCopies
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes
 from n2a_bids.interfaces.dwi_motion import EstimateMotion
 from n2a_bids.interfaces.dwi_register import RegisterSeries
@@ -120,24 +121,22 @@ def init_preparation(
     )
     interface.inputs.trait_set(names=[path.name for path in paths], reference_reason=reference_reason)
     align = Node(interface, name="align", mem_gb=4.0)
-    distinct = Node(RefuseCopies(names=list(map(str, paths))), name="distinct", mem_gb=1.5)
+    distinct = Node(FindSeriesCopies(names=[path.name for path in paths]), name="distinct", mem_gb=1.5)
     first_mask = Node(Select(index=[0]), name="first_mask")
+    series = [("out_file", "in_files"), ("bval_file", "bval_files"), ("bvec_file", "bvec_files")]
     workflow.connect(
         [
             (check, pick, [("out_files", "in_file")]),
             (pick, mask, [("b0_file", "in_file")]),
-            (pick, distinct, [("out_file", "in_files")]),
-            (distinct, motion, [("out_files", "in_file")]),
+            (pick, distinct, series),
+            (distinct, align, [("reasons", "excluded")]),
+            (pick, motion, [("out_file", "in_file")]),
             (pick, motion, [("bval_file", "bval_file"), ("bvec_file", "bvec_file")]),
             (mask, motion, [("out_mask", "mask_file")]),
             (mask, first_mask, [("out_mask", "inlist")]),
             (first_mask, align, [("out", "mask_file")]),
             (motion, align, [("motion_file", "motion_files"), ("b0_file", "b0_files")]),
-            (
-                pick,
-                align,
-                [("out_file", "in_files"), ("bval_file", "bval_files"), ("bvec_file", "bvec_files")],
-            ),
+            (pick, align, [*series]),
         ]
     )
     if unit.kind == "dwi-reverse-pe":

@@ -15,10 +15,10 @@ from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.gradient_files import read_gradients, write_gradients
-from n2a_bids.interfaces.check import RefuseCopies
 from n2a_bids.interfaces.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi_align import AlignSeries
 from n2a_bids.interfaces.dwi_alignment_record import cut_warnings
+from n2a_bids.interfaces.dwi_copies import FindSeriesCopies
 from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes, find_brain
 from n2a_bids.interfaces.dwi_motion import EstimateMotion
 from n2a_bids.interfaces.dwi_peers import available_dwi_peers, denoise_with_dwi_peer
@@ -85,15 +85,31 @@ def test_an_empty_volume_is_named_before_anything_is_computed(tmp_path, monkeypa
         node.run()
 
 
-def test_a_series_that_is_a_copy_of_another_is_refused(tmp_path):
-    """Both files are named; series that differ by noise alone pass."""
-    series, _ = _tensor_series(_table())
+def test_a_series_that_holds_the_noise_of_another_is_named(tmp_path):
+    """Copied as it is, or shaded and stored mirrored; the first stays. Volumes stored twice are a warning."""
+    table = _table()
+    series, _ = _tensor_series(table)
     noise = np.random.default_rng(0).normal(0, 3, (2, *series.shape)).astype(np.float32)
-    files = [_save(tmp_path / f"{n}.nii.gz", series + own) for n, own in enumerate(noise)]
-    names = ["sub-01_run-1_dwi.nii.gz", "sub-01_run-2_dwi.nii.gz"]
-    assert RefuseCopies(in_files=files, names=names).run().outputs.out_files == files
-    with pytest.raises(BIDSDataError, match=r"run-2_dwi\.nii\.gz: .* copy of sub-01_run-1_dwi"):
-        RefuseCopies(in_files=[files[0], files[0]], names=names).run()
+    first, second = series + noise[0], series + noise[1]
+    second[..., 4] = 2 * second[..., 1]
+    shaded = np.round(10 * first * np.linspace(0.7, 1.3, first.shape[0])[:, None, None, None])[::-1]
+    mirrored = _AFFINE @ np.diag([-1.0, 1, 1, 1])
+    mirrored[:3, 3] = _AFFINE[:3, 3] + _AFFINE[:3, 0] * (first.shape[0] - 1)
+    images = [(first, _AFFINE), (second, _AFFINE), (shaded, mirrored), (first, _AFFINE)]
+    files, bvals, bvecs = [], [], []
+    for number, (data, affine) in enumerate(images):
+        files.append(str(tmp_path / f"{number}.nii.gz"))
+        nb.Nifti1Image(data, affine).to_filename(files[-1])
+        bval, bvec = write_gradients(table, affine, tmp_path / str(number))
+        bvals.append(str(bval))
+        bvecs.append(str(bvec))
+    names = [f"run-{number}_dwi.nii.gz" for number in range(1, 5)]
+    found = FindSeriesCopies(in_files=files, bval_files=bvals, bvec_files=bvecs, names=names).run().outputs
+    assert found.reasons[:2] == ["", ""]
+    assert "the same noise as run-1_dwi.nii.gz (correlation" in found.reasons[2]
+    assert "copy of run-1_dwi.nii.gz" in found.reasons[3]
+    (warning,) = found.warnings
+    assert "run-2_dwi.nii.gz holds volumes twice (volume 4 of 1" in warning
 
 
 def test_b0s_are_averaged_where_the_first_of_them_lies(tmp_path, monkeypatch):
