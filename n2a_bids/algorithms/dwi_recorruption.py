@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import helmert
 
 from n2a_bids.algorithms.learned_filters import Pair, Series
 from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
 from n2a_bids.algorithms.noise import high_pass, local_sd
 from n2a_bids.algorithms.noise_floor import remove_noise_floor, rician_variance
+from n2a_bids.algorithms.weighing import RepetitionWeights, equal_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,21 @@ class Average:
     mask: NDArray[np.bool_]
     """(X, Y, Z) voxels to denoise."""
     noise_sd: NDArray[np.float32]
-    """(X, Y, Z) SD of the magnitude of one repetition."""
+    """(X, Y, Z) SD of the magnitude of one repetition (root mean square where they are not equally noisy)."""
     contrasts: NDArray[np.float32]
-    """(R - 1, X, Y, Z, C) independent noise, as strong as that of one repetition; none of one series."""
+    """(R - 1, X, Y, Z, C) noise independent of that of the mean, as strong as that of one repetition; none of
+    one series."""
+    weights: RepetitionWeights
+    """How the repetitions were averaged."""
     noise_kept: float = 1.0
     """Part of the noise SD that interpolation left; see `Realizations`."""
 
     @property
     def mean_noise_sd(self) -> NDArray[np.float32]:
         """SD of the noise of the mean."""
-        return self.noise_sd / np.float32(np.sqrt(len(self.repetitions)))
+        if not self.weights.is_weighted:
+            return self.noise_sd / np.float32(np.sqrt(len(self.repetitions)))
+        return self.noise_sd * np.float32(self.weights.noise_factor)
 
     def input_noise_sd(self, strength: float) -> NDArray[np.float32]:
         """SD of the noise of the inputs of recorruption pairs."""
@@ -42,7 +47,11 @@ class Average:
 
 
 def average(
-    repetitions: NDArray[np.float32], mask: NDArray[np.bool_], plan: PatchPlan, noise_kept: float = 1.0
+    repetitions: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    plan: PatchPlan,
+    noise_kept: float = 1.0,
+    weights: RepetitionWeights | None = None,
 ) -> Average:
     """Average repetitions and measure their noise.
 
@@ -55,16 +64,19 @@ def average(
         Patches that noise is told from structure in.
     noise_kept : float
         Part of the noise SD that interpolation left.
+    weights : RepetitionWeights, optional
+        Equal ones by default.
 
     Returns
     -------
     average : Average
     """
-    mean = repetitions.mean(axis=0)
+    weights = equal_weights(len(repetitions)) if weights is None else weights
+    mean = weights.average(repetitions)
     if len(repetitions) == 1:
         noise_sd = estimate_noise_sd(mean, mask, plan)
-        return Average(repetitions, mean, mask, noise_sd, repetitions[:0], noise_kept)
-    contrasts = np.tensordot(helmert(len(repetitions)).astype(np.float32), repetitions, axes=1)
+        return Average(repetitions, mean, mask, noise_sd, repetitions[:0], weights, noise_kept)
+    contrasts = np.tensordot(weights.contrasts(), repetitions, axes=1)
     noise_sd = _pooled_noise_sd(contrasts, mask)
     # The second time with the lower noise level that the first has found.
     for _ in range(2):
@@ -73,7 +85,7 @@ def average(
         for contrast in contrasts:
             contrast[mask] -= shrink_local_pca(contrast, mask, noise_sd, plan, centred=False)[mask]
         noise_sd = _pooled_noise_sd(contrasts, mask)
-    return Average(repetitions, mean, mask, noise_sd, contrasts, noise_kept)
+    return Average(repetitions, mean, mask, noise_sd, contrasts, weights, noise_kept)
 
 
 def _pooled_noise_sd(contrasts: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -137,7 +149,11 @@ def recorrupt(
 def _difference(averaged: Average, generator: torch.Generator) -> Series:
     """A random combination of the contrasts, as strong as the noise of the mean."""
     direction = torch.randn(len(averaged.contrasts), generator=generator).numpy()
-    direction /= np.linalg.norm(direction) * np.sqrt(len(averaged.repetitions))
+    direction /= np.linalg.norm(direction)
+    if averaged.weights.is_weighted:
+        direction *= averaged.weights.noise_factor
+    else:
+        direction /= np.sqrt(len(averaged.repetitions))
     return np.tensordot(direction.astype(np.float32), averaged.contrasts, axes=1)
 
 

@@ -15,6 +15,9 @@ from n2a_bids.algorithms.risk import average_blocks
 _CERTAINTY = 2.0
 """Standard errors by which a candidate must beat the plain mean."""
 
+_ERROR_UNCERTAINTY = 0.1
+"""Of the mean's error, which is known as well as its noise variance is: see `auto`."""
+
 _EQUAL_GAIN = 0.05
 """Part of the gain by which candidates are too alike to be told apart."""
 
@@ -87,11 +90,30 @@ def choose(rows: Sequence[dict[str, Any]]) -> str:
     ...         {"name": "other", "risk": -0.1, "standard_error": 0.1}])
     'mean'
     """
+    if is_impossible(rows):
+        return "mean"
     least = min(row["risk"] for row in rows)
     best = [row for row in rows if row["risk"] <= (1 - _EQUAL_GAIN) * least][-1]
     # Without a standard error nothing is beyond doubt.
     doubt = math.inf if best["standard_error"] is None else _CERTAINTY * best["standard_error"]
     return best["name"] if best["risk"] + doubt < 0 else "mean"
+
+
+def is_impossible(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether a candidate seems to take away more error than there was, beyond doubt.
+
+    Then the repetitions differ by more than independent noise, and no risk means anything.
+
+    Examples
+    --------
+    >>> is_impossible([{"name": "other", "risk": -1.3, "standard_error": 0.02}])
+    True
+    """
+    return any(
+        row["standard_error"] is not None
+        and row["risk"] + _CERTAINTY * row["standard_error"] < -(1 + _ERROR_UNCERTAINTY)
+        for row in rows
+    )
 
 
 def _cube_labels(mask: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -19,7 +19,7 @@ from n2a_bids.algorithms.noise_floor import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
 from n2a_bids.algorithms.realizations import DenoisedImage, Realizations
 
-_EQUAL_NOISE_RATIO = 1.25
+EQUAL_NOISE_RATIO = 1.25
 """Noise variances within this ratio count as equal: the weighted mean would gain below 0.05 dB."""
 
 _MAGNITUDE_AGREEMENT = (0.6, 1.6)
@@ -157,7 +157,7 @@ def reweight(prepared: Prepared, ratio: NDArray[np.float64]) -> Prepared:
     prepared : Prepared
         The same object where the noise is equal within measurement.
     """
-    if ratio.max() / ratio.min() < _EQUAL_NOISE_RATIO:
+    if ratio.max() / ratio.min() < EQUAL_NOISE_RATIO:
         return prepared
     weights = (1 / ratio) / (1 / ratio).sum()
     return replace(prepared, weights=weights, variance_ratio=ratio)

@@ -10,13 +10,17 @@ import torch
 from scipy import ndimage
 
 from n2a_bids.algorithms.candidates import Candidate, compare
+from n2a_bids.algorithms.dwi_groups import VolumeGroup, describe_groups
+from n2a_bids.algorithms.dwi_phantoms import add_rician_noise
+from n2a_bids.algorithms.dwi_risk import choose
+from n2a_bids.algorithms.local_pca import PatchPlan
 from n2a_bids.algorithms.phantoms import SimulationConfig, simulate_runs
 from n2a_bids.algorithms.preparation import prepare
-from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+from n2a_bids.algorithms.realizations import Context, DenoisedImage, Gradients, Realizations
 from n2a_bids.algorithms.risk import hold_out
 from n2a_bids.algorithms.strategies import auto, get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
-from n2a_bids.algorithms.weighing import weigh_repetitions
+from n2a_bids.algorithms.weighing import equal_weights, weigh_repetitions, weigh_series
 from n2a_bids.commands.denoise_figures import measure, noise_sd_map
 
 EDGE = 56
@@ -111,3 +115,61 @@ def test_small_units_keep_their_digits():
         for one in (realizations, small)
     ]
     assert found[1]["noise_sd_mean"] == pytest.approx(1e-9 * found[0]["noise_sd_mean"], rel=1e-3)
+
+
+@pytest.mark.parametrize("sds", [(1.0, 1.0), (1.0, 2.0), (1.0, 4.0), (1.0, 1.6, 2.5, 4.0)])
+def test_errors_of_diffusion_series_are_true_however_unequal_their_noise(sds):
+    """Noisy series count less, and neither error nor gain is taken from noise that both sides share."""
+    truth, table, mask = smooth_series()
+    relative = np.array(sds) / np.sqrt(np.mean(np.square(sds)))
+    generator = torch.Generator().manual_seed(0)
+    series = np.stack([add_rician_noise(truth, 6.0 * float(sd), generator) for sd in relative])
+    strategy = get_strategy("auto", diffusion=True)
+    context = Context(torch.Generator().manual_seed(3))
+    realizations = Realizations(series, mask, gradients=table)
+    denoised = strategy.denoise(realizations, strategy.config("fast"), context)
+    found = measure(realizations, average_matched(realizations), denoised, denoised.noise_sd)
+    errors = [
+        float(np.sqrt(np.mean((image - truth)[mask] ** 2))) for image in (series.mean(0), denoised.data)
+    ]
+    assert found["noise_sd_mean"] == pytest.approx(errors[0], rel=0.06)
+    assert found["error_denoised"] == pytest.approx(errors[1], rel=0.3)
+    weighting_db = 10 * np.log10(np.mean(relative**2) * np.mean(relative**-2.0))
+    assert found["gain_of_weighting_db"] == pytest.approx(weighting_db, abs=0.7)
+
+
+def smooth_series():
+    """Tensors of varying direction in a box, its gradient table and mask."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((20, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    table = Gradients(np.r_[0.0, 0.0, np.full(20, 1000.0)], np.vstack((np.zeros((2, 3)), vectors)))
+    x, y, z = np.meshgrid(*(np.linspace(0, np.pi, size) for size in (20, 20, 10)), indexing="ij")
+    fibre = np.stack((np.cos(x), np.sin(x) * np.cos(y), np.sin(x) * np.sin(y)), axis=-1)
+    s0 = 100 * (1 + 0.3 * np.sign(np.sin(3 * y)) * np.cos(z))[..., None]
+    weighted = s0 * np.exp(-(0.4 + 1.2 * (fibre @ vectors.T) ** 2))
+    mask = np.zeros(x.shape, bool)
+    mask[1:-1, 1:-1, 1:-1] = True
+    return np.concatenate((s0, s0, weighted), axis=-1).astype(np.float32), table, mask
+
+
+def test_series_of_equal_noise_keep_equal_weights():
+    """The same bits as the plain mean, in spite of measurement error."""
+    truth, _, mask = smooth_series()
+    generator = torch.Generator().manual_seed(1)
+    series = np.stack([add_rician_noise(truth, 6.0, generator) for _ in range(3)])
+    weights = weigh_series(series, mask, PatchPlan(stride=3))
+    assert not weights.is_weighted
+    assert np.array_equal(weights.average(series), series.mean(axis=0))
+
+
+def test_an_error_below_zero_is_not_believed():
+    """Series that share noise, or signal that the mean has lost: the mean is kept, and the reason is told."""
+    rows = [
+        {"name": name, "risk": risk, "standard_error": 0.01} for name, risk in (("mean", 0.0), ("f", -1.3))
+    ]
+    assert choose(rows) == "mean"
+    assert choose([rows[0], {**rows[1], "risk": -0.98}]) == "f"
+    group = VolumeGroup(np.arange(3), np.ones(1), np.ones(3), rows, "mean", 1.0)
+    chosen = describe_groups([group], equal_weights(2), np.ones(3), np.zeros(3))["chosen"]
+    assert "below zero" in chosen["description"]

@@ -19,14 +19,12 @@ from n2a_bids.algorithms.progress import Stopwatch
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 from n2a_bids.algorithms.risk import HeldOut, Stack, describe_shares, hold_out, list_risks
 from n2a_bids.algorithms.strategies import joint_echoes, noise2average, recorrupted
-from n2a_bids.algorithms.weighing import weigh_repetitions
+from n2a_bids.algorithms.weighing import WEIGHTED_MEAN, weigh_repetitions
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
 
 _CERTAINTY = 2.0
 """Standard errors by which a candidate must beat the mean."""
 
-WEIGHTED_MEAN = "weighted mean"
-"""Name of the first candidate where the noise of the repetitions is clearly unequal."""
 
 _ERROR_UNCERTAINTY = 0.1
 """Of the mean's error, which is known as well as the noise variance is: a candidate that seems to take

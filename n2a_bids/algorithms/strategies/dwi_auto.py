@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.dwi_noise import noisy_volume_warnings, relative_noise_sd, volume_noise_sd
+from n2a_bids.algorithms.dwi_groups import (
+    FILTERS,
+    LOCAL_PCA,
+    MEAN,
+    NONLOCAL,
+    VolumeGroup,
+    describe_groups,
+    gain_of,
+    plain_mean_noise_sd,
+)
+from n2a_bids.algorithms.dwi_noise import relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.dwi_nonlocal import refine_by_nonlocal_bayes
 from n2a_bids.algorithms.dwi_recorruption import Average, average, recorrupt
 from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
-from n2a_bids.algorithms.gain import Gain, denoising_gain
 from n2a_bids.algorithms.gradients import angular_groups
 from n2a_bids.algorithms.learned_filters import (
     LearnedFilters,
@@ -33,9 +41,7 @@ from n2a_bids.algorithms.noise_floor import (
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Gradients, Realizations
 from n2a_bids.algorithms.shells import FEWEST_VOLUMES, find_shells, pool_small_shells
-
-MEAN, LOCAL_PCA, FILTERS, NONLOCAL = "mean", "local PCA", "learned filters", "non-local Bayes"
-"""Names of the candidates."""
+from n2a_bids.algorithms.weighing import weigh_series
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +75,8 @@ def always_filtered(recipe: str, weights: object = None) -> DWIAutoConfig:
     return replace(config(recipe, weights), choose=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Volumes denoised together."""
-
-    volumes: NDArray[np.intp]
-    complex_sd: NDArray[np.float32]
-    """(X, Y, Z) SD of the complex noise of one repetition, in volumes of usual noise."""
-    factors: NDArray[np.float32]
-    """(C,) complex noise of each volume over that."""
-    candidates: list[dict[str, Any]]
-    chosen: str
-    mean_noise_variance: float
-    """Of the mean of the repetitions, averaged over mask and volumes."""
-
-    @property
-    def squared_error(self) -> float | None:
-        """Of what was chosen, without the noise floor; ``None`` where nothing was compared."""
-        risks = {row["name"]: row["risk"] for row in self.candidates}
-        if self.chosen not in risks:
-            return None
-        # Risks are in units of the noise variance of the mean.
-        return self.mean_noise_variance / denoising_gain(1.0, 1.0, risks[self.chosen])
-
-
 def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context) -> DenoisedImage:
-    """Denoise one diffusion series, or the mean of several.
+    """Denoise one diffusion series, or the mean of several, weighted by noise where that is clearly unequal.
 
     Parameters
     ----------
@@ -122,34 +104,35 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     repetitions, mask = matched[(slice(None), *box)], realizations.mask[box]
     groups = angular_groups(gradients, config.max_volumes)
     mean = matched.mean(axis=0)
-    noise_map = np.zeros_like(mean)
-    per_volume, shells = np.zeros(gradients.bvals.size), find_shells(gradients)
+    noise_map, per_volume, shells = np.zeros_like(mean), np.zeros(mean.shape[-1]), find_shells(gradients)
     factors = relative_noise_sd(repetitions, mask, pool_small_shells(shells))
+    weights = weigh_series(repetitions, mask, config.plan)
     results = []
     for number, volumes in enumerate(groups):
         context.report(f"denoising {len(volumes)} volumes together ({number + 1} of {len(groups)})")
         # Volumes that share one noise: more of it in one would pass for structure, and stay.
         members = np.ascontiguousarray(repetitions[..., volumes]) / factors[volumes]
-        averaged = average(members, mask, config.plan, realizations.noise_kept)
+        averaged = average(members, mask, config.plan, realizations.noise_kept, weights)
         denoised, result = _denoise_group(averaged, volumes, factors[volumes], config, context)
         inside = mean[box]
         inside[..., volumes] = np.where(mask[..., None], factors[volumes] * denoised, inside[..., volumes])
         noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None] * result.factors
         typical = float(result.complex_sd[mask].mean())
-        alone = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
-        per_volume[volumes] = result.factors * alone
+        relative = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
+        per_volume[volumes] = result.factors * relative
         results.append(result)
     # Real-valued series have no noise floor.
     has_floor = config.correct_noise_floor and float(realizations.data.min()) >= 0
     if has_floor:
-        _remove_floor(mean[box], results, gradients, mask)
+        _remove_floor(mean[box], results, gradients, mask, weights.floor_factor)
+    seconds = {"total": round(context.clock() - started, 2)}
     return DenoisedImage(
         data=mean,
         noise_sd=noise_map,
-        noise_sd_mean=float(np.sqrt(_over_volumes(results, [one.mean_noise_variance for one in results]))),
-        gain=_gain(results),
-        figures=_figures(results, per_volume, shells, context.clock() - started)
-        | {"noise_floor_removed": has_floor, "noise_kept": realizations.noise_kept},
+        noise_sd_mean=plain_mean_noise_sd(results, weights),
+        gain=gain_of(results, weights),
+        figures=describe_groups(results, weights, per_volume, pool_small_shells(shells))
+        | {"noise_floor_removed": has_floor, "noise_kept": realizations.noise_kept, "seconds": seconds},
     )
 
 
@@ -159,7 +142,7 @@ def _denoise_group(
     factors: NDArray[np.float32],
     config: DWIAutoConfig,
     context: Context,
-) -> tuple[Series, _Group]:
+) -> tuple[Series, VolumeGroup]:
     """The denoised volumes, their noise floor still in them, and the record."""
     mask, mean_sd = averaged.mask, averaged.mean_noise_sd
     mean_variance = float(np.mean(mean_sd[mask] ** 2) * np.mean(factors**2))
@@ -169,20 +152,15 @@ def _denoise_group(
     sd_map = averaged.noise_sd.copy()
     sd_map[mask] = complex_noise_sd(acquired_sd, pilot[mask])
     factors = _complex_factors(factors, acquired_sd, pilot[mask], sd_map[mask])
-    pairs = recorrupt(
-        averaged,
-        pilot,
-        sd_map,
-        strength=config.strength,
-        n_pairs=config.n_pairs,
-        plan=config.plan,
-        generator=context.generator,
-    )
+    settings = {"strength": config.strength, "n_pairs": config.n_pairs, "plan": config.plan}
+    pairs = recorrupt(averaged, pilot, sd_map, **settings, generator=context.generator)
     unit = float(np.median(mean_sd[mask]))
     folds = checkerboard(mask.shape)
     filters = learn_filters(pairs, principal_basis(pilot, mask), unit, mask, folds, radius=config.radius)
     if not config.choose:
-        return _filter(pairs, filters, mask), _Group(volumes, sd_map, factors, [], FILTERS, mean_variance)
+        return _filter(pairs, filters, mask), VolumeGroup(
+            volumes, sd_map, factors, [], FILTERS, mean_variance
+        )
     estimates = _estimate_pairs(averaged, pairs, filters, folds, config, context)
     rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)
     best = choose(rows)
@@ -192,7 +170,7 @@ def _denoise_group(
         denoised = _filter(pairs, filters, mask)
         if best == NONLOCAL:
             denoised = _refine(averaged.mean, denoised, mean_sd, mask, context)
-    return denoised, _Group(volumes, sd_map, factors, rows, best, mean_variance)
+    return denoised, VolumeGroup(volumes, sd_map, factors, rows, best, mean_variance)
 
 
 def _complex_factors(
@@ -239,12 +217,16 @@ def _estimate_pairs(
 
 
 def _remove_floor(
-    image: Series, groups: Sequence[_Group], gradients: Gradients, mask: NDArray[np.bool_]
+    image: Series,
+    groups: Sequence[VolumeGroup],
+    gradients: Gradients,
+    mask: NDArray[np.bool_],
+    floor_factor: float,
 ) -> None:
     """Take the Rician bias out of `image`, in place; a noisy mean that won would only get another bias."""
     denoised = [group for group in groups if group.chosen != MEAN]
     for group in denoised:
-        noise_sd = group.complex_sd[mask]
+        noise_sd = group.complex_sd[mask] * np.float32(floor_factor)
         # One volume at a time: long series must not be held in double precision.
         for volume, factor in zip(group.volumes, group.factors, strict=True):
             image[mask, volume] = remove_noise_floor(image[mask, volume], factor * noise_sd)
@@ -254,45 +236,3 @@ def _remove_floor(
         signal, table = image[mask, volume][:, None], gradients.subset([volume])
         raised = plausible_signal(signal, b0, table.bvals, b0_threshold=table.b0_threshold)
         image[mask, volume] = raised[:, 0]
-
-
-def _gain(groups: Sequence[_Group]) -> Gain | None:
-    """Over the plain mean, in all volumes together."""
-    errors = [group.squared_error for group in groups]
-    if any(error is None for error in errors):
-        return None
-    noise = _over_volumes(groups, [group.mean_noise_variance for group in groups])
-    error = _over_volumes(groups, errors)
-    return Gain(denoising=noise / error if error > 0 else 1.0)
-
-
-def _over_volumes(groups: Sequence[_Group], values: Sequence[float]) -> float:
-    return float(np.average(values, weights=[group.volumes.size for group in groups]))
-
-
-def _figures(
-    results: Sequence[_Group], per_volume: NDArray[np.float64], shells: NDArray, seconds: float
-) -> dict[str, Any]:
-    """Record; the largest group speaks for all."""
-    main = max(results, key=lambda group: group.volumes.size)
-    texts = {
-        MEAN: "the plain mean: nothing beat it beyond doubt",
-        LOCAL_PCA: "shrinkage of local principal components",
-        FILTERS: "shrinkage of local principal components, refined by filters learned from the subject",
-        NONLOCAL: (
-            "shrinkage of local principal components, refined by filters learned from the subject and by "
-            "non-local Bayes"
-        ),
-    }
-    return {
-        "chosen": {
-            "name": main.chosen,
-            "description": texts[main.chosen],
-            "mean_won": main.chosen == "mean",
-        },
-        "candidates": main.candidates,
-        "groups": [{"volumes": int(group.volumes.size), "chosen": group.chosen} for group in results],
-        "noise_sd_per_volume": [round(float(value), 5) for value in per_volume],
-        "warnings": noisy_volume_warnings(per_volume, pool_small_shells(shells)),
-        "seconds": {"total": round(seconds, 2)},
-    }
