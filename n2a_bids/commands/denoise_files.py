@@ -70,6 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-noise-floor", action="store_true", help="leave the Rician bias of magnitudes in the result"
     )
     parser.add_argument(
+        "--allow-shared-noise", action="store_true",
+        help="take runs that hold the same noise, which is otherwise an error",
+    )  # fmt: skip
+    parser.add_argument(
         "--noise-kept", type=part_of_one, default=1.0, metavar="PART",
         help="part of the noise SD that interpolation of a diffusion series left, which its Rician bias does "
         "not follow (default: %(default)s, not interpolated)",
@@ -125,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
         bvecs=args.bvecs,
         b0_threshold=args.b0_threshold,
         keep_noise_floor=args.keep_noise_floor,
+        allow_shared_noise=args.allow_shared_noise,
         noise_kept=args.noise_kept,
         measured=args.measured,
     )

@@ -47,6 +47,8 @@ class DenoiseJob:
     """Leave the Rician bias of magnitudes in the result."""
     noise_kept: float = 1.0
     """Part of the noise SD that interpolation of the runs left."""
+    allow_shared_noise: bool = False
+    """Take runs whatever noise they share: halves of one series, or runs that were looked at before."""
     measured: Path | None = None
     """How many of the runs were measured at each voxel, the others being filled; None: they are looked at."""
 

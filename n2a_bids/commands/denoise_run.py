@@ -23,7 +23,7 @@ from n2a_bids.algorithms.training import precision_for
 from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.commands.denoise_figures import measure, noise_sd_map
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
-from n2a_bids.commands.denoise_warnings import alignment_warnings, residual_warnings
+from n2a_bids.commands.denoise_warnings import alignment_warnings, residual_warnings, shared_noise_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.images import load_mask
 from n2a_bids.resources import available_cpus, free_memory_gb
@@ -81,6 +81,7 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     if job.cuda_graphs and device.type != "cuda":
         raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
     realizations = load_realizations(job)
+    shared = [] if job.allow_shared_noise else shared_noise_warnings(job.runs, realizations)
     strategy = _find_strategy(job.strategy, realizations)
     _check_fit(strategy, realizations, job)
     weights = load_all_weights(strategy.facts.weights_of(job.recipe), job.weights_dir)
@@ -96,6 +97,7 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(realizations)
     figures = _figures(job, device, strategy, weights, realizations, denoised)
     figures |= measure(realizations, mean, denoised, noise_sd)
+    figures["warnings"] += shared
     figures["warnings"] += alignment_warnings(realizations, figures)
     figures["warnings"] += residual_warnings(realizations, figures)
     _complete(figures, started)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.copies import find_copies
-from n2a_bids.algorithms.realizations import Realizations
+from n2a_bids.algorithms.copies import find_copies, find_dependent
+from n2a_bids.algorithms.realizations import Gradients, Realizations
+from n2a_bids.algorithms.shared_noise import SharedNoise, shared_noise, shared_series_noise
 from n2a_bids.algorithms.similarity import structure_correlation
 from n2a_bids.config import AlignConfig
 from n2a_bids.errors import BIDSDataError
@@ -41,6 +43,58 @@ def refuse_copies(runs: Sequence[Path], images: Sequence[NDArray[np.float32]]) -
             f"{runs[copy]}: expected another measurement than {runs[first]}, found a copy of it; give each "
             "acquisition once"
         )
+
+
+def shared_noise_warnings(runs: Sequence[Path], realizations: Realizations) -> list[str]:
+    """Refuse runs that hold the noise of others, and warn of those that share a part of it.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+        Their files, for the message.
+    realizations : Realizations
+
+    Returns
+    -------
+    warnings : list of str
+        A sentence for each pair that shares a part.
+
+    Raises
+    ------
+    BIDSDataError
+        If a run is another one, processed, or a mean of others.
+    """
+    data = realizations.data
+    if realizations.n_measured is not None:
+        # Where others stand in for a run it has their noise.
+        data = data * (realizations.n_measured == len(data))[..., None]
+    shared = {
+        (one, other): _shared_noise(data[one], data[other], realizations.gradients)
+        for one, other in combinations(range(len(data)), 2)
+    }
+    for copy in find_dependent(shared, range(len(data))):
+        sources = " and ".join(str(runs[source]) for source in copy.sources)
+        raise BIDSDataError(
+            f"{runs[copy.index]}: expected noise of its own, found that of {sources} (correlation "
+            f"{copy.correlation:.2f}, of two acquisitions 0); give each acquisition once, or "
+            "--allow-shared-noise"
+        )
+    return [
+        f"{runs[one].name} and {runs[other].name} share part of their noise (correlation "
+        f"{found.correlation:.2f}, of two acquisitions 0): less of it goes than the numbers say"
+        for (one, other), found in shared.items()
+        if found is not None and found.is_partial
+    ]
+
+
+def _shared_noise(
+    first: NDArray[np.float32], second: NDArray[np.float32], gradients: Gradients | None
+) -> SharedNoise | None:
+    if gradients is not None:
+        return shared_series_noise(
+            (first, second), gradients.bvals, (gradients.bvecs, gradients.bvecs), np.eye(4)
+        )
+    return shared_noise(first[..., 0], second[..., 0], np.eye(4)) if first.shape[-1] == 1 else None
 
 
 def alignment_warnings(realizations: Realizations, figures: Mapping[str, object]) -> list[str]:

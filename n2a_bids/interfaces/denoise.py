@@ -41,6 +41,10 @@ class _DenoiseInputSpec(CommandLineInputSpec):
     bvecs = File(exists=True, argstr="--bvecs %s", desc="gradient directions, FSL format")
     b0_threshold = traits.Float(argstr="--b0-threshold %g", desc="largest b-value of a b0, s/mm2")
     keep_noise_floor = traits.Bool(argstr="--keep-noise-floor", desc="leave the Rician bias of magnitudes")
+    # Repetitions are compared as they were acquired, before others stand in for gaps of one.
+    allow_shared_noise = traits.Bool(
+        True, usedefault=True, argstr="--allow-shared-noise", desc="they were compared before"
+    )
     noise_kept = traits.Float(argstr="--noise-kept %.4f", desc="part of the noise SD left by interpolation")
     measured_file = File(exists=True, argstr="--measured %s", desc="runs measured at each voxel, see gaps")
     save_repetitions = traits.Bool(argstr="--out-repetitions %s", desc="write each denoised repetition")

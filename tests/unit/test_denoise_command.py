@@ -494,6 +494,19 @@ def test_a_run_given_twice_is_refused(files, tmp_path, capsys):
     assert not files["out"].exists()
 
 
+def test_a_processed_copy_is_refused_unless_allowed(files, capsys):
+    """Shaded and rounded; the noise tells."""
+    image = nb.load(files["one"])
+    data = image.get_fdata()
+    shading = np.linspace(0.7, 1.3, data.shape[0])[:, None, None]
+    save_image(files["two"], np.round(data * shading), image.affine)
+    assert denoise(files, "--strategy", "mean") != 0
+    message = capsys.readouterr().err
+    assert f"{files['two']}: expected noise of its own, found that of {files['one']} (corr" in message
+    assert not files["out"].exists()
+    assert denoise(files, "--strategy", "mean", "--allow-shared-noise") == 0
+
+
 @pytest.mark.parametrize(("shift", "n_warnings"), [(0, 0), (1, 1), (4, 1)])
 def test_runs_that_are_not_aligned_are_told(files, shift, n_warnings):
     """One voxel apart they differ along edges; far apart their detail has nothing in common."""
