@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.learned_filters import Pair, Series
 from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
 from n2a_bids.algorithms.noise import high_pass, local_sd
-from n2a_bids.algorithms.noise_floor import remove_noise_floor, rician_variance
+from n2a_bids.algorithms.noise_floor import (
+    complex_noise_sd,
+    holds_magnitudes,
+    remove_noise_floor,
+    rician_variance,
+)
 from n2a_bids.algorithms.weighing import RepetitionWeights, equal_weights
 
 
@@ -33,6 +38,11 @@ class Average:
     """How the repetitions were averaged."""
     noise_kept: float = 1.0
     """Part of the noise SD that interpolation left; see `Realizations`."""
+
+    @property
+    def is_magnitude(self) -> bool:
+        """False for real-valued images, whose noise is the same whatever the signal."""
+        return holds_magnitudes(self.repetitions, self.mask)
 
     @property
     def mean_noise_sd(self) -> NDArray[np.float32]:
@@ -95,6 +105,40 @@ def _pooled_noise_sd(contrasts: NDArray[np.float32], mask: NDArray[np.bool_]) ->
     return np.sqrt(np.mean(squares, axis=0)).astype(np.float32)
 
 
+def acquired_noise(
+    averaged: Average, pilot: Series, factors: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Noise of one repetition before interpolation, complex where the images are magnitudes.
+
+    Parameters
+    ----------
+    averaged : Average
+    pilot : (X, Y, Z, C) array
+        Denoised mean.
+    factors : (C,) array
+        Spread of each volume over that of the others.
+
+    Returns
+    -------
+    noise_sd : (X, Y, Z) array
+    factors : (C,) array
+        Of the complex noise: noise that stands higher above the signal than that of the other volumes
+        varies less as a magnitude.
+    """
+    mask, noise_sd = averaged.mask, averaged.noise_sd.copy()
+    # Means carry the bias of the noise before interpolation.
+    spread = noise_sd[mask] / averaged.noise_kept
+    if not averaged.is_magnitude:
+        noise_sd[mask] = spread
+        return noise_sd, factors
+    noise_sd[mask] = complex_noise_sd(spread, pilot[mask])
+    found = factors.copy()
+    for volume in np.flatnonzero(factors > 1):
+        own = complex_noise_sd(spread, pilot[mask][:, volume : volume + 1])
+        found[volume] *= own.mean() / noise_sd[mask].mean()
+    return noise_sd, found
+
+
 def recorrupt(
     averaged: Average,
     pilot: Series,
@@ -138,7 +182,8 @@ def recorrupt(
         if len(averaged.repetitions) > 1:
             noise = _difference(averaged, generator)
         else:
-            noise = np.float32(averaged.noise_kept) * _drawn_noise(pilot, complex_sd, generator)
+            drawn = _drawn_noise(pilot, complex_sd, generator, is_magnitude=averaged.is_magnitude)
+            noise = np.float32(averaged.noise_kept) * drawn
         for sign in (1, -1):
             noisy = averaged.mean + np.float32(sign * strength) * noise
             shrunk = shrink_local_pca(noisy, averaged.mask, input_sd, plan)
@@ -157,9 +202,13 @@ def _difference(averaged: Average, generator: torch.Generator) -> Series:
     return np.tensordot(direction.astype(np.float32), averaged.contrasts, axes=1)
 
 
-def _drawn_noise(pilot: Series, complex_sd: NDArray[np.float32], generator: torch.Generator) -> Series:
+def _drawn_noise(
+    pilot: Series, complex_sd: NDArray[np.float32], generator: torch.Generator, *, is_magnitude: bool
+) -> Series:
+    drawn = torch.randn(pilot.shape, generator=generator).numpy()
+    if not is_magnitude:
+        return (complex_sd[..., None] * drawn).astype(np.float32)
     # The noise of magnitudes is weaker where there is little signal.
     signal = remove_noise_floor(pilot, complex_sd[..., None])
     variance = rician_variance(signal, np.maximum(complex_sd[..., None], 1e-12))
-    drawn = torch.randn(pilot.shape, generator=generator).numpy()
     return (np.sqrt(variance) * drawn).astype(np.float32)

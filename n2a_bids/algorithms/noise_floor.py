@@ -13,6 +13,8 @@ _SNR_TABLE = np.concatenate((np.linspace(0.0, 12.0, 4801), np.linspace(12.0, 100
 _HIGHEST_SNR = 1e3
 """Past it two terms are exact to double precision, and the Bessel functions fail in the end."""
 
+_UNDERSHOOTS = 1e-3
+"""Part of the voxels of a brain that interpolation may make negative."""
 _ENOUGH_VOXELS = 20_000
 """Voxels that settle a figure of the whole brain."""
 
@@ -129,6 +131,26 @@ def plausible_signal(
     raised = signal.astype(np.float32)
     raised[:, weighted] = np.maximum(signal[:, weighted], b0[:, None] * np.exp(-bvals[weighted] * fastest))
     return raised
+
+
+def holds_magnitudes(repetitions: NDArray, mask: NDArray[np.bool_]) -> bool:
+    """Whether intensities are magnitudes, which are never negative, but for rare undershoots of splines.
+
+    Parameters
+    ----------
+    repetitions : (R, X, Y, Z, C) array
+    mask : (X, Y, Z) bool array
+        Brain: where a real-valued image is positive all over it, its signal is so high that the two kinds
+        of noise are alike.
+
+    Examples
+    --------
+    >>> noise, brain = np.random.default_rng(0).normal(0, 1, (1, 4, 4, 4, 9)), np.ones((4, 4, 4), bool)
+    >>> holds_magnitudes(noise, brain), holds_magnitudes(np.abs(noise), brain)
+    (False, True)
+    """
+    negative = [np.count_nonzero(series[mask] < 0) for series in repetitions]
+    return sum(negative) <= _UNDERSHOOTS * len(repetitions) * mask.sum() * repetitions.shape[-1]
 
 
 def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 12) -> NDArray[np.float64]:

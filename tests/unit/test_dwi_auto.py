@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from n2a_bids.algorithms.dwi_phantoms import add_rician_noise, tensor_phantom
-from n2a_bids.algorithms.dwi_recorruption import average, recorrupt
+from n2a_bids.algorithms.dwi_recorruption import acquired_noise, average, recorrupt
 from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
 from n2a_bids.algorithms.learned_filters import Pair, checkerboard, learn_filters, principal_basis
 from n2a_bids.algorithms.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
@@ -268,3 +268,17 @@ def test_noise_floor_is_removed_unless_it_is_to_be_kept(tmp_path):
         assert record["noise_floor_removed"] is (option == "--quiet")
     assert bias["--keep-noise-floor"] > 2.0
     assert abs(bias["--quiet"]) < 0.5 * bias["--keep-noise-floor"]
+
+
+def test_noise_of_real_valued_series_is_taken_as_it_is():
+    """Without signal, magnitudes vary less than the complex noise, and real parts exactly as much."""
+    generator = np.random.default_rng(0)
+    real, imaginary = generator.normal(0, 5, (2, 2, 14, 14, 14, 9)).astype(np.float32)
+    mask = np.ones((14, 14, 14), bool)
+    flat = np.ones(9, np.float32)
+    for series in (real, np.hypot(real, imaginary)):
+        averaged = average(series, mask, PatchPlan())
+        pilot = np.broadcast_to(series.mean(), series.shape[1:]).astype(np.float32)
+        noise_sd, factors = acquired_noise(averaged, pilot, flat)
+        assert noise_sd.mean() == pytest.approx(5, rel=0.1)
+        assert np.array_equal(factors, flat)

@@ -20,7 +20,7 @@ from n2a_bids.algorithms.dwi_groups import (
 )
 from n2a_bids.algorithms.dwi_noise import relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.dwi_nonlocal import refine_by_nonlocal_bayes
-from n2a_bids.algorithms.dwi_recorruption import Average, average, recorrupt
+from n2a_bids.algorithms.dwi_recorruption import Average, acquired_noise, average, recorrupt
 from n2a_bids.algorithms.dwi_risk import choose, compare_candidates
 from n2a_bids.algorithms.gradients import angular_groups
 from n2a_bids.algorithms.learned_filters import (
@@ -34,7 +34,7 @@ from n2a_bids.algorithms.learned_filters import (
 from n2a_bids.algorithms.local_pca import PatchPlan, shrink_local_pca
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.noise_floor import (
-    complex_noise_sd,
+    holds_magnitudes,
     plausible_signal,
     remove_noise_floor,
 )
@@ -121,8 +121,7 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
         relative = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
         per_volume[volumes] = result.factors * relative
         results.append(result)
-    # Real-valued series have no noise floor.
-    has_floor = config.correct_noise_floor and float(realizations.data.min()) >= 0
+    has_floor = config.correct_noise_floor and holds_magnitudes(repetitions, mask)
     if has_floor:
         _remove_floor(mean[box], results, gradients, mask, weights.floor_factor)
     seconds = {"total": round(context.clock() - started, 2)}
@@ -147,11 +146,7 @@ def _denoise_group(
     mask, mean_sd = averaged.mask, averaged.mean_noise_sd
     mean_variance = float(np.mean(mean_sd[mask] ** 2) * np.mean(factors**2))
     pilot = shrink_local_pca(averaged.mean, mask, mean_sd, config.plan)
-    # Means carry the bias of the noise before interpolation.
-    acquired_sd = averaged.noise_sd[mask] / averaged.noise_kept
-    sd_map = averaged.noise_sd.copy()
-    sd_map[mask] = complex_noise_sd(acquired_sd, pilot[mask])
-    factors = _complex_factors(factors, acquired_sd, pilot[mask], sd_map[mask])
+    sd_map, factors = acquired_noise(averaged, pilot, factors)
     settings = {"strength": config.strength, "n_pairs": config.n_pairs, "plan": config.plan}
     pairs = recorrupt(averaged, pilot, sd_map, **settings, generator=context.generator)
     unit = float(np.median(mean_sd[mask]))
@@ -171,20 +166,6 @@ def _denoise_group(
         if best == NONLOCAL:
             denoised = _refine(averaged.mean, denoised, mean_sd, mask, context)
     return denoised, VolumeGroup(volumes, sd_map, factors, rows, best, mean_variance)
-
-
-def _complex_factors(
-    factors: NDArray[np.float32], magnitude_sd: NDArray, pilot: NDArray, complex_sd: NDArray
-) -> NDArray[np.float32]:
-    """Factors on the complex noise from those on the spread of magnitudes; they differ in noisy volumes.
-
-    Noise that stands higher above the signal than that of the other volumes varies less as a magnitude.
-    """
-    result = factors.copy()
-    for volume in np.flatnonzero(factors > 1):
-        own = complex_noise_sd(magnitude_sd, pilot[:, volume : volume + 1])
-        result[volume] *= own.mean() / complex_sd.mean()
-    return result
 
 
 def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.bool_]) -> Series:
