@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from n2a_bids import __version__
 from n2a_bids.cli.failures import status_of
 from n2a_bids.cli.help_formatter import HelpFormatter
+from n2a_bids.parent_watch import end_with_parent
 
 _COMMANDS = {
     "denoise": ("denoise_files", "denoise aligned NIfTI files, without BIDS"),
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     status : int
         The exit code.
     """
+    # Started by a run, it ends with that.
+    end_with_parent()
     arguments = sys.argv[1:] if argv is None else list(argv)
     show_traceback = "--debug" in arguments
     return status_of("n2a-tools", lambda: _run(arguments), show_traceback=show_traceback)

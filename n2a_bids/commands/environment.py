@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,9 +29,10 @@ def prepare_environment(config: Config, environ: MutableMapping[str, str] = os.e
     Raises
     ------
     ConfigError
-        If the work directory cannot be written, or has brackets in its name.
+        If the work directory cannot be written, has brackets in its name, or is not safe from others.
     """
     _refuse_brackets(config.work_dir)
+    _refuse_untrusted(config.work_dir)
     cache = config.work_dir / "cache"
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -60,6 +62,31 @@ def _refuse_brackets(work_dir: Path) -> None:
         )
 
 
+def _refuse_untrusted(work_dir: Path) -> None:
+    # nipype resumes from pickles, and reading a pickle runs whatever its writer wants.
+    for folder in (work_dir, *(work_dir / name for name in ("cache", "locks")), *work_dir.glob("n2a_*")):
+        problem = _why_untrusted(folder)
+        if problem:
+            raise ConfigError(
+                f"{folder}: expected a work directory that nobody else can write to, since resuming runs "
+                f"what is stored in it; found one {problem}; choose another with -w, such as a new folder "
+                "inside it, make it yours alone (chown, chmod o-w), or run as its owner (Docker: -u)"
+            )
+
+
+def _why_untrusted(folder: Path) -> str:
+    """Who else may write to a folder; empty where nobody may, or where there is no such folder yet."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return ""
+    if found.st_uid not in (os.geteuid(), 0):
+        return f"of another user (number {found.st_uid}, you are {os.geteuid()})"
+    if found.st_mode & stat.S_IWOTH:
+        return f"that anyone may write to (permissions {stat.S_IMODE(found.st_mode):o})"
+    return ""
+
+
 @contextmanager
 def brief_environment(config: Config, environ: MutableMapping[str, str] = os.environ) -> Iterator[None]:
     """`prepare_environment` for what keeps no intermediate files: no work directory is left behind.
@@ -68,7 +95,7 @@ def brief_environment(config: Config, environ: MutableMapping[str, str] = os.env
     """
     with ExitStack() as stack:
         folder = config.work_dir
-        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        if not (folder.is_dir() and os.access(folder, os.W_OK)) or _why_untrusted(folder):
             # A read-only root has no temporary folder.
             with suppress(OSError):
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="n2a-")))

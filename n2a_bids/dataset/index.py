@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -236,6 +237,7 @@ def _save_index(layout, cache: Path) -> None:
         cache.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(dir=cache.parent, prefix=f".{cache.name}."))
         layout.save(unfinished, replace_connection=False)
+        _share_like(cache.parent, unfinished)
         unfinished.replace(cache)
     except OSError as error:
         if not cache.is_dir():
@@ -246,3 +248,15 @@ def _save_index(layout, cache: Path) -> None:
     finally:
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _share_like(parent: Path, folder: Path) -> None:
+    """Give an index the permissions of the folder it goes to: temporary folders are for their owner alone.
+
+    Others may read it where they may read that folder, and its group may renew it; but anyone may write to it
+    never, not even in ``/tmp``.
+    """
+    mode = stat.S_IMODE(parent.stat().st_mode) & ~(stat.S_IWOTH | stat.S_ISVTX)
+    for path in folder.rglob("*"):
+        path.chmod(mode if path.is_dir() else mode & 0o666)
+    folder.chmod(mode)

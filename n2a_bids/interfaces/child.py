@@ -16,10 +16,11 @@ from pathlib import Path
 
 import n2a_bids
 from n2a_bids.errors import OUT_OF_MEMORY
+from n2a_bids.parent_watch import parent_variable
 
 
 def child_environment(threads: int, *, hide_gpu: bool = True) -> dict[str, str]:
-    """Variables for a child: thread counts, and the package where this process found it.
+    """Variables for a child: thread counts, the package where this process found it, and this process.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def child_environment(threads: int, *, hide_gpu: bool = True) -> dict[str, str]:
     """
     package_folder = str(Path(n2a_bids.__file__).resolve().parents[1])
     search = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables = {"PYTHONPATH": os.pathsep.join(search)}
+    variables = {"PYTHONPATH": os.pathsep.join(search), **parent_variable()}
     for name in ("OMP", "MKL", "OPENBLAS"):
         variables[f"{name}_NUM_THREADS"] = str(threads)
     variables["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
@@ -45,7 +46,7 @@ def child_environment(threads: int, *, hide_gpu: bool = True) -> dict[str, str]:
 
 
 def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) -> None:
-    """Run ``python -m module arguments...`` and wait for it.
+    """Run ``python -m module arguments...`` and wait for it; it ends with this process.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) ->
         If something killed it, see `raise_if_killed`.
     """
     environment: Mapping[str, str] = {**os.environ, **child_environment(threads)}
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+    command = [sys.executable, "-m", "n2a_bids.parent_watch", module, *map(str, arguments)]
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     raise_if_killed(module, child.returncode)
     if child.returncode:
