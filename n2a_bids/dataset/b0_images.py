@@ -98,7 +98,8 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
             one.image.path.name,
         ),
     )
-    return replace(unit, reversed_b0=nearest.image)
+    note = f"{nearest.image.path.name} has opposite phase encoding: the distortion is estimated with it"
+    return replace(unit, reversed_b0=nearest.image, notes=(*unit.notes, note))
 
 
 def _lacks_table(image: ImageFile, n_volumes: int, b0_threshold: float) -> bool:

@@ -56,6 +56,11 @@ class DenoisingUnit:
     """What the user should know about these inputs: one sentence each."""
 
     @property
+    def distortion_is_estimated(self) -> bool:
+        """Whether there is an image of opposite phase encoding, denoised itself or not."""
+        return self.kind == "dwi-reverse-pe" or self.reversed_b0 is not None
+
+    @property
     def label(self) -> str:
         """Readable and unique: the shared entities and the suffix, e.g. ``sub-01_acq-hires_T1w``."""
         suffix = "T1w" if self.kind.startswith("t1w") else "dwi"

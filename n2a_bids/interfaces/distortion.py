@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,21 @@ def phase_encoding_axis(direction: Sequence[float], affine: NDArray[np.float64])
     return "ijk".index(phase_encoding_of(direction, affine)[0])
 
 
+def without_field(
+    correction: PairCorrection, acquired: tuple[NDArray[np.float32], NDArray[np.float32]], problem: str
+) -> PairCorrection:
+    """A correction that moves nothing, with a warning that says why; `acquired` are the b0s as they lie."""
+    nothing = np.zeros_like(correction.displacement)
+    warnings = (*correction.warnings, f"the distortion is left as it is: {problem}")
+    return replace(
+        correction,
+        displacement=nothing,
+        second_displacement=nothing,
+        corrected=acquired,
+        warnings=warnings,
+    )
+
+
 class _EstimateDistortionInputSpec(BaseInterfaceInputSpec):
     b0_files = traits.List(
         File(exists=True), minlen=2, maxlen=2, mandatory=True, desc="mean b0 of each series, as acquired"
@@ -47,6 +62,9 @@ class _EstimateDistortionInputSpec(BaseInterfaceInputSpec):
     )
     opposite_is_known = traits.Bool(
         True, usedefault=True, desc="the polarities are opposite; False: found from the images"
+    )
+    is_optional = traits.Bool(
+        False, usedefault=True, desc="where no plausible field is found, leave the distortion and say so"
     )
     readout_ratio = traits.Float(
         1.0, usedefault=True, desc="TotalReadoutTime of the second series over that of the first"
@@ -63,6 +81,7 @@ class _EstimateDistortionOutputSpec(TraitedSpec):
         File(exists=True), desc="the two b0s on the grid of the first, as the headers say"
     )
     between_file = File(exists=True, desc="JSON: world of the first series to world of each")
+    corrected = traits.Bool(desc="whether a plausible field was found")
     figures_file = File(exists=True, desc="JSON of what was moved and how well the b0s agree")
 
 
@@ -106,28 +125,42 @@ class EstimateDistortion(SimpleInterface):
             first.voxel_size_mm[axes[0]],
             axes[1],
         )
-        self._refuse(correction, quality)
+        correction = self._believed(correction, quality, (first.image, placed))
         between = Affine.from_voxels(correction.voxel_map, first.affine, second.affine)
         self._write(Path(runtime.cwd), correction, quality, between, placed)
         return runtime
 
-    def _refuse(self, correction: PairCorrection, quality: DistortionQuality) -> None:
-        """Raise BIDSDataError where this is no pair."""
+    def _believed(
+        self,
+        correction: PairCorrection,
+        quality: DistortionQuality,
+        acquired: tuple[NDArray[np.float32], NDArray[np.float32]],
+    ) -> PairCorrection:
+        """The correction, or one that moves nothing; BIDSDataError where it must be one and is none."""
+        problem = self._problem(correction, quality)
+        if problem and not self.inputs.is_optional:
+            raise BIDSDataError(problem)
+        self._results["corrected"] = not problem
+        return without_field(correction, acquired, problem) if problem else correction
+
+    def _problem(self, correction: PairCorrection, quality: DistortionQuality) -> str:
+        """Why this is no pair, with the remedy; empty where it is one."""
         first, second = (Path(name).name for name in self.inputs.names)
         remedy = (
             "look at both b0s; exclude a wrong series with --bids-filter-file, or denoise each alone with "
             "--dwi-pairing single"
         )
         if not correction.opposite:
-            raise BIDSDataError(
+            return (
                 f"{self.inputs.names[1]}: expected phase encoding opposite to that of {first}, found the "
                 "same in the images; correct the sidecars, or use --dwi-pairing repeat"
             )
         if quality.reason:
-            raise BIDSDataError(
+            return (
                 f"{self.inputs.names[0]}: expected a distortion field that explains how {second} differs, "
                 f"found one that cannot be true: {quality.reason}; {remedy}"
             )
+        return ""
 
     def _write(
         self,

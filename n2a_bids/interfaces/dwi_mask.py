@@ -84,7 +84,7 @@ class PickVolumes(SimpleInterface):
         bval, bvec = write_gradients(table, affine, folder / "series")
         self._results["out_file"] = os.fspath(save_like(data, image.path, folder / "series.nii.gz"))
         self._results["b0_file"] = os.fspath(
-            save_like(mean_b0(data, table), _first_volume(image.path, folder), folder / "b0.nii.gz")
+            save_like(mean_b0(data, table), first_volume(image.path, folder), folder / "b0.nii.gz")
         )
         self._results["bval_file"], self._results["bvec_file"] = os.fspath(bval), os.fspath(bvec)
         return runtime
@@ -99,7 +99,7 @@ def _refuse_empty_volumes(data: NDArray[np.float32], places: list[int], path: Pa
         )
 
 
-def _first_volume(path: Path, folder: Path) -> Path:
+def first_volume(path: Path, folder: Path) -> Path:
     """A 3D image with the geometry of a series, as a model for the headers of maps."""
     model = folder / "grid.nii.gz"
     nb.save(nb.load(path).slicer[..., 0], model)

@@ -25,9 +25,9 @@ def always(unit: DenoisingUnit, config: Config) -> bool:
     return True
 
 
-def is_distorted_pair(unit: DenoisingUnit, config: Config) -> bool:
-    """Written for pairs of opposite phase encoding, whose distortion is known."""
-    return unit.kind == "dwi-reverse-pe"
+def has_known_distortion(unit: DenoisingUnit, config: Config) -> bool:
+    """Written where there is an image of opposite phase encoding, which tells the distortion."""
+    return unit.distortion_is_estimated
 
 
 def writes_each_echo(unit: DenoisingUnit, config: Config) -> bool:
@@ -118,9 +118,9 @@ DWI_OUTPUTS: tuple[Output, ...] = (
         "susceptibility",
         datatype="dwi",
         sidecar="displacement",
-        is_written=is_distorted_pair,
+        is_written=has_known_distortion,
     ),
-    Output("distortion", "figures", "distortion", ".json", "dwi", is_written=is_distorted_pair),
+    Output("distortion", "figures", "distortion", ".json", "dwi", is_written=has_known_distortion),
 )
 
 

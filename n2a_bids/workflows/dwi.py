@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from nipype import Node, Workflow
@@ -48,6 +49,9 @@ def init_dwi_unit_wf(
     """
     workflow = Workflow(workflow_name(unit))
     unit, reference_reason = reference_first(unit)
+    if config.outputs.raw_like_dir is not None:
+        # The tool that takes the series corrects it, with the same b0.
+        unit = replace(unit, reversed_b0=None)
     given = find_brain_mask(config.derivatives, unit)
     align = init_preparation(
         workflow,
@@ -94,7 +98,7 @@ def init_dwi_unit_wf(
             (denoise, reports, [*denoised]),
         ]
     )
-    if unit.kind == "dwi-reverse-pe":
+    if unit.distortion_is_estimated:
         distortion = workflow.get_node("distortion")
         first_field = Node(Select(index=[0]), name="first_field")
         workflow.connect(
@@ -102,7 +106,12 @@ def init_dwi_unit_wf(
                 (distortion, first_field, [("displacement_files", "inlist")]),
                 (first_field, outputs, [("out", "inputnode.displacement")]),
                 (distortion, outputs, [("figures_file", "inputnode.distortion")]),
-                (distortion, reports, [("placed_files", "inputnode.b0_before")]),
+                (distortion, outputs, [("corrected", "inputnode.corrected")]),
+                (
+                    distortion,
+                    reports,
+                    [("placed_files", "inputnode.b0_before"), ("b0_files", "inputnode.b0_corrected")],
+                ),
             ]
         )
     _connect_inspection(workflow, given)
@@ -165,8 +174,9 @@ def _connect_consumers(
     is_pair = unit.kind == "dwi-reverse-pe"
     between = workflow.get_node("distortion" if is_pair else "register")
     workflow.connect(between, "between_file", consumers, "inputnode.between")
-    if is_pair:
-        workflow.connect(between, "displacement_files", consumers, "inputnode.displacement")
+    if unit.distortion_is_estimated:
+        displacements = between if is_pair else workflow.get_node("displacements")
+        workflow.connect(displacements, "displacement_files", consumers, "inputnode.displacement")
 
 
 def _mask_method(given: Path | None) -> str:

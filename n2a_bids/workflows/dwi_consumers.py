@@ -110,7 +110,7 @@ def _init_own_grids(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, *,
         ("accepted", "accepted"),
         *(("own_bval", "bval_files"), ("own_bvec", "bvec_files"), ("motion", "motion_files")),
     ]
-    if unit.kind == "dwi-reverse-pe":
+    if unit.distortion_is_estimated:
         own.inputs.phase_encoding = phase_encoding_vectors(unit)
         connected.append(("displacement", "displacement_files"))
     workflow.connect([(inputnode, own, connected)])

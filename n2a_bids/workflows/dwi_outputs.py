@@ -12,7 +12,7 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.derivatives import source_uri
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.dwi_derivatives import DescribeDiffusion
-from n2a_bids.workflows.derivatives import connect_outputs, input_fields, is_distorted_pair, outputs_of
+from n2a_bids.workflows.derivatives import connect_outputs, has_known_distortion, input_fields, outputs_of
 
 
 def init_dwi_outputs_wf(
@@ -45,11 +45,13 @@ def init_dwi_outputs_wf(
     -------
     workflow : Workflow
         ``inputnode`` takes the files of `DWI_OUTPUTS`, the record ``denoising``, the places of the
-        ``accepted`` series, and what `InspectInputs` found.
+        ``accepted`` series, whether distortion was ``corrected`` (only where it is estimated), and what
+        `InspectInputs` found.
     """
     workflow = Workflow(name)
     fields = input_fields(outputs_of(unit, config))
-    of_inputs = ["found_warnings", "inputs_stripped", "accepted"]
+    is_estimated = has_known_distortion(unit, config)
+    of_inputs = ["found_warnings", "inputs_stripped", "accepted", *(["corrected"] if is_estimated else [])]
     inputnode = Node(IdentityInterface([*fields, "denoising", *of_inputs]), name="inputnode")
     inputnode.inputs.trait_set(found_warnings=[], inputs_stripped=False)
     describe = Node(
@@ -58,7 +60,7 @@ def init_dwi_outputs_wf(
             metadata=[dict(image.metadata) for image in unit.images],
             images=[str(image.path) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,
-            corrected=is_distorted_pair(unit, config) or config.selection.dwi_corrected,
+            corrected=is_estimated or config.selection.dwi_corrected,
             mask_method=mask_method,
             mask_source="" if given_mask is None else source_uri(given_mask, config),
             warnings=list(warnings),
@@ -72,7 +74,7 @@ def init_dwi_outputs_wf(
             (inputnode, describe, [(field, field) for field in of_inputs]),
         ]
     )
-    if is_distorted_pair(unit, config):
+    if is_estimated:
         workflow.connect(inputnode, "distortion", describe, "distortion_file")
     connect_outputs(workflow, inputnode, describe, unit, config)
     return workflow

@@ -23,6 +23,7 @@ from n2a_bids.interfaces.dwi_mask import B0Mask, PickVolumes
 from n2a_bids.interfaces.dwi_motion import EstimateMotion
 from n2a_bids.interfaces.dwi_register import RegisterSeries
 from n2a_bids.interfaces.mask import GivenBrainMask
+from n2a_bids.workflows.dwi_reversed_b0 import add_reversed_b0
 
 _EQUAL_VOLUME = 0.05
 """Smaller differences of voxel volume are rounding of the headers."""
@@ -143,6 +144,8 @@ def init_preparation(
         _add_distortion(workflow, unit, align)
     else:
         _add_registration(workflow, unit, align)
+    if unit.reversed_b0 is not None:
+        add_reversed_b0(workflow, unit, align)
     return align
 
 

@@ -15,7 +15,7 @@ from n2a_bids.workflows.dwi_tensor import unit_gradients
 from n2a_bids.workflows.reports import Figures, connect_figures, figure_path
 
 _INPUTS = (
-    *("series", "mask", "bval", "bvec", "alignment", "b0_before", "b0_after"),
+    *("series", "mask", "bval", "bvec", "alignment", "b0_before", "b0_corrected", "b0_after"),
     *("denoised", "mean", "noise_sd", "denoising"),
     *("fa_mean", "v1_mean", "fa_denoised", "v1_denoised"),
 )
@@ -83,10 +83,10 @@ def init_dwi_reports_wf(
             dwi_reportlets.TensorMaps(before="before" if single else "mean"),
             [("mask", "mask_file"), *maps],
         )
-    if unit.kind == "dwi-reverse-pe":
+    if unit.distortion_is_estimated:
         figures["distortion"] = (
             dwi_reportlets.DistortionFlicker(labels=_directions(unit)),
-            [("b0_before", "before_files"), ("b0_after", "after_files"), ("mask", "mask_file")],
+            [("b0_before", "before_files"), ("b0_corrected", "after_files"), ("mask", "mask_file")],
         )
     targets = [figure_path(config.output_dir, unit.entities, "dwi", desc) for desc in figures]
     connect_figures(workflow, inputnode, figures, targets)
@@ -102,8 +102,8 @@ def _first_weighted_volume(unit: DenoisingUnit, b0_threshold: float) -> int:
 
 
 def _directions(unit: DenoisingUnit) -> tuple[str, str]:
-    first, second = (
-        image.entities.get("dir") or phase_encoding_on_grid(unit, number)
-        for number, image in enumerate(unit.images)
-    )
-    return first, second
+    images = [*unit.images, *([] if unit.reversed_b0 is None else [unit.reversed_b0])]
+    encodings = [phase_encoding_on_grid(unit, number) for number in range(len(unit.images))]
+    encodings += [] if unit.reversed_b0 is None else ["opposite"]
+    names = [image.entities.get("dir") or encoding for image, encoding in zip(images, encodings, strict=True)]
+    return names[0], names[-1]

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nb
@@ -246,3 +247,34 @@ def test_all_nodes_that_read_tables_have_the_threshold_asked_for(tmp_path):
             readers.add(name)
             assert workflow.get_node(name).inputs.b0_threshold == 20.0, name
     assert {"pick", "motion", "align", "denoise", "tensor_wf.fit_mean"} <= readers
+
+
+def test_a_b0_of_opposite_phase_encoding_takes_the_distortion_out(tmp_path):
+    """One series and a b0 without table: nearer to the truth than as acquired, and the sidecar says so."""
+    truth = write_dataset(tmp_path / "bids", "reverse-pe")
+    back = tmp_path / "bids/sub-01/dwi/sub-01_dir-PA_dwi.nii.gz"
+    for extension in (".bval", ".bvec"):
+        back.with_name(back.name.replace(".nii.gz", extension)).unlink()
+    image = nb.load(back)
+    data = np.asarray(image.dataobj)[..., 0]
+    nb.Nifti1Image(data, image.affine).to_filename(back)
+    selection = SelectionConfig(modalities=("dwi",))
+    (unit,) = collect(tmp_path / "bids", selection).units
+    folders = (tmp_path / "bids", tmp_path / "out", tmp_path / "work")
+    config = Config(*folders, "uuid", selection=selection, denoise=DenoiseConfig("mean", device="cpu"))
+    workflow = init_dwi_unit_wf(unit, config)
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.config["execution"] = {"crashdump_dir": str(tmp_path), "stop_on_first_crash": "true"}
+    workflow.run()
+    out = tmp_path / "out/sub-01/dwi"
+    inside = ndimage.binary_erosion(truth["mask"], iterations=1)
+    acquired = nb.load(unit.images[0].path).get_fdata()
+    corrected = nb.load(out / "sub-01_dir-AP_desc-mean_dwi.nii.gz").get_fdata()
+    # Over the volumes, so that the noise does not hide the distortion.
+    errors = [np.abs((data - truth["signal"]).mean(axis=-1))[inside].mean() for data in (acquired, corrected)]
+    assert errors[1] < 0.6 * errors[0]
+    sidecar = json.loads((out / "sub-01_dir-AP_desc-denoised_dwi.json").read_text())
+    assert sidecar["DistortionCorrected"] is True and "PhaseEncodingDirection" not in sidecar
+    # What corrects the raw-like series downstream would find no distortion left in it.
+    left = replace(config, outputs=OutputConfig(raw_like_dir=tmp_path / "rawlike"))
+    assert "distortion" not in init_dwi_unit_wf(unit, left).list_node_names()
