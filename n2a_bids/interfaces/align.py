@@ -49,6 +49,7 @@ class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
     gap_files = traits.List(traits.Str(), desc="maps of what was not measured, empty where there is none")
     contrast_to_noise = traits.List(traits.Float(), mandatory=True, desc="quality of each repetition")
     reference_reason = traits.Str(mandatory=True, desc="why the reference was chosen")
+    processing_steps = traits.List(traits.Int(), desc="of each repetition: a copy with more of them goes")
     space = traits.Enum("reference", "halfway", usedefault=True, desc="grid position of the result")
     min_correlation = traits.Float(mandatory=True, desc="gate, see Gates")
     min_structure_correlation = traits.Float(mandatory=True, desc="gate, see Gates")
@@ -169,8 +170,9 @@ class AlignRepetitions(SimpleInterface):
         Only accepted ones are compared: of a copy and its original that failed alike, neither is used.
         """
         accepted = [place for place, repetition in enumerate(repetitions) if repetition.accepted]
+        steps = self.inputs.processing_steps or [0] * len(repetitions)
         # The reference first: of two equal images it is the one that stays.
-        accepted.sort(key=lambda place: place != self.inputs.index)
+        accepted.sort(key=lambda place: (place != self.inputs.index, steps[place]))
         files = [repetitions[place].path for place in accepted]
         shared = find_shared_noise(files, [repetitions[place].transform for place in accepted])
         reasons = copy_reasons(files, shared, range(len(files)))
@@ -292,6 +294,6 @@ def _too_few(repetitions: list[_Repetition]) -> str:
     )
     return (
         f"{reference}: expected at least one more repetition of this image that can be aligned with it, "
-        f"found none. {refused}. Look at the images; exclude wrong ones with --bids-filter-file, or give a "
-        "better brain mask with --derivatives NAME=PATH"
+        f"found none. {refused}. Look at the images; put a second acquisition in place of a copy, exclude "
+        "wrong images with --bids-filter-file, or give a better brain mask with --derivatives NAME=PATH"
     )

@@ -35,6 +35,9 @@ class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="repetitions")
     mask_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="their brain masks")
     gap_files = traits.List(traits.Str(), desc="maps of what was not measured, empty where there is none")
+    processing_steps = traits.List(
+        traits.Int(), desc="after reconstruction, of each; none are known if not given"
+    )
     wanted = traits.Int(desc="place of the image that must be the reference: the one a given mask belongs to")
 
 
@@ -54,9 +57,9 @@ class ChooseReference(SimpleInterface):
     """The repetition of largest ratio of tissue contrast to noise inside the brain; the first, if equal.
 
     Only those with the smallest voxels are compared: large voxels have less noise, but all the others would
-    lose detail on their grid. Of these, images that are defaced or without skull give way to whole ones, in
-    which the brain is found best. A brain mask that the user gave decides instead: the image it belongs to is
-    the reference.
+    lose detail on their grid. Of these, images that were processed further than others (normalised, say) give
+    way, then those that are defaced or without skull give way to whole ones, in which the brain is found
+    best. A brain mask that the user gave decides instead: the image it belongs to is the reference.
     """
 
     input_spec = _ChooseReferenceInputSpec
@@ -66,7 +69,7 @@ class ChooseReference(SimpleInterface):
         files, masks = list(self.inputs.in_files), list(self.inputs.mask_files)
         gaps = list(self.inputs.gap_files) if isdefined(self.inputs.gap_files) else [""] * len(files)
         ratios = [_quality(*paths) for paths in zip(files, masks, gaps, strict=True)]
-        finest = _whole(_finest(files), gaps)
+        finest = _whole(self._least_processed(_finest(files)), gaps)
         enough = (1 - _EQUAL_QUALITY) * max(ratios[place] for place in finest)
         good = [place for place in finest if ratios[place] >= enough]
         index = self.inputs.wanted if isdefined(self.inputs.wanted) else good[0]
@@ -77,7 +80,7 @@ class ChooseReference(SimpleInterface):
                 ratios[index],
                 isdefined(self.inputs.wanted),
                 len(_finest(files)) < len(files),
-                len(finest) < len(_finest(files)),
+                len(finest) < len(self._least_processed(_finest(files))),
             ),
             reference_file=files[index],
             reference_mask=masks[index],
@@ -88,6 +91,12 @@ class ChooseReference(SimpleInterface):
             contrast_to_noise=ratios,
         )
         return runtime
+
+    def _least_processed(self, places: list[int]) -> list[int]:
+        if not isdefined(self.inputs.processing_steps):
+            return places
+        fewest = min(self.inputs.processing_steps[place] for place in places)
+        return [place for place in places if self.inputs.processing_steps[place] == fewest]
 
 
 def _quality(image: str, mask: str, gaps: str) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nipype import MapNode, Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
 
@@ -20,6 +22,7 @@ def init_align_wf(
     config: AlignConfig,
     *,
     wanted: int | None = None,
+    processing_steps: Sequence[int] = (),
     different_contrast: bool = False,
     seed: int = 1,
     name: str = "align_wf",
@@ -32,6 +35,8 @@ def init_align_wf(
         Space and gates.
     wanted : int, optional
         Place of the repetition that must be the reference.
+    processing_steps : sequence of int
+        Of each image, as its sidecar tells: see `count_processing`.
     different_contrast : bool
         Echoes: the gate on intensities does not apply.
     seed : int
@@ -51,6 +56,8 @@ def init_align_wf(
     reference = Node(ChooseReference(), name="reference", mem_gb=1.0)
     if wanted is not None:
         reference.inputs.wanted = wanted
+    if processing_steps:
+        reference.inputs.processing_steps = list(processing_steps)
     register = MapNode(
         RegisterRigid(seed=seed),
         ["moving_file", "moving_mask", "moving_gaps"],
@@ -60,6 +67,7 @@ def init_align_wf(
     resample = Node(
         AlignRepetitions(
             space=config.space,
+            processing_steps=list(processing_steps),
             min_correlation=-1.0 if different_contrast else config.min_correlation,
             min_structure_correlation=config.min_structure_correlation,
             max_rotation_deg=config.max_rotation_deg,

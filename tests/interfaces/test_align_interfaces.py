@@ -96,6 +96,8 @@ def test_choose_reference_takes_the_quieter_run(noisy_runs, head, write):
     assert found.index == 1
     assert found.moving_files == [files[0], files[2]]
     assert ChooseReference(in_files=files, mask_files=[mask] * 3, wanted=2).run().outputs.index == 2
+    processed = ChooseReference(in_files=files, mask_files=[mask] * 3, processing_steps=[0, 1, 0])
+    assert processed.run().outputs.index == 2
 
 
 def test_choose_reference_prefers_the_first_of_equals(noisy_runs, head, write):
