@@ -147,7 +147,12 @@ def _left_alone(item: ParticipantWork, config: Config) -> Outcome:
     """
     from n2a_bids.commands.batch import note_attempt
 
-    return item.outcome(_write_reports(item.label, config) if note_attempt(item, config) else [])
+    try:
+        is_outdated = note_attempt(item, config)
+    except Exception as error:  # what an earlier run left may be broken, or not be written to
+        explain(config)
+        return item.outcome([f"what earlier runs left cannot be used: {type(error).__name__}: {error}"])
+    return item.outcome(_write_reports(item.label, config) if is_outdated else [])
 
 
 def _write_reports(label: str, config: Config, run_uuid: str = "") -> list[str]:
@@ -167,8 +172,12 @@ def result_remarks(work: ParticipantWork, config: Config) -> list[str]:
     from n2a_bids.reports.records import find_records
 
     labels = {unit.label for unit in work.units}
-    records = [record for record in find_records(config.output_dir, work.label) if record.label in labels]
-    return [f"{record.label}: warning: {text}" for record in records for text in record.warnings]
+    try:
+        records = [one for one in find_records(config.output_dir, work.label) if one.label in labels]
+        return [f"{record.label}: warning: {text}" for record in records for text in record.warnings]
+    except Exception as error:  # the images are there all the same
+        explain(config)
+        return [f"warning: the records cannot be read: {type(error).__name__}: {error}"]
 
 
 def _report_again(work: ParticipantWork, config: Config) -> Outcome:

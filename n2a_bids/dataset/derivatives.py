@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.config import Config
+from n2a_bids.dataset.image_files import check_file
 from n2a_bids.dataset.names import comparable, parse_name
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.errors import BIDSDataError
@@ -108,10 +109,12 @@ def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
 
 def _on_grid_of_an_image(mask: Path, unit: DenoisingUnit) -> bool:
     try:
+        check_file(mask)
         own = nb.load(mask)
-    except UNREADABLE as error:
+    except (BIDSDataError, *UNREADABLE) as error:
+        found = str(error) if isinstance(error, BIDSDataError) else f"{type(error).__name__}: {error}"
         raise BIDSDataError(
-            f"{mask}: expected a brain mask for {unit.label}, found {type(error).__name__}: {error}; "
+            f"{mask}: expected a brain mask for {unit.label}, found {' '.join(found.split())}; "
             "fetch or repair the file, or leave this derivative out"
         ) from error
     grids = (_grid(image.path) for image in unit.images)

@@ -80,9 +80,13 @@ def read_runs(root: Path) -> Runs:
         # No later run repairs the list of an earlier one: a broken one must not spoil the report for ever.
         with suppress(BIDSDataError):
             lists[path.parent.name] = read_json(path)
-    last = {label: run for run, content in lists.items() for label in content.get("units", [])}
-    gone = next(reversed(lists.values())).get("without_sources", []) if lists else []
+    last = {label: run for run, content in lists.items() for label in _labels(content.get("units"))}
+    gone = _labels(next(reversed(lists.values())).get("without_sources")) if lists else []
     return Runs(tuple(lists), last, gone)
+
+
+def _labels(value: object) -> list[str]:
+    return [label for label in value if isinstance(label, str)] if isinstance(value, list) else []
 
 
 def why_outdated(label: str, denoising: Mapping[str, Any], runs: Runs) -> str:

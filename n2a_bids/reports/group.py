@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from n2a_bids import __version__
+from n2a_bids.dataset.names import is_label
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.figures.charts import MEANS, candidate_name
 from n2a_bids.figures.distributions import Point, distribution
@@ -77,9 +78,9 @@ class Group:
 def list_participants(output_dir: Path) -> list[str]:
     """Labels of all participants with a folder in a derivative dataset, sorted."""
     with os.scandir(output_dir) as entries:
-        return sorted(
-            e.name.removeprefix("sub-") for e in entries if e.name.startswith("sub-") and e.is_dir()
-        )
+        labels = [entry.name.removeprefix("sub-") for entry in entries if entry.name.startswith("sub-")]
+    # Other folders are not from n2a, and their names need not be text.
+    return sorted(label for label in labels if is_label(label) and os.path.isdir(output_dir / f"sub-{label}"))
 
 
 def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
@@ -103,6 +104,11 @@ def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
             return [_row(unit, output_dir) for unit in find_records(output_dir, participant)]
         except BIDSDataError as error:
             return str(error)
+        except Exception as error:  # records are JSON, in which somebody may have put anything
+            return (
+                f"sub-{participant}: expected records as n2a writes them, found some that cannot be used "
+                f"({type(error).__name__}: {error}); run the participant again"
+            )
 
     with ThreadPoolExecutor(_READERS) as pool:
         results = list(pool.map(read, participants))

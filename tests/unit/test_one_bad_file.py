@@ -21,6 +21,7 @@ from n2a_bids.commands.soundness import with_sound_images
 from n2a_bids.commands.work import ParticipantWork
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.derivatives import find_brain_mask
 from n2a_bids.dataset.description import write_dataset_files
 from n2a_bids.dataset.raw_like import write_raw_like_files
 from n2a_bids.errors import BIDSDataError
@@ -312,3 +313,50 @@ def test_loading_refuses_what_the_memory_cannot_hold(bids_dir, monkeypatch):
     job = denoise_inputs.DenoiseJob((path, path), path)
     with pytest.raises(BIDSDataError, match=r"the 12\.0 GB.*2 that take 61\.0 GB"):
         denoise_inputs.load_realizations(job)
+
+
+BAD_MASKS = [name for name in IMAGES if name not in ("slope NaN with intercept", "data type")]
+
+
+@pytest.mark.parametrize("name", BAD_MASKS)
+def test_a_bad_mask_of_one_participant_is_named(bids_dir, tmp_path, name):
+    """In derivatives given by the user: an error of that participant, never of the run, and no waiting."""
+    masks = tmp_path / "masks"
+    for label in ("01", "02"):
+        target = masks / f"sub-{label}/anat/sub-{label}_desc-brain_mask.nii.gz"
+        target.parent.mkdir(parents=True)
+        target.write_bytes((bids_dir / IMAGE).read_bytes())
+    IMAGES[name](target)
+    units = collect(bids_dir, SelectionConfig(modalities=("T1w",))).units
+    assert find_brain_mask({"m": masks}, units[0]) is not None
+    message = target.name
+    try:
+        assert find_brain_mask({"m": masks}, units[1]) in (target, None)
+    except BIDSDataError as error:
+        message = str(error)
+    assert target.name in message and "\n" not in message
+
+
+RECORDS = (
+    *("[]", "{", '{"chosen": [1]}', '{"warnings": 5}', '{"sources": 5, "chosen": "x"}'),
+    *('{"equivalent_averages": {"a": 1}, "noise_sd_mean": "x"}', "[" * 100_000, '{"chosen": {"name": []}}'),
+)
+
+
+@pytest.mark.parametrize("content", RECORDS)
+def test_broken_records_of_one_participant_spoil_no_group(bids_dir, tmp_path, capsys, content):
+    """The others are in the table; what is unreadable is named; folders that are not ours are passed over."""
+    out = tmp_path / "out"
+    for label in ("01", "02"):
+        record = out / f"sub-{label}/anat/sub-{label}_desc-denoised_figures.json"
+        record.parent.mkdir(parents=True)
+        record.write_text('{"noise_sd_mean": 2.0}' if label == "01" else content)
+    (out / "sub-02/log/2026").mkdir(parents=True)
+    (out / "sub-02/log/2026/units.json").write_text('{"units": [[1], 3], "without_sources": 7}')
+    (out / "sub-03").symlink_to("sub-03")
+    os.mkdir(os.fsencode(out / "sub-\udcff"))
+    status = main([str(bids_dir), str(out), "group"])
+    text = capsys.readouterr()
+    rows = (out / "group_T1w.tsv").read_text().splitlines()
+    assert rows[1].startswith("sub-01\t")
+    assert len(rows) == 3 or ("sub-02" in text.err and status == 1)
