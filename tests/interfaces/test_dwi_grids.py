@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from n2a_bids.algorithms.dwi_phantoms import distort
+from n2a_bids.algorithms.pepolar import PairCorrection
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import read_gradients, write_gradients
+from n2a_bids.interfaces.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi_align import AlignSeries
 from n2a_bids.interfaces.dwi_own_grid import OwnGrids
 from n2a_bids.interfaces.dwi_register import RegisterSeries
@@ -171,3 +174,61 @@ def test_the_finest_voxels_are_the_grid_of_the_result(tmp_path):
     assert moved.volumes == ((1,), (0,), (2,)) and "smallest voxels" in reason
     same, reason = reference_first(DenoisingUnit("dwi-repeats", tuple(images[1:]), {"sub": "01"}))
     assert same.images[0] is images[1] and "first series" in reason
+
+
+def _pair_files(folder: Path, code: str) -> dict[str, object]:
+    """b0s of a pair distorted along anterior-posterior, the second stored in another order."""
+    folder.mkdir()
+    data, mask = _series()
+    field = (1.5 * ndimage.gaussian_filter(np.random.default_rng(3).standard_normal(_SHAPE), 4)).astype(
+        np.float32
+    )
+    field *= np.float32(1.5) / np.abs(field[mask]).max()
+    smooth = ndimage.gaussian_filter(data[..., 0], 0.7)
+    inputs: dict[str, object] = {"names": ["ap", "pa"], "phase_encoding": [[0, -1, 0], [0, 1, 0]]}
+    to = nb.orientations.axcodes2ornt(tuple(code))
+    for number, sign in enumerate((1, -1), start=1):
+        for name, image in (("b0", distort(smooth, field, 1, sign)), ("mask", mask.astype(np.uint8))):
+            stored = nb.Nifti1Image(image, _AFFINE)
+            if number == 2:
+                stored = stored.as_reoriented(nb.orientations.ornt_transform(nb.io_orientation(_AFFINE), to))
+            path = folder / f"{name}_{number}.nii.gz"
+            stored.to_filename(path)
+            inputs.setdefault(f"{name}_files", []).append(str(path))
+    return inputs
+
+
+@pytest.mark.slow
+def test_a_pair_stored_in_two_orders_has_the_same_distortion(tmp_path, monkeypatch):
+    """The axis is that of each array, and the field that of the head."""
+    found = {}
+    for code in ("LAS", "PSR"):
+        folder = tmp_path / code
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        outputs = EstimateDistortion(**_pair_files(folder / "raw", code)).run().outputs
+        figures = json.loads(Path(outputs.figures_file).read_text())
+        assert figures["correlation_after"] > max(0.97, figures["correlation_before"])
+        fields = [nb.load(path) for path in outputs.displacement_files]
+        assert all(np.array_equal(field.affine, _AFFINE) for field in fields)
+        found[code] = [field.get_fdata() for field in fields], read_transforms(outputs.between_file)[1]
+    assert np.allclose(found["LAS"][0][0], found["PSR"][0][0], atol=0.05)
+    # The first axis of PSR runs to the back: the same displacement has the other sign there.
+    assert np.allclose(found["LAS"][0][1], -found["PSR"][0][1], atol=0.05)
+    assert np.allclose(found["LAS"][1].matrix, found["PSR"][1].matrix, atol=0.02)
+
+
+def test_a_field_that_explains_nothing_is_refused(tmp_path, monkeypatch):
+    """Two people as a pair: no distortion makes one of the other."""
+    monkeypatch.chdir(tmp_path)
+    inputs = _pair_files(tmp_path / "raw", "LAS")
+    first = nb.load(inputs["b0_files"][0])
+    far = PairCorrection(
+        *(np.full(_SHAPE, sign * 2, np.float32) for sign in (1, -1)),
+        np.eye(4),
+        (np.roll(first.get_fdata(), 2, 1).astype(np.float32), first.get_fdata().astype(np.float32)),
+        *(1, 0.0, True),
+    )
+    monkeypatch.setattr("n2a_bids.interfaces.distortion.correct_pair", lambda *args, **settings: far)
+    with pytest.raises(BIDSDataError, match=r"^ap: .* how pa differs.* without making the b0s more alike"):
+        EstimateDistortion(**inputs).run()
