@@ -13,6 +13,7 @@ from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
 from n2a_bids.algorithms.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.rigid import Matrix, displacement_mm, rotation_deg
 from n2a_bids.algorithms.similarity import smooth_correlation, structure_correlation
+from n2a_bids.algorithms.transforms import Affine
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
@@ -107,7 +108,7 @@ def bring_to_grid(
     inside : bool array
         Where `aligned` is the image itself.
     """
-    to_voxels = np.linalg.inv(affine) @ transform @ grid.affine
+    to_voxels = Affine(transform).between_voxels(grid.affine, affine)
     aligned, inside = resample(image, to_voxels, grid.image.shape, measured)
     common = grid.mask & inside if grid.measured is None else grid.mask & inside & grid.measured
     if not inside.all() and common.any():
@@ -143,8 +144,8 @@ def judge(
     """
     voxel = grid.voxel_size_mm
     shape = grid.image.shape
-    before = np.linalg.inv(affine) @ grid.affine
-    after = np.linalg.inv(affine) @ transform @ grid.affine
+    before = Affine().between_voxels(grid.affine, affine)
+    after = Affine(transform).between_voxels(grid.affine, affine)
     unaligned, aligned = (
         ndimage.affine_transform(image, to_voxels[:3, :3], to_voxels[:3, 3], shape, order=1)
         for to_voxels in (before, after)
@@ -186,7 +187,7 @@ def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
     -------
     moved : (X, Y, Z) bool array
     """
-    to_voxels = np.linalg.inv(affine) @ transform @ affine
+    to_voxels = Affine(transform).between_voxels(affine, affine)
     weight = ndimage.affine_transform(mask.astype(np.float32), to_voxels[:3, :3], to_voxels[:3, 3], order=1)
     return weight > 0.5
 

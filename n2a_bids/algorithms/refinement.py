@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.rigid import Matrix
+from n2a_bids.algorithms.transforms import inverse
 
 _STEPS = 4
 
@@ -61,7 +62,7 @@ def refine_rigid(
         fitted = np.linalg.solve(normal, design.T @ seen)
         moved = _motion(fitted[2:] / fitted[0], centre_mm)
         # The moving image shows the clean one too far along: take the same motion back.
-        refined = refined @ np.linalg.inv(to_mm) @ np.linalg.inv(moved) @ to_mm
+        refined = refined @ inverse(to_mm) @ inverse(moved) @ to_mm
     return refined
 
 

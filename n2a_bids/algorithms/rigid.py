@@ -14,6 +14,8 @@ from scipy import ndimage
 from scipy.linalg import expm, logm
 from scipy.spatial.transform import Rotation
 
+from n2a_bids.algorithms.transforms import Affine
+
 Matrix = NDArray[np.float64]
 
 _SEARCH_VOXEL_MM = 4.0
@@ -124,7 +126,7 @@ def first_guess(
             candidates.append(_about(turn, centre, other_centre))
     scores = []
     for candidate in candidates:
-        to_voxels = np.linalg.inv(other_affine) @ candidate @ fixed_affine
+        to_voxels = Affine(candidate).between_voxels(fixed_affine, other_affine)
         seen = ndimage.affine_transform(other, to_voxels[:3, :3], to_voxels[:3, 3], fixed.shape, order=1)
         scores.append(_mutual_information(fixed, seen))
     best = int(np.argmax(scores))
