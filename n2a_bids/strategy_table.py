@@ -34,6 +34,8 @@ class StrategyFacts:
     """Whether it works with directions and b-values."""
     has_published_schedule: bool = True
     """Whether ``--recipe faithful`` means anything."""
+    removes_noise_floor: bool = False
+    """Whether it takes the Rician bias of magnitudes out, unless ``--keep-noise-floor`` is given."""
     weights: tuple[str, ...] = ()
     """Names of the pretrained networks it starts from: first the one that is fine-tuned."""
     faithful_weights: tuple[str, ...] | None = None
@@ -59,6 +61,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         denoise=f"{_CODE}.auto:denoise",
         settings=f"{_CODE}.auto:config",
         has_published_schedule=False,
+        removes_noise_floor=True,
         weights=("resunet-t1w", "fusion-t1w"),
     ),
     StrategyFacts(
@@ -84,6 +87,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         settings=f"{_CODE}.recorrupted:config",
         needs_same_contrast=True,
         has_published_schedule=False,
+        removes_noise_floor=True,
         weights=("resunet-t1w",),
     ),
     StrategyFacts(
@@ -102,6 +106,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         needs_same_contrast=True,
         needs_gradients=True,
         has_published_schedule=False,
+        removes_noise_floor=True,
     ),
     StrategyFacts(
         name="noise2average",
@@ -124,6 +129,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         needs_same_contrast=True,
         needs_gradients=True,
         has_published_schedule=False,
+        removes_noise_floor=True,
     ),
     StrategyFacts(
         name="san2n",

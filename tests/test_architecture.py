@@ -265,3 +265,13 @@ def test_linters_have_one_version_everywhere():
     )
     revisions = dict(re.findall(r"repo: \S+/(ruff|codespell)\S*\n\s+rev: v(\S+)", hooks))
     assert revisions == {name: pinned[name] for name in ("ruff", "codespell")}
+
+
+def test_arguments_are_parsed_in_cli_only():
+    """Everything below takes typed settings: an option is a field of them."""
+    wrong = [
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        if part_of(path) != "cli" and any(name.split(".")[0] == "argparse" for name in imported_names(path))
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -72,15 +72,15 @@ class Echoes:
         return np.stack([rician_bias(signal, noise_sd) for signal in signals])
 
 
-def prepare_echoes(realizations: Realizations, *, correct_noise_floor: bool = True) -> Echoes:
+def prepare_echoes(realizations: Realizations, *, keep_noise_floor: bool = False) -> Echoes:
     """Measure noise, combine the echoes, and find the Rician floor.
 
     Parameters
     ----------
     realizations : Realizations
         At least two echoes, one channel.
-    correct_noise_floor : bool
-        Look for the Rician floor; False treats magnitudes as if their noise were Gaussian.
+    keep_noise_floor : bool
+        Do not look for the Rician floor: treat magnitudes as if their noise were Gaussian.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def prepare_echoes(realizations: Realizations, *, correct_noise_floor: bool = Tr
         head=head,
         basis=basis,
         noise_sd=noise_sd,
-        magnitudes=find_magnitudes(images, mask, noise_sd, shared) if correct_noise_floor else None,
+        magnitudes=None if keep_noise_floor else find_magnitudes(images, mask, noise_sd, shared),
     )
 
 

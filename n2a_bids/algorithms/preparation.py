@@ -96,7 +96,7 @@ class Prepared:
         )
 
 
-def prepare(realizations: Realizations, channel: int = 0, *, correct_noise_floor: bool = True) -> Prepared:
+def prepare(realizations: Realizations, channel: int = 0, *, keep_noise_floor: bool = False) -> Prepared:
     """Match intensities, estimate noise, and find the Rician floor.
 
     Parameters
@@ -105,8 +105,8 @@ def prepare(realizations: Realizations, channel: int = 0, *, correct_noise_floor
         At least two repetitions of one signal.
     channel : int
         Which channel (volume) to take.
-    correct_noise_floor : bool
-        Look for the Rician floor; False treats magnitudes as if their noise were Gaussian.
+    keep_noise_floor : bool
+        Do not look for the Rician floor: treat magnitudes as if their noise were Gaussian.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def prepare(realizations: Realizations, channel: int = 0, *, correct_noise_floor
         weights=equal,
         variance_ratio=np.ones(n_repetitions),
         repetition_noise_sd=noise_sd,
-        magnitude=_find_common_magnitude(images, mask, noise_sd, shared) if correct_noise_floor else None,
+        magnitude=None if keep_noise_floor else _find_common_magnitude(images, mask, noise_sd, shared),
         n_measured=realizations.n_measured,
     )
 

@@ -139,7 +139,7 @@ def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
     names = () if variant == "+scratch" else strategy.facts.weights_of(recipe)
     config = strategy.config(recipe, *load_all_weights(names, settings.weights_dir))
     if variant == "+floor":
-        config = replace(config, correct_noise_floor=False)
+        config = replace(config, keep_noise_floor=True)
     elif variant == "+zero-shot":
         config = _without_training(config)
     denoised = strategy.denoise(data.realizations, config, context)

@@ -8,6 +8,7 @@ from pathlib import Path
 from n2a_bids.config import RESERVED_NAMES
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.json_objects import read_json_object
+from n2a_bids.resources import parse_memory
 
 ABSENT = "Query.NONE"
 """An entity that must not be there, in the words of pybids."""
@@ -90,6 +91,20 @@ def named_path(text: str) -> tuple[str, Path]:
             f"expected a name other than {name!r}, which links to the {RESERVED_NAMES[name]}: NAME={folder}"
         )
     return name, folder
+
+
+def memory_gb(text: str) -> float:
+    """Amount of memory in GB: ``1.5G``, ``8000M`` or a plain number in GB.
+
+    Examples
+    --------
+    >>> memory_gb("512M")
+    0.5
+    """
+    try:
+        return parse_memory(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 class Collect(argparse.Action):

@@ -16,7 +16,8 @@ from n2a_bids.cli.arguments import absolute_path
 from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.plugins import check_plugin_args, read_plugin_file
 from n2a_bids.config import Config
-from n2a_bids.config_file import Settings, make_config, merge, read_settings
+from n2a_bids.config.options import declared_fields
+from n2a_bids.config.toml import Settings, make_config, merge, read_settings
 from n2a_bids.dataset.brain_template import find_template
 from n2a_bids.dataset.filters import by_query, short_name
 from n2a_bids.errors import ConfigError
@@ -196,20 +197,13 @@ def _place_output(config: Config) -> Config:
     """Under ``multiverse``, name the output folder after the version and the settings that shape results."""
     if config.outputs.layout != "multiverse":
         return config
-    # On which machine, and how fast, is no matter of settings.
-    denoise = dataclasses.replace(config.denoise, device="auto", cuda_graphs=False)
-    shaping = (
-        # In their order: the first that has a mask wins.
-        tuple(config.derivatives.items()),
-        config.selection.bids_filters,
-        config.selection.runs,
-        config.selection.dwi_pairing,
-        config.selection.dwi_corrected,
-        config.selection.b0_threshold,
-        config.mask,
-        config.align,
-        denoise,
-    )
+    shaping = [tuple(config.derivatives.items())]  # In their order: the first that has a mask wins.
+    for section in (config.selection, config.mask, config.align, config.denoise):
+        shaping += [
+            (declared.name, getattr(section, declared.name))
+            for declared in declared_fields(type(section))
+            if declared.option is None or declared.option.shapes_result
+        ]
     digest = hashlib.sha256(repr((*shaping, config.sloppy)).encode()).hexdigest()[:8]
     return dataclasses.replace(config, output_dir=config.output_dir / f"n2a-{__version__}-{digest}")
 

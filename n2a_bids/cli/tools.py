@@ -6,19 +6,47 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
 
 from n2a_bids import __version__
 from n2a_bids.cli.failures import status_of
 from n2a_bids.cli.help_formatter import HelpFormatter
+from n2a_bids.cli.options import OptionGroups, add_options, read_options
 from n2a_bids.parent_watch import end_with_parent
 
-_COMMANDS = {
-    "denoise": ("denoise_files", "denoise aligned NIfTI files, without BIDS"),
-    "demo": ("demo", "write a small dataset, denoise it and print the gain"),
-    "doctor": ("doctor", "examine installation and machine: what to paste into an issue"),
-    "slurm": ("slurm", "write a SLURM array job for a dataset"),
-    "pretrain": ("pretrain", "train the weights that denoising starts from"),
-    "benchmark": ("benchmark", "compare strategies on images with a known truth"),
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One command: what its help says, and where the rest is."""
+
+    text: str
+    module: str
+    """In `n2a_bids.commands`."""
+    model: str
+    """Dataclass whose fields declare the options."""
+    function: str
+    """Takes that dataclass and returns the exit code."""
+
+
+TOOLS = {
+    "denoise": Tool(
+        "denoise aligned NIfTI files, without BIDS", "denoise_files", "DenoiseRequest", "run_denoise"
+    ),
+    "demo": Tool("write a small dataset, denoise it and print the gain", "demo", "DemoConfig", "run_demo"),
+    "doctor": Tool(
+        "examine installation and machine: what to paste into an issue",
+        "doctor",
+        "DoctorConfig",
+        "run_doctor",
+    ),
+    "slurm": Tool("write a SLURM array job for a dataset", "slurm", "JobConfig", "run_slurm"),
+    "pretrain": Tool(
+        "train the weights that denoising starts from", "pretrain", "PretrainConfig", "run_pretrain"
+    ),
+    "benchmark": Tool(
+        "compare strategies on images with a known truth", "benchmark", "BenchmarkConfig", "run_benchmark"
+    ),
 }
 
 
@@ -43,7 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    args = build_parser(chosen).parse_args(arguments)
+    tool, module = TOOLS[chosen], _module(chosen)
+    return getattr(module, tool.function)(read_options(args, getattr(module, tool.model)))
+
+
+def build_parser(chosen: str = "") -> argparse.ArgumentParser:
+    """Make the parser of ``n2a-tools``.
+
+    Parameters
+    ----------
+    chosen : str
+        The command whose options are added. Only this one is imported: the others' torch, pybids and nipype
+        take seconds.
+    """
     parser = argparse.ArgumentParser(
         prog="n2a-tools",
         description="Tools that are useful without a BIDS dataset, and around one.",
@@ -52,21 +94,22 @@ def _run(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"n2a {__version__}")
     parser.add_argument("--debug", action="store_true", help="full tracebacks")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = None
-    for name, (module, text) in _COMMANDS.items():
+    subparsers = parser.add_subparsers(dest="chosen", required=True, metavar="COMMAND")
+    for name, tool in TOOLS.items():
+        description = f"{tool.text[0].upper()}{tool.text[1:]}."
         subparser = subparsers.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=HelpFormatter
+            name, help=tool.text, description=description, formatter_class=HelpFormatter
         )
         if name == chosen:
-            # Only the chosen command is imported: the others' torch, pybids and nipype take seconds.
-            command = importlib.import_module(f"n2a_bids.commands.{module}")
-            command.add_arguments(subparser)
+            add_options(OptionGroups(subparser), getattr(_module(name), tool.model))
             subparser.add_argument(
                 "--debug", action="store_true", default=argparse.SUPPRESS, help="full tracebacks"
             )
-    args = parser.parse_args(arguments)
-    return command.run(args)
+    return parser
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"n2a_bids.commands.{TOOLS[name].module}")
 
 
 if __name__ == "__main__":

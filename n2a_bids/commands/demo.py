@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import nibabel as nb
 import numpy as np
@@ -19,9 +19,9 @@ from n2a_bids.algorithms.head_phantom import add_head
 from n2a_bids.algorithms.metrics import psnr
 from n2a_bids.algorithms.phantoms import SimulationConfig, resample, simulate_runs
 from n2a_bids.benchmark.truths import Truth, template_truth
+from n2a_bids.config.options import Option, Range
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import load, whole_file
-from n2a_bids.option_values import natural_int
 
 _DATASET_NAME = "n2a demo: two simulated T1w runs"
 _NOISE = SimulationConfig(
@@ -70,25 +70,22 @@ class DemoResult:
         return self.denoised - self.mean
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``n2a-tools demo``."""
-    parser.add_argument(
-        "folder", type=Path, nargs="?", default=Path("n2a-demo"), help="where to write (default: ./n2a-demo)"
+@dataclass(frozen=True, slots=True)
+class DemoConfig:
+    """The command line of ``n2a-tools demo``."""
+
+    folder: Annotated[Path, Option("where to write", positional=True, default="./n2a-demo")] = Path(
+        "n2a-demo"
     )
-    parser.add_argument(
-        "--voxel-size-mm", type=float, default=2.0, metavar="MM", help="of the simulated runs (default: 2)"
-    )
-    parser.add_argument(
-        "--recipe", choices=("fast", "default", "thorough"), default="fast",
-        help="recipe that n2a is told (default: fast)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--random-seed", type=natural_int, default=1, metavar="N", help="of the simulation (default: 1)"
-    )
-    parser.add_argument("--only-data", action="store_true", help="write the dataset and stop")
+    voxel_size_mm: Annotated[
+        float, Range(0, above=True), Option("of the simulated runs", metavar="MM", default="2")
+    ] = 2.0
+    recipe: Annotated[Literal["fast", "default", "thorough"], Option("recipe that n2a is told")] = "fast"
+    random_seed: Annotated[int, Range(0), Option("of the simulation", metavar="N")] = 1
+    only_data: Annotated[bool, Option("write the dataset and stop")] = False
 
 
-def run(args: argparse.Namespace) -> int:
+def run_demo(config: DemoConfig) -> int:
     """Write the dataset, run the app on it as a user would, and print what was gained.
 
     Returns
@@ -96,16 +93,16 @@ def run(args: argparse.Namespace) -> int:
     code : int
         That of ``n2a``.
     """
-    folders = DemoFolders(args.folder.resolve())
+    folders = DemoFolders(config.folder.resolve())
     started = time.monotonic()
     if _is_written(folders):
         _say(f"Dataset from an earlier call: {folders.bids}")
     else:
-        write_dataset(folders, args.voxel_size_mm, args.random_seed)
+        write_dataset(folders, config.voxel_size_mm, config.random_seed)
         _say(f"Dataset: {folders.bids} (two T1w runs of one simulated head)\nTruth:   {folders.truth}")
-    if args.only_data:
+    if config.only_data:
         return 0
-    command = app_command(folders, args.recipe)
+    command = app_command(folders, config.recipe)
     _say("Running: n2a " + " ".join(command[3:]))
     code = subprocess.run(command, check=False).returncode
     if code == 0:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import nibabel as nb
 import numpy as np
@@ -14,6 +15,8 @@ from n2a_bids.algorithms.gaps import find_gaps, without_gaps
 from n2a_bids.algorithms.realizations import B0_THRESHOLD, Gradients, Realizations
 from n2a_bids.algorithms.standing_in import fill_from_others, fill_series
 from n2a_bids.commands.denoise_warnings import refuse_copies
+from n2a_bids.config import B0Threshold, DenoiseConfig
+from n2a_bids.config.options import Option, Range
 from n2a_bids.dataset.image_files import check_file
 from n2a_bids.dataset.memory import least_memory_gb
 from n2a_bids.errors import BIDSDataError
@@ -24,33 +27,44 @@ from n2a_bids.resources import available_memory_gb
 
 @dataclass(frozen=True, slots=True)
 class DenoiseJob:
-    """What ``n2a-tools denoise`` is asked for."""
+    """What ``n2a-tools denoise`` is asked for: images, and what is known of them."""
 
-    runs: tuple[Path, ...]
-    mask: Path
-    strategy: str = "auto"
-    recipe: str = "default"
-    device: str = "auto"
-    cuda_graphs: bool = False
-    """Replay recorded training steps; needs a CUDA device."""
-    omp_nthreads: int = 0
-    """0 takes the processors allowed, at most 8."""
-    memory_gb: float | None = None
-    random_seed: int = 0
-    same_signal: bool = True
-    weights_dir: Path | None = None
-    bvals: Path | None = None
-    bvecs: Path | None = None
-    b0_threshold: float = B0_THRESHOLD
-    """Largest b-value, in s/mm2, that counts as no diffusion weighting."""
-    keep_noise_floor: bool = False
-    """Leave the Rician bias of magnitudes in the result."""
-    noise_kept: float = 1.0
-    """Part of the noise SD that interpolation of the runs left."""
-    allow_shared_noise: bool = False
-    """Take runs whatever noise they share: halves of one series, or runs that were looked at before."""
-    measured: Path | None = None
-    """How many of the runs were measured at each voxel, the others being filled; None: they are looked at."""
+    runs: Annotated[
+        tuple[Path, ...], Option("repetitions, aligned, on one grid", metavar="RUN", positional=True)
+    ]
+    mask: Annotated[Path, Option("brain mask on that grid")]
+    denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
+    omp_nthreads: Annotated[
+        int, Range(1), Option("threads", metavar="N", default="processors allowed, at most 8")
+    ] = 0
+    memory_gb: Annotated[
+        float | None,
+        Option("for blocks and activations", metavar="GB", reading="memory", default="what is free"),
+    ] = None
+    different_contrast: Annotated[bool, Option("the runs differ in contrast (echoes)")] = False
+    bvals: Annotated[Path | None, Option("b-values of a diffusion series, FSL format", metavar="FILE")] = None
+    bvecs: Annotated[Path | None, Option("gradient directions, FSL format", metavar="FILE")] = None
+    b0_threshold: B0Threshold = B0_THRESHOLD
+    noise_kept: Annotated[
+        float,
+        Range(0, 1, above=True),
+        Option(
+            "part of the noise SD that interpolation of a diffusion series left, which its Rician bias does "
+            "not follow",
+            metavar="PART", default="1, not interpolated",
+        ),
+    ] = 1.0  # fmt: skip
+    allow_shared_noise: Annotated[
+        bool, Option("take runs that hold the same noise, which is otherwise an error")
+    ] = False
+    """Halves of one series, or runs that were looked at before."""
+    measured: Annotated[
+        Path | None,
+        Option(
+            "how many of the runs were measured at each voxel; the others hold what those show",
+            metavar="FILE", default="zones of one value are looked for",
+        ),
+    ] = None  # fmt: skip
 
 
 def load_realizations(job: DenoiseJob) -> Realizations:
@@ -101,7 +115,7 @@ def load_realizations(job: DenoiseJob) -> Realizations:
         mask=mask,
         voxel_size_mm=voxel_sizes_mm(affine),
         left_right_axis=int(np.flatnonzero(nb.io_orientation(affine)[:, 0] == 0)[0]),
-        same_signal=job.same_signal,
+        same_signal=not job.different_contrast,
         n_measured=n_measured,
         gradients=_load_gradients(job, first.shape[-1] if first.ndim == 4 else 1, affine),
         noise_kept=job.noise_kept,

@@ -42,7 +42,7 @@ def write_outputs(
         If something was asked for that the strategy does not give.
     """
     figures = {**result.figures, "skull_stripped": skull_strip}
-    images = {out_file: result.denoised}
+    images, strategy = {out_file: result.denoised}, result.job.denoise.strategy
     if maps.get("mean"):
         images[maps["mean"]] = result.mean
     if maps.get("residual"):
@@ -50,13 +50,13 @@ def write_outputs(
     if maps.get("noise_sd"):
         if result.noise_sd is None:
             raise DenoisingError(
-                f"{result.job.strategy} estimates no noise map for these runs; leave --out-noise-sd out"
+                f"{strategy} estimates no noise map for these runs; leave --out-noise-sd out"
             )
         images[maps["noise_sd"]] = result.noise_sd
     if repetitions:
         if result.repetitions is None:
             raise DenoisingError(
-                f"{result.job.strategy} denoises all repetitions into one image; leave --out-repetitions "
+                f"{strategy} denoises all repetitions into one image; leave --out-repetitions "
                 "out, or use --strategy noise2average"
             )
         images.update(zip(repetitions, result.repetitions))

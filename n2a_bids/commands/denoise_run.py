@@ -77,16 +77,16 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     """
     started = time.perf_counter()
     torch.set_num_threads(job.omp_nthreads or min(available_cpus(), _MOST_THREADS))
-    device = choose_device(job.device)
-    if job.cuda_graphs and device.type != "cuda":
+    device = choose_device(job.denoise.device)
+    if job.denoise.cuda_graphs and device.type != "cuda":
         raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
     realizations = load_realizations(job)
     shared = [] if job.allow_shared_noise else shared_noise_warnings(job.runs, realizations)
-    strategy = _find_strategy(job.strategy, realizations)
+    strategy = _find_strategy(job.denoise.strategy, realizations)
     _check_fit(strategy, realizations, job)
-    weights = load_all_weights(strategy.facts.weights_of(job.recipe), job.weights_dir)
+    weights = load_all_weights(strategy.facts.weights_of(job.denoise.recipe), job.denoise.weights_dir)
     report(
-        f"{strategy.facts.name}, recipe {job.recipe}, on {device_name(device)}, "
+        f"{strategy.facts.name}, recipe {job.denoise.recipe}, on {device_name(device)}, "
         f"{torch.get_num_threads()} threads"
     )
     denoised = denoise_with_retries(strategy, realizations, weights, job, device, report)
@@ -166,10 +166,9 @@ def denoise_with_retries(
     free_gb = free_device_memory_gb(device)
     # What is asked for may be the memory of the host where a GPU computes, or taken by others meanwhile.
     memory_gb = min(job.memory_gb, free_gb) if job.memory_gb else _SHARE_OF_FREE_MEMORY * free_gb
-    config = strategy.config(job.recipe, *weights)
-    if job.keep_noise_floor and hasattr(config, "correct_noise_floor"):
-        # Strategies without this setting never remove the floor.
-        config = dataclasses.replace(config, correct_noise_floor=False)
+    config = strategy.config(job.denoise.recipe, *weights)
+    if job.denoise.keep_noise_floor and strategy.facts.removes_noise_floor:
+        config = dataclasses.replace(config, keep_noise_floor=True)
     for _ in range(_ATTEMPTS):
         try:
             return strategy.denoise(realizations, config, _new_context(job, device, memory_gb, report))
@@ -195,13 +194,13 @@ def denoise_with_retries(
 
 def _new_context(job: DenoiseJob, device: torch.device, memory_gb: float, report: Report) -> Context:
     # Networks are initialised from the global generator of torch.
-    torch.manual_seed(job.random_seed)
+    torch.manual_seed(job.denoise.random_seed)
     return Context(
-        generator=torch.Generator().manual_seed(job.random_seed),
+        generator=torch.Generator().manual_seed(job.denoise.random_seed),
         device=device,
         memory_gb=memory_gb,
         report=report,
-        recorder=record_cuda_graph if job.cuda_graphs else None,
+        recorder=record_cuda_graph if job.denoise.cuda_graphs else None,
     )
 
 
@@ -255,7 +254,7 @@ def _figures(
     first = records[0] if records else None
     # A strategy names the networks that it took besides; it may not have needed them.
     further = [one for one in records[1:] if one and one["name"] in denoised.figures.get("networks", ())]
-    if first is None and strategy.facts.weights_of(job.recipe):
+    if first is None and strategy.facts.weights_of(job.denoise.recipe):
         warnings.append("no pretrained weights were there: the network was trained from scratch")
     repetitions = denoised.figures.get("repetitions") or [{} for _ in job.runs]
     has_network = first is not None or bool(denoised.figures.get("history"))
@@ -265,11 +264,11 @@ def _figures(
         **precision,
         "n2a_version": __version__,
         "strategy": strategy.facts.name,
-        "recipe": job.recipe,
-        "random_seed": job.random_seed,
+        "recipe": job.denoise.recipe,
+        "random_seed": job.denoise.random_seed,
         "device": device.type,
         "device_name": device_name(device),
-        **({"cuda_graphs": True} if job.cuda_graphs else {}),
+        **({"cuda_graphs": True} if job.denoise.cuda_graphs else {}),
         "weights": first,
         **({"further_weights": further} if further else {}),
         "n_repetitions": realizations.n_repetitions,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from n2a_bids.commands.doctor_checks import (
     Finding,
@@ -16,36 +17,33 @@ from n2a_bids.commands.doctor_checks import (
     check_weights,
 )
 from n2a_bids.commands.doctor_trials import check_fine_tune, check_gpu
+from n2a_bids.config.options import Option
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``n2a-tools doctor``."""
-    parser.add_argument(
-        "-w",
-        "--work-dir",
-        type=Path,
-        metavar="DIR",
-        help="work directory of the run that fails: is it writable?",
-    )
-    parser.add_argument("--json", action="store_true", help="write JSON instead of text")
-    parser.add_argument("--quick", action="store_true", help="leave out the trial training")
+@dataclass(frozen=True, slots=True)
+class DoctorConfig:
+    """The command line of ``n2a-tools doctor``."""
+
+    work_dir: Annotated[
+        Path | None,
+        Option(
+            "work directory of the run that fails: is it writable?", flags=("-w", "--work-dir"), metavar="DIR"
+        ),
+    ] = None
+    json: Annotated[bool, Option("write JSON instead of text")] = False
+    quick: Annotated[bool, Option("leave out the trial training")] = False
 
 
-def run(args: argparse.Namespace) -> int:
+def run_doctor(config: DoctorConfig) -> int:
     """Examine the installation and the machine, and write the findings to standard output.
-
-    Parameters
-    ----------
-    args : Namespace
-        ``work_dir``, ``json`` and ``quick``.
 
     Returns
     -------
     status : int
         0 when nothing is wrong, 1 otherwise.
     """
-    report = examine(args.work_dir, quick=args.quick)
-    sys.stdout.write(format_json(report) if args.json else format_text(report))
+    report = examine(config.work_dir, quick=config.quick)
+    sys.stdout.write(format_json(report) if config.json else format_text(report))
     return int(any(finding.problem for findings in report.values() for finding in findings))
 
 

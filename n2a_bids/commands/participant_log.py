@@ -13,7 +13,7 @@ from pathlib import Path
 
 from n2a_bids import __version__
 from n2a_bids.config import Config
-from n2a_bids.config_file import format_settings
+from n2a_bids.config.toml import format_settings
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
 

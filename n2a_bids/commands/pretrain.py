@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -28,9 +28,9 @@ from n2a_bids.algorithms.weights import NETWORKS, PretrainedWeights, build_netwo
 from n2a_bids.commands.denoise_run import choose_device
 from n2a_bids.commands.fusion_training import make_fusion_blocks, validate_fusion
 from n2a_bids.commands.pretraining_heads import check_sizes, load_heads, pack_heads, validate
+from n2a_bids.config.options import Option, Range
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
-from n2a_bids.option_values import natural_int, positive_int
 from n2a_bids.weights_files import load_weights, save_weights
 
 _FUSION = "fusion-t1w"
@@ -39,71 +39,59 @@ _STEPS_PER_REPORT = 50
 _CHECKPOINT_SECONDS = 300.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``n2a-tools pretrain``."""
-    parser.add_argument(
-        "--brains", type=Path, nargs="+", required=True, help="skull-stripped T1w images to learn from"
-    )
-    parser.add_argument(
-        "--heads", type=Path, nargs="*", default=[], metavar="T1W,MASK", help="whole heads with brain masks"
-    )
-    parser.add_argument(
-        "--validation", type=Path, nargs="+", required=True, help="brains that are never trained on"
-    )
-    parser.add_argument(
-        "--network", choices=sorted(NETWORKS), default="resunet-t1w", help="which network to train"
-    )
-    parser.add_argument("--hours", type=float, default=1.0, help="of training, over all resumptions")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="resumed from where it exists")
-    parser.add_argument(
-        "--initial-weights",
-        type=Path,
-        metavar="DIR",
-        help="folder with weights of the network to start from where there is no checkpoint yet",
-    )
-    parser.add_argument("--peak-rate", type=float, default=7e-4, help="highest learning rate")
-    parser.add_argument(
-        "--block-edge", type=positive_int, default=48, help="of the training blocks, in voxels"
-    )
-    parser.add_argument(
-        "--blocks",
-        type=positive_int,
-        default=400,
-        metavar="N",
-        help=f"for {_FUSION}: how many blocks are denoised beforehand, in a folder beside the checkpoint",
-    )
-    parser.add_argument(
-        "--randomisation",
-        type=float,
-        default=1.0,
-        metavar="FACTOR",
-        help="on how often contrast, scalp and kind of noise are changed; below 1 for a last stage",
-    )
-    parser.add_argument(
-        "--steps-per-validation", type=positive_int, default=10 * _STEPS_PER_REPORT, metavar="N",
-        help="steps between two points of the learning curve",
-    )  # fmt: skip
-    parser.add_argument("--out-dir", type=Path, required=True, help="folder for the weights and model card")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train")
-    parser.add_argument(
-        "--omp-nthreads", type=positive_int, metavar="N", help="threads (default: those of torch)"
-    )
-    parser.add_argument(
-        "--random-seed", type=natural_int, default=7, metavar="N", help="of everything random"
-    )
-    parser.add_argument("--batch-size", type=positive_int, default=2, metavar="N", help="blocks in a step")
-    parser.add_argument(
-        "--pack",
-        type=Path,
-        metavar="NPZ",
-        help="only write the images, as 8 bits, for a GPU machine",
-    )
-    parser.add_argument(
-        "--slice-minutes", type=float, default=float("inf"), help="stop early, resumable, after so long"
+@dataclass(frozen=True, slots=True)
+class PretrainConfig:
+    """The command line of ``n2a-tools pretrain``."""
+
+    brains: Annotated[tuple[Path, ...], Option("skull-stripped T1w images to learn from")]
+    validation: Annotated[tuple[Path, ...], Option("brains that are never trained on")]
+    checkpoint: Annotated[Path, Option("resumed from where it exists")]
+    out_dir: Annotated[Path, Option("folder for the weights and model card")]
+    heads: Annotated[tuple[Path, ...], Option("whole heads with brain masks", metavar="T1W,MASK")] = ()
+    network: Annotated[str, Option("which network to train", choices=tuple(sorted(NETWORKS)))] = "resunet-t1w"
+    hours: Annotated[float, Range(0), Option("of training, over all resumptions")] = 1.0
+    initial_weights: Annotated[
+        Path | None,
+        Option(
+            "folder with weights of the network to start from where there is no checkpoint yet", metavar="DIR"
+        ),
+    ] = None
+    peak_rate: Annotated[float, Range(0), Option("highest learning rate")] = 7e-4
+    block_edge: Annotated[int, Range(1), Option("of the training blocks, in voxels")] = 48
+    blocks: Annotated[
+        int,
+        Range(1),
+        Option(
+            f"for {_FUSION}: how many blocks are denoised beforehand, in a folder beside the checkpoint",
+            metavar="N",
+        ),
+    ] = 400
+    randomisation: Annotated[
+        float,
+        Range(0),
+        Option(
+            "on how often contrast, scalp and kind of noise are changed; below 1 for a last stage",
+            metavar="FACTOR",
+        ),
+    ] = 1.0
+    steps_per_validation: Annotated[
+        int, Range(1), Option("steps between two points of the learning curve", metavar="N")
+    ] = 10 * _STEPS_PER_REPORT
+    device: Annotated[Literal["cpu", "cuda"], Option("where to train")] = "cpu"
+    omp_nthreads: Annotated[
+        int | None, Range(1), Option("threads", metavar="N", default="those of torch")
+    ] = None
+    random_seed: Annotated[int, Range(0), Option("of everything random", metavar="N")] = 7
+    batch_size: Annotated[int, Range(1), Option("blocks in a step", metavar="N")] = 2
+    pack: Annotated[
+        Path | None, Option("only write the images, as 8 bits, for a GPU machine", metavar="NPZ")
+    ] = None
+    slice_minutes: Annotated[float, Range(0), Option("stop early, resumable, after so long", default="")] = (
+        float("inf")
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def run_pretrain(asked: PretrainConfig) -> int:
     """Pretrain, writing checkpoints, a learning curve and, at every stop, the weights.
 
     Returns
@@ -111,27 +99,27 @@ def run(args: argparse.Namespace) -> int:
     status : int
         Always 0; errors are raised.
     """
-    if args.omp_nthreads:
-        torch.set_num_threads(args.omp_nthreads)
-    device = choose_device(args.device)
+    if asked.omp_nthreads:
+        torch.set_num_threads(asked.omp_nthreads)
+    device = choose_device(asked.device)
     config = PretrainingConfig(
-        batch_size=args.batch_size, peak_rate=args.peak_rate, block_edge=args.block_edge
-    ).with_less_randomisation(args.randomisation)
-    heads = load_heads(args.brains, [_split_pair(pair) for pair in args.heads])
-    if args.pack:
-        pack_heads(heads, args.pack)
+        batch_size=asked.batch_size, peak_rate=asked.peak_rate, block_edge=asked.block_edge
+    ).with_less_randomisation(asked.randomisation)
+    heads = load_heads(asked.brains, [_split_pair(pair) for pair in asked.heads])
+    if asked.pack:
+        pack_heads(heads, asked.pack)
         return 0
-    lesson = _prepare(args, heads, load_heads(args.validation, []), config, device)
-    torch.manual_seed(args.random_seed)
-    state = new_state(NETWORKS[args.network], device, config)
+    lesson = _prepare(asked, heads, load_heads(asked.validation, []), config, device)
+    torch.manual_seed(asked.random_seed)
+    state = new_state(NETWORKS[asked.network], device, config)
     story = _Story()
-    if args.checkpoint.is_file():
-        story = _resume(state, args.checkpoint)
-    elif args.initial_weights:
-        story.initial_sha256 = _start_from(state, args.network, args.initial_weights)
-    clock = _Clock(args.hours * 3600, args.slice_minutes * 60, story.seconds)
-    _train(state, lesson, config, args, clock, story)
-    _write_weights(state, args, config, story)
+    if asked.checkpoint.is_file():
+        story = _resume(state, asked.checkpoint)
+    elif asked.initial_weights:
+        story.initial_sha256 = _start_from(state, asked.network, asked.initial_weights)
+    clock = _Clock(asked.hours * 3600, asked.slice_minutes * 60, story.seconds)
+    _train(state, lesson, config, asked, clock, story)
+    _write_weights(state, asked, config, story)
     return 0
 
 
@@ -144,18 +132,18 @@ class _Lesson:
 
 
 def _prepare(
-    args: argparse.Namespace,
+    asked: PretrainConfig,
     heads: list[TrainingHead],
     held_out: list[TrainingHead],
     config: PretrainingConfig,
     device: torch.device,
 ) -> _Lesson:
-    if args.network != _FUSION:
+    if asked.network != _FUSION:
         check_sizes(heads, config.block_edge)
         return _Lesson(partial(draw_batch, heads, config), partial(validate, heads=held_out, device=device))
-    folder, seed = args.checkpoint.with_suffix(".blocks"), args.random_seed
-    blocks = make_fusion_blocks(folder / "training", heads, config, args.blocks, seed)
-    count = min(args.blocks, _VALIDATION_BLOCKS)
+    folder, seed = asked.checkpoint.with_suffix(".blocks"), asked.random_seed
+    blocks = make_fusion_blocks(folder / "training", heads, config, asked.blocks, seed)
+    count = min(asked.blocks, _VALIDATION_BLOCKS)
     unseen = make_fusion_blocks(folder / "validation", held_out, config, count, seed + 1)
     return _Lesson(
         partial(draw_fusion_batch, blocks, config), partial(validate_fusion, blocks=unseen, device=device)
@@ -193,18 +181,18 @@ def _train(
     state: PretrainingState,
     lesson: _Lesson,
     config: PretrainingConfig,
-    args: argparse.Namespace,
+    asked: PretrainConfig,
     clock: _Clock,
     story: _Story,
 ) -> None:
     """Train until the time is over; mutates `state` and `story`, and writes checkpoints."""
-    device, saved = torch.device(args.device), time.monotonic()
+    device, saved = torch.device(asked.device), time.monotonic()
     while not clock.over():
         loss = pretrain(
             state,
             lesson.draw,
             config,
-            seed=args.random_seed,
+            seed=asked.random_seed,
             n_steps=_STEPS_PER_REPORT,
             progress=clock.progress,
             device=device,
@@ -214,18 +202,18 @@ def _train(
             "seconds": round(clock.seconds()),
             "loss": round(loss, 5),
         }
-        if state.step % args.steps_per_validation < _STEPS_PER_REPORT:
+        if state.step % asked.steps_per_validation < _STEPS_PER_REPORT:
             row |= lesson.validate(state.averaged)
             story.curve.append(row)
         sys.stderr.write(json.dumps(row) + "\n")
         if time.monotonic() - saved > _CHECKPOINT_SECONDS:
             story.seconds = clock.seconds()
-            _save(state, args.checkpoint, story)
+            _save(state, asked.checkpoint, story)
             saved = time.monotonic()
     final = {"step": state.step, "seconds": round(clock.seconds())}
     story.curve.append(final | lesson.validate(state.averaged))
     story.seconds = clock.seconds()
-    _save(state, args.checkpoint, story)
+    _save(state, asked.checkpoint, story)
 
 
 def _resume(state: PretrainingState, path: Path) -> _Story:
@@ -261,28 +249,28 @@ def _save(state: PretrainingState, path: Path, story: _Story) -> None:
 
 def _write_weights(
     state: PretrainingState,
-    args: argparse.Namespace,
+    asked: PretrainConfig,
     config: PretrainingConfig,
     story: _Story,
 ) -> None:
     tensors = {key: value.half().cpu() for key, value in state.averaged.state_dict().items()}
     card = {
-        "network": args.network,
+        "network": asked.network,
         "n_parameters": sum(tensor.numel() for tensor in tensors.values()),
         "recipe": {name: getattr(config, name) for name in config.__slots__},
-        "random_seed": args.random_seed,
+        "random_seed": asked.random_seed,
         "steps": state.step,
         "seconds": round(story.seconds),
         "initial_weights_sha256": story.initial_sha256,
-        **({"n_blocks": args.blocks} if args.network == _FUSION else {}),
-        "n_brains": len(args.brains),
-        "n_heads": len(args.heads),
-        "validation": [path.name for path in args.validation],
+        **({"n_blocks": asked.blocks} if asked.network == _FUSION else {}),
+        "n_brains": len(asked.brains),
+        "n_heads": len(asked.heads),
+        "validation": [path.name for path in asked.validation],
         "curve": story.curve,
     }
-    os.makedirs(args.out_dir, exist_ok=True)
-    weights = PretrainedWeights(name=args.network, sha256="", tensors=tensors)
-    path = save_weights(weights, args.out_dir, card)
+    os.makedirs(asked.out_dir, exist_ok=True)
+    weights = PretrainedWeights(name=asked.network, sha256="", tensors=tensors)
+    path = save_weights(weights, asked.out_dir, card)
     sys.stderr.write(f"wrote {path}\n")
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.resources
 import re
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from n2a_bids.config import SelectionConfig
+from n2a_bids.config.options import Option, Range
 from n2a_bids.dataset.folders import check_output_dir
 from n2a_bids.dataset.index import select_participants
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
-from n2a_bids.option_values import positive_int
 from n2a_bids.resources import parse_memory
 
 _GRACE_S = 120
@@ -24,86 +24,79 @@ _OVERHEAD_GB = 0.5
 
 @dataclass(frozen=True, slots=True)
 class JobConfig:
-    """What the array job runs, and what it asks the cluster for."""
+    """What the array job runs, and what it asks the cluster for: the command line of ``n2a-tools slurm``."""
 
-    bids_dir: Path
-    output_dir: Path
-    job_dir: Path
-    """Where script, list, logs and exit codes go; seen by every node."""
-    work_dir: Path
-    image: Path | None = None
-    """Apptainer image; None runs `command` as it is."""
-    command: str = "n2a"
-    apptainer: str = "apptainer"
-    gpu: bool = False
-    cpus: int = 2
-    memory: str = "8G"
-    time: str = "04:00:00"
-    partition: str | None = None
-    account: str | None = None
-    max_parallel: int | None = None
-    sbatch_options: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
-    """Further arguments of ``n2a``."""
+    bids_dir: Annotated[Path, Option("the dataset", positional=True)]
+    output_dir: Annotated[Path, Option("where the derivatives will be", positional=True)]
+    job_dir: Annotated[
+        Path,
+        Option(
+            "where script, logs and exit codes go; every node must see it", metavar="DIR",
+            default="./n2a_slurm",
+        ),
+    ] = Path("n2a_slurm")  # fmt: skip
+    work_dir: Annotated[
+        Path | None,
+        Option(
+            "work directory; on shared storage a stopped job resumes", flags=("-w", "--work-dir"),
+            metavar="DIR", default="DIR of --job-dir/work",
+        ),
+    ] = None  # fmt: skip
+    participants: Annotated[
+        tuple[str, ...],
+        Option(
+            "only these participants", flags=("--participant-label",), metavar="LABEL",
+            reading="participant label",
+        ),
+    ] = ()  # fmt: skip
+    image: Annotated[Path | None, Option("Apptainer image; without it --command is run", metavar="SIF")] = (
+        None
+    )
+    apptainer: Annotated[str, Option("apptainer or singularity")] = "apptainer"
+    command: Annotated[str, Option("the app where no image is used")] = "n2a"
+    gpu: Annotated[bool, Option("one GPU per task (--gres=gpu:1, --nv, --device cuda)")] = False
+    cpus: Annotated[int, Range(1), Option("processors per task")] = 2
+    memory: Annotated[str, Option("memory per task", flags=("--mem",))] = "8G"
+    time: Annotated[str, Option("time limit per task")] = "04:00:00"
+    partition: Annotated[str | None, Option("partition")] = None
+    account: Annotated[str | None, Option("account that is charged")] = None
+    max_parallel: Annotated[
+        int | None, Range(1), Option("tasks that run at the same time, at most", metavar="N")
+    ] = None
+    sbatch_options: Annotated[
+        tuple[str, ...],
+        Option(
+            "further option for sbatch, such as --sbatch-option=--qos=long; may be repeated",
+            flags=("--sbatch-option",), metavar="OPTION", n_values=1,
+        ),
+    ] = ()  # fmt: skip
+    arguments: Annotated[
+        tuple[str, ...],
+        Option(
+            "further options for n2a, such as --arguments='--recipe thorough'", metavar="TEXT",
+            reading="words",
+        ),
+    ] = ()  # fmt: skip
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``n2a-tools slurm``."""
-    parser.add_argument("bids_dir", type=Path, help="the dataset")
-    parser.add_argument("output_dir", type=Path, help="where the derivatives will be")
-    parser.add_argument(
-        "--job-dir",
-        type=Path,
-        default=Path("n2a_slurm"),
-        metavar="DIR",
-        help="where script, logs and exit codes go; every node must see it (default: ./n2a_slurm)",
-    )
-    parser.add_argument(
-        "-w",
-        "--work-dir",
-        type=Path,
-        metavar="DIR",
-        help="work directory; on shared storage a stopped job resumes (default: DIR of --job-dir/work)",
-    )
-    parser.add_argument(
-        "--participant-label", nargs="+", default=[], metavar="LABEL", help="only these participants"
-    )
-    parser.add_argument(
-        "--image", type=Path, metavar="SIF", help="Apptainer image; without it --command is run"
-    )
-    parser.add_argument(
-        "--apptainer", default="apptainer", help="apptainer or singularity (default: apptainer)"
-    )
-    parser.add_argument("--command", default="n2a", help="the app where no image is used (default: n2a)")
-    parser.add_argument(
-        "--gpu", action="store_true", help="one GPU per task (--gres=gpu:1, --nv, --device cuda)"
-    )
-    parser.add_argument("--cpus", type=positive_int, default=2, help="processors per task (default: 2)")
-    parser.add_argument("--mem", default="8G", help="memory per task (default: 8G)")
-    parser.add_argument("--time", default="04:00:00", help="time limit per task (default: 04:00:00)")
-    parser.add_argument("--partition", help="partition")
-    parser.add_argument("--account", help="account that is charged")
-    parser.add_argument(
-        "--max-parallel", type=positive_int, metavar="N", help="tasks that run at the same time, at most"
-    )
-    parser.add_argument(
-        "--sbatch-option",
-        action="append",
-        default=[],
-        metavar="OPTION",
-        help="further option for sbatch, such as --sbatch-option=--qos=long; may be repeated",
-    )
-    parser.add_argument("--arguments", default="", metavar="TEXT",
-                        help="further options for n2a, such as --arguments='--recipe thorough'")  # fmt: skip
+    def with_whole_paths(self) -> JobConfig:
+        """The same with absolute paths: the nodes start in another directory."""
+        job_dir = self.job_dir.resolve()
+        return replace(
+            self,
+            bids_dir=self.bids_dir.resolve(),
+            output_dir=self.output_dir.resolve(),
+            job_dir=job_dir,
+            work_dir=(self.work_dir or job_dir / "work").resolve(),
+            image=self.image and self.image.resolve(),
+        )
 
 
-def run(args: argparse.Namespace) -> int:
+def run_slurm(config: JobConfig) -> int:
     """Write ``n2a.sh`` and ``participants.txt`` into the job directory and say what to type.
 
     Parameters
     ----------
-    args : Namespace
-        See :func:`add_arguments`.
+    config : JobConfig
 
     Returns
     -------
@@ -117,16 +110,8 @@ def run(args: argparse.Namespace) -> int:
     ConfigError
         If a batch script cannot hold what is asked for.
     """
-    job_dir = args.job_dir.resolve()
-    config = JobConfig(
-        bids_dir=args.bids_dir.resolve(), output_dir=args.output_dir.resolve(), job_dir=job_dir,
-        work_dir=(args.work_dir or job_dir / "work").resolve(), image=args.image and args.image.resolve(),
-        command=args.command, apptainer=args.apptainer,
-        gpu=args.gpu, cpus=args.cpus, memory=args.mem, time=args.time,
-        partition=args.partition, account=args.account, max_parallel=args.max_parallel,
-        sbatch_options=tuple(args.sbatch_option), arguments=tuple(shlex.split(args.arguments)),
-    )  # fmt: skip
-    wanted = SelectionConfig(participants=tuple(args.participant_label))
+    config = config.with_whole_paths()
+    job_dir, wanted = config.job_dir, SelectionConfig(participants=config.participants)
     labels = select_participants(config.bids_dir, wanted)
     check_output_dir(config.bids_dir, config.output_dir)
     text = job_script(config)

@@ -15,32 +15,25 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from n2a_bids.config import DenoiseConfig
+from n2a_bids.config.options import Declared, declared_fields
 from n2a_bids.interfaces.child import child_environment, raise_if_killed
 from n2a_bids.interfaces.gpu_slot import gpu_slot, visible_gpus
 
 
-class _DenoiseInputSpec(CommandLineInputSpec):
+class _FilesInputSpec(CommandLineInputSpec):
     in_files = InputMultiObject(
         File(exists=True), argstr="%s", position=0, mandatory=True, desc="aligned repetitions, one grid"
     )
     mask_file = File(exists=True, argstr="--mask %s", mandatory=True, desc="brain mask, same grid")
     out_file = traits.Str("denoised.nii.gz", argstr="--out %s", usedefault=True, desc="name of the result")
-    strategy = traits.Str("auto", argstr="--strategy %s", usedefault=True, desc="registered name")
-    recipe = traits.Str("default", argstr="--recipe %s", usedefault=True, desc="effort")
-    seed = traits.Int(argstr="--random-seed %d", desc="seed of everything random")
-    skull_strip = traits.Bool(argstr="--skull-strip", desc="zero outside the brain mask")
     different_contrast = traits.Bool(
         argstr="--different-contrast", desc="repetitions differ in contrast (echoes)"
-    )
-    # Weights are hashed by their content, below: nipype would hash the folder by its name alone.
-    weights_dir = traits.Directory(
-        exists=True, argstr="--weights-dir %s", nohash=True, desc="pretrained weights"
     )
     weights_sha256 = traits.Dict(traits.Str(), traits.Str(), desc="SHA-256 of every weights file")
     bvals = File(exists=True, argstr="--bvals %s", desc="b-values of a diffusion series, FSL format")
     bvecs = File(exists=True, argstr="--bvecs %s", desc="gradient directions, FSL format")
     b0_threshold = traits.Float(argstr="--b0-threshold %g", desc="largest b-value of a b0, s/mm2")
-    keep_noise_floor = traits.Bool(argstr="--keep-noise-floor", desc="leave the Rician bias of magnitudes")
     # Repetitions are compared as they were acquired, before others stand in for gaps of one.
     allow_shared_noise = traits.Bool(
         True, usedefault=True, argstr="--allow-shared-noise", desc="they were compared before"
@@ -48,15 +41,38 @@ class _DenoiseInputSpec(CommandLineInputSpec):
     noise_kept = traits.Float(argstr="--noise-kept %.4f", desc="part of the noise SD left by interpolation")
     measured_file = File(exists=True, argstr="--measured %s", desc="runs measured at each voxel, see gaps")
     save_repetitions = traits.Bool(argstr="--out-repetitions %s", desc="write each denoised repetition")
-    device = traits.Enum(
-        "auto", "cpu", "cuda", argstr="--device %s", usedefault=True, nohash=True, desc="where torch computes"
-    )
-    cuda_graphs = traits.Bool(argstr="--cuda-graphs", nohash=True, desc="replay recorded training steps")
-    threads = traits.Int(1, argstr="--omp-nthreads %d", usedefault=True, nohash=True, desc="CPU threads")
+    omp_nthreads = traits.Int(1, argstr="--omp-nthreads %d", usedefault=True, nohash=True, desc="CPU threads")
     memory_gb = traits.Float(argstr="--memory-gb %.2f", nohash=True, desc="memory that may be used")
     # nipype counts a node as a GPU job by this name.
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="schedule as GPU job")
     gpu_slots = traits.Int(0, usedefault=True, nohash=True, desc="GPU jobs that may run together")
+
+
+_OPTIONS = {one.name: one for one in declared_fields(DenoiseConfig)}
+
+
+def _option_trait(option: Declared) -> traits.TraitType:
+    """An option of the command as a trait; what does not change the result is no part of the hash."""
+    # Weights are hashed by their content, weights_sha256: nipype would hash the folder by its name alone.
+    is_hashed = option.option.shapes_result and option.item is not Path
+    metadata = {"desc": option.option.help, **({} if is_hashed else {"nohash": True})}
+    flag = option.flags[0]
+    if option.item is bool:
+        return traits.Bool(argstr=flag, **metadata)
+    if option.item is int:
+        return traits.Int(argstr=f"{flag} %d", **metadata)
+    if option.item is float:
+        return traits.Float(argstr=f"{flag} %g", **metadata)
+    if option.item is Path:
+        return traits.Directory(exists=True, argstr=f"{flag} %s", **metadata)
+    return traits.Str(argstr=f"{flag} %s", **metadata)
+
+
+_DenoiseInputSpec = type(
+    "_DenoiseInputSpec",
+    (_FilesInputSpec,),
+    {"__module__": __name__} | {name: _option_trait(option) for name, option in _OPTIONS.items()},
+)
 
 
 class _DenoiseOutputSpec(TraitedSpec):
@@ -76,7 +92,7 @@ class Denoise(CommandLine):
 
     Examples
     --------
-    >>> node = Denoise(threads=2, recipe="fast")
+    >>> node = Denoise(omp_nthreads=2, recipe="fast")
     >>> node.cmd.endswith("-m n2a_bids.cli.tools denoise")
     True
     """
@@ -96,9 +112,9 @@ class Denoise(CommandLine):
         if name == "in_files":
             # nipype quotes single files only.
             return " ".join(shlex.quote(path) for path in value)
-        if name == "weights_dir":
+        if name in _OPTIONS and _OPTIONS[name].item is Path:
             # nipype quotes files, but no folders.
-            return f"--weights-dir {shlex.quote(value)}"
+            return f"{_OPTIONS[name].flags[0]} {shlex.quote(value)}"
         if name == "save_repetitions":
             return "--out-repetitions " + " ".join(self._repetition_names()) if value else ""
         return super()._format_arg(name, trait_spec, value)
@@ -107,7 +123,9 @@ class Denoise(CommandLine):
         return [f"repetition-{index + 1}.nii.gz" for index in range(len(self.inputs.in_files))]
 
     def _run_interface(self, runtime, correct_return_codes=(0,)):
-        runtime.environ.update(child_environment(self.inputs.threads, hide_gpu=self.inputs.device == "cpu"))
+        runtime.environ.update(
+            child_environment(self.inputs.omp_nthreads, hide_gpu=self.inputs.device == "cpu")
+        )
         devices = visible_gpus() if self.inputs.use_gpu and self.inputs.device != "cpu" else ()
         if not devices:
             runtime = super()._run_interface(runtime, correct_return_codes)

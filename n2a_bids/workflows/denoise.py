@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 from nipype import Node
 
 from n2a_bids.config import DenoiseConfig, ResourceConfig
@@ -38,28 +41,17 @@ def init_denoise_node(
     """
     use_gpu = config.device == "cuda" or (config.device == "auto" and resources.n_gpu_procs > 0)
     interface = Denoise(
-        strategy=config.strategy,
-        recipe=config.recipe,
-        seed=config.random_seed,
-        device=config.device,
-        threads=resources.omp_nthreads,
+        omp_nthreads=resources.omp_nthreads,
         memory_gb=resources.memory_gb,
         use_gpu=use_gpu,
         gpu_slots=resources.n_gpu_procs,
         weights_sha256=weights_checksums(config.weights_dir),
     )
-    # False must stay undefined, or nipype would hash it apart from a run that never had the option.
-    for option, wanted in (
-        ("skull_strip", config.skull_strip),
-        ("different_contrast", different_contrast),
-        ("save_repetitions", save_repetitions),
-        ("keep_noise_floor", config.keep_noise_floor),
-        ("cuda_graphs", config.cuda_graphs),
-    ):
-        if wanted:
-            setattr(interface.inputs, option, True)
-    if config.weights_dir is not None:
-        interface.inputs.weights_dir = str(config.weights_dir)
+    flags = {"different_contrast": different_contrast, "save_repetitions": save_repetitions}
+    for option, value in {**dataclasses.asdict(config), **flags}.items():
+        # False must stay undefined, or nipype would hash it apart from a run that never had the option.
+        if value is not None and value is not False:
+            setattr(interface.inputs, option, str(value) if isinstance(value, Path) else value)
     # nipype counts GPU slots by n_procs: more than one would never fit one GPU.
     n_procs = 1 if use_gpu else resources.omp_nthreads
     return Node(interface, name=name, mem_gb=resources.memory_gb, n_procs=n_procs)

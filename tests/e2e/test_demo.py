@@ -69,14 +69,12 @@ def test_second_call_keeps_the_dataset_and_runs_the_app(folders, monkeypatch, ca
 
         return run
 
-    parser = argparse.ArgumentParser()
-    demo.add_arguments(parser)
-    arguments = parser.parse_args([str(folders.root)])
+    asked = demo.DemoConfig(folders.root)
     monkeypatch.setattr(demo.subprocess, "run", app(0))
-    assert demo.run(arguments) == 0
+    assert demo.run_demo(asked) == 0
     assert "+6.0" in capsys.readouterr().out
     monkeypatch.setattr(demo.subprocess, "run", app(1))
-    assert demo.run(arguments) == 1
+    assert demo.run_demo(asked) == 1
     assert "dB" not in capsys.readouterr().out
     assert str(folders.bids) in calls[0]
     assert (folders.bids / "sub-01/anat/sub-01_run-1_T1w.nii.gz").stat().st_mtime_ns == before

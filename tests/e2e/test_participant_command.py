@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from small_dataset import describe, write_mask, write_participant
 
-from n2a_bids.config_file import read_settings
+from n2a_bids.config.toml import read_settings
 
 TIME_LIMIT_S = 600
 

@@ -79,12 +79,12 @@ def test_denoise_command_names_every_option(files):
         mask_file=files[2],
         strategy="mean",
         recipe="fast",
-        seed=3,
+        random_seed=3,
         skull_strip=True,
         different_contrast=True,
         save_repetitions=True,
         device="cpu",
-        threads=2,
+        omp_nthreads=2,
         memory_gb=1.5,
     )
     command = node.cmdline

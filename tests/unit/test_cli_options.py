@@ -15,7 +15,7 @@ from n2a_bids.cli.main import main
 from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.settings import parse_config
 from n2a_bids.config import Config
-from n2a_bids.config_file import format_settings
+from n2a_bids.config.toml import format_settings
 from n2a_bids.errors import ConfigError
 from n2a_bids.resources import GpuProbe
 from n2a_bids.workflows.denoise import init_denoise_node

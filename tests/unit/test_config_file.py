@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from n2a_bids.config import Config, DenoiseConfig, SelectionConfig
-from n2a_bids.config_file import format_settings, make_config, merge, read_settings
+from n2a_bids.config.toml import format_settings, make_config, merge, read_settings
 from n2a_bids.errors import ConfigError
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import re
 from pathlib import Path
 
 import pytest
 
 from n2a_bids.cli.parser import build_parser
-from n2a_bids.cli.tools import _COMMANDS
+from n2a_bids.cli.tools import TOOLS
+from n2a_bids.cli.tools import build_parser as build_tools_parser
 from n2a_bids.interfaces.derivatives import denoising_record
 from n2a_bids.reports.records import measures
 
@@ -34,10 +34,9 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 
 def known_options() -> set[str]:
     known = options_of(build_parser())
-    for module, _ in _COMMANDS.values():
-        parser = argparse.ArgumentParser()
-        importlib.import_module(f"n2a_bids.commands.{module}").add_arguments(parser)
-        known |= options_of(parser)
+    for name in TOOLS:
+        commands = next(action.choices for action in build_tools_parser(name)._actions if action.choices)
+        known |= options_of(commands[name])
     return known
 
 

@@ -101,7 +101,7 @@ def test_rician_floor_is_found_in_magnitudes_only(pair):
     for one, gain, offset in zip(magnitudes, gains, offsets):
         assert one.zero_level * gain + offset == pytest.approx(0, abs=0.3 * NOISE_SD)
     assert prepare_echoes(_echoes(clean, mask, rician=False)).magnitudes is None
-    assert prepare_echoes(realizations, correct_noise_floor=False).magnitudes is None
+    assert prepare_echoes(realizations, keep_noise_floor=True).magnitudes is None
 
 
 def test_every_echo_comes_out_better_and_in_its_own_contrast(pair, denoised):
@@ -149,7 +149,7 @@ def test_the_rician_floor_goes_or_stays_as_asked(corrected):
     clean, mask = _clean_echoes()
     dark = 0.15 * clean
     realizations = _echoes(dark, mask)
-    result = _denoise(realizations, correct_noise_floor=corrected)
+    result = _denoise(realizations, keep_noise_floor=not corrected)
     inside = ndimage.binary_erosion(mask, iterations=3) & (dark[0] < 1.6 * NOISE_SD)
     measured, left = (images[0, ..., 0][inside].mean() for images in (realizations.data, result.repetitions))
     floor = measured - dark[0][inside].mean()

@@ -9,7 +9,7 @@ import pytest
 from n2a_bids import __version__
 from n2a_bids.cli.failures import status_of
 from n2a_bids.cli.main import main as n2a
-from n2a_bids.cli.tools import _COMMANDS
+from n2a_bids.cli.tools import TOOLS
 from n2a_bids.cli.tools import main as tools
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError, Interrupted
 
@@ -76,7 +76,7 @@ def test_unknown_tool_is_a_usage_error(arguments, capsys):
     assert "n2a-tools" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", sorted(_COMMANDS))
+@pytest.mark.parametrize("name", sorted(TOOLS))
 def test_every_tool_can_be_asked_for_help(name, capsys):
     """Each module has its options; only the chosen one is imported."""
     with pytest.raises(SystemExit) as caught:

@@ -17,7 +17,7 @@ from n2a_bids.commands.participant import result_remarks
 from n2a_bids.commands.participant_log import participant_lock, write_log
 from n2a_bids.commands.work import ParticipantWork, explain, work_dir_of
 from n2a_bids.config import Config, DebugConfig, DenoiseConfig, ResourceConfig
-from n2a_bids.config_file import read_settings
+from n2a_bids.config.toml import read_settings
 from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
 from n2a_bids.errors import ConfigError
 

@@ -204,7 +204,7 @@ def test_the_rician_bias_goes_unless_it_is_to_stay():
     )
     bias = {}
     for correct in (True, False):
-        settings = dataclasses.replace(config, correct_noise_floor=correct)
+        settings = dataclasses.replace(config, keep_noise_floor=not correct)
         denoised = get_strategy("recorrupted").denoise(realizations, settings, _context()).data[..., 0]
         bias[correct] = float((denoised - clean)[mask].mean())
     mean_bias = float((data.mean(axis=0) - clean)[mask].mean())

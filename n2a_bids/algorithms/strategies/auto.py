@@ -45,8 +45,8 @@ class AutoConfig:
     """Passes of non-local Bayes that are tried; a third brings 0.01 dB."""
     fusion: PretrainedWeights | None = None
     """Of the network that corrects the last pass."""
-    correct_noise_floor: bool = True
-    """Take the Rician bias out of targets and result, where the air shows magnitudes."""
+    keep_noise_floor: bool = False
+    """Leave the Rician bias in targets and result, also where the air shows magnitudes."""
 
     @property
     def weights(self) -> PretrainedWeights | None:
@@ -87,7 +87,7 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     if not realizations.same_signal:
         return _denoise_echoes(realizations, config, context)
     watch = Stopwatch(context.clock)
-    prepared = prepare(realizations, correct_noise_floor=config.correct_noise_floor)
+    prepared = prepare(realizations, keep_noise_floor=config.keep_noise_floor)
     held_out = hold_out(prepared.mask, context.generator)
     watch.lap("noise")
     candidates, prepared, bias = _pretrained_candidates(prepared, held_out, config, context)
@@ -133,7 +133,7 @@ def _denoise_echoes(realizations: Realizations, config: AutoConfig, context: Con
     if config.weights is None:
         return noise2average.denoise(realizations, config.echoes_from_scratch, context)
     settings = joint_echoes.JointEchoesConfig(
-        config.weights, config.recorrupted.n_flips, config.correct_noise_floor
+        config.weights, config.recorrupted.n_flips, config.keep_noise_floor
     )
     return joint_echoes.denoise(realizations, settings, context)
 

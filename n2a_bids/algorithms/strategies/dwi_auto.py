@@ -57,7 +57,8 @@ class DWIAutoConfig:
     """Reach of the learned filters, in voxels."""
     max_volumes: int = 64
     """Volumes worked on together: longer series go in groups of neighbouring directions."""
-    correct_noise_floor: bool = True
+    keep_noise_floor: bool = False
+    """Leave the Rician bias of magnitudes in the result."""
     choose: bool = True
     """Choose by risk; ``False`` always takes the learned filters."""
 
@@ -121,7 +122,7 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
         relative = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
         per_volume[volumes] = result.factors * relative
         results.append(result)
-    has_floor = config.correct_noise_floor and holds_magnitudes(repetitions, mask)
+    has_floor = not config.keep_noise_floor and holds_magnitudes(repetitions, mask)
     if has_floor:
         _remove_floor(mean[box], results, gradients, mask, weights.floor_factor)
     seconds = {"total": round(context.clock() - started, 2)}

@@ -68,8 +68,8 @@ class JointEchoesConfig:
     weights: PretrainedWeights
     n_flips: int = 2
     """Mirror images that the final prediction of the network averages over."""
-    correct_noise_floor: bool = True
-    """Take the Rician bias out of the result, where the air shows magnitudes."""
+    keep_noise_floor: bool = False
+    """Leave the Rician bias in the result, also where the air shows magnitudes."""
 
 
 def denoise(realizations: Realizations, config: JointEchoesConfig, context: Context) -> DenoisedImage:
@@ -89,7 +89,7 @@ def denoise(realizations: Realizations, config: JointEchoesConfig, context: Cont
         match to the first.
     """
     watch = Stopwatch(context.clock)
-    echoes = prepare_echoes(realizations, correct_noise_floor=config.correct_noise_floor)
+    echoes = prepare_echoes(realizations, keep_noise_floor=config.keep_noise_floor)
     held_out = hold_out(echoes.mask, context.generator)
     network = build_network("resunet-t1w", config.weights)
     network = network.to(context.device, memory_format=torch.channels_last_3d).eval()

@@ -32,8 +32,8 @@ class RecorruptedConfig:
     block_edge: int = 48
     n_flips: int = 2
     """Mirror images that the final prediction averages over."""
-    correct_noise_floor: bool = True
-    """Take the Rician bias out of the targets, where the air shows magnitudes."""
+    keep_noise_floor: bool = False
+    """Leave the Rician bias in the targets, also where the air shows magnitudes."""
 
 
 _STEPS = {"fast": 60, "default": 240, "thorough": 600, "faithful": 240}
@@ -68,7 +68,7 @@ def denoise(realizations: Realizations, config: RecorruptedConfig, context: Cont
     denoised : DenoisedImage
     """
     started = context.clock()
-    prepared = prepare(realizations, correct_noise_floor=config.correct_noise_floor)
+    prepared = prepare(realizations, keep_noise_floor=config.keep_noise_floor)
     network = new_network(config.weights, context)
     noise_sd = prepared.average_noise_sd
     bias: NDArray[np.float32] | float = 0.0

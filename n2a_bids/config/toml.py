@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 
-from n2a_bids.config import RESERVED_NAMES, Config
+from n2a_bids.config.model import Config
+from n2a_bids.config.options import declared_fields
+from n2a_bids.config.selection import RESERVED_NAMES
 from n2a_bids.errors import ConfigError
 
 Settings = dict[str, typing.Any]
@@ -19,23 +20,6 @@ Settings = dict[str, typing.Any]
 
 OF_THIS_RUN = ("bids_dir", "output_dir", "run_uuid", "analysis_level", "stage")
 """Fields that describe one run: recorded under ``[environment]`` and never read back."""
-
-_RANGES = {
-    "selection.runs": (0, math.inf),
-    "align.min_correlation": (-1, 1),
-    "align.min_structure_correlation": (-1, 1),
-    "align.max_rotation_deg": (0, 180),
-    "align.max_translation_mm": (0, math.inf),
-    "align.min_overlap": (0, 1),
-    "denoise.random_seed": (0, math.inf),
-    "resources.n_procs": (1, math.inf),
-    "resources.omp_nthreads": (1, math.inf),
-    "resources.memory_gb": (0.1, math.inf),
-    "resources.n_gpu_procs": (0, math.inf),
-    "outputs.sessions_in_a_report": (1, math.inf),
-    "debug.verbosity": (0, math.inf),
-}
-"""Lowest and highest number: the command line has types of its own for these."""
 
 
 def read_settings(path: Path) -> Settings:
@@ -74,13 +58,15 @@ def read_settings(path: Path) -> Settings:
 
 
 def _check_values(settings: Settings, path: Path) -> None:
-    for name, (low, high) in _RANGES.items():
-        section, _, key = name.partition(".")
-        found = settings.get(section, {}).get(key, ())
-        for value in found if isinstance(found, tuple) else (found,):
-            if not low <= value <= high:
-                expected = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-                raise ConfigError(f"{path}: {name} should be {expected}, found {value}; correct or remove it")
+    for section, model in _sections().items():
+        for declared in declared_fields(model):
+            found = settings.get(section, {}).get(declared.name, ())
+            for value in (found if isinstance(found, tuple) else (found,)) if declared.range else ():
+                if not declared.range.holds(value):
+                    raise ConfigError(
+                        f"{path}: {section}.{declared.name} should be {declared.range.words}, found {value}; "
+                        "correct or remove it"
+                    )
     for name in RESERVED_NAMES.keys() & settings.get("derivatives", {}).keys():
         raise ConfigError(
             f"{path}: derivatives.{json.dumps(name)} has the name of a link to the {RESERVED_NAMES[name]}; "

@@ -1,0 +1,133 @@
+"""The command line of ``n2a-tools benchmark``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from n2a_bids.config import Recipe
+from n2a_bids.config.options import Option, Range, declared_fields
+
+_DIFFUSION = "diffusion series (--modality dwi)"
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionBenchmarkConfig:
+    """Options that only diffusion series have."""
+
+    snr: Annotated[tuple[float, ...], Range(0, above=True), Option("SNR of the b0", _DIFFUSION)] = (
+        *(10.0, 15.0, 20.0),
+    )
+    dwi_conditions: Annotated[
+        tuple[Literal["single", "repeat", "misaligned", "reverse-pe", "split"], ...],
+        Option(
+            "misaligned: two repetitions, up to half a voxel and half a degree apart; reverse-pe: distorted "
+            "and corrected by the app; split: one series, halved for networks that need two",
+            _DIFFUSION,
+        ),
+    ] = ("single", "reverse-pe")
+    phantoms: Annotated[
+        tuple[Literal["tensor", "multi-tensor"], ...], Option("signal made from --truth", _DIFFUSION)
+    ] = ("tensor",)
+    recipe: Annotated[Recipe, Option("recipe of the strategies", _DIFFUSION)] = "default"
+    peak_mm: Annotated[float, Option("largest displacement of pairs", _DIFFUSION, default="15")] = 15.0
+    distortion: Annotated[
+        bool,
+        Option(
+            "compare distortion corrections instead: on --truth with a known field, and on the two b0s "
+            "(3D or 4D, phase encoding along the second axis) given by --pair",
+            _DIFFUSION,
+        ),
+    ] = False
+    pyhysco: Annotated[
+        str | None,
+        Option("'pyhysco' of an installation of PyHySCO, to compare with", _DIFFUSION, metavar="PROGRAM"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkConfig:
+    """What is compared, on which images, and where the tables go."""
+
+    out: Annotated[Path, Option("folder for tables, figure and pictures")]
+    truth: Annotated[
+        tuple[Path, ...],
+        Option(
+            "clean images, skull-stripped unless masks are given", metavar="FILE",
+            default="a packaged template",
+        ),
+    ] = ()  # fmt: skip
+    truth_mask: Annotated[tuple[Path, ...], Option("brain mask of each truth", metavar="FILE")] = ()
+    config: Annotated[Literal["full", "small"], Option("defaults of the options below")] = "small"
+    strategies: Annotated[
+        tuple[str, ...],
+        Option(
+            "methods; a strategy may carry a recipe: auto:thorough; auto+floor keeps the Rician bias, "
+            "auto+zero-shot trains nothing, auto+scratch starts from random weights, nlmeans-floor has the "
+            "bias taken out",
+            metavar="NAME",
+        ),
+    ] = ()
+    sigmas: Annotated[
+        tuple[float, ...], Range(0), Option("noise SD over in-mask SD of the truth", metavar="SD")
+    ] = ()
+    repetitions: Annotated[tuple[int, ...], Range(1), Option("numbers of repetitions", metavar="N")] = ()
+    conditions: Annotated[
+        tuple[Literal["aligned", "moved", "uneven", "unequal", "echoes"], ...],
+        Option(
+            "moved: up to 5 mm and 5 degrees per axis, realigned by the app; uneven: noise and gains vary; "
+            "unequal: runs of unequal noise; echoes: contrasts differ, the first counts",
+        ),
+    ] = ()
+    seeds: Annotated[int | None, Range(1), Option("noise draws per cell", metavar="N")] = None
+    crop: Annotated[
+        tuple[int, int, int] | None,
+        Range(1),
+        Option("box around the brain centre", n_values=3, metavar=("X", "Y", "Z")),
+    ] = None
+    resume: Annotated[bool, Option("keep the finished rows of an earlier run")] = False
+    trust: Annotated[bool, Option("run the trust tests instead of the cells")] = False
+    interpolation: Annotated[
+        bool, Option("compare ways to bring a moved repetition to the first instead of the methods")
+    ] = False
+    compare_nonlocal: Annotated[
+        bool,
+        Option(
+            "compare what mirror images and non-local Bayes add to the network instead of the methods",
+            flags=("--nonlocal",),
+        ),
+    ] = False
+    speed: Annotated[bool, Option("measure speed by phase instead of quality")] = False
+    pair: Annotated[
+        tuple[Path, ...],
+        Option("compare the methods on real aligned repetitions instead, by risk and time", metavar="FILE"),
+    ] = ()
+    pair_mask: Annotated[Path | None, Option("brain mask of the pair", metavar="FILE")] = None
+    device: Annotated[Literal["cpu", "cuda"], Option("device of the strategies")] = "cpu"
+    omp_nthreads: Annotated[int, Range(1), Option("threads per method", metavar="N")] = 1
+    memory_gb: Annotated[float, Option("memory per method", metavar="GB", reading="memory")] = 6.0
+    random_seed: Annotated[int, Range(0), Option("seed of the strategies", metavar="N")] = 20261121
+    weights_dir: Annotated[
+        Path | None, Option("folder of pretrained weights", metavar="DIR", default="packaged")
+    ] = None
+    modality: Annotated[Literal["T1w", "dwi"], Option("kind of image")] = "T1w"
+    dwi: DiffusionBenchmarkConfig = field(default_factory=DiffusionBenchmarkConfig)
+
+    @property
+    def command_line(self) -> list[str]:
+        """Options that differ from their defaults, as they would be typed."""
+        return [*_typed(self), *_typed(self.dwi)]
+
+
+def _typed(config: BenchmarkConfig | DiffusionBenchmarkConfig) -> Iterator[str]:
+    """Flags and values of one dataclass of options."""
+    for declared in declared_fields(type(config)):
+        value = getattr(config, declared.name)
+        if declared.is_section or value == declared.default or value is dataclasses.MISSING:
+            continue
+        yield declared.flags[0]
+        if value is not True:
+            yield from map(str, value if isinstance(value, tuple) else (value,))

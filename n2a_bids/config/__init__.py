@@ -1,0 +1,20 @@
+"""Settings of a run: what there is to set, and how it is written down. Standard library only."""
+
+from n2a_bids.config.denoising import AlignConfig, DenoiseConfig, Device, MaskConfig, Recipe
+from n2a_bids.config.model import Config, DebugConfig, OutputConfig, ResourceConfig
+from n2a_bids.config.selection import RESERVED_NAMES, B0Threshold, SelectionConfig
+
+__all__ = [
+    "RESERVED_NAMES",
+    "AlignConfig",
+    "B0Threshold",
+    "Config",
+    "DebugConfig",
+    "DenoiseConfig",
+    "Device",
+    "MaskConfig",
+    "OutputConfig",
+    "Recipe",
+    "ResourceConfig",
+    "SelectionConfig",
+]

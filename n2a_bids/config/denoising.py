@@ -1,0 +1,106 @@
+"""What is done to the images: mask, alignment, denoising."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from n2a_bids.config.options import Option, Range
+from n2a_bids.strategy_table import STRATEGY_NAMES
+
+Device = Literal["auto", "cpu", "cuda"]
+Recipe = Literal["fast", "default", "thorough", "faithful"]
+
+_DENOISING, _RESOURCES = "denoising", "resources"
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseConfig:
+    """The denoising itself: what ``n2a-tools denoise`` is told, too."""
+
+    strategy: Annotated[
+        str,
+        Option(
+            "how to denoise", _DENOISING, choices=STRATEGY_NAMES,
+            default="auto, which tries several and keeps what measures best",
+        ),
+    ] = "auto"  # fmt: skip
+    recipe: Annotated[
+        Recipe,
+        Option(
+            "how much time it may take; 'faithful' is the published schedule of a strategy, such as "
+            "noise2average",
+            _DENOISING,
+        ),
+    ] = "default"
+    keep_noise_floor: Annotated[
+        bool,
+        Option(
+            "leave the Rician bias of magnitudes in the result of 'auto' and 'recorrupted'", _DENOISING,
+            default="it is removed from diffusion series, and from T1w images whose air shows it",
+        ),
+    ] = False  # fmt: skip
+    weights_dir: Annotated[
+        Path | None,
+        Option(
+            "pretrained weights", _DENOISING, metavar="DIR", reading="existing path",
+            default="$N2A_WEIGHTS_DIR, then those in the package",
+        ),
+    ] = None  # fmt: skip
+    skull_strip: Annotated[bool, Option("black outside of the brain", _DENOISING)] = False
+    random_seed: Annotated[int, Range(0), Option("seed of everything random", _DENOISING, metavar="N")] = (
+        20261121
+    )
+    device: Annotated[
+        Device,
+        Option(
+            "'cuda' fails when there is no usable GPU; 'auto' takes one when there is", _RESOURCES,
+            shapes_result=False,
+        ),
+    ] = "auto"  # fmt: skip
+    cuda_graphs: Annotated[
+        bool,
+        Option(
+            "replay recorded training steps on a GPU: less waiting for the host, more GPU memory", _RESOURCES,
+            default="each step is launched anew", shapes_result=False,
+        ),
+    ] = False  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MaskConfig:
+    """How the brain is found."""
+
+    method: Annotated[
+        Literal["deepbet", "template"], Option("brain mask", _DENOISING, flags=("--mask-method",))
+    ] = "deepbet"
+    template: Annotated[
+        str | None,
+        Option(
+            "TemplateFlow template for --mask-method template; it must be on disk", _DENOISING,
+            flags=("--mask-template",), metavar="NAME", default="the packaged one",
+        ),
+    ] = None  # fmt: skip
+    """TemplateFlow name, or ``None`` for the packaged one; used by ``template``."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlignConfig:
+    """How repetitions are brought onto one grid, and when they are refused."""
+
+    space: Annotated[
+        Literal["reference", "halfway"],
+        Option(
+            "grid of the result: that of the best repetition, or half-way between all", _DENOISING,
+            flags=("--align-space",),
+        ),
+    ] = "reference"  # fmt: skip
+    min_correlation: Annotated[float, Range(-1, 1)] = 0.85
+    """Lowest in-mask correlation with the reference after alignment, of smoothed intensities."""
+    min_structure_correlation: Annotated[float, Range(-1, 1)] = 0.5
+    """Lowest in-mask correlation of gyral detail: two people stay below 0.3."""
+    max_rotation_deg: Annotated[float, Range(0, 180)] = 45.0
+    max_translation_mm: Annotated[float, Range(0)] = 80.0
+    min_overlap: Annotated[float, Range(0, 1)] = 0.9
+    """Lowest fraction of the brain mask inside the field of view of a repetition."""

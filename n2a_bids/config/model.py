@@ -1,0 +1,163 @@
+"""All settings of one run: frozen dataclasses, of which every workflow builder takes its own section.
+
+A new option is one annotated field here (or in the section that it belongs to) and one use: the parsers of
+``n2a`` and ``n2a-tools``, ``--help``, the settings file and the denoising node are made from the fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from n2a_bids.config.denoising import AlignConfig, DenoiseConfig, MaskConfig
+from n2a_bids.config.options import Option, Range
+from n2a_bids.config.selection import SelectionConfig
+
+_RESOURCES, _OUTPUTS, _OTHER = "resources", "outputs", "settings file and debugging"
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceConfig:
+    """What the run may use."""
+
+    n_procs: Annotated[
+        int,
+        Range(1),
+        Option(
+            "processors to use, all processes together", _RESOURCES,
+            flags=("--nprocs", "--nthreads", "--n-cpus", "--n_cpus"), metavar="N", default="",
+        ),
+    ] = 1  # fmt: skip
+    omp_nthreads: Annotated[
+        int,
+        Range(1),
+        Option("threads of one process", _RESOURCES, metavar="N", default="--nprocs, at most 8"),
+    ] = 1
+    memory_gb: Annotated[
+        float,
+        Range(0.1),
+        Option(
+            "memory to stay within: 1.5G, 8000M, or a plain number in GB", _RESOURCES,
+            flags=("--mem", "--mem-gb", "--mem_gb"), metavar="SIZE", reading="memory",
+            default="90% of what is allowed",
+        ),
+    ] = 8.0  # fmt: skip
+    low_mem: Annotated[bool, Option("smaller blocks, slower, for little memory", _RESOURCES)] = False
+    n_gpu_procs: Annotated[
+        int,
+        Range(0),
+        Option(
+            "denoising processes on the GPUs at the same time", _RESOURCES, metavar="N",
+            default="one for each GPU",
+        ),
+    ] = 0  # fmt: skip
+    nipype_plugin: str | None = None
+    nipype_plugin_args: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputConfig:
+    """What is written, beyond the derivatives that are always there."""
+
+    layout: Annotated[
+        Literal["bids", "multiverse"],
+        Option(
+            "'multiverse' writes into a folder named after version and settings", _OUTPUTS,
+            flags=("--output-layout",),
+        ),
+    ] = "bids"  # fmt: skip
+    sessions_in_a_report: Annotated[
+        int,
+        Range(1),
+        Option(
+            "most sessions in one report; a participant with more has one report for each session", _OUTPUTS,
+            flags=("--aggregate-session-reports",), metavar="N",
+        ),
+    ] = 4  # fmt: skip
+    report_level: Annotated[
+        Literal["root", "subject", "session"],
+        Option(
+            "folder of the reports: that of the dataset, of the participant, or of the session, which means "
+            "one report for each session",
+            _OUTPUTS, flags=("--report-output-level",),
+        ),
+    ] = "root"  # fmt: skip
+    fmriprep_derivatives: Annotated[
+        bool,
+        Option(
+            "also write the bias-corrected 'desc-preproc_T1w' that fMRIPrep takes with --derivatives",
+            _OUTPUTS,
+        ),
+    ] = False
+    raw_like_dir: Annotated[
+        Path | None,
+        Option(
+            "also write a dataset that looks raw ('rec-n2a'), for tools that read no derivatives", _OUTPUTS,
+            flags=("--emit-raw-like",), metavar="DIR", reading="absolute path",
+        ),
+    ] = None  # fmt: skip
+    dwi_own_grid: Annotated[
+        bool,
+        Option(
+            "also write each series of a pair or of repeats denoised on its own grid, with its distortion",
+            "diffusion series",
+        ),
+    ] = False
+    clean_workdir: Annotated[
+        bool,
+        Option("delete a participant's intermediate files after success (never after a failure)", _OUTPUTS),
+    ] = False
+    md_only_boilerplate: Annotated[bool, Option("methods text as Markdown only", "do less")] = False
+    write_graph: Annotated[bool, Option("draw the workflow in the work directory", _OTHER)] = False
+
+
+@dataclass(frozen=True, slots=True)
+class DebugConfig:
+    """How much is told, and what happens after a failure."""
+
+    verbosity: Annotated[int, Range(0)] = 0
+    stop_on_first_crash: Annotated[bool, Option("stop at the first failure", _OTHER)] = False
+    crashfile_format: Annotated[Literal["txt", "pklz"], Option("how nipype keeps failures", _OTHER)] = "txt"
+    resource_monitor: Annotated[bool, Option("record memory and processors", _OTHER)] = False
+    show_traceback: bool = False
+    """``--debug``: full tracebacks, and nipype's own debug messages."""
+    pdb: bool = False
+    """``--debug pdb``: open the debugger at the first failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One run of the app."""
+
+    bids_dir: Path
+    output_dir: Path
+    work_dir: Annotated[
+        Path,
+        Option(
+            "intermediate files; the same folder resumes a stopped run", _OUTPUTS,
+            flags=("-w", "--work-dir", "--work_dir"), metavar="DIR", default="./work",
+            reading="absolute path",
+        ),
+    ]  # fmt: skip
+    run_uuid: str
+    analysis_level: Literal["participant", "group"] = "participant"
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    resources: ResourceConfig = field(default_factory=ResourceConfig)
+    denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    align: AlignConfig = field(default_factory=AlignConfig)
+    outputs: OutputConfig = field(default_factory=OutputConfig)
+    debug: DebugConfig = field(default_factory=DebugConfig)
+    derivatives: Annotated[
+        dict[str, Path],
+        Option(
+            "derivative datasets; a brain mask found there is used instead of ours", "which images",
+            flags=("-d", "--derivatives"), metavar="NAME=PATH", reading="named path",
+        ),
+    ] = field(default_factory=dict)  # fmt: skip
+    """Where a ready brain mask is looked for first, by name."""
+    stage: Literal["run", "dry-run", "reports-only", "boilerplate-only"] = "run"
+    """How much of the run is asked for."""
+    sloppy: Annotated[bool, Option("poor and quick: for tests only", _OTHER)] = False
+    """Cheapest settings everywhere."""

@@ -1,0 +1,107 @@
+"""Which images of the dataset are looked at, and how they are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from n2a_bids.config.options import Option, Range
+
+RESERVED_NAMES = {"raw": "input dataset", "": "output dataset"}
+"""Names of datasets in BIDS URIs that no derivative can have."""
+_IMAGES, _DIFFUSION = "which images", "diffusion series"
+
+B0Threshold = Annotated[
+    float,
+    Range(0),
+    Option(
+        "largest b-value, in s/mm2, of a volume that counts as b0; volumes without direction do, too",
+        _DIFFUSION, metavar="B", default="50",
+    ),
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionConfig:
+    """Which images of the dataset are looked at."""
+
+    participants: Annotated[
+        tuple[str, ...],
+        Option(
+            "only these participants, with or without 'sub-'", _IMAGES,
+            flags=("--participant-label", "--participant_label"), metavar="LABEL",
+            reading="participant label", shapes_result=False,
+        ),
+    ] = ()  # fmt: skip
+    """Labels without ``sub-``; empty means all."""
+    exclude_participants: Annotated[
+        tuple[str, ...],
+        Option(
+            "not these participants", _IMAGES, flags=("--exclude-participant-label",), metavar="LABEL",
+            reading="participant label", shapes_result=False,
+        ),
+    ] = ()  # fmt: skip
+    sessions: Annotated[
+        tuple[str, ...],
+        Option(
+            "only these sessions, with or without 'ses-'", _IMAGES, flags=("--session-label", "--session-id"),
+            metavar="LABEL", reading="session label", shapes_result=False,
+        ),
+    ] = ()  # fmt: skip
+    """Labels without ``ses-``; empty means all."""
+    runs: Annotated[
+        tuple[int, ...],
+        Range(0),
+        Option("only images with one of these run indices", _IMAGES, flags=("--run-id",), metavar="N"),
+    ] = ()
+    """Indices of ``run-``; empty means all, with or without one."""
+    modalities: Annotated[
+        tuple[Literal["T1w", "dwi"], ...],
+        Option(
+            "only these kinds of image", _IMAGES, flags=("--modalities", "-m"), default="both",
+            shapes_result=False,
+        ),
+    ] = ("T1w", "dwi")  # fmt: skip
+    bids_filters: Annotated[
+        dict[str, dict[str, object]],
+        Option(
+            "JSON with entities for the queries 't1w' and 'dwi'; null means absent, '*' means any", _IMAGES,
+            flags=("--bids-filter-file",), metavar="FILE", reading="filter file",
+        ),
+    ] = field(default_factory=dict)  # fmt: skip
+    """Query name -> entities (``t1w``, ``dwi``)."""
+    database_dir: Annotated[
+        Path | None,
+        Option(
+            "keep the index of the dataset here, and take it from here next time", _IMAGES,
+            flags=("--bids-database-dir",), metavar="DIR", reading="absolute path", shapes_result=False,
+        ),
+    ] = None  # fmt: skip
+    """Cache of the pybids index."""
+    wipe_database: Annotated[
+        bool, Option("make that index anew", _IMAGES, flags=("--bids-database-wipe",), shapes_result=False)
+    ] = False
+    skip_validation: Annotated[
+        bool,
+        Option(
+            "do not check the images before the run (only those that are used are ever checked)", _IMAGES,
+            flags=("--skip-bids-validation", "--skip_bids_validation"), shapes_result=False,
+        ),
+    ] = False  # fmt: skip
+    dwi_pairing: Annotated[
+        Literal["auto", "reverse-pe", "repeat", "split", "single"],
+        Option(
+            "what counts as a repetition of a diffusion series", _DIFFUSION,
+            default="auto, the best that the data allow",
+        ),
+    ] = "auto"  # fmt: skip
+    dwi_corrected: Annotated[
+        bool,
+        Option(
+            "distortion has been corrected already: none is estimated, and series of opposite phase encoding "
+            "count as repeats",
+            _DIFFUSION,
+        ),
+    ] = False
+    b0_threshold: B0Threshold = 50.0
