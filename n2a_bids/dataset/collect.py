@@ -8,6 +8,7 @@ from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.checks import header_problem
+from n2a_bids.dataset.duplicate_files import note_duplicates
 from n2a_bids.dataset.filters import matches, name_filters
 from n2a_bids.dataset.groups import group_sound_images, is_diffusion
 from n2a_bids.dataset.image_files import kind_problem
@@ -58,7 +59,8 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
         *(_odd_participant(bids_dir, label) for label in wanted if label not in participants),
         *_without_images(bids_dir, participants, paths, selection),
     ]
-    return Collection(found.units, tuple(sorted(left_out, key=lambda item: item.path.parts)))
+    units = tuple(note_duplicates(found.units, bids_dir))
+    return Collection(units, tuple(sorted(left_out, key=lambda item: item.path.parts)))
 
 
 def _odd_participant(bids_dir: Path, label: str) -> LeftOut:

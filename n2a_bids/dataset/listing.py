@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from n2a_bids.dataset.image_files import file_problem
-from n2a_bids.dataset.protocols import protocol_notes
+from n2a_bids.dataset.protocols import input_notes
 from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
 from n2a_bids.printable import printable
 
@@ -61,7 +61,7 @@ def _unit_lines(unit: DenoisingUnit) -> list[str]:
         lines.append(f"  - {image.path.name}" + (f"  ({len(volumes)} volumes)" if volumes else ""))
         if problem := file_problem(image.path):
             lines += _wrapped(f"cannot be used: {problem}", "      ")
-    for note in (*unit.notes, *protocol_notes(unit)):
+    for note in input_notes(unit):
         lines += _wrapped(f"note: {note}", "    ")
     return lines
 

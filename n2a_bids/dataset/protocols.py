@@ -117,6 +117,11 @@ def protocol_notes(unit: DenoisingUnit) -> list[str]:
     return [*notes, *same_time_notes(unit.images)] if unit.kind in _TIMED else notes
 
 
+def input_notes(unit: DenoisingUnit) -> list[str]:
+    """Notes of the finders and of `protocol_notes`."""
+    return [*unit.notes, *protocol_notes(unit)]
+
+
 def reason_not_together(first: ImageFile, second: ImageFile, kind: Group) -> str:
     """What forbids to denoise two images together, or an empty string.
 

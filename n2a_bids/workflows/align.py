@@ -20,9 +20,9 @@ ALIGNED = (
 
 def init_align_wf(
     config: AlignConfig,
+    processing_steps: Sequence[int] = (),
     *,
     wanted: int | None = None,
-    processing_steps: Sequence[int] = (),
     different_contrast: bool = False,
     seed: int = 1,
     name: str = "align_wf",
@@ -33,10 +33,10 @@ def init_align_wf(
     ----------
     config : AlignConfig
         Space and gates.
-    wanted : int, optional
-        Place of the repetition that must be the reference.
     processing_steps : sequence of int
         Of each image, as its sidecar tells: see `count_processing`.
+    wanted : int, optional
+        Place of the repetition that must be the reference.
     different_contrast : bool
         Echoes: the gate on intensities does not apply.
     seed : int

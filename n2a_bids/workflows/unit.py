@@ -9,7 +9,7 @@ from nipype import Node, Workflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.derivatives import find_brain_mask, masks_in_other_spaces
-from n2a_bids.dataset.protocols import protocol_notes
+from n2a_bids.dataset.protocols import input_notes
 from n2a_bids.dataset.same_acquisition import count_processing
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.images import same_grid
@@ -59,15 +59,13 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
     mask = init_mask_wf(config.mask, given=given, threads=threads, seed=seed)
     steps = [count_processing(image.metadata) for image in unit.images]
-    align = init_align_wf(
-        config.align, wanted=wanted, processing_steps=steps, different_contrast=echoes, seed=seed
-    )
+    align = init_align_wf(config.align, steps, wanted=wanted, different_contrast=echoes, seed=seed)
     denoise = init_denoise_node(
         config.denoise, resources, different_contrast=echoes, save_repetitions=each_echo
     )
     method = mask_method(config.mask, given)
     elsewhere = masks_in_other_spaces(config.derivatives, unit)
-    warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *protocol_notes(unit)]
+    warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *input_notes(unit)]
     inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
     reports = init_reports_wf(unit, config)

@@ -6,13 +6,18 @@ import json
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.anatomical import group_t1w
 from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.duplicate_files import note_duplicates
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.protocols import protocol_notes
+from n2a_bids.dataset.units import ImageFile
 from n2a_bids.dataset.unsuitable import leave_out_unsuitable
 from n2a_bids.errors import BIDSDataError, ConfigError
 
@@ -340,3 +345,25 @@ def test_the_list_names_files_that_were_not_fetched(make_bids):
     assert "run-3_T1w.nii.gz cannot be used:" in text
     assert f"git-annex) link to content that was not fetched; run 'datalad get {link}'" in text
     assert "run-1_T1w.nii.gz cannot be used" not in text
+
+
+def test_a_file_of_another_participant_or_session_is_noted(make_bids):
+    """By its content, whatever its name; files of one size that differ are none."""
+    files = {
+        f"sub-{sub}/ses-{ses}/anat/sub-{sub}_ses-{ses}_run-{run}_T1w.nii.gz": bytes([number]) * 100_000
+        for number, (sub, ses, run) in enumerate(
+            (sub, ses, run) for sub in ("01", "02") for ses in "ab" for run in "12"
+        )
+    }
+    names = list(files)
+    files[names[2]] = files[names[4]] = files[names[0]]
+    elsewhere = [ImageFile(Path("/bids") / name, parse_name(Path(name))[0]) for name in names]
+    unread = note_duplicates(group_t1w(elsewhere).units, Path("/bids"))
+    assert all(unit.notes == () for unit in unread)
+    bids_dir = make_bids(files)
+    images = [ImageFile(bids_dir / name, parse_name(Path(name))[0]) for name in names]
+    notes = [unit.notes for unit in note_duplicates(group_t1w(images).units, bids_dir)]
+    assert [len(note) for note in notes] == [1, 1, 1, 0]
+    assert names[2] in notes[0][0]
+    assert names[4] in notes[0][0]
+    assert "put the right file in place" in notes[2][0]

@@ -1,0 +1,83 @@
+"""Image files that are byte for byte another one, in another session or of another participant."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from n2a_bids.dataset.units import DenoisingUnit
+
+_PROBE_BYTES = 1 << 16
+
+
+def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[DenoisingUnit]:
+    """Add a note to groups with an image that is stored in another group, too.
+
+    One of the two has the wrong name. Only files of one size are opened, and read to their end only where
+    they begin, go on in the middle, and end alike. Copies within a group are found by their noise.
+
+    Parameters
+    ----------
+    units : sequence of DenoisingUnit
+        Of all participants that are selected.
+    bids_dir : Path
+        Root of the dataset, from which files are named.
+
+    Returns
+    -------
+    units : list of DenoisingUnit
+    """
+    owners = {image.path: place for place, unit in enumerate(units) for image in unit.images}
+    notes = defaultdict(list)
+    for group in _equal_files(list(owners)):
+        for path in group:
+            others = [other for other in group if owners[other] != owners[path]]
+            if others:
+                named = ", ".join(str(other.relative_to(bids_dir)) for other in others)
+                notes[owners[path]].append(
+                    f"{path.name} is, byte for byte, {named}: one of them was stored under a wrong name, and "
+                    "two sessions or participants would share one measurement; put the right file in place"
+                )
+    return [replace(unit, notes=(*unit.notes, *notes[place])) for place, unit in enumerate(units)]
+
+
+def _equal_files(paths: Sequence[Path]) -> list[list[Path]]:
+    """Groups of two or more files with the same content; what cannot be read is in none."""
+    groups = [list(paths)]
+    for fingerprint in (_size, _probe, _content):
+        groups = [part for group in groups for part in _split(group, fingerprint)]
+    return groups
+
+
+def _split(group: Sequence[Path], fingerprint: Callable[[Path], object]) -> list[list[Path]]:
+    parts: dict[object, list[Path]] = defaultdict(list)
+    for path in group:
+        try:
+            parts[fingerprint(path)].append(path)
+        except OSError:
+            # A link to content that was not fetched: its own check names it.
+            continue
+    return [part for part in parts.values() if len(part) > 1]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _probe(path: Path) -> bytes:
+    """Bytes at the start, in the middle and at the end of a file."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        probes = []
+        for start in (0, size // 2, max(size - _PROBE_BYTES, 0)):
+            stream.seek(start)
+            probes.append(stream.read(_PROBE_BYTES))
+    return hashlib.sha256(b"".join(probes)).digest()
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
