@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from n2a_bids.dataset.common_volumes import common_part, reason_not_common
 from n2a_bids.dataset.finders.dwi_repeats import may_repeat
-from n2a_bids.dataset.finders.reverse_pe import compare_encoding, labels_are_opposite
+from n2a_bids.dataset.finders.reverse_pe import compare_encoding, labels_agree, labels_are_opposite
 from n2a_bids.dataset.gradient_tables import Series
 from n2a_bids.dataset.names import comparable
 
@@ -76,8 +76,8 @@ def _reason_against_unknown_polarity(series: Series, other: Series, pairing: str
     unknown = " and ".join(one.image.path.name for one in (series, other) if not one.phase_encoding)
     lacks = f"the sidecar of {unknown} gives no polarity of phase encoding (PhaseEncodingDirection)"
     if pairing == "reverse-pe":
-        if not labels_are_opposite(series, other):
-            return f"{lacks}, and the labels (dir-) do not say that it is opposite"
+        if labels_agree(series, other):
+            return f"{lacks}, and the labels say that it is that of {other.image.path.name}"
         against = reason_not_common(series, other)
         return against or f"{other.image.path.name} is taken, or has no b0 in common with it"
     if labels_are_opposite(series, other) and not reason_not_common(series, other):

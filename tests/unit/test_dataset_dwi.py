@@ -376,6 +376,25 @@ def test_a_pair_of_unknown_polarity_is_taken_when_asked_for(dataset):
     assert "is found by trying both" in unit.notes[0]
 
 
+def test_series_without_labels_are_left_to_the_images(dataset):
+    """One axis, no polarity, no label: asked for as a pair, the estimate of the distortion decides."""
+    for run in "12":
+        dataset.add(f"run-{run}", metadata={"PhaseEncodingAxis": "j"})
+    (unit,) = dataset.collect("reverse-pe").units
+    assert unit.kind == "dwi-reverse-pe" and not unit.phase_encoding[0].polarity_is_known
+    assert "opposite if the images say so" in unit.reason
+    assert [unit.kind for unit in dataset.collect().units] == ["dwi-repeats"]
+
+
+def test_descriptions_of_the_scanner_that_are_opposite_make_no_repeats(dataset):
+    """AP and PA in SeriesDescription, and no polarity in the sidecar: not averaged as they are."""
+    for run, description in (("1", "ep2d_diff_AP"), ("2", "ep2d_diff_PA")):
+        metadata = {"PhaseEncodingAxis": "j", "SeriesDescription": description}
+        dataset.add(f"run-{run}", metadata=metadata)
+    assert [unit.kind for unit in dataset.collect().units] == ["dwi-split", "dwi-split"]
+    assert [unit.kind for unit in dataset.collect("reverse-pe").units] == ["dwi-reverse-pe"]
+
+
 def test_labels_that_agree_make_no_pair_of_unknown_polarity(dataset):
     """Two runs with one axis: nothing says that they are opposite."""
     for run in "12":

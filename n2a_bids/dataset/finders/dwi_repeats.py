@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from n2a_bids.dataset.common_volumes import common_part
-from n2a_bids.dataset.finders.reverse_pe import compare_encoding
+from n2a_bids.dataset.finders.reverse_pe import compare_encoding, labels_are_opposite
 from n2a_bids.dataset.gradient_tables import Series, encodings
 from n2a_bids.dataset.grouping import group_by, shared_entities
 from n2a_bids.dataset.units import DenoisingUnit
@@ -54,6 +54,8 @@ def may_repeat(first: Series, second: Series) -> bool:
     """Whether two series have one phase encoding in the head, or sidecars that say nothing else."""
     if compare_encoding(first, second) == "same":
         return True
+    if labels_are_opposite(first, second):
+        return False
     own, its = first.acquisition, second.acquisition
     return own.phase_encoding == its.phase_encoding == "" and (
         own.phase_encoding_axis == its.phase_encoding_axis == ""

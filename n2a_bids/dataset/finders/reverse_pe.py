@@ -35,8 +35,8 @@ def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> 
     series : sequence of Series
         Of one participant and session, with names that differ in ``dir`` and ``run`` only.
     trust_labels : bool
-        Also pair series whose sidecars tell the axis alone (``PhaseEncodingAxis``) and whose labels say that
-        they are opposite: which sign is which is left to the estimate of the distortion.
+        Also pair series whose sidecars tell the axis alone (``PhaseEncodingAxis``) and whose labels do not
+        say that they are the same: whether they are opposite is left to the estimate of the distortion.
 
     Returns
     -------
@@ -47,7 +47,8 @@ def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> 
     for (i, first), (j, second) in combinations(enumerate(series), 2):
         encoding = opposite_encoding(first, second, trust_labels=trust_labels)
         if encoding and (common := common_part((first, second))) and common.has_b0:
-            order = (-common.n_weighted, _run(first) != _run(second), i + j, i, j)
+            unlabelled = not labels_are_opposite(first, second)
+            order = (-common.n_weighted, unlabelled, _run(first) != _run(second), i + j, i, j)
             ranked.append((order, common, encoding))
     units, taken = [], set()
     for (*_, i, j), common, encoding in sorted(ranked, key=lambda item: item[0]):
@@ -100,7 +101,7 @@ def opposite_encoding(
     own, its = first.acquisition, second.acquisition
     if relation == "opposite":
         directions = first.along(own.phase_encoding), second.along(its.phase_encoding)
-    elif relation == "same axis" and trust_labels and labels_are_opposite(first, second):
+    elif relation == "same axis" and trust_labels and not labels_agree(first, second):
         if its.phase_encoding:
             directions = -second.along(its.phase_encoding), second.along(its.phase_encoding)
         else:
@@ -126,6 +127,15 @@ def labels_are_opposite(first: Series, second: Series) -> bool:
     return bool(named[0]) and named[0] == named[1][::-1]
 
 
+def labels_agree(first: Series, second: Series) -> bool:
+    """Whether both have one ``dir-``, or descriptions of the scanner name one direction."""
+    labels = [one.image.entities.get("dir", "") for one in (first, second)]
+    if all(labels):
+        return comparable("dir", labels[0]) == comparable("dir", labels[1])
+    named = [_named_direction(one) for one in (first, second)]
+    return bool(named[0]) and named[0] == named[1]
+
+
 def _named_direction(series: Series) -> str:
     texts = [series.image.entities.get("dir", "")]
     texts += [str(series.image.metadata.get(key, "")) for key in ("SeriesDescription", "ProtocolName")]
@@ -143,10 +153,11 @@ def _pair(
     from_sidecars = all(one.phase_encoding for one in pair)
     notes = [] if from_sidecars else [_polarity_note(pair, encoding)]
     axis = pair[0].acquisition.phase_encoding_axis
+    labels = "opposite by their labels" if labels_are_opposite(*pair) else "opposite if the images say so"
     how = (
         f"phase encoding {_named(pair)} (from the sidecars)"
         if from_sidecars
-        else f"phase encoding along {axis}, opposite by their labels (--dwi-pairing reverse-pe was asked for)"
+        else f"phase encoding along {axis}, {labels} (--dwi-pairing reverse-pe was asked for)"
     )
     return DenoisingUnit(
         kind="dwi-reverse-pe",
