@@ -17,7 +17,7 @@ from n2a_bids.algorithms.resampling import move_measured
 from n2a_bids.algorithms.rigid import Matrix
 
 _RIM_MM = 3.0
-"""Brains cut out by one program twice differ by less at their border."""
+"""Brains cut out by one program twice differ by less at their border, or by a voxel."""
 _LEAST_MISSING_ML = 1.0
 """Deeper than the rim."""
 
@@ -153,7 +153,7 @@ def _missing_ml(data: NDArray[np.float32], shown: NDArray[np.bool_], grid: Grid)
     found = []
     for one in shown:
         missing = head & ~one
-        deep = ndimage.distance_transform_edt(missing, sampling=sizes_mm) > _RIM_MM
+        deep = ndimage.distance_transform_edt(missing, sampling=sizes_mm) > max(_RIM_MM, sizes_mm.max())
         enough = np.count_nonzero(deep) * voxel_ml >= _LEAST_MISSING_ML
         found.append(np.count_nonzero(missing) * voxel_ml if enough else 0.0)
     return tuple(found)

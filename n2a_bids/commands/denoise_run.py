@@ -23,7 +23,12 @@ from n2a_bids.algorithms.training import precision_for
 from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.commands.denoise_figures import measure, noise_sd_map
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
-from n2a_bids.commands.denoise_warnings import alignment_warnings, residual_warnings, shared_noise_warnings
+from n2a_bids.commands.denoise_warnings import (
+    alignment_warnings,
+    gap_warnings,
+    residual_warnings,
+    shared_noise_warnings,
+)
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.images import load_mask
 from n2a_bids.resources import available_cpus, free_memory_gb
@@ -100,6 +105,7 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     figures["warnings"] += shared
     figures["warnings"] += alignment_warnings(realizations, figures)
     figures["warnings"] += residual_warnings(realizations, figures)
+    figures["warnings"] += gap_warnings(realizations) if job.measured is None else []
     _complete(figures, started)
     mask = load_mask(job.mask, job.runs[0])
     return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, mask, figures)

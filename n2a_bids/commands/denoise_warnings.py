@@ -19,6 +19,7 @@ from n2a_bids.errors import BIDSDataError
 _MOST_EDGES = 0.2
 """0 for aligned runs with white noise, 0.14 for a real pair; 0.3 to 0.47 where runs are one voxel apart."""
 _BAND_MM = (1.2, 3.0)
+_LEAST_GAP_ML = 1.0
 _MOST_ANATOMY = 0.1
 """More along edges in the residual than in the difference of two runs, as the trust tests of the benchmark
 allow."""
@@ -128,6 +129,31 @@ def alignment_warnings(realizations: Realizations, figures: Mapping[str, object]
         "the runs do not seem to be aligned: they differ along the edges of the anatomy (correlation "
         f"{edges:.2f}, of aligned runs near 0), or their detail differs (correlation {alike:.2f}, of aligned "
         "runs near 1); look at the residual, and at how the runs were aligned"
+    ]
+
+
+def gap_warnings(realizations: Realizations) -> list[str]:
+    """A sentence where some runs hold one value over an area, so that others stand there alone.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        T1w runs; others are not judged.
+
+    Returns
+    -------
+    warnings : list of str
+    """
+    n_measured, n_runs = realizations.n_measured, realizations.n_repetitions
+    if n_measured is None or realizations.data.shape[-1] > 1:
+        return []
+    gaps = np.count_nonzero((n_measured > 0) & (n_measured < n_runs))
+    gaps_ml = gaps * float(np.prod(realizations.voxel_size_mm)) / 1000
+    if gaps_ml < _LEAST_GAP_ML:
+        return []
+    return [
+        "some of the runs hold one value and no measurement (defaced, skull-stripped or padded) in "
+        f"{gaps_ml:.0f} ml, where others were measured: these alone stand there, with more noise"
     ]
 
 

@@ -342,3 +342,38 @@ def test_a_processed_copy_is_refused_and_the_reason_told(tmp_path, noisy_runs, h
     assert "same noise as run-2.nii.gz (correlation 1.00" in record["repetitions"][2]["reason"]
     (warning,) = found.warnings
     assert "run-1.nii.gz and run-4.nii.gz share part of their noise" in warning
+
+
+def test_stripped_runs_meet_halfway_and_stay_stripped(tmp_path, pair, motion, head):
+    """Both without skull, moved against each other: no ripples in the air, empty where both are."""
+    stripped = {}
+    for name in ("reference", "moved"):
+        image, mask = nb.load(pair[name]), nb.load(pair[f"{name}_mask"]).get_fdata() > 0
+        path = tmp_path / f"{name}_T1w.nii.gz"
+        image.__class__(
+            (image.get_fdata() * mask).astype(np.float32), image.affine, image.header
+        ).to_filename(path)
+        stripped[name] = str(path)
+    files = [stripped["reference"], stripped["moved"]]
+    gaps = FindGaps(in_files=files).run(cwd=str(tmp_path)).outputs
+    assert gaps.out_files == files
+    for space in ("reference", "halfway"):
+        outputs = align(
+            tmp_path,
+            files,
+            pair["reference_mask"],
+            [itk(tmp_path, "m", motion)],
+            gap_files=list(gaps.gap_files),
+            space=space,
+        )
+        n_measured = nb.load(outputs.measured_file).get_fdata()
+        images = np.stack([nb.load(path).get_fdata() for path in outputs.out_files])
+        assert not images[:, n_measured == 0].any()
+        assert np.count_nonzero(n_measured) < 1.15 * np.count_nonzero(head[1])
+        rim = (
+            ndimage.binary_dilation(n_measured > 0)
+            & (n_measured > 0)
+            & ~ndimage.binary_erosion(n_measured == 2)
+        )
+        assert images[:, rim].min() > 0
+        assert outputs.warnings == []

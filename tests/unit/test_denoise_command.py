@@ -531,6 +531,7 @@ def test_a_face_removed_from_one_run_comes_from_the_other_and_from_both_stays_re
     bright = only & (head[0] > 300)
     assert result[bright].mean() == pytest.approx(one.get_fdata()[bright].mean(), rel=0.1)
     record = json.loads(Path(str(files["out"]).replace(".nii.gz", ".json")).read_text())
+    assert ["no measurement" in warning for warning in record["warnings"]] == [True]
     assert record["noise_sd_mean"] == pytest.approx(60 / np.sqrt(2), rel=0.15)
 
 
