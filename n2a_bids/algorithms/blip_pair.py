@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.distortion import DistortionConfig, estimate_displacement, resample
+from n2a_bids.algorithms.distortion import DistortionConfig, estimate_displacement, in_view, resample
 from n2a_bids.algorithms.dwi_contrasts import largest_shift_voxels
 from n2a_bids.algorithms.dwi_motion import register_rigid
 from n2a_bids.algorithms.similarity import smooth_correlation
@@ -74,12 +74,21 @@ class BlipPair:
         return first, resample(self.second, voxel_map, other, self.axes[1], 1, order=order)
 
     def images(self, voxel_map: VoxelMap, displacement: Volume | None = None) -> tuple[Volume, Volume]:
-        """As `corrected`, in one intensity unit: a gain of the receiver would be taken for a stretch."""
+        """As `corrected`, in one intensity unit: a gain of the receiver would be taken for a stretch.
+
+        Where one image ends, the other continues it: the border of the view is no edge of the head.
+        """
         first, second = self.corrected(voxel_map, displacement, order=3)
-        level = float(second[self.mask].mean())
+        own = np.zeros(self.first.shape, np.float32) if displacement is None else displacement
+        other = self.second_displacement(own)
+        first_seen = in_view(self.first.shape, np.eye(4), own, self.axis, 1)
+        seen = in_view(self.second.shape, voxel_map, other, self.axes[1], 1)
+        common = self.mask & first_seen & seen
+        level = float(second[common].mean()) if common.any() else 0.0
         if not level > 0:
             raise ValueError("the second image holds no signal in the brain of the first")
-        return first, second * np.float32(first[self.mask].mean() / level)
+        second = second * np.float32(first[common].mean() / level)
+        return np.where(first_seen, first, second), np.where(seen, second, first)
 
     def estimate(self, images: tuple[Volume, Volume], config: DistortionConfig) -> Volume:
         """Displacement between two images on the grid of the first, from the slab of the brain."""

@@ -18,6 +18,9 @@ _UNDERSHOOTS = 1e-3
 _ENOUGH_VOXELS = 20_000
 """Voxels that settle a figure of the whole brain."""
 
+_FEWEST_ITERATIONS, _SCALE_TOLERANCE = 12, 1e-4
+"""The noise of complex images has settled where an iteration changes it by no larger part."""
+
 
 def rician_mean(signal: NDArray, noise_sd: NDArray | float) -> NDArray[np.float64]:
     """Expectation of the magnitude of `signal` plus complex Gaussian noise.
@@ -153,7 +156,7 @@ def holds_magnitudes(repetitions: NDArray, mask: NDArray[np.bool_]) -> bool:
     return sum(negative) <= _UNDERSHOOTS * len(repetitions) * mask.sum() * repetitions.shape[-1]
 
 
-def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 12) -> NDArray[np.float64]:
+def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 60) -> NDArray[np.float64]:
     """SD of the complex noise from the SD of magnitudes.
 
     Where there is little signal, magnitudes vary less than the complex noise
@@ -167,7 +170,7 @@ def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 1
     mean : (N, C) array
         Denoised magnitudes of the C volumes.
     n_iterations : int
-        Fixed-point iterations.
+        Most fixed-point iterations; they end when the SD has settled.
 
     Returns
     -------
@@ -178,9 +181,11 @@ def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 1
     some = slice(None, None, max(1, sd.size // _ENOUGH_VOXELS))
     known = np.maximum(sd[some], 1e-12)[:, None]
     scale = 1.0
-    for _ in range(n_iterations):
-        noise_sd = scale * known
+    for number in range(n_iterations):
+        noise_sd, before = scale * known, scale
         signal = remove_noise_floor(mean[some], noise_sd)
         factor = float(np.mean(rician_variance(signal, noise_sd) / noise_sd**2))
         scale = 1 / np.sqrt(np.clip(factor, 0.4292, 1.0))
+        if number + 1 >= _FEWEST_ITERATIONS and abs(scale / before - 1) < _SCALE_TOLERANCE:
+            break
     return scale * sd

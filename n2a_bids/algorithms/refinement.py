@@ -16,7 +16,9 @@ from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.rigid import Matrix
 from n2a_bids.algorithms.transforms import inverse
 
-_STEPS = 4
+_FEWEST_STEPS, _MOST_STEPS = 4, 12
+_LARGEST_STEP_VOXELS = 0.005
+"""The transform is at rest where a step moves no voxel of the brain farther."""
 
 
 def refine_rigid(
@@ -56,14 +58,28 @@ def refine_rigid(
     normal = design.T @ design
     to_mm = np.diag([*voxel_size_mm, 1.0])
     refined = np.array(voxel_to_voxel, dtype=np.float64)
-    for _ in range(_STEPS):
+    corners = _box_corners(index)
+    for number in range(1, _MOST_STEPS + 1):
         places = index @ refined[:3, :3].T + refined[:3, 3]
         seen = ndimage.map_coordinates(coefficients, places.T, order=3, mode="mirror", prefilter=False)
         fitted = np.linalg.solve(normal, design.T @ seen)
         moved = _motion(fitted[2:] / fitted[0], centre_mm)
         # The moving image shows the clean one too far along: take the same motion back.
-        refined = refined @ inverse(to_mm) @ inverse(moved) @ to_mm
+        step = inverse(to_mm) @ inverse(moved) @ to_mm
+        refined = refined @ step
+        if number >= _FEWEST_STEPS and _largest_shift(step, corners) < _LARGEST_STEP_VOXELS:
+            break
     return refined
+
+
+def _box_corners(index: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(8, 3) corners of the box around these voxels."""
+    sides = np.stack((index.min(axis=0), index.max(axis=0)))
+    return np.array([[sides[i, 0], sides[j, 1], sides[k, 2]] for i, j, k in np.ndindex(2, 2, 2)])
+
+
+def _largest_shift(step: Matrix, points: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(points @ step[:3, :3].T + step[:3, 3] - points, axis=1).max())
 
 
 def _design(

@@ -153,3 +153,14 @@ def test_axes_across_each_other_are_refused():
     image, mask = _head((12, 12, 12))
     with pytest.raises(ValueError, match="not parallel"):
         correct_pair(image, image, mask, voxel_size_mm=_SIZE, axis=1, second_axis=0)
+
+
+def test_border_of_the_view_is_no_edge_of_the_head():
+    """A head that moved out of the view of the second image at one end is placed like one in full view."""
+    image, mask = _head()
+    image, mask = image[:, :, 4:-4], mask[:, :, 4:-4]
+    field = susceptibility_displacement(mask, _AXIS, 2.0, torch.Generator().manual_seed(0))
+    truth = _motion(image.shape, 0.0, (0.0, 0.0, 7.0))
+    first, second = _pair(image, field, truth)
+    found = correct_pair(first, second, mask, voxel_size_mm=_SIZE, axis=_AXIS, config=_QUICK)
+    assert found.converged and _largest_error(found.voxel_map, truth, mask) < 0.15
