@@ -30,6 +30,7 @@ from n2a_bids.algorithms.tensor import (
 )
 from n2a_bids.benchmark.diffusion_supervised import denoise_supervised
 from n2a_bids.benchmark.diffusion_truths import Truth
+from n2a_bids.benchmark.pair_motion import MOTIONS, motion_between, moved
 from n2a_bids.benchmark.rows import RowTable
 from n2a_bids.benchmark.worker import run_in_child
 from n2a_bids.interfaces.dwi_mask import mean_b0
@@ -55,6 +56,8 @@ COLUMNS = (
 )
 
 PHASE_AXIS = 1
+REVERSE_PE = {"reverse-pe" if name == "still" else f"reverse-pe-{name}": name for name in MOTIONS}
+"""Conditions of opposite phase encoding, and the motion of the head between the series."""
 SUPERVISED = "supervised"
 """The ceiling of networks: learns from the truth elsewhere in the same brain."""
 _SSIM_VOLUMES = 4
@@ -128,7 +131,9 @@ def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float
     condition : str
         ``single``; ``repeat``: two perfect repetitions; ``misaligned``: two, the second moved by up to half
         a voxel and half a degree and left so; ``reverse-pe``: two distorted ones, corrected with the
-        estimated displacement; ``split``: one, which networks that need two get as two synthesized halves.
+        estimated displacement, and with a motion of the head between them, which is estimated, too
+        (``reverse-pe-3mm``, ``reverse-pe-5mm-5deg``); ``split``: one, which networks that need two get as
+        two synthesized halves.
     snr : float
         Of the b0.
     seed : int
@@ -141,8 +146,8 @@ def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float
     """
     generator = torch.Generator().manual_seed(1000 + seed)
     noise_sd = dwi_phantoms.noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)
-    if condition == "reverse-pe":
-        return _reverse_pe(truth, noise_sd, peak_mm, generator)
+    if condition in REVERSE_PE:
+        return _reverse_pe(truth, noise_sd, peak_mm, generator, REVERSE_PE[condition])
     signals = [truth.signal]
     if condition in ("repeat", "misaligned"):
         signals.append(_nudged(truth.signal, generator) if condition == "misaligned" else truth.signal)
@@ -156,15 +161,20 @@ def _realizations(truth: Truth, repetitions: NDArray[np.float32], kept: float = 
     )
 
 
-def _reverse_pe(truth: Truth, noise_sd: float, peak_mm: float, generator: torch.Generator) -> Realizations:
+def _reverse_pe(
+    truth: Truth, noise_sd: float, peak_mm: float, generator: torch.Generator, motion: str
+) -> Realizations:
     axis = PHASE_AXIS
     peak_voxels = peak_mm / truth.voxel_size_mm[axis]
     field = dwi_phantoms.susceptibility_displacement(truth.mask, axis, peak_voxels, generator)
+    maps = np.eye(4), motion_between(motion, truth.mask.shape, truth.voxel_size_mm, axis)
     noisy = [
         dwi_phantoms.add_rician_noise(
-            dwi_phantoms.distort(truth.signal, field, axis, sign), noise_sd, generator
+            dwi_phantoms.distort(moved(truth.signal, place), moved(field, place), axis, sign),
+            noise_sd,
+            generator,
         )
-        for sign in (1, -1)
+        for place, sign in zip(maps, (1, -1), strict=True)
     ]
     b0s = [mean_b0(series, truth.gradients) for series in noisy]
     found = correct_pair(*b0s, truth.mask, voxel_size_mm=truth.voxel_size_mm, axis=axis)

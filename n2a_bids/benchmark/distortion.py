@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nb
@@ -18,12 +18,14 @@ from n2a_bids.algorithms.distortion import resample
 from n2a_bids.algorithms.dwi_motion import register_rigid
 from n2a_bids.algorithms.pepolar import correct_pair
 from n2a_bids.algorithms.similarity import smooth_correlation
+from n2a_bids.benchmark.pair_motion import motion_between, residual_motion_mm
 from n2a_bids.benchmark.rows import RowTable
 
-KEYS = ("pair", "snr", "method")
+KEYS = ("pair", "snr", "motion", "method")
 COLUMNS = (
     *KEYS,
     *("largest_voxels", "error_median_voxels", "error_95_voxels", "share_below_half_voxel"),
+    *("residual_motion_mm", "rounds", "last_step_voxels"),
     *("correlation_before", "correlation_after", "seconds"),
 )
 _SMOOTH_VOXELS = 0.7
@@ -45,6 +47,13 @@ class BlipPair:
     axis: int
     truth: Volume | None = None
     """Displacement of `plus` in voxels, where it is known."""
+    motion: str = "still"
+    """Of the head between the images: a name of `MOTIONS`."""
+
+    @property
+    def between(self) -> NDArray[np.float64]:
+        """(4, 4) voxel of `plus` to voxel of `minus` by this motion."""
+        return motion_between(self.motion, self.plus.shape, self.voxel_size_mm, self.axis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +62,26 @@ class Correction:
 
     displacement: Volume
     corrected: tuple[Volume, Volume]
+    voxel_map: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    """Motion from `plus` to `minus`; the identity for methods that look for none."""
+    rounds: int | None = None
+    last_step_voxels: float | None = None
 
 
 def n2a(pair: BlipPair) -> Correction:
     """The estimator of the app, head motion included."""
     found = correct_pair(pair.plus, pair.minus, pair.mask, voxel_size_mm=pair.voxel_size_mm, axis=pair.axis)
-    return Correction(found.displacement, found.corrected)
+    return Correction(
+        found.displacement, found.corrected, found.voxel_map, found.n_rounds, found.last_step_voxels
+    )
 
 
 def rigid(pair: BlipPair) -> Correction:
     """Rigid registration alone: what is left if distortion is not corrected."""
     still = np.zeros(pair.plus.shape, np.float32)
     voxel_map = register_rigid(pair.plus, pair.minus, pair.mask, pair.voxel_size_mm)
-    return Correction(still, (pair.plus, resample(pair.minus, voxel_map, still, pair.axis, 0)))
+    corrected = (pair.plus, resample(pair.minus, voxel_map, still, pair.axis, 0))
+    return Correction(still, corrected, voxel_map)
 
 
 def ants(pair: BlipPair) -> Correction:
@@ -139,7 +155,7 @@ def run_distortion(
     table = RowTable(table_path, COLUMNS, KEYS)
     for pair in pairs:
         for name, correct in known.items():
-            key = {"pair": pair.name, "snr": pair.snr, "method": name}
+            key = {"pair": pair.name, "snr": pair.snr, "motion": pair.motion, "method": name}
             if not table.has(key):
                 started = time.perf_counter()
                 correction = correct(pair)
@@ -149,12 +165,17 @@ def run_distortion(
 
 
 def compare(pair: BlipPair, correction: Correction) -> dict[str, str]:
-    """Errors against the known displacement, and agreement of the corrected images."""
+    """Errors against the known displacement and motion, and agreement of the corrected images."""
     mask = pair.mask
     row = {
         "correlation_before": smooth_correlation(pair.plus, pair.minus, mask, _SMOOTH_VOXELS),
         "correlation_after": smooth_correlation(*correction.corrected, mask, _SMOOTH_VOXELS),
+        "residual_motion_mm": residual_motion_mm(
+            correction.voxel_map, pair.between, mask, pair.voxel_size_mm, pair.axis
+        ),
     }
+    if correction.rounds is not None:
+        row |= {"rounds": correction.rounds, "last_step_voxels": correction.last_step_voxels}
     if pair.truth is not None:
         error = np.abs(correction.displacement - pair.truth)[mask]
         row |= {
@@ -163,7 +184,7 @@ def compare(pair: BlipPair, correction: Correction) -> dict[str, str]:
             "error_95_voxels": float(np.percentile(error, 95)),
             "share_below_half_voxel": float(np.mean(error < 0.5)),
         }
-    return {name: f"{value:.4f}" for name, value in row.items()}
+    return {name: f"{value:d}" if isinstance(value, int) else f"{value:.4f}" for name, value in row.items()}
 
 
 def _modulated(pair: BlipPair, displacement: NDArray) -> Correction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,16 +10,22 @@ import numpy as np
 import torch
 
 from n2a_bids.algorithms import dwi_phantoms
+from n2a_bids.algorithms.distortion import in_view
 from n2a_bids.benchmark.diffusion import PHASE_AXIS
 from n2a_bids.benchmark.diffusion_truths import Truth
 from n2a_bids.benchmark.distortion import BlipPair
+from n2a_bids.benchmark.pair_motion import motion_between, moved
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, load_mask, same_grid, voxel_sizes_mm
 from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0
 
 
 def simulated_pairs(
-    truth: Truth, snrs: Iterable[float], seeds: Iterable[int], peak_mm: float
+    truth: Truth,
+    snrs: Iterable[float],
+    seeds: Iterable[int],
+    peak_mm: float,
+    motions: Iterable[str] = ("still",),
 ) -> list[BlipPair]:
     """Pairs of a phantom's b0, distorted by a field that is known.
 
@@ -31,29 +38,37 @@ def simulated_pairs(
         Of field and noise.
     peak_mm : float
         Largest displacement, where the field need not be smoothed to keep the image from folding.
+    motions : iterable of str
+        Of the head between the images, names of `MOTIONS`; the field goes with the head.
     """
-    b0 = mean_b0(truth.signal, truth.gradients)
-    pairs = []
-    for seed in seeds:
-        for snr in snrs:
-            generator = torch.Generator().manual_seed(2000 + seed)
-            peak = peak_mm / truth.voxel_size_mm[PHASE_AXIS]
-            field = dwi_phantoms.susceptibility_displacement(truth.mask, PHASE_AXIS, peak, generator)
-            sd = dwi_phantoms.noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)
-            plus, minus = (
-                dwi_phantoms.add_rician_noise(
-                    dwi_phantoms.distort(b0, field, PHASE_AXIS, sign), sd, generator
-                )
-                for sign in (1, -1)
-            )
-            name = f"simulated, field {seed}"
-            size = truth.voxel_size_mm
-            pairs.append(BlipPair(name, f"{snr:g}", plus, minus, truth.mask, size, PHASE_AXIS, field))
-    return pairs
+    return [
+        _simulated_pair(truth, snr, seed, peak_mm, motion)
+        for seed, snr, motion in itertools.product(seeds, snrs, motions)
+    ]
 
 
-def real_pair(first: Path, second: Path, mask: Path | None) -> BlipPair:
-    """Two files as scanned; volumes of a series are averaged.
+def _simulated_pair(truth: Truth, snr: float, seed: int, peak_mm: float, motion: str) -> BlipPair:
+    size, b0 = truth.voxel_size_mm, mean_b0(truth.signal, truth.gradients)
+    generator = torch.Generator().manual_seed(2000 + seed)
+    field = dwi_phantoms.susceptibility_displacement(
+        truth.mask, PHASE_AXIS, peak_mm / size[PHASE_AXIS], generator
+    )
+    sd = dwi_phantoms.noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)
+    maps = np.eye(4), motion_between(motion, b0.shape, size, PHASE_AXIS)
+    plus, minus = (
+        dwi_phantoms.add_rician_noise(
+            dwi_phantoms.distort(moved(b0, place), moved(field, place), PHASE_AXIS, sign), sd, generator
+        )
+        for place, sign in zip(maps, (1, -1), strict=True)
+    )
+    name = f"simulated, field {seed}"
+    # What the second image does not show has no truth to be compared with.
+    shown = truth.mask & in_view(truth.mask.shape, maps[1], field, PHASE_AXIS, -1)
+    return BlipPair(name, f"{snr:g}", plus, minus, shown, size, PHASE_AXIS, field, motion)
+
+
+def real_pair(first: Path, second: Path, mask: Path | None, motion: str = "still") -> BlipPair:
+    """Two files as scanned, and a motion put between them; volumes of a series are averaged.
 
     Raises
     ------
@@ -67,4 +82,6 @@ def real_pair(first: Path, second: Path, mask: Path | None) -> BlipPair:
         data, affine = load(path)
         images.append(np.ascontiguousarray(data.mean(axis=-1) if data.ndim == 4 else data))
     brain = load_mask(mask, first) if mask else find_brain(np.mean(images, axis=0))
-    return BlipPair("real", "", *images, brain, voxel_sizes_mm(affine), PHASE_AXIS)
+    size = voxel_sizes_mm(affine)
+    images[1] = moved(images[1], motion_between(motion, images[1].shape, size, PHASE_AXIS))
+    return BlipPair("real", "", *images, brain, size, PHASE_AXIS, motion=motion)

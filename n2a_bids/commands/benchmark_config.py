@@ -22,10 +22,22 @@ class DiffusionBenchmarkConfig:
         *(10.0, 15.0, 20.0),
     )
     dwi_conditions: Annotated[
-        tuple[Literal["single", "repeat", "misaligned", "reverse-pe", "split"], ...],
+        tuple[
+            Literal[
+                "single",
+                "repeat",
+                "misaligned",
+                "split",
+                "reverse-pe",
+                "reverse-pe-3mm",
+                "reverse-pe-5mm-5deg",
+            ],
+            ...,
+        ],
         Option(
             "misaligned: two repetitions, up to half a voxel and half a degree apart; reverse-pe: distorted "
-            "and corrected by the app; split: one series, halved for networks that need two",
+            "and corrected by the app, with the head as it was or moved between the series; split: one "
+            "series, halved for networks that need two",
             _DIFFUSION,
         ),
     ] = ("single", "reverse-pe")
@@ -42,6 +54,10 @@ class DiffusionBenchmarkConfig:
             _DIFFUSION,
         ),
     ] = False
+    pair_motions: Annotated[
+        tuple[Literal["still", "3mm", "5mm-5deg"], ...],
+        Option("with --distortion: motion put between the images of a pair", _DIFFUSION, default="still"),
+    ] = ("still",)
     pyhysco: Annotated[
         str | None,
         Option("'pyhysco' of an installation of PyHySCO, to compare with", _DIFFUSION, metavar="PROGRAM"),

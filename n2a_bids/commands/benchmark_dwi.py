@@ -86,11 +86,12 @@ def _run_distortion(config: BenchmarkConfig) -> int:
     if config.truth:
         _check_truth(config)
         (truth,) = _load_truths(config, ("tensor",))
-        pairs += simulated_pairs(truth, config.dwi.snr, range(config.seeds or 1), config.dwi.peak_mm)
+        seeds, dwi = range(config.seeds or 1), config.dwi
+        pairs += simulated_pairs(truth, dwi.snr, seeds, dwi.peak_mm, dwi.pair_motions)
     if config.pair:
         if len(config.pair) != 2:
             raise ConfigError(f"--pair: expected two b0s, found {len(config.pair)} files; give both")
-        pairs.append(real_pair(*config.pair, config.pair_mask))
+        pairs += [real_pair(*config.pair, config.pair_mask, motion) for motion in config.dwi.pair_motions]
     if not pairs:
         raise ConfigError("--distortion: expected --truth or --pair, found neither; give one of them")
     run_distortion(pairs, known, config.out / "distortion.tsv")
