@@ -35,7 +35,7 @@ def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
     Returns
     -------
     series : Series or None
-        With a table of zeros.
+        With a table of zeros, and an image without files of one.
     """
     n_volumes, affine = read_header(image.path)
     if is_sbref(image):
@@ -44,7 +44,8 @@ def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
         return None
     acquisition = read_acquisition(image.metadata)
     table = Gradients(np.zeros(n_volumes), np.zeros((n_volumes, 3)), b0_threshold)
-    return Series(image, table, acquisition.notes, affine, acquisition)
+    without_table = replace(image, bval=None, bvec=None)
+    return Series(without_table, table, acquisition.notes, affine, acquisition)
 
 
 def reason_not_denoised(series: Series, everything: Sequence[ImageFile]) -> str:

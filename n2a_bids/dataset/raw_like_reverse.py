@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from n2a_bids.algorithms.realizations import B0_THRESHOLD
+from n2a_bids.dataset.b0_images import read_b0_images
 from n2a_bids.dataset.finders.reverse_pe import are_opposite
 from n2a_bids.dataset.gradient_tables import Series, read_series
 from n2a_bids.dataset.metadata import SidecarReader
@@ -62,7 +64,8 @@ def _read(path: Path, reader: SidecarReader) -> Series | None:
     """None for a series that the list of images names as broken already."""
     tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
     try:
-        return read_series(ImageFile(path, parse_name(path)[0], reader.metadata(path), *tables))
+        image = ImageFile(path, parse_name(path)[0], reader.metadata(path), *tables)
+        return read_b0_images(image, B0_THRESHOLD) or read_series(image)
     except BIDSDataError:
         return None
 
@@ -78,6 +81,8 @@ def _copy(image: ImageFile, copy: Path) -> None:
         (image.bvec, copy.with_name(f"{stem}.bvec")),
         (image.path, copy),
     ):
+        if source is None:
+            continue
         with whole_file(target) as temporary:
             shutil.copyfile(source, temporary)
 

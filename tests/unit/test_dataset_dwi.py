@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.raw_like_reverse import copy_reversed_b0
 from n2a_bids.gradient_files import phase_encoding_of, read_gradients, write_gradients
 from n2a_bids.interfaces.dwi_raw_like import DescribeRawLikeSeries
 
@@ -700,3 +701,15 @@ def test_a_full_series_without_its_table_is_a_fault(dataset):
     for extension in (".bval", ".bvec"):
         Path(f"{stem}{extension}").unlink()
     assert dataset.collect().left_out[0].fault
+
+
+def test_a_reversed_b0_without_table_follows_into_the_raw_like_dataset(dataset, tmp_path):
+    """Image and sidecar, without a table of others that applies by inheritance."""
+    main = dataset.add("dir-AP", metadata=AP)
+    for extension in (".bval", ".bvec"):
+        Path(f"{main}{extension}").replace(dataset.root / f"dwi{extension}")
+    back = _b0_image(main.with_name("sub-01_dir-PA_dwi"), PA)
+    root = tmp_path / "raw-like"
+    copy_reversed_b0(dataset.root, root, [Path(f"{main}.nii.gz")])
+    copied = sorted(path.name for path in (root / "sub-01/dwi").iterdir())
+    assert copied == ["sub-01_dir-PA_dwi.json", back.name]
