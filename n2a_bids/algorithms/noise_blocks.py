@@ -43,8 +43,8 @@ class ComparedBlocks:
     """Of some blocks, at the shift that suits each best."""
     by_chance: NDArray[np.float32]
     """The same with blocks of other places."""
-    n_seen: int
-    """Blocks, flat or not, that both images show."""
+    seen: NDArray[np.float32]
+    """Of the fine band, of all blocks that both images show, flat or not."""
 
 
 def compare_blocks(
@@ -131,7 +131,7 @@ def _compare(
         coarse=_block_correlation(cut[0][2][flat], cut[1][2][flat]),
         displaced=_best_over_shifts(first[1], second[1], corners[some], corners[some], edges),
         by_chance=_best_over_shifts(first[1], second[1], corners[some], corners[others], edges),
-        n_seen=int(np.count_nonzero(seen)),
+        seen=_block_correlation(cut[0][0][seen], cut[1][0][seen]),
     )
 
 

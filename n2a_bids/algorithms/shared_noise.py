@@ -42,6 +42,9 @@ _CLEARLY_SHARED, _CLEARLY_MORE = 0.4, 0.1
 _PARTIAL_CORRELATION = {False: 0.15, True: 0.3}
 """Above it a user is warned, for images and for series. Real T1w pairs have 0.01 (air, flat tissue), real
 diffusion pairs up to 0.15 (what the model of diffusion leaves of anatomy)."""
+_FEW_BLOCKS, _EQUAL_DETAIL = 0.1, 0.99
+"""Part of the blocks that may agree less in their finest detail than that. Two acquisitions of a head without
+air around it reach 0.77 at a noise of 2 % of the intensity, 0.93 at 1 %; copies 0.998."""
 _STANDARD_ERRORS = 5.0
 _MOST_VOLUMES = 6
 """Of a series that are compared."""
@@ -166,14 +169,23 @@ def _measure(
     # A step of one voxel along each axis of the first, in voxels of the second.
     steps = np.linalg.norm(to_second[:3, :3], axis=0)
     coarser = np.maximum(1.0, 1.0 / steps)
+    everywhere = np.zeros(0, np.float32)
     for scale in _SCALES:
-        slabs = [
-            part for pair in pairs for part in compare_blocks(*pair, to_second, scale * coarser, most_coarse)
-        ]
-        n_flat, n_seen = (sum(counts) for counts in zip(*((part.fine.size, part.n_seen) for part in slabs)))
-        if n_flat >= max(_LEAST_BLOCKS, _LEAST_FLAT * n_seen):
+        unit = scale * coarser
+        slabs = [part for pair in pairs for part in compare_blocks(*pair, to_second, unit, most_coarse)]
+        n_flat = sum(part.fine.size for part in slabs)
+        seen = np.concatenate([part.seen for part in slabs])
+        if n_flat >= max(_LEAST_BLOCKS, _LEAST_FLAT * seen.size):
             return _summarise(slabs, of_series=of_series)
-    return None
+        everywhere = everywhere if everywhere.size else seen
+    return _equal_everywhere(everywhere, of_series=of_series)
+
+
+def _equal_everywhere(seen: NDArray[np.float32], *, of_series: bool) -> SharedNoise | None:
+    """What is known without blocks of noise alone: images that agree in all detail share the noise, too."""
+    if seen.size < _LEAST_BLOCKS or np.quantile(seen, _FEW_BLOCKS) < _EQUAL_DETAIL:
+        return None
+    return SharedNoise(float(np.quantile(seen, _FEW_BLOCKS)), 0.0, int(seen.size), of_series)
 
 
 def _summarise(slabs: Sequence[ComparedBlocks], *, of_series: bool) -> SharedNoise:

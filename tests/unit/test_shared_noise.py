@@ -88,7 +88,10 @@ def test_without_noise_alone_nothing_is_known(noisy_runs, head):
     assert mapped(image * 0, other) is None
     assert mapped(image, other, away) is None
     folds = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(image.shape), 1)
-    assert mapped(*(np.where(head[1], run + 2000 * folds, 0) for run in (image, other))) is None
+    stripped = [np.where(head[1], run + 2000 * folds, 0) for run in (image, other)]
+    assert mapped(*stripped) is None
+    # Detail that is equal everywhere is no anatomy alone.
+    assert mapped(stripped[0], np.round(stripped[0] * shading(image.shape) * 2)).is_copy
 
 
 def test_part_of_the_noise_is_measured(noisy_runs):
