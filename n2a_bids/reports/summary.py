@@ -145,9 +145,17 @@ def _movement(unit: UnitRecord) -> list[Card]:
         found.append(Card("Largest movement", moved, "between repetitions, undone"))
     volumes = [row["volumes"] for row in unit.accepted_repetitions if row.get("volumes")]
     if volumes:
-        largest = (max(max(one[key], default=0) for one in volumes) for key in _MOTION)
-        found.append(Card("Head motion", _sizes(*largest), "largest, between volumes of a series, undone"))
+        largest = _sizes(*(max(max(one[key], default=0) for one in volumes) for key in _MOTION))
+        found.append(_head_motion(derived["mean_framewise_displacement_mm"], largest))
     return found
+
+
+def _head_motion(mean_framewise_displacement_mm: float | None, largest: str) -> Card:
+    """Motion within the series, as the charts show it."""
+    if mean_framewise_displacement_mm is None:
+        return Card("Head motion", largest, "largest, between volumes of a series, undone")
+    value = f"{mean_framewise_displacement_mm:.2f} mm"
+    return Card("Head motion", value, f"mean framewise displacement; up to {largest} from the first b0")
 
 
 def _sizes(rotation_deg: float, translation_mm: float) -> str:
@@ -158,12 +166,14 @@ def _sizes(rotation_deg: float, translation_mm: float) -> str:
 def _quality(unit: UnitRecord) -> list[Card]:
     """Error and sharpness, against the mean, or against the single series before denoising."""
     record, derived = unit.denoising, unit.derived
-    before, of_before = ("series", "of that before") if is_single(unit) else ("plain mean", "of the mean's")
+    baseline, of_baseline = (
+        ("series", "of that before") if is_single(unit) else ("plain mean", "of the mean's")
+    )
     found = []
     if derived["error_ratio"]:
         before, after = record["noise_sd_mean"], record["error_denoised"]
         percent = round(100 * (derived["error_ratio"] - 1))
-        change = f"RMSE, {before} to denoised, {percent:+d} %" if percent else f"RMSE, as in the {before}"
+        change = f"RMSE, {baseline} to denoised, {percent:+d} %" if percent else f"RMSE, as in the {baseline}"
         change = change.replace("-", "\N{MINUS SIGN}")
         found.append(
             Card("Estimated error", f"{number(before)} \N{RIGHTWARDS ARROW} {number(after)}", change)
@@ -173,7 +183,7 @@ def _quality(unit: UnitRecord) -> list[Card]:
         found.append(Card("Equivalent averages", number(averages), "of the same squared error"))
     if derived["sharpness_ratio"]:
         found.append(
-            Card("Sharpness kept", f"{derived['sharpness_ratio']:.2f}", f"{of_before}; 1 is no blur")
+            Card("Sharpness kept", f"{derived['sharpness_ratio']:.2f}", f"{of_baseline}; 1 is no blur")
         )
     return found
 

@@ -320,6 +320,7 @@ def test_single_series_is_not_called_repetitions_and_their_mean(tmp_path):
     }
     volumes = {"number": [0, 1], "rotation_deg": [0.0, 1.2], "translation_mm": [0.0, 3.1]}
     row = {"file": "sub-01_dwi.nii.gz", "rotation_deg": 0.0, "translation_mm": 0.0, "volumes": volumes}
+    row |= {"mean_framewise_displacement_mm": 1.238, "max_framewise_displacement_mm": 4.8}
     add_unit(tmp_path, "sub-01", record, {"reference": row["file"], "repetitions": [row]}, "dwi")
     for name in ("denoised", "residual", "noisesd", "risk", "tensor"):
         add_figure(tmp_path, f"sub-01_desc-{name}_dwi.svg")
@@ -328,7 +329,9 @@ def test_single_series_is_not_called_repetitions_and_their_mean(tmp_path):
     assert "Made from one diffusion series: sub-01_dwi." in said
     assert not re.search(r"\b(repetitions?|plain mean|the mean)\b", said), said
     cards = dict(re.findall(r"<span>([^<]*)</span><b>([^<]*)</b>", text))
-    assert cards["Head motion"] == "1.2\N{DEGREE SIGN}, 3.1 mm"
+    assert cards["Head motion"] == "1.24 mm"
+    assert "up to 1.2\N{DEGREE SIGN}, 3.1 mm from the first b0" in said
+    assert "RMSE, series to denoised, \N{MINUS SIGN}75 %" in said
     assert "Largest movement" not in cards
     add_unit(tmp_path, "sub-01", {**record, "chosen": dict(MEAN_WON)}, datatype="dwi")
     assert "The series was left as it is." in page_text(tmp_path)
@@ -407,6 +410,7 @@ def test_summary_names_what_was_estimated(output_dir):
     assert cards["Estimated error"] == "20 \N{RIGHTWARDS ARROW} 5"
     assert cards["Output"] == "blend"
     assert cards["Sharpness kept"] == "0.95"
+    assert "RMSE, plain mean to denoised, \N{MINUS SIGN}75 %" in text
     methods = methods_markdown(find_units(output_dir, "01"))
     assert "The output is a blend of least estimated risk: 75%" in methods
     assert "(RMSE: noise left and detail lost together) was 0.25 of that of the plain mean" in methods
