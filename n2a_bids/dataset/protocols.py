@@ -17,6 +17,8 @@ Group = Literal["t1w-repeats", "t1w-echoes", "dwi"]
 _T1W, _DWI = ("t1w-repeats", "t1w-echoes"), ("dwi",)
 _ALL = (*_T1W, *_DWI)
 _TIMED = ("t1w-repeats", "dwi-repeats")
+_STORAGE = {"mosaic"}
+"""Words of ImageType that tell how slices were filed."""
 _NO_AGENT = {"", "none", "no", "n/a", "na"}
 _TESLA = 0.0001
 """Of a Gauss: no scanner has a hundred Tesla, so that larger numbers are in Gauss."""
@@ -199,7 +201,7 @@ def _value(image: ImageFile, setting: Setting) -> float | frozenset[str] | None:
         if setting.field == "MagneticFieldStrength" and number > 100:
             number *= _TESLA
         return number if math.isfinite(number) else None
-    return _words(value) or None
+    return (_words(value) - _STORAGE) or None
 
 
 def _agents(image: ImageFile) -> frozenset[str]:

@@ -150,7 +150,7 @@ def _image_type(metadata: Mapping[str, object]) -> set[str]:
         for text in texts
         if isinstance(text, str)
         for part in re.split(r"[\\_;]", text)
-        if part.strip()
+        if part.strip() not in ("", "MOSAIC")
     }
 
 

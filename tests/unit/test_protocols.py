@@ -53,6 +53,7 @@ def noted(kind, first, second):
             *("", "", ""),
         ),
         ({"ImageType": ["ORIGINAL", "ND"]}, {"ImageType": ["ORIGINAL", "NORM"]}, "note", "note", "note"),
+        ({"ImageType": ["ORIGINAL", "ND", "MOSAIC"]}, {"ImageType": ["ORIGINAL", "ND"]}, "", "", ""),
         ({"ImageType": "ORIGINAL\\ND"}, {"ImageType": ["ND", "ORIGINAL"]}, "", "", ""),
         ({"MatrixCoilMode": "GRAPPA"}, {"MatrixCoilMode": "SENSE"}, "note", "note", "note"),
         (
