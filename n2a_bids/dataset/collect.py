@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from n2a_bids.dataset.duplicate_files import note_duplicates
 from n2a_bids.dataset.filters import matches, name_filters
 from n2a_bids.dataset.groups import group_sound_images, is_diffusion
 from n2a_bids.dataset.image_files import kind_problem
-from n2a_bids.dataset.index import list_images, read_description, select_participants
+from n2a_bids.dataset.index import closed_folders, list_images, read_description, select_participants
 from n2a_bids.dataset.metadata import SidecarReader
 from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_parts
 from n2a_bids.dataset.units import Collection, ImageFile, LeftOut
@@ -141,20 +140,17 @@ def _without_images(
 ) -> list[LeftOut]:
     there = {path.relative_to(bids_dir).parts[0] for path in paths}
     what = " or ".join(selection.modalities)
-    left_out = []
+    left_out = [
+        LeftOut(
+            folder,
+            f"{folder}: expected a folder that can be read, found no permission; change it (chmod)",
+            fault=True,
+        )
+        for folder in closed_folders(bids_dir, participants)
+    ]
+    closed = {bids_dir / item.path.relative_to(bids_dir).parts[0] for item in left_out}
     for label in participants:
         folder = bids_dir / f"sub-{label}"
-        if folder.name in there:
-            continue
-        looked_in = (
-            folder,
-            *(path for path in folder.rglob("*/") if path.name[:4] in ("ses-", "anat", "dwi")),
-        )
-        unreadable = [path for path in looked_in if not os.access(path, os.R_OK | os.X_OK)]
-        reason = f"{folder.name}: no {what} image"
-        if unreadable:
-            reason = (
-                f"{unreadable[0]}: expected a folder that can be read, found no permission; change it (chmod)"
-            )
-        left_out.append(LeftOut(folder, reason, fault=bool(unreadable)))
+        if folder.name not in there and folder not in closed:
+            left_out.append(LeftOut(folder, f"{folder.name}: no {what} image"))
     return left_out

@@ -139,12 +139,31 @@ def list_images(bids_dir: Path, participants: Sequence[str], selection: Selectio
     """
     suffixes = [suffix for modality in selection.modalities for suffix in _SUFFIXES[modality]]
     keep = _kept_paths(participants, selection, suffixes)
+    # pybids stops at a folder that it cannot look into.
+    closed = [folder.relative_to(bids_dir).as_posix() for folder in closed_folders(bids_dir, participants)]
+    if closed:
+        keep = rf"(?!/(?:{'|'.join(map(re.escape, closed))})(?:/|\Z)){keep}"
     folders = list(_folders(bids_dir, participants, selection))
     layout = _open_layout(bids_dir, keep, selection.database_dir, folders)
     # One query by suffix: a query by extension as well would make pybids join its tags again.
     found = {Path(name) for name in layout.get(suffix=suffixes, return_type="filename")}
     found = {path for path in found if path.name.endswith((".nii", ".nii.gz"))}
     return sorted(found.union(*(_named_like_images(folder, suffixes) for folder in folders)))
+
+
+def closed_folders(bids_dir: Path, participants: Sequence[str]) -> list[Path]:
+    """Folders of participants, of their sessions and of images whose permissions keep us out."""
+    found = []
+    for label in participants:
+        subject = bids_dir / f"sub-{label}"
+        for parent in (subject, *sorted(subject.glob("ses-*"))):
+            folders = (parent, *(parent / datatype for datatype in sorted(set(_DATATYPES.values()))))
+            found += [
+                folder
+                for folder in folders
+                if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK, effective_ids=True)
+            ]
+    return found
 
 
 def _named_like_images(folder: Path, suffixes: Sequence[str]) -> set[Path]:

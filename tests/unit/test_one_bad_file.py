@@ -360,3 +360,19 @@ def test_broken_records_of_one_participant_spoil_no_group(bids_dir, tmp_path, ca
     rows = (out / "group_T1w.tsv").read_text().splitlines()
     assert rows[1].startswith("sub-01\t")
     assert len(rows) == 3 or ("sub-02" in text.err and status == 1)
+
+
+@pytest.mark.parametrize("name", ["sub-02", "sub-02/anat", "sub-02/ses-1", "sub-02/ses-1/dwi"])
+def test_a_folder_that_cannot_be_looked_into_stops_no_other(bids_dir, capsys, monkeypatch, name):
+    """It is named, and pybids, which stops at such a folder, is kept out of it."""
+    (bids_dir / "sub-02/ses-1/dwi").mkdir(parents=True)
+    if os.geteuid() == 0:
+        # Nothing is closed to root.
+        monkeypatch.setattr(os, "access", lambda path, *mode, **options: Path(path) != bids_dir / name)
+    else:
+        (bids_dir / name).chmod(0)
+    status, text = listed(bids_dir, capsys)
+    (bids_dir / name).chmod(0o755)
+    assert status == 0
+    assert "sub-01_T1w  [" in text and "sub-01_dwi  [" in text
+    assert f"{bids_dir / name}: expected a folder that can be read" in " ".join(text.split())
