@@ -17,6 +17,8 @@ AlignContrasts = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np
 _SMALL_GAP, _LARGE_GAP = 150.0, 600.0
 """Between b-values (s/mm2): at most as far apart, volumes predict each other; farther, they never do."""
 _BLOCK_WIDTH = 500.0
+_FEWEST_ALIGNED = 4
+"""Volumes whose mean another contrast can be aligned to; of fewer, the noise shows."""
 _LEAST_DRIFT_VOXELS = 0.5
 """Motion along with b that the alignment of different contrasts is trusted to tell."""
 
@@ -32,7 +34,7 @@ def contrast_groups(gradients: Gradients) -> list[NDArray[np.intp]]:
     Returns
     -------
     groups : list of int arrays
-        From low to high b; every volume is in one. Groups of fewer than seven volumes join the nearest,
+        From low to high b; every volume is in one. Groups of fewer than four volumes join the nearest,
         up to 600 s/mm2 away; the b0s stay apart from what has enough volumes of its own.
     """
     bvals = np.where(gradients.is_b0, 0.0, gradients.bvals)
@@ -40,7 +42,7 @@ def contrast_groups(gradients: Gradients) -> list[NDArray[np.intp]]:
     groups = np.split(order, np.flatnonzero(np.diff(bvals[order]) > _SMALL_GAP) + 1)
     while len(groups) > 1:
         gaps = [bvals[high].min() - bvals[low].max() for low, high in zip(groups, groups[1:])]
-        small = [group.size < FEWEST_VOLUMES for group in groups]
+        small = [group.size < _FEWEST_ALIGNED for group in groups]
         # A few b0s of another contrast are better aligned by mutual information than by extrapolation.
         joined = [
             (low and high) or (place > 0 and (low or high))

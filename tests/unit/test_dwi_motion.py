@@ -192,4 +192,4 @@ def test_groups_keep_shells_apart_and_small_ones_together():
     assert sizes(np.r_[0.0, np.full(30, 1000.0)]) == [1, 30]
     assert sizes(np.r_[0.0, np.full(30, 500.0)]) == [1, 30]
     assert sizes(np.r_[0.0, 0.0, np.full(3, 500.0), np.full(30, 1000.0)]) == [5, 30]
-    assert sizes(np.repeat([0, 250, 500, 750, 1000], 3)) == [9, 6]
+    assert sizes(np.repeat([0, 250, 500, 750, 1000], 3)) == [6, 9]
