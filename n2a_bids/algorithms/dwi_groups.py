@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from n2a_bids.algorithms.dwi_noise import noisy_volume_warnings
 from n2a_bids.algorithms.dwi_risk import is_impossible
 from n2a_bids.algorithms.gain import Gain, denoising_gain
 from n2a_bids.algorithms.weighing import WEIGHTED_MEAN, RepetitionWeights
+from n2a_bids.record import CandidateRisk, Choice, RepetitionRecord, StrategyRecord, VolumeGroupRecord
 
 MEAN, LOCAL_PCA, FILTERS, NONLOCAL = "mean", "local PCA", "learned filters", "non-local Bayes"
 """Names of the candidates."""
@@ -36,7 +36,7 @@ class VolumeGroup:
     """(X, Y, Z) SD of the complex noise of one repetition, in volumes of usual noise."""
     factors: NDArray[np.float32]
     """(C,) complex noise of each volume over that."""
-    candidates: list[dict[str, Any]]
+    candidates: tuple[CandidateRisk, ...]
     chosen: str
     mean_noise_variance: float
     """Of the mean that was denoised, averaged over mask and volumes."""
@@ -44,7 +44,7 @@ class VolumeGroup:
     @property
     def squared_error(self) -> float | None:
         """Of what was chosen, without the noise floor; ``None`` where nothing was compared."""
-        risks = {row["name"]: row["risk"] for row in self.candidates}
+        risks = {row.name: row.risk for row in self.candidates}
         if self.chosen not in risks:
             return None
         # Risks are in units of the noise variance of the mean.
@@ -76,7 +76,7 @@ def describe_groups(
     weights: RepetitionWeights,
     noise_sd_per_volume: NDArray[np.float64],
     shells: NDArray[np.floating],
-) -> dict[str, Any]:
+) -> StrategyRecord:
     """What was compared and chosen, as a record; the largest group speaks for all.
 
     Parameters
@@ -91,20 +91,22 @@ def describe_groups(
     main = max(groups, key=lambda group: group.volumes.size)
     mean = WEIGHTED_MEAN if weights.is_weighted else MEAN
     called = {MEAN: mean}
-    return {
-        "chosen": {
-            "name": called.get(main.chosen, main.chosen),
-            "description": _WORDS.get(main.chosen) or _describe_mean(main, mean),
-            "mean_won": main.chosen == MEAN,
-        },
-        "candidates": [{**row, "name": called.get(row["name"], row["name"])} for row in main.candidates],
-        "groups": [
-            {"volumes": int(group.volumes.size), "chosen": called.get(group.chosen, group.chosen)}
+    rows = [RepetitionRecord(weight=float(weight)) for weight in weights.weights]
+    return StrategyRecord(
+        chosen=Choice(
+            called.get(main.chosen, main.chosen),
+            _WORDS.get(main.chosen) or _describe_mean(main, mean),
+            mean_won=main.chosen == MEAN,
+        ),
+        candidates=tuple(replace(row, name=called.get(row.name, row.name)) for row in main.candidates),
+        groups=tuple(
+            VolumeGroupRecord(int(group.volumes.size), called.get(group.chosen, group.chosen))
             for group in groups
-        ],
-        "noise_sd_per_volume": [round(float(value), 5) for value in noise_sd_per_volume],
-        "warnings": noisy_volume_warnings(noise_sd_per_volume, shells),
-    } | ({"repetitions": [{"weight": float(w)} for w in weights.weights]} if weights.weights.size > 1 else {})
+        ),
+        repetitions=tuple(rows) if len(rows) > 1 else (),
+        noise_sd_per_volume=tuple(round(float(value), 5) for value in noise_sd_per_volume),
+        warnings=tuple(noisy_volume_warnings(noise_sd_per_volume, shells)),
+    )
 
 
 def _describe_mean(group: VolumeGroup, mean: str) -> str:

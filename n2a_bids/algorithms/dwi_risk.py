@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.learned_filters import Pair, Series
 from n2a_bids.algorithms.risk import average_blocks
+from n2a_bids.record import CandidateRisk
 
 _CERTAINTY = 2.0
 """Standard errors by which a candidate must beat the plain mean."""
@@ -31,7 +31,7 @@ def compare_candidates(
     mean_noise_sd: NDArray[np.float32],
     mask: NDArray[np.bool_],
     strength: float,
-) -> list[dict[str, Any]]:
+) -> tuple[CandidateRisk, ...]:
     """Squared error of each candidate beyond that of the mean, in the mean's noise variance.
 
     The candidates are judged with the stronger noise of the pairs, so they are not flattered.
@@ -50,8 +50,8 @@ def compare_candidates(
 
     Returns
     -------
-    rows : list of dict
-        Name, risk, standard error and gain over the mean in dB of ``mean`` and every candidate.
+    rows : tuple of CandidateRisk
+        Of ``mean`` and every candidate.
     """
     scale = mean_noise_sd[mask][:, None] ** 2
     gains: dict[str, list[NDArray]] = {name: [] for name in estimates}
@@ -60,24 +60,24 @@ def compare_candidates(
         for name, series in estimates.items():
             error = np.square(series[number][mask] - pair.target[mask])
             gains[name].append(((error - baseline) / scale).mean(axis=1))
-    rows = [{"name": "mean", "risk": 0.0, "standard_error": 0.0, "gain_over_mean_db": 0.0}]
+    rows = [CandidateRisk("mean", 0.0, 0.0, gain_over_mean_db=0.0)]
     cubes = _cube_labels(mask)
     for name in estimates:
         per_voxel = np.mean(gains[name], axis=0) + strength**2
         risk = float(per_voxel.mean())
         error = _standard_error(per_voxel, cubes)
         rows.append(
-            {
-                "name": name,
-                "risk": round(risk, 5),
-                "standard_error": round(error, 5) if math.isfinite(error) else None,
-                "gain_over_mean_db": round(-10 * float(np.log10(max(1 + risk, 1e-3))), 3),
-            }
+            CandidateRisk(
+                name,
+                risk=round(risk, 5),
+                standard_error=round(error, 5) if math.isfinite(error) else None,
+                gain_over_mean_db=round(-10 * float(np.log10(max(1 + risk, 1e-3))), 3),
+            )
         )
-    return rows
+    return tuple(rows)
 
 
-def choose(rows: Sequence[dict[str, Any]]) -> str:
+def choose(rows: Sequence[CandidateRisk]) -> str:
     """Name of the candidate of least risk; the mean unless that beats it beyond doubt.
 
     Of candidates whose gains differ by less than a twentieth, the last one is taken: what is left of
@@ -86,32 +86,31 @@ def choose(rows: Sequence[dict[str, Any]]) -> str:
 
     Examples
     --------
-    >>> choose([{"name": "mean", "risk": 0, "standard_error": 0},
-    ...         {"name": "other", "risk": -0.1, "standard_error": 0.1}])
+    >>> choose([CandidateRisk("mean", 0.0, 0.0), CandidateRisk("other", -0.1, 0.1)])
     'mean'
     """
     if is_impossible(rows):
         return "mean"
-    least = min(row["risk"] for row in rows)
-    best = [row for row in rows if row["risk"] <= (1 - _EQUAL_GAIN) * least][-1]
+    least = min(row.risk for row in rows)
+    best = [row for row in rows if row.risk <= (1 - _EQUAL_GAIN) * least][-1]
     # Without a standard error nothing is beyond doubt.
-    doubt = math.inf if best["standard_error"] is None else _CERTAINTY * best["standard_error"]
-    return best["name"] if best["risk"] + doubt < 0 else "mean"
+    doubt = math.inf if best.standard_error is None else _CERTAINTY * best.standard_error
+    return best.name if best.risk + doubt < 0 else "mean"
 
 
-def is_impossible(rows: Sequence[dict[str, Any]]) -> bool:
+def is_impossible(rows: Sequence[CandidateRisk]) -> bool:
     """Whether a candidate seems to take away more error than there was, beyond doubt.
 
     Then the repetitions differ by more than independent noise, and no risk means anything.
 
     Examples
     --------
-    >>> is_impossible([{"name": "other", "risk": -1.3, "standard_error": 0.02}])
+    >>> is_impossible([CandidateRisk("other", -1.3, 0.02)])
     True
     """
     return any(
-        row["standard_error"] is not None
-        and row["risk"] + _CERTAINTY * row["standard_error"] < -(1 + _ERROR_UNCERTAINTY)
+        row.standard_error is not None
+        and row.risk + _CERTAINTY * row.standard_error < -(1 + _ERROR_UNCERTAINTY)
         for row in rows
     )
 

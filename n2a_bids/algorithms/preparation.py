@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from n2a_bids.algorithms.noise import (
 from n2a_bids.algorithms.noise_floor import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
 from n2a_bids.algorithms.realizations import DenoisedImage, Realizations
+from n2a_bids.record import StrategyRecord
 
 EQUAL_NOISE_RATIO = 1.25
 """Noise variances within this ratio count as equal: the weighted mean would gain below 0.05 dB."""
@@ -163,7 +163,7 @@ def reweight(prepared: Prepared, ratio: NDArray[np.float64]) -> Prepared:
     return replace(prepared, weights=weights, variance_ratio=ratio)
 
 
-def restore(prepared: Prepared, estimate: Volume, figures: dict[str, Any]) -> DenoisedImage:
+def restore(prepared: Prepared, estimate: Volume, record: StrategyRecord) -> DenoisedImage:
     """Back to the intensities of the first repetition, never below what the average contains.
 
     Parameters
@@ -171,8 +171,8 @@ def restore(prepared: Prepared, estimate: Volume, figures: dict[str, Any]) -> De
     prepared : Prepared
     estimate : (X, Y, Z) float32 array
         Denoised image in z-scores. Magnitudes stay positive in the air, whatever a network says.
-    figures : dict
-        Record of the strategy.
+    record : StrategyRecord
+        What the strategy tells.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def restore(prepared: Prepared, estimate: Volume, figures: dict[str, Any]) -> De
     return DenoisedImage(
         data=scale.invert(estimate)[..., None],
         noise_sd=(prepared.repetition_noise_sd * np.float32(scale.gain))[..., None],
-        figures=figures,
+        record=record,
     )
 
 

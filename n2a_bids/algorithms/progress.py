@@ -32,7 +32,7 @@ class Stopwatch:
     >>> watch = Stopwatch(lambda: next(times))
     >>> watch.lap("risk"), watch.lap("predict"), watch.lap("risk")
     (None, None, None)
-    >>> watch.figures()
+    >>> watch.seconds()
     {'risk': 3.5, 'predict': 0.5, 'total': 4.0}
     """
 
@@ -46,6 +46,6 @@ class Stopwatch:
         self._seconds[phase] = round(self._seconds.get(phase, 0.0) + now - self._last, 2)
         self._last = now
 
-    def figures(self) -> dict[str, float]:
+    def seconds(self) -> dict[str, float]:
         """Seconds by phase, and their total."""
         return self._seconds | {"total": round(sum(self._seconds.values()), 2)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.gain import Gain
 from n2a_bids.algorithms.recorded_steps import Recorder
+from n2a_bids.record import StrategyRecord
 
 B0_THRESHOLD = 50.0
 """Largest b-value (s/mm2) that counts as no diffusion weighting where nobody says otherwise."""
@@ -99,8 +99,8 @@ class DenoisedImage:
     `noise_sd` (interpolation, and little signal in magnitudes, make it less)."""
     gain: Gain | None = None
     """Over the plain mean of the repetitions, where it was estimated."""
-    figures: dict[str, Any] = field(default_factory=dict)
-    """JSON-able record: what was tried, chosen and measured."""
+    record: StrategyRecord = field(default_factory=StrategyRecord)
+    """What was tried, chosen and measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,6 @@ class Context:
     report: Callable[[str], None] = lambda message: None
     """Receives one-line progress messages."""
     clock: Callable[[], float] = time.perf_counter
-    """Seconds, for the durations that figures report."""
+    """Seconds, for the durations in the record."""
     recorder: Recorder | None = None
     """Records training steps to replay them: `record_cuda_graph`, on a CUDA device only."""

@@ -12,8 +12,7 @@ a constant that does not depend on f.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from n2a_bids.algorithms.patches import Index
+from n2a_bids.record import CandidateRisk, Choice
 
 
 def zero_sum_direction(
@@ -246,7 +246,7 @@ def _minimise_on_simplex(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     return found if found @ gram @ found < best @ gram @ best else best
 
 
-def list_risks(names: Sequence[str], stack: Stack) -> list[dict[str, Any]]:
+def list_risks(names: Sequence[str], stack: Stack) -> tuple[CandidateRisk, ...]:
     """Risks relative to the first candidate as records, those of the combination last, as ``blend``.
 
     That last one has the risks of its blocks, too: denoisers that were judged on the same blocks can
@@ -254,19 +254,20 @@ def list_risks(names: Sequence[str], stack: Stack) -> list[dict[str, Any]]:
     """
     risks = [*stack.risks, stack.combined_risk]
     rows = list_rows([*names, "blend"], risks, [*stack.standard_errors, stack.combined_standard_error])
-    rows[-1]["block_risks"] = stack.combined_block_risks.tolist()
-    return rows
+    return (*rows[:-1], replace(rows[-1], block_risks=tuple(stack.combined_block_risks.tolist())))
 
 
-def list_rows(names: Sequence[str], risks: Sequence[float], errors: Sequence[float]) -> list[dict[str, Any]]:
+def list_rows(
+    names: Sequence[str], risks: Sequence[float], errors: Sequence[float]
+) -> tuple[CandidateRisk, ...]:
     """Names, risks and standard errors as records; an error that nothing is known of is ``None``."""
-    return [
-        {"name": name, "risk": float(risk), "standard_error": float(error) if np.isfinite(error) else None}
+    return tuple(
+        CandidateRisk(name, float(risk), float(error) if np.isfinite(error) else None)
         for name, risk, error in zip(names, risks, errors, strict=True)
-    ]
+    )
 
 
-def describe_shares(names: Sequence[str], shares: NDArray[np.float64]) -> dict[str, Any]:
+def describe_shares(names: Sequence[str], shares: NDArray[np.float64]) -> Choice:
     """What was kept, as a record: the one candidate, or the blend with the share of each.
 
     Parameters
@@ -278,20 +279,20 @@ def describe_shares(names: Sequence[str], shares: NDArray[np.float64]) -> dict[s
 
     Returns
     -------
-    chosen : dict
+    chosen : Choice
         Name, one sentence, shares by falling size where there are several, and that the mean has not won.
 
     Examples
     --------
-    >>> describe_shares(["mean", "network"], np.array([0.25, 0.75]))["description"]
+    >>> describe_shares(["mean", "network"], np.array([0.25, 0.75])).description
     'a blend of least estimated risk: 75% network, 25% plain mean'
     """
     order = [place for place in np.argsort(-shares, kind="stable") if shares[place] > 0]
     if len(order) == 1:
         name = names[order[0]]
         sentence = f"the candidate of least estimated risk, {name}"
-        return {"name": name, "description": sentence, "mean_won": False}
+        return Choice(name, sentence)
     kept = {names[place]: round(float(shares[place]), 4) for place in order}
     parts = [f"{share:.0%} {'plain mean' if name == 'mean' else name}" for name, share in kept.items()]
     sentence = "a blend of least estimated risk: " + ", ".join(parts)
-    return {"name": "blend", "description": sentence, "shares": kept, "mean_won": False}
+    return Choice("blend", sentence, kept)

@@ -239,7 +239,7 @@ def _denoise(
         return denoise_supervised(realizations, truth, snr, plan.recipe, context), {"chosen": ""}
     strategy = get_strategy(method, diffusion=True)
     result = strategy.denoise(realizations, strategy.config(plan.recipe, None), context)
-    return result.data, {"chosen": str(result.figures["chosen"]["name"])}
+    return result.data, {"chosen": result.record.chosen.name}
 
 
 def compare(estimate: NDArray[np.float32], truth: Truth, reference: TensorFit) -> dict[str, float]:

@@ -23,6 +23,7 @@ from n2a_bids.benchmark.cells import CellData
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.interfaces.peers import PEERS, available_peers, denoise_with_peer
 from n2a_bids.strategy_table import strategies_of
+from n2a_bids.typed_json import to_json
 from n2a_bids.weights_files import load_all_weights, load_weights
 
 _ORACLE_NETWORK, _PUBLISHED_NETWORK = "resunet-t1w", "munet-t1w"
@@ -146,7 +147,7 @@ def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
     image = denoised.data
     if not data.realizations.same_signal and denoised.repetitions is not None:
         image = denoised.repetitions[0]
-    return image[..., 0], denoised.figures
+    return image[..., 0], to_json(denoised.record)
 
 
 def _without_training(config: AutoConfig | RecorruptedConfig) -> AutoConfig | RecorruptedConfig:

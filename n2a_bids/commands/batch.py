@@ -119,7 +119,7 @@ def note_attempt(item: ParticipantWork, config: Config) -> bool:
     except BIDSDataError:
         # This run may repair it; otherwise the report says what is wrong.
         records = []
-    sources = {record.label: record.denoising.get("sources") or [] for record in records}
+    sources = {unit.label: unit.denoising.sources or () for unit in records if unit.denoising}
     broken = {bids_uri(one.path, {"raw": config.bids_dir}) for one in item.left_out if one.fault}
     # What would have been denoised again, had its images been sound.
     spoiled = {label for label, uris in sources.items() if broken.intersection(map(str, uris))}

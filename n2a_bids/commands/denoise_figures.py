@@ -89,9 +89,9 @@ def measure(
 
     Returns
     -------
-    figures : dict
-        Of the structure, averages over at most four channels; what is not finite or cannot be measured is
-        left out.
+    measured : dict
+        By the names of `DenoisingRecord`: errors and gain, and averages of the structure over at most four
+        channels. What is not finite or cannot be measured is left out.
     """
     n_channels = mean.shape[-1]
     channels = sorted({int(c) for c in np.linspace(0, n_channels - 1, min(n_channels, _MOST_CHANNELS))})

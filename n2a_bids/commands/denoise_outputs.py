@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from n2a_bids.commands.denoise_run import DenoiseResult
 from n2a_bids.errors import DenoisingError
 from n2a_bids.images import save_like, whole_file
 from n2a_bids.json_objects import json_text
+from n2a_bids.typed_json import to_json
 
 
 def write_outputs(
@@ -41,7 +43,6 @@ def write_outputs(
     DenoisingError
         If something was asked for that the strategy does not give.
     """
-    figures = {**result.figures, "skull_stripped": skull_strip}
     images, strategy = {out_file: result.denoised}, result.job.denoise.strategy
     if maps.get("mean"):
         images[maps["mean"]] = result.mean
@@ -63,9 +64,10 @@ def write_outputs(
     for path, data in images.items():
         kept = np.where(result.mask[..., None], data, np.float32(0)) if skull_strip else data
         save_like(_without_single_channel(kept), result.job.runs[0], path)
-    figures_file = out_file.with_name(out_file.name.removesuffix(".nii.gz") + ".json")
-    with whole_file(figures_file) as temporary:
-        temporary.write_text(json_text(figures) + "\n", encoding="utf-8")
+    record_file = out_file.with_name(out_file.name.removesuffix(".nii.gz") + ".json")
+    with whole_file(record_file) as temporary:
+        content = to_json(replace(result.record, skull_stripped=skull_strip))
+        temporary.write_text(json_text(content) + "\n", encoding="utf-8")
 
 
 def _without_single_channel(data: NDArray[np.float32]) -> NDArray[np.float32]:

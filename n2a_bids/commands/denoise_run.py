@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
-import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from n2a_bids import __version__
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 from n2a_bids.algorithms.recorded_steps import record_cuda_graph
 from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
-from n2a_bids.algorithms.training import precision_for
 from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.commands.denoise_figures import measure, noise_sd_map
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
+from n2a_bids.commands.denoise_record import complete, describe_run
 from n2a_bids.commands.denoise_warnings import (
     alignment_warnings,
     gap_warnings,
@@ -31,6 +27,7 @@ from n2a_bids.commands.denoise_warnings import (
 )
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.images import load_mask
+from n2a_bids.record import DenoisingRecord
 from n2a_bids.resources import available_cpus, free_memory_gb
 from n2a_bids.weights_files import load_all_weights
 
@@ -55,7 +52,7 @@ class DenoiseResult:
     repetitions: NDArray[np.float32] | None
     """(R, X, Y, Z, C), each in its own unit."""
     mask: NDArray[np.bool_]
-    figures: dict[str, Any]
+    record: DenoisingRecord
 
 
 def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
@@ -100,15 +97,13 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     report("measuring the result")
     mean = _with_empty(realizations, average_matched(realizations))
     noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(realizations)
-    figures = _figures(job, device, strategy, weights, realizations, denoised)
-    figures |= measure(realizations, mean, denoised, noise_sd)
-    figures["warnings"] += shared
-    figures["warnings"] += alignment_warnings(realizations, figures)
-    figures["warnings"] += residual_warnings(realizations, figures)
-    figures["warnings"] += gap_warnings(realizations) if job.measured is None else []
-    _complete(figures, started)
+    record = describe_run(job, device, strategy, weights, realizations, denoised, device_name(device))
+    record = replace(record, **measure(realizations, mean, denoised, noise_sd))
+    warnings = [*shared, *alignment_warnings(realizations, record), *residual_warnings(realizations, record)]
+    warnings += gap_warnings(realizations) if job.measured is None else []
+    record = complete(replace(record, warnings=(*record.warnings, *warnings)), started)
     mask = load_mask(job.mask, job.runs[0])
-    return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, mask, figures)
+    return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, mask, record)
 
 
 def keep_empty(realizations: Realizations, denoised: DenoisedImage) -> DenoisedImage:
@@ -126,7 +121,7 @@ def keep_empty(realizations: Realizations, denoised: DenoisedImage) -> DenoisedI
     """
     if realizations.n_measured is None:
         return denoised
-    return dataclasses.replace(denoised, data=_with_empty(realizations, denoised.data))
+    return replace(denoised, data=_with_empty(realizations, denoised.data))
 
 
 def _with_empty(realizations: Realizations, image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -174,7 +169,7 @@ def denoise_with_retries(
     memory_gb = min(job.memory_gb, free_gb) if job.memory_gb else _SHARE_OF_FREE_MEMORY * free_gb
     config = strategy.config(job.denoise.recipe, *weights)
     if job.denoise.keep_noise_floor and strategy.facts.removes_noise_floor:
-        config = dataclasses.replace(config, keep_noise_floor=True)
+        config = replace(config, keep_noise_floor=True)
     for _ in range(_ATTEMPTS):
         try:
             return strategy.denoise(realizations, config, _new_context(job, device, memory_gb, report))
@@ -244,51 +239,3 @@ def _check_finite(denoised: DenoisedImage, strategy: Strategy) -> None:
             f"{strategy.facts.name} ended with NaN or infinite voxels, so nothing is written; try another "
             "--random-seed or --strategy mean, and report this with the figures of 'n2a-tools doctor'"
         )
-
-
-def _figures(
-    job: DenoiseJob,
-    device: torch.device,
-    strategy: Strategy,
-    weights: Sequence[PretrainedWeights | None],
-    realizations: Realizations,
-    denoised: DenoisedImage,
-) -> dict[str, Any]:
-    """Record of the run, with what the strategy itself tells."""
-    warnings = list(denoised.figures.get("warnings", ()))
-    records = [{"name": one.name, "sha256": one.sha256} if one else None for one in weights]
-    first = records[0] if records else None
-    # A strategy names the networks that it took besides; it may not have needed them.
-    further = [one for one in records[1:] if one and one["name"] in denoised.figures.get("networks", ())]
-    if first is None and strategy.facts.weights_of(job.denoise.recipe):
-        warnings.append("no pretrained weights were there: the network was trained from scratch")
-    repetitions = denoised.figures.get("repetitions") or [{} for _ in job.runs]
-    has_network = first is not None or bool(denoised.figures.get("history"))
-    precision = {"precision": str(precision_for(device)).removeprefix("torch.")} if has_network else {}
-    return {
-        **denoised.figures,
-        **precision,
-        "n2a_version": __version__,
-        "strategy": strategy.facts.name,
-        "recipe": job.denoise.recipe,
-        "random_seed": job.denoise.random_seed,
-        "device": device.type,
-        "device_name": device_name(device),
-        **({"cuda_graphs": True} if job.denoise.cuda_graphs else {}),
-        "weights": first,
-        **({"further_weights": further} if further else {}),
-        "n_repetitions": realizations.n_repetitions,
-        "one_contrast": realizations.same_signal,
-        "repetitions": [{"file": str(path), **row} for path, row in zip(job.runs, repetitions)],
-        "warnings": warnings,
-    }
-
-
-def _complete(figures: dict[str, Any], started: float) -> None:
-    """Add memory and time."""
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    figures["peak_memory_mb"] = round(peak_kib * 1024 / 1e6, 1)
-    if figures["device"] == "cuda":
-        figures["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
-    seconds = round(time.perf_counter() - started, 2)
-    figures["seconds"] = {**figures.get("seconds", {}), "total": seconds}

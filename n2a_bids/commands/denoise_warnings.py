@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from n2a_bids.algorithms.shared_noise import SharedNoise, shared_noise, shared_s
 from n2a_bids.algorithms.similarity import structure_correlation
 from n2a_bids.config import AlignConfig
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.record import DenoisingRecord
 
 _MOST_EDGES = 0.2
 """0 for aligned runs with white noise, 0.14 for a real pair; 0.3 to 0.47 where runs are one voxel apart."""
@@ -98,7 +99,7 @@ def _shared_noise(
     return shared_noise(first[..., 0], second[..., 0], np.eye(4)) if first.shape[-1] == 1 else None
 
 
-def alignment_warnings(realizations: Realizations, figures: Mapping[str, object]) -> list[str]:
+def alignment_warnings(realizations: Realizations, record: DenoisingRecord) -> list[str]:
     """A sentence where runs of one contrast do not show the same anatomy in the same place.
 
     Runs that are a few voxels apart differ along edges; those farther apart no longer, but there their detail
@@ -108,7 +109,7 @@ def alignment_warnings(realizations: Realizations, figures: Mapping[str, object]
     ----------
     realizations : Realizations
         T1w runs; others are not judged.
-    figures : mapping
+    record : DenoisingRecord
         With ``difference_edge_correlation``, where it could be measured.
 
     Returns
@@ -118,7 +119,7 @@ def alignment_warnings(realizations: Realizations, figures: Mapping[str, object]
     data, mask = realizations.data[..., 0], realizations.mask
     if realizations.data.shape[-1] > 1 or len(data) < 2 or not realizations.same_signal:
         return []
-    edges = float(figures.get("difference_edge_correlation") or 0.0)
+    edges = record.difference_edge_correlation or 0.0
     voxel_mm = float(np.prod(realizations.voxel_size_mm)) ** (1 / 3)
     fine = max(1.0, _BAND_MM[0] / voxel_mm)
     band = (fine, fine * _BAND_MM[1] / _BAND_MM[0])
@@ -157,14 +158,14 @@ def gap_warnings(realizations: Realizations) -> list[str]:
     ]
 
 
-def residual_warnings(realizations: Realizations, figures: Mapping[str, object]) -> list[str]:
+def residual_warnings(realizations: Realizations, record: DenoisingRecord) -> list[str]:
     """A sentence where what was taken away follows the edges of the anatomy more than noise does.
 
     Parameters
     ----------
     realizations : Realizations
         Runs of one contrast; others are not judged.
-    figures : mapping
+    record : DenoisingRecord
         With ``residual_edge_correlation`` and ``difference_edge_correlation``, where they were measured.
 
     Returns
@@ -174,13 +175,14 @@ def residual_warnings(realizations: Realizations, figures: Mapping[str, object])
     Examples
     --------
     >>> runs = Realizations(np.zeros((2, 2, 2, 2, 1), np.float32), np.ones((2, 2, 2), bool))
-    >>> residual_warnings(runs, {"residual_edge_correlation": 0.12, "difference_edge_correlation": 0.05})
+    >>> record = DenoisingRecord(residual_edge_correlation=0.12, difference_edge_correlation=0.05)
+    >>> residual_warnings(runs, record)
     []
     """
-    residual, difference = (figures.get(f"{name}_edge_correlation") for name in ("residual", "difference"))
+    residual, difference = record.residual_edge_correlation, record.difference_edge_correlation
     if realizations.data.shape[-1] > 1 or residual is None or difference is None:
         return []
-    if float(residual) - float(difference) <= _MOST_ANATOMY:
+    if residual - difference <= _MOST_ANATOMY:
         return []
     return [
         f"the residual follows the edges of the anatomy (correlation {residual:.2f}, the difference of "

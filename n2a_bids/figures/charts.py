@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import matplotlib
@@ -16,6 +15,7 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from n2a_bids.figures.svg import INK, MUTED
+from n2a_bids.record import CandidateRisk, Choice, Epoch
 
 ACCENT, PLAIN, MEAN = "#0b7a75", "#a9b4c0", "#5b6675"
 SERIES = ("#0b7a75", "#d1495b", "#3066be", "#8a5a00", "#6a4c93", "#2e7d32")
@@ -93,26 +93,26 @@ def render(figure: Figure, title: str) -> str:
     return document.replace(">*{", f">#{uid} *{{", 1)
 
 
-def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
+def loss_curve(history: Sequence[Epoch]) -> str:
     """Training loss over epochs, one line for each phase; no text at all where nothing was trained.
 
     Parameters
     ----------
-    history : sequence of mappings
-        ``phase``, ``epoch`` and ``loss``, in order of training.
+    history : sequence of Epoch
+        In order of training.
     """
-    rows = [row for row in history if np.isfinite(_number(row.get("loss")))]
+    rows = [row for row in history if np.isfinite(row.loss)]
     if not rows:
         return ""
     with drawing(8.2, 3.1) as figure:
         axes = figure.add_subplot()
-        phases = list(dict.fromkeys(str(row.get("phase", "training")) for row in rows))
+        phases = list(dict.fromkeys(row.phase for row in rows))
         offset = 0
         for number, phase in enumerate(phases):
-            part = [row for row in rows if str(row.get("phase", "training")) == phase]
+            part = [row for row in rows if row.phase == phase]
             epochs = offset + np.arange(1, len(part) + 1)
             colour = SERIES[number % len(SERIES)]
-            losses = [_number(row["loss"]) for row in part]
+            losses = [row.loss for row in part]
             axes.plot(
                 epochs,
                 losses,
@@ -131,50 +131,45 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> str:
         return render(figure, f"Training loss over {len(rows)} epochs")
 
 
-def risk_bars(
-    candidates: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any], *, before: str = "plain mean"
-) -> str:
+def risk_bars(candidates: Sequence[CandidateRisk], chosen: Choice, *, before: str = "plain mean") -> str:
     """Estimated risk of every candidate relative to the mean (or the first), the one delivered marked.
 
     No text at all where fewer than two were compared.
 
     Parameters
     ----------
-    candidates : sequence of mappings
-        ``name``, ``risk`` (mean squared error minus that of the mean, on voxels not trained on, in z^2,
-        for echoes in squared noise SDs) and ``standard_error``; ``gain_over_mean_db`` is written beside the
-        bar where there is one.
-    chosen : mapping
-        ``name`` of what was delivered; ``blend`` stands for the combination of the others.
+    candidates : sequence of CandidateRisk
+        ``gain_over_mean_db`` is written beside the bar where there is one.
+    chosen : Choice
+        What was delivered; ``blend`` stands for the combination of the others.
     before : str
         What ``mean`` is called: a single series is no mean.
     """
-    rows = [row for row in candidates if np.isfinite(_number(row.get("risk")))]
+    rows = [row for row in candidates if np.isfinite(row.risk)]
     if len(rows) < 2:
         return ""
     # Iterations of one strategy are compared among themselves: the mean has no risk in their measure.
-    yardstick = next((row for row in rows if row.get("name") in MEANS), rows[0])
-    reference = _number(yardstick["risk"])
-    delivered = str(chosen.get("name", ""))
-    rows.sort(key=lambda row: -_number(row["risk"]))
-    risks = [_number(row["risk"]) - reference for row in rows]
-    errors = [np.nan_to_num(_number(row.get("standard_error"))) for row in rows]
+    baseline = next((row for row in rows if row.name in MEANS), rows[0])
+    delivered = chosen.name
+    rows.sort(key=lambda row: -row.risk)
+    risks = [row.risk - baseline.risk for row in rows]
+    errors = [row.standard_error or 0.0 for row in rows]
     labels = [_risk_label(row, delivered, before) for row in rows]
     n_lines = max(label.count("\n") + 1 for label in labels)
     with drawing(8.2, 1.1 + (0.18 + 0.18 * n_lines) * len(rows)) as figure:
         axes = figure.add_subplot()
-        colours = [ACCENT if row.get("name") == delivered else PLAIN for row in rows]
+        colours = [ACCENT if row.name == delivered else PLAIN for row in rows]
         axes.barh(range(len(rows)), risks, color=colours, height=0.66)
         axes.errorbar(risks, range(len(rows)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3)
         axes.axvline(0, color=MEAN, linewidth=1.2)
         axes.set_yticks(range(len(rows)), labels)
         for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-            label.set_fontweight("bold" if row.get("name") == delivered else "normal")
+            label.set_fontweight("bold" if row.name == delivered else "normal")
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.08)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
-        against = candidate_name(str(yardstick["name"]))
-        if yardstick["name"] in MEANS:
+        against = candidate_name(baseline.name)
+        if baseline.name in MEANS:
             against = f"the {against}" if before == "plain mean" else f"the series {before}"
         # In the middle of the figure: beside long names the axes are too narrow for it.
         text = f"held-out squared error minus that of {against}; further left is better"
@@ -184,19 +179,13 @@ def risk_bars(
         )
 
 
-def _risk_label(row: Mapping[str, Any], delivered: str, before: str) -> str:
+def _risk_label(row: CandidateRisk, delivered: str, before: str) -> str:
     """Name, gain in dB, and a mark on the chosen candidate, in lines that leave room for the bars."""
-    gain = _number(row.get("gain_over_mean_db"))
-    known = np.isfinite(gain) and row.get("name") not in MEANS
-    shown_gain = f" ({gain:+.1f} dB)".replace("-", "\N{MINUS SIGN}") if known else ""
-    mark = "✓ " if row.get("name") == delivered else ""
-    name = before if row.get("name") == "mean" else candidate_name(str(row.get("name")))
+    gain = None if row.name in MEANS else row.gain_over_mean_db
+    shown_gain = "" if gain is None else f" ({gain:+.1f} dB)".replace("-", "\N{MINUS SIGN}")
+    mark = "✓ " if row.name == delivered else ""
+    name = before if row.name == "mean" else candidate_name(row.name)
     label = f"{mark}{name}{shown_gain}".replace(" ", "\N{NO-BREAK SPACE}")
     for sign in "+(":  # Lines end between steps, or before what stands in brackets.
         label = label.replace(f"\N{NO-BREAK SPACE}{sign}", f" {sign}")
     return textwrap.fill(label, _LABEL_WIDTH, break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")
-
-
-def _number(value: object) -> float:
-    """A float; NaN for anything that is none."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")

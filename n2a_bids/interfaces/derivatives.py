@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from n2a_bids import __version__
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.inspect_inputs import were_stripped
-from n2a_bids.json_objects import json_text
+from n2a_bids.json_objects import json_text, read_json_object
+from n2a_bids.record import DenoisingRecord
+from n2a_bids.typed_json import from_json, to_json
 
 PROPAGATED = (
     *("Modality", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "ImagingFrequency"),
@@ -68,9 +70,9 @@ class DescribeDerivatives(SimpleInterface):
         metadata = [inputs.metadata[place] for place in inputs.accepted]
         names = [repetition["file"] for repetition in alignment["repetitions"]]
         used = [names[place] for place in inputs.accepted]
-        figures = completed_figures(Path(inputs.figures_file), used, inputs)
+        record = completed_record(Path(inputs.figures_file), used, inputs)
         figures_file = Path(runtime.cwd) / "figures.json"
-        figures_file.write_text(json_text(figures))
+        figures_file.write_text(json_text(to_json(record)))
         reference = inputs.sources[names.index(alignment["reference"])]
         grid = inputs.own_uri if alignment["space"] == "halfway" else reference
         common = {
@@ -79,36 +81,50 @@ class DescribeDerivatives(SimpleInterface):
             "SpatialReference": grid,
             "SkullStripped": were_stripped(metadata, inputs.inputs_stripped),
         }
-        made = common | provenance(figures, alignment)
-        done = {**denoising_record(figures), "Alignment": alignment_record(alignment)}
+        made = common | provenance(record, alignment)
+        done = {**denoising_sidecar(record), "Alignment": alignment_record(alignment)}
         stripped = inputs.skull_stripped or common["SkullStripped"]
         combined = f"Denoised combination of {len(sources)} aligned repetitions"
         self._results.update(
             figures_file=os.fspath(figures_file),
             denoised=common
-            | {"Description": f"{combined}: {strategy_description(figures)}", "SkullStripped": stripped}
+            | {"Description": f"{combined}: {record.output_description}", "SkullStripped": stripped}
             | done,
             mean=made | {"Description": f"Plain mean (equal weights) of {len(sources)} aligned repetitions"},
             residual=made | {"Description": "Plain mean of the repetitions minus denoised image"},
-            noise_sd=made | {"Description": noise_sd_description(figures)},
+            noise_sd=made | {"Description": noise_sd_description(record)},
             mask=mask_sidecar(reference, inputs.mask_method, grid=grid, given=inputs.mask_source),
             repetitions=[
                 common
                 | propagated(own)
-                | {"Description": repetition_description(figures), "SkullStripped": stripped}
-                | own_noise(done, figures, place)
+                | {"Description": repetition_description(record), "SkullStripped": stripped}
+                | own_noise(done, record, place)
                 for place, own in enumerate(metadata)
             ],
         )
         return runtime
 
 
-def completed_figures(figures_file: Path, names: Sequence[str], inputs: TraitedSpec) -> dict[str, Any]:
-    """Figures of the denoiser, with what it does not know: names of the sources, and how the brain was found.
+def read_denoising(record_file: Path) -> DenoisingRecord:
+    """The record that ``n2a-tools denoise`` left.
+
+    Raises
+    ------
+    BIDSDataError
+        If it is none.
+    """
+    content = read_json_object(
+        record_file, expected="the record of a denoising", remedy="denoise again, in a new work directory"
+    )
+    return from_json(DenoisingRecord, content, record_file)
+
+
+def completed_record(record_file: Path, names: Sequence[str], inputs: TraitedSpec) -> DenoisingRecord:
+    """Record of the denoiser, with what it does not know: names of the sources, and how the brain was found.
 
     Parameters
     ----------
-    figures_file : Path
+    record_file : Path
         Written by ``n2a-tools denoise``, which saw intermediate files.
     names : sequence of str
         Files of the dataset that went in. The halves of one series are repetitions, too, but no such files.
@@ -118,65 +134,60 @@ def completed_figures(figures_file: Path, names: Sequence[str], inputs: TraitedS
 
     Returns
     -------
-    figures : dict
+    record : DenoisingRecord
 
     Raises
     ------
     BIDSDataError
-        If the repetitions do not differ at all.
+        If the repetitions do not differ at all, or the file is no record.
     """
-    figures = json.loads(figures_file.read_text())
-    if figures.get("n_repetitions", 1) > 1 and figures.get("noise_sd_mean") == 0:
+    record = read_denoising(record_file)
+    if (record.n_repetitions or 1) > 1 and record.noise_sd_mean == 0:
         raise BIDSDataError(
             f"{', '.join(names)}: expected repetitions that differ by their noise, found none in the brain "
             "(SD 0): they hold one measurement; put the right files in place, or exclude copies with "
             "--bids-filter-file"
         )
-    if len(figures.get("repetitions", [])) == len(names):
-        for repetition, name in zip(figures["repetitions"], names):
-            repetition["file"] = name
-    return {
-        **figures,
-        "mask_method": inputs.mask_method,
-        "sources": list(inputs.sources),
-        "run_uuid": inputs.run_uuid,
-        "warnings": [*figures.get("warnings", []), *inputs.warnings, *inputs.found_warnings],
-    }
+    rows = record.repetitions
+    if len(rows) == len(names):
+        rows = tuple(replace(row, file=name) for row, name in zip(rows, names))
+    return replace(
+        record,
+        repetitions=rows,
+        mask_method=inputs.mask_method,
+        sources=tuple(inputs.sources),
+        run_uuid=inputs.run_uuid,
+        warnings=(*record.warnings, *inputs.warnings, *inputs.found_warnings),
+    )
 
 
-def strategy_description(figures: Mapping[str, Any]) -> str:
-    """How the result came about, in the words of the strategy."""
-    chosen = figures.get("chosen") or {}
-    return str(chosen.get("description") or chosen.get("name") or figures.get("strategy")).rstrip(".")
-
-
-def noise_sd_description(figures: Mapping[str, Any]) -> str:
+def noise_sd_description(record: DenoisingRecord) -> str:
     """What the map of the noise SD shows."""
     words = "Estimated standard deviation of the noise of one repetition, in image units"
-    if figures.get("one_contrast", True):
+    if record.one_contrast:
         return words
     return f"{words} (root mean square over the echoes, after a linear match of contrasts to the first)"
 
 
-def repetition_description(figures: Mapping[str, Any]) -> str:
+def repetition_description(record: DenoisingRecord) -> str:
     """What the image of one repetition, written under its own name, is."""
-    denoised = "" if (figures.get("chosen") or {}).get("mean_won") else ", denoised"
-    return f"One repetition{denoised}: {strategy_description(figures)}"
+    denoised = "" if record.chosen.mean_won else ", denoised"
+    return f"One repetition{denoised}: {record.output_description}"
 
 
-def own_noise(record: Mapping[str, object], figures: Mapping[str, Any], place: int) -> dict[str, object]:
-    """The record of a repetition: errors of the mean, whose intensities are others, give way to its noise.
+def own_noise(sidecar: Mapping[str, object], record: DenoisingRecord, place: int) -> dict[str, object]:
+    """The sidecar of a repetition: errors of the mean, whose intensities are others, give way to its noise.
 
     Examples
     --------
-    >>> own_noise({"Device": "cpu", "NoiseSDMean": 3.0}, {"repetitions": [{"noise_sd": 7.0}]}, 0)
+    >>> record = DenoisingRecord(repetitions=(RepetitionRecord(noise_sd=7.0),))
+    >>> own_noise({"Device": "cpu", "NoiseSDMean": 3.0}, record, 0)
     {'Device': 'cpu', 'NoiseSD': 7.0}
     """
     kept = {
-        key: value for key, value in record.items() if key not in ("NoiseSDMean", "EstimatedErrorDenoised")
+        key: value for key, value in sidecar.items() if key not in ("NoiseSDMean", "EstimatedErrorDenoised")
     }
-    rows = figures.get("repetitions") or []
-    noise_sd = rows[place].get("noise_sd") if place < len(rows) else None
+    noise_sd = record.repetitions[place].noise_sd if place < len(record.repetitions) else None
     return kept | ({} if noise_sd is None else {"NoiseSD": noise_sd})
 
 
@@ -215,35 +226,35 @@ def shared_metadata(metadata: Sequence[Mapping[str, object]]) -> dict[str, objec
     }
 
 
-def denoising_record(figures: Mapping[str, object]) -> dict[str, object]:
-    """What a sidecar tells about the denoising: absent figures are left out."""
-    chosen = figures.get("chosen") or {}
-    record = {
+def denoising_sidecar(record: DenoisingRecord) -> dict[str, object]:
+    """What a sidecar tells about the denoising: what was not measured is left out."""
+    weights, further = to_json(record).get("weights"), to_json(record).get("further_weights")
+    content = {
         "SoftwareVersion": __version__,
-        "DenoisingStrategy": figures.get("strategy"),
-        "DenoisingChosen": chosen.get("name"),
-        "DenoisingShares": chosen.get("shares"),
-        "DenoisingRecipe": figures.get("recipe"),
-        "RandomSeed": figures.get("random_seed"),
-        "Weights": figures.get("weights"),
-        "FurtherWeights": figures.get("further_weights"),
-        "Device": figures.get("device_name") or figures.get("device"),
-        "Precision": figures.get("precision"),
-        "NumberOfRepetitions": figures.get("n_repetitions"),
-        "EquivalentNumberOfAverages": figures.get("equivalent_averages"),
-        "NoiseSDMean": figures.get("noise_sd_mean"),
-        "EstimatedErrorDenoised": figures.get("error_denoised"),
-        "GainOfWeighting": figures.get("gain_of_weighting_db"),
-        "GainOfDenoising": figures.get("gain_of_denoising_db"),
-        "Warnings": figures.get("warnings") or None,
+        "DenoisingStrategy": record.strategy,
+        "DenoisingChosen": record.chosen.name or None,
+        "DenoisingShares": record.chosen.shares,
+        "DenoisingRecipe": record.recipe,
+        "RandomSeed": record.random_seed,
+        "Weights": weights,
+        "FurtherWeights": further,
+        "Device": record.device_name or record.device,
+        "Precision": record.precision,
+        "NumberOfRepetitions": record.n_repetitions,
+        "EquivalentNumberOfAverages": record.equivalent_averages,
+        "NoiseSDMean": record.noise_sd_mean,
+        "EstimatedErrorDenoised": record.error_denoised,
+        "GainOfWeighting": record.gain_of_weighting_db,
+        "GainOfDenoising": record.gain_of_denoising_db,
+        "Warnings": list(record.warnings) or None,
     }
-    return {key: value for key, value in record.items() if value is not None}
+    return {key: value for key, value in content.items() if value is not None}
 
 
-def provenance(figures: Mapping[str, object], alignment: Mapping[str, object]) -> dict[str, object]:
+def provenance(record: DenoisingRecord, alignment: Mapping[str, object]) -> dict[str, object]:
     """What the sidecar of every image on the common grid tells, denoised or not."""
-    record = denoising_record(figures)
-    known = {key: record[key] for key in ("SoftwareVersion", "NumberOfRepetitions") if key in record}
+    sidecar = denoising_sidecar(record)
+    known = {key: sidecar[key] for key in ("SoftwareVersion", "NumberOfRepetitions") if key in sidecar}
     return known | {"Alignment": alignment_record(alignment)}
 
 

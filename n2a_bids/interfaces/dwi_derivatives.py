@@ -23,15 +23,16 @@ from n2a_bids.dataset.acquisition import read_acquisition
 from n2a_bids.gradient_files import phase_encoding_in_world
 from n2a_bids.interfaces.derivatives import (
     alignment_record,
-    completed_figures,
-    denoising_record,
+    completed_record,
+    denoising_sidecar,
     mask_sidecar,
     provenance,
     shared_metadata,
-    strategy_description,
 )
 from n2a_bids.interfaces.inspect_inputs import were_stripped
 from n2a_bids.json_objects import json_text
+from n2a_bids.record import DenoisingRecord
+from n2a_bids.typed_json import to_json
 
 _ONE_DIRECTION = 0.9
 """Cosine from which on two directions of phase encoding are one: oblique cuts differ by some degrees."""
@@ -81,9 +82,9 @@ class DescribeDiffusion(SimpleInterface):
         names = [alignment["repetitions"][place]["file"] for place in inputs.accepted]
         sources = [inputs.sources[place] for place in inputs.accepted]
         metadata = [inputs.metadata[place] for place in inputs.accepted]
-        figures = completed_figures(Path(inputs.figures_file), names, inputs)
+        record = completed_record(Path(inputs.figures_file), names, inputs)
         figures_file = Path(runtime.cwd) / "figures.json"
-        figures_file.write_text(json_text(figures))
+        figures_file.write_text(json_text(to_json(record)))
         common = {
             **shared_metadata(metadata),
             **({} if inputs.corrected else self._phase_encoding()),
@@ -92,7 +93,7 @@ class DescribeDiffusion(SimpleInterface):
             "SkullStripped": were_stripped(metadata, inputs.inputs_stripped),
         }
         self._results.update(
-            figures_file=os.fspath(figures_file), **self._sidecars(figures, alignment, common)
+            figures_file=os.fspath(figures_file), **self._sidecars(record, alignment, common)
         )
         return runtime
 
@@ -106,26 +107,26 @@ class DescribeDiffusion(SimpleInterface):
         )
 
     def _sidecars(
-        self, figures: Mapping[str, object], alignment: Mapping[str, object], common: dict[str, object]
+        self, record: DenoisingRecord, alignment: Mapping[str, object], common: dict[str, object]
     ) -> dict[str, dict[str, object]]:
         inputs, count = self.inputs, len(self.inputs.accepted)
         distortion = isdefined(inputs.distortion_file) and json.loads(
             Path(inputs.distortion_file).read_text()
         )
         subject = "one diffusion series" if count == 1 else f"the mean of {count} aligned diffusion series"
-        if count == 1 and figures.get("n_repetitions", 1) != 1:
+        if count == 1 and (record.n_repetitions or 1) != 1:
             subject = "the mean of two series synthesized from the tensors of halves of one series"
-        made = common | provenance(figures, alignment)
+        made = common | provenance(record, alignment)
         return {
             "denoised": common
             | {
-                "Description": f"Denoised: {strategy_description(figures)}; from {subject}",
+                "Description": f"Denoised: {record.output_description}; from {subject}",
                 "SkullStripped": inputs.skull_stripped or common["SkullStripped"],
             }
-            | denoising_record(figures)
+            | denoising_sidecar(record)
             | {
                 # Only some strategies remove it.
-                "NoiseFloorRemoved": bool(figures.get("noise_floor_removed", False)),
+                "NoiseFloorRemoved": bool(record.noise_floor_removed),
                 "DistortionCorrected": inputs.corrected,
                 **motion_record(alignment, distortion),
                 "Alignment": alignment_record(alignment),

@@ -25,6 +25,7 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids import figures
+from n2a_bids.interfaces.derivatives import read_denoising
 from n2a_bids.interfaces.display import load_display
 from n2a_bids.interfaces.sink import WriteDerivatives
 
@@ -206,7 +207,7 @@ class LossCurve(FigureInterface):
     input_spec = _FiguresFileInputSpec
 
     def _draw(self) -> str:
-        return figures.loss_curve(read_record(self.inputs.figures_file).get("history") or [])
+        return figures.loss_curve(read_denoising(Path(self.inputs.figures_file)).history or ())
 
 
 class _RiskFigureInputSpec(_FiguresFileInputSpec):
@@ -219,10 +220,8 @@ class RiskFigure(FigureInterface):
     input_spec = _RiskFigureInputSpec
 
     def _draw(self) -> str:
-        record = read_record(self.inputs.figures_file)
-        return figures.risk_bars(
-            record.get("candidates") or [], record.get("chosen") or {}, before=self.inputs.before
-        )
+        record = read_denoising(Path(self.inputs.figures_file))
+        return figures.risk_bars(record.candidates or (), record.chosen, before=self.inputs.before)
 
 
 def read_record(path: str | Path) -> dict:

@@ -17,6 +17,7 @@ from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
 from n2a_bids.json_objects import json_text
+from n2a_bids.record import DenoisingRecord
 from n2a_bids.reports.json_files import read_json
 
 REPETITION_ENTITIES = ("run", "echo", "dir", "part")
@@ -89,20 +90,20 @@ def _labels(value: object) -> list[str]:
     return [label for label in value if isinstance(label, str)] if isinstance(value, list) else []
 
 
-def why_outdated(label: str, denoising: Mapping[str, Any], runs: Runs) -> str:
+def why_outdated(label: str, denoising: DenoisingRecord | None, runs: Runs) -> str:
     """Why the record of a unit is no longer the last word, in one sentence; empty if it is.
 
     Examples
     --------
     >>> runs = Runs(("run-a", "run-b"), {"sub-01_T1w": "run-b"})
-    >>> why_outdated("sub-01_T1w", {"run_uuid": "run-b"}, runs)
+    >>> why_outdated("sub-01_T1w", DenoisingRecord(run_uuid="run-b"), runs)
     ''
-    >>> why_outdated("sub-01_T1w", {"run_uuid": "run-a"}, runs)
+    >>> why_outdated("sub-01_T1w", DenoisingRecord(run_uuid="run-a"), runs)
     'this is a result of the run run-a: the run run-b has not replaced it'
     """
-    if not denoising:
+    if denoising is None:
         return ""
-    own = str(denoising.get("run_uuid") or "")
+    own = denoising.run_uuid or ""
     this = f"this is a result of {f'the run {own}' if own else 'an earlier run'}"
     if label in runs.without_sources:
         return f"{this}, and its source images are not all in the dataset any more"

@@ -19,9 +19,9 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.figures.charts import MEANS, candidate_name
 from n2a_bids.figures.distributions import Point, distribution
 from n2a_bids.json_objects import json_text
+from n2a_bids.record import DenoisingRecord
 from n2a_bids.reports.boilerplate import write_whole
 from n2a_bids.reports.group_table import as_tsv, cell, data_dictionary, remove_inherited_dictionary
-from n2a_bids.reports.method_words import largest_part
 from n2a_bids.reports.placement import find_page, link
 from n2a_bids.reports.records import UnitRecord, find_records, measures
 from n2a_bids.reports.statistics import OUTLIER_Z, robust_z
@@ -127,15 +127,15 @@ def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
 
 def _row(unit: UnitRecord, output_dir: Path) -> Row:
     """The part of a unit that the group level needs."""
-    chosen = unit.denoising.get("chosen") or {}
+    record = unit.denoising or DenoisingRecord()
     facts = {
         "session_id": f"ses-{unit.session}" if unit.session else None,
-        "strategy": unit.denoising.get("strategy"),
-        "recipe": unit.denoising.get("recipe"),
-        "chosen": largest_part(chosen) if chosen.get("name") else None,
+        "strategy": record.strategy,
+        "recipe": record.recipe,
+        "chosen": record.chosen.largest_part if record.chosen.name else None,
         # Where only the mean was asked for, it has beaten nothing.
-        "mean_won": chosen.get("mean_won") and unit.denoising.get("strategy") != "mean",
-        "n2a_version": unit.denoising.get("n2a_version"),
+        "mean_won": record.chosen.mean_won and record.strategy != "mean",
+        "n2a_version": record.n2a_version,
         "outdated": bool(unit.outdated),
     }
     page = link(find_page(output_dir, unit.participant, unit.session), output_dir)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 _PAIRS = (
     "pairs of weighted combinations of the repetitions, which have the same signal and independent noise "
     "(recorruption) [@recorrupted; @generalizedr2r; @noise2noise],"
@@ -113,15 +110,3 @@ def compared_words(kind: str, n_unbiased: int, count: int) -> str:
     where = "" if n_unbiased == count else " where the air showed one"
     less_bias = f", less the Rician bias{where}," if n_unbiased else ""
     return _COMPARED[kind].format(less_bias=less_bias)
-
-
-def largest_part(chosen: Mapping[str, Any]) -> str:
-    """The candidate that makes up most of the output, or all of it.
-
-    Examples
-    --------
-    >>> largest_part({"name": "blend", "shares": {"mean": 0.2, "network": 0.8}})
-    'network'
-    """
-    shares = chosen.get("shares") or {}
-    return max(shares, key=shares.get) if shares else str(chosen.get("name") or "unknown")

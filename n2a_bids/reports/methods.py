@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from n2a_bids import __version__
 from n2a_bids.figures.charts import MEANS
-from n2a_bids.reports.method_words import MASKS, compared_words, largest_part, strategy_words
+from n2a_bids.record import Choice, DenoisingRecord
+from n2a_bids.reports.method_words import MASKS, compared_words, strategy_words
 from n2a_bids.reports.numbers import listing
 from n2a_bids.reports.records import UnitRecord
 from n2a_bids.reports.summary import is_single, mean_name
@@ -107,7 +107,7 @@ def _alignment_words(aligned: Sequence[UnitRecord]) -> str:
 
 def _mask_words(unit: UnitRecord) -> str | None:
     """How the mask was made, where it is recorded."""
-    method = str(unit.alignment.get("mask_method") or unit.denoising.get("mask_method") or "").lower()
+    method = ((unit.denoising and unit.denoising.mask_method) or "").lower()
     return next((words for name, words in MASKS.items() if name in method), None)
 
 
@@ -148,12 +148,12 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
             sentences.append(_comparison(kind, MEANS, done))
     if "echoes as measured" in names:
         sentences.append(_comparison("echoes", ("echoes as measured",), done))
-    chosen = Counter(largest_part(unit.denoising.get("chosen") or {}) for unit in done)
+    chosen = Counter(unit.denoising.chosen.largest_part for unit in done)
     if len(done) == 1:
-        asked_mean = done[0].denoising.get("strategy") == "mean"
+        asked_mean = done[0].denoising.strategy == "mean"
         itself = "the series as it was aligned" if is_single(done[0]) else f"the {mean_name(done[0])}"
         choice = f"The output is {itself}, as asked." if asked_mean else ""
-        sentences.append(choice or _choice_of_one(done[0].denoising.get("chosen") or {}, itself))
+        sentences.append(choice or _choice_of_one(done[0].denoising.chosen, itself))
     elif done:
         shares = [f"{name} in {number}" for name, number in chosen.most_common()]
         sentences.append(
@@ -172,45 +172,44 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
 def _comparison(kind: str, baselines: Sequence[str], done: Sequence[UnitRecord]) -> str:
     """How candidates were compared, wherever one of these was among them."""
     records = [unit.denoising for unit in done if set(baselines) & set(_candidate_names(unit.denoising))]
-    return compared_words(kind, sum(bool(record.get("rician")) for record in records), len(records))
+    return compared_words(kind, sum(bool(record.rician) for record in records), len(records))
 
 
-def _candidate_names(record: Mapping[str, Any]) -> list[str]:
+def _candidate_names(record: DenoisingRecord) -> list[str]:
     """Names of the candidates compared."""
-    return [str(row.get("name")) for row in record.get("candidates") or []]
+    return [row.name for row in record.candidates or ()]
 
 
-def _choice_of_one(chosen: Mapping[str, Any], itself: str) -> str:
+def _choice_of_one(chosen: Choice, itself: str) -> str:
     """The output in one sentence; `itself` is what candidates were compared with."""
-    if chosen.get("mean_won") and chosen.get("name") in MEANS:
+    if chosen.mean_won and chosen.name in MEANS:
         return f"No candidate beat {itself}, which is the output."
-    words = chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))
-    return f"The output is {str(words).rstrip('.')}."
+    words = chosen.description or strategy_words(chosen.name or "unknown")
+    return f"The output is {words.rstrip('.')}."
 
 
 def _training(group: Sequence[UnitRecord]) -> list[str]:
     """Settings of the networks: recipe, weights, seed, device."""
     sentences = []
     for record in (unit.denoising for unit in group if unit.denoising):
-        parts = [f'recipe "{record["recipe"]}"'] if record.get("recipe") else []
-        for weights in (record.get("weights") or {}, *(record.get("further_weights") or [])):
-            if weights.get("name"):
-                checksum = str(weights.get("sha256", ""))[:12]
-                parts.append(f'pretrained weights "{weights["name"]}" (SHA-256 {checksum}...)')
-        if record.get("random_seed") is not None:
-            parts.append(f"random seed {record['random_seed']}")
-        if record.get("device"):
-            precision = f" in {record['precision']}" if record.get("precision") else ""
-            parts.append(f"device {record.get('device_name') or record['device']}{precision}")
+        parts = [f'recipe "{record.recipe}"'] if record.recipe else []
+        for weights in (record.weights, *(record.further_weights or ())):
+            if weights is not None:
+                parts.append(f'pretrained weights "{weights.name}" (SHA-256 {weights.sha256[:12]}...)')
+        if record.random_seed is not None:
+            parts.append(f"random seed {record.random_seed}")
+        if record.device:
+            precision = f" in {record.precision}" if record.precision else ""
+            parts.append(f"device {record.device_name or record.device}{precision}")
         if parts:
-            verb = "Networks were trained" if record.get("history") else "Computations were done"
+            verb = "Networks were trained" if record.history else "Computations were done"
             sentences.append(f"{verb} with PyTorch {_version('torch')} [@pytorch]: {', '.join(parts)}.")
     return list(dict.fromkeys(sentences))
 
 
 def _outcome(group: Sequence[UnitRecord]) -> list[str]:
     """Error left, as estimated; averaging alone leaves what it leaves."""
-    group = [unit for unit in group if unit.denoising.get("strategy") != "mean"]
+    group = [unit for unit in group if unit.denoising and unit.denoising.strategy != "mean"]
     left = [ratio for unit in group if (ratio := unit.derived["error_ratio"])]
     averages = [
         value

@@ -139,8 +139,8 @@ def sections(unit: UnitRecord, folder: Path) -> list[dict[str, Any]]:
 def _variants(unit: UnitRecord) -> list[str]:
     """Which captions fit a unit, the best first; any other has the general one."""
     found = {
-        "pretrained": bool(unit.denoising.get("weights")),
-        "echoes": unit.denoising.get("one_contrast") is False,
+        "pretrained": bool(unit.denoising and unit.denoising.weights),
+        "echoes": bool(unit.denoising) and not unit.denoising.one_contrast,
         "single": is_single(unit),
         "dwi": unit.suffix == "dwi",
     }

@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
+from n2a_bids.record import DenoisingRecord
 from n2a_bids.reports.currency import REPETITION_ENTITIES, is_left_over, read_runs, why_outdated
-from n2a_bids.reports.json_files import read_json
+from n2a_bids.reports.json_files import read_denoising, read_json
 
 _FREE_ENTITIES = {*REPETITION_ENTITIES, "from", "to", "mode", "space", "res", "model", "param"}
 _Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -32,8 +33,8 @@ class UnitRecord:
     """``anat`` or ``dwi``."""
     entities: tuple[tuple[str, str], ...]
     """Entities of the group in the order of its file names."""
-    denoising: Mapping[str, Any] = field(default_factory=dict)
-    """Figures written by the denoising command; empty where it failed."""
+    denoising: DenoisingRecord | None = None
+    """What the denoising command told; None where it failed."""
     alignment: Mapping[str, Any] = field(default_factory=dict)
     """Figures of the alignment; empty where it failed."""
     distortion: Mapping[str, Any] = field(default_factory=dict)
@@ -94,7 +95,7 @@ class UnitRecord:
     def warnings(self) -> list[str]:
         """Sentences that belong on top of the page."""
         texts = [self.outdated] if self.outdated else []
-        texts += [str(text) for text in self.denoising.get("warnings") or []]
+        texts += self.denoising.warnings if self.denoising else ()
         texts += [str(text) for text in self.alignment.get("warnings") or []]
         for row in self.alignment.get("repetitions") or []:
             if not row.get("accepted", True):
@@ -206,8 +207,11 @@ def _read_records(root: Path) -> dict[_Key, dict[str, Any]]:
             match = _RECORD.search(path.name)
             if match:
                 key = (folder.name, _entities(path.name[: match.start()]))
-                records.setdefault(key, {})[_FIELD_OF[match[1]]] = read_json(path)
+                records.setdefault(key, {})[_FIELD_OF[match[1]]] = _READ[match[1]](path)
     return records
+
+
+_READ = {"denoised": read_denoising, "alignment": read_json, "distortion": read_json}
 
 
 def _as_units(root: Path, records: Mapping[_Key, Mapping[str, Any]]) -> list[UnitRecord]:
@@ -217,7 +221,7 @@ def _as_units(root: Path, records: Mapping[_Key, Mapping[str, Any]]) -> list[Uni
             root.name.removeprefix("sub-"),
             datatype,
             entities,
-            record.get("denoising", {}),
+            record.get("denoising"),
             record.get("alignment", {}),
             record.get("distortion", {}),
             tuple(record.get("figures", ())),
@@ -271,11 +275,11 @@ def _owner(path: Path, keys: list[_Key], datatype: str | None = None) -> _Key | 
     return max(owners, key=lambda key: len(key[1]), default=None)
 
 
-def _look_up(content: Mapping[str, Any], path: str) -> float | None:
-    """The number at a dotted path, ``None`` where there is none."""
-    value: Any = content
+def _look_up(content: object, path: str) -> float | None:
+    """The number at a dotted path of fields and keys, ``None`` where there is none."""
+    value = content
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
     return float(value) if _is_number(value) else None
 
 

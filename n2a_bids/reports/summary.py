@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from n2a_bids.figures.charts import MEANS, candidate_name
+from n2a_bids.record import Choice, DenoisingRecord
 from n2a_bids.reports.method_words import strategy_words
 from n2a_bids.reports.numbers import duration, listing, number
 from n2a_bids.reports.records import UnitRecord
@@ -67,13 +67,13 @@ def verdict(unit: UnitRecord) -> Verdict:
     record = unit.denoising
     if not record:
         return Verdict("bad", "Denoising did not finish.", "There is no denoised image of this group.")
-    chosen = record.get("chosen") or {}
-    asked = record.get("strategy") == "mean"
-    if asked or chosen.get("mean_won"):
+    chosen = record.chosen
+    asked = record.strategy == "mean"
+    if asked or chosen.mean_won:
         said = _AS_IT_IS[asked, is_single(unit)]
         head, text = (words.format(mean=mean_name(unit)) for words in (said.head, said.text))
         return replace(said, head=head, text=text + ("" if asked else _of_echoes(chosen)))
-    words = str(chosen.get("description") or strategy_words(str(chosen.get("name") or "unknown"))).rstrip(".")
+    words = (chosen.description or strategy_words(chosen.name or "unknown")).rstrip(".")
     text = f"{words[:1].upper()}{words[1:]}."
     averages = unit.measure("denoising.equivalent_averages")
     if averages and not is_single(unit):
@@ -86,7 +86,7 @@ def verdict(unit: UnitRecord) -> Verdict:
 
 def mean_name(unit: UnitRecord) -> str:
     """The mean of the repetitions that candidates were compared with: plain, or weighted by noise."""
-    names = [row.get("name") for row in unit.denoising.get("candidates") or []]
+    names = [row.name for row in (unit.denoising and unit.denoising.candidates) or ()]
     return candidate_name(next((name for name in names if name in MEANS), MEANS[0]))
 
 
@@ -98,15 +98,16 @@ def _of_weighting(unit: UnitRecord) -> str:
     return f" of the average noise, {number(gain)} dB of it by weighing the repetitions by their noise"
 
 
-def _of_echoes(chosen: Mapping[str, Any]) -> str:
+def _of_echoes(chosen: Choice) -> str:
     """Each echo is an output, too."""
-    return " Each echo is as it was measured." if chosen.get("name") == "echoes as measured" else ""
+    return " Each echo is as it was measured." if chosen.name == "echoes as measured" else ""
 
 
 def nature(unit: UnitRecord) -> str:
     """Which images went in."""
-    rows = unit.accepted_repetitions or unit.denoising.get("repetitions") or []
-    names = [Path(str(row["file"])).name.split(".")[0] for row in rows if row.get("file")]
+    files = [str(row.get("file") or "") for row in unit.accepted_repetitions]
+    files = files or [row.file for row in (unit.denoising and unit.denoising.repetitions) or ()]
+    names = [Path(file).name.split(".")[0] for file in files if file]
     if not names:
         return ""
     return f"Made from {_counted(len(names), unit)}: {listing(names)}."
@@ -171,7 +172,7 @@ def _quality(unit: UnitRecord) -> list[Card]:
     )
     found = []
     if derived["error_ratio"]:
-        before, after = record["noise_sd_mean"], record["error_denoised"]
+        before, after = record.noise_sd_mean, record.error_denoised
         percent = round(100 * (derived["error_ratio"] - 1))
         change = f"RMSE, {baseline} to denoised, {percent:+d} %" if percent else f"RMSE, as in the {baseline}"
         change = change.replace("-", "\N{MINUS SIGN}")
@@ -190,23 +191,22 @@ def _quality(unit: UnitRecord) -> list[Card]:
 
 def _output_name(unit: UnitRecord) -> str:
     """Name of what was delivered."""
-    record, chosen = unit.denoising, unit.denoising.get("chosen") or {}
-    name = str(chosen.get("name") or record.get("strategy") or "unknown")
-    if chosen.get("mean_won") or name == "mean":
+    chosen = unit.denoising.chosen
+    name = chosen.name or unit.denoising.strategy or "unknown"
+    if chosen.mean_won or name == "mean":
         return "series as it is" if is_single(unit) else mean_name(unit)
     return candidate_name(name)
 
 
-def _settings(record: Mapping[str, Any]) -> str:
+def _settings(record: DenoisingRecord) -> str:
     """Strategy and recipe."""
-    parts = [f"strategy {record['strategy']}"] if record.get("strategy") else []
-    return ", ".join(parts + ([f"recipe {record['recipe']}"] if record.get("recipe") else []))
+    parts = [f"strategy {record.strategy}"] if record.strategy else []
+    return ", ".join(parts + ([f"recipe {record.recipe}"] if record.recipe else []))
 
 
-def _machine(record: Mapping[str, Any]) -> str:
+def _machine(record: DenoisingRecord) -> str:
     """Device and memory."""
-    parts = [str(record.get("device_name") or record.get("device") or "")]
-    memory = record.get("peak_memory_mb")
-    if isinstance(memory, int | float):
-        parts.append(f"peak {memory / 1000:.1f} GB")
+    parts = [record.device_name or record.device or ""]
+    if record.peak_memory_mb is not None:
+        parts.append(f"peak {record.peak_memory_mb / 1000:.1f} GB")
     return ", ".join(part for part in parts if part)

@@ -18,11 +18,12 @@ from n2a_bids.interfaces.denoise import Denoise
 from n2a_bids.interfaces.derivatives import (
     DescribeDerivatives,
     alignment_record,
-    completed_figures,
-    denoising_record,
+    completed_record,
+    denoising_sidecar,
 )
 from n2a_bids.interfaces.dwi_derivatives import DescribeDiffusion
 from n2a_bids.interfaces.sink import SelectPlaces, WriteDerivatives
+from n2a_bids.record import DenoisingRecord
 
 ALIGNMENT = {
     "reference": "sub-01_run-2_T1w.nii.gz",
@@ -215,13 +216,11 @@ def test_repetitions_without_noise_between_them_are_refused(tmp_path):
     figures_file = tmp_path / "figures.json"
     figures_file.write_text(json.dumps({"n_repetitions": 2, "noise_sd_mean": 0.0}))
     with pytest.raises(BIDSDataError, match=r"run-1.*run-2.*SD 0"):
-        completed_figures(figures_file, ["run-1.nii.gz", "run-2.nii.gz"], DescribeDerivatives().inputs)
+        completed_record(figures_file, ["run-1.nii.gz", "run-2.nii.gz"], DescribeDerivatives().inputs)
     figures_file.write_text(json.dumps({"n_repetitions": 1, "noise_sd_mean": 0.0}))
     inputs = DescribeDerivatives(mask_method="given", sources=["bids:raw:run-1"], run_uuid="now").inputs
-    figures = completed_figures(figures_file, ["run-1.nii.gz"], inputs)
-    assert (figures["mask_method"], figures["sources"], figures["run_uuid"]) == (
-        "given", ["bids:raw:run-1"], "now",
-    )  # fmt: skip
+    record = completed_record(figures_file, ["run-1.nii.gz"], inputs)
+    assert (record.mask_method, record.sources, record.run_uuid) == ("given", ("bids:raw:run-1",), "now")
 
 
 def test_every_image_of_a_series_says_how_it_was_made(tmp_path):
@@ -254,17 +253,17 @@ def test_every_image_of_a_series_says_how_it_was_made(tmp_path):
 def test_a_blend_is_named_as_one():
     """Not by its largest part, which is not all of it."""
     names, shares = ["mean", "one network", "another"], np.array([0.25, 0.0, 0.75])
-    record = denoising_record({"chosen": describe_shares(names, shares)})
+    record = denoising_sidecar(DenoisingRecord(chosen=describe_shares(names, shares)))
     assert record["DenoisingChosen"] == "blend"
     assert record["DenoisingShares"] == {"another": 0.75, "mean": 0.25}
-    alone = denoising_record({"chosen": describe_shares(names, np.array([0.0, 1.0, 0.0]))})
+    alone = denoising_sidecar(DenoisingRecord(chosen=describe_shares(names, np.array([0.0, 1.0, 0.0]))))
     assert alone["DenoisingChosen"] == "one network"
     assert "DenoisingShares" not in alone
 
 
 def test_records_leave_out_what_is_unknown():
     """Absent figures make no empty fields; a refused repetition keeps its reason."""
-    assert set(denoising_record({})) == {"SoftwareVersion"}
+    assert set(denoising_sidecar(DenoisingRecord())) == {"SoftwareVersion"}
     rows = alignment_record(ALIGNMENT)["Repetitions"]
     assert rows[0]["reason"] == "another person"
     assert "reason" not in rows[1]

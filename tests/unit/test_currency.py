@@ -33,7 +33,7 @@ class Study:
 
     def attempt(self, run: str, *units: str) -> None:
         """A run begins."""
-        sources = {record.label: record.denoising["sources"] for record in find_records(self.out, "01")}
+        sources = {record.label: record.denoising.sources for record in find_records(self.out, "01")}
         write_attempt(self.out / "sub-01/log" / run, self.bids, units, sources)
 
     def finish(self, run: str, stem: str, *images: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from conftest import save_image
 from scipy import ndimage
 
+import n2a_bids.commands.denoise_record as denoise_record
 import n2a_bids.commands.denoise_run as denoise_run
 from n2a_bids.algorithms.realizations import DenoisedImage, Realizations
 from n2a_bids.algorithms.strategies import Strategy, get_strategy
@@ -23,6 +24,7 @@ from n2a_bids.cli.tools import main
 from n2a_bids.commands.denoise_inputs import DenoiseJob, load_realizations
 from n2a_bids.commands.denoise_warnings import residual_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
+from n2a_bids.record import DenoisingRecord, StrategyRecord
 from n2a_bids.weights_files import load_weights, save_weights
 
 
@@ -92,10 +94,9 @@ def test_every_key_of_the_figures_is_explained(files, tmp_path):
 def test_memory_is_counted_in_millions_of_bytes(monkeypatch):
     """What the system calls kilobytes are 1024 bytes."""
     usage = SimpleNamespace(ru_maxrss=1_000_000)
-    monkeypatch.setattr(denoise_run.resource, "getrusage", lambda who: usage)
-    figures = {"strategy": "auto", "device": "cpu"}
-    denoise_run._complete(figures, 0.0)
-    assert figures["peak_memory_mb"] == worker.peak_memory_mb() == 1024
+    monkeypatch.setattr(denoise_record.resource, "getrusage", lambda who: usage)
+    record = denoise_record.complete(DenoisingRecord(strategy="auto", device="cpu"), 0.0)
+    assert record.peak_memory_mb == worker.peak_memory_mb() == 1024
 
 
 def test_skull_strip_is_black_outside_only(files, head):
@@ -439,9 +440,11 @@ def test_further_weights_come_from_the_package_where_the_folder_has_none(
     files, weights_dir, register, tmp_path
 ):
     """A folder of one's own needs the first network only; all that were used are recorded."""
-    used = {"networks": ["fusion-t1w"]}
+    used = ["fusion-t1w"]
     register(
-        lambda realizations, config, context: DenoisedImage(realizations.data[0], figures=used),
+        lambda realizations, config, context: DenoisedImage(
+            realizations.data[0], record=StrategyRecord(networks=tuple(used))
+        ),
         config=lambda recipe, *weights: weights,
         weights=("tiny", "fusion-t1w", "no-such-network"),
     )
@@ -450,7 +453,7 @@ def test_further_weights_come_from_the_package_where_the_folder_has_none(
     fusion = load_weights("fusion-t1w")
     assert figures["weights"]["name"] == "tiny"
     assert figures["further_weights"] == [{"name": "fusion-t1w", "sha256": fusion.sha256}]
-    used["networks"] = []
+    used.clear()
     assert denoise(files, "--weights-dir", weights_dir) == 0
     assert "further_weights" not in json.loads((tmp_path / "out.json").read_text())
 
@@ -539,9 +542,9 @@ def test_a_face_removed_from_one_run_comes_from_the_other_and_from_both_stays_re
 def test_a_residual_with_edges_is_told(residual, n_warnings):
     """More than the trust tests allow over what the runs themselves differ by."""
     runs = Realizations(np.zeros((2, 4, 4, 4, 1), np.float32), np.ones((4, 4, 4), bool))
-    record = {"residual_edge_correlation": residual, "difference_edge_correlation": 0.1}
+    record = DenoisingRecord(residual_edge_correlation=residual, difference_edge_correlation=0.1)
     assert len(residual_warnings(runs, record)) == n_warnings
-    assert residual_warnings(runs, {"residual_edge_correlation": residual}) == []
+    assert residual_warnings(runs, DenoisingRecord(residual_edge_correlation=residual)) == []
 
 
 def test_noise_of_skull_stripped_runs_is_that_of_the_brain(files, head):

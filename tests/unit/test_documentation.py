@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.tools import TOOLS
 from n2a_bids.cli.tools import build_parser as build_tools_parser
-from n2a_bids.interfaces.derivatives import denoising_record
+from n2a_bids.interfaces.derivatives import denoising_sidecar
+from n2a_bids.record import Choice, DenoisingRecord, NetworkWeights
 from n2a_bids.reports.records import measures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,16 +56,20 @@ def test_relative_links_lead_somewhere(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_every_field_of_sidecars_and_figures_is_explained():
-    """What the denoiser records, under its names in sidecar and figures."""
-    figures = ("n2a_version", "strategy", "chosen", "recipe", "random_seed", "weights", "device", "precision")
-    figures += ("n_repetitions", "equivalent_averages", "noise_sd_mean", "error_denoised", "warnings")
-    figures += ("gain_of_weighting_db", "gain_of_denoising_db")
-    fields = denoising_record({name: {"name": "x"} for name in figures})
-    assert len(fields) == len(figures), "each field comes from one figure"
+def test_every_field_of_sidecars_and_records_is_explained():
+    """What the denoiser records, under its names in sidecar and record."""
+    weights = NetworkWeights("x", "y")
+    full = DenoisingRecord(
+        **{"strategy": "x", "recipe": "x", "random_seed": 0, "device_name": "x", "precision": "x"},
+        **{"n_repetitions": 2, "equivalent_averages": 1.0, "noise_sd_mean": 1.0, "error_denoised": 1.0},
+        **{"gain_of_weighting_db": 0.0, "gain_of_denoising_db": 0.0, "warnings": ("x",)},
+        **{"weights": weights, "further_weights": (weights,), "chosen": Choice("x", shares={"x": 1.0})},
+    )
+    sidecar = denoising_sidecar(full)
+    assert {"DenoisingShares", "FurtherWeights", "GainOfWeighting", "Warnings"} <= set(sidecar)
     page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
-    more = ("DenoisingShares", "networks", "one_contrast", "cuda_graphs", "history", "candidates")
-    assert [name for name in (*figures, *fields, *more) if f"`{name}`" not in page] == []
+    names = [field.name for field in fields(DenoisingRecord)]
+    assert [name for name in (*names, *sidecar) if f"`{name}`" not in page] == []
 
 
 def test_every_measure_of_the_denoiser_is_explained():

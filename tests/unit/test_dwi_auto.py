@@ -19,6 +19,7 @@ from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.cli.tools import main
 from n2a_bids.errors import ConfigError
 from n2a_bids.gradient_files import write_gradients
+from n2a_bids.record import CandidateRisk
 
 
 def _phantom(shape=(18, 18, 8), n=14):
@@ -61,8 +62,8 @@ def test_auto_lowers_the_error_of_the_mean(n_repetitions):
     repetitions = _noisy(truth, 8.0, n_repetitions)
     result = _run("auto", repetitions, table, mask)
     assert _error(result.data, truth, mask) < 0.5 * _error(np.mean(repetitions, axis=0), truth, mask)
-    assert result.figures["chosen"]["mean_won"] is False
-    names = {row["name"] for row in result.figures["candidates"]}
+    assert result.record.chosen.mean_won is False
+    names = {row.name for row in result.record.candidates}
     assert names == {"mean", "local PCA", "learned filters", "non-local Bayes"}
 
 
@@ -123,13 +124,13 @@ def test_a_noisy_volume_is_measured_and_named(n_repetitions):
     again = _noisy(truth, 8.0, n_repetitions, seed=1)
     for series, noisier in zip(repetitions, again):
         series[..., 6] = noisier[..., 6]
-    figures = _run("auto", repetitions, table, mask).figures
-    sd = np.array(figures["noise_sd_per_volume"])
+    record = _run("auto", repetitions, table, mask).record
+    sd = np.array(record.noise_sd_per_volume)
     others = np.delete(sd, 6)
     assert sd[6] / np.median(others) == pytest.approx(2, rel=0.2)
     assert np.ptp(others) < 0.5 * np.median(others)
     assert np.median(sd) == pytest.approx(4.0, rel=0.25)
-    (warning,) = figures["warnings"]
+    (warning,) = record.warnings
     assert warning.startswith("volume 6 (from 0) is noisier")
 
 
@@ -138,14 +139,14 @@ def test_the_lone_b0_of_a_single_series_has_the_noise_of_all():
     truth, table, mask = _phantom()
     table = Gradients(table.bvals[1:], table.bvecs[1:])
     (series,) = _noisy(truth[..., 1:], 4.0, 1)
-    sd = _run("auto", [series], table, mask).figures["noise_sd_per_volume"]
+    sd = _run("auto", [series], table, mask).record.noise_sd_per_volume
     assert sd[0] == pytest.approx(np.median(sd[1:]), rel=0.02)
 
 
 def test_usual_series_give_no_warning():
     """Volumes of one noise are not accused."""
     truth, table, mask = _phantom()
-    assert _run("auto", _noisy(truth, 4.0, 1), table, mask).figures["warnings"] == []
+    assert _run("auto", _noisy(truth, 4.0, 1), table, mask).record.warnings == ()
 
 
 def test_short_or_bare_series_are_refused():
@@ -167,16 +168,16 @@ def test_the_lone_b0_of_a_long_series_is_not_taken_for_noise():
     config = replace(strategy.config("fast"), max_volumes=10)
     context = Context(torch.Generator().manual_seed(0))
     result = strategy.denoise(Realizations(noisy[None], mask, gradients=table), config, context)
-    assert len(result.figures["groups"]) == 2
+    assert len(result.record.groups) == 2
     assert _error(result.data[..., :1], truth[..., :1], mask) < _error(noisy[..., :1], truth[..., :1], mask)
     assert np.median(result.noise_sd[mask][:, 0]) == pytest.approx(4, rel=0.35)
 
 
 def test_mean_wins_where_nothing_beats_it():
     """A candidate that is worse, or better within its doubt only, leaves the mean."""
-    mean = {"name": "mean", "risk": 0.0, "standard_error": 0.0}
+    mean = CandidateRisk("mean", 0.0, 0.0)
     for risk in (0.1, -0.01):
-        assert choose([mean, {"name": "other", "risk": risk, "standard_error": 0.01}]) == "mean"
+        assert choose([mean, CandidateRisk("other", risk, 0.01)]) == "mean"
 
 
 def test_mean_wins_where_a_single_cube_is_all_there_is():
@@ -189,7 +190,7 @@ def test_mean_wins_where_a_single_cube_is_all_there_is():
     pair = Pair(noisy=noisy, pilot=noisy, target=target)
     one = np.ones(shape, np.float32)
     rows = compare_candidates([pair], {"other": [0 * noisy]}, one, mask, strength=0.0)
-    assert rows[1]["risk"] < -0.5 and rows[1]["standard_error"] is None
+    assert rows[1].risk < -0.5 and rows[1].standard_error is None
     assert choose(rows) == "mean"
     mask[1:6, 1:6, 9:14] = True
     rows = compare_candidates([pair], {"other": [0 * noisy]}, one, mask, strength=0.0)
@@ -199,10 +200,8 @@ def test_mean_wins_where_a_single_cube_is_all_there_is():
 @pytest.mark.parametrize(("risks", "best"), [((-0.7, -0.69), "last"), ((-0.7, -0.5), "first")])
 def test_of_equals_the_last_candidate_is_taken(risks, best):
     """Risks that differ by a twentieth of the gain do not tell candidates apart."""
-    rows = [{"name": "mean", "risk": 0.0, "standard_error": 0.0}]
-    rows += [
-        {"name": name, "risk": risk, "standard_error": 0.01} for name, risk in zip(("first", "last"), risks)
-    ]
+    rows = [CandidateRisk("mean", 0.0, 0.0)]
+    rows += [CandidateRisk(name, risk, 0.01) for name, risk in zip(("first", "last"), risks)]
     assert choose(rows) == best
 
 

@@ -52,7 +52,7 @@ def test_networks_beat_the_mean_on_a_smooth_phantom(name):
         schedule=Schedule(3, 20, 5e-3), n_iterations=1, width=12, block_edge=8, batch_size=4
     )
     result, error, before = _run(name, config, 2)
-    losses = [row["loss"] for row in result.figures["history"]]
+    losses = [row.loss for row in result.record.history]
     assert len(losses) == 3 and losses[-1] < losses[0]
     assert error < before
     assert result.repetitions.shape[0] == 2

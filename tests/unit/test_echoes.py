@@ -171,12 +171,12 @@ def test_four_echoes_and_their_combination(pair):
     for index in range(4):
         measured = _rmse(realizations.data[index, ..., 0], clean[index], mask)
         assert _rmse(result.repetitions[index, ..., 0], clean[index], mask) < 0.5 * measured
-    rows = result.figures["repetitions"]
-    matched = [(image - row["offset"]) / row["gain"] for image, row in zip(clean, rows)]
-    wanted = rows[0]["offset"] + rows[0]["gain"] * np.mean(matched, axis=0)
+    rows = result.record.repetitions
+    matched = [(image - row.offset) / row.gain for image, row in zip(clean, rows)]
+    wanted = rows[0].offset + rows[0].gain * np.mean(matched, axis=0)
     of_mean = _rmse(average_matched(realizations)[..., 0], wanted, mask)
     assert _rmse(result.data[..., 0], wanted, mask) < 0.85 * of_mean
-    assert [row["noise_sd"] for row in rows] == [pytest.approx(NOISE_SD, rel=0.12)] * 4
+    assert [row.noise_sd for row in rows] == [pytest.approx(NOISE_SD, rel=0.12)] * 4
     contrasts = np.array([image[mask].std() for image in clean])
     matched_noise = NOISE_SD * np.sqrt(np.mean((contrasts[0] / contrasts) ** 2))
     assert np.median(result.noise_sd[mask]) == pytest.approx(matched_noise, rel=0.12)
@@ -211,7 +211,7 @@ def test_risk_ranks_what_the_truth_ranks(pair, monkeypatch):
         return [noisy, blurred[inside], truth[inside], 0.5 * (noisy + truth[inside])][:n_stages]
 
     monkeypatch.setattr(joint_echoes._Estimator, "estimate", cheat)
-    rows = {row["name"]: row["risk"] for row in _denoise(realizations).figures["candidates"]}
+    rows = {row.name: row.risk for row in _denoise(realizations).record.candidates}
     inside = hold_out(mask, torch.Generator().manual_seed(0)).mask & mask
     errors = [
         np.mean((image - truth)[:, inside] ** 2)
@@ -245,10 +245,10 @@ def test_doubtful_results_leave_the_echoes_as_measured(pair, monkeypatch, change
     )
     monkeypatch.setattr(joint_echoes, "_compare", lambda *_: (stack, 1.0, 0.0))
     result = _denoise(pair[2])
-    chosen = result.figures["chosen"]
-    assert chosen["name"] == "echoes as measured"
-    assert chosen["mean_won"]
-    assert why in chosen["description"]
+    chosen = result.record.chosen
+    assert chosen.name == "echoes as measured"
+    assert chosen.mean_won
+    assert why in chosen.description
     np.testing.assert_allclose(result.repetitions[..., 0], pair[2].data[..., 0], rtol=1e-4, atol=0.01)
     np.testing.assert_allclose(result.data, average_matched(pair[2]), rtol=1e-3, atol=0.5)
 
@@ -256,11 +256,11 @@ def test_doubtful_results_leave_the_echoes_as_measured(pair, monkeypatch, change
 def test_noise_that_is_not_white_is_named(pair):
     """Smoothed noise has less fine detail than power; a warning says what follows."""
     clean, _, realizations = pair
-    assert _denoise(realizations).figures["warnings"] == []
+    assert _denoise(realizations).record.warnings == ()
     rng = np.random.default_rng(0)
     noise = ndimage.gaussian_filter(rng.standard_normal(clean.shape), (0, 0.7, 0.7, 0.7))
     noisy = (clean + NOISE_SD * noise / noise.std()).astype(np.float32)
-    (warning,) = _denoise(dataclasses.replace(realizations, data=noisy[..., None])).figures["warnings"]
+    (warning,) = _denoise(dataclasses.replace(realizations, data=noisy[..., None])).record.warnings
     assert "correlated between neighbours" in warning
 
 
@@ -269,13 +269,13 @@ def test_auto_denoises_echoes_together_where_weights_are_there(pair):
     strategy = get_strategy("auto")
     with_weights = strategy.config("fast", load_weights("resunet-t1w"), None)
     context = Context(generator=torch.Generator().manual_seed(0))
-    rows = strategy.denoise(pair[2], with_weights, context).figures["candidates"]
-    assert "joint network" in [row["name"] for row in rows]
+    rows = strategy.denoise(pair[2], with_weights, context).record.candidates
+    assert "joint network" in [row.name for row in rows]
     from_scratch = strategy.config("fast", None, None)
     schedule = dataclasses.replace(from_scratch.echoes_from_scratch.schedule, n_epochs=1, steps_per_epoch=1)
     echoes = dataclasses.replace(from_scratch.echoes_from_scratch, schedule=schedule, n_iterations=1)
     from_scratch = dataclasses.replace(from_scratch, echoes_from_scratch=echoes)
-    assert "noise2average" in strategy.denoise(pair[2], from_scratch, context).figures["chosen"]["name"]
+    assert "noise2average" in strategy.denoise(pair[2], from_scratch, context).record.chosen.name
 
 
 def test_unusable_echoes_are_refused(pair):

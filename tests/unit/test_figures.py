@@ -16,6 +16,7 @@ from n2a_bids.figures import Frame
 from n2a_bids.figures.distributions import Point, distribution
 from n2a_bids.figures.frame import Cut, evenly_spaced_cuts, to_grey
 from n2a_bids.figures.svg import palette_colours
+from n2a_bids.record import CandidateRisk, Choice, list_epochs
 
 SVG = "{http://www.w3.org/2000/svg}"
 SHAPE = (24, 28, 20)
@@ -211,22 +212,22 @@ def test_large_matrix_stays_below_three_megabytes():
 def test_risk_marks_what_was_delivered():
     """The one that the record says was chosen."""
     candidates = [
-        {"name": "mean", "risk": 0.0, "standard_error": 0.0},
-        {"name": "recorrupted", "risk": -0.02, "standard_error": 0.001, "gain_over_mean_db": 4.0},
-        {"name": "blend", "risk": -0.03, "standard_error": 0.001, "gain_over_mean_db": 5.0},
+        CandidateRisk("mean", 0.0, 0.0),
+        CandidateRisk("recorrupted", -0.02, 0.001, gain_over_mean_db=4.0),
+        CandidateRisk("blend", -0.03, 0.001, gain_over_mean_db=5.0),
     ]
-    svg = figures.risk_bars(candidates, {"name": "blend", "mean_won": False})
+    svg = figures.risk_bars(candidates, Choice("blend"))
     assert "✓ blend" in svg
     assert "the output is the blend" in ElementTree.fromstring(svg).get("aria-label")
-    assert "✓ recorrupted" in figures.risk_bars(candidates, {"name": "recorrupted", "mean_won": False})
+    assert "✓ recorrupted" in figures.risk_bars(candidates, Choice("recorrupted"))
     assert "plain mean" in svg
-    assert "✓ plain mean" in figures.risk_bars(candidates, {"name": "mean", "mean_won": True})
+    assert "✓ plain mean" in figures.risk_bars(candidates, Choice("mean", mean_won=True))
 
 
 def test_iterations_are_compared_among_themselves():
     """Noise2Average has no risk of the plain mean to show: none is drawn."""
-    rows = [{"name": f"noise2average, iteration {i}", "risk": 0.01 * (1 - i)} for i in (1, 2)]
-    svg = figures.risk_bars(rows, {"name": "noise2average, iteration 2", "mean_won": False})
+    rows = [CandidateRisk(f"noise2average, iteration {i}", 0.01 * (1 - i)) for i in (1, 2)]
+    svg = figures.risk_bars(rows, Choice("noise2average, iteration 2"))
     assert "✓ Noise2Average, iteration 2" in svg
     assert "minus that of Noise2Average, iteration 1" in svg
     assert "plain mean" not in svg
@@ -235,19 +236,19 @@ def test_iterations_are_compared_among_themselves():
 def test_long_names_leave_room_for_the_bars():
     """Names of several steps are broken between the steps."""
     name = "fine-tuned network + non-local Bayes + fusion + local means"
-    rows = [{"name": "mean", "risk": 0.0}, {"name": name, "risk": -0.1, "gain_over_mean_db": 2.0}]
-    lines = re.findall(r">([^<>]*)</text>", figures.risk_bars(rows, {"name": name}))
+    rows = [CandidateRisk("mean", 0.0), CandidateRisk(name, -0.1, gain_over_mean_db=2.0)]
+    lines = re.findall(r">([^<>]*)</text>", figures.risk_bars(rows, Choice(name)))
     assert "✓ fine-tuned network + non-local Bayes" in lines
     assert "+ fusion + local means (+2.0 dB)" in lines
 
 
 def test_screen_readers_are_told_what_a_figure_is(frame, volumes):
     """A name for each, as label and title; buttons and links are no part of an image, which hides them."""
-    history = [{"phase": "a", "epoch": 1, "loss": 1.0}]
-    rows = [{"name": "mean", "risk": 0.0}, {"name": "other", "risk": -0.1}]
+    history = list_epochs("a", [1.0])
+    rows = [CandidateRisk("mean", 0.0), CandidateRisk("other", -0.1)]
     motion = figures.SeriesMotion("dwi", [0.0, 1.0], [0.0, 1.0])
     images = (
-        *(figures.loss_curve(history), figures.risk_bars(rows, {}), figures.volume_motion([motion])),
+        *(figures.loss_curve(history), figures.risk_bars(rows, Choice()), figures.volume_motion([motion])),
         figures.mask_contours(volumes[0], frame),
     )
     groups = (figures.denoising_flicker(*volumes, frame), distribution([Point(1.0, "x", "y")], title="t"))
@@ -265,16 +266,16 @@ def test_screen_readers_are_told_what_a_figure_is(frame, volumes):
 def test_chart_of_nothing_is_no_figure():
     """No training and no comparison are no errors; one candidate alone is compared with nothing."""
     assert figures.loss_curve([]) == ""
-    assert figures.risk_bars([], {}) == figures.risk_bars([{"name": "mean", "risk": 0.0}], {}) == ""
+    assert figures.risk_bars([], Choice()) == figures.risk_bars([CandidateRisk("mean", 0.0)], Choice()) == ""
 
 
 def test_single_series_is_no_mean(frame, volumes):
     """It is called what it is: nothing was averaged."""
-    rows = [{"name": "mean", "risk": 0.0}, {"name": "local PCA", "risk": -0.1}]
+    rows = [CandidateRisk("mean", 0.0), CandidateRisk("local PCA", -0.1)]
     drawn = (
         figures.denoising_flicker(None, volumes[0], volumes[2], frame),
         figures.residual_map(volumes[0], volumes[2], frame, noise_sd=np.ones(SHAPE), n_repetitions=1),
-        figures.risk_bars(rows, {"name": "local PCA"}, before="before denoising"),
+        figures.risk_bars(rows, Choice("local PCA"), before="before denoising"),
     )
     assert len(states_of(drawn[0])) == 2
     for svg in drawn:
@@ -287,7 +288,7 @@ def test_charts_do_not_touch_global_style():
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    figures.loss_curve([{"phase": "a", "epoch": 1, "loss": 1.0}, {"phase": "a", "epoch": 2, "loss": 0.5}])
+    figures.loss_curve(list_epochs("a", [1.0, 0.5]))
     assert dict(matplotlib.rcParams) == before
 
 

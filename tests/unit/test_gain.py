@@ -22,6 +22,7 @@ from n2a_bids.algorithms.strategies import auto, get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
 from n2a_bids.algorithms.weighing import equal_weights, weigh_repetitions, weigh_series
 from n2a_bids.commands.denoise_figures import measure, noise_sd_map
+from n2a_bids.record import CandidateRisk, Choice, StrategyRecord
 
 EDGE = 56
 GRID = np.stack(np.meshgrid(*[np.linspace(-1, 1, EDGE)] * 3, indexing="ij"))
@@ -54,8 +55,9 @@ def denoise_by_blurring(realizations: Realizations) -> DenoisedImage:
     prepared = weigh_repetitions(blur, prepared, held_out, context)
     stack = compare([Candidate("mean"), blur], prepared, held_out, 0.0, context)
     gain = auto.estimate_gain(prepared, held_out, 0.0, float(stack.risks[1]))
-    chosen = {"name": "blur", "description": "a blur", "mean_won": False}
-    return auto.finish(prepared, blur.function(prepared.average, None), {"chosen": chosen}, gain)
+    return auto.finish(
+        prepared, blur.function(prepared.average, None), StrategyRecord(chosen=Choice("blur", "a blur")), gain
+    )
 
 
 @pytest.mark.parametrize(("n_repetitions", "noise_ratio"), CASES)
@@ -91,7 +93,7 @@ def test_a_weighted_mean_is_worth_more_averages_and_is_called_by_its_name(noise_
     expected = (
         ("mean", "the plain mean") if noise_ratio == 1 else ("weighted mean", "the mean weighted by noise")
     )
-    assert (chosen["name"], chosen["description"].split(":")[0]) == expected
+    assert (chosen.name, chosen.description.split(":")[0]) == expected
 
 
 @pytest.mark.parametrize("same_signal", [True, False], ids=["repetitions", "echoes"])
@@ -165,11 +167,9 @@ def test_series_of_equal_noise_keep_equal_weights():
 
 def test_an_error_below_zero_is_not_believed():
     """Series that share noise, or signal that the mean has lost: the mean is kept, and the reason is told."""
-    rows = [
-        {"name": name, "risk": risk, "standard_error": 0.01} for name, risk in (("mean", 0.0), ("f", -1.3))
-    ]
+    rows = (CandidateRisk("mean", 0.0, 0.01), CandidateRisk("f", -1.3, 0.01))
     assert choose(rows) == "mean"
-    assert choose([rows[0], {**rows[1], "risk": -0.98}]) == "f"
+    assert choose([rows[0], replace(rows[1], risk=-0.98)]) == "f"
     group = VolumeGroup(np.arange(3), np.ones(1), np.ones(3), rows, "mean", 1.0)
-    chosen = describe_groups([group], equal_weights(2), np.ones(3), np.zeros(3))["chosen"]
-    assert "below zero" in chosen["description"]
+    chosen = describe_groups([group], equal_weights(2), np.ones(3), np.zeros(3)).chosen
+    assert "below zero" in chosen.description

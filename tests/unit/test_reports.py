@@ -20,6 +20,7 @@ from n2a_bids import figures
 from n2a_bids.commands.group import run_group
 from n2a_bids.config import Config, OutputConfig, SelectionConfig
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError
+from n2a_bids.record import Choice, NetworkWeights, list_epochs
 from n2a_bids.reports.bibliography import bibliography
 from n2a_bids.reports.boilerplate import citation_keys, citation_texts, write_citation
 from n2a_bids.reports.crashes import find_crashes
@@ -99,7 +100,7 @@ def add_figure(output_dir: Path, name: str) -> None:
     """Write a small figure under ``sub-<label>/figures``."""
     folder = output_dir / name.split("_")[0] / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(figures.loss_curve([{"phase": "a", "epoch": 1, "loss": 1.0}]))
+    (folder / name).write_text(figures.loss_curve(list_epochs("a", [1.0])))
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ def test_distortion_is_told(tmp_path):
 
 def test_sparse_records_are_no_error(tmp_path):
     """Any key may be absent; a unit whose denoising failed is told as such."""
-    add_unit(tmp_path, "sub-01", {"chosen": None, "repetitions": None}, None)
+    add_unit(tmp_path, "sub-01", {"repetitions": []}, None)
     add_unit(tmp_path, "sub-01_acq-b", None, {"repetitions": []})
     text = page_text(tmp_path)
     assert "Denoising did not finish." in text
@@ -458,7 +459,7 @@ def test_every_step_of_a_candidate_is_explained():
 def test_methods_name_all_weights(output_dir):
     """Those that training started from, and those used as they are."""
     unit = find_units(output_dir, "01")[0]
-    record = {**DENOISING, "further_weights": [{"name": "fusion-t1w", "sha256": "cd" * 32}]}
+    record = replace(unit.denoising, further_weights=(NetworkWeights("fusion-t1w", "cd" * 32),))
     text = methods_markdown([UnitRecord("01", "anat", unit.entities, record, ALIGNMENT)])
     assert "resunet-t1w" in text and 'weights "fusion-t1w" (SHA-256 cdcdcdcdcdcd...)' in text
 
@@ -467,7 +468,7 @@ def test_every_citation_is_in_the_bibliography(output_dir):
     """No key without an entry, for any strategy."""
     unit = find_units(output_dir, "01")[0]
     for name in ("noise2average", "noise2noise", "san2n", "mean", "mppca", "something new"):
-        record = {**DENOISING, "chosen": {"name": name, "mean_won": False}, "mask_method": "deepbet"}
+        record = replace(unit.denoising, chosen=Choice(name), mask_method="deepbet")
         text = methods_markdown([UnitRecord("01", "anat", unit.entities, record, ALIGNMENT)])
         assert set(citation_keys(text)) <= set(bibliography())
     assert bibliography()["noise2average"].fields["doi"] == "10.1162/imag.a.1163"

@@ -77,9 +77,9 @@ def test_inputs_are_not_modified_and_shapes_kept(name):
     np.testing.assert_array_equal(realizations.data, before)
     assert result.data.shape == before.shape[1:]
     assert np.isfinite(result.data).all()
-    assert {"name", "description", "mean_won"} <= set(result.figures["chosen"])
-    compared = [row["name"] for row in result.figures.get("candidates", [])]
-    assert not compared or result.figures["chosen"]["name"] in compared
+    assert result.record.chosen.name and result.record.chosen.description
+    compared = [row.name for row in result.record.candidates or ()]
+    assert not compared or result.record.chosen.name in compared
 
 
 def test_auto_returns_the_mean_when_nothing_beats_it():
@@ -93,9 +93,9 @@ def test_auto_returns_the_mean_when_nothing_beats_it():
     )
     result = get_strategy("auto").denoise(realizations, config, _context())
     mean = get_strategy("mean").denoise(realizations, None, _context())
-    if result.figures["chosen"]["mean_won"]:
+    if result.record.chosen.mean_won:
         np.testing.assert_allclose(result.data, mean.data, atol=1e-4)
-    assert result.figures["candidates"][0]["name"] == "mean"
+    assert result.record.candidates[0].name == "mean"
 
 
 def test_auto_returns_the_mean_when_the_risk_is_impossible(monkeypatch):
@@ -109,8 +109,8 @@ def test_auto_returns_the_mean_when_the_risk_is_impossible(monkeypatch):
     monkeypatch.setattr(auto, "compare", compare_too_well)
     result = get_strategy("auto").denoise(realizations, _short_config("auto"), _context())
     mean = get_strategy("mean").denoise(realizations, None, _context())
-    assert result.figures["chosen"]["mean_won"]
-    assert "more than independent noise" in result.figures["chosen"]["description"]
+    assert result.record.chosen.mean_won
+    assert "more than independent noise" in result.record.chosen.description
     np.testing.assert_allclose(result.data, mean.data, atol=1e-4)
 
 
@@ -126,7 +126,7 @@ def test_a_perfect_result_is_not_taken_for_an_impossible_one(monkeypatch, taken_
     monkeypatch.setattr(auto, "compare", take_away)
     monkeypatch.setattr(auto, "_mean_error", lambda *args: 1.0)
     result = get_strategy("auto").denoise(realizations, _short_config("auto"), _context())
-    assert result.figures["chosen"]["mean_won"] is mean_won
+    assert result.record.chosen.mean_won is mean_won
 
 
 def test_nothing_falls_below_the_average():
@@ -134,7 +134,7 @@ def test_nothing_falls_below_the_average():
     realizations, _ = _realizations()
     prepared = prepare(realizations)
     estimate = np.full(prepared.mask.shape, -100, np.float32)
-    result = recorrupted.finish_plain("recorrupted", "", prepared, estimate, [], 0.0)
+    result = recorrupted.finish_plain("recorrupted", "", prepared, estimate, (), 0.0)
     lowest = prepared.scales[0].invert(prepared.average).min()
     assert result.data.min() == pytest.approx(lowest, abs=1e-5)
 
@@ -239,8 +239,8 @@ def test_auto_takes_the_rician_bias_out(shift_voxels):
         config, recorrupted=dataclasses.replace(config.recorrupted, schedule=schedule, block_edge=32)
     )
     result = get_strategy("auto").denoise(realizations, config, _context())
-    assert result.figures["rician"]
-    names = [row["name"] for row in result.figures["candidates"]]
+    assert result.record.rician
+    names = [row.name for row in result.record.candidates]
     assert "fine-tuned network + non-local Bayes + fusion" in names
     assert not any("," in name for name in names), "they are listed with commas"
     mean_bias = float((realizations.data.mean(axis=0)[..., 0] - clean)[mask].mean())
@@ -252,8 +252,8 @@ def test_auto_without_weights_judges_all_candidates_alike():
     """Nothing tells the clean signal beforehand: the bias stays in targets and candidates."""
     realizations, _, _ = _magnitudes()
     result = get_strategy("auto").denoise(realizations, _short_config("auto"), _context())
-    assert not result.figures["rician"]
-    rows = {row["name"]: row["risk"] for row in result.figures["candidates"]}
+    assert not result.record.rician
+    rows = {row.name: row.risk for row in result.record.candidates}
     assert "trained network + non-local Bayes 2x" in rows
     assert not any("fusion" in name or "tuned" in name for name in rows)
 

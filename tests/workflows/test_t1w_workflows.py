@@ -254,8 +254,8 @@ def test_a_run_that_fails_marks_what_it_did_not_replace(masked_bids, config):
     for run in ("20261121-a", "20261121-b"):
         assert denoise([make_unit(bids)], replace(config, run_uuid=run)) == []
         (record,) = find_records(config.output_dir, "01")
-        assert (record.denoising["run_uuid"], record.outdated) == (run, "")
-    assert record.denoising["sources"][0] == "bids:raw:sub-01/anat/sub-01_run-1_T1w.nii.gz"
+        assert (record.denoising.run_uuid, record.outdated) == (run, "")
+    assert record.denoising.sources[0] == "bids:raw:sub-01/anat/sub-01_run-1_T1w.nii.gz"
     (bids / "sub-01/anat/sub-01_run-2_T1w.nii.gz").write_bytes(b"no image")
     assert denoise([make_unit(bids)], replace(config, run_uuid="20261121-c"))
     (record,) = find_records(config.output_dir, "01")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from n2a_bids.algorithms.risk import HeldOut, Stack, describe_shares, hold_out, 
 from n2a_bids.algorithms.strategies import joint_echoes, noise2average, recorrupted
 from n2a_bids.algorithms.weighing import WEIGHTED_MEAN, weigh_repetitions
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+from n2a_bids.record import CandidateRisk, Choice, RepetitionRecord, StrategyRecord
 
 _CERTAINTY = 2.0
 """Standard errors by which a candidate must beat the mean."""
@@ -110,15 +110,15 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     context.report("denoising the whole volume")
     estimate = _combine(candidates, shares, prepared, config, context)
     watch.lap("predict")
-    figures = {
-        "chosen": describe_choice(candidates, shares, mean_won, impossible),
-        "candidates": list_candidates(candidates, stack, mean_error),
-        "history": history,
-        "networks": [config.fusion.name] if config.fusion else [],
-        "seconds": watch.figures(),
-    }
+    record = StrategyRecord(
+        chosen=describe_choice(candidates, shares, mean_won, impossible),
+        candidates=list_candidates(candidates, stack, mean_error),
+        history=history,
+        networks=(config.fusion.name,) if config.fusion else (),
+        seconds=watch.seconds(),
+    )
     gain = estimate_gain(prepared, held_out, bias, None if mean_won else stack.combined_risk)
-    return finish(prepared, estimate, figures, gain)
+    return finish(prepared, estimate, record, gain)
 
 
 def _judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
@@ -208,7 +208,7 @@ def _combine(
 
 def describe_choice(
     candidates: list[Candidate], shares: NDArray[np.float64], mean_won: bool, impossible: bool = False
-) -> dict[str, Any]:
+) -> Choice:
     """The choice as a record: a name, one sentence, and the shares of a blend."""
     if not mean_won:
         return describe_shares([candidate.name for candidate in candidates], shares)
@@ -221,7 +221,7 @@ def describe_choice(
         )
     else:
         sentence = f"{mean}: no candidate beat it on the held-out blocks"
-    return {"name": name, "description": sentence, "mean_won": True}
+    return Choice(name, sentence, mean_won=True)
 
 
 def estimate_gain(
@@ -255,27 +255,26 @@ def _mean_error(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32]
     return float((noise + offset**2).mean())
 
 
-def list_candidates(candidates: list[Candidate], stack: Stack, mean_error: float) -> list[dict[str, Any]]:
+def list_candidates(
+    candidates: list[Candidate], stack: Stack, mean_error: float
+) -> tuple[CandidateRisk, ...]:
     """Risks relative to the mean, and the same as a gain in dB."""
-    return [
-        row | {"gain_over_mean_db": decibels(denoising_gain(mean_error, mean_error, row["risk"]))}
+    return tuple(
+        replace(row, gain_over_mean_db=decibels(denoising_gain(mean_error, mean_error, row.risk)))
         for row in list_risks([candidate.name for candidate in candidates], stack)
-    ]
+    )
 
 
 def finish(
-    prepared: Prepared, estimate: NDArray[np.float32], figures: dict[str, Any], gain: Gain | None = None
+    prepared: Prepared, estimate: NDArray[np.float32], record: StrategyRecord, gain: Gain | None = None
 ) -> DenoisedImage:
     """The restored image, with what is known of the repetitions and what was gained."""
-    repetitions = [
-        {"gain": s.gain, "offset": s.offset, "weight": float(w), "noise_sd": float(noise)}
+    repetitions = tuple(
+        RepetitionRecord(gain=s.gain, offset=s.offset, weight=float(w), noise_sd=float(noise))
         for s, w, noise in zip(prepared.scales, prepared.weights, _repetition_noise(prepared))
-    ]
-    figures = figures | {
-        "repetitions": repetitions,
-        "rician": prepared.magnitude is not None,
-    }
-    return replace(restore(prepared, estimate, figures), gain=gain)
+    )
+    record = replace(record, repetitions=repetitions, rician=prepared.magnitude is not None)
+    return replace(restore(prepared, estimate, record), gain=gain)
 
 
 def _repetition_noise(prepared: Prepared) -> NDArray[np.float64]:

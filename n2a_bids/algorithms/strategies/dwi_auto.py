@@ -100,8 +100,7 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     if gradients is None or gradients.bvals.size < FEWEST_VOLUMES:
         raise ValueError(f"diffusion series need a gradient table of at least {FEWEST_VOLUMES} volumes")
     started = context.clock()
-    box = bounding_box(realizations.mask)
-    matched = with_equal_gain(realizations)
+    box, matched = bounding_box(realizations.mask), with_equal_gain(realizations)
     repetitions, mask = matched[(slice(None), *box)], realizations.mask[box]
     groups = angular_groups(gradients, config.max_volumes)
     mean = matched.mean(axis=0)
@@ -125,14 +124,15 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     has_floor = not config.keep_noise_floor and holds_magnitudes(repetitions, mask)
     if has_floor:
         _remove_floor(mean[box], results, gradients, mask, weights.floor_factor)
+    record = describe_groups(results, weights, per_volume, pool_small_shells(shells))
     seconds = {"total": round(context.clock() - started, 2)}
+    kept = realizations.noise_kept
     return DenoisedImage(
         data=mean,
         noise_sd=noise_map,
         noise_sd_mean=plain_mean_noise_sd(results, weights),
         gain=gain_of(results, weights),
-        figures=describe_groups(results, weights, per_volume, pool_small_shells(shells))
-        | {"noise_floor_removed": has_floor, "noise_kept": realizations.noise_kept, "seconds": seconds},
+        record=replace(record, noise_floor_removed=has_floor, noise_kept=kept, seconds=seconds),
     )
 
 
@@ -155,7 +155,7 @@ def _denoise_group(
     filters = learn_filters(pairs, principal_basis(pilot, mask), unit, mask, folds, radius=config.radius)
     if not config.choose:
         return _filter(pairs, filters, mask), VolumeGroup(
-            volumes, sd_map, factors, [], FILTERS, mean_variance
+            volumes, sd_map, factors, (), FILTERS, mean_variance
         )
     estimates = _estimate_pairs(averaged, pairs, filters, folds, config, context)
     rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +18,7 @@ from n2a_bids.algorithms.patches import BlockSampler, plan_blocks
 from n2a_bids.algorithms.progress import EpochReport
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 from n2a_bids.algorithms.training import Batch, Schedule, fit, precision_for
+from n2a_bids.record import Choice, Epoch, StrategyRecord, list_epochs
 
 _CORE = 48
 """Edge of the blocks that prediction works on."""
@@ -72,7 +72,7 @@ def noise2average(realizations: Realizations, config: DWINetworkConfig, context:
         Outside the mask the plain mean.
     """
     series = ScaledSeries(realizations)
-    history, targets = [], [series.values.mean(axis=0)] * len(series.values)
+    history, targets = (), [series.values.mean(axis=0)] * len(series.values)
     for iteration in range(config.n_iterations):
         denoised, losses = _train_and_apply(series, targets, config, context, f"iteration {iteration + 1}")
         history += losses
@@ -133,7 +133,7 @@ class SeriesPairs:
 
 def _train_and_apply(
     series: ScaledSeries, targets: list[NDArray], config: DWINetworkConfig, context: Context, phase: str
-) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
+) -> tuple[NDArray[np.float32], tuple[Epoch, ...]]:
     """Denoised series of all repetitions, and the record of the training."""
     pairs = SeriesPairs(series.values, targets, series.mask)
     network, history = train_network(pairs, config, context, phase)
@@ -142,7 +142,7 @@ def _train_and_apply(
 
 def train_network(
     pairs: SeriesPairs, config: DWINetworkConfig, context: Context, phase: str
-) -> tuple[nn.Module, list[dict[str, object]]]:
+) -> tuple[nn.Module, tuple[Epoch, ...]]:
     """Train a new network to turn series into targets.
 
     Parameters
@@ -157,8 +157,7 @@ def train_network(
     -------
     network : nn.Module
         In eval mode.
-    history : list of dict
-        Loss of each epoch.
+    history : tuple of Epoch
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
@@ -170,7 +169,7 @@ def train_network(
     losses = fit(
         network, batches, config.schedule, device=context.device, on_epoch=report, recorder=context.recorder
     )
-    return network, [{"phase": phase, "epoch": n + 1, "loss": loss} for n, loss in enumerate(losses)]
+    return network, list_epochs(phase, losses)
 
 
 def _batches(pairs: SeriesPairs, config: DWINetworkConfig, context: Context) -> Callable[[], Batch]:
@@ -209,11 +208,10 @@ def apply_network(network: nn.Module, series: NDArray[np.float32], context: Cont
 
 
 def _finish(
-    series: ScaledSeries, denoised: NDArray, history: list[dict[str, object]], name: str, description: str
+    series: ScaledSeries, denoised: NDArray, history: tuple[Epoch, ...], name: str, description: str
 ) -> DenoisedImage:
-    chosen = {"name": name, "description": description, "mean_won": False}
     return DenoisedImage(
         data=series.restored(denoised.mean(axis=0)),
         repetitions=np.stack([series.restored(own) for own in denoised]),
-        figures={"chosen": chosen, "history": copy.deepcopy(history)},
+        record=StrategyRecord(chosen=Choice(name, description), history=history),
     )

@@ -10,7 +10,7 @@ recorruptions with simulated noise of the estimated level (Pang et al., CVPR 202
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from n2a_bids.algorithms.risk import (
     stack_candidates,
 )
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+from n2a_bids.record import Choice, RepetitionRecord, StrategyRecord
 
 _MEASURED = "echoes as measured"
 _STAGES = (_MEASURED, "joint network", "joint non-local Bayes 1x", "joint non-local Bayes 2x")
@@ -106,14 +107,14 @@ def denoise(realizations: Realizations, config: JointEchoesConfig, context: Cont
     stages = estimator.estimate(echoes.images, whole, n_stages, FLIPS[: config.n_flips])
     estimate = sum(np.float32(share) * stage for share, stage in zip(shares, stages))
     watch.lap("predict")
-    figures = {
-        "chosen": _describe_choice(shares, outcome),
-        "candidates": list_risks(_STAGES, stack),
-        "rician": echoes.magnitudes is not None,
-        "warnings": _warn(echoes),
-        "seconds": watch.figures(),
-    }
-    denoised = _restore(realizations, echoes, estimate, figures)
+    record = StrategyRecord(
+        chosen=_describe_choice(shares, outcome),
+        candidates=list_risks(_STAGES, stack),
+        rician=echoes.magnitudes is not None,
+        warnings=_warn(echoes),
+        seconds=watch.seconds(),
+    )
+    denoised = _restore(realizations, echoes, estimate, record)
     # The gain of a denoised image would pretend to more than is known: see _POWER_UNCERTAINTY.
     return denoised if outcome == "won" else replace(denoised, gain=Gain())
 
@@ -217,7 +218,7 @@ def _judge(stack: Stack, noise_power: float, bias_power: float) -> Literal["won"
     return "won" if stack.combined_risk + error + uncertainty < 0 else "lost"
 
 
-def _describe_choice(shares: NDArray[np.float64], outcome: str) -> dict[str, Any]:
+def _describe_choice(shares: NDArray[np.float64], outcome: str) -> Choice:
     """The choice as a record: a name, one sentence, and the shares of a blend."""
     if outcome == "won":
         return describe_shares(_STAGES, shares)
@@ -227,23 +228,23 @@ def _describe_choice(shares: NDArray[np.float64], outcome: str) -> dict[str, Any
         "weaker than it was taken to be (do structures of one echo alone count as noise?)",
     }[outcome]
     # The combined image is then their plain mean.
-    return {"name": _MEASURED, "description": sentence, "mean_won": True}
+    return Choice(_MEASURED, sentence, mean_won=True)
 
 
-def _warn(echoes: Echoes) -> list[str]:
+def _warn(echoes: Echoes) -> tuple[str, ...]:
     """What the risk, whose simulated noise is white, cannot see."""
     excess = float(np.median(echoes.noise_sd[echoes.mask]))
     if excess < _COLOURED_NOISE:
-        return []
-    return [
+        return ()
+    return (
         f"the noise of the echoes is {excess:.1f} times as strong as their finest detail: it is correlated "
         "between neighbours (interpolated or filtered by the scanner?), while risks were measured with "
-        "simulated noise that is not; look at the residual"
-    ]
+        "simulated noise that is not; look at the residual",
+    )
 
 
 def _restore(
-    realizations: Realizations, echoes: Echoes, estimate: NDArray[np.float32], figures: dict[str, Any]
+    realizations: Realizations, echoes: Echoes, estimate: NDArray[np.float32], record: StrategyRecord
 ) -> DenoisedImage:
     """Back to intensities, each echo's own and those of the first."""
     # Magnitudes stay positive in the air, whatever a network says.
@@ -254,13 +255,13 @@ def _restore(
     factors = [scale.gain / match.gain for scale, match in zip(echoes.scales, matches)]
     noise_sd = echoes.noise_sd * np.float32(np.sqrt(np.mean(np.square(factors))) * matches[0].gain)
     typical = float(np.median(echoes.noise_sd[echoes.mask]))
-    repetitions = [
-        {"gain": match.gain, "offset": match.offset, "weight": 1 / len(own), "noise_sd": typical * scale.gain}
+    repetitions = tuple(
+        RepetitionRecord("", match.gain, match.offset, weight=1 / len(own), noise_sd=typical * scale.gain)
         for match, scale in zip(matches, echoes.scales)
-    ]
+    )
     return DenoisedImage(
         data=matches[0].invert(combined)[..., None],
         repetitions=np.stack(own)[..., None],
         noise_sd=noise_sd[..., None],
-        figures=figures | {"repetitions": repetitions},
+        record=replace(record, repetitions=repetitions),
     )

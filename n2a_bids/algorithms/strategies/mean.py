@@ -9,6 +9,7 @@ import numpy as np
 from n2a_bids.algorithms.gain import Gain
 from n2a_bids.algorithms.normalization import match_scales, with_equal_gain
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+from n2a_bids.record import Choice, StrategyRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ def denoise(realizations: Realizations, config: MeanConfig, context: Context) ->
     """
     context.report("averaging")
     data = average_matched(realizations)
-    chosen = {"name": "mean", "description": "the plain mean of the repetitions", "mean_won": True}
-    return DenoisedImage(data=data, gain=Gain(), figures={"chosen": chosen})
+    chosen = Choice("mean", "the plain mean of the repetitions", mean_won=True)
+    return DenoisedImage(data=data, gain=Gain(), record=StrategyRecord(chosen=chosen))
 
 
 def average_matched(realizations: Realizations) -> np.ndarray:

@@ -13,8 +13,7 @@ number of iterations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,6 +33,7 @@ from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realization
 from n2a_bids.algorithms.risk import HeldOut, average_blocks, hold_out, list_rows
 from n2a_bids.algorithms.training import Schedule, fit
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+from n2a_bids.record import Choice, Epoch, RepetitionRecord, StrategyRecord, list_epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def denoise(realizations: Realizations, config: Noise2AverageConfig, context: Co
     repetitions = _prepare(realizations, config, held_out)
     seed = int(torch.randint(2**31 - 1, (), generator=context.generator))
     target = repetitions.images.mean(axis=0)
-    results, risks, history = [], [], []
+    results, risks, history = [], [], ()
     for iteration in range(config.n_iterations):
         network = _new_network(config, seed, context)
         history += _fit_iteration(network, repetitions, target, config, context, iteration)
@@ -124,8 +124,8 @@ def denoise(realizations: Realizations, config: Noise2AverageConfig, context: Co
             if len(risks) > 1 and risks[-1].mean() > risks[-2].mean():
                 break
     best = int(np.argmin([risk.mean() for risk in risks])) if risks else len(results) - 1
-    figures = _figures(best, risks, config, history, context.clock() - started)
-    return _finish(results[best], repetitions, figures)
+    record = _record(best, risks, config, history, context.clock() - started)
+    return _finish(results[best], repetitions, record)
 
 
 def _new_network(config: Noise2AverageConfig, seed: int, context: Context) -> nn.Module:
@@ -177,7 +177,7 @@ def _fit_iteration(
     config: Noise2AverageConfig,
     context: Context,
     iteration: int,
-) -> list[dict[str, Any]]:
+) -> tuple[Epoch, ...]:
     pairs = [
         Pair(image, noise_sd, target, repetitions.weight)
         for image, noise_sd in zip(repetitions.images, repetitions.noise_sd)
@@ -199,7 +199,7 @@ def _fit_iteration(
     losses = fit(
         network, batches, schedule, device=context.device, on_epoch=report, recorder=context.recorder
     )
-    return [{"phase": phase, "epoch": epoch + 1, "loss": loss} for epoch, loss in enumerate(losses)]
+    return list_epochs(phase, losses)
 
 
 def _predict_all(
@@ -240,43 +240,43 @@ def _cross_risks(
     return np.array(risks, np.float64)
 
 
-def _figures(
+def _record(
     best: int,
     risks: list[NDArray[np.float64]],
     config: Noise2AverageConfig,
-    history: list[dict[str, Any]],
+    history: tuple[Epoch, ...],
     seconds: float,
-) -> dict[str, Any]:
+) -> StrategyRecord:
     how = "chosen by risk on held-out blocks" if risks else "fixed"
-    figures: dict[str, Any] = {
-        "chosen": {
-            "name": f"noise2average, iteration {best + 1}",
-            "description": f"Noise2Average with {config.network}, {best + 1} iterations ({how})",
-            "mean_won": False,
-        },
-        "history": history,
-        "seconds": {"total": round(seconds, 2)},
-    }
+    record = StrategyRecord(
+        chosen=Choice(
+            f"noise2average, iteration {best + 1}",
+            f"Noise2Average with {config.network}, {best + 1} iterations ({how})",
+        ),
+        history=history,
+        seconds={"total": round(seconds, 2)},
+    )
     if risks:
         blocks = np.stack(risks, axis=1)
         share = np.full(len(blocks), 1 / len(blocks))
         averages, errors = average_blocks(blocks - blocks[:, :1], share)
-        figures["candidates"] = list_rows(
-            [f"noise2average, iteration {index + 1}" for index in range(len(risks))], averages, errors
-        )
-    return figures
+        names = [f"noise2average, iteration {index + 1}" for index in range(len(risks))]
+        record = replace(record, candidates=list_rows(names, averages, errors))
+    return record
 
 
 def _finish(
-    denoised: NDArray[np.float32], repetitions: _Repetitions, figures: dict[str, Any]
+    denoised: NDArray[np.float32], repetitions: _Repetitions, record: StrategyRecord
 ) -> DenoisedImage:
     scales = repetitions.scales
     own = np.stack([scale.invert(image) for scale, image in zip(scales, denoised)])
     combined = scales[0].invert(denoised.mean(axis=0))
     noise_sd = np.sqrt((repetitions.noise_sd**2).mean(axis=0)) * np.float32(scales[0].gain)
-    figures = figures | {
-        "repetitions": [{"gain": s.gain, "offset": s.offset, "weight": 1 / len(scales)} for s in scales]
-    }
+    weight = 1 / len(scales)
+    rows = tuple(RepetitionRecord(gain=s.gain, offset=s.offset, weight=weight) for s in scales)
     return DenoisedImage(
-        data=combined[..., None], repetitions=own[..., None], noise_sd=noise_sd[..., None], figures=figures
+        data=combined[..., None],
+        repetitions=own[..., None],
+        noise_sd=noise_sd[..., None],
+        record=replace(record, repetitions=rows),
     )

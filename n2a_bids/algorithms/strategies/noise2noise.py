@@ -21,6 +21,7 @@ from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realization
 from n2a_bids.algorithms.strategies.recorrupted import finish_plain, loss_weight, new_network
 from n2a_bids.algorithms.training import Schedule, fit
 from n2a_bids.algorithms.weights import PretrainedWeights
+from n2a_bids.record import list_epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Cont
             for image in prepared.images
         ]
     )
-    history = [{"phase": "noise2noise", "epoch": i + 1, "loss": loss} for i, loss in enumerate(losses)]
+    history = list_epochs("noise2noise", losses)
     seconds = context.clock() - started
     combined = finish_plain("noise2noise", "Noise2Noise", prepared, denoised.mean(axis=0), history, seconds)
     own = np.stack([scale.invert(image) for scale, image in zip(prepared.scales, denoised)])

@@ -17,6 +17,7 @@ from n2a_bids.algorithms.progress import EpochReport
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
 from n2a_bids.algorithms.training import Schedule, fit
 from n2a_bids.algorithms.weights import PretrainedWeights, build_network
+from n2a_bids.record import Choice, Epoch, StrategyRecord, list_epochs
 
 _AIR_WEIGHT = 0.1
 """Air counts less in the loss: it is most of the volume and holds no anatomy."""
@@ -96,7 +97,7 @@ def finish_plain(
     description: str,
     prepared: Prepared,
     estimate: NDArray[np.float32],
-    history: list[dict[str, float | str]],
+    history: tuple[Epoch, ...],
     seconds: float,
 ) -> DenoisedImage:
     """What a strategy without a choice by risk returns, in the intensities of the first repetition.
@@ -108,7 +109,7 @@ def finish_plain(
     prepared : Prepared
     estimate : (X, Y, Z) float32 array
         In z-scores.
-    history : list of dict
+    history : tuple of Epoch
         Losses.
     seconds : float
 
@@ -116,12 +117,9 @@ def finish_plain(
     -------
     denoised : DenoisedImage
     """
-    figures = {
-        "chosen": {"name": name, "description": description, "mean_won": False},
-        "history": history,
-        "seconds": {"total": round(seconds, 2)},
-    }
-    return restore(prepared, estimate, figures)
+    chosen = Choice(name, description)
+    record = StrategyRecord(chosen=chosen, history=history, seconds={"total": round(seconds, 2)})
+    return restore(prepared, estimate, record)
 
 
 def loss_weight(prepared: Prepared) -> NDArray[np.float32]:
@@ -149,7 +147,7 @@ def fine_tune(
     bias: NDArray[np.float32] | float = 0.0,
     level: float = 1.0,
     held_out: NDArray[np.bool_] | None = None,
-) -> list[dict[str, float | str]]:
+) -> tuple[Epoch, ...]:
     """Train `network` in place on recorrupted averages.
 
     Parameters
@@ -168,8 +166,7 @@ def fine_tune(
 
     Returns
     -------
-    history : list of dict
-        Phase, epoch and loss.
+    history : tuple of Epoch
     """
     weight = loss_weight(prepared)
     if held_out is not None:
@@ -189,4 +186,4 @@ def fine_tune(
     losses = fit(
         network, batches, config.schedule, device=context.device, on_epoch=report, recorder=context.recorder
     )
-    return [{"phase": "recorrupted", "epoch": epoch + 1, "loss": loss} for epoch, loss in enumerate(losses)]
+    return list_epochs("recorrupted", losses)

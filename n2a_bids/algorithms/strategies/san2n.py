@@ -19,6 +19,7 @@ from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.progress import EpochReport
 from n2a_bids.algorithms.realizations import Context, DenoisedImage, Gradients, Realizations
 from n2a_bids.algorithms.san2n import san2n_loss
+from n2a_bids.record import Choice, Epoch, StrategyRecord, list_epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def denoise(realizations: Realizations, config: SAN2NConfig, context: Context) -
         raise ValueError("san2n needs a gradient table")
     mean = with_equal_gain(realizations).mean(axis=0)
     box = ndimage.find_objects(realizations.mask.astype(np.uint8))[0]
-    mask, history = realizations.mask[box], []
+    mask, history = realizations.mask[box], ()
     noise_map = np.zeros_like(mean)
     for volumes in angular_groups(gradients, config.max_volumes):
         series = np.ascontiguousarray(mean[box][..., volumes])
@@ -71,13 +72,9 @@ def denoise(realizations: Realizations, config: SAN2NConfig, context: Context) -
         inside[..., volumes] = np.where(mask[..., None], estimate, series)
         noise_map[(*box, volumes)] = sd_map[..., None]
         history += losses
-    chosen = {
-        "name": "san2n",
-        "description": "Spatio-Angular Noise2Noise on the series itself",
-        "mean_won": False,
-    }
+    chosen = Choice("san2n", "Spatio-Angular Noise2Noise on the series itself")
     noise_map *= np.float32(math.sqrt(realizations.n_repetitions))
-    return DenoisedImage(data=mean, noise_sd=noise_map, figures={"chosen": chosen, "history": history})
+    return DenoisedImage(data=mean, noise_sd=noise_map, record=StrategyRecord(chosen=chosen, history=history))
 
 
 def _train_and_apply(
@@ -87,7 +84,7 @@ def _train_and_apply(
     table: Gradients,
     config: SAN2NConfig,
     context: Context,
-) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
+) -> tuple[NDArray[np.float32], tuple[Epoch, ...]]:
     unit = np.float32(np.percentile(series[mask], 99))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
@@ -99,7 +96,7 @@ def _train_and_apply(
     losses = _train(network, volumes, mask, neighbours, noise_sd, config, context)
     with torch.no_grad():
         estimate = network(volumes[None])[0]
-    history = [{"phase": "san2n", "epoch": number + 1, "loss": loss} for number, loss in enumerate(losses)]
+    history = list_epochs("san2n", losses)
     # Magnitudes stay positive; real-valued series keep their sign.
     lowest = min(0.0, float(series.min()))
     return np.maximum(np.moveaxis(estimate.cpu().numpy(), 0, -1) * unit, lowest), history

@@ -1,0 +1,88 @@
+"""The record of a denoising: the same before and after a file, and nothing that is not declared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.json_objects import json_text
+from n2a_bids.record import (
+    CandidateRisk,
+    Choice,
+    DenoisingRecord,
+    NetworkWeights,
+    RepetitionRecord,
+    VolumeGroupRecord,
+    list_epochs,
+)
+from n2a_bids.typed_json import from_json, to_json
+
+FULL = DenoisingRecord(
+    chosen=Choice("blend", "a blend", {"network": 0.75, "mean": 0.25}),
+    candidates=(CandidateRisk("mean", 0.0, 0.0), CandidateRisk("blend", -0.1, None, (0.1, 0.2), 3.0)),
+    history=list_epochs("fit", [0.5, 0.25]),
+    networks=("fusion-t1w",),
+    repetitions=(RepetitionRecord("run-1.nii.gz", 1.0, 0.0, 0.5, 20.0), RepetitionRecord("run-2.nii.gz")),
+    groups=(VolumeGroupRecord(33, "local PCA"),),
+    noise_sd_per_volume=(1.0, 2.0),
+    warnings=("look",),
+    seconds={"total": 1.5},
+    weights=NetworkWeights("resunet-t1w", "abc"),
+    n_repetitions=2,
+    rician=True,
+    one_contrast=False,
+    noise_sd_mean=3.0,
+)
+
+
+@pytest.mark.parametrize("record", [FULL, DenoisingRecord()], ids=["full", "empty"])
+def test_a_record_survives_its_file(record):
+    """Every type, every None and every tuple comes back as it was."""
+    assert from_json(DenoisingRecord, json.loads(json_text(to_json(record))), "x.json") == record
+
+
+def test_names_in_the_file_are_those_of_the_fields():
+    """One spelling; what is unknown is left out, but for the two that are told to be none."""
+    assert set(to_json(FULL)) <= {field.name for field in fields(DenoisingRecord)}
+    content = to_json(DenoisingRecord(candidates=(CandidateRisk("mean", 0.0),)))
+    assert content["weights"] is None
+    assert content["candidates"] == [{"name": "mean", "risk": 0.0, "standard_error": None}]
+    assert "noise_sd_mean" not in content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"noise_sd": 3.0}, "'noise_sd', which this version does not know"),
+        ({"chosen": {"nam": "mean"}}, "'chosen.nam'"),
+        ({"n_repetitions": 2.5}, "a whole number at n_repetitions, found 2.5"),
+        ({"n_repetitions": True}, "a whole number"),
+        ({"noise_kept": "1"}, "a finite number at noise_kept"),
+        (
+            {"candidates": [{"name": "mean", "risk": float("nan")}]},
+            r"a finite number at candidates\[0\].risk",
+        ),
+        ({"candidates": [{"risk": 0.1}]}, r"a value at candidates\[0\].name"),
+        ({"candidates": {"name": "mean"}}, "a list at candidates"),
+        ({"seconds": {"total": "1 s"}}, "a finite number at seconds.total, found '1 s'"),
+        ([1], "an object with fields"),
+    ],
+)
+def test_what_is_no_record_is_named_by_file_and_place(content, message):
+    """A typing error in a name, or a value of another kind, never passes in silence."""
+    with pytest.raises(BIDSDataError, match=f"x.json: expected.*{message}"):
+        from_json(DenoisingRecord, content, "x.json")
+
+
+def test_numbers_that_are_none_are_never_written():
+    """Neither NaN nor infinity, wherever they come from; numbers of numpy are plain ones."""
+    odd = replace(FULL, noise_sd_mean=float("nan"), error_denoised=np.float32("inf"), rician=np.bool_(True))
+    content = to_json(odd)
+    assert from_json(DenoisingRecord, {"noise_sd_mean": float("nan")}, "x.json").noise_sd_mean is None
+    assert "noise_sd_mean" not in content and "error_denoised" not in content
+    assert content["rician"] is True
+    json.dumps(content, allow_nan=False)
