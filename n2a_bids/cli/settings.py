@@ -17,7 +17,7 @@ from n2a_bids.cli.parser import build_parser
 from n2a_bids.cli.plugins import check_plugin_args, read_plugin_file
 from n2a_bids.config import Config
 from n2a_bids.config.options import declared_fields
-from n2a_bids.config.toml import Settings, make_config, merge, read_settings
+from n2a_bids.config.toml import Settings, make_config, merge, read_settings, setting_names
 from n2a_bids.dataset.brain_template import find_template
 from n2a_bids.dataset.filters import by_query, short_name
 from n2a_bids.errors import ConfigError
@@ -26,10 +26,6 @@ from n2a_bids.strategy_table import STRATEGY_NAMES, check_recipe
 
 _MOST_THREADS = 8
 _MEMORY_SHARE = 0.9
-_NOT_SETTINGS = (
-    *("config_file", "plugin_file", "level", "debug", "notrack", "no_datalad_get"),
-    *("filter_t1w", "filter_dwi"),
-)
 
 
 def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -58,7 +54,7 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
     settings: Settings = {"work_dir": Path("work").absolute(), "run_uuid": _new_run_uuid()}
     if weights_dir := environ.get("N2A_WEIGHTS_DIR"):
         settings["denoise"] = {"weights_dir": absolute_path(weights_dir)}
-    if hasattr(args, "config_file"):
+    if "config_file" in args:
         of_file = read_settings(args.config_file)
         check_plugin_args(of_file.get("resources", {}).get("nipype_plugin_args", {}), args.config_file)
         settings = merge(settings, of_file)
@@ -77,22 +73,22 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
 
 def _command_line(args: argparse.Namespace) -> Settings:
     """Settings that the command line gives, as nested mappings."""
-    settings: Settings = {}
-    for dest, value in vars(args).items():
+    settings, given = {}, vars(args)
+    for dest in given.keys() & set(setting_names()):
         section, _, name = dest.rpartition(".")
-        if dest not in _NOT_SETTINGS:
-            settings = merge(settings, {section: {name: value}} if section else {name: value})
-    if getattr(args, "level", "full") == "minimal":
+        one = {name: given[dest]}
+        settings = merge(settings, {section: one} if section else one)
+    if given.get("level") == "minimal":
         if settings.get("denoise", {}).get("strategy", "mean") != "mean":
             raise ConfigError(
                 f"--level minimal averages only, but --strategy {settings['denoise']['strategy']} is asked "
                 "for; give one of them"
             )
         settings = merge(settings, {"denoise": {"strategy": "mean"}})
-    if hasattr(args, "debug"):
+    if "debug" in given:
         shown = {"show_traceback": True, "pdb": args.debug in ("pdb", "all")}
         settings = merge(settings, {"debug": shown})
-    if hasattr(args, "plugin_file"):
+    if "plugin_file" in given:
         plugin, plugin_args = read_plugin_file(args.plugin_file)
         settings = merge(
             settings, {"resources": {"nipype_plugin": plugin, "nipype_plugin_args": plugin_args}}
@@ -104,7 +100,7 @@ def _lay_filters(settings: Settings, args: argparse.Namespace) -> Settings:
     """Lay ``--filter-t1w`` and ``--filter-dwi`` over the filters of the files, entity by entity."""
     filters = by_query(settings.get("selection", {}).get("bids_filters", {}))
     for query in ("t1w", "dwi"):
-        asked = getattr(args, f"filter_{query}", {})
+        asked = vars(args).get(f"filter_{query}", {})
         if asked:
             known = (*filters.get(query, {}).items(), *asked.items())
             filters[query] = {short_name(name): wanted for name, wanted in known}

@@ -63,7 +63,7 @@ def run_dwi(config: BenchmarkConfig) -> int:
         memory_gb=config.memory_gb,
     )
     path = config.out / "diffusion.tsv"
-    asked = {name: getattr(config, name) for name in ("crop", "recipe", "peak_mm")}
+    asked = {"crop": config.crop, "recipe": config.dwi.recipe, "peak_mm": config.dwi.peak_mm}
     keep_settings(path, {"truth": config.truth[0].name} | asked)
     table = run_diffusion(_load_truths(config, plan.phantoms, plan.needs_elsewhere), plan, path)
     write_whole(config.out / "diffusion.md", summarise_diffusion(RowTable(table, COLUMNS, CELL_COLUMNS).rows))

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 
@@ -120,6 +120,15 @@ def format_settings(config: Config, environment: Mapping[str, str]) -> str:
         lines += ["", f"[{name}]"]
         lines += [f"{_key(key)} = {_toml(value)}" for key, value in table.items() if value is not None]
     return "\n".join(lines) + "\n"
+
+
+def setting_names() -> Iterator[str]:
+    """Names of all settings, those of sections as in ``denoise.recipe``."""
+    for declared in declared_fields(Config):
+        if declared.is_section:
+            yield from (f"{declared.name}.{one.name}" for one in declared_fields(declared.hint))
+        else:
+            yield declared.name
 
 
 def _sections() -> dict[str, type]:
