@@ -216,5 +216,5 @@ _TASKS = {function.__name__: function for function in (rigid, template_mask, bia
 
 if __name__ == "__main__":
     arguments = json.loads(Path(sys.argv[1]).read_text())
-    ants.config.set_ants_deterministic(on=False, seed_value=arguments.pop("seed"))
+    ants.config.set_ants_deterministic(on=False, seed_value=arguments.pop("random_seed"))
     _TASKS[arguments.pop("task")](**arguments)

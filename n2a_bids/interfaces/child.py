@@ -73,7 +73,7 @@ def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) ->
         raise RuntimeError(f"{module} ended with status {child.returncode}; it wrote:\n{said}")
 
 
-def run_ants(task: str, arguments: Mapping[str, str], folder: Path, *, seed: int) -> None:
+def run_ants(task: str, arguments: Mapping[str, str], folder: Path, *, random_seed: int) -> None:
     """Run a task of `n2a_bids.interfaces.ants_child` and wait for it.
 
     With one thread: ITK adds up what several threads found in the order in which they end, so that
@@ -87,11 +87,11 @@ def run_ants(task: str, arguments: Mapping[str, str], folder: Path, *, seed: int
         What the function is given, by name.
     folder : Path
         Where the task is written down.
-    seed : int
+    random_seed : int
         Of ANTs.
     """
     task_file = folder / "task.json"
-    task_file.write_text(json.dumps({"task": task, "seed": seed, **arguments}))
+    task_file.write_text(json.dumps({"task": task, "random_seed": random_seed, **arguments}))
     run_module("n2a_bids.interfaces.ants_child", [task_file])
 
 

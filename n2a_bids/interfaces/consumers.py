@@ -15,7 +15,7 @@ class _BiasCorrectInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="image")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid: where the field is estimated")
     sidecar = traits.Dict(desc="sidecar of the image")
-    seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
+    random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
 
 
 class _BiasCorrectOutputSpec(TraitedSpec):
@@ -33,7 +33,7 @@ class BiasCorrect(SimpleInterface):
         folder = Path(runtime.cwd)
         out_file = folder / "bias_corrected.nii.gz"
         files = {"image": self.inputs.in_file, "mask": self.inputs.mask_file, "out_file": os.fspath(out_file)}
-        run_ants("bias_corrected", files, folder, seed=self.inputs.seed)
+        run_ants("bias_corrected", files, folder, random_seed=self.inputs.random_seed)
         sidecar = dict(self.inputs.sidecar)
         sidecar["Description"] = f"{sidecar.get('Description', 'Denoised')}; bias field removed (ANTs N4)"
         self._results.update(out_file=os.fspath(out_file), sidecar=sidecar)

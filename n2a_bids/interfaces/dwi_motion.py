@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger("nipype.interface")
 
 
 class _EstimateMotionInputSpec(MaskedSeriesInputSpec):
-    seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
+    random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
 
 
 class _EstimateMotionOutputSpec(TraitedSpec):
@@ -44,7 +44,7 @@ class EstimateMotion(SimpleInterface):
         data, affine = load(Path(self.inputs.in_file))
         mask = load(Path(self.inputs.mask_file))[0] > 0.5
         table = read_table(self.inputs, affine)
-        align_shell = partial(_align_shell, mask, affine, Path(runtime.cwd), self.inputs.seed)
+        align_shell = partial(_align_shell, mask, affine, Path(runtime.cwd), self.inputs.random_seed)
         motion = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell)
         if not motion.converged:
             _LOGGER.warning(
@@ -80,7 +80,7 @@ def _align_shell(
     mask: NDArray[np.bool_],
     affine: NDArray[np.float64],
     folder: Path,
-    seed: int,
+    random_seed: int,
     fixed: NDArray[np.float32],
     moving: NDArray[np.float32],
 ) -> NDArray[np.float64]:
@@ -91,5 +91,5 @@ def _align_shell(
         nb.save(nb.Nifti1Image(image, affine), files[name])
     files |= {name: os.fspath(folder / f"shell_{name}.txt") for name in ("initial", "out_file")}
     write_itk_transform(np.eye(4), Path(files["initial"]))
-    run_ants("rigid", files, folder, seed=seed)
+    run_ants("rigid", files, folder, random_seed=random_seed)
     return Affine(read_itk_transform(Path(files["out_file"]))).between_voxels(affine, affine)

@@ -55,7 +55,7 @@ class BrainMask(SimpleInterface):
 class _TemplateBrainMaskInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="T1w head")
     template = traits.Str(desc="TemplateFlow name; without it, the ICBM 152 head that comes with nilearn")
-    seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
+    random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
 
 
 class TemplateBrainMask(SimpleInterface):
@@ -80,7 +80,7 @@ class TemplateBrainMask(SimpleInterface):
             "template_brain": os.fspath(brain),
             "out_file": os.fspath(out_mask),
         }
-        run_ants("template_mask", files, folder, seed=self.inputs.seed)
+        run_ants("template_mask", files, folder, random_seed=self.inputs.random_seed)
         self._results["out_mask"] = os.fspath(_checked_brain(out_mask, self.inputs.in_file, "the template"))
         return runtime
 

@@ -136,7 +136,7 @@ class _RegisterRigidInputSpec(BaseInterfaceInputSpec):
     moving_mask = File(exists=True, mandatory=True, desc="its brain mask")
     reference_gaps = traits.Str("", usedefault=True, desc="map of what was not measured, or empty")
     moving_gaps = traits.Str("", usedefault=True, desc="map of what was not measured, or empty")
-    seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
+    random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
 
 
 class _RegisterRigidOutputSpec(TraitedSpec):
@@ -172,7 +172,7 @@ class RegisterRigid(SimpleInterface):
             "initial": os.fspath(initial),
             "out_file": os.fspath(out_transform),
         }
-        run_ants("rigid", files, folder, seed=inputs.seed)
+        run_ants("rigid", files, folder, random_seed=inputs.random_seed)
         self._results["out_transform"] = os.fspath(out_transform)
         return runtime
 

@@ -28,7 +28,7 @@ _N_TRIES = 2000
 
 
 class _SplitSeriesInputSpec(MaskedSeriesInputSpec):
-    seed = traits.Int(1, usedefault=True, desc="seed of the search for subsets")
+    random_seed = traits.Int(1, usedefault=True, desc="seed of the search for subsets")
 
 
 class _SplitSeriesOutputSpec(TraitedSpec):
@@ -51,7 +51,7 @@ class SplitSeries(SimpleInterface):
         data, affine = load(path)
         mask = load(Path(self.inputs.mask_file))[0] > 0.5
         table = read_table(self.inputs, affine)
-        halves = split_volumes(table, torch.Generator().manual_seed(self.inputs.seed))
+        halves = split_volumes(table, torch.Generator().manual_seed(self.inputs.random_seed))
         names = []
         for number, series in enumerate(split_series(data, table, mask, halves)):
             names.append(os.fspath(save_like(series, path, folder / f"half_{number + 1}.nii.gz")))

@@ -24,7 +24,7 @@ def init_align_wf(
     *,
     wanted: int | None = None,
     different_contrast: bool = False,
-    seed: int = 1,
+    random_seed: int = 1,
     name: str = "align_wf",
 ) -> Workflow:
     """Choose a reference, register the others to it, resample each once, and leave out what does not fit.
@@ -39,7 +39,7 @@ def init_align_wf(
         Place of the repetition that must be the reference.
     different_contrast : bool
         Echoes: the gate on intensities does not apply.
-    seed : int
+    random_seed : int
         Of ANTs.
     name : str
         Of the workflow.
@@ -59,7 +59,7 @@ def init_align_wf(
     if processing_steps:
         reference.inputs.processing_steps = list(processing_steps)
     register = MapNode(
-        RegisterRigid(seed=seed),
+        RegisterRigid(random_seed=random_seed),
         ["moving_file", "moving_mask", "moving_gaps"],
         name="register",
         mem_gb=1.5,

@@ -47,7 +47,7 @@ def init_consumers_wf(
 
 
 def _connect_preproc(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
-    correct = Node(BiasCorrect(seed=config.denoise.random_seed), name="bias", mem_gb=1.5)
+    correct = Node(BiasCorrect(random_seed=config.denoise.random_seed), name="bias", mem_gb=1.5)
     session = {key: unit.entities[key] for key in ("sub", "ses") if key in unit.entities}
     target = derivative_path(config.output_dir, session, "T1w", desc="preproc")
     write = Node(WriteDerivatives({"preproc": target}), name="write_preproc")

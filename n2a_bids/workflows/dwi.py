@@ -61,7 +61,7 @@ def init_dwi_unit_wf(
         skip_validation=config.selection.skip_validation,
         keep_negative=config.denoise.keep_noise_floor,
         reference_reason=reference_reason,
-        seed=config.denoise.random_seed,
+        random_seed=config.denoise.random_seed,
     )
     denoise = init_denoise_node(config.denoise, config.resources)
     method = _mask_method(given)
@@ -186,9 +186,9 @@ def _mask_method(given: Path | None) -> str:
     return "by an Otsu threshold on the median-filtered mean b0 (dipy)"
 
 
-def _init_split(workflow: Workflow, align: Node, seed: int) -> Node:
+def _init_split(workflow: Workflow, align: Node, random_seed: int) -> Node:
     first = Node(Select(index=[0]), name="first_series")
-    split = Node(SplitSeries(seed=seed), name="split", mem_gb=3.0)
+    split = Node(SplitSeries(random_seed=random_seed), name="split", mem_gb=3.0)
     fields = [("bval_file", "bval_file"), ("bvec_file", "bvec_file"), ("mask_file", "mask_file")]
     workflow.connect(
         [

@@ -83,7 +83,7 @@ def init_preparation(
     skip_validation: bool = False,
     keep_negative: bool = False,
     reference_reason: str = "it is the first series",
-    seed: int = 1,
+    random_seed: int = 1,
 ) -> Node:
     """Add the nodes up to the aligned series.
 
@@ -103,7 +103,7 @@ def init_preparation(
         Keep undershoots of the interpolation.
     reference_reason : str
         For the record.
-    seed : int
+    random_seed : int
         Of ANTs.
 
     Returns
@@ -115,7 +115,7 @@ def init_preparation(
     check = Node(CheckImages(in_files=list(map(str, paths)), skip=skip_validation), name="check")
     pick, mask = _pick_node(unit), _mask_node(given)
     of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
-    motion = MapNode(EstimateMotion(seed=seed), of_each, name="motion", mem_gb=3.0)
+    motion = MapNode(EstimateMotion(random_seed=random_seed), of_each, name="motion", mem_gb=3.0)
     gates = {name: value for name, value in asdict(config).items() if name != "space"}
     interface = AlignSeries(
         volumes=pick.inputs.volumes, keep_mask=given is not None, keep_negative=keep_negative, **gates

@@ -16,7 +16,12 @@ _TEMPLATE_GB = 2.0
 
 
 def init_mask_wf(
-    config: MaskConfig, *, given: Path | None = None, threads: int = 1, seed: int = 1, name: str = "mask_wf"
+    config: MaskConfig,
+    *,
+    given: Path | None = None,
+    threads: int = 1,
+    random_seed: int = 1,
+    name: str = "mask_wf",
 ) -> Workflow:
     """Find the brain in every repetition.
 
@@ -28,7 +33,7 @@ def init_mask_wf(
         Brain mask that the user brought: it is taken for all repetitions, by world coordinates.
     threads : int
         Of deepbet.
-    seed : int
+    random_seed : int
         Of ANTs.
     name : str
         Of the workflow.
@@ -47,7 +52,7 @@ def init_mask_wf(
     elif config.method == "deepbet":
         interface, memory_gb, n_procs = BrainMask(threads=threads), _DEEPBET_GB, threads
     else:
-        interface, memory_gb = TemplateBrainMask(seed=seed), _TEMPLATE_GB
+        interface, memory_gb = TemplateBrainMask(random_seed=random_seed), _TEMPLATE_GB
         if config.template:
             interface.inputs.template = config.template
     brain = MapNode(interface, "in_file", name="brain", mem_gb=memory_gb, n_procs=n_procs)

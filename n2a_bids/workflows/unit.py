@@ -47,7 +47,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     """
     resources = config.resources
     echoes, each_echo = unit.kind == "t1w-echoes", writes_each_echo(unit, config)
-    threads, seed = resources.omp_nthreads, config.denoise.random_seed
+    threads, random_seed = resources.omp_nthreads, config.denoise.random_seed
     given = find_brain_mask(config.derivatives, unit)
     wanted = None if given is None else _owner_of_mask(given, unit)
     workflow = Workflow(workflow_name(unit))
@@ -57,9 +57,11 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         name="check",
     )
     gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
-    mask = init_mask_wf(config.mask, given=given, threads=threads, seed=seed)
+    mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed)
     steps = [count_processing(image.metadata) for image in unit.images]
-    align = init_align_wf(config.align, steps, wanted=wanted, different_contrast=echoes, seed=seed)
+    align = init_align_wf(
+        config.align, steps, wanted=wanted, different_contrast=echoes, random_seed=random_seed
+    )
     denoise = init_denoise_node(
         config.denoise, resources, different_contrast=echoes, save_repetitions=each_echo
     )
