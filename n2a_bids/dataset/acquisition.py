@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 _AXES = {"i": "i", "j": "j", "k": "k", "x": "i", "y": "j", "z": "k"}
 _DIRECTION = re.compile(r"([ijkxyz])([+-]?)")
-_LONGEST_READOUT_S = 1.0
-"""No echo-planar readout comes near: a larger number is in milliseconds."""
+_READOUT_RANGE_S = (0.001, 1.0)
+"""No echo-planar readout comes near: a larger number is in milliseconds, a smaller one is of one line."""
 _LONGEST_QUOTE = 40
 
 
@@ -85,16 +85,24 @@ def _direction(metadata: Mapping[str, object], field: str) -> tuple[str, tuple[s
 def _readout_time_s(metadata: Mapping[str, object]) -> tuple[float | None, tuple[str, ...]]:
     value = metadata.get("TotalReadoutTime")
     given = positive_number(value)
-    if given is not None and given <= _LONGEST_READOUT_S:
+    if given is not None and _is_plausible(given):
         return given, ()
     spacing, lines = (positive_number(metadata.get(key)) for key in ("EffectiveEchoSpacing", "ReconMatrixPE"))
     computed = spacing * (lines - 1) if spacing and lines and lines > 1 else None
-    if computed is not None and computed > _LONGEST_READOUT_S:
+    if computed is not None and not _is_plausible(computed):
         computed = None
     if value is None:
         return computed, ()
-    kind = "seconds (in milliseconds?)" if given else "a finite, positive number of seconds"
+    kind = "a finite, positive number of seconds"
+    if given:
+        low, high = _READOUT_RANGE_S
+        kind = "seconds (in milliseconds?)" if given > high else f"at least {low:g} s"
     instead = "taken for missing"
     if computed is not None:
         instead = f"{computed:.4g} s was computed from EffectiveEchoSpacing and ReconMatrixPE"
     return computed, (f"TotalReadoutTime is {quoted(value)}, not {kind}: {instead}",)
+
+
+def _is_plausible(readout_s: float) -> bool:
+    low, high = _READOUT_RANGE_S
+    return low <= readout_s <= high

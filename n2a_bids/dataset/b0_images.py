@@ -1,4 +1,7 @@
-"""b0 images beside diffusion series: nothing to denoise in them, but they may show the distortion of one."""
+"""b0 images beside diffusion series: nothing to denoise in them, but they may show the distortion of one.
+
+They lie in ``dwi``, or in ``fmap`` with a sidecar that names the series (see `n2a_bids.dataset.fieldmaps`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.dataset.acquisition import read_acquisition
 from n2a_bids.dataset.common_volumes import voxel_difference
+from n2a_bids.dataset.fieldmaps import is_fieldmap, is_meant_for
 from n2a_bids.dataset.finders.reverse_pe import are_opposite
 from n2a_bids.dataset.gradient_tables import Series, read_header
 from n2a_bids.dataset.names import comparable, parse_name
@@ -28,7 +32,7 @@ def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
     Parameters
     ----------
     image : ImageFile
-        With suffix dwi or sbref.
+        With suffix dwi, sbref, or epi in a folder ``fmap``.
     b0_threshold : float
         Largest b-value (s/mm2) that counts as b0.
 
@@ -38,7 +42,7 @@ def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
         With a table of zeros, and an image without files of one.
     """
     n_volumes, affine = read_header(image.path)
-    if is_sbref(image):
+    if is_sbref(image) or is_fieldmap(image):
         n_volumes = n_volumes or 1
     elif not n_volumes or n_volumes >= FEWEST_VOLUMES or not _lacks_table(image, n_volumes, b0_threshold):
         return None
@@ -86,6 +90,7 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
         one
         for one in b0_images
         if _place(one.image) == where and are_opposite(series, one) and not voxel_difference(series, one)
+        if not is_fieldmap(one.image) or is_meant_for(one.image, series.image)
     ]
     if not fitting:
         return unit
@@ -94,6 +99,7 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
         fitting,
         key=lambda one: (
             is_sbref(one.image),
+            is_fieldmap(one.image),
             _name_without(one.image, ("dir", "run")) != _name_without(series.image, ("dir", "run")),
             _name_without(one.image, ("dir",)) != _name_without(series.image, ("dir",)),
             one.image.path.name,

@@ -15,6 +15,8 @@ from n2a_bids.dataset.image_files import check_file, has_content, kind_problem, 
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
 
+_SERIES = ("dwi", "sbref", "epi")
+"""Suffixes of images that may have several volumes."""
 _CHUNK_VALUES = 1 << 20
 # Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
 _MAX_FORM_DISTANCE_VOXELS = 0.5
@@ -82,7 +84,7 @@ def check_header(path: Path) -> None:
     check_file(path)
     image = open_nifti(path)
     _check_grid(path, image.shape)
-    if not _is_diffusion(path):
+    if parse_name(path)[1] not in _SERIES:
         _check_one_volume(path, image.shape)
     _check_dtype(path, image.get_data_dtype())
     _check_geometry(path, image)

@@ -8,6 +8,7 @@ from pathlib import Path
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.checks import header_problem
 from n2a_bids.dataset.duplicate_files import note_duplicates
+from n2a_bids.dataset.fieldmaps import find_fieldmaps
 from n2a_bids.dataset.filters import matches, name_filters
 from n2a_bids.dataset.groups import group_sound_images, is_diffusion
 from n2a_bids.dataset.image_files import kind_problem
@@ -50,6 +51,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     _check_sessions(bids_dir, participants, selection)
     reader = SidecarReader(bids_dir)
     read = [_read_image(path, bids_dir, reader, selection) for path in paths]
+    read += find_fieldmaps([item for item in read if isinstance(item, ImageFile)], reader)
     kept = [item for item in read if isinstance(item, ImageFile)]
     found = group_sound_images(kept, selection, lambda image: header_problem(image.path))
     left_out = [

@@ -14,6 +14,7 @@ from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.anatomical import reason_never_denoised, split_copies
 from n2a_bids.dataset.b0_images import is_sbref, read_b0_images, reason_not_denoised, with_reversed_b0
+from n2a_bids.dataset.fieldmaps import is_fieldmap
 from n2a_bids.dataset.finders.dti_split import find_dti_split, reason_against_split
 from n2a_bids.dataset.finders.dwi_repeats import find_dwi_repeats
 from n2a_bids.dataset.finders.reverse_pe import find_reverse_pe
@@ -34,7 +35,7 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
     Parameters
     ----------
     images : sequence of ImageFile
-        With suffix dwi or sbref.
+        With suffix dwi or sbref, and echo-planar field maps.
     selection : SelectionConfig
         Its pairing ``auto`` tries opposite phase encoding, then repeats, then a split, then the
         series alone; any other value allows that way only. Where distortion has been corrected already,
@@ -43,11 +44,13 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
     Returns
     -------
     collection : Collection
-        Every image is either in one unit or among those left out; a broken gradient
+        Every image but field maps is either in one unit or among those left out; a broken gradient
         table leaves out its series with ``fault=True``. Single-band references of series that are there
         are not named.
     """
     pairing, corrected = selection.dwi_pairing, selection.dwi_corrected
+    fieldmaps = [read_b0_images(image, selection.b0_threshold) for image in images if is_fieldmap(image)]
+    images = [image for image in images if not is_fieldmap(image)]
     series, b0_images, left_out = _read_all(images, selection.b0_threshold)
     units: list[DenoisingUnit] = []
     by_path = {one.image.path: one for one in series}
@@ -65,6 +68,7 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
     if not corrected:
         taken = {image.path for unit in units for image in unit.images}
         b0_images += [one for one in series if one.image.path not in taken and one.gradients.is_b0.any()]
+        b0_images += fieldmaps
         units = [with_reversed_b0(unit, by_path[unit.images[0].path], b0_images) for unit in units]
     return Collection(tuple(_told_apart(units)), tuple(sorted(left_out, key=lambda item: item.path)))
 

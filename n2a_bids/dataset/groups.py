@@ -7,6 +7,7 @@ from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.anatomical import group_t1w
+from n2a_bids.dataset.fieldmaps import is_fieldmap
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.units import Collection, ImageFile, LeftOut
 
@@ -24,7 +25,7 @@ def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Col
     Returns
     -------
     collection : Collection
-        Every image is in one unit or left out.
+        Every image is in one unit or left out, but for field maps.
     """
     series = [image for image in images if is_diffusion(image)]
     found = [group_t1w([image for image in images if not is_diffusion(image)])]
@@ -74,5 +75,5 @@ def group_sound_images(
 
 
 def is_diffusion(image: ImageFile) -> bool:
-    """Whether an image is a diffusion series or the single-band reference of one, by its suffix."""
-    return parse_name(image.path)[1] in ("dwi", "sbref")
+    """Whether an image is a diffusion series, or the reference or the field map of one, by its name."""
+    return parse_name(image.path)[1] in ("dwi", "sbref") or is_fieldmap(image)

@@ -420,7 +420,7 @@ def test_a_wrong_phase_encoding_is_quoted(dataset):
     assert 'PhaseEncodingDirection is "posterior", not i, j or k' in dataset.collect().units[1].notes[0]
 
 
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 0, -0.05, "0.05", True, 50.0, [0.05]])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 0, -0.05, "0.05", True, 50.0, 1e-30, [0.05]])
 def test_a_readout_time_that_is_none_is_computed_or_missing(dataset, value):
     """Quoted, and never used; EffectiveEchoSpacing and ReconMatrixPE replace it."""
     dataset.add("dir-AP", metadata=AP)
@@ -672,6 +672,60 @@ def test_only_a_b0_of_opposite_phase_encoding_shows_the_distortion(dataset, meta
     (unit,) = dataset.collect().units
     assert unit.kind == "dwi-repeats"
     assert (unit.reversed_b0 is not None) is kept
+
+
+_URI, _FOLDER = "bids::sub-01/dwi/sub-01_dir-AP_dwi.nii.gz", "dwi/sub-01_dir-AP_dwi.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("of_field", "of_series", "kept"),
+    [
+        ({"IntendedFor": _FOLDER}, {}, True),
+        ({"IntendedFor": ["func/sub-01_task-rest_bold.nii.gz", _URI]}, {}, True),
+        ({"B0FieldIdentifier": "pepolar"}, {"B0FieldSource": ["other", "pepolar"]}, True),
+        ({"B0FieldIdentifier": ["pepolar"]}, {"B0FieldIdentifier": "pepolar"}, True),
+        ({"IntendedFor": _FOLDER, "PhaseEncodingDirection": "j-"}, {}, False),
+        ({"IntendedFor": ["func/sub-01_task-rest_bold.nii.gz", "", 3]}, {"B0FieldSource": None}, False),
+        ({}, {}, False),
+    ],
+)
+def test_a_field_map_serves_the_series_that_it_is_meant_for(dataset, of_field, of_series, kept):
+    """The sidecars link them; field maps of other images, or of the same polarity, are not used or named."""
+    dataset.add("dir-AP", metadata=AP | of_series)
+    folder = dataset.root / "sub-01/fmap"
+    folder.mkdir()
+    back = _b0_image(folder / "sub-01_dir-PA_epi", PA | of_field, (4, 4, 3, 3))
+    found = dataset.collect()
+    assert summary(found) == [("dwi-split", "sub-01_dir-AP_dwi", 1)] and not found.left_out
+    reversed_b0 = found.units[0].reversed_b0
+    assert (reversed_b0 is not None and reversed_b0.path == back) is kept
+
+
+def test_a_broken_field_map_stops_nobody(dataset):
+    """It is named, and is no fault: the series can do without."""
+    dataset.add("dir-AP", metadata=AP)
+    (dataset.root / "sub-01/fmap").mkdir()
+    for name, text in (("sub-01_dir-PA_epi", "{"), ("sub-01_dir-AP_epi", "{}")):
+        path = _b0_image(dataset.root / "sub-01/fmap" / name, {})
+        path.with_name(f"{name}.json").write_text(text)
+    path.write_bytes(b"no image")
+    found = dataset.collect()
+    assert len(found.units) == 1
+    assert [item.fault for item in found.left_out] == [False, False]
+    assert all("not used to estimate distortion: " in item.reason for item in found.left_out)
+
+
+@pytest.mark.parametrize(("angle_deg", "kind"), [(20, "dwi-repeats"), (40, "dwi-split")])
+def test_repeats_may_be_cut_at_another_angle(dataset, angle_deg, kind):
+    """Directions agree in the world; where phase is encoded along quite another line, distortion differs."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("x", angle_deg, degrees=True).as_matrix()
+    bvals, bvecs = table()
+    for run, affine in enumerate((np.eye(4), turn), start=1):
+        world = bvecs @ np.diag([-1.0, 1, 1])
+        stem = dataset.add(f"run-{run}", (bvals, world @ affine[:3, :3] @ np.diag([-1.0, 1, 1])), AP)
+        nb.Nifti1Image(np.zeros((4, 4, 3, len(bvals)), "uint8"), affine).to_filename(f"{stem}.nii.gz")
+    assert dataset.collect().units[0].kind == kind
 
 
 def test_b0_series_with_a_table_and_corrected_series(dataset):
