@@ -13,10 +13,12 @@ import numpy as np
 from n2a_bids.algorithms.gradients import FEWEST_VOLUMES
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.dataset.acquisition import read_acquisition
+from n2a_bids.dataset.checks import content_problem
 from n2a_bids.dataset.common_volumes import voxel_difference
 from n2a_bids.dataset.fieldmaps import is_fieldmap, is_meant_for
 from n2a_bids.dataset.finders.reverse_pe import are_opposite
 from n2a_bids.dataset.gradient_tables import Series, read_header
+from n2a_bids.dataset.image_files import has_content
 from n2a_bids.dataset.names import comparable, parse_name
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import BIDSDataError
@@ -92,10 +94,8 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
         if _place(one.image) == where and are_opposite(series, one) and not voxel_difference(series, one)
         if not is_fieldmap(one.image) or is_meant_for(one.image, series.image)
     ]
-    if not fitting:
-        return unit
     # A b0 of the same protocol first, a series of b0s before a reference of other contrast.
-    nearest = min(
+    ranked = sorted(
         fitting,
         key=lambda one: (
             is_sbref(one.image),
@@ -105,8 +105,19 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
             one.image.path.name,
         ),
     )
-    note = f"{nearest.image.path.name} has opposite phase encoding: the distortion is estimated with it"
-    return replace(unit, reversed_b0=nearest.image, notes=(*unit.notes, note))
+    notes = list(unit.notes)
+    is_there = has_content(series.image.path)
+    for one in ranked:
+        # Of a clone of DataLad, nothing is there yet.
+        problem = content_problem(one.image.path) if is_there else ""
+        if not problem:
+            notes.append(
+                f"{one.image.path.name} has opposite phase encoding: the distortion is estimated with it"
+            )
+            return replace(unit, reversed_b0=one.image, notes=tuple(notes))
+        # The series can do without: no reason to stop.
+        notes.append(f"the distortion is not estimated with a b0 image that cannot be used: {problem}")
+    return replace(unit, notes=tuple(notes))
 
 
 def _lacks_table(image: ImageFile, n_volumes: int, b0_threshold: float) -> bool:

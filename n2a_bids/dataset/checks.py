@@ -68,6 +68,16 @@ def image_problem(path: Path) -> str:
     return problem_found_by(check_image, Path(path))
 
 
+def content_problem(path: Path) -> str:
+    """What is wrong with the voxels of an image whose header is sound; it may have any number of volumes."""
+
+    def check(file: Path) -> None:
+        check_file(file)
+        _check_values(file, open_nifti(file), most_missing=0.0)
+
+    return problem_found_by(check, Path(path))
+
+
 def check_header(path: Path) -> None:
     """Refuse an image by its header alone: grid, data type, scaling, geometry.
 

@@ -51,6 +51,12 @@ def without_field(
     )
 
 
+def still_pair(first: NDArray[np.float32], second: NDArray[np.float32]) -> PairCorrection:
+    """Two b0s on one grid as they lie: no displacement, no motion."""
+    nothing = np.zeros_like(first)
+    return PairCorrection(nothing, nothing, np.eye(4), (first, second), 0, 0.0, True)
+
+
 class _EstimateDistortionInputSpec(BaseInterfaceInputSpec):
     b0_files = traits.List(
         File(exists=True), minlen=2, maxlen=2, mandatory=True, desc="mean b0 of each series, as acquired"
@@ -101,21 +107,10 @@ class EstimateDistortion(SimpleInterface):
             phase_encoding_axis(direction, placed.affine)
             for direction, placed in zip(inputs.phase_encoding, (first, second), strict=True)
         ]
-        # A field takes the place of motion: only a head that lies elsewhere needs another start.
-        lies_there = brain_overlap(first, second) > _LIES_THERE
-        start = Affine() if lies_there else find_start(first, second)
-        correction = correct_pair(
-            first.image,
-            second.image,
-            first.mask,
-            voxel_size_mm=first.voxel_size_mm,
-            axis=axes[0],
-            second_axis=axes[1],
-            start=start.between_voxels(first.affine, second.affine),
-            readout_ratio=inputs.readout_ratio,
-            opposite=True if inputs.opposite_is_known else None,
-        )
         placed, _ = show_on(second, Affine(), first)
+        correction, failure = self._correct(first, second, (axes[0], axes[1]))
+        if failure:
+            correction = still_pair(first.image, placed)
         quality = judge_distortion(
             first.image,
             (placed, second.image),
@@ -125,19 +120,44 @@ class EstimateDistortion(SimpleInterface):
             first.voxel_size_mm[axes[0]],
             axes[1],
         )
-        correction = self._believed(correction, quality, (first.image, placed))
+        problem = self._problem(correction, replace(quality, reason=failure or quality.reason))
+        correction = self._believed(correction, problem, (first.image, placed))
         between = Affine.from_voxels(correction.voxel_map, first.affine, second.affine)
         self._write(Path(runtime.cwd), correction, quality, between, placed)
         return runtime
 
+    def _correct(
+        self, first: PlacedImage, second: PlacedImage, axes: tuple[int, int]
+    ) -> tuple[PairCorrection | None, str]:
+        """The correction, or None and why there can be none."""
+        if not second.mask.any():
+            return None, "no brain was found in the second b0"
+        # A field takes the place of motion: only a head that lies elsewhere needs another start.
+        lies_there = brain_overlap(first, second) > _LIES_THERE
+        start = Affine() if lies_there else find_start(first, second)
+        try:
+            correction = correct_pair(
+                first.image,
+                second.image,
+                first.mask,
+                voxel_size_mm=first.voxel_size_mm,
+                axis=axes[0],
+                second_axis=axes[1],
+                start=start.between_voxels(first.affine, second.affine),
+                readout_ratio=self.inputs.readout_ratio,
+                opposite=True if self.inputs.opposite_is_known else None,
+            )
+        except ValueError as error:
+            return None, str(error)
+        return correction, ""
+
     def _believed(
         self,
         correction: PairCorrection,
-        quality: DistortionQuality,
+        problem: str,
         acquired: tuple[NDArray[np.float32], NDArray[np.float32]],
     ) -> PairCorrection:
         """The correction, or one that moves nothing; BIDSDataError where it must be one and is none."""
-        problem = self._problem(correction, quality)
         if problem and not self.inputs.is_optional:
             raise BIDSDataError(problem)
         self._results["corrected"] = not problem

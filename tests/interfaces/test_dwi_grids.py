@@ -232,3 +232,21 @@ def test_a_field_that_explains_nothing_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("n2a_bids.interfaces.distortion.correct_pair", lambda *args, **settings: far)
     with pytest.raises(BIDSDataError, match=r"^ap: .* how pa differs.* without making the b0s more alike"):
         EstimateDistortion(**inputs).run()
+
+
+@pytest.mark.parametrize("is_optional", [True, False])
+def test_an_image_without_signal_makes_no_pair(tmp_path, monkeypatch, is_optional):
+    """A b0 that others can do without leaves the distortion, and a partner is refused by name."""
+    monkeypatch.chdir(tmp_path)
+    inputs = _pair_files(tmp_path / "raw", "LAS") | {"is_optional": is_optional}
+    nb.Nifti1Image(np.zeros(_SHAPE, np.float32), _AFFINE).to_filename(inputs["b0_files"][1])
+    node = EstimateDistortion(**inputs)
+    if not is_optional:
+        with pytest.raises(BIDSDataError, match=r"^ap: .* how pa differs.* no signal"):
+            node.run()
+        return
+    outputs = node.run().outputs
+    assert not outputs.corrected
+    assert not any(nb.load(path).get_fdata().any() for path in outputs.displacement_files)
+    warnings = json.loads(Path(outputs.figures_file).read_text())["warnings"]
+    assert "the distortion is left as it is" in warnings[0] and "no signal" in warnings[0]

@@ -53,7 +53,7 @@ class Dataset:
         stem = self.root / "sub-01" / "dwi" / "_".join(["sub-01", *([name] if name else []), "dwi"])
         stem.parent.mkdir(parents=True, exist_ok=True)
         shape = (4, 4, 3, n_volumes or len(bvals))
-        nb.Nifti1Image(np.zeros(shape, "uint8"), np.eye(4)).to_filename(f"{stem}.nii.gz")
+        nb.Nifti1Image(np.indices(shape)[0].astype("uint8"), np.eye(4)).to_filename(f"{stem}.nii.gz")
         np.savetxt(f"{stem}.bval", bvals[None], fmt="%g")
         np.savetxt(f"{stem}.bvec", bvecs.T, fmt="%.6f")
         if metadata is not None:
@@ -638,7 +638,7 @@ def test_reversed_b0_follow_into_the_raw_like_dataset(dataset, tmp_path):
 
 
 def _b0_image(stem: Path, metadata: dict, shape=(4, 4, 3)) -> Path:
-    nb.Nifti1Image(np.zeros(shape, "uint8"), np.eye(4)).to_filename(f"{stem}.nii.gz")
+    nb.Nifti1Image(np.indices(shape)[0].astype("uint8"), np.eye(4)).to_filename(f"{stem}.nii.gz")
     Path(f"{stem}.json").write_text(json.dumps(metadata))
     return Path(f"{stem}.nii.gz")
 
@@ -699,6 +699,24 @@ def test_a_field_map_serves_the_series_that_it_is_meant_for(dataset, of_field, o
     assert summary(found) == [("dwi-split", "sub-01_dir-AP_dwi", 1)] and not found.left_out
     reversed_b0 = found.units[0].reversed_b0
     assert (reversed_b0 is not None and reversed_b0.path == back) is kept
+
+
+@pytest.mark.parametrize("fault", ["cut", "zeros", "nan"])
+def test_a_b0_that_cannot_be_used_stops_nobody(dataset, fault):
+    """Its voxels are looked at before: the series keeps its distortion, with a note, or takes the next b0."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    path = _b0_image(stem.with_name("sub-01_dir-PA_dwi"), PA)
+    if fault == "cut":
+        nb.Nifti1Image(np.random.default_rng(0).random((32, 32, 9)), np.eye(4)).to_filename(path)
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        value = {"zeros": 0.0, "nan": np.nan}[fault]
+        nb.Nifti1Image(np.full((4, 4, 3), value), np.eye(4)).to_filename(path)
+    (unit,) = dataset.collect().units
+    assert unit.reversed_b0 is None
+    assert "not estimated with a b0 image that cannot be used: " in unit.notes[0]
+    second = _b0_image(stem.with_name("sub-01_dir-PA_run-2_dwi"), PA)
+    assert dataset.collect().units[0].reversed_b0.path == second
 
 
 def test_a_broken_field_map_stops_nobody(dataset):
