@@ -518,6 +518,8 @@ def test_runs_that_are_not_aligned_are_told(files, shift, n_warnings):
     assert denoise(files, "--strategy", "mean") == 0
     warnings = json.loads(Path(str(files["out"]).replace(".nii.gz", ".json")).read_text())["warnings"]
     assert sum("do not seem to be aligned" in text for text in warnings) == n_warnings
+    # The same words stand in the report of a run that has aligned them.
+    assert not any("align them" in text for text in warnings)
 
 
 def test_a_face_removed_from_one_run_comes_from_the_other_and_from_both_stays_removed(files, head):

@@ -307,6 +307,7 @@ def test_interrupted_run_says_so(tmp_path, end, signal):
     assert "<strong>Not denoised:</strong> sub-01_T1w" in text
     assert "Traceback" not in text
     assert "failed" not in text
+    assert "manuscript" not in text
     (crash,) = find_crashes(logs)
     assert crash.sentence == f"unit.denoise: interrupted by {signal}; the same command resumes"
 
