@@ -54,7 +54,10 @@ class Gaps:
 
 
 def find_gaps(
-    image: Volume, voxel_size_mm: Sequence[float], limits: tuple[float, float] | None = None
+    image: Volume,
+    voxel_size_mm: Sequence[float],
+    limits: tuple[float, float] | None = None,
+    speck_spreads: float = _SPECK_SPREADS,
 ) -> Gaps:
     """Find zones of one value and specks.
 
@@ -65,6 +68,8 @@ def find_gaps(
     voxel_size_mm : sequence of three floats
     limits : (float, float), optional
         Smallest and largest value that the data type on disk can hold.
+    speck_spreads : float
+        Times the distance from the median to percentile 99.5, beyond which single voxels are specks.
 
     Returns
     -------
@@ -77,7 +82,7 @@ def find_gaps(
         image = np.where(strange, image[~strange].min(), image).astype(np.float32)
     zone |= find_zone(image, _LEAST_ZONE_ML / voxel_ml)
     specks = strange & ~zone
-    specks |= _extreme_specks(image, zone, _LARGEST_SPECK_ML / voxel_ml)
+    specks |= _extreme_specks(image, zone, _LARGEST_SPECK_ML / voxel_ml, speck_spreads)
     if limits is not None:
         specks |= _specks_at_limits(image, limits) & ~zone
     return Gaps(zone, specks)
@@ -252,14 +257,14 @@ def _large_parts(found: Mask, least_voxels: float) -> Mask:
     return large[parts]
 
 
-def _extreme_specks(image: Volume, zone: Mask, most_voxels: float) -> Mask:
+def _extreme_specks(image: Volume, zone: Mask, most_voxels: float, spreads: float) -> Mask:
     """Small groups of voxels far outside of the range of the others."""
     nothing = np.zeros(image.shape, bool)
     values = image[~zone]
     if not values.size:
         return nothing
     low, middle, high = np.percentile(values, [0.5, 50, 99.5])
-    reach = _SPECK_SPREADS * max(high - middle, middle - low)
+    reach = spreads * max(high - middle, middle - low)
     extreme = (np.abs(image - np.float32(middle)) > reach) & ~zone
     if reach == 0 or not 0 < np.count_nonzero(extreme) <= _MOST_SPECKS * image.size:
         return nothing

@@ -76,6 +76,7 @@ def compare_blocks(
     margin = int(np.ceil(3 * _SIGMAS[-1] * voxels[0]))
     second, order = second.astype(np.float32, copy=False), 0
     levels = [_LEAST_ALIVE * float(np.abs(image).max()) for image in (first, second)]
+    constant = _is_constant(second)
     if not np.allclose(to_second, np.rint(to_second), atol=1e-3):
         second, order = ndimage.spline_filter(second, order=3, output=np.float32, mode="mirror"), 3
     thickness = _SLAB_BLOCKS * edges[0]
@@ -93,9 +94,31 @@ def compare_blocks(
             order=order, mode="mirror", output=np.float32, prefilter=False,
         )  # fmt: skip
         view = field_of_view(second.shape, mapping, part.shape)
+        view &= ~_near(_is_constant(part) | _show_mask(constant, mapping, part.shape), voxels)
         inner = slice(start - low, start - low + thickness)
         bands = [[band[inner] for band in _split_bands(image, voxels)] for image in (part, moved)]
         yield _compare(*bands, view[inner], edges, levels, most_coarse)
+
+
+def _is_constant(image: Volume) -> NDArray[np.bool_]:
+    """Where there is one value all around: of a mask, or of air that was set to zero in one of two images."""
+    return ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
+
+
+def _show_mask(mask: NDArray[np.bool_], to_mask: Matrix, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The mask on another grid, by the nearest voxel."""
+    if not mask.any():
+        return np.zeros(shape, bool)
+    values = mask.astype(np.float32)
+    moved = ndimage.affine_transform(values, to_mask[:3, :3], to_mask[:3, 3], shape, order=0, mode="nearest")
+    return moved > 0.5
+
+
+def _near(mask: NDArray[np.bool_], voxels: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """What the filter of the fine band mixes with a mask."""
+    # The outermost of the constant voxels are not in the mask.
+    reach = 1 + np.ceil(3 * _SIGMAS[0] * voxels).astype(int)
+    return ndimage.maximum_filter(mask, 2 * reach + 1) if mask.any() else mask
 
 
 def _split_bands(image: Volume, voxels: NDArray[np.float64]) -> list[Volume]:

@@ -18,11 +18,14 @@ from n2a_bids.errors import BIDSDataError
 _SERIES = ("dwi", "sbref", "epi")
 """Suffixes of images that may have several volumes."""
 _CHUNK_VALUES = 1 << 20
+_MOST_MISSING = 0.9
+"""Of the voxels may be NaN or infinite, which later steps take for gaps: a brain fills a tenth of a generous
+field of view."""
 # Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
 _MAX_FORM_DISTANCE_VOXELS = 0.5
 
 
-def check_image(path: Path, most_missing: float = 0.0) -> None:
+def check_image(path: Path) -> None:
     """Refuse an image that would fail, or silently go wrong, later.
 
     Voxels are read in chunks of a megavoxel, so memory stays small.
@@ -31,8 +34,6 @@ def check_image(path: Path, most_missing: float = 0.0) -> None:
     ----------
     path : Path
         NIfTI file; a name that ends in ``_dwi`` must be 4D, any other 3D.
-    most_missing : float
-        Part of the voxels that may be NaN or infinite, where later steps take them for gaps.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def check_image(path: Path, most_missing: float = 0.0) -> None:
     image = open_nifti(path)
     if _is_diffusion(path):
         _check_series(path, image.shape)
-    _check_values(path, image, most_missing)
+    _check_values(path, image)
 
 
 def header_problem(path: Path) -> str:
@@ -178,7 +179,7 @@ def _check_scaling(path: Path, image: nb.Nifti1Image) -> None:
         )
 
 
-def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> None:
+def _check_values(path: Path, image: nb.Nifti1Image) -> None:
     dtype = image.header.get_data_dtype()
     left = math.prod(image.shape)
     low, high, n_bad = np.inf, -np.inf, 0
@@ -199,7 +200,7 @@ def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> Non
             f"{path}: expected {image.shape} voxels of {dtype}, found a truncated or damaged file ({error}); "
             "copy it again from the source"
         ) from error
-    if n_bad > most_missing * math.prod(image.shape):
+    if n_bad > _MOST_MISSING * math.prod(image.shape):
         raise BIDSDataError(
             f"{path}: expected finite intensities, found {n_bad} NaN or infinite voxels; replace them, or "
             "exclude the image with --bids-filter-file"

@@ -13,7 +13,6 @@ class _CheckImagesInputSpec(BaseInterfaceInputSpec):
     # Not File(exists=True): a missing file is explained when the node runs, not when the graph is built.
     in_files = traits.List(traits.Str(), mandatory=True, desc="images of one unit")
     skip = traits.Bool(False, usedefault=True, nohash=True, desc="pass them on unseen")
-    most_missing = traits.Float(0.0, usedefault=True, desc="part of the voxels that may be NaN or infinite")
 
 
 class _CheckImagesOutputSpec(TraitedSpec):
@@ -30,6 +29,6 @@ class CheckImages(SimpleInterface):
 
     def _run_interface(self, runtime):
         for path in () if self.inputs.skip else self.inputs.in_files:
-            check_image(Path(path), self.inputs.most_missing)
+            check_image(Path(path))
         self._results["out_files"] = list(self.inputs.in_files)
         return runtime

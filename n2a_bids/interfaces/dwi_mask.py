@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.series_gaps import mend_series
 from n2a_bids.dataset.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import read_gradients, world_rotation, write_gradients
 from n2a_bids.images import load, save_like, voxel_sizes_mm
 from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
+from n2a_bids.interfaces.repair import describe_specks, stored_limits
 
 _BRAIN_VOLUME_ML = (100.0, 2600.0)
 """A slab of a brain, and the largest brain, with a margin for poor masks."""
@@ -64,10 +66,11 @@ class _PickVolumesOutputSpec(TraitedSpec):
     bval_file = File(exists=True, desc="their b-values")
     bvec_file = File(exists=True, desc="their directions, unit length")
     b0_file = File(exists=True, desc="their mean b0")
+    gap_warnings = traits.List(traits.Str(), desc="one sentence if there were specks")
 
 
 class PickVolumes(SimpleInterface):
-    """Take those volumes of a series that its partners have too."""
+    """Take those volumes of a series that its partners have too, without specks and fillings."""
 
     input_spec = _PickVolumesInputSpec
     output_spec = _PickVolumesOutputSpec
@@ -80,6 +83,7 @@ class PickVolumes(SimpleInterface):
         places = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
         table = table.subset(places)
         data = np.ascontiguousarray(data[..., places])
+        specks = mend_series(data, voxel_sizes_mm(affine), stored_limits(image.path))
         _refuse_empty_volumes(data, places, image.path)
         bval, bvec = write_gradients(table, affine, folder / "series")
         self._results["out_file"] = os.fspath(save_like(data, image.path, folder / "series.nii.gz"))
@@ -87,6 +91,7 @@ class PickVolumes(SimpleInterface):
             save_like(mean_b0(data, table), first_volume(image.path, folder), folder / "b0.nii.gz")
         )
         self._results["bval_file"], self._results["bvec_file"] = os.fspath(bval), os.fspath(bvec)
+        self._results["gap_warnings"] = [describe_specks(image.path.name, specks)] if specks.size else []
         return runtime
 
 

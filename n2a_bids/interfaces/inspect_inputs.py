@@ -31,7 +31,7 @@ class _InspectInputsInputSpec(BaseInterfaceInputSpec):
     place = traits.Int(0, usedefault=True, desc="of the reference, whose mask the results take")
     given_mask = traits.Str("", usedefault=True, desc="name of the mask that the user brought, if any")
     accepted = traits.List(traits.Int(), desc="places of those that are used; all by default")
-    gap_warnings = traits.List(traits.Str(), usedefault=True, desc="of `FindGaps`")
+    gap_warnings = traits.List(traits.Str(), usedefault=True, desc="of `FindGaps` or `PickVolumes`")
     alignment_warnings = traits.List(traits.Str(), usedefault=True, desc="of `AlignRepetitions` or of copies")
 
 

@@ -50,7 +50,7 @@ class FindGaps(SimpleInterface):
             if _is_disturbed(image, gaps):
                 files[-1] = os.fspath(save_like(without_gaps(image, gaps), path, folder / path.name))
             if gaps.specks.any():
-                warnings.append(_describe_specks(path.name, image[gaps.specks]))
+                warnings.append(describe_specks(path.name, image[gaps.specks]))
         self._results.update(out_files=files, gap_files=maps, warnings=warnings)
         return runtime
 
@@ -91,7 +91,8 @@ def _write_gaps(gaps: Gaps, reference: Path, out_file: Path) -> Path:
     return save_like(found, reference, out_file, np.uint8)
 
 
-def _describe_specks(name: str, values: np.ndarray) -> str:
+def describe_specks(name: str, values: np.ndarray) -> str:
+    """Note for the user on the values of the specks of a file."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         found = "NaN or infinity"

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.dwi_motion import estimate_motion
 from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.series_gaps import mend_series
 from n2a_bids.algorithms.series_resampling import resample_series
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import phase_encoding_in_world, phase_encoding_of, read_gradients
 from n2a_bids.images import load, save_like, voxel_sizes_mm
 from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.dwi_mask import find_brain, first_volume, superior_axis
+from n2a_bids.interfaces.repair import stored_limits
 
 
 class _MeanReversedB0InputSpec(BaseInterfaceInputSpec):
@@ -51,10 +53,11 @@ class MeanReversedB0(SimpleInterface):
         data, affine = load(path)
         data = data[..., None] if data.ndim == 3 else data
         data = data[..., self._b0_volumes(affine, data.shape[-1])]
-        if not np.isfinite(data).all():
+        mend_series(data, voxel_sizes_mm(affine), stored_limits(path))
+        if not data.any():
             raise BIDSDataError(
-                f"{path}: expected finite intensities, found NaN or infinity; repair the image, or leave it "
-                "out with --bids-filter-file"
+                f"{path}: expected a b0 image, found nothing but zeros or NaN; leave it out with "
+                "--bids-filter-file"
             )
         b0 = mean_without_motion(data, affine)
         model = path if len(nb.load(path).shape) == 3 else first_volume(path, folder)

@@ -131,11 +131,17 @@ def _connect_inspection(workflow: Workflow, given: Path | None) -> None:
     workflow.connect(
         [
             (workflow.get_node("pick"), inspect, [("b0_file", "in_files")]),
+            (workflow.get_node("pick"), inspect, [(("gap_warnings", _joined), "gap_warnings")]),
             (workflow.get_node("mask"), inspect, [("out_mask", "mask_files")]),
             (workflow.get_node("distinct"), inspect, [("warnings", "alignment_warnings")]),
             (inspect, workflow.get_node("outputs_wf"), found),
         ]
     )
+
+
+def _joined(lists: list[list[str]]) -> list[str]:
+    """Texts of all series; nipype calls it where a connection leads from a list of lists to a list."""
+    return [text for texts in lists for text in texts]
 
 
 def _connect_tensor(workflow: Workflow, tensor: Workflow, reports: Workflow) -> None:

@@ -24,10 +24,6 @@ from n2a_bids.workflows.mask import init_mask_wf, mask_method, mask_warnings
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.reports import init_reports_wf
 
-_MOST_MISSING = 0.9
-"""Of the voxels may be NaN: a brain fills a tenth of a generous field of view."""
-
-
 def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) -> Workflow:
     """Check, mask, align, denoise, write.
 
@@ -52,10 +48,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     wanted = None if given is None else _owner_of_mask(given, unit)
     workflow = Workflow(workflow_name(unit))
     files = [str(image.path) for image in unit.images]
-    check = Node(
-        CheckImages(in_files=files, skip=config.selection.skip_validation, most_missing=_MOST_MISSING),
-        name="check",
-    )
+    check = Node(CheckImages(in_files=files, skip=config.selection.skip_validation), name="check")
     gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
     mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed)
     steps = [count_processing(image.metadata) for image in unit.images]

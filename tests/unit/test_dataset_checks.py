@@ -64,14 +64,12 @@ def test_4d_is_right_for_dwi_and_wrong_for_t1w(save, volume):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_non_finite_intensities_are_refused(save, volume, value):
-    """A single voxel is enough."""
+def test_images_without_finite_intensities_are_refused(save, volume, value):
+    """Specks and areas are taken for gaps; in 9 of 10 voxels there is nothing to denoise."""
     volume[3, 4, 5] = value
-    refuses(save(volume), "1 NaN or infinite voxels")
-    check_image(save(volume), most_missing=0.01)
-    volume[:6] = value
-    with pytest.raises(BIDSDataError, match="NaN or infinite"):
-        check_image(save(volume), most_missing=0.01)
+    check_image(save(volume))
+    volume[1:] = value
+    refuses(save(volume), "NaN or infinite")
 
 
 @pytest.mark.parametrize(("value", "found"), [(0, "only zeros"), (7, "the value 7 in every voxel")])
