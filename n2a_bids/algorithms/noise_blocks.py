@@ -48,6 +48,8 @@ class ComparedBlocks:
     """The same with blocks of other places."""
     seen: NDArray[np.float32]
     """Of the fine band, of all blocks that both images show, flat or not."""
+    uncut: NDArray[np.float32]
+    """Of these, those of blocks that no mask of either image cuts."""
 
 
 def compare_blocks(
@@ -94,10 +96,10 @@ def compare_blocks(
             order=order, mode="mirror", output=np.float32, prefilter=False,
         )  # fmt: skip
         view = field_of_view(second.shape, mapping, part.shape)
-        view &= ~_near(_is_constant(part) | _show_mask(constant, mapping, part.shape), voxels)
+        cut_off = _near(_is_constant(part) | _show_mask(constant, mapping, part.shape), voxels)
         inner = slice(start - low, start - low + thickness)
         bands = [[band[inner] for band in _split_bands(image, voxels)] for image in (part, moved)]
-        yield _compare(*bands, view[inner], edges, levels, most_coarse)
+        yield _compare(*bands, (view[inner], cut_off[inner]), edges, levels, most_coarse)
 
 
 def _is_constant(image: Volume) -> NDArray[np.bool_]:
@@ -117,7 +119,7 @@ def _show_mask(mask: NDArray[np.bool_], to_mask: Matrix, shape: tuple[int, ...])
 def _near(mask: NDArray[np.bool_], voxels: NDArray[np.float64]) -> NDArray[np.bool_]:
     """What the filter of the fine band mixes with a mask."""
     # The outermost of the constant voxels are not in the mask.
-    reach = 1 + np.ceil(3 * _SIGMAS[0] * voxels).astype(int)
+    reach = 1 + np.ceil(2 * _SIGMAS[0] * voxels).astype(int)
     return ndimage.maximum_filter(mask, 2 * reach + 1) if mask.any() else mask
 
 
@@ -130,12 +132,13 @@ def _split_bands(image: Volume, voxels: NDArray[np.float64]) -> list[Volume]:
 def _compare(
     first: Sequence[Volume],
     second: Sequence[Volume],
-    view: NDArray[np.bool_],
+    views: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     edges: NDArray[np.intp],
     levels: Sequence[float],
     most_coarse: float,
 ) -> ComparedBlocks:
     cut = [[_blocks(band, edges) for band in bands] for bands in (first, second)]
+    view, cut_off = views
     seen = _blocks(view, edges).all(axis=1)
     ratios, powers = [], []
     for (_, middle, coarse), level in zip(cut, levels, strict=True):
@@ -153,13 +156,16 @@ def _compare(
     distance = np.linalg.norm((corners - (np.array(view.shape) - edges) / 2)[:, 1:], axis=1)
     some = np.argsort(distance, kind="stable")[:_DISPLACED_BLOCKS]
     others = np.roll(some, some.size // 2)
+    whole = ~_blocks(cut_off, edges).any(axis=1)
+    correlation = _block_correlation(cut[0][0][seen], cut[1][0][seen])
     return ComparedBlocks(
         fine=_block_correlation(cut[0][0][flat], cut[1][0][flat]),
         middle=_block_correlation(cut[0][1][flat], cut[1][1][flat]),
         coarse=_block_correlation(cut[0][2][flat], cut[1][2][flat]),
         displaced=_best_over_shifts(first[1], second[1], corners[some], corners[some], edges),
         by_chance=_best_over_shifts(first[1], second[1], corners[some], corners[others], edges),
-        seen=_block_correlation(cut[0][0][seen], cut[1][0][seen]),
+        seen=correlation,
+        uncut=correlation[whole[seen]],
     )
 
 

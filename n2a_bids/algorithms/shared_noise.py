@@ -169,7 +169,7 @@ def _measure(
     # A step of one voxel along each axis of the first, in voxels of the second.
     steps = np.linalg.norm(to_second[:3, :3], axis=0)
     coarser = np.maximum(1.0, 1.0 / steps)
-    everywhere = np.zeros(0, np.float32)
+    everywhere: list[NDArray[np.float32]] = []
     for scale in _SCALES:
         unit = scale * coarser
         slabs = [part for pair in pairs for part in compare_blocks(*pair, to_second, unit, most_coarse)]
@@ -177,8 +177,9 @@ def _measure(
         seen = np.concatenate([part.seen for part in slabs])
         if n_flat >= max(_LEAST_BLOCKS, _LEAST_FLAT * seen.size):
             return _summarise(slabs, of_series=of_series)
-        everywhere = everywhere if everywhere.size else seen
-    return _equal_everywhere(everywhere, of_series=of_series)
+        everywhere = everywhere or [seen, np.concatenate([part.uncut for part in slabs])]
+    found = (_equal_everywhere(blocks, of_series=of_series) for blocks in everywhere)
+    return next((one for one in found if one), None)
 
 
 def _equal_everywhere(seen: NDArray[np.float32], *, of_series: bool) -> SharedNoise | None:

@@ -193,7 +193,8 @@ class AlignSeries(SimpleInterface):
             acquired = PlacedImage(*load(Path(inputs.b0_files[number])), reference.mask)
             before, _ = show_on(acquired, Affine(), reference)
             target = PlacedImage(first.b0, reference.affine, reference.mask)
-            judgement = judge_series(target, before, b0, view[0], series.between, gates)
+            # Where a masked series is zero, another stands in: nothing can be compared.
+            judgement = judge_series(target, before, b0, view[0] & (b0 != 0), series.between, gates)
         reason = inputs.excluded[number] if isdefined(inputs.excluded) else ""
         picked = inputs.volumes[number] if isdefined(inputs.volumes) else []
         volumes = list(picked) or list(range(len(series.motion)))

@@ -94,6 +94,19 @@ def test_without_noise_alone_nothing_is_known(noisy_runs, head):
     assert mapped(stripped[0], np.round(stripped[0] * shading(image.shape) * 2)).is_copy
 
 
+@pytest.mark.parametrize("noise_sd", [5, 15, 60])
+def test_a_copy_with_its_air_or_skull_set_to_zero_is_a_copy(noisy_runs, head, noise_sd):
+    """What is left of it is compared, and not the border of what was cut off; two acquisitions stay two."""
+    image, other = noisy_runs(2, noise_sd=noise_sd)
+    shaded = np.round(8 * image * shading(image.shape))
+    for part in (ndimage.gaussian_filter(head[0], 2) > 100, head[1]):
+        for first, copy in ((image, shaded * part), (image * part, shaded), (image * part, shaded * part)):
+            assert mapped(first, copy).is_copy
+        for first in (image, image * part):
+            found = mapped(first, other * part)
+            assert found is None or not found.is_partial
+
+
 def test_part_of_the_noise_is_measured(noisy_runs):
     """A mean of R runs has correlation 1 / sqrt(R) with each, and is no copy of one."""
     runs = noisy_runs(4)
