@@ -1,4 +1,4 @@
-"""Gaps in the volumes of diffusion series: specks of impossible values, and areas filled with no measurement."""
+"""Gaps in the volumes of diffusion series: specks of impossible values, and areas that were filled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mend_series(
     Parameters
     ----------
     series : (X, Y, Z, C) float32 array
-        As acquired. Modified: each volume is mended by itself. A volume without any finite value becomes zero.
+        As acquired. Modified: each volume is mended by itself; one without any finite value becomes zero.
     voxel_size_mm : sequence of three floats
     limits : (float, float), optional
         Smallest and largest value that the data type on disk can hold.

@@ -24,6 +24,7 @@ from n2a_bids.workflows.mask import init_mask_wf, mask_method, mask_warnings
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.reports import init_reports_wf
 
+
 def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) -> Workflow:
     """Check, mask, align, denoise, write.
 
