@@ -6,8 +6,12 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.typed_json import from_json, to_json
+
+T = TypeVar("T")
 
 _LARGEST_BYTES = 100_000_000
 """No sidecar comes near: a larger file is something else, and would fill the memory."""
@@ -52,6 +56,35 @@ def read_json_object(path: Path, *, expected: str, remedy: str) -> dict[str, obj
             f"{remedy}"
         )
     return content
+
+
+def read_typed(kind: type[T], path: Path) -> T:
+    """Read a record that n2a wrote, such as a `DenoisingRecord`.
+
+    Parameters
+    ----------
+    kind : type
+        Dataclass of the record.
+    path : Path
+
+    Returns
+    -------
+    record : instance of `kind`
+
+    Raises
+    ------
+    BIDSDataError
+        If the file is not readable, or holds anything else; with file and place.
+    """
+    content = read_json_object(
+        path, expected="a JSON file written by n2a", remedy="run the participant again"
+    )
+    return from_json(kind, content, path)
+
+
+def record_text(record: object) -> str:
+    """Text of the JSON file of a record, such as a `DenoisingRecord`; `read_typed` reads it."""
+    return json_text(to_json(record))
 
 
 def json_text(content: object, *, indent: int | None = 2, ensure_ascii: bool = True) -> str:

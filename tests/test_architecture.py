@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "n2a_bids"
 # From the bottom up: a part imports from its own layer and from those before it.
 LAYERS = (
-    {"errors", "config", "strategy_table", "record", "typed_json"},
+    {"errors", "config", "strategy_table", "record", "alignment_record", "typed_json"},
     {"algorithms"},
     {"figures"},  # and the single files at the top of the package: images, resources, ...
     {"dataset"},

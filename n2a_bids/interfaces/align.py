@@ -30,11 +30,12 @@ from n2a_bids.algorithms.gaps import Gaps, zone_value
 from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.rigid import Matrix, halfway_transforms
 from n2a_bids.algorithms.standing_in import fill_aligned
+from n2a_bids.alignment_record import AlignedRepetition, AlignmentRecord
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, load_mask, read_itk_transform, same_grid, save_like, write_itk_transform
 from n2a_bids.interfaces.copies import copy_reasons, find_shared_noise, partial_warnings
 from n2a_bids.interfaces.repair import load_gaps
-from n2a_bids.json_objects import json_text
+from n2a_bids.json_objects import record_text
 
 _NEGLIGIBLE_VOXELS = 0.05
 """A shift by this much changes a fine structure by less than one interpolation would."""
@@ -116,7 +117,7 @@ class AlignRepetitions(SimpleInterface):
         grid = Grid(image, affine, load_mask(Path(self.inputs.reference_mask), reference), measured)
         repetitions, warnings = self._without_copies(self._judged(grid, reference))
         self._results["warnings"] = warnings
-        self._write_figures(folder / "alignment.json", repetitions)
+        self._write_record(folder / "alignment.json", repetitions)
         accepted = [repetition for repetition in repetitions if repetition.accepted]
         if len(accepted) < 2:
             raise BIDSDataError(_too_few(repetitions))
@@ -247,25 +248,25 @@ class AlignRepetitions(SimpleInterface):
             for number, image in enumerate(found.data, start=1)
         ]
 
-    def _write_figures(self, out_file: Path, repetitions: list[_Repetition]) -> None:
+    def _write_record(self, out_file: Path, repetitions: list[_Repetition]) -> None:
         reference = Path(self.inputs.in_files[self.inputs.index])
-        figures = {
-            "reference": reference.name,
-            "reference_reason": self.inputs.reference_reason,
-            "space": self.inputs.space,
-            "interpolation": _INTERPOLATION,
-            "repetitions": [
-                {
-                    "file": repetition.path.name,
+        record = AlignmentRecord(
+            reference=reference.name,
+            reference_reason=self.inputs.reference_reason,
+            space=self.inputs.space,
+            interpolation=_INTERPOLATION,
+            repetitions=tuple(
+                AlignedRepetition(
+                    file=repetition.path.name,
                     **asdict(repetition.judgement),
-                    "accepted": repetition.accepted,
-                    "interpolated": self.inputs.space == "halfway" or not _lies_there(repetition, reference),
-                    "contrast_to_noise": ratio,
-                }
+                    accepted=repetition.accepted,
+                    interpolated=self.inputs.space == "halfway" or not _lies_there(repetition, reference),
+                    contrast_to_noise=ratio,
+                )
                 for repetition, ratio in zip(repetitions, self.inputs.contrast_to_noise, strict=True)
-            ],
-        }
-        out_file.write_text(json_text(figures))
+            ),
+        )
+        out_file.write_text(record_text(record))
         self._results["figures_file"] = os.fspath(out_file)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +10,12 @@ from pathlib import Path
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from n2a_bids import __version__
+from n2a_bids.alignment_record import AlignmentRecord
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.inspect_inputs import were_stripped
-from n2a_bids.json_objects import json_text, read_json_object
+from n2a_bids.json_objects import read_typed, record_text
 from n2a_bids.record import DenoisingRecord
-from n2a_bids.typed_json import from_json, to_json
+from n2a_bids.typed_json import to_json
 
 PROPAGATED = (
     *("Modality", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "ImagingFrequency"),
@@ -65,16 +65,16 @@ class DescribeDerivatives(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        alignment = json.loads(Path(inputs.alignment_file).read_text())
+        alignment = read_typed(AlignmentRecord, Path(inputs.alignment_file))
         sources = [inputs.sources[place] for place in inputs.accepted]
         metadata = [inputs.metadata[place] for place in inputs.accepted]
-        names = [repetition["file"] for repetition in alignment["repetitions"]]
+        names = [repetition.file for repetition in alignment.repetitions]
         used = [names[place] for place in inputs.accepted]
         record = completed_record(Path(inputs.figures_file), used, inputs)
         figures_file = Path(runtime.cwd) / "figures.json"
-        figures_file.write_text(json_text(to_json(record)))
-        reference = inputs.sources[names.index(alignment["reference"])]
-        grid = inputs.own_uri if alignment["space"] == "halfway" else reference
+        figures_file.write_text(record_text(record))
+        reference = inputs.sources[names.index(alignment.reference)]
+        grid = inputs.own_uri if alignment.space == "halfway" else reference
         common = {
             **shared_metadata(metadata),
             "Sources": sources,
@@ -82,7 +82,7 @@ class DescribeDerivatives(SimpleInterface):
             "SkullStripped": were_stripped(metadata, inputs.inputs_stripped),
         }
         made = common | provenance(record, alignment)
-        done = {**denoising_sidecar(record), "Alignment": alignment_record(alignment)}
+        done = {**denoising_sidecar(record), "Alignment": alignment_sidecar(alignment)}
         stripped = inputs.skull_stripped or common["SkullStripped"]
         combined = f"Denoised combination of {len(sources)} aligned repetitions"
         self._results.update(
@@ -103,20 +103,6 @@ class DescribeDerivatives(SimpleInterface):
             ],
         )
         return runtime
-
-
-def read_denoising(record_file: Path) -> DenoisingRecord:
-    """The record that ``n2a-tools denoise`` left.
-
-    Raises
-    ------
-    BIDSDataError
-        If it is none.
-    """
-    content = read_json_object(
-        record_file, expected="the record of a denoising", remedy="denoise again, in a new work directory"
-    )
-    return from_json(DenoisingRecord, content, record_file)
 
 
 def completed_record(record_file: Path, names: Sequence[str], inputs: TraitedSpec) -> DenoisingRecord:
@@ -141,7 +127,7 @@ def completed_record(record_file: Path, names: Sequence[str], inputs: TraitedSpe
     BIDSDataError
         If the repetitions do not differ at all, or the file is no record.
     """
-    record = read_denoising(record_file)
+    record = read_typed(DenoisingRecord, record_file)
     if (record.n_repetitions or 1) > 1 and record.noise_sd_mean == 0:
         raise BIDSDataError(
             f"{', '.join(names)}: expected repetitions that differ by their noise, found none in the brain "
@@ -251,22 +237,20 @@ def denoising_sidecar(record: DenoisingRecord) -> dict[str, object]:
     return {key: value for key, value in content.items() if value is not None}
 
 
-def provenance(record: DenoisingRecord, alignment: Mapping[str, object]) -> dict[str, object]:
+def provenance(record: DenoisingRecord, alignment: AlignmentRecord) -> dict[str, object]:
     """What the sidecar of every image on the common grid tells, denoised or not."""
     sidecar = denoising_sidecar(record)
     known = {key: sidecar[key] for key in ("SoftwareVersion", "NumberOfRepetitions") if key in sidecar}
-    return known | {"Alignment": alignment_record(alignment)}
+    return known | {"Alignment": alignment_sidecar(alignment)}
 
 
-def alignment_record(alignment: Mapping[str, object]) -> dict[str, object]:
+def alignment_sidecar(alignment: AlignmentRecord) -> dict[str, object]:
     """What a sidecar tells about the alignment."""
     keys = ("file", "rotation_deg", "translation_mm", "correlation_after", "overlap", "accepted", "reason")
+    rows = [to_json(repetition) for repetition in alignment.repetitions]
     return {
-        "Reference": alignment["reference"],
-        "Space": alignment["space"],
-        "Interpolation": alignment["interpolation"],
-        "Repetitions": [
-            {key: repetition[key] for key in keys if repetition[key] != ""}
-            for repetition in alignment["repetitions"]
-        ],
+        "Reference": alignment.reference,
+        "Space": alignment.space,
+        "Interpolation": alignment.interpolation,
+        "Repetitions": [{key: row[key] for key in keys if row.get(key, "") != ""} for row in rows],
     }

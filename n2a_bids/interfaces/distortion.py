@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from n2a_bids.algorithms.distortion_quality import DistortionQuality, judge_dist
 from n2a_bids.algorithms.pepolar import PairCorrection, correct_pair
 from n2a_bids.algorithms.series_alignment import PlacedImage, brain_overlap, find_start, show_on
 from n2a_bids.algorithms.transforms import Affine
+from n2a_bids.alignment_record import DistortionRecord, FieldDisplacement, MotionBetweenSeries
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import phase_encoding_of
 from n2a_bids.images import load, save_like
-from n2a_bids.json_objects import json_text
+from n2a_bids.json_objects import record_text
 from n2a_bids.transform_files import write_transforms
 
 _LIES_THERE = 0.6
@@ -203,15 +204,20 @@ class EstimateDistortion(SimpleInterface):
                 for number, image in enumerate(pair, start=1)
             ]
         between_file = write_transforms([Affine(), between], folder / "between.json")
-        figures = {key: value for key, value in asdict(quality).items() if key != "reason"} | {
-            "motion_between_series": {
-                "rounds": correction.n_rounds,
-                "last_step_voxels": correction.last_step_voxels,
-                "converged": correction.converged,
-            },
-            "polarity_margin": correction.polarity_margin,
-            "warnings": list(correction.warnings),
-        }
+        record = DistortionRecord(
+            correlation_before=quality.correlation_before,
+            correlation_aligned=quality.correlation_aligned,
+            correlation_after=quality.correlation_after,
+            displacement_mm=FieldDisplacement(**quality.displacement_mm),
+            folded_fraction=quality.folded_fraction,
+            motion_between_series=MotionBetweenSeries(
+                rounds=(0, correction.n_rounds),
+                last_step_voxels=(0.0, correction.last_step_voxels),
+                converged=(True, correction.converged),
+            ),
+            polarity_margin=correction.polarity_margin,
+            warnings=tuple(correction.warnings),
+        )
         figures_file = folder / "figures.json"
-        figures_file.write_text(json_text(figures))
+        figures_file.write_text(record_text(record))
         self._results.update(between_file=os.fspath(between_file), figures_file=os.fspath(figures_file))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +23,15 @@ from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.series_alignment import PlacedImage, judge_series, show_on
 from n2a_bids.algorithms.series_resampling import resample_series, series_noise_kept, series_view
 from n2a_bids.algorithms.transforms import Affine
+from n2a_bids.alignment_record import DistortionRecord, RegistrationRecord
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import write_gradients
 from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.distortion import phase_encoding_axis
-from n2a_bids.interfaces.dwi_alignment_record import SeriesRow, motion_columns, series_record
+from n2a_bids.interfaces.dwi_alignment_record import SeriesRow, series_record, volume_motion
 from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0, read_series_table, superior_axis
-from n2a_bids.json_objects import json_text
+from n2a_bids.json_objects import read_typed, record_text
 from n2a_bids.transform_files import read_transforms
 
 
@@ -200,8 +200,8 @@ class AlignSeries(SimpleInterface):
         volumes = list(picked) or list(range(len(series.motion)))
         centre = series.between.apply(reference.brain_points.mean(axis=0))
         motion = measure_motion(series.motion, centre, volumes)
-        columns = motion_columns(motion, volumes, view[1])
-        return SeriesRow(inputs.names[number], judgement, reason, columns)
+        columns = volume_motion(motion, volumes, view[1])
+        return SeriesRow(inputs.names[number], judgement, reason, motion, columns)
 
     def _refuse_too_few(self, aligned: list[_AlignedSeries]) -> None:
         rows = [one.row for one in aligned]
@@ -227,11 +227,13 @@ class AlignSeries(SimpleInterface):
         mask_file = save_like(mask & covered, model, folder / "mask.nii.gz", np.uint8)
         table = mean_gradients([one.gradients for one in used])
         bval, bvec = write_gradients(table, reference.affine, folder / "aligned")
-        registration = isdefined(inputs.registration_file) and inputs.registration_file
-        found = json.loads(Path(registration).read_text()) if registration else {}
+        found = RegistrationRecord()
+        if isdefined(inputs.registration_file):
+            # That of a pair tells of the distortion, too.
+            found = read_typed(DistortionRecord, Path(inputs.registration_file))
         record = series_record([one.row for one in aligned], inputs.reference_reason, found)
         figures_file = folder / "alignment.json"
-        figures_file.write_text(json_text(record))
+        figures_file.write_text(record_text(record))
         self._results.update(
             out_files=[os.fspath(one.path) for one in used],
             accepted=accepted,

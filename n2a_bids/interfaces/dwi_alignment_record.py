@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from n2a_bids.algorithms.alignment import Judgement
 from n2a_bids.algorithms.head_motion import SeriesMotion
+from n2a_bids.alignment_record import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
 
 _LEAST_IN_VIEW = 0.95
 """Part of the brain that a volume must show not to be named."""
@@ -28,8 +29,9 @@ class SeriesRow:
     judgement: Judgement
     excluded: str
     """Why it is left out whatever its alignment; empty where it is not."""
-    motion: Mapping[str, object]
-    """See `motion_columns`."""
+    motion: SeriesMotion
+    volumes: VolumeMotion
+    """The motion, volume by volume."""
 
     @property
     def reason(self) -> str:
@@ -41,27 +43,30 @@ class SeriesRow:
         """Whether the series is used."""
         return not self.reason
 
-    def to_json(self) -> dict[str, object]:
+    @property
+    def record(self) -> AlignedRepetition:
         """The row, as the record holds it."""
         found = self.judgement
-        return {
-            "file": self.name,
-            "rotation_deg": round(found.rotation_deg, 3),
-            "translation_mm": round(found.translation_mm, 3),
-            "correlation_before": round(found.correlation_before, 4),
-            "correlation_after": round(found.correlation_after, 4),
-            "structure_correlation": round(found.structure_correlation, 4),
-            "overlap": round(found.overlap, 4),
-            "accepted": self.accepted,
-            "reason": self.reason,
-            **self.motion,
-        }
+        return AlignedRepetition(
+            file=self.name,
+            rotation_deg=round(found.rotation_deg, 3),
+            translation_mm=round(found.translation_mm, 3),
+            correlation_before=round(found.correlation_before, 4),
+            correlation_after=round(found.correlation_after, 4),
+            structure_correlation=round(found.structure_correlation, 4),
+            overlap=round(found.overlap, 4),
+            accepted=self.accepted,
+            reason=self.reason,
+            mean_framewise_displacement_mm=round(self.motion.mean_framewise_displacement_mm, 4),
+            max_framewise_displacement_mm=round(self.motion.max_framewise_displacement_mm, 4),
+            volumes=self.volumes,
+        )
 
 
-def motion_columns(
+def volume_motion(
     motion: SeriesMotion, numbers: Sequence[int], brain_in_view: Sequence[float]
-) -> dict[str, object]:
-    """Motion within a series.
+) -> VolumeMotion:
+    """Motion within a series, volume by volume.
 
     Parameters
     ----------
@@ -72,23 +77,22 @@ def motion_columns(
     brain_in_view : sequence of C floats
         Part of the brain that each volume shows.
     """
-    framewise = [round(float(step), 3) for step in motion.framewise_displacement_mm]
-    return {
-        "mean_framewise_displacement_mm": round(motion.mean_framewise_displacement_mm, 4),
-        "max_framewise_displacement_mm": round(motion.max_framewise_displacement_mm, 4),
-        "volumes": {
-            "number": list(numbers),
-            "rotation_deg": [round(float(angle), 3) for angle in motion.rotation_deg],
-            "translation_mm": [round(float(shift), 3) for shift in motion.translation_mm],
-            "framewise_displacement_mm": framewise,
-            "brain_in_view": list(brain_in_view),
-        },
-    }
+    return VolumeMotion(
+        number=tuple(numbers),
+        rotation_deg=_rounded(motion.rotation_deg),
+        translation_mm=_rounded(motion.translation_mm),
+        framewise_displacement_mm=_rounded(motion.framewise_displacement_mm),
+        brain_in_view=tuple(brain_in_view),
+    )
+
+
+def _rounded(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(round(float(value), 3) for value in values)
 
 
 def series_record(
-    rows: Sequence[SeriesRow], reference_reason: str, registration: Mapping[str, object]
-) -> dict[str, object]:
+    rows: Sequence[SeriesRow], reference_reason: str, registration: RegistrationRecord
+) -> AlignmentRecord:
     """The whole record.
 
     Parameters
@@ -97,60 +101,58 @@ def series_record(
         The reference first.
     reference_reason : str
         Why it is the reference.
-    registration : mapping
+    registration : RegistrationRecord
         How the motion between the series was found; its ``warnings`` join those of the record.
     """
-    used = [row.to_json() for row in rows if row.accepted]
-    between = registration.get("motion_between_series")
-    return {
-        "warnings": [*cut_warnings(used), *motion_warnings(used), *registration.get("warnings", [])],
-        "reference": rows[0].name,
-        "reference_reason": reference_reason,
-        "space": "reference",
-        "interpolation": "quintic B-spline, once, motion and distortion together",
-        **({"motion_between_series": between} if between else {}),
-        "repetitions": [row.to_json() for row in rows],
-    }
+    used = [row.record for row in rows if row.accepted]
+    return AlignmentRecord(
+        warnings=(*cut_warnings(used), *motion_warnings(used), *registration.warnings),
+        reference=rows[0].name,
+        reference_reason=reference_reason,
+        space="reference",
+        interpolation="quintic B-spline, once, motion and distortion together",
+        motion_between_series=registration.motion_between_series,
+        repetitions=tuple(row.record for row in rows),
+    )
 
 
-def cut_warnings(rows: Sequence[Mapping[str, object]]) -> list[str]:
+def cut_warnings(rows: Sequence[AlignedRepetition]) -> list[str]:
     """What took much of the brain out of view: the place of a series, or the motion of single volumes."""
     sentences = []
     for row in rows:
-        shares = np.array(row["volumes"]["brain_in_view"])
+        shares = np.array(row.volumes.brain_in_view)
         typical = float(np.median(shares))
         if typical < _LEAST_IN_VIEW:
             sentences.append(
-                f"{row['file']} shows only {typical:.0%} of the brain of the first series, and the mask ends "
+                f"{row.file} shows only {typical:.0%} of the brain of the first series, and the mask ends "
                 "where its view ends"
             )
         moved = np.flatnonzero(shares < min(_LEAST_IN_VIEW, typical - _CLEARLY_LESS))
         if moved.size:
             sentences.append(
-                f"{row['file']}: by motion, only {shares[moved].min():.0%} of the brain is in view "
+                f"{row.file}: by motion, only {shares[moved].min():.0%} of the brain is in view "
                 f"({_named(row, moved)}), and the mask ends there; without this, with its b-value and "
                 "direction, the mask would reach farther"
             )
     return sentences
 
 
-def motion_warnings(rows: Sequence[Mapping[str, object]]) -> list[str]:
+def motion_warnings(rows: Sequence[AlignedRepetition]) -> list[str]:
     """Volumes that lie farther off, or are turned further, than a head in a coil can be."""
     sentences = []
     for row in rows:
-        volumes = row["volumes"]
-        shifts, angles = np.array(volumes["translation_mm"]), np.array(volumes["rotation_deg"])
+        shifts, angles = np.array(row.volumes.translation_mm), np.array(row.volumes.rotation_deg)
         far = np.flatnonzero((shifts > _IMPLAUSIBLE_MM) | (angles > _IMPLAUSIBLE_DEG))
         if far.size:
             sentences.append(
-                f"{row['file']}: motion of up to {shifts[far].max():.0f} mm and {angles[far].max():.0f} "
+                f"{row.file}: motion of up to {shifts[far].max():.0f} mm and {angles[far].max():.0f} "
                 f"degrees was found ({_named(row, far)}), more than is plausible within a series; look at "
                 "the volumes, and remove them where alignment failed"
             )
     return sentences
 
 
-def _named(row: Mapping[str, object], volumes: np.ndarray) -> str:
-    numbers = ", ".join(str(row["volumes"]["number"][volume]) for volume in volumes[:_MOST_NAMED])
+def _named(row: AlignedRepetition, volumes: np.ndarray) -> str:
+    numbers = ", ".join(str(row.volumes.number[volume]) for volume in volumes[:_MOST_NAMED])
     more = f" and {volumes.size - _MOST_NAMED} more" if volumes.size > _MOST_NAMED else ""
     return f"volume {numbers}{more}, from 0"

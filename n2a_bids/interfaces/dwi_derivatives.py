@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +18,11 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
+from n2a_bids.alignment_record import AlignmentRecord, DistortionRecord
 from n2a_bids.dataset.acquisition import read_acquisition
 from n2a_bids.gradient_files import phase_encoding_in_world
 from n2a_bids.interfaces.derivatives import (
-    alignment_record,
+    alignment_sidecar,
     completed_record,
     denoising_sidecar,
     mask_sidecar,
@@ -30,9 +30,8 @@ from n2a_bids.interfaces.derivatives import (
     shared_metadata,
 )
 from n2a_bids.interfaces.inspect_inputs import were_stripped
-from n2a_bids.json_objects import json_text
+from n2a_bids.json_objects import read_typed, record_text
 from n2a_bids.record import DenoisingRecord
-from n2a_bids.typed_json import to_json
 
 _ONE_DIRECTION = 0.9
 """Cosine from which on two directions of phase encoding are one: oblique cuts differ by some degrees."""
@@ -78,13 +77,13 @@ class DescribeDiffusion(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        alignment = json.loads(Path(inputs.alignment_file).read_text())
-        names = [alignment["repetitions"][place]["file"] for place in inputs.accepted]
+        alignment = read_typed(AlignmentRecord, Path(inputs.alignment_file))
+        names = [alignment.repetitions[place].file for place in inputs.accepted]
         sources = [inputs.sources[place] for place in inputs.accepted]
         metadata = [inputs.metadata[place] for place in inputs.accepted]
         record = completed_record(Path(inputs.figures_file), names, inputs)
         figures_file = Path(runtime.cwd) / "figures.json"
-        figures_file.write_text(json_text(to_json(record)))
+        figures_file.write_text(record_text(record))
         common = {
             **shared_metadata(metadata),
             **({} if inputs.corrected else self._phase_encoding()),
@@ -107,12 +106,12 @@ class DescribeDiffusion(SimpleInterface):
         )
 
     def _sidecars(
-        self, record: DenoisingRecord, alignment: Mapping[str, object], common: dict[str, object]
+        self, record: DenoisingRecord, alignment: AlignmentRecord, common: dict[str, object]
     ) -> dict[str, dict[str, object]]:
         inputs, count = self.inputs, len(self.inputs.accepted)
-        distortion = isdefined(inputs.distortion_file) and json.loads(
-            Path(inputs.distortion_file).read_text()
-        )
+        distortion = None
+        if isdefined(inputs.distortion_file):
+            distortion = read_typed(DistortionRecord, Path(inputs.distortion_file))
         subject = "one diffusion series" if count == 1 else f"the mean of {count} aligned diffusion series"
         if count == 1 and (record.n_repetitions or 1) != 1:
             subject = "the mean of two series synthesized from the tensors of halves of one series"
@@ -128,8 +127,8 @@ class DescribeDiffusion(SimpleInterface):
                 # Only some strategies remove it.
                 "NoiseFloorRemoved": bool(record.noise_floor_removed),
                 "DistortionCorrected": inputs.corrected,
-                **motion_record(alignment, distortion),
-                "Alignment": alignment_record(alignment),
+                **motion_sidecar(alignment, distortion),
+                "Alignment": alignment_sidecar(alignment),
             },
             "mean": made | {"Description": f"Not denoised: {subject}"},
             "residual": made | {"Description": f"Difference of {subject} and the denoised series"},
@@ -145,25 +144,23 @@ class DescribeDiffusion(SimpleInterface):
         }
 
 
-def motion_record(alignment: Mapping[str, object], distortion: Mapping[str, object]) -> dict[str, float]:
+def motion_sidecar(alignment: AlignmentRecord, distortion: DistortionRecord | None) -> dict[str, float]:
     """Motion within the series that were used, and the reach of the field, in mm.
 
     Examples
     --------
-    >>> rows = [{"mean_framewise_displacement_mm": 0.1, "max_framewise_displacement_mm": 0.4}]
-    >>> motion_record({"repetitions": rows}, {"displacement_mm": {"largest": 7.0}})["MaxFieldDisplacement"]
-    7.0
+    >>> row = AlignedRepetition(mean_framewise_displacement_mm=0.1, max_framewise_displacement_mm=0.4)
+    >>> motion_sidecar(AlignmentRecord(repetitions=(row, row)), None)
+    {'MeanFramewiseDisplacement': 0.1, 'MaxFramewiseDisplacement': 0.4}
     """
-    rows = [row for row in alignment["repetitions"] if row.get("accepted", True)]
-    means = [row["mean_framewise_displacement_mm"] for row in rows]
-    largest = [row["max_framewise_displacement_mm"] for row in rows]
-    record = {
+    means = [row.mean_framewise_displacement_mm for row in alignment.used]
+    sidecar = {
         "MeanFramewiseDisplacement": round(sum(means) / len(means), 4),
-        "MaxFramewiseDisplacement": max(largest),
+        "MaxFramewiseDisplacement": max(row.max_framewise_displacement_mm for row in alignment.used),
     }
-    if distortion:
-        record["MaxFieldDisplacement"] = distortion["displacement_mm"]["largest"]
-    return record
+    if distortion is not None and distortion.displacement_mm is not None:
+        sidecar["MaxFieldDisplacement"] = distortion.displacement_mm.largest
+    return sidecar
 
 
 def shared_phase_encoding(

@@ -9,8 +9,9 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 
 from n2a_bids.algorithms.series_alignment import PlacedImage, SeriesRegistration, register_series
 from n2a_bids.algorithms.transforms import Affine
+from n2a_bids.alignment_record import MotionBetweenSeries, RegistrationRecord
 from n2a_bids.images import load
-from n2a_bids.json_objects import json_text
+from n2a_bids.json_objects import record_text
 from n2a_bids.transform_files import write_transforms
 
 
@@ -40,20 +41,20 @@ class RegisterSeries(SimpleInterface):
         found = [SeriesRegistration(Affine(), 0, 0.0)]
         found += [register_series(placed[0], other) for other in placed[1:]]
         between_file = write_transforms([one.transform for one in found], folder / "between.json")
-        figures = {
-            "motion_between_series": {
-                "rounds": [one.n_rounds for one in found],
-                "last_step_voxels": [round(one.last_step_voxels, 4) for one in found],
-                "converged": [one.converged for one in found],
-            },
-            "warnings": [
+        record = RegistrationRecord(
+            motion_between_series=MotionBetweenSeries(
+                rounds=tuple(one.n_rounds for one in found),
+                last_step_voxels=tuple(round(one.last_step_voxels, 4) for one in found),
+                converged=tuple(one.converged for one in found),
+            ),
+            warnings=tuple(
                 f"{name}: its motion relative to the first series did not come to rest (after "
                 f"{one.n_rounds} rounds, the last moved the brain by up to {one.last_step_voxels:.2f} voxels)"
                 for name, one in zip(inputs.names, found, strict=True)
                 if not one.converged
-            ],
-        }
+            ),
+        )
         figures_file = folder / "registration.json"
-        figures_file.write_text(json_text(figures))
+        figures_file.write_text(record_text(record))
         self._results.update(between_file=os.fspath(between_file), figures_file=os.fspath(figures_file))
         return runtime

@@ -7,9 +7,11 @@ from pathlib import Path
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, isdefined, traits
 
 from n2a_bids import figures
+from n2a_bids.alignment_record import AlignmentRecord
 from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.display import load_display, load_table
-from n2a_bids.interfaces.reportlets import FigureInterface, read_record
+from n2a_bids.interfaces.reportlets import FigureInterface
+from n2a_bids.json_objects import read_typed
 
 
 class _DistortionFlickerInputSpec(BaseInterfaceInputSpec):
@@ -124,14 +126,13 @@ class VolumeMotionPlot(FigureInterface):
     input_spec = _VolumeMotionInputSpec
 
     def _draw(self) -> str:
-        rows = read_record(self.inputs.alignment_file)["repetitions"]
+        record = read_typed(AlignmentRecord, Path(self.inputs.alignment_file))
         return figures.volume_motion(
             [
                 figures.SeriesMotion(
-                    Path(row["file"]).name.split(".")[0],
-                    row["volumes"]["rotation_deg"],
-                    row["volumes"]["translation_mm"],
+                    Path(row.file).name.split(".")[0], row.volumes.rotation_deg, row.volumes.translation_mm
                 )
-                for row in rows
+                for row in record.repetitions
+                if row.volumes is not None
             ]
         )

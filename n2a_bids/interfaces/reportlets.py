@@ -8,7 +8,6 @@ Where to store the figures so that the participant page finds them: see
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +24,10 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids import figures
-from n2a_bids.interfaces.derivatives import read_denoising
 from n2a_bids.interfaces.display import load_display
 from n2a_bids.interfaces.sink import WriteDerivatives
+from n2a_bids.json_objects import read_typed
+from n2a_bids.record import DenoisingRecord
 
 
 class _FigureOutputSpec(TraitedSpec):
@@ -207,7 +207,7 @@ class LossCurve(FigureInterface):
     input_spec = _FiguresFileInputSpec
 
     def _draw(self) -> str:
-        return figures.loss_curve(read_denoising(Path(self.inputs.figures_file)).history or ())
+        return figures.loss_curve(read_typed(DenoisingRecord, Path(self.inputs.figures_file)).history or ())
 
 
 class _RiskFigureInputSpec(_FiguresFileInputSpec):
@@ -220,10 +220,5 @@ class RiskFigure(FigureInterface):
     input_spec = _RiskFigureInputSpec
 
     def _draw(self) -> str:
-        record = read_denoising(Path(self.inputs.figures_file))
+        record = read_typed(DenoisingRecord, Path(self.inputs.figures_file))
         return figures.risk_bars(record.candidates or (), record.chosen, before=self.inputs.before)
-
-
-def read_record(path: str | Path) -> dict:
-    """The JSON record that a node left."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from n2a_bids.alignment_record import AlignmentRecord
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
@@ -113,19 +114,20 @@ def why_outdated(label: str, denoising: DenoisingRecord | None, runs: Runs) -> s
     return f"{this}: the run {last} has not replaced it"
 
 
-def is_left_over(path: Path, alignment: Mapping[str, Any]) -> bool:
+def is_left_over(path: Path, alignment: AlignmentRecord) -> bool:
     """Whether a file belongs to a repetition that is no longer used.
 
     Parameters
     ----------
     path : Path
         File of a unit.
-    alignment : mapping
-        Record of the alignment of that unit; without one nothing is known.
+    alignment : AlignmentRecord
+        Of that unit; from an empty one nothing is known.
     """
     own = _repetition(path)
-    rows = [row for row in alignment.get("repetitions") or [] if row.get("accepted", True)]
-    return bool(own and rows) and not any(own <= _repetition(Path(str(row.get("file", "")))) for row in rows)
+    return bool(own and alignment.used) and not any(
+        own <= _repetition(Path(row.file)) for row in alignment.used
+    )
 
 
 def _repetition(path: Path) -> set[tuple[str, str]]:

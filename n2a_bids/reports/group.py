@@ -22,8 +22,9 @@ from n2a_bids.json_objects import json_text
 from n2a_bids.record import DenoisingRecord
 from n2a_bids.reports.boilerplate import write_whole
 from n2a_bids.reports.group_table import as_tsv, cell, data_dictionary, remove_inherited_dictionary
+from n2a_bids.reports.measures import measures
 from n2a_bids.reports.placement import find_page, link
-from n2a_bids.reports.records import UnitRecord, find_records, measures
+from n2a_bids.reports.records import UnitRecord, find_records
 from n2a_bids.reports.statistics import OUTLIER_Z, robust_z
 from n2a_bids.reports.templates import environment, style
 
@@ -46,7 +47,7 @@ class Row:
     page: str
     """Link to the report that shows the unit."""
     values: tuple[float | None, ...]
-    """Columns that are numbers, in the order of :func:`~n2a_bids.reports.records.measures`."""
+    """Columns that are numbers, in the order of :func:`~n2a_bids.reports.measures.measures`."""
 
     @property
     def output(self) -> str:

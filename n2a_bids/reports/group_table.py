@@ -11,7 +11,7 @@ from typing import Any
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.reports.json_files import read_json
-from n2a_bids.reports.records import measures
+from n2a_bids.reports.measures import measures
 from n2a_bids.reports.statistics import OUTLIER_Z
 
 

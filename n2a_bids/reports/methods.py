@@ -44,7 +44,9 @@ def methods_markdown(units: Sequence[UnitRecord]) -> str:
     """
     paragraphs = [_opening()]
     for suffix, title in (("T1w", "T1-weighted images"), ("dwi", "Diffusion-weighted images")):
-        group = [unit for unit in units if unit.suffix == suffix and (unit.denoising or unit.alignment)]
+        group = [
+            unit for unit in units if unit.suffix == suffix and (unit.denoising or unit.alignment.repetitions)
+        ]
         if group:
             sentences = [*_preparation(group), *_denoising(group), *_training(group), *_outcome(group)]
             paragraphs.append(f"**{title}.** " + " ".join(dict.fromkeys(sentences)))
@@ -82,10 +84,10 @@ def _preparation(group: Sequence[UnitRecord]) -> list[str]:
             "Susceptibility distortion was estimated from the pair of b0 images of opposite phase encoding, "
             "and corrected with modulation of the intensity by the Jacobian."
         )
-    aligned = [unit for unit in group if unit.alignment.get("repetitions")]
+    aligned = [unit for unit in group if unit.alignment.repetitions]
     if aligned:
         sentences.append(_alignment_words(aligned))
-    for interpolation in dict.fromkeys(unit.alignment.get("interpolation") for unit in aligned):
+    for interpolation in dict.fromkeys(unit.alignment.interpolation for unit in aligned):
         if interpolation:
             sentences.append(f"Interpolation was done in one step: {interpolation}.")
     return sentences + (_alignment_of_one(group[0]) if len(group) == 1 else _alignment_in_sum(aligned))
@@ -95,10 +97,10 @@ def _alignment_words(aligned: Sequence[UnitRecord]) -> str:
     """How many repetitions were aligned, and how."""
     if aligned[0].suffix == "dwi":
         return "Volumes were aligned rigidly, and gradient directions were rotated with them."
-    numbers = sorted({len(unit.accepted_repetitions) for unit in aligned})
+    numbers = sorted({len(unit.alignment.used) for unit in aligned})
     count = _count(numbers[0]) if len(numbers) == 1 else f"{_count(numbers[0])} to {numbers[-1]}"
     each = " each" if len(aligned) > 1 else ""
-    place = aligned[0].alignment.get("space")
+    place = aligned[0].alignment.space
     target = ", to the position half-way between them" if place == "halfway" else ""
     return (
         f"{count} repetitions{each} were aligned rigidly, within the brain mask, with ANTs{target} [@ants]."
@@ -114,20 +116,20 @@ def _mask_words(unit: UnitRecord) -> str | None:
 def _alignment_of_one(unit: UnitRecord) -> list[str]:
     """Reference, and the repetitions that were left out, by name."""
     sentences = []
-    if unit.alignment.get("reference") and len(unit.alignment.get("repetitions") or []) > 1:
-        because = unit.alignment.get("reference_reason")
+    if unit.alignment.reference and len(unit.alignment.repetitions) > 1:
+        because = unit.alignment.reference_reason
         reason = f" ({because})" if because else ""
-        sentences.append(f"The reference was {_short_name(unit.alignment['reference'])}{reason}.")
-    for row in unit.alignment.get("repetitions") or []:
-        if not row.get("accepted", True):
-            reason = row.get("reason") or "it failed a gate of the alignment"
-            sentences.append(f"{_short_name(row.get('file'))} was left out ({reason}).")
+        sentences.append(f"The reference was {_short_name(unit.alignment.reference)}{reason}.")
+    for row in unit.alignment.repetitions:
+        if not row.accepted:
+            reason = row.reason or "it failed a gate of the alignment"
+            sentences.append(f"{_short_name(row.file)} was left out ({reason}).")
     return sentences
 
 
 def _alignment_in_sum(units: Sequence[UnitRecord]) -> list[str]:
     """How many repetitions were left out of how many groups."""
-    left_out = [int(unit.derived["n_left_out"] or 0) for unit in units]
+    left_out = [int(unit.derived.n_left_out or 0) for unit in units]
     if not sum(left_out):
         return []
     groups, total = sum(number > 0 for number in left_out), sum(left_out)
@@ -210,7 +212,7 @@ def _training(group: Sequence[UnitRecord]) -> list[str]:
 def _outcome(group: Sequence[UnitRecord]) -> list[str]:
     """Error left, as estimated; averaging alone leaves what it leaves."""
     group = [unit for unit in group if unit.denoising and unit.denoising.strategy != "mean"]
-    left = [ratio for unit in group if (ratio := unit.derived["error_ratio"])]
+    left = [ratio for unit in group if (ratio := unit.derived.error_ratio)]
     averages = [
         value
         for unit in group

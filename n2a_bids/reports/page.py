@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
+from n2a_bids.alignment_record import AlignedRepetition, AlignmentRecord, DistortionRecord
+from n2a_bids.reports.measures import Measure, measures
 from n2a_bids.reports.numbers import number
 from n2a_bids.reports.placement import link
-from n2a_bids.reports.records import Measure, UnitRecord, measures
+from n2a_bids.reports.records import UnitRecord
 from n2a_bids.reports.summary import cards, is_single, nature, verdict
 
 _CHARTS = {"loss", "risk", "gradients", "motion", "volumes"}
@@ -28,7 +30,7 @@ def unit_page(unit: UnitRecord, folder: Path) -> dict[str, Any]:
     folder : path
         Folder of the page: links are relative to it.
     """
-    rows = unit.alignment.get("repetitions") or []
+    rows = unit.alignment.repetitions
     return {
         "label": unit.label,
         "anchor": unit.label,
@@ -70,43 +72,42 @@ def _with_units(value: float, measure: Measure) -> str:
     return number(value) + units.get(measure.units, "")
 
 
-def _reference_sentence(alignment: Mapping[str, Any]) -> str:
+def _reference_sentence(alignment: AlignmentRecord) -> str:
     """Which repetition the others were aligned to, and why."""
-    if not alignment.get("reference"):
+    if not alignment.reference:
         return ""
-    because = f": {alignment['reference_reason']}" if alignment.get("reference_reason") else ""
-    return f"The reference is {Path(str(alignment['reference'])).name}{because}."
+    because = f": {alignment.reference_reason}" if alignment.reference_reason else ""
+    return f"The reference is {Path(alignment.reference).name}{because}."
 
 
-def _distortion_sentence(distortion: Mapping[str, Any]) -> str:
+def _distortion_sentence(distortion: DistortionRecord | None) -> str:
     """How far tissue was moved, and what that did to the b0s."""
-    moved = distortion.get("displacement_mm") or {}
-    if not moved:
+    if distortion is None or distortion.displacement_mm is None:
         return ""
+    moved = distortion.displacement_mm
     return (
-        f"Tissue was moved by {number(moved.get('median'))} mm in the median of the brain, by less than "
-        f"{number(moved.get('percentile_95'))} mm in 95 % of it and by {number(moved.get('largest'))} mm at "
-        f"most. The correlation of the two b0s went from {number(distortion.get('correlation_before'))} to "
-        f"{number(distortion.get('correlation_after'))}."
+        f"Tissue was moved by {number(moved.median)} mm in the median of the brain, by less than "
+        f"{number(moved.percentile_95)} mm in 95 % of it and by {number(moved.largest)} mm at "
+        f"most. The correlation of the two b0s went from {number(distortion.correlation_before)} to "
+        f"{number(distortion.correlation_after)}."
     )
 
 
-def _repetition_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def _repetition_row(row: AlignedRepetition) -> dict[str, str | bool]:
     """One repetition in the table of the alignment."""
 
-    def cell(key: str, form: str, unit: str = "") -> str:
-        value = row.get(key)
-        return f"{value:{form}}{unit}" if isinstance(value, int | float) else "\N{EN DASH}"
+    def cell(value: float | None, form: str, unit: str = "") -> str:
+        return "\N{EN DASH}" if value is None else f"{value:{form}}{unit}"
 
     return {
-        "name": Path(str(row.get("file", ""))).name,
-        "accepted": row.get("accepted", True),
-        "rotation": cell("rotation_deg", ".2f", "\N{DEGREE SIGN}"),
-        "translation": cell("translation_mm", ".2f", " mm"),
-        "before": cell("correlation_before", ".3f"),
-        "after": cell("correlation_after", ".3f"),
-        "overlap": cell("overlap", ".1%"),
-        "reason": row.get("reason") or "",
+        "name": Path(row.file).name,
+        "accepted": row.accepted,
+        "rotation": cell(row.rotation_deg, ".2f", "\N{DEGREE SIGN}"),
+        "translation": cell(row.translation_mm, ".2f", " mm"),
+        "before": cell(row.correlation_before, ".3f"),
+        "after": cell(row.correlation_after, ".3f"),
+        "overlap": cell(row.overlap, ".1%"),
+        "reason": row.reason,
     }
 
 
@@ -128,7 +129,7 @@ def sections(unit: UnitRecord, folder: Path) -> list[dict[str, Any]]:
             for path in unit.figures
             if f"_desc-{figure['desc']}_" in path.name
         ]
-        several = len(unit.alignment.get("repetitions") or []) > 1
+        several = len(unit.alignment.repetitions) > 1
         told = {"Alignment": several, "Distortion": unit.distortion}
         if shown or told.get(section["title"]):
             anchor = f"{unit.label}-{section['title'].lower().replace(' ', '-')}"

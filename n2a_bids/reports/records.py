@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Literal
 
-import yaml
-
+from n2a_bids.alignment_record import AlignmentRecord, DistortionRecord
+from n2a_bids.json_objects import read_typed
 from n2a_bids.record import DenoisingRecord
 from n2a_bids.reports.currency import REPETITION_ENTITIES, is_left_over, read_runs, why_outdated
-from n2a_bids.reports.json_files import read_denoising, read_json
+from n2a_bids.reports.measures import measures
 
 _FREE_ENTITIES = {*REPETITION_ENTITIES, "from", "to", "mode", "space", "res", "model", "param"}
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 _RECORD = re.compile(r"_desc-(denoised|alignment|distortion)_figures\.json$")
 _FIELD_OF = {"denoised": "denoising", "alignment": "alignment", "distortion": "distortion"}
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedNumbers:
+    """Numbers that follow from the records of a unit; None where they cannot."""
+
+    max_rotation_deg: float | None
+    """Over the repetitions that were used, as all of these about alignment and motion."""
+    max_translation_mm: float | None
+    min_correlation_after: float | None
+    mean_framewise_displacement_mm: float | None
+    max_framewise_displacement_mm: float | None
+    n_left_out: int | None
+    n_warnings: int
+    error_ratio: float | None
+    """Estimated error of the denoised image over the noise SD of the plain mean."""
+    sharpness_ratio: float | None
+    """Of the denoised image, over that of the mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +52,10 @@ class UnitRecord:
     """Entities of the group in the order of its file names."""
     denoising: DenoisingRecord | None = None
     """What the denoising command told; None where it failed."""
-    alignment: Mapping[str, Any] = field(default_factory=dict)
-    """Figures of the alignment; empty where it failed."""
-    distortion: Mapping[str, Any] = field(default_factory=dict)
-    """Figures of the distortion correction; empty where there was none."""
+    alignment: AlignmentRecord = field(default_factory=AlignmentRecord)
+    """How the repetitions were aligned; empty where that failed."""
+    distortion: DistortionRecord | None = None
+    """How distortion was corrected; None where it was not."""
     figures: tuple[Path, ...] = ()
     """SVG files of this unit."""
     files: tuple[Path, ...] = ()
@@ -64,43 +81,33 @@ class UnitRecord:
         return "_".join([*(f"{key}-{value}" for key, value in self.entities), self.suffix])
 
     @property
-    def accepted_repetitions(self) -> list[Mapping[str, Any]]:
-        """Rows of the alignment record whose repetitions were used."""
-        rows = self.alignment.get("repetitions") or []
-        return [row for row in rows if isinstance(row, Mapping) and row.get("accepted", True)]
-
-    @property
-    def derived(self) -> dict[str, Any]:
+    def derived(self) -> DerivedNumbers:
         """Numbers that follow from the records."""
-        repetitions = self.alignment.get("repetitions") or []
-        used = self.accepted_repetitions
-        return {
-            "max_rotation_deg": _extreme(max, used, "rotation_deg"),
-            "max_translation_mm": _extreme(max, used, "translation_mm"),
-            "min_correlation_after": _extreme(min, used, "correlation_after"),
-            "mean_framewise_displacement_mm": _extreme(_mean, used, "mean_framewise_displacement_mm"),
-            "max_framewise_displacement_mm": _extreme(max, used, "max_framewise_displacement_mm"),
-            "n_left_out": len(repetitions) - len(used) if repetitions else None,
-            "n_warnings": len(self.warnings),
-            "error_ratio": self._ratio("error_denoised", "noise_sd_mean"),
-            "sharpness_ratio": self._ratio("sharpness_denoised", "sharpness_mean"),
-        }
-
-    def _ratio(self, over: str, under: str) -> float | None:
-        """One figure of the denoising over another."""
-        above, below = (_look_up(self.denoising, key) for key in (over, under))
-        return above / below if above and below else None
+        rows, used = self.alignment.repetitions, self.alignment.used
+        record = self.denoising or DenoisingRecord()
+        return DerivedNumbers(
+            max_rotation_deg=_over(max, (row.rotation_deg for row in used)),
+            max_translation_mm=_over(max, (row.translation_mm for row in used)),
+            min_correlation_after=_over(min, (row.correlation_after for row in used)),
+            mean_framewise_displacement_mm=_over(fmean, (row.mean_framewise_displacement_mm for row in used)),
+            max_framewise_displacement_mm=_over(max, (row.max_framewise_displacement_mm for row in used)),
+            n_left_out=len(rows) - len(used) if rows else None,
+            n_warnings=len(self.warnings),
+            error_ratio=_ratio(record.error_denoised, record.noise_sd_mean),
+            sharpness_ratio=_ratio(record.sharpness_denoised, record.sharpness_mean),
+        )
 
     @property
     def warnings(self) -> list[str]:
         """Sentences that belong on top of the page."""
         texts = [self.outdated] if self.outdated else []
         texts += self.denoising.warnings if self.denoising else ()
-        texts += [str(text) for text in self.alignment.get("warnings") or []]
-        for row in self.alignment.get("repetitions") or []:
-            if not row.get("accepted", True):
-                name = Path(str(row.get("file", ""))).name
-                texts.append(f"{name} was left out: {row.get('reason') or 'no reason given'}")
+        texts += self.alignment.warnings
+        texts += [
+            f"{Path(row.file).name} was left out: {row.reason or 'no reason given'}"
+            for row in self.alignment.repetitions
+            if not row.accepted
+        ]
         if self.left_over:
             names = ", ".join(path.name for path in self.left_over)
             texts.append(f"of an earlier run, with repetitions that are not used any more, are: {names}")
@@ -108,45 +115,11 @@ class UnitRecord:
 
     def measure(self, path: str) -> float | None:
         """The number at a dotted path of :func:`measures`, ``None`` where there is none."""
-        return _look_up(self._content(), path)
-
-    def _content(self) -> dict[str, Any]:
-        """What the paths of measures start from."""
-        return {"denoising": self.denoising, "derived": self.derived, "distortion": self.distortion}
+        return _look_up(self, path)
 
     def measured(self) -> tuple[float | None, ...]:
         """All numbers, in the order of :func:`measures`."""
-        content = self._content()
-        return tuple(_look_up(content, measure.path) for measure in measures())
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One number that is reported for every unit."""
-
-    name: str
-    """Column of the group table."""
-    path: str
-    title: str
-    units: str
-    read: str
-    """One sentence: how to read it."""
-    outliers: bool = True
-    """Whether unusual values are pointed out in the group page."""
-    of_repetitions: bool = False
-    """Says nothing of a single series."""
-    title_single: str = ""
-    """Title where there is a single series, which has no mean."""
-    read_single: str = ""
-    scale: str = "linear"
-    """``log`` for positive numbers that vary by factors."""
-
-
-@cache
-def measures() -> tuple[Measure, ...]:
-    """All measures, in the order of the tables."""
-    text = resources.files("n2a_bids").joinpath("data", "measures.yml").read_text(encoding="utf-8")
-    return tuple(Measure(**entry) for entry in yaml.safe_load(text))
+        return tuple(_look_up(self, measure.path) for measure in measures())
 
 
 def find_units(output_dir: Path, participant: str) -> list[UnitRecord]:
@@ -171,20 +144,16 @@ def find_units(output_dir: Path, participant: str) -> list[UnitRecord]:
         If a record is not readable JSON.
     """
     root = output_dir / f"sub-{participant}"
-    records = _read_records(root)
-    figures = sorted((root / "figures").glob("*.svg"))
-    for path in figures:
-        key = _owner(path, list(records)) or _key_of_figure(path)
-        record = records.setdefault(key, {})
-        kind = "left_over" if is_left_over(path, record.get("alignment", {})) else "figures"
-        record.setdefault(kind, []).append(path)
+    found = _read_records(root)
+    for path in sorted((root / "figures").glob("*.svg")):
+        key = _owner(path, list(found)) or _key_of_figure(path)
+        found.setdefault(key, _Found()).add(path, "figures")
     for folder in _datatype_folders(root):
         for path in sorted(folder.iterdir()):
-            key = _owner(path, list(records), datatype=folder.name)
+            key = _owner(path, list(found), datatype=folder.name)
             if key is not None and not path.name.startswith("."):
-                kind = "left_over" if is_left_over(path, records[key].get("alignment", {})) else "files"
-                records[key].setdefault(kind, []).append(path)
-    return _as_units(root, records)
+                found[key].add(path, "files")
+    return _as_units(root, found)
 
 
 def find_records(output_dir: Path, participant: str) -> list[UnitRecord]:
@@ -199,36 +168,53 @@ def find_records(output_dir: Path, participant: str) -> list[UnitRecord]:
     return _as_units(root, _read_records(root))
 
 
-def _read_records(root: Path) -> dict[_Key, dict[str, Any]]:
+@dataclass(slots=True)
+class _Found:
+    """What has been found of a unit so far."""
+
+    denoising: DenoisingRecord | None = None
+    alignment: AlignmentRecord = field(default_factory=AlignmentRecord)
+    distortion: DistortionRecord | None = None
+    figures: list[Path] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    left_over: list[Path] = field(default_factory=list)
+
+    def add(self, path: Path, kind: Literal["figures", "files"]) -> None:
+        """Add a file of the unit, where its repetition is still used."""
+        (self.left_over if is_left_over(path, self.alignment) else getattr(self, kind)).append(path)
+
+
+_KIND = {"denoised": DenoisingRecord, "alignment": AlignmentRecord, "distortion": DistortionRecord}
+
+
+def _read_records(root: Path) -> dict[_Key, _Found]:
     """The JSON records below the folder of a participant, by unit."""
-    records: dict[_Key, dict[str, Any]] = {}
+    found: dict[_Key, _Found] = {}
     for folder in _datatype_folders(root):
         for path in sorted(folder.glob("*_figures.json")):
             match = _RECORD.search(path.name)
             if match:
                 key = (folder.name, _entities(path.name[: match.start()]))
-                records.setdefault(key, {})[_FIELD_OF[match[1]]] = _READ[match[1]](path)
-    return records
+                record = read_typed(_KIND[match[1]], path)
+                setattr(found.setdefault(key, _Found()), _FIELD_OF[match[1]], record)
+    return found
 
 
-_READ = {"denoised": read_denoising, "alignment": read_json, "distortion": read_json}
-
-
-def _as_units(root: Path, records: Mapping[_Key, Mapping[str, Any]]) -> list[UnitRecord]:
+def _as_units(root: Path, found: Mapping[_Key, _Found]) -> list[UnitRecord]:
     """Units in the order of the page."""
     units = [
         UnitRecord(
             root.name.removeprefix("sub-"),
             datatype,
             entities,
-            record.get("denoising"),
-            record.get("alignment", {}),
-            record.get("distortion", {}),
-            tuple(record.get("figures", ())),
-            tuple(record.get("files", ())),
-            tuple(record.get("left_over", ())),
+            one.denoising,
+            one.alignment,
+            one.distortion,
+            tuple(one.figures),
+            tuple(one.files),
+            tuple(one.left_over),
         )
-        for (datatype, entities), record in sorted(records.items())
+        for (datatype, entities), one in sorted(found.items(), key=lambda item: item[0])
     ]
     runs = read_runs(root)
     return [replace(unit, outdated=why_outdated(unit.label, unit.denoising, runs)) for unit in units]
@@ -288,11 +274,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+def _ratio(over: float | None, under: float | None) -> float | None:
+    return over / under if over and under else None
 
 
-def _extreme(choose: Any, rows: list[Mapping[str, Any]], key: str) -> float | None:
-    """Largest, smallest or mean value of a column, ``None`` without any."""
-    values = [row[key] for row in rows if _is_number(row.get(key))]
-    return choose(values) if values else None
+def _over(combine: Callable[[list[float]], float], values: Iterable[float | None]) -> float | None:
+    """Largest, smallest or mean of the values that are known, ``None`` without any."""
+    known = [value for value in values if value is not None]
+    return combine(known) if known else None

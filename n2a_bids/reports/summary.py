@@ -12,9 +12,6 @@ from n2a_bids.reports.method_words import strategy_words
 from n2a_bids.reports.numbers import duration, listing, number
 from n2a_bids.reports.records import UnitRecord
 
-_MOTION = ("rotation_deg", "translation_mm")
-"""Of each volume, in the rows of the alignment record."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -105,7 +102,7 @@ def _of_echoes(chosen: Choice) -> str:
 
 def nature(unit: UnitRecord) -> str:
     """Which images went in."""
-    files = [str(row.get("file") or "") for row in unit.accepted_repetitions]
+    files = [row.file for row in unit.alignment.used]
     files = files or [row.file for row in (unit.denoising and unit.denoising.repetitions) or ()]
     names = [Path(file).name.split(".")[0] for file in files if file]
     if not names:
@@ -122,7 +119,7 @@ def _counted(count: int, unit: UnitRecord) -> str:
 def cards(unit: UnitRecord) -> list[Card]:
     """The numbers that a reader wants first."""
     record = unit.denoising
-    left_out = unit.derived["n_left_out"]
+    left_out = unit.derived.n_left_out
     kind = "diffusion series" if unit.suffix == "dwi" else "T1w images"
     count = number(unit.measure("denoising.n_repetitions"))
     found = [
@@ -141,13 +138,16 @@ def cards(unit: UnitRecord) -> list[Card]:
 def _movement(unit: UnitRecord) -> list[Card]:
     """Motion between repetitions, and between the volumes of a series."""
     found, derived = [], unit.derived
-    if derived["max_rotation_deg"] is not None and len(unit.accepted_repetitions) > 1:
-        moved = _sizes(derived["max_rotation_deg"], derived["max_translation_mm"] or 0)
+    if derived.max_rotation_deg is not None and len(unit.alignment.used) > 1:
+        moved = _sizes(derived.max_rotation_deg, derived.max_translation_mm or 0)
         found.append(Card("Largest movement", moved, "between repetitions, undone"))
-    volumes = [row["volumes"] for row in unit.accepted_repetitions if row.get("volumes")]
+    volumes = [row.volumes for row in unit.alignment.used if row.volumes]
     if volumes:
-        largest = _sizes(*(max(max(one[key], default=0) for one in volumes) for key in _MOTION))
-        found.append(_head_motion(derived["mean_framewise_displacement_mm"], largest))
+        largest = _sizes(
+            max(max(one.rotation_deg, default=0) for one in volumes),
+            max(max(one.translation_mm, default=0) for one in volumes),
+        )
+        found.append(_head_motion(derived.mean_framewise_displacement_mm, largest))
     return found
 
 
@@ -171,9 +171,9 @@ def _quality(unit: UnitRecord) -> list[Card]:
         ("series", "of that before") if is_single(unit) else ("plain mean", "of the mean's")
     )
     found = []
-    if derived["error_ratio"]:
+    if derived.error_ratio:
         before, after = record.noise_sd_mean, record.error_denoised
-        percent = round(100 * (derived["error_ratio"] - 1))
+        percent = round(100 * (derived.error_ratio - 1))
         change = f"RMSE, {baseline} to denoised, {percent:+d} %" if percent else f"RMSE, as in the {baseline}"
         change = change.replace("-", "\N{MINUS SIGN}")
         found.append(
@@ -182,10 +182,8 @@ def _quality(unit: UnitRecord) -> list[Card]:
     averages = unit.measure("denoising.equivalent_averages")
     if averages and not is_single(unit):
         found.append(Card("Equivalent averages", number(averages), "of the same squared error"))
-    if derived["sharpness_ratio"]:
-        found.append(
-            Card("Sharpness kept", f"{derived['sharpness_ratio']:.2f}", f"{of_baseline}; 1 is no blur")
-        )
+    if derived.sharpness_ratio:
+        found.append(Card("Sharpness kept", f"{derived.sharpness_ratio:.2f}", f"{of_baseline}; 1 is no blur"))
     return found
 
 

@@ -11,19 +11,21 @@ import pytest
 
 from n2a_bids import __version__
 from n2a_bids.algorithms.risk import describe_shares
+from n2a_bids.alignment_record import AlignmentRecord
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.check import CheckImages
 from n2a_bids.interfaces.child import child_environment, run_module
 from n2a_bids.interfaces.denoise import Denoise
 from n2a_bids.interfaces.derivatives import (
     DescribeDerivatives,
-    alignment_record,
+    alignment_sidecar,
     completed_record,
     denoising_sidecar,
 )
 from n2a_bids.interfaces.dwi_derivatives import DescribeDiffusion
 from n2a_bids.interfaces.sink import SelectPlaces, WriteDerivatives
 from n2a_bids.record import DenoisingRecord
+from n2a_bids.typed_json import from_json
 
 ALIGNMENT = {
     "reference": "sub-01_run-2_T1w.nii.gz",
@@ -264,6 +266,6 @@ def test_a_blend_is_named_as_one():
 def test_records_leave_out_what_is_unknown():
     """Absent figures make no empty fields; a refused repetition keeps its reason."""
     assert set(denoising_sidecar(DenoisingRecord())) == {"SoftwareVersion"}
-    rows = alignment_record(ALIGNMENT)["Repetitions"]
+    rows = alignment_sidecar(from_json(AlignmentRecord, ALIGNMENT, "x.json"))["Repetitions"]
     assert rows[0]["reason"] == "another person"
     assert "reason" not in rows[1]

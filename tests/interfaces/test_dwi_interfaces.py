@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.transforms import Affine
+from n2a_bids.alignment_record import AlignedRepetition, VolumeMotion
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.gradient_files import read_gradients, write_gradients
 from n2a_bids.interfaces.distortion import phase_encoding_axis
@@ -235,9 +236,12 @@ def test_a_volume_that_moved_out_of_view_is_named(tmp_path, monkeypatch):
 
 def test_a_series_that_lies_elsewhere_is_named_once():
     """What all its volumes miss is no motion, and leaving one out would change nothing."""
-    volumes = {"number": list(range(40)), "brain_in_view": [0.9] * 40}
-    far = {"number": list(range(40)), "brain_in_view": [1.0] * 30 + [0.6] * 10}
-    texts = cut_warnings([{"file": "a", "volumes": volumes}, {"file": "b", "volumes": far}])
+    numbers = tuple(range(40))
+    volumes = VolumeMotion(numbers, brain_in_view=(0.9,) * 40)
+    far = VolumeMotion(numbers, brain_in_view=(1.0,) * 30 + (0.6,) * 10)
+    texts = cut_warnings(
+        [AlignedRepetition(file="a", volumes=volumes), AlignedRepetition(file="b", volumes=far)]
+    )
     assert [text.split()[0] for text in texts] == ["a", "b:"]
     assert "90%" in texts[0] and "volume 30, 31, 32 and 7 more" in texts[1]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from n2a_bids.alignment_record import AlignedRepetition, AlignmentRecord
 from n2a_bids.commands.batch import note_attempt
 from n2a_bids.commands.work import ParticipantWork
 from n2a_bids.config import Config, OutputConfig
@@ -126,10 +127,12 @@ def test_files_of_a_repetition_that_is_gone_are_named_and_not_shown(study):
 def test_nothing_is_left_over_where_the_alignment_is_unknown():
     """Only repetitions of the record count, and of these only those that were used."""
     path = Path("sub-01_run-3_xfm.txt")
-    assert not is_left_over(path, {})
-    assert not is_left_over(path, {"repetitions": [{"file": "sub-01_acq-a_run-3_T1w.nii.gz"}]})
-    assert is_left_over(path, {"repetitions": [{"file": "sub-01_run-3_T1w.nii.gz", "accepted": False},
-                                               {"file": "sub-01_run-1_T1w.nii.gz"}]})  # fmt: skip
+    other = AlignedRepetition(file="sub-01_acq-a_run-3_T1w.nii.gz")
+    excluded = AlignedRepetition(file="sub-01_run-3_T1w.nii.gz", accepted=False)
+    used = AlignedRepetition(file="sub-01_run-1_T1w.nii.gz")
+    assert not is_left_over(path, AlignmentRecord())
+    assert not is_left_over(path, AlignmentRecord(repetitions=(other,)))
+    assert is_left_over(path, AlignmentRecord(repetitions=(excluded, used)))
 
 
 def test_a_broken_list_of_one_run_spoils_no_report(study):

@@ -26,10 +26,11 @@ from n2a_bids.reports.boilerplate import citation_keys, citation_texts, write_ci
 from n2a_bids.reports.crashes import find_crashes
 from n2a_bids.reports.group import list_participants, read_group, write_group
 from n2a_bids.reports.group_table import data_dictionary
+from n2a_bids.reports.measures import measures
 from n2a_bids.reports.method_words import strategy_words
 from n2a_bids.reports.methods import methods_markdown
 from n2a_bids.reports.participant import write_participant_reports
-from n2a_bids.reports.records import UnitRecord, find_records, find_units, measures
+from n2a_bids.reports.records import find_records, find_units
 from n2a_bids.reports.statistics import OUTLIER_Z, robust_z
 from n2a_bids.reports.summary import verdict
 
@@ -461,7 +462,7 @@ def test_methods_name_all_weights(output_dir):
     """Those that training started from, and those used as they are."""
     unit = find_units(output_dir, "01")[0]
     record = replace(unit.denoising, further_weights=(NetworkWeights("fusion-t1w", "cd" * 32),))
-    text = methods_markdown([UnitRecord("01", "anat", unit.entities, record, ALIGNMENT)])
+    text = methods_markdown([replace(unit, denoising=record)])
     assert "resunet-t1w" in text and 'weights "fusion-t1w" (SHA-256 cdcdcdcdcdcd...)' in text
 
 
@@ -470,7 +471,7 @@ def test_every_citation_is_in_the_bibliography(output_dir):
     unit = find_units(output_dir, "01")[0]
     for name in ("noise2average", "noise2noise", "san2n", "mean", "mppca", "something new"):
         record = replace(unit.denoising, chosen=Choice(name), mask_method="deepbet")
-        text = methods_markdown([UnitRecord("01", "anat", unit.entities, record, ALIGNMENT)])
+        text = methods_markdown([replace(unit, denoising=record)])
         assert set(citation_keys(text)) <= set(bibliography())
     assert bibliography()["noise2average"].fields["doi"] == "10.1162/imag.a.1163"
     assert bibliography()["noise2noise"].short == "Lehtinen et al. 2018"

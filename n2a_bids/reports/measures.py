@@ -1,0 +1,38 @@
+"""The numbers that pages and group table show of every unit, from ``data/measures.yml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number that is reported for every unit."""
+
+    name: str
+    """Column of the group table."""
+    path: str
+    title: str
+    units: str
+    read: str
+    """One sentence: how to read it."""
+    outliers: bool = True
+    """Whether unusual values are pointed out in the group page."""
+    of_repetitions: bool = False
+    """Says nothing of a single series."""
+    title_single: str = ""
+    """Title where there is a single series, which has no mean."""
+    read_single: str = ""
+    scale: str = "linear"
+    """``log`` for positive numbers that vary by factors."""
+
+
+@cache
+def measures() -> tuple[Measure, ...]:
+    """All measures, in the order of the tables."""
+    text = resources.files("n2a_bids").joinpath("data", "measures.yml").read_text(encoding="utf-8")
+    return tuple(Measure(**entry) for entry in yaml.safe_load(text))
