@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.typed_json import from_json, to_json
+from n2a_bids.typed_json import JsonObject, from_json, to_json
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ _LONGEST_REASON = 200
 _KINDS = {list: "a list", str: "a text", type(None): "null", bool: "a truth value"}
 
 
-def read_json_object(path: Path, *, expected: str, remedy: str) -> dict[str, object]:
+def read_json_object(path: Path, *, expected: str, remedy: str) -> JsonObject:
     """Read a file that holds one JSON object.
 
     Parameters

@@ -16,11 +16,15 @@ from n2a_bids.errors import BIDSDataError
 
 T = TypeVar("T")
 
+JsonObject = dict[str, object]
+"""A JSON object whose keys are not ours to list: metadata of BIDS, options of other programs, tables that
+only a person reads. Values are of the types of JSON. What n2a records and reads again has dataclasses."""
+
 NULL = {"null": True}
 """Metadata of a field that is written as ``null`` where it is None; others are left out."""
 
 
-def to_json(record: object) -> dict[str, object]:
+def to_json(record: object) -> JsonObject:
     """JSON object with the names of a dataclass's fields.
 
     Parameters
@@ -34,7 +38,7 @@ def to_json(record: object) -> dict[str, object]:
         Values of many types, as JSON has them. What is None, or a number that is not finite, is left out, or
         null where the field says so.
     """
-    content: dict[str, object] = {}  # of many types: the object that json writes
+    content: JsonObject = {}
     for field in fields(record):
         value = _plain(getattr(record, field.name))
         if value is not None or "null" in field.metadata:

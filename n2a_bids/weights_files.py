@@ -14,6 +14,7 @@ from n2a_bids.algorithms.weights import PretrainedWeights
 from n2a_bids.errors import DenoisingError
 from n2a_bids.images import whole_file
 from n2a_bids.json_objects import json_text
+from n2a_bids.typed_json import JsonObject
 from n2a_bids.weights_checksums import PACKAGED
 
 
@@ -85,7 +86,7 @@ def load_all_weights(
     return tuple(loaded)
 
 
-def save_weights(weights: PretrainedWeights, folder: Path, card: dict[str, object]) -> Path:
+def save_weights(weights: PretrainedWeights, folder: Path, card: JsonObject) -> Path:
     """Write weights with their model card.
 
     Parameters

@@ -26,7 +26,7 @@ class PretrainingState:
     step: int = 0
     losses: list[float] = field(default_factory=list)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:  # torch has tensors and numbers in one
         """Everything that a later process needs to go on."""
         return {
             "network": self.network.state_dict(),
@@ -36,7 +36,7 @@ class PretrainingState:
             "losses": self.losses,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # as above
         """Take over a checkpoint."""
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])

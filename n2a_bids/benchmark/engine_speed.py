@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from n2a_bids.algorithms.training import Batch, Schedule, fit, precision_for
 from n2a_bids.algorithms.weights import build_network
 from n2a_bids.benchmark.worker import peak_memory_mb
+from n2a_bids.typed_json import JsonObject
 
-SpeedRow = dict[str, object]
+SpeedRow = JsonObject
 
 NETWORKS = ("resunet-t1w", "munet-t1w")
 _REPEATS = 3

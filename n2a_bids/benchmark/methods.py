@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +22,12 @@ from n2a_bids.benchmark.cells import CellData
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.interfaces.peers import PEERS, available_peers, denoise_with_peer
 from n2a_bids.strategy_table import strategies_of
-from n2a_bids.typed_json import to_json
+from n2a_bids.typed_json import JsonObject, to_json
 from n2a_bids.weights_files import load_all_weights, load_weights
 
 _ORACLE_NETWORK, _PUBLISHED_NETWORK = "resunet-t1w", "munet-t1w"
 
-Result = tuple[NDArray[np.float32], dict[str, Any]]
+Result = tuple[NDArray[np.float32], JsonObject]
 
 
 @dataclass(frozen=True, slots=True)

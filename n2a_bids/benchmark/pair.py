@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from n2a_bids.benchmark.worker import run_in_child
 from n2a_bids.errors import BIDSDataError, DenoisingError
 from n2a_bids.images import load, load_mask, same_grid
 from n2a_bids.interfaces.peers import PEERS, NoisyVolume
+from n2a_bids.typed_json import JsonObject
 
 PAIR_COLUMNS = (
     "method",
@@ -160,7 +160,7 @@ def _structure(data: CellData, image: NDArray[np.float32]) -> dict[str, float]:
     }
 
 
-def _own_risk(figures: dict[str, Any]) -> dict[str, object]:
+def _own_risk(figures: JsonObject) -> JsonObject:
     """Risk of what a strategy delivered: of its blend, or 0 where the mean won."""
     chosen = figures.get("chosen", {})
     rows = {row["name"]: row for row in figures.get("candidates", [])}
@@ -176,9 +176,7 @@ def _own_risk(figures: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def _peer_risk(
-    name: str, prepared: Prepared, plan: BenchmarkPlan
-) -> tuple[NDArray[np.float32], dict[str, object]]:
+def _peer_risk(name: str, prepared: Prepared, plan: BenchmarkPlan) -> tuple[NDArray[np.float32], JsonObject]:
     # the seed of the strategies: they draw the held-out blocks first, so all are scored on the same ones
     generator = torch.Generator().manual_seed(plan.settings.random_seed)
     context = Context(generator=generator)

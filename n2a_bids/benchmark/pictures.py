@@ -106,7 +106,7 @@ def draw_curves(summary: Sequence[Mapping[str, Any]], out_file: Path) -> None:
     _save(figure, out_file)
 
 
-def _style(index: int) -> dict[str, Any]:
+def _style(index: int) -> dict[str, Any]:  # keyword arguments of matplotlib
     """Colour and marker of a method, for as many as there are pairs of them."""
     from matplotlib import colormaps
 

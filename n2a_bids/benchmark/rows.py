@@ -16,6 +16,7 @@ from n2a_bids.benchmark.cells import Cell, CellData
 from n2a_bids.benchmark.worker import Outcome
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.images import whole_file
+from n2a_bids.typed_json import JsonObject
 
 Row = dict[str, str]
 
@@ -124,7 +125,7 @@ def keep_settings(table_path: Path, settings: Mapping[str, object]) -> None:
     write_whole(path, json.dumps(wanted, indent=2) + "\n")
 
 
-def cell_key(cell: Cell, method: str) -> dict[str, object]:
+def cell_key(cell: Cell, method: str) -> JsonObject:
     """Columns that name the row of one method in one cell."""
     return {
         "truth": cell.truth,
@@ -136,7 +137,7 @@ def cell_key(cell: Cell, method: str) -> dict[str, object]:
     }
 
 
-def measure(data: CellData, outcome: Outcome) -> dict[str, object]:
+def measure(data: CellData, outcome: Outcome) -> JsonObject:
     """Judge one result against the truth.
 
     Parameters

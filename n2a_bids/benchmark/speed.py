@@ -30,6 +30,7 @@ from n2a_bids.benchmark.worker import Outcome, run_in_child
 from n2a_bids.errors import DenoisingError
 from n2a_bids.figures import Frame, alignment_flicker, crop_to_mask, denoising_flicker, mask_contours
 from n2a_bids.interfaces.mask import BrainMask
+from n2a_bids.typed_json import JsonObject
 
 SPEED_COLUMNS = (
     "phase",
@@ -149,7 +150,7 @@ def _cell(repetitions: np.ndarray, runs: SimulatedRuns, stage: Truth) -> CellDat
     return CellData(realizations, runs.truth, runs.gains, runs.noise_sd)
 
 
-def _mask(runs: SimulatedRuns, stage: Truth, n_threads: int) -> tuple[np.ndarray, dict[str, object]]:
+def _mask(runs: SimulatedRuns, stage: Truth, n_threads: int) -> tuple[np.ndarray, JsonObject]:
     with tempfile.TemporaryDirectory(prefix="n2a_benchmark_") as name:
         in_file = Path(name) / "head.nii.gz"
         nib.Nifti1Image(runs.repetitions[0], stage.affine).to_filename(in_file)
@@ -157,18 +158,18 @@ def _mask(runs: SimulatedRuns, stage: Truth, n_threads: int) -> tuple[np.ndarray
         return np.asarray(nib.load(found.outputs.out_mask).dataobj), {}
 
 
-def _one_pass(data: CellData, settings: MethodSettings) -> tuple[np.ndarray, dict[str, object]]:
+def _one_pass(data: CellData, settings: MethodSettings) -> tuple[np.ndarray, JsonObject]:
     torch.set_num_threads(settings.n_threads)
     return oracle_input(data, settings).denoise(((),)), {}
 
 
-def _align(runs: SimulatedRuns, stage: Truth) -> tuple[np.ndarray, dict[str, object]]:
+def _align(runs: SimulatedRuns, stage: Truth) -> tuple[np.ndarray, JsonObject]:
     return align_runs(runs, stage.affine)[1], {}
 
 
 def _report(
     runs: SimulatedRuns, aligned: np.ndarray, image: np.ndarray, stage: Truth
-) -> tuple[np.ndarray, dict[str, object]]:
+) -> tuple[np.ndarray, JsonObject]:
     box = crop_to_mask(stage.mask, stage.voxel_size_mm)
     first, second, after, denoised = (v[box] for v in (*runs.repetitions, aligned, image))
     frame = Frame(stage.mask[box], stage.voxel_size_mm)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from n2a_bids.benchmark.rows import MEASURES, Row
+from n2a_bids.typed_json import JsonObject
 
 GROUP_COLUMNS = ("condition", "noise_level", "n_repetitions", "method")
 SUMMARY_COLUMNS = (
@@ -40,7 +41,7 @@ class Target:
         return "met" if self.value >= self.limit else "not met"
 
 
-def summarise(rows: Iterable[Row]) -> list[dict[str, object]]:
+def summarise(rows: Iterable[Row]) -> list[JsonObject]:
     """Average over the seeds of each truth, then over truths.
 
     Parameters
@@ -62,7 +63,7 @@ def summarise(rows: Iterable[Row]) -> list[dict[str, object]]:
     over = [_gains(finished, "psnr_db", rival) for rival in _RIVALS]
     summary = []
     for key, members in sorted(groups.items(), key=lambda item: _order(item[0])):
-        entry: dict[str, object] = dict(zip(GROUP_COLUMNS, key, strict=True))
+        entry: JsonObject = dict(zip(GROUP_COLUMNS, key, strict=True))
         entry["n"] = len({row["truth"] for row in members})
         for measure in MEASURES:
             values = _by_truth([(row, float(row[measure])) for row in members])
@@ -126,7 +127,7 @@ def _judge_condition(rows: list[Row], method: str) -> list[Target]:
     ]
 
 
-def format_summary(summary: Sequence[dict[str, object]], targets: Sequence[Target]) -> str:
+def format_summary(summary: Sequence[JsonObject], targets: Sequence[Target]) -> str:
     """Markdown page of the summary: one table per condition, then the targets."""
     lines = [_READING, ""]
     for condition in dict.fromkeys(str(entry["condition"]) for entry in summary):
@@ -141,7 +142,7 @@ n: heads. Draws of the noise are averaged first, then heads; ± is the standard 
 the condition is *echoes*, peers such as BM4D see the first echo alone. nan: not measured."""
 
 
-def _table(entries: Iterable[dict[str, object]]) -> list[str]:
+def _table(entries: Iterable[JsonObject]) -> list[str]:
     header = ("noise", "R", "method", "n", "PSNR dB", "edge PSNR dB", "SSIM", "NRMSE", "sharpness over truth")
     header += ("residual-edge r", "over mean dB", "over BM4D dB", "s", "MB")
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]

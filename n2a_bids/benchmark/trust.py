@@ -24,6 +24,7 @@ from n2a_bids.benchmark.run import BenchmarkPlan, open_table
 from n2a_bids.benchmark.truths import Truth, crop_truth
 from n2a_bids.benchmark.worker import run_in_child
 from n2a_bids.errors import DenoisingError
+from n2a_bids.typed_json import JsonObject
 
 TRUST_COLUMNS = ("test", "method", "value", "lowest", "highest", "verdict", "status")
 _NOISE_LEVEL = 0.4
@@ -228,7 +229,7 @@ def _cell(stage: Truth, runs: SimulatedRuns) -> CellData:
     return CellData(realizations, runs.truth, runs.gains, runs.noise_sd)
 
 
-def _row(finding: Finding, method: str) -> dict[str, object]:
+def _row(finding: Finding, method: str) -> JsonObject:
     return {
         "test": finding.test,
         "method": method,

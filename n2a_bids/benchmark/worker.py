@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.errors import DenoisingError
+from n2a_bids.typed_json import JsonObject
 
 # Loaded once in the fork server: children start at once, and the imports are in nobody's time.
 _PRELOADED = ["numpy", "scipy.ndimage", "torch", "n2a_bids.benchmark.methods"]
 
-Work = Callable[[], tuple[NDArray[np.float32], dict[str, Any]]]
+Work = Callable[[], tuple[NDArray[np.float32], JsonObject]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Outcome:
     """Wall time without imports and without the copying of data."""
     peak_memory_mb: float
     """Largest resident memory of the process, imported libraries included."""
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: JsonObject = field(default_factory=dict)
     """Record of the method."""
 
 

@@ -9,6 +9,7 @@ from n2a_bids.config import RESERVED_NAMES
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.json_objects import read_json_object
 from n2a_bids.resources import parse_memory
+from n2a_bids.typed_json import JsonObject
 
 ABSENT = "Query.NONE"
 """An entity that must not be there, in the words of pybids."""
@@ -38,7 +39,7 @@ def session_label(text: str) -> str:
     return text.strip().removeprefix("ses-")
 
 
-def filter_file(text: str) -> dict[str, dict[str, object]]:
+def filter_file(text: str) -> dict[str, JsonObject]:
     """Content of a BIDS filter file: query -> entity -> value."""
     path = existing_path(text)
     try:

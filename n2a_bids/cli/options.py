@@ -8,7 +8,7 @@ import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from n2a_bids.cli.arguments import (
     Collect,
@@ -120,11 +120,11 @@ def read_options(args: argparse.Namespace, model: type[Settings], *, section: st
     return model(**values)
 
 
-def _keywords(declared: Declared) -> dict[str, object]:
+def _keywords(declared: Declared) -> dict[str, Any]:  # keyword arguments of argparse
     """What argparse is told of a field, but for its name and default."""
     option = declared.option
     help_text = f"{option.help}{_default_words(declared)}".replace("%", "%%")
-    keywords: dict[str, object] = {"help": help_text}
+    keywords = {"help": help_text}
     if declared.item is bool:
         return keywords
     if declared.choices:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from n2a_bids.errors import ConfigError
+from n2a_bids.typed_json import JsonObject
 
 _PLUGINS = (
     "Linear", "MultiProc", "LegacyMultiProc", "SLURM", "PBS", "SGE", "LSF", "OAR", "Condor",
@@ -16,7 +17,7 @@ _COUNTS = {"n_procs": 1, "omp_nthreads": 1, "n_gpu_procs": 0}
 _GRAPH_PLUGINS = ("SLURMGraph", "PBSGraph", "SGEGraph", "CondorDAGMan", "SomaFlow")
 
 
-def read_plugin_file(path: Path) -> tuple[str | None, dict[str, object]]:
+def read_plugin_file(path: Path) -> tuple[str | None, JsonObject]:
     """Read the choice of a nipype plugin.
 
     Parameters

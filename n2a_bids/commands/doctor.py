@@ -18,6 +18,7 @@ from n2a_bids.commands.doctor_checks import (
 )
 from n2a_bids.commands.doctor_trials import check_fine_tune, check_gpu
 from n2a_bids.config.options import Option
+from n2a_bids.typed_json import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def format_text(report: Mapping[str, Sequence[Finding]]) -> str:
 
 def format_json(report: Mapping[str, Sequence[Finding]]) -> str:
     """Give the findings as JSON: section -> name -> value, and the list of problems."""
-    document: dict[str, object] = {
+    document: JsonObject = {
         section: {finding.name: finding.value for finding in findings} for section, findings in report.items()
     }
     document["problems"] = [

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from n2a_bids.commands.doctor_checks import Finding, read_text
+from n2a_bids.typed_json import JsonObject
 
 _STEPS = 10
 _FINE_TUNE_LIMIT_S = 600
@@ -41,7 +42,7 @@ def check_gpu(root: Path = Path("/")) -> list[Finding]:
     return gpu_findings(driver[1] if driver else "", _probe_gpus())
 
 
-def _probe_gpus() -> dict[str, Any]:
+def _probe_gpus() -> JsonObject:
     """What a child process finds out about the GPUs; with ``failure`` where it does not get to the end."""
     command = [sys.executable, "-c", _GPU_PROBE]
     try:
@@ -50,7 +51,7 @@ def _probe_gpus() -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         return {"failure": f"it gave no answer within {_GPU_PROBE_LIMIT_S} s"}
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for line in child.stdout.splitlines():
         if line.startswith("FOUND "):
             found |= json.loads(line[6:])
@@ -211,7 +212,7 @@ def check_fine_tune(device: str) -> Finding:
     )
 
 
-def train_a_little(device_name: str) -> dict[str, object]:
+def train_a_little(device_name: str) -> JsonObject:
     """Train the network of ``auto`` on one noisy ball: called in the child process.
 
     Parameters

@@ -24,6 +24,7 @@ from n2a_bids.commands.nipype_settings import current_settings
 from n2a_bids.commands.pool_worker import start_worker
 from n2a_bids.config import Config
 from n2a_bids.errors import OUT_OF_MEMORY
+from n2a_bids.typed_json import JsonObject
 
 _GRACE_S = 5.0
 
@@ -99,7 +100,7 @@ class LocalPoolPlugin(MultiProcPlugin):
     it fails with the reason, and the others go on in a new pool.
     """
 
-    def __init__(self, plugin_args: dict[str, object]):
+    def __init__(self, plugin_args: JsonObject):
         super().__init__(plugin_args=plugin_args)
         self.pool = self._new_pool()
 

@@ -19,6 +19,7 @@ from n2a_bids.algorithms.weights import build_network
 from n2a_bids.commands.pretraining_heads import check_sizes
 from n2a_bids.errors import ConfigError
 from n2a_bids.images import whole_file
+from n2a_bids.typed_json import JsonObject
 from n2a_bids.weights_files import load_weights
 
 _GUIDE = "resunet-t1w"
@@ -70,7 +71,7 @@ def make_fusion_blocks(
     return [np.load(path) for path in paths]
 
 
-def _check_recipe(path: Path, wanted: dict[str, object]) -> None:
+def _check_recipe(path: Path, wanted: JsonObject) -> None:
     """Write how the blocks are made, or find that those which lie there were made just so."""
     text = json.dumps(wanted, indent=2)
     if not path.is_file():

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from n2a_bids.config.denoising import AlignConfig, DenoiseConfig, MaskConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.config.selection import SelectionConfig
+from n2a_bids.typed_json import JsonObject
 
 _RESOURCES, _OUTPUTS, _OTHER = "resources", "outputs", "settings file and debugging"
 
@@ -53,7 +54,7 @@ class ResourceConfig:
         ),
     ] = 0  # fmt: skip
     nipype_plugin: str | None = None
-    nipype_plugin_args: dict[str, object] = field(default_factory=dict)
+    nipype_plugin_args: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from n2a_bids.config.options import Option, Range
+from n2a_bids.typed_json import JsonObject
 
 RESERVED_NAMES = {"raw": "input dataset", "": "output dataset"}
 """Names of datasets in BIDS URIs that no derivative can have."""
@@ -64,7 +65,7 @@ class SelectionConfig:
         ),
     ] = ("T1w", "dwi")  # fmt: skip
     bids_filters: Annotated[
-        dict[str, dict[str, object]],
+        dict[str, JsonObject],
         Option(
             "JSON with entities for the queries 't1w' and 'dwi'; null means absent, '*' means any", _IMAGES,
             flags=("--bids-filter-file",), metavar="FILE", reading="filter file",

@@ -12,6 +12,7 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
 from n2a_bids.json_objects import json_text, read_json_object
 from n2a_bids.printable import printable
+from n2a_bids.typed_json import JsonObject
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTIONS = {
@@ -105,7 +106,7 @@ def write_dataset_files(
 
 def dataset_description(
     raw: Mapping[str, object], output_dir: Path, links: Mapping[str, Path], environ: Mapping[str, str]
-) -> dict[str, object]:
+) -> JsonObject:
     """Content of ``dataset_description.json`` of the output.
 
     Parameters
@@ -125,7 +126,7 @@ def dataset_description(
         JSON-able.
     """
     # BIDS wants this name inside the name of the folder when the output lies in derivatives/ of the input.
-    generator: dict[str, object] = {
+    generator: JsonObject = {
         "Name": "n2a",
         "Version": __version__,
         "Description": "Denoising of repeated MRI",
@@ -133,7 +134,7 @@ def dataset_description(
     container = _container(environ)
     if container:
         generator["Container"] = container
-    description: dict[str, object] = {
+    description: JsonObject = {
         "Name": f"{printable(raw.get('Name', 'Untitled dataset'))}: denoised with n2a_bids",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",

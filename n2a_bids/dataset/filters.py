@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from n2a_bids.dataset.names import ENTITY_ORDER, comparable, parse_name
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import ConfigError
+from n2a_bids.typed_json import JsonObject
 
 _LONG_NAMES = {
     "subject": "sub",
@@ -61,7 +62,7 @@ def matches(image: ImageFile, filters: Mapping[str, object]) -> bool:
     return all(_holds(*_found(image, name), wanted) for name, wanted in filters.items())
 
 
-def by_query(filters: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+def by_query(filters: Mapping[str, Mapping[str, object]]) -> dict[str, JsonObject]:
     """Filters with the names of our queries as we spell them; those of other programs stay, unused.
 
     Raises
@@ -74,7 +75,7 @@ def by_query(filters: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str,
     >>> by_query({"T1w": {"run": 1}, "bold": {"task": "rest"}})
     {'t1w': {'run': 1}, 'bold': {'task': 'rest'}}
     """
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, JsonObject] = {}
     for name, wanted in filters.items():
         query = name.lower() if name.lower() in QUERIES else name
         if query in found:
@@ -85,7 +86,7 @@ def by_query(filters: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str,
     return found
 
 
-def name_filters(filters: Mapping[str, object]) -> dict[str, object]:
+def name_filters(filters: Mapping[str, object]) -> JsonObject:
     """Conditions on the name of an image alone: those that need no metadata.
 
     Examples

@@ -18,6 +18,7 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.json_objects import read_json_object
 from n2a_bids.printable import printable
+from n2a_bids.typed_json import JsonObject
 
 _SUFFIXES = {"T1w": ("T1w", "UNIT1", "MP2RAGE"), "dwi": ("dwi", "sbref")}
 _DATATYPES = {"T1w": "anat", "dwi": "dwi"}
@@ -26,7 +27,7 @@ _DATABASE = "layout_index.sqlite"
 """File of pybids: a folder without it is none of our indexes, whatever its name."""
 
 
-def read_description(bids_dir: Path) -> dict[str, object]:
+def read_description(bids_dir: Path) -> JsonObject:
     """Content of ``dataset_description.json``.
 
     Parameters

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from n2a_bids.dataset.names import comparable, parse_name
 from n2a_bids.json_objects import read_json_object
+from n2a_bids.typed_json import JsonObject
 
 _REMEDY = "correct the file, or fetch it with 'datalad get' where it is a dangling link"
 
@@ -52,7 +53,7 @@ class SidecarReader:
             if wanted.items() <= own.items()
         ]
 
-    def metadata(self, image: Path) -> dict[str, object]:
+    def metadata(self, image: Path) -> JsonObject:
         """Merged JSON sidecars: what stands nearest to the image wins.
 
         Raises
@@ -60,7 +61,7 @@ class SidecarReader:
         BIDSDataError
             If a sidecar cannot be read or is no JSON object.
         """
-        merged: dict[str, object] = {}
+        merged: JsonObject = {}
         for sidecar in self.applicable(image, ".json"):
             merged.update(read_json_object(sidecar, expected="a readable JSON sidecar", remedy=_REMEDY))
         return merged

@@ -11,6 +11,7 @@ from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import whole_file
 from n2a_bids.json_objects import read_json_object, sidecar_text
+from n2a_bids.typed_json import JsonObject
 
 _FIELD_KEYS = ("B0FieldIdentifier", "B0FieldSource", "IntendedFor")
 
@@ -29,7 +30,7 @@ def pair_fields(entities: Mapping[str, str]) -> dict[str, str]:
 
 def raw_like_metadata(
     metadata: Mapping[str, object], fields: Mapping[str, str], copied: Collection[str] = ()
-) -> dict[str, object]:
+) -> JsonObject:
     """Metadata of a series that hold for it denoised on its own grid.
 
     Parameters
@@ -110,7 +111,7 @@ def copy_field_maps(
 
 def _meant_for(
     renamed: Mapping[Path, Path], reader: SidecarReader
-) -> Iterator[tuple[Path, dict[str, object], list[Path]]]:
+) -> Iterator[tuple[Path, JsonObject, list[Path]]]:
     """Field maps that are meant for some of the series: image, metadata and new places of the series."""
     for folder in sorted({series.parent.parent / "fmap" for series in renamed}):
         for image in sorted(folder.glob("*.nii*")):
@@ -119,7 +120,7 @@ def _meant_for(
                 yield image, metadata, targets
 
 
-def _metadata(image: Path, renamed: Mapping[Path, Path], reader: SidecarReader) -> dict[str, object]:
+def _metadata(image: Path, renamed: Mapping[Path, Path], reader: SidecarReader) -> JsonObject:
     """Metadata of a field map; none if they are broken and name no series: then others have to care."""
     try:
         return reader.metadata(image)
@@ -202,7 +203,7 @@ def _write_sidecar(
             return
 
 
-def _read(sidecar: Path) -> dict[str, object]:
+def _read(sidecar: Path) -> JsonObject:
     """A sidecar that an earlier run wrote; one that somebody has spoiled is written anew."""
     try:
         return read_json_object(sidecar, expected="a sidecar", remedy="")

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from n2a_bids.typed_json import JsonObject
+
 Kind = Literal["t1w-repeats", "t1w-echoes", "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single"]
 
 
@@ -15,7 +17,7 @@ class ImageFile:
 
     path: Path
     entities: dict[str, str] = field(default_factory=dict)
-    metadata: dict[str, object] = field(default_factory=dict)
+    metadata: JsonObject = field(default_factory=dict)
     bval: Path | None = None
     """b-values of a DWI series (inheritance applied)."""
     bvec: Path | None = None

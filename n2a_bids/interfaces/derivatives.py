@@ -15,7 +15,7 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.inspect_inputs import were_stripped
 from n2a_bids.json_objects import read_typed, record_text
 from n2a_bids.record import DenoisingRecord
-from n2a_bids.typed_json import to_json
+from n2a_bids.typed_json import JsonObject, to_json
 
 PROPAGATED = (
     *("Modality", "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "ImagingFrequency"),
@@ -161,7 +161,7 @@ def repetition_description(record: DenoisingRecord) -> str:
     return f"One repetition{denoised}: {record.output_description}"
 
 
-def own_noise(sidecar: Mapping[str, object], record: DenoisingRecord, place: int) -> dict[str, object]:
+def own_noise(sidecar: Mapping[str, object], record: DenoisingRecord, place: int) -> JsonObject:
     """The sidecar of a repetition: errors of the mean, whose intensities are others, give way to its noise.
 
     Examples
@@ -177,7 +177,7 @@ def own_noise(sidecar: Mapping[str, object], record: DenoisingRecord, place: int
     return kept | ({} if noise_sd is None else {"NoiseSD": noise_sd})
 
 
-def mask_sidecar(reference: str, method: str, *, grid: str = "", given: str = "") -> dict[str, object]:
+def mask_sidecar(reference: str, method: str, *, grid: str = "", given: str = "") -> JsonObject:
     """Sidecar of the brain mask of the reference, on its grid or that of another image; all as BIDS URIs.
 
     Examples
@@ -193,12 +193,12 @@ def mask_sidecar(reference: str, method: str, *, grid: str = "", given: str = ""
     }
 
 
-def propagated(metadata: Mapping[str, object]) -> dict[str, object]:
+def propagated(metadata: Mapping[str, object]) -> JsonObject:
     """The part of an image's metadata that is still true of its denoised version."""
     return {key: metadata[key] for key in PROPAGATED if key in metadata}
 
 
-def shared_metadata(metadata: Sequence[Mapping[str, object]]) -> dict[str, object]:
+def shared_metadata(metadata: Sequence[Mapping[str, object]]) -> JsonObject:
     """Metadata that all repetitions have in common and that denoising leaves valid.
 
     Examples
@@ -212,7 +212,7 @@ def shared_metadata(metadata: Sequence[Mapping[str, object]]) -> dict[str, objec
     }
 
 
-def denoising_sidecar(record: DenoisingRecord) -> dict[str, object]:
+def denoising_sidecar(record: DenoisingRecord) -> JsonObject:
     """What a sidecar tells about the denoising: what was not measured is left out."""
     weights, further = to_json(record).get("weights"), to_json(record).get("further_weights")
     content = {
@@ -237,14 +237,14 @@ def denoising_sidecar(record: DenoisingRecord) -> dict[str, object]:
     return {key: value for key, value in content.items() if value is not None}
 
 
-def provenance(record: DenoisingRecord, alignment: AlignmentRecord) -> dict[str, object]:
+def provenance(record: DenoisingRecord, alignment: AlignmentRecord) -> JsonObject:
     """What the sidecar of every image on the common grid tells, denoised or not."""
     sidecar = denoising_sidecar(record)
     known = {key: sidecar[key] for key in ("SoftwareVersion", "NumberOfRepetitions") if key in sidecar}
     return known | {"Alignment": alignment_sidecar(alignment)}
 
 
-def alignment_sidecar(alignment: AlignmentRecord) -> dict[str, object]:
+def alignment_sidecar(alignment: AlignmentRecord) -> JsonObject:
     """What a sidecar tells about the alignment."""
     keys = ("file", "rotation_deg", "translation_mm", "correlation_after", "overlap", "accepted", "reason")
     rows = [to_json(repetition) for repetition in alignment.repetitions]

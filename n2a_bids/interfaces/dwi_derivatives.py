@@ -32,6 +32,7 @@ from n2a_bids.interfaces.derivatives import (
 from n2a_bids.interfaces.inspect_inputs import were_stripped
 from n2a_bids.json_objects import read_typed, record_text
 from n2a_bids.record import DenoisingRecord
+from n2a_bids.typed_json import JsonObject
 
 _ONE_DIRECTION = 0.9
 """Cosine from which on two directions of phase encoding are one: oblique cuts differ by some degrees."""
@@ -96,7 +97,7 @@ class DescribeDiffusion(SimpleInterface):
         )
         return runtime
 
-    def _phase_encoding(self) -> dict[str, object]:
+    def _phase_encoding(self) -> JsonObject:
         """Phase-encoding fields that all series share in the world, true for the grid of the reference."""
         inputs = self.inputs
         affines = [nb.load(path).affine for path in inputs.images]
@@ -106,8 +107,8 @@ class DescribeDiffusion(SimpleInterface):
         )
 
     def _sidecars(
-        self, record: DenoisingRecord, alignment: AlignmentRecord, common: dict[str, object]
-    ) -> dict[str, dict[str, object]]:
+        self, record: DenoisingRecord, alignment: AlignmentRecord, common: JsonObject
+    ) -> dict[str, JsonObject]:
         inputs, count = self.inputs, len(self.inputs.accepted)
         distortion = None
         if isdefined(inputs.distortion_file):
@@ -165,7 +166,7 @@ def motion_sidecar(alignment: AlignmentRecord, distortion: DistortionRecord | No
 
 def shared_phase_encoding(
     metadata: Sequence[Mapping[str, object]], affines: Sequence[NDArray[np.float64]]
-) -> dict[str, object]:
+) -> JsonObject:
     """Phase-encoding fields that are true for all images, as they read on the grid of the first.
 
     Parameters

@@ -28,6 +28,7 @@ from n2a_bids.interfaces.display import load_display
 from n2a_bids.interfaces.sink import WriteDerivatives
 from n2a_bids.json_objects import read_typed
 from n2a_bids.record import DenoisingRecord
+from n2a_bids.typed_json import JsonObject
 
 
 class _FigureOutputSpec(TraitedSpec):
@@ -56,7 +57,7 @@ class FigureInterface(SimpleInterface):
 class WriteFigures(WriteDerivatives):
     """Copy the figures that show something; one of an earlier run that shows nothing now is deleted."""
 
-    def _files(self) -> Iterator[tuple[str, str, dict[str, object]]]:
+    def _files(self) -> Iterator[tuple[str, str, JsonObject]]:
         for source, target, sidecar in super()._files():
             if Path(source).stat().st_size:
                 yield source, target, sidecar

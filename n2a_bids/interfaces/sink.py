@@ -21,6 +21,7 @@ from nipype.interfaces.base import (
 
 from n2a_bids.images import whole_file
 from n2a_bids.json_objects import sidecar_text
+from n2a_bids.typed_json import JsonObject
 
 
 class _WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
@@ -67,7 +68,7 @@ class WriteDerivatives(SimpleInterface):
         self._results["out_files"] = written
         return runtime
 
-    def _files(self) -> Iterator[tuple[str, str, dict[str, object]]]:
+    def _files(self) -> Iterator[tuple[str, str, JsonObject]]:
         """Source, target and sidecar of each file."""
         for name, targets in self.inputs.targets.items():
             if isdefined(self.inputs.places):

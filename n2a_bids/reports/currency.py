@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from n2a_bids.alignment_record import AlignmentRecord
 from n2a_bids.dataset.names import parse_name
@@ -20,6 +19,7 @@ from n2a_bids.images import whole_file
 from n2a_bids.json_objects import json_text
 from n2a_bids.record import DenoisingRecord
 from n2a_bids.reports.json_files import read_json
+from n2a_bids.typed_json import JsonObject
 
 REPETITION_ENTITIES = ("run", "echo", "dir", "part")
 """Entities that tell repetitions of one unit apart: figures of one repetition carry them."""
@@ -76,7 +76,7 @@ def read_runs(root: Path) -> Runs:
     root : Path
         ``sub-<label>`` of the derivative dataset.
     """
-    lists: dict[str, dict[str, Any]] = {}
+    lists: dict[str, JsonObject] = {}
     # Names of runs begin with date and time.
     for path in sorted((root / "log").glob("*/units.json")):
         # No later run repairs the list of an earlier one: a broken one must not spoil the report for ever.

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,11 +21,12 @@ from n2a_bids.json_objects import json_text
 from n2a_bids.record import DenoisingRecord
 from n2a_bids.reports.boilerplate import write_whole
 from n2a_bids.reports.group_table import as_tsv, cell, data_dictionary, remove_inherited_dictionary
-from n2a_bids.reports.measures import measures
+from n2a_bids.reports.measures import Measure, measures
 from n2a_bids.reports.placement import find_page, link
 from n2a_bids.reports.records import UnitRecord, find_records
 from n2a_bids.reports.statistics import OUTLIER_Z, robust_z
 from n2a_bids.reports.templates import environment, style
+from n2a_bids.typed_json import JsonObject
 
 _READERS = 8
 """Threads that read: on a network file system a reader mostly waits."""
@@ -195,7 +195,11 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
 
 def table_row(row: Row, outliers: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """One line of the group table; ``n/a`` where there is no value."""
-    columns: dict[str, object] = {"participant_id": f"sub-{row.participant}", "unit": row.label, **row.facts}
+    columns: dict[str, str | float | bool | None] = {
+        "participant_id": f"sub-{row.participant}",
+        "unit": row.label,
+        **row.facts,
+    }
     columns |= {measure.name: value for measure, value in zip(measures(), row.values, strict=True)}
     columns["outlier_measures"] = ",".join(outliers.get(row.label, ()))
     return {name: cell(value) for name, value in columns.items()}
@@ -224,7 +228,16 @@ def render_group(group: Group) -> str:
     )
 
 
-def _panels(rows: Sequence[Row], outliers: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The distribution of one measure in the page."""
+
+    measure: Measure
+    svg: str
+    unusual: tuple[Point, ...]
+
+
+def _panels(rows: Sequence[Row], outliers: Mapping[str, Sequence[str]]) -> list[Panel]:
     """Distribution of every measure that somebody has."""
     panels = []
     for number, measure in enumerate(measures()):
@@ -236,13 +249,11 @@ def _panels(rows: Sequence[Row], outliers: Mapping[str, Sequence[str]]) -> list[
             for row, value in zip(rows, values.tolist(), strict=True)
         ]
         svg = distribution(points, title=measure.title, logarithmic=measure.scale == "log")
-        panels.append(
-            {"measure": measure, "svg": svg, "unusual": [point for point in points if point.unusual]}
-        )
+        panels.append(Panel(measure, svg, tuple(point for point in points if point.unusual)))
     return panels
 
 
-def _page_table(group: Group) -> dict[str, Any]:
+def _page_table(group: Group) -> JsonObject:
     """Columns and rows of the table in the page, as small as they can be."""
     shown = [n for n in range(len(measures())) if any(row.values[n] is not None for row in group.rows)]
     lines = []

@@ -7,12 +7,12 @@ import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.reports.json_files import read_json
 from n2a_bids.reports.measures import measures
 from n2a_bids.reports.statistics import OUTLIER_Z
+from n2a_bids.typed_json import JsonObject
 
 
 def cell(value: object) -> str:
@@ -36,9 +36,9 @@ def as_tsv(rows: Sequence[Mapping[str, str]]) -> str:
     return stream.getvalue()
 
 
-def data_dictionary() -> dict[str, dict[str, Any]]:
+def data_dictionary() -> dict[str, JsonObject]:
     """Meaning of every column of the group table."""
-    columns: dict[str, dict[str, Any]] = {
+    columns: dict[str, JsonObject] = {
         "participant_id": {"Description": "Participant."},
         "unit": {"Description": "Group of repetitions that was denoised together: its entities and suffix."},
         "session_id": {"Description": "Session."},

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from n2a_bids.json_objects import read_json_object
+from n2a_bids.typed_json import JsonObject
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """A JSON object.
 
     Raises

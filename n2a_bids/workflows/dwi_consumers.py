@@ -18,6 +18,7 @@ from n2a_bids.interfaces.dwi_derivatives import PHASE_ENCODING, shared_phase_enc
 from n2a_bids.interfaces.dwi_own_grid import OwnGrids
 from n2a_bids.interfaces.dwi_raw_like import CopyFieldMaps, DescribeOwnGrids, DescribeRawLikeSeries
 from n2a_bids.interfaces.sink import WriteDerivatives
+from n2a_bids.typed_json import JsonObject
 from n2a_bids.workflows.derivatives import Output
 from n2a_bids.workflows.dwi_preparation import phase_encoding_vectors
 
@@ -187,7 +188,7 @@ def _write_raw_like(
     return write
 
 
-def _shared(unit: DenoisingUnit) -> dict[str, object]:
+def _shared(unit: DenoisingUnit) -> JsonObject:
     """Metadata that all series of a unit have in common: repeats are one series, on the grid of the first."""
     first, *others = (image.metadata for image in unit.images)
     shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}

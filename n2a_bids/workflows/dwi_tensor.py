@@ -16,6 +16,7 @@ from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.sink import WriteDerivatives
 from n2a_bids.interfaces.synthesis import TensorMapsOfSeries
+from n2a_bids.typed_json import JsonObject
 
 FITTED = ("mean", "denoised")
 _MAPS = {
@@ -82,7 +83,7 @@ def _path(unit: DenoisingUnit, config: Config, kind: str, desc: str) -> Path:
     return derivative_path(config.output_dir, named, "dwimap", desc=desc, datatype="dwi")
 
 
-def _sidecar(unit: DenoisingUnit, config: Config, kind: str, desc: str) -> dict[str, object]:
+def _sidecar(unit: DenoisingUnit, config: Config, kind: str, desc: str) -> JsonObject:
     description, units = _MAPS[kind]
     series = derivative_path(config.output_dir, unit.entities, "dwi", desc=desc)
     return {
