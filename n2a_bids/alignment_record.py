@@ -60,7 +60,7 @@ class MotionBetweenSeries:
     """How the motion between diffusion series was searched for; one entry for each, the first still."""
 
     rounds: tuple[int, ...]
-    last_step_voxels: tuple[float, ...]
+    last_step_voxels: tuple[float | None, ...]
     """How far the last round still moved the brain."""
     converged: tuple[bool, ...]
 
@@ -89,9 +89,9 @@ class AlignmentRecord:
 class FieldDisplacement:
     """How far susceptibility moved tissue along the phase-encoding axis, over the brain, in mm."""
 
-    median: float
-    percentile_95: float
-    largest: float
+    median: float | None = None
+    percentile_95: float | None = None
+    largest: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

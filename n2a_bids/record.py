@@ -43,12 +43,12 @@ class CandidateRisk:
     """Estimated error of a candidate, on voxels that it did not learn from."""
 
     name: str
-    risk: float
+    risk: float | None = field(default=None, metadata=NULL)
     """Mean squared error minus that of the first candidate; in squared z-scores (T1w), or squared noise SDs
     of the mean (diffusion) or of the echoes."""
     standard_error: float | None = field(default=None, metadata=NULL)
     """Of the risk, from the spread between blocks."""
-    block_risks: tuple[float, ...] | None = None
+    block_risks: tuple[float | None, ...] | None = None
     """The risk in every block; of a blend."""
     gain_over_mean_db: float | None = None
     """Squared error of the mean that was denoised over that of the candidate, dB."""
@@ -116,7 +116,7 @@ class StrategyRecord:
     noise_kept: float | None = None
     """Diffusion: part of the noise SD that interpolation left."""
     groups: tuple[VolumeGroupRecord, ...] | None = None
-    noise_sd_per_volume: tuple[float, ...] | None = None
+    noise_sd_per_volume: tuple[float | None, ...] | None = None
     """Diffusion: noise SD of one acquisition of every volume, in image intensity."""
     warnings: tuple[str, ...] = ()
     """What a person should look at, one sentence each."""

@@ -145,7 +145,7 @@ def risk_bars(candidates: Sequence[CandidateRisk], chosen: Choice, *, before: st
     before : str
         What ``mean`` is called: a single series is no mean.
     """
-    rows = [row for row in candidates if np.isfinite(row.risk)]
+    rows = [row for row in candidates if row.risk is not None]
     if len(rows) < 2:
         return ""
     # Iterations of one strategy are compared among themselves: the mean has no risk in their measure.

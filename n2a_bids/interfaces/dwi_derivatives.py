@@ -159,8 +159,9 @@ def motion_sidecar(alignment: AlignmentRecord, distortion: DistortionRecord | No
         "MeanFramewiseDisplacement": round(sum(means) / len(means), 4),
         "MaxFramewiseDisplacement": max(row.max_framewise_displacement_mm for row in alignment.used),
     }
-    if distortion is not None and distortion.displacement_mm is not None:
-        sidecar["MaxFieldDisplacement"] = distortion.displacement_mm.largest
+    moved = distortion and distortion.displacement_mm
+    if moved and moved.largest is not None:
+        sidecar["MaxFieldDisplacement"] = moved.largest
     return sidecar
 
 

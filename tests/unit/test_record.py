@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from n2a_bids.alignment_record import DistortionRecord, FieldDisplacement, MotionBetweenSeries
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.json_objects import json_text
 from n2a_bids.record import (
@@ -63,8 +64,8 @@ def test_names_in_the_file_are_those_of_the_fields():
         ({"n_repetitions": True}, "a whole number"),
         ({"noise_kept": "1"}, "a finite number at noise_kept"),
         (
-            {"candidates": [{"name": "mean", "risk": float("nan")}]},
-            r"a finite number at candidates\[0\].risk",
+            {"history": [{"phase": "fit", "epoch": 1, "loss": float("nan")}]},
+            r"a finite number at history\[0\].loss",
         ),
         ({"candidates": [{"risk": 0.1}]}, r"a value at candidates\[0\].name"),
         ({"candidates": {"name": "mean"}}, "a list at candidates"),
@@ -86,3 +87,18 @@ def test_numbers_that_are_none_are_never_written():
     assert "noise_sd_mean" not in content and "error_denoised" not in content
     assert content["rician"] is True
     json.dumps(content, allow_nan=False)
+
+
+def test_a_number_that_could_not_be_found_does_not_spoil_the_rest():
+    """A risk without noise, a field of nowhere: the record is written and read."""
+    nowhere = float("nan")
+    odd = replace(FULL, candidates=(CandidateRisk("mean", nowhere),), noise_sd_per_volume=(nowhere, 1.0))
+    read = from_json(DenoisingRecord, json.loads(json_text(to_json(odd))), "x.json")
+    assert read.candidates[0].risk is None and read.noise_sd_per_volume == (None, 1.0)
+    field = DistortionRecord(
+        displacement_mm=FieldDisplacement(nowhere, nowhere, 2.0),
+        motion_between_series=MotionBetweenSeries((0, 1), (0.0, nowhere), (True, False)),
+    )
+    read = from_json(DistortionRecord, json.loads(json_text(to_json(field))), "x.json")
+    assert read.displacement_mm == FieldDisplacement(largest=2.0)
+    assert read.motion_between_series.last_step_voxels == (0.0, None)
