@@ -15,6 +15,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.distortion import in_view, resample
 from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.normalization import Mask
+from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.transforms import Matrix
 
 _STILL_VOXELS = 0.1
@@ -124,3 +125,42 @@ def series_view(
         shares.append(round(float(view[mask].mean()), 4))
         common &= view
     return common, shares
+
+
+def still_b0(
+    data: NDArray[np.float32],
+    gradients: Gradients,
+    voxel_maps: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Mean b0 of a series without the motion between its volumes.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) float array
+        Series as acquired.
+    gradients : Gradients
+        Its table.
+    voxel_maps : (C, 4, 4) float array
+        For each volume, voxel where the first b0 lies to voxel of the volume.
+    mask : (X, Y, Z) bool array
+        Brain, where motion counts.
+
+    Returns
+    -------
+    b0 : (X, Y, Z) float32 array
+        Mean of the volumes without diffusion weighting; of those of the lowest b-value, as they lie, where
+        there are none.
+    """
+    if not gradients.is_b0.any():
+        return mean_b0(data, gradients)
+    own = np.flatnonzero(gradients.is_b0)
+    still = np.zeros(mask.shape, np.float32)
+    signed = bool(data.min() < 0)
+    return resample_series(data[..., own], voxel_maps[own], still, 1, mask, signed=signed).mean(axis=-1)
+
+
+def mean_b0(data: NDArray[np.float32], gradients: Gradients) -> NDArray[np.float32]:
+    """Mean of the volumes without diffusion weighting; of the lowest b-value where there is none."""
+    lowest = gradients.is_b0 if gradients.is_b0.any() else gradients.bvals == gradients.bvals.min()
+    return data[..., lowest].mean(axis=-1)

@@ -19,7 +19,8 @@ from n2a_bids.algorithms.interpolated_noise import noise_kept
 from n2a_bids.algorithms.metrics import ssim
 from n2a_bids.algorithms.pepolar import correct_pair
 from n2a_bids.algorithms.realizations import Context, Realizations
-from n2a_bids.algorithms.series_resampling import resample_series
+from n2a_bids.algorithms.series_resampling import mean_b0, resample_series
+from n2a_bids.algorithms.split_series import split_series, split_volumes
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.tensor import (
     TensorFit,
@@ -33,9 +34,7 @@ from n2a_bids.benchmark.diffusion_truths import Truth
 from n2a_bids.benchmark.pair_motion import MOTIONS, motion_between, moved
 from n2a_bids.benchmark.rows import RowTable
 from n2a_bids.benchmark.worker import run_in_child
-from n2a_bids.interfaces.dwi_mask import mean_b0
 from n2a_bids.interfaces.dwi_peers import DWI_PEERS, denoise_with_dwi_peer
-from n2a_bids.interfaces.synthesis import split_series, split_volumes
 from n2a_bids.strategy_table import strategies_of, takes_halves
 
 CELL_COLUMNS = ("phantom", "condition", "snr", "seed", "method")

@@ -11,13 +11,14 @@ import torch
 
 from n2a_bids.algorithms import dwi_phantoms
 from n2a_bids.algorithms.distortion import in_view
+from n2a_bids.algorithms.series_resampling import mean_b0
+from n2a_bids.b0_brain import find_brain
 from n2a_bids.benchmark.diffusion import PHASE_AXIS
 from n2a_bids.benchmark.diffusion_truths import Truth
 from n2a_bids.benchmark.distortion import BlipPair
 from n2a_bids.benchmark.pair_motion import motion_between, moved
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.images import load, load_mask, same_grid, voxel_sizes_mm
-from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0
 
 
 def simulated_pairs(

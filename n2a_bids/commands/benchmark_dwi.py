@@ -107,11 +107,12 @@ def _check_truth(config: BenchmarkConfig) -> None:
 
 
 def _load_truths(config: BenchmarkConfig, phantoms: tuple[str, ...], with_elsewhere: bool = False) -> list:
+    from n2a_bids.algorithms.series_resampling import mean_b0
+    from n2a_bids.b0_brain import find_brain
     from n2a_bids.benchmark.diffusion_truths import make_truths
     from n2a_bids.dataset.gradient_tables import read_series
     from n2a_bids.dataset.units import ImageFile
     from n2a_bids.images import load, load_mask, voxel_sizes_mm
-    from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0
 
     path = config.truth[0]
     stem = path.name.split(".")[0]

@@ -21,16 +21,17 @@ from n2a_bids.algorithms.alignment import Gates, Judgement
 from n2a_bids.algorithms.head_motion import mean_gradients, measure_motion, undo_rotations
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.series_alignment import PlacedImage, judge_series, show_on
-from n2a_bids.algorithms.series_resampling import resample_series, series_noise_kept, series_view
+from n2a_bids.algorithms.series_resampling import mean_b0, resample_series, series_noise_kept, series_view
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.alignment_record import DistortionRecord, RegistrationRecord
+from n2a_bids.b0_brain import find_brain
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import write_gradients
 from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi_alignment_record import SeriesRow, series_record, volume_motion
-from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0, read_series_table, superior_axis
+from n2a_bids.interfaces.dwi_mask import read_series_table, superior_axis
 from n2a_bids.json_objects import read_typed, record_text
 from n2a_bids.transform_files import read_transforms
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from dipy.segment.mask import median_otsu
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.series_gaps import mend_series
+from n2a_bids.algorithms.series_resampling import mean_b0
+from n2a_bids.b0_brain import find_brain
 from n2a_bids.dataset.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
@@ -24,12 +24,6 @@ from n2a_bids.interfaces.repair import describe_specks, stored_limits
 
 _BRAIN_VOLUME_ML = (100.0, 2600.0)
 """A slab of a brain, and the largest brain, with a margin for poor masks."""
-
-
-def mean_b0(data: NDArray[np.float32], gradients: Gradients) -> NDArray[np.float32]:
-    """Mean of the volumes without diffusion weighting; of the lowest b-value where there is none."""
-    lowest = gradients.is_b0 if gradients.is_b0.any() else gradients.bvals == gradients.bvals.min()
-    return data[..., lowest].mean(axis=-1)
 
 
 class MaskedSeriesInputSpec(BaseInterfaceInputSpec):
@@ -147,27 +141,3 @@ class B0Mask(SimpleInterface):
 def superior_axis(affine: NDArray[np.float64]) -> int:
     """Array axis that runs most nearly from the feet to the head."""
     return int(np.argmax(np.abs(world_rotation(affine)[2])))
-
-
-def find_brain(b0: NDArray[np.float32], superior: int = 2) -> NDArray[np.bool_]:
-    """Brain in a b0 image.
-
-    Parameters
-    ----------
-    b0 : (X, Y, Z) array
-    superior : int
-        Array axis from feet to head: holes are filled in each slice across it.
-
-    Returns
-    -------
-    mask : (X, Y, Z) bool array
-        One piece without holes.
-    """
-    _, mask = median_otsu(b0, median_radius=2, numpass=2)
-    labels, count = ndimage.label(ndimage.binary_opening(mask))
-    if count == 0:
-        return mask
-    largest = 1 + int(np.argmax(ndimage.sum_labels(labels > 0, labels, range(1, count + 1))))
-    filled = ndimage.binary_dilation(labels == largest) & mask
-    cuts = [ndimage.binary_fill_holes(cut) for cut in np.moveaxis(filled, superior, 0)]
-    return np.stack(cuts, axis=superior)

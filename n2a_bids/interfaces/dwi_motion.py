@@ -12,12 +12,12 @@ import numpy as np
 from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.dwi_motion import estimate_motion
-from n2a_bids.algorithms.series_resampling import resample_series
+from n2a_bids.algorithms.dwi_motion import SeriesMotion, estimate_motion
+from n2a_bids.algorithms.series_resampling import still_b0
 from n2a_bids.algorithms.transforms import Affine
 from n2a_bids.images import load, read_itk_transform, save_like, voxel_sizes_mm, write_itk_transform
 from n2a_bids.interfaces.child import run_ants
-from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, mean_b0, read_table
+from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, read_table
 from n2a_bids.transform_files import write_transforms
 
 _LOGGER = logging.getLogger("nipype.interface")
@@ -46,34 +46,25 @@ class EstimateMotion(SimpleInterface):
         table = read_table(self.inputs, affine)
         align_shell = partial(_align_shell, mask, affine, Path(runtime.cwd), self.inputs.random_seed)
         motion = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell)
-        if not motion.converged:
-            _LOGGER.warning(
-                "%s: motion within the series did not come to rest after %d rounds; the last moved a volume "
-                "by up to %.2f voxels",
-                Path(self.inputs.in_file).name,
-                motion.n_rounds,
-                motion.last_step_voxels,
-            )
+        _tell_convergence(Path(self.inputs.in_file).name, motion)
         transforms = [Affine.from_voxels(voxel_map, affine, affine) for voxel_map in motion.voxel_maps]
         motion_file = write_transforms(transforms, Path(runtime.cwd) / "motion.json")
         self._results["motion_file"] = os.fspath(motion_file)
-        unweighted = np.flatnonzero(table.is_b0)
         b0_file = Path(runtime.cwd) / "b0.nii.gz"
-        if unweighted.size:
-            still = np.zeros(mask.shape, np.float32)
-            b0s = resample_series(
-                data[..., unweighted],
-                motion.voxel_maps[unweighted],
-                still,
-                1,
-                mask,
-                signed=bool(data.min() < 0),
-            )
-            b0 = b0s.mean(axis=-1)
-        else:
-            b0 = mean_b0(data, table)
+        b0 = still_b0(data, table, motion.voxel_maps, mask)
         self._results["b0_file"] = os.fspath(save_like(b0, Path(self.inputs.mask_file), b0_file))
         return runtime
+
+
+def _tell_convergence(name: str, motion: SeriesMotion) -> None:
+    if not motion.converged:
+        _LOGGER.warning(
+            "%s: motion within the series did not come to rest after %d rounds; the last moved a volume "
+            "by up to %.2f voxels",
+            name,
+            motion.n_rounds,
+            motion.last_step_voxels,
+        )
 
 
 def _align_shell(

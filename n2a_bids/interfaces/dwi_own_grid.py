@@ -48,9 +48,7 @@ class OwnGrids(SimpleInterface):
         outputs: dict[str, list[str]] = {name: [] for name in _OwnGridsOutputSpec().get()}
         for number, gain in zip(inputs.accepted, self._gains(mask), strict=True):
             series = read_acquired(inputs, number, mask.shape)
-            place = series.between.between_voxels(affine, series.affine)
-            shape = series.data.shape[:3]
-            grid = acquired_grid(place, series.displacement, series.axis, shape)
+            grid = _grid_of(series, affine)
             own_mask = grid.show(mask, order=0) > 0.5
             own = _own_signal(series, own_mask)
             _fill(own, own_mask, grid, denoised, gain, signed=series.signed)
@@ -72,6 +70,11 @@ class OwnGrids(SimpleInterface):
         """Intensity of each accepted series over that of the first of them, whose unit the result has."""
         levels = [float(load(Path(path))[0][mask].mean()) for path in self.inputs.b0_files]
         return [level / levels[0] for level in levels]
+
+
+def _grid_of(series: AcquiredSeries, affine: NDArray[np.float64]) -> AcquiredGrid:
+    place = series.between.between_voxels(affine, series.affine)
+    return acquired_grid(place, series.displacement, series.axis, series.data.shape[:3])
 
 
 def _own_signal(series: AcquiredSeries, own_mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -52,16 +52,17 @@ class DescribeOwnGrids(SimpleInterface):
             }
             for own, source in zip(metadata, sources, strict=True)
         ]
-        self._results["mask_sidecars"] = [
-            {
-                "Type": "Brain",
-                "Description": "Brain mask of the denoised series, on the grid of one of its sources",
-                "Sources": [source],
-                "SpatialReference": source,
-            }
-            for source in sources
-        ]
+        self._results["mask_sidecars"] = [_mask_sidecar(source) for source in sources]
         return runtime
+
+
+def _mask_sidecar(source: str) -> dict[str, object]:
+    return {
+        "Type": "Brain",
+        "Description": "Brain mask of the denoised series, on the grid of one of its sources",
+        "Sources": [source],
+        "SpatialReference": source,
+    }
 
 
 class _DescribeRawLikeSeriesInputSpec(BaseInterfaceInputSpec):

@@ -155,14 +155,9 @@ class RegisterRigid(SimpleInterface):
     def _run_interface(self, runtime):
         folder, inputs = Path(runtime.cwd), self.inputs
         initial, out_transform = folder / "first_guess.txt", folder / "rigid.txt"
-        brains = [
-            _brain(Path(image), Path(mask))
-            for image, mask in (
-                (inputs.reference_file, inputs.reference_mask),
-                (inputs.moving_file, inputs.moving_mask),
-            )
-        ]
-        write_itk_transform(first_guess(*brains[0], *brains[1]), initial)
+        fixed = _brain(Path(inputs.reference_file), Path(inputs.reference_mask))
+        moving = _brain(Path(inputs.moving_file), Path(inputs.moving_mask))
+        write_itk_transform(first_guess(*fixed, *moving), initial)
         files = {
             "fixed": inputs.reference_file,
             "moving": inputs.moving_file,

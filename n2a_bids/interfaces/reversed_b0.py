@@ -22,11 +22,12 @@ from n2a_bids.algorithms.dwi_motion import estimate_motion
 from n2a_bids.algorithms.realizations import Gradients
 from n2a_bids.algorithms.series_gaps import mend_series
 from n2a_bids.algorithms.series_resampling import resample_series
+from n2a_bids.b0_brain import find_brain
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import phase_encoding_in_world, phase_encoding_of, read_gradients
 from n2a_bids.images import load, save_like, voxel_sizes_mm
 from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
-from n2a_bids.interfaces.dwi_mask import find_brain, first_volume, superior_axis
+from n2a_bids.interfaces.dwi_mask import first_volume, superior_axis
 from n2a_bids.interfaces.repair import stored_limits
 
 

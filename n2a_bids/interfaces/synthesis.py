@@ -5,26 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
-from numpy.typing import NDArray
 
-from n2a_bids.algorithms.gradients import split_directions, tensor_condition_number
-from n2a_bids.algorithms.realizations import Gradients
+from n2a_bids.algorithms.gradients import tensor_condition_number
+from n2a_bids.algorithms.split_series import split_series, split_volumes
 from n2a_bids.algorithms.tensor import (
     fit_tensor,
     fractional_anisotropy,
     mean_diffusivity,
     principal_direction,
-    synthesize_signal,
     tensor_volumes,
 )
 from n2a_bids.images import load, save_like
 from n2a_bids.interfaces.dwi_mask import MaskedSeriesInputSpec, read_table
 from n2a_bids.json_objects import json_text
-
-_N_TRIES = 2000
 
 
 class _SplitSeriesInputSpec(MaskedSeriesInputSpec):
@@ -69,49 +64,6 @@ class SplitSeries(SimpleInterface):
         figures_file.write_text(json_text(record))
         self._results.update(out_files=names, figures_file=os.fspath(figures_file))
         return runtime
-
-
-def split_volumes(table: Gradients, generator: torch.Generator) -> list[NDArray[np.intp]]:
-    """Volumes of each half: well-spread directions, and b0s of its own where there are two or more.
-
-    Parameters
-    ----------
-    table : Gradients
-    generator : torch.Generator
-
-    Returns
-    -------
-    halves : list of two int arrays
-        They share volumes only where there is a single b0.
-    """
-    weighted, b0 = np.flatnonzero(~table.is_b0), np.flatnonzero(table.is_b0)
-    directions = split_directions(table.bvecs[weighted], 2, generator, n_tries=_N_TRIES)
-    own_b0 = [b0[0::2], b0[1::2]] if b0.size > 1 else [b0, b0]
-    return [np.sort(np.concatenate((b, weighted[d]))) for b, d in zip(own_b0, directions)]
-
-
-def split_series(
-    data: NDArray[np.float32], table: Gradients, mask: NDArray[np.bool_], halves: list[NDArray[np.intp]]
-) -> list[NDArray[np.float32]]:
-    """Series of the whole table, synthesized from each half.
-
-    Parameters
-    ----------
-    data : (X, Y, Z, C) array
-    table : Gradients
-    mask : (X, Y, Z) bool array
-    halves : list of int arrays
-
-    Returns
-    -------
-    series : list of (X, Y, Z, C) arrays
-        Outside the mask the acquired signal.
-    """
-    result = []
-    for volumes in halves:
-        fit = fit_tensor(data[..., volumes], table.subset(volumes), mask)
-        result.append(np.where(mask[..., None], synthesize_signal(fit, table), data).astype(np.float32))
-    return result
 
 
 class _TensorOutputSpec(TraitedSpec):

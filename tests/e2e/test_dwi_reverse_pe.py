@@ -21,9 +21,10 @@ from n2a_bids.algorithms.dwi_phantoms import (
     susceptibility_displacement,
     tensor_phantom,
 )
+from n2a_bids.algorithms.series_resampling import mean_b0
 from n2a_bids.algorithms.tensor import fit_tensor, fractional_anisotropy, mean_diffusivity
+from n2a_bids.b0_brain import find_brain
 from n2a_bids.gradient_files import read_gradients, write_gradients
-from n2a_bids.interfaces.dwi_mask import find_brain, mean_b0
 
 _SLAB = slice(10, 24)
 _SNR = 8.0
