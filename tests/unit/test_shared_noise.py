@@ -169,5 +169,5 @@ def test_a_real_pair_shares_nothing(real_data):
     shift[0, 3] = 60
     for motion in (np.eye(4), np.vstack((rigid, [0, 0, 0, 1]))):
         to_second = np.linalg.inv(second.affine) @ motion @ first.affine @ shift
-        assert abs(shared_noise(part, two, to_second).correlation) < 0.02
+        assert abs(shared_noise(part, two, to_second).correlation) < 0.05
     assert shared_noise(part, ndimage.gaussian_filter(part, 0.7), np.eye(4)).is_copy
