@@ -34,6 +34,7 @@ ALLOWED_IN_ALGORITHMS = {"numpy", "scipy", "torch", "n2a_bids"}
 MAX_FUNCTION_LINES = 40
 MAX_BUILDER_LINES = 120
 MAX_FILE_LINES = 300
+MAX_UNTYPED_DICTS = 10
 
 
 def modules(folder: Path = PACKAGE) -> list[Path]:
@@ -275,3 +276,14 @@ def test_arguments_are_parsed_in_cli_only():
         if part_of(path) != "cli" and any(name.split(".")[0] == "argparse" for name in imported_names(path))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_records_are_typed():
+    """Dicts of anything are few, each with its reason: what passes between parts has a dataclass."""
+    found = [
+        f"{path.relative_to(PACKAGE)}:{number}: {line.strip()}"
+        for path in modules()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if re.search(r"dict\[str, (Any|object)\]", line, flags=re.IGNORECASE)
+    ]
+    assert len(found) <= MAX_UNTYPED_DICTS, "\n".join(found)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields, replace
+from types import NoneType
+from typing import get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -20,6 +23,8 @@ from n2a_bids.record import (
     VolumeGroupRecord,
     list_epochs,
 )
+from n2a_bids.reports.measures import measures
+from n2a_bids.reports.records import UnitRecord
 from n2a_bids.typed_json import from_json, to_json
 
 FULL = DenoisingRecord(
@@ -102,3 +107,22 @@ def test_a_number_that_could_not_be_found_does_not_spoil_the_rest():
     read = from_json(DistortionRecord, json.loads(json_text(to_json(field))), "x.json")
     assert read.displacement_mm == FieldDisplacement(largest=2.0)
     assert read.motion_between_series.last_step_voxels == (0.0, None)
+
+
+@pytest.mark.parametrize("measure", measures(), ids=lambda measure: measure.name)
+def test_every_measure_is_a_field_of_a_record(measure):
+    """A number that is renamed is renamed in the list of measures, or this says so."""
+    kind = UnitRecord
+    for name in measure.path.split("."):
+        kind = type_at(kind, name)
+    assert kind in (int, float)
+
+
+def type_at(kind, name: str):
+    """Declared type of a field, a property or the values of a mapping, without None."""
+    if get_origin(kind) is Mapping:
+        return get_args(kind)[1]
+    own = getattr(kind, name, None)
+    hint = get_type_hints(own.fget)["return"] if isinstance(own, property) else get_type_hints(kind)[name]
+    known = [part for part in get_args(hint) if part is not NoneType]
+    return known[0] if NoneType in get_args(hint) else hint
