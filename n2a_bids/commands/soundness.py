@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from n2a_bids.commands.work import ParticipantWork
 from n2a_bids.config import Config
 from n2a_bids.dataset.checks import image_problem
-from n2a_bids.dataset.groups import group_sound_images
-from n2a_bids.dataset.units import Collection
+from n2a_bids.dataset.groups import is_diffusion, regroup_sound_images
+from n2a_bids.dataset.units import Collection, ImageFile
 from n2a_bids.dataset.unsuitable import leave_out_unsuitable
+from n2a_bids.interfaces.dwi_mask import brain_problem
 
 
 def with_sound_images(batch: Sequence[ParticipantWork], config: Config) -> list[ParticipantWork]:
-    """Leave out images that are truncated, damaged, absent or without values; the others are grouped anew.
+    """Leave out images that are damaged, absent, or without values or a brain; the others are grouped anew.
 
     Parameters
     ----------
@@ -36,8 +37,16 @@ def with_sound_images(batch: Sequence[ParticipantWork], config: Config) -> list[
 
 
 def _with_sound_images(item: ParticipantWork, config: Config) -> ParticipantWork:
-    images = [image for unit in item.units for image in unit.images]
-    found = group_sound_images(images, config.selection, lambda image: image_problem(image.path))
+    # A series without a brain would stop those that it is denoised with; alone, its own mask names it.
+    together = {image.path for unit in item.units for image in unit.images if len(unit.images) > 1}
+
+    def problem(image: ImageFile) -> str:
+        found = image_problem(image.path)
+        if found or image.path not in together or not is_diffusion(image) or config.derivatives:
+            return found
+        return brain_problem(image, config.selection.b0_threshold)
+
+    found = regroup_sound_images(item.units, config.selection, problem)
     if not found.left_out:
         return dataclasses.replace(item, checked=True)
     suited = leave_out_unsuitable(Collection(found.units, found.left_out), config.denoise.strategy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nb
@@ -45,7 +46,7 @@ def check_image(path: Path) -> None:
     image = open_nifti(path)
     if _is_diffusion(path):
         _check_series(path, image.shape)
-    _check_values(path, image)
+    _check_values(path, image, _MOST_MISSING)
 
 
 def header_problem(path: Path) -> str:
@@ -179,28 +180,18 @@ def _check_scaling(path: Path, image: nb.Nifti1Image) -> None:
         )
 
 
-def _check_values(path: Path, image: nb.Nifti1Image) -> None:
+def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> None:
     dtype = image.header.get_data_dtype()
-    left = math.prod(image.shape)
-    low, high, n_bad = np.inf, -np.inf, 0
     try:
-        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
-            stream.seek(int(image.dataobj.offset))
-            while left:
-                chunk = _read_values(stream, min(left, _CHUNK_VALUES), dtype)
-                left -= chunk.size
-                finite = np.isfinite(chunk)
-                n_bad += int(chunk.size - np.count_nonzero(finite))
-                if finite.any():
-                    low, high = min(low, chunk[finite].min()), max(high, chunk[finite].max())
-            # The checksum of a gzip file is compared only when its end is reached.
-            stream.read(1)
+        low, high, n_bad = np.array(list(_volume_ranges(path, image))).T
     except (OSError, EOFError, zlib.error) as error:
         raise BIDSDataError(
             f"{path}: expected {image.shape} voxels of {dtype}, found a truncated or damaged file ({error}); "
             "copy it again from the source"
         ) from error
-    if n_bad > _MOST_MISSING * math.prod(image.shape):
+    flat = np.flatnonzero(~(low < high))
+    n_bad, low, high = int(n_bad.sum()), low.min(), high.max()
+    if n_bad > most_missing * math.prod(image.shape):
         raise BIDSDataError(
             f"{path}: expected finite intensities, found {n_bad} NaN or infinite voxels; replace them, or "
             "exclude the image with --bids-filter-file"
@@ -217,6 +208,30 @@ def _check_values(path: Path, image: nb.Nifti1Image) -> None:
         raise BIDSDataError(
             f"{path}: expected an image of a head, found {found}; exclude it or convert it again"
         )
+    if flat.size:
+        raise BIDSDataError(
+            f"{path}: expected an image in every volume, found one value in volume {flat[0]} (counted from "
+            f"0; {flat.size} such), as an aborted scan leaves it; remove it from series and table"
+        )
+
+
+def _volume_ranges(path: Path, image: nb.Nifti1Image) -> Iterator[tuple[float, float, int]]:
+    """Lowest and highest finite value of each volume, as stored, and the number of values that are none."""
+    dtype, size = image.header.get_data_dtype(), math.prod(image.shape[:3])
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+        stream.seek(int(image.dataobj.offset))
+        for _ in range(math.prod(image.shape[3:])):
+            low, high, n_bad, left = np.inf, -np.inf, 0, size
+            while left:
+                chunk = _read_values(stream, min(left, _CHUNK_VALUES), dtype)
+                left -= chunk.size
+                finite = np.isfinite(chunk)
+                n_bad += int(chunk.size - np.count_nonzero(finite))
+                if finite.any():
+                    low, high = min(low, float(chunk[finite].min())), max(high, float(chunk[finite].max()))
+            yield low, high, n_bad
+        # The checksum of a gzip file is compared only when its end is reached.
+        stream.read(1)
 
 
 def _read_values(stream, count: int, dtype: np.dtype) -> NDArray:

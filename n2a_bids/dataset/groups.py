@@ -9,7 +9,7 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.anatomical import group_t1w
 from n2a_bids.dataset.fieldmaps import is_fieldmap
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.dataset.units import Collection, ImageFile, LeftOut
+from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
 
 
 def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Collection:
@@ -72,6 +72,31 @@ def group_sound_images(
         kept = [image for image in kept if image.path not in bad]
     broken = [LeftOut(path, text, fault=True) for path, text in seen.items() if text]
     return Collection(found.units, (*found.left_out, *broken))
+
+
+def regroup_sound_images(
+    units: Sequence[DenoisingUnit], selection: SelectionConfig, problem: Callable[[ImageFile], str]
+) -> Collection:
+    """Group the images of units again, without those that cannot be used.
+
+    Parameters
+    ----------
+    units : sequence of DenoisingUnit
+        b0 images that show the distortion of one are kept beside it.
+    selection : SelectionConfig
+        How diffusion series are paired.
+    problem : callable
+        As in `group_sound_images`.
+
+    Returns
+    -------
+    collection : Collection
+        Only images that were in a unit are left out.
+    """
+    images = [image for unit in units for image in unit.images]
+    beside = {unit.reversed_b0.path: unit.reversed_b0 for unit in units if unit.reversed_b0 is not None}
+    found = group_sound_images([*images, *beside.values()], selection, problem)
+    return Collection(found.units, tuple(item for item in found.left_out if item.path not in beside))
 
 
 def is_diffusion(image: ImageFile) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
-from n2a_bids.dataset.groups import group_sound_images
+from n2a_bids.dataset.groups import regroup_sound_images
 from n2a_bids.dataset.image_files import has_content, open_nifti
 from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
 from n2a_bids.errors import BIDSDataError
@@ -56,7 +56,7 @@ def leave_out_too_large(collection: Collection, selection: SelectionConfig, memo
 
     images = [image for unit in collection.units for image in unit.images]
     if any(problem(image) for image in images):
-        found = group_sound_images(images, selection, problem)
+        found = regroup_sound_images(collection.units, selection, problem)
         collection = Collection(found.units, (*collection.left_out, *found.left_out))
     too_large = {unit.label: reason for unit in collection.units if (reason := _of_unit(unit, memory_gb))}
     kept = tuple(unit for unit in collection.units if unit.label not in too_large)

@@ -50,6 +50,9 @@ class _DescribeDiffusionInputSpec(BaseInterfaceInputSpec):
     images = traits.List(traits.Str(), mandatory=True, desc="every series as acquired, for its affine")
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised series is zero outside the brain")
     corrected = traits.Bool(mandatory=True, desc="whether susceptibility distortion was corrected")
+    reversed_b0 = traits.Str(
+        "", usedefault=True, desc="BIDS URI of the b0 of opposite phase encoding that is not denoised"
+    )
     mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
     mask_source = traits.Str("", usedefault=True, desc="BIDS URI of the mask that the user gave")
     warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
@@ -81,6 +84,8 @@ class DescribeDiffusion(SimpleInterface):
         alignment = read_typed(AlignmentRecord, Path(inputs.alignment_file))
         names = [alignment.repetitions[place].file for place in inputs.accepted]
         sources = [inputs.sources[place] for place in inputs.accepted]
+        if inputs.corrected and inputs.reversed_b0:
+            sources.append(inputs.reversed_b0)
         metadata = [inputs.metadata[place] for place in inputs.accepted]
         record = completed_record(Path(inputs.figures_file), names, inputs)
         figures_file = Path(runtime.cwd) / "figures.json"

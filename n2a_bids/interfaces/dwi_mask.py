@@ -7,7 +7,14 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.realizations import Gradients
@@ -18,7 +25,7 @@ from n2a_bids.dataset.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.gradient_files import read_gradients, world_rotation, write_gradients
-from n2a_bids.images import load, save_like, voxel_sizes_mm
+from n2a_bids.images import UNREADABLE, load, save_like, voxel_sizes_mm
 from n2a_bids.interfaces.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.repair import describe_specks, stored_limits
 
@@ -107,6 +114,7 @@ def first_volume(path: Path, folder: Path) -> Path:
 
 class _B0MaskInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="mean b0")
+    name = traits.Str(desc="path of the series in the dataset, for messages; that of the mean b0 by default")
 
 
 class _B0MaskOutputSpec(TraitedSpec):
@@ -126,16 +134,56 @@ class B0Mask(SimpleInterface):
         path = Path(self.inputs.in_file)
         data, affine = load(path)
         mask = find_brain(data, superior_axis(affine))
-        volume_ml = float(mask.sum() * np.prod(voxel_sizes_mm(affine)) / 1000)
-        low, high = _BRAIN_VOLUME_ML
-        if not low <= volume_ml <= high:
-            raise BIDSDataError(
-                f"{path}: expected a brain of {low:g} to {high:g} ml in the mean b0, found {volume_ml:.0f} "
-                "ml; look at the b0 volumes and the voxel size, or bring a mask by --derivatives"
-            )
+        named = Path(self.inputs.name) if isdefined(self.inputs.name) else path
+        problem = _volume_problem(mask, affine, named)
+        if problem:
+            raise BIDSDataError(problem)
         out_mask = Path(runtime.cwd) / "brain_mask.nii.gz"
         self._results["out_mask"] = os.fspath(save_like(mask, path, out_mask, np.uint8))
         return runtime
+
+
+def brain_problem(image: ImageFile, b0_threshold: float) -> str:
+    """Say why no brain can be found in the b0s of a diffusion series, with the remedy; empty if one can.
+
+    Parameters
+    ----------
+    image : ImageFile
+        With ``bval`` and ``bvec``.
+    b0_threshold : float
+        Largest b-value (s/mm2) that counts as b0.
+
+    Returns
+    -------
+    problem : str
+        Empty, too, for a series without b0s, and for what other checks name.
+    """
+    try:
+        unweighted = np.flatnonzero(read_series(image, b0_threshold).gradients.is_b0)
+        source = nb.load(image.path)
+        # The first alone is read quickly, and nearly always enough.
+        for places in (unweighted[:1], unweighted):
+            volumes = [np.asarray(source.dataobj[..., place], np.float32) for place in places]
+            problem = ""
+            if volumes:
+                brain = find_brain(np.mean(volumes, axis=0), superior_axis(source.affine))
+                problem = _volume_problem(brain, source.affine, image.path)
+            if not problem:
+                break
+    except (BIDSDataError, *UNREADABLE):
+        return ""
+    return problem
+
+
+def _volume_problem(mask: NDArray[np.bool_], affine: NDArray[np.float64], path: Path) -> str:
+    volume_ml = float(mask.sum() * np.prod(voxel_sizes_mm(affine)) / 1000)
+    low, high = _BRAIN_VOLUME_ML
+    if low <= volume_ml <= high:
+        return ""
+    return (
+        f"{path}: expected a brain of {low:g} to {high:g} ml in the mean b0, found {volume_ml:.0f} ml; look "
+        "at the b0 volumes and the voxel size, or bring a mask by --derivatives"
+    )
 
 
 def superior_axis(affine: NDArray[np.float64]) -> int:

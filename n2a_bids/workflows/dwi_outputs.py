@@ -61,6 +61,7 @@ def init_dwi_outputs_wf(
             images=[str(image.path) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,
             corrected=is_estimated or config.selection.dwi_corrected,
+            reversed_b0="" if unit.reversed_b0 is None else source_uri(unit.reversed_b0.path, config),
             mask_method=mask_method,
             mask_source="" if given_mask is None else source_uri(given_mask, config),
             warnings=list(warnings),

@@ -113,7 +113,7 @@ def init_preparation(
     """
     paths = [image.path for image in unit.images]
     check = Node(CheckImages(in_files=list(map(str, paths)), skip=skip_validation), name="check")
-    pick, mask = _pick_node(unit), _mask_node(given)
+    pick, mask = _pick_node(unit), _mask_node(unit, given)
     of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
     motion = MapNode(EstimateMotion(random_seed=random_seed), of_each, name="motion", mem_gb=3.0)
     gates = {name: value for name, value in asdict(config).items() if name != "space"}
@@ -157,9 +157,12 @@ def _pick_node(unit: DenoisingUnit) -> MapNode:
     return pick
 
 
-def _mask_node(given: Path | None) -> MapNode:
-    interface = B0Mask() if given is None else GivenBrainMask(mask_file=str(given))
-    return MapNode(interface, ["in_file"], name="mask", mem_gb=1.0)
+def _mask_node(unit: DenoisingUnit, given: Path | None) -> MapNode:
+    if given is not None:
+        return MapNode(GivenBrainMask(mask_file=str(given)), ["in_file"], name="mask", mem_gb=1.0)
+    mask = MapNode(B0Mask(), ["in_file", "name"], name="mask", mem_gb=1.0)
+    mask.inputs.name = [str(image.path) for image in unit.images]
+    return mask
 
 
 def _add_registration(workflow: Workflow, unit: DenoisingUnit, align: Node) -> None:

@@ -225,8 +225,12 @@ def test_repetitions_without_noise_between_them_are_refused(tmp_path):
     assert (record.mask_method, record.sources, record.run_uuid) == ("given", ("bids:raw:run-1",), "now")
 
 
-def test_every_image_of_a_series_says_how_it_was_made(tmp_path):
-    """Version, repetitions and alignment are in the sidecar of each image, the choice in that of one."""
+@pytest.mark.parametrize("corrected", [True, False])
+def test_every_image_of_a_series_says_how_it_was_made(tmp_path, corrected):
+    """Version, repetitions and alignment are in the sidecar of each image, the choice in that of one.
+
+    The b0 of opposite phase encoding is a source where the distortion was corrected with it.
+    """
     (tmp_path / "figures.json").write_text(json.dumps(FIGURES))
     (tmp_path / "alignment.json").write_text(json.dumps(ALIGNMENT))
     series = tmp_path / "series.nii.gz"
@@ -240,12 +244,15 @@ def test_every_image_of_a_series_says_how_it_was_made(tmp_path):
             images=[str(series)] * 3,
             accepted=[0, 2],
             skull_stripped=False,
-            corrected=False,
+            corrected=corrected,
+            reversed_b0="bids:raw:fmap",
         )
         .run(cwd=str(tmp_path))
         .outputs
     )
+    sources = ["bids:raw:run-1", "bids:raw:run-3", *(["bids:raw:fmap"] if corrected else [])]
     for sidecar in (outputs.denoised, outputs.mean, outputs.residual, outputs.noise_sd):
+        assert sidecar["Sources"] == sources
         assert sidecar["SoftwareVersion"] == __version__
         assert sidecar["NumberOfRepetitions"] == 2
         assert sidecar["Alignment"]["Reference"] == ALIGNMENT["reference"]

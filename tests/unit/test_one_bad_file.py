@@ -276,6 +276,42 @@ def test_a_run_denoises_what_is_left_of_damaged_images(bids_dir, tmp_path):
     assert with_sound_images(work, unread) == work
 
 
+def _series(folder: Path, name: str, data: np.ndarray, phase_encoding: str = "j-") -> Path:
+    """A diffusion series of 4 mm voxels, its first volumes without weighting, with table and sidecar."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem, n_volumes = folder / f"sub-03_{name}", data.shape[-1]
+    nb.Nifti1Image(data.astype(np.float32), np.diag([-4.0, 4, 4, 1])).to_filename(f"{stem}.nii.gz")
+    Path(f"{stem}.json").write_text(json.dumps({"PhaseEncodingDirection": phase_encoding}))
+    if n_volumes > 1:
+        directions = np.random.default_rng(0).standard_normal((3, n_volumes))
+        directions /= np.linalg.norm(directions, axis=0)
+        directions[:, :2] = 0
+        np.savetxt(f"{stem}.bval", [1000 * directions.any(axis=0)], fmt="%d")
+        np.savetxt(f"{stem}.bvec", directions, fmt="%.6f")
+    return Path(f"{stem}.nii.gz")
+
+
+@pytest.mark.parametrize("fault", ["noise", "aborted"])
+def test_a_series_without_brain_or_volumes_does_not_stop_those_that_repeat_it(bids_dir, tmp_path, fault):
+    """Not even as the first, which would be the reference; the b0 that shows the distortion stays theirs."""
+    folder, rng = bids_dir / "sub-03/dwi", np.random.default_rng(1)
+    radius = np.sqrt((np.stack(np.meshgrid(*(np.linspace(-1.7, 1.7, 44),) * 3)) ** 2).sum(axis=0))
+    heads = [
+        100 * (radius < 1)[..., None] + np.abs(rng.standard_normal((*radius.shape, 9))) for _ in range(3)
+    ]
+    heads[0] = np.abs(rng.standard_normal(heads[0].shape)) if fault == "noise" else heads[0]
+    heads[0][..., 8] *= fault == "noise"
+    bad, *good = [_series(folder, f"run-{run}_dwi", data) for run, data in enumerate(heads, start=1)]
+    back = _series(folder, "dir-PA_dwi", heads[1][..., :1], "j")
+    config = Config(bids_dir, tmp_path / "out", tmp_path / "work", "run")
+    (item,) = with_sound_images([ParticipantWork.of("03", collect(bids_dir, config.selection))], config)
+    (unit,) = item.units
+    assert [image.path for image in unit.images] == good and unit.reversed_b0.path == back
+    (left_out,) = (item for item in item.left_out if item.fault)
+    assert left_out.path == bad and left_out.reason.startswith(f"{bad}: expected ")
+    assert ("brain" if fault == "noise" else "volume 8 ") in left_out.reason
+
+
 @pytest.mark.parametrize("shape", [(1600, 1600, 1600), (32767, 32767, 32767)])
 def test_an_image_that_no_memory_holds_is_named_before_it_is_loaded(bids_dir, capsys, shape):
     """By its header: the gigabytes, those there are, and what to do; the participant's other runs go on."""
