@@ -17,8 +17,10 @@ from n2a_bids.algorithms.shells import round_to_shells as round_to_shells
 
 _B_ROUNDING, _B_STEP = 0.05, 8.0
 """b-values of one measurement differ by at most this part, or this much (s/mm2)."""
-_TIE, _NEVER = 1e-6, 1e6
-"""Cost of pairing volumes of other places, and of pairing what does not fit."""
+_B0_SPAN = 16.0
+"""In s/mm2: b0s of one table that are no farther apart are of one kind, not steps of a protocol."""
+_TIE, _OTHER_B0, _NEVER = 1e-6, 4.0, 1e6
+"""Cost of pairing volumes of other places, b0s that are written with other b, and what does not fit."""
 
 
 def antipodal_angle_deg(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -94,7 +96,8 @@ def match_tables(first: Gradients, second: Gradients, *, max_angle_deg: float = 
 
     As many pairs as possible are made; among the ways to make them, the one with the smallest differences
     is taken, and volumes that measure the same are paired in their order. b-values of a pair differ by
-    at most 5 % or 8 s/mm2: scanners round to 5, and protocols of low b-values step by 10.
+    at most 5 % or 8 s/mm2: scanners round to 5, and protocols of low b-values step by 10. b0s without
+    direction are paired whatever b is written for them, as long as each table has one kind of b0.
 
     Parameters
     ----------
@@ -115,10 +118,19 @@ def match_tables(first: Gradients, second: Gradients, *, max_angle_deg: float = 
     both_low = (b_first <= first.b0_threshold) & (b_second <= second.b0_threshold)
     angles = np.where(directed & also_directed, angles / np.where(both_low, 90.0, max_angle_deg), 0.0)
     fits = (apart <= 1) & (angles <= 1) & (both_low | (directed == also_directed))
+    b0s = np.logical_and.outer(_plain_b0s(first), _plain_b0s(second))
+    apart, fits = np.where(b0s & ~fits, _OTHER_B0, apart), fits | b0s
     places = np.subtract.outer(np.arange(first.bvals.size), np.arange(second.bvals.size))
     order = _TIE * (places / max(places.shape)) ** 2
     rows, columns = linear_sum_assignment(np.where(fits, apart + angles + order, _NEVER))
     return [(int(row), int(column)) for row, column in zip(rows, columns) if fits[row, column]]
+
+
+def _plain_b0s(table: Gradients) -> NDArray[np.bool_]:
+    """(C,) True for b0s without direction, where the table has no b0s of several b-values or directions."""
+    b0s = table.is_b0
+    one_kind = b0s.any() and not np.any(table.bvecs[b0s]) and np.ptp(table.bvals[b0s]) <= _B0_SPAN
+    return b0s if one_kind else np.zeros_like(b0s)
 
 
 def tensor_condition_number(bvecs: NDArray[np.float64]) -> float:

@@ -181,6 +181,16 @@ def test_match_tables_keeps_low_b_values_apart():
     assert 3 not in dict(match_tables(first, first.subset(without)))
 
 
+@pytest.mark.parametrize(("bvals", "paired"), [((15, 15), 2), ((60, 60), 2), ((5, 15), 2), ((10, 40), 0)])
+def test_match_tables_pairs_b0s_whatever_b_is_written_for_them(bvals, paired):
+    """Scanners write 0, 5, 15 or 60 for a b0; several low b-values of one table are a protocol of its own."""
+    first = _table(2, 8)
+    second = Gradients(np.r_[bvals, first.bvals[2:]], first.bvecs)
+    assert [pair for pair in match_tables(first, second) if pair[0] < 2] == [(0, 0), (1, 1)][:paired]
+    other_way = [pair[::-1] for pair in match_tables(second, first)]
+    assert sorted(other_way) == match_tables(first, second)
+
+
 def test_match_tables_makes_as_many_pairs_as_possible():
     """Two directions that could go with the same partner: first come would leave one alone."""
     angles = np.radians([[0, 4], [4, 8]])
