@@ -18,6 +18,7 @@ from n2a_bids.images import voxel_sizes_mm
 _MIN_FRACTION = 0.5
 _LARGEST_VOXEL_RATIO = 1.3
 """Of edge lengths along one direction of the head: the one resampling evens out less."""
+_SAME_DIRECTION_DEG = 5.0
 _LARGEST_TURN_DEG = 30.0
 """Directions that are nearest to each other and farther apart are other directions, not turned ones."""
 
@@ -129,6 +130,8 @@ def _table_difference(first: Series, other: Series) -> str:
     if same_b < _MIN_FRACTION * longest:
         return f"b-values of {_range(its.bvals)} s/mm2, {_range(own.bvals)} in {own_name}"
     angles = _nearest_angles_deg(own.bvecs, its.bvecs)
+    if angles.max() <= _SAME_DIRECTION_DEG:
+        return f"its directions are those of {own_name}, with other b-values for the same directions"
     if np.median(angles) < _LARGEST_TURN_DEG and angles.max() < 2 * _LARGEST_TURN_DEG:
         return (
             f"its directions differ by up to {angles.max():.1f} degrees from those of {own_name} in the world"

@@ -344,6 +344,15 @@ def test_grids_may_differ_as_long_as_the_world_agrees(dataset, affine, kind):
     assert np.dot(unit.phase_encoding[0].direction, unit.phase_encoding[1].direction) * backwards > 0.98
 
 
+def test_b_values_that_changed_places_are_named_as_the_reason(dataset):
+    """Not an angle of 0 degrees."""
+    bvals, bvecs = table()
+    close = np.where(np.arange(bvals.size) < 12, 700.0, 800.0) * (bvals > 0)
+    dataset.add("run-1", (close, bvecs))
+    dataset.add("run-2", (np.where(close > 0, 1500 - close, 0.0), bvecs))
+    assert "with other b-values for the same directions" in dataset.collect().units[0].reason
+
+
 def test_directions_that_turned_with_the_slices_are_refused_with_the_angle(dataset):
     """One file of directions beside two angles of slices: two tables in the head."""
     dataset.add("run-1", metadata=AP)
