@@ -21,6 +21,10 @@ _CONVERGED_VOXELS = 0.05
 _MOST_ROUNDS = 12
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
+_SURELY_ALIKE = 0.97
+"""Correlation of one head, after alignment, that no mirror image reaches."""
+_LEAST_MATCH, _LARGEST_MISMATCH_KEPT = 0.9, 0.5
+"""Correlation that a mirror image must have, and the part of the mismatch that it may keep."""
 _BAND_RATIO = 2.5
 """Coarse over fine scale of the structure that is compared."""
 
@@ -161,7 +165,31 @@ def judge_series(
         overlap=float(np.count_nonzero(common) / np.count_nonzero(reference.mask)),
         reason="",
     )
-    return replace(found, reason="; ".join(_reasons(found, gates)))
+    reasons = _reasons(found, gates)
+    if found.correlation_after < _SURELY_ALIKE:
+        reasons += _mirror_reasons(reference, after, found.correlation_after, smoothing)
+    return replace(found, reason="; ".join(reasons))
+
+
+def _mirror_reasons(reference: PlacedImage, image: Volume, correlation: float, smoothing: float) -> list[str]:
+    """What to say where the mirror image of a head, registered anew, matches clearly better than the head.
+
+    Gates do not see it: a head is much like its mirror image, more than like another head.
+    """
+    mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
+    mirror[0, 3] = 2 * reference.brain_points.mean(axis=0)[0]
+    mirrored = PlacedImage(image, mirror @ reference.affine, reference.mask)
+    shown, seen = show_on(mirrored, register_series(reference, mirrored).transform, reference)
+    common = reference.mask & seen
+    if not common.any():
+        return []
+    match = smooth_correlation(reference.image, shown, common, smoothing)
+    if match < _LEAST_MATCH or 1 - match > _LARGEST_MISMATCH_KEPT * (1 - correlation):
+        return []
+    return [
+        f"its mirror image matches better (correlation {match:.2f} instead of {correlation:.2f}): left and "
+        "right were swapped in the data or in the header; convert it again"
+    ]
 
 
 def _reasons(found: Judgement, gates: Gates) -> list[str]:

@@ -102,6 +102,21 @@ def test_a_series_whose_header_lies_far_off_is_found():
     assert np.allclose(found.apply(np.zeros(3)), (90, -60, 120), atol=0.3)
 
 
+def test_a_mirror_image_of_the_head_is_named():
+    """Gates that both pass tell nothing: a head is much like its mirror image."""
+    reference, noise = _head(), np.random.default_rng(4).standard_normal((2, *_head().image.shape))
+    # Nearly symmetric, as heads are.
+    even = reference.image + 0.75 * (reference.image[::-1] - reference.image) + noise[0].astype(np.float32)
+    head = PlacedImage(even.astype(np.float32), _AFFINE, reference.mask & reference.mask[::-1])
+    gates = Gates(-1.0, -1.0, 180.0, np.inf, 0.0)
+    for flip, is_named in ((1, False), (-1, True)):
+        other = PlacedImage((even[::flip] + noise[1]).astype(np.float32), _AFFINE, head.mask[::flip])
+        transform = register_series(head, other).transform
+        after, seen = show_on(other, transform, head)
+        found = judge_series(head, other.image, after, seen, transform, gates)
+        assert ("left and right were swapped" in found.reason) is is_named
+
+
 def test_another_head_is_refused_and_a_moved_one_is_not():
     """The gates of T1w images hold for b0s; what fails is named with its number."""
     reference = _head()
