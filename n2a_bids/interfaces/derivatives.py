@@ -166,6 +166,7 @@ def own_noise(sidecar: Mapping[str, object], record: DenoisingRecord, place: int
 
     Examples
     --------
+    >>> from n2a_bids.record import RepetitionRecord
     >>> record = DenoisingRecord(repetitions=(RepetitionRecord(noise_sd=7.0),))
     >>> own_noise({"Device": "cpu", "NoiseSDMean": 3.0}, record, 0)
     {'Device': 'cpu', 'NoiseSD': 7.0}

@@ -155,6 +155,7 @@ def motion_sidecar(alignment: AlignmentRecord, distortion: DistortionRecord | No
 
     Examples
     --------
+    >>> from n2a_bids.alignment_record import AlignedRepetition
     >>> row = AlignedRepetition(mean_framewise_displacement_mm=0.1, max_framewise_displacement_mm=0.4)
     >>> motion_sidecar(AlignmentRecord(repetitions=(row, row)), None)
     {'MeanFramewiseDisplacement': 0.1, 'MaxFramewiseDisplacement': 0.4}
