@@ -7,59 +7,20 @@ import configparser
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
+from layers import LAYERS, PACKAGE, RANK, draw, imported_names, modules, part_of, tree_of
 
-PACKAGE = Path(__file__).resolve().parents[1] / "n2a_bids"
-# From the bottom up: a part imports from its own layer and from those before it.
-LAYERS = (
-    {"errors", "config", "strategy_table", "record", "alignment_record", "typed_json"},
-    {"algorithms"},
-    {"figures"},  # and the single files at the top of the package: images, resources, ...
-    {"dataset"},
-    {"interfaces"},
-    {"workflows"},
-    {"reports"},
-    {"benchmark"},
-    {"commands"},
-    {"cli"},
-    {"__main__"},
-)
-RANK = {path.stem: 2 for path in PACKAGE.glob("*.py")}
-RANK |= {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ALLOWED_IN_ALGORITHMS = {"numpy", "scipy", "torch", "n2a_bids"}
 MAX_FUNCTION_LINES = 40
 MAX_BUILDER_LINES = 120
 MAX_FILE_LINES = 300
+MAX_FOLDER_FILES = 15
 MAX_UNTYPED_DICTS = 10
-
-
-def modules(folder: Path = PACKAGE) -> list[Path]:
-    return sorted(folder.rglob("*.py"))
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def imported_names(path: Path) -> Iterator[str]:
-    """Dotted names of everything imported, inside functions too."""
-    package = ("n2a_bids", *path.relative_to(PACKAGE).parent.parts)
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            start = package[: len(package) - node.level + 1] if node.level else ()
-            base = ".".join((*start, node.module) if node.module else start)
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+MAX_INTERFACE_LINES = 25
+LABORATORY = {"lab", "tools", "cli", "__main__"}
+"""Parts that may know of simulation, pretraining and benchmarks."""
 
 
 def test_imports_go_down_only():
@@ -251,10 +212,60 @@ def test_no_path_of_a_developers_machine(path):
     assert not wrong, "\n".join(wrong)
 
 
-def test_test_files_have_unique_names():
-    """pytest without packages needs it."""
-    names = [path.name for path in modules(Path(__file__).parent) if path.name.startswith("test_")]
-    assert len(names) == len(set(names))
+def test_test_folders_are_those_of_the_package():
+    """Who looks for the tests of a module finds them under the same path."""
+    unit = Path(__file__).parent / "unit"
+    strangers = [
+        folder.relative_to(unit)
+        for folder in unit.rglob("*")
+        if folder.is_dir()
+        and folder.name != "__pycache__"
+        and not (PACKAGE / folder.relative_to(unit)).is_dir()
+    ]
+    assert not strangers
+
+
+def test_the_picture_of_the_layers_is_up_to_date():
+    """Drawn anew by: python tests/layers.py docs/layers.svg."""
+    picture = PACKAGE.parent / "docs" / "layers.svg"
+    measured = re.compile(r"\d+ files, \d+ lines")
+    assert measured.sub("", picture.read_text(encoding="utf-8")) == measured.sub("", draw())
+
+
+def test_the_app_needs_no_laboratory():
+    """Simulation, pretraining and benchmarks can be taken away without harm to a run."""
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in modules()
+        if part_of(path) not in LABORATORY
+        for name in imported_names(path)
+        if name.startswith("n2a_bids.lab")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_folders_stay_small():
+    """A folder can be seen at a glance."""
+    folders = {path.parent for path in modules()}
+    crowded = [
+        str(folder.relative_to(PACKAGE))
+        for folder in folders
+        if len(list(folder.glob("*.py"))) > MAX_FOLDER_FILES
+    ]
+    assert not crowded, "\n".join(crowded)
+
+
+def test_interfaces_are_thin():
+    """Nipype interfaces open files, call a function and write files: what they compute stands elsewhere."""
+    thick = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {code_lines(node)} code lines"
+        for path in modules(PACKAGE / "interfaces")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef)
+        and node.name == "_run_interface"
+        and code_lines(node) > MAX_INTERFACE_LINES
+    ]
+    assert not thick, "\n".join(thick)
 
 
 def test_linters_have_one_version_everywhere():

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.gradients import find_shells
-from n2a_bids.algorithms.realizations import Realizations
+from n2a_bids.algorithms.diffusion.shells import find_shells
+from n2a_bids.algorithms.repetitions import Realizations
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -1,1 +1,1 @@
-"""Command lines: the only place where arguments are parsed and text is printed."""
+"""Command lines: the only place that knows of arguments."""

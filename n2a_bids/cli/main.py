@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from n2a_bids.cli.failures import status_of
-from n2a_bids.commands.interruption import Interruption, interruptible
+from n2a_bids.system.signals import Interruption, interruptible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,18 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str], interruption: Interruption) -> int:
     # Imported late: --help and mistakes on the command line answer at once.
-    from n2a_bids.cli.settings import parse_config
+    from n2a_bids.cli.app.settings import parse_config
 
     config = parse_config(arguments)
     if config.analysis_level == "group":
-        from n2a_bids.commands.environment import brief_environment
+        from n2a_bids.system.environment import brief_environment
 
         # Before anything imports matplotlib, which needs a place for its cache.
         with brief_environment(config):
-            from n2a_bids.commands.group import run_group
+            from n2a_bids.app.group import run_group
 
             return run_group(config)
-    from n2a_bids.commands.participant import run_participants
+    from n2a_bids.app.participant import run_participants
 
     status = run_participants(config, interruption)
     # Some library may have taken the interruption for a failure of its own.

@@ -13,7 +13,7 @@ from n2a_bids import __version__
 from n2a_bids.cli.failures import status_of
 from n2a_bids.cli.help_formatter import HelpFormatter
 from n2a_bids.cli.options import OptionGroups, add_options, read_options
-from n2a_bids.parent_watch import end_with_parent
+from n2a_bids.system.parent_watch import end_with_parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Tool:
 
     text: str
     module: str
-    """In `n2a_bids.commands`."""
+    """In `n2a_bids`."""
     model: str
     """Dataclass whose fields declare the options."""
     function: str
@@ -31,21 +31,29 @@ class Tool:
 
 TOOLS = {
     "denoise": Tool(
-        "denoise aligned NIfTI files, without BIDS", "denoise_files", "DenoiseRequest", "run_denoise"
+        "denoise aligned NIfTI files, without BIDS", "denoising.request", "DenoiseRequest", "run_denoise"
     ),
-    "demo": Tool("write a small dataset, denoise it and print the gain", "demo", "DemoConfig", "run_demo"),
+    "demo": Tool(
+        "write a small dataset, denoise it and print the gain", "tools.demo", "DemoConfig", "run_demo"
+    ),
     "doctor": Tool(
         "examine installation and machine: what to paste into an issue",
-        "doctor",
+        "tools.doctor.report",
         "DoctorConfig",
         "run_doctor",
     ),
-    "slurm": Tool("write a SLURM array job for a dataset", "slurm", "JobConfig", "run_slurm"),
+    "slurm": Tool("write a SLURM array job for a dataset", "tools.slurm", "JobConfig", "run_slurm"),
     "pretrain": Tool(
-        "train the weights that denoising starts from", "pretrain", "PretrainConfig", "run_pretrain"
+        "train the weights that denoising starts from",
+        "lab.pretraining.session",
+        "PretrainConfig",
+        "run_pretrain",
     ),
     "benchmark": Tool(
-        "compare strategies on images with a known truth", "benchmark", "BenchmarkConfig", "run_benchmark"
+        "compare strategies on images with a known truth",
+        "lab.benchmark.plan",
+        "BenchmarkConfig",
+        "run_benchmark",
     ),
 }
 
@@ -109,7 +117,7 @@ def build_parser(chosen: str = "") -> argparse.ArgumentParser:
 
 
 def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"n2a_bids.commands.{TOOLS[name].module}")
+    return importlib.import_module(f"n2a_bids.{TOOLS[name].module}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from n2a_bids.config.denoising import AlignConfig, DenoiseConfig, MaskConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.config.selection import SelectionConfig
-from n2a_bids.typed_json import JsonObject
+from n2a_bids.record.typed_json import JsonObject
 
 _RESOURCES, _OUTPUTS, _OTHER = "resources", "outputs", "settings file and debugging"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from n2a_bids.config.options import Option, Range
-from n2a_bids.typed_json import JsonObject
+from n2a_bids.record.typed_json import JsonObject
 
 RESERVED_NAMES = {"raw": "input dataset", "": "output dataset"}
 """Names of datasets in BIDS URIs that no derivative can have."""

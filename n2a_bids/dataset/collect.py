@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
-from n2a_bids.dataset.checks import header_problem
-from n2a_bids.dataset.duplicate_files import note_duplicates
-from n2a_bids.dataset.fieldmaps import find_fieldmaps
-from n2a_bids.dataset.filters import matches, name_filters
-from n2a_bids.dataset.groups import group_sound_images, is_diffusion
-from n2a_bids.dataset.image_files import kind_problem
-from n2a_bids.dataset.index import closed_folders, list_images, read_description, select_participants
-from n2a_bids.dataset.metadata import SidecarReader
+from n2a_bids.dataset.group.sound_groups import group_sound_images, is_diffusion
 from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_parts
-from n2a_bids.dataset.units import Collection, ImageFile, LeftOut
+from n2a_bids.dataset.read.checks import header_problem
+from n2a_bids.dataset.read.duplicate_files import note_duplicates
+from n2a_bids.dataset.read.fieldmaps import find_fieldmaps
+from n2a_bids.dataset.read.files import kind_problem
+from n2a_bids.dataset.read.filters import matches, name_filters
+from n2a_bids.dataset.read.layout import closed_folders, list_images, read_description, select_participants
+from n2a_bids.dataset.read.metadata import SidecarReader
+from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.printable import printable
+from n2a_bids.io.printable import printable
+from n2a_bids.strategy_table import reason_against
 
 
 def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
@@ -156,3 +157,33 @@ def _without_images(
         if folder.name not in there and folder not in closed:
             left_out.append(LeftOut(folder, f"{folder.name}: no {what} image"))
     return left_out
+
+
+def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:
+    """Move groups that a strategy cannot take to the images left out.
+
+    Parameters
+    ----------
+    collection : Collection
+        Everything found.
+    strategy : str
+        Value of ``--strategy``.
+
+    Returns
+    -------
+    collection : Collection
+    """
+    units = tuple(unit for unit in collection.units if not _reason(unit, strategy))
+    others = [
+        LeftOut(image.path, f"{unit.label}: {_reason(unit, strategy)}")
+        for unit in collection.units
+        if unit not in units
+        for image in unit.images
+    ]
+    left_out = sorted([*collection.left_out, *others], key=lambda item: item.path.parts)
+    return Collection(units, tuple(left_out))
+
+
+def _reason(unit: DenoisingUnit, strategy: str) -> str:
+    why = reason_against(strategy, unit.kind)
+    return f"--strategy {strategy} {why}; use --strategy auto" if why else ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from n2a_bids.dataset.image_files import file_problem
-from n2a_bids.dataset.protocols import input_notes
+from n2a_bids.dataset.read.files import file_problem
+from n2a_bids.dataset.read.protocols import input_notes
 from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
-from n2a_bids.printable import printable
+from n2a_bids.io.printable import printable
 
 _KINDS = {
     "t1w-repeats": "T1w repetitions",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from n2a_bids.typed_json import JsonObject
+from n2a_bids.record.typed_json import JsonObject
 
 Kind = Literal["t1w-repeats", "t1w-echoes", "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single"]
 

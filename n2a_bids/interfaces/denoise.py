@@ -17,8 +17,8 @@ from nipype.interfaces.base import (
 
 from n2a_bids.config import DenoiseConfig
 from n2a_bids.config.options import Declared, declared_fields
-from n2a_bids.interfaces.child import child_environment, raise_if_killed
-from n2a_bids.interfaces.gpu_slot import gpu_slot, visible_gpus
+from n2a_bids.system.child import child_environment, raise_if_killed
+from n2a_bids.system.gpu_slot import gpu_slot, visible_gpus
 
 
 class _FilesInputSpec(CommandLineInputSpec):

@@ -9,7 +9,7 @@ from nipype import Node
 
 from n2a_bids.config import DenoiseConfig, ResourceConfig
 from n2a_bids.interfaces.denoise import Denoise
-from n2a_bids.weights_checksums import weights_checksums
+from n2a_bids.io.weights import weights_checksums
 
 
 def init_denoise_node(

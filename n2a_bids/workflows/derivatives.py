@@ -15,7 +15,7 @@ from nipype import Node, Workflow
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces.sink import WriteDerivatives
+from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 
 Condition = Callable[[DenoisingUnit, Config], bool]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from nipype import Workflow
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.preproc import preproc_units
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.workflows.unit import init_unit_wf
+from n2a_bids.dataset.write.preproc import preproc_units
+from n2a_bids.workflows.anat.unit import init_unit_wf
 
 
 def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config: Config) -> Workflow:
@@ -45,8 +45,8 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
 
 def _add_diffusion(workflow: Workflow, units: Sequence[DenoisingUnit], config: Config) -> None:
     # Only diffusion needs dipy and what comes with it.
-    from n2a_bids.workflows.dwi import init_dwi_unit_wf
-    from n2a_bids.workflows.dwi_consumers import raw_like_series
+    from n2a_bids.workflows.dwi.downstream import raw_like_series
+    from n2a_bids.workflows.dwi.unit import init_dwi_unit_wf
 
     series: dict[Path, Path] = {}
     for unit in units:

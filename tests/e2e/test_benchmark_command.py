@@ -11,11 +11,12 @@ import numpy as np
 import psutil
 import pytest
 
-from n2a_bids.benchmark import trust, worker
-from n2a_bids.benchmark.truths import crop_truth, template_truth
 from n2a_bids.cli.tools import main
 from n2a_bids.errors import DenoisingError
-from n2a_bids.images import whole_file
+from n2a_bids.io.files import whole_file
+from n2a_bids.lab.benchmark import worker
+from n2a_bids.lab.benchmark.anat import trust
+from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
 
 
 def rows_of(path):
@@ -85,7 +86,7 @@ def test_no_method_outlives_a_killed_benchmark(tmp_path):
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]\n"
         "from functools import partial\n"
-        "from n2a_bids.benchmark.worker import run_in_child\n"
+        "from n2a_bids.lab.benchmark.worker import run_in_child\n"
         "import test_benchmark_command as here\n"
         "if __name__ == '__main__': run_in_child(partial(here.wait_long, sys.argv[1]))\n"
     )

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
 from dwi_dataset import VOXEL_MM, head
 
-from n2a_bids.benchmark.diffusion import COLUMNS
-from n2a_bids.benchmark.diffusion_summary import summarise_diffusion
 from n2a_bids.cli.tools import main
-from n2a_bids.gradient_files import write_gradients
+from n2a_bids.io.gradients import write_gradients
+from n2a_bids.lab.benchmark.dwi.cells import COLUMNS
+from n2a_bids.lab.benchmark.dwi.summary import summarise_diffusion
 
 
 @pytest.fixture(scope="module")

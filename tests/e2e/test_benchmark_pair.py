@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from n2a_bids.algorithms.phantoms import SimulationConfig, simulate_runs
-from n2a_bids.benchmark.truths import crop_truth, template_truth
 from n2a_bids.cli.tools import main
+from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
+from n2a_bids.lab.simulation.runs import SimulationConfig, simulate_runs
 
 
 @pytest.fixture

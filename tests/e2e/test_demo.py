@@ -4,9 +4,9 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from n2a_bids.algorithms.metrics import psnr
-from n2a_bids.commands import demo
+from n2a_bids.algorithms.quality.metrics import psnr
 from n2a_bids.errors import ConfigError
+from n2a_bids.tools import demo
 
 
 @pytest.fixture(scope="module")

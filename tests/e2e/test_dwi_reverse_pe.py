@@ -14,17 +14,17 @@ import pytest
 import torch
 from scipy import ndimage
 
-from n2a_bids.algorithms.dwi_phantoms import (
+from n2a_bids.algorithms.diffusion.tensor import fit_tensor, fractional_anisotropy, mean_diffusivity
+from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
+from n2a_bids.external.b0_brain import find_brain
+from n2a_bids.io.gradients import read_gradients, write_gradients
+from n2a_bids.lab.simulation.dwi import (
     add_rician_noise,
     distort,
     noise_sd_for_snr,
     susceptibility_displacement,
     tensor_phantom,
 )
-from n2a_bids.algorithms.series_resampling import mean_b0
-from n2a_bids.algorithms.tensor import fit_tensor, fractional_anisotropy, mean_diffusivity
-from n2a_bids.b0_brain import find_brain
-from n2a_bids.gradient_files import read_gradients, write_gradients
 
 _SLAB = slice(10, 24)
 _SNR = 8.0

@@ -19,11 +19,12 @@ TIME_LIMIT_S = 120
 
 @pytest.fixture
 def dataset(tmp_path) -> Path:
-    """Two runs without content: nothing opens them before they are denoised."""
-    folder = tmp_path / "bids" / "sub-01" / "anat"
-    folder.mkdir(parents=True)
-    for run in (1, 2):
-        (folder / f"sub-01_run-{run}_T1w.nii.gz").touch()
+    """Many runs without content, so that it takes a while to look through them."""
+    for subject in range(300):
+        folder = tmp_path / "bids" / f"sub-{subject:03}" / "anat"
+        folder.mkdir(parents=True)
+        for run in (1, 2):
+            (folder / f"sub-{subject:03}_run-{run}_T1w.nii.gz").touch()
     description = {"Name": "empty", "BIDSVersion": "1.10.0"}
     (tmp_path / "bids" / "dataset_description.json").write_text(json.dumps(description))
     return tmp_path / "bids"
@@ -60,25 +61,35 @@ def open_when_read(pipe: Path, process: subprocess.Popen[str]) -> int:
     raise AssertionError(f"{pipe} was not read")
 
 
-# A pipe stops the process at the moment of reading it: settings come first, sidecars after the index.
+def wait_for_index(process: subprocess.Popen[str]) -> None:
+    """Wait until the process has loaded what it lists files with."""
+    deadline = time.monotonic() + TIME_LIMIT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        if "_sqlite3" in Path(f"/proc/{process.pid}/maps").read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError("the dataset was not looked through")
+
+
+# A pipe stops the process at the moment of reading the settings, before anything else.
 @pytest.mark.parametrize("moment", ["reading the settings", "looking through the dataset"])
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)]
 )
 def test_signal_before_the_work_has_its_exit_code(start, dataset, tmp_path, moment, number, status):
     """75 after SIGTERM and SIGHUP, 130 after Ctrl-C, with the sentence that says how to go on."""
+    pipe, writing_end = tmp_path / "settings.toml", None
     if moment == "reading the settings":
-        pipe = tmp_path / "settings.toml"
-        options = ["--config-file", pipe]
+        os.mkfifo(pipe)
+        process = start("--config-file", pipe)
+        writing_end = open_when_read(pipe, process)
     else:
-        pipe = dataset / "sub-01" / "anat" / "sub-01_run-1_T1w.json"
-        options = []
-    os.mkfifo(pipe)
-    process = start(*options)
-    writing_end = open_when_read(pipe, process)
+        process = start()
+        wait_for_index(process)
     process.send_signal(number)
     _, said = process.communicate(timeout=TIME_LIMIT_S)
-    os.close(writing_end)
+    if writing_end is not None:
+        os.close(writing_end)
     assert process.returncode == status
     assert "the same command resumes" in said
     assert "Traceback" not in said
@@ -93,6 +104,6 @@ def test_handlers_come_before_the_heavy_imports():
     own = {name for name in loaded if name.startswith("n2a_bids.")}
     assert own <= {
         "n2a_bids.cli", "n2a_bids.cli.main", "n2a_bids.cli.failures",
-        "n2a_bids.commands", "n2a_bids.commands.interruption", "n2a_bids.errors",
+        "n2a_bids.system", "n2a_bids.system.signals", "n2a_bids.errors",
     }  # fmt: skip
     assert not {"numpy", "argparse", "bids", "nipype", "torch"} & set(loaded)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from n2a_bids.cli.tools import main
-from n2a_bids.weights_files import PACKAGED, load_weights, save_weights
+from n2a_bids.io.weights import PACKAGED, load_weights, save_weights
 
 
 @pytest.fixture

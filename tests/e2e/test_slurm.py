@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from n2a_bids.cli.tools import main
-from n2a_bids.commands.slurm import JobConfig, app_command, job_script, sbatch_options
 from n2a_bids.errors import ConfigError
+from n2a_bids.tools.slurm import JobConfig, app_command, job_script, sbatch_options
 
 _PROOF = Path(__file__).with_name("prove_slurm.sh")
 _PRETEND_SBATCH = """#!/bin/bash

@@ -30,16 +30,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from n2a_bids.algorithms.inference import predict
-from n2a_bids.algorithms.network import MUNet, ResidualUNet
-from n2a_bids.algorithms.pretraining import new_state, pretrain
-from n2a_bids.algorithms.pretraining_blocks import PretrainingConfig, TrainingHead, draw_batch
-from n2a_bids.algorithms.realizations import Context, Realizations
-from n2a_bids.algorithms.recorded_steps import Recorder, record_cuda_graph
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.nn.cuda_graphs import Recorder, record_cuda_graph
+from n2a_bids.algorithms.nn.inference import predict
+from n2a_bids.algorithms.nn.networks import MUNet, ResidualUNet
+from n2a_bids.algorithms.nn.training import Batch, Schedule, fit
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.algorithms.repetitions import Realizations
 from n2a_bids.algorithms.strategies import get_strategy
-from n2a_bids.algorithms.training import Batch, Schedule, fit
-from n2a_bids.algorithms.weights import PretrainedWeights
-from n2a_bids.benchmark.engine_speed import measure_ceilings, measure_training
+from n2a_bids.lab.benchmark.anat.engine_speed import measure_ceilings, measure_training
+from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
+from n2a_bids.lab.pretraining.loop import new_state, pretrain
 
 SEED = 7
 NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}

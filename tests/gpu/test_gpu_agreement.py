@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from n2a_bids.algorithms.inference import predict
-from n2a_bids.algorithms.network import MUNet, ResidualUNet
-from n2a_bids.algorithms.recorded_steps import record_cuda_graph
-from n2a_bids.algorithms.training import Batch, Schedule, fit
+from n2a_bids.algorithms.nn.cuda_graphs import record_cuda_graph
+from n2a_bids.algorithms.nn.inference import predict
+from n2a_bids.algorithms.nn.networks import MUNet, ResidualUNet
+from n2a_bids.algorithms.nn.training import Batch, Schedule, fit
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from n2a_bids.cli.parser import build_parser
+from n2a_bids.cli.app.parser import build_parser
 from n2a_bids.cli.tools import TOOLS
 from n2a_bids.cli.tools import build_parser as build_tools_parser
-from n2a_bids.interfaces.derivatives import denoising_sidecar
-from n2a_bids.record import Choice, DenoisingRecord, NetworkWeights
-from n2a_bids.reports.measures import measures
+from n2a_bids.interfaces.derivatives.sidecars import denoising_sidecar
+from n2a_bids.record.denoising import Choice, DenoisingRecord, NetworkWeights
+from n2a_bids.reports.records.measures import measures
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -9,6 +9,7 @@ import pytest
 
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.errors import ConfigError
+from n2a_bids.io.weights import load_all_weights
 from n2a_bids.strategy_table import (
     STRATEGY_NAMES,
     TABLE,
@@ -17,7 +18,6 @@ from n2a_bids.strategy_table import (
     reason_against,
     takes_halves,
 )
-from n2a_bids.weights_files import load_all_weights
 
 
 @pytest.mark.parametrize("facts", TABLE, ids=lambda row: f"{row.modality}-{row.name}")

@@ -14,14 +14,14 @@ import pytest
 from nipype import MapNode, Node, Workflow
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 
-import n2a_bids.commands.batch as batch_module
-from n2a_bids.commands.batch import batches, n_side_by_side, run_batch
-from n2a_bids.commands.execution import no_process_left_behind, run_workflow
-from n2a_bids.commands.interruption import Interruption, interruptible
-from n2a_bids.commands.nipype_settings import configure_nipype
-from n2a_bids.commands.work import ParticipantWork, work_dir_of
+import n2a_bids.app.batch as batch_module
+from n2a_bids.app.batch import batches, n_side_by_side, run_batch
+from n2a_bids.app.execution import no_process_left_behind, run_workflow
+from n2a_bids.app.nipype_settings import configure_nipype
+from n2a_bids.app.work import ParticipantWork, work_dir_of
 from n2a_bids.config import Config, DebugConfig, OutputConfig, ResourceConfig
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, Interrupted
+from n2a_bids.system.signals import Interruption, interruptible
 
 
 class _StepInputSpec(BaseInterfaceInputSpec):

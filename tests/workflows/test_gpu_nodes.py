@@ -6,7 +6,7 @@ import sys
 import pytest
 from nipype import Node, Workflow
 
-from n2a_bids.commands.execution import LocalPoolPlugin
+from n2a_bids.app.execution import LocalPoolPlugin
 from n2a_bids.interfaces.denoise import Denoise
 
 _PRETEND = """

@@ -21,9 +21,9 @@ from nipype import Node, Workflow
 from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, TraitedSpec
 
 from n2a_bids.cli.failures import status_of
-from n2a_bids.commands.execution import run_workflow
-from n2a_bids.commands.interruption import interruptible
-from n2a_bids.commands.nipype_settings import configure_nipype
+from n2a_bids.app.execution import run_workflow
+from n2a_bids.system.signals import interruptible
+from n2a_bids.app.nipype_settings import configure_nipype
 from n2a_bids.config import Config, DebugConfig, ResourceConfig
 
 FOLDER = Path(__file__).parent

@@ -10,16 +10,16 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from n2a_bids.commands.batch import run_batch
-from n2a_bids.commands.interruption import Interruption
-from n2a_bids.commands.work import ParticipantWork
+from n2a_bids.app.batch import run_batch
+from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config, DenoiseConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.interfaces.sink import WriteDerivatives
-from n2a_bids.reports.records import find_units
+from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
+from n2a_bids.reports.records.units import find_units
+from n2a_bids.system.signals import Interruption
+from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.participant import init_participant_wf
-from n2a_bids.workflows.unit import workflow_name
 
 GROUPS = (
     "run-1 run-2",

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2a_bids.algorithms.gain import Gain
+from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.normalization import match_scales, with_equal_gain
-from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
-from n2a_bids.record import Choice, StrategyRecord
+from n2a_bids.algorithms.quality.gain import Gain
+from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.record.denoising import Choice, StrategyRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from n2a_bids.algorithms.realizations import Context, DenoisedImage, Realizations
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
 from n2a_bids.strategy_table import StrategyFacts, find_strategy
 
 

@@ -1,0 +1,1 @@
+"""Diffusion-weighted images: gradient tables, shells, subsets of directions, the tensor."""

@@ -1,0 +1,1 @@
+"""Susceptibility distortion of echo-planar images: estimated from opposite blips, judged, undone."""

@@ -1,0 +1,222 @@
+"""Two series of opposite phase encoding: their distortion, and the motion of the head between them.
+
+A translation of the head along the phase-encoding axis and a constant displacement make the same pair of
+images, so that the pair cannot tell them apart. By convention the centre of the brain keeps its place along
+this axis (relative to the scanner), and the displacement takes the rest; the corrected images agree
+either way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.distortion.blip_pair import BlipPair, Volume, VoxelMap
+from n2a_bids.algorithms.distortion.field import DistortionConfig
+from n2a_bids.algorithms.registration.dwi_motion import register_rigid
+
+_LEAST_GAIN = 0.5
+"""Part of the disagreement that a field must remove for the blips to count as opposite."""
+_LEAST_MARGIN = 0.02
+"""Of the correlation, likewise: noise alone lets a field gain a little."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairConfig:
+    """Settings of the estimation of field and motion in turn."""
+
+    coarse: DistortionConfig = field(
+        default_factory=lambda: DistortionConfig((4, 2), (1.0, 0.7), (150, 80), (2, 2))
+    )
+    """Of the fields that need only be good enough to find the motion."""
+    fine: DistortionConfig = field(default_factory=DistortionConfig)
+    polish: DistortionConfig = field(
+        default_factory=lambda: DistortionConfig((2, 1), (0.7, 0.5), (60, 40), (2, 2))
+    )
+    """Of what is left of the field once the motion is known."""
+    most_coarse_rounds: int = 8
+    most_fine_rounds: int = 5
+    coarse_step_voxels: float = 0.2
+    largest_step_voxels: float = 0.05
+    """Motion has converged where a round moves no brain voxel farther than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairCorrection:
+    """Distortion and motion of a pair of b0s, and what is left when they are undone."""
+
+    displacement: Volume
+    """(X, Y, Z) voxels of the first image along its phase-encoding axis, on the undistorted grid of the
+    first; positive where the first is moved to higher indices."""
+    second_displacement: Volume
+    """(X, Y, Z) the same of the second, in voxels along its own axis, on the grid of the first."""
+    voxel_map: VoxelMap
+    """(4, 4) voxel of the first to voxel of the second, rigid part only."""
+    corrected: tuple[Volume, Volume]
+    """Both images without distortion, on the grid of the first, in their own intensity units."""
+    n_rounds: int
+    """Estimations of the motion."""
+    last_step_voxels: float
+    """How far the last of them moved a brain voxel at most."""
+    converged: bool
+    opposite: bool = True
+    """False where the images were found to share one polarity, so that only motion lies between them."""
+    polarity_margin: float | None = None
+    """Where the polarity was not known: correlation of the corrected images by the hypothesis taken minus
+    that by the other."""
+    warnings: tuple[str, ...] = ()
+
+
+def correct_pair(
+    first: NDArray,
+    second: NDArray,
+    mask: NDArray[np.bool_],
+    *,
+    voxel_size_mm: tuple[float, float, float],
+    axis: int,
+    second_axis: int | None = None,
+    start: VoxelMap | None = None,
+    readout_ratio: float = 1.0,
+    opposite: bool | None = True,
+    config: PairConfig = PairConfig(),
+) -> PairCorrection:
+    """Find distortion and head motion that make two b0s of opposite polarity agree.
+
+    Motion and field are estimated in turn, first with coarse fields, until the motion comes to rest. Neither
+    may wait for the other: a field bends misplaced images until they agree, and hides half of the motion.
+
+    Parameters
+    ----------
+    first, second : (X, Y, Z) and (X', Y', Z') arrays
+        b0s, on grids that may differ in matrix, order of storage and angle.
+    mask : (X, Y, Z) bool array
+        Brain in `first`.
+    voxel_size_mm : (3,) floats
+        Of `first`.
+    axis, second_axis : int
+        Array axis of phase encoding of each image; that of the second is `axis` by default.
+    start : (4, 4) array, optional
+        Voxel of `first` to voxel of `second` by their affines; the identity by default.
+    readout_ratio : float
+        Total readout time of `second` over that of `first`.
+    opposite : bool, optional
+        True where the polarities are known to be opposite. None tries both: opposite, and the same.
+    config : PairConfig
+
+    Returns
+    -------
+    correction : PairCorrection
+
+    Raises
+    ------
+    ValueError
+        If the phase-encoding axes are not parallel, or an image is empty in the brain.
+    """
+    start = np.eye(4) if start is None else np.asarray(start, float)
+    axes = (axis, axis if second_axis is None else second_axis)
+    pair = BlipPair(first, second, mask, tuple(voxel_size_mm), axes, start, readout_ratio)
+    if opposite:
+        return _correct(pair, config)
+    alike = _align(pair, config)
+    return alike if opposite is False else _likelier(pair, _correct(pair, config), alike)
+
+
+def _likelier(pair: BlipPair, opposite: PairCorrection, alike: PairCorrection) -> PairCorrection:
+    """A field has thousands of parameters, so that it is believed only where it gains much."""
+    bent, rigid = (pair.agreement(result.corrected) for result in (opposite, alike))
+    is_opposite = bent - rigid > _LEAST_MARGIN and 1 - bent < (1 - _LEAST_GAIN) * (1 - rigid)
+    taken = opposite if is_opposite else alike
+    margin = round(bent - rigid if is_opposite else rigid - bent, 4)
+    note = (
+        "whether the phase encodings are opposite was found from the images: "
+        f"{'yes' if is_opposite else 'no'} (correlation {bent:.3f} as a pair of opposite polarity, "
+        f"{rigid:.3f} as one of the same)"
+    )
+    names = {name: getattr(taken, name) for name in PairCorrection.__dataclass_fields__}
+    return PairCorrection(**names | {"polarity_margin": margin, "warnings": (*taken.warnings, note)})
+
+
+def _correct(pair: BlipPair, config: PairConfig) -> PairCorrection:
+    voxel_map, n_rounds = _place_coarsely(pair, config)
+    displacement = pair.estimate(pair.images(voxel_map), config.fine)
+    for n_fine in range(config.most_fine_rounds):
+        step = pair.step(pair.images(voxel_map, displacement))
+        moved, n_rounds = pair.step_size(step), n_rounds + 1
+        converged = moved < config.largest_step_voxels
+        # The fine field was found along the axis of the first grid: that of a rotated head differs.
+        if converged and (n_fine or pair.misdirection(voxel_map, displacement) < config.largest_step_voxels):
+            break
+        voxel_map = voxel_map @ step
+        rest = pair.estimate(pair.images(voxel_map, displacement), config.polish)
+        displacement = _compose(displacement, rest, pair.axis)
+    return PairCorrection(
+        displacement,
+        pair.second_displacement(displacement),
+        voxel_map,
+        pair.corrected(voxel_map, displacement),
+        n_rounds,
+        round(moved, 4),
+        converged,
+        warnings=() if converged else (_no_rest(moved, n_rounds),),
+    )
+
+
+def _place_coarsely(pair: BlipPair, config: PairConfig) -> tuple[VoxelMap, int]:
+    """Motion between the series by coarse fields, and the number of rounds it took.
+
+    The head is registered before the first field, across the phase encoding; where this misleads, the
+    field of the place by the affines makes the images more alike, and the search starts there.
+    """
+    starts = [pair.start @ pair.step(pair.images(pair.start)), pair.start]
+    fields = [pair.estimate(pair.images(voxel_map), config.coarse) for voxel_map in starts]
+    agreements = [pair.agreement(pair.images(*both)) for both in zip(starts, fields)]
+    best = int(np.argmax(agreements))
+    voxel_map, displacement = starts[best], fields[best]
+    n_rounds = 1
+    for _ in range(config.most_coarse_rounds):
+        step = pair.step(pair.images(voxel_map, displacement))
+        voxel_map, n_rounds = voxel_map @ step, n_rounds + 1
+        if pair.step_size(step) < config.coarse_step_voxels:
+            break
+        displacement = pair.estimate(pair.images(voxel_map), config.coarse)
+    return voxel_map, n_rounds
+
+
+def _align(pair: BlipPair, config: PairConfig) -> PairCorrection:
+    """Motion alone, as between two images of one polarity."""
+    voxel_map, still = pair.start, np.zeros(pair.first.shape, np.float32)
+    n_rounds = 0
+    for _ in range(config.most_coarse_rounds):
+        step = register_rigid(*pair.images(voxel_map), pair.mask, pair.voxel_size_mm)
+        voxel_map, moved, n_rounds = voxel_map @ step, pair.step_size(step), n_rounds + 1
+        converged = moved < config.largest_step_voxels
+        if converged:
+            break
+    return PairCorrection(
+        still,
+        still.copy(),
+        voxel_map,
+        pair.corrected(voxel_map, still),
+        n_rounds,
+        round(moved, 4),
+        converged,
+        opposite=False,
+        warnings=() if converged else (_no_rest(moved, n_rounds),),
+    )
+
+
+def _no_rest(moved: float, n_rounds: int) -> str:
+    return (
+        f"the motion between the two series did not come to rest: after {n_rounds} rounds, the last moved "
+        f"the brain by up to {moved:.2f} voxels"
+    )
+
+
+def _compose(displacement: Volume, rest: Volume, axis: int) -> Volume:
+    """Displacement of an image which, corrected by `displacement`, is still displaced by `rest`."""
+    positions = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in rest.shape), indexing="ij"))
+    positions[axis] += rest
+    return rest + ndimage.map_coordinates(displacement, positions, order=1, mode="nearest")

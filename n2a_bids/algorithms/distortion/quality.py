@@ -1,0 +1,105 @@
+"""Whether a distortion field can be true: how far it moves the brain, where it folds, and what it gains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from n2a_bids.algorithms.distortion.field import intensity_factor, resample
+from n2a_bids.algorithms.distortion.pepolar import PairCorrection
+from n2a_bids.algorithms.normalization import Mask, Volume
+from n2a_bids.algorithms.registration.similarity import smooth_correlation
+
+_MOST_FOLDED = 0.05
+"""Part of the brain: beyond a few percent, near air, a field is no field of a head."""
+_FARTHEST_MM = 25.0
+"""In 95 % of the brain. Real pairs at 3 T have 3 to 12 mm."""
+_NOTICEABLE_VOXELS = 1.0
+_SMOOTHING_VOXELS = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class DistortionQuality:
+    """Metrics of the correction of a pair, all inside the brain."""
+
+    correlation_before: float
+    """Of the b0s, where the headers put them."""
+    correlation_aligned: float
+    """With head motion undone, but not the distortion."""
+    correlation_after: float
+    displacement_mm: dict[str, float]
+    """``median``, ``percentile_95`` and ``largest`` of the first series."""
+    folded_fraction: float
+    reason: str
+    """Why the field cannot be true; empty where it can."""
+
+
+def judge_distortion(
+    first: Volume,
+    second: tuple[Volume, Volume],
+    correction: PairCorrection,
+    mask: Mask,
+    axis: int,
+    axis_voxel_mm: float,
+    second_axis: int,
+) -> DistortionQuality:
+    """Measure a correction and look for what no head does.
+
+    Parameters
+    ----------
+    first : (X, Y, Z) array
+        First b0, as acquired.
+    second : pair of arrays
+        The second b0 on the grid of the first as its header says, and as acquired.
+    correction : PairCorrection
+    mask : (X, Y, Z) bool array
+        Brain in `first`.
+    axis, second_axis : int
+        Phase-encoding axis of each, in its own array.
+    axis_voxel_mm : float
+        Voxel size of `first` along `axis`.
+
+    Returns
+    -------
+    quality : DistortionQuality
+    """
+    still = np.zeros_like(correction.displacement)
+    placed = resample(second[1], correction.voxel_map, still, second_axis, 0)
+    fields = (
+        (correction.displacement, axis, np.eye(4)),
+        (correction.second_displacement, second_axis, correction.voxel_map),
+    )
+    folds = [intensity_factor(field, along, 1, voxel_map) == 0 for field, along, voxel_map in fields]
+    moved_voxels = np.abs(correction.displacement[mask])
+    before, aligned, after = (
+        smooth_correlation(*pair, mask, _SMOOTHING_VOXELS)
+        for pair in ((first, second[0]), (first, placed), correction.corrected)
+    )
+    size = {
+        "median": round(float(np.median(moved_voxels)) * axis_voxel_mm, 3),
+        "percentile_95": round(float(np.percentile(moved_voxels, 95)) * axis_voxel_mm, 3),
+        "largest": round(float(moved_voxels.max()) * axis_voxel_mm, 3),
+    }
+    folded = round(float(((folds[0] | folds[1]) & mask).sum() / mask.sum()), 5)
+    useless = bool(np.percentile(moved_voxels, 95) > _NOTICEABLE_VOXELS) and after < aligned
+    return DistortionQuality(
+        *(round(value, 4) for value in (before, aligned, after)),
+        size,
+        folded,
+        _reason(size["percentile_95"], folded, (aligned, after) if useless else None),
+    )
+
+
+def _reason(percentile_95_mm: float, folded: float, useless: tuple[float, float] | None) -> str:
+    reasons = []
+    if folded > _MOST_FOLDED:
+        reasons.append(f"the image folds in {folded:.0%} of the brain (plausible: up to {_MOST_FOLDED:.0%})")
+    if percentile_95_mm > _FARTHEST_MM:
+        reasons.append(f"it moves the brain by {percentile_95_mm:.0f} mm (plausible: up to {_FARTHEST_MM:g})")
+    if useless is not None:
+        reasons.append(
+            f"it moves the brain by {percentile_95_mm:.1f} mm without making the b0s more alike (correlation "
+            f"{useless[0]:.3f} without it, {useless[1]:.3f} with it)"
+        )
+    return "; ".join(reasons)

@@ -1,0 +1,1 @@
+"""Denoising filters without a network: non-local Bayes and local principal components."""

@@ -1,0 +1,1 @@
+"""Neural networks: their layers, training, application to large images, and weights."""

@@ -1,0 +1,144 @@
+"""Random blocks of repetitions as training batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from n2a_bids.algorithms.nn.blocks import BlockSampler, draw_orientation, orient
+from n2a_bids.algorithms.nn.training import Batch
+from n2a_bids.algorithms.preparation.repetitions import Prepared
+from n2a_bids.algorithms.risk.stacking import zero_sum_direction
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A noisy volume and its target, z-scores, each (X, Y, Z)."""
+
+    noisy: NDArray[np.float32]
+    noise_sd: NDArray[np.float32]
+    target: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+
+def pair_batches(
+    pairs: list[Pair],
+    sampler: BlockSampler,
+    batch_size: int,
+    *,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Callable[[], Batch]:
+    """Batches of random blocks in random orientations from fixed pairs.
+
+    Parameters
+    ----------
+    pairs : list of Pair
+        Arrays that several of them share are kept once.
+    sampler : BlockSampler
+    batch_size : int
+    generator : torch.Generator
+        CPU generator.
+    device : torch.device
+        Where the volumes stay during training.
+
+    Returns
+    -------
+    draw : callable
+        Returns the next `Batch`.
+    """
+    kept: dict[int, Tensor] = {}
+
+    def keep(array: NDArray[np.float32]) -> Tensor:
+        if id(array) not in kept:
+            kept[id(array)] = torch.from_numpy(np.require(array, requirements="CW")).to(device)
+        return kept[id(array)]
+
+    volumes = [[keep(a) for a in (pair.noisy, pair.noise_sd, pair.target, pair.weight)] for pair in pairs]
+
+    def draw() -> Batch:
+        blocks = []
+        for _ in range(batch_size):
+            pick = int(torch.randint(len(volumes), (), generator=generator))
+            place = sampler.draw(generator)
+            block = torch.stack([volume[place] for volume in volumes[pick]])
+            blocks.append(orient(block, *draw_orientation(generator)))
+        return as_batch(torch.stack(blocks))
+
+    return draw
+
+
+def recorrupted_batches(
+    prepared: Prepared,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32] | float,
+    noise_scale: float,
+    sampler: BlockSampler,
+    batch_size: int,
+    *,
+    generator: torch.Generator,
+    device: torch.device,
+    strengths: tuple[float, float] = (0.5, 1.0),
+) -> Callable[[], Batch]:
+    """Batches of recorrupted averages, a new random contrast of repetitions for every block.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    weight : (X, Y, Z) float array
+        Weight of every voxel in the loss; zero on held-out blocks.
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias, subtracted from the targets.
+    noise_scale : float
+        Factor on the noise-level map, as the risk chose it.
+    sampler, batch_size, generator, device
+        As in `pair_batches`.
+    strengths : (float, float)
+        Range of the recorruption strength a. Below 0.5 the targets, whose noise
+        grows as 1/a, teach little per step.
+
+    Returns
+    -------
+    draw : callable
+    """
+    images = torch.from_numpy(prepared.images).to(device)
+    fixed = np.stack(
+        (prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor * noise_scale), weight)
+    )
+    fixed = torch.from_numpy(fixed).to(device)
+    offset = torch.from_numpy(np.broadcast_to(np.float32(bias), prepared.mask.shape).copy()).to(device)
+    low, high = strengths
+
+    def draw() -> Batch:
+        blocks = []
+        for _ in range(batch_size):
+            place = sampler.draw(generator)
+            strength = low + (high - low) * float(torch.rand((), generator=generator))
+            contrast = zero_sum_direction(prepared.weights, prepared.variance_ratio, generator)
+            noisy = combine(images, prepared.weights + strength * contrast, place)
+            target = combine(images, prepared.weights - contrast / strength, place) - offset[place]
+            noise_sd = fixed[0][place] * float(np.sqrt(1 + strength**2))
+            block = torch.stack((noisy, noise_sd, target, fixed[1][place]))
+            blocks.append(orient(block, *draw_orientation(generator)))
+        return as_batch(torch.stack(blocks))
+
+    return draw
+
+
+def combine(images: Tensor, weights: NDArray[np.float64], place: tuple[slice, slice, slice]) -> Tensor:
+    """Weighted sum of (R, X, Y, Z) images within a block."""
+    scale = torch.as_tensor(weights, dtype=images.dtype, device=images.device)
+    return torch.tensordot(scale, images[(slice(None), *place)], dims=1)
+
+
+def as_batch(blocks: Tensor) -> Batch:
+    """(N, 4, X, Y, Z) stacked blocks to a `Batch`."""
+    noisy, noise_sd, target, weight = (
+        channel.contiguous(memory_format=torch.channels_last_3d) for channel in blocks.split(1, dim=1)
+    )
+    return Batch(noisy=noisy, noise_sd=noise_sd, target=target, weight=weight)

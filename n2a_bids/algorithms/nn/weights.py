@@ -1,0 +1,59 @@
+"""Pretrained weights, as strategies receive them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from n2a_bids.algorithms.nn.networks import FusionUNet, MUNet, ResidualUNet
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "resunet-t1w": ResidualUNet,
+    "munet-t1w": MUNet,
+    "fusion-t1w": FusionUNet,
+}
+"""Name of the weights -> network that they are for."""
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainedWeights:
+    """A network's weights with their origin."""
+
+    name: str
+    """A name of `NETWORKS`."""
+    sha256: str
+    tensors: dict[str, Tensor]
+
+
+def build_network(name: str, weights: PretrainedWeights | None) -> nn.Module:
+    """Make a network, pretrained where weights are given.
+
+    Parameters
+    ----------
+    name : str
+        A name of `NETWORKS`.
+    weights : PretrainedWeights or None
+        ``None`` leaves the random initialisation (from the global torch
+        generator, which the caller has seeded).
+
+    Returns
+    -------
+    network : nn.Module
+        In eval mode, float32.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the weights do not fit the network.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}")
+    network = NETWORKS[name]()
+    if weights is not None:
+        try:
+            network.load_state_dict({key: value.float() for key, value in weights.tensors.items()})
+        except RuntimeError as error:
+            raise ValueError(f"weights {weights.name!r} do not fit the network {name!r}: {error}") from error
+    return network.eval()

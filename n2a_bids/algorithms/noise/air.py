@@ -1,0 +1,105 @@
+"""The air around the head, where the kind and level of the noise show without any signal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.masked_filters import blur_in_mask
+from n2a_bids.algorithms.normalization import Mask, Volume
+
+_LEAST_AIR = 500
+"""Voxels without which the air says nothing."""
+
+_AIR_DISTANCE = 3
+"""Voxels between the brain and what may be air."""
+
+
+@dataclass(frozen=True, slots=True)
+class Magnitude:
+    """Evidence that intensities are magnitudes with a Rician noise floor."""
+
+    zero_level: float
+    """Intensity of zero signal without noise."""
+    air_noise_sd: float
+    """Noise SD that the air outside the head shows."""
+    asymmetry: float
+    """Upper over lower half of the air's spread: 1.26 for Rayleigh noise, 1 for Gaussian noise;
+    interpolation takes it down to 1 and leaves the rest."""
+
+
+def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float, shared: Mask | None = None) -> Mask:
+    """Voxels that show noise alone: the darkest plateau around the brain.
+
+    The darkest places of the smoothed average give the level of the air, and
+    all within a quarter of the noise SD of it are air; skull, dura and ghosts
+    lie above. Places that no noise reaches (filled or masked by the scanner)
+    do not count.
+
+    Parameters
+    ----------
+    images : (R, X, Y, Z) float array
+        Aligned repetitions in one intensity scale.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    noise_sd : float
+        Noise SD of one repetition in the brain.
+    shared : (X, Y, Z) bool array, optional
+        Where all repetitions were measured; everywhere by default.
+
+    Returns
+    -------
+    air : (X, Y, Z) bool array
+        Empty where fewer than 500 voxels qualify.
+    """
+    measured = ~ndimage.binary_dilation(mask, iterations=_AIR_DISTANCE)
+    if shared is not None:
+        measured &= shared
+    for image in images:
+        constant = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
+        measured &= ~ndimage.maximum_filter(constant, 3)
+    nothing = np.zeros_like(mask)
+    if measured.sum() < _LEAST_AIR:
+        return nothing
+    smooth = blur_in_mask(images.mean(axis=0), measured, 1.5)
+    darkest = np.partition(smooth[measured], _LEAST_AIR - 1)[:_LEAST_AIR]
+    air = measured & (smooth < np.median(darkest) + 0.25 * noise_sd)
+    return air if air.sum() >= _LEAST_AIR else nothing
+
+
+def find_magnitude(image: Volume, air: Mask) -> Magnitude | None:
+    """Zero level of a magnitude image from the air around the head.
+
+    Air of a single-channel magnitude image is Rayleigh distributed: mean
+    1.253 sigma above zero, SD 0.655 sigma (Gudbjartsson and Patz, 1995). Both
+    are read from the data, so an offset added to the image moves the zero
+    level along.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        One repetition, not an average.
+    air : (X, Y, Z) bool array
+        Voxels of noise alone.
+
+    Returns
+    -------
+    magnitude : Magnitude or None
+        ``None`` where there is no air, or no noise in it.
+    """
+    if not air.any():
+        return None
+    values = image[air].astype(np.float64)
+    low, middle, high = np.percentile(values, [15.87, 50, 84.13])
+    # A Rayleigh variable has percentiles 0.588, 1.177 and 1.919 sigma at these points.
+    sigma = (high - low) / 1.331
+    if not sigma > 1e-6 * max(abs(high), 1e-30):
+        return None
+    return Magnitude(
+        zero_level=float(middle - 1.1774 * sigma),
+        air_noise_sd=float(sigma),
+        asymmetry=float((high - middle) / max(middle - low, np.finfo(float).tiny)),
+    )

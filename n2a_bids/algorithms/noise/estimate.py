@@ -1,0 +1,140 @@
+"""Noise level of repetitions, in space and between repetitions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
+
+_PASSES = 2
+"""Of the cap on single values: with a global level, then with the local one."""
+
+_PIECE_VOXELS = 1000
+"""Over which a ratio of variances is measured, to some percent."""
+
+
+def high_pass(image: Volume, sd_voxels: float = 3.0) -> Volume:
+    """Image minus its Gaussian-smoothed self: takes out shading, keeps 99 % of white noise power."""
+    return image - ndimage.gaussian_filter(image, sd_voxels, truncate=3)
+
+
+def local_sd(values: Volume, mask: Mask, sd_voxels: float = 8.0, winsor: float = 3.5) -> Volume:
+    """Map of the local standard deviation of a zero-mean image.
+
+    Squares are capped at ``(winsor * SD)**2``, first of a robust global SD, then of the map found
+    with that, so that single structures (vessels, residual misalignment) do not raise the map,
+    and places of strong noise do not lose it.
+
+    Parameters
+    ----------
+    values : (X, Y, Z) float array
+        Zero-mean image, such as a difference of repetitions.
+    mask : (X, Y, Z) bool array
+        Voxels that count.
+    sd_voxels : float
+        SD of the Gaussian window.
+    winsor : float
+        Cap, in SDs.
+
+    Returns
+    -------
+    sd : (X, Y, Z) float32 array
+        Positive everywhere; far from the mask, the global value.
+    """
+    spread = robust_sd(values[mask])
+    smooth = MaskedSmoother(mask, sd_voxels)
+    reached = smooth(mask.astype(np.float32)) > 0
+    floor = (0.05 * spread) ** 2
+    squares = values.astype(np.float32) ** 2
+    variance: Volume | float = spread**2
+    for _ in range(_PASSES):
+        found = smooth(np.minimum(squares, np.float32(winsor**2) * variance))
+        variance = np.where(reached, np.maximum(found, floor), spread**2).astype(np.float32)
+    return np.sqrt(variance)
+
+
+def robust_sd(values: NDArray[np.floating]) -> float:
+    """Standard deviation of a zero-mean Gaussian from the median of absolute values.
+
+    Examples
+    --------
+    >>> values = np.random.default_rng(0).normal(0, 2, 100_000)
+    >>> values[:1000] = 1e6
+    >>> 1.98 < robust_sd(values) < 2.05
+    True
+    """
+    return float(np.median(np.abs(values)) / 0.67449)
+
+
+def difference_noise_sd(data: NDArray[np.float32], mask: Mask) -> Volume:
+    """Noise SD map of one repetition, from the differences of repetitions.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z) float array
+        Aligned repetitions in one intensity scale, R >= 2.
+    mask : (X, Y, Z) bool array
+        Voxels that count (the whole head, say).
+
+    Returns
+    -------
+    noise_sd : (X, Y, Z) float32 array
+        Root mean square over repetitions of their noise SDs.
+    """
+    deviation = data - data.mean(axis=0)
+    n_repetitions = data.shape[0]
+    total = np.zeros(data.shape[1:], np.float32)
+    for values in deviation:
+        total += local_sd(high_pass(values), mask) ** 2
+    return np.sqrt(total / (n_repetitions - 1)).astype(np.float32)
+
+
+def repetition_noise_ratio(
+    residuals: NDArray[np.float32], deviations: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Noise variance of each repetition over the mean of all.
+
+    The deviations tell the mean variance, the residuals how the variances differ: what a denoised
+    image has lost, or kept of the noise, is in all residuals alike. That is so when the denoised
+    average was weighted by inverse variance; with other weights differences come out too small, by
+    some percent per percent of noise that is left, so that a further round finds the rest.
+
+    The ratio is the median over pieces, so that vessels and other places of unrest do not count;
+    within a piece, plain means of squares, for only variances add.
+
+    Parameters
+    ----------
+    residuals : (R, N) float array
+        Repetitions minus a denoised average of them, high-passed, at N voxels; neighbours in space
+        should be neighbours here.
+    deviations : (R, N) float array
+        Repetitions minus their plain mean, high-passed, at the same voxels; R >= 2.
+
+    Returns
+    -------
+    ratio : (R,) float array
+        Mean 1; none below 0.02, whatever the measurement says.
+    """
+    n_repetitions, n_voxels = deviations.shape
+    starts = np.arange(0, max(n_voxels - _PIECE_VOXELS, 0) + 1, _PIECE_VOXELS)
+    sizes = np.diff([*starts, n_voxels])
+    mean = np.add.reduceat(deviations.astype(np.float64) ** 2, starts, axis=1) / sizes
+    variance = np.add.reduceat(residuals.astype(np.float64) ** 2, starts, axis=1) / sizes
+    total = np.maximum(mean.sum(axis=0) / (n_repetitions - 1), np.finfo(float).tiny)
+    ratio = np.median(1 + (variance - variance.mean(axis=0)) / total, axis=1)
+    ratio = np.maximum(ratio, 0.02)
+    return ratio / ratio.mean()
+
+
+def single_image_noise_sd(image: Volume, mask: Mask) -> float:
+    """Noise SD of one image from its finest diagonal Haar coefficients (Donoho's median rule).
+
+    Assumes white noise: after interpolation the result is too low.
+    """
+    detail = image
+    for axis in range(3):
+        detail = np.diff(detail, axis=axis) / np.float32(np.sqrt(2))
+    inner = ndimage.binary_erosion(mask)[1:, 1:, 1:]
+    return robust_sd(detail[inner if inner.any() else mask[1:, 1:, 1:]])

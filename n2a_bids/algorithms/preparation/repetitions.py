@@ -1,0 +1,271 @@
+"""From realizations to what networks and risks need: one scale, weights, noise map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude
+from n2a_bids.algorithms.noise.estimate import difference_noise_sd
+from n2a_bids.algorithms.noise.rician import rician_bias
+from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
+from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.record.denoising import StrategyRecord
+
+EQUAL_NOISE_RATIO = 1.25
+"""Noise variances within this ratio count as equal: the weighted mean would gain below 0.05 dB."""
+
+_MAGNITUDE_AGREEMENT = (0.6, 1.6)
+"""Air and brain noise of a single-channel magnitude image agree within this ratio."""
+
+_LEAST_ASYMMETRY = 1.13
+"""Of the air's noise, halfway between Gaussian and Rayleigh; with 500 voxels it scatters by 0.08."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Repetitions of one signal, in one scale."""
+
+    images: NDArray[np.float32]
+    """(R, X, Y, Z) z-scores: in-mask mean 0 and (noise-free) SD 1."""
+    scales: tuple[LinearScale, ...]
+    """Back to the intensities of each repetition."""
+    mask: Mask
+    head: Mask
+    """Where there is signal."""
+    weights: NDArray[np.float64]
+    """(R,) weights of the average, sum 1; equal unless the noise is clearly unequal."""
+    variance_ratio: NDArray[np.float64]
+    """(R,) noise variance of each repetition over their mean."""
+    repetition_noise_sd: Volume
+    """Root-mean-square noise SD of one repetition, z-scores."""
+    magnitude: Magnitude | None
+    """In z-scores; ``None`` where no Rician floor is found."""
+    n_measured: NDArray[np.uint8] | None = None
+    """(X, Y, Z) as in `Realizations`."""
+
+    @property
+    def average(self) -> Volume:
+        """Weighted mean of the repetitions."""
+        return np.tensordot(self.weights.astype(np.float32), self.images, axes=1)
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the average is another one than the plain mean."""
+        return bool(np.ptp(self.weights) > 0)
+
+    @property
+    def average_noise_factor(self) -> float:
+        """Noise SD of the average over that of one repetition."""
+        return float(np.sqrt((self.weights**2 * self.variance_ratio).sum()))
+
+    @property
+    def average_noise_sd(self) -> Volume:
+        """Noise SD of the average: larger where fewer repetitions were measured."""
+        noise_sd = self.repetition_noise_sd * np.float32(self.average_noise_factor)
+        if self.n_measured is None:
+            return noise_sd
+        return noise_sd * np.sqrt(np.float32(len(self.images)) / np.maximum(self.n_measured, 1))
+
+    def bias(self, clean: Volume, noise_sd: Volume) -> Volume | float:
+        """Rician bias of the average; 0 if not Rician.
+
+        Parameters
+        ----------
+        clean : (X, Y, Z) float array
+            Signal without noise, z-scores.
+        noise_sd : (X, Y, Z) float array
+            Root-mean-square noise SD of one repetition.
+        """
+        if self.magnitude is None:
+            return 0.0
+        signal = clean - np.float32(self.magnitude.zero_level)
+        if np.ptp(self.variance_ratio) == 0:
+            return rician_bias(signal, noise_sd)
+        parts = zip(self.weights, self.variance_ratio)
+        return sum(
+            np.float32(weight) * rician_bias(signal, noise_sd * np.float32(np.sqrt(ratio)))
+            for weight, ratio in parts
+        )
+
+
+def prepare(realizations: Realizations, channel: int = 0, *, keep_noise_floor: bool = False) -> Prepared:
+    """Match intensities, estimate noise, and find the Rician floor.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        At least two repetitions of one signal.
+    channel : int
+        Which channel (volume) to take.
+    keep_noise_floor : bool
+        Do not look for the Rician floor: treat magnitudes as if their noise were Gaussian.
+
+    Returns
+    -------
+    prepared : Prepared
+
+    Raises
+    ------
+    ValueError
+        If a repetition is constant in the mask, or a value is not finite.
+    """
+    data = realizations.data[..., channel]
+    if not np.isfinite(data).all():
+        raise ValueError("the repetitions contain NaN or infinite values")
+    mask = realizations.mask
+    scales = match_scales(data, mask)
+    images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
+    n_repetitions, shared = len(images), realizations.shared
+    head = find_head(images.mean(axis=0), mask)
+    compared = head if shared is None else head & shared
+    noise_sd = (
+        difference_noise_sd(images, compared) if n_repetitions > 1 else np.zeros(mask.shape, np.float32)
+    )
+    equal = np.full(n_repetitions, 1 / n_repetitions)
+    return Prepared(
+        images=images,
+        scales=tuple(scales),
+        mask=mask,
+        head=head,
+        weights=equal,
+        variance_ratio=np.ones(n_repetitions),
+        repetition_noise_sd=noise_sd,
+        magnitude=None if keep_noise_floor else _find_common_magnitude(images, mask, noise_sd, shared),
+        n_measured=realizations.n_measured,
+    )
+
+
+def reweight(prepared: Prepared, ratio: NDArray[np.float64]) -> Prepared:
+    """Inverse-variance weights, where the noise is clearly unequal.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    ratio : (R,) float array
+        Noise variance of each repetition over their mean.
+
+    Returns
+    -------
+    prepared : Prepared
+        The same object where the noise is equal within measurement.
+    """
+    if ratio.max() / ratio.min() < EQUAL_NOISE_RATIO:
+        return prepared
+    weights = (1 / ratio) / (1 / ratio).sum()
+    return replace(prepared, weights=weights, variance_ratio=ratio)
+
+
+def restore(prepared: Prepared, estimate: Volume, record: StrategyRecord) -> DenoisedImage:
+    """Back to the intensities of the first repetition, never below what the average contains.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    estimate : (X, Y, Z) float32 array
+        Denoised image in z-scores. Magnitudes stay positive in the air, whatever a network says.
+    record : StrategyRecord
+        What the strategy tells.
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+    scale = prepared.scales[0]
+    estimate = np.maximum(estimate, prepared.average.min())
+    return DenoisedImage(
+        data=scale.invert(estimate)[..., None],
+        noise_sd=(prepared.repetition_noise_sd * np.float32(scale.gain))[..., None],
+        record=record,
+    )
+
+
+def find_head(image: Volume, mask: Mask) -> Mask:
+    """Voxels with signal: above Otsu's threshold of the smoothed image, joined with the mask, filled.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+    mask : (X, Y, Z) bool array
+        Brain mask: always part of the head.
+
+    Returns
+    -------
+    head : (X, Y, Z) bool array
+    """
+    smooth = ndimage.gaussian_filter(image, 1.5, truncate=2)
+    capped = np.minimum(smooth, np.percentile(smooth[mask], 90))
+    head = mask | (capped > otsu_threshold(capped) - 0.25 * capped[mask].std())
+    return ndimage.binary_fill_holes(ndimage.binary_closing(head, iterations=2) | mask)
+
+
+def otsu_threshold(values: NDArray[np.floating], n_bins: int = 256) -> float:
+    """Threshold that splits values into the two classes of largest variance between (Otsu, 1979), to one bin.
+
+    Examples
+    --------
+    >>> 0.95 < otsu_threshold(np.repeat([0.0, 1.0, 9.0, 10.0], 50)) < 9
+    True
+    """
+    counts, edges = np.histogram(values, n_bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(centres[int(np.nanargmax(between[:-1]))])
+
+
+def find_magnitudes(
+    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None = None
+) -> tuple[Magnitude, ...] | None:
+    """Zero level of every image, where the air of all says that they are magnitudes with Rician noise.
+
+    Parameters
+    ----------
+    images : (R, X, Y, Z) float array
+        Aligned images whose noise is equally strong.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    noise_sd : (X, Y, Z) float array
+        Noise SD of one image.
+    shared : (X, Y, Z) bool array, optional
+        Where all images were measured; everywhere by default.
+
+    Returns
+    -------
+    magnitudes : tuple of Magnitude, or None
+        One for each image; ``None`` where air is missing, or shows other noise than the brain.
+    """
+    if len(images) < 2:
+        return None
+    brain_noise = float(np.median(noise_sd[mask]))
+    air = find_air(images, mask, brain_noise, shared)
+    found = [find_magnitude(image, air) for image in images]
+    if any(magnitude is None for magnitude in found):
+        return None
+    low, high = _MAGNITUDE_AGREEMENT
+    if not all(low < magnitude.air_noise_sd / brain_noise < high for magnitude in found):
+        return None
+    # The reference was not interpolated: it still shows what kind of noise all of them had.
+    if max(magnitude.asymmetry for magnitude in found) < _LEAST_ASYMMETRY:
+        return None
+    return tuple(found)
+
+
+def _find_common_magnitude(
+    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None
+) -> Magnitude | None:
+    """Mean of the repetitions' zero levels, where all of them look like magnitudes."""
+    found = find_magnitudes(images, mask, noise_sd, shared)
+    if found is None:
+        return None
+    return Magnitude(
+        zero_level=float(np.mean([magnitude.zero_level for magnitude in found])),
+        air_noise_sd=float(np.mean([magnitude.air_noise_sd for magnitude in found])),
+        asymmetry=max(magnitude.asymmetry for magnitude in found),
+    )

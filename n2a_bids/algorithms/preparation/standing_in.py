@@ -1,0 +1,159 @@
+"""Repetitions that stand in for one that was not measured everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.normalization import Mask, match_scales
+from n2a_bids.algorithms.preparation.gaps import Gaps
+from n2a_bids.algorithms.preparation.repetitions import find_head
+from n2a_bids.algorithms.registration.alignment import Grid
+from n2a_bids.algorithms.registration.resampling import move_measured
+from n2a_bids.algorithms.registration.rigid import Matrix
+
+_RIM_MM = 3.0
+"""Brains cut out by one program twice differ by less at their border, or by a voxel."""
+_LEAST_MISSING_ML = 1.0
+"""Deeper than the rim."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoodIn:
+    """Aligned repetitions without gaps."""
+
+    data: NDArray[np.float32]
+    """(R, X, Y, Z)."""
+    n_measured: NDArray[np.uint8]
+    """(X, Y, Z) how many repetitions were measured at each voxel; 0 only in zones that all have in common."""
+    shared: Mask
+    """(X, Y, Z) where all were measured."""
+    missing_ml: tuple[float, ...]
+    """Part of the head that each repetition lacks and others show; 0 where it is a rim only."""
+
+
+def fill_aligned(
+    data: NDArray[np.float32],
+    measured: NDArray[np.bool_],
+    gaps: Sequence[Gaps | None],
+    voxel_maps: Sequence[Matrix],
+    grid: Grid,
+    empty_value: float | None,
+) -> StoodIn:
+    """Fill the gaps of aligned repetitions with what the others show.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z) float array
+        Aligned; modified.
+    measured : (R, X, Y, Z) bool array
+        As `bring_to_grid` tells.
+    gaps : sequence of Gaps or None
+        Of each image on the grid it was acquired on; None without any.
+    voxel_maps : sequence of (4, 4) arrays
+        Indices of the common grid to indices of each image.
+    grid : Grid
+        The common grid.
+    empty_value : float or None
+        What stands in the zone of the reference; None where it has none.
+
+    Returns
+    -------
+    stood_in : StoodIn
+    """
+    shown = measured.copy()
+    for place, (image_gaps, voxel_map) in enumerate(zip(gaps, voxel_maps, strict=True)):
+        if image_gaps is not None and image_gaps.specks.any():
+            # Specks were mended by their surroundings: better than nothing where no other was measured.
+            shown[place] = move_measured(~image_gaps.zone, voxel_map, grid.mask.shape)
+    data, n_measured = fill_from_others(data, measured, grid.mask)
+    n_measured = np.maximum(n_measured, 1)
+    if empty_value is not None:
+        # A face that all of them lost stays removed.
+        empty = ~shown.any(axis=0)
+        data[:, empty], n_measured[empty] = empty_value, 0
+    return StoodIn(data, n_measured, measured.all(axis=0), _missing_ml(data, shown, grid))
+
+
+def fill_from_others(
+    data: NDArray[np.float32], measured: NDArray[np.bool_], mask: Mask
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Let repetitions stand in where one was not measured.
+
+    A gap takes the mean of the repetitions that were measured there, in the intensity scale of its own, so
+    that the plain mean of all is the mean of those. Where none was measured, values stay as they are.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z) float array
+        Aligned; modified.
+    measured : (R, X, Y, Z) bool array
+    mask : (X, Y, Z) bool array
+        Brain; intensities are matched where all were measured in it.
+
+    Returns
+    -------
+    data : (R, X, Y, Z) float array
+        The same array.
+    n_measured : (X, Y, Z) uint8 array
+        How many repetitions were measured at each voxel.
+    """
+    n_measured = measured.sum(axis=0, dtype=np.uint8)
+    gaps = (n_measured > 0) & (n_measured < len(data))
+    shared = mask & (n_measured == len(data))
+    if not gaps.any() or not shared.any():
+        return data, n_measured
+    scales = match_scales(data, shared)
+    total = np.zeros(np.count_nonzero(gaps), np.float32)
+    for image, known, scale in zip(data, measured, scales, strict=True):
+        total += np.where(known[gaps], scale.apply(image[gaps]), np.float32(0))
+    mean = total / n_measured[gaps]
+    for image, known, scale in zip(data, measured, scales, strict=True):
+        image[gaps] = np.where(known[gaps], image[gaps], scale.invert(mean))
+    return data, n_measured
+
+
+def fill_series(data: NDArray[np.float32], measured: NDArray[np.bool_], mask: Mask) -> NDArray[np.float32]:
+    """Let diffusion series stand in where one was not measured, as `fill_from_others`, by a gain alone.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z, C) float array
+        Modified.
+    measured : (R, X, Y, Z) bool array
+    mask : (X, Y, Z) bool array
+        Brain; mean intensities are matched where all were measured in it.
+
+    Returns
+    -------
+    data : (R, X, Y, Z, C) float array
+        The same array.
+    """
+    n_measured = measured.sum(axis=0)
+    gaps, shared = (n_measured > 0) & (n_measured < len(data)), mask & (n_measured == len(data))
+    if not gaps.any() or not shared.any():
+        return data
+    levels = [float(series[shared].mean()) for series in data]
+    known = measured[:, gaps][..., None]
+    scaled = np.stack([series[gaps] / np.float32(level) for series, level in zip(data, levels, strict=True)])
+    mean = (scaled * known).sum(axis=0) / n_measured[gaps][:, None]
+    for series, own, level in zip(data, known, levels, strict=True):
+        series[gaps] = np.where(own, series[gaps], mean * np.float32(level))
+    return data
+
+
+def _missing_ml(data: NDArray[np.float32], shown: NDArray[np.bool_], grid: Grid) -> tuple[float, ...]:
+    sizes_mm = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    voxel_ml = float(np.prod(sizes_mm)) / 1000
+    head = find_head(data.mean(axis=0), grid.mask) & shown.any(axis=0)
+    found = []
+    for one in shown:
+        missing = head & ~one
+        deep = ndimage.distance_transform_edt(missing, sampling=sizes_mm) > max(_RIM_MM, sizes_mm.max())
+        enough = np.count_nonzero(deep) * voxel_ml >= _LEAST_MISSING_ML
+        found.append(np.count_nonzero(missing) * voxel_ml if enough else 0.0)
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Motion and distortion: found between images, and undone in one interpolation."""

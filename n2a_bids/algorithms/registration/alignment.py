@@ -1,0 +1,223 @@
+"""Repetitions onto one grid: which to take, what speaks against each, and the images themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
+from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
+from n2a_bids.algorithms.registration.rigid import Matrix, displacement_mm, rotation_deg
+from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
+from n2a_bids.algorithms.registration.transforms import Affine
+
+_SMOOTHING_MM = 2.0
+_STRUCTURE_MM = 1.2
+_BAND_RATIO = 2.5
+"""Coarse over fine scale of the structure that is compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Limits that a repetition must keep to be used."""
+
+    min_correlation: float
+    """Of smoothed intensities inside the brain: another contrast falls below."""
+    min_structure_correlation: float
+    """Of gyral detail inside the brain: another head falls below."""
+    max_rotation_deg: float
+    max_translation_mm: float
+    min_overlap: float
+    """Fraction of the brain inside the field of view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A reference image that others are brought to."""
+
+    image: Volume
+    """(X, Y, Z) intensities."""
+    affine: Matrix
+    """Voxel to world mm."""
+    mask: Mask
+    """(X, Y, Z) brain mask."""
+    measured: Mask | None = None
+    """(X, Y, Z) where the image holds a measurement; None for everywhere."""
+
+    @property
+    def voxel_size_mm(self) -> float:
+        """Geometric mean of the edge lengths."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) ** (1 / 3))
+
+    @property
+    def brain_points(self) -> NDArray[np.float64]:
+        """(N, 3) world coordinates of about a thousand brain voxels."""
+        voxels = np.argwhere(self.mask)
+        return voxels[:: max(1, len(voxels) // 1000)] @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Figures of one aligned repetition; distances in mm, angles in degrees."""
+
+    rotation_deg: float
+    translation_mm: float
+    """Displacement of the centre of the brain."""
+    correlation_before: float
+    correlation_after: float
+    structure_correlation: float
+    overlap: float
+    reason: str
+    """Why it is refused; empty if it is accepted."""
+
+
+def is_negligible(transform: Matrix, grid: Grid, limit_voxels: float) -> bool:
+    """Whether a transform moves no point of the brain by more than a fraction of a voxel.
+
+    An image that has the reference grid and moves less is better left as it is: no interpolation is
+    as good as none.
+    """
+    return bool(displacement_mm(transform, grid.brain_points).max() < limit_voxels * grid.voxel_size_mm)
+
+
+def bring_to_grid(
+    image: Volume, affine: Matrix, transform: Matrix, grid: Grid, measured: Mask | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """A repetition on the reference grid, by one interpolation.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+    affine : (4, 4) float array
+        Voxel to world mm of the image.
+    transform : (4, 4) float array
+        Reference world to image world.
+    grid : Grid
+    measured : (X, Y, Z) bool array, optional
+        Where the image holds a measurement; everywhere by default.
+
+    Returns
+    -------
+    aligned : float32 array
+        On the grid. Beyond the field of view of the image, and where it was not measured, stands the
+        reference, in the intensity scale of the image: no edge, and the mean shows what is known.
+    inside : bool array
+        Where `aligned` is the image itself.
+    """
+    to_voxels = Affine(transform).between_voxels(grid.affine, affine)
+    aligned, inside = resample(image, to_voxels, grid.image.shape, measured)
+    common = grid.mask & inside if grid.measured is None else grid.mask & inside & grid.measured
+    if not inside.all() and common.any():
+        reference_scale, own_scale = match_scales(np.stack([grid.image, aligned]), common)
+        filled = own_scale.invert(reference_scale.apply(grid.image))
+        aligned = np.where(inside, aligned, filled)
+    return aligned, inside
+
+
+def judge(
+    image: Volume,
+    affine: Matrix,
+    transform: Matrix,
+    grid: Grid,
+    gates: Gates,
+    measured: Mask | None = None,
+) -> Judgement:
+    """Measure how well a repetition was aligned, and say whether it may be used.
+
+    Trilinear interpolation is enough here: all that is compared is smoother than its blur.
+
+    Parameters
+    ----------
+    image, affine, transform, grid
+        As in `bring_to_grid`.
+    gates : Gates
+    measured : (X, Y, Z) bool array, optional
+        As in `bring_to_grid`. Images are compared where both were measured.
+
+    Returns
+    -------
+    judgement : Judgement
+    """
+    voxel = grid.voxel_size_mm
+    shape = grid.image.shape
+    before = Affine().between_voxels(grid.affine, affine)
+    after = Affine(transform).between_voxels(grid.affine, affine)
+    unaligned, aligned = (
+        ndimage.affine_transform(image, to_voxels[:3, :3], to_voxels[:3, 3], shape, order=1)
+        for to_voxels in (before, after)
+    )
+    wanted = grid.mask if grid.measured is None else grid.mask & grid.measured
+    seen = held = wanted & field_of_view(image.shape, after, shape)
+    if measured is not None:
+        held = seen & move_measured(measured, after, shape)
+        # Trilinear interpolation takes in what stands beyond the border of the zone.
+        seen = seen & move_measured(measured, after, shape, least=0.99)
+    centre = grid.brain_points.mean(axis=0)
+    smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
+    band = (fine, _BAND_RATIO * fine)
+    seen = seen if seen.any() else grid.mask
+    found = Judgement(
+        rotation_deg=rotation_deg(transform),
+        translation_mm=float(displacement_mm(transform, centre)),
+        correlation_before=smooth_correlation(grid.image, unaligned, grid.mask, smoothing),
+        correlation_after=smooth_correlation(grid.image, aligned, seen, smoothing),
+        structure_correlation=structure_correlation(grid.image, aligned, seen, band),
+        overlap=float(np.count_nonzero(held) / max(np.count_nonzero(wanted), 1)),
+        reason="",
+    )
+    return _with_reason(found, gates)
+
+
+def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
+    """A mask seen from another place on the same grid.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+    affine : (4, 4) float array
+        Voxel to world mm.
+    transform : (4, 4) float array
+        World of the result to world of the mask.
+
+    Returns
+    -------
+    moved : (X, Y, Z) bool array
+    """
+    to_voxels = Affine(transform).between_voxels(affine, affine)
+    weight = ndimage.affine_transform(mask.astype(np.float32), to_voxels[:3, :3], to_voxels[:3, 3], order=1)
+    return weight > 0.5
+
+
+def _with_reason(found: Judgement, gates: Gates) -> Judgement:
+    reasons: Sequence[tuple[bool, str]] = (
+        (
+            found.overlap < gates.min_overlap,
+            f"its field of view holds {found.overlap:.0%} of the brain, at least {gates.min_overlap:.0%} "
+            "is needed",
+        ),
+        (
+            found.structure_correlation < gates.min_structure_correlation,
+            f"the folds of the brain do not match (correlation {found.structure_correlation:.2f}, at least "
+            f"{gates.min_structure_correlation:.2f} is needed): another person, or alignment failed",
+        ),
+        (
+            found.correlation_after < gates.min_correlation,
+            f"its contrast differs (correlation {found.correlation_after:.2f} after alignment, at least "
+            f"{gates.min_correlation:.2f} is needed)",
+        ),
+        (
+            found.rotation_deg > gates.max_rotation_deg,
+            f"the head is turned by {found.rotation_deg:.1f} degrees, at most {gates.max_rotation_deg:g} "
+            "are allowed",
+        ),
+        (
+            found.translation_mm > gates.max_translation_mm,
+            f"the head is {found.translation_mm:.1f} mm away, at most {gates.max_translation_mm:g} are "
+            "allowed",
+        ),
+    )
+    return replace(found, reason="; ".join(text for applies, text in reasons if applies))

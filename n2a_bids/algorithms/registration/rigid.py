@@ -1,0 +1,166 @@
+"""Rigid transforms as 4x4 matrices: size, mean, and a coarse search for a first guess.
+
+Everywhere, a transform maps points of the reference (world mm, RAS+) to points of the moving image, the
+direction in which images are resampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.linalg import expm, logm
+from scipy.spatial.transform import Rotation
+
+from n2a_bids.algorithms.registration.transforms import Affine
+
+Matrix = NDArray[np.float64]
+
+_SEARCH_VOXEL_MM = 4.0
+_SEARCH_ANGLES_DEG = (-40.0, -20.0, 20.0, 40.0)
+_HISTOGRAM_BINS = 24
+
+
+def rotation_deg(transform: Matrix) -> float:
+    """Angle of the rotation, about whatever axis.
+
+    Examples
+    --------
+    >>> turn = np.eye(4); turn[:2, :2] = [[0, -1], [1, 0]]
+    >>> round(rotation_deg(turn), 6)
+    90.0
+    """
+    return float(np.degrees(np.linalg.norm(Rotation.from_matrix(transform[:3, :3]).as_rotvec())))
+
+
+def displacement_mm(transform: Matrix, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far a transform moves points.
+
+    Parameters
+    ----------
+    transform : (4, 4) float array
+    points : (..., 3) float array
+        World coordinates, mm.
+
+    Returns
+    -------
+    distance : (...) float array
+        In mm.
+    """
+    moved = points @ transform[:3, :3].T + transform[:3, 3]
+    return np.linalg.norm(moved - points, axis=-1)
+
+
+def halfway_transforms(transforms: Sequence[Matrix]) -> list[Matrix]:
+    """Transforms from the space in the middle of all images.
+
+    The middle is the mean of rigid motions (Karcher mean on the group, by fixed-point iteration on
+    matrix logarithms); for two images it is the square root of the motion between them.
+
+    Parameters
+    ----------
+    transforms : sequence of (4, 4) arrays
+        From one common space to each image; the identity for the reference itself.
+
+    Returns
+    -------
+    halfway : list of (4, 4) arrays
+        From the middle space to each image.
+
+    Examples
+    --------
+    >>> shift = np.eye(4); shift[0, 3] = 2.0
+    >>> [half[0, 3].round(6) for half in halfway_transforms([np.eye(4), shift])]
+    [np.float64(-1.0), np.float64(1.0)]
+    """
+    to_reference = np.eye(4)
+    for _ in range(20):
+        step = np.mean([np.real(logm(transform @ to_reference)) for transform in transforms], axis=0)
+        to_reference = to_reference @ expm(-step)
+        if np.abs(step).max() < 1e-12:
+            break
+    return [_orthonormal(transform @ to_reference) for transform in transforms]
+
+
+def _orthonormal(transform: Matrix) -> Matrix:
+    left, _, right = np.linalg.svd(transform[:3, :3])
+    result = transform.copy()
+    result[:3, :3] = left @ right
+    result[3] = (0, 0, 0, 1)
+    return result
+
+
+def first_guess(
+    reference: NDArray[np.float32],
+    reference_affine: Matrix,
+    moving: NDArray[np.float32],
+    moving_affine: Matrix,
+) -> Matrix:
+    """Rigid transform near the right one, however far the head is from where the header says.
+
+    Candidates are the headers as they are, and the two centres of mass laid over each other, turned by
+    up to 40 degrees about each axis. The one with the largest mutual information on a 4 mm grid wins, the
+    headers in case of doubt.
+
+    Parameters
+    ----------
+    reference, moving : (X, Y, Z) float arrays
+        Brains: zero outside their masks, grids and contrasts of their own.
+    reference_affine, moving_affine : (4, 4) float arrays
+        Voxel to world mm.
+
+    Returns
+    -------
+    transform : (4, 4) float array
+        Reference world to moving world.
+    """
+    fixed, fixed_affine = _coarse(reference, reference_affine)
+    other, other_affine = _coarse(moving, moving_affine)
+    centre, other_centre = _centre_of_mass(fixed, fixed_affine), _centre_of_mass(other, other_affine)
+    candidates = [np.eye(4), _about(np.eye(3), centre, other_centre)]
+    for axis in "xyz":
+        for angle in _SEARCH_ANGLES_DEG:
+            turn = Rotation.from_euler(axis, angle, degrees=True).as_matrix()
+            candidates.append(_about(turn, centre, other_centre))
+    scores = []
+    for candidate in candidates:
+        to_voxels = Affine(candidate).between_voxels(fixed_affine, other_affine)
+        seen = ndimage.affine_transform(other, to_voxels[:3, :3], to_voxels[:3, 3], fixed.shape, order=1)
+        scores.append(_mutual_information(fixed, seen))
+    best = int(np.argmax(scores))
+    return candidates[0] if scores[0] >= 0.98 * scores[best] else candidates[best]
+
+
+def _about(rotation: Matrix, centre: NDArray[np.float64], other_centre: NDArray[np.float64]) -> Matrix:
+    transform = np.eye(4)
+    transform[:3, :3] = rotation
+    transform[:3, 3] = other_centre - rotation @ centre
+    return transform
+
+
+def _coarse(image: NDArray[np.float32], affine: Matrix) -> tuple[NDArray[np.float32], Matrix]:
+    """Block means of about 4 mm, cropped to what is not zero."""
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    box = ndimage.find_objects((image != 0).astype(np.uint8))[0]
+    start = np.array([part.start for part in box], dtype=float)
+    image = image[box]
+    factor = np.maximum(1, np.round(_SEARCH_VOXEL_MM / size)).astype(int)
+    padded = np.pad(image, [(0, -extent % step) for extent, step in zip(image.shape, factor, strict=True)])
+    blocks = np.stack([padded.shape // factor, factor], axis=1).ravel()
+    coarse = padded.reshape(blocks).mean(axis=(1, 3, 5), dtype=np.float32)
+    to_world = affine @ np.block([[np.diag(factor), (start + (factor - 1) / 2)[:, None]], [np.zeros(3), 1.0]])
+    return coarse, to_world
+
+
+def _centre_of_mass(image: NDArray[np.float32], affine: Matrix) -> NDArray[np.float64]:
+    return affine[:3, :3] @ np.array(ndimage.center_of_mass(image > 0)) + affine[:3, 3]
+
+
+def _mutual_information(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    joint, _, _ = np.histogram2d(first.ravel(), second.ravel(), bins=_HISTOGRAM_BINS)
+    joint /= joint.sum()
+    independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    filled = joint > 0
+    return float((joint[filled] * np.log(joint[filled] / independent[filled])).sum())

@@ -1,0 +1,88 @@
+"""How good one repetition is, and how much two aligned images have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.noise.estimate import single_image_noise_sd
+from n2a_bids.algorithms.normalization import Mask, Volume, smooth_in_mask
+
+
+def contrast_to_noise(image: Volume, mask: Mask) -> float:
+    """SD of the tissue contrast inside the brain over the SD of the noise.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        Not interpolated: the noise estimate assumes white noise.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+
+    Returns
+    -------
+    ratio : float
+        0 where the image is constant inside the mask.
+    """
+    contrast = float(smooth_in_mask(image, mask, 1.5)[mask].std())
+    noise_sd = single_image_noise_sd(image, mask)
+    return contrast / max(noise_sd, 1e-3 * contrast) if contrast > 0 else 0.0
+
+
+def smooth_correlation(first: Volume, second: Volume, mask: Mask, sd_voxels: float = 2.0) -> float:
+    """Correlation inside the mask of two images smoothed enough that noise does not lower it.
+
+    Parameters
+    ----------
+    first, second : (X, Y, Z) float arrays
+        On one grid.
+    mask : (X, Y, Z) bool array
+    sd_voxels : float
+        SD of the Gaussian kernel.
+
+    Returns
+    -------
+    correlation : float
+        -1 to 1; 0 where an image is constant.
+    """
+    smooth = [smooth_in_mask(image, mask, sd_voxels)[mask] for image in (first, second)]
+    return _correlation(*smooth)
+
+
+def structure_correlation(
+    first: Volume, second: Volume, mask: Mask, sd_voxels: tuple[float, float] = (1.2, 3.0)
+) -> float:
+    """Correlation of gyral detail: what is alike in two scans of one brain, and not in two brains.
+
+    Both images are reduced to the band between two Gaussian scales, inside the mask and away from its
+    border, which all brains share.
+
+    Parameters
+    ----------
+    first, second : (X, Y, Z) float arrays
+        Aligned, on one grid.
+    mask : (X, Y, Z) bool array
+    sd_voxels : tuple of float
+        Fine and coarse scale; choose about 1.2 and 3 mm.
+
+    Returns
+    -------
+    correlation : float
+        -1 to 1; 0 where an image is constant.
+    """
+    fine, coarse = sd_voxels
+    inner = ndimage.binary_erosion(mask, iterations=max(1, round(2 * fine)))
+    if not inner.any():
+        inner = mask
+    bands = [
+        smooth_in_mask(image, mask, fine) - smooth_in_mask(image, mask, coarse) for image in (first, second)
+    ]
+    return _correlation(bands[0][inner], bands[1][inner])
+
+
+def _correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    first, second = first - first.mean(), second - second.mean()
+    scale = np.sqrt((first**2).sum() * (second**2).sum())
+    return float((first * second).sum() / scale) if scale > 0 else 0.0

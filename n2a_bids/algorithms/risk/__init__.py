@@ -1,0 +1,1 @@
+"""Which denoised image is best, judged on data held out, without knowing the truth."""

@@ -1,0 +1,258 @@
+"""Candidates for the denoised image, and their comparison on held-out blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.nn.blocks import Index
+from n2a_bids.algorithms.nn.inference import predict
+from n2a_bids.algorithms.normalization import MaskedSmoother
+from n2a_bids.algorithms.preparation.repetitions import Prepared
+from n2a_bids.algorithms.risk.held_out import HeldOut
+from n2a_bids.algorithms.risk.stacking import Stack, stack_candidates, zero_sum_direction
+
+_LOCAL_MEAN_VOXELS = 2.0
+"""SD of the Gaussian over which estimates keep the mean of the data: white noise hardly reaches such a mean
+(5 % of its SD; 15 % of noise that interpolation or zero-filling has made smooth), but a lesion does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A fixed function of the averaged image."""
+
+    name: str
+    network: nn.Module | None = None
+    """``None`` without a `function` is the identity: the plain mean."""
+    level: float = 1.0
+    """Factor on the noise-level map that the network is told."""
+    nonlocal_passes: int = 0
+    """Passes of non-local Bayes; the network's estimate guides the first, each result the next."""
+    fusion: nn.Module | None = None
+    """Network that corrects the last pass by what the network before it says."""
+    keep_local_means: bool = True
+    """Give back what was taken away where it is smooth."""
+    function: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]] | None = None
+    """Any other function of image and noise SD, in place of a network."""
+
+
+def estimate_all(
+    candidates: Sequence[Candidate],
+    image: NDArray[np.float32],
+    noise_sd: NDArray[np.float32],
+    where: NDArray[np.bool_],
+    context: Context,
+    flips: tuple[tuple[int, ...], ...] = ((),),
+    *,
+    find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float],
+) -> list[NDArray[np.float32]]:
+    """Denoise an image by every candidate; what several share is computed once.
+
+    What a network, or what follows it, takes away is given back where it is smooth, unless a
+    candidate says otherwise: local means of the data, less their Rician bias, stay inside
+    `where`.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    image : (X, Y, Z) float32 array
+        Noisy image in z-scores.
+    noise_sd : (X, Y, Z) float32 array
+        Its noise SD.
+    where : (X, Y, Z) bool array
+        Where non-local Bayes follows the network and local means are kept;
+        elsewhere the network's estimate stays.
+    context : Context
+    flips : tuple of tuple of int
+        Mirror images that a network's prediction is averaged over.
+    find_bias : callable
+        Rician bias of `image`, given a clean image. Non-local Bayes, whose patches
+        have the mean that they were measured with, denoises what is left without it,
+        and local means are those of what is left.
+
+    Returns
+    -------
+    estimates : list of (X, Y, Z) float32 arrays
+    """
+    smooth = MaskedSmoother(where, _LOCAL_MEAN_VOXELS)
+    estimator = _Estimator(image, noise_sd, where, context, flips, find_bias, smooth)
+    return [estimator.estimate(candidate) for candidate in candidates]
+
+
+def estimate_average(
+    candidates: Sequence[Candidate],
+    prepared: Prepared,
+    context: Context,
+    flips: tuple[tuple[int, ...], ...] = ((),),
+    box: Index = (slice(None),) * 3,
+) -> list[NDArray[np.float32]]:
+    """Denoise the weighted average of the repetitions, or a box of it, by every candidate.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    prepared : Prepared
+    context : Context
+    flips : tuple of tuple of int
+        As for `estimate_all`.
+    box : tuple of slice
+        All of the volume by default.
+
+    Returns
+    -------
+    estimates : list of (X, Y, Z) float32 arrays
+        In z-scores.
+    """
+    repetition_sd = prepared.repetition_noise_sd[box]
+    noise_sd = prepared.average_noise_sd[box]
+    average = _weighted(prepared.images[(slice(None), *box)], prepared.weights)
+    find_bias = partial(prepared.bias, noise_sd=repetition_sd)
+    return estimate_all(
+        candidates, average, noise_sd, prepared.head[box], context, flips, find_bias=find_bias
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimator:
+    image: NDArray[np.float32]
+    noise_sd: NDArray[np.float32]
+    where: NDArray[np.bool_]
+    context: Context
+    flips: tuple[tuple[int, ...], ...]
+    find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float]
+    smooth: MaskedSmoother
+    done: dict[tuple[int, float, int], NDArray[np.float32]] = field(default_factory=dict)
+
+    def estimate(self, candidate: Candidate) -> NDArray[np.float32]:
+        if candidate.function is not None:
+            return candidate.function(self.image, self.noise_sd)
+        if candidate.network is None:
+            return self.image
+        if candidate.fusion is not None:
+            found = self._fuse(candidate)
+        else:
+            found = self._follow(candidate.network, candidate.level, candidate.nonlocal_passes)
+        return self._keep_local_means(found) if candidate.keep_local_means else found
+
+    def _once(
+        self, key: tuple[int, float, int], find: Callable[[], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """What several candidates share."""
+        if key not in self.done:
+            self.done[key] = find()
+        return self.done[key]
+
+    def _follow(self, network: nn.Module, level: float, passes: int) -> NDArray[np.float32]:
+        """The network's estimate after some passes of non-local Bayes."""
+
+        def find() -> NDArray[np.float32]:
+            if passes:
+                return self._nonlocal_bayes(self._follow(network, level, passes - 1))
+            return self._predict(network, self.image, self.noise_sd * np.float32(level))
+
+        return self._once((id(network), level, passes), find)
+
+    def _fuse(self, candidate: Candidate) -> NDArray[np.float32]:
+        """The last pass, corrected by what the network before it says."""
+
+        def find() -> NDArray[np.float32]:
+            network, patches = (
+                self._follow(candidate.network, candidate.level, passes)
+                for passes in (0, candidate.nonlocal_passes)
+            )
+            image = self.image - self.find_bias(patches)
+            fused = self._predict(candidate.fusion, patches, network, image, self.noise_sd)
+            return np.where(self.where, fused, patches)
+
+        return self._once((id(candidate.fusion), candidate.level, candidate.nonlocal_passes), find)
+
+    def _keep_local_means(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
+        taken_away = self.image - self.find_bias(estimate) - estimate
+        kept = self.smooth(taken_away.astype(np.float32))
+        return np.where(self.where, estimate + kept, estimate)
+
+    def _nonlocal_bayes(self, guide: NDArray[np.float32]) -> NDArray[np.float32]:
+        image = self.image - self.find_bias(guide)
+        device, memory_gb = self.context.device, self.context.memory_gb
+        return guided_nonlocal_bayes(
+            image, guide, self.noise_sd, self.where, device=device, memory_gb=memory_gb
+        )
+
+    def _predict(self, network: nn.Module, *volumes: NDArray[np.float32]) -> NDArray[np.float32]:
+        device, memory_gb = self.context.device, self.context.memory_gb
+        return predict(network, *volumes, device=device, memory_gb=memory_gb, flips=self.flips)
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    prepared: Prepared,
+    held_out: HeldOut,
+    bias: NDArray[np.float32] | float,
+    context: Context,
+    *,
+    strength: float = 0.4,
+    n_draws: int = 2,
+) -> Stack:
+    """Risk of every candidate on recorrupted averages, inside the brain part of the held-out blocks.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        The first one must be the plain mean.
+    prepared : Prepared
+    held_out : HeldOut
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the repetitions: subtracted from the targets, so that a
+        candidate which keeps it pays for it.
+    context : Context
+    strength : float
+        Recorruption strength: small keeps the input close to the average that
+        is denoised in the end, large keeps the targets' noise low.
+    n_draws : int
+        Recorruptions of each block; with two repetitions the second is the
+        mirror of the first.
+
+    Returns
+    -------
+    stack : Stack
+    """
+    factor = np.float32(prepared.average_noise_factor)
+    offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
+    predictions, targets, added = [], [], []
+    contrasts = [
+        zero_sum_direction(prepared.weights, prepared.variance_ratio, context.generator)
+        for _ in range(n_draws)
+    ]
+    if prepared.images.shape[0] == 2:
+        contrasts = [(-1) ** draw * contrasts[0] for draw in range(n_draws)]
+    for core, box in zip(held_out.cores, held_out.boxes):
+        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))
+        counted = prepared.mask[core]
+        images = prepared.images[(slice(None), *box)]
+        noise_sd = prepared.repetition_noise_sd[box] * factor * np.float32(np.sqrt(1 + strength**2))
+        values, wanted = [], []
+        for contrast in contrasts:
+            noisy = _weighted(images, prepared.weights + strength * contrast)
+            target = _weighted(images, prepared.weights - contrast / strength)[inner] - offset[core]
+            find_bias = partial(prepared.bias, noise_sd=prepared.repetition_noise_sd[box])
+            estimates = estimate_all(
+                candidates, noisy, noise_sd, prepared.head[box], context, find_bias=find_bias
+            )
+            values.append(np.stack([estimate[inner][counted] for estimate in estimates]))
+            wanted.append(target[counted])
+        # Draws of one block share its anatomy and most of its noise: they are no independent evidence.
+        predictions.append(np.hstack(values))
+        targets.append(np.hstack(wanted))
+        added.append(((strength * factor * prepared.repetition_noise_sd[core][counted]) ** 2).mean())
+    return stack_candidates(predictions, targets, correction=float(np.mean(added)))
+
+
+def _weighted(images: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.tensordot(weights.astype(np.float32), images, axes=1)

@@ -1,0 +1,204 @@
+"""Weights of repetitions whose noise is unequal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import helmert, null_space
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.filters.local_pca import PatchPlan, shrink_local_pca
+from n2a_bids.algorithms.noise.estimate import high_pass, local_sd, repetition_noise_ratio
+from n2a_bids.algorithms.normalization import MaskedSmoother
+from n2a_bids.algorithms.preparation.repetitions import EQUAL_NOISE_RATIO, Prepared, reweight
+from n2a_bids.algorithms.quality.gain import weighting_gain
+from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
+from n2a_bids.algorithms.risk.held_out import HeldOut
+
+_ROUNDS = 4
+"""Each finds most of what the ones before it left of a difference in noise."""
+
+_ROUNDS_OF_SERIES, _SETTLED = 8, 0.005
+"""Most rounds for diffusion series, whose denoised average keeps more of the noise, and the change of weights
+that ends them."""
+
+_MOST_VOLUMES = 24
+"""Of a diffusion series, evenly spread, that the noise of the series is compared in."""
+
+_BAND_VOXELS = (0.7, 3.0)
+"""SDs of the blurs between which the noise of diffusion series is compared: in finer detail a series that was
+interpolated has less noise than others, but not where denoising leaves noise."""
+
+_AGREEMENT = 1.1
+"""Factor between ratios in the fine detail and in the band, above which interpolation made the difference.
+White noise of 1 to 4 gives up to 1.05; a series shifted by half a voxel gives 1.2."""
+
+WEIGHTED_MEAN = "weighted mean"
+"""What the mean is called in records where the repetitions do not count alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepetitionWeights:
+    """How repetitions of unequal noise are averaged, and told apart from their average."""
+
+    weights: NDArray[np.float64]
+    """(R,) of the average, sum 1."""
+    variance_ratio: NDArray[np.float64]
+    """(R,) noise variance of each repetition over their mean."""
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the average is another one than the plain mean."""
+        return bool(np.ptp(self.weights) > 0)
+
+    @property
+    def gain(self) -> float:
+        """Noise variance of the plain mean over that of the average."""
+        return weighting_gain(self.weights, self.variance_ratio)
+
+    @property
+    def noise_factor(self) -> float:
+        """Noise SD of the average over that of one repetition (root mean square)."""
+        return float(np.sqrt((self.weights**2 * self.variance_ratio).sum()))
+
+    @property
+    def floor_factor(self) -> float:
+        """Noise SD that sets the floor of averaged magnitudes, over that of one repetition.
+
+        The floor of each rises with its noise variance where there is signal.
+        """
+        return float(np.sqrt((self.weights * self.variance_ratio).sum()))
+
+    def average(self, repetitions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean of (R, ...) repetitions."""
+        if not self.is_weighted:
+            return repetitions.mean(axis=0)
+        return np.tensordot(self.weights.astype(np.float32), repetitions, axes=1)
+
+    def contrasts(self) -> NDArray[np.float32]:
+        """(R - 1, R) combinations of repetitions without signal, their noise independent.
+
+        That is of the average and of each other, and as strong as that of one repetition (root mean square).
+
+        Examples
+        --------
+        >>> unequal = RepetitionWeights(np.array([0.8, 0.2]), np.array([0.4, 1.6]))
+        >>> contrast = unequal.contrasts()[0].astype(float)
+        >>> float((contrast**2 * unequal.variance_ratio).sum().round(6)), float(abs(contrast.sum()).round(6))
+        (1.0, 0.0)
+        >>> float(abs((contrast * unequal.weights * unequal.variance_ratio).sum()).round(6))
+        0.0
+        """
+        if not self.is_weighted:
+            return helmert(len(self.weights)).astype(np.float32)
+        # In units of their own noise, the signal of the repetitions lies along one direction.
+        spread = np.sqrt(self.variance_ratio)
+        return (null_space(1 / spread[None]).T / spread).astype(np.float32)
+
+
+def equal_weights(n_repetitions: int) -> RepetitionWeights:
+    """Those of the plain mean."""
+    return RepetitionWeights(np.full(n_repetitions, 1 / n_repetitions), np.ones(n_repetitions))
+
+
+def weigh_series(
+    repetitions: NDArray[np.float32], mask: NDArray[np.bool_], plan: PatchPlan
+) -> RepetitionWeights:
+    """Inverse-variance weights of diffusion series, where their noise is clearly unequal.
+
+    Parameters
+    ----------
+    repetitions : (R, X, Y, Z, C) array
+        In one intensity unit.
+    mask : (X, Y, Z) bool array
+    plan : PatchPlan
+        Of the local principal components that tell signal from noise.
+
+    Returns
+    -------
+    weights : RepetitionWeights
+        Equal ones where noise is equal within measurement.
+    """
+    count, n_volumes = len(repetitions), repetitions.shape[-1]
+    found = equal_weights(count)
+    if count == 1:
+        return found
+    volumes = np.unique(np.linspace(0, n_volumes - 1, min(n_volumes, _MOST_VOLUMES)).astype(int))
+    some = np.ascontiguousarray(repetitions[..., volumes])
+    centre = some.mean(axis=0)
+    band = _Band(MaskedSmoother(mask, _BAND_VOXELS[0]), MaskedSmoother(mask, _BAND_VOXELS[1]), mask)
+    deviations = [np.stack([take(series - centre) for series in some]) for take in (band.detail, band.values)]
+    for _ in range(_ROUNDS_OF_SERIES):
+        contrast = np.tensordot(found.contrasts()[:1], some, axes=1)[0]
+        squares = [local_sd(high_pass(volume), mask) ** 2 for volume in np.moveaxis(contrast, -1, 0)]
+        noise_sd = np.sqrt(np.mean(squares, axis=0)) * np.float32(found.noise_factor)
+        clean = shrink_local_pca(found.average(some), mask, noise_sd, plan)
+        fine, coarse = (
+            repetition_noise_ratio(np.stack([take(series - clean) for series in some]), differences)
+            for take, differences in zip((band.detail, band.values), deviations, strict=True)
+        )
+        # Where both agree, the fine detail knows it better.
+        ratio = fine if np.abs(np.log(fine / coarse)).max() < np.log(_AGREEMENT) else coarse
+        if ratio.max() / ratio.min() < EQUAL_NOISE_RATIO:
+            break
+        before, weights = found.weights, (1 / ratio) / (1 / ratio).sum()
+        found = RepetitionWeights(weights, ratio)
+        if np.abs(weights - before).max() < _SETTLED:
+            break
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Band of spatial frequencies inside a mask."""
+
+    fine: MaskedSmoother
+    coarse: MaskedSmoother
+    mask: NDArray[np.bool_]
+
+    def detail(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
+        """High-passed values of an (X, Y, Z, C) series in the mask, volume after volume."""
+        return np.concatenate([high_pass(volume)[self.mask] for volume in np.moveaxis(series, -1, 0)])
+
+    def values(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values of an (X, Y, Z, C) series in the band and the mask, volume after volume."""
+        smooth = (self.fine(volume) for volume in np.moveaxis(series, -1, 0))
+        return np.concatenate([(one - self.coarse(one))[self.mask] for one in smooth])
+
+
+def weigh_repetitions(
+    candidate: Candidate, prepared: Prepared, held_out: HeldOut, context: Context
+) -> Prepared:
+    """Weigh repetitions by their noise, as a denoised average shows it on some blocks.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        What denoises.
+    prepared : Prepared
+        At least two repetitions.
+    held_out : HeldOut
+        Blocks that are looked at.
+    context : Context
+
+    Returns
+    -------
+    weighted : Prepared
+        `prepared` itself where the noise is equal within measurement.
+    """
+    for _ in range(_ROUNDS):
+        residuals, deviations = [], []
+        for box in held_out.boxes:
+            images, counted = prepared.images[(slice(None), *box)], (prepared.mask & held_out.mask)[box]
+            (estimate,) = estimate_average([candidate], prepared, context, box=box)
+            residuals.append(np.stack([high_pass(image - estimate)[counted] for image in images]))
+            centre = images.mean(axis=0)
+            deviations.append(np.stack([high_pass(image - centre)[counted] for image in images]))
+        ratio = repetition_noise_ratio(np.hstack(residuals), np.hstack(deviations))
+        weighted = reweight(prepared, ratio)
+        if weighted is prepared:
+            break
+        prepared = weighted
+    return prepared

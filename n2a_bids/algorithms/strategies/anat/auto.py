@@ -1,0 +1,286 @@
+"""The default: train what is promising, and choose by estimated risk on held-out blocks."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from n2a_bids.algorithms.context import Context, Stopwatch
+from n2a_bids.algorithms.nn.inference import FLIPS
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
+from n2a_bids.algorithms.quality.gain import Gain, decibels, denoising_gain, weighting_gain
+from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_average
+from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
+from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, weigh_repetitions
+from n2a_bids.algorithms.risk.stacking import Stack, describe_shares, list_risks
+from n2a_bids.algorithms.strategies.anat import echoes as joint_echoes
+from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted
+from n2a_bids.record.denoising import CandidateRisk, Choice, RepetitionRecord, StrategyRecord
+
+_CERTAINTY = 2.0
+"""Standard errors by which a candidate must beat the mean."""
+
+
+_ERROR_UNCERTAINTY = 0.1
+"""Of the mean's error, which is known as well as the noise variance is: a candidate that seems to take
+away this much more than there was may be a perfect one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoConfig:
+    """Settings of a recipe."""
+
+    recorrupted: recorrupted.RecorruptedConfig
+    echoes_from_scratch: noise2average.Noise2AverageConfig
+    """Where repetitions differ in contrast and nothing is pretrained."""
+    levels: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.45)
+    """Factors on the estimated noise level that are tried."""
+
+    nonlocal_passes: tuple[int, ...] = (1, 2)
+    """Passes of non-local Bayes that are tried; a third brings 0.01 dB."""
+    fusion: PretrainedWeights | None = None
+    """Of the network that corrects the last pass."""
+    keep_noise_floor: bool = False
+    """Leave the Rician bias in targets and result, also where the air shows magnitudes."""
+
+    @property
+    def weights(self) -> PretrainedWeights | None:
+        """Pretrained weights, if any."""
+        return self.recorrupted.weights
+
+
+def config(
+    recipe: str, weights: PretrainedWeights | None = None, fusion: PretrainedWeights | None = None
+) -> AutoConfig:
+    """Settings of a recipe; `fusion` takes part only where the first network is pretrained too."""
+    return AutoConfig(
+        recorrupted=recorrupted.config(recipe, weights),
+        echoes_from_scratch=noise2average.config(recipe),
+        fusion=fusion if weights else None,
+    )
+
+
+def denoise(realizations: Realizations, config: AutoConfig, context: Context) -> DenoisedImage:
+    """Denoise with the combination of candidates of least estimated risk.
+
+    Candidates are the mean (weighted by noise where that is clearly unequal), the
+    pretrained network at several noise levels, and the network fine-tuned on
+    recorrupted averages: alone, as the guide of non-local Bayes, and both together
+    by a second network. The mean is returned where nothing beats it beyond doubt.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        At least two repetitions, one channel; echoes are denoised by :mod:`joint_echoes`.
+    config : AutoConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+    if not realizations.same_signal:
+        return _denoise_echoes(realizations, config, context)
+    watch = Stopwatch(context.clock)
+    prepared = prepare(realizations, keep_noise_floor=config.keep_noise_floor)
+    held_out = hold_out(prepared.mask, context.generator)
+    watch.lap("noise")
+    candidates, prepared, bias = _pretrained_candidates(prepared, held_out, config, context)
+    watch.lap("risk")
+    network = (
+        copy.deepcopy(candidates[-1].network) if config.weights else recorrupted.new_network(None, context)
+    )
+    level = candidates[-1].level if config.weights else 1.0
+    history = recorrupted.fine_tune(
+        network, prepared, config.recorrupted, context, bias=bias, level=level, held_out=held_out.mask
+    )
+    candidates += _tuned_candidates(network, level, config, context)
+    watch.lap("fit")
+    context.report("comparing candidates on held-out blocks")
+    stack = compare(candidates, prepared, held_out, bias, context)
+    watch.lap("risk")
+    mean_error = _mean_error(prepared, held_out, bias)
+    mean_won, impossible = _judge(stack, mean_error)
+    shares = np.eye(len(candidates))[0] if mean_won else stack.weights
+    context.report("denoising the whole volume")
+    estimate = _combine(candidates, shares, prepared, config, context)
+    watch.lap("predict")
+    record = StrategyRecord(
+        chosen=describe_choice(candidates, shares, mean_won, impossible),
+        candidates=list_candidates(candidates, stack, mean_error),
+        history=history,
+        networks=(config.fusion.name,) if config.fusion else (),
+        seconds=watch.seconds(),
+    )
+    gain = estimate_gain(prepared, held_out, bias, None if mean_won else stack.combined_risk)
+    return finish(prepared, estimate, record, gain)
+
+
+def _judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
+    """Whether the mean is kept, since nothing beats it beyond doubt, or since what does cannot be true."""
+    surely = stack.combined_risk + _CERTAINTY * stack.combined_standard_error
+    impossible = surely < -(1 + _ERROR_UNCERTAINTY) * mean_error
+    return impossible or surely >= 0, impossible
+
+
+def _denoise_echoes(realizations: Realizations, config: AutoConfig, context: Context) -> DenoisedImage:
+    """Contrasts differ: all together where a network is pretrained, by Noise2Average otherwise."""
+    if config.weights is None:
+        return noise2average.denoise(realizations, config.echoes_from_scratch, context)
+    settings = joint_echoes.JointEchoesConfig(
+        config.weights, config.recorrupted.n_flips, config.keep_noise_floor
+    )
+    return joint_echoes.denoise(realizations, settings, context)
+
+
+def _pretrained_candidates(
+    prepared: Prepared, held_out: HeldOut, config: AutoConfig, context: Context
+) -> tuple[list[Candidate], Prepared, NDArray[np.float32] | float]:
+    """The mean and the pretrained network at its best level, after the weights and with the Rician bias."""
+    if config.weights is None:
+        # Nothing tells the clean signal yet, from which the bias would follow: it stays.
+        return [mean_candidate(prepared)], replace(prepared, magnitude=None), 0.0
+    network = recorrupted.new_network(config.weights, context)
+    context.report("choosing the noise level of the pretrained network")
+    # First the weights: with unequal noise, that of inputs and targets would be correlated.
+    prepared = weigh_repetitions(Candidate("pretrained", network), prepared, held_out, context)
+    mean = mean_candidate(prepared)
+    tried = [Candidate(f"pretrained network (level {level:g})", network, level) for level in config.levels]
+    stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
+    best = tried[int(np.argmin(stack.risks[1:]))]
+    bias: NDArray[np.float32] | float = 0.0
+    if prepared.magnitude is not None:
+        first = estimate_average([best], prepared, context)[0]
+        bias = prepared.bias(first, prepared.repetition_noise_sd)
+    return [mean, *(other for other in tried if _is_neighbour(other, best)), best], prepared, bias
+
+
+def mean_candidate(prepared: Prepared) -> Candidate:
+    """The average as it is, under the name of what it is: plain, or weighted by noise."""
+    return Candidate(WEIGHTED_MEAN if prepared.is_weighted else "mean")
+
+
+def _tuned_candidates(
+    network: nn.Module, level: float, config: AutoConfig, context: Context
+) -> list[Candidate]:
+    """The fine-tuned network alone, and what follows it."""
+    tuned = "fine-tuned network" if config.weights else "trained network"
+    candidates = [Candidate(tuned, network, level)]
+    candidates += [
+        Candidate(f"{tuned} + non-local Bayes {passes}x", network, level, nonlocal_passes=passes)
+        for passes in config.nonlocal_passes
+    ]
+    if config.fusion is not None:
+        fusion = build_network(config.fusion.name, config.fusion)
+        fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
+        passes = max(config.nonlocal_passes)
+        name = f"{tuned} + non-local Bayes + fusion"
+        candidates.append(Candidate(name, network, level, passes, fusion))
+    last = candidates[-1]
+    return [*candidates, replace(last, name=f"{last.name} + local means", keep_local_means=False)]
+
+
+def _is_neighbour(candidate: Candidate, best: Candidate) -> bool:
+    """Levels next to the best one: their blend is a finer choice of level."""
+    return candidate is not best and 0.8 < candidate.level / best.level < 1.25
+
+
+def _combine(
+    candidates: list[Candidate],
+    shares: NDArray[np.float64],
+    prepared: Prepared,
+    config: AutoConfig,
+    context: Context,
+) -> NDArray[np.float32]:
+    used = [(candidate, share) for candidate, share in zip(candidates, shares) if share > 0]
+    flips = FLIPS[: config.recorrupted.n_flips]
+    estimates = estimate_average([candidate for candidate, _ in used], prepared, context, flips)
+    total = np.zeros_like(prepared.images[0])
+    for estimate, (_, share) in zip(estimates, used):
+        total += np.float32(share) * estimate
+    return total
+
+
+def describe_choice(
+    candidates: list[Candidate], shares: NDArray[np.float64], mean_won: bool, impossible: bool = False
+) -> Choice:
+    """The choice as a record: a name, one sentence, and the shares of a blend."""
+    if not mean_won:
+        return describe_shares([candidate.name for candidate in candidates], shares)
+    name = candidates[0].name
+    mean = "the mean weighted by noise" if name == WEIGHTED_MEAN else "the plain mean"
+    if impossible:
+        sentence = (
+            f"{mean}: the estimated error came out below zero, so the repetitions differ by more than "
+            "independent noise (misaligned, or not of one contrast?)"
+        )
+    else:
+        sentence = f"{mean}: no candidate beat it on the held-out blocks"
+    return Choice(name, sentence, mean_won=True)
+
+
+def estimate_gain(
+    prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float, risk: float | None
+) -> Gain:
+    """What weighting and denoising gained over the plain mean.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    held_out : HeldOut
+        Where the risk was measured.
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the average.
+    risk : float or None
+        Squared error of the denoised image minus that of the average, squared z-scores; None where the
+        average itself is the result.
+    """
+    weighting = weighting_gain(prepared.weights, prepared.variance_ratio)
+    if risk is None:
+        return Gain(weighting)
+    noise_variance = _mean_error(prepared, held_out, 0.0)
+    return Gain(weighting, denoising_gain(noise_variance, _mean_error(prepared, held_out, bias), risk))
+
+
+def _mean_error(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> float:
+    """Mean squared error of the mean on the held-out blocks, squared z-scores."""
+    counted = held_out.mask & prepared.mask
+    noise = (prepared.repetition_noise_sd[counted] * prepared.average_noise_factor) ** 2
+    offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)[counted]
+    return float((noise + offset**2).mean())
+
+
+def list_candidates(
+    candidates: list[Candidate], stack: Stack, mean_error: float
+) -> tuple[CandidateRisk, ...]:
+    """Risks relative to the mean, and the same as a gain in dB."""
+    return tuple(
+        replace(row, gain_over_mean_db=decibels(denoising_gain(mean_error, mean_error, row.risk)))
+        for row in list_risks([candidate.name for candidate in candidates], stack)
+    )
+
+
+def finish(
+    prepared: Prepared, estimate: NDArray[np.float32], record: StrategyRecord, gain: Gain | None = None
+) -> DenoisedImage:
+    """The restored image, with what is known of the repetitions and what was gained."""
+    repetitions = tuple(
+        RepetitionRecord(gain=s.gain, offset=s.offset, weight=float(w), noise_sd=float(noise))
+        for s, w, noise in zip(prepared.scales, prepared.weights, _repetition_noise(prepared))
+    )
+    record = replace(record, repetitions=repetitions, rician=prepared.magnitude is not None)
+    return replace(restore(prepared, estimate, record), gain=gain)
+
+
+def _repetition_noise(prepared: Prepared) -> NDArray[np.float64]:
+    """Median noise SD in the brain of each repetition, in its own intensity unit."""
+    typical = float(np.median(prepared.repetition_noise_sd[prepared.mask]))
+    gains = np.array([scale.gain for scale in prepared.scales])
+    return typical * np.sqrt(prepared.variance_ratio) * gains

@@ -1,0 +1,91 @@
+"""Noise2Noise: every repetition learns to predict every other one.
+
+Lehtinen et al., "Noise2Noise: learning image restoration without clean data",
+ICML 2018. The output is the mean over the denoised repetitions, each predicted
+as it is and mirrored left-right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import permutations
+
+import numpy as np
+
+from n2a_bids.algorithms.context import Context, EpochReport
+from n2a_bids.algorithms.nn.batches import Pair, pair_batches
+from n2a_bids.algorithms.nn.blocks import BlockSampler
+from n2a_bids.algorithms.nn.inference import predict
+from n2a_bids.algorithms.nn.training import Schedule, fit
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.algorithms.preparation.repetitions import prepare
+from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.strategies.anat.recorrupted import finish_plain, loss_weight, new_network
+from n2a_bids.record.denoising import list_epochs
+
+
+@dataclass(frozen=True, slots=True)
+class Noise2NoiseConfig:
+    """Settings of a recipe."""
+
+    weights: PretrainedWeights | None
+    schedule: Schedule
+    batch_size: int = 2
+    block_edge: int = 48
+
+
+def config(recipe: str, weights: PretrainedWeights | None = None) -> Noise2NoiseConfig:
+    """Settings of a recipe; the same steps as the other strategies take."""
+    steps = {"fast": 60, "default": 150, "thorough": 800, "faithful": 400}[recipe] * (1 if weights else 4)
+    return Noise2NoiseConfig(
+        weights=weights,
+        schedule=Schedule(n_epochs=10, steps_per_epoch=steps // 10, learning_rate=1e-4 if weights else 6e-4),
+    )
+
+
+def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Context) -> DenoisedImage:
+    """Run Noise2Noise.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        At least two repetitions of one signal, one channel.
+    config : Noise2NoiseConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+    started = context.clock()
+    prepared = prepare(realizations)
+    network = new_network(config.weights, context)
+    weight = loss_weight(prepared)
+    noise_sd = prepared.repetition_noise_sd
+    pairs = [Pair(a, noise_sd, b, weight) for a, b in permutations(prepared.images, 2)]
+    sampler = BlockSampler.over(prepared.mask, config.block_edge, context.generator, network.stride)
+    batches = pair_batches(
+        pairs, sampler, config.batch_size, generator=context.generator, device=context.device
+    )
+    report = EpochReport("noise2noise", config.schedule.n_epochs, context)
+    losses = fit(
+        network, batches, config.schedule, device=context.device, on_epoch=report, recorder=context.recorder
+    )
+    denoised = np.stack(
+        [
+            predict(
+                network,
+                image,
+                noise_sd,
+                device=context.device,
+                memory_gb=context.memory_gb,
+                flips=((), (realizations.left_right_axis,)),
+            )
+            for image in prepared.images
+        ]
+    )
+    history = list_epochs("noise2noise", losses)
+    seconds = context.clock() - started
+    combined = finish_plain("noise2noise", "Noise2Noise", prepared, denoised.mean(axis=0), history, seconds)
+    own = np.stack([scale.invert(image) for scale, image in zip(prepared.scales, denoised)])
+    return replace(combined, repetitions=own[..., None])

@@ -1,0 +1,222 @@
+"""The default for diffusion series: local shrinkage, learned filters, non-local Bayes; chosen by risk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.diffusion.qspace import angular_groups
+from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES, find_shells, pool_small_shells
+from n2a_bids.algorithms.filters.learned import (
+    LearnedFilters,
+    Pair,
+    Series,
+    checkerboard,
+    learn_filters,
+    principal_basis,
+)
+from n2a_bids.algorithms.filters.local_pca import PatchPlan, shrink_local_pca
+from n2a_bids.algorithms.filters.nonlocal_bayes import refine_by_nonlocal_bayes
+from n2a_bids.algorithms.masked_filters import bounding_box
+from n2a_bids.algorithms.noise.dwi import relative_noise_sd, volume_noise_sd
+from n2a_bids.algorithms.noise.rician import (
+    holds_magnitudes,
+    plausible_signal,
+    remove_noise_floor,
+)
+from n2a_bids.algorithms.normalization import with_equal_gain
+from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.risk.dwi_candidates import choose, compare_candidates
+from n2a_bids.algorithms.risk.dwi_groups import (
+    FILTERS,
+    LOCAL_PCA,
+    MEAN,
+    NONLOCAL,
+    VolumeGroup,
+    describe_groups,
+    gain_of,
+    plain_mean_noise_sd,
+)
+from n2a_bids.algorithms.risk.dwi_recorruption import Average, acquired_noise, average, recorrupt
+from n2a_bids.algorithms.risk.repetition_weights import weigh_series
+
+
+@dataclass(frozen=True, slots=True)
+class DWIAutoConfig:
+    """Settings of a recipe."""
+
+    plan: PatchPlan = field(default_factory=PatchPlan)
+    strength: float = 0.5
+    """Noise added to the input of a recorruption pair, in noise SDs of the average."""
+    n_pairs: int = 2
+    """Recorruption pairs; each noise goes in with both signs."""
+    radius: int = 1
+    """Reach of the learned filters, in voxels."""
+    max_volumes: int = 64
+    """Volumes worked on together: longer series go in groups of neighbouring directions."""
+    keep_noise_floor: bool = False
+    """Leave the Rician bias of magnitudes in the result."""
+    choose: bool = True
+    """Choose by risk; ``False`` always takes the learned filters."""
+
+
+def config(recipe: str, weights: object = None) -> DWIAutoConfig:
+    """Settings of a recipe; there are no pretrained weights for diffusion series."""
+    return DWIAutoConfig(
+        n_pairs={"fast": 1, "default": 1, "thorough": 2, "faithful": 1}[recipe],
+        plan=PatchPlan(stride={"fast": 3, "default": 2, "thorough": 1, "faithful": 2}[recipe]),
+    )
+
+
+def always_filtered(recipe: str, weights: object = None) -> DWIAutoConfig:
+    """Settings of a recipe that takes the learned filters whatever the risk says."""
+    return replace(config(recipe, weights), choose=False)
+
+
+def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context) -> DenoisedImage:
+    """Denoise one diffusion series, or the mean of several, weighted by noise where that is clearly unequal.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        With gradients; one repetition or more, of one signal.
+    config : DWIAutoConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+        Outside the mask the plain mean.
+
+    Raises
+    ------
+    ValueError
+        If gradients are missing, or there are fewer than seven volumes.
+    """
+    gradients = realizations.gradients
+    if gradients is None or gradients.bvals.size < FEWEST_VOLUMES:
+        raise ValueError(f"diffusion series need a gradient table of at least {FEWEST_VOLUMES} volumes")
+    started = context.clock()
+    box, matched = bounding_box(realizations.mask), with_equal_gain(realizations)
+    repetitions, mask = matched[(slice(None), *box)], realizations.mask[box]
+    groups = angular_groups(gradients, config.max_volumes)
+    mean = matched.mean(axis=0)
+    noise_map, per_volume, shells = np.zeros_like(mean), np.zeros(mean.shape[-1]), find_shells(gradients)
+    factors = relative_noise_sd(repetitions, mask, pool_small_shells(shells))
+    weights = weigh_series(repetitions, mask, config.plan)
+    results = []
+    for number, volumes in enumerate(groups):
+        context.report(f"denoising {len(volumes)} volumes together ({number + 1} of {len(groups)})")
+        # Volumes that share one noise: more of it in one would pass for structure, and stay.
+        members = np.ascontiguousarray(repetitions[..., volumes]) / factors[volumes]
+        averaged = average(members, mask, config.plan, realizations.noise_kept, weights)
+        denoised, result = _denoise_group(averaged, volumes, factors[volumes], config, context)
+        inside = mean[box]
+        inside[..., volumes] = np.where(mask[..., None], factors[volumes] * denoised, inside[..., volumes])
+        noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None] * result.factors
+        typical = float(result.complex_sd[mask].mean())
+        relative = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
+        per_volume[volumes] = result.factors * relative
+        results.append(result)
+    has_floor = not config.keep_noise_floor and holds_magnitudes(repetitions, mask)
+    if has_floor:
+        _remove_floor(mean[box], results, gradients, mask, weights.floor_factor)
+    record = describe_groups(results, weights, per_volume, pool_small_shells(shells))
+    seconds = {"total": round(context.clock() - started, 2)}
+    kept = realizations.noise_kept
+    return DenoisedImage(
+        data=mean,
+        noise_sd=noise_map,
+        noise_sd_mean=plain_mean_noise_sd(results, weights),
+        gain=gain_of(results, weights),
+        record=replace(record, noise_floor_removed=has_floor, noise_kept=kept, seconds=seconds),
+    )
+
+
+def _denoise_group(
+    averaged: Average,
+    volumes: NDArray[np.intp],
+    factors: NDArray[np.float32],
+    config: DWIAutoConfig,
+    context: Context,
+) -> tuple[Series, VolumeGroup]:
+    """The denoised volumes, their noise floor still in them, and the record."""
+    mask, mean_sd = averaged.mask, averaged.mean_noise_sd
+    mean_variance = float(np.mean(mean_sd[mask] ** 2) * np.mean(factors**2))
+    pilot = shrink_local_pca(averaged.mean, mask, mean_sd, config.plan)
+    sd_map, factors = acquired_noise(averaged, pilot, factors)
+    settings = {"strength": config.strength, "n_pairs": config.n_pairs, "plan": config.plan}
+    pairs = recorrupt(averaged, pilot, sd_map, **settings, generator=context.generator)
+    unit = float(np.median(mean_sd[mask]))
+    folds = checkerboard(mask.shape)
+    filters = learn_filters(pairs, principal_basis(pilot, mask), unit, mask, folds, radius=config.radius)
+    if not config.choose:
+        return _filter(pairs, filters, mask), VolumeGroup(
+            volumes, sd_map, factors, (), FILTERS, mean_variance
+        )
+    estimates = _estimate_pairs(averaged, pairs, filters, folds, config, context)
+    rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)
+    best = choose(rows)
+    if best in (MEAN, LOCAL_PCA):
+        denoised = averaged.mean if best == MEAN else pilot
+    else:
+        denoised = _filter(pairs, filters, mask)
+        if best == NONLOCAL:
+            denoised = _refine(averaged.mean, denoised, mean_sd, mask, context)
+    return denoised, VolumeGroup(volumes, sd_map, factors, rows, best, mean_variance)
+
+
+def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.bool_]) -> Series:
+    parts = [filters.apply(pair.noisy, pair.pilot, mask) for pair in pairs]
+    return np.mean(parts, axis=0, dtype=np.float32)
+
+
+def _refine(noisy: Series, guide: Series, noise_sd: NDArray, mask: NDArray, context: Context) -> Series:
+    return refine_by_nonlocal_bayes(
+        noisy, guide, noise_sd, mask, device=context.device, memory_gb=context.memory_gb
+    )
+
+
+def _estimate_pairs(
+    averaged: Average,
+    pairs: Sequence[Pair],
+    filters: LearnedFilters,
+    folds: NDArray[np.integer],
+    config: DWIAutoConfig,
+    context: Context,
+) -> dict[str, list[Series]]:
+    """What each candidate makes of the inputs of the pairs, for the risk."""
+    mask, noise_sd = averaged.mask, averaged.input_noise_sd(config.strength)
+    crossed = [filters.apply_crossed(pair.noisy, pair.pilot, mask, folds) for pair in pairs]
+    refined = [
+        _refine(pair.noisy, guide, noise_sd, mask, context)
+        for pair, guide in zip(pairs, crossed, strict=True)
+    ]
+    return {LOCAL_PCA: [pair.pilot for pair in pairs], FILTERS: crossed, NONLOCAL: refined}
+
+
+def _remove_floor(
+    image: Series,
+    groups: Sequence[VolumeGroup],
+    gradients: Gradients,
+    mask: NDArray[np.bool_],
+    floor_factor: float,
+) -> None:
+    """Take the Rician bias out of `image`, in place; a noisy mean that won would only get another bias."""
+    denoised = [group for group in groups if group.chosen != MEAN]
+    for group in denoised:
+        noise_sd = group.complex_sd[mask] * np.float32(floor_factor)
+        # One volume at a time: long series must not be held in double precision.
+        for volume, factor in zip(group.volumes, group.factors, strict=True):
+            image[mask, volume] = remove_noise_floor(image[mask, volume], factor * noise_sd)
+    unweighted = np.flatnonzero(gradients.is_b0)
+    b0 = image[mask][:, unweighted].mean(axis=1) if unweighted.size else None
+    for volume in (volume for group in denoised for volume in group.volumes if not gradients.is_b0[volume]):
+        signal, table = image[mask, volume][:, None], gradients.subset([volume])
+        raised = plausible_signal(signal, b0, table.bvals, b0_threshold=table.b0_threshold)
+        image[mask, volume] = raised[:, 0]

@@ -1,0 +1,163 @@
+"""Participants that are denoised side by side, in one nipype workflow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+
+from nipype import Workflow
+
+from n2a_bids.app.execution import run_workflow
+from n2a_bids.app.log import participant_lock, run_record, write_log
+from n2a_bids.app.work import ParticipantWork, crash_sentences, explain, top_name
+from n2a_bids.config import Config, ResourceConfig
+from n2a_bids.dataset.write.derivatives import bids_uri
+from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, DenoisingError
+from n2a_bids.io.files import remove_leftovers
+from n2a_bids.reports.records.staleness import write_attempt
+from n2a_bids.reports.records.units import find_records
+from n2a_bids.system.signals import Interruption
+from n2a_bids.workflows.participant import init_participant_wf
+
+_PARTICIPANT_MEMORY_GB = 4.0
+"""What a T1w pair of 1 mm takes at the default settings, with some room."""
+_LOW_MEMORY_GB = 2.0
+"""What ``--low-mem`` leaves to one participant: the blocks become small enough."""
+_QUEUE = 4
+"""Participants in one workflow for each that runs: a slow one should not leave processors idle."""
+
+
+def n_side_by_side(resources: ResourceConfig) -> int:
+    """How many participants run at the same time.
+
+    Examples
+    --------
+    >>> n_side_by_side(ResourceConfig(n_procs=16, omp_nthreads=4, memory_gb=64))
+    4
+    >>> n_side_by_side(ResourceConfig(n_procs=16, omp_nthreads=4, memory_gb=6))
+    1
+    """
+    if resources.nipype_plugin not in (None, "Linear", "MultiProc", "LegacyMultiProc"):
+        # Each step is a job with resources of its own.
+        return resources.n_procs
+    by_processors = resources.n_procs // resources.omp_nthreads
+    by_memory = int(resources.memory_gb // _PARTICIPANT_MEMORY_GB)
+    return max(1, min(max(by_processors, resources.n_gpu_procs), by_memory))
+
+
+def batches(
+    work: Sequence[ParticipantWork], resources: ResourceConfig
+) -> Iterator[Sequence[ParticipantWork]]:
+    """Cut the work into workflows of bounded size: one participant each, where only one can run."""
+    n = n_side_by_side(resources)
+    size = 1 if n == 1 else _QUEUE * n
+    for start in range(0, len(work), size):
+        yield work[start : start + size]
+
+
+def run_batch(
+    batch: Sequence[ParticipantWork], config: Config, interruption: Interruption
+) -> dict[str, list[str]]:
+    """Denoise some participants; whatever goes wrong with one harms no other.
+
+    Parameters
+    ----------
+    batch : sequence of ParticipantWork
+        Each with at least one unit.
+    config : Config
+    interruption : Interruption
+        Signals that arrive.
+
+    Returns
+    -------
+    failures : dict
+        For each label what went wrong, one sentence each; empty when nothing did.
+    """
+    failures: dict[str, list[str]] = {item.label: [] for item in batch}
+    resources = dataclasses.replace(config.resources, memory_gb=_share_gb(config.resources, len(batch)))
+    workflow = Workflow(top_name(), base_dir=str(config.work_dir))
+    built = []
+    with ExitStack() as locks:
+        for item in batch:
+            try:
+                locks.enter_context(participant_lock(item.label, config))
+                remove_leftovers(config.output_dir / f"sub-{item.label}")
+                write_log(item.label, config)
+                note_attempt(item, config)
+                workflow.add_nodes([_participant_wf(item, dataclasses.replace(config, resources=resources))])
+                built.append(item)
+            except Exception as error:
+                failures[item.label].append(_words(error))
+                explain(config)
+        stopped_by = _run(workflow, config, interruption) if built else ""
+    for item in built:
+        failures[item.label] += crash_sentences(run_record(item.label, config).parent)
+    if stopped_by and not any(failures[item.label] for item in built):
+        # Not even a crash file could be written, as on a full disk: nobody's results are sure.
+        for item in built:
+            failures[item.label].append(stopped_by)
+    return failures
+
+
+def _share_gb(resources: ResourceConfig, n_participants: int) -> float:
+    """Memory for one participant."""
+    share = resources.memory_gb / min(n_side_by_side(resources), n_participants)
+    return min(share, _LOW_MEMORY_GB) if resources.low_mem else share
+
+
+def note_attempt(item: ParticipantWork, config: Config) -> bool:
+    """Leave the list of units of this run, by which the reports know results that it did not replace.
+
+    Returns
+    -------
+    has_outdated : bool
+        Whether images are gone, or broken, that an earlier run denoised.
+    """
+    try:
+        records = find_records(config.output_dir, item.label)
+    except BIDSDataError:
+        # This run may repair it; otherwise the report says what is wrong.
+        records = []
+    sources = {unit.label: unit.denoising.sources or () for unit in records if unit.denoising}
+    broken = {bids_uri(one.path, {"raw": config.bids_dir}) for one in item.left_out if one.fault}
+    # What would have been denoised again, had its images been sound.
+    spoiled = {label for label, uris in sources.items() if broken.intersection(map(str, uris))}
+    labels = spoiled.union(unit.label for unit in item.units)
+    folder = run_record(item.label, config).parent
+    return bool(write_attempt(folder, config.bids_dir, labels, sources) or spoiled)
+
+
+def _participant_wf(item: ParticipantWork, config: Config) -> Workflow:
+    if item.checked:
+        # The first step of each unit need not read the voxels again.
+        selection = dataclasses.replace(config.selection, skip_validation=True)
+        config = dataclasses.replace(config, selection=selection)
+    workflow = init_participant_wf(item.label, item.units, config)
+    if config.outputs.write_graph:
+        workflow.base_dir = str(config.work_dir / top_name())
+        # Without Graphviz there is still the .dot file.
+        with suppress(OSError):
+            workflow.write_graph(graph2use="colored", format="svg", simple_form=True)
+    crash_dir = str(run_record(item.label, config).parent)
+    for name in workflow.list_node_names():
+        # nipype reads this from the node and from the top workflow, never from those between.
+        workflow.get_node(name).config = {"execution": {"crashdump_dir": crash_dir}}
+    return workflow
+
+
+def _run(workflow: Workflow, config: Config, interruption: Interruption) -> str:
+    """Run, and return what stopped it; failed steps are found by their crash files."""
+    try:
+        run_workflow(workflow, config, interruption)
+    except Exception as error:
+        explain(config)
+        return _words(error)
+    return ""
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, BIDSDataError | ConfigError | DenoisingError):
+        return str(error)
+    said = str(error) or (OUT_OF_MEMORY if isinstance(error, MemoryError) else "no message")
+    return f"{type(error).__name__}: {said}"

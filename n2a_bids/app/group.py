@@ -1,0 +1,63 @@
+"""``n2a ... group``: one table, one page and one methods text from what the participants left."""
+
+from __future__ import annotations
+
+import sys
+
+from n2a_bids.app.work import write_methods_text
+from n2a_bids.config import Config
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.reports.pages.group import list_participants, read_group, write_group
+
+_NOTHING_TO_DO = 70
+_MULTIVERSE = (
+    "; with --output-layout multiverse the folder is named after the settings: repeat the options of the "
+    "participant level"
+)
+
+
+def run_group(config: Config) -> int:
+    """Gather the figures of all (selected) participants; images are not read.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    status : int
+        0; 1 when records of a participant could not be read (the others are in the table); 70 when no
+        participant left a record.
+
+    Raises
+    ------
+    BIDSDataError
+        If the output folder, or a participant that is asked for, is not there.
+    """
+    hint = _MULTIVERSE if config.outputs.layout == "multiverse" else ""
+    if not config.output_dir.is_dir():
+        raise BIDSDataError(
+            f"{config.output_dir}: expected the output of the participant level, found no such folder; run "
+            f"the participant level first, with the same output folder{hint}"
+        )
+    wanted, excluded = config.selection.participants, config.selection.exclude_participants
+    there = list_participants(config.output_dir)
+    absent = [f"sub-{label}" for label in wanted if label not in there]
+    if absent:
+        raise BIDSDataError(
+            f"{config.output_dir}: expected results of {', '.join(absent)}, found none; correct "
+            "--participant-label, or run the participant level first"
+        )
+    participants = [label for label in wanted or there if label not in excluded]
+    group = read_group(config.output_dir, participants)
+    for sentence in group.unreadable:
+        sys.stderr.write(f"n2a: {sentence}\n")
+    if not group.rows:
+        sys.stderr.write(f"n2a: {config.output_dir}: no figures of denoised images were found{hint}\n")
+        return 1 if group.unreadable else _NOTHING_TO_DO
+    for path in write_group(config.output_dir, group):
+        sys.stdout.write(f"{path}\n")
+    # Each participant job has left the text of its own participants: the last one's is not that of all.
+    write_methods_text(config, list(dict.fromkeys(row.participant for row in group.rows)))
+    return 1 if group.unreadable else 0

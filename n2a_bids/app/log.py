@@ -1,0 +1,76 @@
+"""What a run leaves about itself: its settings, and a lock while it works."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import platform
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from n2a_bids import __version__
+from n2a_bids.config import Config
+from n2a_bids.config.toml import format_settings
+from n2a_bids.errors import ConfigError
+from n2a_bids.io.files import whole_file
+
+_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "antspyx", "deepbet", "pybids")
+
+
+def run_record(label: str, config: Config) -> Path:
+    """Where the settings of this run go: ``sub-<label>/log/<run_uuid>/n2a.toml``."""
+    return config.output_dir / f"sub-{label}" / "log" / config.run_uuid / "n2a.toml"
+
+
+def write_log(label: str, config: Config) -> Path:
+    """Write the settings of this run, with versions and machine, as TOML that ``--config-file`` takes."""
+    environment = {
+        "version": __version__,
+        "command_line": shlex.join(sys.argv),
+        "host": platform.node(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{f"version_{name}": _version(name) for name in _PACKAGES},
+    }
+    path = run_record(label, config)
+    with whole_file(path) as temporary:
+        temporary.write_text(
+            format_settings(config, environment), encoding="utf-8", errors="backslashreplace"
+        )
+    return path
+
+
+@contextmanager
+def participant_lock(label: str, config: Config) -> Iterator[None]:
+    """Keep a second process off the same participant in the same work directory.
+
+    The lock goes with the process, however that ends. File systems without locks are trusted.
+
+    Raises
+    ------
+    ConfigError
+        If another process holds it.
+    """
+    path = config.work_dir / "locks" / f"sub-{label}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"sub-{label}: another process is working on it in {config.work_dir}; wait for its end, or "
+                "give this run another work directory with -w"
+            ) from error
+        except OSError:
+            pass
+        yield
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,226 @@
+"""``n2a ... participant``: find the work, denoise it, report, and tell how it ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Sequence
+
+from n2a_bids.app.outcomes import NOTHING_TO_DO, Outcome, exit_status, format_outcomes
+from n2a_bids.app.work import (
+    ParticipantWork,
+    crash_sentences,
+    explain,
+    label_of,
+    work_dir_of,
+    write_methods_text,
+)
+from n2a_bids.config import Config, SelectionConfig
+from n2a_bids.dataset.collect import collect, leave_out_unsuitable
+from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.read.layout import read_description, select_participants, wipe_indexes
+from n2a_bids.dataset.read.memory import leave_out_too_large
+from n2a_bids.dataset.units import Collection
+from n2a_bids.dataset.write.description import write_dataset_files
+from n2a_bids.dataset.write.folders import check_output_dir, check_raw_like_dir
+from n2a_bids.dataset.write.preproc import preproc_conflict, several_sessions
+from n2a_bids.errors import Interrupted
+from n2a_bids.system.environment import brief_environment, prepare_environment
+from n2a_bids.system.signals import Interruption
+
+_LEAST_MEMORY_GB = 1.4
+"""The app itself takes 0.3 GB and deepbet 1.0 GB, however small the images are."""
+
+
+def run_participants(config: Config, interruption: Interruption) -> int:
+    """Denoise every group of images of the selected participants.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+    interruption : Interruption
+        Signals that arrive.
+
+    Returns
+    -------
+    status : int
+        0, 1 when something failed, 70 when there was nothing to do.
+
+    Raises
+    ------
+    BIDSDataError
+        If the dataset as a whole cannot be used.
+    ConfigError
+        If a folder cannot be written, or options do not fit.
+    Interrupted, KeyboardInterrupt
+        After SIGTERM, SIGHUP or Ctrl-C: what is done is kept.
+    """
+    # What needs no library comes first: a mistyped path or label leaves no work directory behind.
+    read_description(config.bids_dir)
+    select_participants(config.bids_dir, config.selection)
+    check_output_dir(config.bids_dir, config.output_dir)
+    check_raw_like_dir(config)
+    _warn_of_little_memory(config.resources.memory_gb)
+    if config.stage == "dry-run":
+        with brief_environment(config):
+            return _list(config)
+    prepare_environment(config)
+    if config.selection.wipe_database and config.selection.database_dir is not None:
+        wipe_indexes(config.selection.database_dir)
+    collection = _find_work(config, config.selection)
+    _warn_of_fmriprep(config, collection)
+    if config.stage == "boilerplate-only":
+        return _write_boilerplate(config, collection)
+    for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
+        _warn(problem)
+    labels = _labels(collection)
+    if config.stage == "reports-only":
+        outcomes = [_report_again(ParticipantWork.of(label, collection), config) for label in labels]
+    else:
+        outcomes = _run_all(labels, collection, config, interruption)
+    done = [item.participant for item in outcomes if item.status in ("denoised", "report written")]
+    if done:
+        write_methods_text(config, done)
+    sys.stdout.write(format_outcomes(outcomes) + "\n")
+    return exit_status(outcomes)
+
+
+def _list(config: Config) -> int:
+    selection = config.selection
+    if selection.wipe_database:
+        # A listing deletes nothing: it looks at the dataset itself, past the index.
+        selection = dataclasses.replace(selection, database_dir=None)
+    collection = _find_work(config, selection)
+    _warn_of_fmriprep(config, collection)
+    sys.stdout.write(format_collection(collection) + "\n")
+    return 0 if collection.units else NOTHING_TO_DO
+
+
+def _warn_of_little_memory(memory_gb: float) -> None:
+    if memory_gb < _LEAST_MEMORY_GB:
+        _warn(
+            f"expected about {_LEAST_MEMORY_GB} GB of memory at least, found {memory_gb:.2g} GB (--mem, or a "
+            "limit of the machine): more will be taken, and the system may end the run"
+        )
+
+
+def _find_work(config: Config, selection: SelectionConfig) -> Collection:
+    found = leave_out_too_large(collect(config.bids_dir, selection), selection, config.resources.memory_gb)
+    return leave_out_unsuitable(found, config.denoise.strategy)
+
+
+def _run_all(
+    labels: Sequence[str], collection: Collection, config: Config, interruption: Interruption
+) -> list[Outcome]:
+    # Imported late: listing a dataset needs no nipype.
+    from n2a_bids.app.batch import batches, run_batch
+    from n2a_bids.app.nipype_settings import configure_nipype
+    from n2a_bids.app.soundness import with_sound_images
+
+    configure_nipype(config.debug)
+    work = [ParticipantWork.of(label, collection) for label in labels]
+    outcomes = {item.label: _left_alone(item, config) for item in work if not item.units}
+    for planned in batches([item for item in work if item.units], config.resources):
+        checked = with_sound_images(planned, config)
+        outcomes |= {item.label: _left_alone(item, config) for item in checked if not item.units}
+        batch = [item for item in checked if item.units]
+        try:
+            failures = run_batch(batch, config, interruption) if batch else {}
+        except (Interrupted, KeyboardInterrupt):
+            # Pages of earlier runs would not say that this one began; what fails here fails silently.
+            for item in batch:
+                _write_reports(item.label, config)
+            raise
+        for item in batch:
+            failures[item.label] += _write_reports(item.label, config)
+            remarks = [] if failures[item.label] else result_remarks(item, config)
+            outcomes[item.label] = item.outcome(failures[item.label], remarks)
+            if config.outputs.clean_workdir and not failures[item.label]:
+                shutil.rmtree(work_dir_of(item.label, config), ignore_errors=True)
+        has_failed = any(outcomes[item.label].status == "failed" for item in checked)
+        if config.debug.stop_on_first_crash and has_failed:
+            break
+    return [outcomes[label] for label in labels if label in outcomes]
+
+
+def _left_alone(item: ParticipantWork, config: Config) -> Outcome:
+    """Outcome of a participant without anything to denoise.
+
+    The page of an earlier run says so where the images of its results are gone or damaged.
+    """
+    from n2a_bids.app.batch import note_attempt
+
+    try:
+        is_outdated = note_attempt(item, config)
+    except Exception as error:  # what an earlier run left may be broken, or not be written to
+        explain(config)
+        return item.outcome([f"what earlier runs left cannot be used: {type(error).__name__}: {error}"])
+    return item.outcome(_write_reports(item.label, config) if is_outdated else [])
+
+
+def _write_reports(label: str, config: Config, run_uuid: str = "") -> list[str]:
+    """Write the pages of a participant; returns what went wrong."""
+    from n2a_bids.reports.pages.participant import write_participant_reports
+
+    try:
+        write_participant_reports(config.output_dir, label, run_uuid or config.run_uuid, config.outputs)
+    except Exception as error:
+        explain(config)
+        return [f"the report could not be written: {type(error).__name__}: {error}"]
+    return []
+
+
+def result_remarks(work: ParticipantWork, config: Config) -> list[str]:
+    """Warnings of the groups just denoised: repetitions left out, and what else the report warns of."""
+    from n2a_bids.reports.records.units import find_records
+
+    labels = {unit.label for unit in work.units}
+    try:
+        records = [one for one in find_records(config.output_dir, work.label) if one.label in labels]
+        return [f"{record.label}: warning: {text}" for record in records for text in record.warnings]
+    except Exception as error:  # the images are there all the same
+        explain(config)
+        return [f"warning: the records cannot be read: {type(error).__name__}: {error}"]
+
+
+def _report_again(work: ParticipantWork, config: Config) -> Outcome:
+    """The report of the last run, from what it left; what failed in that run has failed still."""
+    logs = config.output_dir / f"sub-{work.label}" / "log"
+    runs = sorted(path.name for path in logs.iterdir() if path.is_dir()) if logs.is_dir() else []
+    failures = []
+    if runs:
+        failures = [*_write_reports(work.label, config, runs[-1]), *crash_sentences(logs / runs[-1])]
+    outcome = work.outcome(failures)
+    if outcome.status == "failed":
+        return outcome
+    if not runs:
+        return Outcome(work.label, "nothing to do", ("no earlier run has left anything to report on",))
+    return Outcome(work.label, "report written", (f"of the run {runs[-1]}",))
+
+
+def _write_boilerplate(config: Config, collection: Collection) -> int:
+    labels = sorted({unit.entities["sub"] for unit in collection.units})
+    write_methods_text(config, labels)
+    sys.stdout.write(f"{config.output_dir / 'logs' / 'CITATION.md'}\n")
+    return 0 if labels else NOTHING_TO_DO
+
+
+def _labels(collection: Collection) -> list[str]:
+    of_units = {unit.entities["sub"] for unit in collection.units}
+    return sorted(of_units | {label_of(item.path) for item in collection.left_out})
+
+
+def _warn_of_fmriprep(config: Config, collection: Collection) -> None:
+    if config.outputs.fmriprep_derivatives:
+        conflicts = (
+            preproc_conflict(collection.units),
+            several_sessions(collection.units, config.output_dir),
+        )
+        for conflict in filter(None, conflicts):
+            _warn(conflict)
+
+
+def _warn(message: str) -> None:
+    sys.stderr.write(f"n2a: warning: {message}\n")

@@ -1,0 +1,55 @@
+"""The last look at images before they are denoised: every voxel is read, and what is damaged left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from n2a_bids.app.work import ParticipantWork
+from n2a_bids.config import Config
+from n2a_bids.dataset.collect import leave_out_unsuitable
+from n2a_bids.dataset.group.sound_groups import is_diffusion, regroup_sound_images
+from n2a_bids.dataset.read.checks import image_problem
+from n2a_bids.dataset.units import Collection, ImageFile
+from n2a_bids.interfaces.dwi.series import brain_problem
+
+
+def with_sound_images(batch: Sequence[ParticipantWork], config: Config) -> list[ParticipantWork]:
+    """Leave out images that are damaged, absent, or without values or a brain; the others are grouped anew.
+
+    Parameters
+    ----------
+    batch : sequence of ParticipantWork
+    config : Config
+        Its processors read; with ``--skip-bids-validation`` nothing is read, and nothing left out.
+
+    Returns
+    -------
+    batch : list of ParticipantWork
+        In the same order; a participant may have no unit left.
+    """
+    if config.selection.skip_validation:
+        return list(batch)
+    # Decompression leaves Python to the other threads.
+    with ThreadPoolExecutor(config.resources.n_procs) as pool:
+        return list(pool.map(lambda item: _with_sound_images(item, config), batch))
+
+
+def _with_sound_images(item: ParticipantWork, config: Config) -> ParticipantWork:
+    # A series without a brain would stop those that it is denoised with; alone, its own mask names it.
+    together = {image.path for unit in item.units for image in unit.images if len(unit.images) > 1}
+
+    def problem(image: ImageFile) -> str:
+        found = image_problem(image.path)
+        if found or image.path not in together or not is_diffusion(image) or config.derivatives:
+            return found
+        return brain_problem(image, config.selection.b0_threshold)
+
+    found = regroup_sound_images(item.units, config.selection, problem)
+    if not found.left_out:
+        return dataclasses.replace(item, checked=True)
+    suited = leave_out_unsuitable(Collection(found.units, found.left_out), config.denoise.strategy)
+    return dataclasses.replace(
+        item, units=suited.units, left_out=(*item.left_out, *suited.left_out), checked=True
+    )

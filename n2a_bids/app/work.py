@@ -1,0 +1,133 @@
+"""What one participant gives to do, and how it ended."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from n2a_bids import __version__
+from n2a_bids.app.outcomes import Outcome
+from n2a_bids.config import Config
+from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
+from n2a_bids.io.printable import printable
+from n2a_bids.reports.records.crashes import find_crashes
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantWork:
+    """Groups to denoise and images left out, of one participant."""
+
+    label: str
+    """Without ``sub-``."""
+    units: tuple[DenoisingUnit, ...]
+    left_out: tuple[LeftOut, ...]
+    checked: bool = False
+    """Every voxel of the images has been looked at."""
+
+    @classmethod
+    def of(cls, label: str, collection: Collection) -> ParticipantWork:
+        """Pick one participant out of everything found."""
+        return cls(
+            label,
+            tuple(unit for unit in collection.units if unit.entities["sub"] == label),
+            tuple(item for item in collection.left_out if label_of(item.path) == label),
+        )
+
+    def outcome(self, failures: Sequence[str], remarks: Sequence[str] = ()) -> Outcome:
+        """How it ended: a broken file among the images left out is a failure, too.
+
+        Parameters
+        ----------
+        failures : sequence of str
+            What went wrong while running, one sentence each.
+        remarks : sequence of str
+            What to know about results that are there, one sentence each.
+
+        Returns
+        -------
+        outcome : Outcome
+        """
+        notes = [f"{printable(item.path.name)}: {item.reason}" for item in self.left_out]
+        faults = [note for note, item in zip(notes, self.left_out) if item.fault]
+        if failures or faults:
+            return Outcome(self.label, "failed", tuple(dict.fromkeys([*failures, *faults, *notes])))
+        if not self.units:
+            return Outcome(self.label, "nothing to do", tuple(notes))
+        done = [f"{unit.label}: {_counted_images(unit)}" for unit in self.units]
+        return Outcome(self.label, "denoised", (*done, *remarks, *notes))
+
+
+def _counted_images(unit: DenoisingUnit) -> str:
+    """How many images went in."""
+    return f"{len(unit.images)} image{'' if len(unit.images) == 1 else 's'}"
+
+
+def label_of(path: Path) -> str:
+    """Participant of an image, by the folder that it is in, or of that folder.
+
+    Examples
+    --------
+    >>> label_of(Path("/data/sub-x/bids/sub-01/anat/sub-01_T1w.nii.gz"))
+    '01'
+    >>> label_of(Path("/data/sub-x/bids/sub-01_copy"))
+    '01_copy'
+    """
+    folder = path.parent if path.parent.name in ("anat", "dwi") else path
+    folders = (part for part in reversed(folder.parts) if part.startswith("sub-"))
+    return next(folders, "sub-").removeprefix("sub-")
+
+
+def crash_sentences(folder: Path) -> list[str]:
+    """What went wrong in the steps of a run, by its crash files: ``sub-<label>/log/<run_uuid>``."""
+    return [crash.sentence for crash in find_crashes(folder)]
+
+
+def top_name() -> str:
+    """Name of the workflow above all participants: with the version, so that no other one resumes in it."""
+    return re.sub(r"\W", "_", f"n2a_{__version__}")
+
+
+def work_dir_of(label: str, config: Config) -> Path:
+    """Intermediate files of a participant."""
+    return config.work_dir / top_name() / re.sub(r"\W", "_", f"sub_{label}")
+
+
+def explain(config: Config) -> None:
+    """Full traceback of the error at hand for those who ask; the debugger too."""
+    if config.debug.show_traceback or config.debug.verbosity:
+        traceback.print_exc()
+    if config.debug.pdb and sys.stdin.isatty():
+        import pdb
+
+        pdb.post_mortem()
+
+
+def write_methods_text(config: Config, labels: Sequence[str]) -> None:
+    """Tell in ``logs/CITATION.*`` what was done to the given participants.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+    labels : sequence of str
+        Participants without ``sub-``.
+    """
+    # Imported late: listing a dataset needs no reports.
+    from n2a_bids.reports.methods.citation import write_citation
+
+    try:
+        files = write_citation(config.output_dir, labels)
+    except Exception as error:
+        explain(config)
+        sys.stderr.write(
+            f"n2a: warning: the methods text could not be written: {type(error).__name__}: {error}\n"
+        )
+        return
+    if config.outputs.md_only_boilerplate:
+        for path in files:
+            if path.suffix != ".md":
+                path.unlink(missing_ok=True)

@@ -1,1 +1,0 @@
-"""Every method on identical simulated data: truths, cells, methods, tables, trust tests, speed."""

@@ -1,1 +1,0 @@
-"""What the command lines do: one module for each command."""

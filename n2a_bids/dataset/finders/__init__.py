@@ -1,1 +1,0 @@
-"""One finder per kind of group: each takes images and returns units and images left out."""

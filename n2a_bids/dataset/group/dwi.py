@@ -1,0 +1,179 @@
+"""Decides on every DWI series: pair, repeat, split, single, or left out with the reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
+from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.group.anat import reason_never_denoised, split_copies
+from n2a_bids.dataset.group.dwi_b0 import is_sbref, read_b0_images, reason_not_denoised, with_reversed_b0
+from n2a_bids.dataset.group.dwi_reasons import reason_against_pair
+from n2a_bids.dataset.group.dwi_repeats import find_dwi_repeats
+from n2a_bids.dataset.group.dwi_reverse_pe import find_reverse_pe
+from n2a_bids.dataset.group.dwi_split import find_dti_split, reason_against_split
+from n2a_bids.dataset.group.entities import describe, group_by
+from n2a_bids.dataset.group.same_acquisition import split_same_acquisition
+from n2a_bids.dataset.read.fieldmaps import is_fieldmap
+from n2a_bids.dataset.read.gradient_tables import Series, encodings, read_series
+from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+from n2a_bids.errors import BIDSDataError
+
+Pairing = Literal["auto", "reverse-pe", "repeat", "split", "single"]
+
+
+def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collection:
+    """Find the groups among the DWI series of any number of participants.
+
+    Parameters
+    ----------
+    images : sequence of ImageFile
+        With suffix dwi or sbref, and echo-planar field maps.
+    selection : SelectionConfig
+        Its pairing ``auto`` tries opposite phase encoding, then repeats, then a split, then the
+        series alone; any other value allows that way only. Where distortion has been corrected already,
+        series of opposite phase encoding are repeats.
+
+    Returns
+    -------
+    collection : Collection
+        Every image but field maps is either in one unit or among those left out; a broken gradient
+        table leaves out its series with ``fault=True``. Single-band references of series that are there
+        are not named.
+    """
+    pairing, corrected = selection.dwi_pairing, selection.dwi_corrected
+    fieldmaps = [read_b0_images(image, selection.b0_threshold) for image in images if is_fieldmap(image)]
+    images = [image for image in images if not is_fieldmap(image)]
+    series, b0_images, left_out = _read_all(images, selection.b0_threshold)
+    units: list[DenoisingUnit] = []
+    by_path = {one.image.path: one for one in series}
+    for members in group_by([one.image for one in series], ignoring={"dir", "run"}):
+        family = [by_path[image.path] for image in members]
+        found, alone = _pairs(family, pairing, corrected=corrected)
+        units.extend(found)
+        for one in alone:
+            decision = _alone(one, pairing, family)
+            (units if isinstance(decision, DenoisingUnit) else left_out).append(decision)
+    for unit in units:
+        left_out.extend(_too_short(unit, by_path[unit.images[0].path]))
+    short = {item.path for item in left_out}
+    units = [unit for unit in units if unit.images[0].path not in short]
+    if not corrected:
+        taken = {image.path for unit in units for image in unit.images}
+        b0_images += [one for one in series if one.image.path not in taken and one.gradients.is_b0.any()]
+        b0_images += fieldmaps
+        units = [with_reversed_b0(unit, by_path[unit.images[0].path], b0_images) for unit in units]
+    return Collection(tuple(_told_apart(units)), tuple(sorted(left_out, key=lambda item: item.path)))
+
+
+def _read_all(
+    images: Sequence[ImageFile], b0_threshold: float
+) -> tuple[list[Series], list[Series], list[LeftOut]]:
+    """Series, b0 images without tables, and what is left out; the latter contains the b0 images too."""
+    series, b0_images, left_out = [], [], []
+    # A reference has the entities of its series.
+    parts = [split_copies([one for one in images if is_sbref(one) is kind]) for kind in (False, True)]
+    unique, copies = ([item for part in parts for item in part[place]] for place in (0, 1))
+    unique, processed = split_same_acquisition(unique)
+    copies += processed
+    for image in unique:
+        reason = reason_never_denoised(image)
+        if reason:
+            left_out.append(LeftOut(image.path, f"{describe(image)}: {reason}"))
+            continue
+        b0_image = read_b0_images(image, b0_threshold)
+        if b0_image is not None:
+            b0_images.append(b0_image)
+            continue
+        try:
+            series.append(read_series(image, b0_threshold))
+        except BIDSDataError as error:
+            left_out.append(LeftOut(image.path, str(error), fault=True))
+    for one in b0_images:
+        reason = reason_not_denoised(one, images)
+        if reason:
+            left_out.append(LeftOut(one.image.path, f"{describe(one.image)}: {reason}"))
+    return series, b0_images, left_out + copies
+
+
+def _pairs(
+    family: Sequence[Series], pairing: Pairing, *, corrected: bool
+) -> tuple[list[DenoisingUnit], list[Series]]:
+    units: list[DenoisingUnit] = []
+    left = list(family)
+    opposite = partial(find_reverse_pe, trust_labels=pairing == "reverse-pe")
+    repeats = partial(find_dwi_repeats, corrected=corrected)
+    for name, find in (("reverse-pe", opposite), ("repeat", repeats)):
+        if pairing in ("auto", name) and not (corrected and name == "reverse-pe"):
+            units.extend(find(left))
+            taken = {image.path for unit in units for image in unit.images}
+            left = [one for one in left if one.image.path not in taken]
+    return units, left
+
+
+def _alone(series: Series, pairing: Pairing, family: Sequence[Series]) -> DenoisingUnit | LeftOut:
+    """Split, single or left out, for a series that belongs to no pair."""
+    where, path = describe(series.image), series.image.path
+    if np.count_nonzero(series.weighted) < 2:
+        n_weighted = int(np.count_nonzero(series.weighted))
+        return LeftOut(path, f"{where}: {n_weighted} diffusion-weighted volumes, nothing to denoise")
+    against = reason_against_pair(series, [one for one in family if one is not series], pairing)
+    if pairing in ("reverse-pe", "repeat"):
+        return LeftOut(path, f"{where}: --dwi-pairing {pairing} was asked for, but {against}")
+    no_split = reason_against_split(series)
+    if pairing == "split" and no_split:
+        return LeftOut(path, f"{where}: --dwi-pairing split was asked for, but {no_split}")
+    forced = pairing != "auto"
+    if pairing == "single" or no_split:
+        why = "--dwi-pairing single was asked for" if forced else f"{against}, and {no_split}"
+        return find_single_dwi(series, why)
+    unit = find_dti_split(series)
+    return unit if forced else replace(unit, reason=f"{unit.reason} ({against})")
+
+
+def _too_short(unit: DenoisingUnit, first: Series) -> list[LeftOut]:
+    """The images of a unit that has too few volumes for any estimate of its noise."""
+    n_volumes = len(unit.volumes[0]) if unit.volumes else first.gradients.bvals.size
+    if n_volumes >= FEWEST_VOLUMES:
+        return []
+    reason = f"{n_volumes} volumes, too few to tell noise from signal ({FEWEST_VOLUMES} are needed)"
+    return [LeftOut(image.path, f"{describe(image)}: {reason}") for image in unit.images]
+
+
+def _told_apart(units: Sequence[DenoisingUnit]) -> list[DenoisingUnit]:
+    """Give units of one label the ``dir`` and ``run`` of their first image: labels name output files."""
+    counts = Counter(unit.label for unit in units)
+    named = []
+    for unit in units:
+        if counts[unit.label] > 1:
+            own = unit.images[0].entities
+            wanted = {*unit.entities, "dir", "run"}
+            unit = replace(unit, entities={name: own[name] for name in own if name in wanted})
+        named.append(unit)
+    return named
+
+
+def find_single_dwi(series: Series, why: str) -> DenoisingUnit:
+    """Unit of one series that is denoised from its own volumes.
+
+    Parameters
+    ----------
+    series : Series
+        With two or more diffusion-weighted volumes.
+    why : str
+        Why no other way is open, half a sentence.
+    """
+    return DenoisingUnit(
+        kind="dwi-single",
+        images=(series.image,),
+        entities=dict(series.image.entities),
+        reason=f"no repetition, denoised from its own volumes: {why}",
+        phase_encoding=encodings((series,)),
+        notes=series.notes,
+    )

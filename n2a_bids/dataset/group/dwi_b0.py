@@ -1,0 +1,150 @@
+"""b0 images beside diffusion series: nothing to denoise in them, but they may show the distortion of one.
+
+They lie in ``dwi``, or in ``fmap`` with a sidecar that names the series (see
+`n2a_bids.dataset.read.fieldmaps`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
+from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
+from n2a_bids.dataset.group.dwi_volumes import voxel_difference
+from n2a_bids.dataset.names import comparable, parse_name
+from n2a_bids.dataset.read.acquisition import read_acquisition
+from n2a_bids.dataset.read.checks import content_problem
+from n2a_bids.dataset.read.fieldmaps import is_fieldmap, is_meant_for
+from n2a_bids.dataset.read.files import has_content
+from n2a_bids.dataset.read.gradient_tables import Series, read_header
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.gradients import read_bvals
+
+
+def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
+    """A series of b0 images without a gradient table of its own, or None where the image is none.
+
+    Converters write no table for a scan without diffusion weighting, of one volume or a few. A table that
+    applies by inheritance alone and has another number of volumes belongs to other series.
+
+    Parameters
+    ----------
+    image : ImageFile
+        With suffix dwi, sbref, or epi in a folder ``fmap``.
+    b0_threshold : float
+        Largest b-value (s/mm2) that counts as b0.
+
+    Returns
+    -------
+    series : Series or None
+        With a table of zeros, and an image without files of one.
+    """
+    n_volumes, affine = read_header(image.path)
+    if is_sbref(image) or is_fieldmap(image):
+        n_volumes = n_volumes or 1
+    elif not n_volumes or n_volumes >= FEWEST_VOLUMES or not _lacks_table(image, n_volumes, b0_threshold):
+        return None
+    acquisition = read_acquisition(image.metadata)
+    table = Gradients(np.zeros(n_volumes), np.zeros((n_volumes, 3)), b0_threshold)
+    without_table = replace(image, bval=None, bvec=None)
+    return Series(without_table, table, acquisition.notes, affine, acquisition)
+
+
+def reason_not_denoised(series: Series, everything: Sequence[ImageFile]) -> str:
+    """Half a sentence about b0 images that `read_b0_images` gave; empty for one that needs no word."""
+    if is_sbref(series.image):
+        own = _name_without(series.image, ())
+        if any(_name_without(image, ()) == own for image in everything if not is_sbref(image)):
+            return ""
+        return "a single-band reference without its series, nothing to denoise"
+    count = series.gradients.bvals.size
+    return (
+        f"{count} {'volume' if count == 1 else 'volumes'} without a gradient table: taken for "
+        f"{'a b0 image' if count == 1 else 'b0 images'}, nothing to denoise"
+    )
+
+
+def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Series]) -> DenoisingUnit:
+    """Give a unit the b0 image that shows its distortion the other way round, where there is one.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Of one series, or of repeats of one phase encoding.
+    series : Series
+        Its first.
+    b0_images : sequence of Series
+        Without diffusion weighting, of any participant; the sidecars decide.
+
+    Returns
+    -------
+    unit : DenoisingUnit
+        The same where sidecars do not tell of opposite phase encoding, or the series has no b0 itself.
+    """
+    if unit.kind == "dwi-reverse-pe" or not unit.phase_encoding or not series.gradients.is_b0.any():
+        return unit
+    where = _place(series.image)
+    fitting = [
+        one
+        for one in b0_images
+        if _place(one.image) == where and are_opposite(series, one) and not voxel_difference(series, one)
+        if not is_fieldmap(one.image) or is_meant_for(one.image, series.image)
+    ]
+    # A b0 of the same protocol first, a series of b0s before a reference of other contrast.
+    ranked = sorted(
+        fitting,
+        key=lambda one: (
+            is_sbref(one.image),
+            is_fieldmap(one.image),
+            _name_without(one.image, ("dir", "run")) != _name_without(series.image, ("dir", "run")),
+            _name_without(one.image, ("dir",)) != _name_without(series.image, ("dir",)),
+            one.image.path.name,
+        ),
+    )
+    notes = list(unit.notes)
+    is_there = has_content(series.image.path)
+    for one in ranked:
+        # Of a clone of DataLad, nothing is there yet.
+        problem = content_problem(one.image.path) if is_there else ""
+        if not problem:
+            notes.append(
+                f"{one.image.path.name} has opposite phase encoding: the distortion is estimated with it"
+            )
+            return replace(unit, reversed_b0=one.image, notes=tuple(notes))
+        # The series can do without: no reason to stop.
+        notes.append(f"the distortion is not estimated with a b0 image that cannot be used: {problem}")
+    return replace(unit, notes=tuple(notes))
+
+
+def _lacks_table(image: ImageFile, n_volumes: int, b0_threshold: float) -> bool:
+    if image.bval is None:
+        return image.bvec is None or not _is_own(image, image.bvec.name)
+    try:
+        bvals, _ = read_bvals(image.bval)
+    except BIDSDataError:
+        return False
+    if bvals.size != n_volumes:
+        return not _is_own(image, image.bval.name)
+    return image.bvec is None and bool((bvals <= b0_threshold).all())
+
+
+def _is_own(image: ImageFile, table: str) -> bool:
+    return table.split(".")[0] == image.path.name.split(".")[0]
+
+
+def is_sbref(image: ImageFile) -> bool:
+    """Whether an image is a single-band reference, by its suffix."""
+    return parse_name(image.path)[1] == "sbref"
+
+
+def _place(image: ImageFile) -> tuple[str, str]:
+    return image.entities.get("sub", ""), image.entities.get("ses", "")
+
+
+def _name_without(image: ImageFile, ignored: Sequence[str]) -> dict[str, str]:
+    return {name: comparable(name, value) for name, value in image.entities.items() if name not in ignored}

@@ -1,0 +1,93 @@
+"""Why a DWI series has no partner: the one cause that a user can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from n2a_bids.dataset.group.dwi_repeats import may_repeat
+from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, labels_agree, labels_are_opposite
+from n2a_bids.dataset.group.dwi_volumes import common_part, reason_not_common
+from n2a_bids.dataset.names import comparable
+from n2a_bids.dataset.read.gradient_tables import Series
+
+
+def reason_against_pair(series: Series, others: Sequence[Series], pairing: str) -> str:
+    """Why none of the other series of a session was taken as the partner of this one.
+
+    Parameters
+    ----------
+    series : Series
+    others : sequence of Series
+        Whose names differ in ``dir`` and ``run`` only.
+    pairing : str
+        Value of ``--dwi-pairing``.
+
+    Returns
+    -------
+    reason : str
+        Half a sentence, about the series that came nearest to being a partner.
+    """
+    if not others:
+        return "the session has no other series of this kind"
+    found = [_reason(series, other, pairing) for other in others]
+    return max(found, key=lambda item: item[0])[1]
+
+
+def _reason(series: Series, other: Series, pairing: str) -> tuple[int, str]:
+    """How near a series came to being the partner, from 0, and what kept it from it."""
+    name, relation = other.image.path.name, compare_encoding(series, other)
+    if relation == "opposite":
+        return _reason_against_opposite(series, other, pairing)
+    if may_repeat(series, other) and _differs_in_run_only(series, other):
+        common = reason_not_common(series, other)
+        if not common and pairing == "reverse-pe":
+            return 3, f"phase encoding of {name} is the same: use --dwi-pairing repeat"
+        return 4, common or f"{name} is taken by others"
+    if relation == "same":
+        return 2, (
+            f"no other series has opposite phase encoding ({name} has the same, "
+            f"{other.phase_encoding}), or the same gradient table under another run"
+        )
+    if relation == "across":
+        return 1, f"phase encoding of {name} is neither the same nor opposite but along another axis"
+    if relation == "same axis":
+        return 3, _reason_against_unknown_polarity(series, other, pairing)
+    if not series.acquisition.phase_encoding_axis:
+        return 0, "its PhaseEncodingDirection is missing, so that a partner cannot be recognised"
+    return 0, f"PhaseEncodingDirection of {name} is missing"
+
+
+def _reason_against_opposite(series: Series, other: Series, pairing: str) -> tuple[int, str]:
+    name = other.image.path.name
+    if pairing == "repeat":
+        return 6, (
+            f"phase encoding of {name} is opposite: use --dwi-pairing reverse-pe, or "
+            "--dwi-corrected where distortion is corrected already"
+        )
+    against = reason_not_common(series, other)
+    if against:
+        return 4, against
+    if not common_part((series, other)).has_b0:
+        return 5, f"it has no b0 in common with {name}, from which the distortion could be estimated"
+    return 3, f"{name}, which is opposite, is paired already"
+
+
+def _reason_against_unknown_polarity(series: Series, other: Series, pairing: str) -> str:
+    unknown = " and ".join(one.image.path.name for one in (series, other) if not one.phase_encoding)
+    lacks = f"the sidecar of {unknown} gives no polarity of phase encoding (PhaseEncodingDirection)"
+    if pairing == "reverse-pe":
+        if labels_agree(series, other):
+            return f"{lacks}, and the labels say that it is that of {other.image.path.name}"
+        against = reason_not_common(series, other)
+        return against or f"{other.image.path.name} is taken, or has no b0 in common with it"
+    if labels_are_opposite(series, other) and not reason_not_common(series, other):
+        return (
+            f"{lacks}; if the two are opposite, as their labels say, --dwi-pairing reverse-pe takes them "
+            "as a pair"
+        )
+    return lacks
+
+
+def _differs_in_run_only(first: Series, second: Series) -> bool:
+    labels = (comparable("dir", one.image.entities.get("dir", "")) for one in (first, second))
+    return len(set(labels)) == 1

@@ -1,0 +1,78 @@
+"""Repeated DWI series: the same gradient table, runs that differ in ``run`` only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, labels_are_opposite
+from n2a_bids.dataset.group.dwi_volumes import common_part
+from n2a_bids.dataset.group.entities import group_by, shared_entities
+from n2a_bids.dataset.read.gradient_tables import Series, encodings
+from n2a_bids.dataset.units import DenoisingUnit
+
+
+def find_dwi_repeats(series: Sequence[Series], *, corrected: bool = False) -> list[DenoisingUnit]:
+    """Group series of one gradient table and one phase encoding that differ in ``run`` only.
+
+    Tables are equal in the world, up to the sign of directions and a tolerance on b. A run joins as
+    long as at least half of the volumes of the longest stay common to all.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        Of one participant and session.
+    corrected : bool
+        Distortion has been taken out already, so that phase encoding, and ``dir`` with it, may differ.
+
+    Returns
+    -------
+    units : list of DenoisingUnit
+        Groups of two or more; no series is in two.
+    """
+    by_path = {one.image.path: one for one in series}
+    units = []
+    for members in group_by([one.image for one in series], ignoring={"run", "dir"} if corrected else {"run"}):
+        left = [by_path[image.path] for image in members]
+        while left:
+            group, left = _grow(left, corrected)
+            if len(group) > 1:
+                units.append(_unit(group, corrected))
+    return units
+
+
+def _grow(series: Sequence[Series], corrected: bool) -> tuple[list[Series], list[Series]]:
+    """The first series with all that repeat it, and the others."""
+    group, others = [series[0]], []
+    for candidate in series[1:]:
+        same_encoding = corrected or may_repeat(group[0], candidate)
+        joins = same_encoding and common_part((*group, candidate)) is not None
+        (group if joins else others).append(candidate)
+    return group, others
+
+
+def may_repeat(first: Series, second: Series) -> bool:
+    """Whether two series have one phase encoding in the head, or sidecars that say nothing else."""
+    if compare_encoding(first, second) == "same":
+        return True
+    if labels_are_opposite(first, second):
+        return False
+    own, its = first.acquisition, second.acquisition
+    return own.phase_encoding == its.phase_encoding == "" and (
+        own.phase_encoding_axis == its.phase_encoding_axis == ""
+        or compare_encoding(first, second) == "same axis"
+    )
+
+
+def _unit(group: Sequence[Series], corrected: bool) -> DenoisingUnit:
+    images = tuple(one.image for one in group)
+    common = common_part(group)
+    differ = "run or dir only (distortion is corrected already)" if corrected else "run only"
+    return DenoisingUnit(
+        kind="dwi-repeats",
+        images=images,
+        entities=shared_entities(images),
+        reason=f"{len(images)} runs: the names differ in {differ}, {common.summary}",
+        volumes=common.volumes,
+        phase_encoding=encodings(group),
+        notes=common.notes,
+    )

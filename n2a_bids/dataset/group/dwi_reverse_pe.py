@@ -1,0 +1,207 @@
+"""DWI pairs of opposite phase encoding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from n2a_bids.dataset.group.dwi_volumes import CommonPart, common_part
+from n2a_bids.dataset.group.entities import shared_entities
+from n2a_bids.dataset.names import comparable
+from n2a_bids.dataset.read.gradient_tables import Series
+from n2a_bids.dataset.units import DenoisingUnit, PhaseEncoding
+
+Relation = Literal["opposite", "same", "across", "same axis", "unknown"]
+
+_READOUT_TOLERANCE = 0.01
+_LARGEST_ANGLE_DEG = 25.0
+"""Between the axes of phase encoding: cuts of one head, and heads, are turned by up to twenty degrees."""
+_LABEL = re.compile(r"(?<![A-Z])(AP|PA|LR|RL|SI|IS|HF|FH)(?![A-Z])")
+
+
+def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> list[DenoisingUnit]:
+    """Pair series whose phase is encoded in opposite directions of the head.
+
+    The direction comes from ``PhaseEncodingDirection`` of the sidecar, through the affine of the image. Where
+    several pairs are possible, those that share most of their gradient table are taken first, then those with
+    the same ``run``.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        Of one participant and session, with names that differ in ``dir`` and ``run`` only.
+    trust_labels : bool
+        Also pair series whose sidecars tell the axis alone (``PhaseEncodingAxis``) and whose labels do not
+        say that they are the same: whether they are opposite is left to the estimate of the distortion.
+
+    Returns
+    -------
+    units : list of DenoisingUnit
+        Pairs, the series that comes first in `series` first; no series is in two.
+    """
+    ranked = []
+    for (i, first), (j, second) in combinations(enumerate(series), 2):
+        encoding = opposite_encoding(first, second, trust_labels=trust_labels)
+        if encoding and (common := common_part((first, second))) and common.has_b0:
+            unlabelled = not labels_are_opposite(first, second)
+            order = (-common.n_weighted, unlabelled, _run(first) != _run(second), i + j, i, j)
+            ranked.append((order, common, encoding))
+    units, taken = [], set()
+    for (*_, i, j), common, encoding in sorted(ranked, key=lambda item: item[0]):
+        if not taken & {i, j}:
+            taken |= {i, j}
+            units.append(_pair((series[i], series[j]), common, encoding))
+    return units
+
+
+def are_opposite(first: Series, second: Series) -> bool:
+    """Whether sidecars of both tell of one axis of phase encoding, in opposite directions of the head."""
+    return compare_encoding(first, second) == "opposite"
+
+
+def compare_encoding(first: Series, second: Series) -> Relation:
+    """How the phase encoding of two series compares in the head.
+
+    Returns
+    -------
+    relation : str
+        ``opposite``, ``same``, ``across`` (another axis), ``same axis`` (a sidecar tells no polarity) or
+        ``unknown``.
+    """
+    own, its = first.acquisition, second.acquisition
+    if not own.phase_encoding_axis or not its.phase_encoding_axis:
+        return "unknown"
+    agreement = float(
+        first.along(own.phase_encoding or own.phase_encoding_axis)
+        @ second.along(its.phase_encoding or its.phase_encoding_axis)
+    )
+    if abs(agreement) < np.cos(np.radians(_LARGEST_ANGLE_DEG)):
+        return "across"
+    if not own.phase_encoding or not its.phase_encoding:
+        return "same axis"
+    return "same" if agreement > 0 else "opposite"
+
+
+def opposite_encoding(
+    first: Series, second: Series, *, trust_labels: bool = False
+) -> tuple[PhaseEncoding, PhaseEncoding] | None:
+    """Phase encoding of two series if they are opposite, else None.
+
+    Parameters
+    ----------
+    first, second : Series
+    trust_labels : bool
+        See `find_reverse_pe`.
+    """
+    relation = compare_encoding(first, second)
+    own, its = first.acquisition, second.acquisition
+    if relation == "opposite":
+        directions = first.along(own.phase_encoding), second.along(its.phase_encoding)
+    elif relation == "same axis" and trust_labels and not labels_agree(first, second):
+        if its.phase_encoding:
+            directions = -second.along(its.phase_encoding), second.along(its.phase_encoding)
+        else:
+            known = first.along(own.phase_encoding or own.phase_encoding_axis)
+            directions = known, -known
+    else:
+        return None
+    is_known = bool(own.phase_encoding or its.phase_encoding)
+    times = own.readout_time_s, its.readout_time_s
+    pair = (
+        PhaseEncoding(tuple(float(part) for part in direction), is_known, time)
+        for direction, time in zip(directions, times, strict=True)
+    )
+    return tuple(pair)
+
+
+def labels_are_opposite(first: Series, second: Series) -> bool:
+    """Whether ``dir-`` differs, or descriptions of the scanner name opposite directions (AP and PA)."""
+    labels = [one.image.entities.get("dir", "") for one in (first, second)]
+    if all(labels):
+        return comparable("dir", labels[0]) != comparable("dir", labels[1])
+    named = [_named_direction(one) for one in (first, second)]
+    return bool(named[0]) and named[0] == named[1][::-1]
+
+
+def labels_agree(first: Series, second: Series) -> bool:
+    """Whether both have one ``dir-``, or descriptions of the scanner name one direction."""
+    labels = [one.image.entities.get("dir", "") for one in (first, second)]
+    if all(labels):
+        return comparable("dir", labels[0]) == comparable("dir", labels[1])
+    named = [_named_direction(one) for one in (first, second)]
+    return bool(named[0]) and named[0] == named[1]
+
+
+def _named_direction(series: Series) -> str:
+    texts = [series.image.entities.get("dir", "")]
+    texts += [str(series.image.metadata.get(key, "")) for key in ("SeriesDescription", "ProtocolName")]
+    for text in texts:
+        found = _LABEL.findall(text.upper())
+        if found:
+            return found[-1].replace("H", "S").replace("F", "I")
+    return ""
+
+
+def _pair(
+    pair: tuple[Series, Series], common: CommonPart, encoding: tuple[PhaseEncoding, PhaseEncoding]
+) -> DenoisingUnit:
+    images = tuple(one.image for one in pair)
+    from_sidecars = all(one.phase_encoding for one in pair)
+    notes = [] if from_sidecars else [_polarity_note(pair, encoding)]
+    axis = pair[0].acquisition.phase_encoding_axis
+    labels = "opposite by their labels" if labels_are_opposite(*pair) else "opposite if the images say so"
+    how = (
+        f"phase encoding {_named(pair)} (from the sidecars)"
+        if from_sidecars
+        else f"phase encoding along {axis}, {labels} (--dwi-pairing reverse-pe was asked for)"
+    )
+    return DenoisingUnit(
+        kind="dwi-reverse-pe",
+        images=images,
+        entities=shared_entities(images),
+        reason=f"{how}, {common.summary}",
+        volumes=common.volumes,
+        phase_encoding=encoding,
+        notes=(*notes, *common.notes, *_readout_notes(pair)),
+    )
+
+
+def _named(pair: tuple[Series, Series]) -> str:
+    names = " and ".join(one.phase_encoding for one in pair)
+    mirrored = (
+        pair[0].phase_encoding[0] != pair[1].phase_encoding[0]
+        or len(set(map(len, names.split(" and ")))) == 1
+    )
+    return names + ", opposite in the head since the images are stored in different orders" * mirrored
+
+
+def _polarity_note(pair: tuple[Series, Series], encoding: tuple[PhaseEncoding, PhaseEncoding]) -> str:
+    names = " and ".join(one.image.path.name for one in pair if not one.phase_encoding)
+    if encoding[0].polarity_is_known:
+        return f"the polarity of phase encoding of {names} is taken as opposite to that of its partner"
+    return (
+        f"the sidecars of {names} tell the axis of phase encoding but not its polarity: which of them is "
+        "which is found by trying both"
+    )
+
+
+def _readout_notes(pair: tuple[Series, Series]) -> list[str]:
+    times = {one.image.path.name: one.acquisition.readout_time_s for one in pair}
+    missing = [name for name, value in times.items() if value is None]
+    if missing:
+        return [
+            f"TotalReadoutTime is missing for {' and '.join(missing)}: both readouts are taken as equally "
+            "long, the displacement is known in voxels and the field not in Hz"
+        ]
+    low, high = sorted(times.values())
+    if high - low > _READOUT_TOLERANCE * high:
+        return [f"TotalReadoutTime differs ({low:g} and {high:g} s): the displacements are not mirror images"]
+    return []
+
+
+def _run(series: Series) -> str:
+    return comparable("run", series.image.entities.get("run", ""))

@@ -1,0 +1,163 @@
+"""The volumes that several DWI series have in common, and why two series have too few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from n2a_bids.algorithms.diffusion.gradients import antipodal_angle_deg, match_tables
+from n2a_bids.dataset.read.gradient_tables import Series
+from n2a_bids.dataset.read.protocols import reason_not_together
+from n2a_bids.io.gradients import world_rotation
+from n2a_bids.io.images import voxel_sizes_mm
+
+_MIN_FRACTION = 0.5
+_LARGEST_VOXEL_RATIO = 1.3
+"""Of edge lengths along one direction of the head: the one resampling evens out less."""
+_SAME_DIRECTION_DEG = 5.0
+_LARGEST_TURN_DEG = 30.0
+"""Directions that are nearest to each other and farther apart are other directions, not turned ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommonPart:
+    """Volumes of several series that measure the same thing."""
+
+    volumes: tuple[tuple[int, ...], ...]
+    """For each series, indices from 0 in corresponding order; empty if all volumes correspond in order."""
+    n_weighted: int
+    """Diffusion-weighted volumes per series."""
+    has_b0: bool
+    """Whether a b0 volume is among them."""
+    summary: str
+    """Half a sentence for the reason of a unit."""
+    notes: tuple[str, ...]
+    """Volumes without a partner, and the notes of the series."""
+
+
+def common_part(series: Sequence[Series]) -> CommonPart | None:
+    """Find the volumes that all series share.
+
+    Grids need not agree: field of view, matrix, order of storage and angle are evened out when the series are
+    aligned. Directions are compared in the world.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        Two or more.
+
+    Returns
+    -------
+    common : CommonPart or None
+        None where the series share no diffusion-weighted volume, or fewer than half of
+        those of the longest, or have clearly different voxel sizes or echo times: then it is better
+        to denoise each by itself. `reason_not_common` says which.
+    """
+    first = series[0]
+    if any(voxel_difference(first, other) or _protocol_difference(first, other) for other in series[1:]):
+        return None
+    rows = [(index,) for index in range(first.gradients.bvals.size)]
+    for other in series[1:]:
+        partner = dict(match_tables(first.gradients, other.gradients))
+        rows = [(*row, partner[row[0]]) for row in rows if row[0] in partner]
+    n_weighted = sum(bool(first.weighted[row[0]]) for row in rows)
+    longest = max(int(np.count_nonzero(one.weighted)) for one in series)
+    if n_weighted == 0 or n_weighted < _MIN_FRACTION * longest:
+        return None
+    volumes = tuple(zip(*rows, strict=True))
+    complete = all(chosen == tuple(range(one.gradients.bvals.size)) for one, chosen in zip(series, volumes))
+    unused = [_unused(one, chosen) for one, chosen in zip(series, volumes)]
+    own = [f"{one.image.path.name}: {note}" for one in series for note in one.notes]
+    return CommonPart(
+        volumes=() if complete else volumes,
+        n_weighted=n_weighted,
+        has_b0=len(rows) > n_weighted,
+        summary=_summary(len(rows), any(unused)),
+        notes=(*(note for note in unused if note), *own),
+    )
+
+
+def reason_not_common(first: Series, other: Series) -> str:
+    """Why two series share too little to be denoised together, with numbers.
+
+    Parameters
+    ----------
+    first, other : Series
+        For which `common_part` gives None.
+
+    Returns
+    -------
+    reason : str
+        Half a sentence about `other`; empty where they share enough.
+    """
+    if common_part((first, other)) is not None:
+        return ""
+    name = other.image.path.name
+    against = voxel_difference(first, other) or _protocol_difference(first, other)
+    return against or f"the gradient table of {name} is another: " + _table_difference(first, other)
+
+
+def voxel_difference(first: Series, other: Series) -> str:
+    """Voxel sizes along each axis of the first grid, where they differ too much; else empty."""
+    if first.affine is None or other.affine is None:
+        return ""
+    # Storage orders differ: each axis is compared with the one of the other grid that runs along it.
+    along = np.abs(world_rotation(first.affine).T @ world_rotation(other.affine))
+    _, columns = linear_sum_assignment(-along)
+    own, its = np.array(voxel_sizes_mm(first.affine)), np.array(voxel_sizes_mm(other.affine))[columns]
+    if max(np.max(own / its), np.max(its / own)) <= _LARGEST_VOXEL_RATIO:
+        return ""
+    sizes = " and ".join(" x ".join(f"{size:.3g}" for size in part) for part in (own, its))
+    return f"voxels of {sizes} mm ({other.image.path.name}) differ too much for one to repeat the other"
+
+
+def _protocol_difference(first: Series, other: Series) -> str:
+    return reason_not_together(first.image, other.image, "dwi")
+
+
+def _table_difference(first: Series, other: Series) -> str:
+    """What sets two tables apart: b-values, a turn of all directions, or the directions themselves."""
+    own, its = (one.gradients.subset(np.flatnonzero(one.weighted)) for one in (first, other))
+    its_name, own_name = other.image.path.name, first.image.path.name
+    if min(own.bvals.size, its.bvals.size) < _MIN_FRACTION * max(own.bvals.size, its.bvals.size):
+        return f"{its.bvals.size} diffusion-weighted volumes, {own.bvals.size} in {own_name}"
+    same_b = len(match_tables(own, its, max_angle_deg=90.0))
+    longest = max(own.bvals.size, its.bvals.size)
+    if same_b < _MIN_FRACTION * longest:
+        return f"b-values of {_range(its.bvals)} s/mm2, {_range(own.bvals)} in {own_name}"
+    angles = _nearest_angles_deg(own.bvecs, its.bvecs)
+    if angles.max() <= _SAME_DIRECTION_DEG:
+        return f"its directions are those of {own_name}, with other b-values for the same directions"
+    if np.median(angles) < _LARGEST_TURN_DEG and angles.max() < 2 * _LARGEST_TURN_DEG:
+        return (
+            f"its directions differ by up to {angles.max():.1f} degrees from those of {own_name} in the world"
+        )
+    n_common = len(match_tables(own, its))
+    return f"only {n_common} of {own.bvals.size} directions of {own_name} are in {its_name}"
+
+
+def _nearest_angles_deg(own: NDArray[np.float64], its: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Angles of the pairs of directions that are nearest to each other as a whole, in degrees."""
+    angles = antipodal_angle_deg(own, its)
+    return angles[linear_sum_assignment(angles)]
+
+
+def _range(bvals: NDArray[np.float64]) -> str:
+    low, high = np.round(bvals.min()), np.round(bvals.max())
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _summary(n_common: int, is_partial: bool) -> str:
+    return f"gradient tables with {n_common} volumes in common" if is_partial else "the same gradient table"
+
+
+def _unused(series: Series, chosen: Sequence[int]) -> str:
+    left = sorted(set(range(series.gradients.bvals.size)) - set(chosen))
+    if not left:
+        return ""
+    named = ", ".join(f"{index + 1} (b={series.gradients.bvals[index]:g})" for index in left)
+    return f"{series.image.path.name}: volumes without a partner are not used: {named}"

@@ -1,0 +1,183 @@
+"""Images that are one acquisition by their sidecars: stored with and without normalisation, say."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from n2a_bids.dataset.group.entities import describe, group_by
+from n2a_bids.dataset.units import ImageFile, LeftOut
+
+_SAME_TIME_S = 1e-3
+_LARGEST_NUMBER = 1e12
+_STEPS = {
+    "NORM": 1,
+    "DIS2D": 1,
+    "DIS3D": 1,
+    "FIL": 1,
+    "FILTERED": 1,
+    "SECONDARY": 1,
+    "RESAMPLED": 1,
+    "MOCO": 1,
+    "DERIVED": 2,
+    "AVERAGE": 2,
+    "MEAN": 2,
+    "ADD": 2,
+    "SUB": 2,
+    "MIP": 2,
+    "PROJECTION IMAGE": 2,
+}
+"""Words of ImageType that tell of processing after the reconstruction; 2 where images were combined."""
+_RECONSTRUCTION = ("ImageType", "SeriesNumber", "SeriesInstanceUID", "SeriesDescription", "SeriesTime")
+_SETTINGS = ("EchoTime", "EchoNumber", "FlipAngle", "InversionTime", "PhaseEncodingDirection")
+_DATES = ("AcquisitionDate", "SeriesDate", "StudyDate", "ContentDate")
+_TIME = re.compile(r"(\d{1,2}):?(\d{2}):?(\d{1,2}(?:\.\d*)?)")
+
+
+def split_same_acquisition(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[LeftOut]]:
+    """Set apart images whose sidecars say that they are another image, processed further.
+
+    A scanner starts one acquisition at a time, so that one AcquisitionTime to the fraction of a second, or
+    one SeriesInstanceUID, in sidecars that otherwise tell of two reconstructions, means one acquisition.
+    Times without a fraction, or midnight, are what anonymisation leaves, and sidecars that are equal in
+    everything may have been copied along: there the noise of the images decides later.
+
+    Parameters
+    ----------
+    images : sequence of ImageFile
+        Compared where their names differ in ``run`` only: echoes, parts and directions of phase encoding may
+        share their time.
+
+    Returns
+    -------
+    kept : list of ImageFile
+        Of each acquisition the image with the fewest steps of processing; of equals the first.
+    left_out : list of LeftOut
+    """
+    kept, left_out = [], []
+    for members in group_by(images, ignoring={"run"}):
+        order = {image.path: place for place, image in enumerate(members)}
+        found: list[ImageFile] = []
+        for image in sorted(members, key=lambda one: (count_processing(one.metadata), order[one.path])):
+            evidence = [(one, text) for one in found if (text := _evidence(one.metadata, image.metadata))]
+            if not evidence:
+                found.append(image)
+                continue
+            first, text = evidence[0]
+            left_out.append(
+                LeftOut(
+                    image.path,
+                    f"{describe(image)}: one acquisition with {first.path.name} ({text}), "
+                    f"{_how(image, first)}: counted once",
+                )
+            )
+        kept += sorted(found, key=lambda one: order[one.path])
+    return kept, left_out
+
+
+def same_time_notes(images: Sequence[ImageFile]) -> list[str]:
+    """A sentence where sidecars tell of one start for several images, but not that they are one image."""
+    times = [_seconds(image.metadata) for image in images]
+    names = [
+        image.path.name
+        for image, time in zip(images, times, strict=True)
+        if time is not None and _is_precise(time) and sum(_equal(time, other) for other in times) > 1
+    ]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)} have one AcquisitionTime in their sidecars: whether they are one acquisition "
+        "is told by their noise"
+    ]
+
+
+def count_processing(metadata: Mapping[str, object]) -> int:
+    """Steps of processing after reconstruction that a sidecar tells of.
+
+    Examples
+    --------
+    >>> count_processing({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"]})
+    0
+    >>> count_processing({"ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM", "DIS3D"]})
+    2
+    """
+    words = _image_type(metadata)
+    corrected = metadata.get("NonlinearGradientCorrection") is True and not words & {"DIS2D", "DIS3D"}
+    return sum(_STEPS.get(word, 0) for word in words) + corrected
+
+
+def _how(image: ImageFile, first: ImageFile) -> str:
+    more = sorted((_image_type(image.metadata) - _image_type(first.metadata)) & _STEPS.keys())
+    return f"processed further ({', '.join(more)})" if more else "stored twice"
+
+
+def _evidence(first: Mapping[str, object], second: Mapping[str, object]) -> str:
+    """What tells that two sidecars are of one acquisition, or an empty string."""
+    if not any(_known_to_differ(first, second, key) for key in _RECONSTRUCTION):
+        return ""
+    if any(_known_to_differ(first, second, key) for key in (*_SETTINGS, "AcquisitionNumber", *_DATES)):
+        return ""
+    own, its = _seconds(first), _seconds(second)
+    if own is not None and its is not None:
+        if not _equal(own, its):
+            return ""
+        if _is_precise(own):
+            return f"AcquisitionTime {_spell(own)} of both"
+    uid = first.get("SeriesInstanceUID")
+    if isinstance(uid, str) and uid.strip() and uid == second.get("SeriesInstanceUID"):
+        return "SeriesInstanceUID of both"
+    return ""
+
+
+def _known_to_differ(first: Mapping[str, object], second: Mapping[str, object], key: str) -> bool:
+    if key == "ImageType":
+        own, its = _image_type(first), _image_type(second)
+        return bool(own and its) and own != its
+    values = [first.get(key), second.get(key)]
+    if any(value is None or value == "" for value in values):
+        return False
+    if all(isinstance(value, int | float) and abs(value) < _LARGEST_NUMBER for value in values):
+        return not math.isclose(*values, rel_tol=1e-3)
+    return values[0] != values[1]
+
+
+def _image_type(metadata: Mapping[str, object]) -> set[str]:
+    value = metadata.get("ImageType")
+    texts = value if isinstance(value, list) else [value]
+    return {
+        part.strip().upper()
+        for text in texts
+        if isinstance(text, str)
+        for part in re.split(r"[\\_;]", text)
+        if part.strip() not in ("", "MOSAIC")
+    }
+
+
+def _seconds(metadata: Mapping[str, object]) -> float | None:
+    """Start of the acquisition, in seconds of its day; None where it is not told."""
+    for key in ("AcquisitionTime", "AcquisitionDateTime"):
+        value = metadata.get(key)
+        text = value if isinstance(value, str) else ""
+        if isinstance(value, int | float) and 0 <= value < _LARGEST_NUMBER:
+            text = f"{value:013.6f}"
+        text = text.partition("T")[2] or text
+        found = _TIME.fullmatch(text.strip().removesuffix("Z"))
+        if found:
+            return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
+    return None
+
+
+def _is_precise(seconds: float) -> bool:
+    """Whether a time holds a fraction of a second: no anonymised or rounded one does."""
+    return abs(seconds - round(seconds)) > _SAME_TIME_S
+
+
+def _equal(first: float | None, second: float | None) -> bool:
+    return first is not None and second is not None and abs(first - second) < _SAME_TIME_S
+
+
+def _spell(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours:02d}:{minutes:02d}:{rest:07.4f}"

@@ -1,0 +1,104 @@
+"""Groups among images that are known to be sound, and again among the others where some are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.group.anat import group_t1w
+from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.read.fieldmaps import is_fieldmap
+from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+
+
+def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Collection:
+    """Find the groups among T1w images and diffusion series.
+
+    Parameters
+    ----------
+    images : sequence of ImageFile
+        Of any number of participants.
+    selection : SelectionConfig
+        How diffusion series are paired.
+
+    Returns
+    -------
+    collection : Collection
+        Every image is in one unit or left out, but for field maps.
+    """
+    series = [image for image in images if is_diffusion(image)]
+    found = [group_t1w([image for image in images if not is_diffusion(image)])]
+    if series:
+        # The gradient mathematics import torch: datasets of T1w alone do without it.
+        from n2a_bids.dataset.group.dwi import group_dwi
+
+        found.append(group_dwi(series, selection))
+    units = sorted(
+        (unit for part in found for unit in part.units), key=lambda unit: unit.images[0].path.parts
+    )
+    return Collection(tuple(units), tuple(item for part in found for item in part.left_out))
+
+
+def group_sound_images(
+    images: Sequence[ImageFile], selection: SelectionConfig, problem: Callable[[ImageFile], str]
+) -> Collection:
+    """Find the groups, and leave out every image of a group that cannot be used: the others are grouped anew.
+
+    Parameters
+    ----------
+    images : sequence of ImageFile
+    selection : SelectionConfig
+    problem : callable
+        What keeps an image from being used, with the remedy; empty if nothing does. Asked for the images
+        of groups only: what is left out anyway need not be sound.
+
+    Returns
+    -------
+    collection : Collection
+        Images that cannot be used are left out with ``fault=True``.
+    """
+    kept = list(images)
+    seen: dict[Path, str] = {}
+    while True:
+        found = group_images(kept, selection)
+        members = [image for unit in found.units for image in unit.images]
+        for image in members:
+            if image.path not in seen:
+                seen[image.path] = problem(image)
+        bad = {image.path for image in members if seen[image.path]}
+        if not bad:
+            break
+        kept = [image for image in kept if image.path not in bad]
+    broken = [LeftOut(path, text, fault=True) for path, text in seen.items() if text]
+    return Collection(found.units, (*found.left_out, *broken))
+
+
+def regroup_sound_images(
+    units: Sequence[DenoisingUnit], selection: SelectionConfig, problem: Callable[[ImageFile], str]
+) -> Collection:
+    """Group the images of units again, without those that cannot be used.
+
+    Parameters
+    ----------
+    units : sequence of DenoisingUnit
+        b0 images that show the distortion of one are kept beside it.
+    selection : SelectionConfig
+        How diffusion series are paired.
+    problem : callable
+        As in `group_sound_images`.
+
+    Returns
+    -------
+    collection : Collection
+        Only images that were in a unit are left out.
+    """
+    images = [image for unit in units for image in unit.images]
+    beside = {unit.reversed_b0.path: unit.reversed_b0 for unit in units if unit.reversed_b0 is not None}
+    found = group_sound_images([*images, *beside.values()], selection, problem)
+    return Collection(found.units, tuple(item for item in found.left_out if item.path not in beside))
+
+
+def is_diffusion(image: ImageFile) -> bool:
+    """Whether an image is a diffusion series, or the reference or the field map of one, by its name."""
+    return parse_name(image.path)[1] in ("dwi", "sbref") or is_fieldmap(image)

@@ -1,0 +1,241 @@
+"""Checks before the work: images that cannot be denoised."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.read.files import check_file, has_content, kind_problem, open_nifti, problem_found_by
+from n2a_bids.errors import BIDSDataError
+
+_SERIES = ("dwi", "sbref", "epi")
+"""Suffixes of images that may have several volumes."""
+_CHUNK_VALUES = 1 << 20
+_MOST_MISSING = 0.9
+"""Of the voxels may be NaN or infinite, which later steps take for gaps: a brain fills a tenth of a generous
+field of view."""
+# Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
+_MAX_FORM_DISTANCE_VOXELS = 0.5
+
+
+def check_image(path: Path) -> None:
+    """Refuse an image that would fail, or silently go wrong, later.
+
+    Voxels are read in chunks of a megavoxel, so memory stays small.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI file; a name that ends in ``_dwi`` must be 4D, any other 3D.
+
+    Raises
+    ------
+    BIDSDataError
+        Names the file, what was expected, what was found, and what to do.
+    """
+    path = Path(path)
+    check_header(path)
+    image = open_nifti(path)
+    if _is_diffusion(path):
+        _check_series(path, image.shape)
+    _check_values(path, image, _MOST_MISSING)
+
+
+def header_problem(path: Path) -> str:
+    """What is wrong with the header of an image, with the remedy; empty if nothing is.
+
+    Parameters
+    ----------
+    path : Path
+        Files without content, such as links of DataLad that were not fetched, have no problem here: fetched,
+        they may be sound.
+    """
+    path = Path(path)
+    problem = kind_problem(path)
+    if problem or not has_content(path):
+        return problem
+    return problem_found_by(check_header, path)
+
+
+def image_problem(path: Path) -> str:
+    """What is wrong with an image, its header or its voxels, with the remedy; empty if nothing is."""
+    return problem_found_by(check_image, Path(path))
+
+
+def content_problem(path: Path) -> str:
+    """What is wrong with the voxels of an image whose header is sound; it may have any number of volumes."""
+
+    def check(file: Path) -> None:
+        check_file(file)
+        _check_values(file, open_nifti(file), most_missing=0.0)
+
+    return problem_found_by(check, Path(path))
+
+
+def check_header(path: Path) -> None:
+    """Refuse an image by its header alone: grid, data type, scaling, geometry.
+
+    Parameters
+    ----------
+    path : Path
+        A diffusion series may have any number of volumes here.
+
+    Raises
+    ------
+    BIDSDataError
+        Names the file, what was expected, what was found, and what to do.
+    """
+    check_file(path)
+    image = open_nifti(path)
+    _check_grid(path, image.shape)
+    if parse_name(path)[1] not in _SERIES:
+        _check_one_volume(path, image.shape)
+    _check_dtype(path, image.get_data_dtype())
+    _check_geometry(path, image)
+    _check_scaling(path, image)
+
+
+def _check_grid(path: Path, shape: tuple[int, ...]) -> None:
+    if len(shape) < 3 or min(shape[:3]) < 2:
+        raise BIDSDataError(f"{path}: expected a 3D grid, found the shape {shape}; give a whole volume")
+    if min(shape) < 1:
+        raise BIDSDataError(
+            f"{path}: expected a header with dimensions of at least 1, found the shape {shape}; repair the "
+            "header or convert the image again"
+        )
+
+
+def _is_diffusion(path: Path) -> bool:
+    return parse_name(path)[1] == "dwi"
+
+
+def _check_series(path: Path, shape: tuple[int, ...]) -> None:
+    if len(shape) != 4 or shape[3] < 2:
+        raise BIDSDataError(
+            f"{path}: expected a 4D diffusion series, found the shape {shape}; give the series with all its "
+            "volumes"
+        )
+
+
+def _check_one_volume(path: Path, shape: tuple[int, ...]) -> None:
+    volumes = math.prod(shape[3:])
+    if volumes > 1:
+        raise BIDSDataError(
+            f"{path}: expected one 3D volume, found {volumes} volumes (shape {shape}); split them into "
+            "separate files with run- or echo- in their names, or exclude the image with --bids-filter-file"
+        )
+
+
+def _check_dtype(path: Path, dtype: np.dtype) -> None:
+    if dtype.fields is not None or dtype.kind not in "iuf":
+        kind = "RGB colours" if dtype.fields is not None else f"the data type {dtype}"
+        raise BIDSDataError(
+            f"{path}: expected real intensities (integer or floating point), found {kind}; convert the image "
+            "to its magnitude"
+        )
+
+
+def _check_geometry(path: Path, image: nb.Nifti1Image) -> None:
+    header = image.header
+    try:
+        qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
+    except (ValueError, nb.spatialimages.HeaderDataError) as error:
+        raise BIDSDataError(
+            f"{path}: expected a valid qform, found one that cannot be decoded ({error}); repair the header"
+        ) from error
+    affine = image.affine
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise BIDSDataError(
+            f"{path}: expected an affine that places the voxels in space, found a singular or non-finite "
+            "one; repair the header or convert the image again"
+        )
+    if qform is None or sform is None:
+        return
+    last = np.array(image.shape[:3]) - 1
+    corners = np.array([[i, j, k, 1] for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])])
+    distance_mm = np.linalg.norm(((qform - sform) @ corners.T)[:3], axis=0).max()
+    if distance_mm > _MAX_FORM_DISTANCE_VOXELS * min(nb.affines.voxel_sizes(affine)):
+        raise BIDSDataError(
+            f"{path}: expected qform and sform to agree, found them up to {distance_mm:.1f} mm apart (codes "
+            f"{int(header['qform_code'])} and {int(header['sform_code'])}), so tools would place the head "
+            "differently; decide which is right and copy it to the other (fslorient -copysform2qform or "
+            "-copyqform2sform)"
+        )
+
+
+def _check_scaling(path: Path, image: nb.Nifti1Image) -> None:
+    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    if not (np.isfinite([slope, intercept]).all() and slope != 0):
+        raise BIDSDataError(
+            f"{path}: expected a finite scaling of intensities, found the slope {slope} and the intercept "
+            f"{intercept} (scl_slope, scl_inter); repair the header or convert the image again"
+        )
+
+
+def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> None:
+    dtype = image.header.get_data_dtype()
+    try:
+        low, high, n_bad = np.array(list(_volume_ranges(path, image))).T
+    except (OSError, EOFError, zlib.error) as error:
+        raise BIDSDataError(
+            f"{path}: expected {image.shape} voxels of {dtype}, found a truncated or damaged file ({error}); "
+            "copy it again from the source"
+        ) from error
+    flat = np.flatnonzero(~(low < high))
+    n_bad, low, high = int(n_bad.sum()), low.min(), high.max()
+    if n_bad > most_missing * math.prod(image.shape):
+        raise BIDSDataError(
+            f"{path}: expected finite intensities, found {n_bad} NaN or infinite voxels; replace them, or "
+            "exclude the image with --bids-filter-file"
+        )
+    # Later steps compute in single precision.
+    scaled = np.abs(np.array([low, high], np.float64) * image.dataobj.slope + image.dataobj.inter)
+    if not scaled.max() < np.finfo(np.float32).max:
+        raise BIDSDataError(
+            f"{path}: expected intensities that single precision holds, found {scaled.max():.3g}; scale the "
+            "image down"
+        )
+    if low == high:
+        found = "only zeros" if low == 0 else f"the value {low:g} in every voxel"
+        raise BIDSDataError(
+            f"{path}: expected an image of a head, found {found}; exclude it or convert it again"
+        )
+    if flat.size:
+        raise BIDSDataError(
+            f"{path}: expected an image in every volume, found one value in volume {flat[0]} (counted from "
+            f"0; {flat.size} such), as an aborted scan leaves it; remove it from series and table"
+        )
+
+
+def _volume_ranges(path: Path, image: nb.Nifti1Image) -> Iterator[tuple[float, float, int]]:
+    """Lowest and highest finite value of each volume, as stored, and the number of values that are none."""
+    dtype, size = image.header.get_data_dtype(), math.prod(image.shape[:3])
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+        stream.seek(int(image.dataobj.offset))
+        for _ in range(math.prod(image.shape[3:])):
+            low, high, n_bad, left = np.inf, -np.inf, 0, size
+            while left:
+                chunk = _read_values(stream, min(left, _CHUNK_VALUES), dtype)
+                left -= chunk.size
+                finite = np.isfinite(chunk)
+                n_bad += int(chunk.size - np.count_nonzero(finite))
+                if finite.any():
+                    low, high = min(low, float(chunk[finite].min())), max(high, float(chunk[finite].max()))
+            yield low, high, n_bad
+        # The checksum of a gzip file is compared only when its end is reached.
+        stream.read(1)
+
+
+def _read_values(stream, count: int, dtype: np.dtype) -> NDArray:
+    data = stream.read(count * dtype.itemsize)
+    if len(data) < count * dtype.itemsize:
+        raise EOFError(f"it ends {count - len(data) // dtype.itemsize} voxels too early")
+    return np.frombuffer(data, dtype)

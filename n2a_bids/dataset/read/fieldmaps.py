@@ -1,0 +1,75 @@
+"""Echo-planar images in ``fmap`` folders, and the diffusion series that their sidecars link them to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.read.checks import header_problem
+from n2a_bids.dataset.read.metadata import SidecarReader
+from n2a_bids.dataset.units import ImageFile, LeftOut
+from n2a_bids.errors import BIDSDataError
+
+
+def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[ImageFile | LeftOut]:
+    """Read the ``epi`` images of the sessions of diffusion series that are meant for one of them.
+
+    Parameters
+    ----------
+    images : iterable of ImageFile
+        Diffusion series; others have no field maps that matter here.
+    reader : SidecarReader
+        Of their dataset.
+
+    Returns
+    -------
+    fieldmaps : list of ImageFile or LeftOut
+        Sorted by path. One that cannot be read is left out, and no fault: the series can do without.
+    """
+    series = [image for image in images if image.path.parent.name == "dwi"]
+    sessions = sorted({image.path.parents[1] for image in series})
+    paths = [path for session in sessions for path in sorted((session / "fmap").glob("sub-*_epi.nii*"))]
+    found = [_read(path, reader) for path in paths]
+    return [
+        one for one in found if isinstance(one, LeftOut) or any(is_meant_for(one, image) for image in series)
+    ]
+
+
+def is_fieldmap(image: ImageFile) -> bool:
+    """Whether an image is an echo-planar field map, by its folder and suffix."""
+    return image.path.parent.name == "fmap" and parse_name(image.path)[1] == "epi"
+
+
+def is_meant_for(fieldmap: ImageFile, series: ImageFile) -> bool:
+    """Whether sidecars link a field map to a series.
+
+    ``IntendedFor`` names the series, as a path below the participant or as a BIDS URI, or the
+    ``B0FieldIdentifier`` of the field map is ``B0FieldSource`` or ``B0FieldIdentifier`` of the series.
+    """
+    if fieldmap.entities.get("sub") != series.entities.get("sub"):
+        return False
+    path = series.path.as_posix()
+    named = (name.rpartition("::")[2] for name in _texts(fieldmap.metadata.get("IntendedFor")))
+    if any(
+        path.endswith("/" + name.strip().removeprefix("./").lstrip("/")) for name in named if name.strip()
+    ):
+        return True
+    fields = _texts(fieldmap.metadata.get("B0FieldIdentifier"))
+    wanted = [_texts(series.metadata.get(key)) for key in ("B0FieldSource", "B0FieldIdentifier")]
+    return any(name in texts for name in fields for texts in wanted)
+
+
+def _read(path: Path, reader: SidecarReader) -> ImageFile | LeftOut:
+    problem = header_problem(path)
+    if not problem:
+        try:
+            return ImageFile(path, parse_name(path)[0], reader.metadata(path))
+        except BIDSDataError as error:
+            problem = str(error)
+    return LeftOut(path, f"it is not used to estimate distortion: {problem}")
+
+
+def _texts(value: object) -> Sequence[str]:
+    texts = value if isinstance(value, list) else [value]
+    return [text for text in texts if isinstance(text, str)]

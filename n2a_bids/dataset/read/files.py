@@ -1,0 +1,119 @@
+"""Files of images, before anybody reads the image: absent, empty, no files at all, or not NIfTI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nb
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.images import UNREADABLE
+
+_POINTERS = {b"/annex/objects/": "a git-annex pointer", b"version https://git-lfs": "a Git LFS pointer"}
+
+
+def file_problem(path: Path) -> str:
+    """What keeps the file of an image from being read, with the remedy; empty if nothing does.
+
+    Only the file is looked at, not the image in it: a list of a large dataset takes no longer for it.
+    """
+    return problem_found_by(check_file, Path(path))
+
+
+def kind_problem(path: Path) -> str:
+    """What is wrong where a name of an image is that of a folder, a pipe or a device; empty if it is not."""
+    return problem_found_by(check_kind, Path(path))
+
+
+def problem_found_by(check: Callable[[Path], object], path: Path) -> str:
+    """Message of the error that a check raises; empty if it raises none."""
+    try:
+        check(path)
+    except BIDSDataError as error:
+        return str(error)
+    except OSError as error:
+        return (
+            f"{path}: expected a file that can be read, found {type(error).__name__}: {error.strerror}; "
+            "correct its permissions and those of its folders"
+        )
+    return ""
+
+
+def has_content(path: Path) -> bool:
+    """Whether there is more than a name: a link of DataLad, an empty file or a pointer is no content."""
+    try:
+        if path.stat().st_size == 0:
+            return False
+        with path.open("rb") as stream:
+            start = stream.read(32)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return not any(start.startswith(magic) for magic in _POINTERS)
+
+
+def check_kind(path: Path) -> None:
+    """Refuse folders, pipes and devices: a pipe would be waited for."""
+    if path.exists() and not path.is_file():
+        found = "a folder" if path.is_dir() else "a pipe or a device"
+        raise BIDSDataError(
+            f"{path}: expected an image, found {found}; remove it, or put the image in its place"
+        )
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no readable file with content."""
+    if path.is_symlink() and not path.exists():
+        annex = ".git/annex" in os.readlink(path)
+        kind = "a DataLad (git-annex) link to content that was not fetched" if annex else "a link to nothing"
+        remedy = f"run 'datalad get {path}'" if annex else "restore the file it points to"
+        raise BIDSDataError(f"{path}: expected an image, found {kind}; {remedy}")
+    check_kind(path)
+    if not path.is_file():
+        raise BIDSDataError(
+            f"{path}: expected an image, found no such file; correct the path or restore the file"
+        )
+    if path.stat().st_size == 0:
+        raise BIDSDataError(
+            f"{path}: expected an image, found an empty file of 0 bytes; copy or convert it again"
+        )
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(32)
+    except OSError as error:
+        raise BIDSDataError(
+            f"{path}: expected a readable file, found {type(error).__name__}: {error.strerror}; correct its "
+            "permissions (chmod u+r) or check the disk"
+        ) from error
+    for magic, kind in _POINTERS.items():
+        if start.startswith(magic):
+            raise BIDSDataError(
+                f"{path}: expected an image, found {kind}; fetch the content ('datalad get {path}')"
+            )
+
+
+def open_nifti(path: Path) -> nb.Nifti1Image:
+    """Open an image without reading its voxels.
+
+    Raises
+    ------
+    BIDSDataError
+        If it is no NIfTI image, or its header makes no sense.
+    """
+    check_kind(path)
+    try:
+        image = nb.load(path)
+    except UNREADABLE as error:
+        raise BIDSDataError(
+            f"{path}: expected a NIfTI image, found a file that cannot be read as one "
+            f"({' '.join(str(error).split())}); convert or copy it again"
+        ) from error
+    if not isinstance(image, nb.Nifti1Image):
+        raise BIDSDataError(
+            f"{path}: expected a NIfTI image (.nii or .nii.gz), found {type(image).__name__}; convert it to "
+            "NIfTI"
+        )
+    return image

@@ -1,0 +1,131 @@
+"""DWI series with their gradient tables in the world, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD, Gradients
+from n2a_bids.dataset.read.acquisition import Acquisition, read_acquisition
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile, PhaseEncoding
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.gradients import (
+    inspect_gradients,
+    phase_encoding_in_world,
+    phase_encoding_of,
+    read_bvals,
+)
+from n2a_bids.io.images import UNREADABLE
+
+_STORAGE_OF_FSL = np.diag([-1.0, 1.0, 1.0, 1.0])
+"""Stands for the affine of an image that is not there yet (a clone of DataLad)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One DWI series with its gradient table."""
+
+    image: ImageFile
+    gradients: Gradients
+    """Directions in the world."""
+    notes: tuple[str, ...] = ()
+    """What was accepted although it is unusual: one sentence each."""
+    affine: NDArray[np.float64] | None = None
+    """(4, 4) voxel to world mm; None where the header cannot be read, which its own check reports."""
+    acquisition: Acquisition = field(default_factory=Acquisition)
+
+    @property
+    def weighted(self) -> NDArray[np.bool_]:
+        """(C,) True for volumes with diffusion weighting."""
+        return ~self.gradients.is_b0
+
+    @property
+    def phase_encoding(self) -> str:
+        """``i``, ``j`` or ``k``, with ``-`` where reversed; empty where the sidecar does not say."""
+        return self.acquisition.phase_encoding
+
+    def along(self, direction: str) -> NDArray[np.float64]:
+        """(3,) unit vector of the world for a direction of the array (``i``, ``j-``, ...)."""
+        return phase_encoding_in_world(direction, _STORAGE_OF_FSL if self.affine is None else self.affine)
+
+
+def phase_encoding_on_grid(unit: DenoisingUnit, number: int) -> str:
+    """``PhaseEncodingDirection`` of one of a unit's images, in its own array; empty where it is not known."""
+    if not unit.phase_encoding:
+        return ""
+    return phase_encoding_of(unit.phase_encoding[number].direction, nb.load(unit.images[number].path).affine)
+
+
+def encodings(series: Sequence[Series]) -> tuple[PhaseEncoding, ...]:
+    """Phase encoding of each series in the world; empty where a sidecar does not tell."""
+    if not all(one.phase_encoding for one in series):
+        return ()
+    return tuple(
+        PhaseEncoding(
+            tuple(float(part) for part in one.along(one.phase_encoding)),
+            readout_time_s=one.acquisition.readout_time_s,
+        )
+        for one in series
+    )
+
+
+def read_series(image: ImageFile, b0_threshold: float = B0_THRESHOLD) -> Series:
+    """Read the gradient table of a DWI series.
+
+    Parameters
+    ----------
+    image : ImageFile
+        With ``bval`` and ``bvec``.
+    b0_threshold : float
+        Largest b-value (s/mm2) that counts as b0.
+
+    Returns
+    -------
+    series : Series
+        Directions are unit vectors of the world; notes say what was corrected.
+
+    Raises
+    ------
+    BIDSDataError
+        If a file is missing, cannot be read, or does not describe this series.
+    """
+    for path, extension in ((image.bval, ".bval"), (image.bvec, ".bvec")):
+        if path is None:
+            name = image.path.name.split(".")[0] + extension
+            raise BIDSDataError(
+                f"{image.path}: expected a gradient table, found no {extension} file beside it or above it; "
+                f"add {name} (dcm2niix writes it)"
+            )
+    n_volumes, affine = read_header(image.path)
+    bvals, _ = read_bvals(image.bval)
+    if n_volumes is not None and n_volumes != bvals.size:
+        raise BIDSDataError(
+            f"{image.bval}: expected one b-value for each of the {n_volumes} volumes of {image.path.name}, "
+            f"found {bvals.size}; restore the table of this series"
+        )
+    gradients, notes = inspect_gradients(
+        image.bval,
+        image.bvec,
+        _STORAGE_OF_FSL if affine is None else affine,
+        b0_threshold=b0_threshold,
+    )
+    if not gradients.is_b0.any():
+        notes += ("it has no b0 volume, so that it gives no tensor maps and no distortion estimate",)
+    acquisition = read_acquisition(image.metadata)
+    return Series(image, gradients, (*notes, *acquisition.notes), affine, acquisition)
+
+
+def read_header(path: Path) -> tuple[int | None, NDArray[np.float64] | None]:
+    """Number of volumes and affine; None where the header cannot be read or places no voxel."""
+    try:
+        image = nb.load(path)
+        affine = np.asarray(image.affine, dtype=float)
+    except UNREADABLE:
+        return None, None
+    is_sound = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
+    return int(np.prod(image.shape[3:])), affine if is_sound else None

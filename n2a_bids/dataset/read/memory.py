@@ -1,0 +1,91 @@
+"""Memory that images take at least, judged by their headers before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.group.sound_groups import regroup_sound_images
+from n2a_bids.dataset.read.files import has_content, open_nifti
+from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+from n2a_bids.errors import BIDSDataError
+
+_COPIES = 2.0
+"""The images themselves in single precision, and the array in which they are put together."""
+_REMEDY = "give more with --mem, on a machine that has it, or leave the image out with --bids-filter-file"
+
+
+def least_memory_gb(images: Sequence[Path]) -> float:
+    """Memory below which images cannot be denoised together, whatever the settings.
+
+    Parameters
+    ----------
+    images : sequence of Path
+        Those that have no readable header count nothing: their own check names them.
+
+    Returns
+    -------
+    memory_gb : float
+        In units of 1024**3 bytes.
+    """
+    return _COPIES * 4 * sum(_n_values(Path(path)) for path in images) / 1024**3
+
+
+def leave_out_too_large(collection: Collection, selection: SelectionConfig, memory_gb: float) -> Collection:
+    """Leave out images, and groups of images, that the memory cannot hold.
+
+    Parameters
+    ----------
+    collection : Collection
+        Everything found.
+    selection : SelectionConfig
+        How the remaining images are grouped.
+    memory_gb : float
+        What may be used.
+
+    Returns
+    -------
+    collection : Collection
+        What is too large is left out with ``fault=True``, with the memory it takes and the memory there is.
+    """
+
+    def problem(image: ImageFile) -> str:
+        return _problem(f"{image.path}: expected an image", [image.path], memory_gb)
+
+    images = [image for unit in collection.units for image in unit.images]
+    if any(problem(image) for image in images):
+        found = regroup_sound_images(collection.units, selection, problem)
+        collection = Collection(found.units, (*collection.left_out, *found.left_out))
+    too_large = {unit.label: reason for unit in collection.units if (reason := _of_unit(unit, memory_gb))}
+    kept = tuple(unit for unit in collection.units if unit.label not in too_large)
+    others = [
+        LeftOut(image.path, too_large[unit.label], fault=True)
+        for unit in collection.units
+        if unit.label in too_large
+        for image in unit.images
+    ]
+    return Collection(kept, tuple(sorted((*collection.left_out, *others), key=lambda item: item.path.parts)))
+
+
+def _of_unit(unit: DenoisingUnit, memory_gb: float) -> str:
+    words = f"{unit.label}: expected {len(unit.images)} images"
+    return _problem(words, [image.path for image in unit.images], memory_gb)
+
+
+def _problem(words: str, images: Sequence[Path], memory_gb: float) -> str:
+    needed_gb = least_memory_gb(images)
+    if needed_gb <= memory_gb:
+        return ""
+    return (
+        f"{words} that fit into the {memory_gb:.1f} GB of memory that may be used, found some that take "
+        f"{needed_gb:.1f} GB at least, by their headers; {_REMEDY}"
+    )
+
+
+def _n_values(path: Path) -> int:
+    try:
+        return math.prod(open_nifti(path).shape) if has_content(path) else 0
+    except BIDSDataError:
+        return 0

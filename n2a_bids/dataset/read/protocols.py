@@ -1,0 +1,235 @@
+"""Settings of the scanner: those that images denoised together must share, and those worth a note."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from n2a_bids.dataset.group.entities import describe, group_by
+from n2a_bids.dataset.group.same_acquisition import same_time_notes
+from n2a_bids.dataset.read.acquisition import quoted
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile, Kind, LeftOut
+
+Group = Literal["t1w-repeats", "t1w-echoes", "dwi"]
+"""Images of one contrast, echoes, diffusion series."""
+_T1W, _DWI = ("t1w-repeats", "t1w-echoes"), ("dwi",)
+_ALL = (*_T1W, *_DWI)
+_TIMED = ("t1w-repeats", "dwi-repeats")
+_STORAGE = {"mosaic"}
+"""Words of ImageType that tell how slices were filed."""
+_NO_AGENT = {"", "none", "no", "n/a", "na"}
+_TESLA = 0.0001
+"""Of a Gauss: no scanner has a hundred Tesla, so that larger numbers are in Gauss."""
+
+_CONTRAST = "look whether they repeat one scan, and leave out what is not with --bids-filter-file"
+_RECONSTRUCTION = (
+    "noise, sharpness or shading may differ between them, and two reconstructions of one acquisition are no "
+    "two measurements"
+)
+_COIL = "their noise and shading may differ"
+_SCANNER = "voxel sizes, distortion and shading may differ by some percent"
+
+_UNLIKE = "its settings are not those of the others"
+_REMEDY = "they are no repetitions; give it a name of its own (acq-, ce-) to denoise it with its like"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field of a sidecar, and what follows where images differ in it."""
+
+    field: str
+    effect: str
+    """What the user should know, the end of a sentence."""
+    note_above: float = 0.02
+    """Relative difference of numbers from which on a note is written. Text differs or not."""
+    refuse_above: float = math.inf
+    """Relative difference from which on images are not denoised together. Text: any finite value refuses."""
+    refused_in: tuple[Group, ...] = ()
+    noted_in: tuple[Group, ...] = _ALL
+    missing_differs: bool = False
+    """Whether a field that only some images have is a difference."""
+
+
+SETTINGS = (
+    Setting("ContrastBolusIngredient", _CONTRAST, 0, 0, _T1W, missing_differs=True),
+    Setting("MagneticFieldStrength", _SCANNER, 0.05, 0.2, _ALL),
+    Setting("RepetitionTime", _CONTRAST, 0.02, 0.5, ("t1w-repeats",)),
+    Setting("EchoTime", _CONTRAST, 0.02, 0.5, ("t1w-repeats",), ("t1w-repeats", "dwi")),
+    Setting("EchoTime", _CONTRAST, math.inf, 0.15, _DWI, ()),
+    Setting("InversionTime", _CONTRAST, 0.02, 0.25, ("t1w-repeats",)),
+    Setting("FlipAngle", _CONTRAST, 0.02, 0.35, ("t1w-repeats",), _T1W),
+    Setting("PulseSequenceType", _CONTRAST),
+    Setting("ScanningSequence", _CONTRAST),
+    Setting("SequenceVariant", _CONTRAST),
+    Setting("ImageType", _RECONSTRUCTION),
+    Setting("NonlinearGradientCorrection", _RECONSTRUCTION),
+    Setting("MatrixCoilMode", _RECONSTRUCTION),
+    Setting("ParallelAcquisitionTechnique", _RECONSTRUCTION),
+    Setting("ParallelReductionFactorInPlane", _RECONSTRUCTION),
+    Setting("MultibandAccelerationFactor", _RECONSTRUCTION),
+    Setting("PartialFourier", _RECONSTRUCTION),
+    Setting("ReconMatrixPE", _RECONSTRUCTION),
+    Setting("PixelBandwidth", _RECONSTRUCTION),
+    Setting("ReceiveCoilName", _COIL),
+    Setting("ReceiveCoilActiveElements", _COIL),
+    Setting("Manufacturer", _SCANNER),
+    Setting("ManufacturersModelName", _SCANNER),
+    Setting("DeviceSerialNumber", _SCANNER),
+    Setting("StationName", _SCANNER),
+    Setting("SoftwareVersions", _SCANNER),
+)
+"""The one list of what must agree and of what is worth a note.
+
+Limits for refusal: T1w images whose flip angle, inversion or echo time differ by more are of another
+contrast, which a linear match of intensities does not make equal; with another field strength relaxation
+itself differs; signal of echo-planar images falls by a seventh where the echo time grows by 15 % (of 80 ms,
+with a T2 of 80 ms).
+"""
+
+
+def protocol_notes(unit: DenoisingUnit) -> list[str]:
+    """A sentence for each consequence of what the sidecars of a unit's images differ in.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Its images are used all the same: whether they repeat each other is decided by the images.
+
+    Returns
+    -------
+    notes : list of str
+        Empty where the settings are equal, to 2 %, or known of one image only. Echo times of echoes differ
+        by design.
+    """
+    kind = group_of(unit.kind)
+    differing: dict[str, list[str]] = {}
+    for setting in SETTINGS:
+        values = [_value(image, setting) for image in unit.images]
+        if kind in setting.noted_in and _differ(setting, values, setting.note_above):
+            listed = [image.metadata.get(setting.field) for image in unit.images]
+            told = [value for value in listed if value is not None or setting.missing_differs]
+            text = f"{setting.field} ({', '.join(_spelled(value) for value in told)})"
+            differing.setdefault(setting.effect, []).append(text)
+    notes = [
+        f"the sidecars of these images differ in {', '.join(fields)}: {effect}"
+        for effect, fields in differing.items()
+    ]
+    return [*notes, *same_time_notes(unit.images)] if unit.kind in _TIMED else notes
+
+
+def input_notes(unit: DenoisingUnit) -> list[str]:
+    """Notes of the finders and of `protocol_notes`."""
+    return [*unit.notes, *protocol_notes(unit)]
+
+
+def reason_not_together(first: ImageFile, second: ImageFile, kind: Group) -> str:
+    """What forbids to denoise two images together, or an empty string.
+
+    Parameters
+    ----------
+    first, second : ImageFile
+    kind : str
+        What they would be denoised as.
+
+    Returns
+    -------
+    reason : str
+        Half a sentence about `first`.
+    """
+    for setting in SETTINGS:
+        values = [_value(image, setting) for image in (first, second)]
+        if kind in setting.refused_in and _differ(setting, values, setting.refuse_above):
+            own, its = (_spelled(image.metadata.get(setting.field)) for image in (first, second))
+            return f"its {setting.field} is {own}, that of {second.path.name} {its}"
+    return ""
+
+
+def split_protocols(
+    images: Sequence[ImageFile], kind: Group, ignoring: Sequence[str]
+) -> tuple[list[ImageFile], list[LeftOut]]:
+    """Set apart images whose settings forbid to denoise them with the others of their names.
+
+    Parameters
+    ----------
+    images : sequence of ImageFile
+    kind : str
+        What they would be denoised as.
+    ignoring : sequence of str
+        Entities that may differ within a group.
+
+    Returns
+    -------
+    kept : list of ImageFile
+        Of each group the most that agree; of equally many, those without contrast agent, then the first.
+    left_out : list of LeftOut
+    """
+    kept: list[ImageFile] = []
+    left_out = []
+    for members in group_by(images, ignoring=ignoring):
+        plain_first = sorted(members, key=lambda image: bool(_agents(image)))
+        together = max(
+            (
+                [other for other in members if not reason_not_together(other, one, kind)]
+                for one in plain_first
+            ),
+            key=len,
+        )
+        kept += together
+        for image in members:
+            if image not in together:
+                reason = next(filter(None, (reason_not_together(image, one, kind) for one in together)), "")
+                left_out.append(LeftOut(image.path, f"{describe(image)}: {reason or _UNLIKE}; {_REMEDY}"))
+    return kept, left_out
+
+
+def group_of(kind: Kind) -> Group:
+    """The rules that apply to a kind of unit."""
+    return kind if kind in _T1W else "dwi"
+
+
+def _value(image: ImageFile, setting: Setting) -> float | frozenset[str] | None:
+    """A number, or words in any order; None for what is missing or of a wrong type."""
+    value = image.metadata.get(setting.field)
+    if setting.field == "ContrastBolusIngredient":
+        return _agents(image)
+    if isinstance(value, bool):
+        return frozenset((str(value),))
+    if isinstance(value, int | float):
+        number = float(value) if abs(value) < 1e12 else math.nan
+        if setting.field == "MagneticFieldStrength" and number > 100:
+            number *= _TESLA
+        return number if math.isfinite(number) else None
+    return (_words(value) - _STORAGE) or None
+
+
+def _agents(image: ImageFile) -> frozenset[str]:
+    return _words(image.metadata.get("ContrastBolusIngredient")) - _NO_AGENT
+
+
+def _words(value: object) -> frozenset[str]:
+    """Of text, or of a list of texts, in lower case; lists of codes come in any order."""
+    texts = value if isinstance(value, list) else [value]
+    parts = [part for text in texts if isinstance(text, str) for part in text.replace("\\", ";").split(";")]
+    return frozenset(part.strip().casefold() for part in parts if part.strip())
+
+
+def _differ(setting: Setting, values: Sequence[float | frozenset[str] | None], limit: float) -> bool:
+    if math.isinf(limit):
+        return False
+    if setting.missing_differs:
+        return len(set(values)) > 1
+    numbers = [value for value in values if isinstance(value, float)]
+    words = {value for value in values if isinstance(value, frozenset)}
+    if len(words) > 1:
+        return True
+    return bool(numbers) and max(numbers) - min(numbers) > limit * max(map(abs, numbers))
+
+
+def _spelled(value: object) -> str:
+    if value is None:
+        return "not given"
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "/".join(value)
+    return quoted(value).strip('"')

@@ -1,0 +1,1 @@
+"""Where results go: names, dataset description, folders."""

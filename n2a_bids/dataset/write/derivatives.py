@@ -1,0 +1,176 @@
+"""Brain masks that the user brings, and BIDS URIs of files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.names import comparable, parse_name
+from n2a_bids.dataset.read.files import check_file
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.images import UNREADABLE
+
+_GRID_TOLERANCE_MM = 1e-2
+_OWN_SPACES = {"anat": ("T1w", "orig"), "dwi": ("dwi", "orig")}
+"""Labels of ``space-`` that stand for the images themselves; any other is a template or another image."""
+
+
+def find_brain_mask(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> Path | None:
+    """Brain mask of a unit in derivatives that the user names.
+
+    A mask fits if all its entities are those of the unit or of one of its images. With
+    ``space-``, which must be that of the images, or ``res-`` it must lie on the grid of one
+    of them; without, as sMRIPrep and n2a write it, it may have another grid in the same world
+    coordinates, and has to be resampled. Where several fit, one on the grid of an image wins,
+    then the one with most entities, then the first derivative named.
+
+    Parameters
+    ----------
+    derivatives : mapping of str to Path
+        Name and root of each derivative dataset.
+    unit : DenoisingUnit
+        Images to be masked.
+
+    Returns
+    -------
+    mask : Path or None
+        None if no derivative has a mask that fits.
+
+    Raises
+    ------
+    BIDSDataError
+        If a derivative folder does not exist, or a mask cannot be read.
+    """
+    ranked = []
+    for rank, (name, root) in enumerate(derivatives.items()):
+        if not Path(root).is_dir():
+            raise BIDSDataError(
+                f"{root}: expected the derivatives '{name}', found no such folder; correct the path"
+            )
+        for path in _masks(Path(root), unit):
+            entities = parse_name(path)[0]
+            if not _fits(entities, unit) or _is_elsewhere(entities, unit):
+                continue
+            same_grid = _on_grid_of_an_image(path, unit)
+            if same_grid or not {"space", "res"} & entities.keys():
+                ranked.append((not same_grid, -len(entities), rank, path))
+    return min(ranked)[-1] if ranked else None
+
+
+def masks_in_other_spaces(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> list[Path]:
+    """Brain masks of a unit that `find_brain_mask` passes over for their ``space-``: those of templates.
+
+    Parameters
+    ----------
+    derivatives : mapping of str to Path
+        Name and root of each derivative dataset.
+    unit : DenoisingUnit
+        Images to be masked.
+    """
+    masks = [(path, parse_name(path)[0]) for root in derivatives.values() for path in _masks(root, unit)]
+    return [path for path, entities in masks if _fits(entities, unit) and _is_elsewhere(entities, unit)]
+
+
+def _datatype(unit: DenoisingUnit) -> str:
+    return "anat" if unit.kind.startswith("t1w") else "dwi"
+
+
+def _masks(root: Path, unit: DenoisingUnit) -> list[Path]:
+    subject, datatype = Path(root) / f"sub-{unit.entities['sub']}", _datatype(unit)
+    folders = [subject / datatype]
+    if "ses" in unit.entities:
+        folders.append(subject / f"ses-{unit.entities['ses']}" / datatype)
+    return sorted(path for folder in folders for path in folder.glob("*_desc-brain*_mask.nii*"))
+
+
+def _is_elsewhere(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
+    return "space" in entities and entities["space"] not in _OWN_SPACES[_datatype(unit)]
+
+
+def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
+    if entities.get("desc") != "brain":
+        return False
+    wanted = {
+        name: comparable(name, value)
+        for name, value in entities.items()
+        if name not in ("desc", "space", "res")
+    }
+    known = [
+        {name: comparable(name, value) for name, value in image.entities.items()} for image in unit.images
+    ]
+    return any(wanted.items() <= own.items() for own in known)
+
+
+def _on_grid_of_an_image(mask: Path, unit: DenoisingUnit) -> bool:
+    try:
+        check_file(mask)
+        own = nb.load(mask)
+    except (BIDSDataError, *UNREADABLE) as error:
+        found = str(error) if isinstance(error, BIDSDataError) else f"{type(error).__name__}: {error}"
+        raise BIDSDataError(
+            f"{mask}: expected a brain mask for {unit.label}, found {' '.join(found.split())}; "
+            "fetch or repair the file, or leave this derivative out"
+        ) from error
+    grids = (_grid(image.path) for image in unit.images)
+    return any(
+        shape == own.shape[:3] and np.allclose(affine, own.affine, atol=_GRID_TOLERANCE_MM)
+        for shape, affine in grids
+    )
+
+
+def _grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """No grid for an image that cannot be read: its own check reports that."""
+    try:
+        image = nb.load(path)
+    except UNREADABLE:
+        return (), np.eye(4)
+    return image.shape[:3], image.affine
+
+
+def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
+    """BIDS URI of a file, as ``Sources`` of a sidecar hold it.
+
+    Parameters
+    ----------
+    path : Path
+        File in one of the datasets.
+    datasets : mapping of str to Path
+        Name of each dataset in ``DatasetLinks`` and its root; the empty name is the
+        dataset that holds the sidecar.
+
+    Returns
+    -------
+    uri : str
+        ``bids:<name>:<path>``; the deepest dataset that holds the file names it.
+
+    Raises
+    ------
+    ValueError
+        If the file is in none of the datasets.
+
+    Examples
+    --------
+    >>> datasets = {"raw": Path("/data"), "": Path("/data/derivatives/n2a")}
+    >>> bids_uri(Path("/data/sub-01/anat/sub-01_T1w.nii.gz"), datasets)
+    'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
+    """
+    path = Path(path).absolute()
+    roots = sorted(
+        ((Path(root).absolute(), name) for name, root in datasets.items()),
+        key=lambda item: -len(item[0].parts),
+    )
+    for root, name in roots:
+        if path.is_relative_to(root):
+            return f"bids:{name}:{path.relative_to(root).as_posix()}"
+    raise ValueError(f"{path} is in none of {', '.join(str(root) for root, _ in roots)}")
+
+
+def source_uri(path: Path, config: Config) -> str:
+    """BIDS URI of a file in the input, in the output, or in a derivative that the user named."""
+    return bids_uri(path, {"raw": config.bids_dir, "": config.output_dir, **config.derivatives})

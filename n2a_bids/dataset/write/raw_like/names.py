@@ -1,0 +1,67 @@
+"""A separate dataset that looks raw, for tools that take no derivatives.
+
+BIDS keeps names like ``rec-n2a_T1w`` for raw data, which denoised images are not: the dataset says so in
+its description and README.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from n2a_bids import __version__
+from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.read.layout import read_description
+from n2a_bids.dataset.write.description import BIDS_VERSION
+from n2a_bids.io.files import whole_file
+from n2a_bids.io.json import json_text
+from n2a_bids.io.printable import printable
+
+_README = """Denoised images under raw names, made by n2a_bids {version} from "{name}".
+
+These images are processed: `rec-n2a` in their names stands for denoising by n2a_bids. The dataset exists
+for tools that accept raw datasets only; switch their own denoising off. Field maps meant for a diffusion
+series, and series of b0 images with the opposite phase encoding, are copied from the original dataset.
+Everything else of it (functional images, participants.tsv, T1w images that were not denoised) is not here.
+QSIPrep wants a T1w image: copy one into the anat folder of each participant that has none.
+"""
+
+
+def raw_like_path(root: Path, entities: Mapping[str, str], suffix: str, extension: str = ".nii.gz") -> Path:
+    """Name of a denoised image in the dataset that looks raw.
+
+    Examples
+    --------
+    >>> str(raw_like_path(Path("d"), {"sub": "01", "rec": "norm"}, "T1w"))
+    'd/sub-01/anat/sub-01_rec-normn2a_T1w.nii.gz'
+    """
+    named = {**entities, "rec": f"{entities.get('rec', '')}n2a"}
+    return derivative_path(root, named, suffix, extension=extension)
+
+
+def write_raw_like_files(root: Path, bids_dir: Path) -> None:
+    """Write description and README.
+
+    Parameters
+    ----------
+    root : Path
+        Created where it is missing.
+    bids_dir : Path
+        The input dataset.
+    """
+    source = read_description(bids_dir)
+    name = printable(source.get("Name", bids_dir.name))
+    description = {
+        "Name": f"{name}: denoised, under raw names",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "raw",
+        "GeneratedBy": [{"Name": "n2a", "Version": __version__, "Description": "Denoising of repeated MRI"}],
+        "SourceDatasets": [{"URL": bids_dir.resolve().as_uri()}],
+    }
+    texts = {
+        "dataset_description.json": json_text(description) + "\n",
+        "README.md": _README.format(version=__version__, name=name),
+    }
+    for file_name, text in texts.items():
+        with whole_file(root / file_name) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,93 @@
+"""Series of reversed b0 images, in the dataset that looks raw: there they correct the denoised series."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD
+from n2a_bids.dataset.group.dwi_b0 import read_b0_images
+from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
+from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.read.gradient_tables import Series, read_series
+from n2a_bids.dataset.read.metadata import SidecarReader
+from n2a_bids.dataset.units import ImageFile
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.files import whole_file
+from n2a_bids.io.json import sidecar_text
+
+
+def copy_reversed_b0(bids_dir: Path, root: Path, denoised: Iterable[Path]) -> list[ImageFile]:
+    """Copy the series of ``dwi`` folders that show the distortion of denoised series the other way round.
+
+    A series is copied that has opposite phase encoding to a denoised one in its folder, and too few
+    diffusion-weighted volumes to be denoised itself. Image and tables are copied as they are, under their
+    names; the sidecar holds what applied to the image by inheritance.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        The input dataset.
+    root : Path
+        The dataset that looks raw.
+    denoised : iterable of Path
+        Series in `bids_dir` that stand denoised in `root`.
+
+    Returns
+    -------
+    copied : list of ImageFile
+        Series in `bids_dir`.
+    """
+    reader, denoised = SidecarReader(bids_dir), list(denoised)
+    copied = []
+    for folder in sorted({path.parent for path in denoised}):
+        partners = [_read(path, reader) for path in denoised if path.parent == folder]
+        for path in sorted(folder.glob("*_dwi.nii*")):
+            series = None if path in denoised else _read(path, reader)
+            if series is None or np.count_nonzero(series.weighted) > 1:
+                continue
+            if any(partner is not None and are_opposite(series, partner) for partner in partners):
+                _copy(series.image, root / path.relative_to(bids_dir))
+                copied.append(series.image)
+    return copied
+
+
+def field_identifiers(images: Iterable[ImageFile]) -> set[str]:
+    """``B0FieldIdentifier`` of all images: fields that are estimated from them, among others."""
+    return {str(name) for image in images for name in _listed(image.metadata.get("B0FieldIdentifier"))}
+
+
+def _read(path: Path, reader: SidecarReader) -> Series | None:
+    """None for a series that the list of images names as broken already."""
+    tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
+    try:
+        image = ImageFile(path, parse_name(path)[0], reader.metadata(path), *tables)
+        return read_b0_images(image, B0_THRESHOLD) or read_series(image)
+    except BIDSDataError:
+        return None
+
+
+def _copy(image: ImageFile, copy: Path) -> None:
+    stem = copy.name.split(".")[0]
+    # What applies to the image alone in the original dataset: IntendedFor names series that are not here.
+    kept = {key: value for key, value in image.metadata.items() if key != "IntendedFor"}
+    with whole_file(copy.with_name(f"{stem}.json")) as temporary:
+        temporary.write_text(sidecar_text(kept) + "\n", encoding="utf-8")
+    for source, target in (
+        (image.bval, copy.with_name(f"{stem}.bval")),
+        (image.bvec, copy.with_name(f"{stem}.bvec")),
+        (image.path, copy),
+    ):
+        if source is None:
+            continue
+        with whole_file(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+def _listed(value: object) -> list[object]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]

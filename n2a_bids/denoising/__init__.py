@@ -1,0 +1,1 @@
+"""Denoising of aligned images: files in, files out, in a process of its own."""

@@ -1,0 +1,205 @@
+"""What ``n2a-tools denoise`` is asked for, and the images it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD, Gradients
+from n2a_bids.algorithms.preparation.gaps import find_gaps, without_gaps
+from n2a_bids.algorithms.preparation.standing_in import fill_from_others, fill_series
+from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.config import B0Threshold, DenoiseConfig
+from n2a_bids.config.options import Option, Range
+from n2a_bids.dataset.read.files import check_file
+from n2a_bids.dataset.read.memory import least_memory_gb
+from n2a_bids.denoising.warnings import refuse_copies
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.gradients import read_gradients
+from n2a_bids.io.images import UNREADABLE, load, load_mask, same_grid, voxel_sizes_mm
+from n2a_bids.system.resources import available_memory_gb
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseJob:
+    """What ``n2a-tools denoise`` is asked for: images, and what is known of them."""
+
+    runs: Annotated[
+        tuple[Path, ...], Option("repetitions, aligned, on one grid", metavar="RUN", positional=True)
+    ]
+    mask: Annotated[Path, Option("brain mask on that grid")]
+    denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
+    omp_nthreads: Annotated[
+        int, Range(1), Option("threads", metavar="N", default="processors allowed, at most 8")
+    ] = 0
+    memory_gb: Annotated[
+        float | None,
+        Option("for blocks and activations", metavar="GB", reading="memory", default="what is free"),
+    ] = None
+    different_contrast: Annotated[bool, Option("the runs differ in contrast (echoes)")] = False
+    bvals: Annotated[Path | None, Option("b-values of a diffusion series, FSL format", metavar="FILE")] = None
+    bvecs: Annotated[Path | None, Option("gradient directions, FSL format", metavar="FILE")] = None
+    b0_threshold: B0Threshold = B0_THRESHOLD
+    noise_kept: Annotated[
+        float,
+        Range(0, 1, above=True),
+        Option(
+            "part of the noise SD that interpolation of a diffusion series left, which its Rician bias does "
+            "not follow",
+            metavar="PART", default="1, not interpolated",
+        ),
+    ] = 1.0  # fmt: skip
+    allow_shared_noise: Annotated[
+        bool, Option("take runs that hold the same noise, which is otherwise an error")
+    ] = False
+    """Halves of one series, or runs that were looked at before."""
+    measured: Annotated[
+        Path | None,
+        Option(
+            "how many of the runs were measured at each voxel; the others hold what those show",
+            metavar="FILE", default="zones of one value are looked for",
+        ),
+    ] = None  # fmt: skip
+
+
+def load_realizations(job: DenoiseJob) -> Realizations:
+    """Read the runs and the mask, and check that they belong together.
+
+    Parameters
+    ----------
+    job : DenoiseJob
+
+    Returns
+    -------
+    realizations : Realizations
+
+    Raises
+    ------
+    BIDSDataError
+        If a file is missing, is not NIfTI, holds NaN, is constant in the mask, lies on another grid, or
+        is a copy of another.
+    """
+    _refuse_too_large(job.runs)
+    reference = job.runs[0]
+    first, affine = _load_image(reference)
+    images = [first]
+    for path in job.runs[1:]:
+        data, _ = _load_image(path)
+        if data.shape != first.shape or not same_grid(path, reference):
+            raise BIDSDataError(
+                f"{path}: expected the grid {first.shape} of {reference}, found {data.shape} or another "
+                "affine; align and resample the repetitions first ('n2a' does)"
+            )
+        images.append(data)
+    mask = _load_mask(job.mask, reference)
+    images, n_measured = _load_measured(job, images, voxel_sizes_mm(affine), mask)
+    if n_measured is not None and (mask & (n_measured == len(images))).any():
+        # Figures of noise and the comparison of candidates need all of them.
+        mask = mask & (n_measured == len(images))
+    for path, image in zip(job.runs, images):
+        extent = np.atleast_1d(np.ptp(image[mask], axis=0))
+        if not extent.all():
+            where = (
+                f"volume {int(np.argmin(extent))}, counted from 0" if image.ndim == 4 else "the whole mask"
+            )
+            raise BIDSDataError(f"{path}: expected an image, found one value in {where}; leave it out")
+    refuse_copies(job.runs, images)
+    data = np.stack(images)
+    return Realizations(
+        data=data if data.ndim == 5 else data[..., None],
+        mask=mask,
+        voxel_size_mm=voxel_sizes_mm(affine),
+        left_right_axis=int(np.flatnonzero(nb.io_orientation(affine)[:, 0] == 0)[0]),
+        same_signal=not job.different_contrast,
+        n_measured=n_measured,
+        gradients=_load_gradients(job, first.shape[-1] if first.ndim == 4 else 1, affine),
+        noise_kept=job.noise_kept,
+    )
+
+
+def _load_measured(
+    job: DenoiseJob,
+    images: list[NDArray[np.float32]],
+    sizes_mm: tuple[float, float, float],
+    mask: NDArray[np.bool_],
+) -> tuple[list[NDArray[np.float32]], NDArray[np.uint8] | None]:
+    """The runs, filled where others were measured, and how many were; None where all were everywhere."""
+    if job.measured is not None:
+        counts, _ = load(job.measured)
+        if not same_grid(job.measured, job.runs[0]):
+            raise BIDSDataError(
+                f"{job.measured}: expected the grid of {job.runs[0]}, found another; give counts on that grid"
+            )
+        return images, counts.astype(np.uint8)
+    if len(images) < 2:
+        return images, None
+    if images[0].ndim > 3:
+        return _fill_series(images, mask)
+    gaps = [find_gaps(image, sizes_mm) for image in images]
+    if not any(one.any for one in gaps):
+        return images, None
+    plain = np.stack([without_gaps(image, one) for image, one in zip(images, gaps, strict=True)])
+    filled, n_measured = fill_from_others(plain, np.stack([one.measured for one in gaps]), mask)
+    zones = np.all([one.zone for one in gaps], axis=0)
+    return list(filled), np.where(zones, n_measured, np.maximum(n_measured, 1))
+
+
+def _refuse_too_large(runs: Sequence[Path]) -> None:
+    needed_gb, limit_gb = least_memory_gb(runs), available_memory_gb()
+    if needed_gb > limit_gb:
+        raise BIDSDataError(
+            f"{runs[0]}: expected images that fit into the {limit_gb:.1f} GB of memory that may be used, "
+            f"found {len(runs)} that take {needed_gb:.1f} GB at least, by their headers; use a machine with "
+            "more memory, or crop the images"
+        )
+
+
+def _fill_series(
+    images: list[NDArray[np.float32]], mask: NDArray[np.bool_]
+) -> tuple[list[NDArray[np.float32]], NDArray[np.uint8] | None]:
+    """The same for diffusion series, in which zero in every volume is no measurement."""
+    measured = np.stack([image.any(axis=-1) for image in images])
+    if not (measured.any(axis=0) & ~measured.all(axis=0)).any():
+        return images, None
+    return list(fill_series(np.stack(images), measured, mask)), measured.sum(axis=0, dtype=np.uint8)
+
+
+def _load_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    check_file(path)
+    try:
+        data, affine = load(path)
+    except (*UNREADABLE, ValueError) as error:
+        raise BIDSDataError(
+            f"{path}: expected a NIfTI image, found none that can be read: {error}"
+        ) from error
+    if not np.isfinite(data).all():
+        raise BIDSDataError(f"{path}: expected finite intensities, found NaN or infinity; repair the image")
+    return data, affine
+
+
+def _load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
+    try:
+        mask = load_mask(path, reference)
+    except UNREADABLE as error:
+        raise BIDSDataError(f"{path}: expected a mask, found none that can be read: {error}") from error
+    if not mask.any():
+        raise BIDSDataError(f"{path}: the brain mask is empty; look at the image, or give a mask of your own")
+    return mask
+
+
+def _load_gradients(job: DenoiseJob, n_volumes: int, affine: NDArray[np.float64]) -> Gradients | None:
+    if job.bvals is None or job.bvecs is None:
+        return None
+    gradients = read_gradients(job.bvals, job.bvecs, affine, b0_threshold=job.b0_threshold)
+    if gradients.bvals.size != n_volumes:
+        raise BIDSDataError(
+            f"{job.bvals}: expected {n_volumes} b-values and directions, one for each volume of "
+            f"{job.runs[0]}, found {gradients.bvals.size}; correct the files"
+        )
+    return gradients

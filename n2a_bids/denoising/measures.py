@@ -1,0 +1,155 @@
+"""What is measured on a denoised image, for the report, the sidecar and the group table."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
+from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
+from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
+from n2a_bids.algorithms.normalization import match_scales
+from n2a_bids.algorithms.quality.gain import decibels
+from n2a_bids.algorithms.quality.sharpness import edge_correlation, sharpness, smoothness_fwhm_mm
+from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+
+Volumes = NDArray[np.float32]
+
+_MOST_CHANNELS = 4
+"""Channels that are measured, evenly spread: the figures of a long DWI series are averages."""
+
+_ROUNDING = 1e-5
+"""Of the largest intensity: what single precision leaves of a difference of equal images is smaller."""
+
+
+def noise_sd_map(realizations: Realizations) -> Volumes | None:
+    """Noise SD of one repetition, from the differences of all, in the scale of the first.
+
+    That of a single diffusion series comes from the part of its local spectra that is noise alone. Where
+    repetitions differ in contrast, so that a difference holds anatomy, it is one level for the whole image,
+    from the finest detail of each.
+
+    Parameters
+    ----------
+    realizations : Realizations
+
+    Returns
+    -------
+    noise_sd : (X, Y, Z, C) float32 array or None
+        None for a single image or a short series.
+    """
+    n_volumes = realizations.data.shape[-1]
+    if realizations.n_repetitions == 1 and n_volumes >= FEWEST_VOLUMES:
+        noise_sd = estimate_noise_sd(realizations.data[0], realizations.mask)
+        return np.repeat(noise_sd[..., None], n_volumes, axis=-1)
+    if realizations.n_repetitions < 2:
+        return None
+    channels = []
+    for channel in range(realizations.data.shape[-1]):
+        data = realizations.data[..., channel]
+        scales = match_scales(data, realizations.mask)
+        matched = np.stack([scale.apply(image) for scale, image in zip(scales, data)]).astype(np.float32)
+        if realizations.same_signal:
+            noise = _difference_map(matched, realizations.shared)
+        else:
+            noise = _one_level(matched, realizations.mask)
+        channels.append(noise * np.float32(scales[0].gain))
+    return np.stack(channels, axis=-1)
+
+
+def _difference_map(images: Volumes, shared: NDArray[np.bool_] | None) -> Volumes:
+    """From all voxels where each image was measured: gaps that were filled do not differ."""
+    everywhere = np.ones(images.shape[1:], dtype=bool)
+    return difference_noise_sd(images, everywhere if shared is None or not shared.any() else shared)
+
+
+def _one_level(images: Volumes, mask: NDArray[np.bool_]) -> Volumes:
+    """Root mean square of the noise SD of each image, everywhere."""
+    levels = [single_image_noise_sd(image, mask) for image in images]
+    return np.full(mask.shape, np.sqrt(np.mean(np.square(levels))), dtype=np.float32)
+
+
+def measure(
+    realizations: Realizations, mean: Volumes, denoised: DenoisedImage, noise_sd: Volumes | None
+) -> dict[str, float]:
+    """Measure what denoising did.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        The input.
+    mean : (X, Y, Z, C) float array
+        Plain mean, in the unit of the first repetition.
+    denoised : DenoisedImage
+        Result, in the same unit.
+    noise_sd : (X, Y, Z, C) float array or None
+        Noise SD of one repetition.
+
+    Returns
+    -------
+    measured : dict
+        By the names of `DenoisingRecord`: errors and gain, and averages of the structure over at most four
+        channels. What is not finite or cannot be measured is left out.
+    """
+    n_channels = mean.shape[-1]
+    channels = sorted({int(c) for c in np.linspace(0, n_channels - 1, min(n_channels, _MOST_CHANNELS))})
+    rows = [_measure_channel(realizations, mean, denoised.data, channel) for channel in channels]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    figures = {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
+    figures |= _measure_errors(realizations, denoised, noise_sd)
+    return {key: _rounded(value) for key, value in figures.items() if math.isfinite(value)}
+
+
+def _measure_errors(
+    realizations: Realizations, denoised: DenoisedImage, noise_sd: Volumes | None
+) -> dict[str, float]:
+    """Noise of the plain mean, and what was gained over it: see `Gain`."""
+    noise_sd_mean, gain, found = denoised.noise_sd_mean, denoised.gain, {}
+    if noise_sd_mean is None and noise_sd is not None:
+        # Squares add: only their average is that of the squared errors that denoising is judged by.
+        counts = realizations.n_repetitions if realizations.n_measured is None else realizations.n_measured
+        variance = np.square(noise_sd, dtype=np.float64) / np.maximum(np.atleast_1d(counts), 1)[..., None]
+        noise_sd_mean = math.sqrt(variance[realizations.mask].mean())
+    if noise_sd_mean is not None:
+        found["noise_sd_mean"] = noise_sd_mean
+    if gain is not None:
+        found["equivalent_averages"] = gain.equivalent_averages(realizations.n_repetitions)
+        found["gain_of_weighting_db"] = decibels(gain.weighting)
+        found["gain_of_denoising_db"] = decibels(gain.denoising)
+        if noise_sd_mean is not None:
+            found["error_denoised"] = gain.error_denoised(noise_sd_mean)
+    return found
+
+
+def _rounded(value: float) -> float:
+    """To six decimals, and of what is less than 1 to six digits: units of intensity may be large."""
+    return round(value, 6) if abs(value) >= 1 else float(f"{value:.6g}")
+
+
+def _measure_channel(
+    realizations: Realizations, mean: Volumes, denoised: Volumes, channel: int
+) -> dict[str, float]:
+    mask, voxel_size_mm = realizations.mask, realizations.voxel_size_mm
+    before, after = mean[..., channel], denoised[..., channel]
+    residual = before - after
+    figures = {
+        "sharpness_mean": sharpness(before, mask, voxel_size_mm, after),
+        "sharpness_denoised": sharpness(after, mask, voxel_size_mm, after),
+        "residual_edge_correlation": edge_correlation(residual, after, mask),
+    }
+    if _is_more_than_rounding(residual, before, mask):
+        figures["fwhm_mm_residual"] = smoothness_fwhm_mm(residual, mask, voxel_size_mm)
+    if realizations.n_repetitions > 1 and realizations.same_signal:
+        data = realizations.data[:2, ..., channel]
+        first, second = (s.apply(image) for s, image in zip(match_scales(data, mask), data))
+        figures["difference_edge_correlation"] = edge_correlation(first - second, after, mask)
+        if _is_more_than_rounding(first - second, first, mask):
+            figures["fwhm_mm_difference"] = smoothness_fwhm_mm(first - second, mask, voxel_size_mm)
+    return figures
+
+
+def _is_more_than_rounding(difference: Volumes, image: Volumes, mask: NDArray[np.bool_]) -> bool:
+    """Whether a difference of images varies at all: the smoothness of nothing is not a number."""
+    return bool(np.std(difference[mask]) > _ROUNDING * np.abs(image[mask]).max())

@@ -1,0 +1,75 @@
+"""What ``n2a-tools denoise`` writes: images with the geometry of the first run, figures as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.denoising.run import DenoiseResult
+from n2a_bids.errors import DenoisingError
+from n2a_bids.io.files import whole_file
+from n2a_bids.io.images import save_like
+from n2a_bids.io.json import json_text
+from n2a_bids.record.typed_json import to_json
+
+
+def write_outputs(
+    result: DenoiseResult,
+    out_file: Path,
+    maps: Mapping[str, Path | None],
+    repetitions: Sequence[Path],
+    *,
+    skull_strip: bool = False,
+) -> None:
+    """Write the denoised image, the maps asked for, and the figures last.
+
+    Parameters
+    ----------
+    result : DenoiseResult
+    out_file : Path
+        Ends in ``.nii.gz``; the figures go into ``.json`` beside it.
+    maps : mapping
+        Where ``mean``, ``residual`` and ``noise_sd`` go; None for those not wanted.
+    repetitions : sequence of Path
+        Where the denoised repetitions go; empty when not wanted.
+    skull_strip : bool
+        Zero outside of the mask; otherwise the whole head is kept.
+
+    Raises
+    ------
+    DenoisingError
+        If something was asked for that the strategy does not give.
+    """
+    images, strategy = {out_file: result.denoised}, result.job.denoise.strategy
+    if maps.get("mean"):
+        images[maps["mean"]] = result.mean
+    if maps.get("residual"):
+        images[maps["residual"]] = result.mean - result.denoised
+    if maps.get("noise_sd"):
+        if result.noise_sd is None:
+            raise DenoisingError(
+                f"{strategy} estimates no noise map for these runs; leave --out-noise-sd out"
+            )
+        images[maps["noise_sd"]] = result.noise_sd
+    if repetitions:
+        if result.repetitions is None:
+            raise DenoisingError(
+                f"{strategy} denoises all repetitions into one image; leave --out-repetitions "
+                "out, or use --strategy noise2average"
+            )
+        images.update(zip(repetitions, result.repetitions))
+    for path, data in images.items():
+        kept = np.where(result.mask[..., None], data, np.float32(0)) if skull_strip else data
+        save_like(_without_single_channel(kept), result.job.runs[0], path)
+    record_file = out_file.with_name(out_file.name.removesuffix(".nii.gz") + ".json")
+    with whole_file(record_file) as temporary:
+        content = to_json(replace(result.record, skull_stripped=skull_strip))
+        temporary.write_text(json_text(content) + "\n", encoding="utf-8")
+
+
+def _without_single_channel(data: NDArray[np.float32]) -> NDArray[np.float32]:
+    return data[..., 0] if data.shape[-1] == 1 else data

@@ -1,0 +1,120 @@
+"""``n2a-tools denoise``: aligned NIfTI files in, a denoised one and its figures out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from n2a_bids.config.options import Option
+from n2a_bids.dataset.write.folders import check_writable
+from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.denoising.outputs import write_outputs
+from n2a_bids.denoising.run import denoise_files
+from n2a_bids.errors import ConfigError
+from n2a_bids.strategy_table import check_recipe
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseFiles:
+    """Files that ``n2a-tools denoise`` writes."""
+
+    out_file: Annotated[
+        Path, Option("denoised image; .json beside it", flags=("--out",), metavar="OUT.nii.gz")
+    ]
+    out_mean: Annotated[Path | None, Option("plain mean of the repetitions", metavar="FILE")] = None
+    out_residual: Annotated[Path | None, Option("plain mean minus denoised image", metavar="FILE")] = None
+    out_noise_sd: Annotated[Path | None, Option("noise SD of one repetition", metavar="FILE")] = None
+    out_repetitions: Annotated[tuple[Path, ...], Option("each repetition denoised", metavar="FILE")] = ()
+
+    @property
+    def maps(self) -> dict[str, Path | None]:
+        """Where each map goes; None for those not wanted."""
+        return {"mean": self.out_mean, "residual": self.out_residual, "noise_sd": self.out_noise_sd}
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseRequest:
+    """The command line of ``n2a-tools denoise``."""
+
+    job: DenoiseJob
+    files: DenoiseFiles
+    quiet: Annotated[bool, Option("no progress on standard error", flags=("-q", "--quiet"))] = False
+
+
+def run_denoise(request: DenoiseRequest) -> int:
+    """Denoise.
+
+    Parameters
+    ----------
+    request : DenoiseRequest
+
+    Returns
+    -------
+    status : int
+        Always 0; errors are raised.
+    """
+    job, files = request.job, request.files
+    if job.noise_kept < 1 and not (job.bvals and job.bvecs):
+        raise ConfigError(
+            "--noise-kept: expected a diffusion series with --bvals and --bvecs, found none; leave it out"
+        )
+    _check_request(job, files)
+    if job.denoise.weights_dir is None and (text := os.environ.get("N2A_WEIGHTS_DIR")):
+        job = replace(job, denoise=replace(job.denoise, weights_dir=Path(text)))
+    report = (lambda message: None) if request.quiet else _Progress()
+    result = denoise_files(job, report)
+    skull_strip = job.denoise.skull_strip
+    write_outputs(result, files.out_file, files.maps, files.out_repetitions, skull_strip=skull_strip)
+    report(f"wrote {files.out_file}")
+    return 0
+
+
+def _check_request(job: DenoiseJob, files: DenoiseFiles) -> None:
+    """Refuse before the work what would fail after it, or overwrite what went in.
+
+    Raises
+    ------
+    ConfigError
+        If names of outputs cannot be used together, or a gradient table is half given.
+    BIDSDataError
+        If a folder cannot be written.
+    """
+    if not files.out_file.name.endswith(".nii.gz"):
+        raise ConfigError(
+            f"{files.out_file}: the output should end in .nii.gz; its figures go into .json beside it"
+        )
+    check_recipe(job.denoise.strategy, job.denoise.recipe)
+    if files.out_repetitions and len(files.out_repetitions) != len(job.runs):
+        raise ConfigError(
+            f"--out-repetitions names {len(files.out_repetitions)} files for {len(job.runs)} runs"
+        )
+    if (job.bvals is None) != (job.bvecs is None):
+        raise ConfigError(
+            "a gradient table needs both --bvals and --bvecs, found one of them; give the other"
+        )
+    taken = {path.resolve() for path in (*job.runs, job.mask)}
+    for path in (files.out_file, *filter(None, files.maps.values()), *files.out_repetitions):
+        if not path.name.endswith((".nii", ".nii.gz")):
+            raise ConfigError(f"{path}: expected the name of an image to write, .nii.gz or .nii; correct it")
+        if path.resolve() in taken:
+            raise ConfigError(
+                f"{path}: expected a new name for each image that is written, found one that is an input or "
+                "given twice; choose another"
+            )
+        taken.add(path.resolve())
+        check_writable(path.parent)
+
+
+class _Progress:
+    """One line on standard error for each message, with the seconds since the start."""
+
+    def __init__(self):
+        self._started = time.monotonic()
+
+    def __call__(self, message: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {message}\n")
+        sys.stderr.flush()

@@ -1,0 +1,242 @@
+"""From image files to a denoised image in memory: loading, device, memory, and retries."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.nn.cuda_graphs import record_cuda_graph
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.strategies import Strategy, get_strategy
+from n2a_bids.algorithms.strategies.mean import average_matched
+from n2a_bids.denoising.inputs import DenoiseJob, load_realizations
+from n2a_bids.denoising.measures import measure, noise_sd_map
+from n2a_bids.denoising.record import complete, describe_run
+from n2a_bids.denoising.warnings import (
+    alignment_warnings,
+    gap_warnings,
+    residual_warnings,
+    shared_noise_warnings,
+)
+from n2a_bids.errors import ConfigError, DenoisingError
+from n2a_bids.io.images import load_mask
+from n2a_bids.io.weights import load_all_weights
+from n2a_bids.record.denoising import DenoisingRecord
+from n2a_bids.system.resources import available_cpus, free_memory_gb
+
+Report = Callable[[str], None]
+
+_MOST_THREADS = 8
+_ATTEMPTS = 4
+_SHARE_OF_FREE_MEMORY = 0.6
+"""For blocks, when nothing is said."""
+_CPU_OUT_OF_MEMORY = "can't allocate memory"
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseResult:
+    """Images on the grid of the first run, and the record of how they came about."""
+
+    job: DenoiseJob
+    denoised: NDArray[np.float32]
+    """(X, Y, Z, C), whole head, unit of the first run; so are the others."""
+    mean: NDArray[np.float32]
+    noise_sd: NDArray[np.float32] | None
+    repetitions: NDArray[np.float32] | None
+    """(R, X, Y, Z, C), each in its own unit."""
+    mask: NDArray[np.bool_]
+    record: DenoisingRecord
+
+
+def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
+    """Load, denoise and measure.
+
+    Parameters
+    ----------
+    job : DenoiseJob
+    report : callable
+        Receives one-line progress messages.
+
+    Returns
+    -------
+    result : DenoiseResult
+
+    Raises
+    ------
+    BIDSDataError
+        If a file is unusable or the grids differ.
+    ConfigError
+        If CUDA is asked for and there is none.
+    DenoisingError
+        If the strategy cannot take the data, memory is not enough, or the result is not finite.
+    """
+    started = time.perf_counter()
+    torch.set_num_threads(job.omp_nthreads or min(available_cpus(), _MOST_THREADS))
+    device = choose_device(job.denoise.device)
+    if job.denoise.cuda_graphs and device.type != "cuda":
+        raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
+    realizations = load_realizations(job)
+    shared = [] if job.allow_shared_noise else shared_noise_warnings(job.runs, realizations)
+    strategy = _find_strategy(job.denoise.strategy, realizations)
+    _check_fit(strategy, realizations, job)
+    weights = load_all_weights(strategy.facts.weights_of(job.denoise.recipe), job.denoise.weights_dir)
+    report(
+        f"{strategy.facts.name}, recipe {job.denoise.recipe}, on {device_name(device)}, "
+        f"{torch.get_num_threads()} threads"
+    )
+    denoised = denoise_with_retries(strategy, realizations, weights, job, device, report)
+    _check_finite(denoised, strategy)
+    denoised = keep_empty(realizations, denoised)
+    report("measuring the result")
+    mean = _with_empty(realizations, average_matched(realizations))
+    noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(realizations)
+    record = describe_run(job, device, strategy, weights, realizations, denoised, device_name(device))
+    record = replace(record, **measure(realizations, mean, denoised, noise_sd))
+    warnings = [*shared, *alignment_warnings(realizations, record), *residual_warnings(realizations, record)]
+    warnings += gap_warnings(realizations) if job.measured is None else []
+    record = complete(replace(record, warnings=(*record.warnings, *warnings)), started)
+    mask = load_mask(job.mask, job.runs[0])
+    return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, mask, record)
+
+
+def keep_empty(realizations: Realizations, denoised: DenoisedImage) -> DenoisedImage:
+    """The denoised image with the value of the first run where no run was measured: a removed face stays so.
+
+    Parameters
+    ----------
+    realizations : Realizations
+    denoised : DenoisedImage
+
+    Returns
+    -------
+    denoised : DenoisedImage
+        The same object where every voxel was measured.
+    """
+    if realizations.n_measured is None:
+        return denoised
+    return replace(denoised, data=_with_empty(realizations, denoised.data))
+
+
+def _with_empty(realizations: Realizations, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    if realizations.n_measured is None:
+        return image
+    return np.where((realizations.n_measured == 0)[..., None], realizations.data[0], image)
+
+
+def choose_device(asked: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a torch device; ``cuda`` without a GPU is an error."""
+    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "--device cuda: expected a usable NVIDIA GPU, found none; in a container give 'docker run "
+            "--gpus all' or 'apptainer run --nv', or use --device cpu ('n2a-tools doctor' tells more)"
+        )
+    return torch.device("cuda")
+
+
+def device_name(device: torch.device) -> str:
+    """Name of the GPU, or the kind of processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
+
+
+def denoise_with_retries(
+    strategy: Strategy,
+    realizations: Realizations,
+    weights: Sequence[PretrainedWeights | None],
+    job: DenoiseJob,
+    device: torch.device,
+    report: Report,
+) -> DenoisedImage:
+    """Run the strategy, with half the memory after each failure for want of it.
+
+    Every attempt starts from the seed again, so that what comes out depends on the block size alone.
+
+    Raises
+    ------
+    DenoisingError
+        If the least memory is too much, or the strategy gives up.
+    """
+    free_gb = free_device_memory_gb(device)
+    # What is asked for may be the memory of the host where a GPU computes, or taken by others meanwhile.
+    memory_gb = min(job.memory_gb, free_gb) if job.memory_gb else _SHARE_OF_FREE_MEMORY * free_gb
+    config = strategy.config(job.denoise.recipe, *weights)
+    if job.denoise.keep_noise_floor and strategy.facts.removes_noise_floor:
+        config = replace(config, keep_noise_floor=True)
+    for _ in range(_ATTEMPTS):
+        try:
+            return strategy.denoise(realizations, config, _new_context(job, device, memory_gb, report))
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            shortage: Exception = error
+        except RuntimeError as error:
+            if _CPU_OUT_OF_MEMORY not in str(error):
+                raise
+            shortage = error
+        except (ValueError, FloatingPointError) as error:
+            raise DenoisingError(f"{job.runs[0]}: {strategy.facts.name} gave up: {error}") from error
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        memory_gb /= 2
+        report(f"out of memory; again with blocks for {memory_gb:.2f} GB")
+    instead = ", or use --device cpu" if device.type == "cuda" else ""
+    raise DenoisingError(
+        f"{job.runs[0]}: out of memory on {device_name(device)}, even with blocks for {2 * memory_gb:.2f} GB "
+        f"({(str(shortage) or 'MemoryError').splitlines()[0]}); close other programs on it, or ask for "
+        f"more memory{instead}"
+    ) from shortage
+
+
+def _new_context(job: DenoiseJob, device: torch.device, memory_gb: float, report: Report) -> Context:
+    # Networks are initialised from the global generator of torch.
+    torch.manual_seed(job.denoise.random_seed)
+    return Context(
+        generator=torch.Generator().manual_seed(job.denoise.random_seed),
+        device=device,
+        memory_gb=memory_gb,
+        report=report,
+        recorder=record_cuda_graph if job.denoise.cuda_graphs else None,
+    )
+
+
+def free_device_memory_gb(device: torch.device) -> float:
+    """Memory of the GPU, or of the machine, that nobody uses."""
+    return torch.cuda.mem_get_info(device)[0] / 1e9 if device.type == "cuda" else free_memory_gb()
+
+
+def _find_strategy(name: str, realizations: Realizations) -> Strategy:
+    try:
+        return get_strategy(name, diffusion=realizations.gradients is not None)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_fit(strategy: Strategy, realizations: Realizations, job: DenoiseJob) -> None:
+    if realizations.n_repetitions < strategy.facts.min_repetitions:
+        raise DenoisingError(
+            f"{strategy.facts.name} needs at least {strategy.facts.min_repetitions} repetitions, found "
+            f"{realizations.n_repetitions} ({job.runs[0]}); give another run"
+        )
+    if strategy.facts.needs_same_contrast and not realizations.same_signal:
+        other = "auto or noise2average" if realizations.gradients is None else "noise2average"
+        raise DenoisingError(
+            f"{strategy.facts.name} needs repetitions of one contrast, but these differ ({job.runs[0]} and "
+            f"others); use --strategy {other}, which need not"
+        )
+    if strategy.facts.needs_gradients and realizations.gradients is None:
+        raise DenoisingError(f"{strategy.facts.name} needs gradient directions; give --bvals and --bvecs")
+
+
+def _check_finite(denoised: DenoisedImage, strategy: Strategy) -> None:
+    if not np.isfinite(denoised.data).all():
+        raise DenoisingError(
+            f"{strategy.facts.name} ended with NaN or infinite voxels, so nothing is written; try another "
+            "--random-seed or --strategy mean, and report this with the figures of 'n2a-tools doctor'"
+        )

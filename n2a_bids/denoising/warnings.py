@@ -1,0 +1,192 @@
+"""What speaks against the runs that ``n2a-tools denoise`` is given: copies, and runs that are not aligned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
+from n2a_bids.algorithms.noise.shared import SharedNoise, shared_noise, shared_series_noise
+from n2a_bids.algorithms.registration.similarity import structure_correlation
+from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.config import AlignConfig
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.record.denoising import DenoisingRecord
+
+_MOST_EDGES = 0.2
+"""0 for aligned runs with white noise, 0.14 for a real pair; 0.3 to 0.47 where runs are one voxel apart."""
+_BAND_MM = (1.2, 3.0)
+_LEAST_GAP_ML = 1.0
+_MOST_ANATOMY = 0.1
+"""More along edges in the residual than in the difference of two runs, as the trust tests of the benchmark
+allow."""
+
+
+def refuse_copies(runs: Sequence[Path], images: Sequence[NDArray[np.float32]]) -> None:
+    """Refuse runs of which one is the other: their difference, from which noise is known, is zero.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+    images : sequence of (X, Y, Z) or (X, Y, Z, C) float32 arrays
+        Of one shape.
+
+    Raises
+    ------
+    BIDSDataError
+        Names both files.
+    """
+    for copy, first in find_copies(images).items():
+        raise BIDSDataError(
+            f"{runs[copy]}: expected another measurement than {runs[first]}, found a copy of it; give each "
+            "acquisition once"
+        )
+
+
+def shared_noise_warnings(runs: Sequence[Path], realizations: Realizations) -> list[str]:
+    """Refuse runs that hold the noise of others, and warn of those that share a part of it.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+        Their files, for the message.
+    realizations : Realizations
+
+    Returns
+    -------
+    warnings : list of str
+        A sentence for each pair that shares a part.
+
+    Raises
+    ------
+    BIDSDataError
+        If a run is another one, processed, or a mean of others.
+    """
+    data = realizations.data
+    if realizations.n_measured is not None:
+        # Where others stand in for a run it has their noise.
+        data = data * (realizations.n_measured == len(data))[..., None]
+    shared = {
+        (one, other): _shared_noise(data[one], data[other], realizations.gradients)
+        for one, other in combinations(range(len(data)), 2)
+    }
+    for copy in find_dependent(shared, range(len(data))):
+        sources = " and ".join(str(runs[source]) for source in copy.sources)
+        raise BIDSDataError(
+            f"{runs[copy.index]}: expected noise of its own, found that of {sources} (correlation "
+            f"{copy.correlation:.2f}, of two acquisitions 0); give each acquisition once, or "
+            "--allow-shared-noise"
+        )
+    return [
+        f"{runs[one].name} and {runs[other].name} share part of their noise (correlation "
+        f"{found.correlation:.2f}, of two acquisitions 0): less of it goes than the numbers say"
+        for (one, other), found in shared.items()
+        if found is not None and found.is_partial
+    ]
+
+
+def _shared_noise(
+    first: NDArray[np.float32], second: NDArray[np.float32], gradients: Gradients | None
+) -> SharedNoise | None:
+    if gradients is not None:
+        return shared_series_noise(
+            (first, second), gradients.bvals, (gradients.bvecs, gradients.bvecs), np.eye(4)
+        )
+    return shared_noise(first[..., 0], second[..., 0], np.eye(4)) if first.shape[-1] == 1 else None
+
+
+def alignment_warnings(realizations: Realizations, record: DenoisingRecord) -> list[str]:
+    """A sentence where runs of one contrast do not show the same anatomy in the same place.
+
+    Runs that are a few voxels apart differ along edges; those farther apart no longer, but there their detail
+    has nothing in common.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        T1w runs; others are not judged.
+    record : DenoisingRecord
+        With ``difference_edge_correlation``, where it could be measured.
+
+    Returns
+    -------
+    warnings : list of str
+    """
+    data, mask = realizations.data[..., 0], realizations.mask
+    if realizations.data.shape[-1] > 1 or len(data) < 2 or not realizations.same_signal:
+        return []
+    edges = record.difference_edge_correlation or 0.0
+    voxel_mm = float(np.prod(realizations.voxel_size_mm)) ** (1 / 3)
+    fine = max(1.0, _BAND_MM[0] / voxel_mm)
+    band = (fine, fine * _BAND_MM[1] / _BAND_MM[0])
+    alike = min(structure_correlation(data[0], other, mask, band) for other in data[1:])
+    if edges <= _MOST_EDGES and alike >= AlignConfig().min_structure_correlation:
+        return []
+    return [
+        "the runs do not seem to be aligned: they differ along the edges of the anatomy (correlation "
+        f"{edges:.2f}, of aligned runs near 0), or their detail differs (correlation {alike:.2f}, of aligned "
+        "runs near 1); look at the residual, and at how the runs were aligned"
+    ]
+
+
+def gap_warnings(realizations: Realizations) -> list[str]:
+    """A sentence where some runs hold one value over an area, so that others stand there alone.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        T1w runs; others are not judged.
+
+    Returns
+    -------
+    warnings : list of str
+    """
+    n_measured, n_runs = realizations.n_measured, realizations.n_repetitions
+    if n_measured is None or realizations.data.shape[-1] > 1:
+        return []
+    gaps = np.count_nonzero((n_measured > 0) & (n_measured < n_runs))
+    gaps_ml = gaps * float(np.prod(realizations.voxel_size_mm)) / 1000
+    if gaps_ml < _LEAST_GAP_ML:
+        return []
+    return [
+        "some of the runs hold one value and no measurement (defaced, skull-stripped or padded) in "
+        f"{gaps_ml:.0f} ml, where others were measured: these alone stand there, with more noise"
+    ]
+
+
+def residual_warnings(realizations: Realizations, record: DenoisingRecord) -> list[str]:
+    """A sentence where what was taken away follows the edges of the anatomy more than noise does.
+
+    Parameters
+    ----------
+    realizations : Realizations
+        Runs of one contrast; others are not judged.
+    record : DenoisingRecord
+        With ``residual_edge_correlation`` and ``difference_edge_correlation``, where they were measured.
+
+    Returns
+    -------
+    warnings : list of str
+
+    Examples
+    --------
+    >>> runs = Realizations(np.zeros((2, 2, 2, 2, 1), np.float32), np.ones((2, 2, 2), bool))
+    >>> record = DenoisingRecord(residual_edge_correlation=0.12, difference_edge_correlation=0.05)
+    >>> residual_warnings(runs, record)
+    []
+    """
+    residual, difference = record.residual_edge_correlation, record.difference_edge_correlation
+    if realizations.data.shape[-1] > 1 or residual is None or difference is None:
+        return []
+    if residual - difference <= _MOST_ANATOMY:
+        return []
+    return [
+        f"the residual follows the edges of the anatomy (correlation {residual:.2f}, the difference of "
+        f"two runs {difference:.2f}; up to {_MOST_ANATOMY:g} more is usual): detail was taken away, or the "
+        "runs ring at the border of an area without measurement; look at the residual"
+    ]

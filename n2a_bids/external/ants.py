@@ -1,0 +1,221 @@
+"""What is asked of ANTs (antspyx), as a program: started by `n2a_bids.system.child.run_ants`.
+
+One JSON file of named arguments is the only command-line argument; its ``task`` names a function of this
+module. Seeds are fixed, samples are regular, and there is one thread, so a task repeated on one machine
+gives the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import ants
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.preparation.gaps import extend_measured
+from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
+from n2a_bids.io.gaps import load_zone
+from n2a_bids.io.images import load, save_like, voxel_sizes_mm
+from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
+
+_LPS = np.diag([-1.0, -1.0, 1.0])
+_MASK_MARGIN_MM = 5.0
+_LEVELS_MM = (4.0, 2.0)
+_COARSE_MM = 3.0
+
+
+def rigid(
+    fixed: str,
+    moving: str,
+    fixed_mask: str,
+    initial: str,
+    out_file: str,
+    fixed_gaps: str = "",
+    moving_gaps: str = "",
+) -> None:
+    """Rigid transform from the fixed to the moving brain, by mutual information inside the brain.
+
+    Parameters
+    ----------
+    fixed, moving, fixed_mask : str
+        Image files; the mask on the grid of the fixed image.
+    initial : str
+        ITK text file with the first guess.
+    out_file : str
+        ITK text file to write.
+    fixed_gaps, moving_gaps : str
+        Maps of what was not measured, or empty; only what both images show is compared.
+    """
+    still, still_mask, size_mm = _brain_box(fixed, fixed_mask, fixed_gaps)
+    other, other_mask = _moving(moving, moving_gaps)
+    # Two levels of about 4 and 2 mm: full resolution doubles the time and changes less than 0.01 mm.
+    shrink = tuple(max(1, round(level_mm / size_mm)) for level_mm in _LEVELS_MM)
+    with tempfile.TemporaryDirectory() as folder:
+        result = ants.registration(
+            still,
+            other,
+            "Rigid",
+            initial_transform=[initial],
+            mask=still_mask,
+            moving_mask=other_mask,
+            mask_all_stages=True,
+            outprefix=f"{folder}/",
+            aff_metric="mattes",
+            aff_sampling=32,
+            # Coarse voxels are few and need all their sharpness.
+            aff_random_sampling_rate=0.25 if shrink[-1] > 1 else 1.0,
+            aff_iterations=(200, 100),
+            aff_shrink_factors=shrink,
+            aff_smoothing_sigmas=(2, 1) if shrink[-1] > 1 else (1, 0.5),
+        )
+        write_itk_transform(_matrix(result["fwdtransforms"][0]), Path(out_file))
+
+
+def template_mask(image: str, template: str, template_brain: str, out_file: str) -> None:
+    """Brain mask of a head by registration of a template brain: rigid, affine, then deformable.
+
+    The metric looks only at and just around the brain of the template, so a template without a skull
+    serves as well as a whole head. All at 3 mm: a mask needs no more.
+
+    Parameters
+    ----------
+    image : str
+        Head.
+    template, template_brain : str
+        Template and its brain mask.
+    out_file : str
+        Mask to write, on the grid of the image.
+    """
+    data, affine = load(Path(image))
+    brain, brain_affine = load(Path(template_brain))
+    near = ndimage.distance_transform_edt(brain < 0.5, sampling=voxel_sizes_mm(brain_affine)) <= 6
+    coarse = [
+        ants.resample_image(one, (_COARSE_MM,) * 3, False, interpolation)
+        for one, interpolation in ((_image(template), 0), (_from_array(near, brain_affine), 1))
+    ]
+    head = ants.resample_image(_from_array(data, affine), (_COARSE_MM,) * 3, False, 0)
+    head = ants.n4_bias_field_correction(head, shrink_factor=2)
+    shift = np.eye(4)
+    shift[:3, 3] = _brain_centre(data, affine) - _centre(brain, brain_affine)
+    with tempfile.TemporaryDirectory() as folder:
+        initial = write_itk_transform(shift, Path(folder) / "shift.txt")
+        inverse = _template_to_head(*coarse, head, str(initial), folder)
+        warped = ants.apply_transforms(
+            _from_array(data, affine),
+            _image(template_brain),
+            inverse,
+            interpolator="linear",
+            whichtoinvert=[name.endswith(".mat") for name in inverse],
+        )
+    save_like(warped.numpy() > 0.5, Path(image), Path(out_file), np.uint8)
+
+
+def _template_to_head(
+    template: ants.ANTsImage, near_brain: ants.ANTsImage, head: ants.ANTsImage, initial: str, folder: str
+) -> list[str]:
+    """Transform files that bring the template to the head, in the order of `ants.apply_transforms`."""
+    transforms = [initial]
+    for stage in ("Rigid", "Affine", "SyNOnly"):
+        result = ants.registration(
+            template,
+            head,
+            stage,
+            initial_transform=transforms,
+            mask=near_brain,
+            mask_all_stages=True,
+            outprefix=f"{folder}/{stage}",
+            aff_random_sampling_rate=0.5,
+            aff_iterations=(200, 100),
+            aff_shrink_factors=(2, 1),
+            aff_smoothing_sigmas=(1, 0),
+            syn_metric="mattes",
+            syn_sampling=32,
+            reg_iterations=(40, 20),
+        )
+        transforms = result["fwdtransforms"]
+    return result["invtransforms"]
+
+
+def _brain_centre(head: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """World point in the middle of the upper 15 cm of the head: near the centre of an adult brain."""
+    inside = ndimage.binary_opening(head > otsu_threshold(head), iterations=2)
+    points = np.argwhere(inside) @ affine[:3, :3].T + affine[:3, 3]
+    top = np.percentile(points[:, 2], 99.9)
+    return points[points[:, 2] > top - 150].mean(axis=0)
+
+
+def _centre(mask: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    return affine[:3, :3] @ np.array(ndimage.center_of_mass(mask > 0.5)) + affine[:3, 3]
+
+
+def bias_corrected(image: str, mask: str, out_file: str) -> None:
+    """Divide out the bias field (N4), estimated inside a mask and applied everywhere."""
+    corrected = ants.n4_bias_field_correction(_image(image), mask=_image(mask), shrink_factor=4)
+    save_like(corrected.numpy(), Path(image), Path(out_file))
+
+
+def _image(path: str) -> ants.ANTsImage:
+    """Image with the affine that nibabel finds, whatever ITK would make of the header."""
+    return _from_array(*load(Path(path)))
+
+
+def _moving(image: str, gaps: str) -> tuple[ants.ANTsImage, ants.ANTsImage | None]:
+    """A moving image, and where it was measured; None for everywhere."""
+    measured = load_zone(gaps)
+    if measured is None:
+        return _image(image), None
+    data, affine = load(Path(image))
+    return _from_array(extend_measured(data, measured), affine), _from_array(measured, affine)
+
+
+def _brain_box(image: str, mask: str, gaps: str = "") -> tuple[ants.ANTsImage, ants.ANTsImage, float]:
+    """The part of an image around its brain, the mask with a margin, and the voxel size in mm.
+
+    The border of the brain is what holds a rigid registration best, so the mask includes it.
+    """
+    data, affine = load(Path(image))
+    size = np.array(voxel_sizes_mm(affine))
+    brain = load(Path(mask))[0] > 0.5
+    pad = np.ceil(2 * _MASK_MARGIN_MM / size).astype(int)
+    box = tuple(
+        slice(max(0, part.start - extra), part.stop + extra)
+        for part, extra in zip(ndimage.find_objects(brain.astype(np.uint8))[0], pad, strict=True)
+    )
+    affine = affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    near = ndimage.distance_transform_edt(~brain[box], sampling=size) <= _MASK_MARGIN_MM
+    measured = load_zone(gaps)
+    if measured is not None:
+        data, near = extend_measured(data, measured), near & measured[box]
+    voxel = float(np.prod(size) ** (1 / 3))
+    return _from_array(data[box], affine), _from_array(near, affine), voxel
+
+
+def _from_array(data: NDArray, affine: NDArray[np.float64]) -> ants.ANTsImage:
+    size = np.array(voxel_sizes_mm(affine))
+    return ants.from_numpy(
+        np.ascontiguousarray(data, dtype=np.float32),
+        origin=list(_LPS @ affine[:3, 3]),
+        spacing=list(size),
+        direction=_LPS @ (affine[:3, :3] / size),
+    )
+
+
+def _matrix(path: str) -> NDArray[np.float64]:
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "transform.txt"
+        ants.write_transform(ants.read_transform(path), str(text))
+        return read_itk_transform(text)
+
+
+_TASKS = {function.__name__: function for function in (rigid, template_mask, bias_corrected)}
+
+if __name__ == "__main__":
+    arguments = json.loads(Path(sys.argv[1]).read_text())
+    ants.config.set_ants_deterministic(on=False, seed_value=arguments.pop("random_seed"))
+    _TASKS[arguments.pop("task")](**arguments)

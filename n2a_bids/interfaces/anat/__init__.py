@@ -1,0 +1,1 @@
+"""Nipype interfaces for anatomical images: mask, registration, alignment."""

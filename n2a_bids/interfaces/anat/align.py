@@ -1,0 +1,275 @@
+"""Repetitions onto one grid: resample once, refuse what does not fit."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from n2a_bids.algorithms.normalization import Mask
+from n2a_bids.algorithms.preparation.gaps import zone_value
+from n2a_bids.algorithms.preparation.standing_in import fill_aligned
+from n2a_bids.algorithms.registration.alignment import (
+    Gates,
+    Grid,
+    Judgement,
+    bring_to_grid,
+    is_negligible,
+    judge,
+)
+from n2a_bids.algorithms.registration.rigid import Matrix, halfway_transforms
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.interfaces.anat.copies import copy_reasons, find_shared_noise, partial_warnings
+from n2a_bids.interfaces.anat.judged_repetitions import (
+    JudgedRepetition,
+    accepted_places,
+    is_identity,
+    lies_there,
+    moved_grid,
+    too_few,
+)
+from n2a_bids.io.gaps import load_gaps
+from n2a_bids.io.images import load, load_mask, same_grid, save_like
+from n2a_bids.io.json import record_text
+from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
+from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
+
+_NEGLIGIBLE_VOXELS = 0.05
+"""A shift by this much changes a fine structure by less than one interpolation would."""
+_INTERPOLATION = "Fourier upsampling by two, then quintic B-spline; one interpolation"
+
+
+class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="all repetitions")
+    index = traits.Int(mandatory=True, desc="place of the reference")
+    reference_mask = File(exists=True, mandatory=True, desc="brain mask of the reference")
+    transforms = traits.List(File(exists=True), mandatory=True, desc="of the others, in order")
+    gap_files = traits.List(traits.Str(), desc="maps of what was not measured, empty where there is none")
+    contrast_to_noise = traits.List(traits.Float(), mandatory=True, desc="quality of each repetition")
+    reference_reason = traits.Str(mandatory=True, desc="why the reference was chosen")
+    processing_steps = traits.List(traits.Int(), desc="of each repetition: a copy with more of them goes")
+    space = traits.Enum("reference", "halfway", usedefault=True, desc="grid position of the result")
+    min_correlation = traits.Float(mandatory=True, desc="gate, see Gates")
+    min_structure_correlation = traits.Float(mandatory=True, desc="gate, see Gates")
+    max_rotation_deg = traits.Float(mandatory=True, desc="gate, see Gates")
+    max_translation_mm = traits.Float(mandatory=True, desc="gate, see Gates")
+    min_overlap = traits.Float(mandatory=True, desc="gate, see Gates")
+
+
+class _AlignRepetitionsOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc="accepted repetitions on one grid, with the reference")
+    reference_file = File(exists=True, desc="the reference on that grid")
+    accepted = traits.List(traits.Int(), desc="places of the accepted repetitions")
+    out_transforms = traits.List(File(exists=True), desc="grid world to world of each accepted repetition")
+    brain_mask = File(exists=True, desc="brain mask on the grid")
+    common_mask = File(exists=True, desc="brain inside the field of view of every accepted repetition")
+    figures_file = File(exists=True, desc="JSON of the alignment")
+    reference = traits.List(traits.Int(), desc="place of the reference, alone")
+    moved = traits.List(traits.Int(), desc="places of accepted repetitions other than the reference")
+    before_files = traits.List(File(exists=True), desc="these, before alignment")
+    after_files = traits.List(File(exists=True), desc="these, after alignment")
+    measured_file = File(
+        exists=True, desc="how many repetitions were measured at each voxel, where some were not"
+    )
+    warnings = traits.List(traits.Str(), desc="what is missing of which repetition")
+
+
+class AlignRepetitions(SimpleInterface):
+    """Bring repetitions to one grid by one interpolation each, and leave out those that fail a gate.
+
+    A repetition that already lies on the grid of the reference, to a twentieth of a voxel, is not
+    interpolated at all. In half-way space every repetition, the reference too, is interpolated from its
+    own half of the motion, so that all are treated alike. Where one of them was not measured (defaced, say),
+    the others stand in.
+    """
+
+    input_spec = _AlignRepetitionsInputSpec
+    output_spec = _AlignRepetitionsOutputSpec
+
+    def _run_interface(self, runtime):
+        folder, reference = Path(runtime.cwd), Path(self.inputs.in_files[self.inputs.index])
+        grid = self._grid_of(reference)
+        repetitions, warnings = self._without_copies(self._judged(grid, reference))
+        self._results["warnings"] = warnings
+        self._write_record(folder / "alignment.json", repetitions)
+        accepted = [repetition for repetition in repetitions if repetition.accepted]
+        if len(accepted) < 2:
+            raise BIDSDataError(too_few(repetitions))
+        transforms = [repetition.transform for repetition in accepted]
+        own = next(number for number, repetition in enumerate(accepted) if repetition.is_reference)
+        if self.inputs.space == "halfway" and not all(is_identity(transform) for transform in transforms):
+            transforms = halfway_transforms(transforms)
+            grid = moved_grid(grid, transforms[own])
+        files = self._write_images(folder, accepted, transforms, grid, reference)
+        self._results.update(out_files=files, reference_file=files[own], reference=[self.inputs.index])
+        self._name_moved(repetitions, files)
+        return runtime
+
+    def _name_moved(self, repetitions: list[JudgedRepetition], files: list[str]) -> None:
+        """Which repetitions were accepted, and which of these are not the reference."""
+        places = accepted_places(repetitions)
+        moved = [place for place in places if place != self.inputs.index]
+        self._results.update(
+            accepted=places,
+            moved=moved,
+            before_files=[os.fspath(repetitions[place].path) for place in moved],
+            after_files=[files[places.index(place)] for place in moved],
+        )
+
+    def _grid_of(self, reference: Path) -> Grid:
+        """The reference with its mask and what was measured of it."""
+        gaps = load_gaps(self._gap_files()[self.inputs.index])
+        measured = None if gaps is None else gaps.measured
+        return Grid(*load(reference), load_mask(Path(self.inputs.reference_mask), reference), measured)
+
+    def _judged(self, grid: Grid, reference: Path) -> list[JudgedRepetition]:
+        inputs = self.inputs
+        gates = Gates(**{name: getattr(inputs, name) for name in Gates.__slots__})
+        found = [read_itk_transform(Path(path)) for path in inputs.transforms]
+        found.insert(inputs.index, np.eye(4))
+        repetitions = []
+        maps = self._gap_files()
+        for place, (name, transform) in enumerate(zip(inputs.in_files, found, strict=True)):
+            path, gaps = Path(name), load_gaps(maps[place])
+            if place == inputs.index:
+                judgement = Judgement(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+            else:
+                if same_grid(path, reference) and is_negligible(transform, grid, _NEGLIGIBLE_VOXELS):
+                    transform = np.eye(4)
+                measured = None if gaps is None else gaps.measured
+                judgement = judge(*load(path), transform, grid, gates, measured)
+            repetitions.append(JudgedRepetition(path, transform, judgement, place == inputs.index, gaps))
+        return repetitions
+
+    def _gap_files(self) -> list[str]:
+        given = self.inputs.gap_files
+        return list(given) if isdefined(given) else [""] * len(self.inputs.in_files)
+
+    def _without_copies(
+        self, repetitions: list[JudgedRepetition]
+    ) -> tuple[list[JudgedRepetition], list[str]]:
+        """The repetitions, those that hold the noise of others refused; warnings of what is shared in part.
+
+        Only accepted ones are compared: of a copy and its original that failed alike, neither is used.
+        """
+        accepted = accepted_places(repetitions)
+        steps = self.inputs.processing_steps or [0] * len(repetitions)
+        # The reference first: of two equal images it is the one that stays.
+        accepted.sort(key=lambda place: (place != self.inputs.index, steps[place]))
+        files = [repetitions[place].path for place in accepted]
+        shared = find_shared_noise(files, [repetitions[place].transform for place in accepted])
+        reasons = copy_reasons(files, shared, range(len(files)))
+        kept = [number for number in range(len(files)) if number not in reasons]
+        judged = list(repetitions)
+        for number, reason in reasons.items():
+            one = judged[accepted[number]]
+            judged[accepted[number]] = replace(one, judgement=replace(one.judgement, reason=reason))
+        return judged, partial_warnings(files, shared, kept)
+
+    def _write_images(
+        self,
+        folder: Path,
+        accepted: list[JudgedRepetition],
+        transforms: list[Matrix],
+        grid: Grid,
+        reference: Path,
+    ) -> list[str]:
+        """Write images, transforms and masks; return the images."""
+        files, transform_files, insides = [], [], []
+        for number, (repetition, transform) in enumerate(zip(accepted, transforms, strict=True), start=1):
+            name = folder / f"repetition-{number}"
+            transform_files.append(os.fspath(write_itk_transform(transform, Path(f"{name}.txt"))))
+            if is_identity(transform) and lies_there(repetition, reference):
+                files.append(os.fspath(repetition.path))
+                insides.append(repetition.measured)
+                continue
+            aligned, inside = bring_to_grid(*load(repetition.path), transform, grid, repetition.measured)
+            insides.append(inside)
+            files.append(os.fspath(save_like(aligned, reference, Path(f"{name}.nii.gz"))))
+        if any(repetition.gaps is not None for repetition in accepted):
+            files = self._fill_gaps(folder, accepted, transforms, files, insides, grid)
+        common = np.logical_and.reduce([grid.mask, *(inside for inside in insides if inside is not None)])
+        brain, common_file = folder / "brain_mask.nii.gz", folder / "common_mask.nii.gz"
+        self._results.update(
+            out_transforms=transform_files,
+            brain_mask=os.fspath(save_like(grid.mask, reference, brain, np.uint8)),
+            common_mask=os.fspath(save_like(common, reference, common_file, np.uint8)),
+        )
+        return files
+
+    def _fill_gaps(
+        self,
+        folder: Path,
+        accepted: list[JudgedRepetition],
+        transforms: list[Matrix],
+        files: list[str],
+        insides: list[Mask | None],
+        grid: Grid,
+    ) -> list[str]:
+        """Write aligned images anew where others stand in for one, and how many were measured where."""
+        everywhere = np.ones(grid.image.shape, bool)
+        voxel_maps = [
+            np.linalg.inv(nb.load(repetition.path).affine) @ transform @ grid.affine
+            for repetition, transform in zip(accepted, transforms, strict=True)
+        ]
+        reference = next(repetition for repetition in accepted if repetition.is_reference)
+        has_zone = reference.gaps is not None and reference.gaps.zone.any()
+        found = fill_aligned(
+            np.stack([load(Path(path))[0] for path in files]),
+            np.stack([everywhere if inside is None else inside for inside in insides]),
+            [repetition.gaps for repetition in accepted],
+            voxel_maps,
+            grid,
+            zone_value(load(reference.path)[0], reference.gaps) if has_zone else None,
+        )
+        self._results["measured_file"] = os.fspath(
+            save_like(found.n_measured, reference.path, folder / "n_measured.nii.gz", np.uint8)
+        )
+        self._results["warnings"] += [
+            _describe_missing(repetition.path.name, missing_ml)
+            for repetition, missing_ml in zip(accepted, found.missing_ml, strict=True)
+            if missing_ml
+        ]
+        return [
+            os.fspath(save_like(image, reference.path, folder / f"repetition-{number}.nii.gz"))
+            for number, image in enumerate(found.data, start=1)
+        ]
+
+    def _write_record(self, out_file: Path, repetitions: list[JudgedRepetition]) -> None:
+        reference = Path(self.inputs.in_files[self.inputs.index])
+        record = AlignmentRecord(
+            reference=reference.name,
+            reference_reason=self.inputs.reference_reason,
+            space=self.inputs.space,
+            interpolation=_INTERPOLATION,
+            repetitions=tuple(
+                AlignedRepetition(
+                    file=repetition.path.name,
+                    **asdict(repetition.judgement),
+                    accepted=repetition.accepted,
+                    interpolated=self.inputs.space == "halfway" or not lies_there(repetition, reference),
+                    contrast_to_noise=ratio,
+                )
+                for repetition, ratio in zip(repetitions, self.inputs.contrast_to_noise, strict=True)
+            ),
+        )
+        out_file.write_text(record_text(record))
+        self._results["figures_file"] = os.fspath(out_file)
+
+
+def _describe_missing(name: str, missing_ml: float) -> str:
+    return (
+        f"{name}: {missing_ml:.0f} ml of the head hold one value and no measurement (defaced, skull-stripped "
+        "or padded), where others were measured: these alone stand there, with more noise than elsewhere"
+    )

@@ -1,0 +1,77 @@
+"""Repetitions and how they lie: what the alignment found for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from n2a_bids.algorithms.normalization import Mask
+from n2a_bids.algorithms.preparation.gaps import Gaps
+from n2a_bids.algorithms.registration.alignment import (
+    Grid,
+    Judgement,
+    bring_to_grid,
+    move_mask,
+)
+from n2a_bids.algorithms.registration.rigid import Matrix
+from n2a_bids.io.images import same_grid
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRepetition:
+    """One repetition and how it lies."""
+
+    path: Path
+    transform: Matrix
+    judgement: Judgement
+    is_reference: bool
+    gaps: Gaps | None = None
+
+    @property
+    def measured(self) -> Mask | None:
+        """Where it holds a measurement; None for everywhere."""
+        return None if self.gaps is None else self.gaps.measured
+
+    @property
+    def accepted(self) -> bool:
+        return not self.judgement.reason
+
+
+def is_identity(transform: Matrix) -> bool:
+    """Whether a transform moves nothing."""
+    return bool(np.array_equal(transform, np.eye(4)))
+
+
+def lies_there(repetition: JudgedRepetition, reference: Path) -> bool:
+    """Whether a repetition needs no interpolation to lie on the grid of the reference."""
+    return is_identity(repetition.transform) and same_grid(repetition.path, reference)
+
+
+def too_few(repetitions: list[JudgedRepetition]) -> str:
+    """Why there are not enough repetitions, with the reason against each."""
+    reference = next(repetition.path for repetition in repetitions if repetition.is_reference)
+    refused = "; ".join(
+        f"{repetition.path.name}: {repetition.judgement.reason}"
+        for repetition in repetitions
+        if not repetition.accepted
+    )
+    return (
+        f"{reference}: expected at least one more repetition of this image that can be aligned with it, "
+        f"found none. {refused}. Look at the images; put a second acquisition in place of a copy, exclude "
+        "wrong images with --bids-filter-file, or give a better brain mask with --derivatives NAME=PATH"
+    )
+
+
+def accepted_places(repetitions: Sequence[JudgedRepetition]) -> list[int]:
+    """Places of the repetitions that passed."""
+    return [place for place, repetition in enumerate(repetitions) if repetition.accepted]
+
+
+def moved_grid(grid: Grid, transform: Matrix) -> Grid:
+    """The reference in its own half of the motion."""
+    centred, inside = bring_to_grid(grid.image, grid.affine, transform, grid, grid.measured)
+    brain = move_mask(grid.mask, grid.affine, transform)
+    return Grid(centred, grid.affine, brain, None if grid.measured is None else inside)

@@ -1,0 +1,142 @@
+"""Brain masks; the head mask is made where it is needed, by the denoiser (`find_head`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from scipy import ndimage
+
+from n2a_bids.algorithms.quality.masks import shows_structure
+from n2a_bids.dataset.read.templates import find_template
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.images import load, same_grid, save_like, voxel_sizes_mm
+from n2a_bids.system.child import run_ants, run_module
+
+_BRAIN_VOLUME_ML = (200.0, 2600.0)
+"""Smallest newborn and largest adult brains, with a wide margin for poor masks."""
+
+
+class _MaskOutputSpec(TraitedSpec):
+    out_mask = File(exists=True, desc="mask, uint8, on the grid of the image")
+
+
+class _BrainMaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="T1w head")
+    threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
+
+
+class BrainMask(SimpleInterface):
+    """Brain mask by deepbet, whose weights come with it, in a child process without GPU."""
+
+    input_spec = _BrainMaskInputSpec
+    output_spec = _MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        out_mask = Path(runtime.cwd) / "brain_mask.nii.gz"
+        threads = self.inputs.threads
+        run_module("n2a_bids.external.deepbet", [self.inputs.in_file, out_mask, threads], threads=threads)
+        self._results["out_mask"] = os.fspath(_checked_brain(out_mask, self.inputs.in_file, "deepbet"))
+        return runtime
+
+
+class _TemplateBrainMaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="T1w head")
+    template = traits.Str(desc="TemplateFlow name; without it, the ICBM 152 head that comes with nilearn")
+    random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
+
+
+class TemplateBrainMask(SimpleInterface):
+    """Brain mask of a template, brought to the head by registration with ANTs.
+
+    Coarser than deepbet: on a real head the two masks overlap by a Dice coefficient of 0.92.
+    """
+
+    input_spec = _TemplateBrainMaskInputSpec
+    output_spec = _MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        folder = Path(runtime.cwd)
+        if isdefined(self.inputs.template):
+            template, brain = find_template(self.inputs.template)
+        else:
+            template, brain = packaged_template(folder)
+        out_mask = folder / "brain_mask.nii.gz"
+        files = {
+            "image": self.inputs.in_file,
+            "template": os.fspath(template),
+            "template_brain": os.fspath(brain),
+            "out_file": os.fspath(out_mask),
+        }
+        run_ants("template_mask", files, folder, random_seed=self.inputs.random_seed)
+        self._results["out_mask"] = os.fspath(_checked_brain(out_mask, self.inputs.in_file, "the template"))
+        return runtime
+
+
+def packaged_template(folder: Path) -> tuple[Path, Path]:
+    """ICBM 152 (2009a, symmetric, nonlinear) brain that nilearn carries, and its mask, written to a folder.
+
+    Its T1w image holds the brain only, so the mask is what is not zero.
+    """
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+    template, mask = folder / "template.nii.gz", folder / "template_mask.nii.gz"
+    load_mni152_template(resolution=1).to_filename(template)
+    load_mni152_brain_mask(resolution=1).to_filename(mask)
+    return template, mask
+
+
+class _GivenBrainMaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="image that needs a mask")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask in the same world coordinates")
+
+
+class GivenBrainMask(SimpleInterface):
+    """A mask that the user brings, on the grid of the image: resampled (nearest voxel) where it is not."""
+
+    input_spec = _GivenBrainMaskInputSpec
+    output_spec = _MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        image, mask = Path(self.inputs.in_file), Path(self.inputs.mask_file)
+        data, affine = load(mask)
+        if not same_grid(image, mask):
+            target = nb.load(image)
+            to_voxels = np.linalg.inv(affine) @ target.affine
+            data = ndimage.affine_transform(
+                (data > 0.5).astype(np.uint8), to_voxels[:3, :3], to_voxels[:3, 3], target.shape[:3], order=0
+            )
+        out_mask = save_like(data > 0.5, image, Path(runtime.cwd) / "brain_mask.nii.gz", np.uint8)
+        self._results["out_mask"] = os.fspath(_checked_brain(out_mask, image, os.fspath(mask)))
+        return runtime
+
+
+def _checked_brain(mask: Path, image: Path | str, source: str) -> Path:
+    """The mask itself, if it can be a brain."""
+    data, affine = load(mask)
+    volume_ml = float(np.count_nonzero(data > 0.5) * np.prod(voxel_sizes_mm(affine)) / 1000)
+    low, high = _BRAIN_VOLUME_ML
+    if not low <= volume_ml <= high:
+        found = "an empty mask" if volume_ml == 0 else f"{volume_ml:.0f} ml"
+        raise BIDSDataError(
+            f"{image}: expected a brain of {low:.0f} to {high:.0f} ml, found {found} by {source}; look at "
+            "the image, and if it is a T1w head, give a mask of your own with --derivatives NAME=PATH"
+        )
+    is_structured, correlation = shows_structure(load(Path(image))[0], data > 0.5, voxel_sizes_mm(affine))
+    if not is_structured:
+        raise BIDSDataError(
+            f"{image}: expected a brain in the mask by {source}, found noise alone: voxels 8 mm apart are no "
+            f"more alike than by chance (correlation {correlation:.3f}); look at the image, and if it is a "
+            "T1w head, give a mask of your own with --derivatives NAME=PATH"
+        )
+    return mask

@@ -1,0 +1,175 @@
+"""The reference of a group of repetitions, and the rigid motion of the others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from n2a_bids.algorithms.normalization import Volume
+from n2a_bids.algorithms.registration.rigid import Matrix, first_guess
+from n2a_bids.algorithms.registration.similarity import contrast_to_noise
+from n2a_bids.io.gaps import load_gaps
+from n2a_bids.io.images import load, load_mask
+from n2a_bids.io.transforms import write_itk_transform
+from n2a_bids.system.child import run_ants
+
+_EQUAL_QUALITY = 0.05
+"""Smaller differences of quality are estimation noise; the earlier run is what a user expects then."""
+_EQUAL_VOLUME = 0.05
+"""Smaller differences of voxel volume are rounding of the headers."""
+_EQUAL_MISSING = 0.01
+"""Of the volume: less is a border left by a correction of the scanner, no face."""
+
+
+class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="repetitions")
+    mask_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="their brain masks")
+    gap_files = traits.List(traits.Str(), desc="maps of what was not measured, empty where there is none")
+    processing_steps = traits.List(
+        traits.Int(), desc="after reconstruction, of each; none are known if not given"
+    )
+    wanted = traits.Int(desc="place of the image that must be the reference: the one a given mask belongs to")
+
+
+class _ChooseReferenceOutputSpec(TraitedSpec):
+    index = traits.Int(desc="place of the reference among the repetitions")
+    reason = traits.Str(desc="why it was chosen")
+    reference_file = File(exists=True, desc="the reference")
+    reference_mask = File(exists=True, desc="its brain mask")
+    moving_files = traits.List(File(exists=True), desc="the other repetitions, in order")
+    moving_masks = traits.List(File(exists=True), desc="their brain masks")
+    reference_gaps = traits.Str(desc="map of what was not measured of the reference, or empty")
+    moving_gaps = traits.List(traits.Str(), desc="those of the others")
+    contrast_to_noise = traits.List(traits.Float(), desc="quality of each repetition")
+
+
+class ChooseReference(SimpleInterface):
+    """The repetition of largest ratio of tissue contrast to noise inside the brain; the first, if equal.
+
+    Only those with the smallest voxels are compared: large voxels have less noise, but all the others would
+    lose detail on their grid. Of these, images that were processed further than others (normalised, say) give
+    way, then those that are defaced or without skull give way to whole ones, in which the brain is found
+    best. A brain mask that the user gave decides instead: the image it belongs to is the reference.
+    """
+
+    input_spec = _ChooseReferenceInputSpec
+    output_spec = _ChooseReferenceOutputSpec
+
+    def _run_interface(self, runtime):
+        files, masks = list(self.inputs.in_files), list(self.inputs.mask_files)
+        gaps = list(self.inputs.gap_files or [""] * len(files))
+        ratios = [_quality(*paths) for paths in zip(files, masks, gaps, strict=True)]
+        finest = _whole(self._least_processed(_finest(files)), gaps)
+        enough = (1 - _EQUAL_QUALITY) * max(ratios[place] for place in finest)
+        good = [place for place in finest if ratios[place] >= enough]
+        index = self.inputs.wanted if isdefined(self.inputs.wanted) else good[0]
+        others = [other for other in range(len(files)) if other != index]
+        parts_missing = len(finest) < len(self._least_processed(_finest(files)))
+        given, voxels_differ = isdefined(self.inputs.wanted), len(_finest(files)) < len(files)
+        self._results.update(
+            index=index,
+            reason=_reason(ratios[index], given, voxels_differ, parts_missing),
+            reference_file=files[index],
+            reference_mask=masks[index],
+            moving_files=[files[other] for other in others],
+            moving_masks=[masks[other] for other in others],
+            reference_gaps=gaps[index],
+            moving_gaps=[gaps[other] for other in others],
+            contrast_to_noise=ratios,
+        )
+        return runtime
+
+    def _least_processed(self, places: list[int]) -> list[int]:
+        if not isdefined(self.inputs.processing_steps):
+            return places
+        fewest = min(self.inputs.processing_steps[place] for place in places)
+        return [place for place in places if self.inputs.processing_steps[place] == fewest]
+
+
+def _quality(image: str, mask: str, gaps: str) -> float:
+    inside, found = load_mask(Path(mask), Path(image)), load_gaps(gaps)
+    if found is not None and (inside & found.measured).any():
+        inside = inside & found.measured
+    return contrast_to_noise(load(Path(image))[0], inside)
+
+
+def _whole(places: list[int], gaps: list[str]) -> list[int]:
+    """Those of the images of which least is missing, to a hundredth of the volume."""
+    if not any(gaps[place] for place in places):
+        return places
+    found = {place: load_gaps(gaps[place]) for place in places}
+    missing = {place: one.zone.mean() if one is not None else 0.0 for place, one in found.items()}
+    return [place for place in places if missing[place] <= min(missing.values()) + _EQUAL_MISSING]
+
+
+def _finest(files: list[str]) -> list[int]:
+    """Places of the images with the smallest voxels."""
+    volumes = [abs(np.linalg.det(nb.load(path).affine[:3, :3])) for path in files]
+    return [place for place, volume in enumerate(volumes) if volume <= (1 + _EQUAL_VOLUME) * min(volumes)]
+
+
+def _reason(ratio: float, given: bool, voxels_differ: bool, parts_missing: bool) -> str:
+    if given:
+        return "the brain mask that was given belongs to it"
+    among = " among those with the smallest voxels" if voxels_differ else ""
+    among += " among those that are whole" if parts_missing else ""
+    return f"largest ratio of tissue contrast to noise inside the brain ({ratio:.2f}){among}"
+
+
+class _RegisterRigidInputSpec(BaseInterfaceInputSpec):
+    reference_file = File(exists=True, mandatory=True, desc="fixed image")
+    reference_mask = File(exists=True, mandatory=True, desc="its brain mask")
+    moving_file = File(exists=True, mandatory=True, desc="moving image")
+    moving_mask = File(exists=True, mandatory=True, desc="its brain mask")
+    reference_gaps = traits.Str("", usedefault=True, desc="map of what was not measured, or empty")
+    moving_gaps = traits.Str("", usedefault=True, desc="map of what was not measured, or empty")
+    random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
+
+
+class _RegisterRigidOutputSpec(TraitedSpec):
+    out_transform = File(exists=True, desc="ITK text file: reference world to moving world")
+
+
+class RegisterRigid(SimpleInterface):
+    """Rigid registration of two brains with ANTs (mutual information), from a coarse search.
+
+    The sampling is regular, the seed fixed and there is one thread: equal inputs give equal bits.
+    """
+
+    input_spec = _RegisterRigidInputSpec
+    output_spec = _RegisterRigidOutputSpec
+
+    def _run_interface(self, runtime):
+        folder, inputs = Path(runtime.cwd), self.inputs
+        initial, out_transform = folder / "first_guess.txt", folder / "rigid.txt"
+        fixed = _brain(Path(inputs.reference_file), Path(inputs.reference_mask))
+        moving = _brain(Path(inputs.moving_file), Path(inputs.moving_mask))
+        write_itk_transform(first_guess(*fixed, *moving), initial)
+        files = {
+            "fixed": inputs.reference_file,
+            "moving": inputs.moving_file,
+            "fixed_mask": inputs.reference_mask,
+            "fixed_gaps": inputs.reference_gaps,
+            "moving_gaps": inputs.moving_gaps,
+            "initial": os.fspath(initial),
+            "out_file": os.fspath(out_transform),
+        }
+        run_ants("rigid", files, folder, random_seed=inputs.random_seed)
+        self._results["out_transform"] = os.fspath(out_transform)
+        return runtime
+
+
+def _brain(image: Path, mask: Path) -> tuple[Volume, Matrix]:
+    data, affine = load(image)
+    return data * load_mask(mask, image), affine

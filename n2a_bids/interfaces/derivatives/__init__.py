@@ -1,0 +1,1 @@
+"""Nipype interfaces that describe results in sidecars and write them."""

@@ -1,0 +1,109 @@
+"""Writes the results of a group to the output folder, each file whole, with its sidecar."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    DynamicTraitedSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    Undefined,
+    isdefined,
+    traits,
+)
+
+from n2a_bids.io.files import whole_file
+from n2a_bids.io.json import sidecar_text
+from n2a_bids.record.typed_json import JsonObject
+
+
+class _WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
+    targets = traits.Dict(
+        traits.Str(), traits.List(traits.Str()), mandatory=True, desc="for each name, where its files go"
+    )
+    places = traits.List(traits.Int(), desc="of the files of each name those that are there; all by default")
+
+
+class _WriteDerivativesOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc="what was written")
+
+
+class WriteDerivatives(SimpleInterface):
+    """Copy files to the output dataset: each appears whole or not at all, sidecar first.
+
+    Every name of `targets` becomes two inputs: ``<name>`` takes its file or files, and ``<name>_sidecar``
+    what stands in the JSON beside each of them, if anything.
+    """
+
+    input_spec = _WriteDerivativesInputSpec
+    output_spec = _WriteDerivativesOutputSpec
+    # The output folder may have been emptied since the work folder was filled.
+    _always_run = True
+
+    def __init__(self, targets: Mapping[str, Path | Sequence[Path]], **inputs: Any):
+        # Inputs go to nipype, which refuses names that it does not know.
+        super().__init__(targets={name: _as_list(paths) for name, paths in targets.items()})
+        for name in targets:
+            self.inputs.add_trait(name, traits.Any())
+            self.inputs.add_trait(f"{name}_sidecar", traits.Any())
+            self.inputs.trait_setq(**{name: Undefined, f"{name}_sidecar": Undefined})
+        self.inputs.trait_set(**inputs)
+
+    def _run_interface(self, runtime):
+        written = []
+        for source, target, sidecar in self._files():
+            if sidecar:
+                with whole_file(Path(target.removesuffix(".nii.gz") + ".json")) as temporary:
+                    temporary.write_text(sidecar_text(sidecar) + "\n")
+            with whole_file(Path(target)) as temporary:
+                shutil.copyfile(source, temporary)
+            written.append(target)
+        self._results["out_files"] = written
+        return runtime
+
+    def _files(self) -> Iterator[tuple[str, str, JsonObject]]:
+        """Source, target and sidecar of each file."""
+        for name, targets in self.inputs.targets.items():
+            if isdefined(self.inputs.places):
+                targets = [targets[place] for place in self.inputs.places]
+            sources = _listed(getattr(self.inputs, name))
+            sidecars = _listed(getattr(self.inputs, f"{name}_sidecar")) or [{}] * len(targets)
+            yield from zip(sources, targets, sidecars, strict=True)
+
+
+def _listed(value: Any) -> list[Any]:
+    """One value or several as a list: nipype forgets the types of added inputs when it copies a node."""
+    if not isdefined(value):
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _as_list(paths: Path | Sequence[Path]) -> list[str]:
+    return [os.fspath(path) for path in ([paths] if isinstance(paths, Path) else paths)]
+
+
+class _SelectInputSpec(BaseInterfaceInputSpec):
+    values = traits.List(traits.Str(), mandatory=True, desc="one value per repetition")
+    places = traits.List(traits.Int(), mandatory=True, desc="which to keep")
+
+
+class _SelectOutputSpec(TraitedSpec):
+    out = traits.List(traits.Str(), desc="the values at these places")
+
+
+class SelectPlaces(SimpleInterface):
+    """Values of those repetitions that are still there; none is a valid answer."""
+
+    input_spec = _SelectInputSpec
+    output_spec = _SelectOutputSpec
+
+    def _run_interface(self, runtime):
+        self._results["out"] = [os.fspath(self.inputs.values[place]) for place in self.inputs.places]
+        return runtime

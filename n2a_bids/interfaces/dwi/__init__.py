@@ -1,0 +1,1 @@
+"""Nipype interfaces for diffusion series: volumes, motion, distortion, alignment, tensor."""

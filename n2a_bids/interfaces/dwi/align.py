@@ -1,0 +1,276 @@
+"""The one interpolation that undoes all motion together with the distortion, and the series it accepts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.registration.alignment import Gates, Judgement
+from n2a_bids.algorithms.registration.dwi_alignment import PlacedImage, judge_series, show_on
+from n2a_bids.algorithms.registration.dwi_resampling import (
+    mean_b0,
+    resample_series,
+    series_noise_kept,
+    series_view,
+)
+from n2a_bids.algorithms.registration.head_motion import mean_gradients, measure_motion, undo_rotations
+from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.external.b0_brain import find_brain
+from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
+from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
+from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
+from n2a_bids.interfaces.dwi.series import read_series_table, superior_axis
+from n2a_bids.io.gradients import write_gradients
+from n2a_bids.io.images import load, save_like
+from n2a_bids.io.json import read_typed, record_text
+from n2a_bids.io.transforms import read_transforms
+from n2a_bids.record.alignment import DistortionRecord, RegistrationRecord
+
+
+class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
+    """Series as acquired, each on its own grid, and the motion and distortion that were found in them."""
+
+    in_files = traits.List(File(exists=True), mandatory=True, desc="series as acquired, of equal length")
+    bval_files = traits.List(File(exists=True), mandatory=True, desc="b-values of each")
+    bvec_files = traits.List(File(exists=True), mandatory=True, desc="directions of each")
+    motion_files = traits.List(
+        File(exists=True), mandatory=True, desc="JSON of each: its world to that of each volume"
+    )
+    between_file = File(
+        exists=True, mandatory=True, desc="JSON: world of the first series to world of each series"
+    )
+    mask_file = File(exists=True, mandatory=True, desc="brain mask on the first series")
+    displacement_files = traits.List(
+        File(exists=True),
+        desc="distortion of each series on the grid of the first, in its own voxels along its own "
+        "phase-encoding axis; none: it is left",
+    )
+    phase_encoding = traits.List(
+        traits.List(traits.Float()), desc="of each series, in the world (RAS+); needed with displacements"
+    )
+    b0_threshold = b0_threshold_trait()
+    keep_negative = traits.Bool(
+        False, usedefault=True, desc="keep undershoots of the interpolation even where no input is negative"
+    )
+
+
+class _AlignSeriesInputSpec(AcquiredSeriesInputSpec):
+    b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
+    keep_mask = traits.Bool(
+        False, usedefault=True, desc="the mask has the shape of the corrected brain: take it as it is"
+    )
+    names = traits.List(traits.Str(), mandatory=True, desc="file name of each series, for the record")
+    reference_reason = traits.Str(
+        "it is the first series", usedefault=True, desc="why the first is the reference"
+    )
+    volumes = traits.List(traits.List(traits.Int()), desc="which volumes of each file these are; empty: all")
+    excluded = traits.List(
+        traits.Str(), desc="for each series, why it is left out whatever its alignment; empty: it is not"
+    )
+    registration_file = File(exists=True, desc="JSON of the registration between the series, for the record")
+    min_correlation = traits.Float(-1.0, usedefault=True, desc="gate, see Gates")
+    min_structure_correlation = traits.Float(-1.0, usedefault=True, desc="gate, see Gates")
+    max_rotation_deg = traits.Float(180.0, usedefault=True, desc="gate, see Gates")
+    max_translation_mm = traits.Float(np.inf, usedefault=True, desc="gate, see Gates")
+    min_overlap = traits.Float(0.0, usedefault=True, desc="gate, see Gates")
+
+
+class _AlignSeriesOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc="the accepted series on the grid of the first, corrected")
+    accepted = traits.List(traits.Int(), desc="places of the accepted series")
+    bval_file = File(exists=True, desc="b-values of the aligned series")
+    bvec_file = File(exists=True, desc="directions of the aligned series, turned with the head")
+    b0_files = traits.List(File(exists=True), desc="mean b0 of each accepted series, aligned")
+    mask_file = File(exists=True, desc="brain mask without the folds of the distortion")
+    figures_file = File(exists=True, desc="JSON of the alignment")
+    noise_kept = traits.Float(desc="part of the noise SD that the interpolation left")
+
+
+@dataclass(frozen=True, slots=True)
+class AcquiredSeries:
+    """One series as acquired, and how it lies."""
+
+    path: Path
+    data: NDArray[np.float32]
+    """(X, Y, Z, C)."""
+    affine: NDArray[np.float64]
+    gradients: Gradients
+    motion: list[Affine]
+    """Its world, corrected, to the world of each volume."""
+    between: Affine
+    """World of the first series to that of this one."""
+    displacement: NDArray[np.float32]
+    """On the grid of the first, in own voxels along `axis`."""
+    axis: int
+    signed: bool
+    """Whether negative intensities are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AlignedSeries:
+    """What is left of a series once it is on disk."""
+
+    path: Path
+    b0: NDArray[np.float32]
+    gradients: Gradients
+    seen: NDArray[np.bool_]
+    noise_kept: float
+    row: SeriesRow
+
+
+class AlignSeries(SimpleInterface):
+    """Bring every volume of every series onto the grid of the first, in one interpolation.
+
+    Series that fail a gate are left out. Where one measurement alone remains of several, because the others
+    do not fit, which of them is the right one cannot be told: that is an error.
+    """
+
+    input_spec = _AlignSeriesInputSpec
+    output_spec = _AlignSeriesOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs, folder = self.inputs, Path(runtime.cwd)
+        b0, affine = load(Path(inputs.b0_files[0]))
+        reference = PlacedImage(b0, affine, load(Path(inputs.mask_file))[0] > 0.5)
+        aligned: list[_AlignedSeries] = []
+        for number in range(len(inputs.in_files)):
+            first = aligned[0] if aligned else None
+            aligned.append(self._align(number, reference, first, folder))
+        accepted = [number for number, one in enumerate(aligned) if one.row.accepted]
+        self._refuse_too_few(aligned)
+        self._write(folder, reference, aligned, accepted)
+        return runtime
+
+    def _align(
+        self, number: int, reference: PlacedImage, first: _AlignedSeries | None, folder: Path
+    ) -> _AlignedSeries:
+        """Resample one series, judge it, and write it."""
+        series, mask = read_acquired(self.inputs, number, reference.image.shape), reference.mask
+        transforms = [motion @ series.between for motion in series.motion]
+        voxel_maps = [one.between_voxels(reference.affine, series.affine) for one in transforms]
+        place = (voxel_maps, series.displacement, series.axis, mask)
+        data = resample_series(series.data, *place, signed=series.signed)
+        seen, shares = series_view(series.data.shape[:3], *place)
+        target = folder / f"aligned_{number + 1}.nii.gz"
+        gradients = undo_rotations(series.gradients, transforms)
+        b0 = mean_b0(data, gradients)
+        known = seen & mask
+        if first is not None and not seen.all() and known.any():
+            # No edge where the view of this series ends: the mean shows what is known.
+            gain = b0[known].mean() / max(float(first.b0[known].mean()), 1e-12)
+            data[~seen] = gain * load(first.path)[0][~seen]
+            b0 = mean_b0(data, gradients)
+        return _AlignedSeries(
+            save_like(data, Path(self.inputs.in_files[0]), target),
+            b0,
+            gradients,
+            seen,
+            series_noise_kept(series.data.shape[:3], *place),
+            self._row(number, reference, series, (b0, first), (seen, shares)),
+        )
+
+    def _row(
+        self,
+        number: int,
+        reference: PlacedImage,
+        series: AcquiredSeries,
+        b0s: tuple[NDArray[np.float32], _AlignedSeries | None],
+        view: tuple[NDArray[np.bool_], list[float]],
+    ) -> SeriesRow:
+        inputs = self.inputs
+        b0, first = b0s
+        judgement = Judgement(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+        if first is not None:
+            gates = Gates(**{name: getattr(inputs, name) for name in Gates.__slots__})
+            acquired = PlacedImage(*load(Path(inputs.b0_files[number])), reference.mask)
+            before, _ = show_on(acquired, Affine(), reference)
+            target = PlacedImage(first.b0, reference.affine, reference.mask)
+            # Where a masked series is zero, another stands in: nothing can be compared.
+            judgement = judge_series(target, before, b0, view[0] & (b0 != 0), series.between, gates)
+        reason = inputs.excluded[number] if isdefined(inputs.excluded) else ""
+        picked = inputs.volumes[number] if isdefined(inputs.volumes) else []
+        volumes = list(picked) or list(range(len(series.motion)))
+        centre = series.between.apply(reference.brain_points.mean(axis=0))
+        motion = measure_motion(series.motion, centre, volumes)
+        columns = volume_motion(motion, volumes, view[1])
+        return SeriesRow(inputs.names[number], judgement, reason, motion, columns)
+
+    def _refuse_too_few(self, aligned: list[_AlignedSeries]) -> None:
+        rows = [one.row for one in aligned]
+        misfits = [row for row in rows if row.judgement.reason]
+        if misfits and sum(row.accepted for row in rows) < 2:
+            refused = "; ".join(f"{row.name}: {row.judgement.reason}" for row in misfits)
+            raise BIDSDataError(
+                f"{rows[0].name}: expected at least one more series that can be aligned with it, found none. "
+                f"{refused}. Look at the b0s; exclude a wrong series with --bids-filter-file, or denoise "
+                "each alone with --dwi-pairing single"
+            )
+
+    def _write(
+        self, folder: Path, reference: PlacedImage, aligned: list[_AlignedSeries], accepted: list[int]
+    ) -> None:
+        inputs, model = self.inputs, Path(self.inputs.b0_files[0])
+        used = [aligned[number] for number in accepted]
+        mask = reference.mask
+        if isdefined(inputs.displacement_files) and not inputs.keep_mask:
+            # The mask that came in has the shape of the distorted brain.
+            mask = find_brain(np.mean([one.b0 for one in used], axis=0), superior_axis(reference.affine))
+        covered = np.all([one.seen & (one.b0 != 0) for one in used], axis=0)
+        mask_file = save_like(mask & covered, model, folder / "mask.nii.gz", np.uint8)
+        table = mean_gradients([one.gradients for one in used])
+        bval, bvec = write_gradients(table, reference.affine, folder / "aligned")
+        found = RegistrationRecord()
+        if isdefined(inputs.registration_file):
+            # That of a pair tells of the distortion, too.
+            found = read_typed(DistortionRecord, Path(inputs.registration_file))
+        record = series_record([one.row for one in aligned], inputs.reference_reason, found)
+        figures_file = folder / "alignment.json"
+        figures_file.write_text(record_text(record))
+        self._results.update(
+            out_files=[os.fspath(one.path) for one in used],
+            accepted=accepted,
+            b0_files=[
+                os.fspath(save_like(aligned[number].b0, model, folder / f"b0_{number + 1}.nii.gz"))
+                for number in accepted
+            ],
+            mask_file=os.fspath(mask_file),
+            bval_file=os.fspath(bval),
+            bvec_file=os.fspath(bvec),
+            figures_file=os.fspath(figures_file),
+            noise_kept=float(np.sqrt(np.mean([one.noise_kept**2 for one in used]))),
+        )
+
+
+def read_acquired(inputs: TraitedSpec, number: int, shape: tuple[int, ...]) -> AcquiredSeries:
+    """One of the series of an `AcquiredSeriesInputSpec`; `shape` is the common grid."""
+    path = Path(inputs.in_files[number])
+    data, affine = load(path)
+    displacement, axis = np.zeros(shape, np.float32), 1
+    if isdefined(inputs.displacement_files):
+        displacement = load(Path(inputs.displacement_files[number]))[0]
+        axis = phase_encoding_axis(inputs.phase_encoding[number], affine)
+    return AcquiredSeries(
+        path,
+        data,
+        affine,
+        read_series_table(inputs, number, affine),
+        read_transforms(inputs.motion_files[number]),
+        read_transforms(inputs.between_file)[number],
+        displacement,
+        axis,
+        signed=inputs.keep_negative or bool(data.min() < 0),
+    )

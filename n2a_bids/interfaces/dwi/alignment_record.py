@@ -1,0 +1,158 @@
+"""The record of an alignment of diffusion series: what report, sidecars and group table read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from n2a_bids.algorithms.registration.alignment import Judgement
+from n2a_bids.algorithms.registration.head_motion import SeriesMotion
+from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
+
+_LEAST_IN_VIEW = 0.95
+"""Part of the brain that a volume must show not to be named."""
+_CLEARLY_LESS = 0.03
+"""Of the brain, than most volumes of the series show."""
+_MOST_NAMED = 3
+_IMPLAUSIBLE_MM, _IMPLAUSIBLE_DEG = 20.0, 15.0
+"""Of one volume against the first b0: in a head coil, rather a failed registration than a moved head."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """What the record says about one series."""
+
+    name: str
+    """Its file name."""
+    judgement: Judgement
+    excluded: str
+    """Why it is left out whatever its alignment; empty where it is not."""
+    motion: SeriesMotion
+    volumes: VolumeMotion
+    """The motion, volume by volume."""
+
+    @property
+    def reason(self) -> str:
+        """Why the series is left out; empty where it is used."""
+        return self.excluded or self.judgement.reason
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the series is used."""
+        return not self.reason
+
+    @property
+    def record(self) -> AlignedRepetition:
+        """The row, as the record holds it."""
+        found = self.judgement
+        return AlignedRepetition(
+            file=self.name,
+            rotation_deg=round(found.rotation_deg, 3),
+            translation_mm=round(found.translation_mm, 3),
+            correlation_before=round(found.correlation_before, 4),
+            correlation_after=round(found.correlation_after, 4),
+            structure_correlation=round(found.structure_correlation, 4),
+            overlap=round(found.overlap, 4),
+            accepted=self.accepted,
+            reason=self.reason,
+            mean_framewise_displacement_mm=round(self.motion.mean_framewise_displacement_mm, 4),
+            max_framewise_displacement_mm=round(self.motion.max_framewise_displacement_mm, 4),
+            volumes=self.volumes,
+        )
+
+
+def volume_motion(
+    motion: SeriesMotion, numbers: Sequence[int], brain_in_view: Sequence[float]
+) -> VolumeMotion:
+    """Motion within a series, volume by volume.
+
+    Parameters
+    ----------
+    motion : SeriesMotion
+        Of C volumes.
+    numbers : sequence of C ints
+        Where they stand in the file of the series.
+    brain_in_view : sequence of C floats
+        Part of the brain that each volume shows.
+    """
+    return VolumeMotion(
+        number=tuple(numbers),
+        rotation_deg=_rounded(motion.rotation_deg),
+        translation_mm=_rounded(motion.translation_mm),
+        framewise_displacement_mm=_rounded(motion.framewise_displacement_mm),
+        brain_in_view=tuple(brain_in_view),
+    )
+
+
+def _rounded(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(round(float(value), 3) for value in values)
+
+
+def series_record(
+    rows: Sequence[SeriesRow], reference_reason: str, registration: RegistrationRecord
+) -> AlignmentRecord:
+    """The whole record.
+
+    Parameters
+    ----------
+    rows : sequence of SeriesRow
+        The reference first.
+    reference_reason : str
+        Why it is the reference.
+    registration : RegistrationRecord
+        How the motion between the series was found; its ``warnings`` join those of the record.
+    """
+    used = [row.record for row in rows if row.accepted]
+    return AlignmentRecord(
+        warnings=(*cut_warnings(used), *motion_warnings(used), *registration.warnings),
+        reference=rows[0].name,
+        reference_reason=reference_reason,
+        space="reference",
+        interpolation="quintic B-spline, once, motion and distortion together",
+        motion_between_series=registration.motion_between_series,
+        repetitions=tuple(row.record for row in rows),
+    )
+
+
+def cut_warnings(rows: Sequence[AlignedRepetition]) -> list[str]:
+    """What took much of the brain out of view: the place of a series, or the motion of single volumes."""
+    sentences = []
+    for row in rows:
+        shares = np.array(row.volumes.brain_in_view)
+        typical = float(np.median(shares))
+        if typical < _LEAST_IN_VIEW:
+            sentences.append(
+                f"{row.file} shows only {typical:.0%} of the brain of the first series, and the mask ends "
+                "where its view ends"
+            )
+        moved = np.flatnonzero(shares < min(_LEAST_IN_VIEW, typical - _CLEARLY_LESS))
+        if moved.size:
+            sentences.append(
+                f"{row.file}: by motion, only {shares[moved].min():.0%} of the brain is in view "
+                f"({_named(row, moved)}), and the mask ends there; without this, with its b-value and "
+                "direction, the mask would reach farther"
+            )
+    return sentences
+
+
+def motion_warnings(rows: Sequence[AlignedRepetition]) -> list[str]:
+    """Volumes that lie farther off, or are turned further, than a head in a coil can be."""
+    sentences = []
+    for row in rows:
+        shifts, angles = np.array(row.volumes.translation_mm), np.array(row.volumes.rotation_deg)
+        far = np.flatnonzero((shifts > _IMPLAUSIBLE_MM) | (angles > _IMPLAUSIBLE_DEG))
+        if far.size:
+            sentences.append(
+                f"{row.file}: motion of up to {shifts[far].max():.0f} mm and {angles[far].max():.0f} "
+                f"degrees was found ({_named(row, far)}), more than is plausible within a series; look at "
+                "the volumes, and remove them where alignment failed"
+            )
+    return sentences
+
+
+def _named(row: AlignedRepetition, volumes: np.ndarray) -> str:
+    numbers = ", ".join(str(row.volumes.number[volume]) for volume in volumes[:_MOST_NAMED])
+    more = f" and {volumes.size - _MOST_NAMED} more" if volumes.size > _MOST_NAMED else ""
+    return f"volume {numbers}{more}, from 0"

@@ -1,0 +1,152 @@
+"""A b0 of opposite phase encoding as a partner from which the distortion of other series is estimated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.preparation.series_gaps import mend_series
+from n2a_bids.algorithms.registration.dwi_motion import estimate_motion
+from n2a_bids.algorithms.registration.dwi_resampling import resample_series
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.external.b0_brain import find_brain
+from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
+from n2a_bids.interfaces.dwi.series import first_volume, superior_axis
+from n2a_bids.io.gaps import stored_limits
+from n2a_bids.io.gradients import phase_encoding_in_world, phase_encoding_of, read_gradients
+from n2a_bids.io.images import load, save_like, voxel_sizes_mm
+
+
+class _MeanReversedB0InputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="b0 image of opposite phase encoding, or a few")
+    bval_file = File(exists=True, desc="b-values; without a table, all volumes are b0")
+    bvec_file = File(exists=True, desc="directions")
+    b0_threshold = b0_threshold_trait()
+
+
+class _MeanReversedB0OutputSpec(TraitedSpec):
+    b0_file = File(exists=True, desc="mean of the b0s where the first of them lies")
+    mask_file = File(exists=True, desc="brain in it")
+
+
+class MeanReversedB0(SimpleInterface):
+    """Mean of the b0s of an image that is not denoised, without the motion between them, and its brain."""
+
+    input_spec = _MeanReversedB0InputSpec
+    output_spec = _MeanReversedB0OutputSpec
+
+    def _run_interface(self, runtime):
+        path, folder = Path(self.inputs.in_file), Path(runtime.cwd)
+        data, affine = load(path)
+        data = data[..., None] if data.ndim == 3 else data
+        data = data[..., self._b0_volumes(affine, data.shape[-1])]
+        mend_series(data, voxel_sizes_mm(affine), stored_limits(path))
+        if not data.any():
+            raise BIDSDataError(
+                f"{path}: expected a b0 image, found nothing but zeros or NaN; leave it out with "
+                "--bids-filter-file"
+            )
+        b0 = mean_without_motion(data, affine)
+        model = path if len(nb.load(path).shape) == 3 else first_volume(path, folder)
+        mask = find_brain(b0, superior_axis(affine))
+        self._results["b0_file"] = os.fspath(save_like(b0, model, folder / "b0.nii.gz"))
+        self._results["mask_file"] = os.fspath(save_like(mask, model, folder / "mask.nii.gz", np.uint8))
+        return runtime
+
+    def _b0_volumes(self, affine: NDArray[np.float64], n_volumes: int) -> NDArray[np.intp]:
+        inputs = self.inputs
+        if not (isdefined(inputs.bval_file) and isdefined(inputs.bvec_file)):
+            return np.arange(n_volumes)
+        table = read_gradients(inputs.bval_file, inputs.bvec_file, affine, b0_threshold=inputs.b0_threshold)
+        # A table of other series, by inheritance.
+        return np.flatnonzero(table.is_b0) if table.bvals.size == n_volumes else np.arange(n_volumes)
+
+
+def mean_without_motion(b0s: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Mean of b0 images where the first of them lies.
+
+    Parameters
+    ----------
+    b0s : (X, Y, Z, C) array
+    affine : (4, 4) array
+        Voxel to world mm.
+    """
+    count = b0s.shape[-1]
+    if count == 1:
+        return b0s[..., 0]
+    mask = find_brain(b0s.mean(axis=-1), superior_axis(affine))
+    if not mask.any():
+        return b0s.mean(axis=-1)
+    table = Gradients(np.zeros(count), np.zeros((count, 3)))
+    maps = estimate_motion(b0s, table, mask, voxel_sizes_mm(affine), _no_other_shell).voxel_maps
+    still = np.zeros(mask.shape, np.float32)
+    return resample_series(b0s, maps, still, 1, mask, signed=bool(b0s.min() < 0)).mean(axis=-1)
+
+
+def _no_other_shell(lowest: NDArray, other: NDArray) -> NDArray[np.float64]:
+    raise AssertionError("b0s are one shell")
+
+
+class _ShareDisplacementInputSpec(BaseInterfaceInputSpec):
+    displacement_files = traits.List(
+        File(exists=True), mandatory=True, desc="of the first series, and of its partner that is not used"
+    )
+    images = traits.List(File(exists=True), mandatory=True, desc="every series as acquired")
+    phase_encoding = traits.List(traits.List(traits.Float()), mandatory=True, desc="of each, in the world")
+    readout_ratios = traits.List(traits.Float(), mandatory=True, desc="readout time of each over the first")
+
+
+class _ShareDisplacementOutputSpec(TraitedSpec):
+    displacement_files = traits.List(File(exists=True), desc="of every series, in its own voxels")
+
+
+class ShareDisplacement(SimpleInterface):
+    """The distortion of the first series as that of all that share its phase encoding."""
+
+    input_spec = _ShareDisplacementInputSpec
+    output_spec = _ShareDisplacementOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs, model = self.inputs, Path(self.inputs.displacement_files[0])
+        displacement, _ = load(model)
+        affines = [load_affine(path) for path in inputs.images]
+        own = voxel_along(inputs.phase_encoding[0], affines[0])
+        files = []
+        for number, (affine, direction) in enumerate(zip(affines, inputs.phase_encoding, strict=True)):
+            factor = inputs.readout_ratios[number] * own / voxel_along(direction, affine)
+            target = Path(runtime.cwd) / f"displacement_{number + 1}.nii.gz"
+            files.append(os.fspath(save_like(np.float32(factor) * displacement, model, target)))
+        self._results["displacement_files"] = files
+        return runtime
+
+
+def load_affine(path: str) -> NDArray[np.float64]:
+    """Voxel to world mm, from the header alone."""
+    return nb.load(path).affine
+
+
+def voxel_along(direction: Sequence[float], affine: NDArray[np.float64]) -> float:
+    """Edge length (mm) of a voxel along a direction of the world; negative where indices run against it.
+
+    Examples
+    --------
+    >>> voxel_along([0.0, -1.0, 0.0], np.diag([2.0, 2.5, 2.0, 1.0]))
+    -2.5
+    """
+    axis = "ijk".index(phase_encoding_of(direction, affine)[0])
+    runs = float(phase_encoding_in_world("ijk"[axis], affine) @ np.asarray(direction))
+    return float(np.copysign(voxel_sizes_mm(affine)[axis], runs))

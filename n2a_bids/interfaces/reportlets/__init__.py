@@ -1,0 +1,1 @@
+"""Nipype interfaces that draw the plots of the report."""

@@ -1,0 +1,96 @@
+"""From files to what a figure shows: RAS order, one grid, cropped to the brain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.viz import Frame, crop_to_mask
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Volumes on one grid and what they have in common."""
+
+    volumes: tuple[NDArray[np.float32], ...]
+    """(X, Y, Z) or, where all volumes of a series were asked for, (X, Y, Z, N)."""
+    frame: Frame
+
+
+def load_display(files: Sequence[str | Path], mask_file: str | Path, volume: int | None = 0) -> Scene:
+    """Load images for a figure.
+
+    Parameters
+    ----------
+    files : sequence of paths
+        Images; one on another grid than the mask is resampled linearly, for display only.
+    mask_file : path
+        Brain mask: its grid, in RAS order and cropped to the brain, is the one shown.
+    volume : int or None
+        Volume taken of 4D images; ``None`` takes all.
+
+    Returns
+    -------
+    scene : Scene
+        Volumes in the order of `files`.
+    """
+    mask_image = nb.as_closest_canonical(nb.load(mask_file))
+    mask = np.asanyarray(mask_image.dataobj).reshape(mask_image.shape[:3]) > 0
+    voxel_size_mm = tuple(float(size) for size in mask_image.header.get_zooms()[:3])
+    if not mask.any():
+        mask = np.ones_like(mask)
+    box = crop_to_mask(mask, voxel_size_mm)
+    affine = mask_image.affine @ nb.affines.from_matvec(np.eye(3), [part.start for part in box])
+    frame = Frame(mask[box], voxel_size_mm, tuple(float(value) for value in affine[:3, 3]))
+    volumes = tuple(_on_grid(nb.load(path), frame.mask.shape, affine, volume) for path in files)
+    return Scene(volumes, frame)
+
+
+def _on_grid(
+    image: nb.spatialimages.SpatialImage, shape: tuple[int, int, int], affine: NDArray, volume: int | None
+) -> NDArray[np.float32]:
+    """The part of an image that lies on a grid, without interpolation where the grids agree."""
+    if len(image.shape) == 4 and volume is not None:
+        image = image.slicer[..., min(volume, image.shape[3] - 1)]
+    image = nb.as_closest_canonical(image)
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    to_voxels = np.linalg.inv(image.affine) @ affine
+    start = np.round(to_voxels[:3, 3]).astype(int)
+    same_grid = np.allclose(to_voxels[:3, :3], np.eye(3), atol=1e-3) and np.allclose(
+        to_voxels[:3, 3], start, atol=1e-2
+    )
+    if same_grid and (start >= 0).all() and (start + shape <= data.shape[:3]).all():
+        return data[tuple(slice(first, first + extent) for first, extent in zip(start, shape, strict=True))]
+    channels = data.reshape(*data.shape[:3], -1)
+    resampled = [
+        ndimage.affine_transform(channels[..., channel], to_voxels[:3, :3], to_voxels[:3, 3], shape, order=1)
+        for channel in range(channels.shape[3])
+    ]
+    return np.stack(resampled, axis=-1).reshape(*shape, *data.shape[3:])
+
+
+def load_table(
+    bval_file: str | Path, bvec_file: str | Path, image_file: str | Path, b0_threshold: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shells and directions of a table in FSL format that lies beside an image.
+
+    Returns
+    -------
+    shells : (N,) array
+        b-values rounded to their shell, in s/mm2, 0 for b0.
+    bvecs : (N, 3) array
+        In the world (RAS+).
+    """
+    # Here because algorithms import torch, which most figures can do without.
+    from n2a_bids.algorithms.diffusion.shells import find_shells
+    from n2a_bids.io.gradients import read_gradients
+
+    affine = nb.load(image_file).affine
+    gradients = read_gradients(Path(bval_file), Path(bvec_file), affine, b0_threshold=b0_threshold)
+    return find_shells(gradients), gradients.bvecs

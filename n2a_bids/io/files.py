@@ -1,0 +1,49 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}_")
+
+_ABANDONED_S = 600.0
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Temporary name that becomes `path` when the block ends well, and is removed when it does not.
+
+    The temporary file stands in the same folder (created where needed), starts with a dot and keeps the
+    extension, so that a reader sees the old file or the whole new one, never a part.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}_{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what `whole_file` could not, because its process was killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Looked through with all folders below. Temporary files that were written to lately stay: their
+        writer may live, on another machine even.
+    """
+    now = time.time()
+    for path in folder.rglob(".*"):
+        # A living writer, whose file has just become whole, takes it away under our eyes.
+        with suppress(FileNotFoundError):
+            if _TEMPORARY.match(path.name) and now - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink()

@@ -1,0 +1,143 @@
+"""NIfTI images: read as float32, written whole, on exactly the grid of a reference image."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.files import whole_file
+from n2a_bids.system.resources import available_memory_gb
+
+UNREADABLE = (
+    *(nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError),
+    *(nb.spatialimages.HeaderTypeError, nb.spatialimages.ImageDataError),
+    *(OSError, EOFError, zlib.error, struct.error),
+    # Headers hold any numbers: NaN as the place of the voxels, negative dimensions, types that do not exist.
+    *(ValueError, ArithmeticError, LookupError, TypeError, MemoryError),
+)
+"""What nibabel and numpy raise for a file that is missing, damaged, or no image."""
+
+
+def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Read an image.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI file.
+
+    Returns
+    -------
+    data : (X, Y, Z) or (X, Y, Z, C) float32 array
+        Scaled intensities; trailing axes of length 1 are dropped.
+    affine : (4, 4) float array
+        Voxel to world mm.
+
+    Raises
+    ------
+    BIDSDataError
+        If, by its header, the memory that this process may use cannot hold it.
+    """
+    image = nb.load(path)
+    _refuse_too_large(path, image)
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    return data, image.affine
+
+
+def _refuse_too_large(path: Path, image: nb.spatialimages.SpatialImage) -> None:
+    """Compressed zeros take little space on the disk, and all the memory."""
+    n_bytes = 4 if image.get_data_dtype() == np.float32 else 4 + image.get_data_dtype().itemsize
+    needed_gb = n_bytes * math.prod(image.shape) / 1024**3
+    # The limits of the machine are looked up for large images only.
+    if needed_gb > 0.5 and needed_gb > (limit_gb := available_memory_gb()):
+        raise BIDSDataError(
+            f"{path}: expected an image that fits into the {limit_gb:.1f} GB of memory that may be used, "
+            f"found one that takes {needed_gb:.1f} GB at least (shape {image.shape}); use a machine with "
+            "more memory, or leave the image out"
+        )
+
+
+def load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
+    """Read a mask that must lie on the grid of a reference image.
+
+    Raises
+    ------
+    BIDSDataError
+        If the grids differ.
+    """
+    data, _ = load(path)
+    if not same_grid(path, reference):
+        raise BIDSDataError(
+            f"{path}: expected a mask on the grid of {reference} {nb.load(reference).shape[:3]}, found the "
+            f"grid {data.shape}; resample the mask to that image"
+        )
+    return data > 0.5
+
+
+def same_grid(first: Path, second: Path, tolerance_mm: float = 1e-3) -> bool:
+    """Whether two images have the same voxels in the same places."""
+    one, other = nb.load(first), nb.load(second)
+    if one.shape[:3] != other.shape[:3]:
+        return False
+    corner = np.array([*one.shape[:3], 1.0])
+    apart = one.affine - other.affine
+    return bool(np.abs(apart).max() < tolerance_mm and np.abs(apart @ corner).max() < tolerance_mm)
+
+
+def save_like(data: NDArray, reference: Path, out_file: Path, dtype: DTypeLike = np.float32) -> Path:
+    """Write an image with the geometry of another, bit for bit.
+
+    qform, sform, their codes, pixdim and units are those of the reference; data type and scaling are not.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) or (X, Y, Z, C) array
+        On the grid of the reference.
+    reference : Path
+        Image whose header is taken over.
+    out_file : Path
+        Written whole; the folder is created.
+    dtype : dtype
+        Type on disk: float32, or uint8 for masks.
+
+    Returns
+    -------
+    out_file : Path
+
+    Raises
+    ------
+    ValueError
+        If the grid is not that of the reference.
+    """
+    source = nb.load(reference)
+    if data.shape[:3] != source.shape[:3]:
+        raise ValueError(f"data grid {data.shape[:3]} is not the grid {source.shape[:3]} of {reference}")
+    header = source.header.copy()
+    header.extensions.clear()
+    header.set_data_dtype(dtype)
+    # The display window of integer input means nothing for the result.
+    header["cal_min"] = header["cal_max"] = 0
+    image = type(source)(np.asarray(data, dtype=dtype), None, header)
+    with whole_file(Path(out_file)) as temporary:
+        image.to_filename(temporary)
+    return Path(out_file)
+
+
+def voxel_sizes_mm(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Edge lengths of a voxel.
+
+    Examples
+    --------
+    >>> voxel_sizes_mm(np.diag([-2.0, 2.0, 3.0, 1.0]))
+    (2.0, 2.0, 3.0)
+    """
+    return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))

@@ -1,0 +1,72 @@
+"""Affine transforms as ITK text files, which ANTs and Slicer read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.io.files import whole_file
+
+
+def write_itk_transform(transform: NDArray[np.float64], out_file: Path) -> Path:
+    """Write an affine as an ITK text file (``.txt``), which ANTs and Slicer read.
+
+    Parameters
+    ----------
+    transform : (4, 4) float array
+        World mm (RAS+) of the target to world mm of the image that is resampled.
+    out_file : Path
+
+    Returns
+    -------
+    out_file : Path
+    """
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    lps = flip @ transform @ flip
+    numbers = " ".join(repr(float(value)) for value in (*lps[:3, :3].ravel(), *lps[:3, 3]))
+    with whole_file(Path(out_file)) as temporary:
+        temporary.write_text(
+            "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+            f"Parameters: {numbers}\nFixedParameters: 0 0 0\n"
+        )
+    return Path(out_file)
+
+
+def read_itk_transform(path: Path) -> NDArray[np.float64]:
+    """Read what `write_itk_transform` wrote, or any ITK text file with one affine or matrix-offset transform.
+
+    Returns
+    -------
+    transform : (4, 4) float array
+        World mm, RAS+.
+    """
+    fields = dict(line.split(": ", 1) for line in Path(path).read_text().splitlines() if ": " in line)
+    numbers = np.array(fields["Parameters"].split(), dtype=float)
+    centre = np.array(fields["FixedParameters"].split(), dtype=float)[:3]
+    lps = np.eye(4)
+    lps[:3, :3] = numbers[:9].reshape(3, 3)
+    lps[:3, 3] = numbers[9:12] + centre - lps[:3, :3] @ centre
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return flip @ lps @ flip
+
+
+def write_transforms(transforms: Sequence[Affine], path: Path) -> Path:
+    """Write transforms of the world (RAS+, mm), target to source.
+
+    Returns
+    -------
+    path : Path
+    """
+    with whole_file(Path(path)) as temporary:
+        temporary.write_text(json.dumps([transform.matrix.tolist() for transform in transforms]))
+    return Path(path)
+
+
+def read_transforms(path: str | Path) -> list[Affine]:
+    """Read what `write_transforms` wrote."""
+    return [Affine(np.array(matrix)) for matrix in json.loads(Path(path).read_text())]

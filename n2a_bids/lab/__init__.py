@@ -1,0 +1,1 @@
+"""Simulation, pretraining and benchmarks: what the app does not need to run."""

@@ -1,0 +1,1 @@
+"""Comparison with other methods, on simulated and on real images."""

@@ -1,0 +1,234 @@
+"""Everything that is compared: strategies of the app, classical peers, and the supervised oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.nn.inference import FLIPS, predict
+from n2a_bids.algorithms.nn.weights import build_network
+from n2a_bids.algorithms.noise.rician import remove_noise_floor, rician_bias
+from n2a_bids.algorithms.normalization import LinearScale
+from n2a_bids.algorithms.strategies import get_strategy
+from n2a_bids.algorithms.strategies.anat.auto import AutoConfig
+from n2a_bids.algorithms.strategies.anat.recorrupted import RecorruptedConfig
+from n2a_bids.errors import ConfigError, DenoisingError
+from n2a_bids.io.weights import load_all_weights, load_weights
+from n2a_bids.lab.benchmark.anat.cells import CellData
+from n2a_bids.lab.benchmark.baselines import PEERS, available_peers, denoise_with_peer
+from n2a_bids.record.typed_json import JsonObject, to_json
+from n2a_bids.strategy_table import strategies_of
+
+_ORACLE_NETWORK, _PUBLISHED_NETWORK = "resunet-t1w", "munet-t1w"
+
+Result = tuple[NDArray[np.float32], JsonObject]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSettings:
+    """What all methods share."""
+
+    recipe: str = "default"
+    """For strategies that are named without ``:recipe``."""
+    n_threads: int = 1
+    memory_gb: float = 6.0
+    device: str = "cpu"
+    random_seed: int = 20261121
+    weights_dir: Path | None = None
+    """Folder of pretrained weights; those of the package by default."""
+
+
+def available_methods() -> list[str]:
+    """Names for the option ``--strategies``; a strategy may carry a recipe: ``auto:thorough``."""
+    return [
+        "single",
+        *sorted(row.name for row in strategies_of("T1w")),
+        "oracle",
+        "munet",
+        *available_peers(),
+    ]
+
+
+VARIANTS = {
+    "+floor": "leaves the Rician bias in",
+    "+zero-shot": "takes the pretrained weights as they are: no training on the repetitions",
+    "+scratch": "starts from random weights",
+}
+"""Endings of a strategy, as in ``auto+zero-shot`` and ``auto:fast+floor``, and what each does."""
+
+_TAKE_FLOOR = "-floor"
+"""Ending of a peer whose result gets the Rician bias taken out, at the true noise level: ``bm4d-floor``."""
+
+
+def check_method(name: str) -> None:
+    """Raise ConfigError for a name that is not known, or whose package is not installed."""
+    peer = name.removesuffix(_TAKE_FLOOR)
+    if peer in available_peers():
+        return
+    if peer.removesuffix("-each") in PEERS:
+        known = available_peers()
+    else:
+        known = available_methods()
+    base, variant = _split_variant(name)
+    if base.split(":")[0] not in known:
+        raise ConfigError(f"expected a method among {', '.join(available_methods())}, found {name!r}")
+    if variant and base.split(":")[0] not in ("auto", "recorrupted"):
+        raise ConfigError(f"expected {variant} behind auto or recorrupted, found {name!r}; drop it")
+
+
+def _split_variant(name: str) -> tuple[str, str]:
+    """Strategy with its recipe, and the ending if there is one."""
+    base, plus, variant = name.partition("+")
+    return (base, plus + variant) if plus + variant in VARIANTS else (name, "")
+
+
+def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
+    """Denoise one cell by one method.
+
+    Parameters
+    ----------
+    name : str
+        ``single`` (first repetition as it is), a strategy, ``strategy:recipe``, ``oracle``, ``munet``
+        (the published network, pretrained, applied to the mean), or a peer. One of `VARIANTS` may follow
+        a strategy; ``-floor`` behind a peer takes the Rician bias out of its result.
+    data : CellData
+        Peers and the oracle are told the true noise level and gains; strategies find them out.
+    settings : MethodSettings
+
+    Returns
+    -------
+    image : (X, Y, Z) float32 array
+        In the unit of the first repetition.
+    figures : dict
+        Record of the method; empty for peers.
+    """
+    torch.set_num_threads(settings.n_threads)
+    if name == "single":
+        return data.realizations.data[0, ..., 0], {}
+    if name == "oracle":
+        inputs = oracle_input(data, settings)
+        return inputs.scale.invert(inputs.denoise(FLIPS)), {}
+    if name == "munet":
+        inputs = oracle_input(data, settings, _PUBLISHED_NETWORK)
+        return inputs.scale.invert(inputs.denoise(FLIPS[:1])), {}
+    if name.removesuffix(_TAKE_FLOOR).removesuffix("-each") in PEERS:
+        return _peer(name, data, settings), {}
+    return _strategy(name, data, settings)
+
+
+def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
+    base, variant = _split_variant(name)
+    strategy_name, _, recipe = base.partition(":")
+    strategy = get_strategy(strategy_name)
+    if strategy.facts.needs_same_contrast and not data.realizations.same_signal:
+        raise DenoisingError(f"{strategy_name} needs repetitions of one contrast")
+    if variant == "+zero-shot" and not data.realizations.same_signal:
+        raise DenoisingError(f"{variant} means nothing for echoes, which nothing is trained on")
+    context = Context(
+        generator=torch.Generator().manual_seed(settings.random_seed),
+        device=torch.device(settings.device),
+        memory_gb=settings.memory_gb,
+    )
+    recipe = recipe or settings.recipe
+    names = () if variant == "+scratch" else strategy.facts.weights_of(recipe)
+    config = strategy.config(recipe, *load_all_weights(names, settings.weights_dir))
+    if variant == "+floor":
+        config = replace(config, keep_noise_floor=True)
+    elif variant == "+zero-shot":
+        config = _without_training(config)
+    denoised = strategy.denoise(data.realizations, config, context)
+    image = denoised.data
+    if not data.realizations.same_signal and denoised.repetitions is not None:
+        image = denoised.repetitions[0]
+    return image[..., 0], to_json(denoised.record)
+
+
+def _without_training(config: AutoConfig | RecorruptedConfig) -> AutoConfig | RecorruptedConfig:
+    if isinstance(config, AutoConfig):
+        return replace(config, recorrupted=_without_training(config.recorrupted))
+    return replace(config, schedule=replace(config.schedule, n_epochs=0))
+
+
+def _peer(name: str, data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
+    peer, mask = name.removesuffix(_TAKE_FLOOR), data.realizations.mask
+    image = denoise_with_peer(peer, data.comparable, mask, data.mean_noise_sd, settings.n_threads)
+    return image if peer == name else remove_noise_floor(image, data.noise_sd)
+
+
+@dataclass(frozen=True, slots=True)
+class OracleInput:
+    """What supervised learning gets when nothing has to be estimated."""
+
+    network: nn.Module
+    """Trained with the truth of other brains, not fine-tuned."""
+    scale: LinearScale
+    """z-scores to the unit of the truth."""
+    mean: NDArray[np.float32]
+    """(X, Y, Z) mean of the repetitions, true gains taken out, z-scores."""
+    noise_sd: NDArray[np.float32]
+    """(X, Y, Z) its true noise SD, z-scores."""
+    n_repetitions: int
+    device: torch.device
+    memory_gb: float
+
+    def bias(self, guide: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(X, Y, Z) Rician bias of the mean, z-scores, where the clean image is as the guide says."""
+        zero = np.float32(-self.scale.offset / self.scale.gain)
+        return rician_bias(guide - zero, self.noise_sd * np.sqrt(self.n_repetitions))
+
+    def denoise(self, flips: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
+        """(X, Y, Z) estimate of the network in z-scores, averaged over mirror images."""
+        return predict(
+            self.network, self.mean, self.noise_sd, device=self.device, memory_gb=self.memory_gb, flips=flips
+        )
+
+
+def oracle_network(settings: MethodSettings, name: str = _ORACLE_NETWORK) -> nn.Module:
+    """The pretrained network on the device; ConfigError if there are no weights."""
+    weights = load_weights(name, settings.weights_dir)
+    if weights is None:
+        raise ConfigError("pretrained weights are needed: give their folder by --weights-dir")
+    return build_network(name, weights).to(settings.device)
+
+
+def tissue_scale(truth: NDArray[np.float32], mask: NDArray[np.bool_]) -> LinearScale:
+    """z-scores of the tissue to the unit of the truth."""
+    inside = truth[mask]
+    return LinearScale(gain=float(inside.std()), offset=float(inside.mean()))
+
+
+def oracle_input(data: CellData, settings: MethodSettings, network: str = _ORACLE_NETWORK) -> OracleInput:
+    """Bring the mean of a cell and its true noise to z-scores, and load the network.
+
+    Parameters
+    ----------
+    data : CellData
+    settings : MethodSettings
+    network : str
+        Name of its weights.
+
+    Returns
+    -------
+    inputs : OracleInput
+
+    Raises
+    ------
+    ConfigError
+        If there are no pretrained weights.
+    """
+    scale = tissue_scale(data.truth, data.realizations.mask)
+    return OracleInput(
+        network=oracle_network(settings, network),
+        scale=scale,
+        mean=scale.apply(data.comparable.mean(axis=0)),
+        noise_sd=data.noise_sd / np.float32(scale.gain * np.sqrt(len(data.comparable))),
+        n_repetitions=len(data.comparable),
+        device=torch.device(settings.device),
+        memory_gb=settings.memory_gb,
+    )

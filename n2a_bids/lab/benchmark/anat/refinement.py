@@ -1,0 +1,104 @@
+"""Rigid alignment refined against a denoised image: least squares by Gauss and Newton.
+
+Once a network has made a clean estimate of the reference, the moving image is that estimate, moved, plus
+its own noise. The motion of least squared difference is then the one of maximal likelihood, and one
+linear fit of eight numbers (rotation, translation, gain, offset) over the brain takes a step towards it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from n2a_bids.algorithms.normalization import Mask
+from n2a_bids.algorithms.registration.rigid import Matrix
+from n2a_bids.algorithms.registration.transforms import inverse
+
+_FEWEST_STEPS, _MOST_STEPS = 4, 12
+_LARGEST_STEP_VOXELS = 0.005
+"""The transform is at rest where a step moves no voxel of the brain farther."""
+
+
+def refine_rigid(
+    clean: NDArray[np.float32],
+    moving: NDArray[np.float32],
+    voxel_to_voxel: Matrix,
+    mask: Mask,
+    voxel_size_mm: NDArray[np.float64],
+) -> Matrix:
+    """Move a rigid transform to the least squared difference from a clean image.
+
+    Parameters
+    ----------
+    clean : (X, Y, Z) float32 array
+        Denoised reference.
+    moving : (X', Y', Z') float32 array
+        Noisy image; its intensities may differ by gain and offset.
+    voxel_to_voxel : (4, 4) float array
+        First guess, right to about a voxel: indices of `clean` to indices of `moving`.
+    mask : (X, Y, Z) bool array
+        Brain on the grid of `clean`: the voxels that are fitted.
+    voxel_size_mm : (3,) float array
+        Of `clean`.
+
+    Returns
+    -------
+    refined : (4, 4) float array
+        Indices of `clean` to indices of `moving`.
+    """
+    coefficients = ndimage.spline_filter(moving, order=3, output=np.float32, mode="mirror")
+    index = np.argwhere(mask).astype(np.float64)
+    points_mm = index * voxel_size_mm
+    centre_mm = points_mm.mean(axis=0)
+    design = _design(clean, mask, points_mm - centre_mm, voxel_size_mm)
+    # Eight columns over a million rows: the normal equations are far cheaper than an SVD, and centred
+    # columns keep them well conditioned.
+    normal = design.T @ design
+    to_mm = np.diag([*voxel_size_mm, 1.0])
+    refined = np.array(voxel_to_voxel, dtype=np.float64)
+    corners = _box_corners(index)
+    for number in range(1, _MOST_STEPS + 1):
+        places = index @ refined[:3, :3].T + refined[:3, 3]
+        seen = ndimage.map_coordinates(coefficients, places.T, order=3, mode="mirror", prefilter=False)
+        fitted = np.linalg.solve(normal, design.T @ seen)
+        moved = _motion(fitted[2:] / fitted[0], centre_mm)
+        # The moving image shows the clean one too far along: take the same motion back.
+        step = inverse(to_mm) @ inverse(moved) @ to_mm
+        refined = refined @ step
+        if number >= _FEWEST_STEPS and _largest_shift(step, corners) < _LARGEST_STEP_VOXELS:
+            break
+    return refined
+
+
+def _box_corners(index: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(8, 3) corners of the box around these voxels."""
+    sides = np.stack((index.min(axis=0), index.max(axis=0)))
+    return np.array([[sides[i, 0], sides[j, 1], sides[k, 2]] for i, j, k in np.ndindex(2, 2, 2)])
+
+
+def _largest_shift(step: Matrix, points: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(points @ step[:3, :3].T + step[:3, 3] - points, axis=1).max())
+
+
+def _design(
+    clean: NDArray[np.float32],
+    mask: Mask,
+    arms_mm: NDArray[np.float64],
+    voxel_size_mm: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Columns: the image, one, its change with rotation (rad) and with translation (mm)."""
+    slopes = np.stack(
+        [np.gradient(clean, size, axis=axis)[mask] for axis, size in enumerate(voxel_size_mm)], axis=1
+    )
+    turned = np.cross(arms_mm, slopes)
+    return np.column_stack([clean[mask], np.ones(len(slopes)), turned, slopes]).astype(np.float64)
+
+
+def _motion(parameters: NDArray[np.float64], centre_mm: NDArray[np.float64]) -> Matrix:
+    """Rotation vector and translation about a centre, as a matrix on mm."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(parameters[:3]).as_matrix()
+    matrix[:3, 3] = centre_mm + parameters[3:] - matrix[:3, :3] @ centre_mm
+    return matrix

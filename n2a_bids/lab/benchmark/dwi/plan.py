@@ -1,0 +1,146 @@
+"""``n2a-tools benchmark --modality dwi``: strategies and peers on phantoms made from a real series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from n2a_bids.errors import ConfigError
+from n2a_bids.lab.benchmark.config import BenchmarkConfig
+
+
+def run_dwi(config: BenchmarkConfig) -> int:
+    """Run the benchmark on diffusion series.
+
+    Parameters
+    ----------
+    config : BenchmarkConfig
+        With one ``--truth``: a series with ``.bval`` and ``.bvec`` beside it.
+
+    Returns
+    -------
+    exit_code : int
+        0.
+
+    Raises
+    ------
+    ConfigError
+        If the truth is missing, a method is unknown, or `--out` holds rows of another truth,
+        box or recipe.
+    BIDSDataError
+        If the truth or its table cannot be used.
+    """
+    if config.dwi.distortion:
+        return _run_distortion(config)
+    from n2a_bids.lab.benchmark.dwi.baselines import available_dwi_peers
+    from n2a_bids.lab.benchmark.dwi.cells import (
+        CELL_COLUMNS,
+        COLUMNS,
+        DiffusionPlan,
+        known_methods,
+        run_diffusion,
+    )
+    from n2a_bids.lab.benchmark.dwi.summary import summarise_diffusion
+    from n2a_bids.lab.benchmark.table import RowTable, keep_settings, write_whole
+
+    methods = tuple(config.strategies or ("noisy", "auto", *available_dwi_peers()))
+    unknown = [name for name in methods if name not in known_methods()]
+    if unknown:
+        raise ConfigError(
+            f"--strategies: expected {', '.join(known_methods())} for diffusion series, found {unknown[0]}; "
+            "correct the name"
+        )
+    _check_truth(config)
+    plan = DiffusionPlan(
+        phantoms=tuple(config.dwi.phantoms),
+        conditions=tuple(config.dwi.dwi_conditions),
+        snrs=tuple(config.dwi.snr),
+        seeds=tuple(range(config.seeds or 1)),
+        methods=methods,
+        recipe=config.dwi.recipe,
+        peak_mm=config.dwi.peak_mm,
+        n_threads=config.omp_nthreads,
+        device=config.device,
+        memory_gb=config.memory_gb,
+    )
+    path = config.out / "diffusion.tsv"
+    asked = {"crop": config.crop, "recipe": config.dwi.recipe, "peak_mm": config.dwi.peak_mm}
+    keep_settings(path, {"truth": config.truth[0].name} | asked)
+    table = run_diffusion(_load_truths(config, plan.phantoms, plan.needs_elsewhere), plan, path)
+    write_whole(config.out / "diffusion.md", summarise_diffusion(RowTable(table, COLUMNS, CELL_COLUMNS).rows))
+    return 0
+
+
+def _run_distortion(config: BenchmarkConfig) -> int:
+    from n2a_bids.lab.benchmark.dwi.distortion import methods, run_distortion
+    from n2a_bids.lab.benchmark.dwi.distortion_pairs import real_pair, simulated_pairs
+
+    known = methods(config.dwi.pyhysco)
+    unknown = [name for name in config.strategies or () if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"--strategies: expected {', '.join(known)} for --distortion, found {unknown[0]}; correct the "
+            "name, or give --pyhysco PROGRAM"
+        )
+    known = {name: known[name] for name in config.strategies or known}
+    pairs = []
+    if config.truth:
+        _check_truth(config)
+        (truth,) = _load_truths(config, ("tensor",))
+        seeds, dwi = range(config.seeds or 1), config.dwi
+        pairs += simulated_pairs(truth, dwi.snr, seeds, dwi.peak_mm, dwi.pair_motions)
+    if config.pair:
+        if len(config.pair) != 2:
+            raise ConfigError(f"--pair: expected two b0s, found {len(config.pair)} files; give both")
+        pairs += [real_pair(*config.pair, config.pair_mask, motion) for motion in config.dwi.pair_motions]
+    if not pairs:
+        raise ConfigError("--distortion: expected --truth or --pair, found neither; give one of them")
+    run_distortion(pairs, known, config.out / "distortion.tsv")
+    return 0
+
+
+def _check_truth(config: BenchmarkConfig) -> None:
+    if len(config.truth) != 1:
+        raise ConfigError(
+            "--truth: expected one diffusion series with .bval and .bvec beside it, found "
+            f"{len(config.truth)} files; give one"
+        )
+
+
+def _load_truths(config: BenchmarkConfig, phantoms: tuple[str, ...], with_elsewhere: bool = False) -> list:
+    from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
+    from n2a_bids.dataset.read.gradient_tables import read_series
+    from n2a_bids.dataset.units import ImageFile
+    from n2a_bids.external.b0_brain import find_brain
+    from n2a_bids.io.images import load, load_mask, voxel_sizes_mm
+    from n2a_bids.lab.benchmark.dwi.truths import make_truths
+
+    path = config.truth[0]
+    stem = path.name.split(".")[0]
+    tables = [_existing(path.with_name(stem + extension)) for extension in (".bval", ".bvec")]
+    table = read_series(ImageFile(path, bval=tables[0], bvec=tables[1])).gradients
+    data, affine = load(path)
+    given = config.truth_mask
+    mask = load_mask(given[0], path) if given else find_brain(mean_b0(data, table))
+    box = _crop_box(mask, config.crop)
+    sizes = voxel_sizes_mm(affine)
+    try:
+        return make_truths(data, table, mask, sizes, phantoms, box, with_elsewhere=with_elsewhere)
+    except ValueError as error:
+        raise ConfigError(f"--strategies supervised: {error}; give a smaller --crop") from error
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _crop_box(mask, crop: tuple[int, int, int] | None) -> tuple[slice, ...]:
+    """Box of this size about the centre of the mask, inside the grid; all of it by default."""
+    if not crop:
+        return (slice(None),) * 3
+    box = []
+    for axis, (size, extent) in enumerate(zip(crop, mask.shape, strict=True)):
+        hit = mask.any(axis=tuple(other for other in range(3) if other != axis)).nonzero()[0]
+        length = min(size, extent)
+        low = min(max((int(hit[0]) + int(hit[-1]) + 1 - length) // 2, 0), extent - length)
+        box.append(slice(low, low + length))
+    return tuple(box)

@@ -1,0 +1,127 @@
+"""Curves of the summary, and zoomed slices of what every method made of the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.masked_filters import bounding_box
+from n2a_bids.io.files import whole_file
+
+_ZOOM_VOXELS = 64
+_MARKERS = "osD^v<>P*Xhd|"
+
+
+def central_slice(volume: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Zoomed axial slice through the middle of the mask, zero outside it: brain only, no face.
+
+    Parameters
+    ----------
+    volume : (X, Y, Z) float array
+    mask : (X, Y, Z) bool array
+
+    Returns
+    -------
+    picture : (rows, columns) float32 array
+        At most 64 voxels along each side, second axis upwards.
+    """
+    box = bounding_box(mask)
+    middle = (box[2].start + box[2].stop) // 2
+    window = []
+    for place in box[:2]:
+        length = min(_ZOOM_VOXELS, place.stop - place.start)
+        start = (place.start + place.stop - length) // 2
+        window.append(slice(start, start + length))
+    piece = (window[0], window[1], middle)
+    return np.where(mask[piece], volume[piece], 0).astype(np.float32).T[::-1]
+
+
+def draw_slices(slices: Mapping[str, NDArray[np.float32]], title: str, out_file: Path) -> None:
+    """Draw truth and results in one grey window, their errors and residuals below.
+
+    Parameters
+    ----------
+    slices : dict
+        Method -> slice; must hold ``truth`` and ``mean``.
+    title : str
+    out_file : Path
+        PNG, replaced whole.
+    """
+    names = ["truth", *(name for name in slices if name != "truth")]
+    truth, mean = slices["truth"], slices["mean"]
+    window = {"cmap": "gray", "vmin": 0, "vmax": float(np.percentile(truth[truth > 0], 99.5))}
+    spread = 3 * float(np.std((mean - truth)[truth > 0]))
+    difference = {"cmap": "gray", "vmin": -spread, "vmax": spread}
+    figure, axes = _subplots(3, len(names), (1.9 * len(names), 6.2))
+    for column, name in enumerate(names):
+        image = slices[name]
+        rows = ((image, window), (image - truth, difference), (mean - image, difference))
+        for axis, (picture, style) in zip(axes[:, column], rows, strict=True):
+            axis.imshow(picture, interpolation="nearest", **style)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[0, column].set_title(name, fontsize=8)
+    for axis, label in zip(axes[:, 0], ("image", "minus truth", "mean minus image"), strict=True):
+        axis.set_ylabel(label, fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    _save(figure, out_file)
+
+
+def draw_curves(summary: Sequence[Mapping[str, Any]], out_file: Path) -> None:
+    """Draw PSNR and SSIM against the noise level, a row per condition and number of repetitions.
+
+    Parameters
+    ----------
+    summary : sequence of dict
+        As `n2a_bids.lab.benchmark.anat.summary.summarise` returns.
+    out_file : Path
+        PNG, replaced whole.
+    """
+    panels = list(dict.fromkeys((str(e["condition"]), int(e["n_repetitions"])) for e in summary))
+    methods = list(dict.fromkeys(str(e["method"]) for e in summary))
+    measures = (("psnr_db", "PSNR (dB)"), ("edge_psnr_db", "edge PSNR (dB)"), ("ssim", "SSIM"))
+    figure, axes = _subplots(len(panels), len(measures), (4 * len(measures), 2.8 * len(panels) + 0.6))
+    for row, (condition, repetitions) in enumerate(panels):
+        for column, (measure, label) in enumerate(measures):
+            axis = axes[row, column]
+            for index, method in enumerate(methods):
+                points = [
+                    (float(e["noise_level"]), float(e[f"{measure}_mean"]), float(e[f"{measure}_sd"]))
+                    for e in summary
+                    if (e["condition"], int(e["n_repetitions"]), e["method"])
+                    == (condition, repetitions, method)
+                ]
+                if points:
+                    level, value, spread = np.array(points).T
+                    axis.errorbar(level, value, spread, markersize=4, label=method, **_style(index))
+            axis.set_title(f"{condition}, {repetitions} repetitions", fontsize=9)
+            axis.set_xlabel("noise SD / tissue SD", fontsize=8)
+            axis.set_ylabel(label, fontsize=8)
+    drawn = {name: h for axis in axes.flat for h, name in zip(*axis.get_legend_handles_labels())}
+    figure.legend([drawn[name] for name in methods], methods, loc="outside upper center", ncols=6, fontsize=7)
+    _save(figure, out_file)
+
+
+def _style(index: int) -> dict[str, Any]:  # keyword arguments of matplotlib
+    """Colour and marker of a method, for as many as there are pairs of them."""
+    from matplotlib import colormaps
+
+    colours = [*colormaps["tab10"].colors, *colormaps["Dark2"].colors]
+    return {"color": colours[index % len(colours)], "marker": _MARKERS[index % len(_MARKERS)]}
+
+
+def _subplots(n_rows: int, n_columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    # the object interface needs no display and leaves no global figure behind
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False)
+
+
+def _save(figure: Any, out_file: Path) -> None:
+    with whole_file(out_file) as partial:
+        figure.savefig(partial, format="png", dpi=130)

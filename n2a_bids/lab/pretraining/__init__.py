@@ -1,0 +1,1 @@
+"""Training of the networks that come with the package."""

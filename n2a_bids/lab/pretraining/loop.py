@@ -1,0 +1,140 @@
+"""Pretraining on simulated noise: many subjects, randomised domains, resumable at any step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from n2a_bids.algorithms.nn.training import precision_for
+from n2a_bids.lab.pretraining.blocks import PretrainingBatch, PretrainingConfig
+
+
+@dataclass(slots=True)
+class PretrainingState:
+    """What a checkpoint holds; mutated by `pretrain`."""
+
+    network: nn.Module
+    averaged: nn.Module
+    """Running average of the weights of `network`."""
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:  # torch has tensors and numbers in one
+        """Everything that a later process needs to go on."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "losses": self.losses,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # as above
+        """Take over a checkpoint."""
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.losses = int(state["step"]), list(state["losses"])
+
+
+def new_state(
+    build: Callable[[], nn.Module], device: torch.device, config: PretrainingConfig
+) -> PretrainingState:
+    """State before the first step; `build` makes the network."""
+    network = build().to(device, memory_format=torch.channels_last_3d)
+    averaged = build().to(device, memory_format=torch.channels_last_3d)
+    averaged.load_state_dict(network.state_dict())
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.peak_rate, fused=True)
+    return PretrainingState(network=network, averaged=averaged, optimizer=optimizer)
+
+
+def learning_rate(config: PretrainingConfig, step: int, progress: float) -> float:
+    """Warm-up, then cosine decay over the planned part that is done.
+
+    Examples
+    --------
+    >>> round(learning_rate(PretrainingConfig(), step=1000, progress=0.5), 6)
+    0.000353
+    """
+    warmup = min(1.0, (step + 1) / config.warmup_steps)
+    return config.peak_rate * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
+def pretrain(
+    state: PretrainingState,
+    draw: Callable[[np.random.Generator], PretrainingBatch],
+    config: PretrainingConfig,
+    *,
+    seed: int,
+    n_steps: int,
+    progress: Callable[[int], float],
+    device: torch.device,
+) -> float:
+    """Take some steps.
+
+    Parameters
+    ----------
+    state : PretrainingState
+        Modified.
+    draw : callable
+        Next batch from a generator.
+    config : PretrainingConfig
+    seed : int
+        With the step number it seeds the data, so that a resumed run draws new blocks.
+    n_steps : int
+    progress : callable
+        Step number to the part of the plan that is done, 0 to 1.
+    device : torch.device
+
+    Returns
+    -------
+    loss : float
+        Mean over these steps; also appended to ``state.losses``.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite.
+    """
+    rng = np.random.default_rng([seed, state.step])
+    precision = precision_for(device)
+    total = torch.zeros((), device=device)
+    for _ in range(n_steps):
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(config, state.step, progress(state.step))
+        batch = draw(rng)
+        *inputs, target, weight = (
+            tensor.to(device, memory_format=torch.channels_last_3d)
+            for tensor in (*batch.inputs, batch.target, batch.weight)
+        )
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            residual = state.network(*inputs)
+        loss = (((inputs[0] + residual.float() - target) ** 2) * weight).mean()
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
+        state.optimizer.step()
+        state.step += 1
+        _average(state, config.averaging)
+        total += loss.detach()
+    mean_loss = float(total) / n_steps
+    if not math.isfinite(mean_loss):
+        raise FloatingPointError(f"the pretraining loss is {mean_loss} at step {state.step}")
+    state.losses.append(mean_loss)
+    return mean_loss
+
+
+@torch.no_grad()
+def _average(state: PretrainingState, decay: float) -> None:
+    """Running average, faster in the beginning."""
+    rate = 1 - min(decay, 1 - 1 / (state.step / 10 + 1))
+    averaged: list[Tensor] = list(state.averaged.parameters())
+    for average, current in zip(averaged, state.network.parameters()):
+        average.lerp_(current, rate)

@@ -1,0 +1,281 @@
+"""``n2a-tools pretrain``: weights from clean brains and simulated noise, resumable at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from n2a_bids.algorithms.nn.weights import NETWORKS, PretrainedWeights, build_network
+from n2a_bids.config.options import Option, Range
+from n2a_bids.denoising.run import choose_device
+from n2a_bids.errors import ConfigError
+from n2a_bids.io.files import whole_file
+from n2a_bids.io.weights import load_weights, save_weights
+from n2a_bids.lab.pretraining.blocks import (
+    PretrainingBatch,
+    PretrainingConfig,
+    TrainingHead,
+    draw_batch,
+)
+from n2a_bids.lab.pretraining.fusion import make_fusion_blocks, validate_fusion
+from n2a_bids.lab.pretraining.fusion_blocks import draw_fusion_batch
+from n2a_bids.lab.pretraining.loop import PretrainingState, new_state, pretrain
+from n2a_bids.lab.pretraining.subjects import check_sizes, load_heads, pack_heads, validate
+
+_FUSION = "fusion-t1w"
+_VALIDATION_BLOCKS = 24
+_STEPS_PER_REPORT = 50
+_CHECKPOINT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainConfig:
+    """The command line of ``n2a-tools pretrain``."""
+
+    brains: Annotated[tuple[Path, ...], Option("skull-stripped T1w images to learn from")]
+    validation: Annotated[tuple[Path, ...], Option("brains that are never trained on")]
+    checkpoint: Annotated[Path, Option("resumed from where it exists")]
+    out_dir: Annotated[Path, Option("folder for the weights and model card")]
+    heads: Annotated[tuple[Path, ...], Option("whole heads with brain masks", metavar="T1W,MASK")] = ()
+    network: Annotated[str, Option("which network to train", choices=tuple(sorted(NETWORKS)))] = "resunet-t1w"
+    hours: Annotated[float, Range(0), Option("of training, over all resumptions")] = 1.0
+    initial_weights: Annotated[
+        Path | None,
+        Option(
+            "folder with weights of the network to start from where there is no checkpoint yet", metavar="DIR"
+        ),
+    ] = None
+    peak_rate: Annotated[float, Range(0), Option("highest learning rate")] = 7e-4
+    block_edge: Annotated[int, Range(1), Option("of the training blocks, in voxels")] = 48
+    blocks: Annotated[
+        int,
+        Range(1),
+        Option(
+            f"for {_FUSION}: how many blocks are denoised beforehand, in a folder beside the checkpoint",
+            metavar="N",
+        ),
+    ] = 400
+    randomisation: Annotated[
+        float,
+        Range(0),
+        Option(
+            "on how often contrast, scalp and kind of noise are changed; below 1 for a last stage",
+            metavar="FACTOR",
+        ),
+    ] = 1.0
+    steps_per_validation: Annotated[
+        int, Range(1), Option("steps between two points of the learning curve", metavar="N")
+    ] = 10 * _STEPS_PER_REPORT
+    device: Annotated[Literal["cpu", "cuda"], Option("where to train")] = "cpu"
+    omp_nthreads: Annotated[
+        int | None, Range(1), Option("threads", metavar="N", default="those of torch")
+    ] = None
+    random_seed: Annotated[int, Range(0), Option("of everything random", metavar="N")] = 7
+    batch_size: Annotated[int, Range(1), Option("blocks in a step", metavar="N")] = 2
+    pack: Annotated[
+        Path | None, Option("only write the images, as 8 bits, for a GPU machine", metavar="NPZ")
+    ] = None
+    slice_minutes: Annotated[float, Range(0), Option("stop early, resumable, after so long", default="")] = (
+        float("inf")
+    )
+
+
+def run_pretrain(asked: PretrainConfig) -> int:
+    """Pretrain, writing checkpoints, a learning curve and, at every stop, the weights.
+
+    Returns
+    -------
+    status : int
+        Always 0; errors are raised.
+    """
+    if asked.omp_nthreads:
+        torch.set_num_threads(asked.omp_nthreads)
+    device = choose_device(asked.device)
+    config = PretrainingConfig(
+        batch_size=asked.batch_size, peak_rate=asked.peak_rate, block_edge=asked.block_edge
+    ).with_less_randomisation(asked.randomisation)
+    heads = load_heads(asked.brains, [_split_pair(pair) for pair in asked.heads])
+    if asked.pack:
+        pack_heads(heads, asked.pack)
+        return 0
+    lesson = _prepare(asked, heads, load_heads(asked.validation, []), config, device)
+    torch.manual_seed(asked.random_seed)
+    state = new_state(NETWORKS[asked.network], device, config)
+    story = _Story()
+    if asked.checkpoint.is_file():
+        story = _resume(state, asked.checkpoint)
+    elif asked.initial_weights:
+        story.initial_sha256 = _start_from(state, asked.network, asked.initial_weights)
+    clock = _Clock(asked.hours * 3600, asked.slice_minutes * 60, story.seconds)
+    _train(state, lesson, config, asked, clock, story)
+    _write_weights(state, asked, config, story)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """What is learned, and what tells how well."""
+
+    draw: Callable[[np.random.Generator], PretrainingBatch]
+    validate: Callable[[nn.Module], dict[str, float]]
+
+
+def _prepare(
+    asked: PretrainConfig,
+    heads: list[TrainingHead],
+    held_out: list[TrainingHead],
+    config: PretrainingConfig,
+    device: torch.device,
+) -> _Lesson:
+    if asked.network != _FUSION:
+        check_sizes(heads, config.block_edge)
+        return _Lesson(partial(draw_batch, heads, config), partial(validate, heads=held_out, device=device))
+    folder, seed = asked.checkpoint.with_suffix(".blocks"), asked.random_seed
+    blocks = make_fusion_blocks(folder / "training", heads, config, asked.blocks, seed)
+    count = min(asked.blocks, _VALIDATION_BLOCKS)
+    unseen = make_fusion_blocks(folder / "validation", held_out, config, count, seed + 1)
+    return _Lesson(
+        partial(draw_fusion_batch, blocks, config), partial(validate_fusion, blocks=unseen, device=device)
+    )
+
+
+@dataclass(slots=True)
+class _Story:
+    """How training went so far, over all resumptions."""
+
+    seconds: float = 0.0
+    initial_sha256: str = ""
+    """Checksum of the weights it started from; empty after a random initialisation."""
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+class _Clock:
+    """Seconds spent over all resumptions, and when to stop."""
+
+    def __init__(self, total_s: float, slice_s: float, spent_s: float):
+        self.total_s, self.slice_s, self.spent = total_s, slice_s, spent_s
+        self._started = time.monotonic()
+
+    def seconds(self) -> float:
+        return self.spent + time.monotonic() - self._started
+
+    def progress(self, _step: int) -> float:
+        return self.seconds() / self.total_s
+
+    def over(self) -> bool:
+        return self.seconds() >= self.total_s or time.monotonic() - self._started >= self.slice_s
+
+
+def _train(
+    state: PretrainingState,
+    lesson: _Lesson,
+    config: PretrainingConfig,
+    asked: PretrainConfig,
+    clock: _Clock,
+    story: _Story,
+) -> None:
+    """Train until the time is over; mutates `state` and `story`, and writes checkpoints."""
+    device, saved = torch.device(asked.device), time.monotonic()
+    while not clock.over():
+        loss = pretrain(
+            state,
+            lesson.draw,
+            config,
+            seed=asked.random_seed,
+            n_steps=_STEPS_PER_REPORT,
+            progress=clock.progress,
+            device=device,
+        )
+        row: dict[str, float] = {
+            "step": state.step,
+            "seconds": round(clock.seconds()),
+            "loss": round(loss, 5),
+        }
+        if state.step % asked.steps_per_validation < _STEPS_PER_REPORT:
+            row |= lesson.validate(state.averaged)
+            story.curve.append(row)
+        sys.stderr.write(json.dumps(row) + "\n")
+        if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            story.seconds = clock.seconds()
+            _save(state, asked.checkpoint, story)
+            saved = time.monotonic()
+    final = {"step": state.step, "seconds": round(clock.seconds())}
+    story.curve.append(final | lesson.validate(state.averaged))
+    story.seconds = clock.seconds()
+    _save(state, asked.checkpoint, story)
+
+
+def _resume(state: PretrainingState, path: Path) -> _Story:
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        state.load_state_dict(checkpoint["state"])
+        return _Story(**checkpoint["story"])
+    except (KeyError, TypeError, RuntimeError, ValueError, EOFError) as error:
+        raise ConfigError(
+            f"{path}: expected a checkpoint of the same network, found none that fits ({error}); "
+            "name another --checkpoint to start anew"
+        ) from error
+
+
+def _start_from(state: PretrainingState, name: str, folder: Path) -> str:
+    """Take over finished weights, whose checksum is returned; the optimiser starts anew."""
+    weights = load_weights(name, folder)
+    assert weights is not None  # a named folder without them raises
+    try:
+        initial = build_network(name, weights).state_dict()
+    except ValueError as error:
+        raise ConfigError(f"--initial-weights {folder}: {error}; name the folder of {name}") from error
+    for network in (state.network, state.averaged):
+        network.load_state_dict(initial)
+    return weights.sha256
+
+
+def _save(state: PretrainingState, path: Path, story: _Story) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        torch.save({"state": state.state_dict(), "story": asdict(story)}, temporary)
+
+
+def _write_weights(
+    state: PretrainingState,
+    asked: PretrainConfig,
+    config: PretrainingConfig,
+    story: _Story,
+) -> None:
+    tensors = {key: value.half().cpu() for key, value in state.averaged.state_dict().items()}
+    card = {
+        "network": asked.network,
+        "n_parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "recipe": {name: getattr(config, name) for name in config.__slots__},
+        "random_seed": asked.random_seed,
+        "steps": state.step,
+        "seconds": round(story.seconds),
+        "initial_weights_sha256": story.initial_sha256,
+        **({"n_blocks": asked.blocks} if asked.network == _FUSION else {}),
+        "n_brains": len(asked.brains),
+        "n_heads": len(asked.heads),
+        "validation": [path.name for path in asked.validation],
+        "curve": story.curve,
+    }
+    os.makedirs(asked.out_dir, exist_ok=True)
+    weights = PretrainedWeights(name=asked.network, sha256="", tensors=tensors)
+    path = save_weights(weights, asked.out_dir, card)
+    sys.stderr.write(f"wrote {path}\n")
+
+
+def _split_pair(text: Path) -> tuple[Path, Path]:
+    parts = str(text).split(",")
+    if len(parts) != 2:
+        raise ConfigError(f"--heads: expected T1W,MASK, found {text}")
+    return Path(parts[0]), Path(parts[1])

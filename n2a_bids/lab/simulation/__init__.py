@@ -1,0 +1,1 @@
+"""Images whose truth is known: heads, diffusion series, lesions, noise."""

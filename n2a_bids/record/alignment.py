@@ -1,0 +1,118 @@
+"""The records of an alignment and of a distortion correction, as they are written, read and reported.
+
+As the record of the denoising (:mod:`n2a_bids.record.denoising`), under one name from the interface that
+measures to sidecar, report and group table. Standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from n2a_bids.record.typed_json import NULL
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeMotion:
+    """Motion of the volumes of a diffusion series; all columns have one entry for each volume."""
+
+    number: tuple[int, ...] = ()
+    """Where the volume stands in the file of the series, from 0."""
+    rotation_deg: tuple[float, ...] = ()
+    """Against the first b0."""
+    translation_mm: tuple[float, ...] = ()
+    """Displacement of the centre of the brain."""
+    framewise_displacement_mm: tuple[float, ...] = ()
+    """Against the volume before."""
+    brain_in_view: tuple[float, ...] = ()
+    """Part of the brain that the volume shows, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignedRepetition:
+    """How one repetition was aligned with the reference, and whether it is used."""
+
+    file: str = ""
+    rotation_deg: float | None = None
+    translation_mm: float | None = None
+    """Displacement of the centre of the brain."""
+    correlation_before: float | None = None
+    """With the reference, in the brain, where the headers put the repetition."""
+    correlation_after: float | None = None
+    structure_correlation: float | None = None
+    """Of the detail, in a band of spatial frequencies."""
+    overlap: float | None = None
+    """Part of the brain of the reference that the repetition shows, 0 to 1."""
+    accepted: bool = True
+    reason: str = ""
+    """Why the repetition is left out; empty where it is used."""
+    interpolated: bool | None = None
+    """T1w: whether it was resampled."""
+    contrast_to_noise: float | None = None
+    """T1w: spread of the brain over the noise SD."""
+    mean_framewise_displacement_mm: float | None = None
+    """Diffusion: over the volumes of the series; so are the next two."""
+    max_framewise_displacement_mm: float | None = None
+    volumes: VolumeMotion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MotionBetweenSeries:
+    """How the motion between diffusion series was searched for; one entry for each, the first still."""
+
+    rounds: tuple[int, ...]
+    last_step_voxels: tuple[float | None, ...]
+    """How far the last round still moved the brain."""
+    converged: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignmentRecord:
+    """How the repetitions of a group were brought to one grid."""
+
+    warnings: tuple[str, ...] = ()
+    reference: str = ""
+    """File name of the repetition on whose grid the others were brought."""
+    reference_reason: str = ""
+    space: str = ""
+    """``reference``, or ``halfway``."""
+    interpolation: str = ""
+    motion_between_series: MotionBetweenSeries | None = None
+    repetitions: tuple[AlignedRepetition, ...] = ()
+
+    @property
+    def used(self) -> tuple[AlignedRepetition, ...]:
+        """The repetitions that were not left out."""
+        return tuple(row for row in self.repetitions if row.accepted)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDisplacement:
+    """How far susceptibility moved tissue along the phase-encoding axis, over the brain, in mm."""
+
+    median: float | None = None
+    percentile_95: float | None = None
+    largest: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationRecord:
+    """How diffusion series were registered with each other, before they are brought to one grid."""
+
+    motion_between_series: MotionBetweenSeries | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistortionRecord(RegistrationRecord):
+    """How a pair of opposite phase encoding was registered and its distortion undone, inside the brain."""
+
+    correlation_before: float | None = None
+    """Of the two b0s, where the headers put them."""
+    correlation_aligned: float | None = None
+    """With head motion undone, but not the distortion."""
+    correlation_after: float | None = None
+    displacement_mm: FieldDisplacement | None = None
+    folded_fraction: float | None = None
+    """Part of the brain where several places lie on top of each other."""
+    polarity_margin: float | None = field(default=None, metadata=NULL)
+    """By how much the one polarity explains the images better than the other; None where sidecars tell it."""

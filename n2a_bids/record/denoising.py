@@ -1,0 +1,188 @@
+"""The record of one denoising: what a strategy, sidecar, report and group table know of it, under one name.
+
+A strategy returns a :class:`StrategyRecord`; ``n2a-tools denoise`` completes it to a
+:class:`DenoisingRecord`, which travels as JSON (:mod:`n2a_bids.record.typed_json`) with the names of the
+fields. `None` stands for what could not be measured. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from n2a_bids.record.typed_json import NULL
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was delivered."""
+
+    name: str = ""
+    """Candidate, or ``blend`` of several."""
+    description: str = ""
+    """The same in words, without a full stop."""
+    shares: Mapping[str, float] | None = None
+    """Candidate -> share of a blend, the largest first; sum 1."""
+    mean_won: bool = False
+    """Whether the mean was kept since nothing beat it, or was asked for."""
+
+    @property
+    def largest_part(self) -> str:
+        """The candidate that makes up most of the output, or all of it.
+
+        Examples
+        --------
+        >>> Choice("blend", shares={"mean": 0.2, "network": 0.8}).largest_part
+        'network'
+        """
+        return max(self.shares, key=self.shares.get) if self.shares else self.name or "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRisk:
+    """Estimated error of a candidate, on voxels that it did not learn from."""
+
+    name: str
+    risk: float | None = field(default=None, metadata=NULL)
+    """Mean squared error minus that of the first candidate; in squared z-scores (T1w), or squared noise SDs
+    of the mean (diffusion) or of the echoes."""
+    standard_error: float | None = field(default=None, metadata=NULL)
+    """Of the risk, from the spread between blocks."""
+    block_risks: tuple[float | None, ...] | None = None
+    """The risk in every block; of a blend."""
+    gain_over_mean_db: float | None = None
+    """Squared error of the mean that was denoised over that of the candidate, dB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Training loss of one epoch."""
+
+    phase: str
+    epoch: int
+    """From 1, in each phase."""
+    loss: float
+    """Mean over the epoch; squared z-scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepetitionRecord:
+    """One repetition, as the denoiser saw it."""
+
+    file: str = ""
+    gain: float | None = None
+    """Intensity = gain * z-score + offset."""
+    offset: float | None = None
+    weight: float | None = None
+    """Share in the mean that was denoised."""
+    noise_sd: float | None = None
+    """Median in the brain, in the intensity of the repetition."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeGroupRecord:
+    """Volumes of a diffusion series that were denoised together."""
+
+    volumes: int
+    """How many."""
+    chosen: str
+    """Candidate that was kept for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkWeights:
+    """Pretrained weights that were used."""
+
+    name: str
+    sha256: str
+    """Of the file, hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategyRecord:
+    """What a strategy tells of its work."""
+
+    chosen: Choice = Choice()
+    candidates: tuple[CandidateRisk, ...] | None = None
+    history: tuple[Epoch, ...] | None = None
+    """Training, in order."""
+    networks: tuple[str, ...] | None = None
+    """Names of the pretrained networks that took part as they are."""
+    repetitions: tuple[RepetitionRecord, ...] = ()
+    rician: bool | None = None
+    """T1w: whether the air showed a noise floor, whose bias was taken out."""
+    noise_floor_removed: bool | None = None
+    """Diffusion: whether the noise floor was taken out."""
+    noise_kept: float | None = None
+    """Diffusion: part of the noise SD that interpolation left."""
+    groups: tuple[VolumeGroupRecord, ...] | None = None
+    noise_sd_per_volume: tuple[float | None, ...] | None = None
+    """Diffusion: noise SD of one acquisition of every volume, in image intensity."""
+    warnings: tuple[str, ...] = ()
+    """What a person should look at, one sentence each."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Part of the work -> wall-clock time in s; ``total`` is that of the denoising step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoisingRecord(StrategyRecord):
+    """One denoising: what was asked for and used, what came out, what it gained and what it cost."""
+
+    n2a_version: str | None = None
+    strategy: str | None = None
+    recipe: str | None = None
+    random_seed: int | None = None
+    device: str | None = None
+    """``cpu`` or ``cuda``."""
+    device_name: str | None = None
+    precision: str | None = None
+    """Number format of the networks."""
+    cuda_graphs: bool | None = None
+    weights: NetworkWeights | None = field(default=None, metadata=NULL)
+    """Those that the training of the subject started from."""
+    further_weights: tuple[NetworkWeights, ...] | None = None
+    """Those that took part as they are."""
+    n_repetitions: int | None = None
+    one_contrast: bool = True
+    """False for echoes."""
+    noise_sd_mean: float | None = None
+    """Noise SD of the plain mean, root mean square over the brain; image intensity."""
+    equivalent_averages: float | None = None
+    """Repetitions of the average noise whose plain mean has the same squared error."""
+    gain_of_weighting_db: float | None = None
+    gain_of_denoising_db: float | None = None
+    error_denoised: float | None = None
+    """Estimated root mean squared error of the denoised image; image intensity."""
+    sharpness_mean: float | None = None
+    """Slope across the borders between tissues over the contrast of the image, per mm."""
+    sharpness_denoised: float | None = None
+    residual_edge_correlation: float | None = None
+    difference_edge_correlation: float | None = None
+    fwhm_mm_residual: float | None = None
+    fwhm_mm_difference: float | None = None
+    skull_stripped: bool | None = None
+    mask_method: str | None = None
+    """How the brain was found, in a few words."""
+    sources: tuple[str, ...] | None = None
+    """BIDS URIs of the images that the group consists of, used or not."""
+    run_uuid: str | None = None
+    """Run that wrote the record."""
+    peak_memory_mb: float | None = None
+    """Largest resident memory of the denoising step; 1 MB is 1e6 bytes."""
+    peak_gpu_memory_mb: float | None = None
+
+    @property
+    def output_description(self) -> str:
+        """How the result came about, in the words of the strategy."""
+        return str(self.chosen.description or self.chosen.name or self.strategy).rstrip(".")
+
+
+def list_epochs(phase: str, losses: Iterable[float]) -> tuple[Epoch, ...]:
+    """Training losses of one phase, in order.
+
+    Examples
+    --------
+    >>> list_epochs("fit", [0.5])
+    (Epoch(phase='fit', epoch=1, loss=0.5),)
+    """
+    return tuple(Epoch(phase, number, float(loss)) for number, loss in enumerate(losses, start=1))

@@ -1,0 +1,1 @@
+"""Text for a methods section, with references to what a run used."""

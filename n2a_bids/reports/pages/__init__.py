@@ -1,0 +1,1 @@
+"""Pages of the report, for a participant and for the group."""

@@ -1,0 +1,141 @@
+"""Tables of the group level: their text, and the meaning of their columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.record.typed_json import JsonObject
+from n2a_bids.reports.records.files import read_json
+from n2a_bids.reports.records.measures import measures
+
+
+def cell(value: object) -> str:
+    """Text of a value in a BIDS table."""
+    if value is None or value == "":
+        return "n/a"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return " ".join(str(value).split())
+
+
+def as_tsv(rows: Sequence[Mapping[str, str]]) -> str:
+    """Tab-separated table with a header."""
+    stream = io.StringIO()
+    options = {"delimiter": "\t", "lineterminator": "\n", "quoting": csv.QUOTE_NONE, "escapechar": "\\"}
+    writer = csv.DictWriter(stream, list(rows[0]), **options)
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def data_dictionary() -> dict[str, JsonObject]:
+    """Meaning of every column of the group table."""
+    columns: dict[str, JsonObject] = {
+        "participant_id": {"Description": "Participant."},
+        "unit": {"Description": "Group of repetitions that was denoised together: its entities and suffix."},
+        "session_id": {"Description": "Session."},
+        "strategy": {"Description": "Strategy that was asked for."},
+        "recipe": {"Description": "Recipe that was asked for."},
+        "chosen": {"Description": "Candidate that makes up the largest part of the output."},
+        "mean_won": {
+            "Description": "Whether the mean (plain, or weighted by noise) was kept: nothing beat it."
+        },
+        "n2a_version": {"Description": "Version that denoised."},
+        "outdated": {
+            "Description": "Whether this is a result of the past: a later run was to replace it and did not, "
+            "or its source images are not all in the dataset any more. The report tells which."
+        },
+    }
+    for measure in measures():
+        columns[measure.name] = {"LongName": measure.title, "Description": measure.read}
+        if measure.units:
+            columns[measure.name]["Units"] = measure.units
+    columns["outlier_measures"] = {
+        "Description": f"Measures with a robust z-score beyond {OUTLIER_Z} in this group, comma-separated."
+    }
+    return columns
+
+
+def remove_inherited_dictionary(path: Path) -> None:
+    """Delete a data dictionary of ours that pybids takes for metadata of images."""
+    try:
+        is_ours = {"participant_id", "n2a_version"} <= read_json(path).keys()
+    except BIDSDataError:
+        return
+    if is_ours:
+        with suppress(OSError):
+            path.unlink()
+
+
+OUTLIER_Z = 3.5
+"""Usual limit of the robust z-score (Iglewicz and Hoaglin 1993)."""
+
+FEWEST = 8
+"""Below so many values nothing is called unusual."""
+
+_SAME = 1e-6
+"""Values that differ from the median by less of the usual value are the median: tables show six digits."""
+
+_ZERO = 1e-12
+"""What rounding leaves of a difference of numbers around 1."""
+
+
+def robust_z(values: ArrayLike, *, logarithmic: bool = False) -> NDArray[np.float64]:
+    """Distance from the median in robust SDs.
+
+    Parameters
+    ----------
+    values : (N,) array_like
+        NaN or infinite where there is no value.
+    logarithmic : bool
+        Take logarithms first, for positive numbers that vary by factors.
+
+    Returns
+    -------
+    z : (N,) float array
+        NaN where `values` is not finite (or not positive, with logarithms); zero everywhere when fewer than
+        `FEWEST` values are there or all are equal, and for values that differ from the median by rounding
+        only.
+
+    Notes
+    -----
+    The SD is 1.4826 times the median absolute deviation, and 1.2533 times the mean absolute deviation where
+    more than half of the values are equal, so that the former vanishes.
+
+    Examples
+    --------
+    >>> bool(robust_z([1, 2, 1, 2, 1, 2, 1, 30])[-1] > OUTLIER_Z)
+    True
+    >>> bool(robust_z([0.3] * 20 + [0.1 + 0.2]).any())
+    False
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if logarithmic:
+        x = np.log(np.where(np.isfinite(x) & (x > 0), x, np.nan))
+    is_known = np.isfinite(x)
+    known = x[is_known]
+    z = np.where(is_known, 0.0, np.nan)
+    if known.size < FEWEST:
+        return z
+    # Between -1 and 1, where differences do not overflow.
+    scale = float(np.abs(known).max()) or 1.0
+    known = known / scale
+    # A logarithm that differs by _SAME is a value that differs by this part of itself.
+    same = _SAME / scale if logarithmic else max(_SAME * float(np.median(np.abs(known))), _ZERO / scale)
+    deviation = known - np.median(known)
+    deviation[np.abs(deviation) <= same] = 0.0
+    spread = 1.4826 * np.median(np.abs(deviation)) or 1.2533 * np.mean(np.abs(deviation))
+    if spread > 0:
+        with np.errstate(over="ignore"):
+            z[is_known] = deviation / spread
+    return z

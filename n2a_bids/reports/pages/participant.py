@@ -1,0 +1,140 @@
+"""The pages of one participant, from its figures and JSON files alone.
+
+Figures are looked for in ``sub-<label>/figures/`` as ``<entities>_desc-<name>_<suffix>.svg``, where
+``<entities>`` are those of the unit (``sub``, ``ses``, ``acq``, ...) plus ``run``, ``echo`` or ``dir`` where
+there is one figure for each repetition, and ``<suffix>`` is ``T1w`` or ``dwi``. Names, order and captions are
+in ``data/reports-spec.yml``: ``mask``, ``distortion``, ``alignment`` (one for each repetition but the
+reference), ``denoised``, ``detail``, ``tensor``, ``residual``, ``noisesd``, ``risk``, ``loss``,
+``gradients``, ``motion``, ``volumes``; the interfaces that draw them are in
+:mod:`n2a_bids.interfaces.reportlets.anat` and :mod:`n2a_bids.interfaces.reportlets.dwi`.
+
+Numbers come from ``<entities>_desc-denoised_figures.json`` (written by ``n2a-tools denoise``) and
+``<entities>_desc-alignment_figures.json`` in the ``anat`` or ``dwi`` folders.
+
+The page is assembled by a template of our own. That of nireports loads jQuery and Bootstrap from two content
+networks, so that it breaks where there is no network and tells strangers which report is being read; it also
+inserts crash files without escaping, and rewrites the figures in place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from n2a_bids import __version__
+from n2a_bids.config import OutputConfig
+from n2a_bids.reports.format import listing
+from n2a_bids.reports.methods.bibliography import cited
+from n2a_bids.reports.methods.citation import as_html, citation_keys, write_whole
+from n2a_bids.reports.methods.text import methods_markdown
+from n2a_bids.reports.pages.paths import Place, link, place_pages, remove_other_pages
+from n2a_bids.reports.pages.templates import environment, style
+from n2a_bids.reports.pages.unit import unit_page
+from n2a_bids.reports.records.crashes import Crash, find_crashes
+from n2a_bids.reports.records.staleness import read_runs
+from n2a_bids.reports.records.units import UnitRecord, find_units
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What one page tells."""
+
+    units: Sequence[UnitRecord]
+    unfinished: Sequence[str]
+    """Labels of the groups that the run set out to denoise and that have left nothing."""
+    crashes: Sequence[Crash]
+
+
+def write_participant_reports(
+    output_dir: Path, participant: str, run_uuid: str, outputs: OutputConfig
+) -> list[Path]:
+    """Write the pages of a participant; those of earlier runs that were split otherwise are deleted.
+
+    Parameters
+    ----------
+    output_dir : path
+        Derivative dataset.
+    participant : str
+        Label without ``sub-``.
+    run_uuid : str
+        Names the folder of the crash files, ``sub-<label>/log/<run_uuid>``.
+    outputs : OutputConfig
+        In which folder, and how many sessions in one page.
+
+    Returns
+    -------
+    paths : list of paths
+        Usually ``sub-<label>.html`` in `output_dir` alone. Each is one file, which needs no network and no
+        other file.
+
+    Raises
+    ------
+    BIDSDataError
+        If a JSON record is not readable, or an earlier page cannot be deleted.
+    """
+    root = output_dir / f"sub-{participant}"
+    units = find_units(output_dir, participant)
+    unfinished = _unfinished(root, run_uuid, units)
+    crashes = find_crashes(root / "log" / run_uuid)
+    sessions = {unit.session for unit in units}
+    places = place_pages(output_dir, participant, sessions, outputs)
+    for place in places:
+        content = _Content(
+            [unit for unit in units if place.session in (None, unit.session)],
+            [label for label in unfinished if not place.session or f"_ses-{place.session}_" in label],
+            [crash for crash in crashes if _belongs(crash, place.session, sessions)],
+        )
+        place.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place.path, _page(output_dir, participant, run_uuid, place, content))
+    remove_other_pages(output_dir, participant, places)
+    return [place.path for place in places]
+
+
+def _belongs(crash: Crash, session: str | None, sessions: Collection[str]) -> bool:
+    """Whether a failure is shown with a session: those that no page can claim are on every page."""
+    marks = {label: "_ses_" + re.sub(r"\W", "_", label) + "_" for label in sessions if label}
+    named = {label for label, mark in marks.items() if mark in crash.node}
+    return session is None or not named or session in named
+
+
+def _unfinished(root: Path, run_uuid: str, units: Sequence[UnitRecord]) -> list[str]:
+    """Groups that a run set out to denoise and of which there is nothing, not even of an earlier run."""
+    known = {unit.label for unit in units}
+    return [label for label, run in read_runs(root).last.items() if run == run_uuid and label not in known]
+
+
+def _page(output_dir: Path, participant: str, run_uuid: str, place: Place, content: _Content) -> str:
+    """The page, as HTML."""
+    methods = methods_markdown([unit for unit in content.units if not unit.outdated])
+    folder = place.path.parent
+    return (
+        environment()
+        .get_template("participant.html")
+        .render(
+            subject=f"sub-{participant}" + (f" ses-{place.session}" if place.session else ""),
+            run_uuid=run_uuid,
+            version=__version__,
+            style=style(),
+            units=[unit_page(unit, folder) for unit in content.units],
+            unfinished=listing(content.unfinished),
+            methods=as_html(methods, cited(citation_keys(methods))),
+            logs=link(output_dir / "logs", folder),
+            crashes=[_crash(crash, folder) for crash in content.crashes if not crash.stopped_by],
+            stopped=[_crash(crash, folder) for crash in content.crashes if crash.stopped_by],
+        )
+    )
+
+
+def _crash(crash: Crash, folder: Path) -> dict[str, str]:
+    """What the template shows of a step that failed or was stopped."""
+    return {
+        "step": crash.step,
+        "message": crash.message,
+        "traceback": crash.traceback,
+        "directory": crash.directory,
+        "stopped_by": crash.stopped_by,
+        "file": crash.path.name,
+        "href": link(crash.path, folder),
+    }

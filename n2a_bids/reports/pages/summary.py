@@ -1,0 +1,210 @@
+"""What a page says first of a group of images: the outcome in two sentences, and a few numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from n2a_bids.record.denoising import Choice, DenoisingRecord
+from n2a_bids.reports.format import duration, listing, number
+from n2a_bids.reports.methods.phrases import strategy_words
+from n2a_bids.reports.records.units import UnitRecord
+from n2a_bids.viz.charts import MEANS, candidate_name
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome in two sentences."""
+
+    tone: Literal["good", "warn", "bad"]
+    head: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One number of the summary."""
+
+    title: str
+    value: str
+    remark: str = ""
+
+
+_AS_IT_IS = {
+    (True, False): Verdict(
+        "good", "Averaged, as asked.", "The output is the plain mean: nothing else was tried."
+    ),
+    (True, True): Verdict(
+        "good", "Not denoised, as asked.", "The output is the single series as it was aligned."
+    ),
+    (False, False): Verdict(
+        "warn",
+        "The {mean} won.",
+        "No candidate was clearly better on data it had not seen, so the output is the {mean} of the "
+        "aligned repetitions: no worse than averaging, and no better.",
+    ),
+    (False, True): Verdict(
+        "warn",
+        "The series was left as it is.",
+        "No candidate was clearly better on data it had not seen, so the output is the series as it was "
+        "aligned.",
+    ),
+}
+"""What is said where nothing was denoised: whether that was asked for, and whether a series is alone."""
+
+
+def is_single(unit: UnitRecord) -> bool:
+    """Whether there was one image only, which is its own mean."""
+    return unit.measure("denoising.n_repetitions") == 1
+
+
+def verdict(unit: UnitRecord) -> Verdict:
+    """What was chosen, and whether it is better than what it was compared with."""
+    record = unit.denoising
+    if not record:
+        return Verdict("bad", "Denoising did not finish.", "There is no denoised image of this group.")
+    chosen = record.chosen
+    asked = record.strategy == "mean"
+    if asked or chosen.mean_won:
+        said = _AS_IT_IS[asked, is_single(unit)]
+        head, text = (words.format(mean=mean_name(unit)) for words in (said.head, said.text))
+        return replace(said, head=head, text=text + ("" if asked else _of_echoes(chosen)))
+    words = (chosen.description or strategy_words(chosen.name or "unknown")).rstrip(".")
+    text = f"{words[:1].upper()}{words[1:]}."
+    averages = unit.measure("denoising.equivalent_averages")
+    if averages and not is_single(unit):
+        text += (
+            f" Its estimated squared error is that of a plain average of {number(averages)} repetitions"
+            f"{_of_weighting(unit)}."
+        )
+    return Verdict("good", "Denoised.", text)
+
+
+def mean_name(unit: UnitRecord) -> str:
+    """The mean of the repetitions that candidates were compared with: plain, or weighted by noise."""
+    names = [row.name for row in (unit.denoising and unit.denoising.candidates) or ()]
+    return candidate_name(next((name for name in names if name in MEANS), MEANS[0]))
+
+
+def _of_weighting(unit: UnitRecord) -> str:
+    """The part of the gain that weighing by noise has, where there is one."""
+    gain = unit.measure("denoising.gain_of_weighting_db")
+    if not gain:
+        return ""
+    return f" of the average noise, {number(gain)} dB of it by weighing the repetitions by their noise"
+
+
+def _of_echoes(chosen: Choice) -> str:
+    """Each echo is an output, too."""
+    return " Each echo is as it was measured." if chosen.name == "echoes as measured" else ""
+
+
+def nature(unit: UnitRecord) -> str:
+    """Which images went in."""
+    files = [row.file for row in unit.alignment.used]
+    files = files or [row.file for row in (unit.denoising and unit.denoising.repetitions) or ()]
+    names = [Path(file).name.split(".")[0] for file in files if file]
+    if not names:
+        return ""
+    return f"Made from {_counted(len(names), unit)}: {listing(names)}."
+
+
+def _counted(count: int, unit: UnitRecord) -> str:
+    """A number of images, as ``2 T1-weighted images`` or ``one diffusion series``."""
+    kind = "diffusion series" if unit.suffix == "dwi" else f"T1-weighted image{'' if count == 1 else 's'}"
+    return f"{'one' if count == 1 else count} {kind}"
+
+
+def cards(unit: UnitRecord) -> list[Card]:
+    """The numbers that a reader wants first."""
+    record = unit.denoising
+    left_out = unit.derived.n_left_out
+    kind = "diffusion series" if unit.suffix == "dwi" else "T1w images"
+    count = number(unit.measure("denoising.n_repetitions"))
+    found = [
+        Card("Series", count, "alone: its own volumes tell the noise")
+        if is_single(unit)
+        else Card("Repetitions used", count, f"{left_out} left out" if left_out else kind),
+        Card("Output", _output_name(unit), _settings(record)),
+    ]
+    found += [*_quality(unit), *_movement(unit)]
+    seconds = unit.measure("denoising.seconds.total")
+    if seconds is not None:
+        found.append(Card("Time to denoise", duration(seconds), _machine(record)))
+    return found
+
+
+def _movement(unit: UnitRecord) -> list[Card]:
+    """Motion between repetitions, and between the volumes of a series."""
+    found, derived = [], unit.derived
+    if derived.max_rotation_deg is not None and len(unit.alignment.used) > 1:
+        moved = _sizes(derived.max_rotation_deg, derived.max_translation_mm or 0)
+        found.append(Card("Largest movement", moved, "between repetitions, undone"))
+    volumes = [row.volumes for row in unit.alignment.used if row.volumes]
+    if volumes:
+        largest = _sizes(
+            max(max(one.rotation_deg, default=0) for one in volumes),
+            max(max(one.translation_mm, default=0) for one in volumes),
+        )
+        found.append(_head_motion(derived.mean_framewise_displacement_mm, largest))
+    return found
+
+
+def _head_motion(mean_framewise_displacement_mm: float | None, largest: str) -> Card:
+    """Motion within the series, as the charts show it."""
+    if mean_framewise_displacement_mm is None:
+        return Card("Head motion", largest, "largest, between volumes of a series, undone")
+    value = f"{mean_framewise_displacement_mm:.2f} mm"
+    return Card("Head motion", value, f"mean framewise displacement; up to {largest} from the first b0")
+
+
+def _sizes(rotation_deg: float, translation_mm: float) -> str:
+    """Rotation and translation in one line."""
+    return f"{rotation_deg:.1f}\N{DEGREE SIGN}, {translation_mm:.1f} mm"
+
+
+def _quality(unit: UnitRecord) -> list[Card]:
+    """Error and sharpness, against the mean, or against the single series before denoising."""
+    record, derived = unit.denoising, unit.derived
+    baseline, of_baseline = (
+        ("series", "of that before") if is_single(unit) else ("plain mean", "of the mean's")
+    )
+    found = []
+    if derived.error_ratio:
+        before, after = record.noise_sd_mean, record.error_denoised
+        percent = round(100 * (derived.error_ratio - 1))
+        change = f"RMSE, {baseline} to denoised, {percent:+d} %" if percent else f"RMSE, as in the {baseline}"
+        change = change.replace("-", "\N{MINUS SIGN}")
+        found.append(
+            Card("Estimated error", f"{number(before)} \N{RIGHTWARDS ARROW} {number(after)}", change)
+        )
+    averages = unit.measure("denoising.equivalent_averages")
+    if averages and not is_single(unit):
+        found.append(Card("Equivalent averages", number(averages), "of the same squared error"))
+    if derived.sharpness_ratio:
+        found.append(Card("Sharpness kept", f"{derived.sharpness_ratio:.2f}", f"{of_baseline}; 1 is no blur"))
+    return found
+
+
+def _output_name(unit: UnitRecord) -> str:
+    """Name of what was delivered."""
+    chosen = unit.denoising.chosen
+    name = chosen.name or unit.denoising.strategy or "unknown"
+    if chosen.mean_won or name == "mean":
+        return "series as it is" if is_single(unit) else mean_name(unit)
+    return candidate_name(name)
+
+
+def _settings(record: DenoisingRecord) -> str:
+    """Strategy and recipe."""
+    parts = [f"strategy {record.strategy}"] if record.strategy else []
+    return ", ".join(parts + ([f"recipe {record.recipe}"] if record.recipe else []))
+
+
+def _machine(record: DenoisingRecord) -> str:
+    """Device and memory."""
+    parts = [record.device_name or record.device or ""]
+    if record.peak_memory_mb is not None:
+        parts.append(f"peak {record.peak_memory_mb / 1000:.1f} GB")
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,249 @@
+"""What the page of a participant says about one unit: summary, tables, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, DistortionRecord
+from n2a_bids.reports.format import number
+from n2a_bids.reports.pages.paths import link
+from n2a_bids.reports.pages.summary import Card, Verdict, cards, is_single, nature, verdict
+from n2a_bids.reports.records.measures import Measure, measures
+from n2a_bids.reports.records.units import UnitRecord
+
+_CHARTS = {"loss", "risk", "gradients", "motion", "volumes"}
+
+
+@dataclass(frozen=True, slots=True)
+class FigureSpecification:
+    """Title and captions of a kind of figure, as ``data/reports-spec.yml`` has them."""
+
+    desc: str
+    title: str
+    """May use ``{label}``, the entities of the repetition; so may the captions."""
+    caption: str
+    caption_pretrained: str = ""
+    caption_echoes: str = ""
+    caption_single: str = ""
+    caption_dwi: str = ""
+
+    def caption_for(self, variants: Sequence[str]) -> str:
+        """The first caption there is of these variants, or the general one."""
+        return next(filter(None, (getattr(self, f"caption_{one}") for one in variants)), self.caption)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFigure:
+    """A figure as the page holds it."""
+
+    title: str
+    caption: str
+    svg: str
+    href: str
+    """Link to the file."""
+    anchor: str
+    is_chart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Figures under one heading."""
+
+    title: str
+    anchor: str
+    figures: tuple[ShownFigure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepetitionLine:
+    """One repetition in the table of the alignment, as text."""
+
+    name: str
+    accepted: bool
+    rotation: str
+    translation: str
+    before: str
+    """Correlation with the reference."""
+    after: str
+    overlap: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricLine:
+    """One number in the table of metrics, as text."""
+
+    title: str
+    value: str
+    read: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPage:
+    """Everything that the template shows of a unit."""
+
+    label: str
+    anchor: str
+    suffix: str
+    warnings: Sequence[str]
+    verdict: Verdict
+    nature: str
+    cards: Sequence[Card]
+    reference: str
+    distortion: str
+    repetitions: Sequence[RepetitionLine]
+    sections: Sequence[Section]
+    table: Sequence[MetricLine]
+    files: Sequence[str]
+
+
+def unit_page(unit: UnitRecord, folder: Path) -> UnitPage:
+    """Everything the template shows of a unit.
+
+    Parameters
+    ----------
+    unit : UnitRecord
+        Its records and figures.
+    folder : path
+        Folder of the page: links are relative to it.
+    """
+    rows = unit.alignment.repetitions
+    return UnitPage(
+        label=unit.label,
+        anchor=unit.label,
+        suffix=unit.suffix,
+        warnings=unit.warnings,
+        verdict=verdict(unit),
+        nature=nature(unit),
+        cards=cards(unit) if unit.denoising else [],
+        reference=_reference_sentence(unit.alignment) if len(rows) > 1 else "",
+        distortion=_distortion_sentence(unit.distortion),
+        repetitions=[_repetition_row(row) for row in rows] if len(rows) > 1 else [],
+        sections=sections(unit, folder),
+        table=table(unit),
+        files=[link(path, folder) for path in unit.files],
+    )
+
+
+def table(unit: UnitRecord) -> list[MetricLine]:
+    """Rows of the table of metrics; left out is what was not measured or means nothing here."""
+    rows, single = [], is_single(unit)
+    for measure in measures():
+        value = unit.measure(measure.path)
+        if value is not None and unit.denoising and not (single and measure.of_repetitions):
+            title = (single and measure.title_single) or measure.title
+            read = (single and measure.read_single) or measure.read
+            rows.append(MetricLine(title, _with_units(value, measure), read))
+    return rows
+
+
+def _with_units(value: float, measure: Measure) -> str:
+    """Number and unit, where the unit says something."""
+    units = {
+        "degrees": "\N{DEGREE SIGN}",
+        "mm": " mm",
+        "s": " s",
+        "MB": " MB",
+        "ratio": " \N{MULTIPLICATION SIGN}",
+    }
+    return number(value) + units.get(measure.units, "")
+
+
+def _reference_sentence(alignment: AlignmentRecord) -> str:
+    """Which repetition the others were aligned to, and why."""
+    if not alignment.reference:
+        return ""
+    because = f": {alignment.reference_reason}" if alignment.reference_reason else ""
+    return f"The reference is {Path(alignment.reference).name}{because}."
+
+
+def _distortion_sentence(distortion: DistortionRecord | None) -> str:
+    """How far tissue was moved, and what that did to the b0s."""
+    if distortion is None or distortion.displacement_mm is None:
+        return ""
+    moved = distortion.displacement_mm
+    return (
+        f"Tissue was moved by {number(moved.median)} mm in the median of the brain, by less than "
+        f"{number(moved.percentile_95)} mm in 95 % of it and by {number(moved.largest)} mm at "
+        f"most. The correlation of the two b0s went from {number(distortion.correlation_before)} to "
+        f"{number(distortion.correlation_after)}."
+    )
+
+
+def _repetition_row(row: AlignedRepetition) -> RepetitionLine:
+    """One repetition in the table of the alignment."""
+
+    def cell(value: float | None, form: str, unit: str = "") -> str:
+        return "\N{EN DASH}" if value is None else f"{value:{form}}{unit}"
+
+    return RepetitionLine(
+        name=Path(row.file).name,
+        accepted=row.accepted,
+        rotation=cell(row.rotation_deg, ".2f", "\N{DEGREE SIGN}"),
+        translation=cell(row.translation_mm, ".2f", " mm"),
+        before=cell(row.correlation_before, ".3f"),
+        after=cell(row.correlation_after, ".3f"),
+        overlap=cell(row.overlap, ".1%"),
+        reason=row.reason,
+    )
+
+
+@cache
+def _specification() -> Mapping[str, tuple[FigureSpecification, ...]]:
+    """Titles of the sections in their order, with the kinds of figures of each."""
+    text = resources.files("n2a_bids").joinpath("data", "reports-spec.yml").read_text(encoding="utf-8")
+    return {
+        section["title"]: tuple(FigureSpecification(**entry) for entry in section["figures"])
+        for section in yaml.safe_load(text)
+    }
+
+
+def sections(unit: UnitRecord, folder: Path) -> list[Section]:
+    """Figures of a unit in the order of ``data/reports-spec.yml``; empty sections are left out."""
+    found = []
+    told = {"Alignment": len(unit.alignment.repetitions) > 1, "Distortion": unit.distortion is not None}
+    for title, kinds in _specification().items():
+        shown = tuple(
+            _figure(path, unit, kind, folder)
+            for kind in kinds
+            for path in unit.figures
+            if f"_desc-{kind.desc}_" in path.name
+        )
+        if shown or told.get(title):
+            found.append(Section(title, f"{unit.label}-{title.lower().replace(' ', '-')}", shown))
+    return found
+
+
+def _variants(unit: UnitRecord) -> list[str]:
+    """Which captions fit a unit, the best first; any other has the general one."""
+    found = {
+        "pretrained": bool(unit.denoising and unit.denoising.weights),
+        "echoes": bool(unit.denoising) and not unit.denoising.one_contrast,
+        "single": is_single(unit),
+        "dwi": unit.suffix == "dwi",
+    }
+    return [name for name, fits in found.items() if fits]
+
+
+def _figure(path: Path, unit: UnitRecord, kind: FigureSpecification, folder: Path) -> ShownFigure:
+    """One figure, drawn into the page: no script and no second file is needed to flicker it."""
+    svg = path.read_text(encoding="utf-8")
+    own = dict(unit.entities)
+    pairs = [
+        part for part in path.stem.split("_") if "-" in part and part.split("-")[0] not in (*own, "desc")
+    ]
+    label = " ".join(pairs) or "the repetition"
+    return ShownFigure(
+        title=kind.title.format(label=label),
+        caption=kind.caption_for(_variants(unit)).format(label=label),
+        svg=svg[svg.index("<svg") :],
+        href=link(path, folder),
+        anchor=path.stem,
+        is_chart=kind.desc in _CHARTS,
+    )

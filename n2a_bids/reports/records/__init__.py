@@ -1,0 +1,1 @@
+"""What is known of finished results: read back from their sidecars."""

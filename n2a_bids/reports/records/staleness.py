@@ -1,0 +1,140 @@
+"""What in the output is of an earlier run and no longer true: old results are named, never deleted.
+
+Each run leaves the list of what it set out to do in ``sub-<label>/log/<run_uuid>/units.json``, and each
+record holds the run that wrote it. A result is outdated if a later run was to replace it and did not, or if
+the last run found that its source images are not all there any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from n2a_bids.dataset.names import parse_name
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.files import whole_file
+from n2a_bids.io.json import json_text
+from n2a_bids.record.alignment import AlignmentRecord
+from n2a_bids.record.denoising import DenoisingRecord
+from n2a_bids.record.typed_json import JsonObject
+from n2a_bids.reports.records.files import read_json
+
+REPETITION_ENTITIES = ("run", "echo", "dir", "part")
+"""Entities that tell repetitions of one unit apart: figures of one repetition carry them."""
+_RAW = "bids:raw:"
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What the runs of a participant set out to do."""
+
+    order: tuple[str, ...] = ()
+    """All runs that left a list, the earliest first."""
+    last: Mapping[str, str] = field(default_factory=dict)
+    """Label of a unit -> last run that was to denoise it."""
+    without_sources: Collection[str] = ()
+    """Labels of units whose source images the last of all runs did not find."""
+
+
+def write_attempt(
+    folder: Path, bids_dir: Path, attempted: Collection[str], sources: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Write down what a run sets out to do, before it does it; nothing, where there is nothing to say.
+
+    Parameters
+    ----------
+    folder : Path
+        ``sub-<label>/log/<run_uuid>``.
+    bids_dir : Path
+        The input dataset.
+    attempted : collection of str
+        Labels of the units that the run denoises.
+    sources : mapping of str to collection of str
+        Label of each unit that has results already, and the BIDS URIs of its images.
+
+    Returns
+    -------
+    without_sources : list of str
+        Labels of units whose images are not all there any more.
+    """
+    gone = {label for label, uris in sources.items() if not all(_is_there(uri, bids_dir) for uri in uris)}
+    without_sources = sorted(gone - set(attempted))
+    if attempted or without_sources:
+        content = {"units": sorted(attempted), "without_sources": without_sources}
+        with whole_file(folder / "units.json") as temporary:
+            temporary.write_text(json_text(content) + "\n", encoding="utf-8")
+    return without_sources
+
+
+def read_runs(root: Path) -> Runs:
+    """Read what `write_attempt` wrote for all runs of a participant.
+
+    Parameters
+    ----------
+    root : Path
+        ``sub-<label>`` of the derivative dataset.
+    """
+    lists: dict[str, JsonObject] = {}
+    # Names of runs begin with date and time.
+    for path in sorted((root / "log").glob("*/units.json")):
+        # No later run repairs the list of an earlier one: a broken one must not spoil the report for ever.
+        with suppress(BIDSDataError):
+            lists[path.parent.name] = read_json(path)
+    last = {label: run for run, content in lists.items() for label in _labels(content.get("units"))}
+    gone = _labels(next(reversed(lists.values())).get("without_sources")) if lists else []
+    return Runs(tuple(lists), last, gone)
+
+
+def _labels(value: object) -> list[str]:
+    return [label for label in value if isinstance(label, str)] if isinstance(value, list) else []
+
+
+def why_outdated(label: str, denoising: DenoisingRecord | None, runs: Runs) -> str:
+    """Why the record of a unit is no longer the last word, in one sentence; empty if it is.
+
+    Examples
+    --------
+    >>> runs = Runs(("run-a", "run-b"), {"sub-01_T1w": "run-b"})
+    >>> why_outdated("sub-01_T1w", DenoisingRecord(run_uuid="run-b"), runs)
+    ''
+    >>> why_outdated("sub-01_T1w", DenoisingRecord(run_uuid="run-a"), runs)
+    'this is a result of the run run-a: the run run-b has not replaced it'
+    """
+    if denoising is None:
+        return ""
+    own = denoising.run_uuid or ""
+    this = f"this is a result of {f'the run {own}' if own else 'an earlier run'}"
+    if label in runs.without_sources:
+        return f"{this}, and its source images are not all in the dataset any more"
+    last = runs.last.get(label)
+    if last is None or (own in runs.order and runs.order.index(own) >= runs.order.index(last)):
+        return ""
+    return f"{this}: the run {last} has not replaced it"
+
+
+def is_left_over(path: Path, alignment: AlignmentRecord) -> bool:
+    """Whether a file belongs to a repetition that is no longer used.
+
+    Parameters
+    ----------
+    path : Path
+        File of a unit.
+    alignment : AlignmentRecord
+        Of that unit; from an empty one nothing is known.
+    """
+    own = _repetition(path)
+    return bool(own and alignment.used) and not any(
+        own <= _repetition(Path(row.file)) for row in alignment.used
+    )
+
+
+def _repetition(path: Path) -> set[tuple[str, str]]:
+    return {pair for pair in parse_name(path)[0].items() if pair[0] in REPETITION_ENTITIES}
+
+
+def _is_there(uri: str, bids_dir: Path) -> bool:
+    """Whether an image is in the dataset, fetched or not; images of other datasets are trusted."""
+    path = bids_dir / uri.removeprefix(_RAW)
+    return not uri.startswith(_RAW) or path.is_symlink() or path.exists()

@@ -1,0 +1,1 @@
+"""The machine: processors and memory, signals, child processes, the GPU."""

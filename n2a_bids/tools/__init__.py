@@ -1,0 +1,1 @@
+"""Commands beside the app: demonstration, SLURM scripts, examination of the machine."""

@@ -1,0 +1,260 @@
+"""What ``n2a-tools doctor`` tries out in child processes: the GPU, and a tiny denoising."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from n2a_bids.record.typed_json import JsonObject
+from n2a_bids.tools.doctor.checks import Finding, read_text
+
+_STEPS = 10
+_FINE_TUNE_LIMIT_S = 600
+_GPU_PROBE_LIMIT_S = 300
+
+_OLDEST_DRIVER = {"11": "450.80.02", "12": "525.60.13", "13": "580.65.06"}
+"""By major version of CUDA, for Linux (CUDA Compatibility, NVIDIA)."""
+
+_GPU_PROBE = """
+import json, torch
+print("FOUND " + json.dumps({"built_for": torch.version.cuda or torch.version.hip}), flush=True)
+found = {"architectures": torch.cuda.get_arch_list(), "devices": []}
+for index in range(torch.cuda.device_count()):
+    properties = torch.cuda.get_device_properties(index)
+    free, total = torch.cuda.mem_get_info(index)
+    matrix = torch.ones(1024, 1024, device=f"cuda:{index}")
+    correct = (matrix @ matrix).sum().item() == 1024.0**3
+    found["devices"].append({"name": properties.name, "capability": [properties.major, properties.minor],
+        "free_gb": round(free / 2**30, 1), "total_gb": round(total / 2**30, 1), "product_correct": correct})
+print("FOUND " + json.dumps(found))
+"""
+
+
+def check_gpu(root: Path = Path("/")) -> list[Finding]:
+    """GPUs, driver and whether this torch has code for them, found out in a child process."""
+    driver = re.search(r"Kernel Module.*?(\d+\.\d+[.\d]*)", read_text(root / "proc/driver/nvidia/version"))
+    return gpu_findings(driver[1] if driver else "", _probe_gpus())
+
+
+def _probe_gpus() -> JsonObject:
+    """What a child process finds out about the GPUs; with ``failure`` where it does not get to the end."""
+    command = [sys.executable, "-c", _GPU_PROBE]
+    try:
+        child = subprocess.run(
+            command, capture_output=True, text=True, timeout=_GPU_PROBE_LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"failure": f"it gave no answer within {_GPU_PROBE_LIMIT_S} s"}
+    found: JsonObject = {}
+    for line in child.stdout.splitlines():
+        if line.startswith("FOUND "):
+            found |= json.loads(line[6:])
+    if "devices" not in found:
+        found["failure"] = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+    return found
+
+
+def gpu_findings(driver: str, found: Mapping[str, Any]) -> list[Finding]:
+    """Judge what was found out about the GPUs.
+
+    Parameters
+    ----------
+    driver : str
+        Version of NVIDIA's driver, empty where there is none.
+    found : mapping
+        ``built_for`` (CUDA version of torch, None without), and either ``architectures`` and ``devices``, or
+        ``failure``, the last words of the process that looked.
+
+    Returns
+    -------
+    findings : list of Finding
+    """
+    built_for = found.get("built_for")
+    too_old = driver_problem(driver, built_for)
+    findings = [Finding("driver", driver, too_old)] if driver else []
+    findings.append(Finding("torch is built for", f"CUDA {built_for}" if built_for else "CPU only"))
+    if "failure" in found:
+        return [*findings, Finding("GPU", "failed", f"the GPU could not be used: {found['failure']}")]
+    if not found["devices"]:
+        problem = ""
+        if driver and not built_for:
+            problem = (
+                "the machine has an NVIDIA driver but this torch is for the CPU only: use the CUDA image"
+            )
+        elif driver and not too_old:
+            problem = (
+                "the machine has an NVIDIA driver but torch sees no GPU: start the container with --gpus all "
+                "(Docker) or --nv (Apptainer), ask Slurm for --gres=gpu:1, and look at CUDA_VISIBLE_DEVICES"
+            )
+        return [*findings, Finding("GPU", "none; the app will use the CPU", problem)]
+    for index, device in enumerate(found["devices"]):
+        problem = architecture_problem(device["capability"], found["architectures"])
+        if not problem and not device["product_correct"]:
+            problem = "a matrix product came out wrong: the GPU or its memory is faulty"
+        major, minor = device["capability"]
+        value = f"{device['name']}, sm_{major}{minor}, {device['free_gb']} of {device['total_gb']} GB free"
+        findings.append(Finding(f"GPU {index}", value, problem))
+    return findings
+
+
+def driver_problem(driver: str, built_for: str | None) -> str:
+    """Say when a driver is too old for the CUDA version of torch; empty when it fits.
+
+    Parameters
+    ----------
+    driver : str
+        Version of NVIDIA's driver, empty where there is none.
+    built_for : str or None
+        CUDA version torch was built for, None without.
+
+    Returns
+    -------
+    problem : str
+        Sentence with a remedy, or empty.
+
+    Examples
+    --------
+    >>> driver_problem("535.54.03", "12.6")
+    ''
+    >>> driver_problem("470.57.02", "12.6")[:66]
+    'the driver 470.57.02 is too old for CUDA 12.6, which needs 525.60.'
+    """
+    oldest = _OLDEST_DRIVER.get((built_for or "").split(".")[0])
+    if not driver or oldest is None or _numbers(driver) >= _numbers(oldest):
+        return ""
+    return (
+        f"the driver {driver} is too old for CUDA {built_for}, which needs {oldest} or newer: update the "
+        "driver, take an image built for an older CUDA, or run with --device cpu"
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def architecture_problem(capability: Sequence[int], architectures: Sequence[str]) -> str:
+    """Say why a torch build has no code for a GPU; empty when it has.
+
+    Parameters
+    ----------
+    capability : (int, int)
+        Compute capability of the GPU, major and minor.
+    architectures : sequence of str
+        What torch was compiled for: ``sm_80`` is machine code, good for the same
+        major version from that minor version on; ``compute_90`` is portable code,
+        good for everything from there on.
+
+    Returns
+    -------
+    problem : str
+        Sentence with a remedy, or empty.
+
+    Examples
+    --------
+    >>> architecture_problem((8, 6), ["sm_80", "sm_90"])
+    ''
+    >>> architecture_problem((6, 1), ["sm_80", "sm_90"])[:44]
+    'this torch has no code for the GPU (sm_61); '
+    """
+    major, minor = capability
+    for architecture in architectures:
+        match = re.fullmatch(r"(sm|compute)_(\d+)(\d)[a-z]?", architecture)
+        if match is None:
+            continue
+        built = int(match[2]), int(match[3])
+        same_major = match[1] == "sm" and built[0] == major and built[1] <= minor
+        portable = match[1] == "compute" and built <= (major, minor)
+        if same_major or portable:
+            return ""
+    return (
+        f"this torch has no code for the GPU (sm_{major}{minor}); it was built for "
+        f"{', '.join(architectures)}: take an image built for another CUDA version, or run with --device cpu"
+    )
+
+
+def check_fine_tune(device: str) -> Finding:
+    """Train the network for a few steps in a child process and time it.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    finding : Finding
+        Seconds per step, or the last words of the child.
+    """
+    name = f"fine-tune on {device}"
+    command = [sys.executable, "-m", "n2a_bids.tools.doctor.trials", device]
+    try:
+        child = subprocess.run(
+            command, capture_output=True, text=True, timeout=_FINE_TUNE_LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(name, "too slow", f"{_STEPS} steps of training took more than {_FINE_TUNE_LIMIT_S} s")
+    answers = [line[6:] for line in child.stdout.splitlines() if line.startswith("FOUND ")]
+    if not answers:
+        words = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        problem = f"training on {device} ended with exit code {child.returncode}: {words}"
+        return Finding(name, "failed", problem)
+    found = json.loads(answers[0])
+    return Finding(
+        name,
+        f"{found['seconds_per_step']:.3f} s per step of 32 x 32 x 32 voxels in {found['precision']}, "
+        f"{found['threads']} threads, loss {found['losses'][0]:.4f} to {found['losses'][-1]:.4f}",
+    )
+
+
+def train_a_little(device_name: str) -> JsonObject:
+    """Train the network of ``auto`` on one noisy ball: called in the child process.
+
+    Parameters
+    ----------
+    device_name : str
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    found : dict
+        ``losses`` of the first and the second half, ``seconds_per_step`` of the second,
+        ``precision``, ``threads``.
+    """
+    import torch
+
+    from n2a_bids.algorithms.nn.networks import ResidualUNet
+    from n2a_bids.algorithms.nn.training import Batch, Schedule, fit, precision_for
+
+    device = torch.device(device_name)
+    torch.manual_seed(0)
+    axis = torch.linspace(-1, 1, 32)
+    clean = (sum(part**2 for part in torch.meshgrid(axis, axis, axis, indexing="ij")) < 0.5).float()[
+        None, None
+    ]
+    noise_sd = torch.full_like(clean, 0.3)
+    noisy, target = (clean + noise_sd * torch.randn_like(clean) for _ in range(2))
+    batch = Batch(*(block.to(device) for block in (noisy, noise_sd, target, torch.ones_like(clean))))
+    times: list[float] = []
+    losses = fit(
+        ResidualUNet().to(device),
+        lambda: batch,
+        Schedule(n_epochs=2, steps_per_epoch=_STEPS // 2, learning_rate=6e-4),
+        device=device,
+        on_epoch=lambda epoch, loss: times.append(time.monotonic()),
+    )
+    return {
+        "losses": losses,
+        "seconds_per_step": (times[1] - times[0]) / (_STEPS // 2),
+        "precision": str(precision_for(device)).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
+
+
+if __name__ == "__main__":
+    print("FOUND " + json.dumps(train_a_little(sys.argv[1])))

@@ -1,0 +1,45 @@
+"""Figures of the report: arrays in, SVG text out; only :func:`save_svg` touches a file.
+
+Volumes are (X, Y, Z) arrays in RAS order, cropped to the brain (see :class:`~n2a_bids.viz.frame.Frame`).
+Images stay pixel-exact PNGs inside the SVG, so that what is seen is what was measured.
+"""
+
+from n2a_bids.viz.charts import loss_curve, risk_bars
+from n2a_bids.viz.dwi import (
+    SeriesMotion,
+    distortion_flicker,
+    gradient_plot,
+    tensor_maps,
+    volume_motion,
+    volume_quality,
+)
+from n2a_bids.viz.frame import Frame, crop_to_mask, grey_window
+from n2a_bids.viz.maps import noise_map, residual_map
+from n2a_bids.viz.mosaics import (
+    alignment_flicker,
+    denoising_flicker,
+    detail_zoom,
+    mask_contours,
+)
+from n2a_bids.viz.svg import save_svg
+
+__all__ = [
+    "Frame",
+    "SeriesMotion",
+    "alignment_flicker",
+    "crop_to_mask",
+    "denoising_flicker",
+    "detail_zoom",
+    "distortion_flicker",
+    "gradient_plot",
+    "grey_window",
+    "loss_curve",
+    "mask_contours",
+    "noise_map",
+    "residual_map",
+    "risk_bars",
+    "save_svg",
+    "tensor_maps",
+    "volume_motion",
+    "volume_quality",
+]

@@ -1,0 +1,152 @@
+"""Pictures of the head in grey: contours, flickers, details."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.viz import svg
+from n2a_bids.viz.frame import Cut, Frame, evenly_spaced_cuts, grey_window, to_grey
+from n2a_bids.viz.layout import (
+    WIDTH,
+    State,
+    annotations,
+    columns,
+    flicker,
+    lay_out,
+    outlines,
+    paint_cells,
+    slice_counts,
+    windowed_painter,
+)
+
+_DETAIL_MM = 52.0
+
+
+def mask_contours(image: NDArray, frame: Frame) -> str:
+    """Outline of the brain mask over an image.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) array
+        Any unit.
+    frame : Frame
+        Its mask is outlined.
+    """
+    cells, bottom = lay_out(frame, evenly_spaced_cuts(frame, slice_counts(frame, 1)), top=8)
+    window = grey_window([image], frame.mask)
+    body = (
+        svg.rectangle(0, 0, WIDTH, bottom, svg.PANEL, radius=8)
+        + paint_cells(cells, windowed_painter(image, window))
+        + outlines(cells, frame)
+        + annotations(cells, frame)
+    )
+    return svg.document(WIDTH, bottom, body, title="Outline of the brain mask")
+
+
+def alignment_flicker(
+    reference: NDArray,
+    before: NDArray,
+    after: NDArray,
+    frame: Frame,
+    names: tuple[str, str] = ("run-1", "run-2"),
+) -> str:
+    """The reference against one repetition, before and after alignment.
+
+    The repetition is matched to the mean and SD of the reference in the brain, with one and the same linear
+    function before and after, so that a different gain is not taken for movement.
+
+    Parameters
+    ----------
+    reference, before, after : (X, Y, Z) arrays
+        `before` is the repetition as its header places it.
+    frame : Frame
+        What is shown.
+    names : (str, str)
+        Of the reference and of the repetition.
+    """
+    brain = frame.mask & np.isfinite(after) & np.isfinite(reference)
+    gain = np.std(reference[brain]) / max(float(np.std(after[brain])), 1e-12)
+    offset = np.mean(reference[brain]) - gain * np.mean(after[brain])
+    volumes = [reference, gain * before + offset, gain * after + offset]
+    window = grey_window([reference], frame.mask)
+    labels = (f"{names[0]} (reference)", f"{names[1]} before", f"{names[1]} aligned")
+    order = (1, 0, 2)
+    states = [State(labels[number], windowed_painter(volumes[number], window)) for number in order]
+    return flicker(frame, states, title=f"Alignment of {names[1]} to {names[0]}")
+
+
+def denoising_flicker(repetition: NDArray | None, mean: NDArray, denoised: NDArray, frame: Frame) -> str:
+    """One repetition, the plain mean and the denoised image, all in one grey window.
+
+    Parameters
+    ----------
+    repetition : (X, Y, Z) array or None
+        None where there is only one: it is its own mean, and shown as the image before denoising.
+    mean, denoised : (X, Y, Z) arrays
+        In one intensity unit.
+    frame : Frame
+        What is shown.
+    """
+    window = grey_window([mean], frame.mask)
+    first = (("one repetition", repetition), ("plain mean", mean))
+    named = (*(first if repetition is not None else (("before denoising", mean),)), ("denoised", denoised))
+    states = [State(name, windowed_painter(volume, window)) for name, volume in named]
+    return flicker(frame, states, title="Effect of denoising, one grey window")
+
+
+def detail_zoom(repetition: NDArray, mean: NDArray, denoised: NDArray, frame: Frame) -> str:
+    """Pieces of cortex, enlarged, as repetition, mean and denoised side by side in one grey window.
+
+    Parameters
+    ----------
+    repetition, mean, denoised : (X, Y, Z) arrays
+        In one intensity unit.
+    frame : Frame
+        What is shown.
+    """
+    volumes = [repetition, mean, denoised]
+    window = grey_window([mean], frame.mask)
+    rows = []
+    for plane, fraction in (("axial", 0.68), ("coronal", 0.3)):
+        cut = _richest_box(mean, frame, Cut(plane, _index_at(frame, plane, fraction)))
+        brain = cut.of(frame.mask)
+        shown = cut.of(mean)[brain] if brain.any() else np.array(window)
+        # What is enlarged spans less than the whole window; a little room above keeps noise from clipping.
+        dark, bright = np.percentile(shown, [1, 99])
+        window_here = (float(dark), float(bright + 0.1 * (bright - dark))) if bright > dark else window
+        rows.append([(cut, svg.png_uri(to_grey(cut.of(volume), window_here))) for volume in volumes])
+    names = ("one repetition", "plain mean", "denoised")
+    return columns(frame, names, rows, title="Enlarged details in one grey window")
+
+
+def _index_at(frame: Frame, plane: str, fraction: float) -> int:
+    """Slice at a fraction of the extent of the brain along the normal of a plane."""
+    axis = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
+    inside = np.flatnonzero(frame.mask.any(axis=tuple(other for other in range(3) if other != axis)))
+    return round(inside[0] + fraction * (inside[-1] - inside[0]))
+
+
+def _richest_box(image: NDArray, frame: Frame, cut: Cut) -> Cut:
+    """The square piece of a cut with most edges inside the brain."""
+    pixels = cut.of(image).astype(np.float64)
+    brain = cut.of(frame.mask)
+    size = [
+        int(np.clip(round(_DETAIL_MM / millimetres), 4, length))
+        for millimetres, length in zip(cut.pixel_size_mm(frame), pixels.shape, strict=True)
+    ]
+    smooth = ndimage.gaussian_filter(np.nan_to_num(pixels), 1.0)
+    depth_mm = ndimage.distance_transform_edt(np.pad(brain, 1), cut.pixel_size_mm(frame))[1:-1, 1:-1]
+    # Cortex: neither the rim against the skull, which is the strongest edge of all, nor the ventricles.
+    cortex = (depth_mm > 2.5) & (depth_mm < 20)
+    energy = ndimage.uniform_filter(
+        np.where(cortex, np.hypot(*np.gradient(smooth)), 0.0), size, mode="constant"
+    )
+    middle = np.unravel_index(int(np.argmax(energy)), energy.shape)
+    start = [
+        int(np.clip(centre - extent // 2, 0, length - extent))
+        for centre, extent, length in zip(middle, size, pixels.shape, strict=True)
+    ]
+    box = tuple(slice(first, first + extent) for first, extent in zip(start, size, strict=True))
+    return Cut(cut.plane, cut.index, box)

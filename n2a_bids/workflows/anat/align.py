@@ -1,0 +1,114 @@
+"""Repetitions onto one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nipype import MapNode, Node, Workflow
+from nipype.interfaces.utility import IdentityInterface
+
+from n2a_bids.config import AlignConfig
+from n2a_bids.interfaces.anat.align import AlignRepetitions
+from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
+
+ALIGNED = (
+    *("out_files", "reference_file", "accepted", "out_transforms", "brain_mask", "common_mask"),
+    *("figures_file", "reference", "moved", "before_files", "after_files", "measured_file", "warnings"),
+)
+"""What `init_align_wf` gives: the outputs of `AlignRepetitions`."""
+
+
+def init_align_wf(
+    config: AlignConfig,
+    processing_steps: Sequence[int] = (),
+    *,
+    wanted: int | None = None,
+    different_contrast: bool = False,
+    random_seed: int = 1,
+    name: str = "align_wf",
+) -> Workflow:
+    """Choose a reference, register the others to it, resample each once, and leave out what does not fit.
+
+    Parameters
+    ----------
+    config : AlignConfig
+        Space and gates.
+    processing_steps : sequence of int
+        Of each image, as its sidecar tells: see `count_processing`.
+    wanted : int, optional
+        Place of the repetition that must be the reference.
+    different_contrast : bool
+        Echoes: the gate on intensities does not apply.
+    random_seed : int
+        Of ANTs.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode.in_files``, ``inputnode.mask_files`` and ``inputnode.gap_files`` (of `FindGaps`) to
+        ``outputnode`` with the fields of `ALIGNED`.
+    """
+    workflow = Workflow(name)
+    inputnode = Node(IdentityInterface(["in_files", "mask_files", "gap_files"]), name="inputnode")
+    outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
+    reference = Node(ChooseReference(), name="reference", mem_gb=1.0)
+    if wanted is not None:
+        reference.inputs.wanted = wanted
+    if processing_steps:
+        reference.inputs.processing_steps = list(processing_steps)
+    register = MapNode(
+        RegisterRigid(random_seed=random_seed),
+        ["moving_file", "moving_mask", "moving_gaps"],
+        name="register",
+        mem_gb=1.5,
+    )
+    resample = Node(
+        AlignRepetitions(
+            space=config.space,
+            processing_steps=list(processing_steps),
+            min_correlation=-1.0 if different_contrast else config.min_correlation,
+            min_structure_correlation=config.min_structure_correlation,
+            max_rotation_deg=config.max_rotation_deg,
+            max_translation_mm=config.max_translation_mm,
+            min_overlap=config.min_overlap,
+        ),
+        name="resample",
+        mem_gb=2.5,
+    )
+    workflow.connect(
+        [
+            (
+                inputnode,
+                reference,
+                [("in_files", "in_files"), ("mask_files", "mask_files"), ("gap_files", "gap_files")],
+            ),
+            (
+                reference,
+                register,
+                [
+                    ("reference_file", "reference_file"),
+                    ("reference_mask", "reference_mask"),
+                    ("moving_files", "moving_file"),
+                    ("moving_masks", "moving_mask"),
+                    ("reference_gaps", "reference_gaps"),
+                    ("moving_gaps", "moving_gaps"),
+                ],
+            ),
+            (inputnode, resample, [("in_files", "in_files"), ("gap_files", "gap_files")]),
+            (
+                reference,
+                resample,
+                [
+                    ("index", "index"),
+                    ("reason", "reference_reason"),
+                    ("reference_mask", "reference_mask"),
+                    ("contrast_to_noise", "contrast_to_noise"),
+                ],
+            ),
+            (register, resample, [("out_transform", "transforms")]),
+            (resample, outputnode, [(field, field) for field in ALIGNED]),
+        ]
+    )
+    return workflow

@@ -1,0 +1,74 @@
+"""Denoised T1w images as fMRIPrep reuses them, and as tools that want raw datasets take them."""
+
+from __future__ import annotations
+
+from nipype import Node, Workflow
+from nipype.interfaces.utility import IdentityInterface
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.write.raw_like.names import raw_like_path
+from n2a_bids.interfaces.anat.bias import BiasCorrect, DescribeRawLike
+from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
+
+
+def init_consumers_wf(
+    unit: DenoisingUnit, config: Config, *, preproc: bool, name: str = "consumers_wf"
+) -> Workflow:
+    """Write the forms that were asked for.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        T1w repetitions or echoes.
+    config : Config
+        Where to; `OutputConfig.raw_like_dir` asks for the raw-like image.
+    preproc : bool
+        Write ``desc-preproc_T1w``. fMRIPrep takes exactly one for a participant and session, so its name
+        has no other entities, and only one unit may ask for it.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` takes ``denoised, mask`` and the ``sidecar`` of the denoised image.
+    """
+    workflow = Workflow(name)
+    inputnode = Node(IdentityInterface(["denoised", "mask", "sidecar"]), name="inputnode")
+    # A workflow without work would lose its input node, and with it the connections to it.
+    workflow.add_nodes([inputnode])
+    if preproc:
+        _connect_preproc(workflow, inputnode, unit, config)
+    if config.outputs.raw_like_dir is not None:
+        _connect_raw_like(workflow, inputnode, unit, config)
+    return workflow
+
+
+def _connect_preproc(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
+    correct = Node(BiasCorrect(random_seed=config.denoise.random_seed), name="bias", mem_gb=1.5)
+    session = {key: unit.entities[key] for key in ("sub", "ses") if key in unit.entities}
+    target = derivative_path(config.output_dir, session, "T1w", desc="preproc")
+    write = Node(WriteDerivatives({"preproc": target}), name="write_preproc")
+    workflow.connect(
+        [
+            (inputnode, correct, [("denoised", "in_file"), ("mask", "mask_file"), ("sidecar", "sidecar")]),
+            (correct, write, [("out_file", "preproc"), ("sidecar", "preproc_sidecar")]),
+        ]
+    )
+
+
+def _connect_raw_like(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
+    root = config.outputs.raw_like_dir
+    describe = Node(DescribeRawLike(root=str(root), bids_dir=str(config.bids_dir)), name="raw_like")
+    write = Node(
+        WriteDerivatives({"raw_like": raw_like_path(root, unit.entities, "T1w")}), name="write_raw_like"
+    )
+    workflow.connect(
+        [
+            (inputnode, describe, [("sidecar", "sidecar")]),
+            (inputnode, write, [("denoised", "raw_like")]),
+            (describe, write, [("sidecars", "raw_like_sidecar")]),
+        ]
+    )

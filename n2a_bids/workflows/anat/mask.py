@@ -1,0 +1,70 @@
+"""Brain masks of all repetitions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype import MapNode, Node, Workflow
+from nipype.interfaces.utility import IdentityInterface
+
+from n2a_bids.config import MaskConfig
+from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask, TemplateBrainMask
+
+_DEEPBET_GB = 2.5
+_TEMPLATE_GB = 2.0
+
+
+def init_mask_wf(
+    config: MaskConfig,
+    *,
+    given: Path | None = None,
+    threads: int = 1,
+    random_seed: int = 1,
+    name: str = "mask_wf",
+) -> Workflow:
+    """Find the brain in every repetition.
+
+    Parameters
+    ----------
+    config : MaskConfig
+        Method, used where no mask is given.
+    given : Path, optional
+        Brain mask that the user brought: it is taken for all repetitions, by world coordinates.
+    threads : int
+        Of deepbet.
+    random_seed : int
+        Of ANTs.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode.in_files`` to ``outputnode.mask_files``.
+    """
+    workflow = Workflow(name)
+    inputnode = Node(IdentityInterface(["in_files"]), name="inputnode")
+    outputnode = Node(IdentityInterface(["mask_files"]), name="outputnode")
+    n_procs = 1
+    if given is not None:
+        interface, memory_gb = GivenBrainMask(mask_file=str(given)), 1.0
+    elif config.method == "deepbet":
+        interface, memory_gb, n_procs = BrainMask(threads=threads), _DEEPBET_GB, threads
+    else:
+        interface, memory_gb = TemplateBrainMask(random_seed=random_seed), _TEMPLATE_GB
+        if config.template:
+            interface.inputs.template = config.template
+    brain = MapNode(interface, "in_file", name="brain", mem_gb=memory_gb, n_procs=n_procs)
+    workflow.connect(
+        [(inputnode, brain, [("in_files", "in_file")]), (brain, outputnode, [("out_mask", "mask_files")])]
+    )
+    return workflow
+
+
+def mask_method(config: MaskConfig, given: Path | None = None) -> str:
+    """How `init_mask_wf` finds the brain, in a few words."""
+    if given is not None:
+        return f"given by the user ({given.name})"
+    if config.method == "deepbet":
+        return "by deepbet"
+    return f"by registration of a template ({config.template or 'ICBM 152'}) with ANTs"

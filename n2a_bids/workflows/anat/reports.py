@@ -1,0 +1,132 @@
+"""Figures of a T1w unit for the participant's page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nipype import MapNode, Node, Workflow
+from nipype.interfaces.base import Interface
+from nipype.interfaces.utility import IdentityInterface
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.derivatives.sink import SelectPlaces, WriteDerivatives
+from n2a_bids.interfaces.reportlets import anat as reportlets
+
+Figures = dict[str, tuple[Interface, list[tuple[str, str]]]]
+"""For each ``desc-`` label the interface that draws it, and its connections to the input node."""
+
+INPUTS = (
+    *("images", "reference_file", "brain_mask", "before_files", "after_files", "reference", "moved"),
+    *("mean", "denoised", "noise_sd", "figures_file"),
+)
+"""What `init_reports_wf` takes."""
+
+_IMAGES = (("mean", "mean_file"), ("denoised", "denoised_file"), ("brain_mask", "mask_file"))
+
+
+def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports_wf") -> Workflow:
+    """Draw the figures and store them in ``sub-<label>/figures``.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        T1w repetitions or echoes.
+    config : Config
+        For the output folder.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` has the fields of `INPUTS`; there is no output but the files.
+    """
+    workflow = Workflow(name)
+    inputnode = Node(IdentityInterface(list(INPUTS)), name="inputnode")
+    one_repetition = [("reference_file", "repetition_file"), *_IMAGES]
+    figures: Figures = {
+        "mask": (reportlets.MaskContours(), [("reference_file", "in_file"), ("brain_mask", "mask_file")]),
+        "denoised": (reportlets.DenoisingFlicker(), one_repetition),
+        "detail": (reportlets.DetailZoom(), one_repetition),
+        "residual": (
+            reportlets.ResidualMap(different_contrast=unit.kind == "t1w-echoes"),
+            [*_IMAGES, ("images", "repetition_files"), ("noise_sd", "noise_sd_file")],
+        ),
+        "noisesd": (reportlets.NoiseMap(), [("noise_sd", "noise_sd_file"), ("brain_mask", "mask_file")]),
+        "loss": (reportlets.LossCurve(), [("figures_file", "figures_file")]),
+        "risk": (reportlets.RiskFigure(), [("figures_file", "figures_file")]),
+    }
+    targets = [figure_path(config.output_dir, unit.entities, "T1w", desc) for desc in figures]
+    connect_figures(workflow, inputnode, figures, targets)
+    _connect_alignment(workflow, inputnode, unit, config)
+    return workflow
+
+
+def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targets: Sequence[Path]) -> None:
+    """Draw every figure from fields of the input node, in nodes ``draw_<desc>``, and store them.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        The nodes are added to it.
+    inputnode : Node
+        Of this workflow.
+    figures : dict
+        For each ``desc-`` label the interface that draws and its connections to the input node.
+    targets : sequence of Path
+        Where each figure goes, in the same order.
+    """
+    write = Node(reportlets.WriteFigures(dict(zip(figures, targets, strict=True))), name="write")
+    for desc, (interface, fields) in figures.items():
+        draw = Node(interface, name=f"draw_{desc}", mem_gb=1.0)
+        workflow.connect([(inputnode, draw, fields), (draw, write, [("out_file", desc)])])
+
+
+def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
+    """One flicker for each repetition that was moved; which these are is known only when it runs."""
+    labels = [_label(image.entities, unit.entities) for image in unit.images]
+    targets = [figure_path(config.output_dir, image.entities, "T1w", "alignment") for image in unit.images]
+    select_reference = Node(SelectPlaces(values=labels), name="alignment_reference")
+    select_labels = Node(SelectPlaces(values=labels), name="alignment_labels")
+    each = ["before_file", "after_file", "label"]
+    draw = MapNode(reportlets.AlignmentFlicker(), each, name="draw_alignment", mem_gb=1.0)
+    write = Node(WriteDerivatives({"alignment": targets}), name="write_alignment")
+    workflow.connect(
+        [
+            (inputnode, select_reference, [("reference", "places")]),
+            (inputnode, select_labels, [("moved", "places")]),
+            (inputnode, write, [("moved", "places")]),
+            (
+                inputnode,
+                draw,
+                [
+                    ("reference_file", "reference_file"),
+                    ("brain_mask", "mask_file"),
+                    ("before_files", "before_file"),
+                    ("after_files", "after_file"),
+                ],
+            ),
+            (select_reference, draw, [(("out", _only), "reference_label")]),
+            (select_labels, draw, [("out", "label")]),
+            (draw, write, [("out_file", "alignment")]),
+        ]
+    )
+
+
+def _only(values: list[str]) -> str:
+    """The one value of a list; nipype calls it where a connection leads from a list to a single value."""
+    return values[0]
+
+
+def _label(entities: dict[str, str], shared: dict[str, str]) -> str:
+    """What tells one repetition from the others, such as ``run-2``."""
+    own = [f"{key}-{value}" for key, value in entities.items() if key not in shared]
+    return "_".join(own) or "repetition"
+
+
+def figure_path(output_dir: Path, entities: dict[str, str], suffix: str, desc: str) -> Path:
+    """Where a figure goes."""
+    return derivative_path(output_dir, entities, suffix, desc=desc, extension=".svg", datatype="figures")

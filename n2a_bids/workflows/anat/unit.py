@@ -1,0 +1,166 @@
+"""One group of T1w repetitions, from files to derivatives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype import Node, Workflow
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.group.same_acquisition import count_processing
+from n2a_bids.dataset.read.protocols import input_notes
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.write.derivatives import find_brain_mask, masks_in_other_spaces
+from n2a_bids.interfaces.inputs import CheckImages, InspectInputs
+from n2a_bids.interfaces.repair import FindGaps
+from n2a_bids.io.images import same_grid
+from n2a_bids.workflows.anat.align import init_align_wf
+from n2a_bids.workflows.anat.downstream import init_consumers_wf
+from n2a_bids.workflows.anat.mask import init_mask_wf, mask_method
+from n2a_bids.workflows.anat.outputs import init_outputs_wf
+from n2a_bids.workflows.anat.reports import init_reports_wf
+from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.derivatives import writes_each_echo
+from n2a_bids.workflows.names import workflow_name
+from n2a_bids.workflows.warnings import mask_warnings
+
+
+def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) -> Workflow:
+    """Check, mask, align, denoise, write.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        T1w repetitions or echoes.
+    config : Config
+        Each step is given its section.
+    preproc : bool
+        This unit gives the ``desc-preproc_T1w`` of its session.
+
+    Returns
+    -------
+    workflow : Workflow
+        Complete: it has no inputs. Its name is unique among the units of a dataset.
+    """
+    resources = config.resources
+    echoes, each_echo = unit.kind == "t1w-echoes", writes_each_echo(unit, config)
+    threads, random_seed = resources.omp_nthreads, config.denoise.random_seed
+    given = find_brain_mask(config.derivatives, unit)
+    wanted = None if given is None else _owner_of_mask(given, unit)
+    workflow = Workflow(workflow_name(unit))
+    files = [str(image.path) for image in unit.images]
+    check = Node(CheckImages(in_files=files, skip=config.selection.skip_validation), name="check")
+    gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
+    mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed)
+    steps = [count_processing(image.metadata) for image in unit.images]
+    align = init_align_wf(
+        config.align, steps, wanted=wanted, different_contrast=echoes, random_seed=random_seed
+    )
+    denoise = init_denoise_node(
+        config.denoise, resources, different_contrast=echoes, save_repetitions=each_echo
+    )
+    method = mask_method(config.mask, given)
+    elsewhere = masks_in_other_spaces(config.derivatives, unit)
+    warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *input_notes(unit)]
+    inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
+    outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
+    reports = init_reports_wf(unit, config)
+    # Cropped runs: where one of them shows nothing, figures of noise would be wrong.
+    denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"
+    workflow.connect(
+        [
+            (check, gaps, [("out_files", "in_files")]),
+            (gaps, mask, [("out_files", "inputnode.in_files")]),
+            (gaps, align, [("out_files", "inputnode.in_files"), ("gap_files", "inputnode.gap_files")]),
+            (mask, align, [("outputnode.mask_files", "inputnode.mask_files")]),
+            (gaps, inspect, [("out_files", "in_files"), ("warnings", "gap_warnings")]),
+            (mask, inspect, [("outputnode.mask_files", "mask_files")]),
+            (
+                align,
+                inspect,
+                [
+                    ("reference.index", "place"),
+                    ("outputnode.accepted", "accepted"),
+                    ("outputnode.warnings", "alignment_warnings"),
+                ],
+            ),
+            (
+                inspect,
+                outputs,
+                [("warnings", "inputnode.found_warnings"), ("skull_stripped", "inputnode.inputs_stripped")],
+            ),
+            (
+                align,
+                denoise,
+                [
+                    ("outputnode.out_files", "in_files"),
+                    (f"outputnode.{denoising_mask}", "mask_file"),
+                    ("outputnode.measured_file", "measured_file"),
+                ],
+            ),
+            (
+                align,
+                outputs,
+                [
+                    ("outputnode.brain_mask", "inputnode.mask"),
+                    ("outputnode.figures_file", "inputnode.alignment"),
+                    ("outputnode.accepted", "inputnode.accepted"),
+                    ("outputnode.out_transforms", "inputnode.transforms"),
+                ],
+            ),
+            (
+                denoise,
+                outputs,
+                [
+                    ("out_file", "inputnode.denoised"),
+                    ("mean_file", "inputnode.mean"),
+                    ("residual_file", "inputnode.residual"),
+                    ("noise_sd_file", "inputnode.noise_sd"),
+                    ("figures_file", "inputnode.denoising"),
+                ],
+            ),
+            (
+                align,
+                reports,
+                [
+                    ("outputnode.out_files", "inputnode.images"),
+                    ("outputnode.reference_file", "inputnode.reference_file"),
+                    ("outputnode.brain_mask", "inputnode.brain_mask"),
+                    ("outputnode.before_files", "inputnode.before_files"),
+                    ("outputnode.after_files", "inputnode.after_files"),
+                    ("outputnode.reference", "inputnode.reference"),
+                    ("outputnode.moved", "inputnode.moved"),
+                ],
+            ),
+            (
+                denoise,
+                reports,
+                [
+                    ("out_file", "inputnode.denoised"),
+                    ("mean_file", "inputnode.mean"),
+                    ("noise_sd_file", "inputnode.noise_sd"),
+                    ("figures_file", "inputnode.figures_file"),
+                ],
+            ),
+        ]
+    )
+    if preproc or config.outputs.raw_like_dir is not None:
+        consumers = init_consumers_wf(unit, config, preproc=preproc)
+        workflow.connect(
+            [
+                (denoise, consumers, [("out_file", "inputnode.denoised")]),
+                (align, consumers, [("outputnode.brain_mask", "inputnode.mask")]),
+                (outputs, consumers, [("describe.denoised", "inputnode.sidecar")]),
+            ]
+        )
+    if each_echo:
+        workflow.connect(denoise, "repetition_files", outputs, "inputnode.repetitions")
+    return workflow
+
+
+def _owner_of_mask(mask: Path, unit: DenoisingUnit) -> int:
+    """Place of the image that a given mask lies on; the first, if it has a grid of its own."""
+    for place, image in enumerate(unit.images):
+        if image.path.exists() and same_grid(mask, image.path, tolerance_mm=1e-2):
+            return place
+    return 0

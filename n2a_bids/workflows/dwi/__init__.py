@@ -1,0 +1,1 @@
+"""Workflow of one group of diffusion series."""

@@ -1,0 +1,197 @@
+"""Denoised diffusion series on the grids of their sources, and as tools that want raw datasets take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import nibabel as nb
+from nipype import Node, Workflow
+from nipype.interfaces.utility import IdentityInterface
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.write.derivatives import source_uri
+from n2a_bids.dataset.write.raw_like.fieldmaps import pair_fields
+from n2a_bids.dataset.write.raw_like.names import raw_like_path
+from n2a_bids.interfaces.derivatives.dwi import PHASE_ENCODING, shared_phase_encoding
+from n2a_bids.interfaces.derivatives.raw_like import CopyFieldMaps, DescribeOwnGrids, DescribeRawLikeSeries
+from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
+from n2a_bids.interfaces.dwi.native_grid import OwnGrids
+from n2a_bids.record.typed_json import JsonObject
+from n2a_bids.workflows.derivatives import Output
+from n2a_bids.workflows.dwi.preparation import phase_encoding_vectors
+
+_ALIGNED = ("mask", "bval", "bvec", "b0", "between", "accepted")
+_ACQUIRED = ("series", "own_b0", "own_bval", "own_bvec", "motion")
+
+
+def wants_own_grids(unit: DenoisingUnit, config: Config) -> bool:
+    """Whether each series of a unit is written on its own grid; one series alone is there anyway."""
+    asked = config.outputs.dwi_own_grid or (
+        config.outputs.raw_like_dir is not None and unit.kind == "dwi-reverse-pe"
+    )
+    return asked and len(unit.images) > 1
+
+
+def raw_like_series(unit: DenoisingUnit, config: Config) -> dict[Path, Path]:
+    """Each series of a unit, and the one that stands for it in the raw-like dataset, if there is one.
+
+    One series for each source where they are told apart by distortion, else the combined one.
+    """
+    root = config.outputs.raw_like_dir
+    if root is None:
+        return {}
+    apart = unit.kind == "dwi-reverse-pe"
+    return {
+        image.path: raw_like_path(root, image.entities if apart else unit.entities, "dwi")
+        for image in unit.images
+    }
+
+
+def init_dwi_consumers_wf(
+    unit: DenoisingUnit,
+    config: Config,
+    *,
+    all_series: Mapping[Path, Path] | None = None,
+    name: str = "consumers_wf",
+) -> Workflow:
+    """Write the forms that were asked for.
+
+    A pair of opposite phase encoding goes into the raw-like dataset as two series, each with its own
+    distortion, so that they can be corrected there; repeats go as the one series they were combined to.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Diffusion series.
+    config : Config
+        Where to, and what.
+    all_series : mapping of Path to Path, optional
+        `raw_like_series` of all units of the participant: they may share field maps. By default of this one.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` takes ``denoised`` and its ``sidecar``, the fields of `_ALIGNED` (common grid), those of
+        `_ACQUIRED` (lists, one item for each series) and, for pairs, ``displacement``.
+    """
+    workflow = Workflow(name)
+    fields = ["denoised", "sidecar", *_ALIGNED, *_ACQUIRED, "displacement"]
+    inputnode = Node(IdentityInterface(fields), name="inputnode")
+    workflow.add_nodes([inputnode])
+    own = None
+    if wants_own_grids(unit, config):
+        own = _init_own_grids(workflow, inputnode, unit, keep_negative=config.denoise.keep_noise_floor)
+        if config.outputs.dwi_own_grid:
+            _write_own_grids(workflow, inputnode, own, unit, config)
+    if config.outputs.raw_like_dir is not None:
+        apart = own if unit.kind == "dwi-reverse-pe" else None
+        write = _write_raw_like(workflow, inputnode, apart, unit, config)
+        series = {
+            str(image): str(path) for image, path in (all_series or raw_like_series(unit, config)).items()
+        }
+        fields = Node(
+            CopyFieldMaps(
+                series=series, root=str(config.outputs.raw_like_dir), bids_dir=str(config.bids_dir)
+            ),
+            name="field_maps",
+        )
+        workflow.connect(write, "out_files", fields, "written")
+    return workflow
+
+
+def _init_own_grids(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, *, keep_negative: bool) -> Node:
+    own = Node(OwnGrids(keep_negative=keep_negative), name="own_grids", mem_gb=4.0)
+    connected = [
+        *(("denoised", "denoised_file"), ("mask", "mask_file"), ("b0", "b0_files")),
+        *(("between", "between_file"), ("series", "in_files"), ("own_b0", "own_b0_files")),
+        ("accepted", "accepted"),
+        *(("own_bval", "bval_files"), ("own_bvec", "bvec_files"), ("motion", "motion_files")),
+    ]
+    if unit.distortion_is_estimated:
+        own.inputs.phase_encoding = phase_encoding_vectors(unit)
+        connected.append(("displacement", "displacement_files"))
+    workflow.connect([(inputnode, own, connected)])
+    return own
+
+
+def _write_own_grids(
+    workflow: Workflow, inputnode: Node, own: Node, unit: DenoisingUnit, config: Config
+) -> None:
+    describe = Node(
+        DescribeOwnGrids(
+            metadata=[dict(image.metadata) for image in unit.images],
+            sources=[source_uri(image.path, config) for image in unit.images],
+            corrected=config.selection.dwi_corrected,
+        ),
+        name="describe_own_grids",
+    )
+    workflow.connect(inputnode, "sidecar", describe, "sidecar")
+    kinds = {
+        "series": ("dwi", ".nii.gz"),
+        "mask": ("mask", ".nii.gz"),
+        "bval": ("dwi", ".bval"),
+        "bvec": ("dwi", ".bvec"),
+    }
+    rows = {
+        name: Output(name, suffix, "owngrid", extension, "dwi", of_each_repetition=True)
+        for name, (suffix, extension) in kinds.items()
+    }
+    targets = {name: row.paths(unit, config) for name, row in rows.items()}
+    write = Node(WriteDerivatives(targets), name="write_own_grids")
+    made = [("out_files", "series"), ("mask_files", "mask"), ("bval_files", "bval"), ("bvec_files", "bvec")]
+    workflow.connect(
+        [
+            (own, write, made),
+            (inputnode, describe, [("accepted", "accepted")]),
+            (inputnode, write, [("accepted", "places")]),
+            (describe, write, [("sidecars", "series_sidecar"), ("mask_sidecars", "mask_sidecar")]),
+        ]
+    )
+
+
+def _write_raw_like(
+    workflow: Workflow, inputnode: Node, own: Node | None, unit: DenoisingUnit, config: Config
+) -> Node:
+    """Nodes that write the series with tables and sidecars; returns the last of them."""
+    metadata = [dict(image.metadata) for image in unit.images] if own else [_shared(unit)]
+    renamed = raw_like_series(unit, config)
+    series = list(dict.fromkeys(renamed.values()))
+    describe = Node(
+        DescribeRawLikeSeries(
+            metadata=metadata,
+            fields=pair_fields(unit.entities) if own else {},
+            images=[str(path) for path in renamed],
+            targets=[str(path) for path in renamed.values()],
+            root=str(config.outputs.raw_like_dir),
+            bids_dir=str(config.bids_dir),
+        ),
+        name="raw_like",
+    )
+    stems = [str(path).removesuffix(".nii.gz") for path in series]
+    ends = {"series": ".nii.gz", "bval": ".bval", "bvec": ".bvec"}
+    targets = {name: [Path(stem + end) for stem in stems] for name, end in ends.items()}
+    write = Node(WriteDerivatives(targets), name="write_raw_like")
+    node, outputs = inputnode, ("denoised", "bval", "bvec")
+    if own:
+        node, outputs = own, ("out_files", "bval_files", "bvec_files")
+    workflow.connect(
+        [
+            (inputnode, describe, [("sidecar", "sidecar")]),
+            (node, write, list(zip(outputs, ends))),
+            (describe, write, [("sidecars", "series_sidecar")]),
+        ]
+    )
+    return write
+
+
+def _shared(unit: DenoisingUnit) -> JsonObject:
+    """Metadata that all series of a unit have in common: repeats are one series, on the grid of the first."""
+    first, *others = (image.metadata for image in unit.images)
+    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    affines = [nb.load(image.path).affine for image in unit.images]
+    encoding = shared_phase_encoding([first, *others], affines)
+    return {key: value for key, value in shared.items() if key not in PHASE_ENCODING} | encoding

@@ -1,0 +1,60 @@
+"""Memory that the nodes of long diffusion series ask for."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import nibabel as nb
+import numpy as np
+from nipype import Workflow
+from nipype.pipeline.engine import Node
+
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.io.images import UNREADABLE
+
+_COPIES = {
+    "pick": 3.0,
+    "distinct": 3.0,
+    "motion": 2.0,
+    "align": 4.0,
+    "split": 4.0,
+    "own_grids": 4.0,
+    "fit_mean": 4.0,
+    "fit_denoised": 4.0,
+    "draw_volumes": 4.0,
+}
+"""Node -> how often it holds a series in single precision, at its peak."""
+_BASE_GB = 1.5
+"""Libraries, and what does not grow with the number of volumes."""
+
+
+def series_gb(unit: DenoisingUnit) -> float:
+    """Size of the longest series of a unit in single precision, from the headers that can be read."""
+    sizes = [0.0]
+    for image in unit.images:
+        # What cannot be read is named by the first node of the workflow.
+        with suppress(*UNREADABLE):
+            sizes.append(4e-9 * float(np.prod(nb.load(image.path).shape)))
+    return max(sizes)
+
+
+def reserve_memory(workflow: Workflow, unit: DenoisingUnit, limit_gb: float) -> None:
+    """Let the nodes that hold whole series ask for what these take.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Of one unit; modified. A node never asks for less than it was made with.
+    unit : DenoisingUnit
+    limit_gb : float
+        What the user allows: a node that may need more asks for all of it, so
+        that it runs alone.
+    """
+    size = series_gb(unit)
+    for name in workflow.list_node_names():
+        node: Node = workflow.get_node(name)
+        copies = _COPIES.get(name.rsplit(".", 1)[-1])
+        if copies is not None:
+            wanted = max(node.mem_gb, _BASE_GB + copies * size)
+            # nipype takes it when a node is made, and has no other way in afterwards.
+            node._mem_gb = min(wanted, max(limit_gb, node.mem_gb))

@@ -1,0 +1,110 @@
+"""Figures of diffusion series for the participant's page."""
+
+from __future__ import annotations
+
+import numpy as np
+from nipype import Node, Workflow
+from nipype.interfaces.utility import IdentityInterface, Select
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.read.gradient_tables import phase_encoding_on_grid
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.reportlets import anat as reportlets
+from n2a_bids.interfaces.reportlets import dwi as dwi_reportlets
+from n2a_bids.strategy_table import takes_halves
+from n2a_bids.workflows.anat.reports import Figures, connect_figures, figure_path
+from n2a_bids.workflows.dwi.tensor import unit_gradients
+
+_INPUTS = (
+    *("series", "mask", "bval", "bvec", "alignment", "b0_before", "b0_corrected", "b0_after"),
+    *("denoised", "mean", "noise_sd", "denoising"),
+    *("fa_mean", "v1_mean", "fa_denoised", "v1_denoised"),
+)
+
+
+def init_dwi_reports_wf(
+    unit: DenoisingUnit, config: Config, *, tensor: bool = True, name: str = "reports_wf"
+) -> Workflow:
+    """Draw the figures and store them in ``sub-<label>/figures``.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Diffusion series.
+    config : Config
+        For the output folder.
+    tensor : bool
+        There are tensor maps to show.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` takes the fields of `_INPUTS`; there is no output but the files.
+    """
+    workflow = Workflow(name)
+    shown = _first_weighted_volume(unit, config.selection.b0_threshold)
+    # A single series is its own mean, and its noise is not that of one of several.
+    single = len(unit.images) == 1 and not takes_halves(config.denoise.strategy)
+    noise_words = "noise SD" if single else "noise SD of one repetition"
+    inputnode = Node(IdentityInterface(list(_INPUTS)), name="inputnode")
+    first = Node(Select(index=[0]), name="first_series")
+    first_b0 = Node(Select(index=[0]), name="first_b0")
+    workflow.connect(
+        [(inputnode, first, [("series", "inlist")]), (inputnode, first_b0, [("b0_after", "inlist")])]
+    )
+    images = [("mean", "mean_file"), ("denoised", "denoised_file"), ("mask", "mask_file")]
+    noise = ("noise_sd", "noise_sd_file")
+    figures: Figures = {
+        "mask": (reportlets.MaskContours(), [("mask", "mask_file")]),
+        "denoised": (reportlets.DenoisingFlicker(volume=shown), images),
+        "residual": (
+            reportlets.ResidualMap(volume=shown),
+            [*images, ("series", "repetition_files"), noise],
+        ),
+        "noisesd": (reportlets.NoiseMap(volume=shown, title=noise_words), [noise, ("mask", "mask_file")]),
+        "risk": (
+            reportlets.RiskFigure(before="before denoising" if single else "plain mean"),
+            [("denoising", "figures_file")],
+        ),
+        "gradients": (
+            dwi_reportlets.GradientPlot(),
+            [("bval", "bval_files"), ("bvec", "bvec_files"), ("mask", "image_files")],
+        ),
+        "motion": (dwi_reportlets.VolumeMotionPlot(), [("alignment", "alignment_file")]),
+        "volumes": (
+            dwi_reportlets.VolumeQuality(noise_label=noise_words),
+            [*images, ("bval", "bval_file"), ("bvec", "bvec_file"), noise],
+        ),
+    }
+    if tensor:
+        maps = [(field, f"{field}_file") for field in ("fa_mean", "v1_mean", "fa_denoised", "v1_denoised")]
+        figures["tensor"] = (
+            dwi_reportlets.TensorMaps(before="before" if single else "mean"),
+            [("mask", "mask_file"), *maps],
+        )
+    if unit.distortion_is_estimated:
+        figures["distortion"] = (
+            dwi_reportlets.DistortionFlicker(labels=_directions(unit)),
+            [("b0_before", "before_files"), ("b0_corrected", "after_files"), ("mask", "mask_file")],
+        )
+    targets = [figure_path(config.output_dir, unit.entities, "dwi", desc) for desc in figures]
+    connect_figures(workflow, inputnode, figures, targets)
+    workflow.connect(first_b0, "out", workflow.get_node("draw_mask"), "in_file")
+    if not single:
+        workflow.connect(first, "out", workflow.get_node("draw_denoised"), "repetition_file")
+    return workflow
+
+
+def _first_weighted_volume(unit: DenoisingUnit, b0_threshold: float) -> int:
+    """Place of the volume that is shown: b0s have too little noise to show anything."""
+    return int(np.argmax(~unit_gradients(unit, b0_threshold).is_b0))
+
+
+def _directions(unit: DenoisingUnit) -> tuple[str, str]:
+    images = [*unit.images, *([] if unit.reversed_b0 is None else [unit.reversed_b0])]
+    encodings = [phase_encoding_on_grid(unit, number) for number in range(len(unit.images))]
+    encodings += [] if unit.reversed_b0 is None else ["opposite"]
+    names = [image.entities.get("dir") or encoding for image, encoding in zip(images, encodings, strict=True)]
+    return names[0], names[-1]

@@ -1,0 +1,88 @@
+"""Distortion of series that have no partner but a b0 of opposite phase encoding."""
+
+from __future__ import annotations
+
+from nipype import Node, Workflow
+from nipype.interfaces.utility import Merge, Select
+
+from n2a_bids.dataset.read.acquisition import read_acquisition
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
+from n2a_bids.interfaces.dwi.reversed_b0 import MeanReversedB0, ShareDisplacement
+
+
+def add_reversed_b0(workflow: Workflow, unit: DenoisingUnit, align: Node) -> None:
+    """Estimate the distortion of the first series from the b0, and let the one interpolation undo it.
+
+    Where the two do not make a plausible field, the series are left as they are, and the record says so.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        With the nodes ``motion`` and ``mask``; modified.
+    unit : DenoisingUnit
+        With `reversed_b0`; the reference first.
+    align : Node
+        `AlignSeries` of the unit.
+    """
+    series = [[float(part) for part in one.direction] for one in unit.phase_encoding]
+    b0 = Node(_mean_b0(unit), name="reversed_b0", mem_gb=1.5)
+    times = [one.readout_time_s for one in unit.phase_encoding]
+    reversed_time = read_acquisition(unit.reversed_b0.metadata).readout_time_s
+    distortion = Node(
+        EstimateDistortion(
+            names=[str(unit.images[0].path), str(unit.reversed_b0.path)],
+            phase_encoding=[series[0], [-part for part in series[0]]],
+            readout_ratio=_ratio(reversed_time, times[0]),
+            is_optional=True,
+        ),
+        name="distortion",
+        mem_gb=2.0,
+    )
+    share = Node(
+        ShareDisplacement(
+            images=[str(image.path) for image in unit.images],
+            phase_encoding=series,
+            readout_ratios=[_ratio(time, times[0]) for time in times],
+        ),
+        name="displacements",
+    )
+    align.inputs.phase_encoding = series
+    _connect_b0s(workflow, b0, distortion)
+    workflow.connect(
+        [
+            (distortion, share, [("displacement_files", "displacement_files")]),
+            (share, align, [("displacement_files", "displacement_files")]),
+        ]
+    )
+
+
+def _connect_b0s(workflow: Workflow, b0: Node, distortion: Node) -> None:
+    """The b0 and brain of the first series, and those of the partner."""
+    for node, field, out, target in (
+        ("motion", "b0_file", "b0_file", "b0_files"),
+        ("mask", "out_mask", "mask_file", "mask_files"),
+    ):
+        first = Node(Select(index=[0]), name=f"first_{target}")
+        both = Node(Merge(2), name=f"both_{target}")
+        workflow.connect(
+            [
+                (workflow.get_node(node), first, [(field, "inlist")]),
+                (first, both, [("out", "in1")]),
+                (b0, both, [(out, "in2")]),
+                (both, distortion, [("out", target)]),
+            ]
+        )
+
+
+def _mean_b0(unit: DenoisingUnit) -> MeanReversedB0:
+    image = unit.reversed_b0
+    interface = MeanReversedB0(in_file=str(image.path))
+    if image.bval is not None and image.bvec is not None:
+        interface.inputs.trait_set(bval_file=str(image.bval), bvec_file=str(image.bvec))
+    return interface
+
+
+def _ratio(time_s: float | None, first_s: float | None) -> float:
+    """Of readout times; 1 where a sidecar does not tell."""
+    return time_s / first_s if time_s and first_s else 1.0

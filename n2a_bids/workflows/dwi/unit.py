@@ -1,0 +1,206 @@
+"""One group of diffusion series, from files to derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from nipype import Node, Workflow
+from nipype.interfaces.utility import Select
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.read.protocols import protocol_notes
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.write.derivatives import find_brain_mask, masks_in_other_spaces
+from n2a_bids.interfaces.dwi.b0_threshold import set_b0_threshold
+from n2a_bids.interfaces.dwi.tensor import SplitSeries
+from n2a_bids.interfaces.inputs import InspectInputs
+from n2a_bids.strategy_table import takes_halves
+from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.dwi.downstream import init_dwi_consumers_wf, wants_own_grids
+from n2a_bids.workflows.dwi.memory import reserve_memory
+from n2a_bids.workflows.dwi.outputs import init_dwi_outputs_wf
+from n2a_bids.workflows.dwi.preparation import init_preparation, reference_first
+from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf
+from n2a_bids.workflows.dwi.tensor import determines_tensor, init_tensor_wf
+from n2a_bids.workflows.names import workflow_name
+from n2a_bids.workflows.warnings import mask_warnings
+
+
+def init_dwi_unit_wf(
+    unit: DenoisingUnit, config: Config, *, all_series: Mapping[Path, Path] | None = None
+) -> Workflow:
+    """Check, mask, correct motion and distortion in one interpolation, denoise, write.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Diffusion series of any kind.
+    config : Config
+        Each step is given its section.
+    all_series : mapping of Path to Path, optional
+        See `init_dwi_consumers_wf`.
+
+    Returns
+    -------
+    workflow : Workflow
+        Complete: it has no inputs.
+    """
+    workflow = Workflow(workflow_name(unit))
+    unit, reference_reason = reference_first(unit)
+    if config.outputs.raw_like_dir is not None:
+        # The tool that takes the series corrects it, with the same b0.
+        unit = replace(unit, reversed_b0=None)
+    given = find_brain_mask(config.derivatives, unit)
+    align = init_preparation(
+        workflow,
+        unit,
+        given,
+        config.align,
+        skip_validation=config.selection.skip_validation,
+        keep_negative=config.denoise.keep_noise_floor,
+        reference_reason=reference_reason,
+        random_seed=config.denoise.random_seed,
+    )
+    denoise = init_denoise_node(config.denoise, config.resources)
+    method = _mask_method(given)
+    elsewhere = masks_in_other_spaces(config.derivatives, unit)
+    warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *protocol_notes(unit)]
+    outputs = init_dwi_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
+    tensor = init_tensor_wf(unit, config) if determines_tensor(unit, config.selection.b0_threshold) else None
+    reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
+    series = (align, "out_files")
+    if unit.kind == "dwi-split" and takes_halves(config.denoise.strategy):
+        split = _init_split(workflow, align, config.denoise.random_seed)
+        series = (split, "out_files")
+    table = [("bval_file", "bvals"), ("bvec_file", "bvecs")]
+    to_all = [
+        *(("mask_file", "inputnode.mask"), ("bval_file", "inputnode.bval")),
+        *(("bvec_file", "inputnode.bvec"), ("figures_file", "inputnode.alignment")),
+    ]
+    denoised = [
+        *(("out_file", "inputnode.denoised"), ("mean_file", "inputnode.mean")),
+        *(("noise_sd_file", "inputnode.noise_sd"), ("figures_file", "inputnode.denoising")),
+    ]
+    workflow.connect(
+        [
+            (series[0], denoise, [(series[1], "in_files")]),
+            (align, denoise, [("mask_file", "mask_file"), ("noise_kept", "noise_kept"), *table]),
+            # nipype keeps and extends the lists it is given: each connection needs its own.
+            (align, outputs, [*to_all, ("accepted", "inputnode.accepted")]),
+            (
+                align,
+                reports,
+                [*to_all, ("out_files", "inputnode.series"), ("b0_files", "inputnode.b0_after")],
+            ),
+            (denoise, outputs, [*denoised, ("residual_file", "inputnode.residual")]),
+            (denoise, reports, [*denoised]),
+        ]
+    )
+    if unit.distortion_is_estimated:
+        distortion = workflow.get_node("distortion")
+        first_field = Node(Select(index=[0]), name="first_field")
+        workflow.connect(
+            [
+                (distortion, first_field, [("displacement_files", "inlist")]),
+                (first_field, outputs, [("out", "inputnode.displacement")]),
+                (distortion, outputs, [("figures_file", "inputnode.distortion")]),
+                (distortion, outputs, [("corrected", "inputnode.corrected")]),
+                (
+                    distortion,
+                    reports,
+                    [("placed_files", "inputnode.b0_before"), ("b0_files", "inputnode.b0_corrected")],
+                ),
+            ]
+        )
+    _connect_inspection(workflow, given)
+    if tensor is not None:
+        _connect_tensor(workflow, tensor, reports)
+    if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
+        _connect_consumers(workflow, unit, config, all_series)
+    set_b0_threshold(workflow, config.selection.b0_threshold)
+    reserve_memory(workflow, unit, config.resources.memory_gb)
+    return workflow
+
+
+def _connect_inspection(workflow: Workflow, given: Path | None) -> None:
+    """What the b0 of the series tell about inputs and mask goes into the sidecars."""
+    inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
+    found = [("warnings", "inputnode.found_warnings"), ("skull_stripped", "inputnode.inputs_stripped")]
+    workflow.connect(
+        [
+            (workflow.get_node("pick"), inspect, [("b0_file", "in_files")]),
+            (workflow.get_node("pick"), inspect, [(("gap_warnings", _joined), "gap_warnings")]),
+            (workflow.get_node("mask"), inspect, [("out_mask", "mask_files")]),
+            (workflow.get_node("distinct"), inspect, [("warnings", "alignment_warnings")]),
+            (inspect, workflow.get_node("outputs_wf"), found),
+        ]
+    )
+
+
+def _joined(lists: list[list[str]]) -> list[str]:
+    """Texts of all series; nipype calls it where a connection leads from a list of lists to a list."""
+    return [text for texts in lists for text in texts]
+
+
+def _connect_tensor(workflow: Workflow, tensor: Workflow, reports: Workflow) -> None:
+    align, denoise = workflow.get_node("align"), workflow.get_node("denoise")
+    aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("bval", "bvec", "mask")]
+    images = [("mean_file", "inputnode.mean"), ("out_file", "inputnode.denoised")]
+    maps = ("fa_mean", "v1_mean", "fa_denoised", "v1_denoised")
+    workflow.connect(
+        [
+            (align, tensor, aligned),
+            (denoise, tensor, images),
+            (tensor, reports, [(f"outputnode.{field}", f"inputnode.{field}") for field in maps]),
+        ]
+    )
+
+
+def _connect_consumers(
+    workflow: Workflow, unit: DenoisingUnit, config: Config, all_series: Mapping[Path, Path] | None
+) -> None:
+    consumers = init_dwi_consumers_wf(unit, config, all_series=all_series)
+    aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("mask", "bval", "bvec")]
+    aligned += [("b0_files", "inputnode.b0"), ("accepted", "inputnode.accepted")]
+    acquired = [
+        *(("out_file", "inputnode.series"), ("b0_file", "inputnode.own_b0")),
+        *(("bval_file", "inputnode.own_bval"), ("bvec_file", "inputnode.own_bvec")),
+    ]
+    workflow.connect(
+        [
+            (workflow.get_node("align"), consumers, aligned),
+            (workflow.get_node("pick"), consumers, acquired),
+            (workflow.get_node("motion"), consumers, [("motion_file", "inputnode.motion")]),
+            (workflow.get_node("denoise"), consumers, [("out_file", "inputnode.denoised")]),
+            (workflow.get_node("outputs_wf"), consumers, [("describe.denoised", "inputnode.sidecar")]),
+        ]
+    )
+    is_pair = unit.kind == "dwi-reverse-pe"
+    between = workflow.get_node("distortion" if is_pair else "register")
+    workflow.connect(between, "between_file", consumers, "inputnode.between")
+    if unit.distortion_is_estimated:
+        displacements = between if is_pair else workflow.get_node("displacements")
+        workflow.connect(displacements, "displacement_files", consumers, "inputnode.displacement")
+
+
+def _mask_method(given: Path | None) -> str:
+    """How the brain is found, in a few words."""
+    if given is not None:
+        return f"given by the user ({given.name})"
+    return "by an Otsu threshold on the median-filtered mean b0 (dipy)"
+
+
+def _init_split(workflow: Workflow, align: Node, random_seed: int) -> Node:
+    first = Node(Select(index=[0]), name="first_series")
+    split = Node(SplitSeries(random_seed=random_seed), name="split", mem_gb=3.0)
+    fields = [("bval_file", "bval_file"), ("bvec_file", "bvec_file"), ("mask_file", "mask_file")]
+    workflow.connect(
+        [
+            (align, first, [("out_files", "inlist")]),
+            (first, split, [("out", "in_file")]),
+            (align, split, fields),
+        ]
+    )
+    return split

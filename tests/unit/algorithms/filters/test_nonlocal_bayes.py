@@ -1,0 +1,107 @@
+"""Laws of guided non-local Bayes."""
+
+import numpy as np
+import pytest
+import torch
+
+from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+
+CPU = torch.device("cpu")
+NOISE_SD = 0.3
+
+
+def _ball(shape=(23, 20, 18), seed=0):
+    """A ball of intensity 5 on 0, with noise, the noise SD and everywhere."""
+    grid = np.indices(shape) - (np.array(shape) / 2)[:, None, None, None]
+    clean = (5 * ((grid**2).sum(axis=0) < 49)).astype(np.float32)
+    noisy = clean + NOISE_SD * np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return clean, noisy, np.full(shape, NOISE_SD, np.float32), np.ones(shape, bool)
+
+
+def _denoise(noisy, guide, noise_sd, where, **settings):
+    return guided_nonlocal_bayes(noisy, guide, noise_sd, where, device=CPU, **settings)
+
+
+def test_noise_falls_and_edges_stay():
+    """With a perfect guide, error falls below a third, at the edge below three quarters."""
+    clean, noisy, noise_sd, where = _ball()
+    error = _denoise(noisy, clean, noise_sd, where) - clean
+    near_edge = np.zeros(clean.shape, bool)
+    for axis in range(3):
+        near_edge |= (clean != np.roll(clean, 1, axis)) | (clean != np.roll(clean, -1, axis))
+    assert error.std() < NOISE_SD / 3
+    assert error[near_edge].std() < 0.75 * NOISE_SD
+
+
+def test_what_the_guide_lost_comes_back():
+    """A pattern that the guide shows at half contrast is nearer to the truth than in the guide."""
+    x = np.arange(24)
+    clean = (2 * np.sin(x / 2)[:, None, None] * np.ones((24, 24, 24))).astype(np.float32)
+    noise = NOISE_SD * np.random.default_rng(1).standard_normal(clean.shape).astype(np.float32)
+    noise_sd = np.full(clean.shape, NOISE_SD, np.float32)
+    denoised = _denoise(clean + noise, 0.5 * clean, noise_sd, np.ones(clean.shape, bool))
+    assert np.abs(denoised - clean).mean() < 0.2 * np.abs(0.5 * clean).mean()
+
+
+def test_gain_and_offset_carry_through():
+    """The filter of a*y + b is a times the filter of y, plus b."""
+    clean, noisy, noise_sd, where = _ball()
+    plain = _denoise(noisy, clean, noise_sd, where)
+    moved = _denoise(4 * noisy + 8, 4 * clean + 8, 4 * noise_sd, where)
+    np.testing.assert_allclose(moved, 4 * plain + 8, atol=2e-3)
+
+
+def test_without_noise_nothing_changes():
+    """Noise of SD zero leaves the image as it is."""
+    _, noisy, noise_sd, where = _ball()
+    np.testing.assert_allclose(_denoise(noisy, noisy, 0 * noise_sd, where), noisy, atol=0.01)
+
+
+def test_uniform_image_becomes_flat():
+    """Where the guide is constant only the mean of the similar patches is left."""
+    _, _, noise_sd, where = _ball()
+    noise = NOISE_SD * np.random.default_rng(2).standard_normal(where.shape).astype(np.float32)
+    assert _denoise(noise, 0 * noise, noise_sd, where).std() < NOISE_SD / 4
+
+
+def test_memory_changes_no_value():
+    """Thin slabs give what one slab gives."""
+    clean, noisy, noise_sd, where = _ball()
+    whole = _denoise(noisy, clean, noise_sd, where)
+    thin = _denoise(noisy, clean, noise_sd, where, memory_gb=1e-4)
+    np.testing.assert_allclose(thin, whole, atol=1e-5)
+
+
+def test_channels_share_their_patches():
+    """One channel is the plain image; a rotation of independent channels rotates the result."""
+    clean, noisy, noise_sd, where = _ball()
+    plain = _denoise(noisy, clean, noise_sd, where)
+    alone = _denoise(noisy[..., None], clean[..., None], noise_sd, where)
+    np.testing.assert_array_equal(alone[..., 0], plain)
+    pair, guides = (np.stack(images, axis=-1) for images in ((noisy, _ball(seed=5)[1]), (clean, 2 * clean)))
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]], np.float32)
+    turned = _denoise(pair @ turn, guides @ turn, noise_sd, where)
+    np.testing.assert_allclose(turned, _denoise(pair, guides, noise_sd, where) @ turn, atol=2e-3)
+
+
+def test_elsewhere_the_guide_is_returned():
+    """Voxels that no wanted patch reaches are the guide's; wanted ones do not depend on the rest."""
+    clean, noisy, noise_sd, where = _ball()
+    part = np.zeros_like(where)
+    part[:8] = True
+    denoised = _denoise(noisy, clean, noise_sd, part)
+    np.testing.assert_array_equal(denoised[-4:], clean[-4:])
+    assert (denoised[:8] - clean[:8]).std() < NOISE_SD / 3
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 9), (4, 4, 4), (5, 7, 6), (13, 4, 9)])
+def test_any_shape(shape):
+    """Shapes smaller than a patch give the guide; all others are finite to the last voxel."""
+    noisy = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+    guide, noise_sd = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    denoised = _denoise(noisy, guide, noise_sd, np.ones(shape, bool))
+    assert denoised.shape == shape
+    assert np.isfinite(denoised).all()
+    assert (denoised == 0).all() == (min(shape) < 4)
+    columns_first = [np.asfortranarray(volume) for volume in (noisy, guide, noise_sd, np.ones(shape, bool))]
+    np.testing.assert_array_equal(_denoise(*columns_first), denoised)

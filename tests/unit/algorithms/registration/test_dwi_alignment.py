@@ -1,0 +1,206 @@
+"""Laws of the alignment of diffusion series: everything happens in the world, whatever the grids are."""
+
+from __future__ import annotations
+
+import nibabel as nb
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.distortion.field import acquired_grid, resample
+from n2a_bids.algorithms.registration.alignment import Gates
+from n2a_bids.algorithms.registration.dwi_alignment import (
+    PlacedImage,
+    brain_overlap,
+    judge_series,
+    register_series,
+    show_on,
+)
+from n2a_bids.algorithms.registration.dwi_resampling import resample_series, series_noise_kept, series_view
+from n2a_bids.algorithms.registration.head_motion import mean_gradients, measure_motion, undo_rotations
+from n2a_bids.algorithms.registration.transforms import Affine, world_points
+from n2a_bids.interfaces.dwi.series import find_brain, superior_axis
+
+_AFFINE = np.array([[-3.0, 0, 0, 40], [0, 3.0, 0, -45], [0, 0, 3.0, -30], [0, 0, 0, 1]])
+_GATES = Gates(0.85, 0.5, 45.0, 80.0, 0.9)
+
+
+def _head(seed: int = 0, affine: np.ndarray = _AFFINE, shape=(28, 32, 22)) -> PlacedImage:
+    """A head that stands in the world: any grid may look at it."""
+    generator = np.random.default_rng(seed)
+    centres, sizes = generator.uniform(-24, 24, (60, 3)), generator.uniform(5, 9, 60)
+    points = world_points(np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1), affine)
+    inside = ((points / (32, 38, 26)) ** 2).sum(axis=-1)
+    image = 100 / (1 + np.exp(20 * (inside - 0.9)))
+    for centre, size in zip(centres, sizes, strict=True):
+        image *= 1 + 0.8 * np.exp(-((points - centre) ** 2).sum(axis=-1) / (2 * size**2))
+    return PlacedImage(image.astype(np.float32), affine, inside < 0.95)
+
+
+def _motion(turn_deg=(3.0, -2.0, 4.0), shift_mm=(2.0, -3.0, 1.5)) -> Affine:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", turn_deg, degrees=True).as_matrix()
+    matrix[:3, 3] = shift_mm
+    return Affine(matrix)
+
+
+def _stored(placed: PlacedImage, code: str) -> PlacedImage:
+    """The same voxels in another order."""
+    image = nb.Nifti1Image(placed.image, placed.affine)
+    to = nb.orientations.ornt_transform(
+        nb.io_orientation(placed.affine), nb.orientations.axcodes2ornt(tuple(code))
+    )
+    turned = image.as_reoriented(to)
+    mask = nb.Nifti1Image(placed.mask.astype(np.uint8), placed.affine).as_reoriented(to)
+    return PlacedImage(turned.get_fdata(dtype=np.float32), turned.affine, mask.get_fdata() > 0)
+
+
+def _oblique(voxel_mm: float = 3.4) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", (12, -7, 20), degrees=True).as_matrix() * voxel_mm
+    affine[:3, 3] = -affine[:3, :3] @ (np.array((26, 30, 24)) / 2)
+    return affine
+
+
+@pytest.mark.parametrize("code", ["RAS", "PSR", "LIP", "SPL"])
+def test_another_order_of_storage_is_no_interpolation(code):
+    """The same voxels come back bit for bit, all in view, with all their noise."""
+    head = _head()
+    other = _stored(head, code)
+    voxel_map = Affine().between_voxels(head.affine, other.affine)
+    still = np.zeros(head.image.shape, np.float32)
+    place = ([voxel_map], still, 1, head.mask)
+    assert np.array_equal(resample_series(other.image[..., None], *place)[..., 0], head.image)
+    seen, shares = series_view(other.image.shape, *place)
+    assert seen.all() and shares == [1.0]
+    assert series_noise_kept(other.image.shape, *place) == 1
+
+
+@pytest.mark.parametrize("other_affine", [_oblique(), _oblique(2.6), _AFFINE + np.eye(4, k=3) * 6])
+def test_motion_is_found_in_the_world_whatever_the_grid(other_affine):
+    """Angle, voxel size and field of view of the other series change nothing."""
+    reference, motion = _head(), _motion()
+    shape = (36, 40, 32) if other_affine[0, 1] else (28, 32, 22)
+    # A head that moved, seen on the other grid: its voxels look where the head was.
+    moved = _head(affine=(~motion @ Affine(other_affine)).matrix, shape=shape)
+    other = PlacedImage(moved.image, other_affine, moved.mask)
+    found = register_series(reference, other)
+    apart = found.transform.apply(reference.brain_points) - motion.apply(reference.brain_points)
+    assert np.linalg.norm(apart, axis=1).max() < 0.5
+    assert found.converged
+    assert found.transform.rotation_deg == pytest.approx(motion.rotation_deg, abs=0.3)
+
+
+def test_a_series_whose_header_lies_far_off_is_found():
+    """An origin that was lost: the brains are laid over each other first."""
+    reference, lost = _head(), _AFFINE.copy()
+    lost[:3, 3] += (90, -60, 120)
+    other = PlacedImage(reference.image, lost, reference.mask)
+    assert brain_overlap(reference, reference) == 1 and brain_overlap(reference, other) < 0.1
+    found = register_series(reference, other).transform
+    assert np.allclose(found.apply(np.zeros(3)), (90, -60, 120), atol=0.3)
+
+
+def test_a_mirror_image_of_the_head_is_named():
+    """Gates that both pass tell nothing: a head is much like its mirror image."""
+    reference, noise = _head(), np.random.default_rng(4).standard_normal((2, *_head().image.shape))
+    # Nearly symmetric, as heads are.
+    even = reference.image + 0.75 * (reference.image[::-1] - reference.image) + noise[0].astype(np.float32)
+    head = PlacedImage(even.astype(np.float32), _AFFINE, reference.mask & reference.mask[::-1])
+    gates = Gates(-1.0, -1.0, 180.0, np.inf, 0.0)
+    for flip, is_named in ((1, False), (-1, True)):
+        other = PlacedImage((even[::flip] + noise[1]).astype(np.float32), _AFFINE, head.mask[::flip])
+        transform = register_series(head, other).transform
+        after, seen = show_on(other, transform, head)
+        found = judge_series(head, other.image, after, seen, transform, gates)
+        assert ("left and right were swapped" in found.reason) is is_named
+
+
+def test_another_head_is_refused_and_a_moved_one_is_not():
+    """The gates of T1w images hold for b0s; what fails is named with its number."""
+    reference = _head()
+    results = {}
+    for name, other in (("same", _head(affine=_oblique(), shape=(30, 34, 28))), ("other", _head(seed=5))):
+        transform = register_series(reference, other).transform
+        shown, seen = show_on(other, transform, reference)
+        results[name] = judge_series(reference, shown, shown, seen, transform, _GATES)
+    assert results["same"].reason == ""
+    assert "does not match" in results["other"].reason and "at least 0.85" in results["other"].reason
+
+
+def test_a_gate_on_the_view():
+    """Half a brain is refused by the part that is shown."""
+    reference = _head()
+    seen = np.zeros(reference.mask.shape, bool)
+    seen[:14] = True
+    found = judge_series(reference, reference.image, reference.image, seen, Affine(), _GATES)
+    assert "of the brain, at least 90% is needed" in found.reason
+
+
+def test_distortion_is_undone_along_the_axis_of_each_array():
+    """The stretch belongs to the phase-encoding axis, wherever storage has put it."""
+    head = _head()
+    bump = 3 * np.exp(-((np.indices(head.image.shape) - 14) ** 2).sum(axis=0) / 40).astype(np.float32)
+    # As acquired: moved along the second axis, which is the first one of the array stored PSR.
+    distorted = acquired_grid(np.eye(4), bump, 1, head.image.shape).show(head.image)
+    plain = resample(distorted, np.eye(4), bump, 1, 1)
+    stored = _stored(PlacedImage(distorted, head.affine, head.mask), "PSR")
+    voxel_map = Affine().between_voxels(head.affine, stored.affine)
+    # Towards lower indices there: anterior is where the axis comes from.
+    turned = resample(stored.image, voxel_map, -bump, 0, 1)
+    assert np.allclose(turned, plain, atol=1e-2 * head.image.max())
+    # Splines are not band-limited: what is left is far less than what the distortion did.
+    undone = np.abs(plain - head.image)[head.mask].mean()
+    assert undone < 0.2 * np.abs(distorted - head.image)[head.mask].mean()
+
+
+def test_negative_values_survive_where_there_are_any():
+    """Noise about zero keeps its mean through the one interpolation; magnitudes never become negative."""
+    noise = np.random.default_rng(0).normal(0, 1, (16, 18, 14, 1)).astype(np.float32)
+    half, still, mask = np.eye(4), np.zeros((16, 18, 14), np.float32), np.ones((16, 18, 14), bool)
+    half[:3, 3] = 0.4
+    kept = resample_series(noise, [half], still, 1, mask, signed=True)[2:-2, 2:-2, 2:-2]
+    clipped = resample_series(np.abs(noise), [half], still, 1, mask)
+    assert abs(kept.mean()) < 0.05 and kept.min() < -1
+    assert clipped.min() >= 0
+
+
+def test_directions_turn_back_with_the_head():
+    """A head turned by 30 degrees in the scanner: its own directions are turned by minus 30."""
+    turn = _motion((0, 0, 30), (0, 0, 0))
+    table = Gradients(np.array([0.0, 1000.0]), np.array([[0.0, 0, 0], [1.0, 0, 0]]))
+    turned = undo_rotations(table, [turn, turn])
+    assert np.allclose(turned.bvecs, [[0, 0, 0], [np.cos(np.pi / 6), -0.5, 0]])
+    opposite = Gradients(table.bvals, -turned.bvecs)
+    assert np.allclose(mean_gradients([turned, opposite]).bvecs, turned.bvecs)
+
+
+def test_framewise_displacement_counts_neighbours_in_time():
+    """Power's sum of shifts and arcs, between volumes in the order of acquisition, not of the table."""
+    steps = [Affine(), _motion((0, 0, 0), (1, -2, 0)), _motion((0, 0, 1.0), (1, -2, 0))]
+    found = measure_motion(steps, np.zeros(3))
+    assert found.framewise_displacement_mm == pytest.approx([3.0, 50 * np.radians(1)])
+    assert found.max_framewise_displacement_mm == pytest.approx(3.0)
+    assert found.rotation_deg == pytest.approx([0, 0, 1]) and found.translation_mm[1] == pytest.approx(5**0.5)
+    swapped = measure_motion([steps[2], steps[0], steps[1]], np.zeros(3), [2, 0, 1])
+    assert swapped.framewise_displacement_mm == pytest.approx(found.framewise_displacement_mm)
+
+
+def _real_b0(path) -> PlacedImage:
+    image = nb.load(path)
+    b0 = np.asarray(image.dataobj[..., 0], np.float32)
+    return PlacedImage(b0, image.affine, find_brain(b0, superior_axis(image.affine)))
+
+
+def test_real_series_stored_in_two_orders_are_one_head(real_data):
+    """Stored PSL and PSR, fields of view 26 mm apart, head turned: found, and far above the gates."""
+    folder = real_data / "dwi-pairs" / "sub-sagap" / "dwi"
+    first, second = (_real_b0(folder / f"sub-sagap_run-{run}_dwi.nii.gz") for run in (1, 2))
+    registration = register_series(first, second)
+    transform = registration.transform
+    shown, seen = show_on(second, transform, first)
+    found = judge_series(first, shown, shown, seen, transform, _GATES)
+    assert registration.converged and found.reason == ""
+    assert found.correlation_after > 0.95 and found.structure_correlation > 0.95
+    assert found.rotation_deg < 3

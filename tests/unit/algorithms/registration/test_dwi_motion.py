@@ -1,0 +1,195 @@
+"""Laws of motion estimation between diffusion volumes."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.registration.dwi_contrasts import contrast_groups
+from n2a_bids.algorithms.registration.dwi_motion import estimate_motion, motion_size, register_rigid
+
+_SIZE = (2.0, 2.0, 2.5)
+
+
+def _head(shape=(28, 30, 20), seed=0):
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 0.6
+    texture = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 2)
+    return 100 * ndimage.gaussian_filter(mask.astype(float), 1) * (1 + 2 * texture).clip(0.2), mask
+
+
+def _voxel_map(angle_deg, shift_mm, shape):
+    centre = np.array(shape) / 2 * _SIZE
+    motion = np.eye(4)
+    motion[:3, :3] = Rotation.from_euler("z", angle_deg, degrees=True).as_matrix()
+    motion[:3, 3] = centre + shift_mm - motion[:3, :3] @ centre
+    scale = np.diag([*_SIZE, 1.0])
+    return np.linalg.inv(scale) @ motion @ scale
+
+
+def _moved(image, voxel_map):
+    """Acquired image of a head that moved: sampling it at the map gives the head back."""
+    back = np.linalg.inv(voxel_map)
+    return ndimage.affine_transform(image, back[:3, :3], back[:3, 3], order=3)
+
+
+def _largest_error_mm(found, truth, mask):
+    points = np.c_[np.argwhere(mask), np.ones(mask.sum())]
+    return np.linalg.norm(((found - truth) @ points.T)[:3].T * _SIZE, axis=1).max()
+
+
+def test_known_motion_is_found():
+    """A rotation of 3 degrees and a shift of 2 mm are found to a fifth of a voxel."""
+    image, mask = _head()
+    truth = _voxel_map(3.0, [1.0, -1.5, 1.0], image.shape)
+    found = register_rigid(image, 1.3 * _moved(image, truth), mask, _SIZE)
+    assert _largest_error_mm(found, truth, mask) < 0.5
+    angle, shift = motion_size(truth, mask, _SIZE)
+    assert abs(angle - 3) < 1e-6 and 1.5 < shift < 2.6
+
+
+def test_identical_image_stays():
+    """An image registered to itself does not move."""
+    image, mask = _head()
+    assert np.allclose(register_rigid(image, image, mask, _SIZE), np.eye(4), atol=1e-3)
+
+
+def test_moved_volume_of_a_series_is_found_and_the_first_b0_is_the_reference():
+    """The one volume that moved is told from those that did not, whatever the direction's contrast."""
+    image, mask = _head()
+    other, _ = _head(seed=5)
+    vectors = np.random.default_rng(1).standard_normal((14, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    table = Gradients(np.r_[0.0, np.full(14, 1000.0)], np.vstack((np.zeros(3), vectors)))
+    weights = np.r_[1.0, 0.4 + 0.1 * vectors[:, 0] ** 2]
+    data = np.stack([image * w + other * 0.1 * w**2 for w in weights], axis=-1)
+    truth = _voxel_map(2.0, [1.5, 0.0, -1.0], image.shape)
+    data[..., 6] = _moved(data[..., 6], truth)
+    maps = estimate_motion(
+        data.astype(np.float32), table, mask, _SIZE, lambda fixed, moving: np.eye(4)
+    ).voxel_maps
+    assert np.allclose(maps[0], np.eye(4), atol=1e-9)
+    assert _largest_error_mm(maps[6], truth, mask) < 1.0
+    assert max(_largest_error_mm(maps[c], np.eye(4), mask) for c in (1, 4, 9, 14)) < 0.6
+
+
+def test_motion_between_shells_is_added_to_that_of_every_volume():
+    """What aligns the shells sees their means, and its map goes into the maps of the weighted volumes."""
+    image, mask = _head()
+    truth = _voxel_map(2.0, [1.0, 0.5, -1.0], image.shape)
+    vectors = np.vstack((np.zeros((2, 3)), np.eye(3), np.eye(3)[::-1]))
+    table = Gradients(np.r_[0.0, 0.0, np.full(6, 1000.0)], vectors)
+    data = np.stack([image, image] + [_moved(0.5 * image, truth)] * 6, axis=-1).astype(np.float32)
+    seen = []
+
+    def align_shell(fixed, moving):
+        seen.append((fixed, moving))
+        return truth
+
+    maps = estimate_motion(data, table, mask, _SIZE, align_shell).voxel_maps
+    ((fixed, moving),) = seen
+    assert np.abs(fixed - image)[mask].max() < 1
+    assert np.abs(moving - data[..., 2])[mask].max() < 1
+    assert max(_largest_error_mm(voxel_map, truth, mask) for voxel_map in maps[2:]) < 0.2
+    assert max(_largest_error_mm(voxel_map, np.eye(4), mask) for voxel_map in maps[:2]) < 0.2
+
+
+_IVIM = np.array([0.0, 10, 20, 40, 60, 80, 100, 150, 200, 300, 400, 500, 600, 700, 800, 900, 1000])
+_DSI = np.r_[0.0, np.sort(np.random.default_rng(0).random(24) * 4000)]
+_SHELLS = np.r_[0.0, 0.0, np.full(8, 700.0), np.full(8, 1000.0), np.full(8, 2000.0), np.full(8, 3000.0)]
+
+
+def _tissue_series(bvals, image, mask, seed=0):
+    """Noisy series of a head of fluid, fibres and grey matter, and its table."""
+    generator = np.random.default_rng(seed)
+    bvecs = generator.standard_normal((bvals.size, 3))
+    bvecs /= np.linalg.norm(bvecs, axis=1, keepdims=True)
+    bvecs[bvals == 0] = 0
+    fluid, fibres = (_head(seed=number)[0] / 200 for number in (3, 4))
+    along = (bvecs @ np.array([0.6, 0.8, 0.0])) ** 2
+    b = bvals / 1000
+    signal = [
+        image * (f0 * np.exp(-3 * b_) + f1 * np.exp(-b_ * (0.3 + 1.5 * a)) + np.exp(-0.8 * b_)) / 2
+        for b_, a, f0, f1 in ((b_, a, fluid, fibres) for b_, a in zip(b, along))
+    ]
+    return np.stack(signal, axis=-1), Gradients(bvals, bvecs)
+
+
+def _with_noise(series, sd=0.5):
+    generator = np.random.default_rng(1)
+    real, imaginary = (sd * generator.standard_normal(series.shape) for _ in range(2))
+    return np.hypot(series + real, imaginary).astype(np.float32)
+
+
+def _still(fixed, moving):
+    return np.eye(4)
+
+
+@pytest.mark.parametrize("bvals", [_IVIM, _DSI, _SHELLS], ids=["ivim", "dsi", "shells"])
+def test_still_head_stays(bvals):
+    """Whatever the b-values, a head that keeps still moves next to nothing."""
+    image, mask = _head()
+    series, table = _tissue_series(bvals, image, mask)
+    motion = estimate_motion(_with_noise(series), table, mask, _SIZE, _still)
+    errors = [_largest_error_mm(found, np.eye(4), mask) for found in motion.voxel_maps]
+    assert motion.converged and motion.last_step_voxels < 0.05
+    assert np.median(errors) < 0.3 and max(errors) < 1.2
+
+
+@pytest.mark.parametrize("bvals", [_IVIM, _DSI, _SHELLS], ids=["ivim", "dsi", "shells"])
+def test_volumes_that_moved_are_told_from_their_neighbours(bvals):
+    """Whatever the b-values, single volumes that moved are found, relative to those of nearest b."""
+    image, mask = _head()
+    series, table = _tissue_series(bvals, image, mask)
+    moved = {
+        5: _voxel_map(3.0, [2.0, 0.0, -1.5], image.shape),
+        12: _voxel_map(-2.0, [0, 2.5, 1], image.shape),
+    }
+    for volume, truth in moved.items():
+        series[..., volume] = _moved(series[..., volume], truth)
+    found = estimate_motion(_with_noise(series), table, mask, _SIZE, _still).voxel_maps
+    for volume, truth in moved.items():
+        around = (found[volume - 1] + found[volume + 1]) / 2
+        assert _largest_error_mm(found[volume] @ np.linalg.inv(around), truth, mask) < 1.0
+
+
+def test_drift_along_b_is_taken_from_the_contrasts():
+    """What follows b looks like diffusion: the alignment of contrasts tells it, but not the least of it."""
+    bvals = np.linspace(0, 1000, 21)
+    image, mask = _head()
+    series, table = _tissue_series(bvals, image, mask)
+    noisy = _with_noise(series)
+    for shift_mm in (3.0, 0.5):
+        calls = []
+
+        def align(fixed, moving, shift_mm=shift_mm, calls=calls):
+            calls.append(1)
+            return _voxel_map(0.0, [shift_mm, 0, 0], image.shape)
+
+        maps = estimate_motion(noisy, table, mask, _SIZE, align).voxel_maps
+        along = maps[:, 0, 3] * _SIZE[0]
+        assert len(calls) == 1
+        if shift_mm < 1:
+            assert np.abs(along).max() < 0.4
+        else:
+            assert np.abs(along[:5]).max() < 0.4 and np.abs(along[-5:] - shift_mm).max() < 0.4
+            assert (np.diff(along) > -0.3).all() and 1.0 < along[11] < 2.0
+
+
+def test_groups_keep_shells_apart_and_small_ones_together():
+    """Shells of their own are groups, scattered b-values are one, and a b0 stays apart from a far shell."""
+
+    def sizes(bvals):
+        bvals = np.asarray(bvals, float)
+        table = Gradients(bvals, np.where(bvals[:, None] > 0, [1.0, 0, 0], 0.0))
+        groups = contrast_groups(table)
+        assert sorted(np.concatenate(groups)) == list(range(bvals.size))
+        return [group.size for group in groups]
+
+    assert sizes(_SHELLS) == [2, 8, 8, 8, 8]
+    assert sizes(_IVIM) == [17]
+    assert sizes(np.r_[0.0, np.full(30, 1000.0)]) == [1, 30]
+    assert sizes(np.r_[0.0, np.full(30, 500.0)]) == [1, 30]
+    assert sizes(np.r_[0.0, 0.0, np.full(3, 500.0), np.full(30, 1000.0)]) == [5, 30]
+    assert sizes(np.repeat([0, 250, 500, 750, 1000], 3)) == [6, 9]

@@ -1,0 +1,69 @@
+"""Laws of rigid transforms."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from n2a_bids.algorithms.registration.rigid import (
+    displacement_mm,
+    first_guess,
+    halfway_transforms,
+    rotation_deg,
+)
+
+
+def rigid(angles_deg=(0, 0, 0), shift_mm=(0, 0, 0), centre=(0, 0, 0)):
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
+    matrix[:3, 3] = np.asarray(centre) + shift_mm - matrix[:3, :3] @ np.asarray(centre)
+    return matrix
+
+
+def test_rotation_deg_does_not_depend_on_direction_or_shift():
+    """A motion and its inverse turn by one angle, wherever they shift to."""
+    motion = rigid((10, -20, 5), (3, 1, 7))
+    assert rotation_deg(motion) == pytest.approx(rotation_deg(np.linalg.inv(motion)))
+    assert rotation_deg(rigid(shift_mm=(9, 9, 9))) == 0
+
+
+def test_displacement_mm_of_a_shift_is_its_length():
+    """A pure shift moves every point alike."""
+    points = np.random.default_rng(0).normal(size=(20, 3))
+    np.testing.assert_allclose(displacement_mm(rigid(shift_mm=(3, 4, 0)), points), 5)
+
+
+@pytest.mark.parametrize("n_images", [2, 3, 5])
+def test_halfway_transforms_keep_relative_motion_and_centre(n_images):
+    """The motions between images stay; for two images the middle is as far from one as from the other."""
+    generator = np.random.default_rng(n_images)
+    motions = [np.eye(4)] + [
+        rigid(generator.uniform(-20, 20, 3), generator.uniform(-30, 30, 3)) for _ in range(n_images - 1)
+    ]
+    halfway = halfway_transforms(motions)
+    for motion, half in zip(motions, halfway, strict=True):
+        np.testing.assert_allclose(half @ np.linalg.inv(halfway[0]), motion, atol=1e-9)
+        np.testing.assert_allclose(half[:3, :3] @ half[:3, :3].T, np.eye(3), atol=1e-12)
+    if n_images == 2:
+        np.testing.assert_allclose(halfway[0] @ halfway[1], np.eye(4), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("angles", "shift"), [((0, 0, 0), (0, 0, 0)), ((0, 0, 35), (150, -90, 60)), ((-25, 0, 0), (0, 300, 0))]
+)
+def test_first_guess_finds_a_head_far_away(head, affine, angles, shift):
+    """The guess lies close enough for a local search, also when the head is 30 cm off and turned."""
+    image, mask = head
+    brain = (image * mask).astype(np.float32)
+    centre = affine[:3, :3] @ np.array(ndimage.center_of_mass(mask)) + affine[:3, 3]
+    motion = rigid(angles, shift, centre)
+    # The same voxels, placed elsewhere: the head is where the motion takes it.
+    guess = first_guess(brain, affine, brain, motion @ affine)
+    points = np.argwhere(mask)[::50] @ affine[:3, :3].T + affine[:3, 3]
+    assert displacement_mm(np.linalg.inv(motion) @ guess, points).max() < 35
+
+
+def test_first_guess_trusts_headers_that_agree(head, affine):
+    """Without motion the guess is the identity, to the bit."""
+    brain = (head[0] * head[1]).astype(np.float32)
+    np.testing.assert_array_equal(first_guess(brain, affine, brain, affine), np.eye(4))

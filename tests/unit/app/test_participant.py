@@ -1,0 +1,169 @@
+"""What ``n2a ... participant`` deletes, overwrites and answers, short of denoising."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from n2a_bids.cli.main import main
+from n2a_bids.dataset.write.description import write_dataset_files
+from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
+
+RUNS = {f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz": None for run in "12"}
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(tmp_path, monkeypatch) -> Iterator[None]:
+    """The app sets variables of the whole process, and works in the current folder."""
+    before = dict(os.environ)
+    monkeypatch.chdir(tmp_path)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def n2a(make_bids, tmp_path):
+    """Run the app on two runs without content; listing them is the least that it can do."""
+    bids_dir = make_bids(RUNS)
+
+    def run(*options: object, out: Path = tmp_path / "out") -> int:
+        words = [bids_dir, out, "participant", "--device", "cpu", *options]
+        return main([str(word) for word in words])
+
+    return run
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def database(tmp_path) -> Path:
+    """A folder of indexes in which other things have names like theirs."""
+    folder = tmp_path / "db"
+    for name in ("n2a_results_2024/data.txt", "n2a_0_1_0/sub_01/x.pklz", "n2a_0123456789abcdef/notes.txt"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("mine")
+    return folder
+
+
+def test_wiping_the_index_deletes_indexes_only(n2a, database):
+    """Results and work directories stay, though their names begin alike."""
+    foreign = files_below(database)
+    options = ["--boilerplate-only", "--bids-database-dir", database]
+    assert n2a(*options) == 0
+    (index,) = {path.parent for path in database.rglob("layout_index.sqlite")}
+    (index / "stale").touch()
+    assert n2a(*options, "--bids-database-wipe") == 0
+    assert not (index / "stale").exists()
+    assert (index / "layout_index.sqlite").is_file()
+    assert files_below(database).items() >= foreign.items()
+
+
+def test_a_listing_wipes_nothing(n2a, database, capsys):
+    """--dry-run looks past the index instead, and leaves it as it is."""
+    n2a("--dry-run", "--bids-database-dir", database)
+    before = files_below(database)
+    for index in database.glob("*/layout_index.sqlite"):
+        index.write_bytes(b"no index")
+        before[str(index.relative_to(database))] = b"no index"
+    assert n2a("--dry-run", "--bids-database-dir", database, "--bids-database-wipe") == 0
+    assert "1 group to denoise" in capsys.readouterr().out
+    assert files_below(database) == before
+
+
+@pytest.mark.parametrize(
+    ("raw_like", "found"),
+    [
+        ("bids", "input directory"),
+        ("bids/derivatives/raw", "input directory"),
+        ("out", "output directory"),
+        ("out/raw", "output directory"),
+        ("work/raw", "work directory"),
+        (".", "overlap"),
+        ("link", "input directory"),
+    ],
+)
+def test_raw_like_dataset_overlaps_with_no_other_folder(n2a, tmp_path, capsys, raw_like, found):
+    """Its description and README would replace theirs."""
+    (tmp_path / "link").symlink_to(tmp_path / "bids")
+    before = files_below(tmp_path)
+    for stage in ("--boilerplate-only", "--dry-run"):
+        assert n2a("--emit-raw-like", raw_like, stage) == 2
+        message = " ".join(capsys.readouterr().err.split())
+        assert "--emit-raw-like" in message
+        assert found in message
+    assert files_below(tmp_path) == before
+
+
+def test_raw_like_dataset_goes_to_a_folder_of_its_own(n2a, make_bids, tmp_path, capsys):
+    """New, empty to the eye, or filled by this option before; never one that somebody else has filled."""
+    (tmp_path / "datalad" / ".git").mkdir(parents=True)
+    write_raw_like_files(tmp_path / "earlier", tmp_path / "bids")
+    for good in ("new", "datalad", "earlier"):
+        assert n2a("--dry-run", "--emit-raw-like", tmp_path / good) == 0
+    make_bids({}, name="study")
+    write_dataset_files(tmp_path / "derivative", tmp_path / "bids", {}, environ={})
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").touch()
+    (tmp_path / "file").touch()
+    for bad in ("study", "derivative", "notes", "file"):
+        assert n2a("--dry-run", "--emit-raw-like", tmp_path / bad) == 2
+        assert f"--emit-raw-like {tmp_path / bad}" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_raw_like_dataset_that_cannot_be_written_is_refused(n2a, tmp_path, monkeypatch, capsys):
+    """Before hours of work."""
+
+    def fail(*args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("n2a_bids.app.participant.check_output_dir", lambda *folders: None)
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    assert n2a("--dry-run", "--emit-raw-like", tmp_path / "raw") == 2
+    assert "Read-only file system" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def finished(tmp_path) -> Path:
+    """What two runs have left of a participant; the first of them failed."""
+    logs = tmp_path / "out" / "sub-01" / "log"
+    for name in ("20260101-000000_a", "20260102-000000_b"):
+        (logs / name).mkdir(parents=True)
+    crash = "Node: n2a.sub_01.unit.denoise\nTraceback (most recent call last):\nValueError: upside down\n"
+    (logs / "20260101-000000_a" / "crash-1.txt").write_text(crash)
+    return logs
+
+
+def test_report_written_again_is_no_success_of_denoising(n2a, finished, tmp_path, capsys):
+    """It has an outcome of its own."""
+    assert n2a("--reports-only") == 0
+    table = capsys.readouterr().out
+    assert "1 participant: 1 report written" in table
+    assert "20260102-000000_b" in table
+    assert (tmp_path / "out" / "sub-01.html").is_file()
+
+
+def test_report_of_a_failed_run_stays_a_failure(n2a, finished, tmp_path, capsys):
+    """The crashes of the last run count, and the page is written all the same."""
+    crash = finished / "20260101-000000_a" / "crash-1.txt"
+    crash.rename(finished / "20260102-000000_b" / crash.name)
+    assert n2a("--reports-only") == 1
+    assert "unit.denoise: ValueError: upside down" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "out" / "sub-01.html").is_file()
+
+
+def test_report_of_an_image_that_cannot_be_used_is_a_failure(n2a, finished, tmp_path, capsys):
+    """As in the run itself; without an earlier run there is nothing to report on."""
+    sidecar = tmp_path / "bids" / "sub-01" / "anat" / "sub-01_run-1_T1w.json"
+    sidecar.write_text("{")
+    assert n2a("--reports-only") == 1
+    assert sidecar.name in " ".join(capsys.readouterr().out.split())
+    sidecar.unlink()
+    assert n2a("--reports-only", out=tmp_path / "other") == 70
+    assert "no earlier run" in capsys.readouterr().out

@@ -1,0 +1,211 @@
+"""Environment, log and table of a run."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from n2a_bids.app.log import participant_lock, write_log
+from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes
+from n2a_bids.app.participant import result_remarks
+from n2a_bids.app.work import ParticipantWork, explain, work_dir_of
+from n2a_bids.config import Config, DebugConfig, DenoiseConfig, ResourceConfig
+from n2a_bids.config.toml import read_settings
+from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+from n2a_bids.errors import ConfigError
+from n2a_bids.system.environment import brief_environment, prepare_environment
+
+
+@pytest.fixture
+def config(tmp_path) -> Config:
+    return Config(
+        tmp_path / "bids",
+        tmp_path / "out",
+        tmp_path / "work",
+        "uuid",
+        denoise=DenoiseConfig(random_seed=11),
+        resources=ResourceConfig(omp_nthreads=3),
+    )
+
+
+def test_children_get_seed_threads_and_no_network(config):
+    """Seeds, threads and network are not the user's to change; the rest is a default."""
+    environ = {"HOME": "/tmp", "OMP_NUM_THREADS": "64", "MPLCONFIGDIR": "/mine", "TEMPLATEFLOW_HOME": "/t"}
+    prepare_environment(config, environ)
+    assert environ["ANTS_RANDOM_SEED"] == environ["PYTHONHASHSEED"] == "11"
+    assert environ["OMP_NUM_THREADS"] == environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] == "3"
+    assert (environ["NO_ET"], environ["NIPYPE_NO_ET"], environ["TEMPLATEFLOW_AUTOUPDATE"]) == ("1", "1", "0")
+    assert (environ["MPLCONFIGDIR"], environ["TEMPLATEFLOW_HOME"]) == ("/mine", "/t")
+    assert environ["NIPYPE_CONFIG_DIR"].startswith(str(config.work_dir))
+    assert environ["LOGNAME"]
+
+
+@pytest.mark.parametrize("home", [None, "/no/such/home", "/dev/null"])
+def test_missing_home_is_replaced(config, home):
+    """Containers run as users without a home, or with one that cannot be written."""
+    environ = {} if home is None else {"HOME": home}
+    prepare_environment(config, environ)
+    assert Path(environ["HOME"]).is_dir()
+    assert environ["HOME"].startswith(str(config.work_dir))
+    assert environ["TEMPLATEFLOW_HOME"].startswith(str(config.work_dir))
+
+
+def test_templates_of_the_user_stay_visible(config, tmp_path):
+    """Another cache folder must not hide what was downloaded."""
+    templates = tmp_path / ".cache" / "templateflow"
+    templates.mkdir(parents=True)
+    environ = {"HOME": str(tmp_path)}
+    prepare_environment(config, environ)
+    assert environ["TEMPLATEFLOW_HOME"] == str(templates)
+
+
+def test_temporary_folder_is_provided_where_there_is_none(config, monkeypatch):
+    """A read-only root leaves no /tmp."""
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.gettempdir())
+    writable = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: not str(path).endswith("tmp") and writable(path, mode)
+    )
+    environ = {"HOME": str(config.work_dir.parent)}
+    prepare_environment(config, environ)
+    assert environ["TMPDIR"] == tempfile.gettempdir()
+    assert environ["TMPDIR"].startswith(str(config.work_dir))
+
+
+def test_work_directory_that_cannot_be_written_is_refused(config, tmp_path):
+    """A file is in the way."""
+    (tmp_path / "work").touch()
+    with pytest.raises(ConfigError, match="-w"):
+        prepare_environment(config, {})
+
+
+def test_a_work_directory_with_brackets_is_refused(config, tmp_path):
+    """nipype would compute all anew in it, and ANTs would fail; a link to it is no way around."""
+    (tmp_path / "a[1]").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a[1]")
+    for folder in (tmp_path / "a[1]", tmp_path / "link" / "work"):
+        with pytest.raises(ConfigError, match=r"a\[1\].*without brackets.* -w"):
+            prepare_environment(replace(config, work_dir=folder), {})
+    assert not list((tmp_path / "a[1]").iterdir())
+
+
+def test_brief_environment_leaves_no_work_directory(config, tmp_path):
+    """Caches vanish with their folder; a work directory that is there keeps them."""
+    environ = {"HOME": str(tmp_path)}
+    with brief_environment(config, environ):
+        assert Path(environ["MPLCONFIGDIR"]).parent.is_dir()
+    assert not Path(environ["MPLCONFIGDIR"]).parent.exists()
+    assert not config.work_dir.exists()
+    config.work_dir.mkdir()
+    with brief_environment(config, environ := {"HOME": str(tmp_path)}):
+        assert environ["MPLCONFIGDIR"].startswith(str(config.work_dir))
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        ([], 70),
+        (["nothing to do"], 70),
+        (["denoised", "nothing to do"], 0),
+        (["denoised", "failed"], 1),
+        (["nothing to do", "failed"], 1),
+    ],
+)
+def test_one_function_decides_on_the_exit_code(found, status):
+    """Failure over success over nothing to do."""
+    assert exit_status([Outcome(str(number), word) for number, word in enumerate(found)]) == status
+
+
+def test_table_wraps_long_reasons():
+    """Reasons are indented below their participant."""
+    text = format_outcomes([Outcome("01", "failed", ("word " * 60, "second"))], width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.splitlines()[-2].strip() == "second"
+
+
+def work() -> ParticipantWork:
+    image = ImageFile(Path("/b/sub-01/anat/sub-01_run-1_T1w.nii.gz"), {"sub": "01"})
+    unit = DenoisingUnit("t1w-repeats", (image, image), {"sub": "01"})
+    left_out = LeftOut(Path("/b/sub-01/anat/sub-01_acq-x_T1w.nii.gz"), "one T1w")
+    other = LeftOut(Path("/b/sub-02/anat/sub-02_T1w.nii.gz"), "truncated", fault=True)
+    collection = Collection((unit,), (left_out, other))
+    mine, theirs = (ParticipantWork.of(label, collection) for label in ("01", "02"))
+    assert theirs.outcome([]).status == "failed"
+    return mine
+
+
+def test_outcome_follows_failures_and_faults():
+    """An image left out by its nature is told; a broken one is a failure."""
+    assert work().outcome([]).status == "denoised"
+    assert "one T1w" in "".join(work().outcome([]).details)
+    outcome = work().outcome(["denoise: it broke", "denoise: it broke"])
+    assert outcome.status == "failed"
+    assert outcome.details[0] == "denoise: it broke"
+    assert len(outcome.details) == 2
+
+
+def test_repetition_that_was_left_out_is_named_in_the_table(config):
+    """As in the report, and only for the groups of this run."""
+    anat = config.output_dir / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    rows = [{"file": "sub-01_run-3_T1w.nii.gz", "accepted": False, "reason": "its contrast differs"}]
+    for name in ("sub-01", "sub-01_acq-earlier"):
+        record = json.dumps({"repetitions": rows})
+        (anat / f"{name}_desc-alignment_figures.json").write_text(record)
+    (remark,) = result_remarks(work(), config)
+    assert remark == "sub-01_T1w: warning: sub-01_run-3_T1w.nii.gz was left out: its contrast differs"
+    assert remark in work().outcome([], [remark]).details
+
+
+def test_log_holds_settings_and_versions(config):
+    """The record of a run can be given to --config-file."""
+    path = write_log("01", config)
+    assert path == config.output_dir / "sub-01" / "log" / "uuid" / "n2a.toml"
+    assert read_settings(path)["denoise"]["random_seed"] == 11
+    assert "version_torch" in path.read_text()
+
+
+def _try_lock(config: Config, answers) -> None:
+    try:
+        with participant_lock("01", config):
+            answers.put("free")
+    except ConfigError:
+        answers.put("held")
+
+
+def test_one_participant_is_locked_against_a_second_process(config):
+    """Another process is refused while the block runs, and not after it."""
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    with participant_lock("01", config), participant_lock("02", config):
+        child = context.Process(target=_try_lock, args=(config, answers))
+        child.start()
+        assert answers.get(timeout=30) == "held"
+        child.join()
+    child = context.Process(target=_try_lock, args=(config, answers))
+    child.start()
+    assert answers.get(timeout=30) == "free"
+    child.join()
+
+
+def test_work_directory_of_a_participant_holds_the_version(config):
+    """Another version must not resume from it."""
+    assert work_dir_of("01", config).parent.name.startswith("n2a_")
+
+
+def test_tracebacks_are_for_those_who_ask(config, capsys):
+    """Quiet by default."""
+    try:
+        raise ValueError("reason")
+    except ValueError:
+        explain(config)
+        assert capsys.readouterr().err == ""
+        loud = Config(*[config.bids_dir] * 3, "uuid", debug=DebugConfig(show_traceback=True, pdb=True))
+        explain(loud)
+        assert "ValueError: reason" in capsys.readouterr().err

@@ -1,0 +1,212 @@
+"""Every kind of bad image is refused with file, expectation, finding and remedy."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+from n2a_bids.dataset.read.checks import check_image
+from n2a_bids.errors import BIDSDataError
+
+AFFINE = np.diag([2.0, 2, 2, 1])
+
+
+@pytest.fixture
+def volume() -> np.ndarray:
+    return np.random.default_rng(0).normal(100, 10, (12, 13, 11)).astype("float32")
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(data: np.ndarray, name: str = "sub-01_T1w.nii.gz") -> Path:
+        image = nb.Nifti1Image(data, AFFINE)
+        image.set_qform(AFFINE, 1)
+        image.to_filename(tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+def refuses(path: Path, found: str) -> None:
+    """One paragraph with the file, what was expected, what was found, and after a semicolon the remedy."""
+    with pytest.raises(BIDSDataError) as caught:
+        check_image(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: expected ")
+    assert re.search(f"found .*{found}.*; .+", message), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["sub-01_T1w.nii", "sub-01_T1w.nii.gz"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", ">i2", "float64"])
+def test_good_images_pass(save, volume, name, dtype):
+    """Integer and floating point, compressed or not, either byte order."""
+    check_image(save(volume.astype(dtype), name))
+
+
+def test_one_volume_in_four_dimensions_passes(save, volume):
+    """Some converters write (X, Y, Z, 1)."""
+    check_image(save(volume[..., None]))
+
+
+def test_4d_is_right_for_dwi_and_wrong_for_t1w(save, volume):
+    """The suffix says which one is expected."""
+    series = np.stack([volume, volume + 1], axis=-1)
+    check_image(save(series, "sub-01_dwi.nii.gz"))
+    refuses(save(series), "2 volumes")
+    refuses(save(volume, "sub-02_dwi.nii.gz"), r"the shape \(12, 13, 11\)")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_images_without_finite_intensities_are_refused(save, volume, value):
+    """Specks and areas are taken for gaps; in 9 of 10 voxels there is nothing to denoise."""
+    volume[3, 4, 5] = value
+    check_image(save(volume))
+    volume[1:] = value
+    refuses(save(volume), "NaN or infinite")
+
+
+@pytest.mark.parametrize(("value", "found"), [(0, "only zeros"), (7, "the value 7 in every voxel")])
+def test_constant_images_are_refused(save, volume, value, found):
+    """Empty images and images of one value have nothing to denoise."""
+    refuses(save(np.full_like(volume, value)), found)
+
+
+def test_rgb_and_complex_are_refused(save, volume):
+    """Intensities must be real numbers."""
+    refuses(save(volume.astype("complex64")), "complex64")
+    rgb = np.zeros(volume.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    refuses(save(rgb), "RGB colours")
+
+
+def test_flat_images_are_refused(save, volume):
+    """A single slice is no head."""
+    refuses(save(volume[:, :, :1]), r"the shape \(12, 13, 1\)")
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.95])
+def test_truncated_compressed_files_are_refused(save, volume, keep):
+    """An interrupted download: the header is fine, the end is missing."""
+    path = save(volume)
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    refuses(path, "truncated or damaged")
+
+
+def test_damaged_compressed_files_are_refused(save, volume):
+    """Flipped bits are found by the checksum at the end."""
+    path = save(volume)
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 0xFF
+    path.write_bytes(content)
+    refuses(path, "truncated or damaged")
+
+
+def test_truncated_plain_files_are_refused(save, volume):
+    """Fewer bytes than the header promises."""
+    path = save(volume, "sub-01_T1w.nii")
+    path.write_bytes(path.read_bytes()[:-100])
+    refuses(path, "25 voxels too early")
+
+
+def test_files_of_another_kind_are_refused(tmp_path, volume):
+    """Zero bytes, text, an uncompressed file named .gz, another image format."""
+    path = tmp_path / "sub-01_T1w.nii.gz"
+    path.touch()
+    refuses(path, "0 bytes")
+    path.write_text("this is not an image " * 50)
+    refuses(path, "cannot be read")
+    nb.Nifti1Image(volume, AFFINE).to_filename(tmp_path / "plain.nii")
+    path.write_bytes((tmp_path / "plain.nii").read_bytes())
+    refuses(path, "cannot be read")
+    path.write_bytes(gzip.compress(b"short"))
+    refuses(path, "cannot be read")
+    path.write_bytes(gzip.compress(b"x" * 5000)[:12] + bytes(range(255, 0, -1)))
+    refuses(path, "cannot be read")
+    nb.MGHImage(volume, AFFINE).to_filename(tmp_path / "sub-01_T1w.mgz")
+    refuses(tmp_path / "sub-01_T1w.mgz", "MGHImage")
+
+
+def test_missing_content_is_named_for_what_it_is(tmp_path):
+    """DataLad links and pointers, other dangling links, folders, nothing at all."""
+    annexed, dangling = tmp_path / "sub-01_T1w.nii.gz", tmp_path / "sub-02_T1w.nii.gz"
+    annexed.symlink_to("../.git/annex/objects/xx/yy/MD5E-s1--00.nii.gz")
+    with pytest.raises(BIDSDataError, match=r"DataLad \(git-annex\) link.*datalad get"):
+        check_image(annexed)
+    dangling.symlink_to("elsewhere.nii.gz")
+    refuses(dangling, "a link to nothing")
+    pointer = tmp_path / "sub-03_T1w.nii.gz"
+    pointer.write_text("/annex/objects/MD5E-s1--00.nii.gz\n")
+    refuses(pointer, "git-annex pointer")
+    refuses(tmp_path, "a folder")
+    refuses(tmp_path / "sub-04_T1w.nii.gz", "no such file")
+
+
+def test_unreadable_files_are_refused(save, volume, monkeypatch):
+    """Permission denied, which the superuser who runs the tests in a container never meets."""
+    path = save(volume)
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+
+        def deny(self, *args, **kwargs):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "open", deny)
+    refuses(path, "PermissionError: Permission denied")
+
+
+def test_qform_and_sform_must_agree(save, volume):
+    """Apart by less than half a voxel is rounding; farther, tools place the head differently."""
+    path = save(volume)
+    for shift_mm, passes in ((0.5, True), (3.0, False)):
+        image = nb.Nifti1Image(volume, AFFINE)
+        image.set_sform(AFFINE, 1)
+        moved = AFFINE.copy()
+        moved[0, 3] += shift_mm
+        image.set_qform(moved, 1)
+        image.to_filename(path)
+        if passes:
+            check_image(path)
+        else:
+            refuses(path, r"3\.0 mm apart")
+
+
+def test_an_unused_form_does_not_matter(save, volume):
+    """A code of 0 marks a form that nobody reads."""
+    path = save(volume)
+    image = nb.Nifti1Image(volume, AFFINE)
+    image.set_qform(np.diag([1.0, 1, 1, 1]), 0)
+    image.to_filename(path)
+    check_image(path)
+
+
+def test_singular_affines_are_refused(save, volume):
+    """Voxels without a size cannot be aligned."""
+    path = save(volume)
+    image = nb.load(path)
+    image = nb.Nifti1Image(volume, None, image.header)
+    image.header["srow_x"], image.header["sform_code"], image.header["qform_code"] = 0, 1, 0
+    image.header["srow_y"], image.header["srow_z"] = [0, 2, 0, 0], [0, 0, 2, 0]
+    nb.Nifti1Image(volume, None, image.header).to_filename(path)
+    refuses(path, "singular")
+
+
+def test_memory_stays_small(tmp_path):
+    """Voxels are read in pieces: an image of 64 MB is checked within 25 MB."""
+    import tracemalloc
+
+    data = np.zeros((256, 256, 256), dtype="float32")
+    data[100:120] = 1
+    image = nb.Nifti1Image(data, AFFINE)
+    image.to_filename(tmp_path / "sub-01_T1w.nii")
+    del data, image
+    tracemalloc.start()
+    check_image(tmp_path / "sub-01_T1w.nii")
+    peak_mb = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    assert peak_mb < 25

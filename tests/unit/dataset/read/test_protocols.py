@@ -1,0 +1,161 @@
+"""Settings that must agree, settings worth a note, and sidecars that tell of one acquisition."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from n2a_bids.dataset.group.anat import group_t1w
+from n2a_bids.dataset.group.same_acquisition import split_same_acquisition
+from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.read.protocols import protocol_notes, reason_not_together
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile
+
+MORNING = {"AcquisitionTime": "10:05:09.992500", "SeriesNumber": 3, "ImageType": ["ORIGINAL", "M", "ND"]}
+
+
+def image(number, **metadata):
+    path = Path(f"/bids/sub-01/anat/sub-01_run-{number}_T1w.nii.gz")
+    return ImageFile(path, {"sub": "01", "run": str(number)}, metadata)
+
+
+def noted(kind, first, second):
+    unit = DenoisingUnit(kind, (image(1, **first), image(2, **second)), {"sub": "01"})
+    return " ".join(protocol_notes(unit))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "t1w", "echoes", "dwi"),
+    [
+        ({"ContrastBolusIngredient": "GADOLINIUM"}, {}, "refuse", "refuse", "note"),
+        ({"ContrastBolusIngredient": "none"}, {"ContrastBolusIngredient": ""}, "", "", ""),
+        ({"ContrastBolusIngredient": ["GADOLINIUM"]}, {"ContrastBolusIngredient": "gadolinium"}, "", "", ""),
+        ({"MagneticFieldStrength": 3}, {"MagneticFieldStrength": 1.5}, "refuse", "refuse", "refuse"),
+        ({"MagneticFieldStrength": 3}, {"MagneticFieldStrength": 2.89}, "", "", ""),
+        ({"MagneticFieldStrength": 3}, {"MagneticFieldStrength": 30000}, "", "", ""),
+        ({"EchoTime": 0.003}, {"EchoTime": 0.00301}, "", "", ""),
+        ({"EchoTime": 0.003}, {"EchoTime": 0.0035}, "note", "", "note"),
+        ({"EchoTime": 0.0017}, {"EchoTime": 0.0036}, "refuse", "", "refuse"),
+        ({"EchoTime": 0.08}, {"EchoTime": 0.1}, "note", "", "refuse"),
+        ({"FlipAngle": 9}, {"FlipAngle": 8}, "note", "note", ""),
+        ({"FlipAngle": 5}, {"FlipAngle": 30}, "refuse", "note", ""),
+        ({"InversionTime": 0.9}, {"InversionTime": 1.1}, "note", "note", "note"),
+        ({"InversionTime": 0.7}, {"InversionTime": 2.7}, "refuse", "note", "note"),
+        ({"RepetitionTime": 2.3}, {"RepetitionTime": 0.5}, "refuse", "note", "note"),
+        ({"RepetitionTime": 2.3}, {}, "", "", ""),
+        ({"RepetitionTime": 2.3}, {"RepetitionTime": "2.3 s"}, "", "", ""),
+        ({"FlipAngle": float("nan")}, {"FlipAngle": {"a": 1}}, "", "", ""),
+        ({"ReceiveCoilName": "Head_32"}, {"ReceiveCoilName": "HeadNeck_20"}, "note", "note", "note"),
+        ({"ReceiveCoilName": "head_32 "}, {"ReceiveCoilName": "Head_32"}, "", "", ""),
+        (
+            {"ReceiveCoilActiveElements": "HEA;HEP"},
+            {"ReceiveCoilActiveElements": "HEP;HEA"},
+            *("", "", ""),
+        ),
+        ({"ImageType": ["ORIGINAL", "ND"]}, {"ImageType": ["ORIGINAL", "NORM"]}, "note", "note", "note"),
+        ({"ImageType": ["ORIGINAL", "ND", "MOSAIC"]}, {"ImageType": ["ORIGINAL", "ND"]}, "", "", ""),
+        ({"ImageType": "ORIGINAL\\ND"}, {"ImageType": ["ND", "ORIGINAL"]}, "", "", ""),
+        ({"MatrixCoilMode": "GRAPPA"}, {"MatrixCoilMode": "SENSE"}, "note", "note", "note"),
+        (
+            {"ParallelReductionFactorInPlane": 2},
+            {"ParallelReductionFactorInPlane": 3},
+            *("note", "note", "note"),
+        ),
+        ({"PartialFourier": 1}, {"PartialFourier": 0.75}, "note", "note", "note"),
+        ({"ReconMatrixPE": 256}, {"ReconMatrixPE": 512}, "note", "note", "note"),
+        ({"SoftwareVersions": "VB17"}, {"SoftwareVersions": "VE11"}, "note", "note", "note"),
+        ({"DeviceSerialNumber": "1"}, {"DeviceSerialNumber": "2"}, "note", "note", "note"),
+        ({"StationName": "A"}, {"StationName": "B"}, "note", "note", "note"),
+    ],
+)
+def test_what_settings_lead_to(first, second, t1w, echoes, dwi):
+    """Each row, for T1w runs, echoes and diffusion; what is missing or of a wrong type says nothing."""
+    field = next(iter(first))
+    for kind, group, wanted in (
+        ("t1w-repeats", "t1w-repeats", t1w),
+        ("t1w-echoes", "t1w-echoes", echoes),
+        ("dwi-repeats", "dwi", dwi),
+    ):
+        reason = reason_not_together(image(1, **first), image(2, **second), group)
+        assert (field in reason) == (wanted == "refuse")
+        if wanted != "refuse":
+            assert (field in noted(kind, first, second)) == (wanted == "note")
+
+
+def test_a_run_with_contrast_agent_is_left_out_with_the_reason():
+    """The runs without stay together, whichever comes first; two of two leave nothing to average."""
+    runs = [image(1, ContrastBolusIngredient="GADOLINIUM"), image(2), image(3)]
+    found = group_t1w(runs)
+    assert [one.path.name[7:12] for one in found.units[0].images] == ["run-2", "run-3"]
+    (left,) = found.left_out
+    assert "ContrastBolusIngredient is GADOLINIUM, that of sub-01_run-2_T1w.nii.gz not given" in left.reason
+    assert "ContrastBolusIngredient" in format_collection(group_t1w(runs[:2]))
+
+
+def processed(**changes):
+    return {**MORNING, "SeriesNumber": 4, "ImageType": ["ORIGINAL", "M", "ND", "NORM"], **changes}
+
+
+@pytest.mark.parametrize(
+    ("second", "is_same"),
+    [
+        (processed(), True),
+        (processed(AcquisitionTime="100509.9925"), True),
+        (processed(ImageType=["DERIVED", "SECONDARY", "M", "DIS3D"]), True),
+        (processed(AcquisitionTime="10:11:20.100000"), False),
+        (processed(AcquisitionNumber=2), True),
+        (processed(AcquisitionDate="2020-01-02"), True),
+        (processed(EchoTime=0.005), True),
+        (MORNING, False),
+        ({}, False),
+        ({"AcquisitionTime": {}, "ImageType": 3, "SeriesNumber": [], "SeriesInstanceUID": 1.0}, False),
+    ],
+)
+def test_one_start_of_two_reconstructions_is_one_acquisition(second, is_same):
+    """To the fraction of a second; sidecars that are equal in all, or lack the time, prove nothing."""
+    for first_number, second_number in ((1, 2), (2, 1)):
+        kept, left_out = split_same_acquisition(
+            [image(first_number, **MORNING), image(second_number, **second)]
+        )
+        assert len(left_out) == is_same
+        if is_same:
+            # The image with fewer steps of processing stays, whatever its run.
+            assert kept[0].entities["run"] == str(first_number)
+            assert f"one acquisition with sub-01_run-{first_number}_T1w.nii.gz" in left_out[0].reason
+
+
+@pytest.mark.parametrize("time", ["00:00:00.000000", "12:00:00", "10:05:09"])
+def test_anonymised_times_prove_nothing(time):
+    """Nor do other numbers of the acquisition, dates, echoes or directions of phase encoding."""
+    first, second = ({**one, "AcquisitionTime": time} for one in (MORNING, processed()))
+    assert split_same_acquisition([image(1, **first), image(2, **second)])[1] == []
+    for key, values in (
+        ("AcquisitionNumber", (1, 2)),
+        ("AcquisitionDate", ("2020-01-01", "2020-01-02")),
+        ("EchoTime", (0.002, 0.005)),
+        ("PhaseEncodingDirection", ("j", "j-")),
+    ):
+        pair = [image(1, **MORNING, **{key: values[0]}), image(2, **processed(), **{key: values[1]})]
+        assert split_same_acquisition(pair)[1] == []
+
+
+def test_one_series_uid_is_one_acquisition_unless_numbers_differ():
+    """Two measurements of one series have another number, or equal sidecars: their noise decides."""
+    first = {"SeriesInstanceUID": "1.2.3", "ImageType": ["ORIGINAL", "ND"]}
+    second = {**first, "ImageType": ["ORIGINAL", "NORM"]}
+    assert len(split_same_acquisition([image(1, **first), image(2, **second)])[1]) == 1
+    numbered = [image(1, **first, AcquisitionNumber=1), image(2, **second, AcquisitionNumber=2)]
+    assert split_same_acquisition(numbered)[1] == []
+    assert split_same_acquisition([image(1, **first), image(2, **first)])[1] == []
+
+
+def test_echoes_and_directions_may_share_their_time():
+    """Names that differ in more than run are not compared; equal sidecars of runs are a note."""
+    first, second = image(1, **MORNING), image(2, **processed())
+    echoes = [
+        replace(one, entities={"sub": "01", "echo": str(number)})
+        for number, one in enumerate((first, second))
+    ]
+    assert split_same_acquisition(echoes)[1] == []
+    (unit,) = group_t1w([image(1, **MORNING), image(2, **MORNING)]).units
+    assert "one AcquisitionTime" in protocol_notes(unit)[0]

@@ -1,0 +1,368 @@
+"""Finding the work in a dataset: selection, filters, inheritance, speed, broken datasets."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.collect import collect, leave_out_unsuitable
+from n2a_bids.dataset.group.anat import group_t1w
+from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.read.duplicate_files import note_duplicates
+from n2a_bids.dataset.read.protocols import protocol_notes
+from n2a_bids.dataset.units import ImageFile
+from n2a_bids.errors import BIDSDataError, ConfigError
+
+RUNS = {
+    f"sub-{subject}/anat/sub-{subject}_run-{run}_T1w.nii.gz": None for subject in ("01", "02") for run in "12"
+}
+
+
+def select(**choices) -> SelectionConfig:
+    return SelectionConfig(**{"modalities": ("T1w",), **choices})
+
+
+def test_only_selected_participants_are_collected(make_bids):
+    """--participant-label takes labels with and without sub-."""
+    bids_dir = make_bids(RUNS)
+    assert [unit.label for unit in collect(bids_dir, select(participants=("sub-02",))).units] == [
+        "sub-02_T1w"
+    ]
+    assert [unit.label for unit in collect(bids_dir, select(exclude_participants=("02",))).units] == [
+        "sub-01_T1w"
+    ]
+
+
+def test_derivatives_sourcedata_and_code_are_not_looked_at(make_bids):
+    """Copies of the images elsewhere in the dataset are neither units nor left out."""
+    copies = {
+        f"{folder}/sub-01/anat/sub-01_run-{run}_T1w.nii.gz": None
+        for folder in ("derivatives/n2a", "sourcedata", "code", ".git")
+        for run in "34"
+    }
+    found = collect(make_bids({**RUNS, **copies}), select())
+    assert len(found.units) == 2
+    assert not found.left_out
+
+
+def test_sessions_are_selected(make_bids):
+    """--session-label; a session that nobody has is an error, one that some lack is not."""
+    files = {f"sub-01/ses-{s}/anat/sub-01_ses-{s}_run-{r}_T1w.nii.gz": None for s in ("a", "b") for r in "12"}
+    bids_dir = make_bids({**files, "sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz": None})
+    found = collect(bids_dir, select(sessions=("b",)))
+    assert [unit.label for unit in found.units] == ["sub-01_ses-b_T1w"]
+    assert [item.reason for item in found.left_out] == ["sub-02: no T1w image"]
+    with pytest.raises(BIDSDataError, match=r"ses-c.*none of the 2 .*--session-label"):
+        collect(bids_dir, select(sessions=("c",)))
+
+
+def test_unknown_participant_is_an_error_with_a_suggestion(make_bids):
+    """A typing error names what is there."""
+    with pytest.raises(
+        BIDSDataError, match=r"sub-011.*found no such folder among the 2 there.*did you mean sub-01"
+    ):
+        collect(make_bids(RUNS), select(participants=("011",)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "found no such file.*BIDSVersion"),
+        ("{", "expected a readable JSON file"),
+        ("[]", "expected a JSON object"),
+    ],
+)
+def test_dataset_description_is_needed(make_bids, content, message):
+    """Missing, broken and senseless descriptions are errors with a remedy."""
+    bids_dir = make_bids(RUNS)
+    path = bids_dir / "dataset_description.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(BIDSDataError, match=message):
+        collect(bids_dir, select())
+
+
+def test_a_folder_that_is_no_dataset_is_an_error(make_bids, tmp_path):
+    """Missing folder, and a dataset without participants."""
+    with pytest.raises(BIDSDataError, match=r"expected the folder of a BIDS dataset, found nothing"):
+        collect(tmp_path / "nowhere", select())
+    with pytest.raises(BIDSDataError, match=r"expected folders named sub-<label>, found none"):
+        collect(make_bids({"README": "empty"}), select())
+
+
+def test_metadata_are_inherited_and_the_nearest_wins(make_bids):
+    """Root, session and image level are merged; other suffixes and entities do not apply."""
+    bids_dir = make_bids(
+        {
+            "sub-01/ses-1/anat/sub-01_ses-1_run-1_T1w.nii.gz": None,
+            "sub-01/ses-1/anat/sub-01_ses-1_run-02_T1w.nii.gz": None,
+            "T1w.json": {"MagneticFieldStrength": 3, "EchoTime": 0.001, "Manufacturer": "A"},
+            "acq-other_T1w.json": {"Manufacturer": "B"},
+            "bold.json": {"Manufacturer": "C"},
+            "sub-01/sub-01_T1w.json": {"EchoTime": 0.002},
+            "sub-01/ses-1/anat/sub-01_ses-1_run-2_T1w.json": {"EchoTime": 0.003},
+        }
+    )
+    first, second = collect(bids_dir, select()).units[0].images
+    assert first.metadata == {"MagneticFieldStrength": 3, "EchoTime": 0.002, "Manufacturer": "A"}
+    assert second.metadata["EchoTime"] == 0.003
+
+
+def test_a_broken_sidecar_harms_only_its_image(make_bids):
+    """Other participants go on; the file is named as a fault."""
+    bids_dir = make_bids({**RUNS, "sub-01/anat/sub-01_run-1_T1w.json": "{broken"})
+    found = collect(bids_dir, select())
+    assert [unit.label for unit in found.units] == ["sub-02_T1w"]
+    fault = next(item for item in found.left_out if item.fault)
+    assert "sub-01_run-1_T1w.json: expected a readable JSON sidecar" in fault.reason
+
+
+@pytest.mark.parametrize(
+    ("query", "labels", "n_filtered"),
+    [
+        ({"acquisition": None}, ["sub-01_T1w"], 2),
+        ({"acquisition": "*"}, ["sub-01_acq-hi_T1w"], 2),
+        ({"acq": ["hi", "low"], "run": [1, 2]}, ["sub-01_acq-hi_T1w"], 2),
+        ({"run": 1}, [], 2),
+        ({"Manufacturer": "A"}, ["sub-01_acq-hi_T1w"], 2),
+        (
+            {"suffix": "T1w", "datatype": "anat", "extension": ".nii.gz"},
+            ["sub-01_acq-hi_T1w", "sub-01_T1w"],
+            0,
+        ),
+        ({"desc": "denoised"}, [], 4),
+    ],
+)
+def test_filter_file_selects_images(make_bids, query, labels, n_filtered):
+    """Null means absent, * present, lists any of; what is not selected is left out and says why."""
+    bids_dir = make_bids(
+        {f"sub-01/anat/sub-01_{acq}run-0{run}_T1w.nii.gz": None for acq in ("", "acq-hi_") for run in "12"}
+        | {"acq-hi_T1w.json": {"Manufacturer": "A"}}
+    )
+    found = collect(bids_dir, select(bids_filters={"t1w": query, "bold": {"nonsense": 1}}))
+    assert [unit.label for unit in found.units] == labels
+    assert sum("BIDS filters of 't1w'" in item.reason for item in found.left_out) == n_filtered
+
+
+def test_filter_file_with_members_of_the_pybids_enumeration(make_bids):
+    """A filter file parsed for pybids holds Query.NONE and Query.ANY in place of null and *."""
+    from bids.layout import Query
+
+    files = {f"sub-01/anat/sub-01_{acq}run-{run}_T1w.nii.gz": None for acq in ("", "acq-hi_") for run in "12"}
+    bids_dir = make_bids(files)
+    values = ((Query.NONE, "sub-01_T1w"), ("Query.NONE", "sub-01_T1w"), (Query.ANY, "sub-01_acq-hi_T1w"))
+    for value, label in values:
+        found = collect(bids_dir, select(bids_filters={"t1w": {"acquisition": value}}))
+        assert [unit.label for unit in found.units] == [label]
+
+
+def test_runs_are_selected_by_their_index(make_bids):
+    """With or without leading zeros; an image without run- is none of them."""
+    names = ("run-01_", "run-02_", "run-3_", "")
+    bids_dir = make_bids({f"sub-01/anat/sub-01_{name}T1w.nii.gz": None for name in names})
+    found = collect(bids_dir, select(runs=(1, 3)))
+    assert [image.path.name for unit in found.units for image in unit.images] == [
+        "sub-01_run-01_T1w.nii.gz", "sub-01_run-3_T1w.nii.gz"
+    ]  # fmt: skip
+    assert [item.reason for item in found.left_out] == ["--run-id does not select it"] * 2
+
+
+def test_filter_file_with_an_unknown_entity_is_an_error(make_bids):
+    """A typing error must not silently select everything or nothing."""
+    with pytest.raises(ConfigError, match=r"'aquisition'.*correct the name"):
+        collect(make_bids(RUNS), select(bids_filters={"t1w": {"aquisition": "hi"}}))
+
+
+def test_index_cache_is_used_and_follows_the_dataset(make_bids, tmp_path):
+    """The cache gives the same answer, and files that come or go are seen."""
+    bids_dir, cached = make_bids(RUNS), select(database_dir=tmp_path / "db")
+    first = collect(bids_dir, cached)
+    assert len(list((tmp_path / "db").iterdir())) == 1
+    assert collect(bids_dir, cached) == first == collect(bids_dir, select())
+    (bids_dir / "sub-01/anat/sub-01_run-3_T1w.nii.gz").touch()
+    assert len(collect(bids_dir, cached).units[0].images) == 3
+    only_second = select(database_dir=tmp_path / "db", participants=("02",))
+    assert [unit.label for unit in collect(bids_dir, only_second).units] == ["sub-02_T1w"]
+
+
+def test_a_damaged_or_unwritable_index_cache_is_an_error(make_bids, tmp_path):
+    """With the folder to delete, or the option to correct."""
+    bids_dir, cached = make_bids(RUNS), select(database_dir=tmp_path / "db")
+    collect(bids_dir, cached)
+    (database,) = (tmp_path / "db").glob("*/*.sqlite")
+    database.write_bytes(b"not a database" * 100)
+    with pytest.raises(BIDSDataError, match=r"found a damaged one.*delete this folder"):
+        collect(bids_dir, cached)
+    (tmp_path / "file").touch()
+    with pytest.raises(BIDSDataError, match="correct --bids-database-dir"):
+        collect(bids_dir, select(database_dir=tmp_path / "file"))
+
+
+def test_a_file_of_another_participant_is_a_fault(make_bids):
+    """A copy that was not renamed must not mix two people."""
+    found = collect(make_bids({**RUNS, "sub-01/anat/sub-02_run-3_T1w.nii.gz": None}), select())
+    assert [len(unit.images) for unit in found.units] == [2, 2]
+    assert found.left_out[0].fault
+    assert "rename or move the file" in found.left_out[0].reason
+
+
+def test_what_a_filter_excludes_need_not_be_sound(make_bids):
+    """Neither a broken sidecar nor a bad name fails a participant whose images are excluded by name."""
+    files = {
+        "sub-01/anat/sub-01_acq-low_T1w.nii.gz": None,
+        "sub-01/anat/sub-01_acq-low_T1w.json": "{broken",
+        "sub-01/anat/sub-01_acq-low_defaced_T1w.nii.gz": None,
+        "sub-01/anat/sub-01_run-9_T1w.nii.gz": None,
+        "sub-01/anat/sub-01_run-9_T1w.json": "{broken",
+    }
+    bids_dir = make_bids({**RUNS, **files})
+    assert sum(item.fault for item in collect(bids_dir, select()).left_out) == 3
+    filters = {"t1w": {"acquisition": None, "EchoTime": None}}
+    found = collect(bids_dir, select(bids_filters=filters, runs=(1, 2)))
+    assert len(found.units) == 2
+    assert not any(item.fault for item in found.left_out)
+    # A filter of metadata cannot do without them.
+    found = collect(bids_dir, select(bids_filters={"t1w": {"EchoTime": None}}, runs=(9,)))
+    assert [item.fault for item in found.left_out if "run-9" in item.path.name] == [True]
+
+
+@pytest.mark.parametrize("part", ["acq-high-res", "colour-red", "defaced", "acq-a_acq-b"])
+def test_a_name_that_bids_does_not_know_is_a_fault(make_bids, part):
+    """Found before the work, since no derivative could be named after it."""
+    found = collect(make_bids({**RUNS, f"sub-01/anat/sub-01_{part}_T1w.nii.gz": None}), select())
+    assert len(found.units) == 2
+    assert found.left_out[0].fault
+    assert f"found {part.split('_')[-1]}; rename the file" in found.left_out[0].reason
+
+
+def test_an_unreadable_participant_is_a_fault(make_bids, monkeypatch):
+    """A folder without permission is not the same as a participant without images."""
+    bids_dir = make_bids({**RUNS, "sub-03/anat/sub-03_T2w.nii.gz": None})
+    monkeypatch.setattr("os.access", lambda path, mode, **_: path.name != "anat")
+    (item,) = collect(bids_dir, select()).left_out
+    assert item.fault
+    assert "sub-03/anat: expected a folder that can be read" in item.reason
+
+
+def test_listing_shows_groups_files_and_reasons(make_bids):
+    """What --dry-run prints."""
+    text = format_collection(collect(make_bids({**RUNS, "sub-03/anat/sub-03_T1w.nii.gz": None}), select()))
+    assert text.startswith("2 groups to denoise (4 images of 2 participants), 1 left out")
+    assert "sub-01_T1w  [T1w repetitions]" in text
+    assert "  - sub-01_run-2_T1w.nii.gz" in text
+    assert "sub-03: one T1w, nothing to average" in text
+    # A path is not broken, however long it is.
+    assert max(len(line) for line in text.splitlines() if "/" not in line) <= 110
+
+
+def test_dangling_links_are_listed_not_lost(make_bids):
+    """A DataLad clone without content can be planned with --dry-run."""
+    bids_dir = make_bids({"sub-01/anat/sub-01_T1w.json": {}})
+    for run in "12":
+        link = bids_dir / f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz"
+        link.symlink_to("../../.git/annex/objects/aa/bb/key")
+    assert len(collect(bids_dir, select()).units[0].images) == 2
+
+
+@pytest.mark.slow
+def test_one_of_2000_participants_is_found_in_seconds(tmp_path, capsys):
+    """The other 1,999 are never walked."""
+    names = [f"run-{run}_T1w{extension}" for run in "12" for extension in (".nii.gz", ".json")]
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"Name": "big", "BIDSVersion": "1.10.0"}))
+    for index in range(2000):
+        for datatype, suffixes in (
+            ("anat", names),
+            ("func", ["task-rest_bold.nii.gz", "task-rest_bold.json"]),
+        ):
+            folder = tmp_path / f"sub-{index:04d}" / datatype
+            folder.mkdir(parents=True)
+            for suffix in suffixes:
+                (folder / f"sub-{index:04d}_{suffix}").write_text("{}")
+    start = time.perf_counter()
+    found = collect(tmp_path, select(participants=("1234",)))
+    seconds = time.perf_counter() - start
+    with capsys.disabled():
+        print(f"\none of 2,000 participants found in {seconds:.2f} s")
+    assert len(found.units) == 1
+    assert seconds < 10
+
+
+def test_runs_of_different_protocols_are_told(make_bids):
+    """Beyond rounding, in numbers or in the sequence; fields that one run lacks tell nothing."""
+    usual = {"RepetitionTime": 2.3, "EchoTime": 0.003, "FlipAngle": 9, "ScanningSequence": ["GR", "IR"]}
+    others = {
+        "01": {"RepetitionTime": 1.9, "EchoTime": 0.003, "FlipAngle": 8, "ScanningSequence": "SE"},
+        "02": {"RepetitionTime": 2.301, "InversionTime": 0.9, "ScanningSequence": ["IR", "GR"]},
+    }
+    sidecars = {
+        f"sub-{subject}/anat/sub-{subject}_run-{run}_T1w.json": content
+        for subject in ("01", "02")
+        for run, content in (("1", usual), ("2", others[subject]))
+    }
+    found = collect(make_bids({**RUNS, **sidecars}), select())
+    notes = [protocol_notes(unit) for unit in found.units]
+    assert notes[1] == []
+    assert re.search(r"RepetitionTime \(2.3, 1.9\), FlipAngle \(9, 8\), ScanningSequence", notes[0][0])
+    assert "EchoTime" not in notes[0][0]
+    assert "note: the sidecars of these images differ" in format_collection(found)
+
+
+def test_echo_times_of_echoes_differ_by_design(make_bids):
+    """They are no note, other settings are."""
+    files = {f"sub-01/anat/sub-01_echo-{echo}_T1w.nii.gz": None for echo in "12"}
+    files |= {
+        f"sub-01/anat/sub-01_echo-{echo}_T1w.json": {"EchoTime": 0.002 * int(echo), "FlipAngle": 8}
+        for echo in "12"
+    }
+    (unit,) = collect(make_bids(files), select()).units
+    assert protocol_notes(unit) == []
+    assert protocol_notes(replace(unit, kind="t1w-repeats")) != []
+
+
+def test_groups_that_a_strategy_cannot_take_are_left_out(make_bids):
+    """With the reason, before the work; others stay."""
+    found = collect(make_bids(RUNS), select())
+    assert leave_out_unsuitable(found, "auto").units == found.units
+    without = leave_out_unsuitable(found, "san2n")
+    assert without.units == ()
+    assert len(without.left_out) == len(found.left_out) + 4
+    assert "san2n denoises diffusion series only; use --strategy auto" in format_collection(without)
+
+
+def test_the_list_names_files_that_were_not_fetched(make_bids):
+    """A dangling git-annex link, with the command that fetches it, below its name."""
+    bids_dir = make_bids({**RUNS, "sub-01/anat/sub-01_run-1_T1w.nii.gz": "image"})
+    link = bids_dir / "sub-01/anat/sub-01_run-3_T1w.nii.gz"
+    link.symlink_to("../../.git/annex/objects/xx/yy/content")
+    text = " ".join(format_collection(collect(bids_dir, select(participants=("01",)))).split())
+    assert "run-3_T1w.nii.gz cannot be used:" in text
+    assert f"git-annex) link to content that was not fetched; run 'datalad get {link}'" in text
+    assert "run-1_T1w.nii.gz cannot be used" not in text
+
+
+def test_a_file_of_another_participant_or_session_is_noted(make_bids):
+    """By its content, whatever its name; files of one size that differ are none."""
+    files = {
+        f"sub-{sub}/ses-{ses}/anat/sub-{sub}_ses-{ses}_run-{run}_T1w.nii.gz": bytes([number]) * 100_000
+        for number, (sub, ses, run) in enumerate(
+            (sub, ses, run) for sub in ("01", "02") for ses in "ab" for run in "12"
+        )
+    }
+    names = list(files)
+    files[names[2]] = files[names[4]] = files[names[0]]
+    elsewhere = [ImageFile(Path("/bids") / name, parse_name(Path(name))[0]) for name in names]
+    unread = note_duplicates(group_t1w(elsewhere).units, Path("/bids"))
+    assert all(unit.notes == () for unit in unread)
+    bids_dir = make_bids(files)
+    images = [ImageFile(bids_dir / name, parse_name(Path(name))[0]) for name in names]
+    notes = [unit.notes for unit in note_duplicates(group_t1w(images).units, bids_dir)]
+    assert [len(note) for note in notes] == [1, 1, 1, 0]
+    assert names[2] in notes[0][0]
+    assert names[4] in notes[0][0]
+    assert "put the right file in place" in notes[2][0]

@@ -1,0 +1,72 @@
+"""What is measured on a denoised image: laws of each figure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.denoising.measures import measure
+
+SHAPE, VOXEL_MM = (48, 48, 48), (2.0, 2.0, 2.0)
+MASK = np.zeros(SHAPE, bool)
+MASK[4:-4, 4:-4, 4:-4] = True
+ANATOMY = 1000 + 200 * ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), 3) / 0.02
+_FWHM_OF_SD = 2 * np.sqrt(2 * np.log(2))
+
+
+def noisy_pair(sd_voxels: float, anatomy=ANATOMY) -> Realizations:
+    """Two repetitions with noise of this smoothness."""
+    rng = np.random.default_rng(1)
+    noise = [ndimage.gaussian_filter(rng.standard_normal(SHAPE), sd_voxels) for _ in range(2)]
+    images = [anatomy + 20 * one / one.std() for one in noise]
+    return Realizations(np.stack(images)[..., None].astype(np.float32), MASK, VOXEL_MM)
+
+
+def figures_of(pair: Realizations, denoised) -> dict[str, float]:
+    """Figures of a denoised image of the pair; it defaults to the mean."""
+    return measure(pair, pair.data.mean(axis=0), DenoisedImage(denoised.astype(np.float32)[..., None]), None)
+
+
+@pytest.mark.parametrize("sd_voxels", [0.8, 1.2])
+def test_smoothness_is_that_of_the_noise_whatever_the_anatomy(sd_voxels):
+    """Both the difference of repetitions and what was removed hold noise alone here."""
+    found = figures_of(noisy_pair(sd_voxels), ANATOMY)
+    expected = pytest.approx(_FWHM_OF_SD * sd_voxels * 2.0, rel=0.1)
+    assert found["fwhm_mm_difference"] == expected
+    assert found["fwhm_mm_residual"] == expected
+
+
+def test_a_drift_that_was_taken_away_makes_the_residual_smooth():
+    """Much smoother than the noise: something else went with it."""
+    drift = 100 * np.linspace(-1, 1, SHAPE[0])[:, None, None]
+    found = figures_of(noisy_pair(0.8), ANATOMY + drift)
+    assert found["fwhm_mm_residual"] > 3 * found["fwhm_mm_difference"]
+
+
+def test_nothing_removed_has_no_smoothness():
+    """Neither zero nor what rounding leaves of it; the difference still has its own."""
+    pair = noisy_pair(0.8)
+    mean = pair.data.mean(axis=0)[..., 0]
+    for denoised in (mean, mean * np.float32(1 + 1e-7)):
+        found = figures_of(pair, denoised)
+        assert "fwhm_mm_residual" not in found
+        assert found["fwhm_mm_difference"] > 0
+
+
+def test_a_channel_without_residual_does_not_count():
+    """Figures are averages over the channels that have them."""
+    pair = noisy_pair(0.8)
+    two = Realizations(np.concatenate([pair.data] * 2, axis=-1), MASK, VOXEL_MM)
+    mean = two.data.mean(axis=0)
+    denoised = np.stack([mean[..., 0], ANATOMY.astype(np.float32)], axis=-1)
+    found = measure(two, mean, DenoisedImage(denoised), None)
+    assert found["fwhm_mm_residual"] == figures_of(pair, ANATOMY)["fwhm_mm_residual"]
+
+
+def test_repetitions_of_other_contrast_have_no_difference():
+    """Their difference is anatomy."""
+    pair = noisy_pair(0.8)
+    echoes = Realizations(pair.data, MASK, VOXEL_MM, same_signal=False)
+    assert "fwhm_mm_difference" not in figures_of(echoes, ANATOMY)

@@ -1,0 +1,157 @@
+"""Masks as nodes: given, from a template, and the check of what was found."""
+
+import nibabel as nb
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from n2a_bids.dataset.read.templates import find_template
+from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.interfaces.anat.mask import (
+    BrainMask,
+    GivenBrainMask,
+    TemplateBrainMask,
+    packaged_template,
+)
+from n2a_bids.interfaces.inputs import InspectInputs, mask_fit_warnings
+from n2a_bids.io.images import load, save_like
+
+
+@pytest.fixture
+def head_files(tiny_bids, tmp_path, head):
+    """T1w and brain mask of the phantom, as files on one grid."""
+    image = tiny_bids / "sub-01/anat/sub-01_run-1_T1w.nii.gz"
+    return image, save_like(head[1], image, tmp_path / "mask.nii.gz", np.uint8)
+
+
+def test_given_brain_mask_is_kept_on_its_grid(head_files, tmp_path):
+    """A mask on the grid of the image is the output, voxel by voxel."""
+    image, mask = head_files
+    found = GivenBrainMask(in_file=image, mask_file=mask).run(cwd=str(tmp_path)).outputs.out_mask
+    np.testing.assert_array_equal(load(found)[0], load(mask)[0])
+
+
+def test_given_brain_mask_is_resampled_by_world_coordinates(head_files, tmp_path, head, affine):
+    """A mask cut to its box lands where it was."""
+    image, _ = head_files
+    corner = np.array([3, 2, 4])
+    where = affine.copy()
+    where[:3, 3] += affine[:3, :3] @ corner
+    cut = tmp_path / "cut.nii.gz"
+    nb.Nifti1Image(head[1][3:, 2:, 4:].astype(np.uint8), where).to_filename(cut)
+    found = GivenBrainMask(in_file=image, mask_file=cut).run(cwd=str(tmp_path)).outputs.out_mask
+    expected = np.zeros_like(head[1])
+    expected[3:, 2:, 4:] = head[1][3:, 2:, 4:]
+    np.testing.assert_array_equal(load(found)[0] > 0, expected)
+
+
+def test_empty_brain_mask_is_an_error_that_names_the_image(head_files, tmp_path):
+    """An empty mask is refused with what to do."""
+    image, mask = head_files
+    empty = save_like(np.zeros(load(mask)[0].shape), image, tmp_path / "empty.nii.gz", np.uint8)
+    with pytest.raises(BIDSDataError, match=r"run-1_T1w.*an empty mask.*--derivatives"):
+        GivenBrainMask(in_file=image, mask_file=empty).run(cwd=str(tmp_path))
+
+
+def test_absurd_brain_volume_is_an_error(head_files, tmp_path):
+    """A brain of ten litres is no brain."""
+    image, mask = head_files
+    everything = save_like(np.ones(load(mask)[0].shape), image, tmp_path / "all.nii.gz", np.uint8)
+    with pytest.raises(BIDSDataError, match="ml by"):
+        GivenBrainMask(in_file=image, mask_file=everything).run(cwd=str(tmp_path))
+
+
+def test_mask_of_noise_is_an_error(head_files, tmp_path, head):
+    """A mask of the size of a brain, in an image that shows none."""
+    image, mask = head_files
+    noise = np.hypot(*np.random.default_rng(0).normal(0, 50, (2, *head[0].shape)))
+    pure = save_like(noise, image, tmp_path / "noise.nii.gz")
+    with pytest.raises(BIDSDataError, match=r"noise\.nii\.gz.*found noise alone.*--derivatives"):
+        GivenBrainMask(in_file=pure, mask_file=mask).run(cwd=str(tmp_path))
+
+
+@pytest.mark.slow
+def test_deepbet_on_noise_is_an_error(tmp_path):
+    """Whatever it finds in noise alone is not believed."""
+    noise = np.hypot(*np.random.default_rng(1).normal(0, 50, (2, 80, 80, 80)))
+    path = tmp_path / "noise.nii.gz"
+    affine = np.diag([1.6, 1.6, 1.6, 1])
+    nb.Nifti1Image(noise.astype(np.float32), affine).to_filename(path)
+    with pytest.raises(BIDSDataError, match=r"found (noise alone|an empty mask|\d+ ml)"):
+        BrainMask(in_file=path).run(cwd=str(tmp_path))
+
+
+def test_find_template_uses_what_is_on_disk_only(tmp_path):
+    """A template is found by name; a missing one, or empty files of an index, name the folder."""
+    folder = tmp_path / "tpl-Mine"
+    folder.mkdir()
+    names = [f"tpl-Mine_res-01_{rest}.nii.gz" for rest in ("T1w", "desc-brain_mask")]
+    for name in names:
+        (folder / name).write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"tpl-Mine.*packaged template"):
+        find_template("Mine", tmp_path)
+    for name in names:
+        (folder / name).write_bytes(b"image")
+    assert find_template("Mine", tmp_path) == tuple(folder / name for name in names)
+
+
+def test_packaged_template_has_a_brain_of_human_size(tmp_path):
+    """The template in nilearn comes with a mask on its grid."""
+    template, mask = packaged_template(tmp_path)
+    brain, affine = load(mask)
+    assert load(template)[0].shape == brain.shape
+    assert 1200 < brain.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000 < 2200
+
+
+@pytest.mark.slow
+def test_brain_mask_finds_the_brain_of_a_real_head(real_data, tmp_path):
+    """deepbet finds 1 to 2 litres of brain in a real head."""
+    image = real_data / "t1w-pair/sub-01/anat/sub-01_run-1_T1w.nii.gz"
+    data, affine = load(BrainMask(in_file=image).run(cwd=str(tmp_path)).outputs.out_mask)
+    assert 1000 < data.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000 < 2000
+
+
+@pytest.mark.slow
+def test_template_brain_mask_agrees_with_deepbet(real_data, tmp_path):
+    """The template route overlaps with the network by a Dice coefficient above 0.88."""
+    image = real_data / "t1w-pair/sub-01/anat/sub-01_run-1_T1w.nii.gz"
+    masks = []
+    for interface in (BrainMask, TemplateBrainMask):
+        folder = tmp_path / interface.__name__
+        folder.mkdir()
+        masks.append(load(interface(in_file=image).run(cwd=str(folder)).outputs.out_mask)[0] > 0)
+    assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) > 0.88
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_a_given_mask_that_lies_elsewhere_is_told(head_files, tmp_path, head, stripped):
+    """Shifted by 28 and 20 mm it is named with the distance; in place, tight or generous, it is not."""
+    image, _ = head_files
+    if stripped:
+        image = save_like(head[0] * head[1], image, tmp_path / "brain.nii.gz")
+    shifted = save_like(np.roll(head[1], (7, -5), (0, 1)), image, tmp_path / "shifted.nii.gz", np.uint8)
+    (warning,) = mask_fit_warnings(image, shifted, "mine_mask.nii.gz")
+    assert "mine_mask.nii.gz" in warning and "34 mm away" in warning
+    for fits in (head[1], ndimage.binary_erosion(head[1]), ndimage.binary_dilation(head[1])):
+        path = save_like(fits, image, tmp_path / "fits.nii.gz", np.uint8)
+        assert mask_fit_warnings(image, path, "mine_mask.nii.gz") == []
+
+
+def test_only_a_given_mask_is_judged_and_only_on_the_reference(head_files, tmp_path, head):
+    """The mask belongs to the reference; on another run, where the head has moved, it is a start only."""
+    image, mask = head_files
+    shifted = save_like(np.roll(head[1], 7, 0), image, tmp_path / "shifted.nii.gz", np.uint8)
+    for name, place, n_warnings in (("", 1, 0), ("given", 0, 0), ("given", 1, 1)):
+        node = InspectInputs(
+            in_files=[image, image], mask_files=[mask, shifted], place=place, given_mask=name
+        )
+        assert len(node.run(cwd=str(tmp_path)).outputs.warnings) == n_warnings
+
+
+def test_images_without_skull_are_recognised(head_files, tmp_path, head):
+    """All of them must be zero outside of the brain, whatever the mask leaves at its border."""
+    image, mask = head_files
+    brain = save_like(head[0] * ndimage.binary_dilation(head[1]), image, tmp_path / "brain.nii.gz")
+    for files, expected in (([brain, brain], True), ([brain, image], False)):
+        node = InspectInputs(in_files=files, mask_files=[mask, mask])
+        assert node.run(cwd=str(tmp_path)).outputs.skull_stripped is expected

@@ -1,0 +1,252 @@
+"""Series of one world on any grid: aligned, judged, and given back each on its own grid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.distortion.pepolar import PairCorrection
+from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.interfaces.dwi.align import AlignSeries
+from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
+from n2a_bids.interfaces.dwi.native_grid import OwnGrids
+from n2a_bids.interfaces.dwi.register import RegisterSeries
+from n2a_bids.io.gradients import read_gradients, write_gradients
+from n2a_bids.io.transforms import read_transforms, write_transforms
+from n2a_bids.lab.simulation.dwi import distort
+from n2a_bids.workflows.dwi.preparation import reference_first
+
+_AFFINE = np.array([[-5.0, 0, 0, 60], [0, 5.0, 0, -62], [0, 0, 5.0, -35], [0, 0, 0, 1]])
+_SHAPE = (24, 26, 14)
+_N_VOLUMES = 8
+_GATES = {"min_correlation": 0.85, "min_structure_correlation": 0.5, "min_overlap": 0.9}
+
+
+def _table() -> Gradients:
+    vectors = np.random.default_rng(0).standard_normal((_N_VOLUMES - 1, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Gradients(np.r_[0.0, np.full(_N_VOLUMES - 1, 1000.0)], np.vstack((np.zeros((1, 3)), vectors)))
+
+
+def _series(seed: int = 0, noise_seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(X, Y, Z, C) noisy series of a head on the first grid, and its mask."""
+    grid = np.stack(np.meshgrid(*(np.linspace(-1.15, 1.15, n) for n in _SHAPE), indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 0.8
+    texture = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(_SHAPE), 1.5)
+    head = np.where(mask, 100 * (1 + 3 * texture).clip(0.3), 0)
+    table = _table()
+    along = (table.bvecs @ np.array([0.6, 0.8, 0])) ** 2
+    signal = head[..., None] * np.exp(-table.bvals / 1000 * (0.3 + 1.2 * along))
+    noise = np.random.default_rng(noise_seed).normal(0, 2, signal.shape)
+    return np.abs(signal + noise).astype(np.float32), mask
+
+
+class _Unit:
+    """Files of two series, the second in an order of storage of its own, and what the nodes want of them."""
+
+    def __init__(self, folder: Path, code: str, *, other_head: int = 0):
+        # Nodes write into the folder above.
+        self.folder, self.inputs = folder / "raw", {}
+        self.folder.mkdir()
+        self.data = []
+        for number, seed in enumerate((0, other_head), start=1):
+            data, mask = _series(seed, noise_seed=number)
+            self.data.append(data)
+            self._write(number, data, mask, "LAS" if number == 1 else code)
+        self.inputs["mask_file"] = self.inputs["mask_files"][0]
+
+    def _write(self, number: int, data: np.ndarray, mask: np.ndarray, code: str) -> None:
+        affine = None
+        for name, image in (("in", data), ("b0", data[..., 0]), ("mask", mask.astype(np.uint8))):
+            stored = nb.Nifti1Image(image, _AFFINE)
+            to = nb.orientations.axcodes2ornt(tuple(code))
+            stored = stored.as_reoriented(nb.orientations.ornt_transform(nb.io_orientation(_AFFINE), to))
+            path = self.folder / f"{name}_{number}.nii.gz"
+            stored.to_filename(path)
+            affine = stored.affine
+            self.inputs.setdefault(f"{name}_files", []).append(str(path))
+        bval, bvec = write_gradients(_table(), affine, self.folder / f"in_{number}")
+        motion = write_transforms([Affine()] * _N_VOLUMES, self.folder / f"motion_{number}.json")
+        for name, path in (("bval", bval), ("bvec", bvec), ("motion", motion)):
+            self.inputs.setdefault(f"{name}_files", []).append(str(path))
+
+    def run(self, **gates):
+        """Outputs of the registration and of the alignment."""
+        names = ["sub-01_run-1_dwi.nii.gz", "sub-01_run-2_dwi.nii.gz"]
+        taken = {name: self.inputs[name] for name in ("b0_files", "mask_files")}
+        register = RegisterSeries(names=names, **taken).run().outputs
+        wanted = ("in_files", "b0_files", "bval_files", "bvec_files", "motion_files", "mask_file")
+        align = AlignSeries(
+            names=names,
+            between_file=register.between_file,
+            registration_file=register.figures_file,
+            **{name: self.inputs[name] for name in wanted},
+            **gates,
+        )
+        return register, align.run().outputs
+
+
+@pytest.mark.parametrize("code", ["RAS", "PSR", "SPL"])
+def test_storage_changes_nothing(tmp_path, monkeypatch, code):
+    """Voxels, table, mask and record are those of the same pair stored in one order."""
+    monkeypatch.chdir(tmp_path)
+    unit = _Unit(tmp_path, code)
+    register, outputs = unit.run(**_GATES)
+    assert outputs.accepted == [0, 1] and outputs.noise_kept == 1
+    for path, data in zip(outputs.out_files, unit.data, strict=True):
+        aligned = nb.load(path)
+        assert np.array_equal(aligned.affine, _AFFINE)
+        assert np.array_equal(np.asarray(aligned.dataobj), data)
+    found = read_gradients(Path(outputs.bval_file), Path(outputs.bvec_file), _AFFINE)
+    # The registration of noisy images turns a still head by some hundredths of a degree.
+    assert np.allclose(found.bvecs, _table().bvecs, atol=1e-3)
+    record = json.loads(Path(outputs.figures_file).read_text())
+    assert record["repetitions"][1]["rotation_deg"] < 0.2 and record["warnings"] == []
+    assert record["motion_between_series"]["converged"] == [True, True]
+    assert len(read_transforms(register.between_file)) == 2
+
+
+def test_every_series_comes_back_in_its_own_order(tmp_path, monkeypatch):
+    """The combined signal on the grid of each source, with a table that is true there."""
+    monkeypatch.chdir(tmp_path)
+    unit = _Unit(tmp_path, "PSR")
+    register, outputs = unit.run()
+    mean = np.mean([nb.load(path).get_fdata() for path in outputs.out_files], axis=0).astype(np.float32)
+    nb.Nifti1Image(mean, _AFFINE).to_filename(tmp_path / "mean.nii.gz")
+    wanted = ("in_files", "bval_files", "bvec_files", "motion_files")
+    own = OwnGrids(
+        between_file=register.between_file,
+        own_b0_files=unit.inputs["b0_files"],
+        accepted=outputs.accepted,
+        b0_files=outputs.b0_files,
+        mask_file=outputs.mask_file,
+        denoised_file=str(tmp_path / "mean.nii.gz"),
+        **{name: unit.inputs[name] for name in wanted},
+    )
+    results = own.run().outputs
+    second, source = nb.load(results.out_files[1]), nb.load(unit.inputs["in_files"][1])
+    assert np.array_equal(second.affine, source.affine) and second.shape == source.shape
+    inside = ndimage.binary_erosion(nb.load(outputs.mask_file).get_fdata() > 0, iterations=2)
+    back = second.as_reoriented(
+        nb.orientations.ornt_transform(nb.io_orientation(second.affine), nb.io_orientation(_AFFINE))
+    ).get_fdata()
+    assert np.abs(back - mean)[inside].mean() < 0.5
+    table = read_gradients(Path(results.bval_files[1]), Path(results.bvec_files[1]), second.affine)
+    assert np.allclose(table.bvecs, _table().bvecs, atol=1e-6)
+
+
+def test_a_pair_of_two_people_is_an_error_that_names_both_and_the_number(tmp_path, monkeypatch):
+    """Which of the two is the right one cannot be told."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BIDSDataError, match=r"run-1.*run-2_dwi\.nii\.gz: its b0 does not match \(corr"):
+        _Unit(tmp_path, "RAS", other_head=3).run(**_GATES)
+
+
+def test_a_series_excluded_beforehand_is_left_out_and_the_other_goes_on(tmp_path, monkeypatch):
+    """A copy, say: one measurement is left, and the record says why."""
+    monkeypatch.chdir(tmp_path)
+    unit = _Unit(tmp_path, "RAS")
+    _, outputs = unit.run(excluded=["", "it holds the noise of run-1"])
+    assert outputs.accepted == [0] and len(outputs.out_files) == 1
+    rows = json.loads(Path(outputs.figures_file).read_text())["repetitions"]
+    assert [row["accepted"] for row in rows] == [True, False]
+    assert rows[1]["reason"] == "it holds the noise of run-1"
+
+
+def test_the_finest_voxels_are_the_grid_of_the_result(tmp_path):
+    """No series loses detail; volumes and files stay together, and rounding of headers decides nothing."""
+    images = []
+    for number, size in enumerate((2.5, 2.0, 2.0000001), start=1):
+        path = tmp_path / f"sub-01_run-{number}_dwi.nii.gz"
+        nb.Nifti1Image(np.zeros((4, 4, 4)), np.diag([size, size, size, 1])).to_filename(path)
+        images.append(ImageFile(path))
+    unit = DenoisingUnit("dwi-repeats", tuple(images), {"sub": "01"}, volumes=((0,), (1,), (2,)))
+    moved, reason = reference_first(unit)
+    assert [image.path.name[7:12] for image in moved.images] == ["run-2", "run-1", "run-3"]
+    assert moved.volumes == ((1,), (0,), (2,)) and "smallest voxels" in reason
+    same, reason = reference_first(DenoisingUnit("dwi-repeats", tuple(images[1:]), {"sub": "01"}))
+    assert same.images[0] is images[1] and "first series" in reason
+
+
+def _pair_files(folder: Path, code: str) -> dict[str, object]:
+    """b0s of a pair distorted along anterior-posterior, the second stored in another order."""
+    folder.mkdir()
+    data, mask = _series()
+    field = (1.5 * ndimage.gaussian_filter(np.random.default_rng(3).standard_normal(_SHAPE), 4)).astype(
+        np.float32
+    )
+    field *= np.float32(1.5) / np.abs(field[mask]).max()
+    smooth = ndimage.gaussian_filter(data[..., 0], 0.7)
+    inputs: dict[str, object] = {"names": ["ap", "pa"], "phase_encoding": [[0, -1, 0], [0, 1, 0]]}
+    to = nb.orientations.axcodes2ornt(tuple(code))
+    for number, sign in enumerate((1, -1), start=1):
+        for name, image in (("b0", distort(smooth, field, 1, sign)), ("mask", mask.astype(np.uint8))):
+            stored = nb.Nifti1Image(image, _AFFINE)
+            if number == 2:
+                stored = stored.as_reoriented(nb.orientations.ornt_transform(nb.io_orientation(_AFFINE), to))
+            path = folder / f"{name}_{number}.nii.gz"
+            stored.to_filename(path)
+            inputs.setdefault(f"{name}_files", []).append(str(path))
+    return inputs
+
+
+@pytest.mark.slow
+def test_a_pair_stored_in_two_orders_has_the_same_distortion(tmp_path, monkeypatch):
+    """The axis is that of each array, and the field that of the head."""
+    found = {}
+    for code in ("LAS", "PSR"):
+        folder = tmp_path / code
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        outputs = EstimateDistortion(**_pair_files(folder / "raw", code)).run().outputs
+        figures = json.loads(Path(outputs.figures_file).read_text())
+        assert figures["correlation_after"] > max(0.97, figures["correlation_before"])
+        fields = [nb.load(path) for path in outputs.displacement_files]
+        assert all(np.array_equal(field.affine, _AFFINE) for field in fields)
+        found[code] = [field.get_fdata() for field in fields], read_transforms(outputs.between_file)[1]
+    assert np.allclose(found["LAS"][0][0], found["PSR"][0][0], atol=0.05)
+    # The first axis of PSR runs to the back: the same displacement has the other sign there.
+    assert np.allclose(found["LAS"][0][1], -found["PSR"][0][1], atol=0.05)
+    assert np.allclose(found["LAS"][1].matrix, found["PSR"][1].matrix, atol=0.02)
+
+
+def test_a_field_that_explains_nothing_is_refused(tmp_path, monkeypatch):
+    """Two people as a pair: no distortion makes one of the other."""
+    monkeypatch.chdir(tmp_path)
+    inputs = _pair_files(tmp_path / "raw", "LAS")
+    first = nb.load(inputs["b0_files"][0])
+    far = PairCorrection(
+        *(np.full(_SHAPE, sign * 2, np.float32) for sign in (1, -1)),
+        np.eye(4),
+        (np.roll(first.get_fdata(), 2, 1).astype(np.float32), first.get_fdata().astype(np.float32)),
+        *(1, 0.0, True),
+    )
+    monkeypatch.setattr("n2a_bids.interfaces.dwi.distortion.correct_pair", lambda *args, **settings: far)
+    with pytest.raises(BIDSDataError, match=r"^ap: .* how pa differs.* without making the b0s more alike"):
+        EstimateDistortion(**inputs).run()
+
+
+@pytest.mark.parametrize("is_optional", [True, False])
+def test_an_image_without_signal_makes_no_pair(tmp_path, monkeypatch, is_optional):
+    """A b0 that others can do without leaves the distortion, and a partner is refused by name."""
+    monkeypatch.chdir(tmp_path)
+    inputs = _pair_files(tmp_path / "raw", "LAS") | {"is_optional": is_optional}
+    nb.Nifti1Image(np.zeros(_SHAPE, np.float32), _AFFINE).to_filename(inputs["b0_files"][1])
+    node = EstimateDistortion(**inputs)
+    if not is_optional:
+        with pytest.raises(BIDSDataError, match=r"^ap: .* how pa differs.* no signal"):
+            node.run()
+        return
+    outputs = node.run().outputs
+    assert not outputs.corrected
+    assert not any(nb.load(path).get_fdata().any() for path in outputs.displacement_files)
+    warnings = json.loads(Path(outputs.figures_file).read_text())["warnings"]
+    assert "the distortion is left as it is" in warnings[0] and "no signal" in warnings[0]

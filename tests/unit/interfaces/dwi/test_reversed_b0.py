@@ -1,0 +1,69 @@
+"""Laws of b0 images that show the distortion of other series."""
+
+from __future__ import annotations
+
+import nibabel as nb
+import numpy as np
+from scipy import ndimage
+
+from n2a_bids.algorithms.distortion.pepolar import PairCorrection
+from n2a_bids.interfaces.dwi.distortion import without_field
+from n2a_bids.interfaces.dwi.reversed_b0 import MeanReversedB0, ShareDisplacement, mean_without_motion
+
+_AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
+
+
+def _head() -> np.ndarray:
+    grid = np.stack(np.meshgrid(*(np.linspace(-1.2, 1.2, n) for n in (24, 26, 14)), indexing="ij"))
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(grid.shape[1:]), 2)
+    return np.where((grid**2).sum(axis=0) < 0.8, 100 * (1 + 2 * texture).clip(0.5), 0).astype(np.float32)
+
+
+def test_b0s_are_averaged_without_the_motion_between_them():
+    """A head that moved is not blurred."""
+    head = _head()
+    moved = np.stack([head, ndimage.shift(head, (0.8, 0, 0), order=3)], axis=-1)
+    inside = ndimage.binary_erosion(head > 0)
+    error = np.abs(mean_without_motion(moved, _AFFINE) - head)[inside].mean()
+    assert error < 0.4 * np.abs(moved.mean(axis=-1) - head)[inside].mean()
+
+
+def test_one_volume_and_a_foreign_table_are_taken_as_they_are(tmp_path):
+    """A 3D image; a table of another length, by inheritance, says nothing about it."""
+    head = _head()
+    nb.Nifti1Image(head, _AFFINE).to_filename(tmp_path / "b0.nii.gz")
+    (tmp_path / "dwi.bval").write_text("0 1000 1000\n")
+    (tmp_path / "dwi.bvec").write_text("0 1 0\n0 0 1\n0 0 0\n")
+    node = MeanReversedB0(
+        in_file=tmp_path / "b0.nii.gz", bval_file=tmp_path / "dwi.bval", bvec_file=tmp_path / "dwi.bvec"
+    )
+    outputs = node.run(cwd=str(tmp_path)).outputs
+    assert np.array_equal(nb.load(outputs.b0_file).get_fdata(), head)
+    assert nb.load(outputs.mask_file).get_fdata().any()
+
+
+def test_a_field_is_shared_in_the_voxels_of_each_series(tmp_path):
+    """Mirrored storage turns the sign; larger voxels and shorter readouts make fewer voxels of it."""
+    displacement = np.full((4, 4, 4), 1.5, np.float32)
+    paths = []
+    for number, affine in enumerate((_AFFINE, np.diag([6.0, -6.0, 6.0, 1.0]), np.diag([6.0, 7.5, 6.0, 1.0]))):
+        paths.append(str(tmp_path / f"series_{number}.nii.gz"))
+        nb.Nifti1Image(displacement, affine).to_filename(paths[-1])
+    node = ShareDisplacement(
+        displacement_files=[paths[0]] * 2,
+        images=paths,
+        phase_encoding=[[0.0, -1.0, 0.0]] * 3,
+        readout_ratios=[1.0, 1.0, 0.5],
+    )
+    files = node.run(cwd=str(tmp_path)).outputs.displacement_files
+    assert [round(float(nb.load(file).get_fdata().mean()), 4) for file in files] == [1.5, -1.5, 0.6]
+
+
+def test_without_a_field_nothing_moves_and_the_record_says_why():
+    """The series are left as they are."""
+    image = np.ones((3, 3, 3), np.float32)
+    found = PairCorrection(5 * image, -5 * image, np.eye(4), (image, image), 2, 0.01, True)
+    left = without_field(found, (2 * image, 3 * image), "the field folds")
+    assert not left.displacement.any() and not left.second_displacement.any()
+    assert left.corrected[1][0, 0, 0] == 3
+    assert "the distortion is left as it is: the field folds" in left.warnings

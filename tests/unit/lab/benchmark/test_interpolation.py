@@ -1,0 +1,27 @@
+"""Ways to bring a moved repetition to the first one."""
+
+import csv
+
+import numpy as np
+
+from n2a_bids.lab.benchmark.anat.interpolation import WAYS, run_interpolation
+from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan
+from n2a_bids.lab.benchmark.truths import Truth
+
+
+def test_every_way_is_measured_once_and_rows_are_kept(head, tmp_path):
+    """All ways see the same runs; the true transform has no error; a second call adds nothing."""
+    image, mask = head
+    truth = Truth("head", image, mask, np.diag([-2.0, 2.0, 2.0, 1.0]))
+    plan = BenchmarkPlan(tmp_path, (), noise_levels=(0.2,), crop=(32, 32, 32), resume=True)
+    assert run_interpolation([truth], plan) == 0
+    with (tmp_path / "interpolation.tsv").open() as stream:
+        rows = {row["way"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    assert list(rows) == list(WAYS)
+    errors = {way: float(row["registration_error_mm"]) for way, row in rows.items()}
+    assert errors["true transform"] == 0 < errors["app"] < 0.5
+    psnr = {way: float(row["psnr_db"]) for way, row in rows.items()}
+    assert psnr["trilinear"] < psnr["app"]
+    before = (tmp_path / "interpolation.tsv").stat().st_mtime_ns
+    assert run_interpolation([truth], plan) == 0
+    assert (tmp_path / "interpolation.tsv").stat().st_mtime_ns == before

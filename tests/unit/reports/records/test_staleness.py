@@ -1,0 +1,155 @@
+"""Results of earlier runs in the output: named as such, and left where they are."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from n2a_bids.app.batch import note_attempt
+from n2a_bids.app.work import ParticipantWork
+from n2a_bids.config import Config, OutputConfig
+from n2a_bids.dataset.units import LeftOut
+from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
+from n2a_bids.reports.methods.citation import write_citation
+from n2a_bids.reports.pages.group import read_group, write_group
+from n2a_bids.reports.pages.participant import write_participant_reports
+from n2a_bids.reports.records.staleness import is_left_over, read_runs, write_attempt
+from n2a_bids.reports.records.units import find_records, find_units
+
+
+class Study:
+    """A dataset and the output of n2a, of one participant."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bids, self.out = folder / "bids", folder / "out"
+
+    def image(self, name: str) -> Path:
+        path = self.bids / "sub-01" / "anat" / f"sub-01_{name}_T1w.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return path
+
+    def attempt(self, run: str, *units: str) -> None:
+        """A run begins."""
+        sources = {record.label: record.denoising.sources for record in find_records(self.out, "01")}
+        write_attempt(self.out / "sub-01/log" / run, self.bids, units, sources)
+
+    def finish(self, run: str, stem: str, *images: Path) -> None:
+        """A run writes the record of a unit."""
+        folder = self.out / "sub-01" / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        sources = [f"bids:raw:{path.relative_to(self.bids)}" for path in images]
+        denoising = {"run_uuid": run, "sources": sources, "strategy": "mean", "n_repetitions": 2}
+        alignment = {"repetitions": [{"file": path.name, "accepted": True} for path in images]}
+        for desc, record in (("denoised", denoising), ("alignment", alignment)):
+            (folder / f"{stem}_desc-{desc}_figures.json").write_text(json.dumps(record))
+
+    def outdated(self) -> dict[str, str]:
+        return {record.label: record.outdated for record in find_records(self.out, "01")}
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Study(tmp_path)
+
+
+def test_a_result_that_a_later_run_did_not_replace_is_outdated(study):
+    """Until a run replaces it; runs of other images do not touch it."""
+    images = [study.image(f"run-{run}") for run in (1, 2)]
+    study.attempt("2026-a", "sub-01_T1w")
+    study.finish("2026-a", "sub-01", *images)
+    assert study.outdated() == {"sub-01_T1w": ""}
+    study.attempt("2026-b", "sub-01_dwi")
+    assert study.outdated() == {"sub-01_T1w": ""}
+    study.attempt("2026-c", "sub-01_T1w")
+    assert "2026-a: the run 2026-c has not replaced it" in study.outdated()["sub-01_T1w"]
+    study.finish("2026-c", "sub-01", *images)
+    assert study.outdated() == {"sub-01_T1w": ""}
+
+
+def test_a_result_whose_images_were_renamed_is_outdated(study):
+    """The new one counts alone in the methods text; both are in the table, the old one marked."""
+    old = [study.image(f"run-{run}") for run in (1, 2)]
+    study.attempt("2026-a", "sub-01_T1w")
+    study.finish("2026-a", "sub-01", *old)
+    new = [path.rename(study.image(f"acq-x_run-{run}")) for run, path in enumerate(old, start=1)]
+    study.attempt("2026-b", "sub-01_acq-x_T1w")
+    study.finish("2026-b", "sub-01_acq-x", *new)
+    assert "source images" in study.outdated()["sub-01_T1w"]
+    assert study.outdated()["sub-01_acq-x_T1w"] == ""
+    table = write_group(study.out, read_group(study.out, ["01"]))[0]
+    with table.open() as stream:
+        rows = {row["unit"]: row["outdated"] for row in csv.DictReader(stream, delimiter="\t")}
+    assert rows == {"sub-01_T1w": "true", "sub-01_acq-x_T1w": "false"}
+    assert "(outdated)" in (study.out / "group.html").read_text()
+    assert "2 groups" not in write_citation(study.out, ["01"])[0].read_text()
+    (page,) = write_participant_reports(study.out, "01", "2026-b", OutputConfig())
+    assert "not all in the dataset any more" in page.read_text()
+    old[0].touch(), old[1].symlink_to(".git/annex/nowhere")
+    study.attempt("2026-c", "sub-01_acq-x_T1w")
+    assert study.outdated()["sub-01_T1w"] == "", "back, although one is not fetched"
+
+
+def test_a_run_that_finds_nothing_to_do_notes_what_is_gone(study):
+    """A participant of whom one run is left has no group; a run of other images leaves no trace."""
+    images = [study.image(f"run-{run}") for run in (1, 2)]
+    study.attempt("2026-a", "sub-01_T1w")
+    study.finish("2026-a", "sub-01", *images)
+    study.attempt("2026-b")
+    assert not (study.out / "sub-01/log/2026-b").exists()
+    images[1].unlink()
+    config = Config(study.bids, study.out, study.out / "work", "2026-c")
+    assert note_attempt(ParticipantWork("01", (), ()), config)
+    assert "source images" in study.outdated()["sub-01_T1w"]
+
+
+def test_files_of_a_repetition_that_is_gone_are_named_and_not_shown(study):
+    """They stay on disk; files of the repetitions in use, and of the group, are shown."""
+    images = [study.image(f"run-{run}") for run in (1, 2)]
+    study.finish("2026-a", "sub-01", *images)
+    figures = study.out / "sub-01" / "figures"
+    figures.mkdir()
+    transforms = [f"sub-01_run-{run}_from-orig_to-T1w_mode-image_xfm.txt" for run in (2, 3)]
+    for name in transforms:
+        (study.out / "sub-01/anat" / name).touch()
+    for name in ("desc-denoised", "run-2_desc-alignment", "run-3_desc-alignment"):
+        (figures / f"sub-01_{name}_T1w.svg").write_text("<svg></svg>")
+    (unit,) = find_units(study.out, "01")
+    assert [path.name for path in unit.left_over] == ["sub-01_run-3_desc-alignment_T1w.svg", transforms[1]]
+    assert len(unit.figures) == 2 and transforms[0] in [path.name for path in unit.files]
+    assert transforms[1] in unit.warnings[-1]
+    assert all(path.is_file() for path in unit.left_over)
+
+
+def test_nothing_is_left_over_where_the_alignment_is_unknown():
+    """Only repetitions of the record count, and of these only those that were used."""
+    path = Path("sub-01_run-3_xfm.txt")
+    other = AlignedRepetition(file="sub-01_acq-a_run-3_T1w.nii.gz")
+    excluded = AlignedRepetition(file="sub-01_run-3_T1w.nii.gz", accepted=False)
+    used = AlignedRepetition(file="sub-01_run-1_T1w.nii.gz")
+    assert not is_left_over(path, AlignmentRecord())
+    assert not is_left_over(path, AlignmentRecord(repetitions=(other,)))
+    assert is_left_over(path, AlignmentRecord(repetitions=(excluded, used)))
+
+
+def test_a_broken_list_of_one_run_spoils_no_report(study):
+    """No later run would repair it."""
+    study.finish("2026-a", "sub-01", study.image("run-1"), study.image("run-2"))
+    study.attempt("2026-b", "sub-01_T1w")
+    (study.out / "sub-01/log/2026-b/units.json").write_text("{")
+    assert read_runs(study.out / "sub-01").order == ()
+    assert study.outdated() == {"sub-01_T1w": ""}
+
+
+def test_a_result_whose_image_is_broken_now_is_one_of_the_past(study):
+    """The last run was to denoise it again, and left its image out as damaged."""
+    images = [study.image(f"run-{run}") for run in (1, 2)]
+    study.attempt("2026-a", "sub-01_T1w")
+    study.finish("2026-a", "sub-01", *images)
+    config = Config(study.bids, study.out, study.out / "work", "2026-b")
+    assert not note_attempt(ParticipantWork("01", (), (LeftOut(images[0], "a filter"),)), config)
+    assert note_attempt(ParticipantWork("01", (), (LeftOut(images[1], "truncated", fault=True),)), config)
+    assert "2026-b has not replaced it" in study.outdated()["sub-01_T1w"]

@@ -1,0 +1,280 @@
+"""Workflows of diffusion series: their graphs, and whole runs on a tiny dataset."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from dwi_dataset import write_dataset
+from scipy import ndimage
+
+from n2a_bids.config import Config, DenoiseConfig, OutputConfig, SelectionConfig
+from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.write.description import write_dataset_files
+from n2a_bids.lab.simulation.dwi import distort
+from n2a_bids.workflows.dwi import memory as dwi_memory
+from n2a_bids.workflows.dwi.unit import init_dwi_unit_wf
+from n2a_bids.workflows.participant import init_participant_wf
+
+
+def _workflow(
+    tmp_path: Path, kind: str, strategy: str = "auto", outputs: OutputConfig | None = None, **selected: bool
+):
+    truth = write_dataset(tmp_path / "bids", kind)
+    selection = SelectionConfig(modalities=("dwi",), **selected)
+    units = collect(tmp_path / "bids", selection).units
+    config = Config(
+        tmp_path / "bids",
+        tmp_path / "out",
+        tmp_path / "work",
+        "uuid",
+        selection=selection,
+        denoise=DenoiseConfig(strategy=strategy, recipe="fast", device="cpu"),
+        outputs=outputs or OutputConfig(),
+    )
+    assert len(units) == 1
+    workflow = init_dwi_unit_wf(units[0], config)
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.config["execution"] = {"crashdump_dir": str(tmp_path), "stop_on_first_crash": "true"}
+    return workflow, units[0], truth
+
+
+def test_long_series_ask_for_more_memory_and_never_for_more_than_there_is(tmp_path, monkeypatch):
+    """What holds the series several times grows with it; the limit of the user stands."""
+    short, unit, _ = _workflow(tmp_path / "short", "reverse-pe")
+    monkeypatch.setattr(dwi_memory, "series_gb", lambda unit: 1.2)
+    long, *_ = _workflow(tmp_path / "long", "reverse-pe")
+    asked = {name: (short.get_node(name).mem_gb, long.get_node(name).mem_gb) for name in ("align", "mask")}
+    assert asked["align"] == (4.0, pytest.approx(1.5 + 4 * 1.2))
+    assert asked["mask"][0] == asked["mask"][1]
+    dwi_memory.reserve_memory(long, unit, limit_gb=5.0)
+    assert long.get_node("align").mem_gb == pytest.approx(6.3), "never less than before"
+    monkeypatch.setattr(dwi_memory, "series_gb", lambda unit: 100.0)
+    longest, *_ = _workflow(tmp_path / "longest", "reverse-pe")
+    assert longest.get_node("align").mem_gb == 8.0
+    monkeypatch.undo()
+    assert dwi_memory.series_gb(unit) == pytest.approx(4e-9 * np.prod(nb.load(unit.images[0].path).shape))
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit_kind", "has_distortion"),
+    [
+        ("single", "dwi-split", False),
+        ("repeat", "dwi-repeats", False),
+        ("reverse-pe", "dwi-reverse-pe", True),
+    ],
+)
+def test_graph_fits_the_kind(tmp_path, kind, unit_kind, has_distortion):
+    """Only pairs of opposite phase encoding estimate a distortion."""
+    workflow, unit, _ = _workflow(tmp_path, kind)
+    assert unit.kind == unit_kind
+    names = workflow.list_node_names()
+    assert ("distortion" in names) is has_distortion
+    assert {"check", "pick", "mask", "motion", "align", "denoise", "outputs_wf.write"} <= set(names)
+    # The phantom begins with two b0s: the third volume is the first that shows diffusion.
+    assert workflow.get_node("reports_wf.draw_denoised").inputs.volume == 2
+
+
+def test_split_is_synthesized_for_strategies_that_need_two_series(tmp_path):
+    """Noise2Average gets two synthesized series of one scan; ``auto`` takes the scan as it is."""
+    workflow, *_ = _workflow(tmp_path / "a", "single", "noise2average")
+    assert "split" in workflow.list_node_names()
+    workflow, *_ = _workflow(tmp_path / "b", "single")
+    assert "split" not in workflow.list_node_names()
+
+
+@pytest.mark.parametrize("kind", ["single", "reverse-pe"])
+def test_run_lowers_the_error_and_writes_all_derivatives(tmp_path, kind):
+    """From BIDS to derivatives: closer to the truth than the mean, with tables, sidecars and figures."""
+    workflow, _, truth = _workflow(tmp_path, kind)
+    workflow.run()
+    folder = tmp_path / "out" / "sub-01" / "dwi"
+    inside = ndimage.binary_erosion(truth["mask"], iterations=2)
+    errors = {}
+    for desc in ("mean", "denoised"):
+        image = nb.load(next(folder.glob(f"*desc-{desc}_dwi.nii.gz")))
+        difference = np.asarray(image.dataobj)[inside] - truth["signal"][inside]
+        errors[desc] = np.sqrt(np.mean(difference**2))
+        assert next(folder.glob(f"*desc-{desc}_dwi.bval")).exists()
+        assert next(folder.glob(f"*desc-{desc}_dwi.bvec")).exists()
+    assert errors["denoised"] < 0.8 * errors["mean"]
+    sidecar = json.loads(next(folder.glob("*desc-denoised_dwi.json")).read_text())
+    assert sidecar["DistortionCorrected"] is (kind == "reverse-pe")
+    assert ("PhaseEncodingDirection" in sidecar) is (kind == "single")
+    assert sidecar["SkullStripped"] is False
+    assert sidecar["NoiseFloorRemoved"] is True
+    assert "Otsu" in json.loads((folder / "sub-01_desc-brain_mask.json").read_text())["Description"]
+    assert "Otsu" in json.loads((folder / "sub-01_desc-denoised_figures.json").read_text())["mask_method"]
+    for desc in ("mean", "denoised"):
+        fa, md, v1 = (
+            nb.load(folder / f"sub-01_model-tensor_param-{param}_desc-{desc}_dwimap.nii.gz").get_fdata()
+            for param in ("fa", "md", "v1")
+        )
+        assert 0.1 < fa[inside].mean() < 0.9 and 3e-4 < md[inside].mean() < 2e-3
+        assert np.allclose(np.linalg.norm(v1[inside], axis=-1), 1, atol=1e-3)
+    figures = {path.name.split("desc-")[1] for path in (tmp_path / "out/sub-01/figures").glob("*.svg")}
+    assert {"denoised_dwi.svg", "tensor_dwi.svg", "gradients_dwi.svg"} <= figures
+    assert ("distortion_dwi.svg" in figures) is (kind == "reverse-pe")
+
+
+def _validate(folder: Path) -> None:
+    validator = shutil.which("bids-validator-deno", path=Path(sys.executable).parent)
+    if validator:
+        command = [validator, str(folder), "--ignoreWarnings"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout
+
+
+def test_pair_on_own_grids_and_under_raw_names(tmp_path):
+    """Each series of a pair comes back with its own distortion, less noisy; both datasets are valid."""
+    raw_like = tmp_path / "rawlike"
+    outputs = OutputConfig(raw_like_dir=raw_like, dwi_own_grid=True)
+    workflow, _, truth = _workflow(tmp_path, "reverse-pe", outputs=outputs)
+    write_dataset_files(tmp_path / "out", tmp_path / "bids", {})
+    workflow.run()
+    for direction, sign in (("AP", -1), ("PA", 1)):
+        wanted = distort(truth["signal"], truth["displacement"], 1, sign)
+        raw = nb.load(tmp_path / f"bids/sub-01/dwi/sub-01_dir-{direction}_dwi.nii.gz")
+        own = nb.load(tmp_path / f"out/sub-01/dwi/sub-01_dir-{direction}_desc-owngrid_dwi.nii.gz")
+        same = nb.load(raw_like / f"sub-01/dwi/sub-01_rec-n2a_dir-{direction}_dwi.nii.gz")
+        assert np.array_equal(own.affine, raw.affine) and own.shape == raw.shape
+        assert np.array_equal(own.get_fdata(), same.get_fdata())
+        mask = nb.load(tmp_path / f"out/sub-01/dwi/sub-01_dir-{direction}_desc-owngrid_mask.nii.gz")
+        inside = ndimage.binary_erosion(mask.get_fdata() > 0, iterations=2)
+        errors = [np.sqrt(np.mean((image.get_fdata() - wanted)[inside] ** 2)) for image in (raw, own)]
+        assert errors[1] < 0.8 * errors[0]
+        stem = raw_like / f"sub-01/dwi/sub-01_rec-n2a_dir-{direction}_dwi"
+        sidecar = json.loads(Path(f"{stem}.json").read_text())
+        assert sidecar["PhaseEncodingDirection"] == ("j-" if direction == "AP" else "j")
+        assert sidecar["TotalReadoutTime"] == 0.05 and sidecar["B0FieldSource"] == "pepolar"
+        assert np.loadtxt(f"{stem}.bvec").shape == (3, raw.shape[3]) == (3, np.loadtxt(f"{stem}.bval").size)
+    _validate(tmp_path / "out")
+    _validate(raw_like)
+
+
+def test_field_maps_follow_the_series_of_every_group(tmp_path):
+    """They are copied once a group's series are in place, and know the series of all groups."""
+    write_dataset(tmp_path / "bids", "single")
+    folder = tmp_path / "bids/sub-01/dwi"
+    for path in list(folder.iterdir()):
+        for label in "ab":
+            shutil.copyfile(path, folder / path.name.replace("sub-01_", f"sub-01_acq-{label}_"))
+        path.unlink()
+    units = collect(tmp_path / "bids", SelectionConfig(modalities=("dwi",))).units
+    outputs = OutputConfig(raw_like_dir=tmp_path / "rawlike")
+    config = Config(tmp_path / "bids", tmp_path / "out", tmp_path / "work", "uuid", outputs=outputs)
+    workflow = init_participant_wf("01", units, config)
+    names = [name for name in workflow.list_node_names() if name.endswith("field_maps")]
+    assert len(names) == len(units) == 2
+    for name in names:
+        series = workflow.get_node(name).inputs.series
+        assert [Path(path).name for path in series.values()] == [
+            f"sub-01_acq-{label}_rec-n2a_dwi.nii.gz" for label in "ab"
+        ]
+        consumers = workflow.get_node(name.rpartition(".")[0])
+        fields, write = consumers.get_node("field_maps"), consumers.get_node("write_raw_like")
+        assert consumers._graph.has_edge(write, fields)
+
+
+def test_corrected_pair_is_averaged_without_correction(tmp_path):
+    """--dwi-corrected: no distortion is estimated, and the result says that there is none."""
+    workflow, unit, _ = _workflow(tmp_path, "corrected", "mean", dwi_corrected=True)
+    assert unit.kind == "dwi-repeats" and "distortion" not in workflow.list_node_names()
+    workflow.run()
+    sidecar = json.loads((tmp_path / "out/sub-01/dwi/sub-01_desc-denoised_dwi.json").read_text())
+    assert sidecar["DistortionCorrected"] is True
+    assert "PhaseEncodingDirection" not in sidecar and "TotalReadoutTime" not in sidecar
+
+
+def test_mask_of_the_user_is_taken(tmp_path):
+    """A brain mask in a derivative dataset is used as it is, and recorded."""
+    root, masks = tmp_path / "bids", tmp_path / "masks"
+    truth = write_dataset(root, "reverse-pe")
+    mine = ndimage.binary_erosion(truth["mask"])
+    path = masks / "sub-01/dwi/sub-01_desc-brain_mask.nii.gz"
+    path.parent.mkdir(parents=True)
+    affine = nb.load(root / "sub-01/dwi/sub-01_dir-AP_dwi.nii.gz").affine
+    nb.Nifti1Image(mine.astype(np.uint8), affine).to_filename(path)
+    (unit,) = collect(root, SelectionConfig(modalities=("dwi",))).units
+    denoise = DenoiseConfig(strategy="mean", device="cpu")
+    config = Config(
+        root, tmp_path / "out", tmp_path / "work", "uuid", derivatives={"m": masks}, denoise=denoise
+    )
+    workflow = init_dwi_unit_wf(unit, config)
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.run()
+    folder = tmp_path / "out/sub-01/dwi"
+    used = np.asarray(nb.load(folder / "sub-01_desc-brain_mask.nii.gz").dataobj) > 0
+    assert (used & ~mine).sum() == 0 and used.sum() > 0.95 * mine.sum()
+    sidecar = json.loads((folder / "sub-01_desc-brain_mask.json").read_text())
+    assert "given by the user" in sidecar["Description"]
+
+
+def test_series_without_b0_gets_no_tensor(tmp_path):
+    """It is denoised all the same; maps and their figure are left out."""
+    root = tmp_path / "bids"
+    write_dataset(root, "single")
+    stem = str(root / "sub-01/dwi/sub-01_dwi")
+    image = nb.load(f"{stem}.nii.gz")
+    nb.save(image.slicer[..., 2:], f"{stem}.nii.gz")
+    for extension in (".bval", ".bvec"):
+        table = np.loadtxt(stem + extension, ndmin=2)
+        np.savetxt(stem + extension, table[:, 2:], fmt="%g")
+    (unit,) = collect(root, SelectionConfig(modalities=("dwi",))).units
+    denoise = DenoiseConfig(strategy="mean", device="cpu")
+    config = Config(root, tmp_path / "out", tmp_path / "work", "uuid", denoise=denoise)
+    workflow = init_dwi_unit_wf(unit, config)
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.run()
+    assert (tmp_path / "out/sub-01/dwi/sub-01_desc-denoised_dwi.nii.gz").exists()
+    assert not list((tmp_path / "out").rglob("*dwimap*"))
+
+
+def test_all_nodes_that_read_tables_have_the_threshold_asked_for(tmp_path):
+    """--b0-threshold reaches preparation, denoising, tensors and figures."""
+    workflow, _, _ = _workflow(tmp_path, "single", b0_threshold=20.0)
+    readers = set()
+    for name in workflow.list_node_names():
+        names = workflow.get_node(name).inputs.copyable_trait_names()
+        if {"bvec_file", "bvec_files", "bvecs"} & set(names) and "figures_file" not in names:
+            readers.add(name)
+            assert workflow.get_node(name).inputs.b0_threshold == 20.0, name
+    assert {"pick", "motion", "align", "denoise", "tensor_wf.fit_mean"} <= readers
+
+
+def test_a_b0_of_opposite_phase_encoding_takes_the_distortion_out(tmp_path):
+    """One series and a b0 without table: nearer to the truth than as acquired, and the sidecar says so."""
+    truth = write_dataset(tmp_path / "bids", "reverse-pe")
+    back = tmp_path / "bids/sub-01/dwi/sub-01_dir-PA_dwi.nii.gz"
+    for extension in (".bval", ".bvec"):
+        back.with_name(back.name.replace(".nii.gz", extension)).unlink()
+    image = nb.load(back)
+    data = np.asarray(image.dataobj)[..., 0]
+    nb.Nifti1Image(data, image.affine).to_filename(back)
+    selection = SelectionConfig(modalities=("dwi",))
+    (unit,) = collect(tmp_path / "bids", selection).units
+    folders = (tmp_path / "bids", tmp_path / "out", tmp_path / "work")
+    config = Config(*folders, "uuid", selection=selection, denoise=DenoiseConfig("mean", device="cpu"))
+    workflow = init_dwi_unit_wf(unit, config)
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.config["execution"] = {"crashdump_dir": str(tmp_path), "stop_on_first_crash": "true"}
+    workflow.run()
+    out = tmp_path / "out/sub-01/dwi"
+    inside = ndimage.binary_erosion(truth["mask"], iterations=1)
+    acquired = nb.load(unit.images[0].path).get_fdata()
+    corrected = nb.load(out / "sub-01_dir-AP_desc-mean_dwi.nii.gz").get_fdata()
+    # Over the volumes, so that the noise does not hide the distortion.
+    errors = [np.abs((data - truth["signal"]).mean(axis=-1))[inside].mean() for data in (acquired, corrected)]
+    assert errors[1] < 0.6 * errors[0]
+    sidecar = json.loads((out / "sub-01_dir-AP_desc-denoised_dwi.json").read_text())
+    assert sidecar["DistortionCorrected"] is True and "PhaseEncodingDirection" not in sidecar
+    # What corrects the raw-like series downstream would find no distortion left in it.
+    left = replace(config, outputs=OutputConfig(raw_like_dir=tmp_path / "rawlike"))
+    assert "distortion" not in init_dwi_unit_wf(unit, left).list_node_names()
