@@ -30,10 +30,8 @@ def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[I
     series = [image for image in images if image.path.parent.name == "dwi"]
     sessions = sorted({image.path.parents[1] for image in series})
     paths = [path for session in sessions for path in sorted((session / "fmap").glob("sub-*_epi.nii*"))]
-    found = [_read(path, reader) for path in paths]
-    return [
-        one for one in found if isinstance(one, LeftOut) or any(is_meant_for(one, image) for image in series)
-    ]
+    found = [_read(path, reader, series) for path in paths]
+    return [one for one in found if one is not None]
 
 
 def is_fieldmap(image: ImageFile) -> bool:
@@ -60,13 +58,19 @@ def is_meant_for(fieldmap: ImageFile, series: ImageFile) -> bool:
     return any(name in texts for name in fields for texts in wanted)
 
 
-def _read(path: Path, reader: SidecarReader) -> ImageFile | LeftOut:
+def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> ImageFile | LeftOut | None:
+    """None for a field map of other images: whether it is sound does not matter."""
+    try:
+        fieldmap = ImageFile(path, parse_name(path)[0], reader.metadata(path))
+    except BIDSDataError as error:
+        return _unused(path, str(error))
+    if not any(is_meant_for(fieldmap, image) for image in series):
+        return None
     problem = header_problem(path)
-    if not problem:
-        try:
-            return ImageFile(path, parse_name(path)[0], reader.metadata(path))
-        except BIDSDataError as error:
-            problem = str(error)
+    return _unused(path, problem) if problem else fieldmap
+
+
+def _unused(path: Path, problem: str) -> LeftOut:
     return LeftOut(path, f"it is not used to estimate distortion: {problem}")
 
 

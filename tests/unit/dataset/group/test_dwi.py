@@ -729,13 +729,15 @@ def test_a_b0_that_cannot_be_used_stops_nobody(dataset, fault):
 
 
 def test_a_broken_field_map_stops_nobody(dataset):
-    """It is named, and is no fault: the series can do without."""
+    """It is named, and is no fault: the series can do without. One of other images is not even named."""
     dataset.add("dir-AP", metadata=AP)
     (dataset.root / "sub-01/fmap").mkdir()
-    for name, text in (("sub-01_dir-PA_epi", "{"), ("sub-01_dir-AP_epi", "{}")):
-        path = _b0_image(dataset.root / "sub-01/fmap" / name, {})
-        path.with_name(f"{name}.json").write_text(text)
-    path.write_bytes(b"no image")
+    meant = json.dumps({"IntendedFor": _FOLDER})
+    for run, text in ((1, "{"), (2, meant), (3, "{}")):
+        path = _b0_image(dataset.root / f"sub-01/fmap/sub-01_run-{run}_epi", {})
+        path.with_name(f"sub-01_run-{run}_epi.json").write_text(text)
+        if run > 1:
+            path.write_bytes(b"no image")
     found = dataset.collect()
     assert len(found.units) == 1
     assert [item.fault for item in found.left_out] == [False, False]
