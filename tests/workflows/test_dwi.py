@@ -237,6 +237,16 @@ def test_series_without_b0_gets_no_tensor(tmp_path):
     assert not list((tmp_path / "out").rglob("*dwimap*"))
 
 
+def test_notes_about_the_inputs_stand_in_the_results(tmp_path):
+    """What --dry-run says of unused volumes and odd sidecars is not lost in a run."""
+    write_dataset(tmp_path / "bids", "repeat")
+    (unit,) = collect(tmp_path / "bids", SelectionConfig(modalities=("dwi",))).units
+    unit = replace(unit, notes=("volumes without a partner are not used",))
+    config = Config(tmp_path / "bids", tmp_path / "out", tmp_path / "work", "uuid")
+    warnings = init_dwi_unit_wf(unit, config).get_node("outputs_wf.describe").inputs.warnings
+    assert set(unit.notes) <= set(warnings)
+
+
 def test_all_nodes_that_read_tables_have_the_threshold_asked_for(tmp_path):
     """--b0-threshold reaches preparation, denoising, tensors and figures."""
     workflow, _, _ = _workflow(tmp_path, "single", b0_threshold=20.0)

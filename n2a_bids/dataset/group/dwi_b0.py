@@ -112,10 +112,8 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
         # Of a clone of DataLad, nothing is there yet.
         problem = content_problem(one.image.path) if is_there else ""
         if not problem:
-            notes.append(
-                f"{one.image.path.name} has opposite phase encoding: the distortion is estimated with it"
-            )
-            return replace(unit, reversed_b0=one.image, notes=tuple(notes))
+            how = f"the distortion is estimated with {one.image.path.name}, of opposite phase encoding"
+            return replace(unit, reversed_b0=one.image, reason=f"{unit.reason}; {how}", notes=tuple(notes))
         # The series can do without: no reason to stop.
         notes.append(f"the distortion is not estimated with a b0 image that cannot be used: {problem}")
     return replace(unit, notes=tuple(notes))

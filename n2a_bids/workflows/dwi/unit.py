@@ -10,7 +10,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.read.protocols import protocol_notes
+from n2a_bids.dataset.read.protocols import input_notes
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.derivatives import find_brain_mask, masks_in_other_spaces
 from n2a_bids.interfaces.dwi.b0_threshold import set_b0_threshold
@@ -66,7 +66,7 @@ def init_dwi_unit_wf(
     denoise = init_denoise_node(config.denoise, config.resources)
     method = _mask_method(given)
     elsewhere = masks_in_other_spaces(config.derivatives, unit)
-    warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *protocol_notes(unit)]
+    warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *input_notes(unit)]
     outputs = init_dwi_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit, config.selection.b0_threshold) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
