@@ -13,7 +13,13 @@ from n2a_bids.dataset.read.duplicate_files import note_duplicates
 from n2a_bids.dataset.read.fieldmaps import find_fieldmaps
 from n2a_bids.dataset.read.files import kind_problem
 from n2a_bids.dataset.read.filters import matches, name_filters
-from n2a_bids.dataset.read.layout import closed_folders, list_images, read_description, select_participants
+from n2a_bids.dataset.read.layout import (
+    IMAGE_SUFFIXES,
+    closed_folders,
+    list_images,
+    read_description,
+    select_participants,
+)
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
 from n2a_bids.errors import BIDSDataError
@@ -124,16 +130,17 @@ def _reason_bad_name(path: Path, entities: Mapping[str, str]) -> str:
             "expected a name that begins with the participant and session of its folders, found another; "
             "rename or move the file"
         )
-    extension = parse_name(path)[2]
+    _, suffix, extension = parse_name(path)
     wrong = [
         *stray_parts(path),
         *invalid_parts(entities),
+        *([suffix] if suffix not in IMAGE_SUFFIXES else []),
         *([extension] if extension not in (".nii", ".nii.gz") else []),
     ]
     if wrong:
         return (
-            "expected entities of BIDS, each once, with labels of letters and digits, found "
-            f"{printable(', '.join(wrong))}; rename the file"
+            "expected entities of BIDS, each once, with labels of letters and digits, and an end such as "
+            f"_T1w.nii.gz, found {printable(', '.join(wrong))}; rename the file"
         )
     return ""
 

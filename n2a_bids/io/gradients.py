@@ -214,6 +214,10 @@ def _read_bvecs(path: Path, n_volumes: int) -> tuple[NDArray[np.float64], tuple[
 
 
 def _read_numbers(path: Path) -> NDArray[np.float64]:
+    if path.exists() and not path.is_file():
+        # A pipe would be waited for.
+        kind = "folder" if path.is_dir() else "pipe or device"
+        raise BIDSDataError(f"{path}: expected numbers separated by spaces, found a {kind}; restore it")
     try:
         text = path.read_text(encoding="utf-8-sig")
         if "," in text or ";" in text:

@@ -21,6 +21,8 @@ from n2a_bids.io.printable import printable
 from n2a_bids.record.typed_json import JsonObject
 
 _SUFFIXES = {"T1w": ("T1w", "UNIT1", "MP2RAGE"), "dwi": ("dwi", "sbref")}
+IMAGE_SUFFIXES = tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+"""All that `list_images` looks for."""
 _DATATYPES = {"T1w": "anat", "dwi": "dwi"}
 _CACHE_NAME = re.compile(r"n2a_[0-9a-f]{16}")
 _DATABASE = "layout_index.sqlite"
@@ -168,8 +170,11 @@ def closed_folders(bids_dir: Path, participants: Sequence[str]) -> list[Path]:
 
 
 def _named_like_images(folder: Path, suffixes: Sequence[str]) -> set[Path]:
-    """What is named like an image, whatever it is: names that pybids cannot take, and folders."""
-    pattern = re.compile(rf"sub-.*_(?:{'|'.join(suffixes)})\.nii(?:\.gz)?\s*", re.DOTALL)
+    """What is named like an image, whatever it is: names that pybids cannot or does not take, and folders."""
+    # Copies that a browser numbered, extensions given twice, and capitals are meant as images, too.
+    pattern = re.compile(
+        rf"sub-.*_(?:{'|'.join(suffixes)})(?:[^A-Za-z0-9_].*)?\.nii(?:\.gz)?\s*", re.DOTALL | re.IGNORECASE
+    )
     # A folder that cannot be listed is named where no image of its participant is found.
     with suppress(OSError), os.scandir(folder) as entries:
         return {folder / entry.name for entry in entries if pattern.fullmatch(entry.name)}

@@ -163,6 +163,8 @@ ODD_NAMES = (
     *("sub-02_run-²_T1w.nii.gz", "sub-02_run-٣_T1w.nii.gz", "sub-02_run-1\n_T1w.nii.gz"),
     *("sub-02_acq-é_T1w.nii.gz", "sub-02_acq-\x1b[31m_T1w.nii.gz", "sub-02_acq-a b_T1w.nii.gz"),
     *("sub-02_acq-\udcff_T1w.nii.gz", "sub-02_acq-_T1w.nii.gz", "sub-02__T1w.nii.gz", "sub-02_T1w.nii.gz\n"),
+    *("sub-02_run-1_T1w.nii.gz.nii.gz", "sub-02_run-1_T1w.NII.GZ", "sub-02_run-1_t1w.nii.gz"),
+    *("sub-02_run-1_T1w (1).nii.gz", "sub-02_run-1_T1w-copy.nii.gz"),
     *("sub-02_run-1_run-2_T1w.nii.gz", "sub-_T1w.nii.gz", "sub-03_T1w.nii.gz", "sub-02_x_T1w.nii"),
 )
 
@@ -178,6 +180,17 @@ def test_odd_names_stop_nothing_and_are_named(bids_dir, capsys, name):
     assert "rename" in broken
     assert all(character.isprintable() for character in text.replace("\n", ""))
     text.encode("utf-8")
+
+
+@pytest.mark.parametrize("table", ["bval", "bvec"])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_table_that_is_no_file_is_named_and_not_waited_for(bids_dir, capsys, table, make):
+    """A pipe would keep all participants waiting, and a device fill the memory."""
+    replace(bids_dir / f"sub-02/dwi/sub-02_dwi.{table}", make)
+    status, text = listed(bids_dir, capsys, "--modalities", "dwi")
+    assert status == 0
+    assert "sub-01_dwi  [" in text
+    assert f"sub-02_dwi.{table}" in text.partition("annot be used")[2]
 
 
 @pytest.mark.parametrize("folder", ["sub-02_copy", "sub-é", "sub-", "sub-² (1)", "sub-x\n", "sub-\udcff"])
