@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.optimize import nnls
 
 from n2a_bids.algorithms.noise.shared import COPY_SHARE, SharedNoise
 
 _SOURCE_CORRELATION = 0.15
 """Of the noise of an image with that of another which it is said to hold."""
-
+_LEFT_OF_MEANS = 0.2
+"""Part of the detail of an image that the best other leaves unexplained, below which several together explain
+it: 0 for a mean, 0.5 and more for runs of their own."""
 
 _PROBES = 4000
 """Voxels by which volumes are compared before they are compared in full."""
@@ -85,6 +89,40 @@ def find_copies(images: Iterable[NDArray[np.float32]]) -> dict[int, int]:
                 break
         seen.append((shape, sample))
     return copies
+
+
+def find_means(images: Sequence[NDArray[np.float32]]) -> list[int]:
+    """Images that are a mean of several others on their grid, whatever its weights and its intensity scale.
+
+    Parameters
+    ----------
+    images : sequence of (X, Y, Z) float arrays
+
+    Returns
+    -------
+    means : list of int
+        Their places.
+    """
+    details = []
+    for image in images:
+        detail = image - ndimage.uniform_filter(image, 3)
+        details.append(detail[::2, ::2, ::2].ravel().astype(np.float64))
+    means = []
+    for place, (image, detail) in enumerate(zip(images, details, strict=True)):
+        others = [
+            other
+            for index, other in enumerate(details)
+            if index != place and images[index].shape == image.shape
+        ]
+        if len(others) < 2:
+            continue
+        _, together = nnls(np.stack(others, axis=1), detail)
+        alone = min(nnls(other[:, None], detail)[1] for other in others)
+        # Copies are no means.
+        is_copy = alone < 1e-2 * np.linalg.norm(detail)
+        if not is_copy and together**2 < _LEFT_OF_MEANS * alone**2:
+            means.append(place)
+    return means
 
 
 def find_repeated_volumes(series: NDArray[np.floating]) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from n2a_bids.algorithms.copies import find_means
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.registration.rigid import Matrix, first_guess
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
@@ -60,7 +61,8 @@ class ChooseReference(SimpleInterface):
     Only those with the smallest voxels are compared: large voxels have less noise, but all the others would
     lose detail on their grid. Of these, images that were processed further than others (normalised, say) give
     way, then those that are defaced or without skull give way to whole ones, in which the brain is found
-    best. A brain mask that the user gave decides instead: the image it belongs to is the reference.
+    best. A mean of others that was stored beside them is not taken, since it will be left out. A brain mask
+    that the user gave decides instead: the image it belongs to is the reference.
     """
 
     input_spec = _ChooseReferenceInputSpec
@@ -70,16 +72,16 @@ class ChooseReference(SimpleInterface):
         files, masks = list(self.inputs.in_files), list(self.inputs.mask_files)
         gaps = list(self.inputs.gap_files or [""] * len(files))
         ratios = [_quality(*paths) for paths in zip(files, masks, gaps, strict=True)]
-        finest = _whole(self._least_processed(_finest(files)), gaps)
+        compared = _no_means(self._least_processed(_finest(files)), files)
+        finest = _whole(compared, gaps)
         enough = (1 - _EQUAL_QUALITY) * max(ratios[place] for place in finest)
         good = [place for place in finest if ratios[place] >= enough]
         index = self.inputs.wanted if isdefined(self.inputs.wanted) else good[0]
         others = [other for other in range(len(files)) if other != index]
-        parts_missing = len(finest) < len(self._least_processed(_finest(files)))
-        given, voxels_differ = isdefined(self.inputs.wanted), len(_finest(files)) < len(files)
+        parts_missing, voxels_differ = len(finest) < len(compared), len(_finest(files)) < len(files)
         self._results.update(
             index=index,
-            reason=_reason(ratios[index], given, voxels_differ, parts_missing),
+            reason=_reason(ratios[index], isdefined(self.inputs.wanted), voxels_differ, parts_missing),
             reference_file=files[index],
             reference_mask=masks[index],
             moving_files=[files[other] for other in others],
@@ -102,6 +104,14 @@ def _quality(image: str, mask: str, gaps: str) -> float:
     if found is not None and (inside & found.measured).any():
         inside = inside & found.measured
     return contrast_to_noise(load(Path(image))[0], inside)
+
+
+def _no_means(places: list[int], files: list[str]) -> list[int]:
+    """Those of the images that are not the mean of others of them."""
+    if len(places) < 3:
+        return places
+    means = find_means([np.nan_to_num(load(Path(files[place]))[0]) for place in places])
+    return [place for number, place in enumerate(places) if number not in means] or places
 
 
 def _whole(places: list[int], gaps: list[str]) -> list[int]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
+from n2a_bids.algorithms.noise.copies import find_copies, find_dependent, find_means
 from n2a_bids.algorithms.noise.shared import SharedNoise, shared_noise, shared_series_noise
 
 
@@ -171,3 +171,13 @@ def test_a_real_pair_shares_nothing(real_data):
         to_second = np.linalg.inv(second.affine) @ motion @ first.affine @ shift
         assert abs(shared_noise(part, two, to_second).correlation) < 0.05
     assert shared_noise(part, ndimage.gaussian_filter(part, 0.7), np.eye(4)).is_copy
+
+
+def test_the_mean_of_others_is_told_from_its_runs(noisy_runs):
+    """In another intensity scale, too; each of its runs follows from it and the others, but is no mean."""
+    first, second, third = (image.astype(np.float32) for image in noisy_runs(3))
+    mean = np.round(1.3 * (first + third) / 2)
+    assert find_means([first, second, third, mean]) == [3]
+    assert find_means([mean, first, third]) == [0]
+    assert find_means([first, second, third, np.round(2 * first)]) == []
+    assert find_means([first, mean, third[:-1]]) == []
