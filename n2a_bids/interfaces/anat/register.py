@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from n2a_bids.algorithms.copies import find_means
+from n2a_bids.algorithms.noise.copies import find_means
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.registration.rigid import Matrix, first_guess
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
