@@ -76,7 +76,8 @@ def test_simulated_pair_from_bids_to_valid_datasets(pair, tmp_path):
             error[desc] = np.abs(nb.load(path).get_fdata()[inside] - values).mean()
         assert error["denoised"] < error["mean"], (param, error)
     found = nb.load(folder / "sub-01_desc-susceptibility_displacement.nii.gz").get_fdata()
-    assert np.percentile(np.abs(found - truth["field"])[inside], 95) < 0.5
+    # The first series, AP, is the one that the field moves to lower indices.
+    assert np.percentile(np.abs(found + truth["field"])[inside], 95) < 0.5
     page = (out / "sub-01.html").read_text()
     for figure in ("distortion", "denoised", "residual", "tensor", "gradients", "motion", "volumes"):
         assert f"desc-{figure}_dwi" in page

@@ -244,7 +244,8 @@ def test_a_name_that_bids_does_not_know_is_a_fault(make_bids, part):
 def test_an_unreadable_participant_is_a_fault(make_bids, monkeypatch):
     """A folder without permission is not the same as a participant without images."""
     bids_dir = make_bids({**RUNS, "sub-03/anat/sub-03_T2w.nii.gz": None})
-    monkeypatch.setattr("os.access", lambda path, mode, **_: path.name != "anat")
+    closed = bids_dir / "sub-03" / "anat"
+    monkeypatch.setattr("os.access", lambda path, mode, **options: Path(path) != closed)
     (item,) = collect(bids_dir, select()).left_out
     assert item.fault
     assert "sub-03/anat: expected a folder that can be read" in item.reason
