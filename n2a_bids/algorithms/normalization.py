@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.diffusion.shells import find_shells
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -140,7 +140,7 @@ _NEGLIGIBLE_GAIN = 0.005
 """Noise alone makes mean intensities differ by this much."""
 
 
-def with_equal_gain(realizations: Realizations) -> NDArray[np.float32]:
+def with_equal_gain(repetitions: Repetitions) -> NDArray[np.float32]:
     """Repetitions in the intensity unit of the first; zero stays zero, as magnitudes need.
 
     The mean in the mask is matched; in diffusion series that of the volumes of lowest b-value, which lie
@@ -148,19 +148,19 @@ def with_equal_gain(realizations: Realizations) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
 
     Returns
     -------
     matched : (R, X, Y, Z, C) array
         The data themselves where gains differ by less than noise makes them.
     """
-    data, gradients = realizations.data, realizations.gradients
+    data, gradients = repetitions.data, repetitions.gradients
     bright = np.ones(data.shape[-1], bool)
     if gradients is not None:
         shells = find_shells(gradients)
         bright = shells == shells.min()
-    levels = np.array([series[realizations.mask][:, bright].mean() for series in data])
+    levels = np.array([series[repetitions.mask][:, bright].mean() for series in data])
     gains = levels[0] / levels
     if np.abs(gains - 1).max() < _NEGLIGIBLE_GAIN:
         return data

@@ -13,7 +13,7 @@ from n2a_bids.record.denoising import StrategyRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Realizations:
+class Repetitions:
     """Aligned noisy repetitions of one image."""
 
     data: NDArray[np.float32]
@@ -23,7 +23,7 @@ class Realizations:
     voxel_size_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     left_right_axis: int = 0
     """Array axis that runs left-right: the one along which heads may be flipped."""
-    same_signal: bool = True
+    same_contrast: bool = True
     """False when repetitions differ in contrast (echoes): only a linear match is assumed."""
     gradients: Gradients | None = None
     n_measured: NDArray[np.uint8] | None = None

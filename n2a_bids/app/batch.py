@@ -120,7 +120,7 @@ def note_attempt(item: ParticipantWork, config: Config) -> bool:
         # This run may repair it; otherwise the report says what is wrong.
         records = []
     sources = {unit.label: unit.denoising.sources or () for unit in records if unit.denoising}
-    broken = {bids_uri(one.path, {"raw": config.bids_dir}) for one in item.left_out if one.fault}
+    broken = {bids_uri(one.path, {"raw": config.bids_dir}) for one in item.excluded if one.is_error}
     # What would have been denoised again, had its images been sound.
     spoiled = {label for label, uris in sources.items() if broken.intersection(map(str, uris))}
     labels = spoiled.union(unit.label for unit in item.units)

@@ -209,7 +209,7 @@ def _write_boilerplate(config: Config, collection: Collection) -> int:
 
 def _labels(collection: Collection) -> list[str]:
     of_units = {unit.entities["sub"] for unit in collection.units}
-    return sorted(of_units | {label_of(item.path) for item in collection.left_out})
+    return sorted(of_units | {label_of(item.path) for item in collection.excluded})
 
 
 def _warn_of_fmriprep(config: Config, collection: Collection) -> None:

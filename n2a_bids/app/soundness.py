@@ -47,9 +47,9 @@ def _with_sound_images(item: ParticipantWork, config: Config) -> ParticipantWork
         return brain_problem(image, config.selection.b0_threshold)
 
     found = regroup_sound_images(item.units, config.selection, problem)
-    if not found.left_out:
+    if not found.excluded:
         return dataclasses.replace(item, checked=True)
-    suited = leave_out_unsuitable(Collection(found.units, found.left_out), config.denoise.strategy)
+    suited = leave_out_unsuitable(Collection(found.units, found.excluded), config.denoise.strategy)
     return dataclasses.replace(
-        item, units=suited.units, left_out=(*item.left_out, *suited.left_out), checked=True
+        item, units=suited.units, excluded=(*item.excluded, *suited.excluded), checked=True
     )

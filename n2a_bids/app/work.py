@@ -12,7 +12,7 @@ from pathlib import Path
 from n2a_bids import __version__
 from n2a_bids.app.outcomes import Outcome
 from n2a_bids.config import Config
-from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
+from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
 from n2a_bids.io.printable import printable
 from n2a_bids.reports.records.crashes import find_crashes
 
@@ -24,7 +24,7 @@ class ParticipantWork:
     label: str
     """Without ``sub-``."""
     units: tuple[DenoisingUnit, ...]
-    left_out: tuple[LeftOut, ...]
+    excluded: tuple[Excluded, ...]
     checked: bool = False
     """Every voxel of the images has been looked at."""
 
@@ -34,7 +34,7 @@ class ParticipantWork:
         return cls(
             label,
             tuple(unit for unit in collection.units if unit.entities["sub"] == label),
-            tuple(item for item in collection.left_out if label_of(item.path) == label),
+            tuple(item for item in collection.excluded if label_of(item.path) == label),
         )
 
     def outcome(self, failures: Sequence[str], remarks: Sequence[str] = ()) -> Outcome:
@@ -51,8 +51,8 @@ class ParticipantWork:
         -------
         outcome : Outcome
         """
-        notes = [f"{printable(item.path.name)}: {item.reason}" for item in self.left_out]
-        faults = [note for note, item in zip(notes, self.left_out) if item.fault]
+        notes = [f"{printable(item.path.name)}: {item.reason}" for item in self.excluded]
+        faults = [note for note, item in zip(notes, self.excluded) if item.is_error]
         if failures or faults:
             return Outcome(self.label, "failed", tuple(dict.fromkeys([*failures, *faults, *notes])))
         if not self.units:

@@ -21,7 +21,7 @@ from n2a_bids.dataset.read.layout import (
     select_participants,
 )
 from n2a_bids.dataset.read.metadata import SidecarReader
-from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.printable import printable
 from n2a_bids.strategy_table import reason_against
@@ -41,7 +41,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     -------
     collection : Collection
         Units and images left out, each with its reason; a broken file is left out with
-        ``fault=True`` and does not stop the others.
+        ``is_error=True`` and does not stop the others.
 
     Raises
     ------
@@ -61,24 +61,24 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     read += find_fieldmaps([item for item in read if isinstance(item, ImageFile)], reader)
     kept = [item for item in read if isinstance(item, ImageFile)]
     found = group_sound_images(kept, selection, lambda image: header_problem(image.path))
-    left_out = [
-        *(item for item in read if isinstance(item, LeftOut)),
-        *found.left_out,
+    excluded = [
+        *(item for item in read if isinstance(item, Excluded)),
+        *found.excluded,
         *(_odd_participant(bids_dir, label) for label in wanted if label not in participants),
         *_without_images(bids_dir, participants, paths, selection),
     ]
     units = tuple(note_duplicates(found.units, bids_dir))
-    return Collection(units, tuple(sorted(left_out, key=lambda item: item.path.parts)))
+    return Collection(units, tuple(sorted(excluded, key=lambda item: item.path.parts)))
 
 
-def _odd_participant(bids_dir: Path, label: str) -> LeftOut:
+def _odd_participant(bids_dir: Path, label: str) -> Excluded:
     folder = bids_dir / f"sub-{label}"
     reason = (
         f"{printable(folder)}: expected a participant whose label has letters and digits only, found "
         f"'{printable(label)}'; rename the folder and its files, or leave it out with "
         "--exclude-participant-label"
     )
-    return LeftOut(folder, reason, fault=True)
+    return Excluded(folder, reason, is_error=True)
 
 
 def _query(image: ImageFile) -> str:
@@ -97,28 +97,28 @@ def _check_sessions(bids_dir: Path, participants: Sequence[str], selection: Sele
 
 def _read_image(
     path: Path, bids_dir: Path, reader: SidecarReader, selection: SelectionConfig
-) -> ImageFile | LeftOut:
+) -> ImageFile | Excluded:
     image = ImageFile(path, parse_name(path)[0])
     query = _query(image)
     filters = selection.bids_filters.get(query, {})
-    excluded = LeftOut(path, f"the BIDS filters of '{query}' do not select it")
+    excluded = Excluded(path, f"the BIDS filters of '{query}' do not select it")
     # Names come first: what a filter excludes need not be sound.
     if selection.runs and not matches(image, {"run": selection.runs}):
-        return LeftOut(path, "--run-id does not select it")
+        return Excluded(path, "--run-id does not select it")
     if not matches(image, name_filters(filters)):
         return excluded
     reason = _reason_bad_name(path.relative_to(bids_dir), image.entities)
     if reason:
-        return LeftOut(path, f"{printable(path)}: {reason}", fault=True)
+        return Excluded(path, f"{printable(path)}: {reason}", is_error=True)
     # Headers of diffusion series are read to pair them.
     problem = header_problem(path) if query == "dwi" else kind_problem(path)
     if problem:
-        return LeftOut(path, problem, fault=True)
+        return Excluded(path, problem, is_error=True)
     tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec")) if query == "dwi" else ()
     try:
         image = ImageFile(path, image.entities, reader.metadata(path), *tables)
     except BIDSDataError as error:
-        return LeftOut(path, str(error), fault=True)
+        return Excluded(path, str(error), is_error=True)
     return image if matches(image, filters) else excluded
 
 
@@ -147,23 +147,23 @@ def _reason_bad_name(path: Path, entities: Mapping[str, str]) -> str:
 
 def _without_images(
     bids_dir: Path, participants: Sequence[str], paths: Sequence[Path], selection: SelectionConfig
-) -> list[LeftOut]:
+) -> list[Excluded]:
     there = {path.relative_to(bids_dir).parts[0] for path in paths}
     what = " or ".join(selection.modalities)
-    left_out = [
-        LeftOut(
+    excluded = [
+        Excluded(
             folder,
             f"{folder}: expected a folder that can be read, found no permission; change it (chmod)",
-            fault=True,
+            is_error=True,
         )
         for folder in closed_folders(bids_dir, participants)
     ]
-    closed = {bids_dir / item.path.relative_to(bids_dir).parts[0] for item in left_out}
+    closed = {bids_dir / item.path.relative_to(bids_dir).parts[0] for item in excluded}
     for label in participants:
         folder = bids_dir / f"sub-{label}"
         if folder.name not in there and folder not in closed:
-            left_out.append(LeftOut(folder, f"{folder.name}: no {what} image"))
-    return left_out
+            excluded.append(Excluded(folder, f"{folder.name}: no {what} image"))
+    return excluded
 
 
 def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:
@@ -182,13 +182,13 @@ def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:
     """
     units = tuple(unit for unit in collection.units if not _reason(unit, strategy))
     others = [
-        LeftOut(image.path, f"{unit.label}: {_reason(unit, strategy)}")
+        Excluded(image.path, f"{unit.label}: {_reason(unit, strategy)}")
         for unit in collection.units
         if unit not in units
         for image in unit.images
     ]
-    left_out = sorted([*collection.left_out, *others], key=lambda item: item.path.parts)
-    return Collection(units, tuple(left_out))
+    excluded = sorted([*collection.excluded, *others], key=lambda item: item.path.parts)
+    return Collection(units, tuple(excluded))
 
 
 def _reason(unit: DenoisingUnit, strategy: str) -> str:

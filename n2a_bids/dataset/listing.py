@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from n2a_bids.dataset.read.files import file_problem
 from n2a_bids.dataset.read.protocols import input_notes
-from n2a_bids.dataset.units import Collection, DenoisingUnit, LeftOut
+from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
 from n2a_bids.io.printable import printable
 
 _KINDS = {
@@ -37,8 +37,8 @@ def format_collection(collection: Collection) -> str:
     lines = [_headline(collection)]
     for unit in collection.units:
         lines += ["", *_unit_lines(unit)]
-    faults = [item for item in collection.left_out if item.fault]
-    others = [item for item in collection.left_out if not item.fault]
+    faults = [item for item in collection.excluded if item.is_error]
+    others = [item for item in collection.excluded if not item.is_error]
     if others:
         lines += ["", "Left out:", *_left_out_lines(others)]
     if faults:
@@ -51,7 +51,7 @@ def _headline(collection: Collection) -> str:
     n_images = sum(len(unit.images) for unit in collection.units)
     return (
         f"{_count(len(collection.units), 'group')} to denoise ({_count(n_images, 'image')} of "
-        f"{_count(len(participants), 'participant')}), {len(collection.left_out)} left out"
+        f"{_count(len(participants), 'participant')}), {len(collection.excluded)} left out"
     )
 
 
@@ -66,7 +66,7 @@ def _unit_lines(unit: DenoisingUnit) -> list[str]:
     return lines
 
 
-def _left_out_lines(items: Iterable[LeftOut]) -> list[str]:
+def _left_out_lines(items: Iterable[Excluded]) -> list[str]:
     lines = []
     for item in items:
         lines += [f"  - {printable(item.path.name)}", *_wrapped(item.reason, "      ")]

@@ -70,12 +70,12 @@ class DenoisingUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Excluded:
     """An image that is not denoised, and why."""
 
     path: Path
     reason: str
-    fault: bool = False
+    is_error: bool = False
     """True where the file or its metadata is broken, False where there is just nothing to do."""
 
 
@@ -84,4 +84,4 @@ class Collection:
     """Everything found for the selected participants."""
 
     units: tuple[DenoisingUnit, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    excluded: tuple[Excluded, ...] = ()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD, Gradients
 from n2a_bids.algorithms.preparation.gaps import find_gaps, without_gaps
 from n2a_bids.algorithms.preparation.standing_in import fill_from_others, fill_series
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import B0Threshold, DenoiseConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.dataset.read.files import check_file
@@ -68,7 +68,7 @@ class DenoiseJob:
     ] = None  # fmt: skip
 
 
-def load_realizations(job: DenoiseJob) -> Realizations:
+def load_repetitions(job: DenoiseJob) -> Repetitions:
     """Read the runs and the mask, and check that they belong together.
 
     Parameters
@@ -77,7 +77,7 @@ def load_realizations(job: DenoiseJob) -> Realizations:
 
     Returns
     -------
-    realizations : Realizations
+    repetitions : Repetitions
 
     Raises
     ------
@@ -111,12 +111,12 @@ def load_realizations(job: DenoiseJob) -> Realizations:
             raise BIDSDataError(f"{path}: expected an image, found one value in {where}; leave it out")
     refuse_copies(job.runs, images)
     data = np.stack(images)
-    return Realizations(
+    return Repetitions(
         data=data if data.ndim == 5 else data[..., None],
         mask=mask,
         voxel_size_mm=voxel_sizes_mm(affine),
         left_right_axis=int(np.flatnonzero(nb.io_orientation(affine)[:, 0] == 0)[0]),
-        same_signal=not job.different_contrast,
+        same_contrast=not job.different_contrast,
         n_measured=n_measured,
         gradients=_load_gradients(job, first.shape[-1] if first.ndim == 4 else 1, affine),
         noise_kept=job.noise_kept,

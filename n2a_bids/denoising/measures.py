@@ -13,7 +13,7 @@ from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image
 from n2a_bids.algorithms.normalization import match_scales
 from n2a_bids.algorithms.quality.gain import decibels
 from n2a_bids.algorithms.quality.sharpness import edge_correlation, sharpness, smoothness_fwhm_mm
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 
 Volumes = NDArray[np.float32]
 
@@ -24,7 +24,7 @@ _ROUNDING = 1e-5
 """Of the largest intensity: what single precision leaves of a difference of equal images is smaller."""
 
 
-def noise_sd_map(realizations: Realizations) -> Volumes | None:
+def noise_sd_map(repetitions: Repetitions) -> Volumes | None:
     """Noise SD of one repetition, from the differences of all, in the scale of the first.
 
     That of a single diffusion series comes from the part of its local spectra that is noise alone. Where
@@ -33,28 +33,28 @@ def noise_sd_map(realizations: Realizations) -> Volumes | None:
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
 
     Returns
     -------
     noise_sd : (X, Y, Z, C) float32 array or None
         None for a single image or a short series.
     """
-    n_volumes = realizations.data.shape[-1]
-    if realizations.n_repetitions == 1 and n_volumes >= FEWEST_VOLUMES:
-        noise_sd = estimate_noise_sd(realizations.data[0], realizations.mask)
+    n_volumes = repetitions.data.shape[-1]
+    if repetitions.n_repetitions == 1 and n_volumes >= FEWEST_VOLUMES:
+        noise_sd = estimate_noise_sd(repetitions.data[0], repetitions.mask)
         return np.repeat(noise_sd[..., None], n_volumes, axis=-1)
-    if realizations.n_repetitions < 2:
+    if repetitions.n_repetitions < 2:
         return None
     channels = []
-    for channel in range(realizations.data.shape[-1]):
-        data = realizations.data[..., channel]
-        scales = match_scales(data, realizations.mask)
+    for channel in range(repetitions.data.shape[-1]):
+        data = repetitions.data[..., channel]
+        scales = match_scales(data, repetitions.mask)
         matched = np.stack([scale.apply(image) for scale, image in zip(scales, data)]).astype(np.float32)
-        if realizations.same_signal:
-            noise = _difference_map(matched, realizations.shared)
+        if repetitions.same_contrast:
+            noise = _difference_map(matched, repetitions.shared)
         else:
-            noise = _one_level(matched, realizations.mask)
+            noise = _one_level(matched, repetitions.mask)
         channels.append(noise * np.float32(scales[0].gain))
     return np.stack(channels, axis=-1)
 
@@ -72,13 +72,13 @@ def _one_level(images: Volumes, mask: NDArray[np.bool_]) -> Volumes:
 
 
 def measure(
-    realizations: Realizations, mean: Volumes, denoised: DenoisedImage, noise_sd: Volumes | None
+    repetitions: Repetitions, mean: Volumes, denoised: DenoisedImage, noise_sd: Volumes | None
 ) -> dict[str, float]:
     """Measure what denoising did.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         The input.
     mean : (X, Y, Z, C) float array
         Plain mean, in the unit of the first repetition.
@@ -95,27 +95,27 @@ def measure(
     """
     n_channels = mean.shape[-1]
     channels = sorted({int(c) for c in np.linspace(0, n_channels - 1, min(n_channels, _MOST_CHANNELS))})
-    rows = [_measure_channel(realizations, mean, denoised.data, channel) for channel in channels]
+    rows = [_measure_channel(repetitions, mean, denoised.data, channel) for channel in channels]
     keys = dict.fromkeys(key for row in rows for key in row)
     figures = {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
-    figures |= _measure_errors(realizations, denoised, noise_sd)
+    figures |= _measure_errors(repetitions, denoised, noise_sd)
     return {key: _rounded(value) for key, value in figures.items() if math.isfinite(value)}
 
 
 def _measure_errors(
-    realizations: Realizations, denoised: DenoisedImage, noise_sd: Volumes | None
+    repetitions: Repetitions, denoised: DenoisedImage, noise_sd: Volumes | None
 ) -> dict[str, float]:
     """Noise of the plain mean, and what was gained over it: see `Gain`."""
     noise_sd_mean, gain, found = denoised.noise_sd_mean, denoised.gain, {}
     if noise_sd_mean is None and noise_sd is not None:
         # Squares add: only their average is that of the squared errors that denoising is judged by.
-        counts = realizations.n_repetitions if realizations.n_measured is None else realizations.n_measured
+        counts = repetitions.n_repetitions if repetitions.n_measured is None else repetitions.n_measured
         variance = np.square(noise_sd, dtype=np.float64) / np.maximum(np.atleast_1d(counts), 1)[..., None]
-        noise_sd_mean = math.sqrt(variance[realizations.mask].mean())
+        noise_sd_mean = math.sqrt(variance[repetitions.mask].mean())
     if noise_sd_mean is not None:
         found["noise_sd_mean"] = noise_sd_mean
     if gain is not None:
-        found["equivalent_averages"] = gain.equivalent_averages(realizations.n_repetitions)
+        found["equivalent_averages"] = gain.equivalent_averages(repetitions.n_repetitions)
         found["gain_of_weighting_db"] = decibels(gain.weighting)
         found["gain_of_denoising_db"] = decibels(gain.denoising)
         if noise_sd_mean is not None:
@@ -129,9 +129,9 @@ def _rounded(value: float) -> float:
 
 
 def _measure_channel(
-    realizations: Realizations, mean: Volumes, denoised: Volumes, channel: int
+    repetitions: Repetitions, mean: Volumes, denoised: Volumes, channel: int
 ) -> dict[str, float]:
-    mask, voxel_size_mm = realizations.mask, realizations.voxel_size_mm
+    mask, voxel_size_mm = repetitions.mask, repetitions.voxel_size_mm
     before, after = mean[..., channel], denoised[..., channel]
     residual = before - after
     figures = {
@@ -141,8 +141,8 @@ def _measure_channel(
     }
     if _is_more_than_rounding(residual, before, mask):
         figures["fwhm_mm_residual"] = smoothness_fwhm_mm(residual, mask, voxel_size_mm)
-    if realizations.n_repetitions > 1 and realizations.same_signal:
-        data = realizations.data[:2, ..., channel]
+    if repetitions.n_repetitions > 1 and repetitions.same_contrast:
+        data = repetitions.data[:2, ..., channel]
         first, second = (s.apply(image) for s, image in zip(match_scales(data, mask), data))
         figures["difference_edge_correlation"] = edge_correlation(first - second, after, mask)
         if _is_more_than_rounding(first - second, first, mask):

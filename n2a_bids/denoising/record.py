@@ -13,7 +13,7 @@ import torch
 from n2a_bids import __version__
 from n2a_bids.algorithms.nn.training import precision_for
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.strategies import Strategy
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.record.denoising import DenoisingRecord, NetworkWeights, RepetitionRecord
@@ -26,7 +26,7 @@ def describe_run(
     device: torch.device,
     strategy: Strategy,
     weights: Sequence[PretrainedWeights | None],
-    realizations: Realizations,
+    repetitions: Repetitions,
     denoised: DenoisedImage,
     device_name: str,
 ) -> DenoisingRecord:
@@ -39,7 +39,7 @@ def describe_run(
     strategy : Strategy
     weights : sequence of PretrainedWeights or None
         Those of the recipe, the first to be fine-tuned; None where there were none.
-    realizations : Realizations
+    repetitions : Repetitions
     denoised : DenoisedImage
     device_name : str
 
@@ -72,8 +72,8 @@ def describe_run(
         cuda_graphs=True if job.denoise.cuda_graphs else None,
         weights=first,
         further_weights=further or None,
-        n_repetitions=realizations.n_repetitions,
-        one_contrast=realizations.same_signal,
+        n_repetitions=repetitions.n_repetitions,
+        same_contrast=repetitions.same_contrast,
     )
 
 

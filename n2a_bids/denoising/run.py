@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.nn.cuda_graphs import record_cuda_graph
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
-from n2a_bids.denoising.inputs import DenoiseJob, load_realizations
+from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import measure, noise_sd_map
 from n2a_bids.denoising.record import complete, describe_run
 from n2a_bids.denoising.warnings import (
@@ -83,36 +83,36 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     device = choose_device(job.denoise.device)
     if job.denoise.cuda_graphs and device.type != "cuda":
         raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
-    realizations = load_realizations(job)
-    shared = [] if job.allow_shared_noise else shared_noise_warnings(job.runs, realizations)
-    strategy = _find_strategy(job.denoise.strategy, realizations)
-    _check_fit(strategy, realizations, job)
+    repetitions = load_repetitions(job)
+    shared = [] if job.allow_shared_noise else shared_noise_warnings(job.runs, repetitions)
+    strategy = _find_strategy(job.denoise.strategy, repetitions)
+    _check_fit(strategy, repetitions, job)
     weights = load_all_weights(strategy.facts.weights_of(job.denoise.recipe), job.denoise.weights_dir)
     report(
         f"{strategy.facts.name}, recipe {job.denoise.recipe}, on {device_name(device)}, "
         f"{torch.get_num_threads()} threads"
     )
-    denoised = denoise_with_retries(strategy, realizations, weights, job, device, report)
+    denoised = denoise_with_retries(strategy, repetitions, weights, job, device, report)
     _check_finite(denoised, strategy)
-    denoised = keep_empty(realizations, denoised)
+    denoised = keep_empty(repetitions, denoised)
     report("measuring the result")
-    mean = _with_empty(realizations, average_matched(realizations))
-    noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(realizations)
-    record = describe_run(job, device, strategy, weights, realizations, denoised, device_name(device))
-    record = replace(record, **measure(realizations, mean, denoised, noise_sd))
-    warnings = [*shared, *alignment_warnings(realizations, record), *residual_warnings(realizations, record)]
-    warnings += gap_warnings(realizations) if job.measured is None else []
+    mean = _with_empty(repetitions, average_matched(repetitions))
+    noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(repetitions)
+    record = describe_run(job, device, strategy, weights, repetitions, denoised, device_name(device))
+    record = replace(record, **measure(repetitions, mean, denoised, noise_sd))
+    warnings = [*shared, *alignment_warnings(repetitions, record), *residual_warnings(repetitions, record)]
+    warnings += gap_warnings(repetitions) if job.measured is None else []
     record = complete(replace(record, warnings=(*record.warnings, *warnings)), started)
     mask = load_mask(job.mask, job.runs[0])
     return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, mask, record)
 
 
-def keep_empty(realizations: Realizations, denoised: DenoisedImage) -> DenoisedImage:
+def keep_empty(repetitions: Repetitions, denoised: DenoisedImage) -> DenoisedImage:
     """The denoised image with the value of the first run where no run was measured: a removed face stays so.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
     denoised : DenoisedImage
 
     Returns
@@ -120,15 +120,15 @@ def keep_empty(realizations: Realizations, denoised: DenoisedImage) -> DenoisedI
     denoised : DenoisedImage
         The same object where every voxel was measured.
     """
-    if realizations.n_measured is None:
+    if repetitions.n_measured is None:
         return denoised
-    return replace(denoised, data=_with_empty(realizations, denoised.data))
+    return replace(denoised, data=_with_empty(repetitions, denoised.data))
 
 
-def _with_empty(realizations: Realizations, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    if realizations.n_measured is None:
+def _with_empty(repetitions: Repetitions, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    if repetitions.n_measured is None:
         return image
-    return np.where((realizations.n_measured == 0)[..., None], realizations.data[0], image)
+    return np.where((repetitions.n_measured == 0)[..., None], repetitions.data[0], image)
 
 
 def choose_device(asked: str) -> torch.device:
@@ -150,7 +150,7 @@ def device_name(device: torch.device) -> str:
 
 def denoise_with_retries(
     strategy: Strategy,
-    realizations: Realizations,
+    repetitions: Repetitions,
     weights: Sequence[PretrainedWeights | None],
     job: DenoiseJob,
     device: torch.device,
@@ -173,7 +173,7 @@ def denoise_with_retries(
         config = replace(config, keep_noise_floor=True)
     for _ in range(_ATTEMPTS):
         try:
-            return strategy.denoise(realizations, config, _new_context(job, device, memory_gb, report))
+            return strategy.denoise(repetitions, config, _new_context(job, device, memory_gb, report))
         except (torch.OutOfMemoryError, MemoryError) as error:
             shortage: Exception = error
         except RuntimeError as error:
@@ -211,26 +211,26 @@ def free_device_memory_gb(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] / 1e9 if device.type == "cuda" else free_memory_gb()
 
 
-def _find_strategy(name: str, realizations: Realizations) -> Strategy:
+def _find_strategy(name: str, repetitions: Repetitions) -> Strategy:
     try:
-        return get_strategy(name, diffusion=realizations.gradients is not None)
+        return get_strategy(name, diffusion=repetitions.gradients is not None)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def _check_fit(strategy: Strategy, realizations: Realizations, job: DenoiseJob) -> None:
-    if realizations.n_repetitions < strategy.facts.min_repetitions:
+def _check_fit(strategy: Strategy, repetitions: Repetitions, job: DenoiseJob) -> None:
+    if repetitions.n_repetitions < strategy.facts.min_repetitions:
         raise DenoisingError(
             f"{strategy.facts.name} needs at least {strategy.facts.min_repetitions} repetitions, found "
-            f"{realizations.n_repetitions} ({job.runs[0]}); give another run"
+            f"{repetitions.n_repetitions} ({job.runs[0]}); give another run"
         )
-    if strategy.facts.needs_same_contrast and not realizations.same_signal:
-        other = "auto or noise2average" if realizations.gradients is None else "noise2average"
+    if strategy.facts.needs_same_contrast and not repetitions.same_contrast:
+        other = "auto or noise2average" if repetitions.gradients is None else "noise2average"
         raise DenoisingError(
             f"{strategy.facts.name} needs repetitions of one contrast, but these differ ({job.runs[0]} and "
             f"others); use --strategy {other}, which need not"
         )
-    if strategy.facts.needs_gradients and realizations.gradients is None:
+    if strategy.facts.needs_gradients and repetitions.gradients is None:
         raise DenoisingError(f"{strategy.facts.name} needs gradient directions; give --bvals and --bvecs")
 
 

@@ -13,7 +13,7 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared import SharedNoise, shared_noise, shared_series_noise
 from n2a_bids.algorithms.registration.similarity import structure_correlation
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import AlignConfig
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.record.denoising import DenoisingRecord
@@ -48,14 +48,14 @@ def refuse_copies(runs: Sequence[Path], images: Sequence[NDArray[np.float32]]) -
         )
 
 
-def shared_noise_warnings(runs: Sequence[Path], realizations: Realizations) -> list[str]:
+def shared_noise_warnings(runs: Sequence[Path], repetitions: Repetitions) -> list[str]:
     """Refuse runs that hold the noise of others, and warn of those that share a part of it.
 
     Parameters
     ----------
     runs : sequence of Path
         Their files, for the message.
-    realizations : Realizations
+    repetitions : Repetitions
 
     Returns
     -------
@@ -67,12 +67,12 @@ def shared_noise_warnings(runs: Sequence[Path], realizations: Realizations) -> l
     BIDSDataError
         If a run is another one, processed, or a mean of others.
     """
-    data = realizations.data
-    if realizations.n_measured is not None:
+    data = repetitions.data
+    if repetitions.n_measured is not None:
         # Where others stand in for a run it has their noise.
-        data = data * (realizations.n_measured == len(data))[..., None]
+        data = data * (repetitions.n_measured == len(data))[..., None]
     shared = {
-        (one, other): _shared_noise(data[one], data[other], realizations.gradients)
+        (one, other): _shared_noise(data[one], data[other], repetitions.gradients)
         for one, other in combinations(range(len(data)), 2)
     }
     for copy in find_dependent(shared, range(len(data))):
@@ -100,7 +100,7 @@ def _shared_noise(
     return shared_noise(first[..., 0], second[..., 0], np.eye(4)) if first.shape[-1] == 1 else None
 
 
-def alignment_warnings(realizations: Realizations, record: DenoisingRecord) -> list[str]:
+def alignment_warnings(repetitions: Repetitions, record: DenoisingRecord) -> list[str]:
     """A sentence where runs of one contrast do not show the same anatomy in the same place.
 
     Runs that are a few voxels apart differ along edges; those farther apart no longer, but there their detail
@@ -108,7 +108,7 @@ def alignment_warnings(realizations: Realizations, record: DenoisingRecord) -> l
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         T1w runs; others are not judged.
     record : DenoisingRecord
         With ``difference_edge_correlation``, where it could be measured.
@@ -117,11 +117,11 @@ def alignment_warnings(realizations: Realizations, record: DenoisingRecord) -> l
     -------
     warnings : list of str
     """
-    data, mask = realizations.data[..., 0], realizations.mask
-    if realizations.data.shape[-1] > 1 or len(data) < 2 or not realizations.same_signal:
+    data, mask = repetitions.data[..., 0], repetitions.mask
+    if repetitions.data.shape[-1] > 1 or len(data) < 2 or not repetitions.same_contrast:
         return []
     edges = record.difference_edge_correlation or 0.0
-    voxel_mm = float(np.prod(realizations.voxel_size_mm)) ** (1 / 3)
+    voxel_mm = float(np.prod(repetitions.voxel_size_mm)) ** (1 / 3)
     fine = max(1.0, _BAND_MM[0] / voxel_mm)
     band = (fine, fine * _BAND_MM[1] / _BAND_MM[0])
     alike = min(structure_correlation(data[0], other, mask, band) for other in data[1:])
@@ -134,23 +134,23 @@ def alignment_warnings(realizations: Realizations, record: DenoisingRecord) -> l
     ]
 
 
-def gap_warnings(realizations: Realizations) -> list[str]:
+def gap_warnings(repetitions: Repetitions) -> list[str]:
     """A sentence where some runs hold one value over an area, so that others stand there alone.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         T1w runs; others are not judged.
 
     Returns
     -------
     warnings : list of str
     """
-    n_measured, n_runs = realizations.n_measured, realizations.n_repetitions
-    if n_measured is None or realizations.data.shape[-1] > 1:
+    n_measured, n_runs = repetitions.n_measured, repetitions.n_repetitions
+    if n_measured is None or repetitions.data.shape[-1] > 1:
         return []
     gaps = np.count_nonzero((n_measured > 0) & (n_measured < n_runs))
-    gaps_ml = gaps * float(np.prod(realizations.voxel_size_mm)) / 1000
+    gaps_ml = gaps * float(np.prod(repetitions.voxel_size_mm)) / 1000
     if gaps_ml < _LEAST_GAP_ML:
         return []
     return [
@@ -159,12 +159,12 @@ def gap_warnings(realizations: Realizations) -> list[str]:
     ]
 
 
-def residual_warnings(realizations: Realizations, record: DenoisingRecord) -> list[str]:
+def residual_warnings(repetitions: Repetitions, record: DenoisingRecord) -> list[str]:
     """A sentence where what was taken away follows the edges of the anatomy more than noise does.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         Runs of one contrast; others are not judged.
     record : DenoisingRecord
         With ``residual_edge_correlation`` and ``difference_edge_correlation``, where they were measured.
@@ -175,13 +175,13 @@ def residual_warnings(realizations: Realizations, record: DenoisingRecord) -> li
 
     Examples
     --------
-    >>> runs = Realizations(np.zeros((2, 2, 2, 2, 1), np.float32), np.ones((2, 2, 2), bool))
+    >>> runs = Repetitions(np.zeros((2, 2, 2, 2, 1), np.float32), np.ones((2, 2, 2), bool))
     >>> record = DenoisingRecord(residual_edge_correlation=0.12, difference_edge_correlation=0.05)
     >>> residual_warnings(runs, record)
     []
     """
     residual, difference = record.residual_edge_correlation, record.difference_edge_correlation
-    if realizations.data.shape[-1] > 1 or residual is None or difference is None:
+    if repetitions.data.shape[-1] > 1 or residual is None or difference is None:
         return []
     if residual - difference <= _MOST_ANATOMY:
         return []

@@ -143,7 +143,7 @@ class DenoisingRecord(StrategyRecord):
     further_weights: tuple[NetworkWeights, ...] | None = None
     """Those that took part as they are."""
     n_repetitions: int | None = None
-    one_contrast: bool = True
+    same_contrast: bool = True
     """False for echoes."""
     noise_sd_mean: float | None = None
     """Noise SD of the plain mean, root mean square over the brain; image intensity."""

@@ -43,16 +43,16 @@ def test_methods_are_compared_with_peers_block_by_block(tmp_path, pair):
         with (tmp_path / "out" / f"{name}.tsv").open(newline="") as stream:
             tables[name] = list(csv.DictReader(stream, delimiter="\t"))
     risks = {row["method"]: float(row["risk"]) for row in tables["pair"]}
-    found = {(row["method"], row["peer"]): row for row in tables["differences"]}
+    found = {(row["method"], row["baseline"]): row for row in tables["differences"]}
     assert set(found) == {
         ("nlmeans", "ants"),
         ("ants", "nlmeans"),
         ("auto:fast", "nlmeans"),
         ("auto:fast", "ants"),
     }
-    for (method, peer), row in found.items():
+    for (method, baseline), row in found.items():
         # Blocks count by their voxels in the mask there, alike here.
-        assert float(row["difference"]) == pytest.approx(risks[method] - risks[peer], rel=0.2, abs=0.002)
+        assert float(row["difference"]) == pytest.approx(risks[method] - risks[baseline], rel=0.2, abs=0.002)
         assert float(row["standard_error"]) > 0
 
 

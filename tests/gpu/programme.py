@@ -36,7 +36,7 @@ from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.networks import MUNet, ResidualUNet
 from n2a_bids.algorithms.nn.training import Batch, Schedule, fit
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.benchmark.anat.engine_speed import measure_ceilings, measure_training
 from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
@@ -128,14 +128,14 @@ def denoise_pair(
     rng = np.random.default_rng(SEED)
     noise = rng.standard_normal((2, 2, *clean.shape)) * NOISE_SD
     data = np.hypot(clean + noise[0], noise[1]).astype(np.float32)
-    realizations = Realizations(data[..., None], brain)
+    repetitions = Repetitions(data[..., None], brain)
     strategy = get_strategy(strategy_name)
     weights = [read_weights(name) if name else None for name in strategy.facts.weights_of(recipe)]
     context = Context(torch.Generator().manual_seed(SEED), device, memory_gb=12.0, recorder=recorder)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     started = time.perf_counter()
-    result = strategy.denoise(realizations, strategy.config(recipe, *weights), context)
+    result = strategy.denoise(repetitions, strategy.config(recipe, *weights), context)
     error = [
         float(np.sqrt(np.mean((image - clean)[brain] ** 2)))
         for image in (data.mean(axis=0), result.data[..., 0])

@@ -178,9 +178,9 @@ def test_field_maps_follow_the_series_of_every_group(tmp_path):
         assert [Path(path).name for path in series.values()] == [
             f"sub-01_acq-{label}_rec-n2a_dwi.nii.gz" for label in "ab"
         ]
-        consumers = workflow.get_node(name.rpartition(".")[0])
-        fields, write = consumers.get_node("field_maps"), consumers.get_node("write_raw_like")
-        assert consumers._graph.has_edge(write, fields)
+        downstream = workflow.get_node(name.rpartition(".")[0])
+        fields, write = downstream.get_node("field_maps"), downstream.get_node("write_raw_like")
+        assert downstream._graph.has_edge(write, fields)
 
 
 def test_corrected_pair_is_averaged_without_correction(tmp_path):

@@ -25,7 +25,7 @@ class Pair:
     """A noisy series, what local shrinkage makes of it, and a target of independent noise."""
 
     noisy: Series
-    pilot: Series
+    initial_estimate: Series
     target: Series
 
 
@@ -41,12 +41,14 @@ class LearnedFilters:
     coefficients: NDArray[np.float64]
     """(folds + 1, C, F): learned without each fold, and, last, from all voxels."""
 
-    def apply(self, noisy: Series, pilot: Series, mask: NDArray[np.bool_], fold: int = -1) -> Series:
+    def apply(
+        self, noisy: Series, initial_estimate: Series, mask: NDArray[np.bool_], fold: int = -1
+    ) -> Series:
         """Denoise.
 
         Parameters
         ----------
-        noisy, pilot : (X, Y, Z, C) arrays
+        noisy, initial_estimate : (X, Y, Z, C) arrays
         mask : (X, Y, Z) bool array
             Voxels to denoise.
         fold : int
@@ -55,26 +57,28 @@ class LearnedFilters:
         Returns
         -------
         denoised : (X, Y, Z, C) float32 array
-            `pilot` outside the mask.
+            `initial_estimate` outside the mask.
         """
         places = _Neighbourhood(mask, self.radius)
-        noisy_parts, pilot_parts = (_rotate(part, self.basis / self.unit) for part in (noisy, pilot))
+        noisy_parts, pilot_parts = (
+            _rotate(part, self.basis / self.unit) for part in (noisy, initial_estimate)
+        )
         values = np.empty((places.n_voxels, noisy.shape[-1]), np.float32)
         for component, coefficients in enumerate(self.coefficients[fold]):
             features = places.features(noisy_parts[..., component], pilot_parts[..., component])
             values[:, component] = features @ coefficients.astype(np.float32)
-        denoised = pilot.copy()
+        denoised = initial_estimate.copy()
         denoised[mask] = values @ self.basis.T * self.unit
         return denoised
 
     def apply_crossed(
-        self, noisy: Series, pilot: Series, mask: NDArray[np.bool_], folds: NDArray[np.integer]
+        self, noisy: Series, initial_estimate: Series, mask: NDArray[np.bool_], folds: NDArray[np.integer]
     ) -> Series:
         """Denoise every fold by the coefficients that never saw it.
 
         Parameters
         ----------
-        noisy, pilot : (X, Y, Z, C) arrays
+        noisy, initial_estimate : (X, Y, Z, C) arrays
         mask : (X, Y, Z) bool array
             Voxels to denoise.
         folds : (X, Y, Z) int array
@@ -83,12 +87,12 @@ class LearnedFilters:
         Returns
         -------
         denoised : (X, Y, Z, C) float32 array
-            `pilot` outside the mask.
+            `initial_estimate` outside the mask.
         """
-        denoised = pilot.copy()
+        denoised = initial_estimate.copy()
         for fold in range(len(self.coefficients) - 1):
             part = mask & (folds == fold)
-            denoised[part] = self.apply(noisy, pilot, part, fold)[part]
+            denoised[part] = self.apply(noisy, initial_estimate, part, fold)[part]
         return denoised
 
 
@@ -125,7 +129,7 @@ def learn_filters(
     radius : int
         Voxels to each side that a filter sees.
     ridge : float
-        Strength of the pull towards the pilot, in squared noise SDs.
+        Strength of the pull towards the initial_estimate, in squared noise SDs.
 
     Returns
     -------
@@ -139,13 +143,14 @@ def learn_filters(
     n_components = basis.shape[1]
     coefficients = np.empty((len(members) + 1, n_components, size))
     rotated = [
-        [_rotate(part, basis / unit) for part in (pair.noisy, pair.pilot, pair.target)] for pair in pairs
+        [_rotate(part, basis / unit) for part in (pair.noisy, pair.initial_estimate, pair.target)]
+        for pair in pairs
     ]
     for component in range(n_components):
         grams = np.zeros((len(members), size, size))
         errors = np.zeros((len(members), size))
-        for noisy, pilot, target in rotated:
-            features = places.features(noisy[..., component], pilot[..., component])
+        for noisy, initial_estimate, target in rotated:
+            features = places.features(noisy[..., component], initial_estimate[..., component])
             rest = target[..., component][mask] - features @ prior.astype(np.float32)
             for fold, rows in enumerate(members):
                 grams[fold] += features[rows].T @ features[rows]

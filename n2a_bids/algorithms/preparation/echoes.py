@@ -19,7 +19,7 @@ from n2a_bids.algorithms.noise.estimate import local_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, MaskedSmoother, Volume, match_scales
 from n2a_bids.algorithms.preparation.repetitions import find_head, find_magnitudes
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 
 _LEAST_NOISE = 1e-3
 """Of the contrast in the mask: an image without noise still needs a unit."""
@@ -73,12 +73,12 @@ class Echoes:
         return np.stack([rician_bias(signal, noise_sd) for signal in signals])
 
 
-def prepare_echoes(realizations: Realizations, *, keep_noise_floor: bool = False) -> Echoes:
+def prepare_echoes(repetitions: Repetitions, *, keep_noise_floor: bool = False) -> Echoes:
     """Measure noise, combine the echoes, and find the Rician floor.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         At least two echoes, one channel.
     keep_noise_floor : bool
         Do not look for the Rician floor: treat magnitudes as if their noise were Gaussian.
@@ -92,7 +92,7 @@ def prepare_echoes(realizations: Realizations, *, keep_noise_floor: bool = False
     ValueError
         If an echo is constant in the mask, or a value is not finite.
     """
-    data, mask = realizations.data[..., 0], realizations.mask
+    data, mask = repetitions.data[..., 0], repetitions.mask
     if not np.isfinite(data).all():
         raise ValueError("the echoes contain NaN or infinite values")
     scales = tuple(_noise_scale(image, mask, scale) for image, scale in zip(data, match_scales(data, mask)))
@@ -100,7 +100,7 @@ def prepare_echoes(realizations: Realizations, *, keep_noise_floor: bool = False
     basis = _strongest_combinations(images, mask)
     combinations = np.tensordot(basis, images, axes=1)
     head = find_head(combinations[0], mask)
-    shared = realizations.shared
+    shared = repetitions.shared
     compared = head if shared is None else head & shared
     noise_sd = local_sd(_without_shared_structure(combinations[-1], combinations[0], compared), compared)
     return Echoes(

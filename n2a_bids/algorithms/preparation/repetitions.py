@@ -1,4 +1,4 @@
-"""From realizations to what networks and risks need: one scale, weights, noise map."""
+"""From repetitions to what networks and risks need: one scale, weights, noise map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import StrategyRecord
 
 EQUAL_NOISE_RATIO = 1.25
@@ -45,7 +45,7 @@ class Prepared:
     magnitude: Magnitude | None
     """In z-scores; ``None`` where no Rician floor is found."""
     n_measured: NDArray[np.uint8] | None = None
-    """(X, Y, Z) as in `Realizations`."""
+    """(X, Y, Z) as in `Repetitions`."""
 
     @property
     def average(self) -> Volume:
@@ -92,12 +92,12 @@ class Prepared:
         )
 
 
-def prepare(realizations: Realizations, channel: int = 0, *, keep_noise_floor: bool = False) -> Prepared:
+def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: bool = False) -> Prepared:
     """Match intensities, estimate noise, and find the Rician floor.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         At least two repetitions of one signal.
     channel : int
         Which channel (volume) to take.
@@ -113,13 +113,13 @@ def prepare(realizations: Realizations, channel: int = 0, *, keep_noise_floor: b
     ValueError
         If a repetition is constant in the mask, or a value is not finite.
     """
-    data = realizations.data[..., channel]
+    data = repetitions.data[..., channel]
     if not np.isfinite(data).all():
         raise ValueError("the repetitions contain NaN or infinite values")
-    mask = realizations.mask
+    mask = repetitions.mask
     scales = match_scales(data, mask)
     images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
-    n_repetitions, shared = len(images), realizations.shared
+    n_repetitions, shared = len(images), repetitions.shared
     head = find_head(images.mean(axis=0), mask)
     compared = head if shared is None else head & shared
     noise_sd = (
@@ -135,7 +135,7 @@ def prepare(realizations: Realizations, channel: int = 0, *, keep_noise_floor: b
         variance_ratio=np.ones(n_repetitions),
         repetition_noise_sd=noise_sd,
         magnitude=None if keep_noise_floor else _find_common_magnitude(images, mask, noise_sd, shared),
-        n_measured=realizations.n_measured,
+        n_measured=repetitions.n_measured,
     )
 
 

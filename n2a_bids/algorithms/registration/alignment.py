@@ -22,7 +22,7 @@ _BAND_RATIO = 2.5
 
 
 @dataclass(frozen=True, slots=True)
-class Gates:
+class QCThresholds:
     """Limits that a repetition must keep to be used."""
 
     min_correlation: float
@@ -61,7 +61,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class AlignmentQC:
     """Figures of one aligned repetition; distances in mm, angles in degrees."""
 
     rotation_deg: float
@@ -123,9 +123,9 @@ def judge(
     affine: Matrix,
     transform: Matrix,
     grid: Grid,
-    gates: Gates,
+    gates: QCThresholds,
     measured: Mask | None = None,
-) -> Judgement:
+) -> AlignmentQC:
     """Measure how well a repetition was aligned, and say whether it may be used.
 
     Trilinear interpolation is enough here: all that is compared is smoother than its blur.
@@ -134,13 +134,13 @@ def judge(
     ----------
     image, affine, transform, grid
         As in `bring_to_grid`.
-    gates : Gates
+    gates : QCThresholds
     measured : (X, Y, Z) bool array, optional
         As in `bring_to_grid`. Images are compared where both were measured.
 
     Returns
     -------
-    judgement : Judgement
+    judgement : AlignmentQC
     """
     voxel = grid.voxel_size_mm
     shape = grid.image.shape
@@ -160,7 +160,7 @@ def judge(
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
     band = (fine, _BAND_RATIO * fine)
     seen = seen if seen.any() else grid.mask
-    found = Judgement(
+    found = AlignmentQC(
         rotation_deg=rotation_deg(transform),
         translation_mm=float(displacement_mm(transform, centre)),
         correlation_before=smooth_correlation(grid.image, unaligned, grid.mask, smoothing),
@@ -192,7 +192,7 @@ def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
     return weight > 0.5
 
 
-def _with_reason(found: Judgement, gates: Gates) -> Judgement:
+def _with_reason(found: AlignmentQC, gates: QCThresholds) -> AlignmentQC:
     reasons: Sequence[tuple[bool, str]] = (
         (
             found.overlap < gates.min_overlap,

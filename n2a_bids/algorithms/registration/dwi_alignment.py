@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import Mask, Volume
-from n2a_bids.algorithms.registration.alignment import Gates, Judgement
+from n2a_bids.algorithms.registration.alignment import AlignmentQC, QCThresholds
 from n2a_bids.algorithms.registration.dwi_motion import register_rigid
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.rigid import first_guess
@@ -128,8 +128,8 @@ def judge_series(
     after: Volume,
     seen: NDArray[np.bool_],
     transform: Affine,
-    gates: Gates,
-) -> Judgement:
+    gates: QCThresholds,
+) -> AlignmentQC:
     """Measure how well a series was aligned, and say whether it may be used.
 
     Parameters
@@ -142,21 +142,21 @@ def judge_series(
         Where the reference grid lies in the field of view of the series.
     transform : Affine
         World of the reference to world of the series.
-    gates : Gates
+    gates : QCThresholds
         After alignment, b0s of two heads have a correlation of up to 0.75 and, with voxels of 3.5 mm, a
         structure correlation of up to 0.8; those of one head have 0.97 and more, or 0.85 where distortion
         remains.
 
     Returns
     -------
-    judgement : Judgement
+    judgement : AlignmentQC
     """
     voxel_mm = reference.mean_voxel_size_mm
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel_mm), max(1.0, _STRUCTURE_MM / voxel_mm)
     common = reference.mask & seen
     brain = common if common.any() else reference.mask
     image, centre = reference.image, reference.brain_points.mean(axis=0)
-    found = Judgement(
+    found = AlignmentQC(
         rotation_deg=transform.rotation_deg,
         translation_mm=float(transform.displacement_mm(centre)),
         correlation_before=smooth_correlation(image, before, reference.mask, smoothing),
@@ -174,7 +174,7 @@ def judge_series(
 def _mirror_reasons(reference: PlacedImage, image: Volume, correlation: float, smoothing: float) -> list[str]:
     """What to say where the mirror image of a head, registered anew, matches clearly better than the head.
 
-    Gates do not see it: a head is much like its mirror image, more than like another head.
+    QCThresholds do not see it: a head is much like its mirror image, more than like another head.
     """
     mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
     mirror[0, 3] = 2 * reference.brain_points.mean(axis=0)[0]
@@ -192,7 +192,7 @@ def _mirror_reasons(reference: PlacedImage, image: Volume, correlation: float, s
     ]
 
 
-def _reasons(found: Judgement, gates: Gates) -> list[str]:
+def _reasons(found: AlignmentQC, gates: QCThresholds) -> list[str]:
     """What speaks against a series, one phrase for each gate that it fails."""
     limits = (
         (

@@ -37,7 +37,7 @@ class Average:
     weights: RepetitionWeights
     """How the repetitions were averaged."""
     noise_kept: float = 1.0
-    """Part of the noise SD that interpolation left; see `Realizations`."""
+    """Part of the noise SD that interpolation left; see `Repetitions`."""
 
     @property
     def is_magnitude(self) -> bool:
@@ -106,14 +106,14 @@ def _pooled_noise_sd(contrasts: NDArray[np.float32], mask: NDArray[np.bool_]) ->
 
 
 def acquired_noise(
-    averaged: Average, pilot: Series, factors: NDArray[np.float32]
+    averaged: Average, initial_estimate: Series, factors: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Noise of one repetition before interpolation, complex where the images are magnitudes.
 
     Parameters
     ----------
     averaged : Average
-    pilot : (X, Y, Z, C) array
+    initial_estimate : (X, Y, Z, C) array
         Denoised mean.
     factors : (C,) array
         Spread of each volume over that of the others.
@@ -131,17 +131,17 @@ def acquired_noise(
     if not averaged.is_magnitude:
         noise_sd[mask] = spread
         return noise_sd, factors
-    noise_sd[mask] = complex_noise_sd(spread, pilot[mask])
+    noise_sd[mask] = complex_noise_sd(spread, initial_estimate[mask])
     found = factors.copy()
     for volume in np.flatnonzero(factors > 1):
-        own = complex_noise_sd(spread, pilot[mask][:, volume : volume + 1])
+        own = complex_noise_sd(spread, initial_estimate[mask][:, volume : volume + 1])
         found[volume] *= own.mean() / noise_sd[mask].mean()
     return noise_sd, found
 
 
 def recorrupt(
     averaged: Average,
-    pilot: Series,
+    initial_estimate: Series,
     complex_sd: NDArray[np.float32],
     *,
     strength: float,
@@ -154,7 +154,7 @@ def recorrupt(
     Parameters
     ----------
     averaged : Average
-    pilot : (X, Y, Z, C) array
+    initial_estimate : (X, Y, Z, C) array
         Denoised mean; tells how the noise of magnitudes falls with the signal.
     complex_sd : (X, Y, Z) array
         SD of the complex noise of one repetition, before interpolation.
@@ -182,7 +182,7 @@ def recorrupt(
         if len(averaged.repetitions) > 1:
             noise = _difference(averaged, generator)
         else:
-            drawn = _drawn_noise(pilot, complex_sd, generator, is_magnitude=averaged.is_magnitude)
+            drawn = _drawn_noise(initial_estimate, complex_sd, generator, is_magnitude=averaged.is_magnitude)
             noise = np.float32(averaged.noise_kept) * drawn
         for sign in (1, -1):
             noisy = averaged.mean + np.float32(sign * strength) * noise
@@ -203,12 +203,16 @@ def _difference(averaged: Average, generator: torch.Generator) -> Series:
 
 
 def _drawn_noise(
-    pilot: Series, complex_sd: NDArray[np.float32], generator: torch.Generator, *, is_magnitude: bool
+    initial_estimate: Series,
+    complex_sd: NDArray[np.float32],
+    generator: torch.Generator,
+    *,
+    is_magnitude: bool,
 ) -> Series:
-    drawn = torch.randn(pilot.shape, generator=generator).numpy()
+    drawn = torch.randn(initial_estimate.shape, generator=generator).numpy()
     if not is_magnitude:
         return (complex_sd[..., None] * drawn).astype(np.float32)
     # The noise of magnitudes is weaker where there is little signal.
-    signal = remove_noise_floor(pilot, complex_sd[..., None])
+    signal = remove_noise_floor(initial_estimate, complex_sd[..., None])
     variance = rician_variance(signal, np.maximum(complex_sd[..., None], 1e-12))
     return (np.sqrt(variance) * drawn).astype(np.float32)

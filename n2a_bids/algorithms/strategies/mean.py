@@ -9,7 +9,7 @@ import numpy as np
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.normalization import match_scales, with_equal_gain
 from n2a_bids.algorithms.quality.gain import Gain
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import Choice, StrategyRecord
 
 
@@ -23,12 +23,12 @@ def config(recipe: str, weights: object = None) -> MeanConfig:
     return MeanConfig()
 
 
-def denoise(realizations: Realizations, config: MeanConfig, context: Context) -> DenoisedImage:
+def denoise(repetitions: Repetitions, config: MeanConfig, context: Context) -> DenoisedImage:
     """Average the repetitions in the intensity unit of the first.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
     config : MeanConfig
     context : Context
 
@@ -37,23 +37,23 @@ def denoise(realizations: Realizations, config: MeanConfig, context: Context) ->
     denoised : DenoisedImage
     """
     context.report("averaging")
-    data = average_matched(realizations)
+    data = average_matched(repetitions)
     chosen = Choice("mean", "the plain mean of the repetitions", mean_won=True)
     return DenoisedImage(data=data, gain=Gain(), record=StrategyRecord(chosen=chosen))
 
 
-def average_matched(realizations: Realizations) -> np.ndarray:
+def average_matched(repetitions: Repetitions) -> np.ndarray:
     """(X, Y, Z, C) mean of the repetitions in the intensity scale of the first.
 
     Diffusion series get one gain for all volumes, and no offset: magnitudes have their zero, and
     volumes of little signal their noise floor, which is no offset.
     """
-    if realizations.gradients is not None:
-        return with_equal_gain(realizations).mean(axis=0)
+    if repetitions.gradients is not None:
+        return with_equal_gain(repetitions).mean(axis=0)
     channels = []
-    for channel in range(realizations.data.shape[-1]):
-        data = realizations.data[..., channel]
-        scales = match_scales(data, realizations.mask)
+    for channel in range(repetitions.data.shape[-1]):
+        data = repetitions.data[..., channel]
+        scales = match_scales(data, repetitions.mask)
         z_mean = np.mean([scale.apply(image) for scale, image in zip(scales, data)], axis=0, dtype=np.float32)
         channels.append(scales[0].invert(z_mean))
     return np.stack(channels, axis=-1)

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.strategy_table import StrategyFacts, find_strategy
 
 
@@ -18,8 +18,8 @@ class Strategy:
 
     facts: StrategyFacts
     """Its row in the table."""
-    denoise: Callable[[Realizations, Any, Context], DenoisedImage]
-    """``denoise(realizations, config, context)``; each strategy has a config class of its own."""
+    denoise: Callable[[Repetitions, Any, Context], DenoisedImage]
+    """``denoise(repetitions, config, context)``; each strategy has a config class of its own."""
     config: Callable[..., Any]
     """``config(recipe, *weights)``: the settings of a recipe, with pretrained weights or ``None``."""
 

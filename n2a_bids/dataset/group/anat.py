@@ -8,7 +8,7 @@ from n2a_bids.dataset.group.entities import describe, group_by, shared_entities
 from n2a_bids.dataset.group.same_acquisition import split_same_acquisition
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.protocols import split_protocols
-from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 
 _DERIVED = ("space", "desc", "res", "den", "label", "seg", "hemi")
 _OTHER_SIGNAL = ("inv", "flip", "mt")
@@ -32,26 +32,26 @@ def group_t1w(images: Sequence[ImageFile]) -> Collection:
     collection : Collection
         Every image is either in one unit or among those left out.
     """
-    left_out, candidates = [], []
+    excluded, candidates = [], []
     for image in images:
         reason = reason_never_denoised(image)
         if reason:
-            left_out.append(LeftOut(image.path, f"{describe(image)}: {reason}"))
+            excluded.append(Excluded(image.path, f"{describe(image)}: {reason}"))
         else:
             candidates.append(image)
     candidates, copies = split_copies(candidates)
     candidates, processed = split_same_acquisition(candidates)
     candidates, unlike = split_protocols(candidates, "t1w-repeats", ignoring=("run",))
     candidates, unlike_echoes = split_protocols(candidates, "t1w-echoes", ignoring=("run", "echo"))
-    left_out += [*copies, *processed, *unlike, *unlike_echoes]
+    excluded += [*copies, *processed, *unlike, *unlike_echoes]
     units = []
     for family in group_by(candidates, ignoring={"run", "echo"}):
         found = find_repeats(family) or find_echoes(family)
         units.extend(found)
         taken = {image.path for unit in found for image in unit.images}
         alone = [image for image in family if image.path not in taken]
-        left_out.extend(LeftOut(image.path, _reason_alone(image, family, candidates)) for image in alone)
-    return Collection(tuple(units), tuple(sorted(left_out, key=lambda item: item.path)))
+        excluded.extend(Excluded(image.path, _reason_alone(image, family, candidates)) for image in alone)
+    return Collection(tuple(units), tuple(sorted(excluded, key=lambda item: item.path)))
 
 
 def reason_never_denoised(image: ImageFile) -> str:
@@ -73,14 +73,14 @@ def reason_never_denoised(image: ImageFile) -> str:
     return ""
 
 
-def split_copies(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[LeftOut]]:
+def split_copies(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[Excluded]]:
     """Set apart files with the entities of another: ``.nii`` beside ``.nii.gz`` is one image, not two."""
     kept, copies = [], []
     for first, *others in group_by(images, ignoring=()):
         kept.append(first)
         for copy in others:
             reason = f"{describe(copy)}: the same image as {first.path.name} under another name or extension"
-            copies.append(LeftOut(copy.path, reason))
+            copies.append(Excluded(copy.path, reason))
     return kept, copies
 
 

@@ -22,7 +22,7 @@ from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.group.same_acquisition import split_same_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
 from n2a_bids.dataset.read.gradient_tables import Series, encodings, read_series
-from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
 
 Pairing = Literal["auto", "reverse-pe", "repeat", "split", "single"]
@@ -44,13 +44,13 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
     -------
     collection : Collection
         Every image but field maps is either in one unit or among those left out; a broken gradient
-        table leaves out its series with ``fault=True``. Single-band references of series that are there
+        table leaves out its series with ``is_error=True``. Single-band references of series that are there
         are not named.
     """
     pairing, corrected = selection.dwi_pairing, selection.dwi_corrected
     fieldmaps = [read_b0_images(image, selection.b0_threshold) for image in images if is_fieldmap(image)]
     images = [image for image in images if not is_fieldmap(image)]
-    series, b0_images, left_out = _read_all(images, selection.b0_threshold)
+    series, b0_images, excluded = _read_all(images, selection.b0_threshold)
     units: list[DenoisingUnit] = []
     by_path = {one.image.path: one for one in series}
     for members in group_by([one.image for one in series], ignoring={"dir", "run"}):
@@ -59,24 +59,24 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         units.extend(found)
         for one in alone:
             decision = _alone(one, pairing, family)
-            (units if isinstance(decision, DenoisingUnit) else left_out).append(decision)
+            (units if isinstance(decision, DenoisingUnit) else excluded).append(decision)
     for unit in units:
-        left_out.extend(_too_short(unit, by_path[unit.images[0].path]))
-    short = {item.path for item in left_out}
+        excluded.extend(_too_short(unit, by_path[unit.images[0].path]))
+    short = {item.path for item in excluded}
     units = [unit for unit in units if unit.images[0].path not in short]
     if not corrected:
         taken = {image.path for unit in units for image in unit.images}
         b0_images += [one for one in series if one.image.path not in taken and one.gradients.is_b0.any()]
         b0_images += fieldmaps
         units = [with_reversed_b0(unit, by_path[unit.images[0].path], b0_images) for unit in units]
-    return Collection(tuple(_told_apart(units)), tuple(sorted(left_out, key=lambda item: item.path)))
+    return Collection(tuple(_told_apart(units)), tuple(sorted(excluded, key=lambda item: item.path)))
 
 
 def _read_all(
     images: Sequence[ImageFile], b0_threshold: float
-) -> tuple[list[Series], list[Series], list[LeftOut]]:
+) -> tuple[list[Series], list[Series], list[Excluded]]:
     """Series, b0 images without tables, and what is left out; the latter contains the b0 images too."""
-    series, b0_images, left_out = [], [], []
+    series, b0_images, excluded = [], [], []
     # A reference has the entities of its series.
     parts = [split_copies([one for one in images if is_sbref(one) is kind]) for kind in (False, True)]
     unique, copies = ([item for part in parts for item in part[place]] for place in (0, 1))
@@ -85,7 +85,7 @@ def _read_all(
     for image in unique:
         reason = reason_never_denoised(image)
         if reason:
-            left_out.append(LeftOut(image.path, f"{describe(image)}: {reason}"))
+            excluded.append(Excluded(image.path, f"{describe(image)}: {reason}"))
             continue
         b0_image = read_b0_images(image, b0_threshold)
         if b0_image is not None:
@@ -94,12 +94,12 @@ def _read_all(
         try:
             series.append(read_series(image, b0_threshold))
         except BIDSDataError as error:
-            left_out.append(LeftOut(image.path, str(error), fault=True))
+            excluded.append(Excluded(image.path, str(error), is_error=True))
     for one in b0_images:
         reason = reason_not_denoised(one, images)
         if reason:
-            left_out.append(LeftOut(one.image.path, f"{describe(one.image)}: {reason}"))
-    return series, b0_images, left_out + copies
+            excluded.append(Excluded(one.image.path, f"{describe(one.image)}: {reason}"))
+    return series, b0_images, excluded + copies
 
 
 def _pairs(
@@ -117,18 +117,18 @@ def _pairs(
     return units, left
 
 
-def _alone(series: Series, pairing: Pairing, family: Sequence[Series]) -> DenoisingUnit | LeftOut:
+def _alone(series: Series, pairing: Pairing, family: Sequence[Series]) -> DenoisingUnit | Excluded:
     """Split, single or left out, for a series that belongs to no pair."""
     where, path = describe(series.image), series.image.path
     if np.count_nonzero(series.weighted) < 2:
         n_weighted = int(np.count_nonzero(series.weighted))
-        return LeftOut(path, f"{where}: {n_weighted} diffusion-weighted volumes, nothing to denoise")
+        return Excluded(path, f"{where}: {n_weighted} diffusion-weighted volumes, nothing to denoise")
     against = reason_against_pair(series, [one for one in family if one is not series], pairing)
     if pairing in ("reverse-pe", "repeat"):
-        return LeftOut(path, f"{where}: --dwi-pairing {pairing} was asked for, but {against}")
+        return Excluded(path, f"{where}: --dwi-pairing {pairing} was asked for, but {against}")
     no_split = reason_against_split(series)
     if pairing == "split" and no_split:
-        return LeftOut(path, f"{where}: --dwi-pairing split was asked for, but {no_split}")
+        return Excluded(path, f"{where}: --dwi-pairing split was asked for, but {no_split}")
     forced = pairing != "auto"
     if pairing == "single" or no_split:
         why = "--dwi-pairing single was asked for" if forced else f"{against}, and {no_split}"
@@ -137,13 +137,13 @@ def _alone(series: Series, pairing: Pairing, family: Sequence[Series]) -> Denois
     return unit if forced else replace(unit, reason=f"{unit.reason} ({against})")
 
 
-def _too_short(unit: DenoisingUnit, first: Series) -> list[LeftOut]:
+def _too_short(unit: DenoisingUnit, first: Series) -> list[Excluded]:
     """The images of a unit that has too few volumes for any estimate of its noise."""
     n_volumes = len(unit.volumes[0]) if unit.volumes else first.gradients.bvals.size
     if n_volumes >= FEWEST_VOLUMES:
         return []
     reason = f"{n_volumes} volumes, too few to tell noise from signal ({FEWEST_VOLUMES} are needed)"
-    return [LeftOut(image.path, f"{describe(image)}: {reason}") for image in unit.images]
+    return [Excluded(image.path, f"{describe(image)}: {reason}") for image in unit.images]
 
 
 def _told_apart(units: Sequence[DenoisingUnit]) -> list[DenoisingUnit]:

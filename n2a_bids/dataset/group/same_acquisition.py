@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from n2a_bids.dataset.group.entities import describe, group_by
-from n2a_bids.dataset.units import ImageFile, LeftOut
+from n2a_bids.dataset.units import Excluded, ImageFile
 
 _SAME_TIME_S = 1e-3
 _LARGEST_NUMBER = 1e12
@@ -35,7 +35,7 @@ _DATES = ("AcquisitionDate", "SeriesDate", "StudyDate", "ContentDate")
 _TIME = re.compile(r"(\d{1,2}):?(\d{2}):?(\d{1,2}(?:\.\d*)?)")
 
 
-def split_same_acquisition(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[LeftOut]]:
+def split_same_acquisition(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[Excluded]]:
     """Set apart images whose sidecars say that they are another image, processed further.
 
     A scanner starts one acquisition at a time, so that one AcquisitionTime to the fraction of a second, or
@@ -53,9 +53,9 @@ def split_same_acquisition(images: Sequence[ImageFile]) -> tuple[list[ImageFile]
     -------
     kept : list of ImageFile
         Of each acquisition the image with the fewest steps of processing; of equals the first.
-    left_out : list of LeftOut
+    excluded : list of Excluded
     """
-    kept, left_out = [], []
+    kept, excluded = [], []
     for members in group_by(images, ignoring={"run"}):
         order = {image.path: place for place, image in enumerate(members)}
         found: list[ImageFile] = []
@@ -65,15 +65,15 @@ def split_same_acquisition(images: Sequence[ImageFile]) -> tuple[list[ImageFile]
                 found.append(image)
                 continue
             first, text = evidence[0]
-            left_out.append(
-                LeftOut(
+            excluded.append(
+                Excluded(
                     image.path,
                     f"{describe(image)}: one acquisition with {first.path.name} ({text}), "
                     f"{_how(image, first)}: counted once",
                 )
             )
         kept += sorted(found, key=lambda one: order[one.path])
-    return kept, left_out
+    return kept, excluded
 
 
 def same_time_notes(images: Sequence[ImageFile]) -> list[str]:

@@ -9,7 +9,7 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.anat import group_t1w
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
-from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 
 
 def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Collection:
@@ -37,7 +37,7 @@ def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Col
     units = sorted(
         (unit for part in found for unit in part.units), key=lambda unit: unit.images[0].path.parts
     )
-    return Collection(tuple(units), tuple(item for part in found for item in part.left_out))
+    return Collection(tuple(units), tuple(item for part in found for item in part.excluded))
 
 
 def group_sound_images(
@@ -56,7 +56,7 @@ def group_sound_images(
     Returns
     -------
     collection : Collection
-        Images that cannot be used are left out with ``fault=True``.
+        Images that cannot be used are left out with ``is_error=True``.
     """
     kept = list(images)
     seen: dict[Path, str] = {}
@@ -70,8 +70,8 @@ def group_sound_images(
         if not bad:
             break
         kept = [image for image in kept if image.path not in bad]
-    broken = [LeftOut(path, text, fault=True) for path, text in seen.items() if text]
-    return Collection(found.units, (*found.left_out, *broken))
+    broken = [Excluded(path, text, is_error=True) for path, text in seen.items() if text]
+    return Collection(found.units, (*found.excluded, *broken))
 
 
 def regroup_sound_images(
@@ -96,7 +96,7 @@ def regroup_sound_images(
     images = [image for unit in units for image in unit.images]
     beside = {unit.reversed_b0.path: unit.reversed_b0 for unit in units if unit.reversed_b0 is not None}
     found = group_sound_images([*images, *beside.values()], selection, problem)
-    return Collection(found.units, tuple(item for item in found.left_out if item.path not in beside))
+    return Collection(found.units, tuple(item for item in found.excluded if item.path not in beside))
 
 
 def is_diffusion(image: ImageFile) -> bool:

@@ -8,11 +8,11 @@ from pathlib import Path
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.checks import header_problem
 from n2a_bids.dataset.read.metadata import SidecarReader
-from n2a_bids.dataset.units import ImageFile, LeftOut
+from n2a_bids.dataset.units import Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
 
 
-def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[ImageFile | LeftOut]:
+def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[ImageFile | Excluded]:
     """Read the ``epi`` images of the sessions of diffusion series that are meant for one of them.
 
     Parameters
@@ -24,7 +24,7 @@ def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[I
 
     Returns
     -------
-    fieldmaps : list of ImageFile or LeftOut
+    fieldmaps : list of ImageFile or Excluded
         Sorted by path. One that cannot be read is left out, and no fault: the series can do without.
     """
     series = [image for image in images if image.path.parent.name == "dwi"]
@@ -58,7 +58,7 @@ def is_meant_for(fieldmap: ImageFile, series: ImageFile) -> bool:
     return any(name in texts for name in fields for texts in wanted)
 
 
-def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> ImageFile | LeftOut | None:
+def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> ImageFile | Excluded | None:
     """None for a field map of other images: whether it is sound does not matter."""
     try:
         fieldmap = ImageFile(path, parse_name(path)[0], reader.metadata(path))
@@ -70,8 +70,8 @@ def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> Ima
     return _unused(path, problem) if problem else fieldmap
 
 
-def _unused(path: Path, problem: str) -> LeftOut:
-    return LeftOut(path, f"it is not used to estimate distortion: {problem}")
+def _unused(path: Path, problem: str) -> Excluded:
+    return Excluded(path, f"it is not used to estimate distortion: {problem}")
 
 
 def _texts(value: object) -> Sequence[str]:

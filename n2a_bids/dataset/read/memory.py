@@ -9,7 +9,7 @@ from pathlib import Path
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.sound_groups import regroup_sound_images
 from n2a_bids.dataset.read.files import has_content, open_nifti
-from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
 
 _COPIES = 2.0
@@ -48,7 +48,7 @@ def leave_out_too_large(collection: Collection, selection: SelectionConfig, memo
     Returns
     -------
     collection : Collection
-        What is too large is left out with ``fault=True``, with the memory it takes and the memory there is.
+        What is too large is left out with ``is_error=True``, with the memory it takes and what there is.
     """
 
     def problem(image: ImageFile) -> str:
@@ -57,16 +57,16 @@ def leave_out_too_large(collection: Collection, selection: SelectionConfig, memo
     images = [image for unit in collection.units for image in unit.images]
     if any(problem(image) for image in images):
         found = regroup_sound_images(collection.units, selection, problem)
-        collection = Collection(found.units, (*collection.left_out, *found.left_out))
+        collection = Collection(found.units, (*collection.excluded, *found.excluded))
     too_large = {unit.label: reason for unit in collection.units if (reason := _of_unit(unit, memory_gb))}
     kept = tuple(unit for unit in collection.units if unit.label not in too_large)
     others = [
-        LeftOut(image.path, too_large[unit.label], fault=True)
+        Excluded(image.path, too_large[unit.label], is_error=True)
         for unit in collection.units
         if unit.label in too_large
         for image in unit.images
     ]
-    return Collection(kept, tuple(sorted((*collection.left_out, *others), key=lambda item: item.path.parts)))
+    return Collection(kept, tuple(sorted((*collection.excluded, *others), key=lambda item: item.path.parts)))
 
 
 def _of_unit(unit: DenoisingUnit, memory_gb: float) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.group.same_acquisition import same_time_notes
 from n2a_bids.dataset.read.acquisition import quoted
-from n2a_bids.dataset.units import DenoisingUnit, ImageFile, Kind, LeftOut
+from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile, Kind
 
 Group = Literal["t1w-repeats", "t1w-echoes", "dwi"]
 """Images of one contrast, echoes, diffusion series."""
@@ -148,7 +148,7 @@ def reason_not_together(first: ImageFile, second: ImageFile, kind: Group) -> str
 
 def split_protocols(
     images: Sequence[ImageFile], kind: Group, ignoring: Sequence[str]
-) -> tuple[list[ImageFile], list[LeftOut]]:
+) -> tuple[list[ImageFile], list[Excluded]]:
     """Set apart images whose settings forbid to denoise them with the others of their names.
 
     Parameters
@@ -163,10 +163,10 @@ def split_protocols(
     -------
     kept : list of ImageFile
         Of each group the most that agree; of equally many, those without contrast agent, then the first.
-    left_out : list of LeftOut
+    excluded : list of Excluded
     """
     kept: list[ImageFile] = []
-    left_out = []
+    excluded = []
     for members in group_by(images, ignoring=ignoring):
         plain_first = sorted(members, key=lambda image: bool(_agents(image)))
         together = max(
@@ -180,8 +180,8 @@ def split_protocols(
         for image in members:
             if image not in together:
                 reason = next(filter(None, (reason_not_together(image, one, kind) for one in together)), "")
-                left_out.append(LeftOut(image.path, f"{describe(image)}: {reason or _UNLIKE}; {_REMEDY}"))
-    return kept, left_out
+                excluded.append(Excluded(image.path, f"{describe(image)}: {reason or _UNLIKE}; {_REMEDY}"))
+    return kept, excluded
 
 
 def group_of(kind: Kind) -> Group:

@@ -21,9 +21,9 @@ from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.preparation.gaps import zone_value
 from n2a_bids.algorithms.preparation.standing_in import fill_aligned
 from n2a_bids.algorithms.registration.alignment import (
-    Gates,
+    AlignmentQC,
     Grid,
-    Judgement,
+    QCThresholds,
     bring_to_grid,
     is_negligible,
     judge,
@@ -60,11 +60,11 @@ class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
     reference_reason = traits.Str(mandatory=True, desc="why the reference was chosen")
     processing_steps = traits.List(traits.Int(), desc="of each repetition: a copy with more of them goes")
     space = traits.Enum("reference", "halfway", usedefault=True, desc="grid position of the result")
-    min_correlation = traits.Float(mandatory=True, desc="gate, see Gates")
-    min_structure_correlation = traits.Float(mandatory=True, desc="gate, see Gates")
-    max_rotation_deg = traits.Float(mandatory=True, desc="gate, see Gates")
-    max_translation_mm = traits.Float(mandatory=True, desc="gate, see Gates")
-    min_overlap = traits.Float(mandatory=True, desc="gate, see Gates")
+    min_correlation = traits.Float(mandatory=True, desc="gate, see QCThresholds")
+    min_structure_correlation = traits.Float(mandatory=True, desc="gate, see QCThresholds")
+    max_rotation_deg = traits.Float(mandatory=True, desc="gate, see QCThresholds")
+    max_translation_mm = traits.Float(mandatory=True, desc="gate, see QCThresholds")
+    min_overlap = traits.Float(mandatory=True, desc="gate, see QCThresholds")
 
 
 class _AlignRepetitionsOutputSpec(TraitedSpec):
@@ -135,7 +135,7 @@ class AlignRepetitions(SimpleInterface):
 
     def _judged(self, grid: Grid, reference: Path) -> list[JudgedRepetition]:
         inputs = self.inputs
-        gates = Gates(**{name: getattr(inputs, name) for name in Gates.__slots__})
+        gates = QCThresholds(**{name: getattr(inputs, name) for name in QCThresholds.__slots__})
         found = [read_itk_transform(Path(path)) for path in inputs.transforms]
         found.insert(inputs.index, np.eye(4))
         repetitions = []
@@ -143,7 +143,7 @@ class AlignRepetitions(SimpleInterface):
         for place, (name, transform) in enumerate(zip(inputs.in_files, found, strict=True)):
             path, gaps = Path(name), load_gaps(maps[place])
             if place == inputs.index:
-                judgement = Judgement(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+                judgement = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
             else:
                 if same_grid(path, reference) and is_negligible(transform, grid, _NEGLIGIBLE_VOXELS):
                     transform = np.eye(4)

@@ -11,8 +11,8 @@ import numpy as np
 from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.preparation.gaps import Gaps
 from n2a_bids.algorithms.registration.alignment import (
+    AlignmentQC,
     Grid,
-    Judgement,
     bring_to_grid,
     move_mask,
 )
@@ -26,7 +26,7 @@ class JudgedRepetition:
 
     path: Path
     transform: Matrix
-    judgement: Judgement
+    judgement: AlignmentQC
     is_reference: bool
     gaps: Gaps | None = None
 

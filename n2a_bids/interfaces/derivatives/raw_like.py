@@ -29,7 +29,7 @@ class _DescribeOwnGridsOutputSpec(TraitedSpec):
     mask_sidecars = traits.List(traits.Dict(), desc="sidecar of the brain mask of each")
 
 
-class DescribeOwnGrids(SimpleInterface):
+class DescribeNativeGrids(SimpleInterface):
     """Sidecars of a denoised series on the grid of each of its sources."""
 
     input_spec = _DescribeOwnGridsInputSpec

@@ -161,7 +161,7 @@ def completed_record(record_file: Path, names: Sequence[str], inputs: TraitedSpe
 def noise_sd_description(record: DenoisingRecord) -> str:
     """What the map of the noise SD shows."""
     words = "Estimated standard deviation of the noise of one repetition, in image units"
-    if record.one_contrast:
+    if record.same_contrast:
         return words
     return f"{words} (root mean square over the echoes, after a linear match of contrasts to the first)"
 

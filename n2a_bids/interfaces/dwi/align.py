@@ -18,7 +18,7 @@ from nipype.interfaces.base import (
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.registration.alignment import Gates, Judgement
+from n2a_bids.algorithms.registration.alignment import AlignmentQC, QCThresholds
 from n2a_bids.algorithms.registration.dwi_alignment import PlacedImage, judge_series, show_on
 from n2a_bids.algorithms.registration.dwi_resampling import (
     mean_b0,
@@ -82,11 +82,11 @@ class _AlignSeriesInputSpec(AcquiredSeriesInputSpec):
         traits.Str(), desc="for each series, why it is left out whatever its alignment; empty: it is not"
     )
     registration_file = File(exists=True, desc="JSON of the registration between the series, for the record")
-    min_correlation = traits.Float(-1.0, usedefault=True, desc="gate, see Gates")
-    min_structure_correlation = traits.Float(-1.0, usedefault=True, desc="gate, see Gates")
-    max_rotation_deg = traits.Float(180.0, usedefault=True, desc="gate, see Gates")
-    max_translation_mm = traits.Float(np.inf, usedefault=True, desc="gate, see Gates")
-    min_overlap = traits.Float(0.0, usedefault=True, desc="gate, see Gates")
+    min_correlation = traits.Float(-1.0, usedefault=True, desc="gate, see QCThresholds")
+    min_structure_correlation = traits.Float(-1.0, usedefault=True, desc="gate, see QCThresholds")
+    max_rotation_deg = traits.Float(180.0, usedefault=True, desc="gate, see QCThresholds")
+    max_translation_mm = traits.Float(np.inf, usedefault=True, desc="gate, see QCThresholds")
+    min_overlap = traits.Float(0.0, usedefault=True, desc="gate, see QCThresholds")
 
 
 class _AlignSeriesOutputSpec(TraitedSpec):
@@ -193,9 +193,9 @@ class AlignSeries(SimpleInterface):
     ) -> SeriesRow:
         inputs = self.inputs
         b0, first = b0s
-        judgement = Judgement(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+        judgement = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
         if first is not None:
-            gates = Gates(**{name: getattr(inputs, name) for name in Gates.__slots__})
+            gates = QCThresholds(**{name: getattr(inputs, name) for name in QCThresholds.__slots__})
             acquired = PlacedImage(*load(Path(inputs.b0_files[number])), reference.mask)
             before, _ = show_on(acquired, Affine(), reference)
             target = PlacedImage(first.b0, reference.affine, reference.mask)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from n2a_bids.algorithms.registration.alignment import Judgement
+from n2a_bids.algorithms.registration.alignment import AlignmentQC
 from n2a_bids.algorithms.registration.head_motion import SeriesMotion
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
 
@@ -26,7 +26,7 @@ class SeriesRow:
 
     name: str
     """Its file name."""
-    judgement: Judgement
+    judgement: AlignmentQC
     excluded: str
     """Why it is left out whatever its alignment; empty where it is not."""
     motion: SeriesMotion

@@ -31,7 +31,7 @@ class _OwnGridsOutputSpec(TraitedSpec):
     bvec_files = traits.List(File(exists=True), desc="directions of each, motion within the series undone")
 
 
-class OwnGrids(SimpleInterface):
+class NativeGrids(SimpleInterface):
     """Move and distort the denoised series again, as each source was.
 
     The motion of volumes within a series stays corrected: all lie where its first b0 lies. Outside the

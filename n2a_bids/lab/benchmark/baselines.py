@@ -1,6 +1,6 @@
 """Classical denoisers of other packages, on arrays, for side-by-side comparison.
 
-Each peer denoises one volume. It is tried in two ways on repetitions: on their mean (plain
+Each baseline denoises one volume. It is tried in two ways on repetitions: on their mean (plain
 name) and on each repetition before averaging (name with ``-each``). All are told the true noise
 level where they take one, which favours them.
 """
@@ -23,7 +23,7 @@ Volume = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class NoisyVolume:
-    """One volume as a peer gets it."""
+    """One volume as a baseline gets it."""
 
     data: Volume
     """(X, Y, Z) intensities."""
@@ -67,7 +67,7 @@ def bm4d(volume: NoisyVolume) -> Volume:
     return np.asarray(published_bm4d(volume.data, volume.noise_sd), dtype=np.float32)
 
 
-PEERS: dict[str, tuple[Callable[[NoisyVolume], Volume], str]] = {
+BASELINES: dict[str, tuple[Callable[[NoisyVolume], Volume], str]] = {
     "nlmeans": (nlmeans, "dipy"),
     "ants": (ants, "ants"),
     "bm4d": (bm4d, "bm4d"),
@@ -75,31 +75,31 @@ PEERS: dict[str, tuple[Callable[[NoisyVolume], Volume], str]] = {
 """Name -> (denoiser, package that it needs)."""
 
 
-def available_peers() -> list[str]:
-    """Names of the peers whose package is installed, each also with ``-each``.
+def available_baselines() -> list[str]:
+    """Names of the baselines whose package is installed, each also with ``-each``.
 
     Examples
     --------
-    >>> all(name.split("-each")[0] in PEERS for name in available_peers())
+    >>> all(name.split("-each")[0] in BASELINES for name in available_baselines())
     True
     """
-    installed = [name for name, (_, package) in PEERS.items() if importlib.util.find_spec(package)]
+    installed = [name for name, (_, package) in BASELINES.items() if importlib.util.find_spec(package)]
     return [variant for name in installed for variant in (name, f"{name}-each")]
 
 
-def denoise_with_peer(
+def denoise_with_baseline(
     name: str,
     repetitions: NDArray[np.float32],
     mask: NDArray[np.bool_],
     noise_sd: float,
     n_threads: int = 1,
 ) -> Volume:
-    """Denoise repetitions by a peer: their mean, or each of them before averaging.
+    """Denoise repetitions by a baseline: their mean, or each of them before averaging.
 
     Parameters
     ----------
     name : str
-        A name of `available_peers`: ``bm4d`` takes the mean, ``bm4d-each`` each repetition.
+        A name of `available_baselines`: ``bm4d`` takes the mean, ``bm4d-each`` each repetition.
     repetitions : (R, X, Y, Z) float32 array
         Aligned repetitions in one intensity unit.
     mask : (X, Y, Z) bool array
@@ -107,7 +107,7 @@ def denoise_with_peer(
     noise_sd : float
         Noise SD of one repetition.
     n_threads : int
-        Threads that the peer may use.
+        Threads that the baseline may use.
 
     Returns
     -------
@@ -119,11 +119,11 @@ def denoise_with_peer(
         If the name is unknown or its package is not installed.
     """
     base = name.removesuffix("-each")
-    if base not in PEERS:
-        raise ConfigError(f"expected a peer among {', '.join(sorted(PEERS))}, found {name!r}")
-    denoiser, package = PEERS[base]
+    if base not in BASELINES:
+        raise ConfigError(f"expected a baseline among {', '.join(sorted(BASELINES))}, found {name!r}")
+    denoiser, package = BASELINES[base]
     if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"the peer {name!r} needs the Python package {package}, which is not installed")
+        raise ConfigError(f"the baseline {name!r} needs the Python package {package}, which is not installed")
     if name == base:
         mean_sd = noise_sd / np.sqrt(len(repetitions))
         mean = np.mean(repetitions, axis=0, dtype=np.float32)

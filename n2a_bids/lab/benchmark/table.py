@@ -150,7 +150,7 @@ def measure(data: CellData, outcome: Outcome) -> JsonObject:
     values : dict
         The columns of `MEASURES`, ``chosen`` and ``status``.
     """
-    mask, truth, image = data.realizations.mask, data.truth, outcome.image
+    mask, truth, image = data.repetitions.mask, data.truth, outcome.image
     chosen = outcome.figures.get("chosen", {})
     return {
         "psnr_db": metrics.psnr(image, truth, mask),
@@ -158,7 +158,7 @@ def measure(data: CellData, outcome: Outcome) -> JsonObject:
         "ssim": metrics.ssim(image, truth, mask),
         "nrmse": metrics.nrmse(image, truth, mask),
         "sharpness_over_truth": metrics.relative_sharpness(
-            image, truth, truth, mask, data.realizations.voxel_size_mm
+            image, truth, truth, mask, data.repetitions.voxel_size_mm
         ),
         "residual_edge_correlation": anatomy_in_residual(data, image),
         "seconds": outcome.seconds,
@@ -171,7 +171,7 @@ def measure(data: CellData, outcome: Outcome) -> JsonObject:
 
 def anatomy_in_residual(data: CellData, image: NDArray[np.float32]) -> float:
     """Edge correlation of the residual; 0 where there is next to none, as for the mean itself."""
-    mask = data.realizations.mask
+    mask = data.repetitions.mask
     taken = residual(data, image)
     if np.std(taken[mask]) < _NO_RESIDUAL * data.mean_noise_sd:
         return 0.0

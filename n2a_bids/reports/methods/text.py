@@ -129,10 +129,10 @@ def _alignment_of_one(unit: UnitRecord) -> list[str]:
 
 def _alignment_in_sum(units: Sequence[UnitRecord]) -> list[str]:
     """How many repetitions were left out of how many groups."""
-    left_out = [int(unit.derived.n_left_out or 0) for unit in units]
-    if not sum(left_out):
+    excluded = [int(unit.derived.n_left_out or 0) for unit in units]
+    if not sum(excluded):
         return []
-    groups, total = sum(number > 0 for number in left_out), sum(left_out)
+    groups, total = sum(number > 0 for number in excluded), sum(excluded)
     were = "repetition failed a gate and was" if total == 1 else "repetitions failed a gate and were"
     return [f"{_count(total)} {were} left out, in {groups} of {len(units)} groups."]
 

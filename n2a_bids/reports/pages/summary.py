@@ -119,13 +119,13 @@ def _counted(count: int, unit: UnitRecord) -> str:
 def cards(unit: UnitRecord) -> list[Card]:
     """The numbers that a reader wants first."""
     record = unit.denoising
-    left_out = unit.derived.n_left_out
+    excluded = unit.derived.n_left_out
     kind = "diffusion series" if unit.suffix == "dwi" else "T1w images"
     count = number(unit.measure("denoising.n_repetitions"))
     found = [
         Card("Series", count, "alone: its own volumes tell the noise")
         if is_single(unit)
-        else Card("Repetitions used", count, f"{left_out} left out" if left_out else kind),
+        else Card("Repetitions used", count, f"{excluded} left out" if excluded else kind),
         Card("Output", _output_name(unit), _settings(record)),
     ]
     found += [*_quality(unit), *_movement(unit)]

@@ -224,7 +224,7 @@ def _variants(unit: UnitRecord) -> list[str]:
     """Which captions fit a unit, the best first; any other has the general one."""
     found = {
         "pretrained": bool(unit.denoising and unit.denoising.weights),
-        "echoes": bool(unit.denoising) and not unit.denoising.one_contrast,
+        "echoes": bool(unit.denoising) and not unit.denoising.same_contrast,
         "single": is_single(unit),
         "dwi": unit.suffix == "dwi",
     }

@@ -13,8 +13,8 @@ from n2a_bids.interfaces.anat.bias import BiasCorrect, DescribeRawLike
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 
 
-def init_consumers_wf(
-    unit: DenoisingUnit, config: Config, *, preproc: bool, name: str = "consumers_wf"
+def init_downstream_wf(
+    unit: DenoisingUnit, config: Config, *, preproc: bool, name: str = "downstream_wf"
 ) -> Workflow:
     """Write the forms that were asked for.
 

@@ -15,7 +15,7 @@ from n2a_bids.interfaces.inputs import CheckImages, InspectInputs
 from n2a_bids.interfaces.repair import FindGaps
 from n2a_bids.io.images import same_grid
 from n2a_bids.workflows.anat.align import init_align_wf
-from n2a_bids.workflows.anat.downstream import init_consumers_wf
+from n2a_bids.workflows.anat.downstream import init_downstream_wf
 from n2a_bids.workflows.anat.mask import init_mask_wf, mask_method
 from n2a_bids.workflows.anat.outputs import init_outputs_wf
 from n2a_bids.workflows.anat.reports import init_reports_wf
@@ -145,12 +145,12 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         ]
     )
     if preproc or config.outputs.raw_like_dir is not None:
-        consumers = init_consumers_wf(unit, config, preproc=preproc)
+        downstream = init_downstream_wf(unit, config, preproc=preproc)
         workflow.connect(
             [
-                (denoise, consumers, [("out_file", "inputnode.denoised")]),
-                (align, consumers, [("outputnode.brain_mask", "inputnode.mask")]),
-                (outputs, consumers, [("describe.denoised", "inputnode.sidecar")]),
+                (denoise, downstream, [("out_file", "inputnode.denoised")]),
+                (align, downstream, [("outputnode.brain_mask", "inputnode.mask")]),
+                (outputs, downstream, [("describe.denoised", "inputnode.sidecar")]),
             ]
         )
     if each_echo:

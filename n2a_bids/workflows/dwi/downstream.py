@@ -15,9 +15,9 @@ from n2a_bids.dataset.write.derivatives import source_uri
 from n2a_bids.dataset.write.raw_like.fieldmaps import pair_fields
 from n2a_bids.dataset.write.raw_like.names import raw_like_path
 from n2a_bids.interfaces.derivatives.dwi import PHASE_ENCODING, shared_phase_encoding
-from n2a_bids.interfaces.derivatives.raw_like import CopyFieldMaps, DescribeOwnGrids, DescribeRawLikeSeries
+from n2a_bids.interfaces.derivatives.raw_like import CopyFieldMaps, DescribeNativeGrids, DescribeRawLikeSeries
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
-from n2a_bids.interfaces.dwi.native_grid import OwnGrids
+from n2a_bids.interfaces.dwi.native_grid import NativeGrids
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.workflows.derivatives import Output
 from n2a_bids.workflows.dwi.preparation import phase_encoding_vectors
@@ -49,12 +49,12 @@ def raw_like_series(unit: DenoisingUnit, config: Config) -> dict[Path, Path]:
     }
 
 
-def init_dwi_consumers_wf(
+def init_dwi_downstream_wf(
     unit: DenoisingUnit,
     config: Config,
     *,
     all_series: Mapping[Path, Path] | None = None,
-    name: str = "consumers_wf",
+    name: str = "downstream_wf",
 ) -> Workflow:
     """Write the forms that were asked for.
 
@@ -104,7 +104,7 @@ def init_dwi_consumers_wf(
 
 
 def _init_own_grids(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, *, keep_negative: bool) -> Node:
-    own = Node(OwnGrids(keep_negative=keep_negative), name="own_grids", mem_gb=4.0)
+    own = Node(NativeGrids(keep_negative=keep_negative), name="own_grids", mem_gb=4.0)
     connected = [
         *(("denoised", "denoised_file"), ("mask", "mask_file"), ("b0", "b0_files")),
         *(("between", "between_file"), ("series", "in_files"), ("own_b0", "own_b0_files")),
@@ -122,7 +122,7 @@ def _write_own_grids(
     workflow: Workflow, inputnode: Node, own: Node, unit: DenoisingUnit, config: Config
 ) -> None:
     describe = Node(
-        DescribeOwnGrids(
+        DescribeNativeGrids(
             metadata=[dict(image.metadata) for image in unit.images],
             sources=[source_uri(image.path, config) for image in unit.images],
             corrected=config.selection.dwi_corrected,

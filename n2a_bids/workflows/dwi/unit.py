@@ -18,7 +18,7 @@ from n2a_bids.interfaces.dwi.tensor import SplitSeries
 from n2a_bids.interfaces.inputs import InspectInputs
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.denoise import init_denoise_node
-from n2a_bids.workflows.dwi.downstream import init_dwi_consumers_wf, wants_own_grids
+from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
 from n2a_bids.workflows.dwi.memory import reserve_memory
 from n2a_bids.workflows.dwi.outputs import init_dwi_outputs_wf
 from n2a_bids.workflows.dwi.preparation import init_preparation, reference_first
@@ -40,7 +40,7 @@ def init_dwi_unit_wf(
     config : Config
         Each step is given its section.
     all_series : mapping of Path to Path, optional
-        See `init_dwi_consumers_wf`.
+        See `init_dwi_downstream_wf`.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def init_dwi_unit_wf(
     if tensor is not None:
         _connect_tensor(workflow, tensor, reports)
     if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
-        _connect_consumers(workflow, unit, config, all_series)
+        _connect_downstream(workflow, unit, config, all_series)
     set_b0_threshold(workflow, config.selection.b0_threshold)
     reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
@@ -158,10 +158,10 @@ def _connect_tensor(workflow: Workflow, tensor: Workflow, reports: Workflow) -> 
     )
 
 
-def _connect_consumers(
+def _connect_downstream(
     workflow: Workflow, unit: DenoisingUnit, config: Config, all_series: Mapping[Path, Path] | None
 ) -> None:
-    consumers = init_dwi_consumers_wf(unit, config, all_series=all_series)
+    downstream = init_dwi_downstream_wf(unit, config, all_series=all_series)
     aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("mask", "bval", "bvec")]
     aligned += [("b0_files", "inputnode.b0"), ("accepted", "inputnode.accepted")]
     acquired = [
@@ -170,19 +170,19 @@ def _connect_consumers(
     ]
     workflow.connect(
         [
-            (workflow.get_node("align"), consumers, aligned),
-            (workflow.get_node("pick"), consumers, acquired),
-            (workflow.get_node("motion"), consumers, [("motion_file", "inputnode.motion")]),
-            (workflow.get_node("denoise"), consumers, [("out_file", "inputnode.denoised")]),
-            (workflow.get_node("outputs_wf"), consumers, [("describe.denoised", "inputnode.sidecar")]),
+            (workflow.get_node("align"), downstream, aligned),
+            (workflow.get_node("pick"), downstream, acquired),
+            (workflow.get_node("motion"), downstream, [("motion_file", "inputnode.motion")]),
+            (workflow.get_node("denoise"), downstream, [("out_file", "inputnode.denoised")]),
+            (workflow.get_node("outputs_wf"), downstream, [("describe.denoised", "inputnode.sidecar")]),
         ]
     )
     is_pair = unit.kind == "dwi-reverse-pe"
     between = workflow.get_node("distortion" if is_pair else "register")
-    workflow.connect(between, "between_file", consumers, "inputnode.between")
+    workflow.connect(between, "between_file", downstream, "inputnode.between")
     if unit.distortion_is_estimated:
         displacements = between if is_pair else workflow.get_node("displacements")
-        workflow.connect(displacements, "displacement_files", consumers, "inputnode.displacement")
+        workflow.connect(displacements, "displacement_files", downstream, "inputnode.displacement")
 
 
 def _mask_method(given: Path | None) -> str:

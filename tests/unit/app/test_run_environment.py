@@ -17,7 +17,7 @@ from n2a_bids.app.participant import result_remarks
 from n2a_bids.app.work import ParticipantWork, explain, work_dir_of
 from n2a_bids.config import Config, DebugConfig, DenoiseConfig, ResourceConfig
 from n2a_bids.config.toml import read_settings
-from n2a_bids.dataset.units import Collection, DenoisingUnit, ImageFile, LeftOut
+from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import ConfigError
 from n2a_bids.system.environment import brief_environment, prepare_environment
 
@@ -132,9 +132,9 @@ def test_table_wraps_long_reasons():
 def work() -> ParticipantWork:
     image = ImageFile(Path("/b/sub-01/anat/sub-01_run-1_T1w.nii.gz"), {"sub": "01"})
     unit = DenoisingUnit("t1w-repeats", (image, image), {"sub": "01"})
-    left_out = LeftOut(Path("/b/sub-01/anat/sub-01_acq-x_T1w.nii.gz"), "one T1w")
-    other = LeftOut(Path("/b/sub-02/anat/sub-02_T1w.nii.gz"), "truncated", fault=True)
-    collection = Collection((unit,), (left_out, other))
+    excluded = Excluded(Path("/b/sub-01/anat/sub-01_acq-x_T1w.nii.gz"), "one T1w")
+    other = Excluded(Path("/b/sub-02/anat/sub-02_T1w.nii.gz"), "truncated", is_error=True)
+    collection = Collection((unit,), (excluded, other))
     mine, theirs = (ParticipantWork.of(label, collection) for label in ("01", "02"))
     assert theirs.outcome([]).status == "failed"
     return mine

@@ -49,7 +49,7 @@ def test_derivatives_sourcedata_and_code_are_not_looked_at(make_bids):
     }
     found = collect(make_bids({**RUNS, **copies}), select())
     assert len(found.units) == 2
-    assert not found.left_out
+    assert not found.excluded
 
 
 def test_sessions_are_selected(make_bids):
@@ -58,7 +58,7 @@ def test_sessions_are_selected(make_bids):
     bids_dir = make_bids({**files, "sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz": None})
     found = collect(bids_dir, select(sessions=("b",)))
     assert [unit.label for unit in found.units] == ["sub-01_ses-b_T1w"]
-    assert [item.reason for item in found.left_out] == ["sub-02: no T1w image"]
+    assert [item.reason for item in found.excluded] == ["sub-02: no T1w image"]
     with pytest.raises(BIDSDataError, match=r"ses-c.*none of the 2 .*--session-label"):
         collect(bids_dir, select(sessions=("c",)))
 
@@ -119,7 +119,7 @@ def test_a_broken_sidecar_harms_only_its_image(make_bids):
     bids_dir = make_bids({**RUNS, "sub-01/anat/sub-01_run-1_T1w.json": "{broken"})
     found = collect(bids_dir, select())
     assert [unit.label for unit in found.units] == ["sub-02_T1w"]
-    fault = next(item for item in found.left_out if item.fault)
+    fault = next(item for item in found.excluded if item.is_error)
     assert "sub-01_run-1_T1w.json: expected a readable JSON sidecar" in fault.reason
 
 
@@ -147,7 +147,7 @@ def test_filter_file_selects_images(make_bids, query, labels, n_filtered):
     )
     found = collect(bids_dir, select(bids_filters={"t1w": query, "bold": {"nonsense": 1}}))
     assert [unit.label for unit in found.units] == labels
-    assert sum("BIDS filters of 't1w'" in item.reason for item in found.left_out) == n_filtered
+    assert sum("BIDS filters of 't1w'" in item.reason for item in found.excluded) == n_filtered
 
 
 def test_filter_file_with_members_of_the_pybids_enumeration(make_bids):
@@ -170,7 +170,7 @@ def test_runs_are_selected_by_their_index(make_bids):
     assert [image.path.name for unit in found.units for image in unit.images] == [
         "sub-01_run-01_T1w.nii.gz", "sub-01_run-3_T1w.nii.gz"
     ]  # fmt: skip
-    assert [item.reason for item in found.left_out] == ["--run-id does not select it"] * 2
+    assert [item.reason for item in found.excluded] == ["--run-id does not select it"] * 2
 
 
 def test_filter_file_with_an_unknown_entity_is_an_error(make_bids):
@@ -208,8 +208,8 @@ def test_a_file_of_another_participant_is_a_fault(make_bids):
     """A copy that was not renamed must not mix two people."""
     found = collect(make_bids({**RUNS, "sub-01/anat/sub-02_run-3_T1w.nii.gz": None}), select())
     assert [len(unit.images) for unit in found.units] == [2, 2]
-    assert found.left_out[0].fault
-    assert "rename or move the file" in found.left_out[0].reason
+    assert found.excluded[0].is_error
+    assert "rename or move the file" in found.excluded[0].reason
 
 
 def test_what_a_filter_excludes_need_not_be_sound(make_bids):
@@ -222,14 +222,14 @@ def test_what_a_filter_excludes_need_not_be_sound(make_bids):
         "sub-01/anat/sub-01_run-9_T1w.json": "{broken",
     }
     bids_dir = make_bids({**RUNS, **files})
-    assert sum(item.fault for item in collect(bids_dir, select()).left_out) == 3
+    assert sum(item.is_error for item in collect(bids_dir, select()).excluded) == 3
     filters = {"t1w": {"acquisition": None, "EchoTime": None}}
     found = collect(bids_dir, select(bids_filters=filters, runs=(1, 2)))
     assert len(found.units) == 2
-    assert not any(item.fault for item in found.left_out)
+    assert not any(item.is_error for item in found.excluded)
     # A filter of metadata cannot do without them.
     found = collect(bids_dir, select(bids_filters={"t1w": {"EchoTime": None}}, runs=(9,)))
-    assert [item.fault for item in found.left_out if "run-9" in item.path.name] == [True]
+    assert [item.is_error for item in found.excluded if "run-9" in item.path.name] == [True]
 
 
 @pytest.mark.parametrize("part", ["acq-high-res", "colour-red", "defaced", "acq-a_acq-b"])
@@ -237,8 +237,8 @@ def test_a_name_that_bids_does_not_know_is_a_fault(make_bids, part):
     """Found before the work, since no derivative could be named after it."""
     found = collect(make_bids({**RUNS, f"sub-01/anat/sub-01_{part}_T1w.nii.gz": None}), select())
     assert len(found.units) == 2
-    assert found.left_out[0].fault
-    assert f"found {part.split('_')[-1]}; rename the file" in found.left_out[0].reason
+    assert found.excluded[0].is_error
+    assert f"found {part.split('_')[-1]}; rename the file" in found.excluded[0].reason
 
 
 def test_an_unreadable_participant_is_a_fault(make_bids, monkeypatch):
@@ -246,8 +246,8 @@ def test_an_unreadable_participant_is_a_fault(make_bids, monkeypatch):
     bids_dir = make_bids({**RUNS, "sub-03/anat/sub-03_T2w.nii.gz": None})
     closed = bids_dir / "sub-03" / "anat"
     monkeypatch.setattr("os.access", lambda path, mode, **options: Path(path) != closed)
-    (item,) = collect(bids_dir, select()).left_out
-    assert item.fault
+    (item,) = collect(bids_dir, select()).excluded
+    assert item.is_error
     assert "sub-03/anat: expected a folder that can be read" in item.reason
 
 
@@ -332,7 +332,7 @@ def test_groups_that_a_strategy_cannot_take_are_left_out(make_bids):
     assert leave_out_unsuitable(found, "auto").units == found.units
     without = leave_out_unsuitable(found, "san2n")
     assert without.units == ()
-    assert len(without.left_out) == len(found.left_out) + 4
+    assert len(without.excluded) == len(found.excluded) + 4
     assert "san2n denoises diffusion series only; use --strategy auto" in format_collection(without)
 
 

@@ -81,7 +81,7 @@ def files(collection: Collection) -> list[list[str]]:
 
 
 def reasons(collection: Collection) -> dict[str, str]:
-    return {Path(item.path).name: item.reason for item in collection.left_out}
+    return {Path(item.path).name: item.reason for item in collection.excluded}
 
 
 def test_three_runs_of_each_subject_are_one_group(collected):
@@ -92,7 +92,7 @@ def test_three_runs_of_each_subject_are_one_group(collected):
         for subject in ("01", "02", "13")
     ]
     assert [unit.label for unit in found.units] == ["sub-01_T1w", "sub-02_T1w", "sub-13_T1w"]
-    assert not found.left_out
+    assert not found.excluded
 
 
 def test_two_runs_with_leading_zeros_are_one_group(collected):
@@ -104,9 +104,9 @@ def test_task_acq_and_rec_keep_images_apart(collected):
     """ds004332: ten T1w of one head, none of them a repetition of another."""
     found = collected(DS004332)
     assert not found.units
-    assert len(found.left_out) == 10
+    assert len(found.excluded) == 10
     assert (
-        "nothing to average (other T1w of this session differ in acq, rec, task)" in found.left_out[0].reason
+        "nothing to average (other T1w of this session differ in acq, rec, task)" in found.excluded[0].reason
     )
 
 
@@ -131,7 +131,7 @@ def test_derivatives_are_not_repetitions(collected):
     """ds000001-fmriprep given as the input."""
     found = collected(FMRIPREP)
     assert not found.units
-    assert len(found.left_out) == 3
+    assert len(found.excluded) == 3
     assert all("derivative" in reason for reason in reasons(found).values())
 
 
@@ -142,7 +142,7 @@ def test_magnitude_repetitions_pair_within_part_mag(collected):
     found = collected(layout)
     assert files(found) == [["sub-01_part-mag_run-1_T1w.nii.gz", "sub-01_part-mag_run-2_T1w.nii.gz"]]
     assert found.units[0].label == "sub-01_part-mag_T1w"
-    assert len(found.left_out) == 2
+    assert len(found.excluded) == 2
 
 
 def test_mp2rage_and_unit1_never_pair(collected):

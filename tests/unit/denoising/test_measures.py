@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.denoising.measures import measure
 
 SHAPE, VOXEL_MM = (48, 48, 48), (2.0, 2.0, 2.0)
@@ -16,15 +16,15 @@ ANATOMY = 1000 + 200 * ndimage.gaussian_filter(np.random.default_rng(0).standard
 _FWHM_OF_SD = 2 * np.sqrt(2 * np.log(2))
 
 
-def noisy_pair(sd_voxels: float, anatomy=ANATOMY) -> Realizations:
+def noisy_pair(sd_voxels: float, anatomy=ANATOMY) -> Repetitions:
     """Two repetitions with noise of this smoothness."""
     rng = np.random.default_rng(1)
     noise = [ndimage.gaussian_filter(rng.standard_normal(SHAPE), sd_voxels) for _ in range(2)]
     images = [anatomy + 20 * one / one.std() for one in noise]
-    return Realizations(np.stack(images)[..., None].astype(np.float32), MASK, VOXEL_MM)
+    return Repetitions(np.stack(images)[..., None].astype(np.float32), MASK, VOXEL_MM)
 
 
-def figures_of(pair: Realizations, denoised) -> dict[str, float]:
+def figures_of(pair: Repetitions, denoised) -> dict[str, float]:
     """Figures of a denoised image of the pair; it defaults to the mean."""
     return measure(pair, pair.data.mean(axis=0), DenoisedImage(denoised.astype(np.float32)[..., None]), None)
 
@@ -58,7 +58,7 @@ def test_nothing_removed_has_no_smoothness():
 def test_a_channel_without_residual_does_not_count():
     """Figures are averages over the channels that have them."""
     pair = noisy_pair(0.8)
-    two = Realizations(np.concatenate([pair.data] * 2, axis=-1), MASK, VOXEL_MM)
+    two = Repetitions(np.concatenate([pair.data] * 2, axis=-1), MASK, VOXEL_MM)
     mean = two.data.mean(axis=0)
     denoised = np.stack([mean[..., 0], ANATOMY.astype(np.float32)], axis=-1)
     found = measure(two, mean, DenoisedImage(denoised), None)
@@ -68,5 +68,5 @@ def test_a_channel_without_residual_does_not_count():
 def test_repetitions_of_other_contrast_have_no_difference():
     """Their difference is anatomy."""
     pair = noisy_pair(0.8)
-    echoes = Realizations(pair.data, MASK, VOXEL_MM, same_signal=False)
+    echoes = Repetitions(pair.data, MASK, VOXEL_MM, same_contrast=False)
     assert "fwhm_mm_difference" not in figures_of(echoes, ANATOMY)

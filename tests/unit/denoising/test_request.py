@@ -17,10 +17,10 @@ from scipy import ndimage
 import n2a_bids.denoising.record as denoise_record
 import n2a_bids.denoising.run as denoise_run
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.cli.tools import main
-from n2a_bids.denoising.inputs import DenoiseJob, load_realizations
+from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.warnings import residual_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.weights import load_weights, save_weights
@@ -112,8 +112,8 @@ def test_skull_strip_is_black_outside_only(files, head):
 def test_same_seed_same_bits(files, register):
     """Both generators of torch start from the seed."""
 
-    def random(realizations, config, context):
-        shape = realizations.data.shape[1:]
+    def random(repetitions, config, context):
+        shape = repetitions.data.shape[1:]
         return DenoisedImage((torch.rand(shape) + torch.rand(shape, generator=context.generator)).numpy())
 
     register(random)
@@ -177,7 +177,7 @@ def test_unusable_files_are_refused_and_nothing_is_written(files, affine, kind, 
 def test_nan_from_a_strategy_is_never_written(files, register, capsys):
     """A half-trained network must not pass for a result."""
     register(
-        lambda realizations, config, context: DenoisedImage(np.full((*realizations.mask.shape, 1), np.nan))
+        lambda repetitions, config, context: DenoisedImage(np.full((*repetitions.mask.shape, 1), np.nan))
     )
     assert denoise(files) == 1
     assert "NaN" in capsys.readouterr().err
@@ -188,11 +188,11 @@ def test_out_of_memory_tries_smaller_blocks(files, register, capsys):
     """Half the memory each time, from the same seed, and the result of the first that fits."""
     seen = []
 
-    def hungry(realizations, config, context):
+    def hungry(repetitions, config, context):
         seen.append((context.memory_gb, float(torch.rand(1, generator=context.generator))))
         if len(seen) < 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return DenoisedImage(realizations.data[0])
+        return DenoisedImage(repetitions.data[0])
 
     register(hungry)
     assert denoise(files, "--memory-gb", "4") == 0
@@ -206,9 +206,9 @@ def test_blocks_never_take_more_memory_than_is_free(files, register, monkeypatch
     """On a GPU of 5 GB in a host of 64 GB, and on a machine that others use too."""
     seen = []
 
-    def look(realizations, config, context):
+    def look(repetitions, config, context):
         seen.append(context.memory_gb)
-        return DenoisedImage(realizations.data[0])
+        return DenoisedImage(repetitions.data[0])
 
     register(look)
     monkeypatch.setattr(denoise_run, "free_device_memory_gb", lambda device: 5.0)
@@ -224,7 +224,7 @@ def test_out_of_memory_ends_with_a_clear_error(files, register, capsys, error):
     """After four attempts the user is told what helps."""
     attempts = []
 
-    def hungry(realizations, config, context):
+    def hungry(repetitions, config, context):
         attempts.append(context.memory_gb)
         raise error
 
@@ -237,14 +237,14 @@ def test_out_of_memory_ends_with_a_clear_error(files, register, capsys, error):
 def test_other_errors_of_a_strategy_name_the_file(files, register, capsys):
     """A diverging loss is a DenoisingError; a bug is called unexpected."""
 
-    def diverge(realizations, config, context):
+    def diverge(repetitions, config, context):
         raise FloatingPointError("the loss is NaN in epoch 2")
 
     register(diverge)
     assert denoise(files) == 1
     assert "epoch 2" in capsys.readouterr().err
 
-    def fail(realizations, config, context):
+    def fail(repetitions, config, context):
         raise RuntimeError("a bug")
 
     register(fail)
@@ -351,9 +351,9 @@ def test_left_right_axis_and_voxel_size_come_from_the_affine(files, tmp_path, he
     for name, data in zip(("one", "two"), noisy_runs(n=2)):
         save_image(files[name], data, affine)
     save_image(files["mask"], head[1].astype(np.uint8), affine)
-    realizations = load_realizations(DenoiseJob((files["one"], files["two"]), files["mask"]))
-    assert realizations.left_right_axis == 2
-    assert realizations.voxel_size_mm == (2, 4, 3)
+    repetitions = load_repetitions(DenoiseJob((files["one"], files["two"]), files["mask"]))
+    assert repetitions.left_right_axis == 2
+    assert repetitions.voxel_size_mm == (2, 4, 3)
 
 
 def test_series_come_with_their_gradients(files, tmp_path, noisy_runs, affine):
@@ -427,7 +427,7 @@ def test_corrupt_weights_end_the_command(files, weights_dir, register, capsys):
 def test_weights_are_recorded(files, weights_dir, register, tmp_path):
     """Name and checksum go into the figures."""
     register(
-        lambda realizations, config, context: DenoisedImage(realizations.data[0]),
+        lambda repetitions, config, context: DenoisedImage(repetitions.data[0]),
         weights=("tiny",),
     )
     assert denoise(files, "--weights-dir", weights_dir) == 0
@@ -442,8 +442,8 @@ def test_further_weights_come_from_the_package_where_the_folder_has_none(
     """A folder of one's own needs the first network only; all that were used are recorded."""
     used = ["fusion-t1w"]
     register(
-        lambda realizations, config, context: DenoisedImage(
-            realizations.data[0], record=StrategyRecord(networks=tuple(used))
+        lambda repetitions, config, context: DenoisedImage(
+            repetitions.data[0], record=StrategyRecord(networks=tuple(used))
         ),
         config=lambda recipe, *weights: weights,
         weights=("tiny", "fusion-t1w", "no-such-network"),
@@ -543,7 +543,7 @@ def test_a_face_removed_from_one_run_comes_from_the_other_and_from_both_stays_re
 @pytest.mark.parametrize(("residual", "n_warnings"), [(0.15, 0), (0.26, 1)])
 def test_a_residual_with_edges_is_told(residual, n_warnings):
     """More than the trust tests allow over what the runs themselves differ by."""
-    runs = Realizations(np.zeros((2, 4, 4, 4, 1), np.float32), np.ones((4, 4, 4), bool))
+    runs = Repetitions(np.zeros((2, 4, 4, 4, 1), np.float32), np.ones((4, 4, 4), bool))
     record = DenoisingRecord(residual_edge_correlation=residual, difference_edge_correlation=0.1)
     assert len(residual_warnings(runs, record)) == n_warnings
     assert residual_warnings(runs, DenoisingRecord(residual_edge_correlation=residual)) == []

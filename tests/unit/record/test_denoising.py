@@ -40,7 +40,7 @@ FULL = DenoisingRecord(
     weights=NetworkWeights("resunet-t1w", "abc"),
     n_repetitions=2,
     rician=True,
-    one_contrast=False,
+    same_contrast=False,
     noise_sd_mean=3.0,
 )
 

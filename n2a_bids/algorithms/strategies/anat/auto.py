@@ -15,7 +15,7 @@ from n2a_bids.algorithms.nn.inference import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
 from n2a_bids.algorithms.quality.gain import Gain, decibels, denoising_gain, weighting_gain
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_average
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, weigh_repetitions
@@ -67,7 +67,7 @@ def config(
     )
 
 
-def denoise(realizations: Realizations, config: AutoConfig, context: Context) -> DenoisedImage:
+def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> DenoisedImage:
     """Denoise with the combination of candidates of least estimated risk.
 
     Candidates are the mean (weighted by noise where that is clearly unequal), the
@@ -77,7 +77,7 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         At least two repetitions, one channel; echoes are denoised by :mod:`joint_echoes`.
     config : AutoConfig
     context : Context
@@ -86,10 +86,10 @@ def denoise(realizations: Realizations, config: AutoConfig, context: Context) ->
     -------
     denoised : DenoisedImage
     """
-    if not realizations.same_signal:
-        return _denoise_echoes(realizations, config, context)
+    if not repetitions.same_contrast:
+        return _denoise_echoes(repetitions, config, context)
     watch = Stopwatch(context.clock)
-    prepared = prepare(realizations, keep_noise_floor=config.keep_noise_floor)
+    prepared = prepare(repetitions, keep_noise_floor=config.keep_noise_floor)
     held_out = hold_out(prepared.mask, context.generator)
     watch.lap("noise")
     candidates, prepared, bias = _pretrained_candidates(prepared, held_out, config, context)
@@ -130,14 +130,14 @@ def _judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
     return impossible or surely >= 0, impossible
 
 
-def _denoise_echoes(realizations: Realizations, config: AutoConfig, context: Context) -> DenoisedImage:
+def _denoise_echoes(repetitions: Repetitions, config: AutoConfig, context: Context) -> DenoisedImage:
     """Contrasts differ: all together where a network is pretrained, by Noise2Average otherwise."""
     if config.weights is None:
-        return noise2average.denoise(realizations, config.echoes_from_scratch, context)
+        return noise2average.denoise(repetitions, config.echoes_from_scratch, context)
     settings = joint_echoes.JointEchoesConfig(
         config.weights, config.recorrupted.n_flips, config.keep_noise_floor
     )
-    return joint_echoes.denoise(realizations, settings, context)
+    return joint_echoes.denoise(repetitions, settings, context)
 
 
 def _pretrained_candidates(

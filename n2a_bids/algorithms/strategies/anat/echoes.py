@@ -24,7 +24,7 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
 from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales
 from n2a_bids.algorithms.preparation.echoes import Echoes, prepare_echoes
 from n2a_bids.algorithms.quality.gain import Gain
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.stacking import Stack, describe_shares, list_risks, stack_candidates
 from n2a_bids.record.denoising import Choice, RepetitionRecord, StrategyRecord
@@ -67,12 +67,12 @@ class JointEchoesConfig:
     """Leave the Rician bias in the result, also where the air shows magnitudes."""
 
 
-def denoise(realizations: Realizations, config: JointEchoesConfig, context: Context) -> DenoisedImage:
+def denoise(repetitions: Repetitions, config: JointEchoesConfig, context: Context) -> DenoisedImage:
     """Denoise echoes with the combination of stages of least estimated risk.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         At least two echoes, one channel.
     config : JointEchoesConfig
     context : Context
@@ -84,7 +84,7 @@ def denoise(realizations: Realizations, config: JointEchoesConfig, context: Cont
         match to the first.
     """
     watch = Stopwatch(context.clock)
-    echoes = prepare_echoes(realizations, keep_noise_floor=config.keep_noise_floor)
+    echoes = prepare_echoes(repetitions, keep_noise_floor=config.keep_noise_floor)
     held_out = hold_out(echoes.mask, context.generator)
     network = build_network("resunet-t1w", config.weights)
     network = network.to(context.device, memory_format=torch.channels_last_3d).eval()
@@ -108,7 +108,7 @@ def denoise(realizations: Realizations, config: JointEchoesConfig, context: Cont
         warnings=_warn(echoes),
         seconds=watch.seconds(),
     )
-    denoised = _restore(realizations, echoes, estimate, record)
+    denoised = _restore(repetitions, echoes, estimate, record)
     # The gain of a denoised image would pretend to more than is known: see _POWER_UNCERTAINTY.
     return denoised if outcome == "won" else replace(denoised, gain=Gain())
 
@@ -238,18 +238,18 @@ def _warn(echoes: Echoes) -> tuple[str, ...]:
 
 
 def _restore(
-    realizations: Realizations, echoes: Echoes, estimate: NDArray[np.float32], record: StrategyRecord
+    repetitions: Repetitions, echoes: Echoes, estimate: NDArray[np.float32], record: StrategyRecord
 ) -> DenoisedImage:
     """Back to intensities, each echo's own and those of the first."""
     # Magnitudes stay positive in the air, whatever a network says.
     lowest = echoes.images.min(axis=(1, 2, 3), keepdims=True)
     own = [scale.invert(image) for scale, image in zip(echoes.scales, np.maximum(estimate, lowest))]
-    matches = match_scales(realizations.data[..., 0], realizations.mask)
+    matches = match_scales(repetitions.data[..., 0], repetitions.mask)
     combined = np.mean([match.apply(image) for match, image in zip(matches, own)], axis=0)
     factors = [scale.gain / match.gain for scale, match in zip(echoes.scales, matches)]
     noise_sd = echoes.noise_sd * np.float32(np.sqrt(np.mean(np.square(factors))) * matches[0].gain)
     typical = float(np.median(echoes.noise_sd[echoes.mask]))
-    repetitions = tuple(
+    rows = tuple(
         RepetitionRecord("", match.gain, match.offset, weight=1 / len(own), noise_sd=typical * scale.gain)
         for match, scale in zip(matches, echoes.scales)
     )
@@ -257,5 +257,5 @@ def _restore(
         data=matches[0].invert(combined)[..., None],
         repetitions=np.stack(own)[..., None],
         noise_sd=noise_sd[..., None],
-        record=replace(record, repetitions=repetitions),
+        record=replace(record, repetitions=rows),
     )

@@ -30,7 +30,7 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.normalization import LinearScale, Mask, match_scales, z_scales
 from n2a_bids.algorithms.preparation.repetitions import find_head
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.stacking import average_blocks, list_rows
 from n2a_bids.algorithms.strategies.anat.noise2average_blocks import cycled, grid_batches, predict_on_grid
@@ -86,12 +86,12 @@ class _Repetitions:
     left_right_axis: int
 
 
-def denoise(realizations: Realizations, config: Noise2AverageConfig, context: Context) -> DenoisedImage:
+def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Context) -> DenoisedImage:
     """Run Noise2Average.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         At least two repetitions, of one contrast or several.
     config : Noise2AverageConfig
     context : Context
@@ -108,25 +108,25 @@ def denoise(realizations: Realizations, config: Noise2AverageConfig, context: Co
     """
     started = context.clock()
     held_out = None
-    if realizations.same_signal and not config.faithful:
-        held_out = hold_out(realizations.mask, context.generator)
-    repetitions = _prepare(realizations, config, held_out)
+    if repetitions.same_contrast and not config.faithful:
+        held_out = hold_out(repetitions.mask, context.generator)
+    prepared = _prepare(repetitions, config, held_out)
     seed = int(torch.randint(2**31 - 1, (), generator=context.generator))
-    target = repetitions.images.mean(axis=0)
+    target = prepared.images.mean(axis=0)
     results, risks, history = [], [], ()
     for iteration in range(config.n_iterations):
         network = _new_network(config, seed, context)
-        history += _fit_iteration(network, repetitions, target, config, context, iteration)
-        denoised = _predict_all(network, repetitions, config, context)
+        history += _fit_iteration(network, prepared, target, config, context, iteration)
+        denoised = _predict_all(network, prepared, config, context)
         results.append(denoised)
         target = denoised.mean(axis=0)
         if held_out is not None:
-            risks.append(_cross_risks(denoised, repetitions, held_out))
+            risks.append(_cross_risks(denoised, prepared, held_out))
             if len(risks) > 1 and risks[-1].mean() > risks[-2].mean():
                 break
     best = int(np.argmin([risk.mean() for risk in risks])) if risks else len(results) - 1
     record = _record(best, risks, config, history, context.clock() - started)
-    return _finish(results[best], repetitions, record)
+    return _finish(results[best], prepared, record)
 
 
 def _new_network(config: Noise2AverageConfig, seed: int, context: Context) -> nn.Module:
@@ -137,10 +137,8 @@ def _new_network(config: Noise2AverageConfig, seed: int, context: Context) -> nn
     return network.to(context.device, memory_format=torch.channels_last_3d)
 
 
-def _prepare(
-    realizations: Realizations, config: Noise2AverageConfig, held_out: HeldOut | None
-) -> _Repetitions:
-    data, mask = realizations.data[..., 0], realizations.mask
+def _prepare(repetitions: Repetitions, config: Noise2AverageConfig, held_out: HeldOut | None) -> _Repetitions:
+    data, mask = repetitions.data[..., 0], repetitions.mask
     scales = (z_scales if config.faithful else match_scales)(data, mask)
     images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
     if config.faithful:
@@ -150,21 +148,21 @@ def _prepare(
         weight = np.where(find_head(images.mean(axis=0), mask), np.float32(1), np.float32(0.1))
         if held_out is not None:
             weight[held_out.mask] = 0
-    if realizations.shared is not None:
-        weight = np.where(realizations.shared, weight, np.float32(0))
+    if repetitions.shared is not None:
+        weight = np.where(repetitions.shared, weight, np.float32(0))
     return _Repetitions(
         images=images,
-        noise_sd=_noise_maps(images, mask, realizations.same_signal),
+        noise_sd=_noise_maps(images, mask, repetitions.same_contrast),
         scales=scales,
         mask=mask,
         weight=weight,
-        left_right_axis=realizations.left_right_axis,
+        left_right_axis=repetitions.left_right_axis,
     )
 
 
-def _noise_maps(images: NDArray[np.float32], mask: Mask, same_signal: bool) -> NDArray[np.float32]:
+def _noise_maps(images: NDArray[np.float32], mask: Mask, same_contrast: bool) -> NDArray[np.float32]:
     """(R, X, Y, Z): from differences where the contrast is one, else one level per image."""
-    if same_signal:
+    if same_contrast:
         return np.broadcast_to(difference_noise_sd(images, mask), images.shape)
     inner = without_rim(mask)
     levels = [single_image_noise_sd(image, inner) for image in images]

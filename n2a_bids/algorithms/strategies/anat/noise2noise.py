@@ -19,7 +19,7 @@ from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.training import Schedule, fit
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.preparation.repetitions import prepare
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.strategies.anat.recorrupted import finish_plain, loss_weight, new_network
 from n2a_bids.record.denoising import list_epochs
 
@@ -43,12 +43,12 @@ def config(recipe: str, weights: PretrainedWeights | None = None) -> Noise2Noise
     )
 
 
-def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Context) -> DenoisedImage:
+def denoise(repetitions: Repetitions, config: Noise2NoiseConfig, context: Context) -> DenoisedImage:
     """Run Noise2Noise.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         At least two repetitions of one signal, one channel.
     config : Noise2NoiseConfig
     context : Context
@@ -58,7 +58,7 @@ def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Cont
     denoised : DenoisedImage
     """
     started = context.clock()
-    prepared = prepare(realizations)
+    prepared = prepare(repetitions)
     network = new_network(config.weights, context)
     weight = loss_weight(prepared)
     noise_sd = prepared.repetition_noise_sd
@@ -79,7 +79,7 @@ def denoise(realizations: Realizations, config: Noise2NoiseConfig, context: Cont
                 noise_sd,
                 device=context.device,
                 memory_gb=context.memory_gb,
-                flips=((), (realizations.left_right_axis,)),
+                flips=((), (repetitions.left_right_axis,)),
             )
             for image in prepared.images
         ]

@@ -16,7 +16,7 @@ from n2a_bids.algorithms.nn.inference import FLIPS, predict
 from n2a_bids.algorithms.nn.training import Schedule, fit
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import Choice, Epoch, StrategyRecord, list_epochs
 
 _AIR_WEIGHT = 0.1
@@ -54,12 +54,12 @@ def config(recipe: str, weights: PretrainedWeights | None = None) -> Recorrupted
     )
 
 
-def denoise(realizations: Realizations, config: RecorruptedConfig, context: Context) -> DenoisedImage:
+def denoise(repetitions: Repetitions, config: RecorruptedConfig, context: Context) -> DenoisedImage:
     """Fine-tune on recorrupted averages of all voxels and denoise the average.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         At least two repetitions of one signal, one channel.
     config : RecorruptedConfig
     context : Context
@@ -69,7 +69,7 @@ def denoise(realizations: Realizations, config: RecorruptedConfig, context: Cont
     denoised : DenoisedImage
     """
     started = context.clock()
-    prepared = prepare(realizations, keep_noise_floor=config.keep_noise_floor)
+    prepared = prepare(repetitions, keep_noise_floor=config.keep_noise_floor)
     network = new_network(config.weights, context)
     noise_sd = prepared.average_noise_sd
     bias: NDArray[np.float32] | float = 0.0

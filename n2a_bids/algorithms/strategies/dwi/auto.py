@@ -30,7 +30,7 @@ from n2a_bids.algorithms.noise.rician import (
     remove_noise_floor,
 )
 from n2a_bids.algorithms.normalization import with_equal_gain
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.dwi_candidates import choose, compare_candidates
 from n2a_bids.algorithms.risk.dwi_groups import (
     FILTERS,
@@ -78,12 +78,12 @@ def always_filtered(recipe: str, weights: object = None) -> DWIAutoConfig:
     return replace(config(recipe, weights), choose=False)
 
 
-def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context) -> DenoisedImage:
+def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -> DenoisedImage:
     """Denoise one diffusion series, or the mean of several, weighted by noise where that is clearly unequal.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         With gradients; one repetition or more, of one signal.
     config : DWIAutoConfig
     context : Context
@@ -98,23 +98,23 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
     ValueError
         If gradients are missing, or there are fewer than seven volumes.
     """
-    gradients = realizations.gradients
+    gradients = repetitions.gradients
     if gradients is None or gradients.bvals.size < FEWEST_VOLUMES:
         raise ValueError(f"diffusion series need a gradient table of at least {FEWEST_VOLUMES} volumes")
     started = context.clock()
-    box, matched = bounding_box(realizations.mask), with_equal_gain(realizations)
-    repetitions, mask = matched[(slice(None), *box)], realizations.mask[box]
+    box, matched = bounding_box(repetitions.mask), with_equal_gain(repetitions)
+    matched_series, mask = matched[(slice(None), *box)], repetitions.mask[box]
     groups = angular_groups(gradients, config.max_volumes)
     mean = matched.mean(axis=0)
     noise_map, per_volume, shells = np.zeros_like(mean), np.zeros(mean.shape[-1]), find_shells(gradients)
-    factors = relative_noise_sd(repetitions, mask, pool_small_shells(shells))
-    weights = weigh_series(repetitions, mask, config.plan)
+    factors = relative_noise_sd(matched_series, mask, pool_small_shells(shells))
+    weights = weigh_series(matched_series, mask, config.plan)
     results = []
     for number, volumes in enumerate(groups):
         context.report(f"denoising {len(volumes)} volumes together ({number + 1} of {len(groups)})")
         # Volumes that share one noise: more of it in one would pass for structure, and stay.
-        members = np.ascontiguousarray(repetitions[..., volumes]) / factors[volumes]
-        averaged = average(members, mask, config.plan, realizations.noise_kept, weights)
+        members = np.ascontiguousarray(matched_series[..., volumes]) / factors[volumes]
+        averaged = average(members, mask, config.plan, repetitions.noise_kept, weights)
         denoised, result = _denoise_group(averaged, volumes, factors[volumes], config, context)
         inside = mean[box]
         inside[..., volumes] = np.where(mask[..., None], factors[volumes] * denoised, inside[..., volumes])
@@ -123,12 +123,12 @@ def denoise(realizations: Realizations, config: DWIAutoConfig, context: Context)
         relative = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
         per_volume[volumes] = result.factors * relative
         results.append(result)
-    has_floor = not config.keep_noise_floor and holds_magnitudes(repetitions, mask)
+    has_floor = not config.keep_noise_floor and holds_magnitudes(matched_series, mask)
     if has_floor:
         _remove_floor(mean[box], results, gradients, mask, weights.floor_factor)
     record = describe_groups(results, weights, per_volume, pool_small_shells(shells))
     seconds = {"total": round(context.clock() - started, 2)}
-    kept = realizations.noise_kept
+    kept = repetitions.noise_kept
     return DenoisedImage(
         data=mean,
         noise_sd=noise_map,
@@ -148,13 +148,15 @@ def _denoise_group(
     """The denoised volumes, their noise floor still in them, and the record."""
     mask, mean_sd = averaged.mask, averaged.mean_noise_sd
     mean_variance = float(np.mean(mean_sd[mask] ** 2) * np.mean(factors**2))
-    pilot = shrink_local_pca(averaged.mean, mask, mean_sd, config.plan)
-    sd_map, factors = acquired_noise(averaged, pilot, factors)
+    initial_estimate = shrink_local_pca(averaged.mean, mask, mean_sd, config.plan)
+    sd_map, factors = acquired_noise(averaged, initial_estimate, factors)
     settings = {"strength": config.strength, "n_pairs": config.n_pairs, "plan": config.plan}
-    pairs = recorrupt(averaged, pilot, sd_map, **settings, generator=context.generator)
+    pairs = recorrupt(averaged, initial_estimate, sd_map, **settings, generator=context.generator)
     unit = float(np.median(mean_sd[mask]))
     folds = checkerboard(mask.shape)
-    filters = learn_filters(pairs, principal_basis(pilot, mask), unit, mask, folds, radius=config.radius)
+    filters = learn_filters(
+        pairs, principal_basis(initial_estimate, mask), unit, mask, folds, radius=config.radius
+    )
     if not config.choose:
         return _filter(pairs, filters, mask), VolumeGroup(
             volumes, sd_map, factors, (), FILTERS, mean_variance
@@ -163,7 +165,7 @@ def _denoise_group(
     rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)
     best = choose(rows)
     if best in (MEAN, LOCAL_PCA):
-        denoised = averaged.mean if best == MEAN else pilot
+        denoised = averaged.mean if best == MEAN else initial_estimate
     else:
         denoised = _filter(pairs, filters, mask)
         if best == NONLOCAL:
@@ -172,7 +174,7 @@ def _denoise_group(
 
 
 def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.bool_]) -> Series:
-    parts = [filters.apply(pair.noisy, pair.pilot, mask) for pair in pairs]
+    parts = [filters.apply(pair.noisy, pair.initial_estimate, mask) for pair in pairs]
     return np.mean(parts, axis=0, dtype=np.float32)
 
 
@@ -192,12 +194,12 @@ def _estimate_pairs(
 ) -> dict[str, list[Series]]:
     """What each candidate makes of the inputs of the pairs, for the risk."""
     mask, noise_sd = averaged.mask, averaged.input_noise_sd(config.strength)
-    crossed = [filters.apply_crossed(pair.noisy, pair.pilot, mask, folds) for pair in pairs]
+    crossed = [filters.apply_crossed(pair.noisy, pair.initial_estimate, mask, folds) for pair in pairs]
     refined = [
         _refine(pair.noisy, guide, noise_sd, mask, context)
         for pair, guide in zip(pairs, crossed, strict=True)
     ]
-    return {LOCAL_PCA: [pair.pilot for pair in pairs], FILTERS: crossed, NONLOCAL: refined}
+    return {LOCAL_PCA: [pair.initial_estimate for pair in pairs], FILTERS: crossed, NONLOCAL: refined}
 
 
 def _remove_floor(

@@ -17,7 +17,7 @@ from n2a_bids.algorithms.nn.blocks import BlockSampler, plan_blocks
 from n2a_bids.algorithms.nn.dwi_networks import RECEPTIVE_RADIUS, DiffusionMUNet, set_linear_map
 from n2a_bids.algorithms.nn.training import Batch, Schedule, fit, precision_for
 from n2a_bids.algorithms.normalization import with_equal_gain
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import Choice, Epoch, StrategyRecord, list_epochs
 
 _CORE = 48
@@ -53,7 +53,7 @@ def noise2noise_config(recipe: str, weights: object = None) -> DWINetworkConfig:
     return DWINetworkConfig(schedule=settings.schedule, n_iterations=1, width=settings.width)
 
 
-def noise2average(realizations: Realizations, config: DWINetworkConfig, context: Context) -> DenoisedImage:
+def noise2average(repetitions: Repetitions, config: DWINetworkConfig, context: Context) -> DenoisedImage:
     """Learn to turn each series into the mean of all, then into the mean of the denoised ones.
 
     The weights start anew at each iteration, and the volumes are scaled to
@@ -61,7 +61,7 @@ def noise2average(realizations: Realizations, config: DWINetworkConfig, context:
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         At least two series.
     config : DWINetworkConfig
     context : Context
@@ -71,7 +71,7 @@ def noise2average(realizations: Realizations, config: DWINetworkConfig, context:
     denoised : DenoisedImage
         Outside the mask the plain mean.
     """
-    series = ScaledSeries(realizations)
+    series = ScaledSeries(repetitions)
     history, targets = (), [series.values.mean(axis=0)] * len(series.values)
     for iteration in range(config.n_iterations):
         denoised, losses = _train_and_apply(series, targets, config, context, f"iteration {iteration + 1}")
@@ -80,12 +80,12 @@ def noise2average(realizations: Realizations, config: DWINetworkConfig, context:
     return _finish(series, denoised, history, "noise2average", "Noise2Average, volumes as channels")
 
 
-def noise2noise(realizations: Realizations, config: DWINetworkConfig, context: Context) -> DenoisedImage:
+def noise2noise(repetitions: Repetitions, config: DWINetworkConfig, context: Context) -> DenoisedImage:
     """Learn to predict each series from the others, and average the predictions.
 
     Parameters and result as for :func:`noise2average`.
     """
-    series = ScaledSeries(realizations)
+    series = ScaledSeries(repetitions)
     count = len(series.values)
     total = series.values.sum(axis=0)
     targets = [(total - own) / (count - 1) for own in series.values]
@@ -96,11 +96,11 @@ def noise2noise(realizations: Realizations, config: DWINetworkConfig, context: C
 class ScaledSeries:
     """Series in z-scores of the mean's volumes, cropped to the mask with a margin."""
 
-    def __init__(self, realizations: Realizations):
-        matched = with_equal_gain(realizations)
-        self.box = bounding_box(ndimage.binary_dilation(realizations.mask, iterations=2))
+    def __init__(self, repetitions: Repetitions):
+        matched = with_equal_gain(repetitions)
+        self.box = bounding_box(ndimage.binary_dilation(repetitions.mask, iterations=2))
         self.whole_mean = matched.mean(axis=0)
-        self.mask = realizations.mask[self.box]
+        self.mask = repetitions.mask[self.box]
         data = matched[(slice(None), *self.box)]
         inside = data.mean(axis=0)[self.mask]
         self.offset = inside.mean(axis=0)

@@ -19,7 +19,7 @@ from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.nn.dwi_networks import SpatioAngularNet, set_linear_map
 from n2a_bids.algorithms.nn.san2n_loss import san2n_loss
 from n2a_bids.algorithms.normalization import with_equal_gain
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import Choice, Epoch, StrategyRecord, list_epochs
 
 
@@ -42,12 +42,12 @@ def config(recipe: str, weights: object = None) -> SAN2NConfig:
     return SAN2NConfig(steps_per_epoch=steps)
 
 
-def denoise(realizations: Realizations, config: SAN2NConfig, context: Context) -> DenoisedImage:
+def denoise(repetitions: Repetitions, config: SAN2NConfig, context: Context) -> DenoisedImage:
     """Train on the series itself and apply to it.
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
         With gradients; of several repetitions the mean is taken.
     config : SAN2NConfig
     context : Context
@@ -57,12 +57,12 @@ def denoise(realizations: Realizations, config: SAN2NConfig, context: Context) -
     denoised : DenoisedImage
         Outside the mask the series as it was.
     """
-    gradients = realizations.gradients
+    gradients = repetitions.gradients
     if gradients is None:
         raise ValueError("san2n needs a gradient table")
-    mean = with_equal_gain(realizations).mean(axis=0)
-    box = ndimage.find_objects(realizations.mask.astype(np.uint8))[0]
-    mask, history = realizations.mask[box], ()
+    mean = with_equal_gain(repetitions).mean(axis=0)
+    box = ndimage.find_objects(repetitions.mask.astype(np.uint8))[0]
+    mask, history = repetitions.mask[box], ()
     noise_map = np.zeros_like(mean)
     for volumes in angular_groups(gradients, config.max_volumes):
         series = np.ascontiguousarray(mean[box][..., volumes])
@@ -74,7 +74,7 @@ def denoise(realizations: Realizations, config: SAN2NConfig, context: Context) -
         noise_map[(*box, volumes)] = sd_map[..., None]
         history += losses
     chosen = Choice("san2n", "Spatio-Angular Noise2Noise on the series itself")
-    noise_map *= np.float32(math.sqrt(realizations.n_repetitions))
+    noise_map *= np.float32(math.sqrt(repetitions.n_repetitions))
     return DenoisedImage(data=mean, noise_sd=noise_map, record=StrategyRecord(chosen=chosen, history=history))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth, pad_truth
 from n2a_bids.lab.simulation.lesions import second_echo
 from n2a_bids.lab.simulation.runs import SimulatedRuns, SimulationConfig, simulate_runs
@@ -55,7 +55,7 @@ class Cell:
 class CellData:
     """What the methods of a cell get, and what they are judged by."""
 
-    realizations: Realizations
+    repetitions: Repetitions
     truth: NDArray[np.float32]
     """(X, Y, Z) clean image."""
     gains: NDArray[np.float64]
@@ -66,17 +66,17 @@ class CellData:
     @property
     def matched(self) -> NDArray[np.float32]:
         """(R, X, Y, Z) repetitions with their true gains taken out."""
-        return (self.realizations.data[..., 0].T / self.gains).T.astype(np.float32)
+        return (self.repetitions.data[..., 0].T / self.gains).T.astype(np.float32)
 
     @property
     def comparable(self) -> NDArray[np.float32]:
         """(R', X, Y, Z) of `matched`, those that show the signal of the first: of echoes, the first only."""
-        return self.matched if self.realizations.same_signal else self.matched[:1]
+        return self.matched if self.repetitions.same_contrast else self.matched[:1]
 
     @property
     def mean_noise_sd(self) -> float:
         """Root mean square over the mask of the noise SD of one repetition."""
-        return float(np.sqrt(np.mean(self.noise_sd[self.realizations.mask] ** 2)))
+        return float(np.sqrt(np.mean(self.noise_sd[self.repetitions.mask] ** 2)))
 
 
 def plan_cells(
@@ -125,16 +125,16 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
         **settings,
     )
     runs = simulate_runs(stage.data, stage.mask, config, generator, stage.voxel_size_mm, later)
-    repetitions = align(runs, stage.affine) if moved else runs.repetitions
+    images = align(runs, stage.affine) if moved else runs.repetitions
     inside = place_of(core, stage)
-    realizations = Realizations(
-        data=np.ascontiguousarray(repetitions[(slice(None), *inside)][..., None]),
+    repetitions = Repetitions(
+        data=np.ascontiguousarray(images[(slice(None), *inside)][..., None]),
         mask=core.mask,
         voxel_size_mm=core.voxel_size_mm,
         left_right_axis=core.left_right_axis,
-        same_signal=later is None,
+        same_contrast=later is None,
     )
-    return CellData(realizations, core.data, runs.gains, runs.noise_sd[inside])
+    return CellData(repetitions, core.data, runs.gains, runs.noise_sd[inside])
 
 
 def _later_echoes(

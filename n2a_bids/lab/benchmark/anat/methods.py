@@ -1,4 +1,4 @@
-"""Everything that is compared: strategies of the app, classical peers, and the supervised oracle."""
+"""Everything that is compared: strategies of the app, classical baselines, and the supervised oracle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from n2a_bids.algorithms.strategies.anat.recorrupted import RecorruptedConfig
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.weights import load_all_weights, load_weights
 from n2a_bids.lab.benchmark.anat.cells import CellData
-from n2a_bids.lab.benchmark.baselines import PEERS, available_peers, denoise_with_peer
+from n2a_bids.lab.benchmark.baselines import BASELINES, available_baselines, denoise_with_baseline
 from n2a_bids.record.typed_json import JsonObject, to_json
 from n2a_bids.strategy_table import strategies_of
 
@@ -51,7 +51,7 @@ def available_methods() -> list[str]:
         *sorted(row.name for row in strategies_of("T1w")),
         "oracle",
         "munet",
-        *available_peers(),
+        *available_baselines(),
     ]
 
 
@@ -63,16 +63,16 @@ VARIANTS = {
 """Endings of a strategy, as in ``auto+zero-shot`` and ``auto:fast+floor``, and what each does."""
 
 _TAKE_FLOOR = "-floor"
-"""Ending of a peer whose result gets the Rician bias taken out, at the true noise level: ``bm4d-floor``."""
+"""Ending of a baseline whose Rician bias is taken out, at the true noise level: ``bm4d-floor``."""
 
 
 def check_method(name: str) -> None:
     """Raise ConfigError for a name that is not known, or whose package is not installed."""
-    peer = name.removesuffix(_TAKE_FLOOR)
-    if peer in available_peers():
+    baseline = name.removesuffix(_TAKE_FLOOR)
+    if baseline in available_baselines():
         return
-    if peer.removesuffix("-each") in PEERS:
-        known = available_peers()
+    if baseline.removesuffix("-each") in BASELINES:
+        known = available_baselines()
     else:
         known = available_methods()
     base, variant = _split_variant(name)
@@ -95,8 +95,8 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     ----------
     name : str
         ``single`` (first repetition as it is), a strategy, ``strategy:recipe``, ``oracle``, ``munet``
-        (the published network, pretrained, applied to the mean), or a peer. One of `VARIANTS` may follow
-        a strategy; ``-floor`` behind a peer takes the Rician bias out of its result.
+        (the published network, pretrained, applied to the mean), or a baseline. One of `VARIANTS` may follow
+        a strategy; ``-floor`` behind a baseline takes the Rician bias out of its result.
     data : CellData
         Peers and the oracle are told the true noise level and gains; strategies find them out.
     settings : MethodSettings
@@ -106,19 +106,19 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     image : (X, Y, Z) float32 array
         In the unit of the first repetition.
     figures : dict
-        Record of the method; empty for peers.
+        Record of the method; empty for baselines.
     """
     torch.set_num_threads(settings.n_threads)
     if name == "single":
-        return data.realizations.data[0, ..., 0], {}
+        return data.repetitions.data[0, ..., 0], {}
     if name == "oracle":
         inputs = oracle_input(data, settings)
         return inputs.scale.invert(inputs.denoise(FLIPS)), {}
     if name == "munet":
         inputs = oracle_input(data, settings, _PUBLISHED_NETWORK)
         return inputs.scale.invert(inputs.denoise(FLIPS[:1])), {}
-    if name.removesuffix(_TAKE_FLOOR).removesuffix("-each") in PEERS:
-        return _peer(name, data, settings), {}
+    if name.removesuffix(_TAKE_FLOOR).removesuffix("-each") in BASELINES:
+        return _baseline(name, data, settings), {}
     return _strategy(name, data, settings)
 
 
@@ -126,9 +126,9 @@ def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
     base, variant = _split_variant(name)
     strategy_name, _, recipe = base.partition(":")
     strategy = get_strategy(strategy_name)
-    if strategy.facts.needs_same_contrast and not data.realizations.same_signal:
+    if strategy.facts.needs_same_contrast and not data.repetitions.same_contrast:
         raise DenoisingError(f"{strategy_name} needs repetitions of one contrast")
-    if variant == "+zero-shot" and not data.realizations.same_signal:
+    if variant == "+zero-shot" and not data.repetitions.same_contrast:
         raise DenoisingError(f"{variant} means nothing for echoes, which nothing is trained on")
     context = Context(
         generator=torch.Generator().manual_seed(settings.random_seed),
@@ -142,9 +142,9 @@ def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
         config = replace(config, keep_noise_floor=True)
     elif variant == "+zero-shot":
         config = _without_training(config)
-    denoised = strategy.denoise(data.realizations, config, context)
+    denoised = strategy.denoise(data.repetitions, config, context)
     image = denoised.data
-    if not data.realizations.same_signal and denoised.repetitions is not None:
+    if not data.repetitions.same_contrast and denoised.repetitions is not None:
         image = denoised.repetitions[0]
     return image[..., 0], to_json(denoised.record)
 
@@ -155,10 +155,10 @@ def _without_training(config: AutoConfig | RecorruptedConfig) -> AutoConfig | Re
     return replace(config, schedule=replace(config.schedule, n_epochs=0))
 
 
-def _peer(name: str, data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
-    peer, mask = name.removesuffix(_TAKE_FLOOR), data.realizations.mask
-    image = denoise_with_peer(peer, data.comparable, mask, data.mean_noise_sd, settings.n_threads)
-    return image if peer == name else remove_noise_floor(image, data.noise_sd)
+def _baseline(name: str, data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
+    baseline, mask = name.removesuffix(_TAKE_FLOOR), data.repetitions.mask
+    image = denoise_with_baseline(baseline, data.comparable, mask, data.mean_noise_sd, settings.n_threads)
+    return image if baseline == name else remove_noise_floor(image, data.noise_sd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ def oracle_input(data: CellData, settings: MethodSettings, network: str = _ORACL
     ConfigError
         If there are no pretrained weights.
     """
-    scale = tissue_scale(data.truth, data.realizations.mask)
+    scale = tissue_scale(data.truth, data.repetitions.mask)
     return OracleInput(
         network=oracle_network(settings, network),
         scale=scale,

@@ -76,10 +76,10 @@ def run_nonlocal(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
         if not missing:
             continue
         data = make_cell_data(cell, by_name[cell.truth], plan.crop, align_runs)
-        estimate = _estimator(oracle_input(data, plan.settings), data.realizations.mask)
+        estimate = _estimator(oracle_input(data, plan.settings), data.repetitions.mask)
         for name in missing:
             image, seconds = estimate(VARIANTS[name])
-            mask = data.realizations.mask
+            mask = data.repetitions.mask
             row = {
                 "variant": name,
                 "psnr_db": psnr(image, data.truth, mask),

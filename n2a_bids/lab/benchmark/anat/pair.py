@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare
 from n2a_bids.algorithms.quality.metrics import edge_correlation, relative_sharpness
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate, compare
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.stacking import average_blocks
@@ -23,7 +23,7 @@ from n2a_bids.io.images import load, load_mask, same_grid
 from n2a_bids.lab.benchmark.anat.cells import CellData
 from n2a_bids.lab.benchmark.anat.methods import run_method
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
-from n2a_bids.lab.benchmark.baselines import PEERS, NoisyVolume
+from n2a_bids.lab.benchmark.baselines import BASELINES, NoisyVolume
 from n2a_bids.lab.benchmark.table import Row, anatomy_in_residual, write_whole
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth
 from n2a_bids.lab.benchmark.worker import run_in_child
@@ -46,10 +46,10 @@ PAIR_COLUMNS = (
 
 def peer_candidate(name: str, n_threads: int) -> Candidate:
     """A classical denoiser of the mean as a candidate, so that its risk is measured like any other."""
-    denoiser, _ = PEERS[name]
+    denoiser, _ = BASELINES[name]
 
     def denoise(image: NDArray[np.float32], noise_sd: NDArray[np.float32]) -> NDArray[np.float32]:
-        # z-scores are lifted, since peers expect magnitudes
+        # z-scores are lifted, since baselines expect magnitudes
         lift = np.float32(image.min())
         level = float(np.sqrt(np.mean(noise_sd**2)))
         inside = np.ones(image.shape, dtype=bool)
@@ -62,8 +62,8 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
     """Denoise real aligned repetitions by every method and compare estimated risks.
 
     Risks are mean squared errors in squared z-scores minus that of the plain mean: negative is
-    better. Strategies report their own, peers are scored on the same blocks; the blocks reach a
-    peer with 8 voxels around them. ``differences.tsv`` compares methods with peers block by block.
+    better. Strategies report their own, baselines are scored on the same blocks; the blocks reach a
+    baseline with 8 voxels around them. ``differences.tsv`` compares methods with baselines block by block.
 
     Parameters
     ----------
@@ -91,7 +91,9 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
             continue
         try:
             outcome = run_in_child(partial(run_method, name, data, plan.settings))
-            scored = run_in_child(partial(_peer_risk, name, prepared, plan)).figures if name in PEERS else {}
+            scored = (
+                run_in_child(partial(_peer_risk, name, prepared, plan)).figures if name in BASELINES else {}
+            )
         except DenoisingError as error:
             table.add({"method": name, "status": f"failed: {error}"})
             continue
@@ -111,17 +113,17 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
 
 
 def _write_differences(rows: Sequence[Row], out_dir: Path) -> None:
-    """Risk of every method minus that of every peer, block by block: below 0 the method is better."""
+    """Risk of every method minus that of every baseline, block by block: below 0 the method is better."""
     blocks = {
         row["method"]: np.array(row["block_risks"].split(), float) for row in rows if row["block_risks"]
     }
     lines = ["method\tpeer\tdifference\tstandard_error"]
     for method, own in blocks.items():
-        for peer, theirs in blocks.items():
-            if peer in PEERS and peer != method:
+        for baseline, theirs in blocks.items():
+            if baseline in BASELINES and baseline != method:
                 share = np.full(len(own), 1 / len(own))
                 difference, error = average_blocks(own - theirs, share)
-                lines.append(f"{method}\t{peer}\t{difference:.6g}\t{error:.6g}")
+                lines.append(f"{method}\t{baseline}\t{difference:.6g}\t{error:.6g}")
     write_whole(out_dir / "differences.tsv", "\n".join(lines) + "\n")
 
 
@@ -141,19 +143,19 @@ def _load_pair(
     mask = load_mask(mask_file, files[0])
     stages = [crop_truth(Truth("repetition", volume, mask, affine), crop) for volume in volumes]
     first = stages[0]
-    raw = Realizations(np.stack([s.data for s in stages])[..., None], first.mask, first.voxel_size_mm)
+    raw = Repetitions(np.stack([s.data for s in stages])[..., None], first.mask, first.voxel_size_mm)
     prepared = prepare(raw)
     scale = prepared.scales[0]
     matched = np.stack([scale.invert(image) for image in prepared.images])
-    realizations = Realizations(
+    repetitions = Repetitions(
         matched[..., None], first.mask, first.voxel_size_mm, left_right_axis=first.left_right_axis
     )
     noise_sd = prepared.repetition_noise_sd * np.float32(scale.gain)
-    return CellData(realizations, matched.mean(axis=0), np.ones(len(files)), noise_sd), prepared
+    return CellData(repetitions, matched.mean(axis=0), np.ones(len(files)), noise_sd), prepared
 
 
 def _structure(data: CellData, image: NDArray[np.float32]) -> dict[str, float]:
-    mask, voxel_size_mm = data.realizations.mask, data.realizations.voxel_size_mm
+    mask, voxel_size_mm = data.repetitions.mask, data.repetitions.voxel_size_mm
     half_difference = (data.matched[0] - data.matched[1]) / 2
     return {
         "sharpness_over_mean": relative_sharpness(image, data.truth, image, mask, voxel_size_mm),

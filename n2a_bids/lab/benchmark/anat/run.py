@@ -110,7 +110,7 @@ def _run_row(cell: Cell, name: str, data: CellData, plan: BenchmarkPlan, table: 
         outcome = run_in_child(partial(run_method, name, data, plan.settings))
         values = measure(data, outcome)
         with whole_file(_slice_file(cell, name, plan)) as partial_file:
-            np.save(partial_file, central_slice(outcome.image, data.realizations.mask))
+            np.save(partial_file, central_slice(outcome.image, data.repetitions.mask))
         note = f"{values['psnr_db']:.2f} dB in {outcome.seconds:.1f} s"
     except DenoisingError as error:
         values = {"status": f"failed: {error}"}
@@ -123,7 +123,7 @@ def _draw_cell(cell: Cell, data: CellData, table: RowTable, plan: BenchmarkPlan)
     """Draw the slices of a cell, those of earlier runs too; of the first noise draw only."""
     if cell.seed > 0:
         return
-    mask = data.realizations.mask
+    mask = data.repetitions.mask
     slices: Mapping[str, np.ndarray] = {
         "truth": central_slice(data.truth, mask),
         "mean": central_slice(data.comparable.mean(axis=0), mask),

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.errors import DenoisingError
 from n2a_bids.interfaces.anat.mask import BrainMask
 from n2a_bids.lab.benchmark.anat.alignment import align_runs
@@ -140,14 +140,14 @@ def _record(table: RowTable, plan: BenchmarkPlan, row: SpeedRow) -> None:
     sys.stderr.write(f"{row['phase']}, {row['item']} {row['precision']}: {note}\n")
 
 
-def _cell(repetitions: np.ndarray, runs: SimulatedRuns, stage: Truth) -> CellData:
-    realizations = Realizations(
-        data=repetitions[..., None],
+def _cell(images: np.ndarray, runs: SimulatedRuns, stage: Truth) -> CellData:
+    repetitions = Repetitions(
+        data=images[..., None],
         mask=stage.mask,
         voxel_size_mm=stage.voxel_size_mm,
         left_right_axis=stage.left_right_axis,
     )
-    return CellData(realizations, runs.truth, runs.gains, runs.noise_sd)
+    return CellData(repetitions, runs.truth, runs.gains, runs.noise_sd)
 
 
 def _mask(runs: SimulatedRuns, stage: Truth, n_threads: int) -> tuple[np.ndarray, JsonObject]:

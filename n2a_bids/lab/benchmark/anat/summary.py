@@ -139,7 +139,7 @@ def format_summary(summary: Sequence[JsonObject], targets: Sequence[Target]) -> 
 
 _READING = """\
 n: heads. Draws of the noise are averaged first, then heads; ± is the standard deviation over heads. Where
-the condition is *echoes*, peers such as BM4D see the first echo alone. nan: not measured."""
+the condition is *echoes*, baselines such as BM4D see the first echo alone. nan: not measured."""
 
 
 def _table(entries: Iterable[JsonObject]) -> list[str]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.masked_filters import without_rim
 from n2a_bids.algorithms.quality.metrics import edge_correlation
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.errors import DenoisingError
 from n2a_bids.lab.benchmark.anat.cells import CellData
 from n2a_bids.lab.benchmark.anat.methods import run_method
@@ -153,7 +153,7 @@ def gain_and_offset(stage: Truth, denoise: Denoise) -> list[Finding]:
     unit = float(np.std(stage.data[stage.mask]))
     data = _cell(stage, _simulate(stage, unit))
     step = np.float32(2.0 ** np.round(np.log2(unit / _STEPS_PER_SD)))
-    stored = _with_intensities(data, np.round(data.realizations.data / step) * step, 1.0)
+    stored = _with_intensities(data, np.round(data.repetitions.data / step) * step, 1.0)
     offset = np.float32(np.round(_OFFSET_SD * unit / step)) * step
     exact = _deviation(stored, _EXACT_GAIN, offset, denoise) / unit
     rounded = _deviation(data, _ANY_GAIN, np.float32(_OFFSET_SD * unit), denoise) / unit
@@ -203,13 +203,13 @@ def _kept(
 
 def _deviation(data: CellData, gain: float, offset: np.float32, denoise: Denoise) -> Volume:
     """What the result of the scaled input differs by from the scaled result, in the input's unit."""
-    scaled = _with_intensities(data, np.float32(gain) * data.realizations.data + offset, gain)
+    scaled = _with_intensities(data, np.float32(gain) * data.repetitions.data + offset, gain)
     return (denoise(scaled).astype(np.float64) - offset) / gain - denoise(data)
 
 
-def _with_intensities(data: CellData, repetitions: Volume, gain: float) -> CellData:
-    realizations = replace(data.realizations, data=repetitions.astype(np.float32))
-    return replace(data, realizations=realizations, noise_sd=np.float32(gain) * data.noise_sd)
+def _with_intensities(data: CellData, images: Volume, gain: float) -> CellData:
+    repetitions = replace(data.repetitions, data=images.astype(np.float32))
+    return replace(data, repetitions=repetitions, noise_sd=np.float32(gain) * data.noise_sd)
 
 
 def _simulate(stage: Truth, unit: float, added_signal: Volume | None = None) -> SimulatedRuns:
@@ -220,13 +220,13 @@ def _simulate(stage: Truth, unit: float, added_signal: Volume | None = None) -> 
 
 
 def _cell(stage: Truth, runs: SimulatedRuns) -> CellData:
-    realizations = Realizations(
+    repetitions = Repetitions(
         data=runs.repetitions[..., None],
         mask=stage.mask,
         voxel_size_mm=stage.voxel_size_mm,
         left_right_axis=stage.left_right_axis,
     )
-    return CellData(realizations, runs.truth, runs.gains, runs.noise_sd)
+    return CellData(repetitions, runs.truth, runs.gains, runs.noise_sd)
 
 
 def _row(finding: Finding, method: str) -> JsonObject:

@@ -63,7 +63,7 @@ def dwidenoise(series: Series, mask: NDArray[np.bool_], gradients: Gradients) ->
     return np.where(mask[..., None], denoised, series)
 
 
-DWI_PEERS: dict[str, tuple[Callable[..., Series], str]] = {
+DWI_BASELINES: dict[str, tuple[Callable[..., Series], str]] = {
     "mppca": (mppca, "dipy"),
     "patch2self": (patch2self, "dipy"),
     "dwidenoise": (dwidenoise, "dwidenoise"),
@@ -71,18 +71,20 @@ DWI_PEERS: dict[str, tuple[Callable[..., Series], str]] = {
 """Name -> (denoiser, Python package or program that it needs)."""
 
 
-def available_dwi_peers() -> list[str]:
-    """Names of the peers that are installed."""
-    return [name for name, (_, needed) in DWI_PEERS.items() if _is_installed(needed)]
+def available_dwi_baselines() -> list[str]:
+    """Names of the baselines that are installed."""
+    return [name for name, (_, needed) in DWI_BASELINES.items() if _is_installed(needed)]
 
 
-def denoise_with_dwi_peer(name: str, series: Series, mask: NDArray[np.bool_], gradients: Gradients) -> Series:
-    """Denoise a series, or the mean of several, by a peer.
+def denoise_with_dwi_baseline(
+    name: str, series: Series, mask: NDArray[np.bool_], gradients: Gradients
+) -> Series:
+    """Denoise a series, or the mean of several, by a baseline.
 
     Parameters
     ----------
     name : str
-        A key of `DWI_PEERS`.
+        A key of `DWI_BASELINES`.
     series : (X, Y, Z, C) array
     mask : (X, Y, Z) bool array
     gradients : Gradients
@@ -97,11 +99,11 @@ def denoise_with_dwi_peer(name: str, series: Series, mask: NDArray[np.bool_], gr
     ConfigError
         If the name is unknown or what it needs is not installed.
     """
-    if name not in DWI_PEERS:
-        raise ConfigError(f"expected a peer among {', '.join(sorted(DWI_PEERS))}, found {name!r}")
-    denoiser, needed = DWI_PEERS[name]
+    if name not in DWI_BASELINES:
+        raise ConfigError(f"expected a baseline among {', '.join(sorted(DWI_BASELINES))}, found {name!r}")
+    denoiser, needed = DWI_BASELINES[name]
     if not _is_installed(needed):
-        raise ConfigError(f"the peer {name!r} needs {needed}, which is not installed")
+        raise ConfigError(f"the baseline {name!r} needs {needed}, which is not installed")
     return denoiser(series, mask, gradients)
 
 

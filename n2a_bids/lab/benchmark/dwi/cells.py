@@ -27,9 +27,9 @@ from n2a_bids.algorithms.distortion.pepolar import correct_pair
 from n2a_bids.algorithms.noise.interpolation import noise_kept
 from n2a_bids.algorithms.quality.metrics import ssim
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0, resample_series
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
-from n2a_bids.lab.benchmark.dwi.baselines import DWI_PEERS, denoise_with_dwi_peer
+from n2a_bids.lab.benchmark.dwi.baselines import DWI_BASELINES, denoise_with_dwi_baseline
 from n2a_bids.lab.benchmark.dwi.pair_motion import MOTIONS, motion_between, moved
 from n2a_bids.lab.benchmark.dwi.supervised import denoise_supervised
 from n2a_bids.lab.benchmark.dwi.truths import Truth
@@ -122,7 +122,7 @@ def run_diffusion(truths: Sequence[Truth], plan: DiffusionPlan, table_path: Path
     return table_path
 
 
-def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float) -> Realizations:
+def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float) -> Repetitions:
     """Noisy repetitions as they reach the denoiser.
 
     Parameters
@@ -142,7 +142,7 @@ def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float
 
     Returns
     -------
-    realizations : Realizations
+    repetitions : Repetitions
     """
     generator = torch.Generator().manual_seed(1000 + seed)
     noise_sd = dwi_phantoms.noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)
@@ -152,18 +152,18 @@ def simulate(truth: Truth, condition: str, snr: float, seed: int, peak_mm: float
     if condition in ("repeat", "misaligned"):
         signals.append(_nudged(truth.signal, generator) if condition == "misaligned" else truth.signal)
     series = [dwi_phantoms.add_rician_noise(signal, noise_sd, generator) for signal in signals]
-    return _realizations(truth, np.stack(series))
+    return _repetitions(truth, np.stack(series))
 
 
-def _realizations(truth: Truth, repetitions: NDArray[np.float32], kept: float = 1.0) -> Realizations:
-    return Realizations(
+def _repetitions(truth: Truth, repetitions: NDArray[np.float32], kept: float = 1.0) -> Repetitions:
+    return Repetitions(
         repetitions, truth.mask, truth.voxel_size_mm, gradients=truth.gradients, noise_kept=kept
     )
 
 
 def _reverse_pe(
     truth: Truth, noise_sd: float, peak_mm: float, generator: torch.Generator, motion: str
-) -> Realizations:
+) -> Repetitions:
     axis = PHASE_AXIS
     peak_voxels = peak_mm / truth.voxel_size_mm[axis]
     field = dwi_phantoms.susceptibility_displacement(truth.mask, axis, peak_voxels, generator)
@@ -184,7 +184,7 @@ def _reverse_pe(
         maps = [voxel] * series.shape[-1]
         aligned.append(resample_series(series, maps, displacement, axis, truth.mask))
         kept.append(noise_kept(truth.mask.shape, [voxel], displacement, axis, 1, truth.mask))
-    return _realizations(truth, np.stack(aligned), float(np.sqrt(np.mean(np.square(kept)))))
+    return _repetitions(truth, np.stack(aligned), float(np.sqrt(np.mean(np.square(kept)))))
 
 
 def _nudged(signal: NDArray[np.float32], generator: torch.Generator) -> NDArray[np.float32]:
@@ -205,16 +205,16 @@ def _nudged(signal: NDArray[np.float32], generator: torch.Generator) -> NDArray[
 def _measure(
     truth: Truth,
     reference: TensorFit,
-    realizations: Realizations,
+    repetitions: Repetitions,
     key: tuple[str, ...],
     plan: DiffusionPlan,
 ) -> dict[str, str]:
     if key[1] == "split" and takes_halves(key[-1]):
         halves = split_volumes(truth.gradients, torch.Generator().manual_seed(int(key[3])))
-        series = split_series(realizations.data[0], truth.gradients, truth.mask, halves)
-        realizations = _realizations(truth, np.stack(series))
+        series = split_series(repetitions.data[0], truth.gradients, truth.mask, halves)
+        repetitions = _repetitions(truth, np.stack(series))
     snr, seed, method = float(key[2]), int(key[3]), key[-1]
-    outcome = run_in_child(partial(_denoise, method, realizations, plan, seed, truth, snr))
+    outcome = run_in_child(partial(_denoise, method, repetitions, plan, seed, truth, snr))
     figures = compare(outcome.image, truth, reference)
     row = {name: f"{value:.6g}" for name, value in figures.items()}
     return row | {
@@ -225,20 +225,20 @@ def _measure(
 
 
 def _denoise(
-    method: str, realizations: Realizations, plan: DiffusionPlan, seed: int, truth: Truth, snr: float
+    method: str, repetitions: Repetitions, plan: DiffusionPlan, seed: int, truth: Truth, snr: float
 ) -> tuple[NDArray[np.float32], dict[str, str]]:
     torch.set_num_threads(plan.n_threads)
-    mean = realizations.data.mean(axis=0)
+    mean = repetitions.data.mean(axis=0)
     if method == "noisy":
         return mean, {"chosen": ""}
-    if method in DWI_PEERS:
-        image = denoise_with_dwi_peer(method, mean, realizations.mask, realizations.gradients)
+    if method in DWI_BASELINES:
+        image = denoise_with_dwi_baseline(method, mean, repetitions.mask, repetitions.gradients)
         return image, {"chosen": ""}
     context = Context(torch.Generator().manual_seed(seed), torch.device(plan.device), plan.memory_gb)
     if method == SUPERVISED:
-        return denoise_supervised(realizations, truth, snr, plan.recipe, context), {"chosen": ""}
+        return denoise_supervised(repetitions, truth, snr, plan.recipe, context), {"chosen": ""}
     strategy = get_strategy(method, diffusion=True)
-    result = strategy.denoise(realizations, strategy.config(plan.recipe, None), context)
+    result = strategy.denoise(repetitions, strategy.config(plan.recipe, None), context)
     return result.data, {"chosen": result.record.chosen.name}
 
 
@@ -288,4 +288,4 @@ def _psnr(estimate: NDArray, truth: NDArray, mask: NDArray[np.bool_], volumes: N
 
 def known_methods() -> list[str]:
     """What ``--strategies`` takes for diffusion series."""
-    return ["noisy", *(row.name for row in strategies_of("dwi")), *DWI_PEERS, SUPERVISED]
+    return ["noisy", *(row.name for row in strategies_of("dwi")), *DWI_BASELINES, SUPERVISED]

@@ -1,4 +1,4 @@
-"""``n2a-tools benchmark --modality dwi``: strategies and peers on phantoms made from a real series."""
+"""``n2a-tools benchmark --modality dwi``: strategies and baselines on phantoms made from a real series."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_dwi(config: BenchmarkConfig) -> int:
     """
     if config.dwi.distortion:
         return _run_distortion(config)
-    from n2a_bids.lab.benchmark.dwi.baselines import available_dwi_peers
+    from n2a_bids.lab.benchmark.dwi.baselines import available_dwi_baselines
     from n2a_bids.lab.benchmark.dwi.cells import (
         CELL_COLUMNS,
         COLUMNS,
@@ -42,7 +42,7 @@ def run_dwi(config: BenchmarkConfig) -> int:
     from n2a_bids.lab.benchmark.dwi.summary import summarise_diffusion
     from n2a_bids.lab.benchmark.table import RowTable, keep_settings, write_whole
 
-    methods = tuple(config.strategies or ("noisy", "auto", *available_dwi_peers()))
+    methods = tuple(config.strategies or ("noisy", "auto", *available_dwi_baselines()))
     unknown = [name for name in methods if name not in known_methods()]
     if unknown:
         raise ConfigError(

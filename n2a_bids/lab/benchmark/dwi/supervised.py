@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies.dwi.networks import (
     ScaledSeries,
     SeriesPairs,
@@ -22,7 +22,7 @@ _N_DRAWS = 2
 
 
 def denoise_supervised(
-    realizations: Realizations, truth: Truth, snr: float, recipe: str, context: Context
+    repetitions: Repetitions, truth: Truth, snr: float, recipe: str, context: Context
 ) -> NDArray[np.float32]:
     """Train the 10-layer network on noisy and clean series of the rest of the brain, and apply it here.
 
@@ -32,7 +32,7 @@ def denoise_supervised(
 
     Parameters
     ----------
-    realizations : Realizations
+    repetitions : Repetitions
     truth : Truth
         With `Truth.elsewhere`.
     snr : float
@@ -54,7 +54,7 @@ def denoise_supervised(
         raise ValueError("the supervised ceiling needs a truth with an elsewhere")
     rest = truth.elsewhere
     noise_sd = noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)
-    series = ScaledSeries(realizations)
+    series = ScaledSeries(repetitions)
     noisy = [add_rician_noise(rest.signal, noise_sd, context.generator) for _ in range(_N_DRAWS)]
     inputs = np.stack([series.scaled(one) for one in noisy])
     targets = [series.scaled(rest.signal)] * _N_DRAWS

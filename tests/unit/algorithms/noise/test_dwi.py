@@ -9,7 +9,7 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import pool_small_shells
 from n2a_bids.algorithms.noise.dwi import relative_noise_sd
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.simulation.dwi import add_rician_noise
 
@@ -37,10 +37,10 @@ def _noisy(truth, factor, n_repetitions=2, noise_sd=8.0):
     return np.stack([add_rician_noise(truth, levels, generator) for _ in range(n_repetitions)])
 
 
-def _denoise(repetitions, mask, table):
+def _denoise(images, mask, table):
     strategy = get_strategy("auto", diffusion=True)
-    realizations = Realizations(repetitions, mask, gradients=table)
-    return strategy.denoise(realizations, strategy.config("fast"), Context(torch.Generator().manual_seed(1)))
+    repetitions = Repetitions(images, mask, gradients=table)
+    return strategy.denoise(repetitions, strategy.config("fast"), Context(torch.Generator().manual_seed(1)))
 
 
 def _errors(image, truth):

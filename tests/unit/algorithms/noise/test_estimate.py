@@ -11,7 +11,7 @@ from n2a_bids.algorithms.noise.estimate import difference_noise_sd, local_sd, si
 from n2a_bids.algorithms.noise.rician import rician_bias, rician_mean
 from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales, z_scales
 from n2a_bids.algorithms.preparation.repetitions import find_head, prepare
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.repetition_weights import weigh_repetitions
@@ -71,7 +71,7 @@ def _weighed(sds, denoise):
     # The edge of the ball, which a blur loses, lies outside of the mask.
     clean, mask = _head(64)[8:56, 8:56, 8:56], _ball(48, radius=9)
     noise = np.array(sds, np.float32)[:, None, None, None] * rng.standard_normal((len(sds), *clean.shape))
-    prepared = prepare(Realizations((clean + noise)[..., None].astype(np.float32), mask))
+    prepared = prepare(Repetitions((clean + noise)[..., None].astype(np.float32), mask))
     context = Context(generator=torch.Generator().manual_seed(0))
     held_out = hold_out(mask, context.generator, fraction=0.5)
     candidate = Candidate("x", function=denoise, keep_local_means=False)
@@ -196,7 +196,7 @@ def test_nan_is_refused():
     data = np.random.default_rng(0).random((2, 8, 8, 8, 1), dtype=np.float32)
     data[0, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
-        prepare(Realizations(data, np.ones((8, 8, 8), bool)))
+        prepare(Repetitions(data, np.ones((8, 8, 8), bool)))
 
 
 @pytest.mark.parametrize("sd_voxels", [1e-3, 1.5, 4.0])

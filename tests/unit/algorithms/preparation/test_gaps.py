@@ -11,9 +11,9 @@ from n2a_bids.algorithms.distortion.field import resample as resample_epi
 from n2a_bids.algorithms.preparation.gaps import Gaps, extend_measured, find_gaps, without_gaps, zone_value
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.preparation.standing_in import fill_aligned, fill_from_others, fill_series
-from n2a_bids.algorithms.registration.alignment import Gates, Grid, bring_to_grid, judge
+from n2a_bids.algorithms.registration.alignment import Grid, QCThresholds, bring_to_grid, judge
 from n2a_bids.algorithms.registration.resampling import resample
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies.anat.recorrupted import loss_weight
 
 VOXEL_MM = (4.0, 4.0, 4.0)
@@ -161,7 +161,7 @@ def test_specks_of_all_repetitions_keep_what_surrounds_them(runs, head, affine):
 def test_quality_of_alignment_is_that_of_what_both_show(runs, head, affine):
     """A stripped run against a whole one: correlations and overlap are as if both were whole."""
     grid = Grid(runs[0], affine, head[1])
-    gates = Gates(0.5, 0.5, 45, 80, 0.9)
+    gates = QCThresholds(0.5, 0.5, 45, 80, 0.9)
     shift = np.eye(4)
     shift[:3, 3] = (1.5, -2, 1)
     kept = ndimage.binary_dilation(head[1])
@@ -179,11 +179,11 @@ def test_quality_of_alignment_is_that_of_what_both_show(runs, head, affine):
 
 def test_noise_is_measured_where_all_were_measured(runs, head, face):
     """A gap lowers no noise map, and in it the average is as noisy as what stands there."""
-    whole = Realizations(runs[:2, ..., None], head[1])
+    whole = Repetitions(runs[:2, ..., None], head[1])
     data, n_measured = fill_from_others(
         np.stack([np.where(face, np.float32(0), runs[0]), runs[1]]), np.stack([~face, face | True]), head[1]
     )
-    filled = Realizations(data[..., None], head[1], n_measured=n_measured)
+    filled = Repetitions(data[..., None], head[1], n_measured=n_measured)
     expected, found = prepare(whole), prepare(filled)
     inside = head[1] | (found.head & face)
     ratio = found.repetition_noise_sd[inside] / expected.repetition_noise_sd[inside]

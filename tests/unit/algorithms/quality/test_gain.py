@@ -13,7 +13,7 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.filters.local_pca import PatchPlan
 from n2a_bids.algorithms.preparation.repetitions import prepare
-from n2a_bids.algorithms.repetitions import DenoisedImage, Realizations
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate, compare
 from n2a_bids.algorithms.risk.dwi_candidates import choose
 from n2a_bids.algorithms.risk.dwi_groups import VolumeGroup, describe_groups
@@ -36,13 +36,13 @@ CASES = [(2, 1.0), (2, 2.0), (2, 4.0), (4, 1.0), (4, 2.0), (4, 4.0)]
 """Repetitions, and noise SD of the last over that of the first."""
 
 
-def repetitions_of(n_repetitions: int, noise_ratio: float) -> Realizations:
+def repetitions_of(n_repetitions: int, noise_ratio: float) -> Repetitions:
     """Aligned repetitions whose noise SDs have this ratio, at one root mean square."""
     plan = SimulationConfig(
         noise_level=0.4, noise_ratio=noise_ratio, n_repetitions=n_repetitions, noise_model="gaussian"
     )
     runs = simulate_runs(CLEAN, MASK, plan, np.random.default_rng(3))
-    return Realizations(runs.repetitions[..., None], MASK)
+    return Repetitions(runs.repetitions[..., None], MASK)
 
 
 def rmse(image: np.ndarray) -> float:
@@ -50,10 +50,10 @@ def rmse(image: np.ndarray) -> float:
     return float(np.sqrt(np.mean((image[..., 0] - CLEAN)[MASK] ** 2)))
 
 
-def denoise_by_blurring(realizations: Realizations) -> DenoisedImage:
+def denoise_by_blurring(repetitions: Repetitions) -> DenoisedImage:
     """What ``auto`` does with a candidate, whose part is played by a slight blur."""
     context = Context(torch.Generator().manual_seed(0))
-    prepared, held_out = prepare(realizations), hold_out(MASK, context.generator, fraction=0.8)
+    prepared, held_out = prepare(repetitions), hold_out(MASK, context.generator, fraction=0.8)
     blur = Candidate("blur", function=lambda image, noise_sd: ndimage.gaussian_filter(image, 0.7))
     prepared = weigh_repetitions(blur, prepared, held_out, context)
     stack = compare([Candidate("mean"), blur], prepared, held_out, 0.0, context)
@@ -66,10 +66,10 @@ def denoise_by_blurring(realizations: Realizations) -> DenoisedImage:
 @pytest.mark.parametrize(("n_repetitions", "noise_ratio"), CASES)
 def test_error_and_averages_are_true_however_unequal_the_noise(n_repetitions, noise_ratio):
     """Root mean squared error within 8 %, averages within 15 %: by definition over the plain mean."""
-    realizations = repetitions_of(n_repetitions, noise_ratio)
-    mean = average_matched(realizations)
-    denoised = denoise_by_blurring(realizations)
-    found = measure(realizations, mean, denoised, denoised.noise_sd)
+    repetitions = repetitions_of(n_repetitions, noise_ratio)
+    mean = average_matched(repetitions)
+    denoised = denoise_by_blurring(repetitions)
+    found = measure(repetitions, mean, denoised, denoised.noise_sd)
     assert found["noise_sd_mean"] == pytest.approx(rmse(mean), rel=0.03)
     assert found["error_denoised"] == pytest.approx(rmse(denoised.data), rel=0.08)
     averages = n_repetitions * (rmse(mean) / rmse(denoised.data)) ** 2
@@ -81,16 +81,16 @@ def test_error_and_averages_are_true_however_unequal_the_noise(n_repetitions, no
 @pytest.mark.parametrize(("noise_ratio", "averages"), [(1.0, 2.0), (2.0, 3.125), (4.0, 9.03)])
 def test_a_weighted_mean_is_worth_more_averages_and_is_called_by_its_name(noise_ratio, averages):
     """SDs of 1 and 4: the mean weighted by noise is as good as nine plain averages of the average noise."""
-    realizations = repetitions_of(2, noise_ratio)
+    repetitions = repetitions_of(2, noise_ratio)
     context = Context(torch.Generator().manual_seed(0))
     held_out = hold_out(MASK, context.generator, fraction=0.8)
     blur = Candidate("blur", function=lambda image, noise_sd: ndimage.gaussian_filter(image, 0.7))
-    prepared = weigh_repetitions(blur, prepare(realizations), held_out, context)
+    prepared = weigh_repetitions(blur, prepare(repetitions), held_out, context)
     gain = auto.estimate_gain(prepared, held_out, 0.0, None)
     assert gain.denoising == 1
     assert gain.equivalent_averages(2) == pytest.approx(averages, rel=0.08)
     kept = prepared.scales[0].invert(prepared.average)[..., None]
-    assert 2 * (rmse(average_matched(realizations)) / rmse(kept)) ** 2 == pytest.approx(averages, rel=0.05)
+    assert 2 * (rmse(average_matched(repetitions)) / rmse(kept)) ** 2 == pytest.approx(averages, rel=0.05)
     mean = auto.mean_candidate(prepared)
     chosen = auto.describe_choice([mean], np.ones(1), True)
     expected = (
@@ -99,25 +99,25 @@ def test_a_weighted_mean_is_worth_more_averages_and_is_called_by_its_name(noise_
     assert (chosen.name, chosen.description.split(":")[0]) == expected
 
 
-@pytest.mark.parametrize("same_signal", [True, False], ids=["repetitions", "echoes"])
+@pytest.mark.parametrize("same_contrast", [True, False], ids=["repetitions", "echoes"])
 @pytest.mark.parametrize(("n_repetitions", "noise_ratio"), CASES)
-def test_the_plain_mean_has_the_error_that_is_told(n_repetitions, noise_ratio, same_signal):
+def test_the_plain_mean_has_the_error_that_is_told(n_repetitions, noise_ratio, same_contrast):
     """It is worth as many averages as went in, whatever their noise; echoes are matched to the first."""
-    realizations = replace(repetitions_of(n_repetitions, noise_ratio), same_signal=same_signal)
+    repetitions = replace(repetitions_of(n_repetitions, noise_ratio), same_contrast=same_contrast)
     strategy = get_strategy("mean")
-    denoised = strategy.denoise(realizations, strategy.config("fast"), Context(torch.Generator()))
-    found = measure(realizations, denoised.data, denoised, noise_sd_map(realizations))
+    denoised = strategy.denoise(repetitions, strategy.config("fast"), Context(torch.Generator()))
+    found = measure(repetitions, denoised.data, denoised, noise_sd_map(repetitions))
     assert found["equivalent_averages"] == n_repetitions
     assert found["error_denoised"] == found["noise_sd_mean"] == pytest.approx(rmse(denoised.data), rel=0.06)
 
 
 def test_small_units_keep_their_digits():
     """An image of intensities around a millionth is no image without noise."""
-    realizations = repetitions_of(2, 1.0)
-    small = replace(realizations, data=realizations.data * np.float32(1e-9))
+    repetitions = repetitions_of(2, 1.0)
+    small = replace(repetitions, data=repetitions.data * np.float32(1e-9))
     found = [
         measure(one, average_matched(one), DenoisedImage(average_matched(one)), noise_sd_map(one))
-        for one in (realizations, small)
+        for one in (repetitions, small)
     ]
     assert found[1]["noise_sd_mean"] == pytest.approx(1e-9 * found[0]["noise_sd_mean"], rel=1e-3)
 
@@ -131,9 +131,9 @@ def test_errors_of_diffusion_series_are_true_however_unequal_their_noise(sds):
     series = np.stack([add_rician_noise(truth, 6.0 * float(sd), generator) for sd in relative])
     strategy = get_strategy("auto", diffusion=True)
     context = Context(torch.Generator().manual_seed(3))
-    realizations = Realizations(series, mask, gradients=table)
-    denoised = strategy.denoise(realizations, strategy.config("fast"), context)
-    found = measure(realizations, average_matched(realizations), denoised, denoised.noise_sd)
+    repetitions = Repetitions(series, mask, gradients=table)
+    denoised = strategy.denoise(repetitions, strategy.config("fast"), context)
+    found = measure(repetitions, average_matched(repetitions), denoised, denoised.noise_sd)
     errors = [
         float(np.sqrt(np.mean((image - truth)[mask] ** 2))) for image in (series.mean(0), denoised.data)
     ]

@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.registration.alignment import (
-    Gates,
     Grid,
+    QCThresholds,
     bring_to_grid,
     is_negligible,
     judge,
@@ -18,7 +18,7 @@ from n2a_bids.algorithms.registration.similarity import (
     structure_correlation,
 )
 
-GATES = Gates(0.5, 0.5, 45, 80, 0.9)
+GATES = QCThresholds(0.5, 0.5, 45, 80, 0.9)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.distortion.field import acquired_grid, resample
-from n2a_bids.algorithms.registration.alignment import Gates
+from n2a_bids.algorithms.registration.alignment import QCThresholds
 from n2a_bids.algorithms.registration.dwi_alignment import (
     PlacedImage,
     brain_overlap,
@@ -23,7 +23,7 @@ from n2a_bids.algorithms.registration.transforms import Affine, world_points
 from n2a_bids.interfaces.dwi.series import find_brain, superior_axis
 
 _AFFINE = np.array([[-3.0, 0, 0, 40], [0, 3.0, 0, -45], [0, 0, 3.0, -30], [0, 0, 0, 1]])
-_GATES = Gates(0.85, 0.5, 45.0, 80.0, 0.9)
+_GATES = QCThresholds(0.85, 0.5, 45.0, 80.0, 0.9)
 
 
 def _head(seed: int = 0, affine: np.ndarray = _AFFINE, shape=(28, 32, 22)) -> PlacedImage:
@@ -103,12 +103,12 @@ def test_a_series_whose_header_lies_far_off_is_found():
 
 
 def test_a_mirror_image_of_the_head_is_named():
-    """Gates that both pass tell nothing: a head is much like its mirror image."""
+    """QCThresholds that both pass tell nothing: a head is much like its mirror image."""
     reference, noise = _head(), np.random.default_rng(4).standard_normal((2, *_head().image.shape))
     # Nearly symmetric, as heads are.
     even = reference.image + 0.75 * (reference.image[::-1] - reference.image) + noise[0].astype(np.float32)
     head = PlacedImage(even.astype(np.float32), _AFFINE, reference.mask & reference.mask[::-1])
-    gates = Gates(-1.0, -1.0, 180.0, np.inf, 0.0)
+    gates = QCThresholds(-1.0, -1.0, 180.0, np.inf, 0.0)
     for flip, is_named in ((1, False), (-1, True)):
         other = PlacedImage((even[::flip] + noise[1]).astype(np.float32), _AFFINE, head.mask[::flip])
         transform = register_series(head, other).transform

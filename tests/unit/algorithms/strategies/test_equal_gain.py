@@ -7,7 +7,7 @@ import torch
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.normalization import with_equal_gain
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.simulation.dwi import add_rician_noise
 
@@ -22,23 +22,23 @@ def _repetitions(noise_sds, gain=1.0):
     generator = torch.Generator().manual_seed(0)
     noisy = np.stack([add_rician_noise(truth, sd, generator) for sd in noise_sds])
     noisy[1] *= gain
-    return truth, Realizations(noisy, np.ones(b0.shape, bool), gradients=TABLE)
+    return truth, Repetitions(noisy, np.ones(b0.shape, bool), gradients=TABLE)
 
 
 @pytest.mark.parametrize("gain", [1.0, 2.5])
 def test_gain_is_not_pulled_by_the_noise_floor(gain):
     """A repetition of three times the noise has no other gain for that."""
-    truth, realizations = _repetitions((15, 45), gain)
-    matched = with_equal_gain(realizations)
+    truth, repetitions = _repetitions((15, 45), gain)
+    matched = with_equal_gain(repetitions)
     assert matched[1][..., :2].mean() == pytest.approx(truth[..., :2].mean(), rel=0.01)
 
 
 @pytest.mark.parametrize("noise_sds", [(30, 30), (25, 35)])
 def test_mean_of_diffusion_series_is_plain(noise_sds):
     """The strategy gives what the default compares with: no offset, and so no negative magnitude."""
-    _, realizations = _repetitions(noise_sds)
+    _, repetitions = _repetitions(noise_sds)
     strategy = get_strategy("mean", diffusion=True)
-    mean = strategy.denoise(realizations, strategy.config("fast"), Context(torch.Generator())).data
-    np.testing.assert_array_equal(mean, with_equal_gain(realizations).mean(axis=0))
-    np.testing.assert_allclose(mean, realizations.data.mean(axis=0), rtol=0.01)
+    mean = strategy.denoise(repetitions, strategy.config("fast"), Context(torch.Generator())).data
+    np.testing.assert_array_equal(mean, with_equal_gain(repetitions).mean(axis=0))
+    np.testing.assert_allclose(mean, repetitions.data.mean(axis=0), rtol=0.01)
     assert mean.min() >= 0

@@ -15,7 +15,7 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.registration.resampling import resample
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_all
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.anat import auto, recorrupted
@@ -25,13 +25,13 @@ from n2a_bids.io.weights import load_weights
 SHORT = Schedule(n_epochs=1, steps_per_epoch=2, learning_rate=1e-4)
 
 
-def _realizations(n_repetitions=2, noise=0.4, seed=0):
+def _repetitions(n_repetitions=2, noise=0.4, seed=0):
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 24)] * 3, indexing="ij"))
     mask = (grid**2).sum(axis=0) < 0.6
     clean = mask * (2 + np.sin(5 * grid).sum(axis=0))
     rng = np.random.default_rng(seed)
     data = clean + noise * rng.standard_normal((n_repetitions, *clean.shape))
-    return Realizations(data.astype(np.float32)[..., None], mask), clean
+    return Repetitions(data.astype(np.float32)[..., None], mask), clean
 
 
 def _context(seed=0):
@@ -50,18 +50,18 @@ def _short_config(name):
 @pytest.mark.parametrize("name", ["auto", "mean", "noise2average", "noise2noise", "recorrupted"])
 def test_same_seed_gives_the_same_bits(name):
     """All randomness comes from the one generator."""
-    realizations, _ = _realizations()
+    repetitions, _ = _repetitions()
     strategy, config = get_strategy(name), _short_config(name)
-    first = strategy.denoise(realizations, config, _context())
-    second = strategy.denoise(realizations, config, _context())
+    first = strategy.denoise(repetitions, config, _context())
+    second = strategy.denoise(repetitions, config, _context())
     np.testing.assert_array_equal(first.data, second.data)
 
 
 @pytest.mark.parametrize("name", ["auto", "mean", "noise2average", "noise2noise", "recorrupted"])
 def test_gain_and_offset_carry_through(name):
     """denoise(a*y + b) == a*denoise(y) + b where a*y + b is exact, as of stored integers."""
-    realizations, _ = _realizations()
-    stored = dataclasses.replace(realizations, data=np.round(realizations.data * 1024) / np.float32(1024))
+    repetitions, _ = _repetitions()
+    stored = dataclasses.replace(repetitions, data=np.round(repetitions.data * 1024) / np.float32(1024))
     moved = dataclasses.replace(stored, data=stored.data * np.float32(3) + np.float32(64))
     strategy, config = get_strategy(name), _short_config(name)
     plain = strategy.denoise(stored, config, _context()).data
@@ -73,10 +73,10 @@ def test_gain_and_offset_carry_through(name):
 @pytest.mark.parametrize("name", ["auto", "noise2average", "noise2noise", "recorrupted"])
 def test_inputs_are_not_modified_and_shapes_kept(name):
     """Any number of repetitions goes in, one image of their grid comes out."""
-    realizations, _ = _realizations(n_repetitions=3)
-    before = realizations.data.copy()
-    result = get_strategy(name).denoise(realizations, _short_config(name), _context())
-    np.testing.assert_array_equal(realizations.data, before)
+    repetitions, _ = _repetitions(n_repetitions=3)
+    before = repetitions.data.copy()
+    result = get_strategy(name).denoise(repetitions, _short_config(name), _context())
+    np.testing.assert_array_equal(repetitions.data, before)
     assert result.data.shape == before.shape[1:]
     assert np.isfinite(result.data).all()
     assert result.record.chosen.name and result.record.chosen.description
@@ -86,15 +86,15 @@ def test_inputs_are_not_modified_and_shapes_kept(name):
 
 def test_auto_returns_the_mean_when_nothing_beats_it():
     """An untrained network loses on the held-out blocks, and the plain mean comes out."""
-    realizations, _ = _realizations(noise=0.02)
+    repetitions, _ = _repetitions(noise=0.02)
     config = dataclasses.replace(
         _short_config("auto"),
         recorrupted=dataclasses.replace(
             _short_config("auto").recorrupted, schedule=Schedule(1, 1, learning_rate=1e-2)
         ),
     )
-    result = get_strategy("auto").denoise(realizations, config, _context())
-    mean = get_strategy("mean").denoise(realizations, None, _context())
+    result = get_strategy("auto").denoise(repetitions, config, _context())
+    mean = get_strategy("mean").denoise(repetitions, None, _context())
     if result.record.chosen.mean_won:
         np.testing.assert_allclose(result.data, mean.data, atol=1e-4)
     assert result.record.candidates[0].name == "mean"
@@ -102,15 +102,15 @@ def test_auto_returns_the_mean_when_nothing_beats_it():
 
 def test_auto_returns_the_mean_when_the_risk_is_impossible(monkeypatch):
     """More error taken away than there was: the repetitions differ by more than independent noise."""
-    realizations, _ = _realizations()
+    repetitions, _ = _repetitions()
 
     def compare_too_well(*args, **kwargs):
         stack = compare(*args, **kwargs)
         return dataclasses.replace(stack, combined_risk=-9.0, combined_standard_error=0.1)
 
     monkeypatch.setattr(auto, "compare", compare_too_well)
-    result = get_strategy("auto").denoise(realizations, _short_config("auto"), _context())
-    mean = get_strategy("mean").denoise(realizations, None, _context())
+    result = get_strategy("auto").denoise(repetitions, _short_config("auto"), _context())
+    mean = get_strategy("mean").denoise(repetitions, None, _context())
     assert result.record.chosen.mean_won
     assert "more than independent noise" in result.record.chosen.description
     np.testing.assert_allclose(result.data, mean.data, atol=1e-4)
@@ -119,7 +119,7 @@ def test_auto_returns_the_mean_when_the_risk_is_impossible(monkeypatch):
 @pytest.mark.parametrize(("taken_away", "mean_won"), [(1.05, False), (1.2, True)])
 def test_a_perfect_result_is_not_taken_for_an_impossible_one(monkeypatch, taken_away, mean_won):
     """The error of the mean is known to a tenth: noise alone may come out with nothing left."""
-    realizations, _ = _realizations()
+    repetitions, _ = _repetitions()
 
     def take_away(*args, **kwargs):
         stack = compare(*args, **kwargs)
@@ -127,14 +127,14 @@ def test_a_perfect_result_is_not_taken_for_an_impossible_one(monkeypatch, taken_
 
     monkeypatch.setattr(auto, "compare", take_away)
     monkeypatch.setattr(auto, "_mean_error", lambda *args: 1.0)
-    result = get_strategy("auto").denoise(realizations, _short_config("auto"), _context())
+    result = get_strategy("auto").denoise(repetitions, _short_config("auto"), _context())
     assert result.record.chosen.mean_won is mean_won
 
 
 def test_nothing_falls_below_the_average():
     """Magnitudes do not become negative in the air, whatever a network says."""
-    realizations, _ = _realizations()
-    prepared = prepare(realizations)
+    repetitions, _ = _repetitions()
+    prepared = prepare(repetitions)
     estimate = np.full(prepared.mask.shape, -100, np.float32)
     result = recorrupted.finish_plain("recorrupted", "", prepared, estimate, (), 0.0)
     lowest = prepared.scales[0].invert(prepared.average).min()
@@ -143,24 +143,24 @@ def test_nothing_falls_below_the_average():
 
 def test_echoes_keep_their_own_scale():
     """Repetitions of another contrast come back in their own intensities."""
-    realizations, _ = _realizations()
-    data = realizations.data.copy()
+    repetitions, _ = _repetitions()
+    data = repetitions.data.copy()
     data[1] *= 10
-    echoes = dataclasses.replace(realizations, data=data, same_signal=False)
+    echoes = dataclasses.replace(repetitions, data=data, same_contrast=False)
     result = get_strategy("noise2average").denoise(echoes, _short_config("noise2average"), _context())
-    inside = realizations.mask
+    inside = repetitions.mask
     ratio = result.repetitions[1][inside].std() / result.repetitions[0][inside].std()
     assert ratio == pytest.approx(10, rel=0.25)
 
 
 def test_faithful_noise2average_is_zero_outside_the_mask_in_z_scores():
     """The start code's masking: outside the brain the image is the in-mask mean."""
-    realizations, _ = _realizations()
+    repetitions, _ = _repetitions()
     config = dataclasses.replace(
         get_strategy("noise2average").config("faithful"), schedule=Schedule(1, 0, 5e-5), n_iterations=1
     )
-    result = get_strategy("noise2average").denoise(realizations, config, _context())
-    outside = result.data[~realizations.mask]
+    result = get_strategy("noise2average").denoise(repetitions, config, _context())
+    outside = result.data[~repetitions.mask]
     assert np.ptp(outside) < 1e-4
 
 
@@ -198,7 +198,7 @@ def test_the_rician_bias_goes_unless_it_is_to_stay():
     rng = np.random.default_rng(5)
     noise = rng.standard_normal((2, 2, *clean.shape))
     data = np.hypot(clean + noise[0], noise[1]).astype(np.float32)
-    realizations = Realizations(data[..., None], mask)
+    repetitions = Repetitions(data[..., None], mask)
     config = dataclasses.replace(
         get_strategy("recorrupted").config("fast", load_weights("resunet-t1w")),
         schedule=Schedule(n_epochs=1, steps_per_epoch=6, learning_rate=5e-4),
@@ -207,7 +207,7 @@ def test_the_rician_bias_goes_unless_it_is_to_stay():
     bias = {}
     for correct in (True, False):
         settings = dataclasses.replace(config, keep_noise_floor=not correct)
-        denoised = get_strategy("recorrupted").denoise(realizations, settings, _context()).data[..., 0]
+        denoised = get_strategy("recorrupted").denoise(repetitions, settings, _context()).data[..., 0]
         bias[correct] = float((denoised - clean)[mask].mean())
     mean_bias = float((data.mean(axis=0) - clean)[mask].mean())
     assert mean_bias > 0.2
@@ -227,33 +227,33 @@ def _magnitudes(shift_voxels=0.0):
         moved = ndimage.shift(clean, shift_voxels, order=3)
         second = np.hypot(moved + noise[0, 1], noise[1, 1])
         data[1], _ = resample(second, there, clean.shape)
-    return Realizations(data[..., None], mask), clean, mask
+    return Repetitions(data[..., None], mask), clean, mask
 
 
 @pytest.mark.parametrize("shift_voxels", [0.0, 0.35])
 def test_auto_takes_the_rician_bias_out(shift_voxels):
     """With the shipped weights, aligned or interpolated: little of the mean's bias is left."""
-    realizations, clean, mask = _magnitudes(shift_voxels)
+    repetitions, clean, mask = _magnitudes(shift_voxels)
     weights = [load_weights(name) for name in ("resunet-t1w", "fusion-t1w")]
     config = get_strategy("auto").config("fast", *weights)
     schedule = Schedule(n_epochs=1, steps_per_epoch=4, learning_rate=1e-4)
     config = dataclasses.replace(
         config, recorrupted=dataclasses.replace(config.recorrupted, schedule=schedule, block_edge=32)
     )
-    result = get_strategy("auto").denoise(realizations, config, _context())
+    result = get_strategy("auto").denoise(repetitions, config, _context())
     assert result.record.rician
     names = [row.name for row in result.record.candidates]
     assert "fine-tuned network + non-local Bayes + fusion" in names
     assert not any("," in name for name in names), "they are listed with commas"
-    mean_bias = float((realizations.data.mean(axis=0)[..., 0] - clean)[mask].mean())
+    mean_bias = float((repetitions.data.mean(axis=0)[..., 0] - clean)[mask].mean())
     assert mean_bias > 0.1
     assert abs(float((result.data[..., 0] - clean)[mask].mean())) < 0.5 * mean_bias
 
 
 def test_auto_without_weights_judges_all_candidates_alike():
     """Nothing tells the clean signal beforehand: the bias stays in targets and candidates."""
-    realizations, _, _ = _magnitudes()
-    result = get_strategy("auto").denoise(realizations, _short_config("auto"), _context())
+    repetitions, _, _ = _magnitudes()
+    result = get_strategy("auto").denoise(repetitions, _short_config("auto"), _context())
     assert not result.record.rician
     rows = {row.name: row.risk for row in result.record.candidates}
     assert "trained network + non-local Bayes 2x" in rows
@@ -262,8 +262,8 @@ def test_auto_without_weights_judges_all_candidates_alike():
 
 def test_bias_of_unequal_repetitions_is_that_of_their_weighted_mean():
     """Each repetition adds its own bias, by its weight; equal ones as one."""
-    realizations, _, _ = _magnitudes()
-    prepared = prepare(realizations)
+    repetitions, _, _ = _magnitudes()
+    prepared = prepare(repetitions)
     signal = prepared.magnitude.zero_level + np.full((4, 4, 4), 2.0, np.float32)
     noise_sd = np.full((4, 4, 4), 0.5, np.float32)
     unequal = dataclasses.replace(prepared, weights=np.array([0.8, 0.2]), variance_ratio=np.array([0.4, 1.6]))

@@ -170,7 +170,7 @@ def test_a_b0_of_opposite_phase_encoding_is_no_partner(dataset):
     dataset.add("dir-PA", (np.zeros(3), np.zeros((3, 3))), PA)
     found = dataset.collect()
     assert summary(found) == [("dwi-split", "sub-01_dir-AP_dwi", 1)]
-    assert "0 diffusion-weighted volumes, nothing to denoise" in found.left_out[0].reason
+    assert "0 diffusion-weighted volumes, nothing to denoise" in found.excluded[0].reason
 
 
 def test_a_missing_readout_time_is_stated(dataset):
@@ -276,8 +276,8 @@ def test_pairing_can_be_asked_for(dataset, pairing, kinds):
     dataset.add("dir-PA", metadata=PA)
     found = dataset.collect(pairing)
     assert [unit.kind for unit in found.units] == kinds
-    assert len(found.left_out) == 2 * (not kinds)
-    assert all("--dwi-pairing repeat was asked for" in item.reason for item in found.left_out)
+    assert len(found.excluded) == 2 * (not kinds)
+    assert all("--dwi-pairing repeat was asked for" in item.reason for item in found.excluded)
 
 
 def test_corrected_series_of_opposite_phase_encoding_are_repeats(dataset):
@@ -299,9 +299,9 @@ def test_short_series_are_left_out_with_reason(dataset):
         )
     found = dataset.collect()
     assert [unit.label for unit in found.units] == ["sub-01_acq-more_dwi"]
-    (item,) = found.left_out
+    (item,) = found.excluded
     assert "4 volumes, too few to tell noise from signal" in item.reason
-    assert not item.fault
+    assert not item.is_error
 
 
 def test_series_of_other_voxels_are_not_paired(dataset):
@@ -411,7 +411,7 @@ def test_labels_that_agree_make_no_pair_of_unknown_polarity(dataset):
         dataset.add(f"dir-AP_run-{run}", metadata={"PhaseEncodingAxis": "j"})
     found = dataset.collect("reverse-pe")
     assert not found.units
-    assert "use --dwi-pairing repeat" in found.left_out[0].reason
+    assert "use --dwi-pairing repeat" in found.excluded[0].reason
 
 
 @pytest.mark.parametrize("value", ["j+", " j ", "y", "Y+"])
@@ -498,8 +498,8 @@ def test_wrong_tables_are_faults_with_a_remedy(dataset, extension, change, messa
     _spoil(stem, extension, change)
     found = dataset.collect()
     assert [unit.label for unit in found.units] == ["sub-01_acq-good_dwi"]
-    fault = found.left_out[0]
-    assert fault.fault
+    fault = found.excluded[0]
+    assert fault.is_error
 
     assert re.search(message, fault.reason), fault.reason
     assert "; " in fault.reason
@@ -508,7 +508,7 @@ def test_wrong_tables_are_faults_with_a_remedy(dataset, extension, change, messa
 def test_counts_must_fit_the_image(dataset):
     """Table and image of different series."""
     dataset.add("", n_volumes=22)
-    assert "for each of the 22 volumes of sub-01_dwi.nii.gz, found 23" in dataset.collect().left_out[0].reason
+    assert "for each of the 22 volumes of sub-01_dwi.nii.gz, found 23" in dataset.collect().excluded[0].reason
 
 
 @pytest.mark.parametrize("extension", [".bval", ".bvec"])
@@ -516,8 +516,8 @@ def test_missing_tables_are_faults(dataset, extension):
     """The name of the missing file is given."""
     stem = dataset.add("")
     Path(f"{stem}{extension}").unlink()
-    fault = dataset.collect().left_out[0]
-    assert fault.fault
+    fault = dataset.collect().excluded[0]
+    assert fault.is_error
     assert f"add sub-01_dwi{extension}" in fault.reason
 
 
@@ -527,7 +527,7 @@ def test_tables_that_are_not_numbers_are_faults(dataset):
     for content, found in (("a b c", "ValueError"), ("0 1\n2", r"rows of \[1, 2\]"), ("", "an empty file")):
         Path(f"{stem}.bvec").write_text(content)
 
-        assert re.search(found, dataset.collect().left_out[0].reason)
+        assert re.search(found, dataset.collect().excluded[0].reason)
 
 
 def test_transposed_tables_and_small_rounding_are_accepted_with_a_note(dataset):
@@ -549,7 +549,7 @@ def test_parts_and_chunks_of_dwi_are_left_out(dataset):
     dataset.add("chunk-1")
     found = dataset.collect()
     assert [unit.label for unit in found.units] == ["sub-01_part-mag_dwi"]
-    assert len(found.left_out) == 2
+    assert len(found.excluded) == 2
 
 
 def test_filter_file_applies_to_dwi(dataset):
@@ -599,8 +599,8 @@ def test_the_table_that_is_too_short_is_the_one_named(dataset, extension):
     path = Path(f"{stem}{extension}")
     rows = [line.split()[:-1] for line in path.read_text().splitlines()]
     path.write_text("\n".join(" ".join(row) for row in rows) + "\n")
-    (fault,) = dataset.collect().left_out
-    assert fault.fault
+    (fault,) = dataset.collect().excluded
+    assert fault.is_error
     assert re.match(
         rf"{re.escape(str(path))}: expected .*{N_VOLUMES}.* found .*{N_VOLUMES - 1}", fault.reason
     )
@@ -610,7 +610,7 @@ def test_repeats_of_opposite_phase_encoding_are_refused_with_the_way_out(dataset
     """--dwi-pairing repeat on a pair names the partner and both options that take it."""
     dataset.add("dir-AP", metadata=AP)
     dataset.add("dir-PA", metadata=PA)
-    reasons = [item.reason for item in dataset.collect("repeat").left_out]
+    reasons = [item.reason for item in dataset.collect("repeat").excluded]
     assert len(reasons) == 2
     assert "dir-PA_dwi.nii.gz is opposite: use --dwi-pairing reverse-pe, or --dwi-corrected" in reasons[0]
 
@@ -664,8 +664,8 @@ def test_a_b0_without_table_is_left_out_with_a_note_and_kept_for_the_distortion(
     found = dataset.collect()
     assert summary(found) == [("dwi-split", "sub-01_dir-AP_dwi", 1)]
     assert found.units[0].reversed_b0.path == back
-    (item,) = found.left_out
-    assert not item.fault
+    (item,) = found.excluded
+    assert not item.is_error
     assert "without a gradient table: taken for" in item.reason
 
 
@@ -705,7 +705,7 @@ def test_a_field_map_serves_the_series_that_it_is_meant_for(dataset, of_field, o
     folder.mkdir()
     back = _b0_image(folder / "sub-01_dir-PA_epi", PA | of_field, (4, 4, 3, 3))
     found = dataset.collect()
-    assert summary(found) == [("dwi-split", "sub-01_dir-AP_dwi", 1)] and not found.left_out
+    assert summary(found) == [("dwi-split", "sub-01_dir-AP_dwi", 1)] and not found.excluded
     reversed_b0 = found.units[0].reversed_b0
     assert (reversed_b0 is not None and reversed_b0.path == back) is kept
 
@@ -740,8 +740,8 @@ def test_a_broken_field_map_stops_nobody(dataset):
             path.write_bytes(b"no image")
     found = dataset.collect()
     assert len(found.units) == 1
-    assert [item.fault for item in found.left_out] == [False, False]
-    assert all("not used to estimate distortion: " in item.reason for item in found.left_out)
+    assert [item.is_error for item in found.excluded] == [False, False]
+    assert all("not used to estimate distortion: " in item.reason for item in found.excluded)
 
 
 @pytest.mark.parametrize(("angle_deg", "kind"), [(20, "dwi-repeats"), (40, "dwi-split")])
@@ -773,8 +773,8 @@ def test_a_single_band_reference_is_no_fault(dataset):
     back = _b0_image(stem.with_name("sub-01_dir-PA_sbref"), PA)
     found = dataset.collect()
     assert found.units[0].reversed_b0.path == back
-    (item,) = found.left_out
-    assert item.path == back and not item.fault
+    (item,) = found.excluded
+    assert item.path == back and not item.is_error
     assert "a single-band reference without its series" in item.reason
 
 
@@ -783,7 +783,7 @@ def test_a_full_series_without_its_table_is_a_fault(dataset):
     stem = dataset.add("")
     for extension in (".bval", ".bvec"):
         Path(f"{stem}{extension}").unlink()
-    assert dataset.collect().left_out[0].fault
+    assert dataset.collect().excluded[0].is_error
 
 
 def test_a_reversed_b0_without_table_follows_into_the_raw_like_dataset(dataset, tmp_path):

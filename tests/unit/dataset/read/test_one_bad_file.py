@@ -235,7 +235,7 @@ def test_of_three_runs_the_two_sound_ones_are_a_group(bids_dir):
     header(bids_dir / IMAGE, 40, 8)
     found = collect(bids_dir, SelectionConfig(modalities=("T1w",)))
     assert [len(unit.images) for unit in found.units] == [2, 2]
-    assert [item.path.name for item in found.left_out if item.fault] == ["sub-02_run-1_T1w.nii.gz"]
+    assert [item.path.name for item in found.excluded if item.is_error] == ["sub-02_run-1_T1w.nii.gz"]
 
 
 def test_an_image_that_is_not_denoised_need_not_be_sound(bids_dir):
@@ -244,7 +244,7 @@ def test_an_image_that_is_not_denoised_need_not_be_sound(bids_dir):
     header(bids_dir / IMAGE, 40, 8)
     found = collect(bids_dir, SelectionConfig(modalities=("T1w",)))
     assert [unit.label for unit in found.units] == ["sub-01_T1w"]
-    assert not any(item.fault for item in found.left_out)
+    assert not any(item.is_error for item in found.excluded)
 
 
 ODD_DESCRIPTIONS = (
@@ -283,7 +283,7 @@ def test_a_run_denoises_what_is_left_of_damaged_images(bids_dir, tmp_path):
     assert [[image.path.name for image in unit.images] for unit in sick.units] == [
         ["sub-02_run-2_T1w.nii.gz", "sub-02_run-3_T1w.nii.gz"]
     ]
-    assert {item.path.name for item in sick.left_out if item.fault} == {Path(IMAGE).name, series.name}
+    assert {item.path.name for item in sick.excluded if item.is_error} == {Path(IMAGE).name, series.name}
     assert sick.outcome([]).status == "failed"
     unread = dataclasses.replace(config, selection=SelectionConfig(skip_validation=True))
     assert with_sound_images(work, unread) == work
@@ -320,9 +320,9 @@ def test_a_series_without_brain_or_volumes_does_not_stop_those_that_repeat_it(bi
     (item,) = with_sound_images([ParticipantWork.of("03", collect(bids_dir, config.selection))], config)
     (unit,) = item.units
     assert [image.path for image in unit.images] == good and unit.reversed_b0.path == back
-    (left_out,) = (item for item in item.left_out if item.fault)
-    assert left_out.path == bad and left_out.reason.startswith(f"{bad}: expected ")
-    assert ("brain" if fault == "noise" else "volume 8 ") in left_out.reason
+    (excluded,) = (item for item in item.excluded if item.is_error)
+    assert excluded.path == bad and excluded.reason.startswith(f"{bad}: expected ")
+    assert ("brain" if fault == "noise" else "volume 8 ") in excluded.reason
 
 
 @pytest.mark.parametrize("shape", [(1600, 1600, 1600), (32767, 32767, 32767)])
@@ -361,7 +361,7 @@ def test_loading_refuses_what_the_memory_cannot_hold(bids_dir, monkeypatch):
         images.load(path)
     job = denoise_inputs.DenoiseJob((path, path), path)
     with pytest.raises(BIDSDataError, match=r"the 12\.0 GB.*2 that take 61\.0 GB"):
-        denoise_inputs.load_realizations(job)
+        denoise_inputs.load_repetitions(job)
 
 
 BAD_MASKS = [name for name in IMAGES if name not in ("slope NaN with intercept", "data type")]

@@ -87,7 +87,7 @@ def test_a_run_with_contrast_agent_is_left_out_with_the_reason():
     runs = [image(1, ContrastBolusIngredient="GADOLINIUM"), image(2), image(3)]
     found = group_t1w(runs)
     assert [one.path.name[7:12] for one in found.units[0].images] == ["run-2", "run-3"]
-    (left,) = found.left_out
+    (left,) = found.excluded
     assert "ContrastBolusIngredient is GADOLINIUM, that of sub-01_run-2_T1w.nii.gz not given" in left.reason
     assert "ContrastBolusIngredient" in format_collection(group_t1w(runs[:2]))
 
@@ -114,14 +114,14 @@ def processed(**changes):
 def test_one_start_of_two_reconstructions_is_one_acquisition(second, is_same):
     """To the fraction of a second; sidecars that are equal in all, or lack the time, prove nothing."""
     for first_number, second_number in ((1, 2), (2, 1)):
-        kept, left_out = split_same_acquisition(
+        kept, excluded = split_same_acquisition(
             [image(first_number, **MORNING), image(second_number, **second)]
         )
-        assert len(left_out) == is_same
+        assert len(excluded) == is_same
         if is_same:
             # The image with fewer steps of processing stays, whatever its run.
             assert kept[0].entities["run"] == str(first_number)
-            assert f"one acquisition with sub-01_run-{first_number}_T1w.nii.gz" in left_out[0].reason
+            assert f"one acquisition with sub-01_run-{first_number}_T1w.nii.gz" in excluded[0].reason
 
 
 @pytest.mark.parametrize("time", ["00:00:00.000000", "12:00:00", "10:05:09"])

@@ -17,7 +17,7 @@ from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
-from n2a_bids.interfaces.dwi.native_grid import OwnGrids
+from n2a_bids.interfaces.dwi.native_grid import NativeGrids
 from n2a_bids.interfaces.dwi.register import RegisterSeries
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.transforms import read_transforms, write_transforms
@@ -122,7 +122,7 @@ def test_every_series_comes_back_in_its_own_order(tmp_path, monkeypatch):
     mean = np.mean([nb.load(path).get_fdata() for path in outputs.out_files], axis=0).astype(np.float32)
     nb.Nifti1Image(mean, _AFFINE).to_filename(tmp_path / "mean.nii.gz")
     wanted = ("in_files", "bval_files", "bvec_files", "motion_files")
-    own = OwnGrids(
+    own = NativeGrids(
         between_file=register.between_file,
         own_b0_files=unit.inputs["b0_files"],
         accepted=outputs.accepted,

@@ -1,4 +1,4 @@
-"""Classical peers on a tiny phantom."""
+"""Classical baselines on a tiny phantom."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.quality.metrics import psnr
 from n2a_bids.errors import ConfigError
-from n2a_bids.lab.benchmark import baselines as peers
+from n2a_bids.lab.benchmark import baselines as baselines
 from n2a_bids.lab.simulation.lesions import ball_mask
 from n2a_bids.lab.simulation.runs import SimulationConfig, simulate_runs
 
@@ -22,10 +22,10 @@ def runs():
 
 @pytest.mark.parametrize("name", ["nlmeans", "nlmeans-each", "ants", "ants-each"])
 def test_peer_comes_nearer_the_truth_than_the_mean(runs, name):
-    if name not in peers.available_peers():
+    if name not in baselines.available_baselines():
         pytest.skip(f"the package that {name} needs is not installed")
     noise_sd = float(runs.noise_sd[0, 0, 0])
-    denoised = peers.denoise_with_peer(name, runs.repetitions, runs.mask, noise_sd)
+    denoised = baselines.denoise_with_baseline(name, runs.repetitions, runs.mask, noise_sd)
     assert denoised.shape == runs.truth.shape
     mean = runs.repetitions.mean(axis=0)
     assert psnr(denoised, runs.truth, runs.mask) > psnr(mean, runs.truth, runs.mask)
@@ -38,17 +38,17 @@ def test_plain_name_denoises_the_mean_and_each_the_repetitions(runs, monkeypatch
         calls.append((float(volume.data.mean()), volume.noise_sd))
         return volume.data
 
-    monkeypatch.setitem(peers.PEERS, "stand-in", (stand_in, "numpy"))
-    plain = peers.denoise_with_peer("stand-in", runs.repetitions, runs.mask, 2.0)
-    each = peers.denoise_with_peer("stand-in-each", runs.repetitions, runs.mask, 2.0)
+    monkeypatch.setitem(baselines.BASELINES, "stand-in", (stand_in, "numpy"))
+    plain = baselines.denoise_with_baseline("stand-in", runs.repetitions, runs.mask, 2.0)
+    each = baselines.denoise_with_baseline("stand-in-each", runs.repetitions, runs.mask, 2.0)
     np.testing.assert_allclose(plain, each, rtol=1e-5)
     assert [sd for _, sd in calls] == pytest.approx([2 / np.sqrt(2), 2, 2])
 
 
 def test_unknown_and_missing_peers_are_named(runs, monkeypatch):
     with pytest.raises(ConfigError, match="nonsense"):
-        peers.denoise_with_peer("nonsense", runs.repetitions, runs.mask, 1.0)
-    monkeypatch.setitem(peers.PEERS, "absent", (lambda volume: volume.data, "no_such_package"))
+        baselines.denoise_with_baseline("nonsense", runs.repetitions, runs.mask, 1.0)
+    monkeypatch.setitem(baselines.BASELINES, "absent", (lambda volume: volume.data, "no_such_package"))
     with pytest.raises(ConfigError, match="no_such_package"):
-        peers.denoise_with_peer("absent", runs.repetitions, runs.mask, 1.0)
-    assert "absent" not in peers.available_peers()
+        baselines.denoise_with_baseline("absent", runs.repetitions, runs.mask, 1.0)
+    assert "absent" not in baselines.available_baselines()

@@ -32,7 +32,7 @@ def row(method, psnr, **changes):
 
 def test_every_call_of_a_cell_gives_the_same_data(truth):
     first, second = (make_cell_data(CELL, truth, None, unused_aligner) for _ in range(2))
-    np.testing.assert_array_equal(first.realizations.data, second.realizations.data)
+    np.testing.assert_array_equal(first.repetitions.data, second.repetitions.data)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"truth": "b"}, {"noise_level": 0.2}, {"n_repetitions": 3}])
@@ -40,35 +40,35 @@ def test_cells_have_independent_noise(truth, change):
     settings = {"truth": "a", "condition": "aligned", "noise_level": 0.4, "n_repetitions": 2, "seed": 0}
     first = make_cell_data(CELL, truth, None, unused_aligner)
     other = make_cell_data(Cell(**settings | change), truth, None, unused_aligner)
-    noise = [(data.realizations.data[0, ..., 0] - data.truth)[truth.mask] for data in (first, other)]
+    noise = [(data.repetitions.data[0, ..., 0] - data.truth)[truth.mask] for data in (first, other)]
     assert abs(np.corrcoef(noise)[0, 1]) < 0.1
 
 
 def test_noise_level_counts_in_sd_of_the_box_that_is_judged(truth):
     data = make_cell_data(CELL, truth, (12, 12, 12), unused_aligner)
     assert data.truth.shape == (12, 12, 12)
-    expected = 0.4 * data.truth[data.realizations.mask].std()
+    expected = 0.4 * data.truth[data.repetitions.mask].std()
     assert data.mean_noise_sd == pytest.approx(expected, rel=1e-4)
 
 
 def test_uneven_cells_know_their_gains_and_noise(truth):
     data = make_cell_data(Cell("a", "uneven", 0.1, 3, 0), truth, None, unused_aligner)
     assert np.ptp(data.noise_sd) > 0.3 * data.noise_sd.min()
-    means = data.realizations.data[:, truth.mask].mean(axis=(1, 2))
+    means = data.repetitions.data[:, truth.mask].mean(axis=(1, 2))
     np.testing.assert_allclose(means / means[0], data.gains, rtol=0.02)
     np.testing.assert_allclose(data.matched[:, truth.mask].mean(axis=1), means[0], rtol=0.02)
 
 
 def test_unequal_cells_have_their_level_as_root_mean_square(truth):
     data = make_cell_data(Cell("a", "unequal", 0.1, 3, 0), truth, None, unused_aligner)
-    sds = (data.realizations.data[..., 0] - data.truth)[:, truth.mask].std(axis=1)
+    sds = (data.repetitions.data[..., 0] - data.truth)[:, truth.mask].std(axis=1)
     assert sds[2] / sds[0] == pytest.approx(2, rel=0.05)
     assert np.sqrt(np.mean(sds**2)) == pytest.approx(data.mean_noise_sd, rel=0.05)
 
 
 def test_echoes_differ_in_contrast_and_only_the_first_counts(truth):
     data = make_cell_data(Cell("a", "echoes", 0.0, 3, 0), truth, None, unused_aligner)
-    assert not data.realizations.same_signal
+    assert not data.repetitions.same_contrast
     first, second, third = data.matched[:, truth.mask]
     np.testing.assert_allclose(first, data.truth[truth.mask], rtol=1e-5)
     assert first.mean() > second.mean() > third.mean()
@@ -84,7 +84,7 @@ def test_moved_cells_are_aligned_as_whole_images(truth):
 
     data = make_cell_data(Cell("a", "moved", 0.4, 2, 0), truth, (12, 12, 12), aligner)
     assert min(seen["shape"]) > 24 and not np.allclose(seen["moved"], np.eye(4))
-    np.testing.assert_array_equal(data.realizations.data[0, ..., 0], data.truth)
+    np.testing.assert_array_equal(data.repetitions.data[0, ..., 0], data.truth)
 
 
 def test_crop_and_pad_keep_world_coordinates():
@@ -195,8 +195,8 @@ def test_a_peer_may_have_the_noise_floor_taken_out(truth, monkeypatch):
     """Truth in, noise floor and all: `-floor` gives the truth back where there is signal."""
     data = make_cell_data(CELL, truth, None, unused_aligner)
     measured = rician_mean(data.truth, data.noise_sd).astype(np.float32)
-    monkeypatch.setattr(methods, "denoise_with_peer", lambda name, *settings: measured)
-    mask, settings = data.realizations.mask, methods.MethodSettings()
+    monkeypatch.setattr(methods, "denoise_with_baseline", lambda name, *settings: measured)
+    mask, settings = data.repetitions.mask, methods.MethodSettings()
     plain, _ = methods.run_method("nlmeans", data, settings)
     without, _ = methods.run_method("nlmeans-floor", data, settings)
     methods.check_method("nlmeans-floor")

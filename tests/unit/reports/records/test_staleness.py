@@ -11,7 +11,7 @@ import pytest
 from n2a_bids.app.batch import note_attempt
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config, OutputConfig
-from n2a_bids.dataset.units import LeftOut
+from n2a_bids.dataset.units import Excluded
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
 from n2a_bids.reports.methods.citation import write_citation
 from n2a_bids.reports.pages.group import read_group, write_group
@@ -150,6 +150,6 @@ def test_a_result_whose_image_is_broken_now_is_one_of_the_past(study):
     study.attempt("2026-a", "sub-01_T1w")
     study.finish("2026-a", "sub-01", *images)
     config = Config(study.bids, study.out, study.out / "work", "2026-b")
-    assert not note_attempt(ParticipantWork("01", (), (LeftOut(images[0], "a filter"),)), config)
-    assert note_attempt(ParticipantWork("01", (), (LeftOut(images[1], "truncated", fault=True),)), config)
+    assert not note_attempt(ParticipantWork("01", (), (Excluded(images[0], "a filter"),)), config)
+    assert note_attempt(ParticipantWork("01", (), (Excluded(images[1], "truncated", is_error=True),)), config)
     assert "2026-b has not replaced it" in study.outdated()["sub-01_T1w"]

@@ -12,7 +12,7 @@ from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.weights import build_network
 from n2a_bids.algorithms.preparation.echoes import prepare_echoes
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.stacking import Stack
 from n2a_bids.algorithms.strategies import get_strategy
@@ -38,13 +38,13 @@ def _echoes(clean, mask, seed=0, rician=True):
     noisy = clean + NOISE_SD * rng.standard_normal(clean.shape)
     if rician:
         noisy = np.hypot(noisy, NOISE_SD * rng.standard_normal(clean.shape))
-    return Realizations(noisy.astype(np.float32)[..., None], mask, same_signal=False)
+    return Repetitions(noisy.astype(np.float32)[..., None], mask, same_contrast=False)
 
 
-def _denoise(realizations, **settings):
+def _denoise(repetitions, **settings):
     config = joint_echoes.JointEchoesConfig(load_weights("resunet-t1w"), n_flips=1, **settings)
     context = Context(generator=torch.Generator().manual_seed(0))
-    return joint_echoes.denoise(realizations, config, context)
+    return joint_echoes.denoise(repetitions, config, context)
 
 
 def _rmse(image, clean, mask):
@@ -75,8 +75,8 @@ def test_echoes_come_back_from_their_combinations(n_echoes):
 
 def test_noise_is_measured_though_contrasts_differ(pair):
     """In intensities, to 5 %: the difference of the echoes is far from noise."""
-    clean, mask, realizations = pair
-    echoes = prepare_echoes(realizations)
+    clean, mask, repetitions = pair
+    echoes = prepare_echoes(repetitions)
     assert (clean[0] - clean[1])[mask].std() > 0.8 * NOISE_SD
     for scale in echoes.scales:
         assert np.median(echoes.noise_sd[mask]) * scale.gain == pytest.approx(NOISE_SD, rel=0.05)
@@ -88,7 +88,7 @@ def test_noise_that_varies_in_space_is_mapped():
     field = np.linspace(0.7, 1.4, 48)[:, None, None]
     rng = np.random.default_rng(0)
     noisy = clean + NOISE_SD * field * rng.standard_normal(clean.shape)
-    echoes = prepare_echoes(Realizations(noisy.astype(np.float32)[..., None], mask, same_signal=False))
+    echoes = prepare_echoes(Repetitions(noisy.astype(np.float32)[..., None], mask, same_contrast=False))
     ends = [echoes.noise_sd[plane][mask[plane]].mean() for plane in (10, 37)]
     # The map is smooth: over a small ball it shows a part of the variation.
     assert 1.15 < ends[1] / ends[0] < field[37, 0, 0] / field[10, 0, 0]
@@ -96,31 +96,31 @@ def test_noise_that_varies_in_space_is_mapped():
 
 def test_rician_floor_is_found_in_magnitudes_only(pair):
     """Air of magnitudes is Rayleigh distributed; Gaussian noise is not."""
-    clean, mask, realizations = pair
-    magnitudes = prepare_echoes(realizations).magnitudes
+    clean, mask, repetitions = pair
+    magnitudes = prepare_echoes(repetitions).magnitudes
     assert magnitudes is not None
-    gains = [scale.gain for scale in prepare_echoes(realizations).scales]
-    offsets = [scale.offset for scale in prepare_echoes(realizations).scales]
+    gains = [scale.gain for scale in prepare_echoes(repetitions).scales]
+    offsets = [scale.offset for scale in prepare_echoes(repetitions).scales]
     for one, gain, offset in zip(magnitudes, gains, offsets):
         assert one.zero_level * gain + offset == pytest.approx(0, abs=0.3 * NOISE_SD)
     assert prepare_echoes(_echoes(clean, mask, rician=False)).magnitudes is None
-    assert prepare_echoes(realizations, keep_noise_floor=True).magnitudes is None
+    assert prepare_echoes(repetitions, keep_noise_floor=True).magnitudes is None
 
 
 def test_every_echo_comes_out_better_and_in_its_own_contrast(pair, denoised):
     """Less than half of the error of what was measured, and less than that of the other echo."""
-    clean, mask, realizations = pair
+    clean, mask, repetitions = pair
     for index in (0, 1):
         image = denoised.repetitions[index, ..., 0]
         error = _rmse(image, clean[index], mask)
-        assert error < 0.5 * _rmse(realizations.data[index, ..., 0], clean[index], mask)
+        assert error < 0.5 * _rmse(repetitions.data[index, ..., 0], clean[index], mask)
         assert error < 0.3 * _rmse(image, clean[1 - index], mask)
 
 
 def test_together_is_better_than_alone(pair, denoised):
     """The same network and non-local Bayes do worse on the first echo by itself."""
-    clean, mask, realizations = pair
-    echoes = prepare_echoes(realizations)
+    clean, mask, repetitions = pair
+    echoes = prepare_echoes(repetitions)
     network = build_network("resunet-t1w", load_weights("resunet-t1w")).eval()
     device = torch.device("cpu")
     guide = predict(network, echoes.images[0], echoes.noise_sd, device=device)
@@ -151,10 +151,10 @@ def test_the_rician_floor_goes_or_stays_as_asked(corrected):
     """Low signal: the mean over the air and over a dark tissue says what became of the floor."""
     clean, mask = _clean_echoes()
     dark = 0.15 * clean
-    realizations = _echoes(dark, mask)
-    result = _denoise(realizations, keep_noise_floor=not corrected)
+    repetitions = _echoes(dark, mask)
+    result = _denoise(repetitions, keep_noise_floor=not corrected)
     inside = ndimage.binary_erosion(mask, iterations=3) & (dark[0] < 1.6 * NOISE_SD)
-    measured, left = (images[0, ..., 0][inside].mean() for images in (realizations.data, result.repetitions))
+    measured, left = (images[0, ..., 0][inside].mean() for images in (repetitions.data, result.repetitions))
     floor = measured - dark[0][inside].mean()
     assert floor > 0.25 * NOISE_SD
     kept = (left - dark[0][inside].mean()) / floor
@@ -162,22 +162,22 @@ def test_the_rician_floor_goes_or_stays_as_asked(corrected):
     if not corrected:
         air = ~ndimage.binary_dilation(mask, iterations=4)
         assert result.repetitions[0, ..., 0][air].mean() == pytest.approx(
-            realizations.data[0, ..., 0][air].mean(), rel=0.05
+            repetitions.data[0, ..., 0][air].mean(), rel=0.05
         )
 
 
 def test_four_echoes_and_their_combination(pair):
     """All come out better; the combined image is their mean in the unit of the first, the noise its own."""
     clean, mask = _clean_echoes(4)
-    realizations = _echoes(clean, mask)
-    result = _denoise(realizations)
+    repetitions = _echoes(clean, mask)
+    result = _denoise(repetitions)
     for index in range(4):
-        measured = _rmse(realizations.data[index, ..., 0], clean[index], mask)
+        measured = _rmse(repetitions.data[index, ..., 0], clean[index], mask)
         assert _rmse(result.repetitions[index, ..., 0], clean[index], mask) < 0.5 * measured
     rows = result.record.repetitions
     matched = [(image - row.offset) / row.gain for image, row in zip(clean, rows)]
     wanted = rows[0].offset + rows[0].gain * np.mean(matched, axis=0)
-    of_mean = _rmse(average_matched(realizations)[..., 0], wanted, mask)
+    of_mean = _rmse(average_matched(repetitions)[..., 0], wanted, mask)
     assert _rmse(result.data[..., 0], wanted, mask) < 0.85 * of_mean
     assert [row.noise_sd for row in rows] == [pytest.approx(NOISE_SD, rel=0.12)] * 4
     contrasts = np.array([image[mask].std() for image in clean])
@@ -187,12 +187,12 @@ def test_four_echoes_and_their_combination(pair):
 
 def test_gain_and_offset_of_one_echo_carry_through(pair, denoised):
     """denoise(a*y + b) == a*denoise(y) + b for each echo by itself, where a*y + b is exact."""
-    _, _, realizations = pair
-    rounded = dataclasses.replace(realizations, data=np.round(realizations.data))
+    _, _, repetitions = pair
+    rounded = dataclasses.replace(repetitions, data=np.round(repetitions.data))
     scaled = rounded.data.copy()
     scaled[1] = 4 * scaled[1] + 64
     first = _denoise(rounded)
-    second = _denoise(dataclasses.replace(realizations, data=scaled))
+    second = _denoise(dataclasses.replace(repetitions, data=scaled))
     np.testing.assert_allclose(second.repetitions[0], first.repetitions[0], atol=0.02)
     np.testing.assert_allclose(second.repetitions[1], 4 * first.repetitions[1] + 64, atol=0.1)
 
@@ -204,8 +204,8 @@ def test_same_seed_gives_the_same_bits(pair, denoised):
 
 def test_risk_ranks_what_the_truth_ranks(pair, monkeypatch):
     """Without a truth: over-smoothed echoes lose against denoised ones, and both against a better result."""
-    clean, mask, realizations = pair
-    echoes = prepare_echoes(realizations)
+    clean, mask, repetitions = pair
+    echoes = prepare_echoes(repetitions)
     truth = np.stack([scale.apply(image.astype(np.float32)) for scale, image in zip(echoes.scales, clean)])
     blurred = np.stack([ndimage.gaussian_filter(image, 2) for image in truth])
 
@@ -214,7 +214,7 @@ def test_risk_ranks_what_the_truth_ranks(pair, monkeypatch):
         return [noisy, blurred[inside], truth[inside], 0.5 * (noisy + truth[inside])][:n_stages]
 
     monkeypatch.setattr(joint_echoes._Estimator, "estimate", cheat)
-    rows = {row.name: row.risk for row in _denoise(realizations).record.candidates}
+    rows = {row.name: row.risk for row in _denoise(repetitions).record.candidates}
     inside = hold_out(mask, torch.Generator().manual_seed(0)).mask & mask
     errors = [
         np.mean((image - truth)[:, inside] ** 2)
@@ -230,7 +230,7 @@ def test_echoes_without_noise_stay_as_they_are():
     """Nothing to take away: changed by less than a hundredth of the contrast."""
     clean, mask = _clean_echoes()
     smooth = clean + 1e-3 * np.random.default_rng(0).standard_normal(clean.shape)
-    result = _denoise(Realizations(smooth.astype(np.float32)[..., None], mask, same_signal=False))
+    result = _denoise(Repetitions(smooth.astype(np.float32)[..., None], mask, same_contrast=False))
     assert _rmse(result.repetitions[0, ..., 0], clean[0], mask) < 0.01 * clean[0][mask].std()
 
 
@@ -258,12 +258,12 @@ def test_doubtful_results_leave_the_echoes_as_measured(pair, monkeypatch, change
 
 def test_noise_that_is_not_white_is_named(pair):
     """Smoothed noise has less fine detail than power; a warning says what follows."""
-    clean, _, realizations = pair
-    assert _denoise(realizations).record.warnings == ()
+    clean, _, repetitions = pair
+    assert _denoise(repetitions).record.warnings == ()
     rng = np.random.default_rng(0)
     noise = ndimage.gaussian_filter(rng.standard_normal(clean.shape), (0, 0.7, 0.7, 0.7))
     noisy = (clean + NOISE_SD * noise / noise.std()).astype(np.float32)
-    (warning,) = _denoise(dataclasses.replace(realizations, data=noisy[..., None])).record.warnings
+    (warning,) = _denoise(dataclasses.replace(repetitions, data=noisy[..., None])).record.warnings
     assert "correlated between neighbours" in warning
 
 
@@ -283,10 +283,10 @@ def test_auto_denoises_echoes_together_where_weights_are_there(pair):
 
 def test_unusable_echoes_are_refused(pair):
     """A constant echo, and values that are no numbers."""
-    _, _, realizations = pair
-    constant, holes = realizations.data.copy(), realizations.data.copy()
+    _, _, repetitions = pair
+    constant, holes = repetitions.data.copy(), repetitions.data.copy()
     constant[1], holes[0, 24, 24, 24] = 3, np.nan
     with pytest.raises(ValueError, match="constant"):
-        prepare_echoes(dataclasses.replace(realizations, data=constant))
+        prepare_echoes(dataclasses.replace(repetitions, data=constant))
     with pytest.raises(ValueError, match="NaN"):
-        prepare_echoes(dataclasses.replace(realizations, data=holes))
+        prepare_echoes(dataclasses.replace(repetitions, data=holes))

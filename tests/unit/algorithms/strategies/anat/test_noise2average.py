@@ -10,7 +10,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.nn.networks import MUNet
 from n2a_bids.algorithms.nn.training import Schedule
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.anat import noise2average
@@ -31,14 +31,14 @@ def test_iterations_keep_a_half_and_a_quarter_of_the_noise(monkeypatch, n_iterat
     monkeypatch.setattr(noise2average, "_new_network", small_network)
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((2, 28, 28, 28)).astype(np.float32)
-    realizations = Realizations(noise[..., None], np.ones(noise.shape[1:], bool))
+    repetitions = Repetitions(noise[..., None], np.ones(noise.shape[1:], bool))
     config = dataclasses.replace(
         get_strategy("noise2average").config("faithful"),
         schedule=Schedule(n_epochs=60, steps_per_epoch=0, learning_rate=5e-3),
         n_iterations=n_iterations,
     )
     context = Context(generator=torch.Generator().manual_seed(0))
-    result = get_strategy("noise2average").denoise(realizations, config, context)
+    result = get_strategy("noise2average").denoise(repetitions, config, context)
     for noisy, denoised in zip(noise, result.repetitions[..., 0]):
         slope = (noisy * denoised).mean() / (noisy**2).mean()
         assert slope == pytest.approx(kept, abs=0.06)
@@ -53,16 +53,16 @@ def test_risk_is_that_of_the_mean_of_the_denoised(n_repetitions):
     clean = (clean / clean.std()).astype(np.float32)
     noisy = clean + rng.standard_normal((n_repetitions, *shape)).astype(np.float32)
     mask = np.ones(shape, bool)
-    realizations = Realizations(noisy[..., None], mask)
+    repetitions = Repetitions(noisy[..., None], mask)
     held_out = hold_out(mask, torch.Generator().manual_seed(0), fraction=1.0)
     config = get_strategy("noise2average").config("default")
-    repetitions = noise2average._prepare(realizations, config, held_out)
+    prepared = noise2average._prepare(repetitions, config, held_out)
     found, true = [], []
     for sd in np.arange(0.2, 1.3, 0.1):
-        denoised = np.stack([ndimage.gaussian_filter(image, sd) for image in repetitions.images])
-        found.append(noise2average._cross_risks(denoised, repetitions, held_out).mean())
+        denoised = np.stack([ndimage.gaussian_filter(image, sd) for image in prepared.images])
+        found.append(noise2average._cross_risks(denoised, prepared, held_out).mean())
         blurred = np.stack([ndimage.gaussian_filter(image, sd) for image in noisy]).mean(axis=0)
         true.append(((blurred - clean) ** 2).mean())
     assert true[int(np.argmin(found))] < 1.03 * min(true)
-    differences = np.diff(found) * repetitions.scales[0].gain ** 2
+    differences = np.diff(found) * prepared.scales[0].gain ** 2
     np.testing.assert_allclose(differences, np.diff(true), atol=0.05 * np.ptp(true))

@@ -9,7 +9,7 @@ import torch
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.training import Schedule
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.anat import noise2noise
 
@@ -28,6 +28,6 @@ def test_predictions_are_mirrored_left_right(left_right, monkeypatch):
     mask = np.zeros(data.shape[1:4], bool)
     mask[2:-2, 2:-2, 2:-2] = True
     config = replace(get_strategy("noise2noise").config("fast"), schedule=Schedule(1, 1, 1e-4))
-    realizations = Realizations(data, mask, left_right_axis=left_right)
-    noise2noise.denoise(realizations, config, Context(torch.Generator().manual_seed(0)))
+    repetitions = Repetitions(data, mask, left_right_axis=left_right)
+    noise2noise.denoise(repetitions, config, Context(torch.Generator().manual_seed(0)))
     assert mirrored == [((), (left_right,))] * 2

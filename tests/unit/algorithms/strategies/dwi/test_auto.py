@@ -13,7 +13,7 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.filters.learned import Pair, checkerboard, learn_filters, principal_basis
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.dwi_candidates import choose, compare_candidates
 from n2a_bids.algorithms.risk.dwi_recorruption import acquired_noise, average, recorrupt
 from n2a_bids.algorithms.strategies import get_strategy
@@ -41,11 +41,11 @@ def _phantom(shape=(18, 18, 8), n=14):
     return tensor_phantom(data, table, np.ones(shape, bool)), table, mask
 
 
-def _run(name, repetitions, table, mask, seed=3):
+def _run(name, images, table, mask, seed=3):
     strategy = get_strategy(name, diffusion=True)
     context = Context(torch.Generator().manual_seed(seed))
-    realizations = Realizations(np.stack(repetitions), mask, gradients=table)
-    return strategy.denoise(realizations, strategy.config("fast"), context)
+    repetitions = Repetitions(np.stack(images), mask, gradients=table)
+    return strategy.denoise(repetitions, strategy.config("fast"), context)
 
 
 def _noisy(truth, sd, n, seed=0):
@@ -169,7 +169,7 @@ def test_the_lone_b0_of_a_long_series_is_not_taken_for_noise():
     strategy = get_strategy("auto", diffusion=True)
     config = replace(strategy.config("fast"), max_volumes=10)
     context = Context(torch.Generator().manual_seed(0))
-    result = strategy.denoise(Realizations(noisy[None], mask, gradients=table), config, context)
+    result = strategy.denoise(Repetitions(noisy[None], mask, gradients=table), config, context)
     assert len(result.record.groups) == 2
     assert _error(result.data[..., :1], truth[..., :1], mask) < _error(noisy[..., :1], truth[..., :1], mask)
     assert np.median(result.noise_sd[mask][:, 0]) == pytest.approx(4, rel=0.35)
@@ -189,7 +189,7 @@ def test_mean_wins_where_a_single_cube_is_all_there_is():
     mask[1:6, 1:6, 1:6] = True
     rng = np.random.default_rng(0)
     noisy, target = rng.standard_normal((2, *shape, 3)).astype(np.float32)
-    pair = Pair(noisy=noisy, pilot=noisy, target=target)
+    pair = Pair(noisy=noisy, initial_estimate=noisy, target=target)
     one = np.ones(shape, np.float32)
     rows = compare_candidates([pair], {"other": [0 * noisy]}, one, mask, strength=0.0)
     assert rows[1].risk < -0.5 and rows[1].standard_error is None
@@ -232,7 +232,7 @@ def test_noise_estimate_of_pure_noise():
 
 
 def test_filters_return_the_pilot_where_it_is_the_truth():
-    """If the pilot is right already, the learned filters leave it as it is."""
+    """If the initial_estimate is right already, the learned filters leave it as it is."""
     truth, _, mask = _phantom()
     generator = np.random.default_rng(0)
     noisy, target = (truth + 5 * generator.standard_normal(truth.shape).astype(np.float32) for _ in range(2))
@@ -279,7 +279,7 @@ def test_noise_of_real_valued_series_is_taken_as_it_is():
     flat = np.ones(9, np.float32)
     for series in (real, np.hypot(real, imaginary)):
         averaged = average(series, mask, PatchPlan())
-        pilot = np.broadcast_to(series.mean(), series.shape[1:]).astype(np.float32)
-        noise_sd, factors = acquired_noise(averaged, pilot, flat)
+        initial_estimate = np.broadcast_to(series.mean(), series.shape[1:]).astype(np.float32)
+        noise_sd, factors = acquired_noise(averaged, initial_estimate, flat)
         assert noise_sd.mean() == pytest.approx(5, rel=0.1)
         assert np.array_equal(factors, flat)

@@ -12,7 +12,7 @@ from n2a_bids.algorithms.nn.dwi_networks import RECEPTIVE_RADIUS, DiffusionMUNet
 from n2a_bids.algorithms.nn.san2n_loss import SubSampler, rician_nll
 from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.noise.rician import rician_mean
-from n2a_bids.algorithms.repetitions import Realizations
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.dwi.networks import DWINetworkConfig
 from n2a_bids.algorithms.strategies.dwi.san2n import SAN2NConfig, _adjacent_voxels
@@ -38,7 +38,7 @@ def _run(name, config, n_repetitions):
     noisy = np.stack([add_rician_noise(truth, 12.0, generator) for _ in range(n_repetitions)])
     strategy = get_strategy(name, diffusion=True)
     context = Context(torch.Generator().manual_seed(1))
-    result = strategy.denoise(Realizations(noisy, mask, gradients=table), config, context)
+    result = strategy.denoise(Repetitions(noisy, mask, gradients=table), config, context)
     error, before = (
         float(np.sqrt(np.mean((image[mask] - truth[mask]) ** 2)))
         for image in (result.data, noisy.mean(axis=0))
