@@ -84,3 +84,16 @@ def test_exit_codes_in_help_and_readme_agree():
     table = re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     help_text = build_parser().format_help().partition("exit codes")[2]
     assert set(table) == set(re.findall(r"(?<!\S)(\d+)  ", help_text))
+
+
+def test_files_named_by_the_page_on_the_architecture_are_there():
+    """A stranger who follows the page finds every room."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folder, lost = "", []
+    for place in re.findall(r"`([a-z0-9_/]+(?:\.py|\.yml|/))`", page):
+        # A bare name follows the folder of the one before it.
+        path = place if "/" in place or (ROOT / "n2a_bids" / place).exists() else f"{folder}/{place}"
+        folder = path.rpartition("/")[0]
+        if not (ROOT / "n2a_bids" / path).exists() and not (ROOT / path).exists():
+            lost.append(place)
+    assert not lost
