@@ -29,6 +29,7 @@ from n2a_bids.algorithms.registration.alignment import (
     judge,
 )
 from n2a_bids.algorithms.registration.rigid import Matrix, halfway_transforms
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.copies import copy_reasons, find_shared_noise, partial_warnings
 from n2a_bids.interfaces.anat.judged_repetitions import (
@@ -220,7 +221,7 @@ class AlignRepetitions(SimpleInterface):
         """Write aligned images anew where others stand in for one, and how many were measured where."""
         everywhere = np.ones(grid.image.shape, bool)
         voxel_maps = [
-            np.linalg.inv(nb.load(repetition.path).affine) @ transform @ grid.affine
+            Affine(transform).between_voxels(grid.affine, nb.load(repetition.path).affine)
             for repetition, transform in zip(accepted, transforms, strict=True)
         ]
         reference = next(repetition for repetition in accepted if repetition.is_reference)

@@ -11,6 +11,7 @@ import numpy as np
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared import SharedNoise, shared_noise
 from n2a_bids.algorithms.registration.rigid import Matrix, displacement_mm
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.io.images import load, voxel_sizes_mm
 
 _IN_PLACE_VOXELS = 1.0
@@ -36,7 +37,9 @@ def find_shared_noise(
         By places of two images, the lower first; see `shared_noise`.
     """
     return {
-        (one, other): _compare(files[one], files[other], transforms[other] @ np.linalg.inv(transforms[one]))
+        (one, other): _compare(
+            files[one], files[other], (Affine(transforms[other]) @ ~Affine(transforms[one])).matrix
+        )
         for one, other in combinations(range(len(files)), 2)
     }
 
@@ -101,4 +104,4 @@ def _compare(one: Path, other: Path, motion: Matrix) -> SharedNoise | None:
     points = corners @ first_affine[:3, :3].T + first_affine[:3, 3]
     in_place = displacement_mm(motion, points).mean() < _IN_PLACE_VOXELS * max(voxel_sizes_mm(first_affine))
     between = np.eye(4) if in_place else motion
-    return shared_noise(first, second, np.linalg.inv(second_affine) @ between @ first_affine)
+    return shared_noise(first, second, Affine(between).between_voxels(first_affine, second_affine))

@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 from scipy import ndimage
 
 from n2a_bids.algorithms.quality.masks import shows_structure
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.dataset.read.templates import find_template
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import load, same_grid, save_like, voxel_sizes_mm
@@ -112,7 +113,7 @@ class GivenBrainMask(SimpleInterface):
         data, affine = load(mask)
         if not same_grid(image, mask):
             target = nb.load(image)
-            to_voxels = np.linalg.inv(affine) @ target.affine
+            to_voxels = Affine().between_voxels(target.affine, affine)
             data = ndimage.affine_transform(
                 (data > 0.5).astype(np.uint8), to_voxels[:3, :3], to_voxels[:3, 3], target.shape[:3], order=0
             )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from n2a_bids.algorithms.noise.copies import find_repeated_volumes
 from n2a_bids.algorithms.noise.shared import SharedNoise, shared_series_noise
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.interfaces.anat.copies import copy_reasons, partial_warnings
 from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.dwi.series import read_series_table
@@ -61,7 +61,7 @@ class FindSeriesCopies(SimpleInterface):
             for place, own in ((one, affine), (other, other_affine))
         ]
         bvecs = (tables[0].bvecs, tables[1].bvecs)
-        to_second = np.linalg.inv(other_affine) @ affine
+        to_second = Affine().between_voxels(affine, other_affine)
         return shared_series_noise((first, second), tables[0].bvals, bvecs, to_second)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.viz import Frame, crop_to_mask
 
 
@@ -60,7 +61,7 @@ def _on_grid(
         image = image.slicer[..., min(volume, image.shape[3] - 1)]
     image = nb.as_closest_canonical(image)
     data = np.asarray(image.dataobj, dtype=np.float32)
-    to_voxels = np.linalg.inv(image.affine) @ affine
+    to_voxels = Affine().between_voxels(affine, image.affine)
     start = np.round(to_voxels[:3, 3]).astype(int)
     same_grid = np.allclose(to_voxels[:3, :3], np.eye(3), atol=1e-3) and np.allclose(
         to_voxels[:3, 3], start, atol=1e-2
