@@ -19,8 +19,8 @@ from n2a_bids.app.work import (
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.layout import read_description, select_participants, wipe_indexes
-from n2a_bids.dataset.read.memory import leave_out_too_large
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.dataset.write.folders import check_output_dir, check_raw_like_dir

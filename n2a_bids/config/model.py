@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from n2a_bids.config.denoising import AlignConfig, DenoiseConfig, MaskConfig
 from n2a_bids.config.options import Option, Range
+from n2a_bids.config.processing import AlignConfig, DenoiseConfig, MaskConfig
 from n2a_bids.config.selection import SelectionConfig
 from n2a_bids.record.typed_json import JsonObject
 

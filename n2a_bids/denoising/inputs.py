@@ -18,7 +18,7 @@ from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import B0Threshold, DenoiseConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.dataset.read.files import check_file
-from n2a_bids.dataset.read.memory import least_memory_gb
+from n2a_bids.dataset.read.image_memory import least_memory_gb
 from n2a_bids.denoising.warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import read_gradients

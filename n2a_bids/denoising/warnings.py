@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
-from n2a_bids.algorithms.noise.shared import SharedNoise, shared_noise, shared_series_noise
+from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise, shared_series_noise
 from n2a_bids.algorithms.registration.similarity import structure_correlation
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import AlignConfig

@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from n2a_bids.algorithms.quality.masks import is_stripped, misplacement_mm
+from n2a_bids.algorithms.quality.mask_checks import is_stripped, misplacement_mm
 from n2a_bids.dataset.read.checks import check_image
 from n2a_bids.io.images import load, load_mask, voxel_sizes_mm
 

@@ -1,6 +1,6 @@
 """Figures of the report: arrays in, SVG text out; only :func:`save_svg` touches a file.
 
-Volumes are (X, Y, Z) arrays in RAS order, cropped to the brain (see :class:`~n2a_bids.viz.frame.Frame`).
+Volumes are (X, Y, Z) arrays in RAS order, cropped to the brain (see :class:`~n2a_bids.viz.view.Frame`).
 Images stay pixel-exact PNGs inside the SVG, so that what is seen is what was measured.
 """
 
@@ -13,7 +13,6 @@ from n2a_bids.viz.dwi import (
     volume_motion,
     volume_quality,
 )
-from n2a_bids.viz.frame import Frame, crop_to_mask, grey_window
 from n2a_bids.viz.maps import noise_map, residual_map
 from n2a_bids.viz.mosaics import (
     alignment_flicker,
@@ -22,6 +21,7 @@ from n2a_bids.viz.mosaics import (
     mask_contours,
 )
 from n2a_bids.viz.svg import save_svg
+from n2a_bids.viz.view import Frame, crop_to_mask, grey_window
 
 __all__ = [
     "Frame",

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from n2a_bids.viz import svg
 from n2a_bids.viz.charts import SERIES, drawing, render
-from n2a_bids.viz.frame import Frame, evenly_spaced_cuts, grey_window, to_grey
 from n2a_bids.viz.layout import State, columns, flicker, windowed_painter
+from n2a_bids.viz.view import Frame, evenly_spaced_cuts, grey_window, to_grey
 
 _MOST_COLOURS = 5
 """Of b-values: more shells share colours, as ranges."""

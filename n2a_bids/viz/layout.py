@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.viz import svg
-from n2a_bids.viz.frame import PLANES, Cut, Frame, Plane, evenly_spaced_cuts, to_grey
+from n2a_bids.viz.view import PLANES, Cut, Frame, Plane, evenly_spaced_cuts, to_grey
 
 WIDTH = 1200.0
 """Of every figure, in SVG units: about one pixel each on a laptop."""

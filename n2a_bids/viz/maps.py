@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.viz import svg
-from n2a_bids.viz.frame import Frame, evenly_spaced_cuts, grey_window
 from n2a_bids.viz.layout import (
     WIDTH,
     State,
@@ -20,6 +19,7 @@ from n2a_bids.viz.layout import (
     shade_outside,
     windowed_painter,
 )
+from n2a_bids.viz.view import Frame, evenly_spaced_cuts, grey_window
 
 RESIDUAL_LIMIT = 3.0
 """Colour limits of the residual, in noise SD of the mean: noise alone rarely passes them."""

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.viz import svg
-from n2a_bids.viz.frame import Cut, Frame, evenly_spaced_cuts, grey_window, to_grey
 from n2a_bids.viz.layout import (
     WIDTH,
     State,
@@ -20,6 +19,7 @@ from n2a_bids.viz.layout import (
     slice_counts,
     windowed_painter,
 )
+from n2a_bids.viz.view import Cut, Frame, evenly_spaced_cuts, grey_window, to_grey
 
 _DETAIL_MM = 52.0
 

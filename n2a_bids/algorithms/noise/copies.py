@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import nnls
 
-from n2a_bids.algorithms.noise.shared import COPY_SHARE, SharedNoise
+from n2a_bids.algorithms.noise.shared_noise import SAME_ACQUISITION_SHARE, SharedNoise
 
 _SOURCE_CORRELATION = 0.15
 """Of the noise of an image with that of another which it is said to hold."""
@@ -55,7 +55,7 @@ def find_dependent(
     noise = {pair: one.correlation if one else 0.0 for pair, one in shared.items()}
     while len(kept) > 1:
         explained = {index: _explained(index, kept, noise) for index in kept[1:]}
-        copies = [index for index, share in explained.items() if share >= COPY_SHARE]
+        copies = [index for index, share in explained.items() if share >= SAME_ACQUISITION_SHARE]
         if not copies:
             break
         # A mean has most in common with the others; of several that have as much, the last in order goes.
@@ -174,7 +174,7 @@ def _explained(index: int, kept: Sequence[int], noise: Mapping[tuple[int, int], 
 def _dependent(index: int, kept: Sequence[int], noise: Mapping[tuple[int, int], float]) -> Dependent:
     single = max(kept, key=lambda other: _correlation_of(index, other, noise))
     correlation = _correlation_of(index, single, noise)
-    if correlation**2 >= COPY_SHARE:
+    if correlation**2 >= SAME_ACQUISITION_SHARE:
         return Dependent(index, (single,), correlation)
     sources = tuple(
         sorted(other for other in kept if _correlation_of(index, other, noise) > _SOURCE_CORRELATION)

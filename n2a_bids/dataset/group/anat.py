@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from n2a_bids.dataset.group.entities import describe, group_by, shared_entities
-from n2a_bids.dataset.group.same_acquisition import split_same_acquisition
+from n2a_bids.dataset.group.protocols import split_protocols
+from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.dataset.read.protocols import split_protocols
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 
 _DERIVED = ("space", "desc", "res", "den", "label", "seg", "hemi")

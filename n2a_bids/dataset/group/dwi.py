@@ -19,7 +19,7 @@ from n2a_bids.dataset.group.dwi_repeats import find_dwi_repeats
 from n2a_bids.dataset.group.dwi_reverse_pe import find_reverse_pe
 from n2a_bids.dataset.group.dwi_split import find_dti_split, reason_against_split
 from n2a_bids.dataset.group.entities import describe, group_by
-from n2a_bids.dataset.group.same_acquisition import split_same_acquisition
+from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
 from n2a_bids.dataset.read.gradient_tables import Series, encodings, read_series
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile

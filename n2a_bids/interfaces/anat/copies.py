@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
-from n2a_bids.algorithms.noise.shared import SharedNoise, shared_noise
+from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise
 from n2a_bids.algorithms.registration.rigid import Matrix, displacement_mm
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.io.images import load, voxel_sizes_mm

@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
 )
 from scipy import ndimage
 
-from n2a_bids.algorithms.quality.masks import shows_structure
+from n2a_bids.algorithms.quality.mask_checks import shows_structure
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.dataset.read.templates import find_template
 from n2a_bids.errors import BIDSDataError

@@ -26,7 +26,7 @@ from n2a_bids.algorithms.registration.dwi_resampling import (
     series_noise_kept,
     series_view,
 )
-from n2a_bids.algorithms.registration.head_motion import mean_gradients, measure_motion, undo_rotations
+from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_brain

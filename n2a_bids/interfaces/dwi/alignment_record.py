@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from n2a_bids.algorithms.registration.alignment import AlignmentQC
-from n2a_bids.algorithms.registration.head_motion import SeriesMotion
+from n2a_bids.algorithms.registration.motion_measures import SeriesMotion
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
 
 _LEAST_IN_VIEW = 0.95

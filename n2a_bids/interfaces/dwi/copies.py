@@ -8,7 +8,7 @@ from pathlib import Path
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from n2a_bids.algorithms.noise.copies import find_repeated_volumes
-from n2a_bids.algorithms.noise.shared import SharedNoise, shared_series_noise
+from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_series_noise
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.interfaces.anat.copies import copy_reasons, partial_warnings
 from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait

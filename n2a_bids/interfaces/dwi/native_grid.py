@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.field import AcquiredGrid, acquired_grid
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
-from n2a_bids.algorithms.registration.head_motion import undo_rotations
+from n2a_bids.algorithms.registration.motion_measures import undo_rotations
 from n2a_bids.interfaces.dwi.align import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like

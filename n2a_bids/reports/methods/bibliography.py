@@ -1,4 +1,4 @@
-"""References of the methods text, read from ``data/boilerplate.bib``."""
+"""References of the methods text, read from ``data/methods.bib``."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Reference:
 @cache
 def bibliography() -> dict[str, Reference]:
     """All references by key."""
-    content = resources.files("n2a_bids").joinpath("data", "boilerplate.bib").read_text(encoding="utf-8")
+    content = resources.files("n2a_bids").joinpath("data", "methods.bib").read_text(encoding="utf-8")
     return {
         match[2]: Reference(match[2], dict(_FIELD.findall(match[3])), match[0])
         for match in _ENTRY.finditer(content)

@@ -7,8 +7,8 @@ from pathlib import Path
 from nipype import Node, Workflow
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.group.same_acquisition import count_processing
-from n2a_bids.dataset.read.protocols import input_notes
+from n2a_bids.dataset.group.protocols import input_notes
+from n2a_bids.dataset.group.sidecar_duplicates import count_processing
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.derivatives import find_brain_mask, masks_in_other_spaces
 from n2a_bids.interfaces.inputs import CheckImages, InspectInputs

@@ -10,7 +10,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.read.protocols import input_notes
+from n2a_bids.dataset.group.protocols import input_notes
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.derivatives import find_brain_mask, masks_in_other_spaces
 from n2a_bids.interfaces.dwi.b0_threshold import set_b0_threshold
@@ -19,7 +19,7 @@ from n2a_bids.interfaces.inputs import InspectInputs
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
-from n2a_bids.workflows.dwi.memory import reserve_memory
+from n2a_bids.workflows.dwi.node_memory import reserve_memory
 from n2a_bids.workflows.dwi.outputs import init_dwi_outputs_wf
 from n2a_bids.workflows.dwi.preparation import init_preparation, reference_first
 from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf

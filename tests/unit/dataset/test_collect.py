@@ -13,10 +13,10 @@ import pytest
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.group.anat import group_t1w
+from n2a_bids.dataset.group.protocols import protocol_notes
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.duplicate_files import note_duplicates
-from n2a_bids.dataset.read.protocols import protocol_notes
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError, ConfigError
 

@@ -15,8 +15,8 @@ from n2a_bids import viz as figures
 from n2a_bids.record.denoising import CandidateRisk, Choice, list_epochs
 from n2a_bids.viz import Frame
 from n2a_bids.viz.distributions import Point, distribution
-from n2a_bids.viz.frame import Cut, evenly_spaced_cuts, to_grey
 from n2a_bids.viz.svg import palette_colours
+from n2a_bids.viz.view import Cut, evenly_spaced_cuts, to_grey
 
 SVG = "{http://www.w3.org/2000/svg}"
 SHAPE = (24, 28, 20)

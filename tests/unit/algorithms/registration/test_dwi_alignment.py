@@ -18,7 +18,7 @@ from n2a_bids.algorithms.registration.dwi_alignment import (
     show_on,
 )
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series, series_noise_kept, series_view
-from n2a_bids.algorithms.registration.head_motion import mean_gradients, measure_motion, undo_rotations
+from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations
 from n2a_bids.algorithms.registration.transforms import Affine, world_points
 from n2a_bids.interfaces.dwi.series import find_brain, superior_axis
 

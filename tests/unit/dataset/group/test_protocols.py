@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from n2a_bids.dataset.group.anat import group_t1w
-from n2a_bids.dataset.group.same_acquisition import split_same_acquisition
+from n2a_bids.dataset.group.protocols import protocol_notes, reason_not_together
+from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.listing import format_collection
-from n2a_bids.dataset.read.protocols import protocol_notes, reason_not_together
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 
 MORNING = {"AcquisitionTime": "10:05:09.992500", "SeriesNumber": 3, "ImageType": ["ORIGINAL", "M", "ND"]}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.quality.masks import shows_structure
+from n2a_bids.algorithms.quality.mask_checks import shows_structure
 
 VOXEL_MM = (4.0, 4.0, 4.0)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from n2a_bids.dataset.group.entities import describe, group_by
-from n2a_bids.dataset.group.same_acquisition import same_time_notes
+from n2a_bids.dataset.group.sidecar_duplicates import same_time_notes
 from n2a_bids.dataset.read.acquisition import quoted
 from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile, Kind
 

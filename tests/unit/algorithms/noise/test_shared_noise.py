@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent, find_means
-from n2a_bids.algorithms.noise.shared import SharedNoise, shared_noise, shared_series_noise
+from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise, shared_series_noise
 
 
 def conformed(image, factor):

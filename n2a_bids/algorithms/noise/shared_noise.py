@@ -18,7 +18,7 @@ from n2a_bids.algorithms.noise.blocks import ComparedBlocks, compare_blocks
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.registration.rigid import Matrix
 
-COPY_SHARE = 0.6
+SAME_ACQUISITION_SHARE = 0.6
 """Part of the noise variance that others explain, from which on an image is no measurement of its own. Copies
 that were rounded, shaded, resampled or smoothed have 0.75 to 1 in common; a run and a mean of two that holds
 it 0.5; real pairs below 0.03."""
@@ -70,7 +70,7 @@ class SharedNoise:
     @property
     def is_copy(self) -> bool:
         """Whether the images are one acquisition."""
-        return self.correlation > 0 and self.correlation**2 >= COPY_SHARE
+        return self.correlation > 0 and self.correlation**2 >= SAME_ACQUISITION_SHARE
 
     @property
     def is_partial(self) -> bool:
