@@ -36,7 +36,7 @@ def test_risk_of_a_real_denoiser_is_below_that_of_the_mean(tmp_path, pair):
     assert float(rows["nlmeans"]["residual_edge_correlation"]) > 0.05
 
 
-def test_methods_are_compared_with_peers_block_by_block(tmp_path, pair):
+def test_methods_are_compared_with_baselines_block_by_block(tmp_path, pair):
     assert run(tmp_path, pair, "--strategies", "nlmeans", "ants", "auto:fast") == 0
     tables = {}
     for name in ("pair", "differences"):

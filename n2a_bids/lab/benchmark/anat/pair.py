@@ -44,7 +44,7 @@ PAIR_COLUMNS = (
 )
 
 
-def peer_candidate(name: str, n_threads: int) -> Candidate:
+def baseline_candidate(name: str, n_threads: int) -> Candidate:
     """A classical denoiser of the mean as a candidate, so that its risk is measured like any other."""
     denoiser, _ = BASELINES[name]
 
@@ -92,7 +92,9 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
         try:
             outcome = run_in_child(partial(run_method, name, data, plan.settings))
             scored = (
-                run_in_child(partial(_peer_risk, name, prepared, plan)).figures if name in BASELINES else {}
+                run_in_child(partial(_score_baseline, name, prepared, plan)).figures
+                if name in BASELINES
+                else {}
             )
         except DenoisingError as error:
             table.add({"method": name, "status": f"failed: {error}"})
@@ -117,7 +119,7 @@ def _write_differences(rows: Sequence[Row], out_dir: Path) -> None:
     blocks = {
         row["method"]: np.array(row["block_risks"].split(), float) for row in rows if row["block_risks"]
     }
-    lines = ["method\tpeer\tdifference\tstandard_error"]
+    lines = ["method\tbaseline\tdifference\tstandard_error"]
     for method, own in blocks.items():
         for baseline, theirs in blocks.items():
             if baseline in BASELINES and baseline != method:
@@ -180,12 +182,14 @@ def _own_risk(figures: JsonObject) -> JsonObject:
     }
 
 
-def _peer_risk(name: str, prepared: Prepared, plan: BenchmarkPlan) -> tuple[NDArray[np.float32], JsonObject]:
+def _score_baseline(
+    name: str, prepared: Prepared, plan: BenchmarkPlan
+) -> tuple[NDArray[np.float32], JsonObject]:
     # the seed of the strategies: they draw the held-out blocks first, so all are scored on the same ones
     generator = torch.Generator().manual_seed(plan.settings.random_seed)
     context = Context(generator=generator)
     held_out = hold_out(prepared.mask, generator)
-    candidates = [Candidate("mean"), peer_candidate(name, plan.settings.n_threads)]
+    candidates = [Candidate("mean"), baseline_candidate(name, plan.settings.n_threads)]
     stack = compare(candidates, prepared, held_out, 0.0, context)
     risk = {
         "risk": float(stack.risks[1]),

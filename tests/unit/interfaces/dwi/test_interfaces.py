@@ -257,7 +257,7 @@ def test_halves_share_no_direction_and_give_the_whole_table():
 
 
 @pytest.mark.parametrize("name", available_dwi_baselines())
-def test_peers_keep_grid_and_outside(name):
+def test_baselines_keep_grid_and_outside(name):
     """A baseline gives a finite series of the same shape and leaves the outside alone."""
     table = _table()
     series, mask = _tensor_series(table)
@@ -267,7 +267,7 @@ def test_peers_keep_grid_and_outside(name):
     assert np.array_equal(result[~mask], noisy[~mask])
 
 
-def test_unknown_peer_is_named():
+def test_unknown_baseline_is_named():
     """The error lists those that exist."""
     with pytest.raises(ConfigError, match="mppca"):
         denoise_with_dwi_baseline("nothing", np.zeros((2, 2, 2, 2)), np.ones((2, 2, 2), bool), _table())

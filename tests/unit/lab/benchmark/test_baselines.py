@@ -21,7 +21,7 @@ def runs():
 
 
 @pytest.mark.parametrize("name", ["nlmeans", "nlmeans-each", "ants", "ants-each"])
-def test_peer_comes_nearer_the_truth_than_the_mean(runs, name):
+def test_baseline_comes_nearer_the_truth_than_the_mean(runs, name):
     if name not in baselines.available_baselines():
         pytest.skip(f"the package that {name} needs is not installed")
     noise_sd = float(runs.noise_sd[0, 0, 0])
@@ -45,7 +45,7 @@ def test_plain_name_denoises_the_mean_and_each_the_repetitions(runs, monkeypatch
     assert [sd for _, sd in calls] == pytest.approx([2 / np.sqrt(2), 2, 2])
 
 
-def test_unknown_and_missing_peers_are_named(runs, monkeypatch):
+def test_unknown_and_missing_baselines_are_named(runs, monkeypatch):
     with pytest.raises(ConfigError, match="nonsense"):
         baselines.denoise_with_baseline("nonsense", runs.repetitions, runs.mask, 1.0)
     monkeypatch.setitem(baselines.BASELINES, "absent", (lambda volume: volume.data, "no_such_package"))

@@ -191,7 +191,7 @@ def test_conditions_are_judged_apart():
     assert averages["echoes: PSNR over BM4D, average (dB)"] == 10
 
 
-def test_a_peer_may_have_the_noise_floor_taken_out(truth, monkeypatch):
+def test_a_baseline_may_have_the_noise_floor_taken_out(truth, monkeypatch):
     """Truth in, noise floor and all: `-floor` gives the truth back where there is signal."""
     data = make_cell_data(CELL, truth, None, unused_aligner)
     measured = rician_mean(data.truth, data.noise_sd).astype(np.float32)
