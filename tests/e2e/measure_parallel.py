@@ -70,7 +70,11 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=16, metavar="N")
     args = parser.parse_args()
     folder = args.folder.absolute()
-    writer = [sys.executable, str(Path(__file__).with_name("small_dataset.py")), str(folder / "bids")]
+    writer = [
+        sys.executable,
+        str(Path(__file__).parents[1] / "datasets" / "small_dataset.py"),
+        str(folder / "bids"),
+    ]
     writer += ["--participants", str(args.processes), "--masks-dir", str(folder / "masks")]
     subprocess.run(writer, check=True)
     labels = [f"{index:02d}" for index in range(1, args.processes + 1)]

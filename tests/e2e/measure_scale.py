@@ -46,7 +46,11 @@ def discovery_commands(folder: Path, size: int) -> dict[str, list[str]]:
     bids_dir = folder / f"bids{size}"
     if not bids_dir.is_dir():
         # By another process: a child's peak memory counts from that of its parent.
-        writer = [sys.executable, str(Path(__file__).with_name("small_dataset.py")), str(bids_dir)]
+        writer = [
+            sys.executable,
+            str(Path(__file__).parents[1] / "datasets" / "small_dataset.py"),
+            str(bids_dir),
+        ]
         subprocess.run([*writer, "--skeleton", "--participants", str(size)], check=True)
     app = [sys.executable, "-m", "n2a_bids", str(bids_dir), str(folder / "out"), "participant"]
     app += ["--dry-run", "-w", str(folder / "work")]

@@ -76,7 +76,7 @@ prove_sif() {
 mkdir -p "$dir"
 say "in $dir"
 [ -n "${NO_BUILD:-}" ] || $BUILD "$root"
-PYTHONPATH=$root "$PYTHON" "$here/small_dataset.py" "$dir/bids" --participants 1
+PYTHONPATH=$root "$PYTHON" "$here/../datasets/small_dataset.py" "$dir/bids" --participants 1
 chmod -R a+rX "$dir"
 [ $# -ge 2 ] || set -- "$dir" prove_image_is_small prove_image_runs prove_tools_run prove_exit_codes prove_sif
 for proof in "${@:2}"; do

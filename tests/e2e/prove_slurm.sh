@@ -139,7 +139,7 @@ PYTHON
 }
 
 prove_resubmission() {
-    "$PYTHON" "$here/small_dataset.py" "$dir/bids" --participants 6
+    "$PYTHON" "$here/../datasets/small_dataset.py" "$dir/bids" --participants 6
     bash "$dir/array/n2a.sh" failed | tee "$dir/again.txt"
     grep -q "1 to 1 of 1" "$dir/again.txt" || fail "expected the one failed participant to be submitted"
     wait_for_queue 900
@@ -188,7 +188,7 @@ prove_plugin() {
 
 mkdir -p "$dir"
 trap stop_cluster EXIT
-"$PYTHON" "$here/small_dataset.py" "$dir/bids" --participants 6 --broken 03 --masks-dir "$dir/masks"
+"$PYTHON" "$here/../datasets/small_dataset.py" "$dir/bids" --participants 6 --broken 03 --masks-dir "$dir/masks"
 start_cluster
 [ $# -ge 2 ] || set -- "$dir" prove_array_and_node_death prove_result_undisturbed prove_resubmission prove_limits \
     prove_gpu_jobs prove_plugin
