@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nipype import Node, Workflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.write.derivatives import source_uri
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 
 Condition = Callable[[DenoisingUnit, Config], bool]
@@ -163,3 +165,35 @@ def connect_outputs(
                 workflow.connect(describe, row.sidecar, write, f"{row.name}_sidecar")
         if of_each:
             workflow.connect(inputnode, "accepted", write, "places")
+
+
+def describing_inputs(
+    unit: DenoisingUnit, config: Config, *, mask_method: str, given_mask: Path | None, warnings: Sequence[str]
+) -> dict[str, Any]:
+    """What the describing node of every kind of image is told when the workflow is built.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+    config : Config
+    mask_method : str
+        How the brain was found, in a few words.
+    given_mask : Path or None
+        Mask that the user gave.
+    warnings : sequence of str
+        What to look at, beyond what the denoiser finds.
+
+    Returns
+    -------
+    inputs : dict
+        Values of the fields of `DescribeInputSpec`, of its types.
+    """
+    return {
+        "sources": [source_uri(image.path, config) for image in unit.images],
+        "metadata": [dict(image.metadata) for image in unit.images],
+        "skull_stripped": config.denoise.skull_strip,
+        "mask_method": mask_method,
+        "mask_source": "" if given_mask is None else source_uri(given_mask, config),
+        "warnings": list(warnings),
+        "run_uuid": config.run_uuid,
+    }

@@ -209,15 +209,35 @@ def _with_reason(found: AlignmentQC, gates: QCThresholds) -> AlignmentQC:
             f"its contrast differs (correlation {found.correlation_after:.2f} after alignment, at least "
             f"{gates.min_correlation:.2f} is needed)",
         ),
+    )
+    failed = [text for applies, text in reasons if applies]
+    return replace(found, reason="; ".join([*failed, *motion_reasons(found, gates)]))
+
+
+def motion_reasons(found: AlignmentQC, thresholds: QCThresholds) -> list[str]:
+    """What speaks against an image because its head lies too far away or is turned too far.
+
+    Parameters
+    ----------
+    found : AlignmentQC
+        How the image lies.
+    thresholds : QCThresholds
+
+    Returns
+    -------
+    reasons : list of str
+        One phrase for each threshold that is exceeded.
+    """
+    reasons = (
         (
-            found.rotation_deg > gates.max_rotation_deg,
-            f"the head is turned by {found.rotation_deg:.1f} degrees, at most {gates.max_rotation_deg:g} "
-            "are allowed",
+            found.rotation_deg > thresholds.max_rotation_deg,
+            f"the head is turned by {found.rotation_deg:.1f} degrees, at most "
+            f"{thresholds.max_rotation_deg:g} are allowed",
         ),
         (
-            found.translation_mm > gates.max_translation_mm,
-            f"the head is {found.translation_mm:.1f} mm away, at most {gates.max_translation_mm:g} are "
+            found.translation_mm > thresholds.max_translation_mm,
+            f"the head is {found.translation_mm:.1f} mm away, at most {thresholds.max_translation_mm:g} are "
             "allowed",
         ),
     )
-    return replace(found, reason="; ".join(text for applies, text in reasons if applies))
+    return [text for applies, text in reasons if applies]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import Mask, Volume
-from n2a_bids.algorithms.registration.alignment import AlignmentQC, QCThresholds
+from n2a_bids.algorithms.registration.alignment import AlignmentQC, QCThresholds, motion_reasons
 from n2a_bids.algorithms.registration.dwi_motion import register_rigid
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.rigid import first_guess
@@ -174,7 +174,7 @@ def judge_series(
 def _mirror_reasons(reference: PlacedImage, image: Volume, correlation: float, smoothing: float) -> list[str]:
     """What to say where the mirror image of a head, registered anew, matches clearly better than the head.
 
-    QCThresholds do not see it: a head is much like its mirror image, more than like another head.
+    The thresholds do not see it: a head is much like its mirror image, more than like another head.
     """
     mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
     mirror[0, 3] = 2 * reference.brain_points.mean(axis=0)[0]
@@ -209,18 +209,8 @@ def _reasons(found: AlignmentQC, gates: QCThresholds) -> list[str]:
             f"the folds of the brain do not match (correlation {found.structure_correlation:.2f}, at least "
             f"{gates.min_structure_correlation:.2f} is needed)",
         ),
-        (
-            found.rotation_deg > gates.max_rotation_deg,
-            f"the head is turned by {found.rotation_deg:.1f} degrees, at most {gates.max_rotation_deg:g} "
-            "are allowed",
-        ),
-        (
-            found.translation_mm > gates.max_translation_mm,
-            f"the head is {found.translation_mm:.1f} mm away, at most {gates.max_translation_mm:g} are "
-            "allowed",
-        ),
     )
-    return [text for applies, text in limits if applies]
+    return [*(text for applies, text in limits if applies), *motion_reasons(found, gates)]
 
 
 def show_on(

@@ -9,7 +9,6 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     SimpleInterface,
     TraitedSpec,
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.dataset.read.acquisition import read_acquisition
 from n2a_bids.interfaces.derivatives.sidecars import (
+    DescribeInputSpec,
     alignment_sidecar,
     completed_record,
     denoising_sidecar,
@@ -40,25 +40,13 @@ PHASE_ENCODING = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSp
 """True as long as the distortion is still in the image."""
 
 
-class _DescribeDiffusionInputSpec(BaseInterfaceInputSpec):
-    figures_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
-    alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")
+class _DescribeDiffusionInputSpec(DescribeInputSpec):
     distortion_file = File(exists=True, desc="JSON of the distortion correction, where there was one")
-    accepted = traits.List(traits.Int(), mandatory=True, desc="places of the series that were used")
-    sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every series; the reference first")
-    metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every series")
     images = traits.List(traits.Str(), mandatory=True, desc="every series as acquired, for its affine")
-    skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised series is zero outside the brain")
     corrected = traits.Bool(mandatory=True, desc="whether susceptibility distortion was corrected")
     reversed_b0 = traits.Str(
         "", usedefault=True, desc="BIDS URI of the b0 of opposite phase encoding that is not denoised"
     )
-    mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
-    mask_source = traits.Str("", usedefault=True, desc="BIDS URI of the mask that the user gave")
-    warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
-    run_uuid = traits.Str("", usedefault=True, nohash=True, desc="the run, for the record")
-    found_warnings = traits.List(traits.Str(), [], usedefault=True, desc="of the images; added, too")
-    inputs_stripped = traits.Bool(False, usedefault=True, desc="whether the series came without skull")
 
 
 class _DescribeDiffusionOutputSpec(TraitedSpec):

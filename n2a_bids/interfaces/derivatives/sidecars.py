@@ -27,22 +27,29 @@ PROPAGATED = (
 """Metadata of the source that denoising leaves valid."""
 
 
-class _DescribeInputSpec(BaseInterfaceInputSpec):
+class DescribeInputSpec(BaseInterfaceInputSpec):
+    """What the sidecars of T1w images and of diffusion series are made from."""
+
     figures_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
     alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")
     accepted = traits.List(traits.Int(), mandatory=True, desc="places of the repetitions that were used")
-    sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every repetition")
+    sources = traits.List(
+        traits.Str(), mandatory=True, desc="BIDS URI of every repetition; of series the reference first"
+    )
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every repetition")
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised image is zero outside the brain")
     mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
     mask_source = traits.Str("", usedefault=True, desc="BIDS URI of the mask that the user gave")
-    own_uri = traits.Str(
-        mandatory=True, desc="BIDS URI of the denoised image, whose own the half-way grid is"
-    )
     warnings = traits.List(traits.Str(), [], usedefault=True, desc="added to those of the denoiser")
     run_uuid = traits.Str("", usedefault=True, nohash=True, desc="the run, for the record")
     found_warnings = traits.List(traits.Str(), [], usedefault=True, desc="of the images; added, too")
     inputs_stripped = traits.Bool(False, usedefault=True, desc="whether the images came without skull")
+
+
+class _DescribeDerivativesInputSpec(DescribeInputSpec):
+    own_uri = traits.Str(
+        mandatory=True, desc="BIDS URI of the denoised image, whose own the half-way grid is"
+    )
 
 
 class _DescribeOutputSpec(TraitedSpec):
@@ -58,7 +65,7 @@ class _DescribeOutputSpec(TraitedSpec):
 class DescribeDerivatives(SimpleInterface):
     """Sidecars of a unit, from what the alignment and the denoiser report."""
 
-    input_spec = _DescribeInputSpec
+    input_spec = _DescribeDerivativesInputSpec
     output_spec = _DescribeOutputSpec
     # The record names the run that wrote it, one that resumes too.
     _always_run = True

@@ -13,7 +13,7 @@ from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.derivatives import source_uri
 from n2a_bids.interfaces.derivatives.sidecars import DescribeDerivatives
-from n2a_bids.workflows.derivatives import connect_outputs, input_fields, outputs_of
+from n2a_bids.workflows.derivatives import connect_outputs, describing_inputs, input_fields, outputs_of
 
 
 def init_outputs_wf(
@@ -57,13 +57,9 @@ def init_outputs_wf(
     describe = Node(
         DescribeDerivatives(
             own_uri=source_uri(own, config),
-            sources=[source_uri(image.path, config) for image in unit.images],
-            metadata=[dict(image.metadata) for image in unit.images],
-            skull_stripped=config.denoise.skull_strip,
-            mask_method=mask_method,
-            mask_source="" if given_mask is None else source_uri(given_mask, config),
-            warnings=list(warnings),
-            run_uuid=config.run_uuid,
+            **describing_inputs(
+                unit, config, mask_method=mask_method, given_mask=given_mask, warnings=warnings
+            ),
         ),
         name="describe",
     )

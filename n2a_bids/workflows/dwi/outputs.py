@@ -12,7 +12,13 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.derivatives import source_uri
 from n2a_bids.interfaces.derivatives.dwi import DescribeDiffusion
-from n2a_bids.workflows.derivatives import connect_outputs, has_known_distortion, input_fields, outputs_of
+from n2a_bids.workflows.derivatives import (
+    connect_outputs,
+    describing_inputs,
+    has_known_distortion,
+    input_fields,
+    outputs_of,
+)
 
 
 def init_dwi_outputs_wf(
@@ -56,16 +62,12 @@ def init_dwi_outputs_wf(
     inputnode.inputs.trait_set(found_warnings=[], inputs_stripped=False)
     describe = Node(
         DescribeDiffusion(
-            sources=[source_uri(image.path, config) for image in unit.images],
-            metadata=[dict(image.metadata) for image in unit.images],
             images=[str(image.path) for image in unit.images],
-            skull_stripped=config.denoise.skull_strip,
             corrected=is_estimated or config.selection.dwi_corrected,
             reversed_b0="" if unit.reversed_b0 is None else source_uri(unit.reversed_b0.path, config),
-            mask_method=mask_method,
-            mask_source="" if given_mask is None else source_uri(given_mask, config),
-            warnings=list(warnings),
-            run_uuid=config.run_uuid,
+            **describing_inputs(
+                unit, config, mask_method=mask_method, given_mask=given_mask, warnings=warnings
+            ),
         ),
         name="describe",
     )

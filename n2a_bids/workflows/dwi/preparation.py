@@ -96,7 +96,7 @@ def init_preparation(
     given : Path, optional
         Brain mask of the user.
     config : AlignConfig
-        QCThresholds, the same as those of T1w images.
+        Thresholds of alignment, the same as those of T1w images.
     skip_validation : bool
         Do not check the images.
     keep_negative : bool
