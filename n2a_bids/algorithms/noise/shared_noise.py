@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.diffusion.shells import round_to_shells
 from n2a_bids.algorithms.noise.blocks import ComparedBlocks, compare_blocks
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.registration.rigid import Matrix
@@ -50,8 +51,6 @@ _MOST_VOLUMES = 6
 """Of a series that are compared."""
 _LEAST_DIRECTIONS = 8
 """From which on a shell is modelled by its apparent diffusion profile of six parameters, not by its mean."""
-_SHELL_WIDTH, _SHELL_PART = 50.0, 0.1
-"""Largest width of a shell in s/mm2, and as part of its b-value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ def shared_series_noise(
 
 def _signal_model(bvals: NDArray[np.floating], bvecs: NDArray[np.floating]) -> NDArray[np.float64]:
     """(C, K) orthonormal columns: what volumes of a shell have in common, and their profile."""
-    shells = _shells(bvals)
+    shells = round_to_shells(np.asarray(bvals, np.float64))
     columns = []
     for shell in np.unique(shells):
         members = shells == shell
@@ -150,17 +149,6 @@ def _signal_model(bvals: NDArray[np.floating], bvecs: NDArray[np.floating]) -> N
         columns += [np.where(members, column, 0.0) for column in profile]
     left, sizes, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
     return left[:, sizes > 1e-6 * sizes[0]]
-
-
-def _shells(bvals: NDArray[np.floating]) -> NDArray[np.intp]:
-    """(C,) number of the shell of each volume; shells have a largest width, so that they do not chain."""
-    numbers = np.zeros(bvals.size, int)
-    number, start = 0, np.min(bvals)
-    for volume in np.argsort(bvals):
-        if bvals[volume] - start > max(_SHELL_WIDTH, _SHELL_PART * start):
-            number, start = number + 1, bvals[volume]
-        numbers[volume] = number
-    return numbers
 
 
 def _measure(
