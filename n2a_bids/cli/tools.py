@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 from n2a_bids import __version__
+from n2a_bids.cli.argument_parser import ArgumentParser, complete
 from n2a_bids.cli.failures import status_of
 from n2a_bids.cli.help_formatter import HelpFormatter
 from n2a_bids.cli.options import OptionGroups, add_options, read_options
@@ -41,6 +43,12 @@ TOOLS = {
         "tools.doctor.report",
         "DoctorConfig",
         "run_doctor",
+    ),
+    "describe": Tool(
+        "write a Boutiques descriptor, or the JSON Schema of the settings file",
+        "cli.describe",
+        "DescribeConfig",
+        "run_describe",
     ),
     "slurm": Tool("write a SLURM array job for a dataset", "tools.slurm", "JobConfig", "run_slurm"),
     "pretrain": Tool(
@@ -79,8 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    if "COMP_LINE" in os.environ:
+        # The shell asks for completions: it gives the line so far and no arguments.
+        arguments = os.environ["COMP_LINE"].split()[1:]
     chosen = next((word for word in arguments if not word.startswith("-")), "")
-    args = build_parser(chosen).parse_args(arguments)
+    parser = build_parser(chosen)
+    complete(parser)
+    args = parser.parse_args(arguments)
     tool, module = TOOLS[chosen], _module(chosen)
     return getattr(module, tool.function)(read_options(args, getattr(module, tool.model)))
 
@@ -94,7 +107,7 @@ def build_parser(chosen: str = "") -> argparse.ArgumentParser:
         The command whose options are added. Only this one is imported: the others' torch, pybids and nipype
         take seconds.
     """
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="n2a-tools",
         description="Tools that are useful without a BIDS dataset, and around one.",
         epilog="n2a-tools COMMAND --help tells the options of a command.",

@@ -53,8 +53,8 @@ class ResourceConfig:
             default="one for each GPU",
         ),
     ] = 0  # fmt: skip
-    nipype_plugin: str | None = None
-    nipype_plugin_args: JsonObject = field(default_factory=dict)
+    nipype_plugin: Annotated[str | None, "plugin of nipype that runs the steps, such as MultiProc"] = None
+    nipype_plugin_args: Annotated[JsonObject, "plugin_args of nipype"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +117,12 @@ class OutputConfig:
 class DebugConfig:
     """How much is told, and what happens after a failure."""
 
-    verbosity: Annotated[int, Range(0)] = 0
+    verbosity: Annotated[int, Range(0), "0 to 2, as -v and -vv"] = 0
     stop_on_first_crash: Annotated[bool, Option("stop at the first failure", _OTHER)] = False
     crashfile_format: Annotated[Literal["txt", "pklz"], Option("how nipype keeps failures", _OTHER)] = "txt"
     resource_monitor: Annotated[bool, Option("record memory and processors", _OTHER)] = False
-    show_traceback: bool = False
-    """``--debug``: full tracebacks, and nipype's own debug messages."""
-    pdb: bool = False
-    """``--debug pdb``: open the debugger at the first failure."""
+    show_traceback: Annotated[bool, "--debug: full tracebacks, and nipype's own debug messages"] = False
+    pdb: Annotated[bool, "--debug pdb: open the debugger at the first failure"] = False
 
 
 @dataclass(frozen=True, slots=True)

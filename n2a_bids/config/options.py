@@ -2,7 +2,8 @@
 
 A field such as ``recipe: Annotated[Recipe, Option("how much time it may take")] = "default"`` is an option of
 every command line that is made from its dataclass (`n2a_bids.cli.options`), and a key of the settings file
-(`n2a_bids.config.toml`). Spelling, choices and default follow from the field.
+(`n2a_bids.config.toml`). Spelling, choices and default follow from the field. A field that only the settings
+file can set is annotated with its description, a plain text.
 """
 
 from __future__ import annotations
@@ -89,6 +90,19 @@ class Declared:
     """`dataclasses.MISSING` where there is none."""
     option: Option | None = None
     range: Range | None = None
+    text: str = ""
+    """What it is, where no option says so."""
+
+    @property
+    def description(self) -> str:
+        """What it is, for people.
+
+        Examples
+        --------
+        >>> Declared("random_seed", int, 1, Option("seed of everything random")).description
+        'seed of everything random'
+        """
+        return self.option.help if self.option else self.text
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -146,6 +160,7 @@ def declared_fields(model: type) -> Iterator[Declared]:
             default,
             next((note for note in notes if isinstance(note, Option)), None),
             next((note for note in notes if isinstance(note, Range)), None),
+            next((note for note in notes if isinstance(note, str)), ""),
         )
 
 

@@ -96,11 +96,16 @@ class AlignConfig:
             flags=("--align-space",),
         ),
     ] = "reference"  # fmt: skip
-    min_correlation: Annotated[float, Range(-1, 1)] = 0.85
-    """Lowest in-mask correlation with the reference after alignment, of smoothed intensities."""
-    min_structure_correlation: Annotated[float, Range(-1, 1)] = 0.5
-    """Lowest in-mask correlation of gyral detail: two people stay below 0.3."""
-    max_rotation_deg: Annotated[float, Range(0, 180)] = 45.0
-    max_translation_mm: Annotated[float, Range(0)] = 80.0
-    min_overlap: Annotated[float, Range(0, 1)] = 0.9
-    """Lowest fraction of the brain mask inside the field of view of a repetition."""
+    min_correlation: Annotated[
+        float, Range(-1, 1), "lowest in-mask correlation with the reference after alignment, when smoothed"
+    ] = 0.85
+    min_structure_correlation: Annotated[
+        float, Range(-1, 1), "lowest in-mask correlation of gyral detail: two people stay below 0.3"
+    ] = 0.5
+    max_rotation_deg: Annotated[float, Range(0, 180), "largest rotation between repetitions, in degrees"] = (
+        45.0
+    )
+    max_translation_mm: Annotated[float, Range(0), "largest translation between repetitions, in mm"] = 80.0
+    min_overlap: Annotated[
+        float, Range(0, 1), "lowest fraction of the brain mask inside the field of view of a repetition"
+    ] = 0.9

@@ -7,6 +7,7 @@ import json
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 
@@ -177,9 +178,11 @@ def _typed_section(value: object, section: type, source: str, keys: tuple[str, .
     known = [key for key in hints if keys or key not in OF_THIS_RUN]
     unknown = [".".join((*keys, key)) for key in value if key not in known]
     if unknown:
+        close = [match for key in unknown for match in get_close_matches(key.rpartition(".")[2], known, 1)]
+        meant = f" (did you mean {', '.join(close)}?)" if close else ""
         raise ConfigError(
-            f"{source}: there is no setting called {', '.join(unknown)}; known here are {', '.join(known)}. "
-            "Correct the name or remove the line"
+            f"{source}: there is no setting called {', '.join(unknown)}{meant}; known here are "
+            f"{', '.join(known)}. Correct the name or remove the line"
         )
     return {key: _typed(item, hints[key], source, (*keys, key)) for key, item in value.items()}
 

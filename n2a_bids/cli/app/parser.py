@@ -10,6 +10,7 @@ import argparse
 
 from n2a_bids import __version__
 from n2a_bids.cli.app.arguments import CollectPairs, absolute_path, entity_filter, existing_path
+from n2a_bids.cli.argument_parser import ArgumentParser
 from n2a_bids.cli.help_formatter import HelpFormatter
 from n2a_bids.cli.options import OptionGroups, add_options
 from n2a_bids.config import Config
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser : ArgumentParser
         Its namespace holds only what the command line says.
     """
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="n2a",
         usage="n2a bids_dir output_dir {participant,group} [options]",
         description="Denoise repeated MRI of a BIDS dataset: two or more T1w runs of a session, or DWI.",

@@ -15,6 +15,7 @@ from n2a_bids import __version__
 from n2a_bids.cli.app.arguments import absolute_path
 from n2a_bids.cli.app.parser import build_parser
 from n2a_bids.cli.app.plugins import check_plugin_args, read_plugin_file
+from n2a_bids.cli.argument_parser import complete
 from n2a_bids.config import Config
 from n2a_bids.config.options import declared_fields
 from n2a_bids.config.toml import Settings, make_config, merge, read_settings, setting_names
@@ -50,7 +51,9 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
     ConfigError
         If the settings file, the plugin file or a combination of options cannot be used.
     """
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    complete(parser)
+    args = parser.parse_args(argv)
     settings: Settings = {"work_dir": Path("work").absolute(), "run_uuid": _new_run_uuid()}
     if weights_dir := environ.get("N2A_WEIGHTS_DIR"):
         settings["denoise"] = {"weights_dir": absolute_path(weights_dir)}
