@@ -22,8 +22,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from n2a_bids.algorithms.filters.learned import Series, principal_basis
-
 _CHUNK_VALUES = 1024 * 48 * 64
 """Intensities denoised at once: 12 MB in each array of a chunk. Larger ones the C library gives back to the
 system after each use, whose zeroing of new pages then takes a quarter of the time."""
@@ -58,6 +56,7 @@ def guided_nonlocal_bayes(
     search: PatchSearch = PatchSearch(),
     device: torch.device,
     memory_gb: float = 6.0,
+    variance: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Denoise patches together with those that look alike in a guide.
 
@@ -76,11 +75,14 @@ def guided_nonlocal_bayes(
     memory_gb : float
         Bound on the table of distances; smaller means thinner slabs, never
         another result.
+    variance : array like `noisy`, optional
+        Modified: filled with the posterior variance of the patches over every voxel, on average, before
+        overlapping ones are averaged; where no patch reaches, it stays.
 
     Returns
     -------
     denoised : array like `noisy`
-        No input is modified.
+        No other input is modified.
     """
     shape = where.shape
     if min(shape) < search.edge or not where.any():
@@ -89,26 +91,64 @@ def guided_nonlocal_bayes(
         torch.from_numpy(_pad(volume.reshape(*shape, -1), search)).to(device)
         for volume in (noisy, guide, noise_sd, where)
     )
-    n_channels = values.shape[-1]
-    total = torch.zeros_like(values).reshape(-1, n_channels)
+    total = torch.zeros_like(values).flatten(0, 2)
     n_corners = torch.zeros_like(spread).reshape(-1)
+    expected = None if variance is None else _Accumulator.like(values)
     inside = _offsets_inside(search.edge, spread[..., 0])
     noisy_patches, guide_patches, variances = (
         _view_patches(volume, search.edge) for volume in (values, reference, spread.square())
     )
     by_channel = reference.permute(3, 0, 1, 2).contiguous()
     for corners, similar in _find_similar(by_channel, wanted[..., 0], search, memory_gb):
-        variance = variances[corners].flatten(1).mean(dim=1)
-        estimate = _posterior_mean(
-            noisy_patches[similar].flatten(2), guide_patches[similar].flatten(2), variance
+        noise_variance = variances[corners].flatten(1).mean(dim=1)
+        estimate, posterior_variance = _posterior(
+            noisy_patches[similar].flatten(2), guide_patches[similar].flatten(2), noise_variance
         )
-        index = (similar[:, :, None] + inside).reshape(-1)
-        total.index_add_(0, index, estimate.reshape(-1, n_channels))
+        if expected is not None:
+            expected.add(corners[:, None] + inside, posterior_variance)
+        total.index_add_(0, (similar[:, :, None] + inside).reshape(-1), estimate.reshape(-1, total.shape[1]))
         n_corners.index_add_(0, similar.reshape(-1), n_corners.new_ones(similar.numel()))
     count = _count_patches(n_corners.reshape(spread.shape[:3]), search.edge)[..., None]
     denoised = torch.where(count > 0, total.reshape(values.shape) / count.clamp(min=1), reference)
-    x, y, z = shape
-    return denoised[:x, :y, :z].reshape(noisy.shape).contiguous().cpu().numpy()
+    if expected is not None:
+        expected.fill(variance, values.shape)
+    return _without_padding(denoised, noisy.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class _Accumulator:
+    """Values of the patches that are denoised at their own place, averaged where they overlap."""
+
+    total: Tensor
+    """(places, C)"""
+    count: Tensor
+    """(places,)"""
+
+    @classmethod
+    def like(cls, volume: Tensor) -> _Accumulator:
+        total = torch.zeros_like(volume).reshape(-1, volume.shape[-1])
+        return cls(total, total.new_zeros(len(total)))
+
+    def add(self, places: Tensor, values: Tensor) -> None:
+        """(N, n) flat places and (N, n * C) values of patches."""
+        flat = places.reshape(-1)
+        self.total.index_add_(0, flat, values.reshape(-1, self.total.shape[-1]))
+        self.count.index_add_(0, flat, self.count.new_ones(flat.numel()))
+
+    def fill(self, volume: NDArray[np.float32], padded: torch.Size) -> None:
+        """Put the averages into a volume, where there are any; `padded` is the shape of the places."""
+        average = self.total / self.count.clamp(min=1)[:, None]
+        reached = self.count[:, None].expand_as(average) > 0
+        average, reached = (
+            _without_padding(part.reshape(padded), volume.shape) for part in (average, reached)
+        )
+        np.copyto(volume, average, where=reached)
+
+
+def _without_padding(volume: Tensor, shape: tuple[int, ...]) -> NDArray:
+    """The part of an (X', Y', Z', C) volume that is no padding, in the shape asked for."""
+    x, y, z = shape[:3]
+    return volume[:x, :y, :z].reshape(shape).contiguous().cpu().numpy()
 
 
 def _view_patches(volume: Tensor, edge: int) -> Tensor:
@@ -133,8 +173,11 @@ def _pad(volume: NDArray, search: PatchSearch) -> NDArray:
     return np.ascontiguousarray(padded)  # patches are views of it
 
 
-def _posterior_mean(values: Tensor, reference: Tensor, variance: Tensor) -> Tensor:
-    """Posterior means of (N, K, D) noisy patches; `reference` shows the covariance of each group of K."""
+def _posterior(values: Tensor, reference: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Posterior means of (N, K, D) noisy patches; `reference` shows the covariance of each group of K.
+
+    The second result is the (N, D) posterior variance that the patches of a group have in common.
+    """
     mean = values.mean(dim=1, keepdim=True)
     deviation = reference - reference.mean(dim=1, keepdim=True)
     n_similar, size = deviation.shape[1:]
@@ -148,10 +191,16 @@ def _posterior_mean(values: Tensor, reference: Tensor, variance: Tensor) -> Tens
     factor = torch.linalg.cholesky(products)
     if by_patches:
         # C (C + vI)^-1 d = A' (AA' + (K - 1) vI)^-1 A d, where C = A'A / (K - 1)
-        return mean + (values - mean) @ deviation.mT @ torch.cholesky_solve(deviation, factor)
-    # C (C + vI)^-1 d = d - v (C + vI)^-1 d
-    solved = torch.cholesky_solve((values - mean).mT, factor).mT
-    return values - ridge[:, None, None] * solved
+        solved = torch.cholesky_solve(deviation, factor)
+        kept = (deviation * solved).sum(dim=1)
+        estimate = mean + (values - mean) @ deviation.mT @ solved
+    else:
+        # C (C + vI)^-1 d = d - v (C + vI)^-1 d
+        solved = torch.cholesky_solve((values - mean).mT, factor).mT
+        kept = 1 - ridge[:, None] * torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2)
+        estimate = values - ridge[:, None, None] * solved
+    # C - C (C + vI)^-1 C = v C (C + vI)^-1, whose diagonal is v times what is kept, and the mean's own error.
+    return estimate, variance[:, None] * (kept.clamp(0, 1) + 1 / n_similar)
 
 
 def _find_similar(
@@ -228,63 +277,3 @@ def _offsets_inside(edge: int, volume: Tensor) -> Tensor:
     cube = product(range(edge), repeat=3)
     flat = [x * x_stride + y * y_stride + z * z_stride for x, y, z in cube]
     return torch.tensor(flat, device=volume.device)
-
-
-_SEARCH = PatchSearch(edge=2, stride=2, radius=3)
-
-_N_COMPONENTS = 16
-"""Components that take part; in the weaker ones noise hides what patches have in common."""
-
-_N_PASSES = 2
-
-
-def refine_by_nonlocal_bayes(
-    noisy: Series,
-    guide: Series,
-    noise_sd: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    *,
-    device: torch.device,
-    memory_gb: float = 6.0,
-) -> Series:
-    """Denoise a series anew, with an earlier result as the guide.
-
-    Patches of 2x2x2 voxels are grouped with those that look alike in the strongest principal
-    components, so that a fibre bundle is compared with bundles of its own direction, and sharp
-    borders with borders. What the guide lost of the angular contrast comes back from the noisy
-    series. The result guides a second pass.
-
-    Parameters
-    ----------
-    noisy : (X, Y, Z, C) array
-        Noisy series.
-    guide : (X, Y, Z, C) array
-        Denoised series in the same unit.
-    noise_sd : (X, Y, Z) array
-        Noise SD of `noisy`, the same in all volumes, positive.
-    mask : (X, Y, Z) bool array
-        Voxels to denoise.
-    device : torch.device
-    memory_gb : float
-        See :func:`guided_nonlocal_bayes`.
-
-    Returns
-    -------
-    denoised : (X, Y, Z, C) float32 array
-        `guide` outside the mask.
-    """
-    basis = principal_basis(guide, mask)[:, :_N_COMPONENTS]
-    unit = noise_sd[..., None]
-    noisy_parts, parts = ((series / unit) @ basis for series in (noisy, guide))
-    weak = guide / unit - parts @ basis.T
-    for _ in range(_N_PASSES):
-        parts = guided_nonlocal_bayes(
-            noisy_parts,
-            parts,
-            np.ones(mask.shape, np.float32),
-            mask,
-            search=_SEARCH,
-            device=device,
-            memory_gb=memory_gb,
-        )
-    return np.where(mask[..., None], (parts @ basis.T + weak) * unit, guide).astype(np.float32)

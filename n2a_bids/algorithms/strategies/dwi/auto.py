@@ -21,7 +21,7 @@ from n2a_bids.algorithms.filters.learned import (
     principal_basis,
 )
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, shrink_local_pca
-from n2a_bids.algorithms.filters.nonlocal_bayes import refine_by_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_series import refine_by_nonlocal_bayes
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.noise.dwi import relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.noise.rician import (

@@ -105,3 +105,21 @@ def test_any_shape(shape):
     assert (denoised == 0).all() == (min(shape) < 4)
     columns_first = [np.asfortranarray(volume) for volume in (noisy, guide, noise_sd, np.ones(shape, bool))]
     np.testing.assert_array_equal(_denoise(*columns_first), denoised)
+
+
+def test_posterior_variance():
+    """It is larger at edges, less than that of the noise, squared with the unit; asking changes no bit."""
+    clean, noisy, noise_sd, where = _ball()
+    where[-8:] = False
+    variance, scaled = np.full_like(noisy, np.nan), np.zeros_like(noisy)
+    plain = _denoise(noisy, clean, noise_sd, where)
+    np.testing.assert_array_equal(_denoise(noisy, clean, noise_sd, where, variance=variance), plain)
+    _denoise(4 * noisy, 4 * clean, 4 * noise_sd, where, variance=scaled)
+    reached = np.isfinite(variance)
+    assert reached[where].all() and not reached[-4:].any()
+    np.testing.assert_allclose(scaled[reached], 16 * variance[reached], rtol=1e-3)
+    edge = np.abs(clean - np.roll(clean, 1, axis=0)) > 0
+    assert variance[reached].min() > 0 and variance[reached].max() < NOISE_SD**2 * (1 + 1 / 48)
+    assert variance[edge & where].mean() > 3 * np.median(variance[where])
+    # Where the guide is flat, that of the mean of 48 patches.
+    np.testing.assert_allclose(np.median(variance[where]), NOISE_SD**2 / 48, rtol=1e-3)

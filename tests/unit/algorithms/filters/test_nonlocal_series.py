@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from n2a_bids.algorithms.filters.nonlocal_bayes import refine_by_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_series import refine_by_nonlocal_bayes
 
 CPU = torch.device("cpu")
 NOISE_SD = 0.2
