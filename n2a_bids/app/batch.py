@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 from nipype import Workflow
 
@@ -15,7 +16,8 @@ from n2a_bids.config import Config, ResourceConfig
 from n2a_bids.dataset.write.derivatives import bids_uri
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.io.files import remove_leftovers
-from n2a_bids.reports.records.staleness import write_attempt
+from n2a_bids.io.printable import printable
+from n2a_bids.reports.records.staleness import LeftOut, write_attempt
 from n2a_bids.reports.records.units import find_records
 from n2a_bids.system.signals import Interruption
 from n2a_bids.workflows.participant import init_participant_wf
@@ -125,7 +127,15 @@ def note_attempt(item: ParticipantWork, config: Config) -> bool:
     spoiled = {label for label, uris in sources.items() if broken.intersection(map(str, uris))}
     labels = spoiled.union(unit.label for unit in item.units)
     folder = run_record(item.label, config).parent
-    return bool(write_attempt(folder, config.bids_dir, labels, sources) or spoiled)
+    left_out = [
+        LeftOut(_path_in(one.path, config.bids_dir), one.reason) for one in item.excluded if one.is_selected
+    ]
+    return bool(write_attempt(folder, config.bids_dir, labels, sources, left_out) or spoiled)
+
+
+def _path_in(path: Path, bids_dir: Path) -> str:
+    """Printable, from the root of the dataset."""
+    return printable(path.relative_to(bids_dir) if path.is_relative_to(bids_dir) else path)
 
 
 def _participant_wf(item: ParticipantWork, config: Config) -> Workflow:

@@ -7,7 +7,8 @@ import sys
 from n2a_bids.app.work import write_methods_text
 from n2a_bids.config import Config
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.reports.pages.group import list_participants, read_group, write_group
+from n2a_bids.reports.pages.group import write_group
+from n2a_bids.reports.pages.group_records import list_participants, read_group
 
 _NOTHING_TO_DO = 70
 _MULTIVERSE = (
@@ -28,7 +29,8 @@ def run_group(config: Config) -> int:
     -------
     status : int
         0; 1 when records of a participant could not be read (the others are in the table); 70 when no
-        participant left a record.
+        participant left a record, or a list of images that could not be denoised; with
+        ``--require-repetitions`` also when nothing was denoised.
 
     Raises
     ------
@@ -55,9 +57,15 @@ def run_group(config: Config) -> int:
         sys.stderr.write(f"n2a: {sentence}\n")
     if not group.rows:
         sys.stderr.write(f"n2a: {config.output_dir}: no figures of denoised images were found{hint}\n")
-        return 1 if group.unreadable else _NOTHING_TO_DO
+        if group.unreadable:
+            return 1
+        if not group.left_out:
+            return _NOTHING_TO_DO
     for path in write_group(config.output_dir, group):
         sys.stdout.write(f"{path}\n")
     # Each participant job has left the text of its own participants: the last one's is not that of all.
-    write_methods_text(config, list(dict.fromkeys(row.participant for row in group.rows)))
-    return 1 if group.unreadable else 0
+    if group.rows:
+        write_methods_text(config, list(dict.fromkeys(row.participant for row in group.rows)))
+    if group.unreadable:
+        return 1
+    return _NOTHING_TO_DO if config.selection.require_repetitions and not group.rows else 0

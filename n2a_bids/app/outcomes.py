@@ -13,7 +13,9 @@ DONE, FAILED, NOTHING_TO_DO = 0, 1, 70
 """Exit codes of a run that came to its end."""
 
 
-Status = Literal["denoised", "report written", "failed", "nothing to do"]
+Status = Literal["denoised", "report written", "failed", "nothing to do", "nothing found"]
+"""``nothing to do``: there are images, of which none can be denoised as things are asked for; ``nothing
+found``: the selection matches no image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +29,39 @@ class Outcome:
     """One line each: groups denoised or reports written, images left out with the reason, failures."""
 
 
-def exit_status(outcomes: Sequence[Outcome]) -> int:
+def exit_status(outcomes: Sequence[Outcome], *, require_repetitions: bool = False) -> int:
     """Exit code of a run.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+    require_repetitions : bool
+        Whether a run that has nothing to denoise is one to tell apart from a success.
 
     Returns
     -------
     status : int
-        1 if anything failed, 70 if nothing was denoised and no report written, else 0.
+        1 if anything failed; 70 if the selection matched no image, or if nothing was denoised and no
+        report written although repetitions are required; else 0.
 
     Examples
     --------
-    >>> exit_status([Outcome("01", "denoised"), Outcome("02", "nothing to do")])
+    >>> exit_status([Outcome("01", "denoised"), Outcome("02", "nothing found")])
     0
     >>> exit_status([Outcome("01", "denoised"), Outcome("02", "failed")])
     1
     >>> exit_status([Outcome("02", "nothing to do")])
+    0
+    >>> exit_status([Outcome("02", "nothing to do")], require_repetitions=True)
+    70
+    >>> exit_status([Outcome("02", "nothing found")])
     70
     """
     found = {outcome.status for outcome in outcomes}
     if "failed" in found:
         return FAILED
-    return DONE if found & {"denoised", "report written"} else NOTHING_TO_DO
+    enough = {"denoised", "report written"} | (set() if require_repetitions else {"nothing to do"})
+    return DONE if found & enough else NOTHING_TO_DO
 
 
 def format_outcomes(outcomes: Sequence[Outcome], width: int = 110) -> str:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from n2a_bids.app.outcomes import NOTHING_TO_DO, Outcome, exit_status, format_outcomes
+from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes
 from n2a_bids.app.work import (
     ParticipantWork,
     crash_sentences,
@@ -46,7 +46,8 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     Returns
     -------
     status : int
-        0, 1 when something failed, 70 when there was nothing to do.
+        0, 1 when something failed, 70 when the selection matched no image (with ``--require-repetitions``
+        also when there was nothing to denoise).
 
     Raises
     ------
@@ -84,7 +85,7 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     if done:
         write_methods_text(config, done)
     sys.stdout.write(format_outcomes(outcomes) + "\n")
-    return exit_status(outcomes)
+    return exit_status(outcomes, require_repetitions=config.selection.require_repetitions)
 
 
 def _list(config: Config) -> int:
@@ -95,7 +96,17 @@ def _list(config: Config) -> int:
     collection = _find_work(config, selection)
     _warn_of_fmriprep(config, collection)
     sys.stdout.write(format_collection(collection) + "\n")
-    return 0 if collection.units else NOTHING_TO_DO
+    return _status_without_run(collection, selection)
+
+
+def _status_without_run(collection: Collection, selection: SelectionConfig) -> int:
+    """Exit code of a run that only looks: that of one which denoises all that is found, and nothing fails."""
+    outcomes = [ParticipantWork.of(label, collection).outcome([]) for label in _labels(collection)]
+    looked_at = [
+        dataclasses.replace(item, status="nothing to do") if item.status == "failed" else item
+        for item in outcomes
+    ]
+    return exit_status(looked_at, require_repetitions=selection.require_repetitions)
 
 
 def _warn_of_little_memory(memory_gb: float) -> None:
@@ -146,9 +157,9 @@ def _run_all(
 
 
 def _left_alone(item: ParticipantWork, config: Config) -> Outcome:
-    """Outcome of a participant without anything to denoise.
+    """Outcome of a participant without anything to denoise: the page tells the reason for each image.
 
-    The page of an earlier run says so where the images of its results are gone or damaged.
+    The page of an earlier run also says so where the images of its results are gone or damaged.
     """
     from n2a_bids.app.batch import note_attempt
 
@@ -157,7 +168,8 @@ def _left_alone(item: ParticipantWork, config: Config) -> Outcome:
     except Exception as error:  # what an earlier run left may be broken, or not be written to
         explain(config)
         return item.outcome([f"what earlier runs left cannot be used: {type(error).__name__}: {error}"])
-    return item.outcome(_write_reports(item.label, config) if is_outdated else [])
+    is_told = is_outdated or any(one.is_selected for one in item.excluded)
+    return item.outcome(_write_reports(item.label, config) if is_told else [])
 
 
 def _write_reports(label: str, config: Config, run_uuid: str = "") -> list[str]:
@@ -196,7 +208,7 @@ def _report_again(work: ParticipantWork, config: Config) -> Outcome:
     if outcome.status == "failed":
         return outcome
     if not runs:
-        return Outcome(work.label, "nothing to do", ("no earlier run has left anything to report on",))
+        return Outcome(work.label, "nothing found", ("no earlier run has left anything to report on",))
     return Outcome(work.label, "report written", (f"of the run {runs[-1]}",))
 
 
@@ -204,7 +216,7 @@ def _write_boilerplate(config: Config, collection: Collection) -> int:
     labels = sorted({unit.entities["sub"] for unit in collection.units})
     write_methods_text(config, labels)
     sys.stdout.write(f"{config.output_dir / 'logs' / 'CITATION.md'}\n")
-    return 0 if labels else NOTHING_TO_DO
+    return _status_without_run(collection, config.selection)
 
 
 def _labels(collection: Collection) -> list[str]:

@@ -56,7 +56,8 @@ class ParticipantWork:
         if failures or faults:
             return Outcome(self.label, "failed", tuple(dict.fromkeys([*failures, *faults, *notes])))
         if not self.units:
-            return Outcome(self.label, "nothing to do", tuple(notes))
+            has_images = any(item.is_selected for item in self.excluded)
+            return Outcome(self.label, "nothing to do" if has_images else "nothing found", tuple(notes))
         done = [f"{unit.label}: {_counted_images(unit)}" for unit in self.units]
         return Outcome(self.label, "denoised", (*done, *remarks, *notes))
 

@@ -90,6 +90,13 @@ class SelectionConfig:
             flags=("--skip-bids-validation", "--skip_bids_validation"), shapes_result=False,
         ),
     ] = False  # fmt: skip
+    require_repetitions: Annotated[
+        bool,
+        Option(
+            "end with exit code 70 where there are images, but none that can be denoised",
+            _IMAGES, shapes_result=False,
+        ),
+    ] = False  # fmt: skip
     dwi_pairing: Annotated[
         Literal["auto", "reverse-pe", "repeat", "split", "single"],
         Option(

@@ -25,7 +25,7 @@ meaning() {  # EXIT_CODE
         0) echo "done" ;;
         1) echo "failed: the log names the step and the remedy" ;;
         2) echo "wrong option: see the log" ;;
-        70) echo "nothing to do: no repeated images" ;;
+        70) echo "no image matches the selection: see the log" ;;
         75 | 143) echo "stopped by the time limit: resumes where it was" ;;
         126 | 127 | 255) echo "the app could not be started: is the image there?" ;;
         137) echo "killed, most likely for memory: ask for more with --mem" ;;
@@ -125,7 +125,7 @@ case ${1:-} in
     failed)
         status
         again=$job_dir/again_$(date +%Y%m%dT%H%M%S).txt
-        # 70, nothing to do, would only come again; tasks in the queue are left alone.
+        # 70, no image to look at, would only come again; tasks in the queue are left alone.
         awk -F '\t' 'NR > 1 && ($2 ~ /^[0-9]+$/ && $2 != 0 && $2 != 70 || $3 ~ /^killed/) { print substr($1, 5) }' \
             "$job_dir/outcome.tsv" > "$again"
         submit "$again" ;;

@@ -101,10 +101,10 @@ def _read_image(
     image = ImageFile(path, parse_name(path)[0])
     query = _query(image)
     filters = selection.bids_filters.get(query, {})
-    excluded = Excluded(path, f"the BIDS filters of '{query}' do not select it")
+    excluded = Excluded(path, f"the BIDS filters of '{query}' do not select it", is_selected=False)
     # Names come first: what a filter excludes need not be sound.
     if selection.runs and not matches(image, {"run": selection.runs}):
-        return Excluded(path, "--run-id does not select it")
+        return Excluded(path, "--run-id does not select it", is_selected=False)
     if not matches(image, name_filters(filters)):
         return excluded
     reason = _reason_bad_name(path.relative_to(bids_dir), image.entities)
@@ -162,7 +162,7 @@ def _without_images(
     for label in participants:
         folder = bids_dir / f"sub-{label}"
         if folder.name not in there and folder not in closed:
-            excluded.append(Excluded(folder, f"{folder.name}: no {what} image"))
+            excluded.append(Excluded(folder, f"{folder.name}: no {what} image", is_selected=False))
     return excluded
 
 

@@ -77,6 +77,8 @@ class Excluded:
     reason: str
     is_error: bool = False
     """True where the file or its metadata is broken, False where there is just nothing to do."""
+    is_selected: bool = True
+    """False where the options leave the image out, and for a participant without any image to look at."""
 
 
 @dataclass(frozen=True, slots=True)

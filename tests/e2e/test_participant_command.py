@@ -109,7 +109,7 @@ def test_run_denoises_what_it_can_and_tells_the_rest(finished):
 
 
 def test_run_leaves_a_whole_dataset(finished):
-    """Derivatives, report, methods text and settings; nothing temporary, nothing for the third."""
+    """Derivatives, report, methods text and settings; nothing temporary, the reason alone for the third."""
     out, _ = finished
     for label in ("01", "02"):
         names = {path.name for path in (out / f"sub-{label}" / "anat").iterdir()}
@@ -119,7 +119,8 @@ def test_run_leaves_a_whole_dataset(finished):
     assert {path.name for path in (out / "logs").iterdir()} >= {
         f"CITATION.{kind}" for kind in ("md", "html", "tex", "bib")
     }
-    assert not (out / "sub-03").exists()
+    assert not (out / "sub-03" / "anat").exists()
+    assert "nothing to average" in (out / "sub-03.html").read_text()
     assert not hidden_files(out)
 
 
@@ -343,14 +344,15 @@ def test_reports_and_citations_alone(finished, study):
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [
-        (["--participant-label", "03"], 70, ""),
+        (["--participant-label", "03", "--modalities", "dwi"], 70, ""),
+        (["--participant-label", "03", "--filter-t1w", "acq=none"], 70, ""),
         (["--participant-label", "99"], 70, "sub-99"),
         (["--device", "cuda"], 2, "--gpus all"),
         (["--config-file", "n2a.toml"], 2, "no setting called colour"),
     ],
 )
 def test_exit_codes_of_runs_that_do_not_start(study, tmp_path, options, status, words):
-    """Nothing to do, an unknown participant, no GPU, a wrong settings file: each a paragraph."""
+    """No image selected, an unknown participant, no GPU, a wrong settings file: each a paragraph."""
     if "cuda" in options and Path("/dev/nvidia0").exists():
         pytest.skip("this machine has a GPU")
     (study.root / "n2a.toml").write_text("colour = 'blue'\n")

@@ -38,7 +38,7 @@ exit codes:
   0   everything that could be denoised was        75   stopped by a signal; the same command resumes
   1   something failed; the table says what       127   a Python package is missing
   2   the command line is not usable              130   stopped by Ctrl-C; the same command resumes
-  70  nothing to do, or the dataset is not usable
+  70  no image matches the selection, or the dataset is not usable
 """
 
 _STAGES = (

@@ -3,173 +3,33 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from n2a_bids import __version__
-from n2a_bids.dataset.names import is_label
-from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.json import json_text
-from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.reports.methods.citation import write_whole
+from n2a_bids.reports.pages.group_records import Group, Row, measure_column
 from n2a_bids.reports.pages.group_table import (
     OUTLIER_Z,
     as_tsv,
     cell,
     data_dictionary,
+    left_out_rows,
     remove_inherited_dictionary,
-    robust_z,
 )
-from n2a_bids.reports.pages.paths import find_page, link
 from n2a_bids.reports.pages.templates import environment, style
 from n2a_bids.reports.records.measures import Measure, measures
-from n2a_bids.reports.records.units import UnitRecord, find_records
-from n2a_bids.viz.charts import MEANS, candidate_name
+from n2a_bids.reports.records.staleness import LeftOut
 from n2a_bids.viz.distributions import Point, distribution
-
-_READERS = 8
-"""Threads that read: on a network file system a reader mostly waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What the group level keeps of one unit."""
-
-    participant: str
-    """Label without ``sub-``."""
-    label: str
-    """Entities and suffix of the unit."""
-    suffix: str
-    """``T1w`` or ``dwi``."""
-    facts: Mapping[str, str | bool | None]
-    """Columns that are words."""
-    page: str
-    """Link to the report that shows the unit."""
-    values: tuple[float | None, ...]
-    """Columns that are numbers, in the order of :func:`~n2a_bids.reports.records.measures.measures`."""
-
-    @property
-    def output(self) -> str:
-        """What was delivered."""
-        is_mean = self.facts["mean_won"] or self.facts["chosen"] == "mean"
-        name = str(self.facts["chosen"] or "")
-        if is_mean:
-            name = candidate_name(name) if name in MEANS else "plain mean"
-        return f"{name} (outdated)" if self.facts["outdated"] else name
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """All units of a derivative dataset."""
-
-    rows: tuple[Row, ...] = ()
-    unreadable: tuple[str, ...] = ()
-    """One sentence for each participant whose records cannot be read."""
-    without_records: Mapping[str, str] = field(default_factory=dict)
-    """Label of each participant that left no record -> link to its report."""
-    outliers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Label of a unit -> names of its unusual measures."""
-
-    def of(self, suffix: str) -> list[Row]:
-        """Rows of one kind of image."""
-        return [row for row in self.rows if row.suffix == suffix]
-
-
-def list_participants(output_dir: Path) -> list[str]:
-    """Labels of all participants with a folder in a derivative dataset, sorted."""
-    with os.scandir(output_dir) as entries:
-        labels = [entry.name.removeprefix("sub-") for entry in entries if entry.name.startswith("sub-")]
-    # Other folders are not from n2a, and their names need not be text.
-    return sorted(label for label in labels if is_label(label) and os.path.isdir(output_dir / f"sub-{label}"))
-
-
-def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
-    """Read the records of all participants and find what is unusual.
-
-    Parameters
-    ----------
-    output_dir : path
-        Derivative dataset.
-    participants : sequence of str
-        Labels without ``sub-``.
-
-    Returns
-    -------
-    group : Group
-        Unreadable records leave their participant out, and are named.
-    """
-
-    def read(participant: str) -> list[Row] | str:
-        try:
-            return [_row(unit, output_dir) for unit in find_records(output_dir, participant)]
-        except BIDSDataError as error:
-            return str(error)
-        except Exception as error:  # records are JSON, in which somebody may have put anything
-            return (
-                f"sub-{participant}: expected records as n2a writes them, found some that cannot be used "
-                f"({type(error).__name__}: {error}); run the participant again"
-            )
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        results = list(pool.map(read, participants))
-    rows = tuple(row for result in results if isinstance(result, list) for row in result)
-    return Group(
-        rows,
-        tuple(result for result in results if isinstance(result, str)),
-        {
-            label: link(find_page(output_dir, label, ""), output_dir)
-            for label, result in zip(participants, results, strict=True)
-            if result == []
-        },
-        find_outliers(rows),
-    )
-
-
-def _row(unit: UnitRecord, output_dir: Path) -> Row:
-    """The part of a unit that the group level needs."""
-    record = unit.denoising or DenoisingRecord()
-    facts = {
-        "session_id": f"ses-{unit.session}" if unit.session else None,
-        "strategy": record.strategy,
-        "recipe": record.recipe,
-        "chosen": record.chosen.largest_part if record.chosen.name else None,
-        # Where only the mean was asked for, it has beaten nothing.
-        "mean_won": record.chosen.mean_won and record.strategy != "mean",
-        "n2a_version": record.n2a_version,
-        "outdated": bool(unit.outdated),
-    }
-    page = link(find_page(output_dir, unit.participant, unit.session), output_dir)
-    return Row(unit.participant, unit.label, unit.suffix, facts, page, unit.measured())
-
-
-def find_outliers(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """Unusual measures of each unit, T1w and DWI judged apart; units without any are not listed."""
-    found: dict[str, list[str]] = {}
-    for suffix in ("T1w", "dwi"):
-        group = [row for row in rows if row.suffix == suffix]
-        for number, measure in enumerate(measures()):
-            if measure.outliers and group:
-                scores = robust_z(_column(group, number), logarithmic=measure.scale == "log")
-                for place in np.flatnonzero(np.abs(scores) > OUTLIER_Z):
-                    found.setdefault(group[place].label, []).append(measure.name)
-    return {label: tuple(names) for label, names in found.items()}
-
-
-def _column(rows: Sequence[Row], number: int) -> np.ndarray:
-    """One measure of all rows, NaN where it is missing."""
-    values = (row.values[number] for row in rows)
-    return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
 def write_group(output_dir: Path, group: Group) -> list[Path]:
-    """Write ``group_<suffix>.tsv`` for each kind of image, their data dictionary, and ``group.html``.
+    """Write ``group_<suffix>.tsv`` for each kind of image, what was left out, the dictionary and the page.
 
     The dictionary is ``group_columns.json``: under the name of a table it would end in the suffix of images,
     and pybids would take every column for metadata of every image in the dataset. A dictionary that an
@@ -180,7 +40,7 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
     output_dir : path
         Derivative dataset.
     group : Group
-        From :func:`read_group`.
+        From :func:`~n2a_bids.reports.pages.group_records.read_group`.
 
     Returns
     -------
@@ -193,6 +53,11 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
         if lines:
             files.append(write_whole(output_dir / f"group_{suffix}.tsv", as_tsv(lines)))
         remove_inherited_dictionary(output_dir / f"group_{suffix}.json")
+    left_out = output_dir / "group_left_out.tsv"
+    if group.left_out:
+        files.append(write_whole(left_out, as_tsv(left_out_rows(group.left_out))))
+    else:
+        left_out.unlink(missing_ok=True)
     dictionary = json_text(data_dictionary()) + "\n"
     files.append(write_whole(output_dir / "group_columns.json", dictionary))
     files.append(write_whole(output_dir / "group.html", render_group(group)))
@@ -229,9 +94,17 @@ def render_group(group: Group) -> str:
         n_outliers=len(group.outliers),
         unreadable=group.unreadable,
         without_records=group.without_records,
+        left_out=_left_out_by_participant(group),
         limit=OUTLIER_Z,
         table=_script_json(_page_table(group)),
     )
+
+
+def _left_out_by_participant(group: Group) -> dict[str, list[LeftOut]]:
+    found: dict[str, list[LeftOut]] = {}
+    for label, item in group.left_out:
+        found.setdefault(label, []).append(item)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +120,7 @@ def _panels(rows: Sequence[Row], outliers: Mapping[str, Sequence[str]]) -> list[
     """Distribution of every measure that somebody has."""
     panels = []
     for number, measure in enumerate(measures()):
-        values = _column(rows, number)
+        values = measure_column(rows, number)
         if not np.isfinite(values).any():
             continue
         points = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.reports.records.files import read_json
 from n2a_bids.reports.records.measures import measures
+from n2a_bids.reports.records.staleness import LeftOut
 
 
 def cell(value: object) -> str:
@@ -36,6 +37,14 @@ def as_tsv(rows: Sequence[Mapping[str, str]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
+
+
+def left_out_rows(left_out: Iterable[tuple[str, LeftOut]]) -> list[dict[str, str]]:
+    """Lines of the table of images that were not denoised: participant, image and reason."""
+    return [
+        {"participant_id": f"sub-{label}", "image": cell(item.image), "reason": cell(item.reason)}
+        for label, item in left_out
+    ]
 
 
 def data_dictionary() -> dict[str, JsonObject]:
@@ -63,6 +72,8 @@ def data_dictionary() -> dict[str, JsonObject]:
     columns["outlier_measures"] = {
         "Description": f"Measures with a robust z-score beyond {OUTLIER_Z} in this group, comma-separated."
     }
+    columns["image"] = {"Description": "Image that the last run did not denoise, as a path in its dataset."}
+    columns["reason"] = {"Description": "Why it was not denoised, and which option would, where one would."}
     return columns
 
 

@@ -33,7 +33,7 @@ from n2a_bids.reports.pages.paths import Place, link, place_pages, remove_other_
 from n2a_bids.reports.pages.templates import environment, style
 from n2a_bids.reports.pages.unit import unit_page
 from n2a_bids.reports.records.crashes import Crash, find_crashes
-from n2a_bids.reports.records.staleness import read_runs
+from n2a_bids.reports.records.staleness import LeftOut, read_runs
 from n2a_bids.reports.records.units import UnitRecord, find_units
 
 
@@ -45,6 +45,8 @@ class _Content:
     unfinished: Sequence[str]
     """Labels of the groups that the run set out to denoise and that have left nothing."""
     crashes: Sequence[Crash]
+    left_out: Sequence[LeftOut]
+    """Images that the last run did not denoise."""
 
 
 def write_participant_reports(
@@ -78,6 +80,7 @@ def write_participant_reports(
     units = find_units(output_dir, participant)
     unfinished = _unfinished(root, run_uuid, units)
     crashes = find_crashes(root / "log" / run_uuid)
+    left_out = read_runs(root).left_out
     sessions = {unit.session for unit in units}
     places = place_pages(output_dir, participant, sessions, outputs)
     for place in places:
@@ -85,6 +88,7 @@ def write_participant_reports(
             [unit for unit in units if place.session in (None, unit.session)],
             [label for label in unfinished if not place.session or f"_ses-{place.session}_" in label],
             [crash for crash in crashes if _belongs(crash, place.session, sessions)],
+            [item for item in left_out if not place.session or f"/ses-{place.session}/" in item.image],
         )
         place.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(place.path, _page(output_dir, participant, run_uuid, place, content))
@@ -119,6 +123,7 @@ def _page(output_dir: Path, participant: str, run_uuid: str, place: Place, conte
             style=style(),
             units=[unit_page(unit, folder) for unit in content.units],
             unfinished=listing(content.unfinished),
+            left_out=content.left_out,
             methods=as_html(methods, cited(citation_keys(methods))),
             logs=link(output_dir / "logs", folder),
             crashes=[_crash(crash, folder) for crash in content.crashes if not crash.stopped_by],

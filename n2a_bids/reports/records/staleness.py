@@ -7,9 +7,9 @@ the last run found that its source images are not all there any more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from n2a_bids.dataset.names import parse_name
@@ -27,6 +27,16 @@ _RAW = "bids:raw:"
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An image that a run did not denoise."""
+
+    image: str
+    """Path in the input dataset."""
+    reason: str
+    """Why, and what would denoise it, where something would."""
+
+
+@dataclass(frozen=True, slots=True)
 class Runs:
     """What the runs of a participant set out to do."""
 
@@ -36,10 +46,16 @@ class Runs:
     """Label of a unit -> last run that was to denoise it."""
     without_sources: Collection[str] = ()
     """Labels of units whose source images the last of all runs did not find."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Images that the last of all runs did not denoise."""
 
 
 def write_attempt(
-    folder: Path, bids_dir: Path, attempted: Collection[str], sources: Mapping[str, Collection[str]]
+    folder: Path,
+    bids_dir: Path,
+    attempted: Collection[str],
+    sources: Mapping[str, Collection[str]],
+    left_out: Sequence[LeftOut] = (),
 ) -> list[str]:
     """Write down what a run sets out to do, before it does it; nothing, where there is nothing to say.
 
@@ -53,6 +69,8 @@ def write_attempt(
         Labels of the units that the run denoises.
     sources : mapping of str to collection of str
         Label of each unit that has results already, and the BIDS URIs of its images.
+    left_out : sequence of LeftOut
+        Images that the run looked at and does not denoise.
 
     Returns
     -------
@@ -61,8 +79,12 @@ def write_attempt(
     """
     gone = {label for label, uris in sources.items() if not all(_is_there(uri, bids_dir) for uri in uris)}
     without_sources = sorted(gone - set(attempted))
-    if attempted or without_sources:
-        content = {"units": sorted(attempted), "without_sources": without_sources}
+    if attempted or without_sources or left_out:
+        content = {
+            "units": sorted(attempted),
+            "without_sources": without_sources,
+            "left_out": [asdict(item) for item in left_out],
+        }
         with whole_file(folder / "units.json") as temporary:
             temporary.write_text(json_text(content) + "\n", encoding="utf-8")
     return without_sources
@@ -83,8 +105,14 @@ def read_runs(root: Path) -> Runs:
         with suppress(BIDSDataError):
             lists[path.parent.name] = read_json(path)
     last = {label: run for run, content in lists.items() for label in _labels(content.get("units"))}
-    gone = _labels(next(reversed(lists.values())).get("without_sources")) if lists else []
-    return Runs(tuple(lists), last, gone)
+    latest = next(reversed(lists.values())) if lists else {}
+    gone, left_out = _labels(latest.get("without_sources")), _left_out(latest.get("left_out"))
+    return Runs(tuple(lists), last, gone, left_out)
+
+
+def _left_out(value: object) -> tuple[LeftOut, ...]:
+    items = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return tuple(LeftOut(str(item.get("image", "")), str(item.get("reason", ""))) for item in items)
 
 
 def _labels(value: object) -> list[str]:

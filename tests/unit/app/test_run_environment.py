@@ -111,15 +111,20 @@ def test_brief_environment_leaves_no_work_directory(config, tmp_path):
     ("found", "status"),
     [
         ([], 70),
-        (["nothing to do"], 70),
+        (["nothing found"], 70),
+        (["nothing to do"], 0),
+        (["nothing to do", "nothing found"], 0),
         (["denoised", "nothing to do"], 0),
         (["denoised", "failed"], 1),
         (["nothing to do", "failed"], 1),
     ],
 )
 def test_one_function_decides_on_the_exit_code(found, status):
-    """Failure over success over nothing to do."""
-    assert exit_status([Outcome(str(number), word) for number, word in enumerate(found)]) == status
+    """Failure over success; nothing to do is a success, a selection without images is none."""
+    outcomes = [Outcome(str(number), word) for number, word in enumerate(found)]
+    assert exit_status(outcomes) == status
+    required = exit_status(outcomes, require_repetitions=True)
+    assert required == (status if "denoised" in found or "failed" in found else 70)
 
 
 def test_table_wraps_long_reasons():

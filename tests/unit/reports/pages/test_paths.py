@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from n2a_bids.config import OutputConfig
-from n2a_bids.reports.pages.group import read_group, render_group
+from n2a_bids.reports.pages.group import render_group
+from n2a_bids.reports.pages.group_records import read_group
 from n2a_bids.reports.pages.participant import write_participant_reports
 
 

@@ -14,7 +14,8 @@ from n2a_bids.config import Config, OutputConfig
 from n2a_bids.dataset.units import Excluded
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
 from n2a_bids.reports.methods.citation import write_citation
-from n2a_bids.reports.pages.group import read_group, write_group
+from n2a_bids.reports.pages.group import write_group
+from n2a_bids.reports.pages.group_records import read_group
 from n2a_bids.reports.pages.participant import write_participant_reports
 from n2a_bids.reports.records.staleness import is_left_over, read_runs, write_attempt
 from n2a_bids.reports.records.units import find_records, find_units
