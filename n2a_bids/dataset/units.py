@@ -63,10 +63,19 @@ class DenoisingUnit:
         return self.kind == "dwi-reverse-pe" or self.reversed_b0 is not None
 
     @property
+    def suffix(self) -> Literal["T1w", "dwi"]:
+        """BIDS suffix of the images."""
+        return "T1w" if self.kind.startswith("t1w") else "dwi"
+
+    @property
+    def datatype(self) -> Literal["anat", "dwi"]:
+        """BIDS folder of the images."""
+        return "anat" if self.suffix == "T1w" else "dwi"
+
+    @property
     def label(self) -> str:
         """Readable and unique: the shared entities and the suffix, e.g. ``sub-01_acq-hires_T1w``."""
-        suffix = "T1w" if self.kind.startswith("t1w") else "dwi"
-        return "_".join([*(f"{key}-{value}" for key, value in self.entities.items()), suffix])
+        return "_".join([*(f"{key}-{value}" for key, value in self.entities.items()), self.suffix])
 
 
 @dataclass(frozen=True, slots=True)

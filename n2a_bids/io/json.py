@@ -125,6 +125,19 @@ def sidecar_text(fields: Mapping[str, object]) -> str:
     return json_text({key: value for key, value in fields.items() if not _is_odd(value)})
 
 
+def listed(value: object) -> list[object]:
+    """One value of a field, or several, as a list; none where the field is absent.
+
+    Examples
+    --------
+    >>> listed("a"), listed(["a", "b"]), listed(None)
+    (['a'], ['a', 'b'], [])
+    """
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def _finite(value: object) -> object:
     """Copy with null for what JSON cannot hold."""
     if isinstance(value, Mapping):

@@ -9,15 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from nipype import Node, Workflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.dataset.write.derivatives import source_uri
-from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 
 Condition = Callable[[DenoisingUnit, Config], bool]
 
@@ -128,72 +123,10 @@ DWI_OUTPUTS: tuple[Output, ...] = (
 
 def outputs_of(unit: DenoisingUnit, config: Config) -> list[Output]:
     """Rows that are written for a group."""
-    table = ANAT_OUTPUTS if unit.kind.startswith("t1w") else DWI_OUTPUTS
+    table = ANAT_OUTPUTS if unit.suffix == "T1w" else DWI_OUTPUTS
     return [row for row in table if row.is_written(unit, config)]
 
 
 def input_fields(rows: Sequence[Output]) -> list[str]:
     """Fields of an input node that bring the files of these rows."""
     return list(dict.fromkeys(row.field for row in rows if not row.is_described))
-
-
-def connect_outputs(
-    workflow: Workflow, inputnode: Node, describe: Node, unit: DenoisingUnit, config: Config
-) -> None:
-    """Write everything that the tables name for a group.
-
-    Parameters
-    ----------
-    workflow : Workflow
-        The nodes ``write`` and, for files of single repetitions, ``write_repetitions`` are added to it.
-    inputnode : Node
-        Has `input_fields` and ``accepted``: the places of the repetitions that were used.
-    describe : Node
-        Gives the sidecars that the rows name.
-    unit : DenoisingUnit
-    config : Config
-    """
-    rows = outputs_of(unit, config)
-    for name, of_each in (("write", False), ("write_repetitions", True)):
-        chosen = [row for row in rows if row.of_each_repetition == of_each]
-        if not chosen:
-            continue
-        write = Node(WriteDerivatives({row.name: row.paths(unit, config) for row in chosen}), name=name)
-        for row in chosen:
-            workflow.connect(describe if row.is_described else inputnode, row.field, write, row.name)
-            if row.sidecar:
-                workflow.connect(describe, row.sidecar, write, f"{row.name}_sidecar")
-        if of_each:
-            workflow.connect(inputnode, "accepted", write, "places")
-
-
-def describing_inputs(
-    unit: DenoisingUnit, config: Config, *, mask_method: str, given_mask: Path | None, warnings: Sequence[str]
-) -> dict[str, Any]:
-    """What the describing node of every kind of image is told when the workflow is built.
-
-    Parameters
-    ----------
-    unit : DenoisingUnit
-    config : Config
-    mask_method : str
-        How the brain was found, in a few words.
-    given_mask : Path or None
-        Mask that the user gave.
-    warnings : sequence of str
-        What to look at, beyond what the denoiser finds.
-
-    Returns
-    -------
-    inputs : dict
-        Values of the fields of `DescribeInputSpec`, of its types.
-    """
-    return {
-        "sources": [source_uri(image.path, config) for image in unit.images],
-        "metadata": [dict(image.metadata) for image in unit.images],
-        "skull_stripped": config.denoise.skull_strip,
-        "mask_method": mask_method,
-        "mask_source": "" if given_mask is None else source_uri(given_mask, config),
-        "warnings": list(warnings),
-        "run_uuid": config.run_uuid,
-    }

@@ -34,7 +34,7 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
     """
     workflow = Workflow(re.sub(r"\W", "_", f"sub_{participant}"))
     preproc = preproc_units(units) if config.outputs.fmriprep_derivatives else []
-    diffusion = [unit for unit in units if not unit.kind.startswith("t1w")]
+    diffusion = [unit for unit in units if unit.suffix == "dwi"]
     for unit in units:
         if unit not in diffusion:
             workflow.add_nodes([init_unit_wf(unit, config, preproc=unit in preproc)])

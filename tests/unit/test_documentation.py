@@ -12,7 +12,7 @@ import pytest
 from n2a_bids.cli.app.parser import build_parser
 from n2a_bids.cli.tools import TOOLS
 from n2a_bids.cli.tools import build_parser as build_tools_parser
-from n2a_bids.interfaces.derivatives.sidecars import denoising_sidecar
+from n2a_bids.interfaces.derivatives.sidecar_fields import denoising_sidecar
 from n2a_bids.record.denoising import Choice, DenoisingRecord, NetworkWeights
 from n2a_bids.reports.records.measures import measures
 

@@ -32,11 +32,11 @@ from n2a_bids.reports.records.units import find_records
 from n2a_bids.system.signals import Interruption
 from n2a_bids.workflows.anat.align import ALIGNED, init_align_wf
 from n2a_bids.workflows.anat.mask import init_mask_wf
-from n2a_bids.workflows.anat.outputs import init_outputs_wf
 from n2a_bids.workflows.anat.reports import INPUTS, init_reports_wf
 from n2a_bids.workflows.anat.unit import init_unit_wf
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.names import workflow_name
+from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.participant import init_participant_wf
 
 

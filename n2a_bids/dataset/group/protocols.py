@@ -11,6 +11,7 @@ from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.group.sidecar_duplicates import same_time_notes
 from n2a_bids.dataset.read.acquisition import quoted
 from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile, Kind
+from n2a_bids.io.json import listed
 
 Group = Literal["t1w-repeats", "t1w-echoes", "dwi"]
 """Images of one contrast, echoes, diffusion series."""
@@ -210,8 +211,9 @@ def _agents(image: ImageFile) -> frozenset[str]:
 
 def _words(value: object) -> frozenset[str]:
     """Of text, or of a list of texts, in lower case; lists of codes come in any order."""
-    texts = value if isinstance(value, list) else [value]
-    parts = [part for text in texts if isinstance(text, str) for part in text.replace("\\", ";").split(";")]
+    parts = [
+        part for text in listed(value) if isinstance(text, str) for part in text.replace("\\", ";").split(";")
+    ]
     return frozenset(part.strip().casefold() for part in parts if part.strip())
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.units import Excluded, ImageFile
+from n2a_bids.io.json import listed
 
 _SAME_TIME_S = 1e-3
 _LARGEST_NUMBER = 1e12
@@ -143,11 +144,9 @@ def _known_to_differ(first: Mapping[str, object], second: Mapping[str, object], 
 
 
 def _image_type(metadata: Mapping[str, object]) -> set[str]:
-    value = metadata.get("ImageType")
-    texts = value if isinstance(value, list) else [value]
     return {
         part.strip().upper()
-        for text in texts
+        for text in listed(metadata.get("ImageType"))
         if isinstance(text, str)
         for part in re.split(r"[\\_;]", text)
         if part.strip() not in ("", "MOSAIC")

@@ -10,6 +10,7 @@ from n2a_bids.dataset.read.checks import header_problem
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.dataset.units import Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.json import listed
 
 
 def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[ImageFile | Excluded]:
@@ -75,5 +76,4 @@ def _unused(path: Path, problem: str) -> Excluded:
 
 
 def _texts(value: object) -> Sequence[str]:
-    texts = value if isinstance(value, list) else [value]
-    return [text for text in texts if isinstance(text, str)]
+    return [text for text in listed(value) if isinstance(text, str)]

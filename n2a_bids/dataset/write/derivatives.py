@@ -77,20 +77,16 @@ def masks_in_other_spaces(derivatives: Mapping[str, Path], unit: DenoisingUnit) 
     return [path for path, entities in masks if _fits(entities, unit) and _is_elsewhere(entities, unit)]
 
 
-def _datatype(unit: DenoisingUnit) -> str:
-    return "anat" if unit.kind.startswith("t1w") else "dwi"
-
-
 def _masks(root: Path, unit: DenoisingUnit) -> list[Path]:
-    subject, datatype = Path(root) / f"sub-{unit.entities['sub']}", _datatype(unit)
-    folders = [subject / datatype]
+    subject = Path(root) / f"sub-{unit.entities['sub']}"
+    folders = [subject / unit.datatype]
     if "ses" in unit.entities:
-        folders.append(subject / f"ses-{unit.entities['ses']}" / datatype)
+        folders.append(subject / f"ses-{unit.entities['ses']}" / unit.datatype)
     return sorted(path for folder in folders for path in folder.glob("*_desc-brain*_mask.nii*"))
 
 
 def _is_elsewhere(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
-    return "space" in entities and entities["space"] not in _OWN_SPACES[_datatype(unit)]
+    return "space" in entities and entities["space"] not in _OWN_SPACES[unit.datatype]
 
 
 def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.layout import read_description
 from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.io.json import listed
 
 
 def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
@@ -150,6 +151,5 @@ def generators(description: Mapping[str, object]) -> list[str]:
     >>> generators({"GeneratedBy": [{"Name": "fMRIPrep", "Version": "25.1"}]})
     ['fMRIPrep']
     """
-    listed = description.get("GeneratedBy")
-    listed = listed if isinstance(listed, list) else [listed]
-    return [str(item["Name"]) for item in listed if isinstance(item, dict) and item.get("Name")]
+    items = listed(description.get("GeneratedBy"))
+    return [str(item["Name"]) for item in items if isinstance(item, dict) and item.get("Name")]

@@ -82,6 +82,6 @@ def _by_session(units: Iterable[DenoisingUnit]) -> list[list[DenoisingUnit]]:
     """T1w units that are of one participant and session."""
     sessions: dict[tuple[str, str], list[DenoisingUnit]] = {}
     for unit in units:
-        if unit.kind.startswith("t1w"):
+        if unit.suffix == "T1w":
             sessions.setdefault((unit.entities["sub"], unit.entities.get("ses", "")), []).append(unit)
     return list(sessions.values())

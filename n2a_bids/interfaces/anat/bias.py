@@ -1,4 +1,4 @@
-"""Forms of the denoised image that other programs ask for."""
+"""The denoised image without bias field, as fMRIPrep asks for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
 from n2a_bids.system.child import run_ants
 
 
@@ -37,29 +36,4 @@ class BiasCorrect(SimpleInterface):
         sidecar = dict(self.inputs.sidecar)
         sidecar["Description"] = f"{sidecar.get('Description', 'Denoised')}; bias field removed (ANTs N4)"
         self._results.update(out_file=os.fspath(out_file), sidecar=sidecar)
-        return runtime
-
-
-class _DescribeRawLikeInputSpec(BaseInterfaceInputSpec):
-    sidecar = traits.Dict(mandatory=True, desc="sidecar of the denoised image")
-    root = traits.Str(mandatory=True, desc="dataset that looks raw")
-    bids_dir = traits.Str(mandatory=True, desc="input dataset")
-
-
-class _DescribeRawLikeOutputSpec(TraitedSpec):
-    sidecars = traits.List(traits.Dict(), desc="the one sidecar, without what only derivatives have")
-
-
-class DescribeRawLike(SimpleInterface):
-    """Description of the dataset that looks raw, and a sidecar that fits into it."""
-
-    input_spec = _DescribeRawLikeInputSpec
-    output_spec = _DescribeRawLikeOutputSpec
-    _always_run = True
-
-    def _run_interface(self, runtime):
-        write_raw_like_files(Path(self.inputs.root), Path(self.inputs.bids_dir))
-        derivative_only = ("Sources", "SpatialReference", "SkullStripped", "Alignment")
-        kept = {key: value for key, value in self.inputs.sidecar.items() if key not in derivative_only}
-        self._results["sidecars"] = [kept]
         return runtime

@@ -1,19 +1,25 @@
-"""Sidecars of denoised diffusion series on their own grids, and what surrounds them in a raw dataset."""
+"""Sidecars of results on their own grids and under raw names, and what surrounds them in a raw dataset."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, isdefined, traits
 
-from n2a_bids.dataset.write.raw_like.fieldmaps import copied_identifiers, copy_field_maps, raw_like_metadata
+from n2a_bids.dataset.write.raw_like.fieldmaps import (
+    copied_identifiers,
+    copy_field_maps,
+    field_identifiers,
+    raw_like_metadata,
+)
 from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
-from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0, field_identifiers
-from n2a_bids.interfaces.derivatives.dwi import PHASE_ENCODING
-from n2a_bids.interfaces.derivatives.sidecars import propagated
+from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
+from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, propagated
 
 _OF_DENOISING = ("DenoisingStrategy", "DenoisingChosen", "DenoisingRecipe", "RandomSeed")
 _OF_DENOISING += ("SoftwareVersion", "NoiseFloorRemoved")
+"""Of the derivative's sidecar, what joins that of the series as acquired."""
+_OF_DERIVATIVES = ("Sources", "SpatialReference", "SkullStripped", "Alignment")
 
 
 class _DescribeOwnGridsInputSpec(BaseInterfaceInputSpec):
@@ -65,37 +71,45 @@ def _mask_sidecar(source: str) -> dict[str, object]:
     }
 
 
-class _DescribeRawLikeSeriesInputSpec(BaseInterfaceInputSpec):
-    sidecar = traits.Dict(mandatory=True, desc="sidecar of the denoised series")
-    metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of each series that is written")
-    fields = traits.Dict(desc="new fields about field maps; without them the old ones stay")
-    images = traits.List(traits.Str(), mandatory=True, desc="series as acquired")
-    targets = traits.List(traits.Str(), mandatory=True, desc="where each is written")
+class _DescribeRawLikeInputSpec(BaseInterfaceInputSpec):
+    sidecar = traits.Dict(mandatory=True, desc="sidecar of the denoised image")
+    metadata = traits.List(
+        traits.Dict(), desc="metadata of each series that is written; none for a T1w image"
+    )
+    fields = traits.Dict(
+        {}, usedefault=True, desc="new fields about field maps; without them the old ones stay"
+    )
+    series = traits.Dict(traits.Str(), traits.Str(), desc="series as acquired, and where each is written")
     root = traits.Str(mandatory=True, desc="dataset that looks raw")
     bids_dir = traits.Str(mandatory=True, desc="input dataset")
 
 
-class _DescribeRawLikeSeriesOutputSpec(TraitedSpec):
-    sidecars = traits.List(traits.Dict(), desc="sidecar of each series, without what only derivatives have")
+class _DescribeRawLikeOutputSpec(TraitedSpec):
+    sidecars = traits.List(traits.Dict(), desc="sidecar of each image, without what only derivatives have")
 
 
-class DescribeRawLikeSeries(SimpleInterface):
-    """Description of the dataset that looks raw, and sidecars of its series."""
+class DescribeRawLike(SimpleInterface):
+    """Description of the dataset that looks raw, and sidecars that fit into it."""
 
-    input_spec = _DescribeRawLikeSeriesInputSpec
-    output_spec = _DescribeRawLikeSeriesOutputSpec
+    input_spec = _DescribeRawLikeInputSpec
+    output_spec = _DescribeRawLikeOutputSpec
     _always_run = True
 
     def _run_interface(self, runtime):
         inputs = self.inputs
         root, bids_dir = Path(inputs.root), Path(inputs.bids_dir)
         write_raw_like_files(root, bids_dir)
-        renamed = {Path(image): Path(target) for image, target in zip(inputs.images, inputs.targets)}
+        if not isdefined(inputs.metadata):
+            kept = {key: value for key, value in inputs.sidecar.items() if key not in _OF_DERIVATIVES}
+            self._results["sidecars"] = [kept]
+            return runtime
+        renamed = {Path(image): Path(target) for image, target in inputs.series.items()}
         reversed_b0 = copy_reversed_b0(bids_dir, root, renamed)
-        copied = copied_identifiers(bids_dir, renamed) | field_identifiers(reversed_b0)
+        copied = copied_identifiers(bids_dir, renamed)
+        copied |= field_identifiers(image.metadata for image in reversed_b0)
         done = {key: inputs.sidecar[key] for key in _OF_DENOISING if key in inputs.sidecar}
         self._results["sidecars"] = [
-            raw_like_metadata(own, inputs.fields or {}, copied) | done for own in inputs.metadata
+            raw_like_metadata(own, inputs.fields, copied) | done for own in inputs.metadata
         ]
         return runtime
 

@@ -9,7 +9,8 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.raw_like.names import raw_like_path
-from n2a_bids.interfaces.anat.bias import BiasCorrect, DescribeRawLike
+from n2a_bids.interfaces.anat.bias import BiasCorrect
+from n2a_bids.interfaces.derivatives.raw_like import DescribeRawLike
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 
 

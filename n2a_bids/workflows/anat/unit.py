@@ -17,11 +17,11 @@ from n2a_bids.io.images import same_grid
 from n2a_bids.workflows.anat.align import init_align_wf
 from n2a_bids.workflows.anat.downstream import init_downstream_wf
 from n2a_bids.workflows.anat.mask import init_mask_wf, mask_method
-from n2a_bids.workflows.anat.outputs import init_outputs_wf
 from n2a_bids.workflows.anat.reports import init_reports_wf
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.derivatives import writes_each_echo
 from n2a_bids.workflows.names import workflow_name
+from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.warnings import mask_warnings
 
 

@@ -14,8 +14,8 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.derivatives import source_uri
 from n2a_bids.dataset.write.raw_like.fieldmaps import pair_fields
 from n2a_bids.dataset.write.raw_like.names import raw_like_path
-from n2a_bids.interfaces.derivatives.dwi import PHASE_ENCODING, shared_phase_encoding
-from n2a_bids.interfaces.derivatives.raw_like import CopyFieldMaps, DescribeNativeGrids, DescribeRawLikeSeries
+from n2a_bids.interfaces.derivatives.raw_like import CopyFieldMaps, DescribeNativeGrids, DescribeRawLike
+from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, shared_phase_encoding
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.dwi.native_grid import NativeGrids
 from n2a_bids.record.typed_json import JsonObject
@@ -161,11 +161,10 @@ def _write_raw_like(
     renamed = raw_like_series(unit, config)
     series = list(dict.fromkeys(renamed.values()))
     describe = Node(
-        DescribeRawLikeSeries(
+        DescribeRawLike(
             metadata=metadata,
             fields=pair_fields(unit.entities) if own else {},
-            images=[str(path) for path in renamed],
-            targets=[str(path) for path in renamed.values()],
+            series={str(image): str(path) for image, path in renamed.items()},
             root=str(config.outputs.raw_like_dir),
             bids_dir=str(config.bids_dir),
         ),

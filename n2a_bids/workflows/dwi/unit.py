@@ -20,11 +20,11 @@ from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
 from n2a_bids.workflows.dwi.node_memory import reserve_memory
-from n2a_bids.workflows.dwi.outputs import init_dwi_outputs_wf
 from n2a_bids.workflows.dwi.preparation import init_preparation, reference_first
 from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi.tensor import determines_tensor, init_tensor_wf
 from n2a_bids.workflows.names import workflow_name
+from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.warnings import mask_warnings
 
 
@@ -67,7 +67,7 @@ def init_dwi_unit_wf(
     method = _mask_method(given)
     elsewhere = masks_in_other_spaces(config.derivatives, unit)
     warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *input_notes(unit)]
-    outputs = init_dwi_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
+    outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit, config.selection.b0_threshold) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
     series = (align, "out_files")

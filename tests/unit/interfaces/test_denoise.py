@@ -13,13 +13,8 @@ from n2a_bids import __version__
 from n2a_bids.algorithms.risk.stacking import describe_shares
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.denoise import Denoise
-from n2a_bids.interfaces.derivatives.dwi import DescribeDiffusion
-from n2a_bids.interfaces.derivatives.sidecars import (
-    DescribeDerivatives,
-    alignment_sidecar,
-    completed_record,
-    denoising_sidecar,
-)
+from n2a_bids.interfaces.derivatives.sidecar_fields import alignment_sidecar, denoising_sidecar
+from n2a_bids.interfaces.derivatives.sidecars import DescribeResults, completed_record
 from n2a_bids.interfaces.derivatives.sink import SelectPlaces, WriteDerivatives
 from n2a_bids.interfaces.inputs import CheckImages
 from n2a_bids.record.alignment import AlignmentRecord
@@ -168,7 +163,8 @@ def described(tmp_path, **alignment):
     (tmp_path / "alignment.json").write_text(json.dumps(ALIGNMENT | alignment))
     (tmp_path / "work").mkdir()
     return (
-        DescribeDerivatives(
+        DescribeResults(
+            datatype="anat",
             figures_file=tmp_path / "figures.json",
             alignment_file=tmp_path / "alignment.json",
             accepted=[1, 2],
@@ -218,9 +214,9 @@ def test_repetitions_without_noise_between_them_are_refused(tmp_path):
     figures_file = tmp_path / "figures.json"
     figures_file.write_text(json.dumps({"n_repetitions": 2, "noise_sd_mean": 0.0}))
     with pytest.raises(BIDSDataError, match=r"run-1.*run-2.*SD 0"):
-        completed_record(figures_file, ["run-1.nii.gz", "run-2.nii.gz"], DescribeDerivatives().inputs)
+        completed_record(figures_file, ["run-1.nii.gz", "run-2.nii.gz"], DescribeResults().inputs)
     figures_file.write_text(json.dumps({"n_repetitions": 1, "noise_sd_mean": 0.0}))
-    inputs = DescribeDerivatives(mask_method="given", sources=["bids:raw:run-1"], run_uuid="now").inputs
+    inputs = DescribeResults(mask_method="given", sources=["bids:raw:run-1"], run_uuid="now").inputs
     record = completed_record(figures_file, ["run-1.nii.gz"], inputs)
     assert (record.mask_method, record.sources, record.run_uuid) == ("given", ("bids:raw:run-1",), "now")
 
@@ -236,7 +232,8 @@ def test_every_image_of_a_series_says_how_it_was_made(tmp_path, corrected):
     series = tmp_path / "series.nii.gz"
     nb.Nifti1Image(np.zeros((2, 2, 2, 3), np.float32), np.eye(4)).to_filename(series)
     outputs = (
-        DescribeDiffusion(
+        DescribeResults(
+            datatype="dwi",
             figures_file=tmp_path / "figures.json",
             alignment_file=tmp_path / "alignment.json",
             sources=[f"bids:raw:run-{run}" for run in (1, 2, 3)],

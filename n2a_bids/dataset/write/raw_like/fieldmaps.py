@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
-from n2a_bids.io.json import read_json_object, sidecar_text
+from n2a_bids.io.json import listed, read_json_object, sidecar_text
 from n2a_bids.record.typed_json import JsonObject
 
 _FIELD_KEYS = ("B0FieldIdentifier", "B0FieldSource", "IntendedFor")
@@ -50,7 +50,7 @@ def raw_like_metadata(
     """
     gone = {"IntendedFor", "SliceTiming", *(_FIELD_KEYS if fields else ("B0FieldIdentifier",))}
     kept = {key: value for key, value in metadata.items() if key not in gone} | dict(fields)
-    shared = [str(name) for name in _listed(metadata.get("B0FieldIdentifier")) if str(name) in copied]
+    shared = [str(name) for name in listed(metadata.get("B0FieldIdentifier")) if str(name) in copied]
     if shared and not fields:
         kept["B0FieldIdentifier"] = shared[0] if len(shared) == 1 else shared
     return kept
@@ -58,12 +58,18 @@ def raw_like_metadata(
 
 def copied_identifiers(bids_dir: Path, renamed: Mapping[Path, Path]) -> set[str]:
     """``B0FieldIdentifier`` of all field maps that `copy_field_maps` copies for some series."""
-    reader = SidecarReader(bids_dir)
-    return {
-        str(name)
-        for _, metadata, _ in _meant_for(renamed, reader)
-        for name in _listed(metadata.get("B0FieldIdentifier"))
-    }
+    return field_identifiers(metadata for _, metadata, _ in _meant_for(renamed, SidecarReader(bids_dir)))
+
+
+def field_identifiers(metadata: Iterable[Mapping[str, object]]) -> set[str]:
+    """``B0FieldIdentifier`` of all images: fields that are estimated from them, among others.
+
+    Examples
+    --------
+    >>> sorted(field_identifiers([{"B0FieldIdentifier": ["a", "b"]}, {}, {"B0FieldIdentifier": "c"}]))
+    ['a', 'b', 'c']
+    """
+    return {str(name) for one in metadata for name in listed(one.get("B0FieldIdentifier"))}
 
 
 def copy_field_maps(
@@ -140,8 +146,8 @@ def _targets(
     metadata: Mapping[str, object], renamed: Mapping[Path, Path], reader: SidecarReader
 ) -> list[Path]:
     """New places of the series that a field map is meant for."""
-    intended = [str(text) for text in _listed(metadata.get("IntendedFor"))]
-    own = set(map(str, _listed(metadata.get("B0FieldIdentifier"))))
+    intended = [str(text) for text in listed(metadata.get("IntendedFor"))]
+    own = field_identifiers([metadata])
     found = []
     for series, target in renamed.items():
         if own & _sources(series, reader) or any(_names(text, series) for text in intended):
@@ -151,7 +157,7 @@ def _targets(
 
 def _sources(series: Path, reader: SidecarReader) -> set[str]:
     """Fields that correct a series."""
-    return set(map(str, _listed(reader.metadata(series).get("B0FieldSource"))))
+    return set(map(str, listed(reader.metadata(series).get("B0FieldSource"))))
 
 
 def _names(text: str, series: Path) -> bool:
@@ -193,7 +199,7 @@ def _write_sidecar(
         # Relative to the participant: pybids, and QSIPrep with it, does not find series by BIDS URI.
         there = {target.relative_to(participant).as_posix() for target in targets if target.is_file()}
         # An earlier run, of another selection, may have put more names here.
-        earlier = _listed(_read(sidecar).get("IntendedFor"))
+        earlier = listed(_read(sidecar).get("IntendedFor"))
         names = there | {str(name) for name in earlier if (participant / str(name)).is_file()}
         content = dict(metadata) | ({"IntendedFor": sorted(names)} if names else {})
         with whole_file(sidecar) as temporary:
@@ -209,9 +215,3 @@ def _read(sidecar: Path) -> JsonObject:
         return read_json_object(sidecar, expected="a sidecar", remedy="")
     except BIDSDataError:
         return {}
-
-
-def _listed(value: object) -> list[object]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -55,11 +55,6 @@ def copy_reversed_b0(bids_dir: Path, root: Path, denoised: Iterable[Path]) -> li
     return copied
 
 
-def field_identifiers(images: Iterable[ImageFile]) -> set[str]:
-    """``B0FieldIdentifier`` of all images: fields that are estimated from them, among others."""
-    return {str(name) for image in images for name in _listed(image.metadata.get("B0FieldIdentifier"))}
-
-
 def _read(path: Path, reader: SidecarReader) -> Series | None:
     """None for a series that the list of images names as broken already."""
     tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
@@ -85,9 +80,3 @@ def _copy(image: ImageFile, copy: Path) -> None:
             continue
         with whole_file(target) as temporary:
             shutil.copyfile(source, temporary)
-
-
-def _listed(value: object) -> list[object]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -15,7 +15,7 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
-from n2a_bids.interfaces.derivatives.raw_like import DescribeRawLikeSeries
+from n2a_bids.interfaces.derivatives.raw_like import DescribeRawLike
 from n2a_bids.io.gradients import phase_encoding_of, read_gradients, write_gradients
 
 AP, PA = ({"PhaseEncodingDirection": pe, "TotalReadoutTime": 0.05} for pe in ("j-", "j"))
@@ -625,11 +625,10 @@ def test_reversed_b0_follow_into_the_raw_like_dataset(dataset, tmp_path):
     dataset.add("acq-full_dir-PA", metadata=PA)
     back.with_suffix(".bvec").rename(dataset.root / "dir-PA_dwi.bvec")
     root = tmp_path / "raw-like"
-    node = DescribeRawLikeSeries(
+    node = DescribeRawLike(
         sidecar={},
         metadata=[json.loads(Path(f"{main}.json").read_text())],
-        images=[f"{main}.nii.gz"],
-        targets=[str(root / "sub-01/dwi/sub-01_rec-n2a_dir-AP_dwi.nii.gz")],
+        series={f"{main}.nii.gz": str(root / "sub-01/dwi/sub-01_rec-n2a_dir-AP_dwi.nii.gz")},
         root=str(root),
         bids_dir=str(dataset.root),
     )

@@ -1,0 +1,103 @@
+"""Derivatives of a group under their BIDS names: the rows of `workflows/derivatives.py`, with sidecars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nipype import Node, Workflow
+from nipype.interfaces.utility import IdentityInterface
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.write.derivatives import source_uri
+from n2a_bids.interfaces.derivatives.sidecars import DescribeResults
+from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
+from n2a_bids.workflows.derivatives import Output, has_known_distortion, input_fields, outputs_of
+
+
+def init_outputs_wf(
+    unit: DenoisingUnit,
+    config: Config,
+    *,
+    mask_method: str = "not recorded",
+    given_mask: Path | None = None,
+    warnings: Sequence[str] = (),
+    name: str = "outputs_wf",
+) -> Workflow:
+    """Write images, sidecars, tables, transforms and figures of a unit.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        T1w repetitions, echoes, or diffusion series.
+    config : Config
+        Folders and whether the brain is cut out.
+    mask_method : str
+        How the brain was found, in a few words.
+    given_mask : Path, optional
+        Mask that the user gave.
+    warnings : sequence of str
+        What to look at, beyond what the denoiser finds.
+    name : str
+        Of the workflow.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` takes the files of `outputs_of` the unit, the record ``denoising``, the places
+        ``accepted`` of the repetitions that were used, whether distortion was ``corrected`` (only where it
+        is estimated), and what `InspectInputs` found.
+    """
+    workflow = Workflow(name)
+    rows = outputs_of(unit, config)
+    is_estimated = has_known_distortion(unit, config)
+    told = ["found_warnings", "inputs_stripped", "accepted", *(["corrected"] if is_estimated else [])]
+    inputnode = Node(IdentityInterface([*input_fields(rows), "denoising", *told]), name="inputnode")
+    inputnode.inputs.trait_set(found_warnings=[], inputs_stripped=False)
+    describe = Node(
+        DescribeResults(
+            datatype=unit.datatype,
+            own_uri=source_uri(
+                derivative_path(config.output_dir, unit.entities, unit.suffix, desc="denoised"), config
+            ),
+            sources=[source_uri(image.path, config) for image in unit.images],
+            images=[str(image.path) for image in unit.images],
+            metadata=[dict(image.metadata) for image in unit.images],
+            skull_stripped=config.denoise.skull_strip,
+            mask_method=mask_method,
+            mask_source="" if given_mask is None else source_uri(given_mask, config),
+            warnings=list(warnings),
+            run_uuid=config.run_uuid,
+            corrected=is_estimated or config.selection.dwi_corrected,
+            reversed_b0="" if unit.reversed_b0 is None else source_uri(unit.reversed_b0.path, config),
+        ),
+        name="describe",
+    )
+    workflow.connect(
+        [
+            (inputnode, describe, [("denoising", "figures_file"), ("alignment", "alignment_file")]),
+            (inputnode, describe, [(field, field) for field in told]),
+        ]
+    )
+    if is_estimated:
+        workflow.connect(inputnode, "distortion", describe, "distortion_file")
+    for sink, of_each in (("write", False), ("write_repetitions", True)):
+        chosen = [row for row in rows if row.of_each_repetition == of_each]
+        if chosen:
+            write = Node(WriteDerivatives({row.name: row.paths(unit, config) for row in chosen}), name=sink)
+            _connect_rows(workflow, chosen, inputnode, describe, write)
+            if of_each:
+                workflow.connect(inputnode, "accepted", write, "places")
+    return workflow
+
+
+def _connect_rows(
+    workflow: Workflow, rows: Sequence[Output], inputnode: Node, describe: Node, write: Node
+) -> None:
+    """Bring the file and the sidecar of each row to the node that writes them."""
+    for row in rows:
+        workflow.connect(describe if row.is_described else inputnode, row.field, write, row.name)
+        if row.sidecar:
+            workflow.connect(describe, row.sidecar, write, f"{row.name}_sidecar")
