@@ -56,6 +56,29 @@ def test_every_condition_gives_rows_and_a_summary(truth, tmp_path):
     assert "| multi-tensor | misaligned | 15 | auto | 1 |" in page and "PSNR of DWI, dB: best in" in page
 
 
+def test_scans_are_combined_with_what_the_head_does(truth, tmp_path, capsys):
+    """A scan of the table changes the noise and the truth; those of T1w alone are refused."""
+    options = [
+        "--snr",
+        15,
+        "--recipe",
+        "fast",
+        "--dwi-conditions",
+        "single",
+        "repeat",
+        "--strategies",
+        "noisy",
+    ]
+    assert _benchmark(tmp_path, *truth, *options, "--conditions", "aligned", "partial-fourier", "grappa") == 0
+    rows = {row["condition"]: float(row["psnr_dwi_db"]) for row in _rows(tmp_path / "diffusion.tsv")}
+    names = ["single", "single-partial-fourier", "single-grappa"]
+    assert list(rows) == names + [name.replace("single", "repeat") for name in names]
+    for name in names:
+        assert rows[name.replace("single", "repeat")] == pytest.approx(rows[name] + 3, abs=1)
+    assert _benchmark(tmp_path / "none", *truth, *options, "--conditions", "moved") == 2
+    assert "--dwi-conditions" in capsys.readouterr().err
+
+
 def test_supervised_ceiling_learns_elsewhere_and_beats_the_mean(truth, tmp_path, capsys):
     """It has the truth of the rest of the brain; a box that is all of it leaves nothing to learn from."""
     options = [*truth, "--snr", 10, "--recipe", "fast", "--phantoms", "tensor", "--dwi-conditions", "single"]

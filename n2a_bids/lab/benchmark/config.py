@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from n2a_bids.config import Recipe
 from n2a_bids.config.options import Option, Range, declared_fields
+from n2a_bids.lab.simulation.conditions import CONDITIONS, DWI_NAMES, NAMES
 
 _DIFFUSION = "diffusion series (--modality dwi)"
 
@@ -92,10 +93,11 @@ class BenchmarkConfig:
     ] = ()
     repetitions: Annotated[tuple[int, ...], Range(1), Option("numbers of repetitions", metavar="N")] = ()
     conditions: Annotated[
-        tuple[Literal["aligned", "moved", "uneven", "unequal", "echoes"], ...],
+        tuple[str, ...],
         Option(
-            "moved: up to 5 mm and 5 degrees per axis, realigned by the app; uneven: noise and gains vary; "
-            "unequal: runs of unequal noise; echoes: contrasts differ, the first counts",
+            f"what scanners and sessions do; of diffusion series: {', '.join(DWI_NAMES)}. "
+            + "; ".join(f"{row.name}: {row.sentence}" for row in CONDITIONS),
+            choices=NAMES,
         ),
     ] = ()
     seeds: Annotated[int | None, Range(1), Option("noise draws per cell", metavar="N")] = None

@@ -12,20 +12,10 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth, pad_truth
+from n2a_bids.lab.simulation.conditions import Condition, find_condition
 from n2a_bids.lab.simulation.lesions import second_echo
 from n2a_bids.lab.simulation.runs import SimulatedRuns, SimulationConfig, simulate_runs
-
-_ECHO_SPACING_S = 0.004
-
-CONDITIONS: dict[str, dict[str, float]] = {
-    "aligned": {},
-    "moved": {"max_rotation_deg": 5.0, "max_translation_mm": 5.0},
-    "uneven": {"noise_variation": 1.0, "max_gain_change": 0.2},
-    "unequal": {"noise_ratio": 2.0},
-    "echoes": {"echo_spacing_s": _ECHO_SPACING_S},
-}
-"""Name -> settings of the simulation. ``moved`` runs are realigned by the app's own alignment;
-``echoes`` are repetitions of different contrast, and the first echo is what counts."""
+from n2a_bids.lab.simulation.scans import scan_repetitions, spectrum_of_box
 
 MOVEMENT_MARGIN_VOXELS = 14
 """Air around the head, so that it stays in view wherever it moves."""
@@ -62,6 +52,9 @@ class CellData:
     """(R,) true factor on each repetition."""
     noise_sd: NDArray[np.float32]
     """(X, Y, Z) true noise SD of one repetition."""
+    noise_spectrum: NDArray[np.float32] | None = None
+    """(X, Y, Z) true power of the noise over frequency, mean 1, zero frequency first; None for white noise,
+    and where no one spectrum tells it."""
 
     @property
     def matched(self) -> NDArray[np.float32]:
@@ -92,7 +85,7 @@ def plan_cells(
 
 
 def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: Aligner) -> CellData:
-    """Simulate the runs of a cell and bring them onto one grid.
+    """Simulate the runs of a cell and bring them onto one grid; `CONDITIONS` says how.
 
     Moved runs are made and aligned as whole images and cut to the box afterwards.
 
@@ -111,7 +104,10 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
     data : CellData
         On the grid of the box.
     """
-    settings = dict(CONDITIONS[cell.condition])
+    condition = find_condition(cell.condition)
+    if condition.is_scanned:
+        return _scanned_data(cell, condition, truth, crop)
+    settings = dict(condition.settings)
     moved = "max_rotation_deg" in settings
     core = crop_truth(truth, crop)
     stage = pad_truth(truth, MOVEMENT_MARGIN_VOXELS) if moved else core
@@ -135,6 +131,30 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
         same_contrast=later is None,
     )
     return CellData(repetitions, core.data, runs.gains, runs.noise_sd[inside])
+
+
+def _scanned_data(cell: Cell, condition: Condition, truth: Truth, crop: Sequence[int] | None) -> CellData:
+    """Runs of a condition whose k-space is touched: whole along these axes, then cut to the box."""
+    core = crop_truth(truth, crop)
+    whole = [
+        truth.data.shape[axis] if axis in condition.kspace_axes else length
+        for axis, length in enumerate(core.data.shape)
+    ]
+    stage = crop_truth(truth, whole)
+    inside = place_of(core, stage)
+    level = cell.noise_level * float(np.std(core.data[core.mask]))
+    generator = cell.generator()
+    scans = scan_repetitions(stage.data, stage.mask, condition, cell.n_repetitions, level, generator)
+    repetitions = Repetitions(
+        data=np.ascontiguousarray(scans.repetitions[(slice(None), *inside)][..., None]),
+        mask=core.mask,
+        voxel_size_mm=core.voxel_size_mm,
+        left_right_axis=core.left_right_axis,
+    )
+    gains, spectrum = np.ones(cell.n_repetitions), scans.noise_spectrum
+    if spectrum is not None:
+        spectrum = spectrum_of_box(spectrum, core.mask.shape)
+    return CellData(repetitions, scans.reference[inside], gains, scans.noise_sd[inside], spectrum)
 
 
 def _later_echoes(

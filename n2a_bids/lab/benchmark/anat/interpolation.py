@@ -19,12 +19,13 @@ from n2a_bids.algorithms.registration.alignment import Grid
 from n2a_bids.algorithms.registration.resampling import resample
 from n2a_bids.algorithms.registration.rigid import halfway_transforms
 from n2a_bids.lab.benchmark.anat.alignment import register_run
-from n2a_bids.lab.benchmark.anat.cells import CONDITIONS, MOVEMENT_MARGIN_VOXELS, Cell, place_of
+from n2a_bids.lab.benchmark.anat.cells import MOVEMENT_MARGIN_VOXELS, Cell, place_of
 from n2a_bids.lab.benchmark.anat.methods import oracle_network, tissue_scale
 from n2a_bids.lab.benchmark.anat.refinement import refine_rigid
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
 from n2a_bids.lab.benchmark.table import RowTable
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth, pad_truth
+from n2a_bids.lab.simulation.conditions import find_condition
 from n2a_bids.lab.simulation.runs import SimulatedRuns, SimulationConfig, simulate_runs
 
 _KEY = ("truth", "noise_level", "seed", "way")
@@ -102,7 +103,10 @@ def make_situation(cell: Cell, truth: Truth, plan: BenchmarkPlan) -> Situation:
     """
     stage = pad_truth(truth, MOVEMENT_MARGIN_VOXELS)
     config = SimulationConfig(
-        noise_level=cell.noise_level, n_repetitions=2, noise_model="gaussian", **CONDITIONS["moved"]
+        noise_level=cell.noise_level,
+        n_repetitions=2,
+        noise_model="gaussian",
+        **find_condition("moved").settings,
     )
     runs = simulate_runs(stage.data, stage.mask, config, cell.generator(), stage.voxel_size_mm)
     grid = Grid(runs.repetitions[0], stage.affine, runs.mask)

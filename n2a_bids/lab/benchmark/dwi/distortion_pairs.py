@@ -14,9 +14,9 @@ from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.io.images import load, load_mask, same_grid, voxel_sizes_mm
-from n2a_bids.lab.benchmark.dwi.cells import PHASE_AXIS
 from n2a_bids.lab.benchmark.dwi.distortion import BlipPair
 from n2a_bids.lab.benchmark.dwi.pair_motion import motion_between, moved
+from n2a_bids.lab.benchmark.dwi.simulated_series import PHASE_AXIS
 from n2a_bids.lab.benchmark.dwi.truths import Truth
 from n2a_bids.lab.simulation import dwi as dwi_phantoms
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from n2a_bids.errors import ConfigError
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
+from n2a_bids.lab.simulation.conditions import DWI_NAMES
 
 
 def run_dwi(config: BenchmarkConfig) -> int:
@@ -43,16 +44,12 @@ def run_dwi(config: BenchmarkConfig) -> int:
     from n2a_bids.lab.benchmark.table import RowTable, keep_settings, write_whole
 
     methods = tuple(config.strategies or ("noisy", "auto", *available_dwi_baselines()))
-    unknown = [name for name in methods if name not in known_methods()]
-    if unknown:
-        raise ConfigError(
-            f"--strategies: expected {', '.join(known_methods())} for diffusion series, found {unknown[0]}; "
-            "correct the name"
-        )
+    _check_names(config, methods, known_methods())
     _check_truth(config)
     plan = DiffusionPlan(
         phantoms=tuple(config.dwi.phantoms),
         conditions=tuple(config.dwi.dwi_conditions),
+        scans=tuple(config.conditions or ("aligned",)),
         snrs=tuple(config.dwi.snr),
         seeds=tuple(range(config.seeds or 1)),
         methods=methods,
@@ -68,6 +65,21 @@ def run_dwi(config: BenchmarkConfig) -> int:
     table = run_diffusion(_load_truths(config, plan.phantoms, plan.needs_elsewhere), plan, path)
     write_whole(config.out / "diffusion.md", summarise_diffusion(RowTable(table, COLUMNS, CELL_COLUMNS).rows))
     return 0
+
+
+def _check_names(config: BenchmarkConfig, methods: tuple[str, ...], known: list[str]) -> None:
+    unknown = [name for name in methods if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"--strategies: expected {', '.join(known)} for diffusion series, found {unknown[0]}; "
+            "correct the name"
+        )
+    wrong = [name for name in config.conditions if name not in DWI_NAMES]
+    if wrong:
+        raise ConfigError(
+            f"--conditions: expected {', '.join(DWI_NAMES)} for diffusion series, found {wrong[0]}; what "
+            "the head does between series is said by --dwi-conditions"
+        )
 
 
 def _run_distortion(config: BenchmarkConfig) -> int:

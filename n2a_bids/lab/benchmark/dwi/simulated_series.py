@@ -1,0 +1,130 @@
+"""Noisy diffusion series of a phantom, as they reach the denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from n2a_bids.algorithms.distortion.field import resample
+from n2a_bids.algorithms.distortion.pepolar import correct_pair
+from n2a_bids.algorithms.noise.interpolation import noise_kept
+from n2a_bids.algorithms.registration.dwi_resampling import mean_b0, resample_series
+from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.lab.benchmark.dwi.pair_motion import MOTIONS, motion_between, moved
+from n2a_bids.lab.benchmark.dwi.truths import Truth
+from n2a_bids.lab.simulation import dwi as dwi_phantoms
+from n2a_bids.lab.simulation.conditions import find_condition
+from n2a_bids.lab.simulation.scans import make_receiver, vary
+
+PHASE_AXIS = 1
+REVERSE_PE = {"reverse-pe" if name == "still" else f"reverse-pe-{name}": name for name in MOTIONS}
+"""Conditions of opposite phase encoding, and the motion of the head between the series."""
+
+
+def simulate(
+    truth: Truth, condition: str, snr: float, seed: int, peak_mm: float, scan: str = "aligned"
+) -> tuple[Truth, Repetitions]:
+    """Noisy repetitions as they reach the denoiser, and the truth that they are judged by.
+
+    Parameters
+    ----------
+    truth : Truth
+    condition : str
+        ``single``; ``repeat``: two perfect repetitions; ``misaligned``: two, the second moved by up to half
+        a voxel and half a degree and left so; ``reverse-pe``: two distorted ones, corrected with the
+        estimated displacement, and with a motion of the head between them, which is estimated, too
+        (``reverse-pe-3mm``, ``reverse-pe-5mm-5deg``); ``split``: one, which networks that need two get as
+        two synthesized halves.
+    snr : float
+        Of the b0.
+    seed : int
+    peak_mm : float
+        Largest displacement.
+    scan : str
+        Row of the table of conditions.
+
+    Returns
+    -------
+    truth : Truth
+        As the scan shows it without noise.
+    repetitions : Repetitions
+    """
+    generator = torch.Generator().manual_seed(1000 + seed)
+    noise_sd = dwi_phantoms.noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)
+    n_repetitions = 1 if condition in ("single", "split") else 2
+    scanned, signals, noisy = _scan(truth, scan, noise_sd, n_repetitions, generator)
+    if condition in REVERSE_PE:
+        pair = _reverse_pe(scanned, signals, noisy, peak_mm, generator, REVERSE_PE[condition])
+        return scanned, pair
+    if condition == "misaligned":
+        signals = [signals[0], _nudged(signals[1], generator)]
+    return scanned, as_repetitions(scanned, np.stack([noisy(signal) for signal in signals]))
+
+
+def _scan(
+    truth: Truth, scan: str, noise_sd: float, n_repetitions: int, generator: torch.Generator
+) -> tuple[Truth, list[NDArray[np.float32]], Callable[[NDArray], NDArray[np.float32]]]:
+    """The truth as the scan shows it, clean repetitions, and what makes a noisy series of a clean one."""
+    condition = find_condition(scan)
+    if not condition.is_scanned:
+        same = [truth.signal] * n_repetitions
+        return truth, same, lambda signal: dwi_phantoms.add_rician_noise(signal, noise_sd, generator)
+    own = np.random.default_rng(int(torch.randint(2**31 - 1, (), generator=generator)))
+    receiver = make_receiver(truth.signal, truth.mask, condition, own)
+    varied = vary(truth.signal, truth.mask, condition, n_repetitions, own)
+    seen = replace(truth, signal=receiver.without_noise(varied.reference))
+    return seen, list(varied.signals), lambda signal: receiver.magnitude(signal, noise_sd, own)
+
+
+def as_repetitions(truth: Truth, repetitions: NDArray[np.float32], kept: float = 1.0) -> Repetitions:
+    """Series (R, X, Y, Z, C) of a phantom, with its mask and table; `kept` as in `Repetitions.noise_kept`."""
+    return Repetitions(
+        repetitions, truth.mask, truth.voxel_size_mm, gradients=truth.gradients, noise_kept=kept
+    )
+
+
+def _reverse_pe(
+    truth: Truth,
+    signals: Sequence[NDArray[np.float32]],
+    noisy: Callable[[NDArray], NDArray[np.float32]],
+    peak_mm: float,
+    generator: torch.Generator,
+    motion: str,
+) -> Repetitions:
+    axis = PHASE_AXIS
+    peak_voxels = peak_mm / truth.voxel_size_mm[axis]
+    field = dwi_phantoms.susceptibility_displacement(truth.mask, axis, peak_voxels, generator)
+    maps = np.eye(4), motion_between(motion, truth.mask.shape, truth.voxel_size_mm, axis)
+    scanned = [
+        noisy(dwi_phantoms.distort(moved(signal, place), moved(field, place), axis, sign))
+        for signal, place, sign in zip(signals, maps, (1, -1), strict=True)
+    ]
+    b0s = [mean_b0(series, truth.gradients) for series in scanned]
+    found = correct_pair(*b0s, truth.mask, voxel_size_mm=truth.voxel_size_mm, axis=axis)
+    aligned, kept = [], []
+    places = ((np.eye(4), found.displacement), (found.voxel_map, found.second_displacement))
+    for series, (voxel, displacement) in zip(scanned, places, strict=True):
+        maps = [voxel] * series.shape[-1]
+        aligned.append(resample_series(series, maps, displacement, axis, truth.mask))
+        kept.append(noise_kept(truth.mask.shape, [voxel], displacement, axis, 1, truth.mask))
+    return as_repetitions(truth, np.stack(aligned), float(np.sqrt(np.mean(np.square(kept)))))
+
+
+def _nudged(signal: NDArray[np.float32], generator: torch.Generator) -> NDArray[np.float32]:
+    """The signal after a motion that alignment may leave behind."""
+    draw = torch.rand(6, generator=generator).numpy() - 0.5
+    turn = Rotation.from_rotvec(np.radians(draw[3:])).as_matrix()
+    centre = (np.array(signal.shape[:3]) - 1) / 2
+    voxel_map = np.eye(4)
+    voxel_map[:3, :3] = turn
+    voxel_map[:3, 3] = centre - turn @ centre + draw[:3]
+    still = np.zeros(signal.shape[:3], np.float32)
+    moved = [
+        resample(signal[..., c], voxel_map, still, PHASE_AXIS, 0, order=3) for c in range(signal.shape[-1])
+    ]
+    return np.stack(moved, axis=-1)

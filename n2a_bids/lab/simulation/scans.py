@@ -1,0 +1,121 @@
+"""Repetitions of one clean image under a condition of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from n2a_bids.lab.simulation.conditions import Condition, load_function
+from n2a_bids.lab.simulation.kspace import SingleCoil
+from n2a_bids.lab.simulation.receivers import Receiver, white
+from n2a_bids.lab.simulation.sessions import Variation
+
+
+@dataclass(frozen=True, slots=True)
+class Scans:
+    """Noisy repetitions, and all that is known of them."""
+
+    repetitions: NDArray[np.float32] | NDArray[np.complex64]
+    """(R, X, Y, Z) or (R, X, Y, Z, C): magnitudes, or complex images where the condition keeps the phase."""
+    reference: NDArray[np.float32]
+    """Without noise and artefacts, magnitude, as the scan would show it: what denoising can at best give."""
+    noise_sd: NDArray[np.float32]
+    """(X, Y, Z) SD of the real and of the imaginary part of the noise."""
+    noise_spectrum: NDArray[np.float32] | None
+    """(X, Y, Z) power of the noise of magnitudes over frequency, mean 1, zero frequency first; None for
+    several coils, whose noise has no one spectrum."""
+    phase: NDArray[np.float32]
+    """(X, Y, Z) or (X, Y, Z, C), radians."""
+
+
+def scan_repetitions(
+    signal: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    condition: Condition,
+    n_repetitions: int,
+    noise_sd: float,
+    generator: np.random.Generator,
+) -> Scans:
+    """Scan a clean image or series several times.
+
+    Parameters
+    ----------
+    signal : (X, Y, Z) or (X, Y, Z, C) array
+        Clean magnitudes, whole along ``condition.kspace_axes``.
+    mask : (X, Y, Z) bool array
+        Where the noise level is meant to hold.
+    condition : Condition
+    n_repetitions : int
+    noise_sd : float
+        SD of the real and of the imaginary part of the noise of one repetition, root mean square in the mask.
+    generator : numpy.random.Generator
+        The only source of randomness.
+
+    Returns
+    -------
+    scans : Scans
+    """
+    receiver = make_receiver(signal, mask, condition, generator)
+    varied = vary(signal, mask, condition, n_repetitions, generator)
+    look = receiver.complex_image if condition.is_complex else receiver.magnitude
+    spectrum = receiver.scan.noise_spectrum(mask.shape) if isinstance(receiver.scan, SingleCoil) else None
+    return Scans(
+        repetitions=np.stack([look(one, noise_sd, generator) for one in varied.signals]),
+        reference=receiver.without_noise(varied.reference),
+        noise_sd=(noise_sd * receiver.noise_map).astype(np.float32),
+        noise_spectrum=spectrum,
+        phase=receiver.phase,
+    )
+
+
+def make_receiver(
+    signal: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    condition: Condition,
+    generator: np.random.Generator,
+) -> Receiver:
+    """Receiver of a condition for images of this kind; that of white noise where it has none of its own."""
+    make = load_function(condition.receiver) if condition.receiver else white
+    return make(signal, mask, generator)
+
+
+def vary(
+    signal: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    condition: Condition,
+    n_repetitions: int,
+    generator: np.random.Generator,
+) -> Variation:
+    """Clean repetitions of a condition: copies of the signal where it changes none."""
+    if condition.variation:
+        return load_function(condition.variation)(signal, mask, n_repetitions, generator)
+    same = np.asarray(signal, np.float32)
+    return Variation(np.broadcast_to(same, (n_repetitions, *same.shape)), same)
+
+
+def spectrum_of_box(spectrum: NDArray[np.floating], shape: Sequence[int]) -> NDArray[np.float32]:
+    """Noise spectrum on a smaller grid of the same voxels: the same covariance of neighbours.
+
+    Parameters
+    ----------
+    spectrum : (X, Y, Z) array
+        Zero frequency first.
+    shape : three ints
+        No larger than the grid of `spectrum`.
+
+    Returns
+    -------
+    spectrum : array of shape `shape`
+        Mean 1, not negative.
+    """
+    covariance = fft.fftshift(fft.ifftn(spectrum).real)
+    cut = tuple(
+        slice(size // 2 - wanted // 2, size // 2 - wanted // 2 + wanted)
+        for size, wanted in zip(covariance.shape, shape, strict=True)
+    )
+    power = np.maximum(fft.fftn(fft.ifftshift(covariance[cut])).real, 0)
+    return (power / power.mean()).astype(np.float32)

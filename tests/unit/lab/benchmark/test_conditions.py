@@ -1,0 +1,49 @@
+"""Every condition of the table reaches the methods, and stands in the documentation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from n2a_bids.lab.benchmark.anat.cells import Cell, make_cell_data
+from n2a_bids.lab.benchmark.truths import Truth
+from n2a_bids.lab.simulation.conditions import CONDITIONS, NAMES, find_condition
+from n2a_bids.lab.simulation.lesions import ball_mask
+
+README = Path(__file__).parents[4] / "docs" / "benchmarks" / "README.md"
+CROP = (20, 24, 16)
+
+
+@pytest.fixture(scope="module")
+def head():
+    """Return a smooth head of 32 mm."""
+    mask = ball_mask((40, 40, 40))
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(mask.shape), 2)
+    data = ndimage.gaussian_filter(mask.astype(float), 1.5) * (20 + 2 * texture / texture.std())
+    return Truth("head", data.astype(np.float32), mask, np.eye(4))
+
+
+def no_alignment(runs, affine):
+    raise AssertionError("repetitions of scanned conditions do not move")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if find_condition(name).is_scanned])
+def test_methods_get_noise_of_the_level_of_the_cell_in_the_box(head, name):
+    """The noise of the mean against what the scan shows without noise is that which baselines are told."""
+    data = make_cell_data(Cell("head", name, 0.4, 2, 0), head, CROP, no_alignment)
+    assert data.repetitions.data.shape == (2, *CROP, 1)
+    inside = data.repetitions.mask & (data.truth > 10)
+    difference = (data.matched[0] - data.matched[1])[inside] / np.sqrt(2)
+    if name not in ("sessions", "ghost"):
+        assert difference.std() == pytest.approx(data.noise_sd[inside].mean(), rel=0.1)
+        assert abs((data.matched.mean(axis=0) - data.truth)[inside].mean()) < 0.3 * difference.std()
+    if data.noise_spectrum is not None:
+        assert data.noise_spectrum.shape == CROP and data.noise_spectrum.min() >= 0
+        assert data.noise_spectrum.mean() == pytest.approx(1, rel=1e-5)
+
+
+def test_documentation_lists_every_condition():
+    text = README.read_text(encoding="utf-8")
+    for row in CONDITIONS:
+        assert f"| `{row.name}` | {row.sentence}" in text, row.name
