@@ -244,6 +244,23 @@ def test_the_app_needs_no_laboratory():
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_laboratory_needs_no_workflow():
+    """Benchmarks call what the app's nodes call: science, files and other programs, without nipype."""
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in modules(PACKAGE / "lab")
+        for name in imported_names(path)
+        if name.startswith(("n2a_bids.interfaces", "n2a_bids.workflows", "nipype"))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_transforms_are_inverted_in_one_place():
+    """`Affine` composes and inverts; the other inverse is that of a covariance."""
+    found = {path.name for path in modules() if "linalg.inv(" in path.read_text(encoding="utf-8")}
+    assert found == {"transforms.py", "prediction.py"}
+
+
 def test_folders_stay_small():
     """A folder can be seen at a glance."""
     folders = {path.parent for path in modules()}

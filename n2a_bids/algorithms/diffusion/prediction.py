@@ -82,6 +82,7 @@ def predictors(gradients: Gradients) -> NDArray[np.float64]:
     n_volumes = gradients.bvals.size
     if n_volumes == 1:
         return np.ones((1, 1))
+    # Of a covariance, no transform of space.
     precision = np.linalg.inv(signal_covariance(gradients) + _NOISE**2 * np.eye(n_volumes))
     # The prediction from all others in closed form (Rasmussen and Williams 2006, equation 5.12).
     weights = -precision / np.diag(precision)[:, None]

@@ -11,6 +11,7 @@ from n2a_bids.algorithms.distortion.field import DistortionConfig, estimate_disp
 from n2a_bids.algorithms.registration.dwi_contrasts import largest_shift_voxels
 from n2a_bids.algorithms.registration.dwi_motion import register_rigid
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
+from n2a_bids.algorithms.registration.transforms import inverse
 
 Volume = NDArray[np.float32]
 VoxelMap = NDArray[np.float64]
@@ -113,7 +114,7 @@ class BlipPair:
 
     def misdirection(self, voxel_map: VoxelMap, displacement: Volume) -> float:
         """Voxels by which displacements of the second image across the axis of the first are neglected."""
-        linear = np.linalg.inv(voxel_map[:3, :3])[:, self.axes[1]]
+        linear = inverse(voxel_map)[:3, self.axes[1]]
         across = np.delete(linear, self.axis)
         largest = float(np.percentile(np.abs(displacement[self.mask]), 99))
         return float(np.linalg.norm(across)) * self.readout_ratio * largest

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
+from n2a_bids.algorithms.registration.transforms import inverse
 
 AlignContrasts = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
 """Two (X, Y, Z) images of other contrast to the (4, 4) map from voxels of the first to the second."""
@@ -106,7 +107,7 @@ def align_groups(
             else align_shell(lowest, _mean_without_motion(data, maps, block))
             for block in blocks
         ]
-        drifts = [np.linalg.inv(steps[0]) @ step for step in steps]
+        drifts = [inverse(steps[0]) @ step for step in steps]
         maps[members] = maps[members] @ steps[0]
         if max(largest_shift_voxels(drift, mask) for drift in drifts) > _LEAST_DRIFT_VOXELS:
             centres = [float(np.mean(bvals[block])) for block in blocks]

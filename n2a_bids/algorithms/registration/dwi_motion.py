@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.prediction import predictors
 from n2a_bids.algorithms.registration.dwi_contrasts import AlignContrasts, align_groups, contrast_groups
+from n2a_bids.algorithms.registration.transforms import Affine, inverse
 
 _SMOOTHING_MM = (2.5, 1.5)
 """Of the rounds: the first catches large motions, the second is less biased."""
@@ -82,11 +83,11 @@ def estimate_motion(
             if step < tolerance:
                 break
     scale = np.diag([*voxel_size_mm, 1.0])
-    maps = np.stack([np.linalg.inv(scale) @ _matrix(motion, points) @ scale for motion in motions])
+    maps = np.stack([Affine(_matrix(motion, points)).between_voxels(scale, scale) for motion in motions])
     align_groups(data, maps, groups, gradients.bvals, mask, align_shell)
     reference = int(np.argmax(gradients.is_b0)) if gradients.is_b0.any() else int(groups[0][0])
     # Exactly the identity for the reference, whatever rounding leaves.
-    moved = maps @ np.linalg.inv(maps[reference])
+    moved = maps @ inverse(maps[reference])
     moved[reference] = np.eye(4)
     return SeriesMotion(moved, n_rounds, round(float(step), 4), bool(step < _STEP_VOXELS[-1]))
 
@@ -120,7 +121,7 @@ def register_rigid(
         target = _Smooth(fixed, voxel_size_mm, smoothing_mm).at(points, np.zeros(6))
         motion = _register(_Smooth(moving, voxel_size_mm, smoothing_mm), points, target, motion, held_axis)
     scale = np.diag([*voxel_size_mm, 1.0])
-    return np.linalg.inv(scale) @ _matrix(motion, points) @ scale
+    return Affine(_matrix(motion, points)).between_voxels(scale, scale)
 
 
 def motion_size(
@@ -128,7 +129,7 @@ def motion_size(
 ) -> tuple[float, float]:
     """Rotation in degrees, and translation of the centre of the mask in mm."""
     scale = np.diag([*voxel_size_mm, 1.0])
-    motion = scale @ voxel_map @ np.linalg.inv(scale)
+    motion = Affine.from_voxels(voxel_map, scale, scale).matrix
     centre = np.append(np.argwhere(mask).mean(axis=0) * voxel_size_mm, 1.0)
     angle = np.degrees(np.linalg.norm(Rotation.from_matrix(motion[:3, :3]).as_rotvec()))
     return float(angle), float(np.linalg.norm((motion @ centre - centre)[:3]))

@@ -17,15 +17,11 @@ from nipype.interfaces.base import (
 )
 from scipy import ndimage
 
-from n2a_bids.algorithms.quality.mask_checks import shows_structure
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.dataset.read.templates import find_template
-from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.images import load, same_grid, save_like, voxel_sizes_mm
-from n2a_bids.system.child import run_ants, run_module
-
-_BRAIN_VOLUME_ML = (200.0, 2600.0)
-"""Smallest newborn and largest adult brains, with a wide margin for poor masks."""
+from n2a_bids.external.t1w_brain import check_brain, write_brain_mask
+from n2a_bids.io.images import load, same_grid, save_like
+from n2a_bids.system.child import run_ants
 
 
 class _MaskOutputSpec(TraitedSpec):
@@ -45,9 +41,8 @@ class BrainMask(SimpleInterface):
 
     def _run_interface(self, runtime):
         out_mask = Path(runtime.cwd) / "brain_mask.nii.gz"
-        threads = self.inputs.threads
-        run_module("n2a_bids.external.deepbet", [self.inputs.in_file, out_mask, threads], threads=threads)
-        self._results["out_mask"] = os.fspath(_checked_brain(out_mask, self.inputs.in_file, "deepbet"))
+        write_brain_mask(Path(self.inputs.in_file), out_mask, self.inputs.threads)
+        self._results["out_mask"] = os.fspath(out_mask)
         return runtime
 
 
@@ -80,7 +75,9 @@ class TemplateBrainMask(SimpleInterface):
             "out_file": os.fspath(out_mask),
         }
         run_ants("template_mask", files, folder, random_seed=self.inputs.random_seed)
-        self._results["out_mask"] = os.fspath(_checked_brain(out_mask, self.inputs.in_file, "the template"))
+        self._results["out_mask"] = os.fspath(
+            check_brain(out_mask, Path(self.inputs.in_file), "the template")
+        )
         return runtime
 
 
@@ -118,26 +115,5 @@ class GivenBrainMask(SimpleInterface):
                 (data > 0.5).astype(np.uint8), to_voxels[:3, :3], to_voxels[:3, 3], target.shape[:3], order=0
             )
         out_mask = save_like(data > 0.5, image, Path(runtime.cwd) / "brain_mask.nii.gz", np.uint8)
-        self._results["out_mask"] = os.fspath(_checked_brain(out_mask, image, os.fspath(mask)))
+        self._results["out_mask"] = os.fspath(check_brain(out_mask, image, os.fspath(mask)))
         return runtime
-
-
-def _checked_brain(mask: Path, image: Path | str, source: str) -> Path:
-    """The mask itself, if it can be a brain."""
-    data, affine = load(mask)
-    volume_ml = float(np.count_nonzero(data > 0.5) * np.prod(voxel_sizes_mm(affine)) / 1000)
-    low, high = _BRAIN_VOLUME_ML
-    if not low <= volume_ml <= high:
-        found = "an empty mask" if volume_ml == 0 else f"{volume_ml:.0f} ml"
-        raise BIDSDataError(
-            f"{image}: expected a brain of {low:.0f} to {high:.0f} ml, found {found} by {source}; look at "
-            "the image, and if it is a T1w head, give a mask of your own with --derivatives NAME=PATH"
-        )
-    is_structured, correlation = shows_structure(load(Path(image))[0], data > 0.5, voxel_sizes_mm(affine))
-    if not is_structured:
-        raise BIDSDataError(
-            f"{image}: expected a brain in the mask by {source}, found noise alone: voxels 8 mm apart are no "
-            f"more alike than by chance (correlation {correlation:.3f}); look at the image, and if it is a "
-            "T1w head, give a mask of your own with --derivatives NAME=PATH"
-        )
-    return mask

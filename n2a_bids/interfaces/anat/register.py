@@ -17,13 +17,10 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids.algorithms.noise.copies import find_means
-from n2a_bids.algorithms.normalization import Volume
-from n2a_bids.algorithms.registration.rigid import Matrix, first_guess
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
+from n2a_bids.external.brain_registration import BrainFiles, register_brains
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import load, load_mask
-from n2a_bids.io.transforms import write_itk_transform
-from n2a_bids.system.child import run_ants
 
 _EQUAL_QUALITY = 0.05
 """Smaller differences of quality are estimation noise; the earlier run is what a user expects then."""
@@ -152,34 +149,17 @@ class _RegisterRigidOutputSpec(TraitedSpec):
 
 
 class RegisterRigid(SimpleInterface):
-    """Rigid registration of two brains with ANTs (mutual information), from a coarse search.
-
-    The sampling is regular, the seed fixed and there is one thread: equal inputs give equal bits.
-    """
+    """Rigid registration of two brains with ANTs: see `register_brains`."""
 
     input_spec = _RegisterRigidInputSpec
     output_spec = _RegisterRigidOutputSpec
 
     def _run_interface(self, runtime):
-        folder, inputs = Path(runtime.cwd), self.inputs
-        initial, out_transform = folder / "first_guess.txt", folder / "rigid.txt"
-        fixed = _brain(Path(inputs.reference_file), Path(inputs.reference_mask))
-        moving = _brain(Path(inputs.moving_file), Path(inputs.moving_mask))
-        write_itk_transform(first_guess(*fixed, *moving), initial)
-        files = {
-            "fixed": inputs.reference_file,
-            "moving": inputs.moving_file,
-            "fixed_mask": inputs.reference_mask,
-            "fixed_gaps": inputs.reference_gaps,
-            "moving_gaps": inputs.moving_gaps,
-            "initial": os.fspath(initial),
-            "out_file": os.fspath(out_transform),
-        }
-        run_ants("rigid", files, folder, random_seed=inputs.random_seed)
-        self._results["out_transform"] = os.fspath(out_transform)
+        inputs = self.inputs
+        reference = BrainFiles(
+            Path(inputs.reference_file), Path(inputs.reference_mask), inputs.reference_gaps
+        )
+        moving = BrainFiles(Path(inputs.moving_file), Path(inputs.moving_mask), inputs.moving_gaps)
+        found = register_brains(reference, moving, Path(runtime.cwd), inputs.random_seed)
+        self._results["out_transform"] = os.fspath(found)
         return runtime
-
-
-def _brain(image: Path, mask: Path) -> tuple[Volume, Matrix]:
-    data, affine = load(image)
-    return data * load_mask(mask, image), affine

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.registration.transforms import Affine
+
 _RESAMPLING_ORDER = 5
 _NOISE_FIELD_FRACTION = 0.25
 
@@ -223,7 +225,7 @@ def resample(
     if np.array_equal(transform, np.eye(4)):
         return np.asarray(image, dtype=np.float32)
     scale = np.diag([*map(float, voxel_size_mm), 1.0])
-    voxel_to_voxel = np.linalg.inv(scale) @ transform @ scale
+    voxel_to_voxel = Affine(transform).between_voxels(scale, scale)
     return ndimage.affine_transform(
         np.asarray(image, dtype=np.float32), voxel_to_voxel, order=_RESAMPLING_ORDER, mode="nearest"
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.registration.alignment import Grid, bring_to_grid
-from n2a_bids.interfaces.anat.register import RegisterRigid
+from n2a_bids.external.brain_registration import BrainFiles, register_brains
 from n2a_bids.io.images import voxel_sizes_mm
 from n2a_bids.io.transforms import read_itk_transform
 from n2a_bids.lab.simulation.runs import SimulatedRuns, resample
@@ -75,11 +75,8 @@ def _register(grid: Grid, moving: NDArray[np.float32], moving_mask: NDArray[np.b
         }
         for stem, data in images.items():
             nib.Nifti1Image(data, grid.affine).to_filename(folder / f"{stem}.nii.gz")
-        register = RegisterRigid(
-            reference_file=str(folder / "reference.nii.gz"),
-            reference_mask=str(folder / "reference_mask.nii.gz"),
-            moving_file=str(folder / "moving.nii.gz"),
-            moving_mask=str(folder / "moving_mask.nii.gz"),
+        still, moved = (
+            BrainFiles(folder / f"{stem}.nii.gz", folder / f"{stem}_mask.nii.gz")
+            for stem in ("reference", "moving")
         )
-        found = register.run(cwd=str(folder))
-        return read_itk_transform(Path(found.outputs.out_transform))
+        return read_itk_transform(register_brains(still, moved, folder))

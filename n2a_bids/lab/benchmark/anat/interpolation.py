@@ -18,6 +18,7 @@ from n2a_bids.algorithms.quality.sharpness import relative_sharpness
 from n2a_bids.algorithms.registration.alignment import Grid
 from n2a_bids.algorithms.registration.resampling import resample
 from n2a_bids.algorithms.registration.rigid import halfway_transforms
+from n2a_bids.algorithms.registration.transforms import Affine, inverse
 from n2a_bids.lab.benchmark.anat.alignment import register_run
 from n2a_bids.lab.benchmark.anat.cells import MOVEMENT_MARGIN_VOXELS, Cell, place_of
 from n2a_bids.lab.benchmark.anat.methods import oracle_network, tissue_scale
@@ -115,8 +116,8 @@ def make_situation(cell: Cell, truth: Truth, plan: BenchmarkPlan) -> Situation:
     return Situation(
         runs=runs,
         truth=stage,
-        true_transform=np.linalg.inv(to_mm) @ np.linalg.inv(runs.transforms[1]) @ to_mm,
-        found_transform=np.linalg.inv(stage.affine) @ found @ stage.affine,
+        true_transform=(~Affine(runs.transforms[1])).between_voxels(to_mm, to_mm),
+        found_transform=Affine(found).between_voxels(stage.affine, stage.affine),
         core=place_of(crop_truth(truth, plan.crop), stage),
         denoise=_make_denoiser(stage, plan),
     )
@@ -187,11 +188,11 @@ def _halfway(situation: Situation) -> Outcome:
     """Both runs to the space between, and the denoised image back."""
     first, second = situation.runs.repetitions
     to_mm = np.diag([*situation.truth.voxel_size_mm, 1.0])
-    found_mm = to_mm @ situation.found_transform @ np.linalg.inv(to_mm)
-    halves = [np.linalg.inv(to_mm) @ half @ to_mm for half in halfway_transforms([np.eye(4), found_mm])]
+    found_mm = Affine.from_voxels(situation.found_transform, to_mm, to_mm).matrix
+    halves = [Affine(half).between_voxels(to_mm, to_mm) for half in halfway_transforms([np.eye(4), found_mm])]
     images = [resample(run, half, first.shape)[0] for run, half in zip((first, second), halves, strict=True)]
     denoised = _denoise_mean(situation, *images)
-    return resample(denoised, np.linalg.inv(halves[0]), first.shape)[0], situation.found_transform
+    return resample(denoised, inverse(halves[0]), first.shape)[0], situation.found_transform
 
 
 def _native(situation: Situation) -> Outcome:

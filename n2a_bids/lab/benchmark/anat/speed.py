@@ -13,7 +13,7 @@ import torch
 
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.errors import DenoisingError
-from n2a_bids.interfaces.anat.mask import BrainMask
+from n2a_bids.external.t1w_brain import write_brain_mask
 from n2a_bids.lab.benchmark.anat.alignment import align_runs
 from n2a_bids.lab.benchmark.anat.cells import CellData
 from n2a_bids.lab.benchmark.anat.engine_speed import (
@@ -154,8 +154,8 @@ def _mask(runs: SimulatedRuns, stage: Truth, n_threads: int) -> tuple[np.ndarray
     with tempfile.TemporaryDirectory(prefix="n2a_benchmark_") as name:
         in_file = Path(name) / "head.nii.gz"
         nib.Nifti1Image(runs.repetitions[0], stage.affine).to_filename(in_file)
-        found = BrainMask(in_file=str(in_file), threads=n_threads).run(cwd=name)
-        return np.asarray(nib.load(found.outputs.out_mask).dataobj), {}
+        mask = write_brain_mask(in_file, Path(name) / "mask.nii.gz", n_threads)
+        return np.asarray(nib.load(mask).dataobj), {}
 
 
 def _one_pass(data: CellData, settings: MethodSettings) -> tuple[np.ndarray, JsonObject]:

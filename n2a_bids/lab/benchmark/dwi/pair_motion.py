@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from n2a_bids.algorithms.registration.transforms import Affine, inverse
+
 MOTIONS = {"still": (0.0, 0.0), "3mm": (3.0, 0.0), "5mm-5deg": (5.0, 5.0)}
 """Translation in mm and rotation in degrees by the name of the condition."""
 
@@ -38,7 +40,7 @@ def motion_between(
     centre = (np.array(shape[:3]) - 1) / 2 * voxel_size_mm
     motion = np.eye(4)
     motion[:3, :3], motion[:3, 3] = turn, centre + shift_mm * across - turn @ centre
-    return np.linalg.inv(scale) @ motion @ scale
+    return Affine(motion).between_voxels(scale, scale)
 
 
 def moved(image: NDArray, voxel_map: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -51,7 +53,7 @@ def moved(image: NDArray, voxel_map: NDArray[np.float64]) -> NDArray[np.float32]
     """
     if np.allclose(voxel_map, np.eye(4)):
         return image.astype(np.float32)
-    back = np.linalg.inv(voxel_map)
+    back = inverse(voxel_map)
     volumes = image[..., None] if image.ndim == 3 else image
     result = [
         ndimage.affine_transform(volumes[..., c], back[:3, :3], back[:3, 3], order=3, mode="nearest")

@@ -1,0 +1,76 @@
+"""The brain in a T1w head by deepbet, and whether a mask can be a brain at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from n2a_bids.algorithms.quality.mask_checks import shows_structure
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.images import load, voxel_sizes_mm
+from n2a_bids.system.child import run_module
+
+_BRAIN_VOLUME_ML = (200.0, 2600.0)
+"""Smallest newborn and largest adult brains, with a wide margin for poor masks."""
+
+
+def write_brain_mask(image: Path, mask: Path, threads: int = 1) -> Path:
+    """Write the brain mask that deepbet, in a process of its own without GPU, finds in a head.
+
+    Parameters
+    ----------
+    image : Path
+        T1w head.
+    mask : Path
+        uint8 image to write, on the grid of the head.
+    threads : int
+        Of torch.
+
+    Returns
+    -------
+    mask : Path
+
+    Raises
+    ------
+    BIDSDataError
+        If what was found is no brain: see `check_brain`.
+    """
+    run_module("n2a_bids.external.deepbet", [image, mask, threads], threads=threads)
+    return check_brain(mask, image, "deepbet")
+
+
+def check_brain(mask: Path, image: Path, source: str) -> Path:
+    """The mask itself, if it can be a brain.
+
+    Parameters
+    ----------
+    mask : Path
+        On the grid of the image.
+    image : Path
+        Head.
+    source : str
+        Where the mask is from, in a few words.
+
+    Raises
+    ------
+    BIDSDataError
+        If the mask is too small or too large for a brain, or the image shows nothing but noise in it.
+    """
+    data, affine = load(mask)
+    volume_ml = float(np.count_nonzero(data > 0.5) * np.prod(voxel_sizes_mm(affine)) / 1000)
+    low, high = _BRAIN_VOLUME_ML
+    if not low <= volume_ml <= high:
+        found = "an empty mask" if volume_ml == 0 else f"{volume_ml:.0f} ml"
+        raise BIDSDataError(
+            f"{image}: expected a brain of {low:.0f} to {high:.0f} ml, found {found} by {source}; look at "
+            "the image, and if it is a T1w head, give a mask of your own with --derivatives NAME=PATH"
+        )
+    is_structured, correlation = shows_structure(load(image)[0], data > 0.5, voxel_sizes_mm(affine))
+    if not is_structured:
+        raise BIDSDataError(
+            f"{image}: expected a brain in the mask by {source}, found noise alone: voxels 8 mm apart are no "
+            f"more alike than by chance (correlation {correlation:.3f}); look at the image, and if it is a "
+            "T1w head, give a mask of your own with --derivatives NAME=PATH"
+        )
+    return mask
