@@ -85,10 +85,10 @@ def draw() -> str:
     parts = [name for names in reversed(LAYERS) for name in names if name != "__main__"]
     parts = [name for name in parts if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()]
     rows = []
-    for number, part in enumerate(parts):
+    for index, part in enumerate(parts):
         sentence, n_files, n_lines = describe(part)
         below = sorted((other for one, other in imports if one == part), key=lambda name: (-RANK[name], name))
-        y = 40 + number * _ROW
+        y = 40 + index * _ROW
         rows.append(
             f'<rect x="{_LEFT}" y="{y}" width="{_WIDTH - 2 * _LEFT}" height="{_ROW - 6}" rx="4"/>'
             f'<text x="{_LEFT + 10}" y="{y + 17}" class="name">{part}</text>'

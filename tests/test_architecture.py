@@ -309,9 +309,9 @@ def test_arguments_are_parsed_in_cli_only():
 def test_records_are_typed():
     """Dicts of anything are few, each with its reason: what passes between parts has a dataclass."""
     found = [
-        f"{path.relative_to(PACKAGE)}:{number}: {line.strip()}"
+        f"{path.relative_to(PACKAGE)}:{line_number}: {line.strip()}"
         for path in modules()
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
         if re.search(r"dict\[str, (Any|object)\]", line, flags=re.IGNORECASE)
     ]
     assert len(found) <= MAX_UNTYPED_DICTS, "\n".join(found)

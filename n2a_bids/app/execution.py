@@ -170,9 +170,9 @@ def _is_of_multiprocessing(process: psutil.Process) -> bool:
     return False
 
 
-def _send(process: psutil.Process, number: int) -> None:
+def _send(process: psutil.Process, signal_number: int) -> None:
     with suppress(psutil.NoSuchProcess):
-        process.send_signal(number)
+        process.send_signal(signal_number)
 
 
 def start_worker(folder: str, settings: Settings) -> None:

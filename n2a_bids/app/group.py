@@ -18,7 +18,7 @@ _MULTIVERSE = (
 
 
 def run_group(config: Config) -> int:
-    """Gather the figures of all (selected) participants; images are not read.
+    """Gather the records of all (selected) participants; images are not read.
 
     Parameters
     ----------
@@ -43,20 +43,20 @@ def run_group(config: Config) -> int:
             f"{config.output_dir}: expected the output of the participant level, found no such folder; run "
             f"the participant level first, with the same output folder{hint}"
         )
-    wanted, excluded = config.selection.participants, config.selection.exclude_participants
+    selected, excluded = config.selection.participants, config.selection.exclude_participants
     there = list_participants(config.output_dir)
-    absent = [f"sub-{label}" for label in wanted if label not in there]
+    absent = [f"sub-{label}" for label in selected if label not in there]
     if absent:
         raise BIDSDataError(
             f"{config.output_dir}: expected results of {', '.join(absent)}, found none; correct "
             "--participant-label, or run the participant level first"
         )
-    participants = [label for label in wanted or there if label not in excluded]
+    participants = [label for label in selected or there if label not in excluded]
     group = read_group(config.output_dir, participants)
     for sentence in group.unreadable:
         sys.stderr.write(f"n2a: {sentence}\n")
     if not group.rows:
-        sys.stderr.write(f"n2a: {config.output_dir}: no figures of denoised images were found{hint}\n")
+        sys.stderr.write(f"n2a: {config.output_dir}: no records of denoised images were found{hint}\n")
         if group.unreadable:
             return 1
         if not group.left_out:

@@ -88,9 +88,7 @@ def format_outcomes(outcomes: Sequence[Outcome], width: int = 110) -> str:
     for outcome in outcomes:
         counts[outcome.status] += 1
     total = f"{len(outcomes)} participant{'' if len(outcomes) == 1 else 's'}"
-    lines.append(
-        f"{total}: " + ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    )
+    lines.append(f"{total}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count))
     return "\n".join(lines)
 
 

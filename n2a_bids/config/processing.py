@@ -92,7 +92,7 @@ class AlignConfig:
     space: Annotated[
         Literal["reference", "halfway"],
         Option(
-            "grid of the result: that of the best repetition, or half-way between all", _DENOISING,
+            "grid of the result: that of the best repetition, or halfway between all (midspace)", _DENOISING,
             flags=("--align-space",),
         ),
     ] = "reference"  # fmt: skip

@@ -52,8 +52,8 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     """
     bids_dir = Path(bids_dir).absolute()
     read_description(bids_dir)
-    wanted = select_participants(bids_dir, selection)
-    participants = [label for label in wanted if is_label(label)]
+    selected = select_participants(bids_dir, selection)
+    participants = [label for label in selected if is_label(label)]
     paths = list_images(bids_dir, participants, selection) if participants else []
     _check_sessions(bids_dir, participants, selection)
     reader = SidecarReader(bids_dir)
@@ -64,7 +64,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     excluded = [
         *(item for item in read if isinstance(item, Excluded)),
         *found.excluded,
-        *(_odd_participant(bids_dir, label) for label in wanted if label not in participants),
+        *(_odd_participant(bids_dir, label) for label in selected if label not in participants),
         *_without_images(bids_dir, participants, paths, selection),
     ]
     units = tuple(note_duplicates(found.units, bids_dir))

@@ -84,5 +84,5 @@ def _wrapped(text: str, indent: str) -> list[str]:
     )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _count(total: int, noun: str) -> str:
+    return f"{total} {noun}{'' if total == 1 else 's'}"

@@ -100,7 +100,7 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
     mask = _load_mask(job.mask, reference)
     images, n_measured = _load_measured(job, images, voxel_sizes_mm(affine), mask)
     if n_measured is not None and (mask & (n_measured == len(images))).any():
-        # Figures of noise and the comparison of candidates need all of them.
+        # Measures of noise and the comparison of candidates need all of them.
         mask = mask & (n_measured == len(images))
     for path, image in zip(job.runs, images):
         extent = np.atleast_1d(np.ptp(image[mask], axis=0))

@@ -18,7 +18,7 @@ from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 Volumes = NDArray[np.float32]
 
 _MOST_CHANNELS = 4
-"""Channels that are measured, evenly spread: the figures of a long DWI series are averages."""
+"""Channels that are measured, evenly spread: the metrics of a long DWI series are averages."""
 
 _ROUNDING = 1e-5
 """Of the largest intensity: what single precision leaves of a difference of equal images is smaller."""
@@ -97,9 +97,9 @@ def measure(
     channels = sorted({int(c) for c in np.linspace(0, n_channels - 1, min(n_channels, _MOST_CHANNELS))})
     rows = [_measure_channel(repetitions, mean, denoised.data, channel) for channel in channels]
     keys = dict.fromkeys(key for row in rows for key in row)
-    figures = {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
-    figures |= _measure_errors(repetitions, denoised, noise_sd)
-    return {key: _rounded(value) for key, value in figures.items() if math.isfinite(value)}
+    metrics = {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
+    metrics |= _measure_errors(repetitions, denoised, noise_sd)
+    return {key: _rounded(value) for key, value in metrics.items() if math.isfinite(value)}
 
 
 def _measure_errors(
@@ -134,20 +134,20 @@ def _measure_channel(
     mask, voxel_size_mm = repetitions.mask, repetitions.voxel_size_mm
     before, after = mean[..., channel], denoised[..., channel]
     residual = before - after
-    figures = {
+    metrics = {
         "sharpness_mean": sharpness(before, mask, voxel_size_mm, after),
         "sharpness_denoised": sharpness(after, mask, voxel_size_mm, after),
         "residual_edge_correlation": edge_correlation(residual, after, mask),
     }
     if _is_more_than_rounding(residual, before, mask):
-        figures["fwhm_mm_residual"] = smoothness_fwhm_mm(residual, mask, voxel_size_mm)
+        metrics["fwhm_mm_residual"] = smoothness_fwhm_mm(residual, mask, voxel_size_mm)
     if repetitions.n_repetitions > 1 and repetitions.same_contrast:
         data = repetitions.data[:2, ..., channel]
         first, second = (s.apply(image) for s, image in zip(match_scales(data, mask), data))
-        figures["difference_edge_correlation"] = edge_correlation(first - second, after, mask)
+        metrics["difference_edge_correlation"] = edge_correlation(first - second, after, mask)
         if _is_more_than_rounding(first - second, first, mask):
-            figures["fwhm_mm_difference"] = smoothness_fwhm_mm(first - second, mask, voxel_size_mm)
-    return figures
+            metrics["fwhm_mm_difference"] = smoothness_fwhm_mm(first - second, mask, voxel_size_mm)
+    return metrics
 
 
 def _is_more_than_rounding(difference: Volumes, image: Volumes, mask: NDArray[np.bool_]) -> bool:

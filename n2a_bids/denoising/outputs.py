@@ -1,4 +1,4 @@
-"""What ``n2a-tools denoise`` writes: images with the geometry of the first run, figures as JSON."""
+"""What ``n2a-tools denoise`` writes: images with the geometry of the first run, the record as JSON."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def write_outputs(
     *,
     skull_strip: bool = False,
 ) -> None:
-    """Write the denoised image, the maps asked for, and the figures last.
+    """Write the denoised image, the maps asked for, and the record last.
 
     Parameters
     ----------
     result : DenoiseResult
     out_file : Path
-        Ends in ``.nii.gz``; the figures go into ``.json`` beside it.
+        Ends in ``.nii.gz``; the record goes into ``.json`` beside it.
     maps : mapping
-        Where ``mean``, ``residual`` and ``noise_sd`` go; None for those not wanted.
+        Where ``mean``, ``residual`` and ``noise_sd`` go; None for those not asked for.
     repetitions : sequence of Path
-        Where the denoised repetitions go; empty when not wanted.
+        Where the denoised repetitions go; empty when not asked for.
     skull_strip : bool
         Zero outside of the mask; otherwise the whole head is kept.
 

@@ -1,4 +1,4 @@
-"""``n2a-tools denoise``: aligned NIfTI files in, a denoised one and its figures out."""
+"""``n2a-tools denoise``: aligned NIfTI files in, a denoised one and its record out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DenoiseFiles:
 
     @property
     def maps(self) -> dict[str, Path | None]:
-        """Where each map goes; None for those not wanted."""
+        """Where each map goes; None for those not asked for."""
         return {"mean": self.out_mean, "residual": self.out_residual, "noise_sd": self.out_noise_sd}
 
 
@@ -85,7 +85,7 @@ def _check_request(job: DenoiseJob, files: DenoiseFiles) -> None:
     """
     if not files.out_file.name.endswith(".nii.gz"):
         raise ConfigError(
-            f"{files.out_file}: the output should end in .nii.gz; its figures go into .json beside it"
+            f"{files.out_file}: the output should end in .nii.gz; its record goes into .json beside it"
         )
     check_recipe(job.denoise.strategy, job.denoise.recipe)
     if files.out_repetitions and len(files.out_repetitions) != len(job.runs):

@@ -238,5 +238,5 @@ def _check_finite(denoised: DenoisedImage, strategy: Strategy) -> None:
     if not np.isfinite(denoised.data).all():
         raise DenoisingError(
             f"{strategy.facts.name} ended with NaN or infinite voxels, so nothing is written; try another "
-            "--random-seed or --strategy mean, and report this with the figures of 'n2a-tools doctor'"
+            "--random-seed or --strategy mean, and report this with the output of 'n2a-tools doctor'"
         )

@@ -1,4 +1,4 @@
-"""What speaks against the runs that ``n2a-tools denoise`` is given: copies, and runs that are not aligned."""
+"""Warnings about the runs that ``n2a-tools denoise`` is given: copies, and runs that are not aligned."""
 
 from __future__ import annotations
 

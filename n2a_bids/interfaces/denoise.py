@@ -77,7 +77,7 @@ _DenoiseInputSpec = type(
 
 class _DenoiseOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="denoised image")
-    figures_file = File(exists=True, desc="JSON of what was tried, chosen and measured")
+    record_file = File(exists=True, desc="JSON of what was tried, chosen and measured")
     mean_file = File(exists=True, desc="plain mean of the repetitions")
     residual_file = File(exists=True, desc="mean minus denoised")
     noise_sd_file = File(exists=True, desc="noise SD of one repetition")
@@ -140,7 +140,7 @@ class Denoise(CommandLine):
         folder = Path.cwd()
         outputs = {f"{name}_file": str(folder / f"{name}.nii.gz") for name in self._EXTRA}
         outputs["out_file"] = str(folder / self.inputs.out_file)
-        outputs["figures_file"] = outputs["out_file"].removesuffix(".nii.gz") + ".json"
+        outputs["record_file"] = outputs["out_file"].removesuffix(".nii.gz") + ".json"
         if self.inputs.save_repetitions:
             outputs["repetition_files"] = [str(folder / name) for name in self._repetition_names()]
         return outputs

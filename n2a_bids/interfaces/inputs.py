@@ -56,9 +56,9 @@ _EQUAL_SIZES = 0.05
 class _InspectInputsInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, desc="images of one unit, 3D, as acquired")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="their brain masks")
-    place = traits.Int(0, usedefault=True, desc="of the reference, whose mask the results take")
+    index = traits.Int(0, usedefault=True, desc="of the reference, whose mask the results take")
     given_mask = traits.Str("", usedefault=True, desc="name of the mask that the user brought, if any")
-    accepted = traits.List(traits.Int(), desc="places of those that are used; all by default")
+    accepted = traits.List(traits.Int(), desc="indices of those that are used; all by default")
     gap_warnings = traits.List(traits.Str(), usedefault=True, desc="of `FindGaps` or `PickVolumes`")
     alignment_warnings = traits.List(traits.Str(), usedefault=True, desc="of `AlignRepetitions` or of copies")
 
@@ -81,10 +81,10 @@ class InspectInputs(SimpleInterface):
         ]
         warnings = voxel_size_warnings([image for image, _ in pairs])
         if inputs.given_mask:
-            warnings += mask_fit_warnings(*pairs[inputs.place], inputs.given_mask)
+            warnings += mask_fit_warnings(*pairs[inputs.index], inputs.given_mask)
         self._results["warnings"] = [*inputs.gap_warnings, *warnings, *inputs.alignment_warnings]
         used = inputs.accepted if isdefined(inputs.accepted) else range(len(pairs))
-        self._results["skull_stripped"] = all(_without_skull(*pairs[place]) for place in used)
+        self._results["skull_stripped"] = all(_without_skull(*pairs[index]) for index in used)
         return runtime
 
 

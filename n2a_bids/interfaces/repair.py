@@ -35,8 +35,8 @@ class FindGaps(SimpleInterface):
 
     def _run_interface(self, runtime):
         files, maps, warnings = [], [], []
-        for place, name in enumerate(self.inputs.in_files):
-            path, folder = Path(name), Path(runtime.cwd) / str(place)
+        for index, name in enumerate(self.inputs.in_files):
+            path, folder = Path(name), Path(runtime.cwd) / str(index)
             image, affine = load(path)
             gaps = find_gaps(image, voxel_sizes_mm(affine), stored_limits(path))
             files.append(name)

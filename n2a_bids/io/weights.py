@@ -83,9 +83,9 @@ def load_all_weights(
         See `load_weights`.
     """
     loaded = []
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         has = folder is not None and (folder / f"{name}.safetensors").is_file()
-        loaded.append(load_weights(name, folder if has or place == 0 else None) if name else None)
+        loaded.append(load_weights(name, folder if has or index == 0 else None) if name else None)
     return tuple(loaded)
 
 

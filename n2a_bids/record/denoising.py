@@ -185,4 +185,4 @@ def list_epochs(phase: str, losses: Iterable[float]) -> tuple[Epoch, ...]:
     >>> list_epochs("fit", [0.5])
     (Epoch(phase='fit', epoch=1, loss=0.5),)
     """
-    return tuple(Epoch(phase, number, float(loss)) for number, loss in enumerate(losses, start=1))
+    return tuple(Epoch(phase, epoch, float(loss)) for epoch, loss in enumerate(losses, start=1))

@@ -95,20 +95,20 @@ def from_json(kind: type[T], content: object, source: object) -> T:
     return _object(kind, content, "", source)
 
 
-def _object(kind: type[T], content: object, place: str, source: object) -> T:
+def _object(kind: type[T], content: object, key_path: str, source: object) -> T:
     if not isinstance(content, Mapping):
-        raise _wrong(source, place, "an object with fields", content)
+        raise _wrong(source, key_path, "an object with fields", content)
     hints, own = _hints(kind), {field.name: field for field in fields(kind)}
     for name in content:
         if name not in own:
             raise BIDSDataError(
-                f"{source}: expected the fields of a record of n2a, found {f'{place}{name}'!r}, which this "
-                "version does not know; denoise again, or use the version that wrote it"
+                f"{source}: expected the fields of a record of n2a, found {f'{key_path}{name}'!r}, which "
+                "this version does not know; denoise again, or use the version that wrote it"
             )
     for name, field in own.items():
         if name not in content and field.default is MISSING and field.default_factory is MISSING:
-            raise _wrong(source, f"{place}{name}", "a value", None)
-    values = {name: _value(hints[name], item, f"{place}{name}", source) for name, item in content.items()}
+            raise _wrong(source, f"{key_path}{name}", "a value", None)
+    values = {name: _value(hints[name], item, f"{key_path}{name}", source) for name, item in content.items()}
     return kind(**values)
 
 
@@ -117,24 +117,24 @@ def _hints(kind: type) -> Mapping[str, object]:
     return get_type_hints(kind)
 
 
-def _value(hint: object, value: object, place: str, source: object) -> object:
+def _value(hint: object, value: object, key_path: str, source: object) -> object:
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         (inner,) = (part for part in parts if part is not NoneType)
         # Other writers have NaN for what was not measured.
         unknown = value is None or (inner is float and isinstance(value, float) and not math.isfinite(value))
-        return None if unknown else _value(inner, value, place, source)
+        return None if unknown else _value(inner, value, key_path, source)
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_value(parts[0], item, f"{place}[{n}]", source) for n, item in enumerate(value))
+        return tuple(_value(parts[0], item, f"{key_path}[{n}]", source) for n, item in enumerate(value))
     if origin is Mapping and isinstance(value, Mapping):
-        return {key: _value(parts[1], item, f"{place}.{key}", source) for key, item in value.items()}
+        return {key: _value(parts[1], item, f"{key_path}.{key}", source) for key, item in value.items()}
     if is_dataclass(hint):
-        return _object(hint, value, f"{place}.", source)
+        return _object(hint, value, f"{key_path}.", source)
     if hint is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
     if type(value) is hint and hint is not float:
         return value
-    raise _wrong(source, place, _WORDS.get(origin or hint, "another value"), value)
+    raise _wrong(source, key_path, _WORDS.get(origin or hint, "another value"), value)
 
 
 _WORDS = {
@@ -147,8 +147,8 @@ _WORDS = {
 }
 
 
-def _wrong(source: object, place: str, expected: str, found: object) -> BIDSDataError:
-    where = f" at {place.rstrip('.')}" if place else ""
+def _wrong(source: object, key_path: str, expected: str, found: object) -> BIDSDataError:
+    where = f" at {key_path.rstrip('.')}" if key_path else ""
     return BIDSDataError(
         f"{source}: expected {expected}{where}, found {found!r:.60}; denoise again, or "
         "put the file back as it was written"

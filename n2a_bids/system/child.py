@@ -119,9 +119,9 @@ def raise_if_killed(name: str, status: int) -> None:
             f"{name} was stopped (SIGTERM), most likely by a time limit or because the job was cancelled: "
             "ask for more time; the same command resumes"
         )
-    number = -status if status < 0 else status - 128
-    if number in set(signal.Signals):
+    signal_number = -status if status < 0 else status - 128
+    if signal_number in set(signal.Signals):
         raise ChildProcessError(
-            f"{name} was ended by {signal.Signals(number).name}: a fault of the program, of a library or of "
-            "the machine; run again, and report it if it comes back"
+            f"{name} was ended by {signal.Signals(signal_number).name}: a fault of the program, of a library "
+            "or of the machine; run again, and report it if it comes back"
         )

@@ -22,13 +22,13 @@ class Interruption:
     def __init__(self) -> None:
         self.error: BaseException | None = None
 
-    def __call__(self, number: int, frame: object) -> None:
+    def __call__(self, signal_number: int, frame: object) -> None:
         """Signal handler."""
         # A second signal must not break the cleaning up of the first.
         for signal_number in _NUMBERS:
             signal.signal(signal_number, signal.SIG_IGN)
-        is_keyboard = number == signal.SIGINT
-        name = signal.Signals(number).name
+        is_keyboard = signal_number == signal.SIGINT
+        name = signal.Signals(signal_number).name
         self.error = KeyboardInterrupt() if is_keyboard else Interrupted(f"stopped by {name}")
         raise self.error
 
@@ -47,9 +47,9 @@ def interruptible() -> Iterator[Interruption]:
         return
     # Under nohup a lost terminal does not matter.
     ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
-    previous = {number: signal.signal(number, interruption) for number in _NUMBERS if number not in ignored}
+    previous = {one: signal.signal(one, interruption) for one in _NUMBERS if one not in ignored}
     try:
         yield interruption
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for signal_number, handler in previous.items():
+            signal.signal(signal_number, handler)

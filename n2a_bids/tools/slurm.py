@@ -106,13 +106,13 @@ def run_slurm(config: JobConfig) -> int:
     Raises
     ------
     BIDSDataError
-        If the dataset has no participant, or not one of those wanted, or the output would lie inside it.
+        If the dataset has no participant, or not one of those asked for, or the output would lie inside it.
     ConfigError
         If a batch script cannot hold what is asked for.
     """
     config = config.with_whole_paths()
-    job_dir, wanted = config.job_dir, SelectionConfig(participants=config.participants)
-    labels = select_participants(config.bids_dir, wanted)
+    job_dir, selection = config.job_dir, SelectionConfig(participants=config.participants)
+    labels = select_participants(config.bids_dir, selection)
     check_output_dir(config.bids_dir, config.output_dir)
     text = job_script(config)
     if config.image is not None and not config.image.is_file():

@@ -108,10 +108,10 @@ def loss_curve(history: Sequence[Epoch]) -> str:
         axes = figure.add_subplot()
         phases = list(dict.fromkeys(row.phase for row in rows))
         offset = 0
-        for number, phase in enumerate(phases):
+        for index, phase in enumerate(phases):
             part = [row for row in rows if row.phase == phase]
             epochs = offset + np.arange(1, len(part) + 1)
-            colour = SERIES[number % len(SERIES)]
+            colour = SERIES[index % len(SERIES)]
             losses = [row.loss for row in part]
             axes.plot(
                 epochs,

@@ -47,21 +47,25 @@ def distribution(points: Sequence[Point], *, title: str, logarithmic: bool = Fal
     values = np.array([point.value for point in shown])
     # Between -1 and 1, where differences neither overflow nor drown in rounding.
     scale = float(np.abs(values).max()) or 1.0
-    place = np.log10(values) if logarithmic else values / scale
-    low, high = float(place.min()), float(place.max())
+    positions = np.log10(values) if logarithmic else values / scale
+    low, high = float(positions.min()), float(positions.max())
     if high - low <= _SAME:
-        place = np.full_like(place, low)
+        positions = np.full_like(positions, low)
         low, high = low - 0.5, low + 0.5
 
     def across(position: NDArray | float) -> NDArray | float:
         return _SIDE + (position - low) / (high - low) * (_WIDTH - 2 * _SIDE)
 
-    parts = [_bars(place, low, high), _quartiles(across(np.percentile(place, [25, 50, 75])))]
-    dots = [number for number, point in enumerate(shown) if point.unusual or len(shown) <= _MOST_DOTS]
-    heights = _spread_out(place[dots], low, high)
-    for number, height in sorted(zip(dots, heights, strict=True), key=lambda pair: shown[pair[0]].unusual):
-        parts.append(_dot(shown[number], float(across(place[number])), height))
-    ends = [(float(place.min()), "start"), (float(np.median(place)), "middle"), (float(place.max()), "end")]
+    parts = [_bars(positions, low, high), _quartiles(across(np.percentile(positions, [25, 50, 75])))]
+    dots = [index for index, point in enumerate(shown) if point.unusual or len(shown) <= _MOST_DOTS]
+    heights = _spread_out(positions[dots], low, high)
+    for index, height in sorted(zip(dots, heights, strict=True), key=lambda pair: shown[pair[0]].unusual):
+        parts.append(_dot(shown[index], float(across(positions[index])), height))
+    ends = [
+        (float(positions.min()), "start"),
+        (float(np.median(positions)), "middle"),
+        (float(positions.max()), "end"),
+    ]
     ends = ends if ends[0][0] < ends[2][0] else [ends[1]]
     for position, anchor in ends:
         value = 10**position if logarithmic else position * scale
@@ -72,15 +76,15 @@ def distribution(points: Sequence[Point], *, title: str, logarithmic: bool = Fal
     return svg.document(_WIDTH, _HEIGHT, "".join(parts), title=title, interactive=True)
 
 
-def _bars(place: NDArray, low: float, high: float) -> str:
+def _bars(positions: NDArray, low: float, high: float) -> str:
     """Histogram, as one path."""
-    n_bins = int(np.clip(np.sqrt(place.size) * 2, 8, 60))
-    counts, _ = np.histogram(place, bins=n_bins, range=(low, high))
+    n_bins = int(np.clip(np.sqrt(positions.size) * 2, 8, 60))
+    counts, _ = np.histogram(positions, bins=n_bins, range=(low, high))
     width = (_WIDTH - 2 * _SIDE) / n_bins
     heights = counts / counts.max() * 66
     path = "".join(
-        f"M{_SIDE + number * width:.1f},{_BASE}v{-height:.1f}h{max(width - 1, 0.5):.1f}v{height:.1f}Z"
-        for number, height in enumerate(heights)
+        f"M{_SIDE + index * width:.1f},{_BASE}v{-height:.1f}h{max(width - 1, 0.5):.1f}v{height:.1f}Z"
+        for index, height in enumerate(heights)
         if height > 0
     )
     axis = f'<path d="M{_SIDE},{_BASE}H{_WIDTH - _SIDE}" stroke="{svg.MUTED}" stroke-width="1"/>'
@@ -96,10 +100,10 @@ def _quartiles(x: NDArray) -> str:
     )
 
 
-def _spread_out(place: NDArray, low: float, high: float) -> NDArray:
+def _spread_out(positions: NDArray, low: float, high: float) -> NDArray:
     """Heights of dots, so that neighbours do not hide each other: turn by turn on five lines."""
-    heights = np.empty(place.size)
-    heights[np.argsort(place, kind="stable")] = 14 + 12 * (np.arange(place.size) * 2 % 5)
+    heights = np.empty(positions.size)
+    heights[np.argsort(positions, kind="stable")] = 14 + 12 * (np.arange(positions.size) * 2 % 5)
     return heights
 
 

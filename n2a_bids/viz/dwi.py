@@ -70,12 +70,12 @@ def tensor_maps(
         What the denoised series is compared with.
     """
     maps = []
-    for number, anisotropy in enumerate((fa_mean, fa_denoised)):
+    for index, anisotropy in enumerate((fa_mean, fa_denoised)):
         shown = np.where(frame.mask, np.nan_to_num(anisotropy), 0.0)
         if directions is None:
             maps.append(to_grey(shown, (0.0, 1.0)))
         else:
-            colour = np.abs(np.nan_to_num(directions[number])) * shown[..., None]
+            colour = np.abs(np.nan_to_num(directions[index])) * shown[..., None]
             maps.append(to_grey(colour, (0.0, 0.9)))
     rows = []
     for counts in ({"axial": 2}, {"coronal": 2}):
@@ -99,10 +99,10 @@ def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[st
     # A page stretches narrow figures: one table gets the width of other charts.
     with drawing(min(max(3.6 * len(tables) + 1.4, 8.2), 10.5), 3.7) as figure:
         grid = figure.subplots(1, len(tables), squeeze=False)[0]
-        for number, (axes, (rounded, bvecs)) in enumerate(zip(grid, tables, strict=True)):
-            for place, (low, high) in enumerate(ranges):
+        for index, (axes, (rounded, bvecs)) in enumerate(zip(grid, tables, strict=True)):
+            for shell, (low, high) in enumerate(ranges):
                 points = _project(bvecs[(rounded >= low) & (rounded <= high) & (rounded > 0)])
-                colour = SERIES[place % len(SERIES)]
+                colour = SERIES[shell % len(SERIES)]
                 label = f"{_range_text(low, high)} ({len(points)})"
                 axes.scatter(
                     points[:, 0],
@@ -115,7 +115,7 @@ def gradient_plot(tables: Sequence[tuple[NDArray, NDArray]], labels: Sequence[st
                 )
             turn = np.linspace(0, 2 * np.pi, 181)
             axes.plot(np.sqrt(2) * np.cos(turn), np.sqrt(2) * np.sin(turn), color="#8a94a1", linewidth=1)
-            name = labels[number] if number < len(labels) else f"series {number + 1}"
+            name = labels[index] if index < len(labels) else f"series {index + 1}"
             counts = f"{int(np.sum(rounded == 0))} b0, {int(np.sum(rounded > 0))} directions"
             axes.set_title(f"{name}: {counts}" if labels or len(tables) > 1 else counts, fontsize=11)
             axes.set_aspect("equal")
@@ -177,9 +177,9 @@ def volume_quality(
     with drawing(8.2, 3.4) as figure:
         axes = figure.add_subplot()
         unweighted = [(0.0, 0.0)] if (shells == 0).any() else []
-        for number, (low, high) in enumerate(unweighted + _b_ranges(shells)):
+        for index, (low, high) in enumerate(unweighted + _b_ranges(shells)):
             members = np.flatnonzero((shells >= low) & (shells <= high))
-            colour = SERIES[number % len(SERIES)]
+            colour = SERIES[index % len(SERIES)]
             label = f"signal, {_range_text(low, high)}{_snr(signal[members], noise, members)}"
             axes.plot(members, signal[members], "o", color=colour, markersize=5, label=label)
             axes.plot(members, residual[members], "x", color=colour, markersize=5)
@@ -235,8 +235,8 @@ def volume_motion(series: Sequence[SeriesMotion]) -> str:
     """
     with drawing(8.2, 4.2) as figure:
         above, below = figure.subplots(2, 1, sharex=True)
-        for number, one in enumerate(series):
-            style = {"color": SERIES[number % len(SERIES)], "marker": "o", "markersize": 3, "linewidth": 1.4}
+        for index, one in enumerate(series):
+            style = {"color": SERIES[index % len(SERIES)], "marker": "o", "markersize": 3, "linewidth": 1.4}
             above.plot(one.translation_mm, label=one.name, **style)
             below.plot(one.rotation_deg, **style)
         above.set(ylabel="translation (mm)")

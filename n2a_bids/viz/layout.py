@@ -170,17 +170,17 @@ def flicker(
     labels = annotations(cells, frame)
     around = shade_outside(cells, frame) + outlines(cells, frame, stroke="#cfd6de", width=1)
     chips, layers, x = [], [], GAP
-    for number, state in enumerate(states):
+    for index, state in enumerate(states):
         width = 30 + 8.6 * len(state.name)
-        chips.append(_chip(number, x, width, state.name))
+        chips.append(_chip(index, x, width, state.name))
         x += width + 8
         layers.append(
-            f'<g class="state s{number}">{svg.rectangle(0, HEADER - 4, WIDTH, height - HEADER, svg.PANEL)}'
+            f'<g class="state s{index}">{svg.rectangle(0, HEADER - 4, WIDTH, height - HEADER, svg.PANEL)}'
             + paint_cells(cells, state.paint)
             + (around if state.outlined else "")
             + labels
             + f'<g transform="translate(0 {bottom:.2f})">{state.below}</g>'
-            + f"{_name_plate(number, state.name)}</g>"
+            + f"{_name_plate(index, state.name)}</g>"
         )
     body = (
         svg.rectangle(0, 0, WIDTH, height, svg.PANEL, radius=8)
@@ -191,21 +191,21 @@ def flicker(
     return svg.document(WIDTH, height, body, title=title, n_states=len(states), resting=resting)
 
 
-def _chip(number: int, x: float, width: float, name: str) -> str:
+def _chip(index: int, x: float, width: float, name: str) -> str:
     """Button that holds one state."""
-    colour = svg.STATE_COLOURS[number]
+    colour = svg.STATE_COLOURS[index]
     return (
-        f'<g class="chip c{number}" tabindex="0" role="button" aria-label="Show {svg.quoted(name)}">'
+        f'<g class="chip c{index}" tabindex="0" role="button" aria-label="Show {svg.quoted(name)}">'
         + svg.rectangle(x, 9, width, 28, colour, radius=14, extra='fill-opacity="0.85"')
         + svg.text(x + width / 2, 28, name, size=15, fill="#10151c", anchor="middle", weight=600)
         + "</g>"
     )
 
 
-def _name_plate(number: int, name: str) -> str:
+def _name_plate(index: int, name: str) -> str:
     """Name of the state on show, in the upper right corner."""
     return svg.text(
-        WIDTH - 12, 29, f"● {name}", size=17, fill=svg.STATE_COLOURS[number], anchor="end", weight=700
+        WIDTH - 12, 29, f"● {name}", size=17, fill=svg.STATE_COLOURS[index], anchor="end", weight=700
     )
 
 
@@ -233,7 +233,7 @@ def columns(
         Show pixels as they are, rather than smoothed by the browser.
     """
     width = (WIDTH - GAP * (len(names) + 1)) / len(names)
-    left = [GAP + number * (width + GAP) for number in range(len(names))]
+    left = [GAP + index * (width + GAP) for index in range(len(names))]
     parts = []
     for x, name in zip(left, names, strict=True):
         parts.append(svg.text(x + width / 2, 28, name, size=17, fill="#ffffff", anchor="middle", weight=600))
@@ -245,8 +245,8 @@ def columns(
         for x, (cut, uri) in zip(left, row, strict=True):
             parts.append(svg.picture(x, y, width, height, uri, pixelated=pixelated))
             if cut is not previous:
-                place = f"{cut.plane}, {cut.position(frame)}"
-                parts.append(svg.text(x + 8, y + height - 9, place, size=14, fill="#ffd166", halo=True))
+                caption = f"{cut.plane}, {cut.position(frame)}"
+                parts.append(svg.text(x + 8, y + height - 9, caption, size=14, fill="#ffd166", halo=True))
             previous = cut
         y += height + GAP
     body = svg.rectangle(0, 0, WIDTH, y, svg.PANEL, radius=8) + "".join(parts)

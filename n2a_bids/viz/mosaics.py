@@ -73,7 +73,7 @@ def alignment_flicker(
     window = grey_window([reference], frame.mask)
     labels = (f"{names[0]} (reference)", f"{names[1]} before", f"{names[1]} aligned")
     order = (1, 0, 2)
-    states = [State(labels[number], windowed_painter(volumes[number], window)) for number in order]
+    states = [State(labels[index], windowed_painter(volumes[index], window)) for index in order]
     return flicker(frame, states, title=f"Alignment of {names[1]} to {names[0]}")
 
 

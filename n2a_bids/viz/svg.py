@@ -114,8 +114,8 @@ def colour_bar(x: float, y: float, width: float, palette: Palette, ticks: Sequen
         text(x - 14, y + 13, title, size=14, fill="#e8ebef", anchor="end"),
         picture(x, y, width, 14, ramp),
     ]
-    for number, tick in enumerate(ticks):
-        position = x + width * number / max(len(ticks) - 1, 1)
+    for index, tick in enumerate(ticks):
+        position = x + width * index / max(len(ticks) - 1, 1)
         parts.append(text(position, y + 30, tick, size=13, fill="#e8ebef", anchor="middle"))
     return "".join(parts)
 

@@ -85,7 +85,7 @@ def _images(suffix: str, datatype: str) -> tuple[Output, ...]:
         Output("residual", suffix, "residual", datatype=datatype, sidecar="residual"),
         Output("noise_sd", suffix, "noisesd", datatype=datatype, sidecar="noise_sd"),
         Output("mask", "mask", "brain", datatype=datatype, sidecar="mask"),
-        Output("figures_file", "figures", "denoised", ".json", datatype, is_described=True),
+        Output("record_file", "figures", "denoised", ".json", datatype, is_described=True),
         Output("alignment", "figures", "alignment", ".json", datatype),
     )
 

@@ -46,7 +46,7 @@ def init_outputs_wf(
     Returns
     -------
     workflow : Workflow
-        ``inputnode`` takes the files of `outputs_of` the unit, the record ``denoising``, the places
+        ``inputnode`` takes the files of `outputs_of` the unit, the record ``denoising``, the indices
         ``accepted`` of the repetitions that were used, whether distortion was ``corrected`` (only where it
         is estimated), and what `InspectInputs` found.
     """
@@ -77,7 +77,7 @@ def init_outputs_wf(
     )
     workflow.connect(
         [
-            (inputnode, describe, [("denoising", "figures_file"), ("alignment", "alignment_file")]),
+            (inputnode, describe, [("denoising", "record_file"), ("alignment", "alignment_file")]),
             (inputnode, describe, [(field, field) for field in told]),
         ]
     )
@@ -89,7 +89,7 @@ def init_outputs_wf(
             write = Node(WriteDerivatives({row.name: row.paths(unit, config) for row in chosen}), name=sink)
             _connect_rows(workflow, chosen, inputnode, describe, write)
             if of_each:
-                workflow.connect(inputnode, "accepted", write, "places")
+                workflow.connect(inputnode, "accepted", write, "indices")
     return workflow
 
 

@@ -1,4 +1,4 @@
-"""A tiny BIDS dataset of simulated diffusion series: a head of tensors, noisy, distorted if wanted."""
+"""A tiny BIDS dataset of simulated diffusion series: a head of tensors, noisy, distorted if asked for."""
 
 from __future__ import annotations
 

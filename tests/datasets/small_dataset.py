@@ -35,7 +35,7 @@ def head_phantom() -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_participant(bids_dir: Path, label: str, seed: int, *, broken: bool = False) -> None:
-    """Two T1w runs of one head; the second file of a broken participant ends half-way."""
+    """Two T1w runs of one head; the second file of a broken participant is truncated."""
     generator = np.random.default_rng(seed)
     folder = bids_dir / f"sub-{label}" / "anat"
     folder.mkdir(parents=True, exist_ok=True)

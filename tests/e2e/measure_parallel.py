@@ -91,8 +91,8 @@ def main() -> int:
     codes += run_at_once([app(folder, "alone")], folder)
     problems = differences(folder / "together", folder / "alone")
     problems += [f"exit code {code}" for code in codes if code]
-    number = len(contents(folder / "together"))
-    print("\n".join(problems) or f"{number} files, the same as one process leaves for all of them")
+    n_files = len(contents(folder / "together"))
+    print("\n".join(problems) or f"{n_files} files, the same as one process leaves for all of them")
     return int(bool(problems))
 
 

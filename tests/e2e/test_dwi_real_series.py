@@ -27,7 +27,7 @@ def test_real_series_is_denoised_without_anatomy_in_the_residual(tmp_path, real_
     assert denoised.shape == raw.shape
     assert np.allclose(denoised.affine, raw.affine)
     assert np.isfinite(np.asarray(denoised.dataobj)).all()
-    figures = json.loads(Path(folder / "sub-ds114_desc-denoised_figures.json").read_text())
-    assert figures["chosen"]["mean_won"] is False
-    assert abs(figures["residual_edge_correlation"]) < 0.5
+    record = json.loads(Path(folder / "sub-ds114_desc-denoised_figures.json").read_text())
+    assert record["chosen"]["mean_won"] is False
+    assert abs(record["residual_edge_correlation"]) < 0.5
     assert (out / "sub-ds114.html").exists()

@@ -68,8 +68,8 @@ def test_simulated_pair_from_bids_to_valid_datasets(pair, tmp_path):
     folder = out / "sub-01" / "dwi"
     inside = ndimage.binary_erosion(truth["mask"], iterations=2)
     reference = fit_tensor(truth["signal"], truth["table"], inside)
-    wanted = {"fa": fractional_anisotropy(reference), "md": mean_diffusivity(reference)}
-    for param, values in wanted.items():
+    expected = {"fa": fractional_anisotropy(reference), "md": mean_diffusivity(reference)}
+    for param, values in expected.items():
         error = {}
         for desc in ("mean", "denoised"):
             path = folder / f"sub-01_model-tensor_param-{param}_desc-{desc}_dwimap.nii.gz"

@@ -56,7 +56,7 @@ class Study:
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Study:
-    """Two participants with two runs, one with a single run, one with a run that ends half-way."""
+    """Two participants with two runs, one with a single run, one with a run that is truncated."""
     study = Study(tmp_path_factory.mktemp("study"))
     describe(study.bids, "small", "raw")
     for seed, label in enumerate(("01", "02", "03", "04"), start=1):

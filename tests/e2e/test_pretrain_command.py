@@ -108,7 +108,7 @@ def test_programme_for_a_gpu_resumes_and_gives_weights(brain, tmp_path):
     for _ in range(2):
         command = [sys.executable, programme, heads, out, "--device", "cpu", *options]
         subprocess.run([str(word) for word in command], check=True, capture_output=True)
-        steps.append(json.loads((out / "figures.json").read_text())["steps"])
+        steps.append(json.loads((out / "metrics.json").read_text())["steps"])
     assert min(steps) > 0
     command = [
         sys.executable,
@@ -123,15 +123,15 @@ def test_programme_for_a_gpu_resumes_and_gives_weights(brain, tmp_path):
         "--denoise",
     ]
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
-    figures = json.loads((out / "figures.json").read_text())
-    assert {row["phase"] for row in figures["speed"]} >= {
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert {row["phase"] for row in metrics["speed"]} >= {
         "training step",
         "recorded training step",
         "compiled training step",
         "ceiling",
     }
-    assert not any("failed" in row for row in figures["speed"])
-    (denoising,) = figures["denoising"]
+    assert not any("failed" in row for row in metrics["speed"])
+    (denoising,) = metrics["denoising"]
     assert denoising["error_denoised"] < denoising["error_of_mean"]
     arguments = _arguments(brain, tmp_path, "--hours", "0")
     arguments[arguments.index("--checkpoint") + 1] = str(out / "resunet-t1w.pt")

@@ -11,7 +11,7 @@ then, on the GPU machine, as often as there is time (every call resumes)::
 
 ``OUT`` receives ``<network>.pt``, a checkpoint that ``n2a-tools pretrain --checkpoint OUT/<network>.pt
 --hours 1`` (same network, brains and validation) turns into weights with a model card, and
-``figures.json``: loss, seconds per step, achieved TFLOP/s against the device's own large matrix product,
+``metrics.json``: loss, seconds per step, achieved TFLOP/s against the device's own large matrix product,
 peak memory, and the largest difference between GPU and CPU predictions. ``--speed`` adds the training step
 of both networks by block edge (which block fits which card): as it is, recorded as a CUDA graph, and
 compiled; ``--denoise`` the seconds of ``auto`` on a pair simulated from the first head, and ``--faithful``
@@ -181,7 +181,7 @@ def agreement(network: torch.nn.Module, device: torch.device) -> float:
 
 
 def main() -> None:
-    """Run one slice and write its figures."""
+    """Run one slice and write its metrics."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("heads", type=Path)
     parser.add_argument("out", type=Path)
@@ -226,7 +226,7 @@ def main() -> None:
         print(json.dumps({"step": state.step, "done": round(done, 4), "loss": round(loss, 5)}), flush=True)
     seconds = time.perf_counter() - started
     torch.save({"state": state.state_dict(), "story": story | {"seconds": spent + seconds}}, checkpoint)
-    figures = {
+    metrics = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "steps": state.step - first,
         "seconds_per_step": seconds / max(state.step - first, 1),
@@ -236,15 +236,15 @@ def main() -> None:
         "denoising": [
             denoise_pair(heads[0], strategy, recipe, args.edge, device, recorder)
             for recorder in ((None, recorder_for(device)) if device.type == "cuda" else (None,))
-            for wanted, strategy, recipe in (
+            for is_chosen, strategy, recipe in (
                 (args.denoise, "auto", args.recipe),
                 (args.faithful, "noise2average", "faithful"),
             )
-            if wanted
+            if is_chosen
         ],
     }
-    (args.out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures, indent=2))
+    (args.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    print(json.dumps(metrics, indent=2))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_every_field_of_sidecars_and_records_is_explained():
 
 
 def test_every_measure_of_the_denoiser_is_explained():
-    """Numbers of the tables that the figures hold."""
+    """Numbers of the tables that the records hold."""
     page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
     keys = [measure.path.split(".")[1] for measure in measures() if measure.path.startswith("denoising.")]
     assert [key for key in keys if f"`{key}`" not in page] == []
@@ -90,10 +90,10 @@ def test_files_named_by_the_page_on_the_architecture_are_there():
     """A stranger who follows the page finds every room."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     folder, lost = "", []
-    for place in re.findall(r"`([a-z0-9_/]+(?:\.py|\.yml|/))`", page):
+    for named in re.findall(r"`([a-z0-9_/]+(?:\.py|\.yml|/))`", page):
         # A bare name follows the folder of the one before it.
-        path = place if "/" in place or (ROOT / "n2a_bids" / place).exists() else f"{folder}/{place}"
+        path = named if "/" in named or (ROOT / "n2a_bids" / named).exists() else f"{folder}/{named}"
         folder = path.rpartition("/")[0]
         if not (ROOT / "n2a_bids" / path).exists() and not (ROOT / path).exists():
-            lost.append(place)
+            lost.append(named)
     assert not lost

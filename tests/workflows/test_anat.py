@@ -156,7 +156,7 @@ def test_sidecars_know_the_given_mask_and_their_own_image(unit, config, tmp_path
 
 
 def test_echoes_differ_in_contrast_and_each_is_written(config):
-    """Echoes are denoised as different contrasts, pass without the intensity gate, and keep their names."""
+    """Echoes are denoised as different contrasts, pass without that of intensities, and keep their names."""
     config = replace(config, denoise=DenoiseConfig(strategy="auto"))
     workflow = init_unit_wf(make_unit(config.bids_dir, "echo"), config)
     denoise = workflow.get_node("denoise").inputs
@@ -288,8 +288,8 @@ def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     assert sidecar["MagneticFieldStrength"] == 3
     assert "EchoTime" not in sidecar
     assert sidecar["RandomSeed"] == config.denoise.random_seed
-    figures = json.loads((anat / "sub-01_desc-denoised_figures.json").read_text())
-    assert [row["file"] for row in figures["repetitions"]] == [
+    record = json.loads((anat / "sub-01_desc-denoised_figures.json").read_text())
+    assert [row["file"] for row in record["repetitions"]] == [
         f"sub-01_run-{run}_T1w.nii.gz" for run in (1, 2)
     ]
 
@@ -354,15 +354,15 @@ def test_each_echo_is_written_with_its_own_metadata(config, tmp_path, head, affi
         "repetitions": [{"file": name, "reason": "", **row} for name in names],
     }
     (tmp_path / "alignment.json").write_text(json.dumps(alignment))
-    (tmp_path / "figures.json").write_text("{}")
+    (tmp_path / "record.json").write_text("{}")
     workflow = init_outputs_wf(unit, config)
     workflow.base_dir = str(tmp_path / "work")
     inputs = workflow.get_node("inputnode").inputs
     for field in ("denoised", "mean", "residual", "noise_sd", "mask"):
         setattr(inputs, field, str(image))
-    inputs.denoising, inputs.alignment = str(tmp_path / "figures.json"), str(tmp_path / "alignment.json")
+    inputs.denoising, inputs.alignment = str(tmp_path / "record.json"), str(tmp_path / "alignment.json")
     inputs.accepted, inputs.repetitions = [0, 1], [str(image)] * 2
-    inputs.transforms = [str(tmp_path / "figures.json")] * 2
+    inputs.transforms = [str(tmp_path / "record.json")] * 2
     workflow.run("Linear")
     anat = config.output_dir / "sub-01/anat"
     sidecars = [

@@ -140,7 +140,7 @@ def test_pair_on_own_grids_and_under_raw_names(tmp_path):
     write_dataset_files(tmp_path / "out", tmp_path / "bids", {})
     workflow.run()
     for direction, sign in (("AP", -1), ("PA", 1)):
-        wanted = distort(truth["signal"], truth["displacement"], 1, sign)
+        expected = distort(truth["signal"], truth["displacement"], 1, sign)
         raw = nb.load(tmp_path / f"bids/sub-01/dwi/sub-01_dir-{direction}_dwi.nii.gz")
         own = nb.load(tmp_path / f"out/sub-01/dwi/sub-01_dir-{direction}_desc-owngrid_dwi.nii.gz")
         same = nb.load(raw_like / f"sub-01/dwi/sub-01_rec-n2a_dir-{direction}_dwi.nii.gz")
@@ -148,7 +148,7 @@ def test_pair_on_own_grids_and_under_raw_names(tmp_path):
         assert np.array_equal(own.get_fdata(), same.get_fdata())
         mask = nb.load(tmp_path / f"out/sub-01/dwi/sub-01_dir-{direction}_desc-owngrid_mask.nii.gz")
         inside = ndimage.binary_erosion(mask.get_fdata() > 0, iterations=2)
-        errors = [np.sqrt(np.mean((image.get_fdata() - wanted)[inside] ** 2)) for image in (raw, own)]
+        errors = [np.sqrt(np.mean((image.get_fdata() - expected)[inside] ** 2)) for image in (raw, own)]
         assert errors[1] < 0.8 * errors[0]
         stem = raw_like / f"sub-01/dwi/sub-01_rec-n2a_dir-{direction}_dwi"
         sidecar = json.loads(Path(f"{stem}.json").read_text())
@@ -253,7 +253,7 @@ def test_all_nodes_that_read_tables_have_the_threshold_asked_for(tmp_path):
     readers = set()
     for name in workflow.list_node_names():
         names = workflow.get_node(name).inputs.copyable_trait_names()
-        if {"bvec_file", "bvec_files", "bvecs"} & set(names) and "figures_file" not in names:
+        if {"bvec_file", "bvec_files", "bvecs"} & set(names) and "record_file" not in names:
             readers.add(name)
             assert workflow.get_node(name).inputs.b0_threshold == 20.0, name
     assert {"pick", "motion", "align", "denoise", "tensor_wf.fit_mean"} <= readers

@@ -89,8 +89,8 @@ def match_tables(first: Gradients, second: Gradients, *, max_angle_deg: float = 
     fits = (apart <= 1) & (angles <= 1) & (both_low | (directed == also_directed))
     b0s = np.logical_and.outer(_plain_b0s(first), _plain_b0s(second))
     apart, fits = np.where(b0s & ~fits, _OTHER_B0, apart), fits | b0s
-    places = np.subtract.outer(np.arange(first.bvals.size), np.arange(second.bvals.size))
-    order = _TIE * (places / max(places.shape)) ** 2
+    offsets = np.subtract.outer(np.arange(first.bvals.size), np.arange(second.bvals.size))
+    order = _TIE * (offsets / max(offsets.shape)) ** 2
     rows, columns = linear_sum_assignment(np.where(fits, apart + angles + order, _NEVER))
     return [(int(row), int(column)) for row, column in zip(rows, columns) if fits[row, column]]
 

@@ -1,7 +1,7 @@
 """What the volumes of a diffusion series tell of each other, by the signals that tissue can have.
 
 Volumes differ in contrast with b-value and direction. Signals of tissue vary smoothly with both: over a
-population of tensors, from fluid to bundles of fibres in any direction, the volumes of a table have a
+population of tensors, from CSF to bundles of fibres in any direction, the volumes of a table have a
 covariance, by which each volume is predicted from the others. Nothing is grouped into shells: a table of one
 shell, of several, with a b-value of its own for every volume (IVIM), or filling q-space (DSI) is one case.
 
@@ -90,10 +90,10 @@ def predictors(gradients: Gradients) -> NDArray[np.float64]:
     return weights
 
 
-def _orientations(number: int) -> NDArray[np.float64]:
+def _orientations(n_orientations: int) -> NDArray[np.float64]:
     """(N, 3) unit vectors spread evenly over the half sphere (Fibonacci spiral)."""
-    index = np.arange(number) + 0.5
-    height = index / number
+    index = np.arange(n_orientations) + 0.5
+    height = index / n_orientations
     turn = np.pi * (1 + 5**0.5) * index
     radius = np.sqrt(1 - height**2)
     return np.stack((radius * np.cos(turn), radius * np.sin(turn), height), axis=1)

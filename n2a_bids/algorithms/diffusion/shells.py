@@ -101,16 +101,16 @@ def pool_small_shells(shells: NDArray[np.floating], fewest: int = FEWEST_VOLUMES
     """
     names, counts = np.unique(shells, return_counts=True)
     pools, start, last_start = names.astype(float), None, None
-    for place, (name, count) in enumerate(zip(names, counts, strict=True)):
+    for index, (name, count) in enumerate(zip(names, counts, strict=True)):
         if count >= FEWEST_VOLUMES or name == 0:
             start = last_start = None
             continue
         if start is None:
-            start = place
-        pools[place] = names[start]
-        if counts[start : place + 1].sum() >= fewest:
+            start = index
+        pools[index] = names[start]
+        if counts[start : index + 1].sum() >= fewest:
             start, last_start = None, start
-        elif last_start is not None and (place + 1 == len(names) or counts[place + 1] >= FEWEST_VOLUMES):
+        elif last_start is not None and (index + 1 == len(names) or counts[index + 1] >= FEWEST_VOLUMES):
             # What is left at the end of a run goes to the pool before.
-            pools[start : place + 1] = names[last_start]
+            pools[start : index + 1] = names[last_start]
     return pools[np.searchsorted(names, shells)]

@@ -141,7 +141,7 @@ def synthesize_signal(fit: TensorFit, gradients: Gradients) -> NDArray[np.float3
     fit : TensorFit
         N voxels of a grid (X, Y, Z).
     gradients : Gradients
-        Table of the C volumes wanted; need not be the one fitted.
+        Table of the C volumes to predict; need not be the one fitted.
 
     Returns
     -------

@@ -127,9 +127,9 @@ class BlipPair:
 def _slab(mask: NDArray[np.bool_], axis: int) -> tuple[slice, ...]:
     """Box around the brain, of full length along one axis: the rest costs time and tells little."""
     box = []
-    for number, size in enumerate(mask.shape):
-        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != number)))
-        whole = number == axis
+    for own, size in enumerate(mask.shape):
+        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != own)))
+        whole = own == axis
         low = 0 if whole else max(int(inside[0]) - _BOX_MARGIN_VOXELS, 0)
         high = size if whole else min(int(inside[-1]) + 1 + _BOX_MARGIN_VOXELS, size)
         box.append(slice(low, high))

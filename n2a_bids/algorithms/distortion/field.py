@@ -161,7 +161,7 @@ def intensity_factor(
     # The slope along the axis of the image, which need not be an axis of the corrected grid.
     along = np.eye(3)[axis] if voxel_map is None else inverse(voxel_map)[:3, axis]
     slope = sum(
-        part * np.gradient(displacement, axis=number) for number, part in enumerate(along) if abs(part) > 1e-6
+        part * np.gradient(displacement, axis=own) for own, part in enumerate(along) if abs(part) > 1e-6
     )
     factor = 1 + sign * slope
     return np.where(factor > 1 - _STEEPEST, factor, 0).astype(np.float32)

@@ -59,13 +59,13 @@ class LearnedFilters:
         denoised : (X, Y, Z, C) float32 array
             `initial_estimate` outside the mask.
         """
-        places = _Neighbourhood(mask, self.radius)
+        neighbourhood = _Neighbourhood(mask, self.radius)
         noisy_parts, pilot_parts = (
             _rotate(part, self.basis / self.unit) for part in (noisy, initial_estimate)
         )
-        values = np.empty((places.n_voxels, noisy.shape[-1]), np.float32)
+        values = np.empty((neighbourhood.n_voxels, noisy.shape[-1]), np.float32)
         for component, coefficients in enumerate(self.coefficients[fold]):
-            features = places.features(noisy_parts[..., component], pilot_parts[..., component])
+            features = neighbourhood.features(noisy_parts[..., component], pilot_parts[..., component])
             values[:, component] = features @ coefficients.astype(np.float32)
         denoised = initial_estimate.copy()
         denoised[mask] = values @ self.basis.T * self.unit
@@ -135,10 +135,10 @@ def learn_filters(
     -------
     filters : LearnedFilters
     """
-    places = _Neighbourhood(mask, radius)
+    neighbourhood = _Neighbourhood(mask, radius)
     labels = folds[mask]
     members = [np.flatnonzero(labels == fold) for fold in range(int(labels.max()) + 1)]
-    prior = places.pilot_itself()
+    prior = neighbourhood.pilot_itself()
     size = prior.size
     n_components = basis.shape[1]
     coefficients = np.empty((len(members) + 1, n_components, size))
@@ -150,7 +150,7 @@ def learn_filters(
         grams = np.zeros((len(members), size, size))
         errors = np.zeros((len(members), size))
         for noisy, initial_estimate, target in rotated:
-            features = places.features(noisy[..., component], initial_estimate[..., component])
+            features = neighbourhood.features(noisy[..., component], initial_estimate[..., component])
             rest = target[..., component][mask] - features @ prior.astype(np.float32)
             for fold, rows in enumerate(members):
                 grams[fold] += features[rows].T @ features[rows]
@@ -173,7 +173,7 @@ def _rotate(series: Series, basis: NDArray) -> Series:
 
 
 class _Neighbourhood:
-    """Flat places of the mask's voxels in a padded volume, and of their neighbours."""
+    """Flat indices of the mask's voxels in a padded volume, and of their neighbours."""
 
     def __init__(self, mask: NDArray[np.bool_], radius: int):
         self._radius = radius
@@ -189,10 +189,10 @@ class _Neighbourhood:
         """(N, F): the neighbourhood in each volume, and 1."""
         size = self._offsets.size
         table = np.ones((len(volumes) * size + 1, self.n_voxels), np.float32)
-        for number, volume in enumerate(volumes):
+        for index, volume in enumerate(volumes):
             flat = np.pad(volume, self._radius, mode="edge").reshape(-1)
             for row, offset in enumerate(self._offsets):
-                np.take(flat, self._centres + offset, out=table[number * size + row])
+                np.take(flat, self._centres + offset, out=table[index * size + row])
         return table.T
 
     def pilot_itself(self) -> NDArray[np.float64]:

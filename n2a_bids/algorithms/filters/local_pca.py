@@ -120,14 +120,14 @@ def estimate_noise_sd(
         variances.append(_noise_variance(power, patch.shape[1] - 1, n_volumes))
         centres.append(index[:, index.shape[1] // 2])
     variance = torch.cat(variances).numpy()
-    places = np.unravel_index(torch.cat(centres).numpy(), mask.shape)
-    inside = mask[places] & (variance > 0)
+    voxels = np.unravel_index(torch.cat(centres).numpy(), mask.shape)
+    inside = mask[voxels] & (variance > 0)
     level = float(np.median(variance[inside])) if inside.any() else float(np.median(variance))
     if not level > 0:
         raise ValueError("the series holds no noise that could be measured")
     sampled, where = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, bool)
     # Patches on tissue boundaries or vessels hold structure: their excess is cut.
-    sampled[places], where[places] = np.clip(variance, 0.25 * level, 4 * level), inside
+    sampled[voxels], where[voxels] = np.clip(variance, 0.25 * level, 4 * level), inside
     smooth = smooth_in_mask(sampled, where, 3.0)
     return np.sqrt(np.where(smooth > 0, smooth, level)).astype(np.float32)
 
@@ -155,8 +155,8 @@ def _patches(mask: NDArray[np.bool_], plan: PatchPlan, n_volumes: int) -> Iterat
     edges = [min(plan.edge, size) for size in mask.shape]
     starts = []
     for size, edge in zip(mask.shape, edges):
-        places = list(range(0, size - edge + 1, plan.stride))
-        starts.append(places if places[-1] == size - edge else [*places, size - edge])
+        steps = list(range(0, size - edge + 1, plan.stride))
+        starts.append(steps if steps[-1] == size - edge else [*steps, size - edge])
     # The window of the filter begins at the voxel.
     touching = ndimage.maximum_filter(mask.astype(np.uint8), edges, origin=[-(edge // 2) for edge in edges])
     corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 3)

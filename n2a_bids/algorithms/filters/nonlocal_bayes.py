@@ -87,7 +87,7 @@ def guided_nonlocal_bayes(
     shape = where.shape
     if min(shape) < search.edge or not where.any():
         return guide.copy()
-    values, reference, spread, wanted = (
+    values, reference, spread, region = (
         torch.from_numpy(_pad(volume.reshape(*shape, -1), search)).to(device)
         for volume in (noisy, guide, noise_sd, where)
     )
@@ -99,7 +99,7 @@ def guided_nonlocal_bayes(
         _view_patches(volume, search.edge) for volume in (values, reference, spread.square())
     )
     by_channel = reference.permute(3, 0, 1, 2).contiguous()
-    for corners, similar in _find_similar(by_channel, wanted[..., 0], search, memory_gb):
+    for corners, similar in _find_similar(by_channel, region[..., 0], search, memory_gb):
         noise_variance = variances[corners].flatten(1).mean(dim=1)
         estimate, posterior_variance = _posterior(
             noisy_patches[similar].flatten(2), guide_patches[similar].flatten(2), noise_variance
@@ -120,23 +120,23 @@ class _Accumulator:
     """Values of the patches that are denoised at their own place, averaged where they overlap."""
 
     total: Tensor
-    """(places, C)"""
+    """(voxels, C)"""
     count: Tensor
-    """(places,)"""
+    """(voxels,)"""
 
     @classmethod
     def like(cls, volume: Tensor) -> _Accumulator:
         total = torch.zeros_like(volume).reshape(-1, volume.shape[-1])
         return cls(total, total.new_zeros(len(total)))
 
-    def add(self, places: Tensor, values: Tensor) -> None:
-        """(N, n) flat places and (N, n * C) values of patches."""
-        flat = places.reshape(-1)
+    def add(self, voxels: Tensor, values: Tensor) -> None:
+        """(N, n) flat indices and (N, n * C) values of patches."""
+        flat = voxels.reshape(-1)
         self.total.index_add_(0, flat, values.reshape(-1, self.total.shape[-1]))
         self.count.index_add_(0, flat, self.count.new_ones(flat.numel()))
 
     def fill(self, volume: NDArray[np.float32], padded: torch.Size) -> None:
-        """Put the averages into a volume, where there are any; `padded` is the shape of the places."""
+        """Put the averages into a volume, where there are any; `padded` is the padded shape."""
         average = self.total / self.count.clamp(min=1)[:, None]
         reached = self.count[:, None].expand_as(average) > 0
         average, reached = (
@@ -152,7 +152,7 @@ def _without_padding(volume: Tensor, shape: tuple[int, ...]) -> NDArray:
 
 
 def _view_patches(volume: Tensor, edge: int) -> Tensor:
-    """(places, edge, edge, edge, C) view of an (X, Y, Z, C) volume: the patch at every flat corner."""
+    """(corners, edge, edge, edge, C) view of an (X, Y, Z, C) volume: the patch at every flat corner."""
     x_stride, y_stride, z_stride, channel_stride = volume.stride()
     reach = (edge - 1) * (x_stride + y_stride + z_stride) // z_stride
     size = (volume[..., 0].numel() - reach, edge, edge, edge, volume.shape[-1])
@@ -204,14 +204,14 @@ def _posterior(values: Tensor, reference: Tensor, variance: Tensor) -> tuple[Ten
 
 
 def _find_similar(
-    guide: Tensor, wanted: Tensor, search: PatchSearch, memory_gb: float
+    guide: Tensor, region: Tensor, search: PatchSearch, memory_gb: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Flat corners (N,) of the patches to denoise, and of the (N, K) most similar patches, chunk by chunk.
 
-    The guide is (C, X, Y, Z); corners are flat places in one channel.
+    The guide is (C, X, Y, Z); corners are flat indices in one channel.
     """
     edge, stride = search.edge, search.stride
-    reached = F.max_pool3d(wanted[None, None].float(), edge, stride=stride)[0, 0] > 0
+    reached = F.max_pool3d(region[None, None].float(), edge, stride=stride)[0, 0] > 0
     offsets = list(product(range(-search.radius, search.radius + 1), repeat=3))
     per_plane = 4 * len(offsets) * max(int(reached.sum(dim=(1, 2)).max()), 1)
     thickness = max(1, int(memory_gb * 1e9 / 8 / per_plane))

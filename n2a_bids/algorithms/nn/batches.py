@@ -65,8 +65,8 @@ def pair_batches(
         blocks = []
         for _ in range(batch_size):
             pick = int(torch.randint(len(volumes), (), generator=generator))
-            place = sampler.draw(generator)
-            block = torch.stack([volume[place] for volume in volumes[pick]])
+            box = sampler.draw(generator)
+            block = torch.stack([volume[box] for volume in volumes[pick]])
             blocks.append(orient(block, *draw_orientation(generator)))
         return as_batch(torch.stack(blocks))
 
@@ -117,23 +117,23 @@ def recorrupted_batches(
     def draw() -> Batch:
         blocks = []
         for _ in range(batch_size):
-            place = sampler.draw(generator)
+            box = sampler.draw(generator)
             strength = low + (high - low) * float(torch.rand((), generator=generator))
             contrast = zero_sum_direction(prepared.weights, prepared.variance_ratio, generator)
-            noisy = combine(images, prepared.weights + strength * contrast, place)
-            target = combine(images, prepared.weights - contrast / strength, place) - offset[place]
-            noise_sd = fixed[0][place] * float(np.sqrt(1 + strength**2))
-            block = torch.stack((noisy, noise_sd, target, fixed[1][place]))
+            noisy = combine(images, prepared.weights + strength * contrast, box)
+            target = combine(images, prepared.weights - contrast / strength, box) - offset[box]
+            noise_sd = fixed[0][box] * float(np.sqrt(1 + strength**2))
+            block = torch.stack((noisy, noise_sd, target, fixed[1][box]))
             blocks.append(orient(block, *draw_orientation(generator)))
         return as_batch(torch.stack(blocks))
 
     return draw
 
 
-def combine(images: Tensor, weights: NDArray[np.float64], place: tuple[slice, slice, slice]) -> Tensor:
+def combine(images: Tensor, weights: NDArray[np.float64], box: tuple[slice, slice, slice]) -> Tensor:
     """Weighted sum of (R, X, Y, Z) images within a block."""
     scale = torch.as_tensor(weights, dtype=images.dtype, device=images.device)
-    return torch.tensordot(scale, images[(slice(None), *place)], dims=1)
+    return torch.tensordot(scale, images[(slice(None), *box)], dims=1)
 
 
 def as_batch(blocks: Tensor) -> Batch:

@@ -103,14 +103,14 @@ def cover_mask(mask: NDArray[np.bool_], edge: int) -> list[Index]:
 
 
 def blend(
-    blocks: list[NDArray[np.float32]], places: list[Index], shape: tuple[int, int, int]
+    blocks: list[NDArray[np.float32]], boxes: list[Index], shape: tuple[int, int, int]
 ) -> NDArray[np.float32]:
     """Put overlapping blocks together with weights that fall towards block edges.
 
     Parameters
     ----------
     blocks : list of (x, y, z) float arrays
-    places : list of (slice, slice, slice)
+    boxes : list of (slice, slice, slice)
         Where each block lies.
     shape : (3,) int
         Grid of the result.
@@ -121,13 +121,13 @@ def blend(
         Zero where no block lies. Blocks cut out of one image give it back.
     """
     total, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for values, place in zip(blocks, places):
+    for values, box in zip(blocks, boxes):
         window = np.float32(1)
         for axis, size in enumerate(values.shape):
             ramp = np.sin(np.pi * (np.arange(size, dtype=np.float32) + 0.5) / size) ** 2 + 1e-3
             window = window * ramp.reshape([-1 if axis == other else 1 for other in range(3)])
-        total[place] += values * window
-        weights[place] += window
+        total[box] += values * window
+        weights[box] += window
     return np.divide(total, weights, out=total, where=weights > 0)
 
 
@@ -169,8 +169,8 @@ class BlockSampler:
             centre = self.centres[pick].tolist()
         else:
             centre = [int(torch.randint(size, (), generator=generator)) for size in self.shape]
-        places = zip(centre, self.edges, self.shape)
-        low = [min(max(c - edge // 2, 0), size - edge) for c, edge, size in places]
+        spans = zip(centre, self.edges, self.shape)
+        low = [min(max(c - edge // 2, 0), size - edge) for c, edge, size in spans]
         return tuple(slice(start, start + edge) for start, edge in zip(low, self.edges))
 
 

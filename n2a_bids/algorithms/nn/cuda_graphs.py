@@ -41,7 +41,7 @@ class RecordedStep:
         self._forget = forget
         self._record = record
         self._n_warm_ups = 0
-        self._places: tuple[Tensor, ...] = ()
+        self._static: tuple[Tensor, ...] = ()
         self._replay: Work | None = None
 
     def __call__(self, *batch: Tensor) -> None:
@@ -57,14 +57,14 @@ class RecordedStep:
             self._learn_plainly(batch)
             return
         if self._replay is None:
-            self._places = tuple(torch.empty_like(tensor) for tensor in batch)
+            self._static = tuple(torch.empty_like(tensor) for tensor in batch)
             self._forget()
-            self._replay = self._record(lambda: self._learn(*self._places))
-        if any(place.shape != tensor.shape for place, tensor in zip(self._places, batch, strict=True)):
+            self._replay = self._record(lambda: self._learn(*self._static))
+        if any(static.shape != tensor.shape for static, tensor in zip(self._static, batch, strict=True)):
             self._learn_plainly(batch)
             return
-        for place, tensor in zip(self._places, batch, strict=True):
-            place.copy_(tensor)
+        for static, tensor in zip(self._static, batch, strict=True):
+            static.copy_(tensor)
         self._replay()
 
     def _learn_plainly(self, batch: tuple[Tensor, ...]) -> None:

@@ -84,8 +84,8 @@ def compare_blocks(
     thickness = _SLAB_BLOCKS * edges[0]
     n_slabs = -(-(first.shape[0] - edges[0] + 1) // thickness)
     chosen = min(n_slabs, _MOST_SLABS)
-    for number in ((np.arange(chosen) + 0.5) * n_slabs / chosen).astype(int):
-        start = number * thickness
+    for slab in ((np.arange(chosen) + 0.5) * n_slabs / chosen).astype(int):
+        start = slab * thickness
         low = max(start - margin, 0)
         part = first[low : start + thickness + margin].astype(np.float32, copy=False)
         shift = np.eye(4)

@@ -77,15 +77,15 @@ def find_copies(images: Iterable[NDArray[np.float32]]) -> dict[int, int]:
     Returns
     -------
     copies : dict of int to int
-        Place of each copy, and the place of the first image that it is a copy of.
+        Index of each copy, and the index of the first image that it is a copy of.
     """
     seen: list[tuple[tuple[int, ...], NDArray[np.float32]]] = []
     copies = {}
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         shape, sample = image.shape, image[::2, ::2, ::2].flatten()
         for earlier, (other_shape, other) in enumerate(seen):
             if shape == other_shape and np.corrcoef(sample, other)[0, 1] > 1 - 1e-6:
-                copies[place] = earlier
+                copies[index] = earlier
                 break
         seen.append((shape, sample))
     return copies
@@ -101,18 +101,18 @@ def find_means(images: Sequence[NDArray[np.float32]]) -> list[int]:
     Returns
     -------
     means : list of int
-        Their places.
+        Their indices.
     """
     details = []
     for image in images:
         detail = image - ndimage.uniform_filter(image, 3)
         details.append(detail[::2, ::2, ::2].ravel().astype(np.float64))
     means = []
-    for place, (image, detail) in enumerate(zip(images, details, strict=True)):
+    for index, (image, detail) in enumerate(zip(images, details, strict=True)):
         others = [
             other
-            for index, other in enumerate(details)
-            if index != place and images[index].shape == image.shape
+            for other_index, other in enumerate(details)
+            if other_index != index and images[other_index].shape == image.shape
         ]
         if len(others) < 2:
             continue
@@ -121,7 +121,7 @@ def find_means(images: Sequence[NDArray[np.float32]]) -> list[int]:
         # Copies are no means.
         is_copy = alone < 1e-2 * np.linalg.norm(detail)
         if not is_copy and together**2 < _LEFT_OF_MEANS * alone**2:
-            means.append(place)
+            means.append(index)
     return means
 
 

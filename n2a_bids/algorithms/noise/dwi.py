@@ -56,11 +56,11 @@ def relative_noise_sd(
         if members.size < _FEWEST_JUDGED:
             continue
         spread = np.empty((2, members.size))
-        for place, volume in enumerate(members):
+        for index, volume in enumerate(members):
             contrasts = np.tensordot(combine, repetitions[..., volume], axes=1)
             bands = [smooth - coarse(smooth) for smooth in map(fine, contrasts)]
-            spread[0, place] = robust_sd(np.stack(bands)[:, mask])
-            spread[1, place] = np.mean([single_image_noise_sd(contrast, mask) for contrast in contrasts])
+            spread[0, index] = robust_sd(np.stack(bands)[:, mask])
+            spread[1, index] = np.mean([single_image_noise_sd(contrast, mask) for contrast in contrasts])
         ratio = spread / np.maximum(np.median(spread, axis=1, keepdims=True), np.finfo(float).tiny)
         least = ratio.min(axis=0)
         factors[members] = np.where(least >= _LEAST_FACTOR, least, 1)

@@ -108,7 +108,7 @@ def plausible_signal(
 
     Nothing diffuses faster than free water at body temperature (3.0e-3 mm2/s),
     so that a weighted signal below ``b0 * exp(-b * 3.2e-3)`` is noise: left
-    alone, it would make the diffusivity of fluid soar.
+    alone, it would make the diffusivity of CSF soar.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 6
 
     Where there is little signal, magnitudes vary less than the complex noise
     does. One factor makes up for it everywhere: maps of the SD are smooth, so
-    a factor of each voxel's own would inflate the noise of fluid.
+    a factor of each voxel's own would inflate the noise of CSF.
 
     Parameters
     ----------
@@ -181,11 +181,11 @@ def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 6
     some = slice(None, None, max(1, sd.size // _ENOUGH_VOXELS))
     known = np.maximum(sd[some], 1e-12)[:, None]
     scale = 1.0
-    for number in range(n_iterations):
+    for iteration in range(n_iterations):
         noise_sd, before = scale * known, scale
         signal = remove_noise_floor(mean[some], noise_sd)
         factor = float(np.mean(rician_variance(signal, noise_sd) / noise_sd**2))
         scale = 1 / np.sqrt(np.clip(factor, 0.4292, 1.0))
-        if number + 1 >= _FEWEST_ITERATIONS and abs(scale / before - 1) < _SCALE_TOLERANCE:
+        if iteration + 1 >= _FEWEST_ITERATIONS and abs(scale / before - 1) < _SCALE_TOLERANCE:
             break
     return scale * sd

@@ -132,7 +132,7 @@ def shared_series_noise(
         data @ (np.eye(bvals.size) - model @ model.T)[:, chosen].astype(np.float32)
         for data, model in zip(series, models, strict=True)
     ]
-    pairs = [(residuals[0][..., place], residuals[1][..., place]) for place in range(chosen.size)]
+    pairs = [(residuals[0][..., index], residuals[1][..., index]) for index in range(chosen.size)]
     return _measure(pairs, to_second, _MOST_COARSE_SERIES, of_series=True)
 
 

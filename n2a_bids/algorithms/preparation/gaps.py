@@ -155,15 +155,15 @@ def find_zone(image: Volume, least_voxels: float, value: float | None = None) ->
     if not n_parts:
         return zone
     sizes, boxes = np.bincount(parts.ravel()), ndimage.find_objects(parts)
-    for number in np.flatnonzero(sizes[1:] >= least_voxels) + 1:
-        box = boxes[number - 1]
-        place = np.unravel_index(int((parts[box] == number).argmax()), parts[box].shape)
-        found = image[box][place]
+    for label in np.flatnonzero(sizes[1:] >= least_voxels) + 1:
+        box = boxes[label - 1]
+        voxel = np.unravel_index(int((parts[box] == label).argmax()), parts[box].shape)
+        found = image[box][voxel]
         reaches = any(part.start == 0 or part.stop == size for part, size in zip(box, image.shape))
         if found == smallest or (reaches and found < largest):
             # Voxels whose neighbourhood is constant lie one inside the border, in its corners more.
             zone |= ndimage.binary_dilation(
-                parts == number, _ALL_NEIGHBOURS, iterations=_CORNER_VOXELS, mask=image == found
+                parts == label, _ALL_NEIGHBOURS, iterations=_CORNER_VOXELS, mask=image == found
             )
     return zone
 
@@ -274,13 +274,13 @@ def _extreme_specks(image: Volume, zone: Mask, most_voxels: float, spreads: floa
 def _specks_at_limits(image: Volume, limits: tuple[float, float]) -> Mask:
     """Voxels at the upper limit of the data type that stand alone in darker surroundings."""
     specks = np.zeros(image.shape, bool)
-    places = np.argwhere(image >= limits[1])
-    if len(places) > _MOST_LIMITS:
+    voxels = np.argwhere(image >= limits[1])
+    if len(voxels) > _MOST_LIMITS:
         return specks
     typical = np.percentile(image, 99)
-    for place in places:
-        near = image[tuple(slice(max(index - 1, 0), index + 2) for index in place)]
+    for voxel in voxels:
+        near = image[tuple(slice(max(index - 1, 0), index + 2) for index in voxel)]
         # A bright vessel or fat goes on in a neighbour.
         alone = np.count_nonzero(near > 0.5 * limits[1]) == 1
-        specks[tuple(place)] = alone and limits[1] - np.median(near) > typical
+        specks[tuple(voxel)] = alone and limits[1] - np.median(near) > typical
     return specks

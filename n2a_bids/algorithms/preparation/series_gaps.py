@@ -11,7 +11,7 @@ from n2a_bids.algorithms.masked_filters import Volume
 from n2a_bids.algorithms.preparation.gaps import find_gaps, without_gaps
 
 _SPECK_SPREADS = 8.0
-"""Times the distance from the median to percentile 99.5: fluid in single voxels of the b0s of six real series
+"""Times the distance from the median to percentile 99.5: CSF in single voxels of the b0s of six real series
 reaches 5.6."""
 _LEAST_FILLED = 0.01
 """Part of a volume that holds its smallest, negative value, from which on that is a filling."""
@@ -36,8 +36,8 @@ def mend_series(
         The values that were mended.
     """
     found = []
-    for number in range(series.shape[-1]):
-        volume = series[..., number]
+    for index in range(series.shape[-1]):
+        volume = series[..., index]
         if not _is_odd(volume, limits):
             continue
         if not np.isfinite(volume).any():
@@ -45,7 +45,7 @@ def mend_series(
             continue
         gaps = find_gaps(volume, voxel_size_mm, limits, speck_spreads=_SPECK_SPREADS)
         found.append(volume[gaps.specks])
-        series[..., number] = without_gaps(volume, gaps)
+        series[..., index] = without_gaps(volume, gaps)
     return np.concatenate(found) if found else np.zeros(0, np.float32)
 
 

@@ -66,10 +66,10 @@ def fill_aligned(
     stood_in : StoodIn
     """
     shown = measured.copy()
-    for place, (image_gaps, voxel_map) in enumerate(zip(gaps, voxel_maps, strict=True)):
+    for index, (image_gaps, voxel_map) in enumerate(zip(gaps, voxel_maps, strict=True)):
         if image_gaps is not None and image_gaps.specks.any():
             # Specks were mended by their surroundings: better than nothing where no other was measured.
-            shown[place] = move_measured(~image_gaps.zone, voxel_map, grid.mask.shape)
+            shown[index] = move_measured(~image_gaps.zone, voxel_map, grid.mask.shape)
     data, n_measured = fill_from_others(data, measured, grid.mask)
     n_measured = np.maximum(n_measured, 1)
     if empty_value is not None:

@@ -1,6 +1,6 @@
 """What was gained over the plain mean: the one definition that sidecars, reports and tables go by.
 
-The yardstick is the plain mean of the repetitions, with equal weights, as averaging gives it. The noise
+The reference is the plain mean of the repetitions, with equal weights, as averaging gives it. The noise
 variance ``s**2`` of one repetition is that of the repetitions on average (its root is their root mean
 square noise SD), so that the plain mean of R repetitions has the noise variance ``s**2 / R`` whether or not
 all are equally noisy. An image of mean squared error ``e**2`` is then worth ``s**2 / e**2`` averages.

@@ -59,8 +59,8 @@ def misplacement_mm(image: Volume, mask: Mask, voxel_sizes_mm: Sequence[float]) 
             break
         correlation = spectrum * np.conj(np.fft.rfftn(_border(inside)))
         contrast = np.fft.irfftn(correlation, coarse.shape, axes=(0, 1, 2))[np.ix_(shifts, shifts, shifts)]
-        place = np.unravel_index(int(contrast.argmax()), contrast.shape)
-        best = max(best, (float(contrast[place]), _STEP_MM * float(np.linalg.norm(shifts[list(place)]))))
+        peak = np.unravel_index(int(contrast.argmax()), contrast.shape)
+        best = max(best, (float(contrast[peak]), _STEP_MM * float(np.linalg.norm(shifts[list(peak)]))))
         inside = ndimage.binary_erosion(inside)
     return best[1]
 

@@ -79,13 +79,13 @@ def sharpness(
 
 
 def relative_sharpness(
-    image: Volume, yardstick: Volume, edge_image: Volume, mask: Mask, voxel_size_mm: Sequence[float]
+    image: Volume, reference_image: Volume, edge_image: Volume, mask: Mask, voxel_size_mm: Sequence[float]
 ) -> float:
     """`sharpness` of an image over that of another one, at the same edges.
 
     Parameters
     ----------
-    image, yardstick, edge_image : (X, Y, Z) float array
+    image, reference_image, edge_image : (X, Y, Z) float array
         Edges are found in the last, which may be one of the others.
     mask : (X, Y, Z) bool array
         Voxels that count.
@@ -95,9 +95,9 @@ def relative_sharpness(
     Returns
     -------
     ratio : float
-        Below 1: blurred against the yardstick. Not a number when the yardstick has no edges.
+        Below 1: blurred against `reference_image`. Not a number when that has no edges.
     """
-    own, reference = (sharpness(one, mask, voxel_size_mm, edge_image) for one in (image, yardstick))
+    own, reference = (sharpness(one, mask, voxel_size_mm, edge_image) for one in (image, reference_image))
     return own / reference if reference else float("nan")
 
 

@@ -1,4 +1,4 @@
-"""Repetitions onto one grid: which to take, what speaks against each, and the images themselves."""
+"""Repetitions onto one grid: which to take, the reasons against each, and the images themselves."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class AlignmentQC:
-    """Figures of one aligned repetition; distances in mm, angles in degrees."""
+    """Metrics of one aligned repetition; distances in mm, angles in degrees."""
 
     rotation_deg: float
     translation_mm: float
@@ -123,7 +123,7 @@ def judge(
     affine: Matrix,
     transform: Matrix,
     grid: Grid,
-    gates: QCThresholds,
+    thresholds: QCThresholds,
     measured: Mask | None = None,
 ) -> AlignmentQC:
     """Measure how well a repetition was aligned, and say whether it may be used.
@@ -134,13 +134,13 @@ def judge(
     ----------
     image, affine, transform, grid
         As in `bring_to_grid`.
-    gates : QCThresholds
+    thresholds : QCThresholds
     measured : (X, Y, Z) bool array, optional
         As in `bring_to_grid`. Images are compared where both were measured.
 
     Returns
     -------
-    judgement : AlignmentQC
+    qc : AlignmentQC
     """
     voxel = grid.voxel_size_mm
     shape = grid.image.shape
@@ -150,8 +150,8 @@ def judge(
         ndimage.affine_transform(image, to_voxels[:3, :3], to_voxels[:3, 3], shape, order=1)
         for to_voxels in (before, after)
     )
-    wanted = grid.mask if grid.measured is None else grid.mask & grid.measured
-    seen = held = wanted & field_of_view(image.shape, after, shape)
+    brain = grid.mask if grid.measured is None else grid.mask & grid.measured
+    seen = held = brain & field_of_view(image.shape, after, shape)
     if measured is not None:
         held = seen & move_measured(measured, after, shape)
         # Trilinear interpolation takes in what stands beyond the border of the zone.
@@ -166,14 +166,14 @@ def judge(
         correlation_before=smooth_correlation(grid.image, unaligned, grid.mask, smoothing),
         correlation_after=smooth_correlation(grid.image, aligned, seen, smoothing),
         structure_correlation=structure_correlation(grid.image, aligned, seen, band),
-        overlap=float(np.count_nonzero(held) / max(np.count_nonzero(wanted), 1)),
+        overlap=float(np.count_nonzero(held) / max(np.count_nonzero(brain), 1)),
         reason="",
     )
-    return _with_reason(found, gates)
+    return _with_reason(found, thresholds)
 
 
 def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
-    """A mask seen from another place on the same grid.
+    """A mask seen from another position on the same grid.
 
     Parameters
     ----------
@@ -192,30 +192,30 @@ def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
     return weight > 0.5
 
 
-def _with_reason(found: AlignmentQC, gates: QCThresholds) -> AlignmentQC:
+def _with_reason(found: AlignmentQC, thresholds: QCThresholds) -> AlignmentQC:
     reasons: Sequence[tuple[bool, str]] = (
         (
-            found.overlap < gates.min_overlap,
-            f"its field of view holds {found.overlap:.0%} of the brain, at least {gates.min_overlap:.0%} "
-            "is needed",
+            found.overlap < thresholds.min_overlap,
+            f"its field of view holds {found.overlap:.0%} of the brain, at least "
+            f"{thresholds.min_overlap:.0%} is needed",
         ),
         (
-            found.structure_correlation < gates.min_structure_correlation,
+            found.structure_correlation < thresholds.min_structure_correlation,
             f"the folds of the brain do not match (correlation {found.structure_correlation:.2f}, at least "
-            f"{gates.min_structure_correlation:.2f} is needed): another person, or alignment failed",
+            f"{thresholds.min_structure_correlation:.2f} is needed): another person, or alignment failed",
         ),
         (
-            found.correlation_after < gates.min_correlation,
+            found.correlation_after < thresholds.min_correlation,
             f"its contrast differs (correlation {found.correlation_after:.2f} after alignment, at least "
-            f"{gates.min_correlation:.2f} is needed)",
+            f"{thresholds.min_correlation:.2f} is needed)",
         ),
     )
     failed = [text for applies, text in reasons if applies]
-    return replace(found, reason="; ".join([*failed, *motion_reasons(found, gates)]))
+    return replace(found, reason="; ".join([*failed, *motion_reasons(found, thresholds)]))
 
 
 def motion_reasons(found: AlignmentQC, thresholds: QCThresholds) -> list[str]:
-    """What speaks against an image because its head lies too far away or is turned too far.
+    """Reasons against an image whose head lies too far away or is rotated too far.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def motion_reasons(found: AlignmentQC, thresholds: QCThresholds) -> list[str]:
     reasons = (
         (
             found.rotation_deg > thresholds.max_rotation_deg,
-            f"the head is turned by {found.rotation_deg:.1f} degrees, at most "
+            f"the head is rotated by {found.rotation_deg:.1f} degrees, at most "
             f"{thresholds.max_rotation_deg:g} are allowed",
         ),
         (

@@ -128,7 +128,7 @@ def judge_series(
     after: Volume,
     seen: NDArray[np.bool_],
     transform: Affine,
-    gates: QCThresholds,
+    thresholds: QCThresholds,
 ) -> AlignmentQC:
     """Measure how well a series was aligned, and say whether it may be used.
 
@@ -142,14 +142,14 @@ def judge_series(
         Where the reference grid lies in the field of view of the series.
     transform : Affine
         World of the reference to world of the series.
-    gates : QCThresholds
+    thresholds : QCThresholds
         After alignment, b0s of two heads have a correlation of up to 0.75 and, with voxels of 3.5 mm, a
         structure correlation of up to 0.8; those of one head have 0.97 and more, or 0.85 where distortion
         remains.
 
     Returns
     -------
-    judgement : AlignmentQC
+    qc : AlignmentQC
     """
     voxel_mm = reference.mean_voxel_size_mm
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel_mm), max(1.0, _STRUCTURE_MM / voxel_mm)
@@ -165,7 +165,7 @@ def judge_series(
         overlap=float(np.count_nonzero(common) / np.count_nonzero(reference.mask)),
         reason="",
     )
-    reasons = _reasons(found, gates)
+    reasons = _reasons(found, thresholds)
     if found.correlation_after < _SURELY_ALIKE:
         reasons += _mirror_reasons(reference, after, found.correlation_after, smoothing)
     return replace(found, reason="; ".join(reasons))
@@ -192,25 +192,25 @@ def _mirror_reasons(reference: PlacedImage, image: Volume, correlation: float, s
     ]
 
 
-def _reasons(found: AlignmentQC, gates: QCThresholds) -> list[str]:
-    """What speaks against a series, one phrase for each gate that it fails."""
+def _reasons(found: AlignmentQC, thresholds: QCThresholds) -> list[str]:
+    """Reasons against a series, one phrase for each QC threshold that it fails."""
     limits = (
         (
-            found.overlap < gates.min_overlap,
-            f"it shows {found.overlap:.0%} of the brain, at least {gates.min_overlap:.0%} is needed",
+            found.overlap < thresholds.min_overlap,
+            f"it shows {found.overlap:.0%} of the brain, at least {thresholds.min_overlap:.0%} is needed",
         ),
         (
-            found.correlation_after < gates.min_correlation,
+            found.correlation_after < thresholds.min_correlation,
             f"its b0 does not match (correlation {found.correlation_after:.2f} after alignment, at least "
-            f"{gates.min_correlation:.2f} is needed): another person or contrast, or alignment failed",
+            f"{thresholds.min_correlation:.2f} is needed): another person or contrast, or alignment failed",
         ),
         (
-            found.structure_correlation < gates.min_structure_correlation,
+            found.structure_correlation < thresholds.min_structure_correlation,
             f"the folds of the brain do not match (correlation {found.structure_correlation:.2f}, at least "
-            f"{gates.min_structure_correlation:.2f} is needed)",
+            f"{thresholds.min_structure_correlation:.2f} is needed)",
         ),
     )
-    return [*(text for applies, text in limits if applies), *motion_reasons(found, gates)]
+    return [*(text for applies, text in limits if applies), *motion_reasons(found, thresholds)]
 
 
 def show_on(

@@ -46,8 +46,8 @@ def contrast_groups(gradients: Gradients) -> list[NDArray[np.intp]]:
         small = [group.size < _FEWEST_ALIGNED for group in groups]
         # A few b0s of another contrast are better aligned by mutual information than by extrapolation.
         joined = [
-            (low and high) or (place > 0 and (low or high))
-            for place, (low, high) in enumerate(zip(small, small[1:]))
+            (low and high) or (index > 0 and (low or high))
+            for index, (low, high) in enumerate(zip(small, small[1:]))
         ]
         costs = np.where(joined, gaps, np.inf)
         nearest = int(np.argmin(costs))
@@ -74,12 +74,12 @@ def contrast_blocks(bvals: NDArray[np.float64], members: NDArray[np.intp]) -> li
     """
     order = members[np.argsort(bvals[members], kind="stable")]
     blocks, start = [], 0
-    for place in range(1, order.size):
-        low, here = bvals[order[start]], bvals[order[place]]
-        enough = min(place - start, order.size - place) >= FEWEST_VOLUMES
-        if enough and here > bvals[order[place - 1]] and here - low > max(_BLOCK_WIDTH, here / 2):
-            blocks.append(order[start:place])
-            start = place
+    for index in range(1, order.size):
+        low, here = bvals[order[start]], bvals[order[index]]
+        enough = min(index - start, order.size - index) >= FEWEST_VOLUMES
+        if enough and here > bvals[order[index - 1]] and here - low > max(_BLOCK_WIDTH, here / 2):
+            blocks.append(order[start:index])
+            start = index
     return [*blocks, order[start:]]
 
 
@@ -122,11 +122,11 @@ def largest_shift_voxels(voxel_map: NDArray[np.float64], mask: NDArray[np.bool_]
     return float(np.linalg.norm(moved, axis=1).max())
 
 
-def _between(maps: list[NDArray[np.float64]], places: list[float], place: float) -> NDArray[np.float64]:
-    """Map at a place between those of others, or the nearest; small motions may be interpolated linearly."""
+def _between(maps: list[NDArray[np.float64]], positions: list[float], position: float) -> NDArray[np.float64]:
+    """Map at a position between others, or the nearest; small motions may be interpolated linearly."""
     return np.array(
         [
-            [np.interp(place, places, [m[row, column] for m in maps]) for column in range(4)]
+            [np.interp(position, positions, [m[row, column] for m in maps]) for column in range(4)]
             for row in range(4)
         ]
     )

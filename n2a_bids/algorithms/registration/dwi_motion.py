@@ -64,7 +64,7 @@ def estimate_motion(
     align_shell : callable
         Given the mean of the lowest b-values and that of others too far from them to be predicted, each
         without its own motion, the (4, 4) map from voxels of the first to voxels of the second. Their
-        contrasts differ: fluid is bright in one and dark in the other.
+        contrasts differ: CSF is bright in one and dark in the other.
 
     Returns
     -------

@@ -85,9 +85,9 @@ def whole_voxels(voxel_map: Matrix, mask: Mask) -> Matrix | None:
         return None
     points = np.argwhere(mask)[:: max(1, int(mask.sum()) // 2000)]
     moved = points @ voxel_map[:3, :3].T + voxel_map[:3, 3]
-    turned = points @ whole[:3, :3].T
-    whole[:3, 3] = np.round((moved - turned).mean(axis=0))
-    rest = np.linalg.norm(moved - turned - whole[:3, 3], axis=1)
+    rotated = points @ whole[:3, :3].T
+    whole[:3, 3] = np.round((moved - rotated).mean(axis=0))
+    rest = np.linalg.norm(moved - rotated - whole[:3, 3], axis=1)
     return whole if rest.max() < _STILL_VOXELS else None
 
 
@@ -119,12 +119,12 @@ def series_view(
     mask: Mask,
 ) -> tuple[NDArray[np.bool_], list[float]]:
     """Voxels of the common grid that all volumes of a series show, and the part of the brain each shows."""
-    common, shares = np.ones(mask.shape, bool), []
+    common, fractions = np.ones(mask.shape, bool), []
     for voxel_map in voxel_maps:
         view = in_view(shape, voxel_map, displacement, axis, 1)
-        shares.append(round(float(view[mask].mean()), 4))
+        fractions.append(round(float(view[mask].mean()), 4))
         common &= view
-    return common, shares
+    return common, fractions
 
 
 def still_b0(

@@ -50,7 +50,7 @@ def measure_motion(
     centre_mm : (3,) array
         Centre of the brain in the world: rotations are about it.
     times : sequence of C ints, optional
-        Places of the volumes in the order of acquisition; as they are by default.
+        Indices of the volumes in the order of acquisition; as they are by default.
 
     Returns
     -------
@@ -80,11 +80,11 @@ def undo_rotations(gradients: Gradients, transforms: Sequence[Affine]) -> Gradie
 
     Returns
     -------
-    turned : Gradients
+    rotated : Gradients
         Zero vectors stay zero.
     """
-    turned = [vector @ one.rotation for vector, one in zip(gradients.bvecs, transforms, strict=True)]
-    return replace(gradients, bvecs=np.array(turned))
+    rotated = [vector @ one.rotation for vector, one in zip(gradients.bvecs, transforms, strict=True)]
+    return replace(gradients, bvecs=np.array(rotated))
 
 
 def mean_gradients(tables: Sequence[Gradients]) -> Gradients:

@@ -53,7 +53,7 @@ def displacement_mm(transform: Matrix, points: NDArray[np.float64]) -> NDArray[n
     return np.linalg.norm(moved - points, axis=-1)
 
 
-def halfway_transforms(transforms: Sequence[Matrix]) -> list[Matrix]:
+def midspace_transforms(transforms: Sequence[Matrix]) -> list[Matrix]:
     """Transforms from the space in the middle of all images.
 
     The middle is the mean of rigid motions (Karcher mean on the group, by fixed-point iteration on
@@ -66,7 +66,7 @@ def halfway_transforms(transforms: Sequence[Matrix]) -> list[Matrix]:
 
     Returns
     -------
-    halfway : list of (4, 4) arrays
+    midspace : list of (4, 4) arrays
         From the middle space to each image.
 
     Examples

@@ -31,7 +31,7 @@ class Candidate:
     name: str
     network: nn.Module | None = None
     """``None`` without a `function` is the identity: the plain mean."""
-    level: float = 1.0
+    noise_factor: float = 1.0
     """Factor on the noise-level map that the network is told."""
     nonlocal_passes: int = 0
     """Passes of non-local Bayes; the network's estimate guides the first, each result the next."""
@@ -138,7 +138,7 @@ class _Estimator:
         if candidate.fusion is not None:
             found = self._fuse(candidate)
         else:
-            found = self._follow(candidate.network, candidate.level, candidate.nonlocal_passes)
+            found = self._follow(candidate.network, candidate.noise_factor, candidate.nonlocal_passes)
         return self._keep_local_means(found) if candidate.keep_local_means else found
 
     def _once(
@@ -149,29 +149,29 @@ class _Estimator:
             self.done[key] = find()
         return self.done[key]
 
-    def _follow(self, network: nn.Module, level: float, passes: int) -> NDArray[np.float32]:
+    def _follow(self, network: nn.Module, noise_factor: float, passes: int) -> NDArray[np.float32]:
         """The network's estimate after some passes of non-local Bayes."""
 
         def find() -> NDArray[np.float32]:
             if passes:
-                return self._nonlocal_bayes(self._follow(network, level, passes - 1))
-            return self._predict(network, self.image, self.noise_sd * np.float32(level))
+                return self._nonlocal_bayes(self._follow(network, noise_factor, passes - 1))
+            return self._predict(network, self.image, self.noise_sd * np.float32(noise_factor))
 
-        return self._once((id(network), level, passes), find)
+        return self._once((id(network), noise_factor, passes), find)
 
     def _fuse(self, candidate: Candidate) -> NDArray[np.float32]:
         """The last pass, corrected by what the network before it says."""
 
         def find() -> NDArray[np.float32]:
             network, patches = (
-                self._follow(candidate.network, candidate.level, passes)
+                self._follow(candidate.network, candidate.noise_factor, passes)
                 for passes in (0, candidate.nonlocal_passes)
             )
             image = self.image - self.find_bias(patches)
             fused = self._predict(candidate.fusion, patches, network, image, self.noise_sd)
             return np.where(self.where, fused, patches)
 
-        return self._once((id(candidate.fusion), candidate.level, candidate.nonlocal_passes), find)
+        return self._once((id(candidate.fusion), candidate.noise_factor, candidate.nonlocal_passes), find)
 
     def _keep_local_means(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
         taken_away = self.image - self.find_bias(estimate) - estimate
@@ -237,7 +237,7 @@ def compare(
         counted = prepared.mask[core]
         images = prepared.images[(slice(None), *box)]
         noise_sd = prepared.repetition_noise_sd[box] * factor * np.float32(np.sqrt(1 + strength**2))
-        values, wanted = [], []
+        values, block_targets = [], []
         for contrast in contrasts:
             noisy = _weighted(images, prepared.weights + strength * contrast)
             target = _weighted(images, prepared.weights - contrast / strength)[inner] - offset[core]
@@ -246,10 +246,10 @@ def compare(
                 candidates, noisy, noise_sd, prepared.head[box], context, find_bias=find_bias
             )
             values.append(np.stack([estimate[inner][counted] for estimate in estimates]))
-            wanted.append(target[counted])
+            block_targets.append(target[counted])
         # Draws of one block share its anatomy and most of its noise: they are no independent evidence.
         predictions.append(np.hstack(values))
-        targets.append(np.hstack(wanted))
+        targets.append(np.hstack(block_targets))
         added.append(((strength * factor * prepared.repetition_noise_sd[core][counted]) ** 2).mean())
     return stack_candidates(predictions, targets, correction=float(np.mean(added)))
 

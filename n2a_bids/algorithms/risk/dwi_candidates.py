@@ -55,10 +55,10 @@ def compare_candidates(
     """
     scale = mean_noise_sd[mask][:, None] ** 2
     gains: dict[str, list[NDArray]] = {name: [] for name in estimates}
-    for number, pair in enumerate(pairs):
+    for index, pair in enumerate(pairs):
         baseline = np.square(pair.noisy[mask] - pair.target[mask])
         for name, series in estimates.items():
-            error = np.square(series[number][mask] - pair.target[mask])
+            error = np.square(series[index][mask] - pair.target[mask])
             gains[name].append(((error - baseline) / scale).mean(axis=1))
     rows = [CandidateRisk("mean", 0.0, 0.0, gain_over_mean_db=0.0)]
     cubes = _cube_labels(mask)

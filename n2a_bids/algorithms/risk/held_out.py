@@ -65,8 +65,8 @@ def hold_out(
     if not corners:
         centre = np.argwhere(mask).mean(axis=0).astype(int)
         corners = [np.clip(centre - edge // 2, 0, np.array(mask.shape) - edge)]
-    wanted = max(_FEWEST_CUBES, round(fraction * mask.sum() / edge**3))
-    order = torch.randperm(len(corners), generator=generator)[:wanted].tolist()
+    n_cubes = max(_FEWEST_CUBES, round(fraction * mask.sum() / edge**3))
+    order = torch.randperm(len(corners), generator=generator)[:n_cubes].tolist()
     cores, boxes, held = [], [], np.zeros(mask.shape, bool)
     for index in sorted(order):
         low = corners[index]

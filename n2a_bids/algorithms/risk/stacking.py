@@ -80,7 +80,7 @@ def stack_candidates(
 ) -> Stack:
     """Compare candidates by their squared distance to independent noisy targets, and combine them.
 
-    The combination is fitted to the targets that judge it: its few shares gain by that what a few
+    The combination is fitted to the targets that judge it: its few weights gain by that what a few
     free numbers can.
 
     Parameters
@@ -102,15 +102,15 @@ def stack_candidates(
         error = (values - target).astype(np.float64)
         grams.append(error @ error.T / target.size)
         sizes.append(target.size)
-    blocks, share = np.stack(grams), np.array(sizes) / np.sum(sizes)
+    blocks, block_weights = np.stack(grams), np.array(sizes) / np.sum(sizes)
     blocks[:, 0, 0] -= correction
-    gram = np.tensordot(share, blocks, axes=1)
+    gram = np.tensordot(block_weights, blocks, axes=1)
     combination = _minimise_on_simplex(gram)
     losses = np.diagonal(blocks, axis1=1, axis2=2)
     combined = np.einsum("i,bij,j->b", combination, blocks, combination)
     block_risks, combined_block_risks = losses - losses[:, :1], combined - losses[:, 0]
-    risks, errors = average_blocks(block_risks, share)
-    combined_risk, combined_error = average_blocks(combined_block_risks, share)
+    risks, errors = average_blocks(block_risks, block_weights)
+    combined_risk, combined_error = average_blocks(combined_block_risks, block_weights)
     return Stack(
         weights=combination,
         risks=risks,
@@ -123,7 +123,7 @@ def stack_candidates(
 
 
 def average_blocks(
-    values: NDArray[np.float64], share: NDArray[np.float64]
+    values: NDArray[np.float64], block_weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weighted average over blocks, and its standard error from the spread between them.
 
@@ -131,7 +131,7 @@ def average_blocks(
     ----------
     values : (B, ...) float array
         Of independent blocks.
-    share : (B,) float array
+    block_weights : (B,) float array
         Weights, sum 1.
 
     Returns
@@ -145,10 +145,10 @@ def average_blocks(
     >>> float(average), float(error)
     (2.0, 1.0)
     """
-    average = np.tensordot(share, values, axes=1)
+    average = np.tensordot(block_weights, values, axes=1)
     if len(values) < 2:
         return average, np.full_like(average, np.inf)
-    variance = np.tensordot(share**2, (values - average) ** 2, axes=1)
+    variance = np.tensordot(block_weights**2, (values - average) ** 2, axes=1)
     return average, np.sqrt(variance * len(values) / (len(values) - 1))
 
 
@@ -195,32 +195,32 @@ def list_rows(
     )
 
 
-def describe_shares(names: Sequence[str], shares: NDArray[np.float64]) -> Choice:
+def describe_blend(names: Sequence[str], weights: NDArray[np.float64]) -> Choice:
     """What was kept, as a record: the one candidate, or the blend with the share of each.
 
     Parameters
     ----------
     names : sequence of K str
         Of the candidates; the plain mean is called ``mean``.
-    shares : (K,) float array
+    weights : (K,) float array
         Non-negative, sum 1.
 
     Returns
     -------
     chosen : Choice
-        Name, one sentence, shares by falling size where there are several, and that the mean has not won.
+        Name, one sentence, weights by falling size where there are several, and that the mean has not won.
 
     Examples
     --------
-    >>> describe_shares(["mean", "network"], np.array([0.25, 0.75])).description
+    >>> describe_blend(["mean", "network"], np.array([0.25, 0.75])).description
     'a blend of least estimated risk: 75% network, 25% plain mean'
     """
-    order = [place for place in np.argsort(-shares, kind="stable") if shares[place] > 0]
+    order = [index for index in np.argsort(-weights, kind="stable") if weights[index] > 0]
     if len(order) == 1:
         name = names[order[0]]
         sentence = f"the candidate of least estimated risk, {name}"
         return Choice(name, sentence)
-    kept = {names[place]: round(float(shares[place]), 4) for place in order}
-    parts = [f"{share:.0%} {'plain mean' if name == 'mean' else name}" for name, share in kept.items()]
+    kept = {names[index]: round(float(weights[index]), 4) for index in order}
+    parts = [f"{weight:.0%} {'plain mean' if name == 'mean' else name}" for name, weight in kept.items()]
     sentence = "a blend of least estimated risk: " + ", ".join(parts)
     return Choice("blend", sentence, kept)

@@ -43,6 +43,6 @@ def get_strategy(name: str, *, diffusion: bool = False) -> Strategy:
     return Strategy(facts, _load(facts.denoise), _load(facts.settings))
 
 
-def _load(place: str) -> Callable[..., Any]:
-    module, _, function = place.partition(":")
+def _load(entry_point: str) -> Callable[..., Any]:
+    module, _, function = entry_point.partition(":")
     return getattr(import_module(module), function)

@@ -51,14 +51,16 @@ def filter_file(text: str) -> dict[str, JsonObject]:
         raise argparse.ArgumentTypeError(
             f'{path}: expected queries with their entities, such as {{"t1w": {{"acquisition": "hires"}}}}'
         )
-    return {query: {name: _spelled(wanted) for name, wanted in content[query].items()} for query in content}
+    return {
+        query: {name: _spelled(required) for name, required in content[query].items()} for query in content
+    }
 
 
-def _spelled(wanted: object) -> object:
+def _spelled(required: object) -> object:
     """What an entity must be, with null as pybids calls it: a settings file cannot hold null."""
-    if isinstance(wanted, list):
-        return [_spelled(value) for value in wanted]
-    return ABSENT if wanted is None else wanted
+    if isinstance(required, list):
+        return [_spelled(value) for value in required]
+    return ABSENT if required is None else required
 
 
 def entity_filter(text: str) -> tuple[str, object]:

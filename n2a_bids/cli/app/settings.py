@@ -106,7 +106,7 @@ def _lay_filters(settings: Settings, args: argparse.Namespace) -> Settings:
         asked = vars(args).get(f"filter_{query}", {})
         if asked:
             known = (*filters.get(query, {}).items(), *asked.items())
-            filters[query] = {short_name(name): wanted for name, wanted in known}
+            filters[query] = {short_name(name): required for name, required in known}
     return merge(settings, {"selection": {"bids_filters": filters}}) if filters else settings
 
 

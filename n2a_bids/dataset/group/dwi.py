@@ -79,7 +79,7 @@ def _read_all(
     series, b0_images, excluded = [], [], []
     # A reference has the entities of its series.
     parts = [split_copies([one for one in images if is_sbref(one) is kind]) for kind in (False, True)]
-    unique, copies = ([item for part in parts for item in part[place]] for place in (0, 1))
+    unique, copies = ([item for part in parts for item in part[index]] for index in (0, 1))
     unique, processed = split_same_acquisition(unique)
     copies += processed
     for image in unique:
@@ -153,8 +153,8 @@ def _told_apart(units: Sequence[DenoisingUnit]) -> list[DenoisingUnit]:
     for unit in units:
         if counts[unit.label] > 1:
             own = unit.images[0].entities
-            wanted = {*unit.entities, "dir", "run"}
-            unit = replace(unit, entities={name: own[name] for name in own if name in wanted})
+            kept_names = {*unit.entities, "dir", "run"}
+            unit = replace(unit, entities={name: own[name] for name in own if name in kept_names})
         named.append(unit)
     return named
 

@@ -58,7 +58,7 @@ def split_same_acquisition(images: Sequence[ImageFile]) -> tuple[list[ImageFile]
     """
     kept, excluded = [], []
     for members in group_by(images, ignoring={"run"}):
-        order = {image.path: place for place, image in enumerate(members)}
+        order = {image.path: index for index, image in enumerate(members)}
         found: list[ImageFile] = []
         for image in sorted(members, key=lambda one: (count_processing(one.metadata), order[one.path])):
             evidence = [(one, text) for one in found if (text := _evidence(one.metadata, image.metadata))]

@@ -30,7 +30,7 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
     -------
     units : list of DenoisingUnit
     """
-    owners = {image.path: place for place, unit in enumerate(units) for image in unit.images}
+    owners = {image.path: index for index, unit in enumerate(units) for image in unit.images}
     notes = defaultdict(list)
     for group in _equal_files(list(owners)):
         for path in group:
@@ -41,7 +41,7 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
                     f"{path.name} is, byte for byte, {named}: one of them was stored under a wrong name, and "
                     "two sessions or participants would share one measurement; put the right file in place"
                 )
-    return [replace(unit, notes=(*unit.notes, *notes[place])) for place, unit in enumerate(units)]
+    return [replace(unit, notes=(*unit.notes, *notes[index])) for index, unit in enumerate(units)]
 
 
 def _equal_files(paths: Sequence[Path]) -> list[list[Path]]:

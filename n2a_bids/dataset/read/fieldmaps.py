@@ -55,8 +55,8 @@ def is_meant_for(fieldmap: ImageFile, series: ImageFile) -> bool:
     ):
         return True
     fields = _texts(fieldmap.metadata.get("B0FieldIdentifier"))
-    wanted = [_texts(series.metadata.get(key)) for key in ("B0FieldSource", "B0FieldIdentifier")]
-    return any(name in texts for name in fields for texts in wanted)
+    identifiers = [_texts(series.metadata.get(key)) for key in ("B0FieldSource", "B0FieldIdentifier")]
+    return any(name in texts for name in fields for texts in identifiers)
 
 
 def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> ImageFile | Excluded | None:

@@ -59,7 +59,7 @@ def matches(image: ImageFile, filters: Mapping[str, object]) -> bool:
     >>> matches(image, {"acquisition": "*", "run": [1, 2], "reconstruction": None})
     True
     """
-    return all(_holds(*_found(image, name), wanted) for name, wanted in filters.items())
+    return all(_holds(*_found(image, name), required) for name, required in filters.items())
 
 
 def by_query(filters: Mapping[str, Mapping[str, object]]) -> dict[str, JsonObject]:
@@ -76,13 +76,13 @@ def by_query(filters: Mapping[str, Mapping[str, object]]) -> dict[str, JsonObjec
     {'t1w': {'run': 1}, 'bold': {'task': 'rest'}}
     """
     found: dict[str, JsonObject] = {}
-    for name, wanted in filters.items():
+    for name, required in filters.items():
         query = name.lower() if name.lower() in QUERIES else name
         if query in found:
             raise ConfigError(
                 f"the BIDS filters hold the query '{query}' twice, in different spellings; keep one of them"
             )
-        found[query] = dict(wanted)
+        found[query] = dict(required)
     return found
 
 
@@ -94,7 +94,7 @@ def name_filters(filters: Mapping[str, object]) -> JsonObject:
     >>> name_filters({"acquisition": "hi", "suffix": "T1w", "EchoTime": 0.003})
     {'acquisition': 'hi', 'suffix': 'T1w'}
     """
-    return {name: wanted for name, wanted in filters.items() if not name[:1].isupper()}
+    return {name: required for name, required in filters.items() if not name[:1].isupper()}
 
 
 def short_name(entity: str) -> str:
@@ -123,18 +123,18 @@ def _found(image: ImageFile, name: str) -> tuple[str, object]:
     )
 
 
-def _holds(name: str, found: object, wanted: object) -> bool:
+def _holds(name: str, found: object, required: object) -> bool:
     # pybids spells null and "*" as members of an enumeration; files parsed for pybids bring those or, where
     # there is text only, their names.
-    keyword = getattr(wanted, "name", None)
-    if isinstance(wanted, str) and wanted.startswith("Query."):
-        keyword = wanted.removeprefix("Query.")
-    if wanted is None or keyword == "NONE":
+    keyword = getattr(required, "name", None)
+    if isinstance(required, str) and required.startswith("Query."):
+        keyword = required.removeprefix("Query.")
+    if required is None or keyword == "NONE":
         return found is None
-    if wanted == "*" or keyword in ("ANY", "REQUIRED"):
+    if required == "*" or keyword in ("ANY", "REQUIRED"):
         return found is not None
     if keyword == "OPTIONAL":
         return True
-    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
-        return any(_holds(name, found, value) for value in wanted)
-    return found is not None and comparable(name, found) == comparable(name, wanted)
+    if isinstance(required, Sequence) and not isinstance(required, str):
+        return any(_holds(name, found, value) for value in required)
+    return found is not None and comparable(name, found) == comparable(name, required)

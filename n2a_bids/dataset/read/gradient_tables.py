@@ -54,11 +54,11 @@ class Series:
         return phase_encoding_in_world(direction, _STORAGE_OF_FSL if self.affine is None else self.affine)
 
 
-def phase_encoding_on_grid(unit: DenoisingUnit, number: int) -> str:
+def phase_encoding_on_grid(unit: DenoisingUnit, index: int) -> str:
     """``PhaseEncodingDirection`` of one of a unit's images, in its own array; empty where it is not known."""
     if not unit.phase_encoding:
         return ""
-    return phase_encoding_of(unit.phase_encoding[number].direction, nb.load(unit.images[number].path).affine)
+    return phase_encoding_of(unit.phase_encoding[index].direction, nb.load(unit.images[index].path).affine)
 
 
 def encodings(series: Sequence[Series]) -> tuple[PhaseEncoding, ...]:

@@ -101,12 +101,12 @@ def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str
             f"{bids_dir}: expected folders named sub-<label>, found none; give the top folder of the BIDS "
             "dataset"
         )
-    wanted = [label.removeprefix("sub-") for label in selection.participants]
-    unknown = sorted(set(wanted) - there)
+    selected = [label.removeprefix("sub-") for label in selection.participants]
+    unknown = sorted(set(selected) - there)
     if unknown:
         raise BIDSDataError(_unknown_message(bids_dir, unknown, sorted(there)))
     excluded = {label.removeprefix("sub-") for label in selection.exclude_participants}
-    return tuple(sorted(set(wanted or there) - excluded))
+    return tuple(sorted(set(selected or there) - excluded))
 
 
 def _unknown_message(bids_dir: Path, unknown: Sequence[str], there: Sequence[str]) -> str:

@@ -49,8 +49,8 @@ class SidecarReader:
         return [
             path
             for folder in folders
-            for path, wanted in self._described(folder, suffix, extension)
-            if wanted.items() <= own.items()
+            for path, required in self._described(folder, suffix, extension)
+            if required.items() <= own.items()
         ]
 
     def metadata(self, image: Path) -> JsonObject:

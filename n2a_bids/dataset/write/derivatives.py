@@ -92,7 +92,7 @@ def _is_elsewhere(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
 def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
     if entities.get("desc") != "brain":
         return False
-    wanted = {
+    required = {
         name: comparable(name, value)
         for name, value in entities.items()
         if name not in ("desc", "space", "res")
@@ -100,7 +100,7 @@ def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
     known = [
         {name: comparable(name, value) for name, value in image.entities.items()} for image in unit.images
     ]
-    return any(wanted.items() <= own.items() for own in known)
+    return any(required.items() <= own.items() for own in known)
 
 
 def _on_grid_of_an_image(mask: Path, unit: DenoisingUnit) -> bool:

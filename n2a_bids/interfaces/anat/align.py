@@ -28,13 +28,13 @@ from n2a_bids.algorithms.registration.alignment import (
     is_negligible,
     judge,
 )
-from n2a_bids.algorithms.registration.rigid import Matrix, halfway_transforms
+from n2a_bids.algorithms.registration.rigid import Matrix, midspace_transforms
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.copies import copy_reasons, find_shared_noise, partial_warnings
 from n2a_bids.interfaces.anat.judged_repetitions import (
     JudgedRepetition,
-    accepted_places,
+    accepted_indices,
     is_identity,
     lies_there,
     moved_grid,
@@ -53,7 +53,7 @@ _INTERPOLATION = "Fourier upsampling by two, then quintic B-spline; one interpol
 
 class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="all repetitions")
-    index = traits.Int(mandatory=True, desc="place of the reference")
+    index = traits.Int(mandatory=True, desc="index of the reference")
     reference_mask = File(exists=True, mandatory=True, desc="brain mask of the reference")
     transforms = traits.List(File(exists=True), mandatory=True, desc="of the others, in order")
     gap_files = traits.List(traits.Str(), desc="maps of what was not measured, empty where there is none")
@@ -61,23 +61,23 @@ class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
     reference_reason = traits.Str(mandatory=True, desc="why the reference was chosen")
     processing_steps = traits.List(traits.Int(), desc="of each repetition: a copy with more of them goes")
     space = traits.Enum("reference", "halfway", usedefault=True, desc="grid position of the result")
-    min_correlation = traits.Float(mandatory=True, desc="gate, see QCThresholds")
-    min_structure_correlation = traits.Float(mandatory=True, desc="gate, see QCThresholds")
-    max_rotation_deg = traits.Float(mandatory=True, desc="gate, see QCThresholds")
-    max_translation_mm = traits.Float(mandatory=True, desc="gate, see QCThresholds")
-    min_overlap = traits.Float(mandatory=True, desc="gate, see QCThresholds")
+    min_correlation = traits.Float(mandatory=True, desc="see QCThresholds")
+    min_structure_correlation = traits.Float(mandatory=True, desc="see QCThresholds")
+    max_rotation_deg = traits.Float(mandatory=True, desc="see QCThresholds")
+    max_translation_mm = traits.Float(mandatory=True, desc="see QCThresholds")
+    min_overlap = traits.Float(mandatory=True, desc="see QCThresholds")
 
 
 class _AlignRepetitionsOutputSpec(TraitedSpec):
     out_files = traits.List(File(exists=True), desc="accepted repetitions on one grid, with the reference")
     reference_file = File(exists=True, desc="the reference on that grid")
-    accepted = traits.List(traits.Int(), desc="places of the accepted repetitions")
+    accepted = traits.List(traits.Int(), desc="indices of the accepted repetitions")
     out_transforms = traits.List(File(exists=True), desc="grid world to world of each accepted repetition")
     brain_mask = File(exists=True, desc="brain mask on the grid")
     common_mask = File(exists=True, desc="brain inside the field of view of every accepted repetition")
-    figures_file = File(exists=True, desc="JSON of the alignment")
-    reference = traits.List(traits.Int(), desc="place of the reference, alone")
-    moved = traits.List(traits.Int(), desc="places of accepted repetitions other than the reference")
+    record_file = File(exists=True, desc="JSON of the alignment")
+    reference = traits.List(traits.Int(), desc="index of the reference, alone")
+    moved = traits.List(traits.Int(), desc="indices of accepted repetitions other than the reference")
     before_files = traits.List(File(exists=True), desc="these, before alignment")
     after_files = traits.List(File(exists=True), desc="these, after alignment")
     measured_file = File(
@@ -87,10 +87,10 @@ class _AlignRepetitionsOutputSpec(TraitedSpec):
 
 
 class AlignRepetitions(SimpleInterface):
-    """Bring repetitions to one grid by one interpolation each, and leave out those that fail a gate.
+    """Bring repetitions to one grid by one interpolation each, and exclude those that fail a QC threshold.
 
     A repetition that already lies on the grid of the reference, to a twentieth of a voxel, is not
-    interpolated at all. In half-way space every repetition, the reference too, is interpolated from its
+    interpolated at all. In midspace every repetition, the reference too, is interpolated from its
     own half of the motion, so that all are treated alike. Where one of them was not measured (defaced, say),
     the others stand in.
     """
@@ -108,9 +108,9 @@ class AlignRepetitions(SimpleInterface):
         if len(accepted) < 2:
             raise BIDSDataError(too_few(repetitions))
         transforms = [repetition.transform for repetition in accepted]
-        own = next(number for number, repetition in enumerate(accepted) if repetition.is_reference)
+        own = next(index for index, repetition in enumerate(accepted) if repetition.is_reference)
         if self.inputs.space == "halfway" and not all(is_identity(transform) for transform in transforms):
-            transforms = halfway_transforms(transforms)
+            transforms = midspace_transforms(transforms)
             grid = moved_grid(grid, transforms[own])
         files = self._write_images(folder, accepted, transforms, grid, reference)
         self._results.update(out_files=files, reference_file=files[own], reference=[self.inputs.index])
@@ -119,13 +119,13 @@ class AlignRepetitions(SimpleInterface):
 
     def _name_moved(self, repetitions: list[JudgedRepetition], files: list[str]) -> None:
         """Which repetitions were accepted, and which of these are not the reference."""
-        places = accepted_places(repetitions)
-        moved = [place for place in places if place != self.inputs.index]
+        indices = accepted_indices(repetitions)
+        moved = [index for index in indices if index != self.inputs.index]
         self._results.update(
-            accepted=places,
+            accepted=indices,
             moved=moved,
-            before_files=[os.fspath(repetitions[place].path) for place in moved],
-            after_files=[files[places.index(place)] for place in moved],
+            before_files=[os.fspath(repetitions[index].path) for index in moved],
+            after_files=[files[indices.index(index)] for index in moved],
         )
 
     def _grid_of(self, reference: Path) -> Grid:
@@ -136,21 +136,21 @@ class AlignRepetitions(SimpleInterface):
 
     def _judged(self, grid: Grid, reference: Path) -> list[JudgedRepetition]:
         inputs = self.inputs
-        gates = QCThresholds(**{name: getattr(inputs, name) for name in QCThresholds.__slots__})
+        thresholds = QCThresholds(**{name: getattr(inputs, name) for name in QCThresholds.__slots__})
         found = [read_itk_transform(Path(path)) for path in inputs.transforms]
         found.insert(inputs.index, np.eye(4))
         repetitions = []
         maps = self._gap_files()
-        for place, (name, transform) in enumerate(zip(inputs.in_files, found, strict=True)):
-            path, gaps = Path(name), load_gaps(maps[place])
-            if place == inputs.index:
-                judgement = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+        for index, (name, transform) in enumerate(zip(inputs.in_files, found, strict=True)):
+            path, gaps = Path(name), load_gaps(maps[index])
+            if index == inputs.index:
+                qc = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
             else:
                 if same_grid(path, reference) and is_negligible(transform, grid, _NEGLIGIBLE_VOXELS):
                     transform = np.eye(4)
                 measured = None if gaps is None else gaps.measured
-                judgement = judge(*load(path), transform, grid, gates, measured)
-            repetitions.append(JudgedRepetition(path, transform, judgement, place == inputs.index, gaps))
+                qc = judge(*load(path), transform, grid, thresholds, measured)
+            repetitions.append(JudgedRepetition(path, transform, qc, index == inputs.index, gaps))
         return repetitions
 
     def _gap_files(self) -> list[str]:
@@ -164,18 +164,18 @@ class AlignRepetitions(SimpleInterface):
 
         Only accepted ones are compared: of a copy and its original that failed alike, neither is used.
         """
-        accepted = accepted_places(repetitions)
+        accepted = accepted_indices(repetitions)
         steps = self.inputs.processing_steps or [0] * len(repetitions)
         # The reference first: of two equal images it is the one that stays.
-        accepted.sort(key=lambda place: (place != self.inputs.index, steps[place]))
-        files = [repetitions[place].path for place in accepted]
-        shared = find_shared_noise(files, [repetitions[place].transform for place in accepted])
+        accepted.sort(key=lambda index: (index != self.inputs.index, steps[index]))
+        files = [repetitions[index].path for index in accepted]
+        shared = find_shared_noise(files, [repetitions[index].transform for index in accepted])
         reasons = copy_reasons(files, shared, range(len(files)))
-        kept = [number for number in range(len(files)) if number not in reasons]
+        kept = [position for position in range(len(files)) if position not in reasons]
         judged = list(repetitions)
-        for number, reason in reasons.items():
-            one = judged[accepted[number]]
-            judged[accepted[number]] = replace(one, judgement=replace(one.judgement, reason=reason))
+        for position, reason in reasons.items():
+            one = judged[accepted[position]]
+            judged[accepted[position]] = replace(one, qc=replace(one.qc, reason=reason))
         return judged, partial_warnings(files, shared, kept)
 
     def _write_images(
@@ -257,7 +257,7 @@ class AlignRepetitions(SimpleInterface):
             repetitions=tuple(
                 AlignedRepetition(
                     file=repetition.path.name,
-                    **asdict(repetition.judgement),
+                    **asdict(repetition.qc),
                     accepted=repetition.accepted,
                     interpolated=self.inputs.space == "halfway" or not lies_there(repetition, reference),
                     contrast_to_noise=ratio,
@@ -266,7 +266,7 @@ class AlignRepetitions(SimpleInterface):
             ),
         )
         out_file.write_text(record_text(record))
-        self._results["figures_file"] = os.fspath(out_file)
+        self._results["record_file"] = os.fspath(out_file)
 
 
 def _describe_missing(name: str, missing_ml: float) -> str:

@@ -34,7 +34,7 @@ def find_shared_noise(
     Returns
     -------
     shared : dict
-        By places of two images, the lower first; see `shared_noise`.
+        By indices of two images, the lower first; see `shared_noise`.
     """
     return {
         (one, other): _compare(
@@ -59,22 +59,22 @@ def copy_reasons(
     shared : dict
         Of `find_shared_noise`.
     order : sequence of int
-        Places of all images, those that should stay first.
+        Indices of all images, those that should stay first.
     names : sequence of Path, optional
         What they are called in the dataset.
 
     Returns
     -------
     reasons : dict of int to str
-        By place.
+        By index.
     """
     names = files if names is None else names
-    found = find_copies(load(files[place])[0] for place in order)
+    found = find_copies(load(files[index])[0] for index in order)
     reasons = {
         order[copy]: f"it is a copy of {names[order[first]].name}, not a second measurement"
         for copy, first in found.items()
     }
-    rest = [place for place in order if place not in reasons]
+    rest = [index for index in order if index not in reasons]
     for one in find_dependent(shared, rest):
         sources = " and ".join(names[source].name for source in one.sources)
         reasons[one.index] = (

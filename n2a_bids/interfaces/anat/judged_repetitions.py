@@ -26,7 +26,7 @@ class JudgedRepetition:
 
     path: Path
     transform: Matrix
-    judgement: AlignmentQC
+    qc: AlignmentQC
     is_reference: bool
     gaps: Gaps | None = None
 
@@ -37,7 +37,7 @@ class JudgedRepetition:
 
     @property
     def accepted(self) -> bool:
-        return not self.judgement.reason
+        return not self.qc.reason
 
 
 def is_identity(transform: Matrix) -> bool:
@@ -54,7 +54,7 @@ def too_few(repetitions: list[JudgedRepetition]) -> str:
     """Why there are not enough repetitions, with the reason against each."""
     reference = next(repetition.path for repetition in repetitions if repetition.is_reference)
     refused = "; ".join(
-        f"{repetition.path.name}: {repetition.judgement.reason}"
+        f"{repetition.path.name}: {repetition.qc.reason}"
         for repetition in repetitions
         if not repetition.accepted
     )
@@ -65,9 +65,9 @@ def too_few(repetitions: list[JudgedRepetition]) -> str:
     )
 
 
-def accepted_places(repetitions: Sequence[JudgedRepetition]) -> list[int]:
-    """Places of the repetitions that passed."""
-    return [place for place, repetition in enumerate(repetitions) if repetition.accepted]
+def accepted_indices(repetitions: Sequence[JudgedRepetition]) -> list[int]:
+    """Indices of the repetitions that passed."""
+    return [index for index, repetition in enumerate(repetitions) if repetition.accepted]
 
 
 def moved_grid(grid: Grid, transform: Matrix) -> Grid:

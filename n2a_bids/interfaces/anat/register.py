@@ -37,11 +37,13 @@ class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
     processing_steps = traits.List(
         traits.Int(), desc="after reconstruction, of each; none are known if not given"
     )
-    wanted = traits.Int(desc="place of the image that must be the reference: the one a given mask belongs to")
+    required_index = traits.Int(
+        desc="index of the image that must be the reference: the one a given mask belongs to"
+    )
 
 
 class _ChooseReferenceOutputSpec(TraitedSpec):
-    index = traits.Int(desc="place of the reference among the repetitions")
+    index = traits.Int(desc="index of the reference among the repetitions")
     reason = traits.Str(desc="why it was chosen")
     reference_file = File(exists=True, desc="the reference")
     reference_mask = File(exists=True, desc="its brain mask")
@@ -71,14 +73,16 @@ class ChooseReference(SimpleInterface):
         ratios = [_quality(*paths) for paths in zip(files, masks, gaps, strict=True)]
         compared = _no_means(self._least_processed(_finest(files)), files)
         finest = _whole(compared, gaps)
-        enough = (1 - _EQUAL_QUALITY) * max(ratios[place] for place in finest)
-        good = [place for place in finest if ratios[place] >= enough]
-        index = self.inputs.wanted if isdefined(self.inputs.wanted) else good[0]
+        enough = (1 - _EQUAL_QUALITY) * max(ratios[candidate] for candidate in finest)
+        good = [candidate for candidate in finest if ratios[candidate] >= enough]
+        index = self.inputs.required_index if isdefined(self.inputs.required_index) else good[0]
         others = [other for other in range(len(files)) if other != index]
         parts_missing, voxels_differ = len(finest) < len(compared), len(_finest(files)) < len(files)
         self._results.update(
             index=index,
-            reason=_reason(ratios[index], isdefined(self.inputs.wanted), voxels_differ, parts_missing),
+            reason=_reason(
+                ratios[index], isdefined(self.inputs.required_index), voxels_differ, parts_missing
+            ),
             reference_file=files[index],
             reference_mask=masks[index],
             moving_files=[files[other] for other in others],
@@ -89,11 +93,11 @@ class ChooseReference(SimpleInterface):
         )
         return runtime
 
-    def _least_processed(self, places: list[int]) -> list[int]:
+    def _least_processed(self, indices: list[int]) -> list[int]:
         if not isdefined(self.inputs.processing_steps):
-            return places
-        fewest = min(self.inputs.processing_steps[place] for place in places)
-        return [place for place in places if self.inputs.processing_steps[place] == fewest]
+            return indices
+        fewest = min(self.inputs.processing_steps[index] for index in indices)
+        return [index for index in indices if self.inputs.processing_steps[index] == fewest]
 
 
 def _quality(image: str, mask: str, gaps: str) -> float:
@@ -103,27 +107,27 @@ def _quality(image: str, mask: str, gaps: str) -> float:
     return contrast_to_noise(load(Path(image))[0], inside)
 
 
-def _no_means(places: list[int], files: list[str]) -> list[int]:
+def _no_means(indices: list[int], files: list[str]) -> list[int]:
     """Those of the images that are not the mean of others of them."""
-    if len(places) < 3:
-        return places
-    means = find_means([np.nan_to_num(load(Path(files[place]))[0]) for place in places])
-    return [place for number, place in enumerate(places) if number not in means] or places
+    if len(indices) < 3:
+        return indices
+    means = find_means([np.nan_to_num(load(Path(files[index]))[0]) for index in indices])
+    return [index for position, index in enumerate(indices) if position not in means] or indices
 
 
-def _whole(places: list[int], gaps: list[str]) -> list[int]:
+def _whole(indices: list[int], gaps: list[str]) -> list[int]:
     """Those of the images of which least is missing, to a hundredth of the volume."""
-    if not any(gaps[place] for place in places):
-        return places
-    found = {place: load_gaps(gaps[place]) for place in places}
-    missing = {place: one.zone.mean() if one is not None else 0.0 for place, one in found.items()}
-    return [place for place in places if missing[place] <= min(missing.values()) + _EQUAL_MISSING]
+    if not any(gaps[index] for index in indices):
+        return indices
+    found = {index: load_gaps(gaps[index]) for index in indices}
+    missing = {index: one.zone.mean() if one is not None else 0.0 for index, one in found.items()}
+    return [index for index in indices if missing[index] <= min(missing.values()) + _EQUAL_MISSING]
 
 
 def _finest(files: list[str]) -> list[int]:
-    """Places of the images with the smallest voxels."""
+    """Indices of the images with the smallest voxels."""
     volumes = [abs(np.linalg.det(nb.load(path).affine[:3, :3])) for path in files]
-    return [place for place, volume in enumerate(volumes) if volume <= (1 + _EQUAL_VOLUME) * min(volumes)]
+    return [index for index, volume in enumerate(volumes) if volume <= (1 + _EQUAL_VOLUME) * min(volumes)]
 
 
 def _reason(ratio: float, given: bool, voxels_differ: bool, parts_missing: bool) -> str:

@@ -1,4 +1,4 @@
-"""Sidecars of results on their own grids and under raw names, and what surrounds them in a raw dataset."""
+"""Sidecars of results in native space and under raw names, and what surrounds them in a raw dataset."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class _DescribeOwnGridsInputSpec(BaseInterfaceInputSpec):
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every series")
     sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every series")
     corrected = traits.Bool(False, usedefault=True, desc="the series came without distortion")
-    accepted = traits.List(traits.Int(), mandatory=True, desc="places of the series that were denoised")
+    accepted = traits.List(traits.Int(), mandatory=True, desc="indices of the series that were denoised")
 
 
 class _DescribeOwnGridsOutputSpec(TraitedSpec):
-    sidecars = traits.List(traits.Dict(), desc="sidecar of each series on its own grid")
+    sidecars = traits.List(traits.Dict(), desc="sidecar of each series in its native space")
     mask_sidecars = traits.List(traits.Dict(), desc="sidecar of the brain mask of each")
 
 
@@ -44,8 +44,8 @@ class DescribeNativeGrids(SimpleInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         encoding = () if inputs.corrected else PHASE_ENCODING
-        sources = [inputs.sources[place] for place in inputs.accepted]
-        metadata = [inputs.metadata[place] for place in inputs.accepted]
+        sources = [inputs.sources[index] for index in inputs.accepted]
+        metadata = [inputs.metadata[index] for index in inputs.accepted]
         self._results["sidecars"] = [
             dict(inputs.sidecar)
             | propagated(own)
@@ -117,7 +117,7 @@ class DescribeRawLike(SimpleInterface):
 class _CopyFieldMapsInputSpec(BaseInterfaceInputSpec):
     written = traits.List(traits.Str(), mandatory=True, desc="files of one group of series, in place")
     series = traits.Dict(
-        traits.Str(), traits.Str(), mandatory=True, desc="every series of the participant, and its new place"
+        traits.Str(), traits.Str(), mandatory=True, desc="every series of the participant, and its new name"
     )
     root = traits.Str(mandatory=True, desc="dataset that looks raw")
     bids_dir = traits.Str(mandatory=True, desc="input dataset")

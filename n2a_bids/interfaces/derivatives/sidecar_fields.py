@@ -76,7 +76,7 @@ def repetition_description(record: DenoisingRecord) -> str:
     return f"One repetition{denoised}: {record.output_description}"
 
 
-def own_noise(sidecar: Mapping[str, object], record: DenoisingRecord, place: int) -> JsonObject:
+def own_noise(sidecar: Mapping[str, object], record: DenoisingRecord, index: int) -> JsonObject:
     """The sidecar of a repetition: errors of the mean, whose intensities are others, give way to its noise.
 
     Examples
@@ -89,7 +89,7 @@ def own_noise(sidecar: Mapping[str, object], record: DenoisingRecord, place: int
     kept = {
         key: value for key, value in sidecar.items() if key not in ("NoiseSDMean", "EstimatedErrorDenoised")
     }
-    noise_sd = record.repetitions[place].noise_sd if place < len(record.repetitions) else None
+    noise_sd = record.repetitions[index].noise_sd if index < len(record.repetitions) else None
     return kept | ({} if noise_sd is None else {"NoiseSD": noise_sd})
 
 

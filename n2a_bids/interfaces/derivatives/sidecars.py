@@ -42,12 +42,12 @@ from n2a_bids.record.typed_json import JsonObject
 
 class _DescribeResultsInputSpec(BaseInterfaceInputSpec):
     datatype = traits.Enum("anat", "dwi", mandatory=True, desc="T1w images or diffusion series")
-    figures_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
+    record_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
     alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")
-    accepted = traits.List(traits.Int(), mandatory=True, desc="places of the repetitions that were used")
+    accepted = traits.List(traits.Int(), mandatory=True, desc="indices of the repetitions that were used")
     sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every repetition")
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every repetition")
-    own_uri = traits.Str(desc="BIDS URI of the denoised image, whose own the half-way grid is")
+    own_uri = traits.Str(desc="BIDS URI of the denoised image, whose own the midspace grid is")
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised image is zero outside the brain")
     mask_method = traits.Str("not recorded", usedefault=True, desc="how the brain was found, in a few words")
     mask_source = traits.Str("", usedefault=True, desc="BIDS URI of the mask that the user gave")
@@ -71,7 +71,7 @@ class _DescribeResultsOutputSpec(TraitedSpec):
     mask = traits.Dict(desc="sidecar of the brain mask")
     displacement = traits.Dict(desc="sidecar of the displacement by susceptibility")
     repetitions = traits.List(traits.Dict(), desc="sidecar of each denoised repetition that was used")
-    figures_file = File(exists=True, desc="JSON of n2a-tools denoise, with the names of the sources")
+    record_file = File(exists=True, desc="JSON of n2a-tools denoise, with the names of the sources")
 
 
 class DescribeResults(SimpleInterface):
@@ -84,18 +84,18 @@ class DescribeResults(SimpleInterface):
 
     def _run_interface(self, runtime):
         alignment = read_typed(AlignmentRecord, Path(self.inputs.alignment_file))
-        used = [alignment.repetitions[place].file for place in self.inputs.accepted]
-        record = completed_record(Path(self.inputs.figures_file), used, self.inputs)
-        figures_file = Path(runtime.cwd) / "figures.json"
-        figures_file.write_text(record_text(record))
-        self._results.update(figures_file=os.fspath(figures_file), **self._sidecars(record, alignment))
+        used = [alignment.repetitions[index].file for index in self.inputs.accepted]
+        record = completed_record(Path(self.inputs.record_file), used, self.inputs)
+        record_file = Path(runtime.cwd) / "record.json"
+        record_file.write_text(record_text(record))
+        self._results.update(record_file=os.fspath(record_file), **self._sidecars(record, alignment))
         return runtime
 
     def _sidecars(self, record: DenoisingRecord, alignment: AlignmentRecord) -> JsonObject:
         inputs = self.inputs
-        metadata = [inputs.metadata[place] for place in inputs.accepted]
-        places = [row.file for row in alignment.repetitions]
-        reference = inputs.sources[places.index(alignment.reference)]
+        metadata = [inputs.metadata[index] for index in inputs.accepted]
+        names = [row.file for row in alignment.repetitions]
+        reference = inputs.sources[names.index(alignment.reference)]
         grid = inputs.own_uri if alignment.space == "halfway" else reference
         common = {
             **shared_metadata(metadata),
@@ -124,14 +124,14 @@ class DescribeResults(SimpleInterface):
                 common
                 | propagated(own)
                 | {"Description": repetition_description(record)}
-                | own_noise(done, record, place)
-                for place, own in enumerate(metadata)
+                | own_noise(done, record, index)
+                for index, own in enumerate(metadata)
             ],
         }
 
     def _sources(self) -> list[str]:
         inputs = self.inputs
-        sources = [inputs.sources[place] for place in inputs.accepted]
+        sources = [inputs.sources[index] for index in inputs.accepted]
         return [*sources, inputs.reversed_b0] if inputs.corrected and inputs.reversed_b0 else sources
 
     def _phase_encoding(self) -> JsonObject:
@@ -139,9 +139,9 @@ class DescribeResults(SimpleInterface):
         inputs = self.inputs
         if inputs.datatype != "dwi" or inputs.corrected:
             return {}
-        places = dict.fromkeys([0, *inputs.accepted])
-        affines = [nb.load(inputs.images[place]).affine for place in places]
-        return shared_phase_encoding([inputs.metadata[place] for place in places], affines)
+        indices = dict.fromkeys([0, *inputs.accepted])
+        affines = [nb.load(inputs.images[index]).affine for index in indices]
+        return shared_phase_encoding([inputs.metadata[index] for index in indices], affines)
 
     def _correction(self, record: DenoisingRecord, alignment: AlignmentRecord) -> JsonObject:
         """What a denoised series tells of noise floor, distortion and motion."""

@@ -28,7 +28,7 @@ class _WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
     targets = traits.Dict(
         traits.Str(), traits.List(traits.Str()), mandatory=True, desc="for each name, where its files go"
     )
-    places = traits.List(traits.Int(), desc="of the files of each name those that are there; all by default")
+    indices = traits.List(traits.Int(), desc="of the files of each name those that are there; all by default")
 
 
 class _WriteDerivativesOutputSpec(TraitedSpec):
@@ -71,8 +71,8 @@ class WriteDerivatives(SimpleInterface):
     def _files(self) -> Iterator[tuple[str, str, JsonObject]]:
         """Source, target and sidecar of each file."""
         for name, targets in self.inputs.targets.items():
-            if isdefined(self.inputs.places):
-                targets = [targets[place] for place in self.inputs.places]
+            if isdefined(self.inputs.indices):
+                targets = [targets[index] for index in self.inputs.indices]
             sources = _listed(getattr(self.inputs, name))
             sidecars = _listed(getattr(self.inputs, f"{name}_sidecar")) or [{}] * len(targets)
             yield from zip(sources, targets, sidecars, strict=True)
@@ -91,19 +91,19 @@ def _as_list(paths: Path | Sequence[Path]) -> list[str]:
 
 class _SelectInputSpec(BaseInterfaceInputSpec):
     values = traits.List(traits.Str(), mandatory=True, desc="one value per repetition")
-    places = traits.List(traits.Int(), mandatory=True, desc="which to keep")
+    indices = traits.List(traits.Int(), mandatory=True, desc="which to keep")
 
 
 class _SelectOutputSpec(TraitedSpec):
-    out = traits.List(traits.Str(), desc="the values at these places")
+    out = traits.List(traits.Str(), desc="the values at these indices")
 
 
-class SelectPlaces(SimpleInterface):
+class SelectByIndex(SimpleInterface):
     """Values of those repetitions that are still there; none is a valid answer."""
 
     input_spec = _SelectInputSpec
     output_spec = _SelectOutputSpec
 
     def _run_interface(self, runtime):
-        self._results["out"] = [os.fspath(self.inputs.values[place]) for place in self.inputs.places]
+        self._results["out"] = [os.fspath(self.inputs.values[index]) for index in self.inputs.indices]
         return runtime

@@ -42,7 +42,7 @@ from n2a_bids.record.alignment import DistortionRecord, RegistrationRecord
 
 
 class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
-    """Series as acquired, each on its own grid, and the motion and distortion that were found in them."""
+    """Series as acquired, each in its native space, and the motion and distortion that were found in them."""
 
     in_files = traits.List(File(exists=True), mandatory=True, desc="series as acquired, of equal length")
     bval_files = traits.List(File(exists=True), mandatory=True, desc="b-values of each")
@@ -82,21 +82,21 @@ class _AlignSeriesInputSpec(AcquiredSeriesInputSpec):
         traits.Str(), desc="for each series, why it is left out whatever its alignment; empty: it is not"
     )
     registration_file = File(exists=True, desc="JSON of the registration between the series, for the record")
-    min_correlation = traits.Float(-1.0, usedefault=True, desc="gate, see QCThresholds")
-    min_structure_correlation = traits.Float(-1.0, usedefault=True, desc="gate, see QCThresholds")
-    max_rotation_deg = traits.Float(180.0, usedefault=True, desc="gate, see QCThresholds")
-    max_translation_mm = traits.Float(np.inf, usedefault=True, desc="gate, see QCThresholds")
-    min_overlap = traits.Float(0.0, usedefault=True, desc="gate, see QCThresholds")
+    min_correlation = traits.Float(-1.0, usedefault=True, desc="see QCThresholds")
+    min_structure_correlation = traits.Float(-1.0, usedefault=True, desc="see QCThresholds")
+    max_rotation_deg = traits.Float(180.0, usedefault=True, desc="see QCThresholds")
+    max_translation_mm = traits.Float(np.inf, usedefault=True, desc="see QCThresholds")
+    min_overlap = traits.Float(0.0, usedefault=True, desc="see QCThresholds")
 
 
 class _AlignSeriesOutputSpec(TraitedSpec):
     out_files = traits.List(File(exists=True), desc="the accepted series on the grid of the first, corrected")
-    accepted = traits.List(traits.Int(), desc="places of the accepted series")
+    accepted = traits.List(traits.Int(), desc="indices of the accepted series")
     bval_file = File(exists=True, desc="b-values of the aligned series")
-    bvec_file = File(exists=True, desc="directions of the aligned series, turned with the head")
+    bvec_file = File(exists=True, desc="directions of the aligned series, rotated with the head")
     b0_files = traits.List(File(exists=True), desc="mean b0 of each accepted series, aligned")
     mask_file = File(exists=True, desc="brain mask without the folds of the distortion")
-    figures_file = File(exists=True, desc="JSON of the alignment")
+    record_file = File(exists=True, desc="JSON of the alignment")
     noise_kept = traits.Float(desc="part of the noise SD that the interpolation left")
 
 
@@ -135,8 +135,8 @@ class _AlignedSeries:
 class AlignSeries(SimpleInterface):
     """Bring every volume of every series onto the grid of the first, in one interpolation.
 
-    Series that fail a gate are left out. Where one measurement alone remains of several, because the others
-    do not fit, which of them is the right one cannot be told: that is an error.
+    Series that fail a QC threshold are excluded. Where one measurement alone remains of several, because
+    the others do not fit, which of them is the right one cannot be told: that is an error.
     """
 
     input_spec = _AlignSeriesInputSpec
@@ -147,25 +147,25 @@ class AlignSeries(SimpleInterface):
         b0, affine = load(Path(inputs.b0_files[0]))
         reference = PlacedImage(b0, affine, load(Path(inputs.mask_file))[0] > 0.5)
         aligned: list[_AlignedSeries] = []
-        for number in range(len(inputs.in_files)):
+        for index in range(len(inputs.in_files)):
             first = aligned[0] if aligned else None
-            aligned.append(self._align(number, reference, first, folder))
-        accepted = [number for number, one in enumerate(aligned) if one.row.accepted]
+            aligned.append(self._align(index, reference, first, folder))
+        accepted = [index for index, one in enumerate(aligned) if one.row.accepted]
         self._refuse_too_few(aligned)
         self._write(folder, reference, aligned, accepted)
         return runtime
 
     def _align(
-        self, number: int, reference: PlacedImage, first: _AlignedSeries | None, folder: Path
+        self, index: int, reference: PlacedImage, first: _AlignedSeries | None, folder: Path
     ) -> _AlignedSeries:
         """Resample one series, judge it, and write it."""
-        series, mask = read_acquired(self.inputs, number, reference.image.shape), reference.mask
+        series, mask = read_acquired(self.inputs, index, reference.image.shape), reference.mask
         transforms = [motion @ series.between for motion in series.motion]
         voxel_maps = [one.between_voxels(reference.affine, series.affine) for one in transforms]
-        place = (voxel_maps, series.displacement, series.axis, mask)
-        data = resample_series(series.data, *place, signed=series.signed)
-        seen, shares = series_view(series.data.shape[:3], *place)
-        target = folder / f"aligned_{number + 1}.nii.gz"
+        mapping = (voxel_maps, series.displacement, series.axis, mask)
+        data = resample_series(series.data, *mapping, signed=series.signed)
+        seen, fractions = series_view(series.data.shape[:3], *mapping)
+        target = folder / f"aligned_{index + 1}.nii.gz"
         gradients = undo_rotations(series.gradients, transforms)
         b0 = mean_b0(data, gradients)
         known = seen & mask
@@ -179,13 +179,13 @@ class AlignSeries(SimpleInterface):
             b0,
             gradients,
             seen,
-            series_noise_kept(series.data.shape[:3], *place),
-            self._row(number, reference, series, (b0, first), (seen, shares)),
+            series_noise_kept(series.data.shape[:3], *mapping),
+            self._row(index, reference, series, (b0, first), (seen, fractions)),
         )
 
     def _row(
         self,
-        number: int,
+        index: int,
         reference: PlacedImage,
         series: AcquiredSeries,
         b0s: tuple[NDArray[np.float32], _AlignedSeries | None],
@@ -193,27 +193,27 @@ class AlignSeries(SimpleInterface):
     ) -> SeriesRow:
         inputs = self.inputs
         b0, first = b0s
-        judgement = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+        qc = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
         if first is not None:
-            gates = QCThresholds(**{name: getattr(inputs, name) for name in QCThresholds.__slots__})
-            acquired = PlacedImage(*load(Path(inputs.b0_files[number])), reference.mask)
+            thresholds = QCThresholds(**{name: getattr(inputs, name) for name in QCThresholds.__slots__})
+            acquired = PlacedImage(*load(Path(inputs.b0_files[index])), reference.mask)
             before, _ = show_on(acquired, Affine(), reference)
             target = PlacedImage(first.b0, reference.affine, reference.mask)
             # Where a masked series is zero, another stands in: nothing can be compared.
-            judgement = judge_series(target, before, b0, view[0] & (b0 != 0), series.between, gates)
-        reason = inputs.excluded[number] if isdefined(inputs.excluded) else ""
-        picked = inputs.volumes[number] if isdefined(inputs.volumes) else []
+            qc = judge_series(target, before, b0, view[0] & (b0 != 0), series.between, thresholds)
+        reason = inputs.excluded[index] if isdefined(inputs.excluded) else ""
+        picked = inputs.volumes[index] if isdefined(inputs.volumes) else []
         volumes = list(picked) or list(range(len(series.motion)))
         centre = series.between.apply(reference.brain_points.mean(axis=0))
         motion = measure_motion(series.motion, centre, volumes)
         columns = volume_motion(motion, volumes, view[1])
-        return SeriesRow(inputs.names[number], judgement, reason, motion, columns)
+        return SeriesRow(inputs.names[index], qc, reason, motion, columns)
 
     def _refuse_too_few(self, aligned: list[_AlignedSeries]) -> None:
         rows = [one.row for one in aligned]
-        misfits = [row for row in rows if row.judgement.reason]
+        misfits = [row for row in rows if row.qc.reason]
         if misfits and sum(row.accepted for row in rows) < 2:
-            refused = "; ".join(f"{row.name}: {row.judgement.reason}" for row in misfits)
+            refused = "; ".join(f"{row.name}: {row.qc.reason}" for row in misfits)
             raise BIDSDataError(
                 f"{rows[0].name}: expected at least one more series that can be aligned with it, found none. "
                 f"{refused}. Look at the b0s; exclude a wrong series with --bids-filter-file, or denoise "
@@ -224,7 +224,7 @@ class AlignSeries(SimpleInterface):
         self, folder: Path, reference: PlacedImage, aligned: list[_AlignedSeries], accepted: list[int]
     ) -> None:
         inputs, model = self.inputs, Path(self.inputs.b0_files[0])
-        used = [aligned[number] for number in accepted]
+        used = [aligned[index] for index in accepted]
         mask = reference.mask
         if isdefined(inputs.displacement_files) and not inputs.keep_mask:
             # The mask that came in has the shape of the distorted brain.
@@ -238,38 +238,38 @@ class AlignSeries(SimpleInterface):
             # That of a pair tells of the distortion, too.
             found = read_typed(DistortionRecord, Path(inputs.registration_file))
         record = series_record([one.row for one in aligned], inputs.reference_reason, found)
-        figures_file = folder / "alignment.json"
-        figures_file.write_text(record_text(record))
+        record_file = folder / "alignment.json"
+        record_file.write_text(record_text(record))
         self._results.update(
             out_files=[os.fspath(one.path) for one in used],
             accepted=accepted,
             b0_files=[
-                os.fspath(save_like(aligned[number].b0, model, folder / f"b0_{number + 1}.nii.gz"))
-                for number in accepted
+                os.fspath(save_like(aligned[index].b0, model, folder / f"b0_{index + 1}.nii.gz"))
+                for index in accepted
             ],
             mask_file=os.fspath(mask_file),
             bval_file=os.fspath(bval),
             bvec_file=os.fspath(bvec),
-            figures_file=os.fspath(figures_file),
+            record_file=os.fspath(record_file),
             noise_kept=float(np.sqrt(np.mean([one.noise_kept**2 for one in used]))),
         )
 
 
-def read_acquired(inputs: TraitedSpec, number: int, shape: tuple[int, ...]) -> AcquiredSeries:
+def read_acquired(inputs: TraitedSpec, index: int, shape: tuple[int, ...]) -> AcquiredSeries:
     """One of the series of an `AcquiredSeriesInputSpec`; `shape` is the common grid."""
-    path = Path(inputs.in_files[number])
+    path = Path(inputs.in_files[index])
     data, affine = load(path)
     displacement, axis = np.zeros(shape, np.float32), 1
     if isdefined(inputs.displacement_files):
-        displacement = load(Path(inputs.displacement_files[number]))[0]
-        axis = phase_encoding_axis(inputs.phase_encoding[number], affine)
+        displacement = load(Path(inputs.displacement_files[index]))[0]
+        axis = phase_encoding_axis(inputs.phase_encoding[index], affine)
     return AcquiredSeries(
         path,
         data,
         affine,
-        read_series_table(inputs, number, affine),
-        read_transforms(inputs.motion_files[number]),
-        read_transforms(inputs.between_file)[number],
+        read_series_table(inputs, index, affine),
+        read_transforms(inputs.motion_files[index]),
+        read_transforms(inputs.between_file)[index],
         displacement,
         axis,
         signed=inputs.keep_negative or bool(data.min() < 0),

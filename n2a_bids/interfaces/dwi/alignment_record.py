@@ -26,7 +26,7 @@ class SeriesRow:
 
     name: str
     """Its file name."""
-    judgement: AlignmentQC
+    qc: AlignmentQC
     excluded: str
     """Why it is left out whatever its alignment; empty where it is not."""
     motion: SeriesMotion
@@ -36,7 +36,7 @@ class SeriesRow:
     @property
     def reason(self) -> str:
         """Why the series is left out; empty where it is used."""
-        return self.excluded or self.judgement.reason
+        return self.excluded or self.qc.reason
 
     @property
     def accepted(self) -> bool:
@@ -46,7 +46,7 @@ class SeriesRow:
     @property
     def record(self) -> AlignedRepetition:
         """The row, as the record holds it."""
-        found = self.judgement
+        found = self.qc
         return AlignedRepetition(
             file=self.name,
             rotation_deg=round(found.rotation_deg, 3),
@@ -120,17 +120,17 @@ def cut_warnings(rows: Sequence[AlignedRepetition]) -> list[str]:
     """What took much of the brain out of view: the place of a series, or the motion of single volumes."""
     sentences = []
     for row in rows:
-        shares = np.array(row.volumes.brain_in_view)
-        typical = float(np.median(shares))
+        in_view = np.array(row.volumes.brain_in_view)
+        typical = float(np.median(in_view))
         if typical < _LEAST_IN_VIEW:
             sentences.append(
                 f"{row.file} shows only {typical:.0%} of the brain of the first series, and the mask ends "
                 "where its view ends"
             )
-        moved = np.flatnonzero(shares < min(_LEAST_IN_VIEW, typical - _CLEARLY_LESS))
+        moved = np.flatnonzero(in_view < min(_LEAST_IN_VIEW, typical - _CLEARLY_LESS))
         if moved.size:
             sentences.append(
-                f"{row.file}: by motion, only {shares[moved].min():.0%} of the brain is in view "
+                f"{row.file}: by motion, only {in_view[moved].min():.0%} of the brain is in view "
                 f"({_named(row, moved)}), and the mask ends there; without this, with its b-value and "
                 "direction, the mask would reach farther"
             )

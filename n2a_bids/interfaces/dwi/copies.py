@@ -46,19 +46,19 @@ class FindSeriesCopies(SimpleInterface):
             (one, other): self._compare(one, other) for one, other in combinations(range(len(files)), 2)
         }
         found = copy_reasons(files, shared, range(len(files)), names)
-        kept = [place for place in range(len(files)) if place not in found]
-        self._results["reasons"] = [found.get(place, "") for place in range(len(files))]
+        kept = [index for index in range(len(files)) if index not in found]
+        self._results["reasons"] = [found.get(index, "") for index in range(len(files))]
         self._results["warnings"] = [
             *partial_warnings(names, shared, kept),
-            *(text for place in kept for text in _repeated_volumes(files[place], names[place])),
+            *(text for index in kept for text in _repeated_volumes(files[index], names[index])),
         ]
         return runtime
 
     def _compare(self, one: int, other: int) -> SharedNoise | None:
         (first, affine), (second, other_affine) = (load(Path(self.inputs.in_files[i])) for i in (one, other))
         tables = [
-            read_series_table(self.inputs, place, own)
-            for place, own in ((one, affine), (other, other_affine))
+            read_series_table(self.inputs, index, own)
+            for index, own in ((one, affine), (other, other_affine))
         ]
         bvecs = (tables[0].bvecs, tables[1].bvecs)
         to_second = Affine().between_voxels(affine, other_affine)

@@ -89,7 +89,7 @@ class _EstimateDistortionOutputSpec(TraitedSpec):
     )
     between_file = File(exists=True, desc="JSON: world of the first series to world of each")
     corrected = traits.Bool(desc="whether a plausible field was found")
-    figures_file = File(exists=True, desc="JSON of what was moved and how well the b0s agree")
+    record_file = File(exists=True, desc="JSON of what was moved and how well the b0s agree")
 
 
 def _load_placed(image: str, mask: str) -> PlacedImage:
@@ -216,6 +216,6 @@ class EstimateDistortion(SimpleInterface):
             polarity_margin=correction.polarity_margin,
             warnings=tuple(correction.warnings),
         )
-        figures_file = folder / "figures.json"
-        figures_file.write_text(record_text(record))
-        self._results.update(between_file=os.fspath(between_file), figures_file=os.fspath(figures_file))
+        record_file = folder / "record.json"
+        record_file.write_text(record_text(record))
+        self._results.update(between_file=os.fspath(between_file), record_file=os.fspath(record_file))

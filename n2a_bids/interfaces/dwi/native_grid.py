@@ -1,4 +1,4 @@
-"""The denoised series as each of its sources lay: on its own grid, with its own distortion."""
+"""The denoised series as each of its sources lay: in its native space, with its own distortion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from n2a_bids.io.images import load, save_like
 
 class _OwnGridsInputSpec(AcquiredSeriesInputSpec):
     own_b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
-    accepted = traits.List(traits.Int(), mandatory=True, desc="places of the series that were denoised")
+    accepted = traits.List(traits.Int(), mandatory=True, desc="indices of the series that were denoised")
     b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of these, on the common grid")
     denoised_file = File(exists=True, mandatory=True, desc="denoised series on the common grid")
 
@@ -46,17 +46,17 @@ class NativeGrids(SimpleInterface):
         denoised, affine = load(Path(inputs.denoised_file))
         mask = load(Path(inputs.mask_file))[0] > 0.5
         outputs: dict[str, list[str]] = {name: [] for name in _OwnGridsOutputSpec().get()}
-        for number, gain in zip(inputs.accepted, self._gains(mask), strict=True):
-            series = read_acquired(inputs, number, mask.shape)
+        for index, gain in zip(inputs.accepted, self._gains(mask), strict=True):
+            series = read_acquired(inputs, index, mask.shape)
             grid = _grid_of(series, affine)
             own_mask = grid.show(mask, order=0) > 0.5
             own = _own_signal(series, own_mask)
             _fill(own, own_mask, grid, denoised, gain, signed=series.signed)
             table = undo_rotations(series.gradients, series.motion)
-            bval, bvec = write_gradients(table, series.affine, folder / f"own_{number + 1}")
-            model, target = Path(inputs.own_b0_files[number]), folder / f"mask_{number + 1}.nii.gz"
+            bval, bvec = write_gradients(table, series.affine, folder / f"own_{index + 1}")
+            model, target = Path(inputs.own_b0_files[index]), folder / f"mask_{index + 1}.nii.gz"
             files = {
-                "out_files": save_like(own, series.path, folder / f"own_{number + 1}.nii.gz"),
+                "out_files": save_like(own, series.path, folder / f"own_{index + 1}.nii.gz"),
                 "mask_files": save_like(own_mask, model, target, np.uint8),
                 "bval_files": bval,
                 "bvec_files": bvec,
@@ -73,12 +73,12 @@ class NativeGrids(SimpleInterface):
 
 
 def _grid_of(series: AcquiredSeries, affine: NDArray[np.float64]) -> AcquiredGrid:
-    place = series.between.between_voxels(affine, series.affine)
-    return acquired_grid(place, series.displacement, series.axis, series.data.shape[:3])
+    voxel_map = series.between.between_voxels(affine, series.affine)
+    return acquired_grid(voxel_map, series.displacement, series.axis, series.data.shape[:3])
 
 
 def _own_signal(series: AcquiredSeries, own_mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The series on its own grid, without the motion between its volumes."""
+    """The series in its native space, without the motion between its volumes."""
     maps = [motion.between_voxels(series.affine, series.affine) for motion in series.motion]
     still = np.zeros(own_mask.shape, np.float32)
     return resample_series(series.data, maps, still, series.axis, own_mask, signed=series.signed)

@@ -24,7 +24,7 @@ class _RegisterSeriesInputSpec(BaseInterfaceInputSpec):
 
 class _RegisterSeriesOutputSpec(TraitedSpec):
     between_file = File(exists=True, desc="JSON: world of the first series to world of each")
-    figures_file = File(exists=True, desc="JSON: how each motion was found")
+    record_file = File(exists=True, desc="JSON: how each motion was found")
 
 
 class RegisterSeries(SimpleInterface):
@@ -42,9 +42,9 @@ class RegisterSeries(SimpleInterface):
         found = [SeriesRegistration(Affine(), 0, 0.0)]
         found += [register_series(placed[0], other) for other in placed[1:]]
         between_file = write_transforms([one.transform for one in found], folder / "between.json")
-        figures_file = folder / "registration.json"
-        figures_file.write_text(record_text(_record(found, inputs.names)))
-        self._results.update(between_file=os.fspath(between_file), figures_file=os.fspath(figures_file))
+        record_file = folder / "registration.json"
+        record_file.write_text(record_text(_record(found, inputs.names)))
+        self._results.update(between_file=os.fspath(between_file), record_file=os.fspath(record_file))
         return runtime
 
 

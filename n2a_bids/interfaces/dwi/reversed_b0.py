@@ -126,9 +126,9 @@ class ShareDisplacement(SimpleInterface):
         affines = [load_affine(path) for path in inputs.images]
         own = voxel_along(inputs.phase_encoding[0], affines[0])
         files = []
-        for number, (affine, direction) in enumerate(zip(affines, inputs.phase_encoding, strict=True)):
-            factor = inputs.readout_ratios[number] * own / voxel_along(direction, affine)
-            target = Path(runtime.cwd) / f"displacement_{number + 1}.nii.gz"
+        for index, (affine, direction) in enumerate(zip(affines, inputs.phase_encoding, strict=True)):
+            factor = inputs.readout_ratios[index] * own / voxel_along(direction, affine)
+            target = Path(runtime.cwd) / f"displacement_{index + 1}.nii.gz"
             files.append(os.fspath(save_like(np.float32(factor) * displacement, model, target)))
         self._results["displacement_files"] = files
         return runtime

@@ -49,9 +49,9 @@ def read_table(inputs: MaskedSeriesInputSpec, affine: NDArray[np.float64]) -> Gr
     return read_gradients(inputs.bval_file, inputs.bvec_file, affine, b0_threshold=inputs.b0_threshold)
 
 
-def read_series_table(inputs: TraitedSpec, number: int, affine: NDArray[np.float64]) -> Gradients:
+def read_series_table(inputs: TraitedSpec, index: int, affine: NDArray[np.float64]) -> Gradients:
     """Gradient table of one series of a node with lists of them, in the world."""
-    files = inputs.bval_files[number], inputs.bvec_files[number]
+    files = inputs.bval_files[index], inputs.bvec_files[index]
     return read_gradients(*files, affine, b0_threshold=inputs.b0_threshold)
 
 
@@ -82,11 +82,11 @@ class PickVolumes(SimpleInterface):
         image = ImageFile(Path(inputs.in_file), bval=Path(inputs.bval_file), bvec=Path(inputs.bvec_file))
         table = read_series(image, inputs.b0_threshold).gradients
         data, affine = load(image.path)
-        places = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
-        table = table.subset(places)
-        data = np.ascontiguousarray(data[..., places])
+        indices = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
+        table = table.subset(indices)
+        data = np.ascontiguousarray(data[..., indices])
         specks = mend_series(data, voxel_sizes_mm(affine), stored_limits(image.path))
-        _refuse_empty_volumes(data, places, image.path)
+        _refuse_empty_volumes(data, indices, image.path)
         bval, bvec = write_gradients(table, affine, folder / "series")
         self._results["out_file"] = os.fspath(save_like(data, image.path, folder / "series.nii.gz"))
         self._results["b0_file"] = os.fspath(
@@ -97,8 +97,8 @@ class PickVolumes(SimpleInterface):
         return runtime
 
 
-def _refuse_empty_volumes(data: NDArray[np.float32], places: list[int], path: Path) -> None:
-    flat = [place for place, volume in zip(places, np.moveaxis(data, -1, 0)) if np.ptp(volume) == 0]
+def _refuse_empty_volumes(data: NDArray[np.float32], indices: list[int], path: Path) -> None:
+    flat = [index for index, volume in zip(indices, np.moveaxis(data, -1, 0)) if np.ptp(volume) == 0]
     if flat:
         raise BIDSDataError(
             f"{path}: expected an image in every volume, found one value in volume {flat[0]} (counted "
@@ -163,8 +163,8 @@ def brain_problem(image: ImageFile, b0_threshold: float) -> str:
         unweighted = np.flatnonzero(read_series(image, b0_threshold).gradients.is_b0)
         source = nb.load(image.path)
         # The first alone is read quickly, and nearly always enough.
-        for places in (unweighted[:1], unweighted):
-            volumes = [np.asarray(source.dataobj[..., place], np.float32) for place in places]
+        for indices in (unweighted[:1], unweighted):
+            volumes = [np.asarray(source.dataobj[..., index], np.float32) for index in indices]
             problem = ""
             if volumes:
                 brain = find_brain(np.mean(volumes, axis=0), superior_axis(source.affine))

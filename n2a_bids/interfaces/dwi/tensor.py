@@ -28,7 +28,7 @@ class _SplitSeriesInputSpec(MaskedSeriesInputSpec):
 
 class _SplitSeriesOutputSpec(TraitedSpec):
     out_files = traits.List(File(exists=True), desc="two series of all directions, each from its own volumes")
-    figures_file = File(exists=True, desc="JSON: which volumes went where")
+    record_file = File(exists=True, desc="JSON: which volumes went where")
 
 
 class SplitSeries(SimpleInterface):
@@ -48,8 +48,8 @@ class SplitSeries(SimpleInterface):
         table = read_table(self.inputs, affine)
         halves = split_volumes(table, torch.Generator().manual_seed(self.inputs.random_seed))
         names = []
-        for number, series in enumerate(split_series(data, table, mask, halves)):
-            names.append(os.fspath(save_like(series, path, folder / f"half_{number + 1}.nii.gz")))
+        for index, series in enumerate(split_series(data, table, mask, halves)):
+            names.append(os.fspath(save_like(series, path, folder / f"half_{index + 1}.nii.gz")))
         weighted = ~table.is_b0
         record = [
             {
@@ -60,9 +60,9 @@ class SplitSeries(SimpleInterface):
             }
             for volumes in halves
         ]
-        figures_file = folder / "split.json"
-        figures_file.write_text(json_text(record))
-        self._results.update(out_files=names, figures_file=os.fspath(figures_file))
+        record_file = folder / "split.json"
+        record_file.write_text(json_text(record))
+        self._results.update(out_files=names, record_file=os.fspath(record_file))
         return runtime
 
 

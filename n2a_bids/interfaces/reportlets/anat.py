@@ -23,7 +23,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from n2a_bids import viz as figures
+from n2a_bids import viz
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.reportlets.scene import load_display
 from n2a_bids.io.json import read_typed
@@ -49,7 +49,7 @@ class FigureInterface(SimpleInterface):
 
     def _run_interface(self, runtime):
         out_file = Path(runtime.cwd) / f"{type(self).__name__}.svg"
-        figures.save_svg(self._draw(), out_file)
+        viz.save_svg(self._draw(), out_file)
         self._results["out_file"] = os.fspath(out_file)
         return runtime
 
@@ -77,7 +77,7 @@ class MaskContours(FigureInterface):
 
     def _draw(self) -> str:
         scene = load_display([self.inputs.in_file], self.inputs.mask_file)
-        return figures.mask_contours(scene.volumes[0], scene.frame)
+        return viz.mask_contours(scene.volumes[0], scene.frame)
 
 
 class _AlignmentFlickerInputSpec(BaseInterfaceInputSpec):
@@ -97,7 +97,7 @@ class AlignmentFlicker(FigureInterface):
     def _draw(self) -> str:
         files = [self.inputs.reference_file, self.inputs.before_file, self.inputs.after_file]
         scene = load_display(files, self.inputs.mask_file)
-        return figures.alignment_flicker(
+        return viz.alignment_flicker(
             *scene.volumes, scene.frame, names=(self.inputs.reference_label, self.inputs.label)
         )
 
@@ -120,12 +120,12 @@ class DenoisingFlicker(FigureInterface):
     def _draw(self) -> str:
         if isdefined(self.inputs.repetition_file):
             scene = _denoising_scene(self.inputs)
-            return figures.denoising_flicker(*scene.volumes, scene.frame)
+            return viz.denoising_flicker(*scene.volumes, scene.frame)
         files = [self.inputs.mean_file, self.inputs.denoised_file]
         scene = load_display(files, self.inputs.mask_file, self.inputs.volume)
         if np.array_equal(*scene.volumes):
             return ""
-        return figures.denoising_flicker(None, *scene.volumes, scene.frame)
+        return viz.denoising_flicker(None, *scene.volumes, scene.frame)
 
 
 class DetailZoom(FigureInterface):
@@ -135,7 +135,7 @@ class DetailZoom(FigureInterface):
 
     def _draw(self) -> str:
         scene = _denoising_scene(self.inputs)
-        return figures.detail_zoom(*scene.volumes, scene.frame)
+        return viz.detail_zoom(*scene.volumes, scene.frame)
 
 
 def _denoising_scene(inputs):
@@ -174,7 +174,7 @@ class ResidualMap(FigureInterface):
         if np.array_equal(mean, denoised):
             return ""
         noise_sd = rest.pop() if has_noise_map else None
-        return figures.residual_map(
+        return viz.residual_map(
             mean, denoised, scene.frame, repetitions=rest, noise_sd=noise_sd, n_repetitions=len(repetitions)
         )
 
@@ -195,23 +195,23 @@ class NoiseMap(FigureInterface):
         scene = load_display([self.inputs.noise_sd_file], self.inputs.mask_file, self.inputs.volume)
         if not np.any(scene.volumes[0][scene.frame.mask] > 0):
             return ""
-        return figures.noise_map(scene.volumes[0], scene.frame, self.inputs.title)
+        return viz.noise_map(scene.volumes[0], scene.frame, self.inputs.title)
 
 
-class _FiguresFileInputSpec(BaseInterfaceInputSpec):
-    figures_file = File(exists=True, mandatory=True, desc="JSON of figures written by n2a-tools denoise")
+class _RecordInputSpec(BaseInterfaceInputSpec):
+    record_file = File(exists=True, mandatory=True, desc="record written by n2a-tools denoise")
 
 
 class LossCurve(FigureInterface):
     """Training loss over epochs."""
 
-    input_spec = _FiguresFileInputSpec
+    input_spec = _RecordInputSpec
 
     def _draw(self) -> str:
-        return figures.loss_curve(read_typed(DenoisingRecord, Path(self.inputs.figures_file)).history or ())
+        return viz.loss_curve(read_typed(DenoisingRecord, Path(self.inputs.record_file)).history or ())
 
 
-class _RiskFigureInputSpec(_FiguresFileInputSpec):
+class _RiskFigureInputSpec(_RecordInputSpec):
     before = traits.Str("plain mean", usedefault=True, desc="what candidates are compared with")
 
 
@@ -221,5 +221,5 @@ class RiskFigure(FigureInterface):
     input_spec = _RiskFigureInputSpec
 
     def _draw(self) -> str:
-        record = read_typed(DenoisingRecord, Path(self.inputs.figures_file))
-        return figures.risk_bars(record.candidates or (), record.chosen, before=self.inputs.before)
+        record = read_typed(DenoisingRecord, Path(self.inputs.record_file))
+        return viz.risk_bars(record.candidates or (), record.chosen, before=self.inputs.before)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, isdefined, traits
 
-from n2a_bids import viz as figures
+from n2a_bids import viz
 from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.reportlets.anat import FigureInterface
 from n2a_bids.interfaces.reportlets.scene import load_display, load_table
@@ -33,7 +33,7 @@ class DistortionFlicker(FigureInterface):
     def _draw(self) -> str:
         files = [*self.inputs.before_files, *self.inputs.after_files]
         scene = load_display(files, self.inputs.mask_file)
-        return figures.distortion_flicker(*scene.volumes, scene.frame, names=self.inputs.labels)
+        return viz.distortion_flicker(*scene.volumes, scene.frame, names=self.inputs.labels)
 
 
 class _TensorMapsInputSpec(BaseInterfaceInputSpec):
@@ -56,7 +56,7 @@ class TensorMaps(FigureInterface):
         if isdefined(self.inputs.v1_mean_file) and isdefined(self.inputs.v1_denoised_file):
             files = [self.inputs.v1_mean_file, self.inputs.v1_denoised_file]
             directions = load_display(files, self.inputs.mask_file, volume=None).volumes
-        return figures.tensor_maps(*fa.volumes, fa.frame, directions=directions, before=self.inputs.before)
+        return viz.tensor_maps(*fa.volumes, fa.frame, directions=directions, before=self.inputs.before)
 
 
 class _GradientPlotInputSpec(BaseInterfaceInputSpec):
@@ -78,7 +78,7 @@ class GradientPlot(FigureInterface):
         files = zip(self.inputs.bval_files, self.inputs.bvec_files, self.inputs.image_files, strict=True)
         tables = [load_table(*paths, self.inputs.b0_threshold) for paths in files]
         labels = list(self.inputs.labels) if isdefined(self.inputs.labels) else []
-        return figures.gradient_plot(tables, labels)
+        return viz.gradient_plot(tables, labels)
 
 
 class _VolumeQualityInputSpec(BaseInterfaceInputSpec):
@@ -106,7 +106,7 @@ class VolumeQuality(FigureInterface):
         scene = load_display(files, self.inputs.mask_file, volume=None)
         table = (self.inputs.bval_file, self.inputs.bvec_file, self.inputs.mask_file)
         shells, _ = load_table(*table, self.inputs.b0_threshold)
-        return figures.volume_quality(
+        return viz.volume_quality(
             scene.volumes[0],
             scene.volumes[1],
             scene.frame.mask,
@@ -127,9 +127,9 @@ class VolumeMotionPlot(FigureInterface):
 
     def _draw(self) -> str:
         record = read_typed(AlignmentRecord, Path(self.inputs.alignment_file))
-        return figures.volume_motion(
+        return viz.volume_motion(
             [
-                figures.SeriesMotion(
+                viz.SeriesMotion(
                     Path(row.file).name.split(".")[0], row.volumes.rotation_deg, row.volumes.translation_mm
                 )
                 for row in record.repetitions

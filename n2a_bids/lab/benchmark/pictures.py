@@ -32,9 +32,9 @@ def central_slice(volume: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDAr
     box = bounding_box(mask)
     middle = (box[2].start + box[2].stop) // 2
     window = []
-    for place in box[:2]:
-        length = min(_ZOOM_VOXELS, place.stop - place.start)
-        start = (place.start + place.stop - length) // 2
+    for span in box[:2]:
+        length = min(_ZOOM_VOXELS, span.stop - span.start)
+        start = (span.start + span.stop - length) // 2
         window.append(slice(start, start + length))
     piece = (window[0], window[1], middle)
     return np.where(mask[piece], volume[piece], 0).astype(np.float32).T[::-1]

@@ -75,8 +75,8 @@ class RowTable:
 
     def has(self, key: Mapping[str, object]) -> bool:
         """Tell whether a finished row of this name is there; a failed one is tried again."""
-        wanted = self._key(key)
-        return any(self._key(row) == wanted and row.get("status", "ok") == "ok" for row in self.rows)
+        target = self._key(key)
+        return any(self._key(row) == target and row.get("status", "ok") == "ok" for row in self.rows)
 
     def add(self, row: Mapping[str, object]) -> None:
         """Add a row, in place of an earlier one of the same name, and write the file."""
@@ -108,7 +108,7 @@ def keep_settings(table_path: Path, settings: Mapping[str, object]) -> None:
         If the rows that are there were made with other settings, or nobody knows with which.
     """
     path = table_path.with_suffix(".json")
-    wanted = json.loads(json.dumps(settings))
+    required = json.loads(json.dumps(settings))
     if table_path.exists():
         if not path.exists():
             raise ConfigError(
@@ -116,13 +116,13 @@ def keep_settings(table_path: Path, settings: Mapping[str, object]) -> None:
                 "give another --out folder"
             )
         found = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in wanted.items():
+        for name, value in required.items():
             if found.get(name) != value:
                 raise ConfigError(
                     f"{table_path}: expected rows made with {name} {value}, found {name} {found.get(name)}; "
                     "give another --out folder"
                 )
-    write_whole(path, json.dumps(wanted, indent=2) + "\n")
+    write_whole(path, json.dumps(required, indent=2) + "\n")
 
 
 def cell_key(cell: Cell, method: str) -> JsonObject:
@@ -151,7 +151,7 @@ def measure(data: CellData, outcome: Outcome) -> JsonObject:
         The columns of `MEASURES`, ``chosen`` and ``status``.
     """
     mask, truth, image = data.repetitions.mask, data.truth, outcome.image
-    chosen = outcome.figures.get("chosen", {})
+    chosen = outcome.metrics.get("chosen", {})
     return {
         "psnr_db": metrics.psnr(image, truth, mask),
         "edge_psnr_db": metrics.edge_psnr(image, truth, mask),

@@ -122,20 +122,20 @@ def crop_truth(truth: Truth, size: Sequence[int] | None) -> Truth:
     if min(size) < 1:
         raise ConfigError(f"expected three positive crop sizes, found {' '.join(map(str, size))}")
     cut = []
-    for place, wanted, limit in zip(bounding_box(truth.mask), size, truth.data.shape, strict=True):
-        length = min(wanted, limit)
-        start = int(np.clip((place.start + place.stop - length) // 2, 0, limit - length))
+    for span, target, limit in zip(bounding_box(truth.mask), size, truth.data.shape, strict=True):
+        length = min(target, limit)
+        start = int(np.clip((span.start + span.stop - length) // 2, 0, limit - length))
         cut.append(slice(start, start + length))
     affine = truth.affine.copy()
-    affine[:3, 3] = nib.affines.apply_affine(truth.affine, [place.start for place in cut])
+    affine[:3, 3] = nib.affines.apply_affine(truth.affine, [span.start for span in cut])
     return replace(truth, data=truth.data[tuple(cut)], mask=truth.mask[tuple(cut)], affine=affine)
 
 
 def pad_truth(truth: Truth, margin: int) -> Truth:
     """Add voxels, copies of the nearest ones, where the brain is nearer than `margin` to the image's end."""
     widths = [
-        (max(0, margin - place.start), max(0, place.stop + margin - limit))
-        for place, limit in zip(bounding_box(truth.mask), truth.data.shape, strict=True)
+        (max(0, margin - span.start), max(0, span.stop + margin - limit))
+        for span, limit in zip(bounding_box(truth.mask), truth.data.shape, strict=True)
     ]
     affine = truth.affine.copy()
     affine[:3, 3] = nib.affines.apply_affine(truth.affine, [-before for before, _ in widths])

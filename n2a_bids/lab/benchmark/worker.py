@@ -35,7 +35,7 @@ class Outcome:
     """Wall time without imports and without the copying of data."""
     peak_memory_mb: float
     """Largest resident memory of the process, imported libraries included."""
-    figures: JsonObject = field(default_factory=dict)
+    metrics: JsonObject = field(default_factory=dict)
     """Record of the method."""
 
 
@@ -86,8 +86,8 @@ def _child(work: Work, sender: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         start = time.perf_counter()
-        image, figures = work()
-        sender.send(Outcome(image, time.perf_counter() - start, peak_memory_mb(), figures))
+        image, metrics = work()
+        sender.send(Outcome(image, time.perf_counter() - start, peak_memory_mb(), metrics))
     except Exception as error:  # whatever went wrong is the answer: the row of this method says so
         sender.send(f"{type(error).__name__}: {error}")
     finally:

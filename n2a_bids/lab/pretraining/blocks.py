@@ -127,8 +127,8 @@ def draw_clean(
     if rng.random() < config.leaves_share:
         leaves = dead_leaves(rng, edge)
         return leaves, float(leaves.mean()), float(max(leaves.std(), 0.2))
-    shares = np.array([head.share for head in heads])
-    head = heads[rng.choice(len(heads), p=shares / shares.sum())]
+    weights = np.array([head.share for head in heads])
+    head = heads[rng.choice(len(heads), p=weights / weights.sum())]
     check_size(head, edge)
     read = edge if rng.random() < 0.7 else min(round(edge * rng.uniform(1, 1.6)), *head.image.shape)
     block, values = _cut(head, read, config.shells_share, rng)
@@ -157,10 +157,10 @@ def _cut(
     else:
         centre = rng.integers(0, shape)
     low = np.clip(centre - edge // 2, 0, shape - edge)
-    place = tuple(slice(start, start + edge) for start in low)
-    block = head.image[place].astype(np.float32)
+    box = tuple(slice(start, start + edge) for start in low)
+    block = head.image[box].astype(np.float32)
     if head.distance is not None and rng.random() < shells_share:
-        shells = head_shells(rng, head.distance[place]) * np.float32(np.median(head.sample))
+        shells = head_shells(rng, head.distance[box]) * np.float32(np.median(head.sample))
         block = np.where(block > 0, block, shells)
     return block, head.sample
 
@@ -212,10 +212,10 @@ def draw_level(config: PretrainingConfig, rng: np.random.Generator) -> float:
 
 
 def draw_noise_sd(
-    shape: tuple[int, ...], config: PretrainingConfig, rng: np.random.Generator, level: float
+    shape: tuple[int, ...], config: PretrainingConfig, rng: np.random.Generator, noise_sd_mean: float
 ) -> NDArray[np.float32]:
     """Noise SD of every voxel: constant, or in a part of the blocks varying in space around the level."""
-    noise_sd = np.full(shape, level, np.float32)
+    noise_sd = np.full(shape, noise_sd_mean, np.float32)
     if rng.random() < config.varying_share:
         noise_sd *= np.exp(smooth_field(rng, shape, int(rng.integers(2, 5)), 0.35))
     return noise_sd
@@ -233,10 +233,10 @@ def draw_batch(
     for _ in range(config.batch_size):
         clean, mean, sd = draw_clean(heads, config, rng)
         clean = clean / np.float32(sd)
-        level = draw_level(config, rng)
-        noise_sd = draw_noise_sd(clean.shape, config, rng, level)
+        noise_sd_mean = draw_level(config, rng)
+        noise_sd = draw_noise_sd(clean.shape, config, rng, noise_sd_mean)
         noisy = add_noise(clean, noise_sd, rng, config.coloured_share)
-        weight = np.full_like(clean, level**-1.3)
+        weight = np.full_like(clean, noise_sd_mean**-1.3)
         rows.append(np.stack((noisy - mean / sd, noise_sd, clean - mean / sd, weight)).astype(np.float32))
     noisy, noise_sd, target, weight = torch.from_numpy(np.stack(rows)).split(1, dim=1)
     return PretrainingBatch((noisy, noise_sd), target, weight)

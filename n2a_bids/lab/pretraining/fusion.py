@@ -60,20 +60,20 @@ def make_fusion_blocks(
     folder.mkdir(parents=True, exist_ok=True)
     made_with = {"seed": seed, "guide_sha256": weights.sha256, "heads": [head.name for head in heads]}
     _check_recipe(folder / "recipe.json", made_with | {"config": asdict(config)})
-    paths = [folder / f"{number:05d}.npy" for number in range(count)]
-    for number, path in enumerate(paths):
+    paths = [folder / f"{index:05d}.npy" for index in range(count)]
+    for index, path in enumerate(paths):
         if path.is_file():
             continue
-        block = draw_fusion_block(heads, config, np.random.default_rng([seed, number]), network)
+        block = draw_fusion_block(heads, config, np.random.default_rng([seed, index]), network)
         with whole_file(path) as temporary, temporary.open("wb") as stream:
             np.save(stream, block)
-        sys.stderr.write(f"block {number + 1} of {count}\n")
+        sys.stderr.write(f"block {index + 1} of {count}\n")
     return [np.load(path) for path in paths]
 
 
-def _check_recipe(path: Path, wanted: JsonObject) -> None:
+def _check_recipe(path: Path, recipe: JsonObject) -> None:
     """Write how the blocks are made, or find that those which lie there were made just so."""
-    text = json.dumps(wanted, indent=2)
+    text = json.dumps(recipe, indent=2)
     if not path.is_file():
         with whole_file(path) as temporary:
             temporary.write_text(text)

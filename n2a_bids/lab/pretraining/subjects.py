@@ -104,8 +104,8 @@ def _load_brain(path: Path) -> TrainingHead:
 
 
 def _crop(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    places = np.argwhere(image > 0)
-    return image[tuple(slice(low, high + 1) for low, high in zip(places.min(axis=0), places.max(axis=0)))]
+    voxels = np.argwhere(image > 0)
+    return image[tuple(slice(low, high + 1) for low, high in zip(voxels.min(axis=0), voxels.max(axis=0)))]
 
 
 def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -154,8 +154,8 @@ def _validate_one(
     network: nn.Module, head: TrainingHead, noise_sd: float, seed: int, device: torch.device
 ) -> float:
     edge = min(_VALIDATION_EDGE, *head.image.shape)
-    place = tuple(slice((size - edge) // 2, (size - edge) // 2 + edge) for size in head.image.shape)
-    clean, inside = head.image[place].astype(np.float32), head.brain[place]
+    box = tuple(slice((size - edge) // 2, (size - edge) // 2 + edge) for size in head.image.shape)
+    clean, inside = head.image[box].astype(np.float32), head.brain[box]
     rng = np.random.default_rng(100 + seed)
     runs = [add_noise(clean, noise_sd * float(np.sqrt(2)), "rician", rng) for _ in range(2)]
     noisy = np.mean(runs, axis=0, dtype=np.float32)

@@ -15,7 +15,7 @@ _FREE_WATER = 3.0e-3
 
 
 def tensor_phantom(
-    data: NDArray, gradients: Gradients, mask: NDArray[np.bool_], wanted: Gradients | None = None
+    data: NDArray, gradients: Gradients, mask: NDArray[np.bool_], sampled: Gradients | None = None
 ) -> NDArray[np.float32]:
     """Noise-free series: the tensor fit of a real one.
 
@@ -27,7 +27,7 @@ def tensor_phantom(
         Its table.
     mask : (X, Y, Z) bool array
         Voxels modelled; the rest is zero.
-    wanted : Gradients, optional
+    sampled : Gradients, optional
         Table of the phantom; that of the series by default.
 
     Returns
@@ -36,11 +36,11 @@ def tensor_phantom(
         Eigenvalues lie between 0.05 and 3.2e-3 mm2/s, as in tissue and water.
     """
     fit = _plausible(fit_tensor(data, gradients, mask))
-    return synthesize_signal(fit, gradients if wanted is None else wanted)
+    return synthesize_signal(fit, gradients if sampled is None else sampled)
 
 
 def multi_tensor_phantom(
-    data: NDArray, gradients: Gradients, mask: NDArray[np.bool_], wanted: Gradients | None = None
+    data: NDArray, gradients: Gradients, mask: NDArray[np.bool_], sampled: Gradients | None = None
 ) -> NDArray[np.float32]:
     """Noise-free series of up to two crossing fibres and free water in every voxel.
 
@@ -51,14 +51,14 @@ def multi_tensor_phantom(
 
     Parameters
     ----------
-    data, gradients, mask, wanted
+    data, gradients, mask, sampled
         As in :func:`tensor_phantom`.
 
     Returns
     -------
     truth : (X, Y, Z, C') float32 array
     """
-    table = gradients if wanted is None else wanted
+    table = gradients if sampled is None else sampled
     fit = _plausible(fit_tensor(data, gradients, mask))
     values, vectors = fit.eigen()
     size = values.sum(axis=1)

@@ -1,4 +1,4 @@
-"""A whole head around a brain without one: fluid, skull with marrow, skin and fat."""
+"""A whole head around a brain without one: CSF, skull with marrow, skin and fat."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import ndimage
 # Layers outwards from the brain: mean thickness in mm and intensity as a fraction of the brain's
 # brightest tissue, roughly as in T1-weighted images at 3 T.
 _LAYERS = (
-    (2.5, 0.30),  # fluid and membranes
+    (2.5, 0.30),  # CSF and membranes
     (1.8, 0.10),  # inner table of the skull
     (3.0, 0.50),  # marrow
     (1.8, 0.10),  # outer table

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# R2* in 1/s at 3 T from dark to bright tissue of a T1w image: fluid, grey, white (rounded literature values)
+# R2* in 1/s at 3 T from dark to bright tissue of a T1w image: CSF, grey, white (rounded literature values)
 _R2STAR_PER_S = (2.0, 16.0, 21.0)
 _DROPOUT_R2STAR_PER_S = 60.0
 
@@ -127,7 +127,7 @@ def second_echo(
     first_echo : (X, Y, Z) float array
         Clean image of the first echo.
     mask : (X, Y, Z) bool array
-        Brain mask: its 2nd and 98th percentile stand for fluid and white matter.
+        Brain mask: its 2nd and 98th percentile stand for CSF and white matter.
     delay_s : float
         Time between the echoes in seconds.
     generator : numpy.random.Generator

@@ -75,7 +75,7 @@ def dead_leaves(rng: np.random.Generator, edge: int) -> Field:
 
 
 def head_shells(rng: np.random.Generator, distance: Field) -> Field:
-    """Layers around a brain that resemble fluid, bone, marrow, bone, fat and skin.
+    """Layers around a brain that resemble CSF, bone, marrow, bone, fat and skin.
 
     Parameters
     ----------

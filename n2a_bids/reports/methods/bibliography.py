@@ -48,12 +48,12 @@ class Reference:
         names = [_plain(name) for name in self.fields["author"].split(" and ")]
         authors = ", ".join("et al." if name == "others" else name.replace(",", "") for name in names[:3])
         authors += ", et al." if len(names) > 3 and "et al." not in authors else ""
-        place = (
+        venue = (
             self.fields.get("journal") or self.fields.get("booktitle") or self.fields.get("howpublished", "")
         )
         volume = f" {self.fields['volume']}" if "volume" in self.fields else ""
         year = f" ({self.fields['year']})" if "year" in self.fields else ""
-        return f"{authors.rstrip('.')}. {_plain(self.fields['title'])}. {_plain(place)}{volume}{year}."
+        return f"{authors.rstrip('.')}. {_plain(self.fields['title'])}. {_plain(venue)}{volume}{year}."
 
 
 @cache

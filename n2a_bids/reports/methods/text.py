@@ -35,7 +35,8 @@ def methods_markdown(units: Sequence[UnitRecord]) -> str:
     Parameters
     ----------
     units : sequence of UnitRecord
-        Of one participant, or of all. A single unit of its kind is described in detail, several in sum.
+        Of one participant, or of all. A single unit of its kind is described in detail; several are
+        summarised.
 
     Returns
     -------
@@ -100,8 +101,8 @@ def _alignment_words(aligned: Sequence[UnitRecord]) -> str:
     numbers = sorted({len(unit.alignment.used) for unit in aligned})
     count = _count(numbers[0]) if len(numbers) == 1 else f"{_count(numbers[0])} to {numbers[-1]}"
     each = " each" if len(aligned) > 1 else ""
-    place = aligned[0].alignment.space
-    target = ", to the position half-way between them" if place == "halfway" else ""
+    space = aligned[0].alignment.space
+    target = ", to the position halfway between them (midspace)" if space == "halfway" else ""
     return (
         f"{count} repetitions{each} were aligned rigidly, within the brain mask, with ANTs{target} [@ants]."
     )
@@ -122,7 +123,7 @@ def _alignment_of_one(unit: UnitRecord) -> list[str]:
         sentences.append(f"The reference was {_short_name(unit.alignment.reference)}{reason}.")
     for row in unit.alignment.repetitions:
         if not row.accepted:
-            reason = row.reason or "it failed a gate of the alignment"
+            reason = row.reason or "it failed a threshold of the alignment"
             sentences.append(f"{_short_name(row.file)} was left out ({reason}).")
     return sentences
 
@@ -132,9 +133,10 @@ def _alignment_in_sum(units: Sequence[UnitRecord]) -> list[str]:
     excluded = [int(unit.derived.n_left_out or 0) for unit in units]
     if not sum(excluded):
         return []
-    groups, total = sum(number > 0 for number in excluded), sum(excluded)
-    were = "repetition failed a gate and was" if total == 1 else "repetitions failed a gate and were"
-    return [f"{_count(total)} {were} left out, in {groups} of {len(units)} groups."]
+    groups, total = sum(n_excluded > 0 for n_excluded in excluded), sum(excluded)
+    noun, were = ("repetition", "was") if total == 1 else ("repetitions", "were")
+    said = f"{_count(total)} {noun} failed a threshold and {were} left out"
+    return [f"{said}, in {groups} of {len(units)} groups."]
 
 
 def _denoising(group: Sequence[UnitRecord]) -> list[str]:
@@ -157,9 +159,9 @@ def _denoising(group: Sequence[UnitRecord]) -> list[str]:
         choice = f"The output is {itself}, as asked." if asked_mean else ""
         sentences.append(choice or _choice_of_one(done[0].denoising.chosen, itself))
     elif done:
-        shares = [f"{name} in {number}" for name, number in chosen.most_common()]
+        winners = [f"{name} in {count}" for name, count in chosen.most_common()]
         sentences.append(
-            f"Of {len(done)} groups, the largest part of the result came from {listing(shares)}."
+            f"Of {len(done)} groups, the largest part of the result came from {listing(winners)}."
         )
     others = [name for name in [*names, *chosen] if name not in _NOT_EXPLAINED]
     kinds = dict.fromkeys(strategy_words(name) for name in others)
@@ -240,7 +242,7 @@ def _outcome(group: Sequence[UnitRecord]) -> list[str]:
     return sentences
 
 
-def _count(number: int) -> str:
+def _count(count: int) -> str:
     """Small numbers in words, as at the start of a sentence."""
     words = (
         "No",
@@ -257,7 +259,7 @@ def _count(number: int) -> str:
         "Eleven",
         "Twelve",
     )
-    return words[int(number)] if 0 <= int(number) < len(words) else str(int(number))
+    return words[int(count)] if 0 <= int(count) < len(words) else str(int(count))
 
 
 def _short_name(file: object) -> str:

@@ -119,8 +119,8 @@ class Panel:
 def _panels(rows: Sequence[Row], outliers: Mapping[str, Sequence[str]]) -> list[Panel]:
     """Distribution of every measure that somebody has."""
     panels = []
-    for number, measure in enumerate(measures()):
-        values = measure_column(rows, number)
+    for column, measure in enumerate(measures()):
+        values = measure_column(rows, column)
         if not np.isfinite(values).any():
             continue
         points = [
@@ -139,7 +139,7 @@ def _page_table(group: Group) -> JsonObject:
     for row in group.rows:
         values = [None if row.values[n] is None else float(f"{row.values[n]:.4g}") for n in shown]
         names = group.outliers.get(row.label, ())
-        unusual = [place for place, n in enumerate(shown) if measures()[n].name in names]
+        unusual = [column for column, n in enumerate(shown) if measures()[n].name in names]
         lines.append([row.label, row.page, row.output, values, unusual])
     return {"columns": [measures()[n].title for n in shown], "rows": lines}
 

@@ -152,15 +152,15 @@ def find_outliers(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
     for suffix in ("T1w", "dwi"):
         group = [row for row in rows if row.suffix == suffix]
-        for number, measure in enumerate(measures()):
+        for column, measure in enumerate(measures()):
             if measure.outliers and group:
-                scores = robust_z(measure_column(group, number), logarithmic=measure.scale == "log")
-                for place in np.flatnonzero(np.abs(scores) > OUTLIER_Z):
-                    found.setdefault(group[place].label, []).append(measure.name)
+                scores = robust_z(measure_column(group, column), logarithmic=measure.scale == "log")
+                for row in np.flatnonzero(np.abs(scores) > OUTLIER_Z):
+                    found.setdefault(group[row].label, []).append(measure.name)
     return {label: tuple(names) for label, names in found.items()}
 
 
-def measure_column(rows: Sequence[Row], number: int) -> np.ndarray:
+def measure_column(rows: Sequence[Row], column: int) -> np.ndarray:
     """One measure of all rows, NaN where it is missing."""
-    values = (row.values[number] for row in rows)
+    values = (row.values[column] for row in rows)
     return np.array([math.nan if value is None else value for value in values], dtype=float)

@@ -29,7 +29,7 @@ from n2a_bids.reports.format import listing
 from n2a_bids.reports.methods.bibliography import cited
 from n2a_bids.reports.methods.citation import as_html, citation_keys, write_whole
 from n2a_bids.reports.methods.text import methods_markdown
-from n2a_bids.reports.pages.paths import Place, link, place_pages, remove_other_pages
+from n2a_bids.reports.pages.paths import ReportPage, link, list_pages, remove_other_pages
 from n2a_bids.reports.pages.templates import environment, style
 from n2a_bids.reports.pages.unit import unit_page
 from n2a_bids.reports.records.crashes import Crash, find_crashes
@@ -82,18 +82,18 @@ def write_participant_reports(
     crashes = find_crashes(root / "log" / run_uuid)
     left_out = read_runs(root).left_out
     sessions = {unit.session for unit in units}
-    places = place_pages(output_dir, participant, sessions, outputs)
-    for place in places:
+    pages = list_pages(output_dir, participant, sessions, outputs)
+    for page in pages:
         content = _Content(
-            [unit for unit in units if place.session in (None, unit.session)],
-            [label for label in unfinished if not place.session or f"_ses-{place.session}_" in label],
-            [crash for crash in crashes if _belongs(crash, place.session, sessions)],
-            [item for item in left_out if not place.session or f"/ses-{place.session}/" in item.image],
+            [unit for unit in units if page.session in (None, unit.session)],
+            [label for label in unfinished if not page.session or f"_ses-{page.session}_" in label],
+            [crash for crash in crashes if _belongs(crash, page.session, sessions)],
+            [item for item in left_out if not page.session or f"/ses-{page.session}/" in item.image],
         )
-        place.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place.path, _page(output_dir, participant, run_uuid, place, content))
-    remove_other_pages(output_dir, participant, places)
-    return [place.path for place in places]
+        page.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(page.path, _page(output_dir, participant, run_uuid, page, content))
+    remove_other_pages(output_dir, participant, pages)
+    return [page.path for page in pages]
 
 
 def _belongs(crash: Crash, session: str | None, sessions: Collection[str]) -> bool:
@@ -109,15 +109,15 @@ def _unfinished(root: Path, run_uuid: str, units: Sequence[UnitRecord]) -> list[
     return [label for label, run in read_runs(root).last.items() if run == run_uuid and label not in known]
 
 
-def _page(output_dir: Path, participant: str, run_uuid: str, place: Place, content: _Content) -> str:
+def _page(output_dir: Path, participant: str, run_uuid: str, page: ReportPage, content: _Content) -> str:
     """The page, as HTML."""
     methods = methods_markdown([unit for unit in content.units if not unit.outdated])
-    folder = place.path.parent
+    folder = page.path.parent
     return (
         environment()
         .get_template("participant.html")
         .render(
-            subject=f"sub-{participant}" + (f" ses-{place.session}" if place.session else ""),
+            subject=f"sub-{participant}" + (f" ses-{page.session}" if page.session else ""),
             run_uuid=run_uuid,
             version=__version__,
             style=style(),

@@ -12,7 +12,7 @@ from n2a_bids.errors import BIDSDataError
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReportPage:
     """One page and what it is about."""
 
     path: Path
@@ -20,9 +20,9 @@ class Place:
     """Label without ``ses-``, empty for what is in no session; None where the page holds everything."""
 
 
-def place_pages(
+def list_pages(
     output_dir: Path, participant: str, sessions: Collection[str], outputs: OutputConfig
-) -> list[Place]:
+) -> list[ReportPage]:
     """Say which pages to write.
 
     Parameters
@@ -38,7 +38,7 @@ def place_pages(
 
     Returns
     -------
-    places : list of Place
+    pages : list of ReportPage
         One page for everything, or one for each session where there are too many or the pages go into the
         folders of sessions.
 
@@ -51,14 +51,14 @@ def place_pages(
     named = set(sessions) - {""}
     split = bool(named) and (outputs.report_level == "session" or len(named) > outputs.sessions_in_a_report)
     subject = f"sub-{participant}"
-    places = []
+    pages = []
     for session in sorted(sessions) if split else [None]:
         folder = output_dir if outputs.report_level == "root" else output_dir / subject
         if session and outputs.report_level == "session":
             folder /= f"ses-{session}"
         name = f"{subject}_ses-{session}.html" if session else f"{subject}.html"
-        places.append(Place(folder / name, session))
-    return places
+        pages.append(ReportPage(folder / name, session))
+    return pages
 
 
 def find_page(output_dir: Path, participant: str, session: str) -> Path:
@@ -70,7 +70,7 @@ def find_page(output_dir: Path, participant: str, session: str) -> Path:
     return next((path for path in candidates if path.is_file()), output_dir / f"{subject}.html")
 
 
-def remove_other_pages(output_dir: Path, participant: str, places: Collection[Place]) -> None:
+def remove_other_pages(output_dir: Path, participant: str, pages: Collection[ReportPage]) -> None:
     """Delete pages of earlier runs that were split or placed otherwise: nobody would renew them.
 
     Raises
@@ -79,7 +79,7 @@ def remove_other_pages(output_dir: Path, participant: str, places: Collection[Pl
         If such a page cannot be deleted.
     """
     subject = f"sub-{participant}"
-    kept = {place.path for place in places}
+    kept = {page.path for page in pages}
     for folder in (output_dir, output_dir / subject, *(output_dir / subject).glob("ses-*")):
         for page in (folder / f"{subject}.html", *folder.glob(f"{subject}_ses-*.html")):
             if page in kept:

@@ -108,12 +108,12 @@ def _message(traceback: str) -> str:
     news that a command failed; otherwise the last line that names an error counts.
     """
     lines = [line.strip() for line in traceback.splitlines()]
-    for number, line in enumerate(lines):
+    for index, line in enumerate(lines):
         said = _SAID.match(line)
         if said:
-            paragraph = itertools.takewhile(lambda text: text and text != "Traceback:", lines[number + 1 :])
+            paragraph = itertools.takewhile(lambda text: text and text != "Traceback:", lines[index + 1 :])
             return " ".join([said[1], *paragraph])[:_LONGEST_MESSAGE]
-    named = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    named = [index for index, line in enumerate(lines) if _ERROR.match(line)]
     last = next((line for line in reversed(lines) if line), "no message")
     # The name of one of our own errors says nothing that its sentence does not.
     return _OURS.sub("", _whole_sentence(lines[named[-1] :]) if named else last, count=1)[:_LONGEST_MESSAGE]

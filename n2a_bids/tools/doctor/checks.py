@@ -119,13 +119,13 @@ def check_processors(root: Path = Path("/"), environ: Mapping[str, str] = os.env
 def check_places(work_dir: Path | None, environ: Mapping[str, str] = os.environ) -> list[Finding]:
     """Whether the places the app writes to can be written, and how much room they have."""
     findings = []
-    wanted = [
+    checked = [
         ("temporary", Path(tempfile.gettempdir()), True),
         ("work", work_dir or Path.cwd(), work_dir is not None),
     ]
     if environ.get("HOME"):
-        wanted.append(("home", Path(environ["HOME"]), False))
-    for name, folder, needed in wanted:
+        checked.append(("home", Path(environ["HOME"]), False))
+    for name, folder, needed in checked:
         existing = next(
             parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()
         )

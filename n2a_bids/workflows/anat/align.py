@@ -13,7 +13,7 @@ from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 
 ALIGNED = (
     *("out_files", "reference_file", "accepted", "out_transforms", "brain_mask", "common_mask"),
-    *("figures_file", "reference", "moved", "before_files", "after_files", "measured_file", "warnings"),
+    *("record_file", "reference", "moved", "before_files", "after_files", "measured_file", "warnings"),
 )
 """What `init_align_wf` gives: the outputs of `AlignRepetitions`."""
 
@@ -22,7 +22,7 @@ def init_align_wf(
     config: AlignConfig,
     processing_steps: Sequence[int] = (),
     *,
-    wanted: int | None = None,
+    required_index: int | None = None,
     different_contrast: bool = False,
     random_seed: int = 1,
     name: str = "align_wf",
@@ -32,13 +32,13 @@ def init_align_wf(
     Parameters
     ----------
     config : AlignConfig
-        Space and gates.
+        Space and QC thresholds.
     processing_steps : sequence of int
         Of each image, as its sidecar tells: see `count_processing`.
-    wanted : int, optional
-        Place of the repetition that must be the reference.
+    required_index : int, optional
+        Index of the repetition that must be the reference.
     different_contrast : bool
-        Echoes: the gate on intensities does not apply.
+        Echoes: the threshold on intensities does not apply.
     random_seed : int
         Of ANTs.
     name : str
@@ -54,8 +54,8 @@ def init_align_wf(
     inputnode = Node(IdentityInterface(["in_files", "mask_files", "gap_files"]), name="inputnode")
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
     reference = Node(ChooseReference(), name="reference", mem_gb=1.0)
-    if wanted is not None:
-        reference.inputs.wanted = wanted
+    if required_index is not None:
+        reference.inputs.required_index = required_index
     if processing_steps:
         reference.inputs.processing_steps = list(processing_steps)
     register = MapNode(

@@ -12,7 +12,7 @@ from nipype.interfaces.utility import IdentityInterface
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces.derivatives.sink import SelectPlaces, WriteDerivatives
+from n2a_bids.interfaces.derivatives.sink import SelectByIndex, WriteDerivatives
 from n2a_bids.interfaces.reportlets import anat as reportlets
 
 Figures = dict[str, tuple[Interface, list[tuple[str, str]]]]
@@ -20,7 +20,7 @@ Figures = dict[str, tuple[Interface, list[tuple[str, str]]]]
 
 INPUTS = (
     *("images", "reference_file", "brain_mask", "before_files", "after_files", "reference", "moved"),
-    *("mean", "denoised", "noise_sd", "figures_file"),
+    *("mean", "denoised", "noise_sd", "record_file"),
 )
 """What `init_reports_wf` takes."""
 
@@ -56,8 +56,8 @@ def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports
             [*_IMAGES, ("images", "repetition_files"), ("noise_sd", "noise_sd_file")],
         ),
         "noisesd": (reportlets.NoiseMap(), [("noise_sd", "noise_sd_file"), ("brain_mask", "mask_file")]),
-        "loss": (reportlets.LossCurve(), [("figures_file", "figures_file")]),
-        "risk": (reportlets.RiskFigure(), [("figures_file", "figures_file")]),
+        "loss": (reportlets.LossCurve(), [("record_file", "record_file")]),
+        "risk": (reportlets.RiskFigure(), [("record_file", "record_file")]),
     }
     targets = [figure_path(config.output_dir, unit.entities, "T1w", desc) for desc in figures]
     connect_figures(workflow, inputnode, figures, targets)
@@ -89,16 +89,16 @@ def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit,
     """One flicker for each repetition that was moved; which these are is known only when it runs."""
     labels = [_label(image.entities, unit.entities) for image in unit.images]
     targets = [figure_path(config.output_dir, image.entities, "T1w", "alignment") for image in unit.images]
-    select_reference = Node(SelectPlaces(values=labels), name="alignment_reference")
-    select_labels = Node(SelectPlaces(values=labels), name="alignment_labels")
+    select_reference = Node(SelectByIndex(values=labels), name="alignment_reference")
+    select_labels = Node(SelectByIndex(values=labels), name="alignment_labels")
     each = ["before_file", "after_file", "label"]
     draw = MapNode(reportlets.AlignmentFlicker(), each, name="draw_alignment", mem_gb=1.0)
     write = Node(WriteDerivatives({"alignment": targets}), name="write_alignment")
     workflow.connect(
         [
-            (inputnode, select_reference, [("reference", "places")]),
-            (inputnode, select_labels, [("moved", "places")]),
-            (inputnode, write, [("moved", "places")]),
+            (inputnode, select_reference, [("reference", "indices")]),
+            (inputnode, select_labels, [("moved", "indices")]),
+            (inputnode, write, [("moved", "indices")]),
             (
                 inputnode,
                 draw,

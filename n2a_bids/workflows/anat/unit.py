@@ -46,7 +46,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     echoes, each_echo = unit.kind == "t1w-echoes", writes_each_echo(unit, config)
     threads, random_seed = resources.omp_nthreads, config.denoise.random_seed
     given = find_brain_mask(config.derivatives, unit)
-    wanted = None if given is None else _owner_of_mask(given, unit)
+    required_index = None if given is None else _owner_of_mask(given, unit)
     workflow = Workflow(workflow_name(unit))
     files = [str(image.path) for image in unit.images]
     check = Node(CheckImages(in_files=files, skip=config.selection.skip_validation), name="check")
@@ -54,7 +54,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed)
     steps = [count_processing(image.metadata) for image in unit.images]
     align = init_align_wf(
-        config.align, steps, wanted=wanted, different_contrast=echoes, random_seed=random_seed
+        config.align, steps, required_index=required_index, different_contrast=echoes, random_seed=random_seed
     )
     denoise = init_denoise_node(
         config.denoise, resources, different_contrast=echoes, save_repetitions=each_echo
@@ -65,7 +65,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
     reports = init_reports_wf(unit, config)
-    # Cropped runs: where one of them shows nothing, figures of noise would be wrong.
+    # Cropped runs: where one of them shows nothing, measures of noise would be wrong.
     denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"
     workflow.connect(
         [
@@ -79,7 +79,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
                 align,
                 inspect,
                 [
-                    ("reference.index", "place"),
+                    ("reference.index", "index"),
                     ("outputnode.accepted", "accepted"),
                     ("outputnode.warnings", "alignment_warnings"),
                 ],
@@ -103,7 +103,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
                 outputs,
                 [
                     ("outputnode.brain_mask", "inputnode.mask"),
-                    ("outputnode.figures_file", "inputnode.alignment"),
+                    ("outputnode.record_file", "inputnode.alignment"),
                     ("outputnode.accepted", "inputnode.accepted"),
                     ("outputnode.out_transforms", "inputnode.transforms"),
                 ],
@@ -116,7 +116,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
                     ("mean_file", "inputnode.mean"),
                     ("residual_file", "inputnode.residual"),
                     ("noise_sd_file", "inputnode.noise_sd"),
-                    ("figures_file", "inputnode.denoising"),
+                    ("record_file", "inputnode.denoising"),
                 ],
             ),
             (
@@ -139,7 +139,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
                     ("out_file", "inputnode.denoised"),
                     ("mean_file", "inputnode.mean"),
                     ("noise_sd_file", "inputnode.noise_sd"),
-                    ("figures_file", "inputnode.figures_file"),
+                    ("record_file", "inputnode.record_file"),
                 ],
             ),
         ]
@@ -159,8 +159,8 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
 
 
 def _owner_of_mask(mask: Path, unit: DenoisingUnit) -> int:
-    """Place of the image that a given mask lies on; the first, if it has a grid of its own."""
-    for place, image in enumerate(unit.images):
+    """Index of the image that a given mask lies on; the first, if it has a grid of its own."""
+    for index, image in enumerate(unit.images):
         if image.path.exists() and same_grid(mask, image.path, tolerance_mm=1e-2):
-            return place
+            return index
     return 0

@@ -147,7 +147,7 @@ def _write_own_grids(
         [
             (own, write, made),
             (inputnode, describe, [("accepted", "accepted")]),
-            (inputnode, write, [("accepted", "places")]),
+            (inputnode, write, [("accepted", "indices")]),
             (describe, write, [("sidecars", "series_sidecar"), ("mask_sidecars", "mask_sidecar")]),
         ]
     )

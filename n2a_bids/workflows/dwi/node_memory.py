@@ -55,6 +55,6 @@ def reserve_memory(workflow: Workflow, unit: DenoisingUnit, limit_gb: float) -> 
         node: Node = workflow.get_node(name)
         copies = _COPIES.get(name.rsplit(".", 1)[-1])
         if copies is not None:
-            wanted = max(node.mem_gb, _BASE_GB + copies * size)
+            needed_gb = max(node.mem_gb, _BASE_GB + copies * size)
             # nipype takes it when a node is made, and has no other way in afterwards.
-            node._mem_gb = min(wanted, max(limit_gb, node.mem_gb))
+            node._mem_gb = min(needed_gb, max(limit_gb, node.mem_gb))

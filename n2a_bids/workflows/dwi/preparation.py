@@ -53,10 +53,10 @@ def reference_first(unit: DenoisingUnit) -> tuple[DenoisingUnit, str]:
     if not volumes or volumes[0] <= (1 + _EQUAL_VOLUME) * min(volumes):
         return unit, "it is the first series"
     limit = (1 + _EQUAL_VOLUME) * min(volumes)
-    finest = next(place for place, volume in enumerate(volumes) if volume <= limit)
-    order = [finest, *(place for place in range(len(volumes)) if place != finest)]
+    finest = next(index for index, volume in enumerate(volumes) if volume <= limit)
+    order = [finest, *(index for index in range(len(volumes)) if index != finest)]
     moved = {
-        name: tuple(getattr(unit, name)[place] for place in order)
+        name: tuple(getattr(unit, name)[index] for index in order)
         for name in ("images", "volumes", "phase_encoding")
         if getattr(unit, name)
     }
@@ -116,9 +116,9 @@ def init_preparation(
     pick, mask = _pick_node(unit), _mask_node(unit, given)
     of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
     motion = MapNode(EstimateMotion(random_seed=random_seed), of_each, name="motion", mem_gb=3.0)
-    gates = {name: value for name, value in asdict(config).items() if name != "space"}
+    thresholds = {name: value for name, value in asdict(config).items() if name != "space"}
     interface = AlignSeries(
-        volumes=pick.inputs.volumes, keep_mask=given is not None, keep_negative=keep_negative, **gates
+        volumes=pick.inputs.volumes, keep_mask=given is not None, keep_negative=keep_negative, **thresholds
     )
     interface.inputs.trait_set(names=[path.name for path in paths], reference_reason=reference_reason)
     align = Node(interface, name="align", mem_gb=4.0)
@@ -173,7 +173,7 @@ def _add_registration(workflow: Workflow, unit: DenoisingUnit, align: Node) -> N
         [
             (workflow.get_node("motion"), register, [("b0_file", "b0_files")]),
             (workflow.get_node("mask"), register, [("out_mask", "mask_files")]),
-            (register, align, [("between_file", "between_file"), ("figures_file", "registration_file")]),
+            (register, align, [("between_file", "between_file"), ("record_file", "registration_file")]),
         ]
     )
 
@@ -202,7 +202,7 @@ def _add_distortion(workflow: Workflow, unit: DenoisingUnit, align: Node) -> Non
                 [
                     ("displacement_files", "displacement_files"),
                     ("between_file", "between_file"),
-                    ("figures_file", "registration_file"),
+                    ("record_file", "registration_file"),
                 ],
             ),
         ]

@@ -66,7 +66,7 @@ def init_dwi_reports_wf(
         "noisesd": (reportlets.NoiseMap(volume=shown, title=noise_words), [noise, ("mask", "mask_file")]),
         "risk": (
             reportlets.RiskFigure(before="before denoising" if single else "plain mean"),
-            [("denoising", "figures_file")],
+            [("denoising", "record_file")],
         ),
         "gradients": (
             dwi_reportlets.GradientPlot(),
@@ -98,13 +98,13 @@ def init_dwi_reports_wf(
 
 
 def _first_weighted_volume(unit: DenoisingUnit, b0_threshold: float) -> int:
-    """Place of the volume that is shown: b0s have too little noise to show anything."""
+    """Index of the volume that is shown: b0s have too little noise to show anything."""
     return int(np.argmax(~unit_gradients(unit, b0_threshold).is_b0))
 
 
 def _directions(unit: DenoisingUnit) -> tuple[str, str]:
     images = [*unit.images, *([] if unit.reversed_b0 is None else [unit.reversed_b0])]
-    encodings = [phase_encoding_on_grid(unit, number) for number in range(len(unit.images))]
+    encodings = [phase_encoding_on_grid(unit, index) for index in range(len(unit.images))]
     encodings += [] if unit.reversed_b0 is None else ["opposite"]
     names = [image.entities.get("dir") or encoding for image, encoding in zip(images, encodings, strict=True)]
     return names[0], names[-1]

@@ -77,11 +77,11 @@ def init_dwi_unit_wf(
     table = [("bval_file", "bvals"), ("bvec_file", "bvecs")]
     to_all = [
         *(("mask_file", "inputnode.mask"), ("bval_file", "inputnode.bval")),
-        *(("bvec_file", "inputnode.bvec"), ("figures_file", "inputnode.alignment")),
+        *(("bvec_file", "inputnode.bvec"), ("record_file", "inputnode.alignment")),
     ]
     denoised = [
         *(("out_file", "inputnode.denoised"), ("mean_file", "inputnode.mean")),
-        *(("noise_sd_file", "inputnode.noise_sd"), ("figures_file", "inputnode.denoising")),
+        *(("noise_sd_file", "inputnode.noise_sd"), ("record_file", "inputnode.denoising")),
     ]
     workflow.connect(
         [
@@ -105,7 +105,7 @@ def init_dwi_unit_wf(
             [
                 (distortion, first_field, [("displacement_files", "inlist")]),
                 (first_field, outputs, [("out", "inputnode.displacement")]),
-                (distortion, outputs, [("figures_file", "inputnode.distortion")]),
+                (distortion, outputs, [("record_file", "inputnode.distortion")]),
                 (distortion, outputs, [("corrected", "inputnode.corrected")]),
                 (
                     distortion,

@@ -121,7 +121,7 @@ def test_brief_environment_leaves_no_work_directory(config, tmp_path):
 )
 def test_one_function_decides_on_the_exit_code(found, status):
     """Failure over success; nothing to do is a success, a selection without images is none."""
-    outcomes = [Outcome(str(number), word) for number, word in enumerate(found)]
+    outcomes = [Outcome(str(index), word) for index, word in enumerate(found)]
     assert exit_status(outcomes) == status
     required = exit_status(outcomes, require_repetitions=True)
     assert required == (status if "denoised" in found or "failed" in found else 70)

@@ -1,4 +1,4 @@
-"""Shared folders: a work directory that others could write to is refused, an index is shared as wanted."""
+"""Shared folders: a work directory that others could write to is refused, an index is shared as asked."""
 
 from __future__ import annotations
 

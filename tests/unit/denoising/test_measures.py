@@ -1,4 +1,4 @@
-"""What is measured on a denoised image: laws of each figure."""
+"""What is measured on a denoised image: laws of each metric."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def noisy_pair(sd_voxels: float, anatomy=ANATOMY) -> Repetitions:
     return Repetitions(np.stack(images)[..., None].astype(np.float32), MASK, VOXEL_MM)
 
 
-def figures_of(pair: Repetitions, denoised) -> dict[str, float]:
-    """Figures of a denoised image of the pair; it defaults to the mean."""
+def measured(pair: Repetitions, denoised) -> dict[str, float]:
+    """Metrics of a denoised image of the pair; it defaults to the mean."""
     return measure(pair, pair.data.mean(axis=0), DenoisedImage(denoised.astype(np.float32)[..., None]), None)
 
 
 @pytest.mark.parametrize("sd_voxels", [0.8, 1.2])
 def test_smoothness_is_that_of_the_noise_whatever_the_anatomy(sd_voxels):
     """Both the difference of repetitions and what was removed hold noise alone here."""
-    found = figures_of(noisy_pair(sd_voxels), ANATOMY)
+    found = measured(noisy_pair(sd_voxels), ANATOMY)
     expected = pytest.approx(_FWHM_OF_SD * sd_voxels * 2.0, rel=0.1)
     assert found["fwhm_mm_difference"] == expected
     assert found["fwhm_mm_residual"] == expected
@@ -41,7 +41,7 @@ def test_smoothness_is_that_of_the_noise_whatever_the_anatomy(sd_voxels):
 def test_a_drift_that_was_taken_away_makes_the_residual_smooth():
     """Much smoother than the noise: something else went with it."""
     drift = 100 * np.linspace(-1, 1, SHAPE[0])[:, None, None]
-    found = figures_of(noisy_pair(0.8), ANATOMY + drift)
+    found = measured(noisy_pair(0.8), ANATOMY + drift)
     assert found["fwhm_mm_residual"] > 3 * found["fwhm_mm_difference"]
 
 
@@ -50,23 +50,23 @@ def test_nothing_removed_has_no_smoothness():
     pair = noisy_pair(0.8)
     mean = pair.data.mean(axis=0)[..., 0]
     for denoised in (mean, mean * np.float32(1 + 1e-7)):
-        found = figures_of(pair, denoised)
+        found = measured(pair, denoised)
         assert "fwhm_mm_residual" not in found
         assert found["fwhm_mm_difference"] > 0
 
 
 def test_a_channel_without_residual_does_not_count():
-    """Figures are averages over the channels that have them."""
+    """Metrics are averages over the channels that have them."""
     pair = noisy_pair(0.8)
     two = Repetitions(np.concatenate([pair.data] * 2, axis=-1), MASK, VOXEL_MM)
     mean = two.data.mean(axis=0)
     denoised = np.stack([mean[..., 0], ANATOMY.astype(np.float32)], axis=-1)
     found = measure(two, mean, DenoisedImage(denoised), None)
-    assert found["fwhm_mm_residual"] == figures_of(pair, ANATOMY)["fwhm_mm_residual"]
+    assert found["fwhm_mm_residual"] == measured(pair, ANATOMY)["fwhm_mm_residual"]
 
 
 def test_repetitions_of_other_contrast_have_no_difference():
     """Their difference is anatomy."""
     pair = noisy_pair(0.8)
     echoes = Repetitions(pair.data, MASK, VOXEL_MM, same_contrast=False)
-    assert "fwhm_mm_difference" not in figures_of(echoes, ANATOMY)
+    assert "fwhm_mm_difference" not in measured(echoes, ANATOMY)

@@ -1,4 +1,4 @@
-"""``n2a-tools denoise``: images in, images and figures out, and what it refuses."""
+"""``n2a-tools denoise``: images in, images and records out, and what it refuses."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def register(monkeypatch):
     return put
 
 
-def test_mean_writes_image_maps_and_figures(files, tmp_path, head, capsys):
+def test_mean_writes_image_maps_and_record(files, tmp_path, head, capsys):
     """Geometry of the first run, its intensity scale, and a record of what was measured."""
     maps = {name: tmp_path / f"{name}.nii.gz" for name in ("mean", "residual", "noise-sd")}
     options = [word for name, path in maps.items() for word in (f"--out-{name}", path)]
@@ -73,22 +73,22 @@ def test_mean_writes_image_maps_and_figures(files, tmp_path, head, capsys):
     assert not nb.load(maps["residual"]).get_fdata().any()
     noise_sd = np.median(nb.load(maps["noise-sd"]).get_fdata()[head[1]])
     assert noise_sd == pytest.approx(60, rel=0.15)
-    figures = json.loads((tmp_path / "out.json").read_text())
-    assert figures["noise_sd_mean"] == pytest.approx(60 / np.sqrt(2), rel=0.15)
-    assert figures["error_denoised"] == pytest.approx(figures["noise_sd_mean"])
-    assert figures["repetitions"][1]["file"].endswith("two.nii.gz")
-    assert figures["weights"] is None
-    assert "precision" not in figures, "no network computed"
-    assert figures["seconds"]["total"] > 0
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["noise_sd_mean"] == pytest.approx(60 / np.sqrt(2), rel=0.15)
+    assert record["error_denoised"] == pytest.approx(record["noise_sd_mean"])
+    assert record["repetitions"][1]["file"].endswith("two.nii.gz")
+    assert record["weights"] is None
+    assert "precision" not in record, "no network computed"
+    assert record["seconds"]["total"] > 0
     assert "wrote" in capsys.readouterr().err
 
 
-def test_every_key_of_the_figures_is_explained(files, tmp_path):
+def test_every_key_of_the_record_is_explained(files, tmp_path):
     """Whoever reads the record finds each of its keys in the documentation."""
     assert denoise(files, "--strategy", "mean", "--quiet") == 0
     page = (Path(__file__).resolve().parents[3] / "docs" / "outputs.md").read_text(encoding="utf-8")
-    figures = json.loads((tmp_path / "out.json").read_text())
-    assert [key for key in figures if f"`{key}`" not in page] == []
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert [key for key in record if f"`{key}`" not in page] == []
 
 
 def test_memory_is_counted_in_millions_of_bytes(monkeypatch):
@@ -425,15 +425,15 @@ def test_corrupt_weights_end_the_command(files, weights_dir, register, capsys):
 
 
 def test_weights_are_recorded(files, weights_dir, register, tmp_path):
-    """Name and checksum go into the figures."""
+    """Name and checksum go into the record."""
     register(
         lambda repetitions, config, context: DenoisedImage(repetitions.data[0]),
         weights=("tiny",),
     )
     assert denoise(files, "--weights-dir", weights_dir) == 0
-    figures = json.loads((tmp_path / "out.json").read_text())
-    assert figures["precision"] in ("float32", "bfloat16")
-    assert figures["weights"] == {"name": "tiny", "sha256": load_weights("tiny", weights_dir).sha256}
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["precision"] in ("float32", "bfloat16")
+    assert record["weights"] == {"name": "tiny", "sha256": load_weights("tiny", weights_dir).sha256}
 
 
 def test_further_weights_come_from_the_package_where_the_folder_has_none(
@@ -449,10 +449,10 @@ def test_further_weights_come_from_the_package_where_the_folder_has_none(
         weights=("tiny", "fusion-t1w", "no-such-network"),
     )
     assert denoise(files, "--weights-dir", weights_dir) == 0
-    figures = json.loads((tmp_path / "out.json").read_text())
+    record = json.loads((tmp_path / "out.json").read_text())
     fusion = load_weights("fusion-t1w")
-    assert figures["weights"]["name"] == "tiny"
-    assert figures["further_weights"] == [{"name": "fusion-t1w", "sha256": fusion.sha256}]
+    assert record["weights"]["name"] == "tiny"
+    assert record["further_weights"] == [{"name": "fusion-t1w", "sha256": fusion.sha256}]
     used.clear()
     assert denoise(files, "--weights-dir", weights_dir) == 0
     assert "further_weights" not in json.loads((tmp_path / "out.json").read_text())

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from n2a_bids import __version__
-from n2a_bids.algorithms.risk.stacking import describe_shares
+from n2a_bids.algorithms.risk.stacking import describe_blend
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.denoise import Denoise
 from n2a_bids.interfaces.derivatives.sidecar_fields import alignment_sidecar, denoising_sidecar
 from n2a_bids.interfaces.derivatives.sidecars import DescribeResults, completed_record
-from n2a_bids.interfaces.derivatives.sink import SelectPlaces, WriteDerivatives
+from n2a_bids.interfaces.derivatives.sink import SelectByIndex, WriteDerivatives
 from n2a_bids.interfaces.inputs import CheckImages
 from n2a_bids.record.alignment import AlignmentRecord
 from n2a_bids.record.denoising import DenoisingRecord
@@ -41,7 +41,7 @@ ALIGNMENT = {
         for run in (1, 2, 3)
     ],
 }
-FIGURES = {
+RECORD = {
     "strategy": "auto",
     "chosen": {"name": "recorrupted", "description": "a network trained on recorrupted means."},
     "recipe": "fast",
@@ -131,41 +131,41 @@ def test_write_derivatives_leaves_whole_files_and_sidecars(tmp_path):
     for source in sources:
         source.write_text(source.name)
     out = tmp_path / "out" / "sub-01"
-    targets = {"image": out / "image.nii.gz", "record": out / "figures.json"}
+    targets = {"image": out / "image.nii.gz", "record": out / "record.json"}
     node = WriteDerivatives(targets, image=str(sources[0]), record=str(sources[1]))
     node.inputs.image_sidecar = {"Description": "x"}
     assert node.always_run
     assert node.run().outputs.out_files == [str(path) for path in targets.values()]
-    assert sorted(os.listdir(out)) == ["figures.json", "image.json", "image.nii.gz"]
+    assert sorted(os.listdir(out)) == ["image.json", "image.nii.gz", "record.json"]
     assert json.loads((out / "image.json").read_text()) == {"Description": "x"}
     assert (out / "image.nii.gz").read_text() == "a.nii.gz"
 
 
 def test_write_derivatives_takes_the_repetitions_that_were_used(tmp_path):
-    """Of a list of targets those at the places of the files that are there; none may be."""
+    """Of a list of targets those at the indices of the files that are there; none may be."""
     (tmp_path / "a.txt").write_text("a")
     targets = {"transforms": [tmp_path / "out" / f"run-{number}.txt" for number in (1, 2)]}
-    node = WriteDerivatives(targets, transforms=[str(tmp_path / "a.txt")], places=[1])
+    node = WriteDerivatives(targets, transforms=[str(tmp_path / "a.txt")], indices=[1])
     assert node.run().outputs.out_files == [str(tmp_path / "out" / "run-2.txt")]
-    assert WriteDerivatives(targets, transforms=[], places=[]).run().outputs.out_files == []
+    assert WriteDerivatives(targets, transforms=[], indices=[]).run().outputs.out_files == []
     with pytest.raises(ValueError, match="zip"):
         WriteDerivatives(targets, transforms=[str(tmp_path / "a.txt")]).run()
 
 
 def test_select_places_may_select_nothing():
     """None left is an answer, not an error."""
-    assert SelectPlaces(values=["a", "b", "c"], places=[2, 0]).run().outputs.out == ["c", "a"]
-    assert SelectPlaces(values=["a"], places=[]).run().outputs.out == []
+    assert SelectByIndex(values=["a", "b", "c"], indices=[2, 0]).run().outputs.out == ["c", "a"]
+    assert SelectByIndex(values=["a"], indices=[]).run().outputs.out == []
 
 
 def described(tmp_path, **alignment):
-    (tmp_path / "figures.json").write_text(json.dumps(FIGURES))
+    (tmp_path / "record.json").write_text(json.dumps(RECORD))
     (tmp_path / "alignment.json").write_text(json.dumps(ALIGNMENT | alignment))
     (tmp_path / "work").mkdir()
     return (
         DescribeResults(
             datatype="anat",
-            figures_file=tmp_path / "figures.json",
+            record_file=tmp_path / "record.json",
             alignment_file=tmp_path / "alignment.json",
             accepted=[1, 2],
             sources=[f"bids:raw:run-{run}" for run in (1, 2, 3)],
@@ -197,12 +197,12 @@ def test_describe_derivatives_tells_what_was_used(tmp_path):
     assert outputs.denoised["SpatialReference"] == "bids:raw:run-2"
     assert outputs.mask["Type"] == "Brain"
     assert outputs.mask["Sources"] == ["bids:raw:run-2", "bids:masks:brain"]
-    named = json.loads(Path(outputs.figures_file).read_text())["repetitions"]
+    named = json.loads(Path(outputs.record_file).read_text())["repetitions"]
     assert [row["file"] for row in named] == [f"sub-01_run-{run}_T1w.nii.gz" for run in (2, 3)]
 
 
 def test_the_grid_between_the_repetitions_is_that_of_no_source(tmp_path):
-    """Half-way, image and mask lie on the grid of the denoised image; the mask still shows the reference."""
+    """In midspace, image and mask lie on the denoised image's grid; the mask still shows the reference."""
     outputs = described(tmp_path, space="halfway")
     for sidecar in (outputs.denoised, outputs.mean, outputs.noise_sd, outputs.mask):
         assert sidecar["SpatialReference"] == "bids::denoised"
@@ -211,13 +211,13 @@ def test_the_grid_between_the_repetitions_is_that_of_no_source(tmp_path):
 
 def test_repetitions_without_noise_between_them_are_refused(tmp_path):
     """They hold one measurement, whatever hides that; one alone may be still."""
-    figures_file = tmp_path / "figures.json"
-    figures_file.write_text(json.dumps({"n_repetitions": 2, "noise_sd_mean": 0.0}))
+    record_file = tmp_path / "record.json"
+    record_file.write_text(json.dumps({"n_repetitions": 2, "noise_sd_mean": 0.0}))
     with pytest.raises(BIDSDataError, match=r"run-1.*run-2.*SD 0"):
-        completed_record(figures_file, ["run-1.nii.gz", "run-2.nii.gz"], DescribeResults().inputs)
-    figures_file.write_text(json.dumps({"n_repetitions": 1, "noise_sd_mean": 0.0}))
+        completed_record(record_file, ["run-1.nii.gz", "run-2.nii.gz"], DescribeResults().inputs)
+    record_file.write_text(json.dumps({"n_repetitions": 1, "noise_sd_mean": 0.0}))
     inputs = DescribeResults(mask_method="given", sources=["bids:raw:run-1"], run_uuid="now").inputs
-    record = completed_record(figures_file, ["run-1.nii.gz"], inputs)
+    record = completed_record(record_file, ["run-1.nii.gz"], inputs)
     assert (record.mask_method, record.sources, record.run_uuid) == ("given", ("bids:raw:run-1",), "now")
 
 
@@ -227,14 +227,14 @@ def test_every_image_of_a_series_says_how_it_was_made(tmp_path, corrected):
 
     The b0 of opposite phase encoding is a source where the distortion was corrected with it.
     """
-    (tmp_path / "figures.json").write_text(json.dumps(FIGURES))
+    (tmp_path / "record.json").write_text(json.dumps(RECORD))
     (tmp_path / "alignment.json").write_text(json.dumps(ALIGNMENT))
     series = tmp_path / "series.nii.gz"
     nb.Nifti1Image(np.zeros((2, 2, 2, 3), np.float32), np.eye(4)).to_filename(series)
     outputs = (
         DescribeResults(
             datatype="dwi",
-            figures_file=tmp_path / "figures.json",
+            record_file=tmp_path / "record.json",
             alignment_file=tmp_path / "alignment.json",
             sources=[f"bids:raw:run-{run}" for run in (1, 2, 3)],
             metadata=[{}, {}, {}],
@@ -258,17 +258,17 @@ def test_every_image_of_a_series_says_how_it_was_made(tmp_path, corrected):
 
 def test_a_blend_is_named_as_one():
     """Not by its largest part, which is not all of it."""
-    names, shares = ["mean", "one network", "another"], np.array([0.25, 0.0, 0.75])
-    record = denoising_sidecar(DenoisingRecord(chosen=describe_shares(names, shares)))
+    names, weights = ["mean", "one network", "another"], np.array([0.25, 0.0, 0.75])
+    record = denoising_sidecar(DenoisingRecord(chosen=describe_blend(names, weights)))
     assert record["DenoisingChosen"] == "blend"
     assert record["DenoisingShares"] == {"another": 0.75, "mean": 0.25}
-    alone = denoising_sidecar(DenoisingRecord(chosen=describe_shares(names, np.array([0.0, 1.0, 0.0]))))
+    alone = denoising_sidecar(DenoisingRecord(chosen=describe_blend(names, np.array([0.0, 1.0, 0.0]))))
     assert alone["DenoisingChosen"] == "one network"
     assert "DenoisingShares" not in alone
 
 
 def test_records_leave_out_what_is_unknown():
-    """Absent figures make no empty fields; a refused repetition keeps its reason."""
+    """Absent numbers make no empty fields; a refused repetition keeps its reason."""
     assert set(denoising_sidecar(DenoisingRecord())) == {"SoftwareVersion"}
     rows = alignment_sidecar(from_json(AlignmentRecord, ALIGNMENT, "x.json"))["Repetitions"]
     assert rows[0]["reason"] == "another person"

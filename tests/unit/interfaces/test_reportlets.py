@@ -43,11 +43,11 @@ def files(tmp_path: Path) -> dict[str, str]:
         ],
         "chosen": {"name": "recorrupted", "mean_won": False},
     }
-    (tmp_path / "figures.json").write_text(json.dumps(record))
+    (tmp_path / "record.json").write_text(json.dumps(record))
     motion = {"rotation_deg": [0.0, 1.2, 0.4], "translation_mm": [0.0, 0.3, 2.0]}
     rows = [{"file": f"sub-01_dir-{name}_dwi.nii.gz", "volumes": motion} for name in ("AP", "PA")]
     (tmp_path / "alignment.json").write_text(json.dumps({"repetitions": rows}))
-    texts = ("x.bval", "x.bvec", "figures.json", "alignment.json")
+    texts = ("x.bval", "x.bvec", "record.json", "alignment.json")
     return paths | {name: str(tmp_path / name) for name in texts}
 
 
@@ -71,8 +71,8 @@ def interface(name: str, files: dict[str, str]):
             **pair,
         },
         "NoiseMap": {"noise_sd_file": files["noise_sd"], **mask},
-        "LossCurve": {"figures_file": files["figures.json"]},
-        "RiskFigure": {"figures_file": files["figures.json"]},
+        "LossCurve": {"record_file": files["record.json"]},
+        "RiskFigure": {"record_file": files["record.json"]},
         "DistortionFlicker": {
             "before_files": [files["first"], files["second"]],
             "after_files": [files["mean"], files["mean"]],
@@ -166,8 +166,8 @@ def test_figure_that_shows_nothing_is_left_out(files, tmp_path):
         reportlets.ResidualMap(repetition_files=[files["mean"]], **same),
         reportlets.DenoisingFlicker(**same),
         reportlets.NoiseMap(noise_sd_file=str(zero), mask_file=files["mask"]),
-        reportlets.RiskFigure(figures_file=str(tmp_path / "nothing.json")),
-        reportlets.LossCurve(figures_file=str(tmp_path / "nothing.json")),
+        reportlets.RiskFigure(record_file=str(tmp_path / "nothing.json")),
+        reportlets.LossCurve(record_file=str(tmp_path / "nothing.json")),
     )
     drawn = [one.run(cwd=str(tmp_path)).outputs.out_file for one in empty]
     drawn.append(interface("MaskContours", files).run(cwd=str(tmp_path)).outputs.out_file)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from bids.layout import BIDSLayout
 
-from n2a_bids import viz as figures
+from n2a_bids import viz
 from n2a_bids.app.group import run_group
 from n2a_bids.config import Config, OutputConfig, SelectionConfig
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError
@@ -101,7 +101,7 @@ def add_figure(output_dir: Path, name: str) -> None:
     """Write a small figure under ``sub-<label>/figures``."""
     folder = output_dir / name.split("_")[0] / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(figures.loss_curve(list_epochs("a", [1.0])))
+    (folder / name).write_text(viz.loss_curve(list_epochs("a", [1.0])))
 
 
 @pytest.fixture
@@ -587,8 +587,8 @@ def test_group_of_a_multiverse_says_that_options_name_the_folder(tmp_path, capsy
     multiverse = replace(plain, outputs=OutputConfig(layout="multiverse"))
     assert run_group(plain) == run_group(multiverse) == 70
     first, second = capsys.readouterr().err.splitlines()
-    assert "no figures" in first and "repeat the options" not in first
-    assert "no figures" in second and "repeat the options of the participant level" in second
+    assert "no records" in first and "repeat the options" not in first
+    assert "no records" in second and "repeat the options of the participant level" in second
     with pytest.raises(BIDSDataError, match="repeat the options"):
         run_group(replace(multiverse, output_dir=tmp_path / "n2a-1"))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from n2a_bids import viz as figures
+from n2a_bids import viz
 from n2a_bids.record.denoising import CandidateRisk, Choice, list_epochs
 from n2a_bids.viz import Frame
 from n2a_bids.viz.distributions import Point, distribution
@@ -52,8 +52,8 @@ def pixels_of(group: ElementTree.Element) -> list[np.ndarray]:
 
 def test_denoising_states_share_one_window(frame, volumes):
     """The same intensity is the same grey in all states: the grey is one function of the intensity."""
-    window = figures.grey_window([volumes[1]], frame.mask)
-    states = states_of(figures.denoising_flicker(*volumes, frame))
+    window = viz.grey_window([volumes[1]], frame.mask)
+    states = states_of(viz.denoising_flicker(*volumes, frame))
     assert len(states) == 3
     for state, volume in zip(states, volumes, strict=True):
         shown = np.concatenate([image.ravel() for image in pixels_of(state)])
@@ -64,7 +64,7 @@ def test_denoising_states_share_one_window(frame, volumes):
 
 def test_equal_images_make_equal_states(frame, volumes):
     """Where nothing was removed, flickering shows nothing."""
-    first, *others = states_of(figures.denoising_flicker(volumes[1], volumes[1], volumes[1], frame))
+    first, *others = states_of(viz.denoising_flicker(volumes[1], volumes[1], volumes[1], frame))
     for other in others:
         for one, two in zip(pixels_of(first), pixels_of(other), strict=True):
             np.testing.assert_array_equal(one, two)
@@ -72,7 +72,7 @@ def test_equal_images_make_equal_states(frame, volumes):
 
 def test_details_share_one_window(frame, volumes):
     """Side by side as well: mean and mean again give the same pixels."""
-    images = pixels_of(ElementTree.fromstring(figures.detail_zoom(volumes[1], volumes[1], volumes[1], frame)))
+    images = pixels_of(ElementTree.fromstring(viz.detail_zoom(volumes[1], volumes[1], volumes[1], frame)))
     assert len(images) == 6
     for row in (images[:3], images[3:]):
         np.testing.assert_array_equal(row[0], row[1])
@@ -83,11 +83,11 @@ def test_residual_limits_are_symmetric(frame, volumes):
     """Turning the sign of the residual mirrors the colours about zero."""
     noise_sd = np.full(SHAPE, 10.0)
     mean, denoised = volumes[1:]
-    forth = pixels_of(states_of(figures.residual_map(mean, denoised, frame, noise_sd=noise_sd))[0])
-    back = pixels_of(states_of(figures.residual_map(denoised, mean, frame, noise_sd=noise_sd))[0])
+    forth = pixels_of(states_of(viz.residual_map(mean, denoised, frame, noise_sd=noise_sd))[0])
+    back = pixels_of(states_of(viz.residual_map(denoised, mean, frame, noise_sd=noise_sd))[0])
     for one, two in zip(forth, back, strict=True):
         assert np.abs(one.astype(int) + two.astype(int) - 255).max() <= 1
-    ticks = re.findall(r">([+-]?\d|0)</text>", figures.residual_map(mean, denoised, frame, noise_sd=noise_sd))
+    ticks = re.findall(r">([+-]?\d|0)</text>", viz.residual_map(mean, denoised, frame, noise_sd=noise_sd))
     assert [tick for tick in ticks if tick in ("-3", "+3")][:2] == ["-3", "+3"]
 
 
@@ -105,7 +105,7 @@ def test_residual_of_a_perfect_denoiser_has_unit_spread(frame, volumes):
     truth = volumes[2]
     repetitions = [truth + rng.normal(0, 10, SHAPE), 2.0 * (truth + rng.normal(0, 10, SHAPE)) + 7]
     mean = (repetitions[0] + (repetitions[1] - 7) / 2) / 2
-    states = states_of(figures.residual_map(mean, truth, frame, repetitions=repetitions))
+    states = states_of(viz.residual_map(mean, truth, frame, repetitions=repetitions))
     # Limits of +-3 SD over 255 levels; both are noise of SD 1.
     spreads = [
         np.std(np.concatenate([p.ravel() for p in pixels_of(s)]).astype(float)) / 255 * 6 for s in states
@@ -115,7 +115,7 @@ def test_residual_of_a_perfect_denoiser_has_unit_spread(frame, volumes):
 
 def test_alignment_ignores_gain(frame, volumes):
     """A repetition with another gain and offset looks like the reference once it is aligned."""
-    states = states_of(figures.alignment_flicker(volumes[2], volumes[0], 3.0 * volumes[2] + 50, frame))
+    states = states_of(viz.alignment_flicker(volumes[2], volumes[0], 3.0 * volumes[2] + 50, frame))
     for one, two in zip(pixels_of(states[1]), pixels_of(states[2]), strict=True):
         assert np.abs(one.astype(int) - two.astype(int)).max() <= 1
 
@@ -124,7 +124,7 @@ def test_crop_holds_the_brain_and_its_margin_only():
     """A voxel 20 mm before the brain, where the face is, is not in the figure."""
     mask = np.zeros((60, 80, 60), dtype=bool)
     mask[20:40, 20:50, 20:40] = True
-    box = figures.crop_to_mask(mask, (1.0, 1.0, 1.0))
+    box = viz.crop_to_mask(mask, (1.0, 1.0, 1.0))
     assert mask[box].sum() == mask.sum()
     assert box[1].stop <= 50 + 5
 
@@ -132,7 +132,7 @@ def test_crop_holds_the_brain_and_its_margin_only():
 def test_empty_mask_is_refused():
     """Nothing to show is an error, not an empty picture."""
     with pytest.raises(ValueError, match="empty"):
-        figures.crop_to_mask(np.zeros((4, 4, 4), dtype=bool), (1, 1, 1))
+        viz.crop_to_mask(np.zeros((4, 4, 4), dtype=bool), (1, 1, 1))
 
 
 def test_cuts_are_upright():
@@ -147,7 +147,7 @@ def test_cuts_are_upright():
 
 def test_flicker_rests_until_asked(frame, volumes):
     """Animations run only while the picture is pointed at; without that one state is visible."""
-    svg = figures.denoising_flicker(*volumes, frame)
+    svg = viz.denoising_flicker(*volumes, frame)
     style = svg[svg.index("<style>") : svg.index("</style>")]
     rules = re.findall(r"([^{}]+)\{animation:n2a", style)
     assert rules
@@ -157,7 +157,7 @@ def test_flicker_rests_until_asked(frame, volumes):
 
 def test_state_that_was_chosen_is_held(frame, volumes):
     """Wherever the pointer goes, over the picture and over other names: the rule of a name chosen wins."""
-    svg = figures.denoising_flicker(*volumes, frame)
+    svg = viz.denoising_flicker(*volumes, frame)
     style = svg[svg.index("<style>") : svg.index("</style>")]
     held = re.findall(r"(\.c\d:focus~[^{]*) \.s\d\{opacity:1\}", style)
     shown = re.findall(r"(\.c\d:hover~[^{]*) \.s\d\{opacity:1\}", style)
@@ -168,8 +168,8 @@ def test_state_that_was_chosen_is_held(frame, volumes):
 
 def test_figures_are_deterministic_and_keep_to_themselves(frame, volumes):
     """The same input gives the same text; styles of two figures never meet; no address leads outside."""
-    one, again = (figures.denoising_flicker(*volumes, frame) for _ in range(2))
-    other = figures.residual_map(volumes[1], volumes[2], frame)
+    one, again = (viz.denoising_flicker(*volumes, frame) for _ in range(2))
+    other = viz.residual_map(volumes[1], volumes[2], frame)
     assert one == again
     assert ElementTree.fromstring(one).get("id") != ElementTree.fromstring(other).get("id")
     assert not re.search(r'(href|src)="(?!data:)', one + other)
@@ -179,12 +179,12 @@ def test_constant_image_is_drawn(frame):
     """No division by zero where there is no contrast."""
     flat = np.zeros(SHAPE)
     for svg in (
-        figures.denoising_flicker(flat, flat, flat, frame),
-        figures.residual_map(flat, flat, frame, repetitions=[flat, flat]),
-        figures.alignment_flicker(flat, flat, flat, frame),
-        figures.noise_map(flat, frame),
-        figures.detail_zoom(flat, flat, flat, frame),
-        figures.mask_contours(flat, frame),
+        viz.denoising_flicker(flat, flat, flat, frame),
+        viz.residual_map(flat, flat, frame, repetitions=[flat, flat]),
+        viz.alignment_flicker(flat, flat, flat, frame),
+        viz.noise_map(flat, frame),
+        viz.detail_zoom(flat, flat, flat, frame),
+        viz.mask_contours(flat, frame),
     ):
         ElementTree.fromstring(svg)
 
@@ -193,7 +193,7 @@ def test_nan_is_black(frame, volumes):
     """Voxels outside the field of view of a repetition do not spoil the window."""
     holed = volumes[0].copy()
     holed[:, :4] = np.nan
-    ElementTree.fromstring(figures.alignment_flicker(volumes[1], holed, holed, frame))
+    ElementTree.fromstring(viz.alignment_flicker(volumes[1], holed, holed, frame))
     assert to_grey(np.array([[np.nan]]), (0.0, 1.0))[0, 0] == 0
 
 
@@ -205,7 +205,7 @@ def test_large_matrix_stays_below_three_megabytes():
     mask[8:-8, 8:-8, 8:-8] = True
     rng = np.random.default_rng(0)
     noise = rng.normal(100, 30, shape).astype(np.float32)
-    svg = figures.denoising_flicker(noise, noise[::-1], noise[:, ::-1], Frame(mask, (0.7, 0.7, 0.7)))
+    svg = viz.denoising_flicker(noise, noise[::-1], noise[:, ::-1], Frame(mask, (0.7, 0.7, 0.7)))
     assert len(svg) < 3_000_000
 
 
@@ -216,18 +216,18 @@ def test_risk_marks_what_was_delivered():
         CandidateRisk("recorrupted", -0.02, 0.001, gain_over_mean_db=4.0),
         CandidateRisk("blend", -0.03, 0.001, gain_over_mean_db=5.0),
     ]
-    svg = figures.risk_bars(candidates, Choice("blend"))
+    svg = viz.risk_bars(candidates, Choice("blend"))
     assert "✓ blend" in svg
     assert "the output is the blend" in ElementTree.fromstring(svg).get("aria-label")
-    assert "✓ recorrupted" in figures.risk_bars(candidates, Choice("recorrupted"))
+    assert "✓ recorrupted" in viz.risk_bars(candidates, Choice("recorrupted"))
     assert "plain mean" in svg
-    assert "✓ plain mean" in figures.risk_bars(candidates, Choice("mean", mean_won=True))
+    assert "✓ plain mean" in viz.risk_bars(candidates, Choice("mean", mean_won=True))
 
 
 def test_iterations_are_compared_among_themselves():
     """Noise2Average has no risk of the plain mean to show: none is drawn."""
     rows = [CandidateRisk(f"noise2average, iteration {i}", 0.01 * (1 - i)) for i in (1, 2)]
-    svg = figures.risk_bars(rows, Choice("noise2average, iteration 2"))
+    svg = viz.risk_bars(rows, Choice("noise2average, iteration 2"))
     assert "✓ Noise2Average, iteration 2" in svg
     assert "minus that of Noise2Average, iteration 1" in svg
     assert "plain mean" not in svg
@@ -237,7 +237,7 @@ def test_long_names_leave_room_for_the_bars():
     """Names of several steps are broken between the steps."""
     name = "fine-tuned network + non-local Bayes + fusion + local means"
     rows = [CandidateRisk("mean", 0.0), CandidateRisk(name, -0.1, gain_over_mean_db=2.0)]
-    lines = re.findall(r">([^<>]*)</text>", figures.risk_bars(rows, Choice(name)))
+    lines = re.findall(r">([^<>]*)</text>", viz.risk_bars(rows, Choice(name)))
     assert "✓ fine-tuned network + non-local Bayes" in lines
     assert "+ fusion + local means (+2.0 dB)" in lines
 
@@ -246,12 +246,12 @@ def test_screen_readers_are_told_what_a_figure_is(frame, volumes):
     """A name for each, as label and title; buttons and links are no part of an image, which hides them."""
     history = list_epochs("a", [1.0])
     rows = [CandidateRisk("mean", 0.0), CandidateRisk("other", -0.1)]
-    motion = figures.SeriesMotion("dwi", [0.0, 1.0], [0.0, 1.0])
+    motion = viz.SeriesMotion("dwi", [0.0, 1.0], [0.0, 1.0])
     images = (
-        *(figures.loss_curve(history), figures.risk_bars(rows, Choice()), figures.volume_motion([motion])),
-        figures.mask_contours(volumes[0], frame),
+        *(viz.loss_curve(history), viz.risk_bars(rows, Choice()), viz.volume_motion([motion])),
+        viz.mask_contours(volumes[0], frame),
     )
-    groups = (figures.denoising_flicker(*volumes, frame), distribution([Point(1.0, "x", "y")], title="t"))
+    groups = (viz.denoising_flicker(*volumes, frame), distribution([Point(1.0, "x", "y")], title="t"))
     for role, drawn in (("img", images), ("group", groups)):
         for svg in drawn:
             root = ElementTree.fromstring(svg)
@@ -265,17 +265,17 @@ def test_screen_readers_are_told_what_a_figure_is(frame, volumes):
 
 def test_chart_of_nothing_is_no_figure():
     """No training and no comparison are no errors; one candidate alone is compared with nothing."""
-    assert figures.loss_curve([]) == ""
-    assert figures.risk_bars([], Choice()) == figures.risk_bars([CandidateRisk("mean", 0.0)], Choice()) == ""
+    assert viz.loss_curve([]) == ""
+    assert viz.risk_bars([], Choice()) == viz.risk_bars([CandidateRisk("mean", 0.0)], Choice()) == ""
 
 
 def test_single_series_is_no_mean(frame, volumes):
     """It is called what it is: nothing was averaged."""
     rows = [CandidateRisk("mean", 0.0), CandidateRisk("local PCA", -0.1)]
     drawn = (
-        figures.denoising_flicker(None, volumes[0], volumes[2], frame),
-        figures.residual_map(volumes[0], volumes[2], frame, noise_sd=np.ones(SHAPE), n_repetitions=1),
-        figures.risk_bars(rows, Choice("local PCA"), before="before denoising"),
+        viz.denoising_flicker(None, volumes[0], volumes[2], frame),
+        viz.residual_map(volumes[0], volumes[2], frame, noise_sd=np.ones(SHAPE), n_repetitions=1),
+        viz.risk_bars(rows, Choice("local PCA"), before="before denoising"),
     )
     assert len(states_of(drawn[0])) == 2
     for svg in drawn:
@@ -288,7 +288,7 @@ def test_charts_do_not_touch_global_style():
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    figures.loss_curve(list_epochs("a", [1.0, 0.5]))
+    viz.loss_curve(list_epochs("a", [1.0, 0.5]))
     assert dict(matplotlib.rcParams) == before
 
 
@@ -301,11 +301,11 @@ def test_diffusion_figures_are_drawn(frame, volumes):
     directions = [np.ones((*SHAPE, 3)) / np.sqrt(3)] * 2
     anisotropy = np.clip(volumes[2] / 200, 0, 1)
     for svg in (
-        figures.distortion_flicker(*volumes, volumes[0], frame),
-        figures.tensor_maps(anisotropy, anisotropy, frame, directions=directions),
-        figures.tensor_maps(anisotropy, anisotropy, frame),
-        figures.gradient_plot([(shells, bvecs), (shells, bvecs)], ["AP", "PA"]),
-        figures.volume_quality(series, series * 0.9, frame.mask, shells, noise_sd=np.full(SHAPE, 10.0)),
+        viz.distortion_flicker(*volumes, volumes[0], frame),
+        viz.tensor_maps(anisotropy, anisotropy, frame, directions=directions),
+        viz.tensor_maps(anisotropy, anisotropy, frame),
+        viz.gradient_plot([(shells, bvecs), (shells, bvecs)], ["AP", "PA"]),
+        viz.volume_quality(series, series * 0.9, frame.mask, shells, noise_sd=np.full(SHAPE, 10.0)),
     ):
         ElementTree.fromstring(svg)
 

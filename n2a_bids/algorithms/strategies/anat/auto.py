@@ -19,7 +19,7 @@ from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_average
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, weigh_repetitions
-from n2a_bids.algorithms.risk.stacking import Stack, describe_shares, list_risks
+from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks
 from n2a_bids.algorithms.strategies.anat import echoes as joint_echoes
 from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted
 from n2a_bids.record.denoising import CandidateRisk, Choice, RepetitionRecord, StrategyRecord
@@ -40,7 +40,7 @@ class AutoConfig:
     recorrupted: recorrupted.RecorruptedConfig
     echoes_from_scratch: noise2average.Noise2AverageConfig
     """Where repetitions differ in contrast and nothing is pretrained."""
-    levels: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.45)
+    noise_factors: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.45)
     """Factors on the estimated noise level that are tried."""
 
     nonlocal_passes: tuple[int, ...] = (1, 2)
@@ -97,23 +97,23 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
     network = (
         copy.deepcopy(candidates[-1].network) if config.weights else recorrupted.new_network(None, context)
     )
-    level = candidates[-1].level if config.weights else 1.0
+    factor = candidates[-1].noise_factor if config.weights else 1.0
     history = recorrupted.fine_tune(
-        network, prepared, config.recorrupted, context, bias=bias, level=level, held_out=held_out.mask
+        network, prepared, config.recorrupted, context, bias=bias, noise_factor=factor, held_out=held_out.mask
     )
-    candidates += _tuned_candidates(network, level, config, context)
+    candidates += _tuned_candidates(network, factor, config, context)
     watch.lap("fit")
     context.report("comparing candidates on held-out blocks")
     stack = compare(candidates, prepared, held_out, bias, context)
     watch.lap("risk")
     mean_error = _mean_error(prepared, held_out, bias)
     mean_won, impossible = _judge(stack, mean_error)
-    shares = np.eye(len(candidates))[0] if mean_won else stack.weights
+    weights = np.eye(len(candidates))[0] if mean_won else stack.weights
     context.report("denoising the whole volume")
-    estimate = _combine(candidates, shares, prepared, config, context)
+    estimate = _combine(candidates, weights, prepared, config, context)
     watch.lap("predict")
     record = StrategyRecord(
-        chosen=describe_choice(candidates, shares, mean_won, impossible),
+        chosen=describe_choice(candidates, weights, mean_won, impossible),
         candidates=list_candidates(candidates, stack, mean_error),
         history=history,
         networks=(config.fusion.name,) if config.fusion else (),
@@ -152,7 +152,10 @@ def _pretrained_candidates(
     # First the weights: with unequal noise, that of inputs and targets would be correlated.
     prepared = weigh_repetitions(Candidate("pretrained", network), prepared, held_out, context)
     mean = mean_candidate(prepared)
-    tried = [Candidate(f"pretrained network (level {level:g})", network, level) for level in config.levels]
+    tried = [
+        Candidate(f"pretrained network (level {noise_factor:g})", network, noise_factor)
+        for noise_factor in config.noise_factors
+    ]
     stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
     best = tried[int(np.argmin(stack.risks[1:]))]
     bias: NDArray[np.float32] | float = 0.0
@@ -168,13 +171,13 @@ def mean_candidate(prepared: Prepared) -> Candidate:
 
 
 def _tuned_candidates(
-    network: nn.Module, level: float, config: AutoConfig, context: Context
+    network: nn.Module, noise_factor: float, config: AutoConfig, context: Context
 ) -> list[Candidate]:
     """The fine-tuned network alone, and what follows it."""
     tuned = "fine-tuned network" if config.weights else "trained network"
-    candidates = [Candidate(tuned, network, level)]
+    candidates = [Candidate(tuned, network, noise_factor)]
     candidates += [
-        Candidate(f"{tuned} + non-local Bayes {passes}x", network, level, nonlocal_passes=passes)
+        Candidate(f"{tuned} + non-local Bayes {passes}x", network, noise_factor, nonlocal_passes=passes)
         for passes in config.nonlocal_passes
     ]
     if config.fusion is not None:
@@ -182,38 +185,38 @@ def _tuned_candidates(
         fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
         passes = max(config.nonlocal_passes)
         name = f"{tuned} + non-local Bayes + fusion"
-        candidates.append(Candidate(name, network, level, passes, fusion))
+        candidates.append(Candidate(name, network, noise_factor, passes, fusion))
     last = candidates[-1]
     return [*candidates, replace(last, name=f"{last.name} + local means", keep_local_means=False)]
 
 
 def _is_neighbour(candidate: Candidate, best: Candidate) -> bool:
     """Levels next to the best one: their blend is a finer choice of level."""
-    return candidate is not best and 0.8 < candidate.level / best.level < 1.25
+    return candidate is not best and 0.8 < candidate.noise_factor / best.noise_factor < 1.25
 
 
 def _combine(
     candidates: list[Candidate],
-    shares: NDArray[np.float64],
+    weights: NDArray[np.float64],
     prepared: Prepared,
     config: AutoConfig,
     context: Context,
 ) -> NDArray[np.float32]:
-    used = [(candidate, share) for candidate, share in zip(candidates, shares) if share > 0]
+    used = [(candidate, weight) for candidate, weight in zip(candidates, weights) if weight > 0]
     flips = FLIPS[: config.recorrupted.n_flips]
     estimates = estimate_average([candidate for candidate, _ in used], prepared, context, flips)
     total = np.zeros_like(prepared.images[0])
-    for estimate, (_, share) in zip(estimates, used):
-        total += np.float32(share) * estimate
+    for estimate, (_, weight) in zip(estimates, used):
+        total += np.float32(weight) * estimate
     return total
 
 
 def describe_choice(
-    candidates: list[Candidate], shares: NDArray[np.float64], mean_won: bool, impossible: bool = False
+    candidates: list[Candidate], weights: NDArray[np.float64], mean_won: bool, impossible: bool = False
 ) -> Choice:
-    """The choice as a record: a name, one sentence, and the shares of a blend."""
+    """The choice as a record: a name, one sentence, and the weights of a blend."""
     if not mean_won:
-        return describe_shares([candidate.name for candidate in candidates], shares)
+        return describe_blend([candidate.name for candidate in candidates], weights)
     name = candidates[0].name
     mean = "the mean weighted by noise" if name == WEIGHTED_MEAN else "the plain mean"
     if impossible:

@@ -26,7 +26,7 @@ from n2a_bids.algorithms.preparation.echoes import Echoes, prepare_echoes
 from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
-from n2a_bids.algorithms.risk.stacking import Stack, describe_shares, list_risks, stack_candidates
+from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks, stack_candidates
 from n2a_bids.record.denoising import Choice, RepetitionRecord, StrategyRecord
 
 _MEASURED = "echoes as measured"
@@ -94,15 +94,15 @@ def denoise(repetitions: Repetitions, config: JointEchoesConfig, context: Contex
     stack, noise_power, bias_power = _compare(estimator, held_out)
     watch.lap("risk")
     outcome = _judge(stack, noise_power, bias_power)
-    shares = stack.weights if outcome == "won" else np.eye(len(_STAGES))[0]
+    weights = stack.weights if outcome == "won" else np.eye(len(_STAGES))[0]
     context.report("denoising the whole volume")
     whole = (slice(None),) * 3
-    n_stages = int(np.flatnonzero(shares)[-1]) + 1
+    n_stages = int(np.flatnonzero(weights)[-1]) + 1
     stages = estimator.estimate(echoes.images, whole, n_stages, FLIPS[: config.n_flips])
-    estimate = sum(np.float32(share) * stage for share, stage in zip(shares, stages))
+    estimate = sum(np.float32(weight) * stage for weight, stage in zip(weights, stages))
     watch.lap("predict")
     record = StrategyRecord(
-        chosen=_describe_choice(shares, outcome),
+        chosen=_describe_choice(weights, outcome),
         candidates=list_risks(_STAGES, stack),
         rician=echoes.magnitudes is not None,
         warnings=_warn(echoes),
@@ -212,10 +212,10 @@ def _judge(stack: Stack, noise_power: float, bias_power: float) -> Literal["won"
     return "won" if stack.combined_risk + error + uncertainty < 0 else "lost"
 
 
-def _describe_choice(shares: NDArray[np.float64], outcome: str) -> Choice:
-    """The choice as a record: a name, one sentence, and the shares of a blend."""
+def _describe_choice(weights: NDArray[np.float64], outcome: str) -> Choice:
+    """The choice as a record: a name, one sentence, and the weights of a blend."""
     if outcome == "won":
-        return describe_shares(_STAGES, shares)
+        return describe_blend(_STAGES, weights)
     sentence = {
         "lost": "the echoes as measured: no candidate beat them on the held-out blocks",
         "impossible": "the echoes as measured: the estimated error came out below zero, so their noise is "

@@ -257,8 +257,8 @@ def _record(
     )
     if risks:
         blocks = np.stack(risks, axis=1)
-        share = np.full(len(blocks), 1 / len(blocks))
-        averages, errors = average_blocks(blocks - blocks[:, :1], share)
+        block_weights = np.full(len(blocks), 1 / len(blocks))
+        averages, errors = average_blocks(blocks - blocks[:, :1], block_weights)
         names = [f"noise2average, iteration {index + 1}" for index in range(len(risks))]
         record = replace(record, candidates=list_rows(names, averages, errors))
     return record

@@ -38,8 +38,8 @@ def grid_batches(
     batches = []
     for pair in pairs:
         stacked = torch.from_numpy(np.stack((pair.noisy, pair.noise_sd, pair.target * mask, pair.weight)))
-        for place in cover_mask(mask, edge):
-            block = stacked[(slice(None), *place)][None]
+        for box in cover_mask(mask, edge):
+            block = stacked[(slice(None), *box)][None]
             for version in (block, block.flip(2 + left_right_axis)):
                 batches.append(as_batch(version.to(device)))
     return batches
@@ -82,18 +82,18 @@ def predict_on_grid(
     denoised : (X, Y, Z) float32 array
         Zero outside the mask.
     """
-    places = cover_mask(mask, edge)
+    boxes = cover_mask(mask, edge)
     flips = ((), (left_right_axis,))
     zero = np.zeros(image.shape, np.float32)
     blocks = [
         predict(
             network,
-            image[place],
-            zero[place],
+            image[box],
+            zero[box],
             device=context.device,
             memory_gb=context.memory_gb,
             flips=flips,
         )
-        for place in places
+        for box in boxes
     ]
-    return blend(blocks, places, image.shape) * mask
+    return blend(blocks, boxes, image.shape) * mask

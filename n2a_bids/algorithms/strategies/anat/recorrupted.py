@@ -145,7 +145,7 @@ def fine_tune(
     context: Context,
     *,
     bias: NDArray[np.float32] | float = 0.0,
-    level: float = 1.0,
+    noise_factor: float = 1.0,
     held_out: NDArray[np.bool_] | None = None,
 ) -> tuple[Epoch, ...]:
     """Train `network` in place on recorrupted averages.
@@ -159,7 +159,7 @@ def fine_tune(
     context : Context
     bias : (X, Y, Z) float array or 0.0
         Rician bias of the repetitions.
-    level : float
+    noise_factor : float
         Factor on the noise-level map.
     held_out : (X, Y, Z) bool array, optional
         Voxels that must not be learned from.
@@ -176,7 +176,7 @@ def fine_tune(
         prepared,
         weight,
         bias,
-        level,
+        noise_factor,
         sampler,
         config.batch_size,
         generator=context.generator,

@@ -110,8 +110,8 @@ def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -
     factors = relative_noise_sd(matched_series, mask, pool_small_shells(shells))
     weights = weigh_series(matched_series, mask, config.plan)
     results = []
-    for number, volumes in enumerate(groups):
-        context.report(f"denoising {len(volumes)} volumes together ({number + 1} of {len(groups)})")
+    for index, volumes in enumerate(groups):
+        context.report(f"denoising {len(volumes)} volumes together ({index + 1} of {len(groups)})")
         # Volumes that share one noise: more of it in one would pass for structure, and stay.
         members = np.ascontiguousarray(matched_series[..., volumes]) / factors[volumes]
         averaged = average(members, mask, config.plan, repetitions.noise_kept, weights)

@@ -175,7 +175,7 @@ def train_network(
 def _batches(pairs: SeriesPairs, config: DWINetworkConfig, context: Context) -> Callable[[], Batch]:
     """Source of random blocks of random repetitions, mirrored at random."""
     noisy = torch.from_numpy(np.moveaxis(pairs.values, -1, 1).copy()).to(context.device)
-    wanted = torch.from_numpy(np.moveaxis(np.stack(pairs.targets), -1, 1).copy()).to(context.device)
+    targets = torch.from_numpy(np.moveaxis(np.stack(pairs.targets), -1, 1).copy()).to(context.device)
     weight = torch.from_numpy(pairs.mask.astype(np.float32)).to(context.device)
     sampler = BlockSampler.over(pairs.mask, config.block_edge, context.generator, 1, cubes=False)
 
@@ -183,10 +183,10 @@ def _batches(pairs: SeriesPairs, config: DWINetworkConfig, context: Context) -> 
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for _ in range(config.batch_size):
             which = int(torch.randint(len(noisy), (), generator=context.generator))
-            place = sampler.draw(context.generator)
+            box = sampler.draw(context.generator)
             flips = [a for a in (1, 2, 3) if torch.rand((), generator=context.generator) < 0.5]
-            block = (noisy[which][(slice(None), *place)], wanted[which][(slice(None), *place)])
-            parts.append((*(b.flip(flips) for b in block), weight[place][None].flip(flips)))
+            block = (noisy[which][(slice(None), *box)], targets[which][(slice(None), *box)])
+            parts.append((*(b.flip(flips) for b in block), weight[box][None].flip(flips)))
         inputs, outputs, weights = (torch.stack(column) for column in zip(*parts))
         return Batch(noisy=inputs, noise_sd=weights, target=outputs, weight=weights)
 

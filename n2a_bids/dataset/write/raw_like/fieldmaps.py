@@ -31,7 +31,7 @@ def pair_fields(entities: Mapping[str, str]) -> dict[str, str]:
 def raw_like_metadata(
     metadata: Mapping[str, object], fields: Mapping[str, str], copied: Collection[str] = ()
 ) -> JsonObject:
-    """Metadata of a series that hold for it denoised on its own grid.
+    """Metadata of a series that hold for it denoised in its native space.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def copy_field_maps(
     renamed : mapping of Path to Path
         All series of the participant in `bids_dir`, and where each will lie in `root`.
     written : collection of Path
-        Those of the latter whose field maps are wanted now: they are in place.
+        Those of the latter whose field maps are written now: they are in place.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def copy_field_maps(
 def _meant_for(
     renamed: Mapping[Path, Path], reader: SidecarReader
 ) -> Iterator[tuple[Path, JsonObject, list[Path]]]:
-    """Field maps that are meant for some of the series: image, metadata and new places of the series."""
+    """Field maps that are meant for some of the series: image, metadata and new names of the series."""
     for folder in sorted({series.parent.parent / "fmap" for series in renamed}):
         for image in sorted(folder.glob("*.nii*")):
             metadata = _metadata(image, renamed, reader)
@@ -145,7 +145,7 @@ def _metadata(image: Path, renamed: Mapping[Path, Path], reader: SidecarReader) 
 def _targets(
     metadata: Mapping[str, object], renamed: Mapping[Path, Path], reader: SidecarReader
 ) -> list[Path]:
-    """New places of the series that a field map is meant for."""
+    """New names of the series that a field map is meant for."""
     intended = [str(text) for text in listed(metadata.get("IntendedFor"))]
     own = field_identifiers([metadata])
     found = []
@@ -162,8 +162,8 @@ def _sources(series: Path, reader: SidecarReader) -> set[str]:
 
 def _names(text: str, series: Path) -> bool:
     """Whether an entry of IntendedFor, a BIDS URI or a path below the participant, is this series."""
-    wanted = Path(text.removeprefix("bids::"))
-    return series.parts[-len(wanted.parts) :] == wanted.parts
+    target = Path(text.removeprefix("bids::"))
+    return series.parts[-len(target.parts) :] == target.parts
 
 
 def _parts(image: Path, images: Sequence[Path]) -> list[Path]:

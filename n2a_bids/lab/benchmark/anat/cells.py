@@ -163,8 +163,8 @@ def _later_echoes(
     """(R, X, Y, Z) difference of each echo from the first."""
     seed = int(generator.integers(2**31))
     echoes = [
-        second_echo(stage.data, stage.mask, number * spacing_s, np.random.default_rng(seed))
-        for number in range(n_echoes)
+        second_echo(stage.data, stage.mask, index * spacing_s, np.random.default_rng(seed))
+        for index in range(n_echoes)
     ]
     return np.stack(echoes) - stage.data
 

@@ -17,7 +17,7 @@ from n2a_bids.algorithms.quality.metrics import edge_psnr, psnr
 from n2a_bids.algorithms.quality.sharpness import relative_sharpness
 from n2a_bids.algorithms.registration.alignment import Grid
 from n2a_bids.algorithms.registration.resampling import resample
-from n2a_bids.algorithms.registration.rigid import halfway_transforms
+from n2a_bids.algorithms.registration.rigid import midspace_transforms
 from n2a_bids.algorithms.registration.transforms import Affine, inverse
 from n2a_bids.lab.benchmark.anat.alignment import register_run
 from n2a_bids.lab.benchmark.anat.cells import MOVEMENT_MARGIN_VOXELS, Cell, place_of
@@ -184,12 +184,14 @@ def _by_spline(order: int) -> Callable[[Situation], Outcome]:
     return bring
 
 
-def _halfway(situation: Situation) -> Outcome:
+def _midspace(situation: Situation) -> Outcome:
     """Both runs to the space between, and the denoised image back."""
     first, second = situation.runs.repetitions
     to_mm = np.diag([*situation.truth.voxel_size_mm, 1.0])
     found_mm = Affine.from_voxels(situation.found_transform, to_mm, to_mm).matrix
-    halves = [Affine(half).between_voxels(to_mm, to_mm) for half in halfway_transforms([np.eye(4), found_mm])]
+    halves = [
+        Affine(half).between_voxels(to_mm, to_mm) for half in midspace_transforms([np.eye(4), found_mm])
+    ]
     images = [resample(run, half, first.shape)[0] for run, half in zip((first, second), halves, strict=True)]
     denoised = _denoise_mean(situation, *images)
     return resample(denoised, inverse(halves[0]), first.shape)[0], situation.found_transform
@@ -222,7 +224,7 @@ WAYS: dict[str, Callable[[Situation], Outcome]] = {
     "true transform": lambda situation: _as_in_the_app(situation, situation.true_transform),
     "app": lambda situation: _as_in_the_app(situation, situation.found_transform),
     "refined by gradient": _refined,
-    "halfway space": _halfway,
+    "halfway space": _midspace,
     "native space": _native,
     "quintic spline": _by_spline(5),
     "cubic spline": _by_spline(3),

@@ -98,14 +98,14 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
         (the published network, pretrained, applied to the mean), or a baseline. One of `VARIANTS` may follow
         a strategy; ``-floor`` behind a baseline takes the Rician bias out of its result.
     data : CellData
-        Peers and the oracle are told the true noise level and gains; strategies find them out.
+        Baselines and the oracle are told the true noise level and gains; strategies find them out.
     settings : MethodSettings
 
     Returns
     -------
     image : (X, Y, Z) float32 array
         In the unit of the first repetition.
-    figures : dict
+    metrics : dict
         Record of the method; empty for baselines.
     """
     torch.set_num_threads(settings.n_threads)

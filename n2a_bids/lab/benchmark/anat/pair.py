@@ -92,7 +92,7 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
         try:
             outcome = run_in_child(partial(run_method, name, data, plan.settings))
             scored = (
-                run_in_child(partial(_score_baseline, name, prepared, plan)).figures
+                run_in_child(partial(_score_baseline, name, prepared, plan)).metrics
                 if name in BASELINES
                 else {}
             )
@@ -105,7 +105,7 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
                 "seconds": outcome.seconds,
                 "peak_memory_mb": outcome.peak_memory_mb,
                 **_structure(data, outcome.image),
-                **(scored or _own_risk(outcome.figures)),
+                **(scored or _own_risk(outcome.metrics)),
                 "status": "ok",
             }
         )
@@ -123,8 +123,8 @@ def _write_differences(rows: Sequence[Row], out_dir: Path) -> None:
     for method, own in blocks.items():
         for baseline, theirs in blocks.items():
             if baseline in BASELINES and baseline != method:
-                share = np.full(len(own), 1 / len(own))
-                difference, error = average_blocks(own - theirs, share)
+                block_weights = np.full(len(own), 1 / len(own))
+                difference, error = average_blocks(own - theirs, block_weights)
                 lines.append(f"{method}\t{baseline}\t{difference:.6g}\t{error:.6g}")
     write_whole(out_dir / "differences.tsv", "\n".join(lines) + "\n")
 
@@ -166,10 +166,10 @@ def _structure(data: CellData, image: NDArray[np.float32]) -> dict[str, float]:
     }
 
 
-def _own_risk(figures: JsonObject) -> JsonObject:
+def _own_risk(metrics: JsonObject) -> JsonObject:
     """Risk of what a strategy delivered: of its blend, or 0 where the mean won."""
-    chosen = figures.get("chosen", {})
-    rows = {row["name"]: row for row in figures.get("candidates", [])}
+    chosen = metrics.get("chosen", {})
+    rows = {row["name"]: row for row in metrics.get("candidates", [])}
     row = rows.get("blend", rows.get(chosen.get("name"), {}))
     blocks = row.get("block_risks", [])
     if chosen.get("mean_won"):

@@ -59,15 +59,15 @@ def refine_rigid(
     to_mm = np.diag([*voxel_size_mm, 1.0])
     refined = np.array(voxel_to_voxel, dtype=np.float64)
     corners = _box_corners(index)
-    for number in range(1, _MOST_STEPS + 1):
-        places = index @ refined[:3, :3].T + refined[:3, 3]
-        seen = ndimage.map_coordinates(coefficients, places.T, order=3, mode="mirror", prefilter=False)
+    for step_number in range(1, _MOST_STEPS + 1):
+        positions = index @ refined[:3, :3].T + refined[:3, 3]
+        seen = ndimage.map_coordinates(coefficients, positions.T, order=3, mode="mirror", prefilter=False)
         fitted = np.linalg.solve(normal, design.T @ seen)
         moved = _motion(fitted[2:] / fitted[0], centre_mm)
         # The moving image shows the clean one too far along: take the same motion back.
         step = inverse(to_mm) @ inverse(moved) @ to_mm
         refined = refined @ step
-        if number >= _FEWEST_STEPS and _largest_shift(step, corners) < _LARGEST_STEP_VOXELS:
+        if step_number >= _FEWEST_STEPS and _largest_shift(step, corners) < _LARGEST_STEP_VOXELS:
             break
     return refined
 
@@ -92,8 +92,8 @@ def _design(
     slopes = np.stack(
         [np.gradient(clean, size, axis=axis)[mask] for axis, size in enumerate(voxel_size_mm)], axis=1
     )
-    turned = np.cross(arms_mm, slopes)
-    return np.column_stack([clean[mask], np.ones(len(slopes)), turned, slopes]).astype(np.float64)
+    rotated = np.cross(arms_mm, slopes)
+    return np.column_stack([clean[mask], np.ones(len(slopes)), rotated, slopes]).astype(np.float64)
 
 
 def _motion(parameters: NDArray[np.float64], centre_mm: NDArray[np.float64]) -> Matrix:

@@ -80,7 +80,7 @@ def run_speed(truth: Truth, plan: BenchmarkPlan) -> int:
     image = runs.truth
     for name in plan.methods:
         outcome = _add(table, plan, "denoise", name, partial(run_method, name, data, plan.settings))
-        for part, seconds in (outcome.figures.get("seconds", {}) if outcome else {}).items():
+        for part, seconds in (outcome.metrics.get("seconds", {}) if outcome else {}).items():
             _record(table, plan, {"phase": f"denoise: {part}", "item": name, "seconds": seconds})
         image = outcome.image if outcome else image
     _add(table, plan, "report", "figures of one image", partial(_report, runs, repetitions[1], image, stage))
@@ -111,7 +111,7 @@ def _measure_engine(table: RowTable, plan: BenchmarkPlan) -> None:
 
 def _in_child(work: partial, n_threads: int) -> list[SpeedRow]:
     outcome = run_in_child(partial(_rows_as_record, work, n_threads))
-    return outcome.figures["rows"]
+    return outcome.metrics["rows"]
 
 
 def _rows_as_record(work: partial, n_threads: int) -> tuple[np.ndarray, dict[str, list[SpeedRow]]]:

@@ -86,7 +86,7 @@ def judge(rows: Iterable[Row], method: str = "auto") -> list[Target]:
     rows : iterable of dict
         Rows of the benchmark's table.
     method : str
-        The method under judgement.
+        The method that is compared.
 
     Returns
     -------

@@ -129,12 +129,12 @@ def _measure(
         repetitions = as_repetitions(truth, np.stack(series))
     snr, seed, method = float(key[2]), int(key[3]), key[-1]
     outcome = run_in_child(partial(_denoise, method, repetitions, plan, seed, truth, snr))
-    figures = compare(outcome.image, truth, reference)
-    row = {name: f"{value:.6g}" for name, value in figures.items()}
+    metrics = compare(outcome.image, truth, reference)
+    row = {name: f"{value:.6g}" for name, value in metrics.items()}
     return row | {
         "seconds": f"{outcome.seconds:.2f}",
         "peak_memory_mb": f"{outcome.peak_memory_mb:.0f}",
-        "chosen": outcome.figures["chosen"],
+        "chosen": outcome.metrics["chosen"],
     }
 
 
@@ -168,7 +168,7 @@ def compare(estimate: NDArray[np.float32], truth: Truth, reference: TensorFit) -
 
     Returns
     -------
-    figures : dict
+    metrics : dict
         PSNR with the in-mask range as peak (b0 and weighted volumes apart), SSIM, mean absolute errors of
         FA and MD (mm2/s) over the brain, mean angle between principal directions where the true FA exceeds
         0.25, and mean relative bias of the weighted signal.
@@ -195,9 +195,9 @@ def compare(estimate: NDArray[np.float32], truth: Truth, reference: TensorFit) -
 def _psnr(estimate: NDArray, truth: NDArray, mask: NDArray[np.bool_], volumes: NDArray[np.bool_]) -> float:
     if not volumes.any():
         return float("nan")
-    wanted = truth[mask][:, volumes]
-    error = np.mean((estimate[mask][:, volumes] - wanted) ** 2)
-    return float(20 * np.log10(np.ptp(wanted)) - 10 * np.log10(error))
+    target = truth[mask][:, volumes]
+    error = np.mean((estimate[mask][:, volumes] - target) ** 2)
+    return float(20 * np.log10(np.ptp(target)) - 10 * np.log10(error))
 
 
 def known_methods() -> list[str]:

@@ -58,9 +58,11 @@ def _simulated_pair(truth: Truth, snr: float, seed: int, peak_mm: float, motion:
     maps = np.eye(4), motion_between(motion, b0.shape, size, PHASE_AXIS)
     plus, minus = (
         dwi_phantoms.add_rician_noise(
-            dwi_phantoms.distort(moved(b0, place), moved(field, place), PHASE_AXIS, sign), sd, generator
+            dwi_phantoms.distort(moved(b0, voxel_map), moved(field, voxel_map), PHASE_AXIS, sign),
+            sd,
+            generator,
         )
-        for place, sign in zip(maps, (1, -1), strict=True)
+        for voxel_map, sign in zip(maps, (1, -1), strict=True)
     )
     name = f"simulated, field {seed}"
     # What the second image does not show has no truth to be compared with.

@@ -1,4 +1,4 @@
-"""Rows of the diffusion benchmark in sum: mean and spread over noise draws, and who leads how often."""
+"""Summary of the diffusion benchmark: mean and spread over noise draws, and who leads how often."""
 
 from __future__ import annotations
 

@@ -66,9 +66,9 @@ def make_truths(
     """
     unit = float(np.median(data[box][mask[box]]))
 
-    def make(name: str, inside: NDArray[np.bool_], place: tuple[slice, ...]) -> Truth:
-        signal = _MAKERS[name](data[place] / unit, gradients, inside[place])
-        return Truth(name, signal, gradients, inside[place], voxel_size_mm)
+    def make(name: str, inside: NDArray[np.bool_], box: tuple[slice, ...]) -> Truth:
+        signal = _MAKERS[name](data[box] / unit, gradients, inside[box])
+        return Truth(name, signal, gradients, inside[box], voxel_size_mm)
 
     truths = [make(name, mask, box) for name in names]
     if not with_elsewhere:
@@ -78,5 +78,5 @@ def make_truths(
     rest = mask & ~ndimage.binary_dilation(taken, iterations=_GAP_VOXELS)
     if not rest.any():
         raise ValueError("the box leaves nothing of the brain to learn from")
-    place = ndimage.find_objects(rest.astype(np.uint8))[0]
-    return [replace(truth, elsewhere=make(truth.name, rest, place)) for truth in truths]
+    box = ndimage.find_objects(rest.astype(np.uint8))[0]
+    return [replace(truth, elsewhere=make(truth.name, rest, box)) for truth in truths]

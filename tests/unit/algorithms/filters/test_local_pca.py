@@ -14,12 +14,12 @@ def test_patches_are_those_that_touch_the_mask(edge, stride):
     mask = np.random.default_rng(0).random((11, 9, 3)) < 0.01
     assert mask.any()
     places = [sorted({*range(0, max(s - edge, 0) + 1, stride), max(s - edge, 0)}) for s in mask.shape]
-    number = np.arange(mask.size).reshape(mask.shape)
+    indices = np.arange(mask.size).reshape(mask.shape)
     expected = []
     for corner in np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, 3):
         box = tuple(slice(low, low + edge) for low in corner)
         if mask[box].any():
-            expected.append(number[box].ravel())
+            expected.append(indices[box].ravel())
     found = np.concatenate([index.numpy() for index in _patches(mask, PatchPlan(edge, stride), 8)])
     np.testing.assert_array_equal(found, expected)
 

@@ -85,7 +85,7 @@ def test_channels_share_their_patches():
 
 
 def test_elsewhere_the_guide_is_returned():
-    """Voxels that no wanted patch reaches are the guide's; wanted ones do not depend on the rest."""
+    """Voxels that no patch of the region reaches are the guide's; its own do not depend on the rest."""
     clean, noisy, noise_sd, where = _ball()
     part = np.zeros_like(where)
     part[:8] = True

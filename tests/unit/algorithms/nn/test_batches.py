@@ -26,12 +26,12 @@ def test_batches_are_blocks_of_the_pairs():
     pairs, sampler, generator = _pairs(3), _sampler(), torch.Generator().manual_seed(1)
     draw = pair_batches(pairs, sampler, 4, generator=generator, device=torch.device("cpu"))
     batch, again = draw(), torch.Generator().manual_seed(1)
-    for number in range(4):
+    for index in range(4):
         pair = pairs[int(torch.randint(len(pairs), (), generator=again))]
-        place, orientation = sampler.draw(again), draw_orientation(again)
+        box, orientation = sampler.draw(again), draw_orientation(again)
         for name in ("noisy", "noise_sd", "target", "weight"):
-            expected = orient(torch.from_numpy(getattr(pair, name)[place]), *orientation)
-            assert torch.equal(getattr(batch, name)[number, 0], expected)
+            expected = orient(torch.from_numpy(getattr(pair, name)[box]), *orientation)
+            assert torch.equal(getattr(batch, name)[index, 0], expected)
 
 
 def test_volumes_of_several_pairs_are_kept_once():

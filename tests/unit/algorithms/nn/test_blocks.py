@@ -18,9 +18,9 @@ from n2a_bids.algorithms.nn.blocks import (
 def test_blend_of_extracted_blocks_gives_the_image_back(edge):
     """blend(extract(x)) == x on the covered box."""
     image = np.random.default_rng(0).standard_normal((14, 11, 9)).astype(np.float32)
-    places = cover_mask(np.ones(image.shape, bool), edge)
-    blocks = [image[place] for place in places]
-    np.testing.assert_allclose(blend(blocks, places, image.shape), image, atol=1e-5)
+    boxes = cover_mask(np.ones(image.shape, bool), edge)
+    blocks = [image[box] for box in boxes]
+    np.testing.assert_allclose(blend(blocks, boxes, image.shape), image, atol=1e-5)
 
 
 def test_cover_mask_reaches_every_voxel_of_the_mask():
@@ -28,9 +28,9 @@ def test_cover_mask_reaches_every_voxel_of_the_mask():
     mask = np.zeros((20, 30, 12), bool)
     mask[15:20, 2:27, 4:9] = True
     covered = np.zeros(mask.shape, bool)
-    for place in cover_mask(mask, 10):
-        covered[place] = True
-        assert covered[place].shape == (10, 10, 10)
+    for box in cover_mask(mask, 10):
+        covered[box] = True
+        assert covered[box].shape == (10, 10, 10)
     assert covered[mask].all()
 
 
@@ -58,8 +58,8 @@ def test_sampled_blocks_lie_inside_the_volume():
     generator = torch.Generator().manual_seed(0)
     sampler = BlockSampler.over(mask, 48, generator, stride=4)
     for _ in range(50):
-        place = sampler.draw(generator)
-        assert np.zeros(mask.shape)[place].shape == (16, 16, 16)
+        box = sampler.draw(generator)
+        assert np.zeros(mask.shape)[box].shape == (16, 16, 16)
 
 
 def test_blocks_that_are_never_turned_fill_the_long_axes():

@@ -64,12 +64,12 @@ def test_batches_are_copied_to_where_the_recorded_one_was():
     step = RecordedStep(
         lambda noisy: seen.append((noisy.data_ptr(), float(noisy[0]))), lambda: None, lambda w: w
     )
-    batches = [torch.full((4,), float(number)) for number in range(6)]
+    batches = [torch.full((4,), float(index)) for index in range(6)]
     for batch in batches:
         step(batch)
     assert [value for _, value in seen] == [0, 1, 2, 3, 4, 5]
-    assert len({place for place, _ in seen[3:]}) == 1
-    assert all(float(batch[0]) == number for number, batch in enumerate(batches))
+    assert len({address for address, _ in seen[3:]}) == 1
+    assert all(float(batch[0]) == index for index, batch in enumerate(batches))
 
 
 class _CountHostReads(TorchDispatchMode):

@@ -161,13 +161,13 @@ def test_specks_of_all_repetitions_keep_what_surrounds_them(runs, head, affine):
 def test_quality_of_alignment_is_that_of_what_both_show(runs, head, affine):
     """A stripped run against a whole one: correlations and overlap are as if both were whole."""
     grid = Grid(runs[0], affine, head[1])
-    gates = QCThresholds(0.5, 0.5, 45, 80, 0.9)
+    thresholds = QCThresholds(0.5, 0.5, 45, 80, 0.9)
     shift = np.eye(4)
     shift[:3, 3] = (1.5, -2, 1)
     kept = ndimage.binary_dilation(head[1])
     stripped = np.where(kept, runs[1], np.float32(0))
-    whole = judge(runs[1], affine, shift, grid, gates)
-    found = judge(stripped, affine, shift, grid, gates, kept)
+    whole = judge(runs[1], affine, shift, grid, thresholds)
+    found = judge(stripped, affine, shift, grid, thresholds, kept)
     assert found.overlap > 0.98
     assert found.correlation_after == pytest.approx(whole.correlation_after, abs=0.01)
     aligned, inside = bring_to_grid(stripped, affine, shift, grid, kept)

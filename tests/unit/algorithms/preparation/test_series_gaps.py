@@ -18,16 +18,16 @@ def series(noisy_runs):
 
 @pytest.mark.parametrize("value", [32767, -32768, np.nan, np.inf, 1e30])
 @pytest.mark.parametrize("number", [0, 2])
-def test_specks_of_one_volume_become_like_their_surroundings(series, value, number):
+def test_specks_of_one_volume_become_like_their_surroundings(series, value, index):
     """In air and in the head; the other volumes, and all other voxels, stay as they are."""
     broken = series.copy()
-    broken[SPECKS[0], SPECKS[1], SPECKS[2], number] = value
-    broken[series.shape[0] // 2, series.shape[1] // 2, series.shape[2] // 2, number] = value
+    broken[SPECKS[0], SPECKS[1], SPECKS[2], index] = value
+    broken[series.shape[0] // 2, series.shape[1] // 2, series.shape[2] // 2, index] = value
     touched = broken != series
     found = mend_series(broken, VOXEL_MM)
     assert found.size == np.count_nonzero(touched)
     np.testing.assert_array_equal(broken[~touched], series[~touched])
-    assert np.abs(broken[touched] - series[touched]).max() < 0.5 * series[..., number].max()
+    assert np.abs(broken[touched] - series[touched]).max() < 0.5 * series[..., index].max()
 
 
 def test_whole_series_are_left_as_they_are(series):

@@ -1,4 +1,4 @@
-"""Laws of quality, similarity and gates."""
+"""Laws of quality, similarity and QC thresholds."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from n2a_bids.algorithms.registration.similarity import (
     structure_correlation,
 )
 
-GATES = QCThresholds(0.5, 0.5, 45, 80, 0.9)
+THRESHOLDS = QCThresholds(0.5, 0.5, 45, 80, 0.9)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def shifted(millimetres):
 def judged(grid, image, transform=None, affine=None):
     transform = np.eye(4) if transform is None else transform
     affine = grid.affine if affine is None else affine
-    return judge(image, affine, transform, grid, GATES)
+    return judge(image, affine, transform, grid, THRESHOLDS)
 
 
 def test_contrast_to_noise_falls_with_noise_and_ignores_scale(noisy_runs, head):

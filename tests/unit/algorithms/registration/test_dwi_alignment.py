@@ -70,11 +70,11 @@ def test_another_order_of_storage_is_no_interpolation(code):
     other = _stored(head, code)
     voxel_map = Affine().between_voxels(head.affine, other.affine)
     still = np.zeros(head.image.shape, np.float32)
-    place = ([voxel_map], still, 1, head.mask)
-    assert np.array_equal(resample_series(other.image[..., None], *place)[..., 0], head.image)
-    seen, shares = series_view(other.image.shape, *place)
-    assert seen.all() and shares == [1.0]
-    assert series_noise_kept(other.image.shape, *place) == 1
+    mapping = ([voxel_map], still, 1, head.mask)
+    assert np.array_equal(resample_series(other.image[..., None], *mapping)[..., 0], head.image)
+    seen, fractions = series_view(other.image.shape, *mapping)
+    assert seen.all() and fractions == [1.0]
+    assert series_noise_kept(other.image.shape, *mapping) == 1
 
 
 @pytest.mark.parametrize("other_affine", [_oblique(), _oblique(2.6), _AFFINE + np.eye(4, k=3) * 6])
@@ -108,17 +108,17 @@ def test_a_mirror_image_of_the_head_is_named():
     # Nearly symmetric, as heads are.
     even = reference.image + 0.75 * (reference.image[::-1] - reference.image) + noise[0].astype(np.float32)
     head = PlacedImage(even.astype(np.float32), _AFFINE, reference.mask & reference.mask[::-1])
-    gates = QCThresholds(-1.0, -1.0, 180.0, np.inf, 0.0)
+    thresholds = QCThresholds(-1.0, -1.0, 180.0, np.inf, 0.0)
     for flip, is_named in ((1, False), (-1, True)):
         other = PlacedImage((even[::flip] + noise[1]).astype(np.float32), _AFFINE, head.mask[::flip])
         transform = register_series(head, other).transform
         after, seen = show_on(other, transform, head)
-        found = judge_series(head, other.image, after, seen, transform, gates)
+        found = judge_series(head, other.image, after, seen, transform, thresholds)
         assert ("left and right were swapped" in found.reason) is is_named
 
 
 def test_another_head_is_refused_and_a_moved_one_is_not():
-    """The gates of T1w images hold for b0s; what fails is named with its number."""
+    """The QC thresholds of T1w images hold for b0s; what fails is named with its number."""
     reference = _head()
     results = {}
     for name, other in (("same", _head(affine=_oblique(), shape=(30, 34, 28))), ("other", _head(seed=5))):
@@ -194,7 +194,7 @@ def _real_b0(path) -> PlacedImage:
 
 
 def test_real_series_stored_in_two_orders_are_one_head(real_data):
-    """Stored PSL and PSR, fields of view 26 mm apart, head turned: found, and far above the gates."""
+    """Stored PSL and PSR, fields of view 26 mm apart, head turned: found, and far above the QC thresholds."""
     folder = real_data / "dwi-pairs" / "sub-sagap" / "dwi"
     first, second = (_real_b0(folder / f"sub-sagap_run-{run}_dwi.nii.gz") for run in (1, 2))
     registration = register_series(first, second)

@@ -101,17 +101,17 @@ _SHELLS = np.r_[0.0, 0.0, np.full(8, 700.0), np.full(8, 1000.0), np.full(8, 2000
 
 
 def _tissue_series(bvals, image, mask, seed=0):
-    """Noisy series of a head of fluid, fibres and grey matter, and its table."""
+    """Noisy series of a head of CSF, fibres and grey matter, and its table."""
     generator = np.random.default_rng(seed)
     bvecs = generator.standard_normal((bvals.size, 3))
     bvecs /= np.linalg.norm(bvecs, axis=1, keepdims=True)
     bvecs[bvals == 0] = 0
-    fluid, fibres = (_head(seed=number)[0] / 200 for number in (3, 4))
+    csf, fibres = (_head(seed=seed)[0] / 200 for seed in (3, 4))
     along = (bvecs @ np.array([0.6, 0.8, 0.0])) ** 2
     b = bvals / 1000
     signal = [
         image * (f0 * np.exp(-3 * b_) + f1 * np.exp(-b_ * (0.3 + 1.5 * a)) + np.exp(-0.8 * b_)) / 2
-        for b_, a, f0, f1 in ((b_, a, fluid, fibres) for b_, a in zip(b, along))
+        for b_, a, f0, f1 in ((b_, a, csf, fibres) for b_, a in zip(b, along))
     ]
     return np.stack(signal, axis=-1), Gradients(bvals, bvecs)
 

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from n2a_bids.algorithms.registration.rigid import (
     displacement_mm,
     first_guess,
-    halfway_transforms,
+    midspace_transforms,
     rotation_deg,
 )
 
@@ -40,12 +40,12 @@ def test_halfway_transforms_keep_relative_motion_and_centre(n_images):
     motions = [np.eye(4)] + [
         rigid(generator.uniform(-20, 20, 3), generator.uniform(-30, 30, 3)) for _ in range(n_images - 1)
     ]
-    halfway = halfway_transforms(motions)
-    for motion, half in zip(motions, halfway, strict=True):
-        np.testing.assert_allclose(half @ np.linalg.inv(halfway[0]), motion, atol=1e-9)
+    midspace = midspace_transforms(motions)
+    for motion, half in zip(motions, midspace, strict=True):
+        np.testing.assert_allclose(half @ np.linalg.inv(midspace[0]), motion, atol=1e-9)
         np.testing.assert_allclose(half[:3, :3] @ half[:3, :3].T, np.eye(3), atol=1e-12)
     if n_images == 2:
-        np.testing.assert_allclose(halfway[0] @ halfway[1], np.eye(4), atol=1e-9)
+        np.testing.assert_allclose(midspace[0] @ midspace[1], np.eye(4), atol=1e-9)
 
 
 @pytest.mark.parametrize(

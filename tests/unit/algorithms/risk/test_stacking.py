@@ -68,7 +68,7 @@ def test_risk_estimates_the_difference_of_true_errors():
 
 
 def test_stack_is_convex_and_at_least_as_good_as_its_best_part():
-    """Shares are a convex combination whose risk does not exceed the best candidate's."""
+    """Weights are a convex combination whose risk does not exceed the best candidate's."""
     stack = stack_candidates(*_problem(np.random.default_rng(0)))
     assert (stack.weights >= 0).all()
     assert stack.weights.sum() == pytest.approx(1)

@@ -71,15 +71,15 @@ def noted(kind, first, second):
 def test_what_settings_lead_to(first, second, t1w, echoes, dwi):
     """Each row, for T1w runs, echoes and diffusion; what is missing or of a wrong type says nothing."""
     field = next(iter(first))
-    for kind, group, wanted in (
+    for kind, group, expected in (
         ("t1w-repeats", "t1w-repeats", t1w),
         ("t1w-echoes", "t1w-echoes", echoes),
         ("dwi-repeats", "dwi", dwi),
     ):
         reason = reason_not_together(image(1, **first), image(2, **second), group)
-        assert (field in reason) == (wanted == "refuse")
-        if wanted != "refuse":
-            assert (field in noted(kind, first, second)) == (wanted == "note")
+        assert (field in reason) == (expected == "refuse")
+        if expected != "refuse":
+            assert (field in noted(kind, first, second)) == (expected == "note")
 
 
 def test_a_run_with_contrast_agent_is_left_out_with_the_reason():

@@ -18,7 +18,7 @@ from n2a_bids.interfaces.inputs import voxel_size_warnings
 from n2a_bids.interfaces.repair import FindGaps
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
 
-GATES = {
+THRESHOLDS = {
     "min_correlation": 0.5,
     "min_structure_correlation": 0.5,
     "max_rotation_deg": 45.0,
@@ -78,7 +78,7 @@ def align(folder, files, mask, transforms, **changes):
         "reference_reason": "first",
         "transforms": transforms,
         "contrast_to_noise": [1.0] * len(files),
-        **GATES,
+        **THRESHOLDS,
         **changes,
     }
     return AlignRepetitions(**inputs).run(cwd=str(folder)).outputs
@@ -95,7 +95,7 @@ def test_choose_reference_takes_the_quieter_run(noisy_runs, head, write):
     found = ChooseReference(in_files=files, mask_files=[mask] * 3).run().outputs
     assert found.index == 1
     assert found.moving_files == [files[0], files[2]]
-    assert ChooseReference(in_files=files, mask_files=[mask] * 3, wanted=2).run().outputs.index == 2
+    assert ChooseReference(in_files=files, mask_files=[mask] * 3, required_index=2).run().outputs.index == 2
     processed = ChooseReference(in_files=files, mask_files=[mask] * 3, processing_steps=[0, 1, 0])
     assert processed.run().outputs.index == 2
 
@@ -118,7 +118,7 @@ def test_the_reference_has_the_smallest_voxels(noisy_runs, head, write, affine):
     assert found.contrast_to_noise[0] == max(found.contrast_to_noise)
     assert found.index == 2
     assert "smallest voxels" in found.reason
-    assert ChooseReference(in_files=files, mask_files=masks, wanted=0).run().outputs.index == 0
+    assert ChooseReference(in_files=files, mask_files=masks, required_index=0).run().outputs.index == 0
     assert "4 x 4 x 4, 8 x 8 x 8 mm" in voxel_size_warnings([files[1], files[0]])[0]
     turned = write("turned", noisy_runs(1)[0], affine[:, [1, 2, 0, 3]] @ np.diag([1.0, 1, 1.04, 1]))
     assert voxel_size_warnings([files[1], turned]) == []
@@ -157,8 +157,8 @@ def test_align_repetitions_brings_the_moved_run_onto_the_reference(tmp_path, pai
     assert rest.std() < 1.15 * 20 * np.sqrt(2)
     assert outputs.accepted == [0, 1]
     assert outputs.moved == [1]
-    figures = json.loads(Path(outputs.figures_file).read_text())
-    moved = figures["repetitions"][1]
+    record = json.loads(Path(outputs.record_file).read_text())
+    moved = record["repetitions"][1]
     assert moved["file"] == "run-2.nii.gz"
     assert moved["correlation_after"] > moved["correlation_before"]
     assert moved["rotation_deg"] == pytest.approx(rotation_deg(motion), abs=1e-6)
@@ -184,7 +184,7 @@ def test_align_repetitions_leaves_out_and_names_a_wrong_run(tmp_path, noisy_runs
     outputs = align(tmp_path, files, write("mask", head[1]), [still, still])
     assert outputs.accepted == [0, 2]
     assert outputs.out_files == [files[0], files[2]]
-    refused = json.loads(Path(outputs.figures_file).read_text())["repetitions"][1]
+    refused = json.loads(Path(outputs.record_file).read_text())["repetitions"][1]
     assert not refused["accepted"]
     assert "contrast" in refused["reason"]
 
@@ -197,7 +197,7 @@ def test_a_copy_of_a_run_that_is_not_the_reference_is_left_out(tmp_path, noisy_r
     for index, accepted in ((0, [0, 1]), (2, [0, 2])):
         outputs = align(tmp_path, files, mask, [still, still], index=index)
         assert outputs.accepted == accepted
-        rows = json.loads(Path(outputs.figures_file).read_text())["repetitions"]
+        rows = json.loads(Path(outputs.record_file).read_text())["repetitions"]
         (reason,) = [row["reason"] for row in rows if not row["accepted"]]
         assert reason == f"it is a copy of run-{2 if index == 0 else 3}.nii.gz, not a second measurement"
 
@@ -255,7 +255,7 @@ def test_align_repetitions_takes_runs_of_another_voxel_size(tmp_path, noisy_runs
     aligned = nb.load(outputs.out_files[1])
     assert aligned.shape == first.shape
     assert np.corrcoef(aligned.get_fdata()[head[1]], first[head[1]])[0, 1] > 0.97
-    rows = json.loads(Path(outputs.figures_file).read_text())["repetitions"]
+    rows = json.loads(Path(outputs.record_file).read_text())["repetitions"]
     assert rows[1]["interpolated"]
 
 
@@ -338,7 +338,7 @@ def test_a_processed_copy_is_refused_and_the_reason_told(tmp_path, noisy_runs, h
     unmoved = [itk(tmp_path, f"unmoved-{number}", np.eye(4)) for number in range(3)]
     found = align(tmp_path, files, write("mask", head[1]), unmoved)
     assert found.accepted == [0, 1, 3]
-    record = json.loads(Path(found.figures_file).read_text())
+    record = json.loads(Path(found.record_file).read_text())
     assert "same noise as run-2.nii.gz (correlation 1.00" in record["repetitions"][2]["reason"]
     (warning,) = found.warnings
     assert "run-1.nii.gz and run-4.nii.gz share part of their noise" in warning

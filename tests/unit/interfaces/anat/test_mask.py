@@ -141,9 +141,9 @@ def test_only_a_given_mask_is_judged_and_only_on_the_reference(head_files, tmp_p
     """The mask belongs to the reference; on another run, where the head has moved, it is a start only."""
     image, mask = head_files
     shifted = save_like(np.roll(head[1], 7, 0), image, tmp_path / "shifted.nii.gz", np.uint8)
-    for name, place, n_warnings in (("", 1, 0), ("given", 0, 0), ("given", 1, 1)):
+    for name, index, n_warnings in (("", 1, 0), ("given", 0, 0), ("given", 1, 1)):
         node = InspectInputs(
-            in_files=[image, image], mask_files=[mask, shifted], place=place, given_mask=name
+            in_files=[image, image], mask_files=[mask, shifted], index=index, given_mask=name
         )
         assert len(node.run(cwd=str(tmp_path)).outputs.warnings) == n_warnings
 

@@ -78,18 +78,18 @@ class _Unit:
         for name, path in (("bval", bval), ("bvec", bvec), ("motion", motion)):
             self.inputs.setdefault(f"{name}_files", []).append(str(path))
 
-    def run(self, **gates):
+    def run(self, **thresholds):
         """Outputs of the registration and of the alignment."""
         names = ["sub-01_run-1_dwi.nii.gz", "sub-01_run-2_dwi.nii.gz"]
         taken = {name: self.inputs[name] for name in ("b0_files", "mask_files")}
         register = RegisterSeries(names=names, **taken).run().outputs
-        wanted = ("in_files", "b0_files", "bval_files", "bvec_files", "motion_files", "mask_file")
+        names = ("in_files", "b0_files", "bval_files", "bvec_files", "motion_files", "mask_file")
         align = AlignSeries(
             names=names,
             between_file=register.between_file,
-            registration_file=register.figures_file,
-            **{name: self.inputs[name] for name in wanted},
-            **gates,
+            registration_file=register.record_file,
+            **{name: self.inputs[name] for name in names},
+            **thresholds,
         )
         return register, align.run().outputs
 
@@ -108,7 +108,7 @@ def test_storage_changes_nothing(tmp_path, monkeypatch, code):
     found = read_gradients(Path(outputs.bval_file), Path(outputs.bvec_file), _AFFINE)
     # The registration of noisy images turns a still head by some hundredths of a degree.
     assert np.allclose(found.bvecs, _table().bvecs, atol=1e-3)
-    record = json.loads(Path(outputs.figures_file).read_text())
+    record = json.loads(Path(outputs.record_file).read_text())
     assert record["repetitions"][1]["rotation_deg"] < 0.2 and record["warnings"] == []
     assert record["motion_between_series"]["converged"] == [True, True]
     assert len(read_transforms(register.between_file)) == 2
@@ -121,7 +121,7 @@ def test_every_series_comes_back_in_its_own_order(tmp_path, monkeypatch):
     register, outputs = unit.run()
     mean = np.mean([nb.load(path).get_fdata() for path in outputs.out_files], axis=0).astype(np.float32)
     nb.Nifti1Image(mean, _AFFINE).to_filename(tmp_path / "mean.nii.gz")
-    wanted = ("in_files", "bval_files", "bvec_files", "motion_files")
+    names = ("in_files", "bval_files", "bvec_files", "motion_files")
     own = NativeGrids(
         between_file=register.between_file,
         own_b0_files=unit.inputs["b0_files"],
@@ -129,7 +129,7 @@ def test_every_series_comes_back_in_its_own_order(tmp_path, monkeypatch):
         b0_files=outputs.b0_files,
         mask_file=outputs.mask_file,
         denoised_file=str(tmp_path / "mean.nii.gz"),
-        **{name: unit.inputs[name] for name in wanted},
+        **{name: unit.inputs[name] for name in names},
     )
     results = own.run().outputs
     second, source = nb.load(results.out_files[1]), nb.load(unit.inputs["in_files"][1])
@@ -156,7 +156,7 @@ def test_a_series_excluded_beforehand_is_left_out_and_the_other_goes_on(tmp_path
     unit = _Unit(tmp_path, "RAS")
     _, outputs = unit.run(excluded=["", "it holds the noise of run-1"])
     assert outputs.accepted == [0] and len(outputs.out_files) == 1
-    rows = json.loads(Path(outputs.figures_file).read_text())["repetitions"]
+    rows = json.loads(Path(outputs.record_file).read_text())["repetitions"]
     assert [row["accepted"] for row in rows] == [True, False]
     assert rows[1]["reason"] == "it holds the noise of run-1"
 
@@ -207,8 +207,8 @@ def test_a_pair_stored_in_two_orders_has_the_same_distortion(tmp_path, monkeypat
         folder.mkdir()
         monkeypatch.chdir(folder)
         outputs = EstimateDistortion(**_pair_files(folder / "raw", code)).run().outputs
-        figures = json.loads(Path(outputs.figures_file).read_text())
-        assert figures["correlation_after"] > max(0.97, figures["correlation_before"])
+        record = json.loads(Path(outputs.record_file).read_text())
+        assert record["correlation_after"] > max(0.97, record["correlation_before"])
         fields = [nb.load(path) for path in outputs.displacement_files]
         assert all(np.array_equal(field.affine, _AFFINE) for field in fields)
         found[code] = [field.get_fdata() for field in fields], read_transforms(outputs.between_file)[1]
@@ -248,5 +248,5 @@ def test_an_image_without_signal_makes_no_pair(tmp_path, monkeypatch, is_optiona
     outputs = node.run().outputs
     assert not outputs.corrected
     assert not any(nb.load(path).get_fdata().any() for path in outputs.displacement_files)
-    warnings = json.loads(Path(outputs.figures_file).read_text())["warnings"]
+    warnings = json.loads(Path(outputs.record_file).read_text())["warnings"]
     assert "the distortion is left as it is" in warnings[0] and "no signal" in warnings[0]

@@ -137,7 +137,7 @@ def test_b0s_are_averaged_where_the_first_of_them_lies(tmp_path, monkeypatch):
     assert np.abs(b0 - still)[inside].mean() < 0.4 * np.abs(plain - still)[inside].mean()
 
 
-def test_fluid_that_is_bright_in_b0_and_dark_beside_it_moves_nothing(tmp_path, monkeypatch):
+def test_csf_that_is_bright_in_b0_and_dark_beside_it_moves_nothing(tmp_path, monkeypatch):
     """Contrast between shells is no motion: a head that kept still stays within a quarter of a voxel."""
     monkeypatch.chdir(tmp_path)
     shape = (40, 44, 26)
@@ -145,13 +145,13 @@ def test_fluid_that_is_bright_in_b0_and_dark_beside_it_moves_nothing(tmp_path, m
     mask = x**2 + y**2 + z**2 < 0.6
     texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 2)
     brain = 100 * ndimage.gaussian_filter(mask.astype(float), 1) * (1 + 2 * texture).clip(0.2)
-    # A cap of fluid at the top of the head, and ventricles below the middle.
+    # A cap of CSF at the top of the head, and ventricles below the middle.
     cap = mask & ~ndimage.binary_erosion(mask, iterations=2) & (z > 0.1)
-    fluid = ndimage.gaussian_filter((cap | (x**2 + y**2 + (z + 0.2) ** 2 < 0.04)).astype(float), 0.5)
-    b0 = brain * (1 + 1.5 * fluid)
+    csf = ndimage.gaussian_filter((cap | (x**2 + y**2 + (z + 0.2) ** 2 < 0.04)).astype(float), 0.5)
+    b0 = brain * (1 + 1.5 * csf)
     table = _table(12)
-    fluid = fluid[..., None]
-    diffusivity = 0.75 + 2.2 * fluid + 0.3 * (1 - fluid) * table.bvecs[:, 0] ** 2
+    csf = csf[..., None]
+    diffusivity = 0.75 + 2.2 * csf + 0.3 * (1 - csf) * table.bvecs[:, 0] ** 2
     series = (b0[..., None] * np.exp(-table.bvals / 1000 * diffusivity)).astype(np.float32)
     bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
     node = EstimateMotion(
@@ -220,7 +220,7 @@ def test_a_volume_that_moved_out_of_view_is_named(tmp_path, monkeypatch):
     maps = np.tile(np.eye(4), (len(table.bvals), 1, 1))
     maps[5, 2, 3] = 4.0 * 6.0
     outputs, _, mask = _aligned(tmp_path, table, maps, volumes=[list(range(3, 3 + len(table.bvals)))])
-    record = json.loads(Path(outputs.figures_file).read_text())
+    record = json.loads(Path(outputs.record_file).read_text())
     volumes = record["repetitions"][0]["volumes"]
     assert volumes["translation_mm"][5] == pytest.approx(4 * 6.0)
     assert volumes["brain_in_view"][5] < 0.95 and volumes["brain_in_view"][4] == 1

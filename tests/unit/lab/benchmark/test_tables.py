@@ -93,8 +93,8 @@ def test_crop_and_pad_keep_world_coordinates():
     data[10, 10, 10] = 7
     whole = Truth("t", data, data > 0, np.diag([2.0, 1, 1, 1]))
     for other in (crop_truth(whole, (8, 8, 8)), pad_truth(whole, 5)):
-        place = np.argwhere(other.data == 7)[0]
-        np.testing.assert_allclose((other.affine @ [*place, 1])[:3], [20, 10, 10])
+        voxel = np.argwhere(other.data == 7)[0]
+        np.testing.assert_allclose((other.affine @ [*voxel, 1])[:3], [20, 10, 10])
     assert pad_truth(whole, 5).data.shape == (20, 21, 26)
     with pytest.raises(ConfigError, match="positive"):
         crop_truth(whole, (0, 4, 4))
@@ -225,8 +225,8 @@ def test_zero_shot_trains_nothing_and_scratch_takes_no_weights(truth, monkeypatc
     monkeypatch.setattr(
         methods, "load_all_weights", lambda names, folder: loaded.append(names) or known(names)
     )
-    _, figures = methods.run_method("recorrupted:fast+zero-shot", data, methods.MethodSettings())
-    assert figures["history"] == [] and loaded == [("resunet-t1w",)]
+    _, metrics = methods.run_method("recorrupted:fast+zero-shot", data, methods.MethodSettings())
+    assert metrics["history"] == [] and loaded == [("resunet-t1w",)]
     trained = []
     monkeypatch.setattr(recorrupted, "fit", lambda *args, **kwargs: trained.append(args) or [])
     methods.run_method("recorrupted:fast+scratch", data, methods.MethodSettings())

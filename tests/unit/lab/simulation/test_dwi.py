@@ -38,7 +38,7 @@ def test_multi_tensor_phantom_decays_with_b():
     data, table = _series()
     mask = np.ones(data.shape[:3], bool)
     stronger = Gradients(table.bvals * 2, table.bvecs)
-    low, high = (multi_tensor_phantom(data, table, mask, wanted) for wanted in (table, stronger))
+    low, high = (multi_tensor_phantom(data, table, mask, sampled) for sampled in (table, stronger))
     assert (high > 0).all() and (high[..., 1:] < low[..., 1:]).all()
     assert np.allclose(low[..., 0].ravel(), np.exp(fit_tensor(data, table, mask).log_s0), rtol=1e-5)
 

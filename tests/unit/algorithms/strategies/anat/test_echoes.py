@@ -30,7 +30,7 @@ def _clean_echoes(n_echoes=2):
     mask = (grid**2).sum(axis=0) < 0.5
     tissue = np.digitize(np.sin(6 * grid).sum(axis=0), (-0.5, 0.7))
     decay = np.array([1.0, 0.9, 0.85])[tissue]
-    return np.stack([mask * (200 + 100 * tissue) * decay**number for number in range(n_echoes)]), mask
+    return np.stack([mask * (200 + 100 * tissue) * decay**index for index in range(n_echoes)]), mask
 
 
 def _echoes(clean, mask, seed=0, rician=True):
@@ -176,9 +176,9 @@ def test_four_echoes_and_their_combination(pair):
         assert _rmse(result.repetitions[index, ..., 0], clean[index], mask) < 0.5 * measured
     rows = result.record.repetitions
     matched = [(image - row.offset) / row.gain for image, row in zip(clean, rows)]
-    wanted = rows[0].offset + rows[0].gain * np.mean(matched, axis=0)
-    of_mean = _rmse(average_matched(repetitions)[..., 0], wanted, mask)
-    assert _rmse(result.data[..., 0], wanted, mask) < 0.85 * of_mean
+    expected = rows[0].offset + rows[0].gain * np.mean(matched, axis=0)
+    of_mean = _rmse(average_matched(repetitions)[..., 0], expected, mask)
+    assert _rmse(result.data[..., 0], expected, mask) < 0.85 * of_mean
     assert [row.noise_sd for row in rows] == [pytest.approx(NOISE_SD, rel=0.12)] * 4
     contrasts = np.array([image[mask].std() for image in clean])
     matched_noise = NOISE_SD * np.sqrt(np.mean((contrasts[0] / contrasts) ** 2))
@@ -222,8 +222,8 @@ def test_risk_ranks_what_the_truth_ranks(pair, monkeypatch):
     ]
     # The third stage is given the noisier recorrupted input, whose added noise is known.
     added = 0.25 * 0.4**2 * np.mean(echoes.noise_sd[inside] ** 2)
-    wanted = np.array(errors) - errors[0] + [0, 0, 0, added]
-    assert [rows[name] for name in joint_echoes._STAGES] == pytest.approx(wanted, abs=0.15, rel=0.05)
+    expected = np.array(errors) - errors[0] + [0, 0, 0, added]
+    assert [rows[name] for name in joint_echoes._STAGES] == pytest.approx(expected, abs=0.15, rel=0.05)
 
 
 def test_echoes_without_noise_stay_as_they_are():
