@@ -72,7 +72,7 @@ def midspace_transforms(transforms: Sequence[Matrix]) -> list[Matrix]:
     Examples
     --------
     >>> shift = np.eye(4); shift[0, 3] = 2.0
-    >>> [half[0, 3].round(6) for half in halfway_transforms([np.eye(4), shift])]
+    >>> [half[0, 3].round(6) for half in midspace_transforms([np.eye(4), shift])]
     [np.float64(-1.0), np.float64(1.0)]
     """
     to_reference = np.eye(4)

@@ -154,7 +154,7 @@ def find_condition(name: str) -> Condition:
     return {row.name: row for row in CONDITIONS}[name]
 
 
-def load_function(place: str) -> Callable[..., Any]:
+def load_function(entry_point: str) -> Callable[..., Any]:
     """Function that ``module:function`` names."""
-    module, _, name = place.partition(":")
+    module, _, name = entry_point.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -194,12 +194,12 @@ def smooth_phase(
     phase : (X, Y, Z) float32 array
         Radians, not wrapped.
     """
-    places = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij", sparse=True)
+    positions = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij", sparse=True)
     slopes, bends = generator.standard_normal(3), generator.standard_normal(3)
     slopes, bends = (part / max(np.abs(part).sum(), 1e-9) for part in (slopes, bends))
     phase = generator.uniform(-np.pi, np.pi)
-    for place, slope, bend in zip(places, slopes, bends, strict=True):
-        phase = phase + peak_rad * (slope * place + _PHASE_BENDS * bend * (2 * place**2 - 1))
+    for position, slope, bend in zip(positions, slopes, bends, strict=True):
+        phase = phase + peak_rad * (slope * position + _PHASE_BENDS * bend * (2 * position**2 - 1))
     return np.broadcast_to(phase, tuple(shape)).astype(np.float32)
 
 

@@ -181,12 +181,12 @@ def learn_weights(kspace: ComplexImage, n_calibration: int) -> NDArray[np.comple
     if targets.size == 0:
         raise ValueError(f"expected more than {2 * reach} calibration lines, found {n_calibration}")
     sources = _sources(kspace, targets).astype(np.complex128)
-    wanted = np.moveaxis(kspace[:, targets], 2, 0).reshape(kspace.shape[2], -1, kspace.shape[3])
+    target = np.moveaxis(kspace[:, targets], 2, 0).reshape(kspace.shape[2], -1, kspace.shape[3])
     adjoint = np.conj(np.swapaxes(sources, 1, 2))
     gram = adjoint @ sources
     power = np.trace(gram, axis1=1, axis2=2).real / gram.shape[-1]
     gram += _RIDGE * power[:, None, None] * np.eye(gram.shape[-1])
-    return np.linalg.solve(gram, adjoint @ wanted).astype(np.complex64)
+    return np.linalg.solve(gram, adjoint @ target).astype(np.complex64)
 
 
 def fill_lines(kspace: ComplexImage, weights: NDArray[np.complex64], n_calibration: int) -> ComplexImage:

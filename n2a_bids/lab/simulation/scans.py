@@ -114,8 +114,8 @@ def spectrum_of_box(spectrum: NDArray[np.floating], shape: Sequence[int]) -> NDA
     """
     covariance = fft.fftshift(fft.ifftn(spectrum).real)
     cut = tuple(
-        slice(size // 2 - wanted // 2, size // 2 - wanted // 2 + wanted)
-        for size, wanted in zip(covariance.shape, shape, strict=True)
+        slice(size // 2 - length // 2, size // 2 - length // 2 + length)
+        for size, length in zip(covariance.shape, shape, strict=True)
     )
     power = np.maximum(fft.fftn(fft.ifftshift(covariance[cut])).real, 0)
     return (power / power.mean()).astype(np.float32)

@@ -101,8 +101,8 @@ def _reverse_pe(
     field = dwi_phantoms.susceptibility_displacement(truth.mask, axis, peak_voxels, generator)
     maps = np.eye(4), motion_between(motion, truth.mask.shape, truth.voxel_size_mm, axis)
     scanned = [
-        noisy(dwi_phantoms.distort(moved(signal, place), moved(field, place), axis, sign))
-        for signal, place, sign in zip(signals, maps, (1, -1), strict=True)
+        noisy(dwi_phantoms.distort(moved(signal, voxel_map), moved(field, voxel_map), axis, sign))
+        for signal, voxel_map, sign in zip(signals, maps, (1, -1), strict=True)
     ]
     b0s = [mean_b0(series, truth.gradients) for series in scanned]
     found = correct_pair(*b0s, truth.mask, voxel_size_mm=truth.voxel_size_mm, axis=axis)

@@ -34,7 +34,7 @@ def test_displacement_mm_of_a_shift_is_its_length():
 
 
 @pytest.mark.parametrize("n_images", [2, 3, 5])
-def test_halfway_transforms_keep_relative_motion_and_centre(n_images):
+def test_midspace_transforms_keep_relative_motion_and_centre(n_images):
     """The motions between images stay; for two images the middle is as far from one as from the other."""
     generator = np.random.default_rng(n_images)
     motions = [np.eye(4)] + [
