@@ -1,4 +1,4 @@
-"""What is said of each strategy, comparison and mask in the methods text, with citations as ``[@key]``."""
+"""What is said of each strategy and mask in the methods text, with citations as ``[@key]``."""
 
 from __future__ import annotations
 
@@ -49,29 +49,6 @@ _STRATEGIES = {
     "mppca": "principal components of the series with a random-matrix threshold (MPPCA), in DIPY [@dipy]",
     "patch2self": "Patch2Self, in DIPY [@dipy]",
 }
-_COMPARED = {
-    "T1w": (
-        "Candidates, the mean among them, were compared by their squared error on held-out parts of "
-        "the brain, measured against combinations of the repetitions whose noise is independent of the "
-        "input, so that no clean image was needed [@generalizedr2r; @noise2noise]. Local means of the "
-        "averaged image{less_bias} are kept (over a Gaussian of two voxels SD) where that pays."
-    ),
-    "echoes": (
-        "Candidates, the echoes as measured among them, were compared by their squared error on held-out "
-        "parts of the brain, measured against images with the same signal and independent noise, which were "
-        "made with simulated white noise of the estimated level [@recorrupted]. Local means of the "
-        "combinations{less_bias} are kept (over a Gaussian of two voxels SD for the strongest, "
-        "four for the others)."
-    ),
-    "single series": (
-        "Candidates, the series as it is among them, were compared by an estimate of their squared error "
-        "that needs no clean image."
-    ),
-    "dwi": (
-        "Candidates, the series as averaged among them, were compared by an estimate of their squared "
-        "error that needs no clean image."
-    ),
-}
 MASKS = {
     "deepbet": "deepbet [@deepbet]",
     "derivatives": "a mask given by the user",
@@ -95,18 +72,3 @@ def strategy_words(name: str) -> str:
     words = f"network + {steps}" if plus else name.lower()
     known = [key for key in _STRATEGIES if words.startswith(key)]
     return _STRATEGIES[max(known, key=len)] if known else f'the candidate "{name}"'
-
-
-def compared_words(kind: str, n_unbiased: int, count: int) -> str:
-    """How candidates were compared, and whether the Rician bias was taken out of what is kept of the data.
-
-    Parameters
-    ----------
-    kind : str
-        A key of `_COMPARED`.
-    n_unbiased, count : int
-        Images whose Rician bias was taken out, of how many.
-    """
-    where = "" if n_unbiased == count else " where the air showed one"
-    less_bias = f", less the Rician bias{where}," if n_unbiased else ""
-    return _COMPARED[kind].format(less_bias=less_bias)
