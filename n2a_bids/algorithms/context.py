@@ -1,14 +1,19 @@
-"""What a strategy is given beside the images: device, random numbers, progress."""
+"""What a strategy gets beside images: device, random numbers, progress; how networks are made and trained."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from n2a_bids.algorithms.nn.cuda_graphs import Recorder
+from n2a_bids.algorithms.nn.training import Batch, Schedule, fit
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,53 @@ class Context:
     """Seconds, for the durations in the record."""
     recorder: Recorder | None = None
     """Records training steps to replay them: `record_cuda_graph`, on a CUDA device only."""
+
+    def draw_seed(self) -> int:
+        """A seed for what has random numbers of its own; the next call gives another."""
+        return int(torch.randint(2**31 - 1, (), generator=self.generator))
+
+    def make_network(self, build: Callable[[], Network], seed: int) -> Network:
+        """A network on the device, its random weights drawn from a seed.
+
+        Layers draw from torch's global generator, which is given back untouched.
+
+        Parameters
+        ----------
+        build : callable
+            Makes the network.
+        seed : int
+            See `draw_seed`.
+
+        Returns
+        -------
+        network : nn.Module
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return build().to(self.device)
+
+    def train(
+        self, network: nn.Module, batches: Callable[[], Batch], schedule: Schedule, phase: str
+    ) -> list[float]:
+        """Train a network in place on the device, with reports of progress; see `fit`.
+
+        Parameters
+        ----------
+        network : nn.Module
+            Modified.
+        batches : callable
+            Returns the next batch.
+        schedule : Schedule
+        phase : str
+            Name in the reports.
+
+        Returns
+        -------
+        losses : list of float
+            Mean loss of each epoch.
+        """
+        report = EpochReport(phase, schedule.n_epochs, self)
+        return fit(network, batches, schedule, device=self.device, on_epoch=report, recorder=self.recorder)
 
 
 class EpochReport:

@@ -14,18 +14,19 @@ number of iterations.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from n2a_bids.algorithms.context import Context, EpochReport
+from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.masked_filters import without_rim
 from n2a_bids.algorithms.nn.batches import Pair, pair_batches
 from n2a_bids.algorithms.nn.blocks import BlockSampler
 from n2a_bids.algorithms.nn.inference import predict
-from n2a_bids.algorithms.nn.training import Schedule, fit
+from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.normalization import LinearScale, Mask, match_scales, z_scales
@@ -111,7 +112,7 @@ def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Cont
     if repetitions.same_contrast and not config.faithful:
         held_out = hold_out(repetitions.mask, context.generator)
     prepared = _prepare(repetitions, config, held_out)
-    seed = int(torch.randint(2**31 - 1, (), generator=context.generator))
+    seed = context.draw_seed()
     target = prepared.images.mean(axis=0)
     results, risks, history = [], [], ()
     for iteration in range(config.n_iterations):
@@ -131,10 +132,8 @@ def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Cont
 
 def _new_network(config: Noise2AverageConfig, seed: int, context: Context) -> nn.Module:
     """The same initial network at every iteration."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build_network(config.network, config.weights)
-    return network.to(context.device, memory_format=torch.channels_last_3d)
+    network = context.make_network(partial(build_network, config.network, config.weights), seed)
+    return network.to(memory_format=torch.channels_last_3d)
 
 
 def _prepare(repetitions: Repetitions, config: Noise2AverageConfig, held_out: HeldOut | None) -> _Repetitions:
@@ -194,11 +193,7 @@ def _fit_iteration(
             pairs, sampler, config.batch_size, generator=context.generator, device=context.device
         )
     phase = f"noise2average iteration {iteration + 1}"
-    report = EpochReport(phase, schedule.n_epochs, context)
-    losses = fit(
-        network, batches, schedule, device=context.device, on_epoch=report, recorder=context.recorder
-    )
-    return list_epochs(phase, losses)
+    return list_epochs(phase, context.train(network, batches, schedule, phase))
 
 
 def _predict_all(

@@ -12,11 +12,11 @@ from itertools import permutations
 
 import numpy as np
 
-from n2a_bids.algorithms.context import Context, EpochReport
+from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.nn.batches import Pair, pair_batches
 from n2a_bids.algorithms.nn.blocks import BlockSampler
 from n2a_bids.algorithms.nn.inference import predict
-from n2a_bids.algorithms.nn.training import Schedule, fit
+from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
@@ -67,10 +67,7 @@ def denoise(repetitions: Repetitions, config: Noise2NoiseConfig, context: Contex
     batches = pair_batches(
         pairs, sampler, config.batch_size, generator=context.generator, device=context.device
     )
-    report = EpochReport("noise2noise", config.schedule.n_epochs, context)
-    losses = fit(
-        network, batches, config.schedule, device=context.device, on_epoch=report, recorder=context.recorder
-    )
+    losses = context.train(network, batches, config.schedule, "noise2noise")
     denoised = np.stack(
         [
             predict(

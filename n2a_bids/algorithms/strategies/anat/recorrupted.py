@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from n2a_bids.algorithms.context import Context, EpochReport
+from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.nn.batches import recorrupted_batches
 from n2a_bids.algorithms.nn.blocks import BlockSampler
 from n2a_bids.algorithms.nn.inference import FLIPS, predict
-from n2a_bids.algorithms.nn.training import Schedule, fit
+from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
@@ -132,10 +133,8 @@ def loss_weight(prepared: Prepared) -> NDArray[np.float32]:
 
 def new_network(weights: PretrainedWeights | None, context: Context) -> nn.Module:
     """The residual U-Net on the device; random initialisation comes from the context's generator."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
-        network = build_network("resunet-t1w", weights)
-    return network.to(context.device, memory_format=torch.channels_last_3d)
+    network = context.make_network(partial(build_network, "resunet-t1w", weights), context.draw_seed())
+    return network.to(memory_format=torch.channels_last_3d)
 
 
 def fine_tune(
@@ -182,8 +181,4 @@ def fine_tune(
         generator=context.generator,
         device=context.device,
     )
-    report = EpochReport("fine-tuning", config.schedule.n_epochs, context)
-    losses = fit(
-        network, batches, config.schedule, device=context.device, on_epoch=report, recorder=context.recorder
-    )
-    return list_epochs("recorrupted", losses)
+    return list_epochs("recorrupted", context.train(network, batches, config.schedule, "fine-tuning"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,11 +12,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
-from n2a_bids.algorithms.context import Context, EpochReport
+from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.nn.blocks import BlockSampler, plan_blocks
 from n2a_bids.algorithms.nn.dwi_networks import RECEPTIVE_RADIUS, DiffusionMUNet, set_linear_map
-from n2a_bids.algorithms.nn.training import Batch, Schedule, fit, precision_for
+from n2a_bids.algorithms.nn.training import Batch, Schedule, precision_for
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import Choice, Epoch, StrategyRecord, list_epochs
@@ -159,17 +160,12 @@ def train_network(
         In eval mode.
     history : tuple of Epoch
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
-        network = DiffusionMUNet(pairs.values.shape[-1], config.width).to(context.device)
+    build = partial(DiffusionMUNet, pairs.values.shape[-1], config.width)
+    network = context.make_network(build, context.draw_seed())
     both = zip(pairs.values, pairs.targets, strict=True)
     set_linear_map(network.linear, ((own[pairs.mask], (target - own)[pairs.mask]) for own, target in both))
     batches = _batches(pairs, config, context)
-    report = EpochReport(phase, config.schedule.n_epochs, context)
-    losses = fit(
-        network, batches, config.schedule, device=context.device, on_epoch=report, recorder=context.recorder
-    )
-    return network, list_epochs(phase, losses)
+    return network, list_epochs(phase, context.train(network, batches, config.schedule, phase))
 
 
 def _batches(pairs: SeriesPairs, config: DWINetworkConfig, context: Context) -> Callable[[], Batch]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -87,9 +88,8 @@ def _train_and_apply(
     context: Context,
 ) -> tuple[NDArray[np.float32], tuple[Epoch, ...]]:
     unit = np.float32(np.percentile(series[mask], 99))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=context.generator)))
-        network = SpatioAngularNet(series.shape[-1], config.width).to(context.device)
+    build = partial(SpatioAngularNet, series.shape[-1], config.width)
+    network = context.make_network(build, context.draw_seed())
     set_linear_map(network.linear, _adjacent_voxels(series / unit, mask))
     volumes = torch.from_numpy(np.moveaxis(series / unit, -1, 0).copy()).to(context.device)
     noise_sd = torch.full((series.shape[-1],), float(np.median(sd_map[mask]) / unit), device=context.device)
