@@ -15,7 +15,7 @@ from n2a_bids import __version__
 from n2a_bids.config import Config
 from n2a_bids.config.toml import format_settings
 from n2a_bids.errors import ConfigError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import write_whole
 
 _PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "antspyx", "deepbet", "pybids")
 
@@ -36,11 +36,7 @@ def write_log(label: str, config: Config) -> Path:
         **{f"version_{name}": _version(name) for name in _PACKAGES},
     }
     path = run_record(label, config)
-    with whole_file(path) as temporary:
-        temporary.write_text(
-            format_settings(config, environment), encoding="utf-8", errors="backslashreplace"
-        )
-    return path
+    return write_whole(path, format_settings(config, environment))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from n2a_bids.cli.app.descriptor import boutiques_descriptor
 from n2a_bids.config.options import Option
 from n2a_bids.config.schema import settings_schema
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,5 @@ def run_describe(config: DescribeConfig) -> int:
     if config.out is None:
         sys.stdout.write(text)
     else:
-        with whole_file(config.out) as file:
-            file.write_text(text, encoding="utf-8")
+        write_whole(config.out, text)
     return 0

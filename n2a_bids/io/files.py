@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -30,6 +31,30 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write a text so that a reader never meets half of it: see `whole_file`.
+
+    Parameters
+    ----------
+    path : Path
+    text : str
+        Written as UTF-8; what that cannot hold is written as its escape.
+
+    Returns
+    -------
+    path : Path
+    """
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return path
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file so that a reader never meets half of the copy: see `whole_file`."""
+    with whole_file(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def remove_leftovers(folder: Path) -> None:

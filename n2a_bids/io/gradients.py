@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD, Gradients
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import write_whole
 
 # Text files round to few digits; beyond a tenth, the length means something else (a scaled b, a wrong file).
 _SILENT_NORM_ERROR = 0.02
@@ -90,13 +90,10 @@ def write_gradients(gradients: Gradients, affine: NDArray[np.float64], stem: Pat
     bval, bvec : Path
     """
     bval, bvec = stem.with_name(stem.name + ".bval"), stem.with_name(stem.name + ".bvec")
-    with whole_file(bval) as temporary:
-        temporary.write_text(" ".join(f"{value:g}" for value in gradients.bvals) + "\n")
+    write_whole(bval, " ".join(f"{value:g}" for value in gradients.bvals) + "\n")
     # Adding zero turns -0 into 0.
     table = np.round(gradients.bvecs @ _fsl_to_world(affine), 8) + 0.0
-    with whole_file(bvec) as temporary:
-        rows = (" ".join(f"{value:.8f}" for value in row) for row in table.T)
-        temporary.write_text("\n".join(rows) + "\n")
+    write_whole(bvec, "".join(" ".join(f"{value:.8f}" for value in row) + "\n" for row in table.T))
     return bval, bvec
 
 

@@ -58,6 +58,11 @@ def read_json_object(path: Path, *, expected: str, remedy: str) -> JsonObject:
     return content
 
 
+def read_json(path: Path) -> JsonObject:
+    """Read a JSON object that n2a wrote; fails as `read_json_object`."""
+    return read_json_object(path, expected="a JSON file written by n2a", remedy="run the participant again")
+
+
 def read_typed(kind: type[T], path: Path) -> T:
     """Read a record that n2a wrote, such as a `DenoisingRecord`.
 
@@ -76,10 +81,7 @@ def read_typed(kind: type[T], path: Path) -> T:
     BIDSDataError
         If the file is not readable, or holds anything else; with file and place.
     """
-    content = read_json_object(
-        path, expected="a JSON file written by n2a", remedy="run the participant again"
-    )
-    return from_json(kind, content, path)
+    return from_json(kind, read_json(path), path)
 
 
 def record_text(record: object) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.registration.transforms import Affine
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import write_whole
 
 
 def write_itk_transform(transform: NDArray[np.float64], out_file: Path) -> Path:
@@ -29,12 +29,11 @@ def write_itk_transform(transform: NDArray[np.float64], out_file: Path) -> Path:
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     lps = flip @ transform @ flip
     numbers = " ".join(repr(float(value)) for value in (*lps[:3, :3].ravel(), *lps[:3, 3]))
-    with whole_file(Path(out_file)) as temporary:
-        temporary.write_text(
-            "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
-            f"Parameters: {numbers}\nFixedParameters: 0 0 0\n"
-        )
-    return Path(out_file)
+    return write_whole(
+        Path(out_file),
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+        f"Parameters: {numbers}\nFixedParameters: 0 0 0\n",
+    )
 
 
 def read_itk_transform(path: Path) -> NDArray[np.float64]:
@@ -62,9 +61,7 @@ def write_transforms(transforms: Sequence[Affine], path: Path) -> Path:
     -------
     path : Path
     """
-    with whole_file(Path(path)) as temporary:
-        temporary.write_text(json.dumps([transform.matrix.tolist() for transform in transforms]))
-    return Path(path)
+    return write_whole(Path(path), json.dumps([transform.matrix.tolist() for transform in transforms]))
 
 
 def read_transforms(path: str | Path) -> list[Affine]:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.errors import DenoisingError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import whole_file, write_whole
 from n2a_bids.io.json import json_text
 from n2a_bids.record.typed_json import JsonObject
 
@@ -111,8 +111,7 @@ def save_weights(weights: PretrainedWeights, folder: Path, card: JsonObject) -> 
     record = {"name": weights.name, "sha256": hashlib.sha256(content).hexdigest(), **card}
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
-    with whole_file(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json_text(record) + "\n")
+    write_whole(path.with_suffix(".json"), json_text(record) + "\n")
     return path
 
 

@@ -18,7 +18,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.quality.metrics import psnr
 from n2a_bids.config.options import Option, Range
 from n2a_bids.errors import ConfigError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import whole_file, write_whole
 from n2a_bids.io.images import load
 from n2a_bids.lab.benchmark.truths import Truth, template_truth
 from n2a_bids.lab.simulation.head import add_head
@@ -159,16 +159,16 @@ def write_dataset(folders: DemoFolders, voxel_size_mm: float, random_seed: int) 
         )
         anat = folders.bids / "sub-01" / "anat"
         _save(runs.repetitions[index].round().astype(np.int16), brain.affine, anat / f"{name}_T1w.nii.gz")
-        _save_text(json.dumps({"Modality": "MR", "MRAcquisitionType": "3D"}), anat / f"{name}_T1w.json")
+        write_whole(anat / f"{name}_T1w.json", json.dumps({"Modality": "MR", "MRAcquisitionType": "3D"}))
         _save(clean, brain.affine, folders.truth / f"{name}_T1w.nii.gz")
         _save(moved_mask.astype(np.uint8), brain.affine, folders.truth / f"{name}_mask.nii.gz")
-    _save_text(
+    write_whole(
+        folders.bids / "README",
         "Simulated for demonstration: an average brain in a made-up head, moved between two runs, with\n"
         "Rician noise and different gain.\n",
-        folders.bids / "README",
     )
     description = {"Name": _DATASET_NAME, "BIDSVersion": "1.10.0", "DatasetType": "raw", "License": "CC0"}
-    _save_text(json.dumps(description, indent=2) + "\n", folders.bids / "dataset_description.json")
+    write_whole(folders.bids / "dataset_description.json", json.dumps(description, indent=2) + "\n")
 
 
 def shrink(truth: Truth, voxel_size_mm: float) -> Truth:
@@ -249,8 +249,3 @@ def _save(data: NDArray, affine: NDArray[np.float64], path: Path) -> None:
     image.header.set_xyzt_units("mm", "sec")
     with whole_file(path) as temporary:
         image.to_filename(temporary)
-
-
-def _save_text(text: str, path: Path) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(text)

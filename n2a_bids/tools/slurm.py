@@ -15,7 +15,7 @@ from n2a_bids.config.options import Option, Range
 from n2a_bids.dataset.read.layout import select_participants
 from n2a_bids.dataset.write.folders import check_output_dir
 from n2a_bids.errors import ConfigError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import write_whole
 from n2a_bids.system.resources import parse_memory
 
 _GRACE_S = 120
@@ -120,8 +120,8 @@ def run_slurm(config: JobConfig) -> int:
     # Apptainer refuses to bind folders that do not exist.
     for folder in (job_dir / "logs", job_dir / "status", config.work_dir, config.output_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    _write(job_dir / "participants.txt", "".join(f"{label}\n" for label in labels))
-    _write(job_dir / "n2a.sh", text)
+    write_whole(job_dir / "participants.txt", "".join(f"{label}\n" for label in labels))
+    write_whole(job_dir / "n2a.sh", text)
     script = shlex.quote(str(job_dir / "n2a.sh"))
     sys.stdout.write(
         f"{len(labels)} participant{'' if len(labels) == 1 else 's'}, one array task each. Type:\n"
@@ -232,8 +232,3 @@ def _memory_gb(text: str) -> float:
 def _quoted(path: Path) -> str:
     """A path for an ``#SBATCH`` line, which knows double quotes only."""
     return f'"{path}"' if " " in str(path) else str(path)
-
-
-def _write(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(text)

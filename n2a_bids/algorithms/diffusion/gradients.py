@@ -39,27 +39,6 @@ def antipodal_angle_deg(first: NDArray[np.float64], second: NDArray[np.float64])
     return np.degrees(np.arccos(np.clip(cosine, 0.0, 1.0)))
 
 
-def rotate_bvecs(bvecs: NDArray[np.float64], rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn directions with the image they belong to.
-
-    Parameters
-    ----------
-    bvecs : (C, 3) array
-        Unit vectors, zero for b0.
-    rotation : (3, 3) array
-        Maps old coordinates to new ones; scaling and shear are removed (polar decomposition).
-
-    Returns
-    -------
-    rotated : (C, 3) array
-        Unit vectors, zero where the input is zero.
-    """
-    left, _, right = np.linalg.svd(rotation)
-    rotated = np.asarray(bvecs) @ (left @ right).T
-    norms = np.linalg.norm(rotated, axis=1, keepdims=True)
-    return np.divide(rotated, norms, out=np.zeros_like(rotated), where=norms > 0)
-
-
 def match_tables(first: Gradients, second: Gradients, *, max_angle_deg: float = 5.0) -> list[tuple[int, int]]:
     """Pair the volumes of two series that measure the same thing.
 

@@ -124,17 +124,6 @@ def register_rigid(
     return Affine(_matrix(motion, points)).between_voxels(scale, scale)
 
 
-def motion_size(
-    voxel_map: NDArray[np.float64], mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]
-) -> tuple[float, float]:
-    """Rotation in degrees, and translation of the centre of the mask in mm."""
-    scale = np.diag([*voxel_size_mm, 1.0])
-    motion = Affine.from_voxels(voxel_map, scale, scale).matrix
-    centre = np.append(np.argwhere(mask).mean(axis=0) * voxel_size_mm, 1.0)
-    angle = np.degrees(np.linalg.norm(Rotation.from_matrix(motion[:3, :3]).as_rotvec()))
-    return float(angle), float(np.linalg.norm((motion @ centre - centre)[:3]))
-
-
 class _Smooth:
     """A smoothed image and its gradient, read at points in mm."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import copy_whole, write_whole
 from n2a_bids.io.json import sidecar_text
 from n2a_bids.record.typed_json import JsonObject
 
@@ -60,10 +59,8 @@ class WriteDerivatives(SimpleInterface):
         written = []
         for source, target, sidecar in self._files():
             if sidecar:
-                with whole_file(Path(target.removesuffix(".nii.gz") + ".json")) as temporary:
-                    temporary.write_text(sidecar_text(sidecar) + "\n")
-            with whole_file(Path(target)) as temporary:
-                shutil.copyfile(source, temporary)
+                write_whole(Path(target.removesuffix(".nii.gz") + ".json"), sidecar_text(sidecar) + "\n")
+            copy_whole(Path(source), Path(target))
             written.append(target)
         self._results["out_files"] = written
         return runtime

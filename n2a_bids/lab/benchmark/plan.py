@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 
 from n2a_bids.errors import ConfigError
+from n2a_bids.io.files import write_whole
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
 from n2a_bids.lab.benchmark.dwi.plan import run_dwi
 
@@ -154,7 +155,6 @@ def _make_plan(config: BenchmarkConfig, plan_class: type) -> object:
 def _record_machine(config: BenchmarkConfig) -> None:
     """Write what was run and where, next to the results."""
     from n2a_bids.lab.benchmark.machine import describe_machine
-    from n2a_bids.lab.benchmark.table import write_whole
 
     words = shlex.join(config.command_line)
     lines = [f"command: n2a-tools benchmark {words}", *describe_machine(config.omp_nthreads)]

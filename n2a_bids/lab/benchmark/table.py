@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.quality import metrics
 from n2a_bids.errors import BIDSDataError, ConfigError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import write_whole
 from n2a_bids.lab.benchmark.anat.cells import Cell, CellData
 from n2a_bids.lab.benchmark.worker import Outcome
 from n2a_bids.record.typed_json import JsonObject
@@ -181,12 +181,6 @@ def anatomy_in_residual(data: CellData, image: NDArray[np.float32]) -> float:
 def residual(data: CellData, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Plain mean of the repetitions (of the first echo, where they are echoes) minus `image`."""
     return data.comparable.mean(axis=0) - image
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then move it into place."""
-    with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def _format(value: object) -> str:

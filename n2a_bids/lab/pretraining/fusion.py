@@ -15,7 +15,7 @@ from torch import nn
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.weights import build_network
 from n2a_bids.errors import ConfigError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import whole_file, write_whole
 from n2a_bids.io.weights import load_weights
 from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead
 from n2a_bids.lab.pretraining.fusion_blocks import ROOM, draw_fusion_block
@@ -75,8 +75,7 @@ def _check_recipe(path: Path, recipe: JsonObject) -> None:
     """Write how the blocks are made, or find that those which lie there were made just so."""
     text = json.dumps(recipe, indent=2)
     if not path.is_file():
-        with whole_file(path) as temporary:
-            temporary.write_text(text)
+        write_whole(path, text)
     elif path.read_text() != text:
         raise ConfigError(
             f"{path}: expected blocks of the same brains, seed and recipe, found those of another call; "

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import write_whole
 from n2a_bids.reports.methods.bibliography import Reference, cited
 from n2a_bids.reports.methods.text import methods_markdown
 from n2a_bids.reports.records.units import UnitRecord, find_records
@@ -119,10 +119,3 @@ def _tex_words(text: str) -> str:
 def _keys(match: re.Match[str]) -> list[str]:
     """Keys of one citation."""
     return [key.strip().lstrip("@") for key in match[1].split(";")]
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write a text so that a reader never meets half of it."""
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from n2a_bids import __version__
+from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import json_text
 from n2a_bids.record.typed_json import JsonObject
-from n2a_bids.reports.methods.citation import write_whole
 from n2a_bids.reports.pages.group_records import Group, Row, measure_column
 from n2a_bids.reports.pages.group_table import (
     OUTLIER_Z,

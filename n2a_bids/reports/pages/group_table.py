@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.json import read_json
 from n2a_bids.record.typed_json import JsonObject
-from n2a_bids.reports.records.files import read_json
 from n2a_bids.reports.records.measures import measures
 from n2a_bids.reports.records.staleness import LeftOut
 

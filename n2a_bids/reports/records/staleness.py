@@ -14,12 +14,11 @@ from pathlib import Path
 
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.files import whole_file
-from n2a_bids.io.json import json_text
+from n2a_bids.io.files import write_whole
+from n2a_bids.io.json import json_text, read_json
 from n2a_bids.record.alignment import AlignmentRecord
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.typed_json import JsonObject
-from n2a_bids.reports.records.files import read_json
 
 REPETITION_ENTITIES = ("run", "echo", "dir", "part")
 """Entities that tell repetitions of one unit apart: figures of one repetition carry them."""
@@ -85,8 +84,7 @@ def write_attempt(
             "without_sources": without_sources,
             "left_out": [asdict(item) for item in left_out],
         }
-        with whole_file(folder / "units.json") as temporary:
-            temporary.write_text(json_text(content) + "\n", encoding="utf-8")
+        write_whole(folder / "units.json", json_text(content) + "\n")
     return without_sources
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import copy_whole, write_whole
 from n2a_bids.io.json import listed, read_json_object, sidecar_text
 from n2a_bids.record.typed_json import JsonObject
 
@@ -186,8 +185,7 @@ def _copy(
     participant = root / image.relative_to(bids_dir).parts[0]
     kept = {key: value for key, value in metadata.items() if key != "IntendedFor"}
     _write_sidecar(copy.with_name(copy.name.split(".")[0] + ".json"), kept, targets, participant)
-    with whole_file(copy) as temporary:
-        shutil.copyfile(image, temporary)
+    copy_whole(image, copy)
     return copy
 
 
@@ -202,8 +200,7 @@ def _write_sidecar(
         earlier = listed(_read(sidecar).get("IntendedFor"))
         names = there | {str(name) for name in earlier if (participant / str(name)).is_file()}
         content = dict(metadata) | ({"IntendedFor": sorted(names)} if names else {})
-        with whole_file(sidecar) as temporary:
-            temporary.write_text(sidecar_text(content) + "\n", encoding="utf-8")
+        write_whole(sidecar, sidecar_text(content) + "\n")
         # A series that appeared meanwhile, and whose process has named it here, would lose its name again.
         if all(target.relative_to(participant).as_posix() in names for target in targets if target.is_file()):
             return

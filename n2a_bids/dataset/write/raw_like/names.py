@@ -13,7 +13,7 @@ from n2a_bids import __version__
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.read.layout import read_description
 from n2a_bids.dataset.write.description import BIDS_VERSION
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import json_text
 from n2a_bids.io.printable import printable
 
@@ -63,5 +63,4 @@ def write_raw_like_files(root: Path, bids_dir: Path) -> None:
         "README.md": _README.format(version=__version__, name=name),
     }
     for file_name, text in texts.items():
-        with whole_file(root / file_name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_whole(root / file_name, text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from n2a_bids.dataset.read.gradient_tables import Series, read_series
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import copy_whole, write_whole
 from n2a_bids.io.json import sidecar_text
 
 
@@ -69,14 +68,11 @@ def _copy(image: ImageFile, copy: Path) -> None:
     stem = copy.name.split(".")[0]
     # What applies to the image alone in the original dataset: IntendedFor names series that are not here.
     kept = {key: value for key, value in image.metadata.items() if key != "IntendedFor"}
-    with whole_file(copy.with_name(f"{stem}.json")) as temporary:
-        temporary.write_text(sidecar_text(kept) + "\n", encoding="utf-8")
+    write_whole(copy.with_name(f"{stem}.json"), sidecar_text(kept) + "\n")
     for source, target in (
         (image.bval, copy.with_name(f"{stem}.bval")),
         (image.bvec, copy.with_name(f"{stem}.bvec")),
         (image.path, copy),
     ):
-        if source is None:
-            continue
-        with whole_file(target) as temporary:
-            shutil.copyfile(source, temporary)
+        if source is not None:
+            copy_whole(source, target)

@@ -19,12 +19,13 @@ from n2a_bids.algorithms.risk.candidates import Candidate, compare
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.stacking import average_blocks
 from n2a_bids.errors import BIDSDataError, DenoisingError
+from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load, load_mask, same_grid
 from n2a_bids.lab.benchmark.anat.cells import CellData
 from n2a_bids.lab.benchmark.anat.methods import run_method
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
 from n2a_bids.lab.benchmark.baselines import BASELINES, NoisyVolume
-from n2a_bids.lab.benchmark.table import Row, anatomy_in_residual, write_whole
+from n2a_bids.lab.benchmark.table import Row, anatomy_in_residual
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth
 from n2a_bids.lab.benchmark.worker import run_in_child
 from n2a_bids.record.typed_json import JsonObject

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from n2a_bids.errors import ConfigError, DenoisingError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import whole_file, write_whole
 from n2a_bids.lab.benchmark.anat.alignment import align_runs
 from n2a_bids.lab.benchmark.anat.cells import Cell, CellData, make_cell_data, plan_cells
 from n2a_bids.lab.benchmark.anat.methods import MethodSettings, run_method
@@ -24,7 +24,6 @@ from n2a_bids.lab.benchmark.table import (
     cell_key,
     keep_settings,
     measure,
-    write_whole,
 )
 from n2a_bids.lab.benchmark.truths import Truth
 from n2a_bids.lab.benchmark.worker import run_in_child

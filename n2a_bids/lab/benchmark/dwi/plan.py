@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from n2a_bids.errors import ConfigError
+from n2a_bids.io.files import write_whole
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
 from n2a_bids.lab.simulation.conditions import DWI_NAMES
 
@@ -41,7 +42,7 @@ def run_dwi(config: BenchmarkConfig) -> int:
         run_diffusion,
     )
     from n2a_bids.lab.benchmark.dwi.summary import summarise_diffusion
-    from n2a_bids.lab.benchmark.table import RowTable, keep_settings, write_whole
+    from n2a_bids.lab.benchmark.table import RowTable, keep_settings
 
     methods = tuple(config.strategies or ("noisy", "auto", *available_dwi_baselines()))
     _check_names(config, methods, known_methods())

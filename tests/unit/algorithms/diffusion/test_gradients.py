@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from n2a_bids.algorithms.diffusion.gradients import Gradients, antipodal_angle_deg, match_tables, rotate_bvecs
+from n2a_bids.algorithms.diffusion.gradients import Gradients, antipodal_angle_deg, match_tables
 from n2a_bids.algorithms.diffusion.qspace import angular_groups, nearest_neighbours
 from n2a_bids.algorithms.diffusion.shells import round_to_shells
 from n2a_bids.algorithms.diffusion.split import split_directions, tensor_condition_number
@@ -77,16 +77,6 @@ def test_nearest_neighbours_stay_on_shell_and_within_angle():
     bvecs[1:] /= np.linalg.norm(bvecs[1:], axis=1, keepdims=True)
     table = Gradients(np.array([0, 1000, 1000, 1000, 2000.0]), bvecs)
     assert nearest_neighbours(table).tolist() == [0, 2, 1, 3, 4]
-
-
-def test_rotate_bvecs_keeps_length_and_b0():
-    """Rotation with some scaling gives unit vectors; b0 stays zero; the inverse undoes it."""
-    angle = 0.3
-    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    bvecs = np.vstack((np.zeros(3), _directions(5)))
-    turned = rotate_bvecs(bvecs, 1.1 * rotation)
-    assert np.allclose(np.linalg.norm(turned[1:], axis=1), 1) and not turned[0].any()
-    assert np.allclose(rotate_bvecs(turned, rotation.T), bvecs)
 
 
 def test_match_tables_pairs_up_to_sign_and_order():
