@@ -11,7 +11,7 @@ from typing import Literal
 
 from n2a_bids.errors import ConfigError
 
-Modality = Literal["T1w", "dwi"]
+Modality = Literal["anat", "dwi"]
 
 _CODE = "n2a_bids.algorithms.strategies"
 
@@ -21,7 +21,7 @@ class StrategyFacts:
     """What is known of a strategy without running it."""
 
     name: str
-    """Value of ``--strategy``; the same for T1w and diffusion where the idea is the same."""
+    """Value of ``--strategy``; the same for anatomy and diffusion where the idea is the same."""
     modality: Modality
     denoise: str
     """``module:function`` of ``denoise(repetitions, settings, context)``."""
@@ -46,7 +46,7 @@ class StrategyFacts:
 
         Examples
         --------
-        >>> find_strategy("noise2average", "T1w").weights_of("faithful")
+        >>> find_strategy("noise2average", "anat").weights_of("faithful")
         ('munet-t1w',)
         """
         if recipe == "faithful" and self.faithful_weights is not None:
@@ -57,7 +57,7 @@ class StrategyFacts:
 TABLE: tuple[StrategyFacts, ...] = (
     StrategyFacts(
         name="auto",
-        modality="T1w",
+        modality="anat",
         denoise=f"{_CODE}.anat.auto:denoise",
         settings=f"{_CODE}.anat.auto:config",
         has_published_schedule=False,
@@ -66,7 +66,7 @@ TABLE: tuple[StrategyFacts, ...] = (
     ),
     StrategyFacts(
         name="noise2average",
-        modality="T1w",
+        modality="anat",
         denoise=f"{_CODE}.anat.noise2average:denoise",
         settings=f"{_CODE}.anat.noise2average:config",
         weights=("resunet-t1w",),
@@ -74,7 +74,7 @@ TABLE: tuple[StrategyFacts, ...] = (
     ),
     StrategyFacts(
         name="noise2noise",
-        modality="T1w",
+        modality="anat",
         denoise=f"{_CODE}.anat.noise2noise:denoise",
         settings=f"{_CODE}.anat.noise2noise:config",
         needs_same_contrast=True,
@@ -82,7 +82,7 @@ TABLE: tuple[StrategyFacts, ...] = (
     ),
     StrategyFacts(
         name="recorrupted",
-        modality="T1w",
+        modality="anat",
         denoise=f"{_CODE}.anat.recorrupted:denoise",
         settings=f"{_CODE}.anat.recorrupted:config",
         needs_same_contrast=True,
@@ -92,7 +92,7 @@ TABLE: tuple[StrategyFacts, ...] = (
     ),
     StrategyFacts(
         name="mean",
-        modality="T1w",
+        modality="anat",
         denoise=f"{_CODE}.mean:denoise",
         settings=f"{_CODE}.mean:config",
         min_repetitions=1,
@@ -164,7 +164,7 @@ def find_strategy(name: str, modality: Modality) -> StrategyFacts:
     ----------
     name : str
         As ``--strategy`` takes it.
-    modality : {'T1w', 'dwi'}
+    modality : {'anat', 'dwi'}
 
     Raises
     ------
@@ -173,7 +173,7 @@ def find_strategy(name: str, modality: Modality) -> StrategyFacts:
     """
     known = {row.name: row for row in strategies_of(modality)}
     if name not in known:
-        kind = {"T1w": "T1w images", "dwi": "diffusion series"}[modality]
+        kind = {"anat": "anatomical images", "dwi": "diffusion series"}[modality]
         raise ConfigError(f"unknown strategy {name!r} for {kind}; choose one of {', '.join(known)}")
     return known[name]
 
@@ -206,20 +206,20 @@ def reason_against(name: str, kind: str) -> str:
     name : str
         As ``--strategy`` takes it.
     kind : str
-        Kind of `DenoisingUnit`, such as ``t1w-echoes``.
+        Kind of `DenoisingUnit`, such as ``anat-echoes``.
 
     Examples
     --------
-    >>> reason_against("san2n", "t1w-repeats")
+    >>> reason_against("san2n", "anat-repeats")
     'denoises diffusion series only'
-    >>> reason_against("auto", "t1w-echoes")
+    >>> reason_against("auto", "anat-echoes")
     ''
     """
-    modality: Modality = "T1w" if kind.startswith("t1w") else "dwi"
+    modality: Modality = "anat" if kind.startswith("anat") else "dwi"
     row = next((row for row in strategies_of(modality) if row.name == name), None)
     if row is None:
-        return "denoises T1w images only" if modality == "dwi" else "denoises diffusion series only"
-    if kind == "t1w-echoes" and row.needs_same_contrast:
+        return "denoises anatomical images only" if modality == "dwi" else "denoises diffusion series only"
+    if kind == "anat-echoes" and row.needs_same_contrast:
         return "cannot denoise echoes, whose contrast differs"
     if kind == "dwi-single" and row.min_repetitions > 1:
         return "needs two series, or one that can be split in two"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from n2a_bids.config.options import Option, Range
+from n2a_bids.contrasts import ALL_ANATOMY, MODALITIES
 from n2a_bids.record.typed_json import JsonObject
 
 RESERVED_NAMES = {"raw": "input dataset", "": "output dataset"}
@@ -58,20 +59,22 @@ class SelectionConfig:
     ] = ()
     """Indices of ``run-``; empty means all, with or without one."""
     modalities: Annotated[
-        tuple[Literal["T1w", "dwi"], ...],
+        tuple[str, ...],
         Option(
-            "only these kinds of image", _IMAGES, flags=("--modalities", "-m"), default="both",
+            "only these kinds of image, by their BIDS suffix; 'anat' is all but dwi", _IMAGES,
+            flags=("--modalities", "-m"), choices=(ALL_ANATOMY, *MODALITIES), default="all",
             shapes_result=False,
         ),
-    ] = ("T1w", "dwi")  # fmt: skip
+    ] = MODALITIES  # fmt: skip
     bids_filters: Annotated[
         dict[str, JsonObject],
         Option(
-            "JSON with entities for the queries 't1w' and 'dwi'; null means absent, '*' means any", _IMAGES,
+            "JSON with entities for the queries 't1w', 't2w', ..., 'dwi'; null means absent, '*' means any",
+            _IMAGES,
             flags=("--bids-filter-file",), metavar="FILE", reading="filter file",
         ),
     ] = field(default_factory=dict)  # fmt: skip
-    """Query name -> entities (``t1w``, ``dwi``)."""
+    """Query name -> entities; the names are `MODALITIES` in small letters."""
     database_dir: Annotated[
         Path | None,
         Option(

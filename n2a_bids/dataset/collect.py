@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
+from n2a_bids.contrasts import IMAGE_SUFFIXES, modality_of, selected_modalities
 from n2a_bids.dataset.group.sound_groups import group_sound_images, is_diffusion
 from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_parts
 from n2a_bids.dataset.read.checks import header_problem
@@ -14,7 +15,6 @@ from n2a_bids.dataset.read.fieldmaps import find_fieldmaps
 from n2a_bids.dataset.read.files import kind_problem
 from n2a_bids.dataset.read.filters import matches, name_filters
 from n2a_bids.dataset.read.layout import (
-    IMAGE_SUFFIXES,
     closed_folders,
     list_images,
     read_description,
@@ -83,7 +83,10 @@ def _odd_participant(bids_dir: Path, label: str) -> Excluded:
 
 def _query(image: ImageFile) -> str:
     """Name of the query of the filter file that selects an image."""
-    return "dwi" if is_diffusion(image) else "t1w"
+    suffix = parse_name(image.path)[1]
+    # Names of the wrong case are found too, to be named as wrong.
+    known = {name.lower(): name for name in IMAGE_SUFFIXES}.get(suffix.lower())
+    return "dwi" if is_diffusion(image) or known is None else modality_of(known).lower()
 
 
 def _check_sessions(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> None:
@@ -149,7 +152,8 @@ def _without_images(
     bids_dir: Path, participants: Sequence[str], paths: Sequence[Path], selection: SelectionConfig
 ) -> list[Excluded]:
     there = {path.relative_to(bids_dir).parts[0] for path in paths}
-    what = " or ".join(selection.modalities)
+    *others, last = selected_modalities(selection.modalities)
+    what = f"{', '.join(others)} or {last}" if others else last
     excluded = [
         Excluded(
             folder,

@@ -11,8 +11,8 @@ from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
 from n2a_bids.io.printable import printable
 
 _KINDS = {
-    "t1w-repeats": "T1w repetitions",
-    "t1w-echoes": "T1w echoes",
+    "anat-repeats": "{suffix} repetitions",
+    "anat-echoes": "{suffix} echoes",
     "dwi-reverse-pe": "DWI with opposite phase encoding",
     "dwi-repeats": "DWI repetitions",
     "dwi-split": "one DWI series, split in two",
@@ -56,7 +56,10 @@ def _headline(collection: Collection) -> str:
 
 
 def _unit_lines(unit: DenoisingUnit) -> list[str]:
-    lines = [f"{unit.label}  [{_KINDS[unit.kind]}]", *_wrapped(unit.reason, "    ")]
+    lines = [
+        f"{unit.label}  [{_KINDS[unit.kind].format(suffix=unit.suffix)}]",
+        *_wrapped(unit.reason, "    "),
+    ]
     for image, volumes in zip(unit.images, unit.volumes or ((),) * len(unit.images), strict=True):
         lines.append(f"  - {image.path.name}" + (f"  ({len(volumes)} volumes)" if volumes else ""))
         if problem := file_problem(image.path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from n2a_bids.contrasts import ANAT_SUFFIXES
+
 # Order of the BIDS schema; from, to, mode (transforms), model and param (maps) are not in it: before desc.
 ENTITY_ORDER = (
     *("sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec", "dir"),
@@ -94,6 +96,42 @@ def comparable(entity: str, value: object) -> str:
     # Other digits, as of "run-²", are no numbers to Python.
     is_number = text.isascii() and text.isdigit()
     return str(int(text)) if entity in INDEX_ENTITIES and is_number else text
+
+
+def shared_suffix_labels(suffix: str, image_suffix: str) -> dict[str, str]:
+    """Entities that keep files apart whose own suffix does not tell which contrast they belong to.
+
+    Those of T1w images and of diffusion series have none. A brain mask of another contrast names the image
+    that it lies on as its space, so that nobody takes it for that of the T1w; what BIDS has no name for
+    (``figures``) gets the modality.
+
+    Examples
+    --------
+    >>> shared_suffix_labels("mask", "T2w"), shared_suffix_labels("figures", "T2w")
+    ({'space': 'T2w'}, {'mod': 'T2w'})
+    >>> shared_suffix_labels("mask", "T1w"), shared_suffix_labels("T2w", "T2w")
+    ({}, {})
+    """
+    if suffix in (image_suffix, "xfm") or image_suffix in ("T1w", "dwi"):
+        return {}
+    return {"space" if suffix == "mask" else "mod": image_suffix}
+
+
+def unit_entities(path: Path) -> tuple[tuple[str, str], ...]:
+    """Entities of a file less ``desc``; last its contrast, as ``mod``, unless that is T1w or dwi.
+
+    Examples
+    --------
+    >>> unit_entities(Path("sub-01_space-T2w_desc-brain_mask.nii.gz"))
+    (('sub', '01'), ('space', 'T2w'), ('mod', 'T2w'))
+    >>> unit_entities(Path("sub-01_run-1_desc-alignment_T1w.svg"))
+    (('sub', '01'), ('run', '1'))
+    """
+    entities, suffix, _ = parse_name(path)
+    told = {suffix, *(entities.get(key) for key in ("mod", "space", "to"))}
+    contrast = next((other for other in ANAT_SUFFIXES[1:] if other in told), None)
+    own = tuple((key, value) for key, value in entities.items() if key not in ("desc", "mod"))
+    return own if contrast is None else (*own, ("mod", contrast))
 
 
 def derivative_path(

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from n2a_bids.contrasts import ANAT_SUFFIXES
+from n2a_bids.dataset.names import parse_name
 from n2a_bids.record.typed_json import JsonObject
 
-Kind = Literal["t1w-repeats", "t1w-echoes", "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single"]
+Kind = Literal["anat-repeats", "anat-echoes", "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +65,16 @@ class DenoisingUnit:
         return self.kind == "dwi-reverse-pe" or self.reversed_b0 is not None
 
     @property
-    def suffix(self) -> Literal["T1w", "dwi"]:
-        """BIDS suffix of the images."""
-        return "T1w" if self.kind.startswith("t1w") else "dwi"
+    def suffix(self) -> str:
+        """BIDS suffix of the images, ``dwi`` or one of `n2a_bids.contrasts.ANAT_SUFFIXES`."""
+        if self.datatype == "dwi":
+            return "dwi"
+        return parse_name(self.images[0].path)[1] if self.images else ANAT_SUFFIXES[0]
 
     @property
     def datatype(self) -> Literal["anat", "dwi"]:
         """BIDS folder of the images."""
-        return "anat" if self.suffix == "T1w" else "dwi"
+        return "anat" if self.kind.startswith("anat") else "dwi"
 
     @property
     def label(self) -> str:

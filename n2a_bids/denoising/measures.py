@@ -11,6 +11,7 @@ from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.normalization import match_scales
+from n2a_bids.algorithms.preparation.background import find_noisy_background
 from n2a_bids.algorithms.quality.gain import decibels
 from n2a_bids.algorithms.quality.sharpness import edge_correlation, sharpness, smoothness_fwhm_mm
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
@@ -52,17 +53,22 @@ def noise_sd_map(repetitions: Repetitions) -> Volumes | None:
         scales = match_scales(data, repetitions.mask)
         matched = np.stack([scale.apply(image) for scale, image in zip(scales, data)]).astype(np.float32)
         if repetitions.same_contrast:
-            noise = _difference_map(matched, repetitions.shared)
+            noise = _difference_map(matched, repetitions.mask, repetitions.shared)
         else:
             noise = _one_level(matched, repetitions.mask)
         channels.append(noise * np.float32(scales[0].gain))
     return np.stack(channels, axis=-1)
 
 
-def _difference_map(images: Volumes, shared: NDArray[np.bool_] | None) -> Volumes:
-    """From all voxels where each image was measured: gaps that were filled do not differ."""
-    everywhere = np.ones(images.shape[1:], dtype=bool)
-    return difference_noise_sd(images, everywhere if shared is None or not shared.any() else shared)
+def _difference_map(images: Volumes, mask: NDArray[np.bool_], shared: NDArray[np.bool_] | None) -> Volumes:
+    """From all voxels where each image was measured: gaps that were filled do not differ.
+
+    Nor does air count that is far noisier than the brain, as that of UNIT1: its noise would spread to the rim
+    of the brain.
+    """
+    counted = np.ones(mask.shape, dtype=bool) if shared is None or not shared.any() else shared
+    background = find_noisy_background(images, mask)
+    return difference_noise_sd(images, counted if background is None else counted & ~background)
 
 
 def _one_level(images: Volumes, mask: NDArray[np.bool_]) -> Volumes:

@@ -1,4 +1,4 @@
-"""The brain in a T1w head by deepbet, and whether a mask can be a brain at all."""
+"""The brain in a head by deepbet, and whether a mask can be a brain at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_brain_mask(image: Path, mask: Path, threads: int = 1) -> Path:
     Parameters
     ----------
     image : Path
-        T1w head.
+        Head, of any contrast.
     mask : Path
         uint8 image to write, on the grid of the head.
     threads : int
@@ -64,13 +64,13 @@ def check_brain(mask: Path, image: Path, source: str) -> Path:
         found = "an empty mask" if volume_ml == 0 else f"{volume_ml:.0f} ml"
         raise BIDSDataError(
             f"{image}: expected a brain of {low:.0f} to {high:.0f} ml, found {found} by {source}; look at "
-            "the image, and if it is a T1w head, give a mask of your own with --derivatives NAME=PATH"
+            "the image, and if it is a head, give a mask of your own with --derivatives NAME=PATH"
         )
     is_structured, correlation = shows_structure(load(image)[0], data > 0.5, voxel_sizes_mm(affine))
     if not is_structured:
         raise BIDSDataError(
             f"{image}: expected a brain in the mask by {source}, found noise alone: voxels 8 mm apart are no "
             f"more alike than by chance (correlation {correlation:.3f}); look at the image, and if it is a "
-            "T1w head, give a mask of your own with --derivatives NAME=PATH"
+            "head, give a mask of your own with --derivatives NAME=PATH"
         )
     return mask

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.names import derivative_path, shared_suffix_labels
 from n2a_bids.dataset.units import DenoisingUnit
 
 Condition = Callable[[DenoisingUnit, Config], bool]
@@ -29,7 +29,7 @@ def has_known_distortion(unit: DenoisingUnit, config: Config) -> bool:
 
 def writes_each_echo(unit: DenoisingUnit, config: Config) -> bool:
     """Whether each repetition is an output: echoes differ in contrast, but a plain mean is one image."""
-    return unit.kind == "t1w-echoes" and config.denoise.strategy != "mean"
+    return unit.kind == "anat-echoes" and config.denoise.strategy != "mean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Output:
     field: str
     """Field of the input node that brings it."""
     suffix: str
+    """Empty for that of the images."""
     desc: str | None
     extension: str = ".nii.gz"
     datatype: str = "anat"
@@ -48,8 +49,6 @@ class Output:
     """Whether the describing node completes the file itself, instead of the input node."""
     of_each_repetition: bool = False
     """One file for each repetition that was used, under the entities of that."""
-    transform_to: str = ""
-    """For transforms: the space they lead to."""
     is_written: Condition = always
 
     @property
@@ -60,30 +59,32 @@ class Output:
     def paths(self, unit: DenoisingUnit, config: Config) -> list[Path]:
         """Where its files go."""
         if self.of_each_repetition:
-            return [self._path(image.entities, config) for image in unit.images]
-        return [self._path(unit.entities, config)]
+            return [self._path(image.entities, unit, config) for image in unit.images]
+        return [self._path(unit.entities, unit, config)]
 
-    def _path(self, entities: dict[str, str], config: Config) -> Path:
+    def _path(self, entities: dict[str, str], unit: DenoisingUnit, config: Config) -> Path:
+        suffix = self.suffix or unit.suffix
         labels = {key: value for key, value in entities.items() if key not in ("desc", "space")}
-        if self.transform_to:
-            labels |= {"from": "orig", "to": self.transform_to, "mode": "image"}
+        labels |= shared_suffix_labels(suffix, unit.suffix)
+        if suffix == "xfm":
+            labels |= {"from": "orig", "to": unit.suffix, "mode": "image"}
         return derivative_path(
             config.output_dir,
             labels,
-            self.suffix,
+            suffix,
             desc=self.desc,
             extension=self.extension,
             datatype=self.datatype,
         )
 
 
-def _images(suffix: str, datatype: str) -> tuple[Output, ...]:
-    """What is written for T1w and diffusion alike."""
+def _images(datatype: str) -> tuple[Output, ...]:
+    """What is written for anatomy and diffusion alike."""
     return (
-        Output("denoised", suffix, "denoised", datatype=datatype, sidecar="denoised"),
-        Output("mean", suffix, "mean", datatype=datatype, sidecar="mean"),
-        Output("residual", suffix, "residual", datatype=datatype, sidecar="residual"),
-        Output("noise_sd", suffix, "noisesd", datatype=datatype, sidecar="noise_sd"),
+        Output("denoised", "", "denoised", datatype=datatype, sidecar="denoised"),
+        Output("mean", "", "mean", datatype=datatype, sidecar="mean"),
+        Output("residual", "", "residual", datatype=datatype, sidecar="residual"),
+        Output("noise_sd", "", "noisesd", datatype=datatype, sidecar="noise_sd"),
         Output("mask", "mask", "brain", datatype=datatype, sidecar="mask"),
         Output("record_file", "figures", "denoised", ".json", datatype, is_described=True),
         Output("alignment", "figures", "alignment", ".json", datatype),
@@ -91,11 +92,11 @@ def _images(suffix: str, datatype: str) -> tuple[Output, ...]:
 
 
 ANAT_OUTPUTS: tuple[Output, ...] = (
-    *_images("T1w", "anat"),
-    Output("transforms", "xfm", None, ".txt", of_each_repetition=True, transform_to="T1w"),
+    *_images("anat"),
+    Output("transforms", "xfm", None, ".txt", of_each_repetition=True),
     Output(
         "repetitions",
-        "T1w",
+        "",
         "denoised",
         sidecar="repetitions",
         of_each_repetition=True,
@@ -103,7 +104,7 @@ ANAT_OUTPUTS: tuple[Output, ...] = (
     ),
 )
 DWI_OUTPUTS: tuple[Output, ...] = (
-    *_images("dwi", "dwi"),
+    *_images("dwi"),
     *(
         Output(table, "dwi", desc, f".{table}", "dwi")
         for desc in ("denoised", "mean", "residual", "noisesd")
@@ -123,7 +124,7 @@ DWI_OUTPUTS: tuple[Output, ...] = (
 
 def outputs_of(unit: DenoisingUnit, config: Config) -> list[Output]:
     """Rows that are written for a group."""
-    table = ANAT_OUTPUTS if unit.suffix == "T1w" else DWI_OUTPUTS
+    table = ANAT_OUTPUTS if unit.datatype == "anat" else DWI_OUTPUTS
     return [row for row in table if row.is_written(unit, config)]
 
 

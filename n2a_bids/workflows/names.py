@@ -12,7 +12,7 @@ def workflow_name(unit: DenoisingUnit) -> str:
 
     Examples
     --------
-    >>> workflow_name(DenoisingUnit("t1w-repeats", (), {"sub": "01", "acq": "hires"}))
-    'sub_01_acq_hires_T1w_t1w_repeats'
+    >>> workflow_name(DenoisingUnit("anat-repeats", (), {"sub": "01", "acq": "hires"}))
+    'sub_01_acq_hires_T1w_anat_repeats'
     """
     return re.sub(r"\W", "_", f"{unit.label}_{unit.kind}")

@@ -34,21 +34,24 @@ def head_phantom() -> tuple[np.ndarray, np.ndarray]:
     return ndimage.gaussian_filter(image, 0.6), radius < 0.74
 
 
-def write_participant(bids_dir: Path, label: str, seed: int, *, broken: bool = False) -> None:
-    """Two T1w runs of one head; the second file of a broken participant is truncated."""
+def write_participant(
+    bids_dir: Path, label: str, seed: int, *, broken: bool = False, suffix: str = "T1w"
+) -> None:
+    """Two runs of one head; the second file of a broken participant is truncated."""
     generator = np.random.default_rng(seed)
     folder = bids_dir / f"sub-{label}" / "anat"
     folder.mkdir(parents=True, exist_ok=True)
     head = head_phantom()[0]
     for run in (1, 2):
         noisy = np.hypot(head + generator.normal(0, 60, _SHAPE), generator.normal(0, 60, _SHAPE))
-        path = folder / f"sub-{label}_run-{run}_T1w.nii.gz"
+        path = folder / f"sub-{label}_run-{run}_{suffix}.nii.gz"
         image = nb.Nifti1Image(noisy.round().astype(np.int16), _AFFINE)
         image.set_qform(_AFFINE, 1)
         image.set_sform(_AFFINE, 1)
         image.header.set_xyzt_units("mm", "sec")
         image.to_filename(path)
-        path.with_name(f"sub-{label}_run-{run}_T1w.json").write_text(json.dumps({"MagneticFieldStrength": 3}))
+        sidecar = path.with_name(f"sub-{label}_run-{run}_{suffix}.json")
+        sidecar.write_text(json.dumps({"MagneticFieldStrength": 3}))
     if broken:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

@@ -38,17 +38,24 @@ def test_names_are_unique_and_the_default_comes_first():
     assert len(rows) == len(set(rows))
     assert STRATEGY_NAMES[0] == "auto"
     with pytest.raises(ConfigError, match="choose one of auto, noise2average"):
-        find_strategy("san2n", "T1w")
+        find_strategy("san2n", "anat")
 
 
 def test_groups_that_a_strategy_cannot_take():
     """What follows from the needs of each row."""
     unable = {
         kind: {name for name in STRATEGY_NAMES if reason_against(name, kind)}
-        for kind in ("t1w-repeats", "t1w-echoes", "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single")
+        for kind in (
+            "anat-repeats",
+            "anat-echoes",
+            "dwi-reverse-pe",
+            "dwi-repeats",
+            "dwi-split",
+            "dwi-single",
+        )
     }
-    assert unable["t1w-repeats"] == {"san2n"}
-    assert unable["t1w-echoes"] == {"san2n", "recorrupted", "noise2noise"}
+    assert unable["anat-repeats"] == {"san2n"}
+    assert unable["anat-echoes"] == {"san2n", "recorrupted", "noise2noise"}
     assert unable["dwi-single"] == {"noise2average", "noise2noise"}
     assert not unable["dwi-reverse-pe"] | unable["dwi-repeats"] | unable["dwi-split"]
     assert {name for name in STRATEGY_NAMES if takes_halves(name)} == {"noise2average", "noise2noise"}

@@ -49,7 +49,7 @@ def make_unit(bids: Path, entity: str = "run", labels: tuple[str, ...] = ("1", "
         )
         for label in labels
     )
-    kind = "t1w-echoes" if entity == "echo" else "t1w-repeats"
+    kind = "anat-echoes" if entity == "echo" else "anat-repeats"
     return DenoisingUnit(kind, images, {"sub": "01"})
 
 

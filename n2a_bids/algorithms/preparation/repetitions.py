@@ -12,6 +12,7 @@ from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
+from n2a_bids.algorithms.preparation.background import find_noisy_background
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import StrategyRecord
 
@@ -46,6 +47,8 @@ class Prepared:
     """In z-scores; ``None`` where no Rician floor is found."""
     n_measured: NDArray[np.uint8] | None = None
     """(X, Y, Z) as in `Repetitions`."""
+    background: Mask | None = None
+    """Air that is far noisier than the brain, as in UNIT1; it stays as averaged. None where there is none."""
 
     @property
     def average(self) -> Volume:
@@ -120,7 +123,10 @@ def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: boo
     scales = match_scales(data, mask)
     images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
     n_repetitions, shared = len(images), repetitions.shared
+    background = find_noisy_background(images, mask) if n_repetitions > 1 else None
     head = find_head(images.mean(axis=0), mask)
+    if background is not None:
+        head &= ~background
     compared = head if shared is None else head & shared
     noise_sd = (
         difference_noise_sd(images, compared) if n_repetitions > 1 else np.zeros(mask.shape, np.float32)
@@ -136,6 +142,7 @@ def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: boo
         repetition_noise_sd=noise_sd,
         magnitude=None if keep_noise_floor else _find_common_magnitude(images, mask, noise_sd, shared),
         n_measured=repetitions.n_measured,
+        background=background,
     )
 
 
@@ -175,7 +182,10 @@ def restore(prepared: Prepared, estimate: Volume, record: StrategyRecord) -> Den
     denoised : DenoisedImage
     """
     scale = prepared.scales[0]
-    estimate = np.maximum(estimate, prepared.average.min())
+    average = prepared.average
+    estimate = np.maximum(estimate, average.min())
+    if prepared.background is not None:
+        estimate = np.where(prepared.background, average, estimate)
     return DenoisedImage(
         data=scale.invert(estimate)[..., None],
         noise_sd=(prepared.repetition_noise_sd * np.float32(scale.gain))[..., None],

@@ -39,7 +39,7 @@ def get_strategy(name: str, *, diffusion: bool = False) -> Strategy:
     ConfigError
         If there is none of that name; the message lists those that exist.
     """
-    facts = find_strategy(name, "dwi" if diffusion else "T1w")
+    facts = find_strategy(name, "dwi" if diffusion else "anat")
     return Strategy(facts, _load(facts.denoise), _load(facts.settings))
 
 

@@ -14,6 +14,8 @@ from n2a_bids.cli.argument_parser import ArgumentParser
 from n2a_bids.cli.help_formatter import HelpFormatter
 from n2a_bids.cli.options import OptionGroups, add_options
 from n2a_bids.config import Config
+from n2a_bids.contrasts import MODALITIES
+from n2a_bids.dataset.read.filters import QUERIES
 
 _GROUPS = {
     "which images": None,
@@ -59,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(
         prog="n2a",
         usage="n2a bids_dir output_dir {participant,group} [options]",
-        description="Denoise repeated MRI of a BIDS dataset: two or more T1w runs of a session, or DWI.",
+        description="Denoise repeated MRI of a BIDS dataset: runs of one contrast, or diffusion series.",
         epilog=_EXAMPLES,
         formatter_class=HelpFormatter,
         argument_default=argparse.SUPPRESS,
@@ -109,12 +111,13 @@ def _add_settings_file(group: argparse._ArgumentGroup) -> None:
 
 def _add_what_is_no_setting(groups: OptionGroups) -> None:
     """Options that are laid over settings, and those that do nothing."""
-    for query in ("t1w", "dwi"):
+    for modality, query in zip(MODALITIES, QUERIES, strict=True):
         groups["which images"].add_argument(
-            f"--filter-{query}", *(["--filter-T1w"] if query == "t1w" else []), dest=f"filter_{query}",
+            *dict.fromkeys((f"--filter-{query}", f"--filter-{modality}")), dest=f"filter_{query}",
             type=entity_filter, nargs="+", action=CollectPairs, metavar="ENTITY=VALUE",
             help=f"--bids-filter-file for the query '{query}', laid over the file: acquisition=hires, "
-            "run=1,2, reconstruction:none, acquisition:required, or run:any to undo a filter",
+            "run=1,2, reconstruction:none, acquisition:required, or run:any to undo a filter"
+            if query == "t1w" else f"the same for the query '{query}'",
         )  # fmt: skip
     groups["resources"].add_argument(
         "--use-plugin", "--nipype-plugin-file", dest="plugin_file", type=existing_path, metavar="FILE",

@@ -19,7 +19,8 @@ from n2a_bids.cli.argument_parser import complete
 from n2a_bids.config import Config
 from n2a_bids.config.options import declared_fields
 from n2a_bids.config.toml import Settings, make_config, merge, read_settings, setting_names
-from n2a_bids.dataset.read.filters import by_query, short_name
+from n2a_bids.contrasts import ALL_ANATOMY, MODALITIES
+from n2a_bids.dataset.read.filters import QUERIES, by_query, short_name
 from n2a_bids.dataset.read.templates import find_template
 from n2a_bids.errors import ConfigError
 from n2a_bids.strategy_table import STRATEGY_NAMES, check_recipe
@@ -100,9 +101,9 @@ def _command_line(args: argparse.Namespace) -> Settings:
 
 
 def _lay_filters(settings: Settings, args: argparse.Namespace) -> Settings:
-    """Lay ``--filter-t1w`` and ``--filter-dwi`` over the filters of the files, entity by entity."""
+    """Lay ``--filter-t1w`` and its like over the filters of the files, entity by entity."""
     filters = by_query(settings.get("selection", {}).get("bids_filters", {}))
-    for query in ("t1w", "dwi"):
+    for query in QUERIES:
         asked = vars(args).get(f"filter_{query}", {})
         if asked:
             known = (*filters.get(query, {}).items(), *asked.items())
@@ -175,7 +176,12 @@ def _check(config: Config) -> None:
     if weights_dir is not None and not weights_dir.is_dir():
         raise ConfigError(f"{weights_dir}: expected a folder with weights, found none; check --weights-dir")
     if not config.selection.modalities:
-        raise ConfigError("no modality is selected; give T1w, dwi or both")
+        raise ConfigError(f"no modality is selected; give one or more of {', '.join(MODALITIES)}")
+    unknown = [name for name in config.selection.modalities if name not in (ALL_ANATOMY, *MODALITIES)]
+    if unknown:
+        raise ConfigError(
+            f"there is no modality {unknown[0]!r}; choose of {ALL_ANATOMY}, {', '.join(MODALITIES)}"
+        )
     if config.selection.dwi_corrected and config.selection.dwi_pairing == "reverse-pe":
         raise ConfigError(
             "--dwi-pairing reverse-pe corrects distortion, but --dwi-corrected says that this is done; give "

@@ -1,11 +1,12 @@
-"""Decides on every T1w image: repetition, echo, or left out with the reason."""
+"""Decides on every anatomical image: repetition, echo, or left out with the reason."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from n2a_bids.contrasts import CONTRASTS, NEVER_DENOISED, Contrast
 from n2a_bids.dataset.group.entities import describe, group_by, shared_entities
-from n2a_bids.dataset.group.protocols import split_protocols
+from n2a_bids.dataset.group.protocols import repeats_group, split_protocols
 from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
@@ -14,18 +15,18 @@ _DERIVED = ("space", "desc", "res", "den", "label", "seg", "hemi")
 _OTHER_SIGNAL = ("inv", "flip", "mt")
 
 
-def group_t1w(images: Sequence[ImageFile]) -> Collection:
-    """Find the groups among the T1w images of any number of participants.
+def group_anat(images: Sequence[ImageFile]) -> Collection:
+    """Find the groups among the anatomical images of any number of participants.
 
-    Runs are repetitions of one signal and echoes are not, so where both vary (two runs
-    of a multi-echo MPRAGE) the runs of each echo are denoised together: every strategy
-    can take them, and all echoes come out denoised. Echoes pair with each other only
-    where no echo has a second run.
+    Images of different suffix are never denoised together. Runs are repetitions of one signal and echoes are
+    not, so where both vary (two runs of a multi-echo MPRAGE) the runs of each echo are denoised together:
+    every strategy can take them, and all echoes come out denoised. Echoes pair with each other only where no
+    echo has a second run.
 
     Parameters
     ----------
     images : sequence of ImageFile
-        With suffix T1w, UNIT1 or MP2RAGE.
+        With the suffixes of `n2a_bids.contrasts`.
 
     Returns
     -------
@@ -39,11 +40,21 @@ def group_t1w(images: Sequence[ImageFile]) -> Collection:
             excluded.append(Excluded(image.path, f"{describe(image)}: {reason}"))
         else:
             candidates.append(image)
-    candidates, copies = split_copies(candidates)
+    found = [
+        _group_one_contrast([image for image in candidates if _suffix(image) == contrast.suffix], contrast)
+        for contrast in CONTRASTS
+    ]
+    excluded += [item for part in found for item in part.excluded]
+    units = [unit for part in found for unit in part.units]
+    return Collection(tuple(units), tuple(sorted(excluded, key=lambda item: item.path)))
+
+
+def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast) -> Collection:
+    candidates, copies = split_copies(images)
     candidates, processed = split_same_acquisition(candidates)
-    candidates, unlike = split_protocols(candidates, "t1w-repeats", ignoring=("run",))
-    candidates, unlike_echoes = split_protocols(candidates, "t1w-echoes", ignoring=("run", "echo"))
-    excluded += [*copies, *processed, *unlike, *unlike_echoes]
+    candidates, unlike = split_protocols(candidates, repeats_group(contrast), ignoring=("run",))
+    candidates, unlike_echoes = split_protocols(candidates, "anat-echoes", ignoring=("run", "echo"))
+    excluded = [*copies, *processed, *unlike, *unlike_echoes]
     units = []
     for family in group_by(candidates, ignoring={"run", "echo"}):
         found = find_repeats(family) or find_echoes(family)
@@ -51,15 +62,18 @@ def group_t1w(images: Sequence[ImageFile]) -> Collection:
         taken = {image.path for unit in found for image in unit.images}
         alone = [image for image in family if image.path not in taken]
         excluded.extend(Excluded(image.path, _reason_alone(image, family, candidates)) for image in alone)
-    return Collection(tuple(units), tuple(sorted(excluded, key=lambda item: item.path)))
+    return Collection(tuple(units), tuple(excluded))
+
+
+def _suffix(image: ImageFile) -> str:
+    return parse_name(image.path)[1]
 
 
 def reason_never_denoised(image: ImageFile) -> str:
     """Why an image can never be a repetition, or an empty string."""
-    _, suffix, _ = parse_name(image.path)
-    entities = image.entities
-    if suffix in ("UNIT1", "MP2RAGE"):
-        return f"{suffix} belongs to MP2RAGE: its images are parts of one acquisition, never repetitions"
+    suffix, entities = _suffix(image), image.entities
+    if suffix in NEVER_DENOISED:
+        return f"{suffix} {NEVER_DENOISED[suffix]}"
     if entities.get("part", "mag") != "mag":
         return f"part-{entities['part']} is no magnitude image"
     if "chunk" in entities:
@@ -90,7 +104,8 @@ def _reason_alone(image: ImageFile, family: Sequence[ImageFile], everything: Seq
             return f"{describe(image)}: images with and without echo- are not repetitions of each other"
         return f"{describe(image)}: echo {image.entities['echo']} has one run, nothing to average"
     marks = [f"{name}-{value}" for name, value in image.entities.items() if name not in ("sub", "ses")]
-    reason = f"{describe(image)}: one T1w{' with ' + ' '.join(marks) if marks else ''}, nothing to average"
+    which = f"{_suffix(image)}{' with ' + ' '.join(marks) if marks else ''}"
+    reason = f"{describe(image)}: one {which}, nothing to average"
     where = describe(image)
     others = [other for other in everything if other is not image and describe(other) == where]
     if not others:
@@ -103,16 +118,16 @@ def _reason_alone(image: ImageFile, family: Sequence[ImageFile], everything: Seq
             if image.entities.get(name) != other.entities.get(name)
         }
     )
-    return f"{reason} (other T1w of this session differ in {', '.join(differing)})"
+    return f"{reason} (other {_suffix(image)} of this session differ in {', '.join(differing)})"
 
 
 def find_repeats(images: Sequence[ImageFile]) -> list[DenoisingUnit]:
-    """Group T1w images whose names differ in ``run`` only.
+    """Group images whose names differ in ``run`` only.
 
     Parameters
     ----------
     images : sequence of ImageFile
-        T1w images that may be repetitions (see `n2a_bids.dataset.group.anat`).
+        Images of one suffix that may be repetitions (see `n2a_bids.dataset.group.anat`).
 
     Returns
     -------
@@ -126,7 +141,7 @@ def find_repeats(images: Sequence[ImageFile]) -> list[DenoisingUnit]:
             of_echo = f" of echo {entities['echo']}" if "echo" in entities else ""
             units.append(
                 DenoisingUnit(
-                    kind="t1w-repeats",
+                    kind="anat-repeats",
                     images=members,
                     entities=entities,
                     reason=f"{len(members)} runs{of_echo}: the names differ in run only",
@@ -136,12 +151,12 @@ def find_repeats(images: Sequence[ImageFile]) -> list[DenoisingUnit]:
 
 
 def find_echoes(images: Sequence[ImageFile]) -> list[DenoisingUnit]:
-    """Group T1w images whose names differ in ``echo`` only.
+    """Group images whose names differ in ``echo`` only.
 
     Parameters
     ----------
     images : sequence of ImageFile
-        T1w images, without those that are already in a group of repeated runs.
+        Images of one suffix, without those that are already in a group of repeated runs.
 
     Returns
     -------
@@ -155,7 +170,7 @@ def find_echoes(images: Sequence[ImageFile]) -> list[DenoisingUnit]:
         if len(members) > 1:
             units.append(
                 DenoisingUnit(
-                    kind="t1w-echoes",
+                    kind="anat-echoes",
                     images=members,
                     entities=shared_entities(members),
                     reason=f"{len(members)} echoes: the names differ in echo only, so the contrast differs",

@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from n2a_bids.contrasts import Contrast, find_contrast
 from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.group.sidecar_duplicates import same_time_notes
 from n2a_bids.dataset.read.acquisition import quoted
-from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile, Kind
+from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile
 from n2a_bids.io.json import listed
 
-Group = Literal["t1w-repeats", "t1w-echoes", "dwi"]
-"""Images of one contrast, echoes, diffusion series."""
-_T1W, _DWI = ("t1w-repeats", "t1w-echoes"), ("dwi",)
-_ALL = (*_T1W, *_DWI)
-_TIMED = ("t1w-repeats", "dwi-repeats")
+Group = Literal["anat-repeats", "repeats-by-echo-time", "anat-echoes", "dwi"]
+"""Images of one contrast, those whose contrast follows the echo time, echoes, diffusion series."""
+_REPEATS: tuple[Group, ...] = ("anat-repeats", "repeats-by-echo-time")
+_ANAT: tuple[Group, ...] = (*_REPEATS, "anat-echoes")
+_DWI: tuple[Group, ...] = ("dwi",)
+_ALL = (*_ANAT, *_DWI)
+_TIMED = ("anat-repeats", "dwi-repeats")
 _STORAGE = {"mosaic"}
 """Words of ImageType that tell how slices were filed."""
 _NO_AGENT = {"", "none", "no", "n/a", "na"}
@@ -54,13 +57,14 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("ContrastBolusIngredient", _CONTRAST, 0, 0, _T1W, missing_differs=True),
+    Setting("ContrastBolusIngredient", _CONTRAST, 0, 0, _ANAT, missing_differs=True),
     Setting("MagneticFieldStrength", _SCANNER, 0.05, 0.2, _ALL),
-    Setting("RepetitionTime", _CONTRAST, 0.02, 0.5, ("t1w-repeats",)),
-    Setting("EchoTime", _CONTRAST, 0.02, 0.5, ("t1w-repeats",), ("t1w-repeats", "dwi")),
+    Setting("RepetitionTime", _CONTRAST, 0.02, 0.5, _REPEATS),
+    Setting("EchoTime", _CONTRAST, 0.02, 0.5, ("anat-repeats",), (*_REPEATS, "dwi")),
+    Setting("EchoTime", _CONTRAST, math.inf, 0.15, ("repeats-by-echo-time",), ()),
     Setting("EchoTime", _CONTRAST, math.inf, 0.15, _DWI, ()),
-    Setting("InversionTime", _CONTRAST, 0.02, 0.25, ("t1w-repeats",)),
-    Setting("FlipAngle", _CONTRAST, 0.02, 0.35, ("t1w-repeats",), _T1W),
+    Setting("InversionTime", _CONTRAST, 0.02, 0.25, _REPEATS),
+    Setting("FlipAngle", _CONTRAST, 0.02, 0.35, _REPEATS, _ANAT),
     Setting("PulseSequenceType", _CONTRAST),
     Setting("ScanningSequence", _CONTRAST),
     Setting("SequenceVariant", _CONTRAST),
@@ -83,10 +87,10 @@ SETTINGS = (
 )
 """The one list of what must agree and of what is worth a note.
 
-Limits for refusal: T1w images whose flip angle, inversion or echo time differ by more are of another
+Limits for refusal: images whose flip angle, inversion or echo time differ by more are of another
 contrast, which a linear match of intensities does not make equal; with another field strength relaxation
-itself differs; signal of echo-planar images falls by a seventh where the echo time grows by 15 % (of 80 ms,
-with a T2 of 80 ms).
+itself differs; signal of echo-planar and T2-weighted images falls by a seventh where the echo time grows
+by 15 % (of 80 ms, with a T2 of 80 ms).
 """
 
 
@@ -104,7 +108,7 @@ def protocol_notes(unit: DenoisingUnit) -> list[str]:
         Empty where the settings are equal, to 2 %, or known of one image only. Echo times of echoes differ
         by design.
     """
-    kind = group_of(unit.kind)
+    kind = group_of(unit)
     differing: dict[str, list[str]] = {}
     for setting in SETTINGS:
         values = [_value(image, setting) for image in unit.images]
@@ -185,9 +189,16 @@ def split_protocols(
     return kept, excluded
 
 
-def group_of(kind: Kind) -> Group:
-    """The rules that apply to a kind of unit."""
-    return kind if kind in _T1W else "dwi"
+def group_of(unit: DenoisingUnit) -> Group:
+    """The rules that apply to a unit."""
+    if unit.kind == "anat-echoes":
+        return "anat-echoes"
+    return repeats_group(find_contrast(unit.suffix)) if unit.datatype == "anat" else "dwi"
+
+
+def repeats_group(contrast: Contrast) -> Group:
+    """The rules that apply to repetitions of a contrast."""
+    return "repeats-by-echo-time" if contrast.by_echo_time else "anat-repeats"
 
 
 def _value(image: ImageFile, setting: Setting) -> float | frozenset[str] | None:

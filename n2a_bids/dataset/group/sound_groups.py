@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
-from n2a_bids.dataset.group.anat import group_t1w
+from n2a_bids.dataset.group.anat import group_anat
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 
 
 def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Collection:
-    """Find the groups among T1w images and diffusion series.
+    """Find the groups among anatomical images and diffusion series.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Col
         Every image is in one unit or left out, but for field maps.
     """
     series = [image for image in images if is_diffusion(image)]
-    found = [group_t1w([image for image in images if not is_diffusion(image)])]
+    found = [group_anat([image for image in images if not is_diffusion(image)])]
     if series:
-        # The gradient mathematics import torch: datasets of T1w alone do without it.
+        # The gradient mathematics import torch: datasets of anatomy alone do without it.
         from n2a_bids.dataset.group.dwi import group_dwi
 
         found.append(group_dwi(series, selection))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from n2a_bids.contrasts import MODALITIES
 from n2a_bids.dataset.names import ENTITY_ORDER, comparable, parse_name
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import ConfigError
@@ -23,7 +24,7 @@ _LONG_NAMES = {
     "volume": "voi",
     "segmentation": "seg",
 }
-QUERIES = ("t1w", "dwi")
+QUERIES = tuple(name.lower() for name in MODALITIES)
 """Names under which a filter file selects images for us."""
 _FILE_PARTS = ("datatype", "suffix", "extension")
 

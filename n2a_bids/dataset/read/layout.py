@@ -15,15 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
+from n2a_bids.contrasts import LOOKED_FOR, MODALITIES, selected_modalities
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.json import read_json_object
 from n2a_bids.io.printable import printable
 from n2a_bids.record.typed_json import JsonObject
 
-_SUFFIXES = {"T1w": ("T1w", "UNIT1", "MP2RAGE"), "dwi": ("dwi", "sbref")}
-IMAGE_SUFFIXES = tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
-"""All that `list_images` looks for."""
-_DATATYPES = {"T1w": "anat", "dwi": "dwi"}
+_DATATYPES = {modality: "dwi" if modality == "dwi" else "anat" for modality in MODALITIES}
 _CACHE_NAME = re.compile(r"n2a_[0-9a-f]{16}")
 _DATABASE = "layout_index.sqlite"
 """File of pybids: a folder without it is none of our indexes, whatever its name."""
@@ -137,10 +135,11 @@ def list_images(bids_dir: Path, participants: Sequence[str], selection: Selectio
     Returns
     -------
     images : list of Path
-        T1w (with UNIT1 and MP2RAGE, so that they can be named as left out) and DWI, sorted. Names that
-        BIDS does not allow, and folders named like images, are among them.
+        Anatomical images (with those that are only named as left out) and DWI, sorted. Names that BIDS does
+        not allow, and folders named like images, are among them.
     """
-    suffixes = [suffix for modality in selection.modalities for suffix in _SUFFIXES[modality]]
+    modalities = selected_modalities(selection.modalities)
+    suffixes = [suffix for modality in modalities for suffix in LOOKED_FOR[modality]]
     keep = _kept_paths(participants, selection, suffixes)
     # pybids stops at a folder that it cannot look into.
     closed = [folder.relative_to(bids_dir).as_posix() for folder in closed_folders(bids_dir, participants)]
@@ -200,19 +199,23 @@ def _kept_paths(participants: Sequence[str], selection: SelectionConfig, suffixe
     # Names that pybids or its database choke on, such as "run-²", are found without it.
     label = "[A-Za-z0-9+]+"
     sessions = "|".join(re.escape(name.removeprefix("ses-")) for name in selection.sessions) or label
-    datatypes = "|".join(_DATATYPES[modality] for modality in selection.modalities)
+    datatypes = "|".join(_datatypes(selection))
     file_name = rf"sub-[A-Za-z0-9+_-]*_(?:{'|'.join(suffixes)})\.nii(?:\.gz)?"
     return rf"/sub-(?:{subjects})(?:/ses-(?:{sessions}))?(?:/(?:{datatypes})(?:/{file_name})?)?"
 
 
 def _folders(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> Iterable[Path]:
-    datatypes = sorted({_DATATYPES[modality] for modality in selection.modalities})
+    datatypes = _datatypes(selection)
     sessions = {f"ses-{label.removeprefix('ses-')}" for label in selection.sessions}
     for label in participants:
         subject = bids_dir / f"sub-{label}"
         for parent in (subject, *sorted(subject.glob("ses-*"))):
             if parent == subject or not selection.sessions or parent.name in sessions:
                 yield from (folder for name in datatypes if os.path.isdir(folder := parent / name))
+
+
+def _datatypes(selection: SelectionConfig) -> list[str]:
+    return sorted({_DATATYPES[modality] for modality in selected_modalities(selection.modalities)})
 
 
 def _open_layout(bids_dir: Path, keep: str, database_dir: Path | None, folders: Iterable[Path]):

@@ -17,8 +17,6 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import UNREADABLE
 
 _GRID_TOLERANCE_MM = 1e-2
-_OWN_SPACES = {"anat": ("T1w", "orig"), "dwi": ("dwi", "orig")}
-"""Labels of ``space-`` that stand for the images themselves; any other is a template or another image."""
 
 
 def find_brain_mask(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> Path | None:
@@ -58,7 +56,7 @@ def find_brain_mask(derivatives: Mapping[str, Path], unit: DenoisingUnit) -> Pat
             if not _fits(entities, unit) or _is_elsewhere(entities, unit):
                 continue
             same_grid = _on_grid_of_an_image(path, unit)
-            if same_grid or not {"space", "res"} & entities.keys():
+            if same_grid or _may_be_resampled(entities, unit):
                 ranked.append((not same_grid, -len(entities), rank, path))
     return min(ranked)[-1] if ranked else None
 
@@ -86,7 +84,17 @@ def _masks(root: Path, unit: DenoisingUnit) -> list[Path]:
 
 
 def _is_elsewhere(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
-    return "space" in entities and entities["space"] not in _OWN_SPACES[unit.datatype]
+    return "space" in entities and entities["space"] not in (unit.suffix, "orig")
+
+
+def _may_be_resampled(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
+    """Whether a mask on another grid shows the brain where these images do.
+
+    A mask without a space is that of the T1w images, which others need not lie on.
+    """
+    if unit.suffix in ("T1w", "dwi"):
+        return not {"space", "res"} & entities.keys()
+    return unit.suffix in (entities.get("space"), entities.get("mod")) and "res" not in entities
 
 
 def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
@@ -95,7 +103,7 @@ def _fits(entities: Mapping[str, str], unit: DenoisingUnit) -> bool:
     required = {
         name: comparable(name, value)
         for name, value in entities.items()
-        if name not in ("desc", "space", "res")
+        if name not in ("desc", "space", "res") and (name, value) != ("mod", unit.suffix)
     }
     known = [
         {name: comparable(name, value) for name, value in image.entities.items()} for image in unit.images

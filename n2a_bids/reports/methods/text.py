@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from n2a_bids import __version__
+from n2a_bids.contrasts import CONTRASTS
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.reports.format import listing
 from n2a_bids.reports.methods.phrases import MASKS, strategy_words
@@ -23,7 +24,10 @@ from n2a_bids.reports.pages.templates import environment
 from n2a_bids.reports.records.units import UnitRecord
 from n2a_bids.viz.charts import MEANS
 
-_TITLES = {"T1w": "T1-weighted images", "dwi": "Diffusion-weighted images"}
+_TITLES = {
+    **{row.suffix: f"{row.words[:1].upper()}{row.words[1:]} images" for row in CONTRASTS},
+    "dwi": "Diffusion-weighted images",
+}
 _NOT_EXPLAINED = ("mean", "weighted mean", "echoes as measured", "blend", "unknown")
 """Names of candidates that speak for themselves."""
 _DENOISE_AGAIN = {
@@ -89,7 +93,7 @@ class ImagesOfKind:
     """What the text tells of all units of one kind of image."""
 
     suffix: str
-    """``T1w`` or ``dwi``."""
+    """``dwi``, ``T1w`` or another one of `n2a_bids.contrasts`."""
     units: tuple[UnitRecord, ...]
 
     @property
@@ -144,7 +148,7 @@ class ImagesOfKind:
         """Kinds of comparison, and whether ``all``, ``some`` or ``none`` were freed of the Rician bias."""
         found = {}
         if len(self.candidates) > 1 and set(MEANS) & set(self.candidates):
-            kinds = ("single series" if is_single(unit) else unit.suffix for unit in self.done)
+            kinds = ("single series" if is_single(unit) else unit.datatype for unit in self.done)
             found |= dict.fromkeys(kinds, MEANS)
         if "echoes as measured" in self.candidates:
             found["echoes"] = ("echoes as measured",)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from n2a_bids.contrasts import MODALITIES
 from n2a_bids.dataset.names import is_label
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.record.denoising import DenoisingRecord
@@ -35,7 +36,7 @@ class Row:
     label: str
     """Entities and suffix of the unit."""
     suffix: str
-    """``T1w`` or ``dwi``."""
+    """``dwi``, ``T1w`` or another one of `n2a_bids.contrasts`."""
     facts: Mapping[str, str | bool | None]
     """Columns that are words."""
     page: str
@@ -148,9 +149,9 @@ def _row(unit: UnitRecord, output_dir: Path) -> Row:
 
 
 def find_outliers(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """Unusual measures of each unit, T1w and DWI judged apart; units without any are not listed."""
+    """Unusual measures of each unit, each kind of image judged apart; units without any are not listed."""
     found: dict[str, list[str]] = {}
-    for suffix in ("T1w", "dwi"):
+    for suffix in MODALITIES:
         group = [row for row in rows if row.suffix == suffix]
         for column, measure in enumerate(measures()):
             if measure.outliers and group:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from n2a_bids.contrasts import find_contrast
 from n2a_bids.record.denoising import Choice, DenoisingRecord
 from n2a_bids.reports.format import duration, listing, number
 from n2a_bids.reports.methods.phrases import strategy_words
@@ -112,7 +113,8 @@ def nature(unit: UnitRecord) -> str:
 
 def _counted(count: int, unit: UnitRecord) -> str:
     """A number of images, as ``2 T1-weighted images`` or ``one diffusion series``."""
-    kind = "diffusion series" if unit.suffix == "dwi" else f"T1-weighted image{'' if count == 1 else 's'}"
+    image = "" if unit.suffix == "dwi" else f"{find_contrast(unit.suffix).words} image"
+    kind = f"{image}{'' if count == 1 else 's'}" if image else "diffusion series"
     return f"{'one' if count == 1 else count} {kind}"
 
 
@@ -120,7 +122,7 @@ def cards(unit: UnitRecord) -> list[Card]:
     """The numbers that a reader wants first."""
     record = unit.denoising
     excluded = unit.derived.n_left_out
-    kind = "diffusion series" if unit.suffix == "dwi" else "T1w images"
+    kind = "diffusion series" if unit.suffix == "dwi" else f"{unit.suffix} images"
     count = number(unit.measure("denoising.n_repetitions"))
     found = [
         Card("Series", count, "alone: its own volumes tell the noise")

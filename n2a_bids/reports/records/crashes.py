@@ -47,8 +47,8 @@ class Crash:
 
         Examples
         --------
-        >>> Crash(Path("crash-x.txt"), "n2a_0_1_0.sub_01.sub_01_T1w_t1w_repeats.denoise", "killed").step
-        'sub_01_T1w_t1w_repeats.denoise'
+        >>> Crash(Path("crash-x.txt"), "n2a_0_1_0.sub_01.sub_01_T1w_anat_repeats.denoise", "killed").step
+        'sub_01_T1w_anat_repeats.denoise'
         """
         return self.node.split(".", 2)[-1]
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
+from n2a_bids.contrasts import ANAT_SUFFIXES
+from n2a_bids.dataset.names import unit_entities
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import AlignmentRecord, DistortionRecord
 from n2a_bids.record.denoising import DenoisingRecord
@@ -49,7 +51,7 @@ class UnitRecord:
     datatype: str
     """``anat`` or ``dwi``."""
     entities: tuple[tuple[str, str], ...]
-    """Entities of the group in the order of its file names."""
+    """Entities of the group in the order of its file names; last ``mod``, where the images are not T1w."""
     denoising: DenoisingRecord | None = None
     """What the denoising command told; None where it failed."""
     alignment: AlignmentRecord = field(default_factory=AlignmentRecord)
@@ -67,8 +69,8 @@ class UnitRecord:
 
     @property
     def suffix(self) -> str:
-        """``T1w`` or ``dwi``."""
-        return "dwi" if self.datatype == "dwi" else "T1w"
+        """``dwi``, ``T1w`` or another one of `n2a_bids.contrasts`."""
+        return "dwi" if self.datatype == "dwi" else dict(self.entities).get("mod", ANAT_SUFFIXES[0])
 
     @property
     def session(self) -> str:
@@ -78,7 +80,8 @@ class UnitRecord:
     @property
     def label(self) -> str:
         """For example ``sub-01_ses-a_T1w``."""
-        return "_".join([*(f"{key}-{value}" for key, value in self.entities), self.suffix])
+        own = (f"{key}-{value}" for key, value in self.entities if key != "mod")
+        return "_".join([*own, self.suffix])
 
     @property
     def derived(self) -> DerivedNumbers:
@@ -194,7 +197,7 @@ def _read_records(root: Path) -> dict[_Key, _Found]:
         for path in sorted(folder.glob("*_figures.json")):
             match = _RECORD.search(path.name)
             if match:
-                key = (folder.name, _entities(path.name[: match.start()]))
+                key = (folder.name, unit_entities(path))
                 record = read_typed(_KIND[match[1]], path)
                 setattr(found.setdefault(key, _Found()), _FIELD_OF[match[1]], record)
     return found
@@ -228,28 +231,16 @@ def _datatype_folders(root: Path) -> Iterator[Path]:
                 yield parent / datatype
 
 
-def _entities(stem: str) -> tuple[tuple[str, str], ...]:
-    """Entities of a file name, less ``desc`` and what has no dash.
-
-    Examples
-    --------
-    >>> _entities("sub-01_run-2_desc-denoised_T1w")
-    (('sub', '01'), ('run', '2'))
-    """
-    pairs = (part.split("-", 1) for part in stem.split("_") if "-" in part)
-    return tuple((key, value) for key, value in pairs if key != "desc")
-
-
 def _key_of_figure(path: Path) -> _Key:
     """Unit of a figure that no record owns."""
     datatype = "dwi" if path.stem.endswith("_dwi") else "anat"
-    entities = tuple(pair for pair in _entities(path.stem) if pair[0] not in REPETITION_ENTITIES)
+    entities = tuple(pair for pair in unit_entities(path) if pair[0] not in REPETITION_ENTITIES)
     return datatype, entities
 
 
 def _owner(path: Path, keys: list[_Key], datatype: str | None = None) -> _Key | None:
     """The unit a file belongs to: it has all entities of the unit, and adds none that names another unit."""
-    found = set(_entities(path.name.split(".")[0]))
+    found = set(unit_entities(path))
     datatype = datatype or _key_of_figure(path)[0]
     owners = [
         key

@@ -22,7 +22,7 @@ def init_downstream_wf(
     Parameters
     ----------
     unit : DenoisingUnit
-        T1w repetitions or echoes.
+        Repetitions or echoes of an anatomical contrast.
     config : Config
         Where to; `OutputConfig.raw_like_dir` asks for the raw-like image.
     preproc : bool
@@ -64,7 +64,7 @@ def _connect_raw_like(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, 
     root = config.outputs.raw_like_dir
     describe = Node(DescribeRawLike(root=str(root), bids_dir=str(config.bids_dir)), name="raw_like")
     write = Node(
-        WriteDerivatives({"raw_like": raw_like_path(root, unit.entities, "T1w")}), name="write_raw_like"
+        WriteDerivatives({"raw_like": raw_like_path(root, unit.entities, unit.suffix)}), name="write_raw_like"
     )
     workflow.connect(
         [

@@ -20,6 +20,7 @@ def init_mask_wf(
     given: Path | None = None,
     threads: int = 1,
     random_seed: int = 1,
+    is_ratio: bool = False,
     name: str = "mask_wf",
 ) -> Workflow:
     """Find the brain in every repetition.
@@ -34,6 +35,8 @@ def init_mask_wf(
         Of deepbet.
     random_seed : int
         Of ANTs.
+    is_ratio : bool
+        The images are UNIT1, whose air is noise.
     name : str
         Of the workflow.
 
@@ -49,9 +52,10 @@ def init_mask_wf(
     if given is not None:
         interface, memory_gb = GivenBrainMask(mask_file=str(given)), 1.0
     elif config.method == "deepbet":
-        interface, memory_gb, n_procs = BrainMask(threads=threads), _DEEPBET_GB, threads
+        interface, memory_gb, n_procs = BrainMask(threads=threads, is_ratio=is_ratio), _DEEPBET_GB, threads
     else:
-        interface, memory_gb = TemplateBrainMask(random_seed=random_seed), _TEMPLATE_GB
+        interface = TemplateBrainMask(random_seed=random_seed, is_ratio=is_ratio)
+        memory_gb = _TEMPLATE_GB
         if config.template:
             interface.inputs.template = config.template
     brain = MapNode(interface, "in_file", name="brain", mem_gb=memory_gb, n_procs=n_procs)

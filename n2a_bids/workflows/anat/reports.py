@@ -33,7 +33,7 @@ def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports
     Parameters
     ----------
     unit : DenoisingUnit
-        T1w repetitions or echoes.
+        Repetitions or echoes of an anatomical contrast.
     config : Config
         For the output folder.
     name : str
@@ -52,14 +52,14 @@ def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports
         "denoised": (reportlets.DenoisingFlicker(), one_repetition),
         "detail": (reportlets.DetailZoom(), one_repetition),
         "residual": (
-            reportlets.ResidualMap(different_contrast=unit.kind == "t1w-echoes"),
+            reportlets.ResidualMap(different_contrast=unit.kind == "anat-echoes"),
             [*_IMAGES, ("images", "repetition_files"), ("noise_sd", "noise_sd_file")],
         ),
         "noisesd": (reportlets.NoiseMap(), [("noise_sd", "noise_sd_file"), ("brain_mask", "mask_file")]),
         "loss": (reportlets.LossCurve(), [("record_file", "record_file")]),
         "risk": (reportlets.RiskFigure(), [("record_file", "record_file")]),
     }
-    targets = [figure_path(config.output_dir, unit.entities, "T1w", desc) for desc in figures]
+    targets = [figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in figures]
     connect_figures(workflow, inputnode, figures, targets)
     _connect_alignment(workflow, inputnode, unit, config)
     return workflow
@@ -88,7 +88,9 @@ def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targe
 def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
     """One flicker for each repetition that was moved; which these are is known only when it runs."""
     labels = [_label(image.entities, unit.entities) for image in unit.images]
-    targets = [figure_path(config.output_dir, image.entities, "T1w", "alignment") for image in unit.images]
+    targets = [
+        figure_path(config.output_dir, image.entities, unit.suffix, "alignment") for image in unit.images
+    ]
     select_reference = Node(SelectByIndex(values=labels), name="alignment_reference")
     select_labels = Node(SelectByIndex(values=labels), name="alignment_labels")
     each = ["before_file", "after_file", "label"]

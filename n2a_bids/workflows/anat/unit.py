@@ -1,4 +1,4 @@
-"""One group of T1w repetitions, from files to derivatives."""
+"""One group of anatomical repetitions, from files to derivatives."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from nipype import Node, Workflow
 
 from n2a_bids.config import Config
+from n2a_bids.contrasts import find_contrast
 from n2a_bids.dataset.group.protocols import input_notes
 from n2a_bids.dataset.group.sidecar_duplicates import count_processing
 from n2a_bids.dataset.units import DenoisingUnit
@@ -31,7 +32,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     Parameters
     ----------
     unit : DenoisingUnit
-        T1w repetitions or echoes.
+        Repetitions or echoes of an anatomical contrast.
     config : Config
         Each step is given its section.
     preproc : bool
@@ -43,7 +44,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         Complete: it has no inputs. Its name is unique among the units of a dataset.
     """
     resources = config.resources
-    echoes, each_echo = unit.kind == "t1w-echoes", writes_each_echo(unit, config)
+    echoes, each_echo = unit.kind == "anat-echoes", writes_each_echo(unit, config)
     threads, random_seed = resources.omp_nthreads, config.denoise.random_seed
     given = find_brain_mask(config.derivatives, unit)
     required_index = None if given is None else _owner_of_mask(given, unit)
@@ -51,7 +52,8 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     files = [str(image.path) for image in unit.images]
     check = Node(CheckImages(in_files=files, skip=config.selection.skip_validation), name="check")
     gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
-    mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed)
+    is_ratio = find_contrast(unit.suffix).has_noisy_background
+    mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed, is_ratio=is_ratio)
     steps = [count_processing(image.metadata) for image in unit.images]
     align = init_align_wf(
         config.align, steps, required_index=required_index, different_contrast=echoes, random_seed=random_seed

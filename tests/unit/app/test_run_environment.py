@@ -136,7 +136,7 @@ def test_table_wraps_long_reasons():
 
 def work() -> ParticipantWork:
     image = ImageFile(Path("/b/sub-01/anat/sub-01_run-1_T1w.nii.gz"), {"sub": "01"})
-    unit = DenoisingUnit("t1w-repeats", (image, image), {"sub": "01"})
+    unit = DenoisingUnit("anat-repeats", (image, image), {"sub": "01"})
     excluded = Excluded(Path("/b/sub-01/anat/sub-01_acq-x_T1w.nii.gz"), "one T1w")
     other = Excluded(Path("/b/sub-02/anat/sub-02_T1w.nii.gz"), "truncated", is_error=True)
     collection = Collection((unit,), (excluded, other))

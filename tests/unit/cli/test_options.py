@@ -15,6 +15,7 @@ from n2a_bids.cli.tools import build_parser as build_tools_parser
 from n2a_bids.config import DenoiseConfig
 from n2a_bids.config.options import Option, Range, declared_fields
 from n2a_bids.config.toml import setting_names
+from n2a_bids.dataset.read.filters import QUERIES
 from n2a_bids.interfaces.denoise import Denoise
 
 
@@ -100,6 +101,7 @@ def test_options_of_the_denoiser_are_those_of_the_app():
 
 def test_every_option_of_the_app_is_a_field():
     """But for the few that combine others or do nothing."""
-    combined = {"help", "version", "level", "debug", "config_file", "plugin_file", "filter_t1w", "filter_dwi"}
+    combined = {"help", "version", "level", "debug", "config_file", "plugin_file"}
+    combined |= {f"filter_{query}" for query in QUERIES}
     found = {action.dest for action in build_parser()._actions}
     assert found - set(setting_names()) == combined | {"notrack", "no_datalad_get"}

@@ -12,7 +12,7 @@ import pytest
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
-from n2a_bids.dataset.group.anat import group_t1w
+from n2a_bids.dataset.group.anat import group_anat
 from n2a_bids.dataset.group.protocols import protocol_notes
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.names import parse_name
@@ -323,7 +323,7 @@ def test_echo_times_of_echoes_differ_by_design(make_bids):
     }
     (unit,) = collect(make_bids(files), select()).units
     assert protocol_notes(unit) == []
-    assert protocol_notes(replace(unit, kind="t1w-repeats")) != []
+    assert protocol_notes(replace(unit, kind="anat-repeats")) != []
 
 
 def test_groups_that_a_strategy_cannot_take_are_left_out(make_bids):
@@ -358,11 +358,11 @@ def test_a_file_of_another_participant_or_session_is_noted(make_bids):
     names = list(files)
     files[names[2]] = files[names[4]] = files[names[0]]
     elsewhere = [ImageFile(Path("/bids") / name, parse_name(Path(name))[0]) for name in names]
-    unread = note_duplicates(group_t1w(elsewhere).units, Path("/bids"))
+    unread = note_duplicates(group_anat(elsewhere).units, Path("/bids"))
     assert all(unit.notes == () for unit in unread)
     bids_dir = make_bids(files)
     images = [ImageFile(bids_dir / name, parse_name(Path(name))[0]) for name in names]
-    notes = [unit.notes for unit in note_duplicates(group_t1w(images).units, bids_dir)]
+    notes = [unit.notes for unit in note_duplicates(group_anat(images).units, bids_dir)]
     assert [len(note) for note in notes] == [1, 1, 1, 0]
     assert names[2] in notes[0][0]
     assert names[4] in notes[0][0]

@@ -145,8 +145,8 @@ def test_magnitude_repetitions_pair_within_part_mag(collected):
     assert len(found.excluded) == 2
 
 
-def test_mp2rage_and_unit1_never_pair(collected):
-    """Inversions and the uniform image are parts of one acquisition."""
+def test_inversions_of_mp2rage_never_pair_and_uniform_images_do(collected):
+    """Inversions are parts of one acquisition; runs of the uniform image repeat it, apart from the T1w."""
     layout = {
         "01": {
             "anat": [
@@ -156,16 +156,16 @@ def test_mp2rage_and_unit1_never_pair(collected):
             ]
         }
     }
-    found = collected(layout)
-    assert not found.units
-    assert sum("MP2RAGE" in reason for reason in reasons(found).values()) == 4
+    found = collected(layout, SelectionConfig(modalities=("anat",)))
+    assert [unit.label for unit in found.units] == ["sub-01_UNIT1"]
+    assert sum("MP2RAGE" in reason for reason in reasons(found).values()) == 2
 
 
 def test_echoes_of_one_run_are_a_group_of_different_contrast(collected):
     """Multi-echo MPRAGE; the combination of its echoes (no echo-) stays out."""
     echoes = [{"echo": index, "suffix": "T1w"} for index in "1234"]
     found = collected({"01": {"anat": [*echoes, {"suffix": "T1w"}, {"rec": "RMS", "suffix": "T1w"}]}})
-    assert [unit.kind for unit in found.units] == ["t1w-echoes"]
+    assert [unit.kind for unit in found.units] == ["anat-echoes"]
     assert len(found.units[0].images) == 4
     assert found.units[0].entities == {"sub": "01"}
     assert set(reasons(found)) == {"sub-01_T1w.nii.gz", "sub-01_rec-RMS_T1w.nii.gz"}
@@ -176,7 +176,7 @@ def test_two_runs_of_a_multi_echo_scan_pair_within_each_echo(collected):
     scans = [{"run": index, "echo": echo, "suffix": "T1w"} for index in "12" for echo in "123"]
     found = collected({"01": {"anat": scans}})
     assert [(unit.kind, unit.label, len(unit.images)) for unit in found.units] == [
-        ("t1w-repeats", f"sub-01_echo-{echo}_T1w", 2) for echo in "123"
+        ("anat-repeats", f"sub-01_echo-{echo}_T1w", 2) for echo in "123"
     ]
 
 

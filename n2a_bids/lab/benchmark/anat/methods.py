@@ -48,7 +48,7 @@ def available_methods() -> list[str]:
     """Names for the option ``--strategies``; a strategy may carry a recipe: ``auto:thorough``."""
     return [
         "single",
-        *sorted(row.name for row in strategies_of("T1w")),
+        *sorted(row.name for row in strategies_of("anat")),
         "oracle",
         "munet",
         *available_baselines(),

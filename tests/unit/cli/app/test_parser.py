@@ -65,6 +65,11 @@ OPTIONS = [
         {"acq": "Query.NONE", "rec": "Query.REQUIRED"},
     ),
     ("--filter-dwi direction:any", "selection.bids_filters.dwi", {"dir": "Query.OPTIONAL"}),
+    *(
+        (f"--filter-{name} acq:none", f"selection.bids_filters.{name.lower()}", {"acq": "Query.NONE"})
+        for name in ("T2w", "FLAIR", "PDw", "T2starw", "inplaneT1", "inplaneT2", "UNIT1")
+    ),
+    ("--modalities T2w anat", "selection.modalities", ("T2w", "anat")),
     ("--bids-database-dir /db", "selection.database_dir", Path("/db")),
     ("--bids-database-wipe --bids-database-dir /db", "selection.wipe_database", True),
     ("--skip-bids-validation", "selection.skip_validation", True),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from n2a_bids.dataset.group.anat import group_t1w
+from n2a_bids.dataset.group.anat import group_anat
 from n2a_bids.dataset.group.protocols import protocol_notes, reason_not_together
 from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.listing import format_collection
@@ -72,8 +72,8 @@ def test_what_settings_lead_to(first, second, t1w, echoes, dwi):
     """Each row, for T1w runs, echoes and diffusion; what is missing or of a wrong type says nothing."""
     field = next(iter(first))
     for kind, group, expected in (
-        ("t1w-repeats", "t1w-repeats", t1w),
-        ("t1w-echoes", "t1w-echoes", echoes),
+        ("anat-repeats", "anat-repeats", t1w),
+        ("anat-echoes", "anat-echoes", echoes),
         ("dwi-repeats", "dwi", dwi),
     ):
         reason = reason_not_together(image(1, **first), image(2, **second), group)
@@ -85,11 +85,11 @@ def test_what_settings_lead_to(first, second, t1w, echoes, dwi):
 def test_a_run_with_contrast_agent_is_left_out_with_the_reason():
     """The runs without stay together, whichever comes first; two of two leave nothing to average."""
     runs = [image(1, ContrastBolusIngredient="GADOLINIUM"), image(2), image(3)]
-    found = group_t1w(runs)
+    found = group_anat(runs)
     assert [one.path.name[7:12] for one in found.units[0].images] == ["run-2", "run-3"]
     (left,) = found.excluded
     assert "ContrastBolusIngredient is GADOLINIUM, that of sub-01_run-2_T1w.nii.gz not given" in left.reason
-    assert "ContrastBolusIngredient" in format_collection(group_t1w(runs[:2]))
+    assert "ContrastBolusIngredient" in format_collection(group_anat(runs[:2]))
 
 
 def processed(**changes):
@@ -157,5 +157,5 @@ def test_echoes_and_directions_may_share_their_time():
         for number, one in enumerate((first, second))
     ]
     assert split_same_acquisition(echoes)[1] == []
-    (unit,) = group_t1w([image(1, **MORNING), image(2, **MORNING)]).units
+    (unit,) = group_anat([image(1, **MORNING), image(2, **MORNING)]).units
     assert "one AcquisitionTime" in protocol_notes(unit)[0]

@@ -38,7 +38,7 @@ def unit(tmp_path) -> DenoisingUnit:
     for run in "12":
         path = save(tmp_path / f"raw/sub-01/ses-a/anat/sub-01_ses-a_run-{run}_T1w.nii.gz", dtype="float32")
         images.append(ImageFile(path, {"sub": "01", "ses": "a", "run": run}))
-    return DenoisingUnit("t1w-repeats", tuple(images), {"sub": "01", "ses": "a"})
+    return DenoisingUnit("anat-repeats", tuple(images), {"sub": "01", "ses": "a"})
 
 
 @pytest.fixture

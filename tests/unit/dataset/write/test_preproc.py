@@ -8,7 +8,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.preproc import preproc_conflict, preproc_units
 
 
-def unit(kind: str = "t1w-repeats", **entities: str) -> DenoisingUnit:
+def unit(kind: str = "anat-repeats", **entities: str) -> DenoisingUnit:
     return DenoisingUnit(kind, (), {"sub": "01", **entities})
 
 

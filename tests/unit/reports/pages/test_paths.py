@@ -94,7 +94,7 @@ def test_failures_are_shown_with_their_session(tmp_path):
     for session in ("a", "b+c"):
         add_unit(tmp_path, f"sub-01_ses-{session}")
     for session in ("a", "b_c", "lost"):
-        add_crash(tmp_path, f"n2a.sub_01.sub_01_ses_{session}_T1w_t1w_repeats.mask")
+        add_crash(tmp_path, f"n2a.sub_01.sub_01_ses_{session}_T1w_anat_repeats.mask")
     shown = {
         name: set(re.findall(r"failure of n2a\.sub_01\.sub_01_ses_(\w+?)_T1w", (tmp_path / name).read_text()))
         for name in pages(tmp_path, sessions_in_a_report=1)
