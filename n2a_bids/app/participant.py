@@ -126,7 +126,7 @@ def _run_all(
     labels: Sequence[str], collection: Collection, config: Config, interruption: Interruption
 ) -> list[Outcome]:
     # Imported late: listing a dataset needs no nipype.
-    from n2a_bids.app.batch import batches, run_batch
+    from n2a_bids.app.batch import batches
     from n2a_bids.app.nipype_settings import configure_nipype
     from n2a_bids.app.soundness import with_sound_images
 
@@ -138,7 +138,7 @@ def _run_all(
         outcomes |= {item.label: _left_alone(item, config) for item in checked if not item.units}
         batch = [item for item in checked if item.units]
         try:
-            failures = run_batch(batch, config, interruption) if batch else {}
+            batch, failures = _run_with_fitting_references(batch, config, interruption)
         except (Interrupted, KeyboardInterrupt):
             # Pages of earlier runs would not say that this one began; what fails here fails silently.
             for item in batch:
@@ -154,6 +154,30 @@ def _run_all(
         if config.debug.stop_on_first_crash and has_failed:
             break
     return [outcomes[label] for label in labels if label in outcomes]
+
+
+def _run_with_fitting_references(
+    batch: Sequence[ParticipantWork], config: Config, interruption: Interruption
+) -> tuple[list[ParticipantWork], dict[str, list[str]]]:
+    """Denoise some participants, again without references that fitted none of their repetitions.
+
+    Returns
+    -------
+    batch : list of ParticipantWork
+        What was denoised at last.
+    failures : dict
+        As of `run_batch`.
+    """
+    from n2a_bids.app.batch import run_batch
+    from n2a_bids.app.odd_references import without_odd_references
+
+    failures = run_batch(batch, config, interruption) if batch else {}
+    done, waiting = {item.label: item for item in batch}, list(batch)
+    # Each round leaves an image out, so that there is a last one.
+    while waiting := [left for item in waiting if (left := without_odd_references(item, config))]:
+        done |= {item.label: item for item in waiting}
+        failures |= run_batch(waiting, config, interruption)
+    return list(done.values()), failures
 
 
 def _left_alone(item: ParticipantWork, config: Config) -> Outcome:

@@ -55,6 +55,20 @@ class AlignedRepetition:
     volumes: VolumeMotion | None = None
 
 
+ODD_REFERENCE_FILE = "odd_reference.json"
+"""Where a step that fails for its reference leaves an `OddReference`: in its working directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class OddReference:
+    """A reference that fits none of two or more repetitions, which may fit each other."""
+
+    file: str
+    """Its name, without folders."""
+    reason: str
+    """What speaks against each of the others."""
+
+
 @dataclass(frozen=True, slots=True)
 class MotionBetweenSeries:
     """How the motion between diffusion series was searched for; one entry for each, the first still."""

@@ -40,6 +40,7 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     moved_grid,
     too_few,
 )
+from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import load, load_mask, same_grid, save_like
 from n2a_bids.io.json import record_text
@@ -59,6 +60,9 @@ class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
     gap_files = traits.List(traits.Str(), desc="maps of what was not measured, empty where there is none")
     contrast_to_noise = traits.List(traits.Float(), mandatory=True, desc="quality of each repetition")
     reference_reason = traits.Str(mandatory=True, desc="why the reference was chosen")
+    may_leave_out_reference = traits.Bool(
+        True, usedefault=True, desc="where it fits no other: false where a mask was given, which is its own"
+    )
     processing_steps = traits.List(traits.Int(), desc="of each repetition: a copy with more of them goes")
     space = traits.Enum("reference", "halfway", usedefault=True, desc="grid position of the result")
     min_correlation = traits.Float(mandatory=True, desc="see QCThresholds")
@@ -101,7 +105,11 @@ class AlignRepetitions(SimpleInterface):
     def _run_interface(self, runtime):
         folder, reference = Path(runtime.cwd), Path(self.inputs.in_files[self.inputs.index])
         grid = self._grid_of(reference)
-        repetitions, warnings = self._without_copies(self._judged(grid, reference))
+        judged = self._judged(grid, reference)
+        if self.inputs.may_leave_out_reference and sum(one.accepted for one in judged) == 1:
+            refused = [(one.path.name, one.qc.reason) for one in judged if not one.accepted]
+            note_odd_reference(folder, reference.name, refused)
+        repetitions, warnings = self._without_copies(judged)
         self._results["warnings"] = warnings
         self._write_record(folder / "alignment.json", repetitions)
         accepted = [repetition for repetition in repetitions if repetition.accepted]

@@ -34,6 +34,7 @@ from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, v
 from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.series import read_series_table, superior_axis
+from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import read_typed, record_text
@@ -151,7 +152,7 @@ class AlignSeries(SimpleInterface):
             first = aligned[0] if aligned else None
             aligned.append(self._align(index, reference, first, folder))
         accepted = [index for index, one in enumerate(aligned) if one.row.accepted]
-        self._refuse_too_few(aligned)
+        self._refuse_too_few(aligned, folder)
         self._write(folder, reference, aligned, accepted)
         return runtime
 
@@ -209,11 +210,14 @@ class AlignSeries(SimpleInterface):
         columns = volume_motion(motion, volumes, view[1])
         return SeriesRow(inputs.names[index], qc, reason, motion, columns)
 
-    def _refuse_too_few(self, aligned: list[_AlignedSeries]) -> None:
+    def _refuse_too_few(self, aligned: list[_AlignedSeries], folder: Path) -> None:
         rows = [one.row for one in aligned]
         misfits = [row for row in rows if row.qc.reason]
         if misfits and sum(row.accepted for row in rows) < 2:
-            refused = "; ".join(f"{row.name}: {row.qc.reason}" for row in misfits)
+            against = [(row.name, row.qc.reason) for row in misfits]
+            refused = "; ".join(f"{name}: {reason}" for name, reason in against)
+            if not self.inputs.keep_mask:
+                note_odd_reference(folder, rows[0].name, against)
             raise BIDSDataError(
                 f"{rows[0].name}: expected at least one more series that can be aligned with it, found none. "
                 f"{refused}. Look at the b0s; exclude a wrong series with --bids-filter-file, or denoise "

@@ -68,6 +68,7 @@ def init_align_wf(
         AlignRepetitions(
             space=config.space,
             processing_steps=list(processing_steps),
+            may_leave_out_reference=required_index is None,
             min_correlation=-1.0 if different_contrast else config.min_correlation,
             min_structure_correlation=config.min_structure_correlation,
             max_rotation_deg=config.max_rotation_deg,

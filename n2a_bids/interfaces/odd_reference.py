@@ -1,0 +1,30 @@
+"""What a step leaves behind when the reference fits none of the others, for the run to go on without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from n2a_bids.io.json import record_text
+from n2a_bids.record.alignment import ODD_REFERENCE_FILE, OddReference
+
+
+def note_odd_reference(folder: Path, reference: str, refused: Sequence[tuple[str, str]]) -> None:
+    """Write an `OddReference` where two repetitions or more are left, which may fit each other.
+
+    Parameters
+    ----------
+    folder : Path
+        Working directory of the step, which fails afterwards.
+    reference : str
+        Name of its file.
+    refused : sequence of (str, str)
+        Name of each repetition that could not be aligned with it, and why.
+    """
+    if len(refused) < 2:
+        return
+    against = "; ".join(f"{name}: {reason}" for name, reason in refused)
+    record = OddReference(
+        reference, f"it fits none of the others, which were denoised without it ({against})"
+    )
+    (folder / ODD_REFERENCE_FILE).write_text(record_text(record))
