@@ -138,6 +138,14 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return total - (first.end_lineno - first.lineno + 1 if is_docstring else 0)
 
 
+def test_every_module_says_what_it_is_for():
+    """The first line of a file is a whole sentence: the first lines are the table of contents."""
+    files = [*modules(), *Path(__file__).parent.rglob("*.py")]
+    first = {path: (ast.get_docstring(tree_of(path)) or "").partition("\n")[0] for path in files}
+    poor = [str(path) for path, line in first.items() if len(line.split()) < 3 or not line.endswith(".")]
+    assert not poor, "\n".join(poor)
+
+
 def is_builder(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Functions that list what a workflow or a parser is made of: long, but flat."""
     first = function.args.args[0].arg if function.args.args else ""

@@ -1,4 +1,4 @@
-"""What every strategy starts from and ends with."""
+"""The arrays that strategies start from, `Repetitions`, and end with, `DenoisedImage`."""
 
 from __future__ import annotations
 

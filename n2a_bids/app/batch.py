@@ -13,7 +13,7 @@ from n2a_bids.app.execution import run_workflow
 from n2a_bids.app.log import participant_lock, run_record, write_log
 from n2a_bids.app.work import ParticipantWork, crash_sentences, explain, top_name
 from n2a_bids.config import Config, ResourceConfig
-from n2a_bids.dataset.write.derivatives import bids_uri
+from n2a_bids.dataset.names import bids_uri
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.io.files import remove_leftovers
 from n2a_bids.io.printable import printable

@@ -1,4 +1,4 @@
-"""What a run leaves about itself: its settings, and a lock while it works."""
+"""The log folder of a participant: settings of the run, and the lock while it works."""
 
 from __future__ import annotations
 

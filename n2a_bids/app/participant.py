@@ -23,7 +23,7 @@ from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.layout import read_description, select_participants, wipe_indexes
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.write.description import write_dataset_files
-from n2a_bids.dataset.write.folders import check_output_dir, check_raw_like_dir
+from n2a_bids.dataset.write.folder_checks import check_output_dir, check_raw_like_dir
 from n2a_bids.dataset.write.preproc import preproc_conflict, several_sessions
 from n2a_bids.errors import Interrupted
 from n2a_bids.system.environment import brief_environment, prepare_environment

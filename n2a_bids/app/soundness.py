@@ -1,4 +1,4 @@
-"""The last look at images before they are denoised: every voxel is read, and what is damaged left out."""
+"""Damaged voxels: each image is read whole before denoising, and damaged ones are excluded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config
 from n2a_bids.dataset.collect import leave_out_unsuitable
 from n2a_bids.dataset.group.sound_groups import is_diffusion, regroup_sound_images
-from n2a_bids.dataset.read.checks import image_problem
+from n2a_bids.dataset.read.image_checks import image_problem
 from n2a_bids.dataset.units import Collection, ImageFile
 from n2a_bids.interfaces.dwi.series import brain_problem
 

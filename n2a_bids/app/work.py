@@ -1,4 +1,4 @@
-"""What one participant gives to do, and how it ended."""
+"""The work of one participant: its groups of images, work directory, and how it ended."""
 
 from __future__ import annotations
 

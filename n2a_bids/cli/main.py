@@ -1,4 +1,4 @@
-"""``n2a``: the BIDS-App."""
+"""The command ``n2a``: from the command line to the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``n2a-tools``: what is useful without a BIDS dataset, and around one."""
+"""The command ``n2a-tools``: its subcommands, for what needs no BIDS dataset."""
 
 from __future__ import annotations
 

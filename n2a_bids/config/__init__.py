@@ -1,7 +1,7 @@
 """Settings of a run: what there is to set, and how it is written down. Standard library only."""
 
-from n2a_bids.config.model import Config, DebugConfig, OutputConfig, ResourceConfig
 from n2a_bids.config.processing import AlignConfig, DenoiseConfig, Device, MaskConfig, Recipe
+from n2a_bids.config.run_settings import Config, DebugConfig, OutputConfig, ResourceConfig
 from n2a_bids.config.selection import RESERVED_NAMES, B0Threshold, SelectionConfig
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What is done to the images: mask, alignment, denoising."""
+"""Options of the processing: denoising, brain mask, and alignment with its QC thresholds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images of the dataset are looked at, and how they are put together."""
+"""Options that select images: participants, sessions, filters, pairing of diffusion series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings as plain mappings and as TOML, and the frozen `Config` they become."""
+"""Settings files (TOML): read into a `Config`, checked, and written into the log."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 
-from n2a_bids.config.model import Config
 from n2a_bids.config.options import declared_fields
+from n2a_bids.config.run_settings import Config
 from n2a_bids.config.selection import RESERVED_NAMES
 from n2a_bids.errors import ConfigError
 

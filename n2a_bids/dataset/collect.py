@@ -9,11 +9,11 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.contrasts import IMAGE_SUFFIXES, modality_of, selected_modalities
 from n2a_bids.dataset.group.sound_groups import group_sound_images, is_diffusion
 from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_parts
-from n2a_bids.dataset.read.checks import header_problem
 from n2a_bids.dataset.read.duplicate_files import note_duplicates
 from n2a_bids.dataset.read.fieldmaps import find_fieldmaps
 from n2a_bids.dataset.read.files import kind_problem
 from n2a_bids.dataset.read.filters import matches, name_filters
+from n2a_bids.dataset.read.image_checks import header_problem
 from n2a_bids.dataset.read.layout import (
     closed_folders,
     list_images,

@@ -1,4 +1,4 @@
-"""The list that ``--dry-run`` prints."""
+"""The list of groups and of excluded images that ``--dry-run`` prints."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""BIDS file names: read the entities of a name, and build the names of derivatives."""
+"""BIDS file names: read the entities of a name, and build the names and URIs of derivatives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from n2a_bids.config import Config
 from n2a_bids.contrasts import ANAT_SUFFIXES
 
 # Order of the BIDS schema; from, to, mode (transforms), model and param (maps) are not in it: before desc.
@@ -188,3 +189,46 @@ def derivative_path(
     if "ses" in labels and datatype != "figures":
         folder /= f"ses-{labels['ses']}"
     return folder / datatype / (name + extension)
+
+
+def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
+    """BIDS URI of a file, as ``Sources`` of a sidecar hold it.
+
+    Parameters
+    ----------
+    path : Path
+        File in one of the datasets.
+    datasets : mapping of str to Path
+        Name of each dataset in ``DatasetLinks`` and its root; the empty name is the
+        dataset that holds the sidecar.
+
+    Returns
+    -------
+    uri : str
+        ``bids:<name>:<path>``; the deepest dataset that holds the file names it.
+
+    Raises
+    ------
+    ValueError
+        If the file is in none of the datasets.
+
+    Examples
+    --------
+    >>> datasets = {"raw": Path("/data"), "": Path("/data/derivatives/n2a")}
+    >>> bids_uri(Path("/data/sub-01/anat/sub-01_T1w.nii.gz"), datasets)
+    'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
+    """
+    path = Path(path).absolute()
+    roots = sorted(
+        ((Path(root).absolute(), name) for name, root in datasets.items()),
+        key=lambda item: -len(item[0].parts),
+    )
+    for root, name in roots:
+        if path.is_relative_to(root):
+            return f"bids:{name}:{path.relative_to(root).as_posix()}"
+    raise ValueError(f"{path} is in none of {', '.join(str(root) for root, _ in roots)}")
+
+
+def source_uri(path: Path, config: Config) -> str:
+    """BIDS URI of a file in the input, in the output, or in a derivative that the user named."""
+    return bids_uri(path, {"raw": config.bids_dir, "": config.output_dir, **config.derivatives})

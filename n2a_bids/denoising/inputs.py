@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD, Gradients
+from n2a_bids.algorithms.preparation.gap_filling import fill_from_others, fill_series
 from n2a_bids.algorithms.preparation.gaps import find_gaps, without_gaps
-from n2a_bids.algorithms.preparation.standing_in import fill_from_others, fill_series
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import B0Threshold, DenoiseConfig
 from n2a_bids.config.options import Option, Range

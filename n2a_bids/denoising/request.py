@@ -1,4 +1,4 @@
-"""``n2a-tools denoise``: aligned NIfTI files in, a denoised one and its record out."""
+"""The command ``n2a-tools denoise``: aligned NIfTI files in, a denoised one and its record out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from n2a_bids.config.options import Option
-from n2a_bids.dataset.write.folders import check_writable
+from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.outputs import write_outputs
 from n2a_bids.denoising.run import denoise_files

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files written whole or not at all, under a temporary name first."""
 
 from __future__ import annotations
 

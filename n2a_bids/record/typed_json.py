@@ -1,4 +1,4 @@
-"""Frozen dataclasses as JSON objects and back: one spelling of each name, and nothing that is not declared.
+"""Records as JSON and back: every field is declared, and what is unknown is refused.
 
 Standard library only: the record of a denoising passes from process to process without torch.
 """

@@ -1,4 +1,4 @@
-"""Numbers and lists as people write them."""
+"""Numbers, durations and lists as text of reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this process may use: cgroup, Slurm and affinity limits, not the size of the host."""
+"""Processors and memory that this process may use, by cgroup, Slurm and affinity."""
 
 from __future__ import annotations
 

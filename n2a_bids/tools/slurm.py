@@ -13,7 +13,7 @@ from typing import Annotated
 from n2a_bids.config import SelectionConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.dataset.read.layout import select_participants
-from n2a_bids.dataset.write.folders import check_output_dir
+from n2a_bids.dataset.write.folder_checks import check_output_dir
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import write_whole
 from n2a_bids.system.resources import parse_memory

@@ -6,7 +6,7 @@ Images stay pixel-exact PNGs inside the SVG, so that what is seen is what was me
 
 from n2a_bids.viz.charts import loss_curve, risk_bars
 from n2a_bids.viz.dwi import (
-    SeriesMotion,
+    MotionCurve,
     distortion_flicker,
     gradient_plot,
     tensor_maps,
@@ -25,7 +25,7 @@ from n2a_bids.viz.view import Frame, crop_to_mask, grey_window
 
 __all__ = [
     "Frame",
-    "SeriesMotion",
+    "MotionCurve",
     "alignment_flicker",
     "crop_to_mask",
     "denoising_flicker",

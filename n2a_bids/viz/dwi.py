@@ -216,7 +216,7 @@ def _spread(values: NDArray) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesMotion:
+class MotionCurve:
     """How the head lay in every volume of a series, relative to its first b0."""
 
     name: str
@@ -226,12 +226,12 @@ class SeriesMotion:
     """(C,) distance that the centre of the brain moved."""
 
 
-def volume_motion(series: Sequence[SeriesMotion]) -> str:
+def volume_motion(series: Sequence[MotionCurve]) -> str:
     """Translation and rotation of every volume, a line for each series.
 
     Parameters
     ----------
-    series : sequence of SeriesMotion
+    series : sequence of MotionCurve
     """
     with drawing(8.2, 4.2) as figure:
         above, below = figure.subplots(2, 1, sharex=True)

@@ -1,4 +1,4 @@
-"""Where slices go on the page: rows of one plane each, one magnification for all."""
+"""Layout of slices in a figure: rows of planes, buttons of the states, name plates, scale."""
 
 from __future__ import annotations
 

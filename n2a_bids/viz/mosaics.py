@@ -1,4 +1,4 @@
-"""Pictures of the head in grey: contours, flickers, details."""
+"""Grey pictures of the head: mask contours, flicker of alignment and denoising, zoomed details."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces of SVG: pixel-exact pictures, text, the document, and the CSS that flickers."""
+"""SVG elements: embedded pictures, text, colour bars, and the whole document."""
 
 from __future__ import annotations
 

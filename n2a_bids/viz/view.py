@@ -1,4 +1,4 @@
-"""What part of a head is shown: the crop, the slices, the grey window."""
+"""What part of a head a figure shows: crop, choice of slices, grey window."""
 
 from __future__ import annotations
 

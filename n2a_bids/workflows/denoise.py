@@ -1,4 +1,4 @@
-"""The denoising node."""
+"""The node that denoises, with the memory, threads and GPU it asks for."""
 
 from __future__ import annotations
 

@@ -9,9 +9,8 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.names import derivative_path, source_uri
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.dataset.write.derivatives import source_uri
 from n2a_bids.interfaces.derivatives.sidecars import DescribeResults
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.workflows.derivatives import Output, has_known_distortion, input_fields, outputs_of

@@ -1,4 +1,4 @@
-"""All units of one participant."""
+"""Workflow of all groups of images of one participant."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""``n2a-tools demo``: a simulated dataset, the app on it, and the gain it prints."""
+
 import argparse
 
 import nibabel as nb

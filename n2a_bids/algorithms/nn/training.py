@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""The training loop of all networks but SAN2N's: batches, learning rate, loss, divergence."""
 
 from __future__ import annotations
 

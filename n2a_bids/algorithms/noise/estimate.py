@@ -1,4 +1,4 @@
-"""Noise level of repetitions, in space and between repetitions."""
+"""Noise level of T1w repetitions: one number, a map, and ratios between repetitions."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.shells import round_to_shells
-from n2a_bids.algorithms.noise.blocks import ComparedBlocks, compare_blocks
+from n2a_bids.algorithms.noise.block_correlation import ComparedBlocks, compare_blocks
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.registration.rigid import Matrix
 

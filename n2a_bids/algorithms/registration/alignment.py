@@ -1,4 +1,4 @@
-"""Repetitions onto one grid: which to take, the reasons against each, and the images themselves."""
+"""Aligned T1w repetitions: their QC thresholds, the reasons against each, and resampling."""
 
 from __future__ import annotations
 

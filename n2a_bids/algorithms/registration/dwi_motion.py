@@ -31,7 +31,7 @@ _MOST_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesMotion:
+class EstimatedMotion:
     """Motion of every volume of a series, and whether its estimation came to rest."""
 
     voxel_maps: NDArray[np.float64]
@@ -49,7 +49,7 @@ def estimate_motion(
     mask: NDArray[np.bool_],
     voxel_size_mm: tuple[float, float, float],
     align_shell: AlignContrasts,
-) -> SeriesMotion:
+) -> EstimatedMotion:
     """Motion of every volume relative to the first one without diffusion weighting.
 
     Parameters
@@ -68,7 +68,7 @@ def estimate_motion(
 
     Returns
     -------
-    motion : SeriesMotion
+    motion : EstimatedMotion
     """
     points = _sample_points(mask, voxel_size_mm)
     groups = contrast_groups(gradients)
@@ -89,7 +89,7 @@ def estimate_motion(
     # Exactly the identity for the reference, whatever rounding leaves.
     moved = maps @ inverse(maps[reference])
     moved[reference] = np.eye(4)
-    return SeriesMotion(moved, n_rounds, round(float(step), 4), bool(step < _STEP_VOXELS[-1]))
+    return EstimatedMotion(moved, n_rounds, round(float(step), 4), bool(step < _STEP_VOXELS[-1]))
 
 
 def register_rigid(

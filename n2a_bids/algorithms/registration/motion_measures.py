@@ -1,4 +1,4 @@
-"""How much a head moved between the volumes of a series, and what this does to the directions."""
+"""Rotation, translation and framewise displacement of volumes, and directions rotated back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEAD_RADIUS_MM = 50.0
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesMotion:
+class MotionMeasures:
     """Motion of each volume relative to the first b0 of its series."""
 
     rotation_deg: NDArray[np.float64]
@@ -40,7 +40,7 @@ class SeriesMotion:
 
 def measure_motion(
     transforms: Sequence[Affine], centre_mm: NDArray[np.float64], times: Sequence[int] | None = None
-) -> SeriesMotion:
+) -> MotionMeasures:
     """Sizes of the motion within a series.
 
     Parameters
@@ -54,13 +54,13 @@ def measure_motion(
 
     Returns
     -------
-    motion : SeriesMotion
+    motion : MotionMeasures
     """
     shifts = np.array([transform.apply(centre_mm) - centre_mm for transform in transforms])
     angles = np.array([Rotation.from_matrix(one.rotation).as_euler("xyz") for one in transforms])
     order = np.arange(len(transforms)) if times is None else np.argsort(times)
     steps = np.abs(np.diff(np.hstack([shifts, _HEAD_RADIUS_MM * angles])[order], axis=0))
-    return SeriesMotion(
+    return MotionMeasures(
         rotation_deg=np.array([transform.rotation_deg for transform in transforms]),
         translation_mm=np.linalg.norm(shifts, axis=1),
         framewise_displacement_mm=steps.sum(axis=1),

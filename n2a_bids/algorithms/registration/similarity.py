@@ -1,4 +1,4 @@
-"""How good one repetition is, and how much two aligned images have in common."""
+"""Correlation of two aligned images, and the quality by which the reference is chosen."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.noise.dwi import noisy_volume_warnings
+from n2a_bids.algorithms.noise.volume_noise import noisy_volume_warnings
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
 from n2a_bids.algorithms.risk.dwi_candidates import is_impossible
 from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, RepetitionWeights

@@ -1,4 +1,4 @@
-"""Recorruption pairs, and the risk of candidates on blocks held out from training.
+"""Risk of every candidate, and of their blend, on blocks held out: the choice with its standard error.
 
 For repetitions ``y_r`` of one signal with independent noise of variance
 ``s_r**2``, the weights ``v = w + a*u`` and ``t = w - u/a`` with ``sum(u) = 0`` and

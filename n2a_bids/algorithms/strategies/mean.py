@@ -1,4 +1,4 @@
-"""The plain average: what every other strategy must beat."""
+"""Strategy ``mean``: the plain average, which every other strategy must beat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides on every anatomical image: repetition, echo, or left out with the reason."""
+"""Which anatomical images belong together: repetitions, echoes; the others with a reason."""
 
 from __future__ import annotations
 

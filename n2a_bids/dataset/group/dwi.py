@@ -1,4 +1,4 @@
-"""Decides on every DWI series: pair, repeat, split, single, or left out with the reason."""
+"""Which diffusion series belong together: pair, repeat, split, single; the others with a reason."""
 
 from __future__ import annotations
 

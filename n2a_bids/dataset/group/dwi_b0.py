@@ -17,10 +17,10 @@ from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
 from n2a_bids.dataset.group.dwi_volumes import voxel_difference
 from n2a_bids.dataset.names import comparable, parse_name
 from n2a_bids.dataset.read.acquisition import read_acquisition
-from n2a_bids.dataset.read.checks import content_problem
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap, is_meant_for
 from n2a_bids.dataset.read.files import has_content
 from n2a_bids.dataset.read.gradient_tables import Series, read_header
+from n2a_bids.dataset.read.image_checks import content_problem
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import read_bvals

@@ -1,4 +1,4 @@
-"""Groups of images by their entities."""
+"""Images grouped by the entities of their names."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.dataset.read.checks import header_problem
+from n2a_bids.dataset.read.image_checks import header_problem
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.dataset.units import Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError

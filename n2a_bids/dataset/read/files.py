@@ -1,4 +1,4 @@
-"""Files of images, before anybody reads the image: absent, empty, no files at all, or not NIfTI."""
+"""Files that are no images: absent, empty, cut short, or not NIfTI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pybids index of the few folders that are asked for."""
+"""The index of the dataset (pybids), and the participants that it holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repetitions onto one grid: resample once, refuse what does not fit."""
+"""T1w repetitions resampled onto one grid, and those excluded that do not fit."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids.algorithms.normalization import Mask
+from n2a_bids.algorithms.preparation.gap_filling import fill_aligned
 from n2a_bids.algorithms.preparation.gaps import zone_value
-from n2a_bids.algorithms.preparation.standing_in import fill_aligned
 from n2a_bids.algorithms.registration.alignment import (
     AlignmentQC,
     Grid,

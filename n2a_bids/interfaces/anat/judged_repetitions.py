@@ -1,4 +1,4 @@
-"""Repetitions and how they lie: what the alignment found for each of them."""
+"""T1w repetitions with what the alignment found for each, and the error where too few are left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference of a group of repetitions, and the rigid motion of the others."""
+"""The choice of the reference among T1w repetitions, and the rigid motion of the others."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from n2a_bids.interfaces.derivatives.sidecar_fields import (
     shared_metadata,
     shared_phase_encoding,
 )
-from n2a_bids.interfaces.inputs import were_stripped
+from n2a_bids.interfaces.image_checks import were_stripped
 from n2a_bids.io.json import read_typed, record_text
 from n2a_bids.record.alignment import AlignmentRecord, DistortionRecord
 from n2a_bids.record.denoising import DenoisingRecord

@@ -1,4 +1,4 @@
-"""The one interpolation that undoes all motion together with the distortion, and the series it accepts."""
+"""Diffusion series resampled onto one grid: motion and distortion undone at once, misfits excluded."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from n2a_bids.algorithms.registration.alignment import AlignmentQC
-from n2a_bids.algorithms.registration.motion_measures import SeriesMotion
+from n2a_bids.algorithms.registration.motion_measures import MotionMeasures
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
 
 _LEAST_IN_VIEW = 0.95
@@ -29,7 +29,7 @@ class SeriesRow:
     qc: AlignmentQC
     excluded: str
     """Why it is left out whatever its alignment; empty where it is not."""
-    motion: SeriesMotion
+    motion: MotionMeasures
     volumes: VolumeMotion
     """The motion, volume by volume."""
 
@@ -64,13 +64,13 @@ class SeriesRow:
 
 
 def volume_motion(
-    motion: SeriesMotion, numbers: Sequence[int], brain_in_view: Sequence[float]
+    motion: MotionMeasures, numbers: Sequence[int], brain_in_view: Sequence[float]
 ) -> VolumeMotion:
     """Motion within a series, volume by volume.
 
     Parameters
     ----------
-    motion : SeriesMotion
+    motion : MotionMeasures
         Of C volumes.
     numbers : sequence of C ints
         Where they stand in the file of the series.

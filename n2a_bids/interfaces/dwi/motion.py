@@ -1,4 +1,4 @@
-"""Motion between the volumes of a series."""
+"""Motion between the volumes of a diffusion series, and the warning where it did not converge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.registration.dwi_motion import SeriesMotion, estimate_motion
+from n2a_bids.algorithms.registration.dwi_motion import EstimatedMotion, estimate_motion
 from n2a_bids.algorithms.registration.dwi_resampling import still_b0
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.interfaces.dwi.series import MaskedSeriesInputSpec, read_table
@@ -56,7 +56,7 @@ class EstimateMotion(SimpleInterface):
         return runtime
 
 
-def _tell_convergence(name: str, motion: SeriesMotion) -> None:
+def _tell_convergence(name: str, motion: EstimatedMotion) -> None:
     if not motion.converged:
         _LOGGER.warning(
             "%s: motion within the series did not come to rest after %d rounds; the last moved a volume "

@@ -129,7 +129,7 @@ class VolumeMotionPlot(FigureInterface):
         record = read_typed(AlignmentRecord, Path(self.inputs.alignment_file))
         return viz.volume_motion(
             [
-                viz.SeriesMotion(
+                viz.MotionCurve(
                     Path(row.file).name.split(".")[0], row.volumes.rotation_deg, row.volumes.translation_mm
                 )
                 for row in record.repetitions

@@ -1,4 +1,4 @@
-"""The command line of ``n2a-tools benchmark``."""
+"""Options of ``n2a-tools benchmark``."""
 
 from __future__ import annotations
 

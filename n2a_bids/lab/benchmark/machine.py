@@ -1,4 +1,4 @@
-"""What the benchmark ran on."""
+"""Processor, memory and versions of the machine that the benchmark ran on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repetitions onto one grid."""
+"""Workflow that chooses the reference, registers T1w repetitions and aligns them."""
 
 from __future__ import annotations
 

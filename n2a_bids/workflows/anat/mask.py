@@ -1,4 +1,4 @@
-"""Brain masks of all repetitions."""
+"""Workflow of brain masks of T1w repetitions: given, deepbet, or from a template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One group of anatomical repetitions, from files to derivatives."""
+"""Workflow of one group of anatomical repetitions, from files to derivatives."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from n2a_bids.config import Config
 from n2a_bids.contrasts import find_contrast
 from n2a_bids.dataset.group.protocols import input_notes
 from n2a_bids.dataset.group.sidecar_duplicates import count_processing
+from n2a_bids.dataset.read.given_masks import find_brain_mask, masks_in_other_spaces
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.dataset.write.derivatives import find_brain_mask, masks_in_other_spaces
-from n2a_bids.interfaces.inputs import CheckImages, InspectInputs
-from n2a_bids.interfaces.repair import FindGaps
+from n2a_bids.interfaces.gaps import FindGaps
+from n2a_bids.interfaces.image_checks import CheckImages, InspectInputs
 from n2a_bids.io.images import same_grid
 from n2a_bids.workflows.anat.align import init_align_wf
 from n2a_bids.workflows.anat.downstream import init_downstream_wf
@@ -21,9 +21,9 @@ from n2a_bids.workflows.anat.mask import init_mask_wf, mask_method
 from n2a_bids.workflows.anat.reports import init_reports_wf
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.derivatives import writes_each_echo
+from n2a_bids.workflows.mask_warnings import mask_warnings
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
-from n2a_bids.workflows.warnings import mask_warnings
 
 
 def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) -> Workflow:

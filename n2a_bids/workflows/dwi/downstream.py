@@ -10,8 +10,8 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
 
 from n2a_bids.config import Config
+from n2a_bids.dataset.names import source_uri
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.dataset.write.derivatives import source_uri
 from n2a_bids.dataset.write.raw_like.fieldmaps import pair_fields
 from n2a_bids.dataset.write.raw_like.names import raw_like_path
 from n2a_bids.interfaces.derivatives.raw_like import CopyFieldMaps, DescribeNativeGrids, DescribeRawLike

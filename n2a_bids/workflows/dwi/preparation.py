@@ -21,7 +21,7 @@ from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi.motion import EstimateMotion
 from n2a_bids.interfaces.dwi.register import RegisterSeries
 from n2a_bids.interfaces.dwi.series import B0Mask, PickVolumes
-from n2a_bids.interfaces.inputs import CheckImages
+from n2a_bids.interfaces.image_checks import CheckImages
 from n2a_bids.io.images import UNREADABLE
 from n2a_bids.workflows.dwi.reversed_b0 import add_reversed_b0
 

@@ -10,10 +10,9 @@ from nipype.interfaces.utility import IdentityInterface
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.tensor import tensor_volumes
 from n2a_bids.config import Config
-from n2a_bids.dataset.names import derivative_path
+from n2a_bids.dataset.names import derivative_path, source_uri
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.dataset.write.derivatives import source_uri
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.dwi.tensor import TensorMapsOfSeries
 from n2a_bids.record.typed_json import JsonObject

@@ -1,4 +1,4 @@
-"""One group of diffusion series, from files to derivatives."""
+"""Workflow of one group of diffusion series, from files to derivatives."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.group.protocols import input_notes
+from n2a_bids.dataset.read.given_masks import find_brain_mask, masks_in_other_spaces
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.dataset.write.derivatives import find_brain_mask, masks_in_other_spaces
 from n2a_bids.interfaces.dwi.b0_threshold import set_b0_threshold
 from n2a_bids.interfaces.dwi.tensor import SplitSeries
-from n2a_bids.interfaces.inputs import InspectInputs
+from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
@@ -23,9 +23,9 @@ from n2a_bids.workflows.dwi.node_memory import reserve_memory
 from n2a_bids.workflows.dwi.preparation import init_preparation, reference_first
 from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi.tensor import determines_tensor, init_tensor_wf
+from n2a_bids.workflows.mask_warnings import mask_warnings
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
-from n2a_bids.workflows.warnings import mask_warnings
 
 
 def init_dwi_unit_wf(

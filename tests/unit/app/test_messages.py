@@ -1,4 +1,4 @@
-"""What the participant level tells before it works."""
+"""Messages of the participant level before the work starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Environment, log and table of a run."""
+"""Environment variables, log, exit codes and table of a run."""
 
 from __future__ import annotations
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from n2a_bids.dataset.names import derivative_path, parse_name
-from n2a_bids.dataset.write.derivatives import bids_uri
+from n2a_bids.dataset.names import bids_uri, derivative_path, parse_name
 
 
 def test_names_keep_the_order_of_bids():

@@ -16,7 +16,7 @@ from n2a_bids.interfaces.denoise import Denoise
 from n2a_bids.interfaces.derivatives.sidecar_fields import alignment_sidecar, denoising_sidecar
 from n2a_bids.interfaces.derivatives.sidecars import DescribeResults, completed_record
 from n2a_bids.interfaces.derivatives.sink import SelectByIndex, WriteDerivatives
-from n2a_bids.interfaces.inputs import CheckImages
+from n2a_bids.interfaces.image_checks import CheckImages
 from n2a_bids.record.alignment import AlignmentRecord
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.typed_json import from_json

@@ -1,4 +1,4 @@
-"""The default: train what is promising, and choose by estimated risk on held-out blocks."""
+"""Strategy ``auto`` for T1w: makes candidates, fine-tunes, and keeps what has the least estimated risk."""
 
 from __future__ import annotations
 

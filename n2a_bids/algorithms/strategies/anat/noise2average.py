@@ -1,4 +1,4 @@
-"""Noise2Average: residuals towards the average, then towards the average of the denoised.
+"""Strategy ``noise2average``: residuals towards the average, then the average of the denoised.
 
 Li et al., "Noise2Average: an iterative residual learning strategy for image
 denoising without clean data", Imaging Neuroscience 4 (2026),

@@ -1,4 +1,4 @@
-"""Fine-tuning on recorrupted averages, applied to the average."""
+"""Strategy ``recorrupted``: a network fine-tuned on recorrupted averages, with its training steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The default for diffusion series: local shrinkage, learned filters, non-local Bayes; chosen by risk."""
+"""Strategy ``auto`` for diffusion: local PCA, learned filters, non-local Bayes; chosen by risk."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from n2a_bids.algorithms.filters.learned import (
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, shrink_local_pca
 from n2a_bids.algorithms.filters.nonlocal_series import refine_by_nonlocal_bayes
 from n2a_bids.algorithms.masked_filters import bounding_box
-from n2a_bids.algorithms.noise.dwi import relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.noise.rician import (
     holds_magnitudes,
     plausible_signal,
     remove_noise_floor,
 )
+from n2a_bids.algorithms.noise.volume_noise import relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.dwi_candidates import choose, compare_candidates

@@ -1,4 +1,4 @@
-"""Noise2Average and Noise2Noise on diffusion series, with the volumes as channels."""
+"""Strategies ``noise2average`` and ``noise2noise`` for diffusion, with the volumes as channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SAN2N: one diffusion series, learned from neighbouring voxels and neighbouring directions."""
+"""Strategy ``san2n``: one diffusion series, learned from neighbouring voxels and directions."""
 
 from __future__ import annotations
 

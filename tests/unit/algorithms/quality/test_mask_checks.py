@@ -1,4 +1,4 @@
-"""Tissue is told from noise, however much noise lies on it."""
+"""Checks of brain masks: tissue is told from noise, however much noise lies on it."""
 
 from __future__ import annotations
 

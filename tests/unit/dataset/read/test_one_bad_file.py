@@ -19,7 +19,7 @@ from n2a_bids.app.work import ParticipantWork
 from n2a_bids.cli.main import main
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect
-from n2a_bids.dataset.write.derivatives import find_brain_mask
+from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
 from n2a_bids.denoising import inputs as denoise_inputs

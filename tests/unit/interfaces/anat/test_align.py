@@ -14,8 +14,8 @@ from n2a_bids.algorithms.registration.rigid import displacement_mm, rotation_deg
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
-from n2a_bids.interfaces.inputs import voxel_size_warnings
-from n2a_bids.interfaces.repair import FindGaps
+from n2a_bids.interfaces.gaps import FindGaps
+from n2a_bids.interfaces.image_checks import voxel_size_warnings
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
 
 THRESHOLDS = {

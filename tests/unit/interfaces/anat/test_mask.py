@@ -13,7 +13,7 @@ from n2a_bids.interfaces.anat.mask import (
     TemplateBrainMask,
     packaged_template,
 )
-from n2a_bids.interfaces.inputs import InspectInputs, mask_fit_warnings
+from n2a_bids.interfaces.image_checks import InspectInputs, mask_fit_warnings
 from n2a_bids.io.images import load, save_like
 
 

@@ -1,4 +1,4 @@
-"""Series of one world on any grid: aligned, judged, and given back each on its own grid."""
+"""Alignment of diffusion series as nodes, whatever grid each has; results in native space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the diffusion interfaces."""
+"""Diffusion nodes: copies, motion, distortion, volumes out of view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The speed measurements measure something."""
+"""Speed measurements of the benchmark."""
 
 import numpy as np
 import pytest

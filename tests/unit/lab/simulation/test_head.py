@@ -1,3 +1,5 @@
+"""Laws of the simulated head around a brain."""
+
 import numpy as np
 import pytest
 

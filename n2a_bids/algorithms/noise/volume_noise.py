@@ -1,4 +1,4 @@
-"""Noise of the single volumes of a diffusion series."""
+"""Noise SD of each volume of a diffusion series, and volumes that are noisier than others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks before the work: folders that must not be written to, or cannot be."""
+"""Folders that must not be written to, or cannot be: refused before the work."""
 
 from __future__ import annotations
 

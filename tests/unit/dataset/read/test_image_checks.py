@@ -11,7 +11,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from n2a_bids.dataset.read.checks import check_image
+from n2a_bids.dataset.read.image_checks import check_image
 from n2a_bids.errors import BIDSDataError
 
 AFFINE = np.diag([2.0, 2, 2, 1])

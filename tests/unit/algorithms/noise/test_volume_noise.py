@@ -8,7 +8,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import pool_small_shells
-from n2a_bids.algorithms.noise.dwi import relative_noise_sd
+from n2a_bids.algorithms.noise.volume_noise import relative_noise_sd
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.simulation.dwi import add_rician_noise

@@ -1,4 +1,4 @@
-"""All settings of one run: frozen dataclasses, of which every workflow builder takes its own section.
+"""All settings of one run, `Config`: processors, memory, outputs, debugging, and all other sections.
 
 A new option is one annotated field here (or in the section that it belongs to) and one use: the parsers of
 ``n2a`` and ``n2a-tools``, ``--help``, the settings file and the denoising node are made from the fields.

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from n2a_bids.dataset.write.description import write_dataset_files
-from n2a_bids.dataset.write.folders import check_output_dir
+from n2a_bids.dataset.write.folder_checks import check_output_dir
 from n2a_bids.errors import BIDSDataError
 
 

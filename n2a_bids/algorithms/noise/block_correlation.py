@@ -1,4 +1,4 @@
-"""Detail of two images, compared block by block in the places where it is noise alone."""
+"""Noise of two images correlated block by block, where a block holds noise alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repetitions that stand in for one that was not measured everywhere."""
+"""Voxels that one repetition did not measure, filled from the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuse bad images at the start of a unit, where only that unit fails."""
+"""Nodes that refuse bad images at the start of a unit, and warn of odd voxel sizes and masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids.algorithms.quality.mask_checks import is_stripped, misplacement_mm
-from n2a_bids.dataset.read.checks import check_image
+from n2a_bids.dataset.read.image_checks import check_image
 from n2a_bids.io.images import load, load_mask, voxel_sizes_mm
 
 

@@ -1,4 +1,4 @@
-"""Checks before the work: images that cannot be denoised."""
+"""Images that cannot be denoised: wrong dimensions, data types, affines, values; with the remedy."""
 
 from __future__ import annotations
 

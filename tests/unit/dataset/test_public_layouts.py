@@ -1,4 +1,4 @@
-"""Layouts of public BIDS examples in which images look like repetitions and are not, or the reverse."""
+"""Layouts of public BIDS examples: what looks like repetitions and is none, or the reverse."""
 
 from __future__ import annotations
 

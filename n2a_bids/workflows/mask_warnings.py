@@ -1,4 +1,4 @@
-"""What users should know of the masks that they gave, or that lie elsewhere."""
+"""Warnings about masks that users gave, or that lie in another space."""
 
 from __future__ import annotations
 

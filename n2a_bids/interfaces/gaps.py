@@ -1,4 +1,4 @@
-"""Gaps of images, found before anything else looks at them."""
+"""Node that finds gaps: voxels that hold no measurement, before anything else looks at an image."""
 
 from __future__ import annotations
 

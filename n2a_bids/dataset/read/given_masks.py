@@ -1,4 +1,4 @@
-"""Brain masks that the user brings, and BIDS URIs of files."""
+"""Brain masks that users bring in derivatives (``--derivatives``): which belongs to which images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.config import Config
 from n2a_bids.dataset.names import comparable, parse_name
 from n2a_bids.dataset.read.files import check_file
 from n2a_bids.dataset.units import DenoisingUnit
@@ -135,46 +134,3 @@ def _grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     except UNREADABLE:
         return (), np.eye(4)
     return image.shape[:3], image.affine
-
-
-def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
-    """BIDS URI of a file, as ``Sources`` of a sidecar hold it.
-
-    Parameters
-    ----------
-    path : Path
-        File in one of the datasets.
-    datasets : mapping of str to Path
-        Name of each dataset in ``DatasetLinks`` and its root; the empty name is the
-        dataset that holds the sidecar.
-
-    Returns
-    -------
-    uri : str
-        ``bids:<name>:<path>``; the deepest dataset that holds the file names it.
-
-    Raises
-    ------
-    ValueError
-        If the file is in none of the datasets.
-
-    Examples
-    --------
-    >>> datasets = {"raw": Path("/data"), "": Path("/data/derivatives/n2a")}
-    >>> bids_uri(Path("/data/sub-01/anat/sub-01_T1w.nii.gz"), datasets)
-    'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
-    """
-    path = Path(path).absolute()
-    roots = sorted(
-        ((Path(root).absolute(), name) for name, root in datasets.items()),
-        key=lambda item: -len(item[0].parts),
-    )
-    for root, name in roots:
-        if path.is_relative_to(root):
-            return f"bids:{name}:{path.relative_to(root).as_posix()}"
-    raise ValueError(f"{path} is in none of {', '.join(str(root) for root, _ in roots)}")
-
-
-def source_uri(path: Path, config: Config) -> str:
-    """BIDS URI of a file in the input, in the output, or in a derivative that the user named."""
-    return bids_uri(path, {"raw": config.bids_dir, "": config.output_dir, **config.derivatives})
