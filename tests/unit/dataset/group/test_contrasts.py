@@ -10,7 +10,7 @@ from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.contrasts import ANAT_SUFFIXES, NEVER_DENOISED
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
-from n2a_bids.dataset.write.derivatives import find_brain_mask
+from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.reports.records.units import UnitRecord, find_units
 from n2a_bids.workflows.derivatives import outputs_of
 
