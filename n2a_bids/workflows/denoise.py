@@ -18,7 +18,6 @@ def init_denoise_node(
     *,
     different_contrast: bool = False,
     save_repetitions: bool = False,
-    name: str = "denoise",
 ) -> Node:
     """Node that runs ``n2a-tools denoise``.
 
@@ -32,8 +31,6 @@ def init_denoise_node(
         The repetitions are echoes.
     save_repetitions : bool
         Write each repetition denoised, too.
-    name : str
-        Of the node.
 
     Returns
     -------
@@ -54,4 +51,4 @@ def init_denoise_node(
             setattr(interface.inputs, option, str(value) if isinstance(value, Path) else value)
     # nipype counts GPU slots by n_procs: more than one would never fit one GPU.
     n_procs = 1 if use_gpu else resources.omp_nthreads
-    return Node(interface, name=name, mem_gb=resources.memory_gb, n_procs=n_procs)
+    return Node(interface, name="denoise", mem_gb=resources.memory_gb, n_procs=n_procs)

@@ -23,7 +23,6 @@ def init_outputs_wf(
     mask_method: str = "not recorded",
     given_mask: Path | None = None,
     warnings: Sequence[str] = (),
-    name: str = "outputs_wf",
 ) -> Workflow:
     """Write images, sidecars, tables, transforms and figures of a unit.
 
@@ -39,8 +38,6 @@ def init_outputs_wf(
         Mask that the user gave.
     warnings : sequence of str
         What to look at, beyond what the denoiser finds.
-    name : str
-        Of the workflow.
 
     Returns
     -------
@@ -49,7 +46,7 @@ def init_outputs_wf(
         ``accepted`` of the repetitions that were used, whether distortion was ``corrected`` (only where it
         is estimated), and what `InspectInputs` found.
     """
-    workflow = Workflow(name)
+    workflow = Workflow("outputs_wf")
     rows = outputs_of(unit, config)
     is_estimated = has_known_distortion(unit, config)
     told = ["found_warnings", "inputs_stripped", "accepted", *(["corrected"] if is_estimated else [])]

@@ -6,22 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients, antipodal_angle_deg
-from n2a_bids.algorithms.diffusion.shells import (
-    FEWEST_VOLUMES,
-    find_shells,
-    pool_small_shells,
-)
+from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES, find_shells, pool_small_shells
+
+_NEIGHBOUR_DEG = 15.0
+"""Volumes at this angle or farther are no neighbours."""
 
 
-def nearest_neighbours(gradients: Gradients, max_angle_deg: float = 15.0) -> NDArray[np.intp]:
+def nearest_neighbours(gradients: Gradients) -> NDArray[np.intp]:
     """Nearest other volume on the same shell, or the volume itself where none is near.
 
     Parameters
     ----------
     gradients : Gradients
         Table of C volumes.
-    max_angle_deg : float
-        Volumes at this angle or farther are no neighbours.
 
     Returns
     -------
@@ -34,7 +31,7 @@ def nearest_neighbours(gradients: Gradients, max_angle_deg: float = 15.0) -> NDA
     np.fill_diagonal(angles, np.inf)
     nearest = np.argmin(angles, axis=1)
     own = np.arange(shells.size)
-    near = (np.take_along_axis(angles, nearest[:, None], axis=1)[:, 0] < max_angle_deg) & (shells > 0)
+    near = (np.take_along_axis(angles, nearest[:, None], axis=1)[:, 0] < _NEIGHBOUR_DEG) & (shells > 0)
     return np.where(near, nearest, own)
 
 

@@ -14,6 +14,8 @@ from torch.nn import functional
 from n2a_bids.algorithms.preparation.gaps import extend_masked, lies_on
 from n2a_bids.algorithms.registration.transforms import inverse
 
+_MOST_ITERATIONS, _FOUND_VOXELS = 60, 0.02
+"""Of the search for a position as acquired, which ends within so many voxels where no image folds."""
 _STEEPEST = 0.9
 """Slope of the displacement at which an image all but folds: steeper places cannot be trusted."""
 
@@ -258,13 +260,7 @@ class AcquiredGrid:
 
 
 def acquired_grid(
-    voxel_map: NDArray[np.float64],
-    displacement: NDArray,
-    axis: int,
-    shape: tuple[int, ...],
-    *,
-    n_iterations: int = 60,
-    tolerance: float = 0.02,
+    voxel_map: NDArray[np.float64], displacement: NDArray, axis: int, shape: tuple[int, ...]
 ) -> AcquiredGrid:
     """Undo :func:`resample`: find the corrected position of every voxel as acquired.
 
@@ -278,23 +274,19 @@ def acquired_grid(
         Phase-encoding axis of the series, in its own array.
     shape : (3,) ints
         Of the series as acquired.
-    n_iterations : int
-        Most steps of the fixed-point iteration; it converges where the image does not fold.
-    tolerance : float
-        Voxels within which a position counts as found.
     """
     back = inverse(voxel_map)
     acquired = np.stack(np.meshgrid(*(np.arange(n, dtype=float) for n in shape), indexing="ij"))
     moved = np.zeros(shape)
-    for _ in range(n_iterations):
+    for _ in range(_MOST_ITERATIONS):
         before = acquired.copy()
         before[axis] -= moved
         positions = np.tensordot(back[:3, :3], before, axes=1) + back[:3, 3][:, None, None, None]
         found = ndimage.map_coordinates(displacement, positions, order=1, mode="nearest")
         error, moved = np.abs(found - moved), found
-        if error.max() < tolerance:
+        if error.max() < _FOUND_VOXELS:
             break
     factor = intensity_factor(displacement, axis, 1, voxel_map)
     stretch = ndimage.map_coordinates(factor, positions, order=1, mode="nearest").astype(np.float32)
-    known = (error < tolerance) & (stretch > 1 - _STEEPEST)
+    known = (error < _FOUND_VOXELS) & (stretch > 1 - _STEEPEST)
     return AcquiredGrid(positions, np.where(known, stretch, 1).astype(np.float32), known)

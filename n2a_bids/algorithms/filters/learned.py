@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 Series = NDArray[np.float32]
 """(X, Y, Z, C) float32 array."""
+_RIDGE = 15.0
+"""Strength of the pull towards the initial estimate, in squared noise SDs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,6 @@ def learn_filters(
     folds: NDArray[np.integer],
     *,
     radius: int = 1,
-    ridge: float = 15.0,
 ) -> LearnedFilters:
     """Learn the filters of all components.
 
@@ -121,15 +122,13 @@ def learn_filters(
     basis : (C, C) array
         See :func:`principal_basis`.
     unit : float
-        Noise SD, so that coefficients and ridge have a scale.
+        Noise SD, so that coefficients and the ridge have a scale.
     mask : (X, Y, Z) bool array
         Voxels that are learned from.
     folds : (X, Y, Z) int array
         0 to K-1: for each fold, filters that never saw its targets are learned too.
     radius : int
         Voxels to each side that a filter sees.
-    ridge : float
-        Strength of the pull towards the initial_estimate, in squared noise SDs.
 
     Returns
     -------
@@ -157,15 +156,15 @@ def learn_filters(
                 errors[fold] += features[rows].T @ rest[rows]
         for fold in range(len(members) + 1):
             used = np.arange(len(members)) != fold if fold < len(members) else slice(None)
-            gram = grams[used].sum(axis=0) + ridge * len(pairs) * np.eye(size)
+            gram = grams[used].sum(axis=0) + _RIDGE * len(pairs) * np.eye(size)
             coefficients[fold, component] = prior + np.linalg.solve(gram, errors[used].sum(axis=0))
     return LearnedFilters(basis=basis, unit=unit, radius=radius, coefficients=coefficients)
 
 
-def checkerboard(shape: tuple[int, int, int], edge: int = 8) -> NDArray[np.int8]:
-    """Two folds of cubes: 0 and 1 like the fields of a chess board."""
+def checkerboard(shape: tuple[int, int, int]) -> NDArray[np.int8]:
+    """Two folds of cubes of 8 voxels: 0 and 1 like the fields of a chess board."""
     indices = np.indices(shape, sparse=True)
-    return (sum(index // edge for index in indices) % 2).astype(np.int8)
+    return (sum(index // 8 for index in indices) % 2).astype(np.int8)
 
 
 def _rotate(series: Series, basis: NDArray) -> Series:

@@ -15,6 +15,9 @@ from n2a_bids.algorithms.nn.training import Batch
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.risk.stacking import zero_sum_direction
 
+_STRENGTHS = (0.5, 1.0)
+"""Range of the recorruption; below 0.5 targets, whose noise grows as its inverse, teach little per step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -83,7 +86,6 @@ def recorrupted_batches(
     *,
     generator: torch.Generator,
     device: torch.device,
-    strengths: tuple[float, float] = (0.5, 1.0),
 ) -> Callable[[], Batch]:
     """Batches of recorrupted averages, a new random contrast of repetitions for every block.
 
@@ -98,9 +100,6 @@ def recorrupted_batches(
         Factor on the noise-level map, as the risk chose it.
     sampler, batch_size, generator, device
         As in `pair_batches`.
-    strengths : (float, float)
-        Range of the recorruption strength a. Below 0.5 the targets, whose noise
-        grows as 1/a, teach little per step.
 
     Returns
     -------
@@ -112,7 +111,7 @@ def recorrupted_batches(
     )
     fixed = torch.from_numpy(fixed).to(device)
     offset = torch.from_numpy(np.broadcast_to(np.float32(bias), prepared.mask.shape).copy()).to(device)
-    low, high = strengths
+    low, high = _STRENGTHS
 
     def draw() -> Batch:
         blocks = []

@@ -8,6 +8,8 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 
+_WINDOW_SD_VOXELS, _CAP_SD = 8.0, 3.5
+"""Gaussian window of the local SD, and what single values are capped at, in SDs."""
 _PASSES = 2
 """Of the cap on single values: with a global level, then with the local one."""
 
@@ -20,10 +22,10 @@ def high_pass(image: Volume, sd_voxels: float = 3.0) -> Volume:
     return image - ndimage.gaussian_filter(image, sd_voxels, truncate=3)
 
 
-def local_sd(values: Volume, mask: Mask, sd_voxels: float = 8.0, winsor: float = 3.5) -> Volume:
+def local_sd(values: Volume, mask: Mask) -> Volume:
     """Map of the local standard deviation of a zero-mean image.
 
-    Squares are capped at ``(winsor * SD)**2``, first of a robust global SD, then of the map found
+    Values are capped at 3.5 SDs, first of a robust global SD, then of the map found
     with that, so that single structures (vessels, residual misalignment) do not raise the map,
     and places of strong noise do not lose it.
 
@@ -33,10 +35,6 @@ def local_sd(values: Volume, mask: Mask, sd_voxels: float = 8.0, winsor: float =
         Zero-mean image, such as a difference of repetitions.
     mask : (X, Y, Z) bool array
         Voxels that count.
-    sd_voxels : float
-        SD of the Gaussian window.
-    winsor : float
-        Cap, in SDs.
 
     Returns
     -------
@@ -44,13 +42,13 @@ def local_sd(values: Volume, mask: Mask, sd_voxels: float = 8.0, winsor: float =
         Positive everywhere; far from the mask, the global value.
     """
     spread = robust_sd(values[mask])
-    smooth = MaskedSmoother(mask, sd_voxels)
+    smooth = MaskedSmoother(mask, _WINDOW_SD_VOXELS)
     reached = smooth(mask.astype(np.float32)) > 0
     floor = (0.05 * spread) ** 2
     squares = values.astype(np.float32) ** 2
     variance: Volume | float = spread**2
     for _ in range(_PASSES):
-        found = smooth(np.minimum(squares, np.float32(winsor**2) * variance))
+        found = smooth(np.minimum(squares, np.float32(_CAP_SD**2) * variance))
         variance = np.where(reached, np.maximum(found, floor), spread**2).astype(np.float32)
     return np.sqrt(variance)
 

@@ -13,6 +13,8 @@ _SNR_TABLE = np.concatenate((np.linspace(0.0, 12.0, 4801), np.linspace(12.0, 100
 _HIGHEST_SNR = 1e3
 """Past it two terms are exact to double precision, and the Bessel functions fail in the end."""
 
+_FASTEST = 3.2e-3
+"""Largest diffusivity that a signal may show, in mm2/s."""
 _UNDERSHOOTS = 1e-3
 """Part of the voxels of a brain that interpolation may make negative."""
 _ENOUGH_VOXELS = 20_000
@@ -100,7 +102,6 @@ def plausible_signal(
     signal: NDArray,
     b0: NDArray | None,
     bvals: NDArray[np.float64],
-    fastest: float = 3.2e-3,
     *,
     b0_threshold: float = B0_THRESHOLD,
 ) -> NDArray[np.float32]:
@@ -117,8 +118,6 @@ def plausible_signal(
         Signal without weighting; None leaves `signal` as it is.
     bvals : (C,) array
         In s/mm2.
-    fastest : float
-        Largest diffusivity, in mm2/s.
     b0_threshold : float
         Largest b-value that counts as b0, in s/mm2.
 
@@ -132,7 +131,7 @@ def plausible_signal(
     # Several b0s scatter about their mean: they are no evidence of each other's noise.
     weighted = bvals > b0_threshold
     raised = signal.astype(np.float32)
-    raised[:, weighted] = np.maximum(signal[:, weighted], b0[:, None] * np.exp(-bvals[weighted] * fastest))
+    raised[:, weighted] = np.maximum(signal[:, weighted], b0[:, None] * np.exp(-bvals[weighted] * _FASTEST))
     return raised
 
 

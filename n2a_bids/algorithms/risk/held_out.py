@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.nn.blocks import Index
 
+_CONTEXT_VOXELS = 8
+"""Around a cube, read for its prediction."""
 _FEWEST_CUBES = 4
 """Where there are so many: fewer would say little of the spread between places."""
 
@@ -32,7 +34,6 @@ def hold_out(
     *,
     fraction: float = 0.12,
     edge: int = 32,
-    context: int = 8,
 ) -> HeldOut:
     """Choose cubes spread over the mask.
 
@@ -44,8 +45,6 @@ def hold_out(
         Part of the mask to hold out, about.
     edge : int
         Cube edge in voxels; smaller in small volumes.
-    context : int
-        Voxels around a cube that are read for its prediction.
 
     Returns
     -------
@@ -73,7 +72,7 @@ def hold_out(
         cores.append(tuple(slice(int(first), int(first) + edge) for first in low))
         boxes.append(
             tuple(
-                slice(max(int(first) - context, 0), min(int(first) + edge + context, size))
+                slice(max(int(first) - _CONTEXT_VOXELS, 0), min(int(first) + edge + _CONTEXT_VOXELS, size))
                 for first, size in zip(low, mask.shape)
             )
         )

@@ -36,9 +36,9 @@ print("FOUND " + json.dumps(found))
 """
 
 
-def check_gpu(root: Path = Path("/")) -> list[Finding]:
+def check_gpu() -> list[Finding]:
     """GPUs, driver and whether this torch has code for them, found out in a child process."""
-    driver = re.search(r"Kernel Module.*?(\d+\.\d+[.\d]*)", read_text(root / "proc/driver/nvidia/version"))
+    driver = re.search(r"Kernel Module.*?(\d+\.\d+[.\d]*)", read_text(Path("/proc/driver/nvidia/version")))
     return gpu_findings(driver[1] if driver else "", _probe_gpus())
 
 

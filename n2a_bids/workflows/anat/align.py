@@ -25,7 +25,6 @@ def init_align_wf(
     required_index: int | None = None,
     different_contrast: bool = False,
     random_seed: int = 1,
-    name: str = "align_wf",
 ) -> Workflow:
     """Choose a reference, register the others to it, resample each once, and leave out what does not fit.
 
@@ -41,8 +40,6 @@ def init_align_wf(
         Echoes: the threshold on intensities does not apply.
     random_seed : int
         Of ANTs.
-    name : str
-        Of the workflow.
 
     Returns
     -------
@@ -50,7 +47,7 @@ def init_align_wf(
         ``inputnode.in_files``, ``inputnode.mask_files`` and ``inputnode.gap_files`` (of `FindGaps`) to
         ``outputnode`` with the fields of `ALIGNED`.
     """
-    workflow = Workflow(name)
+    workflow = Workflow("align_wf")
     inputnode = Node(IdentityInterface(["in_files", "mask_files", "gap_files"]), name="inputnode")
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
     reference = Node(ChooseReference(), name="reference", mem_gb=1.0)

@@ -14,9 +14,7 @@ from n2a_bids.interfaces.derivatives.raw_like import DescribeRawLike
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 
 
-def init_downstream_wf(
-    unit: DenoisingUnit, config: Config, *, preproc: bool, name: str = "downstream_wf"
-) -> Workflow:
+def init_downstream_wf(unit: DenoisingUnit, config: Config, *, preproc: bool) -> Workflow:
     """Write the forms that were asked for.
 
     Parameters
@@ -28,15 +26,13 @@ def init_downstream_wf(
     preproc : bool
         Write ``desc-preproc_T1w``. fMRIPrep takes exactly one for a participant and session, so its name
         has no other entities, and only one unit may ask for it.
-    name : str
-        Of the workflow.
 
     Returns
     -------
     workflow : Workflow
         ``inputnode`` takes ``denoised, mask`` and the ``sidecar`` of the denoised image.
     """
-    workflow = Workflow(name)
+    workflow = Workflow("downstream_wf")
     inputnode = Node(IdentityInterface(["denoised", "mask", "sidecar"]), name="inputnode")
     # A workflow without work would lose its input node, and with it the connections to it.
     workflow.add_nodes([inputnode])

@@ -21,7 +21,6 @@ def init_mask_wf(
     threads: int = 1,
     random_seed: int = 1,
     is_ratio: bool = False,
-    name: str = "mask_wf",
 ) -> Workflow:
     """Find the brain in every repetition.
 
@@ -37,15 +36,13 @@ def init_mask_wf(
         Of ANTs.
     is_ratio : bool
         The images are UNIT1, whose air is noise.
-    name : str
-        Of the workflow.
 
     Returns
     -------
     workflow : Workflow
         ``inputnode.in_files`` to ``outputnode.mask_files``.
     """
-    workflow = Workflow(name)
+    workflow = Workflow("mask_wf")
     inputnode = Node(IdentityInterface(["in_files"]), name="inputnode")
     outputnode = Node(IdentityInterface(["mask_files"]), name="outputnode")
     n_procs = 1

@@ -27,7 +27,7 @@ INPUTS = (
 _IMAGES = (("mean", "mean_file"), ("denoised", "denoised_file"), ("brain_mask", "mask_file"))
 
 
-def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports_wf") -> Workflow:
+def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """Draw the figures and store them in ``sub-<label>/figures``.
 
     Parameters
@@ -36,15 +36,13 @@ def init_reports_wf(unit: DenoisingUnit, config: Config, *, name: str = "reports
         Repetitions or echoes of an anatomical contrast.
     config : Config
         For the output folder.
-    name : str
-        Of the workflow.
 
     Returns
     -------
     workflow : Workflow
         ``inputnode`` has the fields of `INPUTS`; there is no output but the files.
     """
-    workflow = Workflow(name)
+    workflow = Workflow("reports_wf")
     inputnode = Node(IdentityInterface(list(INPUTS)), name="inputnode")
     one_repetition = [("reference_file", "repetition_file"), *_IMAGES]
     figures: Figures = {

@@ -54,7 +54,6 @@ def init_dwi_downstream_wf(
     config: Config,
     *,
     all_series: Mapping[Path, Path] | None = None,
-    name: str = "downstream_wf",
 ) -> Workflow:
     """Write the forms that were asked for.
 
@@ -69,8 +68,6 @@ def init_dwi_downstream_wf(
         Where to, and what.
     all_series : mapping of Path to Path, optional
         `raw_like_series` of all units of the participant: they may share field maps. By default of this one.
-    name : str
-        Of the workflow.
 
     Returns
     -------
@@ -78,7 +75,7 @@ def init_dwi_downstream_wf(
         ``inputnode`` takes ``denoised`` and its ``sidecar``, the fields of `_ALIGNED` (common grid), those of
         `_ACQUIRED` (lists, one item for each series) and, for pairs, ``displacement``.
     """
-    workflow = Workflow(name)
+    workflow = Workflow("downstream_wf")
     fields = ["denoised", "sidecar", *_ALIGNED, *_ACQUIRED, "displacement"]
     inputnode = Node(IdentityInterface(fields), name="inputnode")
     workflow.add_nodes([inputnode])

@@ -22,9 +22,7 @@ _INPUTS = (
 )
 
 
-def init_dwi_reports_wf(
-    unit: DenoisingUnit, config: Config, *, tensor: bool = True, name: str = "reports_wf"
-) -> Workflow:
+def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = True) -> Workflow:
     """Draw the figures and store them in ``sub-<label>/figures``.
 
     Parameters
@@ -35,15 +33,13 @@ def init_dwi_reports_wf(
         For the output folder.
     tensor : bool
         There are tensor maps to show.
-    name : str
-        Of the workflow.
 
     Returns
     -------
     workflow : Workflow
         ``inputnode`` takes the fields of `_INPUTS`; there is no output but the files.
     """
-    workflow = Workflow(name)
+    workflow = Workflow("reports_wf")
     shown = _first_weighted_volume(unit, config.selection.b0_threshold)
     # A single series is its own mean, and its noise is not that of one of several.
     single = len(unit.images) == 1 and not takes_halves(config.denoise.strategy)

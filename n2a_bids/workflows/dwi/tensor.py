@@ -38,7 +38,7 @@ def determines_tensor(unit: DenoisingUnit, b0_threshold: float) -> bool:
     return tensor_volumes(unit_gradients(unit, b0_threshold)).size > 0
 
 
-def init_tensor_wf(unit: DenoisingUnit, config: Config, *, name: str = "tensor_wf") -> Workflow:
+def init_tensor_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """Fit tensors, and write their maps.
 
     Parameters
@@ -47,8 +47,6 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config, *, name: str = "tensor_w
         Diffusion series.
     config : Config
         For the output folder.
-    name : str
-        Of the workflow.
 
     Returns
     -------
@@ -56,7 +54,7 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config, *, name: str = "tensor_w
         ``inputnode`` takes ``mean, denoised, bval, bvec, mask``; ``outputnode`` gives ``fa_mean, v1_mean,
         fa_denoised, v1_denoised``.
     """
-    workflow = Workflow(name)
+    workflow = Workflow("tensor_wf")
     inputnode = Node(IdentityInterface([*FITTED, "bval", "bvec", "mask"]), name="inputnode")
     shown = [f"{kind}_{desc}" for desc in FITTED for kind in ("fa", "v1")]
     outputnode = Node(IdentityInterface(shown), name="outputnode")

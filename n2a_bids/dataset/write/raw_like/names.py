@@ -27,7 +27,7 @@ QSIPrep wants a T1w image: copy one into the anat folder of each participant tha
 """
 
 
-def raw_like_path(root: Path, entities: Mapping[str, str], suffix: str, extension: str = ".nii.gz") -> Path:
+def raw_like_path(root: Path, entities: Mapping[str, str], suffix: str) -> Path:
     """Name of a denoised image in the dataset that looks raw.
 
     Examples
@@ -36,7 +36,7 @@ def raw_like_path(root: Path, entities: Mapping[str, str], suffix: str, extensio
     'd/sub-01/anat/sub-01_rec-normn2a_T1w.nii.gz'
     """
     named = {**entities, "rec": f"{entities.get('rec', '')}n2a"}
-    return derivative_path(root, named, suffix, extension=extension)
+    return derivative_path(root, named, suffix)
 
 
 def write_raw_like_files(root: Path, bids_dir: Path) -> None:
