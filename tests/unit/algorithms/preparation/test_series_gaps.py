@@ -17,7 +17,7 @@ def series(noisy_runs):
 
 
 @pytest.mark.parametrize("value", [32767, -32768, np.nan, np.inf, 1e30])
-@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("index", [0, 2])
 def test_specks_of_one_volume_become_like_their_surroundings(series, value, index):
     """In air and in the head; the other volumes, and all other voxels, stay as they are."""
     broken = series.copy()
