@@ -83,12 +83,12 @@ class _Unit:
         names = ["sub-01_run-1_dwi.nii.gz", "sub-01_run-2_dwi.nii.gz"]
         taken = {name: self.inputs[name] for name in ("b0_files", "mask_files")}
         register = RegisterSeries(names=names, **taken).run().outputs
-        names = ("in_files", "b0_files", "bval_files", "bvec_files", "motion_files", "mask_file")
+        fields = ("in_files", "b0_files", "bval_files", "bvec_files", "motion_files", "mask_file")
         align = AlignSeries(
             names=names,
             between_file=register.between_file,
             registration_file=register.record_file,
-            **{name: self.inputs[name] for name in names},
+            **{name: self.inputs[name] for name in fields},
             **thresholds,
         )
         return register, align.run().outputs
