@@ -59,6 +59,14 @@ class DenoiseJob:
         bool, Option("take runs that hold the same noise, which is otherwise an error")
     ] = False
     """Halves of one series, or runs that were looked at before."""
+    real_valued: Annotated[
+        bool,
+        Option(
+            "the runs are real parts of complex images whose phase was taken out: their noise is Gaussian, "
+            "without a floor, and they may be negative",
+            default="magnitudes, but for diffusion series with negative intensities",
+        ),
+    ] = False  # fmt: skip
     measured: Annotated[
         Path | None,
         Option(
@@ -120,6 +128,7 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
         n_measured=n_measured,
         gradients=_load_gradients(job, first.shape[-1] if first.ndim == 4 else 1, affine),
         noise_kept=job.noise_kept,
+        real_valued=job.real_valued,
     )
 
 

@@ -18,6 +18,7 @@ def init_denoise_node(
     *,
     different_contrast: bool = False,
     save_repetitions: bool = False,
+    real_valued: bool = False,
 ) -> Node:
     """Node that runs ``n2a-tools denoise``.
 
@@ -31,6 +32,8 @@ def init_denoise_node(
         The repetitions are echoes.
     save_repetitions : bool
         Write each repetition denoised, too.
+    real_valued : bool
+        The images are real parts of complex ones.
 
     Returns
     -------
@@ -44,7 +47,11 @@ def init_denoise_node(
         gpu_slots=resources.n_gpu_procs,
         weights_sha256=weights_checksums(config.weights_dir),
     )
-    flags = {"different_contrast": different_contrast, "save_repetitions": save_repetitions}
+    flags = {
+        "different_contrast": different_contrast,
+        "save_repetitions": save_repetitions,
+        "real_valued": real_valued,
+    }
     for option, value in {**dataclasses.asdict(config), **flags}.items():
         # False must stay undefined, or nipype would hash it apart from a run that never had the option.
         if value is not None and value is not False:

@@ -103,6 +103,7 @@ def prepare_echoes(repetitions: Repetitions, *, keep_noise_floor: bool = False) 
     shared = repetitions.shared
     compared = head if shared is None else head & shared
     noise_sd = local_sd(_without_shared_structure(combinations[-1], combinations[0], compared), compared)
+    may_have_floor = not (keep_noise_floor or repetitions.real_valued)
     return Echoes(
         images=images,
         scales=scales,
@@ -110,7 +111,7 @@ def prepare_echoes(repetitions: Repetitions, *, keep_noise_floor: bool = False) 
         head=head,
         basis=basis,
         noise_sd=noise_sd,
-        magnitudes=None if keep_noise_floor else find_magnitudes(images, mask, noise_sd, shared),
+        magnitudes=find_magnitudes(images, mask, noise_sd, shared) if may_have_floor else None,
     )
 
 

@@ -132,6 +132,7 @@ def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: boo
         difference_noise_sd(images, compared) if n_repetitions > 1 else np.zeros(mask.shape, np.float32)
     )
     equal = np.full(n_repetitions, 1 / n_repetitions)
+    may_have_floor = not (keep_noise_floor or repetitions.real_valued)
     return Prepared(
         images=images,
         scales=tuple(scales),
@@ -140,7 +141,7 @@ def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: boo
         weights=equal,
         variance_ratio=np.ones(n_repetitions),
         repetition_noise_sd=noise_sd,
-        magnitude=None if keep_noise_floor else _find_common_magnitude(images, mask, noise_sd, shared),
+        magnitude=_find_common_magnitude(images, mask, noise_sd, shared) if may_have_floor else None,
         n_measured=repetitions.n_measured,
         background=background,
     )

@@ -38,11 +38,13 @@ class Average:
     """How the repetitions were averaged."""
     noise_kept: float = 1.0
     """Part of the noise SD that interpolation left; see `Repetitions`."""
+    real_valued: bool = False
+    """Whether the images are known to be no magnitudes; see `Repetitions`."""
 
     @property
     def is_magnitude(self) -> bool:
         """False for real-valued images, whose noise is the same whatever the signal."""
-        return holds_magnitudes(self.repetitions, self.mask)
+        return not self.real_valued and holds_magnitudes(self.repetitions, self.mask)
 
     @property
     def mean_noise_sd(self) -> NDArray[np.float32]:
@@ -62,6 +64,8 @@ def average(
     plan: PatchPlan,
     noise_kept: float = 1.0,
     weights: RepetitionWeights | None = None,
+    *,
+    real_valued: bool = False,
 ) -> Average:
     """Average repetitions and measure their noise.
 
@@ -76,6 +80,8 @@ def average(
         Part of the noise SD that interpolation left.
     weights : RepetitionWeights, optional
         Equal ones by default.
+    real_valued : bool
+        The images are known to be no magnitudes.
 
     Returns
     -------
@@ -85,7 +91,8 @@ def average(
     mean = weights.average(repetitions)
     if len(repetitions) == 1:
         noise_sd = estimate_noise_sd(mean, mask, plan)
-        return Average(repetitions, mean, mask, noise_sd, repetitions[:0], weights, noise_kept)
+        contrasts = repetitions[:0]
+        return Average(repetitions, mean, mask, noise_sd, contrasts, weights, noise_kept, real_valued)
     contrasts = np.tensordot(weights.contrasts(), repetitions, axes=1)
     noise_sd = _pooled_noise_sd(contrasts, mask)
     # The second time with the lower noise level that the first has found.
@@ -95,7 +102,7 @@ def average(
         for contrast in contrasts:
             contrast[mask] -= shrink_local_pca(contrast, mask, noise_sd, plan, centred=False)[mask]
         noise_sd = _pooled_noise_sd(contrasts, mask)
-    return Average(repetitions, mean, mask, noise_sd, contrasts, weights, noise_kept)
+    return Average(repetitions, mean, mask, noise_sd, contrasts, weights, noise_kept, real_valued)
 
 
 def _pooled_noise_sd(contrasts: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -109,12 +109,12 @@ def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -
     noise_map, per_volume, shells = np.zeros_like(mean), np.zeros(mean.shape[-1]), find_shells(gradients)
     factors = relative_noise_sd(matched_series, mask, pool_small_shells(shells))
     weights = weigh_series(matched_series, mask, config.plan)
-    results = []
+    kept, is_real, results = repetitions.noise_kept, repetitions.real_valued, []
     for index, volumes in enumerate(groups):
         context.report(f"denoising {len(volumes)} volumes together ({index + 1} of {len(groups)})")
         # Volumes that share one noise: more of it in one would pass for structure, and stay.
         members = np.ascontiguousarray(matched_series[..., volumes]) / factors[volumes]
-        averaged = average(members, mask, config.plan, repetitions.noise_kept, weights)
+        averaged = average(members, mask, config.plan, kept, weights, real_valued=is_real)
         denoised, result = _denoise_group(averaged, volumes, factors[volumes], config, context)
         inside = mean[box]
         inside[..., volumes] = np.where(mask[..., None], factors[volumes] * denoised, inside[..., volumes])
@@ -123,12 +123,11 @@ def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -
         relative = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
         per_volume[volumes] = result.factors * relative
         results.append(result)
-    has_floor = not config.keep_noise_floor and holds_magnitudes(matched_series, mask)
+    has_floor = not (config.keep_noise_floor or is_real) and holds_magnitudes(matched_series, mask)
     if has_floor:
         _remove_floor(mean[box], results, gradients, mask, weights.floor_factor)
     record = describe_groups(results, weights, per_volume, pool_small_shells(shells))
     seconds = {"total": round(context.clock() - started, 2)}
-    kept = repetitions.noise_kept
     return DenoisedImage(
         data=mean,
         noise_sd=noise_map,
