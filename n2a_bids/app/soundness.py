@@ -10,6 +10,7 @@ from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config
 from n2a_bids.dataset.collect import leave_out_unsuitable
 from n2a_bids.dataset.group.sound_groups import is_diffusion, regroup_sound_images
+from n2a_bids.dataset.read.complex_parts import values_fault
 from n2a_bids.dataset.read.image_checks import image_problem
 from n2a_bids.dataset.units import Collection, ImageFile
 from n2a_bids.interfaces.dwi.series import brain_problem
@@ -46,7 +47,7 @@ def _with_sound_images(item: ParticipantWork, config: Config) -> ParticipantWork
             return found
         return brain_problem(image, config.selection.b0_threshold)
 
-    found = regroup_sound_images(item.units, config.selection, problem)
+    found = regroup_sound_images(item.units, config.selection, problem, values_fault)
     if not found.excluded:
         return dataclasses.replace(item, checked=True)
     suited = leave_out_unsuitable(Collection(found.units, found.excluded), config.denoise.strategy)

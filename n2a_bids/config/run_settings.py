@@ -105,6 +105,12 @@ class OutputConfig:
             "diffusion series",
         ),
     ] = False
+    complex_output: Annotated[
+        bool,
+        Option(
+            "also write denoised complex data as magnitude and phase ('part-mag', 'part-phase')", _OUTPUTS
+        ),
+    ] = False
     clean_workdir: Annotated[
         bool,
         Option("delete a participant's intermediate files after success (never after a failure)", _OUTPUTS),

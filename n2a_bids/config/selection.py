@@ -75,6 +75,13 @@ class SelectionConfig:
         ),
     ] = field(default_factory=dict)  # fmt: skip
     """Query name -> entities; the names are `MODALITIES` in small letters."""
+    ignore_phase: Annotated[
+        bool,
+        Option(
+            "denoise magnitudes, also where the dataset has phases, or real and imaginary parts", _IMAGES,
+            default="complex data are used where every image of a group has them",
+        ),
+    ] = False  # fmt: skip
     database_dir: Annotated[
         Path | None,
         Option(

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.contrasts import IMAGE_SUFFIXES, modality_of, selected_modalities
+from n2a_bids.dataset.group.complex_parts import join_parts, with_second_files
 from n2a_bids.dataset.group.sound_groups import group_sound_images, is_diffusion
 from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_parts
+from n2a_bids.dataset.read.complex_parts import header_fault
 from n2a_bids.dataset.read.duplicate_files import note_duplicates
 from n2a_bids.dataset.read.fieldmaps import find_fieldmaps
 from n2a_bids.dataset.read.files import kind_problem
@@ -59,11 +61,12 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     reader = SidecarReader(bids_dir)
     read = [_read_image(path, bids_dir, reader, selection) for path in paths]
     read += find_fieldmaps([item for item in read if isinstance(item, ImageFile)], reader)
-    kept = [item for item in read if isinstance(item, ImageFile)]
-    found = group_sound_images(kept, selection, lambda image: header_problem(image.path))
+    kept, parts_alone = join_parts([item for item in read if isinstance(item, ImageFile)])
+    found = group_sound_images(kept, selection, lambda image: header_problem(image.path), header_fault)
     excluded = [
         *(item for item in read if isinstance(item, Excluded)),
-        *found.excluded,
+        *parts_alone,
+        *with_second_files(found.excluded, kept),
         *(_odd_participant(bids_dir, label) for label in selected if label not in participants),
         *_without_images(bids_dir, participants, paths, selection),
     ]

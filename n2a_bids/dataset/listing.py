@@ -61,9 +61,15 @@ def _unit_lines(unit: DenoisingUnit) -> list[str]:
         *_wrapped(unit.reason, "    "),
     ]
     for image, volumes in zip(unit.images, unit.volumes or ((),) * len(unit.images), strict=True):
-        lines.append(f"  - {image.path.name}" + (f"  ({len(volumes)} volumes)" if volumes else ""))
-        if problem := file_problem(image.path):
+        used = image.files if unit.uses_phase or image.is_cartesian else image.files[:1]
+        names = " with ".join(path.name for path in used)
+        lines.append(f"  - {names}" + (f"  ({len(volumes)} volumes)" if volumes else ""))
+        for problem in filter(None, map(file_problem, used)):
             lines += _wrapped(f"cannot be used: {problem}", "      ")
+    if unit.uses_phase:
+        lines.append("    complex data: the smooth phase is taken out, and the real part denoised")
+    elif any(len(image.files) > 1 for image in unit.images):
+        lines.append("    complex data: their magnitudes are denoised")
     for note in input_notes(unit):
         lines += _wrapped(f"note: {note}", "    ")
     return lines

@@ -14,6 +14,18 @@ Kind = Literal["anat-repeats", "anat-echoes", "dwi-reverse-pe", "dwi-repeats", "
 
 
 @dataclass(frozen=True, slots=True)
+class ComplexParts:
+    """The two files of a complex image."""
+
+    form: Literal["polar", "cartesian"]
+    """``polar``: magnitude and phase; ``cartesian``: real and imaginary part."""
+    second: Path
+    """Phase or imaginary part; magnitude or real part is the image itself."""
+    phase_units: str = ""
+    """``Units`` of the phase: ``rad``, ``arbitrary``, or empty where its sidecar does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """One NIfTI file with its BIDS entities and sidecar metadata (inheritance applied)."""
 
@@ -24,6 +36,18 @@ class ImageFile:
     """b-values of a DWI series (inheritance applied)."""
     bvec: Path | None = None
     """Gradient directions of a DWI series (inheritance applied)."""
+    parts: ComplexParts | None = None
+    """What makes it complex; None for an image of one file."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it consists of."""
+        return (self.path,) if self.parts is None else (self.path, self.parts.second)
+
+    @property
+    def is_cartesian(self) -> bool:
+        """Whether it has no magnitude of its own."""
+        return self.parts is not None and self.parts.form == "cartesian"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +82,21 @@ class DenoisingUnit:
     """b0s of opposite phase encoding that show the distortion but are not denoised."""
     notes: tuple[str, ...] = ()
     """What the user should know about these inputs: one sentence each."""
+
+    ignores_phase: bool = False
+    """The user wants magnitudes, even where the images are complex."""
+
+    @property
+    def uses_phase(self) -> bool:
+        """Whether real-valued images are denoised, which needs complex data of every one."""
+        return not self.ignores_phase and all(image.parts is not None for image in self.images)
+
+    def names_of(self, image: ImageFile) -> dict[str, str]:
+        """Entities of files that are made of one image: what is made of two parts is none of them."""
+        entities = dict(image.entities)
+        if self.uses_phase:
+            entities.pop("part", None)
+        return entities
 
     @property
     def distortion_is_estimated(self) -> bool:

@@ -24,6 +24,7 @@ from n2a_bids.io.images import load, load_mask, voxel_sizes_mm
 class _CheckImagesInputSpec(BaseInterfaceInputSpec):
     # Not File(exists=True): a missing file is explained when the node runs, not when the graph is built.
     in_files = traits.List(traits.Str(), mandatory=True, desc="images of one unit")
+    second_files = traits.List(traits.Str(), desc="phases or imaginary parts of them, to be checked, too")
     skip = traits.Bool(False, usedefault=True, nohash=True, desc="pass them on unseen")
 
 
@@ -40,9 +41,11 @@ class CheckImages(SimpleInterface):
     always_run = True
 
     def _run_interface(self, runtime):
-        for path in () if self.inputs.skip else self.inputs.in_files:
+        inputs = self.inputs
+        second_files = inputs.second_files if isdefined(inputs.second_files) else []
+        for path in () if inputs.skip else (*inputs.in_files, *second_files):
             check_image(Path(path))
-        self._results["out_files"] = list(self.inputs.in_files)
+        self._results["out_files"] = list(inputs.in_files)
         return runtime
 
 
@@ -61,6 +64,7 @@ class _InspectInputsInputSpec(BaseInterfaceInputSpec):
     accepted = traits.List(traits.Int(), desc="indices of those that are used; all by default")
     gap_warnings = traits.List(traits.Str(), usedefault=True, desc="of `FindGaps` or `PickVolumes`")
     alignment_warnings = traits.List(traits.Str(), usedefault=True, desc="of `AlignRepetitions` or of copies")
+    phase_warnings = traits.List(traits.Str(), usedefault=True, desc="of `Demodulate`")
 
 
 class _InspectInputsOutputSpec(TraitedSpec):
@@ -82,7 +86,9 @@ class InspectInputs(SimpleInterface):
         warnings = voxel_size_warnings([image for image, _ in pairs])
         if inputs.given_mask:
             warnings += mask_fit_warnings(*pairs[inputs.index], inputs.given_mask)
-        self._results["warnings"] = [*inputs.gap_warnings, *warnings, *inputs.alignment_warnings]
+        self._results["warnings"] = [
+            *(*inputs.gap_warnings, *inputs.phase_warnings, *warnings, *inputs.alignment_warnings)
+        ]
         used = inputs.accepted if isdefined(inputs.accepted) else range(len(pairs))
         self._results["skull_stripped"] = all(_without_skull(*pairs[index]) for index in used)
         return runtime

@@ -165,6 +165,8 @@ class DenoisingRecord(StrategyRecord):
     """How the brain was found, in a few words."""
     sources: tuple[str, ...] | None = None
     """BIDS URIs of the images that the group consists of, used or not."""
+    real_valued: bool | None = None
+    """Whether real parts of complex images were denoised, whose noise has no floor."""
     run_uuid: str | None = None
     """Run that wrote the record."""
     peak_memory_mb: float | None = None

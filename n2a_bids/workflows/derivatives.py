@@ -49,6 +49,8 @@ class Output:
     """Whether the describing node completes the file itself, instead of the input node."""
     of_each_repetition: bool = False
     """One file for each repetition that was used, under the entities of that."""
+    part: str = ""
+    """``part-`` of its name: of complex images."""
     is_written: Condition = always
 
     @property
@@ -59,13 +61,15 @@ class Output:
     def paths(self, unit: DenoisingUnit, config: Config) -> list[Path]:
         """Where its files go."""
         if self.of_each_repetition:
-            return [self._path(image.entities, unit, config) for image in unit.images]
+            return [self._path(unit.names_of(image), unit, config) for image in unit.images]
         return [self._path(unit.entities, unit, config)]
 
     def _path(self, entities: dict[str, str], unit: DenoisingUnit, config: Config) -> Path:
         suffix = self.suffix or unit.suffix
         labels = {key: value for key, value in entities.items() if key not in ("desc", "space")}
         labels |= shared_suffix_labels(suffix, unit.suffix)
+        if self.part:
+            labels["part"] = self.part
         if suffix == "xfm":
             labels |= {"from": "orig", "to": unit.suffix, "mode": "image"}
         return derivative_path(

@@ -59,6 +59,11 @@ def init_outputs_wf(
                 derivative_path(config.output_dir, unit.entities, unit.suffix, desc="denoised"), config
             ),
             sources=[source_uri(image.path, config) for image in unit.images],
+            second_sources=[
+                source_uri(image.files[1], config) if unit.uses_phase or image.is_cartesian else ""
+                for image in unit.images
+            ],
+            real_valued=unit.uses_phase,
             images=[str(image.path) for image in unit.images],
             metadata=[dict(image.metadata) for image in unit.images],
             skull_stripped=config.denoise.skull_strip,

@@ -26,7 +26,10 @@ def group_by(images: Sequence[ImageFile], ignoring: Collection[str]) -> list[tup
     groups: dict[tuple[tuple[str, str], ...], list[ImageFile]] = {}
     for image in sorted(images, key=_order):
         key = {
-            name: comparable(name, value) for name, value in image.entities.items() if name not in ignoring
+            name: comparable(name, value)
+            for name, value in image.entities.items()
+            # An image without part- is a magnitude.
+            if name not in ignoring and (name, value) != ("part", "mag")
         }
         groups.setdefault(tuple(sorted(key.items())), []).append(image)
     return [tuple(members) for members in groups.values()]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.anat import group_anat
+from n2a_bids.dataset.group.complex_parts import with_parts_decided, without_faulty_parts
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
@@ -34,14 +35,18 @@ def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Col
         from n2a_bids.dataset.group.dwi import group_dwi
 
         found.append(group_dwi(series, selection))
-    units = sorted(
-        (unit for part in found for unit in part.units), key=lambda unit: unit.images[0].path.parts
-    )
+    decided = [
+        with_parts_decided(unit, ignore_phase=selection.ignore_phase) for part in found for unit in part.units
+    ]
+    units = sorted(decided, key=lambda unit: unit.images[0].path.parts)
     return Collection(tuple(units), tuple(item for part in found for item in part.excluded))
 
 
 def group_sound_images(
-    images: Sequence[ImageFile], selection: SelectionConfig, problem: Callable[[ImageFile], str]
+    images: Sequence[ImageFile],
+    selection: SelectionConfig,
+    problem: Callable[[ImageFile], str],
+    fault: Callable[[ImageFile], Excluded | None],
 ) -> Collection:
     """Find the groups, and leave out every image of a group that cannot be used: the others are grouped anew.
 
@@ -52,6 +57,8 @@ def group_sound_images(
     problem : callable
         What keeps an image from being used, with the remedy; empty if nothing does. Asked for the images
         of groups only: what is left out anyway need not be sound.
+    fault : callable
+        What keeps the second file of a complex image from being used, likewise; None if nothing does.
 
     Returns
     -------
@@ -60,6 +67,8 @@ def group_sound_images(
     """
     kept = list(images)
     seen: dict[Path, str] = {}
+    broken: list[Excluded] = []
+    sound: set[Path] = set()
     while True:
         found = group_images(kept, selection)
         members = [image for unit in found.units for image in unit.images]
@@ -67,15 +76,26 @@ def group_sound_images(
             if image.path not in seen:
                 seen[image.path] = problem(image)
         bad = {image.path for image in members if seen[image.path]}
-        if not bad:
-            break
         kept = [image for image in kept if image.path not in bad]
-    broken = [Excluded(path, text, is_error=True) for path, text in seen.items() if text]
+        new = {image.path for image in members} - sound - bad
+        whole, faults = without_faulty_parts([image for image in kept if image.path in new], fault)
+        sound |= new
+        if not bad and not faults:
+            break
+        by_path = {image.path: image for image in whole}
+        kept = [
+            by_path.get(image.path, image) for image in kept if image.path in by_path or image.path not in new
+        ]
+        broken += faults
+    broken += [Excluded(path, text, is_error=True) for path, text in seen.items() if text]
     return Collection(found.units, (*found.excluded, *broken))
 
 
 def regroup_sound_images(
-    units: Sequence[DenoisingUnit], selection: SelectionConfig, problem: Callable[[ImageFile], str]
+    units: Sequence[DenoisingUnit],
+    selection: SelectionConfig,
+    problem: Callable[[ImageFile], str],
+    fault: Callable[[ImageFile], Excluded | None],
 ) -> Collection:
     """Group the images of units again, without those that cannot be used.
 
@@ -85,7 +105,7 @@ def regroup_sound_images(
         b0 images that show the distortion of one are kept beside it.
     selection : SelectionConfig
         How diffusion series are paired.
-    problem : callable
+    problem, fault : callable
         As in `group_sound_images`.
 
     Returns
@@ -95,7 +115,7 @@ def regroup_sound_images(
     """
     images = [image for unit in units for image in unit.images]
     beside = {unit.reversed_b0.path: unit.reversed_b0 for unit in units if unit.reversed_b0 is not None}
-    found = group_sound_images([*images, *beside.values()], selection, problem)
+    found = group_sound_images([*images, *beside.values()], selection, problem, fault)
     return Collection(found.units, tuple(item for item in found.excluded if item.path not in beside))
 
 

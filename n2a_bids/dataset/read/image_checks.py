@@ -26,7 +26,7 @@ field of view."""
 _MAX_FORM_DISTANCE_VOXELS = 0.5
 
 
-def check_image(path: Path) -> None:
+def check_image(path: Path) -> tuple[float, float]:
     """Refuse an image that would fail, or silently go wrong, later.
 
     Voxels are read in chunks of a megavoxel, so memory stays small.
@@ -35,6 +35,11 @@ def check_image(path: Path) -> None:
     ----------
     path : Path
         NIfTI file; a name that ends in ``_dwi`` must be 4D, any other 3D.
+
+    Returns
+    -------
+    low, high : float
+        Smallest and largest intensity.
 
     Raises
     ------
@@ -46,7 +51,7 @@ def check_image(path: Path) -> None:
     image = open_nifti(path)
     if _is_diffusion(path):
         _check_series(path, image.shape)
-    _check_values(path, image, _MOST_MISSING)
+    return _check_values(path, image, _MOST_MISSING)
 
 
 def header_problem(path: Path) -> str:
@@ -180,7 +185,7 @@ def _check_scaling(path: Path, image: nb.Nifti1Image) -> None:
         )
 
 
-def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> None:
+def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> tuple[float, float]:
     dtype = image.header.get_data_dtype()
     try:
         low, high, n_bad = np.array(list(_volume_ranges(path, image))).T
@@ -197,11 +202,11 @@ def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> Non
             "exclude the image with --bids-filter-file"
         )
     # Later steps compute in single precision.
-    scaled = np.abs(np.array([low, high], np.float64) * image.dataobj.slope + image.dataobj.inter)
-    if not scaled.max() < np.finfo(np.float32).max:
+    scaled = np.array([low, high], np.float64) * image.dataobj.slope + image.dataobj.inter
+    if not np.abs(scaled).max() < np.finfo(np.float32).max:
         raise BIDSDataError(
-            f"{path}: expected intensities that single precision holds, found {scaled.max():.3g}; scale the "
-            "image down"
+            f"{path}: expected intensities that single precision holds, found {np.abs(scaled).max():.3g}; "
+            "scale the image down"
         )
     if low == high:
         found = "only zeros" if low == 0 else f"the value {low:g} in every voxel"
@@ -213,6 +218,7 @@ def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> Non
             f"{path}: expected an image in every volume, found one value in volume {flat[0]} (counted from "
             f"0; {flat.size} such), as an aborted scan leaves it; remove it from series and table"
         )
+    return float(scaled.min()), float(scaled.max())
 
 
 def _volume_ranges(path: Path, image: nb.Nifti1Image) -> Iterator[tuple[float, float, int]]:

@@ -56,7 +56,7 @@ def leave_out_too_large(collection: Collection, selection: SelectionConfig, memo
 
     images = [image for unit in collection.units for image in unit.images]
     if any(problem(image) for image in images):
-        found = regroup_sound_images(collection.units, selection, problem)
+        found = regroup_sound_images(collection.units, selection, problem, lambda image: None)
         collection = Collection(found.units, (*collection.excluded, *found.excluded))
     too_large = {unit.label: reason for unit in collection.units if (reason := _of_unit(unit, memory_gb))}
     kept = tuple(unit for unit in collection.units if unit.label not in too_large)

@@ -37,6 +37,7 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     accepted_indices,
     is_identity,
     lies_there,
+    move_phase,
     moved_grid,
     too_few,
 )
@@ -58,6 +59,10 @@ class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
     reference_mask = File(exists=True, mandatory=True, desc="brain mask of the reference")
     transforms = traits.List(File(exists=True), mandatory=True, desc="of the others, in order")
     gap_files = traits.List(traits.Str(), desc="maps of what was not measured, empty where there is none")
+    values_files = traits.List(
+        File(exists=True), desc="what is brought to the grid in place of each repetition, on its grid"
+    )
+    phase_files = traits.List(traits.Str(), desc="smooth phase of each repetition, radians, on its grid")
     contrast_to_noise = traits.List(traits.Float(), mandatory=True, desc="quality of each repetition")
     reference_reason = traits.Str(mandatory=True, desc="why the reference was chosen")
     may_leave_out_reference = traits.Bool(
@@ -87,6 +92,7 @@ class _AlignRepetitionsOutputSpec(TraitedSpec):
     measured_file = File(
         exists=True, desc="how many repetitions were measured at each voxel, where some were not"
     )
+    phase_file = File(exists=True, desc="phase of the reference on the grid, where phases were given")
     warnings = traits.List(traits.Str(), desc="what is missing of which repetition")
 
 
@@ -96,7 +102,7 @@ class AlignRepetitions(SimpleInterface):
     A repetition that already lies on the grid of the reference, to a twentieth of a voxel, is not
     interpolated at all. In midspace every repetition, the reference too, is interpolated from its
     own half of the motion, so that all are treated alike. Where one of them was not measured (defaced, say),
-    the others stand in.
+    the others stand in. Of complex images the magnitudes are judged, and the real-valued images interpolated.
     """
 
     input_spec = _AlignRepetitionsInputSpec
@@ -122,8 +128,15 @@ class AlignRepetitions(SimpleInterface):
             grid = moved_grid(grid, transforms[own])
         files = self._write_images(folder, accepted, transforms, grid, reference)
         self._results.update(out_files=files, reference_file=files[own], reference=[self.inputs.index])
+        self._move_phase(transforms[own], grid, folder / "phase.nii.gz")
         self._name_moved(repetitions, files)
         return runtime
+
+    def _move_phase(self, transform: Matrix, grid: Grid, out_file: Path) -> None:
+        """Bring the phase of the reference to the grid, where there is one."""
+        if isdefined(self.inputs.phase_files):
+            phase = Path(self.inputs.phase_files[self.inputs.index])
+            self._results["phase_file"] = os.fspath(move_phase(phase, transform, grid, out_file))
 
     def _name_moved(self, repetitions: list[JudgedRepetition], files: list[str]) -> None:
         """Which repetitions were accepted, and which of these are not the reference."""
@@ -158,7 +171,8 @@ class AlignRepetitions(SimpleInterface):
                     transform = np.eye(4)
                 measured = None if gaps is None else gaps.measured
                 qc = judge(*load(path), transform, grid, thresholds, measured)
-            repetitions.append(JudgedRepetition(path, transform, qc, index == inputs.index, gaps))
+            values = Path(inputs.values_files[index]) if isdefined(inputs.values_files) else path
+            repetitions.append(JudgedRepetition(path, transform, qc, index == inputs.index, gaps, values))
         return repetitions
 
     def _gap_files(self) -> list[str]:
@@ -200,10 +214,10 @@ class AlignRepetitions(SimpleInterface):
             name = folder / f"repetition-{number}"
             transform_files.append(os.fspath(write_itk_transform(transform, Path(f"{name}.txt"))))
             if is_identity(transform) and lies_there(repetition, reference):
-                files.append(os.fspath(repetition.path))
+                files.append(os.fspath(repetition.values))
                 insides.append(repetition.measured)
                 continue
-            aligned, inside = bring_to_grid(*load(repetition.path), transform, grid, repetition.measured)
+            aligned, inside = bring_to_grid(*load(repetition.values), transform, grid, repetition.measured)
             insides.append(inside)
             files.append(os.fspath(save_like(aligned, reference, Path(f"{name}.nii.gz"))))
         if any(repetition.gaps is not None for repetition in accepted):

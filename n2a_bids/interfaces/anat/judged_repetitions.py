@@ -17,7 +17,7 @@ from n2a_bids.algorithms.registration.alignment import (
     move_mask,
 )
 from n2a_bids.algorithms.registration.rigid import Matrix
-from n2a_bids.io.images import same_grid
+from n2a_bids.io.images import load, same_grid, save_like
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,9 @@ class JudgedRepetition:
     transform: Matrix
     qc: AlignmentQC
     is_reference: bool
-    gaps: Gaps | None = None
+    gaps: Gaps | None
+    values: Path
+    """What goes into the result: the image itself, or the real-valued one of a complex image."""
 
     @property
     def measured(self) -> Mask | None:
@@ -68,6 +70,17 @@ def too_few(repetitions: list[JudgedRepetition]) -> str:
 def accepted_indices(repetitions: Sequence[JudgedRepetition]) -> list[int]:
     """Indices of the repetitions that passed."""
     return [index for index, repetition in enumerate(repetitions) if repetition.accepted]
+
+
+def move_phase(phase: Path, transform: Matrix, grid: Grid, out_file: Path) -> Path:
+    """Write a phase, in radians, on the grid: its cosine and sine are interpolated, which do not wrap."""
+    angle, affine = load(phase)
+    if is_identity(transform):
+        return save_like(angle, phase, out_file)
+    cosine, sine = (
+        bring_to_grid(part, affine, transform, grid)[0] for part in (np.cos(angle), np.sin(angle))
+    )
+    return save_like(np.arctan2(sine, cosine), phase, out_file)
 
 
 def moved_grid(grid: Grid, transform: Matrix) -> Grid:

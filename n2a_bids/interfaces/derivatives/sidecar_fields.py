@@ -50,7 +50,8 @@ def describe_anat(record: DenoisingRecord, count: int) -> Descriptions:
     if not record.same_contrast:
         noise_sd += " (root mean square over the echoes, after a linear match of contrasts to the first)"
     return Descriptions(
-        denoised=f"Denoised combination of {count} aligned repetitions: {record.output_description}",
+        denoised=f"Denoised combination of {count} aligned repetitions: {record.output_description}"
+        + _real_valued(record),
         mean=f"Plain mean (equal weights) of {count} aligned repetitions",
         residual="Plain mean of the repetitions minus denoised image",
         noise_sd=noise_sd,
@@ -63,7 +64,7 @@ def describe_dwi(record: DenoisingRecord, count: int) -> Descriptions:
     if count == 1 and (record.n_repetitions or 1) != 1:
         subject = "the mean of two series synthesized from the tensors of halves of one series"
     return Descriptions(
-        denoised=f"Denoised: {record.output_description}; from {subject}",
+        denoised=f"Denoised: {record.output_description}; from {subject}{_real_valued(record)}",
         mean=f"Not denoised: {subject}",
         residual=f"Difference of {subject} and the denoised series",
         noise_sd="Estimated SD of the complex noise of one acquisition, in image units",
@@ -74,6 +75,12 @@ def repetition_description(record: DenoisingRecord) -> str:
     """What the image of one repetition, written under its own name, is."""
     denoised = "" if record.chosen.mean_won else ", denoised"
     return f"One repetition{denoised}: {record.output_description}"
+
+
+def _real_valued(record: DenoisingRecord) -> str:
+    """What negative intensities mean, where there are complex data."""
+    words = "; real part of complex data whose smooth phase was taken out, negative where noise is left"
+    return words if record.real_valued else ""
 
 
 def own_noise(sidecar: Mapping[str, object], record: DenoisingRecord, index: int) -> JsonObject:
@@ -148,6 +155,7 @@ def denoising_sidecar(record: DenoisingRecord) -> JsonObject:
         "EstimatedErrorDenoised": record.error_denoised,
         "GainOfWeighting": record.gain_of_weighting_db,
         "GainOfDenoising": record.gain_of_denoising_db,
+        "RealValued": record.real_valued,
         "Warnings": list(record.warnings) or None,
     }
     return {key: value for key, value in content.items() if value is not None}

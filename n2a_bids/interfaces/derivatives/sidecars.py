@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +46,12 @@ class _DescribeResultsInputSpec(BaseInterfaceInputSpec):
     alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")
     accepted = traits.List(traits.Int(), mandatory=True, desc="indices of the repetitions that were used")
     sources = traits.List(traits.Str(), mandatory=True, desc="BIDS URI of every repetition")
+    second_sources = traits.List(
+        traits.Str(), desc="BIDS URI of the phase, or the imaginary part, of every repetition; empty for none"
+    )
+    real_valued = traits.Bool(
+        False, usedefault=True, desc="whether real parts of complex images are denoised"
+    )
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every repetition")
     own_uri = traits.Str(desc="BIDS URI of the denoised image, whose own the midspace grid is")
     skull_stripped = traits.Bool(mandatory=True, desc="whether the denoised image is zero outside the brain")
@@ -131,7 +137,7 @@ class DescribeResults(SimpleInterface):
 
     def _sources(self) -> list[str]:
         inputs = self.inputs
-        sources = [inputs.sources[index] for index in inputs.accepted]
+        sources = _sources_of(inputs, inputs.accepted)
         return [*sources, inputs.reversed_b0] if inputs.corrected and inputs.reversed_b0 else sources
 
     def _phase_encoding(self) -> JsonObject:
@@ -152,8 +158,8 @@ class DescribeResults(SimpleInterface):
         if isdefined(inputs.distortion_file):
             distortion = read_typed(DistortionRecord, Path(inputs.distortion_file))
         return {
-            # Only some strategies remove it.
-            "NoiseFloorRemoved": bool(record.noise_floor_removed),
+            # Only some strategies remove it; real parts have none.
+            "NoiseFloorRemoved": bool(record.noise_floor_removed or record.real_valued),
             "DistortionCorrected": inputs.corrected,
             **motion_sidecar(alignment, distortion),
         }
@@ -169,8 +175,8 @@ def completed_record(record_file: Path, names: Sequence[str], inputs: TraitedSpe
     names : sequence of str
         Files of the dataset that went in. The halves of one series are repetitions, too, but no such files.
     inputs : TraitedSpec
-        ``sources, mask_method, run_uuid``, and ``warnings`` and ``found_warnings``, which are added to those
-        of the denoiser.
+        ``sources, second_sources, real_valued, mask_method, run_uuid``, and ``warnings`` and
+        ``found_warnings``, which are added to those of the denoiser.
 
     Returns
     -------
@@ -195,7 +201,14 @@ def completed_record(record_file: Path, names: Sequence[str], inputs: TraitedSpe
         record,
         repetitions=rows,
         mask_method=inputs.mask_method,
-        sources=tuple(inputs.sources),
+        sources=tuple(_sources_of(inputs, range(len(inputs.sources)))),
+        real_valued=inputs.real_valued or None,
         run_uuid=inputs.run_uuid,
         warnings=(*record.warnings, *inputs.warnings, *inputs.found_warnings),
     )
+
+
+def _sources_of(inputs: TraitedSpec, indices: Iterable[int]) -> list[str]:
+    """BIDS URIs of all files of these repetitions."""
+    seconds = inputs.second_sources if isdefined(inputs.second_sources) else [""] * len(inputs.sources)
+    return [uri for index in indices for uri in (inputs.sources[index], seconds[index]) if uri]

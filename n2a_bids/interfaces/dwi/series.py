@@ -59,12 +59,16 @@ class _PickVolumesInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="diffusion series")
     bval_file = File(exists=True, mandatory=True, desc="b-values, FSL format")
     bvec_file = File(exists=True, mandatory=True, desc="directions, FSL format")
+    values_file = traits.Str(desc="what is denoised instead of it: the real-valued series of a complex one")
+    phase_file = traits.Str(desc="smooth phase of that, radians; empty where there is none")
     volumes = traits.List(traits.Int(), desc="volumes to take, from 0; all by default")
     b0_threshold = b0_threshold_trait()
 
 
 class _PickVolumesOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="the volumes taken, float32")
+    values_file = File(exists=True, desc="the same of what is denoised")
+    phase_file = traits.Str(desc="the same of its phase; empty where there is none")
     bval_file = File(exists=True, desc="their b-values")
     bvec_file = File(exists=True, desc="their directions, unit length")
     b0_file = File(exists=True, desc="their mean b0")
@@ -93,8 +97,22 @@ class PickVolumes(SimpleInterface):
             save_like(mean_b0(data, table), first_volume(image.path, folder), folder / "b0.nii.gz")
         )
         self._results["bval_file"], self._results["bvec_file"] = os.fspath(bval), os.fspath(bvec)
+        self._pick_values(indices, folder)
         self._results["gap_warnings"] = [describe_specks(image.path.name, specks)] if specks.size else []
         return runtime
+
+    def _pick_values(self, indices: list[int], folder: Path) -> None:
+        """The same volumes of the real-valued series and of the phase, where there are any."""
+        self._results.update(values_file=self._results["out_file"], phase_file="")
+        for name in ("values_file", "phase_file"):
+            given = getattr(self.inputs, name)
+            if not isdefined(given) or given in ("", self.inputs.in_file):
+                continue
+            data, affine = load(Path(given))
+            data = np.ascontiguousarray(data[..., indices])
+            if name == "values_file":
+                mend_series(data, voxel_sizes_mm(affine))
+            self._results[name] = os.fspath(save_like(data, Path(given), folder / f"{name}.nii.gz"))
 
 
 def _refuse_empty_volumes(data: NDArray[np.float32], indices: list[int], path: Path) -> None:

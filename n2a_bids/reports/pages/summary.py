@@ -108,7 +108,11 @@ def nature(unit: UnitRecord) -> str:
     names = [Path(file).name.split(".")[0] for file in files if file]
     if not names:
         return ""
-    return f"Made from {_counted(len(names), unit)}: {listing(names)}."
+    is_real = unit.denoising is not None and bool(unit.denoising.real_valued)
+    words = (
+        " Complex data: the smooth phase was taken out; the real part, which has no noise floor, denoised."
+    )
+    return f"Made from {_counted(len(names), unit)}: {listing(names)}.{words * is_real}"
 
 
 def _counted(count: int, unit: UnitRecord) -> str:

@@ -20,7 +20,7 @@ from n2a_bids.record.alignment import AlignmentRecord
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.typed_json import JsonObject
 
-REPETITION_ENTITIES = ("run", "echo", "dir", "part")
+REPETITION_ENTITIES = ("run", "echo", "dir")
 """Entities that tell repetitions of one unit apart: figures of one repetition carry them."""
 _RAW = "bids:raw:"
 

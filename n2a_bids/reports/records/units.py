@@ -18,7 +18,9 @@ from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.reports.records.measures import measures
 from n2a_bids.reports.records.staleness import REPETITION_ENTITIES, is_left_over, read_runs, why_outdated
 
-_FREE_ENTITIES = {*REPETITION_ENTITIES, "from", "to", "mode", "space", "res", "model", "param"}
+_PARTING = {*REPETITION_ENTITIES, "part"}
+"""Entities that units do not differ in: repetitions do, or the files of one complex image."""
+_FREE_ENTITIES = {*_PARTING, "from", "to", "mode", "space", "res", "model", "param"}
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 _RECORD = re.compile(r"_desc-(denoised|alignment|distortion)_figures\.json$")
 _FIELD_OF = {"denoised": "denoising", "alignment": "alignment", "distortion": "distortion"}
@@ -234,7 +236,7 @@ def _datatype_folders(root: Path) -> Iterator[Path]:
 def _key_of_figure(path: Path) -> _Key:
     """Unit of a figure that no record owns."""
     datatype = "dwi" if path.stem.endswith("_dwi") else "anat"
-    entities = tuple(pair for pair in unit_entities(path) if pair[0] not in REPETITION_ENTITIES)
+    entities = tuple(pair for pair in unit_entities(path) if pair[0] not in _PARTING)
     return datatype, entities
 
 

@@ -14,6 +14,7 @@ from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 ALIGNED = (
     *("out_files", "reference_file", "accepted", "out_transforms", "brain_mask", "common_mask"),
     *("record_file", "reference", "moved", "before_files", "after_files", "measured_file", "warnings"),
+    "phase_file",
 )
 """What `init_align_wf` gives: the outputs of `AlignRepetitions`."""
 
@@ -44,11 +45,15 @@ def init_align_wf(
     Returns
     -------
     workflow : Workflow
-        ``inputnode.in_files``, ``inputnode.mask_files`` and ``inputnode.gap_files`` (of `FindGaps`) to
+        ``inputnode.in_files``, ``inputnode.mask_files`` and ``inputnode.gap_files`` (of `FindGaps`), and of
+        complex images ``inputnode.values_files`` and ``inputnode.phase_files`` (of `Demodulate`), to
         ``outputnode`` with the fields of `ALIGNED`.
     """
     workflow = Workflow("align_wf")
-    inputnode = Node(IdentityInterface(["in_files", "mask_files", "gap_files"]), name="inputnode")
+    of_complex = ["values_files", "phase_files"]
+    inputnode = Node(
+        IdentityInterface(["in_files", "mask_files", "gap_files", *of_complex]), name="inputnode"
+    )
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
     reference = Node(ChooseReference(), name="reference", mem_gb=1.0)
     if required_index is not None:
@@ -95,6 +100,7 @@ def init_align_wf(
                 ],
             ),
             (inputnode, resample, [("in_files", "in_files"), ("gap_files", "gap_files")]),
+            (inputnode, resample, [(field, field) for field in of_complex]),
             (
                 reference,
                 resample,

@@ -85,9 +85,10 @@ def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targe
 
 def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
     """One flicker for each repetition that was moved; which these are is known only when it runs."""
-    labels = [_label(image.entities, unit.entities) for image in unit.images]
+    labels = [_label(unit.names_of(image), unit.entities) for image in unit.images]
     targets = [
-        figure_path(config.output_dir, image.entities, unit.suffix, "alignment") for image in unit.images
+        figure_path(config.output_dir, unit.names_of(image), unit.suffix, "alignment")
+        for image in unit.images
     ]
     select_reference = Node(SelectByIndex(values=labels), name="alignment_reference")
     select_labels = Node(SelectByIndex(values=labels), name="alignment_labels")

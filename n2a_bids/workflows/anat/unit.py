@@ -13,12 +13,19 @@ from n2a_bids.dataset.group.sidecar_duplicates import count_processing
 from n2a_bids.dataset.read.given_masks import find_brain_mask, masks_in_other_spaces
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.gaps import FindGaps
-from n2a_bids.interfaces.image_checks import CheckImages, InspectInputs
+from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.io.images import same_grid
 from n2a_bids.workflows.anat.align import init_align_wf
 from n2a_bids.workflows.anat.downstream import init_downstream_wf
 from n2a_bids.workflows.anat.mask import init_mask_wf, mask_method
 from n2a_bids.workflows.anat.reports import init_reports_wf
+from n2a_bids.workflows.complex_parts import (
+    add_complex_output,
+    init_check_node,
+    init_demodulate_node,
+    joined,
+    writes_complex,
+)
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.derivatives import writes_each_echo
 from n2a_bids.workflows.mask_warnings import mask_warnings
@@ -49,8 +56,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     given = find_brain_mask(config.derivatives, unit)
     required_index = None if given is None else _owner_of_mask(given, unit)
     workflow = Workflow(workflow_name(unit))
-    files = [str(image.path) for image in unit.images]
-    check = Node(CheckImages(in_files=files, skip=config.selection.skip_validation), name="check")
+    check = init_check_node(unit, skip=config.selection.skip_validation)
     gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
     is_ratio = find_contrast(unit.suffix).has_noisy_background
     mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed, is_ratio=is_ratio)
@@ -59,7 +65,11 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         config.align, steps, required_index=required_index, different_contrast=echoes, random_seed=random_seed
     )
     denoise = init_denoise_node(
-        config.denoise, resources, different_contrast=echoes, save_repetitions=each_echo
+        config.denoise,
+        resources,
+        different_contrast=echoes,
+        save_repetitions=each_echo,
+        real_valued=unit.uses_phase,
     )
     method = mask_method(config.mask, given)
     elsewhere = masks_in_other_spaces(config.derivatives, unit)
@@ -71,7 +81,6 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"
     workflow.connect(
         [
-            (check, gaps, [("out_files", "in_files")]),
             (gaps, mask, [("out_files", "inputnode.in_files")]),
             (gaps, align, [("out_files", "inputnode.in_files"), ("gap_files", "inputnode.gap_files")]),
             (mask, align, [("outputnode.mask_files", "inputnode.mask_files")]),
@@ -146,6 +155,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
             ),
         ]
     )
+    _connect_images(workflow, unit, config, check)
     if preproc or config.outputs.raw_like_dir is not None:
         downstream = init_downstream_wf(unit, config, preproc=preproc)
         workflow.connect(
@@ -158,6 +168,27 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     if each_echo:
         workflow.connect(denoise, "repetition_files", outputs, "inputnode.repetitions")
     return workflow
+
+
+def _connect_images(workflow: Workflow, unit: DenoisingUnit, config: Config, check: Node) -> None:
+    """From the checked files to their gaps: of complex images, those of the magnitudes; their output, too."""
+    gaps, align = workflow.get_node("gaps"), workflow.get_node("align_wf")
+    demodulate = init_demodulate_node(unit)
+    if demodulate is None:
+        workflow.connect(check, "out_files", gaps, "in_files")
+        return
+    workflow.connect(
+        [
+            (check, demodulate, [("out_files", "in_file")]),
+            (demodulate, gaps, [("magnitude_file", "in_files")]),
+            (demodulate, workflow.get_node("inspect"), [(("warnings", joined), "phase_warnings")]),
+        ]
+    )
+    if unit.uses_phase:
+        values = [("values_file", "inputnode.values_files"), ("phase_file", "inputnode.phase_files")]
+        workflow.connect([(demodulate, align, values)])
+    if writes_complex(unit, config):
+        add_complex_output(workflow, unit, config, (align, "outputnode.phase_file"))
 
 
 def _owner_of_mask(mask: Path, unit: DenoisingUnit) -> int:

@@ -44,8 +44,9 @@ def raw_like_series(unit: DenoisingUnit, config: Config) -> dict[Path, Path]:
         return {}
     apart = unit.kind == "dwi-reverse-pe"
     return {
-        image.path: raw_like_path(root, image.entities if apart else unit.entities, "dwi")
+        path: raw_like_path(root, unit.names_of(image) if apart else unit.entities, "dwi")
         for image in unit.images
+        for path in image.files
     }
 
 
@@ -80,8 +81,9 @@ def init_dwi_downstream_wf(
     inputnode = Node(IdentityInterface(fields), name="inputnode")
     workflow.add_nodes([inputnode])
     own = None
+    keep_negative = config.denoise.keep_noise_floor or unit.uses_phase
     if wants_own_grids(unit, config):
-        own = _init_own_grids(workflow, inputnode, unit, keep_negative=config.denoise.keep_noise_floor)
+        own = _init_own_grids(workflow, inputnode, unit, keep_negative=keep_negative)
         if config.outputs.dwi_own_grid:
             _write_own_grids(workflow, inputnode, own, unit, config)
     if config.outputs.raw_like_dir is not None:

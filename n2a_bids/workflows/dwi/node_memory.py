@@ -13,12 +13,15 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.io.images import UNREADABLE
 
 _COPIES = {
+    "demodulate": 4.0,
     "pick": 3.0,
     "distinct": 3.0,
     "motion": 2.0,
     "align": 4.0,
     "split": 4.0,
     "own_grids": 4.0,
+    "place_phase": 4.0,
+    "restore_phase": 4.0,
     "fit_mean": 4.0,
     "fit_denoised": 4.0,
     "draw_volumes": 4.0,

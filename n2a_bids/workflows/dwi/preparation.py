@@ -19,10 +19,11 @@ from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.interfaces.dwi.copies import FindSeriesCopies
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi.motion import EstimateMotion
+from n2a_bids.interfaces.dwi.phase import PlacePhase
 from n2a_bids.interfaces.dwi.register import RegisterSeries
 from n2a_bids.interfaces.dwi.series import B0Mask, PickVolumes
-from n2a_bids.interfaces.image_checks import CheckImages
 from n2a_bids.io.images import UNREADABLE
+from n2a_bids.workflows.complex_parts import init_check_node, init_demodulate_node, second_files
 from n2a_bids.workflows.dwi.reversed_b0 import add_reversed_b0
 
 _EQUAL_VOLUME = 0.05
@@ -112,7 +113,7 @@ def init_preparation(
         The last of them, `AlignSeries`.
     """
     paths = [image.path for image in unit.images]
-    check = Node(CheckImages(in_files=list(map(str, paths)), skip=skip_validation), name="check")
+    check = init_check_node(unit, skip=skip_validation)
     pick, mask = _pick_node(unit), _mask_node(unit, given)
     of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
     motion = MapNode(EstimateMotion(random_seed=random_seed), of_each, name="motion", mem_gb=3.0)
@@ -127,7 +128,6 @@ def init_preparation(
     series = [("out_file", "in_files"), ("bval_file", "bval_files"), ("bvec_file", "bvec_files")]
     workflow.connect(
         [
-            (check, pick, [("out_files", "in_file")]),
             (pick, mask, [("b0_file", "in_file")]),
             (pick, distinct, series),
             (distinct, align, [("reasons", "excluded")]),
@@ -137,9 +137,10 @@ def init_preparation(
             (mask, first_mask, [("out_mask", "inlist")]),
             (first_mask, align, [("out", "mask_file")]),
             (motion, align, [("motion_file", "motion_files"), ("b0_file", "b0_files")]),
-            (pick, align, [*series]),
+            (pick, align, [("values_file", "in_files"), *series[1:]]),
         ]
     )
+    _connect_images(workflow, unit, check)
     if unit.kind == "dwi-reverse-pe":
         _add_distortion(workflow, unit, align)
     else:
@@ -149,8 +150,21 @@ def init_preparation(
     return align
 
 
+def _connect_images(workflow: Workflow, unit: DenoisingUnit, check: Node) -> None:
+    """From the checked files to the volumes: of complex series, of the magnitudes and of what is denoised."""
+    pick, demodulate = workflow.get_node("pick"), init_demodulate_node(unit)
+    if demodulate is None:
+        workflow.connect(check, "out_files", pick, "in_file")
+        return
+    fields = [("magnitude_file", "in_file"), ("values_file", "values_file"), ("phase_file", "phase_file")]
+    workflow.connect([(check, demodulate, [("out_files", "in_file")]), (demodulate, pick, fields)])
+
+
 def _pick_node(unit: DenoisingUnit) -> MapNode:
-    pick = MapNode(PickVolumes(), ["in_file", "bval_file", "bvec_file", "volumes"], name="pick", mem_gb=2.0)
+    of_each = ["in_file", "bval_file", "bvec_file", "volumes"]
+    if second_files(unit):
+        of_each += ["values_file", "phase_file"]
+    pick = MapNode(PickVolumes(), of_each, name="pick", mem_gb=2.0)
     pick.inputs.bval_file = [str(image.bval) for image in unit.images]
     pick.inputs.bvec_file = [str(image.bvec) for image in unit.images]
     pick.inputs.volumes = [list(volumes) for volumes in unit.volumes] or [[] for _ in unit.images]
@@ -207,3 +221,24 @@ def _add_distortion(workflow: Workflow, unit: DenoisingUnit, align: Node) -> Non
             ),
         ]
     )
+
+
+def add_placed_phase(workflow: Workflow, unit: DenoisingUnit) -> Node:
+    """Add the node that brings the phase of the first series to the common grid; returns it."""
+    place = Node(PlacePhase(), name="place_phase", mem_gb=2.0)
+    of_each = [("phase_file", "in_files"), ("bval_file", "bval_files"), ("bvec_file", "bvec_files")]
+    between = workflow.get_node("distortion" if unit.kind == "dwi-reverse-pe" else "register")
+    workflow.connect(
+        [
+            (workflow.get_node("pick"), place, of_each),
+            (workflow.get_node("motion"), place, [("motion_file", "motion_files")]),
+            (workflow.get_node("align"), place, [("mask_file", "mask_file")]),
+            (between, place, [("between_file", "between_file")]),
+        ]
+    )
+    if unit.distortion_is_estimated:
+        place.inputs.phase_encoding = phase_encoding_vectors(unit)
+        is_pair = unit.kind == "dwi-reverse-pe"
+        displacements = between if is_pair else workflow.get_node("displacements")
+        workflow.connect(displacements, "displacement_files", place, "displacement_files")
+    return place

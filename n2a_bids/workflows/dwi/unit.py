@@ -17,10 +17,11 @@ from n2a_bids.interfaces.dwi.b0_threshold import set_b0_threshold
 from n2a_bids.interfaces.dwi.tensor import SplitSeries
 from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.strategy_table import takes_halves
+from n2a_bids.workflows.complex_parts import add_complex_output, joined, second_files, writes_complex
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
 from n2a_bids.workflows.dwi.node_memory import reserve_memory
-from n2a_bids.workflows.dwi.preparation import init_preparation, reference_first
+from n2a_bids.workflows.dwi.preparation import add_placed_phase, init_preparation, reference_first
 from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi.tensor import determines_tensor, init_tensor_wf
 from n2a_bids.workflows.mask_warnings import mask_warnings
@@ -59,11 +60,11 @@ def init_dwi_unit_wf(
         given,
         config.align,
         skip_validation=config.selection.skip_validation,
-        keep_negative=config.denoise.keep_noise_floor,
+        keep_negative=config.denoise.keep_noise_floor or unit.uses_phase,
         reference_reason=reference_reason,
         random_seed=config.denoise.random_seed,
     )
-    denoise = init_denoise_node(config.denoise, config.resources)
+    denoise = init_denoise_node(config.denoise, config.resources, real_valued=unit.uses_phase)
     method = _mask_method(given)
     elsewhere = masks_in_other_spaces(config.derivatives, unit)
     warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *input_notes(unit)]
@@ -114,34 +115,34 @@ def init_dwi_unit_wf(
                 ),
             ]
         )
-    _connect_inspection(workflow, given)
+    _connect_inspection(workflow, unit, given)
     if tensor is not None:
         _connect_tensor(workflow, tensor, reports)
     if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
         _connect_downstream(workflow, unit, config, all_series)
+    if writes_complex(unit, config):
+        add_complex_output(workflow, unit, config, (add_placed_phase(workflow, unit), "phase_file"))
     set_b0_threshold(workflow, config.selection.b0_threshold)
     reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
 
 
-def _connect_inspection(workflow: Workflow, given: Path | None) -> None:
+def _connect_inspection(workflow: Workflow, unit: DenoisingUnit, given: Path | None) -> None:
     """What the b0 of the series tell about inputs and mask goes into the sidecars."""
     inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
     found = [("warnings", "inputnode.found_warnings"), ("skull_stripped", "inputnode.inputs_stripped")]
     workflow.connect(
         [
             (workflow.get_node("pick"), inspect, [("b0_file", "in_files")]),
-            (workflow.get_node("pick"), inspect, [(("gap_warnings", _joined), "gap_warnings")]),
+            (workflow.get_node("pick"), inspect, [(("gap_warnings", joined), "gap_warnings")]),
             (workflow.get_node("mask"), inspect, [("out_mask", "mask_files")]),
             (workflow.get_node("distinct"), inspect, [("warnings", "alignment_warnings")]),
             (inspect, workflow.get_node("outputs_wf"), found),
         ]
     )
-
-
-def _joined(lists: list[list[str]]) -> list[str]:
-    """Texts of all series; nipype calls it where a connection leads from a list of lists to a list."""
-    return [text for texts in lists for text in texts]
+    if second_files(unit):
+        demodulate = workflow.get_node("demodulate")
+        workflow.connect([(demodulate, inspect, [(("warnings", joined), "phase_warnings")])])
 
 
 def _connect_tensor(workflow: Workflow, tensor: Workflow, reports: Workflow) -> None:
@@ -165,7 +166,7 @@ def _connect_downstream(
     aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("mask", "bval", "bvec")]
     aligned += [("b0_files", "inputnode.b0"), ("accepted", "inputnode.accepted")]
     acquired = [
-        *(("out_file", "inputnode.series"), ("b0_file", "inputnode.own_b0")),
+        *(("values_file", "inputnode.series"), ("b0_file", "inputnode.own_b0")),
         *(("bval_file", "inputnode.own_bval"), ("bvec_file", "inputnode.own_bvec")),
     ]
     workflow.connect(

@@ -123,7 +123,8 @@ def test_magnitude_and_phase_are_not_repetitions(collected):
     assert not found.units
     assert reasons(found) == {
         "sub-01_part-mag_T1w.nii": "sub-01: one T1w with part-mag, nothing to average",
-        "sub-01_part-phase_T1w.nii": "sub-01: part-phase is no magnitude image",
+        "sub-01_part-phase_T1w.nii": "with sub-01_part-mag_T1w.nii: sub-01: one T1w with part-mag, nothing "
+        "to average",
     }
 
 
@@ -135,14 +136,15 @@ def test_derivatives_are_not_repetitions(collected):
     assert all("derivative" in reason for reason in reasons(found).values())
 
 
-def test_magnitude_repetitions_pair_within_part_mag(collected):
-    """Magnitude runs are repetitions; the phase of each run is left out."""
+def test_complex_repetitions_pair_within_part_mag(collected):
+    """Runs are repetitions; the phase of each belongs to its magnitude."""
     parts = [run(index, part=part) for index in "12" for part in ("mag", "phase")]
     layout = {"01": {"anat": [{"part": one["part"], "run": one["run"], "suffix": "T1w"} for one in parts]}}
     found = collected(layout)
     assert files(found) == [["sub-01_part-mag_run-1_T1w.nii.gz", "sub-01_part-mag_run-2_T1w.nii.gz"]]
-    assert found.units[0].label == "sub-01_part-mag_T1w"
-    assert len(found.excluded) == 2
+    assert found.units[0].label == "sub-01_T1w"
+    assert found.units[0].uses_phase
+    assert not found.excluded
 
 
 def test_inversions_of_mp2rage_never_pair_and_uniform_images_do(collected):

@@ -55,6 +55,8 @@ OPTIONS = [
     ("--dwi-corrected", "selection.dwi_corrected", True),
     ("--b0-threshold 100", "selection.b0_threshold", 100.0),
     ("--dwi-own-grid", "outputs.dwi_own_grid", True),
+    ("--ignore-phase", "selection.ignore_phase", True),
+    ("--complex-output", "outputs.complex_output", True),
     ("--keep-noise-floor", "denoise.keep_noise_floor", True),
     ("--run-id 1 2", "selection.runs", (1, 2)),
     ("--require-repetitions", "selection.require_repetitions", True),

@@ -542,14 +542,15 @@ def test_transposed_tables_and_small_rounding_are_accepted_with_a_note(dataset):
     assert "off unit length by up to 4%" in notes
 
 
-def test_parts_and_chunks_of_dwi_are_left_out(dataset):
-    """Phase images and slabs are never denoised as series."""
+def test_parts_of_dwi_are_joined_and_chunks_left_out(dataset):
+    """A magnitude with its phase is one complex series; slabs are never denoised as series."""
     dataset.add("part-mag")
     dataset.add("part-phase")
     dataset.add("chunk-1")
     found = dataset.collect()
-    assert [unit.label for unit in found.units] == ["sub-01_part-mag_dwi"]
-    assert len(found.excluded) == 2
+    assert [unit.label for unit in found.units] == ["sub-01_dwi"]
+    assert found.units[0].uses_phase
+    assert len(found.excluded) == 1
 
 
 def test_filter_file_applies_to_dwi(dataset):

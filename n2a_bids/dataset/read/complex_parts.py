@@ -1,0 +1,123 @@
+"""Checks of the second file of a complex image: its grid, its values, and the scale of a phase."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import nibabel as nb
+
+from n2a_bids.algorithms.preparation.phase_scale import PhaseScale, find_phase_scale
+from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.read.files import has_content, open_nifti, problem_found_by
+from n2a_bids.dataset.read.image_checks import check_image, header_problem
+from n2a_bids.dataset.units import ComplexParts, Excluded, ImageFile
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.images import UNREADABLE, same_grid
+
+_REMEDY = (
+    "convert the phase to radians or to the 4096 levels of the scanner and name that in Units of its sidecar "
+    "('rad' or 'arbitrary'), or denoise magnitudes with --ignore-phase"
+)
+
+
+def header_fault(image: ImageFile) -> Excluded | None:
+    """What is wrong with the second file of a complex image by the headers; None if nothing is.
+
+    Files without content, such as links of DataLad that were not fetched, are not looked into.
+    """
+    second = image.parts.second
+    problem = header_problem(second)
+    if not problem and has_content(second) and has_content(image.path):
+        problem = _grid_problem(image)
+    return Excluded(second, problem, is_error=True) if problem else None
+
+
+def values_fault(image: ImageFile) -> Excluded | None:
+    """What is wrong with the values of a complex image; None if nothing is.
+
+    Of real and imaginary parts both are looked at, of magnitude and phase the phase: magnitudes are checked
+    as any image.
+    """
+    parts = image.parts
+    if parts.form == "polar":
+        problem = problem_found_by(lambda path: _read_phase_scale(parts), parts.second)
+        return Excluded(parts.second, problem, is_error=True) if problem else None
+    for path in image.files:
+        problem = problem_found_by(_check_signed, path)
+        if problem:
+            return Excluded(path, problem, is_error=True)
+    return None
+
+
+def phase_scale(path: Path, values: tuple[float, float], units: str) -> PhaseScale:
+    """What the numbers of a phase image mean, by its sidecar and its range.
+
+    Parameters
+    ----------
+    path : Path
+        The phase, for the message.
+    values : (float, float)
+        Its smallest and largest value.
+    units : str
+        ``Units`` of its sidecar.
+
+    Returns
+    -------
+    scale : PhaseScale
+
+    Raises
+    ------
+    BIDSDataError
+        If the values fit no scale, or another than the sidecar says.
+    """
+    try:
+        return find_phase_scale(*values, units)
+    except ValueError as error:
+        raise BIDSDataError(
+            f"{path}: expected phases in radians (-pi to pi or 0 to 2 pi) or in the 4096 levels of the "
+            f"scanner, found {error}; {_REMEDY}"
+        ) from error
+
+
+def _read_phase_scale(parts: ComplexParts) -> PhaseScale:
+    return phase_scale(parts.second, check_image(parts.second), parts.phase_units)
+
+
+def slice_axis(image: ImageFile) -> int | None:
+    """Array axis across the slices of an image; None for one that was acquired as a volume.
+
+    Slices of diffusion series have phases of their own, whatever the sidecar says: motion differs from shot
+    to shot. ``SliceEncodingDirection`` of the sidecar comes first, then the header; converters store slices
+    along the last axis.
+    """
+    is_series = parse_name(image.path)[1] == "dwi"
+    if not is_series and image.metadata.get("MRAcquisitionType") != "2D":
+        return None
+    direction = image.metadata.get("SliceEncodingDirection")
+    if isinstance(direction, str) and direction[:1] in ("i", "j", "k"):
+        return "ijk".index(direction[0])
+    with suppress(*UNREADABLE):
+        axis = nb.load(image.path).header.get_dim_info()[2]
+        return 2 if axis is None else axis
+    return 2
+
+
+def _grid_problem(image: ImageFile) -> str:
+    shapes = [open_nifti(path).shape for path in image.files]
+    if shapes[0] == shapes[1] and same_grid(*image.files, tolerance_mm=1e-2):
+        return ""
+    found = f"{shapes[1]}" if shapes[0] != shapes[1] else "another place in space (affine)"
+    return (
+        f"{image.parts.second}: expected the grid {shapes[0]} of {image.path.name}, with which it is one "
+        f"complex image, found {found}; put the right file in place, or leave it out with --ignore-phase"
+    )
+
+
+def _check_signed(path: Path) -> None:
+    low, high = check_image(path)
+    if low >= 0:
+        raise BIDSDataError(
+            f"{path}: expected a real or imaginary part, which has negative values, too, found {low:g} to "
+            f"{high:g}; subtract the offset that the conversion added, or name a magnitude part-mag"
+        )
