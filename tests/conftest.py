@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 # One thread per test process, set before numpy or torch start theirs: the workers share the cores.
@@ -94,6 +94,16 @@ def noisy_runs(head) -> Callable[..., list[np.ndarray]]:
 def affine() -> np.ndarray:
     """Scanner-like affine of 4 mm voxels: 40 x 44 x 36 of them span one head."""
     return np.array([[4.0, 0, 0, -78], [0, 4, 0, -86], [0, 0, 4, -70], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def own_environment(tmp_path, monkeypatch) -> Iterator[None]:
+    """For runs of the app in this process: it sets variables, and works in the current folder."""
+    before = dict(os.environ)
+    monkeypatch.chdir(tmp_path)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
 
 from n2a_bids.config import Config
+from n2a_bids.dataset.group.protocols import input_notes
 from n2a_bids.dataset.names import derivative_path, source_uri
+from n2a_bids.dataset.read.given_masks import mask_warnings, masks_in_other_spaces
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sidecars import DescribeResults
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
@@ -22,7 +24,6 @@ def init_outputs_wf(
     *,
     mask_method: str = "not recorded",
     given_mask: Path | None = None,
-    warnings: Sequence[str] = (),
 ) -> Workflow:
     """Write images, sidecars, tables, transforms and figures of a unit.
 
@@ -36,8 +37,6 @@ def init_outputs_wf(
         How the brain was found, in a few words.
     given_mask : Path, optional
         Mask that the user gave.
-    warnings : sequence of str
-        What to look at, beyond what the denoiser finds.
 
     Returns
     -------
@@ -51,6 +50,7 @@ def init_outputs_wf(
     is_estimated = has_known_distortion(unit, config)
     told = ["found_warnings", "inputs_stripped", "accepted", *(["corrected"] if is_estimated else [])]
     inputnode = Node(IdentityInterface([*input_fields(rows), "denoising", *told]), name="inputnode")
+    elsewhere = masks_in_other_spaces(config.derivatives, unit)
     inputnode.inputs.trait_set(found_warnings=[], inputs_stripped=False)
     describe = Node(
         DescribeResults(
@@ -69,7 +69,10 @@ def init_outputs_wf(
             skull_stripped=config.denoise.skull_strip,
             mask_method=mask_method,
             mask_source="" if given_mask is None else source_uri(given_mask, config),
-            warnings=list(warnings),
+            warnings=[
+                *mask_warnings(config.derivatives, given_mask, mask_method, elsewhere),
+                *input_notes(unit),
+            ],
             run_uuid=config.run_uuid,
             corrected=is_estimated or config.selection.dwi_corrected,
             reversed_b0="" if unit.reversed_b0 is None else source_uri(unit.reversed_b0.path, config),

@@ -8,9 +8,8 @@ from nipype import Node, Workflow
 
 from n2a_bids.config import Config
 from n2a_bids.contrasts import find_contrast
-from n2a_bids.dataset.group.protocols import input_notes
 from n2a_bids.dataset.group.sidecar_duplicates import count_processing
-from n2a_bids.dataset.read.given_masks import find_brain_mask, masks_in_other_spaces
+from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.image_checks import InspectInputs
@@ -28,7 +27,6 @@ from n2a_bids.workflows.complex_parts import (
 )
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.derivatives import writes_each_echo
-from n2a_bids.workflows.mask_warnings import mask_warnings
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
 
@@ -72,10 +70,8 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         real_valued=unit.uses_phase,
     )
     method = mask_method(config.mask, given)
-    elsewhere = masks_in_other_spaces(config.derivatives, unit)
-    warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *input_notes(unit)]
     inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
-    outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
+    outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
     reports = init_reports_wf(unit, config)
     # Cropped runs: where one of them shows nothing, measures of noise would be wrong.
     denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"

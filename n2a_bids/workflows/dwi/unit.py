@@ -10,8 +10,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.group.protocols import input_notes
-from n2a_bids.dataset.read.given_masks import find_brain_mask, masks_in_other_spaces
+from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.dwi.b0_threshold import set_b0_threshold
 from n2a_bids.interfaces.dwi.tensor import SplitSeries
@@ -24,7 +23,6 @@ from n2a_bids.workflows.dwi.node_memory import reserve_memory
 from n2a_bids.workflows.dwi.preparation import add_placed_phase, init_preparation, reference_first
 from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi.tensor import determines_tensor, init_tensor_wf
-from n2a_bids.workflows.mask_warnings import mask_warnings
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
 
@@ -66,9 +64,7 @@ def init_dwi_unit_wf(
     )
     denoise = init_denoise_node(config.denoise, config.resources, real_valued=unit.uses_phase)
     method = _mask_method(given)
-    elsewhere = masks_in_other_spaces(config.derivatives, unit)
-    warnings = [*mask_warnings(config.derivatives, given, method, elsewhere), *input_notes(unit)]
-    outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given, warnings=warnings)
+    outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit, config.selection.b0_threshold) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
     series = (align, "out_files")

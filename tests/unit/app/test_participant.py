@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +10,8 @@ from n2a_bids.cli.main import main
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
 
+pytestmark = pytest.mark.usefixtures("own_environment")
 RUNS = {f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz": None for run in "12"}
-
-
-@pytest.fixture(autouse=True)
-def _own_environment(tmp_path, monkeypatch) -> Iterator[None]:
-    """The app sets variables of the whole process, and works in the current folder."""
-    before = dict(os.environ)
-    monkeypatch.chdir(tmp_path)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from n2a_bids.cli.main import main
 
+pytestmark = pytest.mark.usefixtures("own_environment")
 ALONE = {"sub-01/anat/sub-01_T1w.nii.gz": None}
-
-
-@pytest.fixture(autouse=True)
-def _own_environment(tmp_path, monkeypatch) -> Iterator[None]:
-    """The app sets variables of the whole process, and works in the current folder."""
-    before = dict(os.environ)
-    monkeypatch.chdir(tmp_path)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def n2a(bids_dir: Path, *options: str, level: str = "participant") -> int:

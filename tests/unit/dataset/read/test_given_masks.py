@@ -8,10 +8,9 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from n2a_bids.dataset.read.given_masks import find_brain_mask, masks_in_other_spaces
+from n2a_bids.dataset.read.given_masks import find_brain_mask, mask_warnings, masks_in_other_spaces
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.workflows.mask_warnings import mask_warnings
 
 AFFINE = np.diag([2.0, 2, 2, 1])
 

@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nb
@@ -26,18 +26,9 @@ from n2a_bids.denoising import inputs as denoise_inputs
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io import images
 
+pytestmark = pytest.mark.usefixtures("own_environment")
 HEALTHY = "sub-01"
 IMAGE = "sub-02/anat/sub-02_run-1_T1w.nii.gz"
-
-
-@pytest.fixture(autouse=True)
-def _own_environment(tmp_path, monkeypatch) -> Iterator[None]:
-    """The app sets variables of the whole process, and works in the current folder."""
-    before = dict(os.environ)
-    monkeypatch.chdir(tmp_path)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture

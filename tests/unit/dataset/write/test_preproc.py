@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from n2a_bids.app.participant import _list
 from n2a_bids.config import Config, OutputConfig, SelectionConfig
 from n2a_bids.dataset.units import DenoisingUnit
@@ -29,22 +31,21 @@ def test_a_session_with_two_groups_is_named_with_the_remedy():
     assert "2 more sessions" in text and "--filter-t1w" in text
 
 
-def test_the_dry_run_warns_of_it(make_bids, tmp_path, capsys):
-    """Before hours of work; without the option there is nothing to warn of."""
-    names = [f"sub-01_acq-{label}_run-{run}_T1w" for label in "ab" for run in "12"]
-    bids = make_bids({f"sub-01/anat/{name}.nii.gz": None for name in names})
-    for asked in (False, True):
-        config = Config(
-            bids, tmp_path / "out", tmp_path / "work", "uuid", stage="dry-run",
-            selection=SelectionConfig(modalities=("T1w",)), outputs=OutputConfig(fmriprep_derivatives=asked),
-        )  # fmt: skip
-        _list(config)
-        assert ("desc-preproc_T1w shows sub-01_acq-a_T1w alone" in capsys.readouterr().err) is asked
-
-
-def test_the_dry_run_names_the_option_for_several_sessions(make_bids, tmp_path, capsys):
-    """fMRIPrep would stop after the work is done; without the option there is nothing to warn of."""
-    names = [f"sub-01/ses-{session}/anat/sub-01_ses-{session}_run-{run}" for session in "12" for run in "12"]
+@pytest.mark.parametrize(
+    ("names", "warning"),
+    [
+        (
+            [f"sub-01/anat/sub-01_acq-{label}_run-{run}" for label in "ab" for run in "12"],
+            "desc-preproc_T1w shows sub-01_acq-a_T1w alone",
+        ),
+        (
+            [f"sub-01/ses-{s}/anat/sub-01_ses-{s}_run-{run}" for s in "12" for run in "12"],
+            "--subject-anatomical-reference sessionwise",
+        ),
+    ],
+)
+def test_the_dry_run_warns_of_it(make_bids, tmp_path, capsys, names, warning):
+    """Before hours of work, since fMRIPrep would stop after it; not where the option was not given."""
     bids = make_bids({f"{name}_T1w.nii.gz": None for name in names})
     for asked in (False, True):
         config = Config(
@@ -52,4 +53,4 @@ def test_the_dry_run_names_the_option_for_several_sessions(make_bids, tmp_path, 
             selection=SelectionConfig(modalities=("T1w",)), outputs=OutputConfig(fmriprep_derivatives=asked),
         )  # fmt: skip
         _list(config)
-        assert ("--subject-anatomical-reference sessionwise" in capsys.readouterr().err) is asked
+        assert (warning in capsys.readouterr().err) is asked
