@@ -74,6 +74,14 @@ class DenoiseJob:
             metavar="FILE", default="zones of one value are looked for",
         ),
     ] = None  # fmt: skip
+    stored: Annotated[
+        tuple[Path, ...],
+        Option(
+            "the runs as they were stored, before any interpolation: what was acquired of k-space is looked "
+            "for there",
+            metavar="FILE", default="the runs",
+        ),
+    ] = ()  # fmt: skip
 
 
 def load_repetitions(job: DenoiseJob) -> Repetitions:

@@ -19,9 +19,11 @@ from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import measure, noise_sd_map
+from n2a_bids.denoising.noise_model import describe_noise
 from n2a_bids.denoising.record import complete, describe_run
 from n2a_bids.denoising.warnings import (
     alignment_warnings,
+    filter_warnings,
     gap_warnings,
     residual_warnings,
     shared_noise_warnings,
@@ -100,8 +102,10 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(repetitions)
     record = describe_run(job, device, strategy, weights, repetitions, denoised, device_name(device))
     record = replace(record, **measure(repetitions, mean, denoised, noise_sd))
+    record = replace(record, noise_model=describe_noise(repetitions, noise_sd, denoised.data, job.stored))
     warnings = [*shared, *alignment_warnings(repetitions, record), *residual_warnings(repetitions, record)]
     warnings += gap_warnings(repetitions) if job.measured is None else []
+    warnings += filter_warnings(record)
     record = complete(replace(record, warnings=(*record.warnings, *warnings)), started)
     mask = load_mask(job.mask, job.runs[0])
     return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, mask, record)

@@ -190,3 +190,31 @@ def residual_warnings(repetitions: Repetitions, record: DenoisingRecord) -> list
         f"two runs {difference:.2f}; up to {_MOST_ANATOMY:g} more is usual): detail was taken away, or the "
         "runs ring at the border of an area without measurement; look at the residual"
     ]
+
+
+def filter_warnings(record: DenoisingRecord) -> list[str]:
+    """A sentence where noise is smoother than the acquired part of k-space makes it.
+
+    Parameters
+    ----------
+    record : DenoisingRecord
+        With `noise_model`, where it was found.
+
+    Returns
+    -------
+    warnings : list of str
+
+    Examples
+    --------
+    >>> filter_warnings(DenoisingRecord())
+    []
+    """
+    model = record.noise_model
+    if model is None or not model.looks_filtered or model.fwhm_voxels is None:
+        return []
+    widths = " x ".join(f"{width:.1f}" for width in model.fwhm_voxels)
+    return [
+        f"the noise of neighbouring voxels hangs together (FWHM {widths} voxels) more than the acquired part "
+        "of k-space explains: the images look filtered, interpolated or denoised by the scanner or before "
+        "they came here; give them as reconstructed, where you can"
+    ]

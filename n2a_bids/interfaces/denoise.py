@@ -41,6 +41,9 @@ class _FilesInputSpec(CommandLineInputSpec):
     )
     noise_kept = traits.Float(argstr="--noise-kept %.4f", desc="part of the noise SD left by interpolation")
     measured_file = File(exists=True, argstr="--measured %s", desc="runs measured at each voxel, see gaps")
+    stored_files = InputMultiObject(
+        File(exists=True), argstr="--stored %s", desc="the repetitions as stored, before any interpolation"
+    )
     save_repetitions = traits.Bool(argstr="--out-repetitions %s", desc="write each denoised repetition")
     omp_nthreads = traits.Int(1, argstr="--omp-nthreads %d", usedefault=True, nohash=True, desc="CPU threads")
     memory_gb = traits.Float(argstr="--memory-gb %.2f", nohash=True, desc="memory that may be used")
@@ -110,9 +113,9 @@ class Denoise(CommandLine):
         return arguments + [f"--out-{name.replace('_', '-')} {name}.nii.gz" for name in self._EXTRA]
 
     def _format_arg(self, name, trait_spec, value):
-        if name == "in_files":
+        if name in ("in_files", "stored_files"):
             # nipype quotes single files only.
-            return " ".join(shlex.quote(path) for path in value)
+            return trait_spec.argstr % " ".join(shlex.quote(path) for path in value)
         if name in _OPTIONS and _OPTIONS[name].item is Path:
             # nipype quotes files, but no folders.
             return f"{_OPTIONS[name].flags[0]} {shlex.quote(value)}"

@@ -98,6 +98,34 @@ class NetworkWeights:
     """Of the file, hexadecimal."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoiseModelRecord:
+    """How the noise of neighbouring voxels hangs together, along the axes of the image as stored."""
+
+    source: str = ""
+    """What the noise was seen in."""
+    fwhm_voxels: tuple[float, ...] | None = None
+    """Full width at half maximum of the noise along each axis; 1 for white noise."""
+    mean_fwhm_voxels: float | None = None
+    """Geometric mean of these."""
+    neighbour_correlation: tuple[float, ...] | None = None
+    """Of the noise of direct neighbours along each axis."""
+    is_white: bool | None = None
+    """Whether neighbours have nothing in common, within measurement."""
+    stored_matrix: tuple[int, ...] | None = None
+    """Of the image that k-space was looked at in."""
+    acquired_matrix: tuple[int, ...] | None = None
+    """Voxels along each axis that hold all that was acquired; about."""
+    acquired_fraction: float | None = None
+    """Voxels of the acquired matrix over those stored; 1 without zero-filling."""
+    partial_fourier: tuple[float, ...] | None = None
+    """Part of the lines along each axis that was acquired; 1 for all, or not to be told."""
+    elliptical_plane: str | None = None
+    """Axes of the plane whose corners of k-space are empty, as ``jk``."""
+    looks_filtered: bool | None = None
+    """Whether neighbours have more in common than empty k-space explains."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyRecord:
     """What a strategy tells of its work."""
@@ -145,6 +173,7 @@ class DenoisingRecord(StrategyRecord):
     n_repetitions: int | None = None
     same_contrast: bool = True
     """False for echoes."""
+    noise_model: NoiseModelRecord | None = None
     noise_sd_mean: float | None = None
     """Noise SD of the plain mean, root mean square over the brain; image intensity."""
     equivalent_averages: float | None = None

@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from n2a_bids.algorithms.filters.whitening import Whitening
+
 _CHUNK_VALUES = 1024 * 48 * 64
 """Intensities denoised at once: 12 MB in each array of a chunk. Larger ones the C library gives back to the
 system after each use, whose zeroing of new pages then takes a quarter of the time."""
@@ -54,6 +56,7 @@ def guided_nonlocal_bayes(
     where: NDArray[np.bool_],
     *,
     search: PatchSearch = PatchSearch(),
+    correlation: NDArray[np.float64] | None = None,
     device: torch.device,
     memory_gb: float = 6.0,
     variance: NDArray[np.float32] | None = None,
@@ -71,6 +74,8 @@ def guided_nonlocal_bayes(
     where : (X, Y, Z) bool array
         Voxels to denoise; where no patch reaches, the guide is returned.
     search : PatchSearch
+    correlation : (edge**3, edge**3) array, optional
+        Of the noise of the voxels of a patch, positive definite; white noise by default.
     device : torch.device
     memory_gb : float
         Bound on the table of distances; smaller means thinner slabs, never
@@ -98,11 +103,12 @@ def guided_nonlocal_bayes(
     noisy_patches, guide_patches, variances = (
         _view_patches(volume, search.edge) for volume in (values, reference, spread.square())
     )
+    noise = None if correlation is None else Whitening.of(correlation, values.shape[-1], device)
     by_channel = reference.permute(3, 0, 1, 2).contiguous()
     for corners, similar in _find_similar(by_channel, region[..., 0], search, memory_gb):
         noise_variance = variances[corners].flatten(1).mean(dim=1)
         estimate, posterior_variance = _posterior(
-            noisy_patches[similar].flatten(2), guide_patches[similar].flatten(2), noise_variance
+            noisy_patches[similar].flatten(2), guide_patches[similar].flatten(2), noise_variance, noise
         )
         if expected is not None:
             expected.add(corners[:, None] + inside, posterior_variance)
@@ -173,11 +179,15 @@ def _pad(volume: NDArray, search: PatchSearch) -> NDArray:
     return np.ascontiguousarray(padded)  # patches are views of it
 
 
-def _posterior(values: Tensor, reference: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+def _posterior(
+    values: Tensor, reference: Tensor, variance: Tensor, noise: Whitening | None
+) -> tuple[Tensor, Tensor]:
     """Posterior means of (N, K, D) noisy patches; `reference` shows the covariance of each group of K.
 
     The second result is the (N, D) posterior variance that the patches of a group have in common.
     """
+    if noise is not None:
+        values, reference = noise.whiten(values), noise.whiten(reference)
     mean = values.mean(dim=1, keepdim=True)
     deviation = reference - reference.mean(dim=1, keepdim=True)
     n_similar, size = deviation.shape[1:]
@@ -192,13 +202,18 @@ def _posterior(values: Tensor, reference: Tensor, variance: Tensor) -> tuple[Ten
     if by_patches:
         # C (C + vI)^-1 d = A' (AA' + (K - 1) vI)^-1 A d, where C = A'A / (K - 1)
         solved = torch.cholesky_solve(deviation, factor)
-        kept = (deviation * solved).sum(dim=1)
         estimate = mean + (values - mean) @ deviation.mT @ solved
+        if noise is not None:
+            estimate, deviation, solved = (noise.colour(part) for part in (estimate, deviation, solved))
+        kept = (deviation * solved).sum(dim=1)
     else:
         # C (C + vI)^-1 d = d - v (C + vI)^-1 d
         solved = torch.cholesky_solve((values - mean).mT, factor).mT
-        kept = 1 - ridge[:, None] * torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2)
-        estimate = values - ridge[:, None, None] * solved
+        estimate, inverse = values - ridge[:, None, None] * solved, torch.cholesky_inverse(factor)
+        if noise is not None:
+            estimate = noise.colour(estimate)
+        lost = inverse.diagonal(dim1=1, dim2=2) if noise is None else noise.coloured_diagonal(inverse)
+        kept = 1 - ridge[:, None] * lost
     # C - C (C + vI)^-1 C = v C (C + vI)^-1, whose diagonal is v times what is kept, and the mean's own error.
     return estimate, variance[:, None] * (kept.clamp(0, 1) + 1 / n_similar)
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance
+from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
@@ -49,6 +51,8 @@ class Prepared:
     """(X, Y, Z) as in `Repetitions`."""
     background: Mask | None = None
     """Air that is far noisier than the brain, as in UNIT1; it stays as averaged. None where there is none."""
+    covariance: NoiseCovariance | None = None
+    """Of the noise; None where it is white within measurement."""
 
     @property
     def average(self) -> Volume:
@@ -144,7 +148,18 @@ def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: boo
         magnitude=_find_common_magnitude(images, mask, noise_sd, shared) if may_have_floor else None,
         n_measured=repetitions.n_measured,
         background=background,
+        covariance=_find_covariance(images, noise_sd, mask, shared),
     )
+
+
+def _find_covariance(
+    images: NDArray[np.float32], noise_sd: Volume, mask: Mask, shared: Mask | None
+) -> NoiseCovariance | None:
+    """What neighbours share of the noise; None where that is nothing, or one image cannot tell."""
+    if len(images) < 2:
+        return None
+    covariance = difference_covariance(images, noise_sd, mask, shared)
+    return None if covariance.is_white else covariance
 
 
 def reweight(prepared: Prepared, ratio: NDArray[np.float64]) -> Prepared:

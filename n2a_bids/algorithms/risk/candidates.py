@@ -39,6 +39,8 @@ class Candidate:
     """Network that corrects the last pass by what the network before it says."""
     keep_local_means: bool = True
     """Give back what was taken away where it is smooth."""
+    correlation: NDArray[np.float64] | None = None
+    """Of the noise of the voxels of a patch, that non-local Bayes takes; white noise without."""
     function: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]] | None = None
     """Any other function of image and noise SD, in place of a network."""
 
@@ -119,6 +121,10 @@ def estimate_average(
     )
 
 
+_Key = tuple[int, float, int, int]
+"""Network, noise factor, passes of non-local Bayes and the noise that these take."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Estimator:
     image: NDArray[np.float32]
@@ -128,7 +134,7 @@ class _Estimator:
     flips: tuple[tuple[int, ...], ...]
     find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float]
     smooth: MaskedSmoother
-    done: dict[tuple[int, float, int], NDArray[np.float32]] = field(default_factory=dict)
+    done: dict[_Key, NDArray[np.float32]] = field(default_factory=dict)
 
     def estimate(self, candidate: Candidate) -> NDArray[np.float32]:
         if candidate.function is not None:
@@ -138,51 +144,62 @@ class _Estimator:
         if candidate.fusion is not None:
             found = self._fuse(candidate)
         else:
-            found = self._follow(candidate.network, candidate.noise_factor, candidate.nonlocal_passes)
+            found = self._follow(candidate, candidate.nonlocal_passes)
         return self._keep_local_means(found) if candidate.keep_local_means else found
 
-    def _once(
-        self, key: tuple[int, float, int], find: Callable[[], NDArray[np.float32]]
-    ) -> NDArray[np.float32]:
+    def _once(self, key: _Key, find: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """What several candidates share."""
         if key not in self.done:
             self.done[key] = find()
         return self.done[key]
 
-    def _follow(self, network: nn.Module, noise_factor: float, passes: int) -> NDArray[np.float32]:
+    def _follow(self, candidate: Candidate, passes: int) -> NDArray[np.float32]:
         """The network's estimate after some passes of non-local Bayes."""
+        network, factor = candidate.network, candidate.noise_factor
 
         def find() -> NDArray[np.float32]:
             if passes:
-                return self._nonlocal_bayes(self._follow(network, noise_factor, passes - 1))
-            return self._predict(network, self.image, self.noise_sd * np.float32(noise_factor))
+                return self._nonlocal_bayes(self._follow(candidate, passes - 1), candidate.correlation)
+            return self._predict(network, self.image, self.noise_sd * np.float32(factor))
 
-        return self._once((id(network), noise_factor, passes), find)
+        noise = id(candidate.correlation) if passes else 0
+        return self._once((id(network), factor, passes, noise), find)
 
     def _fuse(self, candidate: Candidate) -> NDArray[np.float32]:
         """The last pass, corrected by what the network before it says."""
 
         def find() -> NDArray[np.float32]:
-            network, patches = (
-                self._follow(candidate.network, candidate.noise_factor, passes)
-                for passes in (0, candidate.nonlocal_passes)
-            )
+            network, patches = (self._follow(candidate, passes) for passes in (0, candidate.nonlocal_passes))
             image = self.image - self.find_bias(patches)
             fused = self._predict(candidate.fusion, patches, network, image, self.noise_sd)
             return np.where(self.where, fused, patches)
 
-        return self._once((id(candidate.fusion), candidate.noise_factor, candidate.nonlocal_passes), find)
+        key = (
+            id(candidate.fusion),
+            candidate.noise_factor,
+            candidate.nonlocal_passes,
+            id(candidate.correlation),
+        )
+        return self._once(key, find)
 
     def _keep_local_means(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
         taken_away = self.image - self.find_bias(estimate) - estimate
         kept = self.smooth(taken_away.astype(np.float32))
         return np.where(self.where, estimate + kept, estimate)
 
-    def _nonlocal_bayes(self, guide: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _nonlocal_bayes(
+        self, guide: NDArray[np.float32], correlation: NDArray[np.float64] | None
+    ) -> NDArray[np.float32]:
         image = self.image - self.find_bias(guide)
         device, memory_gb = self.context.device, self.context.memory_gb
         return guided_nonlocal_bayes(
-            image, guide, self.noise_sd, self.where, device=device, memory_gb=memory_gb
+            image,
+            guide,
+            self.noise_sd,
+            self.where,
+            correlation=correlation,
+            device=device,
+            memory_gb=memory_gb,
         )
 
     def _predict(self, network: nn.Module, *volumes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from n2a_bids import __version__
 from n2a_bids.dataset.read.acquisition import read_acquisition
 from n2a_bids.io.gradients import phase_encoding_in_world
 from n2a_bids.record.alignment import AlignmentRecord, DistortionRecord
-from n2a_bids.record.denoising import DenoisingRecord
+from n2a_bids.record.denoising import DenoisingRecord, NoiseModelRecord
 from n2a_bids.record.typed_json import JsonObject, to_json
 
 PROPAGATED = (
@@ -152,6 +152,7 @@ def denoising_sidecar(record: DenoisingRecord) -> JsonObject:
         "NumberOfRepetitions": record.n_repetitions,
         "EquivalentNumberOfAverages": record.equivalent_averages,
         "NoiseSDMean": record.noise_sd_mean,
+        **_noise_sidecar(record.noise_model),
         "EstimatedErrorDenoised": record.error_denoised,
         "GainOfWeighting": record.gain_of_weighting_db,
         "GainOfDenoising": record.gain_of_denoising_db,
@@ -159,6 +160,18 @@ def denoising_sidecar(record: DenoisingRecord) -> JsonObject:
         "Warnings": list(record.warnings) or None,
     }
     return {key: value for key, value in content.items() if value is not None}
+
+
+def _noise_sidecar(model: NoiseModelRecord | None) -> JsonObject:
+    """What is told of the noise; None where it is not known."""
+    if model is None:
+        return {}
+    is_partial = model.partial_fourier is not None and min(model.partial_fourier) < 1
+    return {
+        "NoiseFWHM": model.fwhm_voxels and list(model.fwhm_voxels),
+        "AcquiredMatrix": model.acquired_matrix and list(model.acquired_matrix),
+        "AcquiredPartialFourier": list(model.partial_fourier) if is_partial else None,
+    }
 
 
 def provenance(record: DenoisingRecord, alignment: AlignmentRecord) -> JsonObject:

@@ -115,6 +115,38 @@ def nature(unit: UnitRecord) -> str:
     return f"Made from {_counted(len(names), unit)}: {listing(names)}.{words * is_real}"
 
 
+def noise_words(unit: UnitRecord) -> str:
+    """How alike the noise of neighbours is, and what was acquired of what is stored, in one sentence.
+
+    Parameters
+    ----------
+    unit : UnitRecord
+
+    Returns
+    -------
+    words : str
+        Empty where nothing is known.
+    """
+    model = unit.denoising and unit.denoising.noise_model
+    if not model or model.fwhm_voxels is None:
+        return ""
+    times = " \N{MULTIPLICATION SIGN} "
+    words = f"Noise FWHM {times.join(f'{width:.1f}' for width in model.fwhm_voxels)} voxels"
+    words += " (white)" if model.is_white else ""
+    if model.acquired_matrix is None or model.stored_matrix is None:
+        return f"{words}."
+    acquired, stored = (times.join(map(str, one)) for one in (model.acquired_matrix, model.stored_matrix))
+    if model.acquired_matrix == model.stored_matrix:
+        words += f"; acquired matrix {stored}, as stored"
+    else:
+        words += f"; acquired matrix about {acquired}, stored {stored}"
+    if model.elliptical_plane:
+        words += f"; corners of k-space empty in the plane {model.elliptical_plane}"
+    parts = zip("ijk", model.partial_fourier or (), strict=False)
+    partial = [f"{round(8 * part)}/8 along {axis}" for axis, part in parts if part < 1]
+    return words + (f"; partial Fourier about {listing(partial)}." if partial else ".")
+
+
 def _counted(count: int, unit: UnitRecord) -> str:
     """A number of images, as ``2 T1-weighted images`` or ``one diffusion series``."""
     image = "" if unit.suffix == "dwi" else f"{find_contrast(unit.suffix).words} image"

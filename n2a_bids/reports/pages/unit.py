@@ -13,7 +13,7 @@ import yaml
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, DistortionRecord
 from n2a_bids.reports.format import number
 from n2a_bids.reports.pages.paths import link
-from n2a_bids.reports.pages.summary import Card, Verdict, cards, is_single, nature, verdict
+from n2a_bids.reports.pages.summary import Card, Verdict, cards, is_single, nature, noise_words, verdict
 from n2a_bids.reports.records.measures import Measure, measures
 from n2a_bids.reports.records.units import UnitRecord
 
@@ -94,6 +94,8 @@ class UnitPage:
     warnings: Sequence[str]
     verdict: Verdict
     nature: str
+    noise: str
+    """How its noise hangs together, in one sentence; empty where that is not known."""
     cards: Sequence[Card]
     reference: str
     distortion: str
@@ -121,6 +123,7 @@ def unit_page(unit: UnitRecord, folder: Path) -> UnitPage:
         warnings=unit.warnings,
         verdict=verdict(unit),
         nature=nature(unit),
+        noise=noise_words(unit),
         cards=cards(unit) if unit.denoising else [],
         reference=_reference_sentence(unit.alignment) if len(rows) > 1 else "",
         distortion=_distortion_sentence(unit.distortion),

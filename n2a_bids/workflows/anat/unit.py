@@ -105,6 +105,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
                     ("outputnode.measured_file", "measured_file"),
                 ],
             ),
+            (align, denoise, [("reference.reference_file", "stored_files")]),
             (
                 align,
                 outputs,

@@ -84,6 +84,7 @@ def init_dwi_unit_wf(
         [
             (series[0], denoise, [(series[1], "in_files")]),
             (align, denoise, [("mask_file", "mask_file"), ("noise_kept", "noise_kept"), *table]),
+            (workflow.get_node("pick"), denoise, [("out_file", "stored_files")]),
             # nipype keeps and extends the lists it is given: each connection needs its own.
             (align, outputs, [*to_all, ("accepted", "inputnode.accepted")]),
             (

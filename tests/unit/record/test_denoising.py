@@ -19,6 +19,7 @@ from n2a_bids.record.denoising import (
     Choice,
     DenoisingRecord,
     NetworkWeights,
+    NoiseModelRecord,
     RepetitionRecord,
     VolumeGroupRecord,
     list_epochs,
@@ -41,6 +42,7 @@ FULL = DenoisingRecord(
     n_repetitions=2,
     rician=True,
     same_contrast=False,
+    noise_model=NoiseModelRecord("air", (1.0, 1.7), 1.3, acquired_matrix=(9, 8), partial_fourier=(0.75, 1.0)),
     noise_sd_mean=3.0,
 )
 

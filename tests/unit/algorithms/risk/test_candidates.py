@@ -5,11 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from acquisitions import coloured, kept_kspace
+from scipy import ndimage
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.nn.networks import FusionUNet, MUNet
 from n2a_bids.algorithms.noise.rician import rician_bias
-from n2a_bids.algorithms.risk.candidates import Candidate, estimate_all
+from n2a_bids.algorithms.preparation.repetitions import prepare
+from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_all
+from n2a_bids.algorithms.risk.held_out import hold_out
 
 SHAPE = (20, 20, 20)
 NOISE_SD = np.full(SHAPE, 0.5, np.float32)
@@ -107,3 +112,26 @@ def test_fusion_follows_the_last_pass_inside_the_head_only(context):
     patches, fused = estimate()
     np.testing.assert_array_equal(fused[~where], patches[~where])
     assert (fused[where] != patches[where]).mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", ["white", "zero-filled by 2", "partial Fourier 6/8"])
+def test_the_risk_is_the_error_whatever_neighbours_share(context, kind):
+    """Input and target of a recorruption share no noise at any distance: smoothers are not favoured."""
+    shape, rng = (64, 64, 64), np.random.default_rng(3)
+    kept = kept_kspace(shape, kind)
+    clean = 3 * ndimage.gaussian_filter(rng.standard_normal(shape), 2.5) * 2.5**1.5
+    noise = np.stack([coloured(kept, rng).real for _ in range(2)])
+    repetitions = Repetitions((clean + noise)[..., None].astype(np.float32), np.ones(shape, bool))
+    prepared = prepare(repetitions, keep_noise_floor=True)
+    smoothers = [
+        Candidate(f"{sd} voxels", function=lambda image, noise_sd, sd=sd: ndimage.gaussian_filter(image, sd))
+        for sd in (0.6, 1.2)
+    ]
+    held_out = hold_out(prepared.mask, context.generator, fraction=0.9)
+    stack = compare([Candidate("mean"), *smoothers], prepared, held_out, 0.0, context, strength=0.2)
+    unit = prepared.scales[0].gain
+    average = prepared.average * unit + prepared.scales[0].offset
+    for smoother, risk, error in zip(smoothers, stack.risks[1:], stack.standard_errors[1:], strict=True):
+        change = ((smoother.function(average, None) - clean) ** 2 - (average - clean) ** 2)[held_out.mask]
+        # A recorrupted input has a little more noise than the average: the same more for both.
+        assert risk * unit**2 == pytest.approx(change.mean(), abs=0.08 * noise.var() + 3 * error * unit**2)

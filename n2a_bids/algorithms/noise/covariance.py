@@ -1,0 +1,126 @@
+"""How alike the noise of neighbouring voxels is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST_LAG = 4
+"""Voxels between neighbours that are compared: what patches of five voxels need."""
+
+FAR_LAG = 16
+"""The same along the axes alone."""
+
+_WHITE = 0.05
+"""Correlation of neighbours up to which noise counts as white: interpolation by a Lanczos or quintic kernel
+leaves as much in the mean of two repetitions, and zero-filling by a tenth 0.1."""
+
+_STANDARD_ERRORS = 4.0
+"""By which a correlation must differ from that of white noise."""
+
+
+@dataclass(frozen=True)
+class NoiseCovariance:
+    """Correlation of the noise of voxels a few voxels apart, the same all over the image.
+
+    The SD may vary in space: the noise is taken over its local SD first.
+
+    Examples
+    --------
+    >>> white_noise().fwhm_voxels
+    (1.0, 1.0, 1.0)
+    """
+
+    correlation: NDArray[np.float64]
+    """(2 L + 1, 2 L + 1, 2 L + 1) by distance in voxels; 1 in the centre, symmetric."""
+    along_axes: NDArray[np.float64]
+    """(3, M + 1) correlation at 0 to M voxels along each axis."""
+    standard_error: float
+    """Of a correlation, from the spread between blocks."""
+
+    @cached_property
+    def is_white(self) -> bool:
+        """Whether no neighbour is alike beyond measurement, or beyond what matters."""
+        others = np.abs(self.correlation)
+        others[(LARGEST_LAG,) * 3] = 0
+        limit = max(_WHITE, _STANDARD_ERRORS * self.standard_error)
+        return bool(others.max() < limit)
+
+    @cached_property
+    def fwhm_voxels(self) -> tuple[float, float, float]:
+        """Full width at half maximum along each axis of the kernel that makes white noise as smooth.
+
+        1 for white noise, 1.7 for an axis that was zero-filled by half, 2.4 by as much again.
+        """
+        x, y, z = (_kernel_fwhm(row) for row in self.along_axes)
+        return x, y, z
+
+    def patch_correlation(self, edge: int) -> NDArray[np.float64]:
+        """(edge**3, edge**3) correlation of the noise within a cube of voxels, in the order of `ravel`.
+
+        Positive definite: where voxels determine each other (zero-filling), a little white noise is added.
+
+        Parameters
+        ----------
+        edge : int
+            Voxels, at most `LARGEST_LAG` + 1.
+        """
+        if not 1 <= edge <= LARGEST_LAG + 1:
+            raise ValueError(f"expected an edge of 1 to {LARGEST_LAG + 1} voxels, found {edge}")
+        places = np.array(list(product(range(edge), repeat=3)))
+        lags = places[:, None] - places[None] + LARGEST_LAG
+        found = self.correlation[lags[..., 0], lags[..., 1], lags[..., 2]]
+        values, vectors = np.linalg.eigh(found)
+        matrix = (vectors * np.maximum(values, _LEAST_EIGENVALUE)) @ vectors.T
+        return matrix / matrix.diagonal().mean()
+
+
+_LEAST_EIGENVALUE = 0.01
+"""Of a correlation matrix, whose eigenvalues have the mean 1: no noise is known better than to a tenth."""
+
+
+def white_noise() -> NoiseCovariance:
+    """Noise whose neighbours have nothing in common."""
+    edge = 2 * LARGEST_LAG + 1
+    correlation = np.zeros((edge,) * 3)
+    correlation[(LARGEST_LAG,) * 3] = 1
+    return NoiseCovariance(correlation, np.eye(1, FAR_LAG + 1).repeat(3, axis=0), 0.0)
+
+
+def covariance_from_power(power: NDArray[np.float64]) -> NoiseCovariance:
+    """Covariance of noise whose power spectrum is known.
+
+    Parameters
+    ----------
+    power : (X, Y, Z) float array
+        In the order of `numpy.fft.fftfreq`, any unit; at least 34 frequencies along each axis.
+
+    Returns
+    -------
+    covariance : NoiseCovariance
+        Its standard error is 0.
+    """
+    full = np.fft.ifftn(power).real
+    full /= full[0, 0, 0]
+    near = np.arange(-LARGEST_LAG, LARGEST_LAG + 1)
+    far = np.arange(FAR_LAG + 1)
+    along_axes = np.stack([full[far, 0, 0], full[0, far, 0], full[0, 0, far]])
+    return NoiseCovariance(full[np.ix_(near, near, near)], along_axes, 0.0)
+
+
+def _kernel_fwhm(correlation: NDArray[np.float64]) -> float:
+    """FWHM in voxels of the kernel whose own correlation at 0, 1, ... voxels is given."""
+    rounded = np.where(np.abs(correlation) < 0.02, 0, correlation)
+    full = np.concatenate([rounded, np.zeros(8 * len(rounded)), rounded[:0:-1]])
+    spectrum = np.maximum(np.fft.rfft(full).real, 0)
+    kernel = np.fft.irfft(np.sqrt(spectrum), len(full))[: len(correlation)]
+    below = np.flatnonzero(kernel < kernel[0] / 2)
+    if not below.size:
+        return 2.0 * len(kernel)
+    first = int(below[0])
+    above = kernel[first - 1]
+    return float(2 * (first - 1 + (above - kernel[0] / 2) / (above - kernel[first])))

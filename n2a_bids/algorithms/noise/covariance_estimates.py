@@ -1,0 +1,217 @@
+"""The covariance of noise, from images that hold noise alone: differences, residuals, air."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.linalg import helmert
+
+from n2a_bids.algorithms.noise.covariance import FAR_LAG, LARGEST_LAG, NoiseCovariance, white_noise
+from n2a_bids.algorithms.noise.estimate import local_sd
+from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
+
+_BLOCK_VOXELS, _MOST_BLOCKS = 24, 24
+"""Blocks that are looked at: together some hundred thousand voxels, which settle a correlation to 0.003."""
+
+_HIGH_PASS_VOXELS = 6.0
+"""SD of the blur that takes shading and slow structure out of differences."""
+
+_CAP = 3.5
+"""Largest noise that counts, in SDs: vessels and borders that moved stand out of the noise."""
+
+_FLAT_PART = 0.6
+"""Of the brain, in which the image changes least: borders that moved look like noise."""
+
+
+def covariance_of_noise(noise: NDArray[np.float32], counted: Mask) -> NoiseCovariance:
+    """Covariance of images that hold noise alone.
+
+    Parameters
+    ----------
+    noise : (N, X, Y, Z) float array
+        Zero mean and one SD everywhere; the images are independent.
+    counted : (X, Y, Z) bool array
+        Voxels that count, at least some thousand.
+
+    Returns
+    -------
+    covariance : NoiseCovariance
+        White where no block has enough voxels.
+    """
+    capped = np.clip(noise, -_CAP, _CAP) * counted
+    blocks = _choose_blocks(counted)
+    if not blocks:
+        return white_noise()
+    margin = FAR_LAG
+    padded = np.pad(capped, [(0, 0), *[(margin, margin)] * 3])
+    mask = np.pad(counted, margin)
+    sums = np.zeros((len(blocks), 2, len(_LAGS)))
+    for row, corner in enumerate(blocks):
+        here = tuple(slice(low + margin, low + margin + _BLOCK_VOXELS) for low in corner)
+        values, inside = padded[(slice(None), *here)], mask[here]
+        for column, lag in enumerate(_LAGS):
+            there = tuple(slice(part.start + step, part.stop + step) for part, step in zip(here, lag))
+            both = inside & mask[there]
+            sums[row, 0, column] = np.einsum("nxyz,nxyz->", values, padded[(slice(None), *there)])
+            sums[row, 1, column] = np.count_nonzero(both) * len(noise)
+    return _from_sums(sums)
+
+
+def difference_covariance(
+    images: NDArray[np.float32], noise_sd: Volume, mask: Mask, shared: Mask | None = None
+) -> NoiseCovariance:
+    """Covariance of the noise of repetitions, from their differences.
+
+    Where repetitions were interpolated, theirs is mixed with that of the others, as it is in their mean.
+
+    Parameters
+    ----------
+    images : (R, X, Y, Z) float array
+        Aligned repetitions in one intensity scale, R >= 2.
+    noise_sd : (X, Y, Z) float array
+        Noise SD of one of them.
+    mask : (X, Y, Z) bool array
+        Brain.
+    shared : (X, Y, Z) bool array, optional
+        Where all were measured; everywhere by default.
+
+    Returns
+    -------
+    covariance : NoiseCovariance
+    """
+    counted = flat_places(images.mean(axis=0), mask if shared is None else mask & shared)
+    contrasts = np.tensordot(helmert(len(images)).astype(np.float32), images, axes=1)
+    smooth = MaskedSmoother(mask, _HIGH_PASS_VOXELS)
+    noise = np.stack([_without_structure(contrast, smooth) for contrast in contrasts])
+    return covariance_of_noise(noise / np.maximum(noise_sd, np.finfo(np.float32).tiny), counted)
+
+
+def residual_covariance(residuals: NDArray[np.float32], mask: Mask) -> NoiseCovariance:
+    """Covariance of what no signal model explains, such as a diffusion series minus its denoised self.
+
+    Parameters
+    ----------
+    residuals : (N, X, Y, Z) float array
+        Any unit; each is taken over its own local SD.
+    mask : (X, Y, Z) bool array
+        Brain.
+
+    Returns
+    -------
+    covariance : NoiseCovariance
+    """
+    smooth = MaskedSmoother(mask, _HIGH_PASS_VOXELS)
+    noise = [_without_structure(residual, smooth) for residual in residuals]
+    return covariance_of_noise(np.stack([one / local_sd(one, mask) for one in noise]), mask)
+
+
+def air_covariance(image: Volume, air: Mask, zero_level: float) -> NoiseCovariance:
+    """Size of the covariance of complex noise, from the air of one magnitude image.
+
+    Squared magnitudes of Gaussian noise correlate by the square of the correlation of the noise, so that its
+    sign is lost: neighbours come out alike where they are opposite.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        One magnitude image as stored, not an average.
+    air : (X, Y, Z) bool array
+        Voxels of noise alone.
+    zero_level : float
+        Intensity of zero signal without noise.
+
+    Returns
+    -------
+    covariance : NoiseCovariance
+    """
+    squares = (image - np.float32(zero_level)) ** 2
+    # An exponential variable has a long tail: less of it is capped, and the mean is that of the air.
+    values = squares / np.maximum(squares[air].mean(), np.finfo(np.float32).tiny) - 1
+    found = covariance_of_noise(values[None].astype(np.float32), air)
+    root = np.sqrt(np.maximum(found.correlation, 0))
+    return NoiseCovariance(
+        np.where(found.correlation > 3 * found.standard_error, root, 0),
+        np.where(found.along_axes > 3 * found.standard_error, np.sqrt(np.maximum(found.along_axes, 0)), 0),
+        float(np.sqrt(found.standard_error)),
+    )
+
+
+def flat_places(image: Volume, mask: Mask, part: float = _FLAT_PART) -> Mask:
+    """The part of the mask in which an image changes least between neighbours.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+        Average of repetitions.
+    mask : (X, Y, Z) bool array
+    part : float
+        Of the voxels of the mask.
+
+    Returns
+    -------
+    flat : (X, Y, Z) bool array
+    """
+    slope = ndimage.gaussian_gradient_magnitude(image.astype(np.float32), 1.5)
+    return mask & (slope <= np.quantile(slope[mask], part))
+
+
+def _without_structure(values: Volume, smooth: MaskedSmoother) -> NDArray[np.float32]:
+    """Values less what varies slowly inside the mask."""
+    return (values - smooth(values.astype(np.float32))).astype(np.float32)
+
+
+def _half_of_lags() -> list[tuple[int, int, int]]:
+    """Zero, one of each two opposite lags, and the far ones along the axes."""
+    near = product(range(-LARGEST_LAG, LARGEST_LAG + 1), repeat=3)
+    lags = [lag for lag in near if lag >= (0, 0, 0)]
+    for axis in range(3):
+        for step in range(LARGEST_LAG + 1, FAR_LAG + 1):
+            lags.append(tuple(step if other == axis else 0 for other in range(3)))
+    return lags
+
+
+_LAGS = _half_of_lags()
+
+
+def _choose_blocks(counted: Mask) -> list[NDArray[np.intp]]:
+    """Corners of the blocks that hold most, evenly spread among those that hold enough."""
+    grid = [np.arange(0, max(size - _BLOCK_VOXELS, 0) + 1, _BLOCK_VOXELS) for size in counted.shape]
+    corners = np.stack(np.meshgrid(*grid, indexing="ij"), -1).reshape(-1, 3)
+    inside = np.array(
+        [
+            np.count_nonzero(counted[tuple(slice(low, low + _BLOCK_VOXELS) for low in corner)])
+            for corner in corners
+        ]
+    )
+    enough = corners[inside >= max(200, 0.3 * inside.max())]
+    return list(enough[:: -(-len(enough) // _MOST_BLOCKS)]) if len(enough) else []
+
+
+def _from_sums(sums: NDArray[np.float64]) -> NoiseCovariance:
+    """Covariance from the sums (B, 2, lags) of products and their numbers, in blocks."""
+
+    def correlate(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        total = rows.sum(axis=0)
+        means = total[0] / np.maximum(total[1], 1)
+        return means / max(means[_LAGS.index((0, 0, 0))], np.finfo(float).tiny)
+
+    found = correlate(sums)
+    error = np.inf
+    if len(sums) > 1:
+        # Jackknife: what leaving out one block changes.
+        without = np.stack([correlate(np.delete(sums, row, axis=0)) for row in range(len(sums))])
+        spread = ((without - without.mean(axis=0)) ** 2).sum(axis=0) * (len(sums) - 1) / len(sums)
+        error = float(np.sqrt(np.median(spread)))
+    edge = 2 * LARGEST_LAG + 1
+    correlation, along_axes = np.zeros((edge,) * 3), np.zeros((3, FAR_LAG + 1))
+    for lag, value in zip(_LAGS, found, strict=True):
+        steps = np.array(lag)
+        if np.abs(steps).max() <= LARGEST_LAG:
+            correlation[tuple(LARGEST_LAG + steps)] = correlation[tuple(LARGEST_LAG - steps)] = value
+        for axis in range(3):
+            if np.abs(np.delete(steps, axis)).max() == 0 and steps[axis] >= 0:
+                along_axes[axis, steps[axis]] = value
+    return NoiseCovariance(correlation, along_axes, error)

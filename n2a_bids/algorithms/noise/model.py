@@ -1,0 +1,80 @@
+"""What is known of the noise of images: how alike neighbours are, and what was acquired of k-space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import fft
+
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance, covariance_from_power
+from n2a_bids.algorithms.noise.kspace import AcquiredKSpace
+
+Source = Literal["differences of repetitions", "residuals of the series", "air"]
+
+_SMOOTHER = 0.12
+"""Correlation of direct neighbours above that of white noise on the acquired part of k-space, above which
+noise was filtered. One interpolation of one of two repetitions makes 0.04."""
+
+_MODEL_EDGE = 64
+"""Of the k-space that expected correlations are computed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseModel:
+    """Noise of the images of a group."""
+
+    covariance: NoiseCovariance
+    source: Source
+    acquired: AcquiredKSpace | None = None
+    """None where the images as stored are not at hand."""
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether neighbours are alike beyond what empty parts of k-space explain."""
+        if self.acquired is None:
+            return False
+        expected = expected_covariance(self.acquired)
+        excess = self.covariance.along_axes[:, 1] - expected.along_axes[:, 1]
+        return bool((excess > _SMOOTHER + 2 * self.covariance.standard_error).any())
+
+
+def expected_covariance(acquired: AcquiredKSpace) -> NoiseCovariance:
+    """Covariance of magnitude noise that is white on the acquired part of k-space.
+
+    Parameters
+    ----------
+    acquired : AcquiredKSpace
+
+    Returns
+    -------
+    covariance : NoiseCovariance
+    """
+    relative = [
+        np.abs(fft.fftfreq(_MODEL_EDGE)) * 2 * stored / matrix
+        for stored, matrix in zip(acquired.stored_matrix, acquired.matrix, strict=True)
+    ]
+    power = np.ones((_MODEL_EDGE,) * 3)
+    grids = np.meshgrid(*relative, indexing="ij", sparse=True)
+    for grid, part in zip(grids, acquired.partial_fourier, strict=True):
+        # Of two opposite places one is empty: the real part, which magnitudes hold, has half the power.
+        power = power * np.where(grid > 1, 0.0, np.where(grid > 2 * part - 1, 0.5, 1.0))
+    if acquired.elliptical_axes is not None:
+        first, second = acquired.elliptical_axes
+        power = power * (grids[first] ** 2 + grids[second] ** 2 <= 1)
+    return covariance_from_power(power)
+
+
+def agrees_with(covariance: NoiseCovariance, acquired: AcquiredKSpace) -> bool:
+    """Whether noise is as alike along every zero-filled axis as zero-filling makes it, or more.
+
+    Signal may end before noise does, in simulations: then the empty part of k-space is empty of signal only.
+
+    Parameters
+    ----------
+    covariance : NoiseCovariance
+    acquired : AcquiredKSpace
+    """
+    expected = expected_covariance(acquired).along_axes[:, 1]
+    return bool((covariance.along_axes[:, 1] > 0.6 * expected - 0.02).all())

@@ -1,0 +1,142 @@
+"""What a run tells of its noise: how alike neighbours are, and what the scanner acquired of k-space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance
+from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance, residual_covariance
+from n2a_bids.algorithms.noise.kspace import AcquiredKSpace, find_acquired
+from n2a_bids.algorithms.noise.model import NoiseModel, agrees_with
+from n2a_bids.algorithms.normalization import match_scales
+from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
+from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.record.denoising import NoiseModelRecord
+
+Volumes = NDArray[np.float32]
+
+_MOST_VOLUMES = 6
+"""Of a diffusion series, evenly spread: together they tell more than enough."""
+
+_FEWEST_VOXELS = 16
+"""Along an axis, below which its k-space is not looked at."""
+
+
+def describe_noise(
+    repetitions: Repetitions,
+    noise_sd: Volumes | None,
+    denoised: Volumes,
+    stored: Sequence[Path],
+) -> NoiseModelRecord | None:
+    """Model of the noise of a group, for the record.
+
+    Parameters
+    ----------
+    repetitions : Repetitions
+        Aligned.
+    noise_sd : (X, Y, Z, C) float array or None
+        Of one repetition, in the unit of the first.
+    denoised : (X, Y, Z, C) float array
+        What is left of a single series without it is taken for noise.
+    stored : sequence of Path
+        The images as they were stored, before any interpolation; none: `repetitions` are.
+
+    Returns
+    -------
+    record : NoiseModelRecord or None
+        None for echoes, whose differences hold anatomy, and where there is no noise.
+    """
+    if noise_sd is None or not repetitions.same_contrast or not noise_sd[repetitions.mask].any():
+        return None
+    volumes = _some(repetitions.data.shape[-1])
+    found = _find_covariance(repetitions, noise_sd, denoised, volumes)
+    if found is None:
+        return None
+    covariance, source = found
+    level = float(np.median(noise_sd[repetitions.mask]))
+    acquired = _find_acquired(repetitions, stored, level)
+    if acquired is not None and not agrees_with(covariance, acquired):
+        acquired = None
+    return to_record(NoiseModel(covariance, source, acquired))
+
+
+def to_record(model: NoiseModel) -> NoiseModelRecord:
+    """The same as numbers and words.
+
+    Parameters
+    ----------
+    model : NoiseModel
+
+    Returns
+    -------
+    record : NoiseModelRecord
+    """
+    acquired, covariance = model.acquired, model.covariance
+    plane = acquired and acquired.elliptical_axes
+    return NoiseModelRecord(
+        source=model.source,
+        fwhm_voxels=tuple(round(width, 2) for width in covariance.fwhm_voxels),
+        mean_fwhm_voxels=round(float(np.prod(covariance.fwhm_voxels)) ** (1 / 3), 2),
+        neighbour_correlation=tuple(round(float(row[1]), 3) for row in covariance.along_axes),
+        is_white=covariance.is_white,
+        stored_matrix=acquired and acquired.stored_matrix,
+        acquired_matrix=acquired and acquired.matrix,
+        acquired_fraction=acquired and round(acquired.fraction, 4),
+        partial_fourier=acquired and acquired.partial_fourier,
+        elliptical_plane="".join("ijk"[axis] for axis in plane) if plane else None,
+        looks_filtered=model.is_filtered if acquired else None,
+    )
+
+
+def _find_covariance(
+    repetitions: Repetitions, noise_sd: Volumes, denoised: Volumes, volumes: list[int]
+) -> tuple[NoiseCovariance, str] | None:
+    mask, data = repetitions.mask, repetitions.data
+    if repetitions.n_repetitions > 1 and data.shape[-1] == 1:
+        scales = match_scales(data[..., 0], mask)
+        images = np.stack([scale.apply(image) for scale, image in zip(scales, data[..., 0])])
+        sd = noise_sd[..., 0] / np.float32(scales[0].gain)
+        return difference_covariance(images, sd, mask, repetitions.shared), "differences of repetitions"
+    if repetitions.n_repetitions > 1:
+        residuals, source = data[0, ..., volumes] - data[1, ..., volumes], "differences of repetitions"
+    else:
+        residuals, source = (data[0] - denoised)[..., volumes], "residuals of the series"
+    residuals = np.moveaxis(residuals, -1, 0) if residuals.shape[-1] == len(volumes) else residuals
+    if not residuals[:, mask].any(axis=1).all():
+        return None
+    return residual_covariance(residuals, mask), source
+
+
+def _find_acquired(
+    repetitions: Repetitions, stored: Sequence[Path], noise_sd: float
+) -> AcquiredKSpace | None:
+    own = repetitions.data[0]
+    images = _load_some(stored[0]) if stored else own[..., _some(own.shape[-1])]
+    if min(images.shape[:3]) < _FEWEST_VOXELS:
+        return None
+    images = np.nan_to_num(np.moveaxis(images, -1, 0), nan=0.0, posinf=0.0, neginf=0.0)
+    mask = repetitions.mask if images.shape[1:] == repetitions.mask.shape else _find_object(images[0])
+    return find_acquired(images, mask, noise_sd)
+
+
+def _load_some(path: Path) -> Volumes:
+    """(X, Y, Z, N) some volumes of a file; a long series need not fit into memory beside the others."""
+    proxy = nb.load(path).dataobj
+    volumes = [proxy[..., place] for place in _some(proxy.shape[3])] if len(proxy.shape) > 3 else [proxy]
+    return np.stack([np.asarray(volume, dtype=np.float32) for volume in volumes], axis=-1)
+
+
+def _find_object(image: Volumes) -> NDArray[np.bool_]:
+    """Voxels with signal, of an image on a grid without a mask."""
+    smooth = ndimage.gaussian_filter(image, 1.5)
+    return smooth > otsu_threshold(smooth)
+
+
+def _some(n_volumes: int) -> list[int]:
+    return sorted({int(place) for place in np.linspace(0, n_volumes - 1, min(n_volumes, _MOST_VOLUMES))})

@@ -1,0 +1,110 @@
+"""What records, sidecars and pages tell of the noise."""
+
+from types import SimpleNamespace
+
+import nibabel as nb
+import numpy as np
+import pytest
+from acquisitions import coloured, kept_kspace
+
+from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.denoising.measures import noise_sd_map
+from n2a_bids.denoising.noise_model import describe_noise
+from n2a_bids.denoising.warnings import filter_warnings
+from n2a_bids.interfaces.derivatives.sidecar_fields import denoising_sidecar
+from n2a_bids.record.denoising import DenoisingRecord, NoiseModelRecord
+from n2a_bids.record.typed_json import from_json, to_json
+from n2a_bids.reports.pages.summary import noise_words
+
+SHAPE = (48, 54, 50)
+
+
+def _runs(kind, noise_sd=8.0, n_runs=2, n_volumes=1):
+    rng = np.random.default_rng(0)
+    kept = kept_kspace(SHAPE, kind)
+    grids = np.meshgrid(*[np.linspace(-1, 1, size) for size in SHAPE], indexing="ij")
+    mask = sum((grid / 0.8) ** 2 for grid in grids) < 1
+    clean = np.fft.ifftn(np.fft.fftn(mask * (100 + 20 * rng.standard_normal(SHAPE))) * kept)
+    data = [[np.abs(clean + noise_sd * coloured(kept, rng)) for _ in range(n_volumes)] for _ in range(n_runs)]
+    return Repetitions(np.moveaxis(np.array(data, np.float32), 1, -1), mask), np.abs(clean)[..., None]
+
+
+def _describe(repetitions, clean, stored=()):
+    return describe_noise(repetitions, noise_sd_map(repetitions), clean, stored)
+
+
+@pytest.mark.parametrize("n_volumes", [1, 3])
+def test_repetitions_tell_width_and_matrix(n_volumes):
+    """Of T1w images, and of diffusion series."""
+    found = _describe(*_runs("zero-filled by 1.5", n_volumes=n_volumes))
+    assert found.source == "differences of repetitions"
+    assert found.fwhm_voxels == pytest.approx((1.0, 1.65, 1.65), rel=0.1)
+    assert found.acquired_matrix == pytest.approx((48, 36, 33), abs=4)
+    assert found.acquired_fraction < 0.6
+    assert found.is_white is False and found.looks_filtered is False
+
+
+def test_a_single_series_tells_it_by_what_denoising_took():
+    """Nothing is told of one that was left as it is."""
+    repetitions, clean = _runs("partial Fourier 6/8", n_runs=1, n_volumes=12)
+    found = _describe(repetitions, np.broadcast_to(clean, repetitions.data.shape[1:]))
+    assert found.source == "residuals of the series"
+    assert found.partial_fourier == (1.0, 0.75, 1.0)
+    assert found.neighbour_correlation[1] == pytest.approx(0.21, abs=0.05)
+    assert _describe(repetitions, repetitions.data[0]) is None
+
+
+def test_k_space_is_looked_at_before_interpolation(tmp_path):
+    """Aligned runs have lost it; the file as it was stored has not."""
+    repetitions, clean = _runs("zero-filled by 1.5")
+    stored = tmp_path / "run-1_T1w.nii.gz"
+    nb.Nifti1Image(repetitions.data[0], np.eye(4)).to_filename(stored)
+    smooth = (repetitions.data + np.roll(repetitions.data, 1, axis=3)) / 2
+    aligned = Repetitions(smooth, repetitions.mask)
+    found = _describe(aligned, clean, (stored,))
+    assert found.acquired_matrix == pytest.approx((48, 36, 33), abs=4)
+
+
+def test_filtered_images_are_named():
+    """Where white noise and zero-filling are not."""
+    for kind, is_named in (("Gaussian of 2 voxels", True), ("white", False), ("zero-filled by 2", False)):
+        record = DenoisingRecord(noise_model=_describe(*_runs(kind)))
+        assert bool(filter_warnings(record)) == is_named, kind
+
+
+def test_echoes_and_noiseless_images_tell_nothing():
+    """Their differences hold anatomy, or nothing."""
+    repetitions, clean = _runs("white")
+    echoes = Repetitions(repetitions.data, repetitions.mask, same_contrast=False)
+    assert _describe(echoes, clean) is None
+    assert describe_noise(repetitions, np.zeros_like(clean), clean, ()) is None
+
+
+def test_record_and_sidecar_carry_it():
+    """Through JSON and back; a full matrix has no partial Fourier."""
+    record = DenoisingRecord(noise_model=_describe(*_runs("partial Fourier 6/8")))
+    assert from_json(DenoisingRecord, to_json(record), "test") == record
+    sidecar = denoising_sidecar(record)
+    assert sidecar["AcquiredMatrix"] == list(SHAPE)
+    assert sidecar["AcquiredPartialFourier"] == [1.0, 0.75, 1.0]
+    assert len(sidecar["NoiseFWHM"]) == 3
+    assert "NoiseFWHM" not in denoising_sidecar(DenoisingRecord())
+
+
+def test_the_page_says_it_in_one_sentence():
+    """In words of a protocol; nothing where nothing is known."""
+    model = NoiseModelRecord(
+        fwhm_voxels=(1.0, 1.62, 1.6),
+        stored_matrix=(176, 256, 256),
+        acquired_matrix=(176, 170, 170),
+        partial_fourier=(1.0, 0.75, 1.0),
+        elliptical_plane="jk",
+    )
+    unit = SimpleNamespace(denoising=DenoisingRecord(noise_model=model))
+    assert noise_words(unit).replace("\N{MULTIPLICATION SIGN}", "x") == (
+        "Noise FWHM 1.0 x 1.6 x 1.6 voxels; acquired matrix about 176 x 170 x 170, stored 176 x 256 x 256; "
+        "corners of k-space empty in the plane jk; partial Fourier about 6/8 along j."
+    )
+    white = NoiseModelRecord(fwhm_voxels=(1.0, 1.0, 1.0), is_white=True)
+    assert "1.0 voxels (white)." in noise_words(SimpleNamespace(denoising=DenoisingRecord(noise_model=white)))
+    assert noise_words(SimpleNamespace(denoising=DenoisingRecord())) == ""
