@@ -25,7 +25,7 @@ class Whitening:
 
     @classmethod
     def of(cls, correlation: NDArray[np.float64], n_channels: int, device: torch.device) -> Whitening:
-        """Whitening of patches of several channels, whose noise is independent, and correlated alike in space.
+        """Whitening of patches of several channels, of independent noise that is correlated alike in space.
 
         Parameters
         ----------
