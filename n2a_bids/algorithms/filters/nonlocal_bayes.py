@@ -106,10 +106,9 @@ def guided_nonlocal_bayes(
     noise = None if correlation is None else Whitening.of(correlation, values.shape[-1], device)
     by_channel = reference.permute(3, 0, 1, 2).contiguous()
     for corners, similar in _find_similar(by_channel, region[..., 0], search, memory_gb):
+        groups = [patches[similar].flatten(2) for patches in (noisy_patches, guide_patches)]
         noise_variance = variances[corners].flatten(1).mean(dim=1)
-        estimate, posterior_variance = _posterior(
-            noisy_patches[similar].flatten(2), guide_patches[similar].flatten(2), noise_variance, noise
-        )
+        estimate, posterior_variance = _posterior(*groups, noise_variance, noise)
         if expected is not None:
             expected.add(corners[:, None] + inside, posterior_variance)
         total.index_add_(0, (similar[:, :, None] + inside).reshape(-1), estimate.reshape(-1, total.shape[1]))
