@@ -104,8 +104,7 @@ def guided_nonlocal_bayes(
         _view_patches(volume, search.edge) for volume in (values, reference, spread.square())
     )
     noise = None if correlation is None else Whitening.of(correlation, values.shape[-1], device)
-    by_channel = reference.permute(3, 0, 1, 2).contiguous()
-    for corners, similar in _find_similar(by_channel, region[..., 0], search, memory_gb):
+    for corners, similar in _find_similar(reference.movedim(3, 0), region[..., 0], search, memory_gb):
         groups = [patches[similar].flatten(2) for patches in (noisy_patches, guide_patches)]
         noise_variance = variances[corners].flatten(1).mean(dim=1)
         estimate, posterior_variance = _posterior(*groups, noise_variance, noise)
@@ -225,6 +224,7 @@ def _find_similar(
     The guide is (C, X, Y, Z); corners are flat indices in one channel.
     """
     edge, stride = search.edge, search.stride
+    guide = guide.contiguous()
     reached = F.max_pool3d(region[None, None].float(), edge, stride=stride)[0, 0] > 0
     offsets = list(product(range(-search.radius, search.radius + 1), repeat=3))
     per_plane = 4 * len(offsets) * max(int(reached.sum(dim=(1, 2)).max()), 1)

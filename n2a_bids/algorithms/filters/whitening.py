@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from torch import Tensor
 
 
@@ -38,7 +39,7 @@ class Whitening:
         factor = np.kron(np.linalg.cholesky(correlation), np.eye(n_channels))
         root, inverse = (
             torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32)).to(device)
-            for matrix in (factor, np.linalg.inv(factor))
+            for matrix in (factor, solve_triangular(factor, np.eye(len(factor)), lower=True))
         )
         return cls(root, inverse)
 
