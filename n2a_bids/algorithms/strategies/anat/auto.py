@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.context import Context, Stopwatch
+from n2a_bids.algorithms.filters.nonlocal_bayes import PatchSearch
 from n2a_bids.algorithms.nn.inference import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
 from n2a_bids.algorithms.quality.gain import Gain, decibels, denoising_gain, weighting_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
@@ -101,7 +103,7 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
     history = recorrupted.fine_tune(
         network, prepared, config.recorrupted, context, bias=bias, noise_factor=factor, held_out=held_out.mask
     )
-    candidates += _tuned_candidates(network, factor, config, context)
+    candidates += _tuned_candidates(network, factor, prepared.covariance, config, context)
     watch.lap("fit")
     context.report("comparing candidates on held-out blocks")
     stack = compare(candidates, prepared, held_out, bias, context)
@@ -171,13 +173,18 @@ def mean_candidate(prepared: Prepared) -> Candidate:
 
 
 def _tuned_candidates(
-    network: nn.Module, noise_factor: float, config: AutoConfig, context: Context
+    network: nn.Module,
+    noise_factor: float,
+    covariance: NoiseCovariance | None,
+    config: AutoConfig,
+    context: Context,
 ) -> list[Candidate]:
     """The fine-tuned network alone, and what follows it."""
     tuned = "fine-tuned network" if config.weights else "trained network"
-    candidates = [Candidate(tuned, network, noise_factor)]
-    candidates += [
-        Candidate(f"{tuned} + non-local Bayes {passes}x", network, noise_factor, nonlocal_passes=passes)
+    correlation = None if covariance is None else covariance.patch_correlation(PatchSearch().edge)
+    first = Candidate(tuned, network, noise_factor, correlation=correlation)
+    candidates = [first] + [
+        replace(first, name=f"{tuned} + non-local Bayes {passes}x", nonlocal_passes=passes)
         for passes in config.nonlocal_passes
     ]
     if config.fusion is not None:
@@ -185,7 +192,7 @@ def _tuned_candidates(
         fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
         passes = max(config.nonlocal_passes)
         name = f"{tuned} + non-local Bayes + fusion"
-        candidates.append(Candidate(name, network, noise_factor, passes, fusion))
+        candidates.append(replace(first, name=name, nonlocal_passes=passes, fusion=fusion))
     last = candidates[-1]
     return [*candidates, replace(last, name=f"{last.name} + local means", keep_local_means=False)]
 
