@@ -14,7 +14,7 @@ from layers import LAYERS, PACKAGE, RANK, draw, imported_names, modules, part_of
 
 ALLOWED_IN_ALGORITHMS = {"numpy", "scipy", "torch", "n2a_bids"}
 MAX_FUNCTION_LINES = 40
-MAX_BUILDER_LINES = 120
+MAX_BUILDER_LINES = 60
 MAX_FILE_LINES = 300
 MAX_FOLDER_FILES = 15
 MAX_UNTYPED_DICTS = 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -87,7 +87,10 @@ class MaskConfig:
 
 @dataclass(frozen=True, slots=True)
 class AlignConfig:
-    """How repetitions are brought onto one grid, and when they are refused."""
+    """How repetitions are brought onto one grid, and when they are refused.
+
+    The QC thresholds hold for T1w images and diffusion series, `space` for T1w images.
+    """
 
     space: Annotated[
         Literal["reference", "halfway"],
@@ -109,3 +112,9 @@ class AlignConfig:
     min_overlap: Annotated[
         float, Range(0, 1), "lowest fraction of the brain mask inside the field of view of a repetition"
     ] = 0.9
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """QC thresholds by name, as the nodes that align take them."""
+        names = (one.name for one in fields(self))
+        return {name: getattr(self, name) for name in names if name.startswith(("min_", "max_"))}

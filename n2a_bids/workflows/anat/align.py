@@ -60,57 +60,35 @@ def init_align_wf(
         reference.inputs.required_index = required_index
     if processing_steps:
         reference.inputs.processing_steps = list(processing_steps)
-    register = MapNode(
-        RegisterRigid(random_seed=random_seed),
-        ["moving_file", "moving_mask", "moving_gaps"],
-        name="register",
-        mem_gb=1.5,
-    )
+    moving = ["moving_file", "moving_mask", "moving_gaps"]
+    register = MapNode(RegisterRigid(random_seed=random_seed), moving, name="register", mem_gb=1.5)
+    thresholds = dict(config.thresholds)
+    if different_contrast:
+        thresholds["min_correlation"] = -1.0
     resample = Node(
         AlignRepetitions(
             space=config.space,
             processing_steps=list(processing_steps),
             may_leave_out_reference=required_index is None,
-            min_correlation=-1.0 if different_contrast else config.min_correlation,
-            min_structure_correlation=config.min_structure_correlation,
-            max_rotation_deg=config.max_rotation_deg,
-            max_translation_mm=config.max_translation_mm,
-            min_overlap=config.min_overlap,
+            **thresholds,
         ),
         name="resample",
         mem_gb=2.5,
     )
+    images = [("in_files", "in_files"), ("gap_files", "gap_files")]
+    fixed = [(field, field) for field in ("reference_file", "reference_mask", "reference_gaps")]
+    moved = [("moving_files", "moving_file"), ("moving_masks", "moving_mask"), ("moving_gaps", "moving_gaps")]
+    chosen = [
+        *(("index", "index"), ("reason", "reference_reason")),
+        *(("reference_mask", "reference_mask"), ("contrast_to_noise", "contrast_to_noise")),
+    ]
     workflow.connect(
         [
-            (
-                inputnode,
-                reference,
-                [("in_files", "in_files"), ("mask_files", "mask_files"), ("gap_files", "gap_files")],
-            ),
-            (
-                reference,
-                register,
-                [
-                    ("reference_file", "reference_file"),
-                    ("reference_mask", "reference_mask"),
-                    ("moving_files", "moving_file"),
-                    ("moving_masks", "moving_mask"),
-                    ("reference_gaps", "reference_gaps"),
-                    ("moving_gaps", "moving_gaps"),
-                ],
-            ),
-            (inputnode, resample, [("in_files", "in_files"), ("gap_files", "gap_files")]),
-            (inputnode, resample, [(field, field) for field in of_complex]),
-            (
-                reference,
-                resample,
-                [
-                    ("index", "index"),
-                    ("reason", "reference_reason"),
-                    ("reference_mask", "reference_mask"),
-                    ("contrast_to_noise", "contrast_to_noise"),
-                ],
-            ),
+            # nipype keeps and extends the lists it is given: each connection needs its own.
+            (inputnode, reference, [*images, ("mask_files", "mask_files")]),
+            (reference, register, [*fixed, *moved]),
+            (inputnode, resample, [*images, *((field, field) for field in of_complex)]),
+            (reference, resample, chosen),
             (register, resample, [("out_transform", "transforms")]),
             (resample, outputnode, [(field, field) for field in ALIGNED]),
         ]

@@ -48,33 +48,57 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     workflow : Workflow
         Complete: it has no inputs. Its name is unique among the units of a dataset.
     """
-    resources = config.resources
     echoes, each_echo = unit.kind == "anat-echoes", writes_each_echo(unit, config)
-    threads, random_seed = resources.omp_nthreads, config.denoise.random_seed
     given = find_brain_mask(config.derivatives, unit)
-    required_index = None if given is None else _owner_of_mask(given, unit)
     workflow = Workflow(workflow_name(unit))
-    check = init_check_node(unit, skip=config.selection.skip_validation)
-    gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
-    is_ratio = find_contrast(unit.suffix).has_noisy_background
-    mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed, is_ratio=is_ratio)
-    steps = [count_processing(image.metadata) for image in unit.images]
-    align = init_align_wf(
-        config.align, steps, required_index=required_index, different_contrast=echoes, random_seed=random_seed
-    )
+    align, inspect = _init_preparation(workflow, unit, config, given)
     denoise = init_denoise_node(
         config.denoise,
-        resources,
+        config.resources,
         different_contrast=echoes,
         save_repetitions=each_echo,
         real_valued=unit.uses_phase,
     )
     method = mask_method(config.mask, given)
-    inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
-    reports = init_reports_wf(unit, config)
     # Cropped runs: where one of them shows nothing, measures of noise would be wrong.
     denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"
+    aligned = [("out_files", "in_files"), (denoising_mask, "mask_file"), ("measured_file", "measured_file")]
+    found = [("warnings", "inputnode.found_warnings"), ("skull_stripped", "inputnode.inputs_stripped")]
+    workflow.connect(
+        [
+            (align, denoise, [(f"outputnode.{field}", target) for field, target in aligned]),
+            (align, denoise, [("reference.reference_file", "stored_files")]),
+            (inspect, outputs, found),
+        ]
+    )
+    _connect_outputs(workflow, align, denoise, outputs)
+    _connect_reports(workflow, align, denoise, init_reports_wf(unit, config))
+    _connect_images(workflow, unit, config)
+    if preproc or config.outputs.raw_like_dir is not None:
+        _connect_downstream(workflow, init_downstream_wf(unit, config, preproc=preproc))
+    if each_echo:
+        workflow.connect(denoise, "repetition_files", outputs, "inputnode.repetitions")
+    return workflow
+
+
+def _init_preparation(
+    workflow: Workflow, unit: DenoisingUnit, config: Config, given: Path | None
+) -> tuple[Workflow, Node]:
+    """Find gaps, mask and align: the workflow that ends with aligned files, and the look at inputs."""
+    random_seed, is_ratio = config.denoise.random_seed, find_contrast(unit.suffix).has_noisy_background
+    gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
+    threads = config.resources.omp_nthreads
+    mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed, is_ratio=is_ratio)
+    align = init_align_wf(
+        config.align,
+        [count_processing(image.metadata) for image in unit.images],
+        required_index=None if given is None else _owner_of_mask(given, unit),
+        different_contrast=unit.kind == "anat-echoes",
+        random_seed=random_seed,
+    )
+    inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
+    seen = [("outputnode.accepted", "accepted"), ("outputnode.warnings", "alignment_warnings")]
     workflow.connect(
         [
             (gaps, mask, [("out_files", "inputnode.in_files")]),
@@ -82,93 +106,15 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
             (mask, align, [("outputnode.mask_files", "inputnode.mask_files")]),
             (gaps, inspect, [("out_files", "in_files"), ("warnings", "gap_warnings")]),
             (mask, inspect, [("outputnode.mask_files", "mask_files")]),
-            (
-                align,
-                inspect,
-                [
-                    ("reference.index", "index"),
-                    ("outputnode.accepted", "accepted"),
-                    ("outputnode.warnings", "alignment_warnings"),
-                ],
-            ),
-            (
-                inspect,
-                outputs,
-                [("warnings", "inputnode.found_warnings"), ("skull_stripped", "inputnode.inputs_stripped")],
-            ),
-            (
-                align,
-                denoise,
-                [
-                    ("outputnode.out_files", "in_files"),
-                    (f"outputnode.{denoising_mask}", "mask_file"),
-                    ("outputnode.measured_file", "measured_file"),
-                ],
-            ),
-            (align, denoise, [("reference.reference_file", "stored_files")]),
-            (
-                align,
-                outputs,
-                [
-                    ("outputnode.brain_mask", "inputnode.mask"),
-                    ("outputnode.record_file", "inputnode.alignment"),
-                    ("outputnode.accepted", "inputnode.accepted"),
-                    ("outputnode.out_transforms", "inputnode.transforms"),
-                ],
-            ),
-            (
-                denoise,
-                outputs,
-                [
-                    ("out_file", "inputnode.denoised"),
-                    ("mean_file", "inputnode.mean"),
-                    ("residual_file", "inputnode.residual"),
-                    ("noise_sd_file", "inputnode.noise_sd"),
-                    ("record_file", "inputnode.denoising"),
-                ],
-            ),
-            (
-                align,
-                reports,
-                [
-                    ("outputnode.out_files", "inputnode.images"),
-                    ("outputnode.reference_file", "inputnode.reference_file"),
-                    ("outputnode.brain_mask", "inputnode.brain_mask"),
-                    ("outputnode.before_files", "inputnode.before_files"),
-                    ("outputnode.after_files", "inputnode.after_files"),
-                    ("outputnode.reference", "inputnode.reference"),
-                    ("outputnode.moved", "inputnode.moved"),
-                ],
-            ),
-            (
-                denoise,
-                reports,
-                [
-                    ("out_file", "inputnode.denoised"),
-                    ("mean_file", "inputnode.mean"),
-                    ("noise_sd_file", "inputnode.noise_sd"),
-                    ("record_file", "inputnode.record_file"),
-                ],
-            ),
+            (align, inspect, [("reference.index", "index"), *seen]),
         ]
     )
-    _connect_images(workflow, unit, config, check)
-    if preproc or config.outputs.raw_like_dir is not None:
-        downstream = init_downstream_wf(unit, config, preproc=preproc)
-        workflow.connect(
-            [
-                (denoise, downstream, [("out_file", "inputnode.denoised")]),
-                (align, downstream, [("outputnode.brain_mask", "inputnode.mask")]),
-                (outputs, downstream, [("describe.denoised", "inputnode.sidecar")]),
-            ]
-        )
-    if each_echo:
-        workflow.connect(denoise, "repetition_files", outputs, "inputnode.repetitions")
-    return workflow
+    return align, inspect
 
 
-def _connect_images(workflow: Workflow, unit: DenoisingUnit, config: Config, check: Node) -> None:
+def _connect_images(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
     """From the checked files to their gaps: of complex images, those of the magnitudes; their output, too."""
+    check = init_check_node(unit, skip=config.selection.skip_validation)
     gaps, align = workflow.get_node("gaps"), workflow.get_node("align_wf")
     demodulate = init_demodulate_node(unit)
     if demodulate is None:
@@ -186,6 +132,48 @@ def _connect_images(workflow: Workflow, unit: DenoisingUnit, config: Config, che
         workflow.connect([(demodulate, align, values)])
     if writes_complex(unit, config):
         add_complex_output(workflow, unit, config, (align, "outputnode.phase_file"))
+
+
+def _connect_outputs(workflow: Workflow, align: Workflow, denoise: Node, outputs: Workflow) -> None:
+    aligned = [
+        *(("brain_mask", "mask"), ("record_file", "alignment")),
+        *(("accepted", "accepted"), ("out_transforms", "transforms")),
+    ]
+    denoised = [
+        *(("out_file", "denoised"), ("mean_file", "mean"), ("residual_file", "residual")),
+        *(("noise_sd_file", "noise_sd"), ("record_file", "denoising")),
+    ]
+    workflow.connect(
+        [
+            (align, outputs, [(f"outputnode.{field}", f"inputnode.{target}") for field, target in aligned]),
+            (denoise, outputs, [(field, f"inputnode.{target}") for field, target in denoised]),
+        ]
+    )
+
+
+def _connect_reports(workflow: Workflow, align: Workflow, denoise: Node, reports: Workflow) -> None:
+    aligned = ("reference_file", "brain_mask", "before_files", "after_files", "reference", "moved")
+    denoised = [
+        *(("out_file", "denoised"), ("mean_file", "mean")),
+        *(("noise_sd_file", "noise_sd"), ("record_file", "record_file")),
+    ]
+    workflow.connect(
+        [
+            (align, reports, [("outputnode.out_files", "inputnode.images")]),
+            (align, reports, [(f"outputnode.{field}", f"inputnode.{field}") for field in aligned]),
+            (denoise, reports, [(field, f"inputnode.{target}") for field, target in denoised]),
+        ]
+    )
+
+
+def _connect_downstream(workflow: Workflow, downstream: Workflow) -> None:
+    workflow.connect(
+        [
+            (workflow.get_node("denoise"), downstream, [("out_file", "inputnode.denoised")]),
+            (workflow.get_node("align_wf"), downstream, [("outputnode.brain_mask", "inputnode.mask")]),
+            (workflow.get_node("outputs_wf"), downstream, [("describe.denoised", "inputnode.sidecar")]),
+        ]
+    )
 
 
 def _owner_of_mask(mask: Path, unit: DenoisingUnit) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nb
@@ -117,9 +117,11 @@ def init_preparation(
     pick, mask = _pick_node(unit), _mask_node(unit, given)
     of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
     motion = MapNode(EstimateMotion(random_seed=random_seed), of_each, name="motion", mem_gb=3.0)
-    thresholds = {name: value for name, value in asdict(config).items() if name != "space"}
     interface = AlignSeries(
-        volumes=pick.inputs.volumes, keep_mask=given is not None, keep_negative=keep_negative, **thresholds
+        volumes=pick.inputs.volumes,
+        keep_mask=given is not None,
+        keep_negative=keep_negative,
+        **config.thresholds,
     )
     interface.inputs.trait_set(names=[path.name for path in paths], reference_reason=reference_reason)
     align = Node(interface, name="align", mem_gb=4.0)

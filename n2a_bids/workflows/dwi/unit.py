@@ -72,46 +72,16 @@ def init_dwi_unit_wf(
         split = _init_split(workflow, align, config.denoise.random_seed)
         series = (split, "out_files")
     table = [("bval_file", "bvals"), ("bvec_file", "bvecs")]
-    to_all = [
-        *(("mask_file", "inputnode.mask"), ("bval_file", "inputnode.bval")),
-        *(("bvec_file", "inputnode.bvec"), ("record_file", "inputnode.alignment")),
-    ]
-    denoised = [
-        *(("out_file", "inputnode.denoised"), ("mean_file", "inputnode.mean")),
-        *(("noise_sd_file", "inputnode.noise_sd"), ("record_file", "inputnode.denoising")),
-    ]
     workflow.connect(
         [
             (series[0], denoise, [(series[1], "in_files")]),
             (align, denoise, [("mask_file", "mask_file"), ("noise_kept", "noise_kept"), *table]),
             (workflow.get_node("pick"), denoise, [("out_file", "stored_files")]),
-            # nipype keeps and extends the lists it is given: each connection needs its own.
-            (align, outputs, [*to_all, ("accepted", "inputnode.accepted")]),
-            (
-                align,
-                reports,
-                [*to_all, ("out_files", "inputnode.series"), ("b0_files", "inputnode.b0_after")],
-            ),
-            (denoise, outputs, [*denoised, ("residual_file", "inputnode.residual")]),
-            (denoise, reports, [*denoised]),
         ]
     )
+    _connect_results(workflow, outputs, reports)
     if unit.distortion_is_estimated:
-        distortion = workflow.get_node("distortion")
-        first_field = Node(Select(index=[0]), name="first_field")
-        workflow.connect(
-            [
-                (distortion, first_field, [("displacement_files", "inlist")]),
-                (first_field, outputs, [("out", "inputnode.displacement")]),
-                (distortion, outputs, [("record_file", "inputnode.distortion")]),
-                (distortion, outputs, [("corrected", "inputnode.corrected")]),
-                (
-                    distortion,
-                    reports,
-                    [("placed_files", "inputnode.b0_before"), ("b0_files", "inputnode.b0_corrected")],
-                ),
-            ]
-        )
+        _connect_distortion(workflow, outputs, reports)
     _connect_inspection(workflow, unit, given)
     if tensor is not None:
         _connect_tensor(workflow, tensor, reports)
@@ -122,6 +92,44 @@ def init_dwi_unit_wf(
     set_b0_threshold(workflow, config.selection.b0_threshold)
     reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
+
+
+def _connect_results(workflow: Workflow, outputs: Workflow, reports: Workflow) -> None:
+    align, denoise = workflow.get_node("align"), workflow.get_node("denoise")
+    to_all = [
+        *(("mask_file", "inputnode.mask"), ("bval_file", "inputnode.bval")),
+        *(("bvec_file", "inputnode.bvec"), ("record_file", "inputnode.alignment")),
+    ]
+    denoised = [
+        *(("out_file", "inputnode.denoised"), ("mean_file", "inputnode.mean")),
+        *(("noise_sd_file", "inputnode.noise_sd"), ("record_file", "inputnode.denoising")),
+    ]
+    shown = [("out_files", "inputnode.series"), ("b0_files", "inputnode.b0_after")]
+    workflow.connect(
+        [
+            # nipype keeps and extends the lists it is given: each connection needs its own.
+            (align, outputs, [*to_all, ("accepted", "inputnode.accepted")]),
+            (align, reports, [*to_all, *shown]),
+            (denoise, outputs, [*denoised, ("residual_file", "inputnode.residual")]),
+            (denoise, reports, [*denoised]),
+        ]
+    )
+
+
+def _connect_distortion(workflow: Workflow, outputs: Workflow, reports: Workflow) -> None:
+    """The field of the first series, the record, and the b0s before and after go to outputs and report."""
+    distortion = workflow.get_node("distortion")
+    first_field = Node(Select(index=[0]), name="first_field")
+    shown = [("placed_files", "inputnode.b0_before"), ("b0_files", "inputnode.b0_corrected")]
+    workflow.connect(
+        [
+            (distortion, first_field, [("displacement_files", "inlist")]),
+            (first_field, outputs, [("out", "inputnode.displacement")]),
+            (distortion, outputs, [("record_file", "inputnode.distortion")]),
+            (distortion, outputs, [("corrected", "inputnode.corrected")]),
+            (distortion, reports, shown),
+        ]
+    )
 
 
 def _connect_inspection(workflow: Workflow, unit: DenoisingUnit, given: Path | None) -> None:
