@@ -83,6 +83,14 @@ class MaskConfig:
         ),
     ] = None  # fmt: skip
     """TemplateFlow name, or ``None`` for the packaged one; used by ``template``."""
+    dwi_method: Annotated[
+        Literal["auto", "deepbet", "template", "otsu"],
+        Option(
+            "brain mask on the mean b0: deepbet, a template registered by mutual information, or a threshold",
+            "diffusion series", flags=("--dwi-mask-method",),
+            default="auto: deepbet, or the threshold, with a warning, where deepbet finds no brain",
+        ),
+    ] = "auto"  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,3 +74,16 @@ def check_brain(mask: Path, image: Path, source: str) -> Path:
             "head, give a mask of your own with --derivatives NAME=PATH"
         )
     return mask
+
+
+def packaged_template(folder: Path) -> tuple[Path, Path]:
+    """ICBM 152 (2009a, symmetric, nonlinear) brain that nilearn carries, and its mask, written to a folder.
+
+    Its T1w image holds the brain only, so the mask is what is not zero.
+    """
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+    template, mask = folder / "template.nii.gz", folder / "template_mask.nii.gz"
+    load_mni152_template(resolution=1).to_filename(template)
+    load_mni152_brain_mask(resolution=1).to_filename(mask)
+    return template, mask

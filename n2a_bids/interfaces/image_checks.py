@@ -63,6 +63,7 @@ class _InspectInputsInputSpec(BaseInterfaceInputSpec):
     given_mask = traits.Str("", usedefault=True, desc="name of the mask that the user brought, if any")
     accepted = traits.List(traits.Int(), desc="indices of those that are used; all by default")
     gap_warnings = traits.List(traits.Str(), usedefault=True, desc="of `FindGaps` or `PickVolumes`")
+    mask_warnings = traits.List(traits.Str(), usedefault=True, desc="of `B0Mask`")
     alignment_warnings = traits.List(traits.Str(), usedefault=True, desc="of `AlignRepetitions` or of copies")
     phase_warnings = traits.List(traits.Str(), usedefault=True, desc="of `Demodulate`")
 
@@ -87,7 +88,8 @@ class InspectInputs(SimpleInterface):
         if inputs.given_mask:
             warnings += mask_fit_warnings(*pairs[inputs.index], inputs.given_mask)
         self._results["warnings"] = [
-            *(*inputs.gap_warnings, *inputs.phase_warnings, *warnings, *inputs.alignment_warnings)
+            *(*inputs.gap_warnings, *inputs.mask_warnings, *inputs.phase_warnings),
+            *(*warnings, *inputs.alignment_warnings),
         ]
         used = inputs.accepted if isdefined(inputs.accepted) else range(len(pairs))
         self._results["skull_stripped"] = all(_without_skull(*pairs[index]) for index in used)

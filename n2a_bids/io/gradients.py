@@ -272,3 +272,8 @@ def _normalized(
     if worst > _SILENT_NORM_ERROR:
         notes.append(f"directions of {path.name} were off unit length by up to {worst:.0%}: normalized")
     return unit_vectors, tuple(notes)
+
+
+def superior_axis(affine: NDArray[np.float64]) -> int:
+    """Array axis that runs most nearly from the feet to the head."""
+    return int(np.argmax(np.abs(world_rotation(affine)[2])))

@@ -15,7 +15,7 @@ import pytest
 from dwi_dataset import write_dataset
 from scipy import ndimage
 
-from n2a_bids.config import Config, DenoiseConfig, OutputConfig, SelectionConfig
+from n2a_bids.config import Config, DenoiseConfig, MaskConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.lab.simulation.dwi import distort
@@ -37,6 +37,7 @@ def _workflow(
         "uuid",
         selection=selection,
         denoise=DenoiseConfig(strategy=strategy, recipe="fast", device="cpu"),
+        mask=MaskConfig(dwi_method="otsu"),
         outputs=outputs or OutputConfig(),
     )
     assert len(units) == 1

@@ -64,7 +64,7 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
         settings = merge(settings, of_file)
     settings = _lay_filters(merge(settings, _command_line(args)), args)
     if settings.get("sloppy"):
-        settings = merge({"denoise": {"recipe": "fast"}}, settings)
+        settings = merge({"denoise": {"recipe": "fast"}, "mask": {"dwi_method": "otsu"}}, settings)
     settings = merge(settings, {"resources": _settle_resources(settings, environ)})
     config = make_config(settings)
     _check(config)

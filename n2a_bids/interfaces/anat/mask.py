@@ -20,7 +20,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.preparation.background import without_noisy_background
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.dataset.read.templates import find_template
-from n2a_bids.external.t1w_brain import check_brain, write_brain_mask
+from n2a_bids.external.t1w_brain import check_brain, packaged_template, write_brain_mask
 from n2a_bids.io.images import load, same_grid, save_like
 from n2a_bids.system.child import run_ants
 
@@ -96,19 +96,6 @@ class TemplateBrainMask(SimpleInterface):
             check_brain(out_mask, Path(self.inputs.in_file), "the template")
         )
         return runtime
-
-
-def packaged_template(folder: Path) -> tuple[Path, Path]:
-    """ICBM 152 (2009a, symmetric, nonlinear) brain that nilearn carries, and its mask, written to a folder.
-
-    Its T1w image holds the brain only, so the mask is what is not zero.
-    """
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
-
-    template, mask = folder / "template.nii.gz", folder / "template_mask.nii.gz"
-    load_mni152_template(resolution=1).to_filename(template)
-    load_mni152_brain_mask(resolution=1).to_filename(mask)
-    return template, mask
 
 
 class _GivenBrainMaskInputSpec(BaseInterfaceInputSpec):

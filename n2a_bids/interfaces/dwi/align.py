@@ -29,11 +29,12 @@ from n2a_bids.algorithms.registration.dwi_resampling import (
 from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.external.b0_brain import find_brain
+from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
+from n2a_bids.interfaces.dwi.b0_mask import B0BrainInputSpec
 from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
-from n2a_bids.interfaces.dwi.series import read_series_table, superior_axis
+from n2a_bids.interfaces.dwi.series import read_series_table
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like
@@ -69,7 +70,7 @@ class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
     )
 
 
-class _AlignSeriesInputSpec(AcquiredSeriesInputSpec):
+class _AlignSeriesInputSpec(AcquiredSeriesInputSpec, B0BrainInputSpec):
     b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
     keep_mask = traits.Bool(
         False, usedefault=True, desc="the mask has the shape of the corrected brain: take it as it is"
@@ -232,7 +233,10 @@ class AlignSeries(SimpleInterface):
         mask = reference.mask
         if isdefined(inputs.displacement_files) and not inputs.keep_mask:
             # The mask that came in has the shape of the distorted brain.
-            mask = find_brain(np.mean([one.b0 for one in used], axis=0), superior_axis(reference.affine))
+            mean = np.mean([one.b0 for one in used], axis=0)
+            mean_file = save_like(mean, model, folder / "corrected_b0.nii.gz")
+            seed = inputs.b0_mask_seed
+            mask = find_b0_brain(mean_file, inputs.b0_mask_method, folder, random_seed=seed).mask
         covered = np.all([one.seen & (one.b0 != 0) for one in used], axis=0)
         mask_file = save_like(mask & covered, model, folder / "mask.nii.gz", np.uint8)
         table = mean_gradients([one.gradients for one in used])

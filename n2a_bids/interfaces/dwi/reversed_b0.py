@@ -23,15 +23,16 @@ from n2a_bids.algorithms.preparation.series_gaps import mend_series
 from n2a_bids.algorithms.registration.dwi_motion import estimate_motion
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.external.b0_brain import find_brain
+from n2a_bids.external.b0_brain import find_b0_brain, find_brain
+from n2a_bids.interfaces.dwi.b0_mask import B0BrainInputSpec
 from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
-from n2a_bids.interfaces.dwi.series import first_volume, superior_axis
+from n2a_bids.interfaces.dwi.series import first_volume
 from n2a_bids.io.gaps import stored_limits
-from n2a_bids.io.gradients import phase_encoding_in_world, phase_encoding_of, read_gradients
+from n2a_bids.io.gradients import phase_encoding_in_world, phase_encoding_of, read_gradients, superior_axis
 from n2a_bids.io.images import load, save_like, voxel_sizes_mm
 
 
-class _MeanReversedB0InputSpec(BaseInterfaceInputSpec):
+class _MeanReversedB0InputSpec(B0BrainInputSpec):
     in_file = File(exists=True, mandatory=True, desc="b0 image of opposite phase encoding, or a few")
     bval_file = File(exists=True, desc="b-values; without a table, all volumes are b0")
     bvec_file = File(exists=True, desc="directions")
@@ -62,8 +63,10 @@ class MeanReversedB0(SimpleInterface):
             )
         b0 = mean_without_motion(data, affine)
         model = path if len(nb.load(path).shape) == 3 else first_volume(path, folder)
-        mask = find_brain(b0, superior_axis(affine))
-        self._results["b0_file"] = os.fspath(save_like(b0, model, folder / "b0.nii.gz"))
+        b0_file = save_like(b0, model, folder / "b0.nii.gz")
+        method, seed = self.inputs.b0_mask_method, self.inputs.b0_mask_seed
+        mask = find_b0_brain(b0_file, method, folder, random_seed=seed).mask
+        self._results["b0_file"] = os.fspath(b0_file)
         self._results["mask_file"] = os.fspath(save_like(mask, model, folder / "mask.nii.gz", np.uint8))
         return runtime
 

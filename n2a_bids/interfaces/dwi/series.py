@@ -27,7 +27,7 @@ from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
 from n2a_bids.interfaces.gaps import describe_specks
 from n2a_bids.io.gaps import stored_limits
-from n2a_bids.io.gradients import read_gradients, world_rotation, write_gradients
+from n2a_bids.io.gradients import read_gradients, superior_axis, write_gradients
 from n2a_bids.io.images import UNREADABLE, load, save_like, voxel_sizes_mm
 
 _BRAIN_VOLUME_ML = (100.0, 2600.0)
@@ -131,37 +131,6 @@ def first_volume(path: Path, folder: Path) -> Path:
     return model
 
 
-class _B0MaskInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="mean b0")
-    name = traits.Str(desc="path of the series in the dataset, for messages; that of the mean b0 by default")
-
-
-class _B0MaskOutputSpec(TraitedSpec):
-    out_mask = File(exists=True, desc="brain mask, uint8")
-
-
-class B0Mask(SimpleInterface):
-    """Brain mask on the mean b0: median filter, Otsu threshold, largest piece, holes filled (dipy).
-
-    deepbet, which masks T1w heads here, was not trained on echo-planar b0s.
-    """
-
-    input_spec = _B0MaskInputSpec
-    output_spec = _B0MaskOutputSpec
-
-    def _run_interface(self, runtime):
-        path = Path(self.inputs.in_file)
-        data, affine = load(path)
-        mask = find_brain(data, superior_axis(affine))
-        named = Path(self.inputs.name) if isdefined(self.inputs.name) else path
-        problem = _volume_problem(mask, affine, named)
-        if problem:
-            raise BIDSDataError(problem)
-        out_mask = Path(runtime.cwd) / "brain_mask.nii.gz"
-        self._results["out_mask"] = os.fspath(save_like(mask, path, out_mask, np.uint8))
-        return runtime
-
-
 def brain_problem(image: ImageFile, b0_threshold: float) -> str:
     """Say why no brain can be found in the b0s of a diffusion series, with the remedy; empty if one can.
 
@@ -186,7 +155,7 @@ def brain_problem(image: ImageFile, b0_threshold: float) -> str:
             problem = ""
             if volumes:
                 brain = find_brain(np.mean(volumes, axis=0), superior_axis(source.affine))
-                problem = _volume_problem(brain, source.affine, image.path)
+                problem = volume_problem(brain, source.affine, image.path)
             if not problem:
                 break
     except (BIDSDataError, *UNREADABLE):
@@ -194,17 +163,23 @@ def brain_problem(image: ImageFile, b0_threshold: float) -> str:
     return problem
 
 
-def _volume_problem(mask: NDArray[np.bool_], affine: NDArray[np.float64], path: Path) -> str:
+def volume_problem(mask: NDArray[np.bool_], affine: NDArray[np.float64], path: Path) -> str:
+    """Say that a mask is too small or too large for a brain, with the remedy; empty if it can be one.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+    affine : (4, 4) array
+        Voxel to world mm.
+    path : Path
+        Of the series, for the message.
+    """
     volume_ml = float(mask.sum() * np.prod(voxel_sizes_mm(affine)) / 1000)
     low, high = _BRAIN_VOLUME_ML
     if low <= volume_ml <= high:
         return ""
     return (
         f"{path}: expected a brain of {low:g} to {high:g} ml in the mean b0, found {volume_ml:.0f} ml; look "
-        "at the b0 volumes and the voxel size, or bring a mask by --derivatives"
+        "at the b0 volumes and the voxel size, try another --dwi-mask-method, or bring a mask by "
+        "--derivatives"
     )
-
-
-def superior_axis(affine: NDArray[np.float64]) -> int:
-    """Array axis that runs most nearly from the feet to the head."""
-    return int(np.argmax(np.abs(world_rotation(affine)[2])))

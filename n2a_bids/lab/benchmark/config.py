@@ -59,6 +59,21 @@ class DiffusionBenchmarkConfig:
         tuple[Literal["still", "3mm", "5mm-5deg"], ...],
         Option("with --distortion: motion put between the images of a pair", _DIFFUSION, default="still"),
     ] = ("still",)
+    brain_masks: Annotated[
+        bool,
+        Option(
+            "compare brain masks of b0s instead (--strategies deepbet template otsu): on b0s simulated from "
+            "--truth (T1w brains), and on those of --outlines",
+            _DIFFUSION,
+        ),
+    ] = False
+    outlines: Annotated[
+        Path | None,
+        Option(
+            "with --brain-masks: JSON of outlines drawn on real b0s, see docs/diffusion.md", _DIFFUSION,
+            metavar="FILE",
+        ),
+    ] = None  # fmt: skip
     pyhysco: Annotated[
         str | None,
         Option("'pyhysco' of an installation of PyHySCO, to compare with", _DIFFUSION, metavar="PROGRAM"),

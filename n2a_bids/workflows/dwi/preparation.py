@@ -16,16 +16,18 @@ from n2a_bids.dataset.read.acquisition import read_acquisition
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.anat.mask import GivenBrainMask
 from n2a_bids.interfaces.dwi.align import AlignSeries
+from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.interfaces.dwi.copies import FindSeriesCopies
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi.motion import EstimateMotion
 from n2a_bids.interfaces.dwi.phase import PlacePhase
 from n2a_bids.interfaces.dwi.register import RegisterSeries
-from n2a_bids.interfaces.dwi.series import B0Mask, PickVolumes
+from n2a_bids.interfaces.dwi.series import PickVolumes
 from n2a_bids.io.images import UNREADABLE
 from n2a_bids.workflows.complex_parts import init_check_node, init_demodulate_node, second_files
 from n2a_bids.workflows.dwi.reversed_b0 import add_reversed_b0
 
+_DEEPBET_GB = 2.5
 _EQUAL_VOLUME = 0.05
 """Smaller differences of voxel volume are rounding of the headers."""
 
@@ -176,7 +178,7 @@ def _pick_node(unit: DenoisingUnit) -> MapNode:
 def _mask_node(unit: DenoisingUnit, given: Path | None) -> MapNode:
     if given is not None:
         return MapNode(GivenBrainMask(mask_file=str(given)), ["in_file"], name="mask", mem_gb=1.0)
-    mask = MapNode(B0Mask(), ["in_file", "name"], name="mask", mem_gb=1.0)
+    mask = MapNode(B0Mask(), ["in_file", "name"], name="mask", mem_gb=_DEEPBET_GB)
     mask.inputs.name = [str(image.path) for image in unit.images]
     return mask
 

@@ -12,6 +12,7 @@ from nipype.interfaces.utility import Select
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.dwi.b0_mask import method_words, set_mask_method
 from n2a_bids.interfaces.dwi.b0_threshold import set_b0_threshold
 from n2a_bids.interfaces.dwi.tensor import SplitSeries
 from n2a_bids.interfaces.image_checks import InspectInputs
@@ -63,7 +64,7 @@ def init_dwi_unit_wf(
         random_seed=config.denoise.random_seed,
     )
     denoise = init_denoise_node(config.denoise, config.resources, real_valued=unit.uses_phase)
-    method = _mask_method(given)
+    method = f"given by the user ({given.name})" if given else method_words(config.mask.dwi_method)
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit, config.selection.b0_threshold) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
@@ -90,6 +91,7 @@ def init_dwi_unit_wf(
     if writes_complex(unit, config):
         add_complex_output(workflow, unit, config, (add_placed_phase(workflow, unit), "phase_file"))
     set_b0_threshold(workflow, config.selection.b0_threshold)
+    set_mask_method(workflow, config.mask.dwi_method, config.denoise.random_seed)
     reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
 
@@ -148,6 +150,8 @@ def _connect_inspection(workflow: Workflow, unit: DenoisingUnit, given: Path | N
     if second_files(unit):
         demodulate = workflow.get_node("demodulate")
         workflow.connect([(demodulate, inspect, [(("warnings", joined), "phase_warnings")])])
+    if given is None:
+        workflow.connect(workflow.get_node("mask"), ("warnings", joined), inspect, "mask_warnings")
 
 
 def _connect_tensor(workflow: Workflow, tensor: Workflow, reports: Workflow) -> None:
@@ -189,13 +193,6 @@ def _connect_downstream(
     if unit.distortion_is_estimated:
         displacements = between if is_pair else workflow.get_node("displacements")
         workflow.connect(displacements, "displacement_files", downstream, "inputnode.displacement")
-
-
-def _mask_method(given: Path | None) -> str:
-    """How the brain is found, in a few words."""
-    if given is not None:
-        return f"given by the user ({given.name})"
-    return "by an Otsu threshold on the median-filtered mean b0 (dipy)"
 
 
 def _init_split(workflow: Workflow, align: Node, random_seed: int) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 from n2a_bids.errors import ConfigError
@@ -31,8 +32,8 @@ def run_dwi(config: BenchmarkConfig) -> int:
     BIDSDataError
         If the truth or its table cannot be used.
     """
-    if config.dwi.distortion:
-        return _run_distortion(config)
+    if config.dwi.distortion or config.dwi.brain_masks:
+        return _run_distortion(config) if config.dwi.distortion else _run_brain_masks(config)
     from n2a_bids.lab.benchmark.dwi.baselines import available_dwi_baselines
     from n2a_bids.lab.benchmark.dwi.cells import (
         CELL_COLUMNS,
@@ -108,6 +109,22 @@ def _run_distortion(config: BenchmarkConfig) -> int:
     if not pairs:
         raise ConfigError("--distortion: expected --truth or --pair, found neither; give one of them")
     run_distortion(pairs, known, config.out / "distortion.tsv")
+    return 0
+
+
+def _run_brain_masks(config: BenchmarkConfig) -> int:
+    from n2a_bids.lab.benchmark.dwi.brain_masks import METHODS, outlined_b0s, run_brain_masks, simulated_b0s
+
+    unknown = [name for name in config.strategies if name not in METHODS]
+    if unknown or not (config.truth or config.dwi.outlines):
+        found = unknown[0] if unknown else "neither"
+        raise ConfigError(
+            f"--brain-masks: expected --truth or --outlines, and among --strategies {', '.join(METHODS)}, "
+            f"found {found}; correct it"
+        )
+    simulated = simulated_b0s(config.truth, range(config.seeds or 1), config.dwi.peak_mm)
+    outlined = outlined_b0s(config.dwi.outlines) if config.dwi.outlines else iter(())
+    run_brain_masks(chain(simulated, outlined), config.strategies or METHODS, config.out / "brain_masks.tsv")
     return 0
 
 

@@ -16,10 +16,11 @@ from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.interfaces.dwi.alignment_record import cut_warnings
+from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.interfaces.dwi.copies import FindSeriesCopies
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.motion import EstimateMotion
-from n2a_bids.interfaces.dwi.series import B0Mask, PickVolumes, find_brain
+from n2a_bids.interfaces.dwi.series import PickVolumes, find_brain
 from n2a_bids.interfaces.dwi.tensor import split_series, split_volumes
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.transforms import read_transforms, write_transforms
@@ -174,7 +175,7 @@ def test_brain_is_found_in_a_b0(tmp_path, monkeypatch):
     speck = np.zeros(_SHAPE, np.float32)
     speck[10:12, 10:12, 7] = 100
     with pytest.raises(BIDSDataError, match="ml"):
-        B0Mask(in_file=_save(tmp_path / "b0.nii.gz", speck)).run()
+        B0Mask(in_file=_save(tmp_path / "b0.nii.gz", speck), b0_mask_method="otsu").run()
 
 
 def test_phase_encoding_of_an_array():

@@ -35,7 +35,10 @@ def test_one_volume_and_a_foreign_table_are_taken_as_they_are(tmp_path):
     (tmp_path / "dwi.bval").write_text("0 1000 1000\n")
     (tmp_path / "dwi.bvec").write_text("0 1 0\n0 0 1\n0 0 0\n")
     node = MeanReversedB0(
-        in_file=tmp_path / "b0.nii.gz", bval_file=tmp_path / "dwi.bval", bvec_file=tmp_path / "dwi.bvec"
+        b0_mask_method="otsu",
+        in_file=tmp_path / "b0.nii.gz",
+        bval_file=tmp_path / "dwi.bval",
+        bvec_file=tmp_path / "dwi.bvec",
     )
     outputs = node.run(cwd=str(tmp_path)).outputs
     assert np.array_equal(nb.load(outputs.b0_file).get_fdata(), head)

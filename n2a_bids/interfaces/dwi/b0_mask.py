@@ -1,0 +1,96 @@
+"""The brain in a b0, by deepbet, a template or a threshold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import get_args
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from nipype.pipeline.engine import Workflow
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.external.b0_brain import Method, find_b0_brain
+from n2a_bids.interfaces.dwi.series import volume_problem
+from n2a_bids.io.images import save_like
+
+_WORDS: dict[Method, str] = {
+    "auto": "by deepbet, shown how much every voxel of the mean b0 looks like tissue",
+    "deepbet": "by deepbet, shown how much every voxel of the mean b0 looks like tissue",
+    "template": "by registration of a template (ICBM 152) to the mean b0 with ANTs",
+    "otsu": "by an Otsu threshold on the median-filtered mean b0 (dipy)",
+}
+
+
+class B0BrainInputSpec(BaseInterfaceInputSpec):
+    """How an interface finds the brain in a b0; `set_mask_method` finds its nodes by these names."""
+
+    b0_mask_method = traits.Enum(*get_args(Method), usedefault=True, desc="see --dwi-mask-method")
+    b0_mask_seed = traits.Int(1, usedefault=True, desc="seed of ANTs, for the template")
+
+
+def set_mask_method(workflow: Workflow, method: Method, random_seed: int) -> None:
+    """Let all nodes of a workflow that find a brain in a b0 do it in one way.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Modified, with the workflows in it.
+    method : {"auto", "deepbet", "template", "otsu"}
+    random_seed : int
+        Of ANTs.
+    """
+    for name in workflow.list_node_names():
+        inputs = workflow.get_node(name).inputs
+        if "b0_mask_method" in inputs.copyable_trait_names():
+            inputs.trait_set(b0_mask_method=method, b0_mask_seed=random_seed)
+
+
+def method_words(method: Method) -> str:
+    """How a brain is found in a b0, in a few words.
+
+    Examples
+    --------
+    >>> method_words("otsu")
+    'by an Otsu threshold on the median-filtered mean b0 (dipy)'
+    """
+    return _WORDS[method]
+
+
+class _B0MaskInputSpec(B0BrainInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="mean b0")
+    name = traits.Str(desc="path of the series in the dataset, for messages; that of the mean b0 by default")
+
+
+class _B0MaskOutputSpec(TraitedSpec):
+    out_mask = File(exists=True, desc="brain mask, uint8")
+    warnings = traits.List(traits.Str(), desc="where another way than the one asked for was taken")
+
+
+class B0Mask(SimpleInterface):
+    """Brain mask on the mean b0 of a series."""
+
+    input_spec = _B0MaskInputSpec
+    output_spec = _B0MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        path, folder = Path(self.inputs.in_file), Path(runtime.cwd)
+        inputs = self.inputs
+        brain = find_b0_brain(path, inputs.b0_mask_method, folder, random_seed=inputs.b0_mask_seed)
+        named = Path(inputs.name) if isdefined(inputs.name) else path
+        problem = volume_problem(brain.mask, nb.load(path).affine, named)
+        if problem:
+            raise BIDSDataError(problem)
+        mask_file = save_like(brain.mask, path, folder / "brain_mask.nii.gz", np.uint8)
+        self._results["out_mask"] = os.fspath(mask_file)
+        self._results["warnings"] = [f"{named.name}: {brain.warning}"] if brain.warning else []
+        return runtime
