@@ -34,6 +34,8 @@ class StrategyFacts:
     """Whether it works with directions and b-values."""
     has_published_schedule: bool = True
     """Whether ``--recipe faithful`` means anything."""
+    tells_error: bool = False
+    """Whether it knows the error to expect in every voxel of its result."""
     removes_noise_floor: bool = False
     """Whether it takes the Rician bias of magnitudes out, unless ``--keep-noise-floor`` is given."""
     weights: tuple[str, ...] = ()
@@ -61,6 +63,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         denoise=f"{_CODE}.anat.auto:denoise",
         settings=f"{_CODE}.anat.auto:config",
         has_published_schedule=False,
+        tells_error=True,
         removes_noise_floor=True,
         weights=("resunet-t1w", "fusion-t1w"),
     ),
@@ -96,6 +99,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         denoise=f"{_CODE}.mean:denoise",
         settings=f"{_CODE}.mean:config",
         min_repetitions=1,
+        tells_error=True,
     ),
     StrategyFacts(
         name="auto",

@@ -72,6 +72,9 @@ class DenoisedImage:
     noise_sd_mean: float | None = None
     """Root mean square noise SD of the plain mean in the mask, unit of `data`, where it does not follow from
     `noise_sd` (interpolation, and little signal in magnitudes, make it less)."""
+    uncertainty: NDArray[np.float32] | None = None
+    """(X, Y, Z, C) expected error (SD) of every voxel of `data`, in its unit, where it was estimated; 0 where
+    there is no signal."""
     gain: Gain | None = None
     """Over the plain mean of the repetitions, where it was estimated."""
     record: StrategyRecord = field(default_factory=StrategyRecord)

@@ -77,6 +77,36 @@ def _one_level(images: Volumes, mask: NDArray[np.bool_]) -> Volumes:
     return np.full(mask.shape, np.sqrt(np.mean(np.square(levels))), dtype=np.float32)
 
 
+def expected_error(
+    repetitions: Repetitions, denoised: DenoisedImage, noise_sd: Volumes | None, brain: NDArray[np.bool_]
+) -> Volumes | None:
+    """Expected error (SD) in the brain, as the strategy tells it; of a mean the noise SD that is left in it.
+
+    Parameters
+    ----------
+    repetitions : Repetitions
+        The input.
+    denoised : DenoisedImage
+        Result of a strategy that tells its error.
+    noise_sd : (X, Y, Z, C) float array or None
+        Noise SD of one repetition.
+    brain : (X, Y, Z) bool array
+        Brain mask, also where not every repetition was measured.
+
+    Returns
+    -------
+    error_sd : (X, Y, Z, C) float32 array or None
+        0 outside of the brain and where nothing was measured; None where nothing tells it.
+    """
+    counts = repetitions.n_repetitions if repetitions.n_measured is None else repetitions.n_measured
+    error_sd = denoised.uncertainty
+    if error_sd is None and denoised.record.chosen.name == "mean" and noise_sd is not None:
+        error_sd = noise_sd / np.sqrt(np.maximum(np.atleast_1d(counts), 1)[..., None])
+    if error_sd is None:
+        return None
+    return np.where((brain & (np.asarray(counts) > 0))[..., None], error_sd, 0).astype(np.float32)
+
+
 def measure(
     repetitions: Repetitions, mean: Volumes, denoised: DenoisedImage, noise_sd: Volumes | None
 ) -> dict[str, float]:

@@ -33,7 +33,7 @@ def write_outputs(
     out_file : Path
         Ends in ``.nii.gz``; the record goes into ``.json`` beside it.
     maps : mapping
-        Where ``mean``, ``residual`` and ``noise_sd`` go; None for those not asked for.
+        Where ``mean``, ``residual``, ``noise_sd`` and ``uncertainty`` go; None for those not asked for.
     repetitions : sequence of Path
         Where the denoised repetitions go; empty when not asked for.
     skull_strip : bool
@@ -55,6 +55,13 @@ def write_outputs(
                 f"{strategy} estimates no noise map for these runs; leave --out-noise-sd out"
             )
         images[maps["noise_sd"]] = result.noise_sd
+    if maps.get("uncertainty"):
+        if result.uncertainty is None:
+            raise DenoisingError(
+                f"{strategy} does not tell the error to expect in each voxel of these runs; leave "
+                "--out-uncertainty out, or use --strategy auto"
+            )
+        images[maps["uncertainty"]] = result.uncertainty
     if repetitions:
         if result.repetitions is None:
             raise DenoisingError(

@@ -28,12 +28,25 @@ class DenoiseFiles:
     out_mean: Annotated[Path | None, Option("plain mean of the repetitions", metavar="FILE")] = None
     out_residual: Annotated[Path | None, Option("plain mean minus denoised image", metavar="FILE")] = None
     out_noise_sd: Annotated[Path | None, Option("noise SD of one repetition", metavar="FILE")] = None
+    out_uncertainty: Annotated[
+        Path | None,
+        Option(
+            "expected error (SD) of the denoised image in every voxel of the brain, where the strategy tells "
+            "it (auto, mean)",
+            metavar="FILE",
+        ),
+    ] = None
     out_repetitions: Annotated[tuple[Path, ...], Option("each repetition denoised", metavar="FILE")] = ()
 
     @property
     def maps(self) -> dict[str, Path | None]:
         """Where each map goes; None for those not asked for."""
-        return {"mean": self.out_mean, "residual": self.out_residual, "noise_sd": self.out_noise_sd}
+        return {
+            "mean": self.out_mean,
+            "residual": self.out_residual,
+            "noise_sd": self.out_noise_sd,
+            "uncertainty": self.out_uncertainty,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
-from n2a_bids.denoising.measures import measure, noise_sd_map
+from n2a_bids.denoising.measures import expected_error, measure, noise_sd_map
 from n2a_bids.denoising.noise_model import describe_noise
 from n2a_bids.denoising.record import complete, describe_run
 from n2a_bids.denoising.warnings import (
@@ -52,6 +52,8 @@ class DenoiseResult:
     """(X, Y, Z, C), whole head, unit of the first run; so are the others."""
     mean: NDArray[np.float32]
     noise_sd: NDArray[np.float32] | None
+    uncertainty: NDArray[np.float32] | None
+    """Expected error (SD), 0 outside of the brain."""
     repetitions: NDArray[np.float32] | None
     """(R, X, Y, Z, C), each in its own unit."""
     mask: NDArray[np.bool_]
@@ -108,7 +110,10 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     warnings += filter_warnings(record)
     record = complete(replace(record, warnings=(*record.warnings, *warnings)), started)
     mask = load_mask(job.mask, job.runs[0])
-    return DenoiseResult(job, denoised.data, mean, noise_sd, denoised.repetitions, mask, record)
+    uncertainty = (
+        expected_error(repetitions, denoised, noise_sd, mask) if strategy.facts.tells_error else None
+    )
+    return DenoiseResult(job, denoised.data, mean, noise_sd, uncertainty, denoised.repetitions, mask, record)
 
 
 def keep_empty(repetitions: Repetitions, denoised: DenoisedImage) -> DenoisedImage:

@@ -45,6 +45,9 @@ class _FilesInputSpec(CommandLineInputSpec):
         File(exists=True), argstr="--stored %s", desc="the repetitions as stored, before any interpolation"
     )
     save_repetitions = traits.Bool(argstr="--out-repetitions %s", desc="write each denoised repetition")
+    save_uncertainty = traits.Bool(
+        argstr="--out-uncertainty uncertainty.nii.gz", desc="write the error to expect in each voxel"
+    )
     omp_nthreads = traits.Int(1, argstr="--omp-nthreads %d", usedefault=True, nohash=True, desc="CPU threads")
     memory_gb = traits.Float(argstr="--memory-gb %.2f", nohash=True, desc="memory that may be used")
     # nipype counts a node as a GPU job by this name.
@@ -85,6 +88,7 @@ class _DenoiseOutputSpec(TraitedSpec):
     mean_file = File(exists=True, desc="plain mean of the repetitions")
     residual_file = File(exists=True, desc="mean minus denoised")
     noise_sd_file = File(exists=True, desc="noise SD of one repetition")
+    uncertainty_file = File(exists=True, desc="expected error (SD) in each voxel of the brain")
     repetition_files = traits.List(File(exists=True), desc="each repetition, denoised")
 
 
@@ -145,6 +149,8 @@ class Denoise(CommandLine):
         outputs = {f"{name}_file": str(folder / f"{name}.nii.gz") for name in self._EXTRA}
         outputs["out_file"] = str(folder / self.inputs.out_file)
         outputs["record_file"] = outputs["out_file"].removesuffix(".nii.gz") + ".json"
+        if self.inputs.save_uncertainty:
+            outputs["uncertainty_file"] = str(folder / "uncertainty.nii.gz")
         if self.inputs.save_repetitions:
             outputs["repetition_files"] = [str(folder / name) for name in self._repetition_names()]
         return outputs

@@ -143,6 +143,9 @@ class StrategyRecord:
     """Diffusion: whether the noise floor was taken out."""
     noise_kept: float | None = None
     """Diffusion: part of the noise SD that interpolation left."""
+    mean_better: float | None = None
+    """Part of the brain (0 to 1) where the plain mean is expected to have a smaller error than the denoised
+    image."""
     groups: tuple[VolumeGroupRecord, ...] | None = None
     noise_sd_per_volume: tuple[float | None, ...] | None = None
     """Diffusion: noise SD of one acquisition of every volume, in image intensity."""

@@ -114,8 +114,10 @@ def _robust_sd(values: NDArray, frame: Frame) -> float:
     return max(1.4826 * float(np.median(np.abs(inside - np.median(inside)))), 1e-12)
 
 
-def noise_map(noise_sd: NDArray, frame: Frame, title: str = "noise SD of one repetition") -> str:
-    """Noise SD of one repetition, in one row of slices.
+def noise_map(
+    noise_sd: NDArray, frame: Frame, title: str = "noise SD of one repetition", *, spread: float = 0.0
+) -> str:
+    """Noise SD of one repetition, or the error to expect, in one row of slices.
 
     Parameters
     ----------
@@ -125,13 +127,15 @@ def noise_map(noise_sd: NDArray, frame: Frame, title: str = "noise SD of one rep
         What is shown.
     title : str
         Of the scale.
+    spread : float
+        SD of the intensities in the brain: where it is positive, the scale tells percent of it, too.
     """
     inside = noise_sd[frame.mask & np.isfinite(noise_sd)]
     high = float(np.percentile(inside, 99.5)) if inside.size else 1.0
     window = (0.0, high if high > 0 else 1.0)
     cuts = evenly_spaced_cuts(frame, {"axial": 2, "coronal": 2, "sagittal": 1})
     cells, bottom = lay_out(frame, cuts, top=8, one_row=True)
-    ticks = [f"{value:.3g}" for value in np.linspace(*window, 5)]
+    ticks = [_tick(value, spread) for value in np.linspace(*window, 5)]
     bar = svg.colour_bar(**_BAR, palette="inferno", ticks=ticks, title=title)
     body = (
         svg.rectangle(0, 0, WIDTH, bottom + _BAR_HEIGHT, svg.PANEL, radius=8)
@@ -142,3 +146,8 @@ def noise_map(noise_sd: NDArray, frame: Frame, title: str = "noise SD of one rep
         + f'<g transform="translate(0 {bottom:.2f})">{bar}</g>'
     )
     return svg.document(WIDTH, bottom + _BAR_HEIGHT, body, title=f"{title[:1].upper()}{title[1:]}")
+
+
+def _tick(value: float, spread: float) -> str:
+    """A value, and how much of the spread of intensities it is."""
+    return f"{value:.3g} ({value / spread:.1%})" if spread > 0 else f"{value:.3g}"

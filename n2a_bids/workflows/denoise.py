@@ -19,6 +19,7 @@ def init_denoise_node(
     different_contrast: bool = False,
     save_repetitions: bool = False,
     real_valued: bool = False,
+    save_uncertainty: bool = False,
 ) -> Node:
     """Node that runs ``n2a-tools denoise``.
 
@@ -34,6 +35,8 @@ def init_denoise_node(
         Write each repetition denoised, too.
     real_valued : bool
         The images are real parts of complex ones.
+    save_uncertainty : bool
+        Write the error to expect in each voxel, too.
 
     Returns
     -------
@@ -51,6 +54,7 @@ def init_denoise_node(
         "different_contrast": different_contrast,
         "save_repetitions": save_repetitions,
         "real_valued": real_valued,
+        "save_uncertainty": save_uncertainty,
     }
     for option, value in {**dataclasses.asdict(config), **flags}.items():
         # False must stay undefined, or nipype would hash it apart from a run that never had the option.

@@ -13,6 +13,7 @@ from pathlib import Path
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path, shared_suffix_labels
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.strategy_table import find_strategy
 
 Condition = Callable[[DenoisingUnit, Config], bool]
 
@@ -30,6 +31,11 @@ def has_known_distortion(unit: DenoisingUnit, config: Config) -> bool:
 def writes_each_echo(unit: DenoisingUnit, config: Config) -> bool:
     """Whether each repetition is an output: echoes differ in contrast, but a plain mean is one image."""
     return unit.kind == "anat-echoes" and config.denoise.strategy != "mean"
+
+
+def tells_error(unit: DenoisingUnit, config: Config) -> bool:
+    """Written where the strategy knows the error to expect in every voxel."""
+    return unit.kind != "anat-echoes" and find_strategy(config.denoise.strategy, unit.datatype).tells_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,9 @@ def _images(datatype: str) -> tuple[Output, ...]:
         Output("mean", "", "mean", datatype=datatype, sidecar="mean"),
         Output("residual", "", "residual", datatype=datatype, sidecar="residual"),
         Output("noise_sd", "", "noisesd", datatype=datatype, sidecar="noise_sd"),
+        Output(
+            "uncertainty", "", "uncertainty", datatype=datatype, sidecar="uncertainty", is_written=tells_error
+        ),
         Output("mask", "mask", "brain", datatype=datatype, sidecar="mask"),
         Output("record_file", "figures", "denoised", ".json", datatype, is_described=True),
         Output("alignment", "figures", "alignment", ".json", datatype),

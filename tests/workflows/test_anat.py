@@ -271,13 +271,13 @@ def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     assert denoise([make_unit(bids)], config) == []
     anat = config.output_dir / "sub-01" / "anat"
     written = {path.name for path in anat.iterdir()}
-    for name in ("denoised_T1w", "mean_T1w", "residual_T1w", "noisesd_T1w", "brain_mask"):
+    for name in ("denoised_T1w", "mean_T1w", "residual_T1w", "noisesd_T1w", "uncertainty_T1w", "brain_mask"):
         assert {f"sub-01_desc-{name}.nii.gz", f"sub-01_desc-{name}.json"} <= written
     assert {f"sub-01_run-{run}_from-orig_to-T1w_mode-image_xfm.txt" for run in (1, 2)} <= written
     assert {"sub-01_desc-denoised_figures.json", "sub-01_desc-alignment_figures.json"} <= written
     assert not [name for name in written if name.startswith(".")]
     figures = {path.name for path in (config.output_dir / "sub-01" / "figures").iterdir()}
-    assert {"sub-01_desc-mask_T1w.svg", "sub-01_desc-denoised_T1w.svg"} <= figures
+    assert {f"sub-01_desc-{name}_T1w.svg" for name in ("mask", "denoised", "uncertainty")} <= figures
     assert "sub-01_run-2_desc-alignment_T1w.svg" in figures
     drawn = config.output_dir / "sub-01" / "figures" / "sub-01_run-2_desc-alignment_T1w.svg"
     assert "run-1 (reference)" in drawn.read_text()

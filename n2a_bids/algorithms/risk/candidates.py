@@ -17,7 +17,8 @@ from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.normalization import MaskedSmoother
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.risk.held_out import HeldOut
-from n2a_bids.algorithms.risk.stacking import Stack, stack_candidates, zero_sum_direction
+from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, stack_candidates, zero_sum_direction
+from n2a_bids.algorithms.risk.uncertainty import Clues
 
 _LOCAL_MEAN_VOXELS = 2.0
 """SD of the Gaussian over which estimates keep the mean of the data: white noise hardly reaches such a mean
@@ -54,6 +55,7 @@ def estimate_all(
     flips: tuple[tuple[int, ...], ...] = ((),),
     *,
     find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float],
+    clues: Clues | None = None,
 ) -> list[NDArray[np.float32]]:
     """Denoise an image by every candidate; what several share is computed once.
 
@@ -78,13 +80,15 @@ def estimate_all(
         Rician bias of `image`, given a clean image. Non-local Bayes, whose patches
         have the mean that they were measured with, denoises what is left without it,
         and local means are those of what is left.
+    clues : Clues, optional
+        Modified: receives what the stages of the estimates show of their error.
 
     Returns
     -------
     estimates : list of (X, Y, Z) float32 arrays
     """
     smooth = MaskedSmoother(where, _LOCAL_MEAN_VOXELS)
-    estimator = _Estimator(image, noise_sd, where, context, flips, find_bias, smooth)
+    estimator = _Estimator(image, noise_sd, where, context, flips, find_bias, smooth, clues)
     return [estimator.estimate(candidate) for candidate in candidates]
 
 
@@ -94,6 +98,7 @@ def estimate_average(
     context: Context,
     flips: tuple[tuple[int, ...], ...] = ((),),
     box: Index = (slice(None),) * 3,
+    clues: Clues | None = None,
 ) -> list[NDArray[np.float32]]:
     """Denoise the weighted average of the repetitions, or a box of it, by every candidate.
 
@@ -106,6 +111,8 @@ def estimate_average(
         As for `estimate_all`.
     box : tuple of slice
         All of the volume by default.
+    clues : Clues, optional
+        As for `estimate_all`.
 
     Returns
     -------
@@ -117,7 +124,7 @@ def estimate_average(
     average = _weighted(prepared.images[(slice(None), *box)], prepared.weights)
     find_bias = partial(prepared.bias, noise_sd=repetition_sd)
     return estimate_all(
-        candidates, average, noise_sd, prepared.head[box], context, flips, find_bias=find_bias
+        candidates, average, noise_sd, prepared.head[box], context, flips, find_bias=find_bias, clues=clues
     )
 
 
@@ -134,6 +141,7 @@ class _Estimator:
     flips: tuple[tuple[int, ...], ...]
     find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float]
     smooth: MaskedSmoother
+    clues: Clues | None
     done: dict[_Key, NDArray[np.float32]] = field(default_factory=dict)
 
     def estimate(self, candidate: Candidate) -> NDArray[np.float32]:
@@ -151,6 +159,8 @@ class _Estimator:
         """What several candidates share."""
         if key not in self.done:
             self.done[key] = find()
+            if self.clues is not None:
+                self.clues.stages.append(self.done[key])
         return self.done[key]
 
     def _follow(self, candidate: Candidate, passes: int) -> NDArray[np.float32]:
@@ -192,6 +202,7 @@ class _Estimator:
     ) -> NDArray[np.float32]:
         image = self.image - self.find_bias(guide)
         device, memory_gb = self.context.device, self.context.memory_gb
+        variance = None if self.clues is None else self.clues.start_posterior(self.noise_sd)
         return guided_nonlocal_bayes(
             image,
             guide,
@@ -200,6 +211,7 @@ class _Estimator:
             correlation=correlation,
             device=device,
             memory_gb=memory_gb,
+            variance=variance,
         )
 
     def _predict(self, network: nn.Module, *volumes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -214,7 +226,7 @@ def compare(
     bias: NDArray[np.float32] | float,
     context: Context,
     *,
-    strength: float = 0.4,
+    strength: float = STRENGTH,
     n_draws: int = 2,
 ) -> Stack:
     """Risk of every candidate on recorrupted averages, inside the brain part of the held-out blocks.

@@ -21,6 +21,9 @@ from scipy import optimize
 
 from n2a_bids.record.denoising import CandidateRisk, Choice
 
+STRENGTH = 0.4
+"""Of the recorruption by which candidates are compared: ``a`` above."""
+
 
 def zero_sum_direction(
     weights: NDArray[np.float64], variance_ratio: NDArray[np.float64], generator: torch.Generator
@@ -71,6 +74,10 @@ class Stack:
     """(B, K) of the candidates, and"""
     combined_block_risks: NDArray[np.float64]
     """(B,) of the combination, in every block."""
+    combined_values: tuple[NDArray[np.float32], ...] = ()
+    """What the combination makes of the counted voxels of every block, and"""
+    targets: tuple[NDArray[np.float32], ...] = ()
+    """what it was compared with."""
 
 
 def stack_candidates(
@@ -119,6 +126,8 @@ def stack_candidates(
         combined_standard_error=float(combined_error),
         block_risks=block_risks,
         combined_block_risks=combined_block_risks,
+        combined_values=tuple(combination.astype(np.float32) @ values for values in predictions),
+        targets=tuple(targets),
     )
 
 

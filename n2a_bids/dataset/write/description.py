@@ -23,6 +23,7 @@ DESCRIPTIONS = {
     "owngrid": "Denoised series on the grid of one of its sources, with whatever distortion that has",
     "preproc": "Denoised image, corrected for the bias field, under the name that fMRIPrep looks for",
     "residual": "What denoising took away: mean of the repetitions minus denoised image",
+    "uncertainty": "Expected error (standard deviation) of each voxel of the denoised image, in the brain",
     "susceptibility": "Displacement by susceptibility, in voxels along the phase-encoding axis",
 }
 # No closing slash: the validator tests the name of a folder without one.

@@ -71,6 +71,24 @@ def describe_dwi(record: DenoisingRecord, count: int) -> Descriptions:
     )
 
 
+def uncertainty_sidecar(record: DenoisingRecord) -> JsonObject:
+    """What the map of expected errors shows, which is zero outside of the brain.
+
+    Examples
+    --------
+    >>> uncertainty_sidecar(DenoisingRecord(strategy="auto", mean_better=0.02))["FractionMeanBetter"]
+    0.02
+    """
+    what = "the noise left in the mean" if record.chosen.mean_won else "noise left and detail lost together"
+    sidecar: JsonObject = {
+        "Description": f"Expected error (root mean square) of each voxel of the denoised image, {what}, in "
+        "image units; zero outside of the brain. What all repetitions share is not in it: distortion, "
+        "ghosts, motion during each, and what misalignment blurs",
+        "SkullStripped": True,
+    }
+    return sidecar if record.mean_better is None else sidecar | {"FractionMeanBetter": record.mean_better}
+
+
 def repetition_description(record: DenoisingRecord) -> str:
     """What the image of one repetition, written under its own name, is."""
     denoised = "" if record.chosen.mean_won else ", denoised"
@@ -157,6 +175,7 @@ def denoising_sidecar(record: DenoisingRecord) -> JsonObject:
         "GainOfWeighting": record.gain_of_weighting_db,
         "GainOfDenoising": record.gain_of_denoising_db,
         "RealValued": record.real_valued,
+        "FractionMeanBetter": record.mean_better,
         "Warnings": list(record.warnings) or None,
     }
     return {key: value for key, value in content.items() if value is not None}

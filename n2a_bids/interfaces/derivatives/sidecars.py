@@ -32,6 +32,7 @@ from n2a_bids.interfaces.derivatives.sidecar_fields import (
     repetition_description,
     shared_metadata,
     shared_phase_encoding,
+    uncertainty_sidecar,
 )
 from n2a_bids.interfaces.image_checks import were_stripped
 from n2a_bids.io.json import read_typed, record_text
@@ -74,6 +75,7 @@ class _DescribeResultsOutputSpec(TraitedSpec):
     mean = traits.Dict(desc="sidecar of the mean")
     residual = traits.Dict(desc="sidecar of the residual map")
     noise_sd = traits.Dict(desc="sidecar of the noise map")
+    uncertainty = traits.Dict(desc="sidecar of the map of expected errors")
     mask = traits.Dict(desc="sidecar of the brain mask")
     displacement = traits.Dict(desc="sidecar of the displacement by susceptibility")
     repetitions = traits.List(traits.Dict(), desc="sidecar of each denoised repetition that was used")
@@ -124,6 +126,7 @@ class DescribeResults(SimpleInterface):
             "mean": made | {"Description": words.mean},
             "residual": made | {"Description": words.residual},
             "noise_sd": made | {"Description": words.noise_sd},
+            "uncertainty": made | uncertainty_sidecar(record),
             "mask": mask_sidecar(reference, inputs.mask_method, grid=grid, given=inputs.mask_source),
             "displacement": common | DISPLACEMENT,
             "repetitions": [

@@ -198,6 +198,30 @@ class NoiseMap(FigureInterface):
         return viz.noise_map(scene.volumes[0], scene.frame, self.inputs.title)
 
 
+class _UncertaintyMapInputSpec(BaseInterfaceInputSpec):
+    uncertainty_file = File(exists=True, mandatory=True, desc="expected error (SD), 3D")
+    denoised_file = File(exists=True, mandatory=True, desc="denoised image, 3D or 4D")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+    volume = traits.Int(
+        0, usedefault=True, desc="volume of the denoised image that the error is compared with"
+    )
+
+
+class UncertaintyMap(FigureInterface):
+    """Expected error over the brain, in units of the image and in percent of its spread."""
+
+    input_spec = _UncertaintyMapInputSpec
+
+    def _draw(self) -> str:
+        files = [self.inputs.uncertainty_file, self.inputs.denoised_file]
+        scene = load_display(files, self.inputs.mask_file, self.inputs.volume)
+        error_sd, denoised = scene.volumes
+        if not np.any(error_sd[scene.frame.mask] > 0):
+            return ""
+        spread = float(np.std(denoised[scene.frame.mask]))
+        return viz.noise_map(error_sd, scene.frame, "expected error of one voxel", spread=spread)
+
+
 class _RecordInputSpec(BaseInterfaceInputSpec):
     record_file = File(exists=True, mandatory=True, desc="record written by n2a-tools denoise")
 

@@ -133,6 +133,10 @@ class BenchmarkConfig:
             flags=("--nonlocal",),
         ),
     ] = False
+    calibration: Annotated[
+        bool,
+        Option("compare the expected error of every voxel with the true one (auto) instead of the methods"),
+    ] = False
     speed: Annotated[bool, Option("measure speed by phase instead of quality")] = False
     pair: Annotated[
         tuple[Path, ...],

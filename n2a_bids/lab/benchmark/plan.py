@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from n2a_bids.errors import ConfigError
@@ -87,6 +88,11 @@ def run_benchmark(config: BenchmarkConfig) -> int:
         return run_pair(config.pair, config.pair_mask, plan)
     truths = _load_truths(config)
     _record_machine(config)
+    return _run_on_truths(config, truths, plan, run_cells)
+
+
+def _run_on_truths(config: BenchmarkConfig, truths: list, plan: object, run_cells: Callable[..., int]) -> int:
+    """What was asked for, or else every method in every cell."""
     if config.trust:
         from n2a_bids.lab.benchmark.anat.trust import run_trust
 
@@ -99,6 +105,10 @@ def run_benchmark(config: BenchmarkConfig) -> int:
         from n2a_bids.lab.benchmark.anat.nonlocal_search import run_nonlocal
 
         return run_nonlocal(truths, plan)
+    if config.calibration:
+        from n2a_bids.lab.benchmark.anat.calibration import run_calibration
+
+        return run_calibration(truths, plan)
     if config.speed:
         from n2a_bids.lab.benchmark.anat.speed import run_speed
 

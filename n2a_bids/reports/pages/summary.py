@@ -79,7 +79,17 @@ def verdict(unit: UnitRecord) -> Verdict:
             f" Its estimated squared error is that of a plain average of {number(averages)} repetitions"
             f"{_of_weighting(unit)}."
         )
-    return Verdict("good", "Denoised.", text)
+    return Verdict("good", "Denoised.", text + _where_mean_is_better(unit))
+
+
+def _where_mean_is_better(unit: UnitRecord) -> str:
+    """The part of the brain where averaging alone is expected to err less, where that is known."""
+    part = unit.measure("denoising.mean_better")
+    if part is None:
+        return ""
+    if part < 0.0005:
+        return " Nowhere in the brain is the plain mean expected to be better."
+    return f" In {100 * part:.1f} % of the brain the plain mean is expected to be better."
 
 
 def mean_name(unit: UnitRecord) -> str:

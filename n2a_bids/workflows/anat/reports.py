@@ -14,13 +14,14 @@ from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sink import SelectByIndex, WriteDerivatives
 from n2a_bids.interfaces.reportlets import anat as reportlets
+from n2a_bids.workflows.derivatives import tells_error
 
 Figures = dict[str, tuple[Interface, list[tuple[str, str]]]]
 """For each ``desc-`` label the interface that draws it, and its connections to the input node."""
 
 INPUTS = (
     *("images", "reference_file", "brain_mask", "before_files", "after_files", "reference", "moved"),
-    *("mean", "denoised", "noise_sd", "record_file"),
+    *("mean", "denoised", "noise_sd", "uncertainty", "record_file"),
 )
 """What `init_reports_wf` takes."""
 
@@ -57,6 +58,11 @@ def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         "loss": (reportlets.LossCurve(), [("record_file", "record_file")]),
         "risk": (reportlets.RiskFigure(), [("record_file", "record_file")]),
     }
+    if tells_error(unit, config):
+        figures["uncertainty"] = (
+            reportlets.UncertaintyMap(),
+            [("uncertainty", "uncertainty_file"), *_IMAGES[1:]],
+        )
     targets = [figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in figures]
     connect_figures(workflow, inputnode, figures, targets)
     _connect_alignment(workflow, inputnode, unit, config)

@@ -26,7 +26,7 @@ from n2a_bids.workflows.complex_parts import (
     writes_complex,
 )
 from n2a_bids.workflows.denoise import init_denoise_node
-from n2a_bids.workflows.derivatives import writes_each_echo
+from n2a_bids.workflows.derivatives import tells_error, writes_each_echo
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
 
@@ -57,6 +57,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         config.resources,
         different_contrast=echoes,
         save_repetitions=each_echo,
+        save_uncertainty=tells_error(unit, config),
         real_valued=unit.uses_phase,
     )
     method = mask_method(config.mask, given)
@@ -73,7 +74,11 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         ]
     )
     _connect_outputs(workflow, align, denoise, outputs)
-    _connect_reports(workflow, align, denoise, init_reports_wf(unit, config))
+    reports = init_reports_wf(unit, config)
+    _connect_reports(workflow, align, denoise, reports)
+    if tells_error(unit, config):
+        for target in (outputs, reports):
+            workflow.connect(denoise, "uncertainty_file", target, "inputnode.uncertainty")
     _connect_images(workflow, unit, config)
     if preproc or config.outputs.raw_like_dir is not None:
         _connect_downstream(workflow, init_downstream_wf(unit, config, preproc=preproc))

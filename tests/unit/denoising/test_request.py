@@ -61,7 +61,7 @@ def register(monkeypatch):
 
 def test_mean_writes_image_maps_and_record(files, tmp_path, head, capsys):
     """Geometry of the first run, its intensity scale, and a record of what was measured."""
-    maps = {name: tmp_path / f"{name}.nii.gz" for name in ("mean", "residual", "noise-sd")}
+    maps = {name: tmp_path / f"{name}.nii.gz" for name in ("mean", "residual", "noise-sd", "uncertainty")}
     options = [word for name, path in maps.items() for word in (f"--out-{name}", path)]
     assert denoise(files, "--strategy", "mean", *options) == 0
     out, first = nb.load(files["out"]), nb.load(files["one"])
@@ -73,6 +73,9 @@ def test_mean_writes_image_maps_and_record(files, tmp_path, head, capsys):
     assert not nb.load(maps["residual"]).get_fdata().any()
     noise_sd = np.median(nb.load(maps["noise-sd"]).get_fdata()[head[1]])
     assert noise_sd == pytest.approx(60, rel=0.15)
+    expected = nb.load(maps["uncertainty"]).get_fdata()
+    assert np.median(expected[head[1]]) == pytest.approx(noise_sd / np.sqrt(2))
+    assert not expected[~head[1]].any()
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["noise_sd_mean"] == pytest.approx(60 / np.sqrt(2), rel=0.15)
     assert record["error_denoised"] == pytest.approx(record["noise_sd_mean"])
@@ -319,7 +322,7 @@ def test_folder_that_cannot_be_written_is_told_before_the_work(files, tmp_path, 
 
 
 def test_maps_that_a_strategy_does_not_give_are_refused(files, tmp_path, capsys):
-    """One image has no noise map from differences; the mean has no single repetitions."""
+    """One image has no noise map from differences; the mean has no single repetitions; one image no error."""
     arguments = [
         "denoise",
         files["one"],
@@ -334,6 +337,8 @@ def test_maps_that_a_strategy_does_not_give_are_refused(files, tmp_path, capsys)
     options = ["--strategy", "mean", "--out-repetitions", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
     assert denoise(files, *options) == 1
     assert "noise2average" in capsys.readouterr().err
+    assert main([str(word) for word in (*arguments, "--out-uncertainty", tmp_path / "sd.nii.gz")]) == 1
+    assert "leave --out-uncertainty out" in capsys.readouterr().err
 
 
 def test_mean_of_echoes_has_a_noise_level(files, tmp_path, head):

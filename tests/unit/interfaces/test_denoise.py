@@ -185,7 +185,7 @@ def test_describe_derivatives_tells_what_was_used(tmp_path):
     assert outputs.denoised["Sources"] == ["bids:raw:run-2", "bids:raw:run-3"]
     assert outputs.denoised["SkullStripped"] is True
     assert outputs.mean["SkullStripped"] is False
-    for other in (outputs.mean, outputs.residual, outputs.noise_sd):
+    for other in (outputs.mean, outputs.residual, outputs.noise_sd, outputs.uncertainty):
         assert other["SoftwareVersion"] == __version__
         assert other["NumberOfRepetitions"] == 2
         assert other["Alignment"] == outputs.denoised["Alignment"]

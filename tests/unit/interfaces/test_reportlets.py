@@ -70,6 +70,11 @@ def interface(name: str, files: dict[str, str]):
             "noise_sd_file": files["noise_sd"],
             **pair,
         },
+        "UncertaintyMap": {
+            "uncertainty_file": files["noise_sd"],
+            "denoised_file": files["denoised"],
+            **mask,
+        },
         "NoiseMap": {"noise_sd_file": files["noise_sd"], **mask},
         "LossCurve": {"record_file": files["record.json"]},
         "RiskFigure": {"record_file": files["record.json"]},
@@ -109,7 +114,7 @@ def interface(name: str, files: dict[str, str]):
     [
         *("MaskContours", "AlignmentFlicker", "DenoisingFlicker", "DetailZoom", "ResidualMap", "NoiseMap"),
         *("LossCurve", "RiskFigure", "DistortionFlicker", "TensorMaps", "GradientPlot", "VolumeQuality"),
-        "VolumeMotionPlot",
+        *("VolumeMotionPlot", "UncertaintyMap"),
     ],
 )
 def test_interface_writes_one_svg(name, files, tmp_path):
@@ -154,6 +159,15 @@ def test_motion_plot_names_the_series_and_shows_the_units(files, tmp_path):
     drawn = Path(out_file).read_text()
     for text in ("translation (mm)", "rotation (degrees)", "sub-01_dir-AP_dwi", "sub-01_dir-PA_dwi"):
         assert text in drawn
+
+
+def test_expected_error_is_told_in_percent_of_the_tissue(files, tmp_path):
+    """The scale has units of the image, and percent of the spread of intensities in the brain."""
+    svg = Path(interface("UncertaintyMap", files).run(cwd=str(tmp_path)).outputs.out_file).read_text()
+    inside = nb.load(files["mask"]).get_fdata() > 0
+    spread = nb.load(files["denoised"]).get_fdata()[inside].std()
+    largest = np.percentile(nb.load(files["noise_sd"]).get_fdata()[inside], 99.5)
+    assert f"{largest:.3g} ({largest / spread:.1%})" in svg
 
 
 def test_figure_that_shows_nothing_is_left_out(files, tmp_path):

@@ -718,3 +718,19 @@ def test_records_alone_do_not_need_figures(output_dir):
     assert with_figures.figures
     assert not without.figures
     assert with_figures.measured() == without.measured()
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        (0.0213, "In 2.1 % of the brain the plain mean is expected to be better."),
+        (0.0, "Nowhere in the brain is the plain mean expected to be better."),
+        (None, ""),
+    ],
+)
+def test_where_the_mean_is_better_is_said(tmp_path, part, sentence):
+    """The verdict tells the part of the brain, where the strategy knows its error."""
+    add_unit(tmp_path, "sub-01", {**DENOISING, "mean_better": part})
+    text = page_text(tmp_path)
+    assert sentence in text
+    assert ("plain mean is expected" in text or "is the plain mean expected" in text) == bool(sentence)

@@ -18,10 +18,12 @@ from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
 from n2a_bids.algorithms.quality.gain import Gain, decibels, denoising_gain, weighting_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.risk.blend import estimate_blend
 from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_average
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, weigh_repetitions
 from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks
+from n2a_bids.algorithms.risk.uncertainty import expected_error, with_uncertainty
 from n2a_bids.algorithms.strategies.anat import echoes as joint_echoes
 from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted
 from n2a_bids.record.denoising import CandidateRisk, Choice, RepetitionRecord, StrategyRecord
@@ -112,8 +114,11 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
     mean_won, impossible = _judge(stack, mean_error)
     weights = np.eye(len(candidates))[0] if mean_won else stack.weights
     context.report("denoising the whole volume")
-    estimate = _combine(candidates, weights, prepared, config, context)
+    flips = FLIPS[: config.recorrupted.n_flips]
+    estimate, clues = estimate_blend(candidates, weights, prepared, context, flips)
     watch.lap("predict")
+    error_sd = None if mean_won else expected_error(clues, estimate, stack, prepared, held_out, bias)
+    watch.lap("uncertainty")
     record = StrategyRecord(
         chosen=describe_choice(candidates, weights, mean_won, impossible),
         candidates=list_candidates(candidates, stack, mean_error),
@@ -122,7 +127,7 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
         seconds=watch.seconds(),
     )
     gain = estimate_gain(prepared, held_out, bias, None if mean_won else stack.combined_risk)
-    return finish(prepared, estimate, record, gain)
+    return with_uncertainty(finish(prepared, estimate, record, gain), prepared, bias, error_sd)
 
 
 def _judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
@@ -200,22 +205,6 @@ def _tuned_candidates(
 def _is_neighbour(candidate: Candidate, best: Candidate) -> bool:
     """Levels next to the best one: their blend is a finer choice of level."""
     return candidate is not best and 0.8 < candidate.noise_factor / best.noise_factor < 1.25
-
-
-def _combine(
-    candidates: list[Candidate],
-    weights: NDArray[np.float64],
-    prepared: Prepared,
-    config: AutoConfig,
-    context: Context,
-) -> NDArray[np.float32]:
-    used = [(candidate, weight) for candidate, weight in zip(candidates, weights) if weight > 0]
-    flips = FLIPS[: config.recorrupted.n_flips]
-    estimates = estimate_average([candidate for candidate, _ in used], prepared, context, flips)
-    total = np.zeros_like(prepared.images[0])
-    for estimate, (_, weight) in zip(estimates, used):
-        total += np.float32(weight) * estimate
-    return total
 
 
 def describe_choice(

@@ -15,6 +15,7 @@ from n2a_bids.algorithms.nn.inference import FLIPS, predict
 from n2a_bids.algorithms.nn.weights import build_network
 from n2a_bids.algorithms.noise.rician import remove_noise_floor, rician_bias
 from n2a_bids.algorithms.normalization import LinearScale
+from n2a_bids.algorithms.repetitions import DenoisedImage
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.anat.auto import AutoConfig
 from n2a_bids.algorithms.strategies.anat.recorrupted import RecorruptedConfig
@@ -123,6 +124,15 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
 
 
 def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
+    denoised = denoise_by_strategy(name, data, settings)
+    image = denoised.data
+    if not data.repetitions.same_contrast and denoised.repetitions is not None:
+        image = denoised.repetitions[0]
+    return image[..., 0], to_json(denoised.record)
+
+
+def denoise_by_strategy(name: str, data: CellData, settings: MethodSettings) -> DenoisedImage:
+    """All that a strategy of the app returns, which may have a recipe and one of `VARIANTS` in its name."""
     base, variant = _split_variant(name)
     strategy_name, _, recipe = base.partition(":")
     strategy = get_strategy(strategy_name)
@@ -142,11 +152,7 @@ def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
         config = replace(config, keep_noise_floor=True)
     elif variant == "+zero-shot":
         config = _without_training(config)
-    denoised = strategy.denoise(data.repetitions, config, context)
-    image = denoised.data
-    if not data.repetitions.same_contrast and denoised.repetitions is not None:
-        image = denoised.repetitions[0]
-    return image[..., 0], to_json(denoised.record)
+    return strategy.denoise(data.repetitions, config, context)
 
 
 def _without_training(config: AutoConfig | RecorruptedConfig) -> AutoConfig | RecorruptedConfig:

@@ -55,6 +55,9 @@ def test_same_seed_gives_the_same_bits(name):
     first = strategy.denoise(repetitions, config, _context())
     second = strategy.denoise(repetitions, config, _context())
     np.testing.assert_array_equal(first.data, second.data)
+    assert (first.uncertainty is None) == (name != "auto")
+    if name == "auto":
+        np.testing.assert_array_equal(first.uncertainty, second.uncertainty)
 
 
 @pytest.mark.parametrize("name", ["auto", "mean", "noise2average", "noise2noise", "recorrupted"])
@@ -64,10 +67,10 @@ def test_gain_and_offset_carry_through(name):
     stored = dataclasses.replace(repetitions, data=np.round(repetitions.data * 1024) / np.float32(1024))
     moved = dataclasses.replace(stored, data=stored.data * np.float32(3) + np.float32(64))
     strategy, config = get_strategy(name), _short_config(name)
-    plain = strategy.denoise(stored, config, _context()).data
-    np.testing.assert_allclose(
-        strategy.denoise(moved, config, _context()).data, 3 * plain + 64, rtol=1e-6, atol=1e-4
-    )
+    plain, scaled = (strategy.denoise(one, config, _context()) for one in (stored, moved))
+    np.testing.assert_allclose(scaled.data, 3 * plain.data + 64, rtol=1e-6, atol=1e-4)
+    if plain.uncertainty is not None:
+        np.testing.assert_allclose(scaled.uncertainty, 3 * plain.uncertainty, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["auto", "noise2average", "noise2noise", "recorrupted"])

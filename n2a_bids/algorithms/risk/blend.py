@@ -1,0 +1,51 @@
+"""The chosen combination of candidates, made of the whole volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.preparation.repetitions import Prepared
+from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
+from n2a_bids.algorithms.risk.uncertainty import Clues
+
+
+def estimate_blend(
+    candidates: Sequence[Candidate],
+    weights: NDArray[np.float64],
+    prepared: Prepared,
+    context: Context,
+    flips: tuple[tuple[int, ...], ...],
+) -> tuple[NDArray[np.float32], Clues]:
+    """Denoise the average of the repetitions by a blend, and keep what its stages show of its error.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    weights : (K,) float array
+        Of the candidates in the blend.
+    prepared : Prepared
+    context : Context
+    flips : tuple of tuple of int
+        Mirror images that a network's prediction is averaged over.
+
+    Returns
+    -------
+    estimate : (X, Y, Z) float32 array
+        In z-scores.
+    clues : Clues
+    """
+    used = [(candidate, weight) for candidate, weight in zip(candidates, weights) if weight > 0]
+    asked, clues = [candidate for candidate, _ in used], Clues()
+    if not any(candidate.nonlocal_passes for candidate in asked):
+        # For the posterior alone, where a network was kept without what may follow it.
+        asked += [replace(one, nonlocal_passes=1) for one in asked[-1:] if one.network is not None]
+    estimates = estimate_average(asked, prepared, context, flips, clues=clues)
+    total = np.zeros_like(prepared.images[0])
+    for estimate, (_, weight) in zip(estimates, used):
+        total += np.float32(weight) * estimate
+    return total, clues
