@@ -130,3 +130,18 @@ def test_distortion_corrections_are_compared(truth, tmp_path):
 def test_distortion_without_pairs_is_a_usage_error(tmp_path):
     """There is nothing to compare."""
     assert _benchmark(tmp_path, "--distortion") == 2
+
+
+def test_complex_series_have_less_bias_than_their_magnitudes(truth, tmp_path, capsys):
+    """A scan that keeps the phase: real parts are denoised; magnitudes of the same noise are a method."""
+    options = ["--snr", 5, "--recipe", "fast", "--phantoms", "multi-tensor", "--conditions", "complex"]
+    methods = ["noisy", "noisy:magnitude", "auto"]
+    command = [*truth, *options, "--strategies", *methods, "--dwi-conditions"]
+    assert _benchmark(tmp_path, *command, "repeat") == 0
+    rows = {row["method"]: row for row in _rows(tmp_path / "diffusion.tsv")}
+    assert {row["condition"] for row in rows.values()} == {"repeat-complex"}
+    assert float(rows["noisy:magnitude"]["dwi_bias"]) > 0.04
+    assert abs(float(rows["noisy"]["dwi_bias"])) < 0.03
+    assert float(rows["auto"]["md_error"]) < 0.7 * float(rows["noisy:magnitude"]["md_error"])
+    assert _benchmark(tmp_path / "moved", *command, "reverse-pe") != 0
+    assert "expected --dwi-conditions single or repeat" in capsys.readouterr().err

@@ -117,7 +117,7 @@ CONDITIONS: tuple[Condition, ...] = (
     ),
     Condition(
         "complex",
-        "smooth phase and complex Gaussian noise; real and imaginary part are kept",
+        "smooth phase and complex Gaussian noise; the phase is taken out, and the real part denoised",
         _BOTH,
         receiver=f"{_CODE}.receivers:white",
         is_complex=True,
@@ -138,9 +138,9 @@ CONDITIONS: tuple[Condition, ...] = (
     ),
 )
 
-NAMES = tuple(row.name for row in CONDITIONS if not row.is_complex)
-DWI_NAMES = tuple(row.name for row in CONDITIONS if "dwi" in row.modalities and not row.is_complex)
-"""Those that the benchmark runs; strategies take no complex images."""
+NAMES = tuple(row.name for row in CONDITIONS)
+DWI_NAMES = tuple(row.name for row in CONDITIONS if "dwi" in row.modalities)
+"""Those of diffusion series."""
 
 
 def find_condition(name: str) -> Condition:

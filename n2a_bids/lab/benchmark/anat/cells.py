@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.lab.benchmark.demodulated import without_phase
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth, pad_truth
 from n2a_bids.lab.simulation.conditions import Condition, find_condition
 from n2a_bids.lab.simulation.lesions import second_echo
@@ -145,11 +146,15 @@ def _scanned_data(cell: Cell, condition: Condition, truth: Truth, crop: Sequence
     level = cell.noise_level * float(np.std(core.data[core.mask]))
     generator = cell.generator()
     scans = scan_repetitions(stage.data, stage.mask, condition, cell.n_repetitions, level, generator)
+    images = scans.repetitions
+    if condition.is_complex:
+        images = np.stack([without_phase(image, (0, 1, 2)).real for image in images])
     repetitions = Repetitions(
-        data=np.ascontiguousarray(scans.repetitions[(slice(None), *inside)][..., None]),
+        data=np.ascontiguousarray(images[(slice(None), *inside)][..., None]),
         mask=core.mask,
         voxel_size_mm=core.voxel_size_mm,
         left_right_axis=core.left_right_axis,
+        real_valued=condition.is_complex,
     )
     gains, spectrum = np.ones(cell.n_repetitions), scans.noise_spectrum
     if spectrum is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +23,10 @@ from n2a_bids.algorithms.diffusion.tensor import (
     principal_direction,
 )
 from n2a_bids.algorithms.quality.metrics import ssim
-from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.benchmark.dwi.baselines import DWI_BASELINES, denoise_with_dwi_baseline
-from n2a_bids.lab.benchmark.dwi.simulated_series import as_repetitions, simulate
+from n2a_bids.lab.benchmark.dwi.complex_series import COMPLEX_BASELINES, MAGNITUDE, denoise_complex
+from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated, as_repetitions, simulate
 from n2a_bids.lab.benchmark.dwi.supervised import denoise_supervised
 from n2a_bids.lab.benchmark.dwi.truths import Truth
 from n2a_bids.lab.benchmark.table import RowTable
@@ -107,28 +107,26 @@ def run_diffusion(truths: Sequence[Truth], plan: DiffusionPlan, table_path: Path
             keys = [(truth.name, shown, f"{snr:g}", str(seed), m) for m in plan.methods]
             if done.issuperset(keys):
                 continue
-            scanned, simulated = simulate(truth, condition, snr, seed, plan.peak_mm, scan)
+            simulated = simulate(truth, condition, snr, seed, plan.peak_mm, scan)
+            scanned = simulated.truth
             reference = fit_tensor(scanned.signal, scanned.gradients, scanned.mask)
             for key in keys:
                 if key not in done:
-                    row = _measure(scanned, reference, simulated, key, plan)
+                    row = _measure(simulated, reference, key, plan)
                     table.add(dict(zip(CELL_COLUMNS, key)) | row)
     return table_path
 
 
 def _measure(
-    truth: Truth,
-    reference: TensorFit,
-    repetitions: Repetitions,
-    key: tuple[str, ...],
-    plan: DiffusionPlan,
+    simulated: Simulated, reference: TensorFit, key: tuple[str, ...], plan: DiffusionPlan
 ) -> dict[str, str]:
+    truth, repetitions = simulated.truth, simulated.repetitions
     if key[1] == "split" and takes_halves(key[-1]):
         halves = split_volumes(truth.gradients, torch.Generator().manual_seed(int(key[3])))
         series = split_series(repetitions.data[0], truth.gradients, truth.mask, halves)
-        repetitions = as_repetitions(truth, np.stack(series))
+        simulated = replace(simulated, repetitions=as_repetitions(truth, np.stack(series)))
     snr, seed, method = float(key[2]), int(key[3]), key[-1]
-    outcome = run_in_child(partial(_denoise, method, repetitions, plan, seed, truth, snr))
+    outcome = run_in_child(partial(_denoise, method, simulated, plan, seed, snr))
     metrics = compare(outcome.image, truth, reference)
     row = {name: f"{value:.6g}" for name, value in metrics.items()}
     return row | {
@@ -139,9 +137,15 @@ def _measure(
 
 
 def _denoise(
-    method: str, repetitions: Repetitions, plan: DiffusionPlan, seed: int, truth: Truth, snr: float
+    method: str, simulated: Simulated, plan: DiffusionPlan, seed: int, snr: float
 ) -> tuple[NDArray[np.float32], dict[str, str]]:
     torch.set_num_threads(plan.n_threads)
+    method, _, form = method.partition(":")
+    repetitions = simulated.magnitudes if form == MAGNITUDE else simulated.repetitions
+    if method in COMPLEX_BASELINES and simulated.unphased is not None:
+        noise_sd = simulated.noise_sd / np.sqrt(repetitions.n_repetitions)
+        averaged = simulated.unphased.mean(axis=0)
+        return denoise_complex(method, averaged, repetitions.mask, float(noise_sd)), {"chosen": ""}
     mean = repetitions.data.mean(axis=0)
     if method == "noisy":
         return mean, {"chosen": ""}
@@ -150,7 +154,7 @@ def _denoise(
         return image, {"chosen": ""}
     context = Context(torch.Generator().manual_seed(seed), torch.device(plan.device), plan.memory_gb)
     if method == SUPERVISED:
-        return denoise_supervised(repetitions, truth, snr, plan.recipe, context), {"chosen": ""}
+        return denoise_supervised(repetitions, simulated.truth, snr, plan.recipe, context), {"chosen": ""}
     strategy = get_strategy(method, diffusion=True)
     result = strategy.denoise(repetitions, strategy.config(plan.recipe, None), context)
     return result.data, {"chosen": result.record.chosen.name}
@@ -201,5 +205,6 @@ def _psnr(estimate: NDArray, truth: NDArray, mask: NDArray[np.bool_], volumes: N
 
 
 def known_methods() -> list[str]:
-    """What ``--strategies`` takes for diffusion series."""
-    return ["noisy", *(row.name for row in strategies_of("dwi")), *DWI_BASELINES, SUPERVISED]
+    """What ``--strategies`` takes for diffusion series; complex ones can be given as magnitudes."""
+    of_series = ["noisy", *(row.name for row in strategies_of("dwi")), *DWI_BASELINES]
+    return [*of_series, SUPERVISED, *COMPLEX_BASELINES, *(f"{name}:{MAGNITUDE}" for name in of_series)]

@@ -8,7 +8,10 @@ from pathlib import Path
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import write_whole
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
-from n2a_bids.lab.simulation.conditions import DWI_NAMES
+from n2a_bids.lab.simulation.conditions import DWI_NAMES, find_condition
+
+WITH_PHASE = ("single", "repeat")
+"""What the head may do between complex series, which are not moved or distorted here."""
 
 
 def run_dwi(config: BenchmarkConfig) -> int:
@@ -81,6 +84,13 @@ def _check_names(config: BenchmarkConfig, methods: tuple[str, ...], known: list[
         raise ConfigError(
             f"--conditions: expected {', '.join(DWI_NAMES)} for diffusion series, found {wrong[0]}; what "
             "the head does between series is said by --dwi-conditions"
+        )
+    with_phase = [name for name in config.conditions if find_condition(name).is_complex]
+    moving = [name for name in config.dwi.dwi_conditions if name not in WITH_PHASE]
+    if with_phase and moving:
+        raise ConfigError(
+            f"--conditions {with_phase[0]}: expected --dwi-conditions {' or '.join(WITH_PHASE)}, found "
+            f"{moving[0]}; run the others without it"
         )
 
 

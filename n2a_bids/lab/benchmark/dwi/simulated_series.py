@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from n2a_bids.algorithms.distortion.pepolar import correct_pair
 from n2a_bids.algorithms.noise.interpolation import noise_kept
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0, resample_series
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.lab.benchmark.demodulated import without_phase
 from n2a_bids.lab.benchmark.dwi.pair_motion import MOTIONS, motion_between, moved
 from n2a_bids.lab.benchmark.dwi.truths import Truth
 from n2a_bids.lab.simulation import dwi as dwi_phantoms
@@ -22,13 +23,35 @@ from n2a_bids.lab.simulation.conditions import find_condition
 from n2a_bids.lab.simulation.scans import make_receiver, vary
 
 PHASE_AXIS = 1
+_IN_PLANE = (0, 1)
+"""Along which the phase of a series is smooth."""
 REVERSE_PE = {"reverse-pe" if name == "still" else f"reverse-pe-{name}": name for name in MOTIONS}
 """Conditions of opposite phase encoding, and the motion of the head between the series."""
 
 
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """Noisy repetitions, and what is known of them."""
+
+    truth: Truth
+    """As the scan shows it without noise."""
+    repetitions: Repetitions
+    noise_sd: float
+    """Of the real and of the imaginary part of one repetition."""
+    unphased: NDArray[np.complex64] | None = None
+    """(R, X, Y, Z, C) complex images without their smooth phase, where the condition keeps it."""
+
+    @property
+    def magnitudes(self) -> Repetitions:
+        """Magnitudes of the complex images; the repetitions themselves, where these are magnitudes."""
+        if self.unphased is None:
+            return self.repetitions
+        return replace(self.repetitions, data=np.abs(self.unphased), real_valued=False)
+
+
 def simulate(
     truth: Truth, condition: str, snr: float, seed: int, peak_mm: float, scan: str = "aligned"
-) -> tuple[Truth, Repetitions]:
+) -> Simulated:
     """Noisy repetitions as they reach the denoiser, and the truth that they are judged by.
 
     Parameters
@@ -46,13 +69,11 @@ def simulate(
     peak_mm : float
         Largest displacement.
     scan : str
-        Row of the table of conditions.
+        Row of the table of conditions; one that keeps the phase goes with ``single`` and ``repeat`` alone.
 
     Returns
     -------
-    truth : Truth
-        As the scan shows it without noise.
-    repetitions : Repetitions
+    simulated : Simulated
     """
     generator = torch.Generator().manual_seed(1000 + seed)
     noise_sd = dwi_phantoms.noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)
@@ -60,10 +81,15 @@ def simulate(
     scanned, signals, noisy = _scan(truth, scan, noise_sd, n_repetitions, generator)
     if condition in REVERSE_PE:
         pair = _reverse_pe(scanned, signals, noisy, peak_mm, generator, REVERSE_PE[condition])
-        return scanned, pair
+        return Simulated(scanned, pair, noise_sd)
     if condition == "misaligned":
         signals = [signals[0], _nudged(signals[1], generator)]
-    return scanned, as_repetitions(scanned, np.stack([noisy(signal) for signal in signals]))
+    series = np.stack([noisy(signal) for signal in signals])
+    if not find_condition(scan).is_complex:
+        return Simulated(scanned, as_repetitions(scanned, series), noise_sd)
+    unphased = np.stack([without_phase(one, _IN_PLANE) for one in series])
+    real = replace(as_repetitions(scanned, np.ascontiguousarray(unphased.real)), real_valued=True)
+    return Simulated(scanned, real, noise_sd, unphased)
 
 
 def _scan(
@@ -77,8 +103,9 @@ def _scan(
     own = np.random.default_rng(int(torch.randint(2**31 - 1, (), generator=generator)))
     receiver = make_receiver(truth.signal, truth.mask, condition, own)
     varied = vary(truth.signal, truth.mask, condition, n_repetitions, own)
+    look = receiver.complex_image if condition.is_complex else receiver.magnitude
     seen = replace(truth, signal=receiver.without_noise(varied.reference))
-    return seen, list(varied.signals), lambda signal: receiver.magnitude(signal, noise_sd, own)
+    return seen, list(varied.signals), lambda signal: look(signal, noise_sd, own)
 
 
 def as_repetitions(truth: Truth, repetitions: NDArray[np.float32], kept: float = 1.0) -> Repetitions:
