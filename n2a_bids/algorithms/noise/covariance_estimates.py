@@ -46,8 +46,9 @@ def covariance_of_noise(noise: NDArray[np.float32], counted: Mask) -> NoiseCovar
     if not blocks:
         return white_noise()
     margin = FAR_LAG
-    padded = np.pad(capped, [(0, 0), *[(margin, margin)] * 3])
-    mask = np.pad(counted, margin)
+    # An axis shorter than a block is filled up to one: what is shifted stays as large as what is not.
+    edges = [(margin, margin + max(_BLOCK_VOXELS - size, 0)) for size in counted.shape]
+    padded, mask = np.pad(capped, [(0, 0), *edges]), np.pad(counted, edges)
     sums = np.zeros((len(blocks), 2, len(_LAGS)))
     for row, corner in enumerate(blocks):
         here = tuple(slice(low + margin, low + margin + _BLOCK_VOXELS) for low in corner)
