@@ -45,7 +45,7 @@ def list_pages(
     Examples
     --------
     >>> folder, many = Path("out"), OutputConfig(sessions_in_a_report=1)
-    >>> [str(place.path) for place in place_pages(folder, "01", {"a", "b"}, many)]
+    >>> [str(page.path) for page in list_pages(folder, "01", {"a", "b"}, many)]
     ['out/sub-01_ses-a.html', 'out/sub-01_ses-b.html']
     """
     named = set(sessions) - {""}
