@@ -62,6 +62,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         modality="anat",
         denoise=f"{_CODE}.anat.auto:denoise",
         settings=f"{_CODE}.anat.auto:config",
+        min_repetitions=1,
         has_published_schedule=False,
         tells_error=True,
         removes_noise_floor=True,
@@ -225,6 +226,8 @@ def reason_against(name: str, kind: str) -> str:
         return "denoises anatomical images only" if modality == "dwi" else "denoises diffusion series only"
     if kind == "anat-echoes" and row.needs_same_contrast:
         return "cannot denoise echoes, whose contrast differs"
+    if kind == "anat-single" and row.min_repetitions > 1:
+        return "needs two repetitions, and there is one"
     if kind == "dwi-single" and row.min_repetitions > 1:
         return "needs two series, or one that can be split in two"
     return ""

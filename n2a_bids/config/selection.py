@@ -100,6 +100,14 @@ class SelectionConfig:
             flags=("--skip-bids-validation", "--skip_bids_validation"), shapes_result=False,
         ),
     ] = False  # fmt: skip
+    single: Annotated[
+        bool,
+        Option(
+            "also denoise anatomical images that were not repeated, each by itself: its noise is estimated "
+            "from the image, and nothing independent checks the result",
+            _IMAGES,
+        ),
+    ] = False
     require_repetitions: Annotated[
         bool,
         Option(

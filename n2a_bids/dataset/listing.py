@@ -13,6 +13,7 @@ from n2a_bids.io.printable import printable
 _KINDS = {
     "anat-repeats": "{suffix} repetitions",
     "anat-echoes": "{suffix} echoes",
+    "anat-single": "one {suffix} image, alone",
     "dwi-reverse-pe": "DWI with opposite phase encoding",
     "dwi-repeats": "DWI repetitions",
     "dwi-split": "one DWI series, split in two",

@@ -10,7 +10,9 @@ from n2a_bids.contrasts import ANAT_SUFFIXES
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.record.typed_json import JsonObject
 
-Kind = Literal["anat-repeats", "anat-echoes", "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single"]
+Kind = Literal[
+    "anat-repeats", "anat-echoes", "anat-single", "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,8 @@ def _measure_errors(
     if noise_sd_mean is not None:
         found["noise_sd_mean"] = noise_sd_mean
     if gain is not None:
-        found["equivalent_averages"] = gain.equivalent_averages(repetitions.n_repetitions)
+        if repetitions.n_repetitions > 1 or repetitions.gradients is not None:
+            found["equivalent_averages"] = gain.equivalent_averages(repetitions.n_repetitions)
         found["gain_of_weighting_db"] = decibels(gain.weighting)
         found["gain_of_denoising_db"] = decibels(gain.denoising)
         if noise_sd_mean is not None:

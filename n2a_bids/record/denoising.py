@@ -138,7 +138,10 @@ class StrategyRecord:
     """Names of the pretrained networks that took part as they are."""
     repetitions: tuple[RepetitionRecord, ...] = ()
     rician: bool | None = None
-    """T1w: whether the air showed a noise floor, whose bias was taken out."""
+    """Anatomy: whether the air showed a noise floor, whose bias was taken out; of one image alone
+    without air, whether it was taken for a magnitude."""
+    noise_level_uncertainty: float | None = None
+    """Relative, where nothing was repeated and the noise level is estimated from the one image."""
     noise_floor_removed: bool | None = None
     """Diffusion: whether the noise floor was taken out."""
     noise_kept: float | None = None

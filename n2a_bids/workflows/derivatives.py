@@ -28,6 +28,11 @@ def has_known_distortion(unit: DenoisingUnit, config: Config) -> bool:
     return unit.distortion_is_estimated
 
 
+def is_repeated(unit: DenoisingUnit, config: Config) -> bool:
+    """Written where there is more than one image."""
+    return len(unit.images) > 1
+
+
 def writes_each_echo(unit: DenoisingUnit, config: Config) -> bool:
     """Whether each repetition is an output: echoes differ in contrast, but a plain mean is one image."""
     return unit.kind == "anat-echoes" and config.denoise.strategy != "mean"
@@ -35,7 +40,9 @@ def writes_each_echo(unit: DenoisingUnit, config: Config) -> bool:
 
 def tells_error(unit: DenoisingUnit, config: Config) -> bool:
     """Written where the strategy knows the error to expect in every voxel."""
-    return unit.kind != "anat-echoes" and find_strategy(config.denoise.strategy, unit.datatype).tells_error
+    if unit.kind in ("anat-echoes", "anat-single"):
+        return False
+    return find_strategy(config.denoise.strategy, unit.datatype).tells_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ def _images(datatype: str) -> tuple[Output, ...]:
 
 ANAT_OUTPUTS: tuple[Output, ...] = (
     *_images("anat"),
-    Output("transforms", "xfm", None, ".txt", of_each_repetition=True),
+    Output("transforms", "xfm", None, ".txt", of_each_repetition=True, is_written=is_repeated),
     Output(
         "repetitions",
         "",

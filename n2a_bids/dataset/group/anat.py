@@ -13,9 +13,10 @@ from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFil
 
 _DERIVED = ("space", "desc", "res", "den", "label", "seg", "hemi")
 _OTHER_SIGNAL = ("inv", "flip", "mt")
+_REMEDY = "; --single denoises it by itself"
 
 
-def group_anat(images: Sequence[ImageFile]) -> Collection:
+def group_anat(images: Sequence[ImageFile], *, single: bool = False) -> Collection:
     """Find the groups among the anatomical images of any number of participants.
 
     Images of different suffix are never denoised together. Runs are repetitions of one signal and echoes are
@@ -27,6 +28,8 @@ def group_anat(images: Sequence[ImageFile]) -> Collection:
     ----------
     images : sequence of ImageFile
         With the suffixes of `n2a_bids.contrasts`.
+    single : bool
+        Images that were not repeated are units by themselves, instead of being left out.
 
     Returns
     -------
@@ -41,7 +44,9 @@ def group_anat(images: Sequence[ImageFile]) -> Collection:
         else:
             candidates.append(image)
     found = [
-        _group_one_contrast([image for image in candidates if _suffix(image) == contrast.suffix], contrast)
+        _group_one_contrast(
+            [image for image in candidates if _suffix(image) == contrast.suffix], contrast, single
+        )
         for contrast in CONTRASTS
     ]
     excluded += [item for part in found for item in part.excluded]
@@ -49,7 +54,7 @@ def group_anat(images: Sequence[ImageFile]) -> Collection:
     return Collection(tuple(units), tuple(sorted(excluded, key=lambda item: item.path)))
 
 
-def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast) -> Collection:
+def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast, single: bool) -> Collection:
     candidates, copies = split_copies(images)
     candidates, processed = split_same_acquisition(candidates)
     candidates, unlike = split_protocols(candidates, repeats_group(contrast), ignoring=("run",))
@@ -61,8 +66,18 @@ def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast) -> Coll
         units.extend(found)
         taken = {image.path for unit in found for image in unit.images}
         alone = [image for image in family if image.path not in taken]
-        excluded.extend(Excluded(image.path, _reason_alone(image, family, candidates)) for image in alone)
+        reasons = {image.path: _reason_alone(image, family, candidates) for image in alone}
+        if single:
+            units.extend(_alone(image, reasons[image.path]) for image in alone)
+        else:
+            excluded.extend(Excluded(path, f"{reason}{_REMEDY}") for path, reason in reasons.items())
     return Collection(tuple(units), tuple(excluded))
+
+
+def _alone(image: ImageFile, reason: str) -> DenoisingUnit:
+    said = reason.removeprefix(f"{describe(image)}: ")
+    reason = f"{said}: denoised by itself (--single)"
+    return DenoisingUnit("anat-single", (image,), dict(image.entities), reason)
 
 
 def _suffix(image: ImageFile) -> str:

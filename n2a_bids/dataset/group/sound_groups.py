@@ -29,7 +29,7 @@ def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Col
         Every image is in one unit or left out, but for field maps.
     """
     series = [image for image in images if is_diffusion(image)]
-    found = [group_anat([image for image in images if not is_diffusion(image)])]
+    found = [group_anat([image for image in images if not is_diffusion(image)], single=selection.single)]
     if series:
         # The gradient mathematics import torch: datasets of anatomy alone do without it.
         from n2a_bids.dataset.group.dwi import group_dwi

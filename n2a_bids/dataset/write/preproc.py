@@ -10,8 +10,12 @@ from n2a_bids.dataset.units import DenoisingUnit
 
 
 def preproc_units(units: Iterable[DenoisingUnit]) -> list[DenoisingUnit]:
-    """The plainest T1w unit of each session: the one that gives its ``desc-preproc_T1w``."""
-    return [min(members, key=lambda unit: len(unit.entities)) for members in _by_session(units)]
+    """The plainest T1w unit of each session, repeated if any is: it gives the ``desc-preproc_T1w``."""
+    return [min(members, key=_plainness) for members in _by_session(units)]
+
+
+def _plainness(unit: DenoisingUnit) -> tuple[bool, int]:
+    return unit.kind == "anat-single", len(unit.entities)
 
 
 def preproc_conflict(units: Iterable[DenoisingUnit]) -> str:

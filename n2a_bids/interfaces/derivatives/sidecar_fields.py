@@ -45,10 +45,17 @@ class Descriptions:
 
 
 def describe_anat(record: DenoisingRecord, count: int) -> Descriptions:
-    """Sentences about the images made of a number of T1w repetitions or echoes."""
+    """Sentences about the images made of a number of anatomical repetitions, echoes, or one image alone."""
     noise_sd = "Estimated standard deviation of the noise of one repetition, in image units"
     if not record.same_contrast:
         noise_sd += " (root mean square over the echoes, after a linear match of contrasts to the first)"
+    if count == 1:
+        return Descriptions(
+            denoised=f"Denoised single image, which was not repeated: {record.output_description}",
+            mean="The single image as it was acquired",
+            residual="The single image minus denoised image",
+            noise_sd="Standard deviation of the noise, estimated from the image itself, in image units",
+        )
     return Descriptions(
         denoised=f"Denoised combination of {count} aligned repetitions: {record.output_description}"
         + _real_valued(record),
@@ -171,6 +178,7 @@ def denoising_sidecar(record: DenoisingRecord) -> JsonObject:
         "EquivalentNumberOfAverages": record.equivalent_averages,
         "NoiseSDMean": record.noise_sd_mean,
         **_noise_sidecar(record.noise_model),
+        "NoiseLevelUncertainty": record.noise_level_uncertainty,
         "EstimatedErrorDenoised": record.error_denoised,
         "GainOfWeighting": record.gain_of_weighting_db,
         "GainOfDenoising": record.gain_of_denoising_db,

@@ -19,7 +19,7 @@ from n2a_bids.contrasts import CONTRASTS
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.reports.format import listing
 from n2a_bids.reports.methods.phrases import MASKS, strategy_words
-from n2a_bids.reports.pages.summary import is_single, mean_name
+from n2a_bids.reports.pages.summary import is_single, mean_name, thing
 from n2a_bids.reports.pages.templates import environment
 from n2a_bids.reports.records.units import UnitRecord
 from n2a_bids.viz.charts import MEANS
@@ -148,7 +148,7 @@ class ImagesOfKind:
         """Kinds of comparison, and whether ``all``, ``some`` or ``none`` were freed of the Rician bias."""
         found = {}
         if len(self.candidates) > 1 and set(MEANS) & set(self.candidates):
-            kinds = ("single series" if is_single(unit) else unit.datatype for unit in self.done)
+            kinds = (f"single {thing(unit)}" if is_single(unit) else unit.datatype for unit in self.done)
             found |= dict.fromkeys(kinds, MEANS)
         if "echoes as measured" in self.candidates:
             found["echoes"] = ("echoes as measured",)
@@ -163,7 +163,7 @@ class ImagesOfKind:
     def baseline(self) -> str:
         """What the candidates of a single unit were compared with."""
         unit = self.done[0]
-        return "the series as it was aligned" if is_single(unit) else f"the {mean_name(unit)}"
+        return f"the {thing(unit)} as it was aligned" if is_single(unit) else f"the {mean_name(unit)}"
 
     @property
     def baseline_won(self) -> bool:

@@ -37,7 +37,7 @@ _AS_IT_IS = {
         "good", "Averaged, as asked.", "The output is the plain mean: nothing else was tried."
     ),
     (True, True): Verdict(
-        "good", "Not denoised, as asked.", "The output is the single series as it was aligned."
+        "good", "Not denoised, as asked.", "The output is the single {thing} as it was aligned."
     ),
     (False, False): Verdict(
         "warn",
@@ -47,17 +47,28 @@ _AS_IT_IS = {
     ),
     (False, True): Verdict(
         "warn",
-        "The series was left as it is.",
-        "No candidate was clearly better on data it had not seen, so the output is the series as it was "
+        "The {thing} was left as it is.",
+        "No candidate was clearly better on data it had not seen, so the output is the {thing} as it was "
         "aligned.",
     ),
 }
 """What is said where nothing was denoised: whether that was asked for, and whether a series is alone."""
 
 
+_ALONE = {
+    "dwi": "alone: its own volumes tell the noise",
+    "anat": "alone: noise estimated from it, nothing independent to check the result",
+}
+
+
 def is_single(unit: UnitRecord) -> bool:
     """Whether there was one image only, which is its own mean."""
     return unit.measure("denoising.n_repetitions") == 1
+
+
+def thing(unit: UnitRecord) -> str:
+    """What one of its images is called."""
+    return "series" if unit.datatype == "dwi" else "image"
 
 
 def verdict(unit: UnitRecord) -> Verdict:
@@ -69,7 +80,8 @@ def verdict(unit: UnitRecord) -> Verdict:
     asked = record.strategy == "mean"
     if asked or chosen.mean_won:
         said = _AS_IT_IS[asked, is_single(unit)]
-        head, text = (words.format(mean=mean_name(unit)) for words in (said.head, said.text))
+        names = {"mean": mean_name(unit), "thing": thing(unit)}
+        head, text = (words.format(**names) for words in (said.head, said.text))
         return replace(said, head=head, text=text + ("" if asked else _of_echoes(chosen)))
     words = (chosen.description or strategy_words(chosen.name or "unknown")).rstrip(".")
     text = f"{words[:1].upper()}{words[1:]}."
@@ -171,7 +183,7 @@ def cards(unit: UnitRecord) -> list[Card]:
     kind = "diffusion series" if unit.suffix == "dwi" else f"{unit.suffix} images"
     count = number(unit.measure("denoising.n_repetitions"))
     found = [
-        Card("Series", count, "alone: its own volumes tell the noise")
+        Card(thing(unit).capitalize(), count, _ALONE[unit.datatype])
         if is_single(unit)
         else Card("Repetitions used", count, f"{excluded} left out" if excluded else kind),
         Card("Output", _output_name(unit), _settings(record)),
@@ -216,7 +228,7 @@ def _quality(unit: UnitRecord) -> list[Card]:
     """Error and sharpness, against the mean, or against the single series before denoising."""
     record, derived = unit.denoising, unit.derived
     baseline, of_baseline = (
-        ("series", "of that before") if is_single(unit) else ("plain mean", "of the mean's")
+        (thing(unit), "of that before") if is_single(unit) else ("plain mean", "of the mean's")
     )
     found = []
     if derived.error_ratio:
@@ -240,7 +252,7 @@ def _output_name(unit: UnitRecord) -> str:
     chosen = unit.denoising.chosen
     name = chosen.name or unit.denoising.strategy or "unknown"
     if chosen.mean_won or name == "mean":
-        return "series as it is" if is_single(unit) else mean_name(unit)
+        return f"{thing(unit)} as it is" if is_single(unit) else mean_name(unit)
     return candidate_name(name)
 
 

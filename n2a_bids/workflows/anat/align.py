@@ -10,6 +10,7 @@ from nipype.interfaces.utility import IdentityInterface
 from n2a_bids.config import AlignConfig
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
+from n2a_bids.interfaces.anat.single import KeepSingle
 
 ALIGNED = (
     *("out_files", "reference_file", "accepted", "out_transforms", "brain_mask", "common_mask"),
@@ -17,6 +18,29 @@ ALIGNED = (
     "phase_file",
 )
 """What `init_align_wf` gives: the outputs of `AlignRepetitions`."""
+
+
+def init_single_wf(name: str = "align_wf") -> Workflow:
+    """One image in the place of aligned repetitions.
+
+    Returns
+    -------
+    workflow : Workflow
+        With the inputs and outputs of `init_align_wf`.
+    """
+    workflow = Workflow(name)
+    inputs = ["in_files", "mask_files", "gap_files", "values_files", "phase_files"]
+    inputnode = Node(IdentityInterface(inputs), name="inputnode")
+    outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
+    # Under the name of the node that chooses among several.
+    reference = Node(KeepSingle(), name="reference", mem_gb=1.0)
+    workflow.connect(
+        [
+            (inputnode, reference, [(field, field) for field in inputs]),
+            (reference, outputnode, [(field, field) for field in ALIGNED]),
+        ]
+    )
+    return workflow
 
 
 def init_align_wf(

@@ -65,7 +65,8 @@ def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         )
     targets = [figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in figures]
     connect_figures(workflow, inputnode, figures, targets)
-    _connect_alignment(workflow, inputnode, unit, config)
+    if len(unit.images) > 1:
+        _connect_alignment(workflow, inputnode, unit, config)
     return workflow
 
 

@@ -14,7 +14,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.io.images import same_grid
-from n2a_bids.workflows.anat.align import init_align_wf
+from n2a_bids.workflows.anat.align import init_align_wf, init_single_wf
 from n2a_bids.workflows.anat.downstream import init_downstream_wf
 from n2a_bids.workflows.anat.mask import init_mask_wf, mask_method
 from n2a_bids.workflows.anat.reports import init_reports_wf
@@ -26,7 +26,7 @@ from n2a_bids.workflows.complex_parts import (
     writes_complex,
 )
 from n2a_bids.workflows.denoise import init_denoise_node
-from n2a_bids.workflows.derivatives import tells_error, writes_each_echo
+from n2a_bids.workflows.derivatives import is_repeated, tells_error, writes_each_echo
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
 
@@ -82,6 +82,8 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     _connect_images(workflow, unit, config)
     if preproc or config.outputs.raw_like_dir is not None:
         _connect_downstream(workflow, init_downstream_wf(unit, config, preproc=preproc))
+    if is_repeated(unit, config):
+        workflow.connect(align, "outputnode.out_transforms", outputs, "inputnode.transforms")
     if each_echo:
         workflow.connect(denoise, "repetition_files", outputs, "inputnode.repetitions")
     return workflow
@@ -95,13 +97,7 @@ def _init_preparation(
     gaps = Node(FindGaps(), name="gaps", mem_gb=1.0)
     threads = config.resources.omp_nthreads
     mask = init_mask_wf(config.mask, given=given, threads=threads, random_seed=random_seed, is_ratio=is_ratio)
-    align = init_align_wf(
-        config.align,
-        [count_processing(image.metadata) for image in unit.images],
-        required_index=None if given is None else _owner_of_mask(given, unit),
-        different_contrast=unit.kind == "anat-echoes",
-        random_seed=random_seed,
-    )
+    align = _init_alignment(unit, config, None if given is None else _owner_of_mask(given, unit))
     inspect = Node(InspectInputs(given_mask=given.name if given else ""), name="inspect", mem_gb=1.0)
     seen = [("outputnode.accepted", "accepted"), ("outputnode.warnings", "alignment_warnings")]
     workflow.connect(
@@ -115,6 +111,19 @@ def _init_preparation(
         ]
     )
     return align, inspect
+
+
+def _init_alignment(unit: DenoisingUnit, config: Config, required_index: int | None) -> Workflow:
+    """How the images of a unit come onto one grid; one image alone stays as it is."""
+    if unit.kind == "anat-single":
+        return init_single_wf()
+    return init_align_wf(
+        config.align,
+        [count_processing(image.metadata) for image in unit.images],
+        required_index=required_index,
+        different_contrast=unit.kind == "anat-echoes",
+        random_seed=config.denoise.random_seed,
+    )
 
 
 def _connect_images(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
@@ -142,7 +151,7 @@ def _connect_images(workflow: Workflow, unit: DenoisingUnit, config: Config) -> 
 def _connect_outputs(workflow: Workflow, align: Workflow, denoise: Node, outputs: Workflow) -> None:
     aligned = [
         *(("brain_mask", "mask"), ("record_file", "alignment")),
-        *(("accepted", "accepted"), ("out_transforms", "transforms")),
+        ("accepted", "accepted"),
     ]
     denoised = [
         *(("out_file", "denoised"), ("mean_file", "mean"), ("residual_file", "residual")),

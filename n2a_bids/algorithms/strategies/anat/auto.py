@@ -25,7 +25,7 @@ from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, weigh_rep
 from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks
 from n2a_bids.algorithms.risk.uncertainty import expected_error, with_uncertainty
 from n2a_bids.algorithms.strategies.anat import echoes as joint_echoes
-from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted
+from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted, single
 from n2a_bids.record.denoising import CandidateRisk, Choice, RepetitionRecord, StrategyRecord
 
 _CERTAINTY = 2.0
@@ -82,7 +82,7 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
     Parameters
     ----------
     repetitions : Repetitions
-        At least two repetitions, one channel; echoes are denoised by :mod:`joint_echoes`.
+        One channel; echoes are denoised by :mod:`joint_echoes`, one repetition alone by :mod:`single`.
     config : AutoConfig
     context : Context
 
@@ -90,8 +90,9 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
     -------
     denoised : DenoisedImage
     """
-    if not repetitions.same_contrast:
-        return _denoise_echoes(repetitions, config, context)
+    if repetitions.n_repetitions == 1 or not repetitions.same_contrast:
+        special = _denoise_alone if repetitions.n_repetitions == 1 else _denoise_echoes
+        return special(repetitions, config, context)
     watch = Stopwatch(context.clock)
     prepared = prepare(repetitions, keep_noise_floor=config.keep_noise_floor)
     held_out = hold_out(prepared.mask, context.generator)
@@ -135,6 +136,13 @@ def _judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
     surely = stack.combined_risk + _CERTAINTY * stack.combined_standard_error
     impossible = surely < -(1 + _ERROR_UNCERTAINTY) * mean_error
     return impossible or surely >= 0, impossible
+
+
+def _denoise_alone(repetitions: Repetitions, config: AutoConfig, context: Context) -> DenoisedImage:
+    """Nothing is repeated: the pretrained networks as they are."""
+    flips, keep_floor = config.recorrupted.n_flips, config.keep_noise_floor
+    alone = single.SingleConfig(config.weights, config.fusion, flips, keep_floor)
+    return single.denoise(repetitions, alone, context)
 
 
 def _denoise_echoes(repetitions: Repetitions, config: AutoConfig, context: Context) -> DenoisedImage:

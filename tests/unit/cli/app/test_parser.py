@@ -60,6 +60,7 @@ OPTIONS = [
     ("--keep-noise-floor", "denoise.keep_noise_floor", True),
     ("--run-id 1 2", "selection.runs", (1, 2)),
     ("--require-repetitions", "selection.require_repetitions", True),
+    ("--single", "selection.single", True),
     ("--filter-t1w acquisition=hi run=1,2", "selection.bids_filters.t1w", {"acq": "hi", "run": ["1", "2"]}),
     (
         "--filter-T1w acq:none --filter-t1w rec:required",

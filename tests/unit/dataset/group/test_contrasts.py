@@ -129,3 +129,19 @@ def test_a_brain_mask_is_that_of_its_contrast(make_bids, tmp_path, head, suffix,
     (unit,) = collect(bids_dir, SelectionConfig()).units
     masks = make_bids({f"sub-01/anat/{mask}.nii.gz": head[1][::2].astype("uint8")}, "masks")
     assert (find_brain_mask({"m": Path(masks)}, unit) is not None) == taken
+
+
+def test_images_that_were_not_repeated_are_groups_if_asked_for(make_bids):
+    """Each under all its entities; pairs stay pairs, and what is never denoised stays out."""
+    files = {**runs("T1w"), **runs("T2w", "run-1"), **runs("FLAIR", "acq-a"), **runs("MP2RAGE", "inv-1")}
+    bids_dir = make_bids(files)
+    without = collect(bids_dir, SelectionConfig())
+    assert sum("--single denoises it" in item.reason for item in without.excluded) == 2
+    found = collect(bids_dir, SelectionConfig(single=True))
+    kinds = {unit.label: unit.kind for unit in found.units}
+    assert kinds == {
+        "sub-01_T1w": "anat-repeats",
+        "sub-01_run-1_T2w": "anat-single",
+        "sub-01_acq-a_FLAIR": "anat-single",
+    }
+    assert len(found.excluded) == 1

@@ -1,0 +1,123 @@
+"""Images that the scanner interpolated by zero-filling: found by their spectrum, taken back to their grid.
+
+Zero-filling adds voxels but no measurement: noise of neighbours is correlated, and what assumes that it is
+white takes it for anatomy. Cutting the empty frequencies off gives the image as it was measured, with white
+noise of the same SD; interpolating back by the same means loses nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from n2a_bids.algorithms.masked_filters import bounding_box
+from n2a_bids.algorithms.normalization import Mask, Volume
+
+_LEAST_STEP = 4.0
+"""Power below the edge of the measured frequencies over that above it. Anatomy and noise fall by a factor of
+1.5 over as few frequencies; zero-filled images, whose magnitudes were taken afterwards, by 20 and more."""
+_STEP_BINS = 3
+_LOWEST_EDGE = 0.15
+"""Cycles per voxel: nobody fills up to more than three times the matrix."""
+_FULL = 0.47
+"""Cycles per voxel from which on nothing worth the trouble is missing."""
+_LEAST_VOXELS = 24
+
+
+def find_measured_shape(image: Volume, mask: Mask) -> tuple[int, int, int] | None:
+    """Matrix that was measured before an image was zero-filled.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+    mask : (X, Y, Z) bool array
+        Brain mask: its box is looked at, away from areas that were set to zero.
+
+    Returns
+    -------
+    shape : (3,) tuple of int or None
+        No larger than that of the image along any axis; None where nothing was filled.
+    """
+    box = bounding_box(mask)
+    part = np.asarray(image[box], np.float32)
+    if min(part.shape) < _LEAST_VOXELS:
+        return None
+    part = part - part.mean()
+    for axis, size in enumerate(part.shape):
+        window = np.hanning(size + 2)[1:-1].astype(np.float32)
+        part = part * np.expand_dims(window, [other for other in range(3) if other != axis])
+    power = np.abs(fft.fftn(part)) ** 2
+    parts = [_measured_part(power, axis) for axis in range(3)]
+    if min(parts) == 1:
+        return None
+    # Matrices are even, and half of the frequencies means exactly half.
+    return tuple(2 * round(size * part / 2) for size, part in zip(image.shape, parts, strict=True))
+
+
+def _measured_part(power: NDArray[np.float32], axis: int) -> float:
+    """Part of the frequencies along one axis that hold something; 1 for all."""
+    size = power.shape[axis]
+    others = [np.abs(fft.fftfreq(n)) > 0.1 for number, n in enumerate(power.shape) if number != axis]
+    lines = np.moveaxis(power, axis, 0)[:, others[0]][:, :, others[1]].mean(axis=(1, 2))
+    frequencies = np.abs(fft.fftfreq(size))
+    profile = np.array([lines[frequencies == value].mean() for value in np.unique(frequencies)])
+    values = np.unique(frequencies)
+    best, edge = 0.0, 0.5
+    for place in range(_STEP_BINS, len(values) - _STEP_BINS):
+        if not _LOWEST_EDGE < values[place] < _FULL:
+            continue
+        inside = profile[place - _STEP_BINS : place].mean()
+        outside = profile[place + 1 :].max()
+        if inside / max(outside, 1e-30) > max(best, _LEAST_STEP):
+            best, edge = inside / max(outside, 1e-30), values[place]
+    if not best:
+        return 1.0
+    # The window spreads the edge by a bin.
+    part = min(1.0, 2 * (edge - 1 / size))
+    return 0.5 if abs(part - 0.5) < 2 / size + 0.01 else part
+
+
+def resize_spectrum(image: Volume, shape: tuple[int, int, int]) -> Volume:
+    """Image on a grid of another matrix and the same field of view: frequencies are cut off or filled with 0.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float array
+    shape : (3,) tuple of int
+
+    Returns
+    -------
+    resized : `shape` float32 array
+        Of the same intensity; voxel (0, 0, 0) stays in its place.
+    """
+    spectrum = fft.fftn(np.asarray(image, np.float32))
+    for axis, size in enumerate(shape):
+        spectrum = _resize_axis(spectrum, axis, size)
+    return (fft.ifftn(spectrum).real * (np.prod(shape) / image.size)).astype(np.float32)
+
+
+def _resize_axis(spectrum: NDArray[np.complex64], axis: int, size: int) -> NDArray[np.complex64]:
+    old = spectrum.shape[axis]
+    if old == size:
+        return spectrum
+    kept = min(old, size)
+    half = (kept - 1) // 2
+    parts = [spectrum.take(range(half + 1), axis), spectrum.take(range(old - half, old), axis)]
+    middle = [size - 2 * half - 1 if number == axis else n for number, n in enumerate(spectrum.shape)]
+    between = np.zeros(middle, spectrum.dtype)
+    if kept % 2 == 0:
+        # The highest frequency of an even matrix stands for both signs.
+        both = [spectrum.take([place], axis) for place in (kept // 2, old - kept // 2)]
+        highest = np.moveaxis(between, axis, 0)
+        if size < old:
+            highest[0] = np.moveaxis(both[0] + both[1], axis, 0)[0]
+        else:
+            highest[0] = highest[-1] = np.moveaxis(both[0], axis, 0)[0] / 2
+    return np.concatenate([parts[0], between, parts[1]], axis)
+
+
+def resize_mask(mask: Mask, shape: tuple[int, int, int]) -> Mask:
+    """Mask on a grid as of `resize_spectrum`: the nearest voxel."""
+    places = [np.minimum(np.arange(n) * old // n, old - 1) for n, old in zip(shape, mask.shape, strict=True)]
+    return mask[np.ix_(*places)]

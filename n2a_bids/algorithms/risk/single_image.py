@@ -1,0 +1,143 @@
+"""Stein's risk of candidates for one image alone, from simulated noise of the level that it seems to have.
+
+With simulated noise n of the level of the image y, y + a n and y - n/a have the same signal and independent
+noise if the level is right, so that the squared distance of a denoised y + a n from y - n/a is its squared
+error, plus what is the same for all candidates (Pang et al., "Recorrupted-to-Recorrupted", CVPR 2021; Stein's
+unbiased estimate is its limit for small a). If the noise variance is wrong by a part d, the gain of a strong
+denoiser is wrong by twice that part of the noise power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.normalization import Volume
+from n2a_bids.algorithms.preparation.repetitions import Prepared
+from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
+from n2a_bids.algorithms.risk.held_out import HeldOut
+from n2a_bids.algorithms.risk.stacking import Stack, stack_candidates
+
+_CERTAINTY = 2.0
+"""Standard errors by which a candidate must beat the image as it is."""
+_STRENGTH = 0.4
+"""Of recorruption: small keeps the input close to the image that is denoised in the end."""
+
+
+def compare_alone(
+    candidates: Sequence[Candidate],
+    prepared: Prepared,
+    held_out: HeldOut,
+    bias: NDArray[np.float32] | float,
+    context: Context,
+    rng: np.random.Generator,
+) -> tuple[Stack, float, float]:
+    """Stein's risk of every candidate inside the brain part of the held-out blocks.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        The first is the image as it is.
+    prepared : Prepared
+        One image, with its noise map.
+    held_out : HeldOut
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the image: a candidate that keeps it pays for it.
+    context : Context
+    rng : Generator
+        Of the simulated noise; each draw is used with both signs.
+
+    Returns
+    -------
+    stack : Stack
+    noise_power, bias_power : float
+        Mean squares in the blocks.
+    """
+    offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
+    louder = np.float32(np.sqrt(1 + _STRENGTH**2))
+    stronger = replace(prepared, repetition_noise_sd=prepared.repetition_noise_sd * louder)
+    predictions, targets, noise_powers, bias_powers = [], [], [], []
+    for core, box in zip(held_out.cores, held_out.boxes, strict=True):
+        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box, strict=True))
+        counted = prepared.mask[core]
+        image, noise_sd = prepared.images[(0, *box)], prepared.repetition_noise_sd[box]
+        noise = rng.standard_normal(image.shape, np.float32) * noise_sd
+        values, wanted = [], []
+        for sign in (1, -1):
+            draw = _cut(stronger, box, image + np.float32(sign * _STRENGTH) * noise)
+            estimates = estimate_average(candidates, draw, context)
+            target = image - offset[box] - np.float32(sign / _STRENGTH) * noise
+            values.append(np.stack([estimate[inner][counted] for estimate in estimates]))
+            wanted.append(target[inner][counted])
+        predictions.append(np.hstack(values))
+        targets.append(np.hstack(wanted))
+        noise_powers.append(float((noise_sd[inner][counted] ** 2).mean()))
+        bias_powers.append(float((offset[core][counted] ** 2).mean()))
+    noise_power = float(np.mean(noise_powers))
+    stack = stack_candidates(predictions, targets, correction=_STRENGTH**2 * noise_power)
+    return stack, noise_power, float(np.mean(bias_powers))
+
+
+def _cut(prepared: Prepared, box: tuple[slice, ...], image: Volume) -> Prepared:
+    """A box of the image, with other intensities in it."""
+    return replace(
+        prepared,
+        images=image[None],
+        mask=prepared.mask[box],
+        head=prepared.head[box],
+        repetition_noise_sd=prepared.repetition_noise_sd[box],
+    )
+
+
+def reason_against(stack: Stack, noise_power: float, bias_power: float, uncertainty: float) -> str:
+    """Why the image is kept as it is; empty where denoising is better beyond doubt, and can be true.
+
+    Parameters
+    ----------
+    stack : Stack
+    noise_power, bias_power : float
+        Of `compare_alone`.
+    uncertainty : float
+        Relative, of the noise SD.
+
+    Returns
+    -------
+    reason : str
+        Half a sentence.
+    """
+    doubt = 2 * uncertainty * noise_power
+    surely = stack.combined_risk + _CERTAINTY * stack.combined_standard_error
+    if surely < -(noise_power + bias_power + doubt):
+        return "the estimated error came out below zero, so the noise is weaker than it was taken to be"
+    return "" if surely + doubt < 0 else "no candidate was better by more than its noise level is uncertain"
+
+
+def survives_renewed_noise(
+    candidates: Sequence[Candidate],
+    shares: NDArray[np.float64],
+    prepared: Prepared,
+    held_out: HeldOut,
+    context: Context,
+    rng: np.random.Generator,
+) -> bool:
+    """Whether the blend finds its own result again, from it and new noise, closer than that noise is."""
+    error = noise_power = 0.0
+    used = [candidate for candidate, share in zip(candidates, shares, strict=True) if share > 0]
+    weights = shares[shares > 0].astype(np.float32)
+    for core, box in list(zip(held_out.cores, held_out.boxes, strict=True))[::2]:
+        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box, strict=True))
+        counted = prepared.mask[core]
+
+        def blend(image: Volume, box: tuple[slice, ...] = box) -> Volume:
+            return np.tensordot(weights, estimate_average(used, _cut(prepared, box, image), context), axes=1)
+
+        truth = blend(prepared.images[(0, *box)])
+        noise = rng.standard_normal(truth.shape, np.float32) * prepared.repetition_noise_sd[box]
+        observed = truth + prepared.bias(truth, prepared.repetition_noise_sd[box]) + noise
+        error += float(((blend(observed) - truth)[inner][counted] ** 2).sum())
+        noise_power += float((noise[inner][counted] ** 2).sum())
+    return error < noise_power

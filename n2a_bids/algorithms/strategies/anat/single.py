@@ -1,0 +1,271 @@
+"""One image alone: pretrained networks and non-local Bayes, judged by Stein's risk at an estimated noise SD.
+
+Nothing was repeated, so that no independent measurement can check the result. All that is known of the noise
+is what the image tells of it, and every decision is made so that an error of that level does no harm: the
+level may only be lowered, a gain must be larger than what the level's uncertainty could feign, and no more is
+taken away than noise of the level could hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.context import Context, Stopwatch
+from n2a_bids.algorithms.nn.inference import FLIPS
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.noise.air import Magnitude
+from n2a_bids.algorithms.noise.single_image import NoiseOfOneImage, estimate_noise
+from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
+from n2a_bids.algorithms.preparation.repetitions import Prepared, find_head, restore
+from n2a_bids.algorithms.preparation.zero_filling import find_measured_shape, resize_mask, resize_spectrum
+from n2a_bids.algorithms.quality.gain import Gain, decibels, denoising_gain
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
+from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
+from n2a_bids.algorithms.risk.single_image import compare_alone, reason_against, survives_renewed_noise
+from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks
+from n2a_bids.algorithms.strategies.anat.recorrupted import new_network
+from n2a_bids.record.denoising import CandidateRisk, Choice, RepetitionRecord, StrategyRecord
+
+_RAYLEIGH_ASYMMETRY = 1.26
+_NO_CHECK = (
+    "nothing was repeated: noise level and error are estimated from this one image, and no second "
+    "measurement can show whether what was taken away was noise; look at the residual before relying on fine "
+    "detail"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SingleConfig:
+    """Settings of a recipe."""
+
+    weights: PretrainedWeights | None
+    fusion: PretrainedWeights | None = None
+    n_flips: int = 2
+    keep_noise_floor: bool = False
+    noise_factors: tuple[float, ...] = (0.8, 0.9, 1.0)
+    """On the estimated noise SD that the network is told; never above 1."""
+    nonlocal_passes: tuple[int, ...] = (1, 2)
+    noise_sd: float | None = None
+    """Noise SD in image intensity, where it is known; estimated by default."""
+
+
+def denoise(repetitions: Repetitions, config: SingleConfig, context: Context) -> DenoisedImage:
+    """Denoise one image.
+
+    Parameters
+    ----------
+    repetitions : Repetitions
+        One repetition of one channel.
+    config : SingleConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+        On the grid of the image; areas of one value (removed face, padding) stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If there are no pretrained weights, or the image has no noise.
+    """
+    if config.weights is None:
+        raise ValueError("one image alone is denoised by pretrained networks, of which there are no weights")
+    if repetitions.real_valued:
+        config = replace(config, keep_noise_floor=True)
+    image, mask = repetitions.data[0, ..., 0], repetitions.mask
+    shape = find_measured_shape(image, mask)
+    if shape is None:
+        done = _denoise(image, mask, None, config, context)
+    else:
+        measured = resize_spectrum(image, shape)
+        apart = tuple(
+            slice(None, None, -(-large // small)) for large, small in zip(image.shape, shape, strict=True)
+        )
+        stored = (image[apart], mask[apart])
+        small = _denoise(measured, resize_mask(mask, shape), stored, config, context)
+        taken = resize_spectrum(measured - small.data[..., 0], image.shape)
+        record = replace(small.record, warnings=(*small.record.warnings, _filled_words(image.shape, shape)))
+        noise_sd = np.full(image.shape, np.median(small.noise_sd), np.float32)
+        done = replace(small, data=(image - taken)[..., None], noise_sd=noise_sd[..., None], record=record)
+    empty = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
+    return replace(done, data=np.where(empty, image, done.data[..., 0])[..., None])
+
+
+def _filled_words(stored: tuple[int, ...], measured: tuple[int, ...]) -> str:
+    found, small = (" x ".join(map(str, shape)) for shape in (stored, measured))
+    return (
+        f"the scanner interpolated this image from a matrix of about {small} voxels to {found} "
+        "(zero-filling): it was denoised as it was measured, and what was taken away was interpolated back"
+    )
+
+
+def _denoise(
+    image: Volume,
+    mask: Mask,
+    as_stored: tuple[Volume, Mask] | None,
+    config: SingleConfig,
+    context: Context,
+) -> DenoisedImage:
+    watch = Stopwatch(context.clock)
+    prepared, noise = _prepare(image, mask, as_stored, config)
+    held_out = hold_out(prepared.mask, context.generator)
+    rng = np.random.default_rng(context.draw_seed())
+    watch.lap("noise")
+    context.report("choosing the noise level of the pretrained network")
+    candidates, bias = _candidates(prepared, held_out, config, context, rng)
+    context.report("comparing candidates on held-out blocks")
+    stack, noise_power, bias_power = compare_alone(candidates, prepared, held_out, bias, context, rng)
+    reason = reason_against(stack, noise_power, bias_power, noise.uncertainty)
+    known = (candidates, stack.weights, prepared, held_out, context, rng)
+    if not reason and not survives_renewed_noise(*known):
+        reason = "what it made of the image is not what it makes of it again under new noise of this level"
+    shares = np.eye(len(candidates))[0] if reason else stack.weights
+    watch.lap("risk")
+    context.report("denoising the whole volume")
+    estimate = _combine(candidates, shares, prepared, config, context)
+    estimate = _no_more_than_noise(estimate, prepared, bias, noise.uncertainty)
+    watch.lap("predict")
+    mean_error = noise_power + bias_power
+    gain = Gain() if reason else Gain(1.0, denoising_gain(noise_power, mean_error, stack.combined_risk))
+    record = StrategyRecord(
+        chosen=_choice(candidates, shares, reason),
+        candidates=_list_candidates(candidates, stack, mean_error),
+        networks=(config.fusion.name,) if config.fusion else (),
+        repetitions=(_describe(prepared, noise),),
+        rician=prepared.magnitude is not None,
+        noise_level_uncertainty=round(noise.uncertainty, 3),
+        warnings=_warnings(noise, prepared),
+        seconds=watch.seconds(),
+    )
+    return replace(restore(prepared, estimate, record), gain=gain)
+
+
+def _prepare(
+    image: Volume, mask: Mask, as_stored: tuple[Volume, Mask] | None, config: SingleConfig
+) -> tuple[Prepared, NoiseOfOneImage]:
+    """The image in z-scores, and its noise in these."""
+    if not np.isfinite(image).all():
+        raise ValueError("the image contains NaN or infinite values")
+    (scale,) = match_scales(image[None], mask)
+    scaled = scale.apply(image)
+    stored = None if as_stored is None else (scale.apply(as_stored[0]), as_stored[1])
+    noise = estimate_noise(scaled, mask, stored)
+    if config.noise_sd is not None:
+        level = config.noise_sd / scale.gain
+        noise = replace(noise, noise_sd=np.full(mask.shape, level, np.float32), level=level, uncertainty=0.0)
+    magnitude = noise.magnitude
+    if not noise.saw_air and image.min() >= 0:
+        # Cropped, or air set to zero: what has no negative value is a magnitude, and of all magnitudes those
+        # with Rician noise have the least bias.
+        magnitude = Magnitude(scale.apply(np.zeros(1)).item(), noise.level, _RAYLEIGH_ASYMMETRY)
+    prepared = Prepared(
+        images=scaled[None],
+        scales=(scale,),
+        mask=mask,
+        head=find_head(scaled, mask),
+        weights=np.ones(1),
+        variance_ratio=np.ones(1),
+        repetition_noise_sd=noise.noise_sd,
+        magnitude=None if config.keep_noise_floor else magnitude,
+    )
+    return prepared, noise
+
+
+def _candidates(
+    prepared: Prepared,
+    held_out: HeldOut,
+    config: SingleConfig,
+    context: Context,
+    rng: np.random.Generator,
+) -> tuple[list[Candidate], NDArray[np.float32] | float]:
+    """The image as it is, the network at the best noise factors, and what follows it; the Rician bias."""
+    network = new_network(config.weights, context)
+    itself = Candidate("mean")
+    tried = [
+        Candidate(f"pretrained network (level {factor:g})", network, factor)
+        for factor in config.noise_factors
+    ]
+    stack, _, _ = compare_alone([itself, *tried], prepared, held_out, 0.0, context, rng)
+    best = tried[int(np.argmin(stack.risks[1:]))]
+    bias: NDArray[np.float32] | float = 0.0
+    if prepared.magnitude is not None:
+        bias = prepared.bias(estimate_average([best], prepared, context)[0], prepared.repetition_noise_sd)
+    found = [
+        Candidate(f"pretrained network + non-local Bayes {passes}x", network, best.noise_factor, passes)
+        for passes in config.nonlocal_passes
+    ]
+    if config.fusion is not None:
+        fusion = build_network(config.fusion.name, config.fusion)
+        fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
+        name = "pretrained network + non-local Bayes + fusion"
+        found.append(Candidate(name, network, best.noise_factor, max(config.nonlocal_passes), fusion))
+    last = found[-1]
+    found.append(replace(last, name=f"{last.name} + local means", keep_local_means=False))
+    return [itself, best, *found], bias
+
+
+def _combine(
+    candidates: Sequence[Candidate],
+    shares: NDArray[np.float64],
+    prepared: Prepared,
+    config: SingleConfig,
+    context: Context,
+) -> NDArray[np.float32]:
+    used = [candidate for candidate, share in zip(candidates, shares, strict=True) if share > 0]
+    estimates = estimate_average(used, prepared, context, FLIPS[: config.n_flips])
+    return np.tensordot(shares[shares > 0].astype(np.float32), estimates, axes=1)
+
+
+def _no_more_than_noise(
+    estimate: Volume, prepared: Prepared, bias: NDArray[np.float32] | float, uncertainty: float
+) -> NDArray[np.float32]:
+    """The estimate, drawn towards the image where more is missing than noise of the level can hold."""
+    mask, average = prepared.mask, prepared.average
+    taken = average - estimate
+    offset = np.broadcast_to(np.float32(bias), mask.shape)[mask]
+    power = float(((taken[mask] - offset) ** 2).mean())
+    limit = float((prepared.repetition_noise_sd[mask] ** 2).mean()) * (1 + 2 * uncertainty)
+    if power <= limit:
+        return estimate
+    return average - np.float32(np.sqrt(limit / power)) * taken
+
+
+def _choice(candidates: Sequence[Candidate], shares: NDArray[np.float64], reason: str) -> Choice:
+    if reason:
+        return Choice("mean", f"the image as it is: {reason}", mean_won=True)
+    return describe_blend([candidate.name for candidate in candidates], shares)
+
+
+def _list_candidates(
+    candidates: Sequence[Candidate], stack: Stack, mean_error: float
+) -> tuple[CandidateRisk, ...]:
+    return tuple(
+        replace(row, gain_over_mean_db=decibels(denoising_gain(mean_error, mean_error, row.risk)))
+        for row in list_risks([candidate.name for candidate in candidates], stack)
+    )
+
+
+def _describe(prepared: Prepared, noise: NoiseOfOneImage) -> RepetitionRecord:
+    (scale,) = prepared.scales
+    return RepetitionRecord(
+        gain=scale.gain, offset=scale.offset, weight=1.0, noise_sd=float(noise.level * scale.gain)
+    )
+
+
+def _warnings(noise: NoiseOfOneImage, prepared: Prepared) -> tuple[str, ...]:
+    level = noise.level * prepared.scales[0].gain
+    found = [f"{_NO_CHECK} (noise SD {level:.3g}, known to about {noise.uncertainty:.0%})"]
+    if noise.is_correlated:
+        found.append(
+            "the air is noisier than the finest detail of tissue: noise is correlated between neighbours "
+            "(filtered by the scanner?), so that a part of it is taken for anatomy and stays"
+        )
+    return tuple(found)

@@ -1,0 +1,100 @@
+"""One image alone: closer to the truth, and never beyond what the level of its noise allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.strategies.anat.auto import AutoConfig, config, denoise
+from n2a_bids.algorithms.strategies.anat.single import SingleConfig
+from n2a_bids.algorithms.strategies.anat.single import denoise as denoise_single
+from n2a_bids.io.weights import load_all_weights
+from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
+
+NOISE_SD = 12.0
+
+
+@pytest.fixture(scope="module")
+def brain() -> tuple[np.ndarray, np.ndarray]:
+    """A box of the ICBM152 brain, white matter 100, and its mask."""
+    truth = crop_truth(template_truth(), (32, 32, 32))
+    return truth.data * np.float32(100 / np.percentile(truth.data[truth.mask], 80)), truth.mask
+
+
+@pytest.fixture(scope="module")
+def scan(brain) -> np.ndarray:
+    """The same with noise, and a corner that was removed."""
+    rng = np.random.default_rng(3)
+    real, imaginary = rng.normal(0, NOISE_SD, (2, *brain[0].shape))
+    image = np.hypot(brain[0] + real, imaginary)
+    image[:6, :6, :6] = 0
+    return image.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def weights() -> AutoConfig:
+    return config("fast", *load_all_weights(("resunet-t1w", "fusion-t1w"), None))
+
+
+def context() -> Context:
+    return Context(generator=torch.Generator().manual_seed(0), memory_gb=1.0)
+
+
+@pytest.fixture(scope="module")
+def denoised(scan, brain, weights):
+    return denoise(Repetitions(scan[None, ..., None], brain[1]), weights, context())
+
+
+def test_error_falls(denoised, scan, brain):
+    """Less than a half of the squared error is left, and the record says so."""
+    image, mask = brain
+    mask = mask & (scan > 0)
+    before, after = (np.mean((one - image)[mask] ** 2) for one in (scan, denoised.data[..., 0]))
+    assert after < 0.5 * before
+    assert denoised.gain.denoising > 2
+    assert not denoised.record.chosen.mean_won
+
+
+def test_what_was_removed_stays_removed(denoised):
+    """A defaced corner is no noise."""
+    assert not denoised.data[1:5, 1:5, 1:5].any()
+
+
+def test_the_record_says_that_nothing_was_repeated(denoised):
+    """With the level and how well it is known."""
+    assert "nothing was repeated" in denoised.record.warnings[0]
+    assert denoised.record.repetitions[0].noise_sd == pytest.approx(NOISE_SD, rel=0.1)
+    assert denoised.record.noise_level_uncertainty < 0.2
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bits(denoised, scan, brain, weights):
+    """Simulated noise comes from the generator of the context."""
+    again = denoise(Repetitions(scan[None, ..., None], brain[1]), weights, context())
+    np.testing.assert_array_equal(denoised.data, again.data)
+
+
+def test_no_more_is_taken_than_the_level_allows(scan, brain, weights):
+    """Told a fifth of the noise, it takes away no more than that."""
+    told = SingleConfig(weights.weights, weights.fusion, n_flips=1, noise_sd=NOISE_SD / 5)
+    taken = scan - denoise_single(Repetitions(scan[None, ..., None], brain[1]), told, context()).data[..., 0]
+    assert np.sqrt(np.mean(taken[brain[1]] ** 2)) < 1.2 * NOISE_SD / 5
+
+
+def test_images_of_little_noise_are_left_alone(brain, weights):
+    """A template is an average: what is left of its detail is anatomy, and hardly changes."""
+    image, mask = brain
+    done = denoise(Repetitions(image[None, ..., None], mask), weights, context()).data[..., 0]
+    assert np.sqrt(np.mean((done - image)[mask] ** 2)) < 1.5
+
+
+def test_without_weights_it_says_what_is_missing(scan, brain, weights):
+    """Nothing can be trained on one image."""
+    bare = replace(weights, recorrupted=replace(weights.recorrupted, weights=None), fusion=None)
+    with pytest.raises(ValueError, match="no weights"):
+        denoise(Repetitions(scan[None, ..., None], brain[1]), bare, context())
