@@ -32,6 +32,10 @@ class NoisyVolume:
     noise_sd: float
     """Noise SD of this volume, in its own unit."""
     n_threads: int = 1
+    noise_map: NDArray[np.float32] | None = None
+    """(X, Y, Z) noise SD over `noise_sd`; None where it is even."""
+    noise_spectrum: NDArray[np.float32] | None = None
+    """(X, Y, Z) power of the noise, mean 1, zero frequency first; None where it is white."""
 
 
 def nlmeans(volume: NoisyVolume) -> Volume:
@@ -67,10 +71,33 @@ def bm4d(volume: NoisyVolume) -> Volume:
     return np.asarray(published_bm4d(volume.data, volume.noise_sd), dtype=np.float32)
 
 
+def bm4d_spectrum(volume: NoisyVolume) -> Volume:
+    """Denoise by BM4D told the power spectrum of the noise and its map, all that can be told (needs bm4d)."""
+    from bm4d import bm4d as published_bm4d
+
+    even = 1.0 if volume.noise_map is None else np.maximum(volume.noise_map, 1e-6)
+    spectrum = 1.0 if volume.noise_spectrum is None else volume.noise_spectrum
+    # Of unnormalised Fourier transforms, as BM4D counts: white noise has its variance times the voxels.
+    power = np.broadcast_to(spectrum * volume.noise_sd**2 * volume.data.size, volume.data.shape)
+    return np.asarray(published_bm4d(volume.data / even, power.astype(float)) * even, dtype=np.float32)
+
+
+def bm4d_echoes(echoes: NDArray[np.float32], noise_sd: float) -> Volume:
+    """Denoise (E, X, Y, Z) echoes together by the multichannel BM4D, and return the first (needs bm4d)."""
+    from bm4d import bm4d_multichannel
+
+    denoised = bm4d_multichannel(list(echoes), [noise_sd] * len(echoes))
+    return np.asarray(denoised[0], dtype=np.float32)
+
+
+ECHO_BASELINE = "bm4d-echoes"
+"""The baseline that sees all echoes; what it needs is in `BASELINES` under ``bm4d``."""
+
 BASELINES: dict[str, tuple[Callable[[NoisyVolume], Volume], str]] = {
     "nlmeans": (nlmeans, "dipy"),
     "ants": (ants, "ants"),
     "bm4d": (bm4d, "bm4d"),
+    "bm4d-spectrum": (bm4d_spectrum, "bm4d"),
 }
 """Name -> (denoiser, package that it needs)."""
 
@@ -93,6 +120,9 @@ def denoise_with_baseline(
     mask: NDArray[np.bool_],
     noise_sd: float,
     n_threads: int = 1,
+    *,
+    noise_map: NDArray[np.float32] | None = None,
+    noise_spectrum: NDArray[np.float32] | None = None,
 ) -> Volume:
     """Denoise repetitions by a baseline: their mean, or each of them before averaging.
 
@@ -108,6 +138,8 @@ def denoise_with_baseline(
         Noise SD of one repetition.
     n_threads : int
         Threads that the baseline may use.
+    noise_map, noise_spectrum : (X, Y, Z) array, optional
+        See `NoisyVolume`; for those that take them.
 
     Returns
     -------
@@ -127,8 +159,10 @@ def denoise_with_baseline(
     if name == base:
         mean_sd = noise_sd / np.sqrt(len(repetitions))
         mean = np.mean(repetitions, axis=0, dtype=np.float32)
-        return denoiser(NoisyVolume(mean, mask, float(mean_sd), n_threads))
-    volumes = [NoisyVolume(data, mask, noise_sd, n_threads) for data in repetitions]
+        return denoiser(NoisyVolume(mean, mask, float(mean_sd), n_threads, noise_map, noise_spectrum))
+    volumes = [
+        NoisyVolume(data, mask, noise_sd, n_threads, noise_map, noise_spectrum) for data in repetitions
+    ]
     return np.mean([denoiser(volume) for volume in volumes], axis=0, dtype=np.float32)
 
 

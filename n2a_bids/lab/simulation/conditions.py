@@ -94,6 +94,13 @@ CONDITIONS: tuple[Condition, ...] = (
         kspace_axes=(1,),
     ),
     Condition(
+        "zero-filled-partial-fourier",
+        "both: 6/8 of the lines of a matrix that is 1.5 times coarser in plane",
+        _BOTH,
+        receiver=f"{_CODE}.receivers:zero_filled_partial_fourier",
+        kspace_axes=(0, 1),
+    ),
+    Condition(
         "grappa",
         "8 coils, every second line, filled by GRAPPA from 24 middle lines; coils combined by their "
         "sensitivities",

@@ -95,6 +95,16 @@ def partial_fourier(signal: NDArray, mask: Mask, generator: np.random.Generator)
     return _single_coil(weight, signal, generator)
 
 
+def zero_filled_partial_fourier(signal: NDArray, mask: Mask, generator: np.random.Generator) -> Receiver:
+    """6/8 of the lines of a matrix 1.5 times coarser in plane: those of one side stay empty."""
+    fraction = 1 / 1.5
+    box = kspace.box_support(mask.shape, _in_plane(fraction))
+    # Of the acquired matrix a quarter of the lines is missing, at the end where all lines begin.
+    kept = 0.5 + fraction * (_PARTIAL_FOURIER - 0.5)
+    lines = kspace.partial_fourier_support(mask.shape, PHASE_AXIS, kept)
+    return _single_coil(box * lines, signal, generator)
+
+
 def filtered(signal: NDArray, mask: Mask, generator: np.random.Generator) -> Receiver:
     """Hamming window in plane."""
     weight = kspace.hann_filter(mask.shape, (READOUT_AXIS, PHASE_AXIS), _HAMMING_FLOOR)

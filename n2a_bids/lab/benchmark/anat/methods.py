@@ -22,7 +22,13 @@ from n2a_bids.algorithms.strategies.anat.recorrupted import RecorruptedConfig
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.weights import load_all_weights, load_weights
 from n2a_bids.lab.benchmark.anat.cells import CellData
-from n2a_bids.lab.benchmark.baselines import BASELINES, available_baselines, denoise_with_baseline
+from n2a_bids.lab.benchmark.baselines import (
+    BASELINES,
+    ECHO_BASELINE,
+    available_baselines,
+    bm4d_echoes,
+    denoise_with_baseline,
+)
 from n2a_bids.record.typed_json import JsonObject, to_json
 from n2a_bids.strategy_table import strategies_of
 
@@ -53,6 +59,7 @@ def available_methods() -> list[str]:
         "oracle",
         "munet",
         *available_baselines(),
+        *([ECHO_BASELINE] if "bm4d" in available_baselines() else []),
     ]
 
 
@@ -70,7 +77,7 @@ _TAKE_FLOOR = "-floor"
 def check_method(name: str) -> None:
     """Raise ConfigError for a name that is not known, or whose package is not installed."""
     baseline = name.removesuffix(_TAKE_FLOOR)
-    if baseline in available_baselines():
+    if baseline in available_baselines() or (baseline == ECHO_BASELINE and baseline in available_methods()):
         return
     if baseline.removesuffix("-each") in BASELINES:
         known = available_baselines()
@@ -118,7 +125,7 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     if name == "munet":
         inputs = oracle_input(data, settings, _PUBLISHED_NETWORK)
         return inputs.scale.invert(inputs.denoise(FLIPS[:1])), {}
-    if name.removesuffix(_TAKE_FLOOR).removesuffix("-each") in BASELINES:
+    if name.removesuffix(_TAKE_FLOOR).removesuffix("-each") in (*BASELINES, ECHO_BASELINE):
         return _baseline(name, data, settings), {}
     return _strategy(name, data, settings)
 
@@ -163,7 +170,20 @@ def _without_training(config: AutoConfig | RecorruptedConfig) -> AutoConfig | Re
 
 def _baseline(name: str, data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
     baseline, mask = name.removesuffix(_TAKE_FLOOR), data.repetitions.mask
-    image = denoise_with_baseline(baseline, data.comparable, mask, data.mean_noise_sd, settings.n_threads)
+    if baseline == ECHO_BASELINE:
+        if data.repetitions.same_contrast:
+            raise DenoisingError(f"{baseline} denoises echoes together; these repetitions have one contrast")
+        image = bm4d_echoes(data.matched, data.mean_noise_sd)
+    else:
+        image = denoise_with_baseline(
+            baseline,
+            data.comparable,
+            mask,
+            data.mean_noise_sd,
+            settings.n_threads,
+            noise_map=data.noise_sd / np.float32(max(data.mean_noise_sd, np.finfo(np.float32).tiny)),
+            noise_spectrum=data.noise_spectrum,
+        )
     return image if baseline == name else remove_noise_floor(image, data.noise_sd)
 
 

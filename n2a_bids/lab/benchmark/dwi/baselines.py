@@ -25,10 +25,11 @@ def mppca(series: Series, mask: NDArray[np.bool_], gradients: Gradients) -> Seri
     """Marchenko-Pastur PCA of dipy, patches of 5x5x5."""
     from dipy.denoise.localpca import mppca as dipy_mppca
 
+    radius = [min(2, (size - 1) // 2) for size in mask.shape]  # thin slabs have thinner patches
     with warnings.catch_warnings():
         # Voxels outside the mask are divided by a weight of zero there.
         warnings.simplefilter("ignore", RuntimeWarning)
-        denoised = dipy_mppca(series, mask=mask, patch_radius=2)
+        denoised = dipy_mppca(series, mask=mask, patch_radius=radius)
     # It leaves NaN where a patch has no variance.
     usable = mask[..., None] & np.isfinite(denoised)
     return np.where(usable, denoised, series).astype(np.float32)

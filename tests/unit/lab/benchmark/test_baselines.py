@@ -7,8 +7,10 @@ from scipy import ndimage
 from n2a_bids.algorithms.quality.metrics import psnr
 from n2a_bids.errors import ConfigError
 from n2a_bids.lab.benchmark import baselines as baselines
+from n2a_bids.lab.simulation.conditions import find_condition
 from n2a_bids.lab.simulation.lesions import ball_mask
 from n2a_bids.lab.simulation.runs import SimulationConfig, simulate_runs
+from n2a_bids.lab.simulation.scans import scan_repetitions
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +54,34 @@ def test_unknown_and_missing_baselines_are_named(runs, monkeypatch):
     with pytest.raises(ConfigError, match="no_such_package"):
         baselines.denoise_with_baseline("absent", runs.repetitions, runs.mask, 1.0)
     assert "absent" not in baselines.available_baselines()
+
+
+@pytest.mark.slow
+def test_bm4d_told_the_spectrum_beats_bm4d_told_white_noise_where_noise_is_coloured():
+    """And where noise is white and even it is the same method."""
+    pytest.importorskip("bm4d", reason="bm4d is installed by the user: its licence is non-commercial")
+    mask = ball_mask((24, 24, 24))
+    texture = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(mask.shape), 2)
+    truth = (100 + 20 * texture / texture.std()).astype(np.float32)
+    scans = scan_repetitions(truth, mask, find_condition("zero-filled"), 2, 10.0, np.random.default_rng(0))
+    told = {"noise_spectrum": scans.noise_spectrum}
+    white, coloured = (
+        baselines.denoise_with_baseline(name, scans.repetitions, mask, 10.0, **told)
+        for name in ("bm4d", "bm4d-spectrum")
+    )
+    assert psnr(coloured, scans.reference, mask) > psnr(white, scans.reference, mask) + 0.3
+    untold = baselines.denoise_with_baseline("bm4d-spectrum", scans.repetitions, mask, 10.0)
+    np.testing.assert_allclose(untold, white, atol=0.5)
+
+
+@pytest.mark.slow
+def test_bm4d_of_echoes_together_beats_that_of_the_first():
+    """What echoes have in common counts for all."""
+    pytest.importorskip("bm4d", reason="bm4d is installed by the user: its licence is non-commercial")
+    mask = ball_mask((24, 24, 24))
+    texture = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(mask.shape), 2)
+    truth = (100 + 20 * texture / texture.std()).astype(np.float32)
+    clean = np.stack([truth, 0.9 * truth])
+    echoes = clean + 10 * np.random.default_rng(2).standard_normal(clean.shape).astype(np.float32)
+    alone = baselines.denoise_with_baseline("bm4d", echoes[:1], mask, 10.0)
+    assert psnr(baselines.bm4d_echoes(echoes, 10.0), truth, mask) > psnr(alone, truth, mask)
