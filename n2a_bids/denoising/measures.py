@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
+from n2a_bids.algorithms.noise.volume_noise import noise_covariance
 from n2a_bids.algorithms.normalization import match_scales
 from n2a_bids.algorithms.preparation.background import find_noisy_background
 from n2a_bids.algorithms.quality.gain import decibels
@@ -43,7 +44,8 @@ def noise_sd_map(repetitions: Repetitions) -> Volumes | None:
     """
     n_volumes = repetitions.data.shape[-1]
     if repetitions.n_repetitions == 1 and n_volumes >= FEWEST_VOLUMES:
-        noise_sd = estimate_noise_sd(repetitions.data[0], repetitions.mask)
+        series, mask = repetitions.data[0], repetitions.mask
+        noise_sd = estimate_noise_sd(series, mask, covariance=noise_covariance(series, mask))
         return np.repeat(noise_sd[..., None], n_volumes, axis=-1)
     if repetitions.n_repetitions < 2:
         return None

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.normalization import smooth_in_mask
+
+_LEAST_NOISE = 0.1
+"""Noise variance of a combination of voxels over that of a voxel, below which it counts as empty: what is
+measured of the covariance knows no less."""
 
 _CHUNK_VALUES = 4_000_000
 """Intensities of patches worked on at a time: bounds memory to some 100 MB."""
@@ -90,12 +95,19 @@ def _shrinkage(power: Tensor, n_voxels: int, n_volumes: int) -> tuple[Tensor, Te
 
 
 def estimate_noise_sd(
-    data: NDArray[np.float32], mask: NDArray[np.bool_], plan: PatchPlan = PatchPlan()
+    data: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    plan: PatchPlan = PatchPlan(),
+    covariance: NoiseCovariance | None = None,
 ) -> NDArray[np.float32]:
     """Map of the noise SD, from the part of local spectra that looks like pure noise.
 
     The largest set of smallest eigenvalues that fits a Marchenko-Pastur law is
-    noise (Veraart et al., NeuroImage 2016).
+    noise (Veraart et al., NeuroImage 2016). Where the noise of neighbours is
+    alike, a patch holds fewer independent measurements than voxels, and the
+    eigenvalues of noise spread farther than that law allows: the voxels are then
+    combined so that their noise is white (Leeb and Romanov, IEEE Trans Inf
+    Theory 2021), without the combinations that zero-filling left empty.
 
     Parameters
     ----------
@@ -104,6 +116,8 @@ def estimate_noise_sd(
     mask : (X, Y, Z) bool array
         Patches centred in it are used.
     plan : PatchPlan
+    covariance : NoiseCovariance, optional
+        Of the noise of neighbours; white noise by default.
 
     Returns
     -------
@@ -113,11 +127,12 @@ def estimate_noise_sd(
     n_volumes = data.shape[-1]
     flat = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)).reshape(-1, n_volumes)
     centres, variances = [], []
+    whitening = _Whitening.of(covariance, plan, mask.shape)
     for index in _patches(mask, plan, n_volumes):
         patch = flat[index]
         centred = patch - patch.mean(dim=1, keepdim=True)
-        power = torch.linalg.eigvalsh(centred.transpose(1, 2) @ centred)
-        variances.append(_noise_variance(power, patch.shape[1] - 1, n_volumes))
+        power = torch.linalg.eigvalsh(whitening.products(centred))
+        variances.append(_noise_variance(power, whitening.n_independent - 1, n_volumes))
         centres.append(index[:, index.shape[1] // 2])
     variance = torch.cat(variances).numpy()
     voxels = np.unravel_index(torch.cat(centres).numpy(), mask.shape)
@@ -130,6 +145,38 @@ def estimate_noise_sd(
     sampled[voxels], where[voxels] = np.clip(variance, 0.25 * level, 4 * level), inside
     smooth = smooth_in_mask(sampled, where, 3.0)
     return np.sqrt(np.where(smooth > 0, smooth, level)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Whitening:
+    """What makes the noise of the voxels of a patch independent."""
+
+    n_independent: int
+    """Voxels that a patch counts for."""
+    inverse: Tensor | None = None
+    """(N, N) inverse of their correlation, where there is noise, for patches less their mean; None for white
+    noise."""
+
+    @classmethod
+    def of(cls, covariance: NoiseCovariance | None, plan: PatchPlan, shape: tuple[int, ...]) -> _Whitening:
+        edges = [min(plan.edge, size) for size in shape]
+        if covariance is None:
+            return cls(int(np.prod(edges)))
+        cube = np.indices((plan.edge,) * 3).reshape(3, -1)
+        inside = (cube < np.array(edges)[:, None]).all(axis=0)
+        values, vectors = np.linalg.eigh(covariance.patch_correlation(plan.edge)[np.ix_(inside, inside)])
+        vectors, values = vectors[:, values > _LEAST_NOISE], values[values > _LEAST_NOISE]
+        inverse = (vectors / values) @ vectors.T
+        # The mean that fits such noise best is weighted by this matrix.
+        weights = inverse.sum(axis=0)
+        inverse -= np.outer(weights, weights) / weights.sum()
+        return cls(values.size, torch.from_numpy(inverse.astype(np.float32)))
+
+    def products(self, patches: Tensor) -> Tensor:
+        """(B, C, C) products of the volumes of (B, N, C) patches less their mean."""
+        if self.inverse is None:
+            return patches.transpose(1, 2) @ patches
+        return patches.transpose(1, 2) @ (self.inverse @ patches)
 
 
 def _noise_variance(power: Tensor, n_voxels: int, n_volumes: int) -> Tensor:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.filters.learned import Series, principal_basis
 from n2a_bids.algorithms.filters.nonlocal_bayes import PatchSearch, guided_nonlocal_bayes
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 
 _SEARCH = PatchSearch(edge=2, stride=2, radius=3)
 
@@ -23,6 +24,7 @@ def refine_by_nonlocal_bayes(
     noise_sd: NDArray[np.float32],
     mask: NDArray[np.bool_],
     *,
+    covariance: NoiseCovariance | None = None,
     device: torch.device,
     memory_gb: float = 6.0,
 ) -> Series:
@@ -43,6 +45,8 @@ def refine_by_nonlocal_bayes(
         Noise SD of `noisy`, the same in all volumes, positive.
     mask : (X, Y, Z) bool array
         Voxels to denoise.
+    covariance : NoiseCovariance, optional
+        Of the noise of neighbours; white noise by default.
     device : torch.device
     memory_gb : float
         See :func:`guided_nonlocal_bayes`.
@@ -63,6 +67,7 @@ def refine_by_nonlocal_bayes(
             np.ones(mask.shape, np.float32),
             mask,
             search=_SEARCH,
+            correlation=None if covariance is None else covariance.patch_correlation(_SEARCH.edge),
             device=device,
             memory_gb=memory_gb,
         )

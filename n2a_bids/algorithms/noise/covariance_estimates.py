@@ -16,6 +16,9 @@ from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 _BLOCK_VOXELS, _MOST_BLOCKS = 24, 24
 """Blocks that are looked at: together some hundred thousand voxels, which settle a correlation to 0.003."""
 
+_SMALLER_BLOCKS, _FEWEST_BLOCKS = (16, 12, 8), 4
+"""Edges for images that are too small for enough blocks to tell a standard error by."""
+
 _HIGH_PASS_VOXELS = 6.0
 """SD of the blur that takes shading and slow structure out of differences."""
 
@@ -42,16 +45,16 @@ def covariance_of_noise(noise: NDArray[np.float32], counted: Mask) -> NoiseCovar
         White where no block has enough voxels.
     """
     capped = np.clip(noise, -_CAP, _CAP) * counted
-    blocks = _choose_blocks(counted)
+    edge, blocks = _choose_blocks(counted)
     if not blocks:
         return white_noise()
     margin = FAR_LAG
     # An axis shorter than a block is filled up to one: what is shifted stays as large as what is not.
-    edges = [(margin, margin + max(_BLOCK_VOXELS - size, 0)) for size in counted.shape]
-    padded, mask = np.pad(capped, [(0, 0), *edges]), np.pad(counted, edges)
+    pads = [(margin, margin + max(edge - size, 0)) for size in counted.shape]
+    padded, mask = np.pad(capped, [(0, 0), *pads]), np.pad(counted, pads)
     sums = np.zeros((len(blocks), 2, len(_LAGS)))
     for row, corner in enumerate(blocks):
-        here = tuple(slice(low + margin, low + margin + _BLOCK_VOXELS) for low in corner)
+        here = tuple(slice(low + margin, low + margin + edge) for low in corner)
         values, inside = padded[(slice(None), *here)], mask[here]
         for column, lag in enumerate(_LAGS):
             there = tuple(slice(part.start + step, part.stop + step) for part, step in zip(here, lag))
@@ -177,18 +180,20 @@ def _half_of_lags() -> list[tuple[int, int, int]]:
 _LAGS = _half_of_lags()
 
 
-def _choose_blocks(counted: Mask) -> list[NDArray[np.intp]]:
-    """Corners of the blocks that hold most, evenly spread among those that hold enough."""
-    grid = [np.arange(0, max(size - _BLOCK_VOXELS, 0) + 1, _BLOCK_VOXELS) for size in counted.shape]
-    corners = np.stack(np.meshgrid(*grid, indexing="ij"), -1).reshape(-1, 3)
-    inside = np.array(
-        [
-            np.count_nonzero(counted[tuple(slice(low, low + _BLOCK_VOXELS) for low in corner)])
-            for corner in corners
-        ]
-    )
-    enough = corners[inside >= max(200, 0.3 * inside.max())]
-    return list(enough[:: -(-len(enough) // _MOST_BLOCKS)]) if len(enough) else []
+def _choose_blocks(counted: Mask) -> tuple[int, list[NDArray[np.intp]]]:
+    """Edge, and corners of the blocks that hold most, evenly spread among those that hold enough."""
+    best: tuple[int, list[NDArray[np.intp]]] = (_BLOCK_VOXELS, [])
+    for edge in (_BLOCK_VOXELS, *_SMALLER_BLOCKS):
+        grid = [np.arange(0, max(size - edge, 0) + 1, edge) for size in counted.shape]
+        corners = np.stack(np.meshgrid(*grid, indexing="ij"), -1).reshape(-1, 3)
+        boxes = [tuple(slice(low, low + edge) for low in corner) for corner in corners]
+        inside = np.array([np.count_nonzero(counted[box]) for box in boxes])
+        enough = corners[inside >= max(200, 0.3 * inside.max())]
+        if len(enough) > len(best[1]):
+            best = edge, list(enough[:: -(-len(enough) // _MOST_BLOCKS)])
+        if len(best[1]) >= _FEWEST_BLOCKS:
+            break
+    return best
 
 
 def _from_sums(sums: NDArray[np.float64]) -> NoiseCovariance:

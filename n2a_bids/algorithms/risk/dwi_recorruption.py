@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.filters.learned import Pair, Series
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
+from n2a_bids.algorithms.noise.coloured import colour_noise, detail_kept
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.noise.estimate import high_pass, local_sd
 from n2a_bids.algorithms.noise.rician import (
     complex_noise_sd,
@@ -17,6 +19,7 @@ from n2a_bids.algorithms.noise.rician import (
     remove_noise_floor,
     rician_variance,
 )
+from n2a_bids.algorithms.noise.volume_noise import noise_covariance
 from n2a_bids.algorithms.risk.repetition_weights import RepetitionWeights, equal_weights
 
 
@@ -40,6 +43,8 @@ class Average:
     """Part of the noise SD that interpolation left; see `Repetitions`."""
     real_valued: bool = False
     """Whether the images are known to be no magnitudes; see `Repetitions`."""
+    covariance: NoiseCovariance | None = None
+    """Of the noise of neighbours; None for white noise."""
 
     @property
     def is_magnitude(self) -> bool:
@@ -90,26 +95,31 @@ def average(
     weights = equal_weights(len(repetitions)) if weights is None else weights
     mean = weights.average(repetitions)
     if len(repetitions) == 1:
-        noise_sd = estimate_noise_sd(mean, mask, plan)
-        contrasts = repetitions[:0]
-        return Average(repetitions, mean, mask, noise_sd, contrasts, weights, noise_kept, real_valued)
+        covariance = noise_covariance(mean, mask)
+        noise_sd = estimate_noise_sd(mean, mask, plan, covariance)
+        none = repetitions[:0]
+        return Average(repetitions, mean, mask, noise_sd, none, weights, noise_kept, real_valued, covariance)
     contrasts = np.tensordot(weights.contrasts(), repetitions, axes=1)
-    noise_sd = _pooled_noise_sd(contrasts, mask)
+    covariance = noise_covariance(contrasts, mask)
+    noise_sd = _pooled_noise_sd(contrasts, mask, covariance)
     # The second time with the lower noise level that the first has found.
     for _ in range(2):
         # What volumes differ in alike is no noise: misalignment and distortion left over. As noise it
         # would teach the filters to blur what the repetitions agree on, and the risk to approve.
         for contrast in contrasts:
             contrast[mask] -= shrink_local_pca(contrast, mask, noise_sd, plan, centred=False)[mask]
-        noise_sd = _pooled_noise_sd(contrasts, mask)
-    return Average(repetitions, mean, mask, noise_sd, contrasts, weights, noise_kept, real_valued)
+        noise_sd = _pooled_noise_sd(contrasts, mask, covariance)
+    return Average(repetitions, mean, mask, noise_sd, contrasts, weights, noise_kept, real_valued, covariance)
 
 
-def _pooled_noise_sd(contrasts: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _pooled_noise_sd(
+    contrasts: NDArray[np.float32], mask: NDArray[np.bool_], covariance: NoiseCovariance | None
+) -> NDArray[np.float32]:
     """(X, Y, Z) noise SD over all volumes: they share the noise of the receiver."""
     volumes = np.moveaxis(contrasts, -1, 1).reshape(-1, *mask.shape)
     squares = [local_sd(high_pass(volume), mask) ** 2 for volume in volumes]
-    return np.sqrt(np.mean(squares, axis=0)).astype(np.float32)
+    noise_sd = np.sqrt(np.mean(squares, axis=0)).astype(np.float32)
+    return noise_sd if covariance is None else noise_sd / np.float32(detail_kept(covariance))
 
 
 def acquired_noise(
@@ -189,7 +199,7 @@ def recorrupt(
         if len(averaged.repetitions) > 1:
             noise = _difference(averaged, generator)
         else:
-            drawn = _drawn_noise(initial_estimate, complex_sd, generator, is_magnitude=averaged.is_magnitude)
+            drawn = _drawn_noise(averaged, initial_estimate, complex_sd, generator)
             noise = np.float32(averaged.noise_kept) * drawn
         for sign in (1, -1):
             noisy = averaged.mean + np.float32(sign * strength) * noise
@@ -210,14 +220,15 @@ def _difference(averaged: Average, generator: torch.Generator) -> Series:
 
 
 def _drawn_noise(
+    averaged: Average,
     initial_estimate: Series,
     complex_sd: NDArray[np.float32],
     generator: torch.Generator,
-    *,
-    is_magnitude: bool,
 ) -> Series:
     drawn = torch.randn(initial_estimate.shape, generator=generator).numpy()
-    if not is_magnitude:
+    if averaged.covariance is not None:
+        drawn = colour_noise(drawn, averaged.covariance)
+    if not averaged.is_magnitude:
         return (complex_sd[..., None] * drawn).astype(np.float32)
     # The noise of magnitudes is weaker where there is little signal.
     signal = remove_noise_floor(initial_estimate, complex_sd[..., None])

@@ -168,7 +168,7 @@ def _denoise_group(
     else:
         denoised = _filter(pairs, filters, mask)
         if best == NONLOCAL:
-            denoised = _refine(averaged.mean, denoised, mean_sd, mask, context)
+            denoised = _refine(averaged.mean, denoised, mean_sd, averaged, context)
     return denoised, VolumeGroup(volumes, sd_map, factors, rows, best, mean_variance)
 
 
@@ -177,9 +177,15 @@ def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.boo
     return np.mean(parts, axis=0, dtype=np.float32)
 
 
-def _refine(noisy: Series, guide: Series, noise_sd: NDArray, mask: NDArray, context: Context) -> Series:
+def _refine(noisy: Series, guide: Series, noise_sd: NDArray, averaged: Average, context: Context) -> Series:
     return refine_by_nonlocal_bayes(
-        noisy, guide, noise_sd, mask, device=context.device, memory_gb=context.memory_gb
+        noisy,
+        guide,
+        noise_sd,
+        averaged.mask,
+        covariance=averaged.covariance,
+        device=context.device,
+        memory_gb=context.memory_gb,
     )
 
 
@@ -195,7 +201,7 @@ def _estimate_pairs(
     mask, noise_sd = averaged.mask, averaged.input_noise_sd(config.strength)
     crossed = [filters.apply_crossed(pair.noisy, pair.initial_estimate, mask, folds) for pair in pairs]
     refined = [
-        _refine(pair.noisy, guide, noise_sd, mask, context)
+        _refine(pair.noisy, guide, noise_sd, averaged, context)
         for pair, guide in zip(pairs, crossed, strict=True)
     ]
     return {LOCAL_PCA: [pair.initial_estimate for pair in pairs], FILTERS: crossed, NONLOCAL: refined}

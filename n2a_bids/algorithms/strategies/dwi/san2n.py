@@ -19,6 +19,7 @@ from n2a_bids.algorithms.diffusion.qspace import angular_groups, nearest_neighbo
 from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.nn.dwi_networks import SpatioAngularNet, set_linear_map
 from n2a_bids.algorithms.nn.san2n_loss import san2n_loss
+from n2a_bids.algorithms.noise.volume_noise import noise_covariance
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import Choice, Epoch, StrategyRecord, list_epochs
@@ -67,7 +68,7 @@ def denoise(repetitions: Repetitions, config: SAN2NConfig, context: Context) -> 
     noise_map = np.zeros_like(mean)
     for volumes in angular_groups(gradients, config.max_volumes):
         series = np.ascontiguousarray(mean[box][..., volumes])
-        sd_map = estimate_noise_sd(series, mask)
+        sd_map = estimate_noise_sd(series, mask, covariance=noise_covariance(series, mask))
         table = gradients.subset(volumes)
         estimate, losses = _train_and_apply(series, mask, sd_map, table, config, context)
         inside = mean[box]
