@@ -104,10 +104,10 @@ def _find_covariance(
         sd = noise_sd[..., 0] / np.float32(scales[0].gain)
         return difference_covariance(images, sd, mask, repetitions.shared), "differences of repetitions"
     if repetitions.n_repetitions > 1:
-        residuals, source = data[0, ..., volumes] - data[1, ..., volumes], "differences of repetitions"
+        residuals, source = (data[0] - data[1])[..., volumes], "differences of repetitions"
     else:
         residuals, source = (data[0] - denoised)[..., volumes], "residuals of the series"
-    residuals = np.moveaxis(residuals, -1, 0) if residuals.shape[-1] == len(volumes) else residuals
+    residuals = np.moveaxis(residuals, -1, 0)
     if not residuals[:, mask].any(axis=1).all():
         return None
     return residual_covariance(residuals, mask), source

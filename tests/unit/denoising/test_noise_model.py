@@ -54,6 +54,17 @@ def test_a_single_series_tells_it_by_what_denoising_took():
     assert _describe(repetitions, repetitions.data[0]) is None
 
 
+@pytest.mark.parametrize("n_runs", [1, 2])
+def test_a_series_of_few_slices_tells_it_too(n_runs):
+    """As many slices as volumes that are looked at, too."""
+    noise = np.random.default_rng(0).standard_normal((n_runs, 40, 44, 6, 9)).astype(np.float32)
+    mask = np.ones(noise.shape[1:4], bool)
+    clean = np.full(noise.shape[1:], 100, np.float32)
+    found = describe_noise(Repetitions(100 + noise, mask), np.ones_like(clean), clean, ())
+    assert found.fwhm_voxels == pytest.approx((1, 1, 1), rel=0.15)
+    assert found.acquired_matrix is None
+
+
 def test_k_space_is_looked_at_before_interpolation(tmp_path):
     """Aligned runs have lost it; the file as it was stored has not."""
     repetitions, clean = _runs("zero-filled by 1.5")
