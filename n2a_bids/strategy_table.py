@@ -228,6 +228,6 @@ def reason_against(name: str, kind: str) -> str:
         return "cannot denoise echoes, whose contrast differs"
     if kind == "anat-single" and row.min_repetitions > 1:
         return "needs two repetitions, and there is one"
-    if kind == "dwi-single" and row.min_repetitions > 1:
+    if kind in ("dwi-single", "dwi-in-place") and row.min_repetitions > 1:
         return "needs two series, or one that can be split in two"
     return ""

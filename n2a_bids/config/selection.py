@@ -130,4 +130,12 @@ class SelectionConfig:
             _DIFFUSION,
         ),
     ] = False
+    dwi_in_place: Annotated[
+        bool,
+        Option(
+            "denoise each diffusion series where it lies, before anything else: motion and distortion stay, "
+            "and so do tables and headers",
+            _DIFFUSION,
+        ),
+    ] = False
     b0_threshold: B0Threshold = 50.0

@@ -18,6 +18,7 @@ _KINDS = {
     "dwi-repeats": "DWI repetitions",
     "dwi-split": "one DWI series, split in two",
     "dwi-single": "one DWI series, alone",
+    "dwi-in-place": "one DWI series, where it lies",
 }
 _WIDTH = 110
 

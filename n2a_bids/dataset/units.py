@@ -11,8 +11,9 @@ from n2a_bids.dataset.names import parse_name
 from n2a_bids.record.typed_json import JsonObject
 
 Kind = Literal[
-    "anat-repeats", "anat-echoes", "anat-single", "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single"
-]
+    "anat-repeats", "anat-echoes", "anat-single",
+    "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single", "dwi-in-place",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,10 @@ class DenoiseJob:
             metavar="PART", default="1, not interpolated",
         ),
     ] = 1.0  # fmt: skip
+    whole_image: Annotated[
+        bool,
+        Option("denoise all of a diffusion series: what lies around the brain, too, by local PCA"),
+    ] = False
     allow_shared_noise: Annotated[
         bool, Option("take runs that hold the same noise, which is otherwise an error")
     ] = False

@@ -12,10 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.diffusion.qspace import angular_groups
 from n2a_bids.algorithms.nn.cuda_graphs import record_cuda_graph
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.strategies import Strategy, get_strategy
+from n2a_bids.algorithms.strategies.dwi.auto import MAX_VOLUMES
+from n2a_bids.algorithms.strategies.dwi.surroundings import denoise_surroundings
 from n2a_bids.algorithms.strategies.mean import average_matched
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import expected_error, measure, noise_sd_map
@@ -98,6 +101,9 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     )
     denoised = denoise_with_retries(strategy, repetitions, weights, job, device, report)
     _check_finite(denoised, strategy)
+    if job.whole_image:
+        report("denoising what lies around the brain")
+        denoised = with_surroundings(repetitions, denoised)
     denoised = keep_empty(repetitions, denoised)
     report("measuring the result")
     mean = _with_empty(repetitions, average_matched(repetitions))
@@ -114,6 +120,31 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
         expected_error(repetitions, denoised, noise_sd, mask) if strategy.facts.tells_error else None
     )
     return DenoiseResult(job, denoised.data, mean, noise_sd, uncertainty, denoised.repetitions, mask, record)
+
+
+def with_surroundings(repetitions: Repetitions, denoised: DenoisedImage) -> DenoisedImage:
+    """The denoised series with what lies around the brain denoised too, unless the series was kept as it is.
+
+    Parameters
+    ----------
+    repetitions : Repetitions
+        One diffusion series.
+    denoised : DenoisedImage
+
+    Returns
+    -------
+    denoised : DenoisedImage
+        The same object where the mean won, or where there is more than one series.
+    """
+    gradients = repetitions.gradients
+    if gradients is None or repetitions.n_repetitions > 1 or denoised.record.chosen.mean_won:
+        return denoised
+    groups = angular_groups(gradients, MAX_VOLUMES)
+    series, mask = repetitions.data[0], repetitions.mask
+    whole, noise_sd = denoise_surroundings(series, denoised.data, mask, groups)
+    if denoised.noise_sd is not None:
+        noise_sd = np.where(mask[..., None], denoised.noise_sd, noise_sd)
+    return replace(denoised, data=whole, noise_sd=noise_sd if denoised.noise_sd is not None else None)
 
 
 def keep_empty(repetitions: Repetitions, denoised: DenoisedImage) -> DenoisedImage:

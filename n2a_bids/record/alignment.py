@@ -90,6 +90,8 @@ class AlignmentRecord:
     space: str = ""
     """``reference``, or ``halfway``."""
     interpolation: str = ""
+    in_place: bool = False
+    """Diffusion: whether the series was denoised where it lies, its motion measured and left."""
     motion_between_series: MotionBetweenSeries | None = None
     repetitions: tuple[AlignedRepetition, ...] = ()
 

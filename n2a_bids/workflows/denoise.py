@@ -20,6 +20,7 @@ def init_denoise_node(
     save_repetitions: bool = False,
     real_valued: bool = False,
     save_uncertainty: bool = False,
+    whole_image: bool = False,
 ) -> Node:
     """Node that runs ``n2a-tools denoise``.
 
@@ -37,6 +38,8 @@ def init_denoise_node(
         The images are real parts of complex ones.
     save_uncertainty : bool
         Write the error to expect in each voxel, too.
+    whole_image : bool
+        Denoise what lies around the brain of a diffusion series, too.
 
     Returns
     -------
@@ -55,6 +58,7 @@ def init_denoise_node(
         "save_repetitions": save_repetitions,
         "real_valued": real_valued,
         "save_uncertainty": save_uncertainty,
+        "whole_image": whole_image,
     }
     for option, value in {**dataclasses.asdict(config), **flags}.items():
         # False must stay undefined, or nipype would hash it apart from a run that never had the option.

@@ -45,6 +45,11 @@ def tells_error(unit: DenoisingUnit, config: Config) -> bool:
     return find_strategy(config.denoise.strategy, unit.datatype).tells_error
 
 
+def is_made_of_several(unit: DenoisingUnit, config: Config) -> bool:
+    """Written where the mean is not an image of the dataset: a series that lies where it lay is its own."""
+    return unit.kind != "dwi-in-place"
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One file of a group, or one for each of its repetitions."""
@@ -99,7 +104,7 @@ def _images(datatype: str) -> tuple[Output, ...]:
     """What is written for anatomy and diffusion alike."""
     return (
         Output("denoised", "", "denoised", datatype=datatype, sidecar="denoised"),
-        Output("mean", "", "mean", datatype=datatype, sidecar="mean"),
+        Output("mean", "", "mean", datatype=datatype, sidecar="mean", is_written=is_made_of_several),
         Output("residual", "", "residual", datatype=datatype, sidecar="residual"),
         Output("noise_sd", "", "noisesd", datatype=datatype, sidecar="noise_sd"),
         Output(
@@ -126,8 +131,13 @@ ANAT_OUTPUTS: tuple[Output, ...] = (
 DWI_OUTPUTS: tuple[Output, ...] = (
     *_images("dwi"),
     *(
-        Output(table, "dwi", desc, f".{table}", "dwi")
-        for desc in ("denoised", "mean", "residual", "noisesd")
+        Output(table, "dwi", desc, f".{table}", "dwi", is_written=is_written)
+        for desc, is_written in (
+            ("denoised", always),
+            ("mean", is_made_of_several),
+            ("residual", always),
+            ("noisesd", always),
+        )
         for table in ("bval", "bvec")
     ),
     Output(

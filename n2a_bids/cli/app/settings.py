@@ -187,6 +187,7 @@ def _check(config: Config) -> None:
             "--dwi-pairing reverse-pe corrects distortion, but --dwi-corrected says that this is done; give "
             "one of them"
         )
+    _check_in_place(config)
     work_dir, bids_dir = config.work_dir.resolve(), config.bids_dir.resolve()
     if work_dir == bids_dir or (bids_dir in work_dir.parents and "derivatives" not in work_dir.parts):
         raise ConfigError(
@@ -195,6 +196,22 @@ def _check(config: Config) -> None:
     if config.output_dir.resolve() == work_dir:
         raise ConfigError(
             f"{config.work_dir}: work and output directory are the same; choose another with -w"
+        )
+
+
+def _check_in_place(config: Config) -> None:
+    """Refuse what a series that stays where it lies cannot have."""
+    if not config.selection.dwi_in_place:
+        return
+    against = {
+        "--dwi-pairing": config.selection.dwi_pairing != "auto",
+        "--dwi-own-grid": config.outputs.dwi_own_grid,
+        "--dwi-corrected": config.selection.dwi_corrected,
+    }
+    for flag in (flag for flag, is_given in against.items() if is_given):
+        raise ConfigError(
+            f"--dwi-in-place denoises each series alone and as acquired, before distortion is corrected, so "
+            f"that {flag} has no meaning; give one of them"
         )
 
 

@@ -36,9 +36,10 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
     images : sequence of ImageFile
         With suffix dwi or sbref, and echo-planar field maps.
     selection : SelectionConfig
-        Its pairing ``auto`` tries opposite phase encoding, then repeats, then a split, then the
-        series alone; any other value allows that way only. Where distortion has been corrected already,
-        series of opposite phase encoding are repeats.
+        Where series are denoised in place, each is a unit of its own. Otherwise, its pairing ``auto`` tries
+        opposite phase encoding, then repeats, then a split, then the series alone; any other value allows
+        that way only. Where distortion has been corrected already, series of opposite phase encoding are
+        repeats.
 
     Returns
     -------
@@ -48,6 +49,7 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         are not named.
     """
     pairing, corrected = selection.dwi_pairing, selection.dwi_corrected
+    in_place = selection.dwi_in_place
     fieldmaps = [read_b0_images(image, selection.b0_threshold) for image in images if is_fieldmap(image)]
     images = [image for image in images if not is_fieldmap(image)]
     series, b0_images, excluded = _read_all(images, selection.b0_threshold)
@@ -55,16 +57,16 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
     by_path = {one.image.path: one for one in series}
     for members in group_by([one.image for one in series], ignoring={"dir", "run"}):
         family = [by_path[image.path] for image in members]
-        found, alone = _pairs(family, pairing, corrected=corrected)
+        found, alone = ([], family) if in_place else _pairs(family, pairing, corrected=corrected)
         units.extend(found)
         for one in alone:
-            decision = _alone(one, pairing, family)
+            decision = _in_place(one) if in_place else _alone(one, pairing, family)
             (units if isinstance(decision, DenoisingUnit) else excluded).append(decision)
     for unit in units:
         excluded.extend(_too_short(unit, by_path[unit.images[0].path]))
     short = {item.path for item in excluded}
     units = [unit for unit in units if unit.images[0].path not in short]
-    if not corrected:
+    if not (corrected or in_place):
         taken = {image.path for unit in units for image in unit.images}
         b0_images += [one for one in series if one.image.path not in taken and one.gradients.is_b0.any()]
         b0_images += fieldmaps
@@ -117,12 +119,26 @@ def _pairs(
     return units, left
 
 
+def _in_place(series: Series) -> DenoisingUnit | Excluded:
+    """One series, whatever else there is: nothing is averaged, aligned or corrected."""
+    if np.count_nonzero(series.weighted) < 2:
+        return _nothing_weighted(series)
+    reason = "denoised where it lies, from its own volumes: --dwi-in-place was asked for"
+    return replace(find_single_dwi(series, ""), kind="dwi-in-place", reason=reason)
+
+
+def _nothing_weighted(series: Series) -> Excluded:
+    where, n_weighted = describe(series.image), int(np.count_nonzero(series.weighted))
+    return Excluded(
+        series.image.path, f"{where}: {n_weighted} diffusion-weighted volumes, nothing to denoise"
+    )
+
+
 def _alone(series: Series, pairing: Pairing, family: Sequence[Series]) -> DenoisingUnit | Excluded:
     """Split, single or left out, for a series that belongs to no pair."""
     where, path = describe(series.image), series.image.path
     if np.count_nonzero(series.weighted) < 2:
-        n_weighted = int(np.count_nonzero(series.weighted))
-        return Excluded(path, f"{where}: {n_weighted} diffusion-weighted volumes, nothing to denoise")
+        return _nothing_weighted(series)
     against = reason_against_pair(series, [one for one in family if one is not series], pairing)
     if pairing in ("reverse-pe", "repeat"):
         return Excluded(path, f"{where}: --dwi-pairing {pairing} was asked for, but {against}")

@@ -80,6 +80,7 @@ class _DescribeRawLikeInputSpec(BaseInterfaceInputSpec):
         {}, usedefault=True, desc="new fields about field maps; without them the old ones stay"
     )
     series = traits.Dict(traits.Str(), traits.Str(), desc="series as acquired, and where each is written")
+    in_place = traits.Bool(False, usedefault=True, desc="volumes lie where they were acquired")
     root = traits.Str(mandatory=True, desc="dataset that looks raw")
     bids_dir = traits.Str(mandatory=True, desc="input dataset")
 
@@ -109,7 +110,8 @@ class DescribeRawLike(SimpleInterface):
         copied |= field_identifiers(image.metadata for image in reversed_b0)
         done = {key: inputs.sidecar[key] for key in _OF_DENOISING if key in inputs.sidecar}
         self._results["sidecars"] = [
-            raw_like_metadata(own, inputs.fields, copied) | done for own in inputs.metadata
+            raw_like_metadata(own, inputs.fields, copied, in_place=inputs.in_place) | done
+            for own in inputs.metadata
         ]
         return runtime
 

@@ -63,6 +63,7 @@ class _DescribeResultsInputSpec(BaseInterfaceInputSpec):
     found_warnings = traits.List(traits.Str(), [], usedefault=True, desc="of the images; added, too")
     inputs_stripped = traits.Bool(False, usedefault=True, desc="whether the images came without skull")
     images = traits.List(traits.Str(), desc="every series as acquired, for its affine")
+    in_place = traits.Bool(False, usedefault=True, desc="whether a series lies as it was acquired")
     corrected = traits.Bool(False, usedefault=True, desc="whether susceptibility distortion was corrected")
     distortion_file = File(exists=True, desc="JSON of the distortion correction, where there was one")
     reversed_b0 = traits.Str(
@@ -106,7 +107,7 @@ class DescribeResults(SimpleInterface):
         reference = inputs.sources[names.index(alignment.reference)]
         grid = inputs.own_uri if alignment.space == "halfway" else reference
         common = {
-            **shared_metadata(metadata),
+            **(metadata[0] if inputs.in_place else shared_metadata(metadata)),
             **self._phase_encoding(),
             "Sources": self._sources(),
             "SpatialReference": grid,

@@ -91,7 +91,11 @@ def _rounded(values: Iterable[float]) -> tuple[float, ...]:
 
 
 def series_record(
-    rows: Sequence[SeriesRow], reference_reason: str, registration: RegistrationRecord
+    rows: Sequence[SeriesRow],
+    reference_reason: str,
+    registration: RegistrationRecord,
+    *,
+    in_place: bool = False,
 ) -> AlignmentRecord:
     """The whole record.
 
@@ -103,6 +107,8 @@ def series_record(
         Why it is the reference.
     registration : RegistrationRecord
         How the motion between the series was found; its ``warnings`` join those of the record.
+    in_place : bool
+        The motion was measured and left.
     """
     used = [row.record for row in rows if row.accepted]
     return AlignmentRecord(
@@ -110,7 +116,8 @@ def series_record(
         reference=rows[0].name,
         reference_reason=reference_reason,
         space="reference",
-        interpolation="quintic B-spline, once, motion and distortion together",
+        interpolation="" if in_place else "quintic B-spline, once, motion and distortion together",
+        in_place=in_place,
         motion_between_series=registration.motion_between_series,
         repetitions=tuple(row.record for row in rows),
     )

@@ -42,7 +42,7 @@ def raw_like_series(unit: DenoisingUnit, config: Config) -> dict[Path, Path]:
     root = config.outputs.raw_like_dir
     if root is None:
         return {}
-    apart = unit.kind == "dwi-reverse-pe"
+    apart = unit.kind in ("dwi-reverse-pe", "dwi-in-place")
     return {
         path: raw_like_path(root, unit.names_of(image) if apart else unit.entities, "dwi")
         for image in unit.images
@@ -156,7 +156,8 @@ def _write_raw_like(
     workflow: Workflow, inputnode: Node, own: Node | None, unit: DenoisingUnit, config: Config
 ) -> Node:
     """Nodes that write the series with tables and sidecars; returns the last of them."""
-    metadata = [dict(image.metadata) for image in unit.images] if own else [_shared(unit)]
+    apart = own or unit.kind == "dwi-in-place"
+    metadata = [dict(image.metadata) for image in unit.images] if apart else [_shared(unit)]
     renamed = raw_like_series(unit, config)
     series = list(dict.fromkeys(renamed.values()))
     describe = Node(
@@ -164,6 +165,7 @@ def _write_raw_like(
             metadata=metadata,
             fields=pair_fields(unit.entities) if own else {},
             series={str(image): str(path) for image, path in renamed.items()},
+            in_place=unit.kind == "dwi-in-place",
             root=str(config.outputs.raw_like_dir),
             bids_dir=str(config.bids_dir),
         ),

@@ -19,6 +19,7 @@ from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.interfaces.dwi.copies import FindSeriesCopies
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
+from n2a_bids.interfaces.dwi.in_place import KeepInPlace
 from n2a_bids.interfaces.dwi.motion import EstimateMotion
 from n2a_bids.interfaces.dwi.phase import PlacePhase
 from n2a_bids.interfaces.dwi.register import RegisterSeries
@@ -112,13 +113,15 @@ def init_preparation(
     Returns
     -------
     align : Node
-        The last of them, `AlignSeries`.
+        The last of them, `AlignSeries`, or `KeepInPlace`.
     """
     paths = [image.path for image in unit.images]
     check = init_check_node(unit, skip=skip_validation)
     pick, mask = _pick_node(unit), _mask_node(unit, given)
     of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
     motion = MapNode(EstimateMotion(random_seed=random_seed), of_each, name="motion", mem_gb=3.0)
+    if unit.kind == "dwi-in-place":
+        return _add_in_place(workflow, unit, (check, pick, mask, motion))
     interface = AlignSeries(
         volumes=pick.inputs.volumes,
         keep_mask=given is not None,
@@ -162,6 +165,31 @@ def _connect_images(workflow: Workflow, unit: DenoisingUnit, check: Node) -> Non
         return
     fields = [("magnitude_file", "in_file"), ("values_file", "values_file"), ("phase_file", "phase_file")]
     workflow.connect([(check, demodulate, [("out_files", "in_file")]), (demodulate, pick, fields)])
+
+
+def _add_in_place(workflow: Workflow, unit: DenoisingUnit, nodes: tuple[Node, ...]) -> Node:
+    """The series with its own tables; its motion is estimated for the record alone."""
+    check, pick, mask, motion = nodes
+    (image,) = unit.images
+    tables = {"bval_file": str(image.bval), "bvec_file": str(image.bvec)}
+    keep = Node(KeepInPlace(name=image.path.name, **tables), name="align")
+    distinct = Node(FindSeriesCopies(names=[image.path.name]), name="distinct", mem_gb=1.5)
+    first_mask = Node(Select(index=[0]), name="first_mask")
+    series = [("out_file", "in_file"), ("bval_file", "bval_file"), ("bvec_file", "bvec_file")]
+    workflow.connect(
+        [
+            (pick, mask, [("b0_file", "in_file")]),
+            (pick, distinct, [(field, f"{name}s") for field, name in series]),
+            (pick, motion, series),
+            (mask, motion, [("out_mask", "mask_file")]),
+            (mask, first_mask, [("out_mask", "inlist")]),
+            (first_mask, keep, [("out", "mask_file")]),
+            (motion, keep, [("motion_file", "motion_files")]),
+            (pick, keep, [("values_file", "in_files"), ("b0_file", "b0_files")]),
+        ]
+    )
+    _connect_images(workflow, unit, check)
+    return keep
 
 
 def _pick_node(unit: DenoisingUnit) -> MapNode:

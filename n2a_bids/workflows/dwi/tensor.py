@@ -16,6 +16,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.dwi.tensor import TensorMapsOfSeries
 from n2a_bids.record.typed_json import JsonObject
+from n2a_bids.workflows.derivatives import is_made_of_several
 
 FITTED = ("mean", "denoised")
 _MAPS = {
@@ -58,7 +59,8 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     inputnode = Node(IdentityInterface([*FITTED, "bval", "bvec", "mask"]), name="inputnode")
     shown = [f"{kind}_{desc}" for desc in FITTED for kind in ("fa", "v1")]
     outputnode = Node(IdentityInterface(shown), name="outputnode")
-    targets = {f"{kind}_{desc}": _path(unit, config, kind, desc) for desc in FITTED for kind in _MAPS}
+    written = [desc for desc in FITTED if desc == "denoised" or is_made_of_several(unit, config)]
+    targets = {f"{kind}_{desc}": _path(unit, config, kind, desc) for desc in written for kind in _MAPS}
     write = Node(WriteDerivatives(targets), name="write")
     for desc in FITTED:
         fit = Node(TensorMapsOfSeries(), name=f"fit_{desc}", mem_gb=3.0)
@@ -69,7 +71,7 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config) -> Workflow:
                 (fit, outputnode, [(f"{kind}_file", f"{kind}_{desc}") for kind in ("fa", "v1")]),
             ]
         )
-        for kind in _MAPS:
+        for kind in _MAPS if desc in written else ():
             write.inputs.trait_set(**{f"{kind}_{desc}_sidecar": _sidecar(unit, config, kind, desc)})
             workflow.connect(fit, f"{kind}_file", write, f"{kind}_{desc}")
     return workflow

@@ -63,7 +63,14 @@ def init_dwi_unit_wf(
         reference_reason=reference_reason,
         random_seed=config.denoise.random_seed,
     )
-    denoise = init_denoise_node(config.denoise, config.resources, real_valued=unit.uses_phase)
+    in_place = unit.kind == "dwi-in-place"
+    denoise = init_denoise_node(
+        # What reads the result as raw expects its noise floor, as in all that was not denoised.
+        replace(config.denoise, keep_noise_floor=config.denoise.keep_noise_floor or in_place),
+        config.resources,
+        real_valued=unit.uses_phase,
+        whole_image=in_place,
+    )
     method = f"given by the user ({given.name})" if given else method_words(config.mask.dwi_method)
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit, config.selection.b0_threshold) else None
@@ -80,7 +87,7 @@ def init_dwi_unit_wf(
             (workflow.get_node("pick"), denoise, [("out_file", "stored_files")]),
         ]
     )
-    _connect_results(workflow, outputs, reports)
+    _connect_results(workflow, outputs, reports, writes_mean=not in_place)
     if unit.distortion_is_estimated:
         _connect_distortion(workflow, outputs, reports)
     _connect_inspection(workflow, unit, given)
@@ -96,24 +103,29 @@ def init_dwi_unit_wf(
     return workflow
 
 
-def _connect_results(workflow: Workflow, outputs: Workflow, reports: Workflow) -> None:
+def _connect_results(workflow: Workflow, outputs: Workflow, reports: Workflow, *, writes_mean: bool) -> None:
     align, denoise = workflow.get_node("align"), workflow.get_node("denoise")
     to_all = [
         *(("mask_file", "inputnode.mask"), ("bval_file", "inputnode.bval")),
         *(("bvec_file", "inputnode.bvec"), ("record_file", "inputnode.alignment")),
     ]
     denoised = [
-        *(("out_file", "inputnode.denoised"), ("mean_file", "inputnode.mean")),
-        *(("noise_sd_file", "inputnode.noise_sd"), ("record_file", "inputnode.denoising")),
+        *(("out_file", "inputnode.denoised"), ("noise_sd_file", "inputnode.noise_sd")),
+        ("record_file", "inputnode.denoising"),
     ]
+    mean = [("mean_file", "inputnode.mean")]
     shown = [("out_files", "inputnode.series"), ("b0_files", "inputnode.b0_after")]
     workflow.connect(
         [
             # nipype keeps and extends the lists it is given: each connection needs its own.
             (align, outputs, [*to_all, ("accepted", "inputnode.accepted")]),
             (align, reports, [*to_all, *shown]),
-            (denoise, outputs, [*denoised, ("residual_file", "inputnode.residual")]),
-            (denoise, reports, [*denoised]),
+            (
+                denoise,
+                outputs,
+                [*denoised, *(mean if writes_mean else ()), ("residual_file", "inputnode.residual")],
+            ),
+            (denoise, reports, [*denoised, *mean]),
         ]
     )
 
@@ -187,6 +199,8 @@ def _connect_downstream(
             (workflow.get_node("outputs_wf"), downstream, [("describe.denoised", "inputnode.sidecar")]),
         ]
     )
+    if unit.kind == "dwi-in-place":
+        return
     is_pair = unit.kind == "dwi-reverse-pe"
     between = workflow.get_node("distortion" if is_pair else "register")
     workflow.connect(between, "between_file", downstream, "inputnode.between")

@@ -45,6 +45,9 @@ from n2a_bids.algorithms.risk.dwi_groups import (
 from n2a_bids.algorithms.risk.dwi_recorruption import Average, acquired_noise, average, recorrupt
 from n2a_bids.algorithms.risk.repetition_weights import weigh_series
 
+MAX_VOLUMES = 64
+"""Denoised together; the time of a patch grows with their cube."""
+
 
 @dataclass(frozen=True, slots=True)
 class DWIAutoConfig:
@@ -57,7 +60,7 @@ class DWIAutoConfig:
     """Recorruption pairs; each noise goes in with both signs."""
     radius: int = 1
     """Reach of the learned filters, in voxels."""
-    max_volumes: int = 64
+    max_volumes: int = MAX_VOLUMES
     """Volumes worked on together: longer series go in groups of neighbouring directions."""
     keep_noise_floor: bool = False
     """Leave the Rician bias of magnitudes in the result."""

@@ -28,7 +28,11 @@ def pair_fields(entities: Mapping[str, str]) -> dict[str, str]:
 
 
 def raw_like_metadata(
-    metadata: Mapping[str, object], fields: Mapping[str, str], copied: Collection[str] = ()
+    metadata: Mapping[str, object],
+    fields: Mapping[str, str],
+    copied: Collection[str] = (),
+    *,
+    in_place: bool = False,
 ) -> JsonObject:
     """Metadata of a series that hold for it denoised in its native space.
 
@@ -41,12 +45,17 @@ def raw_like_metadata(
     copied : collection of str
         Identifiers of field maps that are copied: a series that is one of the images that such a field is
         estimated from stays one of them.
+    in_place : bool
+        Volumes lie where they were acquired, and all series of the dataset are written under their own names:
+        slice timing is true, and so is what is said about fields.
 
     Returns
     -------
     metadata : dict
         Without slice timing, which realigned volumes no longer have.
     """
+    if in_place:
+        return {key: value for key, value in metadata.items() if key != "IntendedFor"}
     gone = {"IntendedFor", "SliceTiming", *(_FIELD_KEYS if fields else ("B0FieldIdentifier",))}
     kept = {key: value for key, value in metadata.items() if key not in gone} | dict(fields)
     shared = [str(name) for name in listed(metadata.get("B0FieldIdentifier")) if str(name) in copied]

@@ -129,6 +129,7 @@ OPTIONS = [
     ("--sloppy", "mask.dwi_method", "otsu"),
     ("--sloppy --dwi-mask-method template", "mask.dwi_method", "template"),
     ("", "mask.dwi_method", "auto"),
+    ("--dwi-in-place", "selection.dwi_in_place", True),
     ("--notrack --no-datalad-get", "sloppy", False),
     ("", "resources.n_procs", 4),
     ("", "resources.memory_gb", 18.0),
@@ -390,6 +391,13 @@ def test_corrected_series_cannot_be_paired_for_correction():
     """One of the two must be wrong."""
     with pytest.raises(ConfigError, match="--dwi-corrected"):
         parse("--dwi-corrected", "--dwi-pairing", "reverse-pe")
+
+
+@pytest.mark.parametrize("other", ["--dwi-pairing repeat", "--dwi-own-grid", "--dwi-corrected"])
+def test_series_that_stay_where_they_lie_are_neither_paired_nor_corrected(other):
+    """What is asked for besides has no meaning then."""
+    with pytest.raises(ConfigError, match=f"--dwi-in-place .*{other.split()[0]}"):
+        parse("--dwi-in-place", *other.split())
 
 
 @pytest.mark.parametrize("work_dir", ["/data/bids", "/data/bids/work", "/data/out"])

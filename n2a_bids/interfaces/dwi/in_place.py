@@ -1,0 +1,70 @@
+"""A diffusion series that is denoised where it lies: its motion is measured, and left."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+
+from n2a_bids.algorithms.registration.alignment import AlignmentQC
+from n2a_bids.algorithms.registration.motion_measures import measure_motion
+from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
+from n2a_bids.io.images import load
+from n2a_bids.io.json import record_text
+from n2a_bids.io.transforms import read_transforms
+from n2a_bids.record.alignment import RegistrationRecord
+
+
+class _KeepInPlaceInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(File(exists=True), mandatory=True, desc="the series, as a list of one")
+    b0_files = traits.List(File(exists=True), mandatory=True, desc="its mean b0")
+    motion_files = traits.List(File(exists=True), mandatory=True, desc="JSON: its world to each volume's")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask on the series")
+    bval_file = File(exists=True, mandatory=True, desc="b-values, as they lie in the dataset")
+    bvec_file = File(exists=True, mandatory=True, desc="directions, as they lie in the dataset")
+    name = traits.Str(mandatory=True, desc="file name of the series, for the record")
+
+
+class _KeepInPlaceOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc="the same series")
+    accepted = traits.List(traits.Int(), desc="[0]")
+    bval_file = File(exists=True, desc="the same b-values")
+    bvec_file = File(exists=True, desc="the same directions")
+    b0_files = traits.List(File(exists=True), desc="the same mean b0")
+    mask_file = File(exists=True, desc="the same mask")
+    record_file = File(exists=True, desc="JSON of the motion that was left")
+    noise_kept = traits.Float(desc="1: nothing is interpolated")
+
+
+class KeepInPlace(SimpleInterface):
+    """What `AlignSeries` gives, without any interpolation: motion is only written down."""
+
+    input_spec = _KeepInPlaceInputSpec
+    output_spec = _KeepInPlaceOutputSpec
+
+    def _run_interface(self, runtime):
+        inputs = self.inputs
+        mask, affine = load(Path(inputs.mask_file))
+        centre = affine[:3, :3] @ np.argwhere(mask > 0.5).mean(axis=0) + affine[:3, 3]
+        volumes = list(range(len(transforms := read_transforms(inputs.motion_files[0]))))
+        motion = measure_motion(transforms, centre, volumes)
+        qc = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+        columns = volume_motion(motion, volumes, [1.0] * len(volumes))
+        row = SeriesRow(inputs.name, qc, "", motion, columns)
+        reason = "it is the only series of its group"
+        record = series_record([row], reason, RegistrationRecord(), in_place=True)
+        record_file = Path(runtime.cwd) / "alignment.json"
+        record_file.write_text(record_text(record))
+        self._results.update(
+            out_files=inputs.in_files,
+            accepted=[0],
+            bval_file=inputs.bval_file,
+            bvec_file=inputs.bvec_file,
+            b0_files=inputs.b0_files,
+            mask_file=inputs.mask_file,
+            record_file=os.fspath(record_file),
+            noise_kept=1.0,
+        )
+        return runtime

@@ -1,0 +1,149 @@
+"""Diffusion series denoised where they lie: nothing moves, and what comes next takes them as raw."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from dwi_dataset import write_dataset
+from scipy import ndimage
+
+from n2a_bids.config import Config, DenoiseConfig, MaskConfig, OutputConfig, SelectionConfig
+from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.write.description import write_dataset_files
+from n2a_bids.lab.simulation.dwi import distort
+from n2a_bids.workflows.participant import init_participant_wf
+
+_KEPT = {"SliceTiming": [0.0, 0.5, 1.0], "B0FieldIdentifier": "pepolar", "MultibandAccelerationFactor": 2}
+_IN_PLACE = SelectionConfig(modalities=("dwi",), dwi_in_place=True)
+
+
+def _prepare(bids: Path) -> None:
+    """Scanner-like files: integers, slice order in the header, table with trailing blanks, one field."""
+    for path in sorted((bids / "sub-01" / "dwi").glob("*_dwi.nii.gz")):
+        image = nb.load(path)
+        stored = nb.Nifti1Image(np.round(np.asarray(image.dataobj)).astype(np.int16), image.affine)
+        stored.header.set_dim_info(0, 1, 2)
+        stored.header["slice_code"], stored.header["slice_duration"] = 3, 0.07
+        stored.header["pixdim"][4] = 3.2
+        stored.to_filename(path)
+        stem = path.name.removesuffix(".nii.gz")
+        for end in (".bval", ".bvec"):
+            table = path.with_name(stem + end)
+            table.write_text(table.read_text().rstrip("\n") + "  \n")
+        sidecar = path.with_name(stem + ".json")
+        sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | _KEPT))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A pair of opposite phase encoding, denoised in place, as derivatives and under raw names."""
+    root = tmp_path_factory.mktemp("in_place")
+    truth = write_dataset(root / "bids", "reverse-pe")
+    _prepare(root / "bids")
+    config = Config(
+        *(root / "bids", root / "out", root / "work", "uuid"),
+        selection=_IN_PLACE,
+        denoise=DenoiseConfig(recipe="fast", device="cpu"),
+        mask=MaskConfig(dwi_method="otsu"),
+        outputs=OutputConfig(raw_like_dir=root / "rawlike"),
+    )
+    write_dataset_files(root / "out", root / "bids", {})
+    workflow = init_participant_wf("01", collect(root / "bids", _IN_PLACE).units, config)
+    workflow.base_dir = str(root / "work")
+    workflow.config["execution"] = {"crashdump_dir": str(root), "stop_on_first_crash": "true"}
+    workflow.run()
+    return root, truth
+
+
+def _series(root: Path) -> list[tuple[Path, Path]]:
+    """Each series as acquired, and denoised."""
+    acquired = sorted((root / "bids" / "sub-01" / "dwi").glob("*_dwi.nii.gz"))
+    folder = root / "out" / "sub-01" / "dwi"
+    return [(path, folder / path.name.replace("_dwi", "_desc-denoised_dwi")) for path in acquired]
+
+
+def test_each_series_is_a_unit_of_its_own(tmp_path):
+    """Pairs and repeats, too; the list says why."""
+    for kind in ("reverse-pe", "repeat"):
+        write_dataset(tmp_path / kind, kind)
+        units = collect(tmp_path / kind, _IN_PLACE).units
+        assert [len(unit.images) for unit in units] == [1, 1]
+        assert {unit.kind for unit in units} == {"dwi-in-place"}
+        assert all("--dwi-in-place" in unit.reason and unit.reversed_b0 is None for unit in units)
+        assert units[0].label != units[1].label
+
+
+def test_tables_and_headers_are_those_of_the_scanner(done):
+    """Byte for byte, and field for field but for the data type."""
+    for acquired, denoised in _series(done[0]):
+        stem = denoised.name.removesuffix(".nii.gz")
+        for end in (".bval", ".bvec"):
+            own = acquired.with_name(acquired.name.removesuffix(".nii.gz") + end)
+            assert denoised.with_name(stem + end).read_bytes() == own.read_bytes()
+        before, after = nb.load(acquired), nb.load(denoised)
+        assert after.shape == before.shape and after.get_data_dtype() == np.float32
+        for field in ("pixdim", "slice_code", "slice_duration", "dim_info", "xyzt_units", "sform_code"):
+            assert np.array_equal(after.header[field], before.header[field]), field
+        assert np.array_equal(after.affine, before.affine)
+    assert not list((done[0] / "out" / "sub-01" / "dwi").glob("*desc-mean*"))
+
+
+def test_signal_is_nearer_to_the_truth_and_the_air_less_noisy(done):
+    """In the brain as it lies, distorted; around it noise falls, too, but is not cut away."""
+    root, truth = done
+    inside = ndimage.binary_erosion(truth["mask"], iterations=3)
+    far = ~ndimage.binary_dilation(truth["mask"], iterations=3)
+    for acquired, denoised in _series(root):
+        before, after = (np.asarray(nb.load(path).dataobj, np.float32) for path in (acquired, denoised))
+        assert after[far].std() < 0.5 * before[far].std()
+        assert after[far].mean() == pytest.approx(before[far].mean(), rel=0.05)
+        lies = distort(truth["signal"], truth["displacement"], 1, -1 if "dir-AP" in acquired.name else 1)
+        errors = [np.sqrt(np.mean((image - lies)[inside] ** 2)) for image in (before, after)]
+        assert errors[1] < 0.8 * errors[0]
+
+
+def test_sidecars_keep_what_is_true_of_raw_series(done):
+    """Phase encoding, readout, slice timing and the field that the two share; so do those under raw names."""
+    root, _ = done
+    for acquired, denoised in _series(root):
+        raw = json.loads(acquired.with_name(acquired.name.replace(".nii.gz", ".json")).read_text())
+        sidecar = json.loads(denoised.with_name(denoised.name.replace(".nii.gz", ".json")).read_text())
+        label = acquired.name.split("_dwi")[0].split("dir-")[1]
+        under_raw = json.loads(
+            (root / "rawlike" / "sub-01" / "dwi" / f"sub-01_rec-n2a_dir-{label}_dwi.json").read_text()
+        )
+        for key in ("PhaseEncodingDirection", "TotalReadoutTime", *_KEPT):
+            assert sidecar[key] == under_raw[key] == raw[key], key
+        assert sidecar["DistortionCorrected"] is False and sidecar["NoiseFloorRemoved"] is False
+        record = json.loads(
+            denoised.with_name(
+                denoised.name.replace("desc-denoised_dwi.nii.gz", "desc-alignment_figures.json")
+            ).read_text()
+        )
+        assert record["in_place"] is True and record["repetitions"][0]["volumes"]["number"][-1] == 16
+
+
+@pytest.mark.parametrize("folder", ["out", "rawlike"])
+def test_both_datasets_are_valid(done, folder):
+    """The validator of BIDS says so."""
+    validator = shutil.which("bids-validator-deno", path=Path(sys.executable).parent)
+    if not validator:
+        pytest.skip("bids-validator-deno is not installed")
+    command = [validator, str(done[0] / folder), "--ignoreWarnings"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_without_the_option_a_pair_is_a_pair(tmp_path):
+    """The same dataset is one unit."""
+    write_dataset(tmp_path, "reverse-pe")
+    (unit,) = collect(tmp_path, replace(_IN_PLACE, dwi_in_place=False)).units
+    assert unit.kind == "dwi-reverse-pe"
