@@ -70,7 +70,7 @@ def dice(first: Mask, second: Mask) -> float:
 
     Examples
     --------
-    >>> dice(np.array([True, True, False]), np.array([False, True, False])).__round__(2)
+    >>> round(float(dice(np.array([True, True, False]), np.array([False, True, False]))), 2)
     0.67
     """
     total = np.count_nonzero(first) + np.count_nonzero(second)
