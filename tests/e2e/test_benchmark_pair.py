@@ -14,7 +14,7 @@ from n2a_bids.lab.simulation.runs import SimulationConfig, simulate_runs
 @pytest.fixture
 def pair(tmp_path):
     """Files of two aligned noisy runs, the second with another gain, and of their mask."""
-    truth = crop_truth(template_truth(), (40, 36, 32))
+    truth = crop_truth(template_truth(), (32, 30, 28))
     runs = simulate_runs(truth.data, truth.mask, SimulationConfig(), np.random.default_rng(1))
     images = {"run-1": runs.repetitions[0], "run-2": 1.2 * runs.repetitions[1], "mask": truth.mask}
     for name, data in images.items():

@@ -26,7 +26,8 @@ from n2a_bids.lab.simulation.dwi import (
     tensor_phantom,
 )
 
-_SLAB = slice(10, 24)
+_SLAB = slice(11, 23)
+_VOLUMES = slice(4, 26)
 _SNR = 8.0
 _PEAK_VOXELS = 2.0
 
@@ -36,8 +37,8 @@ def pair(tmp_path, real_data) -> tuple[Path, dict]:
     """A dataset with one pair, and what is true of it."""
     stem = str(real_data / "dwi/sub-ds114/dwi/sub-ds114_dwi")
     image = nb.load(f"{stem}.nii.gz")
-    table = read_gradients(f"{stem}.bval", f"{stem}.bvec", image.affine).subset(slice(4, None))
-    series = np.asarray(image.dataobj, np.float32)[:, :, _SLAB, 4:]
+    table = read_gradients(f"{stem}.bval", f"{stem}.bvec", image.affine).subset(_VOLUMES)
+    series = np.asarray(image.dataobj, np.float32)[:, :, _SLAB, _VOLUMES]
     mask = find_brain(mean_b0(series, table))
     truth = tensor_phantom(series, table, mask)
     generator = torch.Generator().manual_seed(0)

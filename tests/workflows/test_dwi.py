@@ -91,12 +91,32 @@ def test_split_is_synthesized_for_strategies_that_need_two_series(tmp_path):
     assert "split" not in workflow.list_node_names()
 
 
-@pytest.mark.parametrize("kind", ["single", "reverse-pe"])
-def test_run_lowers_the_error_and_writes_all_derivatives(tmp_path, kind):
-    """From BIDS to derivatives: closer to the truth than the mean, with tables, sidecars and figures."""
-    workflow, _, truth = _workflow(tmp_path, kind)
+@pytest.fixture(scope="module")
+def finished_pair(tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
+    """A whole run of a pair of opposite phase encoding, with everything that can be written."""
+    root = tmp_path_factory.mktemp("pair")
+    outputs = OutputConfig(raw_like_dir=root / "rawlike", dwi_own_grid=True)
+    workflow, _, truth = _workflow(root, "reverse-pe", outputs=outputs)
+    write_dataset_files(root / "out", root / "bids", {})
     workflow.run()
-    folder = tmp_path / "out" / "sub-01" / "dwi"
+    return root, truth
+
+
+@pytest.fixture(scope="module")
+def finished_series(tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
+    """A whole run of one series."""
+    root = tmp_path_factory.mktemp("series")
+    workflow, _, truth = _workflow(root, "single")
+    workflow.run()
+    return root, truth
+
+
+@pytest.mark.parametrize("kind", ["single", "reverse-pe"])
+def test_run_lowers_the_error_and_writes_all_derivatives(request, kind):
+    """From BIDS to derivatives: closer to the truth than the mean, with tables, sidecars and figures."""
+    name = {"single": "finished_series", "reverse-pe": "finished_pair"}[kind]
+    root, truth = request.getfixturevalue(name)
+    folder = root / "out" / "sub-01" / "dwi"
     inside = ndimage.binary_erosion(truth["mask"], iterations=2)
     errors = {}
     for desc in ("mean", "denoised"):
@@ -120,7 +140,7 @@ def test_run_lowers_the_error_and_writes_all_derivatives(tmp_path, kind):
         )
         assert 0.1 < fa[inside].mean() < 0.9 and 3e-4 < md[inside].mean() < 2e-3
         assert np.allclose(np.linalg.norm(v1[inside], axis=-1), 1, atol=1e-3)
-    figures = {path.name.split("desc-")[1] for path in (tmp_path / "out/sub-01/figures").glob("*.svg")}
+    figures = {path.name.split("desc-")[1] for path in (root / "out/sub-01/figures").glob("*.svg")}
     assert {"denoised_dwi.svg", "tensor_dwi.svg", "gradients_dwi.svg"} <= figures
     assert ("distortion_dwi.svg" in figures) is (kind == "reverse-pe")
 
@@ -133,21 +153,18 @@ def _validate(folder: Path) -> None:
         assert result.returncode == 0, result.stdout
 
 
-def test_pair_on_own_grids_and_under_raw_names(tmp_path):
+def test_pair_on_own_grids_and_under_raw_names(finished_pair):
     """Each series of a pair comes back with its own distortion, less noisy; both datasets are valid."""
-    raw_like = tmp_path / "rawlike"
-    outputs = OutputConfig(raw_like_dir=raw_like, dwi_own_grid=True)
-    workflow, _, truth = _workflow(tmp_path, "reverse-pe", outputs=outputs)
-    write_dataset_files(tmp_path / "out", tmp_path / "bids", {})
-    workflow.run()
+    root, truth = finished_pair
+    raw_like = root / "rawlike"
     for direction, sign in (("AP", -1), ("PA", 1)):
         expected = distort(truth["signal"], truth["displacement"], 1, sign)
-        raw = nb.load(tmp_path / f"bids/sub-01/dwi/sub-01_dir-{direction}_dwi.nii.gz")
-        own = nb.load(tmp_path / f"out/sub-01/dwi/sub-01_dir-{direction}_desc-owngrid_dwi.nii.gz")
+        raw = nb.load(root / f"bids/sub-01/dwi/sub-01_dir-{direction}_dwi.nii.gz")
+        own = nb.load(root / f"out/sub-01/dwi/sub-01_dir-{direction}_desc-owngrid_dwi.nii.gz")
         same = nb.load(raw_like / f"sub-01/dwi/sub-01_rec-n2a_dir-{direction}_dwi.nii.gz")
         assert np.array_equal(own.affine, raw.affine) and own.shape == raw.shape
         assert np.array_equal(own.get_fdata(), same.get_fdata())
-        mask = nb.load(tmp_path / f"out/sub-01/dwi/sub-01_dir-{direction}_desc-owngrid_mask.nii.gz")
+        mask = nb.load(root / f"out/sub-01/dwi/sub-01_dir-{direction}_desc-owngrid_mask.nii.gz")
         inside = ndimage.binary_erosion(mask.get_fdata() > 0, iterations=2)
         errors = [np.sqrt(np.mean((image.get_fdata() - expected)[inside] ** 2)) for image in (raw, own)]
         assert errors[1] < 0.8 * errors[0]
@@ -156,7 +173,7 @@ def test_pair_on_own_grids_and_under_raw_names(tmp_path):
         assert sidecar["PhaseEncodingDirection"] == ("j-" if direction == "AP" else "j")
         assert sidecar["TotalReadoutTime"] == 0.05 and sidecar["B0FieldSource"] == "pepolar"
         assert np.loadtxt(f"{stem}.bvec").shape == (3, raw.shape[3]) == (3, np.loadtxt(f"{stem}.bval").size)
-    _validate(tmp_path / "out")
+    _validate(root / "out")
     _validate(raw_like)
 
 

@@ -195,7 +195,7 @@ def test_unknown_strategy_lists_those_that_exist():
 
 def test_the_rician_bias_goes_unless_it_is_to_stay():
     """Magnitudes at low SNR are too high on average, and so is a result that keeps the noise floor."""
-    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing="ij"))
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 36)] * 3, indexing="ij"))
     mask = (grid**2).sum(axis=0) < 0.4
     clean = mask * (2 + np.sin(5 * grid).sum(axis=0) / 2)
     rng = np.random.default_rng(5)
@@ -219,7 +219,7 @@ def test_the_rician_bias_goes_unless_it_is_to_stay():
 
 def _magnitudes(shift_voxels=0.0):
     """Two magnitudes of a ball at low SNR; the second may have been moved and resampled."""
-    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 44)] * 3, indexing="ij"))
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 36)] * 3, indexing="ij"))
     mask = (grid**2).sum(axis=0) < 0.4
     clean = mask * (3 + np.sin(5 * grid).sum(axis=0) / 2)
     noise = np.random.default_rng(5).standard_normal((2, 2, *clean.shape))
@@ -233,7 +233,7 @@ def _magnitudes(shift_voxels=0.0):
     return Repetitions(data[..., None], mask), clean, mask
 
 
-@pytest.mark.parametrize("shift_voxels", [0.0, 0.35])
+@pytest.mark.parametrize("shift_voxels", [pytest.param(0.0, marks=pytest.mark.slow), 0.35])
 def test_auto_takes_the_rician_bias_out(shift_voxels):
     """With the shipped weights, aligned or interpolated: little of the mean's bias is left."""
     repetitions, clean, mask = _magnitudes(shift_voxels)

@@ -13,7 +13,7 @@ def test_every_way_is_measured_once_and_rows_are_kept(head, tmp_path):
     """All ways see the same runs; the true transform has no error; a second call adds nothing."""
     image, mask = head
     truth = Truth("head", image, mask, np.diag([-2.0, 2.0, 2.0, 1.0]))
-    plan = BenchmarkPlan(tmp_path, (), noise_levels=(0.2,), crop=(32, 32, 32), resume=True)
+    plan = BenchmarkPlan(tmp_path, (), noise_levels=(0.2,), crop=(24, 24, 24), resume=True)
     assert run_interpolation([truth], plan) == 0
     with (tmp_path / "interpolation.tsv").open() as stream:
         rows = {row["way"]: row for row in csv.DictReader(stream, delimiter="\t")}

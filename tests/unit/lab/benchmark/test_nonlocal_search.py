@@ -14,7 +14,7 @@ def test_every_variant_is_measured_once_and_helps(head, tmp_path):
     image, mask = head
     truth = Truth("head", image, mask, np.diag([-2.0, 2.0, 2.0, 1.0]))
     plan = BenchmarkPlan(
-        tmp_path, (), ("aligned",), noise_levels=(0.4,), repetitions=(2,), crop=(32, 32, 32), resume=True
+        tmp_path, (), ("aligned",), noise_levels=(0.4,), repetitions=(2,), crop=(24, 24, 24), resume=True
     )
     assert run_nonlocal([truth], plan) == 0
     with (tmp_path / "nonlocal.tsv").open() as stream:

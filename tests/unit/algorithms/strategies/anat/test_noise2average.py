@@ -30,7 +30,7 @@ def test_iterations_keep_a_half_and_a_quarter_of_the_noise(monkeypatch, n_iterat
 
     monkeypatch.setattr(noise2average, "_new_network", small_network)
     rng = np.random.default_rng(0)
-    noise = rng.standard_normal((2, 28, 28, 28)).astype(np.float32)
+    noise = rng.standard_normal((2, 18, 18, 18)).astype(np.float32)
     repetitions = Repetitions(noise[..., None], np.ones(noise.shape[1:], bool))
     config = dataclasses.replace(
         get_strategy("noise2average").config("faithful"),
