@@ -142,6 +142,8 @@ class StrategyRecord:
     without air, whether it was taken for a magnitude."""
     noise_level_uncertainty: float | None = None
     """Relative, where nothing was repeated and the noise level is estimated from the one image."""
+    n_coils: float | None = None
+    """Anatomy: effective number of receive coils of that floor, where there are several."""
     noise_floor_removed: bool | None = None
     """Diffusion: whether the noise floor was taken out."""
     noise_kept: float | None = None

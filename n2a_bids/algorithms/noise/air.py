@@ -20,7 +20,7 @@ _AIR_DISTANCE = 3
 
 @dataclass(frozen=True, slots=True)
 class Magnitude:
-    """Evidence that intensities are magnitudes with a Rician noise floor."""
+    """Evidence that intensities are magnitudes with a noise floor."""
 
     zero_level: float
     """Intensity of zero signal without noise."""
@@ -29,6 +29,8 @@ class Magnitude:
     asymmetry: float
     """Upper over lower half of the air's spread: 1.26 for Rayleigh noise, 1 for Gaussian noise;
     interpolation takes it down to 1 and leaves the rest."""
+    n_coils: float = 1.0
+    """Effective number of coils that were combined by the root sum of squares; 1 is Rician noise."""
 
 
 def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float, shared: Mask | None = None) -> Mask:

@@ -18,7 +18,8 @@ from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.estimate import local_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, MaskedSmoother, Volume, match_scales
-from n2a_bids.algorithms.preparation.repetitions import find_head, find_magnitudes
+from n2a_bids.algorithms.preparation.noise_floor import find_magnitudes
+from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.repetitions import Repetitions
 
 _LEAST_NOISE = 1e-3

@@ -8,24 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude
+from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd
-from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
 from n2a_bids.algorithms.preparation.background import find_noisy_background
+from n2a_bids.algorithms.preparation.noise_floor import Floor, find_floor
+from n2a_bids.algorithms.preparation.noncentral_chi import (
+    chi_bias,
+    without_chi_floor,
+)
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import StrategyRecord
 
 EQUAL_NOISE_RATIO = 1.25
 """Noise variances within this ratio count as equal: the weighted mean would gain below 0.05 dB."""
-
-_MAGNITUDE_AGREEMENT = (0.6, 1.6)
-"""Air and brain noise of a single-channel magnitude image agree within this ratio."""
-
-_LEAST_ASYMMETRY = 1.13
-"""Of the air's noise, halfway between Gaussian and Rayleigh; with 500 voxels it scatters by 0.08."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,9 @@ class Prepared:
     repetition_noise_sd: Volume
     """Root-mean-square noise SD of one repetition, z-scores."""
     magnitude: Magnitude | None
-    """In z-scores; ``None`` where no Rician floor is found."""
+    """In z-scores; ``None`` where no noise floor is found."""
+    floor_left: str = ""
+    """A sentence where there seems to be a floor of several coils, which is left."""
     n_measured: NDArray[np.uint8] | None = None
     """(X, Y, Z) as in `Repetitions`."""
     background: Mask | None = None
@@ -78,7 +78,7 @@ class Prepared:
         return noise_sd * np.sqrt(np.float32(len(self.images)) / np.maximum(self.n_measured, 1))
 
     def bias(self, clean: Volume, noise_sd: Volume) -> Volume | float:
-        """Rician bias of the average; 0 if not Rician.
+        """Bias of the average by the noise floor of magnitudes, Rician or of several coils; 0 without one.
 
         Parameters
         ----------
@@ -91,12 +91,21 @@ class Prepared:
             return 0.0
         signal = clean - np.float32(self.magnitude.zero_level)
         if np.ptp(self.variance_ratio) == 0:
-            return rician_bias(signal, noise_sd)
+            return chi_bias(signal, noise_sd, self.magnitude.n_coils)
         parts = zip(self.weights, self.variance_ratio)
         return sum(
-            np.float32(weight) * rician_bias(signal, noise_sd * np.float32(np.sqrt(ratio)))
+            np.float32(weight)
+            * chi_bias(signal, noise_sd * np.float32(np.sqrt(ratio)), self.magnitude.n_coils)
             for weight, ratio in parts
         )
+
+    def estimated_bias(self, estimate: Volume, noise_sd: Volume) -> Volume | float:
+        """The same from what a network makes of the average: it takes Rician bias out, and no other."""
+        if self.magnitude is None or self.magnitude.n_coils <= 1:
+            return self.bias(estimate, noise_sd)
+        zero = np.float32(self.magnitude.zero_level)
+        signal = without_chi_floor(estimate - zero, noise_sd, self.magnitude.n_coils)
+        return self.bias(zero + signal, noise_sd)
 
 
 def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: bool = False) -> Prepared:
@@ -136,7 +145,9 @@ def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: boo
         difference_noise_sd(images, compared) if n_repetitions > 1 else np.zeros(mask.shape, np.float32)
     )
     equal = np.full(n_repetitions, 1 / n_repetitions)
-    may_have_floor = not (keep_noise_floor or repetitions.real_valued)
+    zeros = [-scale.offset / scale.gain for scale in scales]
+    has_none = keep_noise_floor or repetitions.real_valued
+    floor = Floor() if has_none else find_floor(images, mask, noise_sd, shared, zeros)
     return Prepared(
         images=images,
         scales=tuple(scales),
@@ -145,7 +156,8 @@ def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: boo
         weights=equal,
         variance_ratio=np.ones(n_repetitions),
         repetition_noise_sd=noise_sd,
-        magnitude=_find_common_magnitude(images, mask, noise_sd, shared) if may_have_floor else None,
+        magnitude=floor.magnitude,
+        floor_left=floor.left,
         n_measured=repetitions.n_measured,
         background=background,
         covariance=_find_covariance(images, noise_sd, mask, shared),
@@ -244,54 +256,3 @@ def otsu_threshold(values: NDArray[np.floating], n_bins: int = 256) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
     return float(centres[int(np.nanargmax(between[:-1]))])
-
-
-def find_magnitudes(
-    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None = None
-) -> tuple[Magnitude, ...] | None:
-    """Zero level of every image, where the air of all says that they are magnitudes with Rician noise.
-
-    Parameters
-    ----------
-    images : (R, X, Y, Z) float array
-        Aligned images whose noise is equally strong.
-    mask : (X, Y, Z) bool array
-        Brain mask.
-    noise_sd : (X, Y, Z) float array
-        Noise SD of one image.
-    shared : (X, Y, Z) bool array, optional
-        Where all images were measured; everywhere by default.
-
-    Returns
-    -------
-    magnitudes : tuple of Magnitude, or None
-        One for each image; ``None`` where air is missing, or shows other noise than the brain.
-    """
-    if len(images) < 2:
-        return None
-    brain_noise = float(np.median(noise_sd[mask]))
-    air = find_air(images, mask, brain_noise, shared)
-    found = [find_magnitude(image, air) for image in images]
-    if any(magnitude is None for magnitude in found):
-        return None
-    low, high = _MAGNITUDE_AGREEMENT
-    if not all(low < magnitude.air_noise_sd / brain_noise < high for magnitude in found):
-        return None
-    # The reference was not interpolated: it still shows what kind of noise all of them had.
-    if max(magnitude.asymmetry for magnitude in found) < _LEAST_ASYMMETRY:
-        return None
-    return tuple(found)
-
-
-def _find_common_magnitude(
-    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None
-) -> Magnitude | None:
-    """Mean of the repetitions' zero levels, where all of them look like magnitudes."""
-    found = find_magnitudes(images, mask, noise_sd, shared)
-    if found is None:
-        return None
-    return Magnitude(
-        zero_level=float(np.mean([magnitude.zero_level for magnitude in found])),
-        air_noise_sd=float(np.mean([magnitude.air_noise_sd for magnitude in found])),
-        asymmetry=max(magnitude.asymmetry for magnitude in found),
-    )

@@ -176,7 +176,7 @@ def _pretrained_candidates(
     bias: NDArray[np.float32] | float = 0.0
     if prepared.magnitude is not None:
         first = estimate_average([best], prepared, context)[0]
-        bias = prepared.bias(first, prepared.repetition_noise_sd)
+        bias = prepared.estimated_bias(first, prepared.repetition_noise_sd)
     return [mean, *(other for other in tried if _is_neighbour(other, best)), best], prepared, bias
 
 
@@ -282,7 +282,14 @@ def finish(
         RepetitionRecord(gain=s.gain, offset=s.offset, weight=float(w), noise_sd=float(noise))
         for s, w, noise in zip(prepared.scales, prepared.weights, _repetition_noise(prepared))
     )
-    record = replace(record, repetitions=repetitions, rician=prepared.magnitude is not None)
+    magnitude, left = prepared.magnitude, prepared.floor_left
+    record = replace(
+        record,
+        repetitions=repetitions,
+        rician=magnitude is not None,
+        n_coils=round(magnitude.n_coils, 2) if magnitude and magnitude.n_coils > 1 else None,
+        warnings=(*record.warnings, left) if left else record.warnings,
+    )
     return replace(restore(prepared, estimate, record), gain=gain)
 
 

@@ -78,7 +78,7 @@ def denoise(repetitions: Repetitions, config: RecorruptedConfig, context: Contex
         first = predict(
             network, prepared.average, noise_sd, device=context.device, memory_gb=context.memory_gb
         )
-        bias = prepared.bias(first, prepared.repetition_noise_sd)
+        bias = prepared.estimated_bias(first, prepared.repetition_noise_sd)
     history = fine_tune(network, prepared, config, context, bias=bias)
     result = predict(
         network,

@@ -1,0 +1,162 @@
+"""The noise floor of repetitions: whether their air shows magnitudes, of one receive coil or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude
+from n2a_bids.algorithms.normalization import Mask, Volume
+from n2a_bids.algorithms.preparation.noncentral_chi import (
+    chi_bias,
+    chi_mean_of_air,
+    coils_of_air,
+    coils_of_brain,
+)
+
+_MAGNITUDE_AGREEMENT = (0.6, 1.6)
+"""Air and brain noise of a single-channel magnitude image agree within this ratio."""
+
+_LEAST_COILS = 1.5
+_COILS_AGREEMENT = (0.4, 1.4)
+"""Coils by the noise of the brain over coils by the air alone. Simulated: 1.0 without correlation, 0.5 for 8
+coils whose noise correlates by 0.3; Gaussian noise about an offset: 2."""
+_WORTH_A_WORD = 0.3
+"""Bias of the median of the brain over the noise SD of one repetition, from which on a floor is named."""
+_LEAST_ASYMMETRY = 1.13
+"""Of the air's noise, halfway between Gaussian and Rayleigh; with 500 voxels it scatters by 0.08."""
+_RICIAN_ASYMMETRY = 1.19
+"""Above, air is Rician whatever its zero: 1.26, of four coils 1.10, which scatter likewise."""
+_AGREEMENT_OF_OFFSET = 0.78
+"""Rician noise about an offset looks like coils on which brain and air agree by 0.86; of 8 coils whose noise
+correlates by 0.3 it is 0.71."""
+_SHIFTED_ZERO = 0.3
+"""Noise SDs that the zero of Rician air may lie above the intensity zero."""
+
+
+def find_magnitudes(
+    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None = None
+) -> tuple[Magnitude, ...] | None:
+    """Zero level of every image, where the air of all says that they are magnitudes with Rician noise.
+
+    Parameters
+    ----------
+    images : (R, X, Y, Z) float array
+        Aligned images whose noise is equally strong.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    noise_sd : (X, Y, Z) float array
+        Noise SD of one image.
+    shared : (X, Y, Z) bool array, optional
+        Where all images were measured; everywhere by default.
+
+    Returns
+    -------
+    magnitudes : tuple of Magnitude, or None
+        One for each image; ``None`` where air is missing, or shows other noise than the brain.
+    """
+    if len(images) < 2:
+        return None
+    brain_noise = float(np.median(noise_sd[mask]))
+    air = find_air(images, mask, brain_noise, shared)
+    found = [find_magnitude(image, air) for image in images]
+    if any(magnitude is None for magnitude in found):
+        return None
+    low, high = _MAGNITUDE_AGREEMENT
+    if not all(low < magnitude.air_noise_sd / brain_noise < high for magnitude in found):
+        return None
+    # The reference was not interpolated: it still shows what kind of noise all of them had.
+    if max(magnitude.asymmetry for magnitude in found) < _LEAST_ASYMMETRY:
+        return None
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What the air says about the noise floor."""
+
+    magnitude: Magnitude | None = None
+    left: str = ""
+    """A sentence, where there may be a floor of several coils that is left."""
+    agreement: float = 0.0
+    """Of several coils: their number by the noise of the brain over that by the air alone."""
+
+
+def find_floor(
+    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None, zeros: Sequence[float]
+) -> Floor:
+    """What the air of repetitions of one contrast says: Rician noise, that of several coils, or neither.
+
+    Parameters
+    ----------
+    images, mask, noise_sd, shared
+        As in `find_magnitudes`.
+    zeros : sequence of float
+        Where the intensity zero of each image is, in the unit of `images`.
+
+    Returns
+    -------
+    floor : Floor
+        Its zero level is the mean over the repetitions.
+    """
+    found = find_magnitudes(images, mask, noise_sd, shared)
+    if found is None:
+        return _find_coils(images, mask, noise_sd, shared, zeros)
+    rician = Magnitude(
+        zero_level=float(np.mean([magnitude.zero_level for magnitude in found])),
+        air_noise_sd=float(np.mean([magnitude.air_noise_sd for magnitude in found])),
+        asymmetry=max(magnitude.asymmetry for magnitude in found),
+    )
+    # Few coils with correlated noise look nearly Rician, but about a zero that is none.
+    is_shifted = rician.zero_level > np.mean(zeros) + _SHIFTED_ZERO * rician.air_noise_sd
+    coils = _find_coils(images, mask, noise_sd, shared, zeros) if is_shifted else Floor()
+    if coils.magnitude is None:
+        return Floor(rician)
+    if rician.asymmetry < _RICIAN_ASYMMETRY or coils.agreement < _AGREEMENT_OF_OFFSET:
+        return coils
+    return Floor(
+        rician,
+        "the air around the head looks like Rician noise whose zero is no intensity of 0: if no offset was "
+        "added to the images, several receive coils were combined, and part of their noise floor is left in",
+    )
+
+
+def _find_coils(
+    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None, zeros: Sequence[float]
+) -> Floor:
+    """The floor of coils that were combined by the root sum of squares, where air and brain agree on it.
+
+    The air tells how many there are by its mean over its SD, and together with the noise of the brain by its
+    mean square. Correlated noise makes the second number smaller, never larger; of noise about an offset it
+    is twice the first.
+    """
+    if len(images) < 2:
+        return Floor()
+    brain_noise = float(np.median(noise_sd[mask]))
+    air = find_air(images, mask, brain_noise, shared)
+    if not air.any():
+        return Floor()
+    values = [image[air].astype(np.float64) - zero for image, zero in zip(images, zeros, strict=True)]
+    mean = float(np.mean([one.mean() for one in values]))
+    # Interpolation makes air smoother; the reference was not interpolated.
+    sd = max(float(one.std()) for one in values)
+    if mean <= 0 or sd <= 1e-6 * mean:
+        return Floor()
+    of_air, of_brain = coils_of_air(mean, sd), coils_of_brain(mean, sd, brain_noise)
+    if of_air < _LEAST_COILS:
+        return Floor()
+    low, high = _COILS_AGREEMENT
+    if of_brain >= _LEAST_COILS and low < of_brain / of_air < high:
+        zero = float(np.mean(zeros))
+        magnitude = Magnitude(zero, mean / float(chi_mean_of_air(of_brain)), 1.0, of_brain)
+        return Floor(magnitude, agreement=of_brain / of_air)
+    signal = float(np.median(images.mean(axis=0)[mask]) - np.mean(zeros))
+    if chi_bias(np.array(signal), brain_noise, of_brain) < _WORTH_A_WORD * brain_noise:
+        return Floor()
+    return Floor(
+        left=f"the air around the head looks like the noise of {of_air:.0f} receive coils, the brain says "
+        f"{of_brain:.1f}: since they do not agree, the noise floor of several coils is left in"
+    )
