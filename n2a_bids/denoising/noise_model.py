@@ -128,7 +128,7 @@ def _find_acquired(
 def _load_some(path: Path) -> Volumes:
     """(X, Y, Z, N) some volumes of a file; a long series need not fit into memory beside the others."""
     proxy = nb.load(path).dataobj
-    volumes = [proxy[..., place] for place in _some(proxy.shape[3])] if len(proxy.shape) > 3 else [proxy]
+    volumes = [proxy[..., index] for index in _some(proxy.shape[3])] if len(proxy.shape) > 3 else [proxy]
     return np.stack([np.asarray(volume, dtype=np.float32) for volume in volumes], axis=-1)
 
 
@@ -139,4 +139,4 @@ def _find_object(image: Volumes) -> NDArray[np.bool_]:
 
 
 def _some(n_volumes: int) -> list[int]:
-    return sorted({int(place) for place in np.linspace(0, n_volumes - 1, min(n_volumes, _MOST_VOLUMES))})
+    return sorted({int(index) for index in np.linspace(0, n_volumes - 1, min(n_volumes, _MOST_VOLUMES))})

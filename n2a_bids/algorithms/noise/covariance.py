@@ -71,8 +71,8 @@ class NoiseCovariance:
         """
         if not 1 <= edge <= LARGEST_LAG + 1:
             raise ValueError(f"expected an edge of 1 to {LARGEST_LAG + 1} voxels, found {edge}")
-        places = np.array(list(product(range(edge), repeat=3)))
-        lags = places[:, None] - places[None] + LARGEST_LAG
+        offsets = np.array(list(product(range(edge), repeat=3)))
+        lags = offsets[:, None] - offsets[None] + LARGEST_LAG
         found = self.correlation[lags[..., 0], lags[..., 1], lags[..., 2]]
         values, vectors = np.linalg.eigh(found)
         matrix = (vectors * np.maximum(values, _LEAST_EIGENVALUE)) @ vectors.T

@@ -186,12 +186,12 @@ def _find_border(profile: NDArray[np.float64]) -> int | None:
     last = int(np.flatnonzero(profile > -_EMPTY)[-1]) if (profile > -_EMPTY).any() else size
     if last >= _FULL * size or size < _TREND_SAMPLES:
         return None
-    for place in range(size // 4, last + 1):
-        beyond = profile[place + 2 : place + 2 + _TREND_SAMPLES]
+    for index in range(size // 4, last + 1):
+        beyond = profile[index + 2 : index + 2 + _TREND_SAMPLES]
         empty_beyond = len(beyond) and beyond.mean() < -_EMPTY / 2
-        if empty_beyond and _fall_beyond_trend(profile, place, _TREND_SAMPLES)[0] > _STEP:
-            falls = -np.diff(profile[place : place + 3])
-            return place + int(np.argmax(falls))
+        if empty_beyond and _fall_beyond_trend(profile, index, _TREND_SAMPLES)[0] > _STEP:
+            falls = -np.diff(profile[index : index + 3])
+            return index + int(np.argmax(falls))
     return last
 
 
@@ -201,20 +201,20 @@ def _find_partial_fourier(profile: NDArray[np.float64]) -> float:
     found, most = 1.0, 0.0
     if size < _FEWEST_SAMPLES:
         return found
-    for place in range(size // 8, size - 2):
+    for index in range(size // 8, size - 2):
         # Full, one half, empty: the border of the full part lies where the other half ends.
-        part = (1 + (place + 0.5) / (size + 0.5)) / 2
+        part = (1 + (index + 0.5) / (size + 0.5)) / 2
         fraction = min(_PARTIAL_FOURIER_FRACTIONS, key=lambda one: abs(one - part))
-        fall, error = _fall_beyond_trend(profile, place, max(_TREND_SAMPLES, size // 8))
+        fall, error = _fall_beyond_trend(profile, index, max(_TREND_SAMPLES, size // 8))
         is_half = _HALF_DROP[0] < fall < _HALF_DROP[1] and fall > _STANDARD_ERRORS * error
         if is_half and abs(part - fraction) < _PARTIAL_FOURIER_TOLERANCE and fall > most:
             found, most = fraction, fall
     return found
 
 
-def _fall_beyond_trend(profile: NDArray[np.float64], place: int, width: int) -> tuple[float, float]:
+def _fall_beyond_trend(profile: NDArray[np.float64], index: int, width: int) -> tuple[float, float]:
     """Fall between a sample and the next, less what straight lines on either side explain; and its error."""
-    before, after = profile[max(place - width + 1, 1) : place + 1], profile[place + 1 : place + 1 + width]
+    before, after = profile[max(index - width + 1, 1) : index + 1], profile[index + 1 : index + 1 + width]
     if min(len(before), len(after)) < 3:
         return 0.0, np.inf
     ends, variances = [], []

@@ -165,9 +165,9 @@ def linear_phase(image: Complex, axes: Sequence[int]) -> NDArray[np.float32]:
     flat = np.abs(spectrum).reshape(*moved.shape[: -len(axes)], -1).argmax(axis=-1)
     peaks = np.unravel_index(flat, shape)
     phase = np.zeros(moved.shape, np.float32)
-    for place, (peak, size) in enumerate(zip(peaks, shape, strict=True)):
+    for axis, (peak, size) in enumerate(zip(peaks, shape, strict=True)):
         frequency = np.where(peak > size // 2, peak - size, peak) / size
-        ramp = np.arange(size).reshape([-1 if other == place else 1 for other in range(len(axes))])
+        ramp = np.arange(size).reshape([-1 if other == axis else 1 for other in range(len(axes))])
         phase += np.float32(2 * np.pi) * frequency[(...,) + (None,) * len(axes)] * ramp
     turned = (moved * np.exp(-1j * phase)).sum(axis=last, keepdims=True)
     return np.moveaxis(phase + np.angle(turned), last, axes).astype(np.float32)

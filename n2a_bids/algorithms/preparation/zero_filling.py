@@ -64,13 +64,13 @@ def _measured_part(power: NDArray[np.float32], axis: int) -> float:
     profile = np.array([lines[frequencies == value].mean() for value in np.unique(frequencies)])
     values = np.unique(frequencies)
     best, edge = 0.0, 0.5
-    for place in range(_STEP_BINS, len(values) - _STEP_BINS):
-        if not _LOWEST_EDGE < values[place] < _FULL:
+    for index in range(_STEP_BINS, len(values) - _STEP_BINS):
+        if not _LOWEST_EDGE < values[index] < _FULL:
             continue
-        inside = profile[place - _STEP_BINS : place].mean()
-        outside = profile[place + 1 :].max()
+        inside = profile[index - _STEP_BINS : index].mean()
+        outside = profile[index + 1 :].max()
         if inside / max(outside, 1e-30) > max(best, _LEAST_STEP):
-            best, edge = inside / max(outside, 1e-30), values[place]
+            best, edge = inside / max(outside, 1e-30), values[index]
     if not best:
         return 1.0
     # The window spreads the edge by a bin.
@@ -108,7 +108,7 @@ def _resize_axis(spectrum: NDArray[np.complex64], axis: int, size: int) -> NDArr
     between = np.zeros(middle, spectrum.dtype)
     if kept % 2 == 0:
         # The highest frequency of an even matrix stands for both signs.
-        both = [spectrum.take([place], axis) for place in (kept // 2, old - kept // 2)]
+        both = [spectrum.take([index], axis) for index in (kept // 2, old - kept // 2)]
         highest = np.moveaxis(between, axis, 0)
         if size < old:
             highest[0] = np.moveaxis(both[0] + both[1], axis, 0)[0]
@@ -119,5 +119,5 @@ def _resize_axis(spectrum: NDArray[np.complex64], axis: int, size: int) -> NDArr
 
 def resize_mask(mask: Mask, shape: tuple[int, int, int]) -> Mask:
     """Mask on a grid as of `resize_spectrum`: the nearest voxel."""
-    places = [np.minimum(np.arange(n) * old // n, old - 1) for n, old in zip(shape, mask.shape, strict=True)]
-    return mask[np.ix_(*places)]
+    nearest = [np.minimum(np.arange(n) * old // n, old - 1) for n, old in zip(shape, mask.shape, strict=True)]
+    return mask[np.ix_(*nearest)]

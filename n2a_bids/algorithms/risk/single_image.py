@@ -66,15 +66,15 @@ def compare_alone(
         counted = prepared.mask[core]
         image, noise_sd = prepared.images[(0, *box)], prepared.repetition_noise_sd[box]
         noise = rng.standard_normal(image.shape, np.float32) * noise_sd
-        values, wanted = [], []
+        values, block_targets = [], []
         for sign in (1, -1):
             draw = _cut(stronger, box, image + np.float32(sign * _STRENGTH) * noise)
             estimates = estimate_average(candidates, draw, context)
             target = image - offset[box] - np.float32(sign / _STRENGTH) * noise
             values.append(np.stack([estimate[inner][counted] for estimate in estimates]))
-            wanted.append(target[inner][counted])
+            block_targets.append(target[inner][counted])
         predictions.append(np.hstack(values))
-        targets.append(np.hstack(wanted))
+        targets.append(np.hstack(block_targets))
         noise_powers.append(float((noise_sd[inner][counted] ** 2).mean()))
         bias_powers.append(float((offset[core][counted] ** 2).mean()))
     noise_power = float(np.mean(noise_powers))

@@ -137,13 +137,13 @@ def expected_error(
     parts = (floor, clues.posterior_variance + clues.disagreement(estimate, prepared.head))
     average = prepared.average - np.float32(bias)
     errors, rows = [], []
-    for place, values, targets in zip(held_out.cores, stack.combined_values, stack.targets, strict=True):
-        counted = prepared.mask[place]
-        unit = np.sqrt(noise_variance[place][counted])
+    for core, values, targets in zip(held_out.cores, stack.combined_values, stack.targets, strict=True):
+        counted = prepared.mask[core]
+        unit = np.sqrt(noise_variance[core][counted])
         n_draws = len(values) // unit.size
-        found, wanted = (part.reshape(n_draws, -1) / unit for part in (values, targets))
-        errors.append(held_out_squared_errors(found, wanted, average[place][counted] / unit))
-        rows.append(np.stack([part[place][counted] / unit**2 for part in parts], axis=1))
+        found, scaled_targets = (part.reshape(n_draws, -1) / unit for part in (values, targets))
+        errors.append(held_out_squared_errors(found, scaled_targets, average[core][counted] / unit))
+        rows.append(np.stack([part[core][counted] / unit**2 for part in parts], axis=1))
     factors = fit_factors(np.concatenate(rows), np.concatenate(errors) * (1 + STRENGTH**2) ** -_GROWTH)
     return np.sqrt(sum(np.float32(factor) * part for factor, part in zip(factors, parts)))
 

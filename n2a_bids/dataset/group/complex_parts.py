@@ -105,10 +105,10 @@ def _cartesian(real: ImageFile, imaginary: ImageFile) -> ImageFile:
 
 def _alone(image: ImageFile, other: str) -> Excluded:
     part = image.entities["part"]
-    wanted = image.path.name.replace(f"_part-{part}_", f"_part-{other}_")
+    second = image.path.name.replace(f"_part-{part}_", f"_part-{other}_")
     also = " (or the same name without part-)" if other == "mag" else ""
     reason = (
-        f"{image.path}: expected {wanted}{also} beside it, which makes the complex image, found none; put it "
+        f"{image.path}: expected {second}{also} beside it, which makes the complex image, found none; put it "
         "there, or leave the file out with --bids-filter-file"
     )
     return Excluded(image.path, reason, is_error=True)

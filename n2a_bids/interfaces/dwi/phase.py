@@ -31,8 +31,8 @@ class PlacePhase(SimpleInterface):
         mask, affine = load(mask_file)
         series = read_acquired(self.inputs, 0, mask.shape)
         maps = [(motion @ series.between).between_voxels(affine, series.affine) for motion in series.motion]
-        place = (maps, series.displacement, series.axis, mask > 0.5)
-        cosine, sine = (resample_series(part(series.data), *place, signed=True) for part in (np.cos, np.sin))
+        pull = (maps, series.displacement, series.axis, mask > 0.5)
+        cosine, sine = (resample_series(part(series.data), *pull, signed=True) for part in (np.cos, np.sin))
         phase = np.arctan2(sine, cosine)
         target = Path(runtime.cwd) / "phase.nii.gz"
         self._results["phase_file"] = os.fspath(save_like(phase, series.path, target))

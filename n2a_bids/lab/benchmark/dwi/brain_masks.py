@@ -84,8 +84,8 @@ def outlined_b0s(outlines: Path) -> Iterator[JudgedB0]:
             raise BIDSDataError(f"{outlines}: expected the image {path}, found none; correct its path")
         b0 = _mean_b0(path)
         slices = []
-        for place, polygon in polygons.items():
-            axis, index = "xyz".index(place.split()[0]), int(place.split()[1])
+        for label, polygon in polygons.items():
+            axis, index = "xyz".index(label.split()[0]), int(label.split()[1])
             shape = [count for other, count in enumerate(b0.shape) if other != axis]
             centres = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 2)
             slices.append((axis, index, Polygon(polygon).contains_points(centres).reshape(shape)))
