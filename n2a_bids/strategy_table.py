@@ -34,6 +34,8 @@ class StrategyFacts:
     """Whether it works with directions and b-values."""
     has_published_schedule: bool = True
     """Whether ``--recipe faithful`` means anything."""
+    has_zero_shot: bool = False
+    """Whether ``--recipe zero-shot`` means anything: the strategy can do without training on the images."""
     tells_error: bool = False
     """Whether it knows the error to expect in every voxel of its result."""
     removes_noise_floor: bool = False
@@ -64,6 +66,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         settings=f"{_CODE}.anat.auto:config",
         min_repetitions=1,
         has_published_schedule=False,
+        has_zero_shot=True,
         tells_error=True,
         removes_noise_floor=True,
         weights=("resunet-t1w", "fusion-t1w"),
@@ -100,6 +103,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         denoise=f"{_CODE}.mean:denoise",
         settings=f"{_CODE}.mean:config",
         min_repetitions=1,
+        has_zero_shot=True,
         tells_error=True,
     ),
     StrategyFacts(
@@ -107,6 +111,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         modality="dwi",
         denoise=f"{_CODE}.dwi.auto:denoise",
         settings=f"{_CODE}.dwi.auto:config",
+        has_zero_shot=True,
         min_repetitions=1,
         needs_same_contrast=True,
         needs_gradients=True,
@@ -150,6 +155,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         denoise=f"{_CODE}.mean:denoise",
         settings=f"{_CODE}.mean:config",
         min_repetitions=1,
+        has_zero_shot=True,
     ),
 )
 
@@ -189,13 +195,18 @@ def takes_halves(name: str) -> bool:
 
 
 def check_recipe(strategy: str, recipe: str) -> None:
-    """Refuse the published schedule of a strategy that has none.
+    """Refuse a recipe that means nothing for a strategy.
 
     Raises
     ------
     ConfigError
-        If ``faithful`` is asked of a strategy of our own.
+        If ``faithful`` is asked of a strategy of our own, or ``zero-shot`` of one that has to train.
     """
+    if recipe == "zero-shot" and not any(row.has_zero_shot for row in TABLE if row.name == strategy):
+        raise ConfigError(
+            "--recipe zero-shot: expected a strategy that need not train on the images (auto or mean), "
+            f"found {strategy!r}; use --strategy auto, or another recipe"
+        )
     if recipe == "faithful" and not any(row.has_published_schedule for row in TABLE if row.name == strategy):
         raise ConfigError(
             f"--recipe faithful: expected a strategy with a published schedule, found {strategy!r}, which is "

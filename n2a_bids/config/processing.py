@@ -10,7 +10,7 @@ from n2a_bids.config.options import Option, Range
 from n2a_bids.strategy_table import STRATEGY_NAMES
 
 Device = Literal["auto", "cpu", "cuda"]
-Recipe = Literal["fast", "default", "thorough", "faithful"]
+Recipe = Literal["zero-shot", "fast", "default", "thorough", "faithful"]
 
 _DENOISING, _RESOURCES = "denoising", "resources"
 
@@ -29,8 +29,8 @@ class DenoiseConfig:
     recipe: Annotated[
         Recipe,
         Option(
-            "how much time it may take; 'faithful' is the published schedule of a strategy, such as "
-            "noise2average",
+            "how much time it may take; 'zero-shot' trains nothing, and 'faithful' is the published schedule "
+            "of a strategy, such as noise2average",
             _DENOISING,
         ),
     ] = "default"

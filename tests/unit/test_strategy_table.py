@@ -26,6 +26,7 @@ def test_every_row_leads_to_code_and_weights(facts):
     strategy = get_strategy(facts.name, diffusion=facts.modality == "dwi")
     assert strategy.facts is facts
     recipes = ["fast", "default", "thorough", *(["faithful"] if facts.has_published_schedule else [])]
+    recipes += ["zero-shot"] if facts.has_zero_shot else []
     for recipe in recipes:
         weights = load_all_weights(facts.weights_of(recipe))
         assert None not in weights
@@ -73,3 +74,14 @@ def test_the_table_needs_no_torch():
     """It is read for --help and for finding images."""
     code = "import sys, n2a_bids.strategy_table; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_only_what_need_not_train_has_a_recipe_without_training():
+    """--recipe zero-shot; what is nothing without training refuses it, and names what takes it."""
+    for name in ("auto", "mean"):
+        check_recipe(name, "zero-shot")
+    for name in ("noise2average", "noise2noise", "recorrupted", "san2n"):
+        with pytest.raises(ConfigError, match="use --strategy auto"):
+            check_recipe(name, "zero-shot")
+    with pytest.raises(ConfigError, match="expected pretrained weights"):
+        get_strategy("auto").config("zero-shot", None)

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from n2a_bids.algorithms.context import Context, Stopwatch
-from n2a_bids.algorithms.filters.nonlocal_bayes import PatchSearch
 from n2a_bids.algorithms.nn.inference import FLIPS
-from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
-from n2a_bids.algorithms.noise.covariance import NoiseCovariance
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
 from n2a_bids.algorithms.quality.gain import Gain, decibels, denoising_gain, weighting_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.blend import estimate_blend
-from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_average
+from n2a_bids.algorithms.risk.candidates import Candidate, compare
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
-from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, weigh_repetitions
+from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN
 from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks
 from n2a_bids.algorithms.risk.uncertainty import expected_error, with_uncertainty
 from n2a_bids.algorithms.strategies.anat import echoes as joint_echoes
 from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted, single
+from n2a_bids.algorithms.strategies.anat.auto_candidates import (
+    AutoConfig,
+    further_candidates,
+    pretrained_candidates,
+)
+from n2a_bids.errors import ConfigError
 from n2a_bids.record.denoising import CandidateRisk, Choice, RepetitionRecord, StrategyRecord
 
 _CERTAINTY = 2.0
@@ -37,36 +38,24 @@ _ERROR_UNCERTAINTY = 0.1
 away this much more than there was may be a perfect one."""
 
 
-@dataclass(frozen=True, slots=True)
-class AutoConfig:
-    """Settings of a recipe."""
-
-    recorrupted: recorrupted.RecorruptedConfig
-    echoes_from_scratch: noise2average.Noise2AverageConfig
-    """Where repetitions differ in contrast and nothing is pretrained."""
-    noise_factors: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.45)
-    """Factors on the estimated noise level that are tried."""
-
-    nonlocal_passes: tuple[int, ...] = (1, 2)
-    """Passes of non-local Bayes that are tried; a third brings 0.01 dB."""
-    fusion: PretrainedWeights | None = None
-    """Of the network that corrects the last pass."""
-    keep_noise_floor: bool = False
-    """Leave the Rician bias in targets and result, also where the air shows magnitudes."""
-
-    @property
-    def weights(self) -> PretrainedWeights | None:
-        """Pretrained weights, if any."""
-        return self.recorrupted.weights
-
-
 def config(
     recipe: str, weights: PretrainedWeights | None = None, fusion: PretrainedWeights | None = None
 ) -> AutoConfig:
-    """Settings of a recipe; `fusion` takes part only where the first network is pretrained too."""
+    """Settings of a recipe; `fusion` takes part only where the first network is pretrained too.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is pretrained and nothing may be trained.
+    """
+    if recipe == "zero-shot" and weights is None:
+        raise ConfigError(
+            "--recipe zero-shot: expected pretrained weights, found none; give their folder by "
+            "--weights-dir, or take another recipe"
+        )
     return AutoConfig(
         recorrupted=recorrupted.config(recipe, weights),
-        echoes_from_scratch=noise2average.config(recipe),
+        echoes_from_scratch=noise2average.config("fast" if recipe == "zero-shot" else recipe),
         fusion=fusion if weights else None,
     )
 
@@ -97,16 +86,10 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
     prepared = prepare(repetitions, keep_noise_floor=config.keep_noise_floor)
     held_out = hold_out(prepared.mask, context.generator)
     watch.lap("noise")
-    candidates, prepared, bias = _pretrained_candidates(prepared, held_out, config, context)
+    candidates, prepared, bias = pretrained_candidates(prepared, held_out, config, context)
     watch.lap("risk")
-    network = (
-        copy.deepcopy(candidates[-1].network) if config.weights else recorrupted.new_network(None, context)
-    )
-    factor = candidates[-1].noise_factor if config.weights else 1.0
-    history = recorrupted.fine_tune(
-        network, prepared, config.recorrupted, context, bias=bias, noise_factor=factor, held_out=held_out.mask
-    )
-    candidates += _tuned_candidates(network, factor, prepared.covariance, config, context)
+    further, history = further_candidates(candidates[-1], prepared, held_out, bias, config, context)
+    candidates += further
     watch.lap("fit")
     context.report("comparing candidates on held-out blocks")
     stack = compare(candidates, prepared, held_out, bias, context)
@@ -153,66 +136,6 @@ def _denoise_echoes(repetitions: Repetitions, config: AutoConfig, context: Conte
         config.weights, config.recorrupted.n_flips, config.keep_noise_floor
     )
     return joint_echoes.denoise(repetitions, settings, context)
-
-
-def _pretrained_candidates(
-    prepared: Prepared, held_out: HeldOut, config: AutoConfig, context: Context
-) -> tuple[list[Candidate], Prepared, NDArray[np.float32] | float]:
-    """The mean and the pretrained network at its best level, after the weights and with the Rician bias."""
-    if config.weights is None:
-        # Nothing tells the clean signal yet, from which the bias would follow: it stays.
-        return [mean_candidate(prepared)], replace(prepared, magnitude=None), 0.0
-    network = recorrupted.new_network(config.weights, context)
-    context.report("choosing the noise level of the pretrained network")
-    # First the weights: with unequal noise, that of inputs and targets would be correlated.
-    prepared = weigh_repetitions(Candidate("pretrained", network), prepared, held_out, context)
-    mean = mean_candidate(prepared)
-    tried = [
-        Candidate(f"pretrained network (level {noise_factor:g})", network, noise_factor)
-        for noise_factor in config.noise_factors
-    ]
-    stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
-    best = tried[int(np.argmin(stack.risks[1:]))]
-    bias: NDArray[np.float32] | float = 0.0
-    if prepared.magnitude is not None:
-        first = estimate_average([best], prepared, context)[0]
-        bias = prepared.estimated_bias(first, prepared.repetition_noise_sd)
-    return [mean, *(other for other in tried if _is_neighbour(other, best)), best], prepared, bias
-
-
-def mean_candidate(prepared: Prepared) -> Candidate:
-    """The average as it is, under the name of what it is: plain, or weighted by noise."""
-    return Candidate(WEIGHTED_MEAN if prepared.is_weighted else "mean")
-
-
-def _tuned_candidates(
-    network: nn.Module,
-    noise_factor: float,
-    covariance: NoiseCovariance | None,
-    config: AutoConfig,
-    context: Context,
-) -> list[Candidate]:
-    """The fine-tuned network alone, and what follows it."""
-    tuned = "fine-tuned network" if config.weights else "trained network"
-    correlation = None if covariance is None else covariance.patch_correlation(PatchSearch().edge)
-    first = Candidate(tuned, network, noise_factor, correlation=correlation)
-    candidates = [first] + [
-        replace(first, name=f"{tuned} + non-local Bayes {passes}x", nonlocal_passes=passes)
-        for passes in config.nonlocal_passes
-    ]
-    if config.fusion is not None:
-        fusion = build_network(config.fusion.name, config.fusion)
-        fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
-        passes = max(config.nonlocal_passes)
-        name = f"{tuned} + non-local Bayes + fusion"
-        candidates.append(replace(first, name=name, nonlocal_passes=passes, fusion=fusion))
-    last = candidates[-1]
-    return [*candidates, replace(last, name=f"{last.name} + local means", keep_local_means=False)]
-
-
-def _is_neighbour(candidate: Candidate, best: Candidate) -> bool:
-    """Levels next to the best one: their blend is a finer choice of level."""
-    return candidate is not best and 0.8 < candidate.noise_factor / best.noise_factor < 1.25
 
 
 def describe_choice(

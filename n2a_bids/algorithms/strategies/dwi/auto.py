@@ -71,8 +71,10 @@ class DWIAutoConfig:
 def config(recipe: str, weights: object = None) -> DWIAutoConfig:
     """Settings of a recipe; there are no pretrained weights for diffusion series."""
     return DWIAutoConfig(
-        n_pairs={"fast": 1, "default": 1, "thorough": 2, "faithful": 1}[recipe],
-        plan=PatchPlan(stride={"fast": 3, "default": 2, "thorough": 1, "faithful": 2}[recipe]),
+        n_pairs={"zero-shot": 1, "fast": 1, "default": 1, "thorough": 2, "faithful": 1}[recipe],
+        plan=PatchPlan(
+            stride={"zero-shot": 3, "fast": 3, "default": 2, "thorough": 1, "faithful": 2}[recipe]
+        ),
     )
 
 

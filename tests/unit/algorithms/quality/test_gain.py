@@ -20,7 +20,7 @@ from n2a_bids.algorithms.risk.dwi_groups import VolumeGroup, describe_groups
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.repetition_weights import equal_weights, weigh_repetitions, weigh_series
 from n2a_bids.algorithms.strategies import get_strategy
-from n2a_bids.algorithms.strategies.anat import auto
+from n2a_bids.algorithms.strategies.anat import auto, auto_candidates
 from n2a_bids.algorithms.strategies.mean import average_matched
 from n2a_bids.denoising.measures import measure, noise_sd_map
 from n2a_bids.lab.simulation.dwi import add_rician_noise
@@ -91,7 +91,7 @@ def test_a_weighted_mean_is_worth_more_averages_and_is_called_by_its_name(noise_
     assert gain.equivalent_averages(2) == pytest.approx(averages, rel=0.08)
     kept = prepared.scales[0].invert(prepared.average)[..., None]
     assert 2 * (rmse(average_matched(repetitions)) / rmse(kept)) ** 2 == pytest.approx(averages, rel=0.05)
-    mean = auto.mean_candidate(prepared)
+    mean = auto_candidates.mean_candidate(prepared)
     chosen = auto.describe_choice([mean], np.ones(1), True)
     expected = (
         ("mean", "the plain mean") if noise_ratio == 1 else ("weighted mean", "the mean weighted by noise")

@@ -330,3 +330,19 @@ def test_shipped_fusion_betters_what_it_joins(head):
     )
     alone, patches, fused = (np.mean((estimate - clean)[mask] ** 2) for estimate in estimates)
     assert fused < min(alone, patches)
+
+
+def test_zero_shot_trains_nothing():
+    """The pretrained network and what follows it are all there is; the risk still chooses."""
+    repetitions, clean = _repetitions()
+    strategy = get_strategy("auto")
+    weights = [load_weights(name) for name in strategy.facts.weights_of("zero-shot")]
+    result = strategy.denoise(repetitions, strategy.config("zero-shot", *weights), _context())
+    assert not result.record.history
+    names = [row.name for row in result.record.candidates]
+    assert names[0] == "mean" and names[1].startswith("pretrained network (level")
+    assert not any("tuned" in name or name == "trained network" for name in names)
+    mask = repetitions.mask
+    mean = repetitions.data.mean(axis=0)
+    errors = [np.std((image[..., 0] - clean)[mask]) for image in (result.data, mean)]
+    assert errors[0] < 0.8 * errors[1]

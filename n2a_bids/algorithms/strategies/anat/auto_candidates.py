@@ -1,0 +1,130 @@
+"""What ``auto`` chooses among: the mean, networks pretrained or trained on the images, and what follows."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.filters.nonlocal_bayes import PatchSearch
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance
+from n2a_bids.algorithms.preparation.repetitions import Prepared
+from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_average
+from n2a_bids.algorithms.risk.held_out import HeldOut
+from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, weigh_repetitions
+from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted
+from n2a_bids.record.denoising import Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class AutoConfig:
+    """Settings of a recipe."""
+
+    recorrupted: recorrupted.RecorruptedConfig
+    echoes_from_scratch: noise2average.Noise2AverageConfig
+    """Where repetitions differ in contrast and nothing is pretrained."""
+    noise_factors: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.45)
+    """Factors on the estimated noise level that are tried."""
+
+    nonlocal_passes: tuple[int, ...] = (1, 2)
+    """Passes of non-local Bayes that are tried; a third brings 0.01 dB."""
+    fusion: PretrainedWeights | None = None
+    """Of the network that corrects the last pass."""
+    keep_noise_floor: bool = False
+    """Leave the Rician bias in targets and result, also where the air shows magnitudes."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether a network is trained on the images."""
+        return self.recorrupted.schedule.n_epochs > 0
+
+    @property
+    def weights(self) -> PretrainedWeights | None:
+        """Pretrained weights, if any."""
+        return self.recorrupted.weights
+
+
+def pretrained_candidates(
+    prepared: Prepared, held_out: HeldOut, config: AutoConfig, context: Context
+) -> tuple[list[Candidate], Prepared, NDArray[np.float32] | float]:
+    """The mean and the pretrained network at its best level, after the weights and with the Rician bias."""
+    if config.weights is None:
+        # Nothing tells the clean signal yet, from which the bias would follow: it stays.
+        return [mean_candidate(prepared)], replace(prepared, magnitude=None), 0.0
+    network = recorrupted.new_network(config.weights, context)
+    context.report("choosing the noise level of the pretrained network")
+    # First the weights: with unequal noise, that of inputs and targets would be correlated.
+    prepared = weigh_repetitions(Candidate("pretrained", network), prepared, held_out, context)
+    mean = mean_candidate(prepared)
+    tried = [
+        Candidate(f"pretrained network (level {noise_factor:g})", network, noise_factor)
+        for noise_factor in config.noise_factors
+    ]
+    stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
+    best = tried[int(np.argmin(stack.risks[1:]))]
+    bias: NDArray[np.float32] | float = 0.0
+    if prepared.magnitude is not None:
+        first = estimate_average([best], prepared, context)[0]
+        bias = prepared.estimated_bias(first, prepared.repetition_noise_sd)
+    neighbours = [other for other in tried if config.trains and _is_neighbour(other, best)]
+    return [mean, *neighbours, best], prepared, bias
+
+
+def mean_candidate(prepared: Prepared) -> Candidate:
+    """The average as it is, under the name of what it is: plain, or weighted by noise."""
+    return Candidate(WEIGHTED_MEAN if prepared.is_weighted else "mean")
+
+
+def further_candidates(
+    best: Candidate,
+    prepared: Prepared,
+    held_out: HeldOut,
+    bias: NDArray[np.float32] | float,
+    config: AutoConfig,
+    context: Context,
+) -> tuple[list[Candidate], tuple[Epoch, ...]]:
+    """The trained network with what follows it; where nothing is trained, what follows the pretrained one."""
+    if not config.trains:
+        _, *further = _followed(
+            replace(best, name="pretrained network"), prepared.covariance, config, context
+        )
+        return further, ()
+    network = copy.deepcopy(best.network) if config.weights else recorrupted.new_network(None, context)
+    factor = best.noise_factor if config.weights else 1.0
+    history = recorrupted.fine_tune(
+        network, prepared, config.recorrupted, context, bias=bias, noise_factor=factor, held_out=held_out.mask
+    )
+    name = "fine-tuned network" if config.weights else "trained network"
+    return _followed(Candidate(name, network, factor), prepared.covariance, config, context), history
+
+
+def _followed(
+    first: Candidate, covariance: NoiseCovariance | None, config: AutoConfig, context: Context
+) -> list[Candidate]:
+    """A network alone, and what follows it."""
+    tuned, correlation = first.name, None
+    if covariance is not None:
+        correlation = covariance.patch_correlation(PatchSearch().edge)
+    first = replace(first, correlation=correlation)
+    candidates = [first] + [
+        replace(first, name=f"{tuned} + non-local Bayes {passes}x", nonlocal_passes=passes)
+        for passes in config.nonlocal_passes
+    ]
+    if config.fusion is not None:
+        fusion = build_network(config.fusion.name, config.fusion)
+        fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
+        passes = max(config.nonlocal_passes)
+        name = f"{tuned} + non-local Bayes + fusion"
+        candidates.append(replace(first, name=name, nonlocal_passes=passes, fusion=fusion))
+    last = candidates[-1]
+    return [*candidates, replace(last, name=f"{last.name} + local means", keep_local_means=False)]
+
+
+def _is_neighbour(candidate: Candidate, best: Candidate) -> bool:
+    """Levels next to the best one: their blend is a finer choice of level."""
+    return candidate is not best and 0.8 < candidate.noise_factor / best.noise_factor < 1.25
