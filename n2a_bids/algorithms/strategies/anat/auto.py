@@ -13,6 +13,7 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
 from n2a_bids.algorithms.quality.gain import Gain, decibels, denoising_gain, weighting_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.risk.acquired_matrix import on_acquired_matrix, on_stored_grid
 from n2a_bids.algorithms.risk.blend import estimate_blend
 from n2a_bids.algorithms.risk.candidates import Candidate, compare
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
@@ -83,7 +84,8 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
         special = _denoise_alone if repetitions.n_repetitions == 1 else _denoise_echoes
         return special(repetitions, config, context)
     watch = Stopwatch(context.clock)
-    prepared = prepare(repetitions, keep_noise_floor=config.keep_noise_floor)
+    stored = prepare(repetitions, keep_noise_floor=config.keep_noise_floor)
+    prepared = on_acquired_matrix(stored, context)
     held_out = hold_out(prepared.mask, context.generator)
     watch.lap("noise")
     candidates, prepared, bias = pretrained_candidates(prepared, held_out, config, context)
@@ -111,7 +113,8 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
         seconds=watch.seconds(),
     )
     gain = estimate_gain(prepared, held_out, bias, None if mean_won else stack.combined_risk)
-    return with_uncertainty(finish(prepared, estimate, record, gain), prepared, bias, error_sd)
+    denoised = with_uncertainty(finish(prepared, estimate, record, gain), prepared, bias, error_sd)
+    return on_stored_grid(denoised, stored, prepared)
 
 
 def _judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
