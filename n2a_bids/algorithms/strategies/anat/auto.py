@@ -86,6 +86,12 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
     watch = Stopwatch(context.clock)
     stored = prepare(repetitions, keep_noise_floor=config.keep_noise_floor)
     prepared = on_acquired_matrix(stored, context)
+    return on_stored_grid(_denoise_prepared(prepared, config, context, watch), stored, prepared)
+
+
+def _denoise_prepared(
+    prepared: Prepared, config: AutoConfig, context: Context, watch: Stopwatch
+) -> DenoisedImage:
     held_out = hold_out(prepared.mask, context.generator)
     watch.lap("noise")
     candidates, prepared, bias = pretrained_candidates(prepared, held_out, config, context)
@@ -113,8 +119,7 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
         seconds=watch.seconds(),
     )
     gain = estimate_gain(prepared, held_out, bias, None if mean_won else stack.combined_risk)
-    denoised = with_uncertainty(finish(prepared, estimate, record, gain), prepared, bias, error_sd)
-    return on_stored_grid(denoised, stored, prepared)
+    return with_uncertainty(finish(prepared, estimate, record, gain), prepared, bias, error_sd)
 
 
 def _judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
