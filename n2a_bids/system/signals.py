@@ -25,8 +25,8 @@ class Interruption:
     def __call__(self, signal_number: int, frame: object) -> None:
         """Signal handler."""
         # A second signal must not break the cleaning up of the first.
-        for signal_number in _NUMBERS:
-            signal.signal(signal_number, signal.SIG_IGN)
+        for one in _NUMBERS:
+            signal.signal(one, signal.SIG_IGN)
         is_keyboard = signal_number == signal.SIGINT
         name = signal.Signals(signal_number).name
         self.error = KeyboardInterrupt() if is_keyboard else Interrupted(f"stopped by {name}")
