@@ -27,7 +27,7 @@ def _run(root: Path, tmp_path: Path, **settings) -> Path:
         outputs=OutputConfig(complex_output=True),
         **settings,
     )
-    units = collect(root, SelectionConfig()).units
+    units = collect(root, config.selection).units
     workflow = init_participant_wf("01", units, config)
     workflow.base_dir = str(tmp_path / "work")
     workflow.config["execution"] = {"crashdump_dir": str(tmp_path), "stop_on_first_crash": "true"}
@@ -83,3 +83,14 @@ def test_series_are_averaged_without_a_floor(tmp_path):
     acquired = (levels - 2048) / 2048 * np.pi
     bright = truth["signal"] > 100
     assert np.cos(phase - acquired)[bright].mean() > 0.9
+
+
+def test_a_series_in_place_keeps_its_phase(tmp_path):
+    """``--dwi-in-place`` with the complex output: the phase is that of each volume as acquired."""
+    truth = write_complex_dwi(tmp_path / "bids", ["rad"])
+    folder = _run(tmp_path / "bids", tmp_path, selection=SelectionConfig(dwi_in_place=True)) / "dwi"
+    files = sorted(folder.glob("*_part-phase*_dwi.nii.gz"))
+    assert len(files) == 1
+    phase = np.asarray(nb.load(files[0]).dataobj, np.float32)
+    acquired = _values(tmp_path / "bids" / "sub-01" / "dwi", "part-phase_dwi")
+    assert np.cos(phase - acquired)[truth["signal"] > 100].mean() > 0.9

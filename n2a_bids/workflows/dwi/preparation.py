@@ -255,8 +255,19 @@ def _add_distortion(workflow: Workflow, unit: DenoisingUnit, align: Node) -> Non
     )
 
 
-def add_placed_phase(workflow: Workflow, unit: DenoisingUnit) -> Node:
-    """Add the node that brings the phase of the first series to the common grid; returns it."""
+def add_placed_phase(workflow: Workflow, unit: DenoisingUnit) -> tuple[Node, str]:
+    """Add the node that brings the phase of the first series to the grid of the result.
+
+    Returns
+    -------
+    node : Node
+    field : str
+        Its output with the phase.
+    """
+    if unit.kind == "dwi-in-place":
+        first = Node(Select(index=[0]), name="first_phase")
+        workflow.connect(workflow.get_node("pick"), "phase_file", first, "inlist")
+        return first, "out"
     place = Node(PlacePhase(), name="place_phase", mem_gb=2.0)
     of_each = [("phase_file", "in_files"), ("bval_file", "bval_files"), ("bvec_file", "bvec_files")]
     between = workflow.get_node("distortion" if unit.kind == "dwi-reverse-pe" else "register")
@@ -273,4 +284,4 @@ def add_placed_phase(workflow: Workflow, unit: DenoisingUnit) -> Node:
         is_pair = unit.kind == "dwi-reverse-pe"
         displacements = between if is_pair else workflow.get_node("displacements")
         workflow.connect(displacements, "displacement_files", place, "displacement_files")
-    return place
+    return place, "phase_file"

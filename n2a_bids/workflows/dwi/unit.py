@@ -96,7 +96,7 @@ def init_dwi_unit_wf(
     if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
         _connect_downstream(workflow, unit, config, all_series)
     if writes_complex(unit, config):
-        add_complex_output(workflow, unit, config, (add_placed_phase(workflow, unit), "phase_file"))
+        add_complex_output(workflow, unit, config, add_placed_phase(workflow, unit))
     set_b0_threshold(workflow, config.selection.b0_threshold)
     set_mask_method(workflow, config.mask.dwi_method, config.denoise.random_seed)
     reserve_memory(workflow, unit, config.resources.memory_gb)
