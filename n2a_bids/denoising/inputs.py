@@ -33,7 +33,10 @@ class DenoiseJob:
     runs: Annotated[
         tuple[Path, ...], Option("repetitions, aligned, on one grid", metavar="RUN", positional=True)
     ]
-    mask: Annotated[Path, Option("brain mask on that grid")]
+    mask: Annotated[
+        Path | None,
+        Option("brain mask on that grid", default="found in the b0s of a diffusion series; needed otherwise"),
+    ] = None
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     omp_nthreads: Annotated[
         int, Range(1), Option("threads", metavar="N", default="processors allowed, at most 8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated
 
 from n2a_bids.config.options import Option
 from n2a_bids.dataset.write.folder_checks import check_writable
+from n2a_bids.denoising.brain import find_series_brain
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.outputs import write_outputs
 from n2a_bids.denoising.run import denoise_files
@@ -76,6 +78,14 @@ def run_denoise(request: DenoiseRequest) -> int:
             "--noise-kept: expected a diffusion series with --bvals and --bvecs, found none; leave it out"
         )
     _check_request(job, files)
+    with tempfile.TemporaryDirectory(prefix="n2a_") as folder:
+        if job.mask is None:
+            job = replace(job, mask=find_series_brain(job, Path(folder)))
+        return _denoise_and_write(replace(request, job=job))
+
+
+def _denoise_and_write(request: DenoiseRequest) -> int:
+    job, files = request.job, request.files
     if job.denoise.weights_dir is None and (text := os.environ.get("N2A_WEIGHTS_DIR")):
         job = replace(job, denoise=replace(job.denoise, weights_dir=Path(text)))
     report = (lambda message: None) if request.quiet else _Progress()
@@ -109,7 +119,12 @@ def _check_request(job: DenoiseJob, files: DenoiseFiles) -> None:
         raise ConfigError(
             "a gradient table needs both --bvals and --bvecs, found one of them; give the other"
         )
-    taken = {path.resolve() for path in (*job.runs, job.mask)}
+    if job.mask is None and job.bvals is None:
+        raise ConfigError(
+            "--mask: expected a brain mask, found none; give one (for diffusion series, --bvals and --bvecs "
+            "suffice: a mask is then found in the b0s)"
+        )
+    taken = {path.resolve() for path in (*job.runs, job.mask) if path is not None}
     for path in (files.out_file, *filter(None, files.maps.values()), *files.out_repetitions):
         if not path.name.endswith((".nii", ".nii.gz")):
             raise ConfigError(f"{path}: expected the name of an image to write, .nii.gz or .nii; correct it")

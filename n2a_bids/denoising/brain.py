@@ -1,0 +1,54 @@
+"""A brain mask for a diffusion series that comes without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+
+from n2a_bids.dataset.read.files import check_file
+from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.external.b0_brain import find_b0_brain
+from n2a_bids.io.gradients import read_gradients
+from n2a_bids.io.images import load, save_like
+
+
+def find_series_brain(job: DenoiseJob, folder: Path) -> Path:
+    """Find the brain in the mean b0 of the first series, as ``n2a`` does.
+
+    Parameters
+    ----------
+    job : DenoiseJob
+        With a gradient table.
+    folder : Path
+        For the mask.
+
+    Returns
+    -------
+    mask : Path
+        On the grid of the first series.
+
+    Raises
+    ------
+    BIDSDataError
+        If there is no b0, or no brain in it.
+    """
+    path = job.runs[0]
+    check_file(path)
+    data, affine = load(path)
+    table = read_gradients(job.bvals, job.bvecs, affine, b0_threshold=job.b0_threshold)
+    n_volumes = data.shape[3] if data.ndim == 4 else 1
+    if table.bvals.size != n_volumes or not table.is_b0.any():
+        raise BIDSDataError(
+            f"{path}: expected {n_volumes} rows in {job.bvals}, and a b0 to find the brain in; "
+            f"found {table.bvals.size} with {int(table.is_b0.sum())} b0s; correct the table, or give --mask"
+        )
+    model = nb.Nifti1Image(np.zeros(data.shape[:3], np.float32), affine)
+    nb.save(model, folder / "grid.nii.gz")
+    b0 = save_like(data[..., table.is_b0].mean(axis=-1), folder / "grid.nii.gz", folder / "b0.nii.gz")
+    brain = find_b0_brain(b0, "auto", folder, random_seed=job.denoise.random_seed)
+    if not brain.mask.any():
+        raise BIDSDataError(f"{path}: expected a brain in the mean b0, found none; give --mask")
+    return save_like(brain.mask, b0, folder / "brain.nii.gz", np.uint8)

@@ -1,0 +1,32 @@
+"""``n2a-tools denoise`` on a diffusion series without a mask."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nb
+import numpy as np
+from dwi_dataset import write_dataset
+
+from n2a_bids.cli.tools import main
+
+
+def test_a_series_with_its_table_needs_no_mask(tmp_path):
+    """The brain is found in the b0s, and what lies in it is denoised; the file of the mask is gone."""
+    truth = write_dataset(tmp_path / "bids", "single")
+    stem = tmp_path / "bids" / "sub-01" / "dwi" / "sub-01_dwi"
+    tables = ["--bvals", f"{stem}.bval", "--bvecs", f"{stem}.bvec"]
+    out = tmp_path / "out.nii.gz"
+    arguments = ["denoise", f"{stem}.nii.gz", *tables, "--recipe", "fast", "--device", "cpu", "-q"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    before, after = (np.asarray(nb.load(path).dataobj, np.float32) for path in (f"{stem}.nii.gz", out))
+    changed = np.abs(after - before).max(axis=-1) > 0
+    assert (changed & truth["mask"]).sum() > 0.7 * truth["mask"].sum()
+    assert json.loads((tmp_path / "out.json").read_text())["strategy"] == "auto"
+
+
+def test_without_mask_and_table_the_error_names_both(tmp_path, capsys):
+    """Nothing is written."""
+    assert main(["denoise", str(tmp_path / "one.nii.gz"), "--out", str(tmp_path / "out.nii.gz")]) != 0
+    told = capsys.readouterr().err
+    assert "--mask" in told and "--bvals" in told and not (tmp_path / "out.nii.gz").exists()
