@@ -20,6 +20,7 @@ LAYERS = (
     ("dataset",),
     ("denoising",),
     ("interfaces",),
+    ("api",),
     ("workflows",),
     ("reports",),
     ("app",),

@@ -1,0 +1,231 @@
+"""Brain masks and alignment, as functions of images: what the workflow does with anatomical repetitions."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import Interface
+from numpy.typing import NDArray
+
+from n2a_bids.api.images import ImageLike, in_memory, write_inputs
+from n2a_bids.config import AlignConfig, DenoiseConfig
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.interfaces.anat.align import AlignRepetitions
+from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
+from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
+from n2a_bids.interfaces.gaps import FindGaps
+from n2a_bids.io.images import load
+from n2a_bids.io.json import read_typed
+from n2a_bids.io.transforms import read_itk_transform
+from n2a_bids.record.alignment import AlignmentRecord
+
+RANDOM_SEED = DenoiseConfig().random_seed
+"""Seed where none is given: that of ``n2a``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Repetitions on one grid."""
+
+    images: tuple[nb.Nifti1Image, ...]
+    """Accepted repetitions, float32 where they were interpolated."""
+    mask: nb.Nifti1Image
+    """Brain."""
+    common_mask: nb.Nifti1Image
+    """Brain inside the field of view of every accepted repetition."""
+    transforms: tuple[NDArray[np.float64], ...]
+    """(4, 4) each: world of the result to world of the repetition, RAS+ mm."""
+    accepted: tuple[int, ...]
+    """Which of the images they are, from 0."""
+    record: AlignmentRecord
+    """Motion and quality of every repetition, and why those that are left out are."""
+    warnings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentOptions:
+    """How files are aligned."""
+
+    mask: Path | None = None
+    """Brain, for all of them; None: it is found in each."""
+    config: AlignConfig = field(default_factory=AlignConfig)
+    different_contrast: bool = False
+    random_seed: int = RANDOM_SEED
+    threads: int = 1
+
+    @property
+    def thresholds(self) -> dict[str, float | str]:
+        """Space and thresholds, as `AlignRepetitions` takes them."""
+        return asdict(self.config) | ({"min_correlation": -1.0} if self.different_contrast else {})
+
+
+def align(
+    images: Sequence[ImageLike],
+    mask: ImageLike | None = None,
+    *,
+    space: str = "reference",
+    different_contrast: bool = False,
+    random_seed: int = RANDOM_SEED,
+    threads: int = 1,
+) -> Aligned:
+    """Bring repetitions of an anatomical image onto one grid, each by one rigid motion and one interpolation.
+
+    The grid is that of the best repetition. What does not fit the others, or is a copy of one of them, is
+    left out and named in the record.
+
+    Parameters
+    ----------
+    images : sequence of image
+        Two or more heads of one person: paths, images of nibabel, or (array, affine).
+    mask : image, optional
+        Brain, in the world coordinates of the images: it is taken for all of them. By default it is found.
+    space : {"reference", "halfway"}
+        Grid of the best repetition as it lies, or moved to the middle between all.
+    different_contrast : bool
+        Echoes: intensities need not agree.
+    random_seed : int
+        Of ANTs.
+    threads : int
+        Of the brain extraction.
+
+    Returns
+    -------
+    aligned : Aligned
+
+    Raises
+    ------
+    BIDSDataError
+        If something is no image, shows no brain, or fewer than two fit together.
+    """
+    with tempfile.TemporaryDirectory(prefix="n2a_align_") as name:
+        given = None if mask is None else write_inputs([mask], Path(name), "mask")[0]
+        how = AlignmentOptions(given, AlignConfig(space=space), different_contrast, random_seed, threads)
+        found = align_files(write_inputs(images, Path(name)), Path(name), how)
+        return Aligned(
+            tuple(in_memory(Path(path)) for path in found.out_files),
+            in_memory(Path(found.brain_mask)),
+            in_memory(Path(found.common_mask)),
+            tuple(read_itk_transform(Path(path)) for path in found.out_transforms),
+            tuple(found.accepted),
+            read_typed(AlignmentRecord, Path(found.record_file)),
+            tuple(found.warnings),
+        )
+
+
+def brain_mask(image: ImageLike, *, threads: int = 1) -> nb.Nifti1Image:
+    """Find the brain in a head, of any contrast, with deepbet.
+
+    Parameters
+    ----------
+    image : image
+        Path, image of nibabel, or (array, affine); three axes.
+    threads : int
+        Of torch, in a process of its own.
+
+    Returns
+    -------
+    mask : Nifti1Image
+        uint8, 1 in the brain, on the grid of the image.
+
+    Raises
+    ------
+    BIDSDataError
+        If it is no image, or shows no brain.
+    """
+    with tempfile.TemporaryDirectory(prefix="n2a_mask_") as name:
+        (path,) = write_inputs([image], Path(name))
+        refuse_series([path])
+        return in_memory(Path(_run(BrainMask(in_file=str(path), threads=threads), Path(name) / "0").out_mask))
+
+
+def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> SimpleNamespace:
+    """Align image files, as the workflow of the app does.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Two or more.
+    folder : Path
+        For all files that come about.
+    how : AlignmentOptions
+
+    Returns
+    -------
+    outputs : namespace
+        The outputs of `AlignRepetitions`.
+    """
+    if len(paths) < 2:
+        raise BIDSDataError(f"expected two images or more to align, found {len(paths)}")
+    refuse_series(paths)
+    gaps = _run(FindGaps(in_files=list(map(str, paths))), folder / "gaps")
+    masks = [
+        _run(_mask_interface(path, how), folder / f"mask-{index}").out_mask
+        for index, path in enumerate(gaps.out_files)
+    ]
+    chosen = _run(
+        ChooseReference(in_files=gaps.out_files, mask_files=masks, gap_files=gaps.gap_files),
+        folder / "reference",
+    )
+    aligning = AlignRepetitions(
+        in_files=gaps.out_files,
+        gap_files=gaps.gap_files,
+        index=chosen.index,
+        reference_mask=chosen.reference_mask,
+        reference_reason=chosen.reason,
+        contrast_to_noise=chosen.contrast_to_noise,
+        transforms=_register(chosen, folder, how.random_seed),
+        **how.thresholds,
+    )
+    return _run(aligning, folder / "aligned")
+
+
+def _mask_interface(path: str, how: AlignmentOptions) -> Interface:
+    if how.mask is None:
+        return BrainMask(in_file=path, threads=how.threads)
+    return GivenBrainMask(in_file=path, mask_file=str(how.mask))
+
+
+def _register(chosen: SimpleNamespace, folder: Path, random_seed: int) -> list[str]:
+    """Transform files of all but the reference, in order."""
+    moving = zip(chosen.moving_files, chosen.moving_masks, chosen.moving_gaps, strict=True)
+    transforms = []
+    for index, (image, brain, missing) in enumerate(moving):
+        interface = RegisterRigid(
+            reference_file=chosen.reference_file,
+            reference_mask=chosen.reference_mask,
+            reference_gaps=chosen.reference_gaps,
+            moving_file=image,
+            moving_mask=brain,
+            moving_gaps=missing,
+            random_seed=random_seed,
+        )
+        transforms.append(_run(interface, folder / f"register-{index}").out_transform)
+    return transforms
+
+
+def refuse_series(paths: Sequence[Path]) -> None:
+    """Raise for images of four axes: those of diffusion have a way of their own.
+
+    Raises
+    ------
+    BIDSDataError
+        If one has more than one volume.
+    """
+    for path in paths:
+        if load(path)[0].ndim != 3:
+            raise BIDSDataError(
+                f"{path}: expected an image of three axes, found a series; give diffusion series to "
+                "n2a_bids.denoise with their gradient table and align=False, or use the app"
+            )
+
+
+def _run(interface: Interface, folder: Path) -> SimpleNamespace:
+    """Run an interface in a folder of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return SimpleNamespace(**interface.run(cwd=str(folder)).outputs.get())

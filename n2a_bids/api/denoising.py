@@ -1,0 +1,237 @@
+"""Denoising as a function of images."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import torch
+from nipype.interfaces.base import isdefined
+
+from n2a_bids.api.alignment import RANDOM_SEED, AlignmentOptions, align_files
+from n2a_bids.api.images import GradientTable, ImageLike, image_like, write_inputs
+from n2a_bids.config import DenoiseConfig
+from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.denoising.run import DenoiseResult, denoise_files
+from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.external.b0_brain import find_brain
+from n2a_bids.external.t1w_brain import write_brain_mask
+from n2a_bids.io.gradients import read_gradients
+from n2a_bids.io.images import load, save_like
+from n2a_bids.io.json import read_typed
+from n2a_bids.record.alignment import AlignmentRecord
+from n2a_bids.record.denoising import DenoisingRecord
+from n2a_bids.strategy_table import STRATEGY_NAMES, check_recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Denoised:
+    """What a denoising gives: images on the grid of the reference, in its intensities, and its record."""
+
+    image: nb.Nifti1Image
+    """Denoised, float32; the whole head."""
+    mean: nb.Nifti1Image
+    """Plain mean of the repetitions."""
+    mask: nb.Nifti1Image
+    """Brain."""
+    noise_sd: nb.Nifti1Image | None
+    """Noise SD of one repetition; None where it cannot be told."""
+    record: DenoisingRecord
+    """What was tried, what was kept and why, and what it gained."""
+    alignment: AlignmentRecord | None = None
+    """How the repetitions were aligned; None where they were taken as they lie."""
+
+    @property
+    def residual(self) -> nb.Nifti1Image:
+        """Plain mean minus denoised image: noise, and no anatomy, if all is well."""
+        difference = self.mean.get_fdata(dtype=np.float32) - self.image.get_fdata(dtype=np.float32)
+        return nb.Nifti1Image(difference, self.image.affine, self.image.header)
+
+
+def denoise(
+    images: Sequence[ImageLike],
+    mask: ImageLike | None = None,
+    *,
+    strategy: str = "auto",
+    recipe: str = "default",
+    align: bool = True,
+    random_seed: int = RANDOM_SEED,
+    device: str = "auto",
+    gradients: GradientTable | None = None,
+    different_contrast: bool = False,
+    threads: int = 0,
+    weights_dir: str | Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Denoised:
+    """Denoise repetitions of an MRI of one person.
+
+    Parameters
+    ----------
+    images : sequence of image
+        Paths, images of nibabel, or (array, affine): repetitions of an anatomical image, or diffusion series
+        on one grid.
+    mask : image, optional
+        Brain, in the world coordinates of the images. By default it is found.
+    strategy, recipe : str
+        As ``n2a --strategy`` and ``--recipe``: "auto" tries several and keeps what measures best, and the
+        plain mean is one of them.
+    align : bool
+        Register anatomical repetitions first. False takes the images as they lie, on one grid; diffusion
+        series are always taken so.
+    random_seed : int
+        Of everything random: equal inputs and seeds give equal results on one machine.
+    device : {"auto", "cpu", "cuda"}
+    gradients : GradientTable, optional
+        Makes the images diffusion series: an object with ``bvals`` and ``bvecs``, such as dipy's.
+    different_contrast : bool
+        The images are echoes, which differ in contrast.
+    threads : int
+        Of torch; 0 takes the processors that this process may use, at most 8.
+    weights_dir : path, optional
+        Folder with other pretrained weights.
+    report : callable, optional
+        Given one line at a time on what is done.
+
+    Returns
+    -------
+    denoised : Denoised
+
+    Raises
+    ------
+    BIDSDataError
+        If an image cannot be used, or the images do not belong together.
+    ConfigError
+        If an option does not exist, or there is no GPU to use.
+    DenoisingError
+        If the strategy cannot take the images, or memory is not enough.
+
+    Examples
+    --------
+    Two noisy images of a ball, averaged as they lie:
+
+    >>> import numpy as np, n2a_bids
+    >>> grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 24)] * 3, indexing="ij"))
+    >>> ball = (100 * np.exp(-(grid**2).sum(axis=0))).astype(np.float32)
+    >>> noise = np.random.default_rng(0).normal(0, 5, (2, *ball.shape))
+    >>> runs = [(ball + one, np.eye(4)) for one in noise]
+    >>> found = n2a_bids.denoise(runs, (ball > 50, np.eye(4)), strategy="mean", align=False)
+    >>> found.image.shape, found.record.n_repetitions, bool(found.record.chosen.mean_won)
+    ((24, 24, 24), 2, True)
+    """
+    settings = _settings(strategy, recipe, weights_dir, random_seed, device)
+    how = AlignmentOptions(
+        different_contrast=different_contrast, random_seed=random_seed, threads=threads or 1
+    )
+    with tempfile.TemporaryDirectory(prefix="n2a_denoise_") as name, _own_torch_state():
+        folder = Path(name)
+        paths = write_inputs(images, folder)
+        if not paths:
+            raise BIDSDataError("expected one image or more to denoise, found none")
+        given = None if mask is None else write_inputs([mask], folder, "mask")[0]
+        if gradients is not None:
+            ready = _prepare_series(paths, given, gradients, folder)
+        elif align and len(paths) > 1:
+            ready = _prepare_aligned(paths, folder, replace(how, mask=given))
+        else:
+            ready = _Ready(paths, given or write_brain_mask(paths[0], folder / "brain.nii.gz", how.threads))
+        job = DenoiseJob(
+            tuple(ready.paths),
+            ready.mask,
+            settings,
+            threads,
+            different_contrast=different_contrast,
+            **ready.files,
+        )
+        return _as_images(denoise_files(job, report or (lambda message: None)), ready.alignment)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Images that lie on one grid, and what goes with them."""
+
+    paths: Sequence[Path]
+    mask: Path
+    files: dict[str, Path] = field(default_factory=dict)
+    """Gradient table, or map of what was measured, under the names of `DenoiseJob`."""
+    alignment: AlignmentRecord | None = None
+
+
+def _settings(
+    strategy: str, recipe: str, weights_dir: str | Path | None, random_seed: int, device: str
+) -> DenoiseConfig:
+    if strategy not in STRATEGY_NAMES:
+        raise ConfigError(f"there is no strategy {strategy!r}; choose one of {', '.join(STRATEGY_NAMES)}")
+    check_recipe(strategy, recipe)
+    return DenoiseConfig(
+        strategy=strategy,
+        recipe=recipe,
+        weights_dir=None if weights_dir is None else Path(weights_dir),
+        random_seed=random_seed,
+        device=device,
+    )
+
+
+def _prepare_aligned(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> _Ready:
+    found = align_files(paths, folder, how)
+    measured = found.measured_file
+    return _Ready(
+        [Path(path) for path in found.out_files],
+        Path(found.common_mask),
+        {"measured": Path(measured)} if isdefined(measured) else {},
+        read_typed(AlignmentRecord, Path(found.record_file)),
+    )
+
+
+def _prepare_series(
+    paths: Sequence[Path], mask: Path | None, gradients: GradientTable, folder: Path
+) -> _Ready:
+    table = _write_gradients(gradients, folder)
+    return _Ready(paths, mask or _find_b0_brain(paths[0], table, folder), table)
+
+
+def _as_images(result: DenoiseResult, alignment: AlignmentRecord | None) -> Denoised:
+    reference = result.job.runs[0]
+    return Denoised(
+        image_like(result.denoised, reference),
+        image_like(result.mean, reference),
+        image_like(result.mask, reference),
+        None if result.noise_sd is None else image_like(result.noise_sd, reference),
+        result.record,
+        alignment,
+    )
+
+
+def _write_gradients(gradients: GradientTable, folder: Path) -> dict[str, Path]:
+    """Table files in FSL's format."""
+    files = {"bvals": folder / "table.bval", "bvecs": folder / "table.bvec"}
+    np.savetxt(files["bvals"], np.atleast_2d(np.asarray(gradients.bvals, float)), "%.8g")
+    np.savetxt(files["bvecs"], np.asarray(gradients.bvecs, float).T, "%.8f")
+    return files
+
+
+def _find_b0_brain(series: Path, table: dict[str, Path], folder: Path) -> Path:
+    data, affine = load(series)
+    found = read_gradients(table["bvals"], table["bvecs"], affine)
+    if data.ndim != 4 or data.shape[-1] != found.bvals.size:
+        raise BIDSDataError(
+            f"{series}: expected a series of {found.bvals.size} volumes, one for each b-value, found shape "
+            f"{data.shape}"
+        )
+    b0 = data[..., found.is_b0].mean(axis=-1)
+    return save_like(find_brain(b0), series, folder / "brain.nii.gz", np.uint8)
+
+
+@contextmanager
+def _own_torch_state() -> Iterator[None]:
+    """Leave the threads and the random numbers of the caller's torch as they were."""
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)

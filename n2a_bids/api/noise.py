@@ -1,0 +1,75 @@
+"""The noise of images, as a function."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+
+from n2a_bids.api.images import ImageLike, image_like, write_inputs
+from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
+from n2a_bids.denoising.measures import noise_sd_map
+from n2a_bids.errors import DenoisingError
+from n2a_bids.external.t1w_brain import write_brain_mask
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseEstimate:
+    """Noise of one repetition."""
+
+    noise_sd: nb.Nifti1Image
+    """SD in every voxel, in the intensity of the first image."""
+    median_noise_sd: float
+    """Median in the brain."""
+    warnings: tuple[str, ...] = field(default=())
+
+
+def estimate_noise(images: Sequence[ImageLike], mask: ImageLike | None = None) -> NoiseEstimate:
+    """Estimate the noise SD of one repetition from the differences of all.
+
+    Parameters
+    ----------
+    images : sequence of image
+        Two or more aligned repetitions, on one grid: paths, images of nibabel, or (array, affine).
+    mask : image, optional
+        Brain on that grid. By default it is found.
+
+    Returns
+    -------
+    estimate : NoiseEstimate
+
+    Raises
+    ------
+    BIDSDataError
+        If an image cannot be used, or the grids differ.
+    DenoisingError
+        If the noise cannot be told from what is given.
+
+    Examples
+    --------
+    >>> import numpy as np, n2a_bids
+    >>> grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 24)] * 3, indexing="ij"))
+    >>> ball = 100 * np.exp(-(grid**2).sum(axis=0))
+    >>> noise = np.random.default_rng(0).normal(0, 5, (2, *ball.shape))
+    >>> found = n2a_bids.estimate_noise([(ball + one, np.eye(4)) for one in noise], (ball > 50, np.eye(4)))
+    >>> bool(4.7 < found.median_noise_sd < 5.3)
+    True
+    """
+    with tempfile.TemporaryDirectory(prefix="n2a_noise_") as name:
+        folder = Path(name)
+        paths = write_inputs(images, folder)
+        if mask is None:
+            brain = write_brain_mask(paths[0], folder / "brain.nii.gz")
+        else:
+            (brain,) = write_inputs([mask], folder, "mask")
+        repetitions = load_repetitions(DenoiseJob(tuple(paths), brain))
+        noise_sd = noise_sd_map(repetitions)
+        if noise_sd is None:
+            raise DenoisingError(
+                f"expected two repetitions or more, found {len(paths)}: one image does not tell its noise"
+            )
+        return NoiseEstimate(image_like(noise_sd, paths[0]), float(np.median(noise_sd[repetitions.mask])))

@@ -1,0 +1,127 @@
+"""The Python functions: images of every kind in, images and records out, and no file left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from types import SimpleNamespace
+
+import nibabel as nb
+import numpy as np
+import pytest
+import torch
+from dwi_dataset import head, table
+from scipy import ndimage
+from small_dataset import head_phantom
+
+import n2a_bids
+from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
+
+AFFINE = np.array([[4.0, 0, 0, -78], [0, 4, 0, -86], [0, 0, 4, -70], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Two noisy images of one head, and its brain."""
+    image, brain = head_phantom()
+    noise = np.random.default_rng(0).normal(0, 40, (2, *image.shape))
+    return [nb.Nifti1Image((image + one).astype(np.float32), AFFINE) for one in noise], brain
+
+
+@pytest.fixture(autouse=True)
+def _temporary_folder(tmp_path, monkeypatch):
+    """What the functions write is gone when they return."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield
+    assert not list(tmp_path.glob("n2a_*"))
+
+
+def test_paths_images_and_arrays_are_the_same(runs, tmp_path):
+    """And the state of the caller's torch is left alone."""
+    images, brain = runs
+    torch.manual_seed(7)
+    expected, threads = torch.rand(1), torch.get_num_threads()
+    torch.manual_seed(7)
+    images[0].to_filename(tmp_path / "one.nii.gz")
+    mixed = [tmp_path / "one.nii.gz", (images[1].get_fdata(), AFFINE)]
+    results = [
+        n2a_bids.denoise(given, (brain, AFFINE), strategy="mean", align=False) for given in (images, mixed)
+    ]
+    first, second = (found.image.get_fdata() for found in results)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, np.mean([one.get_fdata() for one in images], axis=0), atol=0.5)
+    assert np.array_equal(results[0].image.affine, AFFINE) and results[0].alignment is None
+    assert float(np.abs(results[0].residual.get_fdata()).max()) == 0
+    assert torch.rand(1) == expected and torch.get_num_threads() == threads
+
+
+def test_moved_repetitions_are_aligned(runs):
+    """The motion is found, told in the record, and undone; the mask may be given."""
+    images, brain = runs
+    shifted = AFFINE.copy()
+    shifted[:3, 3] += (6.0, -3.0, 2.0)
+    moved = nb.Nifti1Image(images[1].get_fdata(dtype=np.float32), shifted)
+    mask = (ndimage.binary_dilation(brain), AFFINE)
+    found = n2a_bids.align([images[0], moved], mask)
+    other = next(index for index in range(2) if not np.allclose(found.transforms[index], np.eye(4)))
+    np.testing.assert_allclose(np.abs(found.transforms[other][:3, 3]), (6, 3, 2), atol=0.5)
+    assert found.accepted == (0, 1) and len(found.record.repetitions) == 2
+    aligned = [one.get_fdata()[brain] for one in found.images]
+    assert np.corrcoef(*aligned)[0, 1] > 0.9
+
+
+def test_noise_is_estimated(runs):
+    """To a few percent of what was added."""
+    images, brain = runs
+    found = n2a_bids.estimate_noise(images, (brain, AFFINE))
+    assert found.median_noise_sd == pytest.approx(40, rel=0.08)
+    assert found.noise_sd.shape == images[0].shape
+
+
+def test_diffusion_series_with_the_table_of_dipy():
+    """A table with ``bvals`` and ``bvecs`` makes a diffusion series; its brain is found."""
+    signal, gradients = head()
+    noise = np.random.default_rng(0).normal(0, 5, (2, *signal.shape))
+    affine = np.diag([6.0, 6, 6, 1])
+    gtab = SimpleNamespace(bvals=gradients.bvals, bvecs=gradients.bvecs)
+    series = [(signal + one, affine) for one in noise]
+    found = n2a_bids.denoise(series, strategy="mean", gradients=gtab)
+    assert found.image.shape == signal.shape
+    assert found.mask.get_fdata().sum() > 500
+    with pytest.raises(BIDSDataError, match="17 volumes"):
+        n2a_bids.denoise([(signal[..., :5], affine)], strategy="mean", gradients=table())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        (["missing.nii.gz"], {}, BIDSDataError, "missing.nii.gz"),
+        ([3], {}, BIDSDataError, "image 1: expected a path"),
+        ([(np.zeros((4, 4)), AFFINE)], {}, BIDSDataError, "3 or 4 axes"),
+        ([], {}, BIDSDataError, "found none"),
+        (["any"], {"strategy": "best"}, ConfigError, "no strategy 'best'"),
+        (["any"], {"recipe": "faithful"}, ConfigError, "faithful"),
+    ],
+)
+def test_what_cannot_be_used_is_named(arguments, options, error, message):
+    """The errors are those of the app, in one sentence."""
+    with pytest.raises(error, match=message):
+        n2a_bids.denoise(arguments, **options)
+
+
+def test_one_image_does_not_tell_its_noise(runs):
+    """As an error of its own kind, not as a map of nothing."""
+    images, brain = runs
+    with pytest.raises(DenoisingError, match="two repetitions"):
+        n2a_bids.estimate_noise(images[:1], (brain, AFFINE))
+
+
+def test_importing_the_package_is_light():
+    """Neither torch nor nipype comes with it, and all public names are listed."""
+    code = (
+        "import sys, n2a_bids; assert 'denoise' in dir(n2a_bids); "
+        "assert not {'torch', 'nipype', 'nibabel'} & set(sys.modules); "
+        "from n2a_bids.interfaces import Denoise; from n2a_bids.workflows import init_align_wf"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
