@@ -16,13 +16,11 @@ from nipype.interfaces.base import isdefined
 from n2a_bids.api.alignment import RANDOM_SEED, AlignmentOptions, align_files
 from n2a_bids.api.images import GradientTable, ImageLike, image_like, write_inputs
 from n2a_bids.config import DenoiseConfig
+from n2a_bids.denoising.brain import find_series_brain
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.run import DenoiseResult, denoise_files
 from n2a_bids.errors import BIDSDataError, ConfigError
-from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.external.t1w_brain import write_brain_mask
-from n2a_bids.io.gradients import read_gradients
-from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import AlignmentRecord
 from n2a_bids.record.denoising import DenoisingRecord
@@ -191,7 +189,8 @@ def _prepare_series(
     paths: Sequence[Path], mask: Path | None, gradients: GradientTable, folder: Path
 ) -> _Ready:
     table = _write_gradients(gradients, folder)
-    return _Ready(paths, mask or _find_b0_brain(paths[0], table, folder), table)
+    brain = mask or find_series_brain(DenoiseJob(tuple(paths), **table), folder)
+    return _Ready(paths, brain, table)
 
 
 def _as_images(result: DenoiseResult, alignment: AlignmentRecord | None) -> Denoised:
@@ -212,18 +211,6 @@ def _write_gradients(gradients: GradientTable, folder: Path) -> dict[str, Path]:
     np.savetxt(files["bvals"], np.atleast_2d(np.asarray(gradients.bvals, float)), "%.8g")
     np.savetxt(files["bvecs"], np.asarray(gradients.bvecs, float).T, "%.8f")
     return files
-
-
-def _find_b0_brain(series: Path, table: dict[str, Path], folder: Path) -> Path:
-    data, affine = load(series)
-    found = read_gradients(table["bvals"], table["bvecs"], affine)
-    if data.ndim != 4 or data.shape[-1] != found.bvals.size:
-        raise BIDSDataError(
-            f"{series}: expected a series of {found.bvals.size} volumes, one for each b-value, found shape "
-            f"{data.shape}"
-        )
-    b0 = data[..., found.is_b0].mean(axis=-1)
-    return save_like(find_brain(b0), series, folder / "brain.nii.gz", np.uint8)
 
 
 @contextmanager

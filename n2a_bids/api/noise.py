@@ -9,7 +9,10 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+from numpy.typing import NDArray
 
+from n2a_bids.algorithms.noise.single_image import estimate_noise as estimate_single_image_noise
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.api.images import ImageLike, image_like, write_inputs
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import noise_sd_map
@@ -29,12 +32,13 @@ class NoiseEstimate:
 
 
 def estimate_noise(images: Sequence[ImageLike], mask: ImageLike | None = None) -> NoiseEstimate:
-    """Estimate the noise SD of one repetition from the differences of all.
+    """Estimate the noise SD of one repetition from the differences of all, or of one image from itself.
 
     Parameters
     ----------
     images : sequence of image
-        Two or more aligned repetitions, on one grid: paths, images of nibabel, or (array, affine).
+        Aligned repetitions on one grid: paths, images of nibabel, or (array, affine). Of one alone the finest
+        detail and the air tell the noise, less surely: a warning says how surely.
     mask : image, optional
         Brain on that grid. By default it is found.
 
@@ -67,9 +71,20 @@ def estimate_noise(images: Sequence[ImageLike], mask: ImageLike | None = None) -
         else:
             (brain,) = write_inputs([mask], folder, "mask")
         repetitions = load_repetitions(DenoiseJob(tuple(paths), brain))
-        noise_sd = noise_sd_map(repetitions)
-        if noise_sd is None:
-            raise DenoisingError(
-                f"expected two repetitions or more, found {len(paths)}: one image does not tell its noise"
-            )
-        return NoiseEstimate(image_like(noise_sd, paths[0]), float(np.median(noise_sd[repetitions.mask])))
+        noise_sd, warnings = _noise_of(repetitions)
+        return NoiseEstimate(
+            image_like(noise_sd, paths[0]), float(np.median(noise_sd[repetitions.mask])), warnings
+        )
+
+
+def _noise_of(repetitions: Repetitions) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Noise map, and what is to be said of it."""
+    noise_sd = noise_sd_map(repetitions)
+    if noise_sd is not None:
+        return noise_sd, ()
+    try:
+        alone = estimate_single_image_noise(repetitions.data[0, ..., 0], repetitions.mask)
+    except ValueError as error:
+        raise DenoisingError(f"the noise of one image cannot be told: {error}") from error
+    uncertain = f"{100 * np.expm1(alone.uncertainty):.0f} %"
+    return alone.noise_sd, (f"from one image, by its finest detail and its air: known to about {uncertain}",)

@@ -89,7 +89,7 @@ def test_diffusion_series_with_the_table_of_dipy():
     found = n2a_bids.denoise(series, strategy="mean", gradients=gtab)
     assert found.image.shape == signal.shape
     assert found.mask.get_fdata().sum() > 500
-    with pytest.raises(BIDSDataError, match="17 volumes"):
+    with pytest.raises(BIDSDataError, match="found 17"):
         n2a_bids.denoise([(signal[..., :5], affine)], strategy="mean", gradients=table())
 
 
@@ -110,11 +110,15 @@ def test_what_cannot_be_used_is_named(arguments, options, error, message):
         n2a_bids.denoise(arguments, **options)
 
 
-def test_one_image_does_not_tell_its_noise(runs):
-    """As an error of its own kind, not as a map of nothing."""
+def test_one_image_tells_its_noise_less_surely(runs):
+    """From its finest detail; a warning says how sure that is, and an image of one value has none."""
     images, brain = runs
-    with pytest.raises(DenoisingError, match="two repetitions"):
-        n2a_bids.estimate_noise(images[:1], (brain, AFFINE))
+    found = n2a_bids.estimate_noise(images[:1], (brain, AFFINE))
+    assert found.median_noise_sd == pytest.approx(40, rel=0.2)
+    assert "from one image" in found.warnings[0]
+    plain = (np.where(brain, 100.0, 0.0) + np.arange(brain.shape[2]), AFFINE)
+    with pytest.raises(DenoisingError, match="no noise"):
+        n2a_bids.estimate_noise([plain], (brain, AFFINE))
 
 
 def test_importing_the_package_is_light():
