@@ -63,7 +63,9 @@ def _without(unit: DenoisingUnit, reasons: dict[Path, str], config: Config) -> C
     ]
     if not notes:
         return Collection((unit,))
-    left = regroup_sound_images([unit], config.selection, lambda image: reasons.get(image.path, ""))
+    left = regroup_sound_images(
+        [unit], config.selection, lambda image: reasons.get(image.path, ""), lambda image: None
+    )
     return Collection(
         tuple(replace(one, notes=(*one.notes, *notes)) for one in left.units),
         tuple(replace(one, is_error=False) for one in left.excluded),

@@ -51,7 +51,7 @@ def test_resources_and_folders_are_recorded_but_not_read_back(tmp_path):
         ("colour = 1", "no setting called colour"),
         ("bids_dir = '/x'", "no setting called bids_dir"),
         ("[denoise]\nstrategi = 'mean'", "no setting called denoise.strategi"),
-        ("[denoise]\nrecipe = 'slow'", "denoise.recipe should be 'fast' or"),
+        ("[denoise]\nrecipe = 'slow'", "denoise.recipe should be 'zero-shot' or"),
         ("[denoise]\nrandom_seed = '1'", "denoise.random_seed should be int"),
         ("sloppy = 1", "sloppy should be bool"),
         ("[selection]\nparticipants = '01'", "selection.participants should be"),

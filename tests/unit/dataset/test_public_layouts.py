@@ -48,6 +48,7 @@ QMRI_QSM = {
         ]
     }
 }
+ALONE = "--single denoises it by itself"
 FMRIPREP = {
     "dataset_description": {
         "Name": "fMRIPrep",
@@ -122,9 +123,9 @@ def test_magnitude_and_phase_are_not_repetitions(collected):
     found = collected(QMRI_QSM)
     assert not found.units
     assert reasons(found) == {
-        "sub-01_part-mag_T1w.nii": "sub-01: one T1w with part-mag, nothing to average",
+        "sub-01_part-mag_T1w.nii": f"sub-01: one T1w with part-mag, nothing to average; {ALONE}",
         "sub-01_part-phase_T1w.nii": "with sub-01_part-mag_T1w.nii: sub-01: one T1w with part-mag, nothing "
-        "to average",
+        f"to average; {ALONE}",
     }
 
 
@@ -188,7 +189,7 @@ def test_an_echo_without_second_run_is_left_out_with_reason(collected):
     found = collected({"01": {"anat": [*scans, {"run": "2", "echo": "1", "suffix": "T1w"}]}})
     assert [unit.label for unit in found.units] == ["sub-01_echo-1_T1w"]
     assert reasons(found) == {
-        "sub-01_run-1_echo-2_T1w.nii.gz": "sub-01: echo 2 has one run, nothing to average"
+        "sub-01_run-1_echo-2_T1w.nii.gz": f"sub-01: echo 2 has one run, nothing to average; {ALONE}"
     }
 
 
@@ -199,7 +200,9 @@ def test_runs_of_different_sessions_never_pair(collected):
     }
     found = collected(layout)
     assert [unit.label for unit in found.units] == ["sub-01_ses-1_T1w"]
-    assert reasons(found) == {"sub-01_ses-2_T1w.nii.gz": "sub-01 ses-2: one T1w, nothing to average"}
+    assert reasons(found) == {
+        "sub-01_ses-2_T1w.nii.gz": f"sub-01 ses-2: one T1w, nothing to average; {ALONE}"
+    }
 
 
 def test_one_image_in_two_formats_is_no_repetition(collected):

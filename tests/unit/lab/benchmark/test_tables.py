@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from n2a_bids.algorithms import context
 from n2a_bids.algorithms.noise.rician import rician_mean
-from n2a_bids.algorithms.strategies.anat import recorrupted
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.lab.benchmark.anat import methods
 from n2a_bids.lab.benchmark.anat.cells import Cell, make_cell_data, plan_cells
@@ -195,7 +195,7 @@ def test_a_baseline_may_have_the_noise_floor_taken_out(truth, monkeypatch):
     """Truth in, noise floor and all: `-floor` gives the truth back where there is signal."""
     data = make_cell_data(CELL, truth, None, unused_aligner)
     measured = rician_mean(data.truth, data.noise_sd).astype(np.float32)
-    monkeypatch.setattr(methods, "denoise_with_baseline", lambda name, *settings: measured)
+    monkeypatch.setattr(methods, "denoise_with_baseline", lambda name, *settings, **told: measured)
     mask, settings = data.repetitions.mask, methods.MethodSettings()
     plain, _ = methods.run_method("nlmeans", data, settings)
     without, _ = methods.run_method("nlmeans-floor", data, settings)
@@ -228,6 +228,6 @@ def test_zero_shot_trains_nothing_and_scratch_takes_no_weights(truth, monkeypatc
     _, metrics = methods.run_method("recorrupted:fast+zero-shot", data, methods.MethodSettings())
     assert metrics["history"] == [] and loaded == [("resunet-t1w",)]
     trained = []
-    monkeypatch.setattr(recorrupted, "fit", lambda *args, **kwargs: trained.append(args) or [])
+    monkeypatch.setattr(context, "fit", lambda *args, **kwargs: trained.append(args) or [])
     methods.run_method("recorrupted:fast+scratch", data, methods.MethodSettings())
     assert loaded[1] == () and len(trained) == 1
