@@ -1,4 +1,4 @@
-"""Warnings about the runs that ``n2a-tools denoise`` is given: copies, and runs that are not aligned."""
+"""Every warning of the denoiser about what it is given and what comes out: copies, gaps, filters, rest."""
 
 from __future__ import annotations
 
