@@ -15,6 +15,7 @@ from n2a_bids.dataset.write.raw_like.fieldmaps import (
 from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
 from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, propagated
+from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
 
 _OF_DENOISING = ("DenoisingStrategy", "DenoisingChosen", "DenoisingRecipe", "RandomSeed")
 _OF_DENOISING += ("SoftwareVersion", "NoiseFloorRemoved")
@@ -81,6 +82,7 @@ class _DescribeRawLikeInputSpec(BaseInterfaceInputSpec):
     )
     series = traits.Dict(traits.Str(), traits.Str(), desc="series as acquired, and where each is written")
     in_place = traits.Bool(False, usedefault=True, desc="volumes lie where they were acquired")
+    b0_threshold = b0_threshold_trait()
     root = traits.Str(mandatory=True, desc="dataset that looks raw")
     bids_dir = traits.Str(mandatory=True, desc="input dataset")
 
@@ -105,7 +107,7 @@ class DescribeRawLike(SimpleInterface):
             self._results["sidecars"] = [kept]
             return runtime
         renamed = {Path(image): Path(target) for image, target in inputs.series.items()}
-        reversed_b0 = copy_reversed_b0(bids_dir, root, renamed)
+        reversed_b0 = copy_reversed_b0(bids_dir, root, renamed, inputs.b0_threshold)
         copied = copied_identifiers(bids_dir, renamed)
         copied |= field_identifiers(image.metadata for image in reversed_b0)
         done = {key: inputs.sidecar[key] for key in _OF_DENOISING if key in inputs.sidecar}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from nipype.interfaces.base import traits
 from nipype.pipeline.engine import Workflow
 
+from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD
+
 _NAME = "b0_threshold"
 
 
 def b0_threshold_trait() -> traits.Float:
     """Input ``b0_threshold`` of an interface; `set_b0_threshold` finds it by this name."""
-    return traits.Float(50.0, usedefault=True, desc="largest b-value that counts as b0, in s/mm2")
+    return traits.Float(B0_THRESHOLD, usedefault=True, desc="largest b-value that counts as b0, in s/mm2")
 
 
 def set_b0_threshold(workflow: Workflow, b0_threshold: float) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD
 from n2a_bids.dataset.group.dwi_b0 import read_b0_images
 from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
 from n2a_bids.dataset.names import parse_name
@@ -19,7 +18,9 @@ from n2a_bids.io.files import copy_whole, write_whole
 from n2a_bids.io.json import sidecar_text
 
 
-def copy_reversed_b0(bids_dir: Path, root: Path, denoised: Iterable[Path]) -> list[ImageFile]:
+def copy_reversed_b0(
+    bids_dir: Path, root: Path, denoised: Iterable[Path], b0_threshold: float
+) -> list[ImageFile]:
     """Copy the series of ``dwi`` folders that show the distortion of denoised series the other way round.
 
     A series is copied that has opposite phase encoding to a denoised one in its folder, and too few
@@ -34,6 +35,8 @@ def copy_reversed_b0(bids_dir: Path, root: Path, denoised: Iterable[Path]) -> li
         The dataset that looks raw.
     denoised : iterable of Path
         Series in `bids_dir` that stand denoised in `root`.
+    b0_threshold : float
+        Largest b-value of a b0, s/mm2.
 
     Returns
     -------
@@ -43,9 +46,9 @@ def copy_reversed_b0(bids_dir: Path, root: Path, denoised: Iterable[Path]) -> li
     reader, denoised = SidecarReader(bids_dir), list(denoised)
     copied = []
     for folder in sorted({path.parent for path in denoised}):
-        partners = [_read(path, reader) for path in denoised if path.parent == folder]
+        partners = [_read(path, reader, b0_threshold) for path in denoised if path.parent == folder]
         for path in sorted(folder.glob("*_dwi.nii*")):
-            series = None if path in denoised else _read(path, reader)
+            series = None if path in denoised else _read(path, reader, b0_threshold)
             if series is None or np.count_nonzero(series.weighted) > 1:
                 continue
             if any(partner is not None and are_opposite(series, partner) for partner in partners):
@@ -54,12 +57,12 @@ def copy_reversed_b0(bids_dir: Path, root: Path, denoised: Iterable[Path]) -> li
     return copied
 
 
-def _read(path: Path, reader: SidecarReader) -> Series | None:
+def _read(path: Path, reader: SidecarReader, b0_threshold: float) -> Series | None:
     """None for a series that the list of images names as broken already."""
     tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
     try:
         image = ImageFile(path, parse_name(path)[0], reader.metadata(path), *tables)
-        return read_b0_images(image, B0_THRESHOLD) or read_series(image)
+        return read_b0_images(image, b0_threshold) or read_series(image, b0_threshold)
     except BIDSDataError:
         return None
 
