@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from n2a_bids.lazy_names import importer
 
 _PUBLIC = {
     "AlignRepetitions": "anat.align",
@@ -14,9 +14,4 @@ _PUBLIC = {
 }
 """Where each is; imported when asked for."""
 __all__ = list(_PUBLIC)
-
-
-def __getattr__(name: str) -> object:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = importer(__name__, _PUBLIC)

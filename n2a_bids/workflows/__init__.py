@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from n2a_bids.lazy_names import importer
 
 _PUBLIC = {
     "init_align_wf": "anat.align",
@@ -12,9 +12,4 @@ _PUBLIC = {
 }
 """Builders for the workflows of others, and where each is; imported when asked for."""
 __all__ = list(_PUBLIC)
-
-
-def __getattr__(name: str) -> object:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = importer(__name__, _PUBLIC)
