@@ -77,7 +77,9 @@ class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
     min_overlap = traits.Float(mandatory=True, desc="see QCThresholds")
 
 
-class _AlignRepetitionsOutputSpec(TraitedSpec):
+class AlignedOutputSpec(TraitedSpec):
+    """What later steps know of repetitions on one grid, however they came there."""
+
     out_files = traits.List(File(exists=True), desc="accepted repetitions on one grid, with the reference")
     reference_file = File(exists=True, desc="the reference on that grid")
     accepted = traits.List(traits.Int(), desc="indices of the accepted repetitions")
@@ -106,7 +108,7 @@ class AlignRepetitions(SimpleInterface):
     """
 
     input_spec = _AlignRepetitionsInputSpec
-    output_spec = _AlignRepetitionsOutputSpec
+    output_spec = AlignedOutputSpec
 
     def _run_interface(self, runtime):
         folder, reference = Path(runtime.cwd), Path(self.inputs.in_files[self.inputs.index])

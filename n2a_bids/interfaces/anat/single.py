@@ -10,13 +10,13 @@ from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
     SimpleInterface,
-    TraitedSpec,
     isdefined,
     traits,
 )
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
+from n2a_bids.interfaces.anat.align import AlignedOutputSpec
 from n2a_bids.io.gaps import load_zone
 from n2a_bids.io.images import load, load_mask, save_like
 from n2a_bids.io.json import record_text
@@ -31,26 +31,15 @@ class _KeepSingleInputSpec(BaseInterfaceInputSpec):
     phase_files = traits.List(traits.Str(), desc="smooth phase of the image, radians")
 
 
-class _KeepSingleOutputSpec(TraitedSpec):
-    out_files = traits.List(File(exists=True), desc="the image as it is")
+class _KeepSingleOutputSpec(AlignedOutputSpec):
     index = traits.Int(desc="its index, 0")
-    reference_file = File(exists=True, desc="the same")
-    accepted = traits.List(traits.Int(), desc="its index, 0")
-    out_transforms = traits.List(File(exists=True), desc="none")
-    brain_mask = File(exists=True, desc="its brain mask")
-    common_mask = File(exists=True, desc="the brain where it was measured")
-    record_file = File(exists=True, desc="JSON in the form of an alignment: nothing was aligned")
-    reference = traits.List(traits.Int(), desc="its index, alone")
-    moved = traits.List(traits.Int(), desc="none")
-    before_files = traits.List(File(exists=True), desc="none")
-    after_files = traits.List(File(exists=True), desc="none")
-    measured_file = File(exists=True, desc="never written")
-    phase_file = File(exists=True, desc="its phase, where one was given")
-    warnings = traits.List(traits.Str(), desc="none")
 
 
 class KeepSingle(SimpleInterface):
-    """Pass one image on as `AlignRepetitions` passes many: nothing is registered, nothing interpolated."""
+    """Pass one image on as `AlignRepetitions` passes many: nothing is registered, nothing interpolated.
+
+    Lists of what was moved are empty, and no map of what was measured is written.
+    """
 
     input_spec = _KeepSingleInputSpec
     output_spec = _KeepSingleOutputSpec
