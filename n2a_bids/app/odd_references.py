@@ -40,7 +40,8 @@ def without_odd_references(item: ParticipantWork, config: Config) -> Participant
     odd = {
         image.path: found[image.path.name]
         for unit in item.units
-        for image in unit.images[: len(unit.images) if len(unit.images) > 2 else 0]
+        if len(unit.images) > 2
+        for image in unit.images
         if image.path.name in found
     }
     if not odd:

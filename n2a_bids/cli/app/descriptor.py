@@ -24,7 +24,6 @@ _EXIT_CODES = {
 }
 _OUTPUT_FOLDERS = {"output_dir": "the derivative dataset", "emit_raw_like": "the dataset that looks raw"}
 """Inputs that name a folder to write, and what stands there afterwards."""
-_STAGES = ["dry_run", "reports_only", "boilerplate_only"]
 
 
 def boutiques_descriptor(image: str = _IMAGE) -> JsonObject:
@@ -40,20 +39,21 @@ def boutiques_descriptor(image: str = _IMAGE) -> JsonObject:
     descriptor : dict
         Follows the Boutiques schema 0.5; every option of ``n2a --help`` is an input.
     """
-    declared = _declared_by_dest()
-    actions = [action for action in build_parser()._actions if not _is_information(action)]
+    parser, declared = build_parser(), _declared_by_dest()
+    actions = [action for action in parser._actions if not _is_information(action)]
     inputs = [_describe_input(action, declared.get(action.dest)) for action in actions]
+    stages = [_name(action) for action in actions if action.dest == "stage"]
     keys = " ".join(one["value-key"] for one in inputs)
     return {
         "name": "n2a_bids",
         "tool-version": __version__,
         "schema-version": SCHEMA_VERSION,
-        "description": build_parser().description,
+        "description": parser.description,
         "author": "The n2a_bids developers",
         "command-line": f"n2a {keys}",
         "container-image": {"type": "docker", "image": image},
         "inputs": inputs,
-        "groups": [{"id": "stage", "name": "do less", "members": _STAGES, "mutually-exclusive": True}],
+        "groups": [{"id": "stage", "name": "do less", "members": stages, "mutually-exclusive": True}],
         "output-files": [
             {
                 "id": f"written_{name}",
