@@ -5,9 +5,8 @@ In Python: `denoise`, `align`, `brain_mask` and `estimate_noise`; see ``docs/pyt
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
-
-from n2a_bids.lazy_names import importer
 
 if TYPE_CHECKING:
     from n2a_bids.api import Aligned, Denoised, NoiseEstimate, align, brain_mask, denoise, estimate_noise
@@ -16,8 +15,12 @@ __version__ = "0.1.0"
 __all__ = ["Aligned", "Denoised", "NoiseEstimate", "align", "brain_mask", "denoise", "estimate_noise"]
 
 
-# ``n2a --help`` does without torch and nipype.
-__getattr__ = importer(__name__, dict.fromkeys(__all__, "api"))
+def __getattr__(name: str) -> object:
+    """Import what is asked for when it is asked for: ``n2a --help`` does without torch and nipype."""
+    # Written out, without `lazy_names`: this module is imported before signals have their handlers.
+    if name in __all__:
+        return getattr(importlib.import_module("n2a_bids.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -793,6 +793,6 @@ def test_a_reversed_b0_without_table_follows_into_the_raw_like_dataset(dataset, 
         Path(f"{main}{extension}").replace(dataset.root / f"dwi{extension}")
     back = _b0_image(main.with_name("sub-01_dir-PA_dwi"), PA)
     root = tmp_path / "raw-like"
-    copy_reversed_b0(dataset.root, root, [Path(f"{main}.nii.gz")])
+    copy_reversed_b0(dataset.root, root, [Path(f"{main}.nii.gz")], 50.0)
     copied = sorted(path.name for path in (root / "sub-01/dwi").iterdir())
     assert copied == ["sub-01_dir-PA_dwi.json", back.name]
