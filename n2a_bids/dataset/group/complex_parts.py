@@ -140,7 +140,7 @@ def with_second_files(excluded: Sequence[Excluded], images: Sequence[ImageFile])
 
 
 def without_faulty_parts(
-    images: Sequence[ImageFile], fault: Callable[[ImageFile], Excluded | None]
+    images: Sequence[ImageFile], fault: Callable[[ImageFile], Excluded | None], *, ignore_phase: bool
 ) -> tuple[list[ImageFile], list[Excluded]]:
     """Leave out parts that cannot be used; magnitudes whose phase cannot go on alone.
 
@@ -149,6 +149,9 @@ def without_faulty_parts(
     images : sequence of ImageFile
     fault : callable
         What is wrong with the second file of a complex image, or with both together; None if nothing is.
+    ignore_phase : bool
+        Phases are not used, so that nothing is wrong with one; without its imaginary part a real one is no
+        image all the same.
 
     Returns
     -------
@@ -157,7 +160,8 @@ def without_faulty_parts(
     """
     kept, excluded = [], []
     for image in images:
-        found = fault(image) if image.parts is not None else None
+        is_used = image.is_cartesian or (image.parts is not None and not ignore_phase)
+        found = fault(image) if is_used else None
         if found is None:
             kept.append(image)
             continue

@@ -78,7 +78,9 @@ def group_sound_images(
         bad = {image.path for image in members if seen[image.path]}
         kept = [image for image in kept if image.path not in bad]
         new = {image.path for image in members} - sound - bad
-        whole, faults = without_faulty_parts([image for image in kept if image.path in new], fault)
+        whole, faults = without_faulty_parts(
+            [image for image in kept if image.path in new], fault, ignore_phase=selection.ignore_phase
+        )
         sound |= new
         if not bad and not faults:
             break

@@ -98,6 +98,7 @@ BAD_PHASES = {
     "another place": (_moved, "another place in space"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:3000]), "truncated or damaged"),
     "empty": (lambda path: path.write_bytes(b""), "an empty file"),
+    "garbage": (lambda path: path.write_bytes(b"no image " * 99), "expected"),
 }
 
 
@@ -117,6 +118,30 @@ def test_a_bad_phase_is_named_and_its_magnitude_goes_on(tmp_path, name, kind):
     unit = _only(checked.units)
     assert (len(unit.images), unit.uses_phase) == (2, False)
     assert "run-2_part-mag" in unit.notes[0]
+
+
+@pytest.mark.parametrize("name", BAD_PHASES)
+@pytest.mark.parametrize("kind", ["T1w", "dwi"])
+def test_ignoring_the_phase_is_the_remedy_for_a_bad_one(tmp_path, name, kind):
+    """``--ignore-phase``, which the errors recommend, denoises magnitudes, and nothing is an error."""
+    write = write_complex_t1w if kind == "T1w" else write_complex_dwi
+    write(tmp_path, ["rad", "rad"])
+    change, _ = BAD_PHASES[name]
+    change(next(tmp_path.rglob("*run-2_part-phase*.nii.gz")))
+    found, checked = _sound(tmp_path, ignore_phase=True)
+    assert not any(item.is_error for item in (*found.excluded, *checked.excluded))
+    unit = _only(checked.units)
+    assert (len(unit.images), unit.uses_phase, unit.notes) == (2, False, ())
+
+
+def test_ignoring_the_phase_still_looks_at_imaginary_parts(tmp_path):
+    """A real part without its imaginary one is no magnitude."""
+    write_complex_t1w(tmp_path, ["cartesian", "rad", "rad"])
+    path = next(tmp_path.rglob("*run-1_part-imag*.nii.gz"))
+    path.write_bytes(b"")
+    _, checked = _sound(tmp_path, ignore_phase=True)
+    assert [item.path for item in checked.excluded if item.is_error] == [path]
+    assert [image.entities["run"] for image in _only(checked.units).images] == ["2", "3"]
 
 
 def test_parts_without_their_counterpart_are_named(tmp_path):
