@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.api.images import ImageLike, in_memory, write_inputs
 from n2a_bids.config import AlignConfig, DenoiseConfig
+from n2a_bids.config.options import check_choices
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
@@ -102,10 +103,14 @@ def align(
     ------
     BIDSDataError
         If something is no image, shows no brain, or fewer than two fit together.
+    ConfigError
+        If there is no such space.
     """
+    config = AlignConfig(space=space)
+    check_choices(config)
     with tempfile.TemporaryDirectory(prefix="n2a_align_") as name:
         given = None if mask is None else write_inputs([mask], Path(name), "mask")[0]
-        how = AlignmentOptions(given, AlignConfig(space=space), different_contrast, random_seed, threads)
+        how = AlignmentOptions(given, config, different_contrast, random_seed, threads)
         found = align_files(write_inputs(images, Path(name)), Path(name), how)
         return Aligned(
             tuple(in_memory(Path(path)) for path in found.out_files),

@@ -16,15 +16,16 @@ from nipype.interfaces.base import isdefined
 from n2a_bids.api.alignment import RANDOM_SEED, AlignmentOptions, align_files
 from n2a_bids.api.images import GradientTable, ImageLike, image_like, write_inputs
 from n2a_bids.config import DenoiseConfig
+from n2a_bids.config.options import check_choices
 from n2a_bids.denoising.brain import find_series_brain
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.run import DenoiseResult, denoise_files
-from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.t1w_brain import write_brain_mask
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import AlignmentRecord
 from n2a_bids.record.denoising import DenoisingRecord
-from n2a_bids.strategy_table import STRATEGY_NAMES, check_recipe
+from n2a_bids.strategy_table import check_recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +163,16 @@ class _Ready:
 def _settings(
     strategy: str, recipe: str, weights_dir: str | Path | None, random_seed: int, device: str
 ) -> DenoiseConfig:
-    if strategy not in STRATEGY_NAMES:
-        raise ConfigError(f"there is no strategy {strategy!r}; choose one of {', '.join(STRATEGY_NAMES)}")
-    check_recipe(strategy, recipe)
-    return DenoiseConfig(
+    settings = DenoiseConfig(
         strategy=strategy,
         recipe=recipe,
         weights_dir=None if weights_dir is None else Path(weights_dir),
         random_seed=random_seed,
         device=device,
     )
+    check_choices(settings)
+    check_recipe(strategy, recipe)
+    return settings
 
 
 def _prepare_aligned(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> _Ready:

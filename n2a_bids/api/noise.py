@@ -16,7 +16,7 @@ from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.api.images import ImageLike, image_like, write_inputs
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import noise_sd_map
-from n2a_bids.errors import DenoisingError
+from n2a_bids.errors import BIDSDataError, DenoisingError
 from n2a_bids.external.t1w_brain import write_brain_mask
 
 
@@ -66,6 +66,8 @@ def estimate_noise(images: Sequence[ImageLike], mask: ImageLike | None = None) -
     with tempfile.TemporaryDirectory(prefix="n2a_noise_") as name:
         folder = Path(name)
         paths = write_inputs(images, folder)
+        if not paths:
+            raise BIDSDataError("expected one image or more to estimate the noise of, found none")
         if mask is None:
             brain = write_brain_mask(paths[0], folder / "brain.nii.gz")
         else:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from n2a_bids.errors import ConfigError
+
 Reading = Literal[
     "plain", "absolute path", "existing path", "memory", "participant label", "session label", "filter file",
     "named path", "words",
@@ -162,6 +164,27 @@ def declared_fields(model: type) -> Iterator[Declared]:
             next((note for note in notes if isinstance(note, Range)), None),
             next((note for note in notes if isinstance(note, str)), ""),
         )
+
+
+def check_choices(settings: Any) -> None:
+    """Refuse values that an option does not offer, of settings that no parser has seen.
+
+    Parameters
+    ----------
+    settings : dataclass
+        Made of declared fields.
+
+    Raises
+    ------
+    ConfigError
+        If a field has a value that is none of its choices.
+    """
+    for declared in declared_fields(type(settings)):
+        value = getattr(settings, declared.name)
+        if declared.choices and not declared.is_list and value not in declared.choices:
+            raise ConfigError(
+                f"there is no {declared.name} {value!r}; choose one of {', '.join(declared.choices)}"
+            )
 
 
 def _without_none(hint: Any) -> Any:

@@ -17,13 +17,13 @@ from n2a_bids.cli.app.parser import build_parser
 from n2a_bids.cli.app.plugins import check_plugin_args, read_plugin_file
 from n2a_bids.cli.argument_parser import complete
 from n2a_bids.config import Config
-from n2a_bids.config.options import declared_fields
+from n2a_bids.config.options import check_choices, declared_fields
 from n2a_bids.config.toml import Settings, make_config, merge, read_settings, setting_names
 from n2a_bids.contrasts import ALL_ANATOMY, MODALITIES
 from n2a_bids.dataset.read.filters import QUERIES, by_query, short_name
 from n2a_bids.dataset.read.templates import find_template
 from n2a_bids.errors import ConfigError
-from n2a_bids.strategy_table import STRATEGY_NAMES, check_recipe
+from n2a_bids.strategy_table import check_recipe
 from n2a_bids.system.resources import available_cpus, available_memory_gb, probe_gpus
 
 _MOST_THREADS = 8
@@ -160,10 +160,7 @@ def _with_gpu_slots(config: Config, n_gpu_procs: int) -> Config:
 
 def _check(config: Config) -> None:
     """Refuse values that a settings file may hold although the parser would not let them pass."""
-    if config.denoise.strategy not in STRATEGY_NAMES:
-        raise ConfigError(
-            f"there is no strategy {config.denoise.strategy!r}; choose one of {', '.join(STRATEGY_NAMES)}"
-        )
+    check_choices(config.denoise)
     check_recipe(config.denoise.strategy, config.denoise.recipe)
     if config.mask.template and config.mask.method != "template":
         raise ConfigError(

@@ -102,12 +102,23 @@ def test_diffusion_series_with_the_table_of_dipy():
         ([], {}, BIDSDataError, "found none"),
         (["any"], {"strategy": "best"}, ConfigError, "no strategy 'best'"),
         (["any"], {"recipe": "faithful"}, ConfigError, "faithful"),
+        (["any"], {"recipe": "quick"}, ConfigError, "no recipe 'quick'"),
+        (["any"], {"device": "gpu"}, ConfigError, "no device 'gpu'"),
     ],
 )
 def test_what_cannot_be_used_is_named(arguments, options, error, message):
     """The errors are those of the app, in one sentence."""
     with pytest.raises(error, match=message):
         n2a_bids.denoise(arguments, **options)
+
+
+def test_the_other_functions_name_it_too():
+    """No space of that name; no image at all, with a mask or without."""
+    with pytest.raises(ConfigError, match="no space 'midway'"):
+        n2a_bids.align(["any", "other"], space="midway")
+    for mask in (None, (np.ones((4, 4, 4)), AFFINE)):
+        with pytest.raises(BIDSDataError, match="found none"):
+            n2a_bids.estimate_noise([], mask)
 
 
 def test_one_image_tells_its_noise_less_surely(runs):
