@@ -92,7 +92,7 @@ def denoise(
     threads : int
         Of torch; 0 takes the processors that this process may use, at most 8.
     weights_dir : path, optional
-        Folder with other pretrained weights.
+        Folder with other pretrained weights; by default that of ``N2A_WEIGHTS_DIR``, if it is set.
     report : callable, optional
         Given one line at a time on what is done.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -86,8 +85,6 @@ def run_denoise(request: DenoiseRequest) -> int:
 
 def _denoise_and_write(request: DenoiseRequest) -> int:
     job, files = request.job, request.files
-    if job.denoise.weights_dir is None and (text := os.environ.get("N2A_WEIGHTS_DIR")):
-        job = replace(job, denoise=replace(job.denoise, weights_dir=Path(text)))
     report = (lambda message: None) if request.quiet else _Progress()
     result = denoise_files(job, report)
     skull_strip = job.denoise.skull_strip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -86,6 +88,8 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
         If the strategy cannot take the data, memory is not enough, or the result is not finite.
     """
     started = time.perf_counter()
+    if job.denoise.weights_dir is None and (text := os.environ.get("N2A_WEIGHTS_DIR")):
+        job = replace(job, denoise=replace(job.denoise, weights_dir=Path(text)))
     torch.set_num_threads(job.omp_nthreads or min(available_cpus(), _MOST_THREADS))
     device = choose_device(job.denoise.device)
     if job.denoise.cuda_graphs and device.type != "cuda":

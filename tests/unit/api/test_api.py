@@ -112,6 +112,14 @@ def test_what_cannot_be_used_is_named(arguments, options, error, message):
         n2a_bids.denoise(arguments, **options)
 
 
+def test_weights_of_the_environment_are_taken(runs, tmp_path, monkeypatch):
+    """As ``n2a`` and ``n2a-tools`` take them: a folder without weights is named."""
+    images, brain = runs
+    monkeypatch.setenv("N2A_WEIGHTS_DIR", str(tmp_path / "none"))
+    with pytest.raises(DenoisingError, match=r"none/resunet-t1w\.safetensors"):
+        n2a_bids.denoise(images, (brain, AFFINE), strategy="noise2average", align=False)
+
+
 def test_the_other_functions_name_it_too():
     """No space of that name; no image at all, with a mask or without."""
     with pytest.raises(ConfigError, match="no space 'midway'"):
