@@ -24,6 +24,8 @@ _MOST_MISSING = 0.9
 field of view."""
 # Where qform and sform put a corner of the grid farther apart, tools disagree on where the head is.
 _MAX_FORM_DISTANCE_VOXELS = 0.5
+# From microscopic MRI to localizers; headers in metres or micrometres lie far outside.
+_VOXEL_SIZES_MM = (0.01, 50.0)
 
 
 def check_image(path: Path) -> tuple[float, float]:
@@ -161,6 +163,14 @@ def _check_geometry(path: Path, image: nb.Nifti1Image) -> None:
         raise BIDSDataError(
             f"{path}: expected an affine that places the voxels in space, found a singular or non-finite "
             "one; repair the header or convert the image again"
+        )
+    sizes = nb.affines.voxel_sizes(affine)
+    low, high = _VOXEL_SIZES_MM
+    if not (low <= sizes.min() and sizes.max() <= high):
+        raise BIDSDataError(
+            f"{path}: expected voxels of {low:g} to {high:g} mm, found "
+            f"{' x '.join(f'{size:.3g}' for size in sizes)}; correct the header where it is in metres or "
+            "micrometres, or convert the image again"
         )
     if qform is None or sform is None:
         return

@@ -196,6 +196,14 @@ def test_singular_affines_are_refused(save, volume):
     refuses(path, "singular")
 
 
+@pytest.mark.parametrize(("size_mm", "found"), [(0.001, "0.001 x"), (1000.0, "1e[+]03 x")])
+def test_voxels_of_no_scanner_are_refused(save, volume, size_mm, found):
+    """A header in metres or micrometres."""
+    path = save(volume)
+    nb.Nifti1Image(volume, np.diag([size_mm] * 3 + [1])).to_filename(path)
+    refuses(path, found)
+
+
 def test_memory_stays_small(tmp_path):
     """Voxels are read in pieces: an image of 64 MB is checked within 25 MB."""
     import tracemalloc
