@@ -26,6 +26,9 @@ _STORAGE = {"mosaic"}
 _NO_AGENT = {"", "none", "no", "n/a", "na"}
 _TESLA = 0.0001
 """Of a Gauss: no scanner has a hundred Tesla, so that larger numbers are in Gauss."""
+_TIMES = ("RepetitionTime", "EchoTime", "InversionTime")
+_OTHER_UNIT = 500.0
+"""Ratio of two times of one kind above which one is in milliseconds: no two protocols differ that much."""
 
 _CONTRAST = "look whether they repeat one scan, and leave out what is not with --bids-filter-file"
 _RECONSTRUCTION = (
@@ -234,10 +237,24 @@ def _differ(setting: Setting, values: Sequence[float | frozenset[str] | None], l
     if setting.missing_differs:
         return len(set(values)) > 1
     numbers = [value for value in values if isinstance(value, float)]
+    if setting.field in _TIMES:
+        numbers = _in_seconds(numbers)
     words = {value for value in values if isinstance(value, frozenset)}
     if len(words) > 1:
         return True
     return bool(numbers) and max(numbers) - min(numbers) > limit * max(map(abs, numbers))
+
+
+def _in_seconds(times: Sequence[float]) -> list[float]:
+    """Times of which some sidecars give milliseconds where others give seconds.
+
+    Examples
+    --------
+    >>> _in_seconds([2.3, 2300.0, 2.0])
+    [2.3, 2.3, 2.0]
+    """
+    shortest = min((time for time in times if time > 0), default=math.inf)
+    return [time / 1000 if time > _OTHER_UNIT * shortest else time for time in times]
 
 
 def _spelled(value: object) -> str:

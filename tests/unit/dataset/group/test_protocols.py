@@ -42,6 +42,8 @@ def noted(kind, first, second):
         ({"InversionTime": 0.9}, {"InversionTime": 1.1}, "note", "note", "note"),
         ({"InversionTime": 0.7}, {"InversionTime": 2.7}, "refuse", "note", "note"),
         ({"RepetitionTime": 2.3}, {"RepetitionTime": 0.5}, "refuse", "note", "note"),
+        ({"RepetitionTime": 2.3}, {"RepetitionTime": 2300}, "", "", ""),
+        ({"EchoTime": 3}, {"EchoTime": 0.003}, "", "", ""),
         ({"RepetitionTime": 2.3}, {}, "", "", ""),
         ({"RepetitionTime": 2.3}, {"RepetitionTime": "2.3 s"}, "", "", ""),
         ({"FlipAngle": float("nan")}, {"FlipAngle": {"a": 1}}, "", "", ""),
