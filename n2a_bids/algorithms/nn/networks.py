@@ -6,29 +6,34 @@ block is estimated as ``block + network(block, ...)``.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
+_CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
-def _convolution(n_in: int, n_out: int, *, bias: bool) -> nn.Conv3d:
-    return nn.Conv3d(n_in, n_out, kernel_size=3, padding=1, bias=bias)
+
+def _convolution(n_in: int, n_out: int, *, bias: bool, n_axes: int = 3) -> nn.Module:
+    return _CONVOLUTIONS[n_axes](n_in, n_out, kernel_size=3, padding=1, bias=bias)
 
 
 class ResidualBlock(nn.Module):
     """Two bias-free convolutions with one ReLU between, added to the input."""
 
-    def __init__(self, n_channels: int):
+    def __init__(self, n_channels: int, n_axes: int = 3):
         super().__init__()
-        self.first = _convolution(n_channels, n_channels, bias=False)
-        self.second = _convolution(n_channels, n_channels, bias=False)
+        self.first = _convolution(n_channels, n_channels, bias=False, n_axes=n_axes)
+        self.second = _convolution(n_channels, n_channels, bias=False, n_axes=n_axes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (N, C, X, Y, Z) to the same shape."""
+        """Map (N, C, X, Y[, Z]) to the same shape."""
         return features + self.second(torch.relu(self.first(features)))
 
 
 class ResidualUNet(nn.Module):
-    """3D U-Net of residual blocks that is told the noise level of every voxel.
+    """U-Net of residual blocks, in 3D or 2D, that is told the noise level of every voxel.
 
     No biases and no normalisation: scaling image and noise level together
     scales the output by the same factor, exactly (Mohan et al., ICLR 2020,
@@ -45,28 +50,36 @@ class ResidualUNet(nn.Module):
         (the lowest level has them once).
     n_volumes : int
         Volumes that the network sees.
+    n_axes : int
+        3 for volumes, 2 for images, whose tensors have no last axis Z.
     """
 
     def __init__(
-        self, widths: tuple[int, ...] = (32, 64, 128), depths: tuple[int, ...] = (1, 3, 4), n_volumes: int = 2
+        self,
+        widths: tuple[int, ...] = (32, 64, 128),
+        depths: tuple[int, ...] = (1, 3, 4),
+        n_volumes: int = 2,
+        n_axes: int = 3,
     ):
         super().__init__()
         if len(widths) != len(depths):
             raise ValueError(f"{len(widths)} widths but {len(depths)} depths")
         self.stride = 2 ** (len(widths) - 1)
-        self.head = _convolution(n_volumes, widths[0], bias=False)
-        self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], depths[:-1]))
+        self.n_axes = n_axes
+        convolution, transposed = _CONVOLUTIONS[n_axes], _TRANSPOSED[n_axes]
+        self.head = _convolution(n_volumes, widths[0], bias=False, n_axes=n_axes)
+        self.encoder = nn.ModuleList(_blocks(*level, n_axes) for level in zip(widths[:-1], depths[:-1]))
         self.down = nn.ModuleList(
-            nn.Conv3d(fine, coarse, kernel_size=2, stride=2, bias=False)
+            convolution(fine, coarse, kernel_size=2, stride=2, bias=False)
             for fine, coarse in zip(widths[:-1], widths[1:])
         )
-        self.bottom = _blocks(widths[-1], depths[-1])
+        self.bottom = _blocks(widths[-1], depths[-1], n_axes)
         self.up = nn.ModuleList(
-            nn.ConvTranspose3d(coarse, fine, kernel_size=2, stride=2, bias=False)
+            transposed(coarse, fine, kernel_size=2, stride=2, bias=False)
             for fine, coarse in zip(widths[:-1], widths[1:])
         )
-        self.decoder = nn.ModuleList(_blocks(*level) for level in zip(widths[:-1], depths[:-1]))
-        self.tail = _convolution(widths[0], 1, bias=False)
+        self.decoder = nn.ModuleList(_blocks(*level, n_axes) for level in zip(widths[:-1], depths[:-1]))
+        self.tail = _convolution(widths[0], 1, bias=False, n_axes=n_axes)
         _initialise(self)
 
     def forward(self, image: Tensor, noise_sd: Tensor) -> Tensor:
@@ -139,14 +152,18 @@ class FusionUNet(ResidualUNet):
         return self._residual(torch.cat((patches, network - patches, image - patches, noise_sd), dim=1))
 
 
-def _blocks(n_channels: int, depth: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(n_channels) for _ in range(depth)))
+ImageUNet = partial(ResidualUNet, n_axes=2)
+"""The residual U-Net of micrographs and other images: 1.74 M parameters."""
+
+
+def _blocks(n_channels: int, depth: int, n_axes: int = 3) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(n_channels, n_axes) for _ in range(depth)))
 
 
 def _initialise(network: nn.Module) -> None:
     """He-normal everywhere, residual branches damped and the last layer small."""
     for module in network.modules():
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     for module in network.modules():
         if isinstance(module, ResidualBlock):

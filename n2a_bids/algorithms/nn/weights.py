@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from n2a_bids.algorithms.nn.networks import FusionUNet, MUNet, ResidualUNet
+from n2a_bids.algorithms.nn.networks import FusionUNet, ImageUNet, MUNet, ResidualUNet
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "resunet-t1w": ResidualUNet,
     "munet-t1w": MUNet,
     "fusion-t1w": FusionUNet,
+    "resunet-2d": ImageUNet,
 }
 """Name of the weights -> network that they are for."""
 

@@ -48,8 +48,9 @@ def new_state(
     build: Callable[[], nn.Module], device: torch.device, config: PretrainingConfig
 ) -> PretrainingState:
     """State before the first step; `build` makes the network."""
-    network = build().to(device, memory_format=torch.channels_last_3d)
-    averaged = build().to(device, memory_format=torch.channels_last_3d)
+    network, averaged = build(), build()
+    for one in (network, averaged):
+        one.to(device, memory_format=_layout(next(one.parameters())))
     averaged.load_state_dict(network.state_dict())
     optimizer = torch.optim.Adam(network.parameters(), lr=config.peak_rate, fused=True)
     return PretrainingState(network=network, averaged=averaged, optimizer=optimizer)
@@ -111,7 +112,7 @@ def pretrain(
             group["lr"] = learning_rate(config, state.step, progress(state.step))
         batch = draw(rng)
         *inputs, target, weight = (
-            tensor.to(device, memory_format=torch.channels_last_3d)
+            tensor.to(device, memory_format=_layout(tensor))
             for tensor in (*batch.inputs, batch.target, batch.weight)
         )
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
@@ -129,6 +130,10 @@ def pretrain(
         raise FloatingPointError(f"the pretraining loss is {mean_loss} at step {state.step}")
     state.losses.append(mean_loss)
     return mean_loss
+
+
+def _layout(tensor: Tensor) -> torch.memory_format:
+    return torch.channels_last_3d if tensor.ndim == 5 else torch.channels_last
 
 
 @torch.no_grad()

@@ -22,18 +22,16 @@ from n2a_bids.denoising.run import choose_device
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import whole_file
 from n2a_bids.io.weights import load_weights, save_weights
-from n2a_bids.lab.pretraining.blocks import (
-    PretrainingBatch,
-    PretrainingConfig,
-    TrainingHead,
-    draw_batch,
-)
+from n2a_bids.lab.pretraining.blocks import PretrainingBatch, PretrainingConfig, TrainingHead, draw_batch
 from n2a_bids.lab.pretraining.fusion import make_fusion_blocks, validate_fusion
 from n2a_bids.lab.pretraining.fusion_blocks import draw_fusion_batch
+from n2a_bids.lab.pretraining.images import ImagePretraining, draw_image_batch, make_bank, validate_images
 from n2a_bids.lab.pretraining.loop import PretrainingState, new_state, pretrain
 from n2a_bids.lab.pretraining.subjects import check_sizes, load_heads, pack_heads, validate
 
 _FUSION = "fusion-t1w"
+_IMAGES = "resunet-2d"
+_VALIDATION_DRAWINGS = 12
 _VALIDATION_BLOCKS = 24
 _STEPS_PER_REPORT = 50
 _CHECKPOINT_SECONDS = 300.0
@@ -77,6 +75,9 @@ class PretrainConfig:
     steps_per_validation: Annotated[
         int, Range(1), Option("steps between two points of the learning curve", metavar="N")
     ] = 10 * _STEPS_PER_REPORT
+    drawings: Annotated[
+        int, Range(1), Option(f"for {_IMAGES}: how many images are drawn to learn from", metavar="N")
+    ] = 1000
     device: Annotated[Literal["cpu", "cuda"], Option("where to train")] = "cpu"
     omp_nthreads: Annotated[
         int | None, Range(1), Option("threads", metavar="N", default="those of torch")
@@ -138,6 +139,8 @@ def _prepare(
     config: PretrainingConfig,
     device: torch.device,
 ) -> _Lesson:
+    if asked.network == _IMAGES:
+        return _prepare_images(asked, heads, held_out, device)
     if asked.network != _FUSION:
         check_sizes(heads, config.block_edge)
         return _Lesson(partial(draw_batch, heads, config), partial(validate, heads=held_out, device=device))
@@ -148,6 +151,16 @@ def _prepare(
     return _Lesson(
         partial(draw_fusion_batch, blocks, config), partial(validate_fusion, blocks=unseen, device=device)
     )
+
+
+def _prepare_images(
+    asked: PretrainConfig, heads: list[TrainingHead], held_out: list[TrainingHead], device: torch.device
+) -> _Lesson:
+    bank = make_bank(asked.drawings, heads, asked.random_seed)
+    unseen = make_bank(_VALIDATION_DRAWINGS, held_out, asked.random_seed + 1)
+    recipe = ImagePretraining(block_edge=asked.block_edge, batch_size=asked.batch_size)
+    draw = partial(draw_image_batch, bank, recipe)
+    return _Lesson(draw, partial(validate_images, bank=unseen, device=device))
 
 
 @dataclass(slots=True)
@@ -254,15 +267,18 @@ def _write_weights(
     story: _Story,
 ) -> None:
     tensors = {key: value.half().cpu() for key, value in state.averaged.state_dict().items()}
+    size = {"block_edge": asked.block_edge, "batch_size": asked.batch_size}
+    recipe = asdict(ImagePretraining(**size) if asked.network == _IMAGES else config)
     card = {
         "network": asked.network,
         "n_parameters": sum(tensor.numel() for tensor in tensors.values()),
-        "recipe": {name: getattr(config, name) for name in config.__slots__},
+        "recipe": recipe | {"peak_rate": asked.peak_rate},
         "random_seed": asked.random_seed,
         "steps": state.step,
         "seconds": round(story.seconds),
         "initial_weights_sha256": story.initial_sha256,
         **({"n_blocks": asked.blocks} if asked.network == _FUSION else {}),
+        **({"n_drawings": asked.drawings} if asked.network == _IMAGES else {}),
         "n_brains": len(asked.brains),
         "n_heads": len(asked.heads),
         "validation": [path.name for path in asked.validation],

@@ -1,0 +1,1 @@
+"""Images of microscopes: counting noise and its stabilisation, drift, Fourier ring correlation."""

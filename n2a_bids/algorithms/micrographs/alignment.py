@@ -1,0 +1,113 @@
+"""Exposures moved back onto the first: one interpolation, which leaves the noise of a shift as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+from n2a_bids.algorithms.micrographs.drift import Drift, rotation_matrix
+
+Image = NDArray[np.float32]
+
+_REFLECTED = 24
+"""Pixels beyond each border, so that opposite borders do not jump."""
+_RIM = 2
+"""Pixels inside the border that a shift by a fraction draws from beyond it."""
+_ROWS_AT_ONCE = 2048
+_NEGLIGIBLE_PIXELS = 0.02
+"""Shifts this near to whole pixels are taken as whole."""
+
+
+def align(exposures: NDArray[np.floating], drift: Drift) -> tuple[Image, NDArray[np.bool_]]:
+    """Move every exposure back onto the first.
+
+    A shift is made of whole pixels and a fraction, which a phase in Fourier space makes: such noise keeps its
+    level and stays white. Turned exposures are interpolated once by quintic splines.
+
+    Parameters
+    ----------
+    exposures : (R, X, Y) array
+        Not modified.
+    drift : Drift
+
+    Returns
+    -------
+    aligned : (R, X, Y) float32 array
+        The first is the exposure as it is.
+    covered : (X, Y) bool array
+        Where every exposure was measured; elsewhere those that were not hold their nearest pixel.
+    """
+    aligned = np.empty(exposures.shape, np.float32)
+    covered = np.ones(exposures.shape[1:], bool)
+    for index, exposure in enumerate(exposures):
+        angle = drift.rotation_deg[index]
+        if angle:
+            aligned[index], inside = _turn_back(exposure, drift.shift_pixels[index], np.radians(angle))
+        else:
+            aligned[index], inside = shift_back(exposure, drift.shift_pixels[index])
+        covered &= inside
+    return aligned, covered
+
+
+def shift_back(image: NDArray[np.floating], shift: NDArray[np.float64]) -> tuple[Image, NDArray[np.bool_]]:
+    """Image whose pixel x holds what the image holds at x + shift, and where that was measured.
+
+    Parameters
+    ----------
+    image : (X, Y) array
+    shift : (2,) float array
+        Pixels, of any length.
+
+    Returns
+    -------
+    shifted : (X, Y) float32 array
+    covered : (X, Y) bool array
+    """
+    whole = np.round(shift).astype(int)
+    fraction = np.where(np.abs(shift - whole) > _NEGLIGIBLE_PIXELS, shift - whole, 0.0)
+    covered = np.ones(image.shape, bool)
+    shifted = image.astype(np.float32)
+    for axis in range(2):
+        size = image.shape[axis]
+        rim = _RIM if fraction[axis] else 0
+        places = np.arange(size) + whole[axis]
+        inside = (places >= rim) & (places <= size - 1 - rim)
+        covered &= np.expand_dims(inside, 1 - axis)
+        if whole[axis]:
+            shifted = np.take(shifted, np.clip(places, 0, size - 1), axis=axis)
+        if fraction[axis]:
+            _shift_by_fraction(shifted, axis, float(fraction[axis]))
+    return shifted, covered
+
+
+def _shift_by_fraction(image: Image, axis: int, fraction: float) -> None:
+    """Shift along one axis by less than a pixel, in place, some rows at a time."""
+    lines = image if axis == 1 else image.T
+    size = lines.shape[1]
+    reach = min(_REFLECTED, size - 1)
+    length = fft.next_fast_len(size + 2 * reach, real=True)
+    phase = np.exp(2j * np.pi * np.fft.rfftfreq(length) * fraction).astype(np.complex64)
+    if length % 2 == 0:
+        # The highest frequency has no phase of its own.
+        phase[-1] = np.cos(np.pi * fraction)
+    for start in range(0, len(lines), _ROWS_AT_ONCE):
+        part = lines[start : start + _ROWS_AT_ONCE]
+        padded = np.pad(part, ((0, 0), (reach, length - size - reach)), mode="reflect")
+        moved = fft.irfft(fft.rfft(padded, axis=1) * phase, length, axis=1)
+        lines[start : start + _ROWS_AT_ONCE] = moved[:, reach : reach + size]
+
+
+def _turn_back(
+    image: NDArray[np.floating], shift: NDArray[np.float64], angle: float
+) -> tuple[Image, NDArray[np.bool_]]:
+    middle = (np.array(image.shape) - 1) / 2
+    turn = rotation_matrix(angle)
+    offset = middle + shift - turn @ middle
+    turned = ndimage.affine_transform(image.astype(np.float32), turn, offset, order=5, mode="nearest")
+    x, y = np.ogrid[: image.shape[0], : image.shape[1]]
+    covered = np.ones(image.shape, bool)
+    for axis, size in enumerate(image.shape):
+        place = turn[axis, 0] * x + turn[axis, 1] * y + offset[axis]
+        covered &= (place >= _RIM) & (place <= size - 1 - _RIM)
+    return turned, covered

@@ -1,0 +1,1 @@
+"""Strategies for micrographs: repeated exposures of one field of view."""
