@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from n2a_bids import __version__
-from n2a_bids.algorithms.nn.training import precision_for
+from n2a_bids.algorithms.nn.precision import precision_for
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.strategies import Strategy

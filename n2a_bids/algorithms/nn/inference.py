@@ -9,7 +9,7 @@ from torch import nn
 
 from n2a_bids.algorithms.nn.blocks import plan_blocks
 from n2a_bids.algorithms.nn.networks import receptive_radius
-from n2a_bids.algorithms.nn.training import precision_for
+from n2a_bids.algorithms.nn.precision import precision_for
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 """Mirror images over which a prediction can be averaged."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from n2a_bids.algorithms.nn.cuda_graphs import RecordedStep, Recorder, side_stream
+from n2a_bids.algorithms.nn.precision import precision_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,6 @@ class Schedule:
             return self.learning_rate
         progress = step / (self.n_epochs * self.steps_per_epoch)
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
-
-
-def precision_for(device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor multiplies it natively, else float32.
-
-    Emulated bfloat16 is slower than float32, so plain AVX2 processors keep float32.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    capability = torch.backends.cpu.get_cpu_capability()
-    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if native and capability.startswith("AVX512") else torch.float32
 
 
 def fit(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from n2a_bids.algorithms.nn.training import precision_for
+from n2a_bids.algorithms.nn.precision import precision_for
 from n2a_bids.lab.pretraining.blocks import PretrainingBatch, PretrainingConfig
 
 

@@ -229,7 +229,8 @@ def train_a_little(device_name: str) -> JsonObject:
     import torch
 
     from n2a_bids.algorithms.nn.networks import ResidualUNet
-    from n2a_bids.algorithms.nn.training import Batch, Schedule, fit, precision_for
+    from n2a_bids.algorithms.nn.precision import precision_for
+    from n2a_bids.algorithms.nn.training import Batch, Schedule, fit
 
     device = torch.device(device_name)
     torch.manual_seed(0)

@@ -16,7 +16,8 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.nn.blocks import BlockSampler, plan_blocks
 from n2a_bids.algorithms.nn.dwi_networks import RECEPTIVE_RADIUS, DiffusionMUNet, set_linear_map
-from n2a_bids.algorithms.nn.training import Batch, Schedule, precision_for
+from n2a_bids.algorithms.nn.precision import precision_for
+from n2a_bids.algorithms.nn.training import Batch, Schedule
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import Choice, Epoch, StrategyRecord, list_epochs

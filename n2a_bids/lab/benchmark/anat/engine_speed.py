@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from n2a_bids.algorithms.nn.training import Batch, Schedule, fit, precision_for
+from n2a_bids.algorithms.nn.precision import precision_for
+from n2a_bids.algorithms.nn.training import Batch, Schedule, fit
 from n2a_bids.algorithms.nn.weights import build_network
 from n2a_bids.lab.benchmark.worker import peak_memory_mb
 from n2a_bids.record.typed_json import JsonObject
