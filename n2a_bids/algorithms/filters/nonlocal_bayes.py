@@ -12,7 +12,6 @@ have patches that reach through all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -22,30 +21,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH, PatchSearch, find_similar
 from n2a_bids.algorithms.filters.whitening import Whitening
-
-_CHUNK_VALUES = 1024 * 48 * 64
-"""Intensities denoised at once: 12 MB in each array of a chunk. Larger ones the C library gives back to the
-system after each use, whose zeroing of new pages then takes a quarter of the time."""
 
 _LARGEST_CONDITION = 1e6
 """Of the matrices that are inverted, so that single precision serves."""
-
-
-@dataclass(frozen=True, slots=True)
-class PatchSearch:
-    """Which patches are compared, in voxels.
-
-    ``n2a-tools benchmark --nonlocal`` measures what other settings give; the
-    results stand in ``docs/benchmarks``.
-    """
-
-    edge: int = 4
-    stride: int = 3
-    """Between the corners of patches that are denoised."""
-    radius: int = 4
-    """Of the cube of offsets in which similar patches are looked for."""
-    n_similar: int = 48
 
 
 @torch.no_grad()
@@ -55,7 +35,7 @@ def guided_nonlocal_bayes(
     noise_sd: NDArray[np.float32],
     where: NDArray[np.bool_],
     *,
-    search: PatchSearch = PatchSearch(),
+    search: PatchSearch = DEFAULT_SEARCH,
     correlation: NDArray[np.float64] | None = None,
     device: torch.device,
     memory_gb: float = 6.0,
@@ -96,21 +76,21 @@ def guided_nonlocal_bayes(
         torch.from_numpy(_pad(volume.reshape(*shape, -1), search)).to(device)
         for volume in (noisy, guide, noise_sd, where)
     )
-    total = torch.zeros_like(values).flatten(0, 2)
     n_corners = torch.zeros_like(spread).reshape(-1)
     expected = None if variance is None else _Accumulator.like(values)
     inside = _offsets_inside(search.edge, spread[..., 0])
-    noisy_patches, guide_patches, variances = (
-        _view_patches(volume, search.edge) for volume in (values, reference, spread.square())
-    )
+    rows = [_as_rows(volume) for volume in (values, reference, spread.square())]
+    total = torch.zeros_like(rows[0])
     noise = None if correlation is None else Whitening.of(correlation, values.shape[-1], device)
-    for corners, similar in _find_similar(reference.movedim(3, 0), region[..., 0], search, memory_gb):
-        groups = [patches[similar].flatten(2) for patches in (noisy_patches, guide_patches)]
-        noise_variance = variances[corners].flatten(1).mean(dim=1)
-        estimate, posterior_variance = _posterior(*groups, noise_variance, noise)
+    reused = inside.new_empty(0)
+    for corners, similar in find_similar(reference.movedim(3, 0), region[..., 0], search, memory_gb):
+        reused = voxels = _voxels_of(similar, inside, reused)
+        groups = [part.index_select(0, voxels.reshape(-1)).reshape(*similar.shape, -1) for part in rows[:2]]
+        own = corners[:, None] + inside
+        estimate, posterior_variance = _posterior(*groups, rows[2][own].mean(dim=1), noise)
         if expected is not None:
-            expected.add(corners[:, None] + inside, posterior_variance)
-        total.index_add_(0, (similar[:, :, None] + inside).reshape(-1), estimate.reshape(-1, total.shape[1]))
+            expected.add(own, posterior_variance)
+        total.index_add_(0, voxels.reshape(-1), estimate.reshape(-1, *total.shape[1:]))
         n_corners.index_add_(0, similar.reshape(-1), n_corners.new_ones(similar.numel()))
     count = _count_patches(n_corners.reshape(spread.shape[:3]), search.edge)[..., None]
     denoised = torch.where(count > 0, total.reshape(values.shape) / count.clamp(min=1), reference)
@@ -155,12 +135,21 @@ def _without_padding(volume: Tensor, shape: tuple[int, ...]) -> NDArray:
     return volume[:x, :y, :z].reshape(shape).contiguous().cpu().numpy()
 
 
-def _view_patches(volume: Tensor, edge: int) -> Tensor:
-    """(corners, edge, edge, edge, C) view of an (X, Y, Z, C) volume: the patch at every flat corner."""
-    x_stride, y_stride, z_stride, channel_stride = volume.stride()
-    reach = (edge - 1) * (x_stride + y_stride + z_stride) // z_stride
-    size = (volume[..., 0].numel() - reach, edge, edge, edge, volume.shape[-1])
-    return volume.as_strided(size, (z_stride, x_stride, y_stride, z_stride, channel_stride))
+def _as_rows(volume: Tensor) -> Tensor:
+    """(voxels, C) rows of an (X, Y, Z, C) volume; those of one channel as (voxels,), which is faster."""
+    return volume.reshape(-1) if volume.shape[-1] == 1 else volume.flatten(0, 2)
+
+
+def _voxels_of(corners: Tensor, inside: Tensor, reused: Tensor) -> Tensor:
+    """(N, K, V) flat indices of the voxels of the patches at (N, K) corners.
+
+    Short integers, and memory used before if it fits: making these numbers would otherwise take longer
+    than using them.
+    """
+    shape = (*corners.shape, len(inside))
+    if reused.shape != shape:
+        reused = torch.empty(shape, dtype=inside.dtype, device=inside.device)
+    return torch.add(corners[:, :, None].to(inside.dtype), inside, out=reused)
 
 
 def _count_patches(n_corners: Tensor, edge: int) -> Tensor:
@@ -198,12 +187,13 @@ def _posterior(
     products.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
     factor = torch.linalg.cholesky(products)
     if by_patches:
-        # C (C + vI)^-1 d = A' (AA' + (K - 1) vI)^-1 A d, where C = A'A / (K - 1)
-        solved = torch.cholesky_solve(deviation, factor)
-        estimate = mean + (values - mean) @ deviation.mT @ solved
+        # C (C + vI)^-1 d = A' (AA' + (K - 1) vI)^-1 A d, where C = A'A / (K - 1); with AA' + ... = LL'
+        # that is B'B d, where B = L^-1 A
+        root = torch.linalg.solve_triangular(factor, deviation, upper=False)
+        estimate = mean + (values - mean) @ root.mT @ root
         if noise is not None:
-            estimate, deviation, solved = (noise.colour(part) for part in (estimate, deviation, solved))
-        kept = (deviation * solved).sum(dim=1)
+            estimate, root = noise.colour(estimate), noise.colour(root)
+        kept = root.square().sum(dim=1)
     else:
         # C (C + vI)^-1 d = d - v (C + vI)^-1 d
         solved = torch.cholesky_solve((values - mean).mT, factor).mT
@@ -216,78 +206,10 @@ def _posterior(
     return estimate, variance[:, None] * (kept.clamp(0, 1) + 1 / n_similar)
 
 
-def _find_similar(
-    guide: Tensor, region: Tensor, search: PatchSearch, memory_gb: float
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Flat corners (N,) of the patches to denoise, and of the (N, K) most similar patches, chunk by chunk.
-
-    The guide is (C, X, Y, Z); corners are flat indices in one channel.
-    """
-    edge, stride = search.edge, search.stride
-    guide = guide.contiguous()
-    reached = F.max_pool3d(region[None, None].float(), edge, stride=stride)[0, 0] > 0
-    offsets = list(product(range(-search.radius, search.radius + 1), repeat=3))
-    per_plane = 4 * len(offsets) * max(int(reached.sum(dim=(1, 2)).max()), 1)
-    thickness = max(1, int(memory_gb * 1e9 / 8 / per_plane))
-    steps = torch.tensor(offsets, device=guide.device)
-    strides = torch.tensor(guide.stride()[1:], device=guide.device)
-    last = torch.tensor(guide.shape[1:], device=guide.device) - edge
-    n_similar = min(search.n_similar, len(offsets))
-    chunk = max(1, _CHUNK_VALUES // (n_similar * len(guide) * edge**3))
-    for low in range(0, len(reached), thickness):
-        slab = reached[low : low + thickness]
-        corners = (slab.nonzero() + torch.tensor([low, 0, 0], device=guide.device)) * stride
-        if not len(corners):
-            continue
-        distances = _distances(guide, slab, low * stride, offsets, search)
-        for first in range(0, len(corners), chunk):
-            chosen = corners[first : first + chunk]
-            near = distances[:, first : first + chunk].T.contiguous()
-            near.masked_fill_(~_lie_within(chosen, search.radius, last), torch.inf)
-            distance, nearest = near.topk(n_similar, dim=1, largest=False)
-            # In a corner of a small volume there may be too few: the patch itself fills up.
-            nearest[distance == torch.inf] = len(offsets) // 2
-            flat = (chosen * strides).sum(dim=1)
-            yield flat, flat[:, None] + (steps * strides).sum(dim=1)[nearest]
-
-
-def _lie_within(corners: Tensor, radius: int, last: Tensor) -> Tensor:
-    """(N, offsets): True where the patch at an offset from a corner lies in the volume."""
-    reach = torch.arange(-radius, radius + 1, device=corners.device)
-    moved = corners[:, :, None] + reach
-    x, y, z = ((moved >= 0) & (moved <= last[:, None])).unbind(dim=1)
-    return (x[:, :, None, None] & y[:, None, :, None] & z[:, None, None, :]).flatten(1)
-
-
-def _distances(
-    guide: Tensor, slab: Tensor, first_plane: int, offsets: list[tuple[int, int, int]], search: PatchSearch
-) -> Tensor:
-    """(offsets, N) mean squared differences between the slab's patches and those at each offset.
-
-    The differences are summed over the channels.
-    """
-    radius = search.radius
-    depth = (len(slab) - 1) * search.stride + search.edge
-    padded = F.pad(guide[None], (radius,) * 6, mode="replicate")[0]
-    here = guide[:, first_plane : first_plane + depth]
-    distances = torch.empty((len(offsets), int(slab.sum())), device=guide.device)
-    for row, (x, y, z) in enumerate(offsets):
-        x_start = first_plane + radius + x
-        there = padded[
-            :,
-            x_start : x_start + depth,
-            radius + y : radius + y + guide.shape[2],
-            radius + z : radius + z + guide.shape[3],
-        ]
-        squared = (here - there).square_()
-        squared = squared.sum(dim=0) if len(squared) > 1 else squared[0]
-        distances[row] = F.avg_pool3d(squared[None, None], search.edge, stride=search.stride)[0, 0][slab]
-    return distances
-
-
 def _offsets_inside(edge: int, volume: Tensor) -> Tensor:
     """Flat distances of a patch's voxels from its corner."""
     x_stride, y_stride, z_stride = volume.stride()
     cube = product(range(edge), repeat=3)
     flat = [x * x_stride + y * y_stride + z * z_stride for x, y, z in cube]
-    return torch.tensor(flat, device=volume.device)
+    dtype = torch.int32 if volume.numel() < 2**31 else torch.int64
+    return torch.tensor(flat, dtype=dtype, device=volume.device)

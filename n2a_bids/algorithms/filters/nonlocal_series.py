@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.filters.learned import Series, principal_basis
-from n2a_bids.algorithms.filters.nonlocal_bayes import PatchSearch, guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.patch_search import PatchSearch
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 
 _SEARCH = PatchSearch(edge=2, stride=2, radius=3)

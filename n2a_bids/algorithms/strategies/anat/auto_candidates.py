@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.filters.nonlocal_bayes import PatchSearch
+from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.preparation.repetitions import Prepared
@@ -109,7 +109,7 @@ def _followed(
     """A network alone, and what follows it."""
     tuned, correlation = first.name, None
     if covariance is not None:
-        correlation = covariance.patch_correlation(PatchSearch().edge)
+        correlation = covariance.patch_correlation(DEFAULT_SEARCH.edge)
     first = replace(first, correlation=correlation)
     candidates = [first] + [
         replace(first, name=f"{tuned} + non-local Bayes {passes}x", nonlocal_passes=passes)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.filters.nonlocal_bayes import PatchSearch, guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.patch_search import PatchSearch
 from n2a_bids.algorithms.nn.inference import FLIPS
 from n2a_bids.algorithms.quality.metrics import edge_psnr, psnr
 from n2a_bids.lab.benchmark.anat.alignment import align_runs
