@@ -16,6 +16,7 @@ from n2a_bids.cli.failures import status_of
 from n2a_bids.cli.help_formatter import HelpFormatter
 from n2a_bids.cli.options import OptionGroups, add_options, read_options
 from n2a_bids.system.parent_watch import end_with_parent
+from n2a_bids.system.threads import variables_asked_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ def _run(arguments: Sequence[str]) -> int:
         # The shell asks for completions: it gives the line so far and no arguments.
         arguments = os.environ["COMP_LINE"].split()[1:]
     chosen = next((word for word in arguments if not word.startswith("-")), "")
+    # Before numpy and torch are imported, which read them once.
+    os.environ.update(variables_asked_for(arguments))
     parser = build_parser(chosen)
     complete(parser)
     args = parser.parse_args(arguments)

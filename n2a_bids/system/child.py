@@ -17,6 +17,7 @@ from pathlib import Path
 import n2a_bids
 from n2a_bids.errors import OUT_OF_MEMORY
 from n2a_bids.system.parent_watch import parent_variable
+from n2a_bids.system.threads import thread_variables
 
 
 def child_environment(threads: int, *, hide_gpu: bool = True) -> dict[str, str]:
@@ -36,10 +37,7 @@ def child_environment(threads: int, *, hide_gpu: bool = True) -> dict[str, str]:
     """
     package_folder = str(Path(n2a_bids.__file__).resolve().parents[1])
     search = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables = {"PYTHONPATH": os.pathsep.join(search), **parent_variable()}
-    for name in ("OMP", "MKL", "OPENBLAS"):
-        variables[f"{name}_NUM_THREADS"] = str(threads)
-    variables["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+    variables = {"PYTHONPATH": os.pathsep.join(search), **parent_variable(), **thread_variables(threads)}
     if hide_gpu:
         variables["CUDA_VISIBLE_DEVICES"] = ""
     return variables

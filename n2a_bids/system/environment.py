@@ -6,12 +6,13 @@ import dataclasses
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from n2a_bids.config import Config
 from n2a_bids.errors import ConfigError
+from n2a_bids.system.threads import thread_variables
 
 
 def prepare_environment(config: Config, environ: MutableMapping[str, str] = os.environ) -> None:
@@ -43,7 +44,7 @@ def prepare_environment(config: Config, environ: MutableMapping[str, str] = os.e
             f"{config.work_dir}: expected a work directory that can be written, found {type(error).__name__} "
             f"({error.strerror}); choose another with -w, in a container one that is bound into it"
         ) from error
-    environ.update(_fixed(config))
+    environ.update(_fixed(config, environ))
     for name, value in _caches(cache, environ).items():
         environ.setdefault(name, value)
     # Slurm's plugin of nipype asks for it, and containers often lack it.
@@ -105,12 +106,12 @@ def brief_environment(config: Config, environ: MutableMapping[str, str] = os.env
         yield
 
 
-def _fixed(config: Config) -> dict[str, str]:
-    threads, seed = str(config.resources.omp_nthreads), str(config.denoise.random_seed)
-    thread_names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+def _fixed(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
     return {
-        **dict.fromkeys((*thread_names, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), threads),
-        "ANTS_RANDOM_SEED": seed,
+        # Of a step inside of a worker, which the scheduler counts as one processor. What may have more
+        # runs in a child, which is told how many.
+        **thread_variables(1, environ),
+        "ANTS_RANDOM_SEED": str(config.denoise.random_seed),
         # Python takes no seed above 32 bits here.
         "PYTHONHASHSEED": str(config.denoise.random_seed % 2**32),
         "TEMPLATEFLOW_AUTOUPDATE": "0",

@@ -35,11 +35,14 @@ def config(tmp_path) -> Config:
 
 
 def test_children_get_seed_threads_and_no_network(config):
-    """Seeds, threads and network are not the user's to change; the rest is a default."""
+    """Seeds, threads and network are not the user's to change; the rest is a default.
+
+    A step in a worker has one thread; what may have more is a child, which is told so.
+    """
     environ = {"HOME": "/tmp", "OMP_NUM_THREADS": "64", "MPLCONFIGDIR": "/mine", "TEMPLATEFLOW_HOME": "/t"}
     prepare_environment(config, environ)
     assert environ["ANTS_RANDOM_SEED"] == environ["PYTHONHASHSEED"] == "11"
-    assert environ["OMP_NUM_THREADS"] == environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] == "3"
+    assert environ["OMP_NUM_THREADS"] == environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] == "1"
     assert (environ["NO_ET"], environ["NIPYPE_NO_ET"], environ["TEMPLATEFLOW_AUTOUPDATE"]) == ("1", "1", "0")
     assert (environ["MPLCONFIGDIR"], environ["TEMPLATEFLOW_HOME"]) == ("/mine", "/t")
     assert environ["NIPYPE_CONFIG_DIR"].startswith(str(config.work_dir))
