@@ -20,6 +20,7 @@ from n2a_bids.io.printable import printable
 from n2a_bids.reports.records.staleness import LeftOut, write_attempt
 from n2a_bids.reports.records.units import find_records
 from n2a_bids.system.signals import Interruption
+from n2a_bids.workflows.anat.reports import figure_path
 from n2a_bids.workflows.participant import init_participant_wf
 
 _PARTICIPANT_MEMORY_GB = 4.0
@@ -87,6 +88,8 @@ def run_batch(
                 remove_leftovers(config.output_dir / f"sub-{item.label}")
                 write_log(item.label, config)
                 note_attempt(item, config)
+                if not config.outputs.wants_viewer:
+                    _forget_viewer(item, config)
                 workflow.add_nodes([_participant_wf(item, dataclasses.replace(config, resources=resources))])
                 built.append(item)
             except Exception as error:
@@ -131,6 +134,12 @@ def note_attempt(item: ParticipantWork, config: Config) -> bool:
         LeftOut(_path_in(one.path, config.bids_dir), one.reason) for one in item.excluded if one.is_selected
     ]
     return bool(write_attempt(folder, config.bids_dir, labels, sources, left_out) or spoiled)
+
+
+def _forget_viewer(item: ParticipantWork, config: Config) -> None:
+    """Delete what a viewer would show of earlier results of these units."""
+    for unit in item.units:
+        figure_path(config.output_dir, unit.entities, unit.suffix, "viewer").unlink(missing_ok=True)
 
 
 def _path_in(path: Path, bids_dir: Path) -> str:

@@ -6,7 +6,7 @@ import sys
 
 from n2a_bids.app.work import write_methods_text
 from n2a_bids.config import Config
-from n2a_bids.errors import BIDSDataError
+from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.reports.pages.group import write_group
 from n2a_bids.reports.pages.group_records import list_participants, read_group
 
@@ -36,6 +36,8 @@ def run_group(config: Config) -> int:
     ------
     BIDSDataError
         If the output folder, or a participant that is asked for, is not there.
+    ConfigError
+        If there is no folder of ratings where one was named.
     """
     hint = _MULTIVERSE if config.outputs.layout == "multiverse" else ""
     if not config.output_dir.is_dir():
@@ -52,8 +54,12 @@ def run_group(config: Config) -> int:
             "--participant-label, or run the participant level first"
         )
     participants = [label for label in selected or there if label not in excluded]
-    group = read_group(config.output_dir, participants)
-    for sentence in group.unreadable:
+    if config.outputs.ratings_dir is not None and not config.outputs.ratings_dir.is_dir():
+        raise ConfigError(
+            f"--ratings-dir: expected a folder with ratings, found none at {config.outputs.ratings_dir}"
+        )
+    group = read_group(config.output_dir, participants, config.outputs.ratings_dir)
+    for sentence in (*group.unreadable, *group.broken_ratings):
         sys.stderr.write(f"n2a: {sentence}\n")
     if not group.rows:
         sys.stderr.write(f"n2a: {config.output_dir}: no records of denoised images were found{hint}\n")

@@ -84,6 +84,28 @@ class OutputConfig:
             _OUTPUTS, flags=("--report-output-level",),
         ),
     ] = "root"  # fmt: skip
+    viewer: Annotated[
+        bool,
+        Option(
+            "also write 'sub-<label>_viewer.html', to scroll through the images, swipe between before and "
+            "after, and rate them: one file that needs no network and shows nothing but the brain",
+            _OUTPUTS,
+        ),
+    ] = False
+    viewer_head: Annotated[
+        bool,
+        Option(
+            "the viewer shows the whole head, by which a person can be recognised; implies --viewer", _OUTPUTS
+        ),
+    ] = False
+    ratings_dir: Annotated[
+        Path | None,
+        Option(
+            "where ratings saved in viewers lie ('*_rating*.json'), for the group level", _OUTPUTS,
+            flags=("--ratings-dir",), metavar="DIR", reading="absolute path",
+            default="beside the reports",
+        ),
+    ] = None  # fmt: skip
     fmriprep_derivatives: Annotated[
         bool,
         Option(
@@ -117,6 +139,11 @@ class OutputConfig:
     ] = False
     md_only_boilerplate: Annotated[bool, Option("methods text as Markdown only", "do less")] = False
     write_graph: Annotated[bool, Option("draw the workflow in the work directory", _OTHER)] = False
+
+    @property
+    def wants_viewer(self) -> bool:
+        """Whether participants get a viewer page."""
+        return self.viewer or self.viewer_head
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def app_command(folders: DemoFolders, recipe: str) -> list[str]:
     return [
         *(sys.executable, "-m", "n2a_bids"),
         *(str(folders.bids), str(folders.derivatives), "participant"),
-        *("--work-dir", str(folders.work), "--recipe", recipe),
+        *("--work-dir", str(folders.work), "--recipe", recipe, "--viewer"),
     ]
 
 
@@ -232,6 +232,7 @@ def _print_result(result: DemoResult, folders: DemoFolders, seconds: float) -> N
         f"  denoised    {result.denoised:6.2f} dB  ({result.gain:+.2f} dB)\n"
         "One simulated head of an average brain: it shows that everything works, not how well on yours.\n"
         f"Report: {folders.derivatives / 'sub-01.html'}\n"
+        f"Viewer: {folders.derivatives / 'sub-01_viewer.html'}\n"
         f"Done in {seconds / 60:.1f} minutes."
     )
 

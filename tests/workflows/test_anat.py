@@ -263,10 +263,40 @@ def test_a_run_that_fails_marks_what_it_did_not_replace(masked_bids, config):
     assert "the run 20261121-c has not replaced it" in record.outdated
 
 
+@pytest.mark.parametrize(
+    ("entity", "labels", "before"),
+    [("run", ("1", "2"), "mean"), ("echo", ("1", "2"), "mean"), ("run", ("1",), "as acquired")],
+)
+def test_viewer_is_told_what_it_shows(config, entity, labels, before):
+    """Echoes have a window of their own, one image alone has no mean; the head is shown only on demand."""
+    unit = make_unit(config.bids_dir, entity, labels)
+    config = replace(config, outputs=OutputConfig(viewer_head=True))
+    if len(labels) == 1:
+        unit = replace(unit, kind="anat-single")
+    node = init_reports_wf(unit, config).get_node("draw_viewer")
+    assert node.inputs.before == before
+    assert node.inputs.different_contrast is (entity == "echo")
+    assert node.inputs.whole_head is True
+    plain = init_reports_wf(unit, replace(config, outputs=OutputConfig()))
+    assert "draw_viewer" not in plain.list_node_names()
+    unhidden = init_reports_wf(unit, replace(config, outputs=OutputConfig(viewer=True)))
+    assert unhidden.get_node("draw_viewer").inputs.whole_head is False
+
+
+def test_a_run_without_viewer_takes_away_that_of_earlier_results(masked_bids, config):
+    """The page would show images that are not there any more; one run later it is there again."""
+    bids, masks = masked_bids
+    config = replace(config, bids_dir=bids, derivatives={"masks": masks})
+    shown = config.output_dir / "sub-01" / "figures" / "sub-01_desc-viewer_T1w.json"
+    for viewer in (True, False, True):
+        assert denoise([make_unit(bids)], replace(config, outputs=OutputConfig(viewer=viewer))) == []
+        assert shown.is_file() is viewer
+
+
 def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     """Two runs end as denoised and mean images, masks, maps, transforms, figures and honest sidecars."""
     bids, masks = masked_bids
-    outputs = OutputConfig(fmriprep_derivatives=True, raw_like_dir=config.work_dir / "rawlike")
+    outputs = OutputConfig(fmriprep_derivatives=True, raw_like_dir=config.work_dir / "rawlike", viewer=True)
     config = replace(config, bids_dir=bids, derivatives={"masks": masks}, outputs=outputs)
     assert denoise([make_unit(bids)], config) == []
     anat = config.output_dir / "sub-01" / "anat"
@@ -278,7 +308,7 @@ def test_a_whole_run_writes_the_derivatives(masked_bids, config):
     assert not [name for name in written if name.startswith(".")]
     figures = {path.name for path in (config.output_dir / "sub-01" / "figures").iterdir()}
     assert {f"sub-01_desc-{name}_T1w.svg" for name in ("mask", "denoised", "uncertainty")} <= figures
-    assert "sub-01_run-2_desc-alignment_T1w.svg" in figures
+    assert {"sub-01_run-2_desc-alignment_T1w.svg", "sub-01_desc-viewer_T1w.json"} <= figures
     drawn = config.output_dir / "sub-01" / "figures" / "sub-01_run-2_desc-alignment_T1w.svg"
     assert "run-1 (reference)" in drawn.read_text()
 

@@ -18,7 +18,9 @@ from scipy import ndimage
 from n2a_bids.config import Config, DenoiseConfig, MaskConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.write.description import write_dataset_files
+from n2a_bids.io.json import read_typed
 from n2a_bids.lab.simulation.dwi import distort
+from n2a_bids.record.viewer import ViewerRecord
 from n2a_bids.workflows.dwi import node_memory
 from n2a_bids.workflows.dwi.unit import init_dwi_unit_wf
 from n2a_bids.workflows.participant import init_participant_wf
@@ -95,7 +97,7 @@ def test_split_is_synthesized_for_strategies_that_need_two_series(tmp_path):
 def finished_pair(tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
     """A whole run of a pair of opposite phase encoding, with everything that can be written."""
     root = tmp_path_factory.mktemp("pair")
-    outputs = OutputConfig(raw_like_dir=root / "rawlike", dwi_own_grid=True)
+    outputs = OutputConfig(raw_like_dir=root / "rawlike", dwi_own_grid=True, viewer=True)
     workflow, _, truth = _workflow(root, "reverse-pe", outputs=outputs)
     write_dataset_files(root / "out", root / "bids", {})
     workflow.run()
@@ -143,6 +145,18 @@ def test_run_lowers_the_error_and_writes_all_derivatives(request, kind):
     figures = {path.name.split("desc-")[1] for path in (root / "out/sub-01/figures").glob("*.svg")}
     assert {"denoised_dwi.svg", "tensor_dwi.svg", "gradients_dwi.svg"} <= figures
     assert ("distortion_dwi.svg" in figures) is (kind == "reverse-pe")
+
+
+def test_viewer_shows_single_volumes_and_means_of_shells(finished_pair):
+    """Noise is seen in single volumes only, contrast best in means; all of them in the world's place."""
+    root, _ = finished_pair
+    record = read_typed(ViewerRecord, root / "out/sub-01/figures/sub-01_desc-viewer_dwi.json")
+    groups = list(dict.fromkeys(image.group for image in record.images))
+    assert groups == ["b=1000, volume 2", "b=1000, mean of 15", "b=0, volume 0", "b=0, mean of 2"]
+    single = [image.name for image in record.images if image.group == groups[0]]
+    assert single == ["one repetition", "mean", "denoised", "residual", "noise map"]
+    of_mean = [image.name for image in record.images if image.group == groups[1]]
+    assert of_mean == ["one repetition", "mean", "denoised", "residual"]
 
 
 def _validate(folder: Path) -> None:

@@ -22,9 +22,17 @@ class Scene:
     volumes: tuple[NDArray[np.float32], ...]
     """(X, Y, Z) or, where all volumes of a series were asked for, (X, Y, Z, N)."""
     frame: Frame
+    affine: NDArray[np.float64]
+    """From voxels of the volumes to the world, mm."""
 
 
-def load_display(files: Sequence[str | Path], mask_file: str | Path, volume: int | None = 0) -> Scene:
+def load_display(
+    files: Sequence[str | Path],
+    mask_file: str | Path,
+    volume: int | None = 0,
+    *,
+    margin_mm: float = 5.0,
+) -> Scene:
     """Load images for a figure.
 
     Parameters
@@ -35,6 +43,8 @@ def load_display(files: Sequence[str | Path], mask_file: str | Path, volume: int
         Brain mask: its grid, in RAS order and cropped to the brain, is the one shown.
     volume : int or None
         Volume taken of 4D images; ``None`` takes all.
+    margin_mm : float
+        How far beyond the brain the grid reaches; an infinite margin keeps the whole image.
 
     Returns
     -------
@@ -46,11 +56,13 @@ def load_display(files: Sequence[str | Path], mask_file: str | Path, volume: int
     voxel_size_mm = tuple(float(size) for size in mask_image.header.get_zooms()[:3])
     if not mask.any():
         mask = np.ones_like(mask)
-    box = crop_to_mask(mask, voxel_size_mm)
-    affine = mask_image.affine @ nb.affines.from_matvec(np.eye(3), [part.start for part in box])
+    box = (slice(None),) * 3
+    if np.isfinite(margin_mm):
+        box = crop_to_mask(mask, voxel_size_mm, margin_mm)
+    affine = mask_image.affine @ nb.affines.from_matvec(np.eye(3), [part.start or 0 for part in box])
     frame = Frame(mask[box], voxel_size_mm, tuple(float(value) for value in affine[:3, 3]))
     volumes = tuple(_on_grid(nb.load(path), frame.mask.shape, affine, volume) for path in files)
-    return Scene(volumes, frame)
+    return Scene(volumes, frame, affine)
 
 
 def _on_grid(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,10 @@ from n2a_bids.reports.pages.group_table import (
     cell,
     data_dictionary,
     left_out_rows,
+    rating_rows,
     remove_inherited_dictionary,
 )
-from n2a_bids.reports.pages.templates import environment, style
+from n2a_bids.reports.pages.templates import environment, script_json, style
 from n2a_bids.reports.records.measures import Measure, measures
 from n2a_bids.reports.records.staleness import LeftOut
 from n2a_bids.viz.distributions import Point, distribution
@@ -59,6 +59,11 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
         files.append(write_whole(left_out, as_tsv(left_out_rows(group.left_out))))
     else:
         left_out.unlink(missing_ok=True)
+    ratings = output_dir / "group_ratings.tsv"
+    if group.ratings:
+        files.append(write_whole(ratings, as_tsv(rating_rows(group.ratings, group.runs))))
+    else:
+        ratings.unlink(missing_ok=True)
     dictionary = json_text(data_dictionary()) + "\n"
     files.append(write_whole(output_dir / "group_columns.json", dictionary))
     files.append(write_whole(output_dir / "group.html", render_group(group)))
@@ -96,8 +101,11 @@ def render_group(group: Group) -> str:
         unreadable=group.unreadable,
         without_records=group.without_records,
         left_out=_left_out_by_participant(group),
+        ratings=rating_rows(group.ratings, group.runs),
+        broken_ratings=group.broken_ratings,
+        pages={row.label: row.page for row in group.rows},
         limit=OUTLIER_Z,
-        table=_script_json(_page_table(group)),
+        table=script_json(_page_table(group)),
     )
 
 
@@ -143,12 +151,3 @@ def _page_table(group: Group) -> JsonObject:
         unusual = [column for column, n in enumerate(shown) if measures()[n].name in names]
         lines.append([row.label, row.page, row.output, values, unusual])
     return {"columns": [measures()[n].title for n in shown], "rows": lines}
-
-
-def _script_json(content: object) -> str:
-    """JSON that may stand inside a script element."""
-    return (
-        json.dumps(content, separators=(",", ":"), allow_nan=False)
-        .replace("<", "\\u003c")
-        .replace("&", "\\u0026")
-    )

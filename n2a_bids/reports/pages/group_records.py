@@ -19,6 +19,7 @@ from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.reports.pages.group_table import OUTLIER_Z, robust_z
 from n2a_bids.reports.pages.paths import find_page, link
 from n2a_bids.reports.records.measures import measures
+from n2a_bids.reports.records.ratings import Rating, read_ratings
 from n2a_bids.reports.records.staleness import LeftOut, read_runs
 from n2a_bids.reports.records.units import UnitRecord, find_records
 from n2a_bids.viz.charts import MEANS, candidate_name
@@ -43,6 +44,8 @@ class Row:
     """Link to the report that shows the unit."""
     values: tuple[float | None, ...]
     """Columns that are numbers, in the order of :func:`~n2a_bids.reports.records.measures.measures`."""
+    run_uuid: str = ""
+    """Of the run that denoised it."""
 
     @property
     def output(self) -> str:
@@ -67,6 +70,15 @@ class Group:
     """Label of a participant, and an image of it that its last run did not denoise."""
     outliers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Label of a unit -> names of its unusual measures."""
+    ratings: tuple[Rating, ...] = ()
+    """Of these participants, by people."""
+    broken_ratings: tuple[str, ...] = ()
+    """One sentence for each file that is named like a rating and is none."""
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """Label of each unit, and the run that made it."""
+        return {row.label: row.run_uuid for row in self.rows}
 
     def of(self, suffix: str) -> list[Row]:
         """Rows of one kind of image."""
@@ -81,7 +93,7 @@ def list_participants(output_dir: Path) -> list[str]:
     return sorted(label for label in labels if is_label(label) and os.path.isdir(output_dir / f"sub-{label}"))
 
 
-def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
+def read_group(output_dir: Path, participants: Sequence[str], ratings_dir: Path | None = None) -> Group:
     """Read the records of all participants and find what is unusual.
 
     Parameters
@@ -90,6 +102,8 @@ def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
         Derivative dataset.
     participants : sequence of str
         Labels without ``sub-``.
+    ratings_dir : path, optional
+        Where ratings lie; by default beside the reports, wherever those are.
 
     Returns
     -------
@@ -111,6 +125,7 @@ def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
     with ThreadPoolExecutor(_READERS) as pool:
         results = list(pool.map(read, participants))
     rows = tuple(row for result in results if isinstance(result, list) for row in result)
+    ratings, broken_ratings = read_ratings(_rating_folders(output_dir, participants, ratings_dir))
     return Group(
         rows,
         tuple(result for result in results if isinstance(result, str)),
@@ -121,7 +136,17 @@ def read_group(output_dir: Path, participants: Sequence[str]) -> Group:
         },
         tuple((label, item) for label in participants for item in _left_out(output_dir / f"sub-{label}")),
         find_outliers(rows),
+        tuple(one for one in ratings if one.participant in participants),
+        tuple(broken_ratings),
     )
+
+
+def _rating_folders(output_dir: Path, participants: Sequence[str], ratings_dir: Path | None) -> list[Path]:
+    """The folder that was named, or all in which reports may lie."""
+    if ratings_dir is not None:
+        return [ratings_dir]
+    own = [output_dir / f"sub-{label}" for label in participants]
+    return [output_dir, *own, *(session for folder in own for session in sorted(folder.glob("ses-*")))]
 
 
 def _left_out(root: Path) -> tuple[LeftOut, ...]:
@@ -145,7 +170,7 @@ def _row(unit: UnitRecord, output_dir: Path) -> Row:
         "outdated": bool(unit.outdated),
     }
     page = link(find_page(output_dir, unit.participant, unit.session), output_dir)
-    return Row(unit.participant, unit.label, unit.suffix, facts, page, unit.measured())
+    return Row(unit.participant, unit.label, unit.suffix, facts, page, unit.measured(), record.run_uuid or "")
 
 
 def find_outliers(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:

@@ -15,6 +15,7 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.json import read_json
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.reports.records.measures import measures
+from n2a_bids.reports.records.ratings import Rating
 from n2a_bids.reports.records.staleness import LeftOut
 
 
@@ -47,6 +48,57 @@ def left_out_rows(left_out: Iterable[tuple[str, LeftOut]]) -> list[dict[str, str
     ]
 
 
+def rating_rows(ratings: Iterable[Rating], runs: Mapping[str, str]) -> list[dict[str, str]]:
+    """Lines of the table of ratings.
+
+    Parameters
+    ----------
+    ratings : iterable of Rating
+        Of any units.
+    runs : mapping of str to str
+        Label of each unit with results, and the run that made them.
+    """
+    rows: list[dict[str, object]] = [
+        {
+            "participant_id": f"sub-{one.participant}",
+            "unit": one.subject,
+            "rater": one.rater,
+            "rating": one.rating,
+            "preferred": one.preferred,
+            "artifacts": ",".join(one.artifacts),
+            "confidence": one.confidence,
+            "comments": one.comments,
+            "time_sec": one.time_sec,
+            "date": one.date,
+            "rated_result": rated_result(one, runs),
+            "file": one.file,
+        }
+        for one in ratings
+    ]
+    return [{name: cell(value) for name, value in row.items()} for row in rows]
+
+
+def rated_result(rating: Rating, runs: Mapping[str, str]) -> str:
+    """Whether the rated result is the one that is there: ``current``, ``replaced`` or ``unknown``."""
+    if rating.subject not in runs or not rating.run_uuid or not runs[rating.subject]:
+        return "unknown"
+    return "current" if rating.run_uuid == runs[rating.subject] else "replaced"
+
+
+_RATING_COLUMNS = {
+    "rater": "Who rated.",
+    "rating": "Quality of the denoised image: 1 (exclude) to 4 (excellent).",
+    "preferred": "The better image: denoised, equal, before or unsure.",
+    "artifacts": "What the rater found wrong, comma-separated.",
+    "confidence": "How sure the rater was: 0 (doubtful) to 4 (confident).",
+    "comments": "Remarks of the rater.",
+    "time_sec": "Seconds from opening the page to saving.",
+    "date": "When the rating was saved.",
+    "rated_result": "Whether the rated result is still there (current), was replaced, or is unknown.",
+    "file": "File of the rating.",
+}
+
+
 def data_dictionary() -> dict[str, JsonObject]:
     """Meaning of every column of the group table."""
     columns: dict[str, JsonObject] = {
@@ -72,6 +124,7 @@ def data_dictionary() -> dict[str, JsonObject]:
     columns["outlier_measures"] = {
         "Description": f"Measures with a robust z-score beyond {OUTLIER_Z} in this group, comma-separated."
     }
+    columns |= {name: {"Description": text} for name, text in _RATING_COLUMNS.items()}
     columns["image"] = {"Description": "Image that the last run did not denoise, as a path in its dataset."}
     columns["reason"] = {"Description": "Why it was not denoised, and which option would, where one would."}
     return columns

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from n2a_bids import __version__
@@ -33,6 +33,7 @@ from n2a_bids.reports.methods.text import methods_markdown
 from n2a_bids.reports.pages.paths import ReportPage, link, list_pages, remove_other_pages
 from n2a_bids.reports.pages.templates import environment, style
 from n2a_bids.reports.pages.unit import unit_page
+from n2a_bids.reports.pages.viewer import write_viewer_pages
 from n2a_bids.reports.records.crashes import Crash, find_crashes
 from n2a_bids.reports.records.staleness import LeftOut, read_runs
 from n2a_bids.reports.records.units import UnitRecord, find_units
@@ -48,6 +49,8 @@ class _Content:
     crashes: Sequence[Crash]
     left_out: Sequence[LeftOut]
     """Images that the last run did not denoise."""
+    viewers: Sequence[Path] = ()
+    """Viewer pages of these units."""
 
 
 def write_participant_reports(
@@ -84,6 +87,7 @@ def write_participant_reports(
     left_out = read_runs(root).left_out
     sessions = {unit.session for unit in units}
     pages = list_pages(output_dir, participant, sessions, outputs)
+    kept: list[Path] = []
     for page in pages:
         content = _Content(
             [unit for unit in units if page.session in (None, unit.session)],
@@ -92,8 +96,11 @@ def write_participant_reports(
             [item for item in left_out if not page.session or f"/ses-{page.session}/" in item.image],
         )
         page.path.parent.mkdir(parents=True, exist_ok=True)
+        viewers = write_viewer_pages(output_dir, page.path, _subject(participant, page), content.units)
+        content = replace(content, viewers=viewers)
         write_whole(page.path, _page(output_dir, participant, run_uuid, page, content))
-    remove_other_pages(output_dir, participant, pages)
+        kept += [page.path, *viewers]
+    remove_other_pages(output_dir, participant, kept)
     return [page.path for page in pages]
 
 
@@ -118,7 +125,8 @@ def _page(output_dir: Path, participant: str, run_uuid: str, page: ReportPage, c
         environment()
         .get_template("participant.html")
         .render(
-            subject=f"sub-{participant}" + (f" ses-{page.session}" if page.session else ""),
+            subject=_subject(participant, page),
+            viewers=[link(viewer, folder) for viewer in content.viewers],
             run_uuid=run_uuid,
             version=__version__,
             style=style(),
@@ -131,6 +139,11 @@ def _page(output_dir: Path, participant: str, run_uuid: str, page: ReportPage, c
             stopped=[_crash(crash, folder) for crash in content.crashes if crash.stopped_by],
         )
     )
+
+
+def _subject(participant: str, page: ReportPage) -> str:
+    """Whom a page is about."""
+    return f"sub-{participant}" + (f" ses-{page.session}" if page.session else "")
 
 
 def _crash(crash: Crash, folder: Path) -> dict[str, str]:

@@ -70,8 +70,17 @@ def find_page(output_dir: Path, participant: str, session: str) -> Path:
     return next((path for path in candidates if path.is_file()), output_dir / f"{subject}.html")
 
 
-def remove_other_pages(output_dir: Path, participant: str, pages: Collection[ReportPage]) -> None:
+def remove_other_pages(output_dir: Path, participant: str, kept: Collection[Path]) -> None:
     """Delete pages of earlier runs that were split or placed otherwise: nobody would renew them.
+
+    Parameters
+    ----------
+    output_dir : path
+        Derivative dataset.
+    participant : str
+        Label without ``sub-``.
+    kept : collection of path
+        Reports and viewers that belong to this run.
 
     Raises
     ------
@@ -79,9 +88,10 @@ def remove_other_pages(output_dir: Path, participant: str, pages: Collection[Rep
         If such a page cannot be deleted.
     """
     subject = f"sub-{participant}"
-    kept = {page.path for page in pages}
     for folder in (output_dir, output_dir / subject, *(output_dir / subject).glob("ses-*")):
-        for page in (folder / f"{subject}.html", *folder.glob(f"{subject}_ses-*.html")):
+        patterns = (f"{subject}_ses-*.html", f"{subject}_viewer*.html")
+        others = (page for pattern in patterns for page in folder.glob(pattern))
+        for page in (folder / f"{subject}.html", *others):
             if page in kept:
                 continue
             try:

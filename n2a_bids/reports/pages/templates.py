@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
@@ -21,3 +22,12 @@ def environment() -> Environment:
 def style() -> str:
     """CSS of all pages."""
     return resources.files("n2a_bids").joinpath("data", "templates", "style.css").read_text(encoding="utf-8")
+
+
+def script_json(content: object) -> str:
+    """JSON that may stand inside a script element."""
+    return (
+        json.dumps(content, separators=(",", ":"), allow_nan=False)
+        .replace("<", "\\u003c")
+        .replace("&", "\\u0026")
+    )

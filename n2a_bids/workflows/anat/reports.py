@@ -14,6 +14,7 @@ from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sink import SelectByIndex, WriteDerivatives
 from n2a_bids.interfaces.reportlets import anat as reportlets
+from n2a_bids.interfaces.reportlets.viewer import ViewerImages
 from n2a_bids.workflows.derivatives import tells_error
 
 Figures = dict[str, tuple[Interface, list[tuple[str, str]]]]
@@ -63,11 +64,27 @@ def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
             reportlets.UncertaintyMap(),
             [("uncertainty", "uncertainty_file"), *_IMAGES[1:]],
         )
+    if config.outputs.wants_viewer:
+        figures["viewer"] = _viewer(unit, config)
     targets = [figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in figures]
     connect_figures(workflow, inputnode, figures, targets)
     if len(unit.images) > 1:
         _connect_alignment(workflow, inputnode, unit, config)
     return workflow
+
+
+def _viewer(unit: DenoisingUnit, config: Config) -> tuple[Interface, list[tuple[str, str]]]:
+    """What the viewer page shows; one image alone is its own mean."""
+    single = len(unit.images) == 1
+    interface = ViewerImages(
+        before="as acquired" if single else "mean",
+        different_contrast=unit.kind == "anat-echoes",
+        whole_head=config.outputs.viewer_head,
+    )
+    images = [("reference_file", "repetition_file"), *_IMAGES, ("noise_sd", "noise_sd_file")]
+    if tells_error(unit, config):
+        images.append(("uncertainty", "uncertainty_file"))
+    return interface, images[1:] if single else images
 
 
 def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targets: Sequence[Path]) -> None:
@@ -136,5 +153,6 @@ def _label(entities: dict[str, str], shared: dict[str, str]) -> str:
 
 
 def figure_path(output_dir: Path, entities: dict[str, str], suffix: str, desc: str) -> Path:
-    """Where a figure goes."""
-    return derivative_path(output_dir, entities, suffix, desc=desc, extension=".svg", datatype="figures")
+    """Where a figure goes, or what the viewer shows."""
+    extension = ".json" if desc == "viewer" else ".svg"
+    return derivative_path(output_dir, entities, suffix, desc=desc, extension=extension, datatype="figures")

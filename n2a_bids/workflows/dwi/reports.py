@@ -11,6 +11,7 @@ from n2a_bids.dataset.read.gradient_tables import phase_encoding_on_grid
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.reportlets import anat as reportlets
 from n2a_bids.interfaces.reportlets import dwi as dwi_reportlets
+from n2a_bids.interfaces.reportlets.viewer import ViewerImages
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.anat.reports import Figures, connect_figures, figure_path
 from n2a_bids.workflows.dwi.tensor import unit_gradients
@@ -85,11 +86,17 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
             dwi_reportlets.DistortionFlicker(labels=_directions(unit)),
             [("b0_before", "before_files"), ("b0_corrected", "after_files"), ("mask", "mask_file")],
         )
+    if config.outputs.wants_viewer:
+        viewer = ViewerImages(
+            before="as acquired" if single else "mean", whole_head=config.outputs.viewer_head
+        )
+        figures["viewer"] = (viewer, [*images, noise, ("bval", "bval_file"), ("bvec", "bvec_file")])
     targets = [figure_path(config.output_dir, unit.entities, "dwi", desc) for desc in figures]
     connect_figures(workflow, inputnode, figures, targets)
     workflow.connect(first_b0, "out", workflow.get_node("draw_mask"), "in_file")
     if not single:
-        workflow.connect(first, "out", workflow.get_node("draw_denoised"), "repetition_file")
+        for desc in ("denoised", *(["viewer"] if config.outputs.wants_viewer else [])):
+            workflow.connect(first, "out", workflow.get_node(f"draw_{desc}"), "repetition_file")
     return workflow
 
 

@@ -27,11 +27,12 @@ from n2a_bids.reports.methods.phrases import strategy_words
 from n2a_bids.reports.methods.text import methods_markdown
 from n2a_bids.reports.pages.group import write_group
 from n2a_bids.reports.pages.group_records import list_participants, read_group
-from n2a_bids.reports.pages.group_table import OUTLIER_Z, data_dictionary, robust_z
+from n2a_bids.reports.pages.group_table import OUTLIER_Z, data_dictionary, rating_rows, robust_z
 from n2a_bids.reports.pages.participant import write_participant_reports
 from n2a_bids.reports.pages.summary import verdict
 from n2a_bids.reports.records.crashes import find_crashes
 from n2a_bids.reports.records.measures import measures
+from n2a_bids.reports.records.ratings import Rating
 from n2a_bids.reports.records.units import find_records, find_units
 
 DENOISING = MappingProxyType(
@@ -82,6 +83,7 @@ ALIGNMENT = MappingProxyType(
         ],
     }
 )
+RATING = Rating("sub-01_T1w", 2.0, (), None, "", "", "", None, "", "", "a_rating.json")
 MEAN_WON = MappingProxyType({"name": "mean", "description": "the plain mean", "mean_won": True})
 
 
@@ -527,9 +529,9 @@ def test_group_table_has_a_row_for_each_unit(tmp_path):
     assert rows[0]["n_left_out"] == "1"
     assert rows[0]["fwhm_mm_residual"] == "n/a"
     assert rows[0]["mean_won"] == "false"
-    of_left_out = {"image", "reason"}
-    assert set(json.loads((tmp_path / "group_columns.json").read_text())) == set(rows[0]) | of_left_out
-    assert set(data_dictionary()) == set(rows[0]) | of_left_out
+    others = {"image", "reason", *rating_rows([RATING], {})[0]}
+    assert set(json.loads((tmp_path / "group_columns.json").read_text())) == set(rows[0]) | others
+    assert set(data_dictionary()) == set(rows[0]) | others
 
 
 def test_no_image_inherits_the_group_tables(tmp_path):
