@@ -22,6 +22,7 @@ from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.strategies.dwi.auto import MAX_VOLUMES
 from n2a_bids.algorithms.strategies.dwi.surroundings import denoise_surroundings
 from n2a_bids.algorithms.strategies.mean import average_matched
+from n2a_bids.denoising.image_quality import compare_quality
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import expected_error, measure, noise_sd_map
 from n2a_bids.denoising.noise_model import describe_noise
@@ -114,6 +115,7 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(repetitions)
     record = describe_run(job, device, strategy, weights, repetitions, denoised, device_name(device))
     record = replace(record, **measure(repetitions, mean, denoised, noise_sd))
+    record = replace(record, **compare_quality(repetitions, mean, denoised.data, noise_sd))
     record = replace(record, noise_model=describe_noise(repetitions, noise_sd, denoised.data, job.stored))
     warnings = [*shared, *alignment_warnings(repetitions, record), *residual_warnings(repetitions, record)]
     warnings += gap_warnings(repetitions) if job.measured is None else []

@@ -126,6 +126,28 @@ class NoiseModelRecord:
     """Whether neighbours have more in common than empty k-space explains."""
 
 
+@dataclass(frozen=True, slots=True)
+class ImageQualityRecord:
+    """Quality of one anatomical image, by the definitions of MRIQC."""
+
+    snr_csf: float | None = None
+    """Median over SD in the tissue, without shading."""
+    snr_gm: float | None = None
+    snr_wm: float | None = None
+    snr_total: float | None = None
+    """Mean of the three."""
+    cnr: float | None = None
+    """Difference of the medians of grey and white matter over the SD of both and of the air."""
+    cjv: float | None = None
+    """Robust SDs of grey and white matter over the difference of their medians; lower is better."""
+    efc: float | None = None
+    """Entropy of the intensities over the largest possible, 0 to 1; lower is better."""
+    fber: float | None = None
+    """Mean power in the head over that outside of it."""
+    wm2max: float | None = None
+    """Median of white matter over the 99.95th percentile of the image."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyRecord:
     """What a strategy tells of its work."""
@@ -182,6 +204,9 @@ class DenoisingRecord(StrategyRecord):
     same_contrast: bool = True
     """False for echoes."""
     noise_model: NoiseModelRecord | None = None
+    quality_mean: ImageQualityRecord | None = None
+    """Of the plain mean of an anatomical image; in the same voxels as that of the denoised one."""
+    quality_denoised: ImageQualityRecord | None = None
     noise_sd_mean: float | None = None
     """Noise SD of the plain mean, root mean square over the brain; image intensity."""
     equivalent_averages: float | None = None
