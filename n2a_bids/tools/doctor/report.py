@@ -18,7 +18,8 @@ from n2a_bids.tools.doctor.checks import (
     check_versions,
     check_weights,
 )
-from n2a_bids.tools.doctor.trials import check_fine_tune, check_gpu
+from n2a_bids.tools.doctor.speed import check_fine_tune
+from n2a_bids.tools.doctor.trials import check_gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def examine(work_dir: Path | None = None, *, quick: bool = False) -> dict[str, l
     devices = ["cpu"]
     if any(finding.name == "GPU 0" and not finding.problem for finding in report["GPU"]):
         devices.append("cuda")
-    report["trial"] = [check_fine_tune(device) for device in devices]
+    report["trial"] = [finding for device in devices for finding in check_fine_tune(device)]
     return report
 
 

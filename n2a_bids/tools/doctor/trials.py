@@ -1,4 +1,4 @@
-"""What ``n2a-tools doctor`` tries out in child processes: the GPU, and a tiny denoising."""
+"""What ``n2a-tools doctor`` finds out about GPUs, in a child process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from typing import Any
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.tools.doctor.checks import Finding, read_text
 
-_STEPS = 10
-_FINE_TUNE_LIMIT_S = 600
 _GPU_PROBE_LIMIT_S = 300
 
 _OLDEST_DRIVER = {"11": "450.80.02", "12": "525.60.13", "13": "580.65.06"}
@@ -176,86 +173,3 @@ def architecture_problem(capability: Sequence[int], architectures: Sequence[str]
         f"this torch has no code for the GPU (sm_{major}{minor}); it was built for "
         f"{', '.join(architectures)}: take an image built for another CUDA version, or run with --device cpu"
     )
-
-
-def check_fine_tune(device: str) -> Finding:
-    """Train the network for a few steps in a child process and time it.
-
-    Parameters
-    ----------
-    device : str
-        ``cpu`` or ``cuda``.
-
-    Returns
-    -------
-    finding : Finding
-        Seconds per step, or the last words of the child.
-    """
-    name = f"fine-tune on {device}"
-    command = [sys.executable, "-m", "n2a_bids.tools.doctor.trials", device]
-    try:
-        child = subprocess.run(
-            command, capture_output=True, text=True, timeout=_FINE_TUNE_LIMIT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Finding(name, "too slow", f"{_STEPS} steps of training took more than {_FINE_TUNE_LIMIT_S} s")
-    answers = [line[6:] for line in child.stdout.splitlines() if line.startswith("FOUND ")]
-    if not answers:
-        words = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        problem = f"training on {device} ended with exit code {child.returncode}: {words}"
-        return Finding(name, "failed", problem)
-    found = json.loads(answers[0])
-    return Finding(
-        name,
-        f"{found['seconds_per_step']:.3f} s per step of 32 x 32 x 32 voxels in {found['precision']}, "
-        f"{found['threads']} threads, loss {found['losses'][0]:.4f} to {found['losses'][-1]:.4f}",
-    )
-
-
-def train_a_little(device_name: str) -> JsonObject:
-    """Train the network of ``auto`` on one noisy ball: called in the child process.
-
-    Parameters
-    ----------
-    device_name : str
-        ``cpu`` or ``cuda``.
-
-    Returns
-    -------
-    found : dict
-        ``losses`` of the first and the second half, ``seconds_per_step`` of the second,
-        ``precision``, ``threads``.
-    """
-    import torch
-
-    from n2a_bids.algorithms.nn.networks import ResidualUNet
-    from n2a_bids.algorithms.nn.precision import precision_for
-    from n2a_bids.algorithms.nn.training import Batch, Schedule, fit
-
-    device = torch.device(device_name)
-    torch.manual_seed(0)
-    axis = torch.linspace(-1, 1, 32)
-    clean = (sum(part**2 for part in torch.meshgrid(axis, axis, axis, indexing="ij")) < 0.5).float()[
-        None, None
-    ]
-    noise_sd = torch.full_like(clean, 0.3)
-    noisy, target = (clean + noise_sd * torch.randn_like(clean) for _ in range(2))
-    batch = Batch(*(block.to(device) for block in (noisy, noise_sd, target, torch.ones_like(clean))))
-    times: list[float] = []
-    losses = fit(
-        ResidualUNet().to(device),
-        lambda: batch,
-        Schedule(n_epochs=2, steps_per_epoch=_STEPS // 2, learning_rate=6e-4),
-        device=device,
-        on_epoch=lambda epoch, loss: times.append(time.monotonic()),
-    )
-    return {
-        "losses": losses,
-        "seconds_per_step": (times[1] - times[0]) / (_STEPS // 2),
-        "precision": str(precision_for(device)).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-    }
-
-
-if __name__ == "__main__":
-    print("FOUND " + json.dumps(train_a_little(sys.argv[1])))

@@ -9,6 +9,7 @@ from n2a_bids.system.resources import free_memory_gb
 from n2a_bids.tools.doctor import trials as doctor_trials
 from n2a_bids.tools.doctor.checks import check_places, check_processors, check_weights, container_name
 from n2a_bids.tools.doctor.report import Finding, format_json, format_text
+from n2a_bids.tools.doctor.speed import describe_speed
 from n2a_bids.tools.doctor.trials import architecture_problem, driver_problem, gpu_findings
 
 
@@ -150,6 +151,20 @@ def test_doctor_trains_a_little(tmp_path, capsys):
     document = json.loads(capsys.readouterr().out)
     assert status == bool(document["problems"])
     assert "s per step" in document["trial"]["fine-tune on cpu"]
+    assert "voxels/s in training" in document["trial"]["speed on cpu"]
+
+
+def test_speed_is_told_in_minutes_of_a_head():
+    found = {
+        "kind": "AVX2",
+        "precision": "float32",
+        "rates": {"training": 45_000.0, "prediction": 138_000.0, "nonlocal_bayes": 204_000.0},
+        "minutes": {"default": 12.34, "zero-shot": 3.6},
+    }
+
+    said = describe_speed(found)
+    assert said.startswith("AVX2: 45 thousand voxels/s in training, 138 in prediction (float32)")
+    assert said.endswith("default 12.3 min, zero-shot 3.6 min")
 
 
 def test_gpu_that_hangs_is_a_finding(monkeypatch):
