@@ -13,6 +13,7 @@ from n2a_bids.config.options import Option, Range, declared_fields
 from n2a_bids.lab.simulation.conditions import CONDITIONS, DWI_NAMES, NAMES
 
 _DIFFUSION = "diffusion series (--modality dwi)"
+_MICROGRAPHS = "micrographs (--modality micr)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,18 @@ class DiffusionBenchmarkConfig:
         str | None,
         Option("'pyhysco' of an installation of PyHySCO, to compare with", _DIFFUSION, metavar="PROGRAM"),
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class MicrographBenchmarkConfig:
+    """Options that only micrographs have."""
+
+    doses: Annotated[
+        tuple[float, ...],
+        Range(0, above=True),
+        Option("mean counts of a pixel in one exposure", _MICROGRAPHS),
+    ] = (*(5.0, 20.0, 80.0),)
+    drift: Annotated[float, Range(0), Option("largest drift between exposures, pixels", _MICROGRAPHS)] = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +163,19 @@ class BenchmarkConfig:
     weights_dir: Annotated[
         Path | None, Option("folder of pretrained weights", metavar="DIR", default="packaged")
     ] = None
-    modality: Annotated[Literal["T1w", "dwi"], Option("kind of image")] = "T1w"
+    modality: Annotated[Literal["T1w", "dwi", "micr"], Option("kind of image")] = "T1w"
     dwi: DiffusionBenchmarkConfig = field(default_factory=DiffusionBenchmarkConfig)
+    micr: MicrographBenchmarkConfig = field(default_factory=MicrographBenchmarkConfig)
 
     @property
     def command_line(self) -> list[str]:
         """Options that differ from their defaults, as they would be typed."""
-        return [*_typed(self), *_typed(self.dwi)]
+        return [*_typed(self), *_typed(self.dwi), *_typed(self.micr)]
 
 
-def _typed(config: BenchmarkConfig | DiffusionBenchmarkConfig) -> Iterator[str]:
+def _typed(
+    config: BenchmarkConfig | DiffusionBenchmarkConfig | MicrographBenchmarkConfig,
+) -> Iterator[str]:
     """Flags and values of one dataclass of options."""
     for declared in declared_fields(type(config)):
         value = getattr(config, declared.name)

@@ -74,6 +74,11 @@ def run_benchmark(config: BenchmarkConfig) -> int:
     if config.modality == "dwi":
         _record_machine(config)
         return run_dwi(config)
+    if config.modality == "micr":
+        from n2a_bids.lab.benchmark.micr.run import run_micrographs
+
+        _record_machine(config)
+        return run_micrographs(config)
     from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, run_cells
 
     plan = _make_plan(config, BenchmarkPlan)

@@ -1,0 +1,1 @@
+"""Benchmark of micrographs: exposures simulated from clean images, strategies and classical denoisers."""

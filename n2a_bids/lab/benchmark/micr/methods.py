@@ -1,0 +1,141 @@
+"""Methods of the benchmark of micrographs: strategies, and classical denoisers of the stabilised mean."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.micrographs.counting_noise import fit_counting_noise
+from n2a_bids.algorithms.micrographs.fields import StableScale
+from n2a_bids.algorithms.strategies import get_strategy
+from n2a_bids.errors import ConfigError
+from n2a_bids.io.weights import load_all_weights
+from n2a_bids.lab.benchmark.micr.cells import MicrographData
+from n2a_bids.record.typed_json import JsonObject, to_json
+from n2a_bids.strategy_table import strategies_of
+
+Image = NDArray[np.float32]
+
+_TV_STRENGTHS = (0.5, 0.8, 1.2, 1.8)
+"""In noise SDs; the best one for the truth counts, which favours it."""
+_NLM_STRENGTHS = (0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MicrographSettings:
+    """What all methods share."""
+
+    n_threads: int = 1
+    memory_gb: float = 6.0
+    random_seed: int = 0
+    weights_dir: Path | None = None
+
+
+def _nlm(stable: Image, noise_sd: float, strength: float) -> Image:
+    from skimage.restoration import denoise_nl_means
+
+    return denoise_nl_means(
+        stable,
+        patch_size=7,
+        patch_distance=11,
+        h=strength * noise_sd,
+        sigma=noise_sd,
+        fast_mode=True,
+    )
+
+
+def _tv(stable: Image, noise_sd: float, strength: float) -> Image:
+    from skimage.restoration import denoise_tv_chambolle
+
+    return denoise_tv_chambolle(stable, weight=strength * noise_sd)
+
+
+def _bm3d(stable: Image, noise_sd: float, strength: float) -> Image:
+    from bm3d import bm3d
+
+    return bm3d(stable, noise_sd)
+
+
+CLASSICAL: dict[str, tuple[Callable[[Image, float, float], Image], str, tuple[float, ...]]] = {
+    "nlm": (_nlm, "skimage", _NLM_STRENGTHS),
+    "tv": (_tv, "skimage", _TV_STRENGTHS),
+    "bm3d": (_bm3d, "bm3d", (1.0,)),
+}
+"""Name -> denoiser of an image and its noise SD, the package that it needs, and strengths to try.
+
+The licence of bm3d is non-commercial: the user installs it, the package never asks for it.
+"""
+
+
+def available_micrograph_methods() -> tuple[str, ...]:
+    """Names of all strategies, and of the classical denoisers whose package is installed."""
+    installed = [name for name, (_, package, _) in CLASSICAL.items() if importlib.util.find_spec(package)]
+    return (*installed, *(row.name for row in strategies_of("micr")))
+
+
+def check_micrograph_method(name: str) -> None:
+    """Raise ConfigError unless a name, with ``:recipe`` or ``+scratch``, is one of a method."""
+    base = name.partition(":")[0].removesuffix("+scratch")
+    if base not in available_micrograph_methods():
+        raise ConfigError(
+            f"--strategies: expected some of {', '.join(available_micrograph_methods())}, found {name!r}"
+        )
+
+
+def run_micrograph_method(
+    name: str, data: MicrographData, settings: MicrographSettings
+) -> tuple[Image, JsonObject]:
+    """Denoise the exposures of a cell.
+
+    Parameters
+    ----------
+    name : str
+        A strategy, perhaps with a recipe (``auto:fast``) or from random weights (``noise2noise+scratch``); or
+        a name of `CLASSICAL`.
+    data : MicrographData
+    settings : MicrographSettings
+
+    Returns
+    -------
+    image : (X, Y) float32 array
+        Counts.
+    record : dict
+        Of a strategy.
+    """
+    torch.set_num_threads(settings.n_threads)
+    if name in CLASSICAL:
+        return _run_classical(name, data), {}
+    base, _, recipe = name.partition(":")
+    scratch = base.endswith("+scratch")
+    strategy = get_strategy(base.removesuffix("+scratch"), micrograph=True)
+    recipe = recipe or "default"
+    names = strategy.facts.weights_of(recipe)
+    weights = () if scratch else load_all_weights(names, settings.weights_dir)
+    context = Context(
+        generator=torch.Generator().manual_seed(settings.random_seed), memory_gb=settings.memory_gb
+    )
+    denoised = strategy.denoise(data.repetitions, strategy.config(recipe, *weights), context)
+    return denoised.data[..., 0, 0], to_json(denoised.record)
+
+
+def _run_classical(name: str, data: MicrographData) -> Image:
+    """The mean stabilised, denoised at the best strength, and inverted without bias."""
+    exposures, mask = data.repetitions.data[..., 0, 0], data.repetitions.mask[..., 0]
+    n_exposures = len(exposures)
+    denoise, _, strengths = CLASSICAL[name]
+    scale = StableScale(fit_counting_noise(exposures, mask), 0.0, 1.0)
+    stable = scale.apply(exposures.mean(axis=0), n_exposures)
+    noise_sd = 1 / np.sqrt(n_exposures)
+    results = [
+        scale.invert(denoise(stable, noise_sd, strength).astype(np.float32), n_exposures)
+        for strength in strengths
+    ]
+    errors = [np.mean((result - data.truth)[mask] ** 2) for result in results]
+    return results[int(np.argmin(errors))]

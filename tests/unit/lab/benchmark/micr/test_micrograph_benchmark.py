@@ -1,0 +1,54 @@
+"""Laws of the benchmark of micrographs: exposures have their dose and drift, and rows say how it went."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from n2a_bids.cli.tools import main
+from n2a_bids.lab.benchmark.micr.cells import MicrographCell, load_micrograph_truth, make_micrograph_data
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """A clean image as a file."""
+    field = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((240, 240)), 3)
+    path = tmp_path / "drawn.png"
+    Image.fromarray(np.clip(128 + 60 * field / field.std(), 0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+def test_exposures_have_dose_and_drift_and_lie_on_the_truth(drawn):
+    """The mean of the aligned exposures differs from the truth by its noise alone."""
+    truth = load_micrograph_truth(drawn, (160, 160))
+    data = make_micrograph_data(MicrographCell("drawn", 20.0, 2, 0), truth, 8.0)
+    assert data.truth.shape == (160, 160)
+    assert data.drift_error_pixels < 0.1
+    mask = data.repetitions.mask[..., 0]
+    error = (data.repetitions.data.mean(axis=0)[..., 0, 0] - data.truth)[mask]
+    assert error.std() == pytest.approx(np.sqrt((data.truth[mask].mean() + 0.25) / 2), rel=0.04)
+
+
+def test_the_command_writes_a_row_for_each_method(drawn, tmp_path):
+    """The mean in two cells, and a summary."""
+    out = tmp_path / "out"
+    command = ["benchmark", "--modality", "micr", "--truth", str(drawn), "--out", str(out)]
+    command += [
+        "--doses",
+        "5",
+        "20",
+        "--repetitions",
+        "2",
+        "--strategies",
+        "mean",
+        "--crop",
+        "128",
+        "128",
+        "1",
+    ]
+    assert main(command) == 0
+    lines = (out / "micrographs.tsv").read_text().splitlines()
+    assert len(lines) == 3
+    rows = [dict(zip(lines[0].split("\t"), line.split("\t"))) for line in lines[1:]]
+    assert float(rows[1]["psnr_db"]) - float(rows[0]["psnr_db"]) == pytest.approx(6, abs=0.7)
+    assert (out / "summary.md").read_text().count("\n") == 4
