@@ -11,7 +11,9 @@ from typing import Literal
 
 from n2a_bids.errors import ConfigError
 
-Modality = Literal["anat", "dwi"]
+Modality = Literal["anat", "dwi", "micr"]
+
+_KINDS = {"anat": "anatomical images", "dwi": "diffusion series", "micr": "micrographs"}
 
 _CODE = "n2a_bids.algorithms.strategies"
 
@@ -157,6 +159,49 @@ TABLE: tuple[StrategyFacts, ...] = (
         min_repetitions=1,
         has_zero_shot=True,
     ),
+    StrategyFacts(
+        name="auto",
+        modality="micr",
+        denoise=f"{_CODE}.micr.auto:denoise",
+        settings=f"{_CODE}.micr.auto:config",
+        has_published_schedule=False,
+        has_zero_shot=True,
+        needs_same_contrast=True,
+        weights=("resunet-2d",),
+    ),
+    StrategyFacts(
+        name="noise2average",
+        modality="micr",
+        denoise=f"{_CODE}.micr.noise2average:denoise",
+        settings=f"{_CODE}.micr.noise2average:config",
+        needs_same_contrast=True,
+        weights=("resunet-2d",),
+    ),
+    StrategyFacts(
+        name="noise2noise",
+        modality="micr",
+        denoise=f"{_CODE}.micr.noise2noise:denoise",
+        settings=f"{_CODE}.micr.noise2noise:config",
+        needs_same_contrast=True,
+        weights=("resunet-2d",),
+    ),
+    StrategyFacts(
+        name="recorrupted",
+        modality="micr",
+        denoise=f"{_CODE}.micr.recorrupted:denoise",
+        settings=f"{_CODE}.micr.recorrupted:config",
+        needs_same_contrast=True,
+        has_published_schedule=False,
+        weights=("resunet-2d",),
+    ),
+    StrategyFacts(
+        name="mean",
+        modality="micr",
+        denoise=f"{_CODE}.mean:denoise",
+        settings=f"{_CODE}.mean:config",
+        min_repetitions=1,
+        has_zero_shot=True,
+    ),
 )
 
 STRATEGY_NAMES: tuple[str, ...] = tuple(dict.fromkeys(row.name for row in TABLE))
@@ -175,7 +220,7 @@ def find_strategy(name: str, modality: Modality) -> StrategyFacts:
     ----------
     name : str
         As ``--strategy`` takes it.
-    modality : {'anat', 'dwi'}
+    modality : {'anat', 'dwi', 'micr'}
 
     Raises
     ------
@@ -184,7 +229,7 @@ def find_strategy(name: str, modality: Modality) -> StrategyFacts:
     """
     known = {row.name: row for row in strategies_of(modality)}
     if name not in known:
-        kind = {"anat": "anatomical images", "dwi": "diffusion series"}[modality]
+        kind = _KINDS[modality]
         raise ConfigError(f"unknown strategy {name!r} for {kind}; choose one of {', '.join(known)}")
     return known[name]
 
@@ -231,14 +276,18 @@ def reason_against(name: str, kind: str) -> str:
     >>> reason_against("auto", "anat-echoes")
     ''
     """
-    modality: Modality = "anat" if kind.startswith("anat") else "dwi"
-    row = next((row for row in strategies_of(modality) if row.name == name), None)
+    modality: Modality = next(one for one in _KINDS if kind.startswith(one))
+    rows = [row for row in TABLE if row.name == name]
+    row = next((row for row in rows if row.modality == modality), None)
     if row is None:
-        return "denoises anatomical images only" if modality == "dwi" else "denoises diffusion series only"
+        taken = [_KINDS[one] for one in _KINDS if any(other.modality == one for other in rows)]
+        return f"denoises {' and '.join(taken)} only"
     if kind == "anat-echoes" and row.needs_same_contrast:
         return "cannot denoise echoes, whose contrast differs"
     if kind == "anat-single" and row.min_repetitions > 1:
         return "needs two repetitions, and there is one"
+    if modality == "micr" and row.min_repetitions > 1 and kind == "micr-single":
+        return "needs two exposures, and there is one"
     if kind in ("dwi-single", "dwi-in-place") and row.min_repetitions > 1:
         return "needs two series, or one that can be split in two"
     return ""

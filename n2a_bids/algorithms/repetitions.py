@@ -31,6 +31,8 @@ class Repetitions:
     others show there (`gaps.fill_from_others`). None where all were measured everywhere."""
     noise_kept: float = 1.0
     """Part of the noise SD that the interpolation of the repetitions left; the Rician bias is not reduced."""
+    micrograph: bool = False
+    """Exposures of a microscope: planes (Z) and channels are images of their own, with counting noise."""
     real_valued: bool = False
     """Real parts of complex images, whose noise is Gaussian and has no floor, also where none is negative."""
 

@@ -81,7 +81,8 @@ def _add_option(group: argparse._ActionsContainer, declared: Declared, dest: str
     keywords = _keywords(declared)
     has_default = declared.default is not dataclasses.MISSING
     if declared.option.positional:
-        keywords |= {"nargs": "?", "default": declared.default} if has_default else {}
+        nargs = "*" if declared.is_list else "?"
+        keywords |= {"nargs": nargs, "default": declared.default} if has_default else {}
         group.add_argument(dest, **keywords)
         return
     if declared.item is bool:

@@ -34,7 +34,10 @@ class Tool:
 
 TOOLS = {
     "denoise": Tool(
-        "denoise aligned NIfTI files, without BIDS", "denoising.request", "DenoiseRequest", "run_denoise"
+        "denoise aligned NIfTI files, or micrographs (PNG, TIFF), without BIDS",
+        "denoising.request",
+        "DenoiseRequest",
+        "run_denoise",
     ),
     "demo": Tool(
         "write a small dataset, denoise it and print the gain", "tools.demo", "DemoConfig", "run_demo"

@@ -25,19 +25,47 @@ from n2a_bids.io.gradients import read_gradients
 from n2a_bids.io.images import UNREADABLE, load, load_mask, same_grid, voxel_sizes_mm
 from n2a_bids.system.resources import available_memory_gb
 
+_MICROGRAPHS = "micrographs (PNG and TIFF)"
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureOptions:
+    """What only PNG and TIFF files of a microscope have."""
+
+    pairs: Annotated[
+        tuple[Path, ...],
+        Option(
+            "denoise every pair of files of one name in two folders, not runs; --out is a folder then",
+            _MICROGRAPHS, metavar=("EVEN_DIR", "ODD_DIR"), n_values=2,
+        ),
+    ] = ()  # fmt: skip
+    as_they_lie: Annotated[bool, Option("do not look for drift between the exposures", _MICROGRAPHS)] = False
+    as_float: Annotated[
+        bool,
+        Option(
+            "write single precision (TIFF), not the type of the exposures", _MICROGRAPHS, flags=("--float",)
+        ),
+    ] = False
+
 
 @dataclass(frozen=True, slots=True)
 class DenoiseJob:
     """What ``n2a-tools denoise`` is asked for: images, and what is known of them."""
 
     runs: Annotated[
-        tuple[Path, ...], Option("repetitions, aligned, on one grid", metavar="RUN", positional=True)
-    ]
+        tuple[Path, ...],
+        Option(
+            "repetitions, aligned, on one grid (NIfTI); or exposures of one field of view (PNG, TIFF)",
+            metavar="RUN",
+            positional=True,
+        ),
+    ] = ()
     mask: Annotated[
         Path | None,
         Option("brain mask on that grid", default="found in the b0s of a diffusion series; needed otherwise"),
     ] = None
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
+    exposures: ExposureOptions = field(default_factory=ExposureOptions)
     omp_nthreads: Annotated[
         int, Range(1), Option("threads", metavar="N", default="processors allowed, at most 8")
     ] = 0
@@ -46,6 +74,13 @@ class DenoiseJob:
         Option("for blocks and activations", metavar="GB", reading="memory", default="what is free"),
     ] = None
     different_contrast: Annotated[bool, Option("the runs differ in contrast (echoes)")] = False
+    micrograph: Annotated[
+        bool,
+        Option(
+            "the runs are exposures of a microscope: columns, rows, planes, channels, with counting noise; "
+            "the mask says which pixels count"
+        ),
+    ] = False
     bvals: Annotated[Path | None, Option("b-values of a diffusion series, FSL format", metavar="FILE")] = None
     bvecs: Annotated[Path | None, Option("gradient directions, FSL format", metavar="FILE")] = None
     b0_threshold: B0Threshold = B0_THRESHOLD
@@ -140,6 +175,7 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
         voxel_size_mm=voxel_sizes_mm(affine),
         left_right_axis=int(np.flatnonzero(nb.io_orientation(affine)[:, 0] == 0)[0]),
         same_contrast=not job.different_contrast,
+        micrograph=job.micrograph,
         n_measured=n_measured,
         gradients=_load_gradients(job, first.shape[-1] if first.ndim == 4 else 1, affine),
         noise_kept=job.noise_kept,
@@ -161,7 +197,8 @@ def _load_measured(
                 f"{job.measured}: expected the grid of {job.runs[0]}, found another; give counts on that grid"
             )
         return images, counts.astype(np.uint8)
-    if len(images) < 2:
+    if len(images) < 2 or job.micrograph:
+        # Areas of one value are shadow or saturation there.
         return images, None
     if images[0].ndim > 3:
         return _fill_series(images, mask)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
+from n2a_bids.algorithms.micrographs.counting_noise import fit_counting_noise
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.volume_noise import noise_covariance
 from n2a_bids.algorithms.normalization import match_scales
@@ -136,14 +137,41 @@ def measure(
     rows = [_measure_channel(repetitions, mean, denoised.data, channel) for channel in channels]
     keys = dict.fromkeys(key for row in rows for key in row)
     metrics = {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
-    metrics |= _measure_errors(repetitions, denoised, noise_sd)
+    return _finite(metrics) | measure_errors(repetitions, denoised, noise_sd)
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
     return {key: _rounded(value) for key, value in metrics.items() if math.isfinite(value)}
 
 
-def _measure_errors(
+def micrograph_noise_map(repetitions: Repetitions) -> Volumes | None:
+    """Noise SD of one exposure of a microscope: counting noise at the intensities of the mean.
+
+    Parameters
+    ----------
+    repetitions : Repetitions
+
+    Returns
+    -------
+    noise_sd : (X, Y, Z, C) float32 array or None
+        None for one exposure.
+    """
+    if repetitions.n_repetitions < 2:
+        return None
+    mean, maps = repetitions.data.mean(axis=0, dtype=np.float32), []
+    for channel in range(mean.shape[-1]):
+        noise = fit_counting_noise(repetitions.data[..., channel], repetitions.mask)
+        maps.append(np.sqrt(np.maximum(noise.variance(mean[..., channel]), 0)).astype(np.float32))
+    return np.stack(maps, axis=-1)
+
+
+def measure_errors(
     repetitions: Repetitions, denoised: DenoisedImage, noise_sd: Volumes | None
 ) -> dict[str, float]:
-    """Noise of the plain mean, and what was gained over it: see `Gain`."""
+    """Noise of the plain mean, and what was gained over it: see `Gain`.
+
+    Parameters and result as of `measure`.
+    """
     noise_sd_mean, gain, found = denoised.noise_sd_mean, denoised.gain, {}
     if noise_sd_mean is None and noise_sd is not None:
         # Squares add: only their average is that of the squared errors that denoising is judged by.
@@ -159,7 +187,7 @@ def _measure_errors(
         found["gain_of_denoising_db"] = decibels(gain.denoising)
         if noise_sd_mean is not None:
             found["error_denoised"] = gain.error_denoised(noise_sd_mean)
-    return found
+    return _finite(found)
 
 
 def _rounded(value: float) -> float:

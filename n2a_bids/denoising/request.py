@@ -1,10 +1,11 @@
-"""The command ``n2a-tools denoise``: aligned NIfTI files in, a denoised one and its record out."""
+"""The command ``n2a-tools denoise``: aligned files in, a denoised one and its record out."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from n2a_bids.config.options import Option
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.brain import find_series_brain
 from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.denoising.micrographs import denoise_micrographs, takes_micrographs
 from n2a_bids.denoising.outputs import write_outputs
 from n2a_bids.denoising.run import denoise_files
 from n2a_bids.errors import ConfigError
@@ -24,7 +26,8 @@ class DenoiseFiles:
     """Files that ``n2a-tools denoise`` writes."""
 
     out_file: Annotated[
-        Path, Option("denoised image; .json beside it", flags=("--out",), metavar="OUT.nii.gz")
+        Path,
+        Option("denoised image, named as the runs are; .json beside it", flags=("--out",), metavar="OUT"),
     ]
     out_mean: Annotated[Path | None, Option("plain mean of the repetitions", metavar="FILE")] = None
     out_residual: Annotated[Path | None, Option("plain mean minus denoised image", metavar="FILE")] = None
@@ -72,6 +75,11 @@ def run_denoise(request: DenoiseRequest) -> int:
         Always 0; errors are raised.
     """
     job, files = request.job, request.files
+    if takes_micrographs(job):
+        denoise_micrographs(job, files.out_file, files.maps, _report(request))
+        return 0
+    if not job.runs:
+        raise ConfigError("expected repetitions to denoise, found none; name their files, or give --pairs")
     if job.noise_kept < 1 and not (job.bvals and job.bvecs):
         raise ConfigError(
             "--noise-kept: expected a diffusion series with --bvals and --bvecs, found none; leave it out"
@@ -83,9 +91,13 @@ def run_denoise(request: DenoiseRequest) -> int:
         return _denoise_and_write(replace(request, job=job))
 
 
+def _report(request: DenoiseRequest) -> Callable[[str], None]:
+    return (lambda message: None) if request.quiet else _Progress()
+
+
 def _denoise_and_write(request: DenoiseRequest) -> int:
     job, files = request.job, request.files
-    report = (lambda message: None) if request.quiet else _Progress()
+    report = _report(request)
     result = denoise_files(job, report)
     skull_strip = job.denoise.skull_strip
     write_outputs(result, files.out_file, files.maps, files.out_repetitions, skull_strip=skull_strip)

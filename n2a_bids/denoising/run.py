@@ -22,18 +22,11 @@ from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.strategies.dwi.auto import MAX_VOLUMES
 from n2a_bids.algorithms.strategies.dwi.surroundings import denoise_surroundings
 from n2a_bids.algorithms.strategies.mean import average_matched
-from n2a_bids.denoising.image_quality import compare_quality
+from n2a_bids.denoising.findings import add_findings, find_noise_map
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
-from n2a_bids.denoising.measures import expected_error, measure, noise_sd_map
-from n2a_bids.denoising.noise_model import describe_noise
+from n2a_bids.denoising.measures import expected_error
 from n2a_bids.denoising.record import complete, describe_run
-from n2a_bids.denoising.warnings import (
-    alignment_warnings,
-    filter_warnings,
-    gap_warnings,
-    residual_warnings,
-    shared_noise_warnings,
-)
+from n2a_bids.denoising.warnings import shared_noise_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.images import load_mask
 from n2a_bids.io.weights import load_all_weights
@@ -66,7 +59,9 @@ class DenoiseResult:
     record: DenoisingRecord
 
 
-def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
+def denoise_files(
+    job: DenoiseJob, report: Report, loaded: tuple[Repetitions, NDArray[np.bool_]] | None = None
+) -> DenoiseResult:
     """Load, denoise and measure.
 
     Parameters
@@ -74,6 +69,8 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     job : DenoiseJob
     report : callable
         Receives one-line progress messages.
+    loaded : Repetitions and (X, Y, Z) bool array, optional
+        What the files hold, and where it counts, where that was read before.
 
     Returns
     -------
@@ -95,8 +92,9 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     device = choose_device(job.denoise.device)
     if job.denoise.cuda_graphs and device.type != "cuda":
         raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
-    repetitions = load_repetitions(job)
-    shared = [] if job.allow_shared_noise else shared_noise_warnings(job.runs, repetitions)
+    repetitions, mask = loaded or (load_repetitions(job), load_mask(job.mask, job.runs[0]))
+    compares = not (job.allow_shared_noise or repetitions.micrograph)
+    shared = shared_noise_warnings(job.runs, repetitions) if compares else []
     strategy = _find_strategy(job.denoise.strategy, repetitions)
     _check_fit(strategy, repetitions, job)
     weights = load_all_weights(strategy.facts.weights_of(job.denoise.recipe), job.denoise.weights_dir)
@@ -112,16 +110,10 @@ def denoise_files(job: DenoiseJob, report: Report) -> DenoiseResult:
     denoised = keep_empty(repetitions, denoised)
     report("measuring the result")
     mean = _with_empty(repetitions, average_matched(repetitions))
-    noise_sd = denoised.noise_sd if denoised.noise_sd is not None else noise_sd_map(repetitions)
+    noise_sd = find_noise_map(repetitions, denoised)
     record = describe_run(job, device, strategy, weights, repetitions, denoised, device_name(device))
-    record = replace(record, **measure(repetitions, mean, denoised, noise_sd))
-    record = replace(record, **compare_quality(repetitions, mean, denoised.data, noise_sd))
-    record = replace(record, noise_model=describe_noise(repetitions, noise_sd, denoised.data, job.stored))
-    warnings = [*shared, *alignment_warnings(repetitions, record), *residual_warnings(repetitions, record)]
-    warnings += gap_warnings(repetitions) if job.measured is None else []
-    warnings += filter_warnings(record)
-    record = complete(replace(record, warnings=(*record.warnings, *warnings)), started)
-    mask = load_mask(job.mask, job.runs[0])
+    record = replace(record, warnings=(*record.warnings, *shared))
+    record = complete(add_findings(record, job, repetitions, mean, denoised, noise_sd), started)
     uncertainty = (
         expected_error(repetitions, denoised, noise_sd, mask) if strategy.facts.tells_error else None
     )
@@ -259,7 +251,9 @@ def free_device_memory_gb(device: torch.device) -> float:
 
 def _find_strategy(name: str, repetitions: Repetitions) -> Strategy:
     try:
-        return get_strategy(name, diffusion=repetitions.gradients is not None)
+        return get_strategy(
+            name, diffusion=repetitions.gradients is not None, micrograph=repetitions.micrograph
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -30,6 +30,7 @@ class _FilesInputSpec(CommandLineInputSpec):
     different_contrast = traits.Bool(
         argstr="--different-contrast", desc="repetitions differ in contrast (echoes)"
     )
+    micrograph = traits.Bool(argstr="--micrograph", desc="exposures of a microscope")
     real_valued = traits.Bool(argstr="--real-valued", desc="real parts of complex images: no noise floor")
     weights_sha256 = traits.Dict(traits.Str(), traits.Str(), desc="SHA-256 of every weights file")
     bvals = File(exists=True, argstr="--bvals %s", desc="b-values of a diffusion series, FSL format")

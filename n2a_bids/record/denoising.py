@@ -80,6 +80,35 @@ class RepetitionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CountingNoiseRecord:
+    """Noise of one channel of a micrograph: variance = gain * intensity + offset, in squared intensities."""
+
+    gain: float
+    """Intensity of one counted particle; 0 where the variance does not change with the intensity."""
+    offset: float
+
+
+@dataclass(frozen=True, slots=True)
+class RingCorrelationRecord:
+    """Fourier ring correlation of the even and the odd exposures of a micrograph, first channel."""
+
+    frequency: tuple[float, ...]
+    """Cycles per pixel."""
+    before: tuple[float, ...]
+    """Correlation of the halves as they are, and"""
+    after: tuple[float, ...]
+    """each denoised by itself."""
+    one_bit: tuple[float, ...]
+    """Threshold of one bit of information."""
+    pixels_before: float | None = field(default=None, metadata=NULL)
+    """Pixels of one period at which the correlation falls below 1/7; None where it never reaches it."""
+    pixels_after: float | None = field(default=None, metadata=NULL)
+    one_bit_pixels_before: float | None = field(default=None, metadata=NULL)
+    """The same for the threshold of one bit."""
+    one_bit_pixels_after: float | None = field(default=None, metadata=NULL)
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeGroupRecord:
     """Volumes of a diffusion series that were denoised together."""
 
@@ -168,6 +197,9 @@ class StrategyRecord:
     """Anatomy: effective number of receive coils of that floor, where there are several."""
     noise_floor_removed: bool | None = None
     """Diffusion: whether the noise floor was taken out."""
+    counting_noise: tuple[CountingNoiseRecord, ...] | None = None
+    """Micrographs: noise of one exposure, channel by channel."""
+    ring_correlation: RingCorrelationRecord | None = None
     noise_kept: float | None = None
     """Diffusion: part of the noise SD that interpolation left."""
     mean_better: float | None = None

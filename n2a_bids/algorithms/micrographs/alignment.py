@@ -38,16 +38,27 @@ def align(exposures: NDArray[np.floating], drift: Drift) -> tuple[Image, NDArray
     covered : (X, Y) bool array
         Where every exposure was measured; elsewhere those that were not hold their nearest pixel.
     """
-    aligned = np.empty(exposures.shape, np.float32)
-    covered = np.ones(exposures.shape[1:], bool)
-    for index, exposure in enumerate(exposures):
-        angle = drift.rotation_deg[index]
-        if angle:
-            aligned[index], inside = _turn_back(exposure, drift.shift_pixels[index], np.radians(angle))
-        else:
-            aligned[index], inside = shift_back(exposure, drift.shift_pixels[index])
-        covered &= inside
-    return aligned, covered
+    moved = [move_back(exposure, drift, index) for index, exposure in enumerate(exposures)]
+    return np.stack([image for image, _ in moved]), np.all([inside for _, inside in moved], axis=0)
+
+
+def move_back(exposure: NDArray[np.floating], drift: Drift, index: int) -> tuple[Image, NDArray[np.bool_]]:
+    """One exposure, of an index in the drift, on the first; and where it was measured.
+
+    Parameters
+    ----------
+    exposure : (X, Y) array
+        Not modified.
+    drift : Drift
+    index : int
+
+    Returns
+    -------
+    moved : (X, Y) float32 array
+    measured : (X, Y) bool array
+    """
+    shift, angle = drift.shift_pixels[index], drift.rotation_deg[index]
+    return _turn_back(exposure, shift, np.radians(angle)) if angle else shift_back(exposure, shift)
 
 
 def shift_back(image: NDArray[np.floating], shift: NDArray[np.float64]) -> tuple[Image, NDArray[np.bool_]]:

@@ -46,9 +46,9 @@ def average_matched(repetitions: Repetitions) -> np.ndarray:
     """(X, Y, Z, C) mean of the repetitions in the intensity scale of the first.
 
     Diffusion series get one gain for all volumes, and no offset: magnitudes have their zero, and
-    volumes of little signal their noise floor, which is no offset.
+    volumes of little signal their noise floor, which is no offset. So do micrographs, which count.
     """
-    if repetitions.gradients is not None:
+    if repetitions.gradients is not None or repetitions.micrograph:
         return with_equal_gain(repetitions).mean(axis=0)
     channels = []
     for channel in range(repetitions.data.shape[-1]):

@@ -24,7 +24,7 @@ class Strategy:
     """``config(recipe, *weights)``: the settings of a recipe, with pretrained weights or ``None``."""
 
 
-def get_strategy(name: str, *, diffusion: bool = False) -> Strategy:
+def get_strategy(name: str, *, diffusion: bool = False, micrograph: bool = False) -> Strategy:
     """Look a strategy up and load its code.
 
     Parameters
@@ -33,13 +33,15 @@ def get_strategy(name: str, *, diffusion: bool = False) -> Strategy:
         As ``--strategy`` takes it.
     diffusion : bool
         Whether it is for a diffusion series, with volumes as channels.
+    micrograph : bool
+        Whether it is for exposures of a microscope.
 
     Raises
     ------
     ConfigError
         If there is none of that name; the message lists those that exist.
     """
-    facts = find_strategy(name, "dwi" if diffusion else "anat")
+    facts = find_strategy(name, "micr" if micrograph else "dwi" if diffusion else "anat")
     return Strategy(facts, _load(facts.denoise), _load(facts.settings))
 
 

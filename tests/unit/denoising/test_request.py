@@ -54,7 +54,7 @@ def register(monkeypatch):
         strategy = replace(
             mean, denoise=function, config=config or mean.config, facts=replace(mean.facts, **facts)
         )
-        monkeypatch.setattr(denoise_run, "get_strategy", lambda name, diffusion: strategy)
+        monkeypatch.setattr(denoise_run, "get_strategy", lambda name, **kinds: strategy)
 
     return put
 

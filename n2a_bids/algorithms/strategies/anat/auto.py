@@ -11,14 +11,13 @@ from n2a_bids.algorithms.context import Context, Stopwatch
 from n2a_bids.algorithms.nn.inference import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
-from n2a_bids.algorithms.quality.gain import Gain, decibels, denoising_gain, weighting_gain
+from n2a_bids.algorithms.quality.gain import Gain, denoising_gain, weighting_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.acquired_matrix import on_acquired_matrix, on_stored_grid
 from n2a_bids.algorithms.risk.blend import estimate_blend
-from n2a_bids.algorithms.risk.candidates import Candidate, compare
+from n2a_bids.algorithms.risk.candidates import compare
+from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
-from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN
-from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks
 from n2a_bids.algorithms.risk.uncertainty import expected_error, with_uncertainty
 from n2a_bids.algorithms.strategies.anat import echoes as joint_echoes
 from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted, single
@@ -28,15 +27,7 @@ from n2a_bids.algorithms.strategies.anat.auto_candidates import (
     pretrained_candidates,
 )
 from n2a_bids.errors import ConfigError
-from n2a_bids.record.denoising import CandidateRisk, Choice, RepetitionRecord, StrategyRecord
-
-_CERTAINTY = 2.0
-"""Standard errors by which a candidate must beat the mean."""
-
-
-_ERROR_UNCERTAINTY = 0.1
-"""Of the mean's error, which is known as well as the noise variance is: a candidate that seems to take
-away this much more than there was may be a perfect one."""
+from n2a_bids.record.denoising import RepetitionRecord, StrategyRecord
 
 
 def config(
@@ -103,7 +94,7 @@ def _denoise_prepared(
     stack = compare(candidates, prepared, held_out, bias, context)
     watch.lap("risk")
     mean_error = _mean_error(prepared, held_out, bias)
-    mean_won, impossible = _judge(stack, mean_error)
+    mean_won, impossible = judge(stack, mean_error)
     weights = np.eye(len(candidates))[0] if mean_won else stack.weights
     context.report("denoising the whole volume")
     flips = FLIPS[: config.recorrupted.n_flips]
@@ -122,13 +113,6 @@ def _denoise_prepared(
     return with_uncertainty(finish(prepared, estimate, record, gain), prepared, bias, error_sd)
 
 
-def _judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
-    """Whether the mean is kept, since nothing beats it beyond doubt, or since what does cannot be true."""
-    surely = stack.combined_risk + _CERTAINTY * stack.combined_standard_error
-    impossible = surely < -(1 + _ERROR_UNCERTAINTY) * mean_error
-    return impossible or surely >= 0, impossible
-
-
 def _denoise_alone(repetitions: Repetitions, config: AutoConfig, context: Context) -> DenoisedImage:
     """Nothing is repeated: the pretrained networks as they are."""
     flips, keep_floor = config.recorrupted.n_flips, config.keep_noise_floor
@@ -144,24 +128,6 @@ def _denoise_echoes(repetitions: Repetitions, config: AutoConfig, context: Conte
         config.weights, config.recorrupted.n_flips, config.keep_noise_floor
     )
     return joint_echoes.denoise(repetitions, settings, context)
-
-
-def describe_choice(
-    candidates: list[Candidate], weights: NDArray[np.float64], mean_won: bool, impossible: bool = False
-) -> Choice:
-    """The choice as a record: a name, one sentence, and the weights of a blend."""
-    if not mean_won:
-        return describe_blend([candidate.name for candidate in candidates], weights)
-    name = candidates[0].name
-    mean = "the mean weighted by noise" if name == WEIGHTED_MEAN else "the plain mean"
-    if impossible:
-        sentence = (
-            f"{mean}: the estimated error came out below zero, so the repetitions differ by more than "
-            "independent noise (misaligned, or not of one contrast?)"
-        )
-    else:
-        sentence = f"{mean}: no candidate beat it on the held-out blocks"
-    return Choice(name, sentence, mean_won=True)
 
 
 def estimate_gain(
@@ -193,16 +159,6 @@ def _mean_error(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32]
     noise = (prepared.repetition_noise_sd[counted] * prepared.average_noise_factor) ** 2
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)[counted]
     return float((noise + offset**2).mean())
-
-
-def list_candidates(
-    candidates: list[Candidate], stack: Stack, mean_error: float
-) -> tuple[CandidateRisk, ...]:
-    """Risks relative to the mean, and the same as a gain in dB."""
-    return tuple(
-        replace(row, gain_over_mean_db=decibels(denoising_gain(mean_error, mean_error, row.risk)))
-        for row in list_risks([candidate.name for candidate in candidates], stack)
-    )
 
 
 def finish(

@@ -1,0 +1,184 @@
+"""Exposures as networks see them: stabilised, in one scale; of large images some windows to learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise, fit_counting_noise
+from n2a_bids.algorithms.micrographs.stabilisation import Stabiliser
+from n2a_bids.algorithms.preparation.repetitions import Prepared
+from n2a_bids.algorithms.risk.held_out import HeldOut
+
+Image = NDArray[np.float32]
+
+_MOST_PIXELS = 4_500_000
+"""Larger images are learned from and judged in windows."""
+_WINDOW_EDGE = 512
+_CORE_EDGE, _CONTEXT_PIXELS = 128, 32
+"""Of the squares that are held out, and around them for prediction."""
+_HELD_OUT_PART, _FEWEST_CORES, _MOST_CORES = 0.12, 6, 24
+_CAP_VARIANCES = 25.0
+"""Squared differences of exposures count as no more noise variances."""
+
+
+@dataclass(frozen=True, slots=True)
+class StableScale:
+    """From intensities to what networks see, and back."""
+
+    noise: CountingNoise
+    offset: float
+    """Subtracted from stabilised values."""
+    spread: float
+    """By which they are divided: the SD of the image without noise."""
+
+    def apply(self, image: Image, n_exposures: int = 1) -> Image:
+        """Stabilised, centred and scaled mean of some exposures; the input is not modified."""
+        stable = Stabiliser(self.noise, n_exposures).apply(image) / np.float32(np.sqrt(n_exposures))
+        return (stable - np.float32(self.offset)) / np.float32(self.spread)
+
+    def invert(self, values: Image, n_exposures: int = 1) -> Image:
+        """Expected intensity of an estimate made of the mean of some exposures."""
+        stable = values * np.float32(self.spread) + np.float32(self.offset)
+        return Stabiliser(self.noise, n_exposures).invert(stable * np.float32(np.sqrt(n_exposures)))
+
+
+@dataclass(frozen=True, slots=True)
+class StableFields:
+    """Stabilised exposures of one channel."""
+
+    images: NDArray[np.float32]
+    """(R, N, X, Y): N planes, or windows of planes."""
+    counted: NDArray[np.bool_]
+    """(N, X, Y) pixels that tell something: measured in every exposure and saturated in none."""
+    scale: StableScale
+    noise_sd: float
+    """Of one exposure, in the unit of `images`."""
+
+    def as_prepared(self) -> Prepared:
+        """The same for the comparison of candidates, which takes volumes: planes along the first axis."""
+        n_exposures = len(self.images)
+        return Prepared(
+            images=self.images,
+            scales=(),
+            mask=self.counted,
+            head=self.counted,
+            weights=np.full(n_exposures, 1 / n_exposures),
+            variance_ratio=np.ones(n_exposures),
+            repetition_noise_sd=np.full(self.counted.shape, self.noise_sd, np.float32),
+            magnitude=None,
+        )
+
+
+def prepare_fields(
+    exposures: NDArray[np.float32], mask: NDArray[np.bool_], generator: torch.Generator
+) -> StableFields:
+    """Find the noise of one channel, and stabilise its planes or windows of them.
+
+    Parameters
+    ----------
+    exposures : (R, X, Y, Z) float array
+        At least two, in one unit.
+    mask : (X, Y, Z) bool array
+        Pixels that count.
+    generator : torch.Generator
+        Chooses the windows.
+
+    Returns
+    -------
+    fields : StableFields
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or the exposures do not differ.
+    """
+    if not np.isfinite(exposures).all():
+        raise ValueError("the exposures contain NaN or infinite values")
+    noise = fit_counting_noise(exposures, mask)
+    if noise.gain == 0 and noise.offset <= 0:
+        raise ValueError("the exposures do not differ: they are copies of one, and nothing tells their noise")
+    windows = _choose_windows(mask, generator)
+    counted = np.stack([mask[window] for window in windows])
+    stabiliser = Stabiliser(noise)
+    stable = np.stack([[stabiliser.apply(exposure[window]) for window in windows] for exposure in exposures])
+    variance = _noise_variance(stable, counted)
+    mean = stable.mean(axis=0)[counted]
+    offset = float(mean.mean(dtype=np.float64))
+    power = float(mean.var(dtype=np.float64)) - variance / len(exposures)
+    spread = float(np.sqrt(max(power, 0.01 * variance)))
+    stable -= np.float32(offset)
+    stable /= np.float32(spread)
+    scale = StableScale(noise, offset, spread)
+    return StableFields(stable, counted, scale, float(np.sqrt(variance)) / spread)
+
+
+def _choose_windows(mask: NDArray[np.bool_], generator: torch.Generator) -> list[tuple[slice, slice, int]]:
+    """All planes, or of many or large ones some windows of equal size, where pixels count."""
+    x, y, n_planes = mask.shape
+    if mask.size <= _MOST_PIXELS:
+        return [(slice(0, x), slice(0, y), plane) for plane in range(n_planes)]
+    edges = (min(_WINDOW_EDGE, x), min(_WINDOW_EDGE, y))
+    wanted = max(_MOST_PIXELS // (edges[0] * edges[1]), 4)
+    grid = [
+        (slice(low_x, low_x + edges[0]), slice(low_y, low_y + edges[1]), plane)
+        for plane in range(n_planes)
+        for low_x in range(0, x - edges[0] + 1, edges[0])
+        for low_y in range(0, y - edges[1] + 1, edges[1])
+    ]
+    order = torch.randperm(len(grid), generator=generator).tolist()
+    useful = [grid[index] for index in order if mask[grid[index]].mean() > 0.5]
+    return useful[:wanted] or [grid[order[0]]]
+
+
+def _noise_variance(stable: NDArray[np.float32], counted: NDArray[np.bool_]) -> float:
+    """Noise variance of one stabilised exposure, without outliers."""
+    values = stable[:, counted]
+    variance = values.var(axis=0, ddof=1, dtype=np.float64)
+    usual = float(np.mean(variance))
+    for _ in range(3):
+        usual = float(np.mean(np.minimum(variance, _CAP_VARIANCES * usual)))
+    return usual
+
+
+def hold_out_squares(fields: StableFields, generator: torch.Generator) -> HeldOut:
+    """Choose squares spread over the planes, which training never sees as targets.
+
+    Returns
+    -------
+    held_out : HeldOut
+        Indices of the (N, X, Y) planes; at least one square.
+    """
+    shape = fields.counted.shape
+    affordable = int(np.sqrt(_HELD_OUT_PART * fields.counted.sum() / _FEWEST_CORES)) // 4 * 4
+    edge = int(np.clip(affordable, 8, min(_CORE_EDGE, *(max(size // 2 // 4 * 4, 4) for size in shape[1:]))))
+    corners = [
+        (plane, x, y)
+        for plane in range(shape[0])
+        for x in range(0, shape[1] - edge + 1, edge)
+        for y in range(0, shape[2] - edge + 1, edge)
+        if fields.counted[plane, x : x + edge, y : y + edge].mean() > 0.5
+    ]
+    if not corners:
+        plane, x, y = np.argwhere(fields.counted).mean(axis=0).astype(int)
+        corners = [(plane, min(x, shape[1] - edge), min(y, shape[2] - edge))]
+    wanted = int(np.clip(_HELD_OUT_PART * fields.counted.sum() / edge**2, _FEWEST_CORES, _MOST_CORES))
+    order = torch.randperm(len(corners), generator=generator)[:wanted].tolist()
+    cores, boxes, held = [], [], np.zeros(shape, bool)
+    for index in sorted(order):
+        plane, *low = (int(part) for part in corners[index])
+        cores.append((slice(plane, plane + 1), *(slice(first, first + edge) for first in low)))
+        boxes.append(
+            (
+                slice(plane, plane + 1),
+                *(
+                    slice(max(first - _CONTEXT_PIXELS, 0), min(first + edge + _CONTEXT_PIXELS, size))
+                    for first, size in zip(low, shape[1:])
+                ),
+            )
+        )
+        held[cores[-1]] = True
+    return HeldOut(cores=tuple(cores), boxes=tuple(boxes), mask=held)

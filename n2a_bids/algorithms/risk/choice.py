@@ -1,0 +1,68 @@
+"""The choice that risks lead to: the mean, unless something beats it beyond doubt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.quality.gain import decibels, denoising_gain
+from n2a_bids.algorithms.risk.candidates import Candidate
+from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN
+from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks
+from n2a_bids.record.denoising import CandidateRisk, Choice
+
+_CERTAINTY = 2.0
+"""Standard errors by which a candidate must beat the mean."""
+
+_ERROR_UNCERTAINTY = 0.1
+"""Of the mean's error, which is known as well as the noise variance is: a candidate that seems to take
+away this much more than there was may be a perfect one."""
+
+
+def judge(stack: Stack, mean_error: float) -> tuple[bool, bool]:
+    """Whether the mean is kept, since nothing beats it beyond doubt, or since what does cannot be true.
+
+    Parameters
+    ----------
+    stack : Stack
+        Of candidates of which the first is the mean.
+    mean_error : float
+        Mean squared error of that, in the unit of the risks.
+
+    Returns
+    -------
+    mean_won, impossible : bool
+    """
+    surely = stack.combined_risk + _CERTAINTY * stack.combined_standard_error
+    impossible = surely < -(1 + _ERROR_UNCERTAINTY) * mean_error
+    return impossible or surely >= 0, impossible
+
+
+def describe_choice(
+    candidates: list[Candidate], weights: NDArray[np.float64], mean_won: bool, impossible: bool = False
+) -> Choice:
+    """The choice as a record: a name, one sentence, and the weights of a blend."""
+    if not mean_won:
+        return describe_blend([candidate.name for candidate in candidates], weights)
+    name = candidates[0].name
+    mean = "the mean weighted by noise" if name == WEIGHTED_MEAN else "the plain mean"
+    if impossible:
+        sentence = (
+            f"{mean}: the estimated error came out below zero, so the repetitions differ by more than "
+            "independent noise (misaligned, or not of one contrast?)"
+        )
+    else:
+        sentence = f"{mean}: no candidate beat it on the held-out blocks"
+    return Choice(name, sentence, mean_won=True)
+
+
+def list_candidates(
+    candidates: list[Candidate], stack: Stack, mean_error: float
+) -> tuple[CandidateRisk, ...]:
+    """Risks relative to the mean, and the same as a gain in dB."""
+    return tuple(
+        replace(row, gain_over_mean_db=decibels(denoising_gain(mean_error, mean_error, row.risk)))
+        for row in list_risks([candidate.name for candidate in candidates], stack)
+    )

@@ -1,0 +1,205 @@
+"""Strategy ``auto`` for micrographs: candidates, fine-tuning, and the choice of least estimated risk."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.micrographs.fields import StableFields, hold_out_squares
+from n2a_bids.algorithms.micrographs.planes import denoise_planes
+from n2a_bids.algorithms.nn.planar import FLIPS
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.risk.candidates import compare
+from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
+from n2a_bids.algorithms.risk.held_out import HeldOut
+from n2a_bids.algorithms.risk.stacking import average_blocks
+from n2a_bids.algorithms.strategies.micr.candidates import PlaneCandidate, PlaneEstimator
+from n2a_bids.algorithms.strategies.micr.channels import (
+    DenoisedChannel,
+    TrainingConfig,
+    denoise_channels,
+    new_network,
+    train_network,
+    training_config,
+)
+from n2a_bids.algorithms.strategies.micr.rings import correlate_halves
+from n2a_bids.errors import ConfigError
+from n2a_bids.record.denoising import Choice, Epoch
+
+_NOISE_FACTORS = (0.8, 1.0, 1.25)
+"""Factors on the noise level that are tried with the pretrained network."""
+_CERTAINTY = 2.0
+"""Standard errors by which denoising each exposure must beat denoising their mean."""
+_WEAK_STRENGTH = 0.25
+"""Of the recorruption by which the two are compared: its input is little noisier than the mean."""
+_ERROR_EXPONENT = 0.65
+"""The squared error of a denoised image rises with about this power of the noise variance."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoConfig:
+    """Settings of a recipe."""
+
+    training: TrainingConfig
+
+
+def config(recipe: str, weights: PretrainedWeights | None = None) -> AutoConfig:
+    """Settings of a recipe.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is pretrained and nothing may be trained.
+    """
+    if recipe == "zero-shot" and weights is None:
+        raise ConfigError(
+            "--recipe zero-shot: expected pretrained weights, found none; give their folder by "
+            "--weights-dir, or take another recipe"
+        )
+    return AutoConfig(training_config(recipe, weights))
+
+
+def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> DenoisedImage:
+    """Denoise with the combination of candidates of least estimated risk.
+
+    Exposures are stabilised, so that their noise has one variance. Candidates are the mean, the pretrained
+    network at several noise levels, and the network fine-tuned on recorrupted averages, each as it is and
+    with the local means of the data; and the best network applied to each exposure before averaging. The
+    mean is returned where nothing beats it beyond doubt. Channels and planes are images of their own.
+
+    Parameters
+    ----------
+    repetitions : Repetitions
+        At least two aligned exposures.
+    config : AutoConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+
+    def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:
+        return _denoise_channel(exposures, fields, config.training, context)
+
+    return denoise_channels(repetitions, context, denoise_channel)
+
+
+def _denoise_channel(
+    exposures: NDArray[np.float32], fields: StableFields, config: TrainingConfig, context: Context
+) -> DenoisedChannel:
+    held_out = hold_out_squares(fields, context.generator)
+    estimator, n_exposures = PlaneEstimator(context), len(exposures)
+    candidates, history = _make_candidates(fields, held_out, config, context, estimator)
+    context.report("comparing candidates on held-out squares")
+    volumes = [estimator.as_candidate(one) for one in candidates]
+    stack = compare(volumes, fields.as_prepared(), held_out, 0.0, context)
+    mean_error = fields.noise_sd**2 / n_exposures
+    mean_won, impossible = judge(stack, mean_error)
+    weights = np.eye(len(candidates))[0] if mean_won else stack.weights
+    found = DenoisedChannel(
+        image=exposures.mean(axis=0, dtype=np.float32),
+        chosen=describe_choice(volumes, weights, mean_won, impossible),
+        scale=fields.scale,
+        history=history,
+        candidates=list_candidates(volumes, stack, mean_error),
+    )
+    if mean_won:
+        return replace(found, rings=correlate_halves(fields, estimator.blend(candidates, weights, 1.0)))
+    best = candidates[int(np.argmin(stack.risks))]
+    each = _each_is_better(best, fields, held_out, estimator, context)
+    if each:
+        weights = np.eye(len(candidates))[candidates.index(best)]
+        sentence = f"{best.name}, applied to each exposure before averaging"
+        found = replace(found, chosen=Choice(f"{best.name}, each exposure", sentence))
+    half_sd = fields.noise_sd / np.sqrt(n_exposures // 2)
+    rings = correlate_halves(fields, estimator.blend(candidates, weights, half_sd))
+    context.report("denoising the whole image")
+    noise_sd = fields.noise_sd if each else fields.noise_sd / np.sqrt(n_exposures)
+    method = PlaneEstimator(context, FLIPS[: config.n_flips]).blend(candidates, weights, noise_sd)
+    image = denoise_planes(
+        exposures, fields.scale, method, each=each, memory_gb=context.memory_gb, report=context.report
+    )
+    gain = Gain(denoising=denoising_gain(mean_error, mean_error, stack.combined_risk))
+    return replace(found, image=image, gain=gain, rings=rings)
+
+
+def _make_candidates(
+    fields: StableFields,
+    held_out: HeldOut,
+    config: TrainingConfig,
+    context: Context,
+    estimator: PlaneEstimator,
+) -> tuple[list[PlaneCandidate], tuple[Epoch, ...]]:
+    """The mean, the pretrained network at its best level, and the network trained on the exposures."""
+    candidates, history = [PlaneCandidate("mean")], ()
+    network = new_network(config.weights, context)
+    if config.weights is not None:
+        context.report("choosing the noise level of the pretrained network")
+        tried = [
+            PlaneCandidate(f"pretrained network (level {level:g})", network, level)
+            for level in _NOISE_FACTORS
+        ]
+        volumes = [estimator.as_candidate(one) for one in (candidates[0], *tried)]
+        stack = compare(volumes, fields.as_prepared(), held_out, 0.0, context, n_draws=1)
+        best = tried[int(np.argmin(stack.risks[1:]))]
+        candidates += _with_local_means(best)
+    if config.schedule.n_epochs:
+        trained = copy.deepcopy(network)
+        history = train_network(trained, fields, config, context, held_out=held_out.mask)
+        name = "trained network" if config.weights is None else "fine-tuned network"
+        candidates += _with_local_means(PlaneCandidate(name, trained))
+    return candidates, history
+
+
+def _with_local_means(candidate: PlaneCandidate) -> list[PlaneCandidate]:
+    return [
+        candidate,
+        PlaneCandidate(
+            f"{candidate.name} + local means",
+            candidate.network,
+            candidate.noise_factor,
+            keep_local_means=True,
+        ),
+    ]
+
+
+def _each_is_better(
+    candidate: PlaneCandidate,
+    fields: StableFields,
+    held_out: HeldOut,
+    estimator: PlaneEstimator,
+    context: Context,
+) -> bool:
+    """Whether a candidate applied to each exposure, then averaged, beats it applied to their mean.
+
+    The squared error of a mean is the mean squared error of its parts less their variance around it. The
+    error of a part shows against the other exposures, whose noise is independent of it; that of an exposure
+    as it is, measured in the same way, is known, and takes the noise of the targets out.
+    """
+    volumes = [estimator.as_candidate(one) for one in (PlaneCandidate("mean"), candidate)]
+    weak = compare(volumes, fields.as_prepared(), held_out, 0.0, context, strength=_WEAK_STRENGTH)
+    n_exposures, errors, sizes = len(fields.images), [], []
+    for core, box in zip(held_out.cores, held_out.boxes):
+        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))[1:]
+        counted = fields.counted[core][0]
+        planes = fields.images[(slice(None), *box)][:, 0]
+        parts = np.stack([estimator.estimate(candidate, plane, fields.noise_sd) for plane in planes])
+        parts = parts[(slice(None), *inner)][:, counted].astype(np.float64)
+        data = planes[(slice(None), *inner)][:, counted].astype(np.float64)
+        targets = (data.sum(axis=0) - data) / (n_exposures - 1)
+        error = np.mean((parts - targets) ** 2 - (data - targets) ** 2) + fields.noise_sd**2
+        spread = np.mean(parts.var(axis=0))
+        errors.append(error - spread)
+        sizes.append(counted.sum())
+    # What is compared was a little noisier than the mean.
+    of_mean = weak.block_risks[:, 1] + fields.noise_sd**2 / n_exposures
+    of_mean = of_mean * (1 + _WEAK_STRENGTH**2) ** -_ERROR_EXPONENT
+    difference, doubt = average_blocks(np.array(errors) - of_mean, np.array(sizes) / np.sum(sizes))
+    return bool(difference + _CERTAINTY * doubt < 0)

@@ -1,0 +1,213 @@
+"""What all strategies for micrographs share: channel by channel, from exposures to a denoised image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.micrographs.fields import StableFields, StableScale, prepare_fields
+from n2a_bids.algorithms.micrographs.planes import TileEstimate
+from n2a_bids.algorithms.nn.networks import receptive_radius
+from n2a_bids.algorithms.nn.planar import predict_plane
+from n2a_bids.algorithms.nn.planar_batches import Draw, recorrupted_pairs, square_batches
+from n2a_bids.algorithms.nn.training import Schedule
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.normalization import with_equal_gain
+from n2a_bids.algorithms.quality.gain import Gain
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.record.denoising import (
+    CandidateRisk,
+    Choice,
+    CountingNoiseRecord,
+    Epoch,
+    RepetitionRecord,
+    RingCorrelationRecord,
+    StrategyRecord,
+    list_epochs,
+)
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """How a 2D network is trained on the exposures."""
+
+    weights: PretrainedWeights | None
+    schedule: Schedule
+    n_flips: int = 1
+    """Mirror images, each on a grid moved by some pixels, that the final prediction averages over."""
+    edge: int = 64
+    batch_size: int = 16
+
+
+_STEPS = {"zero-shot": 0, "fast": 60, "default": 120, "thorough": 600, "faithful": 240}
+_STEPS_FROM_SCRATCH = {"fast": 200, "default": 500, "thorough": 2400, "faithful": 1000}
+
+
+def training_config(recipe: str, weights: PretrainedWeights | None) -> TrainingConfig:
+    """Steps, rate and mirror images of a recipe."""
+    steps = (_STEPS if weights else _STEPS_FROM_SCRATCH)[recipe]
+    return TrainingConfig(
+        weights=weights,
+        schedule=Schedule(
+            n_epochs=10 if steps else 0,
+            steps_per_epoch=steps // 10,
+            learning_rate=2e-4 if weights else 1e-3,
+        ),
+        n_flips=1 if recipe == "faithful" else 4,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DenoisedChannel:
+    """What a strategy makes of one channel."""
+
+    image: NDArray[np.float32]
+    """(X, Y, Z) intensities."""
+    chosen: Choice
+    scale: StableScale
+    history: tuple[Epoch, ...] = ()
+    candidates: tuple[CandidateRisk, ...] | None = None
+    gain: Gain | None = None
+    rings: RingCorrelationRecord | None = None
+
+
+def new_network(weights: PretrainedWeights | None, context: Context) -> nn.Module:
+    """The 2D U-Net on the device; random initialisation comes from the context's generator."""
+    return context.make_network(partial(build_network, "resunet-2d", weights), context.draw_seed())
+
+
+def train_network(
+    network: nn.Module,
+    fields: StableFields,
+    config: TrainingConfig,
+    context: Context,
+    *,
+    draw_pair: Draw | None = None,
+    held_out: NDArray[np.bool_] | None = None,
+    target: NDArray[np.float32] | None = None,
+    phase: str = "recorrupted",
+) -> tuple[Epoch, ...]:
+    """Train a network in place on squares of the exposures.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Modified.
+    fields : StableFields
+    config : TrainingConfig
+    context : Context
+    draw_pair : callable, optional
+        Of what inputs and targets are made; recorrupted averages by default.
+    held_out : (N, X, Y) bool array, optional
+        Pixels that must not be learned from.
+    target : (N, X, Y) float32 array, optional
+        One target for all.
+    phase : str
+        Name in the reports.
+
+    Returns
+    -------
+    history : tuple of Epoch
+    """
+    weight = fields.counted.astype(np.float32)
+    if held_out is not None:
+        weight[held_out] = 0
+    batches = square_batches(
+        fields.images,
+        weight,
+        fields.noise_sd,
+        draw_pair or recorrupted_pairs(len(fields.images)),
+        target=target,
+        edge=config.edge,
+        batch_size=config.batch_size,
+        generator=context.generator,
+        device=context.device,
+    )
+    return list_epochs(phase, context.train(network, batches, config.schedule, phase))
+
+
+def network_estimate(
+    network: nn.Module, noise_sd: float, context: Context, flips: tuple[tuple[int, ...], ...] = ((),)
+) -> TileEstimate:
+    """A network as an estimate of tiles; `noise_sd` is that of what is denoised."""
+    estimate = partial(
+        predict_plane, network, noise_sd=np.float32(noise_sd), device=context.device, flips=flips
+    )
+    return TileEstimate(estimate, receptive_radius(network))
+
+
+def denoise_channels(
+    repetitions: Repetitions,
+    context: Context,
+    denoise_channel: Callable[[NDArray[np.float32], StableFields], DenoisedChannel],
+) -> DenoisedImage:
+    """Denoise every channel by itself and put them together.
+
+    Saturated pixels, outside the mask where all exposures were measured, keep their mean.
+
+    Parameters
+    ----------
+    repetitions : Repetitions
+        Aligned exposures.
+    context : Context
+    denoise_channel : callable
+        Of the (R, X, Y, Z) exposures of a channel, and the same stabilised.
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+    started = context.clock()
+    data, shared = with_equal_gain(repetitions), repetitions.shared
+    counted = repetitions.mask if shared is None else repetitions.mask & shared
+    saturated = ~repetitions.mask if shared is None else ~repetitions.mask & shared
+    parts, noise_maps = [], []
+    for channel in range(data.shape[-1]):
+        exposures = data[..., channel]
+        if data.shape[-1] > 1:
+            context.report(f"channel {channel + 1} of {data.shape[-1]}")
+        part = denoise_channel(exposures, prepare_fields(exposures, counted, context.generator))
+        if saturated.any():
+            part.image[saturated] = exposures[:, saturated].mean(axis=0)
+        parts.append(part)
+        noise_maps.append(np.sqrt(part.scale.noise.variance(part.image)).astype(np.float32))
+    return DenoisedImage(
+        data=np.stack([part.image for part in parts], axis=-1),
+        noise_sd=np.stack(noise_maps, axis=-1),
+        gain=_mean_gain([part.gain for part in parts]),
+        record=_record(parts, noise_maps, repetitions, context.clock() - started),
+    )
+
+
+def _mean_gain(gains: list[Gain | None]) -> Gain | None:
+    """Of all channels together, which weigh alike."""
+    known = [gain.denoising for gain in gains if gain is not None]
+    return Gain(denoising=len(known) / sum(1 / one for one in known)) if known else None
+
+
+def _record(
+    parts: list[DenoisedChannel], noise_maps: list[Image], repetitions: Repetitions, seconds: float
+) -> StrategyRecord:
+    """The record of the first channel, with the noise of all."""
+    first, n_repetitions = parts[0], repetitions.n_repetitions
+    noise_sd = float(np.median([np.median(part[repetitions.mask]) for part in noise_maps]))
+    row = RepetitionRecord(weight=1 / n_repetitions, noise_sd=noise_sd)
+    return StrategyRecord(
+        chosen=first.chosen,
+        candidates=first.candidates,
+        history=first.history or None,
+        repetitions=(row,) * n_repetitions,
+        counting_noise=tuple(
+            CountingNoiseRecord(part.scale.noise.gain, part.scale.noise.offset) for part in parts
+        ),
+        ring_correlation=first.rings,
+        seconds={"total": round(seconds, 2)},
+    )

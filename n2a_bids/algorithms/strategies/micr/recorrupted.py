@@ -1,0 +1,57 @@
+"""Strategy ``recorrupted`` for micrographs: a 2D network fine-tuned on recorrupted averages of exposures."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.micrographs.fields import StableFields
+from n2a_bids.algorithms.micrographs.planes import denoise_planes
+from n2a_bids.algorithms.nn.planar import FLIPS
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.strategies.micr.channels import (
+    DenoisedChannel,
+    TrainingConfig,
+    denoise_channels,
+    network_estimate,
+    new_network,
+    train_network,
+    training_config,
+)
+from n2a_bids.record.denoising import Choice
+
+
+def config(recipe: str, weights: PretrainedWeights | None = None) -> TrainingConfig:
+    """Settings of a recipe."""
+    return training_config(recipe, weights)
+
+
+def denoise(repetitions: Repetitions, config: TrainingConfig, context: Context) -> DenoisedImage:
+    """Fine-tune on recorrupted averages of all pixels and denoise the mean.
+
+    Parameters
+    ----------
+    repetitions : Repetitions
+        At least two aligned exposures.
+    config : TrainingConfig
+    context : Context
+
+    Returns
+    -------
+    denoised : DenoisedImage
+    """
+
+    def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:
+        network = new_network(config.weights, context)
+        history = train_network(network, fields, config, context)
+        noise_sd = fields.noise_sd / np.sqrt(len(exposures))
+        method = network_estimate(network, noise_sd, context, FLIPS[: config.n_flips])
+        image = denoise_planes(
+            exposures, fields.scale, method, memory_gb=context.memory_gb, report=context.report
+        )
+        chosen = Choice("recorrupted", "network fine-tuned on recorrupted averages")
+        return DenoisedChannel(image, chosen, fields.scale, history)
+
+    return denoise_channels(repetitions, context, denoise_channel)

@@ -1,0 +1,62 @@
+"""Fourier ring correlation of two halves of the exposures, before and after denoising each half."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.micrographs.fields import StableFields
+from n2a_bids.algorithms.micrographs.planes import TileEstimate
+from n2a_bids.algorithms.micrographs.ring_correlation import RingCorrelation, fourier_ring_correlation
+from n2a_bids.record.denoising import RingCorrelationRecord
+
+_MOST_POINTS = 128
+"""Of a curve in the record."""
+_LEAST_EDGE = 16
+
+
+def correlate_halves(fields: StableFields, of_half: TileEstimate) -> RingCorrelationRecord | None:
+    """Up to which detail the even and the odd exposures agree, as they are and each denoised by itself.
+
+    Parameters
+    ----------
+    fields : StableFields
+        The plane or window in which most pixels count is taken.
+    of_half : TileEstimate
+        For the mean of half of the exposures.
+
+    Returns
+    -------
+    record : RingCorrelationRecord or None
+        None for images below 16 pixels.
+    """
+    if min(fields.counted.shape[1:]) < _LEAST_EDGE:
+        return None
+    plane = int(np.argmax(fields.counted.sum(axis=(1, 2))))
+    images, counted = fields.images[:, plane], fields.counted[plane]
+    halves = [images[start::2].mean(axis=0, dtype=np.float32) for start in (0, 1)]
+    before = _correlate(halves, counted)
+    after = _correlate([of_half.estimate(half) for half in halves], counted)
+    step = -(-len(before.frequency) // _MOST_POINTS)
+    return RingCorrelationRecord(
+        frequency=_thinned(before.frequency, step),
+        before=_thinned(before.correlation, step),
+        after=_thinned(after.correlation, step),
+        one_bit=_thinned(before.one_bit, step),
+        pixels_before=before.resolution_seventh,
+        pixels_after=after.resolution_seventh,
+        one_bit_pixels_before=before.resolution_one_bit,
+        one_bit_pixels_after=after.resolution_one_bit,
+    )
+
+
+def _correlate(halves: list[NDArray[np.float32]], counted: NDArray[np.bool_]) -> RingCorrelation:
+    """Pixels that tell nothing hold the mean: saturated ones are alike in both."""
+    filled = [np.where(counted, half, half[counted].mean()) for half in halves]
+    return fourier_ring_correlation(*filled)
+
+
+def _thinned(curve: NDArray[np.float64], step: int) -> tuple[float, ...]:
+    """Means over some rings each."""
+    whole = curve[: len(curve) // step * step]
+    return tuple(round(float(value), 5) for value in whole.reshape(-1, step).mean(axis=1))

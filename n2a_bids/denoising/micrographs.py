@@ -1,0 +1,193 @@
+"""``n2a-tools denoise`` for PNG and TIFF files: exposures of one field of view, or two folders of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.dataset.write.folder_checks import check_writable
+from n2a_bids.denoising.exposures import Exposures, load_exposures
+from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.denoising.run import DenoiseResult, denoise_files
+from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.io.files import whole_file
+from n2a_bids.io.images import load_mask
+from n2a_bids.io.json import json_text
+from n2a_bids.io.micrographs import SUFFIXES, is_micrograph, read_micrograph, write_micrograph
+from n2a_bids.record.typed_json import to_json
+from n2a_bids.strategy_table import check_recipe
+
+Report = Callable[[str], None]
+
+
+def takes_micrographs(job: DenoiseJob) -> bool:
+    """Whether PNG or TIFF files are to be denoised."""
+    return bool(job.exposures.pairs) or any(is_micrograph(path) for path in job.runs)
+
+
+def denoise_micrographs(
+    job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | None], report: Report
+) -> None:
+    """Denoise exposures, or every pair of two folders, and write results with their records.
+
+    Parameters
+    ----------
+    job : DenoiseJob
+    out_file : Path
+        Denoised image, PNG or TIFF; for pairs the folder for them.
+    maps : mapping
+        Where ``mean``, ``residual`` and ``noise_sd`` go, None for those not asked for.
+    report : callable
+        Receives one-line progress messages.
+
+    Raises
+    ------
+    ConfigError
+        If options contradict each other.
+    BIDSDataError
+        If a file cannot be used. Of pairs, the others are denoised first.
+    DenoisingError
+        If denoising fails.
+    """
+    check_recipe(job.denoise.strategy, job.denoise.recipe)
+    if job.exposures.pairs:
+        _denoise_pairs(job, out_file, maps, report)
+        return
+    others = [path for path in job.runs if not is_micrograph(path)]
+    if others:
+        raise ConfigError(
+            f"{others[0]}: expected PNG or TIFF files like the others, found another; leave it out"
+        )
+    _check_outputs(job, out_file, maps)
+    _denoise_group(job, out_file, maps, report)
+
+
+def _denoise_pairs(job: DenoiseJob, folder: Path, maps: Mapping[str, Path | None], report: Report) -> None:
+    """One result for each name that both folders hold."""
+    if job.runs or any(maps.values()):
+        raise ConfigError("--pairs: expected no runs and no further outputs, found some; leave them out")
+    names = _matched_names(job.exposures.pairs)
+    check_writable(folder)
+    failed: list[str] = []
+    for number, name in enumerate(names, start=1):
+        report(f"{name} ({number} of {len(names)})")
+        runs = tuple(side / name for side in job.exposures.pairs)
+        try:
+            _denoise_group(replace(job, runs=runs), folder / name, {}, report)
+        except BIDSDataError as error:
+            report(str(error))
+            failed.append(str(error))
+    if failed:
+        more = f" ({len(failed) - 1} more pairs failed, see above)" if len(failed) > 1 else ""
+        raise BIDSDataError(f"{failed[0]}{more}")
+
+
+def _matched_names(folders: Sequence[Path]) -> list[str]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise BIDSDataError(f"{folder}: expected a folder of exposures, found none; correct --pairs")
+    held = [{path.name for path in folder.iterdir() if is_micrograph(path)} for folder in folders]
+    lonely = sorted(held[0] ^ held[1])
+    if lonely:
+        where = folders[1] if lonely[0] in held[0] else folders[0]
+        raise BIDSDataError(
+            f"{where / lonely[0]}: expected the partner of the file of this name in the other folder, found "
+            f"none ({len(lonely)} names stand in one folder only); add it, or take the other away"
+        )
+    if not held[0]:
+        raise BIDSDataError(f"{folders[0]}: expected PNG or TIFF files, found none; correct --pairs")
+    return sorted(held[0])
+
+
+def _check_outputs(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | None]) -> None:
+    """Refuse before the work what would fail after it, or overwrite what went in."""
+    if maps.get("uncertainty"):
+        raise ConfigError(
+            "--out-uncertainty: the error of micrographs is not told pixel by pixel; leave it out"
+        )
+    taken = {path.resolve() for path in job.runs}
+    for path in (out_file, *filter(None, maps.values())):
+        if not is_micrograph(path):
+            raise ConfigError(
+                f"{path}: expected a name ending in {', '.join(SUFFIXES)}, as the runs; correct it"
+            )
+        if path.resolve() in taken:
+            raise ConfigError(
+                f"{path}: expected a new name for each image that is written, found one that is an input or "
+                "given twice; choose another"
+            )
+        taken.add(path.resolve())
+        check_writable(path.parent)
+    for name in ("residual", "noise_sd"):
+        path = maps.get(name)
+        if path is not None and path.name.lower().endswith(".png"):
+            raise ConfigError(f"{path}: holds floating-point values, which PNG cannot; name it .tif")
+    if out_file.name.lower().endswith(".png") and (
+        job.exposures.as_float or read_micrograph(job.runs[0]).pixels.shape[2] > 1
+    ):
+        raise ConfigError(f"{out_file}: PNG holds one plane of whole numbers; name it .tif")
+
+
+def _denoise_group(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | None], report: Report) -> None:
+    found = load_exposures(job.runs, aligned=job.exposures.as_they_lie, report=report)
+    if job.mask is not None:
+        found = _within(found, job.mask, job.runs[0])
+    mask = found.repetitions.mask
+    result = denoise_files(replace(job, micrograph=True), report, (found.repetitions, mask))
+    _write(result, found, out_file, maps, as_float=job.exposures.as_float)
+    report(f"wrote {out_file}")
+
+
+def _within(found: Exposures, mask_file: Path, reference: Path) -> Exposures:
+    """Only the pixels of a mask count; it is a NIfTI image, or PNG or TIFF that is not 0 there."""
+    if is_micrograph(mask_file):
+        given = read_micrograph(mask_file).pixels.any(axis=-1)
+    else:
+        given = load_mask(mask_file, mask_file)
+    mask = found.repetitions.mask
+    if given.shape != mask.shape:
+        raise BIDSDataError(
+            f"{mask_file}: expected a mask of {mask.shape} pixels as {reference}, found {given.shape}"
+        )
+    if not (mask & given).any():
+        raise BIDSDataError(f"{mask_file}: expected pixels that count, found none; leave --mask out")
+    return replace(found, repetitions=replace(found.repetitions, mask=mask & given))
+
+
+def _write(
+    result: DenoiseResult,
+    found: Exposures,
+    out_file: Path,
+    maps: Mapping[str, Path | None],
+    *,
+    as_float: bool,
+) -> None:
+    """The denoised image and maps in the format of the exposures, and the record last."""
+    write_micrograph(out_file, result.denoised, found.like, as_float=as_float)
+    images: dict[str, NDArray[np.float32] | None] = {
+        "mean": result.mean,
+        "residual": result.mean - result.denoised,
+        "noise_sd": result.noise_sd,
+    }
+    for name, path in maps.items():
+        image = images.get(name)
+        if path is not None and image is not None:
+            write_micrograph(path, image, found.like, as_float=as_float or name != "mean")
+    with whole_file(record_path(out_file)) as temporary:
+        temporary.write_text(json_text(to_json(result.record)) + "\n", encoding="utf-8")
+
+
+def record_path(image: Path) -> Path:
+    """The ``.json`` beside an image, without the endings of formats.
+
+    Examples
+    --------
+    >>> record_path(Path("a.ome.tif")).name
+    'a.json'
+    """
+    stem = image.name[: -len(image.suffix)]
+    return image.with_name(f"{stem.removesuffix('.ome')}.json")

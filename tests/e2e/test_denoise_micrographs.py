@@ -1,0 +1,100 @@
+"""The command ``n2a-tools denoise`` on PNG and TIFF files: formats, drift, pairs, bad inputs."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from scipy import ndimage
+
+from n2a_bids.cli.tools import main
+from n2a_bids.io.micrographs import read_micrograph
+
+FAST = ["--strategy", "mean", "--quiet", "--omp-nthreads", "1", "--device", "cpu"]
+
+
+def scene(size=128):
+    noise = np.random.default_rng(0).standard_normal((size, size))
+    fields = [ndimage.gaussian_filter(noise, sd, mode="wrap") for sd in (2, 8)]
+    return np.clip(60 + 12 * sum(field / field.std() for field in fields), 5, None)
+
+
+def take(seed, shift=(0, 0)):
+    """One exposure, (rows, columns), 8 bits."""
+    expected = ndimage.shift(scene(160), shift, order=5)[16:-16, 16:-16]
+    return np.clip(np.random.default_rng(seed).poisson(np.maximum(expected, 0)), 0, 255).astype(np.uint8)
+
+
+def test_exposures_that_drift_are_put_together(tmp_path):
+    """PNG in, PNG of 8 bits out, on the grid of the first; the record tells the noise."""
+    for index, shift in enumerate([(0, 0), (5.5, -3.2)]):
+        Image.fromarray(take(index, shift)).save(tmp_path / f"{index}.png")
+    out = tmp_path / "out.png"
+    residual = tmp_path / "residual.tif"
+    arguments = [str(tmp_path / "0.png"), str(tmp_path / "1.png"), "--out", str(out)]
+    assert main(["denoise", *arguments, "--out-residual", str(residual), *FAST]) == 0
+    image = read_micrograph(out)
+    assert image.pixels.dtype == np.uint8
+    error = image.pixels[..., 0, 0].T[12:-12, 12:-12] - scene(160)[28:-28, 28:-28]
+    assert error.std() == pytest.approx(np.sqrt(60 / 2), rel=0.1)
+    assert read_micrograph(residual).pixels.dtype == np.float32
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["noise_sd_mean"] == pytest.approx(np.sqrt(60 / 2), rel=0.1)
+
+
+def test_stacks_and_colours_come_back_in_their_format(tmp_path):
+    """An OME stack of 12 bits with channels, one that nothing moved in; float on request."""
+    values = [
+        np.stack([[np.uint16(8) * take(10 * index + one) for one in range(2)]] * 3) for index in range(2)
+    ]
+    for index, exposure in enumerate(values):
+        metadata = {"axes": "ZCYX", "SignificantBits": 12}
+        tifffile.imwrite(tmp_path / f"{index}.ome.tif", exposure, photometric="minisblack", metadata=metadata)
+    runs = [str(tmp_path / f"{index}.ome.tif") for index in range(2)]
+    out = tmp_path / "out.ome.tif"
+    assert main(["denoise", *runs, "--out", str(out), "--as-they-lie", *FAST]) == 0
+    assert (read_micrograph(out).bit_depth, read_micrograph(out).axes) == (12, "ZCYX")
+    mean = np.rint(np.mean(values, axis=0, dtype=np.float64))
+    np.testing.assert_allclose(tifffile.imread(out), mean, atol=8)
+    assert main(["denoise", *runs, "--out", str(tmp_path / "f.tif"), "--float", "--as-they-lie", *FAST]) == 0
+    assert tifffile.imread(tmp_path / "f.tif").dtype == np.float32
+
+
+def test_two_folders_of_pairs(tmp_path, capsys):
+    """Names are matched; one bad pair does not stop the others, a lonely name stops before the work."""
+    for side, folder in enumerate(("even", "odd")):
+        (tmp_path / folder).mkdir()
+        for name in ("a.tif", "b.tif"):
+            tifffile.imwrite(tmp_path / folder / name, take(side + 7 * (name == "b.tif")))
+    tifffile.imwrite(tmp_path / "odd" / "a.tif", take(1)[:100])
+    pairs = ["--pairs", str(tmp_path / "even"), str(tmp_path / "odd"), "--out", str(tmp_path / "out")]
+    assert main(["denoise", *pairs, *FAST]) != 0
+    assert "a.tif: expected an exposure like" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.json", "b.tif"]
+    (tmp_path / "odd" / "a.tif").unlink()
+    assert main(["denoise", *pairs, *FAST]) != 0
+    assert "expected the partner" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("second", "out", "words"),
+    [
+        (np.full((128, 128), 255, np.uint8), "o.tif", "one value (saturated)"),
+        (np.random.default_rng(9).poisson(60, (128, 128)).astype(np.uint8), "o.tif", "nothing in common"),
+        (take(0), "o.tif", "found a copy of it"),
+        (take(1).astype(np.uint16), "o.tif", "of uint16"),
+        (take(1), "o.nii.gz", "expected a name ending in"),
+        (take(1), "0.tif", "an input or given twice"),
+    ],
+)
+def test_bad_inputs_are_named(second, out, words, tmp_path, capsys):
+    """One paragraph, no traceback, nothing written."""
+    tifffile.imwrite(tmp_path / "0.tif", take(0))
+    tifffile.imwrite(tmp_path / "1.tif", second)
+    runs = [str(tmp_path / f"{index}.tif") for index in range(2)]
+    assert main(["denoise", *runs, "--out", str(tmp_path / out), *FAST]) != 0
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.tif", "1.tif"]

@@ -1,0 +1,157 @@
+"""Laws of strategies for micrographs: units, channels, saturation, tiles, the mean as the floor, no grids."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.micrographs import planes
+from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise
+from n2a_bids.algorithms.micrographs.fields import StableScale, hold_out_squares, prepare_fields
+from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
+from n2a_bids.algorithms.nn.training import Schedule
+from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.strategies import get_strategy
+from n2a_bids.algorithms.strategies.mean import average_matched
+from n2a_bids.io.weights import load_weights
+from n2a_bids.strategy_table import strategies_of
+
+SHIPPED = load_weights("resunet-2d")
+needs_weights = pytest.mark.skipif(SHIPPED is None, reason="no weights of resunet-2d in the package")
+
+
+def scene(seed=0, size=96):
+    """Blobs with borders, 4 to 40 counts."""
+    noise = np.random.default_rng(seed).standard_normal((size, size))
+    fields = [ndimage.gaussian_filter(noise, sd, mode="wrap") for sd in (1.5, 7)]
+    return 20 + 8 * np.tanh(fields[1] / fields[1].std() * 4) + 4 * fields[0] / fields[0].std()
+
+
+def exposures(expected, n_repetitions=2, seed=1, gain=2.0, zero=50.0):
+    """Repetitions of one field of view from a camera with a gain and a black level; (X, Y, Z, C) counts."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(np.maximum(expected, 0), (n_repetitions, *expected.shape))
+    data = (gain * counts + zero).astype(np.float32)
+    return Repetitions(data, np.ones(expected.shape[:3], bool), micrograph=True)
+
+
+def context(seed=0):
+    return Context(generator=torch.Generator().manual_seed(seed))
+
+
+def short(name, weights=None, steps=2):
+    """A strategy with settings that train for some steps only."""
+    strategy = get_strategy(name, micrograph=True)
+    settings = strategy.config("fast", weights)
+    schedule = Schedule(n_epochs=1, steps_per_epoch=steps, learning_rate=1e-4)
+    if name == "mean":
+        return strategy, settings
+    if name in ("auto", "noise2average"):
+        training = replace(settings.training, schedule=schedule, batch_size=4)
+        return strategy, replace(settings, training=training)
+    return strategy, replace(settings, schedule=schedule, batch_size=4)
+
+
+@pytest.mark.parametrize("name", [row.name for row in strategies_of("micr")])
+def test_channels_planes_and_intensities_come_back(name):
+    """Two planes and three channels, in the unit of the camera, finite; one seed gives one image."""
+    expected = np.stack([scene(seed, 48) for seed in range(6)], -1).reshape(48, 48, 2, 3)
+    repetitions = exposures(expected)
+    strategy, settings = short(name)
+    results = [strategy.denoise(repetitions, settings, context(5)) for _ in range(2)]
+    assert results[0].data.shape == (48, 48, 2, 3)
+    assert np.isfinite(results[0].data).all()
+    assert results[0].data.mean() == pytest.approx(repetitions.data.mean(), rel=0.05)
+    np.testing.assert_array_equal(results[0].data, results[1].data)
+
+
+def test_an_untrained_network_does_not_beat_the_mean():
+    """Without weights and with two steps, auto returns the mean itself."""
+    repetitions = exposures(scene()[..., None, None])
+    strategy, settings = short("auto")
+    denoised = strategy.denoise(repetitions, settings, context())
+    assert denoised.record.chosen.mean_won
+    np.testing.assert_allclose(denoised.data, average_matched(repetitions), rtol=1e-6)
+
+
+@needs_weights
+@pytest.mark.parametrize("n_repetitions", [2, 4])
+def test_auto_beats_the_mean_and_knows_by_how_much(n_repetitions):
+    """The estimated gain agrees with the true one, and denoised halves agree in finer detail."""
+    expected = scene(size=160)
+    repetitions = exposures(expected[..., None, None], n_repetitions)
+    strategy, settings = short("auto", SHIPPED, steps=10)
+    denoised = strategy.denoise(repetitions, settings, context())
+    truth = 2 * expected + 50
+    errors = [
+        np.mean((image[..., 0, 0] - truth) ** 2) for image in (average_matched(repetitions), denoised.data)
+    ]
+    assert errors[1] < 0.5 * errors[0]
+    assert 1 / denoised.gain.denoising == pytest.approx(errors[1] / errors[0], abs=0.12)
+    rings = denoised.record.ring_correlation
+    assert rings.pixels_after < rings.pixels_before
+    assert denoised.record.counting_noise[0].gain == pytest.approx(2, rel=0.1)
+
+
+@needs_weights
+def test_no_grid_and_no_cross_hatching():
+    """On a flat field, waves at the periods of the strided layers stay below 1/500 of the noise SD."""
+    repetitions = exposures(np.full((192, 192, 1, 1), 20.0))
+    strategy, settings = short("recorrupted", SHIPPED)
+    denoised = strategy.denoise(repetitions, settings, context()).data[..., 0, 0]
+    noise_sd = 2 * np.sqrt(20.0)
+    assert 0.2 * noise_sd > (denoised - 90).std()
+    amplitude = 2 * np.abs(np.fft.rfft2(denoised - denoised.mean())) / denoised.size
+    # Periods of 4 and 2 pixels along the axes, and their crossings.
+    waves = amplitude[np.ix_((0, 48, 96), (0, 48, 96))].ravel()[1:]
+    assert waves.max() < noise_sd / 500
+
+
+def test_saturated_pixels_keep_their_mean():
+    """They are outside the mask, and nothing is learned from them."""
+    repetitions = exposures(scene(size=64)[..., None, None])
+    data = np.minimum(repetitions.data, 105)
+    mask = (data < 105).all(axis=(0, -1))
+    strategy, settings = short("recorrupted")
+    denoised = strategy.denoise(replace(repetitions, data=data, mask=mask), settings, context())
+    assert 0.02 < (~mask).mean() < 0.5
+    np.testing.assert_allclose(denoised.data[~mask], data.mean(axis=0)[~mask], rtol=1e-6)
+
+
+def test_copies_give_up_with_a_reason():
+    """Two copies of one exposure do not differ."""
+    repetitions = exposures(scene(size=48)[..., None, None])
+    copies = np.repeat(repetitions.data[:1], 2, axis=0)
+    strategy, settings = short("auto")
+    with pytest.raises(ValueError, match="copies"):
+        strategy.denoise(replace(repetitions, data=copies), settings, context())
+
+
+def test_tiles_of_large_planes_do_not_show(monkeypatch):
+    """Small and large tiles give one image."""
+    rng = np.random.default_rng(0)
+    data = rng.poisson(20, (2, 300, 200, 1)).astype(np.float32)
+    method = TileEstimate(lambda tile: ndimage.gaussian_filter(tile, 2, truncate=4), 8)
+    scale = StableScale(CountingNoise(1.0, 0.0), 9.0, 2.0)
+    whole = denoise_planes(data, scale, method)
+    for name in ("_LARGEST_EDGE", "_SMALLEST_EDGE"):
+        monkeypatch.setattr(planes, name, 64)
+    np.testing.assert_allclose(denoise_planes(data, scale, method), whole, rtol=1e-5)
+    np.testing.assert_allclose(denoise_planes(data, scale, method, each=True), whole, rtol=0.02)
+
+
+def test_large_images_are_learned_from_in_windows(monkeypatch):
+    """Windows where pixels count; squares held out lie in them."""
+    monkeypatch.setattr("n2a_bids.algorithms.micrographs.fields._MOST_PIXELS", 30_000)
+    monkeypatch.setattr("n2a_bids.algorithms.micrographs.fields._WINDOW_EDGE", 64)
+    data = np.random.default_rng(0).poisson(20, (2, 256, 256, 1)).astype(np.float32)
+    mask = np.ones((256, 256, 1), bool)
+    mask[:128] = False
+    fields = prepare_fields(data, mask, torch.Generator().manual_seed(0))
+    assert fields.images.shape == (2, 7, 64, 64)
+    assert fields.counted.all()
+    held_out = hold_out_squares(fields, torch.Generator().manual_seed(0))
+    assert 0.08 < held_out.mask.mean() < 0.2

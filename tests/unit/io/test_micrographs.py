@@ -1,0 +1,126 @@
+"""Laws of micrograph files: what goes in comes back, rounded once and never wrapped; bad files are named."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.micrographs import read_micrograph, write_micrograph
+
+RNG = np.random.default_rng(0)
+STORED = {
+    "grey.png": ((20, 30), np.uint8, {}),
+    "deep.png": ((20, 30), np.uint16, {}),
+    "rgb.png": ((20, 30, 3), np.uint8, {}),
+    "grey.tif": ((20, 30), np.uint16, {}),
+    "signed.tif": ((20, 30), np.int16, {}),
+    "float.tif": ((20, 30), np.float32, {}),
+    "rgb.tif": ((20, 30, 3), np.uint8, {"photometric": "rgb"}),
+    "stack.tif": ((5, 20, 30), np.uint8, {"photometric": "minisblack"}),
+    "big.btf": ((5, 20, 30), np.uint16, {"photometric": "minisblack", "bigtiff": True}),
+    "channels.ome.tif": (
+        (4, 2, 20, 30),
+        np.uint16,
+        {"photometric": "minisblack", "metadata": {"axes": "ZCYX"}},
+    ),
+    "planes.ome.tif": (
+        (2, 4, 20, 30),
+        np.uint16,
+        {"photometric": "minisblack", "metadata": {"axes": "CZYX"}},
+    ),
+}
+
+
+def save(folder, name):
+    shape, kind, options = STORED[name]
+    values = (RNG.random(shape) * 200).astype(kind)
+    path = folder / name
+    if name.endswith(".png"):
+        Image.fromarray(values).save(path)
+    else:
+        tifffile.imwrite(path, values, **options)
+    return path, values
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_files_come_back_as_they_were(name, tmp_path):
+    """Columns first inside, the same array, axes and type in the new file."""
+    path, values = save(tmp_path, name)
+    image = read_micrograph(path)
+    assert image.pixels.shape[:2] == (30, 20)
+    assert image.pixels[3, 7].ravel()[0] == values[..., 7, 3, :].ravel()[0] if "rgb" in name else True
+    copy = write_micrograph(tmp_path / f"copy-{name}", image.pixels.astype(np.float32), image)
+    again = read_micrograph(copy)
+    np.testing.assert_array_equal(again.pixels, image.pixels)
+    assert again.pixels.dtype == values.dtype
+    if not name.endswith(".png"):
+        np.testing.assert_array_equal(np.squeeze(tifffile.imread(copy)), values)
+
+
+def test_values_are_rounded_once_and_clipped(tmp_path):
+    """In 12 of 16 bits nothing goes above 4095, and nothing wraps."""
+    path = tmp_path / "deep.ome.tif"
+    values = np.full((16, 16), 4000, np.uint16)
+    tifffile.imwrite(path, values, metadata={"axes": "YX", "SignificantBits": 12})
+    image = read_micrograph(path)
+    assert image.bit_depth == 12
+    pixels = np.full((16, 16, 1, 1), 70_000.0)
+    pixels[0, 0], pixels[1, 0], pixels[2, 0] = -5, 10.5001, 11.4999
+    again = read_micrograph(write_micrograph(tmp_path / "out.ome.tif", pixels, image)).pixels[..., 0, 0]
+    assert again[:4, 0].tolist() == [0, 11, 11, 4095]
+    floating = write_micrograph(tmp_path / "float.tif", pixels, image, as_float=True)
+    assert read_micrograph(floating).pixels.max() == 70_000
+
+
+@pytest.mark.parametrize("name", ["size.ome.tif", "imagej.tif"])
+def test_pixel_sizes_are_read_in_mm(name, tmp_path):
+    """Of OME and of ImageJ; resolution tags alone tell nothing."""
+    path, values = tmp_path / name, np.zeros((3, 16, 16), np.uint16)
+    if name.startswith("size"):
+        sizes = {
+            "PhysicalSizeX": 4.6,
+            "PhysicalSizeXUnit": "nm",
+            "PhysicalSizeY": 4.6,
+            "PhysicalSizeYUnit": "nm",
+        }
+        tifffile.imwrite(path, values, metadata={"axes": "ZYX", **sizes})
+        assert read_micrograph(path).pixel_size_mm == pytest.approx((4.6e-6, 4.6e-6, 1))
+    else:
+        metadata = {"axes": "ZYX", "unit": "um", "spacing": 2.0}
+        tifffile.imwrite(path, values, imagej=True, resolution=(4.0, 4.0), metadata=metadata)
+        assert read_micrograph(path).pixel_size_mm == pytest.approx((0.25e-3, 0.25e-3, 2e-3))
+    plain = tmp_path / "plain.tif"
+    tifffile.imwrite(plain, values[0], resolution=(72, 72))
+    assert read_micrograph(plain).pixel_size_mm is None
+
+
+def test_bad_files_are_named(tmp_path):
+    """One bit, palette, transparency, a truncated file, text, positions."""
+    grey = Image.fromarray((RNG.random((64, 64)) * 255).astype(np.uint8))
+    for mode, word in (("1", "1 bit"), ("P", "palette"), ("RGBA", "transparency")):
+        grey.convert(mode).save(tmp_path / f"{mode}.png")
+        with pytest.raises(BIDSDataError, match=word):
+            read_micrograph(tmp_path / f"{mode}.png")
+    for name in ("deep.png", "stack.tif"):
+        path, _ = save(tmp_path, name)
+        path.write_bytes(path.read_bytes()[:300])
+        with pytest.raises(BIDSDataError, match=name):
+            read_micrograph(path)
+    (tmp_path / "text.tif").write_text("no image")
+    with pytest.raises(BIDSDataError, match="expected a PNG or TIFF"):
+        read_micrograph(tmp_path / "text.tif")
+    tifffile.imwrite(
+        tmp_path / "times.ome.tif", np.zeros((2, 3, 16, 16), np.uint8), metadata={"axes": "TZYX"}
+    )
+    with pytest.raises(BIDSDataError, match="axes"):
+        read_micrograph(tmp_path / "times.ome.tif")
+
+
+def test_png_refuses_what_it_cannot_hold(tmp_path):
+    """Floating point and planes."""
+    path, _ = save(tmp_path, "stack.tif")
+    image = read_micrograph(path)
+    with pytest.raises(BIDSDataError, match="5 planes"):
+        write_micrograph(tmp_path / "out.png", image.pixels.astype(np.float32), image)
+    assert not (tmp_path / "out.png").exists()
