@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.layout import read_description, select_participants, wipe_indexes
+from n2a_bids.dataset.read.templates import provide_template
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.dataset.write.folder_checks import check_output_dir, check_raw_like_dir
@@ -68,6 +70,10 @@ def run_participants(config: Config, interruption: Interruption) -> int:
         with brief_environment(config):
             return _list(config)
     prepare_environment(config)
+    if config.mask.template and config.mask.templateflow_download:
+        home = provide_template(config.mask.template, config.work_dir / "cache" / "templateflow")
+        # Where the steps of the workflow look.
+        os.environ["TEMPLATEFLOW_HOME"] = str(home)
     if config.selection.wipe_database and config.selection.database_dir is not None:
         wipe_indexes(config.selection.database_dir)
     collection = _find_work(config, config.selection)
@@ -238,9 +244,22 @@ def _report_again(work: ParticipantWork, config: Config) -> Outcome:
 
 def _write_boilerplate(config: Config, collection: Collection) -> int:
     labels = sorted({unit.entities["sub"] for unit in collection.units})
-    write_methods_text(config, labels)
+    write_methods_text(config, labels, _planned_methods(labels, collection, config))
     sys.stdout.write(f"{config.output_dir / 'logs' / 'CITATION.md'}\n")
     return _status_without_run(collection, config.selection)
+
+
+def _planned_methods(labels: Sequence[str], collection: Collection, config: Config) -> dict[str, str]:
+    """What the workflows would do, by suffix; nothing where results tell what was done."""
+    from n2a_bids.reports.records.units import find_records
+    from n2a_bids.workflows.descriptions import paragraphs
+    from n2a_bids.workflows.participant import describe_units
+
+    if any(find_records(config.output_dir, label) for label in labels):
+        return {}
+    work = [ParticipantWork.of(label, collection) for label in labels]
+    described = [describe_units(item.label, item.units, config) for item in work]
+    return paragraphs(pair for one in described for pair in one.items())
 
 
 def _labels(collection: Collection) -> list[str]:

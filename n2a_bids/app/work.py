@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from n2a_bids import __version__
 from n2a_bids.app.outcomes import Outcome
@@ -15,6 +16,8 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
 from n2a_bids.io.printable import printable
 from n2a_bids.reports.records.crashes import find_crashes
+
+_NOTHING_PLANNED: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,9 @@ def explain(config: Config) -> None:
         pdb.post_mortem()
 
 
-def write_methods_text(config: Config, labels: Sequence[str]) -> None:
+def write_methods_text(
+    config: Config, labels: Sequence[str], planned: Mapping[str, str] = _NOTHING_PLANNED
+) -> None:
     """Tell in ``logs/CITATION.*`` what was done to the given participants.
 
     Parameters
@@ -116,12 +121,14 @@ def write_methods_text(config: Config, labels: Sequence[str]) -> None:
         The run.
     labels : sequence of str
         Participants without ``sub-``.
+    planned : mapping of str to str
+        By suffix, what a run that has not begun will do.
     """
     # Imported late: listing a dataset needs no reports.
     from n2a_bids.reports.methods.citation import write_citation
 
     try:
-        files = write_citation(config.output_dir, labels)
+        files = write_citation(config.output_dir, labels, planned)
     except Exception as error:
         explain(config)
         sys.stderr.write(

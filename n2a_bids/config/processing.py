@@ -78,11 +78,20 @@ class MaskConfig:
     template: Annotated[
         str | None,
         Option(
-            "TemplateFlow template for --mask-method template; it must be on disk", _DENOISING,
+            "TemplateFlow template for --mask-method template; on disk, or see --templateflow-download",
+            _DENOISING,
             flags=("--mask-template",), metavar="NAME", default="the packaged one",
         ),
     ] = None  # fmt: skip
     """TemplateFlow name, or ``None`` for the packaged one; used by ``template``."""
+    templateflow_download: Annotated[
+        bool,
+        Option(
+            "fetch the template of --mask-template from the network, where it is not on disk, into the work "
+            "directory; nothing is downloaded otherwise", _DENOISING,
+            flags=("--templateflow-download",), shapes_result=False,
+        ),
+    ] = False  # fmt: skip
     dwi_method: Annotated[
         Literal["auto", "deepbet", "template", "otsu"],
         Option(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import n2a_bids
 from n2a_bids.errors import OUT_OF_MEMORY
@@ -43,7 +44,13 @@ def child_environment(threads: int, *, hide_gpu: bool = True) -> dict[str, str]:
     return variables
 
 
-def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) -> None:
+def run_module(
+    module: str,
+    arguments: Sequence[object],
+    *,
+    threads: int = 1,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Run ``python -m module arguments...`` and wait for it; it ends with this process.
 
     Parameters
@@ -54,6 +61,8 @@ def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) ->
         Turned into text.
     threads : int
         See `child_environment`.
+    variables : mapping of str to str
+        Further variables of its environment.
 
     Raises
     ------
@@ -62,7 +71,7 @@ def run_module(module: str, arguments: Sequence[object], *, threads: int = 1) ->
     MemoryError, ChildProcessError
         If something killed it, see `raise_if_killed`.
     """
-    environment: Mapping[str, str] = {**os.environ, **child_environment(threads)}
+    environment: Mapping[str, str] = {**os.environ, **child_environment(threads), **variables}
     command = [sys.executable, "-m", "n2a_bids.system.parent_watch", module, *map(str, arguments)]
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     raise_if_killed(module, child.returncode)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.group.protocols import input_notes
@@ -45,7 +46,7 @@ def init_outputs_wf(
         ``accepted`` of the repetitions that were used, whether distortion was ``corrected`` (only where it
         is estimated), and what `InspectInputs` found.
     """
-    workflow = Workflow("outputs_wf")
+    workflow = LiterateWorkflow("outputs_wf")
     rows = outputs_of(unit, config)
     is_estimated = has_known_distortion(unit, config)
     told = ["found_warnings", "inputs_stripped", "accepted", *(["corrected"] if is_estimated else [])]

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nipype import Workflow
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.preproc import preproc_units
 from n2a_bids.workflows.anat.unit import init_unit_wf
+from n2a_bids.workflows.descriptions import paragraphs
+from n2a_bids.workflows.names import workflow_name
 
 
 def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config: Config) -> Workflow:
@@ -32,7 +35,7 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
         Its name depends on the participant only, so that a later run resumes in its folder. A node that
         fails stops what depends on it, and nothing else.
     """
-    workflow = Workflow(re.sub(r"\W", "_", f"sub_{participant}"))
+    workflow = LiterateWorkflow(re.sub(r"\W", "_", f"sub_{participant}"))
     preproc = preproc_units(units) if config.outputs.fmriprep_derivatives else []
     diffusion = [unit for unit in units if unit.suffix == "dwi"]
     for unit in units:
@@ -41,6 +44,19 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
     if diffusion:
         _add_diffusion(workflow, diffusion, config)
     return workflow
+
+
+def describe_units(participant: str, units: Sequence[DenoisingUnit], config: Config) -> dict[str, str]:
+    """What the workflows of some units say of themselves, without running any.
+
+    Returns
+    -------
+    paragraphs : dict
+        Suffix of the images -> text with citations as ``[@key]``.
+    """
+    workflow = init_participant_wf(participant, units, config)
+    described = {one.name: one.visit_desc() for one in workflow._graph.nodes}
+    return paragraphs((unit.suffix, described[workflow_name(unit)]) for unit in units)
 
 
 def _add_diffusion(workflow: Workflow, units: Sequence[DenoisingUnit], config: Config) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from n2a_bids.io.files import write_whole
 from n2a_bids.reports.methods.bibliography import Reference, cited
@@ -18,7 +19,9 @@ _CODE = re.compile(r"`(.+?)`")
 _TEX_SPECIAL = str.maketrans({char: f"\\{char}" for char in "&%$#_{}"} | {"~": r"\textasciitilde{}"})
 
 
-def write_citation(output_dir: Path, participants: Sequence[str]) -> list[Path]:
+def write_citation(
+    output_dir: Path, participants: Sequence[str], planned: Mapping[str, str] = MappingProxyType({})
+) -> list[Path]:
     """Write the methods text of a run.
 
     Parameters
@@ -27,6 +30,8 @@ def write_citation(output_dir: Path, participants: Sequence[str]) -> list[Path]:
         Derivative dataset; files go to its ``logs`` folder, each written whole.
     participants : sequence of str
         Labels without ``sub-``: the text tells what was done to these.
+    planned : mapping of str to str
+        By suffix, what a run that has not begun will do.
 
     Returns
     -------
@@ -34,14 +39,16 @@ def write_citation(output_dir: Path, participants: Sequence[str]) -> list[Path]:
         ``CITATION.md``, ``.html``, ``.tex`` and ``.bib``.
     """
     units = [unit for participant in participants for unit in find_records(output_dir, participant)]
-    contents = citation_texts([unit for unit in units if not unit.outdated])
+    contents = citation_texts([unit for unit in units if not unit.outdated], planned)
     folder = output_dir / "logs"
     return [write_whole(folder / f"CITATION.{extension}", text) for extension, text in contents.items()]
 
 
-def citation_texts(units: Sequence[UnitRecord]) -> dict[str, str]:
+def citation_texts(
+    units: Sequence[UnitRecord], planned: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     """The methods text in each format, by file extension."""
-    text = methods_markdown(units)
+    text = methods_markdown(units, planned)
     references = cited(citation_keys(text))
     return {
         "md": as_markdown(text, references),

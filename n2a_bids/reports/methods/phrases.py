@@ -49,14 +49,6 @@ _STRATEGIES = {
     "mppca": "principal components of the series with a random-matrix threshold (MPPCA), in DIPY [@dipy]",
     "patch2self": "Patch2Self, in DIPY [@dipy]",
 }
-MASKS = {
-    "deepbet": "deepbet [@deepbet]",
-    "derivatives": "a mask given by the user",
-    "user": "a mask given by the user",
-    "otsu": "a threshold on the median-filtered b0 image, with DIPY [@dipy]",
-    "template": "registration of a template with ANTs [@ants]",
-    "ants": "registration of a template with ANTs [@ants]",
-}
 
 
 def strategy_words(name: str) -> str:

@@ -1,6 +1,7 @@
 """The methods text: what was really done, from the records of a run.
 
-The sentences stand in ``data/templates/methods.md``; here is what they are made from. Text is Markdown with
+The sentences stand in ``data/templates/methods.md`` and, those that workflows carry as well, in
+``data/sentences.yml``; here is what they are made from. Text is Markdown with
 citations as ``[@key]``; :mod:`n2a_bids.reports.methods.citation` turns it into other formats.
 """
 
@@ -8,26 +9,23 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 
 from n2a_bids import __version__
-from n2a_bids.contrasts import CONTRASTS
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.reports.format import listing
-from n2a_bids.reports.methods.phrases import MASKS, strategy_words
+from n2a_bids.reports.methods.phrases import strategy_words
 from n2a_bids.reports.pages.summary import is_single, mean_name, thing
 from n2a_bids.reports.pages.templates import environment
 from n2a_bids.reports.records.units import UnitRecord
+from n2a_bids.sentences import MIDSPACE, compared, mask_words, sentence, titles
 from n2a_bids.viz.charts import MEANS
 
-_TITLES = {
-    **{row.suffix: f"{row.words[:1].upper()}{row.words[1:]} images" for row in CONTRASTS},
-    "dwi": "Diffusion-weighted images",
-}
 _NOT_EXPLAINED = ("mean", "weighted mean", "echoes as measured", "blend", "unknown")
 """Names of candidates that speak for themselves."""
 _DENOISE_AGAIN = {
@@ -41,7 +39,7 @@ _SMALL_NUMBERS = (
 )
 
 
-def methods_markdown(units: Sequence[UnitRecord]) -> str:
+def methods_markdown(units: Sequence[UnitRecord], planned: Mapping[str, str] = MappingProxyType({})) -> str:
     """What was done to the given units, a paragraph for each kind of image.
 
     Parameters
@@ -49,6 +47,8 @@ def methods_markdown(units: Sequence[UnitRecord]) -> str:
     units : sequence of UnitRecord
         Of one participant, or of all. A single unit of its kind is described in detail; several are
         summarised.
+    planned : mapping of str to str
+        By suffix, what a run that has not begun will do, as its workflows describe it.
 
     Returns
     -------
@@ -56,13 +56,15 @@ def methods_markdown(units: Sequence[UnitRecord]) -> str:
         Markdown paragraphs; citations as ``[@key]``.
     """
     found = [unit for unit in units if unit.denoising or unit.alignment.repetitions]
-    groups = {suffix: tuple(unit for unit in found if unit.suffix == suffix) for suffix in _TITLES}
+    groups = {suffix: tuple(unit for unit in found if unit.suffix == suffix) for suffix in titles()}
     denoised = {unit.suffix for unit in found if unit.denoising}
     page = environment()
+    page.globals |= {"sentence": sentence, "compared": compared, "midspace": MIDSPACE}
     page.filters |= {"listing": listing, "in_words": _in_words, "stem": _stem, "median": median}
     text = page.get_template("methods.md").render(
         images=[ImagesOfKind(suffix, group) for suffix, group in groups.items() if group and denoised],
-        advice=[words for suffix, words in _DENOISE_AGAIN.items() if suffix in denoised],
+        planned=list(planned.values()),
+        advice=[words for suffix, words in _DENOISE_AGAIN.items() if suffix in denoised | planned.keys()],
         n2a_version=__version__,
         version=_version,
     )
@@ -99,14 +101,13 @@ class ImagesOfKind:
     @property
     def title(self) -> str:
         """The kind, in words."""
-        return _TITLES[self.suffix]
+        return titles()[self.suffix]
 
     @property
     def masks(self) -> list[str]:
         """How the brain was outlined, where it is recorded."""
-        methods = (((unit.denoising and unit.denoising.mask_method) or "").lower() for unit in self.units)
-        known = (next((MASKS[name] for name in MASKS if name in method), None) for method in methods)
-        return list(dict.fromkeys(filter(None, known)))
+        methods = ((unit.denoising and unit.denoising.mask_method) or "" for unit in self.units)
+        return list(dict.fromkeys(filter(None, map(mask_words, methods))))
 
     @property
     def has_distortion(self) -> bool:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from nipype import MapNode, Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import AlignConfig
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.anat.single import KeepSingle
+from n2a_bids.sentences import MIDSPACE, sentence
+from n2a_bids.workflows.descriptions import joined_sentences
 
 ALIGNED = (
     *("out_files", "reference_file", "accepted", "out_transforms", "brain_mask", "common_mask"),
@@ -28,7 +31,7 @@ def init_single_wf(name: str = "align_wf") -> Workflow:
     workflow : Workflow
         With the inputs and outputs of `init_align_wf`.
     """
-    workflow = Workflow(name)
+    workflow = LiterateWorkflow(name)
     inputs = ["in_files", "mask_files", "gap_files", "values_files", "phase_files"]
     inputnode = Node(IdentityInterface(inputs), name="inputnode")
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
@@ -73,7 +76,9 @@ def init_align_wf(
         complex images ``inputnode.values_files`` and ``inputnode.phase_files`` (of `Demodulate`), to
         ``outputnode`` with the fields of `ALIGNED`.
     """
-    workflow = Workflow("align_wf")
+    workflow = LiterateWorkflow("align_wf")
+    space = MIDSPACE if config.space == "halfway" else ""
+    workflow.__desc__ = joined_sentences([sentence("aligned", repetitions="The repetitions", space=space)])
     of_complex = ["values_files", "phase_files"]
     inputnode = Node(
         IdentityInterface(["in_files", "mask_files", "gap_files", *of_complex]), name="inputnode"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path
@@ -32,7 +33,7 @@ def init_downstream_wf(unit: DenoisingUnit, config: Config, *, preproc: bool) ->
     workflow : Workflow
         ``inputnode`` takes ``denoised, mask`` and the ``sidecar`` of the denoised image.
     """
-    workflow = Workflow("downstream_wf")
+    workflow = LiterateWorkflow("downstream_wf")
     inputnode = Node(IdentityInterface(["denoised", "mask", "sidecar"]), name="inputnode")
     # A workflow without work would lose its input node, and with it the connections to it.
     workflow.add_nodes([inputnode])

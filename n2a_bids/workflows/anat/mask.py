@@ -6,9 +6,11 @@ from pathlib import Path
 
 from nipype import MapNode, Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import MaskConfig
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask, TemplateBrainMask
+from n2a_bids.workflows.descriptions import masking
 
 _DEEPBET_GB = 2.5
 _TEMPLATE_GB = 2.0
@@ -42,7 +44,8 @@ def init_mask_wf(
     workflow : Workflow
         ``inputnode.in_files`` to ``outputnode.mask_files``.
     """
-    workflow = Workflow("mask_wf")
+    workflow = LiterateWorkflow("mask_wf")
+    workflow.__desc__ = masking(mask_method(config, given))
     inputnode = Node(IdentityInterface(["in_files"]), name="inputnode")
     outputnode = Node(IdentityInterface(["mask_files"]), name="outputnode")
     n_procs = 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from nipype import MapNode, Node, Workflow
 from nipype.interfaces.base import Interface
 from nipype.interfaces.utility import IdentityInterface
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path
@@ -44,7 +45,7 @@ def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     workflow : Workflow
         ``inputnode`` has the fields of `INPUTS`; there is no output but the files.
     """
-    workflow = Workflow("reports_wf")
+    workflow = LiterateWorkflow("reports_wf")
     inputnode = Node(IdentityInterface(list(INPUTS)), name="inputnode")
     one_repetition = [("reference_file", "repetition_file"), *_IMAGES]
     figures: Figures = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nipype import Node, Workflow
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
 from n2a_bids.contrasts import find_contrast
@@ -27,6 +28,7 @@ from n2a_bids.workflows.complex_parts import (
 )
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.derivatives import is_repeated, tells_error, writes_each_echo
+from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
 
@@ -50,7 +52,8 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     """
     echoes, each_echo = unit.kind == "anat-echoes", writes_each_echo(unit, config)
     given = find_brain_mask(config.derivatives, unit)
-    workflow = Workflow(workflow_name(unit))
+    workflow = LiterateWorkflow(workflow_name(unit))
+    workflow.__desc__, workflow.__postdesc__ = opening(unit), choice(unit, config)
     align, inspect = _init_preparation(workflow, unit, config, given)
     denoise = init_denoise_node(
         config.denoise,

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nb
 from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import source_uri
@@ -76,7 +77,7 @@ def init_dwi_downstream_wf(
         ``inputnode`` takes ``denoised`` and its ``sidecar``, the fields of `_ALIGNED` (common grid), those of
         `_ACQUIRED` (lists, one item for each series) and, for pairs, ``displacement``.
     """
-    workflow = Workflow("downstream_wf")
+    workflow = LiterateWorkflow("downstream_wf")
     fields = ["denoised", "sidecar", *_ALIGNED, *_ACQUIRED, "displacement"]
     inputnode = Node(IdentityInterface(fields), name="inputnode")
     workflow.add_nodes([inputnode])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Select
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.gradient_tables import phase_encoding_on_grid
@@ -40,7 +41,7 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
     workflow : Workflow
         ``inputnode`` takes the fields of `_INPUTS`; there is no output but the files.
     """
-    workflow = Workflow("reports_wf")
+    workflow = LiterateWorkflow("reports_wf")
     shown = _first_weighted_volume(unit, config.selection.b0_threshold)
     # A single series is its own mean, and its noise is not that of one of several.
     single = len(unit.images) == 1 and not takes_halves(config.denoise.strategy)

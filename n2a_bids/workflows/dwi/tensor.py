@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.tensor import tensor_volumes
@@ -55,7 +56,7 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         ``inputnode`` takes ``mean, denoised, bval, bvec, mask``; ``outputnode`` gives ``fa_mean, v1_mean,
         fa_denoised, v1_denoised``.
     """
-    workflow = Workflow("tensor_wf")
+    workflow = LiterateWorkflow("tensor_wf")
     inputnode = Node(IdentityInterface([*FITTED, "bval", "bvec", "mask"]), name="inputnode")
     shown = [f"{kind}_{desc}" for desc in FITTED for kind in ("fa", "v1")]
     outputnode = Node(IdentityInterface(shown), name="outputnode")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nipype import Node, Workflow
 from nipype.interfaces.utility import Select
+from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.given_masks import find_brain_mask
@@ -19,6 +20,7 @@ from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.complex_parts import add_complex_output, joined, second_files, writes_complex
 from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.descriptions import choice, masking, opening, series_preparation
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
 from n2a_bids.workflows.dwi.node_memory import reserve_memory
 from n2a_bids.workflows.dwi.preparation import add_placed_phase, init_preparation, reference_first
@@ -47,7 +49,7 @@ def init_dwi_unit_wf(
     workflow : Workflow
         Complete: it has no inputs.
     """
-    workflow = Workflow(workflow_name(unit))
+    workflow = LiterateWorkflow(workflow_name(unit))
     unit, reference_reason = reference_first(unit)
     if config.outputs.raw_like_dir is not None:
         # The tool that takes the series corrects it, with the same b0.
@@ -72,6 +74,8 @@ def init_dwi_unit_wf(
         whole_image=in_place,
     )
     method = f"given by the user ({given.name})" if given else method_words(config.mask.dwi_method)
+    workflow.__desc__ = opening(unit) + masking(method) + series_preparation(unit)
+    workflow.__postdesc__ = choice(unit, config)
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit, config.selection.b0_threshold) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)

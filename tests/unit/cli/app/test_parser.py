@@ -85,6 +85,7 @@ OPTIONS = [
     ("--recipe faithful --strategy noise2average", "denoise.recipe", "faithful"),
     ("--weights-dir /tmp", "denoise.weights_dir", Path("/tmp")),
     ("--mask-method template", "mask.method", "template"),
+    ("--templateflow-download", "mask.templateflow_download", True),
     ("--mask-method template --mask-template OASIS30ANTs --reports-only", "mask.template", "OASIS30ANTs"),
     ("--align-space halfway", "align.space", "halfway"),
     ("--skull-strip", "denoise.skull_strip", True),
@@ -334,6 +335,9 @@ def test_template_that_is_not_on_disk_is_refused_before_anything(tmp_path, monke
     with pytest.raises(ConfigError, match=r"--mask-template NoSuch: .*TEMPLATEFLOW_HOME"):
         parse(*line, *stage)
     assert parse(*line, "--reports-only").mask.template == "NoSuch"
+    # Fetched when the run begins, and by a listing never.
+    assert parse(*line, "--templateflow-download", *stage).mask.template == "NoSuch"
+    assert not list(tmp_path.iterdir())
 
 
 def test_gpu_slots_are_the_gpus_that_the_probe_names(monkeypatch):
