@@ -99,7 +99,9 @@ def register_series(reference: PlacedImage, moving: PlacedImage) -> SeriesRegist
         gain = reference.image[common].mean() / max(float(shown[common].mean()), 1e-12)
         # Where the moving image ends, the reference continues it: its border is no edge to register.
         filled = np.where(seen, gain * shown, reference.image)
-        voxel_map = register_rigid(reference.image, filled, common, reference.voxel_size_mm)
+        voxel_map = register_rigid(
+            reference.image, filled, common, reference.voxel_size_mm, beyond_error=True
+        )
         step = Affine.from_voxels(voxel_map, reference.affine, reference.affine)
         transform = transform @ step
         step_voxels = float(step.displacement_mm(points).max()) / reference.mean_voxel_size_mm

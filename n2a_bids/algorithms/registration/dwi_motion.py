@@ -1,9 +1,9 @@
 """Head motion between the volumes of diffusion series.
 
 Volumes differ in contrast, so each is registered to what all others of similar
-b-value together predict for its own b-value and direction. Motions are rigid, in
-the frame of the voxel axes (mm), and map the corrected grid to the volume as
-acquired.
+b-value together predict for its own b-value and direction. A motion is believed as
+far as it exceeds its standard error. Motions are rigid, in the frame of the voxel
+axes (mm), and map the corrected grid to the volume as acquired.
 """
 
 from __future__ import annotations
@@ -12,22 +12,29 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial.transform import Rotation
+from scipy.stats import chi2
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.prediction import predictors
 from n2a_bids.algorithms.registration.dwi_contrasts import AlignContrasts, align_groups, contrast_groups
+from n2a_bids.algorithms.registration.motion_over_time import believed_course, join_in_time
+from n2a_bids.algorithms.registration.rigid_fit import (
+    SmoothImage,
+    Target,
+    fit_motion,
+    motion_covariance,
+    motion_matrix,
+    moved_points,
+    sample_points,
+)
 from n2a_bids.algorithms.registration.transforms import Affine, inverse
 
 _SMOOTHING_MM = (2.5, 1.5)
 """Of the rounds: the first catches large motions, the second is less biased."""
-_SAMPLE_MM = 5.0
-_N_ITERATIONS = 30
-"""Most steps of one registration; it ends where a step is small."""
 _STEP_VOXELS = (0.2, 0.05)
 """Motion of a series has come to rest at either smoothing where a round moves no volume farther."""
 _MOST_ROUNDS = 8
+_BRAIN_RADIUS_MM = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +77,25 @@ def estimate_motion(
     -------
     motion : EstimatedMotion
     """
-    points = _sample_points(mask, voxel_size_mm)
+    points = sample_points(mask, voxel_size_mm)
     groups = contrast_groups(gradients)
     motions = np.zeros((data.shape[-1], 6))
     n_rounds = 0
     for smoothing_mm, tolerance in zip(_SMOOTHING_MM, _STEP_VOXELS, strict=True):
-        images = [_Smooth(volume, voxel_size_mm, smoothing_mm) for volume in np.moveaxis(data, -1, 0)]
+        images = [SmoothImage(volume, voxel_size_mm, smoothing_mm) for volume in np.moveaxis(data, -1, 0)]
         for _ in range(_MOST_ROUNDS):
             before, n_rounds = motions.copy(), n_rounds + 1
             _align_to_predictions(images, points, groups, gradients, motions)
             step = _largest_step(before, motions, points, groups) / min(voxel_size_mm)
             if step < tolerance:
                 break
+    errors = join_in_time(motions, groups)
+    errors_voxels = [_displacement_mm(error) / float(np.mean(voxel_size_mm)) for error in errors]
     scale = np.diag([*voxel_size_mm, 1.0])
-    maps = np.stack([Affine(_matrix(motion, points)).between_voxels(scale, scale) for motion in motions])
-    align_groups(data, maps, groups, gradients.bvals, mask, align_shell)
+    maps = np.stack(
+        [Affine(motion_matrix(motion, points)).between_voxels(scale, scale) for motion in motions]
+    )
+    align_groups(data, maps, groups, gradients.bvals, mask, align_shell, errors_voxels)
     reference = int(np.argmax(gradients.is_b0)) if gradients.is_b0.any() else int(groups[0][0])
     # Exactly the identity for the reference, whatever rounding leaves.
     moved = maps @ inverse(maps[reference])
@@ -98,6 +109,8 @@ def register_rigid(
     mask: NDArray[np.bool_],
     voxel_size_mm: tuple[float, float, float],
     held_axis: int | None = None,
+    *,
+    beyond_error: bool = False,
 ) -> NDArray[np.float64]:
     """Rigid motion between two images of one contrast on grids of one voxel size.
 
@@ -109,129 +122,84 @@ def register_rigid(
     voxel_size_mm : (3,) floats
     held_axis : int, optional
         Axis along which the centre of the brain stays: there a translation cannot be told from distortion.
+    beyond_error : bool
+        Return the identity where all motion found is within its error.
 
     Returns
     -------
     voxel_map : (4, 4) array
         Voxel of `fixed` to voxel of `moving`.
     """
-    points = _sample_points(mask, voxel_size_mm)
+    points = sample_points(mask, voxel_size_mm)
     motion = np.zeros(6)
     for smoothing_mm in _SMOOTHING_MM:
-        target = _Smooth(fixed, voxel_size_mm, smoothing_mm).at(points, np.zeros(6))
-        motion = _register(_Smooth(moving, voxel_size_mm, smoothing_mm), points, target, motion, held_axis)
+        target = SmoothImage(fixed, voxel_size_mm, smoothing_mm).target(points, np.zeros(6))
+        image = SmoothImage(moving, voxel_size_mm, smoothing_mm)
+        motion = fit_motion(image, points, target, motion, held_axis)
+    if beyond_error and not _is_significant(motion, motion_covariance(image, points, target, motion)):
+        motion = np.zeros(6)
     scale = np.diag([*voxel_size_mm, 1.0])
-    return Affine(_matrix(motion, points)).between_voxels(scale, scale)
+    return Affine(motion_matrix(motion, points)).between_voxels(scale, scale)
 
 
-class _Smooth:
-    """A smoothed image and its gradient, read at points in mm."""
-
-    def __init__(self, image: NDArray, voxel_size_mm: tuple[float, float, float], smoothing_mm: float):
-        self._size = np.asarray(voxel_size_mm)
-        self._image = ndimage.gaussian_filter(image.astype(np.float32), smoothing_mm / self._size)
-        spacing = [float(size) for size in self._size]
-        self._slopes = [slope.astype(np.float32) for slope in np.gradient(self._image, *spacing)]
-
-    def at(self, points: NDArray, motion: NDArray) -> NDArray[np.float64]:
-        """(N,) values at the moved points."""
-        return self._read(self._image, _moved(points, motion))
-
-    def with_slopes(self, points: NDArray, motion: NDArray) -> tuple[NDArray, NDArray]:
-        """(N,) values and (N, 3) slopes per mm at the moved points."""
-        moved = _moved(points, motion)
-        slopes = np.stack([self._read(slope, moved) for slope in self._slopes], axis=1)
-        return self._read(self._image, moved), slopes
-
-    def sees(self, points: NDArray, motion: NDArray) -> NDArray[np.bool_]:
-        """(N,) whether the moved points lie in the image, away from its outermost voxels."""
-        voxels = _moved(points, motion) / self._size
-        return np.all((voxels >= 1) & (voxels <= np.array(self._image.shape) - 2), axis=1)
-
-    def _read(self, volume: NDArray, moved: NDArray) -> NDArray[np.float64]:
-        voxels = (moved / self._size).T
-        return ndimage.map_coordinates(volume, voxels, order=1, mode="nearest").astype(float)
+def _is_significant(motion: NDArray, covariance: NDArray) -> bool:
+    """Whether a still head would be found so far away in less than one of a hundred registrations."""
+    if not covariance.any():
+        return True
+    return bool(motion @ np.linalg.pinv(covariance, hermitian=True) @ motion > chi2.ppf(0.99, motion.size))
 
 
-def _sample_points(mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]) -> NDArray[np.float64]:
-    """(N, 3) positions in mm: the brain and a rim around it, about every 5 mm in plane."""
-    rim = ndimage.binary_dilation(mask, iterations=2)
-    steps = [max(1, round(_SAMPLE_MM / size)) for size in voxel_size_mm]
-    kept = np.zeros_like(mask)
-    kept[:: steps[0], :: steps[1], :: max(1, steps[2] // 2)] = True
-    return np.argwhere(rim & kept) * np.asarray(voxel_size_mm)
-
-
-def _moved(points: NDArray, motion: NDArray) -> NDArray[np.float64]:
-    centre = points.mean(axis=0)
-    return Rotation.from_rotvec(motion[:3]).apply(points - centre) + centre + motion[3:]
-
-
-def _matrix(motion: NDArray, points: NDArray) -> NDArray[np.float64]:
-    centre = points.mean(axis=0)
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_rotvec(motion[:3]).as_matrix()
-    matrix[:3, 3] = centre + motion[3:] - matrix[:3, :3] @ centre
-    return matrix
-
-
-def _register(
-    image: _Smooth, points: NDArray, target: NDArray, start: NDArray, held_axis: int | None = None
-) -> NDArray[np.float64]:
-    """Gauss-Newton: motion at which `image`, times a gain, is closest to `target`."""
-    centre, motion = points.mean(axis=0), start.copy()
-    free = np.ones(7, bool)
-    if held_axis is not None:
-        free[3 + held_axis] = False
-    for _ in range(_N_ITERATIONS):
-        values, slopes = image.with_slopes(points, motion)
-        arms = _moved(points, motion) - centre - motion[3:]
-        design = np.column_stack((np.cross(arms, slopes), slopes, values))
-        power = float(values @ values)
-        gain = float(values @ target) / power if power > 0 else 1.0
-        rest = target / max(gain, 1e-6) - values
-        # A few voxels of flow or artefact must not steer the fit.
-        spread = 1.4826 * np.median(np.abs(rest)) + 1e-12
-        weight = image.sees(points, motion) / np.maximum(np.abs(rest) / (2.5 * spread), 1)
-        step = np.zeros(7)
-        step[free] = _solve(design[:, free], weight, rest)
-        step = step[:6]
-        turn = Rotation.from_rotvec(step[:3]) * Rotation.from_rotvec(motion[:3])
-        motion = np.concatenate((turn.as_rotvec(), motion[3:] + step[3:]))
-        if np.abs(step[:3]).max() < 1e-4 and np.abs(step[3:]).max() < 5e-3:
-            break
-    return motion
-
-
-def _solve(design: NDArray, weight: NDArray, rest: NDArray) -> NDArray[np.float64]:
-    """Weighted least squares, with a trace of a ridge."""
-    normal = design.T @ (weight[:, None] * design)
-    normal += 1e-6 * np.diag(np.diag(normal)) + 1e-12 * np.eye(len(normal))
-    return np.linalg.solve(normal, design.T @ (weight * rest))
+def _displacement_mm(motion: NDArray) -> float:
+    """Displacement of a typical point of the brain by a small motion."""
+    return float(np.hypot(np.linalg.norm(motion[:3]) * _BRAIN_RADIUS_MM, np.linalg.norm(motion[3:])))
 
 
 def _align_to_predictions(
-    images: list[_Smooth],
+    images: list[SmoothImage],
     points: NDArray,
     groups: list[NDArray[np.intp]],
     gradients: Gradients,
     motions: NDArray,
 ) -> None:
-    """Register every volume to what the others of its group predict; `motions` is changed."""
-    values = np.stack([image.at(points, motion) for image, motion in zip(images, motions)])
+    """Register every volume to what the others of its group predict; `motions` is changed.
+
+    What is kept is the most credible course of the head, given the error of each volume: a motion within
+    its error would be noise, and the next round would follow it.
+    """
     for members in groups:
         if members.size == 1:
             continue
-        for index, weight in zip(members, predictors(gradients.subset(members))):
-            motions[index] = _register(images[index], points, weight @ values[members], motions[index])
+        seen = np.stack([_row(images[index].target(points, motions[index])) for index in members])
+        weights = predictors(gradients.subset(members)).astype(np.float32)
+        for place, index in enumerate(members):
+            target = _target(weights[place] @ seen)
+            motions[index] = fit_motion(images[index], points, target, motions[index])
             # At once, for the next to see: two volumes that moved towards each other would change places.
-            values[index] = images[index].at(points, motions[index])
+            seen[place] = _row(images[index].target(points, motions[index]))
+        errors = [
+            motion_covariance(images[index], points, _target(weight @ seen), motions[index])
+            for index, weight in zip(members, weights)
+        ]
+        variances = np.diagonal(errors, axis1=1, axis2=2)
+        for part in (slice(0, 3), slice(3, 6)):
+            measured = motions[members, part]
+            motions[members, part] = believed_course(measured, variances[:, part], members.astype(float))
+
+
+def _row(target: Target) -> NDArray[np.float32]:
+    """Values and slopes behind each other, so that those of all volumes are weighted in one product."""
+    return np.concatenate((target.values, target.slopes.T.ravel())).astype(np.float32)
+
+
+def _target(row: NDArray[np.float32]) -> Target:
+    values, *slopes = row.reshape(4, -1).astype(float)
+    return Target(values, np.stack(slopes, axis=1))
 
 
 def _largest_step(before: NDArray, after: NDArray, points: NDArray, groups: list[NDArray[np.intp]]) -> float:
     """How far any volume was moved relative to its group, in mm at the point of the brain moved farthest."""
     some = points[:: max(1, len(points) // 200)]
-    moved = np.stack([_moved(some, new) - _moved(some, old) for old, new in zip(before, after)])
+    moved = np.stack([moved_points(some, new) - moved_points(some, old) for old, new in zip(before, after)])
     for members in groups:
         # What all volumes of a group do alike is no motion between them.
         moved[members] -= moved[members].mean(axis=0)

@@ -191,3 +191,40 @@ def test_groups_keep_shells_apart_and_small_ones_together():
     assert sizes(np.r_[0.0, np.full(30, 500.0)]) == [1, 30]
     assert sizes(np.r_[0.0, 0.0, np.full(3, 500.0), np.full(30, 1000.0)]) == [5, 30]
     assert sizes(np.repeat([0, 250, 500, 750, 1000], 3)) == [6, 9]
+
+
+def _noisy_shell(noise_sd, moved):
+    """Volumes of b = 3000 after two b0s, some of which a head that moved lies elsewhere in."""
+    image, mask = _head()
+    bvals = np.r_[0.0, 0.0, np.full(10, 3000.0)]
+    series, table = _tissue_series(bvals, image, mask)
+    for volume, truth in moved.items():
+        series[..., volume] = _moved(series[..., volume], truth)
+    signal = series[mask][:, 2:].mean()
+    noise = noise_sd * signal * np.random.default_rng(7).standard_normal(series.shape)
+    return (series + noise).astype(np.float32), table, mask
+
+
+def test_noise_moves_no_volume():
+    """With as much noise as signal, volumes of a head that kept still lie still."""
+    data, table, mask = _noisy_shell(1.0, {})
+    found = estimate_motion(data, table, mask, _SIZE, _still).voxel_maps
+    assert max(_largest_error_mm(one, np.eye(4), mask) for one in found) < 0.5
+
+
+def test_motion_beyond_its_error_is_found_in_noise():
+    """With half as much noise as signal, a head that turned away for the second half of a shell is found."""
+    truth = _voxel_map(4.0, [3.0, -2.0, 2.0], (28, 30, 20))
+    data, table, mask = _noisy_shell(0.5, dict.fromkeys(range(7, 12), truth))
+    found = estimate_motion(data, table, mask, _SIZE, _still).voxel_maps
+    turned = [found[volume] @ np.linalg.inv(found[volume - 5]) for volume in range(7, 12)]
+    assert np.median([_largest_error_mm(one, truth, mask) for one in turned]) < 2.5
+
+
+def test_contrasts_aligned_within_their_error_are_left():
+    """Mutual information between b-values errs by some tenths of a voxel: no less is believed."""
+    image, mask = _head()
+    data, table, mask = _noisy_shell(0.05, {})
+    step = _voxel_map(0.0, [0.6, 0, 0], image.shape)
+    maps = estimate_motion(data, table, mask, _SIZE, lambda fixed, moving: step).voxel_maps
+    assert max(_largest_error_mm(one, np.eye(4), mask) for one in maps) < 0.15

@@ -1,0 +1,119 @@
+"""Motion of a head over time from measurements of known error: what is within its error is not believed.
+
+A head keeps still or drifts, and now and then jumps. Its course is a random walk whose steps have long tails
+(Student's t). Their scale is estimated from the measurements themselves (empirical Bayes), so that noise
+moves no head that kept still, and a head that is seen to move is followed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_TAILS = 3.0
+"""Degrees of freedom of the steps: most are small, few are large."""
+_N_SCALES = 25
+_DOUBT = 0.5
+"""Log-likelihood that a scale may lack beside the best: one standard error of the scale."""
+_N_REFINEMENTS = 15
+_NEIGHBOURHOOD = 8
+"""Volumes around the place where two groups are nearest in time."""
+
+
+def believed_course(
+    measured: NDArray[np.float64], variances: NDArray[np.float64], times: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Most credible course of K components of motion that share the scale of their steps.
+
+    Parameters
+    ----------
+    measured : (C, K) array
+        Components at C times, such as three shifts in mm.
+    variances : (C, K) array
+        Squares of their standard errors; infinite where nothing was measured.
+    times : (C,) array
+        Rising.
+
+    Returns
+    -------
+    course : (C, K) array
+        The measurements where their errors are small beside the steps between them; their weighted mean
+        where the steps are no larger than the errors explain.
+    """
+    n_times = len(measured)
+    if n_times < 2:
+        return measured.copy()
+    known = np.maximum(variances, 1e-9 * max(float(np.median(variances[np.isfinite(variances)])), 1e-12))
+    gaps = np.diff(times)
+    scale = _least_scale(measured, known, gaps)
+    step_variances = scale * gaps
+    for _ in range(_N_REFINEMENTS):
+        course, squares = _smoothed(measured, known, step_variances)
+        # Expectation of the scale of each step, given what it may have been (EM for Student's t).
+        step_variances = (_TAILS * scale * gaps + squares.sum(axis=1)) / (_TAILS + measured.shape[1])
+    return course
+
+
+def join_in_time(motions: NDArray[np.float64], groups: list[NDArray[np.intp]]) -> list[NDArray[np.float64]]:
+    """Shift the courses of groups, each known but for a constant, so that neighbours in time agree.
+
+    Parameters
+    ----------
+    motions : (C, 6) array
+        Small motions in the order of acquisition; those of all groups but the first are changed.
+    groups : list of int arrays
+        Volumes whose motions are known relative to each other.
+
+    Returns
+    -------
+    errors : list of (6,) arrays
+        For each group the standard error of its constant, from how much neighbours differ; first zeros.
+    """
+    joined, errors = groups[0], [np.zeros(6)]
+    for members in groups[1:]:
+        gaps = np.abs(members[:, None] - joined[None])
+        own, others = np.nonzero(gaps <= gaps.min() + _NEIGHBOURHOOD)
+        steps = motions[joined[others]] - motions[members[own]]
+        # The median: one volume that moved must not take all others of the next group along.
+        motions[members] += np.median(steps, axis=0)
+        n_independent = min(np.unique(own).size, np.unique(others).size)
+        errors.append(
+            1.4826 * np.median(np.abs(steps - np.median(steps, axis=0)), axis=0) / n_independent**0.5
+        )
+        joined = np.concatenate((joined, members))
+    return errors
+
+
+def _least_scale(measured: NDArray, variances: NDArray, gaps: NDArray) -> float:
+    """Smallest variance of a step per unit of time that the measured steps do not speak against."""
+    steps = np.diff(measured, axis=0)
+    finite = np.where(np.isfinite(variances), variances, 1e6 * np.nanmedian(variances))
+    top = max(float(np.mean(steps**2 / gaps[:, None])), 1e-12)
+    scales = top * np.logspace(-5, 0.5, _N_SCALES)
+    likelihoods = np.array([_log_likelihood(steps, finite, scale * gaps) for scale in scales])
+    return float(scales[np.argmax(likelihoods > likelihoods.max() - _DOUBT)])
+
+
+def _log_likelihood(steps: NDArray, variances: NDArray, step_variances: NDArray) -> float:
+    total = 0.0
+    for step, variance in zip(steps.T, variances.T):
+        covariance = np.diag(step_variances + variance[1:] + variance[:-1])
+        between = np.arange(len(step) - 1)
+        covariance[between, between + 1] = covariance[between + 1, between] = -variance[1:-1]
+        factor = np.linalg.cholesky(covariance)
+        white = np.linalg.solve(factor, step)
+        total -= 0.5 * float(white @ white) + float(np.log(np.diag(factor)).sum())
+    return total
+
+
+def _smoothed(measured: NDArray, variances: NDArray, step_variances: NDArray) -> tuple[NDArray, NDArray]:
+    """Posterior mean of the course, (C, K), and of the squares of its steps, (C - 1, K)."""
+    course, squares = np.empty_like(measured), np.empty((len(measured) - 1, measured.shape[1]))
+    difference = np.diff(np.eye(len(measured)), axis=0)
+    walk = difference.T @ (difference / step_variances[:, None])
+    for k, (values, variance) in enumerate(zip(measured.T, variances.T)):
+        covariance = np.linalg.solve(walk + np.diag(1 / variance), np.eye(len(values)))
+        course[:, k] = covariance @ (values / variance)
+        spread = np.diag(difference @ covariance @ difference.T)
+        squares[:, k] = np.diff(course[:, k]) ** 2 + spread
+    return course, squares

@@ -1,0 +1,191 @@
+"""Rigid motion of a noisy image relative to a target of one contrast, and its standard error.
+
+The slopes of the fit are those of the target, which is given or predicted from many volumes: slopes of the
+noisy image itself share its noise with its values, and then the noise alone has a best place, half-way
+between voxels, where interpolation smooths it most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+_SAMPLE_MM = 5.0
+_N_ITERATIONS = 30
+"""Most steps of one registration; it ends where a step is small."""
+_BLOCK_MM = 20.0
+"""Of noise and misfit, what is farther apart than this is independent."""
+_LEAST_RESPONSE = 0.02
+"""Share of the slopes of a target that are taken for true at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an image should look like at the points of the brain."""
+
+    values: NDArray[np.float64]
+    """(N,) intensities."""
+    slopes: NDArray[np.float64]
+    """(N, 3) slopes per mm."""
+
+
+class SmoothImage:
+    """A smoothed image and its gradient, read at points in mm."""
+
+    def __init__(self, image: NDArray, voxel_size_mm: tuple[float, float, float], smoothing_mm: float):
+        self._size = np.asarray(voxel_size_mm)
+        self._image = ndimage.gaussian_filter(image.astype(np.float32), smoothing_mm / self._size)
+        spacing = [float(size) for size in self._size]
+        self._slopes = [slope.astype(np.float32) for slope in np.gradient(self._image, *spacing)]
+
+    def values(self, points: NDArray, motion: NDArray) -> NDArray[np.float64]:
+        """(N,) values at the moved points."""
+        return self._read(self._image, moved_points(points, motion))
+
+    def target(self, points: NDArray, motion: NDArray) -> Target:
+        """Values at the moved points, and slopes along the axes that the points had before they moved."""
+        moved = moved_points(points, motion)
+        slopes = np.stack([self._read(slope, moved) for slope in self._slopes], axis=1)
+        return Target(self._read(self._image, moved), slopes @ Rotation.from_rotvec(motion[:3]).as_matrix())
+
+    def sees(self, points: NDArray, motion: NDArray) -> NDArray[np.bool_]:
+        """(N,) whether the moved points lie in the image, away from its outermost voxels."""
+        voxels = moved_points(points, motion) / self._size
+        return np.all((voxels >= 1) & (voxels <= np.array(self._image.shape) - 2), axis=1)
+
+    def _read(self, volume: NDArray, moved: NDArray) -> NDArray[np.float64]:
+        voxels = (moved / self._size).T
+        return ndimage.map_coordinates(volume, voxels, order=1, mode="nearest").astype(float)
+
+
+def sample_points(mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+    """(N, 3) positions in mm: the brain and a rim around it, about every 5 mm in plane."""
+    rim = ndimage.binary_dilation(mask, iterations=2)
+    steps = [max(1, round(_SAMPLE_MM / size)) for size in voxel_size_mm]
+    kept = np.zeros_like(mask)
+    kept[:: steps[0], :: steps[1], :: max(1, steps[2] // 2)] = True
+    return np.argwhere(rim & kept) * np.asarray(voxel_size_mm)
+
+
+def moved_points(points: NDArray, motion: NDArray) -> NDArray[np.float64]:
+    """(N, 3) points in mm, turned about their centre and shifted."""
+    centre = points.mean(axis=0)
+    return Rotation.from_rotvec(motion[:3]).apply(points - centre) + centre + motion[3:]
+
+
+def motion_matrix(motion: NDArray, points: NDArray) -> NDArray[np.float64]:
+    """(4, 4) matrix in mm that moves the points as `moved_points` does."""
+    centre = points.mean(axis=0)
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(motion[:3]).as_matrix()
+    matrix[:3, 3] = centre + motion[3:] - matrix[:3, :3] @ centre
+    return matrix
+
+
+def fit_motion(
+    image: SmoothImage, points: NDArray, target: Target, start: NDArray, held_axis: int | None = None
+) -> NDArray[np.float64]:
+    """Motion at which an image is closest to a target times a gain, by Gauss-Newton.
+
+    Parameters
+    ----------
+    image : SmoothImage
+    points : (N, 3) array
+        Where they are compared, in mm.
+    target : Target
+        At the points.
+    start : (6,) array
+        Rotation vector and shift to start from.
+    held_axis : int, optional
+        Axis along which the centre of the points stays.
+
+    Returns
+    -------
+    motion : (6,) array
+    """
+    free = np.ones(7, bool)
+    if held_axis is not None:
+        free[3 + held_axis] = False
+    motion = start.copy()
+    for _ in range(_N_ITERATIONS):
+        design, weight, rest = _linearised(image, points, target, motion)
+        step = np.zeros(7)
+        step[free] = _solve(design[:, free], weight, rest)
+        motion = _stepped(motion, step)
+        if np.abs(step[:3]).max() < 1e-4 and np.abs(step[3:6]).max() < 5e-3:
+            break
+    return motion
+
+
+def _stepped(motion: NDArray, step: NDArray) -> NDArray[np.float64]:
+    turn = Rotation.from_rotvec(step[:3]) * Rotation.from_rotvec(motion[:3])
+    return np.concatenate((turn.as_rotvec(), motion[3:] + step[3:6]))
+
+
+def _linearised(
+    image: SmoothImage, points: NDArray, target: Target, motion: NDArray
+) -> tuple[NDArray, NDArray, NDArray]:
+    """(N, 7) change of the image by small turns, shifts and gain, (N,) weights, and (N,) what is left."""
+    values = image.values(points, motion)
+    power = float(target.values @ target.values)
+    gain = max(float(values @ target.values) / power, 1e-6) if power > 0 else 1.0
+    rest = gain * target.values - values
+    design = _design(points, target, motion, gain)
+    # A few voxels of flow or artefact must not steer the fit.
+    spread = 1.4826 * np.median(np.abs(rest)) + 1e-12
+    return design, image.sees(points, motion) / np.maximum(np.abs(rest) / (2.5 * spread), 1), rest
+
+
+def _design(points: NDArray, target: Target, motion: NDArray, gain: float) -> NDArray[np.float64]:
+    turn = Rotation.from_rotvec(motion[:3])
+    arms, slopes = turn.apply(points - points.mean(axis=0)), gain * turn.apply(target.slopes)
+    return np.column_stack((np.cross(arms, slopes), slopes, gain * target.values))
+
+
+def _solve(design: NDArray, weight: NDArray, rest: NDArray) -> NDArray[np.float64]:
+    """Weighted least squares, with a trace of a ridge."""
+    normal = design.T @ (weight[:, None] * design)
+    normal += 1e-6 * np.diag(np.diag(normal)) + 1e-12 * np.eye(len(normal))
+    return np.linalg.solve(normal, design.T @ (weight * rest))
+
+
+def motion_covariance(
+    image: SmoothImage, points: NDArray, target: Target, motion: NDArray
+) -> NDArray[np.float64]:
+    """Covariance of the error of a fitted motion.
+
+    What is left after the fit, in blocks of 20 mm that are independent of each other, gives the error of the
+    equations (a sandwich estimator: White, Econometrica 1980). How much the image changes with motion is told
+    by its own slopes times those of the target: the noise of the two is independent, while the squares of
+    either would count noise as information.
+
+    Parameters
+    ----------
+    image : SmoothImage
+    points : (N, 3) array
+    target : Target
+    motion : (6,) array
+        As `fit_motion` found it.
+
+    Returns
+    -------
+    covariance : (6, 6) array
+        Of the rotation vector (radians) and the shift (mm).
+    """
+    design, weight, rest = _linearised(image, points, target, motion)
+    own = _design(points, image.target(points, motion), motion, 1.0)
+    blocks = np.unique(np.floor(points / _BLOCK_MM).astype(int), axis=0, return_inverse=True)[1].ravel()
+    scores = np.zeros((blocks.max() + 1, 7))
+    np.add.at(scores, blocks, design * (weight * rest)[:, None])
+    scale = 1 / np.sqrt(np.maximum(weight @ design**2, 1e-30))
+    response = design.T @ (weight[:, None] * own) * np.outer(scale, scale)
+    levels, axes = np.linalg.eigh((response + response.T) / 2)
+    # Where noise hides all response to motion, the error is large, not infinite.
+    back = (axes / np.maximum(levels, _LEAST_RESPONSE)) @ axes.T * np.outer(scale, scale)
+    # What was fitted is missing in what is left, which shows where the blocks are few.
+    lost = len(scores) / max(len(scores) - 7, 1)
+    return lost * (back @ (scores.T @ scores) @ back)[:6, :6]

@@ -1,0 +1,57 @@
+"""Laws of what is believed of measured motion."""
+
+import numpy as np
+
+from n2a_bids.algorithms.registration.motion_over_time import believed_course, join_in_time
+
+_TIMES = np.arange(40.0)
+_ERRORS_MM = np.random.default_rng(3).uniform(0.3, 0.9, (40, 3))
+
+
+def _measured(course):
+    return course + _ERRORS_MM * np.random.default_rng(4).standard_normal((40, 3))
+
+
+def _rms(difference):
+    return float(np.sqrt(np.mean(difference**2)))
+
+
+def test_head_that_kept_still_keeps_still():
+    """Of motion that is all error, nothing is left but a common shift of a tenth of it."""
+    course = believed_course(_measured(np.zeros((40, 3))), _ERRORS_MM**2, _TIMES)
+    assert np.abs(np.diff(course, axis=0)).max() < 0.03
+    assert np.abs(course).max() < 0.25
+
+
+def test_drift_and_jump_are_followed():
+    """A slow drift is known better than it was measured, a jump of 5 mm comes at its time."""
+    truth = np.outer(_TIMES / 20, [1, -0.5, 0.2])
+    truth[25:] += [5, 0, -3]
+    course = believed_course(_measured(truth), _ERRORS_MM**2, _TIMES)
+    assert _rms(course - truth) < 0.7 * _rms(_measured(truth) - truth)
+    assert course[25, 0] - course[24, 0] > 3.5
+
+
+def test_well_known_motion_is_left_as_measured():
+    """Where errors are small beside the motion, whatever its course, next to nothing changes."""
+    truth = 2 * np.random.default_rng(5).standard_normal((40, 3))
+    course = believed_course(truth, np.full((40, 3), 0.02**2), _TIMES)
+    assert np.abs(course - truth).max() < 0.02
+
+
+def test_unknown_motion_is_taken_from_neighbours():
+    """A volume that tells nothing lies where those before and after it lie."""
+    truth = np.outer(_TIMES / 10, [1.0, 0, 0])
+    measured, variances = truth.copy(), np.full((40, 3), 0.05**2)
+    measured[20], variances[20] = 30.0, np.inf
+    assert np.abs(believed_course(measured, variances, _TIMES)[20] - truth[20]).max() < 0.2
+
+
+def test_groups_agree_where_they_meet_in_time():
+    """The constant between two groups comes from neighbours, and not from the one of them that moved."""
+    motions = np.zeros((20, 6))
+    motions[10:, 3] = 4.0
+    motions[9, 3] = -6.0
+    errors = join_in_time(motions, [np.arange(10), np.arange(10, 20)])
+    assert not np.any(errors)
+    assert np.allclose(motions[10:, 3], 0) and motions[9, 3] == -6

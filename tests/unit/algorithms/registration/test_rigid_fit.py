@@ -1,0 +1,54 @@
+"""The standard error that a registration states is the error that it makes."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from n2a_bids.algorithms.registration.dwi_motion import register_rigid
+from n2a_bids.algorithms.registration.rigid_fit import (
+    SmoothImage,
+    fit_motion,
+    motion_covariance,
+    sample_points,
+)
+
+_SIZE = (3.0, 3.0, 3.0)
+_ARC_MM = np.array([30.0, 30, 30, 1, 1, 1])
+
+
+def _head(shape=(28, 30, 24)):
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 0.6
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 2)
+    return ndimage.gaussian_filter(mask.astype(float), 1) * (1 + 2 * texture).clip(0.2), mask
+
+
+@pytest.mark.parametrize("noise_sd", [0.03, 0.1, 0.4])
+def test_stated_error_is_the_true_one(noise_sd):
+    """With noise of a thirtieth of the signal to almost half of it, on a target that is noisy too."""
+    image, mask = _head()
+    generator = np.random.default_rng(1)
+    points = sample_points(mask, _SIZE)
+    noisy = image + 0.3 * noise_sd * generator.standard_normal(image.shape)
+    target = SmoothImage(noisy, _SIZE, 1.5).target(points, np.zeros(6))
+    found, variances = [], []
+    for _ in range(12):
+        moving = SmoothImage(image + noise_sd * generator.standard_normal(image.shape), _SIZE, 1.5)
+        motion = fit_motion(moving, points, target, np.zeros(6))
+        found.append(motion * _ARC_MM)
+        variances.append(np.diag(motion_covariance(moving, points, target, motion)) * _ARC_MM**2)
+    true, stated = np.sqrt(np.mean(np.square(found))), np.sqrt(np.mean(np.median(variances, axis=0)))
+    assert 0.67 < stated / true < 1.5
+
+
+def test_noise_alone_moves_no_image():
+    """Two noisy images of one head are left exactly where they are; a head that was shifted is found."""
+    image, mask = _head()
+    generator = np.random.default_rng(2)
+    first, second, third = (image + 0.4 * generator.standard_normal(image.shape) for _ in range(3))
+    moved = register_rigid(first, second, mask, _SIZE, beyond_error=True)
+    assert np.array_equal(moved, np.eye(4))
+    shifted = ndimage.shift(image, (0, 1.5, 0), order=3) + (third - image)
+    centre = np.append(np.argwhere(mask).mean(axis=0), 1)
+    found = (register_rigid(first, shifted, mask, _SIZE, beyond_error=True) @ centre - centre)[:3]
+    assert np.abs(found - [0, 1.5, 0]).max() < 0.35
