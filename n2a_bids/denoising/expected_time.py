@@ -51,7 +51,7 @@ def expected_seconds(size: ImageSize, config: AutoConfig, rates: Rates) -> dict[
     """
     schedule, block = config.recorrupted.schedule, config.recorrupted.block_edge
     trained = schedule.n_epochs * schedule.steps_per_epoch * config.recorrupted.batch_size * block**3
-    passes, n_flips = max(config.nonlocal_passes), config.recorrupted.n_flips
+    passes, n_flips = max(config.nonlocal_passes), config.n_flips
     held_out = _HELD_OUT * size.n_brain_voxels
     network, fusion, filtered = 1 / rates.prediction, 1 / rates.fusion, 1 / rates.nonlocal_bayes
     follows = fusion if config.fusion else 0.0

@@ -280,7 +280,18 @@ def compare(
         predictions.append(np.hstack(values))
         targets.append(np.hstack(block_targets))
         added.append(((strength * factor * prepared.repetition_noise_sd[core][counted]) ** 2).mean())
-    return stack_candidates(predictions, targets, correction=float(np.mean(added)))
+    correction = float(np.mean(added))
+    return stack_candidates(predictions, targets, correction, costly=_with_own_prediction(candidates))
+
+
+def _with_own_prediction(candidates: Sequence[Candidate]) -> list[int]:
+    """Which candidates alone need some network at some noise level."""
+    predictions = [(id(one.network), one.noise_factor) for one in candidates]
+    return [
+        index
+        for index, one in enumerate(candidates)
+        if one.network is not None and predictions.count(predictions[index]) == 1
+    ]
 
 
 def _weighted(images: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:

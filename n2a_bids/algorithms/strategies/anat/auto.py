@@ -48,6 +48,7 @@ def config(
     return AutoConfig(
         recorrupted=recorrupted.config(recipe, weights),
         echoes_from_scratch=noise2average.config("fast" if recipe == "zero-shot" else recipe),
+        n_flips=8 if recipe == "thorough" else 1,
         fusion=fusion if weights else None,
     )
 
@@ -97,7 +98,7 @@ def _denoise_prepared(
     mean_won, impossible = judge(stack, mean_error)
     weights = np.eye(len(candidates))[0] if mean_won else stack.weights
     context.report("denoising the whole volume")
-    flips = FLIPS[: config.recorrupted.n_flips]
+    flips = FLIPS[: config.n_flips]
     estimate, clues = estimate_blend(candidates, weights, prepared, context, flips)
     watch.lap("predict")
     error_sd = None if mean_won else expected_error(clues, estimate, stack, prepared, held_out, bias)

@@ -33,6 +33,9 @@ class AutoConfig:
 
     nonlocal_passes: tuple[int, ...] = (1, 2)
     """Passes of non-local Bayes that are tried; a third brings 0.01 dB."""
+    n_flips: int = 1
+    """Mirror images that predictions are averaged over: a second one brings 0.01 dB where non-local
+    Bayes follows. Echoes and single images, which train nothing, have those of `recorrupted`."""
     fusion: PretrainedWeights | None = None
     """Of the network that corrects the last pass."""
     keep_noise_floor: bool = False

@@ -13,7 +13,7 @@ from n2a_bids.algorithms.nn.networks import FusionUNet, MUNet
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_all
+from n2a_bids.algorithms.risk.candidates import Candidate, _with_own_prediction, compare, estimate_all
 from n2a_bids.algorithms.risk.held_out import hold_out
 
 SHAPE = (20, 20, 20)
@@ -135,3 +135,17 @@ def test_the_risk_is_the_error_whatever_neighbours_share(context, kind):
         change = ((smoother.function(average, None) - clean) ** 2 - (average - clean) ** 2)[held_out.mask]
         # A recorrupted input has a little more noise than the average: the same more for both.
         assert risk * unit**2 == pytest.approx(change.mean(), abs=0.08 * noise.var() + 3 * error * unit**2)
+
+
+def test_a_prediction_that_no_other_candidate_needs_is_costly():
+    """Another level is a pass over the whole head; what follows a network that runs anyway is not."""
+    first, second = MUNet(n_channels=2), MUNet(n_channels=2)
+    candidates = [
+        Candidate("mean"),
+        Candidate("another level", first, noise_factor=0.85),
+        Candidate("level", first),
+        Candidate("trained", second),
+        Candidate("trained, followed", second, nonlocal_passes=1),
+    ]
+
+    assert _with_own_prediction(candidates) == [1, 2]

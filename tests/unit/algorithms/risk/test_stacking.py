@@ -106,6 +106,29 @@ def test_error_of_the_combination_is_that_of_its_own_blocks():
     assert stack.combined_standard_error < 0.2 * stack.standard_errors[1:].min()
 
 
+def _nearly_alike(share):
+    """Two candidates whose best combination takes `share` of the second one."""
+    rng = np.random.default_rng(0)
+    error, other = rng.standard_normal((2, 4000))
+    other -= error * (error @ other) / (error @ error)
+    worse = np.sqrt((1 - share) / share * (error @ error) / (other @ other)) * other
+    clean = rng.standard_normal(4000)
+    return [np.stack((clean + 9 * error, clean + error, clean + worse))], [clean]
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.05, False), (0.3, True)])
+def test_what_costs_work_of_its_own_must_be_worth_it(share, kept):
+    """A small share is left out, at hardly any risk; a large one stays, and so does what costs nothing."""
+    predictions, targets = _nearly_alike(share)
+    free = stack_candidates(predictions, targets)
+    costly = stack_candidates(predictions, targets, costly=[2])
+
+    assert free.weights[2] == pytest.approx(share, abs=0.01)
+    assert bool(costly.weights[2] > 0) == kept
+    assert costly.weights.sum() == pytest.approx(1)
+    assert costly.combined_risk - free.combined_risk < 0.06
+
+
 def test_one_block_proves_nothing():
     """The spread between places is unknown, so that the mean must win; records stay valid JSON."""
     predictions, targets = _problem(np.random.default_rng(0), n_blocks=1)
