@@ -62,7 +62,8 @@ def guided_nonlocal_bayes(
         another result.
     variance : array like `noisy`, optional
         Modified: filled with the posterior variance of the patches over every voxel, on average, before
-        overlapping ones are averaged; where no patch reaches, it stays.
+        overlapping ones are averaged; where no patch reaches, it stays. Where the patches' corners lie does
+        not show in it.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def guided_nonlocal_bayes(
     count = _count_patches(n_corners.reshape(spread.shape[:3]), search.edge)[..., None]
     denoised = torch.where(count > 0, total.reshape(values.shape) / count.clamp(min=1), reference)
     if expected is not None:
-        expected.fill(variance, values.shape)
+        expected.fill(variance, values.shape, search.stride)
     return _without_padding(denoised, noisy.shape)
 
 
@@ -119,14 +120,32 @@ class _Accumulator:
         self.total.index_add_(0, flat, values.reshape(-1, self.total.shape[-1]))
         self.count.index_add_(0, flat, self.count.new_ones(flat.numel()))
 
-    def fill(self, volume: NDArray[np.float32], padded: torch.Size) -> None:
+    def fill(self, volume: NDArray[np.float32], padded: torch.Size, stride: int) -> None:
         """Put the averages into a volume, where there are any; `padded` is the padded shape."""
         average = self.total / self.count.clamp(min=1)[:, None]
+        average = _without_lattice(average.reshape(padded), self.count.reshape(padded[:3]) > 0, stride)
+        average = average.reshape(self.total.shape)
         reached = self.count[:, None].expand_as(average) > 0
         average, reached = (
             _without_padding(part.reshape(padded), volume.shape) for part in (average, reached)
         )
         np.copyto(volume, average, where=reached)
+
+
+def _without_lattice(volume: Tensor, reached: Tensor, stride: int) -> Tensor:
+    """An (X, Y, Z, C) volume of variances without the lattice of the corners of patches.
+
+    The posterior of a patch is wider at its border than in its middle, and patches are denoised at every
+    third corner only. But those that resemble them lie at any offset, so that every voxel is estimated from
+    all places in patches alike: what counts is the mean over one cell of the lattice.
+    """
+    weight = reached.to(volume)[None]
+    margins = (stride // 2, (stride - 1) // 2) * 3
+    near, near_weight = (
+        F.avg_pool3d(F.pad(part[None], margins), stride, stride=1)[0]
+        for part in (volume.movedim(3, 0) * weight, weight)
+    )
+    return (near / near_weight.clamp(min=1e-6)).movedim(0, 3)
 
 
 def _without_padding(volume: Tensor, shape: tuple[int, ...]) -> NDArray:

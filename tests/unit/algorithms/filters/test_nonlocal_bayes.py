@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from acquisitions import coloured, kept_kspace
+from scipy import ndimage
 
 from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
 from n2a_bids.algorithms.noise.covariance import covariance_from_power
@@ -156,3 +157,16 @@ def test_uncorrelated_noise_is_the_same_told_or_not():
         told = _denoise(image, guide, noise_sd, where, correlation=np.eye(64), variance=variance)
         np.testing.assert_allclose(told, _denoise(image, guide, noise_sd, where, variance=same), atol=1e-3)
         np.testing.assert_allclose(variance, same, atol=1e-3 * NOISE_SD**2)
+
+
+def test_posterior_variance_shows_no_lattice_of_patches():
+    """Every third voxel is a corner of patches: in an even texture none of these classes stands out."""
+    generator = np.random.default_rng(0)
+    texture = ndimage.gaussian_filter(generator.standard_normal((30, 30, 30)), 1.5)
+    clean = (100 + 20 * texture / texture.std()).astype(np.float32)
+    noisy = (clean + 20 * generator.standard_normal(clean.shape)).astype(np.float32)
+    variance, everywhere = np.zeros_like(noisy), np.ones(clean.shape, bool)
+    _denoise(noisy, clean, np.full_like(noisy, 20), everywhere, variance=variance)
+    middle = variance[6:24, 6:24, 6:24]
+    classes = [middle[x::3, y::3, z::3].mean() for x, y, z in np.ndindex(3, 3, 3)]
+    assert np.max(np.abs(classes / middle.mean() - 1)) < 0.06
