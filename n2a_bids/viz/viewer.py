@@ -13,19 +13,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.record.viewer import ViewerImage, ViewerRecord
-from n2a_bids.viz.view import grey_window
+from n2a_bids.viz.view import crop_to_mask, grey_window
 
 MARGIN_MM = 4.0
 """How far beyond the brain mask is shown: errors of the mask can be seen, a face cannot."""
-LARGEST_CHARACTERS = 12_500_000
+LARGEST_CHARACTERS = 13_500_000
 """Of the images of one unit: with library and page they stay below 15 MB."""
 _ATTEMPTS = ((256, 1), (128, 1), (64, 1), (32, 1), (128, 2), (32, 2), (32, 4))
 """Grey levels and coarsening, tried in this order. Noise of a few levels hides coarser steps: they come
 before coarser voxels, which would change how noise looks."""
-_MAP_LEVELS = 64
+_MAP_LEVELS = 32
+"""Of residual and maps: steps of a fifth of the SD of a residual."""
 _HEADROOM = 0.35
 """Intensities above the window that are kept, as part of it: vessels and fat can be made to show."""
 
+_HEAD_BRIGHTNESS = 0.2
+"""Of the median of the brain: skin and fat are brighter, smoothed noise of the air is darker."""
 _PALETTE_OF_MAPS = "inferno"
 
 
@@ -55,7 +58,8 @@ class _Volume:
     values: NDArray[np.float32]
     window: tuple[float, float]
     palette: str
-    headroom: float = 0.0
+    is_image: bool = False
+    """Whether it is an image, of which there may be more than the brain, and not a residual or a map."""
     outside: float = 0.0
     """Value beyond the brain: no difference, or black."""
 
@@ -88,6 +92,32 @@ def shown_region(
     return ndimage.distance_transform_edt(~mask, sampling=voxel_size_mm) <= margin_mm
 
 
+def head_region(
+    image: NDArray[np.float32], mask: NDArray[np.bool_], voxel_size_mm: Sequence[float]
+) -> NDArray[np.bool_]:
+    """The whole head without the air around it, whose noise would take more room in a page than the head.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) array
+        Mean of the repetitions.
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    voxel_size_mm : three floats
+        Edge lengths of a voxel.
+
+    Returns
+    -------
+    region : (X, Y, Z) bool array
+        Everything as bright as a fifth of the brain, what that encloses, and the margin of `shown_region`.
+    """
+    smooth = ndimage.gaussian_filter(np.nan_to_num(image), 2.0 / np.asarray(voxel_size_mm))
+    bright = mask | (smooth > _HEAD_BRIGHTNESS * np.median(smooth[mask]))
+    labels, _ = ndimage.label(bright)
+    head = np.isin(labels, np.unique(labels[mask]))
+    return shown_region(ndimage.binary_fill_holes(head), voxel_size_mm)
+
+
 def encode_groups(
     groups: Sequence[ViewerGroup],
     mask: NDArray[np.bool_],
@@ -107,7 +137,8 @@ def encode_groups(
     affine : (4, 4) array
         Of that grid: voxels to world, RAS+ mm.
     whole_head : bool
-        Show what lies outside the brain as well. Otherwise it is blanked before anything is encoded.
+        Show the head without the air around it (residual and maps: the brain). Otherwise all but the brain is
+        blanked before anything is encoded.
     largest : int
         Characters that all images together may take.
 
@@ -123,14 +154,19 @@ def encode_groups(
     """
     if not mask.any():
         raise ValueError("the brain mask is empty: there is nothing that the viewer may show")
-    region = np.ones_like(mask) if whole_head else shown_region(mask, nb.affines.voxel_sizes(affine))
+    sizes_mm = nb.affines.voxel_sizes(affine)
+    brain = shown_region(mask, sizes_mm)
+    region = brain | head_region(groups[0].mean, mask, sizes_mm) if whole_head else brain
+    box = crop_to_mask(region, sizes_mm, 0.0)
+    regions = {True: region[box], False: brain[box]}
+    affine = affine @ nb.affines.from_matvec(np.eye(3), [part.start for part in box])
     volumes = [(group.name, one) for group in groups for one in _volumes(group, mask)]
     record = ViewerRecord((), "head" if whole_head else "brain", 0)
     for n_levels, factor in _ATTEMPTS:
         grid = _coarse_affine(affine, factor)
         images = tuple(
-            _encode(name, volume, _coarse(volume.values, region, factor), grid, n_levels)
-            for name, volume in volumes
+            _encode(name, one, _coarse(one.values[box], regions[one.is_image], factor), grid, n_levels)
+            for name, one in volumes
         )
         record = replace(record, images=images, n_levels=n_levels, coarsening=factor)
         if record.n_characters <= largest:
@@ -156,7 +192,7 @@ def _volumes(group: ViewerGroup, mask: NDArray[np.bool_]) -> Iterator[_Volume]:
 
 
 def _grey(name: str, values: NDArray[np.float32], window: tuple[float, float]) -> _Volume:
-    return _Volume(name, values, window, "gray", _HEADROOM, window[0])
+    return _Volume(name, values, window, "gray", is_image=True, outside=window[0])
 
 
 def _largest(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
@@ -195,8 +231,8 @@ def _encode(
 ) -> ViewerImage:
     values, region = shown
     low, high = volume.window
-    top = high + volume.headroom * (high - low)
-    levels = n_levels if volume.headroom else min(n_levels, _MAP_LEVELS)
+    top = high + (_HEADROOM if volume.is_image else 0.0) * (high - low)
+    levels = n_levels if volume.is_image else min(n_levels, _MAP_LEVELS)
     outside = volume.outside
     values = np.where(region, np.nan_to_num(values, nan=outside, posinf=top, neginf=low), outside)
     steps = np.round((levels - 1) * np.clip((values - low) / (top - low), 0, 1)).astype(np.uint8)
