@@ -34,10 +34,10 @@ class Tool:
 
 TOOLS = {
     "denoise": Tool(
-        "denoise aligned NIfTI files, or micrographs (PNG, TIFF), without BIDS",
-        "denoising.request",
-        "DenoiseRequest",
-        "run_denoise",
+        "mask, align and denoise images (NIfTI), or denoise micrographs (PNG, TIFF), without BIDS",
+        "tools.denoise",
+        "DenoiseCommand",
+        "run_denoise_command",
     ),
     "demo": Tool(
         "write a small dataset, denoise it and print the gain", "tools.demo", "DemoConfig", "run_demo"

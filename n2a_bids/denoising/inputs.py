@@ -55,14 +55,17 @@ class DenoiseJob:
     runs: Annotated[
         tuple[Path, ...],
         Option(
-            "repetitions, aligned, on one grid (NIfTI); or exposures of one field of view (PNG, TIFF)",
+            "repetitions (NIfTI): heads are aligned first, diffusion series lie on one grid; or exposures of "
+            "one field of view (PNG, TIFF)",
             metavar="RUN",
             positional=True,
         ),
     ] = ()
     mask: Annotated[
         Path | None,
-        Option("brain mask on that grid", default="found in the b0s of a diffusion series; needed otherwise"),
+        Option(
+            "brain mask, in the world of the runs", default="found in them; in the b0s of diffusion series"
+        ),
     ] = None
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     exposures: ExposureOptions = field(default_factory=ExposureOptions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -62,12 +62,14 @@ class DenoiseRequest:
     quiet: Annotated[bool, Option("no progress on standard error", flags=("-q", "--quiet"))] = False
 
 
-def run_denoise(request: DenoiseRequest) -> int:
-    """Denoise.
+def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> int:
+    """Denoise files that lie on one grid.
 
     Parameters
     ----------
     request : DenoiseRequest
+    sources : sequence of Path
+        What the record calls the runs, where they were made from other files; by default their own names.
 
     Returns
     -------
@@ -76,36 +78,39 @@ def run_denoise(request: DenoiseRequest) -> int:
     """
     job, files = request.job, request.files
     if takes_micrographs(job):
-        denoise_micrographs(job, files.out_file, files.maps, _report(request))
+        denoise_micrographs(job, files.out_file, files.maps, reporter(request))
         return 0
     if not job.runs:
         raise ConfigError("expected repetitions to denoise, found none; name their files, or give --pairs")
-    if job.noise_kept < 1 and not (job.bvals and job.bvecs):
-        raise ConfigError(
-            "--noise-kept: expected a diffusion series with --bvals and --bvecs, found none; leave it out"
-        )
-    _check_request(job, files)
+    check_request(job, files)
     with tempfile.TemporaryDirectory(prefix="n2a_") as folder:
+        if job.mask is None and job.bvals is None:
+            raise ConfigError("--mask: expected a brain mask of images on one grid, found none; give one")
         if job.mask is None:
             job = replace(job, mask=find_series_brain(job, Path(folder)))
-        return _denoise_and_write(replace(request, job=job))
+        return _denoise_and_write(replace(request, job=job), sources)
 
 
-def _report(request: DenoiseRequest) -> Callable[[str], None]:
+def reporter(request: DenoiseRequest) -> Callable[[str], None]:
+    """What receives one-line messages of progress: standard error, or nothing."""
     return (lambda message: None) if request.quiet else _Progress()
 
 
-def _denoise_and_write(request: DenoiseRequest) -> int:
+def _denoise_and_write(request: DenoiseRequest, sources: Sequence[Path]) -> int:
     job, files = request.job, request.files
-    report = _report(request)
+    report = reporter(request)
     result = denoise_files(job, report)
+    if sources:
+        rows = zip(result.record.repetitions, sources, strict=True)
+        named = tuple(replace(row, file=str(path)) for row, path in rows)
+        result = replace(result, record=replace(result.record, repetitions=named))
     skull_strip = job.denoise.skull_strip
     write_outputs(result, files.out_file, files.maps, files.out_repetitions, skull_strip=skull_strip)
     report(f"wrote {files.out_file}")
     return 0
 
 
-def _check_request(job: DenoiseJob, files: DenoiseFiles) -> None:
+def check_request(job: DenoiseJob, files: DenoiseFiles) -> None:
     """Refuse before the work what would fail after it, or overwrite what went in.
 
     Raises
@@ -119,6 +124,10 @@ def _check_request(job: DenoiseJob, files: DenoiseFiles) -> None:
         raise ConfigError(
             f"{files.out_file}: the output should end in .nii.gz; its record goes into .json beside it"
         )
+    if job.noise_kept < 1 and not (job.bvals and job.bvecs):
+        raise ConfigError(
+            "--noise-kept: expected a diffusion series with --bvals and --bvecs, found none; leave it out"
+        )
     check_recipe(job.denoise.strategy, job.denoise.recipe)
     if files.out_repetitions and len(files.out_repetitions) != len(job.runs):
         raise ConfigError(
@@ -127,11 +136,6 @@ def _check_request(job: DenoiseJob, files: DenoiseFiles) -> None:
     if (job.bvals is None) != (job.bvecs is None):
         raise ConfigError(
             "a gradient table needs both --bvals and --bvecs, found one of them; give the other"
-        )
-    if job.mask is None and job.bvals is None:
-        raise ConfigError(
-            "--mask: expected a brain mask, found none; give one (for diffusion series, --bvals and --bvecs "
-            "suffice: a mask is then found in the b0s)"
         )
     taken = {path.resolve() for path in (*job.runs, job.mask) if path is not None}
     for path in (files.out_file, *filter(None, files.maps.values()), *files.out_repetitions):

@@ -103,11 +103,11 @@ class Denoise(CommandLine):
     Examples
     --------
     >>> node = Denoise(omp_nthreads=2, recipe="fast")
-    >>> node.cmd.endswith("-m n2a_bids.cli.tools denoise")
+    >>> node.cmd.endswith("-m n2a_bids.cli.tools denoise --no-align")
     True
     """
 
-    _cmd = f"{shlex.quote(sys.executable)} -m n2a_bids.cli.tools denoise"
+    _cmd = f"{shlex.quote(sys.executable)} -m n2a_bids.cli.tools denoise --no-align"
     input_spec = _DenoiseInputSpec
     output_spec = _DenoiseOutputSpec
     _terminal_output = "stream"

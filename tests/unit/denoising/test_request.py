@@ -40,7 +40,8 @@ def files(tmp_path, head, noisy_runs, affine) -> dict[str, Path]:
 
 
 def denoise(files: dict[str, Path], *options: object) -> int:
-    arguments = ["denoise", files["one"], files["two"], "--mask", files["mask"], "--out", files["out"]]
+    runs = ["--no-align", files["one"], files["two"]]
+    arguments = ["denoise", *runs, "--mask", files["mask"], "--out", files["out"]]
     return main([str(word) for word in (*arguments, "--omp-nthreads", "1", "--device", "cpu", *options)])
 
 

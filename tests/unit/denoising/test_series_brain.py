@@ -25,8 +25,10 @@ def test_a_series_with_its_table_needs_no_mask(tmp_path):
     assert json.loads((tmp_path / "out.json").read_text())["strategy"] == "auto"
 
 
-def test_without_mask_and_table_the_error_names_both(tmp_path, capsys):
-    """Nothing is written."""
-    assert main(["denoise", str(tmp_path / "one.nii.gz"), "--out", str(tmp_path / "out.nii.gz")]) != 0
+def test_series_without_table_is_refused(tmp_path, capsys):
+    """A series is no head to find the brain in; the table is named, and nothing is written."""
+    series = tmp_path / "one.nii.gz"
+    nb.save(nb.Nifti1Image(np.ones((8, 8, 8, 3), np.float32), np.eye(4)), series)
+    assert main(["denoise", str(series), "--out", str(tmp_path / "out.nii.gz")]) != 0
     told = capsys.readouterr().err
     assert "--mask" in told and "--bvals" in told and not (tmp_path / "out.nii.gz").exists()

@@ -1,0 +1,131 @@
+"""The command ``n2a-tools denoise``: runs are masked and aligned, unless told otherwise, and denoised."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from n2a_bids.config.options import Option
+from n2a_bids.dataset.read.files import check_file
+from n2a_bids.dataset.read.gradient_tables import read_header
+from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.denoising.micrographs import takes_micrographs
+from n2a_bids.denoising.request import DenoiseRequest, check_request, reporter, run_denoise
+from n2a_bids.errors import ConfigError
+from n2a_bids.external.t1w_brain import write_brain_mask
+from n2a_bids.io.json import read_typed
+from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseCommand(DenoiseRequest):
+    """The command line: what is denoised, and what happens before."""
+
+    no_align: Annotated[
+        bool,
+        Option(
+            "take the runs as they lie, on one grid, instead of registering them first; diffusion series and "
+            "micrographs always are"
+        ),
+    ] = False
+
+
+def run_denoise_command(request: DenoiseCommand) -> int:
+    """Mask and align anatomical runs, then denoise.
+
+    Parameters
+    ----------
+    request : DenoiseCommand
+
+    Returns
+    -------
+    status : int
+        Always 0; errors are raised.
+
+    Raises
+    ------
+    ConfigError, BIDSDataError, DenoisingError
+        If options contradict each other, images cannot be used or do not fit together, or memory is short.
+    """
+    job = request.job
+    has_table = job.bvals is not None or job.bvecs is not None
+    if takes_micrographs(job) or has_table or not job.runs:
+        return run_denoise(request)
+    check_request(job, request.files)
+    for path in (*job.runs, *filter(None, [job.mask])):
+        check_file(path)
+    is_head = [read_header(path)[0] == 1 for path in job.runs]
+    if job.mask is None and not all(is_head):
+        raise ConfigError(
+            f"{job.runs[is_head.index(False)]}: expected one head to find the brain in, found a "
+            "series; give its gradient table, --bvals and --bvecs, or --mask"
+        )
+    aligns = all(is_head) and _can_be_aligned(job) and not request.no_align
+    if not aligns and job.mask is not None:
+        return run_denoise(request)
+    report = reporter(request)
+    with tempfile.TemporaryDirectory(prefix="n2a_") as name:
+        if aligns:
+            job, sources = _aligned(request, Path(name), report)
+        else:
+            report("finding the brain")
+            mask = write_brain_mask(job.runs[0], Path(name) / "brain.nii.gz", max(job.omp_nthreads, 1))
+            job, sources = replace(job, mask=mask), job.runs
+        return run_denoise(replace(request, job=job), sources)
+
+
+def _can_be_aligned(job: DenoiseJob) -> bool:
+    """Whether there are several images, of which nothing says that they lie on one grid."""
+    return len(job.runs) > 1 and job.measured is None and not job.stored
+
+
+def _aligned(
+    request: DenoiseRequest, folder: Path, report: Callable[[str], None]
+) -> tuple[DenoiseJob, Sequence[Path]]:
+    """The job with aligned runs and their common mask, and which of the runs they are."""
+    # nipype takes a second to import, and the children of the app never align.
+    from n2a_bids.api.alignment import AlignmentOptions, align_files
+
+    job = request.job
+    report("finding the brain in every run and registering the runs")
+    how = AlignmentOptions(
+        job.mask,
+        different_contrast=job.different_contrast,
+        random_seed=job.denoise.random_seed,
+        threads=max(job.omp_nthreads, 1),
+    )
+    found = align_files([path.absolute() for path in job.runs], folder, how)
+    record = read_typed(AlignmentRecord, Path(found.record_file))
+    for path, one in zip(job.runs, record.repetitions, strict=True):
+        report(f"{path}: {_outcome(one)}")
+    for warning in found.warnings:
+        report(f"WARNING: {warning}")
+    sources = tuple(job.runs[index] for index in found.accepted)
+    if request.files.out_repetitions and len(sources) < len(job.runs):
+        left_out = next(path for path in job.runs if path not in sources)
+        raise ConfigError(
+            f"--out-repetitions: expected that all {len(job.runs)} runs can be used, but {left_out} is left "
+            "out; leave it out of the command, too"
+        )
+    measured = Path(found.measured_file) if isinstance(found.measured_file, str) else None
+    aligned = replace(
+        job,
+        runs=tuple(map(Path, found.out_files)),
+        mask=Path(found.common_mask),
+        measured=measured,
+        stored=sources,
+        # They were compared as they were acquired.
+        allow_shared_noise=True,
+    )
+    return aligned, sources
+
+
+def _outcome(one: AlignedRepetition) -> str:
+    if not one.accepted:
+        return f"left out: {one.reason}"
+    if not one.translation_mm and not one.rotation_deg:
+        return "stays where it is"
+    return f"{one.translation_mm or 0:.1f} mm and {one.rotation_deg or 0:.1f} degrees from the reference"

@@ -1,0 +1,76 @@
+"""``n2a-tools denoise`` masks and aligns heads by itself, unless told not to."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nb
+import numpy as np
+import pytest
+from scipy import ndimage
+from small_dataset import head_phantom
+
+from n2a_bids.cli.tools import main
+
+AFFINE = np.array([[4.0, 0, 0, -78], [0, 4, 0, -86], [0, 0, 4, -70], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two noisy runs of one head, the second stored 6 mm away, and a generous mask."""
+    image, brain = head_phantom()
+    noise = np.random.default_rng(0).normal(0, 40, (2, *image.shape))
+    shifted = AFFINE.copy()
+    shifted[:3, 3] += (6.0, -3.0, 2.0)
+    paths = {name: tmp_path / f"{name}.nii.gz" for name in ("one", "two", "mask", "out", "mean")}
+    for name, data, affine in (
+        ("one", image + noise[0], AFFINE),
+        ("two", image + noise[1], shifted),
+        ("mask", ndimage.binary_dilation(brain), AFFINE),
+    ):
+        nb.save(nb.Nifti1Image(data.astype(np.float32), affine), paths[name])
+    return paths
+
+
+def _denoise(files, *options):
+    runs = [files["one"], files["two"], "--strategy", "mean", "--out", files["out"]]
+    return main([str(word) for word in ("denoise", *runs, "--device", "cpu", *options)])
+
+
+def test_runs_that_moved_are_aligned(files, capsys):
+    """What is found is told, the mean is sharp, and the record names the files that were given."""
+    assert _denoise(files, "--mask", files["mask"]) == 0
+    told = capsys.readouterr().err
+    assert "two.nii.gz: 7.0 mm" in told or "one.nii.gz: 7.0 mm" in told
+    record = json.loads(files["out"].with_name("out.json").read_text())
+    assert {row["file"] for row in record["repetitions"]} == {str(files["one"]), str(files["two"])}
+    image, brain = head_phantom()
+    out = nb.load(files["out"])
+    reference = "one" if np.allclose(out.affine, AFFINE) else "two"
+    assert np.allclose(out.affine, nb.load(files[reference]).affine)
+    assert np.corrcoef(out.get_fdata()[brain], image[brain])[0, 1] > 0.95
+
+
+def test_runs_on_other_grids_are_refused_as_they_lie(files, capsys):
+    """Without alignment, the error names the run that lies elsewhere; nothing is written."""
+    assert _denoise(files, "--mask", files["mask"], "--no-align") != 0
+    assert "two.nii.gz" in capsys.readouterr().err and not files["out"].exists()
+
+
+def test_runs_that_do_not_fit_are_refused_by_name(files, capsys):
+    """Of a head and something else no mean is made: the message names what does not fit."""
+    image, _ = head_phantom()
+    other = np.random.default_rng(1).permutation(image.ravel()).reshape(image.shape)
+    nb.save(nb.Nifti1Image(ndimage.gaussian_filter(other, 2).astype(np.float32), AFFINE), files["two"])
+    assert _denoise(files, "--mask", files["mask"]) != 0
+    told = capsys.readouterr().err
+    assert "two.nii.gz" in told and not files["out"].exists()
+
+
+def test_lone_head_finds_its_brain(files, monkeypatch):
+    """One run needs no alignment: the brain is found in it, and the record keeps its name."""
+    monkeypatch.setattr("n2a_bids.tools.denoise.write_brain_mask", lambda head, mask, threads: files["mask"])
+    words = ["denoise", files["one"], "--strategy", "mean", "--out", files["out"]]
+    assert main([str(word) for word in words]) == 0
+    record = json.loads(files["out"].with_name("out.json").read_text())
+    assert record["repetitions"][0]["file"] == str(files["one"])
