@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.micrographs.counting_noise import fit_counting_noise
+from n2a_bids.algorithms.micrographs.fields import find_void
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.volume_noise import noise_covariance
 from n2a_bids.algorithms.normalization import match_scales
@@ -160,7 +161,11 @@ def micrograph_noise_map(repetitions: Repetitions) -> Volumes | None:
         return None
     mean, maps = repetitions.data.mean(axis=0, dtype=np.float32), []
     for channel in range(mean.shape[-1]):
-        noise = fit_counting_noise(repetitions.data[..., channel], repetitions.mask)
+        exposures = repetitions.data[..., channel]
+        counted = repetitions.mask & ~find_void(exposures)
+        if not counted.any():
+            return None
+        noise = fit_counting_noise(exposures, counted)
         maps.append(np.sqrt(np.maximum(noise.variance(mean[..., channel]), 0)).astype(np.float32))
     return np.stack(maps, axis=-1)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise, fit_counting_noise
 from n2a_bids.algorithms.micrographs.stabilisation import Stabiliser
@@ -21,6 +22,9 @@ _WINDOW_EDGE = 512
 _CORE_EDGE, _CONTEXT_PIXELS = 128, 32
 """Of the squares that are held out, and around them for prediction."""
 _HELD_OUT_PART, _FEWEST_CORES, _MOST_CORES = 0.12, 6, 24
+_VOID_EDGE = 9
+_LEAST_VOID = 1e-4
+"""Part of the pixels that must be alike before areas of them are looked for."""
 _CAP_VARIANCES = 25.0
 """Squared differences of exposures count as no more noise variances."""
 
@@ -114,6 +118,27 @@ def prepare_fields(
     stable /= np.float32(spread)
     scale = StableScale(noise, offset, spread)
     return StableFields(stable, counted, scale, float(np.sqrt(variance)) / spread)
+
+
+def find_void(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Areas where all exposures hold the same values: padding, text, and no measurement.
+
+    Parameters
+    ----------
+    exposures : (R, X, Y, Z) array
+        One channel.
+
+    Returns
+    -------
+    void : (X, Y, Z) bool array
+        Squares of 9 pixels and larger; single pixels are alike by chance.
+    """
+    alike = (exposures[1:] == exposures[0]).all(axis=0)
+    if alike.mean() < _LEAST_VOID:
+        return np.zeros(alike.shape, bool)
+    size = (_VOID_EDGE, _VOID_EDGE, 1)
+    inner = ndimage.minimum_filter(alike, size, mode="nearest")
+    return ndimage.maximum_filter(inner, size, mode="nearest") & alike
 
 
 def _choose_windows(mask: NDArray[np.bool_], generator: torch.Generator) -> list[tuple[slice, slice, int]]:

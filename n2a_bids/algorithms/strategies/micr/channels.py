@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.micrographs.fields import StableFields, StableScale, prepare_fields
+from n2a_bids.algorithms.micrographs.fields import (
+    StableFields,
+    StableScale,
+    find_void,
+    prepare_fields,
+)
 from n2a_bids.algorithms.micrographs.planes import TileEstimate
 from n2a_bids.algorithms.nn.networks import receptive_radius
 from n2a_bids.algorithms.nn.planar import predict_plane
@@ -151,7 +156,8 @@ def denoise_channels(
 ) -> DenoisedImage:
     """Denoise every channel by itself and put them together.
 
-    Saturated pixels, outside the mask where all exposures were measured, keep their mean.
+    Saturated pixels, outside the mask where all exposures were measured, keep their mean, and so do areas
+    where all exposures hold the same values.
 
     Parameters
     ----------
@@ -174,9 +180,13 @@ def denoise_channels(
         exposures = data[..., channel]
         if data.shape[-1] > 1:
             context.report(f"channel {channel + 1} of {data.shape[-1]}")
-        part = denoise_channel(exposures, prepare_fields(exposures, counted, context.generator))
-        if saturated.any():
-            part.image[saturated] = exposures[:, saturated].mean(axis=0)
+        void = find_void(exposures)
+        if not (counted & ~void).any():
+            raise ValueError("the exposures do not differ: they are copies of one, or show nothing")
+        part = denoise_channel(exposures, prepare_fields(exposures, counted & ~void, context.generator))
+        kept = saturated | void
+        if kept.any():
+            part.image[kept] = exposures[:, kept].mean(axis=0)
         parts.append(part)
         noise_maps.append(np.sqrt(part.scale.noise.variance(part.image)).astype(np.float32))
     return DenoisedImage(

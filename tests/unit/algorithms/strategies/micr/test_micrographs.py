@@ -121,6 +121,20 @@ def test_saturated_pixels_keep_their_mean():
     np.testing.assert_allclose(denoised.data[~mask], data.mean(axis=0)[~mask], rtol=1e-6)
 
 
+def test_padding_says_nothing_of_the_noise():
+    """A black border around a camera with a black level: gain, offset and level as without it."""
+    repetitions = exposures(scene()[..., None, None])
+    data = np.zeros((2, 128, 128, 1, 1), np.float32)
+    data[:, 16:-16, 16:-16] = repetitions.data
+    padded = Repetitions(data, np.ones((128, 128, 1), bool), micrograph=True)
+    strategy, settings = short("recorrupted")
+    results = [strategy.denoise(one, settings, context()) for one in (repetitions, padded)]
+    noise, with_border = (result.record.counting_noise[0] for result in results)
+    assert (with_border.gain, with_border.offset) == pytest.approx((noise.gain, noise.offset), rel=0.05)
+    assert not results[1].data[:16].any()
+    assert results[1].noise_sd[20:-20, 20:-20].mean() == pytest.approx(results[0].noise_sd.mean(), rel=0.05)
+
+
 def test_copies_give_up_with_a_reason():
     """Two copies of one exposure do not differ."""
     repetitions = exposures(scene(size=48)[..., None, None])
