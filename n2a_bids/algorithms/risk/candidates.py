@@ -17,7 +17,7 @@ from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.normalization import MaskedSmoother
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.risk.held_out import HeldOut
-from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, stack_candidates, zero_sum_direction
+from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, draw_contrasts, stack_candidates
 from n2a_bids.algorithms.risk.uncertainty import Clues
 
 _LOCAL_MEAN_VOXELS = 2.0
@@ -228,6 +228,7 @@ def compare(
     *,
     strength: float = STRENGTH,
     n_draws: int = 2,
+    mirrored: bool = False,
 ) -> Stack:
     """Risk of every candidate on recorrupted averages, inside the brain part of the held-out blocks.
 
@@ -247,6 +248,8 @@ def compare(
     n_draws : int
         Recorruptions of each block; with two repetitions the second is the
         mirror of the first.
+    mirrored : bool
+        See `draw_contrasts`.
 
     Returns
     -------
@@ -255,12 +258,9 @@ def compare(
     factor = np.float32(prepared.average_noise_factor)
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
     predictions, targets, added = [], [], []
-    contrasts = [
-        zero_sum_direction(prepared.weights, prepared.variance_ratio, context.generator)
-        for _ in range(n_draws)
-    ]
-    if prepared.images.shape[0] == 2:
-        contrasts = [(-1) ** draw * contrasts[0] for draw in range(n_draws)]
+    contrasts = draw_contrasts(
+        prepared.weights, prepared.variance_ratio, context.generator, n_draws, mirrored=mirrored
+    )
     for core, box in zip(held_out.cores, held_out.boxes):
         inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))
         counted = prepared.mask[core]

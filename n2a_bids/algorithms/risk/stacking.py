@@ -62,6 +62,33 @@ def zero_sum_direction(
     return direction * np.sqrt(power)
 
 
+def draw_contrasts(
+    weights: NDArray[np.float64],
+    variance_ratio: NDArray[np.float64],
+    generator: torch.Generator,
+    n_draws: int,
+    *,
+    mirrored: bool = False,
+) -> list[NDArray[np.float64]]:
+    """Some contrasts of repetitions; of two repetitions there is one, and its mirror image.
+
+    Parameters
+    ----------
+    weights, variance_ratio, generator
+        As of `zero_sum_direction`.
+    n_draws : int
+    mirrored : bool
+        Whether every second one is the mirror of that before, with more repetitions, too: what noise of
+        unequal strength adds to the risk of one, it takes from the other.
+    """
+    contrasts = [zero_sum_direction(weights, variance_ratio, generator) for _ in range(n_draws)]
+    if len(weights) == 2:
+        return [(-1) ** draw * contrasts[0] for draw in range(n_draws)]
+    if mirrored:
+        return [(-1) ** draw * contrasts[draw // 2] for draw in range(n_draws)]
+    return contrasts
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """Best convex combination of candidates, and their risks."""

@@ -15,10 +15,10 @@ from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
-from n2a_bids.algorithms.risk.candidates import compare
+from n2a_bids.algorithms.risk.candidates import Candidate, compare
 from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
 from n2a_bids.algorithms.risk.held_out import HeldOut
-from n2a_bids.algorithms.risk.stacking import average_blocks
+from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, average_blocks
 from n2a_bids.algorithms.strategies.micr.candidates import PlaneCandidate, PlaneEstimator
 from n2a_bids.algorithms.strategies.micr.channels import (
     DenoisedChannel,
@@ -36,8 +36,6 @@ _NOISE_FACTORS = (0.8, 1.0, 1.25)
 """Factors on the noise level that are tried with the pretrained network."""
 _CERTAINTY = 2.0
 """Standard errors by which denoising each exposure must beat denoising their mean."""
-_WEAK_STRENGTH = 0.25
-"""Of the recorruption by which the two are compared: its input is little noisier than the mean."""
 _ERROR_EXPONENT = 0.65
 """The squared error of a denoised image rises with about this power of the noise variance."""
 
@@ -99,7 +97,7 @@ def _denoise_channel(
     candidates, history = _make_candidates(fields, held_out, config, context, estimator)
     context.report("comparing candidates on held-out squares")
     volumes = [estimator.as_candidate(one) for one in candidates]
-    stack = compare(volumes, fields.as_prepared(), held_out, 0.0, context)
+    stack = compare_on_squares(volumes, fields, held_out, context)
     mean_error = fields.noise_sd**2 / n_exposures
     mean_won, impossible = judge(stack, mean_error)
     weights = np.eye(len(candidates))[0] if mean_won else stack.weights
@@ -113,7 +111,7 @@ def _denoise_channel(
     if mean_won:
         return replace(found, rings=correlate_halves(fields, estimator.blend(candidates, weights, 1.0)))
     best = candidates[int(np.argmin(stack.risks))]
-    each = _each_is_better(best, fields, held_out, estimator, context)
+    each = _each_is_better(best, stack.block_risks[:, candidates.index(best)], fields, held_out, estimator)
     if each:
         weights = np.eye(len(candidates))[candidates.index(best)]
         sentence = f"{best.name}, applied to each exposure before averaging"
@@ -128,6 +126,31 @@ def _denoise_channel(
     )
     gain = Gain(denoising=denoising_gain(mean_error, mean_error, stack.combined_risk))
     return replace(found, image=image, gain=gain, rings=rings)
+
+
+def compare_on_squares(
+    volumes: list[Candidate], fields: StableFields, held_out: HeldOut, context: Context
+) -> Stack:
+    """Risks of candidates on held-out squares.
+
+    Interpolation and dose leave exposures with unequal noise, which adds to the risk of one recorruption
+    what it takes from its mirror image.
+
+    Parameters
+    ----------
+    volumes : list of Candidate
+        The first is the mean.
+    fields : StableFields
+    held_out : HeldOut
+    context : Context
+
+    Returns
+    -------
+    stack : Stack
+        In squares of the unit of the fields.
+    """
+    n_draws = 2 if len(fields.images) == 2 else 4
+    return compare(volumes, fields.as_prepared(), held_out, 0.0, context, n_draws=n_draws, mirrored=True)
 
 
 def _make_candidates(
@@ -147,7 +170,7 @@ def _make_candidates(
             for level in _NOISE_FACTORS
         ]
         volumes = [estimator.as_candidate(one) for one in (candidates[0], *tried)]
-        stack = compare(volumes, fields.as_prepared(), held_out, 0.0, context, n_draws=1)
+        stack = compare_on_squares(volumes, fields, held_out, context)
         best = tried[int(np.argmin(stack.risks[1:]))]
         candidates += _with_local_means(best)
     if config.schedule.n_epochs:
@@ -172,19 +195,19 @@ def _with_local_means(candidate: PlaneCandidate) -> list[PlaneCandidate]:
 
 def _each_is_better(
     candidate: PlaneCandidate,
+    block_risks: NDArray[np.float64],
     fields: StableFields,
     held_out: HeldOut,
     estimator: PlaneEstimator,
-    context: Context,
 ) -> bool:
     """Whether a candidate applied to each exposure, then averaged, beats it applied to their mean.
+
+    `block_risks` are those of the candidate on recorrupted means.
 
     The squared error of a mean is the mean squared error of its parts less their variance around it. The
     error of a part shows against the other exposures, whose noise is independent of it; that of an exposure
     as it is, measured in the same way, is known, and takes the noise of the targets out.
     """
-    volumes = [estimator.as_candidate(one) for one in (PlaneCandidate("mean"), candidate)]
-    weak = compare(volumes, fields.as_prepared(), held_out, 0.0, context, strength=_WEAK_STRENGTH)
     n_exposures, errors, sizes = len(fields.images), [], []
     for core, box in zip(held_out.cores, held_out.boxes):
         inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))[1:]
@@ -199,7 +222,7 @@ def _each_is_better(
         errors.append(error - spread)
         sizes.append(counted.sum())
     # What is compared was a little noisier than the mean.
-    of_mean = weak.block_risks[:, 1] + fields.noise_sd**2 / n_exposures
-    of_mean = of_mean * (1 + _WEAK_STRENGTH**2) ** -_ERROR_EXPONENT
+    of_mean = block_risks + fields.noise_sd**2 / n_exposures
+    of_mean = of_mean * (1 + STRENGTH**2) ** -_ERROR_EXPONENT
     difference, doubt = average_blocks(np.array(errors) - of_mean, np.array(sizes) / np.sum(sizes))
     return bool(difference + _CERTAINTY * doubt < 0)

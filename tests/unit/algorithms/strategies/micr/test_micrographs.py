@@ -14,8 +14,10 @@ from n2a_bids.algorithms.micrographs.fields import StableScale, hold_out_squares
 from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
 from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.risk.candidates import Candidate
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
+from n2a_bids.algorithms.strategies.micr import auto
 from n2a_bids.io.weights import load_weights
 from n2a_bids.strategy_table import strategies_of
 
@@ -94,6 +96,31 @@ def test_auto_beats_the_mean_and_knows_by_how_much(n_repetitions):
     rings = denoised.record.ring_correlation
     assert rings.pixels_after < rings.pixels_before
     assert denoised.record.counting_noise[0].gain == pytest.approx(2, rel=0.1)
+
+
+def test_unequal_noise_does_not_bend_the_risk():
+    """Of four exposures one is less noisy: the risk of a smoothed mean is its error, whatever was drawn."""
+    rng, expected = np.random.default_rng(2), scene(size=192)
+    sds = np.array([3.3, 4.0, 4.0, 4.0])
+    data = expected + sds[:, None, None] * rng.standard_normal((4, 192, 192))
+    fields = prepare_fields(
+        data[..., None].astype(np.float32), np.ones((192, 192, 1), bool), context().generator
+    )
+    held_out = hold_out_squares(fields, context().generator)
+
+    def smooth(volume, noise_sd):
+        return ndimage.gaussian_filter(volume, (0, 1, 1))
+
+    volumes = [Candidate("mean"), Candidate("smooth", function=smooth)]
+    mean = data.mean(axis=0)
+    errors = [
+        np.mean((image - expected)[held_out.mask[0]] ** 2)
+        for image in (mean, ndimage.gaussian_filter(mean, 1))
+    ]
+    unit = fields.scale.spread**2 * fields.scale.noise.offset
+    for seed in range(4):
+        risk = auto.compare_on_squares(volumes, fields, held_out, context(seed)).risks[1] * unit
+        assert risk == pytest.approx(errors[1] - errors[0], abs=0.15 * errors[0])
 
 
 @needs_weights
