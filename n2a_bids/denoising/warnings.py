@@ -21,6 +21,8 @@ from n2a_bids.record.denoising import DenoisingRecord
 _MOST_EDGES = 0.2
 """0 for aligned runs with white noise, 0.14 for a real pair; 0.3 to 0.47 where runs are one voxel apart."""
 _BAND_MM = (1.2, 3.0)
+_LEAST_HEAD_SIGNAL = 0.25
+"""Of a series, mean over its volumes, over that of the brain: air lies below, also of magnitudes."""
 _LEAST_GAP_ML = 1.0
 _MOST_ANATOMY = 0.1
 """More along edges in the residual than in the difference of two runs, as the trust tests of the benchmark
@@ -140,17 +142,20 @@ def gap_warnings(repetitions: Repetitions) -> list[str]:
     Parameters
     ----------
     repetitions : Repetitions
-        T1w runs; others are not judged.
+        Of diffusion series, whose air is often masked away, only the head counts.
 
     Returns
     -------
     warnings : list of str
     """
     n_measured, n_runs = repetitions.n_measured, repetitions.n_repetitions
-    if n_measured is None or repetitions.data.shape[-1] > 1:
+    if n_measured is None:
         return []
-    gaps = np.count_nonzero((n_measured > 0) & (n_measured < n_runs))
-    gaps_ml = gaps * float(np.prod(repetitions.voxel_size_mm)) / 1000
+    gaps = (n_measured > 0) & (n_measured < n_runs)
+    if repetitions.data.shape[-1] > 1:
+        signal = repetitions.data.max(axis=0).mean(axis=-1)
+        gaps &= signal > _LEAST_HEAD_SIGNAL * np.median(signal[repetitions.mask])
+    gaps_ml = np.count_nonzero(gaps) * float(np.prod(repetitions.voxel_size_mm)) / 1000
     if gaps_ml < _LEAST_GAP_ML:
         return []
     return [
