@@ -42,6 +42,8 @@ class StrategyFacts:
     """Whether it knows the error to expect in every voxel of its result."""
     removes_noise_floor: bool = False
     """Whether it takes the Rician bias of magnitudes out, unless ``--keep-noise-floor`` is given."""
+    keeps_shipped: bool = False
+    """Whether the network of the package stays a candidate where the user gives other weights."""
     weights: tuple[str, ...] = ()
     """Names of the pretrained networks it starts from: first the one that is fine-tuned."""
     faithful_weights: tuple[str, ...] | None = None
@@ -71,6 +73,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         has_zero_shot=True,
         tells_error=True,
         removes_noise_floor=True,
+        keeps_shipped=True,
         weights=("resunet-t1w", "fusion-t1w"),
     ),
     StrategyFacts(

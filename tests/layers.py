@@ -19,6 +19,7 @@ LAYERS = (
     ("io", "viz", "system", "external"),
     ("dataset",),
     ("denoising",),
+    ("training",),
     ("interfaces",),
     ("api",),
     ("workflows",),

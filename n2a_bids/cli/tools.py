@@ -55,6 +55,12 @@ TOOLS = {
         "run_describe",
     ),
     "slurm": Tool("write a SLURM array job for a dataset", "tools.slurm", "JobConfig", "run_slurm"),
+    "train": Tool(
+        "train a network on aligned repetitions of many subjects, for --weights-dir",
+        "training.session",
+        "TrainRequest",
+        "run_train",
+    ),
     "pretrain": Tool(
         "train the weights that denoising starts from",
         "lab.pretraining.session",

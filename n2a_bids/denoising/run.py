@@ -29,7 +29,7 @@ from n2a_bids.denoising.record import complete, describe_run
 from n2a_bids.denoising.warnings import shared_noise_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.images import load_mask
-from n2a_bids.io.weights import load_all_weights
+from n2a_bids.io.weights import load_all_weights, load_weights
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.system.resources import available_cpus, free_memory_gb
 
@@ -209,6 +209,8 @@ def denoise_with_retries(
     config = strategy.config(job.denoise.recipe, *weights)
     if job.denoise.keep_noise_floor and strategy.facts.removes_noise_floor:
         config = replace(config, keep_noise_floor=True)
+    if strategy.facts.keeps_shipped and (shipped := _shipped_beside(weights)) is not None:
+        config = replace(config, shipped=shipped)
     for _ in range(_ATTEMPTS):
         try:
             return strategy.denoise(repetitions, config, _new_context(job, device, memory_gb, report))
@@ -230,6 +232,14 @@ def denoise_with_retries(
         f"({(str(shortage) or 'MemoryError').splitlines()[0]}); close other programs on it, or ask for "
         f"more memory{instead}"
     ) from shortage
+
+
+def _shipped_beside(weights: Sequence[PretrainedWeights | None]) -> PretrainedWeights | None:
+    """The weights of the package, where others are used in their place."""
+    if not weights or weights[0] is None:
+        return None
+    shipped = load_weights(weights[0].name)
+    return shipped if shipped is not None and shipped.sha256 != weights[0].sha256 else None
 
 
 def _new_context(job: DenoiseJob, device: torch.device, memory_gb: float, report: Report) -> Context:

@@ -31,6 +31,7 @@ import numpy as np
 import torch
 
 from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.dataset_training.resumable import new_state, train_steps
 from n2a_bids.algorithms.nn.cuda_graphs import Recorder, record_cuda_graph
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.networks import MUNet, ResidualUNet
@@ -40,7 +41,6 @@ from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.benchmark.anat.engine_speed import measure_ceilings, measure_training
 from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
-from n2a_bids.lab.pretraining.loop import new_state, pretrain
 
 SEED = 7
 NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
@@ -214,7 +214,7 @@ def main() -> None:
         done = (spent + time.perf_counter() - started) / max(args.hours * 3600, 1e-9)
         if done >= 1:
             break
-        loss = pretrain(
+        loss = train_steps(
             state,
             partial(draw_batch, heads, config),
             config,

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
 from n2a_bids.lab.simulation.random_fields import (
     coloured_noise,
     dead_leaves,
@@ -17,16 +18,6 @@ from n2a_bids.lab.simulation.random_fields import (
     random_contrast,
     smooth_field,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PretrainingBatch:
-    """Blocks to learn from, in z-scores; all (N, 1, X, Y, Z) tensors."""
-
-    inputs: tuple[torch.Tensor, ...]
-    """What the network takes; the first is what its residual is added to."""
-    target: torch.Tensor
-    weight: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +214,7 @@ def draw_noise_sd(
 
 def draw_batch(
     heads: list[TrainingHead], config: PretrainingConfig, rng: np.random.Generator
-) -> PretrainingBatch:
+) -> TrainingBatch:
     """Noisy blocks, their noise maps and clean targets, in z-scores of the brain.
 
     The weight is the noise SD to the power -1.3, about the inverse of the error
@@ -239,4 +230,4 @@ def draw_batch(
         weight = np.full_like(clean, noise_sd_mean**-1.3)
         rows.append(np.stack((noisy - mean / sd, noise_sd, clean - mean / sd, weight)).astype(np.float32))
     noisy, noise_sd, target, weight = torch.from_numpy(np.stack(rows)).split(1, dim=1)
-    return PretrainingBatch((noisy, noise_sd), target, weight)
+    return TrainingBatch((noisy, noise_sd), target, weight)

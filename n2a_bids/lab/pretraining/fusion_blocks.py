@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
 from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.lab.pretraining.blocks import (
-    PretrainingBatch,
     PretrainingConfig,
     TrainingHead,
     draw_clean,
@@ -85,7 +85,7 @@ def draw_fusion_block(
 
 def draw_fusion_batch(
     blocks: Sequence[NDArray[np.float16]], config: PretrainingConfig, rng: np.random.Generator
-) -> PretrainingBatch:
+) -> TrainingBatch:
     """Crops of such blocks, turned and mirrored; the loss is weighted as for the first network.
 
     Parameters
@@ -107,4 +107,4 @@ def draw_fusion_batch(
     weight = torch.zeros_like(clean)
     inner = (..., *(slice(_RIM, -_RIM),) * 3)
     weight[inner] = noise_sd.mean(dim=(1, 2, 3, 4), keepdim=True).expand_as(clean)[inner] ** -1.3
-    return PretrainingBatch((patches, estimate, noisy, noise_sd), clean, weight)
+    return TrainingBatch((patches, estimate, noisy, noise_sd), clean, weight)

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
 from n2a_bids.algorithms.nn.planar import predict_plane
-from n2a_bids.lab.pretraining.blocks import PretrainingBatch, TrainingHead
+from n2a_bids.lab.pretraining.blocks import TrainingHead
 from n2a_bids.lab.simulation.drawings import draw_image, smooth_plane
 from n2a_bids.lab.simulation.random_fields import coloured_noise
 
@@ -78,7 +79,7 @@ def make_bank(n_drawings: int, heads: Sequence[TrainingHead], seed: int) -> Imag
     return ImageBank(drawings, tuple(slices))
 
 
-def draw_image_batch(bank: ImageBank, config: ImagePretraining, rng: np.random.Generator) -> PretrainingBatch:
+def draw_image_batch(bank: ImageBank, config: ImagePretraining, rng: np.random.Generator) -> TrainingBatch:
     """Noisy blocks, their noise maps and clean targets, in units of the SD of their images.
 
     The weight falls with the noise SD about as the error that can be reached rises, so that no level rules.
@@ -92,7 +93,7 @@ def draw_image_batch(bank: ImageBank, config: ImagePretraining, rng: np.random.G
         weight = np.full_like(clean, (level / (1 + 0.3 * level)) ** -1.3)
         rows.append(np.stack((noisy, noise_sd, clean, weight)).astype(np.float32))
     noisy, noise_sd, target, weight = torch.from_numpy(np.stack(rows)).split(1, dim=1)
-    return PretrainingBatch((noisy, noise_sd), target, weight)
+    return TrainingBatch((noisy, noise_sd), target, weight)
 
 
 def _draw_block(bank: ImageBank, config: ImagePretraining, rng: np.random.Generator) -> Plane:

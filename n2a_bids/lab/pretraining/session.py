@@ -16,17 +16,22 @@ import numpy as np
 import torch
 from torch import nn
 
+from n2a_bids.algorithms.dataset_training.resumable import (
+    TrainingBatch,
+    TrainingState,
+    new_state,
+    train_steps,
+)
 from n2a_bids.algorithms.nn.weights import NETWORKS, PretrainedWeights, build_network
 from n2a_bids.config.options import Option, Range
 from n2a_bids.denoising.run import choose_device
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import whole_file
 from n2a_bids.io.weights import load_weights, save_weights
-from n2a_bids.lab.pretraining.blocks import PretrainingBatch, PretrainingConfig, TrainingHead, draw_batch
+from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
 from n2a_bids.lab.pretraining.fusion import make_fusion_blocks, validate_fusion
 from n2a_bids.lab.pretraining.fusion_blocks import draw_fusion_batch
 from n2a_bids.lab.pretraining.images import ImagePretraining, draw_image_batch, make_bank, validate_images
-from n2a_bids.lab.pretraining.loop import PretrainingState, new_state, pretrain
 from n2a_bids.lab.pretraining.subjects import check_sizes, load_heads, pack_heads, validate
 
 _FUSION = "fusion-t1w"
@@ -128,7 +133,7 @@ def run_pretrain(asked: PretrainConfig) -> int:
 class _Lesson:
     """What is learned, and what tells how well."""
 
-    draw: Callable[[np.random.Generator], PretrainingBatch]
+    draw: Callable[[np.random.Generator], TrainingBatch]
     validate: Callable[[nn.Module], dict[str, float]]
 
 
@@ -191,7 +196,7 @@ class _Clock:
 
 
 def _train(
-    state: PretrainingState,
+    state: TrainingState,
     lesson: _Lesson,
     config: PretrainingConfig,
     asked: PretrainConfig,
@@ -201,7 +206,7 @@ def _train(
     """Train until the time is over; mutates `state` and `story`, and writes checkpoints."""
     device, saved = torch.device(asked.device), time.monotonic()
     while not clock.over():
-        loss = pretrain(
+        loss = train_steps(
             state,
             lesson.draw,
             config,
@@ -229,7 +234,7 @@ def _train(
     _save(state, asked.checkpoint, story)
 
 
-def _resume(state: PretrainingState, path: Path) -> _Story:
+def _resume(state: TrainingState, path: Path) -> _Story:
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         state.load_state_dict(checkpoint["state"])
@@ -241,7 +246,7 @@ def _resume(state: PretrainingState, path: Path) -> _Story:
         ) from error
 
 
-def _start_from(state: PretrainingState, name: str, folder: Path) -> str:
+def _start_from(state: TrainingState, name: str, folder: Path) -> str:
     """Take over finished weights, whose checksum is returned; the optimiser starts anew."""
     weights = load_weights(name, folder)
     assert weights is not None  # a named folder without them raises
@@ -254,17 +259,14 @@ def _start_from(state: PretrainingState, name: str, folder: Path) -> str:
     return weights.sha256
 
 
-def _save(state: PretrainingState, path: Path, story: _Story) -> None:
+def _save(state: TrainingState, path: Path, story: _Story) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         torch.save({"state": state.state_dict(), "story": asdict(story)}, temporary)
 
 
 def _write_weights(
-    state: PretrainingState,
-    asked: PretrainConfig,
-    config: PretrainingConfig,
-    story: _Story,
+    state: TrainingState, asked: PretrainConfig, config: PretrainingConfig, story: _Story
 ) -> None:
     tensors = {key: value.half().cpu() for key, value in state.averaged.state_dict().items()}
     size = {"block_edge": asked.block_edge, "batch_size": asked.batch_size}

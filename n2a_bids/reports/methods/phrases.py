@@ -38,6 +38,10 @@ _STRATEGIES = {
         "through all echoes, are denoised together by the covariance that they show in the estimate "
         "[@nonlocalbayes]"
     ),
+    "pretrained network as shipped": (
+        "the network pretrained on other brains that comes with n2a_bids, which measured better than the "
+        "weights that were given, told the noise level and applied to the mean"
+    ),
     "pretrained": "a pretrained network that is told the noise level, applied to the mean",
     "local pca": "shrinkage of the local principal components of the series",
     "learned filters": "filters learned from the participant's own images, on top of that shrinkage",

@@ -94,7 +94,7 @@ def _denoise_prepared(
     context.report("comparing candidates on held-out blocks")
     stack = compare(candidates, prepared, held_out, bias, context)
     watch.lap("risk")
-    mean_error = _mean_error(prepared, held_out, bias)
+    mean_error = error_of_mean(prepared, held_out, bias)
     mean_won, impossible = judge(stack, mean_error)
     weights = np.eye(len(candidates))[0] if mean_won else stack.weights
     context.report("denoising the whole volume")
@@ -150,11 +150,11 @@ def estimate_gain(
     weighting = weighting_gain(prepared.weights, prepared.variance_ratio)
     if risk is None:
         return Gain(weighting)
-    noise_variance = _mean_error(prepared, held_out, 0.0)
-    return Gain(weighting, denoising_gain(noise_variance, _mean_error(prepared, held_out, bias), risk))
+    noise_variance = error_of_mean(prepared, held_out, 0.0)
+    return Gain(weighting, denoising_gain(noise_variance, error_of_mean(prepared, held_out, bias), risk))
 
 
-def _mean_error(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> float:
+def error_of_mean(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> float:
     """Mean squared error of the mean on the held-out blocks, squared z-scores."""
     counted = held_out.mask & prepared.mask
     noise = (prepared.repetition_noise_sd[counted] * prepared.average_noise_factor) ** 2

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
@@ -19,6 +20,9 @@ from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, weigh_repetitions
 from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted
 from n2a_bids.record.denoising import Epoch
+
+_PRETRAINED = "pretrained network"
+_SHIPPED = "pretrained network as shipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class AutoConfig:
     Bayes follows. Echoes and single images, which train nothing, have those of `recorrupted`."""
     fusion: PretrainedWeights | None = None
     """Of the network that corrects the last pass."""
+    shipped: PretrainedWeights | None = None
+    """Of the network in the package, where other weights are used: it stays a candidate beside them."""
     keep_noise_floor: bool = False
     """Leave the Rician bias in targets and result, also where the air shows magnitudes."""
 
@@ -64,18 +70,24 @@ def pretrained_candidates(
     # First the weights: with unequal noise, that of inputs and targets would be correlated.
     prepared = weigh_repetitions(Candidate("pretrained", network), prepared, held_out, context)
     mean = mean_candidate(prepared)
-    tried = [
-        Candidate(f"pretrained network (level {noise_factor:g})", network, noise_factor)
-        for noise_factor in config.noise_factors
-    ]
+    tried = _at_levels(_PRETRAINED, network, config)
+    if config.shipped is not None:
+        tried += _at_levels(_SHIPPED, recorrupted.new_network(config.shipped, context), config)
     stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
-    best = tried[int(np.argmin(stack.risks[1:]))]
+    ranked = [tried[index] for index in np.argsort(stack.risks[1:], kind="stable")]
+    best = ranked[0]
+    # Of two networks the better one is followed up; the other stays a candidate.
+    rival = [one for one in ranked if one.network is not best.network][:1]
     bias: NDArray[np.float32] | float = 0.0
     if prepared.magnitude is not None:
         first = estimate_average([best], prepared, context)[0]
         bias = prepared.estimated_bias(first, prepared.repetition_noise_sd)
     neighbours = [other for other in tried if config.trains and _is_neighbour(other, best)]
-    return [mean, *neighbours, best], prepared, bias
+    return [mean, *rival, *neighbours, best], prepared, bias
+
+
+def _at_levels(name: str, network: nn.Module, config: AutoConfig) -> list[Candidate]:
+    return [Candidate(f"{name} (level {factor:g})", network, factor) for factor in config.noise_factors]
 
 
 def mean_candidate(prepared: Prepared) -> Candidate:
@@ -94,7 +106,7 @@ def further_candidates(
     """The trained network with what follows it; where nothing is trained, what follows the pretrained one."""
     if not config.trains:
         _, *further = _followed(
-            replace(best, name="pretrained network"), prepared.covariance, config, context
+            replace(best, name=best.name.partition(" (")[0]), prepared.covariance, config, context
         )
         return further, ()
     network = copy.deepcopy(best.network) if config.weights else recorrupted.new_network(None, context)
@@ -130,4 +142,5 @@ def _followed(
 
 def _is_neighbour(candidate: Candidate, best: Candidate) -> bool:
     """Levels next to the best one: their blend is a finer choice of level."""
-    return candidate is not best and 0.8 < candidate.noise_factor / best.noise_factor < 1.25
+    is_other = candidate is not best and candidate.network is best.network
+    return is_other and 0.8 < candidate.noise_factor / best.noise_factor < 1.25

@@ -115,7 +115,7 @@ def _denoise(
     context: Context,
 ) -> DenoisedImage:
     watch = Stopwatch(context.clock)
-    prepared, noise = _prepare(image, mask, as_stored, config)
+    prepared, noise = prepare_alone(image, mask, as_stored, config)
     held_out = hold_out(prepared.mask, context.generator)
     rng = np.random.default_rng(context.draw_seed())
     watch.lap("noise")
@@ -148,10 +148,29 @@ def _denoise(
     return replace(restore(prepared, estimate, record), gain=gain)
 
 
-def _prepare(
+def prepare_alone(
     image: Volume, mask: Mask, as_stored: tuple[Volume, Mask] | None, config: SingleConfig
 ) -> tuple[Prepared, NoiseOfOneImage]:
-    """The image in z-scores, and its noise in these."""
+    """The image in z-scores, and its noise in these.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float32 array
+    mask : (X, Y, Z) bool array
+    as_stored : (image, mask) or None
+        Before zero-filling was undone, where it was.
+    config : SingleConfig
+
+    Returns
+    -------
+    prepared : Prepared
+    noise : NoiseOfOneImage
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+    """
     if not np.isfinite(image).all():
         raise ValueError("the image contains NaN or infinite values")
     (scale,) = match_scales(image[None], mask)

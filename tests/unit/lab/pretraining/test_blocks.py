@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from n2a_bids.algorithms.dataset_training.resumable import new_state, train_steps
 from n2a_bids.algorithms.nn.networks import ResidualUNet
 from n2a_bids.lab.pretraining.blocks import (
     PretrainingConfig,
@@ -15,7 +16,6 @@ from n2a_bids.lab.pretraining.blocks import (
     draw_batch,
     draw_clean,
 )
-from n2a_bids.lab.pretraining.loop import new_state, pretrain
 from n2a_bids.lab.simulation.random_fields import coloured_noise, dead_leaves, head_shells, random_contrast
 
 CONFIG = PretrainingConfig(block_edge=16, batch_size=2, warmup_steps=2)
@@ -35,7 +35,7 @@ def _state():
 
 
 def _run(state, n_steps):
-    return pretrain(
+    return train_steps(
         state,
         partial(draw_batch, _heads(), CONFIG),
         CONFIG,

@@ -1,23 +1,48 @@
-"""Pretraining on simulated noise: many subjects, randomised domains, resumable at any step."""
+"""Training on many subjects in steps that can be resumed: state, learning rate, averaged weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from n2a_bids.algorithms.nn.precision import precision_for
-from n2a_bids.lab.pretraining.blocks import PretrainingBatch, PretrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBatch:
+    """Blocks to learn from, in z-scores; all (N, 1, X, Y, Z) tensors."""
+
+    inputs: tuple[Tensor, ...]
+    """What the network takes; the first is what its residual is added to."""
+    target: Tensor
+    weight: Tensor
+
+
+class Pace(Protocol):
+    """How fast is learned."""
+
+    @property
+    def peak_rate(self) -> float:
+        """Highest learning rate."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps over which the rate rises to it."""
+
+    @property
+    def averaging(self) -> float:
+        """Decay of the running average of weights."""
 
 
 @dataclass(slots=True)
-class PretrainingState:
-    """What a checkpoint holds; mutated by `pretrain`."""
+class TrainingState:
+    """What a checkpoint holds; mutated by `train_steps`."""
 
     network: nn.Module
     averaged: nn.Module
@@ -44,55 +69,61 @@ class PretrainingState:
         self.step, self.losses = int(state["step"]), list(state["losses"])
 
 
-def new_state(
-    build: Callable[[], nn.Module], device: torch.device, config: PretrainingConfig
-) -> PretrainingState:
+def new_state(build: Callable[[], nn.Module], device: torch.device, config: Pace) -> TrainingState:
     """State before the first step; `build` makes the network."""
     network, averaged = build(), build()
     for one in (network, averaged):
         one.to(device, memory_format=_layout(next(one.parameters())))
     averaged.load_state_dict(network.state_dict())
     optimizer = torch.optim.Adam(network.parameters(), lr=config.peak_rate, fused=True)
-    return PretrainingState(network=network, averaged=averaged, optimizer=optimizer)
+    return TrainingState(network=network, averaged=averaged, optimizer=optimizer)
 
 
-def learning_rate(config: PretrainingConfig, step: int, progress: float) -> float:
+def learning_rate(config: Pace, step: int, progress: float) -> float:
     """Warm-up, then cosine decay over the planned part that is done.
 
     Examples
     --------
-    >>> round(learning_rate(PretrainingConfig(), step=1000, progress=0.5), 6)
+    >>> from types import SimpleNamespace
+    >>> pace = SimpleNamespace(peak_rate=7e-4, warmup_steps=200, averaging=0.9995)
+    >>> round(learning_rate(pace, step=1000, progress=0.5), 6)
     0.000353
     """
     warmup = min(1.0, (step + 1) / config.warmup_steps)
     return config.peak_rate * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
 
-def pretrain(
-    state: PretrainingState,
-    draw: Callable[[np.random.Generator], PretrainingBatch],
-    config: PretrainingConfig,
+def train_steps(
+    state: TrainingState,
+    draw: Callable[[np.random.Generator], TrainingBatch],
+    config: Pace,
     *,
     seed: int,
     n_steps: int,
     progress: Callable[[int], float],
     device: torch.device,
+    rank: int = 0,
+    share_gradients: Callable[[nn.Module], None] = lambda network: None,
 ) -> float:
     """Take some steps.
 
     Parameters
     ----------
-    state : PretrainingState
+    state : TrainingState
         Modified.
     draw : callable
         Next batch from a generator.
-    config : PretrainingConfig
+    config : Pace
     seed : int
         With the step number it seeds the data, so that a resumed run draws new blocks.
     n_steps : int
     progress : callable
         Step number to the part of the plan that is done, 0 to 1.
     device : torch.device
+    rank : int
+        Of this process, where several learn together: each draws other blocks.
+    share_gradients : callable
+        Replaces the gradients of this process by the mean over all that learn together.
 
     Returns
     -------
@@ -104,7 +135,7 @@ def pretrain(
     FloatingPointError
         If the loss is not finite.
     """
-    rng = np.random.default_rng([seed, state.step])
+    rng = np.random.default_rng([seed, state.step, rank] if rank else [seed, state.step])
     precision = precision_for(device)
     total = torch.zeros((), device=device)
     for _ in range(n_steps):
@@ -120,6 +151,7 @@ def pretrain(
         loss = (((inputs[0] + residual.float() - target) ** 2) * weight).mean()
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        share_gradients(state.network)
         nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
         state.optimizer.step()
         state.step += 1
@@ -127,7 +159,7 @@ def pretrain(
         total += loss.detach()
     mean_loss = float(total) / n_steps
     if not math.isfinite(mean_loss):
-        raise FloatingPointError(f"the pretraining loss is {mean_loss} at step {state.step}")
+        raise FloatingPointError(f"the training loss is {mean_loss} at step {state.step}")
     state.losses.append(mean_loss)
     return mean_loss
 
@@ -137,7 +169,7 @@ def _layout(tensor: Tensor) -> torch.memory_format:
 
 
 @torch.no_grad()
-def _average(state: PretrainingState, decay: float) -> None:
+def _average(state: TrainingState, decay: float) -> None:
     """Running average, faster in the beginning."""
     rate = 1 - min(decay, 1 - 1 / (state.step / 10 + 1))
     averaged: list[Tensor] = list(state.averaged.parameters())

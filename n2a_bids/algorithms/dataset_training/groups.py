@@ -1,0 +1,121 @@
+"""Repetitions of one subject, prepared as `auto` prepares them, to train or judge a network with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.nn.inference import predict
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare
+from n2a_bids.algorithms.preparation.zero_filling import find_measured_shape, resize_mask, resize_spectrum
+from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.risk.acquired_matrix import on_acquired_matrix
+from n2a_bids.algorithms.risk.candidates import Candidate
+from n2a_bids.algorithms.risk.held_out import hold_out
+from n2a_bids.algorithms.risk.repetition_weights import weigh_repetitions
+from n2a_bids.algorithms.strategies.anat.recorrupted import new_network
+from n2a_bids.algorithms.strategies.anat.single import SingleConfig, prepare_alone
+
+_MARGIN_VOXELS = 12
+"""Around the brain, that a network sees; what lies farther away is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingGroup:
+    """Repetitions of one image, or one image alone, of one subject."""
+
+    subject: str
+    prepared: Prepared
+    bias: NDArray[np.float32] | float = 0.0
+    """Rician bias of the repetitions, z-scores: (X, Y, Z), or 0 without a noise floor."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing was repeated, so that the noise level is an estimate from the image itself."""
+        return len(self.prepared.images) == 1
+
+    @property
+    def noise_sd(self) -> float:
+        """Typical noise SD of the average in the brain, z-scores."""
+        return float(np.median(self.prepared.average_noise_sd[self.prepared.mask]))
+
+
+def prepare_group(
+    subject: str, repetitions: Repetitions, weights: PretrainedWeights | None, context: Context
+) -> TrainingGroup:
+    """Scale, noise level, weights and noise floor of a subject's repetitions, cut to the brain.
+
+    Parameters
+    ----------
+    subject : str
+    repetitions : Repetitions
+        One or more repetitions of one contrast, one channel.
+    weights : PretrainedWeights or None
+        Of the network that tells the noise floor and unequal noise; without it the floor stays.
+    context : Context
+
+    Returns
+    -------
+    group : TrainingGroup
+
+    Raises
+    ------
+    ValueError
+        If a repetition is constant in the mask, a value is not finite, or there is no noise.
+    """
+    if repetitions.n_repetitions == 1:
+        prepared = _prepare_alone(repetitions, weights)
+    else:
+        prepared = on_acquired_matrix(prepare(repetitions), context)
+    if not np.median(prepared.repetition_noise_sd[prepared.mask]) > 0:
+        raise ValueError("expected repetitions that differ by noise, found no difference between them")
+    if weights is None:
+        return _cut(TrainingGroup(subject, replace(prepared, magnitude=None)))
+    network = new_network(weights, context)
+    if repetitions.n_repetitions > 1:
+        blocks = hold_out(prepared.mask, context.generator)
+        prepared = weigh_repetitions(Candidate("pretrained", network), prepared, blocks, context)
+    bias: NDArray[np.float32] | float = 0.0
+    if prepared.magnitude is not None:
+        noise_sd, memory_gb = prepared.average_noise_sd, context.memory_gb
+        first = predict(network, prepared.average, noise_sd, device=context.device, memory_gb=memory_gb)
+        bias = prepared.estimated_bias(first, prepared.repetition_noise_sd)
+    return _cut(TrainingGroup(subject, prepared, bias))
+
+
+def _prepare_alone(repetitions: Repetitions, weights: PretrainedWeights | None) -> Prepared:
+    """One image as it was measured: without the zero-filling that makes its noise coloured."""
+    image, mask = repetitions.data[0, ..., 0], repetitions.mask
+    config = SingleConfig(weights, keep_noise_floor=repetitions.real_valued)
+    shape = find_measured_shape(image, mask)
+    if shape is None:
+        return prepare_alone(image, mask, None, config)[0]
+    apart = tuple(slice(None, None, -(-large // small)) for large, small in zip(image.shape, shape))
+    stored = (image[apart], mask[apart])
+    return prepare_alone(resize_spectrum(image, shape), resize_mask(mask, shape), stored, config)[0]
+
+
+def _cut(group: TrainingGroup) -> TrainingGroup:
+    """The group without what lies far from the brain."""
+    prepared, box = group.prepared, []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        inside = np.flatnonzero(prepared.mask.any(axis=others))
+        low, high = int(inside[0]) - _MARGIN_VOXELS, int(inside[-1]) + 1 + _MARGIN_VOXELS
+        box.append(slice(max(low, 0), min(high, prepared.mask.shape[axis])))
+    where = tuple(box)
+    optional = {"n_measured": prepared.n_measured, "background": prepared.background}
+    prepared = replace(
+        prepared,
+        images=np.ascontiguousarray(prepared.images[(slice(None), *where)]),
+        mask=prepared.mask[where],
+        head=prepared.head[where],
+        repetition_noise_sd=prepared.repetition_noise_sd[where],
+        **{name: None if volume is None else volume[where] for name, volume in optional.items()},
+    )
+    bias = group.bias[where] if isinstance(group.bias, np.ndarray) else group.bias
+    return TrainingGroup(group.subject, prepared, bias)

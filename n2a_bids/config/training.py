@@ -1,0 +1,104 @@
+"""Options of the training of one network for a whole dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from n2a_bids.config.options import Option, Range
+
+_TRAINING = "training (level 'train')"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How a network for all subjects of a dataset is trained: ``n2a ... train`` and ``n2a-tools train``."""
+
+    epochs: Annotated[
+        int, Range(1), Option("most epochs", _TRAINING, flags=("--train-epochs",), metavar="N")
+    ] = 40
+    steps: Annotated[
+        int, Range(1), Option("steps in an epoch", _TRAINING, flags=("--train-steps",), metavar="N")
+    ] = 100
+    patience: Annotated[
+        int,
+        Range(1),
+        Option(
+            "epochs without gain on the validation subjects after which training stops", _TRAINING,
+            flags=("--train-patience",), metavar="N",
+        ),
+    ] = 8  # fmt: skip
+    targets: Annotated[
+        Literal["recorrupted", "noise2noise"],
+        Option(
+            "what repetitions teach: averages from independent averages, or each one from another; single "
+            "images are always recorrupted",
+            _TRAINING, flags=("--train-targets",),
+        ),
+    ] = "recorrupted"  # fmt: skip
+    from_scratch: Annotated[
+        bool,
+        Option(
+            "start from random weights instead of the shipped ones", _TRAINING,
+            flags=("--train-from-scratch",),
+        ),
+    ] = False  # fmt: skip
+    validation_subjects: Annotated[
+        int,
+        Range(0),
+        Option(
+            "subjects on which the epoch is chosen", _TRAINING, flags=("--train-validation",), metavar="N",
+            default="a sixth of them, 1 to 4",
+        ),
+    ] = 0  # fmt: skip
+    test_subjects: Annotated[
+        int,
+        Range(0),
+        Option(
+            "subjects on which the weights must beat the shipped ones in the end", _TRAINING,
+            flags=("--train-test",), metavar="N", default="a sixth of them, 1 to 4",
+        ),
+    ] = 0  # fmt: skip
+    rate: Annotated[
+        float | None,
+        Range(0, above=True),
+        Option(
+            "highest learning rate", _TRAINING, flags=("--train-rate",), metavar="RATE",
+            default="0.0002, and 0.0007 from scratch",
+        ),
+    ] = None  # fmt: skip
+    batch_size: Annotated[
+        int, Range(1), Option("blocks in a step", _TRAINING, flags=("--train-batch",), metavar="N")
+    ] = 2
+    block_edge: Annotated[
+        int,
+        Range(8),
+        Option("edge of a block in voxels", _TRAINING, flags=("--train-block",), metavar="N"),
+    ] = 48
+    processes: Annotated[
+        int,
+        Range(1),
+        Option(
+            "processes that train together, one for each GPU, or on the CPU", _TRAINING,
+            flags=("--train-processes",), metavar="N",
+        ),
+    ] = 1  # fmt: skip
+    out_dir: Annotated[
+        Path | None,
+        Option(
+            "folder for weights and model card", _TRAINING, flags=("--train-out",), metavar="DIR",
+            reading="absolute path", default="'weights' in the output folder",
+        ),
+    ] = None  # fmt: skip
+
+    @property
+    def peak_rate(self) -> float:
+        """Highest learning rate.
+
+        Examples
+        --------
+        >>> TrainConfig().peak_rate, TrainConfig(rate=1e-3).peak_rate
+        (0.0002, 0.001)
+        """
+        return self.rate or (7e-4 if self.from_scratch else 2e-4)

@@ -1,0 +1,97 @@
+"""The model card of trained weights, and both written together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from n2a_bids import __version__
+from n2a_bids.algorithms.dataset_training.judgement import Judgement
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.config import TrainConfig
+from n2a_bids.io.weights import save_weights
+from n2a_bids.record.typed_json import JsonObject
+from n2a_bids.training.course import Course
+from n2a_bids.training.material import AlignedGroup, Split
+
+_LIMITS = (
+    "Learned from images of one dataset: use it for images of the same scanner, protocol and kind of "
+    "participants. What is rare in them, such as lesions, it has hardly seen. Gains are estimated from noisy "
+    "repetitions without a truth; whether it is used for an image is decided there again, against the mean "
+    "and the shipped network (strategy auto)."
+)
+_LICENCE = "That of whoever trained it: the weights follow from the images named here and their terms of use."
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedNetwork:
+    """Trained weights, with all that their model card tells."""
+
+    weights: PretrainedWeights
+    groups: Sequence[AlignedGroup]
+    split: Split
+    config: TrainConfig
+    random_seed: int
+    course: Course
+    test: Sequence[Judgement]
+    """On the test subjects, of this network and of the shipped one."""
+    shipped: PretrainedWeights | None
+
+    @property
+    def card(self) -> JsonObject:
+        """The model card, but for name and checksum."""
+        config, course, shipped = self.config, self.course, self.shipped
+        recipe = {name: value for name, value in asdict(config).items() if name != "out_dir"}
+        return {
+            "network": self.weights.name,
+            "n_parameters": sum(tensor.numel() for tensor in self.weights.tensors.values()),
+            "version": __version__,
+            "recipe": recipe | {"rate": config.peak_rate},
+            "random_seed": self.random_seed,
+            "subjects": {name: list(labels) for name, labels in asdict(self.split).items()},
+            "groups": [{"name": group.name, "n_repetitions": len(group.runs)} for group in self.groups],
+            "epoch": course.best_epoch,
+            "seconds": round(course.seconds),
+            "validation_gain_db": round(course.best_gain_db, 3),
+            "test_gain_db": [
+                {"subject": one.subject, **{name: round(one.gain_db(name), 3) for name in one.error_left}}
+                for one in self.test
+            ],
+            "initial_weights_sha256": shipped.sha256 if shipped and not config.from_scratch else "",
+            "compared_with_sha256": shipped.sha256 if shipped else "",
+            "curve": course.curve,
+            "limits": _LIMITS,
+            "licence": _LICENCE,
+        }
+
+
+def write_trained(trained: TrainedNetwork, folder: Path) -> Path:
+    """Write weights and model card, so that a reader never meets weights without the card that fits.
+
+    Parameters
+    ----------
+    trained : TrainedNetwork
+    folder : Path
+        Created where needed.
+
+    Returns
+    -------
+    path : Path
+        The safetensors file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{trained.weights.name}.safetensors"
+    made = Path(tempfile.mkdtemp(prefix=".n2a_", dir=folder))
+    try:
+        written = save_weights(trained.weights, made, trained.card)
+        # Earlier weights go first: in between there are none, rather than two that do not fit.
+        path.unlink(missing_ok=True)
+        os.replace(written.with_suffix(".json"), path.with_suffix(".json"))
+        os.replace(written, path)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return path

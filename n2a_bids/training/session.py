@@ -1,0 +1,297 @@
+"""``n2a-tools train``: weights of one network from the aligned repetitions of many subjects."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from torch import distributed, nn
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
+from n2a_bids.algorithms.dataset_training.groups import TrainingGroup, prepare_group
+from n2a_bids.algorithms.dataset_training.judgement import LEVELS, Judgement, judge, mean_gain
+from n2a_bids.algorithms.dataset_training.resumable import TrainingState, new_state
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.config import Device, TrainConfig
+from n2a_bids.config.options import Option, Range
+from n2a_bids.dataset.write.folder_checks import check_writable
+from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
+from n2a_bids.denoising.run import choose_device, free_device_memory_gb
+from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
+from n2a_bids.io.weights import load_weights
+from n2a_bids.system.resources import available_cpus
+from n2a_bids.training.card import TrainedNetwork, write_trained
+from n2a_bids.training.course import (
+    Course,
+    LearningPace,
+    fingerprint_of,
+    load_course,
+    rank_of_process,
+    run_course,
+)
+from n2a_bids.training.material import (
+    AlignedGroup,
+    Split,
+    describe_split,
+    groups_of_pairs,
+    read_groups,
+    split_subjects,
+)
+
+NETWORK = "resunet-t1w"
+"""That `auto` and the other strategies for anatomical images start from."""
+_SHARE_OF_FREE_MEMORY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """The command line of ``n2a-tools train``."""
+
+    out: Annotated[Path, Option("folder for weights and model card: give it to --weights-dir", metavar="DIR")]
+    checkpoint: Annotated[Path, Option("resumed from where it exists", metavar="FILE")]
+    pairs: Annotated[
+        tuple[str, ...],
+        Option("aligned repetitions, one word for each subject, or one image", metavar="RUN,RUN"),
+    ] = ()
+    masks: Annotated[tuple[Path, ...], Option("brain mask of each subject, in that order")] = ()
+    groups: Annotated[
+        Path | None, Option("JSON list of groups instead, as 'n2a ... train' leaves it", metavar="FILE")
+    ] = None
+    train: TrainConfig = field(default_factory=TrainConfig)
+    random_seed: Annotated[int, Range(0), Option("seed of everything random", metavar="N")] = 20261121
+    device: Annotated[Device, Option("'auto' takes a GPU when there is one")] = "auto"
+    omp_nthreads: Annotated[
+        int, Range(1), Option("threads", metavar="N", default="processors allowed, at most 8")
+    ] = 0
+    dry_run: Annotated[bool, Option("only tell which subjects would be kept apart")] = False
+
+
+def run_train(request: TrainRequest) -> int:
+    """Train, test, and write weights that are better than the shipped ones.
+
+    Returns
+    -------
+    status : int
+        Always 0; errors are raised.
+
+    Raises
+    ------
+    ConfigError
+        If files are named in a way that cannot be used, or the checkpoint is of another training.
+    BIDSDataError
+        If an image cannot be used, or there are too few subjects.
+    DenoisingError
+        If the trained network is not better than the shipped one: nothing is written.
+    """
+    groups = _named_groups(request)
+    split = split_subjects(groups, request.train, request.random_seed)
+    if request.dry_run:
+        sys.stdout.write(describe_split(groups, split) + "\n")
+        return 0
+    _check_files(groups)
+    check_writable(request.out)
+    with _together(request) as device:
+        _train(request, groups, split, device)
+    return 0
+
+
+def _named_groups(request: TrainRequest) -> list[AlignedGroup]:
+    if (request.groups is None) == (not request.pairs):
+        raise ConfigError("expected --pairs with --masks, or --groups, found none or both; give one of them")
+    if request.groups is not None:
+        return read_groups(request.groups)
+    return groups_of_pairs(request.pairs, request.masks)
+
+
+def _check_files(groups: Sequence[AlignedGroup]) -> None:
+    for group in groups:
+        for path in (*group.runs, group.mask):
+            if not path.is_file():
+                raise BIDSDataError(f"{path}: expected an image, found no such file; correct the path")
+
+
+@contextmanager
+def _together(request: TrainRequest) -> Iterator[torch.device]:
+    """The device of this process, as one of those that ``torchrun`` has started, or alone."""
+    torch.set_num_threads(request.omp_nthreads or min(available_cpus(), 8))
+    device = choose_device(request.device)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        distributed.destroy_process_group()
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    training: list[TrainingGroup]
+    validation: list[TrainingGroup]
+    test: list[TrainingGroup]
+
+
+def _train(request: TrainRequest, groups: list[AlignedGroup], split: Split, device: torch.device) -> None:
+    report = _Report()
+    memory_gb = _SHARE_OF_FREE_MEMORY * free_device_memory_gb(device)
+    context = Context(torch.Generator().manual_seed(request.random_seed), device, memory_gb, report)
+    shipped = load_weights(NETWORK)
+    if shipped is None and not request.train.from_scratch:
+        raise ConfigError(f"expected shipped weights of {NETWORK} to start from, found none; install again")
+    torch.manual_seed(request.random_seed)
+    start = None if request.train.from_scratch else shipped
+    state = new_state(partial(build_network, NETWORK, start), device, LearningPace(request.train.peak_rate))
+    fingerprint = _fingerprint(request, groups)
+    course = load_course(state, request.checkpoint, fingerprint)
+    material = _prepare_all(groups, split, shipped, context)
+    draw = batches_of_groups(
+        material.training,
+        request.train.targets,
+        request.train.batch_size,
+        request.train.block_edge,
+        state.network.stride,
+    )
+    run_course(
+        state,
+        course,
+        draw,
+        lambda: _validation_gain(state, material, context, request.random_seed),
+        request.train,
+        request.checkpoint,
+        seed=request.random_seed,
+        device=device,
+        report=report,
+    )
+    if rank_of_process() == 0:
+        _test_and_write(request, groups, split, course, material.test, shipped, context)
+
+
+def _fingerprint(request: TrainRequest, groups: list[AlignedGroup]) -> str:
+    """Of what shapes the result: how long to train may be changed at a resumption, but for the schedule."""
+    train = {name: value for name, value in asdict(request.train).items() if name not in _MAY_CHANGE}
+    files = [(path.name, path.stat().st_size) for group in groups for path in (*group.runs, group.mask)]
+    n_processes = distributed.get_world_size() if distributed.is_initialized() else 1
+    return fingerprint_of(files, {**train, "seed": request.random_seed, "together": n_processes})
+
+
+_MAY_CHANGE = ("patience", "out_dir", "processes")
+
+
+def _prepare_all(
+    groups: list[AlignedGroup], split: Split, shipped: PretrainedWeights | None, context: Context
+) -> _Material:
+    parts: dict[str, list[TrainingGroup]] = {"training": [], "validation": [], "test": []}
+    for number, group in enumerate(groups, 1):
+        context.report(f"reading {group.name} ({number} of {len(groups)})")
+        part = next(name for name in parts if group.subject in getattr(split, name))
+        if part != "training" and rank_of_process():
+            continue  # judged by the first process
+        parts[part].append(load_group(group, shipped, context))
+    return _Material(**parts)
+
+
+def load_group(group: AlignedGroup, shipped: PretrainedWeights | None, context: Context) -> TrainingGroup:
+    """Read the files of a group and prepare them.
+
+    Parameters
+    ----------
+    group : AlignedGroup
+    shipped : PretrainedWeights or None
+    context : Context
+
+    Returns
+    -------
+    group : TrainingGroup
+
+    Raises
+    ------
+    BIDSDataError
+        If a file cannot be used, is a series, or holds no noise.
+    """
+    job = DenoiseJob(group.runs, group.mask, measured=group.measured, real_valued=group.real_valued)
+    repetitions = load_repetitions(job)
+    if repetitions.data.shape[-1] > 1:
+        raise BIDSDataError(
+            f"{group.runs[0]}: expected one volume, found a series of {repetitions.data.shape[-1]}; no "
+            "network for diffusion series is trained: leave it out"
+        )
+    try:
+        return prepare_group(group.subject, repetitions, shipped, context)
+    except ValueError as error:
+        raise BIDSDataError(f"{group.runs[0]}: {error}; leave this subject out") from error
+
+
+def _validation_gain(state: TrainingState, material: _Material, context: Context, seed: int) -> float:
+    state.averaged.eval()
+    found = judge({"trained": state.averaged}, material.validation, context, seed=seed)
+    return mean_gain(found, "trained")
+
+
+def _test_and_write(
+    request: TrainRequest,
+    groups: list[AlignedGroup],
+    split: Split,
+    course: Course,
+    test: list[TrainingGroup],
+    shipped: PretrainedWeights | None,
+    context: Context,
+) -> None:
+    """Compare the best epoch with the shipped weights; write it where it is better."""
+    context.report("testing on subjects that were not learned from")
+    trained = PretrainedWeights(NETWORK, "", {name: value.half() for name, value in course.best.items()})
+    networks = {"trained": _network(trained, context)}
+    if shipped is not None:
+        networks["shipped"] = _network(shipped, context)
+    found = judge(networks, test, context, levels=LEVELS, seed=request.random_seed + 1)
+    _refuse_worse(found, course, request.checkpoint)
+    seed = request.random_seed
+    result = TrainedNetwork(trained, groups, split, request.train, seed, course, found, shipped)
+    path = write_trained(result, request.out)
+    context.report(f"wrote {path}")
+
+
+def _network(weights: PretrainedWeights, context: Context) -> nn.Module:
+    return build_network(NETWORK, weights).to(context.device, memory_format=torch.channels_last_3d)
+
+
+def _refuse_worse(found: list[Judgement], course: Course, checkpoint: Path) -> None:
+    """No weights that are not better than those that everybody has.
+
+    Raises
+    ------
+    DenoisingError
+    """
+    own = mean_gain(found, "trained")
+    rival = mean_gain(found, "shipped") if "shipped" in found[0].error_left else 0.0
+    if own <= rival:
+        raise DenoisingError(
+            f"the trained weights (epoch {course.best_epoch}) are not better than the shipped ones on the "
+            f"test subjects: {own:.2f} dB over the mean of repetitions against {rival:.2f} dB; nothing is "
+            "written. Train with more subjects or for longer, or denoise with the shipped weights; the curve "
+            f"is in the checkpoint {checkpoint}"
+        )
+
+
+class _Report:
+    """One line on standard error for each message, from the first process only."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def __call__(self, message: str) -> None:
+        if rank_of_process() == 0:
+            sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {message}\n")
+            sys.stderr.flush()

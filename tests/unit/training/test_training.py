@@ -1,0 +1,244 @@
+"""Laws of training on a dataset: subjects apart, resumable to the bit, never worse than what is shipped."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import distributed, multiprocessing
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
+from n2a_bids.algorithms.dataset_training.data_parallel import mean_gradients
+from n2a_bids.algorithms.dataset_training.groups import prepare_group
+from n2a_bids.algorithms.dataset_training.judgement import Judgement, judge
+from n2a_bids.algorithms.nn import weights as networks
+from n2a_bids.algorithms.nn.networks import ResidualUNet
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.algorithms.preparation.repetitions import prepare
+from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.risk.held_out import hold_out
+from n2a_bids.algorithms.strategies.anat import auto
+from n2a_bids.algorithms.strategies.anat.auto_candidates import pretrained_candidates
+from n2a_bids.config import TrainConfig
+from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
+from n2a_bids.io.weights import load_weights
+from n2a_bids.training import course, session
+from n2a_bids.training.material import AlignedGroup, split_subjects
+from n2a_bids.training.session import TrainRequest, run_train
+
+SMALL = partial(ResidualUNet, widths=(4, 8), depths=(1, 1))
+TRAIN = TrainConfig(epochs=2, steps=1, batch_size=1, block_edge=8, from_scratch=True)
+
+
+@pytest.fixture(autouse=True)
+def _small_network(monkeypatch):
+    """The network is small, and nothing is shipped."""
+    monkeypatch.setitem(networks.NETWORKS, "resunet-t1w", SMALL)
+    monkeypatch.setattr(session, "load_weights", lambda name: None)
+    monkeypatch.setattr(session, "LEVELS", (1.0,))
+
+
+def _scene(seed, shape=(20, 22, 18)):
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 0.8
+    texture = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 2)
+    return np.where(mask, 500 + 150 * texture / texture.std(), 0), mask
+
+
+def _noisy(seed, n_runs=2):
+    clean, mask = _scene(seed)
+    noise = np.random.default_rng(seed + 100).standard_normal((n_runs, *clean.shape))
+    return (clean + 60 * noise).astype(np.float32), mask
+
+
+@pytest.fixture
+def request_of(tmp_path):
+    """A training on four subjects, one of whom has one image only."""
+    pairs, masks = [], []
+    for seed in range(4):
+        runs, mask = _noisy(seed, 1 if seed == 3 else 2)
+        paths = [tmp_path / f"s{seed}_{index}.nii.gz" for index in range(len(runs))]
+        for run, path in zip(runs, paths):
+            nib.save(nib.Nifti1Image(run, np.eye(4)), path)
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), np.eye(4)), tmp_path / f"m{seed}.nii.gz")
+        pairs.append(",".join(map(str, paths)))
+        masks.append(tmp_path / f"m{seed}.nii.gz")
+
+    def make(name, **changes):
+        given = {"pairs": tuple(pairs), "masks": tuple(masks), "train": TRAIN, "device": "cpu"} | changes
+        return TrainRequest(tmp_path / name, tmp_path / f"{name}.pt", **given)
+
+    return make
+
+
+@pytest.fixture
+def better(monkeypatch):
+    """The test finds the trained network better, whatever it is."""
+    monkeypatch.setattr(session, "_refuse_worse", lambda *args: None)
+
+
+def _group(label):
+    return AlignedGroup(label, label, (Path("a.nii"), Path("b.nii")), Path("mask.nii"))
+
+
+def test_subjects_are_apart_and_drawn_by_the_seed():
+    """Every subject is in one part only, with all of its groups; another seed draws others."""
+    groups = [_group(f"{index % 12:02d}") for index in range(24)]
+    split = split_subjects(groups, TRAIN, 1)
+    parts = [set(split.training), set(split.validation), set(split.test)]
+    assert sorted(map(len, parts)) == [2, 2, 8]
+    assert set.union(*parts) == {group.subject for group in groups}
+    assert split == split_subjects(groups[::-1], TRAIN, 1)
+    assert split != split_subjects(groups, TRAIN, 2)
+
+
+def test_too_few_subjects_are_named():
+    """One subject alone cannot train a network that is judged on others."""
+    with pytest.raises(BIDSDataError, match=r"at least 3 subjects .* found 1 \(01\)"):
+        split_subjects([_group("01"), _group("01")], TRAIN, 1)
+
+
+def test_stopped_training_ends_as_if_it_had_not_been(request_of, better, monkeypatch):
+    """What is written after an interruption is the same to the bit, and the card tells what was done."""
+    run_train(request_of("whole"))
+    save = course.save_course
+
+    def stop_after_first_epoch(*args):
+        save(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(course, "save_course", stop_after_first_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run_train(request_of("stopped"))
+    assert not list(request_of("stopped").out.glob("*"))
+    monkeypatch.setattr(course, "save_course", save)
+    run_train(request_of("stopped"))
+    name = "resunet-t1w.safetensors"
+    whole, stopped = (request_of(one).out for one in ("whole", "stopped"))
+    assert (whole / name).read_bytes() == (stopped / name).read_bytes()
+    card = json.loads((stopped / "resunet-t1w.json").read_text())
+    assert load_weights("resunet-t1w", stopped).sha256 == card["sha256"]
+    assert [len(card["subjects"][part]) for part in ("training", "validation", "test")] == [2, 1, 1]
+    assert [row["epoch"] for row in card["curve"]] == [0, 1, 2]
+
+
+def test_weights_that_are_not_better_are_not_written(request_of):
+    """A few steps from random weights are no denoiser: the error says so and nothing is left."""
+    asked = request_of("worse")
+    with pytest.raises(DenoisingError, match="not better than the shipped"):
+        run_train(asked)
+    assert not list(asked.out.glob("*"))
+
+
+def test_checkpoint_of_another_training_is_refused(request_of, better):
+    """Other settings do not go on where these stopped."""
+    run_train(request_of("one"))
+    other = replace(TRAIN, targets="noise2noise")
+    with pytest.raises(ConfigError, match="of other images or settings"):
+        run_train(request_of("one", train=other))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"masks": ()}, ConfigError, "one brain mask for each of the 4"),
+        ({"pairs": (), "masks": ()}, ConfigError, "--pairs with --masks, or --groups"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(request_of, change, error, words):
+    """Before anything is read."""
+    with pytest.raises(error, match=words):
+        run_train(request_of("wrong", **change))
+
+
+@pytest.mark.parametrize(
+    ("targets", "n_runs"), [("recorrupted", 1), ("recorrupted", 2), ("recorrupted", 3), ("noise2noise", 3)]
+)
+def test_noise_of_inputs_and_targets_is_independent(targets, n_runs):
+    """Or the network would learn to keep noise: what is finest in both is noise, uncorrelated."""
+    runs, mask = _noisy(5, n_runs)
+    context = Context(torch.Generator().manual_seed(0))
+    group = prepare_group("01", Repetitions(runs[..., None], mask), None, context)
+    if n_runs == 1:
+        level = np.float32(60 / group.prepared.scales[0].gain)
+        known = np.full_like(group.prepared.repetition_noise_sd, level)
+        group = replace(group, prepared=replace(group.prepared, repetition_noise_sd=known))
+    draw = batches_of_groups([group], targets, 4, 16, 2)
+    rng, products = np.random.default_rng(1), []
+    for _ in range(40):
+        batch = draw(rng)
+        noisy, target = _detail(batch.inputs[0]), _detail(batch.target)
+        products.append(float((noisy * target).mean() / (noisy.std() * target.std())))
+    assert abs(np.mean(products)) < 0.08
+
+
+def _detail(volume):
+    """Differences of third order, in which noise rules."""
+    return torch.diff(volume[..., 4:12, 4:12, 4:12], n=3, dim=-1)
+
+
+def test_judgement_knows_a_denoiser_from_a_spoiler():
+    """Without a truth: a network that blurs a little is better than the mean, one that sharpens is worse."""
+
+    class Change(ResidualUNet):
+        def __init__(self, factor):
+            super().__init__((4, 8), (1, 1))
+            self.factor = factor
+
+        def forward(self, image, noise_sd):
+            return self.factor * (torch.nn.functional.avg_pool3d(image, 3, 1, 1) - image)
+
+    clean, mask = _scene(7, (40, 44, 36))
+    noise = np.random.default_rng(3).standard_normal((2, *clean.shape))
+    runs = (ndimage.gaussian_filter(clean, 2) + 60 * noise).astype(np.float32)
+    context = Context(torch.Generator().manual_seed(0))
+    group = prepare_group("01", Repetitions(runs[..., None], mask), None, context)
+    (found,) = _judged({"blurs": Change(0.7), "spoils": Change(-0.7)}, group, context)
+    assert found.error_left["blurs"] < 1 < found.error_left["spoils"]
+
+
+def _judged(tried, group, context):
+    found = judge(tried, [group], context, seed=3)
+    assert found == judge(tried, [group], context, seed=3)
+    assert isinstance(found[0], Judgement)
+    return found
+
+
+def test_shipped_network_stays_a_candidate_beside_other_weights():
+    """Where weights are given, the risk still decides between them, the shipped ones and the mean."""
+    made = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        made.append(PretrainedWeights("resunet-t1w", str(seed), SMALL().state_dict()))
+    runs, mask = _noisy(2)
+    context = Context(torch.Generator().manual_seed(0))
+    prepared = prepare(Repetitions(runs[..., None], mask))
+    config = replace(auto.config("zero-shot", made[0]), shipped=made[1], noise_factors=(1.0,))
+    blocks = hold_out(prepared.mask, context.generator)
+    candidates, _, _ = pretrained_candidates(prepared, blocks, config, context)
+    names = [candidate.name.partition(" (")[0] for candidate in candidates]
+    assert names[0] == "mean"
+    assert sorted(names[1:]) == ["pretrained network", "pretrained network as shipped"]
+
+
+def _one_of_two(rank, folder):
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    network = torch.nn.Linear(2, 1, bias=False)
+    torch.nn.init.ones_(network.weight)
+    network(torch.full((1, 2), float(rank + 1))).sum().backward()
+    mean_gradients(network)
+    torch.save(network.weight.grad, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_learn_from_the_mean_of_their_gradients(tmp_path):
+    """With gloo on the CPU: gradients 1 and 2 become 1.5 in both."""
+    multiprocessing.spawn(_one_of_two, (str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        assert torch.load(tmp_path / f"{rank}.pt").tolist() == [[1.5, 1.5]]
