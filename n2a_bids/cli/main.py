@@ -42,6 +42,10 @@ def _run(arguments: Sequence[str], interruption: Interruption) -> int:
             from n2a_bids.app.group import run_group
 
             return run_group(config)
+    if config.analysis_level == "train":
+        from n2a_bids.app.training import run_training
+
+        return run_training(config, interruption)
     from n2a_bids.app.participant import run_participants
 
     status = run_participants(config, interruption)

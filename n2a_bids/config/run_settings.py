@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from n2a_bids.config.options import Option, Range
 from n2a_bids.config.processing import AlignConfig, DenoiseConfig, MaskConfig
 from n2a_bids.config.selection import SelectionConfig
+from n2a_bids.config.training import TrainConfig
 from n2a_bids.record.typed_json import JsonObject
 
 _RESOURCES, _OUTPUTS, _OTHER = "resources", "outputs", "settings file and debugging"
@@ -173,12 +174,13 @@ class Config:
         ),
     ]  # fmt: skip
     run_uuid: str
-    analysis_level: Literal["participant", "group"] = "participant"
+    analysis_level: Literal["participant", "group", "train"] = "participant"
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
     outputs: OutputConfig = field(default_factory=OutputConfig)
     debug: DebugConfig = field(default_factory=DebugConfig)
     derivatives: Annotated[

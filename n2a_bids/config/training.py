@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from n2a_bids.config.options import Option, Range
 
-_TRAINING = "training (level 'train')"
+TRAINING_GROUP = "training (level 'train')"
+"""Heading of these options in ``--help``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +17,16 @@ class TrainConfig:
     """How a network for all subjects of a dataset is trained: ``n2a ... train`` and ``n2a-tools train``."""
 
     epochs: Annotated[
-        int, Range(1), Option("most epochs", _TRAINING, flags=("--train-epochs",), metavar="N")
+        int, Range(1), Option("most epochs", TRAINING_GROUP, flags=("--train-epochs",), metavar="N")
     ] = 40
     steps: Annotated[
-        int, Range(1), Option("steps in an epoch", _TRAINING, flags=("--train-steps",), metavar="N")
+        int, Range(1), Option("steps in an epoch", TRAINING_GROUP, flags=("--train-steps",), metavar="N")
     ] = 100
     patience: Annotated[
         int,
         Range(1),
         Option(
-            "epochs without gain on the validation subjects after which training stops", _TRAINING,
+            "epochs without gain on the validation subjects after which training stops", TRAINING_GROUP,
             flags=("--train-patience",), metavar="N",
         ),
     ] = 8  # fmt: skip
@@ -34,13 +35,13 @@ class TrainConfig:
         Option(
             "what repetitions teach: averages from independent averages, or each one from another; single "
             "images are always recorrupted",
-            _TRAINING, flags=("--train-targets",),
+            TRAINING_GROUP, flags=("--train-targets",),
         ),
     ] = "recorrupted"  # fmt: skip
     from_scratch: Annotated[
         bool,
         Option(
-            "start from random weights instead of the shipped ones", _TRAINING,
+            "start from random weights instead of the shipped ones", TRAINING_GROUP,
             flags=("--train-from-scratch",),
         ),
     ] = False  # fmt: skip
@@ -48,15 +49,15 @@ class TrainConfig:
         int,
         Range(0),
         Option(
-            "subjects on which the epoch is chosen", _TRAINING, flags=("--train-validation",), metavar="N",
-            default="a sixth of them, 1 to 4",
+            "subjects on which the epoch is chosen", TRAINING_GROUP,
+            flags=("--train-validation",), metavar="N", default="a sixth of them, 1 to 4",
         ),
     ] = 0  # fmt: skip
     test_subjects: Annotated[
         int,
         Range(0),
         Option(
-            "subjects on which the weights must beat the shipped ones in the end", _TRAINING,
+            "subjects on which the weights must beat the shipped ones in the end", TRAINING_GROUP,
             flags=("--train-test",), metavar="N", default="a sixth of them, 1 to 4",
         ),
     ] = 0  # fmt: skip
@@ -64,30 +65,30 @@ class TrainConfig:
         float | None,
         Range(0, above=True),
         Option(
-            "highest learning rate", _TRAINING, flags=("--train-rate",), metavar="RATE",
+            "highest learning rate", TRAINING_GROUP, flags=("--train-rate",), metavar="RATE",
             default="0.0002, and 0.0007 from scratch",
         ),
     ] = None  # fmt: skip
     batch_size: Annotated[
-        int, Range(1), Option("blocks in a step", _TRAINING, flags=("--train-batch",), metavar="N")
+        int, Range(1), Option("blocks in a step", TRAINING_GROUP, flags=("--train-batch",), metavar="N")
     ] = 2
     block_edge: Annotated[
         int,
         Range(8),
-        Option("edge of a block in voxels", _TRAINING, flags=("--train-block",), metavar="N"),
+        Option("edge of a block in voxels", TRAINING_GROUP, flags=("--train-block",), metavar="N"),
     ] = 48
     processes: Annotated[
         int,
         Range(1),
         Option(
-            "processes that train together, one for each GPU, or on the CPU", _TRAINING,
+            "processes that train together, one for each GPU, or on the CPU", TRAINING_GROUP,
             flags=("--train-processes",), metavar="N",
         ),
     ] = 1  # fmt: skip
     out_dir: Annotated[
         Path | None,
         Option(
-            "folder for weights and model card", _TRAINING, flags=("--train-out",), metavar="DIR",
+            "folder for weights and model card", TRAINING_GROUP, flags=("--train-out",), metavar="DIR",
             reading="absolute path", default="'weights' in the output folder",
         ),
     ] = None  # fmt: skip

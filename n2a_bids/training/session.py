@@ -17,14 +17,13 @@ from torch import distributed, nn
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
-from n2a_bids.algorithms.dataset_training.groups import TrainingGroup, prepare_group
+from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
 from n2a_bids.algorithms.dataset_training.judgement import LEVELS, Judgement, judge, mean_gain
 from n2a_bids.algorithms.dataset_training.resumable import TrainingState, new_state
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
 from n2a_bids.config import Device, TrainConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.dataset.write.folder_checks import check_writable
-from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.run import choose_device, free_device_memory_gb
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.io.weights import load_weights
@@ -38,6 +37,7 @@ from n2a_bids.training.course import (
     rank_of_process,
     run_course,
 )
+from n2a_bids.training.loading import load_group
 from n2a_bids.training.material import (
     AlignedGroup,
     Split,
@@ -46,6 +46,7 @@ from n2a_bids.training.material import (
     read_groups,
     split_subjects,
 )
+from n2a_bids.training.processes import train_together
 
 NETWORK = "resunet-t1w"
 """That `auto` and the other strategies for anatomical images start from."""
@@ -99,8 +100,10 @@ def run_train(request: TrainRequest) -> int:
         return 0
     _check_files(groups)
     check_writable(request.out)
-    with _together(request) as device:
-        _train(request, groups, split, device)
+    if request.train.processes > 1 and "WORLD_SIZE" not in os.environ:
+        train_together(partial(_train, request, groups, split), request.train.processes)
+    else:
+        _train(request, groups, split)
     return 0
 
 
@@ -144,7 +147,12 @@ class _Material:
     test: list[TrainingGroup]
 
 
-def _train(request: TrainRequest, groups: list[AlignedGroup], split: Split, device: torch.device) -> None:
+def _train(request: TrainRequest, groups: list[AlignedGroup], split: Split) -> None:
+    with _together(request) as device:
+        _train_on(device, request, groups, split)
+
+
+def _train_on(device: torch.device, request: TrainRequest, groups: list[AlignedGroup], split: Split) -> None:
     report = _Report()
     memory_gb = _SHARE_OF_FREE_MEMORY * free_device_memory_gb(device)
     context = Context(torch.Generator().manual_seed(request.random_seed), device, memory_gb, report)
@@ -201,37 +209,6 @@ def _prepare_all(
             continue  # judged by the first process
         parts[part].append(load_group(group, shipped, context))
     return _Material(**parts)
-
-
-def load_group(group: AlignedGroup, shipped: PretrainedWeights | None, context: Context) -> TrainingGroup:
-    """Read the files of a group and prepare them.
-
-    Parameters
-    ----------
-    group : AlignedGroup
-    shipped : PretrainedWeights or None
-    context : Context
-
-    Returns
-    -------
-    group : TrainingGroup
-
-    Raises
-    ------
-    BIDSDataError
-        If a file cannot be used, is a series, or holds no noise.
-    """
-    job = DenoiseJob(group.runs, group.mask, measured=group.measured, real_valued=group.real_valued)
-    repetitions = load_repetitions(job)
-    if repetitions.data.shape[-1] > 1:
-        raise BIDSDataError(
-            f"{group.runs[0]}: expected one volume, found a series of {repetitions.data.shape[-1]}; no "
-            "network for diffusion series is trained: leave it out"
-        )
-    try:
-        return prepare_group(group.subject, repetitions, shipped, context)
-    except ValueError as error:
-        raise BIDSDataError(f"{group.runs[0]}: {error}; leave this subject out") from error
 
 
 def _validation_gain(state: TrainingState, material: _Material, context: Context, seed: int) -> float:

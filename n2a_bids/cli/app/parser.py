@@ -14,6 +14,7 @@ from n2a_bids.cli.argument_parser import ArgumentParser
 from n2a_bids.cli.help_formatter import HelpFormatter
 from n2a_bids.cli.options import OptionGroups, add_options
 from n2a_bids.config import Config
+from n2a_bids.config.training import TRAINING_GROUP
 from n2a_bids.contrasts import MODALITIES
 from n2a_bids.dataset.read.filters import QUERIES
 
@@ -21,6 +22,7 @@ _GROUPS = {
     "which images": None,
     "denoising": None,
     "diffusion series": None,
+    TRAINING_GROUP: "The result is for --weights-dir; see docs/training.md.",
     "resources": "Defaults are what cgroup, Slurm and affinity leave to this process, not the whole host.",
     "do less": None,
     "outputs": None,
@@ -32,6 +34,7 @@ _EXAMPLES = """\
 examples:
   n2a bids_dir out_dir participant --dry-run           what would be denoised, and what not, and why
   n2a bids_dir out_dir participant --participant-label 01 02 -w /scratch/n2a
+  n2a bids_dir out_dir train                           weights of one network for this dataset
   n2a bids_dir out_dir group                           one table and one page of all participants
 
 Flags have a --no- form (--no-skull-strip), to overrule a settings file.
@@ -60,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     """
     parser = ArgumentParser(
         prog="n2a",
-        usage="n2a bids_dir output_dir {participant,group} [options]",
+        usage="n2a bids_dir output_dir {participant,group,train} [options]",
         description="Denoise repeated MRI of a BIDS dataset: runs of one contrast, or diffusion series.",
         epilog=_EXAMPLES,
         formatter_class=HelpFormatter,
@@ -70,7 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("bids_dir", type=absolute_path, help="the BIDS dataset with the acquired images")
     parser.add_argument("output_dir", type=absolute_path, help="the derivative dataset to write")
     parser.add_argument(
-        "analysis_level", choices=("participant", "group"), help="denoise, or summarise what was denoised"
+        "analysis_level",
+        choices=("participant", "group", "train"),
+        help="denoise, summarise what was denoised, or train a network on all participants",
     )
     parser.add_argument("--version", action="version", version=f"n2a {__version__}")
     groups = OptionGroups(parser, {title: text for title, text in _GROUPS.items() if text})

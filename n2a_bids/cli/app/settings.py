@@ -68,7 +68,7 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
     settings = merge(settings, {"resources": _settle_resources(settings, environ)})
     config = make_config(settings)
     _check(config)
-    if config.analysis_level == "participant" and config.stage in ("run", "dry-run"):
+    if config.analysis_level in ("participant", "train") and config.stage in ("run", "dry-run"):
         if config.mask.template and not config.mask.templateflow_download:
             find_template(config.mask.template)
         config = _settle_device(config)

@@ -29,6 +29,7 @@ DESCRIPTIONS = {
 # No closing slash: the validator tests the name of a folder without one.
 _IGNORED = (
     *("*.html", "logs", "log", "figures", "*_xfm.*", "*_figures.json", "*_rating*.json", "group_*"),
+    "weights",
     # Containers often have one writable folder: the work directory is then inside of the output.
     "work",
     *("*_dwimap.*", "*_displacement.*"),

@@ -12,6 +12,7 @@ from n2a_bids.contrasts import find_contrast
 from n2a_bids.dataset.group.sidecar_duplicates import count_processing
 from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.anat.aligned import KeepAligned
 from n2a_bids.interfaces.gaps import FindGaps
 from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.io.images import same_grid
@@ -89,6 +90,33 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         workflow.connect(align, "outputnode.out_transforms", outputs, "inputnode.transforms")
     if each_echo:
         workflow.connect(denoise, "repetition_files", outputs, "inputnode.repetitions")
+    return workflow
+
+
+def init_aligned_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+    """Check, mask and align only: the steps of `init_unit_wf`, which finds them finished, and the other way.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Repetitions of an anatomical contrast, or one image alone.
+    config : Config
+
+    Returns
+    -------
+    workflow : Workflow
+        Complete: it ends with ``aligned/group.json``, which names the aligned files.
+    """
+    workflow = Workflow(workflow_name(unit))
+    align, _ = _init_preparation(workflow, unit, config, find_brain_mask(config.derivatives, unit))
+    keep = Node(
+        KeepAligned(subject=unit.entities["sub"], label=unit.label, real_valued=unit.uses_phase),
+        name="aligned",
+        mem_gb=0.1,
+    )
+    aligned = [("out_files", "in_files"), ("common_mask", "mask_file"), ("measured_file", "measured_file")]
+    workflow.connect([(align, keep, [(f"outputnode.{field}", target) for field, target in aligned])])
+    _connect_images(workflow, unit, config)
     return workflow
 
 

@@ -1,0 +1,233 @@
+"""``n2a ... train``: prepare the repetitions of all participants, and train one network on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from n2a_bids.app.work import ParticipantWork, explain, top_name, work_dir_of
+from n2a_bids.config import Config
+from n2a_bids.dataset.collect import collect, leave_out_unsuitable
+from n2a_bids.dataset.read.image_memory import leave_out_too_large
+from n2a_bids.dataset.read.layout import read_description, select_participants
+from n2a_bids.dataset.units import Collection, DenoisingUnit
+from n2a_bids.dataset.write.description import write_dataset_files
+from n2a_bids.dataset.write.folder_checks import check_output_dir
+from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.system.child import child_environment, raise_if_killed
+from n2a_bids.system.environment import brief_environment, prepare_environment
+from n2a_bids.system.signals import Interruption
+from n2a_bids.training.material import (
+    AlignedGroup,
+    describe_split,
+    read_groups,
+    split_subjects,
+    write_groups,
+)
+from n2a_bids.workflows.names import workflow_name
+
+_KINDS = ("anat-repeats", "anat-single")
+"""Groups of one contrast, for which a network ships."""
+
+
+def run_training(config: Config, interruption: Interruption) -> int:
+    """Prepare every group as the participant level does, in its work directory, and train.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+    interruption : Interruption
+        Signals that arrive.
+
+    Returns
+    -------
+    status : int
+        0; 1 where the result is not better than the shipped weights, or training failed. Groups that could
+        not be prepared are named and left out.
+
+    Raises
+    ------
+    BIDSDataError
+        If there is nothing to train on, or too few participants.
+    ConfigError
+        If the images are of several contrasts, or a folder cannot be written.
+    Interrupted, KeyboardInterrupt
+        After a signal: what is done is kept.
+    """
+    read_description(config.bids_dir)
+    select_participants(config.bids_dir, config.selection)
+    check_output_dir(config.bids_dir, config.output_dir)
+    if config.stage == "dry-run":
+        with brief_environment(config):
+            _list(config)
+        return 0
+    if config.stage != "run":
+        raise ConfigError(f"--{config.stage} is for the participant level; leave it out, or use --dry-run")
+    prepare_environment(config)
+    units = _units(_find(config))
+    split_subjects(_planned(units), config.train, config.denoise.random_seed)
+    groups = _prepare(units, config, interruption)
+    split_subjects(groups, config.train, config.denoise.random_seed)
+    for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
+        sys.stderr.write(f"n2a: warning: {problem}\n")
+    return _train(groups, config)
+
+
+def _find(config: Config) -> Collection:
+    selection = config.selection
+    found = leave_out_too_large(collect(config.bids_dir, selection), selection, config.resources.memory_gb)
+    return leave_out_unsuitable(found, "auto")
+
+
+def _list(config: Config) -> None:
+    found = _find(config)
+    groups = _planned(_units(found))
+    split = split_subjects(groups, config.train, config.denoise.random_seed)
+    sys.stdout.write(describe_split(groups, split) + "\n")
+    for unit in found.units:
+        if unit.kind not in _KINDS:
+            sys.stdout.write(f"{unit.label}: no network is trained for such groups ({unit.kind})\n")
+
+
+def _units(found: Collection) -> list[DenoisingUnit]:
+    """Groups to learn from.
+
+    Raises
+    ------
+    BIDSDataError
+        If there are none.
+    ConfigError
+        If they are of several contrasts.
+    """
+    units = [unit for unit in found.units if unit.kind in _KINDS]
+    if not units:
+        others = sorted({unit.kind for unit in found.units})
+        raise BIDSDataError(
+            "expected repetitions of T1w images (or another anatomical contrast) to train on, found "
+            f"{', '.join(others) or 'nothing that is repeated'}; --dry-run of the participant level tells why"
+        )
+    suffixes = sorted({unit.suffix for unit in units})
+    if len(suffixes) > 1:
+        raise ConfigError(
+            f"expected images of one contrast, since one network is trained for it; found "
+            f"{', '.join(suffixes)}; choose one by --modalities"
+        )
+    return units
+
+
+def _planned(units: Sequence[DenoisingUnit]) -> list[AlignedGroup]:
+    """Groups before they are aligned."""
+    return [
+        AlignedGroup(unit.entities["sub"], unit.label, tuple(image.path for image in unit.images), Path())
+        for unit in units
+    ]
+
+
+def _prepare(
+    units: Sequence[DenoisingUnit], config: Config, interruption: Interruption
+) -> list[AlignedGroup]:
+    """Check, mask and align every group; what fails is named and left out."""
+    # Imported late: listing a dataset needs no nipype.
+    from n2a_bids.app.batch import batches
+    from n2a_bids.app.nipype_settings import configure_nipype
+    from n2a_bids.app.soundness import with_sound_images
+
+    configure_nipype(config.debug)
+    outputs = dataclasses.replace(config.outputs, complex_output=False)
+    config = dataclasses.replace(config, outputs=outputs)
+    labels = sorted({unit.entities["sub"] for unit in units})
+    collection = Collection(tuple(units), ())
+    work = [ParticipantWork.of(label, collection) for label in labels]
+    groups = []
+    for planned in batches(work, config.resources):
+        checked = with_sound_images(planned, config)
+        _align(checked, config, interruption)
+        groups += [group for item in checked for group in _aligned(item, config)]
+    return groups
+
+
+def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Interruption) -> None:
+    from nipype import Workflow
+
+    from n2a_bids.app.execution import run_workflow
+    from n2a_bids.workflows.anat.unit import init_aligned_wf
+
+    workflow = Workflow(top_name(), base_dir=str(config.work_dir))
+    for item in batch:
+        if not item.units:
+            continue
+        one = Workflow(work_dir_of(item.label, config).name)
+        checked = config
+        if item.checked:
+            selection = dataclasses.replace(config.selection, skip_validation=True)
+            checked = dataclasses.replace(config, selection=selection)
+        one.add_nodes([init_aligned_wf(unit, checked) for unit in item.units if unit.kind in _KINDS])
+        workflow.add_nodes([one])
+    for name in workflow.list_node_names():
+        workflow.get_node(name).config = {"execution": {"crashdump_dir": str(_folder(config))}}
+    if not workflow.list_node_names():
+        return
+    try:
+        run_workflow(workflow, config, interruption)
+    except Exception as error:  # the others are prepared all the same
+        explain(config)
+        sys.stderr.write(f"n2a: warning: {type(error).__name__}: {str(error).splitlines()[0]}\n")
+
+
+def _aligned(item: ParticipantWork, config: Config) -> list[AlignedGroup]:
+    """Groups of a participant whose alignment is there."""
+    from n2a_bids.interfaces.anat.aligned import GROUP_FILE
+
+    for image in item.excluded:
+        sys.stderr.write(f"n2a: warning: {image.path.name}: {image.reason}; not trained on\n")
+    groups = []
+    for unit in item.units:
+        path = work_dir_of(item.label, config) / workflow_name(unit) / "aligned" / GROUP_FILE
+        if path.is_file():
+            groups += read_groups(path)
+        else:
+            sys.stderr.write(
+                f"n2a: warning: {unit.label} could not be aligned, and is not trained on; crash files are in "
+                f"{_folder(config)}\n"
+            )
+    return groups
+
+
+def _train(groups: Sequence[AlignedGroup], config: Config) -> int:
+    """Run ``n2a-tools train`` in a process of its own, which torch and CUDA end with."""
+    folder, resources = _folder(config), config.resources
+    known = {f"--train-{name}": getattr(config.train, field) for name, field in _TRAIN_OPTIONS.items()}
+    words = [str(word) for flag, value in known.items() if value for word in (flag, value)]
+    command = [
+        *(sys.executable, "-m", "n2a_bids.cli.tools", "train"),
+        *("--groups", str(write_groups(groups, folder / "groups.json"))),
+        *("--out", str(config.train.out_dir or config.output_dir / "weights")),
+        *("--checkpoint", str(folder / "checkpoint.pt")),
+        *("--random-seed", str(config.denoise.random_seed), "--device", config.denoise.device),
+        *("--omp-nthreads", str(resources.omp_nthreads), *words),
+        *(["--train-from-scratch"] if config.train.from_scratch else []),
+    ]
+    hide = config.denoise.device == "cpu"
+    environment = {**os.environ, **child_environment(resources.omp_nthreads, hide_gpu=hide)}
+    status = subprocess.run(command, env=environment, check=False).returncode
+    raise_if_killed("the training process", status)
+    return status
+
+
+_TRAIN_OPTIONS = {
+    **{name: name for name in ("epochs", "steps", "patience", "targets", "rate", "processes")},
+    **{"validation": "validation_subjects", "test": "test_subjects"},
+    **{"batch": "batch_size", "block": "block_edge"},
+}
+"""Names of the options of ``n2a-tools train``, which are those of ``n2a``, and their fields."""
+
+
+def _folder(config: Config) -> Path:
+    folder = config.work_dir / top_name() / "train"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,52 @@
+"""Node that notes which files are the aligned repetitions of a group, to train on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from n2a_bids.training.material import AlignedGroup, write_groups
+
+GROUP_FILE = "group.json"
+
+
+class _KeepAlignedInputSpec(BaseInterfaceInputSpec):
+    in_files = traits.List(File(exists=True), mandatory=True, desc="aligned repetitions, or one image")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask on their grid")
+    measured_file = File(exists=True, desc="runs measured at each voxel, where some have gaps")
+    subject = traits.Str(mandatory=True, desc="participant, without sub-")
+    label = traits.Str(mandatory=True, desc="name of the group")
+    real_valued = traits.Bool(False, usedefault=True, desc="real parts of complex images")
+
+
+class _KeepAlignedOutputSpec(TraitedSpec):
+    group_file = File(exists=True, desc="JSON list with this group")
+
+
+class KeepAligned(SimpleInterface):
+    """Write the group as `read_groups` takes it."""
+
+    input_spec = _KeepAlignedInputSpec
+    output_spec = _KeepAlignedOutputSpec
+
+    def _run_interface(self, runtime):
+        measured = self.inputs.measured_file
+        group = AlignedGroup(
+            subject=self.inputs.subject,
+            name=self.inputs.label,
+            runs=tuple(map(Path, self.inputs.in_files)),
+            mask=Path(self.inputs.mask_file),
+            measured=Path(measured) if isdefined(measured) else None,
+            real_valued=self.inputs.real_valued,
+        )
+        self._results["group_file"] = os.fspath(write_groups([group], Path(runtime.cwd) / GROUP_FILE))
+        return runtime

@@ -1,0 +1,41 @@
+"""Files of a group into memory, prepared to train or judge a network with."""
+
+from __future__ import annotations
+
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.dataset_training.groups import TrainingGroup, prepare_group
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.training.material import AlignedGroup
+
+
+def load_group(group: AlignedGroup, shipped: PretrainedWeights | None, context: Context) -> TrainingGroup:
+    """Read the files of a group and prepare them.
+
+    Parameters
+    ----------
+    group : AlignedGroup
+    shipped : PretrainedWeights or None
+    context : Context
+
+    Returns
+    -------
+    group : TrainingGroup
+
+    Raises
+    ------
+    BIDSDataError
+        If a file cannot be used, is a series, or holds no noise.
+    """
+    job = DenoiseJob(group.runs, group.mask, measured=group.measured, real_valued=group.real_valued)
+    repetitions = load_repetitions(job)
+    if repetitions.data.shape[-1] > 1:
+        raise BIDSDataError(
+            f"{group.runs[0]}: expected one volume, found a series of {repetitions.data.shape[-1]}; no "
+            "network for diffusion series is trained: leave it out"
+        )
+    try:
+        return prepare_group(group.subject, repetitions, shipped, context)
+    except ValueError as error:
+        raise BIDSDataError(f"{group.runs[0]}: {error}; leave this subject out") from error
