@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from n2a_bids.config import Recipe
 from n2a_bids.config.options import Option, Range, declared_fields
+from n2a_bids.lab.benchmark.noise2noise_config import Noise2NoiseConfig
 from n2a_bids.lab.simulation.conditions import CONDITIONS, DWI_NAMES, NAMES
 
 _DIFFUSION = "diffusion series (--modality dwi)"
@@ -166,15 +167,16 @@ class BenchmarkConfig:
     modality: Annotated[Literal["T1w", "dwi", "micr"], Option("kind of image")] = "T1w"
     dwi: DiffusionBenchmarkConfig = field(default_factory=DiffusionBenchmarkConfig)
     micr: MicrographBenchmarkConfig = field(default_factory=MicrographBenchmarkConfig)
+    noise2noise: Noise2NoiseConfig = field(default_factory=Noise2NoiseConfig)
 
     @property
     def command_line(self) -> list[str]:
         """Options that differ from their defaults, as they would be typed."""
-        return [*_typed(self), *_typed(self.dwi), *_typed(self.micr)]
+        return [*_typed(self), *_typed(self.dwi), *_typed(self.micr), *_typed(self.noise2noise)]
 
 
 def _typed(
-    config: BenchmarkConfig | DiffusionBenchmarkConfig | MicrographBenchmarkConfig,
+    config: BenchmarkConfig | DiffusionBenchmarkConfig | MicrographBenchmarkConfig | Noise2NoiseConfig,
 ) -> Iterator[str]:
     """Flags and values of one dataclass of options."""
     for declared in declared_fields(type(config)):
@@ -182,5 +184,7 @@ def _typed(
         if declared.is_section or value == declared.default or value is dataclasses.MISSING:
             continue
         yield declared.flags[0]
-        if value is not True:
+        if isinstance(value, dict):
+            yield from (f"{name}={path}" for name, path in value.items())
+        elif value is not True:
             yield from map(str, value if isinstance(value, tuple) else (value,))

@@ -71,6 +71,11 @@ def run_benchmark(config: BenchmarkConfig) -> int:
     # before numpy, torch and ITK are loaded: they read these once
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[variable] = str(config.omp_nthreads)
+    if config.noise2noise.noise:
+        from n2a_bids.lab.benchmark.noise2noise.run import run_noise2noise
+
+        _record_machine(config)
+        return run_noise2noise(config)
     if config.modality == "dwi":
         _record_machine(config)
         return run_dwi(config)

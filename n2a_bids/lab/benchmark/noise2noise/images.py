@@ -1,0 +1,103 @@
+"""Photographs and slices of brains to train and test on, and what the paper does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from scipy import ndimage
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.images import UNREADABLE
+
+Picture = NDArray[np.float32]
+"""(C, X, Y) between -0.5 and 0.5."""
+
+_PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_SLICES_PER_BRAIN = 12
+
+
+def load_photographs(folder: Path, most: int | None = None) -> list[Picture]:
+    """Read the photographs of a folder as RGB, in the order of their names.
+
+    Raises
+    ------
+    BIDSDataError
+        If there are none, or one cannot be read.
+    """
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in _PHOTOGRAPHS)
+    if not paths:
+        raise BIDSDataError(f"{folder}: expected a folder of photographs (PNG, JPEG, TIFF), found none")
+    pictures = []
+    for path in paths[:most]:
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGB"), np.float32)
+        except (OSError, UnidentifiedImageError) as error:
+            raise BIDSDataError(
+                f"{path}: expected a photograph, found none that can be read: {error}"
+            ) from error
+        pictures.append(np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(255) - np.float32(0.5))
+    return pictures
+
+
+def load_slices(brains: Sequence[Path], edge: int) -> list[Picture]:
+    """Axial slices of brains, made square with an edge of so many pixels.
+
+    Raises
+    ------
+    BIDSDataError
+        If a brain cannot be read.
+    """
+    slices = []
+    for path in brains:
+        try:
+            volume = np.squeeze(nb.load(path).get_fdata(dtype=np.float32))
+        except UNREADABLE as error:
+            raise BIDSDataError(
+                f"{path}: expected a NIfTI image, found none that can be read: {error}"
+            ) from error
+        volume = np.clip(volume / np.percentile(volume[volume > 0], 99.8), 0, 1)
+        planes = np.flatnonzero(volume.any(axis=(0, 1)))
+        low, high = np.percentile(planes, (25, 85))
+        for index in np.linspace(low, high, _SLICES_PER_BRAIN).astype(int):
+            slices.append(_square(volume[..., index], edge)[None] - np.float32(0.5))
+    return slices
+
+
+def _square(plane: NDArray[np.float32], edge: int) -> NDArray[np.float32]:
+    size = max(plane.shape)
+    pads = [((size - length) // 2, size - length - (size - length) // 2) for length in plane.shape]
+    smooth = ndimage.gaussian_filter(np.pad(plane, pads), 0.4 * max(size / edge - 1, 0))
+    return np.clip(ndimage.zoom(smooth, edge / size, order=1), 0, 1).astype(np.float32)[:edge, :edge]
+
+
+Corruption = Callable[[Picture, np.random.Generator], Picture]
+
+
+def gaussian(sigma: float) -> Corruption:
+    """White Gaussian noise; `sigma` counts grey levels of 255."""
+    return lambda clean, rng: clean + np.float32(sigma / 255) * rng.standard_normal(clean.shape, np.float32)
+
+
+def poisson(peak: float) -> Corruption:
+    """Poisson counts, `peak` of them where the image is white, in the units of the image."""
+    return lambda clean, rng: (
+        rng.poisson((np.clip(clean, -0.5, 0.5) + 0.5) * peak) / max(peak, 1e-6) - 0.5
+    ).astype(np.float32)
+
+
+def psnr_db(estimate: Picture, clean: Picture) -> float:
+    """Peak signal-to-noise ratio of an image whose range is 1, clipped to that range.
+
+    Examples
+    --------
+    >>> psnr_db(np.full((1, 2, 2), 0.1, np.float32), np.zeros((1, 2, 2), np.float32))
+    20.0
+    """
+    error = np.mean((np.clip(estimate, -0.5, 0.5) - clean) ** 2, dtype=np.float64)
+    return round(float(-10 * np.log10(error)), 6)
