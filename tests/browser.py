@@ -192,6 +192,12 @@ class Page:
             clickCount=1,
         )
 
+    def turn_wheel(self, selector: str, at: tuple[float, float], steps: int) -> None:
+        """Turn the wheel of the mouse over a place in an element."""
+        box = self.box(selector)
+        x, y = box["x"] + at[0] * box["width"], box["y"] + at[1] * box["height"]
+        self.send("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=100 * steps)
+
     def press(self, key: str) -> None:
         """Press and release a key."""
         for kind in ("keyDown", "keyUp"):
