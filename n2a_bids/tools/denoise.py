@@ -27,8 +27,8 @@ class DenoiseCommand(DenoiseRequest):
     no_align: Annotated[
         bool,
         Option(
-            "take the runs as they lie, on one grid, instead of registering them first; diffusion series and "
-            "micrographs always are"
+            "take the runs as they lie, on one grid, instead of registering them first; diffusion series "
+            "always are; of exposures of a microscope the same as --as-they-lie"
         ),
     ] = False
 
@@ -53,7 +53,9 @@ def run_denoise_command(request: DenoiseCommand) -> int:
     job = request.job
     has_table = job.bvals is not None or job.bvecs is not None
     if takes_micrographs(job) or has_table or not job.runs:
-        return run_denoise(request)
+        as_they_lie = job.exposures.as_they_lie or request.no_align
+        exposures = replace(job.exposures, as_they_lie=as_they_lie)
+        return run_denoise(replace(request, job=replace(job, exposures=exposures)))
     check_request(job, request.files)
     for path in (*job.runs, *filter(None, [job.mask])):
         check_file(path)

@@ -74,3 +74,12 @@ def test_lone_head_finds_its_brain(files, monkeypatch):
     assert main([str(word) for word in words]) == 0
     record = json.loads(files["out"].with_name("out.json").read_text())
     assert record["repetitions"][0]["file"] == str(files["one"])
+
+
+def test_exposures_of_a_microscope_know_the_option_too(tmp_path, monkeypatch):
+    """One meaning, whatever is denoised: no drift is looked for."""
+    seen = []
+    monkeypatch.setattr("n2a_bids.tools.denoise.run_denoise", lambda request: seen.append(request.job) or 0)
+    words = ["denoise", "even.tif", "odd.tif", "--out", str(tmp_path / "out.tif")]
+    assert main(words) == 0 and main([*words, "--no-align"]) == 0
+    assert [job.exposures.as_they_lie for job in seen] == [False, True]
