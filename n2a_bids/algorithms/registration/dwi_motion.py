@@ -123,7 +123,7 @@ def register_rigid(
     held_axis : int, optional
         Axis along which the centre of the brain stays: there a translation cannot be told from distortion.
     beyond_error : bool
-        Return the identity where all motion found is within its error.
+        Return the identity where all motion found is less than a voxel and within its error.
 
     Returns
     -------
@@ -136,7 +136,9 @@ def register_rigid(
         target = SmoothImage(fixed, voxel_size_mm, smoothing_mm).target(points, np.zeros(6))
         image = SmoothImage(moving, voxel_size_mm, smoothing_mm)
         motion = fit_motion(image, points, target, motion, held_axis)
-    if beyond_error and not _is_significant(motion, motion_covariance(image, points, target, motion)):
+    # Far from its place, an image differs by more than noise: only small motions are in doubt.
+    in_doubt = beyond_error and _displacement_mm(motion) < float(np.mean(voxel_size_mm))
+    if in_doubt and not _is_significant(motion, motion_covariance(image, points, target, motion)):
         motion = np.zeros(6)
     scale = np.diag([*voxel_size_mm, 1.0])
     return Affine(motion_matrix(motion, points)).between_voxels(scale, scale)
