@@ -11,6 +11,7 @@ from nipype import Workflow
 
 from n2a_bids.app.execution import run_workflow
 from n2a_bids.app.log import participant_lock, run_record, write_log
+from n2a_bids.app.progress import RunProgress
 from n2a_bids.app.work import ParticipantWork, crash_sentences, explain, top_name
 from n2a_bids.config import Config, ResourceConfig
 from n2a_bids.dataset.names import bids_uri
@@ -60,7 +61,10 @@ def batches(
 
 
 def run_batch(
-    batch: Sequence[ParticipantWork], config: Config, interruption: Interruption
+    batch: Sequence[ParticipantWork],
+    config: Config,
+    interruption: Interruption,
+    progress: RunProgress | None = None,
 ) -> dict[str, list[str]]:
     """Denoise some participants; whatever goes wrong with one harms no other.
 
@@ -71,6 +75,8 @@ def run_batch(
     config : Config
     interruption : Interruption
         Signals that arrive.
+    progress : RunProgress, optional
+        Told of every step.
 
     Returns
     -------
@@ -95,7 +101,9 @@ def run_batch(
             except Exception as error:
                 failures[item.label].append(_words(error))
                 explain(config)
-        stopped_by = _run(workflow, config, interruption) if built else ""
+        if progress is not None:
+            progress.expect(f"{workflow.name}.{name}" for name in workflow.list_node_names())
+        stopped_by = _run(workflow, config, interruption, progress) if built else ""
     for item in built:
         failures[item.label] += crash_sentences(run_record(item.label, config).parent)
     if stopped_by and not any(failures[item.label] for item in built):
@@ -165,10 +173,10 @@ def _participant_wf(item: ParticipantWork, config: Config) -> Workflow:
     return workflow
 
 
-def _run(workflow: Workflow, config: Config, interruption: Interruption) -> str:
+def _run(workflow: Workflow, config: Config, interruption: Interruption, progress: RunProgress | None) -> str:
     """Run, and return what stopped it; failed steps are found by their crash files."""
     try:
-        run_workflow(workflow, config, interruption)
+        run_workflow(workflow, config, interruption, progress)
     except Exception as error:
         explain(config)
         return _words(error)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -21,6 +19,7 @@ from nipype.pipeline.plugins.linear import LinearPlugin
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from n2a_bids.app.nipype_settings import Settings, apply_settings, current_settings
+from n2a_bids.app.progress import RunProgress
 from n2a_bids.config import Config
 from n2a_bids.errors import OUT_OF_MEMORY
 from n2a_bids.record.typed_json import JsonObject
@@ -29,7 +28,9 @@ from n2a_bids.system.signals import Interruption
 _GRACE_S = 5.0
 
 
-def run_workflow(workflow: Workflow, config: Config, interruption: Interruption) -> None:
+def run_workflow(
+    workflow: Workflow, config: Config, interruption: Interruption, progress: RunProgress | None = None
+) -> None:
     """Run a workflow to its end; no process that it started survives it.
 
     Parameters
@@ -40,6 +41,8 @@ def run_workflow(workflow: Workflow, config: Config, interruption: Interruption)
         then there is no pool, no second process that waits, and no socket.
     interruption : Interruption
         Looked at after every failed step.
+    progress : RunProgress, optional
+        Told of every step; by default one without a plan.
 
     Raises
     ------
@@ -49,6 +52,7 @@ def run_workflow(workflow: Workflow, config: Config, interruption: Interruption)
         After SIGTERM, SIGHUP or Ctrl-C.
     """
     resources = config.resources
+    progress = progress or RunProgress({})
     arguments = {
         "n_procs": resources.n_procs,
         "memory_gb": resources.memory_gb,
@@ -56,13 +60,13 @@ def run_workflow(workflow: Workflow, config: Config, interruption: Interruption)
         # A node that needs more than there is runs alone instead of stopping everything.
         "raise_insufficient": False,
         "mp_context": "forkserver",
-        "status_callback": StepReporter(interruption),
+        "status_callback": StepReporter(interruption, progress),
         **resources.nipype_plugin_args,
     }
     serial = resources.n_procs <= resources.omp_nthreads and resources.n_gpu_procs < 2
     plugin = resources.nipype_plugin or ("Linear" if serial else "MultiProc")
     own = {"Linear": LinearPlugin, "MultiProc": LocalPoolPlugin}
-    with no_process_left_behind():
+    with progress.watch(), no_process_left_behind():
         try:
             if plugin in own:
                 workflow.run(plugin=own[plugin](plugin_args=arguments))
@@ -72,25 +76,29 @@ def run_workflow(workflow: Workflow, config: Config, interruption: Interruption)
             interruption.check()
 
 
-class StepReporter:
-    """Tells on standard error which step starts or fails."""
+def _say_nothing(node: Node, status: str) -> None:
+    """What a callback becomes that nipype stores with a node, or sends to another process."""
 
-    def __init__(self, interruption: Interruption):
-        self._interruption = interruption
+
+def _silence() -> Callable[[Node, str], None]:
+    return _say_nothing
+
+
+class StepReporter:
+    """Callback of nipype, in the main process."""
+
+    def __init__(self, interruption: Interruption, progress: RunProgress):
+        self._interruption, self._progress = interruption, progress
+
+    def __reduce__(self) -> tuple[Callable[[], Callable[[Node, str], None]], tuple[()]]:
+        return _silence, ()
 
     def __call__(self, node: Node, status: str) -> None:
-        """Callback of nipype, in the main process; writing and drawing are told only when they fail."""
+        """Count and tell one step."""
         self._interruption.check()
-        # The parts of a MapNode are in no workflow: that node itself tells of the start.
-        is_minor = "." not in node.fullname or any(
-            f".{name}." in node.fullname for name in ("outputs_wf", "reports_wf")
-        )
-        if status != "exception" and (status != "start" or is_minor):
-            return
-        words = "failed" if status == "exception" else "starts"
-        where = " > ".join(node.fullname.split(".")[1:]) or node.name
-        sys.stderr.write(f"[{time.strftime('%H:%M:%S')}] {where} {words}\n")
-        sys.stderr.flush()
+        tell = {"start": self._progress.start, "end": self._progress.end, "exception": self._progress.fail}
+        if status in tell:
+            tell[status](node)
 
 
 class LocalPoolPlugin(MultiProcPlugin):

@@ -39,6 +39,11 @@ def write_log(label: str, config: Config) -> Path:
     return write_whole(path, format_settings(config, environment))
 
 
+def run_log(label: str, config: Config) -> Path:
+    """Where the lines of this run about a participant go: ``sub-<label>/log/<run_uuid>/n2a.log``."""
+    return run_record(label, config).with_name("n2a.log")
+
+
 @contextmanager
 def participant_lock(label: str, config: Config) -> Iterator[None]:
     """Keep a second process off the same participant in the same work directory.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from n2a_bids.io.printable import printable
 
 DONE, FAILED, NOTHING_TO_DO = 0, 1, 70
 """Exit codes of a run that came to its end."""
+_MOST_PAGES = 10
 
 
 Status = Literal["denoised", "report written", "failed", "nothing to do", "nothing found"]
@@ -95,3 +97,19 @@ def format_outcomes(outcomes: Sequence[Outcome], width: int = 110) -> str:
 def _wrapped(text: str, width: int) -> list[str]:
     shown = printable(" ".join(text.split()))
     return textwrap.wrap(shown, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def list_reports(output_dir: Path, labels: Sequence[str]) -> str:
+    """Paths of the pages of participants, one on a line; of many participants the first ones.
+
+    Parameters
+    ----------
+    output_dir : Path
+    labels : sequence of str
+        Without ``sub-``.
+    """
+    pages = [path for label in labels if (path := output_dir / f"sub-{label}.html").is_file()]
+    lines = [f"report: {path}" for path in pages[:_MOST_PAGES]]
+    if len(pages) > _MOST_PAGES:
+        lines.append(f"and {len(pages) - _MOST_PAGES} more in {output_dir}")
+    return "".join(f"{line}\n" for line in lines)

@@ -7,8 +7,9 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes
+from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes, list_reports
 from n2a_bids.app.work import (
     ParticipantWork,
     crash_sentences,
@@ -30,6 +31,9 @@ from n2a_bids.dataset.write.preproc import preproc_conflict, several_sessions
 from n2a_bids.errors import Interrupted
 from n2a_bids.system.environment import brief_environment, prepare_environment
 from n2a_bids.system.signals import Interruption
+
+if TYPE_CHECKING:
+    from n2a_bids.app.progress import RunProgress
 
 _LEAST_MEMORY_GB = 1.4
 """The app itself takes 0.3 GB and deepbet 1.0 GB, however small the images are."""
@@ -91,6 +95,7 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     if done:
         write_methods_text(config, done)
     sys.stdout.write(format_outcomes(outcomes) + "\n")
+    sys.stdout.write(list_reports(config.output_dir, done))
     return exit_status(outcomes, require_repetitions=config.selection.require_repetitions)
 
 
@@ -134,17 +139,19 @@ def _run_all(
     # Imported late: listing a dataset needs no nipype.
     from n2a_bids.app.batch import batches
     from n2a_bids.app.nipype_settings import configure_nipype
+    from n2a_bids.app.run_plan import begin_run
     from n2a_bids.app.soundness import with_sound_images
 
     configure_nipype(config.debug)
     work = [ParticipantWork.of(label, collection) for label in labels]
+    progress = begin_run([item for item in work if item.units], config)
     outcomes = {item.label: _left_alone(item, config) for item in work if not item.units}
     for planned in batches([item for item in work if item.units], config.resources):
         checked = with_sound_images(planned, config)
         outcomes |= {item.label: _left_alone(item, config) for item in checked if not item.units}
         batch = [item for item in checked if item.units]
         try:
-            batch, failures = _run_with_fitting_references(batch, config, interruption)
+            batch, failures = _run_with_fitting_references(batch, config, interruption, progress)
         except (Interrupted, KeyboardInterrupt):
             # Pages of earlier runs would not say that this one began; what fails here fails silently.
             for item in batch:
@@ -163,7 +170,7 @@ def _run_all(
 
 
 def _run_with_fitting_references(
-    batch: Sequence[ParticipantWork], config: Config, interruption: Interruption
+    batch: Sequence[ParticipantWork], config: Config, interruption: Interruption, progress: RunProgress
 ) -> tuple[list[ParticipantWork], dict[str, list[str]]]:
     """Denoise some participants, again without references that fitted none of their repetitions.
 
@@ -177,12 +184,12 @@ def _run_with_fitting_references(
     from n2a_bids.app.batch import run_batch
     from n2a_bids.app.odd_references import without_odd_references
 
-    failures = run_batch(batch, config, interruption) if batch else {}
+    failures = run_batch(batch, config, interruption, progress) if batch else {}
     done, waiting = {item.label: item for item in batch}, list(batch)
     # Each round leaves an image out, so that there is a last one.
     while waiting := [left for item in waiting if (left := without_odd_references(item, config))]:
         done |= {item.label: item for item in waiting}
-        failures |= run_batch(waiting, config, interruption)
+        failures |= run_batch(waiting, config, interruption, progress)
     return list(done.values()), failures
 
 

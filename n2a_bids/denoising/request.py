@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from n2a_bids.denoising.outputs import write_outputs
 from n2a_bids.denoising.run import denoise_files
 from n2a_bids.errors import ConfigError
 from n2a_bids.strategy_table import check_recipe
+from n2a_bids.system.progress import ProgressReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> int:
 
 def reporter(request: DenoiseRequest) -> Callable[[str], None]:
     """What receives one-line messages of progress: standard error, or nothing."""
-    return (lambda message: None) if request.quiet else _Progress()
+    return (lambda message: None) if request.quiet else ProgressReport.from_environment()
 
 
 def _denoise_and_write(request: DenoiseRequest, sources: Sequence[Path]) -> int:
@@ -148,14 +147,3 @@ def check_request(job: DenoiseJob, files: DenoiseFiles) -> None:
             )
         taken.add(path.resolve())
         check_writable(path.parent)
-
-
-class _Progress:
-    """One line on standard error for each message, with the seconds since the start."""
-
-    def __init__(self):
-        self._started = time.monotonic()
-
-    def __call__(self, message: str) -> None:
-        sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {message}\n")
-        sys.stderr.flush()

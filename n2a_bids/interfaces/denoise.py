@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from n2a_bids.config import DenoiseConfig
 from n2a_bids.config.options import Declared, declared_fields
 from n2a_bids.system.child import child_environment, raise_if_killed
 from n2a_bids.system.gpu_slot import gpu_slot, visible_gpus
+from n2a_bids.system.progress import FILE_NAME, PROGRESS_FILE, WANTS_FILES
 
 
 class _FilesInputSpec(CommandLineInputSpec):
@@ -98,7 +100,7 @@ class Denoise(CommandLine):
     """``n2a-tools denoise`` in a child process.
 
     Resources (device, threads, memory) are not part of the hash: a run may resume on another machine.
-    Its progress lines go to the terminal as they come.
+    Its progress lines go to the terminal as they come, or into a file for a run that reads it.
 
     Examples
     --------
@@ -136,6 +138,8 @@ class Denoise(CommandLine):
         runtime.environ.update(
             child_environment(self.inputs.omp_nthreads, hide_gpu=self.inputs.device == "cpu")
         )
+        if os.environ.get(WANTS_FILES):
+            runtime.environ[PROGRESS_FILE] = str(Path(runtime.cwd) / FILE_NAME)
         devices = visible_gpus() if self.inputs.use_gpu and self.inputs.device != "cpu" else ()
         if not devices:
             runtime = super()._run_interface(runtime, correct_return_codes)

@@ -128,6 +128,9 @@ def test_run_leaves_settings_that_can_be_used_again(finished, study):
     """The TOML of a run reads back, and a listing with it works."""
     out, _ = finished
     (record,) = (out / "sub-01" / "log").glob("*/n2a.toml")
+    steps = record.with_name("n2a.log").read_text().splitlines()
+    assert any("sub-01 (1/" in line and "T1w: denoised, " in line for line in steps)
+    assert not any("sub-02" in line for line in steps)
     settings = read_settings(record)
     assert settings["denoise"]["strategy"] == "mean"
     assert settings["derivatives"] == {"masks": study.root / "masks"}

@@ -1,0 +1,80 @@
+"""What a run is going to do, in words and in seconds, before it begins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from n2a_bids import __version__
+from n2a_bids.app.batch import n_side_by_side
+from n2a_bids.app.expected_time import about, plan_unit
+from n2a_bids.app.log import run_log
+from n2a_bids.app.progress import RunProgress
+from n2a_bids.app.work import ParticipantWork
+from n2a_bids.config import Config
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.workflows.names import workflow_name
+
+
+def begin_run(work: Sequence[ParticipantWork], config: Config) -> RunProgress:
+    """Tell what will run, and count it from now on."""
+    n_at_once = n_side_by_side(config.resources)
+    progress = plan_run(work, config, n_at_once)
+    if work:
+        sys.stderr.write(f"{header(work, config, n_at_once, progress.seconds_left())}\n")
+    return progress
+
+
+def plan_run(work: Sequence[ParticipantWork], config: Config, n_side_by_side: int) -> RunProgress:
+    """Plan a run.
+
+    Parameters
+    ----------
+    work : sequence of ParticipantWork
+        With at least one unit each.
+    config : Config
+    n_side_by_side : int
+        Participants that run at the same time.
+
+    Returns
+    -------
+    progress : RunProgress
+        Its lines go to standard error and into the log of each participant.
+    """
+    plans, logs = {}, {}
+    for index, item in enumerate(work, start=1):
+        of_all = f" ({index}/{len(work)})" if len(work) > 1 else ""
+        for unit in item.units:
+            where = f"sub-{item.label}{of_all} {_unit_words(unit)}"
+            plans[workflow_name(unit)] = (where, plan_unit(unit, config))
+            logs[workflow_name(unit)] = run_log(item.label, config)
+    return RunProgress(plans, n_side_by_side, logs=logs)
+
+
+def header(work: Sequence[ParticipantWork], config: Config, n_side_by_side: int, left_s: float | None) -> str:
+    """What will run, on what, and how long that should take, in a few lines."""
+    units = [unit for item in work for unit in item.units]
+    kinds = [_unit_words(unit, with_entities=False) for unit in units]
+    counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    resources = config.resources
+    at_once = min(n_side_by_side, len(work))
+    lines = [
+        f"n2a {__version__}: {_counted(len(work), 'participant')}, "
+        f"{_counted(len(units), 'group')} to denoise ({counted})",
+        f"  strategy {config.denoise.strategy}, recipe {config.denoise.recipe}, device "
+        f"{config.denoise.device}; {_counted(at_once, 'participant')} at a time, "
+        f"{_counted(resources.omp_nthreads, 'thread')} a step, {resources.memory_gb:.3g} GB",
+        f"  outputs in {config.output_dir}, intermediate files in {config.work_dir}",
+    ]
+    if left_s is not None:
+        lines.append(f"  should take {about(left_s)}; steps that an earlier run has done are taken from it")
+    return "\n".join(lines)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _unit_words(unit: DenoisingUnit, with_entities: bool = True) -> str:
+    kept = {key: value for key, value in unit.entities.items() if key != "sub"} if with_entities else {}
+    return " ".join([*(f"{key}-{value}" for key, value in kept.items()), unit.suffix])

@@ -1,0 +1,102 @@
+"""How far a denoising process is: lines for a person, or a file for the run that started it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRESS_FILE = "N2A_PROGRESS_FILE"
+"""Environment variable of a denoising process: the file that it writes instead of lines for a person."""
+WANTS_FILES = "N2A_PROGRESS_FILES"
+"""Environment variable of a run that reads such files: set and not empty."""
+FILE_NAME = "progress.json"
+"""In the folder of the step."""
+
+
+_STAGES = (
+    (r"averaging", 0.3),
+    (r"denoising \d+ volumes together", 0.1),
+    (r"choosing the noise level", 0.06),
+    (r".*epoch \d+/\d+", 0.12),
+    (r"comparing candidates", 0.45),
+    (r"denoising what lies around", 0.8),
+    (r"denoising the whole volume", 0.52),
+    (r"measuring the result", 0.93),
+    (r"wrote ", 1.0),
+)
+"""Message -> part of the time after which it comes."""
+_TRAINING_PART = 0.33
+_VOLUMES_PART = 0.75
+_COUNT = re.compile(r"(\d+)(?:/| of )(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a process is."""
+
+    message: str
+    """What it does now."""
+    part: float
+    """Of its work, 0 to 1."""
+
+
+def write_progress(file: Path, progress: Progress) -> None:
+    """Write the file anew, whole or not at all."""
+    unfinished = file.with_name(f".{file.name}")
+    unfinished.write_text(json.dumps({"message": progress.message, "part": progress.part}), encoding="utf-8")
+    unfinished.replace(file)
+
+
+def read_progress(file: Path) -> Progress | None:
+    """Read what a process left in its file; None where it left nothing yet."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return Progress(str(content["message"]), float(content["part"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def part_done(message: str) -> float | None:
+    """Part of a denoising that is done when a message comes; None where it tells nothing.
+
+    Examples
+    --------
+    >>> round(part_done("fine-tuning epoch 5/10, loss 0.2"), 3)
+    0.285
+    >>> part_done("something else")
+    """
+    start = next((part for words, part in _STAGES if re.match(words, message)), None)
+    count = _COUNT.search(message)
+    if start is None or count is None:
+        return start
+    index, number = int(count[1]), int(count[2])
+    if "epoch" in message:
+        return start + _TRAINING_PART * index / number
+    return start + _VOLUMES_PART * (index - 1) / number
+
+
+class ProgressReport:
+    """Receives the messages of a denoising, and tells them where they are wanted."""
+
+    def __init__(self, file: Path | None = None):
+        self._file, self._part, self._started = file, 0.0, time.monotonic()
+
+    @classmethod
+    def from_environment(cls) -> ProgressReport:
+        """To the file that the run that started this process reads, or to standard error."""
+        file = os.environ.get(PROGRESS_FILE)
+        return cls(Path(file) if file else None)
+
+    def __call__(self, message: str) -> None:
+        """Tell one message."""
+        self._part = max(self._part, part_done(message) or 0.0)
+        if self._file is None:
+            sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {message}\n")
+            sys.stderr.flush()
+            return
+        write_progress(self._file, Progress(message, self._part))

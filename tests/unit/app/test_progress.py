@@ -1,0 +1,200 @@
+"""What a person sees of a run: steps as they end, what was done before, and a time left that holds."""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from n2a_bids.app.execution import StepReporter
+from n2a_bids.app.expected_time import StepPlan, plan_unit, slower_than_amx
+from n2a_bids.app.progress import RunProgress
+from n2a_bids.app.run_plan import header, plan_run
+from n2a_bids.app.work import ParticipantWork
+from n2a_bids.config import Config, DenoiseConfig
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile
+from n2a_bids.system.progress import (
+    PROGRESS_FILE,
+    Progress,
+    ProgressReport,
+    part_done,
+    read_progress,
+    write_progress,
+)
+from n2a_bids.system.signals import Interruption
+from n2a_bids.workflows.names import workflow_name
+
+UNIT = "sub_01_T1w_anat_repeats"
+PLAN = StepPlan({"mask_wf.brain": 20.0, "align_wf.register": 20.0, "denoise": 150.0}, files_s=10.0)
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def step(folder: Path, name: str, unit: str = UNIT) -> SimpleNamespace:
+    """What nipype tells of a step."""
+    path = folder / unit / name
+    path.mkdir(parents=True, exist_ok=True)
+    return SimpleNamespace(
+        fullname=f"top.sub_01.{unit}.{name}", name=name.split(".")[-1], output_dir=lambda: str(path)
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    clock, stream = Clock(), io.StringIO()
+    logs = {UNIT: tmp_path / "n2a.log"}
+    progress = RunProgress({UNIT: ("sub-01 (1/3) T1w", PLAN)}, 1, stream, logs, clock)
+    return SimpleNamespace(clock=clock, stream=stream, progress=progress, folder=tmp_path)
+
+
+def _do(run, name: str, seconds: float) -> None:
+    node = step(run.folder, name)
+    run.progress.start(node)
+    run.clock.now += seconds
+    run.progress.end(node)
+
+
+@pytest.mark.parametrize("slower", [0.5, 1.0, 3.0])
+def test_time_left_holds_on_faster_and_slower_machines(run, slower):
+    """From a quarter of the run on within 30 %, whatever the machine; before, the plan still has a say."""
+    total_s = 200 * slower
+    for name in ("mask_wf.brain", "align_wf.register"):
+        _do(run, name, 20 * slower)
+    node = step(run.folder, "denoise")
+    run.progress.start(node)
+    for part in (0.1, 0.4, 0.7, 0.95):
+        run.clock.now = 1000 + (40 + 150 * part) * slower
+        write_progress(Path(node.output_dir()) / "progress.json", Progress("training", part))
+        truth = total_s - (run.clock.now - 1000)
+        assert run.progress.seconds_left() == pytest.approx(truth, rel=0.3)
+
+
+def test_units_side_by_side_share_the_time(tmp_path):
+    """Four equal units, two at a time, take as long as two."""
+    plans = {f"unit{i}": (f"sub-{i} T1w", PLAN) for i in range(4)}
+    progress = RunProgress(plans, 2, io.StringIO(), clock=Clock())
+    assert progress.seconds_left() == pytest.approx(2 * PLAN.total_s)
+
+
+def test_lines_tell_step_participant_and_time(run):
+    """One line for each step that ends, also in the log of the participant."""
+    _do(run, "mask_wf.brain", 8)
+    last = run.stream.getvalue().splitlines()[-1]
+    assert last.endswith("left")
+    assert "sub-01 (1/3) T1w: brain mask, 8 s; about" in last
+    assert last in (run.folder / "n2a.log").read_text()
+
+
+def test_what_an_earlier_run_did_is_told_as_such(run):
+    """And it is no measure of how long steps take."""
+    node = step(run.folder, "mask_wf.brain")
+    result = Path(node.output_dir()) / "result_brain.pklz"
+    result.touch()
+    os.utime(result, (500, 500))
+    # A pool does not tell of the start of such a step.
+    run.progress.end(node)
+    assert "brain mask, as before (cached)" in run.stream.getvalue()
+    assert run.progress.seconds_left() == pytest.approx(PLAN.total_s - 20)
+
+
+def test_after_a_failure_nothing_more_is_expected_of_the_unit(run):
+    """Steps that depend on it are not run, and not told of."""
+    node = step(run.folder, "mask_wf.brain")
+    run.progress.start(node)
+    run.progress.fail(node)
+    run.progress.end(step(run.folder, "denoise"))
+    assert run.stream.getvalue().splitlines()[-1].endswith("brain failed")
+    assert run.progress.seconds_left() == 0
+
+
+def test_steps_that_a_workflow_does_not_have_are_not_waited_for(run):
+    """A single image is not registered."""
+    run.progress.expect([f"top.sub_01.{UNIT}.{name}" for name in ("mask_wf.brain", "denoise")])
+    assert run.progress.seconds_left() == pytest.approx(PLAN.total_s - 20)
+
+
+def test_the_denoising_is_followed_while_it_runs(run):
+    """Each of its messages once, with the time that the whole run still takes."""
+    node = step(run.folder, "denoise")
+    run.progress.start(node)
+    report = ProgressReport(Path(node.output_dir()) / "progress.json")
+    for message in ("fine-tuning epoch 1/2, loss 0.1", "fine-tuning epoch 2/2, loss 0.1"):
+        report(message)
+        run.clock.now += 30
+        run.progress.tell_denoising()
+        run.progress.tell_denoising()
+    lines = [line for line in run.stream.getvalue().splitlines() if "fine-tuning" in line]
+    assert len(lines) == 2
+    assert all(line.endswith("left") for line in lines)
+
+
+def test_progress_of_a_denoising_never_goes_back(tmp_path, monkeypatch):
+    """Messages come in the order of the strategies; what tells nothing changes nothing."""
+    monkeypatch.setenv(PROGRESS_FILE, str(tmp_path / "p.json"))
+    report, parts = ProgressReport.from_environment(), []
+    messages = (
+        *("auto, recipe default, on CPU, 2 threads", "choosing the noise level of the pretrained network"),
+        *(f"fine-tuning epoch {epoch}/4, loss 0.1" for epoch in range(1, 5)),
+        *("comparing candidates on held-out blocks", "denoising the whole volume", "measuring the result"),
+        "wrote denoised.nii.gz",
+    )
+    for message in messages:
+        report(message)
+        parts.append(read_progress(tmp_path / "p.json").part)
+    assert parts == sorted(parts)
+    assert parts[-1] == 1
+    assert part_done("denoising 20 volumes together (2 of 2)") > part_done(
+        "denoising 20 volumes together (1 of 2)"
+    )
+
+
+def test_a_damaged_progress_file_says_nothing(tmp_path):
+    """It is written by another process, which may die."""
+    (tmp_path / "p.json").write_text('{"message": "x"')
+    assert read_progress(tmp_path / "p.json") is None
+    assert read_progress(tmp_path / "none.json") is None
+
+
+def test_nodes_can_be_stored_with_the_callback(run):
+    """nipype pickles nodes that hold it; in another process it says nothing."""
+    reporter = StepReporter(Interruption(), run.progress)
+    for other in (pickle.loads(pickle.dumps(reporter)), copy.deepcopy(reporter)):
+        other(step(run.folder, "mask_wf.brain"), "start")
+    assert run.stream.getvalue() == ""
+
+
+def test_slower_processors_are_planned_slower(tmp_path):
+    """By their flags, in the order of what counts."""
+    times = []
+    for flags in ("avx2 avx512f avx512_bf16 amx_tile", "avx2 avx512f avx512_bf16", "avx2 avx512f", "avx2"):
+        (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
+        times.append(slower_than_amx(tmp_path / "cpuinfo"))
+    assert times == sorted(set(times))
+
+
+def test_a_plan_knows_recipe_size_and_header(tmp_path):
+    """Participants, groups, device and time, before anything runs."""
+    unit = DenoisingUnit("anat-repeats", (ImageFile(tmp_path / "sub-01_T1w.nii.gz"),) * 2, {"sub": "01"})
+    folders = {"bids_dir": tmp_path, "output_dir": tmp_path / "out", "work_dir": tmp_path / "work"}
+    config = Config(**folders, run_uuid="x")
+    fast = Config(**folders, run_uuid="x", denoise=DenoiseConfig(recipe="fast"))
+    assert plan_unit(unit, fast).total_s < plan_unit(unit, config).total_s
+    work = [ParticipantWork("01", (unit,), ())]
+    progress = plan_run(work, config, 1)
+    text = header(work, config, 1, progress.seconds_left())
+    assert "1 participant, 1 group to denoise (1 T1w)" in text
+    assert "should take about" in text
+    assert workflow_name(unit) == UNIT
