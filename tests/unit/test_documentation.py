@@ -42,7 +42,11 @@ def known_options() -> set[str]:
     return known
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "usage.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", ROOT / "docs" / "usage.md", ROOT / "docs" / "handover.md"],
+    ids=lambda p: p.name,
+)
 def test_options_in_the_pages_exist(page):
     """Nobody is told to type what is refused."""
     shown = set(re.findall(r"(?<![\w-])--[a-z0-9-]*[a-z0-9](?![\w-])", page.read_text(encoding="utf-8")))
@@ -79,9 +83,11 @@ def test_every_measure_of_the_denoiser_is_explained():
     assert [key for key in keys if f"`{key}`" not in page] == []
 
 
-def test_exit_codes_in_help_and_readme_agree():
+def test_exit_codes_in_help_and_usage_agree():
     """One list of exit codes."""
-    table = re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    page = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    codes = page.partition("## Exit codes")[2].partition("\n## ")[0]
+    table = re.findall(r"^\| (\d+) \|", codes, flags=re.MULTILINE)
     help_text = build_parser().format_help().partition("exit codes")[2]
     assert set(table) == set(re.findall(r"(?<!\S)(\d+)  ", help_text))
 

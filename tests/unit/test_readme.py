@@ -1,0 +1,108 @@
+"""The README is short, in plain words, and every number of its table of results stands in rows of a table."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TABLES = ROOT / "docs" / "benchmarks" / "2026-11-21"
+LONGEST_SENTENCE_WORDS = 25
+# One screen and a half.
+MOST_LINES = 90
+# Words of machine learning and statistics that a neuroimager need not know.
+UNEXPLAINED = (
+    *(
+        "stacking",
+        "recorruption",
+        "recorrupted",
+        "zero-shot",
+        "self-supervised",
+        "checkpoint",
+        "fine-tun",
+        "held-out",
+    ),
+    *(
+        "backbone",
+        "embedding",
+        "hyperparameter",
+        "ablation",
+        "epoch",
+        "latent",
+        "inference",
+        "ensemble",
+        "regulari",
+    ),
+)
+
+
+def prose(page: str) -> str:
+    """Text of a page without code, pictures, tables, headings and addresses."""
+    page = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+    page = re.sub(r"!\[[^\]]*\]\([^)]*\)|^[#|].*$", "", page, flags=re.MULTILINE)
+    page = re.sub(r"^- ", "\n\n", page, flags=re.MULTILINE)
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", page)
+
+
+def sentences(page: str) -> list[str]:
+    return [
+        part.strip() for part in re.split(r"(?<=[.:?!*])\s+(?=[A-Z`*])|\n\s*\n", prose(page)) if part.strip()
+    ]
+
+
+def test_sentences_are_short():
+    """A scientist reads it in a minute."""
+    assert [text for text in sentences(README) if len(text.split()) > LONGEST_SENTENCE_WORDS] == []
+    assert len(README.splitlines()) <= MOST_LINES
+
+
+def test_words_are_those_of_the_field():
+    """No word of machine learning that a neuroimager would have to look up."""
+    assert [word for word in UNEXPLAINED if word in prose(README).lower()] == []
+
+
+def draws(name: str, *keys: str) -> list[dict[str, dict[str, str]]]:
+    """Rows of a table by method, one group for each draw of the noise."""
+    grouped: dict[tuple[str, ...], dict[str, dict[str, str]]] = defaultdict(dict)
+    with (TABLES / name).open(encoding="utf-8") as lines:
+        for row in csv.DictReader(lines, delimiter="\t"):
+            grouped[tuple(row[key] for key in keys)][row["method"]] = row
+    return list(grouped.values())
+
+
+def answers() -> list[str]:
+    """What the rows say today, worded as in the README."""
+    cells = draws("benchmark.tsv", "condition", "truth", "noise_level", "n_repetitions", "seed")
+    cells = [cell for cell in cells if cell["auto"]["condition"] == "aligned"]
+    psnr = [{method: float(row["psnr_db"]) for method, row in cell.items()} for cell in cells]
+    over_mean = [cell["auto"] - cell["mean"] for cell in psnr]
+    over_bm4d = [cell["auto"] - cell["bm4d"] for cell in psnr]
+    pairs = draws("diffusion-pairs.tsv", "phantom", "condition", "snr", "seed")
+    ratios = [float(pair["auto"]["fa_error"]) / float(pair["noisy"]["fa_error"]) for pair in pairs]
+    average = sum(over_bm4d) / len(over_bm4d)
+    return [
+        f"by {min(over_mean):.1f} dB or more, in all {len(over_mean)} draws",
+        f"by {min(over_bm4d):.1f} to {max(over_bm4d):.1f} dB, {average:.1f} dB on average",
+        f"{min(ratios):.2f} to {max(ratios):.2f} of the mean's, in all {len(ratios)} draws",
+    ]
+
+
+def results() -> list[str]:
+    section = README.partition("## What it is worth")[2].partition("\n## ")[0]
+    return [line.split("|")[2].strip() for line in section.splitlines() if line.startswith("| ")][1:]
+
+
+def test_every_result_is_what_the_rows_say():
+    """No number is typed by hand: each answer is made anew from the committed rows."""
+    assert results() == answers()
+
+
+@pytest.mark.parametrize("unit", ["dB", "%", " min", " GB"])
+def test_numbers_stand_in_the_table_alone(unit):
+    """Figures outside of the table, which nothing would hold, are not in the text."""
+    assert not re.search(rf"\d\s*{unit}\b", prose(README))
