@@ -104,7 +104,7 @@ def _run_cell(cell: MicrographCell, truth: MicrographTruth, plan: _Plan, table: 
         return
     sys.stderr.write(f"{cell}\n")
     data = make_micrograph_data(cell, truth, plan.largest_drift)
-    pictures = {"truth": data.truth}
+    pictures = {"truth": data.truth, "mean": data.repetitions.data.mean(axis=0)[..., 0, 0]}
     for name in missing:
         try:
             outcome = run_in_child(partial(run_micrograph_method, name, data, plan.settings))

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from n2a_bids.cli.tools import main
 from n2a_bids.lab.benchmark.micr.cells import MicrographCell, load_micrograph_truth, make_micrograph_data
+from n2a_bids.lab.benchmark.micr.methods import available_micrograph_methods
 
 
 @pytest.fixture
@@ -52,3 +53,17 @@ def test_the_command_writes_a_row_for_each_method(drawn, tmp_path):
     rows = [dict(zip(lines[0].split("\t"), line.split("\t"))) for line in lines[1:]]
     assert float(rows[1]["psnr_db"]) - float(rows[0]["psnr_db"]) == pytest.approx(6, abs=0.7)
     assert (out / "summary.md").read_text().count("\n") == 4
+    assert (
+        main(
+            [
+                *command,
+                "--resume",
+                "--strategies",
+                "nlm" if "nlm" in available_micrograph_methods() else "mean",
+                "--doses",
+                "5",
+            ]
+        )
+        == 0
+    )
+    assert (out / "pictures" / "drawn_dose5_R2.png").exists()
