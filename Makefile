@@ -1,5 +1,6 @@
 # make demo   environment, installation, and the app on a small simulated dataset
 # make test   the fast tests, with coverage
+# make docs   the documentation site into build/site, links and anchors checked
 # make lint   ruff and codespell
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,7 +15,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # Two test processes share the cores: each keeps to one thread.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint format build clean
+.PHONY: demo test docs lint format build clean
 
 demo: $(VENV)/.installed
 	env -u OMP_NUM_THREADS $(VENV)/bin/n2a-tools demo $(DEMO_DIR)
@@ -23,6 +24,9 @@ test: $(VENV)/.installed-test
 	rm -f .coverage .coverage.*
 	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report=term --cov-fail-under=85 \
 	  $(PYTEST_ARGS)
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 lint: $(VENV)/.installed-lint
 	$(VENV)/bin/ruff check .
@@ -53,6 +57,11 @@ $(VENV)/.installed: setup.cfg pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 $(VENV)/.installed-test: setup.cfg pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
 	touch $(VENV)/.installed $@
+
+# The docstrings are read from the source; neither torch nor the package has to be installed.
+$(VENV)/.installed-docs: setup.cfg $(CONSTRAINTS) | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.27'
+	touch $@
 
 # Linting needs neither torch nor the package.
 $(VENV)/.installed-lint: $(CONSTRAINTS) | $(VENV)/bin/python

@@ -1,0 +1,45 @@
+"""Pages of the site that stand outside of docs/ in the repository: README, changes, how to contribute."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTSIDE = {"index.md": "README.md", "changes.md": "CHANGES.md", "contributing.md": "CONTRIBUTING.md"}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages from outside; their links are those of the root of the repository."""
+    for page, source in OUTSIDE.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=links_from_docs(text)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Let links out of docs/ lead to the pages of the site."""
+    return outside_links(re.sub(r"\]\((?:\.\./)+(README|CHANGES|CONTRIBUTING)\.md", r"](\1.md", markdown))
+
+
+def links_from_docs(text: str) -> str:
+    """Links into docs/ as seen from docs/; files without a page become their names."""
+    text = re.sub(r"\]\(docs/", "](", text)
+    return re.sub(r"\[([^\]]+)\]\((?:CITATION\.cff|LICENSE)\)", r"`\1`", text)
+
+
+def outside_links(text: str) -> str:
+    """Names of the pages of `OUTSIDE` in place of those of their files."""
+    for page, source in OUTSIDE.items():
+        text = re.sub(rf"\]\({re.escape(source)}(?=[)#])", f"]({page}", text)
+    return text
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Begin with the first hour, where that page is written."""
+    if (ROOT / "docs" / "first_hour.md").exists() and config.nav is not None:
+        config.nav[1]["Use"].insert(0, {"First hour": "first_hour.md"})
+    return config
