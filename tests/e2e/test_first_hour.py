@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from n2a_bids.tools.doctor.checks import Finding
+from n2a_bids.tools.doctor.report import format_text
+
 PAGE = Path(__file__).parents[2] / "docs" / "first_hour.md"
 _INSTALLATION = ("python3 -m venv", ". venv", "export", "pip install")
 """Done before the tests run."""
@@ -26,6 +29,15 @@ def test_the_page_has_every_step():
     """From the doctor to the group page; all of them are programs of this package."""
     assert len(commands()) == 6
     assert all(line.split()[0] in ("n2a", "n2a-tools") for line in commands())
+
+
+def test_the_doctor_ends_with_the_words_that_the_page_tells():
+    """With or without a problem."""
+    text = PAGE.read_text(encoding="utf-8")
+    assert f"`{format_text({}).strip()}`" in text
+    found = format_text({"places": [Finding("work", "/w", "/w cannot be written: give another")]})
+    assert found.endswith("1 problem\n  * /w cannot be written: give another\n")
+    assert "!!" not in text
 
 
 @pytest.mark.slow
