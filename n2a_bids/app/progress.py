@@ -20,8 +20,15 @@ from n2a_bids.app.expected_time import STEP_WORDS, StepPlan, about
 from n2a_bids.reports.format import duration
 from n2a_bids.system.progress import FILE_NAME, WANTS_FILES, read_progress
 
-_LONG_STEPS = ("align_wf.register", "register", "motion", "distortion", "denoise")
-"""They are told of when they start, too."""
+_LONG_STEPS = {
+    "mask_wf.brain": "finding the brain",
+    "align_wf.register": "registering the repetitions",
+    "register": "registering the series",
+    "motion": "estimating motion",
+    "distortion": "estimating distortion",
+    "denoise": "denoising",
+}
+"""Step that is told of when it starts, too -> what is said then."""
 _PRIOR_PART = 0.1
 """Weight of the plan against what was measured: that of this part of the work."""
 _SMALL = ""
@@ -131,7 +138,7 @@ class RunProgress:
             self._running[node.fullname] = _Running(unit, step, self._clock(), Path(node.output_dir()))
             known = self._units.get(unit)
             if (known is None or step in _LONG_STEPS) and not _is_minor(node):
-                self.say(unit, f"{_step_name(node)} starts")
+                self.say(unit, _LONG_STEPS.get(step, f"{_step_name(node)} starts"))
 
     def end(self, node: Node) -> None:
         """A step has ended well, or was found done by an earlier run, or was not run after a failure."""

@@ -92,7 +92,8 @@ def test_units_side_by_side_share_the_time(tmp_path):
 def test_lines_tell_step_participant_and_time(run):
     """One line for each step that ends, also in the log of the participant."""
     _do(run, "mask_wf.brain", 8)
-    last = run.stream.getvalue().splitlines()[-1]
+    first, last = run.stream.getvalue().splitlines()
+    assert first.endswith("sub-01 (1/3) T1w: finding the brain")
     assert last.endswith("left")
     assert "sub-01 (1/3) T1w: brain mask, 8 s; about" in last
     assert last in (run.folder / "n2a.log").read_text()
