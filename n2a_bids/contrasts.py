@@ -7,6 +7,7 @@ kinds from here. A new contrast is one row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,21 @@ CONTRASTS: tuple[Contrast, ...] = (
 
 ANAT_SUFFIXES: tuple[str, ...] = tuple(row.suffix for row in CONTRASTS)
 """Suffixes of anatomical images that can be denoised, T1w first."""
-MODALITIES: tuple[str, ...] = (*ANAT_SUFFIXES, "dwi")
+MICR_SUFFIXES: tuple[str, ...] = (
+    *("TEM", "SEM", "BF", "DF", "PC", "DIC", "FLUO", "CONF", "PLI", "2PE", "MPE", "CARS", "SR", "NLO", "OCT"),
+    *("SPIM", "XPCT", "uCT"),
+)
+"""Suffixes of micrographs, one for each kind of microscope."""
+MODALITIES: tuple[str, ...] = (*ANAT_SUFFIXES, "dwi", "micr")
 """What ``--modalities`` takes, but for ``anat``."""
+DENOISED_SUFFIXES: tuple[str, ...] = (*ANAT_SUFFIXES, "dwi", *MICR_SUFFIXES)
+"""Suffixes of all images that can be denoised."""
 ALL_ANATOMY = "anat"
 """Stands for all of `ANAT_SUFFIXES`."""
 
 LOOKED_FOR: dict[str, tuple[str, ...]] = {
     "dwi": ("dwi", "sbref"),
+    "micr": MICR_SUFFIXES,
     **{row.suffix: (row.suffix, *row.related) for row in CONTRASTS},
 }
 """Modality -> suffixes of the images that are looked for with it."""
@@ -100,3 +109,16 @@ def modality_of(suffix: str) -> str:
     ('UNIT1', 'dwi', 'T2w')
     """
     return next(modality for modality, suffixes in LOOKED_FOR.items() if suffix in suffixes)
+
+
+def datatype_of(suffix: str) -> Literal["anat", "dwi", "micr"]:
+    """BIDS folder of the images of a suffix.
+
+    Examples
+    --------
+    >>> datatype_of("T2w"), datatype_of("dwi"), datatype_of("TEM")
+    ('anat', 'dwi', 'micr')
+    """
+    if suffix in MICR_SUFFIXES:
+        return "micr"
+    return "dwi" if suffix == "dwi" else "anat"

@@ -8,7 +8,7 @@ from importlib import resources
 
 import yaml
 
-from n2a_bids.contrasts import CONTRASTS
+from n2a_bids.contrasts import CONTRASTS, MICR_SUFFIXES
 
 LESS_BIAS: Mapping[str, str] = {
     "all": ", less the Rician bias,",
@@ -32,6 +32,7 @@ MASK_WORDS: Mapping[str, str] = {
 _TITLES = {
     **{row.suffix: f"{row.words[:1].upper()}{row.words[1:]} images" for row in CONTRASTS},
     "dwi": "Diffusion-weighted images",
+    **{suffix: f"Micrographs ({suffix})" for suffix in MICR_SUFFIXES},
 }
 
 
@@ -69,12 +70,14 @@ def compared(kind: str, bias_removed: str = "none") -> str:
     Parameters
     ----------
     kind : str
-        ``anat`` (repetitions), ``single image``, ``echoes``, ``dwi`` or ``single series``.
+        ``anat`` (repetitions), ``micr``, ``single image``, ``echoes``, ``dwi`` or ``single series``.
     bias_removed : str
         ``all``, ``some`` or ``none`` of the images were freed of the Rician bias.
     """
     if kind == "single image":
         return sentence("compared_single_image")
+    if kind == "micr":
+        return sentence("compared_micr")
     if kind in ("anat", "echoes"):
         return sentence(f"compared_{kind}", less_bias=LESS_BIAS[bias_removed])
     return sentence("compared_series", baseline="it is" if kind == "single series" else "averaged")

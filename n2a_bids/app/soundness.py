@@ -12,6 +12,7 @@ from n2a_bids.dataset.collect import leave_out_unsuitable
 from n2a_bids.dataset.group.sound_groups import is_diffusion, regroup_sound_images
 from n2a_bids.dataset.read.complex_parts import values_fault
 from n2a_bids.dataset.read.image_checks import image_problem
+from n2a_bids.dataset.read.micrographs import is_micrograph
 from n2a_bids.dataset.units import Collection, ImageFile
 from n2a_bids.interfaces.dwi.series import brain_problem
 
@@ -42,6 +43,9 @@ def _with_sound_images(item: ParticipantWork, config: Config) -> ParticipantWork
     together = {image.path for unit in item.units for image in unit.images if len(unit.images) > 1}
 
     def problem(image: ImageFile) -> str:
+        if is_micrograph(image.path):
+            # Read whole, once, where it is aligned; a fault there stops its own group alone.
+            return ""
         found = image_problem(image.path)
         if found or image.path not in together or not is_diffusion(image) or config.derivatives:
             return found

@@ -80,7 +80,7 @@ def label_of(path: Path) -> str:
     >>> label_of(Path("/data/sub-x/bids/sub-01_copy"))
     '01_copy'
     """
-    folder = path.parent if path.parent.name in ("anat", "dwi") else path
+    folder = path.parent if path.parent.name in ("anat", "dwi", "micr") else path
     folders = (part for part in reversed(folder.parts) if part.startswith("sub-"))
     return next(folders, "sub-").removeprefix("sub-")
 

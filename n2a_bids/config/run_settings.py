@@ -134,6 +134,10 @@ class OutputConfig:
             "also write denoised complex data as magnitude and phase ('part-mag', 'part-phase')", _OUTPUTS
         ),
     ] = False
+    micr_float: Annotated[
+        bool,
+        Option("write denoised micrographs in single precision (TIFF), unrounded", "micrographs"),
+    ] = False
     clean_workdir: Annotated[
         bool,
         Option("delete a participant's intermediate files after success (never after a failure)", _OUTPUTS),

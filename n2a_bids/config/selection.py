@@ -12,7 +12,7 @@ from n2a_bids.record.typed_json import JsonObject
 
 RESERVED_NAMES = {"raw": "input dataset", "": "output dataset"}
 """Names of datasets in BIDS URIs that no derivative can have."""
-_IMAGES, _DIFFUSION = "which images", "diffusion series"
+_IMAGES, _DIFFUSION, _MICROGRAPHS = "which images", "diffusion series", "micrographs"
 
 B0Threshold = Annotated[
     float,
@@ -61,7 +61,7 @@ class SelectionConfig:
     modalities: Annotated[
         tuple[str, ...],
         Option(
-            "only these kinds of image, by their BIDS suffix; 'anat' is all but dwi", _IMAGES,
+            "only these kinds of image, by their BIDS suffix; 'anat' is all but dwi and micr", _IMAGES,
             flags=("--modalities", "-m"), choices=(ALL_ANATOMY, *MODALITIES), default="all",
             shapes_result=False,
         ),
@@ -139,3 +139,13 @@ class SelectionConfig:
         ),
     ] = False
     b0_threshold: B0Threshold = 50.0
+    micr_frames: Annotated[
+        int | None,
+        Range(2, 64),
+        Option(
+            "the pages of each TIFF are frames of one field of view, summed to this many groups: 2 are the "
+            "even and the odd frames",
+            _MICROGRAPHS, metavar="K", default="pages are planes of a stack",
+        ),
+    ] = None  # fmt: skip
+    """None: the pages of a TIFF are planes."""

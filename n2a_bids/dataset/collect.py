@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
-from n2a_bids.contrasts import IMAGE_SUFFIXES, modality_of, selected_modalities
+from n2a_bids.contrasts import IMAGE_SUFFIXES, MICR_SUFFIXES, modality_of, selected_modalities
 from n2a_bids.dataset.group.complex_parts import join_parts, with_second_files
 from n2a_bids.dataset.group.sound_groups import group_sound_images, is_diffusion
 from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_parts
@@ -23,10 +23,13 @@ from n2a_bids.dataset.read.layout import (
     select_participants,
 )
 from n2a_bids.dataset.read.metadata import SidecarReader
+from n2a_bids.dataset.read.micrographs import EXTENSIONS, is_micrograph, micrograph_problem
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.printable import printable
 from n2a_bids.strategy_table import reason_against
+
+_NIFTI = (".nii", ".nii.gz")
 
 
 def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
@@ -62,7 +65,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     read = [_read_image(path, bids_dir, reader, selection) for path in paths]
     read += find_fieldmaps([item for item in read if isinstance(item, ImageFile)], reader)
     kept, parts_alone = join_parts([item for item in read if isinstance(item, ImageFile)])
-    found = group_sound_images(kept, selection, lambda image: header_problem(image.path), header_fault)
+    found = group_sound_images(kept, selection, lambda image: _header_problem(image.path), header_fault)
     excluded = [
         *(item for item in read if isinstance(item, Excluded)),
         *parts_alone,
@@ -72,6 +75,10 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     ]
     units = tuple(note_duplicates(found.units, bids_dir))
     return Collection(units, tuple(sorted(excluded, key=lambda item: item.path.parts)))
+
+
+def _header_problem(path: Path) -> str:
+    return micrograph_problem(path) if is_micrograph(path) else header_problem(path)
 
 
 def _odd_participant(bids_dir: Path, label: str) -> Excluded:
@@ -142,12 +149,13 @@ def _reason_bad_name(path: Path, entities: Mapping[str, str]) -> str:
         *stray_parts(path),
         *invalid_parts(entities),
         *([suffix] if suffix not in IMAGE_SUFFIXES else []),
-        *([extension] if extension not in (".nii", ".nii.gz") else []),
+        *([extension] if extension not in (EXTENSIONS if suffix in MICR_SUFFIXES else _NIFTI) else []),
     ]
     if wrong:
         return (
             "expected entities of BIDS, each once, with labels of letters and digits, and an end such as "
-            f"_T1w.nii.gz, found {printable(', '.join(wrong))}; rename the file"
+            f"{'_TEM.tif' if suffix in MICR_SUFFIXES else '_T1w.nii.gz'}, found "
+            f"{printable(', '.join(wrong))}; rename the file"
         )
     return ""
 

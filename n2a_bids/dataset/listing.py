@@ -19,6 +19,8 @@ _KINDS = {
     "dwi-split": "one DWI series, split in two",
     "dwi-single": "one DWI series, alone",
     "dwi-in-place": "one DWI series, where it lies",
+    "micr-repeats": "{suffix} exposures",
+    "micr-frames": "{suffix} frames",
 }
 _WIDTH = 110
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from n2a_bids.config import Config
-from n2a_bids.contrasts import ANAT_SUFFIXES
+from n2a_bids.contrasts import ANAT_SUFFIXES, MICR_SUFFIXES, datatype_of
 
 # Order of the BIDS schema; from, to, mode (transforms), model and param (maps) are not in it: before desc.
 ENTITY_ORDER = (
@@ -130,7 +130,7 @@ def unit_entities(path: Path) -> tuple[tuple[str, str], ...]:
     """
     entities, suffix, _ = parse_name(path)
     told = {suffix, *(entities.get(key) for key in ("mod", "space", "to"))}
-    contrast = next((other for other in ANAT_SUFFIXES[1:] if other in told), None)
+    contrast = next((other for other in (*ANAT_SUFFIXES[1:], *MICR_SUFFIXES) if other in told), None)
     own = tuple((key, value) for key, value in entities.items() if key not in ("desc", "mod"))
     return own if contrast is None else (*own, ("mod", contrast))
 
@@ -160,7 +160,7 @@ def derivative_path(
     extension : str
         With the dot.
     datatype : str, optional
-        Folder (``anat``, ``dwi``, ``figures``); by default ``dwi`` for the suffix ``dwi``, else ``anat``.
+        Folder (``anat``, ``dwi``, ``figures``); by default that of the suffix.
         Figures have no session folder: reports look for them in ``sub-<label>/figures``.
 
     Returns
@@ -184,7 +184,7 @@ def derivative_path(
             f"a derivative name needs sub, entities of BIDS and labels of letters, digits, +: found {labels}"
         )
     name = "_".join([*(f"{key}-{labels[key]}" for key in ENTITY_ORDER if key in labels), suffix])
-    datatype = datatype or ("dwi" if suffix == "dwi" else "anat")
+    datatype = datatype or datatype_of(suffix)
     folder = Path(output_dir) / f"sub-{labels['sub']}"
     if "ses" in labels and datatype != "figures":
         folder /= f"ses-{labels['ses']}"

@@ -13,6 +13,7 @@ from n2a_bids.record.typed_json import JsonObject
 Kind = Literal[
     "anat-repeats", "anat-echoes", "anat-single",
     "dwi-reverse-pe", "dwi-repeats", "dwi-split", "dwi-single", "dwi-in-place",
+    "micr-repeats", "micr-frames",
 ]  # fmt: skip
 
 
@@ -30,7 +31,7 @@ class ComplexParts:
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One NIfTI file with its BIDS entities and sidecar metadata (inheritance applied)."""
+    """One file of an image with its BIDS entities and sidecar metadata (inheritance applied)."""
 
     path: Path
     entities: dict[str, str] = field(default_factory=dict)
@@ -108,15 +109,17 @@ class DenoisingUnit:
 
     @property
     def suffix(self) -> str:
-        """BIDS suffix of the images, ``dwi`` or one of `n2a_bids.contrasts.ANAT_SUFFIXES`."""
+        """BIDS suffix of the images, as in `n2a_bids.contrasts`."""
         if self.datatype == "dwi":
             return "dwi"
         return parse_name(self.images[0].path)[1] if self.images else ANAT_SUFFIXES[0]
 
     @property
-    def datatype(self) -> Literal["anat", "dwi"]:
+    def datatype(self) -> Literal["anat", "dwi", "micr"]:
         """BIDS folder of the images."""
-        return "anat" if self.kind.startswith("anat") else "dwi"
+        if self.kind.startswith("anat"):
+            return "anat"
+        return "micr" if self.kind.startswith("micr") else "dwi"
 
     @property
     def label(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ _STILL_PIXELS = 0.05
 """Drift that is left alone."""
 _SATURATED = 0.05
 """Part of a saturated pixel, after the shift by a fraction, that makes a pixel saturated."""
+
+_NO_PAGES = str.maketrans("", "", "ZTIQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +62,42 @@ def load_exposures(
         If a file cannot be read, differs in size or type, is a copy of another, is saturated throughout, or
         shows another field of view.
     """
-    images = [read_micrograph(path) for path in paths]
-    first = images[0]
-    for image in images[1:]:
-        if image.pixels.shape != first.pixels.shape or image.pixels.dtype != first.pixels.dtype:
-            raise BIDSDataError(
-                f"{image.path}: expected an exposure like {first.path}, {_describe(first)}, found "
-                f"{_describe(image)}; give exposures of one field of view and one camera"
-            )
+    return align_exposures([read_micrograph(path) for path in paths], aligned=aligned, report=report)
+
+
+def align_exposures(
+    images: Sequence[Micrograph],
+    *,
+    aligned: bool = False,
+    largest_value: float | None = None,
+    report: Callable[[str], None] = lambda message: None,
+) -> Exposures:
+    """Put exposures that have been read on the grid of the first.
+
+    Parameters
+    ----------
+    images : sequence of Micrograph
+    aligned : bool
+        Take them as they lie.
+    largest_value : float, optional
+        At which pixels are saturated; by default that of the first image.
+    report : callable
+        Told the drift.
+
+    Returns
+    -------
+    exposures : Exposures
+
+    Raises
+    ------
+    BIDSDataError
+        As `load_exposures`, but for files that cannot be read.
+    """
+    first, paths = images[0], [image.path for image in images]
+    _refuse_unlike(images)
     data = np.stack([image.pixels for image in images]).astype(np.float32)
-    if not np.isfinite(data).all():
-        raise BIDSDataError(f"{first.path}: expected finite values, found NaN or infinity; export it again")
-    saturated = data >= first.largest_value
-    for image, full in zip(images, saturated):
-        if full.all() or np.ptp(image.pixels) == 0:
-            raise BIDSDataError(
-                f"{image.path}: expected an image, found one value"
-                f"{' (saturated)' if full.all() else ''} in all pixels; leave it out"
-            )
+    saturated = data >= (first.largest_value if largest_value is None else largest_value)
+    _refuse_empty(images, data, saturated)
     refuse_copies(paths, list(data))
     drift = None if aligned or len(paths) < 2 else _find_drift(paths, data, report)
     measured = np.ones(data.shape[:4], bool)
@@ -97,6 +117,69 @@ def load_exposures(
         micrograph=True,
     )
     return Exposures(repetitions, first, drift)
+
+
+def _refuse_unlike(images: Sequence[Micrograph]) -> None:
+    """Refuse exposures of another size or type than the first."""
+    first = images[0]
+    for image in images[1:]:
+        if image.pixels.shape != first.pixels.shape or image.pixels.dtype != first.pixels.dtype:
+            raise BIDSDataError(
+                f"{image.path}: expected an exposure like {first.path}, {_describe(first)}, found "
+                f"{_describe(image)}; give exposures of one field of view and one camera"
+            )
+
+
+def _refuse_empty(
+    images: Sequence[Micrograph], data: NDArray[np.float32], saturated: NDArray[np.bool_]
+) -> None:
+    """Refuse exposures without finite values, or of one value only."""
+    for image, values, full in zip(images, data, saturated):
+        if not np.isfinite(values).all():
+            raise BIDSDataError(
+                f"{image.path}: expected finite values, found NaN or infinity; export it again"
+            )
+        if full.all() or np.ptp(values) == 0:
+            raise BIDSDataError(
+                f"{image.path}: expected an image, found one value"
+                f"{' (saturated)' if full.all() else ''} in all pixels; leave it out"
+            )
+
+
+def sum_frames(stack: Micrograph, n_groups: int) -> list[Micrograph]:
+    """Means of the frames of a file in interleaved groups, which share drift and dose; halves in time do not.
+
+    Parameters
+    ----------
+    stack : Micrograph
+        Its pages are frames.
+    n_groups : int
+        2 for the even and the odd frames.
+
+    Returns
+    -------
+    groups : list of Micrograph
+        Of one page each, in single precision; a pixel that any of its frames saturates has the largest value.
+
+    Raises
+    ------
+    BIDSDataError
+        If there are fewer frames than groups.
+    """
+    n_frames = stack.pixels.shape[2]
+    if n_frames < n_groups:
+        raise BIDSDataError(
+            f"{stack.path}: expected at least {n_groups} frames for --micr-frames {n_groups}, found "
+            f"{n_frames} pages; ask for fewer groups"
+        )
+    groups = []
+    for index in range(n_groups):
+        frames = stack.pixels[:, :, index::n_groups]
+        mean = frames.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
+        if stack.is_integer:
+            mean[(frames >= stack.largest_value).any(axis=2, keepdims=True)] = stack.largest_value
+        groups.append(replace(stack, pixels=mean, axes=stack.axes.translate(_NO_PAGES)))
+    return groups
 
 
 def _describe(image: Micrograph) -> str:

@@ -40,6 +40,8 @@ class AlignedRepetition:
     correlation_after: float | None = None
     structure_correlation: float | None = None
     """Of the detail, in a band of spatial frequencies."""
+    drift_pixels: tuple[float, ...] | None = None
+    """Micrographs: shift against the reference along columns and rows."""
     overlap: float | None = None
     """Part of the brain of the reference that the repetition shows, 0 to 1."""
     accepted: bool = True

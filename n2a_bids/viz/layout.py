@@ -172,7 +172,7 @@ def flicker(
     chips, layers, x = [], [], GAP
     for index, state in enumerate(states):
         width = 30 + 8.6 * len(state.name)
-        chips.append(_chip(index, x, width, state.name))
+        chips.append(state_chip(index, x, width, state.name))
         x += width + 8
         layers.append(
             f'<g class="state s{index}">{svg.rectangle(0, HEADER - 4, WIDTH, height - HEADER, svg.PANEL)}'
@@ -180,7 +180,7 @@ def flicker(
             + (around if state.outlined else "")
             + labels
             + f'<g transform="translate(0 {bottom:.2f})">{state.below}</g>'
-            + f"{_name_plate(index, state.name)}</g>"
+            + f"{state_name(index, state.name)}</g>"
         )
     body = (
         svg.rectangle(0, 0, WIDTH, height, svg.PANEL, radius=8)
@@ -191,7 +191,7 @@ def flicker(
     return svg.document(WIDTH, height, body, title=title, n_states=len(states), resting=resting)
 
 
-def _chip(index: int, x: float, width: float, name: str) -> str:
+def state_chip(index: int, x: float, width: float, name: str) -> str:
     """Button that holds one state."""
     colour = svg.STATE_COLOURS[index]
     return (
@@ -202,7 +202,7 @@ def _chip(index: int, x: float, width: float, name: str) -> str:
     )
 
 
-def _name_plate(index: int, name: str) -> str:
+def state_name(index: int, name: str) -> str:
     """Name of the state on show, in the upper right corner."""
     return svg.text(
         WIDTH - 12, 29, f"● {name}", size=17, fill=svg.STATE_COLOURS[index], anchor="end", weight=700

@@ -21,6 +21,7 @@ def init_denoise_node(
     real_valued: bool = False,
     save_uncertainty: bool = False,
     whole_image: bool = False,
+    micrograph: bool = False,
 ) -> Node:
     """Node that runs ``n2a-tools denoise``.
 
@@ -40,6 +41,8 @@ def init_denoise_node(
         Write the error to expect in each voxel, too.
     whole_image : bool
         Denoise what lies around the brain of a diffusion series, too.
+    micrograph : bool
+        The images are exposures of a microscope.
 
     Returns
     -------
@@ -59,6 +62,7 @@ def init_denoise_node(
         "real_valued": real_valued,
         "save_uncertainty": save_uncertainty,
         "whole_image": whole_image,
+        "micrograph": micrograph,
     }
     for option, value in {**dataclasses.asdict(config), **flags}.items():
         # False must stay undefined, or nipype would hash it apart from a run that never had the option.

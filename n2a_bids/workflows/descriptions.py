@@ -12,6 +12,8 @@ _COMPARED = {
     "anat-repeats": "anat",
     "anat-echoes": "echoes",
     "anat-single": "single image",
+    "micr-repeats": "micr",
+    "micr-frames": "micr",
     "dwi-single": "single series",
     "dwi-in-place": "single series",
     "dwi-split": "single series",

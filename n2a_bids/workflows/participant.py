@@ -14,6 +14,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.preproc import preproc_units
 from n2a_bids.workflows.anat.unit import init_unit_wf
 from n2a_bids.workflows.descriptions import paragraphs
+from n2a_bids.workflows.micr.unit import init_micr_unit_wf
 from n2a_bids.workflows.names import workflow_name
 
 
@@ -39,7 +40,9 @@ def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config
     preproc = preproc_units(units) if config.outputs.fmriprep_derivatives else []
     diffusion = [unit for unit in units if unit.suffix == "dwi"]
     for unit in units:
-        if unit not in diffusion:
+        if unit.datatype == "micr":
+            workflow.add_nodes([init_micr_unit_wf(unit, config)])
+        elif unit not in diffusion:
             workflow.add_nodes([init_unit_wf(unit, config, preproc=unit in preproc)])
     if diffusion:
         _add_diffusion(workflow, diffusion, config)

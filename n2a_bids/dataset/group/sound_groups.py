@@ -8,8 +8,10 @@ from pathlib import Path
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.anat import group_anat
 from n2a_bids.dataset.group.complex_parts import with_parts_decided, without_faulty_parts
+from n2a_bids.dataset.group.micr import group_micr
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
+from n2a_bids.dataset.read.micrographs import is_micrograph
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 
 
@@ -29,7 +31,11 @@ def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Col
         Every image is in one unit or left out, but for field maps.
     """
     series = [image for image in images if is_diffusion(image)]
-    found = [group_anat([image for image in images if not is_diffusion(image)], single=selection.single)]
+    micrographs = [image for image in images if is_micrograph(image.path)]
+    others = [image for image in images if image not in series and image not in micrographs]
+    found = [group_anat(others, single=selection.single)]
+    if micrographs:
+        found.append(group_micr(micrographs, selection.micr_frames))
     if series:
         # The gradient mathematics import torch: datasets of anatomy alone do without it.
         from n2a_bids.dataset.group.dwi import group_dwi

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.contrasts import LOOKED_FOR, MODALITIES, selected_modalities
+from n2a_bids.dataset.read.micrographs import list_micrographs
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.json import read_json_object
 from n2a_bids.io.printable import printable
 from n2a_bids.record.typed_json import JsonObject
 
-_DATATYPES = {modality: "dwi" if modality == "dwi" else "anat" for modality in MODALITIES}
+_DATATYPES = {modality: modality if modality in ("dwi", "micr") else "anat" for modality in MODALITIES}
 _CACHE_NAME = re.compile(r"n2a_[0-9a-f]{16}")
 _DATABASE = "layout_index.sqlite"
 """File of pybids: a folder without it is none of our indexes, whatever its name."""
@@ -118,7 +119,7 @@ def _unknown_message(bids_dir: Path, unknown: Sequence[str], there: Sequence[str
 
 
 def list_images(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> list[Path]:
-    """NIfTI files of the selected participants, sessions and modalities.
+    """Images of the selected participants, sessions and modalities.
 
     Only the folders ``sub-<label>[/ses-<label>]/{anat,dwi}`` of these participants are
     walked: never derivatives, sourcedata, code or other participants.
@@ -138,19 +139,23 @@ def list_images(bids_dir: Path, participants: Sequence[str], selection: Selectio
         Anatomical images (with those that are only named as left out) and DWI, sorted. Names that BIDS does
         not allow, and folders named like images, are among them.
     """
-    modalities = selected_modalities(selection.modalities)
+    folders = list(_folders(bids_dir, participants, selection))
+    micrographs = list_micrographs(folder for folder in folders if folder.name == "micr")
+    folders = [folder for folder in folders if folder.name != "micr"]
+    modalities = [one for one in selected_modalities(selection.modalities) if one != "micr"]
+    if not modalities:
+        return micrographs
     suffixes = [suffix for modality in modalities for suffix in LOOKED_FOR[modality]]
     keep = _kept_paths(participants, selection, suffixes)
     # pybids stops at a folder that it cannot look into.
     closed = [folder.relative_to(bids_dir).as_posix() for folder in closed_folders(bids_dir, participants)]
     if closed:
         keep = rf"(?!/(?:{'|'.join(map(re.escape, closed))})(?:/|\Z)){keep}"
-    folders = list(_folders(bids_dir, participants, selection))
     layout = _open_layout(bids_dir, keep, selection.database_dir, folders)
     # One query by suffix: a query by extension as well would make pybids join its tags again.
     found = {Path(name) for name in layout.get(suffix=suffixes, return_type="filename")}
     found = {path for path in found if path.name.endswith((".nii", ".nii.gz"))}
-    return sorted(found.union(*(_named_like_images(folder, suffixes) for folder in folders)))
+    return sorted(found.union(micrographs, *(_named_like_images(folder, suffixes) for folder in folders)))
 
 
 def closed_folders(bids_dir: Path, participants: Sequence[str]) -> list[Path]:

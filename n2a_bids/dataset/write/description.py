@@ -102,6 +102,10 @@ def write_dataset_files(
     if _may_be_written(output_dir / "README.md"):
         name = printable(raw.get("Name", bids_dir.name))
         texts["README.md"] = _README.format(signature=_SIGNATURE, version=__version__, name=name, rows=rows)
+    # What the samples of micrographs are: without it, their derivatives are no valid dataset.
+    samples = bids_dir / "samples.tsv"
+    if samples.is_file():
+        texts["samples.tsv"] = _text(samples)
     problems = (_write_or_explain(output_dir / name, text) for name, text in texts.items())
     return tuple(problem for problem in problems if problem)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from n2a_bids import __version__
-from n2a_bids.contrasts import MODALITIES
+from n2a_bids.contrasts import DENOISED_SUFFIXES
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import json_text
 from n2a_bids.record.typed_json import JsonObject
@@ -49,7 +49,7 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
         What was written, each whole.
     """
     files = []
-    for suffix in MODALITIES:
+    for suffix in DENOISED_SUFFIXES:
         lines = [table_row(row, group.outliers) for row in group.of(suffix)]
         if lines:
             files.append(write_whole(output_dir / f"group_{suffix}.tsv", as_tsv(lines)))
@@ -85,7 +85,7 @@ def table_row(row: Row, outliers: Mapping[str, Sequence[str]]) -> dict[str, str]
 def render_group(group: Group) -> str:
     """The page, as HTML."""
     kinds = []
-    for suffix in MODALITIES:
+    for suffix in DENOISED_SUFFIXES:
         rows = group.of(suffix)
         if rows:
             kinds.append({"suffix": suffix, "count": len(rows), "panels": _panels(rows, group.outliers)})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from n2a_bids.contrasts import MODALITIES
+from n2a_bids.contrasts import DENOISED_SUFFIXES
 from n2a_bids.dataset.names import is_label
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.record.denoising import DenoisingRecord
@@ -176,7 +176,7 @@ def _row(unit: UnitRecord, output_dir: Path) -> Row:
 def find_outliers(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     """Unusual measures of each unit, each kind of image judged apart; units without any are not listed."""
     found: dict[str, list[str]] = {}
-    for suffix in MODALITIES:
+    for suffix in DENOISED_SUFFIXES:
         group = [row for row in rows if row.suffix == suffix]
         for column, measure in enumerate(measures()):
             if measure.outliers and group:

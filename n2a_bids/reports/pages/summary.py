@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -57,6 +58,7 @@ _AS_IT_IS = {
 
 _ALONE = {
     "dwi": "alone: its own volumes tell the noise",
+    "micr": "alone",
     "anat": "alone: noise estimated from it, nothing independent to check the result",
 }
 
@@ -171,7 +173,10 @@ def noise_words(unit: UnitRecord) -> str:
 
 def _counted(count: int, unit: UnitRecord) -> str:
     """A number of images, as ``2 T1-weighted images`` or ``one diffusion series``."""
-    image = "" if unit.suffix == "dwi" else f"{find_contrast(unit.suffix).words} image"
+    if unit.datatype == "micr":
+        image = f"{unit.suffix} exposure"
+    else:
+        image = "" if unit.suffix == "dwi" else f"{find_contrast(unit.suffix).words} image"
     kind = f"{image}{'' if count == 1 else 's'}" if image else "diffusion series"
     return f"{'one' if count == 1 else count} {kind}"
 
@@ -198,7 +203,10 @@ def cards(unit: UnitRecord) -> list[Card]:
 def _movement(unit: UnitRecord) -> list[Card]:
     """Motion between repetitions, and between the volumes of a series."""
     found, derived = [], unit.derived
-    if derived.max_rotation_deg is not None and len(unit.alignment.used) > 1:
+    drifts = [math.hypot(*row.drift_pixels) for row in unit.alignment.used if row.drift_pixels]
+    if drifts:
+        found.append(Card("Largest drift", f"{max(drifts):.1f} pixels", "between exposures, undone"))
+    elif derived.max_rotation_deg is not None and len(unit.alignment.used) > 1:
         moved = _sizes(derived.max_rotation_deg, derived.max_translation_mm or 0)
         found.append(Card("Largest movement", moved, "between repetitions, undone"))
     volumes = [row.volumes for row in unit.alignment.used if row.volumes]

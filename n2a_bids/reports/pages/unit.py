@@ -17,7 +17,7 @@ from n2a_bids.reports.pages.summary import Card, Verdict, cards, is_single, natu
 from n2a_bids.reports.records.measures import Measure, measures
 from n2a_bids.reports.records.units import UnitRecord
 
-_CHARTS = {"loss", "risk", "gradients", "motion", "volumes"}
+_CHARTS = {"loss", "risk", "gradients", "motion", "volumes", "drift", "rings"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class FigureSpecification:
     caption_echoes: str = ""
     caption_single: str = ""
     caption_dwi: str = ""
+    caption_micr: str = ""
 
     def caption_for(self, variants: Sequence[str]) -> str:
         """The first caption there is of these variants, or the general one."""
@@ -189,12 +190,17 @@ def _repetition_row(row: AlignedRepetition) -> RepetitionLine:
         name=Path(row.file).name,
         accepted=row.accepted,
         rotation=cell(row.rotation_deg, ".2f", "\N{DEGREE SIGN}"),
-        translation=cell(row.translation_mm, ".2f", " mm"),
+        translation=_drift(row.drift_pixels) or cell(row.translation_mm, ".2f", " mm"),
         before=cell(row.correlation_before, ".3f"),
         after=cell(row.correlation_after, ".3f"),
         overlap=cell(row.overlap, ".1%"),
         reason=row.reason,
     )
+
+
+def _drift(drift_pixels: tuple[float, ...] | None) -> str:
+    """Drift of an exposure along columns and rows; empty for other images."""
+    return f"{', '.join(f'{one:.2f}' for one in drift_pixels)} pixels" if drift_pixels else ""
 
 
 @cache
@@ -226,6 +232,7 @@ def sections(unit: UnitRecord, folder: Path) -> list[Section]:
 def _variants(unit: UnitRecord) -> list[str]:
     """Which captions fit a unit, the best first; any other has the general one."""
     found = {
+        "micr": unit.datatype == "micr",
         "pretrained": bool(unit.denoising and unit.denoising.weights),
         "echoes": bool(unit.denoising) and not unit.denoising.same_contrast,
         "single": is_single(unit),

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from n2a_bids.contrasts import ANAT_SUFFIXES
+from n2a_bids.contrasts import ANAT_SUFFIXES, datatype_of
 from n2a_bids.dataset.names import unit_entities
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import AlignmentRecord, DistortionRecord
@@ -51,7 +51,7 @@ class UnitRecord:
     participant: str
     """Label without ``sub-``."""
     datatype: str
-    """``anat`` or ``dwi``."""
+    """``anat``, ``dwi`` or ``micr``."""
     entities: tuple[tuple[str, str], ...]
     """Entities of the group in the order of its file names; last ``mod``, where the images are not T1w."""
     denoising: DenoisingRecord | None = None
@@ -226,16 +226,16 @@ def _as_units(root: Path, found: Mapping[_Key, _Found]) -> list[UnitRecord]:
 
 
 def _datatype_folders(root: Path) -> Iterator[Path]:
-    """``anat`` and ``dwi``, of the participant and of its sessions."""
+    """``anat``, ``dwi`` and ``micr``, of the participant and of its sessions."""
     for parent in [root, *sorted(root.glob("ses-*"))]:
-        for datatype in ("anat", "dwi"):
+        for datatype in ("anat", "dwi", "micr"):
             if (parent / datatype).is_dir():
                 yield parent / datatype
 
 
 def _key_of_figure(path: Path) -> _Key:
     """Unit of a figure that no record owns."""
-    datatype = "dwi" if path.stem.endswith("_dwi") else "anat"
+    datatype = datatype_of(path.stem.rpartition("_")[2])
     entities = tuple(pair for pair in unit_entities(path) if pair[0] not in _PARTING)
     return datatype, entities
 

@@ -55,6 +55,8 @@ OPTIONS = [
     ("--dwi-corrected", "selection.dwi_corrected", True),
     ("--b0-threshold 100", "selection.b0_threshold", 100.0),
     ("--dwi-own-grid", "outputs.dwi_own_grid", True),
+    ("--micr-frames 2", "selection.micr_frames", 2),
+    ("--micr-float", "outputs.micr_float", True),
     ("--ignore-phase", "selection.ignore_phase", True),
     ("--complex-output", "outputs.complex_output", True),
     ("--viewer", "outputs.viewer", True),
@@ -71,6 +73,7 @@ OPTIONS = [
         {"acq": "Query.NONE", "rec": "Query.REQUIRED"},
     ),
     ("--filter-dwi direction:any", "selection.bids_filters.dwi", {"dir": "Query.OPTIONAL"}),
+    ("--filter-micr sample=A", "selection.bids_filters.micr", {"sample": "A"}),
     *(
         (f"--filter-{name} acq:none", f"selection.bids_filters.{name.lower()}", {"acq": "Query.NONE"})
         for name in ("T2w", "FLAIR", "PDw", "T2starw", "inplaneT1", "inplaneT2", "UNIT1")

@@ -1,0 +1,119 @@
+"""Micrographs of a dataset: which files they are, and what keeps one from being used."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from n2a_bids.contrasts import MICR_SUFFIXES
+from n2a_bids.dataset.read.files import file_problem
+from n2a_bids.errors import BIDSDataError
+
+EXTENSIONS = (".png", ".tif", ".ome.tif", ".ome.btf", ".ome.zarr")
+"""Of BIDS."""
+_NAMED = re.compile(
+    rf"sub-.*_(?:{'|'.join(MICR_SUFFIXES)})\.(?:png|tiff?|ome\.tiff?|ome\.btf|btf|ome\.zarr)", re.IGNORECASE
+)
+_MM = {"nm": 1e-6, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "mm": 1.0}
+_LARGEST_DIFFERENCE = 0.01
+"""Relative: between the pixel size of a sidecar and that of the file itself."""
+
+
+def is_micrograph(path: Path) -> bool:
+    """Whether a file is named as a micrograph of BIDS is.
+
+    Examples
+    --------
+    >>> is_micrograph(Path("sub-1_sample-a_run-1_TEM.tif")), is_micrograph(Path("sub-1_T1w.nii.gz"))
+    (True, False)
+    """
+    return _NAMED.fullmatch(path.name) is not None
+
+
+def list_micrographs(folders: Iterable[Path]) -> list[Path]:
+    """What is named as a micrograph in some folders, sorted."""
+    found = []
+    for folder in folders:
+        # A folder that cannot be listed is named where no image of its participant is found.
+        with suppress(OSError), os.scandir(folder) as entries:
+            found += [folder / entry.name for entry in entries if _NAMED.fullmatch(entry.name)]
+    return sorted(found)
+
+
+def micrograph_problem(path: Path) -> str:
+    """What keeps the file of a micrograph from being read, with the remedy; its pixels are not looked at."""
+    if path.name.lower().endswith(".zarr"):
+        return (
+            f"{path}: expected PNG or TIFF, found OME-Zarr, which is not read yet; export the highest "
+            "resolution as .ome.tif"
+        )
+    return file_problem(path)
+
+
+def count_pages(path: Path) -> int:
+    """Pages of a TIFF file, without its pixels; 1 for what is no TIFF or cannot be read.
+
+    What cannot be read is named where it is used.
+    """
+    if not path.name.lower().endswith((".tif", ".tiff", ".btf")):
+        return 1
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            sizes = zip(series.axes, series.shape, strict=True)
+            return max([length for axis, length in sizes if axis in "ZTIQ"], default=1)
+    except Exception:  # damaged files raise whatever the parser stumbles over
+        return 1
+
+
+def pixel_size_mm(
+    path: Path, metadata: dict[str, object], own_mm: tuple[float, float, float] | None
+) -> tuple[float, float, float] | None:
+    """Size of a pixel by the sidecar, or by the file where the sidecar does not tell.
+
+    Parameters
+    ----------
+    path : Path
+        Named in errors.
+    metadata : dict
+        ``PixelSize`` and ``PixelSizeUnits``.
+    own_mm : (x, y, z), optional
+        As the file itself has it (OME or ImageJ).
+
+    Returns
+    -------
+    size_mm : (x, y, z) or None
+        Planes whose distance is not told are 1 mm apart; None where nothing tells a size.
+
+    Raises
+    ------
+    BIDSDataError
+        If the sidecar makes no sense, or contradicts the file.
+    """
+    size, unit = metadata.get("PixelSize"), metadata.get("PixelSizeUnits")
+    if size is None:
+        return own_mm
+    is_size = isinstance(size, list) and len(size) in (2, 3) and all(_is_positive(one) for one in size)
+    if not is_size or unit not in _MM:
+        raise BIDSDataError(
+            f"{path}: expected in its sidecar PixelSize, two or three positive numbers, and PixelSizeUnits "
+            f"(nm, um or mm), found {size!r} and {unit!r}; correct the sidecar"
+        )
+    x, y, *rest = (float(one) * _MM[str(unit)] for one in size)
+    if own_mm is not None:
+        pairs = ((x, own_mm[0]), (y, own_mm[1]))
+        if any(abs(said / own - 1) > _LARGEST_DIFFERENCE for said, own in pairs):
+            raise BIDSDataError(
+                f"{path}: expected one pixel size, found {x * 1e6:g} x {y * 1e6:g} nm in the sidecar and "
+                f"{own_mm[0] * 1e6:g} x {own_mm[1] * 1e6:g} nm in the file itself; correct what is wrong"
+            )
+    return (x, y, rest[0] if rest else 1.0)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")

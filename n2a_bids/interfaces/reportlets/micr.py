@@ -1,0 +1,104 @@
+"""Report figures of micrographs as nipype nodes: files in, one SVG out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject
+from numpy.typing import NDArray
+
+from n2a_bids.interfaces.reportlets.anat import FigureInterface
+from n2a_bids.io.images import load, voxel_sizes_mm
+from n2a_bids.io.json import read_typed
+from n2a_bids.record.alignment import AlignmentRecord
+from n2a_bids.record.denoising import DenoisingRecord
+from n2a_bids.viz import micrographs as viz
+
+
+class _ImagesInputSpec(BaseInterfaceInputSpec):
+    out_files = InputMultiObject(File(exists=True), mandatory=True, desc="aligned exposures")
+    mean = File(exists=True, mandatory=True, desc="mean of the exposures")
+    denoised = File(exists=True, mandatory=True, desc="denoised image")
+    mask_file = File(exists=True, mandatory=True, desc="pixels that count")
+
+
+class MicrographFlicker(FigureInterface):
+    """One exposure, the mean and the denoised image in one grey window."""
+
+    input_spec = _ImagesInputSpec
+
+    def _draw(self) -> str:
+        return viz.image_flicker(*_three(self.inputs))
+
+
+class MicrographDetail(FigureInterface):
+    """The same three, the piece with the most structure, pixel by pixel."""
+
+    input_spec = _ImagesInputSpec
+
+    def _draw(self) -> str:
+        return viz.detail(*_three(self.inputs))
+
+
+class _ResidualInputSpec(_ImagesInputSpec):
+    residual = File(exists=True, mandatory=True, desc="mean minus denoised")
+    noise_sd = File(exists=True, mandatory=True, desc="noise of one exposure")
+
+
+class MicrographResidual(FigureInterface):
+    """What was taken away, in noise SDs of the mean."""
+
+    input_spec = _ResidualInputSpec
+
+    def _draw(self) -> str:
+        noise_sd = _plane(self.inputs.noise_sd) / np.sqrt(len(self.inputs.out_files))
+        return viz.residual_picture(_plane(self.inputs.residual), noise_sd)
+
+
+class _RingsInputSpec(BaseInterfaceInputSpec):
+    record_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
+    mean = File(exists=True, mandatory=True, desc="mean of the exposures")
+    denoised = File(exists=True, mandatory=True, desc="denoised image")
+
+
+class RingChart(FigureInterface):
+    """Fourier ring correlation before and after, and the spectra of mean and denoised image."""
+
+    input_spec = _RingsInputSpec
+
+    def _draw(self) -> str:
+        record = read_typed(DenoisingRecord, Path(self.inputs.record_file))
+        size_mm = voxel_sizes_mm(load(Path(self.inputs.mean))[1])[0]
+        return viz.ring_chart(
+            record.ring_correlation,
+            _plane(self.inputs.mean),
+            _plane(self.inputs.denoised),
+            # Without a size the grid has one of 1 mm.
+            None if size_mm >= 1 else size_mm * 1e6,
+        )
+
+
+class _DriftInputSpec(BaseInterfaceInputSpec):
+    alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")
+
+
+class DriftChart(FigureInterface):
+    """Where each exposure lay relative to the first."""
+
+    input_spec = _DriftInputSpec
+
+    def _draw(self) -> str:
+        record = read_typed(AlignmentRecord, Path(self.inputs.alignment_file))
+        return viz.drift_chart([row.drift_pixels or (0.0, 0.0) for row in record.repetitions])
+
+
+def _three(inputs: _ImagesInputSpec) -> tuple[NDArray, NDArray, NDArray]:
+    return _plane(inputs.out_files[0]), _plane(inputs.mean), _plane(inputs.denoised)
+
+
+def _plane(path: str) -> NDArray[np.float32]:
+    """(rows, columns): the middle plane, the mean of its channels."""
+    data = load(Path(path))[0]
+    data = data.reshape(*data.shape, *(1,) * (4 - data.ndim))
+    return data[:, :, data.shape[2] // 2].mean(axis=-1).T

@@ -1,0 +1,57 @@
+"""Figures of a group of micrographs for the participant's page."""
+
+from __future__ import annotations
+
+from nipype import Node, Workflow
+from nipype.interfaces.utility import IdentityInterface
+from niworkflows.engine.workflows import LiterateWorkflow
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.reportlets import micr as reportlets
+from n2a_bids.interfaces.reportlets.anat import LossCurve, RiskFigure
+from n2a_bids.workflows.anat.reports import Figures, connect_figures, figure_path
+
+INPUTS = (
+    *("out_files", "mask_file", "alignment_file"),
+    *("denoised", "mean", "residual", "noise_sd", "record_file"),
+)
+"""What `init_micr_reports_wf` takes."""
+
+
+def init_micr_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+    """Draw the figures and store them in ``sub-<label>/figures``.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Exposures of one field of view.
+    config : Config
+        For the output folder.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` has the fields of `INPUTS`; there is no output but the files.
+    """
+    workflow = LiterateWorkflow("reports_wf")
+    inputnode = Node(IdentityInterface(list(INPUTS)), name="inputnode")
+    images = [(field, field) for field in ("out_files", "mean", "denoised", "mask_file")]
+    figures: Figures = {
+        "drift": (reportlets.DriftChart(), [("alignment_file", "alignment_file")]),
+        "denoised": (reportlets.MicrographFlicker(), images),
+        "detail": (reportlets.MicrographDetail(), images),
+        "residual": (
+            reportlets.MicrographResidual(),
+            [*images, ("residual", "residual"), ("noise_sd", "noise_sd")],
+        ),
+        "rings": (
+            reportlets.RingChart(),
+            [("record_file", "record_file"), ("mean", "mean"), ("denoised", "denoised")],
+        ),
+        "loss": (LossCurve(), [("record_file", "record_file")]),
+        "risk": (RiskFigure(), [("record_file", "record_file")]),
+    }
+    targets = [figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in figures]
+    connect_figures(workflow, inputnode, figures, targets)
+    return workflow

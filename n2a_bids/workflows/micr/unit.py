@@ -1,0 +1,109 @@
+"""Workflow of one group of exposures of a microscope, from files to derivatives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype import Node, Workflow
+from niworkflows.engine.workflows import LiterateWorkflow
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.group.protocols import input_notes
+from n2a_bids.dataset.names import derivative_path, parse_name, shared_suffix_labels, source_uri
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.micr.align import AlignExposures
+from n2a_bids.interfaces.micr.write import WriteMicrographs
+from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.descriptions import choice, opening
+from n2a_bids.workflows.micr.reports import init_micr_reports_wf
+from n2a_bids.workflows.names import workflow_name
+
+_LABELS = {"denoised": "denoised", "mean": "mean", "residual": "residual", "noise_sd": "noisesd"}
+
+
+def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+    """Read, align, denoise, write.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Exposures of one field of view, or one file of frames.
+    config : Config
+        Each step is given its section.
+
+    Returns
+    -------
+    workflow : Workflow
+        Complete: it has no inputs. Its name is unique among the units of a dataset.
+    """
+    workflow = LiterateWorkflow(workflow_name(unit))
+    workflow.__desc__, workflow.__postdesc__ = opening(unit), choice(unit, config)
+    frames = unit.kind == "micr-frames"
+    metadata = [dict(image.metadata) for image in unit.images]
+    files = [str(image.path) for image in unit.images]
+    align = Node(
+        AlignExposures(
+            in_files=files,
+            metadata=metadata,
+            n_frame_groups=(config.selection.micr_frames or 0) if frames else 0,
+        ),
+        name="align",
+        mem_gb=1.0,
+    )
+    denoise = init_denoise_node(config.denoise, config.resources, micrograph=True)
+    write = Node(
+        WriteMicrographs(
+            targets={name: str(path) for name, path in micr_targets(unit, config).items()},
+            in_files=files,
+            frames=frames,
+            as_float=config.outputs.micr_float,
+            metadata=metadata,
+            sources=[source_uri(image.path, config) for image in unit.images],
+            warnings=input_notes(unit),
+            run_uuid=config.run_uuid,
+        ),
+        name="write",
+        mem_gb=1.0,
+    )
+    aligned = [("out_files", "in_files"), ("mask_file", "mask_file"), ("measured_file", "measured_file")]
+    results = [("mean_file", "mean"), ("residual_file", "residual"), ("noise_sd_file", "noise_sd")]
+    denoised = [("out_file", "denoised"), *results, ("record_file", "record_file")]
+    reports = init_micr_reports_wf(unit, config)
+    shown = [(field, f"inputnode.{target}") for field, target in denoised]
+    workflow.connect(
+        [
+            (align, denoise, aligned),
+            (align, write, [("record_file", "alignment_file"), ("warnings", "found_warnings")]),
+            (denoise, write, denoised),
+            (denoise, reports, shown),
+            (align, reports, [(field, f"inputnode.{field}") for field in ("out_files", "mask_file")]),
+            (align, reports, [("record_file", "inputnode.alignment_file")]),
+        ]
+    )
+    return workflow
+
+
+def micr_targets(unit: DenoisingUnit, config: Config) -> dict[str, Path]:
+    """Where the images and records of a group go.
+
+    Images keep the format of the first exposure; floating-point maps, which PNG cannot hold, are TIFF.
+    """
+    own = parse_name(unit.images[0].path)[2].lower()
+    floating = ".tif" if own == ".png" else own
+    targets = {}
+    for name, label in _LABELS.items():
+        rounded = name in ("denoised", "mean") and not config.outputs.micr_float
+        targets[name] = derivative_path(
+            config.output_dir,
+            unit.entities,
+            unit.suffix,
+            desc=label,
+            extension=own if rounded else floating,
+            datatype="micr",
+        )
+    labels = unit.entities | shared_suffix_labels("figures", unit.suffix)
+    for name, label in (("record", "denoised"), ("alignment", "alignment")):
+        targets[name] = derivative_path(
+            config.output_dir, labels, "figures", desc=label, extension=".json", datatype="micr"
+        )
+    return targets

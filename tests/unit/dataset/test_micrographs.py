@@ -1,0 +1,60 @@
+"""Which micrographs are exposures of one field of view, and what size their pixels have."""
+
+from pathlib import Path
+
+import pytest
+
+from n2a_bids.dataset.group.micr import group_micr
+from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.read.micrographs import list_micrographs, pixel_size_mm
+from n2a_bids.dataset.units import ImageFile
+from n2a_bids.errors import BIDSDataError
+
+
+def files(*names):
+    paths = [Path(f"sub-01/micr/sub-01_{name}") for name in names]
+    return [ImageFile(path, parse_name(path)[0]) for path in paths]
+
+
+def test_exposures_differ_in_run_alone():
+    """Chunks, samples, stains, acquisitions and suffixes are other images; run-1 and run-01 are one."""
+    names = ["sample-A_run-1_TEM.tif", "sample-A_run-02_TEM.tif", "sample-B_run-1_TEM.tif"]
+    names += [
+        "sample-A_run-1_chunk-2_TEM.tif",
+        "sample-A_stain-x_run-1_TEM.tif",
+        "sample-A_acq-y_run-2_TEM.tif",
+    ]
+    names += ["sample-A_run-1_SEM.png", "sample-A_run-01_TEM.png"]
+    found = group_micr(files(*names))
+    (unit,) = found.units
+    assert {int(image.entities["run"]) for image in unit.images} == {1, 2}
+    assert (unit.label, unit.suffix, unit.datatype) == ("sub-01_sample-A_TEM", "TEM", "micr")
+    assert len(unit.images) == 2
+    assert len(found.excluded) == len(names) - 2
+    assert sum("another name or extension" in item.reason for item in found.excluded) == 1
+
+
+def test_every_suffix_and_ending_of_bids_is_found(tmp_path):
+    """Whatever the microscope; sidecars and masks are no images."""
+    names = [f"sub-1_sample-a_{suffix}.tif" for suffix in ("TEM", "2PE", "uCT", "XPCT")]
+    names += [f"sub-1_sample-a_BF{end}" for end in (".png", ".ome.tif", ".ome.btf", ".ome.zarr")]
+    for name in (*names, "sub-1_sample-a_BF.json", "sub-1_sample-a_mask.tif"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_micrographs([tmp_path])] == sorted(names)
+
+
+def test_pixel_size_of_sidecar_and_file_must_agree():
+    """Units are turned to mm; 2 % of difference is a contradiction, and so is a size without a unit."""
+    path, said = Path("a_TEM.tif"), {"PixelSize": [4.6, 4.6], "PixelSizeUnits": "nm"}
+    assert pixel_size_mm(path, said, None) == pytest.approx((4.6e-6, 4.6e-6, 1.0))
+    assert pixel_size_mm(path, {}, (1e-3, 1e-3, 1.0)) == (1e-3, 1e-3, 1.0)
+    assert pixel_size_mm(path, {}, None) is None
+    with pytest.raises(BIDSDataError, match=r"expected one pixel size, found 4\.6 x 4\.6 nm"):
+        pixel_size_mm(path, said, (4.7e-6, 4.7e-6, 1.0))
+    for broken in (
+        {"PixelSize": [4.6, 4.6]},
+        {"PixelSize": [0, 1], "PixelSizeUnits": "nm"},
+        {"PixelSize": "4"},
+    ):
+        with pytest.raises(BIDSDataError, match="PixelSizeUnits"):
+            pixel_size_mm(path, broken, None)
