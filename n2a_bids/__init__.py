@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from n2a_bids.api import Aligned, Denoised, NoiseEstimate, align, brain_mask, denoise, estimate_noise
 
 __version__ = "0.1.0"
+# Where the code stands, for GeneratedBy and CITATION.cff; empty until it is known (CONTRIBUTING.md).
+__url__ = ""
 __all__ = ["Aligned", "Denoised", "NoiseEstimate", "align", "brain_mask", "denoise", "estimate_noise"]
 
 

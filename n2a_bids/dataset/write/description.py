@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from n2a_bids import __version__
+from n2a_bids import __url__, __version__
 from n2a_bids.dataset.read.layout import read_description
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
@@ -54,6 +54,12 @@ own. Where a participant has one in several sessions, it needs `--subject-anatom
 
 `descriptions.tsv` explains the `desc-` labels, the JSON sidecars say what was done to each image.
 """
+
+
+def generated_by() -> JsonObject:
+    """This program as ``GeneratedBy`` names it, with ``CodeURL`` once the address of the code is known."""
+    named: JsonObject = {"Name": "n2a", "Version": __version__, "Description": "Denoising of repeated MRI"}
+    return {**named, "CodeURL": __url__} if __url__ else named
 
 
 def write_dataset_files(
@@ -132,11 +138,7 @@ def dataset_description(
         JSON-able.
     """
     # BIDS wants this name inside the name of the folder when the output lies in derivatives/ of the input.
-    generator: JsonObject = {
-        "Name": "n2a",
-        "Version": __version__,
-        "Description": "Denoising of repeated MRI",
-    }
+    generator = generated_by()
     container = _container(environ)
     if container:
         generator["Container"] = container

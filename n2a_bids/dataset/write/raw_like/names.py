@@ -12,7 +12,7 @@ from pathlib import Path
 from n2a_bids import __version__
 from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.read.layout import read_description
-from n2a_bids.dataset.write.description import BIDS_VERSION
+from n2a_bids.dataset.write.description import BIDS_VERSION, generated_by
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import json_text
 from n2a_bids.io.printable import printable
@@ -55,7 +55,7 @@ def write_raw_like_files(root: Path, bids_dir: Path) -> None:
         "Name": f"{name}: denoised, under raw names",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "raw",
-        "GeneratedBy": [{"Name": "n2a", "Version": __version__, "Description": "Denoising of repeated MRI"}],
+        "GeneratedBy": [generated_by()],
         "SourceDatasets": [{"URL": bids_dir.resolve().as_uri()}],
     }
     texts = {

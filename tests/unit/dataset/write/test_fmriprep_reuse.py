@@ -103,10 +103,11 @@ def test_two_sessions_need_the_option_that_is_named(denoised, ask):
 
 @ASK
 def test_without_the_option_the_mask_alone_is_found(denoised, ask):
-    """It would be laid on another reference: README and the README of the output say not to do this."""
+    """It would be laid on another reference: docs and the README of the output say not to do this."""
     config = denoised(ONE, fmriprep=False)
     assert ask(config.output_dir, None) == {"t1w_mask": ["sub-01_desc-brain_mask.nii.gz"]}
-    for readme in (Path(__file__).resolve().parents[4] / "README.md", config.output_dir / "README.md"):
+    handover = Path(__file__).resolve().parents[4] / "docs" / "handover.md"
+    for readme in (handover, config.output_dir / "README.md"):
         text = " ".join(readme.read_text(encoding="utf-8").split())
         assert "the brain mask alone" in text and "--fmriprep-derivatives" in text
         assert "--subject-anatomical-reference sessionwise" in text
