@@ -36,7 +36,9 @@ _SMALL = ""
 _MOST_OF_A_STEP = 0.95
 """Part of a running step that is counted at most, however long it takes."""
 _POLL_S = 1.0
-_BAR = "{percentage:3.0f} %|{bar:30}| {postfix}"
+_BAR = "{percentage:3.0f} %|{bar:30}| {desc}"
+_ROWS = 20
+"""Terminals without a size, as of containers, say 0, and tqdm would hide the bar."""
 _SILENCE_S = 60.0
 """Without a terminal, at least one line comes in this time."""
 
@@ -241,7 +243,7 @@ class RunProgress:
         thread = threading.Thread(target=self._watch, args=(over,), daemon=True)
         stream = self._stream or sys.stderr
         if self._units and stream.isatty():
-            self._bar = tqdm(total=100, file=stream, bar_format=_BAR, leave=False)
+            self._bar = tqdm(total=100, file=stream, bar_format=_BAR, leave=False, nrows=_ROWS)
         os.environ[WANTS_FILES] = "1"
         thread.start()
         try:
@@ -261,7 +263,7 @@ class RunProgress:
             if self._bar is not None and left is not None:
                 spent = self._clock() - self._started
                 self._bar.n = min(100.0, round(100 * spent / (spent + left + 1e-9), 1))
-                self._bar.set_postfix_str(f"{about(left)} left")
+                self._bar.set_description_str(f"{about(left)} left")
 
     def tell_denoising(self) -> None:
         """Show new messages of denoising processes, and after a long silence the time left."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import io
 import os
 import pickle
+import struct
+import termios
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -97,6 +101,21 @@ def test_lines_tell_step_participant_and_time(run):
     assert last.endswith("left")
     assert "sub-01 (1/3) T1w: brain mask, 8 s; about" in last
     assert last in (run.folder / "n2a.log").read_text()
+
+
+def test_a_terminal_has_a_bar_even_where_it_tells_no_size():
+    """As those of containers and recorded sessions: 0 rows."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 100, 0, 0))
+    with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
+        progress = RunProgress({UNIT: ("sub-01 T1w", PLAN)}, 1, terminal)
+        with progress.watch():
+            time.sleep(1.5)
+        terminal.flush()
+        shown = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert "%|" in shown
+    assert "| about " in shown
 
 
 def test_what_an_earlier_run_did_is_told_as_such(run):
