@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -30,7 +32,8 @@ def precision_for(device: torch.device) -> torch.dtype:
     -------
     precision : torch.dtype
         bfloat16 where it is faster, else float32. GPUs are asked; processors are timed once in a process,
-        with all that narrows them (``ONEDNN_MAX_CPU_ISA``), where they claim bfloat16 at all.
+        with all that narrows them (``ONEDNN_MAX_CPU_ISA``), where they claim bfloat16 at all. The number of
+        threads has no part in it.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
@@ -46,11 +49,23 @@ def _time_over_float32() -> float:
     block = torch.ones(1, _N_CHANNELS, _EDGE, _EDGE, _EDGE).contiguous(memory_format=torch.channels_last_3d)
     kernel = torch.ones(_N_CHANNELS, _N_CHANNELS, 3, 3, 3)
     operands = [(block.to(dtype), kernel.to(dtype)) for dtype in (torch.bfloat16, torch.float32)]
-    first = _seconds_in_turn(operands)  # the first round chooses its kernels
-    if first[0] > _SURELY_SLOWER * first[1]:
-        return first[0] / first[1]
-    bfloat16_s, float32_s = map(min, zip(*(_seconds_in_turn(operands) for _ in range(_N_ROUNDS))))
+    with _one_thread():
+        first = _seconds_in_turn(operands)  # the first round chooses its kernels
+        if first[0] > _SURELY_SLOWER * first[1]:
+            return first[0] / first[1]
+        bfloat16_s, float32_s = map(min, zip(*(_seconds_in_turn(operands) for _ in range(_N_ROUNDS))))
     return bfloat16_s / float32_s
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other on busy processors take longer than the work, in either precision."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 @torch.no_grad()
