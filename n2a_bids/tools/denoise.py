@@ -52,7 +52,7 @@ def run_denoise_command(request: DenoiseCommand) -> int:
     """
     job = request.job
     has_table = job.bvals is not None or job.bvecs is not None
-    if takes_micrographs(job) or has_table or not job.runs:
+    if takes_micrographs(job) or job.micrograph or has_table or not job.runs:
         as_they_lie = job.exposures.as_they_lie or request.no_align
         exposures = replace(job.exposures, as_they_lie=as_they_lie)
         return run_denoise(replace(request, job=replace(job, exposures=exposures)))
