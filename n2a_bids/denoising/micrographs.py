@@ -71,6 +71,11 @@ def _denoise_pairs(job: DenoiseJob, folder: Path, maps: Mapping[str, Path | None
     if job.runs or any(maps.values()):
         raise ConfigError("--pairs: expected no runs and no further outputs, found some; leave them out")
     names = _matched_names(job.exposures.pairs)
+    if folder.resolve() in {side.resolve() for side in job.exposures.pairs}:
+        raise ConfigError(
+            f"{folder}: expected another folder than those of --pairs, whose files the results would "
+            "replace; choose another"
+        )
     check_writable(folder)
     failed: list[str] = []
     for number, name in enumerate(names, start=1):

@@ -77,6 +77,10 @@ def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> int:
     """
     job, files = request.job, request.files
     if takes_micrographs(job):
+        if files.out_repetitions:
+            raise ConfigError(
+                "--out-repetitions: exposures of a microscope are not written one by one; leave it out"
+            )
         denoise_micrographs(job, files.out_file, files.maps, reporter(request))
         return 0
     if not job.runs:

@@ -77,6 +77,40 @@ def test_two_folders_of_pairs(tmp_path, capsys):
     assert "expected the partner" in capsys.readouterr().err
 
 
+def test_results_of_pairs_never_replace_them(tmp_path, capsys):
+    """A folder of exposures is no place for results of the same names."""
+    for side, folder in enumerate(("even", "odd")):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "a.tif", take(side))
+    pairs = ["--pairs", str(tmp_path / "even"), str(tmp_path / "odd")]
+    assert main(["denoise", *pairs, "--out", str(tmp_path / "odd" / ".." / "even"), *FAST]) != 0
+    assert "another folder than those of --pairs" in capsys.readouterr().err
+    assert np.array_equal(tifffile.imread(tmp_path / "even" / "a.tif"), take(0))
+    assert [path.name for path in (tmp_path / "even").iterdir()] == ["a.tif"]
+
+
+def test_outputs_that_exposures_do_not_have_are_refused(tmp_path, capsys):
+    """What would not be written is said before the work."""
+    runs = [str(tmp_path / f"{index}.tif") for index in range(2)]
+    for index, path in enumerate(runs):
+        tifffile.imwrite(path, take(index))
+    further = [str(tmp_path / name) for name in ("a.tif", "b.tif")]
+    assert (
+        main(["denoise", *runs, "--out", str(tmp_path / "o.tif"), "--out-repetitions", *further, *FAST]) != 0
+    )
+    assert "--out-repetitions" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.tif", "1.tif"]
+
+
+def test_values_that_are_no_numbers_are_told_of_their_file(tmp_path, capsys):
+    """The file to export again is the one that holds them, not the first."""
+    runs = [str(tmp_path / f"{index}.tif") for index in range(2)]
+    tifffile.imwrite(runs[0], take(0).astype(np.float32))
+    tifffile.imwrite(runs[1], np.where(take(1) > 70, np.nan, 1).astype(np.float32))
+    assert main(["denoise", *runs, "--out", str(tmp_path / "o.tif"), *FAST]) != 0
+    assert f"{runs[1]}: expected finite values" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("second", "out", "words"),
     [
