@@ -11,7 +11,7 @@ from nipype import Workflow
 
 from n2a_bids.app.execution import run_workflow
 from n2a_bids.app.log import participant_lock, run_record, write_log
-from n2a_bids.app.progress import RunProgress
+from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.work import ParticipantWork, crash_sentences, explain, top_name
 from n2a_bids.config import Config, ResourceConfig
 from n2a_bids.dataset.names import bids_uri

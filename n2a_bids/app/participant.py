@@ -33,7 +33,7 @@ from n2a_bids.system.environment import brief_environment, prepare_environment
 from n2a_bids.system.signals import Interruption
 
 if TYPE_CHECKING:
-    from n2a_bids.app.progress import RunProgress
+    from n2a_bids.app.progress.lines import RunProgress
 
 _LEAST_MEMORY_GB = 1.4
 """The app itself takes 0.3 GB and deepbet 1.0 GB, however small the images are."""
@@ -139,7 +139,7 @@ def _run_all(
     # Imported late: listing a dataset needs no nipype.
     from n2a_bids.app.batch import batches
     from n2a_bids.app.nipype_settings import configure_nipype
-    from n2a_bids.app.run_plan import begin_run
+    from n2a_bids.app.progress.plan import begin_run
     from n2a_bids.app.soundness import with_sound_images
 
     configure_nipype(config.debug)

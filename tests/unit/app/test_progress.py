@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import pytest
 
 from n2a_bids.app.execution import StepReporter
-from n2a_bids.app.expected_time import StepPlan, plan_unit, slower_than_amx
-from n2a_bids.app.progress import RunProgress
-from n2a_bids.app.run_plan import header, plan_run
+from n2a_bids.app.progress.expected_time import StepPlan, plan_unit, slower_than_amx
+from n2a_bids.app.progress.lines import RunProgress
+from n2a_bids.app.progress.plan import header, plan_run
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config, DenoiseConfig
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
@@ -86,11 +86,32 @@ def test_time_left_holds_on_faster_and_slower_machines(run, slower):
         assert run.progress.seconds_left() == pytest.approx(truth, rel=0.3)
 
 
+def test_wrong_shares_of_the_steps_are_learned_from_the_units_before(tmp_path):
+    """The plan has the denoising twenty times too short: the second and third unit know better."""
+    clock = Clock()
+    plan = StepPlan({"mask_wf.brain": 6.0, "align_wf.register": 10.0, "denoise": 5.0}, files_s=0.0)
+    progress = RunProgress({f"unit{i}": (f"sub-{i}", plan) for i in range(3)}, 1, io.StringIO(), clock=clock)
+    real = {"mask_wf.brain": 30.0, "align_wf.register": 5.0, "denoise": 105.0}
+    total_s = 3 * sum(real.values())
+    for unit in ("unit0", "unit1", "unit2"):
+        for name, seconds in real.items():
+            node = step(tmp_path, name, unit)
+            progress.start(node)
+            for part in (0.25, 0.5, 0.75, 1.0):
+                clock.now += seconds / 4
+                if name == "denoise" and part < 1:
+                    write_progress(Path(node.output_dir()) / "progress.json", Progress("training", part))
+                left_s = total_s - (clock.now - 1000)
+                if unit != "unit0" and left_s > 20:
+                    assert progress.seconds_left() == pytest.approx(left_s, rel=0.3)
+            progress.end(node)
+
+
 def test_units_side_by_side_share_the_time(tmp_path):
     """Four equal units, two at a time, take as long as two."""
     plans = {f"unit{i}": (f"sub-{i} T1w", PLAN) for i in range(4)}
     progress = RunProgress(plans, 2, io.StringIO(), clock=Clock())
-    assert progress.seconds_left() == pytest.approx(2 * PLAN.total_s)
+    assert progress.seconds_left() == pytest.approx(2 * PLAN.total_s, rel=0.01)
 
 
 def test_lines_tell_step_participant_and_time(run):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from n2a_bids import __version__
 from n2a_bids.app.batch import n_side_by_side
-from n2a_bids.app.expected_time import about, plan_unit
 from n2a_bids.app.log import run_log
-from n2a_bids.app.progress import RunProgress
+from n2a_bids.app.progress.expected_time import about, plan_unit
+from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit

@@ -9,14 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from nipype.pipeline.engine import Node
 from tqdm import tqdm
 
-from n2a_bids.app.expected_time import STEP_WORDS, StepPlan, about
+from n2a_bids.app.progress.expected_time import STEP_WORDS, StepPlan, about
+from n2a_bids.app.progress.time_left import TimeLeft
 from n2a_bids.reports.format import duration
 from n2a_bids.system.progress import FILE_NAME, WANTS_FILES, read_progress
 
@@ -29,12 +30,6 @@ _LONG_STEPS = {
     "denoise": "denoising",
 }
 """Step that is told of when it starts, too -> what is said then."""
-_PRIOR_PART = 0.1
-"""Weight of the plan against what was measured: that of this part of the work."""
-_SMALL = ""
-"""Stands for all steps that write and draw."""
-_MOST_OF_A_STEP = 0.95
-"""Part of a running step that is counted at most, however long it takes."""
 _POLL_S = 1.0
 _BAR = "{percentage:3.0f} %|{bar:30}| {desc}"
 _ROWS = 20
@@ -44,38 +39,11 @@ _SILENCE_S = 60.0
 
 
 @dataclass(slots=True)
-class _Unit:
-    """One unit while it runs."""
-
-    where: str
-    """As ``sub-01 (1/3) T1w``."""
-    plan: StepPlan
-    left_s: dict[str, float] = field(default_factory=dict)
-    """Planned seconds of the steps that have not ended, and of all small ones together."""
-    n_small: int = 1
-    """Steps without a plan of their own."""
-    is_over: bool = False
-
-    def __post_init__(self) -> None:
-        self.left_s = {**self.plan.steps_s, _SMALL: self.plan.files_s}
-
-    def take(self, step: str) -> float:
-        """Planned seconds of a step that has ended: they are not left any more."""
-        if step in self.plan.steps_s:
-            return self.left_s.pop(step, 0.0)
-        seconds = min(self.plan.files_s / self.n_small, self.left_s.get(_SMALL, 0.0))
-        if seconds:
-            self.left_s[_SMALL] -= seconds
-        return seconds
-
-
-@dataclass(slots=True)
 class _Running:
     """One step that runs."""
 
     unit: str
     step: str
-    started: float
     folder: Path
     told: str = ""
     """The last message of the denoising that was shown."""
@@ -106,10 +74,9 @@ class RunProgress:
         logs: Mapping[str, Path] | None = None,
         clock: Callable[[], float] = time.time,
     ):
-        self._units = {name: _Unit(where, plan) for name, (where, plan) in plans.items()}
-        self._n = max(1, min(n_side_by_side, len(self._units) or 1))
-        self._planned_s = sum(unit.plan.total_s for unit in self._units.values())
-        self._done_s = 0.0
+        self._where = {name: where for name, (where, _) in plans.items()}
+        self._time = TimeLeft({name: plan for name, (_, plan) in plans.items()}, n_side_by_side, clock)
+        self._failed: set[str] = set()
         self._running: dict[str, _Running] = {}
         self._stream, self._logs, self._clock = stream, logs or {}, clock
         self._bar: tqdm | None = None
@@ -126,20 +93,16 @@ class RunProgress:
         """
         with self._lock:
             places = {self._place_of(name) for name in names}
-            for unit in {unit for unit, _ in places} & set(self._units):
-                known = self._units[unit]
-                steps = {step for place, step in places if place == unit}
-                known.n_small = max(1, len(steps - set(known.plan.steps_s)))
-                for step in set(known.plan.steps_s) - steps:
-                    self._planned_s -= known.take(step)
+            for unit in {unit for unit, _ in places} & set(self._where):
+                self._time.expect(unit, [step for place, step in places if place == unit])
 
     def start(self, node: Node) -> None:
         """A step starts."""
         with self._lock:
             unit, step = self._place_of(node.fullname)
-            self._running[node.fullname] = _Running(unit, step, self._clock(), Path(node.output_dir()))
-            known = self._units.get(unit)
-            if (known is None or step in _LONG_STEPS) and not _is_minor(node):
+            self._running[node.fullname] = _Running(unit, step, Path(node.output_dir()))
+            self._time.start(unit, step)
+            if (unit not in self._where or step in _LONG_STEPS) and not _is_minor(node):
                 self.say(unit, _LONG_STEPS.get(step, f"{_step_name(node)} starts"))
 
     def end(self, node: Node) -> None:
@@ -147,16 +110,10 @@ class RunProgress:
         with self._lock:
             running = self._running.pop(node.fullname, None)
             unit, step = self._place_of(node.fullname)
-            known = self._units.get(unit)
             is_old = self._is_of_earlier_run(node)
-            if running is None and (not is_old or known is None or known.is_over):
+            if running is None and (not is_old or unit not in self._where or unit in self._failed):
                 return
-            planned = known.take(step) if known else 0.0
-            spent = self._clock() - running.started if running else 0.0
-            if is_old:
-                self._planned_s -= planned
-            else:
-                self._done_s += planned
+            spent = self._time.end(unit, step, is_old=is_old)
             if _is_minor(node) or step not in STEP_WORDS:
                 return
             how_long = "as before (cached)" if is_old else duration(spent)
@@ -166,43 +123,21 @@ class RunProgress:
         """A step has failed: what follows it will not run."""
         with self._lock:
             self._running.pop(node.fullname, None)
-            unit, _ = self._place_of(node.fullname)
-            self.close_unit(unit)
+            unit, step = self._place_of(node.fullname)
+            self._failed.add(unit)
+            self._time.end(unit, step, is_old=True)
+            self._time.drop(unit)
             self.say(unit, f"{_step_name(node)} failed")
 
-    def close_unit(self, name: str) -> None:
-        """Nothing more comes of a unit."""
-        unit = self._units.get(name)
-        if unit is not None and not unit.is_over:
-            unit.is_over = True
-            self._planned_s -= sum(unit.left_s.values())
-            unit.left_s.clear()
-
     def seconds_left(self) -> float | None:
-        """Estimate for the whole run; None where nothing is known of it.
-
-        Planned seconds that are left, times what planned seconds took until now. At the start that is one
-        over the units that run side by side.
-        """
+        """Estimate for the whole run; None where nothing is known of it."""
         with self._lock:
-            if not self._units:
-                return None
-            done = self._done_s + sum(self._part_s(running) for running in self._running.values())
-            prior = _PRIOR_PART * self._planned_s
-            pace = (self._clock() - self._started + prior / self._n) / (done + prior + 1e-9)
-            return max(self._planned_s - done, 0.0) * pace
-
-    def _part_s(self, running: _Running) -> float:
-        """Planned seconds of a running step that have passed."""
-        unit = self._units.get(running.unit)
-        planned = unit.left_s.get(running.step, 0.0) if unit else 0.0
-        if running.step == "denoise":
-            found = read_progress(running.folder / FILE_NAME)
-            if found is not None:
-                return planned * min(found.part, 1.0)
-            return 0.0
-        spent = self._clock() - running.started
-        return min(spent, _MOST_OF_A_STEP * planned)
+            parts = {}
+            for running in self._running.values():
+                if running.step == "denoise":
+                    found = read_progress(running.folder / FILE_NAME)
+                    parts[running.unit, running.step] = found.part if found else 0.0
+            return self._time.seconds(parts)
 
     def _is_of_earlier_run(self, node: Node) -> bool:
         with suppress(OSError):
@@ -213,15 +148,15 @@ class RunProgress:
     def _place_of(self, full_name: str) -> tuple[str, str]:
         """Workflow of the unit and name of the step in it."""
         parts = full_name.split(".")
-        index = next((i for i, part in enumerate(parts) if part in self._units), None)
+        index = next((i for i, part in enumerate(parts) if part in self._where), None)
         if index is None:
             return "", ".".join(parts[1:]) or full_name
         return parts[index], ".".join(parts[index + 1 :])
 
     def say(self, unit: str, words: str) -> None:
         """Write one line about a unit."""
-        known = self._units.get(unit)
-        line = f"[{time.strftime('%H:%M:%S')}] {f'{known.where}: ' if known else ''}{words}"
+        where = f"{self._where[unit]}: " if unit in self._where else ""
+        line = f"[{time.strftime('%H:%M:%S')}] {where}{words}"
         stream = self._stream or sys.stderr
         # Lines stand above the bar, where there is one.
         tqdm.write(line, file=stream)
@@ -242,7 +177,7 @@ class RunProgress:
         over = threading.Event()
         thread = threading.Thread(target=self._watch, args=(over,), daemon=True)
         stream = self._stream or sys.stderr
-        if self._units and stream.isatty():
+        if self._where and stream.isatty():
             self._bar = tqdm(total=100, file=stream, bar_format=_BAR, leave=False, nrows=_ROWS)
         os.environ[WANTS_FILES] = "1"
         thread.start()

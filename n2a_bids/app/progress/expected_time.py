@@ -56,7 +56,7 @@ _STEPS_S: dict[str, tuple[float, float]] = {
 Figures and files together take `_FILES_S`."""
 
 _FILES_S = (4.0, 1.0)
-_DENOISE_S = {"anat": (4.0, 11.5), "dwi": (3.0, 1.7)}
+_DENOISE_S = {"anat": (15.0, 8.5), "dwi": (3.0, 1.7)}
 _RECIPES = {"default": 1.0, "fast": 0.4, "zero-shot": 0.55, "faithful": 12.0}
 """Time of the denoising of anatomical images over that of the default recipe."""
 _MEAN_SHARE = 0.08
