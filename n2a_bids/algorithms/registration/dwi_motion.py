@@ -148,6 +148,8 @@ def _is_significant(motion: NDArray, covariance: NDArray) -> bool:
     """Whether a still head would be found so far away in less than one of a hundred registrations."""
     if not covariance.any():
         return True
+    if np.isinf(covariance).any():
+        return False
     return bool(motion @ np.linalg.pinv(covariance, hermitian=True) @ motion > chi2.ppf(0.99, motion.size))
 
 

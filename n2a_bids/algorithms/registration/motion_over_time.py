@@ -38,12 +38,12 @@ def believed_course(
     -------
     course : (C, K) array
         The measurements where their errors are small beside the steps between them; their weighted mean
-        where the steps are no larger than the errors explain.
+        where the steps are no larger than the errors explain; all as it is where nothing was measured.
     """
-    n_times = len(measured)
-    if n_times < 2:
+    told = variances[np.isfinite(variances)]
+    if len(measured) < 2 or not told.size:
         return measured.copy()
-    known = np.maximum(variances, 1e-9 * max(float(np.median(variances[np.isfinite(variances)])), 1e-12))
+    known = np.maximum(variances, 1e-9 * max(float(np.median(told)), 1e-12))
     gaps = np.diff(times)
     scale = _least_scale(measured, known, gaps)
     step_variances = scale * gaps
@@ -87,7 +87,7 @@ def join_in_time(motions: NDArray[np.float64], groups: list[NDArray[np.intp]]) -
 def _least_scale(measured: NDArray, variances: NDArray, gaps: NDArray) -> float:
     """Smallest variance of a step per unit of time that the measured steps do not speak against."""
     steps = np.diff(measured, axis=0)
-    finite = np.where(np.isfinite(variances), variances, 1e6 * np.nanmedian(variances))
+    finite = np.where(np.isfinite(variances), variances, 1e6 * np.median(variances[np.isfinite(variances)]))
     top = max(float(np.mean(steps**2 / gaps[:, None])), 1e-12)
     scales = top * np.logspace(-5, 0.5, _N_SCALES)
     likelihoods = np.array([_log_likelihood(steps, finite, scale * gaps) for scale in scales])

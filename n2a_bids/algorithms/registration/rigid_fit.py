@@ -106,6 +106,7 @@ def fit_motion(
     Returns
     -------
     motion : (6,) array
+        `start` where nothing can be told: the image does not show the target, or was lost on the way.
     """
     free = np.ones(7, bool)
     if held_axis is not None:
@@ -118,7 +119,16 @@ def fit_motion(
         motion = _stepped(motion, step)
         if np.abs(step[:3]).max() < 1e-4 and np.abs(step[3:6]).max() < 5e-3:
             break
-    return motion
+    return motion if _shows(image, points, target, motion) else start.copy()
+
+
+def _shows(image: SmoothImage, points: NDArray, target: Target, motion: NDArray) -> bool:
+    """Whether an image is bright where a target is, with half of what it sees of the head at rest or more.
+
+    A volume of noise that is no magnitude, or of another sign, is at its best where it sees no head.
+    """
+    n_at_rest, n_moved = (int(image.sees(points, one).sum()) for one in (np.zeros(6), motion))
+    return 2 * n_moved >= n_at_rest and float(image.values(points, motion) @ target.values) > 0
 
 
 def _stepped(motion: NDArray, step: NDArray) -> NDArray[np.float64]:
@@ -174,8 +184,10 @@ def motion_covariance(
     Returns
     -------
     covariance : (6, 6) array
-        Of the rotation vector (radians) and the shift (mm).
+        Of the rotation vector (radians) and the shift (mm); infinite where the target is not shown.
     """
+    if not _shows(image, points, target, motion):
+        return np.diag(np.full(6, np.inf))
     design, weight, rest = _linearised(image, points, target, motion)
     own = _design(points, image.target(points, motion), motion, 1.0)
     blocks = np.unique(np.floor(points / _BLOCK_MM).astype(int), axis=0, return_inverse=True)[1].ravel()

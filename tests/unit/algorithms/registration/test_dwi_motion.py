@@ -228,3 +228,22 @@ def test_contrasts_aligned_within_their_error_are_left():
     step = _voxel_map(0.0, [0.6, 0, 0], image.shape)
     maps = estimate_motion(data, table, mask, _SIZE, lambda fixed, moving: step).voxel_maps
     assert max(_largest_error_mm(one, np.eye(4), mask) for one in maps) < 0.15
+
+
+@pytest.mark.parametrize("offset", [-1.0, -0.05, 0.0, 0.05])
+def test_a_lost_volume_stays_with_its_neighbours(offset):
+    """Noise around zero, or a volume of another sign, tells no motion: it is not flung away."""
+    data, table, mask = _noisy_shell(0.1, {})
+    lost = data[..., 6]
+    noise = np.random.default_rng(2).standard_normal(lost.shape) + offset
+    data[..., 6] = -lost if offset == -1 else noise * lost.std()
+    maps = estimate_motion(data, table, mask, _SIZE, _still).voxel_maps
+    assert max(_largest_error_mm(one, np.eye(4), mask) for one in maps) < 3.0
+
+
+def test_blank_images_are_left_where_they_are():
+    """Nothing to register is no motion, and no crash."""
+    image, mask = _head()
+    blank = np.zeros_like(image)
+    for pair in ((image, blank), (blank, image), (blank, blank)):
+        assert np.array_equal(register_rigid(*pair, mask, _SIZE, beyond_error=True), np.eye(4))

@@ -55,3 +55,12 @@ def test_groups_agree_where_they_meet_in_time():
     errors = join_in_time(motions, [np.arange(10), np.arange(10, 20)])
     assert not np.any(errors)
     assert np.allclose(motions[10:, 3], 0) and motions[9, 3] == -6
+
+
+def test_what_was_not_measured_follows_what_was():
+    """Infinite errors, of most volumes or of all, leave a course of finite numbers."""
+    measured = np.array([[0.0], [9.0], [-7.0], [8.0], [0.2]])
+    variances = np.array([[1e-4], [np.inf], [np.inf], [np.inf], [1e-4]])
+    course = believed_course(measured, variances, np.arange(5.0))
+    assert np.all((course > -0.05) & (course < 0.25))
+    assert np.array_equal(believed_course(measured, np.full((5, 1), np.inf), np.arange(5.0)), measured)
