@@ -96,7 +96,7 @@ def _fit(
     samples = values[inside].astype(float)
     low, high = np.percentile(samples, [1, 99])
     means = np.quantile(samples, _STARTS[contrast])
-    spreads, shares = np.full(3, (high - low) / 8), np.full(3, 1 / 3)
+    spreads, shares = np.full(3, max((high - low) / 8, 1e-6 * high)), np.full(3, 1 / 3)
     shading = np.ones(values.shape, np.float32)
     for _ in range(_ROUNDS):
         seen = samples / shading[inside]

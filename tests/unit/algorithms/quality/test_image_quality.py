@@ -85,3 +85,11 @@ def test_entropy_grows_when_brightness_is_spread():
     image = brain("T1w", 1.0)[0]
     ghost = 0.9 * image + 0.1 * np.roll(image, 28, axis=1)
     assert entropy_focus(ghost) > entropy_focus(image)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_image_of_one_value_has_no_tissues():
+    """A digital phantom divides nothing by zero."""
+    mask = np.zeros((40, 40, 40), bool)
+    mask[5:35, 5:35, 5:35] = True
+    assert find_tissues(mask.astype(np.float32), mask, (2.0, 2.0, 2.0)) is None
