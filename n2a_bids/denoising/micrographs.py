@@ -23,6 +23,9 @@ from n2a_bids.strategy_table import check_recipe
 
 Report = Callable[[str], None]
 
+_OF_HEADS = ("bvals", "bvecs", "measured", "stored", "different_contrast", "real_valued", "whole_image")
+"""Options of a job that exposures of a microscope have no use for."""
+
 
 def takes_micrographs(job: DenoiseJob) -> bool:
     """Whether PNG or TIFF files are to be denoised."""
@@ -54,6 +57,12 @@ def denoise_micrographs(
         If denoising fails.
     """
     check_recipe(job.denoise.strategy, job.denoise.recipe)
+    given = [name for name in _OF_HEADS if getattr(job, name)] + ["skull_strip"] * job.denoise.skull_strip
+    if given:
+        raise ConfigError(
+            f"--{given[0].replace('_', '-')}: expected images of heads (NIfTI), found exposures of a "
+            "microscope; leave it out"
+        )
     if job.exposures.pairs:
         _denoise_pairs(job, out_file, maps, report)
         return
@@ -127,6 +136,8 @@ def _check_outputs(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | No
             )
         taken.add(path.resolve())
         check_writable(path.parent)
+    if maps.get("noise_sd") and len(job.runs) < 2:
+        raise ConfigError("--out-noise-sd: one exposure does not tell its noise; leave it out")
     for name in ("residual", "noise_sd"):
         path = maps.get(name)
         if path is not None and path.name.lower().endswith(".png"):

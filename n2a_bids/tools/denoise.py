@@ -56,6 +56,11 @@ def run_denoise_command(request: DenoiseCommand) -> int:
         as_they_lie = job.exposures.as_they_lie or request.no_align
         exposures = replace(job.exposures, as_they_lie=as_they_lie)
         return run_denoise(replace(request, job=replace(job, exposures=exposures)))
+    if job.exposures.as_they_lie or job.exposures.as_float:
+        option, instead = (
+            ("--as-they-lie", "give --no-align") if job.exposures.as_they_lie else ("--float", "leave it out")
+        )
+        raise ConfigError(f"{option}: expected PNG or TIFF files, found {job.runs[0]}; {instead}")
     check_request(job, request.files)
     for path in (*job.runs, *filter(None, [job.mask])):
         check_file(path)

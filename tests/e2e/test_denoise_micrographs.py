@@ -89,17 +89,24 @@ def test_results_of_pairs_never_replace_them(tmp_path, capsys):
     assert [path.name for path in (tmp_path / "even").iterdir()] == ["a.tif"]
 
 
-def test_outputs_that_exposures_do_not_have_are_refused(tmp_path, capsys):
-    """What would not be written is said before the work."""
-    runs = [str(tmp_path / f"{index}.tif") for index in range(2)]
+@pytest.mark.parametrize(
+    ("n_runs", "option", "values"),
+    [
+        (2, "--out-repetitions", ("a.tif", "b.tif")),
+        (1, "--out-noise-sd", ("n.tif",)),
+        (2, "--bvals", ("a.bval",)),
+        (2, "--skull-strip", ()),
+    ],
+)
+def test_options_that_exposures_have_no_use_for_are_refused(n_runs, option, values, tmp_path, capsys):
+    """What would not be written or heeded is said before the work."""
+    runs = [str(tmp_path / f"{index}.tif") for index in range(n_runs)]
     for index, path in enumerate(runs):
         tifffile.imwrite(path, take(index))
-    further = [str(tmp_path / name) for name in ("a.tif", "b.tif")]
-    assert (
-        main(["denoise", *runs, "--out", str(tmp_path / "o.tif"), "--out-repetitions", *further, *FAST]) != 0
-    )
-    assert "--out-repetitions" in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.tif", "1.tif"]
+    words = [option, *(str(tmp_path / value) for value in values)]
+    assert main(["denoise", *runs, "--out", str(tmp_path / "o.tif"), *words, *FAST]) != 0
+    assert f"error: {option}: " in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == n_runs
 
 
 def test_values_that_are_no_numbers_are_told_of_their_file(tmp_path, capsys):

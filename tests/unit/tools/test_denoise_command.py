@@ -91,3 +91,13 @@ def test_exposures_in_nifti_files_are_no_heads(files, monkeypatch):
     monkeypatch.setattr("n2a_bids.tools.denoise.run_denoise", lambda request: seen.append(request.job) or 0)
     assert _denoise(files, "--micrograph", "--mask", files["mask"]) == 0
     assert seen[0].runs == (files["one"], files["two"])
+
+
+@pytest.mark.parametrize(
+    ("option", "instead"), [("--as-they-lie", "--no-align"), ("--float", "leave it out")]
+)
+def test_options_of_exposures_are_refused_for_heads(option, instead, files, capsys):
+    """Heads would be aligned all the same."""
+    assert _denoise(files, "--mask", files["mask"], option) != 0
+    told = capsys.readouterr().err
+    assert option in told and instead in told and not files["out"].exists()
