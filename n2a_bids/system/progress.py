@@ -22,15 +22,15 @@ _STAGES = (
     (r"averaging", 0.3),
     (r"denoising \d+ volumes together", 0.1),
     (r"choosing the noise level", 0.06),
-    (r".*epoch \d+/\d+", 0.12),
-    (r"comparing candidates", 0.45),
-    (r"denoising what lies around", 0.8),
-    (r"denoising the whole volume", 0.52),
-    (r"measuring the result", 0.93),
+    (r".*epoch \d+/\d+", 0.1),
+    (r"comparing candidates", 0.6),
+    (r"denoising what lies around", 0.85),
+    (r"denoising the whole volume", 0.68),
+    (r"measuring the result", 0.92),
     (r"wrote ", 1.0),
 )
 """Message -> part of the time after which it comes."""
-_TRAINING_PART = 0.33
+_TRAINING_PART = 0.48
 _VOLUMES_PART = 0.75
 _COUNT = re.compile(r"(\d+)(?:/| of )(\d+)")
 
@@ -67,7 +67,7 @@ def part_done(message: str) -> float | None:
     Examples
     --------
     >>> round(part_done("fine-tuning epoch 5/10, loss 0.2"), 3)
-    0.285
+    0.34
     >>> part_done("something else")
     """
     start = next((part for words, part in _STAGES if re.match(words, message)), None)
