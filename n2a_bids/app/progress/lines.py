@@ -45,6 +45,10 @@ class _Running:
     unit: str
     step: str
     folder: Path
+    part: float = 0.0
+    """Of a denoising, that was done when it last told."""
+    part_at: float = 0.0
+    """When that was."""
     told: str = ""
     """The last message of the denoising that was shown."""
 
@@ -134,9 +138,11 @@ class RunProgress:
         with self._lock:
             parts = {}
             for running in self._running.values():
-                if running.step == "denoise":
-                    found = read_progress(running.folder / FILE_NAME)
-                    parts[running.unit, running.step] = found.part if found else 0.0
+                found = read_progress(running.folder / FILE_NAME) if running.step == "denoise" else None
+                if found is not None and found.part > running.part:
+                    running.part, running.part_at = found.part, self._clock()
+                if running.part:
+                    parts[running.unit, running.step] = running.part, running.part_at
             return self._time.seconds(parts)
 
     def _is_of_earlier_run(self, node: Node) -> bool:

@@ -114,13 +114,13 @@ class TimeLeft:
         if unit in self._units:
             self._units[unit].left_s.clear()
 
-    def seconds(self, parts: Mapping[tuple[str, str], float]) -> float | None:
+    def seconds(self, parts: Mapping[tuple[str, str], tuple[float, float]]) -> float | None:
         """Estimate for the whole run; None where nothing is known of it.
 
         Parameters
         ----------
         parts : mapping
-            Unit and step -> part that is done, of running steps that tell it.
+            Unit and step -> part that was done when it last told, and when that was.
         """
         if not self._units:
             return None
@@ -132,19 +132,17 @@ class TimeLeft:
         n_open = sum(any(known.left_s.values()) for known in self._units.values())
         return left_s * self._overhead() / max(1, min(self._n, n_open))
 
-    def _left_of(self, unit: str, step: str, planned_s: float, part: float | None) -> float:
+    def _left_of(self, unit: str, step: str, planned_s: float, told: tuple[float, float] | None) -> float:
         """Seconds that are left of one step."""
         expected_s = planned_s * self._pace(step)
         started = self._running.get((unit, step))
         if started is None:
             return expected_s
-        spent_s = self._clock() - started
-        if part is None:
-            return max(expected_s - spent_s, _LEAST_LEFT * expected_s)
-        if part > 0:
+        if told is not None:
+            part, when = told
             share = min(1.0, _OWN_PACE * part)
-            expected_s = (1 - share) * expected_s + share * spent_s / part
-        return expected_s * (1 - min(part, 1.0))
+            expected_s = (1 - share) * expected_s + share * (when - started) / part
+        return max(expected_s - (self._clock() - started), _LEAST_LEFT * expected_s)
 
     def _pace(self, step: str) -> float:
         """Real over planned seconds of a step: of the same step in other units, and of all steps."""
