@@ -88,7 +88,8 @@ def _least_scale(measured: NDArray, variances: NDArray, gaps: NDArray) -> float:
     """Smallest variance of a step per unit of time that the measured steps do not speak against."""
     steps = np.diff(measured, axis=0)
     finite = np.where(np.isfinite(variances), variances, 1e6 * np.median(variances[np.isfinite(variances)]))
-    top = max(float(np.mean(steps**2 / gaps[:, None])), 1e-12)
+    # Steps of nothing are as good as small ones, and leave matrices that can be inverted.
+    top = max(float(np.mean(steps**2 / gaps[:, None])), 1e-12, 1e-6 * float(np.median(finite)))
     scales = top * np.logspace(-5, 0.5, _N_SCALES)
     likelihoods = np.array([_log_likelihood(steps, finite, scale * gaps) for scale in scales])
     return float(scales[np.argmax(likelihoods > likelihoods.max() - _DOUBT)])

@@ -146,7 +146,7 @@ def _linearised(
     rest = gain * target.values - values
     design = _design(points, target, motion, gain)
     # A few voxels of flow or artefact must not steer the fit.
-    spread = 1.4826 * np.median(np.abs(rest)) + 1e-12
+    spread = 1.4826 * np.median(np.abs(rest)) + 1e-12 * np.abs(rest).max() + np.finfo(float).tiny
     return design, image.sees(points, motion) / np.maximum(np.abs(rest) / (2.5 * spread), 1), rest
 
 
@@ -159,7 +159,8 @@ def _design(points: NDArray, target: Target, motion: NDArray, gain: float) -> ND
 def _solve(design: NDArray, weight: NDArray, rest: NDArray) -> NDArray[np.float64]:
     """Weighted least squares, with a trace of a ridge."""
     normal = design.T @ (weight[:, None] * design)
-    normal += 1e-6 * np.diag(np.diag(normal)) + 1e-12 * np.eye(len(normal))
+    power = np.diag(normal)
+    normal += np.diag(np.where(power > 0, 1e-6 * power, 1.0))
     return np.linalg.solve(normal, design.T @ (weight * rest))
 
 

@@ -247,3 +247,12 @@ def test_blank_images_are_left_where_they_are():
     blank = np.zeros_like(image)
     for pair in ((image, blank), (blank, image), (blank, blank)):
         assert np.array_equal(register_rigid(*pair, mask, _SIZE, beyond_error=True), np.eye(4))
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e6])
+def test_motion_does_not_depend_on_the_unit_of_the_image(unit):
+    """Reconstructions may be in any unit: a head that moved is found in all of them."""
+    truth = _voxel_map(4.0, [3.0, -2.0, 2.0], (28, 30, 20))
+    data, table, mask = _noisy_shell(0.1, dict.fromkeys(range(7, 12), truth))
+    maps = [estimate_motion(series, table, mask, _SIZE, _still).voxel_maps for series in (data, unit * data)]
+    assert max(_largest_error_mm(one, other, mask) for one, other in zip(*maps)) < 0.02

@@ -64,3 +64,8 @@ def test_what_was_not_measured_follows_what_was():
     course = believed_course(measured, variances, np.arange(5.0))
     assert np.all((course > -0.05) & (course < 0.25))
     assert np.array_equal(believed_course(measured, np.full((5, 1), np.inf), np.arange(5.0)), measured)
+
+
+def test_steps_of_nothing_leave_a_still_course():
+    """Measurements that agree exactly, with errors beside which they are nothing."""
+    assert np.allclose(believed_course(np.zeros((6, 3)), np.ones((6, 3)), np.arange(6.0)), 0)
