@@ -86,7 +86,7 @@ wait_until() {  # SECONDS COMMAND...
 
 queue_is_empty() { [ -z "$(squeue -h 2> /dev/null)" ]; }
 wait_for_queue() { wait_until "$1" queue_is_empty; }  # SECONDS
-node2_works() { grep -q starts "$dir"/array/logs/*.log 2> /dev/null && squeue -h -w node2 -t R | grep -q .; }
+node2_works() { grep -q "T1w: " "$dir"/array/logs/*.log 2> /dev/null && squeue -h -w node2 -t R | grep -q .; }
 # Not by sinfo: it shows a node that is down as "completing" or "mixed" while its jobs are cleared away.
 node2_is_down() { [[ $(scontrol -o show node node2) == *State=DOWN* ]]; }
 

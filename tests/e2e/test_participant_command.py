@@ -215,12 +215,12 @@ def test_stopped_by_sigterm_and_sigkill_then_resumed_gives_the_same_bits(finishe
     out, work = tmp_path / "out", tmp_path / "work"
     command = study.command(out, "--participant-label", "01", work=work)
     stopped = start(command)
-    stopped.wait_for("register starts")
+    stopped.wait_for("registering the repetitions")
     stopped.process.send_signal(signal.SIGTERM)
     assert stopped.end() == 75
     assert not living_members(stopped.process.pid)
     generator = np.random.default_rng(int(os.environ.get("N2A_TEST_SEED", "0")))
-    for step in ("register starts", "denoise starts"):
+    for step in ("registering the repetitions", "T1w: denoising"):
         killed = start(command)
         killed.wait_for(step)
         time.sleep(generator.uniform(0, 1.5))

@@ -88,4 +88,4 @@ def test_outputs_are_written_in_one_place():
         if "json.dump" in path.read_text(encoding="utf-8")
     }
     # A task for a child process, a value quoted in a message, and a script that refuses NaN.
-    assert by_itself <= {"child.py", "acquisition.py", "group.py"}
+    assert by_itself <= {"child.py", "acquisition.py", "templates.py"}
