@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import threading
@@ -18,6 +19,8 @@ import n2a_bids.app.batch as batch_module
 from n2a_bids.app.batch import batches, n_side_by_side, run_batch
 from n2a_bids.app.execution import no_process_left_behind, run_workflow
 from n2a_bids.app.nipype_settings import configure_nipype
+from n2a_bids.app.progress.expected_time import StepPlan
+from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.work import ParticipantWork, work_dir_of
 from n2a_bids.config import Config, DebugConfig, OutputConfig, ResourceConfig
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, Interrupted
@@ -246,6 +249,28 @@ def test_parts_of_a_node_are_told_only_when_they_fail(config, tmp_path, capsys):
     said = {line.split("] ")[-1] for line in capsys.readouterr().err.splitlines()}
     assert {line for line in said if line.endswith("starts")} == {"many starts"}
     assert {line for line in said if line.endswith("failed")} >= {f"_many{i} failed" for i in range(3)}
+
+
+def test_parts_of_a_node_belong_to_the_unit_of_their_node(config, tmp_path):
+    """Its start is told when the first of them starts, its time is theirs, and a failure names the unit."""
+    stream, plan = io.StringIO(), StepPlan({"align_wf.register": 9.0}, 1.0)
+    align, unit, workflow = Workflow("align_wf"), Workflow("unit"), Workflow("top", base_dir=str(tmp_path))
+    align.add_nodes([MapNode(Step(), iterfield=["folder"], name="register")])
+    unit.add_nodes([align])
+    workflow.add_nodes([unit])
+    node = workflow.get_node("unit.align_wf.register")
+    node.config = {"execution": {"crashdump_dir": str(tmp_path)}}
+    node.inputs.folder = [str(tmp_path)] * 3
+    parallel = with_resources(config, n_procs=2, omp_nthreads=1, memory_gb=8)
+    progress = RunProgress({"unit": ("sub-01 T1w", plan)}, stream=stream)
+    run_workflow(workflow, parallel, Interruption(), progress)
+    node.inputs.action = "raise"
+    with pytest.raises(RuntimeError):
+        run_workflow(workflow, parallel, Interruption(), progress)
+    said = [line.split("sub-01 T1w: ")[1] for line in stream.getvalue().splitlines()]
+    assert said[0] == said[2] == "registering the repetitions"
+    assert said[1].startswith("repetitions registered, ")
+    assert said[3:] == ["align_wf > register failed"] * 3
 
 
 def test_other_plugins_are_passed_on(config, tmp_path):

@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,8 @@ _POLL_S = 1.0
 _BAR = "{percentage:3.0f} %|{bar:30}| {desc}"
 _ROWS = 20
 """Terminals without a size, as of containers, say 0, and tqdm would hide the bar."""
+_PATIENCE_S = 5.0
+"""How long the end of a batch waits for the thread that watches: it may hang at a terminal."""
 _SILENCE_S = 60.0
 """Without a terminal, at least one line comes in this time."""
 
@@ -51,6 +53,34 @@ class _Running:
     """When that was."""
     told: str = ""
     """The last message of the denoising that was shown."""
+
+
+class _Forgiving:
+    """A stream that passes over its errors: a lost terminal, a closed pipe, a full disk.
+
+    nipype would take them for a failure of the step that is told of, and tqdm would keep its lock.
+    """
+
+    def __init__(self, stream: TextIO | None):
+        self._own = stream
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._target, name)
+
+    @property
+    def _target(self) -> TextIO:
+        return self._own or sys.stderr
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with suppress(OSError, ValueError):
+            self._target.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with suppress(OSError, ValueError):
+            self._target.flush()
 
 
 class RunProgress:
@@ -81,14 +111,16 @@ class RunProgress:
         self._where = {name: where for name, (where, _) in plans.items()}
         self._time = TimeLeft({name: plan for name, (_, plan) in plans.items()}, n_side_by_side, clock)
         self._failed: set[str] = set()
-        self._running: dict[str, _Running] = {}
-        self._stream, self._logs, self._clock = stream, logs or {}, clock
+        self._batch: set[str] = set()
+        """Units that run now."""
+        self._running: dict[tuple[str, str], _Running] = {}
+        self._stream, self._logs, self._clock = _Forgiving(stream), logs or {}, clock
         self._bar: tqdm | None = None
-        self._started = self._last_line = clock()
+        self._started = self._batch_started = self._last_line = clock()
         self._lock = threading.RLock()
 
     def expect(self, names: Iterable[str]) -> None:
-        """Take out of the plan what the workflows have no step for.
+        """Plan what is about to run, a second time where it has run before: without what it has no step for.
 
         Parameters
         ----------
@@ -96,42 +128,55 @@ class RunProgress:
             Full names of all steps that are about to run.
         """
         with self._lock:
-            places = {self._place_of(name) for name in names}
-            for unit in {unit for unit, _ in places} & set(self._where):
+            self._batch_started = self._clock()
+            places = {self._place_of(name.split(".")) for name in names}
+            self._batch = {unit for unit, _ in places} & set(self._where)
+            self._failed -= self._batch
+            for unit in self._batch:
                 self._time.expect(unit, [step for place, step in places if place == unit])
 
     def start(self, node: Node) -> None:
-        """A step starts."""
+        """A step starts, or one of its parts."""
         with self._lock:
-            unit, step = self._place_of(node.fullname)
-            self._running[node.fullname] = _Running(unit, step, Path(node.output_dir()))
+            unit, step = self._place_of(_path(node))
+            is_late = _is_part(node) and (not unit or unit in self._failed)
+            if is_late or (unit, step) in self._running:
+                return
+            folder = Path(node.output_dir())
+            self._running[unit, step] = _Running(unit, step, folder)
+            if step == "denoise":
+                # What an interrupted run left there would be taken for what this one does.
+                with suppress(OSError):
+                    (folder / FILE_NAME).unlink(missing_ok=True)
             self._time.start(unit, step)
-            if (unit not in self._where or step in _LONG_STEPS) and not _is_minor(node):
-                self.say(unit, _LONG_STEPS.get(step, f"{_step_name(node)} starts"))
+            if (unit not in self._where or step in _LONG_STEPS) and not _is_minor(step):
+                self.say(unit, _LONG_STEPS.get(step, f"{_words(node, unit, step)} starts"))
 
     def end(self, node: Node) -> None:
         """A step has ended well, or was found done by an earlier run, or was not run after a failure."""
+        if _is_part(node):
+            return
         with self._lock:
-            running = self._running.pop(node.fullname, None)
-            unit, step = self._place_of(node.fullname)
+            unit, step = self._place_of(_path(node))
+            running = self._running.pop((unit, step), None)
             is_old = self._is_of_earlier_run(node)
             if running is None and (not is_old or unit not in self._where or unit in self._failed):
                 return
             spent = self._time.end(unit, step, is_old=is_old)
-            if _is_minor(node) or step not in STEP_WORDS:
+            if step not in STEP_WORDS:
                 return
             how_long = "as before (cached)" if is_old else duration(spent)
             self.say(unit, f"{STEP_WORDS[step]}, {how_long}{self._left_words()}")
 
     def fail(self, node: Node) -> None:
-        """A step has failed: what follows it will not run."""
+        """A step, or a part of it, has failed: what follows it will not run."""
         with self._lock:
-            self._running.pop(node.fullname, None)
-            unit, step = self._place_of(node.fullname)
+            unit, step = self._place_of(_path(node))
+            self._running.pop((unit, step), None)
             self._failed.add(unit)
             self._time.end(unit, step, is_old=True)
             self._time.drop(unit)
-            self.say(unit, f"{_step_name(node)} failed")
+            self.say(unit, f"{_words(node, unit, step)} failed")
 
     def seconds_left(self) -> float | None:
         """Estimate for the whole run; None where nothing is known of it."""
@@ -148,25 +193,23 @@ class RunProgress:
     def _is_of_earlier_run(self, node: Node) -> bool:
         with suppress(OSError):
             result = Path(node.output_dir()) / f"result_{node.name}.pklz"
-            return result.stat().st_mtime < self._started
+            return result.stat().st_mtime < self._batch_started
         return False
 
-    def _place_of(self, full_name: str) -> tuple[str, str]:
-        """Workflow of the unit and name of the step in it."""
-        parts = full_name.split(".")
-        index = next((i for i, part in enumerate(parts) if part in self._where), None)
+    def _place_of(self, path: Sequence[str]) -> tuple[str, str]:
+        """Workflow of the unit and name of the step in it, from the names of workflows and step."""
+        index = next((i for i in reversed(range(len(path))) if path[i] in self._where), None)
         if index is None:
-            return "", ".".join(parts[1:]) or full_name
-        return parts[index], ".".join(parts[index + 1 :])
+            return "", ".".join(path[1:]) or path[0]
+        return path[index], ".".join(path[index + 1 :])
 
     def say(self, unit: str, words: str) -> None:
         """Write one line about a unit."""
         where = f"{self._where[unit]}: " if unit in self._where else ""
         line = f"[{time.strftime('%H:%M:%S')}] {where}{words}"
-        stream = self._stream or sys.stderr
         # Lines stand above the bar, where there is one.
-        tqdm.write(line, file=stream)
-        stream.flush()
+        tqdm.write(line, file=self._stream)
+        self._stream.flush()
         self._last_line = self._clock()
         if unit in self._logs:
             # A full disk is told by the step that writes results.
@@ -182,29 +225,34 @@ class RunProgress:
         """Tell what denoising processes say while they run."""
         over = threading.Event()
         thread = threading.Thread(target=self._watch, args=(over,), daemon=True)
-        stream = self._stream or sys.stderr
-        if self._where and stream.isatty():
-            self._bar = tqdm(total=100, file=stream, bar_format=_BAR, leave=False, nrows=_ROWS)
+        if self._where and self._stream.isatty():
+            self._bar = tqdm(total=100, file=self._stream, bar_format=_BAR, leave=False, nrows=_ROWS)
         os.environ[WANTS_FILES] = "1"
         thread.start()
         try:
             yield
         finally:
             over.set()
-            thread.join()
+            thread.join(_PATIENCE_S)
             os.environ.pop(WANTS_FILES, None)
-            if self._bar is not None:
+            if self._bar is not None and not thread.is_alive():
                 self._bar.close()
-                self._bar = None
+            self._bar = None
+            self._forget_batch()
+
+    def _forget_batch(self) -> None:
+        """Of what was about to run nothing more comes, also where something has stopped it."""
+        self._running.clear()
+        self._time.stop(self._batch)
 
     def _watch(self, over: threading.Event) -> None:
         while not over.wait(_POLL_S):
             self.tell_denoising()
-            left = self.seconds_left()
-            if self._bar is not None and left is not None:
+            left, bar = self.seconds_left(), self._bar
+            if bar is not None and left is not None:
                 spent = self._clock() - self._started
-                self._bar.n = min(100.0, round(100 * spent / (spent + left + 1e-9), 1))
-                self._bar.set_description_str(f"{about(left)} left")
+                bar.n = min(100.0, round(100 * spent / (spent + left + 1e-9), 1))
+                bar.set_description_str(f"{about(left)} left")
 
     def tell_denoising(self) -> None:
         """Show new messages of denoising processes, and after a long silence the time left."""
@@ -219,10 +267,23 @@ class RunProgress:
                     self.say(running.unit, f"{found.message}{self._left_words()}")
 
 
-def _is_minor(node: Node) -> bool:
-    """Writing and drawing are told only when they fail; so are the parts of a MapNode."""
-    return "." not in node.fullname or bool(re.search(r"\.(outputs_wf|reports_wf)\.", node.fullname))
+def _is_part(node: Node) -> bool:
+    """Whether it is a part of a MapNode: nipype runs these as steps of their own, in no workflow."""
+    return Path(node.output_dir()).parent.name == "mapflow"
 
 
-def _step_name(node: Node) -> str:
-    return " > ".join(part for part in node.fullname.split(".")[1:]) or node.name
+def _path(node: Node) -> Sequence[str]:
+    """Names of workflows and step, of a part those of the whole: they are in the path of its folder."""
+    return Path(node.output_dir()).parts[:-2] if _is_part(node) else node.fullname.split(".")
+
+
+def _is_minor(step: str) -> bool:
+    """Writing and drawing are told only when they fail."""
+    return bool(re.search(r"(^|\.)(outputs_wf|reports_wf)\.", step))
+
+
+def _words(node: Node, unit: str, step: str) -> str:
+    """Name of a step within its unit, or within the run where it belongs to none."""
+    if not unit and _is_part(node):
+        return node.name
+    return " > ".join(step.split("."))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from n2a_bids import __version__
 from n2a_bids.app.batch import n_side_by_side
@@ -21,7 +22,9 @@ def begin_run(work: Sequence[ParticipantWork], config: Config) -> RunProgress:
     n_at_once = n_side_by_side(config.resources)
     progress = plan_run(work, config, n_at_once)
     if work:
-        sys.stderr.write(f"{header(work, config, n_at_once, progress.seconds_left())}\n")
+        # Where standard error is lost, as the lines of the run are: see `RunProgress`.
+        with suppress(OSError):
+            sys.stderr.write(f"{header(work, config, n_at_once, progress.seconds_left())}\n")
     return progress
 
 

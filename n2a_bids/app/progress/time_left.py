@@ -80,8 +80,9 @@ class TimeLeft:
         self._clock, self._started = clock, clock()
 
     def expect(self, unit: str, steps: Iterable[str]) -> None:
-        """Take out of the plan of a unit what its workflow has no step for."""
+        """Plan a unit that is about to run, without what its workflow has no step for."""
         known, steps = self._units[unit], set(steps)
+        known.left_s = {**known.plan.steps_s, _SMALL: known.plan.files_s}
         known.n_small = max(1, len(steps - set(known.plan.steps_s)))
         for step in set(known.plan.steps_s) - steps:
             known.take(step)
@@ -113,6 +114,12 @@ class TimeLeft:
         """Nothing more comes of a unit, but for what runs now."""
         if unit in self._units:
             self._units[unit].left_s.clear()
+
+    def stop(self, units: Iterable[str]) -> None:
+        """Nothing runs any more, and nothing more comes of these units."""
+        self._running.clear()
+        for unit in units:
+            self.drop(unit)
 
     def seconds(self, parts: Mapping[tuple[str, str], tuple[float, float]]) -> float | None:
         """Estimate for the whole run; None where nothing is known of it.

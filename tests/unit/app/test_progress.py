@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import errno
 import fcntl
 import io
 import os
 import pickle
 import struct
 import termios
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from n2a_bids.app.execution import StepReporter
+from n2a_bids.app.progress import lines
 from n2a_bids.app.progress.expected_time import StepPlan, plan_unit, slower_than_amx
 from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.progress.plan import header, plan_run
@@ -137,6 +140,106 @@ def test_a_terminal_has_a_bar_even_where_it_tells_no_size():
     os.close(ours)
     assert "%|" in shown
     assert "| about " in shown
+
+
+class Broken(io.StringIO):
+    """A terminal that was closed, a pipe that nobody reads, or a file on a full disk."""
+
+    def __init__(self, error: Exception):
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full"), BrokenPipeError(), ValueError("closed file")]
+)
+def test_lines_that_cannot_be_written_make_no_step_fail(tmp_path, error, monkeypatch):
+    """nipype takes whatever its callback raises for a failure of the step, or of the run."""
+    monkeypatch.setattr(lines, "_POLL_S", 0.01)
+    progress = RunProgress({UNIT: ("sub-01 T1w", PLAN)}, 1, Broken(error), clock=Clock())
+    with progress.watch():
+        for name in PLAN.steps_s:
+            node = step(tmp_path, name)
+            progress.start(node)
+            progress.end(node)
+        progress.fail(step(tmp_path, "check"))
+        time.sleep(0.1)
+    assert progress.seconds_left() == 0
+
+
+def test_a_terminal_that_hangs_does_not_keep_a_run_from_ending(tmp_path, monkeypatch):
+    """The thread that watches may wait for ever for a terminal that was halted (Ctrl-S)."""
+    monkeypatch.setattr(lines, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(lines, "_POLL_S", 0.01)
+    is_halted, is_over = threading.Event(), threading.Event()
+
+    class Halted(io.StringIO):
+        def write(self, text: str) -> int:
+            if threading.current_thread() is not threading.main_thread():
+                is_halted.set()
+                is_over.wait(20)
+            return len(text)
+
+    progress = RunProgress({UNIT: ("sub-01 T1w", PLAN)}, 1, Halted())
+    node = step(tmp_path, "denoise")
+    started = time.monotonic()
+    with progress.watch():
+        progress.start(node)
+        write_progress(Path(node.output_dir()) / "progress.json", Progress("training", 0.1))
+        assert is_halted.wait(10)
+    assert time.monotonic() - started < 8
+    is_over.set()
+
+
+def test_a_denoising_that_was_interrupted_does_not_stand_for_the_one_that_runs(run):
+    """What it left in the folder of the step is neither told nor counted."""
+    node = step(run.folder, "denoise")
+    write_progress(Path(node.output_dir()) / "progress.json", Progress("measuring the result", 0.92))
+    before = run.progress.seconds_left()
+    run.progress.start(node)
+    run.clock.now += 1
+    run.progress.tell_denoising()
+    assert "measuring" not in run.stream.getvalue()
+    assert run.progress.seconds_left() == pytest.approx(before, rel=0.05)
+
+
+def test_a_unit_that_runs_again_takes_its_time_again(run):
+    """Without a repetition that fitted none, as after a failure; what stays done is told as such."""
+    names = [f"top.sub_01.{UNIT}.{name}" for name in PLAN.steps_s]
+    with run.progress.watch():
+        run.progress.expect(names)
+        _do(run, "mask_wf.brain", 20)
+        done = Path(step(run.folder, "mask_wf.brain").output_dir()) / "result_brain.pklz"
+        done.touch()
+        os.utime(done, (run.clock.now, run.clock.now))
+        node = step(run.folder, "align_wf.register")
+        run.progress.start(node)
+        run.progress.fail(node)
+    assert run.progress.seconds_left() == 0
+    run.clock.now += 5
+    with run.progress.watch():
+        run.progress.expect(names)
+        run.progress.end(step(run.folder, "mask_wf.brain"))
+        assert "brain mask, as before (cached)" in run.stream.getvalue().splitlines()[-1]
+        assert run.progress.seconds_left() == pytest.approx(180, rel=0.2)
+
+
+def test_a_batch_that_was_stopped_leaves_nothing_behind(run):
+    """Its steps do not run on in the time left of the batches after it."""
+    with run.progress.watch():
+        run.progress.expect([f"top.sub_01.{UNIT}.denoise"])
+        node = step(run.folder, "denoise")
+        run.progress.start(node)
+    write_progress(Path(node.output_dir()) / "progress.json", Progress("training", 0.5))
+    run.progress.tell_denoising()
+    assert run.progress.seconds_left() == 0
+    assert "training" not in run.stream.getvalue()
 
 
 def test_what_an_earlier_run_did_is_told_as_such(run):
