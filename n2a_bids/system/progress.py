@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +96,10 @@ class ProgressReport:
     def __call__(self, message: str) -> None:
         """Tell one message."""
         self._part = max(self._part, part_done(message) or 0.0)
-        if self._file is None:
+        # A full disk, a lost terminal or a closed pipe must not end a denoising; results tell of a full disk.
+        with suppress(OSError):
+            if self._file is not None:
+                write_progress(self._file, Progress(message, self._part))
+                return
             sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {message}\n")
             sys.stderr.flush()
-            return
-        write_progress(self._file, Progress(message, self._part))

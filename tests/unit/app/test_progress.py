@@ -305,6 +305,13 @@ def test_progress_of_a_denoising_never_goes_back(tmp_path, monkeypatch):
     )
 
 
+def test_a_message_that_cannot_be_written_does_not_end_a_denoising(tmp_path, monkeypatch):
+    """On a full disk, and where nobody reads standard error any more."""
+    ProgressReport(tmp_path / "gone" / "p.json")("averaging")
+    monkeypatch.setattr("sys.stderr", Broken(BrokenPipeError()))
+    ProgressReport()("averaging")
+
+
 def test_a_damaged_progress_file_says_nothing(tmp_path):
     """It is written by another process, which may die."""
     (tmp_path / "p.json").write_text('{"message": "x"')
