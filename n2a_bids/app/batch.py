@@ -12,10 +12,10 @@ from nipype import Workflow
 from n2a_bids.app.execution import run_workflow
 from n2a_bids.app.log import participant_lock, run_record, write_log
 from n2a_bids.app.progress.lines import RunProgress
-from n2a_bids.app.work import ParticipantWork, crash_sentences, explain, top_name
+from n2a_bids.app.work import ParticipantWork, crash_sentences, error_sentence, explain, top_name
 from n2a_bids.config import Config, ResourceConfig
 from n2a_bids.dataset.names import bids_uri
-from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, DenoisingError
+from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import remove_leftovers
 from n2a_bids.io.printable import printable
 from n2a_bids.reports.records.staleness import LeftOut, write_attempt
@@ -99,7 +99,7 @@ def run_batch(
                 workflow.add_nodes([_participant_wf(item, dataclasses.replace(config, resources=resources))])
                 built.append(item)
             except Exception as error:
-                failures[item.label].append(_words(error))
+                failures[item.label].append(error_sentence(error))
                 explain(config)
         if progress is not None:
             progress.expect(f"{workflow.name}.{name}" for name in workflow.list_node_names())
@@ -179,12 +179,5 @@ def _run(workflow: Workflow, config: Config, interruption: Interruption, progres
         run_workflow(workflow, config, interruption, progress)
     except Exception as error:
         explain(config)
-        return _words(error)
+        return error_sentence(error)
     return ""
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, BIDSDataError | ConfigError | DenoisingError):
-        return str(error)
-    said = str(error) or (OUT_OF_MEMORY if isinstance(error, MemoryError) else "no message")
-    return f"{type(error).__name__}: {said}"

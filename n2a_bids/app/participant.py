@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from n2a_bids.app.work import (
     crash_sentences,
     explain,
     label_of,
+    provide_mask_template,
     work_dir_of,
     write_methods_text,
 )
@@ -23,7 +23,6 @@ from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.layout import read_description, select_participants, wipe_indexes
-from n2a_bids.dataset.read.templates import provide_template
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.dataset.write.folder_checks import check_output_dir, check_raw_like_dir
@@ -74,10 +73,7 @@ def run_participants(config: Config, interruption: Interruption) -> int:
         with brief_environment(config):
             return _list(config)
     prepare_environment(config)
-    if config.mask.template and config.mask.templateflow_download:
-        home = provide_template(config.mask.template, config.work_dir / "cache" / "templateflow")
-        # Where the steps of the workflow look.
-        os.environ["TEMPLATEFLOW_HOME"] = str(home)
+    provide_mask_template(config)
     if config.selection.wipe_database and config.selection.database_dir is not None:
         wipe_indexes(config.selection.database_dir)
     collection = _find_work(config, config.selection)

@@ -7,9 +7,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from n2a_bids.app.work import ParticipantWork, explain, top_name, work_dir_of
+from n2a_bids.app.log import participant_lock
+from n2a_bids.app.work import (
+    ParticipantWork,
+    crash_sentences,
+    error_sentence,
+    explain,
+    provide_mask_template,
+    top_name,
+    work_dir_of,
+)
 from n2a_bids.config import Config
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.read.image_memory import leave_out_too_large
@@ -69,12 +79,13 @@ def run_training(config: Config, interruption: Interruption) -> int:
     if config.stage != "run":
         raise ConfigError(f"--{config.stage} is for the participant level; leave it out, or use --dry-run")
     prepare_environment(config)
+    provide_mask_template(config)
     units = _units(_find(config))
     split_subjects(_planned(units), config.train, config.denoise.random_seed)
     groups = _prepare(units, config, interruption)
     split_subjects(groups, config.train, config.denoise.random_seed)
     for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
-        sys.stderr.write(f"n2a: warning: {problem}\n")
+        _warn(problem)
     return _train(groups, config)
 
 
@@ -146,12 +157,33 @@ def _prepare(
     groups = []
     for planned in batches(work, config.resources):
         checked = with_sound_images(planned, config)
-        _align(checked, config, interruption)
-        groups += [group for item in checked for group in _aligned(item, config)]
+        with ExitStack() as locks:
+            batch = [item for item in checked if _begin(item, config, locks)]
+            reason = _align(batch, config, interruption)
+            groups += [group for item in batch for group in _aligned(item, config, reason)]
     return groups
 
 
-def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Interruption) -> None:
+def _begin(item: ParticipantWork, config: Config, locks: ExitStack) -> bool:
+    """Keep other runs off a participant, and forget which files an earlier run aligned."""
+    try:
+        locks.enter_context(participant_lock(item.label, config))
+    except ConfigError as error:
+        _warn(f"{error}; not trained on")
+        return False
+    for unit in item.units:
+        _group_file(item, unit, config).unlink(missing_ok=True)
+    return True
+
+
+def _group_file(item: ParticipantWork, unit: DenoisingUnit, config: Config) -> Path:
+    from n2a_bids.interfaces.anat.aligned import GROUP_FILE
+
+    return work_dir_of(item.label, config) / workflow_name(unit) / "aligned" / GROUP_FILE
+
+
+def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Interruption) -> str:
+    """Run the steps before the denoising; returns what went wrong first, if anything did."""
     from nipype import Workflow
 
     from n2a_bids.app.execution import run_workflow
@@ -169,33 +201,37 @@ def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Inter
         one.add_nodes([init_aligned_wf(unit, checked) for unit in item.units if unit.kind in _KINDS])
         workflow.add_nodes([one])
     for name in workflow.list_node_names():
-        workflow.get_node(name).config = {"execution": {"crashdump_dir": str(_folder(config))}}
+        workflow.get_node(name).config = {"execution": {"crashdump_dir": str(_crash_folder(config))}}
     if not workflow.list_node_names():
-        return
+        return ""
     try:
         run_workflow(workflow, config, interruption)
     except Exception as error:  # the others are prepared all the same
         explain(config)
-        sys.stderr.write(f"n2a: warning: {type(error).__name__}: {str(error).splitlines()[0]}\n")
+        return error_sentence(error)
+    return ""
 
 
-def _aligned(item: ParticipantWork, config: Config) -> list[AlignedGroup]:
-    """Groups of a participant whose alignment is there."""
-    from n2a_bids.interfaces.anat.aligned import GROUP_FILE
-
+def _aligned(item: ParticipantWork, config: Config, reason: str) -> list[AlignedGroup]:
+    """Groups of a participant whose alignment is there; the others are named with what their steps said."""
     for image in item.excluded:
-        sys.stderr.write(f"n2a: warning: {image.path.name}: {image.reason}; not trained on\n")
+        _warn(f"{image.path.name}: {image.reason}; not trained on")
     groups = []
     for unit in item.units:
-        path = work_dir_of(item.label, config) / workflow_name(unit) / "aligned" / GROUP_FILE
+        path = _group_file(item, unit, config)
         if path.is_file():
             groups += read_groups(path)
-        else:
-            sys.stderr.write(
-                f"n2a: warning: {unit.label} could not be aligned, and is not trained on; crash files are in "
-                f"{_folder(config)}\n"
-            )
+            continue
+        said = [one for one in crash_sentences(_crash_folder(config)) if workflow_name(unit) in one]
+        _warn(
+            f"{unit.label} could not be aligned, and is not trained on: {'; '.join(said) or reason}; crash "
+            f"files are in {_crash_folder(config)}"
+        )
     return groups
+
+
+def _warn(message: str) -> None:
+    sys.stderr.write(f"n2a: warning: {message}\n")
 
 
 def _train(groups: Sequence[AlignedGroup], config: Config) -> int:
@@ -231,3 +267,8 @@ def _folder(config: Config) -> Path:
     folder = config.work_dir / top_name() / "train"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _crash_folder(config: Config) -> Path:
+    """Crash files of this run alone."""
+    return _folder(config) / config.run_uuid

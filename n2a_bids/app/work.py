@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import traceback
@@ -13,7 +14,9 @@ from types import MappingProxyType
 from n2a_bids import __version__
 from n2a_bids.app.outcomes import Outcome
 from n2a_bids.config import Config
+from n2a_bids.dataset.read.templates import provide_template
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
+from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.io.printable import printable
 from n2a_bids.reports.records.crashes import find_crashes
 
@@ -108,6 +111,27 @@ def explain(config: Config) -> None:
         import pdb
 
         pdb.post_mortem()
+
+
+def error_sentence(error: Exception) -> str:
+    """What an error says, with its kind where it is none of ours."""
+    if isinstance(error, BIDSDataError | ConfigError | DenoisingError):
+        return str(error)
+    said = str(error) or (OUT_OF_MEMORY if isinstance(error, MemoryError) else "no message")
+    return f"{type(error).__name__}: {said}"
+
+
+def provide_mask_template(config: Config) -> None:
+    """Download the template of ``--mask-template`` where the options allow it, to where the steps look.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be fetched.
+    """
+    if config.mask.template and config.mask.templateflow_download:
+        home = provide_template(config.mask.template, config.work_dir / "cache" / "templateflow")
+        os.environ["TEMPLATEFLOW_HOME"] = str(home)
 
 
 def write_methods_text(

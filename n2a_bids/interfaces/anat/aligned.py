@@ -37,6 +37,8 @@ class KeepAligned(SimpleInterface):
 
     input_spec = _KeepAlignedInputSpec
     output_spec = _KeepAlignedOutputSpec
+    # The list of an earlier run is deleted, lest it stand for an alignment that fails now.
+    _always_run = True
 
     def _run_interface(self, runtime):
         measured = self.inputs.measured_file

@@ -1,0 +1,88 @@
+"""The level 'train' of the app: what is prepared now is trained on, and nothing else."""
+
+from __future__ import annotations
+
+import fcntl
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_dataset import describe, write_mask, write_participant
+
+import n2a_bids.app.execution as execution
+import n2a_bids.app.training as training
+import n2a_bids.app.work as work
+from n2a_bids.app.work import ParticipantWork, work_dir_of
+from n2a_bids.config import Config, MaskConfig, ResourceConfig
+from n2a_bids.interfaces.anat.aligned import GROUP_FILE, KeepAligned
+from n2a_bids.system.signals import Interruption
+from n2a_bids.training.material import AlignedGroup, write_groups
+from n2a_bids.workflows.names import workflow_name
+
+
+@pytest.fixture
+def config(tmp_path) -> Config:
+    describe(tmp_path / "bids", "small", "raw")
+    write_participant(tmp_path / "bids", "01", seed=1)
+    write_mask(tmp_path / "masks", "01")
+    return Config(
+        bids_dir=tmp_path / "bids",
+        output_dir=tmp_path / "out",
+        work_dir=tmp_path / "work",
+        run_uuid="now",
+        derivatives={"masks": tmp_path / "masks"},
+        resources=ResourceConfig(n_procs=1, omp_nthreads=1, memory_gb=4),
+    )
+
+
+def _earlier_group(config: Config, units: list) -> Path:
+    """What an earlier run has left of the first group."""
+    item = ParticipantWork("01", tuple(units), ())
+    folder = work_dir_of("01", config) / workflow_name(units[0]) / "aligned"
+    folder.mkdir(parents=True)
+    return write_groups(
+        [AlignedGroup(item.label, units[0].label, (Path("old.nii"),), Path("m.nii"))], folder / GROUP_FILE
+    )
+
+
+def test_an_earlier_alignment_does_not_stand_for_one_that_fails(config, monkeypatch, capsys):
+    """The images may be others by now: the group is named with what went wrong, and left out."""
+    units = training._units(training._find(config))
+    earlier = _earlier_group(config, units)
+
+    def fail(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(execution, "run_workflow", fail)
+    assert training._prepare(units, config, Interruption()) == []
+    assert not earlier.exists()
+    assert KeepAligned().always_run, "or nipype would miss the file that is deleted"
+    said = capsys.readouterr().err
+    assert "sub-01_T1w could not be aligned, and is not trained on: MemoryError" in said
+
+
+def test_a_participant_that_another_run_works_on_is_left_out(config, monkeypatch, capsys):
+    """Two runs would write into the same folders."""
+    units = training._units(training._find(config))
+    monkeypatch.setattr(execution, "run_workflow", lambda *arguments: None)
+    (config.work_dir / "locks").mkdir(parents=True)
+    with (config.work_dir / "locks" / "sub-01").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert training._prepare(units, config, Interruption()) == []
+    assert "another process is working on it" in capsys.readouterr().err
+
+
+def test_a_template_is_downloaded_for_training_too(config, monkeypatch):
+    """With --templateflow-download its absence from the disk is no error at the start."""
+    asked = []
+
+    def provide(name, home):
+        asked.append((name, home))
+        raise SystemExit
+
+    mask = MaskConfig(method="template", template="Mine", templateflow_download=True)
+    monkeypatch.setattr(work, "provide_template", provide)
+    monkeypatch.setattr(training, "prepare_environment", lambda config: None)
+    with pytest.raises(SystemExit):
+        training.run_training(replace(config, mask=mask), Interruption())
+    assert asked == [("Mine", config.work_dir / "cache" / "templateflow")]
