@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from n2a_bids.io.printable import printable
+from n2a_bids.reports.pages.paths import find_reports
 
 DONE, FAILED, NOTHING_TO_DO = 0, 1, 70
 """Exit codes of a run that came to its end."""
@@ -100,7 +101,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def list_reports(output_dir: Path, labels: Sequence[str]) -> str:
-    """Paths of the pages of participants, one on a line; of many participants the first ones.
+    """Paths of the pages of participants, wherever they lie, one on a line; of many the first ones.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def list_reports(output_dir: Path, labels: Sequence[str]) -> str:
     labels : sequence of str
         Without ``sub-``.
     """
-    pages = [path for label in labels if (path := output_dir / f"sub-{label}.html").is_file()]
+    pages = [path for label in labels for path in find_reports(output_dir, label)]
     lines = [f"report: {path}" for path in pages[:_MOST_PAGES]]
     if len(pages) > _MOST_PAGES:
         lines.append(f"and {len(pages) - _MOST_PAGES} more in {output_dir}")

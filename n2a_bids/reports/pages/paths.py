@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,20 @@ def find_page(output_dir: Path, participant: str, session: str) -> Path:
     return next((path for path in candidates if path.is_file()), output_dir / f"{subject}.html")
 
 
+def find_reports(output_dir: Path, participant: str) -> list[Path]:
+    """All reports of a participant, of whatever level, without their viewers."""
+    return [page for page in _pages(output_dir, participant) if page.is_file() and "_viewer" not in page.stem]
+
+
+def _pages(output_dir: Path, participant: str) -> Iterator[Path]:
+    """Where reports and viewers may lie; the report of the whole participant whether or not it is there."""
+    subject = f"sub-{participant}"
+    for folder in (output_dir, output_dir / subject, *sorted((output_dir / subject).glob("ses-*"))):
+        yield folder / f"{subject}.html"
+        for pattern in (f"{subject}_ses-*.html", f"{subject}_viewer*.html"):
+            yield from sorted(folder.glob(pattern))
+
+
 def remove_other_pages(output_dir: Path, participant: str, kept: Collection[Path]) -> None:
     """Delete pages of earlier runs that were split or placed otherwise: nobody would renew them.
 
@@ -87,20 +101,16 @@ def remove_other_pages(output_dir: Path, participant: str, kept: Collection[Path
     BIDSDataError
         If such a page cannot be deleted.
     """
-    subject = f"sub-{participant}"
-    for folder in (output_dir, output_dir / subject, *(output_dir / subject).glob("ses-*")):
-        patterns = (f"{subject}_ses-*.html", f"{subject}_viewer*.html")
-        others = (page for pattern in patterns for page in folder.glob(pattern))
-        for page in (folder / f"{subject}.html", *others):
-            if page in kept:
-                continue
-            try:
-                page.unlink(missing_ok=True)
-            except OSError as error:
-                raise BIDSDataError(
-                    f"{page}: expected to delete this report of an earlier run, which is out of date, found "
-                    f"{type(error).__name__}: {error.strerror}; delete it or change the permissions"
-                ) from error
+    for page in _pages(output_dir, participant):
+        if page in kept:
+            continue
+        try:
+            page.unlink(missing_ok=True)
+        except OSError as error:
+            raise BIDSDataError(
+                f"{page}: expected to delete this report of an earlier run, which is out of date, found "
+                f"{type(error).__name__}: {error.strerror}; delete it or change the permissions"
+            ) from error
 
 
 def link(path: Path, folder: Path) -> str:

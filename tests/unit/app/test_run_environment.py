@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from n2a_bids.app.log import participant_lock, write_log
-from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes
+from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes, list_reports
 from n2a_bids.app.participant import result_remarks
 from n2a_bids.app.work import ParticipantWork, explain, work_dir_of
 from n2a_bids.config import Config, DebugConfig, DenoiseConfig, ResourceConfig
@@ -135,6 +135,21 @@ def test_table_wraps_long_reasons():
     text = format_outcomes([Outcome("01", "failed", ("word " * 60, "second"))], width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert text.splitlines()[-2].strip() == "second"
+
+
+def test_reports_are_listed_wherever_they_lie(tmp_path):
+    """In the folder of the participant or of a session, one for each session; viewers are no reports."""
+    pages = (
+        "sub-01.html",
+        "sub-02/sub-02.html",
+        "sub-03/ses-a/sub-03_ses-a.html",
+        "sub-03/ses-b/sub-03_ses-b.html",
+    )
+    for name in (*pages, "sub-01_viewer.html", "sub-03/ses-a/sub-03_ses-a_viewer.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    listed = list_reports(tmp_path, ["01", "02", "03", "04"]).splitlines()
+    assert listed == [f"report: {tmp_path / name}" for name in pages]
 
 
 def work() -> ParticipantWork:
