@@ -80,7 +80,9 @@ class ViewerImages(SimpleInterface):
         """The images, or what is shown of a series: single volumes, whose noise is seen, and shell means."""
         told = {"before": self.inputs.before, "different_contrast": self.inputs.different_contrast}
         if images["mean"].ndim == 3:
-            yield ViewerGroup(**told, **{name: np.squeeze(values) for name, values in images.items()})
+            # Of a map for each echo the first, as in the report; one slice stays an image.
+            shown = {name: values if values.ndim == 3 else values[..., 0] for name, values in images.items()}
+            yield ViewerGroup(**told, **shown)
             return
         table = (self.inputs.bval_file, self.inputs.bvec_file, self.inputs.mask_file)
         shells, _ = load_table(*table, self.inputs.b0_threshold)

@@ -11,15 +11,18 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 import pytest
 from browser import Page, find_browser
+from nipype import Node
 from PIL import Image
 
 from n2a_bids.app.group import run_group
 from n2a_bids.config import Config, OutputConfig
 from n2a_bids.errors import ConfigError
-from n2a_bids.io.json import record_text
+from n2a_bids.interfaces.reportlets.viewer import ViewerImages
+from n2a_bids.io.json import read_typed, record_text
 from n2a_bids.record.viewer import ViewerRecord
 from n2a_bids.reports.pages.participant import write_participant_reports
 from n2a_bids.reports.records.ratings import read_ratings
@@ -39,6 +42,19 @@ def record(head) -> ViewerRecord:
         ViewerGroup(truth, truth, "b=0, volume 0"),
     ]
     return encode_groups(groups, mask, AFFINE)
+
+
+@pytest.mark.parametrize("n_slices", [1, 36])
+def test_single_slices_and_maps_of_several_echoes_are_shown(tmp_path, head, n_slices):
+    """An image stays an image where it has one slice; of a map for each echo the first is shown."""
+    truth, mask = (image[..., :36][..., 18 - n_slices // 2 :][..., :n_slices] for image in head)
+    files = {"mean_file": truth, "denoised_file": 0.5 * truth, "noise_sd_file": np.stack([truth, truth], -1)}
+    for name, image in {**files, "mask_file": mask}.items():
+        nb.save(nb.Nifti1Image(image.astype(np.float32), AFFINE), tmp_path / f"{name}.nii")
+    node = Node(ViewerImages(**{name: tmp_path / f"{name}.nii" for name in (*files, "mask_file")}), "view")
+    node.base_dir = tmp_path
+    shown = read_typed(ViewerRecord, Path(node.run().outputs.out_file))
+    assert [image.name for image in shown.images] == ["mean", "denoised", "residual", "noise map"]
 
 
 def write_unit(out: Path, label: str, record: ViewerRecord, run: str = "one") -> None:
