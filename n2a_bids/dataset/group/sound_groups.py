@@ -32,8 +32,8 @@ def group_images(images: Sequence[ImageFile], selection: SelectionConfig) -> Col
     """
     series = [image for image in images if is_diffusion(image)]
     micrographs = [image for image in images if is_micrograph(image.path)]
-    others = [image for image in images if image not in series and image not in micrographs]
-    found = [group_anat(others, single=selection.single)]
+    anatomy = [image for image in images if not (is_diffusion(image) or is_micrograph(image.path))]
+    found = [group_anat(anatomy, single=selection.single)]
     if micrographs:
         found.append(group_micr(micrographs, selection.micr_frames))
     if series:
