@@ -12,6 +12,7 @@ from n2a_bids.app.outcomes import Outcome, exit_status, format_outcomes, list_re
 from n2a_bids.app.work import (
     ParticipantWork,
     crash_sentences,
+    error_sentence,
     explain,
     label_of,
     provide_mask_template,
@@ -260,9 +261,14 @@ def _planned_methods(labels: Sequence[str], collection: Collection, config: Conf
 
     if any(find_records(config.output_dir, label) for label in labels):
         return {}
-    work = [ParticipantWork.of(label, collection) for label in labels]
-    described = [describe_units(item.label, item.units, config) for item in work]
-    return paragraphs(pair for one in described for pair in one.items())
+    described: list[tuple[str, str]] = []
+    for item in (ParticipantWork.of(label, collection) for label in labels):
+        try:
+            described += describe_units(item.label, item.units, config).items()
+        except Exception as error:  # a run would fail for this participant, and denoise the others
+            explain(config)
+            _warn(f"sub-{item.label} is left out of the methods text: {error_sentence(error)}")
+    return paragraphs(described)
 
 
 def _labels(collection: Collection) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_dataset import write_participant
 
 from n2a_bids.cli.main import main
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.workflows import participant as participant_workflow
 
 pytestmark = pytest.mark.usefixtures("own_environment")
 RUNS = {f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz": None for run in "12"}
@@ -51,6 +54,24 @@ def test_wiping_the_index_deletes_indexes_only(n2a, database):
     assert not (index / "stale").exists()
     assert (index / "layout_index.sqlite").is_file()
     assert files_below(database).items() >= foreign.items()
+
+
+def test_the_methods_text_is_written_without_those_who_cannot_be_described(
+    n2a, tmp_path, capsys, monkeypatch
+):
+    """A run would fail for one participant alone; so does the text that is written before it."""
+
+    def describe(label, units, config):
+        if label == "01":
+            raise BIDSDataError("sub-01_mask.nii.gz: expected a mask, found none that can be read; repair it")
+        return {"T1w": "Said of the others."}
+
+    monkeypatch.setattr(participant_workflow, "describe_units", describe)
+    write_participant(tmp_path / "bids", "01", 1)
+    write_participant(tmp_path / "bids", "02", 2)
+    assert n2a("--boilerplate-only") == 0
+    assert "sub-01 is left out of the methods text: sub-01_mask.nii.gz" in capsys.readouterr().err
+    assert "Said of the others." in (tmp_path / "out" / "logs" / "CITATION.md").read_text()
 
 
 def test_a_listing_wipes_nothing(n2a, database, capsys):
