@@ -94,7 +94,7 @@ def run_batch(
                 remove_leftovers(config.output_dir / f"sub-{item.label}")
                 write_log(item.label, config)
                 note_attempt(item, config)
-                if not config.outputs.wants_viewer:
+                if not config.outputs.viewer_head:
                     _forget_viewer(item, config)
                 workflow.add_nodes([_participant_wf(item, dataclasses.replace(config, resources=resources))])
                 built.append(item)
@@ -145,7 +145,7 @@ def note_attempt(item: ParticipantWork, config: Config) -> bool:
 
 
 def _forget_viewer(item: ParticipantWork, config: Config) -> None:
-    """Delete what a viewer would show of earlier results of these units."""
+    """Delete what a viewer would show of earlier results of these units: it may be the whole head."""
     for unit in item.units:
         figure_path(config.output_dir, unit.entities, unit.suffix, "viewer").unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -23,6 +24,7 @@ from n2a_bids.app.progress.expected_time import StepPlan
 from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.work import ParticipantWork, work_dir_of
 from n2a_bids.config import Config, DebugConfig, OutputConfig, ResourceConfig
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, Interrupted
 from n2a_bids.system.signals import Interruption, interruptible
 
@@ -230,6 +232,23 @@ def test_children_end_with_an_error():
     with pytest.raises(ValueError, match="over"):
         fail()
     assert children[0].wait(timeout=10) != 0
+
+
+@pytest.mark.parametrize(
+    ("outputs", "is_kept"),
+    [({}, False), ({"viewer": True}, False), ({"viewer_head": True}, True)],
+)
+def test_what_a_viewer_showed_is_kept_only_where_the_head_may_be_shown(config, stub, outputs, is_kept):
+    """Else a run that fails would show the head that an earlier one was asked for."""
+    stub["01"] = "no workflow"
+    images = (ImageFile(Path("sub-01_run-1_T1w.nii.gz")), ImageFile(Path("sub-01_run-2_T1w.nii.gz")))
+    item = ParticipantWork("01", (DenoisingUnit("anat-repeats", images, {"sub": "01"}),), ())
+    shown = config.output_dir / "sub-01" / "figures" / "sub-01_desc-viewer_T1w.json"
+    shown.parent.mkdir(parents=True)
+    shown.touch()
+    failures = run_batch([item], replace(config, outputs=OutputConfig(**outputs)), Interruption())
+    assert "no workflow can be built" in failures["01"][0]
+    assert shown.exists() == is_kept
 
 
 def test_parts_of_a_node_are_told_only_when_they_fail(config, tmp_path, capsys):
