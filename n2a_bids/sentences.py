@@ -19,14 +19,15 @@ LESS_BIAS: Mapping[str, str] = {
 MIDSPACE = ", to the position halfway between them (midspace)"
 """Space of the result, where it is not that of a repetition."""
 MASK_WORDS: Mapping[str, str] = {
-    "deepbet": "deepbet [@deepbet]",
     "derivatives": "a mask given by the user",
     "user": "a mask given by the user",
+    "deepbet": "deepbet [@deepbet]",
     "otsu": "a threshold on the median-filtered b0 image, with DIPY [@dipy]",
     "template": "registration of a template with ANTs [@ants]",
     "ants": "registration of a template with ANTs [@ants]",
 }
-"""How the brain was outlined, by a word in the record of the method."""
+"""How the brain was outlined, by the first of these words in the record of the method: the name of a given
+mask may hold others."""
 
 
 _TITLES = {
@@ -96,5 +97,7 @@ def mask_words(method: str) -> str:
     --------
     >>> mask_words("by deepbet"), mask_words("")
     ('deepbet [@deepbet]', '')
+    >>> mask_words("given by the user (sub-01_desc-deepbet_mask.nii.gz)")
+    'a mask given by the user'
     """
     return next((words for name, words in MASK_WORDS.items() if name in method.lower()), "")
