@@ -145,6 +145,8 @@ def about(seconds: float) -> str:
     --------
     >>> about(7), about(95), about(1234), about(7300)
     ('under 10 s', 'about 1 min 40 s', 'about 21 min', 'about 2 h')
+    >>> about(5400), about(120_000), about(1_000_000)
+    ('about 1.5 h', 'about 33 h', 'about 12 days')
     """
     if seconds < 10:
         return "under 10 s"
@@ -155,4 +157,7 @@ def about(seconds: float) -> str:
         return f"about {minutes} min" + (f" {rest} s" if rest else "")
     if seconds < 5400:
         return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.2g} h"
+    hours = seconds / 3600
+    if hours < 72:
+        return f"about {hours:.2g} h"
+    return f"about {hours / 24:.0f} days"

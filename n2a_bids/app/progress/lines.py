@@ -213,7 +213,7 @@ class RunProgress:
         self._last_line = self._clock()
         if unit in self._logs:
             # A full disk is told by the step that writes results.
-            with suppress(OSError), self._logs[unit].open("a", encoding="utf-8") as log:
+            with suppress(OSError), self._logs[unit].open("a", encoding="utf-8", errors="replace") as log:
                 log.write(f"{line}\n")
 
     def _left_words(self) -> str:
