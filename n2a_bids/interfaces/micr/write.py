@@ -77,7 +77,7 @@ class WriteMicrographs(SimpleInterface):
         for name in IMAGES:
             target = targets[name]
             image = load(Path(getattr(inputs, name)))[0].reshape(like.pixels.shape)
-            sidecar = self._sidecar(name, record, alignment)
+            sidecar = self._sidecar(name, record, alignment, like)
             write_whole(_beside(target), sidecar_text(sidecar) + "\n")
             as_float = inputs.as_float or name in ("residual", "noise_sd")
             write_micrograph(target, image, like, as_float=as_float)
@@ -96,7 +96,9 @@ class WriteMicrographs(SimpleInterface):
         axes = "".join(axis for axis in like.axes if axis not in "ZTIQ")
         return replace(like, pixels=like.pixels[:, :, :1], axes=axes)
 
-    def _sidecar(self, name: str, record: DenoisingRecord, alignment: AlignmentRecord) -> JsonObject:
+    def _sidecar(
+        self, name: str, record: DenoisingRecord, alignment: AlignmentRecord, like: Micrograph
+    ) -> JsonObject:
         metadata = [dict(one) for one in self.inputs.metadata]
         shared = {
             key: value
@@ -105,7 +107,7 @@ class WriteMicrographs(SimpleInterface):
         }
         words = _WORDS[name].format(how=record.output_description, count=record.n_repetitions)
         common = {**shared, "Description": words, "Sources": list(self.inputs.sources)}
-        size = self._like().pixel_size_mm
+        size = like.pixel_size_mm
         if "PixelSize" not in common and size is not None:
             common |= {"PixelSize": [1e6 * one for one in size[:2]], "PixelSizeUnits": "nm"}
         if name != "denoised":
