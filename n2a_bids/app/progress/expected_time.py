@@ -27,33 +27,36 @@ STEP_WORDS = {
     "motion": "motion estimated",
     "register": "series registered",
     "distortion": "distortion estimated",
-    "align": "series aligned",
+    "align": "images aligned",
     "inspect": "alignment judged",
     "denoise": "denoised",
 }
 """Step of a unit -> what is done when it has ended."""
 
-_STEPS_S: dict[str, tuple[float, float]] = {
-    # Of anatomical images.
-    "gaps": (1.0, 0.1),
-    "mask_wf.brain": (6.0, 0.15),
-    "align_wf.reference": (0.5, 0.0),
-    "align_wf.register": (2.0, 0.4),
-    "align_wf.resample": (2.0, 1.0),
-    # Of diffusion series.
-    "mask": (2.0, 0.4),
-    "distinct": (1.0, 0.15),
-    "motion": (2.0, 1.6),
-    "distortion": (2.0, 1.0),
-    "align": (1.0, 0.8),
-    "tensor_wf.fit_mean": (0.5, 0.1),
-    "tensor_wf.fit_denoised": (0.5, 0.1),
-    # Of both.
-    "check": (0.5, 0.05),
-    "inspect": (0.5, 0.08),
+_CHECKS_S = {"check": (0.5, 0.05), "inspect": (0.5, 0.08)}
+_STEPS_S: dict[str, dict[str, tuple[float, float]]] = {
+    "anat": {
+        **_CHECKS_S,
+        "gaps": (1.0, 0.1),
+        "mask_wf.brain": (6.0, 0.15),
+        "align_wf.reference": (0.5, 0.0),
+        "align_wf.register": (2.0, 0.4),
+        "align_wf.resample": (2.0, 1.0),
+    },
+    "dwi": {
+        **_CHECKS_S,
+        "mask": (2.0, 0.4),
+        "distinct": (1.0, 0.15),
+        "motion": (2.0, 1.6),
+        "distortion": (2.0, 1.0),
+        "align": (1.0, 0.8),
+        "tensor_wf.fit_mean": (0.5, 0.1),
+        "tensor_wf.fit_denoised": (0.5, 0.1),
+    },
+    "micr": {"align": (1.0, 0.8)},
 }
-"""Step -> seconds of any unit, and seconds for each million values of its images; on two processors with AMX.
-Figures and files together take `_FILES_S`."""
+"""Kind and step -> seconds of any unit, and seconds for each million values of its images; on two processors
+with AMX. Figures and files together take `_FILES_S`."""
 
 _FILES_S = (4.0, 1.0)
 _DENOISE_S = {"anat": (15.0, 8.5), "dwi": (3.0, 1.7)}
@@ -108,7 +111,12 @@ def plan_unit(unit: DenoisingUnit, config: Config, slower: float | None = None) 
     slower = slower_than_amx() if slower is None else slower
     networks = slower if kind == "anat" and config.denoise.strategy != "mean" else 1.0
     constant, each = _DENOISE_S[kind]
-    steps = {name: base + rate * millions for name, (base, rate) in _STEPS_S.items()}
+    steps = {name: base + rate * millions for name, (base, rate) in _STEPS_S[unit.datatype].items()}
+    if len(unit.images) == 1:
+        for name in ("align_wf.register", "align_wf.resample"):
+            steps.pop(name, None)
+    if not unit.distortion_is_estimated:
+        steps.pop("distortion", None)
     # Half of the work has threads, the other half one.
     speedup = 2 / (1 + _THREADS / min(threads, 8))
     steps["denoise"] = constant + each * millions * factor * networks / speedup

@@ -255,16 +255,15 @@ class RunProgress:
                 bar.set_description_str(f"{about(left)} left")
 
     def tell_denoising(self) -> None:
-        """Show new messages of denoising processes, and after a long silence the time left."""
+        """Show new messages of denoising processes, and after a long silence of any step the time left."""
         with self._lock:
             for running in list(self._running.values()):
                 found = read_progress(running.folder / FILE_NAME) if running.step == "denoise" else None
-                if found is None:
-                    continue
-                is_silent = self._clock() - self._last_line > _SILENCE_S
-                if found.message != running.told or is_silent:
-                    running.told = found.message
-                    self.say(running.unit, f"{found.message}{self._left_words()}")
+                words = found.message if found else _LONG_STEPS.get(running.step, "")
+                is_new = found is not None and found.message != running.told
+                if is_new or (words and self._clock() - self._last_line > _SILENCE_S):
+                    running.told = words
+                    self.say(running.unit, f"{words}{self._left_words()}")
 
 
 def _is_part(node: Node) -> bool:

@@ -285,6 +285,15 @@ def test_the_denoising_is_followed_while_it_runs(run):
     assert all(line.endswith("left") for line in lines)
 
 
+def test_long_steps_are_never_silent_for_long(run):
+    """Nobody should think that a run hangs which estimates the motion of a long series."""
+    run.progress.start(step(run.folder, "motion"))
+    for seconds, n_lines in ((30, 1), (31, 2), (30, 2), (31, 3)):
+        run.clock.now += seconds
+        run.progress.tell_denoising()
+        assert run.stream.getvalue().count("estimating motion") == n_lines
+
+
 def test_progress_of_a_denoising_never_goes_back(tmp_path, monkeypatch):
     """Messages come in the order of the strategies; what tells nothing changes nothing."""
     monkeypatch.setenv(PROGRESS_FILE, str(tmp_path / "p.json"))
@@ -334,6 +343,22 @@ def test_slower_processors_are_planned_slower(tmp_path):
         (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
         times.append(slower_than_amx(tmp_path / "cpuinfo"))
     assert times == sorted(set(times))
+
+
+def test_a_plan_has_the_steps_of_its_kind_alone(tmp_path):
+    """Before the workflows of later participants are built, nothing takes out what they will not do."""
+    config = Config(tmp_path, tmp_path / "out", tmp_path / "work", "x")
+
+    def steps(kind: str, name: str, n_images: int) -> set[str]:
+        images = (ImageFile(tmp_path / name),) * n_images
+        return set(plan_unit(DenoisingUnit(kind, images, {"sub": "01"}), config).steps_s)
+
+    pair = steps("anat-repeats", "sub-01_T1w.nii.gz", 2)
+    assert pair - steps("anat-single", "sub-01_T1w.nii.gz", 1) == {"align_wf.register", "align_wf.resample"}
+    series = steps("dwi-reverse-pe", "sub-01_dwi.nii.gz", 2)
+    assert series - steps("dwi-single", "sub-01_dwi.nii.gz", 1) == {"distortion"}
+    assert pair & series == {"check", "inspect", "denoise"}
+    assert steps("micr-repeats", "sub-01_sample-a_TEM.tif", 2) == {"align", "denoise"}
 
 
 def test_a_plan_knows_recipe_size_and_header(tmp_path):
