@@ -135,6 +135,12 @@ class RunProgress:
             for unit in self._batch:
                 self._time.expect(unit, [step for place, step in places if place == unit])
 
+    def leave_out(self, units: Iterable[str]) -> None:
+        """Wait for nothing more of some units (names of workflows), unless `expect` names them."""
+        with self._lock:
+            for unit in units:
+                self._time.drop(unit)
+
     def start(self, node: Node) -> None:
         """A step starts, or one of its parts."""
         with self._lock:

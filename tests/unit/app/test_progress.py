@@ -264,6 +264,17 @@ def test_after_a_failure_nothing_more_is_expected_of_the_unit(run):
     assert run.progress.seconds_left() == 0
 
 
+def test_units_that_are_left_out_after_all_are_not_waited_for(tmp_path):
+    """Damaged voxels are found when the turn comes: of what was planned, only what runs takes time."""
+    progress = RunProgress(
+        {f"unit{i}": (f"sub-{i}", PLAN) for i in range(3)}, 1, io.StringIO(), clock=Clock()
+    )
+    progress.leave_out(["unit0", "unit1"])
+    assert progress.seconds_left() == pytest.approx(PLAN.total_s)
+    progress.expect(f"top.sub_1.unit1.{name}" for name in PLAN.steps_s)
+    assert progress.seconds_left() == pytest.approx(2 * PLAN.total_s)
+
+
 def test_steps_that_a_workflow_does_not_have_are_not_waited_for(run):
     """A single image is not registered."""
     run.progress.expect([f"top.sub_01.{UNIT}.{name}" for name in ("mask_wf.brain", "denoise")])
