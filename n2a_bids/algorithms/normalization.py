@@ -138,6 +138,8 @@ def z_scales(data: NDArray[np.float32], mask: Mask) -> list[LinearScale]:
 
 _NEGLIGIBLE_GAIN = 0.005
 """Noise alone makes mean intensities differ by this much."""
+_LEAST_MEAN = 0.5
+"""Of the mean magnitude: values around zero, as of standardised images, have a mean that tells no gain."""
 
 
 def with_equal_gain(repetitions: Repetitions) -> NDArray[np.float32]:
@@ -153,15 +155,41 @@ def with_equal_gain(repetitions: Repetitions) -> NDArray[np.float32]:
     Returns
     -------
     matched : (R, X, Y, Z, C) array
-        The data themselves where gains differ by less than noise makes them.
+        The data themselves where gains differ by less than noise makes them, or nothing tells them.
     """
     data, gradients = repetitions.data, repetitions.gradients
     bright = np.ones(data.shape[-1], bool)
     if gradients is not None:
         shells = find_shells(gradients)
         bright = shells == shells.min()
-    levels = np.array([series[repetitions.mask][:, bright].mean() for series in data])
-    gains = levels[0] / levels
-    if np.abs(gains - 1).max() < _NEGLIGIBLE_GAIN:
+    gains = equal_gains(data, repetitions.mask, bright)
+    if (gains == 1).all():
         return data
     return data * gains.astype(np.float32)[:, None, None, None, None]
+
+
+def equal_gains(
+    data: NDArray[np.floating], mask: Mask, channels: NDArray[np.bool_] | slice = slice(None)
+) -> NDArray[np.float64]:
+    """Factors that give repetitions the mean of the first in a mask.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z, C) array
+    mask : (X, Y, Z) bool array
+    channels : (C,) bool array or slice
+        Those that are compared.
+
+    Returns
+    -------
+    gains : (R,) float array
+        All 1 where they differ by less than noise makes them, or values lie around zero.
+    """
+    levels, magnitudes = np.empty(len(data)), np.empty(len(data))
+    for index, series in enumerate(data):
+        values = series[mask][:, channels]
+        levels[index], magnitudes[index] = values.mean(), np.abs(values).mean()
+    if (np.abs(levels) < _LEAST_MEAN * magnitudes).any():
+        return np.ones(len(data))
+    gains = levels[0] / levels
+    return np.ones(len(data)) if np.abs(gains - 1).max() < _NEGLIGIBLE_GAIN else gains

@@ -1,4 +1,4 @@
-"""Laws of the intensity match of diffusion series."""
+"""Laws of the intensity match of diffusion series and micrographs."""
 
 import numpy as np
 import pytest
@@ -42,3 +42,12 @@ def test_mean_of_diffusion_series_is_plain(noise_sds):
     np.testing.assert_array_equal(mean, with_equal_gain(repetitions).mean(axis=0))
     np.testing.assert_allclose(mean, repetitions.data.mean(axis=0), rtol=0.01)
     assert mean.min() >= 0
+
+
+def test_values_around_zero_tell_no_gain():
+    """Images that were standardised are left as they are: ratios of means near zero tell nothing."""
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((2, 64, 64, 1, 1)).astype(np.float32)
+    data += (np.float32([0.002, -0.001]) - data.mean(axis=(1, 2, 3, 4)))[:, None, None, None, None]
+    repetitions = Repetitions(data, np.ones((64, 64, 1), bool), micrograph=True)
+    assert with_equal_gain(repetitions) is data
