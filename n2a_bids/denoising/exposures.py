@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.alignment import move_back
 from n2a_bids.algorithms.micrographs.drift import Drift, estimate_drift
+from n2a_bids.algorithms.normalization import equal_gains
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.denoising.warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
@@ -109,6 +110,7 @@ def align_exposures(
             f"{first.path}: expected pixels that all exposures show unsaturated, found none; expose shorter, "
             "or leave exposures out that have drifted away"
         )
+    _fill_gaps(data, measured, equal_gains(data, counted))
     repetitions = Repetitions(
         data=data,
         mask=counted,
@@ -213,10 +215,7 @@ def _move_back(
     measured: NDArray[np.bool_],
     drift: Drift,
 ) -> NDArray[np.bool_]:
-    """Move data and saturated pixels onto the first exposure; `data` and `measured` are changed in place.
-
-    Where an exposure was not measured it holds the mean of those that were.
-    """
+    """Move data and saturated pixels onto the first exposure; `data` and `measured` are changed in place."""
     moved_saturated = saturated.copy()
     for index in range(1, len(data)):
         for plane in range(data.shape[3]):
@@ -228,8 +227,18 @@ def _move_back(
                     # Its neighbours, too: the shift by a fraction spreads what is cut off.
                     spread = ndimage.binary_dilation(full, iterations=1).astype(np.float32)
                     moved_saturated[here] = move_back(spread, drift, index)[0] > _SATURATED
-    weight = measured[..., None].astype(np.float32)
-    mean = (data * weight).sum(axis=0) / weight.sum(axis=0)
-    for index in range(1, len(data)):
-        np.copyto(data[index], mean, where=~measured[index][..., None])
     return moved_saturated
+
+
+def _fill_gaps(data: NDArray[np.float32], measured: NDArray[np.bool_], gains: NDArray[np.float64]) -> None:
+    """Give exposures, where they were not measured, the mean of those that were, in their own unit; in place.
+
+    `gains` lead from the unit of each exposure to that of the first, which was measured everywhere.
+    """
+    gaps = ~measured.all(axis=0)
+    if not gaps.any():
+        return
+    factors = gains.astype(np.float32)[:, None, None]
+    values, known = data[:, gaps], measured[:, gaps][..., None]
+    mean = (values * factors * known).sum(axis=0) / known.sum(axis=0, dtype=np.float32)
+    data[:, gaps] = np.where(known, values, mean / factors)
