@@ -181,6 +181,9 @@ def denoise_channels(
         if data.shape[-1] > 1:
             context.report(f"channel {channel + 1} of {data.shape[-1]}")
         void = find_void(exposures)
+        if shared is not None:
+            # Where one exposure alone was measured, the others hold its values.
+            void &= shared
         if not (counted & ~void).any():
             raise ValueError("the exposures do not differ: they are copies of one, or show nothing")
         part = denoise_channel(exposures, prepare_fields(exposures, counted & ~void, context.generator))

@@ -162,6 +162,20 @@ def test_padding_says_nothing_of_the_noise():
     assert results[1].noise_sd[20:-20, 20:-20].mean() == pytest.approx(results[0].noise_sd.mean(), rel=0.05)
 
 
+@needs_weights
+def test_what_one_exposure_alone_shows_is_denoised_too():
+    """A strip that the second exposure drifted away from, where it holds the values of the first."""
+    expected = scene(size=128)[..., None, None]
+    repetitions = exposures(expected)
+    data, n_measured = repetitions.data.copy(), np.full((128, 128, 1), 2, np.uint8)
+    data[1, :12], n_measured[:12] = data[0, :12], 1
+    drifted = replace(repetitions, data=data, mask=n_measured == 2, n_measured=n_measured)
+    strategy, settings = short("recorrupted", SHIPPED)
+    denoised = strategy.denoise(drifted, settings, context()).data
+    errors = [np.std((image - 2 * expected - 50)[:12]) for image in (data[0], denoised)]
+    assert errors[1] < 0.7 * errors[0]
+
+
 def test_copies_give_up_with_a_reason():
     """Two copies of one exposure do not differ."""
     repetitions = exposures(scene(size=48)[..., None, None])
