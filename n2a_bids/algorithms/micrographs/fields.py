@@ -156,7 +156,17 @@ def _choose_windows(mask: NDArray[np.bool_], generator: torch.Generator) -> list
     ]
     order = torch.randperm(len(grid), generator=generator).tolist()
     useful = [grid[index] for index in order if mask[grid[index]].mean() > 0.5]
-    return useful[:wanted] or [grid[order[0]]]
+    if useful:
+        return useful[:wanted]
+    fullest = max(grid, key=lambda window: int(mask[window].sum()))
+    return [fullest] if mask[fullest].any() else [_window_around(mask, edges)]
+
+
+def _window_around(mask: NDArray[np.bool_], edges: tuple[int, int]) -> tuple[slice, slice, int]:
+    """A window that holds a pixel that counts: the middle one of those in reading order."""
+    *middle, plane = np.argwhere(mask)[mask.sum() // 2].tolist()
+    low = [min(max(at - edge // 2, 0), size - edge) for at, edge, size in zip(middle, edges, mask.shape)]
+    return (slice(low[0], low[0] + edges[0]), slice(low[1], low[1] + edges[1]), plane)
 
 
 def _noise_variance(stable: NDArray[np.float32], counted: NDArray[np.bool_]) -> float:
@@ -188,7 +198,8 @@ def hold_out_squares(fields: StableFields, generator: torch.Generator) -> HeldOu
         if fields.counted[plane, x : x + edge, y : y + edge].mean() > 0.5
     ]
     if not corners:
-        plane, x, y = np.argwhere(fields.counted).mean(axis=0).astype(int)
+        # The middle of the pixels that count: their mean place may be one where none does.
+        plane, x, y = np.argwhere(fields.counted)[fields.counted.sum() // 2].tolist()
         corners = [(plane, min(x, shape[1] - edge), min(y, shape[2] - edge))]
     wanted = int(np.clip(_HELD_OUT_PART * fields.counted.sum() / edge**2, _FEWEST_CORES, _MOST_CORES))
     order = torch.randperm(len(corners), generator=generator)[:wanted].tolist()

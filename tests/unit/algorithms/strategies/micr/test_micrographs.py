@@ -210,3 +210,28 @@ def test_large_images_are_learned_from_in_windows(monkeypatch):
     assert fields.counted.all()
     held_out = hold_out_squares(fields, torch.Generator().manual_seed(0))
     assert 0.08 < held_out.mask.mean() < 0.2
+
+
+@pytest.mark.parametrize("box", [(slice(3, 8), slice(20, 24)), (slice(257, 259), slice(257, 259))])
+@pytest.mark.parametrize("most_pixels", [30_000, 1_000_000])
+def test_few_pixels_that_count_are_found(box, most_pixels, monkeypatch):
+    """Of a large image that is masked all but a corner, whether a window of the grid holds it or none."""
+    monkeypatch.setattr("n2a_bids.algorithms.micrographs.fields._MOST_PIXELS", most_pixels)
+    monkeypatch.setattr("n2a_bids.algorithms.micrographs.fields._WINDOW_EDGE", 64)
+    data = np.random.default_rng(0).poisson(20, (2, 260, 260, 1)).astype(np.float32)
+    mask = np.zeros((260, 260, 1), bool)
+    mask[box] = True
+    fields = prepare_fields(data, mask, torch.Generator().manual_seed(0))
+    held_out = hold_out_squares(fields, torch.Generator().manual_seed(0))
+    assert np.isfinite(fields.images).all()
+    assert all(fields.counted[core].any() for core in held_out.cores)
+
+
+def test_a_thin_ring_of_pixels_that_count_is_held_out_from():
+    """The mean place of a ring is its middle, where no pixel counts."""
+    x, y = np.ogrid[:200, :200]
+    ring = np.abs(np.hypot(x - 100, y - 100) - 80) < 1
+    data = np.random.default_rng(0).poisson(20, (2, 200, 200, 1)).astype(np.float32)
+    fields = prepare_fields(data, ring[..., None], torch.Generator().manual_seed(0))
+    held_out = hold_out_squares(fields, torch.Generator().manual_seed(0))
+    assert all(fields.counted[core].any() for core in held_out.cores)
