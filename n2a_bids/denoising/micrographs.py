@@ -17,7 +17,7 @@ from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.io.files import whole_file
 from n2a_bids.io.images import load_mask
 from n2a_bids.io.json import json_text
-from n2a_bids.io.micrographs import SUFFIXES, is_micrograph, read_micrograph, write_micrograph
+from n2a_bids.io.micrographs import SUFFIXES, is_micrograph, no_png, read_micrograph, write_micrograph
 from n2a_bids.record.typed_json import to_json
 from n2a_bids.strategy_table import check_recipe
 
@@ -142,10 +142,12 @@ def _check_outputs(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | No
         path = maps.get(name)
         if path is not None and path.name.lower().endswith(".png"):
             raise ConfigError(f"{path}: holds floating-point values, which PNG cannot; name it .tif")
-    if out_file.name.lower().endswith(".png") and (
-        job.exposures.as_float or read_micrograph(job.runs[0]).pixels.shape[2] > 1
-    ):
-        raise ConfigError(f"{out_file}: PNG holds one plane of whole numbers; name it .tif")
+    pngs = [path for path in (out_file, maps.get("mean")) if path and path.name.lower().endswith(".png")]
+    if pngs:
+        like = read_micrograph(job.runs[0])
+        problem = no_png(like.pixels.shape, like, as_float=job.exposures.as_float)
+        if problem:
+            raise ConfigError(f"{pngs[0]}: {problem}")
 
 
 def _denoise_group(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | None], report: Report) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -14,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
+from n2a_bids.io.micrograph_metadata import pixel_size_mm, significant_bits
 
 SUFFIXES = (".png", ".tif", ".tiff", ".btf")
 """Endings of the files that are read, in lower case; ``.ome.tif`` and ``.ome.btf`` end so, too."""
@@ -26,13 +28,14 @@ _UNREADABLE = (
     IndexError,
     SyntaxError,
     struct.error,
+    zlib.error,
+    lzma.LZMAError,
     tifffile.TiffFileError,
     UnidentifiedImageError,
     Image.DecompressionBombError,
 )
 _PAGES = "ZTIQ"
 """Axes of TIFF series that count planes."""
-_MM = {"nm": 1e-6, "µm": 1e-3, "μm": 1e-3, "um": 1e-3, "micron": 1e-3, "mm": 1.0, "cm": 10.0}
 _OPAQUE = {"L": "L", "I;16": "I;16", "I;16B": "I;16", "I;16L": "I;16", "RGB": "RGB"}
 
 
@@ -49,6 +52,8 @@ class Micrograph:
     path: Path
     axes: str = "YX"
     """Of the array in the file, slowest first, in the letters of TIFF: S and C are channels."""
+    white_is_zero: bool = False
+    """Whether the file shows the smallest value as white."""
 
     @property
     def is_integer(self) -> bool:
@@ -90,9 +95,11 @@ def read_micrograph(path: Path) -> Micrograph:
             return _read_png(path)
         return _read_tiff(path)
     except _UNREADABLE as error:
+        # Of a kind of compression that takes a package which is not required.
+        is_packed = "imagecodecs" in str(error)
+        remedy = "save it without compression" if is_packed else "copy or export it again"
         raise BIDSDataError(
-            f"{path}: expected a PNG or TIFF image, found none that can be read whole ({error}); copy or "
-            "export it again"
+            f"{path}: expected a PNG or TIFF image, found none that can be read whole ({error}); {remedy}"
         ) from error
 
 
@@ -118,15 +125,14 @@ def write_micrograph(
     Raises
     ------
     BIDSDataError
-        If PNG was asked to hold floating-point values or several planes.
+        If PNG was asked to hold what it cannot: floating-point values, several planes, some types.
     """
     floating = as_float or not like.is_integer
     is_png = path.name.lower().endswith(".png")
-    if is_png and (floating or pixels.shape[2] > 1):
-        raise BIDSDataError(
-            f"{path}: expected one plane of whole numbers, which is what PNG holds, found "
-            f"{'floating-point values' if floating else f'{pixels.shape[2]} planes'}; name it .tif"
-        )
+    if is_png:
+        problem = no_png(pixels.shape, like, as_float=as_float)
+        if problem:
+            raise BIDSDataError(f"{path}: {problem}")
     stored = pixels.astype(np.float32) if floating else _rounded(pixels, like)
     with whole_file(path) as temporary:
         if is_png:
@@ -139,9 +145,34 @@ def write_micrograph(
     return path
 
 
+def no_png(shape: tuple[int, ...], like: Micrograph, *, as_float: bool = False) -> str:
+    """Why an (X, Y, Z, C) image like another cannot be written as PNG, and the remedy; empty where it can."""
+    kind = like.pixels.dtype
+    found = ""
+    if as_float or not like.is_integer:
+        found = "floating-point values"
+    elif shape[2] > 1:
+        found = f"{shape[2]} planes"
+    elif (kind, shape[3]) not in ((np.uint8, 1), (np.uint8, 3), (np.uint16, 1)):
+        found = f"{shape[3]} channels of {kind}"
+    if not found:
+        return ""
+    return (
+        "expected one plane of whole numbers, grey of 8 or 16 bits or RGB of 8, which is what PNG holds, "
+        f"found {found}; name it .tif"
+    )
+
+
 def _rounded(pixels: NDArray[np.floating], like: Micrograph) -> NDArray[np.generic]:
     kind = np.iinfo(like.pixels.dtype)
-    return np.clip(np.rint(pixels), kind.min, like.largest_value).astype(like.pixels.dtype)
+    largest = min(2**like.bit_depth - 1, kind.max)
+    rounded = np.maximum(np.rint(pixels), kind.min)
+    # Set as whole numbers: in single precision the largest of 32 bits is rounded up, and would wrap.
+    above = rounded >= largest
+    rounded[above] = 0
+    stored = rounded.astype(like.pixels.dtype)
+    stored[above] = largest
+    return stored
 
 
 def _read_png(path: Path) -> Micrograph:
@@ -169,20 +200,21 @@ def _read_png(path: Path) -> Micrograph:
 def _read_tiff(path: Path) -> Micrograph:
     with tifffile.TiffFile(path) as file:
         series, page = file.series[0], file.pages[0]
-        if page.bitspersample == 1 or page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        kind = _unusual_kind(page)
+        if kind:
             raise BIDSDataError(
-                f"{path}: expected grey values or RGB, found "
-                f"{'1 bit per pixel' if page.bitspersample == 1 else 'a palette'}, of which noise cannot be "
-                "told; export the image as the camera gave it"
+                f"{path}: expected grey values or RGB, found {kind}, of which noise cannot be told; export "
+                "the image as the camera gave it"
             )
-        if len(file.series) > 1 and any(other.shape != series.shape for other in file.series[1:]):
+        if len(file.series) > 1:
             raise BIDSDataError(
-                f"{path}: expected one image or a stack of equal planes, found {len(file.series)} images of "
-                "different sizes; export the one that counts"
+                f"{path}: expected one image or a stack of equal planes, found {len(file.series)} images; "
+                "export the one that counts"
             )
         pixels, axes = series.asarray(), series.axes
         ome = file.ome_metadata
-        size, depth = _pixel_size(file), _significant_bits(ome) or page.bitspersample
+        white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        size, depth = pixel_size_mm(file), significant_bits(ome) or page.bitspersample
     kept = [axis for axis, length in zip(axes, pixels.shape) if length > 1 or axis in "YX"]
     pixels = pixels.reshape(
         [length for axis, length in zip(axes, pixels.shape) if length > 1 or axis in "YX"]
@@ -201,7 +233,20 @@ def _read_tiff(path: Path) -> Micrograph:
     if rest == [*channels, *pages] and channels and pages:
         moved = moved.swapaxes(2, 3)
     whole = moved.reshape(*moved.shape[:2], *(moved.shape[2:3] if pages else (1,)), -1)
-    return Micrograph(whole, int(min(depth, 8 * pixels.dtype.itemsize)), size, path, order)
+    return Micrograph(whole, int(min(depth, 8 * pixels.dtype.itemsize)), size, path, order, white_is_zero)
+
+
+def _unusual_kind(page: tifffile.TiffPage) -> str:
+    """What a page holds beside or instead of grey values or RGB; empty where nothing."""
+    if page.bitspersample == 1:
+        return "1 bit per pixel"
+    if set(page.extrasamples) & {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}:
+        return "transparency"
+    kinds = tifffile.PHOTOMETRIC
+    if page.photometric == kinds.PALETTE:
+        return "a palette"
+    known = (kinds.MINISBLACK, kinds.MINISWHITE, kinds.RGB)
+    return "" if page.photometric in known else f"colours of the kind {kinds(page.photometric).name}"
 
 
 def _write_tiff(temporary: Path, path: Path, stored: NDArray[np.generic], like: Micrograph) -> None:
@@ -228,7 +273,12 @@ def _write_tiff(temporary: Path, path: Path, stored: NDArray[np.generic], like: 
         metadata |= {"PhysicalSizeZ": z * 1e3, "PhysicalSizeZUnit": "µm"} if page == "Z" else {}
     if is_ome and like.is_integer and np.issubdtype(array.dtype, np.integer):
         metadata["SignificantBits"] = like.bit_depth
-    photometric = "rgb" if like.axes.endswith("S") and array.shape[-1] in (3, 4) else "minisblack"
+    photometric = "miniswhite" if like.white_is_zero else "minisblack"
+    if "S" in like.axes and stored.shape[-1] == 3:
+        photometric = "rgb"
+    planar = (
+        {} if "S" not in like.axes else {"planarconfig": "contig" if like.axes[-1] == "S" else "separate"}
+    )
     tifffile.imwrite(
         temporary,
         array,
@@ -236,49 +286,5 @@ def _write_tiff(temporary: Path, path: Path, stored: NDArray[np.generic], like: 
         bigtiff=array.nbytes > 3.9e9 or path.name.lower().endswith(".btf"),
         photometric=photometric,
         metadata=metadata,
+        **planar,
     )
-
-
-def _ome_pixels(ome: str | None) -> dict[str, str]:
-    """Attributes of the first Pixels of OME metadata."""
-    if not ome:
-        return {}
-    try:
-        root = ElementTree.fromstring(ome)
-    except ElementTree.ParseError:
-        return {}
-    found = next((one for one in root.iter() if one.tag.rpartition("}")[2] == "Pixels"), None)
-    return dict(found.attrib) if found is not None else {}
-
-
-def _significant_bits(ome: str | None) -> int | None:
-    text = _ome_pixels(ome).get("SignificantBits", "")
-    return int(text) if text.isdigit() and int(text) > 0 else None
-
-
-def _pixel_size(file: tifffile.TiffFile) -> tuple[float, float, float] | None:
-    """From OME metadata or those of ImageJ; resolution tags alone are those of printers."""
-    attributes = _ome_pixels(file.ome_metadata)
-    if "PhysicalSizeX" in attributes:
-        sizes = [
-            float(attributes.get(f"PhysicalSize{axis}", "nan"))
-            * _MM.get(attributes.get(f"PhysicalSize{axis}Unit", "µm"), float("nan"))
-            for axis in "XYZ"
-        ]
-        return _checked(sizes)
-    info = file.imagej_metadata or {}
-    unit = _MM.get(str(info.get("unit", "")))
-    tags = file.pages[0].tags
-    if unit is None or "XResolution" not in tags:
-        return None
-    steps = [tags[f"{axis}Resolution"].value for axis in "XY"]
-    sizes = [low / high * unit if high else float("nan") for high, low in steps]
-    return _checked([*sizes, float(info.get("spacing", "nan")) * unit])
-
-
-def _checked(sizes: list[float]) -> tuple[float, float, float] | None:
-    """The size, if it is one; planes whose spacing is not told are 1 mm apart."""
-    x, y, z = (size if np.isfinite(size) and size > 0 else None for size in sizes)
-    if x is None:
-        return None
-    return (x, y or x, z or 1.0)

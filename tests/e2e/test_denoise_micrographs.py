@@ -118,6 +118,18 @@ def test_values_that_are_no_numbers_are_told_of_their_file(tmp_path, capsys):
     assert f"{runs[1]}: expected finite values" in capsys.readouterr().err
 
 
+def test_what_png_cannot_hold_is_said_before_the_work(tmp_path, capsys):
+    """Signed exposures, for the image and for its mean."""
+    runs = [str(tmp_path / f"{index}.tif") for index in range(2)]
+    for index, path in enumerate(runs):
+        tifffile.imwrite(path, take(index).astype(np.int16))
+    for words in (["o.png"], ["o.tif", "--out-mean", "m.png"]):
+        out = [word if word.startswith("--") else str(tmp_path / word) for word in words]
+        assert main(["denoise", *runs, "--out", *out, *FAST]) != 0
+        assert "channels of int16; name it .tif" in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("second", "out", "words"),
     [

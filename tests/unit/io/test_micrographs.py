@@ -24,6 +24,9 @@ STORED = {
         np.uint16,
         {"photometric": "minisblack", "metadata": {"axes": "ZCYX"}},
     ),
+    "planar.tif": ((3, 20, 30), np.uint8, {"photometric": "rgb", "planarconfig": "separate"}),
+    "white-is-zero.tif": ((20, 30), np.uint16, {"photometric": "miniswhite"}),
+    "zipped.tif": ((200, 30), np.uint16, {"compression": "zlib", "rowsperstrip": 16}),
     "planes.ome.tif": (
         (2, 4, 20, 30),
         np.uint16,
@@ -48,7 +51,7 @@ def test_files_come_back_as_they_were(name, tmp_path):
     """Columns first inside, the same array, axes and type in the new file."""
     path, values = save(tmp_path, name)
     image = read_micrograph(path)
-    assert image.pixels.shape[:2] == (30, 20)
+    assert image.pixels.shape[:2] == (30, 200 if "zipped" in name else 20)
     assert image.pixels[3, 7].ravel()[0] == values[..., 7, 3, :].ravel()[0] if "rgb" in name else True
     copy = write_micrograph(tmp_path / f"copy-{name}", image.pixels.astype(np.float32), image)
     again = read_micrograph(copy)
@@ -56,6 +59,8 @@ def test_files_come_back_as_they_were(name, tmp_path):
     assert again.pixels.dtype == values.dtype
     if not name.endswith(".png"):
         np.testing.assert_array_equal(np.squeeze(tifffile.imread(copy)), values)
+        looks = [tifffile.TiffFile(one).pages[0].photometric for one in (path, copy)]
+        assert looks[0] == looks[1]
 
 
 def test_values_are_rounded_once_and_clipped(tmp_path):
@@ -71,6 +76,18 @@ def test_values_are_rounded_once_and_clipped(tmp_path):
     assert again[:4, 0].tolist() == [0, 11, 11, 4095]
     floating = write_micrograph(tmp_path / "float.tif", pixels, image, as_float=True)
     assert read_micrograph(floating).pixels.max() == 70_000
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32])
+def test_the_largest_value_of_a_type_never_wraps(kind, tmp_path):
+    """Single precision rounds that of 32 bits up."""
+    ends = np.iinfo(kind)
+    tifffile.imwrite(tmp_path / "a.tif", np.full((16, 16), ends.max, kind))
+    image = read_micrograph(tmp_path / "a.tif")
+    pixels = image.pixels.astype(np.float32)
+    pixels[0], pixels[1], pixels[2] = 1e12, -1e12, 3.4
+    again = read_micrograph(write_micrograph(tmp_path / "b.tif", pixels, image)).pixels[:, 0, 0, 0]
+    assert again[:4].tolist() == [ends.max, ends.min, 3, ends.max]
 
 
 @pytest.mark.parametrize("name", ["size.ome.tif", "imagej.tif"])
@@ -102,7 +119,17 @@ def test_bad_files_are_named(tmp_path):
         grey.convert(mode).save(tmp_path / f"{mode}.png")
         with pytest.raises(BIDSDataError, match=word):
             read_micrograph(tmp_path / f"{mode}.png")
-    for name in ("deep.png", "stack.tif"):
+        if mode != "1":
+            grey.convert(mode).save(tmp_path / f"{mode}.tif")
+            with pytest.raises(BIDSDataError, match=word):
+                read_micrograph(tmp_path / f"{mode}.tif")
+    grey.convert("CMYK").save(tmp_path / "print.tif")
+    with pytest.raises(BIDSDataError, match="SEPARATED"):
+        read_micrograph(tmp_path / "print.tif")
+    grey.save(tmp_path / "jpeg.tif", compression="jpeg")
+    with pytest.raises(BIDSDataError, match="without compression"):
+        read_micrograph(tmp_path / "jpeg.tif")
+    for name in ("deep.png", "stack.tif", "zipped.tif"):
         path, _ = save(tmp_path, name)
         path.write_bytes(path.read_bytes()[:300])
         with pytest.raises(BIDSDataError, match=name):
@@ -115,12 +142,26 @@ def test_bad_files_are_named(tmp_path):
     )
     with pytest.raises(BIDSDataError, match="axes"):
         read_micrograph(tmp_path / "times.ome.tif")
+    with tifffile.TiffWriter(tmp_path / "positions.ome.tif", ome=True) as file:
+        for value in range(2):
+            file.write(np.full((16, 16), value, np.uint8), metadata={"axes": "YX"})
+    with pytest.raises(BIDSDataError, match="2 images"):
+        read_micrograph(tmp_path / "positions.ome.tif")
 
 
 def test_png_refuses_what_it_cannot_hold(tmp_path):
-    """Floating point and planes."""
+    """Floating point and planes, types and numbers of channels."""
     path, _ = save(tmp_path, "stack.tif")
     image = read_micrograph(path)
     with pytest.raises(BIDSDataError, match="5 planes"):
         write_micrograph(tmp_path / "out.png", image.pixels.astype(np.float32), image)
     assert not (tmp_path / "out.png").exists()
+    for shape, kind, options in (
+        ((16, 16, 3), np.uint16, {"photometric": "rgb"}),
+        ((16, 16), np.int16, {}),
+        ((2, 16, 16), np.uint8, {"metadata": {"axes": "CYX"}}),
+    ):
+        tifffile.imwrite(tmp_path / "in.ome.tif", np.zeros(shape, kind), **options)
+        image = read_micrograph(tmp_path / "in.ome.tif")
+        with pytest.raises(BIDSDataError, match="which is what PNG holds"):
+            write_micrograph(tmp_path / "out.png", image.pixels.astype(np.float32), image)
