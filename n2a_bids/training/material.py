@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from n2a_bids.config import TrainConfig
+from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.io.files import write_whole
 
@@ -77,18 +78,23 @@ def read_groups(path: Path) -> list[AlignedGroup]:
 
 
 def groups_of_pairs(pairs: Sequence[str], masks: Sequence[Path]) -> list[AlignedGroup]:
-    """Groups as the command line names them: one word for each subject, its runs between commas.
+    """Groups as the command line names them: one word for each group, its runs between commas.
+
+    A first run that is named as in BIDS tells whose it is, so that sessions of one subject stay together;
+    others are subjects by themselves.
 
     Raises
     ------
     ConfigError
-        If there is not one mask for each subject, or a name is empty.
+        If there is not one mask for each group, a name is empty or stands twice.
 
     Examples
     --------
     >>> one, two = groups_of_pairs(["a1.nii,a2.nii", "b.nii"], [Path("a_mask.nii"), Path("b_mask.nii")])
     >>> one.subject, len(one.runs), len(two.runs)
     ('a1', 2, 1)
+    >>> groups_of_pairs(["sub-01_ses-2_run-1_T1w.nii,r2.nii"], [Path("mask.nii")])[0].subject
+    '01'
     """
     if len(pairs) != len(masks):
         raise ConfigError(
@@ -100,9 +106,9 @@ def groups_of_pairs(pairs: Sequence[str], masks: Sequence[Path]) -> list[Aligned
         if not all(word.split(",")):
             raise ConfigError(f"--pairs: expected RUN,RUN for each subject, found {word!r}; correct it")
         runs = tuple(map(Path, word.split(",")))
-        subject = runs[0].name.removesuffix(".gz").removesuffix(".nii")
-        groups.append(AlignedGroup(subject, subject, runs, mask))
-    if len({group.subject for group in groups}) < len(groups):
+        name = runs[0].name.removesuffix(".gz").removesuffix(".nii")
+        groups.append(AlignedGroup(parse_name(runs[0])[0].get("sub", name), name, runs, mask))
+    if len({group.name for group in groups}) < len(groups):
         raise ConfigError(
             "--pairs: expected another name of the first run for each subject, found one name twice; rename "
             "one"

@@ -162,7 +162,7 @@ def _train_on(device: torch.device, request: TrainRequest, groups: list[AlignedG
     torch.manual_seed(request.random_seed)
     start = None if request.train.from_scratch else shipped
     state = new_state(partial(build_network, NETWORK, start), device, LearningPace(request.train.peak_rate))
-    fingerprint = _fingerprint(request, groups)
+    fingerprint = _fingerprint(request, groups, shipped)
     course = load_course(state, request.checkpoint, fingerprint)
     material = _prepare_all(groups, split, shipped, context)
     draw = batches_of_groups(
@@ -172,27 +172,44 @@ def _train_on(device: torch.device, request: TrainRequest, groups: list[AlignedG
         request.train.block_edge,
         state.network.stride,
     )
-    run_course(
-        state,
-        course,
-        draw,
-        lambda: _validation_gain(state, material, context, request.random_seed),
-        request.train,
-        request.checkpoint,
-        seed=request.random_seed,
-        device=device,
-        report=report,
-    )
+    try:
+        run_course(
+            state,
+            course,
+            draw,
+            lambda: _validation_gain(state, material, context, request.random_seed),
+            request.train,
+            request.checkpoint,
+            seed=request.random_seed,
+            device=device,
+            report=report,
+        )
+    except FloatingPointError as error:
+        raise DenoisingError(
+            f"{error}: the rate {request.train.peak_rate:g} is too high; give a lower one by --train-rate, "
+            f"and delete the checkpoint {request.checkpoint}"
+        ) from error
     if rank_of_process() == 0:
         _test_and_write(request, groups, split, course, material.test, shipped, context)
 
 
-def _fingerprint(request: TrainRequest, groups: list[AlignedGroup]) -> str:
-    """Of what shapes the result: how long to train may be changed at a resumption, but for the schedule."""
+def _fingerprint(request: TrainRequest, groups: list[AlignedGroup], shipped: PretrainedWeights | None) -> str:
+    """Of what shapes the result: how long to train may be changed at a resumption, but for the schedule.
+
+    Aligned files have the same names and sizes in many subjects: whose they are, and with that who is kept
+    apart, is told by the groups.
+    """
     train = {name: value for name, value in asdict(request.train).items() if name not in _MAY_CHANGE}
-    files = [(path.name, path.stat().st_size) for group in groups for path in (*group.runs, group.mask)]
+    rows = [
+        (
+            *(group.subject, group.name, group.real_valued),
+            [(path.name, path.stat().st_size) for path in (*group.runs, group.mask)],
+        )
+        for group in groups
+    ]
     n_processes = distributed.get_world_size() if distributed.is_initialized() else 1
-    return fingerprint_of(files, {**train, "seed": request.random_seed, "together": n_processes})
+    settings = {**train, "seed": request.random_seed, "together": n_processes}
+    return fingerprint_of(rows, settings | {"shipped": shipped.sha256 if shipped else ""})
 
 
 _MAY_CHANGE = ("patience", "out_dir", "processes")
@@ -253,7 +270,8 @@ def _refuse_worse(found: list[Judgement], course: Course, checkpoint: Path) -> N
     """
     own = mean_gain(found, "trained")
     rival = mean_gain(found, "shipped") if "shipped" in found[0].error_left else 0.0
-    if own <= rival:
+    # Written so that what is no number is no gain.
+    if not own > rival:
         raise DenoisingError(
             f"the trained weights (epoch {course.best_epoch}) are not better than the shipped ones on the "
             f"test subjects: {own:.2f} dB over the mean of repetitions against {rival:.2f} dB; nothing is "

@@ -29,7 +29,7 @@ from n2a_bids.config import TrainConfig
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.io.weights import load_weights
 from n2a_bids.training import course, session
-from n2a_bids.training.material import AlignedGroup, split_subjects
+from n2a_bids.training.material import AlignedGroup, groups_of_pairs, split_subjects, write_groups
 from n2a_bids.training.session import TrainRequest, run_train
 
 SMALL = partial(ResidualUNet, widths=(4, 8), depths=(1, 1))
@@ -142,6 +142,44 @@ def test_checkpoint_of_another_training_is_refused(request_of, better):
     other = replace(TRAIN, targets="noise2noise")
     with pytest.raises(ConfigError, match="of other images or settings"):
         run_train(request_of("one", train=other))
+
+
+def test_checkpoint_of_other_subjects_is_refused(request_of, better, tmp_path):
+    """Aligned files of all subjects may have one name and size: who was learned from is never tested on."""
+    asked = request_of("one")
+    rows = groups_of_pairs(asked.pairs, asked.masks)
+    for number, subjects in enumerate(("abcd", "efgh")):
+        groups = [replace(row, subject=subject) for row, subject in zip(rows, subjects)]
+        write_groups(groups, tmp_path / f"{number}.json")
+    run_train(request_of("one", pairs=(), masks=(), groups=tmp_path / "0.json"))
+    with pytest.raises(ConfigError, match="of other images or settings"):
+        run_train(request_of("one", pairs=(), masks=(), groups=tmp_path / "1.json"))
+
+
+def test_sessions_of_one_subject_are_in_one_part():
+    """Of pairs by their names: what is tested on is not another session of who was learned from."""
+    words = [f"sub-{label}_ses-{ses}_run-1_T1w.nii.gz,b.nii.gz" for label in "abcd" for ses in (1, 2)]
+    groups = groups_of_pairs(words, [Path("mask.nii")] * 8)
+    split = split_subjects(groups, TRAIN, 1)
+    assert sorted((*split.training, *split.validation, *split.test)) == list("abcd")
+
+
+def test_what_is_no_number_is_not_better():
+    """Weights whose gain cannot be told are refused."""
+    found = [Judgement("01", {"trained": np.nan, "shipped": 0.5})]
+    with pytest.raises(DenoisingError, match="not better than the shipped"):
+        session._refuse_worse(found, course.Course(""), Path("checkpoint.pt"))
+
+
+def test_training_that_diverges_is_named(request_of, monkeypatch):
+    """Without a traceback: what to change."""
+
+    def diverge(*args, **kwargs):
+        raise FloatingPointError("the training loss is nan at step 3")
+
+    monkeypatch.setattr(course, "train_steps", diverge)
+    with pytest.raises(DenoisingError, match="lower one by --train-rate"):
+        run_train(request_of("diverges"))
 
 
 @pytest.mark.parametrize(
