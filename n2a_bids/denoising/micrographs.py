@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.exposures import Exposures, load_exposures
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.run import DenoiseResult, denoise_files
-from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.io.files import whole_file
 from n2a_bids.io.images import load_mask
 from n2a_bids.io.json import json_text
@@ -54,7 +55,7 @@ def denoise_micrographs(
     BIDSDataError
         If a file cannot be used. Of pairs, the others are denoised first.
     DenoisingError
-        If denoising fails.
+        If denoising fails; of pairs as above.
     """
     check_recipe(job.denoise.strategy, job.denoise.recipe)
     given = [name for name in _OF_HEADS if getattr(job, name)] + ["skull_strip"] * job.denoise.skull_strip
@@ -85,19 +86,23 @@ def _denoise_pairs(job: DenoiseJob, folder: Path, maps: Mapping[str, Path | None
             f"{folder}: expected another folder than those of --pairs, whose files the results would "
             "replace; choose another"
         )
+    if job.exposures.as_float and (pngs := [name for name in names if name.lower().endswith(".png")]):
+        raise ConfigError(
+            f"--float: expected TIFF files, found {pngs[0]}, and PNG holds whole numbers; leave it out"
+        )
     check_writable(folder)
-    failed: list[str] = []
+    failed: list[BIDSDataError | DenoisingError] = []
     for number, name in enumerate(names, start=1):
         report(f"{name} ({number} of {len(names)})")
         runs = tuple(side / name for side in job.exposures.pairs)
         try:
             _denoise_group(replace(job, runs=runs), folder / name, {}, report)
-        except BIDSDataError as error:
+        except (BIDSDataError, DenoisingError) as error:
             report(str(error))
-            failed.append(str(error))
+            failed.append(error)
     if failed:
         more = f" ({len(failed) - 1} more pairs failed, see above)" if len(failed) > 1 else ""
-        raise BIDSDataError(f"{failed[0]}{more}")
+        raise type(failed[0])(f"{failed[0]}{more}")
 
 
 def _matched_names(folders: Sequence[Path]) -> list[str]:
@@ -114,7 +119,14 @@ def _matched_names(folders: Sequence[Path]) -> list[str]:
         )
     if not held[0]:
         raise BIDSDataError(f"{folders[0]}: expected PNG or TIFF files, found none; correct --pairs")
-    return sorted(held[0])
+    names = sorted(held[0])
+    for one, other in pairwise(sorted(names, key=lambda name: record_path(Path(name)).name)):
+        if record_path(Path(one)) == record_path(Path(other)):
+            raise BIDSDataError(
+                f"{folders[0] / other}: expected names that differ in more than their ending, since the "
+                f"record of each stands in a .json of that name, found {one}; rename one"
+            )
+    return names
 
 
 def _check_outputs(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | None]) -> None:
@@ -123,7 +135,8 @@ def _check_outputs(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | No
         raise ConfigError(
             "--out-uncertainty: the error of micrographs is not told pixel by pixel; leave it out"
         )
-    taken = {path.resolve() for path in job.runs}
+    inputs = (*job.runs, *filter(None, [job.mask]))
+    taken = {path.resolve() for path in inputs}
     for path in (out_file, *filter(None, maps.values())):
         if not is_micrograph(path):
             raise ConfigError(
@@ -136,6 +149,11 @@ def _check_outputs(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | No
             )
         taken.add(path.resolve())
         check_writable(path.parent)
+    if record_path(out_file).resolve() in {record_path(path).resolve() for path in inputs}:
+        raise ConfigError(
+            f"{out_file}: expected a name of its own, found that of an input, whose sidecar the record would "
+            "replace; choose another"
+        )
     if maps.get("noise_sd") and len(job.runs) < 2:
         raise ConfigError("--out-noise-sd: one exposure does not tell its noise; leave it out")
     for name in ("residual", "noise_sd"):

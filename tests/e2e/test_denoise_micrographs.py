@@ -9,6 +9,8 @@ from PIL import Image
 from scipy import ndimage
 
 from n2a_bids.cli.tools import main
+from n2a_bids.denoising import micrographs
+from n2a_bids.errors import DenoisingError
 from n2a_bids.io.micrographs import read_micrograph
 
 FAST = ["--strategy", "mean", "--quiet", "--omp-nthreads", "1", "--device", "cpu"]
@@ -87,6 +89,60 @@ def test_results_of_pairs_never_replace_them(tmp_path, capsys):
     assert "another folder than those of --pairs" in capsys.readouterr().err
     assert np.array_equal(tifffile.imread(tmp_path / "even" / "a.tif"), take(0))
     assert [path.name for path in (tmp_path / "even").iterdir()] == ["a.tif"]
+
+
+def test_a_pair_that_cannot_be_denoised_does_not_stop_the_others(tmp_path, capsys, monkeypatch):
+    """Whatever the reason; the exit code is that of the reason."""
+    for side, folder in enumerate(("even", "odd")):
+        (tmp_path / folder).mkdir()
+        for name in ("a.tif", "b.tif"):
+            tifffile.imwrite(tmp_path / folder / name, take(side + 7 * (name == "b.tif")))
+    denoise = micrographs.denoise_files
+
+    def fail_first(job, *rest):
+        if job.runs[0].name == "a.tif":
+            raise DenoisingError("a.tif: the result is not finite")
+        return denoise(job, *rest)
+
+    monkeypatch.setattr(micrographs, "denoise_files", fail_first)
+    pairs = ["--pairs", str(tmp_path / "even"), str(tmp_path / "odd"), "--out", str(tmp_path / "out")]
+    assert main(["denoise", *pairs, *FAST]) == 1
+    assert "the result is not finite" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.json", "b.tif"]
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "words"),
+    [
+        (("a.tif", "a.png"), (), "differ in more than their ending"),
+        (("a.png",), ("--float",), "PNG holds whole numbers"),
+    ],
+)
+def test_pairs_whose_results_cannot_be_written_are_told_before_the_work(names, more, words, tmp_path, capsys):
+    """Two records of one name, and floating point in PNG."""
+    for folder in ("even", "odd"):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
+    pairs = ["--pairs", str(tmp_path / "even"), str(tmp_path / "odd"), "--out", str(tmp_path / "out")]
+    assert main(["denoise", *pairs, *more, *FAST]) != 0
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("out", "words"), [("mask.png", "given twice"), ("run 0.png", "sidecar")])
+def test_masks_and_sidecars_are_never_replaced(out, words, tmp_path, capsys):
+    """What went in stays, its metadata too."""
+    runs = [tmp_path / f"run {index}.tif" for index in range(2)]
+    for index, path in enumerate(runs):
+        tifffile.imwrite(path, take(index))
+    (tmp_path / "run 0.json").write_text("{}")
+    Image.fromarray(np.full((128, 128), 255, np.uint8)).save(tmp_path / "mask.png")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    given = [*map(str, runs), "--mask", str(tmp_path / "mask.png"), "--out", str(tmp_path / out)]
+    assert main(["denoise", *given, *FAST]) != 0
+    assert words in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(
