@@ -193,7 +193,7 @@ def _find_drift(
     paths: Sequence[Path], data: NDArray[np.float32], report: Callable[[str], None]
 ) -> Drift | None:
     """Drift of the exposures; None where they did not move."""
-    drift = estimate_drift(data.mean(axis=(3, 4)))
+    drift = estimate_drift(data[..., 0, 0] if data.shape[3:] == (1, 1) else data.mean(axis=(3, 4)))
     for path, correlation in zip(paths, drift.correlation):
         if correlation < _LEAST_CORRELATION:
             raise BIDSDataError(

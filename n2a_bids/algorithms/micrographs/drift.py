@@ -75,7 +75,7 @@ def estimate_drift(exposures: NDArray[np.floating], *, find_rotation: bool = Tru
     n_exposures = len(exposures)
     motions = np.zeros((n_exposures, 3))
     correlation = np.ones(n_exposures)
-    reference = exposures[0].astype(np.float32)
+    reference = exposures[0].astype(np.float32, copy=False)
     n_passes = _PASSES if n_exposures > 2 else 1
     for index in range(1, n_exposures):
         motions[index] = _coarse_motion(reference, exposures[index], find_rotation)

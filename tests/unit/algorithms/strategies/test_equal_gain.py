@@ -1,12 +1,14 @@
 """Laws of the intensity match of diffusion series and micrographs."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.normalization import with_equal_gain
+from n2a_bids.algorithms.normalization import equal_gains, with_equal_gain
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.simulation.dwi import add_rician_noise
@@ -51,3 +53,15 @@ def test_values_around_zero_tell_no_gain():
     data += (np.float32([0.002, -0.001]) - data.mean(axis=(1, 2, 3, 4)))[:, None, None, None, None]
     repetitions = Repetitions(data, np.ones((64, 64, 1), bool), micrograph=True)
     assert with_equal_gain(repetitions) is data
+
+
+def test_gains_of_large_micrographs_take_little_memory():
+    """Beside the exposures, no more than two of them: an exposure of 16k holds a gigabyte."""
+    data = np.random.default_rng(0).poisson(20, (2, 512, 512, 1, 1)).astype(np.float32)
+    data[1] *= 2
+    tracemalloc.start()
+    gains = equal_gains(data, np.ones((512, 512, 1), bool))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert gains == pytest.approx([1, 0.5], rel=0.01)
+    assert peak < 2.5 * data[0].nbytes
