@@ -3,7 +3,8 @@
 A field such as ``recipe: Annotated[Recipe, Option("how much time it may take")] = "default"`` is an option of
 every command line that is made from its dataclass (`n2a_bids.cli.options`), and a key of the settings file
 (`n2a_bids.config.toml`). Spelling, choices and default follow from the field. A field that only the settings
-file can set is annotated with its description, a plain text.
+file can set is annotated with its description, a plain text. What all options of a dataclass share stands in
+two class variables of it: ``HEADING``, under which ``--help`` lists them, and ``PREFIX`` of their names.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class Option:
 
     help: str
     group: str = ""
-    """Heading of ``--help`` under which it stands."""
+    """Heading of ``--help`` under which it stands, where it is not that of its dataclass."""
     flags: tuple[str, ...] = ()
-    """Spellings, where they do not follow from the name of the field; the first is the one in messages."""
+    """Spellings, where they do not follow from the name of the field; the first is that in messages."""
     metavar: str | tuple[str, ...] | None = None
     choices: tuple[str, ...] = ()
     """Values, where the type of the field does not list them."""
@@ -108,14 +109,8 @@ class Declared:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Spellings on the command line.
-
-        Examples
-        --------
-        >>> Declared("random_seed", int, 1, Option("seed")).flags
-        ('--random-seed',)
-        """
-        return (self.option and self.option.flags) or (f"--{self.name.replace('_', '-')}",)
+        """Spellings on the command line; none of what only the settings file can set."""
+        return self.option.flags if self.option else ()
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -151,16 +146,21 @@ def declared_fields(model: type) -> Iterator[Declared]:
         A dataclass; fields that are sections of their own have neither option nor range.
     """
     hints = typing.get_type_hints(model, include_extras=True)
+    heading, prefix = getattr(model, "HEADING", ""), getattr(model, "PREFIX", "")
     for one in dataclasses.fields(model):
         hint, notes = hints[one.name], ()
         if typing.get_origin(hint) is typing.Annotated:
             hint, *notes = typing.get_args(hint)
         default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+        option = next((note for note in notes if isinstance(note, Option)), None)
+        if option is not None:
+            flags = option.flags or (f"--{prefix}{one.name.replace('_', '-')}",)
+            option = dataclasses.replace(option, group=option.group or heading, flags=flags)
         yield Declared(
             one.name,
             _without_none(hint),
             default,
-            next((note for note in notes if isinstance(note, Option)), None),
+            option,
             next((note for note in notes if isinstance(note, Range)), None),
             next((note for note in notes if isinstance(note, str)), ""),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from n2a_bids.config.options import Option, Range
 from n2a_bids.strategy_table import STRATEGY_NAMES
@@ -12,17 +12,17 @@ from n2a_bids.strategy_table import STRATEGY_NAMES
 Device = Literal["auto", "cpu", "cuda"]
 Recipe = Literal["zero-shot", "fast", "default", "thorough", "faithful"]
 
-_DENOISING, _RESOURCES = "denoising", "resources"
-
 
 @dataclass(frozen=True, slots=True)
 class DenoiseConfig:
     """The denoising itself: what ``n2a-tools denoise`` is told, too."""
 
+    HEADING: ClassVar[str] = "denoising"
+
     strategy: Annotated[
         str,
         Option(
-            "how to denoise", _DENOISING, choices=STRATEGY_NAMES,
+            "how to denoise", choices=STRATEGY_NAMES,
             default="auto, which tries several and keeps what measures best",
         ),
     ] = "auto"  # fmt: skip
@@ -31,39 +31,36 @@ class DenoiseConfig:
         Option(
             "how much time it may take; 'zero-shot' trains nothing, and 'faithful' is the published schedule "
             "of a strategy, such as noise2average",
-            _DENOISING,
         ),
     ] = "default"
     keep_noise_floor: Annotated[
         bool,
         Option(
-            "leave the Rician bias of magnitudes in the result of 'auto' and 'recorrupted'", _DENOISING,
+            "leave the Rician bias of magnitudes in the result of 'auto' and 'recorrupted'",
             default="it is removed from diffusion series, and from T1w images whose air shows it",
         ),
-    ] = False  # fmt: skip
+    ] = False
     weights_dir: Annotated[
         Path | None,
         Option(
-            "pretrained weights", _DENOISING, metavar="DIR", reading="existing path",
+            "pretrained weights", metavar="DIR", reading="existing path",
             default="$N2A_WEIGHTS_DIR, then those in the package",
         ),
     ] = None  # fmt: skip
-    skull_strip: Annotated[bool, Option("black outside of the brain", _DENOISING)] = False
-    random_seed: Annotated[int, Range(0), Option("seed of everything random", _DENOISING, metavar="N")] = (
-        20261121
-    )
+    skull_strip: Annotated[bool, Option("black outside of the brain")] = False
+    random_seed: Annotated[int, Range(0), Option("seed of everything random", metavar="N")] = 20261121
     device: Annotated[
         Device,
         Option(
-            "'cuda' fails when there is no usable GPU; 'auto' takes one when there is", _RESOURCES,
+            "'cuda' fails when there is no usable GPU; 'auto' takes one when there is", "resources",
             shapes_result=False,
         ),
     ] = "auto"  # fmt: skip
     cuda_graphs: Annotated[
         bool,
         Option(
-            "replay recorded training steps on a GPU: less waiting for the host, more GPU memory", _RESOURCES,
-            default="each step is launched anew", shapes_result=False,
+            "replay recorded training steps on a GPU: less waiting for the host, more GPU memory",
+            "resources", default="each step is launched anew", shapes_result=False,
         ),
     ] = False  # fmt: skip
 
@@ -72,15 +69,15 @@ class DenoiseConfig:
 class MaskConfig:
     """How the brain is found."""
 
-    method: Annotated[
-        Literal["deepbet", "template"], Option("brain mask", _DENOISING, flags=("--mask-method",))
-    ] = "deepbet"
+    HEADING: ClassVar[str] = "denoising"
+    PREFIX: ClassVar[str] = "mask-"
+
+    method: Annotated[Literal["deepbet", "template"], Option("brain mask")] = "deepbet"
     template: Annotated[
         str | None,
         Option(
             "TemplateFlow template for --mask-method template; on disk, or see --templateflow-download",
-            _DENOISING,
-            flags=("--mask-template",), metavar="NAME", default="the packaged one",
+            metavar="NAME", default="the packaged one",
         ),
     ] = None  # fmt: skip
     """TemplateFlow name, or ``None`` for the packaged one; used by ``template``."""
@@ -88,7 +85,7 @@ class MaskConfig:
         bool,
         Option(
             "fetch the template of --mask-template from the network, where it is not on disk, into the work "
-            "directory; nothing is downloaded otherwise", _DENOISING,
+            "directory; nothing is downloaded otherwise",
             flags=("--templateflow-download",), shapes_result=False,
         ),
     ] = False  # fmt: skip
@@ -109,13 +106,13 @@ class AlignConfig:
     The QC thresholds hold for T1w images and diffusion series, `space` for T1w images.
     """
 
+    HEADING: ClassVar[str] = "denoising"
+    PREFIX: ClassVar[str] = "align-"
+
     space: Annotated[
         Literal["reference", "halfway"],
-        Option(
-            "grid of the result: that of the best repetition, or halfway between all (midspace)", _DENOISING,
-            flags=("--align-space",),
-        ),
-    ] = "reference"  # fmt: skip
+        Option("grid of the result: that of the best repetition, or halfway between all (midspace)"),
+    ] = "reference"
     min_correlation: Annotated[
         float, Range(-1, 1), "lowest in-mask correlation with the reference after alignment, when smoothed"
     ] = 0.85

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from n2a_bids.config.options import Option, Range
 from n2a_bids.config.processing import AlignConfig, DenoiseConfig, MaskConfig
@@ -16,44 +16,41 @@ from n2a_bids.config.selection import SelectionConfig
 from n2a_bids.config.training import TrainConfig
 from n2a_bids.record.typed_json import JsonObject
 
-_RESOURCES, _OUTPUTS, _OTHER = "resources", "outputs", "settings file and debugging"
-
 
 @dataclass(frozen=True, slots=True)
 class ResourceConfig:
     """What the run may use."""
 
+    HEADING: ClassVar[str] = "resources"
+
     n_procs: Annotated[
         int,
         Range(1),
         Option(
-            "processors to use, all processes together", _RESOURCES,
+            "processors to use, all processes together",
             flags=("--nprocs", "--nthreads", "--n-cpus", "--n_cpus"), metavar="N", default="",
         ),
     ] = 1  # fmt: skip
     omp_nthreads: Annotated[
         int,
         Range(1),
-        Option("threads of one process", _RESOURCES, metavar="N", default="--nprocs, at most 8"),
+        Option("threads of one process", metavar="N", default="--nprocs, at most 8"),
     ] = 1
     memory_gb: Annotated[
         float,
         Range(0.1),
         Option(
-            "memory to stay within: 1.5G, 8000M, or a plain number in GB", _RESOURCES,
+            "memory to stay within: 1.5G, 8000M, or a plain number in GB",
             flags=("--mem", "--mem-gb", "--mem_gb"), metavar="SIZE", reading="memory",
             default="90% of what is allowed",
         ),
     ] = 8.0  # fmt: skip
-    low_mem: Annotated[bool, Option("smaller blocks, slower, for little memory", _RESOURCES)] = False
+    low_mem: Annotated[bool, Option("smaller blocks, slower, for little memory")] = False
     n_gpu_procs: Annotated[
         int,
         Range(0),
-        Option(
-            "denoising processes on the GPUs at the same time", _RESOURCES, metavar="N",
-            default="one for each GPU",
-        ),
-    ] = 0  # fmt: skip
+        Option("denoising processes on the GPUs at the same time", metavar="N", default="one for each GPU"),
+    ] = 0
     nipype_plugin: Annotated[str | None, "plugin of nipype that runs the steps, such as MultiProc"] = None
     nipype_plugin_args: Annotated[JsonObject, "plugin_args of nipype"] = field(default_factory=dict)
 
@@ -62,18 +59,19 @@ class ResourceConfig:
 class OutputConfig:
     """What is written, beyond the derivatives that are always there."""
 
+    HEADING: ClassVar[str] = "outputs"
+
     layout: Annotated[
         Literal["bids", "multiverse"],
         Option(
-            "'multiverse' writes into a folder named after version and settings", _OUTPUTS,
-            flags=("--output-layout",),
+            "'multiverse' writes into a folder named after version and settings", flags=("--output-layout",)
         ),
-    ] = "bids"  # fmt: skip
+    ] = "bids"
     sessions_in_a_report: Annotated[
         int,
         Range(1),
         Option(
-            "most sessions in one report; a participant with more has one report for each session", _OUTPUTS,
+            "most sessions in one report; a participant with more has one report for each session",
             flags=("--aggregate-session-reports",), metavar="N",
         ),
     ] = 4  # fmt: skip
@@ -81,43 +79,36 @@ class OutputConfig:
         Literal["root", "subject", "session"],
         Option(
             "folder of the reports: that of the dataset, of the participant, or of the session, which means "
-            "one report for each session",
-            _OUTPUTS, flags=("--report-output-level",),
+            "one report for each session", flags=("--report-output-level",),
         ),
     ] = "root"  # fmt: skip
     viewer: Annotated[
         bool,
         Option(
             "also write 'sub-<label>_viewer.html', to scroll through the images, swipe between before and "
-            "after, and rate them: one file that needs no network and shows nothing but the brain",
-            _OUTPUTS,
+            "after, and rate them: one file that needs no network and shows nothing but the brain"
         ),
     ] = False
     viewer_head: Annotated[
         bool,
-        Option(
-            "the viewer shows the whole head, by which a person can be recognised; implies --viewer", _OUTPUTS
-        ),
+        Option("the viewer shows the whole head, by which a person can be recognised; implies --viewer"),
     ] = False
     ratings_dir: Annotated[
         Path | None,
         Option(
-            "where ratings saved in viewers lie ('*_rating*.json'), for the group level", _OUTPUTS,
-            flags=("--ratings-dir",), metavar="DIR", reading="absolute path",
+            "where ratings saved in viewers lie ('*_rating*.json'), for the group level",
+            metavar="DIR", reading="absolute path",
             default="beside the reports",
         ),
     ] = None  # fmt: skip
     fmriprep_derivatives: Annotated[
         bool,
-        Option(
-            "also write the bias-corrected 'desc-preproc_T1w' that fMRIPrep takes with --derivatives",
-            _OUTPUTS,
-        ),
+        Option("also write the bias-corrected 'desc-preproc_T1w' that fMRIPrep takes with --derivatives"),
     ] = False
     raw_like_dir: Annotated[
         Path | None,
         Option(
-            "also write a dataset that looks raw ('rec-n2a'), for tools that read no derivatives", _OUTPUTS,
+            "also write a dataset that looks raw ('rec-n2a'), for tools that read no derivatives",
             flags=("--emit-raw-like",), metavar="DIR", reading="absolute path",
         ),
     ] = None  # fmt: skip
@@ -130,9 +121,7 @@ class OutputConfig:
     ] = False
     complex_output: Annotated[
         bool,
-        Option(
-            "also write denoised complex data as magnitude and phase ('part-mag', 'part-phase')", _OUTPUTS
-        ),
+        Option("also write denoised complex data as magnitude and phase ('part-mag', 'part-phase')"),
     ] = False
     micr_float: Annotated[
         bool,
@@ -140,10 +129,12 @@ class OutputConfig:
     ] = False
     clean_workdir: Annotated[
         bool,
-        Option("delete a participant's intermediate files after success (never after a failure)", _OUTPUTS),
+        Option("delete a participant's intermediate files after success (never after a failure)"),
     ] = False
     md_only_boilerplate: Annotated[bool, Option("methods text as Markdown only", "do less")] = False
-    write_graph: Annotated[bool, Option("draw the workflow in the work directory", _OTHER)] = False
+    write_graph: Annotated[bool, Option("draw the workflow in the work directory", DebugConfig.HEADING)] = (
+        False
+    )
 
     @property
     def wants_viewer(self) -> bool:
@@ -155,10 +146,12 @@ class OutputConfig:
 class DebugConfig:
     """How much is told, and what happens after a failure."""
 
+    HEADING: ClassVar[str] = "settings file and debugging"
+
     verbosity: Annotated[int, Range(0), "0 to 2, as -v and -vv"] = 0
-    stop_on_first_crash: Annotated[bool, Option("stop at the first failure", _OTHER)] = False
-    crashfile_format: Annotated[Literal["txt", "pklz"], Option("how nipype keeps failures", _OTHER)] = "txt"
-    resource_monitor: Annotated[bool, Option("record memory and processors", _OTHER)] = False
+    stop_on_first_crash: Annotated[bool, Option("stop at the first failure")] = False
+    crashfile_format: Annotated[Literal["txt", "pklz"], Option("how nipype keeps failures")] = "txt"
+    resource_monitor: Annotated[bool, Option("record memory and processors")] = False
     show_traceback: Annotated[bool, "--debug: full tracebacks, and nipype's own debug messages"] = False
     pdb: Annotated[bool, "--debug pdb: open the debugger at the first failure"] = False
 
@@ -172,7 +165,7 @@ class Config:
     work_dir: Annotated[
         Path,
         Option(
-            "intermediate files; the same folder resumes a stopped run", _OUTPUTS,
+            "intermediate files; the same folder resumes a stopped run", "outputs",
             flags=("-w", "--work-dir", "--work_dir"), metavar="DIR", default="./work",
             reading="absolute path",
         ),
@@ -197,5 +190,5 @@ class Config:
     """Where a ready brain mask is looked for first, by name."""
     stage: Literal["run", "dry-run", "reports-only", "boilerplate-only"] = "run"
     """How much of the run is asked for."""
-    sloppy: Annotated[bool, Option("poor and quick: for tests only", _OTHER)] = False
+    sloppy: Annotated[bool, Option("poor and quick: for tests only", DebugConfig.HEADING)] = False
     """Cheapest settings everywhere."""

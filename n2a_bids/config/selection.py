@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from n2a_bids.config.options import Option, Range
 from n2a_bids.contrasts import ALL_ANATOMY, MODALITIES
@@ -12,7 +12,7 @@ from n2a_bids.record.typed_json import JsonObject
 
 RESERVED_NAMES = {"raw": "input dataset", "": "output dataset"}
 """Names of datasets in BIDS URIs that no derivative can have."""
-_IMAGES, _DIFFUSION, _MICROGRAPHS = "which images", "diffusion series", "micrographs"
+_DIFFUSION = "diffusion series"
 
 B0Threshold = Annotated[
     float,
@@ -28,10 +28,12 @@ B0Threshold = Annotated[
 class SelectionConfig:
     """Which images of the dataset are looked at."""
 
+    HEADING: ClassVar[str] = "which images"
+
     participants: Annotated[
         tuple[str, ...],
         Option(
-            "only these participants, with or without 'sub-'", _IMAGES,
+            "only these participants, with or without 'sub-'",
             flags=("--participant-label", "--participant_label"), metavar="LABEL",
             reading="participant label", shapes_result=False,
         ),
@@ -40,14 +42,14 @@ class SelectionConfig:
     exclude_participants: Annotated[
         tuple[str, ...],
         Option(
-            "not these participants", _IMAGES, flags=("--exclude-participant-label",), metavar="LABEL",
+            "not these participants", flags=("--exclude-participant-label",), metavar="LABEL",
             reading="participant label", shapes_result=False,
         ),
     ] = ()  # fmt: skip
     sessions: Annotated[
         tuple[str, ...],
         Option(
-            "only these sessions, with or without 'ses-'", _IMAGES, flags=("--session-label", "--session-id"),
+            "only these sessions, with or without 'ses-'", flags=("--session-label", "--session-id"),
             metavar="LABEL", reading="session label", shapes_result=False,
         ),
     ] = ()  # fmt: skip
@@ -55,13 +57,13 @@ class SelectionConfig:
     runs: Annotated[
         tuple[int, ...],
         Range(0),
-        Option("only images with one of these run indices", _IMAGES, flags=("--run-id",), metavar="N"),
+        Option("only images with one of these run indices", flags=("--run-id",), metavar="N"),
     ] = ()
     """Indices of ``run-``; empty means all, with or without one."""
     modalities: Annotated[
         tuple[str, ...],
         Option(
-            "only these kinds of image, by their BIDS suffix; 'anat' is all but dwi and micr", _IMAGES,
+            "only these kinds of image, by their BIDS suffix; 'anat' is all but dwi and micr",
             flags=("--modalities", "-m"), choices=(ALL_ANATOMY, *MODALITIES), default="all",
             shapes_result=False,
         ),
@@ -70,7 +72,6 @@ class SelectionConfig:
         dict[str, JsonObject],
         Option(
             "JSON with entities for the queries 't1w', 't2w', ..., 'dwi'; null means absent, '*' means any",
-            _IMAGES,
             flags=("--bids-filter-file",), metavar="FILE", reading="filter file",
         ),
     ] = field(default_factory=dict)  # fmt: skip
@@ -78,25 +79,25 @@ class SelectionConfig:
     ignore_phase: Annotated[
         bool,
         Option(
-            "denoise magnitudes, also where the dataset has phases, or real and imaginary parts", _IMAGES,
+            "denoise magnitudes, also where the dataset has phases, or real and imaginary parts",
             default="complex data are used where every image of a group has them",
         ),
-    ] = False  # fmt: skip
+    ] = False
     database_dir: Annotated[
         Path | None,
         Option(
-            "keep the index of the dataset here, and take it from here next time", _IMAGES,
+            "keep the index of the dataset here, and take it from here next time",
             flags=("--bids-database-dir",), metavar="DIR", reading="absolute path", shapes_result=False,
         ),
     ] = None  # fmt: skip
     """Cache of the pybids index."""
     wipe_database: Annotated[
-        bool, Option("make that index anew", _IMAGES, flags=("--bids-database-wipe",), shapes_result=False)
+        bool, Option("make that index anew", flags=("--bids-database-wipe",), shapes_result=False)
     ] = False
     skip_validation: Annotated[
         bool,
         Option(
-            "do not check the images before the run (only those that are used are ever checked)", _IMAGES,
+            "do not check the images before the run (only those that are used are ever checked)",
             flags=("--skip-bids-validation", "--skip_bids_validation"), shapes_result=False,
         ),
     ] = False  # fmt: skip
@@ -104,17 +105,15 @@ class SelectionConfig:
         bool,
         Option(
             "also denoise anatomical images that were not repeated, each by itself: its noise is estimated "
-            "from the image, and nothing independent checks the result",
-            _IMAGES,
+            "from the image, and nothing independent checks the result"
         ),
     ] = False
     require_repetitions: Annotated[
         bool,
         Option(
-            "end with exit code 70 where there are images, but none that can be denoised",
-            _IMAGES, shapes_result=False,
+            "end with exit code 70 where there are images, but none that can be denoised", shapes_result=False
         ),
-    ] = False  # fmt: skip
+    ] = False
     dwi_pairing: Annotated[
         Literal["auto", "reverse-pe", "repeat", "split", "single"],
         Option(
@@ -145,7 +144,7 @@ class SelectionConfig:
         Option(
             "the pages of each TIFF are frames of one field of view, summed to this many groups: 2 are the "
             "even and the odd frames",
-            _MICROGRAPHS, metavar="K", default="pages are planes of a stack",
+            "micrographs", metavar="K", default="pages are planes of a stack",
         ),
     ] = None  # fmt: skip
     """None: the pages of a TIFF are planes."""

@@ -4,52 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from n2a_bids.config.options import Option, Range
-
-TRAINING_GROUP = "training (level 'train')"
-"""Heading of these options in ``--help``."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """How a network for all subjects of a dataset is trained: ``n2a ... train`` and ``n2a-tools train``."""
 
-    epochs: Annotated[
-        int, Range(1), Option("most epochs", TRAINING_GROUP, flags=("--train-epochs",), metavar="N")
-    ] = 40
-    steps: Annotated[
-        int, Range(1), Option("steps in an epoch", TRAINING_GROUP, flags=("--train-steps",), metavar="N")
-    ] = 100
+    HEADING: ClassVar[str] = "training (level 'train')"
+    PREFIX: ClassVar[str] = "train-"
+
+    epochs: Annotated[int, Range(1), Option("most epochs", metavar="N")] = 40
+    steps: Annotated[int, Range(1), Option("steps in an epoch", metavar="N")] = 100
     patience: Annotated[
         int,
         Range(1),
-        Option(
-            "epochs without gain on the validation subjects after which training stops", TRAINING_GROUP,
-            flags=("--train-patience",), metavar="N",
-        ),
-    ] = 8  # fmt: skip
+        Option("epochs without gain on the validation subjects after which training stops", metavar="N"),
+    ] = 8
     targets: Annotated[
         Literal["recorrupted", "noise2noise"],
         Option(
             "what repetitions teach: averages from independent averages, or each one from another; single "
-            "images are always recorrupted",
-            TRAINING_GROUP, flags=("--train-targets",),
+            "images are always recorrupted"
         ),
-    ] = "recorrupted"  # fmt: skip
-    from_scratch: Annotated[
-        bool,
-        Option(
-            "start from random weights instead of the shipped ones", TRAINING_GROUP,
-            flags=("--train-from-scratch",),
-        ),
-    ] = False  # fmt: skip
+    ] = "recorrupted"
+    from_scratch: Annotated[bool, Option("start from random weights instead of the shipped ones")] = False
     validation_subjects: Annotated[
         int,
         Range(0),
         Option(
-            "subjects on which the epoch is chosen", TRAINING_GROUP,
+            "subjects on which the epoch is chosen",
             flags=("--train-validation",), metavar="N", default="a sixth of them, 1 to 4",
         ),
     ] = 0  # fmt: skip
@@ -57,38 +43,30 @@ class TrainConfig:
         int,
         Range(0),
         Option(
-            "subjects on which the weights must beat the shipped ones in the end", TRAINING_GROUP,
+            "subjects on which the weights must beat the shipped ones in the end",
             flags=("--train-test",), metavar="N", default="a sixth of them, 1 to 4",
         ),
     ] = 0  # fmt: skip
     rate: Annotated[
         float | None,
         Range(0, above=True),
-        Option(
-            "highest learning rate", TRAINING_GROUP, flags=("--train-rate",), metavar="RATE",
-            default="0.0002, and 0.0007 from scratch",
-        ),
-    ] = None  # fmt: skip
+        Option("highest learning rate", metavar="RATE", default="0.0002, and 0.0007 from scratch"),
+    ] = None
     batch_size: Annotated[
-        int, Range(1), Option("blocks in a step", TRAINING_GROUP, flags=("--train-batch",), metavar="N")
+        int, Range(1), Option("blocks in a step", flags=("--train-batch",), metavar="N")
     ] = 2
     block_edge: Annotated[
-        int,
-        Range(8),
-        Option("edge of a block in voxels", TRAINING_GROUP, flags=("--train-block",), metavar="N"),
+        int, Range(8), Option("edge of a block in voxels", flags=("--train-block",), metavar="N")
     ] = 48
     processes: Annotated[
         int,
         Range(1),
-        Option(
-            "processes that train together, one for each GPU, or on the CPU", TRAINING_GROUP,
-            flags=("--train-processes",), metavar="N",
-        ),
-    ] = 1  # fmt: skip
+        Option("processes that train together, one for each GPU, or on the CPU", metavar="N"),
+    ] = 1
     out_dir: Annotated[
         Path | None,
         Option(
-            "folder for weights and model card", TRAINING_GROUP, flags=("--train-out",), metavar="DIR",
+            "folder for weights and model card", flags=("--train-out",), metavar="DIR",
             reading="absolute path", default="'weights' in the output folder",
         ),
     ] = None  # fmt: skip

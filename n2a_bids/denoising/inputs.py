@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import nibabel as nb
 import numpy as np
@@ -25,26 +25,24 @@ from n2a_bids.io.gradients import read_gradients
 from n2a_bids.io.images import UNREADABLE, load, load_mask, same_grid, voxel_sizes_mm
 from n2a_bids.system.resources import available_memory_gb
 
-_MICROGRAPHS = "micrographs (PNG and TIFF)"
-
 
 @dataclass(frozen=True, slots=True)
 class ExposureOptions:
     """What only PNG and TIFF files of a microscope have."""
 
+    HEADING: ClassVar[str] = "micrographs (PNG and TIFF)"
+
     pairs: Annotated[
         tuple[Path, ...],
         Option(
             "denoise every pair of files of one name in two folders, not runs; --out is a folder then",
-            _MICROGRAPHS, metavar=("EVEN_DIR", "ODD_DIR"), n_values=2,
+            metavar=("EVEN_DIR", "ODD_DIR"), n_values=2,
         ),
     ] = ()  # fmt: skip
-    as_they_lie: Annotated[bool, Option("do not look for drift between the exposures", _MICROGRAPHS)] = False
+    as_they_lie: Annotated[bool, Option("do not look for drift between the exposures")] = False
     as_float: Annotated[
         bool,
-        Option(
-            "write single precision (TIFF), not the type of the exposures", _MICROGRAPHS, flags=("--float",)
-        ),
+        Option("write single precision (TIFF), not the type of the exposures", flags=("--float",)),
     ] = False
 
 
@@ -111,7 +109,7 @@ class DenoiseJob:
             "without a floor, and they may be negative",
             default="magnitudes, but for diffusion series with negative intensities",
         ),
-    ] = False  # fmt: skip
+    ] = False
     measured: Annotated[
         Path | None,
         Option(

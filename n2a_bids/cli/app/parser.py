@@ -13,8 +13,7 @@ from n2a_bids.cli.app.arguments import CollectPairs, absolute_path, entity_filte
 from n2a_bids.cli.argument_parser import ArgumentParser
 from n2a_bids.cli.help_formatter import HelpFormatter
 from n2a_bids.cli.options import OptionGroups, add_options
-from n2a_bids.config import Config
-from n2a_bids.config.training import TRAINING_GROUP
+from n2a_bids.config import Config, TrainConfig
 from n2a_bids.contrasts import MODALITIES
 from n2a_bids.dataset.read.filters import QUERIES
 
@@ -22,7 +21,7 @@ _GROUPS = {
     "which images": None,
     "denoising": None,
     "diffusion series": None,
-    TRAINING_GROUP: "The result is for --weights-dir; see docs/training.md.",
+    TrainConfig.HEADING: "The result is for --weights-dir; see docs/training.md.",
     "resources": "Defaults are what cgroup, Slurm and affinity leave to this process, not the whole host.",
     "do less": None,
     "outputs": None,
