@@ -20,7 +20,8 @@ from n2a_bids.app.work import (
     top_name,
     work_dir_of,
 )
-from n2a_bids.config import Config
+from n2a_bids.config import Config, TrainConfig
+from n2a_bids.config.options import declared_fields
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.layout import read_description, select_participants
@@ -237,16 +238,13 @@ def _warn(message: str) -> None:
 def _train(groups: Sequence[AlignedGroup], config: Config) -> int:
     """Run ``n2a-tools train`` in a process of its own, which torch and CUDA end with."""
     folder, resources = _folder(config), config.resources
-    known = {f"--train-{name}": getattr(config.train, field) for name, field in _TRAIN_OPTIONS.items()}
-    words = [str(word) for flag, value in known.items() if value for word in (flag, value)]
     command = [
         *(sys.executable, "-m", "n2a_bids.cli.tools", "train"),
         *("--groups", str(write_groups(groups, folder / "groups.json"))),
         *("--out", str(config.train.out_dir or config.output_dir / "weights")),
         *("--checkpoint", str(folder / "checkpoint.pt")),
         *("--random-seed", str(config.denoise.random_seed), "--device", config.denoise.device),
-        *("--omp-nthreads", str(resources.omp_nthreads), *words),
-        *(["--train-from-scratch"] if config.train.from_scratch else []),
+        *("--omp-nthreads", str(resources.omp_nthreads), *_option_words(config.train)),
     ]
     hide = config.denoise.device == "cpu"
     environment = {**os.environ, **child_environment(resources.omp_nthreads, hide_gpu=hide)}
@@ -255,12 +253,14 @@ def _train(groups: Sequence[AlignedGroup], config: Config) -> int:
     return status
 
 
-_TRAIN_OPTIONS = {
-    **{name: name for name in ("epochs", "steps", "patience", "targets", "rate", "processes")},
-    **{"validation": "validation_subjects", "test": "test_subjects"},
-    **{"batch": "batch_size", "block": "block_edge"},
-}
-"""Names of the options of ``n2a-tools train``, which are those of ``n2a``, and their fields."""
+def _option_words(settings: TrainConfig) -> list[str]:
+    """Settings as options: ``n2a-tools train`` spells them as ``n2a`` does."""
+    words = []
+    for declared in declared_fields(TrainConfig):
+        value = getattr(settings, declared.name)
+        if value:
+            words += [declared.flags[0]] if value is True else [declared.flags[0], str(value)]
+    return words
 
 
 def _folder(config: Config) -> Path:

@@ -3,7 +3,7 @@
 from n2a_bids.config.processing import AlignConfig, DenoiseConfig, Device, MaskConfig, Recipe
 from n2a_bids.config.run_settings import Config, DebugConfig, OutputConfig, ResourceConfig
 from n2a_bids.config.selection import RESERVED_NAMES, B0Threshold, SelectionConfig
-from n2a_bids.config.training import TrainConfig
+from n2a_bids.config.training import TrainConfig, TrainLevelConfig
 
 __all__ = [
     "RESERVED_NAMES",
@@ -19,4 +19,5 @@ __all__ = [
     "ResourceConfig",
     "SelectionConfig",
     "TrainConfig",
+    "TrainLevelConfig",
 ]

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from n2a_bids.config.options import Option, Range
 from n2a_bids.config.processing import AlignConfig, DenoiseConfig, MaskConfig
 from n2a_bids.config.selection import SelectionConfig
-from n2a_bids.config.training import TrainConfig
+from n2a_bids.config.training import TrainLevelConfig
 from n2a_bids.record.typed_json import JsonObject
 
 
@@ -177,7 +177,7 @@ class Config:
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: TrainLevelConfig = field(default_factory=TrainLevelConfig)
     outputs: OutputConfig = field(default_factory=OutputConfig)
     debug: DebugConfig = field(default_factory=DebugConfig)
     derivatives: Annotated[

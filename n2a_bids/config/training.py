@@ -63,13 +63,6 @@ class TrainConfig:
         Range(1),
         Option("processes that train together, one for each GPU, or on the CPU", metavar="N"),
     ] = 1
-    out_dir: Annotated[
-        Path | None,
-        Option(
-            "folder for weights and model card", flags=("--train-out",), metavar="DIR",
-            reading="absolute path", default="'weights' in the output folder",
-        ),
-    ] = None  # fmt: skip
 
     @property
     def peak_rate(self) -> float:
@@ -81,3 +74,16 @@ class TrainConfig:
         (0.0002, 0.001)
         """
         return self.rate or (7e-4 if self.from_scratch else 2e-4)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainLevelConfig(TrainConfig):
+    """The same, and where ``n2a ... train`` leaves the weights."""
+
+    out_dir: Annotated[
+        Path | None,
+        Option(
+            "folder for weights and model card", flags=("--train-out",), metavar="DIR",
+            reading="absolute path", default="'weights' in the output folder",
+        ),
+    ] = None  # fmt: skip

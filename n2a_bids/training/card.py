@@ -45,12 +45,11 @@ class TrainedNetwork:
     def card(self) -> JsonObject:
         """The model card, but for name and checksum."""
         config, course, shipped = self.config, self.course, self.shipped
-        recipe = {name: value for name, value in asdict(config).items() if name != "out_dir"}
         return {
             "network": self.weights.name,
             "n_parameters": sum(tensor.numel() for tensor in self.weights.tensors.values()),
             "version": __version__,
-            "recipe": recipe | {"rate": config.peak_rate},
+            "recipe": asdict(config) | {"rate": config.peak_rate},
             "random_seed": self.random_seed,
             "subjects": {name: list(labels) for name, labels in asdict(self.split).items()},
             "groups": [{"name": group.name, "n_repetitions": len(group.runs)} for group in self.groups],

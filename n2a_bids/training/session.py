@@ -212,7 +212,7 @@ def _fingerprint(request: TrainRequest, groups: list[AlignedGroup], shipped: Pre
     return fingerprint_of(rows, settings | {"shipped": shipped.sha256 if shipped else ""})
 
 
-_MAY_CHANGE = ("patience", "out_dir", "processes")
+_MAY_CHANGE = ("patience", "processes")
 
 
 def _prepare_all(

@@ -13,10 +13,13 @@ import n2a_bids.app.execution as execution
 import n2a_bids.app.training as training
 import n2a_bids.app.work as work
 from n2a_bids.app.work import ParticipantWork, work_dir_of
-from n2a_bids.config import Config, MaskConfig, ResourceConfig
+from n2a_bids.cli.options import read_options
+from n2a_bids.cli.tools import build_parser
+from n2a_bids.config import Config, MaskConfig, ResourceConfig, TrainConfig, TrainLevelConfig
 from n2a_bids.interfaces.anat.aligned import GROUP_FILE, KeepAligned
 from n2a_bids.system.signals import Interruption
 from n2a_bids.training.material import AlignedGroup, write_groups
+from n2a_bids.training.session import TrainRequest
 from n2a_bids.workflows.names import workflow_name
 
 
@@ -86,3 +89,13 @@ def test_a_template_is_downloaded_for_training_too(config, monkeypatch):
     with pytest.raises(SystemExit):
         training.run_training(replace(config, mask=mask), Interruption())
     assert asked == [("Mine", config.work_dir / "cache" / "templateflow")]
+
+
+def test_the_training_process_is_told_every_setting():
+    """What `n2a ... train` is asked for is what the tool reads; each has one place for the weights."""
+    settings = {"epochs": 3, "targets": "noise2noise", "from_scratch": True, "test_subjects": 2, "rate": 1e-3}
+    words = training._option_words(TrainLevelConfig(**settings, out_dir=Path("weights")))
+    args = build_parser("train").parse_args(["train", "--out", "w", "--checkpoint", "c.pt", *words])
+    assert read_options(args, TrainRequest).train == TrainConfig(**settings)
+    with pytest.raises(SystemExit):
+        build_parser("train").parse_args(["train", "--out", "w", "--checkpoint", "c.pt", "--train-out", "v"])
