@@ -15,8 +15,6 @@ Modality = Literal["anat", "dwi", "micr"]
 
 _KINDS = {"anat": "anatomical images", "dwi": "diffusion series", "micr": "micrographs"}
 
-_CODE = "n2a_bids.algorithms.strategies"
-
 
 @dataclass(frozen=True, slots=True)
 class StrategyFacts:
@@ -25,10 +23,12 @@ class StrategyFacts:
     name: str
     """Value of ``--strategy``; the same for anatomy and diffusion where the idea is the same."""
     modality: Modality
-    denoise: str
-    """``module:function`` of ``denoise(repetitions, settings, context)``."""
-    settings: str
-    """``module:function`` of ``settings(recipe, *weights)``."""
+    module: str = ""
+    """Of its code in `n2a_bids.algorithms.strategies`; empty for ``<modality>.<name>``."""
+    denoise: str = "denoise"
+    """Function ``denoise(repetitions, settings, context)`` of that module."""
+    settings: str = "config"
+    """Function ``settings(recipe, *weights)`` of that module."""
     min_repetitions: int = 2
     needs_same_contrast: bool = False
     """Whether the repetitions must have one contrast, so that echoes are refused."""
@@ -64,10 +64,8 @@ class StrategyFacts:
 
 TABLE: tuple[StrategyFacts, ...] = (
     StrategyFacts(
-        name="auto",
-        modality="anat",
-        denoise=f"{_CODE}.anat.auto:denoise",
-        settings=f"{_CODE}.anat.auto:config",
+        "auto",
+        "anat",
         min_repetitions=1,
         has_published_schedule=False,
         has_zero_shot=True,
@@ -76,46 +74,20 @@ TABLE: tuple[StrategyFacts, ...] = (
         keeps_shipped=True,
         weights=("resunet-t1w", "fusion-t1w"),
     ),
+    StrategyFacts("noise2average", "anat", weights=("resunet-t1w",), faithful_weights=("munet-t1w",)),
+    StrategyFacts("noise2noise", "anat", needs_same_contrast=True, weights=("resunet-t1w",)),
     StrategyFacts(
-        name="noise2average",
-        modality="anat",
-        denoise=f"{_CODE}.anat.noise2average:denoise",
-        settings=f"{_CODE}.anat.noise2average:config",
-        weights=("resunet-t1w",),
-        faithful_weights=("munet-t1w",),
-    ),
-    StrategyFacts(
-        name="noise2noise",
-        modality="anat",
-        denoise=f"{_CODE}.anat.noise2noise:denoise",
-        settings=f"{_CODE}.anat.noise2noise:config",
-        needs_same_contrast=True,
-        weights=("resunet-t1w",),
-    ),
-    StrategyFacts(
-        name="recorrupted",
-        modality="anat",
-        denoise=f"{_CODE}.anat.recorrupted:denoise",
-        settings=f"{_CODE}.anat.recorrupted:config",
+        "recorrupted",
+        "anat",
         needs_same_contrast=True,
         has_published_schedule=False,
         removes_noise_floor=True,
         weights=("resunet-t1w",),
     ),
+    StrategyFacts("mean", "anat", module="mean", min_repetitions=1, has_zero_shot=True, tells_error=True),
     StrategyFacts(
-        name="mean",
-        modality="anat",
-        denoise=f"{_CODE}.mean:denoise",
-        settings=f"{_CODE}.mean:config",
-        min_repetitions=1,
-        has_zero_shot=True,
-        tells_error=True,
-    ),
-    StrategyFacts(
-        name="auto",
-        modality="dwi",
-        denoise=f"{_CODE}.dwi.auto:denoise",
-        settings=f"{_CODE}.dwi.auto:config",
+        "auto",
+        "dwi",
         has_zero_shot=True,
         min_repetitions=1,
         needs_same_contrast=True,
@@ -123,88 +95,37 @@ TABLE: tuple[StrategyFacts, ...] = (
         has_published_schedule=False,
         removes_noise_floor=True,
     ),
+    StrategyFacts("noise2average", "dwi", module="dwi.networks", denoise="noise2average"),
     StrategyFacts(
-        name="noise2average",
-        modality="dwi",
-        denoise=f"{_CODE}.dwi.networks:noise2average",
-        settings=f"{_CODE}.dwi.networks:config",
+        "noise2noise", "dwi", module="dwi.networks", denoise="noise2noise", settings="noise2noise_config"
     ),
     StrategyFacts(
-        name="noise2noise",
-        modality="dwi",
-        denoise=f"{_CODE}.dwi.networks:noise2noise",
-        settings=f"{_CODE}.dwi.networks:noise2noise_config",
-    ),
-    StrategyFacts(
-        name="recorrupted",
-        modality="dwi",
-        denoise=f"{_CODE}.dwi.auto:denoise",
-        settings=f"{_CODE}.dwi.auto:always_filtered",
+        "recorrupted",
+        "dwi",
+        module="dwi.auto",
+        settings="always_filtered",
         min_repetitions=1,
         needs_same_contrast=True,
         needs_gradients=True,
         has_published_schedule=False,
         removes_noise_floor=True,
     ),
+    StrategyFacts("san2n", "dwi", min_repetitions=1, needs_gradients=True),
+    StrategyFacts("mean", "dwi", module="mean", min_repetitions=1, has_zero_shot=True),
     StrategyFacts(
-        name="san2n",
-        modality="dwi",
-        denoise=f"{_CODE}.dwi.san2n:denoise",
-        settings=f"{_CODE}.dwi.san2n:config",
-        min_repetitions=1,
-        needs_gradients=True,
-    ),
-    StrategyFacts(
-        name="mean",
-        modality="dwi",
-        denoise=f"{_CODE}.mean:denoise",
-        settings=f"{_CODE}.mean:config",
-        min_repetitions=1,
-        has_zero_shot=True,
-    ),
-    StrategyFacts(
-        name="auto",
-        modality="micr",
-        denoise=f"{_CODE}.micr.auto:denoise",
-        settings=f"{_CODE}.micr.auto:config",
+        "auto",
+        "micr",
         has_published_schedule=False,
         has_zero_shot=True,
         needs_same_contrast=True,
         weights=("resunet-2d",),
     ),
+    StrategyFacts("noise2average", "micr", needs_same_contrast=True, weights=("resunet-2d",)),
+    StrategyFacts("noise2noise", "micr", needs_same_contrast=True, weights=("resunet-2d",)),
     StrategyFacts(
-        name="noise2average",
-        modality="micr",
-        denoise=f"{_CODE}.micr.noise2average:denoise",
-        settings=f"{_CODE}.micr.noise2average:config",
-        needs_same_contrast=True,
-        weights=("resunet-2d",),
+        "recorrupted", "micr", needs_same_contrast=True, has_published_schedule=False, weights=("resunet-2d",)
     ),
-    StrategyFacts(
-        name="noise2noise",
-        modality="micr",
-        denoise=f"{_CODE}.micr.noise2noise:denoise",
-        settings=f"{_CODE}.micr.noise2noise:config",
-        needs_same_contrast=True,
-        weights=("resunet-2d",),
-    ),
-    StrategyFacts(
-        name="recorrupted",
-        modality="micr",
-        denoise=f"{_CODE}.micr.recorrupted:denoise",
-        settings=f"{_CODE}.micr.recorrupted:config",
-        needs_same_contrast=True,
-        has_published_schedule=False,
-        weights=("resunet-2d",),
-    ),
-    StrategyFacts(
-        name="mean",
-        modality="micr",
-        denoise=f"{_CODE}.mean:denoise",
-        settings=f"{_CODE}.mean:config",
-        min_repetitions=1,
-        has_zero_shot=True,
-    ),
+    StrategyFacts("mean", "micr", module="mean", min_repetitions=1, has_zero_shot=True),
 )
 
 STRATEGY_NAMES: tuple[str, ...] = tuple(dict.fromkeys(row.name for row in TABLE))
@@ -289,7 +210,7 @@ def reason_against(name: str, kind: str) -> str:
         return "cannot denoise echoes, whose contrast differs"
     if kind == "anat-single" and row.min_repetitions > 1:
         return "needs two repetitions, and there is one"
-    if modality == "micr" and row.min_repetitions > 1 and kind == "micr-single":
+    if kind == "micr-single" and row.min_repetitions > 1:
         return "needs two exposures, and there is one"
     if kind in ("dwi-single", "dwi-in-place") and row.min_repetitions > 1:
         return "needs two series, or one that can be split in two"

@@ -42,9 +42,5 @@ def get_strategy(name: str, *, diffusion: bool = False, micrograph: bool = False
         If there is none of that name; the message lists those that exist.
     """
     facts = find_strategy(name, "micr" if micrograph else "dwi" if diffusion else "anat")
-    return Strategy(facts, _load(facts.denoise), _load(facts.settings))
-
-
-def _load(entry_point: str) -> Callable[..., Any]:
-    module, _, function = entry_point.partition(":")
-    return getattr(import_module(module), function)
+    code = import_module(f"n2a_bids.algorithms.strategies.{facts.module or f'{facts.modality}.{facts.name}'}")
+    return Strategy(facts, getattr(code, facts.denoise), getattr(code, facts.settings))
