@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.exposures import Exposures, load_exposures
 from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.denoising.outputs import check_new_names, record_path
 from n2a_bids.denoising.run import DenoiseResult, denoise_files
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load_mask
-from n2a_bids.io.json import json_text
+from n2a_bids.io.json import record_text
 from n2a_bids.io.micrographs import SUFFIXES, is_micrograph, no_png, read_micrograph, write_micrograph
-from n2a_bids.record.typed_json import to_json
 from n2a_bids.strategy_table import check_recipe
 
 Report = Callable[[str], None]
@@ -136,24 +136,12 @@ def _check_outputs(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | No
             "--out-uncertainty: the error of micrographs is not told pixel by pixel; leave it out"
         )
     inputs = (*job.runs, *filter(None, [job.mask]))
-    taken = {path.resolve() for path in inputs}
     for path in (out_file, *filter(None, maps.values())):
         if not is_micrograph(path):
             raise ConfigError(
                 f"{path}: expected a name ending in {', '.join(SUFFIXES)}, as the runs; correct it"
             )
-        if path.resolve() in taken:
-            raise ConfigError(
-                f"{path}: expected a new name for each image that is written, found one that is an input or "
-                "given twice; choose another"
-            )
-        taken.add(path.resolve())
-        check_writable(path.parent)
-    if record_path(out_file).resolve() in {record_path(path).resolve() for path in inputs}:
-        raise ConfigError(
-            f"{out_file}: expected a name of its own, found that of an input, whose sidecar the record would "
-            "replace; choose another"
-        )
+    check_new_names(out_file, maps.values(), inputs)
     if maps.get("noise_sd") and len(job.runs) < 2:
         raise ConfigError("--out-noise-sd: one exposure does not tell its noise; leave it out")
     for name in ("residual", "noise_sd"):
@@ -213,17 +201,4 @@ def _write(
         image = images.get(name)
         if path is not None and image is not None:
             write_micrograph(path, image, found.like, as_float=as_float or name != "mean")
-    with whole_file(record_path(out_file)) as temporary:
-        temporary.write_text(json_text(to_json(result.record)) + "\n", encoding="utf-8")
-
-
-def record_path(image: Path) -> Path:
-    """The ``.json`` beside an image, without the endings of formats.
-
-    Examples
-    --------
-    >>> record_path(Path("a.ome.tif")).name
-    'a.json'
-    """
-    stem = image.name[: -len(image.suffix)]
-    return image.with_name(f"{stem.removesuffix('.ome')}.json")
+    write_whole(record_path(out_file), record_text(result.record) + "\n")

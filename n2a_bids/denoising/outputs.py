@@ -1,20 +1,20 @@
-"""What ``n2a-tools denoise`` writes: images with the geometry of the first run, the record as JSON."""
+"""What ``n2a-tools denoise`` writes, and where: images like the first run, and the record as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.run import DenoiseResult
-from n2a_bids.errors import DenoisingError
-from n2a_bids.io.files import whole_file
+from n2a_bids.errors import ConfigError, DenoisingError
+from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import save_like
-from n2a_bids.io.json import json_text
-from n2a_bids.record.typed_json import to_json
+from n2a_bids.io.json import record_text
 
 
 def write_outputs(
@@ -72,11 +72,53 @@ def write_outputs(
     for path, data in images.items():
         kept = np.where(result.mask[..., None], data, np.float32(0)) if skull_strip else data
         save_like(_without_single_channel(kept), result.job.runs[0], path)
-    record_file = out_file.with_name(out_file.name.removesuffix(".nii.gz") + ".json")
-    with whole_file(record_file) as temporary:
-        content = to_json(replace(result.record, skull_stripped=skull_strip))
-        temporary.write_text(json_text(content) + "\n", encoding="utf-8")
+    write_whole(record_path(out_file), record_text(replace(result.record, skull_stripped=skull_strip)) + "\n")
 
 
 def _without_single_channel(data: NDArray[np.float32]) -> NDArray[np.float32]:
     return data[..., 0] if data.shape[-1] == 1 else data
+
+
+def record_path(image: Path) -> Path:
+    """The ``.json`` beside an image, without the endings of formats.
+
+    Examples
+    --------
+    >>> record_path(Path("a.ome.tif")).name, record_path(Path("a.nii.gz")).name
+    ('a.json', 'a.json')
+    """
+    return image.with_name(f"{image.stem.removesuffix('.ome').removesuffix('.nii')}.json")
+
+
+def check_new_names(out_file: Path, others: Iterable[Path | None], inputs: Sequence[Path]) -> None:
+    """Refuse before the work outputs that would replace an input, its sidecar, or another output.
+
+    Parameters
+    ----------
+    out_file : Path
+        Denoised image, beside which the record goes.
+    others : iterable of Path or None
+        Further images that are written.
+    inputs : sequence of Path
+
+    Raises
+    ------
+    ConfigError
+        Names the output.
+    BIDSDataError
+        If a folder cannot be written.
+    """
+    taken = {path.resolve() for path in inputs}
+    for path in filter(None, (out_file, *others)):
+        if path.resolve() in taken:
+            raise ConfigError(
+                f"{path}: expected a new name for each image that is written, found one that is an input or "
+                "given twice; choose another"
+            )
+        taken.add(path.resolve())
+        check_writable(path.parent)
+    if record_path(out_file).resolve() in {record_path(path).resolve() for path in inputs}:
+        raise ConfigError(
+            f"{out_file}: expected a name of its own, found that of an input, whose sidecar the record would "
+            "replace; choose another"
+        )

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 from n2a_bids.config.options import Option
-from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.brain import find_series_brain
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.micrographs import denoise_micrographs, takes_micrographs
-from n2a_bids.denoising.outputs import write_outputs
+from n2a_bids.denoising.outputs import check_new_names, write_outputs
 from n2a_bids.denoising.run import denoise_files
 from n2a_bids.errors import ConfigError
 from n2a_bids.strategy_table import check_recipe
@@ -140,14 +139,8 @@ def check_request(job: DenoiseJob, files: DenoiseFiles) -> None:
         raise ConfigError(
             "a gradient table needs both --bvals and --bvecs, found one of them; give the other"
         )
-    taken = {path.resolve() for path in (*job.runs, job.mask) if path is not None}
-    for path in (files.out_file, *filter(None, files.maps.values()), *files.out_repetitions):
+    others = (*filter(None, files.maps.values()), *files.out_repetitions)
+    for path in (files.out_file, *others):
         if not path.name.endswith((".nii", ".nii.gz")):
             raise ConfigError(f"{path}: expected the name of an image to write, .nii.gz or .nii; correct it")
-        if path.resolve() in taken:
-            raise ConfigError(
-                f"{path}: expected a new name for each image that is written, found one that is an input or "
-                "given twice; choose another"
-            )
-        taken.add(path.resolve())
-        check_writable(path.parent)
+    check_new_names(files.out_file, others, (*job.runs, *filter(None, [job.mask])))

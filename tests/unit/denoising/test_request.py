@@ -313,6 +313,18 @@ def test_what_would_fail_after_the_work_is_refused_before_it(files, tmp_path, op
     assert not files["out"].exists()
 
 
+def test_the_record_replaces_no_sidecar_of_an_input(files, tmp_path, capsys):
+    """A run without compression has the sidecar that the record of a result of its name would have."""
+    plain = tmp_path / "plain" / "one.nii"
+    plain.parent.mkdir()
+    nb.save(nb.load(files["one"]), plain)
+    plain.with_name("one.json").write_text("{}")
+    changed = {**files, "one": plain, "out": plain.with_name("one.nii.gz")}
+    assert denoise(changed, "--strategy", "mean") == 2
+    assert "sidecar" in capsys.readouterr().err
+    assert plain.with_name("one.json").read_text() == "{}"
+
+
 def test_folder_that_cannot_be_written_is_told_before_the_work(files, tmp_path, capsys):
     """A file stands where the folder of the result should be."""
     (tmp_path / "file").touch()
