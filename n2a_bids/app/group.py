@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from n2a_bids.app.outcomes import DONE, FAILED, NOTHING_TO_DO
 from n2a_bids.app.work import write_methods_text
 from n2a_bids.config import Config
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.reports.pages.group import write_group
 from n2a_bids.reports.pages.group_records import list_participants, read_group
 
-_NOTHING_TO_DO = 70
 _MULTIVERSE = (
     "; with --output-layout multiverse the folder is named after the settings: repeat the options of the "
     "participant level"
@@ -64,14 +64,14 @@ def run_group(config: Config) -> int:
     if not group.rows:
         sys.stderr.write(f"n2a: {config.output_dir}: no records of denoised images were found{hint}\n")
         if group.unreadable:
-            return 1
+            return FAILED
         if not group.left_out:
-            return _NOTHING_TO_DO
+            return NOTHING_TO_DO
     for path in write_group(config.output_dir, group):
         sys.stdout.write(f"{path}\n")
     # Each participant job has left the text of its own participants: the last one's is not that of all.
     if group.rows:
         write_methods_text(config, list(dict.fromkeys(row.participant for row in group.rows)))
     if group.unreadable:
-        return 1
-    return _NOTHING_TO_DO if config.selection.require_repetitions and not group.rows else 0
+        return FAILED
+    return NOTHING_TO_DO if config.selection.require_repetitions and not group.rows else DONE

@@ -14,15 +14,15 @@ from n2a_bids.app.work import (
     crash_sentences,
     error_sentence,
     explain,
+    find_work,
     label_of,
     provide_mask_template,
+    warn,
     work_dir_of,
     write_methods_text,
 )
 from n2a_bids.config import Config, SelectionConfig
-from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.listing import format_collection
-from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.layout import read_description, select_participants, wipe_indexes
 from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.write.description import write_dataset_files
@@ -77,12 +77,12 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     provide_mask_template(config)
     if config.selection.wipe_database and config.selection.database_dir is not None:
         wipe_indexes(config.selection.database_dir)
-    collection = _find_work(config, config.selection)
+    collection = find_work(config, config.selection, config.denoise.strategy)
     _warn_of_fmriprep(config, collection)
     if config.stage == "boilerplate-only":
         return _write_boilerplate(config, collection)
     for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
-        _warn(problem)
+        warn(problem)
     labels = _labels(collection)
     if config.stage == "reports-only":
         outcomes = [_report_again(ParticipantWork.of(label, collection), config) for label in labels]
@@ -101,7 +101,7 @@ def _list(config: Config) -> int:
     if selection.wipe_database:
         # A listing deletes nothing: it looks at the dataset itself, past the index.
         selection = dataclasses.replace(selection, database_dir=None)
-    collection = _find_work(config, selection)
+    collection = find_work(config, selection, config.denoise.strategy)
     _warn_of_fmriprep(config, collection)
     sys.stdout.write(format_collection(collection) + "\n")
     return _status_without_run(collection, selection)
@@ -119,15 +119,10 @@ def _status_without_run(collection: Collection, selection: SelectionConfig) -> i
 
 def _warn_of_little_memory(memory_gb: float) -> None:
     if memory_gb < _LEAST_MEMORY_GB:
-        _warn(
+        warn(
             f"expected about {_LEAST_MEMORY_GB} GB of memory at least, found {memory_gb:.2g} GB (--mem, or a "
             "limit of the machine): more will be taken, and the system may end the run"
         )
-
-
-def _find_work(config: Config, selection: SelectionConfig) -> Collection:
-    found = leave_out_too_large(collect(config.bids_dir, selection), selection, config.resources.memory_gb)
-    return leave_out_unsuitable(found, config.denoise.strategy)
 
 
 def _run_all(
@@ -270,7 +265,7 @@ def _planned_methods(labels: Sequence[str], collection: Collection, config: Conf
             described += describe_units(item.label, item.units, config).items()
         except Exception as error:  # a run would fail for this participant, and denoise the others
             explain(config)
-            _warn(f"sub-{item.label} is left out of the methods text: {error_sentence(error)}")
+            warn(f"sub-{item.label} is left out of the methods text: {error_sentence(error)}")
     return paragraphs(described)
 
 
@@ -286,8 +281,4 @@ def _warn_of_fmriprep(config: Config, collection: Collection) -> None:
             several_sessions(collection.units, config.output_dir),
         )
         for conflict in filter(None, conflicts):
-            _warn(conflict)
-
-
-def _warn(message: str) -> None:
-    sys.stderr.write(f"n2a: warning: {message}\n")
+            warn(conflict)

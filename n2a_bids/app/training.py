@@ -16,14 +16,14 @@ from n2a_bids.app.work import (
     crash_sentences,
     error_sentence,
     explain,
+    find_work,
     provide_mask_template,
     top_name,
+    warn,
     work_dir_of,
 )
 from n2a_bids.config import Config, TrainConfig
 from n2a_bids.config.options import declared_fields
-from n2a_bids.dataset.collect import collect, leave_out_unsuitable
-from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.layout import read_description, select_participants
 from n2a_bids.dataset.units import Collection, DenoisingUnit
 from n2a_bids.dataset.write.description import write_dataset_files
@@ -81,23 +81,17 @@ def run_training(config: Config, interruption: Interruption) -> int:
         raise ConfigError(f"--{config.stage} is for the participant level; leave it out, or use --dry-run")
     prepare_environment(config)
     provide_mask_template(config)
-    units = _units(_find(config))
+    units = _units(find_work(config, config.selection, "auto"))
     split_subjects(_planned(units), config.train, config.denoise.random_seed)
     groups = _prepare(units, config, interruption)
     split_subjects(groups, config.train, config.denoise.random_seed)
     for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
-        _warn(problem)
+        warn(problem)
     return _train(groups, config)
 
 
-def _find(config: Config) -> Collection:
-    selection = config.selection
-    found = leave_out_too_large(collect(config.bids_dir, selection), selection, config.resources.memory_gb)
-    return leave_out_unsuitable(found, "auto")
-
-
 def _list(config: Config) -> None:
-    found = _find(config)
+    found = find_work(config, config.selection, "auto")
     groups = _planned(_units(found))
     split = split_subjects(groups, config.train, config.denoise.random_seed)
     sys.stdout.write(describe_split(groups, split) + "\n")
@@ -170,7 +164,7 @@ def _begin(item: ParticipantWork, config: Config, locks: ExitStack) -> bool:
     try:
         locks.enter_context(participant_lock(item.label, config))
     except ConfigError as error:
-        _warn(f"{error}; not trained on")
+        warn(f"{error}; not trained on")
         return False
     for unit in item.units:
         _group_file(item, unit, config).unlink(missing_ok=True)
@@ -216,7 +210,7 @@ def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Inter
 def _aligned(item: ParticipantWork, config: Config, reason: str) -> list[AlignedGroup]:
     """Groups of a participant whose alignment is there; the others are named with what their steps said."""
     for image in item.excluded:
-        _warn(f"{image.path.name}: {image.reason}; not trained on")
+        warn(f"{image.path.name}: {image.reason}; not trained on")
     groups = []
     for unit in item.units:
         path = _group_file(item, unit, config)
@@ -224,15 +218,11 @@ def _aligned(item: ParticipantWork, config: Config, reason: str) -> list[Aligned
             groups += read_groups(path)
             continue
         said = [one for one in crash_sentences(_crash_folder(config)) if workflow_name(unit) in one]
-        _warn(
+        warn(
             f"{unit.label} could not be aligned, and is not trained on: {'; '.join(said) or reason}; crash "
             f"files are in {_crash_folder(config)}"
         )
     return groups
-
-
-def _warn(message: str) -> None:
-    sys.stderr.write(f"n2a: warning: {message}\n")
 
 
 def _train(groups: Sequence[AlignedGroup], config: Config) -> int:

@@ -13,7 +13,9 @@ from types import MappingProxyType
 
 from n2a_bids import __version__
 from n2a_bids.app.outcomes import Outcome
-from n2a_bids.config import Config
+from n2a_bids.config import Config, SelectionConfig
+from n2a_bids.dataset.collect import collect, leave_out_unsuitable
+from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.templates import provide_template
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, DenoisingError
@@ -121,6 +123,17 @@ def error_sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {said}"
 
 
+def warn(message: str) -> None:
+    """Tell on standard error what a person should know although the run goes on."""
+    sys.stderr.write(f"n2a: warning: {message}\n")
+
+
+def find_work(config: Config, selection: SelectionConfig, strategy: str) -> Collection:
+    """Groups that a strategy can take and that fit into memory, and all other images with the reason."""
+    found = leave_out_too_large(collect(config.bids_dir, selection), selection, config.resources.memory_gb)
+    return leave_out_unsuitable(found, strategy)
+
+
 def provide_mask_template(config: Config) -> None:
     """Download the template of ``--mask-template`` where the options allow it, to where the steps look.
 
@@ -155,9 +168,7 @@ def write_methods_text(
         files = write_citation(config.output_dir, labels, planned)
     except Exception as error:
         explain(config)
-        sys.stderr.write(
-            f"n2a: warning: the methods text could not be written: {type(error).__name__}: {error}\n"
-        )
+        warn(f"the methods text could not be written: {type(error).__name__}: {error}")
         return
     if config.outputs.md_only_boilerplate:
         for path in files:

@@ -1,4 +1,4 @@
-"""Figures of the report: arrays in, SVG text out; only :func:`save_svg` touches a file.
+"""Figures of the report: arrays in, SVG text out; no files are touched.
 
 Volumes are (X, Y, Z) arrays in RAS order, cropped to the brain (see :class:`~n2a_bids.viz.view.Frame`).
 Images stay pixel-exact PNGs inside the SVG, so that what is seen is what was measured.
@@ -20,7 +20,6 @@ from n2a_bids.viz.mosaics import (
     detail_zoom,
     mask_contours,
 )
-from n2a_bids.viz.svg import save_svg
 from n2a_bids.viz.view import Frame, crop_to_mask, grey_window
 
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
     "noise_map",
     "residual_map",
     "risk_bars",
-    "save_svg",
     "tensor_maps",
     "volume_motion",
     "volume_quality",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import escape, quoteattr
 
@@ -144,10 +142,3 @@ def document(
         f'role="{role}" aria-label={quoteattr(title)} font-family="{FONT}">'
         f"<title>{escape(title)}</title>{style}{body}</svg>\n"
     )
-
-
-def save_svg(svg: str, path: Path) -> None:
-    """Write the document whole: a reader never meets half a figure."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(svg, encoding="utf-8")
-    os.replace(temporary, path)

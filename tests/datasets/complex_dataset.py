@@ -11,10 +11,10 @@ import nibabel as nb
 import numpy as np
 import torch
 from dwi_dataset import VOXEL_MM, head
+from phases import add_complex_noise, shot_phase, static_phase
 from small_dataset import _AFFINE, describe, head_phantom
 
 from n2a_bids.io.gradients import write_gradients
-from n2a_bids.lab.simulation.phase import add_complex_noise, shot_phase, static_phase
 
 Form = Literal["rad", "levels", "cartesian", "magnitude"]
 """Phase in radians or in the 4096 levels of a scanner; real and imaginary part; or no phase at all."""

@@ -26,6 +26,7 @@ from nipype.interfaces.base import (
 from n2a_bids import viz
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.reportlets.scene import load_display
+from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.typed_json import JsonObject
@@ -48,8 +49,7 @@ class FigureInterface(SimpleInterface):
         raise NotImplementedError
 
     def _run_interface(self, runtime):
-        out_file = Path(runtime.cwd) / f"{type(self).__name__}.svg"
-        viz.save_svg(self._draw(), out_file)
+        out_file = write_whole(Path(runtime.cwd) / f"{type(self).__name__}.svg", self._draw())
         self._results["out_file"] = os.fspath(out_file)
         return runtime
 

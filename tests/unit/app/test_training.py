@@ -12,7 +12,7 @@ from small_dataset import describe, write_mask, write_participant
 import n2a_bids.app.execution as execution
 import n2a_bids.app.training as training
 import n2a_bids.app.work as work
-from n2a_bids.app.work import ParticipantWork, work_dir_of
+from n2a_bids.app.work import ParticipantWork, find_work, work_dir_of
 from n2a_bids.cli.options import read_options
 from n2a_bids.cli.tools import build_parser
 from n2a_bids.config import Config, MaskConfig, ResourceConfig, TrainConfig, TrainLevelConfig
@@ -50,7 +50,7 @@ def _earlier_group(config: Config, units: list) -> Path:
 
 def test_an_earlier_alignment_does_not_stand_for_one_that_fails(config, monkeypatch, capsys):
     """The images may be others by now: the group is named with what went wrong, and left out."""
-    units = training._units(training._find(config))
+    units = training._units(find_work(config, config.selection, "auto"))
     earlier = _earlier_group(config, units)
 
     def fail(*arguments):
@@ -66,7 +66,7 @@ def test_an_earlier_alignment_does_not_stand_for_one_that_fails(config, monkeypa
 
 def test_a_participant_that_another_run_works_on_is_left_out(config, monkeypatch, capsys):
     """Two runs would write into the same folders."""
-    units = training._units(training._find(config))
+    units = training._units(find_work(config, config.selection, "auto"))
     monkeypatch.setattr(execution, "run_workflow", lambda *arguments: None)
     (config.work_dir / "locks").mkdir(parents=True)
     with (config.work_dir / "locks" / "sub-01").open("a") as lock:

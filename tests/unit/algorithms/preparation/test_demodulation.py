@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from phases import add_complex_noise, shot_phase, static_phase
 from scipy.stats import norm
 
 from n2a_bids.algorithms.preparation.demodulation import (
@@ -14,7 +15,6 @@ from n2a_bids.algorithms.preparation.demodulation import (
     linear_phase,
     out_of_phase,
 )
-from n2a_bids.lab.simulation.phase import add_complex_noise, shot_phase, static_phase
 
 SHAPE, SLICES = (64, 60, 6), (0, 1)
 
