@@ -34,7 +34,8 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
 
     The dictionary is ``group_columns.json``: under the name of a table it would end in the suffix of images,
     and pybids would take every column for metadata of every image in the dataset. A dictionary that an
-    earlier version left under such a name is deleted.
+    earlier version left under such a name is deleted, and so are tables of an earlier call that have no line
+    any more.
 
     Parameters
     ----------
@@ -48,22 +49,19 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
     files : list of paths
         What was written, each whole.
     """
+    tables = {
+        suffix: [table_row(row, group.outliers) for row in group.of(suffix)] for suffix in DENOISED_SUFFIXES
+    }
+    tables |= {"left_out": left_out_rows(group.left_out), "ratings": rating_rows(group.ratings, group.runs)}
     files = []
-    for suffix in DENOISED_SUFFIXES:
-        lines = [table_row(row, group.outliers) for row in group.of(suffix)]
+    for name, lines in tables.items():
+        path = output_dir / f"group_{name}.tsv"
         if lines:
-            files.append(write_whole(output_dir / f"group_{suffix}.tsv", as_tsv(lines)))
+            files.append(write_whole(path, as_tsv(lines)))
+        else:
+            path.unlink(missing_ok=True)
+    for suffix in DENOISED_SUFFIXES:
         remove_inherited_dictionary(output_dir / f"group_{suffix}.json")
-    left_out = output_dir / "group_left_out.tsv"
-    if group.left_out:
-        files.append(write_whole(left_out, as_tsv(left_out_rows(group.left_out))))
-    else:
-        left_out.unlink(missing_ok=True)
-    ratings = output_dir / "group_ratings.tsv"
-    if group.ratings:
-        files.append(write_whole(ratings, as_tsv(rating_rows(group.ratings, group.runs))))
-    else:
-        ratings.unlink(missing_ok=True)
     dictionary = json_text(data_dictionary()) + "\n"
     files.append(write_whole(output_dir / "group_columns.json", dictionary))
     files.append(write_whole(output_dir / "group.html", render_group(group)))

@@ -85,7 +85,20 @@ def rated_result(rating: Rating, runs: Mapping[str, str]) -> str:
     return "current" if rating.run_uuid == runs[rating.subject] else "replaced"
 
 
-_RATING_COLUMNS = {
+_FACTS = {
+    "participant_id": "Participant.",
+    "unit": "Group of repetitions that was denoised together: its entities and suffix.",
+    "session_id": "Session.",
+    "strategy": "Strategy that was asked for.",
+    "recipe": "Recipe that was asked for.",
+    "chosen": "Candidate that makes up the largest part of the output.",
+    "mean_won": "Whether the mean (plain, or weighted by noise) was kept: nothing beat it.",
+    "n2a_version": "Version that denoised.",
+    "outdated": "Whether this is a result of the past: a later run was to replace it and did not, or its "
+    "source images are not all in the dataset any more. The report tells which.",
+}
+"""Columns that are words."""
+_OTHER_TABLES = {
     "rater": "Who rated.",
     "rating": "Quality of the denoised image: 1 (exclude) to 4 (excellent).",
     "preferred": "The better image: denoised, equal, before or unsure.",
@@ -96,27 +109,15 @@ _RATING_COLUMNS = {
     "date": "When the rating was saved.",
     "rated_result": "Whether the rated result is still there (current), was replaced, or is unknown.",
     "file": "File of the rating.",
+    "image": "Image that the last run did not denoise, as a path in its dataset.",
+    "reason": "Why it was not denoised, and which option would, where one would.",
 }
+"""Columns of the tables of ratings and of images left out."""
 
 
 def data_dictionary() -> dict[str, JsonObject]:
-    """Meaning of every column of the group table."""
-    columns: dict[str, JsonObject] = {
-        "participant_id": {"Description": "Participant."},
-        "unit": {"Description": "Group of repetitions that was denoised together: its entities and suffix."},
-        "session_id": {"Description": "Session."},
-        "strategy": {"Description": "Strategy that was asked for."},
-        "recipe": {"Description": "Recipe that was asked for."},
-        "chosen": {"Description": "Candidate that makes up the largest part of the output."},
-        "mean_won": {
-            "Description": "Whether the mean (plain, or weighted by noise) was kept: nothing beat it."
-        },
-        "n2a_version": {"Description": "Version that denoised."},
-        "outdated": {
-            "Description": "Whether this is a result of the past: a later run was to replace it and did not, "
-            "or its source images are not all in the dataset any more. The report tells which."
-        },
-    }
+    """Meaning of every column of the group tables."""
+    columns: dict[str, JsonObject] = {name: {"Description": text} for name, text in _FACTS.items()}
     for measure in measures():
         columns[measure.name] = {"LongName": measure.title, "Description": measure.read}
         if measure.units:
@@ -124,10 +125,7 @@ def data_dictionary() -> dict[str, JsonObject]:
     columns["outlier_measures"] = {
         "Description": f"Measures with a robust z-score beyond {OUTLIER_Z} in this group, comma-separated."
     }
-    columns |= {name: {"Description": text} for name, text in _RATING_COLUMNS.items()}
-    columns["image"] = {"Description": "Image that the last run did not denoise, as a path in its dataset."}
-    columns["reason"] = {"Description": "Why it was not denoised, and which option would, where one would."}
-    return columns
+    return columns | {name: {"Description": text} for name, text in _OTHER_TABLES.items()}
 
 
 def remove_inherited_dictionary(path: Path) -> None:

@@ -2,14 +2,9 @@
 
 Figures are looked for in ``sub-<label>/figures/`` as ``<entities>_desc-<name>_<suffix>.svg``, where
 ``<entities>`` are those of the unit (``sub``, ``ses``, ``acq``, ...) plus ``run``, ``echo`` or ``dir`` where
-there is one figure for each repetition, and ``<suffix>`` is ``T1w`` or ``dwi``. Names, order and captions are
-in ``data/reports-spec.yml``: ``mask``, ``distortion``, ``alignment`` (one for each repetition but the
-reference), ``denoised``, ``detail``, ``tensor``, ``residual``, ``noisesd``, ``risk``, ``loss``,
-``gradients``, ``motion``, ``volumes``; the interfaces that draw them are in
-:mod:`n2a_bids.interfaces.reportlets.anat` and :mod:`n2a_bids.interfaces.reportlets.dwi`.
-
-Numbers come from ``<entities>_desc-denoised_figures.json`` (written by ``n2a-tools denoise``) and
-``<entities>_desc-alignment_figures.json`` in the ``anat`` or ``dwi`` folders.
+there is one figure for each repetition. Names, order and captions are in ``data/reports-spec.yml``; the nodes
+that draw them are in :mod:`n2a_bids.interfaces.reportlets`. Numbers come from the JSON records beside the
+derivatives, see :mod:`n2a_bids.reports.records.units`.
 
 The page is assembled by a template of our own. That of nireports loads jQuery and Bootstrap from two content
 networks, so that it breaks where there is no network and tells strangers which report is being read; it also
@@ -21,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from n2a_bids import __version__
@@ -32,7 +28,7 @@ from n2a_bids.reports.methods.citation import as_html, citation_keys
 from n2a_bids.reports.methods.text import methods_markdown
 from n2a_bids.reports.pages.paths import ReportPage, link, list_pages, remove_other_pages
 from n2a_bids.reports.pages.templates import environment, style
-from n2a_bids.reports.pages.unit import unit_page
+from n2a_bids.reports.pages.unit import cell, translation, unit_page
 from n2a_bids.reports.pages.viewer import write_viewer_pages
 from n2a_bids.reports.records.crashes import Crash, find_crashes
 from n2a_bids.reports.records.staleness import LeftOut, read_runs
@@ -120,40 +116,29 @@ def _unfinished(root: Path, run_uuid: str, units: Sequence[UnitRecord]) -> list[
 def _page(output_dir: Path, participant: str, run_uuid: str, page: ReportPage, content: _Content) -> str:
     """The page, as HTML."""
     methods = methods_markdown([unit for unit in content.units if not unit.outdated])
-    folder = page.path.parent
-    return (
-        environment()
-        .get_template("participant.html")
-        .render(
-            subject=_subject(participant, page),
-            viewers=[link(viewer, folder) for viewer in content.viewers],
-            run_uuid=run_uuid,
-            version=__version__,
-            style=style(),
-            units=[unit_page(unit, folder) for unit in content.units],
-            unfinished=listing(content.unfinished),
-            left_out=content.left_out,
-            methods=as_html(methods, cited(citation_keys(methods))),
-            logs=link(output_dir / "logs", folder),
-            crashes=[_crash(crash, folder) for crash in content.crashes if not crash.stopped_by],
-            stopped=[_crash(crash, folder) for crash in content.crashes if crash.stopped_by],
-        )
+    template = environment()
+    template.filters |= {
+        "linked": partial(link, folder=page.path.parent),
+        "cell": cell,
+        "translation": translation,
+        "file": lambda name: Path(name).name,
+    }
+    return template.get_template("participant.html").render(
+        subject=_subject(participant, page),
+        viewers=content.viewers,
+        run_uuid=run_uuid,
+        version=__version__,
+        style=style(),
+        units=[unit_page(unit) for unit in content.units],
+        unfinished=listing(content.unfinished),
+        left_out=content.left_out,
+        methods=as_html(methods, cited(citation_keys(methods))),
+        logs=output_dir / "logs",
+        crashes=[crash for crash in content.crashes if not crash.stopped_by],
+        stopped=[crash for crash in content.crashes if crash.stopped_by],
     )
 
 
 def _subject(participant: str, page: ReportPage) -> str:
     """Whom a page is about."""
     return f"sub-{participant}" + (f" ses-{page.session}" if page.session else "")
-
-
-def _crash(crash: Crash, folder: Path) -> dict[str, str]:
-    """What the template shows of a step that failed or was stopped."""
-    return {
-        "step": crash.step,
-        "message": crash.message,
-        "traceback": crash.traceback,
-        "directory": crash.directory,
-        "stopped_by": crash.stopped_by,
-        "file": crash.path.name,
-        "href": link(crash.path, folder),
-    }

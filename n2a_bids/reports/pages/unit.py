@@ -12,7 +12,6 @@ import yaml
 
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, DistortionRecord
 from n2a_bids.reports.format import number
-from n2a_bids.reports.pages.paths import link
 from n2a_bids.reports.pages.summary import Card, Verdict, cards, is_single, nature, noise_words, verdict
 from n2a_bids.reports.records.measures import Measure, measures
 from n2a_bids.reports.records.units import UnitRecord
@@ -46,9 +45,7 @@ class ShownFigure:
     title: str
     caption: str
     svg: str
-    href: str
-    """Link to the file."""
-    anchor: str
+    path: Path
     is_chart: bool
 
 
@@ -59,21 +56,6 @@ class Section:
     title: str
     anchor: str
     figures: tuple[ShownFigure, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RepetitionLine:
-    """One repetition in the table of the alignment, as text."""
-
-    name: str
-    accepted: bool
-    rotation: str
-    translation: str
-    before: str
-    """Correlation with the reference."""
-    after: str
-    overlap: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +71,7 @@ class MetricLine:
 class UnitPage:
     """Everything that the template shows of a unit."""
 
-    label: str
-    anchor: str
-    suffix: str
-    warnings: Sequence[str]
+    unit: UnitRecord
     verdict: Verdict
     nature: str
     noise: str
@@ -100,38 +79,22 @@ class UnitPage:
     cards: Sequence[Card]
     reference: str
     distortion: str
-    repetitions: Sequence[RepetitionLine]
     sections: Sequence[Section]
     table: Sequence[MetricLine]
-    files: Sequence[str]
 
 
-def unit_page(unit: UnitRecord, folder: Path) -> UnitPage:
-    """Everything the template shows of a unit.
-
-    Parameters
-    ----------
-    unit : UnitRecord
-        Its records and figures.
-    folder : path
-        Folder of the page: links are relative to it.
-    """
-    rows = unit.alignment.repetitions
+def unit_page(unit: UnitRecord) -> UnitPage:
+    """Everything the template shows of a unit."""
     return UnitPage(
-        label=unit.label,
-        anchor=unit.label,
-        suffix=unit.suffix,
-        warnings=unit.warnings,
+        unit=unit,
         verdict=verdict(unit),
         nature=nature(unit),
         noise=noise_words(unit),
         cards=cards(unit) if unit.denoising else [],
-        reference=_reference_sentence(unit.alignment) if len(rows) > 1 else "",
+        reference=_reference_sentence(unit.alignment) if len(unit.alignment.repetitions) > 1 else "",
         distortion=_distortion_sentence(unit.distortion),
-        repetitions=[_repetition_row(row) for row in rows] if len(rows) > 1 else [],
-        sections=sections(unit, folder),
+        sections=sections(unit),
         table=table(unit),
-        files=[link(path, folder) for path in unit.files],
     )
 
 
@@ -180,27 +143,22 @@ def _distortion_sentence(distortion: DistortionRecord | None) -> str:
     )
 
 
-def _repetition_row(row: AlignedRepetition) -> RepetitionLine:
-    """One repetition in the table of the alignment."""
+def cell(value: float | None, form: str, unit: str = "") -> str:
+    """One number in the table of the alignment.
 
-    def cell(value: float | None, form: str, unit: str = "") -> str:
-        return "\N{EN DASH}" if value is None else f"{value:{form}}{unit}"
-
-    return RepetitionLine(
-        name=Path(row.file).name,
-        accepted=row.accepted,
-        rotation=cell(row.rotation_deg, ".2f", "\N{DEGREE SIGN}"),
-        translation=_drift(row.drift_pixels) or cell(row.translation_mm, ".2f", " mm"),
-        before=cell(row.correlation_before, ".3f"),
-        after=cell(row.correlation_after, ".3f"),
-        overlap=cell(row.overlap, ".1%"),
-        reason=row.reason,
-    )
+    Examples
+    --------
+    >>> cell(0.123, ".2f", " mm"), cell(None, ".2f")
+    ('0.12 mm', '–')
+    """
+    return "\N{EN DASH}" if value is None else f"{value:{form}}{unit}"
 
 
-def _drift(drift_pixels: tuple[float, ...] | None) -> str:
-    """Drift of an exposure along columns and rows; empty for other images."""
-    return f"{', '.join(f'{one:.2f}' for one in drift_pixels)} pixels" if drift_pixels else ""
+def translation(row: AlignedRepetition) -> str:
+    """How far a repetition was moved: of an exposure of a microscope the drift along columns and rows."""
+    if row.drift_pixels:
+        return f"{', '.join(f'{one:.2f}' for one in row.drift_pixels)} pixels"
+    return cell(row.translation_mm, ".2f", " mm")
 
 
 @cache
@@ -213,13 +171,13 @@ def _specification() -> Mapping[str, tuple[FigureSpecification, ...]]:
     }
 
 
-def sections(unit: UnitRecord, folder: Path) -> list[Section]:
+def sections(unit: UnitRecord) -> list[Section]:
     """Figures of a unit in the order of ``data/reports-spec.yml``; empty sections are left out."""
     found = []
     told = {"Alignment": len(unit.alignment.repetitions) > 1, "Distortion": unit.distortion is not None}
     for title, kinds in _specification().items():
         shown = tuple(
-            _figure(path, unit, kind, folder)
+            _figure(path, unit, kind)
             for kind in kinds
             for path in unit.figures
             if f"_desc-{kind.desc}_" in path.name
@@ -241,7 +199,7 @@ def _variants(unit: UnitRecord) -> list[str]:
     return [name for name, fits in found.items() if fits]
 
 
-def _figure(path: Path, unit: UnitRecord, kind: FigureSpecification, folder: Path) -> ShownFigure:
+def _figure(path: Path, unit: UnitRecord, kind: FigureSpecification) -> ShownFigure:
     """One figure, drawn into the page: no script and no second file is needed to flicker it."""
     svg = path.read_text(encoding="utf-8")
     own = dict(unit.entities)
@@ -253,7 +211,6 @@ def _figure(path: Path, unit: UnitRecord, kind: FigureSpecification, folder: Pat
         title=kind.title.format(label=label),
         caption=kind.caption_for(_variants(unit)).format(label=label),
         svg=svg[svg.index("<svg") :],
-        href=link(path, folder),
-        anchor=path.stem,
+        path=path,
         is_chart=kind.desc in _CHARTS,
     )

@@ -23,7 +23,6 @@ _PARTING = {*REPETITION_ENTITIES, "part"}
 _FREE_ENTITIES = {*_PARTING, "from", "to", "mode", "space", "res", "model", "param"}
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 _RECORD = re.compile(r"_desc-(denoised|alignment|distortion)_figures\.json$")
-_FIELD_OF = {"denoised": "denoising", "alignment": "alignment", "distortion": "distortion"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +188,12 @@ class _Found:
         (self.left_over if is_left_over(path, self.alignment) else getattr(self, kind)).append(path)
 
 
-_KIND = {"denoised": DenoisingRecord, "alignment": AlignmentRecord, "distortion": DistortionRecord}
+_RECORDS = {
+    "denoised": ("denoising", DenoisingRecord),
+    "alignment": ("alignment", AlignmentRecord),
+    "distortion": ("distortion", DistortionRecord),
+}
+"""Label in the name of a file, the field of the unit that holds the record, and its kind."""
 
 
 def _read_records(root: Path) -> dict[_Key, _Found]:
@@ -199,9 +203,9 @@ def _read_records(root: Path) -> dict[_Key, _Found]:
         for path in sorted(folder.glob("*_figures.json")):
             match = _RECORD.search(path.name)
             if match:
-                key = (folder.name, unit_entities(path))
-                record = read_typed(_KIND[match[1]], path)
-                setattr(found.setdefault(key, _Found()), _FIELD_OF[match[1]], record)
+                field_name, kind = _RECORDS[match[1]]
+                one = found.setdefault((folder.name, unit_entities(path)), _Found())
+                setattr(one, field_name, read_typed(kind, path))
     return found
 
 

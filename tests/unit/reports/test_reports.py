@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import re
+import shutil
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -532,6 +533,16 @@ def test_group_table_has_a_row_for_each_unit(tmp_path):
     others = {"image", "reason", *rating_rows([RATING], {})[0]}
     assert set(json.loads((tmp_path / "group_columns.json").read_text())) == set(rows[0]) | others
     assert set(data_dictionary()) == set(rows[0]) | others
+
+
+def test_a_group_table_goes_with_its_last_row(tmp_path):
+    """The table of a kind of image of which nothing is left would be read as true."""
+    add_unit(tmp_path, "sub-01")
+    add_unit(tmp_path, "sub-01", datatype="dwi")
+    assert run_group(config(tmp_path)) == 0
+    shutil.rmtree(tmp_path / "sub-01" / "dwi")
+    assert run_group(config(tmp_path)) == 0
+    assert sorted(path.name for path in tmp_path.glob("group_*.tsv")) == ["group_T1w.tsv"]
 
 
 def test_no_image_inherits_the_group_tables(tmp_path):
