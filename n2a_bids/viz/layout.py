@@ -16,6 +16,7 @@ WIDTH = 1200.0
 """Of every figure, in SVG units: about one pixel each on a laptop."""
 GAP = 6.0
 HEADER = 50.0
+COLUMNS_TOP = 42.0
 _ROW_LENGTH_MM = 620.0
 """Brain laid side by side in one row: sets how many slices there are, and so how large they are."""
 _PIXEL_BUDGET = 1_900_000
@@ -169,29 +170,36 @@ def flicker(
     height = bottom + footer
     labels = annotations(cells, frame)
     around = shade_outside(cells, frame) + outlines(cells, frame, stroke="#cfd6de", width=1)
-    chips, layers, x = [], [], GAP
-    for index, state in enumerate(states):
-        width = 30 + 8.6 * len(state.name)
-        chips.append(state_chip(index, x, width, state.name))
+    layers = [
+        svg.rectangle(0, HEADER - 4, WIDTH, height - HEADER, svg.PANEL)
+        + paint_cells(cells, state.paint)
+        + (around if state.outlined else "")
+        + labels
+        + f'<g transform="translate(0 {bottom:.2f})">{state.below}</g>'
+        for state in states
+    ]
+    return stack([state.name for state in states], layers, height, title=title, resting=resting)
+
+
+def stack(
+    names: Sequence[str], layers: Sequence[str], height: float, *, title: str, resting: int = -1
+) -> str:
+    """Layers on top of each other below their buttons, each with its name in the upper right corner."""
+    chips, states, x = [], [], GAP
+    for index, (name, layer) in enumerate(zip(names, layers, strict=True)):
+        width = 30 + 8.6 * len(name)
+        chips.append(_chip(index, x, width, name))
         x += width + 8
-        layers.append(
-            f'<g class="state s{index}">{svg.rectangle(0, HEADER - 4, WIDTH, height - HEADER, svg.PANEL)}'
-            + paint_cells(cells, state.paint)
-            + (around if state.outlined else "")
-            + labels
-            + f'<g transform="translate(0 {bottom:.2f})">{state.below}</g>'
-            + f"{state_name(index, state.name)}</g>"
-        )
+        told = {"size": 17, "fill": svg.STATE_COLOURS[index], "anchor": "end", "weight": 700}
+        states.append(f'<g class="state s{index}">{layer}{svg.text(WIDTH - 12, 29, f"● {name}", **told)}</g>')
     body = (
-        svg.rectangle(0, 0, WIDTH, height, svg.PANEL, radius=8)
-        + "".join(chips)
-        + f'<g class="scene" tabindex="0" role="button" aria-label="Show all in turn">{"".join(layers)}</g>'
+        "".join(chips)
+        + f'<g class="scene" tabindex="0" role="button" aria-label="Show all in turn">{"".join(states)}</g>'
     )
-    resting = resting % len(states)
-    return svg.document(WIDTH, height, body, title=title, n_states=len(states), resting=resting)
+    return on_black(height, body, title=title, n_states=len(names), resting=resting % len(names))
 
 
-def state_chip(index: int, x: float, width: float, name: str) -> str:
+def _chip(index: int, x: float, width: float, name: str) -> str:
     """Button that holds one state."""
     colour = svg.STATE_COLOURS[index]
     return (
@@ -202,11 +210,21 @@ def state_chip(index: int, x: float, width: float, name: str) -> str:
     )
 
 
-def state_name(index: int, name: str) -> str:
-    """Name of the state on show, in the upper right corner."""
-    return svg.text(
-        WIDTH - 12, 29, f"● {name}", size=17, fill=svg.STATE_COLOURS[index], anchor="end", weight=700
+def on_black(height: float, body: str, *, title: str, n_states: int = 1, resting: int = 0) -> str:
+    """A whole figure of the usual width on black."""
+    panel = svg.rectangle(0, 0, WIDTH, height, svg.PANEL, radius=8)
+    return svg.document(WIDTH, height, panel + body, title=title, n_states=n_states, resting=resting)
+
+
+def column_heads(names: Sequence[str]) -> tuple[list[float], float, str]:
+    """Left edges and width of columns that fill a figure, and their headings, which end at `COLUMNS_TOP`."""
+    width = (WIDTH - GAP * (len(names) + 1)) / len(names)
+    left = [GAP + index * (width + GAP) for index in range(len(names))]
+    heads = (
+        svg.text(x + width / 2, 28, name, size=17, fill="#ffffff", anchor="middle", weight=600)
+        for x, name in zip(left, names, strict=True)
     )
+    return left, width, "".join(heads)
 
 
 def columns(
@@ -232,12 +250,8 @@ def columns(
     pixelated : bool
         Show pixels as they are, rather than smoothed by the browser.
     """
-    width = (WIDTH - GAP * (len(names) + 1)) / len(names)
-    left = [GAP + index * (width + GAP) for index in range(len(names))]
-    parts = []
-    for x, name in zip(left, names, strict=True):
-        parts.append(svg.text(x + width / 2, 28, name, size=17, fill="#ffffff", anchor="middle", weight=600))
-    y = 42.0
+    left, width, heads = column_heads(names)
+    parts, y = [heads], COLUMNS_TOP
     for row in rows:
         height_mm, width_mm = row[0][0].size_mm(frame)
         height = width * height_mm / width_mm
@@ -249,8 +263,7 @@ def columns(
                 parts.append(svg.text(x + 8, y + height - 9, caption, size=14, fill="#ffd166", halo=True))
             previous = cut
         y += height + GAP
-    body = svg.rectangle(0, 0, WIDTH, y, svg.PANEL, radius=8) + "".join(parts)
-    return svg.document(WIDTH, y, body, title=title)
+    return on_black(y, "".join(parts), title=title)
 
 
 def windowed_painter(

@@ -14,6 +14,7 @@ from n2a_bids.viz.layout import (
     annotations,
     flicker,
     lay_out,
+    on_black,
     outlines,
     paint_cells,
     shade_outside,
@@ -138,14 +139,13 @@ def noise_map(
     ticks = [_tick(value, spread) for value in np.linspace(*window, 5)]
     bar = svg.colour_bar(**_BAR, palette="inferno", ticks=ticks, title=title)
     body = (
-        svg.rectangle(0, 0, WIDTH, bottom + _BAR_HEIGHT, svg.PANEL, radius=8)
-        + paint_cells(cells, windowed_painter(noise_sd, window, "inferno"))
+        paint_cells(cells, windowed_painter(noise_sd, window, "inferno"))
         + shade_outside(cells, frame, 0.4)
         + outlines(cells, frame, stroke="#000000", width=1.2)
         + annotations(cells, frame)
         + f'<g transform="translate(0 {bottom:.2f})">{bar}</g>'
     )
-    return svg.document(WIDTH, bottom + _BAR_HEIGHT, body, title=f"{title[:1].upper()}{title[1:]}")
+    return on_black(bottom + _BAR_HEIGHT, body, title=f"{title[:1].upper()}{title[1:]}")
 
 
 def _tick(value: float, spread: float) -> str:

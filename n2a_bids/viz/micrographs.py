@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from n2a_bids.record.denoising import RingCorrelationRecord
 from n2a_bids.viz import svg
 from n2a_bids.viz.charts import SERIES, drawing, render
-from n2a_bids.viz.layout import GAP, HEADER, WIDTH, state_chip, state_name
+from n2a_bids.viz.layout import COLUMNS_TOP, GAP, HEADER, WIDTH, column_heads, on_black, stack
 from n2a_bids.viz.view import grey_window, to_grey
 
 _NAMES = ("one exposure", "mean", "denoised")
@@ -24,29 +24,10 @@ def image_flicker(exposure: NDArray, mean: NDArray, denoised: NDArray) -> str:
     """Three images on top of each other, in one grey window; all (rows, columns)."""
     images = [_binned(one) for one in (exposure, mean, denoised)]
     window = grey_window(images, np.ones(images[0].shape, bool))
-    return _flicker([svg.png_uri(to_grey(one, window)) for one in images], images[0].shape)
-
-
-def _flicker(uris: Sequence[str], shape: tuple[int, ...]) -> str:
-    width = min(WIDTH - 2 * GAP, 1.0 * WIDTH)
-    height = width * shape[0] / shape[1]
-    chips, layers, x = [], [], float(GAP)
-    for index, (name, uri) in enumerate(zip(_NAMES, uris, strict=True)):
-        chip_width = 30 + 8.6 * len(name)
-        chips.append(state_chip(index, x, chip_width, name))
-        x += chip_width + 8
-        layers.append(
-            f'<g class="state s{index}">{svg.picture(GAP, HEADER, width, height, uri)}'
-            f"{state_name(index, name)}</g>"
-        )
-    total = HEADER + height + GAP
-    body = (
-        svg.rectangle(0, 0, WIDTH, total, svg.PANEL, radius=8)
-        + "".join(chips)
-        + f'<g class="scene" tabindex="0" role="button" aria-label="Show all in turn">{"".join(layers)}</g>'
-    )
-    title = "One exposure, mean and denoised image"
-    return svg.document(WIDTH, total, body, title=title, n_states=len(uris), resting=len(uris) - 1)
+    width = WIDTH - 2 * GAP
+    height = width * images[0].shape[0] / images[0].shape[1]
+    layers = [svg.picture(GAP, HEADER, width, height, svg.png_uri(to_grey(one, window))) for one in images]
+    return stack(_NAMES, layers, HEADER + height + GAP, title="One exposure, mean and denoised image")
 
 
 def detail(exposure: NDArray, mean: NDArray, denoised: NDArray) -> str:
@@ -54,17 +35,14 @@ def detail(exposure: NDArray, mean: NDArray, denoised: NDArray) -> str:
     row, column, edge = _richest_square(denoised)
     images = [one[row : row + edge, column : column + edge] for one in (exposure, mean, denoised)]
     window = grey_window(images, np.ones(images[0].shape, bool))
-    width = (WIDTH - 4 * GAP) / 3
-    parts = []
-    for index, (name, image) in enumerate(zip(_NAMES, images, strict=True)):
-        x = GAP + index * (width + GAP)
-        parts.append(svg.text(x + width / 2, 28, name, size=17, fill="#ffffff", anchor="middle", weight=600))
-        uri = svg.png_uri(to_grey(image, window))
-        height = width * image.shape[0] / image.shape[1]
-        parts.append(svg.picture(x, 42, width, height, uri, pixelated=True))
-    total = 42 + height + GAP
-    body = svg.rectangle(0, 0, WIDTH, total, svg.PANEL, radius=8) + "".join(parts)
-    return svg.document(WIDTH, total, body, title="Detail of one exposure, mean and denoised image")
+    left, width, heads = column_heads(_NAMES)
+    height = width * images[0].shape[0] / images[0].shape[1]
+    pictures = (
+        svg.picture(x, COLUMNS_TOP, width, height, svg.png_uri(to_grey(image, window)), pixelated=True)
+        for x, image in zip(left, images, strict=True)
+    )
+    title = "Detail of one exposure, mean and denoised image"
+    return on_black(COLUMNS_TOP + height + GAP, heads + "".join(pictures), title=title)
 
 
 def residual_picture(residual: NDArray, noise_sd: NDArray) -> str:
@@ -76,13 +54,8 @@ def residual_picture(residual: NDArray, noise_sd: NDArray) -> str:
     uri = svg.png_uri(to_grey(image, (-_LIMIT_SD, _LIMIT_SD)), "cold-hot")
     ticks = [f"{value:+g}" for value in (-_LIMIT_SD, 0, _LIMIT_SD)]
     bar = svg.colour_bar(WIDTH / 2, GAP + height + 12, 300, "cold-hot", ticks, "noise SD of the mean")
-    total = height + 70
-    body = (
-        svg.rectangle(0, 0, WIDTH, total, svg.PANEL, radius=8)
-        + svg.picture(GAP, GAP, width, height, uri, pixelated=True)
-        + bar
-    )
-    return svg.document(WIDTH, total, body, title="Residual")
+    picture = svg.picture(GAP, GAP, width, height, uri, pixelated=True)
+    return on_black(height + 70, picture + bar, title="Residual")
 
 
 def ring_chart(

@@ -8,12 +8,12 @@ from scipy import ndimage
 
 from n2a_bids.viz import svg
 from n2a_bids.viz.layout import (
-    WIDTH,
     State,
     annotations,
     columns,
     flicker,
     lay_out,
+    on_black,
     outlines,
     paint_cells,
     slice_counts,
@@ -36,13 +36,9 @@ def mask_contours(image: NDArray, frame: Frame) -> str:
     """
     cells, bottom = lay_out(frame, evenly_spaced_cuts(frame, slice_counts(frame, 1)), top=8)
     window = grey_window([image], frame.mask)
-    body = (
-        svg.rectangle(0, 0, WIDTH, bottom, svg.PANEL, radius=8)
-        + paint_cells(cells, windowed_painter(image, window))
-        + outlines(cells, frame)
-        + annotations(cells, frame)
-    )
-    return svg.document(WIDTH, bottom, body, title="Outline of the brain mask")
+    painted = paint_cells(cells, windowed_painter(image, window))
+    body = painted + outlines(cells, frame) + annotations(cells, frame)
+    return on_black(bottom, body, title="Outline of the brain mask")
 
 
 def alignment_flicker(
