@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
+import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import n2a_bids
 from n2a_bids.errors import DenoisingError
 from n2a_bids.io.weights import PACKAGED, load_weights
+from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.system.resources import available_cpus, available_memory_gb, free_memory_gb
 
 _PACKAGES = (
@@ -157,3 +160,35 @@ def read_text(path: Path) -> str:
         return path.read_text()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def ask_child(command: Sequence[str], limit_s: float, wanted: str) -> JsonObject:
+    """What a child process of Python finds out: a crash there, of a driver too, is an answer here.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Arguments of Python. The process prints ``FOUND`` and a JSON object in a line, once or more.
+    limit_s : float
+        After which it is stopped.
+    wanted : str
+        Key that it finds last.
+
+    Returns
+    -------
+    found : dict
+        All that it found; with its last words as ``failure`` where it did not get to what is wanted.
+    """
+    try:
+        child = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, timeout=limit_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"failure": f"it gave no answer within {limit_s:g} s"}
+    found: JsonObject = {}
+    for line in child.stdout.splitlines():
+        if line.startswith("FOUND "):
+            found |= json.loads(line[6:])
+    if wanted not in found:
+        found["failure"] = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+    return found

@@ -18,8 +18,8 @@ from n2a_bids.tools.doctor.checks import (
     check_versions,
     check_weights,
 )
+from n2a_bids.tools.doctor.gpus import check_gpu
 from n2a_bids.tools.doctor.speed import check_fine_tune
-from n2a_bids.tools.doctor.trials import check_gpu
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from n2a_bids.record.typed_json import JsonObject
-from n2a_bids.tools.doctor.checks import Finding
+from n2a_bids.tools.doctor.checks import Finding, ask_child
 
 _STEPS = 10
 _FINE_TUNE_LIMIT_S = 600
@@ -31,20 +30,9 @@ def check_fine_tune(device: str) -> list[Finding]:
         Seconds per step, and the speed to expect; or the last words of the child.
     """
     name = f"fine-tune on {device}"
-    command = [sys.executable, "-m", "n2a_bids.tools.doctor.speed", device]
-    try:
-        child = subprocess.run(
-            command, capture_output=True, text=True, timeout=_FINE_TUNE_LIMIT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        slow = f"{_STEPS} steps of training and the rates took more than {_FINE_TUNE_LIMIT_S} s"
-        return [Finding(name, "too slow", slow)]
-    answers = [line[6:] for line in child.stdout.splitlines() if line.startswith("FOUND ")]
-    if not answers:
-        words = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        problem = f"training on {device} ended with exit code {child.returncode}: {words}"
-        return [Finding(name, "failed", problem)]
-    found = json.loads(answers[0])
+    found = ask_child(["-m", "n2a_bids.tools.doctor.speed", device], _FINE_TUNE_LIMIT_S, "rates")
+    if "failure" in found:
+        return [Finding(name, "failed", f"training on {device}: {found['failure']}")]
     trained = Finding(
         name,
         f"{found['seconds_per_step']:.3f} s per step of 32 x 32 x 32 voxels in {found['precision']}, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from nipype import MapNode, Node, Workflow
@@ -67,8 +66,7 @@ def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         )
     if config.outputs.wants_viewer:
         figures["viewer"] = _viewer(unit, config)
-    targets = [figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in figures]
-    connect_figures(workflow, inputnode, figures, targets)
+    connect_figures(workflow, inputnode, figures, unit, config.output_dir)
     if len(unit.images) > 1:
         _connect_alignment(workflow, inputnode, unit, config)
     return workflow
@@ -88,7 +86,9 @@ def _viewer(unit: DenoisingUnit, config: Config) -> tuple[Interface, list[tuple[
     return interface, images[1:] if single else images
 
 
-def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targets: Sequence[Path]) -> None:
+def connect_figures(
+    workflow: Workflow, inputnode: Node, figures: Figures, unit: DenoisingUnit, output_dir: Path
+) -> None:
     """Draw every figure from fields of the input node, in nodes ``draw_<desc>``, and store them.
 
     Parameters
@@ -99,10 +99,13 @@ def connect_figures(workflow: Workflow, inputnode: Node, figures: Figures, targe
         Of this workflow.
     figures : dict
         For each ``desc-`` label the interface that draws and its connections to the input node.
-    targets : sequence of Path
-        Where each figure goes, in the same order.
+    unit : DenoisingUnit
+        Its entities are those of the figures.
+    output_dir : Path
+        Derivative dataset.
     """
-    write = Node(reportlets.WriteFigures(dict(zip(figures, targets, strict=True))), name="write")
+    targets = {desc: figure_path(output_dir, unit.entities, unit.suffix, desc) for desc in figures}
+    write = Node(reportlets.WriteFigures(targets), name="write")
     for desc, (interface, fields) in figures.items():
         draw = Node(interface, name=f"draw_{desc}", mem_gb=1.0)
         workflow.connect([(inputnode, draw, fields), (draw, write, [("out_file", desc)])])

@@ -14,7 +14,7 @@ from n2a_bids.interfaces.reportlets import anat as reportlets
 from n2a_bids.interfaces.reportlets import dwi as dwi_reportlets
 from n2a_bids.interfaces.reportlets.viewer import ViewerImages
 from n2a_bids.strategy_table import takes_halves
-from n2a_bids.workflows.anat.reports import Figures, connect_figures, figure_path
+from n2a_bids.workflows.anat.reports import Figures, connect_figures
 from n2a_bids.workflows.dwi.tensor import unit_gradients
 
 _INPUTS = (
@@ -92,8 +92,7 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
             before="as acquired" if single else "mean", whole_head=config.outputs.viewer_head
         )
         figures["viewer"] = (viewer, [*images, noise, ("bval", "bval_file"), ("bvec", "bvec_file")])
-    targets = [figure_path(config.output_dir, unit.entities, "dwi", desc) for desc in figures]
-    connect_figures(workflow, inputnode, figures, targets)
+    connect_figures(workflow, inputnode, figures, unit, config.output_dir)
     workflow.connect(first_b0, "out", workflow.get_node("draw_mask"), "in_file")
     if not single:
         for desc in ("denoised", *(["viewer"] if config.outputs.wants_viewer else [])):

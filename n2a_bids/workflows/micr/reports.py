@@ -10,7 +10,7 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.reportlets import micr as reportlets
 from n2a_bids.interfaces.reportlets.anat import LossCurve, RiskFigure
-from n2a_bids.workflows.anat.reports import Figures, connect_figures, figure_path
+from n2a_bids.workflows.anat.reports import Figures, connect_figures
 
 INPUTS = (
     *("out_files", "mask_file", "alignment_file"),
@@ -52,6 +52,5 @@ def init_micr_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         "loss": (LossCurve(), [("record_file", "record_file")]),
         "risk": (RiskFigure(), [("record_file", "record_file")]),
     }
-    targets = [figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in figures]
-    connect_figures(workflow, inputnode, figures, targets)
+    connect_figures(workflow, inputnode, figures, unit, config.output_dir)
     return workflow

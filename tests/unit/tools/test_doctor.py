@@ -6,11 +6,11 @@ import pytest
 
 from n2a_bids.cli.tools import main
 from n2a_bids.system.resources import free_memory_gb
-from n2a_bids.tools.doctor import trials as doctor_trials
+from n2a_bids.tools.doctor import gpus as doctor_gpus
 from n2a_bids.tools.doctor.checks import check_places, check_processors, check_weights, container_name
+from n2a_bids.tools.doctor.gpus import architecture_problem, driver_problem, gpu_findings
 from n2a_bids.tools.doctor.report import Finding, format_json, format_text
 from n2a_bids.tools.doctor.speed import describe_speed
-from n2a_bids.tools.doctor.trials import architecture_problem, driver_problem, gpu_findings
 
 
 def _machine(root, **files):
@@ -169,7 +169,7 @@ def test_speed_is_told_in_minutes_of_a_head():
 
 def test_gpu_that_hangs_is_a_finding(monkeypatch):
     """A driver that never answers is what the doctor is called for."""
-    monkeypatch.setattr(doctor_trials, "_GPU_PROBE", "import time; time.sleep(60)")
-    monkeypatch.setattr(doctor_trials, "_GPU_PROBE_LIMIT_S", 0.5)
-    (finding,) = [finding for finding in doctor_trials.check_gpu() if finding.problem]
+    monkeypatch.setattr(doctor_gpus, "_GPU_PROBE", "import time; time.sleep(60)")
+    monkeypatch.setattr(doctor_gpus, "_GPU_PROBE_LIMIT_S", 0.5)
+    (finding,) = [finding for finding in doctor_gpus.check_gpu() if finding.problem]
     assert "no answer within" in finding.problem

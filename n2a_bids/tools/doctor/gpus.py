@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from n2a_bids.record.typed_json import JsonObject
-from n2a_bids.tools.doctor.checks import Finding, read_text
+from n2a_bids.tools.doctor.checks import Finding, ask_child, read_text
 
 _GPU_PROBE_LIMIT_S = 300
 
@@ -36,25 +32,9 @@ print("FOUND " + json.dumps(found))
 def check_gpu() -> list[Finding]:
     """GPUs, driver and whether this torch has code for them, found out in a child process."""
     driver = re.search(r"Kernel Module.*?(\d+\.\d+[.\d]*)", read_text(Path("/proc/driver/nvidia/version")))
-    return gpu_findings(driver[1] if driver else "", _probe_gpus())
-
-
-def _probe_gpus() -> JsonObject:
-    """What a child process finds out about the GPUs; with ``failure`` where it does not get to the end."""
-    command = [sys.executable, "-c", _GPU_PROBE]
-    try:
-        child = subprocess.run(
-            command, capture_output=True, text=True, timeout=_GPU_PROBE_LIMIT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"failure": f"it gave no answer within {_GPU_PROBE_LIMIT_S} s"}
-    found: JsonObject = {}
-    for line in child.stdout.splitlines():
-        if line.startswith("FOUND "):
-            found |= json.loads(line[6:])
-    if "devices" not in found:
-        found["failure"] = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
-    return found
+    return gpu_findings(
+        driver[1] if driver else "", ask_child(["-c", _GPU_PROBE], _GPU_PROBE_LIMIT_S, "devices")
+    )
 
 
 def gpu_findings(driver: str, found: Mapping[str, Any]) -> list[Finding]:
