@@ -47,10 +47,6 @@ class Context:
             Makes the network.
         seed : int
             See `draw_seed`.
-
-        Returns
-        -------
-        network : nn.Module
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -148,10 +148,6 @@ def with_equal_gain(repetitions: Repetitions) -> NDArray[np.float32]:
     The mean in the mask is matched; in diffusion series that of the volumes of lowest b-value, which lie
     well above the noise floor: of the others, a noisier repetition would seem brighter than it is.
 
-    Parameters
-    ----------
-    repetitions : Repetitions
-
     Returns
     -------
     matched : (R, X, Y, Z, C) array

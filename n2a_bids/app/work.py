@@ -54,10 +54,6 @@ class ParticipantWork:
             What went wrong while running, one sentence each.
         remarks : sequence of str
             What to know about results that are there, one sentence each.
-
-        Returns
-        -------
-        outcome : Outcome
         """
         notes = [f"{printable(item.path.name)}: {item.reason}" for item in self.excluded]
         faults = [note for note, item in zip(notes, self.excluded) if item.is_error]

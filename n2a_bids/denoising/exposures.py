@@ -85,10 +85,6 @@ def align_exposures(
     report : callable
         Told the drift.
 
-    Returns
-    -------
-    exposures : Exposures
-
     Raises
     ------
     BIDSDataError

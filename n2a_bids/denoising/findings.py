@@ -50,10 +50,6 @@ def add_findings(
     denoised : DenoisedImage
     noise_sd : (X, Y, Z, C) float array or None
         Of one repetition.
-
-    Returns
-    -------
-    record : DenoisingRecord
     """
     if repetitions.micrograph:
         # Borders of tissue, k-space and brains are no matter of these.

@@ -130,14 +130,6 @@ class DenoiseJob:
 def load_repetitions(job: DenoiseJob) -> Repetitions:
     """Read the runs and the mask, and check that they belong together.
 
-    Parameters
-    ----------
-    job : DenoiseJob
-
-    Returns
-    -------
-    repetitions : Repetitions
-
     Raises
     ------
     BIDSDataError

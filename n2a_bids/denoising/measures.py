@@ -35,10 +35,6 @@ def noise_sd_map(repetitions: Repetitions) -> Volumes | None:
     repetitions differ in contrast, so that a difference holds anatomy, it is one level for the whole image,
     from the finest detail of each.
 
-    Parameters
-    ----------
-    repetitions : Repetitions
-
     Returns
     -------
     noise_sd : (X, Y, Z, C) float32 array or None
@@ -147,10 +143,6 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
 
 def micrograph_noise_map(repetitions: Repetitions) -> Volumes | None:
     """Noise SD of one exposure of a microscope: counting noise at the intensities of the mean.
-
-    Parameters
-    ----------
-    repetitions : Repetitions
 
     Returns
     -------

@@ -67,16 +67,7 @@ def describe_noise(
 
 
 def to_record(model: NoiseModel) -> NoiseModelRecord:
-    """The same as numbers and words.
-
-    Parameters
-    ----------
-    model : NoiseModel
-
-    Returns
-    -------
-    record : NoiseModelRecord
-    """
+    """The same as numbers and words."""
     acquired, covariance = model.acquired, model.covariance
     plane = acquired and acquired.elliptical_axes
     return NoiseModelRecord(

@@ -72,10 +72,6 @@ def denoise_files(
     loaded : Repetitions and (X, Y, Z) bool array, optional
         What the files hold, and where it counts, where that was read before.
 
-    Returns
-    -------
-    result : DenoiseResult
-
     Raises
     ------
     BIDSDataError
@@ -147,11 +143,6 @@ def with_surroundings(repetitions: Repetitions, denoised: DenoisedImage) -> Deno
 
 def keep_empty(repetitions: Repetitions, denoised: DenoisedImage) -> DenoisedImage:
     """The denoised image with the value of the first run where no run was measured: a removed face stays so.
-
-    Parameters
-    ----------
-    repetitions : Repetitions
-    denoised : DenoisedImage
 
     Returns
     -------

@@ -27,10 +27,6 @@ def write_brain_mask(image: Path, mask: Path, threads: int = 1) -> Path:
     threads : int
         Of torch.
 
-    Returns
-    -------
-    mask : Path
-
     Raises
     ------
     BIDSDataError

@@ -41,10 +41,6 @@ def write_whole(path: Path, text: str) -> Path:
     path : Path
     text : str
         Written as UTF-8; what that cannot hold is written as its escape.
-
-    Returns
-    -------
-    path : Path
     """
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -109,10 +109,6 @@ def save_like(data: NDArray, reference: Path, out_file: Path, dtype: DTypeLike =
     dtype : dtype
         Type on disk: float32, or uint8 for masks.
 
-    Returns
-    -------
-    out_file : Path
-
     Raises
     ------
     ValueError

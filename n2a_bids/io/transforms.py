@@ -21,10 +21,6 @@ def write_itk_transform(transform: NDArray[np.float64], out_file: Path) -> Path:
     transform : (4, 4) float array
         World mm (RAS+) of the target to world mm of the image that is resampled.
     out_file : Path
-
-    Returns
-    -------
-    out_file : Path
     """
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     lps = flip @ transform @ flip
@@ -55,12 +51,7 @@ def read_itk_transform(path: Path) -> NDArray[np.float64]:
 
 
 def write_transforms(transforms: Sequence[Affine], path: Path) -> Path:
-    """Write transforms of the world (RAS+, mm), target to source.
-
-    Returns
-    -------
-    path : Path
-    """
+    """Write transforms of the world (RAS+, mm), target to source."""
     return write_whole(Path(path), json.dumps([transform.matrix.tolist() for transform in transforms]))
 
 

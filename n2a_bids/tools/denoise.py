@@ -36,10 +36,6 @@ class DenoiseCommand(DenoiseRequest):
 def run_denoise_command(request: DenoiseCommand) -> int:
     """Mask and align anatomical runs, then denoise.
 
-    Parameters
-    ----------
-    request : DenoiseCommand
-
     Returns
     -------
     status : int

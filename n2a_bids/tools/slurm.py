@@ -94,10 +94,6 @@ class JobConfig:
 def run_slurm(config: JobConfig) -> int:
     """Write ``n2a.sh`` and ``participants.txt`` into the job directory and say what to type.
 
-    Parameters
-    ----------
-    config : JobConfig
-
     Returns
     -------
     status : int

@@ -13,16 +13,6 @@ from n2a_bids.training.material import AlignedGroup
 def load_group(group: AlignedGroup, shipped: PretrainedWeights | None, context: Context) -> TrainingGroup:
     """Read the files of a group and prepare them.
 
-    Parameters
-    ----------
-    group : AlignedGroup
-    shipped : PretrainedWeights or None
-    context : Context
-
-    Returns
-    -------
-    group : TrainingGroup
-
     Raises
     ------
     BIDSDataError

@@ -36,10 +36,6 @@ def init_check_node(unit: DenoisingUnit, *, skip: bool) -> Node:
 def init_demodulate_node(unit: DenoisingUnit) -> MapNode | None:
     """Node that makes magnitudes and real-valued images; None where the images are magnitudes already.
 
-    Parameters
-    ----------
-    unit : DenoisingUnit
-
     Returns
     -------
     node : MapNode or None

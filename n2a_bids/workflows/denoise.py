@@ -43,10 +43,6 @@ def init_denoise_node(
         Denoise what lies around the brain of a diffusion series, too.
     micrograph : bool
         The images are exposures of a microscope.
-
-    Returns
-    -------
-    node : Node
     """
     use_gpu = config.device == "cuda" or (config.device == "auto" and resources.n_gpu_procs > 0)
     interface = Denoise(

@@ -58,10 +58,6 @@ def prepare_group(
         Of the network that tells the noise floor and unequal noise; without it the floor stays.
     context : Context
 
-    Returns
-    -------
-    group : TrainingGroup
-
     Raises
     ------
     ValueError

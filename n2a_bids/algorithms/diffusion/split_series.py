@@ -17,11 +17,6 @@ _N_TRIES = 2000
 def split_volumes(table: Gradients, generator: torch.Generator) -> list[NDArray[np.intp]]:
     """Volumes of each half: well-spread directions, and b0s of its own where there are two or more.
 
-    Parameters
-    ----------
-    table : Gradients
-    generator : torch.Generator
-
     Returns
     -------
     halves : list of two int arrays

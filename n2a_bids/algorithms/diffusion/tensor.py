@@ -98,10 +98,6 @@ def fit_tensor(
     n_iterations : int
         Weighted fits after the unweighted one.
 
-    Returns
-    -------
-    fit : TensorFit
-
     Raises
     ------
     ValueError

@@ -106,10 +106,6 @@ def correct_pair(
         True where the polarities are known to be opposite. None tries both: opposite, and the same.
     config : PairConfig
 
-    Returns
-    -------
-    correction : PairCorrection
-
     Raises
     ------
     ValueError

@@ -59,10 +59,6 @@ def judge_distortion(
         Phase-encoding axis of each, in its own array.
     axis_voxel_mm : float
         Voxel size of `first` along `axis`.
-
-    Returns
-    -------
-    quality : DistortionQuality
     """
     still = np.zeros_like(correction.displacement)
     placed = resample(second[1], correction.voxel_map, still, second_axis, 0)

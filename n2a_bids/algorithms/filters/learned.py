@@ -129,10 +129,6 @@ def learn_filters(
         0 to K-1: for each fold, filters that never saw its targets are learned too.
     radius : int
         Voxels to each side that a filter sees.
-
-    Returns
-    -------
-    filters : LearnedFilters
     """
     neighbourhood = _Neighbourhood(mask, radius)
     labels = folds[mask]

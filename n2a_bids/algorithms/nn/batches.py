@@ -100,10 +100,6 @@ def recorrupted_batches(
         Factor on the noise-level map, as the risk chose it.
     sampler, batch_size, generator, device
         As in `pair_batches`.
-
-    Returns
-    -------
-    draw : callable
     """
     images = torch.from_numpy(prepared.images).to(device)
     fixed = np.stack(

@@ -24,10 +24,6 @@ voxels float32 runs at a third of its rate."""
 def precision_for(device: torch.device) -> torch.dtype:
     """The precision in which networks are trained and applied on a device.
 
-    Parameters
-    ----------
-    device : torch.device
-
     Returns
     -------
     precision : torch.dtype

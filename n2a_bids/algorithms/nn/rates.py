@@ -42,13 +42,6 @@ def measure_rates(device: torch.device) -> Rates:
 
     Takes about two seconds with tile units (AMX), ten without.
 
-    Parameters
-    ----------
-    device : torch.device
-
-    Returns
-    -------
-    rates : Rates
     """
     learns, follows = (
         network.to(device, memory_format=torch.channels_last_3d)

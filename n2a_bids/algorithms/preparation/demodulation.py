@@ -53,10 +53,6 @@ def demodulate(image: Complex, axes: Sequence[int], width_voxels: float) -> Demo
     width_voxels : float
         SD of the low-pass of the last pass; the first is twice as wide.
 
-    Returns
-    -------
-    demodulated : Demodulated
-
     References
     ----------
     Prah et al., Magn Reson Med 64 (2010) 418; Eichner et al., NeuroImage 122 (2015) 373: real-valued
@@ -86,10 +82,6 @@ def choose_width(
         As in `demodulate`.
     widths : sequence of float
         SDs to try, in voxels.
-
-    Returns
-    -------
-    width_voxels : float
     """
     best, most = max(widths), -np.inf
     for width in sorted(widths, reverse=True):

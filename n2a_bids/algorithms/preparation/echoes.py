@@ -84,10 +84,6 @@ def prepare_echoes(repetitions: Repetitions, *, keep_noise_floor: bool = False) 
     keep_noise_floor : bool
         Do not look for the Rician floor: treat magnitudes as if their noise were Gaussian.
 
-    Returns
-    -------
-    echoes : Echoes
-
     Raises
     ------
     ValueError

@@ -60,10 +60,6 @@ def fill_aligned(
         The common grid.
     empty_value : float or None
         What stands in the zone of the reference; None where it has none.
-
-    Returns
-    -------
-    stood_in : StoodIn
     """
     shown = measured.copy()
     for index, (image_gaps, voxel_map) in enumerate(zip(gaps, voxel_maps, strict=True)):

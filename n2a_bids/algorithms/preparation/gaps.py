@@ -70,10 +70,6 @@ def find_gaps(
         Smallest and largest value that the data type on disk can hold.
     speck_spreads : float
         Times the distance from the median to percentile 99.5, beyond which single voxels are specks.
-
-    Returns
-    -------
-    gaps : Gaps
     """
     voxel_ml = float(np.prod(voxel_size_mm)) / 1000
     strange = ~np.isfinite(image)
@@ -176,10 +172,6 @@ def zone_value(image: Volume, gaps: Gaps) -> float:
     image : (X, Y, Z) float array
     gaps : Gaps
         Of it.
-
-    Returns
-    -------
-    value : float
     """
     values = image[gaps.zone]
     values = values[np.isfinite(values)]

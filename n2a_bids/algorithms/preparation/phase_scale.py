@@ -77,10 +77,6 @@ def find_phase_scale(low: float, high: float, units: Units = "") -> PhaseScale:
     units : str
         ``rad`` and ``arbitrary`` are those of BIDS.
 
-    Returns
-    -------
-    scale : PhaseScale
-
     Raises
     ------
     ValueError

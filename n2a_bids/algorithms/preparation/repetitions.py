@@ -120,10 +120,6 @@ def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: boo
     keep_noise_floor : bool
         Do not look for the Rician floor: treat magnitudes as if their noise were Gaussian.
 
-    Returns
-    -------
-    prepared : Prepared
-
     Raises
     ------
     ValueError
@@ -204,10 +200,6 @@ def restore(prepared: Prepared, estimate: Volume, record: StrategyRecord) -> Den
         Denoised image in z-scores. Magnitudes stay positive in the air, whatever a network says.
     record : StrategyRecord
         What the strategy tells.
-
-    Returns
-    -------
-    denoised : DenoisedImage
     """
     scale = prepared.scales[0]
     average = prepared.average

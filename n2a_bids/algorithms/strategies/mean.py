@@ -24,18 +24,7 @@ def config(recipe: str, weights: object = None) -> MeanConfig:
 
 
 def denoise(repetitions: Repetitions, config: MeanConfig, context: Context) -> DenoisedImage:
-    """Average the repetitions in the intensity unit of the first.
-
-    Parameters
-    ----------
-    repetitions : Repetitions
-    config : MeanConfig
-    context : Context
-
-    Returns
-    -------
-    denoised : DenoisedImage
-    """
+    """Average the repetitions in the intensity unit of the first."""
     context.report("averaging")
     data = average_matched(repetitions)
     chosen = Choice("mean", "the plain mean of the repetitions", mean_won=True)

@@ -182,10 +182,6 @@ def completed_record(record_file: Path, names: Sequence[str], inputs: TraitedSpe
         ``sources, second_sources, real_valued, mask_method, run_uuid``, and ``warnings`` and
         ``found_warnings``, which are added to those of the denoiser.
 
-    Returns
-    -------
-    record : DenoisingRecord
-
     Raises
     ------
     BIDSDataError

@@ -60,10 +60,6 @@ def simulate_b0(
         Mean of the brain over the noise SD.
     target_mm : float
         Voxel size of the b0, about.
-
-    Returns
-    -------
-    b0 : SimulatedB0
     """
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     step = np.array([max(1, round(target_mm / size)) for size in voxel_size_mm])

@@ -55,10 +55,6 @@ def make_lesions(
     alternate : bool
         Every second lesion has the opposite contrast.
 
-    Returns
-    -------
-    lesions : Lesions
-
     Raises
     ------
     ValueError

@@ -105,10 +105,6 @@ def simulate_runs(
     added_signal : (R, X, Y, Z) float array, optional
         Added to the clean image of each run before movement: lesions in some runs only.
 
-    Returns
-    -------
-    runs : SimulatedRuns
-
     Raises
     ------
     ValueError

@@ -54,10 +54,6 @@ def scan_repetitions(
         SD of the real and of the imaginary part of the noise of one repetition, root mean square in the mask.
     generator : numpy.random.Generator
         The only source of randomness.
-
-    Returns
-    -------
-    scans : Scans
     """
     receiver = make_receiver(signal, mask, condition, generator)
     varied = vary(signal, mask, condition, n_repetitions, generator)

@@ -142,10 +142,6 @@ def nature(unit: UnitRecord) -> str:
 def noise_words(unit: UnitRecord) -> str:
     """How alike the noise of neighbours is, and what was acquired of what is stored, in one sentence.
 
-    Parameters
-    ----------
-    unit : UnitRecord
-
     Returns
     -------
     words : str

@@ -67,10 +67,6 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
         One channel; echoes are denoised by :mod:`joint_echoes`, one repetition alone by :mod:`single`.
     config : AutoConfig
     context : Context
-
-    Returns
-    -------
-    denoised : DenoisedImage
     """
     if repetitions.n_repetitions == 1 or not repetitions.same_contrast:
         special = _denoise_alone if repetitions.n_repetitions == 1 else _denoise_echoes

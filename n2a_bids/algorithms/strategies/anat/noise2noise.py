@@ -52,10 +52,6 @@ def denoise(repetitions: Repetitions, config: Noise2NoiseConfig, context: Contex
         At least two repetitions of one signal, one channel.
     config : Noise2NoiseConfig
     context : Context
-
-    Returns
-    -------
-    denoised : DenoisedImage
     """
     started = context.clock()
     prepared = prepare(repetitions)

@@ -64,10 +64,6 @@ def denoise(repetitions: Repetitions, config: RecorruptedConfig, context: Contex
         At least two repetitions of one signal, one channel.
     config : RecorruptedConfig
     context : Context
-
-    Returns
-    -------
-    denoised : DenoisedImage
     """
     started = context.clock()
     prepared = prepare(repetitions, keep_noise_floor=config.keep_noise_floor)
@@ -113,10 +109,6 @@ def finish_plain(
     history : tuple of Epoch
         Losses.
     seconds : float
-
-    Returns
-    -------
-    denoised : DenoisedImage
     """
     chosen = Choice(name, description)
     record = StrategyRecord(chosen=chosen, history=history, seconds={"total": round(seconds, 2)})

@@ -161,11 +161,6 @@ def prepare_alone(
         Before zero-filling was undone, where it was.
     config : SingleConfig
 
-    Returns
-    -------
-    prepared : Prepared
-    noise : NoiseOfOneImage
-
     Raises
     ------
     ValueError
