@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise, shared_series_noise
+from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.similarity import structure_correlation
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import AlignConfig
@@ -126,7 +127,11 @@ def alignment_warnings(repetitions: Repetitions, record: DenoisingRecord) -> lis
     voxel_mm = float(np.prod(repetitions.voxel_size_mm)) ** (1 / 3)
     fine = max(1.0, _BAND_MM[0] / voxel_mm)
     band = (fine, fine * _BAND_MM[1] / _BAND_MM[0])
-    alike = min(structure_correlation(data[0], other, mask, band) for other in data[1:])
+    noise = [PairNoise.measure(data[0], mask, other, np.eye(4)).variances(*band) for other in data[1:]]
+    alike = min(
+        structure_correlation(data[0], other, mask, band, variances)
+        for other, variances in zip(data[1:], noise, strict=True)
+    )
     if edges <= _MOST_EDGES and alike >= AlignConfig().min_structure_correlation:
         return []
     return [

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
+from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.registration.rigid import Matrix, displacement_mm, rotation_deg
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
@@ -160,12 +161,15 @@ def judge(
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
     band = (fine, _BAND_RATIO * fine)
     seen = seen if seen.any() else grid.mask
+    noise = PairNoise.measure(grid.image, brain, image, after)
     found = AlignmentQC(
         rotation_deg=rotation_deg(transform),
         translation_mm=float(displacement_mm(transform, centre)),
         correlation_before=smooth_correlation(grid.image, unaligned, grid.mask, smoothing),
-        correlation_after=smooth_correlation(grid.image, aligned, seen, smoothing),
-        structure_correlation=structure_correlation(grid.image, aligned, seen, band),
+        correlation_after=smooth_correlation(
+            grid.image, aligned, seen, smoothing, noise.variances(smoothing)
+        ),
+        structure_correlation=structure_correlation(grid.image, aligned, seen, band, noise.variances(*band)),
         overlap=float(np.count_nonzero(held) / max(np.count_nonzero(brain), 1)),
         reason="",
     )

@@ -11,9 +11,10 @@ from scipy import ndimage
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.registration.alignment import AlignmentQC, QCThresholds, motion_reasons
 from n2a_bids.algorithms.registration.dwi_motion import register_rigid
+from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.rigid import first_guess
-from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
+from n2a_bids.algorithms.registration.similarity import NO_NOISE, smooth_correlation, structure_correlation
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, world_points
 
 _CONVERGED_VOXELS = 0.05
@@ -131,6 +132,7 @@ def judge_series(
     seen: NDArray[np.bool_],
     transform: Affine,
     thresholds: QCThresholds,
+    noise: PairNoise | None = None,
 ) -> AlignmentQC:
     """Measure how well a series was aligned, and say whether it may be used.
 
@@ -148,6 +150,8 @@ def judge_series(
         After alignment, b0s of two heads have a correlation of up to 0.75 and, with voxels of 3.5 mm, a
         structure correlation of up to 0.8; those of one head have 0.97 and more, or 0.85 where distortion
         remains.
+    noise : PairNoise, optional
+        Of the b0s as acquired: what it takes from their correlation is no misfit. None by default.
 
     Returns
     -------
@@ -158,22 +162,30 @@ def judge_series(
     common = reference.mask & seen
     brain = common if common.any() else reference.mask
     image, centre = reference.image, reference.brain_points.mean(axis=0)
+    band = (fine, _BAND_RATIO * fine)
+    of_smooth, of_band = (noise.variances(*sds) if noise else NO_NOISE for sds in ((smoothing,), band))
     found = AlignmentQC(
         rotation_deg=transform.rotation_deg,
         translation_mm=float(transform.displacement_mm(centre)),
         correlation_before=smooth_correlation(image, before, reference.mask, smoothing),
-        correlation_after=smooth_correlation(image, after, brain, smoothing),
-        structure_correlation=structure_correlation(image, after, brain, (fine, _BAND_RATIO * fine)),
+        correlation_after=smooth_correlation(image, after, brain, smoothing, of_smooth),
+        structure_correlation=structure_correlation(image, after, brain, band, of_band),
         overlap=float(np.count_nonzero(common) / np.count_nonzero(reference.mask)),
         reason="",
     )
     reasons = _reasons(found, thresholds)
     if found.correlation_after < _SURELY_ALIKE:
-        reasons += _mirror_reasons(reference, after, found.correlation_after, smoothing)
+        reasons += _mirror_reasons(reference, after, found.correlation_after, smoothing, of_smooth)
     return replace(found, reason="; ".join(reasons))
 
 
-def _mirror_reasons(reference: PlacedImage, image: Volume, correlation: float, smoothing: float) -> list[str]:
+def _mirror_reasons(
+    reference: PlacedImage,
+    image: Volume,
+    correlation: float,
+    smoothing: float,
+    noise_variances: tuple[float, float],
+) -> list[str]:
     """What to say where the mirror image of a head, registered anew, matches clearly better than the head.
 
     The thresholds do not see it: a head is much like its mirror image, more than like another head.
@@ -185,7 +197,7 @@ def _mirror_reasons(reference: PlacedImage, image: Volume, correlation: float, s
     common = reference.mask & seen
     if not common.any():
         return []
-    match = smooth_correlation(reference.image, shown, common, smoothing)
+    match = smooth_correlation(reference.image, shown, common, smoothing, noise_variances)
     if match < _LEAST_MATCH or 1 - match > _LARGEST_MISMATCH_KEPT * (1 - correlation):
         return []
     return [

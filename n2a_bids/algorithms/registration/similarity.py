@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.noise.estimate import single_image_noise_sd
 from n2a_bids.algorithms.normalization import Mask, Volume, smooth_in_mask
+from n2a_bids.algorithms.registration.noise_attenuation import without_attenuation
 
 
 def contrast_to_noise(image: Volume, mask: Mask) -> float:
@@ -30,8 +31,18 @@ def contrast_to_noise(image: Volume, mask: Mask) -> float:
     return contrast / max(noise_sd, 1e-3 * contrast) if contrast > 0 else 0.0
 
 
-def smooth_correlation(first: Volume, second: Volume, mask: Mask, sd_voxels: float = 2.0) -> float:
-    """Correlation inside the mask of two images smoothed enough that noise does not lower it.
+NO_NOISE = (0.0, 0.0)
+"""Variances of images whose noise is not known: their correlation is what is measured."""
+
+
+def smooth_correlation(
+    first: Volume,
+    second: Volume,
+    mask: Mask,
+    sd_voxels: float = 2.0,
+    noise_variances: tuple[float, float] = NO_NOISE,
+) -> float:
+    """Correlation inside the mask of two smoothed images.
 
     Parameters
     ----------
@@ -40,6 +51,9 @@ def smooth_correlation(first: Volume, second: Volume, mask: Mask, sd_voxels: flo
     mask : (X, Y, Z) bool array
     sd_voxels : float
         SD of the Gaussian kernel.
+    noise_variances : tuple of two floats
+        Of the noise that smoothing leaves in each (`filtered_noise_variance`): what it takes from the
+        correlation is given back.
 
     Returns
     -------
@@ -47,11 +61,15 @@ def smooth_correlation(first: Volume, second: Volume, mask: Mask, sd_voxels: flo
         -1 to 1; 0 where an image is constant.
     """
     smooth = [smooth_in_mask(image, mask, sd_voxels)[mask] for image in (first, second)]
-    return _correlation(*smooth)
+    return _correlation(*smooth, noise_variances)
 
 
 def structure_correlation(
-    first: Volume, second: Volume, mask: Mask, sd_voxels: tuple[float, float] = (1.2, 3.0)
+    first: Volume,
+    second: Volume,
+    mask: Mask,
+    sd_voxels: tuple[float, float] = (1.2, 3.0),
+    noise_variances: tuple[float, float] = NO_NOISE,
 ) -> float:
     """Correlation of gyral detail: what is alike in two scans of one brain, and not in two brains.
 
@@ -65,6 +83,8 @@ def structure_correlation(
     mask : (X, Y, Z) bool array
     sd_voxels : tuple of float
         Fine and coarse scale; choose about 1.2 and 3 mm.
+    noise_variances : tuple of two floats
+        Of the noise in that band of each: as for `smooth_correlation`.
 
     Returns
     -------
@@ -78,11 +98,16 @@ def structure_correlation(
     bands = [
         smooth_in_mask(image, mask, fine) - smooth_in_mask(image, mask, coarse) for image in (first, second)
     ]
-    return _correlation(bands[0][inner], bands[1][inner])
+    return _correlation(bands[0][inner], bands[1][inner], noise_variances)
 
 
-def _correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+def _correlation(
+    first: NDArray[np.floating], second: NDArray[np.floating], noise_variances: tuple[float, float]
+) -> float:
     first, second = first.astype(np.float64), second.astype(np.float64)
     first, second = first - first.mean(), second - second.mean()
-    scale = np.sqrt((first**2).sum() * (second**2).sum())
-    return float((first * second).sum() / scale) if scale > 0 else 0.0
+    variances = (float((first**2).mean()), float((second**2).mean()))
+    scale = np.sqrt(variances[0] * variances[1])
+    if not scale > 0:
+        return 0.0
+    return without_attenuation(float((first * second).mean() / scale), variances, noise_variances)

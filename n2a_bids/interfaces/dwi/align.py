@@ -27,6 +27,7 @@ from n2a_bids.algorithms.registration.dwi_resampling import (
     series_view,
 )
 from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations
+from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain
@@ -202,7 +203,9 @@ class AlignSeries(SimpleInterface):
             before, _ = show_on(acquired, Affine(), reference)
             target = PlacedImage(first.b0, reference.affine, reference.mask)
             # Where a masked series is zero, another stands in: nothing can be compared.
-            qc = judge_series(target, before, b0, view[0] & (b0 != 0), series.between, thresholds)
+            voxel_map = series.between.between_voxels(reference.affine, series.affine)
+            noise = PairNoise.measure(reference.image, reference.mask, acquired.image, voxel_map)
+            qc = judge_series(target, before, b0, view[0] & (b0 != 0), series.between, thresholds, noise)
         reason = inputs.excluded[index] if isdefined(inputs.excluded) else ""
         picked = inputs.volumes[index] if isdefined(inputs.volumes) else []
         volumes = list(picked) or list(range(len(series.motion)))
