@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+B0_THRESHOLD = 50.0
+"""Largest b-value (s/mm2) that counts as no diffusion weighting where nobody says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contrast:

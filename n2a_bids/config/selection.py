@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from n2a_bids.config.options import Option, Range
-from n2a_bids.contrasts import ALL_ANATOMY, MODALITIES
+from n2a_bids.contrasts import ALL_ANATOMY, B0_THRESHOLD, MODALITIES
 from n2a_bids.record.typed_json import JsonObject
 
 RESERVED_NAMES = {"raw": "input dataset", "": "output dataset"}
@@ -19,7 +19,7 @@ B0Threshold = Annotated[
     Range(0),
     Option(
         "largest b-value, in s/mm2, of a volume that counts as b0; volumes without direction do, too",
-        _DIFFUSION, metavar="B", default="50",
+        _DIFFUSION, metavar="B", default=f"{B0_THRESHOLD:g}",
     ),
 ]  # fmt: skip
 
@@ -137,7 +137,7 @@ class SelectionConfig:
             _DIFFUSION,
         ),
     ] = False
-    b0_threshold: B0Threshold = 50.0
+    b0_threshold: B0Threshold = B0_THRESHOLD
     micr_frames: Annotated[
         int | None,
         Range(2, 64),

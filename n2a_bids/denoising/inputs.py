@@ -11,12 +11,13 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD, Gradients
+from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.preparation.gap_filling import fill_from_others, fill_series
 from n2a_bids.algorithms.preparation.gaps import find_gaps, without_gaps
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import B0Threshold, DenoiseConfig
 from n2a_bids.config.options import Option, Range
+from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.files import check_file
 from n2a_bids.dataset.read.image_memory import least_memory_gb
 from n2a_bids.denoising.warnings import refuse_copies

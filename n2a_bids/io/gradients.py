@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD, Gradients
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import write_whole
 

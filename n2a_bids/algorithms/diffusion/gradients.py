@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from n2a_bids.contrasts import B0_THRESHOLD
+
 _B_ROUNDING, _B_STEP = 0.05, 8.0
 """b-values of one measurement differ by at most this part, or this much (s/mm2)."""
 _B0_SPAN = 16.0
@@ -79,10 +81,6 @@ def _plain_b0s(table: Gradients) -> NDArray[np.bool_]:
     b0s = table.is_b0
     one_kind = b0s.any() and not np.any(table.bvecs[b0s]) and np.ptp(table.bvals[b0s]) <= _B0_SPAN
     return b0s if one_kind else np.zeros_like(b0s)
-
-
-B0_THRESHOLD = 50.0
-"""Largest b-value (s/mm2) that counts as no diffusion weighting where nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD, Gradients
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.contrasts import B0_THRESHOLD
 
 FEWEST_VOLUMES = 7
 """In a shorter series, noise and signal cannot be told apart."""

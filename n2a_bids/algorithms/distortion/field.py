@@ -16,6 +16,8 @@ from n2a_bids.algorithms.registration.transforms import inverse
 
 _MOST_ITERATIONS, _FOUND_VOXELS = 60, 0.02
 """Of the search for a position as acquired, which ends within so many voxels where no image folds."""
+KERNEL = "quintic B-spline"
+"""Of `resample`, as sidecars and methods text call it."""
 _STEEPEST = 0.9
 """Slope of the displacement at which an image all but folds: steeper places cannot be trusted."""
 

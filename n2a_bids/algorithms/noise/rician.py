@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ive
 
-from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD
+from n2a_bids.contrasts import B0_THRESHOLD
 
 _SNR_TABLE = np.concatenate((np.linspace(0.0, 12.0, 4801), np.linspace(12.0, 100.0, 2201)[1:]))
 

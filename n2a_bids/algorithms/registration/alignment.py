@@ -75,6 +75,11 @@ class AlignmentQC:
     reason: str
     """Why it is refused; empty if it is accepted."""
 
+    @classmethod
+    def of_reference(cls) -> AlignmentQC:
+        """What is true of the image that the others are compared with."""
+        return cls(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+
 
 def is_negligible(transform: Matrix, grid: Grid, limit_voxels: float) -> bool:
     """Whether a transform moves no point of the brain by more than a fraction of a voxel.

@@ -14,6 +14,8 @@ from scipy import fft, ndimage
 
 from n2a_bids.algorithms.preparation.gaps import extend_measured
 
+KERNEL = "Fourier upsampling by two, then quintic B-spline"
+"""What `resample` does, as sidecars and methods text call it."""
 _PADDING = 8
 """Voxels mirrored at each face, so that the periodic Fourier basis meets no step there."""
 

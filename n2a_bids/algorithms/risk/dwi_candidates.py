@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.filters.learned import Pair, Series
+from n2a_bids.algorithms.quality.gain import decibels
 from n2a_bids.algorithms.risk.stacking import average_blocks
 from n2a_bids.record.denoising import CandidateRisk
 
@@ -17,6 +18,9 @@ _CERTAINTY = 2.0
 
 _ERROR_UNCERTAINTY = 0.1
 """Of the mean's error, which is known as well as its noise variance is: see `auto`."""
+
+_LEAST_ERROR = 1e-3
+"""Of the mean's, that is told: noise can make an estimate negative."""
 
 _EQUAL_GAIN = 0.05
 """Part of the gain by which candidates are too alike to be told apart."""
@@ -71,7 +75,7 @@ def compare_candidates(
                 name,
                 risk=round(risk, 5),
                 standard_error=round(error, 5) if math.isfinite(error) else None,
-                gain_over_mean_db=round(-10 * float(np.log10(max(1 + risk, 1e-3))), 3),
+                gain_over_mean_db=decibels(1 / max(1 + risk, _LEAST_ERROR)),
             )
         )
     return tuple(rows)

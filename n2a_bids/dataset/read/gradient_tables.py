@@ -10,7 +10,8 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD, Gradients
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.acquisition import Acquisition, read_acquisition
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile, PhaseEncoding
 from n2a_bids.errors import BIDSDataError

@@ -28,6 +28,7 @@ from n2a_bids.algorithms.registration.alignment import (
     is_negligible,
     judge,
 )
+from n2a_bids.algorithms.registration.resampling import KERNEL
 from n2a_bids.algorithms.registration.rigid import Matrix, midspace_transforms
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
@@ -50,7 +51,6 @@ from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
 
 _NEGLIGIBLE_VOXELS = 0.05
 """A shift by this much changes a fine structure by less than one interpolation would."""
-_INTERPOLATION = "Fourier upsampling by two, then quintic B-spline; one interpolation"
 
 
 class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
@@ -167,7 +167,7 @@ class AlignRepetitions(SimpleInterface):
         for index, (name, transform) in enumerate(zip(inputs.in_files, found, strict=True)):
             path, gaps = Path(name), load_gaps(maps[index])
             if index == inputs.index:
-                qc = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+                qc = AlignmentQC.of_reference()
             else:
                 if same_grid(path, reference) and is_negligible(transform, grid, _NEGLIGIBLE_VOXELS):
                     transform = np.eye(4)
@@ -277,7 +277,7 @@ class AlignRepetitions(SimpleInterface):
             reference=reference.name,
             reference_reason=self.inputs.reference_reason,
             space=self.inputs.space,
-            interpolation=_INTERPOLATION,
+            interpolation=f"{KERNEL}; one interpolation",
             repetitions=tuple(
                 AlignedRepetition(
                     file=repetition.path.name,

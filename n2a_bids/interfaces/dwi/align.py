@@ -196,7 +196,7 @@ class AlignSeries(SimpleInterface):
     ) -> SeriesRow:
         inputs = self.inputs
         b0, first = b0s
-        qc = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+        qc = AlignmentQC.of_reference()
         if first is not None:
             thresholds = QCThresholds(**{name: getattr(inputs, name) for name in QCThresholds.__slots__})
             acquired = PlacedImage(*load(Path(inputs.b0_files[index])), reference.mask)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from n2a_bids.algorithms.distortion.field import KERNEL
 from n2a_bids.algorithms.registration.alignment import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import MotionMeasures
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
@@ -116,7 +117,7 @@ def series_record(
         reference=rows[0].name,
         reference_reason=reference_reason,
         space="reference",
-        interpolation="" if in_place else "quintic B-spline, once, motion and distortion together",
+        interpolation="" if in_place else f"{KERNEL}, once, motion and distortion together",
         in_place=in_place,
         motion_between_series=registration.motion_between_series,
         repetitions=tuple(row.record for row in rows),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nipype.interfaces.base import traits
 from nipype.pipeline.engine import Workflow
 
-from n2a_bids.algorithms.diffusion.gradients import B0_THRESHOLD
+from n2a_bids.contrasts import B0_THRESHOLD
 
 _NAME = "b0_threshold"
 

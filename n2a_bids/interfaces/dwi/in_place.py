@@ -50,7 +50,7 @@ class KeepInPlace(SimpleInterface):
         centre = affine[:3, :3] @ np.argwhere(mask > 0.5).mean(axis=0) + affine[:3, 3]
         volumes = list(range(len(transforms := read_transforms(inputs.motion_files[0]))))
         motion = measure_motion(transforms, centre, volumes)
-        qc = AlignmentQC(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
+        qc = AlignmentQC.of_reference()
         columns = volume_motion(motion, volumes, [1.0] * len(volumes))
         row = SeriesRow(inputs.name, qc, "", motion, columns)
         reason = "it is the only series of its group"
