@@ -90,7 +90,7 @@ class Prepared:
         if self.magnitude is None:
             return 0.0
         signal = clean - np.float32(self.magnitude.zero_level)
-        if np.ptp(self.variance_ratio) == 0:
+        if not self.is_weighted:
             return chi_bias(signal, noise_sd, self.magnitude.n_coils)
         parts = zip(self.weights, self.variance_ratio)
         return sum(
@@ -171,7 +171,7 @@ def _find_covariance(
 
 
 def reweight(prepared: Prepared, ratio: NDArray[np.float64]) -> Prepared:
-    """Inverse-variance weights, where the noise is clearly unequal.
+    """The noise of each repetition, and inverse-variance weights where it is clearly unequal.
 
     Parameters
     ----------
@@ -182,10 +182,10 @@ def reweight(prepared: Prepared, ratio: NDArray[np.float64]) -> Prepared:
     Returns
     -------
     prepared : Prepared
-        The same object where the noise is equal within measurement.
+        The same object where it was weighted, and the noise seems equal now.
     """
     if ratio.max() / ratio.min() < EQUAL_NOISE_RATIO:
-        return prepared
+        return prepared if prepared.is_weighted else replace(prepared, variance_ratio=ratio)
     weights = (1 / ratio) / (1 / ratio).sum()
     return replace(prepared, weights=weights, variance_ratio=ratio)
 

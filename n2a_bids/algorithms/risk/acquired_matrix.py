@@ -17,7 +17,7 @@ from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.preparation.zero_filling import resize_mask, resize_spectrum
 from n2a_bids.algorithms.repetitions import DenoisedImage
 from n2a_bids.algorithms.risk.held_out import hold_out
-from n2a_bids.algorithms.risk.stacking import zero_sum_direction
+from n2a_bids.algorithms.risk.stacking import draw_contrasts
 
 _MOST_VOXELS = 0.9
 """Acquired voxels over stored ones, above which the way there and back is not worth it."""
@@ -98,13 +98,14 @@ def on_stored_grid(denoised: DenoisedImage, stored: Prepared, used: Prepared) ->
 
 def _nothing_is_lost(prepared: Prepared, matrix: tuple[int, int, int], context: Context) -> bool:
     """Whether the average without the ends of k-space is no farther from the truth than with them."""
-    contrast = zero_sum_direction(prepared.weights, prepared.variance_ratio, context.generator)
-    noisy, target = (
-        np.tensordot((prepared.weights + part * contrast).astype(np.float32), prepared.images, axes=1)
-        for part in (_STRENGTH, -1 / _STRENGTH)
-    )
-    cut = resize_spectrum(resize_spectrum(noisy, matrix), noisy.shape)
-    change = (cut - target) ** 2 - (noisy - target) ** 2
+    change = np.zeros(prepared.mask.shape, np.float32)
+    for contrast in draw_contrasts(prepared.weights, prepared.variance_ratio, context.generator, 2):
+        noisy, target = (
+            np.tensordot((prepared.weights + part * contrast).astype(np.float32), prepared.images, axes=1)
+            for part in (_STRENGTH, -1 / _STRENGTH)
+        )
+        cut = resize_spectrum(resize_spectrum(noisy, matrix), noisy.shape)
+        change += (cut - target) ** 2 - (noisy - target) ** 2
     blocks = [
         float(change[core][prepared.mask[core]].mean())
         for core in hold_out(prepared.mask, context.generator, fraction=0.5).cores

@@ -228,7 +228,6 @@ def compare(
     *,
     strength: float = STRENGTH,
     n_draws: int = 2,
-    mirrored: bool = False,
 ) -> Stack:
     """Risk of every candidate on recorrupted averages, inside the brain part of the held-out blocks.
 
@@ -246,10 +245,7 @@ def compare(
         Recorruption strength: small keeps the input close to the average that
         is denoised in the end, large keeps the targets' noise low.
     n_draws : int
-        Recorruptions of each block; with two repetitions the second is the
-        mirror of the first.
-    mirrored : bool
-        See `draw_contrasts`.
+        Recorruptions of each block, as `draw_contrasts` draws them.
 
     Returns
     -------
@@ -258,9 +254,7 @@ def compare(
     factor = np.float32(prepared.average_noise_factor)
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
     predictions, targets, added = [], [], []
-    contrasts = draw_contrasts(
-        prepared.weights, prepared.variance_ratio, context.generator, n_draws, mirrored=mirrored
-    )
+    contrasts = draw_contrasts(prepared.weights, prepared.variance_ratio, context.generator, n_draws)
     for core, box in zip(held_out.cores, held_out.boxes):
         inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))
         counted = prepared.mask[core]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,8 @@ class RepetitionWeights:
     def contrasts(self) -> NDArray[np.float32]:
         """(R - 1, R) combinations of repetitions without signal, their noise independent.
 
-        That is of the average and of each other, and as strong as that of one repetition (root mean square).
+        That is of each other and of an average weighted by noise, and as strong as that of one repetition
+        (root mean square). Of a plain mean it is independent as far as repetitions are equally noisy.
 
         Examples
         --------
@@ -91,7 +92,7 @@ class RepetitionWeights:
         >>> float(abs((contrast * unequal.weights * unequal.variance_ratio).sum()).round(6))
         0.0
         """
-        if not self.is_weighted:
+        if len(self.weights) == 2 and not self.is_weighted:
             return helmert(len(self.weights)).astype(np.float32)
         # In units of their own noise, the signal of the repetitions lies along one direction.
         spread = np.sqrt(self.variance_ratio)
@@ -142,7 +143,7 @@ def weigh_series(
         # Where both agree, the fine detail knows it better.
         ratio = fine if np.abs(np.log(fine / coarse)).max() < np.log(_AGREEMENT) else coarse
         if ratio.max() / ratio.min() < EQUAL_NOISE_RATIO:
-            break
+            return found if found.is_weighted else replace(found, variance_ratio=ratio)
         before, weights = found.weights, (1 / ratio) / (1 / ratio).sum()
         found = RepetitionWeights(weights, ratio)
         if np.abs(weights - before).max() < _SETTLED:
@@ -186,7 +187,7 @@ def weigh_repetitions(
     Returns
     -------
     weighted : Prepared
-        `prepared` itself where the noise is equal within measurement.
+        Of equal weights where the noise is equal within measurement.
     """
     for _ in range(_ROUNDS):
         residuals, deviations = [], []
@@ -197,8 +198,7 @@ def weigh_repetitions(
             centre = images.mean(axis=0)
             deviations.append(np.stack([high_pass(image - centre)[counted] for image in images]))
         ratio = repetition_noise_ratio(np.hstack(residuals), np.hstack(deviations))
-        weighted = reweight(prepared, ratio)
-        if weighted is prepared:
+        before, prepared = prepared, reweight(prepared, ratio)
+        if prepared.weights is before.weights:
             break
-        prepared = weighted
     return prepared

@@ -73,7 +73,7 @@ def pretrained_candidates(
     tried = _at_levels(_PRETRAINED, network, config)
     if config.shipped is not None:
         tried += _at_levels(_SHIPPED, recorrupted.new_network(config.shipped, context), config)
-    stack = compare([mean, *tried], prepared, held_out, 0.0, context, n_draws=1)
+    stack = compare([mean, *tried], prepared, held_out, 0.0, context)
     ranked = [tried[index] for index in np.argsort(stack.risks[1:], kind="stable")]
     best = ranked[0]
     # Of two networks the better one is followed up; the other stays a candidate.

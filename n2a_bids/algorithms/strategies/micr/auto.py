@@ -133,9 +133,6 @@ def compare_on_squares(
 ) -> Stack:
     """Risks of candidates on held-out squares.
 
-    Interpolation and dose leave exposures with unequal noise, which adds to the risk of one recorruption
-    what it takes from its mirror image.
-
     Parameters
     ----------
     volumes : list of Candidate
@@ -150,7 +147,7 @@ def compare_on_squares(
         In squares of the unit of the fields.
     """
     n_draws = 2 if len(fields.images) == 2 else 4
-    return compare(volumes, fields.as_prepared(), held_out, 0.0, context, n_draws=n_draws, mirrored=True)
+    return compare(volumes, fields.as_prepared(), held_out, 0.0, context, n_draws=n_draws)
 
 
 def _make_candidates(

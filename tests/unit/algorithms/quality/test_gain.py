@@ -78,6 +78,25 @@ def test_error_and_averages_are_true_however_unequal_the_noise(n_repetitions, no
     assert found["equivalent_averages"] == pytest.approx(n_repetitions * 10 ** (gain_db / 10), rel=1e-3)
 
 
+@pytest.mark.parametrize("n_repetitions", [2, 3, 4])
+def test_slightly_unequal_noise_bends_no_risk(n_repetitions):
+    """SDs within 11 %, which are averaged alike: a perfect image is found perfect, whatever was drawn."""
+    repetitions = repetitions_of(n_repetitions, 1.11)
+    truth = replace(repetitions, data=np.broadcast_to(CLEAN[..., None], repetitions.data.shape))
+    for seed in range(3):
+        context = Context(torch.Generator().manual_seed(seed))
+        prepared, held_out = prepare(repetitions), hold_out(MASK, context.generator, fraction=0.8)
+        blur = Candidate("blur", function=lambda image, noise_sd: ndimage.gaussian_filter(image, 0.7))
+        prepared = weigh_repetitions(blur, prepared, held_out, context)
+        assert not prepared.is_weighted
+        clean = prepared.scales[0].apply(truth.data[0, ..., 0])
+        boxes = iter([box for box in held_out.boxes for _ in range(2)])
+        perfect = Candidate("truth", function=lambda image, noise_sd: clean[next(boxes)])  # noqa: B023
+        stack = compare([Candidate("mean"), perfect], prepared, held_out, 0.0, context)
+        mean_error = auto.error_of_mean(prepared, held_out, 0.0)
+        assert stack.risks[1] == pytest.approx(-mean_error, rel=0.1)
+
+
 @pytest.mark.parametrize(("noise_ratio", "averages"), [(1.0, 2.0), (2.0, 3.125), (4.0, 9.03)])
 def test_a_weighted_mean_is_worth_more_averages_and_is_called_by_its_name(noise_ratio, averages):
     """SDs of 1 and 4: the mean weighted by noise is as good as nine plain averages of the average noise."""
