@@ -81,7 +81,7 @@ def align_exposures(
     aligned : bool
         Take them as they lie.
     largest_value : float, optional
-        At which pixels are saturated; by default that of the first image.
+        At which pixels are saturated; by default that of the camera.
     report : callable
         Told the drift.
 
@@ -93,7 +93,7 @@ def align_exposures(
     first, paths = images[0], [image.path for image in images]
     _refuse_unlike(images)
     data = np.stack([image.pixels for image in images]).astype(np.float32)
-    saturated = data >= (first.largest_value if largest_value is None else largest_value)
+    saturated = data >= (_largest_value(images) if largest_value is None else largest_value)
     _refuse_empty(images, data, saturated)
     refuse_copies(paths, list(data))
     drift = None if aligned or len(paths) < 2 else _find_drift(paths, data, report)
@@ -115,6 +115,14 @@ def align_exposures(
         micrograph=True,
     )
     return Exposures(repetitions, first, drift)
+
+
+def _largest_value(images: Sequence[Micrograph]) -> float:
+    """At which the camera was saturated: that of one exposure holds for all that stay below it."""
+    least = min(image.largest_value for image in images)
+    if all(image.pixels.max() <= least for image in images):
+        return least
+    return images[0].largest_value
 
 
 def _refuse_unlike(images: Sequence[Micrograph]) -> None:

@@ -55,9 +55,18 @@ def micr_path(root: Path, entities: str, suffix: str, extension: str, participan
 
 
 def write_exposures(root: Path) -> None:
-    """Two drifted TIFF exposures, two PNG of another chunk, two OME-TIFF of 12 bits, and one alone."""
+    """Two drifted TIFF exposures, two PNG of another chunk, two OME-TIFF of 12 bits, and one alone.
+
+    One TIFF is packed by LZW; there is a pyramid of colours, too, as BigTIFF.
+    """
     for run, shift in ((1, (0, 0)), (2, (3.4, -5.2))):
-        tifffile.imwrite(micr_path(root, f"run-{run}", "TEM", ".tif"), expose(run, shift))
+        path = micr_path(root, f"run-{run}", "TEM", ".tif")
+        Image.fromarray(expose(run, shift)).save(path, compression="tiff_lzw" if run == 2 else None)
+        colours = np.stack([expose(40 + 3 * run + channel) for channel in range(3)], axis=-1)
+        path = micr_path(root, f"stain-HE_run-{run}", "BF", ".ome.btf")
+        with tifffile.TiffWriter(path, bigtiff=True, ome=True) as file:
+            file.write(colours, subifds=1, tile=(64, 64), photometric="rgb", metadata={"axes": "YXS"})
+            file.write(colours[::2, ::2], subfiletype=1, tile=(64, 64), photometric="rgb")
         Image.fromarray(expose(10 + run)).save(micr_path(root, f"run-{run}_chunk-2", "SEM", ".png"))
         metadata = {
             **{"axes": "YX", "SignificantBits": 12, "PhysicalSizeX": 0.004, "PhysicalSizeXUnit": "µm"},

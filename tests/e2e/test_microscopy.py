@@ -35,7 +35,7 @@ def results(tmp_path_factory) -> Path:
 
 
 def test_results_keep_format_depth_and_grid(results):
-    """TIFF, PNG and OME-TIFF of 12 bits come back as they were, the drift undone."""
+    """TIFF, PNG, OME-TIFF of 12 bits and OME-BigTIFF of colours come back as they were, the drift undone."""
     folder = results / "sub-01" / "micr"
     image = read_micrograph(folder / "sub-01_sample-A_desc-denoised_TEM.tif")
     assert image.pixels.dtype == np.uint8
@@ -45,6 +45,9 @@ def test_results_keep_format_depth_and_grid(results):
     fluorescence = read_micrograph(folder / "sub-01_sample-A_desc-denoised_FLUO.ome.tif")
     assert fluorescence.bit_depth == 12
     assert fluorescence.pixel_size_mm[:2] == pytest.approx((4e-6, 4e-6))
+    colours = read_micrograph(folder / "sub-01_sample-A_stain-HE_desc-denoised_BF.ome.btf")
+    assert (colours.axes, colours.pixels.shape) == ("YXS", (128, 128, 1, 3))
+    assert image.pixel_size_mm[:2] == colours.pixel_size_mm[:2] == pytest.approx((4e-6, 4e-6))
     sidecar = json.loads((folder / "sub-01_sample-A_desc-denoised_TEM.json").read_text())
     assert sidecar["PixelSize"] == [4.0, 4.0]
     assert len(sidecar["Sources"]) == 2
@@ -70,7 +73,7 @@ def test_dry_run_tells_groups_and_lone_exposures(results):
     """One exposure has nothing to average, and the list says so."""
     child = run_app(results.parent, "participant", "--dry-run", "--modalities", "micr")
     assert child.returncode == 0, child.stderr
-    assert "3 groups to denoise" in child.stdout
+    assert "4 groups to denoise" in child.stdout
     assert "one exposure of BF" in child.stdout
 
 

@@ -72,7 +72,11 @@ def count_pages(path: Path) -> int:
 
 
 def pixel_size_mm(
-    path: Path, metadata: dict[str, object], own_mm: tuple[float, float, float] | None
+    path: Path,
+    metadata: dict[str, object],
+    own_mm: tuple[float, float, float] | None,
+    *,
+    own_is_certain: bool = True,
 ) -> tuple[float, float, float] | None:
     """Size of a pixel by the sidecar, or by the file where the sidecar does not tell.
 
@@ -83,7 +87,9 @@ def pixel_size_mm(
     metadata : dict
         ``PixelSize`` and ``PixelSizeUnits``.
     own_mm : (x, y, z), optional
-        As the file itself has it (OME or ImageJ).
+        As the file itself has it.
+    own_is_certain : bool
+        False where the sidecar is believed more: of a resolution that programs may have set for printers.
 
     Returns
     -------
@@ -105,7 +111,7 @@ def pixel_size_mm(
             f"(nm, um or mm), found {size!r} and {unit!r}; correct the sidecar"
         )
     x, y, *rest = (float(one) * _MM[str(unit)] for one in size)
-    if own_mm is not None:
+    if own_mm is not None and own_is_certain:
         pairs = ((x, own_mm[0]), (y, own_mm[1]))
         if any(abs(said / own - 1) > _LARGEST_DIFFERENCE for said, own in pairs):
             raise BIDSDataError(

@@ -55,7 +55,9 @@ class AlignExposures(SimpleInterface):
         paths = [Path(path) for path in self.inputs.in_files]
         images = [read_micrograph(path) for path in paths]
         sizes = [
-            pixel_size_mm(image.path, dict(metadata), image.pixel_size_mm)
+            pixel_size_mm(
+                image.path, dict(metadata), image.pixel_size_mm, own_is_certain=not image.size_by_tags
+            )
             for image, metadata in zip(images, self.inputs.metadata, strict=True)
         ]
         found = _align(images, self.inputs.n_frame_groups)

@@ -89,7 +89,12 @@ class WriteMicrographs(SimpleInterface):
     def _like(self) -> Micrograph:
         """What results are written like; of frames, one page."""
         first = read_micrograph(Path(self.inputs.in_files[0]))
-        size = pixel_size_mm(first.path, dict(self.inputs.metadata[0]), first.pixel_size_mm)
+        size = pixel_size_mm(
+            first.path,
+            dict(self.inputs.metadata[0]),
+            first.pixel_size_mm,
+            own_is_certain=not first.size_by_tags,
+        )
         like = replace(first, pixel_size_mm=size)
         if not self.inputs.frames:
             return like

@@ -1,0 +1,223 @@
+"""TIFF files of microscopes (OME, ImageJ, BigTIFF, tiles, pyramids): one image each, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.micrograph import PAGES, Micrograph, find_saturation
+from n2a_bids.io.micrograph_metadata import find_size, resolution_tags, significant_bits
+from n2a_bids.io.tiff_codecs import supply_decoders
+
+_ASIDE = ("label", "macro", "thumbnail", "overview")
+"""Names of the images that slide scanners add."""
+_JPEG = (6, 7)
+"""Kinds of compression, as TIFF numbers them."""
+_CENTIMETRE = 3
+"""Unit of a resolution, as TIFF numbers it."""
+_Options = dict[str, bool | int | str | tuple[float, float] | dict[str, str | float]]
+"""Of tifffile."""
+_IMAGEJ_ORDER = "TZCYXS"
+_IMAGEJ_TYPES = (np.uint8, np.uint16, np.float32)
+
+
+def read_tiff(path: Path) -> Micrograph:
+    """Read a TIFF file of any kind: of a pyramid the finest image.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    micrograph : Micrograph
+
+    Raises
+    ------
+    BIDSDataError
+        If the file holds no grey or RGB image, or a series of more than planes and channels.
+    Exception
+        Whatever the parser stumbles over in files that are damaged.
+    """
+    supply_decoders()
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        kind = _unusual_kind(page)
+        if kind:
+            raise BIDSDataError(
+                f"{path}: expected grey values or RGB, found {kind}, of which noise cannot be told; export "
+                "the image as the camera gave it"
+            )
+        n_images = 1 + sum(not _stands_aside(series) for series in file.series[1:])
+        if n_images > 1:
+            raise BIDSDataError(
+                f"{path}: expected one image or a stack of equal planes, found {n_images} images; "
+                "export the one that counts"
+            )
+        series = file.series[0]
+        pixels, order = _columns_first(path, series.asarray(), series.axes)
+        told = significant_bits(file.ome_metadata) or page.bitspersample
+        size, by_tags = find_size(file)
+        depth, saturated_at = _depth(pixels, told)
+        return Micrograph(
+            pixels,
+            depth,
+            size,
+            path,
+            order,
+            white_is_zero=page.photometric == tifffile.PHOTOMETRIC.MINISWHITE,
+            is_imagej=bool(file.is_imagej),
+            size_by_tags=by_tags,
+            saturated_at=saturated_at,
+            resolution=resolution_tags(page),
+        )
+
+
+def _stands_aside(series: tifffile.TiffPageSeries) -> bool:
+    """Whether an image is a smaller copy of the first, or the label of a slide."""
+    return bool(series.keyframe.is_reduced) or series.name.lower() in _ASIDE
+
+
+def _depth(pixels: NDArray[np.generic], told: int) -> tuple[int, int | None]:
+    """Bits that the values use, and the value at which they are saturated where only values tell."""
+    n_bits = 8 * pixels.dtype.itemsize
+    # Metadata may know the type only, or be wrong.
+    if told < n_bits and pixels.dtype.kind == "u" and pixels.max() < 2**told:
+        return told, None
+    found = find_saturation(pixels)
+    return (found.bit_length(), found) if found else (n_bits, None)
+
+
+def _columns_first(path: Path, pixels: NDArray[np.generic], axes: str) -> tuple[NDArray[np.generic], str]:
+    """(X, Y, Z, C) array, and the axes of the file that are longer than 1, or X and Y."""
+    kept = [(axis, size) for axis, size in zip(axes, pixels.shape) if size > 1 or axis in "YX"]
+    order = "".join(axis for axis, _ in kept)
+    pixels = pixels.reshape([size for _, size in kept])
+    pages, channels = [one for one in order if one in PAGES], [one for one in order if one in "SC"]
+    if set(order) - set(PAGES + "SCYX") or len(pages) > 1 or len(channels) > 1:
+        raise BIDSDataError(
+            f"{path}: expected an image, a stack of planes, and channels, found the axes {axes} with "
+            f"{' x '.join(map(str, pixels.shape))}; export one position or time"
+        )
+    if pixels.dtype.kind not in "uif" or not pixels.size:
+        raise BIDSDataError(f"{path}: expected real numbers, found {pixels.dtype}; export magnitudes")
+    moved = np.moveaxis(pixels, (order.index("X"), order.index("Y")), (0, 1))
+    rest = [axis for axis in order if axis not in "XY"]
+    if rest == [*channels, *pages] and channels and pages:
+        moved = moved.swapaxes(2, 3)
+    return moved.reshape(*moved.shape[:2], *(moved.shape[2:3] if pages else (1,)), -1), order
+
+
+def _unusual_kind(page: tifffile.TiffPage) -> str:
+    """What a page holds beside or instead of grey values or RGB; empty where nothing."""
+    if page.bitspersample == 1:
+        return "1 bit per pixel"
+    if set(page.extrasamples) & {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}:
+        return "transparency"
+    kinds = tifffile.PHOTOMETRIC
+    if page.photometric == kinds.PALETTE:
+        return "" if _is_grey(page.colormap) else "a palette"
+    known = (kinds.MINISBLACK, kinds.MINISWHITE, kinds.RGB)
+    if page.photometric == kinds.YCBCR and page.compression in _JPEG:
+        # Unpacked as RGB.
+        return ""
+    return "" if page.photometric in known else f"colours of the kind {kinds(page.photometric).name}"
+
+
+def _is_grey(colours: NDArray[np.integer] | None) -> bool:
+    """Whether a palette is no more than the grey values, as some electron microscopes add it."""
+    if colours is None or colours.ndim != 2 or len(colours) != 3:
+        return False
+    grey = np.linspace(0, 1, colours.shape[1])
+    return bool(np.abs(colours / max(int(colours.max()), 1) - grey).max() < 1 / colours.shape[1])
+
+
+def write_tiff(temporary: Path, path: Path, stored: NDArray[np.generic], like: Micrograph) -> None:
+    """Write an image with the axes of the file it was made of.
+
+    Metadata are OME where the name promises them, else those of ImageJ where the file had them; the size of
+    a pixel is kept in either, and in the resolution of plain files.
+
+    Parameters
+    ----------
+    temporary : Path
+        What is written.
+    path : Path
+        What it will be called, which says the kind.
+    stored : (X, Y, Z, C) array
+    like : Micrograph
+        What the image was made of.
+    """
+    array = _in_order(stored, like.axes)
+    is_ome = ".ome." in path.name.lower()
+    photometric = "miniswhite" if like.white_is_zero else "minisblack"
+    if "S" in like.axes and stored.shape[-1] == 3:
+        photometric = "rgb"
+    planar = (
+        {} if "S" not in like.axes else {"planarconfig": "contig" if like.axes[-1] == "S" else "separate"}
+    )
+    is_large = array.nbytes > 3.9e9 or path.name.lower().endswith((".btf", ".tf8"))
+    options: _Options = {"photometric": photometric, **planar}
+    if is_ome:
+        options |= {"ome": True, "metadata": _ome_fields(array, like)}
+    elif like.is_imagej and not is_large and photometric != "miniswhite" and _fits_imagej(array, like.axes):
+        options = _imagej_options(like, photometric)
+    else:
+        options |= {"metadata": {"axes": like.axes}, **_resolution(like)}
+    tifffile.imwrite(temporary, array, bigtiff=is_large, **options)
+
+
+def _in_order(stored: NDArray[np.generic], axes: str) -> NDArray[np.generic]:
+    sizes = {"X": 0, "Y": 1}
+    page = next((axis for axis in axes if axis in PAGES), None)
+    channel = next((axis for axis in axes if axis in "SC"), None)
+    kept = stored if channel is not None else stored[..., 0]
+    if page is None:
+        kept = kept[:, :, 0]
+    else:
+        sizes[page] = 2
+    if channel is not None:
+        sizes[channel] = kept.ndim - 1
+    return np.ascontiguousarray(kept.transpose([sizes[axis] for axis in axes]))
+
+
+def _ome_fields(array: NDArray[np.generic], like: Micrograph) -> dict[str, str | float]:
+    fields: dict[str, str | float] = {"axes": like.axes}
+    if like.pixel_size_mm:
+        x, y, z = like.pixel_size_mm
+        fields |= {"PhysicalSizeX": x * 1e3, "PhysicalSizeXUnit": "µm"}
+        fields |= {"PhysicalSizeY": y * 1e3, "PhysicalSizeYUnit": "µm"}
+        fields |= {"PhysicalSizeZ": z * 1e3, "PhysicalSizeZUnit": "µm"} if "Z" in like.axes else {}
+    if like.is_integer and np.issubdtype(array.dtype, np.integer):
+        fields["SignificantBits"] = like.bit_depth
+    return fields
+
+
+def _fits_imagej(array: NDArray[np.generic], axes: str) -> bool:
+    """Whether ImageJ knows such an array: its types, its order, colours of 8 bits."""
+    known = array.dtype in _IMAGEJ_TYPES and ("S" not in axes or array.dtype == np.uint8)
+    return known and axes == "".join(axis for axis in _IMAGEJ_ORDER if axis in axes)
+
+
+def _imagej_options(like: Micrograph, photometric: str) -> _Options:
+    fields: dict[str, str | float] = {"axes": like.axes}
+    options: _Options = {"imagej": True, "metadata": fields, "photometric": photometric}
+    if like.pixel_size_mm:
+        x, y, z = like.pixel_size_mm
+        fields |= {"unit": "um"} | ({"spacing": z * 1e3} if "Z" in like.axes else {})
+        return options | {"resolution": (1e-3 / x, 1e-3 / y)}
+    return options | _resolution(like)
+
+
+def _resolution(like: Micrograph) -> _Options:
+    """The size of a pixel, or the resolution that the file had."""
+    if like.pixel_size_mm:
+        x, y, _ = like.pixel_size_mm
+        return {"resolution": (10 / x, 10 / y), "resolutionunit": _CENTIMETRE}
+    if like.resolution:
+        return {"resolution": like.resolution[:2], "resolutionunit": like.resolution[2]}
+    return {}
