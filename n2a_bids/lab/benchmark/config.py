@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from n2a_bids.config import Recipe
 from n2a_bids.config.options import Option, Range, declared_fields
+from n2a_bids.lab.benchmark.downstream.config import DownstreamConfig
 from n2a_bids.lab.benchmark.noise2noise_config import Noise2NoiseConfig
 from n2a_bids.lab.simulation.conditions import CONDITIONS, DWI_NAMES, NAMES
 
@@ -168,15 +169,21 @@ class BenchmarkConfig:
     dwi: DiffusionBenchmarkConfig = field(default_factory=DiffusionBenchmarkConfig)
     micr: MicrographBenchmarkConfig = field(default_factory=MicrographBenchmarkConfig)
     noise2noise: Noise2NoiseConfig = field(default_factory=Noise2NoiseConfig)
+    downstream: DownstreamConfig = field(default_factory=DownstreamConfig)
 
     @property
     def command_line(self) -> list[str]:
         """Options that differ from their defaults, as they would be typed."""
-        return [*_typed(self), *_typed(self.dwi), *_typed(self.micr), *_typed(self.noise2noise)]
+        sections = (self, self.dwi, self.micr, self.noise2noise, self.downstream)
+        return [word for section in sections for word in _typed(section)]
 
 
 def _typed(
-    config: BenchmarkConfig | DiffusionBenchmarkConfig | MicrographBenchmarkConfig | Noise2NoiseConfig,
+    config: BenchmarkConfig
+    | DiffusionBenchmarkConfig
+    | MicrographBenchmarkConfig
+    | Noise2NoiseConfig
+    | DownstreamConfig,
 ) -> Iterator[str]:
     """Flags and values of one dataclass of options."""
     for declared in declared_fields(type(config)):

@@ -56,7 +56,7 @@ def draw_slices(slices: Mapping[str, NDArray[np.float32]], title: str, out_file:
     window = {"cmap": "gray", "vmin": 0, "vmax": float(np.percentile(truth[truth > 0], 99.5))}
     spread = 3 * float(np.std((mean - truth)[truth > 0]))
     difference = {"cmap": "gray", "vmin": -spread, "vmax": spread}
-    figure, axes = _subplots(3, len(names), (1.9 * len(names), 6.2))
+    figure, axes = subplots(3, len(names), (1.9 * len(names), 6.2))
     for column, name in enumerate(names):
         image = slices[name]
         rows = ((image, window), (image - truth, difference), (mean - image, difference))
@@ -68,7 +68,7 @@ def draw_slices(slices: Mapping[str, NDArray[np.float32]], title: str, out_file:
     for axis, label in zip(axes[:, 0], ("image", "minus truth", "mean minus image"), strict=True):
         axis.set_ylabel(label, fontsize=8)
     figure.suptitle(title, fontsize=9)
-    _save(figure, out_file)
+    save_picture(figure, out_file)
 
 
 def draw_curves(summary: Sequence[Mapping[str, Any]], out_file: Path) -> None:
@@ -84,7 +84,7 @@ def draw_curves(summary: Sequence[Mapping[str, Any]], out_file: Path) -> None:
     panels = list(dict.fromkeys((str(e["condition"]), int(e["n_repetitions"])) for e in summary))
     methods = list(dict.fromkeys(str(e["method"]) for e in summary))
     measures = (("psnr_db", "PSNR (dB)"), ("edge_psnr_db", "edge PSNR (dB)"), ("ssim", "SSIM"))
-    figure, axes = _subplots(len(panels), len(measures), (4 * len(measures), 2.8 * len(panels) + 0.6))
+    figure, axes = subplots(len(panels), len(measures), (4 * len(measures), 2.8 * len(panels) + 0.6))
     for row, (condition, repetitions) in enumerate(panels):
         for column, (measure, label) in enumerate(measures):
             axis = axes[row, column]
@@ -103,7 +103,7 @@ def draw_curves(summary: Sequence[Mapping[str, Any]], out_file: Path) -> None:
             axis.set_ylabel(label, fontsize=8)
     drawn = {name: h for axis in axes.flat for h, name in zip(*axis.get_legend_handles_labels())}
     figure.legend([drawn[name] for name in methods], methods, loc="outside upper center", ncols=6, fontsize=7)
-    _save(figure, out_file)
+    save_picture(figure, out_file)
 
 
 def _style(index: int) -> dict[str, Any]:  # keyword arguments of matplotlib
@@ -114,7 +114,8 @@ def _style(index: int) -> dict[str, Any]:  # keyword arguments of matplotlib
     return {"color": colours[index % len(colours)], "marker": _MARKERS[index % len(_MARKERS)]}
 
 
-def _subplots(n_rows: int, n_columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+def subplots(n_rows: int, n_columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """Figure of this size (inches) and its (rows, columns) axes."""
     # the object interface needs no display and leaves no global figure behind
     from matplotlib.figure import Figure
 
@@ -122,6 +123,7 @@ def _subplots(n_rows: int, n_columns: int, size: tuple[float, float]) -> tuple[A
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 
 
-def _save(figure: Any, out_file: Path) -> None:
+def save_picture(figure: Any, out_file: Path) -> None:
+    """Write a figure as PNG, replaced whole."""
     with whole_file(out_file) as partial:
         figure.savefig(partial, format="png", dpi=130)

@@ -29,7 +29,12 @@ _DEFAULT_METHODS = {
         "oracle",
     ),
 }
-_OPTIONAL = ("nlmeans", "nlmeans-each", "ants", "ants-each", "bm4d", "oracle")
+_DOWNSTREAM_METHODS = {
+    "small": ("ants-each", "bm4d-spectrum-floor", "auto:fast"),
+    "full": ("ants-each", "bm4d-spectrum-floor", "auto"),
+}
+"""Beside plain means: what fMRIPrep does with every run, and BM4D told all that can be told."""
+_OPTIONAL = ("nlmeans", "nlmeans-each", "ants", "ants-each", "bm4d", "bm4d-spectrum-floor", "oracle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,10 @@ def _run_on_truths(config: BenchmarkConfig, truths: list, plan: object, run_cell
         from n2a_bids.lab.benchmark.anat.calibration import run_calibration
 
         return run_calibration(truths, plan)
+    if config.downstream.asked:
+        from n2a_bids.lab.benchmark.downstream.cells import run_downstream
+
+        return run_downstream(truths, plan, config.downstream.analyses)
     if config.speed:
         from n2a_bids.lab.benchmark.anat.speed import run_speed
 
@@ -148,7 +157,12 @@ def _make_plan(config: BenchmarkConfig, plan_class: type) -> object:
     methods = config.strategies
     if not methods:
         known = available_methods()
-        methods = [name for name in _DEFAULT_METHODS[config.config] if name in known or name not in _OPTIONAL]
+        defaults = _DOWNSTREAM_METHODS if config.downstream.asked else _DEFAULT_METHODS
+        methods = [
+            name
+            for name in defaults[config.config]
+            if name.removesuffix("-floor") in known or name not in _OPTIONAL
+        ]
     for name in methods:
         check_method(name)
     if "mean" not in methods:

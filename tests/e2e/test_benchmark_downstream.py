@@ -1,0 +1,61 @@
+"""``n2a-tools benchmark --downstream`` from the command line to its tables and picture."""
+
+import csv
+
+import pytest
+
+from n2a_bids.cli.tools import main
+from n2a_bids.lab.benchmark.downstream.averages import LADDER
+
+
+def run(out, *options):
+    box = ["--crop", "20", "20", "20", "--sigmas", "0.4", "--downstream", "--strategies"]
+    return main(["benchmark", "--out", str(out), *box, *options])
+
+
+def rows_of(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Folder of a finished run with one method beside the means."""
+    out = tmp_path_factory.mktemp("downstream") / "out"
+    assert run(out, "nlmeans") == 0
+    return out
+
+
+@pytest.mark.slow
+def test_every_method_and_mean_is_judged(finished):
+    rows = [row for row in rows_of(finished / "downstream.tsv") if row["measure"] == "gm_overlap"]
+    assert [(row["method"], int(row["n_repetitions"])) for row in rows] == [
+        *(("mean", n) for n in LADDER),
+        ("nlmeans", 2),
+    ]
+    assert all(row["status"] == "ok" and float(row["error"]) >= 0 for row in rows)
+    assert float(rows[0]["error"]) > float(rows[-2]["error"])
+    summary = {row["method"]: row for row in rows_of(finished / "downstream-summary.tsv")}
+    assert 1 <= float(summary["nlmeans"]["worth_averages"]) <= LADDER[-1]
+    assert (finished / "downstream.png").stat().st_size > 1000
+    assert "--downstream" in (finished / "machine.txt").read_text()
+
+
+@pytest.mark.slow
+def test_resuming_adds_only_what_is_missing(finished):
+    before = rows_of(finished / "downstream.tsv")
+    assert run(finished, "nlmeans", "nlmeans-each", "--resume") == 0
+    after = rows_of(finished / "downstream.tsv")
+    assert after[: len(before)] == before
+    assert {row["method"] for row in after[len(before) :]} == {"nlmeans-each"}
+    assert run(finished, "nlmeans") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [(("--conditions", "echoes"), "echoes"), (("--repetitions", "12"), "12")],
+    ids=["echoes", "too-many"],
+)
+def test_what_cannot_be_counted_in_averages_is_refused(tmp_path, capsys, options, named):
+    assert run(tmp_path / "out", "nlmeans", *options) == 2
+    assert named in capsys.readouterr().err
