@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from n2a_bids import __version__
 from n2a_bids.app.outcomes import Outcome
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
+from n2a_bids.dataset.group.dwi_b0 import leave_distortion
 from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.templates import provide_template
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
@@ -127,7 +129,10 @@ def warn(message: str) -> None:
 def find_work(config: Config, selection: SelectionConfig, strategy: str) -> Collection:
     """Groups that a strategy can take and that fit into memory, and all other images with the reason."""
     found = leave_out_too_large(collect(config.bids_dir, selection), selection, config.resources.memory_gb)
-    return leave_out_unsuitable(found, strategy)
+    suited = leave_out_unsuitable(found, strategy)
+    if config.outputs.raw_like_dir is None:
+        return suited
+    return dataclasses.replace(suited, units=tuple(leave_distortion(unit) for unit in suited.units))
 
 
 def provide_mask_template(config: Config) -> None:

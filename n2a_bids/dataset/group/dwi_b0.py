@@ -112,11 +112,34 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
         # Of a clone of DataLad, nothing is there yet.
         problem = content_problem(one.image.path) if is_there else ""
         if not problem:
-            how = f"the distortion is estimated with {one.image.path.name}, of opposite phase encoding"
-            return replace(unit, reversed_b0=one.image, reason=f"{unit.reason}; {how}", notes=tuple(notes))
+            reason = unit.reason + _estimated_with(one.image.path.name)
+            return replace(unit, reversed_b0=one.image, reason=reason, notes=tuple(notes))
         # The series can do without: no reason to stop.
         notes.append(f"the distortion is not estimated with a b0 image that cannot be used: {problem}")
     return replace(unit, notes=tuple(notes))
+
+
+def leave_distortion(unit: DenoisingUnit) -> DenoisingUnit:
+    """A unit whose distortion is left to the tool that takes its raw-like series, with the same b0.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Of any kind; those without a reversed b0 stay as they are.
+    """
+    if unit.reversed_b0 is None:
+        return unit
+    name = unit.reversed_b0.path.name
+    left = (
+        "its distortion is left, in the derivatives, too, to the tool that corrects the series of "
+        f"--emit-raw-like; without that option, n2a would correct it with {name}"
+    )
+    kept = unit.reason.removesuffix(_estimated_with(name))
+    return replace(unit, reversed_b0=None, reason=kept, notes=(*unit.notes, left))
+
+
+def _estimated_with(name: str) -> str:
+    return f"; the distortion is estimated with {name}, of opposite phase encoding"
 
 
 def _lacks_table(image: ImageFile, n_volumes: int, b0_threshold: float) -> bool:

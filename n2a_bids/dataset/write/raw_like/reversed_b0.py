@@ -15,6 +15,7 @@ from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import copy_whole, write_whole
+from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.json import sidecar_text
 
 
@@ -25,7 +26,8 @@ def copy_reversed_b0(
 
     A series is copied that has opposite phase encoding to a denoised one in its folder, and too few
     diffusion-weighted volumes to be denoised itself. Image and tables are copied as they are, under their
-    names; the sidecar holds what applied to the image by inheritance.
+    names; the sidecar holds what applied to the image by inheritance. b0 images that came without a table of
+    their own get one of zeros, without which no tool takes them for diffusion data.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ def copy_reversed_b0(
             if series is None or np.count_nonzero(series.weighted) > 1:
                 continue
             if any(partner is not None and are_opposite(series, partner) for partner in partners):
-                _copy(series.image, root / path.relative_to(bids_dir))
+                _copy(series, root / path.relative_to(bids_dir))
                 copied.append(series.image)
     return copied
 
@@ -67,15 +69,14 @@ def _read(path: Path, reader: SidecarReader, b0_threshold: float) -> Series | No
         return None
 
 
-def _copy(image: ImageFile, copy: Path) -> None:
-    stem = copy.name.split(".")[0]
+def _copy(series: Series, copy: Path) -> None:
+    image, stem = series.image, copy.with_name(copy.name.split(".")[0])
     # What applies to the image alone in the original dataset: IntendedFor names series that are not here.
     kept = {key: value for key, value in image.metadata.items() if key != "IntendedFor"}
-    write_whole(copy.with_name(f"{stem}.json"), sidecar_text(kept) + "\n")
-    for source, target in (
-        (image.bval, copy.with_name(f"{stem}.bval")),
-        (image.bvec, copy.with_name(f"{stem}.bvec")),
-        (image.path, copy),
-    ):
-        if source is not None:
-            copy_whole(source, target)
+    write_whole(stem.with_name(f"{stem.name}.json"), sidecar_text(kept) + "\n")
+    if image.bval is None or image.bvec is None:
+        write_gradients(series.gradients, np.eye(4) if series.affine is None else series.affine, stem)
+    else:
+        copy_whole(image.bval, stem.with_name(f"{stem.name}.bval"))
+        copy_whole(image.bvec, stem.with_name(f"{stem.name}.bvec"))
+    copy_whole(image.path, copy)

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.group.dwi_b0 import leave_distortion
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
 from n2a_bids.interfaces.derivatives.raw_like import DescribeRawLike
@@ -710,6 +711,18 @@ def test_a_field_map_serves_the_series_that_it_is_meant_for(dataset, of_field, o
     assert (reversed_b0 is not None and reversed_b0.path == back) is kept
 
 
+def test_distortion_that_is_left_to_another_tool_is_said_to_be_left(dataset):
+    """With raw-like series, which the b0 follows, nothing claims that n2a corrects them."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    _b0_image(stem.with_name("sub-01_dir-PA_dwi"), PA)
+    (unit,) = dataset.collect().units
+    assert "the distortion is estimated with sub-01_dir-PA_dwi.nii.gz" in unit.reason
+    left = leave_distortion(unit)
+    assert left.reversed_b0 is None and "distortion" not in left.reason
+    assert "distortion is left" in left.notes[-1] and "sub-01_dir-PA_dwi.nii.gz" in left.notes[-1]
+    assert leave_distortion(left) == left
+
+
 @pytest.mark.parametrize("fault", ["cut", "zeros", "nan"])
 def test_a_b0_that_cannot_be_used_stops_nobody(dataset, fault):
     """Its voxels are looked at before: the series keeps its distortion, with a note, or takes the next b0."""
@@ -787,12 +800,13 @@ def test_a_full_series_without_its_table_is_a_fault(dataset):
 
 
 def test_a_reversed_b0_without_table_follows_into_the_raw_like_dataset(dataset, tmp_path):
-    """Image and sidecar, without a table of others that applies by inheritance."""
+    """Image and sidecar, and zeros in place of a table of others that applies by inheritance."""
     main = dataset.add("dir-AP", metadata=AP)
     for extension in (".bval", ".bvec"):
         Path(f"{main}{extension}").replace(dataset.root / f"dwi{extension}")
-    back = _b0_image(main.with_name("sub-01_dir-PA_dwi"), PA)
+    _b0_image(main.with_name("sub-01_dir-PA_dwi"), PA)
     root = tmp_path / "raw-like"
     copy_reversed_b0(dataset.root, root, [Path(f"{main}.nii.gz")], 50.0)
     copied = sorted(path.name for path in (root / "sub-01/dwi").iterdir())
-    assert copied == ["sub-01_dir-PA_dwi.json", back.name]
+    assert copied == [f"sub-01_dir-PA_dwi{end}" for end in (".bval", ".bvec", ".json", ".nii.gz")]
+    assert (root / "sub-01/dwi/sub-01_dir-PA_dwi.bval").read_text() == "0\n"

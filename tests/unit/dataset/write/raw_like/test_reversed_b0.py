@@ -35,3 +35,21 @@ def test_the_threshold_of_the_run_decides_what_is_a_b0(folder, tmp_path, b0_thre
     assert [image.path.name for image in found] == copied
     written = sorted(path.name for path in root.rglob("*") if path.is_file())
     assert len(written) == 4 * len(copied) and all("dir-PA" in name for name in written)
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 4, 2)])
+@pytest.mark.parametrize("inherits", [False, True])
+def test_b0_images_without_a_table_get_one_of_zeros(folder, tmp_path, shape, inherits):
+    """Without, the dataset would be no valid one; a table of other series, by inheritance, is not theirs."""
+    stem = folder / "sub-01_dir-PA_dwi"
+    nb.Nifti1Image(np.ones(shape, np.float32), np.eye(4)).to_filename(stem.with_suffix(".nii.gz"))
+    for extension in (".bval", ".bvec"):
+        stem.with_suffix(extension).unlink()
+        if inherits:
+            own = folder / f"sub-01_dir-AP_dwi{extension}"
+            own.rename(tmp_path / "bids" / f"dwi{extension}")
+    copy_reversed_b0(tmp_path / "bids", tmp_path / "raw", [folder / "sub-01_dir-AP_dwi.nii.gz"], 50.0)
+    copy = tmp_path / "raw" / "sub-01" / "dwi" / stem.name
+    count = int(np.prod(shape[3:]))
+    assert np.loadtxt(copy.with_suffix(".bval"), ndmin=1).tolist() == [0] * count
+    assert np.loadtxt(copy.with_suffix(".bvec"), ndmin=2).tolist() == [[0] * count] * 3
