@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nipype import Workflow
 
-from n2a_bids.app.execution import run_workflow
+from n2a_bids.app.execution import leave_crashes_in, run_to_the_end
 from n2a_bids.app.log import participant_lock, run_record, write_log
 from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.work import ParticipantWork, crash_sentences, error_sentence, explain, top_name
@@ -42,8 +42,7 @@ def n_side_by_side(resources: ResourceConfig) -> int:
     >>> n_side_by_side(ResourceConfig(n_procs=16, omp_nthreads=4, memory_gb=6))
     1
     """
-    if resources.nipype_plugin not in (None, "Linear", "MultiProc", "LegacyMultiProc"):
-        # Each step is a job with resources of its own.
+    if not resources.run_here:
         return resources.n_procs
     by_processors = resources.n_procs // resources.omp_nthreads
     by_memory = int(resources.memory_gb // _PARTICIPANT_MEMORY_GB)
@@ -103,7 +102,7 @@ def run_batch(
                 explain(config)
         if progress is not None:
             progress.expect(f"{workflow.name}.{name}" for name in workflow.list_node_names())
-        stopped_by = _run(workflow, config, interruption, progress) if built else ""
+        stopped_by = run_to_the_end(workflow, config, interruption, progress) if built else ""
     for item in built:
         failures[item.label] += crash_sentences(run_record(item.label, config).parent)
     if stopped_by and not any(failures[item.label] for item in built):
@@ -156,28 +155,11 @@ def _path_in(path: Path, bids_dir: Path) -> str:
 
 
 def _participant_wf(item: ParticipantWork, config: Config) -> Workflow:
-    if item.checked:
-        # The first step of each unit need not read the voxels again.
-        selection = dataclasses.replace(config.selection, skip_validation=True)
-        config = dataclasses.replace(config, selection=selection)
-    workflow = init_participant_wf(item.label, item.units, config)
+    workflow = init_participant_wf(item.label, item.units, item.settings(config))
     if config.outputs.write_graph:
         workflow.base_dir = str(config.work_dir / top_name())
         # Without Graphviz there is still the .dot file.
         with suppress(OSError):
             workflow.write_graph(graph2use="colored", format="svg", simple_form=True)
-    crash_dir = str(run_record(item.label, config).parent)
-    for name in workflow.list_node_names():
-        # nipype reads this from the node and from the top workflow, never from those between.
-        workflow.get_node(name).config = {"execution": {"crashdump_dir": crash_dir}}
+    leave_crashes_in(workflow, run_record(item.label, config).parent)
     return workflow
-
-
-def _run(workflow: Workflow, config: Config, interruption: Interruption, progress: RunProgress | None) -> str:
-    """Run, and return what stopped it; failed steps are found by their crash files."""
-    try:
-        run_workflow(workflow, config, interruption, progress)
-    except Exception as error:
-        explain(config)
-        return error_sentence(error)
-    return ""

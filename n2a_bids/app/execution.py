@@ -20,6 +20,7 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from n2a_bids.app.nipype_settings import Settings, apply_settings, current_settings
 from n2a_bids.app.progress.lines import RunProgress
+from n2a_bids.app.work import error_sentence, explain
 from n2a_bids.config import Config
 from n2a_bids.errors import OUT_OF_MEMORY
 from n2a_bids.record.typed_json import JsonObject
@@ -74,6 +75,25 @@ def run_workflow(
                 workflow.run(plugin=plugin, plugin_args=arguments)
         finally:
             interruption.check()
+
+
+def run_to_the_end(
+    workflow: Workflow, config: Config, interruption: Interruption, progress: RunProgress | None = None
+) -> str:
+    """Run a workflow as `run_workflow`; returns what went wrong first, empty if nothing did."""
+    try:
+        run_workflow(workflow, config, interruption, progress)
+    except Exception as error:  # steps that failed have left crash files, and the others have run
+        explain(config)
+        return error_sentence(error)
+    return ""
+
+
+def leave_crashes_in(workflow: Workflow, folder: Path) -> None:
+    """Let all steps of a workflow leave their crash files in a folder."""
+    for name in workflow.list_node_names():
+        # nipype reads this from the node and from the top workflow, never from those between.
+        workflow.get_node(name).config = {"execution": {"crashdump_dir": str(folder)}}
 
 
 def _say_nothing(node: Node, status: str) -> None:

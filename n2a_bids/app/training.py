@@ -14,8 +14,6 @@ from n2a_bids.app.log import participant_lock
 from n2a_bids.app.work import (
     ParticipantWork,
     crash_sentences,
-    error_sentence,
-    explain,
     find_work,
     provide_mask_template,
     top_name,
@@ -181,30 +179,18 @@ def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Inter
     """Run the steps before the denoising; returns what went wrong first, if anything did."""
     from nipype import Workflow
 
-    from n2a_bids.app.execution import run_workflow
+    from n2a_bids.app.execution import leave_crashes_in, run_to_the_end
     from n2a_bids.workflows.anat.unit import init_aligned_wf
 
     workflow = Workflow(top_name(), base_dir=str(config.work_dir))
     for item in batch:
-        if not item.units:
-            continue
-        one = Workflow(work_dir_of(item.label, config).name)
-        checked = config
-        if item.checked:
-            selection = dataclasses.replace(config.selection, skip_validation=True)
-            checked = dataclasses.replace(config, selection=selection)
-        one.add_nodes([init_aligned_wf(unit, checked) for unit in item.units if unit.kind in _KINDS])
-        workflow.add_nodes([one])
-    for name in workflow.list_node_names():
-        workflow.get_node(name).config = {"execution": {"crashdump_dir": str(_crash_folder(config))}}
-    if not workflow.list_node_names():
-        return ""
-    try:
-        run_workflow(workflow, config, interruption)
-    except Exception as error:  # the others are prepared all the same
-        explain(config)
-        return error_sentence(error)
-    return ""
+        if item.units:
+            one = Workflow(work_dir_of(item.label, config).name)
+            units = [unit for unit in item.units if unit.kind in _KINDS]
+            one.add_nodes([init_aligned_wf(unit, item.settings(config)) for unit in units])
+            workflow.add_nodes([one])
+    leave_crashes_in(workflow, _crash_folder(config))
+    return run_to_the_end(workflow, config, interruption) if workflow.list_node_names() else ""
 
 
 def _aligned(item: ParticipantWork, config: Config, reason: str) -> list[AlignedGroup]:

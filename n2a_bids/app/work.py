@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -46,6 +46,12 @@ class ParticipantWork:
             tuple(unit for unit in collection.units if unit.entities["sub"] == label),
             tuple(item for item in collection.excluded if label_of(item.path) == label),
         )
+
+    def settings(self, config: Config) -> Config:
+        """Those of its workflow, whose first steps need not read voxels again that have been looked at."""
+        if not self.checked:
+            return config
+        return replace(config, selection=replace(config.selection, skip_validation=True))
 
     def outcome(self, failures: Sequence[str], remarks: Sequence[str] = ()) -> Outcome:
         """How it ended: a broken file among the images left out is a failure, too.

@@ -54,6 +54,11 @@ class ResourceConfig:
     nipype_plugin: Annotated[str | None, "plugin of nipype that runs the steps, such as MultiProc"] = None
     nipype_plugin_args: Annotated[JsonObject, "plugin_args of nipype"] = field(default_factory=dict)
 
+    @property
+    def run_here(self) -> bool:
+        """Whether steps run on this machine, and not as jobs with resources of their own."""
+        return self.nipype_plugin in (None, "Linear", "MultiProc", "LegacyMultiProc")
+
 
 @dataclass(frozen=True, slots=True)
 class OutputConfig:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from torch import distributed, nn
+from torch import distributed
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
 from n2a_bids.algorithms.dataset_training.judgement import LEVELS, Judgement, judge, mean_gain
 from n2a_bids.algorithms.dataset_training.resumable import TrainingState, new_state
-from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network, place_network
 from n2a_bids.config import Device, TrainConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.dataset.write.folder_checks import check_writable
@@ -246,19 +246,15 @@ def _test_and_write(
     """Compare the best epoch with the shipped weights; write it where it is better."""
     context.report("testing on subjects that were not learned from")
     trained = PretrainedWeights(NETWORK, "", {name: value.half() for name, value in course.best.items()})
-    networks = {"trained": _network(trained, context)}
+    networks = {"trained": place_network(NETWORK, trained, context.device)}
     if shipped is not None:
-        networks["shipped"] = _network(shipped, context)
+        networks["shipped"] = place_network(NETWORK, shipped, context.device)
     found = judge(networks, test, context, levels=LEVELS, seed=request.random_seed + 1)
     _refuse_worse(found, course, request.checkpoint)
     seed = request.random_seed
     result = TrainedNetwork(trained, groups, split, request.train, seed, course, found, shipped)
     path = write_trained(result, request.out)
     context.report(f"wrote {path}")
-
-
-def _network(weights: PretrainedWeights, context: Context) -> nn.Module:
-    return build_network(NETWORK, weights).to(context.device, memory_format=torch.channels_last_3d)
 
 
 def _refuse_worse(found: list[Judgement], course: Course, checkpoint: Path) -> None:

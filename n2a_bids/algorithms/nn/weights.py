@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from n2a_bids.algorithms.nn.networks import FusionUNet, ImageUNet, MUNet, ResidualUNet
@@ -58,3 +59,8 @@ def build_network(name: str, weights: PretrainedWeights | None) -> nn.Module:
         except RuntimeError as error:
             raise ValueError(f"weights {weights.name!r} do not fit the network {name!r}: {error}") from error
     return network.eval()
+
+
+def place_network(name: str, weights: PretrainedWeights | None, device: torch.device) -> nn.Module:
+    """A network of `build_network` on a device, in the order of memory that 3D convolutions want."""
+    return build_network(name, weights).to(device, memory_format=torch.channels_last_3d)

@@ -125,8 +125,8 @@ def _settle_resources(settings: Settings, environ: Mapping[str, str]) -> Setting
 
 def _settle_device(config: Config) -> Config:
     """Count the GPUs, and refuse a run that asks for one where there is none."""
-    if config.resources.nipype_plugin not in (None, "Linear", "MultiProc", "LegacyMultiProc"):
-        # The jobs run on other machines: their GPUs cannot be seen from here.
+    if not config.resources.run_here:
+        # The GPUs of other machines cannot be seen from here.
         return config
     asking = {
         "--device cuda": config.denoise.device == "cuda",

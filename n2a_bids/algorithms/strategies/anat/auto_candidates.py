@@ -6,13 +6,12 @@ import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
-from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_average
@@ -131,8 +130,7 @@ def _followed(
         for passes in config.nonlocal_passes
     ]
     if config.fusion is not None:
-        fusion = build_network(config.fusion.name, config.fusion)
-        fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
+        fusion = place_network(config.fusion.name, config.fusion, context.device)
         passes = max(config.nonlocal_passes)
         name = f"{tuned} + non-local Bayes + fusion"
         candidates.append(replace(first, name=name, nonlocal_passes=passes, fusion=fusion))

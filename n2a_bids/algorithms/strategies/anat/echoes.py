@@ -20,7 +20,7 @@ from torch import nn
 from n2a_bids.algorithms.context import Context, Stopwatch
 from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
 from n2a_bids.algorithms.nn.inference import FLIPS, predict
-from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
 from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales
 from n2a_bids.algorithms.preparation.echoes import Echoes, prepare_echoes
 from n2a_bids.algorithms.quality.gain import Gain
@@ -86,8 +86,7 @@ def denoise(repetitions: Repetitions, config: JointEchoesConfig, context: Contex
     watch = Stopwatch(context.clock)
     echoes = prepare_echoes(repetitions, keep_noise_floor=config.keep_noise_floor)
     held_out = hold_out(echoes.mask, context.generator)
-    network = build_network("resunet-t1w", config.weights)
-    network = network.to(context.device, memory_format=torch.channels_last_3d).eval()
+    network = place_network("resunet-t1w", config.weights, context.device)
     watch.lap("noise")
     context.report("comparing candidates on held-out blocks")
     estimator = _Estimator(echoes, network, context)

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.context import Context, Stopwatch
 from n2a_bids.algorithms.nn.inference import FLIPS
-from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
 from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.single_image import NoiseOfOneImage, estimate_noise
 from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
@@ -217,8 +216,7 @@ def _candidates(
         for passes in config.nonlocal_passes
     ]
     if config.fusion is not None:
-        fusion = build_network(config.fusion.name, config.fusion)
-        fusion = fusion.to(context.device, memory_format=torch.channels_last_3d)
+        fusion = place_network(config.fusion.name, config.fusion, context.device)
         name = "pretrained network + non-local Bayes + fusion"
         found.append(Candidate(name, network, best.noise_factor, max(config.nonlocal_passes), fusion))
     last = found[-1]
