@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 
 from n2a_bids.dataset.names import comparable, parse_name
@@ -9,6 +11,8 @@ from n2a_bids.io.json import read_json_object
 from n2a_bids.record.typed_json import JsonObject
 
 _REMEDY = "correct the file, or fetch it with 'datalad get' where it is a dangling link"
+
+_DESCRIPTIONS = (".json", ".bval", ".bvec", ".tsv")
 
 
 class SidecarReader:
@@ -40,17 +44,25 @@ class SidecarReader:
         Returns
         -------
         files : list of Path
-            From the root down; within a folder, from few to many entities.
+            From the root down; within a folder, from few to many entities. The file of another image beside
+            this one, such as ``sub-01_T1w.json`` beside ``sub-01_T1w.nii.gz`` for an image with ``acq-hi``,
+            is not among them where any file is more specific: it describes that other image.
         """
         entities, suffix, _ = parse_name(image)
         own = {key: comparable(key, value) for key, value in entities.items()}
         parts = image.parent.relative_to(self._root).parts
         folders = [self._root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
-        return [
-            path
+        found = [
+            (path, required)
             for folder in folders
             for path, required in self._described(folder, suffix, extension)
             if required.items() <= own.items()
+        ]
+        most = max((_n_specific(required) for _, required in found), default=0)
+        return [
+            path
+            for path, required in found
+            if _n_specific(required) == most or path.parent != image.parent or not _has_image(path)
         ]
 
     def metadata(self, image: Path) -> JsonObject:
@@ -64,7 +76,8 @@ class SidecarReader:
         merged: JsonObject = {}
         for sidecar in self.applicable(image, ".json"):
             merged.update(read_json_object(sidecar, expected="a readable JSON sidecar", remedy=_REMEDY))
-        return merged
+        # A null takes back what was inherited.
+        return {key: value for key, value in merged.items() if value is not None}
 
     def nearest(self, image: Path, extension: str) -> Path | None:
         """Closest applicable file, for tables that are not merged (``.bval``, ``.bvec``)."""
@@ -81,3 +94,14 @@ class SidecarReader:
                     found.append((path, {name: comparable(name, value) for name, value in entities.items()}))
             self._listings[key] = sorted(found, key=lambda item: (len(item[1]), item[0].name))
         return self._listings[key]
+
+
+def _n_specific(entities: Mapping[str, str]) -> int:
+    """Number of entities that tell images of one session apart."""
+    return len(entities.keys() - {"sub", "ses"})
+
+
+def _has_image(description: Path) -> bool:
+    """Whether an image beside a sidecar or table has its very name."""
+    stem = description.name.split(".")[0]
+    return any(not path.name.endswith(_DESCRIPTIONS) for path in description.parent.glob(f"{escape(stem)}.*"))
