@@ -92,7 +92,7 @@ def test_frames_of_one_file_are_summed_to_halves(tmp_path):
 
 
 def test_bad_files_are_named_and_others_denoised(tmp_path):
-    """Each in one paragraph without a traceback; the sound group of another participant is denoised."""
+    """One paragraph each, no traceback; of three exposures the odd one, though the first, is left out."""
     bids = tmp_path / "bids"
     describe_dataset(bids, ("01", "02"))
     sizes = {"TEM": expose(1), "SEM": expose(2)[:96], "BF": np.full((128, 128), 255, np.uint8)}
@@ -104,11 +104,17 @@ def test_bad_files_are_named_and_others_denoised(tmp_path):
     for run in (1, 2):
         Image.fromarray(expose(run)).convert("1").save(micr_path(bids, f"run-{run}", "DF", ".png"))
         tifffile.imwrite(micr_path(bids, f"run-{run}", "TEM", ".tif", "02"), expose(5 + run))
+    tifffile.imwrite(micr_path(bids, "run-0", "TEM", ".tif", "02"), expose(9)[:90])
     child = run_app(tmp_path, "participant")
     told = child.stdout + child.stderr
     assert child.returncode == 1
     for words in ("1 bit per pixel", "128 x 96", "saturated", "that can be read whole"):
         assert words in " ".join(told.split()), told
     assert "Traceback" not in told
-    assert (tmp_path / "out/sub-02/micr/sub-02_sample-A_desc-denoised_TEM.tif").is_file()
+    denoised = tmp_path / "out/sub-02/micr/sub-02_sample-A_desc-denoised_TEM.tif"
+    assert tifffile.imread(denoised).shape == (128, 128)
+    sidecar = json.loads(denoised.with_suffix(".json").read_text())
+    assert [row["accepted"] for row in sidecar["Alignment"]["Repetitions"]] == [False, True, True]
+    assert ["run-0" in source for source in sidecar["Sources"]] == [False, False]
+    assert "run-0_TEM.tif was left out" in (tmp_path / "out/sub-02.html").read_text()
     assert not list((tmp_path / "out").glob("sub-01/micr/*_desc-denoised_*.tif"))

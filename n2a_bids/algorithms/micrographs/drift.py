@@ -41,7 +41,8 @@ class Drift:
     rotation_deg: NDArray[np.float64]
     """(R,) around the middle of the image; 0 where none is certain and moves a corner by 0.3 pixels."""
     correlation: NDArray[np.float64]
-    """(R,) of the smoothed exposure, moved back, with the others: near zero, nothing is in common."""
+    """(R,) of the smoothed exposure, moved back, with the others: near zero, nothing is in common.
+    Of the first of two it is 1."""
 
     @property
     def largest_pixels(self) -> float:
@@ -87,6 +88,12 @@ def estimate_drift(exposures: NDArray[np.floating], *, find_rotation: bool = Tru
             motions[index], correlation[index] = _refine(
                 reference, exposures[index], motions[index], find_rotation and number == n_passes - 1
             )
+    if n_exposures > 2:
+        others = _mean_of(exposures, motions, list(range(1, n_exposures)))
+        tiles = _tiles(others.shape)
+        correlation[0] = _descend(others, exposures[0], np.zeros(3), tiles, _SMOOTHING_PIXELS, 2, n_steps=1)[
+            2
+        ]
     return Drift(motions[:, :2], np.degrees(motions[:, 2]), correlation)
 
 
@@ -194,6 +201,7 @@ def _descend(
     tiles: list[tuple[slice, slice]],
     sd: float,
     n_free: int,
+    n_steps: int = _STEPS,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Gauss-Newton steps over tiles; motion, its standard errors and the correlation."""
     middle = (np.array(reference.shape) - 1) / 2
@@ -201,7 +209,7 @@ def _descend(
         ndimage.gaussian_filter(reference[tile].astype(np.float32), sd, mode="nearest") for tile in tiles
     ]
     motion = motion.copy()
-    for _ in range(_STEPS):
+    for _ in range(n_steps):
         sums = [
             _equations(image, tile, moving, motion, middle, sd, n_free)
             for image, tile in zip(fixed, tiles, strict=True)

@@ -18,7 +18,8 @@ from nipype.interfaces.base import (
 from numpy.typing import NDArray
 
 from n2a_bids.dataset.read.micrographs import pixel_size_mm
-from n2a_bids.denoising.exposures import Exposures, align_exposures, sum_frames
+from n2a_bids.denoising.microscopy.exposures import Exposures, align_exposures, load_exposures
+from n2a_bids.denoising.microscopy.frames import sum_frames
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import record_text
 from n2a_bids.io.micrographs import Micrograph, read_micrograph
@@ -41,40 +42,42 @@ class _AlignExposuresOutputSpec(TraitedSpec):
     mask_file = File(exists=True, desc="pixels that count")
     measured_file = File(desc="exposures that show each pixel; undefined where all do")
     record_file = File(exists=True, desc="JSON of the alignment")
-    accepted = traits.List(traits.Int(), desc="indices of the files that were used: all")
+    accepted = traits.List(traits.Int(), desc="indices of the files that were used")
     warnings = traits.List(traits.Str(), desc="what the report should say")
 
 
 class AlignExposures(SimpleInterface):
-    """Read, compare and align; unlike or unrelated exposures are named and stop their group."""
+    """Read, compare and align; exposures that do not fit two or more others are left out."""
 
     input_spec = _AlignExposuresInputSpec
     output_spec = _AlignExposuresOutputSpec
 
     def _run_interface(self, runtime):
-        paths = [Path(path) for path in self.inputs.in_files]
-        images = [read_micrograph(path) for path in paths]
-        sizes = [
-            pixel_size_mm(
-                image.path, dict(metadata), image.pixel_size_mm, own_is_certain=not image.size_by_tags
-            )
-            for image, metadata in zip(images, self.inputs.metadata, strict=True)
-        ]
-        found = _align(images, self.inputs.n_frame_groups)
-        record = _alignment_record(found, images, self.inputs.n_frame_groups)
+        paths, n_groups = [Path(path) for path in self.inputs.in_files], self.inputs.n_frame_groups
+        found = (
+            _sum_and_align(paths[0], n_groups) if n_groups else load_exposures(paths, size_of=self._size_mm)
+        )
+        used = [index for index in range(n_groups or len(paths)) if index not in found.left_out]
+        # Groups of frames stand in one file.
+        size = self._size_mm(0 if n_groups else used[0], found.like)
+        record = _alignment_record(found, [paths[0]] * n_groups or paths, used)
         folder = Path(runtime.cwd)
-        self._results |= _save(found, sizes[0] or (1.0, 1.0, 1.0), folder)
+        self._results |= _save(found, size or (1.0, 1.0, 1.0), folder)
         self._results["record_file"] = os.fspath(write_whole(folder / "alignment.json", record_text(record)))
-        self._results["accepted"] = list(range(len(paths)))
-        self._results["warnings"] = [] if sizes[0] else [_NO_SIZE.format(paths[0].name)]
+        self._results["accepted"] = [0] if n_groups else used
+        self._results["warnings"] = [] if size else [_NO_SIZE.format(found.like.path.name)]
         return runtime
 
+    def _size_mm(self, index: int, image: Micrograph) -> tuple[float, float, float] | None:
+        metadata = dict(self.inputs.metadata[index])
+        certain = not image.size_by_tags
+        return pixel_size_mm(image.path, metadata, image.pixel_size_mm, own_is_certain=certain)
 
-def _align(images: list[Micrograph], n_groups: int) -> Exposures:
-    """Exposures, or the frames of one file summed to groups, on one grid."""
-    if not n_groups:
-        return align_exposures(images)
-    return align_exposures(sum_frames(images[0], n_groups), largest_value=images[0].largest_value)
+
+def _sum_and_align(path: Path, n_groups: int) -> Exposures:
+    """The frames of one file, summed to groups, on one grid."""
+    stack = read_micrograph(path)
+    return align_exposures(sum_frames(stack, n_groups), largest_value=stack.largest_value)
 
 
 def _save(found: Exposures, size_mm: tuple[float, float, float], folder: Path) -> dict[str, str | list[str]]:
@@ -92,22 +95,29 @@ def _save(found: Exposures, size_mm: tuple[float, float, float], folder: Path) -
     return saved if n_measured is None else {**saved, "measured_file": save(n_measured, "measured.nii.gz")}
 
 
-def _alignment_record(found: Exposures, images: list[Micrograph], n_groups: int) -> AlignmentRecord:
-    """How far the exposures, or the groups of frames, had drifted."""
-    n_repetitions = len(found.repetitions.data)
-    names = [images[0].path.name] * n_groups or [image.path.name for image in images]
-    drift = found.drift
-    rows = tuple(
-        AlignedRepetition(
-            file=names[index],
-            drift_pixels=(0.0, 0.0) if drift is None else tuple(map(float, drift.shift_pixels[index])),
-            rotation_deg=0.0 if drift is None else float(drift.rotation_deg[index]),
-            correlation_after=None if drift is None else float(drift.correlation[index]),
-            interpolated=drift is not None and index > 0,
+def _alignment_record(found: Exposures, paths: list[Path], used: list[int]) -> AlignmentRecord:
+    """How far the exposures, or the groups of frames, had drifted, and which were left out."""
+    drift, rows = found.drift, []
+    for index, path in enumerate(paths):
+        if index in found.left_out:
+            rows.append(AlignedRepetition(file=path.name, accepted=False, reason=found.left_out[index]))
+            continue
+        row = used.index(index)
+        rows.append(
+            AlignedRepetition(
+                file=path.name,
+                drift_pixels=(0.0, 0.0) if drift is None else tuple(map(float, drift.shift_pixels[row])),
+                rotation_deg=0.0 if drift is None else float(drift.rotation_deg[row]),
+                correlation_after=None if drift is None else float(drift.correlation[row]),
+                interpolated=drift is not None and row > 0,
+            )
         )
-        for index in range(n_repetitions)
-    )
     interpolation = "" if drift is None else "a shift in Fourier space, or a quintic spline where turned"
+    reason = "the first is left out" if 0 in found.left_out else ""
     return AlignmentRecord(
-        reference=names[0], space="reference", interpolation=interpolation, repetitions=rows
+        reference=found.like.path.name,
+        reference_reason=reason,
+        space="reference",
+        interpolation=interpolation,
+        repetitions=tuple(rows),
     )

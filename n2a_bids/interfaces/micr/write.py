@@ -42,7 +42,10 @@ class _WriteMicrographsInputSpec(BaseInterfaceInputSpec):
     record_file = File(exists=True, mandatory=True, desc="JSON of n2a-tools denoise")
     alignment_file = File(exists=True, mandatory=True, desc="JSON of the alignment")
     targets = traits.Dict(traits.Str(), traits.Str(), mandatory=True, desc="where each of these goes")
-    in_files = traits.List(traits.Str(), mandatory=True, desc="exposures; results are written like the first")
+    in_files = traits.List(
+        traits.Str(), mandatory=True, desc="exposures; results are written like the first that was used"
+    )
+    accepted = traits.List(traits.Int(), mandatory=True, desc="indices of the files that were used")
     frames = traits.Bool(False, usedefault=True, desc="pages of the file are frames, summed")
     as_float = traits.Bool(False, usedefault=True, desc="write single precision")
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every file")
@@ -71,7 +74,7 @@ class WriteMicrographs(SimpleInterface):
         inputs = self.inputs
         targets = {name: Path(path) for name, path in inputs.targets.items()}
         alignment = read_typed(AlignmentRecord, Path(inputs.alignment_file))
-        names = [Path(path).name for path in inputs.in_files]
+        names = [Path(inputs.in_files[index]).name for index in inputs.accepted]
         record = completed_record(Path(inputs.record_file), names, inputs)
         like = self._like()
         for name in IMAGES:
@@ -88,10 +91,11 @@ class WriteMicrographs(SimpleInterface):
 
     def _like(self) -> Micrograph:
         """What results are written like; of frames, one page."""
-        first = read_micrograph(Path(self.inputs.in_files[0]))
+        index = self.inputs.accepted[0]
+        first = read_micrograph(Path(self.inputs.in_files[index]))
         size = pixel_size_mm(
             first.path,
-            dict(self.inputs.metadata[0]),
+            dict(self.inputs.metadata[index]),
             first.pixel_size_mm,
             own_is_certain=not first.size_by_tags,
         )
@@ -104,14 +108,18 @@ class WriteMicrographs(SimpleInterface):
     def _sidecar(
         self, name: str, record: DenoisingRecord, alignment: AlignmentRecord, like: Micrograph
     ) -> JsonObject:
-        metadata = [dict(one) for one in self.inputs.metadata]
+        metadata = [dict(self.inputs.metadata[index]) for index in self.inputs.accepted]
         shared = {
             key: value
             for key, value in metadata[0].items()
             if all(key in other and other[key] == value for other in metadata[1:])
         }
         words = _WORDS[name].format(how=record.output_description, count=record.n_repetitions)
-        common = {**shared, "Description": words, "Sources": list(self.inputs.sources)}
+        common = {
+            **shared,
+            "Description": words,
+            "Sources": [self.inputs.sources[index] for index in self.inputs.accepted],
+        }
         size = like.pixel_size_mm
         if "PixelSize" not in common and size is not None:
             common |= {"PixelSize": [1e6 * one for one in size[:2]], "PixelSizeUnits": "nm"}

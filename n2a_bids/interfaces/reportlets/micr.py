@@ -90,7 +90,7 @@ class DriftChart(FigureInterface):
 
     def _draw(self) -> str:
         record = read_typed(AlignmentRecord, Path(self.inputs.alignment_file))
-        return viz.drift_chart([row.drift_pixels or (0.0, 0.0) for row in record.repetitions])
+        return viz.drift_chart([row.drift_pixels or (0.0, 0.0) for row in record.used])
 
 
 def _three(inputs: _ImagesInputSpec) -> tuple[NDArray, NDArray, NDArray]:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import with_equal_gain
-from n2a_bids.denoising.exposures import align_exposures
+from n2a_bids.denoising.microscopy.exposures import align_exposures, load_exposures
+from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrographs import Micrograph
 
 
@@ -34,3 +36,65 @@ def test_gaps_are_filled_in_the_unit_of_the_exposure(doses):
     mean = with_equal_gain(repetitions).mean(axis=0)[..., 0, 0]
     assert (mean - expected)[gaps].mean() == pytest.approx(0, abs=0.02 * expected.mean())
     assert (mean - expected)[gaps].std() < 1.1 * np.sqrt(expected.mean())
+
+
+def write(folder, images):
+    paths = [folder / f"{index}.tif" for index in range(len(images))]
+    for path, image in zip(paths, images):
+        tifffile.imwrite(path, image)
+    return paths
+
+
+def odd_exposure(kind, others):
+    """One that does not fit two or more others, and what is said of it."""
+    like, rng = others[0], np.random.default_rng(9)
+    found = {
+        "size": (like[:100], "expected an exposure like"),
+        "type": (like.astype(np.float32), "expected an exposure like"),
+        "saturated": (np.full_like(like, 65535), "one value (saturated)"),
+        "mostly saturated": (np.where(rng.random(like.shape) < 0.6, 65535, like), "% of them saturated"),
+        "elsewhere": (
+            rng.poisson(ndimage.gaussian_filter(rng.normal(1e3, 2e3, like.shape), 3).clip(1)),
+            "field",
+        ),
+        "copy": (others[1], "a copy of it"),
+        "constant": (np.full_like(like, 7), "one value in all pixels"),
+    }
+    image, words = found[kind]
+    return image if kind == "type" else image.astype(np.uint16), words
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    "kind", ["size", "type", "saturated", "mostly saturated", "elsewhere", "copy", "constant", "damaged"]
+)
+def test_one_that_does_not_fit_two_others_is_left_out(kind, place, tmp_path):
+    """Wherever it stands, the first among them; with one other alone, the pair is refused."""
+    others = [image.pixels[..., 0, 0].T for image in drifted([(0, 0), (4, -3)], (1, 1))[0]]
+    odd, words = (others[0], "cannot be used") if kind == "damaged" else odd_exposure(kind, others)
+    paths = write(tmp_path, [*others[:place], odd, *others[place:]])
+    if kind == "damaged":
+        paths[place].write_bytes(paths[place].read_bytes()[:2000])
+        words = "that can be read whole"
+    if kind == "copy":
+        # Of two that are alike the later one is the copy.
+        place = max(place, paths.index(paths[2 if place < 2 else 1]))
+    found = load_exposures(paths)
+    assert list(found.left_out) == [place]
+    assert words in found.left_out[place]
+    assert found.repetitions.n_repetitions == 2
+    assert found.like.path == paths[1 if place == 0 else 0]
+    with pytest.raises(BIDSDataError, match="found"):
+        load_exposures([paths[place], paths[place if kind == "copy" else place - 1]])
+
+
+def test_another_magnification_is_left_out(tmp_path):
+    """Though the size in pixels is the same: by what the files tell."""
+    images = [image.pixels[..., 0, 0] for image in drifted([(0, 0)] * 3, (1, 1, 1))[0]]
+    paths = write(tmp_path, images)
+    sizes = [(4e-6, 4e-6, 1.0), (8e-6, 8e-6, 1.0), (4.01e-6, 4e-6, 1.0)]
+    found = load_exposures(paths, size_of=lambda index, image: sizes[index])
+    assert list(found.left_out) == [1]
+    assert "8 x 8 nm" in found.left_out[1]
+    with pytest.raises(BIDSDataError, match="one magnification"):
+        load_exposures(paths[:2], size_of=lambda index, image: sizes[index])

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.dataset.write.folder_checks import check_writable
-from n2a_bids.denoising.exposures import Exposures, load_exposures
 from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.denoising.microscopy.exposures import Exposures, load_exposures
 from n2a_bids.denoising.outputs import check_new_names, record_path
 from n2a_bids.denoising.run import DenoiseResult, denoise_files
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
@@ -161,7 +161,11 @@ def _denoise_group(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | No
     if job.mask is not None:
         found = _within(found, job.mask, job.runs[0])
     mask = found.repetitions.mask
-    result = denoise_files(replace(job, micrograph=True), report, (found.repetitions, mask))
+    used = tuple(path for index, path in enumerate(job.runs) if index not in found.left_out)
+    result = denoise_files(replace(job, runs=used, micrograph=True), report, (found.repetitions, mask))
+    left_out = tuple(f"left out: {found.left_out[index]}" for index in sorted(found.left_out))
+    warnings = (*result.record.warnings, *left_out)
+    result = replace(result, record=replace(result.record, warnings=warnings))
     _write(result, found, out_file, maps, as_float=job.exposures.as_float)
     report(f"wrote {out_file}")
 

@@ -1,0 +1,221 @@
+"""Exposures of a microscope: read, sorted out, moved back onto the first, and which of their pixels count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.micrographs.alignment import move_back
+from n2a_bids.algorithms.micrographs.drift import Drift
+from n2a_bids.algorithms.normalization import equal_gains
+from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.denoising.microscopy.selection import (
+    Size,
+    find_drift,
+    find_repeated,
+    left_over,
+    mostly_saturated,
+    own_size,
+    read_fitting,
+)
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.micrographs import Micrograph
+
+_STILL_PIXELS = 0.05
+"""Drift that is left alone."""
+_SATURATED = 0.05
+"""Part of a saturated pixel, after the shift by a fraction, that makes a pixel saturated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exposures:
+    """Aligned exposures with the file that outputs are written like."""
+
+    repetitions: Repetitions
+    like: Micrograph
+    """The first that was not left out."""
+    drift: Drift | None
+    """None where exposures were taken as they lie."""
+    left_out: dict[int, str] = field(default_factory=dict)
+    """Reason against each exposure that does not fit the others, by its index among all."""
+
+
+def load_exposures(
+    paths: Sequence[Path],
+    *,
+    size_of: Callable[[int, Micrograph], Size | None] = lambda index, image: own_size(image),
+    aligned: bool = False,
+    report: Callable[[str], None] = lambda message: None,
+) -> Exposures:
+    """Read exposures of one field of view and put them on the grid of the first.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        At least two PNG or TIFF files.
+    size_of : callable
+        Size of a pixel in mm of the exposure of an index, by default as its file tells.
+    aligned : bool
+        Take them as they lie.
+    report : callable
+        Told the drift, and what is left out.
+
+    Returns
+    -------
+    exposures : Exposures
+        The mask holds the pixels that no exposure saturates and all measured. An exposure that cannot be
+        read, differs in size or type, is a copy of another, is saturated or shows another field of view is
+        left out where two or more others are left.
+
+    Raises
+    ------
+    BIDSDataError
+        If fewer than two are left.
+    """
+    images, reasons = read_fitting(paths, size_of)
+    for reason in reasons.values():
+        report(f"WARNING: left out: {reason}")
+    found = align_exposures(list(images.values()), aligned=aligned, report=report)
+    indices = list(images)
+    later = {indices[index]: reason for index, reason in found.left_out.items()}
+    return replace(found, left_out=reasons | later)
+
+
+def align_exposures(
+    images: Sequence[Micrograph],
+    *,
+    aligned: bool = False,
+    largest_value: float | None = None,
+    report: Callable[[str], None] = lambda message: None,
+) -> Exposures:
+    """Put exposures that have been read on the grid of the first.
+
+    Parameters
+    ----------
+    images : sequence of Micrograph
+        Of one size and type.
+    aligned : bool
+        Take them as they lie.
+    largest_value : float, optional
+        At which pixels are saturated; by default that of the camera.
+    report : callable
+        Told the drift, and what is left out.
+
+    Returns
+    -------
+    exposures : Exposures
+
+    Raises
+    ------
+    BIDSDataError
+        As `load_exposures`, but for files that cannot be read.
+    """
+    paths = [image.path for image in images]
+    data = np.stack([image.pixels for image in images]).astype(np.float32)
+    saturated = data >= (_largest_value(images) if largest_value is None else largest_value)
+    data, saturated, kept, drift, reasons = _sort_out(paths, data, saturated, aligned)
+    for index in reasons:
+        report(f"WARNING: left out: {reasons[index]}")
+    drift = _told(drift, report)
+    measured = np.ones(data.shape[:4], bool)
+    if drift is not None:
+        saturated = _move_back(data, saturated, measured, drift)
+    counted = ~saturated.any(axis=(0, -1)) & measured.all(axis=0)
+    if not counted.any():
+        raise BIDSDataError(
+            f"{paths[kept[0]]}: expected pixels that all exposures show unsaturated, found none; expose "
+            "shorter, or leave exposures out that have drifted away"
+        )
+    _fill_gaps(data, measured, equal_gains(data, counted))
+    first = images[kept[0]]
+    repetitions = Repetitions(
+        data=data,
+        mask=counted,
+        voxel_size_mm=first.pixel_size_mm or (1.0, 1.0, 1.0),
+        n_measured=None if measured.all() else measured.sum(axis=0, dtype=np.uint8),
+        micrograph=True,
+    )
+    return Exposures(repetitions, first, drift, reasons)
+
+
+def _sort_out(
+    paths: Sequence[Path], data: NDArray[np.float32], saturated: NDArray[np.bool_], aligned: bool
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], list[int], Drift | None, dict[int, str]]:
+    """Data and saturated pixels of the exposures that fit, their indices and drift, and why others do not."""
+    reasons = find_repeated(paths, list(data)) | mostly_saturated(paths, saturated)
+    drift, kept = None, left_over(paths, reasons)
+    data, saturated = _only(kept, data), _only(kept, saturated)
+    while not aligned and len(kept) > 1:
+        planes = data[..., 0, 0] if data.shape[3:] == (1, 1) else data.mean(axis=(3, 4))
+        drift, unrelated = find_drift([paths[index] for index in kept], planes)
+        if not unrelated:
+            break
+        reasons |= {kept[index]: reason for index, reason in unrelated.items()}
+        left = left_over(paths, reasons)
+        rows = [kept.index(index) for index in left]
+        data, saturated, kept = _only(rows, data), _only(rows, saturated), left
+    return data, saturated, kept, drift, reasons
+
+
+def _only(kept: Sequence[int], rows: NDArray) -> NDArray:
+    """Some of the exposures: all of them without a copy."""
+    return rows if len(kept) == len(rows) else rows[list(kept)]
+
+
+def _largest_value(images: Sequence[Micrograph]) -> float:
+    """At which the camera was saturated: that of one exposure holds for all that stay below it."""
+    least = min(image.largest_value for image in images)
+    if all(image.pixels.max() <= least for image in images):
+        return least
+    return images[0].largest_value
+
+
+def _told(drift: Drift | None, report: Callable[[str], None]) -> Drift | None:
+    """The drift, which is told; None where nothing moved."""
+    if drift is None or (drift.largest_pixels < _STILL_PIXELS and not drift.rotation_deg.any()):
+        return None
+    turned = (
+        f", turn up to {np.abs(drift.rotation_deg).max():.2f} degrees" if drift.rotation_deg.any() else ""
+    )
+    report(f"drift up to {drift.largest_pixels:.2f} pixels{turned}")
+    return drift
+
+
+def _move_back(
+    data: NDArray[np.float32],
+    saturated: NDArray[np.bool_],
+    measured: NDArray[np.bool_],
+    drift: Drift,
+) -> NDArray[np.bool_]:
+    """Move data and saturated pixels onto the first exposure; `data` and `measured` are changed in place."""
+    moved_saturated = saturated.copy()
+    for index in range(1, len(data)):
+        for plane in range(data.shape[3]):
+            for channel in range(data.shape[4]):
+                here = (index, slice(None), slice(None), plane, channel)
+                full = saturated[here]
+                data[here], measured[index, :, :, plane] = move_back(data[here], drift, index)
+                if full.any():
+                    # Its neighbours, too: the shift by a fraction spreads what is cut off.
+                    spread = ndimage.binary_dilation(full, iterations=1).astype(np.float32)
+                    moved_saturated[here] = move_back(spread, drift, index)[0] > _SATURATED
+    return moved_saturated
+
+
+def _fill_gaps(data: NDArray[np.float32], measured: NDArray[np.bool_], gains: NDArray[np.float64]) -> None:
+    """Give exposures, where they were not measured, the mean of those that were, in their own unit; in place.
+
+    `gains` lead from the unit of each exposure to that of the first, which was measured everywhere.
+    """
+    gaps = ~measured.all(axis=0)
+    if not gaps.any():
+        return
+    factors = gains.astype(np.float32)[:, None, None]
+    values, known = data[:, gaps], measured[:, gaps][..., None]
+    mean = (values * factors * known).sum(axis=0) / known.sum(axis=0, dtype=np.float32)
+    data[:, gaps] = np.where(known, values, mean / factors)

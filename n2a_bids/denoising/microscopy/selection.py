@@ -1,0 +1,209 @@
+"""Which exposures can be denoised together, and why others cannot: each is left out singly."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.micrographs.chance import chance_correlation
+from n2a_bids.algorithms.micrographs.drift import Drift, estimate_drift
+from n2a_bids.algorithms.noise.copies import find_copies
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.micrographs import Micrograph, read_micrograph
+
+Size = tuple[float, float, float]
+
+_LEAST_CORRELATION = 0.2
+"""Of smoothed exposures of one field of view, at the least: those of two have nothing in common."""
+_MOSTLY = 0.5
+"""Part of the pixels of an exposure whose saturation leaves others more to say without it."""
+_LARGEST_DIFFERENCE = 0.01
+"""Relative: between the pixel sizes of exposures of one field of view."""
+
+
+def own_size(image: Micrograph) -> Size | None:
+    """Size of a pixel as the file tells it."""
+    return image.pixel_size_mm
+
+
+def read_fitting(
+    paths: Sequence[Path], size_of: Callable[[int, Micrograph], Size | None]
+) -> tuple[dict[int, Micrograph], dict[int, str]]:
+    """Read exposures, and leave out those that are damaged or unlike the others, where two or more are left.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    size_of : callable
+        Size of a pixel in mm of the exposure of an index; its errors leave that exposure out.
+
+    Returns
+    -------
+    images : dict of int to Micrograph
+        By index, of one size, type and pixel size, not all saturated.
+    reasons : dict of int to str
+        Of the others.
+
+    Raises
+    ------
+    BIDSDataError
+        If fewer than two are left (of several): what is wrong with the first that is not.
+    """
+    images: dict[int, Micrograph] = {}
+    sizes: dict[int, Size | None] = {}
+    reasons: dict[int, str] = {}
+    for index, path in enumerate(paths):
+        try:
+            images[index] = read_micrograph(path)
+            sizes[index] = size_of(index, images[index])
+        except BIDSDataError as error:
+            reasons[index] = str(error)
+    if len(paths) > 1:
+        sound = {index: image for index, image in images.items() if index not in reasons}
+        reasons |= _unlike(sound, {index: _layout(image) for index, image in sound.items()})
+        sound = {index: image for index, image in sound.items() if index not in reasons}
+        reasons |= _of_other_size(sound, sizes)
+    for index, image in images.items():
+        if index not in reasons and (problem := _emptiness(image)):
+            reasons[index] = problem
+    return {index: images[index] for index in left_over(paths, reasons)}, reasons
+
+
+def left_over(paths: Sequence[Path], reasons: Mapping[int, str]) -> list[int]:
+    """Indices without a reason against them.
+
+    Raises
+    ------
+    BIDSDataError
+        If a reason leaves fewer than two.
+    """
+    left = [index for index in range(len(paths)) if index not in reasons]
+    if reasons and len(left) < 2:
+        first, *more = (reasons[index] for index in sorted(reasons))
+        told = f" ({len(more)} more of the {len(paths)} exposures cannot be used)" if more else ""
+        raise BIDSDataError(f"{first}{told}")
+    return left
+
+
+def find_repeated(paths: Sequence[Path], images: Sequence[NDArray[np.float32]]) -> dict[int, str]:
+    """Exposures that are copies of others, by index, and the reason against them."""
+    return {
+        copy: f"{paths[copy]}: expected another measurement than {paths[first]}, found a copy of it; give "
+        "each acquisition once"
+        for copy, first in find_copies(images).items()
+    }
+
+
+def mostly_saturated(paths: Sequence[Path], saturated: NDArray[np.bool_]) -> dict[int, str]:
+    """Exposures that would take more from the others than they bring, by index, and the reason."""
+    parts = saturated.reshape(len(paths), -1).mean(axis=1)
+    found = {
+        index: f"{paths[index]}: expected pixels below the largest value, found {100 * part:.0f} % of them "
+        "saturated; expose shorter"
+        for index, part in enumerate(parts)
+        if part > _MOSTLY
+    }
+    return found if len(paths) - len(found) >= 2 else {}
+
+
+def find_drift(paths: Sequence[Path], planes: NDArray[np.float32]) -> tuple[Drift, dict[int, str]]:
+    """Drift of the exposures, and what speaks against those that show nothing of the others.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    planes : (R, X, Y) array
+
+    Returns
+    -------
+    drift : Drift
+    reasons : dict of int to str
+        The first alone where it is the odd one; the others where some are. Without them, drift is estimated
+        anew.
+    """
+    drift = estimate_drift(planes)
+    low = [
+        index
+        for index, correlation in enumerate(drift.correlation)
+        if correlation < _least_correlation(planes[0], planes[index], drift.shift_pixels[index])
+    ]
+    if len(paths) > 2 and 0 in low:
+        low = [0]
+    return drift, {
+        index: f"{paths[index]}: expected the field of view of {paths[0 if index else 1]}, found next to "
+        f"nothing in common (correlation {drift.correlation[index]:.2f}); leave it out, or give "
+        "--as-they-lie if that is meant so"
+        for index in low
+    }
+
+
+def _least_correlation(
+    first: NDArray[np.float32], other: NDArray[np.float32], shift: NDArray[np.float64]
+) -> float:
+    """More of coarse and small images, which are alike by chance, where they had to be moved far."""
+    return max(_LEAST_CORRELATION, chance_correlation(first, other, shift))
+
+
+def _unlike(images: Mapping[int, Micrograph], layouts: Mapping[int, str]) -> dict[int, str]:
+    """Exposures of another size or type than most, or than the first where none are more."""
+    if not images:
+        return {}
+    usual = Counter(layouts.values()).most_common(1)[0][0]
+    like = next(image for index, image in images.items() if layouts[index] == usual)
+    return {
+        index: f"{image.path}: expected an exposure like {like.path}, {usual}, found {layouts[index]}; give "
+        "exposures of one field of view and one camera"
+        for index, image in images.items()
+        if layouts[index] != usual
+    }
+
+
+def _layout(image: Micrograph) -> str:
+    size = " x ".join(map(str, image.pixels.shape))
+    return f"{size} (columns, rows, planes, channels) of {image.pixels.dtype}"
+
+
+def _of_other_size(images: Mapping[int, Micrograph], sizes: Mapping[int, Size | None]) -> dict[int, str]:
+    """Exposures of another magnification, which no shift lays on the others."""
+    known = {index: size for index, size in sizes.items() if index in images and size is not None}
+    if len(known) < 2:
+        return {}
+    alike = {
+        index: [other for other, theirs in known.items() if _same_size(size, theirs)]
+        for index, size in known.items()
+    }
+    usual = max(alike.values(), key=len)
+    size = known[usual[0]]
+    return {
+        index: f"{images[index].path}: expected the pixel size of {images[usual[0]].path}, "
+        f"{_in_nm(size)}, found {_in_nm(known[index])}; give exposures of one magnification, or correct what "
+        "is wrong"
+        for index in known
+        if index not in usual
+    }
+
+
+def _same_size(one: Size, other: Size) -> bool:
+    return all(abs(a / b - 1) <= _LARGEST_DIFFERENCE for a, b in zip(one[:2], other[:2]))
+
+
+def _in_nm(size: Size) -> str:
+    return f"{size[0] * 1e6:g} x {size[1] * 1e6:g} nm"
+
+
+def _emptiness(image: Micrograph) -> str:
+    """Why an image holds nothing that can be denoised; empty where it does."""
+    values = image.pixels
+    if not np.isfinite(values).all():
+        return f"{image.path}: expected finite values, found NaN or infinity; export it again"
+    full = values.min() >= image.largest_value
+    if full or np.ptp(values) == 0:
+        return (
+            f"{image.path}: expected an image, found one value{' (saturated)' if full else ''} in all "
+            "pixels; leave it out"
+        )
+    return ""
