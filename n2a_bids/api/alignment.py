@@ -1,4 +1,4 @@
-"""Brain masks and alignment, as functions of images: what the workflow does with anatomical repetitions."""
+"""``n2a_bids.align`` and ``brain_mask``: what the workflow does with anatomical repetitions, as functions."""
 
 from __future__ import annotations
 

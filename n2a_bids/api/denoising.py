@@ -1,4 +1,4 @@
-"""Denoising as a function of images."""
+"""``n2a_bids.denoise``: denoising as a function of images."""
 
 from __future__ import annotations
 

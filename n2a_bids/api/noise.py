@@ -1,4 +1,4 @@
-"""The noise of images, as a function."""
+"""``n2a_bids.estimate_noise``: the noise of images, as a function."""
 
 from __future__ import annotations
 

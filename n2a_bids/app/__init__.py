@@ -1,1 +1,1 @@
-"""The app itself: its two levels, participant and group, and how work is carried out."""
+"""The app itself: its levels participant, group and train, and how work is carried out."""

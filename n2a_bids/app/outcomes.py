@@ -1,4 +1,4 @@
-"""How a run ended for each participant, the table of it, and the one exit code."""
+"""How a run ended for each participant: the table of it, and the exit code of a run that came to its end."""
 
 from __future__ import annotations
 

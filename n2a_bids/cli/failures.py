@@ -1,4 +1,4 @@
-"""The one place where an error becomes an exit code and a message for users."""
+"""Exit code and message of an error that breaks a command off."""
 
 from __future__ import annotations
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,6 +29,7 @@ from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.images import load_mask
 from n2a_bids.io.weights import load_all_weights, load_weights
 from n2a_bids.record.denoising import DenoisingRecord
+from n2a_bids.system.environment import named_weights_dir
 from n2a_bids.system.resources import available_cpus, free_memory_gb
 
 Report = Callable[[str], None]
@@ -82,8 +81,8 @@ def denoise_files(
         If the strategy cannot take the data, memory is not enough, or the result is not finite.
     """
     started = time.perf_counter()
-    if job.denoise.weights_dir is None and (text := os.environ.get("N2A_WEIGHTS_DIR")):
-        job = replace(job, denoise=replace(job.denoise, weights_dir=Path(text)))
+    if job.denoise.weights_dir is None:
+        job = replace(job, denoise=replace(job.denoise, weights_dir=named_weights_dir()))
     torch.set_num_threads(job.omp_nthreads or min(available_cpus(), _MOST_THREADS))
     device = choose_device(job.denoise.device)
     if job.denoise.cuda_graphs and device.type != "cuda":

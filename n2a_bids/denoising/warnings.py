@@ -1,4 +1,4 @@
-"""Every warning of the denoiser about what it is given and what comes out: copies, gaps, filters, rest."""
+"""Warnings of the denoiser: copies, shared noise, misalignment, gaps, anatomy taken away, filtered images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Environment variables of a run: seeds, threads, no network, caches in the work directory."""
+"""Environment variables: seeds, threads and caches that a run sets, and ``N2A_WEIGHTS_DIR``, read here."""
 
 from __future__ import annotations
 
@@ -51,6 +51,18 @@ def prepare_environment(config: Config, environ: MutableMapping[str, str] = os.e
     environ.setdefault("LOGNAME", environ.get("USER", "n2a"))
     _provide_home(cache, environ)
     _provide_temporary_folder(cache, environ)
+
+
+def named_weights_dir(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Folder of pretrained weights that ``N2A_WEIGHTS_DIR`` names where no option does; None without it.
+
+    Examples
+    --------
+    >>> named_weights_dir({"N2A_WEIGHTS_DIR": "~/weights"}).is_absolute(), named_weights_dir({})
+    (True, None)
+    """
+    text = environ.get("N2A_WEIGHTS_DIR")
+    return Path(text).expanduser().absolute() if text else None
 
 
 def _refuse_brackets(work_dir: Path) -> None:

@@ -1,1 +1,1 @@
-"""Commands beside the app: demonstration, SLURM scripts, examination of the machine."""
+"""Commands beside the app: denoising without BIDS, a demonstration, SLURM scripts, a look at the machine."""

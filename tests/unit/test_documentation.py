@@ -96,7 +96,7 @@ def test_files_named_by_the_page_on_the_architecture_are_there():
     """A stranger who follows the page finds every room."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     folder, lost = "", []
-    for named in re.findall(r"`([a-z0-9_/]+(?:\.py|\.yml|/))`", page):
+    for named in re.findall(r"`([\w/-]+(?:\.(?:py|yml|md|html|bib)|/))`", page):
         # A bare name follows the folder of the one before it.
         path = named if "/" in named or (ROOT / "n2a_bids" / named).exists() else f"{folder}/{named}"
         folder = path.rpartition("/")[0]

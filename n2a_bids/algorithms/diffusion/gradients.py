@@ -1,4 +1,4 @@
-"""Diffusion gradient tables: shells, angles, neighbours in q-space, well-spread subsets."""
+"""Diffusion gradient tables in the world: b-values, directions, angles, and the volumes that two share."""
 
 from __future__ import annotations
 

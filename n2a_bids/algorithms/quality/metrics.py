@@ -1,4 +1,4 @@
-"""How near an image is to the truth; measures of structure come along from `structure`.
+"""How near an image is to the truth (PSNR, SSIM, NRMSE); those of `sharpness` come along.
 
 Every measure looks at voxels inside the mask only: what lies outside never changes a value.
 """

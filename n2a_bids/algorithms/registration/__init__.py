@@ -1,1 +1,1 @@
-"""Motion and distortion: found between images, and undone in one interpolation."""
+"""Motion between images and between volumes: found, judged, and undone in one interpolation."""

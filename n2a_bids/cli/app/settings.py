@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from n2a_bids import __version__
-from n2a_bids.cli.app.arguments import absolute_path
 from n2a_bids.cli.app.parser import build_parser
 from n2a_bids.cli.app.plugins import check_plugin_args, read_plugin_file
 from n2a_bids.cli.argument_parser import complete
@@ -24,6 +23,7 @@ from n2a_bids.dataset.read.filters import QUERIES, by_query, short_name
 from n2a_bids.dataset.read.templates import find_template
 from n2a_bids.errors import ConfigError
 from n2a_bids.strategy_table import check_recipe
+from n2a_bids.system.environment import named_weights_dir
 from n2a_bids.system.resources import available_cpus, available_memory_gb, probe_gpus
 
 _MOST_THREADS = 8
@@ -56,8 +56,8 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
     complete(parser)
     args = parser.parse_args(argv)
     settings: Settings = {"work_dir": Path("work").absolute(), "run_uuid": _new_run_uuid()}
-    if weights_dir := environ.get("N2A_WEIGHTS_DIR"):
-        settings["denoise"] = {"weights_dir": absolute_path(weights_dir)}
+    if weights_dir := named_weights_dir(environ):
+        settings["denoise"] = {"weights_dir": weights_dir}
     if "config_file" in args:
         of_file = read_settings(args.config_file)
         check_plugin_args(of_file.get("resources", {}).get("nipype_plugin_args", {}), args.config_file)

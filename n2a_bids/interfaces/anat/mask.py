@@ -1,4 +1,4 @@
-"""Brain masks; the head mask is made where it is needed, by the denoiser (`find_head`)."""
+"""Brain masks of T1w images: found by deepbet or a template, or given by the user and brought to the grid."""
 
 from __future__ import annotations
 

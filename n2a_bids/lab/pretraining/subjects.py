@@ -1,4 +1,4 @@
-"""Training and validation subjects from files."""
+"""Brains and heads to pretrain on or to validate with, read from files."""
 
 from __future__ import annotations
 

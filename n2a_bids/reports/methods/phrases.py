@@ -1,4 +1,4 @@
-"""What is said of each strategy and mask in the methods text, with citations as ``[@key]``."""
+"""What is said of each strategy in methods text and report, with citations as ``[@key]``."""
 
 from __future__ import annotations
 

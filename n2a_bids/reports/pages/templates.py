@@ -1,4 +1,4 @@
-"""The packaged templates of the pages."""
+"""The packaged templates and style of the pages, and data for their scripts."""
 
 from __future__ import annotations
 

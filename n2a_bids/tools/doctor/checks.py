@@ -18,6 +18,7 @@ import n2a_bids
 from n2a_bids.errors import DenoisingError
 from n2a_bids.io.weights import PACKAGED, load_weights
 from n2a_bids.record.typed_json import JsonObject
+from n2a_bids.system.environment import named_weights_dir
 from n2a_bids.system.resources import available_cpus, available_memory_gb, free_memory_gb
 
 _PACKAGES = (
@@ -54,8 +55,8 @@ def check_versions() -> list[Finding]:
 
 def check_weights(environ: Mapping[str, str] = os.environ) -> list[Finding]:
     """Pretrained weights, each checked against the checksum of its model card."""
-    named = environ.get("N2A_WEIGHTS_DIR")
-    folder = Path(named) if named else PACKAGED
+    named = named_weights_dir(environ)
+    folder = named or PACKAGED
     findings = [Finding("folder", str(folder))]
     for path in sorted(folder.glob("*.safetensors")):
         try:

@@ -27,8 +27,8 @@ from n2a_bids.reports.methods.citation import citation_keys, citation_texts, wri
 from n2a_bids.reports.methods.phrases import strategy_words
 from n2a_bids.reports.methods.text import methods_markdown
 from n2a_bids.reports.pages.group import write_group
-from n2a_bids.reports.pages.group_records import list_participants, read_group
-from n2a_bids.reports.pages.group_table import OUTLIER_Z, data_dictionary, rating_rows, robust_z
+from n2a_bids.reports.pages.group_records import OUTLIER_Z, list_participants, read_group, robust_z
+from n2a_bids.reports.pages.group_table import data_dictionary, rating_rows
 from n2a_bids.reports.pages.participant import write_participant_reports
 from n2a_bids.reports.pages.summary import verdict
 from n2a_bids.reports.records.crashes import find_crashes

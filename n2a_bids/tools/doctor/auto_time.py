@@ -1,4 +1,4 @@
-"""How long ``auto`` will take for a T1w image, from the rates of the machine."""
+"""How long ``auto`` takes for a T1w image on this machine, from its measured rates: what the doctor tells."""
 
 from __future__ import annotations
 
