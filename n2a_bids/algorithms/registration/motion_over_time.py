@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_solve_banded, cholesky_banded
 
 _TAILS = 3.0
 """Degrees of freedom of the steps: most are small, few are large."""
@@ -98,23 +99,46 @@ def _least_scale(measured: NDArray, variances: NDArray, gaps: NDArray) -> float:
 def _log_likelihood(steps: NDArray, variances: NDArray, step_variances: NDArray) -> float:
     total = 0.0
     for step, variance in zip(steps.T, variances.T):
-        covariance = np.diag(step_variances + variance[1:] + variance[:-1])
-        between = np.arange(len(step) - 1)
-        covariance[between, between + 1] = covariance[between + 1, between] = -variance[1:-1]
-        factor = np.linalg.cholesky(covariance)
-        white = np.linalg.solve(factor, step)
-        total -= 0.5 * float(white @ white) + float(np.log(np.diag(factor)).sum())
+        # Neighbouring steps share a measurement: their covariance has three diagonals.
+        covariance = np.zeros((2, len(step)))
+        covariance[0] = step_variances + variance[1:] + variance[:-1]
+        covariance[1, :-1] = -variance[1:-1]
+        factor = cholesky_banded(covariance, lower=True)
+        explained = float(step @ cho_solve_banded((factor, True), step))
+        total -= 0.5 * explained + float(np.log(factor[0]).sum())
     return total
 
 
 def _smoothed(measured: NDArray, variances: NDArray, step_variances: NDArray) -> tuple[NDArray, NDArray]:
-    """Posterior mean of the course, (C, K), and of the squares of its steps, (C - 1, K)."""
-    course, squares = np.empty_like(measured), np.empty((len(measured) - 1, measured.shape[1]))
-    difference = np.diff(np.eye(len(measured)), axis=0)
-    walk = difference.T @ (difference / step_variances[:, None])
-    for k, (values, variance) in enumerate(zip(measured.T, variances.T)):
-        covariance = np.linalg.solve(walk + np.diag(1 / variance), np.eye(len(values)))
-        course[:, k] = covariance @ (values / variance)
-        spread = np.diag(difference @ covariance @ difference.T)
-        squares[:, k] = np.diff(course[:, k]) ** 2 + spread
+    """Posterior mean of the course, (C, K), and of the squares of its steps, (C - 1, K).
+
+    A Kalman filter and the smoother of Rauch, Tung and Striebel (AIAA J 1965), in which no two large numbers
+    are subtracted: the time is that of C steps.
+    """
+    means, spreads = _filtered(measured, variances, step_variances)
+    course, squares = means.copy(), np.empty((len(measured) - 1, measured.shape[1]))
+    spread = spreads[-1]
+    for place in range(len(measured) - 2, -1, -1):
+        variance = step_variances[place]
+        # Of the next place, the part by which a place lies on the near side of it, given what came before.
+        share = variance / (spreads[place] + variance)
+        step = share * (course[place + 1] - means[place])
+        course[place] = course[place + 1] - step
+        own = variance * (1 - share)
+        squares[place] = step**2 + share**2 * spread + own
+        spread = own + (1 - share) ** 2 * spread
     return course, squares
+
+
+def _filtered(measured: NDArray, variances: NDArray, step_variances: NDArray) -> tuple[NDArray, NDArray]:
+    """(C, K) means and variances of the course, given what was measured until then; infinite before that."""
+    means, spreads = np.zeros_like(measured), np.full(measured.shape, np.inf)
+    mean, spread = means[0], spreads[0]
+    for place, (values, variance) in enumerate(zip(measured, variances, strict=True)):
+        before = spread + step_variances[place - 1] if place else spread
+        known = 1 / before + 1 / variance
+        gain = np.divide(1 / variance, known, out=np.zeros_like(mean), where=known > 0)
+        mean = mean + gain * (values - mean)
+        spread = np.divide(1, known, out=np.full_like(mean, np.inf), where=known > 0)
+        means[place], spreads[place] = mean, spread
+    return means, spreads

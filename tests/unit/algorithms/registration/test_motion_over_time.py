@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from n2a_bids.algorithms.registration.motion_over_time import believed_course, join_in_time
+from n2a_bids.algorithms.registration.motion_over_time import _smoothed, believed_course, join_in_time
 
 _TIMES = np.arange(40.0)
 _ERRORS_MM = np.random.default_rng(3).uniform(0.3, 0.9, (40, 3))
@@ -69,3 +69,20 @@ def test_what_was_not_measured_follows_what_was():
 def test_steps_of_nothing_leave_a_still_course():
     """Measurements that agree exactly, with errors beside which they are nothing."""
     assert np.allclose(believed_course(np.zeros((6, 3)), np.ones((6, 3)), np.arange(6.0)), 0)
+
+
+def test_smoothed_course_is_the_least_squares_solution():
+    """The recursion over time gives what the normal equations of all places together give."""
+    generator = np.random.default_rng(9)
+    measured, variances = generator.standard_normal((12, 3)), generator.uniform(0.01, 2, (12, 3))
+    variances[[0, 5, 11]] = np.inf
+    step_variances = np.geomspace(1e-4, 3, 11)
+    course, squares = _smoothed(measured, variances, step_variances)
+    difference = np.diff(np.eye(12), axis=0)
+    for k in range(3):
+        walk = difference.T @ np.diag(1 / step_variances) @ difference
+        covariance = np.linalg.inv(walk + np.diag(1 / variances[:, k]))
+        expected = covariance @ (measured[:, k] / variances[:, k])
+        spread = np.diag(difference @ covariance @ difference.T)
+        assert np.allclose(course[:, k], expected, atol=1e-9)
+        assert np.allclose(squares[:, k], np.diff(expected) ** 2 + spread, rtol=1e-6)
