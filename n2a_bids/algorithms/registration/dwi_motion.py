@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy import stats
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.prediction import predictors
@@ -22,10 +22,12 @@ from n2a_bids.algorithms.registration.rigid_fit import (
     SmoothImage,
     Target,
     fit_motion,
+    independent_blocks,
     motion_covariance,
     motion_matrix,
     moved_points,
     sample_points,
+    size_factor,
 )
 from n2a_bids.algorithms.registration.transforms import Affine, inverse
 
@@ -82,6 +84,7 @@ def estimate_motion(
     motions = np.zeros((data.shape[-1], 6))
     n_rounds = 0
     for smoothing_mm, tolerance in zip(_SMOOTHING_MM, _STEP_VOXELS, strict=True):
+        smoothing_mm *= size_factor(mask, voxel_size_mm)
         images = [SmoothImage(volume, voxel_size_mm, smoothing_mm) for volume in np.moveaxis(data, -1, 0)]
         for _ in range(_MOST_ROUNDS):
             before, n_rounds = motions.copy(), n_rounds + 1
@@ -90,7 +93,7 @@ def estimate_motion(
             if step < tolerance:
                 break
     errors = join_in_time(motions, groups)
-    errors_voxels = [_displacement_mm(error) / float(np.mean(voxel_size_mm)) for error in errors]
+    errors_voxels = [_displacement_mm(error, points) / float(np.mean(voxel_size_mm)) for error in errors]
     scale = np.diag([*voxel_size_mm, 1.0])
     maps = np.stack(
         [Affine(motion_matrix(motion, points)).between_voxels(scale, scale) for motion in motions]
@@ -132,30 +135,42 @@ def register_rigid(
     """
     points = sample_points(mask, voxel_size_mm)
     motion = np.zeros(6)
-    for smoothing_mm in _SMOOTHING_MM:
+    for smoothing_mm in np.array(_SMOOTHING_MM) * size_factor(mask, voxel_size_mm):
         target = SmoothImage(fixed, voxel_size_mm, smoothing_mm).target(points, np.zeros(6))
         image = SmoothImage(moving, voxel_size_mm, smoothing_mm)
         motion = fit_motion(image, points, target, motion, held_axis)
     # Far from its place, an image differs by more than noise: only small motions are in doubt.
-    in_doubt = beyond_error and _displacement_mm(motion) < float(np.mean(voxel_size_mm))
-    if in_doubt and not _is_significant(motion, motion_covariance(image, points, target, motion)):
+    in_doubt = beyond_error and _displacement_mm(motion, points) < float(np.mean(voxel_size_mm))
+    covariance = motion_covariance(image, points, target, motion) if in_doubt else np.zeros((6, 6))
+    if in_doubt and not _is_significant(motion, covariance, int(independent_blocks(points).max()) + 1):
         motion = np.zeros(6)
     scale = np.diag([*voxel_size_mm, 1.0])
     return Affine(motion_matrix(motion, points)).between_voxels(scale, scale)
 
 
-def _is_significant(motion: NDArray, covariance: NDArray) -> bool:
-    """Whether a still head would be found so far away in less than one of a hundred registrations."""
+def _is_significant(motion: NDArray, covariance: NDArray, n_blocks: int) -> bool:
+    """Whether a still head would be found so far away in less than one of a hundred registrations.
+
+    The covariance is known from so many blocks, less what was fitted (Hotelling's T squared).
+    """
     if not covariance.any():
         return True
     if np.isinf(covariance).any():
         return False
-    return bool(motion @ np.linalg.pinv(covariance, hermitian=True) @ motion > chi2.ppf(0.99, motion.size))
+    size, freedom = motion.size, max(n_blocks - 7, 1)
+    # What `motion_covariance` leaves of a covariance of six from few blocks, and its tails.
+    limit = stats.chi2.ppf(0.99, size)
+    if freedom > size:
+        limit = size * freedom / (freedom - size + 1) * stats.f.ppf(0.99, size, freedom - size + 1)
+    return bool(motion @ np.linalg.pinv(covariance, hermitian=True) @ motion > limit)
 
 
-def _displacement_mm(motion: NDArray) -> float:
+def _displacement_mm(motion: NDArray, points: NDArray) -> float:
     """Displacement of a typical point of the brain by a small motion."""
-    return float(np.hypot(np.linalg.norm(motion[:3]) * _BRAIN_RADIUS_MM, np.linalg.norm(motion[3:])))
+    radius_mm = min(
+        _BRAIN_RADIUS_MM, float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))
+    )
+    return float(np.hypot(np.linalg.norm(motion[:3]) * radius_mm, np.linalg.norm(motion[3:])))
 
 
 def _align_to_predictions(

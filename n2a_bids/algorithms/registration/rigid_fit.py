@@ -17,8 +17,11 @@ from scipy.spatial.transform import Rotation
 _SAMPLE_MM = 5.0
 _N_ITERATIONS = 30
 """Most steps of one registration; it ends where a step is small."""
-_BLOCK_MM = 20.0
-"""Of noise and misfit, what is farther apart than this is independent."""
+_BLOCK_MM, _N_BLOCKS = 20.0, 50
+"""Of noise and misfit, what is farther apart than a block is wide is independent. Small heads have smaller
+blocks: of fewer, a standard error of six parameters is not known (of still heads of 36 mm, 6 of 20 moved)."""
+_SMALL_HEAD_MM3 = 20_000.0
+"""Of heads smaller than this (rodents), structure is smaller, too: lengths in mm shrink with them."""
 _LEAST_RESPONSE = 0.02
 """Share of the slopes of a target that are taken for true at least."""
 
@@ -62,10 +65,17 @@ class SmoothImage:
         return ndimage.map_coordinates(volume, voxels, order=1, mode="nearest").astype(float)
 
 
+def size_factor(mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]) -> float:
+    """Edge length of a small head over that of one of 20 ml; 1 for larger ones."""
+    volume_mm3 = np.count_nonzero(mask) * float(np.prod(voxel_size_mm))
+    return float(min(1.0, np.cbrt(volume_mm3 / _SMALL_HEAD_MM3))) or 1.0
+
+
 def sample_points(mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]) -> NDArray[np.float64]:
     """(N, 3) positions in mm: the brain and a rim around it, about every 5 mm in plane."""
     rim = ndimage.binary_dilation(mask, iterations=2)
-    steps = [max(1, round(_SAMPLE_MM / size)) for size in voxel_size_mm]
+    sample_mm = _SAMPLE_MM * size_factor(mask, voxel_size_mm)
+    steps = [max(1, round(sample_mm / size)) for size in voxel_size_mm]
     kept = np.zeros_like(mask)
     kept[:: steps[0], :: steps[1], :: max(1, steps[2] // 2)] = True
     return np.argwhere(rim & kept) * np.asarray(voxel_size_mm)
@@ -164,12 +174,23 @@ def _solve(design: NDArray, weight: NDArray, rest: NDArray) -> NDArray[np.float6
     return np.linalg.solve(normal, design.T @ (weight * rest))
 
 
+def independent_blocks(points: NDArray) -> NDArray[np.intp]:
+    """(N,) block in which each of (N, 3) points lies: 20 mm wide, narrower where these are fewer than 50."""
+    width = _BLOCK_MM
+    while True:
+        blocks = np.unique(np.floor(points / width).astype(int), axis=0, return_inverse=True)[1].ravel()
+        # With fewer points than twice the blocks, there is nothing to divide.
+        if blocks.max() + 1 >= min(_N_BLOCKS, len(points) // 2):
+            return blocks
+        width *= 0.8
+
+
 def motion_covariance(
     image: SmoothImage, points: NDArray, target: Target, motion: NDArray
 ) -> NDArray[np.float64]:
     """Covariance of the error of a fitted motion.
 
-    What is left after the fit, in blocks of 20 mm that are independent of each other, gives the error of the
+    What is left after the fit, in blocks that are independent of each other (20 mm), gives the error of the
     equations (a sandwich estimator: White, Econometrica 1980). How much the image changes with motion is told
     by its own slopes times those of the target: the noise of the two is independent, while the squares of
     either would count noise as information.
@@ -191,7 +212,7 @@ def motion_covariance(
         return np.diag(np.full(6, np.inf))
     design, weight, rest = _linearised(image, points, target, motion)
     own = _design(points, image.target(points, motion), motion, 1.0)
-    blocks = np.unique(np.floor(points / _BLOCK_MM).astype(int), axis=0, return_inverse=True)[1].ravel()
+    blocks = independent_blocks(points)
     scores = np.zeros((blocks.max() + 1, 7))
     np.add.at(scores, blocks, design * (weight * rest)[:, None])
     scale = 1 / np.sqrt(np.maximum(weight @ design**2, 1e-30))

@@ -8,6 +8,7 @@ from n2a_bids.algorithms.registration.dwi_motion import register_rigid
 from n2a_bids.algorithms.registration.rigid_fit import (
     SmoothImage,
     fit_motion,
+    independent_blocks,
     motion_covariance,
     sample_points,
 )
@@ -52,3 +53,40 @@ def test_noise_alone_moves_no_image():
     centre = np.append(np.argwhere(mask).mean(axis=0), 1)
     found = (register_rigid(first, shifted, mask, _SIZE, beyond_error=True) @ centre - centre)[:3]
     assert np.abs(found - [0, 1.5, 0]).max() < 0.35
+
+
+_SMALL_HEADS = [
+    ((36.0, 36.0, 30.0), 1.5, 0.7),
+    ((12.0, 22.0, 10.0), 0.4, 0.2),
+    ((150.0, 170.0, 16.0), 2.5, 0.7),
+]
+"""Extent, voxel size and a shift (mm): a marmoset's brain, a rat's, and a slab of an adult's."""
+
+
+def _small_head(extent_mm, voxel_mm):
+    shape = tuple(round(extent / voxel_mm) + 8 for extent in extent_mm)
+    places = (np.indices(shape).T - (np.array(shape) - 1) / 2).T * voxel_mm
+    mask = sum((place / (extent / 2)) ** 2 for place, extent in zip(places, extent_mm, strict=True)) < 1
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 2)
+    return ndimage.gaussian_filter(mask * (1 + 0.3 * texture / texture.std()), 0.6), mask
+
+
+@pytest.mark.parametrize(("extent_mm", "voxel_mm", "shift_mm"), _SMALL_HEADS)
+def test_a_small_head_is_as_still_as_a_large_one(extent_mm, voxel_mm, shift_mm):
+    """Its standard error is known from enough blocks: noise moves it no more often, true motion is found."""
+    image, mask = _small_head(extent_mm, voxel_mm)
+    size, generator = (voxel_mm,) * 3, np.random.default_rng(1)
+    points = sample_points(mask, size)
+    assert len(points) > 100 and independent_blocks(points).max() + 1 >= 50
+
+    def measured(head):
+        return head + 0.2 * generator.standard_normal(image.shape)
+
+    still = [
+        register_rigid(measured(image), measured(image), mask, size, beyond_error=True) for _ in range(8)
+    ]
+    assert sum(not np.array_equal(found, np.eye(4)) for found in still) <= 1
+    moved = ndimage.shift(image, (0, shift_mm / voxel_mm, 0), order=3)
+    centre = np.append(np.argwhere(mask).mean(axis=0), 1)
+    found = register_rigid(measured(image), measured(moved), mask, size, beyond_error=True) @ centre - centre
+    assert found[1] * voxel_mm == pytest.approx(shift_mm, rel=0.35)
