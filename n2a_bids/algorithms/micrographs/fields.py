@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise, fit_counting_noise
 from n2a_bids.algorithms.micrographs.stabilisation import Stabiliser
+from n2a_bids.algorithms.micrographs.weighting import Weighting, weigh_exposures
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.risk.held_out import HeldOut
 
@@ -39,12 +40,12 @@ class StableScale:
     spread: float
     """By which they are divided: the SD of the image without noise."""
 
-    def apply(self, image: Image, n_exposures: int = 1) -> Image:
+    def apply(self, image: Image, n_exposures: float = 1) -> Image:
         """Stabilised, centred and scaled mean of some exposures; the input is not modified."""
         stable = Stabiliser(self.noise, n_exposures).apply(image) / np.float32(np.sqrt(n_exposures))
         return (stable - np.float32(self.offset)) / np.float32(self.spread)
 
-    def invert(self, values: Image, n_exposures: int = 1) -> Image:
+    def invert(self, values: Image, n_exposures: float = 1) -> Image:
         """Expected intensity of an estimate made of the mean of some exposures."""
         stable = values * np.float32(self.spread) + np.float32(self.offset)
         return Stabiliser(self.noise, n_exposures).invert(stable * np.float32(np.sqrt(n_exposures)))
@@ -60,18 +61,24 @@ class StableFields:
     """(N, X, Y) pixels that tell something: measured in every exposure and saturated in none."""
     scale: StableScale
     noise_sd: float
-    """Of one exposure, in the unit of `images`."""
+    """Of one exposure on average, in the unit of `images`."""
+    weighting: Weighting
+    """Of the exposures, by their noise."""
+
+    @property
+    def average_noise_sd(self) -> float:
+        """Of the weighted average of the exposures."""
+        return self.noise_sd / float(np.sqrt(self.weighting.n_effective))
 
     def as_prepared(self) -> Prepared:
         """The same for the comparison of candidates, which takes volumes: planes along the first axis."""
-        n_exposures = len(self.images)
         return Prepared(
             images=self.images,
             scales=(),
             mask=self.counted,
             head=self.counted,
-            weights=np.full(n_exposures, 1 / n_exposures),
-            variance_ratio=np.ones(n_exposures),
+            weights=self.weighting.weights,
+            variance_ratio=self.weighting.variance_ratio,
             repetition_noise_sd=np.full(self.counted.shape, self.noise_sd, np.float32),
             magnitude=None,
         )
@@ -110,14 +117,15 @@ def prepare_fields(
     stabiliser = Stabiliser(noise)
     stable = np.stack([[stabiliser.apply(exposure[window]) for window in windows] for exposure in exposures])
     variance = _noise_variance(stable, counted)
-    mean = stable.mean(axis=0)[counted]
+    weighting = weigh_exposures(stable, counted, variance)
+    mean = weighting.average(stable)[counted]
     offset = float(mean.mean(dtype=np.float64))
-    power = float(mean.var(dtype=np.float64)) - variance / len(exposures)
+    power = float(mean.var(dtype=np.float64)) - variance / weighting.n_effective
     spread = float(np.sqrt(max(power, 0.01 * variance)))
     stable -= np.float32(offset)
     stable /= np.float32(spread)
     scale = StableScale(noise, offset, spread)
-    return StableFields(stable, counted, scale, float(np.sqrt(variance)) / spread)
+    return StableFields(stable, counted, scale, float(np.sqrt(variance)) / spread, weighting)
 
 
 def find_void(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:

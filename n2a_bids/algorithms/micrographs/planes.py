@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.micrographs.fields import StableScale
+from n2a_bids.algorithms.micrographs.weighting import Weighting
 
 Image = NDArray[np.float32]
 
@@ -33,6 +34,7 @@ def denoise_planes(
     exposures: NDArray[np.float32],
     scale: StableScale,
     method: TileEstimate,
+    weighting: Weighting,
     *,
     each: bool = False,
     memory_gb: float = 6.0,
@@ -46,6 +48,8 @@ def denoise_planes(
         One channel, in one unit.
     scale : StableScale
     method : TileEstimate
+    weighting : Weighting
+        Of the exposures in their average.
     each : bool
         Whether every exposure is denoised by itself, before averaging.
     memory_gb : float
@@ -57,7 +61,7 @@ def denoise_planes(
     -------
     denoised : (X, Y, Z) float32 array
     """
-    n_exposures = len(exposures)
+    n_effective = weighting.n_effective
     denoised = np.empty(exposures.shape[1:], np.float32)
     tiles = list(_tiles(denoised.shape, method.reach_pixels, memory_gb))
     for number, (core, box, inside) in enumerate(tiles, start=1):
@@ -66,10 +70,10 @@ def denoise_planes(
         read = exposures[(slice(None), *box)]
         if each:
             estimates = [method.estimate(scale.apply(image))[inside] for image in read]
-            denoised[core] = scale.invert(np.mean(estimates, axis=0, dtype=np.float32))
+            denoised[core] = scale.invert(weighting.average(np.stack(estimates)))
         else:
-            mean = scale.apply(read.mean(axis=0, dtype=np.float32), n_exposures)
-            denoised[core] = scale.invert(method.estimate(mean)[inside], n_exposures)
+            mean = scale.apply(weighting.average(read), n_effective)
+            denoised[core] = scale.invert(method.estimate(mean)[inside], n_effective)
     return denoised
 
 

@@ -31,8 +31,8 @@ class Stabiliser:
 
     noise: CountingNoise
     """Of one exposure."""
-    n_exposures: int = 1
-    """How many were averaged."""
+    n_exposures: float = 1
+    """How many of the average noise were averaged."""
 
     @property
     def _gain(self) -> float:

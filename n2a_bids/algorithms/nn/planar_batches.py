@@ -19,16 +19,16 @@ Draw = Callable[[torch.Generator], tuple[NDArray[np.float64], NDArray[np.float64
 """Weights of the exposures in the input and in the target, and the noise SD of the input over that of one."""
 
 
-def recorrupted_pairs(n_exposures: int) -> Draw:
+def recorrupted_pairs(weights: NDArray[np.float64], variance_ratio: NDArray[np.float64]) -> Draw:
     """Pairs of recorrupted averages: input near the mean, target with independent noise."""
-    equal, ratio = np.full(n_exposures, 1 / n_exposures), np.ones(n_exposures)
+    variance = float((weights**2 * variance_ratio).sum())
     low, high = _STRENGTHS
 
     def draw(generator: torch.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         strength = low + (high - low) * float(torch.rand((), generator=generator))
-        contrast = zero_sum_direction(equal, ratio, generator)
-        factor = float(np.sqrt((1 + strength**2) / n_exposures))
-        return equal + strength * contrast, equal - contrast / strength, factor
+        contrast = zero_sum_direction(weights, variance_ratio, generator)
+        factor = float(np.sqrt((1 + strength**2) * variance))
+        return weights + strength * contrast, weights - contrast / strength, factor
 
     return draw
 

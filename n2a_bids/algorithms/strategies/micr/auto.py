@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from n2a_bids.algorithms.micrographs.fields import StableFields, hold_out_square
 from n2a_bids.algorithms.micrographs.planes import denoise_planes
 from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
-from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
+from n2a_bids.algorithms.quality.gain import Gain, denoising_gain, weighting_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate, compare
 from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
@@ -93,38 +94,38 @@ def _denoise_channel(
     exposures: NDArray[np.float32], fields: StableFields, config: TrainingConfig, context: Context
 ) -> DenoisedChannel:
     held_out = hold_out_squares(fields, context.generator)
-    estimator, n_exposures = PlaneEstimator(context), len(exposures)
+    estimator, weighting = PlaneEstimator(context), fields.weighting
     candidates, history = _make_candidates(fields, held_out, config, context, estimator)
     context.report("comparing candidates on held-out squares")
     volumes = [estimator.as_candidate(one) for one in candidates]
     stack = compare_on_squares(volumes, fields, held_out, context)
-    mean_error = fields.noise_sd**2 / n_exposures
+    mean_error = fields.average_noise_sd**2
     mean_won, impossible = judge(stack, mean_error)
     weights = np.eye(len(candidates))[0] if mean_won else stack.weights
     found = DenoisedChannel(
-        image=exposures.mean(axis=0, dtype=np.float32),
+        image=weighting.average(exposures),
         chosen=describe_choice(volumes, weights, mean_won, impossible),
         scale=fields.scale,
+        weighting=weighting,
         history=history,
         candidates=list_candidates(volumes, stack, mean_error),
+        gain=Gain(weighting=weighting_gain(weighting.weights, weighting.variance_ratio)),
     )
     if mean_won:
-        return replace(found, rings=correlate_halves(fields, estimator.blend(candidates, weights, 1.0)))
+        return replace(found, rings=correlate_halves(fields, partial(estimator.blend, candidates, weights)))
     best = candidates[int(np.argmin(stack.risks))]
     each = _each_is_better(best, stack.block_risks[:, candidates.index(best)], fields, held_out, estimator)
     if each:
         weights = np.eye(len(candidates))[candidates.index(best)]
         sentence = f"{best.name}, applied to each exposure before averaging"
         found = replace(found, chosen=Choice(f"{best.name}, each exposure", sentence))
-    half_sd = fields.noise_sd / np.sqrt(n_exposures // 2)
-    rings = correlate_halves(fields, estimator.blend(candidates, weights, half_sd))
+    rings = correlate_halves(fields, partial(estimator.blend, candidates, weights))
     context.report("denoising the whole image")
-    noise_sd = fields.noise_sd if each else fields.noise_sd / np.sqrt(n_exposures)
+    noise_sd = fields.noise_sd if each else fields.average_noise_sd
     method = PlaneEstimator(context, FLIPS[: config.n_flips]).blend(candidates, weights, noise_sd)
-    image = denoise_planes(
-        exposures, fields.scale, method, each=each, memory_gb=context.memory_gb, report=context.report
-    )
-    gain = Gain(denoising=denoising_gain(mean_error, mean_error, stack.combined_risk))
+    how = {"each": each, "memory_gb": context.memory_gb, "report": context.report}
+    image = denoise_planes(exposures, fields.scale, method, weighting, **how)
+    gain = replace(found.gain, denoising=denoising_gain(mean_error, mean_error, stack.combined_risk))
     return replace(found, image=image, gain=gain, rings=rings)
 
 
@@ -205,6 +206,9 @@ def _each_is_better(
     error of a part shows against the other exposures, whose noise is independent of it; that of an exposure
     as it is, measured in the same way, is known, and takes the noise of the targets out.
     """
+    if fields.weighting.is_weighted:
+        # The noisier would be denoised as if all were alike.
+        return False
     n_exposures, errors, sizes = len(fields.images), [], []
     for core, box in zip(held_out.cores, held_out.boxes):
         inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))[1:]

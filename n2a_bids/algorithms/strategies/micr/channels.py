@@ -18,6 +18,7 @@ from n2a_bids.algorithms.micrographs.fields import (
     prepare_fields,
 )
 from n2a_bids.algorithms.micrographs.planes import TileEstimate
+from n2a_bids.algorithms.micrographs.weighting import Weighting
 from n2a_bids.algorithms.nn.networks import receptive_radius
 from n2a_bids.algorithms.nn.planar import predict_plane
 from n2a_bids.algorithms.nn.planar_batches import Draw, recorrupted_pairs, square_batches
@@ -78,6 +79,7 @@ class DenoisedChannel:
     """(X, Y, Z) intensities."""
     chosen: Choice
     scale: StableScale
+    weighting: Weighting
     history: tuple[Epoch, ...] = ()
     candidates: tuple[CandidateRisk, ...] | None = None
     gain: Gain | None = None
@@ -129,7 +131,7 @@ def train_network(
         fields.images,
         weight,
         fields.noise_sd,
-        draw_pair or recorrupted_pairs(len(fields.images)),
+        draw_pair or recorrupted_pairs(fields.weighting.weights, fields.weighting.variance_ratio),
         target=target,
         edge=config.edge,
         batch_size=config.batch_size,
@@ -202,22 +204,29 @@ def denoise_channels(
 
 def _mean_gain(gains: list[Gain | None]) -> Gain | None:
     """Of all channels together, which weigh alike."""
-    known = [gain.denoising for gain in gains if gain is not None]
-    return Gain(denoising=len(known) / sum(1 / one for one in known)) if known else None
+    known = [gain for gain in gains if gain is not None]
+    if not known:
+        return None
+    weighting = len(known) / sum(1 / gain.weighting for gain in known)
+    both = len(known) / sum(1 / (gain.weighting * gain.denoising) for gain in known)
+    return Gain(weighting=weighting, denoising=both / weighting)
 
 
 def _record(
     parts: list[DenoisedChannel], noise_maps: list[Image], repetitions: Repetitions, seconds: float
 ) -> StrategyRecord:
     """The record of the first channel, with the noise of all."""
-    first, n_repetitions = parts[0], repetitions.n_repetitions
+    first = parts[0]
     noise_sd = float(np.median([np.median(part[repetitions.mask]) for part in noise_maps]))
-    row = RepetitionRecord(weight=1 / n_repetitions, noise_sd=noise_sd)
+    rows = tuple(
+        RepetitionRecord(weight=float(weight), noise_sd=noise_sd * float(np.sqrt(ratio)))
+        for weight, ratio in zip(first.weighting.weights, first.weighting.variance_ratio, strict=True)
+    )
     return StrategyRecord(
         chosen=first.chosen,
         candidates=first.candidates,
         history=first.history or None,
-        repetitions=(row,) * n_repetitions,
+        repetitions=rows,
         counting_noise=tuple(
             CountingNoiseRecord(part.scale.noise.gain, part.scale.noise.offset) for part in parts
         ),

@@ -68,10 +68,16 @@ def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Cont
         network, iteration, history = _iterate(fields, config, context)
         method = network_estimate(network, fields.noise_sd, context, FLIPS[: config.training.n_flips])
         image = denoise_planes(
-            exposures, fields.scale, method, each=True, memory_gb=context.memory_gb, report=context.report
+            exposures,
+            fields.scale,
+            method,
+            fields.weighting,
+            each=True,
+            memory_gb=context.memory_gb,
+            report=context.report,
         )
         chosen = Choice("noise2average", f"Noise2Average, {iteration} iterations")
-        return DenoisedChannel(image, chosen, fields.scale, history)
+        return DenoisedChannel(image, chosen, fields.scale, fields.weighting, history)
 
     return denoise_channels(repetitions, context, denoise_channel)
 

@@ -54,8 +54,16 @@ def denoise(repetitions: Repetitions, config: TrainingConfig, context: Context) 
         history = train_network(network, fields, config, context, draw_pair=pairs, phase="noise2noise")
         method = network_estimate(network, fields.noise_sd, context, FLIPS[: config.n_flips])
         image = denoise_planes(
-            exposures, fields.scale, method, each=True, memory_gb=context.memory_gb, report=context.report
+            exposures,
+            fields.scale,
+            method,
+            fields.weighting,
+            each=True,
+            memory_gb=context.memory_gb,
+            report=context.report,
         )
-        return DenoisedChannel(image, Choice("noise2noise", "Noise2Noise"), fields.scale, history)
+        return DenoisedChannel(
+            image, Choice("noise2noise", "Noise2Noise"), fields.scale, fields.weighting, history
+        )
 
     return denoise_channels(repetitions, context, denoise_channel)

@@ -46,12 +46,16 @@ def denoise(repetitions: Repetitions, config: TrainingConfig, context: Context) 
     def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:
         network = new_network(config.weights, context)
         history = train_network(network, fields, config, context)
-        noise_sd = fields.noise_sd / np.sqrt(len(exposures))
-        method = network_estimate(network, noise_sd, context, FLIPS[: config.n_flips])
+        method = network_estimate(network, fields.average_noise_sd, context, FLIPS[: config.n_flips])
         image = denoise_planes(
-            exposures, fields.scale, method, memory_gb=context.memory_gb, report=context.report
+            exposures,
+            fields.scale,
+            method,
+            fields.weighting,
+            memory_gb=context.memory_gb,
+            report=context.report,
         )
         chosen = Choice("recorrupted", "network fine-tuned on recorrupted averages")
-        return DenoisedChannel(image, chosen, fields.scale, history)
+        return DenoisedChannel(image, chosen, fields.scale, fields.weighting, history)
 
     return denoise_channels(repetitions, context, denoise_channel)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.micrographs.fields import StableFields
 from n2a_bids.algorithms.micrographs.planes import TileEstimate
 from n2a_bids.algorithms.micrographs.ring_correlation import RingCorrelation, fourier_ring_correlation
+from n2a_bids.algorithms.micrographs.weighting import Weighting
 from n2a_bids.record.denoising import RingCorrelationRecord
 
 _MOST_POINTS = 128
@@ -15,15 +18,17 @@ _MOST_POINTS = 128
 _LEAST_EDGE = 16
 
 
-def correlate_halves(fields: StableFields, of_half: TileEstimate) -> RingCorrelationRecord | None:
+def correlate_halves(
+    fields: StableFields, of_half: Callable[[float], TileEstimate]
+) -> RingCorrelationRecord | None:
     """Up to which detail the even and the odd exposures agree, as they are and each denoised by itself.
 
     Parameters
     ----------
     fields : StableFields
         The plane or window in which most pixels count is taken.
-    of_half : TileEstimate
-        For the mean of half of the exposures.
+    of_half : callable
+        Estimate for the mean of some of the exposures, whose noise SD is given.
 
     Returns
     -------
@@ -34,9 +39,12 @@ def correlate_halves(fields: StableFields, of_half: TileEstimate) -> RingCorrela
         return None
     plane = int(np.argmax(fields.counted.sum(axis=(1, 2))))
     images, counted = fields.images[:, plane], fields.counted[plane]
-    halves = [images[start::2].mean(axis=0, dtype=np.float32) for start in (0, 1)]
+    parts = [Weighting.of_variances(fields.weighting.variance_ratio[start::2]) for start in (0, 1)]
+    halves = [part.average(images[start::2]) for start, part in enumerate(parts)]
     before = _correlate(halves, counted)
-    after = _correlate([of_half.estimate(half) for half in halves], counted)
+    variances = [1 / (1 / fields.weighting.variance_ratio[start::2]).sum() for start in (0, 1)]
+    estimates = [of_half(fields.noise_sd * float(np.sqrt(variance))) for variance in variances]
+    after = _correlate([one.estimate(half) for one, half in zip(estimates, halves)], counted)
     step = -(-len(before.frequency) // _MOST_POINTS)
     return RingCorrelationRecord(
         frequency=_thinned(before.frequency, step),

@@ -12,7 +12,9 @@ from n2a_bids.algorithms.micrographs import planes
 from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise
 from n2a_bids.algorithms.micrographs.fields import StableScale, hold_out_squares, prepare_fields
 from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
+from n2a_bids.algorithms.micrographs.weighting import Weighting
 from n2a_bids.algorithms.nn.training import Schedule
+from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate
 from n2a_bids.algorithms.strategies import get_strategy
@@ -112,7 +114,7 @@ def test_unequal_noise_does_not_bend_the_risk():
         return ndimage.gaussian_filter(volume, (0, 1, 1))
 
     volumes = [Candidate("mean"), Candidate("smooth", function=smooth)]
-    mean = data.mean(axis=0)
+    mean = fields.weighting.average(data.astype(np.float32))
     errors = [
         np.mean((image - expected)[held_out.mask[0]] ** 2)
         for image in (mean, ndimage.gaussian_filter(mean, 1))
@@ -121,6 +123,43 @@ def test_unequal_noise_does_not_bend_the_risk():
     for seed in range(4):
         risk = auto.compare_on_squares(volumes, fields, held_out, context(seed)).risks[1] * unit
         assert risk == pytest.approx(errors[1] - errors[0], abs=0.15 * errors[0])
+
+
+@pytest.mark.parametrize(
+    ("doses", "readout_sd"), [((1, 1), 0), ((1, 4), 0), ((4, 1), 0), ((1, 4), 3), ((1, 1, 4), 0)]
+)
+def test_exposures_weigh_by_their_noise(doses, readout_sd):
+    """The average has the least error that doses allow, and the risk of a smoothed one is its error."""
+    rng, expected = np.random.default_rng(1), np.maximum(scene(size=192), 1)
+    data = np.stack(
+        [rng.poisson(dose * expected) + readout_sd * rng.standard_normal((192, 192)) for dose in doses]
+    )
+    repetitions = Repetitions(
+        data[..., None, None].astype(np.float32), np.ones((192, 192, 1), bool), micrograph=True
+    )
+    matched = with_equal_gain(repetitions)[..., 0]
+    fields = prepare_fields(matched, repetitions.mask, context().generator)
+    relative = np.array(doses) / doses[0]
+    variances = (expected.mean() * np.array(doses) + readout_sd**2) / relative**2
+    average = fields.weighting.average(matched)[..., 0]
+    error = np.mean((average - doses[0] * expected) ** 2)
+    assert error == pytest.approx(1 / (1 / variances).sum(), rel=0.06)
+    assert fields.weighting.is_weighted == (len(set(doses)) > 1)
+
+    held_out = hold_out_squares(fields, context().generator)
+    volumes = [
+        Candidate("mean"),
+        Candidate("smooth", function=lambda one, _: ndimage.gaussian_filter(one, (0, 1, 1))),
+    ]
+    stack = auto.compare_on_squares(volumes, fields, held_out, context())
+    truth = fields.scale.apply(np.float32(doses[0]) * expected[None].astype(np.float32), 1e6)
+    mean = fields.weighting.average(fields.images)
+    errors = [
+        np.mean((image - truth)[held_out.mask] ** 2)
+        for image in (mean, ndimage.gaussian_filter(mean, (0, 1, 1)))
+    ]
+    assert errors[0] == pytest.approx(fields.average_noise_sd**2, rel=0.12)
+    assert stack.risks[1] == pytest.approx(float(errors[1] - errors[0]), abs=0.2 * float(errors[0]))
 
 
 @needs_weights
@@ -191,11 +230,15 @@ def test_tiles_of_large_planes_do_not_show(monkeypatch):
     data = rng.poisson(20, (2, 300, 200, 1)).astype(np.float32)
     method = TileEstimate(lambda tile: ndimage.gaussian_filter(tile, 2, truncate=4), 8)
     scale = StableScale(CountingNoise(1.0, 0.0), 9.0, 2.0)
-    whole = denoise_planes(data, scale, method)
+    whole = denoise_planes(data, scale, method, Weighting.equal(len(data)))
     for name in ("_LARGEST_EDGE", "_SMALLEST_EDGE"):
         monkeypatch.setattr(planes, name, 64)
-    np.testing.assert_allclose(denoise_planes(data, scale, method), whole, rtol=1e-5)
-    np.testing.assert_allclose(denoise_planes(data, scale, method, each=True), whole, rtol=0.02)
+    np.testing.assert_allclose(
+        denoise_planes(data, scale, method, Weighting.equal(len(data))), whole, rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        denoise_planes(data, scale, method, Weighting.equal(len(data)), each=True), whole, rtol=0.02
+    )
 
 
 def test_large_images_are_learned_from_in_windows(monkeypatch):
