@@ -87,9 +87,9 @@ def write_participant_reports(
     for page in pages:
         content = _Content(
             [unit for unit in units if page.session in (None, unit.session)],
-            [label for label in unfinished if not page.session or f"_ses-{page.session}_" in label],
-            [crash for crash in crashes if _belongs(crash, page.session, sessions)],
-            [item for item in left_out if not page.session or f"/ses-{page.session}/" in item.image],
+            [label for label in unfinished if _belongs(label, page.session, sessions)],
+            [crash for crash in crashes if _belongs(crash.node, page.session, sessions)],
+            [item for item in left_out if _belongs(item.image, page.session, sessions)],
         )
         page.path.parent.mkdir(parents=True, exist_ok=True)
         viewers = write_viewer_pages(output_dir, page.path, _subject(participant, page), content.units)
@@ -100,10 +100,18 @@ def write_participant_reports(
     return [page.path for page in pages]
 
 
-def _belongs(crash: Crash, session: str | None, sessions: Collection[str]) -> bool:
-    """Whether a failure is shown with a session: those that no page can claim are on every page."""
-    marks = {label: "_ses_" + re.sub(r"\W", "_", label) + "_" for label in sessions if label}
-    named = {label for label, mark in marks.items() if mark in crash.node}
+def _belongs(name: str, session: str | None, sessions: Collection[str]) -> bool:
+    """Whether a unit, a step or an image is told of on the page of a session: on all, where none is its own.
+
+    Examples
+    --------
+    >>> [_belongs("sub-01/ses-b/anat/x.nii", session, {"a", "b"}) for session in ("a", "b", "", None)]
+    [False, True, False, True]
+    >>> _belongs("sub-01_ses-c_T1w", "a", {"a", "b"})
+    True
+    """
+    marks = {label: re.sub(r"\W", "_", f"_ses_{label}_") for label in sessions if label}
+    named = {label for label, mark in marks.items() if mark in re.sub(r"\W", "_", name)}
     return session is None or not named or session in named
 
 

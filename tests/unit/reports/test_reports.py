@@ -353,6 +353,24 @@ def test_run_that_was_killed_says_what_is_missing(output_dir):
     assert "Denoised." in text
 
 
+def test_a_session_of_which_nothing_is_left_is_told_of(tmp_path):
+    """It has no page of its own: what was to be denoised or was left out stands on those of others."""
+    for session in ("a", "b"):
+        add_unit(tmp_path, f"sub-01_ses-{session}")
+    logs = tmp_path / "sub-01" / "log" / "run"
+    logs.mkdir(parents=True)
+    asked = [f"sub-01_ses-{session}_T1w" for session in "abc"]
+    left_out = [{"image": f"sub-01/ses-{one}/anat/{one}.nii.gz", "reason": "broken"} for one in "bc"]
+    content = {"units": asked, "without_sources": [], "left_out": left_out}
+    (logs / "units.json").write_text(json.dumps(content))
+    pages = write_participant_reports(tmp_path, "01", "run", OutputConfig(sessions_in_a_report=1))
+    first, second = (page.read_text() for page in pages)
+    for text in (first, second):
+        assert "<strong>Not denoised:</strong> sub-01_ses-c_T1w" in text
+        assert "ses-c/anat/c.nii.gz" in text
+    assert "ses-b/anat/b.nii.gz" in second and "ses-b/anat/b.nii.gz" not in first
+
+
 def test_figures_and_files_go_to_their_unit(tmp_path):
     """Sessions, acquisitions and kinds of image are apart; a repetition's figure goes with its unit."""
     add_unit(tmp_path, "sub-01_ses-a")
