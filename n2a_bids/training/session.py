@@ -229,7 +229,6 @@ def _prepare_all(
 
 
 def _validation_gain(state: TrainingState, material: _Material, context: Context, seed: int) -> float:
-    state.averaged.eval()
     found = judge({"trained": state.averaged}, material.validation, context, seed=seed)
     return mean_gain(found, "trained")
 

@@ -75,6 +75,7 @@ def new_state(build: Callable[[], nn.Module], device: torch.device, config: Pace
     for one in (network, averaged):
         one.to(device, memory_format=_layout(next(one.parameters())))
     averaged.load_state_dict(network.state_dict())
+    averaged.eval()
     optimizer = torch.optim.Adam(network.parameters(), lr=config.peak_rate, fused=True)
     return TrainingState(network=network, averaged=averaged, optimizer=optimizer)
 

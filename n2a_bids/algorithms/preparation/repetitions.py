@@ -108,15 +108,13 @@ class Prepared:
         return self.bias(zero + signal, noise_sd)
 
 
-def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: bool = False) -> Prepared:
+def prepare(repetitions: Repetitions, *, keep_noise_floor: bool = False) -> Prepared:
     """Match intensities, estimate noise, and find the Rician floor.
 
     Parameters
     ----------
     repetitions : Repetitions
-        At least two repetitions of one signal.
-    channel : int
-        Which channel (volume) to take.
+        At least two repetitions of one signal; their first channel is taken.
     keep_noise_floor : bool
         Do not look for the Rician floor: treat magnitudes as if their noise were Gaussian.
 
@@ -125,7 +123,7 @@ def prepare(repetitions: Repetitions, channel: int = 0, *, keep_noise_floor: boo
     ValueError
         If a repetition is constant in the mask, or a value is not finite.
     """
-    data = repetitions.data[..., channel]
+    data = repetitions.data[..., 0]
     if not np.isfinite(data).all():
         raise ValueError("the repetitions contain NaN or infinite values")
     mask = repetitions.mask

@@ -91,10 +91,7 @@ def validate_fusion(network: nn.Module, blocks: Blocks, device: torch.device) ->
     gains : dict
         ``gain_over_nonlocal_db``, its least over the blocks, and ``gain_over_network_db``.
     """
-    was_training = network.training
-    network.eval()
     gains = np.array([_gains(network, block, device) for block in blocks])
-    network.train(was_training)
     return {
         "gain_over_nonlocal_db": round(float(gains[:, 0].mean()), 3),
         "least_gain_over_nonlocal_db": round(float(gains[:, 0].min()), 3),

@@ -152,8 +152,6 @@ def validate_images(network: nn.Module, bank: ImageBank, device: torch.device) -
     psnr_db : dict
         Noise SD, as ``psnr_0.2``, to the mean PSNR over the images of `bank`, whose range is 1.
     """
-    was_training = network.training
-    network.eval()
     result = {}
     for level in (0.2, 0.6, 1.5):
         values = []
@@ -164,5 +162,4 @@ def validate_images(network: nn.Module, bank: ImageBank, device: torch.device) -
             estimate = predict_plane(network, noisy - clean.mean(), noise_sd, device=device) + clean.mean()
             values.append(-10 * np.log10(np.mean((estimate - clean) ** 2)))
         result[f"psnr_{level}"] = round(float(np.mean(values)), 3)
-    network.train(was_training)
     return result

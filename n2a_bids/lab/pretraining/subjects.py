@@ -140,13 +140,10 @@ def validate(network: nn.Module, heads: list[TrainingHead], device: torch.device
     psnr_db : dict
         Noise SD of the mean, as ``psnr_0.15``, to the mean PSNR over `heads`.
     """
-    was_training = network.training
-    network.eval()
     result = {}
     for noise_sd in (0.15, 0.3, 0.6):
         values = [_validate_one(network, head, noise_sd, index, device) for index, head in enumerate(heads)]
         result[f"psnr_{noise_sd}"] = round(float(np.mean(values)), 3)
-    network.train(was_training)
     return result
 
 

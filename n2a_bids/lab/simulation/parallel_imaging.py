@@ -23,6 +23,8 @@ _PLANE = (READOUT_AXIS, PHASE_AXIS)
 _LINE_OFFSETS = (-3, -1, 1, 3)
 """Acquired lines that a missing one is made from, at an acceleration of 2."""
 _READOUT_OFFSETS = (-2, -1, 0, 1, 2)
+_CALIBRATION_LINES, _CALIBRATION_SNR = 24, 50.0
+"""Middle lines, all of which are acquired, and their mean signal over the noise of a coil."""
 _RIDGE = 1e-4
 """Of the mean power of the sources: keeps the noise of the calibration out of the weights."""
 _NOISE_DRAWS = 12
@@ -74,8 +76,6 @@ class GrappaScan:
     """(X, Y, Z, K)."""
     weights: NDArray[np.complex64]
     """(Z, S, K) of GRAPPA, see `learn_weights`."""
-    n_calibration: int
-    """Middle lines that are all acquired."""
     combination: Combination = "sensitivities"
     """By the true sensitivities, which leaves Gaussian noise in the complex image; or the root sum of squares
     over that of the sensitivities, a magnitude of noncentral chi noise."""
@@ -88,8 +88,6 @@ class GrappaScan:
         generator: np.random.Generator,
         *,
         combination: Combination = "sensitivities",
-        n_calibration: int = 24,
-        calibration_snr: float = 50.0,
     ) -> GrappaScan:
         """Learn the weights from a scan of the middle lines, made before all others.
 
@@ -101,14 +99,11 @@ class GrappaScan:
         generator : numpy.random.Generator
             Draws the noise of the calibration.
         combination : {"sensitivities", "sum of squares"}
-        n_calibration : int
-        calibration_snr : float
-            Mean signal where there is any over the noise of a coil.
         """
-        noise_sd = float(signal[signal > 0].mean()) / calibration_snr
+        noise_sd = float(signal[signal > 0].mean()) / _CALIBRATION_SNR
         noise = noise_sd * complex_noise(sensitivities.shape, generator)
         kspace = to_kspace(sensitivities * signal[..., None] + noise, _PLANE)
-        return cls(sensitivities, learn_weights(kspace, n_calibration), n_calibration, combination)
+        return cls(sensitivities, learn_weights(kspace), combination)
 
     def noise_map(self, generator: np.random.Generator) -> NDArray[np.float32]:
         """(X, Y, Z) noise SD in the image for noise of SD 1 in every coil, from scans of noise alone."""
@@ -147,7 +142,7 @@ class GrappaScan:
 
     def _fill(self, kspace: ComplexImage) -> ComplexImage:
         """Images of the coils."""
-        return to_image(fill_lines(kspace, self.weights, self.n_calibration), _PLANE)
+        return to_image(fill_lines(kspace, self.weights), _PLANE)
 
     def _combine(self, coil_images: ComplexImage) -> NDArray:
         if self.combination == "sensitivities":
@@ -160,14 +155,13 @@ class GrappaScan:
         return (total / np.sum(np.abs(self.sensitivities) ** 2, axis=-1)).astype(np.complex64)
 
 
-def learn_weights(kspace: ComplexImage, n_calibration: int) -> NDArray[np.complex64]:
+def learn_weights(kspace: ComplexImage) -> NDArray[np.complex64]:
     """Weights of the lines around a missing one, from the middle lines.
 
     Parameters
     ----------
     kspace : (X, Y, Z, K) complex array
         Of each slice and coil; readout along the first axis, phase encoding along the second.
-    n_calibration : int
 
     Returns
     -------
@@ -175,11 +169,8 @@ def learn_weights(kspace: ComplexImage, n_calibration: int) -> NDArray[np.comple
         S is the number of sources: neighbours times coils.
     """
     middle = kspace.shape[PHASE_AXIS] // 2
-    lines = np.arange(middle - n_calibration // 2, middle - n_calibration // 2 + n_calibration)
     reach = max(_LINE_OFFSETS)
-    targets = lines[reach:-reach]
-    if targets.size == 0:
-        raise ValueError(f"expected more than {2 * reach} calibration lines, found {n_calibration}")
+    targets = middle + np.arange(_CALIBRATION_LINES)[reach:-reach] - _CALIBRATION_LINES // 2
     sources = _sources(kspace, targets).astype(np.complex128)
     target = np.moveaxis(kspace[:, targets], 2, 0).reshape(kspace.shape[2], -1, kspace.shape[3])
     adjoint = np.conj(np.swapaxes(sources, 1, 2))
@@ -189,17 +180,17 @@ def learn_weights(kspace: ComplexImage, n_calibration: int) -> NDArray[np.comple
     return np.linalg.solve(gram, adjoint @ target).astype(np.complex64)
 
 
-def fill_lines(kspace: ComplexImage, weights: NDArray[np.complex64], n_calibration: int) -> ComplexImage:
+def fill_lines(kspace: ComplexImage, weights: NDArray[np.complex64]) -> ComplexImage:
     """Put what GRAPPA says in place of every second line outside the middle ones."""
     filled = kspace.copy()
-    missing = np.flatnonzero(~acquired_lines(kspace.shape[PHASE_AXIS], n_calibration))
+    missing = np.flatnonzero(~acquired_lines(kspace.shape[PHASE_AXIS]))
     found = _sources(kspace, missing) @ weights
     n_readout, n_slices, n_coils = kspace.shape[0], kspace.shape[2], kspace.shape[3]
     filled[:, missing] = np.moveaxis(found.reshape(n_slices, n_readout, missing.size, n_coils), 0, 2)
     return filled
 
 
-def acquired_lines(n_lines: int, n_calibration: int) -> NDArray[np.bool_]:
+def acquired_lines(n_lines: int, n_middle: int = _CALIBRATION_LINES) -> NDArray[np.bool_]:
     """Which lines of phase encoding are measured: every second one, and all in the middle.
 
     Examples
@@ -208,8 +199,8 @@ def acquired_lines(n_lines: int, n_calibration: int) -> NDArray[np.bool_]:
     [1, 0, 1, 0, 1, 1, 1, 1, 1, 0, 1, 0]
     """
     acquired = np.arange(n_lines) % 2 == 0
-    start = n_lines // 2 - n_calibration // 2
-    acquired[max(start, 0) : start + n_calibration] = True
+    start = n_lines // 2 - n_middle // 2
+    acquired[max(start, 0) : start + n_middle] = True
     return acquired
 
 
