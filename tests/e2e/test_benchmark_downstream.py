@@ -2,9 +2,13 @@
 
 import csv
 
+import nibabel as nb
+import numpy as np
 import pytest
+from dwi_dataset import VOXEL_MM, head
 
 from n2a_bids.cli.tools import main
+from n2a_bids.io.gradients import write_gradients
 from n2a_bids.lab.benchmark.downstream.averages import LADDER
 
 
@@ -59,3 +63,24 @@ def test_resuming_adds_only_what_is_missing(finished):
 def test_what_cannot_be_counted_in_averages_is_refused(tmp_path, capsys, options, named):
     assert run(tmp_path / "out", "nlmeans", *options) == 2
     assert named in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_diffusion_maps_and_a_bundle_are_judged(tmp_path):
+    """A small series with its table beside it, from the command line to the rows."""
+    signal, gradients = head()
+    affine, series, mask = np.diag([VOXEL_MM] * 3 + [1.0]), tmp_path / "dwi.nii.gz", tmp_path / "mask.nii.gz"
+    nb.Nifti1Image(signal, affine).to_filename(series)
+    nb.Nifti1Image((signal[..., 0] > 0).astype(np.uint8), affine).to_filename(mask)
+    write_gradients(gradients, affine, tmp_path / "dwi")
+    options = ["--modality", "dwi", "--downstream", "--truth", str(series), "--truth-mask", str(mask)]
+    options += ["--snr", "20", "--recipe", "fast", "--strategies", "mppca"]
+    out = tmp_path / "out"
+    assert main(["benchmark", "--out", str(out), *options]) == 0
+    rows = [row for row in rows_of(out / "downstream.tsv") if row["measure"] == "fa"]
+    assert [(row["method"], int(row["n_repetitions"])) for row in rows] == [
+        *(("mean", n) for n in LADDER),
+        ("mppca", 2),
+    ]
+    assert float(rows[0]["error"]) > float(rows[7]["error"])
+    assert rows[0]["noise_level"] == "SNR 20"

@@ -127,7 +127,7 @@ def _run_on_truths(config: BenchmarkConfig, truths: list, plan: object, run_cell
     if config.downstream.asked:
         from n2a_bids.lab.benchmark.downstream.cells import run_downstream
 
-        return run_downstream(truths, plan, config.downstream.analyses)
+        return run_downstream(truths, plan)
     if config.speed:
         from n2a_bids.lab.benchmark.anat.speed import run_speed
 

@@ -1,4 +1,4 @@
-"""Analyses that labs publish, each with what tells two of its results apart."""
+"""What an analysis is, and what its results say of a method: error against the truth, and test-retest."""
 
 from __future__ import annotations
 
@@ -9,28 +9,19 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.lab.benchmark.downstream import tissues
-
 Result = TypeVar("Result")
-Volume = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-VoxelSize = tuple[float, float, float]
+Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis(Generic[Result]):
-    """One analysis of one image."""
+    """One analysis of the images of one brain."""
 
     measures: tuple[str, ...]
     """Names of the differences."""
-    analyse: Callable[[Volume, Mask, VoxelSize], Result]
+    analyse: Callable[[Image], Result]
     differences: Callable[[Result, Result], dict[str, float]]
     """Between two results, relative to the second where they are relative; 0 where both agree."""
-
-
-ANALYSES: dict[str, Analysis] = {
-    "tissues": Analysis(tissues.MEASURES, tissues.segment, tissues.compare_tissues),
-}
 
 
 @dataclass(frozen=True, slots=True)

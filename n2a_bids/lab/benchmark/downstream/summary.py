@@ -20,6 +20,9 @@ SUMMARY_COLUMNS = (
 _SHOWN = {
     "gm_overlap": "grey matter: 1 - Dice",
     "wm_overlap": "white matter: 1 - Dice",
+    "fa": "error of FA",
+    "v1_deg": "error of main direction, degrees",
+    "bundle_overlap": "bundle: 1 - Dice",
 }
 """Measures of the picture, and their names; others too, where none of these is there."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.errors import DenoisingError
+from n2a_bids.lab.benchmark.downstream.analyses import Analysis
 
 TISSUES = ("csf", "gm", "wm")
 """Of a T1w image, from dark to bright."""
@@ -25,6 +27,11 @@ class Tissues:
     """(3, X, Y, Z) in the same order."""
     volumes_ml: tuple[float, float, float]
     """Sums of the probabilities."""
+
+
+def tissue_analysis(mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]) -> Analysis[Tissues]:
+    """Volumes and overlap of the tissues of one brain."""
+    return Analysis(MEASURES, partial(segment, mask=mask, voxel_size_mm=voxel_size_mm), compare_tissues)
 
 
 def segment(

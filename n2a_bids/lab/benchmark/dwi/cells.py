@@ -126,7 +126,7 @@ def _measure(
         series = split_series(repetitions.data[0], truth.gradients, truth.mask, halves)
         simulated = replace(simulated, repetitions=as_repetitions(truth, np.stack(series)))
     snr, seed, method = float(key[2]), int(key[3]), key[-1]
-    outcome = run_in_child(partial(_denoise, method, simulated, plan, seed, snr))
+    outcome = run_in_child(partial(denoise_simulated, method, simulated, plan, seed, snr))
     metrics = compare(outcome.image, truth, reference)
     row = {name: f"{value:.6g}" for name, value in metrics.items()}
     return row | {
@@ -136,9 +136,10 @@ def _measure(
     }
 
 
-def _denoise(
+def denoise_simulated(
     method: str, simulated: Simulated, plan: DiffusionPlan, seed: int, snr: float
 ) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Denoise simulated repetitions by one method; the record says what a strategy has chosen."""
     torch.set_num_threads(plan.n_threads)
     method, _, form = method.partition(":")
     repetitions = simulated.magnitudes if form == MAGNITUDE else simulated.repetitions

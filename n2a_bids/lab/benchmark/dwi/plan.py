@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import write_whole
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
 from n2a_bids.lab.simulation.conditions import DWI_NAMES, find_condition
+
+if TYPE_CHECKING:
+    from n2a_bids.lab.benchmark.dwi.cells import DiffusionPlan
 
 WITH_PHASE = ("single", "repeat")
 """What the head may do between complex series, which are not moved or distorted here."""
@@ -64,12 +68,31 @@ def run_dwi(config: BenchmarkConfig) -> int:
         device=config.device,
         memory_gb=config.memory_gb,
     )
+    if config.downstream.asked:
+        return _run_downstream(config, plan)
     path = config.out / "diffusion.tsv"
     asked = {"crop": config.crop, "recipe": config.dwi.recipe, "peak_mm": config.dwi.peak_mm}
     keep_settings(path, {"truth": config.truth[0].name} | asked)
     table = run_diffusion(_load_truths(config, plan.phantoms, plan.needs_elsewhere), plan, path)
     write_whole(config.out / "diffusion.md", summarise_diffusion(RowTable(table, COLUMNS, CELL_COLUMNS).rows))
     return 0
+
+
+def _run_downstream(config: BenchmarkConfig, plan: DiffusionPlan) -> int:
+    """Maps and a bundle of a pair; the rows of another box, recipe or truth are refused."""
+    from nibabel.affines import voxel_sizes
+
+    from n2a_bids.io.images import load
+    from n2a_bids.lab.benchmark.downstream.rows import COLUMNS, KEY_COLUMNS
+    from n2a_bids.lab.benchmark.downstream.series import run_series
+    from n2a_bids.lab.benchmark.table import RowTable, keep_settings
+
+    path = config.out / "downstream.tsv"
+    keep_settings(path, {"truth": config.truth[0].name, "crop": config.crop, "recipe": plan.recipe})
+    affine = load(config.truth[0])[1]
+    axes = affine[:3, :3] / voxel_sizes(affine)
+    table = RowTable(path, COLUMNS, KEY_COLUMNS)
+    return run_series(_load_truths(config, plan.phantoms), axes, plan, config.repetitions or (2,), table)
 
 
 def _check_names(config: BenchmarkConfig, methods: tuple[str, ...], known: list[str]) -> None:

@@ -50,7 +50,14 @@ class Simulated:
 
 
 def simulate(
-    truth: Truth, condition: str, snr: float, seed: int, peak_mm: float, scan: str = "aligned"
+    truth: Truth,
+    condition: str,
+    snr: float,
+    seed: int,
+    peak_mm: float,
+    scan: str = "aligned",
+    *,
+    n_repetitions: int | None = None,
 ) -> Simulated:
     """Noisy repetitions as they reach the denoiser, and the truth that they are judged by.
 
@@ -70,6 +77,8 @@ def simulate(
         Largest displacement.
     scan : str
         Row of the table of conditions; one that keeps the phase goes with ``single`` and ``repeat`` alone.
+    n_repetitions : int, optional
+        With ``repeat``: another number than two.
 
     Returns
     -------
@@ -77,7 +86,7 @@ def simulate(
     """
     generator = torch.Generator().manual_seed(1000 + seed)
     noise_sd = dwi_phantoms.noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)
-    n_repetitions = 1 if condition in ("single", "split") else 2
+    n_repetitions = n_repetitions or (1 if condition in ("single", "split") else 2)
     scanned, signals, noisy = _scan(truth, scan, noise_sd, n_repetitions, generator)
     if condition in REVERSE_PE:
         pair = _reverse_pe(scanned, signals, noisy, peak_mm, generator, REVERSE_PE[condition])

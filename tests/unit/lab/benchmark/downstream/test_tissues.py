@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from n2a_bids.errors import DenoisingError
-from n2a_bids.lab.benchmark.downstream.analyses import ANALYSES, judge
-from n2a_bids.lab.benchmark.downstream.tissues import compare_tissues, segment
+from n2a_bids.lab.benchmark.downstream.analyses import judge
+from n2a_bids.lab.benchmark.downstream.tissues import compare_tissues, segment, tissue_analysis
 
 SIZE_MM = (1.0, 1.0, 2.0)
 
@@ -48,7 +48,7 @@ def test_unit_of_the_intensities_changes_no_label(brain):
 def test_noise_makes_errors_and_averaging_takes_them_away(brain):
     """More noise, more error against the truth and between two images; agreement is 0."""
     shells = brain[1]
-    analysis = ANALYSES["tissues"]
+    analysis = tissue_analysis(brain[1][0], SIZE_MM)
     truth = segment(noisy(brain, 5, 0), shells[0], SIZE_MM)
     judged = {
         sd: judge(analysis, [segment(noisy(brain, sd, n), shells[0], SIZE_MM) for n in (1, 2)], truth)

@@ -1,0 +1,180 @@
+"""FA, MD, main direction and the volume of one bundle, from a tensor fit and streamlines of dipy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.diffusion.tensor import (
+    fit_tensor,
+    fractional_anisotropy,
+    mean_diffusivity,
+    principal_direction,
+)
+from n2a_bids.errors import ConfigError
+from n2a_bids.lab.benchmark.downstream.analyses import Analysis
+from n2a_bids.lab.benchmark.dwi.truths import Truth
+
+MEASURES = ("fa", "md", "v1_deg", "bundle_overlap", "bundle_volume")
+_FIBRE_FA = 0.25
+"""FA above which a main direction is worth comparing."""
+_CORE_FA, _END_FA = 0.5, 0.2
+"""FA of the truth where a bundle is begun, and of an image where it ends."""
+_LARGEST_TURN_DEG, _STEP = 60.0, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionMaps:
+    """What a series says of a brain."""
+
+    fa: NDArray[np.float64]
+    """(N,) over the voxels of the mask."""
+    md: NDArray[np.float64]
+    """(N,) mm2/s."""
+    v1: NDArray[np.float64]
+    """(N, 3) unit vectors, world."""
+    bundle: NDArray[np.bool_]
+    """(X, Y, Z) voxels that the streamlines visit."""
+
+
+def diffusion_analysis(truth: Truth, world_axes: NDArray[np.float64]) -> Analysis[DiffusionMaps]:
+    """Tensor maps, and the bundle through the largest piece of high FA of the truth.
+
+    Parameters
+    ----------
+    truth : Truth
+    world_axes : (3, 3) array
+        Unit vectors of the array axes in the world, as columns.
+
+    Returns
+    -------
+    analysis : Analysis
+
+    Raises
+    ------
+    ConfigError
+        If the truth has no voxel of an FA above 0.5.
+    """
+    fit = fit_tensor(truth.signal, truth.gradients, truth.mask)
+    seeds = find_seeds(fit.to_volume(fractional_anisotropy(fit)))
+    analyse = partial(_analyse, truth=truth, world_axes=world_axes, seeds=seeds)
+    return Analysis(MEASURES, analyse, compare_maps)
+
+
+def find_seeds(fa: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Places where a bundle is begun: across the middle of the largest connected piece of high FA.
+
+    Parameters
+    ----------
+    fa : (X, Y, Z) array
+        Of the truth.
+
+    Returns
+    -------
+    seeds : (S, 3) array
+        In voxels, eight in each voxel.
+    """
+    pieces, n_pieces = ndimage.label(fa > _CORE_FA)
+    if not n_pieces:
+        raise ConfigError(
+            f"--truth: expected a bundle with an FA above {_CORE_FA} in the box, found none; move --crop"
+        )
+    largest = 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    places = np.argwhere(pieces == largest)
+    axis = int(np.argmax(np.ptp(places, axis=0)))
+    middle = places[places[:, axis] == int(np.median(places[:, axis]))]
+    corners = np.stack(np.meshgrid(*[(-0.25, 0.25)] * 3), axis=-1).reshape(-1, 3)
+    return (middle[:, None] + corners).reshape(-1, 3)
+
+
+def track(
+    fa: NDArray[np.floating],
+    directions: NDArray[np.floating],
+    seeds: NDArray[np.float64],
+    voxel_size_mm: tuple[float, float, float],
+) -> NDArray[np.bool_]:
+    """Follow main directions from every seed both ways, and tell which voxels are visited.
+
+    Parameters
+    ----------
+    fa : (X, Y, Z) array
+        Streamlines end where it falls below 0.2.
+    directions : (X, Y, Z, 3) array
+        Unit vectors along the array axes; signs do not matter.
+    seeds : (S, 3) array
+        In voxels.
+    voxel_size_mm : tuple of float
+
+    Returns
+    -------
+    bundle : (X, Y, Z) bool array
+    """
+    from dipy.data import get_sphere
+    from dipy.direction.peaks import PeaksAndMetrics
+    from dipy.tracking.stopping_criterion import ThresholdStoppingCriterion
+    from dipy.tracking.tracker import eudx_tracking
+
+    peaks = PeaksAndMetrics()
+    peaks.sphere = get_sphere(name="repulsion724")
+    towards = np.abs(directions @ peaks.sphere.vertices.T).argmax(axis=-1)
+    peaks.peak_indices = np.ascontiguousarray(towards[..., None], dtype=np.int32)
+    peaks.peak_values = np.ascontiguousarray(fa[..., None], dtype=float)
+    peaks.ang_thr, peaks.qa_thr, peaks.total_weight = _LARGEST_TURN_DEG, 0.0, 0.5
+    stop = ThresholdStoppingCriterion(np.ascontiguousarray(fa, dtype=float), _END_FA)
+    sizes = np.asarray(voxel_size_mm)
+    lines = eudx_tracking(
+        seeds * sizes,
+        stop,
+        np.diag([*sizes, 1.0]),
+        pam=peaks,
+        step_size=_STEP * float(sizes.min()),
+        max_angle=_LARGEST_TURN_DEG,
+        nbr_threads=1,
+        random_seed=1,
+    )
+    bundle = np.zeros(fa.shape, bool)
+    for line in lines:
+        places = np.rint(line / sizes).astype(int)
+        places = places[((places >= 0) & (places < fa.shape)).all(axis=1)]
+        bundle[tuple(places.T)] = True
+    return bundle
+
+
+def _analyse(
+    image: NDArray[np.float32], truth: Truth, world_axes: NDArray[np.float64], seeds: NDArray[np.float64]
+) -> DiffusionMaps:
+    fit = fit_tensor(image, truth.gradients, truth.mask)
+    fa, v1 = fractional_anisotropy(fit), principal_direction(fit)
+    along_axes = fit.to_volume(v1 @ world_axes)
+    bundle = track(fit.to_volume(fa), along_axes, seeds, truth.voxel_size_mm)
+    return DiffusionMaps(fa, mean_diffusivity(fit), v1, bundle)
+
+
+def compare_maps(one: DiffusionMaps, other: DiffusionMaps) -> dict[str, float]:
+    """Compare the maps of two series of one brain.
+
+    Parameters
+    ----------
+    one, other : DiffusionMaps
+        Main directions are compared where the FA of the second exceeds 0.25.
+
+    Returns
+    -------
+    differences : dict
+        ``fa`` and ``md`` (mm2/s): mean absolute difference; ``v1_deg``: mean angle; ``bundle_overlap``: 1
+        minus the Dice coefficient; ``bundle_volume``: absolute difference over the second volume.
+    """
+    cosine = np.abs(np.sum(one.v1 * other.v1, axis=1))[other.fa > _FIBRE_FA]
+    n_one, n_other = np.count_nonzero(one.bundle), np.count_nonzero(other.bundle)
+    both = np.count_nonzero(one.bundle & other.bundle)
+    return {
+        "fa": float(np.abs(one.fa - other.fa).mean()),
+        "md": float(np.abs(one.md - other.md).mean()),
+        "v1_deg": float(np.degrees(np.arccos(np.clip(cosine, 0, 1))).mean()),
+        "bundle_overlap": 1 - 2 * both / max(n_one + n_other, 1),
+        "bundle_volume": abs(n_one / max(n_other, 1) - 1),
+    }
