@@ -175,8 +175,8 @@ def test_imports_are_declared_as_dependencies():
     """What the package imports stands in setup.cfg, and nothing else does."""
     names = {"ants": "antspyx", "bids": "pybids", "yaml": "pyyaml", "PIL": "pillow"}
     # Baselines of the benchmark, found when the user installed them, never asked for (bm3d and bm4d are free
-    # for non-commercial use only).
-    optional = {"bm3d", "bm4d", "patch_denoise", "skimage"}
+    # for non-commercial use only); and what an extra of the package names.
+    optional = {"bm3d", "bm4d", "patch_denoise", "skimage", "zarr"}
     own_and_standard = {"n2a_bids", *sys.stdlib_module_names}
     imported = {
         name.partition(".")[0] for path in modules() for name in imported_names(path)

@@ -125,7 +125,9 @@ def _read_image(
         return Excluded(path, f"{printable(path)}: {reason}", is_error=True)
     # Headers of diffusion series are read to pair them; a second file is looked at with its first, if used.
     is_second = parse_name(path)[1] == "dwi" and image.entities.get("part") in ("phase", "imag")
-    problem = header_problem(path) if query == "dwi" and not is_second else kind_problem(path)
+    # Micrographs may be folders; they are looked at where they are grouped.
+    look = header_problem if query == "dwi" and not is_second else kind_problem
+    problem = "" if is_micrograph(path) else look(path)
     if problem:
         return Excluded(path, problem, is_error=True)
     tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec")) if query == "dwi" else ()

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.errors import BIDSDataError
+
 PAGES = "ZTIQ"
 """Axes of TIFF series that count planes."""
 
@@ -33,6 +35,8 @@ class Micrograph:
     """Whether nothing but the resolution tells the size of a pixel, which many programs set for printers."""
     saturated_at: int | None = None
     """Largest value of the camera, where it was seen in the values and not told."""
+    zarr_format: int | None = None
+    """Of the folder, 2 or 3; None for other files."""
     resolution: tuple[float, float, int] | None = None
     """Tags of a TIFF file, in pixels per unit along X and Y, and the number of the unit; None for others."""
 
@@ -91,3 +95,59 @@ def find_saturation(values: NDArray[np.generic]) -> int | None:
     n_near = np.count_nonzero(values >= largest - _BELOW * steps[largest])
     piled = n_largest >= _LEAST_PILE and n_largest > _PILE * (n_near - n_largest) / _BELOW
     return largest if piled else None
+
+
+def find_depth(pixels: NDArray[np.generic], told: int) -> tuple[int, int | None]:
+    """Bits that the values use, and the value at which they are saturated where only values tell.
+
+    Parameters
+    ----------
+    pixels : array
+    told : int
+        Bits by the metadata, which may know the type only, or be wrong.
+    """
+    n_bits = 8 * pixels.dtype.itemsize
+    if told < n_bits and pixels.dtype.kind == "u" and pixels.max() < 2**told:
+        return told, None
+    found = find_saturation(pixels)
+    return (found.bit_length(), found) if found else (n_bits, None)
+
+
+def columns_first(path: Path, pixels: NDArray[np.generic], axes: str) -> tuple[NDArray[np.generic], str]:
+    """Bring the array of a file into the order of columns, rows, planes and channels.
+
+    Parameters
+    ----------
+    path : Path
+        Named in errors.
+    pixels : array
+    axes : str
+        Of the array, in the letters of TIFF.
+
+    Returns
+    -------
+    pixels : (X, Y, Z, C) array
+    axes : str
+        Those of the file that are longer than 1, or X and Y.
+
+    Raises
+    ------
+    BIDSDataError
+        If there are more axes, or no real numbers.
+    """
+    kept = [(axis, size) for axis, size in zip(axes, pixels.shape) if size > 1 or axis in "YX"]
+    order = "".join(axis for axis, _ in kept)
+    pixels = pixels.reshape([size for _, size in kept])
+    pages, channels = [one for one in order if one in PAGES], [one for one in order if one in "SC"]
+    if set(order) - set(PAGES + "SCYX") or len(pages) > 1 or len(channels) > 1:
+        raise BIDSDataError(
+            f"{path}: expected an image, a stack of planes, and channels, found the axes {axes} with "
+            f"{' x '.join(map(str, pixels.shape))}; export one position or time"
+        )
+    if pixels.dtype.kind not in "uif" or not pixels.size:
+        raise BIDSDataError(f"{path}: expected real numbers, found {pixels.dtype}; export magnitudes")
+    moved = np.moveaxis(pixels, (order.index("X"), order.index("Y")), (0, 1))
+    rest = [axis for axis in order if axis not in "XY"]
+    if rest == [*channels, *pages] and channels and pages:
+        moved = moved.swapaxes(2, 3)
+    return moved.reshape(*moved.shape[:2], *(moved.shape[2:3] if pages else (1,)), -1), order

@@ -15,12 +15,13 @@ from PIL import Image, UnidentifiedImageError
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
 from n2a_bids.io.micrograph import Micrograph, find_saturation
+from n2a_bids.io.ome_zarr import is_zarr, read_ome_zarr, write_ome_zarr
 from n2a_bids.io.tiff_images import read_tiff, write_tiff
 
 __all__ = ["SUFFIXES", "Micrograph", "is_micrograph", "no_png", "read_micrograph", "write_micrograph"]
 
-SUFFIXES = (".png", ".tif", ".tiff", ".btf", ".tf8")
-"""Endings of the files that are read, in lower case; ``.ome.tif`` and ``.ome.btf`` end so, too."""
+SUFFIXES = (".png", ".tif", ".tiff", ".btf", ".tf8", ".ome.zarr")
+"""Endings of what is read, in lower case; ``.ome.tif`` and ``.ome.btf`` end so, too."""
 
 _UNREADABLE = (
     OSError,
@@ -46,7 +47,7 @@ def is_micrograph(path: Path) -> bool:
 
 
 def read_micrograph(path: Path) -> Micrograph:
-    """Read a PNG or TIFF file.
+    """Read a PNG or TIFF file, or an OME-Zarr folder.
 
     Parameters
     ----------
@@ -62,6 +63,8 @@ def read_micrograph(path: Path) -> Micrograph:
         If the file cannot be read whole, holds no grey or RGB image (1 bit, palette, transparency), or is a
         series of more than planes and channels.
     """
+    if is_zarr(path):
+        return read_ome_zarr(path)
     try:
         if path.name.lower().endswith(".png"):
             return _read_png(path)
@@ -86,7 +89,7 @@ def write_micrograph(
     Parameters
     ----------
     path : Path
-        Its ending says PNG or TIFF.
+        Its ending says PNG, TIFF or OME-Zarr.
     pixels : (X, Y, Z, C) float array
     like : Micrograph
         What the image was made of.
@@ -109,6 +112,8 @@ def write_micrograph(
         if problem:
             raise BIDSDataError(f"{path}: {problem}")
     stored = pixels.astype(np.float32) if floating else _rounded(pixels, like)
+    if is_zarr(path):
+        return write_ome_zarr(path, stored, like)
     with whole_file(path) as temporary:
         if is_png:
             image = np.moveaxis(stored[:, :, 0], 0, 1)

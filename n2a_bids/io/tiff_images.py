@@ -9,7 +9,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.micrograph import PAGES, Micrograph, find_saturation
+from n2a_bids.io.micrograph import PAGES, Micrograph, columns_first, find_depth
 from n2a_bids.io.micrograph_metadata import find_size, resolution_tags, significant_bits
 from n2a_bids.io.tiff_codecs import supply_decoders
 
@@ -59,10 +59,10 @@ def read_tiff(path: Path) -> Micrograph:
                 "export the one that counts"
             )
         series = file.series[0]
-        pixels, order = _columns_first(path, series.asarray(), series.axes)
+        pixels, order = columns_first(path, series.asarray(), series.axes)
         told = significant_bits(file.ome_metadata) or page.bitspersample
         size, by_tags = find_size(file)
-        depth, saturated_at = _depth(pixels, told)
+        depth, saturated_at = find_depth(pixels, told)
         return Micrograph(
             pixels,
             depth,
@@ -80,36 +80,6 @@ def read_tiff(path: Path) -> Micrograph:
 def _stands_aside(series: tifffile.TiffPageSeries) -> bool:
     """Whether an image is a smaller copy of the first, or the label of a slide."""
     return bool(series.keyframe.is_reduced) or series.name.lower() in _ASIDE
-
-
-def _depth(pixels: NDArray[np.generic], told: int) -> tuple[int, int | None]:
-    """Bits that the values use, and the value at which they are saturated where only values tell."""
-    n_bits = 8 * pixels.dtype.itemsize
-    # Metadata may know the type only, or be wrong.
-    if told < n_bits and pixels.dtype.kind == "u" and pixels.max() < 2**told:
-        return told, None
-    found = find_saturation(pixels)
-    return (found.bit_length(), found) if found else (n_bits, None)
-
-
-def _columns_first(path: Path, pixels: NDArray[np.generic], axes: str) -> tuple[NDArray[np.generic], str]:
-    """(X, Y, Z, C) array, and the axes of the file that are longer than 1, or X and Y."""
-    kept = [(axis, size) for axis, size in zip(axes, pixels.shape) if size > 1 or axis in "YX"]
-    order = "".join(axis for axis, _ in kept)
-    pixels = pixels.reshape([size for _, size in kept])
-    pages, channels = [one for one in order if one in PAGES], [one for one in order if one in "SC"]
-    if set(order) - set(PAGES + "SCYX") or len(pages) > 1 or len(channels) > 1:
-        raise BIDSDataError(
-            f"{path}: expected an image, a stack of planes, and channels, found the axes {axes} with "
-            f"{' x '.join(map(str, pixels.shape))}; export one position or time"
-        )
-    if pixels.dtype.kind not in "uif" or not pixels.size:
-        raise BIDSDataError(f"{path}: expected real numbers, found {pixels.dtype}; export magnitudes")
-    moved = np.moveaxis(pixels, (order.index("X"), order.index("Y")), (0, 1))
-    rest = [axis for axis in order if axis not in "XY"]
-    if rest == [*channels, *pages] and channels and pages:
-        moved = moved.swapaxes(2, 3)
-    return moved.reshape(*moved.shape[:2], *(moved.shape[2:3] if pages else (1,)), -1), order
 
 
 def _unusual_kind(page: tifffile.TiffPage) -> str:

@@ -69,6 +69,34 @@ def test_derivatives_are_valid_with_report_and_table(results):
     assert "within the brain" not in (results / "logs" / "CITATION.md").read_text()
 
 
+def test_folders_of_ome_zarr_are_exposures(tmp_path):
+    """Found, denoised and written as such, valid; the list of the run knows them."""
+    zarr = pytest.importorskip("zarr", reason="OME-Zarr takes the package zarr")
+    bids = tmp_path / "bids"
+    describe_dataset(bids)
+    for run in (1, 2):
+        path = micr_path(bids, f"run-{run}", "SPIM", ".ome.zarr")
+        group = zarr.open_group(str(path), mode="w", zarr_format=2)
+        group.create_array("0", shape=(128, 128), chunks=(64, 64), dtype="uint8")[...] = expose(run)
+        axes = [{"name": name, "type": "space", "unit": "nanometer"} for name in "yx"]
+        scale = [{"type": "scale", "scale": [4.0, 4.0]}]
+        level = {"path": "0", "coordinateTransformations": scale}
+        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [level]}]
+    assert "1 group to denoise" in run_app(tmp_path, "participant", "--dry-run").stdout
+    child = run_app(tmp_path, "participant")
+    assert child.returncode == 0, child.stdout + child.stderr
+    image = read_micrograph(tmp_path / "out/sub-01/micr/sub-01_sample-A_desc-denoised_SPIM.ome.zarr")
+    assert (image.pixels.dtype, image.pixels.shape) == (np.uint8, (128, 128, 1, 1))
+    assert image.pixel_size_mm[:2] == pytest.approx((4e-6, 4e-6))
+    child = subprocess.run(
+        [Path(sys.executable).with_name("bids-validator-deno"), tmp_path / "out", "--ignoreWarnings"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stdout
+
+
 def test_dry_run_tells_groups_and_lone_exposures(results):
     """One exposure has nothing to average, and the list says so."""
     child = run_app(results.parent, "participant", "--dry-run", "--modalities", "micr")

@@ -11,6 +11,7 @@ from pathlib import Path
 from n2a_bids.contrasts import MICR_SUFFIXES
 from n2a_bids.dataset.read.files import file_problem
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.ome_zarr import count_zarr_pages, is_zarr, zarr_problem
 
 EXTENSIONS = (".png", ".tif", ".ome.tif", ".ome.btf", ".ome.zarr")
 """Of BIDS."""
@@ -45,19 +46,16 @@ def list_micrographs(folders: Iterable[Path]) -> list[Path]:
 
 def micrograph_problem(path: Path) -> str:
     """What keeps the file of a micrograph from being read, with the remedy; its pixels are not looked at."""
-    if path.name.lower().endswith(".zarr"):
-        return (
-            f"{path}: expected PNG or TIFF, found OME-Zarr, which is not read yet; export the highest "
-            "resolution as .ome.tif"
-        )
-    return file_problem(path)
+    return zarr_problem(path) if is_zarr(path) else file_problem(path)
 
 
 def count_pages(path: Path) -> int:
-    """Pages of a TIFF file, without its pixels; 1 for what is no TIFF or cannot be read.
+    """Pages of a TIFF file or OME-Zarr folder, without its pixels; 1 for others or what cannot be read.
 
     What cannot be read is named where it is used.
     """
+    if is_zarr(path):
+        return count_zarr_pages(path)
     if not path.name.lower().endswith((".tif", ".tiff", ".btf")):
         return 1
     import tifffile

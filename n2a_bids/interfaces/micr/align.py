@@ -9,6 +9,7 @@ import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    Directory,
     File,
     InputMultiObject,
     SimpleInterface,
@@ -32,7 +33,12 @@ _NO_SIZE = (
 
 
 class _AlignExposuresInputSpec(BaseInterfaceInputSpec):
-    in_files = InputMultiObject(File(exists=True), mandatory=True, desc="exposures, or one file of frames")
+    in_files = InputMultiObject(
+        traits.Either(File(exists=True), Directory(exists=True)),
+        mandatory=True,
+        desc="exposures, or one file of frames",
+    )
+    folder_states = traits.List(traits.Str(), desc="of exposures that are folders: what changes with them")
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every file")
     n_frame_groups = traits.Int(0, usedefault=True, desc="groups to sum the frames to; 0 for none")
 

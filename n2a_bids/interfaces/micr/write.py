@@ -59,7 +59,7 @@ class _WriteMicrographsInputSpec(BaseInterfaceInputSpec):
 
 
 class _WriteMicrographsOutputSpec(TraitedSpec):
-    out_files = traits.List(File(exists=True), desc="what was written")
+    out_files = traits.List(traits.Str(), desc="what was written: files, and folders of OME-Zarr")
 
 
 class WriteMicrographs(SimpleInterface):

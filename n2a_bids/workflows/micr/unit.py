@@ -13,6 +13,7 @@ from n2a_bids.dataset.names import derivative_path, parse_name, shared_suffix_la
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.micr.align import AlignExposures
 from n2a_bids.interfaces.micr.write import WriteMicrographs
+from n2a_bids.io.ome_zarr import folder_state, is_zarr
 from n2a_bids.workflows.denoise import init_denoise_node
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.micr.reports import init_micr_reports_wf
@@ -50,6 +51,8 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         name="align",
         mem_gb=1.0,
     )
+    if any(is_zarr(image.path) for image in unit.images):
+        align.inputs.folder_states = [folder_state(image.path) for image in unit.images]
     denoise = init_denoise_node(config.denoise, config.resources, micrograph=True)
     write = Node(
         WriteMicrographs(

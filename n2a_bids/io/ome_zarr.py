@@ -1,0 +1,259 @@
+"""OME-Zarr: the finest image of a folder read with its pixel size, and written whole with a pyramid."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.micrograph import PAGES, Micrograph, columns_first, find_depth
+from n2a_bids.record.typed_json import JsonObject
+
+if TYPE_CHECKING:
+    import zarr
+
+_MM = {
+    **{"angstrom": 1e-7, "picometer": 1e-9, "nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0},
+    **{"centimeter": 10.0, "meter": 1e3, "nm": 1e-6, "um": 1e-3, "µm": 1e-3, "mm": 1.0},
+}
+_OLD_AXES = "tczyx"
+"""Before version 0.3 of the format, which had no others."""
+_CHUNK = 1024
+_COARSEST = 512
+"""Pixels of the longer edge, below which nothing coarser is written."""
+_KINDS = {"Z": ("z", "space"), "C": ("c", "channel"), "Y": ("y", "space"), "X": ("x", "space")}
+_DAMAGED = (KeyError, ValueError, TypeError, IndexError, AttributeError, OSError, RuntimeError, ImportError)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a name is that of an OME-Zarr folder."""
+    return path.name.lower().endswith(".zarr")
+
+
+def zarr_problem(path: Path) -> str:
+    """What keeps a folder from being read, with the remedy, without its pixels; empty if nothing does."""
+    if not path.is_dir():
+        found = "a file" if path.exists() else "no such folder"
+        return f"{path}: expected an OME-Zarr folder, found {found}; put the whole folder in its place"
+    if not any((path / name).is_file() for name in (".zgroup", ".zattrs", "zarr.json")):
+        return (
+            f"{path}: expected an OME-Zarr folder, found none of .zattrs and zarr.json in it; copy it whole"
+        )
+    if importlib.util.find_spec("zarr") is None:
+        return (
+            f"{path}: expected a file that can be read here, found OME-Zarr, which takes the package zarr; "
+            "run pip install 'n2a_bids[zarr]', or export the highest resolution as .ome.tif"
+        )
+    return ""
+
+
+def folder_state(path: Path) -> str:
+    """Number, size and last change of the files of a folder, by which work done on it is known."""
+    files = [entry.stat() for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else []
+    latest = max((state.st_mtime_ns for state in files), default=0)
+    return f"{len(files)} {sum(state.st_size for state in files)} {latest}"
+
+
+def count_zarr_pages(path: Path) -> int:
+    """Planes or times of the finest image; 1 for what cannot be read, which is named where it is used."""
+    try:
+        array, axes, _ = _finest(path)
+        return max([size for axis, size in zip(axes, array.shape) if axis in PAGES], default=1)
+    except (*_DAMAGED, BIDSDataError):
+        return 1
+
+
+def read_ome_zarr(path: Path) -> Micrograph:
+    """Read the finest image of an OME-Zarr folder, of any version of the format.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    micrograph : Micrograph
+
+    Raises
+    ------
+    BIDSDataError
+        If zarr is not installed, or the folder is damaged or holds another thing than one image.
+    """
+    problem = zarr_problem(path)
+    if problem:
+        raise BIDSDataError(problem)
+    try:
+        array, axes, size = _finest(path)
+        # A chunk that is missing is read as zeros, and no fault is seen.
+        n_missing = array.nchunks - array.nchunks_initialized
+        values = np.asarray(array[...]) if not n_missing else np.empty(0)
+    except _DAMAGED as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise BIDSDataError(
+            f"{path}: expected an OME-Zarr image, found none that can be read whole ({told}); copy or export "
+            "it again"
+        ) from error
+    if n_missing:
+        raise BIDSDataError(
+            f"{path}: expected {array.nchunks} chunks of the finest image, found that {n_missing} are "
+            "missing; copy the folder whole, or, if nothing was measured there, write it with empty chunks"
+        )
+    pixels, order = columns_first(path, values.astype(values.dtype.newbyteorder("="), copy=False), axes)
+    depth, saturated_at = find_depth(pixels, 8 * pixels.dtype.itemsize)
+    version = int(array.metadata.zarr_format)
+    return Micrograph(pixels, depth, size, path, order, saturated_at=saturated_at, zarr_format=version)
+
+
+def _finest(path: Path) -> tuple[zarr.Array, str, tuple[float, float, float] | None]:
+    """Array of the finest level, its axes in the letters of TIFF, and the size of a pixel in mm."""
+    group = importlib.import_module("zarr").open_group(os.fspath(path), mode="r")
+    attributes = _attributes(group)
+    if "multiscales" not in attributes and "bioformats2raw.layout" in attributes:
+        names = sorted(name for name, _ in group.groups() if name != "OME")
+        if len(names) != 1:
+            raise BIDSDataError(f"{path}: expected one image, found {len(names)}; export the one that counts")
+        group = group[names[0]]
+        attributes = _attributes(group)
+    if "multiscales" not in attributes:
+        kind = "a plate of many fields of view" if "plate" in attributes else "no multiscales metadata"
+        raise BIDSDataError(f"{path}: expected one image of OME-Zarr, found {kind}; export one field of view")
+    multiscales = attributes["multiscales"][0]
+    levels = [(group[one["path"]], one) for one in multiscales["datasets"]]
+    array, level = max(levels, key=lambda one: int(np.prod(one[0].shape)))
+    axes = multiscales.get("axes") or list(_OLD_AXES)
+    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
+    letters = "".join(str(axis["name"]).upper() for axis in axes)
+    return array, letters, _size_mm(axes, letters, (level, multiscales))
+
+
+def _attributes(group: zarr.Group) -> JsonObject:
+    """Those of OME: from version 0.5 on under a name of their own."""
+    attributes = dict(group.attrs)
+    return {**attributes, **dict(attributes.get("ome", {}))}
+
+
+def _size_mm(
+    axes: Sequence[JsonObject], letters: str, scaled: Sequence[JsonObject]
+) -> tuple[float, float, float] | None:
+    factors = np.ones(len(axes))
+    is_told = False
+    for one in scaled:
+        for transform in one.get("coordinateTransformations") or ():
+            if transform.get("type") == "scale":
+                factors *= np.asarray(transform["scale"], float)
+                is_told = True
+    sizes = {
+        letter: factor * _MM.get(str(axis.get("unit", "")).lower(), np.nan)
+        for letter, axis, factor in zip(letters, axes, factors)
+    }
+    x, y, z = (sizes.get(letter, np.nan) for letter in "XYZ")
+    if not is_told or not (np.isfinite(x) and np.isfinite(y) and x > 0 and y > 0):
+        return None
+    return (float(x), float(y), float(z) if np.isfinite(z) and z > 0 else 1.0)
+
+
+def write_ome_zarr(path: Path, stored: NDArray[np.generic], like: Micrograph) -> Path:
+    """Write an image as an OME-Zarr folder: version 0.5 where it was made of such, else 0.4.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced as a whole.
+    stored : (X, Y, Z, C) array
+    like : Micrograph
+        What the image was made of.
+
+    Returns
+    -------
+    path : Path
+
+    Raises
+    ------
+    BIDSDataError
+        If zarr is not installed.
+    """
+    if importlib.util.find_spec("zarr") is None:
+        raise BIDSDataError(
+            f"{path}: OME-Zarr is written with the package zarr, which is not there; run pip install "
+            "'n2a_bids[zarr]', or name it .ome.tif"
+        )
+    version = like.zarr_format or 2
+    axes = "".join(
+        axis
+        for axis, wanted in zip("CZYX", (set(like.axes) & set("SC"), set(like.axes) & set(PAGES), "Y", "X"))
+        if wanted
+    )
+    planes = stored.transpose(3, 2, 1, 0)
+    levels = [planes.reshape([size for axis, size in zip("CZYX", planes.shape) if axis in axes])]
+    while max(levels[-1].shape[-2:]) > _COARSEST:
+        levels.append(_halved(levels[-1]))
+    zarr = importlib.import_module("zarr")
+    with _whole_folder(path) as folder:
+        group = zarr.open_group(os.fspath(folder), mode="w", zarr_format=version)
+        for number, level in enumerate(levels):
+            chunks = (*(1,) * (level.ndim - 2), *(min(edge, _CHUNK) for edge in level.shape[-2:]))
+            array = group.create_array(
+                str(number),
+                shape=level.shape,
+                chunks=chunks,
+                dtype=level.dtype,
+                config={"write_empty_chunks": True},
+                **({"chunk_key_encoding": {"name": "v2", "separator": "/"}} if version == 2 else {}),
+            )
+            array[...] = level
+        fields = {"multiscales": [_multiscales(axes, len(levels), like)]}
+        group.attrs.update({"ome": {"version": "0.5", **fields}} if version == 3 else fields)
+    return path
+
+
+def _multiscales(axes: str, n_levels: int, like: Micrograph) -> JsonObject:
+    """Metadata of all levels: in micrometres where the size of a pixel is known."""
+    sizes = dict(zip("XYZ", (1e3 * size for size in like.pixel_size_mm))) if like.pixel_size_mm else {}
+    unit = {"unit": "micrometer"} if sizes else {}
+    datasets: list[JsonObject] = []
+    for number in range(n_levels):
+        steps = [2**number if axis in "XY" else 1 for axis in axes]
+        scale = [float(f"{sizes.get(axis, 1.0) * step:.9g}") for axis, step in zip(axes, steps)]
+        transforms: list[JsonObject] = [{"type": "scale", "scale": scale}]
+        datasets.append({"path": str(number), "coordinateTransformations": transforms})
+    named = [{"name": _KINDS[axis][0], "type": _KINDS[axis][1]} for axis in axes]
+    return {
+        **({} if like.zarr_format == 3 else {"version": "0.4"}),
+        "axes": [one | (unit if one["type"] == "space" else {}) for one in named],
+        "datasets": datasets,
+    }
+
+
+def _halved(image: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Means of 2 x 2 pixels, in the same type."""
+    rows, columns = (max(size // 2, 1) for size in image.shape[-2:])
+    parts = image[..., : 2 * rows, : 2 * columns]
+    mean = parts.reshape(*image.shape[:-2], rows, -1, columns, parts.shape[-1] // columns).mean(axis=(-3, -1))
+    return (np.rint(mean) if image.dtype.kind in "ui" else mean).astype(image.dtype)
+
+
+@contextmanager
+def _whole_folder(path: Path) -> Iterator[Path]:
+    """Temporary folder that takes the place of `path` when the block ends well, and goes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, former = (path.with_name(f".{uuid.uuid4().hex}_{path.name}") for _ in range(2))
+    try:
+        yield temporary
+        if path.exists():
+            os.replace(path, former)
+        os.replace(temporary, path)
+    finally:
+        if former.exists() and not path.exists():
+            os.replace(former, path)
+        for folder in (temporary, former):
+            shutil.rmtree(folder, ignore_errors=True)
