@@ -30,18 +30,13 @@ class DescribeConfig:
     out: Annotated[Path | None, Option("file to write", metavar="FILE", default="standard output")] = None
 
 
-def run_describe(config: DescribeConfig) -> int:
+def run_describe(config: DescribeConfig) -> None:
     """Write a description as JSON.
 
     Parameters
     ----------
     config : DescribeConfig
         What, and where to.
-
-    Returns
-    -------
-    status : int
-        0.
 
     Raises
     ------
@@ -54,4 +49,3 @@ def run_describe(config: DescribeConfig) -> int:
         sys.stdout.write(text)
     else:
         write_whole(config.out, text)
-    return 0

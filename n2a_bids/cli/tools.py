@@ -29,7 +29,7 @@ class Tool:
     model: str
     """Dataclass whose fields declare the options."""
     function: str
-    """Takes that dataclass and returns the exit code."""
+    """Takes that dataclass; returns the exit code, or nothing, where it raises whatever goes wrong."""
 
 
 TOOLS = {
@@ -107,7 +107,7 @@ def _run(arguments: Sequence[str]) -> int:
     complete(parser)
     args = parser.parse_args(arguments)
     tool, module = TOOLS[chosen], _module(chosen)
-    return getattr(module, tool.function)(read_options(args, getattr(module, tool.model)))
+    return getattr(module, tool.function)(read_options(args, getattr(module, tool.model))) or 0
 
 
 def build_parser(chosen: str = "") -> argparse.ArgumentParser:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.run import DenoiseResult
 from n2a_bids.errors import ConfigError, DenoisingError
-from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import save_like
-from n2a_bids.io.json import record_text
+from n2a_bids.io.json import write_record
 
 
 def write_outputs(
@@ -72,7 +71,7 @@ def write_outputs(
     for path, data in images.items():
         kept = np.where(result.mask[..., None], data, np.float32(0)) if skull_strip else data
         save_like(_without_single_channel(kept), result.job.runs[0], path)
-    write_whole(record_path(out_file), record_text(replace(result.record, skull_stripped=skull_strip)) + "\n")
+    write_record(replace(result.record, skull_stripped=skull_strip), record_path(out_file))
 
 
 def _without_single_channel(data: NDArray[np.float32]) -> NDArray[np.float32]:

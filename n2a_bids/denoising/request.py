@@ -60,7 +60,7 @@ class DenoiseRequest:
     quiet: Annotated[bool, Option("no progress on standard error", flags=("-q", "--quiet"))] = False
 
 
-def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> int:
+def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> None:
     """Denoise files that lie on one grid.
 
     Parameters
@@ -68,11 +68,6 @@ def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> int:
     request : DenoiseRequest
     sources : sequence of Path
         What the record calls the runs, where they were made from other files; by default their own names.
-
-    Returns
-    -------
-    status : int
-        Always 0; errors are raised.
     """
     job, files = request.job, request.files
     if takes_micrographs(job):
@@ -81,7 +76,7 @@ def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> int:
                 "--out-repetitions: exposures of a microscope are not written one by one; leave it out"
             )
         denoise_micrographs(job, files.out_file, files.maps, reporter(request))
-        return 0
+        return
     if not job.runs:
         raise ConfigError("expected repetitions to denoise, found none; name their files, or give --pairs")
     check_request(job, files)
@@ -90,7 +85,7 @@ def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> int:
             raise ConfigError("--mask: expected a brain mask of images on one grid, found none; give one")
         if job.mask is None:
             job = replace(job, mask=find_series_brain(job, Path(folder)))
-        return _denoise_and_write(replace(request, job=job), sources)
+        _denoise_and_write(replace(request, job=job), sources)
 
 
 def reporter(request: DenoiseRequest) -> Callable[[str], None]:
@@ -98,7 +93,7 @@ def reporter(request: DenoiseRequest) -> Callable[[str], None]:
     return (lambda message: None) if request.quiet else ProgressReport.from_environment()
 
 
-def _denoise_and_write(request: DenoiseRequest, sources: Sequence[Path]) -> int:
+def _denoise_and_write(request: DenoiseRequest, sources: Sequence[Path]) -> None:
     job, files = request.job, request.files
     report = reporter(request)
     result = denoise_files(job, report)
@@ -109,7 +104,6 @@ def _denoise_and_write(request: DenoiseRequest, sources: Sequence[Path]) -> int:
     skull_strip = job.denoise.skull_strip
     write_outputs(result, files.out_file, files.maps, files.out_repetitions, skull_strip=skull_strip)
     report(f"wrote {files.out_file}")
-    return 0
 
 
 def check_request(job: DenoiseJob, files: DenoiseFiles) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from n2a_bids.io.json import record_text
+from n2a_bids.io.json import write_record
 from n2a_bids.record.alignment import ODD_REFERENCE_FILE, OddReference
 
 
@@ -27,4 +27,4 @@ def note_odd_reference(folder: Path, reference: str, refused: Sequence[tuple[str
     record = OddReference(
         reference, f"it fits none of the others, which were denoised without it ({against})"
     )
-    (folder / ODD_REFERENCE_FILE).write_text(record_text(record))
+    write_record(record, folder / ODD_REFERENCE_FILE)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.files import write_whole
 from n2a_bids.record.typed_json import JsonObject, from_json, to_json
 
 T = TypeVar("T")
@@ -87,6 +89,11 @@ def read_typed(kind: type[T], path: Path) -> T:
 def record_text(record: object) -> str:
     """Text of the JSON file of a record, such as a `DenoisingRecord`; `read_typed` reads it."""
     return json_text(to_json(record))
+
+
+def write_record(record: object, path: Path) -> str:
+    """Write the JSON file of a record, whole or not at all; returns its path as text, as nipype wants it."""
+    return os.fspath(write_whole(path, record_text(record) + "\n"))
 
 
 def json_text(content: object, *, indent: int | None = 2, ensure_ascii: bool = True) -> str:

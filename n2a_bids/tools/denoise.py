@@ -33,13 +33,8 @@ class DenoiseCommand(DenoiseRequest):
     ] = False
 
 
-def run_denoise_command(request: DenoiseCommand) -> int:
+def run_denoise_command(request: DenoiseCommand) -> None:
     """Mask and align anatomical runs, then denoise.
-
-    Returns
-    -------
-    status : int
-        Always 0; errors are raised.
 
     Raises
     ------
@@ -51,7 +46,8 @@ def run_denoise_command(request: DenoiseCommand) -> int:
     if takes_micrographs(job) or job.micrograph or has_table or not job.runs:
         as_they_lie = job.exposures.as_they_lie or request.no_align
         exposures = replace(job.exposures, as_they_lie=as_they_lie)
-        return run_denoise(replace(request, job=replace(job, exposures=exposures)))
+        run_denoise(replace(request, job=replace(job, exposures=exposures)))
+        return
     if job.exposures.as_they_lie or job.exposures.as_float:
         option, instead = (
             ("--as-they-lie", "give --no-align") if job.exposures.as_they_lie else ("--float", "leave it out")
@@ -68,7 +64,8 @@ def run_denoise_command(request: DenoiseCommand) -> int:
         )
     aligns = all(is_head) and _can_be_aligned(job) and not request.no_align
     if not aligns and job.mask is not None:
-        return run_denoise(request)
+        run_denoise(request)
+        return
     report = reporter(request)
     with tempfile.TemporaryDirectory(prefix="n2a_") as name:
         if aligns:
@@ -77,7 +74,7 @@ def run_denoise_command(request: DenoiseCommand) -> int:
             report("finding the brain")
             mask = write_brain_mask(job.runs[0], Path(name) / "brain.nii.gz", max(job.omp_nthreads, 1))
             job, sources = replace(job, mask=mask), job.runs
-        return run_denoise(replace(request, job=job), sources)
+        run_denoise(replace(request, job=job), sources)
 
 
 def _can_be_aligned(job: DenoiseJob) -> bool:

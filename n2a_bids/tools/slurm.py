@@ -91,13 +91,8 @@ class JobConfig:
         )
 
 
-def run_slurm(config: JobConfig) -> int:
+def run_slurm(config: JobConfig) -> None:
     """Write ``n2a.sh`` and ``participants.txt`` into the job directory and say what to type.
-
-    Returns
-    -------
-    status : int
-        Always 0; errors are raised.
 
     Raises
     ------
@@ -124,7 +119,6 @@ def run_slurm(config: JobConfig) -> int:
         f"  bash {script} submit\n  bash {script} status\n"
         f"  bash {script} failed    (submits the failed ones again)\n"
     )
-    return 0
 
 
 def job_script(config: JobConfig) -> str:

@@ -76,13 +76,8 @@ class TrainRequest:
     dry_run: Annotated[bool, Option("only tell which subjects would be kept apart")] = False
 
 
-def run_train(request: TrainRequest) -> int:
+def run_train(request: TrainRequest) -> None:
     """Train, test, and write weights that are better than the shipped ones.
-
-    Returns
-    -------
-    status : int
-        Always 0; errors are raised.
 
     Raises
     ------
@@ -97,14 +92,13 @@ def run_train(request: TrainRequest) -> int:
     split = split_subjects(groups, request.train, request.random_seed)
     if request.dry_run:
         sys.stdout.write(describe_split(groups, split) + "\n")
-        return 0
+        return
     _check_files(groups)
     check_writable(request.out)
     if request.train.processes > 1 and "WORLD_SIZE" not in os.environ:
         train_together(partial(_train, request, groups, split), request.train.processes)
     else:
         _train(request, groups, split)
-    return 0
 
 
 def _named_groups(request: TrainRequest) -> list[AlignedGroup]:

@@ -45,7 +45,7 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import load, load_mask, same_grid, save_like
-from n2a_bids.io.json import record_text
+from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
 
@@ -289,8 +289,7 @@ class AlignRepetitions(SimpleInterface):
                 for repetition, ratio in zip(repetitions, self.inputs.contrast_to_noise, strict=True)
             ),
         )
-        out_file.write_text(record_text(record))
-        self._results["record_file"] = os.fspath(out_file)
+        self._results["record_file"] = write_record(record, out_file)
 
 
 def _describe_missing(name: str, missing_ml: float) -> str:

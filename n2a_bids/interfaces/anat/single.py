@@ -19,7 +19,7 @@ from n2a_bids.algorithms.registration.similarity import contrast_to_noise
 from n2a_bids.interfaces.anat.align import AlignedOutputSpec
 from n2a_bids.io.gaps import load_zone
 from n2a_bids.io.images import load, load_mask, save_like
-from n2a_bids.io.json import record_text
+from n2a_bids.io.json import write_record
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
 
 
@@ -49,8 +49,7 @@ class KeepSingle(SimpleInterface):
         image, mask = Path(self.inputs.in_files[0]), Path(self.inputs.mask_files[0])
         inside, measured = load_mask(mask, image), load_zone(self.inputs.gap_files[0])
         common = inside if measured is None or not (inside & measured).any() else inside & measured
-        record_file = folder / "alignment.json"
-        record_file.write_text(record_text(_record(image, common)))
+        record_file = write_record(_record(image, common), folder / "alignment.json")
         common_file = save_like(common, image, folder / "common_mask.nii.gz", np.uint8)
         values = self.inputs.values_files if isdefined(self.inputs.values_files) else [os.fspath(image)]
         if isdefined(self.inputs.phase_files):
@@ -65,7 +64,7 @@ class KeepSingle(SimpleInterface):
             reference=[0],
             brain_mask=os.fspath(mask),
             common_mask=os.fspath(common_file),
-            record_file=os.fspath(record_file),
+            record_file=record_file,
         )
         return runtime
 

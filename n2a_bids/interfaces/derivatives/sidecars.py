@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from n2a_bids.interfaces.derivatives.sidecar_fields import (
     uncertainty_sidecar,
 )
 from n2a_bids.interfaces.image_checks import were_stripped
-from n2a_bids.io.json import read_typed, record_text
+from n2a_bids.io.json import read_typed, write_record
 from n2a_bids.record.alignment import AlignmentRecord, DistortionRecord
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.typed_json import JsonObject
@@ -95,9 +94,8 @@ class DescribeResults(SimpleInterface):
         alignment = read_typed(AlignmentRecord, Path(self.inputs.alignment_file))
         used = [alignment.repetitions[index].file for index in self.inputs.accepted]
         record = completed_record(Path(self.inputs.record_file), used, self.inputs)
-        record_file = Path(runtime.cwd) / "record.json"
-        record_file.write_text(record_text(record))
-        self._results.update(record_file=os.fspath(record_file), **self._sidecars(record, alignment))
+        record_file = write_record(record, Path(runtime.cwd) / "record.json")
+        self._results.update(record_file=record_file, **self._sidecars(record, alignment))
         return runtime
 
     def _sidecars(self, record: DenoisingRecord, alignment: AlignmentRecord) -> JsonObject:

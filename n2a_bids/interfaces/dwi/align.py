@@ -39,7 +39,7 @@ from n2a_bids.interfaces.dwi.series import read_series_table
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like
-from n2a_bids.io.json import read_typed, record_text
+from n2a_bids.io.json import read_typed, write_record
 from n2a_bids.io.transforms import read_transforms
 from n2a_bids.record.alignment import DistortionRecord, RegistrationRecord
 
@@ -249,8 +249,6 @@ class AlignSeries(SimpleInterface):
             # That of a pair tells of the distortion, too.
             found = read_typed(DistortionRecord, Path(inputs.registration_file))
         record = series_record([one.row for one in aligned], inputs.reference_reason, found)
-        record_file = folder / "alignment.json"
-        record_file.write_text(record_text(record))
         self._results.update(
             out_files=[os.fspath(one.path) for one in used],
             accepted=accepted,
@@ -261,7 +259,7 @@ class AlignSeries(SimpleInterface):
             mask_file=os.fspath(mask_file),
             bval_file=os.fspath(bval),
             bvec_file=os.fspath(bvec),
-            record_file=os.fspath(record_file),
+            record_file=write_record(record, folder / "alignment.json"),
             noise_kept=float(np.sqrt(np.mean([one.noise_kept**2 for one in used]))),
         )
 

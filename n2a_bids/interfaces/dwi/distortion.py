@@ -18,7 +18,7 @@ from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import phase_encoding_of
 from n2a_bids.io.images import load, save_like
-from n2a_bids.io.json import record_text
+from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import write_transforms
 from n2a_bids.record.alignment import DistortionRecord, FieldDisplacement, MotionBetweenSeries
 
@@ -216,6 +216,5 @@ class EstimateDistortion(SimpleInterface):
             polarity_margin=correction.polarity_margin,
             warnings=tuple(correction.warnings),
         )
-        record_file = folder / "record.json"
-        record_file.write_text(record_text(record))
-        self._results.update(between_file=os.fspath(between_file), record_file=os.fspath(record_file))
+        record_file = write_record(record, folder / "record.json")
+        self._results.update(between_file=os.fspath(between_file), record_file=record_file)

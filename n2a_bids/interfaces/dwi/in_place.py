@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from n2a_bids.algorithms.registration.alignment import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import measure_motion
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
 from n2a_bids.io.images import load
-from n2a_bids.io.json import record_text
+from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import read_transforms
 from n2a_bids.record.alignment import RegistrationRecord
 
@@ -55,8 +54,6 @@ class KeepInPlace(SimpleInterface):
         row = SeriesRow(inputs.name, qc, "", motion, columns)
         reason = "it is the only series of its group"
         record = series_record([row], reason, RegistrationRecord(), in_place=True)
-        record_file = Path(runtime.cwd) / "alignment.json"
-        record_file.write_text(record_text(record))
         self._results.update(
             out_files=inputs.in_files,
             accepted=[0],
@@ -64,7 +61,7 @@ class KeepInPlace(SimpleInterface):
             bvec_file=inputs.bvec_file,
             b0_files=inputs.b0_files,
             mask_file=inputs.mask_file,
-            record_file=os.fspath(record_file),
+            record_file=write_record(record, Path(runtime.cwd) / "alignment.json"),
             noise_kept=1.0,
         )
         return runtime

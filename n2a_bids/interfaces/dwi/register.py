@@ -11,7 +11,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from n2a_bids.algorithms.registration.dwi_alignment import PlacedImage, SeriesRegistration, register_series
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.io.images import load
-from n2a_bids.io.json import record_text
+from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import write_transforms
 from n2a_bids.record.alignment import MotionBetweenSeries, RegistrationRecord
 
@@ -42,9 +42,8 @@ class RegisterSeries(SimpleInterface):
         found = [SeriesRegistration(Affine(), 0, 0.0)]
         found += [register_series(placed[0], other) for other in placed[1:]]
         between_file = write_transforms([one.transform for one in found], folder / "between.json")
-        record_file = folder / "registration.json"
-        record_file.write_text(record_text(_record(found, inputs.names)))
-        self._results.update(between_file=os.fspath(between_file), record_file=os.fspath(record_file))
+        record_file = write_record(_record(found, inputs.names), folder / "registration.json")
+        self._results.update(between_file=os.fspath(between_file), record_file=record_file)
         return runtime
 
 

@@ -97,14 +97,8 @@ class PretrainConfig:
     )
 
 
-def run_pretrain(asked: PretrainConfig) -> int:
-    """Pretrain, writing checkpoints, a learning curve and, at every stop, the weights.
-
-    Returns
-    -------
-    status : int
-        Always 0; errors are raised.
-    """
+def run_pretrain(asked: PretrainConfig) -> None:
+    """Pretrain, writing checkpoints, a learning curve and, at every stop, the weights."""
     if asked.omp_nthreads:
         torch.set_num_threads(asked.omp_nthreads)
     device = choose_device(asked.device)
@@ -114,7 +108,7 @@ def run_pretrain(asked: PretrainConfig) -> int:
     heads = load_heads(asked.brains, [_split_pair(pair) for pair in asked.heads])
     if asked.pack:
         pack_heads(heads, asked.pack)
-        return 0
+        return
     lesson = _prepare(asked, heads, load_heads(asked.validation, []), config, device)
     torch.manual_seed(asked.random_seed)
     state = new_state(NETWORKS[asked.network], device, config)
@@ -126,7 +120,6 @@ def run_pretrain(asked: PretrainConfig) -> int:
     clock = _Clock(asked.hours * 3600, asked.slice_minutes * 60, story.seconds)
     _train(state, lesson, config, asked, clock, story)
     _write_weights(state, asked, config, story)
-    return 0
 
 
 @dataclass(frozen=True, slots=True)
