@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -88,7 +89,9 @@ class DenoisedChannel:
 
 def new_network(weights: PretrainedWeights | None, context: Context) -> nn.Module:
     """The 2D U-Net on the device; random initialisation comes from the context's generator."""
-    return context.make_network(partial(build_network, "resunet-2d", weights), context.draw_seed())
+    network = context.make_network(partial(build_network, "resunet-2d", weights), context.draw_seed())
+    # Otherwise every convolution copies its input and its output: three times the time.
+    return network.to(memory_format=torch.channels_last)
 
 
 def train_network(
