@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 
 from n2a_bids.errors import BIDSDataError
 
+SUFFIXES = (".png", ".tif", ".tiff", ".btf", ".tf8", ".ome.zarr")
+"""Endings of what is read, in lower case; ``.ome.tif`` and ``.ome.btf`` end so, too."""
+
 PAGES = "ZTIQ"
 """Axes of TIFF series that count planes."""
+
+
+def is_micrograph(path: Path) -> bool:
+    """Whether a file is named as one that :func:`n2a_bids.io.micrographs.read_micrograph` reads."""
+    return path.name.lower().endswith(SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)

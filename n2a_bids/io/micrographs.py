@@ -5,6 +5,8 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +16,19 @@ from PIL import Image, UnidentifiedImageError
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
-from n2a_bids.io.micrograph import Micrograph, find_saturation
-from n2a_bids.io.ome_zarr import is_zarr, read_ome_zarr, write_ome_zarr
-from n2a_bids.io.tiff_images import read_tiff, write_tiff
+from n2a_bids.io.micrograph import SUFFIXES, Micrograph, find_saturation, is_micrograph
+from n2a_bids.io.ome_zarr import count_zarr_values, is_zarr, read_ome_zarr, write_ome_zarr
+from n2a_bids.io.tiff_images import count_tiff_values, read_tiff, write_tiff
 
-__all__ = ["SUFFIXES", "Micrograph", "is_micrograph", "no_png", "read_micrograph", "write_micrograph"]
-
-SUFFIXES = (".png", ".tif", ".tiff", ".btf", ".tf8", ".ome.zarr")
-"""Endings of what is read, in lower case; ``.ome.tif`` and ``.ome.btf`` end so, too."""
+__all__ = [
+    "SUFFIXES",
+    "Micrograph",
+    "count_values",
+    "is_micrograph",
+    "no_png",
+    "read_micrograph",
+    "write_micrograph",
+]
 
 _UNREADABLE = (
     OSError,
@@ -39,11 +46,6 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )
 _OPAQUE = {"L": "L", "I;16": "I;16", "I;16B": "I;16", "I;16L": "I;16", "RGB": "RGB"}
-
-
-def is_micrograph(path: Path) -> bool:
-    """Whether a file is named as one that `read_micrograph` reads."""
-    return path.name.lower().endswith(SUFFIXES)
 
 
 def read_micrograph(path: Path) -> Micrograph:
@@ -79,6 +81,29 @@ def read_micrograph(path: Path) -> Micrograph:
         raise BIDSDataError(
             f"{path}: expected a PNG or TIFF image, found none that can be read whole ({told}); {remedy}"
         ) from error
+
+
+def count_values(path: Path) -> int:
+    """Values of an image by its header; 0 for what cannot be read, which is named where it is used."""
+    if is_zarr(path):
+        return count_zarr_values(path)
+    try:
+        if not path.name.lower().endswith(".png"):
+            return count_tiff_values(path)
+        with _any_size(), Image.open(path) as image:
+            return image.width * image.height * len(image.getbands())
+    except _UNREADABLE:
+        return 0
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Let Pillow read large images: whether they fit into memory is asked before, of all files."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def write_micrograph(
@@ -156,7 +181,7 @@ def _rounded(pixels: NDArray[np.floating], like: Micrograph) -> NDArray[np.gener
 
 
 def _read_png(path: Path) -> Micrograph:
-    with Image.open(path) as image:
+    with _any_size(), Image.open(path) as image:
         if image.format != "PNG":
             raise BIDSDataError(f"{path}: expected a PNG image, found {image.format}; name it by what it is")
         if image.mode not in _OPAQUE:

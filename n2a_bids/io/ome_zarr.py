@@ -73,6 +73,14 @@ def count_zarr_pages(path: Path) -> int:
         return 1
 
 
+def count_zarr_values(path: Path) -> int:
+    """Values of the finest image, whose pixels are not read; 0 for what cannot be read."""
+    try:
+        return int(np.prod(_finest(path)[0].shape))
+    except (*_DAMAGED, BIDSDataError):
+        return 0
+
+
 def read_ome_zarr(path: Path) -> Micrograph:
     """Read the finest image of an OME-Zarr folder, of any version of the format.
 

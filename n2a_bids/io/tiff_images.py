@@ -77,6 +77,12 @@ def read_tiff(path: Path) -> Micrograph:
         )
 
 
+def count_tiff_values(path: Path) -> int:
+    """Values of the finest image, whose pixels are not read."""
+    with tifffile.TiffFile(path) as file:
+        return int(np.prod(file.series[0].shape))
+
+
 def _stands_aside(series: tifffile.TiffPageSeries) -> bool:
     """Whether an image is a smaller copy of the first, or the label of a slide."""
     return bool(series.keyframe.is_reduced) or series.name.lower() in _ASIDE

@@ -11,9 +11,12 @@ from n2a_bids.dataset.group.sound_groups import regroup_sound_images
 from n2a_bids.dataset.read.files import has_content, open_nifti
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.micrograph import is_micrograph
 
 _COPIES = 2.0
 """The images themselves in single precision, and the array in which they are put together."""
+_BYTES_OF_EXPOSURE, _BYTES_OF_RESULT = 10, 28
+"""Of each value of a micrograph, for each exposure and for the results."""
 _REMEDY = "give more with --mem, on a machine that has it, or leave the image out with --bids-filter-file"
 
 
@@ -30,7 +33,22 @@ def least_memory_gb(images: Sequence[Path]) -> float:
     memory_gb : float
         In units of 1024**3 bytes.
     """
-    return _COPIES * 4 * sum(_n_values(Path(path)) for path in images) / 1024**3
+    return exposures_gb(images) or _COPIES * 4 * sum(_n_values(Path(path)) for path in images) / 1024**3
+
+
+def exposures_gb(images: Sequence[Path]) -> float:
+    """Memory that exposures of a microscope take together, but for what does not grow with them; 0 of others.
+
+    Measured, not the least that might do: all exposures are held in single precision beside their files.
+    """
+    exposures = [Path(path) for path in images if is_micrograph(Path(path))]
+    if not exposures:
+        return 0.0
+    # Datasets of heads do without the libraries that read micrographs.
+    from n2a_bids.io.micrographs import count_values
+
+    sizes = [count_values(path) for path in exposures]
+    return (_BYTES_OF_EXPOSURE * sum(sizes) + _BYTES_OF_RESULT * max(sizes, default=0)) / 1024**3
 
 
 def leave_out_too_large(collection: Collection, selection: SelectionConfig, memory_gb: float) -> Collection:

@@ -10,6 +10,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from n2a_bids.config import Config
 from n2a_bids.dataset.group.protocols import input_notes
 from n2a_bids.dataset.names import derivative_path, parse_name, shared_suffix_labels, source_uri
+from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.micr.align import AlignExposures
 from n2a_bids.interfaces.micr.write import WriteMicrographs
@@ -19,6 +20,8 @@ from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.micr.reports import init_micr_reports_wf
 from n2a_bids.workflows.names import workflow_name
 
+_BASE_GB = 0.7
+"""Libraries, and what does not grow with the exposures."""
 _LABELS = {"denoised": "denoised", "mean": "mean", "residual": "residual", "noise_sd": "noisesd"}
 
 
@@ -39,6 +42,9 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """
     workflow = LiterateWorkflow(workflow_name(unit))
     workflow.__desc__, workflow.__postdesc__ = opening(unit), choice(unit, config)
+    needed_gb = _BASE_GB + exposures_gb([image.path for image in unit.images])
+    # A node that may need more than there is asks for all of it, so that it runs alone.
+    memory_gb = min(needed_gb, max(config.resources.memory_gb, _BASE_GB))
     frames = unit.kind == "micr-frames"
     metadata = [dict(image.metadata) for image in unit.images]
     files = [str(image.path) for image in unit.images]
@@ -49,7 +55,7 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
             n_frame_groups=(config.selection.micr_frames or 0) if frames else 0,
         ),
         name="align",
-        mem_gb=1.0,
+        mem_gb=memory_gb,
     )
     if any(is_zarr(image.path) for image in unit.images):
         align.inputs.folder_states = [folder_state(image.path) for image in unit.images]
@@ -66,7 +72,7 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
             run_uuid=config.run_uuid,
         ),
         name="write",
-        mem_gb=1.0,
+        mem_gb=memory_gb,
     )
     aligned = [("out_files", "in_files"), ("mask_file", "mask_file"), ("measured_file", "measured_file")]
     results = [("mean_file", "mean"), ("residual_file", "residual"), ("noise_sd_file", "noise_sd")]

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import with_equal_gain
+from n2a_bids.dataset.read.image_memory import exposures_gb
+from n2a_bids.denoising.microscopy import selection
 from n2a_bids.denoising.microscopy.exposures import align_exposures, load_exposures
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrographs import Micrograph
@@ -98,3 +101,15 @@ def test_another_magnification_is_left_out(tmp_path):
     assert "8 x 8 nm" in found.left_out[1]
     with pytest.raises(BIDSDataError, match="one magnification"):
         load_exposures(paths[:2], size_of=lambda index, image: sizes[index])
+
+
+def test_exposures_that_memory_cannot_hold_are_refused_by_their_headers(tmp_path, monkeypatch):
+    """Of any format, before a pixel is read; a PNG of 196 million pixels is no bomb where there is room."""
+    tifffile.imwrite(tmp_path / "a.tif", shape=(40_000, 40_000), dtype=np.uint8)
+    Image.fromarray(np.zeros((14_000, 14_000), bool)).convert("L").save(tmp_path / "a.png", compress_level=1)
+    monkeypatch.setattr(selection, "available_memory_gb", lambda: 8.0)
+    with pytest.raises(BIDSDataError, match=r"a.tif: expected exposures that fit into the 8.0 GB .* found 2"):
+        load_exposures([tmp_path / "a.tif"] * 2)
+    assert exposures_gb([tmp_path / "a.png"] * 2) == pytest.approx(1.96e8 * 48 / 1024**3)
+    with pytest.raises(BIDSDataError, match=r"a.png: expected exposures that fit"):
+        load_exposures([tmp_path / "a.png"] * 2)
