@@ -17,9 +17,9 @@ A table stands between two comments. The first is TOML and says what it is made 
     -->
     <!-- end of table -->
 
-In braces stands arithmetic on columns, with a format; of several rows (draws of the noise) the mean is
-shown, and where the format ends with ``±``, their SD behind it; {draws} is their number. Signs in names of
-methods are written as ``_``, and names of two columns are joined by it: {colin27_0_4.psnr_db}.
+In braces stands a column as it is, or arithmetic on columns with a format; of several rows (draws of noise)
+the mean is shown, and where the format ends with ``±``, their SD behind it; {draws} is their number. Signs in
+names of methods are written as ``_``, and names of two columns are joined by it: {colin27_0_4.psnr_db}.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ def _fill_cell(template: str, rows: Sequence[Row], spec: Mapping[str, Any]) -> s
         shown = rows[0].get(expression)
         if not form and shown is not None:
             return spec.get("words", {}).get(shown, shown)
+        if not form and (text := _text(expression, rows, spec.get("across", ()))) is not None:
+            return text
         values = evaluate(expression, rows, spec.get("across", ()))
         plain = form.removesuffix("±")
         spread = f" ± {values.std(ddof=1):{plain.lstrip('+')}}" if form != plain and values.size > 1 else ""
@@ -141,6 +143,12 @@ def evaluate(expression: str, rows: Sequence[Row], across: Sequence[str] = ()) -
 
 def _name(row: Row, columns: Sequence[str]) -> str:
     return re.sub(r"\W", "_", "_".join(row[column] for column in columns))
+
+
+def _text(expression: str, rows: Sequence[Row], across: Sequence[str]) -> str | None:
+    """Words of one method: ``{auto.worth}``; None for what is no column of a method."""
+    name, _, column = expression.partition(".")
+    return next((row[column] for row in rows if _name(row, across) == name and column in row), None)
 
 
 def _numbers(rows: Sequence[Row], column: str) -> np.ndarray:

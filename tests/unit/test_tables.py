@@ -81,6 +81,11 @@ def test_rows_are_chosen_ordered_and_named(draws):
     ]
 
 
+def test_words_of_one_method_are_shown_as_they_are(draws):
+    spec = {"by": ["level"], "across": ["method", "seed"], "columns": [["e", "{our_own_2.error}"]]}
+    assert table(draws, **spec) == [["3.0"], ["6.0"]]
+
+
 def test_expressions_are_arithmetic_alone(draws):
     rows = tables.read_rows(draws / "rows.tsv")
     assert np.allclose(tables.evaluate("min(error, 2) * 2 - 1", rows[:3]), [3, 3, 3])

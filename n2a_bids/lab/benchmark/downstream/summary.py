@@ -15,7 +15,7 @@ from n2a_bids.lab.benchmark.pictures import save_picture, subplots
 
 SUMMARY_COLUMNS = (
     *("condition", "noise_level", "measure", "method", "n_repetitions", "n_cells", "error", "retest"),
-    *("worth_averages", "bound"),
+    *("worth_averages", "bound", "worth"),
 )
 _SHOWN = {
     "gm_overlap": "grey matter: 1 - Dice",
@@ -48,7 +48,7 @@ class Entry:
         return [
             *(self.condition, self.noise_level, self.measure, self.method, str(self.n_repetitions)),
             *(str(self.n_cells), f"{self.error:.6g}", retest, f"{self.worth.n_averages:.3g}"),
-            self.worth.bound,
+            *(self.worth.bound, str(self.worth)),
         ]
 
 
@@ -139,6 +139,8 @@ def _draw_panel(axis: Any, entries: Sequence[Entry]) -> None:
         axis.plot(count, entry.error, "D", color=colour, label=label)
     ticks = [e.n_repetitions for e in means]
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    heights = np.geomspace(*np.quantile([e.error for e in entries if e.error > 0], (0, 1)), 5)
+    axis.set_yticks(heights, [f"{height:.2g}" for height in heights])
     axis.minorticks_off()
     axis.set_xlabel("runs averaged", fontsize=8)
     axis.legend(fontsize=7)
