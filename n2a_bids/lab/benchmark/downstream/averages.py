@@ -40,17 +40,17 @@ class Worth:
 def equivalent_averages(counts: Sequence[int], errors: Sequence[float], error: float) -> Worth:
     """Interpolate the number of plain averages that gives an error.
 
-    Errors of means are first made to fall with their number (isotonic regression of the logarithms), and
-    then followed linearly on logarithmic axes, on which white noise is a straight line.
+    Errors of means are first made to fall with their number (isotonic regression), and then followed
+    linearly on logarithmic axes, on which white noise is a straight line.
 
     Parameters
     ----------
     counts : sequence of int
         Numbers of averages, rising.
     errors : sequence of float
-        Error of the mean of as many, above 0.
+        Error of the mean of as many.
     error : float
-        Error that is looked for, above 0, the same unit.
+        Error that is looked for, the same unit.
 
     Returns
     -------
@@ -63,8 +63,9 @@ def equivalent_averages(counts: Sequence[int], errors: Sequence[float], error: f
     >>> equivalent_averages((1, 2, 4), (1.0, 0.7, 0.5), 0.4).bound
     'at least'
     """
-    falling = isotonic_regression(np.log(errors), increasing=False).x
-    wanted = np.log(error)
+    tiny = np.finfo(float).tiny
+    falling = np.log(np.maximum(isotonic_regression(errors, increasing=False).x, tiny))
+    wanted = np.log(max(error, tiny))
     if wanted < falling[-1]:
         return Worth(float(counts[-1]), "at least")
     if wanted > falling[0]:

@@ -91,15 +91,9 @@ def _entries(key: tuple[str, str, str], rows: Sequence[Mapping[str, str]]) -> li
         retests = [float(cells[cell]["retest"]) for cell in shared if cells[cell]["retest"]]
         retest = float(np.mean(retests)) if retests else None
         # What a plain mean is worth needs no interpolation.
-        worth = Worth(float(size)) if method == "mean" else _worth(list(means), ladder, error)
+        worth = Worth(float(size)) if method == "mean" else equivalent_averages(list(means), ladder, error)
         entries.append(Entry(*key, method, size, len(shared), error, retest, worth))
     return entries
-
-
-def _worth(counts: list[int], ladder: list[float], error: float) -> Worth:
-    """Number of averages of the same error, where an error may be 0."""
-    tiny = np.finfo(float).tiny
-    return equivalent_averages(counts, np.maximum(ladder, tiny).tolist(), max(error, tiny))
 
 
 def draw_worth(summary: Sequence[Entry], out_file: Path) -> None:

@@ -33,6 +33,12 @@ def test_an_uneven_mean_does_not_mislead():
     assert 4 < equivalent_averages((1, 2, 4, 8), (1.0, 0.52, 0.54, 0.25), 0.5).n_averages < 8
 
 
+def test_an_error_of_zero_by_chance_does_not_draw_the_others_along():
+    found = equivalent_averages((1, 2, 4, 8), (0.4, 0.3, 0.0, 0.1), 0.3)
+    assert found.n_averages == pytest.approx(2) and found.bound == ""
+    assert equivalent_averages((1, 2, 4, 8), (0.4, 0.3, 0.0, 0.1), 0.0).bound == "at least"
+
+
 @pytest.mark.parametrize("size", LADDER)
 def test_groups_share_no_repetition(size):
     """Two groups of independent noise wherever there are enough."""
