@@ -8,7 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nb
+import numpy as np
+
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.io.images import UNREADABLE
 
 _PROBE_BYTES = 1 << 16
 
@@ -81,3 +85,21 @@ def _probe(path: Path) -> bytes:
 def _content(path: Path) -> bytes:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
+
+
+def holds_other_values(path: Path, other: Path) -> bool:
+    """Whether an image differs from another in its grid or in the voxels of its first volume.
+
+    False where one of them cannot be read: then nothing is known.
+    """
+    try:
+        images = [nb.load(one) for one in (path, other)]
+        first, second = (
+            np.asanyarray(image.dataobj[..., 0] if image.ndim > 3 else image.dataobj) for image in images
+        )
+        grids_differ = images[0].shape != images[1].shape or not np.allclose(
+            images[0].affine, images[1].affine, atol=1e-3
+        )
+        return grids_differ or not np.array_equal(first, second, equal_nan=True)
+    except (*UNREADABLE, TypeError, ValueError):
+        return False

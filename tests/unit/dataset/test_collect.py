@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from n2a_bids.config import SelectionConfig
@@ -367,3 +368,23 @@ def test_a_file_of_another_participant_or_session_is_noted(make_bids):
     assert names[2] in notes[0][0]
     assert names[4] in notes[0][0]
     assert "put the right file in place" in notes[2][0]
+
+
+@pytest.mark.parametrize(("datatype", "suffix"), [("anat", "T1w"), ("dwi", "dwi")])
+def test_names_that_mean_the_same_are_told_apart_by_what_they_hold(make_bids, datatype, suffix):
+    """run-1 beside run-01 is a copy only where the voxels are the same; else a name is wrong."""
+    first, other = np.random.default_rng(0).integers(0, 900, (2, 6, 6, 6, 3), dtype=np.int16)
+    if suffix == "T1w":
+        first, other = first[..., 0], other[..., 0]
+    stem = f"sub-01/{datatype}/sub-01_"
+    bids_dir = make_bids(
+        {
+            f"{stem}run-001_{suffix}.nii.gz": first,
+            f"{stem}run-1_{suffix}.nii.gz": first,
+            f"{stem}run-01_{suffix}.nii.gz": other,
+            f"{stem}run-2_{suffix}.nii.gz": other,
+        }
+    )
+    reasons = {item.path.name: item.reason for item in collect(bids_dir, select()).excluded}
+    assert "the same image as " in reasons[f"sub-01_run-1_{suffix}.nii.gz"]
+    assert "another image than " in reasons[f"sub-01_run-01_{suffix}.nii.gz"]
