@@ -13,7 +13,7 @@ from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_pa
 from n2a_bids.dataset.read.complex_parts import header_fault
 from n2a_bids.dataset.read.duplicate_files import note_duplicates
 from n2a_bids.dataset.read.fieldmaps import find_fieldmaps
-from n2a_bids.dataset.read.files import kind_problem
+from n2a_bids.dataset.read.files import images_out_of_reach, kind_problem
 from n2a_bids.dataset.read.filters import matches, name_filters
 from n2a_bids.dataset.read.image_checks import header_problem
 from n2a_bids.dataset.read.layout import (
@@ -180,7 +180,8 @@ def _without_images(
     for label in participants:
         folder = bids_dir / f"sub-{label}"
         if folder.name not in there and folder not in closed:
-            excluded.append(Excluded(folder, f"{folder.name}: no {what} image", is_selected=False))
+            hint = images_out_of_reach(folder, (*others, last))
+            excluded.append(Excluded(folder, f"{folder.name}: no {what} image{hint}", is_selected=False))
     return excluded
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import nibabel as nb
@@ -11,6 +13,10 @@ import nibabel as nb
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import UNREADABLE
 
+_FORMATS = r"\.(?:mgz|mgh|img|hdr|nrrd|nhdr|mha|mhd|dcm|ima|par|rec|mnc|mif(?:\.gz)?|nii(?:\.gz)?)"
+_FOLDERS = ("anat", "dwi", "fmap", "micr")
+_MOST_FILES = 20_000
+"""Looked at: a folder with the DICOM files of a study must not hold up the list."""
 _POINTERS = {b"/annex/objects/": "a git-annex pointer", b"version https://git-lfs": "a Git LFS pointer"}
 
 
@@ -117,3 +123,33 @@ def open_nifti(path: Path) -> nb.Nifti1Image:
             "NIfTI"
         )
     return image
+
+
+def images_out_of_reach(folder: Path, suffixes: Sequence[str]) -> str:
+    """Words about the first image below the folder of a participant without any; empty if there is none.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a participant in whose ``anat`` and ``dwi`` folders nothing was found.
+    suffixes : sequence of str
+        Those that are looked for, such as T1w.
+
+    Returns
+    -------
+    words : str
+        ``; ...``, with the name of a file and what to do with it.
+    """
+    pattern = re.compile(rf"(?:.*_)?(?:{'|'.join(suffixes)})({_FORMATS})", re.IGNORECASE)
+    files = (Path(parent) / name for parent, _, names in os.walk(folder) for name in sorted(names))
+    for path in islice(files, _MOST_FILES):
+        found = pattern.fullmatch(path.name)
+        if not found:
+            continue
+        where = path.relative_to(folder.parent)
+        if not found[1].lower().startswith(".nii"):
+            return f"; {where} is of a format that BIDS does not have: convert it to NIfTI (.nii.gz)"
+        # Those of sessions that were not asked for lie well.
+        if path.parent.name not in _FOLDERS:
+            return f"; {where} lies where none is looked for: move it to its folder (anat, dwi)"
+    return ""

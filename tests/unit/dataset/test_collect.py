@@ -385,6 +385,25 @@ def test_names_that_mean_the_same_are_told_apart_by_what_they_hold(make_bids, da
             f"{stem}run-2_{suffix}.nii.gz": other,
         }
     )
-    reasons = {item.path.name: item.reason for item in collect(bids_dir, select()).excluded}
+    reasons = {
+        item.path.name: item.reason for item in collect(bids_dir, select(modalities=(suffix,))).excluded
+    }
     assert "the same image as " in reasons[f"sub-01_run-1_{suffix}.nii.gz"]
     assert "another image than " in reasons[f"sub-01_run-01_{suffix}.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sub-02/anat/sub-02_run-1_T1w.mgz", "is of a format that BIDS does not have: convert it to NIfTI"),
+        ("sub-02/sub-02_run-1_T1w.nii.gz", "lies where none is looked for: move it"),
+        ("sub-02/ses-1/sub-02_ses-1_T1w.nii", "lies where none is looked for: move it"),
+        ("sub-02/anat/sub-02_bold.mgz", ""),
+    ],
+)
+def test_images_that_are_never_found_are_named(make_bids, name, words):
+    """A participant without images is told of those of another format or in a wrong folder."""
+    found = collect(make_bids({name: None, "sub-02/README": ""}), select(participants=("02",)))
+    reasons = " ".join(item.reason for item in found.excluded if item.path.name == "sub-02")
+    assert (f"{name} {words}" if words else "no T1w image") in reasons
+    assert bool(words) == (name in reasons)
