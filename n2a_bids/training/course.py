@@ -13,8 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from n2a_bids.algorithms.dataset_training.data_parallel import mean_gradients
-from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch, TrainingState, train_steps
+from n2a_bids.algorithms.dataset_training.resumable import (
+    TrainingBatch,
+    TrainingState,
+    train_steps,
+)
 from n2a_bids.config import TrainConfig
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import whole_file
@@ -135,7 +138,6 @@ def run_course(
             progress=lambda step: step / (config.epochs * config.steps),
             device=device,
             rank=rank,
-            share_gradients=mean_gradients,
         )
         course.epoch += 1
         gain = _shared(judge_gain)

@@ -1,4 +1,4 @@
-"""Training on many subjects in steps that can be resumed: state, learning rate, averaged weights."""
+"""Training on many subjects in steps that can be resumed, by one process or several that learn together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from n2a_bids.algorithms.nn.precision import precision_for
 
@@ -104,7 +104,6 @@ def train_steps(
     progress: Callable[[int], float],
     device: torch.device,
     rank: int = 0,
-    share_gradients: Callable[[nn.Module], None] = lambda network: None,
 ) -> float:
     """Take some steps.
 
@@ -123,8 +122,6 @@ def train_steps(
     device : torch.device
     rank : int
         Of this process, where several learn together: each draws other blocks.
-    share_gradients : callable
-        Replaces the gradients of this process by the mean over all that learn together.
 
     Returns
     -------
@@ -152,7 +149,7 @@ def train_steps(
         loss = (((inputs[0] + residual.float() - target) ** 2) * weight).mean()
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        share_gradients(state.network)
+        mean_gradients(state.network)
         nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
         state.optimizer.step()
         state.step += 1
@@ -163,6 +160,27 @@ def train_steps(
         raise FloatingPointError(f"the training loss is {mean_loss} at step {state.step}")
     state.losses.append(mean_loss)
     return mean_loss
+
+
+def mean_gradients(network: nn.Module) -> None:
+    """Replace the gradients of this process by their mean over all processes of the group.
+
+    Parameters
+    ----------
+    network : nn.Module
+        After ``backward``; its gradients are mutated. Nothing happens in a process of its own.
+    """
+    if not distributed.is_initialized():
+        return
+    gradients = [one.grad for one in network.parameters() if one.grad is not None]
+    # One message for all of them.
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
 
 
 def _layout(tensor: Tensor) -> torch.memory_format:

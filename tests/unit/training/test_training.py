@@ -14,9 +14,9 @@ from torch import distributed, multiprocessing
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
-from n2a_bids.algorithms.dataset_training.data_parallel import mean_gradients
 from n2a_bids.algorithms.dataset_training.groups import prepare_group
 from n2a_bids.algorithms.dataset_training.judgement import Judgement, judge
+from n2a_bids.algorithms.dataset_training.resumable import mean_gradients
 from n2a_bids.algorithms.nn import weights as networks
 from n2a_bids.algorithms.nn.networks import ResidualUNet
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
