@@ -23,7 +23,7 @@ class Weighting:
     Examples
     --------
     >>> weighting = Weighting.of_variances(np.array([1.0, 0.25]))
-    >>> weighting.weights.tolist(), round(weighting.n_effective, 3), round(weighting.variance_ratio.mean(), 6)
+    >>> weighting.weights.tolist(), round(weighting.n_effective, 3), float(weighting.variance_ratio.mean())
     ([0.2, 0.8], 3.125, 1.0)
     """
 
