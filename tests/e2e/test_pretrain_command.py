@@ -148,3 +148,12 @@ def test_a_head_too_small_for_blocks_is_refused_at_the_start(network, brain, tmp
     message = " ".join(capsys.readouterr().err.split())
     least = 112 if network == "fusion-t1w" else 96
     assert f"brain_T1w: expected at least {least} voxels" in message
+
+
+def test_blocks_larger_than_the_drawings_are_refused(brain, tmp_path, capsys):
+    """In one line, before a drawing is made."""
+    more = ["--network", "resunet-2d", "--block-edge", "300", "--drawings", "4", "--hours", "0"]
+    assert main(_arguments(brain, tmp_path, *more)) != 0
+    told = capsys.readouterr().err
+    assert "--block-edge 300: expected at most 256" in " ".join(told.split())
+    assert "Traceback" not in told

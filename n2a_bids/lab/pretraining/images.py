@@ -18,7 +18,7 @@ from n2a_bids.lab.simulation.random_fields import coloured_noise
 
 Plane = NDArray[np.float32]
 
-_EDGE = 256
+LARGEST_EDGE = 256
 """Of a drawing, pixels."""
 _SLICES_PER_BRAIN = 6
 _LEAST_BRAIN = 96
@@ -62,7 +62,7 @@ def make_bank(n_drawings: int, heads: Sequence[TrainingHead], seed: int) -> Imag
     seed : int
     """
     rng = np.random.default_rng(seed)
-    drawings = tuple(draw_image(rng, _EDGE).astype(np.float16) for _ in range(n_drawings))
+    drawings = tuple(draw_image(rng, LARGEST_EDGE).astype(np.float16) for _ in range(n_drawings))
     slices = []
     for head in heads:
         for index in range(_SLICES_PER_BRAIN):
@@ -97,6 +97,9 @@ def _draw_block(bank: ImageBank, config: ImagePretraining, rng: np.random.Genera
     from_brain = bool(bank.slices) and rng.random() < config.brain_share
     images = bank.slices if from_brain else bank.drawings
     image = images[rng.integers(len(images))]
+    if min(image.shape) < config.block_edge:
+        # A slice that is too small for such blocks: all drawings are large enough.
+        image = bank.drawings[rng.integers(len(bank.drawings))]
     low = [rng.integers(size - config.block_edge + 1) for size in image.shape]
     block = image[tuple(slice(start, start + config.block_edge) for start in low)].astype(np.float32)
     whole = image[::4, ::4].astype(np.float32)

@@ -31,7 +31,13 @@ from n2a_bids.io.weights import load_weights, save_weights
 from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
 from n2a_bids.lab.pretraining.fusion import make_fusion_blocks, validate_fusion
 from n2a_bids.lab.pretraining.fusion_blocks import draw_fusion_batch
-from n2a_bids.lab.pretraining.images import ImagePretraining, draw_image_batch, make_bank, validate_images
+from n2a_bids.lab.pretraining.images import (
+    LARGEST_EDGE,
+    ImagePretraining,
+    draw_image_batch,
+    make_bank,
+    validate_images,
+)
 from n2a_bids.lab.pretraining.subjects import check_sizes, load_heads, pack_heads, validate
 
 _FUSION = "fusion-t1w"
@@ -154,6 +160,11 @@ def _prepare(
 def _prepare_images(
     asked: PretrainConfig, heads: list[TrainingHead], held_out: list[TrainingHead], device: torch.device
 ) -> _Lesson:
+    if asked.block_edge > LARGEST_EDGE:
+        raise ConfigError(
+            f"--block-edge {asked.block_edge}: expected at most {LARGEST_EDGE}, the edge of the images that "
+            f"{asked.network} learns from; give a smaller one"
+        )
     bank = make_bank(asked.drawings, heads, asked.random_seed)
     unseen = make_bank(_VALIDATION_DRAWINGS, held_out, asked.random_seed + 1)
     recipe = ImagePretraining(block_edge=asked.block_edge, batch_size=asked.batch_size)

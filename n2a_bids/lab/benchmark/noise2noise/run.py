@@ -93,7 +93,13 @@ def run_noise2noise(config: BenchmarkConfig) -> int:
     torch.set_num_threads(config.omp_nthreads)
     path = config.out / "noise2noise.tsv"
     settings = {"steps": asked.steps, "batch": asked.batch, "crop": asked.crop, "width": asked.width}
-    keep_settings(path, {**settings, "rate": asked.rate, "random_seed": config.random_seed})
+    tested = {name: str(folder.resolve()) for name, folder in asked.test_images.items()}
+    images = {
+        "training_images": asked.training_images and str(asked.training_images.resolve()),
+        **{"test_images": tested, "most_tests": asked.most_tests, "slice_edge": asked.slice_edge},
+        "truth": [str(brain.resolve()) for brain in config.truth],
+    }
+    keep_settings(path, {**settings, **images, "rate": asked.rate, "random_seed": config.random_seed})
     table = RowTable(path, _COLUMNS, ("noise", "test_set"))
     for noise in asked.noise:
         task = _mri_task(config) if noise == "mri" else _photograph_task(noise, asked)

@@ -1,5 +1,7 @@
 """Laws of the tables of Noise2Noise: noise without bias, k-space that is kept, rows that are resumed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -92,9 +94,9 @@ def test_rows_are_resumed_and_tell_published_figures(photographs, tmp_path):
     assert abs(float(row["difference_db"]) - difference) < 0.002
     run_noise2noise(config)
     assert table.stat().st_mtime_ns == written
-    other = Noise2NoiseConfig(noise=("gaussian",), steps=3)
-    with pytest.raises(ConfigError, match="steps"):
-        run_noise2noise(BenchmarkConfig(out=tmp_path / "out", noise2noise=other))
+    for changed, word in (({"steps": 3}, "steps"), ({"training_images": tmp_path}, "training_images")):
+        with pytest.raises(ConfigError, match=word):
+            run_noise2noise(BenchmarkConfig(out=tmp_path / "out", noise2noise=replace(asked, **changed)))
 
 
 def test_missing_images_are_named(tmp_path):
