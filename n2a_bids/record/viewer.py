@@ -29,7 +29,7 @@ class ViewerRecord:
 
     images: tuple[ViewerImage, ...]
     coverage: str
-    """``brain`` where everything else is blanked, ``head`` where the whole image is shown."""
+    """``brain`` where everything else is blanked, ``head`` where it is not; ``micrograph``."""
     n_levels: int
     """Steps of intensity; fewer than 256 where the page would be too large."""
     coarsening: int = 1

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 import pytest
 import tifffile
 from microscopy_dataset import cells, describe_dataset, expose, micr_path, write_exposures
 from PIL import Image
 
+from n2a_bids.io.json import read_typed
 from n2a_bids.io.micrographs import read_micrograph
+from n2a_bids.record.viewer import ViewerRecord
 
 OPTIONS = ["--strategy", "mean", "--nprocs", "1", "--omp-nthreads", "1", "--device", "cpu"]
 
@@ -28,8 +33,8 @@ def results(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("microscopy")
     describe_dataset(root / "bids")
     write_exposures(root / "bids")
-    for level in ("participant", "group"):
-        child = run_app(root, level)
+    for level in (["participant", "--viewer"], ["group"]):
+        child = run_app(root, *level)
         assert child.returncode == 0, child.stdout + child.stderr
     return root / "out"
 
@@ -103,6 +108,21 @@ def test_dry_run_tells_groups_and_lone_exposures(results):
     assert child.returncode == 0, child.stderr
     assert "4 groups to denoise" in child.stdout
     assert "one exposure of BF" in child.stdout
+
+
+def test_the_viewer_shows_micrographs_upright(results):
+    """Each image as it is in the file, rows down: the volume has its Y axis up."""
+    folder = results / "sub-01" / "figures"
+    (path,) = folder.glob("*chunk-2*_desc-viewer_SEM.json")
+    record = read_typed(ViewerRecord, path)
+    assert [one.name for one in record.images][:3] == ["one repetition", "mean", "denoised"]
+    image = record.images[2]
+    shown = nb.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(image.nifti))).get_fdata()
+    denoised = read_micrograph(results / "sub-01/micr/sub-01_sample-A_chunk-2_desc-denoised_SEM.png").pixels
+    expected = np.clip(denoised[:, ::-1, :, 0].astype(float), image.low, None)
+    np.testing.assert_allclose(shown, np.minimum(expected, shown.max()), atol=1)
+    page = (results / "sub-01_viewer.html").read_text()
+    assert "brain of a person" not in page
 
 
 def test_frames_of_one_file_are_summed_to_halves(tmp_path):

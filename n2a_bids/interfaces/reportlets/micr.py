@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiObject,
+    SimpleInterface,
+    TraitedSpec,
+)
 from numpy.typing import NDArray
 
 from n2a_bids.interfaces.reportlets.anat import FigureInterface
+from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load, voxel_sizes_mm
-from n2a_bids.io.json import read_typed
+from n2a_bids.io.json import read_typed, record_text
 from n2a_bids.record.alignment import AlignmentRecord
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.viz import micrographs as viz
+from n2a_bids.viz.viewer import ViewerGroup, encode_groups
+
+_VIEWER_EDGE = 1536
+"""Pixels of the middle of an image that the viewer shows."""
 
 
 class _ImagesInputSpec(BaseInterfaceInputSpec):
@@ -91,6 +104,38 @@ class DriftChart(FigureInterface):
     def _draw(self) -> str:
         record = read_typed(AlignmentRecord, Path(self.inputs.alignment_file))
         return viz.drift_chart([row.drift_pixels or (0.0, 0.0) for row in record.used])
+
+
+class _ViewerInputSpec(_ImagesInputSpec):
+    noise_sd = File(exists=True, mandatory=True, desc="noise of one exposure")
+
+
+class _ViewerOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc="JSON of what the viewer shows")
+
+
+class MicrographViewer(SimpleInterface):
+    """Quantise one exposure, the mean, the denoised image, residual and noise for the viewer page."""
+
+    input_spec = _ViewerInputSpec
+    output_spec = _ViewerOutputSpec
+
+    def _run_interface(self, runtime):
+        exposure, mean, denoised = (_upright(plane) for plane in _three(self.inputs))
+        noise_sd = _upright(_plane(self.inputs.noise_sd))
+        group = ViewerGroup(mean, denoised, repetition=exposure, noise_sd=noise_sd)
+        counted = np.ones(mean.shape, bool)
+        record = replace(encode_groups([group], counted, np.eye(4)), coverage="micrograph")
+        self._results["out_file"] = os.fspath(
+            write_whole(Path(runtime.cwd) / "viewer.json", record_text(record))
+        )
+        return runtime
+
+
+def _upright(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(X, Y, 1) volume that the viewer shows as the image is: rows go down there, Y goes up."""
+    edges = [slice(max((size - _VIEWER_EDGE) // 2, 0), (size + _VIEWER_EDGE) // 2) for size in plane.shape]
+    return np.ascontiguousarray(plane[tuple(edges)].T[:, ::-1, None], dtype=np.float32)
 
 
 def _three(inputs: _ImagesInputSpec) -> tuple[NDArray, NDArray, NDArray]:

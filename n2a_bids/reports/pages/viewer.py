@@ -102,7 +102,7 @@ def _page(output_dir: Path, report: Path, subject: str, part: Sequence[_Shown], 
             style=style(),
             report=link(report, report.parent),
             others=others,
-            coverage="head" if any(one.record.coverage == "head" for one in part) else "brain",
+            coverage=_coverage([one.record.coverage for one in part]),
             margin_mm=f"{MARGIN_MM:g}",
             preferences=PREFERENCES,
             artifacts=ARTIFACTS,
@@ -119,6 +119,17 @@ def _page(output_dir: Path, report: Path, subject: str, part: Sequence[_Shown], 
     )
 
 
+def _coverage(units: Sequence[str]) -> str:
+    """What is told of a page: the most of a person that it shows; micrographs show none.
+
+    Examples
+    --------
+    >>> _coverage(["brain", "head", "micrograph"]), _coverage(["micrograph"])
+    ('head', 'micrograph')
+    """
+    return next(kind for kind in ("head", "brain", "micrograph") if kind in units)
+
+
 def _unit(shown: _Shown) -> dict[str, object]:
     """What the script of the page needs of a unit."""
     record = shown.unit.denoising
@@ -126,6 +137,7 @@ def _unit(shown: _Shown) -> dict[str, object]:
         "label": shown.unit.label,
         "run_uuid": (record and record.run_uuid) or "",
         "notes": _notes(shown),
+        "is_plane": shown.record.coverage == "micrograph",
         "images": [to_json(image) for image in shown.record.images],
     }
 

@@ -52,5 +52,7 @@ def init_micr_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         "loss": (LossCurve(), [("record_file", "record_file")]),
         "risk": (RiskFigure(), [("record_file", "record_file")]),
     }
+    if config.outputs.wants_viewer:
+        figures["viewer"] = (reportlets.MicrographViewer(), [*images, ("noise_sd", "noise_sd")])
     connect_figures(workflow, inputnode, figures, unit, config.output_dir)
     return workflow
