@@ -12,13 +12,14 @@ from torch import nn
 
 from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
 from n2a_bids.algorithms.nn.planar import predict_plane
+from n2a_bids.errors import ConfigError
 from n2a_bids.lab.pretraining.blocks import TrainingHead
 from n2a_bids.lab.simulation.drawings import draw_image, smooth_plane
 from n2a_bids.lab.simulation.random_fields import coloured_noise
 
 Plane = NDArray[np.float32]
 
-LARGEST_EDGE = 256
+_EDGE = 256
 """Of a drawing, pixels."""
 _SLICES_PER_BRAIN = 6
 _LEAST_BRAIN = 96
@@ -51,6 +52,21 @@ class ImageBank:
     slices: tuple[NDArray[np.float16], ...] = ()
 
 
+def check_edge(block_edge: int) -> None:
+    """Refuse blocks that are larger than the drawings.
+
+    Raises
+    ------
+    ConfigError
+        Names the option.
+    """
+    if block_edge > _EDGE:
+        raise ConfigError(
+            f"--block-edge {block_edge}: expected at most {_EDGE}, the edge of the drawings that 2D networks "
+            "learn from; give a smaller one"
+        )
+
+
 def make_bank(n_drawings: int, heads: Sequence[TrainingHead], seed: int) -> ImageBank:
     """Draw images, and cut slices of three orientations out of brains.
 
@@ -62,7 +78,7 @@ def make_bank(n_drawings: int, heads: Sequence[TrainingHead], seed: int) -> Imag
     seed : int
     """
     rng = np.random.default_rng(seed)
-    drawings = tuple(draw_image(rng, LARGEST_EDGE).astype(np.float16) for _ in range(n_drawings))
+    drawings = tuple(draw_image(rng, _EDGE).astype(np.float16) for _ in range(n_drawings))
     slices = []
     for head in heads:
         for index in range(_SLICES_PER_BRAIN):

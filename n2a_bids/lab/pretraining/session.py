@@ -32,8 +32,8 @@ from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, dra
 from n2a_bids.lab.pretraining.fusion import make_fusion_blocks, validate_fusion
 from n2a_bids.lab.pretraining.fusion_blocks import draw_fusion_batch
 from n2a_bids.lab.pretraining.images import (
-    LARGEST_EDGE,
     ImagePretraining,
+    check_edge,
     draw_image_batch,
     make_bank,
     validate_images,
@@ -160,11 +160,7 @@ def _prepare(
 def _prepare_images(
     asked: PretrainConfig, heads: list[TrainingHead], held_out: list[TrainingHead], device: torch.device
 ) -> _Lesson:
-    if asked.block_edge > LARGEST_EDGE:
-        raise ConfigError(
-            f"--block-edge {asked.block_edge}: expected at most {LARGEST_EDGE}, the edge of the images that "
-            f"{asked.network} learns from; give a smaller one"
-        )
+    check_edge(asked.block_edge)
     bank = make_bank(asked.drawings, heads, asked.random_seed)
     unseen = make_bank(_VALIDATION_DRAWINGS, held_out, asked.random_seed + 1)
     recipe = ImagePretraining(block_edge=asked.block_edge, batch_size=asked.batch_size)
