@@ -10,12 +10,14 @@ import numpy as np
 from n2a_bids.dataset.group.dwi_b0 import read_b0_images
 from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
 from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.read.acquisition import read_acquisition
+from n2a_bids.dataset.read.files import has_content
 from n2a_bids.dataset.read.gradient_tables import Series, read_series
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import copy_whole, write_whole
-from n2a_bids.io.gradients import write_gradients
+from n2a_bids.io.gradients import read_bvals, write_gradients
 from n2a_bids.io.json import sidecar_text
 
 
@@ -44,13 +46,22 @@ def copy_reversed_b0(
     -------
     copied : list of ImageFile
         Series in `bids_dir`.
+
+    Raises
+    ------
+    BIDSDataError
+        If such a series is a link of DataLad that was not fetched: without it, nothing would be corrected.
     """
     reader, denoised = SidecarReader(bids_dir), list(denoised)
     copied = []
     for folder in sorted({path.parent for path in denoised}):
         partners = [_read(path, reader, b0_threshold) for path in denoised if path.parent == folder]
         for path in sorted(folder.glob("*_dwi.nii*")):
-            series = None if path in denoised else _read(path, reader, b0_threshold)
+            if path in denoised:
+                continue
+            series = _read(path, reader, b0_threshold)
+            if series is None and not has_content(path):
+                _refuse_reversed(path, reader, partners, b0_threshold)
             if series is None or np.count_nonzero(series.weighted) > 1:
                 continue
             if any(partner is not None and are_opposite(series, partner) for partner in partners):
@@ -67,6 +78,25 @@ def _read(path: Path, reader: SidecarReader, b0_threshold: float) -> Series | No
         return read_b0_images(image, b0_threshold) or read_series(image, b0_threshold)
     except BIDSDataError:
         return None
+
+
+def _refuse_reversed(
+    path: Path, reader: SidecarReader, partners: Iterable[Series | None], b0_threshold: float
+) -> None:
+    """Refuse an image without content that by sidecar and table is a reversed b0 of one of the partners."""
+    try:
+        own, table = read_acquisition(reader.metadata(path)), reader.nearest(path, ".bval")
+        n_weighted = 0 if table is None else np.count_nonzero(read_bvals(table)[0] > b0_threshold)
+    except BIDSDataError:
+        return
+    encodings = {one.acquisition.phase_encoding for one in partners if one is not None}
+    # Its header, which would place the axes in the world, is not there: axes of one folder mean the same.
+    opposite = own.phase_encoding.removesuffix("-") if "-" in own.phase_encoding else f"{own.phase_encoding}-"
+    if own.phase_encoding and opposite in encodings and n_weighted <= 1:
+        raise BIDSDataError(
+            f"{path}: expected the b0 images of opposite phase encoding that go along with the series, found "
+            "a link or pointer without content; fetch it with 'datalad get'"
+        )
 
 
 def _copy(series: Series, copy: Path) -> None:

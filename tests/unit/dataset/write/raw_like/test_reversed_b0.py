@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
+from n2a_bids.errors import BIDSDataError
 
 
 @pytest.fixture
@@ -53,3 +54,23 @@ def test_b0_images_without_a_table_get_one_of_zeros(folder, tmp_path, shape, inh
     count = int(np.prod(shape[3:]))
     assert np.loadtxt(copy.with_suffix(".bval"), ndmin=1).tolist() == [0] * count
     assert np.loadtxt(copy.with_suffix(".bvec"), ndmin=2).tolist() == [[0] * count] * 3
+
+
+@pytest.mark.parametrize("content", [None, "/annex/objects/MD5E-s1--a.nii.gz\n"])
+@pytest.mark.parametrize(
+    ("polarity", "bvals"), [("j", "0 0"), ("j-", "0 0"), ("i", "0 0"), ("j", "0 1000 1000")]
+)
+def test_b0_images_that_were_not_fetched_are_refused(folder, tmp_path, content, polarity, bvals):
+    """Without them, nothing would be corrected; other images that are not there are of no concern."""
+    stem = folder / "sub-01_dir-PA_dwi"
+    image = stem.with_suffix(".nii.gz")
+    image.unlink()
+    image.symlink_to("nowhere") if content is None else image.write_text(content)
+    stem.with_suffix(".bval").write_text(bvals)
+    stem.with_suffix(".json").write_text(json.dumps({"PhaseEncodingDirection": polarity}))
+    arguments = tmp_path / "bids", tmp_path / "raw", [folder / "sub-01_dir-AP_dwi.nii.gz"], 50.0
+    if (polarity, bvals) == ("j", "0 0"):
+        with pytest.raises(BIDSDataError, match=r"dir-PA_dwi.nii.gz: .*'datalad get'"):
+            copy_reversed_b0(*arguments)
+    else:
+        assert copy_reversed_b0(*arguments) == []
