@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TABLES = ROOT / "docs" / "benchmarks" / "2026-11-21"
+WORTH = ROOT / "docs" / "benchmarks" / "2026-11-27" / "downstream-summary.tsv"
 LONGEST_SENTENCE_WORDS = 25
 # One screen and a half.
 MOST_LINES = 90
@@ -85,10 +86,19 @@ def answers() -> list[str]:
     pairs = draws("diffusion-pairs.tsv", "phantom", "condition", "snr", "seed")
     ratios = [float(pair["auto"]["fa_error"]) / float(pair["noisy"]["fa_error"]) for pair in pairs]
     average = sum(over_bm4d) / len(over_bm4d)
+    with WORTH.open(encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines, delimiter="\t") if row["measure"] == "gm_overlap"]
+    worth = {
+        base: sorted(
+            {f"{float(row['worth_averages']):.0f}" for row in rows if row["method"].startswith(base)}, key=int
+        )
+        for base in ("auto", "ants")
+    }
     return [
         f"by {min(over_mean):.1f} dB or more, in all {len(over_mean)} draws",
         f"by {min(over_bm4d):.1f} to {max(over_bm4d):.1f} dB, {average:.1f} dB on average",
         f"{min(ratios):.2f} to {max(ratios):.2f} of the mean's, in all {len(ratios)} draws",
+        f"{' to '.join(worth['auto'])}, after ANTs of each run {' to '.join(worth['ants'])}",
     ]
 
 

@@ -116,7 +116,8 @@ def draw_worth(summary: Sequence[Entry], out_file: Path) -> None:
             ]
             axis = axes[row, column]
             _draw_panel(axis, chosen)
-            axis.set_title(f"{condition}, noise {level} SD", fontsize=9)
+            noise = level if level.startswith("SNR") else f"noise {level} SD"
+            axis.set_title(f"{condition}, {noise}", fontsize=9)
             axis.set_ylabel(_SHOWN.get(measure, measure), fontsize=8)
     figure.suptitle("What two runs are worth in plain averages", fontsize=10)
     save_picture(figure, out_file)
