@@ -155,7 +155,7 @@ def _coarse(image: NDArray[np.float32], affine: Matrix) -> tuple[NDArray[np.floa
 
 
 def _centre_of_mass(image: NDArray[np.float32], affine: Matrix) -> NDArray[np.float64]:
-    return affine[:3, :3] @ np.array(ndimage.center_of_mass(image > 0)) + affine[:3, 3]
+    return affine[:3, :3] @ np.array(ndimage.center_of_mass(image != 0)) + affine[:3, 3]
 
 
 def _mutual_information(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

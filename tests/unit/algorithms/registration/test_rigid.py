@@ -67,3 +67,12 @@ def test_first_guess_trusts_headers_that_agree(head, affine):
     """Without motion the guess is the identity, to the bit."""
     brain = (head[0] * head[1]).astype(np.float32)
     np.testing.assert_array_equal(first_guess(brain, affine, brain, affine), np.eye(4))
+
+
+def test_first_guess_takes_brains_of_negative_intensities(head, affine):
+    """Standardised images lie around zero or below it: their centre is that of the mask."""
+    brain = np.where(head[1], head[0] - 2000, 0).astype(np.float32)
+    far = affine.copy()
+    far[:3, 3] += (300, -200, 100)
+    guess = first_guess(brain, affine, brain, far)
+    assert guess[:3, 3] == pytest.approx((300, -200, 100), abs=4)
