@@ -129,10 +129,13 @@ def repetition_noise_ratio(
 def single_image_noise_sd(image: Volume, mask: Mask) -> float:
     """Noise SD of one image from its finest diagonal Haar coefficients (Donoho's median rule).
 
-    Assumes white noise: after interpolation the result is too low.
+    Assumes white noise: after interpolation the result is too low. Of a single slice, the coefficients are
+    those in its plane; 0 where the mask holds no neighbours to compare.
     """
-    detail = image
-    for axis in range(3):
+    detail, inner, counted = image, ndimage.binary_erosion(mask), mask
+    for axis in np.flatnonzero(np.array(image.shape) > 1):
         detail = np.diff(detail, axis=axis) / np.float32(np.sqrt(2))
-    inner = ndimage.binary_erosion(mask)[1:, 1:, 1:]
-    return robust_sd(detail[inner if inner.any() else mask[1:, 1:, 1:]])
+        later = (slice(None),) * axis + (slice(1, None),)
+        inner, counted = inner[later], counted[later]
+    counted = inner if inner.any() else counted
+    return robust_sd(detail[counted]) if counted.any() else 0.0

@@ -66,6 +66,24 @@ def test_single_image_noise_is_not_fooled_by_smooth_anatomy():
     assert single_image_noise_sd(noisy, _ball(radius=11)) == pytest.approx(5, rel=0.05)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_single_slices_have_noise_too(axis):
+    """A slice has no neighbours across it; those in its plane tell the noise."""
+    image = np.random.default_rng(4).normal(100, 5, (60, 60)).astype(np.float32)
+    mask = np.zeros((60, 60), bool)
+    mask[5:-5, 5:-5] = True
+    found = single_image_noise_sd(np.expand_dims(image, axis), np.expand_dims(mask, axis))
+    assert found == pytest.approx(5, rel=0.05)
+
+
+def test_noise_is_a_number_where_nothing_can_be_compared():
+    """A mask without voxels, or on the first plane alone, is no reason for NaN, which passes thresholds."""
+    image, mask = np.ones((8, 8, 8), np.float32), np.zeros((8, 8, 8), bool)
+    assert single_image_noise_sd(image, mask) == 0
+    mask[0] = True
+    assert single_image_noise_sd(image, mask) == 0
+
+
 def _weighed(sds, denoise):
     rng = np.random.default_rng(0)
     # The edge of the ball, which a blur loses, lies outside of the mask.
