@@ -92,7 +92,8 @@ def _aligned(
     job = request.job
     report("finding the brain in every run and registering the runs")
     how = AlignmentOptions(
-        job.mask,
+        # Nodes work in folders of their own.
+        job.mask and job.mask.absolute(),
         different_contrast=job.different_contrast,
         random_seed=job.denoise.random_seed,
         threads=max(job.omp_nthreads, 1),
