@@ -20,6 +20,8 @@ voxels of 1 to 2.7 mm.
 """
 
 _BOX_VOXELS = 64
+_WIDEST_VOXELS = 4.0
+"""SD of the widest fine kernel that is tried: in 64 voxels, wider ones leave few independent places."""
 _TRUNCATE = 3.0
 """As far as Gaussian kernels reach, in SDs; the rim of the box, where they lack voxels, does not count."""
 
@@ -83,6 +85,9 @@ def filtered_noise_variance(voxel_map: Matrix, centre: NDArray[np.float64], *sds
     variance : float
         0 to 1.
     """
+    # In what is coarser than interpolation, noise is white: its variance goes with one over the volume.
+    shrink = max(1.0, min(sds_voxels) / _WIDEST_VOXELS)
+    sds_voxels = tuple(sd / shrink for sd in sds_voxels)
     margin = int(np.ceil(_TRUNCATE * max(sds_voxels)))
     size = _BOX_VOXELS + 2 * margin
     matrix = voxel_map[:3, :3]
@@ -95,7 +100,7 @@ def filtered_noise_variance(voxel_map: Matrix, centre: NDArray[np.float64], *sds
     shown = ndimage.affine_transform(noise, matrix, offset - low, (size,) * 3, order=1)
     kept = [ndimage.gaussian_filter(shown, sd, truncate=_TRUNCATE) for sd in sds_voxels]
     inner = (slice(margin, -margin or None),) * 3
-    return float((kept[0] - kept[1] if len(kept) > 1 else kept[0])[inner].var())
+    return float((kept[0] - kept[1] if len(kept) > 1 else kept[0])[inner].var()) / shrink**3
 
 
 def mask_of_image(mask: Mask, voxel_map: Matrix, shape: tuple[int, ...]) -> Mask:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -88,6 +90,23 @@ def test_variance_of_filtered_noise_is_that_of_the_chain(size_of_moving):
     # Without interpolation it is the sum of squares of the kernel.
     kept = filtered_noise_variance(np.eye(4), np.full(3, 39.5), 1.2)
     assert kept == pytest.approx((4 * np.pi * 1.2**2) ** -1.5, rel=0.15)
+
+
+def test_wide_kernels_of_tiny_voxels_take_no_large_box():
+    """1.2 and 3 mm with voxels of 0.05 mm: by the squares of the kernels, without a box of 400 voxels."""
+    fine, coarse = 24.0, 60.0
+    between = ((fine**2 + coarse**2) / 2) ** -1.5
+    expected = (4 * np.pi) ** -1.5 * (fine**-3 + coarse**-3 - 2 * between)
+    tracemalloc.start()
+    try:
+        found = filtered_noise_variance(np.eye(4), np.full(3, 150.0), fine, coarse)
+        most_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == pytest.approx(expected, rel=0.15)
+    assert most_bytes < 100e6
+    smooth = filtered_noise_variance(np.eye(4), np.full(3, 150.0), 40.0)
+    assert smooth == pytest.approx((4 * np.pi * 40.0**2) ** -1.5, rel=0.15)
 
 
 def test_correction_is_bounded():
