@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import os
 import shutil
 import uuid
@@ -103,7 +104,8 @@ def read_ome_zarr(path: Path) -> Micrograph:
     try:
         array, axes, size = _finest(path)
         # A chunk that is missing is read as zeros, and no fault is seen.
-        n_missing = array.nchunks - array.nchunks_initialized
+        files = _stored_files(path, array)
+        n_missing = sum(not file.is_file() for file in files)
         values = np.asarray(array[...]) if not n_missing else np.empty(0)
     except _DAMAGED as error:
         told = " ".join(str(error).split()) or type(error).__name__
@@ -113,13 +115,23 @@ def read_ome_zarr(path: Path) -> Micrograph:
         ) from error
     if n_missing:
         raise BIDSDataError(
-            f"{path}: expected {array.nchunks} chunks of the finest image, found that {n_missing} are "
+            f"{path}: expected {len(files)} chunks of the finest image, found that {n_missing} are "
             "missing; copy the folder whole, or, if nothing was measured there, write it with empty chunks"
         )
     pixels, order = columns_first(path, values.astype(values.dtype.newbyteorder("="), copy=False), axes)
     depth, saturated_at = find_depth(pixels, 8 * pixels.dtype.itemsize)
     version = int(array.metadata.zarr_format)
     return Micrograph(pixels, depth, size, path, order, saturated_at=saturated_at, zarr_format=version)
+
+
+def _stored_files(path: Path, array: zarr.Array) -> list[Path]:
+    """Files that hold an array: one for each chunk, or for each shard of chunks.
+
+    Versions of zarr differ in what they count as chunks of an array with shards.
+    """
+    edges = array.shards or array.chunks
+    places = itertools.product(*(range(-(-size // edge)) for size, edge in zip(array.shape, edges)))
+    return [path / array.path / array.metadata.encode_chunk_key(place) for place in places]
 
 
 def _finest(path: Path) -> tuple[zarr.Array, str, tuple[float, float, float] | None]:

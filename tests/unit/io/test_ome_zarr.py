@@ -38,6 +38,20 @@ def save(path, values=VALUES, zarr_format=2, axes="czyx", unit="nanometer"):
     return path
 
 
+def test_shards_of_chunks_are_read_whole_or_refused(tmp_path):
+    """Several chunks to a file, of which those on the border reach beyond the image."""
+    path = save(tmp_path / "a.ome.zarr", VALUES[0, 0], zarr_format=3, axes="yx")
+    group = zarr.open_group(str(path))
+    finest = group.create_array(
+        "0", shape=(96, 80), chunks=(32, 32), shards=(64, 64), dtype=VALUES.dtype, overwrite=True
+    )
+    finest[...] = VALUES[0, 0]
+    np.testing.assert_array_equal(read_micrograph(path).pixels[..., 0, 0].T, VALUES[0, 0])
+    (path / "0" / "c" / "1" / "0").unlink()
+    with pytest.raises(BIDSDataError, match=r"expected 4 chunks .* found that 1 are missing"):
+        read_micrograph(path)
+
+
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_an_image_comes_back_in_its_version(zarr_format, tmp_path):
     """Both versions of the format, with size, order and type; a result replaces the one of before."""
