@@ -166,7 +166,7 @@ def judge(
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
     band = (fine, _BAND_RATIO * fine)
     seen = seen if seen.any() else grid.mask
-    noise = PairNoise.measure(grid.image, brain, image, after)
+    noise = PairNoise.measure(grid.image, brain if brain.any() else grid.mask, image, after)
     found = AlignmentQC(
         rotation_deg=rotation_deg(transform),
         translation_mm=float(displacement_mm(transform, centre)),

@@ -113,3 +113,11 @@ def test_correction_is_bounded():
     """Where noise is all there is, a correlation is no more than ten times what was measured."""
     assert without_attenuation(0.02, (1.0, 1.0), (1.0, 1.2)) == pytest.approx(0.2)
     assert without_attenuation(0.9, (1.0, 1.0), (0.5, 0.5)) == 1
+
+
+def test_nothing_measured_in_the_brain_is_told_as_such():
+    """A reference without a measured voxel of the brain refuses others with a reason, not with a crash."""
+    brain, mask = _brain(1)
+    first, second = _measured(brain, 20, 2), _measured(brain, 20, 3)
+    found = judge(second, _AFFINE, np.eye(4), Grid(first, _AFFINE, mask, ~mask), _GATES)
+    assert found.overlap == 0 and "holds 0% of the brain" in found.reason
