@@ -68,9 +68,8 @@ def read_micrograph(path: Path) -> Micrograph:
     if is_zarr(path):
         return read_ome_zarr(path)
     try:
-        if path.name.lower().endswith(".png"):
-            return _read_png(path)
-        return read_tiff(path)
+        with _any_size():
+            return _read_png(path) if path.name.lower().endswith(".png") else read_tiff(path)
     except _UNREADABLE as error:
         told = " ".join(str(error).split()) or type(error).__name__
         # Of a kind of compression that takes a package which is not required.
@@ -98,7 +97,7 @@ def count_values(path: Path) -> int:
 
 @contextmanager
 def _any_size() -> Iterator[None]:
-    """Let Pillow read large images: whether they fit into memory is asked before, of all files."""
+    """Let Pillow read large images, and unpack long strips of TIFF: memory is asked for before, of all."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -181,7 +180,7 @@ def _rounded(pixels: NDArray[np.floating], like: Micrograph) -> NDArray[np.gener
 
 
 def _read_png(path: Path) -> Micrograph:
-    with _any_size(), Image.open(path) as image:
+    with Image.open(path) as image:
         if image.format != "PNG":
             raise BIDSDataError(f"{path}: expected a PNG image, found {image.format}; name it by what it is")
         if image.mode not in _OPAQUE:

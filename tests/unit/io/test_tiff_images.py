@@ -34,6 +34,16 @@ def test_packed_files_are_read(compression, kind, tmp_path):
     np.testing.assert_array_equal(rows_first(read_micrograph(path)), np.asarray(Image.open(path)))
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg"])
+def test_a_long_strip_is_no_bomb(compression, tmp_path, monkeypatch):
+    """Packed in one piece, as many programs write; elsewhere Pillow keeps its own limit."""
+    path = tmp_path / "a.tif"
+    Image.fromarray(GREY).save(path, compression=compression, strip_size=1_000_000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", GREY.size // 4)
+    assert read_micrograph(path).pixels.shape[:2] == GREY.T.shape
+    assert GREY.size // 4 == Image.MAX_IMAGE_PIXELS
+
+
 def test_lzw_of_any_type_in_tiles_with_differences(tmp_path):
     """Colours of 16 bits in tiles, each of which holds differences of neighbours."""
     values = RNG.integers(0, 60_000, (128, 128, 3), np.uint16)
