@@ -117,7 +117,7 @@ def prepare_fields(
     stabiliser = Stabiliser(noise)
     stable = np.stack([[stabiliser.apply(exposure[window]) for window in windows] for exposure in exposures])
     variance = _noise_variance(stable, counted)
-    weighting = weigh_exposures(stable, counted, variance)
+    weighting = weigh_exposures(stable, counted)
     mean = weighting.average(stable)[counted]
     offset = float(mean.mean(dtype=np.float64))
     power = float(mean.var(dtype=np.float64)) - variance / weighting.n_effective
