@@ -9,6 +9,7 @@ from pathlib import Path
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.sound_groups import regroup_sound_images
 from n2a_bids.dataset.read.files import has_content, open_nifti
+from n2a_bids.dataset.read.micrographs import count_pages
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrograph import is_micrograph
@@ -17,29 +18,45 @@ _COPIES = 2.0
 """The images themselves in single precision, and the array in which they are put together."""
 _BYTES_OF_EXPOSURE, _BYTES_OF_RESULT = 10, 28
 """Of each value of a micrograph, for each exposure and for the results."""
+_BYTES_OF_FRAME = 4
+"""Of each value of frames, which are summed as they are stored."""
 _REMEDY = "give more with --mem, on a machine that has it, or leave the image out with --bids-filter-file"
 
 
-def least_memory_gb(images: Sequence[Path]) -> float:
+def least_memory_gb(images: Sequence[Path], n_frame_groups: int = 0) -> float:
     """Memory below which images cannot be denoised together, whatever the settings.
 
     Parameters
     ----------
     images : sequence of Path
         Those that have no readable header count nothing: their own check names them.
+    n_frame_groups : int
+        As in `exposures_gb`.
 
     Returns
     -------
     memory_gb : float
         In units of 1024**3 bytes.
     """
-    return exposures_gb(images) or _COPIES * 4 * sum(_n_values(Path(path)) for path in images) / 1024**3
+    exposed_gb = exposures_gb(images, n_frame_groups)
+    return exposed_gb or _COPIES * 4 * sum(_n_values(Path(path)) for path in images) / 1024**3
 
 
-def exposures_gb(images: Sequence[Path]) -> float:
+def exposures_gb(images: Sequence[Path], n_frame_groups: int = 0) -> float:
     """Memory that exposures of a microscope take together, but for what does not grow with them; 0 of others.
 
     Measured, not the least that might do: all exposures are held in single precision beside their files.
+
+    Parameters
+    ----------
+    images : sequence of Path
+    n_frame_groups : int
+        Groups to which the pages of each image are summed; 0 where they are no frames.
+
+    Returns
+    -------
+    memory_gb : float
+        In units of 1024**3 bytes.
     """
     exposures = [Path(path) for path in images if is_micrograph(Path(path))]
     if not exposures:
@@ -47,8 +64,14 @@ def exposures_gb(images: Sequence[Path]) -> float:
     # Datasets of heads do without the libraries that read micrographs.
     from n2a_bids.io.micrographs import count_values
 
-    sizes = [count_values(path) for path in exposures]
-    return (_BYTES_OF_EXPOSURE * sum(sizes) + _BYTES_OF_RESULT * max(sizes, default=0)) / 1024**3
+    sizes, n_frame_values = [count_values(path) for path in exposures], 0
+    if n_frame_groups:
+        n_frame_values = sum(sizes)
+        sizes = [
+            size // count_pages(path) for path, size in zip(exposures, sizes) for _ in range(n_frame_groups)
+        ]
+    held = _BYTES_OF_FRAME * n_frame_values + _BYTES_OF_EXPOSURE * sum(sizes)
+    return (held + _BYTES_OF_RESULT * max(sizes, default=0)) / 1024**3
 
 
 def leave_out_too_large(collection: Collection, selection: SelectionConfig, memory_gb: float) -> Collection:
@@ -68,15 +91,27 @@ def leave_out_too_large(collection: Collection, selection: SelectionConfig, memo
     collection : Collection
         What is too large is left out with ``is_error=True``, with the memory it takes and what there is.
     """
+    n_groups = {
+        image.path: selection.micr_frames or 0
+        for unit in collection.units
+        for image in unit.images
+        if unit.kind == "micr-frames"
+    }
 
     def problem(image: ImageFile) -> str:
-        return _problem(f"{image.path}: expected an image", [image.path], memory_gb)
+        words = f"{image.path}: expected an image"
+        return _problem(words, [image.path], n_groups.get(image.path, 0), memory_gb)
+
+    def problem_of_unit(unit: DenoisingUnit) -> str:
+        paths = [image.path for image in unit.images]
+        words = f"{unit.label}: expected {len(paths)} images"
+        return _problem(words, paths, n_groups.get(paths[0], 0), memory_gb)
 
     images = [image for unit in collection.units for image in unit.images]
     if any(problem(image) for image in images):
         found = regroup_sound_images(collection.units, selection, problem, lambda image: None)
         collection = Collection(found.units, (*collection.excluded, *found.excluded))
-    too_large = {unit.label: reason for unit in collection.units if (reason := _of_unit(unit, memory_gb))}
+    too_large = {unit.label: reason for unit in collection.units if (reason := problem_of_unit(unit))}
     kept = tuple(unit for unit in collection.units if unit.label not in too_large)
     others = [
         Excluded(image.path, too_large[unit.label], is_error=True)
@@ -87,13 +122,8 @@ def leave_out_too_large(collection: Collection, selection: SelectionConfig, memo
     return Collection(kept, tuple(sorted((*collection.excluded, *others), key=lambda item: item.path.parts)))
 
 
-def _of_unit(unit: DenoisingUnit, memory_gb: float) -> str:
-    words = f"{unit.label}: expected {len(unit.images)} images"
-    return _problem(words, [image.path for image in unit.images], memory_gb)
-
-
-def _problem(words: str, images: Sequence[Path], memory_gb: float) -> str:
-    needed_gb = least_memory_gb(images)
+def _problem(words: str, images: Sequence[Path], n_frame_groups: int, memory_gb: float) -> str:
+    needed_gb = least_memory_gb(images, n_frame_groups)
     if needed_gb <= memory_gb:
         return ""
     return (

@@ -42,18 +42,14 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """
     workflow = LiterateWorkflow(workflow_name(unit))
     workflow.__desc__, workflow.__postdesc__ = opening(unit), choice(unit, config)
-    needed_gb = _BASE_GB + exposures_gb([image.path for image in unit.images])
+    n_frame_groups = (config.selection.micr_frames or 0) if unit.kind == "micr-frames" else 0
+    needed_gb = _BASE_GB + exposures_gb([image.path for image in unit.images], n_frame_groups)
     # A node that may need more than there is asks for all of it, so that it runs alone.
     memory_gb = min(needed_gb, max(config.resources.memory_gb, _BASE_GB))
-    frames = unit.kind == "micr-frames"
     metadata = [dict(image.metadata) for image in unit.images]
     files = [str(image.path) for image in unit.images]
     align = Node(
-        AlignExposures(
-            in_files=files,
-            metadata=metadata,
-            n_frame_groups=(config.selection.micr_frames or 0) if frames else 0,
-        ),
+        AlignExposures(in_files=files, metadata=metadata, n_frame_groups=n_frame_groups),
         name="align",
         mem_gb=memory_gb,
     )
@@ -64,7 +60,7 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         WriteMicrographs(
             targets={name: str(path) for name, path in micr_targets(unit, config).items()},
             in_files=files,
-            frames=frames,
+            frames=bool(n_frame_groups),
             as_float=config.outputs.micr_float,
             metadata=metadata,
             sources=[source_uri(image.path, config) for image in unit.images],

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
+from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.micr import group_micr
 from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.read.image_memory import leave_out_too_large
 from n2a_bids.dataset.read.micrographs import list_micrographs, pixel_size_mm
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
@@ -41,6 +45,18 @@ def test_every_suffix_and_ending_of_bids_is_found(tmp_path):
     for name in (*names, "sub-1_sample-a_BF.json", "sub-1_sample-a_mask.tif"):
         (tmp_path / name).touch()
     assert [path.name for path in list_micrographs([tmp_path])] == sorted(names)
+
+
+def test_frames_take_no_more_memory_than_their_sums(tmp_path):
+    """Of 40 frames two sums are denoised: 4 bytes of each frame, and two exposures with their results."""
+    path, least_gb = tmp_path / "sub-1_sample-a_TEM.tif", (40 * 4 + 2 * 10 + 28) * 64**2 / 1024**3
+    tifffile.imwrite(path, np.zeros((40, 64, 64), np.uint8), photometric="minisblack")
+    image = ImageFile(path, parse_name(path)[0])
+    found = group_micr([image], 2)
+    selection = SelectionConfig(micr_frames=2)
+    assert leave_out_too_large(found, selection, 1.01 * least_gb) == found
+    (refused,) = leave_out_too_large(found, selection, 0.99 * least_gb).excluded
+    assert "expected an image that fit" in refused.reason
 
 
 def test_pixel_size_of_sidecar_and_file_must_agree():
