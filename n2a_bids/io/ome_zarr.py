@@ -32,7 +32,15 @@ _OLD_AXES = "tczyx"
 _CHUNK = 1024
 _COARSEST = 512
 """Pixels of the longer edge, below which nothing coarser is written."""
-_KINDS = {"Z": ("z", "space"), "C": ("c", "channel"), "Y": ("y", "space"), "X": ("x", "space")}
+_KINDS = {
+    "T": ("t", "time"),
+    "Z": ("z", "space"),
+    "C": ("c", "channel"),
+    "Y": ("y", "space"),
+    "X": ("x", "space"),
+}
+_LETTERS = {"time": "T", "channel": "C"}
+"""Of kinds of axes, whatever their names."""
 _DAMAGED = (KeyError, ValueError, TypeError, IndexError, AttributeError, OSError, RuntimeError, ImportError)
 
 
@@ -121,7 +129,9 @@ def read_ome_zarr(path: Path) -> Micrograph:
     pixels, order = columns_first(path, values.astype(values.dtype.newbyteorder("="), copy=False), axes)
     depth, saturated_at = find_depth(pixels, 8 * pixels.dtype.itemsize)
     version = int(array.metadata.zarr_format)
-    return Micrograph(pixels, depth, size, path, order, saturated_at=saturated_at, zarr_format=version)
+    return Micrograph(
+        pixels, depth, size, path, _in_order(order), saturated_at=saturated_at, zarr_format=version
+    )
 
 
 def _stored_files(path: Path, array: zarr.Array) -> list[Path]:
@@ -152,7 +162,7 @@ def _finest(path: Path) -> tuple[zarr.Array, str, tuple[float, float, float] | N
     array, level = max(levels, key=lambda one: int(np.prod(one[0].shape)))
     axes = multiscales.get("axes") or list(_OLD_AXES)
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
-    letters = "".join(str(axis["name"]).upper() for axis in axes)
+    letters = "".join(_LETTERS.get(axis.get("type"), str(axis["name"]).upper()) for axis in axes)
     return array, letters, _size_mm(axes, letters, (level, multiscales))
 
 
@@ -208,13 +218,11 @@ def write_ome_zarr(path: Path, stored: NDArray[np.generic], like: Micrograph) ->
             "'n2a_bids[zarr]', or name it .ome.tif"
         )
     version = like.zarr_format or 2
-    axes = "".join(
-        axis
-        for axis, wanted in zip("CZYX", (set(like.axes) & set("SC"), set(like.axes) & set(PAGES), "Y", "X"))
-        if wanted
-    )
-    planes = stored.transpose(3, 2, 1, 0)
-    levels = [planes.reshape([size for axis, size in zip("CZYX", planes.shape) if axis in axes])]
+    axes = _in_order(like.axes)
+    x, y, pages, channels = range(4)
+    moved = stored.transpose((pages, channels, y, x) if "T" in axes else (channels, pages, y, x))
+    named = zip("TCYX" if "T" in axes else "CZYX", moved.shape)
+    levels = [moved.reshape([size for axis, size in named if axis in axes])]
     while max(levels[-1].shape[-2:]) > _COARSEST:
         levels.append(_halved(levels[-1]))
     zarr = importlib.import_module("zarr")
@@ -234,6 +242,12 @@ def write_ome_zarr(path: Path, stored: NDArray[np.generic], like: Micrograph) ->
         fields = {"multiscales": [_multiscales(axes, len(levels), like)]}
         group.attrs.update({"ome": {"version": "0.5", **fields}} if version == 3 else fields)
     return path
+
+
+def _in_order(axes: str) -> str:
+    """The same axes as the format orders them; pages that are no times count as planes."""
+    wanted = {"T": "T", "C": "SC", "Z": PAGES.replace("T", ""), "Y": "Y", "X": "X"}
+    return "".join(axis for axis, letters in wanted.items() if set(axes) & set(letters))
 
 
 def _multiscales(axes: str, n_levels: int, like: Micrograph) -> JsonObject:

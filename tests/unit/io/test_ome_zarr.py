@@ -67,6 +67,30 @@ def test_an_image_comes_back_in_its_version(zarr_format, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ome.zarr", "b.ome.zarr"]
 
 
+@pytest.mark.parametrize("axes", ["tyx", "tcyx", "zcyx", "cxyz"])
+def test_times_stay_times(axes, tmp_path):
+    """Results have the axes of the format, in its order, whatever that of the input; in OME-TIFF, too."""
+    values = VALUES[0] if len(axes) == 3 else VALUES
+    image = read_micrograph(save(tmp_path / "a.ome.zarr", values, axes=axes))
+    write_micrograph(tmp_path / "b.ome.zarr", image.pixels.astype(np.float32), image)
+    (multiscales,) = json.loads((tmp_path / "b.ome.zarr" / ".zattrs").read_text())["multiscales"]
+    assert [axis["name"] for axis in multiscales["axes"]] == sorted(axes, key="tczyx".index)
+    write_micrograph(tmp_path / "b.ome.tif", image.pixels.astype(np.float32), image)
+    for name in ("b.ome.zarr", "b.ome.tif"):
+        again = read_micrograph(tmp_path / name)
+        assert again.axes == image.axes
+        np.testing.assert_array_equal(again.pixels, image.pixels)
+
+
+def test_kinds_of_axes_count_more_than_their_names(tmp_path):
+    """Names are free: only what is no space has a kind of its own."""
+    path = save(tmp_path / "a.ome.zarr", VALUES[0], axes="cyx")
+    attributes = json.loads((path / ".zattrs").read_text())
+    attributes["multiscales"][0]["axes"][0] = {"name": "channel", "type": "channel"}
+    (path / ".zattrs").write_text(json.dumps(attributes))
+    assert read_micrograph(path).pixels.shape == (80, 96, 1, 3)
+
+
 def test_large_images_get_a_pyramid(tmp_path):
     """Levels of half the size each, with twice the size of a pixel, in floating point too."""
     image = read_micrograph(save(tmp_path / "a.ome.zarr", np.tile(VALUES[0, 0], (12, 13)), axes="yx"))
