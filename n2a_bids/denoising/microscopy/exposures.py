@@ -168,11 +168,9 @@ def _only(kept: Sequence[int], rows: NDArray) -> NDArray:
 
 
 def _largest_value(images: Sequence[Micrograph]) -> float:
-    """At which the camera was saturated: that of one exposure holds for all that stay below it."""
-    least = min(image.largest_value for image in images)
-    if all(image.pixels.max() <= least for image in images):
-        return least
-    return images[0].largest_value
+    """At which the camera was saturated: the least of the exposures that none of them exceeds."""
+    found = max(float(image.pixels.max()) for image in images)
+    return min((image.largest_value for image in images if image.largest_value >= found), default=np.inf)
 
 
 def _told(drift: Drift | None, report: Callable[[str], None]) -> Drift | None:

@@ -1,5 +1,6 @@
 """Laws of exposures on one grid: what an exposure has not measured comes from the others, in its own unit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,17 @@ def test_one_that_does_not_fit_two_others_is_left_out(kind, place, tmp_path):
     assert found.like.path == paths[1 if place == 0 else 0]
     with pytest.raises(BIDSDataError, match="found"):
         load_exposures([paths[place], paths[place if kind == "copy" else place - 1]])
+
+
+@pytest.mark.parametrize(("depths", "saturated"), [((12, 16), True), ((12, 13), False), ((13, 12), False)])
+def test_pixels_are_saturated_at_a_value_that_no_exposure_exceeds(depths, saturated):
+    """Some programs tell the bits of the largest value of each exposure, not of the camera."""
+    images, _ = drifted([(0, 0)] * 2, (1, 1))
+    for image, depth in zip(images, depths):
+        image.pixels[20:30, 20:30] = 4095 if depth != 13 else 5000
+    told = [replace(image, bit_depth=depth) for image, depth in zip(images, depths)]
+    mask = align_exposures(told, aligned=True).repetitions.mask
+    assert mask[20:30, 20:30].any() == (not saturated)
 
 
 def test_another_magnification_is_left_out(tmp_path):
