@@ -145,7 +145,7 @@ def test_failure_without_crash_file_is_still_a_failure(config, stub, monkeypatch
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(batch_module, "run_workflow", fail)
+    monkeypatch.setattr("n2a_bids.app.execution.run_workflow", fail)
     failures = run_batch(work("01", "02"), config, Interruption())
     assert all("No space left" in failures[label][0] for label in ("01", "02"))
 
