@@ -1,4 +1,4 @@
-"""Options of the processing: denoising, brain mask, and alignment with its QC thresholds."""
+"""Options of the processing: denoising, brain mask, alignment, and the values of its QC thresholds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warnings of the denoiser: copies, shared noise, misalignment, gaps, anatomy taken away, filtered images."""
+"""Warnings of the denoiser: misalignment, gaps, anatomy taken away, filtered images; copies among files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One image of a microscope in memory, with what its file tells of depth, size and order."""
+"""One image of a microscope in memory: depth, size and order, and at which value its pixels saturate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Aligned T1w repetitions: their QC thresholds, the reasons against each, and resampling."""
+"""Aligned T1w repetitions: what QC thresholds say against each, and resampling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look for repetitions that hold the noise of others, once it is known how they lie."""
+"""Refuse runs that are copies of one measurement, and warn of shared noise, once it is known how they lie."""
 
 from __future__ import annotations
 

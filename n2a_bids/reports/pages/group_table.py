@@ -1,4 +1,4 @@
-"""Tables of the group level: how values are rounded and written, and the meaning of their columns."""
+"""Tables of the group level: rounds and writes the columns that ``data/measures.yml`` names."""
 
 from __future__ import annotations
 
