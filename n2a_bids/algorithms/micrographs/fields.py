@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise, fit_counting_noise
 from n2a_bids.algorithms.micrographs.stabilisation import Stabiliser
-from n2a_bids.algorithms.micrographs.weighting import Weighting, weigh_exposures
+from n2a_bids.algorithms.micrographs.weighting import weigh_exposures
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.risk.held_out import HeldOut
 
@@ -62,7 +63,7 @@ class StableFields:
     scale: StableScale
     noise_sd: float
     """Of one exposure on average, in the unit of `images`."""
-    weighting: Weighting
+    weighting: RepetitionWeights
     """Of the exposures, by their noise."""
 
     @property

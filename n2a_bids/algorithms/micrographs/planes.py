@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.micrographs.fields import StableScale
-from n2a_bids.algorithms.micrographs.weighting import Weighting
 
 Image = NDArray[np.float32]
 
@@ -34,7 +34,7 @@ def denoise_planes(
     exposures: NDArray[np.float32],
     scale: StableScale,
     method: TileEstimate,
-    weighting: Weighting,
+    weighting: RepetitionWeights,
     *,
     each: bool = False,
     memory_gb: float = 6.0,
@@ -48,7 +48,7 @@ def denoise_planes(
         One channel, in one unit.
     scale : StableScale
     method : TileEstimate
-    weighting : Weighting
+    weighting : RepetitionWeights
         Of the exposures in their average.
     each : bool
         Whether every exposure is denoised by itself, before averaging.

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.noise.volume_noise import noisy_volume_warnings
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
 from n2a_bids.algorithms.risk.dwi_candidates import is_impossible
-from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, RepetitionWeights
+from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN
 from n2a_bids.record.denoising import (
     CandidateRisk,
     Choice,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.averaging import RepetitionWeights, equal_weights
 from n2a_bids.algorithms.filters.learned import Pair, Series
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
 from n2a_bids.algorithms.noise.coloured import colour_noise, detail_kept
@@ -20,7 +21,6 @@ from n2a_bids.algorithms.noise.rician import (
     rician_variance,
 )
 from n2a_bids.algorithms.noise.volume_noise import noise_covariance
-from n2a_bids.algorithms.risk.repetition_weights import RepetitionWeights, equal_weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Weights of repetitions whose noise is unequal."""
+"""How noisy each repetition is, found from what a denoised average leaves of it; its weight follows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import helmert, null_space
 
+from n2a_bids.algorithms.averaging import RepetitionWeights, equal_weights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, shrink_local_pca
 from n2a_bids.algorithms.noise.estimate import high_pass, local_sd, repetition_noise_ratio
 from n2a_bids.algorithms.normalization import MaskedSmoother
 from n2a_bids.algorithms.preparation.repetitions import EQUAL_NOISE_RATIO, Prepared, reweight
-from n2a_bids.algorithms.quality.gain import weighting_gain
 from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
 from n2a_bids.algorithms.risk.held_out import HeldOut
 
@@ -37,71 +36,6 @@ White noise of 1 to 4 gives up to 1.05; a series shifted by half a voxel gives 1
 
 WEIGHTED_MEAN = "weighted mean"
 """What the mean is called in records where the repetitions do not count alike."""
-
-
-@dataclass(frozen=True, slots=True)
-class RepetitionWeights:
-    """How repetitions of unequal noise are averaged, and told apart from their average."""
-
-    weights: NDArray[np.float64]
-    """(R,) of the average, sum 1."""
-    variance_ratio: NDArray[np.float64]
-    """(R,) noise variance of each repetition over their mean."""
-
-    @property
-    def is_weighted(self) -> bool:
-        """Whether the average is another one than the plain mean."""
-        return bool(np.ptp(self.weights) > 0)
-
-    @property
-    def gain(self) -> float:
-        """Noise variance of the plain mean over that of the average."""
-        return weighting_gain(self.weights, self.variance_ratio)
-
-    @property
-    def noise_factor(self) -> float:
-        """Noise SD of the average over that of one repetition (root mean square)."""
-        return float(np.sqrt((self.weights**2 * self.variance_ratio).sum()))
-
-    @property
-    def floor_factor(self) -> float:
-        """Noise SD that sets the floor of averaged magnitudes, over that of one repetition.
-
-        The floor of each rises with its noise variance where there is signal.
-        """
-        return float(np.sqrt((self.weights * self.variance_ratio).sum()))
-
-    def average(self, repetitions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mean of (R, ...) repetitions."""
-        if not self.is_weighted:
-            return repetitions.mean(axis=0)
-        return np.tensordot(self.weights.astype(np.float32), repetitions, axes=1)
-
-    def contrasts(self) -> NDArray[np.float32]:
-        """(R - 1, R) combinations of repetitions without signal, their noise independent.
-
-        That is of each other and of an average weighted by noise, and as strong as that of one repetition
-        (root mean square). Of a plain mean it is independent as far as repetitions are equally noisy.
-
-        Examples
-        --------
-        >>> unequal = RepetitionWeights(np.array([0.8, 0.2]), np.array([0.4, 1.6]))
-        >>> contrast = unequal.contrasts()[0].astype(float)
-        >>> float((contrast**2 * unequal.variance_ratio).sum().round(6)), float(abs(contrast.sum()).round(6))
-        (1.0, 0.0)
-        >>> float(abs((contrast * unequal.weights * unequal.variance_ratio).sum()).round(6))
-        0.0
-        """
-        if len(self.weights) == 2 and not self.is_weighted:
-            return helmert(len(self.weights)).astype(np.float32)
-        # In units of their own noise, the signal of the repetitions lies along one direction.
-        spread = np.sqrt(self.variance_ratio)
-        return (null_space(1 / spread[None]).T / spread).astype(np.float32)
-
-
-def equal_weights(n_repetitions: int) -> RepetitionWeights:
-    """Those of the plain mean."""
-    return RepetitionWeights(np.full(n_repetitions, 1 / n_repetitions), np.ones(n_repetitions))
 
 
 def weigh_series(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.fields import (
     StableFields,
@@ -19,7 +20,6 @@ from n2a_bids.algorithms.micrographs.fields import (
     prepare_fields,
 )
 from n2a_bids.algorithms.micrographs.planes import TileEstimate
-from n2a_bids.algorithms.micrographs.weighting import Weighting
 from n2a_bids.algorithms.nn.networks import receptive_radius
 from n2a_bids.algorithms.nn.planar import predict_plane
 from n2a_bids.algorithms.nn.planar_batches import Draw, recorrupted_pairs, square_batches
@@ -80,7 +80,7 @@ class DenoisedChannel:
     """(X, Y, Z) intensities."""
     chosen: Choice
     scale: StableScale
-    weighting: Weighting
+    weighting: RepetitionWeights
     history: tuple[Epoch, ...] = ()
     candidates: tuple[CandidateRisk, ...] | None = None
     gain: Gain | None = None

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.micrographs.fields import StableFields
 from n2a_bids.algorithms.micrographs.planes import TileEstimate
 from n2a_bids.algorithms.micrographs.ring_correlation import RingCorrelation, fourier_ring_correlation
-from n2a_bids.algorithms.micrographs.weighting import Weighting
 from n2a_bids.record.denoising import RingCorrelationRecord
 
 _MOST_POINTS = 128
@@ -39,7 +39,7 @@ def correlate_halves(
         return None
     plane = int(np.argmax(fields.counted.sum(axis=(1, 2))))
     images, counted = fields.images[:, plane], fields.counted[plane]
-    parts = [Weighting.of_variances(fields.weighting.variance_ratio[start::2]) for start in (0, 1)]
+    parts = [RepetitionWeights.of_variances(fields.weighting.variance_ratio[start::2]) for start in (0, 1)]
     halves = [part.average(images[start::2]) for start, part in enumerate(parts)]
     before = _correlate(halves, counted)
     variances = [1 / (1 / fields.weighting.variance_ratio[start::2]).sum() for start in (0, 1)]

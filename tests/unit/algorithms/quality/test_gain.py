@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from n2a_bids.algorithms.averaging import equal_weights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.filters.local_pca import PatchPlan
@@ -18,7 +19,7 @@ from n2a_bids.algorithms.risk.candidates import Candidate, compare
 from n2a_bids.algorithms.risk.dwi_candidates import choose
 from n2a_bids.algorithms.risk.dwi_groups import VolumeGroup, describe_groups
 from n2a_bids.algorithms.risk.held_out import hold_out
-from n2a_bids.algorithms.risk.repetition_weights import equal_weights, weigh_repetitions, weigh_series
+from n2a_bids.algorithms.risk.repetition_weights import weigh_repetitions, weigh_series
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.anat import auto, auto_candidates
 from n2a_bids.algorithms.strategies.mean import average_matched

@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy import ndimage
 
+from n2a_bids.algorithms.averaging import equal_weights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs import planes
 from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise
 from n2a_bids.algorithms.micrographs.fields import StableScale, hold_out_squares, prepare_fields
 from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
-from n2a_bids.algorithms.micrographs.weighting import Weighting
 from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -230,14 +230,14 @@ def test_tiles_of_large_planes_do_not_show(monkeypatch):
     data = rng.poisson(20, (2, 300, 200, 1)).astype(np.float32)
     method = TileEstimate(lambda tile: ndimage.gaussian_filter(tile, 2, truncate=4), 8)
     scale = StableScale(CountingNoise(1.0, 0.0), 9.0, 2.0)
-    whole = denoise_planes(data, scale, method, Weighting.equal(len(data)))
+    whole = denoise_planes(data, scale, method, equal_weights(len(data)))
     for name in ("_LARGEST_EDGE", "_SMALLEST_EDGE"):
         monkeypatch.setattr(planes, name, 64)
     np.testing.assert_allclose(
-        denoise_planes(data, scale, method, Weighting.equal(len(data))), whole, rtol=1e-5
+        denoise_planes(data, scale, method, equal_weights(len(data))), whole, rtol=1e-5
     )
     np.testing.assert_allclose(
-        denoise_planes(data, scale, method, Weighting.equal(len(data)), each=True), whole, rtol=0.02
+        denoise_planes(data, scale, method, equal_weights(len(data)), each=True), whole, rtol=0.02
     )
 
 

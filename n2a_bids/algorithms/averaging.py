@@ -1,0 +1,96 @@
+"""How repetitions are averaged: their weights by noise, and what the average is then worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import helmert, null_space
+
+from n2a_bids.algorithms.quality.gain import weighting_gain
+
+
+@dataclass(frozen=True, slots=True)
+class RepetitionWeights:
+    """How repetitions of unequal noise are averaged, and told apart from their average."""
+
+    weights: NDArray[np.float64]
+    """(R,) of the average, sum 1."""
+    variance_ratio: NDArray[np.float64]
+    """(R,) noise variance of each repetition over their mean."""
+
+    @classmethod
+    def of_variances(cls, variances: NDArray[np.float64]) -> RepetitionWeights:
+        """Weights inverse to noise variances in any unit.
+
+        Examples
+        --------
+        >>> found = RepetitionWeights.of_variances(np.array([1.0, 0.25]))
+        >>> found.weights.tolist(), round(found.n_effective, 3), float(found.variance_ratio.mean())
+        ([0.2, 0.8], 3.125, 1.0)
+        """
+        ratio = variances / variances.mean()
+        return cls((1 / ratio) / (1 / ratio).sum(), ratio)
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the average is another one than the plain mean."""
+        return bool(np.ptp(self.weights) > 0)
+
+    @property
+    def gain(self) -> float:
+        """Noise variance of the plain mean over that of the average."""
+        return weighting_gain(self.weights, self.variance_ratio)
+
+    @property
+    def noise_factor(self) -> float:
+        """Noise SD of the average over that of one repetition (root mean square)."""
+        return float(np.sqrt((self.weights**2 * self.variance_ratio).sum()))
+
+    @property
+    def n_effective(self) -> float:
+        """How many repetitions of the average noise variance have a plain mean as noisy as the average is."""
+        if not self.is_weighted:
+            return len(self.weights)
+        return float(1 / (self.weights**2 * self.variance_ratio).sum())
+
+    @property
+    def floor_factor(self) -> float:
+        """Noise SD that sets the floor of averaged magnitudes, over that of one repetition.
+
+        The floor of each rises with its noise variance where there is signal.
+        """
+        return float(np.sqrt((self.weights * self.variance_ratio).sum()))
+
+    def average(self, repetitions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean of (R, ...) repetitions."""
+        if not self.is_weighted:
+            return repetitions.mean(axis=0)
+        return np.tensordot(self.weights.astype(np.float32), repetitions, axes=1)
+
+    def contrasts(self) -> NDArray[np.float32]:
+        """(R - 1, R) combinations of repetitions without signal, their noise independent.
+
+        That is of each other and of an average weighted by noise, and as strong as that of one repetition
+        (root mean square). Of a plain mean it is independent as far as repetitions are equally noisy.
+
+        Examples
+        --------
+        >>> unequal = RepetitionWeights(np.array([0.8, 0.2]), np.array([0.4, 1.6]))
+        >>> contrast = unequal.contrasts()[0].astype(float)
+        >>> float((contrast**2 * unequal.variance_ratio).sum().round(6)), float(abs(contrast.sum()).round(6))
+        (1.0, 0.0)
+        >>> float(abs((contrast * unequal.weights * unequal.variance_ratio).sum()).round(6))
+        0.0
+        """
+        if len(self.weights) == 2 and not self.is_weighted:
+            return helmert(len(self.weights)).astype(np.float32)
+        # In units of their own noise, the signal of the repetitions lies along one direction.
+        spread = np.sqrt(self.variance_ratio)
+        return (null_space(1 / spread[None]).T / spread).astype(np.float32)
+
+
+def equal_weights(n_repetitions: int) -> RepetitionWeights:
+    """Those of the plain mean."""
+    return RepetitionWeights(np.full(n_repetitions, 1 / n_repetitions), np.ones(n_repetitions))
