@@ -51,14 +51,6 @@ _OPAQUE = {"L": "L", "I;16": "I;16", "I;16B": "I;16", "I;16L": "I;16", "RGB": "R
 def read_micrograph(path: Path) -> Micrograph:
     """Read a PNG or TIFF file, or an OME-Zarr folder.
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    micrograph : Micrograph
-
     Raises
     ------
     BIDSDataError

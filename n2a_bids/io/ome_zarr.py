@@ -93,14 +93,6 @@ def count_zarr_values(path: Path) -> int:
 def read_ome_zarr(path: Path) -> Micrograph:
     """Read the finest image of an OME-Zarr folder, of any version of the format.
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    micrograph : Micrograph
-
     Raises
     ------
     BIDSDataError

@@ -28,14 +28,6 @@ _IMAGEJ_TYPES = (np.uint8, np.uint16, np.float32)
 def read_tiff(path: Path) -> Micrograph:
     """Read a TIFF file of any kind: of a pyramid the finest image.
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    micrograph : Micrograph
-
     Raises
     ------
     BIDSDataError

@@ -41,7 +41,6 @@ def measure_rates(device: torch.device) -> Rates:
     """Time a few training steps, predictions and one pass of non-local Bayes on noise.
 
     Takes about two seconds with tile units (AMX), ten without.
-
     """
     learns, follows = (
         network.to(device, memory_format=torch.channels_last_3d)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.micrographs import Micrograph
+from n2a_bids.io.micrograph import PAGES, Micrograph
 
-_NO_PAGES = str.maketrans("", "", "ZTIQ")
+_NO_PAGES = str.maketrans("", "", PAGES)
 
 
 def sum_frames(stack: Micrograph, n_groups: int) -> list[Micrograph]:
