@@ -12,7 +12,9 @@ from torch import nn
 
 from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
 from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
 from n2a_bids.algorithms.nn.inference import predict
+from n2a_bids.algorithms.noise.covariance import covariance_from_power
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.lab.pretraining.blocks import (
     PretrainingConfig,
@@ -21,7 +23,7 @@ from n2a_bids.lab.pretraining.blocks import (
     draw_level,
     draw_noise_sd,
 )
-from n2a_bids.lab.simulation.random_fields import coloured_noise
+from n2a_bids.lab.simulation.random_fields import noise_of_power, random_power
 
 ROOM = 16
 """Voxels by which a block is longer than what one step trains on."""
@@ -58,16 +60,19 @@ def draw_fusion_block(
     clean = clean / np.float32(sd)
     zero = np.float32(-mean / sd)
     noise_sd = draw_noise_sd(clean.shape, config, rng, draw_level(config, rng))
-    coupling = rng.uniform(-0.08, 0.25, 3) if rng.random() < config.coloured_share else None
+    power = random_power(rng, clean.shape) if rng.random() < config.coloured_share else None
+    correlation = (
+        None if power is None else covariance_from_power(power).patch_correlation(DEFAULT_SEARCH.edge)
+    )
     is_rician = rng.random() < _RICIAN_SHARE
     n_repetitions = int(rng.choice(_REPETITIONS)) if is_rician else 1
     repetition_sd = noise_sd * np.float32(np.sqrt(n_repetitions))
 
     def draw() -> NDArray[np.float32]:
-        real = clean + repetition_sd * coloured_noise(rng, clean.shape, coupling)
+        real = clean + repetition_sd * noise_of_power(rng, clean.shape, power)
         if not is_rician:
             return real
-        return np.hypot(real, repetition_sd * coloured_noise(rng, clean.shape, coupling))
+        return np.hypot(real, repetition_sd * noise_of_power(rng, clean.shape, power))
 
     def without_bias(guide: NDArray[np.float32]) -> NDArray[np.float32]:
         bias = rician_bias(guide - zero, repetition_sd) if is_rician else np.float32(0)
@@ -78,7 +83,9 @@ def draw_fusion_block(
     estimate = patches = predict(network, noisy, noise_sd, device=device)
     everywhere = np.ones(clean.shape, bool)
     for _ in range(_PASSES):
-        patches = guided_nonlocal_bayes(without_bias(patches), patches, noise_sd, everywhere, device=device)
+        patches = guided_nonlocal_bayes(
+            without_bias(patches), patches, noise_sd, everywhere, correlation=correlation, device=device
+        )
     volumes = (patches, estimate, without_bias(patches), noise_sd, clean + zero)
     return np.stack(volumes).astype(np.float16)
 

@@ -128,3 +128,50 @@ def coloured_noise(rng: np.random.Generator, shape: Shape, coupling: NDArray[np.
         neighbours = np.roll(noise, 1, axis) + np.roll(noise, -1, axis)
         noise = (noise + weight * neighbours) / np.sqrt(1 + 2 * weight**2)
     return noise.astype(np.float32)
+
+
+def random_power(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
+    """Power spectrum of noise that interpolation, partial Fourier or a filter of the scanner coloured.
+
+    Parameters
+    ----------
+    rng : Generator
+    shape : (3,) int
+
+    Returns
+    -------
+    power : (X, Y, Z) float array
+        Of mean 1, in the order of `numpy.fft.fftfreq`: half of the spectra fall as those of averaged
+        neighbours, the others to a part of themselves beyond some frequency of some axes.
+    """
+    power = np.ones(shape)
+    is_interpolated = rng.random() < 0.5
+    for axis, size in enumerate(shape):
+        frequency = np.abs(np.fft.fftfreq(size))
+        if is_interpolated:
+            line = (1 + 2 * rng.uniform(-0.08, 0.25) * np.cos(2 * np.pi * frequency)) ** 2
+        else:
+            edge, rest = rng.uniform(0.5, 1.0) / 2, rng.uniform(0.2, 0.7)
+            line = np.where(frequency <= edge, 1.0, rest)
+        power = power * line.reshape([size if other == axis else 1 for other in range(3)])
+    return power / power.mean()
+
+
+def noise_of_power(rng: np.random.Generator, shape: Shape, power: NDArray[np.float64] | None) -> Field:
+    """Gaussian noise of unit SD with a power spectrum.
+
+    Parameters
+    ----------
+    rng : Generator
+    shape : (3,) int
+    power : (X, Y, Z) float array or None
+        See :func:`random_power`; ``None`` for white noise.
+
+    Returns
+    -------
+    noise : (X, Y, Z) float32 array
+    """
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    if power is None:
+        return noise
+    return np.fft.ifftn(np.fft.fftn(noise) * np.sqrt(power)).real.astype(np.float32)
