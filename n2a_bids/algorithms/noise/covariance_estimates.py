@@ -1,4 +1,4 @@
-"""The covariance of noise, from images that hold noise alone: differences, residuals, air."""
+"""The covariance of noise, from images that hold noise alone: differences and residuals."""
 
 from __future__ import annotations
 
@@ -110,37 +110,6 @@ def residual_covariance(residuals: NDArray[np.float32], mask: Mask) -> NoiseCova
     smooth = MaskedSmoother(mask, _HIGH_PASS_VOXELS)
     noise = [_without_structure(residual, smooth) for residual in residuals]
     return covariance_of_noise(np.stack([one / local_sd(one, mask) for one in noise]), mask)
-
-
-def air_covariance(image: Volume, air: Mask, zero_level: float) -> NoiseCovariance:
-    """Size of the covariance of complex noise, from the air of one magnitude image.
-
-    Squared magnitudes of Gaussian noise correlate by the square of the correlation of the noise, so that its
-    sign is lost: neighbours come out alike where they are opposite.
-
-    Parameters
-    ----------
-    image : (X, Y, Z) float array
-        One magnitude image as stored, not an average.
-    air : (X, Y, Z) bool array
-        Voxels of noise alone.
-    zero_level : float
-        Intensity of zero signal without noise.
-
-    Returns
-    -------
-    covariance : NoiseCovariance
-    """
-    squares = (image - np.float32(zero_level)) ** 2
-    # An exponential variable has a long tail: less of it is capped, and the mean is that of the air.
-    values = squares / np.maximum(squares[air].mean(), np.finfo(np.float32).tiny) - 1
-    found = covariance_of_noise(values[None].astype(np.float32), air)
-    root = np.sqrt(np.maximum(found.correlation, 0))
-    return NoiseCovariance(
-        np.where(found.correlation > 3 * found.standard_error, root, 0),
-        np.where(found.along_axes > 3 * found.standard_error, np.sqrt(np.maximum(found.along_axes, 0)), 0),
-        float(np.sqrt(found.standard_error)),
-    )
 
 
 def flat_places(image: Volume, mask: Mask, part: float = _FLAT_PART) -> Mask:

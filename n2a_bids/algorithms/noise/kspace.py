@@ -75,11 +75,6 @@ class AcquiredKSpace:
     """Plane in which the corners of k-space are empty."""
 
     @property
-    def is_zero_filled(self) -> bool:
-        """Whether the image has more voxels than were acquired."""
-        return self.matrix != self.stored_matrix
-
-    @property
     def fraction(self) -> float:
         """Voxels of the acquired matrix over those that are stored."""
         return float(np.prod(self.matrix) / np.prod(self.stored_matrix))

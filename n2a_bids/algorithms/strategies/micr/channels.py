@@ -19,9 +19,9 @@ from n2a_bids.algorithms.micrographs.fields import (
     find_void,
     prepare_fields,
 )
-from n2a_bids.algorithms.micrographs.planes import TileEstimate
+from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
 from n2a_bids.algorithms.nn.networks import receptive_radius
-from n2a_bids.algorithms.nn.planar import predict_plane
+from n2a_bids.algorithms.nn.planar import FLIPS, predict_plane
 from n2a_bids.algorithms.nn.planar_batches import Draw, recorrupted_pairs, square_batches
 from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
@@ -152,6 +152,47 @@ def network_estimate(
         predict_plane, network, noise_sd=np.float32(noise_sd), device=context.device, flips=flips
     )
     return TileEstimate(estimate, receptive_radius(network))
+
+
+def denoise_with_network(
+    exposures: NDArray[np.float32],
+    fields: StableFields,
+    network: nn.Module,
+    n_flips: int,
+    context: Context,
+    *,
+    each: bool,
+) -> NDArray[np.float32]:
+    """Denoise the exposures of a channel by a trained network.
+
+    Parameters
+    ----------
+    exposures : (R, X, Y, Z) float32 array
+        Intensities.
+    fields : StableFields
+        The same, stabilised.
+    network : nn.Module
+    n_flips : int
+        Mirror images that predictions are averaged over.
+    context : Context
+    each : bool
+        Every exposure by itself, averaged afterwards; otherwise their average.
+
+    Returns
+    -------
+    image : (X, Y, Z) float32 array
+        Intensities.
+    """
+    noise_sd = fields.noise_sd if each else fields.average_noise_sd
+    return denoise_planes(
+        exposures,
+        fields.scale,
+        network_estimate(network, noise_sd, context, FLIPS[:n_flips]),
+        fields.weighting,
+        each=each,
+        memory_gb=context.memory_gb,
+        report=context.report,
+    )
 
 
 def denoise_channels(

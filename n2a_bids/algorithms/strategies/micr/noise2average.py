@@ -15,8 +15,7 @@ from torch import nn
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.fields import StableFields, hold_out_squares
-from n2a_bids.algorithms.micrographs.planes import denoise_planes
-from n2a_bids.algorithms.nn.planar import FLIPS, predict_plane
+from n2a_bids.algorithms.nn.planar import predict_plane
 from n2a_bids.algorithms.nn.planar_batches import exposure_pairs
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
@@ -25,7 +24,7 @@ from n2a_bids.algorithms.strategies.micr.channels import (
     DenoisedChannel,
     TrainingConfig,
     denoise_channels,
-    network_estimate,
+    denoise_with_network,
     new_network,
     train_network,
     training_config,
@@ -66,16 +65,8 @@ def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Cont
 
     def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:
         network, iteration, history = _iterate(fields, config, context)
-        method = network_estimate(network, fields.noise_sd, context, FLIPS[: config.training.n_flips])
-        image = denoise_planes(
-            exposures,
-            fields.scale,
-            method,
-            fields.weighting,
-            each=True,
-            memory_gb=context.memory_gb,
-            report=context.report,
-        )
+        flips = config.training.n_flips
+        image = denoise_with_network(exposures, fields, network, flips, context, each=True)
         chosen = Choice("noise2average", f"Noise2Average, {iteration} iterations")
         return DenoisedChannel(image, chosen, fields.scale, fields.weighting, history)
 

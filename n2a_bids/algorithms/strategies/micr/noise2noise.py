@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.fields import StableFields
-from n2a_bids.algorithms.micrographs.planes import denoise_planes
-from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.planar_batches import exposure_pairs
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
@@ -20,7 +18,7 @@ from n2a_bids.algorithms.strategies.micr.channels import (
     DenoisedChannel,
     TrainingConfig,
     denoise_channels,
-    network_estimate,
+    denoise_with_network,
     new_network,
     train_network,
     training_config,
@@ -52,18 +50,8 @@ def denoise(repetitions: Repetitions, config: TrainingConfig, context: Context) 
         network = new_network(config.weights, context)
         pairs = exposure_pairs(len(exposures))
         history = train_network(network, fields, config, context, draw_pair=pairs, phase="noise2noise")
-        method = network_estimate(network, fields.noise_sd, context, FLIPS[: config.n_flips])
-        image = denoise_planes(
-            exposures,
-            fields.scale,
-            method,
-            fields.weighting,
-            each=True,
-            memory_gb=context.memory_gb,
-            report=context.report,
-        )
-        return DenoisedChannel(
-            image, Choice("noise2noise", "Noise2Noise"), fields.scale, fields.weighting, history
-        )
+        image = denoise_with_network(exposures, fields, network, config.n_flips, context, each=True)
+        chosen = Choice("noise2noise", "Noise2Noise")
+        return DenoisedChannel(image, chosen, fields.scale, fields.weighting, history)
 
     return denoise_channels(repetitions, context, denoise_channel)

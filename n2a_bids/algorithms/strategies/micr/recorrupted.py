@@ -7,15 +7,13 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.fields import StableFields
-from n2a_bids.algorithms.micrographs.planes import denoise_planes
-from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.strategies.micr.channels import (
     DenoisedChannel,
     TrainingConfig,
     denoise_channels,
-    network_estimate,
+    denoise_with_network,
     new_network,
     train_network,
     training_config,
@@ -46,15 +44,7 @@ def denoise(repetitions: Repetitions, config: TrainingConfig, context: Context) 
     def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:
         network = new_network(config.weights, context)
         history = train_network(network, fields, config, context)
-        method = network_estimate(network, fields.average_noise_sd, context, FLIPS[: config.n_flips])
-        image = denoise_planes(
-            exposures,
-            fields.scale,
-            method,
-            fields.weighting,
-            memory_gb=context.memory_gb,
-            report=context.report,
-        )
+        image = denoise_with_network(exposures, fields, network, config.n_flips, context, each=False)
         chosen = Choice("recorrupted", "network fine-tuned on recorrupted averages")
         return DenoisedChannel(image, chosen, fields.scale, fields.weighting, history)
 

@@ -6,7 +6,6 @@ from acquisitions import coloured, kept_kspace
 
 from n2a_bids.algorithms.noise.covariance import covariance_from_power
 from n2a_bids.algorithms.noise.covariance_estimates import (
-    air_covariance,
     covariance_of_noise,
     difference_covariance,
     residual_covariance,
@@ -76,14 +75,6 @@ def test_residuals_of_a_series_tell_it(acquire, brain):
     residuals = (runs - runs.mean(axis=0)) * np.array([1, 5, 0.2, 1])[:, None, None, None]
     found = residual_covariance(residuals.astype(np.float32), mask)
     assert found.fwhm_voxels == pytest.approx((1.0, 1.65, 1.65), rel=0.1)
-
-
-def test_air_tells_how_much_neighbours_are_alike():
-    """From the squares of magnitudes, whatever the offset."""
-    noise = coloured(kept_kspace(SHAPE, "zero-filled by 2"), np.random.default_rng(3))
-    found = air_covariance((7 + 3 * np.abs(noise)).astype(np.float32), np.ones(SHAPE, bool), 7.0)
-    assert found.along_axes[1:, 1] == pytest.approx(0.64, abs=0.06)
-    assert found.along_axes[0, 1] < 0.1
 
 
 def test_patches_have_the_correlation_of_their_voxels():
