@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from glob import escape
 from pathlib import Path
 
@@ -44,25 +44,25 @@ class SidecarReader:
         Returns
         -------
         files : list of Path
-            From the root down; within a folder, from few to many entities. The file of another image beside
-            this one, such as ``sub-01_T1w.json`` beside ``sub-01_T1w.nii.gz`` for an image with ``acq-hi``,
-            is not among them where any file is more specific: it describes that other image.
+            From the root down; within a folder, from few to many entities. Of two beside the image,
+            which BIDS does not foresee, the file of another image, such as ``sub-01_T1w.json`` beside
+            ``sub-01_T1w.nii.gz`` for an image with ``acq-hi``, is not among them: it describes another.
         """
+        found = self._found(image, extension)
+        beside = [_n_specific(required) for path, required in found if path.parent == image.parent]
+        return _without_other_images(found, image.parent, most=max(beside, default=0))
+
+    def _found(self, image: Path, extension: str) -> list[tuple[Path, dict[str, str]]]:
+        """Files whose entities an image has, with these entities."""
         entities, suffix, _ = parse_name(image)
         own = {key: comparable(key, value) for key, value in entities.items()}
         parts = image.parent.relative_to(self._root).parts
         folders = [self._root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
-        found = [
+        return [
             (path, required)
             for folder in folders
             for path, required in self._described(folder, suffix, extension)
             if required.items() <= own.items()
-        ]
-        most = max((_n_specific(required) for _, required in found), default=0)
-        return [
-            path
-            for path, required in found
-            if _n_specific(required) == most or path.parent != image.parent or not _has_image(path)
         ]
 
     def metadata(self, image: Path) -> JsonObject:
@@ -80,8 +80,13 @@ class SidecarReader:
         return {key: value for key, value in merged.items() if value is not None}
 
     def nearest(self, image: Path, extension: str) -> Path | None:
-        """Closest applicable file, for tables that are not merged (``.bval``, ``.bvec``)."""
-        files = self.applicable(image, extension)
+        """Closest applicable file, for tables that are not merged (``.bval``, ``.bvec``).
+
+        The table of another image would be taken whole, so that a more specific one at any level goes before.
+        """
+        found = self._found(image, extension)
+        most = max((_n_specific(required) for _, required in found), default=0)
+        files = _without_other_images(found, image.parent, most=most)
         return files[-1] if files else None
 
     def _described(self, folder: Path, suffix: str, extension: str) -> list[tuple[Path, dict[str, str]]]:
@@ -94,6 +99,17 @@ class SidecarReader:
                     found.append((path, {name: comparable(name, value) for name, value in entities.items()}))
             self._listings[key] = sorted(found, key=lambda item: (len(item[1]), item[0].name))
         return self._listings[key]
+
+
+def _without_other_images(
+    found: Sequence[tuple[Path, dict[str, str]]], folder: Path, *, most: int
+) -> list[Path]:
+    """Files but those in a folder of other images that are less specific than the most specific."""
+    return [
+        path
+        for path, required in found
+        if _n_specific(required) == most or path.parent != folder or not _has_image(path)
+    ]
 
 
 def _n_specific(entities: Mapping[str, str]) -> int:

@@ -30,11 +30,28 @@ _PLAIN = [
 
 
 @pytest.mark.parametrize("special", ["acq-hi", "echo-2", "run-2", "part-phase"])
-@pytest.mark.parametrize("folder", ["sub-1/anat/sub-1_", "sub-1/sub-1_", ""])
-def test_the_sidecar_of_another_image_does_not_apply(read, special, folder):
-    """A plain image beside keeps its inversion time to itself, wherever the own sidecar lies."""
+def test_the_sidecar_of_another_image_does_not_apply_beside_the_own(read, special):
+    """BIDS foresees one file in a folder: a plain image keeps its inversion time to itself."""
     image = (f"sub-1/anat/sub-1_{special}_T1w.nii.gz", None)
-    assert read(image, *_PLAIN, (f"{folder}{special}_T1w.json", {"EchoTime": 0.005})) == {"EchoTime": 0.005}
+    own = (f"sub-1/anat/sub-1_{special}_T1w.json", {"EchoTime": 0.005})
+    assert read(image, *_PLAIN, own) == {"EchoTime": 0.005}
+
+
+@pytest.mark.parametrize("special", ["acq-hi", "echo-2", "run-2", "part-phase"])
+@pytest.mark.parametrize("folder", ["sub-1/sub-1_", ""])
+def test_what_stands_nearer_wins_key_by_key_over_a_more_specific_name(read, special, folder):
+    """As BIDS has it: files further up fill in the keys that no nearer file holds."""
+    image = (f"sub-1/anat/sub-1_{special}_T1w.nii.gz", None)
+    above = (f"{folder}{special}_T1w.json", {"EchoTime": 0.005, "FlipAngle": 8})
+    assert read(image, *_PLAIN, above) == {"InversionTime": 0.9, "EchoTime": 0.003, "FlipAngle": 8}
+
+
+@pytest.mark.parametrize("above", ["run-2_T1w.json", "T1w.json", "sub-1/sub-1_run-2_T1w.json"])
+def test_no_file_above_switches_off_keys_of_the_own(read, above):
+    """Whatever entities its name has."""
+    own = ("sub-1/anat/sub-1_run-2_T1w.json", {"EchoTime": 0.005})
+    found = read(("sub-1/anat/sub-1_run-2_T1w.nii.gz", None), own, (above, {"EchoTime": 1.0, "FlipAngle": 8}))
+    assert found == {"EchoTime": 0.005, "FlipAngle": 8}
 
 
 def test_a_sidecar_of_several_images_applies_to_all_of_them(read):
