@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from n2a_bids.contrasts import CONTRASTS, NEVER_DENOISED, Contrast
 from n2a_bids.dataset.group.entities import describe, group_by, shared_entities
 from n2a_bids.dataset.group.protocols import repeats_group, split_protocols
 from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.dataset.read.duplicate_files import holds_other_values
+from n2a_bids.dataset.read.duplicate_files import same_name_reason
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 
 _DERIVED = ("space", "desc", "res", "den", "label", "seg", "hemi")
@@ -110,18 +109,8 @@ def split_copies(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[Exc
     for first, *others in group_by(images, ignoring=()):
         kept.append(first)
         for copy in others:
-            copies.append(Excluded(copy.path, f"{describe(copy)}: {_same_name(copy.path, first.path)}"))
+            copies.append(Excluded(copy.path, f"{describe(copy)}: {same_name_reason(copy.path, first.path)}"))
     return kept, copies
-
-
-def _same_name(path: Path, taken: Path) -> str:
-    """What to say of an image whose name means the same as that of one that is taken."""
-    if holds_other_values(path, taken):
-        return (
-            f"another image than {taken.name}, which is taken, under a name that means the same; rename it, "
-            "with a run- of its own if it is a repetition"
-        )
-    return f"the same image as {taken.name} under another name or extension"
 
 
 def _reason_alone(image: ImageFile, family: Sequence[ImageFile], everything: Sequence[ImageFile]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from n2a_bids.dataset.group.entities import describe, group_by, shared_entities
 from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.read.duplicate_files import same_name_reason
 from n2a_bids.dataset.read.micrographs import count_pages
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 
@@ -56,7 +57,7 @@ def _group(members: Sequence[ImageFile], n_frame_groups: int | None) -> Collecti
         else:
             single_pages.append(first)
         for copy in copies:
-            reason = f"the same image as {first.path.name} under another name or extension"
+            reason = same_name_reason(copy.path, first.path)
             excluded.append(Excluded(copy.path, f"{describe(copy)}: {reason}"))
     if len(single_pages) > 1:
         reason = f"{len(single_pages)} exposures: the names differ in run only"

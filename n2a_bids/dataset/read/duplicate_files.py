@@ -12,7 +12,9 @@ import nibabel as nb
 import numpy as np
 
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import UNREADABLE
+from n2a_bids.io.micrographs import is_micrograph, read_micrograph
 
 _PROBE_BYTES = 1 << 16
 
@@ -87,12 +89,24 @@ def _content(path: Path) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
+def same_name_reason(path: Path, taken: Path) -> str:
+    """What to say of an image whose name means the same as that of one that is taken."""
+    if holds_other_values(path, taken):
+        return (
+            f"another image than {taken.name}, which is taken, under a name that means the same; rename it, "
+            "with a run- of its own if it is a repetition"
+        )
+    return f"the same image as {taken.name} under another name or extension"
+
+
 def holds_other_values(path: Path, other: Path) -> bool:
     """Whether an image differs from another in its grid or in the voxels of its first volume.
 
-    False where one of them cannot be read: then nothing is known.
+    Of micrographs, in size or any pixel. False where one of them cannot be read: then nothing is known.
     """
     try:
+        if is_micrograph(path):
+            return not np.array_equal(*(read_micrograph(one).pixels for one in (path, other)), equal_nan=True)
         images = [nb.load(one) for one in (path, other)]
         first, second = (
             np.asanyarray(image.dataobj[..., 0] if image.ndim > 3 else image.dataobj) for image in images
@@ -101,5 +115,5 @@ def holds_other_values(path: Path, other: Path) -> bool:
             images[0].affine, images[1].affine, atol=1e-3
         )
         return grids_differ or not np.array_equal(first, second, equal_nan=True)
-    except (*UNREADABLE, TypeError, ValueError):
+    except (*UNREADABLE, BIDSDataError, TypeError, ValueError):
         return False

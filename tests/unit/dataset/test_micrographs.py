@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.micr import group_micr
@@ -36,6 +37,22 @@ def test_exposures_differ_in_run_alone():
     assert len(unit.images) == 2
     assert len(found.excluded) == len(names) - 2
     assert sum("another name or extension" in item.reason for item in found.excluded) == 1
+
+
+@pytest.mark.parametrize("changed", [0, 1])
+def test_a_name_that_means_the_same_is_a_copy_only_with_the_same_pixels(tmp_path, changed):
+    """A file of another format is the same image; one with another pixel is not, and is not called so."""
+    pixels = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+    paths = [tmp_path / f"sub-1_sample-A_run-{run}_TEM{end}" for run, end in ((1, ".tif"), (2, ".tif"))]
+    paths.append(tmp_path / "sub-1_sample-A_run-01_TEM.png")
+    for path in paths[:2]:
+        tifffile.imwrite(path, pixels)
+    other = pixels.copy()
+    other[5, 7] += changed
+    Image.fromarray(other).save(paths[2])
+    (reason,) = (item.reason for item in group_micr([ImageFile(p, parse_name(p)[0]) for p in paths]).excluded)
+    assert ("another image than" in reason) == bool(changed)
+    assert ("the same image as" in reason) == (not changed)
 
 
 def test_every_suffix_and_ending_of_bids_is_found(tmp_path):
