@@ -38,7 +38,7 @@ class Exposures:
 
     repetitions: Repetitions
     like: Micrograph
-    """The first that was not left out."""
+    """The first that was not left out, with the bits that all of them use."""
     drift: Drift | None
     """None where exposures were taken as they lie."""
     left_out: dict[int, str] = field(default_factory=dict)
@@ -132,7 +132,8 @@ def align_exposures(
             "shorter, or leave exposures out that have drifted away"
         )
     _fill_gaps(data, measured, equal_gains(data, counted))
-    first = images[kept[0]]
+    # What was told of the first alone would cut off what others hold.
+    first = replace(images[kept[0]], bit_depth=max(images[index].bit_depth for index in kept))
     repetitions = Repetitions(
         data=data,
         mask=counted,

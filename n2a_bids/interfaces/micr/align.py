@@ -49,6 +49,7 @@ class _AlignExposuresOutputSpec(TraitedSpec):
     measured_file = File(desc="exposures that show each pixel; undefined where all do")
     record_file = File(exists=True, desc="JSON of the alignment")
     accepted = traits.List(traits.Int(), desc="indices of the files that were used")
+    bit_depth = traits.Int(desc="bits that the values of those use")
     warnings = traits.List(traits.Str(), desc="what the report should say")
 
 
@@ -71,6 +72,7 @@ class AlignExposures(SimpleInterface):
         self._results |= _save(found, size or (1.0, 1.0, 1.0), folder)
         self._results["record_file"] = os.fspath(write_whole(folder / "alignment.json", record_text(record)))
         self._results["accepted"] = [0] if n_groups else used
+        self._results["bit_depth"] = found.like.bit_depth
         self._results["warnings"] = [] if size else [_NO_SIZE.format(found.like.path.name)]
         return runtime
 

@@ -46,6 +46,7 @@ class _WriteMicrographsInputSpec(BaseInterfaceInputSpec):
         traits.Str(), mandatory=True, desc="exposures; results are written like the first that was used"
     )
     accepted = traits.List(traits.Int(), mandatory=True, desc="indices of the files that were used")
+    bit_depth = traits.Int(mandatory=True, desc="bits that the values of those use")
     frames = traits.Bool(False, usedefault=True, desc="pages of the file are frames, summed")
     as_float = traits.Bool(False, usedefault=True, desc="write single precision")
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every file")
@@ -99,7 +100,7 @@ class WriteMicrographs(SimpleInterface):
             first.pixel_size_mm,
             own_is_certain=not first.size_by_tags,
         )
-        like = replace(first, pixel_size_mm=size)
+        like = replace(first, pixel_size_mm=size, bit_depth=self.inputs.bit_depth)
         if not self.inputs.frames:
             return like
         axes = "".join(axis for axis in like.axes if axis not in "ZTIQ")

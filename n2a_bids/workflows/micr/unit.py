@@ -79,7 +79,7 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         [
             (align, denoise, aligned),
             (align, write, [("record_file", "alignment_file"), ("warnings", "found_warnings")]),
-            (align, write, [("accepted", "accepted")]),
+            (align, write, [("accepted", "accepted"), ("bit_depth", "bit_depth")]),
             (denoise, write, denoised),
             (denoise, reports, shown),
             (align, reports, [(field, f"inputnode.{field}") for field in ("out_files", "mask_file")]),

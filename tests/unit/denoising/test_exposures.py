@@ -14,7 +14,7 @@ from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.denoising.microscopy import selection
 from n2a_bids.denoising.microscopy.exposures import align_exposures, load_exposures
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.micrographs import Micrograph
+from n2a_bids.io.micrographs import Micrograph, read_micrograph, write_micrograph
 
 
 def drifted(shifts, doses, size=128):
@@ -101,6 +101,17 @@ def test_pixels_are_saturated_at_a_value_that_no_exposure_exceeds(depths, satura
     told = [replace(image, bit_depth=depth) for image, depth in zip(images, depths)]
     mask = align_exposures(told, aligned=True).repetitions.mask
     assert mask[20:30, 20:30].any() == (not saturated)
+
+
+@pytest.mark.parametrize("depths", [(12, 16), (13, 12)])
+def test_results_are_cut_off_where_all_exposures_end(depths, tmp_path):
+    """The first may tell fewer bits than others hold: of what they found brighter nothing is lost."""
+    images, _ = drifted([(0, 0)] * 2, (1, 1))
+    told = [replace(image, bit_depth=depth) for image, depth in zip(images, depths)]
+    like = align_exposures(told, aligned=True).like
+    bright = np.full(like.pixels.shape, 5000, np.float32)
+    written = read_micrograph(write_micrograph(tmp_path / "a.tif", bright, like)).pixels
+    assert (written == 5000).all()
 
 
 def test_another_magnification_is_left_out(tmp_path):
