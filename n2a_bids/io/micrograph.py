@@ -45,6 +45,9 @@ class Micrograph:
     """Largest value of the camera, where it was seen in the values and not told."""
     zarr_format: int | None = None
     """Of the folder, 2 or 3; None for other files."""
+    not_stored: NDArray[np.int32] | None = None
+    """(X, Y, Z, C) number of the chunk of OME-Zarr, from 1, that is not stored and has the fill value; 0
+    elsewhere. None where all are stored."""
     resolution: tuple[float, float, int] | None = None
     """Tags of a TIFF file, in pixels per unit along X and Y, and the number of the unit; None for others."""
 

@@ -96,44 +96,59 @@ def read_ome_zarr(path: Path) -> Micrograph:
     Raises
     ------
     BIDSDataError
-        If zarr is not installed, or the folder is damaged or holds another thing than one image.
+        If zarr is not installed, or the folder is damaged or holds another thing than one image. Chunks that
+        are not stored have the fill value, as the format has it, and are told in `Micrograph.not_stored`.
     """
     problem = zarr_problem(path)
     if problem:
         raise BIDSDataError(problem)
     try:
         array, axes, size = _finest(path)
-        # A chunk that is missing is read as zeros, and no fault is seen.
         files = _stored_files(path, array)
-        n_missing = sum(not file.is_file() for file in files)
-        values = np.asarray(array[...]) if not n_missing else np.empty(0)
+        missing = [place for place, file in files.items() if not file.is_file()]
+        may_lack = array.metadata.fill_value is not None and len(missing) < len(files)
+        values = np.asarray(array[...]) if may_lack or not missing else np.empty(0)
     except _DAMAGED as error:
         told = " ".join(str(error).split()) or type(error).__name__
         raise BIDSDataError(
             f"{path}: expected an OME-Zarr image, found none that can be read whole ({told}); copy or export "
             "it again"
         ) from error
-    if n_missing:
+    if missing and not may_lack:
+        found = "no value to fill them with" if len(missing) < len(files) else "no other"
         raise BIDSDataError(
-            f"{path}: expected {len(files)} chunks of the finest image, found that {n_missing} are "
-            "missing; copy the folder whole, or, if nothing was measured there, write it with empty chunks"
+            f"{path}: expected {len(files)} chunks of the finest image, found that {len(missing)} are "
+            f"missing and {found}; copy the folder whole"
         )
     pixels, order = columns_first(path, values.astype(values.dtype.newbyteorder("="), copy=False), axes)
     depth, saturated_at = find_depth(pixels, 8 * pixels.dtype.itemsize)
     version = int(array.metadata.zarr_format)
+    not_stored = columns_first(path, _numbered(missing, array), axes)[0] if missing else None
     return Micrograph(
-        pixels, depth, size, path, _in_order(order), saturated_at=saturated_at, zarr_format=version
+        *(pixels, depth, size, path, _in_order(order)),
+        saturated_at=saturated_at,
+        zarr_format=version,
+        not_stored=not_stored,
     )
 
 
-def _stored_files(path: Path, array: zarr.Array) -> list[Path]:
-    """Files that hold an array: one for each chunk, or for each shard of chunks.
+def _numbered(missing: Sequence[tuple[int, ...]], array: zarr.Array) -> NDArray[np.int32]:
+    """Number of the chunk in each pixel of those that are missing, from 1."""
+    numbers = np.zeros(array.shape, np.int32)
+    edges = array.shards or array.chunks
+    for number, place in enumerate(missing, start=1):
+        numbers[tuple(slice(at * edge, (at + 1) * edge) for at, edge in zip(place, edges))] = number
+    return numbers
+
+
+def _stored_files(path: Path, array: zarr.Array) -> dict[tuple[int, ...], Path]:
+    """Files that hold an array, by place: one for each chunk, or for each shard of chunks.
 
     Versions of zarr differ in what they count as chunks of an array with shards.
     """
     edges = array.shards or array.chunks
     places = itertools.product(*(range(-(-size // edge)) for size, edge in zip(array.shape, edges)))
-    return [path / array.path / array.metadata.encode_chunk_key(place) for place in places]
+    return {place: path / array.path / array.metadata.encode_chunk_key(place) for place in places}
 
 
 def _finest(path: Path) -> tuple[zarr.Array, str, tuple[float, float, float] | None]:

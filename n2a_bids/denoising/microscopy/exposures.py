@@ -20,6 +20,7 @@ from n2a_bids.denoising.microscopy.selection import (
     find_repeated,
     left_over,
     mostly_saturated,
+    not_stored_note,
     own_size,
     read_fitting,
 )
@@ -43,6 +44,8 @@ class Exposures:
     """None where exposures were taken as they lie."""
     left_out: dict[int, str] = field(default_factory=dict)
     """Reason against each exposure that does not fit the others, by its index among all."""
+    notes: tuple[str, ...] = ()
+    """What users should know of those that were used."""
 
 
 def load_exposures(
@@ -141,7 +144,8 @@ def align_exposures(
         n_measured=None if measured.all() else measured.sum(axis=0, dtype=np.uint8),
         micrograph=True,
     )
-    return Exposures(repetitions, first, drift, reasons)
+    notes = filter(None, (not_stored_note(images[index]) for index in kept))
+    return Exposures(repetitions, first, drift, reasons, tuple(dict.fromkeys(notes)))
 
 
 def _sort_out(

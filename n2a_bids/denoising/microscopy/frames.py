@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from n2a_bids.denoising.microscopy.selection import not_whole
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrograph import PAGES, Micrograph
 
@@ -30,7 +31,7 @@ def sum_frames(stack: Micrograph, n_groups: int) -> list[Micrograph]:
     Raises
     ------
     BIDSDataError
-        If there are fewer frames than groups.
+        If there are fewer frames than groups, or a part of one was lost.
     """
     n_frames = stack.pixels.shape[2]
     if n_frames < n_groups:
@@ -38,6 +39,7 @@ def sum_frames(stack: Micrograph, n_groups: int) -> list[Micrograph]:
             f"{stack.path}: expected at least {n_groups} frames for --micr-frames {n_groups}, found "
             f"{n_frames} pages; ask for fewer groups"
         )
+    _refuse_lost_parts(stack)
     groups = []
     for index in range(n_groups):
         frames = stack.pixels[:, :, index::n_groups]
@@ -46,3 +48,14 @@ def sum_frames(stack: Micrograph, n_groups: int) -> list[Micrograph]:
             mean[(frames >= stack.largest_value).any(axis=2, keepdims=True)] = stack.largest_value
         groups.append(replace(stack, pixels=mean, axes=stack.axes.translate(_NO_PAGES)))
     return groups
+
+
+def _refuse_lost_parts(stack: Micrograph) -> None:
+    """Chunks that are not stored are empty; where other frames show something, they were lost."""
+    gaps = stack.not_stored
+    if gaps is None:
+        return
+    pages = (slice(index, index + 1) for index in range(stack.pixels.shape[2]))
+    frames = [replace(stack, pixels=stack.pixels[:, :, page], not_stored=gaps[:, :, page]) for page in pages]
+    for problem in not_whole(dict(enumerate(frames))).values():
+        raise BIDSDataError(problem)

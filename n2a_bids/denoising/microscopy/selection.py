@@ -24,6 +24,8 @@ _LEAST_CORRELATION = 0.2
 """Of smoothed exposures of one field of view, at the least: those of two have nothing in common."""
 _MOSTLY = 0.5
 """Part of the pixels of an exposure whose saturation leaves others more to say without it."""
+_BY_CHANCE = 100
+"""Pixels of a chunk in which one exposure has counts, where another has none in all of it."""
 _LARGEST_DIFFERENCE = 0.01
 """Relative: between the pixel sizes of exposures of one field of view."""
 
@@ -71,6 +73,7 @@ def read_fitting(
         reasons |= _unlike(sound, {index: _layout(image) for index, image in sound.items()})
         sound = {index: image for index, image in sound.items() if index not in reasons}
         reasons |= _of_other_size(sound, sizes)
+        reasons |= not_whole({index: image for index, image in sound.items() if index not in reasons})
     for index, image in images.items():
         if index not in reasons and (problem := _emptiness(image)):
             reasons[index] = problem
@@ -161,6 +164,44 @@ def _least_correlation(
 ) -> float:
     """More of coarse and small images, which are alike by chance, where they had to be moved far."""
     return max(_LEAST_CORRELATION, chance_correlation(first, other, shift))
+
+
+def not_whole(images: Mapping[int, Micrograph]) -> dict[int, str]:
+    """Exposures without a chunk in which another has found more than chance explains, with the reason.
+
+    Parameters
+    ----------
+    images : mapping of int to Micrograph
+        Of one size.
+    """
+    reasons = {}
+    for index, image in images.items():
+        if image.not_stored is None or not image.not_stored.any():
+            continue
+        gaps = image.not_stored > 0
+        numbers = image.not_stored[gaps]
+        for other in images.values():
+            is_known = other is not image if other.not_stored is None else other.not_stored[gaps] == 0
+            differs = (other.pixels[gaps] != image.pixels[gaps]) & is_known
+            found = np.bincount(numbers, weights=differs).max()
+            if found > _BY_CHANCE:
+                reasons[index] = (
+                    f"{image.path}: expected all chunks of its finest image, found that "
+                    f"{len(np.unique(numbers))} are not stored, and {found:.0f} pixels of {other.path.name} "
+                    "in one of them that are not empty; copy the folder whole"
+                )
+                break
+    return reasons
+
+
+def not_stored_note(image: Micrograph) -> str:
+    """What to say of an exposure of which chunks are not stored; empty where all are."""
+    if image.not_stored is None:
+        return ""
+    return (
+        f"{image.path.name}: {image.not_stored.max()} chunks of the finest image are not stored, and were "
+        "taken for empty, as those of the others are there"
+    )
 
 
 def _unlike(images: Mapping[int, Micrograph], layouts: Mapping[int, str]) -> dict[int, str]:

@@ -73,7 +73,8 @@ class AlignExposures(SimpleInterface):
         self._results["record_file"] = os.fspath(write_whole(folder / "alignment.json", record_text(record)))
         self._results["accepted"] = [0] if n_groups else used
         self._results["bit_depth"] = found.like.bit_depth
-        self._results["warnings"] = [] if size else [_NO_SIZE.format(found.like.path.name)]
+        no_size = [] if size else [_NO_SIZE.format(found.like.path.name)]
+        self._results["warnings"] = [*no_size, *found.notes]
         return runtime
 
     def _size_mm(self, index: int, image: Micrograph) -> tuple[float, float, float] | None:

@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from n2a_bids.denoising.microscopy.exposures import load_exposures
+from n2a_bids.denoising.microscopy.frames import sum_frames
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io import ome_zarr
 from n2a_bids.io.micrographs import read_micrograph, write_micrograph
@@ -48,8 +50,10 @@ def test_shards_of_chunks_are_read_whole_or_refused(tmp_path):
     finest[...] = VALUES[0, 0]
     np.testing.assert_array_equal(read_micrograph(path).pixels[..., 0, 0].T, VALUES[0, 0])
     (path / "0" / "c" / "1" / "0").unlink()
-    with pytest.raises(BIDSDataError, match=r"expected 4 chunks .* found that 1 are missing"):
-        read_micrograph(path)
+    image = read_micrograph(path)
+    np.testing.assert_array_equal(
+        image.not_stored[..., 0, 0].T > 0, (np.arange(96)[:, None] >= 64) & (np.arange(80) < 64)
+    )
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
@@ -115,11 +119,41 @@ def test_one_image_of_a_converted_file_is_read(tmp_path):
         read_micrograph(tmp_path / "a.ome.zarr")
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_chunks_that_were_not_written_are_empty_and_others_were_lost(zarr_format, tmp_path):
+    """Programs leave out chunks of zeros; a chunk is lost where another exposure shows something."""
+    rng = np.random.default_rng(1)
+    paths = [tmp_path / f"{number}.ome.zarr" for number in range(3)]
+    for path in paths:
+        values = rng.poisson(20.0, (96, 80)).astype(np.uint16)
+        values[32:64, :32] = 0
+        save(path, values, zarr_format=zarr_format, axes="yx")
+        image = read_micrograph(path)
+        np.testing.assert_array_equal(image.pixels[..., 0, 0].T, values)
+        np.testing.assert_array_equal(image.not_stored[..., 0, 0].T > 0, values == 0)
+    found = load_exposures(paths, aligned=True)
+    assert not found.left_out
+    assert "1 chunks" in found.notes[2]
+    (paths[1] / "0" / ("c/0/0" if zarr_format == 3 else "0.0")).unlink()
+    found = load_exposures(paths, aligned=True)
+    assert list(found.left_out) == [1]
+    assert "2 are not stored, and 1024 pixels of 0.ome.zarr" in found.left_out[1]
+
+
+def test_a_frame_that_was_not_copied_whole_is_refused(tmp_path):
+    """Summed with the others it would be darker in a square."""
+    path = save(tmp_path / "a.ome.zarr", VALUES[:, 0] + 1, axes="tyx")
+    assert len(sum_frames(read_micrograph(path), 2)) == 2
+    (path / "0" / "1.0.0").unlink()
+    with pytest.raises(BIDSDataError, match="1 are not stored, and 1024 pixels"):
+        sum_frames(read_micrograph(path), 2)
+
+
 def test_what_cannot_be_read_is_named(tmp_path, monkeypatch):
-    """A missing chunk would be zeros; a folder of other things, a file, no package."""
+    """No chunk at all, a folder of other things, a file, no package."""
     path = save(tmp_path / "a.ome.zarr", VALUES[0], axes="zyx", zarr_format=3)
-    shutil.rmtree(path / "0" / "c" / "1")
-    with pytest.raises(BIDSDataError, match=r"a.ome.zarr: expected 27 chunks .* found that 9 are missing"):
+    shutil.rmtree(path / "0" / "c")
+    with pytest.raises(BIDSDataError, match=r"a.ome.zarr: expected 27 chunks .* found that 27 are missing"):
         read_micrograph(path)
     (path / "zarr.json").write_text("{")
     with pytest.raises(BIDSDataError, match="copy or export it again"):
