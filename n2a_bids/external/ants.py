@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.preparation.gaps import extend_measured
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
+from n2a_bids.algorithms.registration.rigid_fit import size_factor
 from n2a_bids.io.gaps import load_zone
 from n2a_bids.io.images import load, save_like, voxel_sizes_mm
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
@@ -26,6 +27,7 @@ from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
 _LPS = np.diag([-1.0, -1.0, 1.0])
 _MASK_MARGIN_MM = 5.0
 _LEVELS_MM = (4.0, 2.0)
+"""Of an adult head; smaller in brains under 20 ml, as of rodents, as their structure is."""
 _COARSE_MM = 3.0
 
 
@@ -51,10 +53,10 @@ def rigid(
     fixed_gaps, moving_gaps : str
         Maps of what was not measured, or empty; only what both images show is compared.
     """
-    still, still_mask, size_mm = _brain_box(fixed, fixed_mask, fixed_gaps)
+    still, still_mask, voxels_per_level = _brain_box(fixed, fixed_mask, fixed_gaps)
     other, other_mask = _moving(moving, moving_gaps)
     # Two levels of about 4 and 2 mm: full resolution doubles the time and changes less than 0.01 mm.
-    shrink = tuple(max(1, round(level_mm / size_mm)) for level_mm in _LEVELS_MM)
+    shrink = tuple(max(1, round(n_voxels)) for n_voxels in voxels_per_level)
     with tempfile.TemporaryDirectory() as folder:
         result = ants.registration(
             still,
@@ -173,27 +175,30 @@ def _moving(image: str, gaps: str) -> tuple[ants.ANTsImage, ants.ANTsImage | Non
     return _from_array(extend_measured(data, measured), affine), _from_array(measured, affine)
 
 
-def _brain_box(image: str, mask: str, gaps: str = "") -> tuple[ants.ANTsImage, ants.ANTsImage, float]:
-    """The part of an image around its brain, the mask with a margin, and the voxel size in mm.
+def _brain_box(
+    image: str, mask: str, gaps: str = ""
+) -> tuple[ants.ANTsImage, ants.ANTsImage, NDArray[np.float64]]:
+    """The part of an image around its brain, the mask with a margin, and the voxels of each level of detail.
 
     The border of the brain is what holds a rigid registration best, so the mask includes it.
     """
     data, affine = load(Path(image))
     size = np.array(voxel_sizes_mm(affine))
     brain = load(Path(mask))[0] > 0.5
-    pad = np.ceil(2 * _MASK_MARGIN_MM / size).astype(int)
+    factor = size_factor(brain, tuple(size))
+    pad = np.ceil(2 * factor * _MASK_MARGIN_MM / size).astype(int)
     box = tuple(
         slice(max(0, part.start - extra), part.stop + extra)
         for part, extra in zip(ndimage.find_objects(brain.astype(np.uint8))[0], pad, strict=True)
     )
     affine = affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
-    near = ndimage.distance_transform_edt(~brain[box], sampling=size) <= _MASK_MARGIN_MM
+    near = ndimage.distance_transform_edt(~brain[box], sampling=size) <= factor * _MASK_MARGIN_MM
     measured = load_zone(gaps)
     if measured is not None:
         data, near = extend_measured(data, measured), near & measured[box]
-    voxel = float(np.prod(size) ** (1 / 3))
-    return _from_array(data[box], affine), _from_array(near, affine), voxel
+    levels = factor * np.array(_LEVELS_MM) / float(np.prod(size) ** (1 / 3))
+    return _from_array(data[box], affine), _from_array(near, affine), levels
 
 
 def _from_array(data: NDArray, affine: NDArray[np.float64]) -> ants.ANTsImage:
