@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
@@ -15,7 +16,7 @@ from n2a_bids.dataset.read.duplicate_files import note_duplicates
 from n2a_bids.dataset.read.fieldmaps import find_fieldmaps
 from n2a_bids.dataset.read.files import images_out_of_reach, kind_problem
 from n2a_bids.dataset.read.filters import matches, name_filters
-from n2a_bids.dataset.read.image_checks import header_problem
+from n2a_bids.dataset.read.image_checks import header_problem, placement_note
 from n2a_bids.dataset.read.layout import (
     closed_folders,
     list_images,
@@ -73,8 +74,14 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
         *(_odd_participant(bids_dir, label) for label in selected if label not in participants),
         *_without_images(bids_dir, participants, paths, selection),
     ]
-    units = tuple(note_duplicates(found.units, bids_dir))
+    units = tuple(_with_placement(unit) for unit in note_duplicates(found.units, bids_dir))
     return Collection(units, tuple(sorted(excluded, key=lambda item: item.path.parts)))
+
+
+def _with_placement(unit: DenoisingUnit) -> DenoisingUnit:
+    """Add a note on each image whose header does not place it."""
+    notes = [placement_note(image.path) for image in unit.images if not is_micrograph(image.path)]
+    return replace(unit, notes=(*unit.notes, *filter(None, notes)))
 
 
 def _header_problem(path: Path) -> str:

@@ -72,6 +72,25 @@ def header_problem(path: Path) -> str:
     return problem_found_by(check_header, path)
 
 
+def placement_note(path: Path) -> str:
+    """What to say of an image whose header does not tell where its voxels lie; empty if it does.
+
+    Such an image is used, as fMRIPrep does, and as nibabel places it: first voxels on the right, at the back
+    and below.
+    """
+    path = Path(path)
+    if header_problem(path) or not has_content(path):
+        return ""
+    header = open_nifti(path).header
+    if int(header["qform_code"]) or int(header["sform_code"]):
+        return ""
+    return (
+        f"{path.name}: the header does not tell how the head lies (qform_code and sform_code are both 0): "
+        "its first axis was taken to run from right to left, so that sides may be swapped; convert it again, "
+        "or restore qform and sform"
+    )
+
+
 def image_problem(path: Path) -> str:
     """What is wrong with an image, its header or its voxels, with the remedy; empty if nothing is."""
     return problem_found_by(check_image, Path(path))

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 import pytest
 
@@ -407,3 +408,17 @@ def test_images_that_are_never_found_are_named(make_bids, name, words):
     reasons = " ".join(item.reason for item in found.excluded if item.path.name == "sub-02")
     assert (f"{name} {words}" if words else "no T1w image") in reasons
     assert bool(words) == (name in reasons)
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 2)])
+def test_images_that_no_header_places_are_named(make_bids, codes):
+    """Left and right are a guess where neither qform nor sform is coded; one of them is enough."""
+    bids_dir = make_bids(RUNS)
+    for run in (1, 2):
+        image = nb.Nifti1Image(np.random.default_rng(run).random((8, 8, 8), np.float32), None)
+        image.header.set_sform(np.eye(4))
+        image.header["qform_code"], image.header["sform_code"] = codes if run == 1 else (1, 1)
+        nb.save(image, bids_dir / f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz")
+    (unit,) = collect(bids_dir, select(participants=("01",))).units
+    words = "sub-01_run-1_T1w.nii.gz: the header does not tell how the head lies"
+    assert [note.startswith(words) for note in unit.notes] == ([True] if codes == (0, 0) else [])
