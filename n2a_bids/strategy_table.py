@@ -118,6 +118,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         has_published_schedule=False,
         has_zero_shot=True,
         needs_same_contrast=True,
+        keeps_shipped=True,
         weights=("resunet-2d",),
     ),
     StrategyFacts("noise2average", "micr", needs_same_contrast=True, weights=("resunet-2d",)),

@@ -22,6 +22,7 @@ from n2a_bids.app.work import (
 )
 from n2a_bids.config import Config, TrainConfig
 from n2a_bids.config.options import declared_fields
+from n2a_bids.dataset.names import name_field
 from n2a_bids.dataset.read.layout import read_description, select_participants
 from n2a_bids.dataset.units import Collection, DenoisingUnit
 from n2a_bids.dataset.write.description import write_dataset_files
@@ -32,15 +33,23 @@ from n2a_bids.system.environment import brief_environment, prepare_environment
 from n2a_bids.system.signals import Interruption
 from n2a_bids.training.material import (
     AlignedGroup,
+    Split,
     describe_split,
     read_groups,
     split_subjects,
+    tell_apart,
     write_groups,
 )
 from n2a_bids.workflows.names import workflow_name
 
-_KINDS = ("anat-repeats", "anat-single")
+_KINDS = ("anat-repeats", "anat-single", "micr-repeats", "micr-frames")
 """Groups of one contrast, for which a network ships."""
+_NO_NETWORK = {
+    "anat-echoes": "echoes are denoised jointly by the network of one contrast, which repetitions train",
+    "dwi": "diffusion series are denoised by filters that are learned from each series, so that there is no "
+    "network to train for them (docs/training.md)",
+}
+"""Kind of group, or how it begins -> why no network is trained for it."""
 
 
 def run_training(config: Config, interruption: Interruption) -> int:
@@ -80,9 +89,9 @@ def run_training(config: Config, interruption: Interruption) -> int:
     prepare_environment(config)
     provide_mask_template(config)
     units = _units(find_work(config, config.selection, "auto"))
-    split_subjects(_planned(units), config.train, config.denoise.random_seed)
+    _split(_planned(units), config)
     groups = _prepare(units, config, interruption)
-    split_subjects(groups, config.train, config.denoise.random_seed)
+    _split(groups, config)
     for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
         warn(problem)
     return _train(groups, config)
@@ -90,12 +99,21 @@ def run_training(config: Config, interruption: Interruption) -> int:
 
 def _list(config: Config) -> None:
     found = find_work(config, config.selection, "auto")
-    groups = _planned(_units(found))
-    split = split_subjects(groups, config.train, config.denoise.random_seed)
+    groups = tell_apart(_planned(_units(found)), config.train)
+    split = _split(groups, config)
     sys.stdout.write(describe_split(groups, split) + "\n")
     for unit in found.units:
         if unit.kind not in _KINDS:
-            sys.stdout.write(f"{unit.label}: no network is trained for such groups ({unit.kind})\n")
+            sys.stdout.write(f"{unit.label}: not trained on: {_why_not(unit)}\n")
+
+
+def _split(groups: Sequence[AlignedGroup], config: Config) -> Split:
+    """Who is for what, as `n2a-tools train` will find it; an error where they are too few."""
+    return split_subjects(tell_apart(groups, config.train), config.train, config.denoise.random_seed)
+
+
+def _why_not(unit: DenoisingUnit) -> str:
+    return next(reason for kind, reason in _NO_NETWORK.items() if unit.kind.startswith(kind))
 
 
 def _units(found: Collection) -> list[DenoisingUnit]:
@@ -110,16 +128,17 @@ def _units(found: Collection) -> list[DenoisingUnit]:
     """
     units = [unit for unit in found.units if unit.kind in _KINDS]
     if not units:
-        others = sorted({unit.kind for unit in found.units})
+        others = dict.fromkeys(f"{unit.kind} ({_why_not(unit)})" for unit in found.units)
         raise BIDSDataError(
-            "expected repetitions of T1w images (or another anatomical contrast) to train on, found "
-            f"{', '.join(others) or 'nothing that is repeated'}; --dry-run of the participant level tells why"
+            "expected repetitions of T1w images (or another anatomical contrast), or exposures of a "
+            f"microscope, to train on, found {', '.join(others) or 'nothing that is repeated'}; --dry-run of "
+            "the participant level tells more"
         )
     suffixes = sorted({unit.suffix for unit in units})
     if len(suffixes) > 1:
         raise ConfigError(
-            f"expected images of one contrast, since one network is trained for it; found "
-            f"{', '.join(suffixes)}; choose one by --modalities"
+            f"expected images of one contrast, or of one kind of microscope, since one network is trained; "
+            f"found {', '.join(suffixes)}; choose one by --modalities or --bids-filter-file"
         )
     return units
 
@@ -127,7 +146,14 @@ def _units(found: Collection) -> list[DenoisingUnit]:
 def _planned(units: Sequence[DenoisingUnit]) -> list[AlignedGroup]:
     """Groups before they are aligned."""
     return [
-        AlignedGroup(unit.entities["sub"], unit.label, tuple(image.path for image in unit.images), Path())
+        AlignedGroup(
+            subject=unit.entities["sub"],
+            name=unit.label,
+            runs=tuple(image.path for image in unit.images),
+            mask=None,
+            micrograph=unit.datatype == "micr",
+            field_of_view=name_field(unit.entities) if unit.datatype == "micr" else "",
+        )
         for unit in units
     ]
 
@@ -170,7 +196,7 @@ def _begin(item: ParticipantWork, config: Config, locks: ExitStack) -> bool:
 
 
 def _group_file(item: ParticipantWork, unit: DenoisingUnit, config: Config) -> Path:
-    from n2a_bids.interfaces.anat.aligned import GROUP_FILE
+    from n2a_bids.interfaces.aligned import GROUP_FILE
 
     return work_dir_of(item.label, config) / workflow_name(unit) / "aligned" / GROUP_FILE
 
@@ -181,13 +207,16 @@ def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Inter
 
     from n2a_bids.app.execution import leave_crashes_in, run_to_the_end
     from n2a_bids.workflows.anat.unit import init_aligned_wf
+    from n2a_bids.workflows.micr.unit import init_aligned_micr_wf
 
     workflow = Workflow(top_name(), base_dir=str(config.work_dir))
     for item in batch:
         if item.units:
             one = Workflow(work_dir_of(item.label, config).name)
             units = [unit for unit in item.units if unit.kind in _KINDS]
-            one.add_nodes([init_aligned_wf(unit, item.settings(config)) for unit in units])
+            settings = item.settings(config)
+            made = {"anat": init_aligned_wf, "micr": init_aligned_micr_wf}
+            one.add_nodes([made[unit.datatype](unit, settings) for unit in units])
             workflow.add_nodes([one])
     leave_crashes_in(workflow, _crash_folder(config))
     return run_to_the_end(workflow, config, interruption) if workflow.list_node_names() else ""

@@ -53,11 +53,23 @@ class TrainConfig:
         Option("highest learning rate", metavar="RATE", default="0.0002, and 0.0007 from scratch"),
     ] = None
     batch_size: Annotated[
-        int, Range(1), Option("blocks in a step", flags=("--train-batch",), metavar="N")
-    ] = 2
+        int | None,
+        Range(1),
+        Option(
+            "blocks in a step",
+            flags=("--train-batch",),
+            metavar="N",
+            default="2, and 16 squares of micrographs",
+        ),
+    ] = None
     block_edge: Annotated[
-        int, Range(8), Option("edge of a block in voxels", flags=("--train-block",), metavar="N")
-    ] = 48
+        int | None,
+        Range(8),
+        Option(
+            "edge of a block in voxels, or of a square in pixels", flags=("--train-block",), metavar="N",
+            default="48, and 64 of micrographs",
+        ),
+    ] = None  # fmt: skip
     processes: Annotated[
         int,
         Range(1),

@@ -48,6 +48,18 @@ def parse_name(path: Path) -> tuple[dict[str, str], str, str]:
     return entities, suffix, dot + extension
 
 
+def name_field(entities: Mapping[str, str]) -> str:
+    """What a micrograph shows, by the entities of its name: another session, stain or run shows the same.
+
+    Examples
+    --------
+    >>> name_field({"sub": "01", "ses": "2", "sample": "A", "stain": "HE", "run": "1", "chunk": "3"})
+    '01_sample-A_chunk-3'
+    """
+    shown = [f"{key}-{entities[key]}" for key in ("sample", "chunk") if key in entities]
+    return "_".join([entities["sub"], *shown])
+
+
 def invalid_parts(entities: Mapping[str, str]) -> list[str]:
     """Parts of a name that BIDS does not know: other entities, or labels with other characters.
 

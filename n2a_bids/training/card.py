@@ -16,13 +16,20 @@ from n2a_bids.config import TrainConfig
 from n2a_bids.io.weights import save_weights
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.training.course import Course
-from n2a_bids.training.material import AlignedGroup, Split
+from n2a_bids.training.material import AlignedGroup, Split, are_fields
 
-_LIMITS = (
+_OF_HEADS = (
     "Learned from images of one dataset: use it for images of the same scanner, protocol and kind of "
-    "participants. What is rare in them, such as lesions, it has hardly seen. Gains are estimated from noisy "
-    "repetitions without a truth; whether it is used for an image is decided there again, against the mean "
-    "and the shipped network (strategy auto)."
+    "participants. What is rare in them, such as lesions, it has hardly seen."
+)
+_OF_MICROGRAPHS = (
+    "Learned from micrographs of one dataset: use it for images of the same microscope, magnification and "
+    "preparation. What is rare in them it has hardly seen."
+)
+_OF_FIELDS = " It was judged on other fields of view of the same specimens, not on other specimens."
+_GAINS = (
+    " Gains are estimated from noisy repetitions without a truth; whether it is used for an image is decided "
+    "there again, against the mean and the shipped network (strategy auto)."
 )
 _LICENCE = "That of whoever trained it: the weights follow from the images named here and their terms of use."
 
@@ -51,6 +58,7 @@ class TrainedNetwork:
             "version": __version__,
             "recipe": asdict(config) | {"rate": config.peak_rate},
             "random_seed": self.random_seed,
+            "kept_apart": "fields of view" if are_fields(self.groups) else "subjects",
             "subjects": {name: list(labels) for name, labels in asdict(self.split).items()},
             "groups": [{"name": group.name, "n_repetitions": len(group.runs)} for group in self.groups],
             "epoch": course.best_epoch,
@@ -63,9 +71,14 @@ class TrainedNetwork:
             "initial_weights_sha256": shipped.sha256 if shipped and not config.from_scratch else "",
             "compared_with_sha256": shipped.sha256 if shipped else "",
             "curve": course.curve,
-            "limits": _LIMITS,
+            "limits": self._limits,
             "licence": _LICENCE,
         }
+
+    @property
+    def _limits(self) -> str:
+        about = _OF_MICROGRAPHS if self.groups[0].micrograph else _OF_HEADS
+        return about + (_OF_FIELDS if are_fields(self.groups) else "") + _GAINS
 
 
 def write_trained(trained: TrainedNetwork, folder: Path) -> Path:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from n2a_bids.config import TrainConfig
-from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.names import name_field, parse_name
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.io.files import write_whole
+from n2a_bids.io.micrographs import is_micrograph
 
 _MOST_KEPT_APART = 4
 
@@ -25,11 +26,26 @@ class AlignedGroup:
     name: str
     """What the model card calls it."""
     runs: tuple[Path, ...]
-    mask: Path
+    mask: Path | None
+    """None for micrographs as they were acquired, which are not aligned yet."""
     measured: Path | None = None
     """How many runs were measured at each voxel, where some have gaps."""
     real_valued: bool = False
     """Real parts of complex images."""
+    micrograph: bool = False
+    """Exposures of a microscope."""
+    field_of_view: str = ""
+    """What micrographs show, by subject, sample and chunk: the same in all stains and acquisitions."""
+
+    @property
+    def network(self) -> str:
+        """Name of the network that learns from it."""
+        return "resunet-2d" if self.micrograph else "resunet-t1w"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that it is read from."""
+        return tuple(filter(None, (*self.runs, self.mask, self.measured)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +80,11 @@ def read_groups(path: Path) -> list[AlignedGroup]:
                 subject=str(row["subject"]),
                 name=str(row["name"]),
                 runs=tuple(map(Path, row["runs"])),
-                mask=Path(row["mask"]),
+                mask=Path(row["mask"]) if row["mask"] else None,
                 measured=Path(row["measured"]) if row.get("measured") else None,
                 real_valued=bool(row.get("real_valued")),
+                micrograph=bool(row.get("micrograph")),
+                field_of_view=str(row.get("field_of_view", "")),
             )
             for row in rows
         ]
@@ -81,12 +99,13 @@ def groups_of_pairs(pairs: Sequence[str], masks: Sequence[Path]) -> list[Aligned
     """Groups as the command line names them: one word for each group, its runs between commas.
 
     A first run that is named as in BIDS tells whose it is, so that sessions of one subject stay together;
-    others are subjects by themselves.
+    others are subjects by themselves. PNG and TIFF files are micrographs, which have no mask.
 
     Raises
     ------
     ConfigError
-        If there is not one mask for each group, a name is empty or stands twice.
+        If there is not one mask for each head, a name is empty or stands twice, or a group has too few or
+        mixed files.
 
     Examples
     --------
@@ -96,24 +115,83 @@ def groups_of_pairs(pairs: Sequence[str], masks: Sequence[Path]) -> list[Aligned
     >>> groups_of_pairs(["sub-01_ses-2_run-1_T1w.nii,r2.nii"], [Path("mask.nii")])[0].subject
     '01'
     """
-    if len(pairs) != len(masks):
+    n_masks = len(pairs)
+    if not masks and all(is_micrograph(Path(one)) for word in pairs for one in word.split(",")):
+        n_masks = 0
+    if len(masks) != n_masks:
         raise ConfigError(
             f"--masks: expected one brain mask for each of the {len(pairs)} subjects of --pairs, found "
-            f"{len(masks)}; give them in the same order"
+            f"{len(masks)}; give them in the same order, and none for micrographs (PNG, TIFF)"
         )
-    groups = []
-    for word, mask in zip(pairs, masks):
-        if not all(word.split(",")):
-            raise ConfigError(f"--pairs: expected RUN,RUN for each subject, found {word!r}; correct it")
-        runs = tuple(map(Path, word.split(",")))
-        name = runs[0].name.removesuffix(".gz").removesuffix(".nii")
-        groups.append(AlignedGroup(parse_name(runs[0])[0].get("sub", name), name, runs, mask))
+    groups = [_group_of_word(word, mask) for word, mask in zip(pairs, masks or [None] * len(pairs))]
     if len({group.name for group in groups}) < len(groups):
         raise ConfigError(
             "--pairs: expected another name of the first run for each subject, found one name twice; rename "
             "one"
         )
     return groups
+
+
+def _group_of_word(word: str, mask: Path | None) -> AlignedGroup:
+    if not all(word.split(",")):
+        raise ConfigError(f"--pairs: expected RUN,RUN for each subject, found {word!r}; correct it")
+    runs = tuple(map(Path, word.split(",")))
+    microscopic = [is_micrograph(run) for run in runs]
+    if any(microscopic) and (not all(microscopic) or mask is not None or len(runs) < 2):
+        raise ConfigError(
+            f"--pairs: expected two or more PNG or TIFF files and no mask for a field of view, or images of "
+            f"a head with a mask, found {word!r}; correct it"
+        )
+    entities, _, extension = parse_name(runs[0])
+    name = runs[0].name.removesuffix(extension) if any(microscopic) else _without_nifti(runs[0])
+    subject = entities.get("sub", name)
+    field = name_field(entities | {"sub": subject}) if any(microscopic) else ""
+    return AlignedGroup(subject, name, runs, mask, micrograph=any(microscopic), field_of_view=field)
+
+
+def _without_nifti(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def network_of(groups: Sequence[AlignedGroup]) -> str:
+    """Name of the network that learns from all groups.
+
+    Raises
+    ------
+    ConfigError
+        If there are both heads and micrographs.
+    """
+    names = sorted({group.network for group in groups})
+    if len(names) > 1:
+        raise ConfigError(
+            f"expected heads or micrographs, since one network is trained ({' or '.join(names)}); found "
+            "both; choose by --modalities, or by the files of --pairs"
+        )
+    return names[0] if names else ""
+
+
+def tell_apart(groups: Sequence[AlignedGroup], config: TrainConfig) -> list[AlignedGroup]:
+    """Groups under the labels by which they are kept apart: subjects, or fields of view of too few of them.
+
+    Many studies with a microscope have one specimen and many fields of view. Of these, too, none is learned
+    from that the network is judged on; that it fits another specimen is not shown.
+
+    Returns
+    -------
+    groups : list of AlignedGroup
+        With fields of view in place of subjects where the groups are micrographs of too few subjects.
+    """
+    subjects = {group.subject for group in groups}
+    n_validation, n_test = _n_kept_apart(len(subjects), config)
+    if len(subjects) > n_validation + n_test or not all(group.micrograph for group in groups):
+        return list(groups)
+    return [replace(group, subject=group.field_of_view or group.subject) for group in groups]
+
+
+def _n_kept_apart(n_subjects: int, config: TrainConfig) -> tuple[int, int]:
+    """How many are for validation and for the test."""
+    usual = min(max(n_subjects // 6, 1), _MOST_KEPT_APART)
+    return config.validation_subjects or usual, config.test_subjects or usual
 
 
 def split_subjects(groups: Sequence[AlignedGroup], config: TrainConfig, seed: int) -> Split:
@@ -137,12 +215,11 @@ def split_subjects(groups: Sequence[AlignedGroup], config: TrainConfig, seed: in
         If no subject is left to learn from.
     """
     subjects = sorted({group.subject for group in groups})
-    usual = min(max(len(subjects) // 6, 1), _MOST_KEPT_APART)
-    n_validation, n_test = config.validation_subjects or usual, config.test_subjects or usual
+    n_validation, n_test = _n_kept_apart(len(subjects), config)
     if len(subjects) <= n_validation + n_test:
         found = f"{len(subjects)} ({', '.join(subjects)})" if subjects else "none"
         raise BIDSDataError(
-            f"expected at least {n_validation + n_test + 1} subjects with images to train a network: "
+            f"expected at least {n_validation + n_test + 1} subjects{_or_fields(groups)} to train a network: "
             f"{n_validation} to choose the epoch, {n_test} to test it, the others to learn from; found "
             f"{found}; add subjects, or denoise each with the shipped weights"
         )
@@ -155,10 +232,21 @@ def split_subjects(groups: Sequence[AlignedGroup], config: TrainConfig, seed: in
     )
 
 
+def _or_fields(groups: Sequence[AlignedGroup]) -> str:
+    return ", or fields of view," if any(group.micrograph for group in groups) else " with images"
+
+
+def are_fields(groups: Sequence[AlignedGroup]) -> bool:
+    """Whether fields of view are kept apart, rather than subjects."""
+    return any(group.micrograph and group.subject == group.field_of_view for group in groups)
+
+
 def describe_split(groups: Sequence[AlignedGroup], split: Split) -> str:
     """Which subjects are for what, as ``--dry-run`` prints it."""
     n_alone = sum(len(group.runs) == 1 for group in groups)
     lines = [f"{len(groups)} groups of repetitions, {n_alone} of them one image alone"]
+    if are_fields(groups):
+        lines.append("too few subjects: their fields of view (sample, chunk) are kept apart instead")
     for name in ("training", "validation", "test"):
         labels = getattr(split, name)
         lines.append(f"{name:<11}{len(labels):>4}  {', '.join(labels)}")

@@ -5,27 +5,25 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import torch
 from torch import distributed
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
+from n2a_bids.algorithms.dataset_training.exposures import ExposureGroup
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
 from n2a_bids.algorithms.dataset_training.judgement import LEVELS, Judgement, judge, mean_gain
 from n2a_bids.algorithms.dataset_training.resumable import TrainingState, new_state
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network, place_network
-from n2a_bids.config import Device, TrainConfig
-from n2a_bids.config.options import Option, Range
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.run import choose_device, free_device_memory_gb
-from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
+from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.weights import load_weights
 from n2a_bids.system.resources import available_cpus
 from n2a_bids.training.card import TrainedNetwork, write_trained
@@ -42,38 +40,14 @@ from n2a_bids.training.material import (
     AlignedGroup,
     Split,
     describe_split,
-    groups_of_pairs,
-    read_groups,
+    network_of,
     split_subjects,
+    tell_apart,
 )
 from n2a_bids.training.processes import train_together
+from n2a_bids.training.request import TrainRequest, check_files, named_groups, with_blocks
 
-NETWORK = "resunet-t1w"
-"""That `auto` and the other strategies for anatomical images start from."""
 _SHARE_OF_FREE_MEMORY = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class TrainRequest:
-    """The command line of ``n2a-tools train``."""
-
-    out: Annotated[Path, Option("folder for weights and model card: give it to --weights-dir", metavar="DIR")]
-    checkpoint: Annotated[Path, Option("resumed from where it exists", metavar="FILE")]
-    pairs: Annotated[
-        tuple[str, ...],
-        Option("aligned repetitions, one word for each subject, or one image", metavar="RUN,RUN"),
-    ] = ()
-    masks: Annotated[tuple[Path, ...], Option("brain mask of each subject, in that order")] = ()
-    groups: Annotated[
-        Path | None, Option("JSON list of groups instead, as 'n2a ... train' leaves it", metavar="FILE")
-    ] = None
-    train: TrainConfig = field(default_factory=TrainConfig)
-    random_seed: Annotated[int, Range(0), Option("seed of everything random", metavar="N")] = 20261121
-    device: Annotated[Device, Option("'auto' takes a GPU when there is one")] = "auto"
-    omp_nthreads: Annotated[
-        int, Range(1), Option("threads", metavar="N", default="processors allowed, at most 8")
-    ] = 0
-    dry_run: Annotated[bool, Option("only tell which subjects would be kept apart")] = False
 
 
 def run_train(request: TrainRequest) -> None:
@@ -88,32 +62,18 @@ def run_train(request: TrainRequest) -> None:
     DenoisingError
         If the trained network is not better than the shipped one: nothing is written.
     """
-    groups = _named_groups(request)
+    groups = tell_apart(named_groups(request), request.train)
+    request = replace(request, train=with_blocks(request.train, network_of(groups)))
     split = split_subjects(groups, request.train, request.random_seed)
     if request.dry_run:
         sys.stdout.write(describe_split(groups, split) + "\n")
         return
-    _check_files(groups)
+    check_files(groups)
     check_writable(request.out)
     if request.train.processes > 1 and "WORLD_SIZE" not in os.environ:
         train_together(partial(_train, request, groups, split), request.train.processes)
     else:
         _train(request, groups, split)
-
-
-def _named_groups(request: TrainRequest) -> list[AlignedGroup]:
-    if (request.groups is None) == (not request.pairs):
-        raise ConfigError("expected --pairs with --masks, or --groups, found none or both; give one of them")
-    if request.groups is not None:
-        return read_groups(request.groups)
-    return groups_of_pairs(request.pairs, request.masks)
-
-
-def _check_files(groups: Sequence[AlignedGroup]) -> None:
-    for group in groups:
-        for path in (*group.runs, group.mask):
-            if not path.is_file():
-                raise BIDSDataError(f"{path}: expected an image, found no such file; correct the path")
 
 
 @contextmanager
@@ -134,11 +94,14 @@ def _together(request: TrainRequest) -> Iterator[torch.device]:
         distributed.destroy_process_group()
 
 
+Group = TrainingGroup | ExposureGroup
+
+
 @dataclass(frozen=True, slots=True)
 class _Material:
-    training: list[TrainingGroup]
-    validation: list[TrainingGroup]
-    test: list[TrainingGroup]
+    training: list[Group]
+    validation: list[Group]
+    test: list[Group]
 
 
 def _train(request: TrainRequest, groups: list[AlignedGroup], split: Split) -> None:
@@ -150,12 +113,13 @@ def _train_on(device: torch.device, request: TrainRequest, groups: list[AlignedG
     report = _Report()
     memory_gb = _SHARE_OF_FREE_MEMORY * free_device_memory_gb(device)
     context = Context(torch.Generator().manual_seed(request.random_seed), device, memory_gb, report)
-    shipped = load_weights(NETWORK)
+    network = network_of(groups)
+    shipped = load_weights(network)
     if shipped is None and not request.train.from_scratch:
-        raise ConfigError(f"expected shipped weights of {NETWORK} to start from, found none; install again")
+        raise ConfigError(f"expected shipped weights of {network} to start from, found none; install again")
     torch.manual_seed(request.random_seed)
     start = None if request.train.from_scratch else shipped
-    state = new_state(partial(build_network, NETWORK, start), device, LearningPace(request.train.peak_rate))
+    state = new_state(partial(build_network, network, start), device, LearningPace(request.train.peak_rate))
     fingerprint = _fingerprint(request, groups, shipped)
     course = load_course(state, request.checkpoint, fingerprint)
     material = _prepare_all(groups, split, shipped, context)
@@ -197,7 +161,7 @@ def _fingerprint(request: TrainRequest, groups: list[AlignedGroup], shipped: Pre
     rows = [
         (
             *(group.subject, group.name, group.real_valued),
-            [(path.name, path.stat().st_size) for path in (*group.runs, group.mask)],
+            [(path.name, path.stat().st_size) for path in filter(None, (*group.runs, group.mask))],
         )
         for group in groups
     ]
@@ -212,7 +176,7 @@ _MAY_CHANGE = ("patience", "processes")
 def _prepare_all(
     groups: list[AlignedGroup], split: Split, shipped: PretrainedWeights | None, context: Context
 ) -> _Material:
-    parts: dict[str, list[TrainingGroup]] = {"training": [], "validation": [], "test": []}
+    parts: dict[str, list[Group]] = {"training": [], "validation": [], "test": []}
     for number, group in enumerate(groups, 1):
         context.report(f"reading {group.name} ({number} of {len(groups)})")
         part = next(name for name in parts if group.subject in getattr(split, name))
@@ -232,16 +196,17 @@ def _test_and_write(
     groups: list[AlignedGroup],
     split: Split,
     course: Course,
-    test: list[TrainingGroup],
+    test: list[Group],
     shipped: PretrainedWeights | None,
     context: Context,
 ) -> None:
     """Compare the best epoch with the shipped weights; write it where it is better."""
     context.report("testing on subjects that were not learned from")
-    trained = PretrainedWeights(NETWORK, "", {name: value.half() for name, value in course.best.items()})
-    networks = {"trained": place_network(NETWORK, trained, context.device)}
+    tensors = {name: value.half() for name, value in course.best.items()}
+    trained = PretrainedWeights(network_of(groups), "", tensors)
+    networks = {"trained": place_network(trained.name, trained, context.device)}
     if shipped is not None:
-        networks["shipped"] = place_network(NETWORK, shipped, context.device)
+        networks["shipped"] = place_network(trained.name, shipped, context.device)
     found = judge(networks, test, context, levels=LEVELS, seed=request.random_seed + 1)
     _refuse_worse(found, course, request.checkpoint)
     seed = request.random_seed

@@ -1,20 +1,24 @@
 """The level 'train' of the app, from a dataset to weights, in two processes that learn together."""
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from microscopy_dataset import describe_dataset, expose, micr_path
+from PIL import Image
 from small_dataset import describe, write_mask, write_participant
 
-from n2a_bids.io.weights import load_weights
+from n2a_bids.io.weights import load_weights, save_weights
 
 SHORT = ("--train-epochs", 2, "--train-steps", 8, "--train-block", 16, "--train-rate", 0.001)
 
 
-def _run(root: Path, *options: object) -> subprocess.CompletedProcess[str]:
+def _run(root: Path, *options: object, masks: bool = True) -> subprocess.CompletedProcess[str]:
     words = ["bids", "out", "train", "-w", "work", "--nprocs", 1, "--device", "cpu"]
-    words += ["-d", f"masks={root / 'masks'}", *options]
+    words += [*(["-d", f"masks={root / 'masks'}"] if masks else []), *options]
     command = [sys.executable, "-m", "n2a_bids", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, timeout=900)
 
@@ -57,3 +61,28 @@ def test_weights_of_a_dataset_are_whole_or_not_there(study):
         assert "not better than the shipped ones" in done.stderr
         assert not list((study / "out").rglob("*.safetensors"))
     assert (study / "work").glob("*/train/checkpoint.pt")
+
+
+@pytest.mark.slow
+def test_a_network_for_micrographs_is_used_at_the_participant_level(tmp_path):
+    """From exposures of four fields of view to weights; the participant level names them in its record."""
+    describe_dataset(tmp_path / "bids")
+    for run in (1, 2):
+        for chunk in range(1, 5):
+            image = Image.fromarray(expose(10 * chunk + run))
+            image.save(micr_path(tmp_path / "bids", f"run-{run}_chunk-{chunk}", "TEM", ".tif"))
+    done = _run(tmp_path, *SHORT, "--train-from-scratch", masks=False)
+    # From random weights a few steps are no denoiser: what is written then is nothing.
+    assert done.returncode == 1, done.stderr
+    assert "not better than the shipped ones" in done.stderr
+    shipped = load_weights("resunet-2d")
+    tensors = {name: value * 1.01 for name, value in shipped.tensors.items()}
+    save_weights(replace(shipped, tensors=tensors), tmp_path / "own", {})
+    words = ["bids", "out", "participant", "-w", "work", "--nprocs", 1, "--device", "cpu"]
+    words += ["--omp-nthreads", 1, "--weights-dir", "own", "--recipe", "zero-shot"]
+    command = [sys.executable, "-m", "n2a_bids", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (record, *_) = sorted((tmp_path / "out").rglob("*_desc-denoised_figures.json"))
+    names = {row["name"].partition(" (")[0] for row in json.loads(record.read_text())["candidates"]}
+    assert {"pretrained network", "pretrained network as shipped"} <= names

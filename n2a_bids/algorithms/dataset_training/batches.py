@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from n2a_bids.algorithms.dataset_training.exposures import ExposureGroup, exposure_source
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
 from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
 from n2a_bids.algorithms.nn.batches import Pair, as_batch, pair_batches, recorrupted_batches
@@ -26,13 +27,17 @@ _STRENGTHS = (0.5, 1.0)
 
 
 def batches_of_groups(
-    groups: Sequence[TrainingGroup], targets: Targets, batch_size: int, block_edge: int, stride: int
+    groups: Sequence[TrainingGroup | ExposureGroup],
+    targets: Targets,
+    batch_size: int,
+    block_edge: int,
+    stride: int,
 ) -> Callable[[np.random.Generator], TrainingBatch]:
     """Random blocks of random subjects.
 
     Parameters
     ----------
-    groups : sequence of TrainingGroup
+    groups : sequence of TrainingGroup or of ExposureGroup
         Every subject is drawn equally often, however many groups it has.
     targets : {'recorrupted', 'noise2noise'}
         What repetitions learn: averages from independent averages, or each repetition from another one. One
@@ -40,7 +45,7 @@ def batches_of_groups(
     batch_size : int
         Blocks in a batch.
     block_edge : int
-        In voxels; less where the smallest volume is smaller.
+        In voxels or pixels; less where the smallest volume or plane is smaller.
     stride : int
         Of the network: edges are multiples of it.
 
@@ -49,14 +54,18 @@ def batches_of_groups(
     draw : callable
         Takes a generator, the only source of randomness, and returns the next batch.
     """
-    edge = min(block_edge, *(size // stride * stride for one in groups for size in one.prepared.mask.shape))
+    edge = min(block_edge, *(one.least_edge // stride * stride for one in groups))
     generator = torch.Generator()
     typical = float(np.exp(np.mean([np.log(one.noise_sd) for one in groups])))
     sources: dict[str, list[Callable[[], Batch]]] = {}
     for one in groups:
-        weight = loss_weight(one.prepared) * np.float32((one.noise_sd / typical) ** _LEVEL_POWER)
-        sampler = BlockSampler.over(one.prepared.mask, edge, generator.manual_seed(0), stride)
-        source = _source(one, targets, weight, sampler, generator)
+        level_weight = (one.noise_sd / typical) ** _LEVEL_POWER
+        if isinstance(one, ExposureGroup):
+            source = exposure_source(one, targets, level_weight, edge, generator)
+        else:
+            weight = loss_weight(one.prepared) * np.float32(level_weight)
+            sampler = BlockSampler.over(one.prepared.mask, edge, generator.manual_seed(0), stride)
+            source = _source(one, targets, weight, sampler, generator)
         sources.setdefault(one.subject, []).append(source)
     subjects = sorted(sources)
 

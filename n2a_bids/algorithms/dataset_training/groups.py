@@ -39,6 +39,11 @@ class TrainingGroup:
         return len(self.prepared.images) == 1
 
     @property
+    def least_edge(self) -> int:
+        """Of the volume, voxels."""
+        return min(self.prepared.mask.shape)
+
+    @property
     def noise_sd(self) -> float:
         """Typical noise SD of the average in the brain, z-scores."""
         return float(np.median(self.prepared.average_noise_sd[self.prepared.mask]))

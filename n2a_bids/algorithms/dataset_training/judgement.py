@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.dataset_training.exposures import ExposureGroup, exposure_errors
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
 from n2a_bids.algorithms.quality.gain import decibels, denoising_gain
 from n2a_bids.algorithms.risk.candidates import Candidate, compare
@@ -22,6 +23,8 @@ LEVELS = (0.7, 0.85, 1.0, 1.2, 1.45)
 
 _BLOCK_FRACTION = 0.06
 """Of the brain, that is judged."""
+_SQUARES, _FEWEST_SQUARES = 48, 6
+"""Of all groups of micrographs that are judged together, and of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,13 @@ class Judgement:
 
 def judge(
     networks: Mapping[str, nn.Module],
-    groups: Sequence[TrainingGroup],
+    groups: Sequence[TrainingGroup | ExposureGroup],
     context: Context,
     *,
     levels: tuple[float, ...] = (1.0,),
     seed: int,
 ) -> list[Judgement]:
-    """Estimate the gain of networks over the mean, on blocks of the brain, by recorruption.
+    """Estimate the gain of networks over the mean, on blocks of the brain or squares, by recorruption.
 
     The same seed means the same blocks and the same noise, so that differences between networks, and between
     epochs of one network, are paired.
@@ -55,7 +58,7 @@ def judge(
     ----------
     networks : mapping of str to nn.Module
         In eval mode.
-    groups : sequence of TrainingGroup
+    groups : sequence of TrainingGroup or of ExposureGroup
         Of subjects that the networks have not learned from.
     context : Context
         Its generator is not used.
@@ -68,10 +71,17 @@ def judge(
     judgements : list of Judgement
         One for each group.
     """
-    return [
-        Judgement(group.subject, _errors(networks, group, context, levels, seed + index))
-        for index, group in enumerate(groups)
-    ]
+    found = []
+    for index, group in enumerate(groups):
+        generator = torch.Generator().manual_seed(seed + index)
+        own = Context(generator, context.device, context.memory_gb, context.report, context.clock)
+        if isinstance(group, ExposureGroup):
+            most = max(_SQUARES // len(groups), _FEWEST_SQUARES)
+            errors = exposure_errors(networks, group, own, levels, most)
+        else:
+            errors = _errors(networks, group, own, levels, seed + index)
+        found.append(Judgement(group.subject, errors))
+    return found
 
 
 def _errors(
@@ -81,18 +91,16 @@ def _errors(
     levels: tuple[float, ...],
     seed: int,
 ) -> dict[str, float]:
-    generator = torch.Generator().manual_seed(seed)
-    own = Context(generator, context.device, context.memory_gb, context.report, context.clock)
-    blocks = hold_out(group.prepared.mask, generator, fraction=_BLOCK_FRACTION)
+    blocks = hold_out(group.prepared.mask, context.generator, fraction=_BLOCK_FRACTION)
     names = [name for name in networks for _ in levels]
     tried = [Candidate(name, network, level) for name, network in networks.items() for level in levels]
     candidates = [Candidate("mean"), *tried]
     if group.is_alone:
         rng = np.random.default_rng(seed)
-        stack, noise, bias = compare_alone(candidates, group.prepared, blocks, group.bias, own, rng)
+        stack, noise, bias = compare_alone(candidates, group.prepared, blocks, group.bias, context, rng)
         error = noise + bias
     else:
-        stack = compare(candidates, group.prepared, blocks, group.bias, own)
+        stack = compare(candidates, group.prepared, blocks, group.bias, context)
         error = error_of_mean(group.prepared, blocks, group.bias)
     left: dict[str, float] = {}
     for name, risk in zip(names, stack.risks[1:], strict=True):

@@ -188,8 +188,8 @@ def _noise_variance(stable: NDArray[np.float32], counted: NDArray[np.bool_]) -> 
     return usual
 
 
-def hold_out_squares(fields: StableFields, generator: torch.Generator) -> HeldOut:
-    """Choose squares spread over the planes, which training never sees as targets.
+def hold_out_squares(fields: StableFields, generator: torch.Generator, *, most: int = _MOST_CORES) -> HeldOut:
+    """Choose at most so many squares spread over the planes, which training never sees as targets.
 
     Returns
     -------
@@ -210,7 +210,7 @@ def hold_out_squares(fields: StableFields, generator: torch.Generator) -> HeldOu
         # The middle of the pixels that count: their mean place may be one where none does.
         plane, x, y = np.argwhere(fields.counted)[fields.counted.sum() // 2].tolist()
         corners = [(plane, min(x, shape[1] - edge), min(y, shape[2] - edge))]
-    wanted = int(np.clip(_HELD_OUT_PART * fields.counted.sum() / edge**2, _FEWEST_CORES, _MOST_CORES))
+    wanted = int(np.clip(_HELD_OUT_PART * fields.counted.sum() / edge**2, _FEWEST_CORES, most))
     order = torch.randperm(len(corners), generator=generator)[:wanted].tolist()
     cores, boxes, held = [], [], np.zeros(shape, bool)
     for index in sorted(order):

@@ -62,5 +62,8 @@ def build_network(name: str, weights: PretrainedWeights | None) -> nn.Module:
 
 
 def place_network(name: str, weights: PretrainedWeights | None, device: torch.device) -> nn.Module:
-    """A network of `build_network` on a device, in the order of memory that 3D convolutions want."""
-    return build_network(name, weights).to(device, memory_format=torch.channels_last_3d)
+    """A network of `build_network` on a device, in the order of memory that its convolutions want."""
+    network = build_network(name, weights)
+    n_axes = next(network.parameters()).ndim - 2
+    layout = torch.channels_last_3d if n_axes == 3 else torch.channels_last
+    return network.to(device, memory_format=layout)

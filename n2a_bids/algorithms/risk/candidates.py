@@ -24,6 +24,11 @@ _LOCAL_MEAN_VOXELS = 2.0
 """SD of the Gaussian over which estimates keep the mean of the data: white noise hardly reaches such a mean
 (5 % of its SD; 15 % of noise that interpolation or zero-filling has made smooth), but a lesion does."""
 
+PRETRAINED = "pretrained network"
+"""What a network is called in records that was trained on other images, and"""
+SHIPPED = "pretrained network as shipped"
+"""that of the package beside one that the user gave."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

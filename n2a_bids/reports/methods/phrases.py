@@ -39,7 +39,7 @@ _STRATEGIES = {
         "[@nonlocalbayes]"
     ),
     "pretrained network as shipped": (
-        "the network pretrained on other brains that comes with n2a_bids, which measured better than the "
+        "the pretrained network that comes with n2a_bids, which measured better than the "
         "weights that were given, told the noise level and applied to the mean"
     ),
     "pretrained": "a pretrained network that is told the noise level, applied to the mean",

@@ -9,9 +9,10 @@ from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.group.protocols import input_notes
-from n2a_bids.dataset.names import derivative_path, parse_name, shared_suffix_labels, source_uri
+from n2a_bids.dataset.names import derivative_path, name_field, parse_name, shared_suffix_labels, source_uri
 from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.aligned import KeepAligned
 from n2a_bids.interfaces.micr.align import AlignExposures
 from n2a_bids.interfaces.micr.write import WriteMicrographs
 from n2a_bids.io.ome_zarr import folder_state, is_zarr
@@ -42,33 +43,21 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """
     workflow = LiterateWorkflow(workflow_name(unit))
     workflow.__desc__, workflow.__postdesc__ = opening(unit), choice(unit, config)
-    n_frame_groups = (config.selection.micr_frames or 0) if unit.kind == "micr-frames" else 0
-    needed_gb = _BASE_GB + exposures_gb([image.path for image in unit.images], n_frame_groups)
-    # A node that may need more than there is asks for all of it, so that it runs alone.
-    memory_gb = min(needed_gb, max(config.resources.memory_gb, _BASE_GB))
-    metadata = [dict(image.metadata) for image in unit.images]
-    files = [str(image.path) for image in unit.images]
-    align = Node(
-        AlignExposures(in_files=files, metadata=metadata, n_frame_groups=n_frame_groups),
-        name="align",
-        mem_gb=memory_gb,
-    )
-    if any(is_zarr(image.path) for image in unit.images):
-        align.inputs.folder_states = [folder_state(image.path) for image in unit.images]
+    align = _init_align_node(unit, config)
     denoise = init_denoise_node(config.denoise, config.resources, micrograph=True)
     write = Node(
         WriteMicrographs(
             targets={name: str(path) for name, path in micr_targets(unit, config).items()},
-            in_files=files,
-            frames=bool(n_frame_groups),
+            in_files=align.inputs.in_files,
+            frames=unit.kind == "micr-frames",
             as_float=config.outputs.micr_float,
-            metadata=metadata,
+            metadata=align.inputs.metadata,
             sources=[source_uri(image.path, config) for image in unit.images],
             warnings=input_notes(unit),
             run_uuid=config.run_uuid,
         ),
         name="write",
-        mem_gb=memory_gb,
+        mem_gb=align.mem_gb,
     )
     aligned = [("out_files", "in_files"), ("mask_file", "mask_file"), ("measured_file", "measured_file")]
     results = [("mean_file", "mean"), ("residual_file", "residual"), ("noise_sd_file", "noise_sd")]
@@ -87,6 +76,49 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         ]
     )
     return workflow
+
+
+def init_aligned_micr_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+    """Read and align only: the step of `init_micr_unit_wf`, which finds it finished, and the other way.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Exposures of one field of view, or one file of frames.
+    config : Config
+
+    Returns
+    -------
+    workflow : Workflow
+        Complete: it ends with ``aligned/group.json``, which names the aligned files.
+    """
+    workflow = Workflow(workflow_name(unit))
+    keep = Node(
+        KeepAligned(subject=unit.entities["sub"], label=unit.label, field_of_view=name_field(unit.entities)),
+        name="aligned",
+        mem_gb=0.1,
+    )
+    aligned = [("out_files", "in_files"), ("mask_file", "mask_file"), ("measured_file", "measured_file")]
+    workflow.connect([(_init_align_node(unit, config), keep, aligned)])
+    return workflow
+
+
+def _init_align_node(unit: DenoisingUnit, config: Config) -> Node:
+    n_frame_groups = (config.selection.micr_frames or 0) if unit.kind == "micr-frames" else 0
+    needed_gb = _BASE_GB + exposures_gb([image.path for image in unit.images], n_frame_groups)
+    align = Node(
+        AlignExposures(
+            in_files=[str(image.path) for image in unit.images],
+            metadata=[dict(image.metadata) for image in unit.images],
+            n_frame_groups=n_frame_groups,
+        ),
+        name="align",
+        # A node that may need more than there is asks for all of it, so that it runs alone.
+        mem_gb=min(needed_gb, max(config.resources.memory_gb, _BASE_GB)),
+    )
+    if any(is_zarr(image.path) for image in unit.images):
+        align.inputs.folder_states = [folder_state(image.path) for image in unit.images]
+    return align
 
 
 def micr_targets(unit: DenoisingUnit, config: Config) -> dict[str, Path]:

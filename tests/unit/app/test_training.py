@@ -7,17 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from dwi_dataset import write_dataset
+from microscopy_dataset import describe_dataset, expose, micr_path
+from PIL import Image
 from small_dataset import describe, write_mask, write_participant
 
 import n2a_bids.app.execution as execution
 import n2a_bids.app.training as training
 import n2a_bids.app.work as work
+from n2a_bids.algorithms.context import Context
 from n2a_bids.app.work import ParticipantWork, find_work, work_dir_of
 from n2a_bids.cli.options import read_options
 from n2a_bids.cli.tools import build_parser
 from n2a_bids.config import Config, MaskConfig, ResourceConfig, TrainConfig, TrainLevelConfig
-from n2a_bids.interfaces.anat.aligned import GROUP_FILE, KeepAligned
+from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.interfaces.aligned import GROUP_FILE, KeepAligned
 from n2a_bids.system.signals import Interruption
+from n2a_bids.training.loading import load_group
 from n2a_bids.training.material import AlignedGroup, write_groups
 from n2a_bids.training.session import TrainRequest
 from n2a_bids.workflows.names import workflow_name
@@ -99,3 +106,48 @@ def test_the_training_process_is_told_every_setting():
     assert read_options(args, TrainRequest).train == TrainConfig(**settings)
     with pytest.raises(SystemExit):
         build_parser("train").parse_args(["train", "--out", "w", "--checkpoint", "c.pt", "--train-out", "v"])
+
+
+@pytest.fixture
+def microscope(tmp_path) -> Config:
+    """Two fields of view of one specimen, two exposures each."""
+    bids = tmp_path / "bids"
+    describe_dataset(bids)
+    for run, shift in ((1, (0, 0)), (2, (3.4, -5.2))):
+        for chunk in (1, 2):
+            image = Image.fromarray(expose(10 * chunk + run, shift))
+            image.save(micr_path(bids, f"run-{run}_chunk-{chunk}", "TEM", ".tif"))
+    return Config(
+        bids_dir=bids,
+        output_dir=tmp_path / "out",
+        work_dir=tmp_path / "work",
+        run_uuid="now",
+        resources=ResourceConfig(n_procs=1, omp_nthreads=1, memory_gb=4),
+    )
+
+
+def test_exposures_of_a_microscope_are_aligned_for_training(microscope):
+    """By the step of the participant level, which finds it done; fields of view are named."""
+    units = training._units(find_work(microscope, microscope.selection, "auto"))
+    groups = training._prepare(units, microscope, Interruption())
+    assert [group.field_of_view for group in groups] == ["01_sample-A_chunk-1", "01_sample-A_chunk-2"]
+    assert {group.network for group in groups} == {"resunet-2d"}
+    folder = work_dir_of("01", microscope) / workflow_name(units[0])
+    assert groups[0].runs[0].parent == folder / "align" == groups[0].mask.parent
+    context = Context(torch.Generator().manual_seed(0))
+    (fields,) = load_group(groups[0], None, context).channels
+    assert fields.images.shape[:2] == (2, 1)
+    assert 0.5 < fields.counted.mean() < 1, "what the drift moved out of the image does not count"
+
+
+def test_images_that_train_no_network_are_told_why(tmp_path, config):
+    """Diffusion series alone: the error names the reason; micrographs beside heads: what chooses."""
+    write_dataset(tmp_path / "dwi", "repeat")
+    series = replace(config, bids_dir=tmp_path / "dwi")
+    with pytest.raises(BIDSDataError, match="filters that are learned from each series"):
+        training._units(find_work(series, series.selection, "auto"))
+    for run in (1, 2):
+        path = micr_path(config.bids_dir, f"run-{run}", "TEM", ".tif")
+        Image.fromarray(expose(run)).save(path)
+    with pytest.raises(ConfigError, match=r"T1w, TEM; choose one by --modalities"):
+        training._units(find_work(config, config.selection, "auto"))

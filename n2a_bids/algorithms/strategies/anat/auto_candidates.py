@@ -14,14 +14,17 @@ from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.preparation.repetitions import Prepared
-from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_average
+from n2a_bids.algorithms.risk.candidates import (
+    PRETRAINED,
+    SHIPPED,
+    Candidate,
+    compare,
+    estimate_average,
+)
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, weigh_repetitions
 from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted
 from n2a_bids.record.denoising import Epoch
-
-_PRETRAINED = "pretrained network"
-_SHIPPED = "pretrained network as shipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,9 @@ def pretrained_candidates(
     # First the weights: with unequal noise, that of inputs and targets would be correlated.
     prepared = weigh_repetitions(Candidate("pretrained", network), prepared, held_out, context)
     mean = mean_candidate(prepared)
-    tried = _at_levels(_PRETRAINED, network, config)
+    tried = _at_levels(PRETRAINED, network, config)
     if config.shipped is not None:
-        tried += _at_levels(_SHIPPED, recorrupted.new_network(config.shipped, context), config)
+        tried += _at_levels(SHIPPED, recorrupted.new_network(config.shipped, context), config)
     stack = compare([mean, *tried], prepared, held_out, 0.0, context)
     ranked = [tried[index] for index in np.argsort(stack.risks[1:], kind="stable")]
     best = ranked[0]

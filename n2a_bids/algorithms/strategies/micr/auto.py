@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.fields import StableFields, hold_out_squares
@@ -16,7 +17,7 @@ from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain, weighting_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
-from n2a_bids.algorithms.risk.candidates import Candidate, compare
+from n2a_bids.algorithms.risk.candidates import PRETRAINED, SHIPPED, Candidate, compare
 from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, average_blocks
@@ -46,6 +47,8 @@ class AutoConfig:
     """Settings of a recipe."""
 
     training: TrainingConfig
+    shipped: PretrainedWeights | None = None
+    """Of the network in the package, where other weights are used: it stays a candidate beside them."""
 
 
 def config(recipe: str, weights: PretrainedWeights | None = None) -> AutoConfig:
@@ -85,13 +88,13 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
     """
 
     def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:
-        return _denoise_channel(exposures, fields, config.training, context)
+        return _denoise_channel(exposures, fields, config, context)
 
     return denoise_channels(repetitions, context, denoise_channel)
 
 
 def _denoise_channel(
-    exposures: NDArray[np.float32], fields: StableFields, config: TrainingConfig, context: Context
+    exposures: NDArray[np.float32], fields: StableFields, config: AutoConfig, context: Context
 ) -> DenoisedChannel:
     held_out = hold_out_squares(fields, context.generator)
     estimator, weighting = PlaneEstimator(context), fields.weighting
@@ -122,7 +125,7 @@ def _denoise_channel(
     rings = correlate_halves(fields, partial(estimator.blend, candidates, weights))
     context.report("denoising the whole image")
     noise_sd = fields.noise_sd if each else fields.average_noise_sd
-    method = PlaneEstimator(context, FLIPS[: config.n_flips]).blend(candidates, weights, noise_sd)
+    method = PlaneEstimator(context, FLIPS[: config.training.n_flips]).blend(candidates, weights, noise_sd)
     how = {"each": each, "memory_gb": context.memory_gb, "report": context.report}
     image = denoise_planes(exposures, fields.scale, method, weighting, **how)
     gain = replace(found.gain, denoising=denoising_gain(mean_error, mean_error, stack.combined_risk))
@@ -154,29 +157,36 @@ def compare_on_squares(
 def _make_candidates(
     fields: StableFields,
     held_out: HeldOut,
-    config: TrainingConfig,
+    config: AutoConfig,
     context: Context,
     estimator: PlaneEstimator,
 ) -> tuple[list[PlaneCandidate], tuple[Epoch, ...]]:
-    """The mean, the pretrained network at its best level, and the network trained on the exposures."""
-    candidates, history = [PlaneCandidate("mean")], ()
-    network = new_network(config.weights, context)
-    if config.weights is not None:
+    """The mean, pretrained networks at their best levels, and the better one trained on the exposures."""
+    training, history = config.training, ()
+    candidates = [PlaneCandidate("mean")]
+    network = new_network(training.weights, context)
+    if training.weights is not None:
         context.report("choosing the noise level of the pretrained network")
-        tried = [
-            PlaneCandidate(f"pretrained network (level {level:g})", network, level)
-            for level in _NOISE_FACTORS
-        ]
+        tried = _at_levels(PRETRAINED, network)
+        if config.shipped is not None:
+            tried += _at_levels(SHIPPED, new_network(config.shipped, context))
         volumes = [estimator.as_candidate(one) for one in (candidates[0], *tried)]
         stack = compare_on_squares(volumes, fields, held_out, context)
-        best = tried[int(np.argmin(stack.risks[1:]))]
-        candidates += _with_local_means(best)
-    if config.schedule.n_epochs:
+        best, *others = [tried[index] for index in np.argsort(stack.risks[1:], kind="stable")]
+        # Of two networks the better one is followed up; the other stays a candidate.
+        rival = [one for one in others if one.network is not best.network][:1]
+        candidates += [*_with_local_means(best), *rival]
+        network = best.network
+    if training.schedule.n_epochs:
         trained = copy.deepcopy(network)
-        history = train_network(trained, fields, config, context, held_out=held_out.mask)
-        name = "trained network" if config.weights is None else "fine-tuned network"
+        history = train_network(trained, fields, training, context, held_out=held_out.mask)
+        name = "trained network" if training.weights is None else "fine-tuned network"
         candidates += _with_local_means(PlaneCandidate(name, trained))
     return candidates, history
+
+
+def _at_levels(name: str, network: nn.Module) -> list[PlaneCandidate]:
+    return [PlaneCandidate(f"{name} (level {level:g})", network, level) for level in _NOISE_FACTORS]
 
 
 def _with_local_means(candidate: PlaneCandidate) -> list[PlaneCandidate]:

@@ -13,19 +13,14 @@ from torch import nn
 
 from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.micrographs.fields import (
-    StableFields,
-    StableScale,
-    find_void,
-    prepare_fields,
-)
+from n2a_bids.algorithms.micrographs.channels import stable_channels
+from n2a_bids.algorithms.micrographs.fields import StableFields, StableScale
 from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
 from n2a_bids.algorithms.nn.networks import receptive_radius
 from n2a_bids.algorithms.nn.planar import FLIPS, predict_plane
 from n2a_bids.algorithms.nn.planar_batches import Draw, recorrupted_pairs, square_batches
 from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
-from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import (
@@ -218,24 +213,16 @@ def denoise_channels(
     denoised : DenoisedImage
     """
     started = context.clock()
-    data, shared = with_equal_gain(repetitions), repetitions.shared
-    counted = repetitions.mask if shared is None else repetitions.mask & shared
+    shared, n_channels = repetitions.shared, repetitions.data.shape[-1]
     saturated = ~repetitions.mask if shared is None else ~repetitions.mask & shared
     parts, noise_maps = [], []
-    for channel in range(data.shape[-1]):
-        exposures = data[..., channel]
-        if data.shape[-1] > 1:
-            context.report(f"channel {channel + 1} of {data.shape[-1]}")
-        void = find_void(exposures)
-        if shared is not None:
-            # Where one exposure alone was measured, the others hold its values.
-            void &= shared
-        if not (counted & ~void).any():
-            raise ValueError("the exposures do not differ: they are copies of one, or show nothing")
-        part = denoise_channel(exposures, prepare_fields(exposures, counted & ~void, context.generator))
-        kept = saturated | void
+    for number, channel in enumerate(stable_channels(repetitions, context.generator), start=1):
+        if n_channels > 1:
+            context.report(f"channel {number} of {n_channels}")
+        part = denoise_channel(channel.exposures, channel.fields)
+        kept = saturated | channel.void
         if kept.any():
-            part.image[kept] = exposures[:, kept].mean(axis=0)
+            part.image[kept] = channel.exposures[:, kept].mean(axis=0)
         parts.append(part)
         noise_maps.append(np.sqrt(part.scale.noise.variance(part.image)).astype(np.float32))
     return DenoisedImage(

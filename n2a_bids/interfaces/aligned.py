@@ -1,4 +1,4 @@
-"""Node that notes which files are the aligned repetitions of a group, to train on."""
+"""Node that notes which files are the aligned repetitions or exposures of a group, to train on."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ GROUP_FILE = "group.json"
 
 class _KeepAlignedInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, desc="aligned repetitions, or one image")
-    mask_file = File(exists=True, mandatory=True, desc="brain mask on their grid")
+    mask_file = File(exists=True, mandatory=True, desc="brain mask, or pixels that count, on their grid")
     measured_file = File(exists=True, desc="runs measured at each voxel, where some have gaps")
     subject = traits.Str(mandatory=True, desc="participant, without sub-")
     label = traits.Str(mandatory=True, desc="name of the group")
     real_valued = traits.Bool(False, usedefault=True, desc="real parts of complex images")
+    field_of_view = traits.Str("", usedefault=True, desc="what exposures of a microscope show")
 
 
 class _KeepAlignedOutputSpec(TraitedSpec):
@@ -49,6 +50,8 @@ class KeepAligned(SimpleInterface):
             mask=Path(self.inputs.mask_file),
             measured=Path(measured) if isdefined(measured) else None,
             real_valued=self.inputs.real_valued,
+            micrograph=bool(self.inputs.field_of_view),
+            field_of_view=self.inputs.field_of_view,
         )
         self._results["group_file"] = os.fspath(write_groups([group], Path(runtime.cwd) / GROUP_FILE))
         return runtime
