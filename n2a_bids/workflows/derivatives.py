@@ -40,9 +40,11 @@ def writes_each_echo(unit: DenoisingUnit, config: Config) -> bool:
 
 def tells_error(unit: DenoisingUnit, config: Config) -> bool:
     """Written where the strategy knows the error to expect in every voxel."""
-    if unit.kind in ("anat-echoes", "anat-single"):
+    strategy = config.denoise.strategy
+    # Nothing tells the noise of the mean of one image, nor how it differs between echoes.
+    if unit.kind == "anat-echoes" or (unit.kind == "anat-single" and strategy == "mean"):
         return False
-    return find_strategy(config.denoise.strategy, unit.datatype).tells_error
+    return find_strategy(strategy, unit.datatype).tells_error
 
 
 def is_made_of_several(unit: DenoisingUnit, config: Config) -> bool:

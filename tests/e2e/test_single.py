@@ -70,6 +70,16 @@ def test_the_image_is_closer_to_the_truth(finished):
     assert after < 0.8 * before
 
 
+def test_the_expected_error_is_a_map_in_the_brain(finished):
+    """Positive there, nothing elsewhere, with a sidecar and a figure that say what it rests on."""
+    _, brain = head_phantom()
+    name = finished / "sub-01/anat/sub-01_run-1_desc-uncertainty_T1w"
+    error_sd = nb.load(f"{name}.nii.gz").get_fdata()
+    assert (error_sd[brain] > 0).mean() > 0.99 and not error_sd[~brain].any()
+    assert "estimated from this one image" in json.loads(Path(f"{name}.json").read_text())["Description"]
+    assert (finished / "sub-01/figures/sub-01_run-1_desc-uncertainty_T1w.svg").is_file()
+
+
 def test_everything_says_that_nothing_was_repeated(finished):
     """Sidecar, report and methods text; no transform, and no number of averages."""
     folder = finished / "sub-01" / "anat"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.normalization import Mask, Volume
@@ -121,3 +121,13 @@ def resize_mask(mask: Mask, shape: tuple[int, int, int]) -> Mask:
     """Mask on a grid as of `resize_spectrum`: the nearest voxel."""
     nearest = [np.minimum(np.arange(n) * old // n, old - 1) for n, old in zip(shape, mask.shape, strict=True)]
     return mask[np.ix_(*nearest)]
+
+
+def enlarge_map(volume: Volume, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A smooth map on the finer grid of `resize_spectrum`, by linear interpolation: it stays positive."""
+    places = np.meshgrid(
+        *[np.arange(new) * old / new for new, old in zip(shape, volume.shape, strict=True)],
+        indexing="ij",
+        sparse=True,
+    )
+    return ndimage.map_coordinates(volume, np.broadcast_arrays(*places), order=1, mode="nearest")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
@@ -14,7 +12,7 @@ from n2a_bids.algorithms.noise.estimate import difference_noise_sd
 from n2a_bids.algorithms.noise.kspace import find_acquired
 from n2a_bids.algorithms.noise.model import agrees_with
 from n2a_bids.algorithms.preparation.repetitions import Prepared
-from n2a_bids.algorithms.preparation.zero_filling import resize_mask, resize_spectrum
+from n2a_bids.algorithms.preparation.zero_filling import enlarge_map, resize_mask, resize_spectrum
 from n2a_bids.algorithms.repetitions import DenoisedImage
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.stacking import draw_contrasts
@@ -87,7 +85,7 @@ def on_stored_grid(denoised: DenoisedImage, stored: Prepared, used: Prepared) ->
     lowest = scale.invert(np.full(1, stored.average.min(), np.float32))[0]
     uncertainty = denoised.uncertainty
     if uncertainty is not None:
-        uncertainty = np.where(stored.head[..., None], _enlarge(uncertainty[..., 0], shape)[..., None], 0)
+        uncertainty = np.where(stored.head[..., None], enlarge_map(uncertainty[..., 0], shape)[..., None], 0)
     return replace(
         denoised,
         data=np.maximum(resize_spectrum(denoised.data[..., 0], shape), lowest)[..., None],
@@ -111,11 +109,3 @@ def _nothing_is_lost(prepared: Prepared, matrix: tuple[int, int, int], context: 
         for core in hold_out(prepared.mask, context.generator, fraction=0.5).cores
     ]
     return float(np.mean(blocks)) < _STANDARD_ERRORS * float(np.std(blocks)) / np.sqrt(len(blocks)) + 1e-9
-
-
-def _enlarge(volume: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A smooth map on the finer grid, by linear interpolation: it stays positive."""
-    places = np.meshgrid(
-        *[np.arange(new) * old / new for new, old in zip(shape, volume.shape)], indexing="ij", sparse=True
-    )
-    return ndimage.map_coordinates(volume, np.broadcast_arrays(*places), order=1, mode="nearest")

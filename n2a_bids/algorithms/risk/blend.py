@@ -40,12 +40,35 @@ def estimate_blend(
     clues : Clues
     """
     used = [(candidate, weight) for candidate, weight in zip(candidates, weights) if weight > 0]
-    asked, clues = [candidate for candidate, _ in used], Clues()
-    if not any(candidate.nonlocal_passes for candidate in asked):
-        # For the posterior alone, where a network was kept without what may follow it.
-        asked += [replace(one, nonlocal_passes=1) for one in asked[-1:] if one.network is not None]
-    estimates = estimate_average(asked, prepared, context, flips, clues=clues)
+    estimates, clues = estimate_with_clues([one for one, _ in used], prepared, context, flips)
     total = np.zeros_like(prepared.images[0])
     for estimate, (_, weight) in zip(estimates, used):
         total += np.float32(weight) * estimate
     return total, clues
+
+
+def estimate_with_clues(
+    candidates: Sequence[Candidate],
+    prepared: Prepared,
+    context: Context,
+    flips: tuple[tuple[int, ...], ...],
+) -> tuple[list[NDArray[np.float32]], Clues]:
+    """Denoise the average of the repetitions by every candidate, and keep what the stages show.
+
+    Parameters
+    ----------
+    candidates : sequence of K Candidate
+    prepared, context, flips
+        As of `estimate_blend`.
+
+    Returns
+    -------
+    estimates : list of K (X, Y, Z) float32 arrays
+        In z-scores.
+    clues : Clues
+    """
+    asked, clues = list(candidates), Clues()
+    if not any(candidate.nonlocal_passes for candidate in asked):
+        # For the posterior alone, where a network was kept without what may follow it.
+        asked += [replace(one, nonlocal_passes=1) for one in asked[-1:] if one.network is not None]
+    return estimate_average(asked, prepared, context, flips, clues=clues)[: len(candidates)], clues

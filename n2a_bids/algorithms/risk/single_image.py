@@ -10,7 +10,7 @@ denoiser is wrong by twice that part of the noise power.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,22 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.preparation.repetitions import Prepared
+from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
 from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.stacking import Stack, stack_candidates
+from n2a_bids.algorithms.risk.uncertainty import Clues, expected_error
 
 _CERTAINTY = 2.0
 """Standard errors by which a candidate must beat the image as it is."""
 _STRENGTH = 0.4
 """Of recorruption: small keeps the input close to the image that is denoised in the end."""
+
+_USUAL_FACTORS, _USUAL_VARIANCE, _ERROR_GROWTH = np.array([0.14, 1.03]), 0.055, 0.06
+"""Squared error over floor and doubt, the noise variance (squared z-scores) for which that holds, and the
+power of it with which both grow: networks that were not trained on the image itself find less in strong
+noise. On seven heads at noise 0.1 to 0.6 every tenth of the voxels then comes out within 21 %
+(``n2a-tools benchmark --calibration --repetitions 1``)."""
 
 
 def compare_alone(
@@ -141,3 +149,126 @@ def survives_renewed_noise(
         error += float(((blend(observed) - truth)[inner][counted] ** 2).sum())
         noise_power += float((noise[inner][counted] ** 2).sum())
     return error < noise_power
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What Stein's risk says of the candidates."""
+
+    stack: Stack
+    noise_power: float
+    bias_power: float
+    reason: str
+    """Half a sentence: why the image is kept as it is; empty where it is not."""
+
+    @property
+    def error_of_image(self) -> float:
+        """Mean squared error of the image as it is."""
+        return self.noise_power + self.bias_power
+
+    @property
+    def gain(self) -> Gain:
+        """Of the combination over the image as it is."""
+        if self.reason:
+            return Gain()
+        return Gain(1.0, denoising_gain(self.noise_power, self.error_of_image, self.stack.combined_risk))
+
+
+def judge_alone(
+    candidates: Sequence[Candidate],
+    prepared: Prepared,
+    held_out: HeldOut,
+    bias: NDArray[np.float32] | float,
+    uncertainty: float,
+    context: Context,
+    rng: np.random.Generator,
+) -> Verdict:
+    """Compare candidates, and ask whether their combination is better than the image beyond doubt.
+
+    Parameters
+    ----------
+    candidates, prepared, held_out, bias, context, rng
+        As of `compare_alone`.
+    uncertainty : float
+        Relative, of the noise SD.
+    """
+    stack, noise_power, bias_power = compare_alone(candidates, prepared, held_out, bias, context, rng)
+    reason = reason_against(stack, noise_power, bias_power, uncertainty)
+    known = (candidates, stack.weights, prepared, held_out, context, rng)
+    if not reason and not survives_renewed_noise(*known):
+        reason = "what it made of the image is not what it makes of it again under new noise of this level"
+    return Verdict(stack, noise_power, bias_power, reason)
+
+
+def expected_error_alone(
+    clues: Clues,
+    estimate: Volume,
+    verdict: Verdict,
+    prepared: Prepared,
+    held_out: HeldOut,
+    bias: NDArray[np.float32] | float,
+    uncertainty: float,
+) -> Volume | None:
+    """Root of the expected squared error of every voxel of what became of one image alone.
+
+    Parameters
+    ----------
+    clues, estimate, prepared, held_out, bias
+        As of `expected_error`.
+    verdict : Verdict
+    uncertainty : float
+        Relative, of the noise SD.
+
+    Returns
+    -------
+    error_sd : (X, Y, Z) float32 array or None
+        z-scores; None where the image was kept as it is, whose noise is known.
+    """
+    if verdict.reason:
+        return None
+    noise_variance = float(np.mean(prepared.average_noise_sd[prepared.mask] ** 2))
+    usual = _USUAL_FACTORS * (noise_variance / _USUAL_VARIANCE) ** _ERROR_GROWTH
+    known = (clues, estimate, verdict.stack, prepared, held_out, bias)
+    return expected_error(*known, usual=usual, level_uncertainty=uncertainty)
+
+
+def no_more_than_noise(
+    estimate: Volume,
+    error_sd: Volume | None,
+    prepared: Prepared,
+    bias: NDArray[np.float32] | float,
+    uncertainty: float,
+) -> tuple[Volume, Volume | None]:
+    """The estimate, drawn towards the image where more is missing than noise of the level can hold.
+
+    Parameters
+    ----------
+    estimate : (X, Y, Z) float32 array
+        z-scores.
+    error_sd : (X, Y, Z) float32 array or None
+        Expected error of it.
+    prepared : Prepared
+        One image, with its noise map.
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the image.
+    uncertainty : float
+        Relative, of the noise SD.
+
+    Returns
+    -------
+    estimate, error_sd : as given
+        Of an estimate of least squared error, the noise that it keeps has its squared error for a covariance
+        with all of the noise: so that of a mixture with the image is known.
+    """
+    mask, average = prepared.mask, prepared.average
+    taken = average - estimate
+    offset = np.broadcast_to(np.float32(bias), mask.shape)[mask]
+    power = float(((taken[mask] - offset) ** 2).mean())
+    limit = float((prepared.repetition_noise_sd[mask] ** 2).mean()) * (1 + 2 * uncertainty)
+    if power <= limit:
+        return estimate, error_sd
+    part = np.float32(np.sqrt(limit / power))
+    if error_sd is not None:
+        left = (1 - part) ** 2
+        error_sd = np.sqrt((1 - left) * error_sd**2 + left * prepared.average_noise_sd**2)
+    return average - part * taken, error_sd

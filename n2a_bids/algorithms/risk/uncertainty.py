@@ -98,6 +98,9 @@ def with_uncertainty(
         better = None
     else:
         better = round(float((of_mean < error_sd)[prepared.mask].mean()), 5)
+    if len(prepared.images) == 1:
+        # There is no mean that would have been an output instead.
+        better = None
     uncertainty = np.where(prepared.head, error_sd, 0) * np.float32(prepared.scales[0].gain)
     record = replace(denoised.record, mean_better=better)
     return replace(denoised, uncertainty=uncertainty[..., None].astype(np.float32), record=record)
@@ -110,6 +113,9 @@ def expected_error(
     prepared: Prepared,
     held_out: HeldOut,
     bias: Volume | float,
+    *,
+    usual: NDArray[np.float64] = USUAL_FACTORS,
+    level_uncertainty: float = 0.0,
 ) -> Volume:
     """Root of the expected squared error of every voxel of an estimate.
 
@@ -126,6 +132,11 @@ def expected_error(
         Blocks of that comparison.
     bias : (X, Y, Z) float array or 0.0
         Rician bias of the average.
+    usual : (2,) float array
+        Factors that are expected before the image is looked at.
+    level_uncertainty : float
+        Relative, of the noise SD, where nothing was repeated: all held-out errors are then wrong together, by
+        up to twice that part of the noise variance.
 
     Returns
     -------
@@ -144,7 +155,8 @@ def expected_error(
         found, scaled_targets = (part.reshape(n_draws, -1) / unit for part in (values, targets))
         errors.append(held_out_squared_errors(found, scaled_targets, average[core][counted] / unit))
         rows.append(np.stack([part[core][counted] / unit**2 for part in parts], axis=1))
-    factors = fit_factors(np.concatenate(rows), np.concatenate(errors) * (1 + STRENGTH**2) ** -_GROWTH)
+    of_average = np.concatenate(errors) * (1 + STRENGTH**2) ** -_GROWTH
+    factors = fit_factors(np.concatenate(rows), of_average, usual, (2 * level_uncertainty) ** 2)
     return np.sqrt(sum(np.float32(factor) * part for factor, part in zip(factors, parts)))
 
 
@@ -177,7 +189,12 @@ def held_out_squared_errors(
     return (distance**2 + 2 * distance * known).mean(axis=0) - noise_variance
 
 
-def fit_factors(rows: NDArray[np.floating], errors: NDArray[np.floating]) -> NDArray[np.float64]:
+def fit_factors(
+    rows: NDArray[np.floating],
+    errors: NDArray[np.floating],
+    usual_factors: NDArray[np.float64] = USUAL_FACTORS,
+    shared_variance: float = 0.0,
+) -> NDArray[np.float64]:
     """Factors of the parts of the squared error, between what simulations and what held-out voxels say.
 
     Parameters
@@ -186,6 +203,10 @@ def fit_factors(rows: NDArray[np.floating], errors: NDArray[np.floating]) -> NDA
         Floor, and posterior variance with disagreement, in units of the noise variance.
     errors : (n,) array
         Squared errors in that unit.
+    usual_factors : (2,) array
+        What simulations have shown.
+    shared_variance : float
+        Squared SD of what is wrong with all of these errors alike.
 
     Returns
     -------
@@ -193,14 +214,18 @@ def fit_factors(rows: NDArray[np.floating], errors: NDArray[np.floating]) -> NDA
         Not negative. The average error is the most probable one, known beforehand to `_SCALE_SPREAD`; so
         is what each part has of it, known to `_FACTOR_SPREAD`.
     """
-    rows, usual = rows.astype(np.float64), rows.mean(axis=0, dtype=np.float64) @ USUAL_FACTORS
+    rows, usual = rows.astype(np.float64), rows.mean(axis=0, dtype=np.float64) @ usual_factors
     scatter = max(float(np.var(errors)), 1e-6)
-    weight = _SCALE_SPREAD**2 / (_SCALE_SPREAD**2 + scatter / len(errors) / usual**2)
-    centre = max(1 + weight * (float(np.mean(errors)) / usual - 1), _LEAST_SCALE) * USUAL_FACTORS
+    mean_variance = scatter / len(errors) + shared_variance
+    weight = _SCALE_SPREAD**2 / (_SCALE_SPREAD**2 + mean_variance / usual**2)
+    centre = max(1 + weight * (float(np.mean(errors)) / usual - 1), _LEAST_SCALE) * usual_factors
     precision = np.diag((_FACTOR_SPREAD * centre) ** -2.0)
-    normal = rows.T @ rows / scatter + precision
+    # What is wrong with all alike is a direction of which nothing is learned.
+    shared = shared_variance / (scatter + len(errors) * shared_variance)
+    sums = rows.sum(axis=0)
+    normal = (rows.T @ rows - shared * np.outer(sums, sums)) / scatter + precision
     root = np.linalg.cholesky(normal)
-    target = rows.T @ errors / scatter + precision @ centre
+    target = (rows.T @ errors - shared * sums * errors.sum()) / scatter + precision @ centre
     factors, _ = optimize.nnls(root.T, np.linalg.solve(root, target))
     average = rows.mean(axis=0)
     return factors * (average @ centre) / max(average @ factors, 1e-12)

@@ -86,11 +86,19 @@ def uncertainty_sidecar(record: DenoisingRecord) -> JsonObject:
     >>> uncertainty_sidecar(DenoisingRecord(strategy="auto", mean_better=0.02))["FractionMeanBetter"]
     0.02
     """
-    what = "the noise left in the mean" if record.chosen.mean_won else "noise left and detail lost together"
+    alone = record.n_repetitions == 1
+    kept = "the noise of the image" if alone else "the noise left in the mean"
+    what = kept if record.chosen.mean_won else "noise left and detail lost together"
+    missing = (
+        "It is in proportion to the noise level, which was estimated from this one image (see "
+        "NoiseLevelUncertainty), and what is no noise is not in it: distortion, ghosts, motion"
+        if alone
+        else "What all repetitions share is not in it: distortion, ghosts, motion during each, and what "
+        "misalignment blurs"
+    )
     sidecar: JsonObject = {
         "Description": f"Expected error (root mean square) of each voxel of the denoised image, {what}, in "
-        "image units; zero outside of the brain. What all repetitions share is not in it: distortion, "
-        "ghosts, motion during each, and what misalignment blurs",
+        f"image units; zero outside of the brain. {missing}",
         "SkullStripped": True,
     }
     return sidecar if record.mean_better is None else sidecar | {"FractionMeanBetter": record.mean_better}

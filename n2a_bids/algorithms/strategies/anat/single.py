@@ -22,15 +22,27 @@ from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.single_image import NoiseOfOneImage, estimate_noise
 from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
 from n2a_bids.algorithms.preparation.repetitions import Prepared, find_head, restore
-from n2a_bids.algorithms.preparation.zero_filling import find_measured_shape, resize_mask, resize_spectrum
-from n2a_bids.algorithms.quality.gain import Gain, decibels, denoising_gain
+from n2a_bids.algorithms.preparation.zero_filling import (
+    enlarge_map,
+    find_measured_shape,
+    resize_mask,
+    resize_spectrum,
+)
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.risk.blend import estimate_with_clues
 from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
+from n2a_bids.algorithms.risk.choice import list_candidates
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
-from n2a_bids.algorithms.risk.single_image import compare_alone, reason_against, survives_renewed_noise
-from n2a_bids.algorithms.risk.stacking import Stack, describe_blend, list_risks
+from n2a_bids.algorithms.risk.single_image import (
+    compare_alone,
+    expected_error_alone,
+    judge_alone,
+    no_more_than_noise,
+)
+from n2a_bids.algorithms.risk.stacking import describe_blend
+from n2a_bids.algorithms.risk.uncertainty import Clues, with_uncertainty
 from n2a_bids.algorithms.strategies.anat.recorrupted import new_network
-from n2a_bids.record.denoising import CandidateRisk, Choice, RepetitionRecord, StrategyRecord
+from n2a_bids.record.denoising import Choice, RepetitionRecord, StrategyRecord
 
 _RAYLEIGH_ASYMMETRY = 1.26
 _NO_CHECK = (
@@ -93,9 +105,20 @@ def denoise(repetitions: Repetitions, config: SingleConfig, context: Context) ->
         taken = resize_spectrum(measured - small.data[..., 0], image.shape)
         record = replace(small.record, warnings=(*small.record.warnings, _filled_words(image.shape, shape)))
         noise_sd = np.full(image.shape, np.median(small.noise_sd), np.float32)
-        done = replace(small, data=(image - taken)[..., None], noise_sd=noise_sd[..., None], record=record)
-    empty = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
-    return replace(done, data=np.where(empty, image, done.data[..., 0])[..., None])
+        error_sd = enlarge_map(small.uncertainty[..., 0], image.shape)
+        done = DenoisedImage(
+            data=(image - taken)[..., None],
+            noise_sd=noise_sd[..., None],
+            uncertainty=error_sd[..., None],
+            gain=small.gain,
+            record=record,
+        )
+    empty = (ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3))[..., None]
+    return replace(
+        done,
+        data=np.where(empty, image[..., None], done.data),
+        uncertainty=np.where(empty, 0, done.uncertainty),
+    )
 
 
 def _filled_words(stored: tuple[int, ...], measured: tuple[int, ...]) -> str:
@@ -121,22 +144,19 @@ def _denoise(
     context.report("choosing the noise level of the pretrained network")
     candidates, bias = _candidates(prepared, held_out, config, context, rng)
     context.report("comparing candidates on held-out blocks")
-    stack, noise_power, bias_power = compare_alone(candidates, prepared, held_out, bias, context, rng)
-    reason = reason_against(stack, noise_power, bias_power, noise.uncertainty)
-    known = (candidates, stack.weights, prepared, held_out, context, rng)
-    if not reason and not survives_renewed_noise(*known):
-        reason = "what it made of the image is not what it makes of it again under new noise of this level"
+    verdict = judge_alone(candidates, prepared, held_out, bias, noise.uncertainty, context, rng)
+    stack, reason, doubt = verdict.stack, verdict.reason, noise.uncertainty
     shares = np.eye(len(candidates))[0] if reason else stack.weights
     watch.lap("risk")
     context.report("denoising the whole volume")
-    estimate = _combine(candidates, shares, prepared, config, context)
-    estimate = _no_more_than_noise(estimate, prepared, bias, noise.uncertainty)
+    estimate, clues = _combine(candidates, shares, prepared, config, context)
     watch.lap("predict")
-    mean_error = noise_power + bias_power
-    gain = Gain() if reason else Gain(1.0, denoising_gain(noise_power, mean_error, stack.combined_risk))
+    error_sd = expected_error_alone(clues, estimate, verdict, prepared, held_out, bias, doubt)
+    estimate, error_sd = no_more_than_noise(estimate, error_sd, prepared, bias, doubt)
+    watch.lap("uncertainty")
     record = StrategyRecord(
         chosen=_choice(candidates, shares, reason),
-        candidates=_list_candidates(candidates, stack, mean_error),
+        candidates=list_candidates(candidates, stack, verdict.error_of_image),
         networks=(config.fusion.name,) if config.fusion else (),
         repetitions=(_describe(prepared, noise),),
         rician=prepared.magnitude is not None,
@@ -144,7 +164,8 @@ def _denoise(
         warnings=_warnings(noise, prepared),
         seconds=watch.seconds(),
     )
-    return replace(restore(prepared, estimate, record), gain=gain)
+    denoised = replace(restore(prepared, estimate, record), gain=verdict.gain)
+    return with_uncertainty(denoised, prepared, bias, error_sd)
 
 
 def prepare_alone(
@@ -230,39 +251,16 @@ def _combine(
     prepared: Prepared,
     config: SingleConfig,
     context: Context,
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], Clues]:
     used = [candidate for candidate, share in zip(candidates, shares, strict=True) if share > 0]
-    estimates = estimate_average(used, prepared, context, FLIPS[: config.n_flips])
-    return np.tensordot(shares[shares > 0].astype(np.float32), estimates, axes=1)
-
-
-def _no_more_than_noise(
-    estimate: Volume, prepared: Prepared, bias: NDArray[np.float32] | float, uncertainty: float
-) -> NDArray[np.float32]:
-    """The estimate, drawn towards the image where more is missing than noise of the level can hold."""
-    mask, average = prepared.mask, prepared.average
-    taken = average - estimate
-    offset = np.broadcast_to(np.float32(bias), mask.shape)[mask]
-    power = float(((taken[mask] - offset) ** 2).mean())
-    limit = float((prepared.repetition_noise_sd[mask] ** 2).mean()) * (1 + 2 * uncertainty)
-    if power <= limit:
-        return estimate
-    return average - np.float32(np.sqrt(limit / power)) * taken
+    estimates, clues = estimate_with_clues(used, prepared, context, FLIPS[: config.n_flips])
+    return np.tensordot(shares[shares > 0].astype(np.float32), estimates, axes=1), clues
 
 
 def _choice(candidates: Sequence[Candidate], shares: NDArray[np.float64], reason: str) -> Choice:
     if reason:
         return Choice("mean", f"the image as it is: {reason}", mean_won=True)
     return describe_blend([candidate.name for candidate in candidates], shares)
-
-
-def _list_candidates(
-    candidates: Sequence[Candidate], stack: Stack, mean_error: float
-) -> tuple[CandidateRisk, ...]:
-    return tuple(
-        replace(row, gain_over_mean_db=decibels(denoising_gain(mean_error, mean_error, row.risk)))
-        for row in list_risks([candidate.name for candidate in candidates], stack)
-    )
 
 
 def _describe(prepared: Prepared, noise: NoiseOfOneImage) -> RepetitionRecord:

@@ -9,12 +9,17 @@ import pytest
 import torch
 
 from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.risk.single_image import no_more_than_noise
 from n2a_bids.algorithms.strategies.anat.auto import AutoConfig, config, denoise
 from n2a_bids.algorithms.strategies.anat.single import SingleConfig
 from n2a_bids.algorithms.strategies.anat.single import denoise as denoise_single
 from n2a_bids.io.weights import load_all_weights
-from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
+from n2a_bids.lab.benchmark.anat.alignment import align_runs
+from n2a_bids.lab.benchmark.anat.calibration import judge_calibration
+from n2a_bids.lab.benchmark.anat.cells import Cell, make_cell_data
+from n2a_bids.lab.benchmark.truths import crop_truth, load_truth, template_truth
 
 NOISE_SD = 12.0
 
@@ -58,6 +63,61 @@ def test_error_falls(denoised, scan, brain):
     assert after < 0.5 * before
     assert denoised.gain.denoising > 2
     assert not denoised.record.chosen.mean_won
+
+
+def test_what_was_removed_has_no_error(denoised):
+    """A defaced corner, of which nothing can be said."""
+    assert not denoised.uncertainty[1:5, 1:5, 1:5].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise_level", [0.2, 0.4])
+def test_expected_error_is_true(noise_level, weights, real_data):
+    """On a real brain: every tenth of the voxels to 20 %, and nine of ten in their interval."""
+    truth = load_truth(real_data / "pretrain" / "brain-42_T1w.nii.gz")
+    cell = Cell(truth.name, "aligned", noise_level, n_repetitions=1, seed=0)
+    data = make_cell_data(cell, truth, (56, 56, 56), align_runs)
+    found = denoise(data.repetitions, weights, context())
+    error = found.data[..., 0] - data.gains[0] * data.truth
+    mask = data.repetitions.mask
+    calibration = judge_calibration(error[mask], found.uncertainty[..., 0][mask])
+    assert (np.abs(calibration.deciles - 1) < 0.2).all(), calibration.deciles
+    assert 0.85 < calibration.coverage < 0.95
+
+
+def test_the_error_of_a_mixture_with_the_image_is_known():
+    """Of an estimate of least squared error, from which the image is taken to be farther than its noise."""
+    rng = np.random.default_rng(5)
+    shape, noise_sd = (30, 30, 30), 0.5
+    clean, noise = rng.normal(0, 0.5, shape), rng.normal(0, noise_sd, shape)
+    image = (clean + noise).astype(np.float32)
+    told = np.full(shape, noise_sd / 2, np.float32)
+    mask = np.ones(shape, bool)
+    prepared = Prepared(
+        images=image[None],
+        scales=(),
+        mask=mask,
+        head=mask,
+        weights=np.ones(1),
+        variance_ratio=np.ones(1),
+        repetition_noise_sd=told,
+        magnitude=None,
+    )
+    error_sd = np.full(shape, np.sqrt(0.5) * noise_sd, np.float32)
+    mixed, unchanged = no_more_than_noise(image / 2, error_sd, prepared, 0.0, 1.0)
+    np.testing.assert_array_equal(mixed, image / 2)
+    assert unchanged is error_sd
+    mixed, expected = no_more_than_noise(
+        image / 2, error_sd, replace(prepared, repetition_noise_sd=told / 2), 0.0, 0.0
+    )
+    assert np.abs(mixed - image / 2).max() > 0.1
+    true = np.sqrt(np.mean((mixed - clean) ** 2))
+    left = 1 - float(np.median((image - mixed) / (image / 2)))
+    stated = np.sqrt((1 - left**2) * 0.5 + left**2) * noise_sd
+    assert true == pytest.approx(stated, rel=0.02)
+    assert expected.mean() == pytest.approx(
+        np.sqrt((1 - left**2) * 0.5 * noise_sd**2 + left**2 * (noise_sd / 4) ** 2), rel=1e-3
+    )
 
 
 def test_what_was_removed_stays_removed(denoised):
