@@ -26,6 +26,10 @@ FOREIGN = {
     "--containall",
     "--cleanenv",
     "--denoise-method",
+    "--output-resolution",
+    "--unringing-method",
+    "--anat-modality",
+    "--nobias",
 }
 FOREIGN |= {"--subject-anatomical-reference", "--build-arg", "--gpus", "--nv"}
 
