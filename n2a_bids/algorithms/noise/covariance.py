@@ -59,7 +59,7 @@ class NoiseCovariance:
         x, y, z = (_kernel_fwhm(row) for row in self.along_axes)
         return x, y, z
 
-    def patch_correlation(self, edge: int) -> NDArray[np.float64]:
+    def patch_correlation(self, edge: int, exponent: float = 1.0) -> NDArray[np.float64]:
         """(edge**3, edge**3) correlation of the noise within a cube of voxels, in the order of `ravel`.
 
         Positive definite: where voxels determine each other (zero-filling), a little white noise is added.
@@ -68,6 +68,8 @@ class NoiseCovariance:
         ----------
         edge : int
             Voxels, at most `LARGEST_LAG` + 1.
+        exponent : float
+            Of the matrix: below 1 neighbours are less alike than was measured (0: not at all), above it more.
         """
         if not 1 <= edge <= LARGEST_LAG + 1:
             raise ValueError(f"expected an edge of 1 to {LARGEST_LAG + 1} voxels, found {edge}")
@@ -75,7 +77,7 @@ class NoiseCovariance:
         lags = offsets[:, None] - offsets[None] + LARGEST_LAG
         found = self.correlation[lags[..., 0], lags[..., 1], lags[..., 2]]
         values, vectors = np.linalg.eigh(found)
-        matrix = (vectors * np.maximum(values, _LEAST_EIGENVALUE)) @ vectors.T
+        matrix = (vectors * np.maximum(values, _LEAST_EIGENVALUE) ** exponent) @ vectors.T
         return matrix / matrix.diagonal().mean()
 
 

@@ -12,7 +12,6 @@ from torch import nn
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
-from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.risk.candidates import (
     PRETRAINED,
@@ -36,6 +35,10 @@ class AutoConfig:
     """Where repetitions differ in contrast and nothing is pretrained."""
     noise_factors: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.45)
     """Factors on the estimated noise level that are tried."""
+
+    kernel_exponents: tuple[float, ...] = (0.7, 1.0, 1.5)
+    """Powers of the measured noise correlation that are tried for non-local Bayes: what repetitions differ in
+    besides noise, and where they were interpolated, bends what is measured."""
 
     nonlocal_passes: tuple[int, ...] = (1, 2)
     """Passes of non-local Bayes that are tried; a third brings 0.01 dB."""
@@ -107,35 +110,69 @@ def further_candidates(
 ) -> tuple[list[Candidate], tuple[Epoch, ...]]:
     """The trained network with what follows it; where nothing is trained, what follows the pretrained one."""
     if not config.trains:
-        _, *further = _followed(
-            replace(best, name=best.name.partition(" (")[0]), prepared.covariance, config, context
-        )
-        return further, ()
+        first = replace(best, name=best.name.partition(" (")[0])
+        return _followed(with_kernel(first, prepared, held_out, bias, config, context), config, context)[
+            1:
+        ], ()
     network = copy.deepcopy(best.network) if config.weights else recorrupted.new_network(None, context)
     factor = best.noise_factor if config.weights else 1.0
     history = recorrupted.fine_tune(
         network, prepared, config.recorrupted, context, bias=bias, noise_factor=factor, held_out=held_out.mask
     )
-    name = "fine-tuned network" if config.weights else "trained network"
-    return _followed(Candidate(name, network, factor), prepared.covariance, config, context), history
+    first = Candidate("fine-tuned network" if config.weights else "trained network", network, factor)
+    return _followed(with_kernel(first, prepared, held_out, bias, config, context), config, context), history
 
 
-def _followed(
-    first: Candidate, covariance: NoiseCovariance | None, config: AutoConfig, context: Context
-) -> list[Candidate]:
+def with_kernel(
+    first: Candidate,
+    prepared: Prepared,
+    held_out: HeldOut,
+    bias: NDArray[np.float32] | float,
+    config: AutoConfig,
+    context: Context,
+) -> Candidate:
+    """A network with the noise correlation that non-local Bayes behind it does best with, by risk.
+
+    Parameters
+    ----------
+    first : Candidate
+        Network that guides it.
+    prepared : Prepared
+    held_out : HeldOut
+    bias : (X, Y, Z) float array or 0.0
+        Rician bias of the repetitions.
+    config : AutoConfig
+    context : Context
+
+    Returns
+    -------
+    first : Candidate
+        The same object where noise is white.
+    """
+    if prepared.covariance is None:
+        return first
+    context.report("choosing how alike the noise of neighbours is")
+    tried = [
+        replace(first, correlation=prepared.covariance.patch_correlation(DEFAULT_SEARCH.edge, exponent))
+        for exponent in config.kernel_exponents
+    ]
+    passed = [replace(one, nonlocal_passes=1) for one in tried]
+    stack = compare([mean_candidate(prepared), *passed], prepared, held_out, bias, context)
+    chosen = int(np.argmin(stack.risks[1:]))
+    context.report(f"noise correlation to the power {config.kernel_exponents[chosen]:g}")
+    return tried[chosen]
+
+
+def _followed(first: Candidate, config: AutoConfig, context: Context) -> list[Candidate]:
     """A network alone, and what follows it."""
-    tuned, correlation = first.name, None
-    if covariance is not None:
-        correlation = covariance.patch_correlation(DEFAULT_SEARCH.edge)
-    first = replace(first, correlation=correlation)
     candidates = [first] + [
-        replace(first, name=f"{tuned} + non-local Bayes {passes}x", nonlocal_passes=passes)
+        replace(first, name=f"{first.name} + non-local Bayes {passes}x", nonlocal_passes=passes)
         for passes in config.nonlocal_passes
     ]
     if config.fusion is not None:
         fusion = place_network(config.fusion.name, config.fusion, context.device)
         passes = max(config.nonlocal_passes)
-        name = f"{tuned} + non-local Bayes + fusion"
+        name = f"{first.name} + non-local Bayes + fusion"
         candidates.append(replace(first, name=name, nonlocal_passes=passes, fusion=fusion))
     last = candidates[-1]
     return [*candidates, replace(last, name=f"{last.name} + local means", keep_local_means=False)]
