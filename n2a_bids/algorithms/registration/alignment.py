@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
+from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.registration.rigid import Matrix, displacement_mm, rotation_deg
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
@@ -178,7 +179,8 @@ def judge(
         overlap=float(np.count_nonzero(held) / max(np.count_nonzero(brain), 1)),
         reason="",
     )
-    return _with_reason(found, thresholds)
+    head = PlacedImage(grid.image, grid.affine, seen)
+    return _unless_mirrored(_with_reason(found, thresholds), head, aligned, noise)
 
 
 def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
@@ -221,6 +223,16 @@ def _with_reason(found: AlignmentQC, thresholds: QCThresholds) -> AlignmentQC:
     )
     failed = [text for applies, text in reasons if applies]
     return replace(found, reason="; ".join([*failed, *motion_reasons(found, thresholds)]))
+
+
+def _unless_mirrored(found: AlignmentQC, head: PlacedImage, aligned: Volume, noise: PairNoise) -> AlignmentQC:
+    """Metrics of a repetition, refused where it is rather a mirror image of the head."""
+    if found.reason or found.correlation_after >= SURELY_ALIKE:
+        return found
+    smoothing = max(1.0, _SMOOTHING_MM / head.mean_voxel_size_mm)
+    variances = noise.variances(smoothing)
+    swapped = mirror_reasons(head, aligned, found.correlation_after, smoothing, variances)
+    return replace(found, reason="; ".join(swapped))
 
 
 def motion_reasons(found: AlignmentQC, thresholds: QCThresholds) -> list[str]:

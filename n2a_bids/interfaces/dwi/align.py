@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.registration.alignment import AlignmentQC, QCThresholds
-from n2a_bids.algorithms.registration.dwi_alignment import PlacedImage, judge_series, show_on
+from n2a_bids.algorithms.registration.dwi_alignment import judge_series
 from n2a_bids.algorithms.registration.dwi_resampling import (
     mean_b0,
     resample_series,
@@ -28,6 +28,7 @@ from n2a_bids.algorithms.registration.dwi_resampling import (
 )
 from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
+from n2a_bids.algorithms.registration.placed_images import PlacedImage, show_on
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain

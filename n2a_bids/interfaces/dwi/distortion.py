@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.pepolar import PairCorrection, correct_pair
 from n2a_bids.algorithms.distortion.quality import DistortionQuality, judge_distortion
-from n2a_bids.algorithms.registration.dwi_alignment import PlacedImage, brain_overlap, find_start, show_on
+from n2a_bids.algorithms.registration.placed_images import PlacedImage, brain_overlap, find_start, show_on
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import phase_encoding_of

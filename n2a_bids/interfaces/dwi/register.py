@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
-from n2a_bids.algorithms.registration.dwi_alignment import PlacedImage, SeriesRegistration, register_series
+from n2a_bids.algorithms.registration.placed_images import PlacedImage, SeriesRegistration, register_series
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.io.images import load
 from n2a_bids.io.json import write_record

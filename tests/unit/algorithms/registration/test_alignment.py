@@ -144,3 +144,17 @@ def test_resampled_repetition_keeps_its_noise(grid, noisy_runs, head):
     noise = moved_run - moved_clean
     core = ndimage.binary_erosion(grid.mask, iterations=3)
     assert noise[core].std() == pytest.approx((run - clean)[core].std(), rel=0.03)
+
+
+@pytest.mark.parametrize("voxel_mm", [1.0, None])
+def test_a_head_whose_sides_were_swapped_is_refused(grid, head, voxel_mm):
+    """Nearly symmetric, as heads are, so that it passes all thresholds; fine grids are looked at coarsely."""
+    affine = grid.affine if voxel_mm is None else np.diag([voxel_mm] * 3 + [1.0])
+    rng, image = np.random.default_rng(3), head[0] + folds(head, 1)
+    even = image + 0.8 * (image[::-1] - image)
+    noisy = [(even + rng.normal(0, 20, even.shape)).astype(np.float32) for _ in range(2)]
+    symmetric = Grid(noisy[0], affine, head[1] & head[1][::-1])
+    thresholds = QCThresholds(0.3, 0.1, 45, 80, 0.5)
+    for flip in (1, -1):
+        found = judge(noisy[1][::flip], affine, np.eye(4), symmetric, thresholds)
+        assert ("left and right were swapped" in found.reason) == (flip == -1)

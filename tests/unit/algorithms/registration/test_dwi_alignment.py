@@ -10,15 +10,15 @@ from scipy.spatial.transform import Rotation
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.distortion.field import acquired_grid, resample
 from n2a_bids.algorithms.registration.alignment import QCThresholds
-from n2a_bids.algorithms.registration.dwi_alignment import (
+from n2a_bids.algorithms.registration.dwi_alignment import judge_series
+from n2a_bids.algorithms.registration.dwi_resampling import resample_series, series_noise_kept, series_view
+from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations
+from n2a_bids.algorithms.registration.placed_images import (
     PlacedImage,
     brain_overlap,
-    judge_series,
     register_series,
     show_on,
 )
-from n2a_bids.algorithms.registration.dwi_resampling import resample_series, series_noise_kept, series_view
-from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations
 from n2a_bids.algorithms.registration.transforms import Affine, world_points
 from n2a_bids.interfaces.dwi.series import find_brain, superior_axis
 

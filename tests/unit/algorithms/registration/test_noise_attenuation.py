@@ -10,12 +10,13 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.registration.alignment import Grid, QCThresholds, judge
-from n2a_bids.algorithms.registration.dwi_alignment import PlacedImage, judge_series
+from n2a_bids.algorithms.registration.dwi_alignment import judge_series
 from n2a_bids.algorithms.registration.noise_attenuation import (
     PairNoise,
     filtered_noise_variance,
     without_attenuation,
 )
+from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.config import AlignConfig
 
