@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
-from n2a_bids.denoising.measures import measure
+from n2a_bids.denoising.measures import measure, noise_sd_map
 
 SHAPE, VOXEL_MM = (48, 48, 48), (2.0, 2.0, 2.0)
 MASK = np.zeros(SHAPE, bool)
@@ -36,6 +36,20 @@ def test_smoothness_is_that_of_the_noise_whatever_the_anatomy(sd_voxels):
     expected = pytest.approx(_FWHM_OF_SD * sd_voxels * 2.0, rel=0.1)
     assert found["fwhm_mm_difference"] == expected
     assert found["fwhm_mm_residual"] == expected
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_air_does_not_make_the_noise_of_a_small_head_seem_less(n_channels):
+    """Magnitudes: noise of SD 20 in the head is 13.1 in the air, and neither spreads into the other."""
+    rng, places = np.random.default_rng(2), np.stack(np.indices(SHAPE), -1) - 23.5
+    brain = (places**2).sum(-1) < 15**2
+    signal = np.where(brain, ANATOMY, 0)[..., None]
+    real, imaginary = 20 * rng.standard_normal((2, 2, *SHAPE, n_channels))
+    magnitudes = np.hypot(signal + real, imaginary).astype(np.float32)
+    found = noise_sd_map(Repetitions(magnitudes, brain, VOXEL_MM))
+    assert np.median(found[brain]) == pytest.approx(20, rel=0.03)
+    corner = (np.abs(places) > 18).all(axis=-1)
+    assert np.median(found[corner]) == pytest.approx(20 * 0.655, rel=0.05)
 
 
 def test_a_drift_that_was_taken_away_makes_the_residual_smooth():
