@@ -17,6 +17,8 @@ _N_SCALES = 25
 _DOUBT = 0.5
 """Log-likelihood that a scale may lack beside the best: one standard error of the scale."""
 _N_REFINEMENTS = 15
+_MOST_JUMPS, _JUMP_VOLUMES = 10, 8
+"""Looked for in a series, and volumes on either side by which they are found."""
 _NEIGHBOURHOOD = 8
 """Volumes around the place where two groups are nearest in time."""
 
@@ -45,13 +47,12 @@ def believed_course(
     if len(measured) < 2 or not told.size:
         return measured.copy()
     known = np.maximum(variances, 1e-9 * max(float(np.median(told)), 1e-12))
-    gaps = np.diff(times)
-    scale = _least_scale(measured, known, gaps)
-    step_variances = scale * gaps
+    expected = _expected_steps(measured, known, np.diff(times))
+    step_variances = expected
     for _ in range(_N_REFINEMENTS):
         course, squares = _smoothed(measured, known, step_variances)
         # Expectation of the scale of each step, given what it may have been (EM for Student's t).
-        step_variances = (_TAILS * scale * gaps + squares.sum(axis=1)) / (_TAILS + measured.shape[1])
+        step_variances = (_TAILS * expected + squares.sum(axis=1)) / (_TAILS + measured.shape[1])
     return course
 
 
@@ -85,15 +86,63 @@ def join_in_time(motions: NDArray[np.float64], groups: list[NDArray[np.intp]]) -
     return errors
 
 
-def _least_scale(measured: NDArray, variances: NDArray, gaps: NDArray) -> float:
-    """Smallest variance of a step per unit of time that the measured steps do not speak against."""
-    steps = np.diff(measured, axis=0)
+def _expected_steps(measured: NDArray, variances: NDArray, gaps: NDArray) -> NDArray[np.float64]:
+    """(C - 1,) variance of each step: small in proportion to time, and large where the head jumped.
+
+    One jump among many small steps would make all of them seem large, and the course between would follow the
+    noise. A jump is where the measurements before and after differ so much that it explains them better, by
+    more than the chance of finding one in so many places.
+    """
     finite = np.where(np.isfinite(variances), variances, 1e6 * np.median(variances[np.isfinite(variances)]))
+    steps, jumps = np.diff(measured, axis=0), np.zeros(len(gaps))
+    largest = float((steps**2).mean(axis=1).max())
+    scale, likelihood = _least_scale(steps, finite, gaps, jumps)
+    while np.count_nonzero(jumps) < _MOST_JUMPS:
+        place, evidence = _likeliest_jump(measured, finite, jumps > 0)
+        beyond_chance = np.log(len(gaps)) + _DOUBT
+        if evidence < beyond_chance:
+            break
+        tried = jumps.copy()
+        tried[place] = largest
+        found = _least_scale(steps, finite, gaps, tried)
+        if found[1] < likelihood + beyond_chance:
+            break
+        jumps, (scale, likelihood) = tried, found
+    return scale * gaps + jumps
+
+
+def _likeliest_jump(measured: NDArray, variances: NDArray, is_jump: NDArray[np.bool_]) -> tuple[int, float]:
+    """Step between two means of up to eight volumes that differ most beside their errors, and the most that
+    it can add to the log-likelihood.
+    """
+    steps = np.arange(len(is_jump))
+    ends = np.array([0, *(np.flatnonzero(is_jump) + 1), len(measured)])
+    part = np.searchsorted(ends, steps, side="right")
+    start = np.maximum(ends[part - 1], steps + 1 - _JUMP_VOLUMES)
+    stop = np.minimum(ends[part], steps + 1 + _JUMP_VOLUMES)
+    known, values = (
+        np.concatenate((np.zeros((1, measured.shape[1])), np.cumsum(one, axis=0)))
+        for one in (1 / variances, measured / variances)
+    )
+    before, after = known[steps + 1] - known[start], known[stop] - known[steps + 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = ((values[steps + 1] - values[start]) / before, (values[stop] - values[steps + 1]) / after)
+        evidence = ((means[1] - means[0]) ** 2 / (1 / before + 1 / after)).sum(axis=1) / 2
+    evidence[is_jump | ~np.isfinite(evidence)] = -np.inf
+    return int(np.argmax(evidence)), float(evidence.max())
+
+
+def _least_scale(steps: NDArray, finite: NDArray, gaps: NDArray, jumps: NDArray) -> tuple[float, float]:
+    """Smallest variance of a step per unit of time that the measured steps do not speak against.
+
+    Beside it the largest log-likelihood.
+    """
     # Steps of nothing are as good as small ones, and leave matrices that can be inverted.
-    top = max(float(np.mean(steps**2 / gaps[:, None])), 1e-12, 1e-6 * float(np.median(finite)))
+    small = steps[jumps == 0] ** 2 / gaps[jumps == 0, None]
+    top = max(float(small.mean()) if small.size else 0.0, 1e-12, 1e-6 * float(np.median(finite)))
     scales = top * np.logspace(-5, 0.5, _N_SCALES)
-    likelihoods = np.array([_log_likelihood(steps, finite, scale * gaps) for scale in scales])
-    return float(scales[np.argmax(likelihoods > likelihoods.max() - _DOUBT)])
+    likelihoods = np.array([_log_likelihood(steps, finite, scale * gaps + jumps) for scale in scales])
+    return float(scales[np.argmax(likelihoods > likelihoods.max() - _DOUBT)]), float(likelihoods.max())
 
 
 def _log_likelihood(steps: NDArray, variances: NDArray, step_variances: NDArray) -> float:

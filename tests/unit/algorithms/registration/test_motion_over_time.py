@@ -1,6 +1,7 @@
 """Laws of what is believed of measured motion."""
 
 import numpy as np
+import pytest
 
 from n2a_bids.algorithms.registration.motion_over_time import _smoothed, believed_course, join_in_time
 
@@ -30,6 +31,20 @@ def test_drift_and_jump_are_followed():
     course = believed_course(_measured(truth), _ERRORS_MM**2, _TIMES)
     assert _rms(course - truth) < 0.7 * _rms(_measured(truth) - truth)
     assert course[25, 0] - course[24, 0] > 3.5
+
+
+@pytest.mark.parametrize("jump_mm", [[5, 0, -3], [0.3, 1.5, 1.2]])
+def test_a_head_keeps_still_before_and_after_a_jump(jump_mm):
+    """One large step makes no small ones credible: no ramp leads to the jump."""
+    errors, truth = [], np.zeros((40, 3))
+    truth[25:] += jump_mm
+    for seed in range(5):
+        noise = _ERRORS_MM * np.random.default_rng(seed).standard_normal((40, 3))
+        course = believed_course(truth + noise, _ERRORS_MM**2, _TIMES)
+        still = np.delete(np.diff(course, axis=0), slice(22, 27), axis=0)
+        assert np.abs(still).max() < 0.1
+        errors.append(_rms(course - truth - (course - truth).mean(axis=0)))
+    assert np.mean(errors) < 0.2
 
 
 def test_well_known_motion_is_left_as_measured():
