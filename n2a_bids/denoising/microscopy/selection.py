@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.micrographs.chance import chance_correlation
 from n2a_bids.algorithms.micrographs.drift import Drift, estimate_drift
-from n2a_bids.algorithms.noise.copies import find_copies
+from n2a_bids.algorithms.noise.copies import find_copies, find_means
 from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrographs import Micrograph, read_micrograph
@@ -108,12 +108,21 @@ def left_over(paths: Sequence[Path], reasons: Mapping[int, str]) -> list[int]:
 
 
 def find_repeated(paths: Sequence[Path], images: Sequence[NDArray[np.float32]]) -> dict[int, str]:
-    """Exposures that are copies of others, by index, and the reason against them."""
-    return {
+    """Exposures that are copies of others, or means of them, by index, and the reason against them."""
+    copies = {
         copy: f"{paths[copy]}: expected another measurement than {paths[first]}, found a copy of it; give "
         "each acquisition once"
         for copy, first in find_copies(images).items()
     }
+    own = [index for index in range(len(paths)) if index not in copies]
+    means = {
+        own[
+            mean
+        ]: f"{paths[own[mean]]}: expected a measurement of its own, found a mean of the others, which "
+        "holds their noise; give each acquisition once"
+        for mean in find_means([images[index] for index in own])
+    }
+    return copies | means
 
 
 def mostly_saturated(paths: Sequence[Path], saturated: NDArray[np.bool_]) -> dict[int, str]:

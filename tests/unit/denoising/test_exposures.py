@@ -62,6 +62,7 @@ def odd_exposure(kind, others):
             "field",
         ),
         "copy": (others[1], "a copy of it"),
+        "mean": ((others[0].astype(float) + others[1]) / 2, "found a mean of the others"),
         "constant": (np.full_like(like, 7), "one value in all pixels"),
     }
     image, words = found[kind]
@@ -70,7 +71,8 @@ def odd_exposure(kind, others):
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize(
-    "kind", ["size", "type", "saturated", "mostly saturated", "elsewhere", "copy", "constant", "damaged"]
+    "kind",
+    ["size", "type", "saturated", "mostly saturated", "elsewhere", "copy", "mean", "constant", "damaged"],
 )
 def test_one_that_does_not_fit_two_others_is_left_out(kind, place, tmp_path):
     """Wherever it stands, the first among them; with one other alone, the pair is refused."""
@@ -89,7 +91,7 @@ def test_one_that_does_not_fit_two_others_is_left_out(kind, place, tmp_path):
     assert found.repetitions.n_repetitions == 2
     assert found.like.path == paths[1 if place == 0 else 0]
     with pytest.raises(BIDSDataError, match="found"):
-        load_exposures([paths[place], paths[place if kind == "copy" else place - 1]])
+        load_exposures([paths[place], paths[place if kind in ("copy", "mean") else place - 1]])
 
 
 @pytest.mark.parametrize(("depths", "saturated"), [((12, 16), True), ((12, 13), False), ((13, 12), False)])
