@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from n2a_bids.dataset.read.files import check_file
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.images import UNREADABLE
+from n2a_bids.io.images import UNREADABLE, refuse_unreal
 
 ImageLike = str | os.PathLike[str] | nb.spatialimages.SpatialImage | tuple[ArrayLike, ArrayLike]
 """Path of a NIfTI file, image of nibabel, or (array, affine): voxels to world mm, RAS+."""
@@ -61,8 +61,12 @@ def _write_input(image: ImageLike, path: Path, name: str) -> Path:
         check_file(given)
         return given
     if isinstance(image, nb.spatialimages.SpatialImage):
-        header = image.header if isinstance(image, nb.Nifti1Image) else None
-        nb.Nifti1Image(np.asanyarray(image.dataobj), image.affine, header).to_filename(path)
+        values = np.asanyarray(image.dataobj)
+        refuse_unreal(name, values.dtype)
+        header = image.header.copy() if isinstance(image, nb.Nifti1Image) else nb.Nifti1Header()
+        # The type of the header may be that of a file which the values once came from.
+        header.set_data_dtype(np.float32)
+        nb.Nifti1Image(values.astype(np.float32), image.affine, header).to_filename(path)
         return path
     if isinstance(image, tuple) and len(image) == 2:
         return _write_array(*image, path, name)
@@ -72,6 +76,7 @@ def _write_input(image: ImageLike, path: Path, name: str) -> Path:
 
 
 def _write_array(data: ArrayLike, affine: ArrayLike, path: Path, name: str) -> Path:
+    refuse_unreal(name, np.asarray(data).dtype)
     values, matrix = np.asarray(data, dtype=np.float32), np.asarray(affine, dtype=np.float64)
     if values.ndim not in (3, 4) or matrix.shape != (4, 4):
         raise BIDSDataError(

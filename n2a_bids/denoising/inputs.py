@@ -23,7 +23,7 @@ from n2a_bids.dataset.read.image_memory import least_memory_gb
 from n2a_bids.denoising.warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import read_gradients
-from n2a_bids.io.images import UNREADABLE, load, load_mask, same_grid, voxel_sizes_mm
+from n2a_bids.io.images import UNREADABLE, load, mask_in_world, same_grid, voxel_sizes_mm
 from n2a_bids.system.resources import available_memory_gb
 
 
@@ -240,7 +240,7 @@ def _load_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 
 def _load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
     try:
-        mask = load_mask(path, reference)
+        mask = mask_in_world(path, reference)
     except UNREADABLE as error:
         raise BIDSDataError(f"{path}: expected a mask, found none that can be read: {error}") from error
     if not mask.any():

@@ -26,7 +26,7 @@ from n2a_bids.denoising.measures import expected_error
 from n2a_bids.denoising.record import complete, describe_run
 from n2a_bids.denoising.warnings import shared_noise_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
-from n2a_bids.io.images import load_mask
+from n2a_bids.io.images import mask_in_world
 from n2a_bids.io.weights import load_all_weights, load_weights
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.system.environment import named_weights_dir
@@ -87,7 +87,7 @@ def denoise_files(
     device = choose_device(job.denoise.device)
     if job.denoise.cuda_graphs and device.type != "cuda":
         raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
-    repetitions, mask = loaded or (load_repetitions(job), load_mask(job.mask, job.runs[0]))
+    repetitions, mask = loaded or (load_repetitions(job), mask_in_world(job.mask, job.runs[0]))
     compares = not (job.allow_shared_noise or repetitions.micrograph)
     shared = shared_noise_warnings(job.runs, repetitions) if compares else []
     strategy = _find_strategy(job.denoise.strategy, repetitions)

@@ -10,7 +10,9 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy import ndimage
 
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
 from n2a_bids.system.resources import available_memory_gb
@@ -43,14 +45,33 @@ def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     Raises
     ------
     BIDSDataError
-        If, by its header, the memory that this process may use cannot hold it.
+        If, by its header, the memory that this process may use cannot hold it, or its values are no real
+        numbers.
     """
     image = nb.load(path)
+    refuse_unreal(path, image.get_data_dtype())
     _refuse_too_large(path, image)
     data = np.asarray(image.dataobj, dtype=np.float32)
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
     return data, image.affine
+
+
+def refuse_unreal(name: Path | str, dtype: np.dtype) -> None:
+    """Refuse complex numbers and colours, of which a part would be taken for the whole.
+
+    Raises
+    ------
+    BIDSDataError
+        Names the image.
+    """
+    if dtype.fields is None and dtype.kind in "biuf":
+        return
+    found = "RGB colours" if dtype.fields is not None else f"the data type {dtype}"
+    raise BIDSDataError(
+        f"{name}: expected real intensities (integer or floating point), found {found}; convert the image to "
+        "its magnitude"
+    )
 
 
 def _refuse_too_large(path: Path, image: nb.spatialimages.SpatialImage) -> None:
@@ -81,6 +102,18 @@ def load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
             f"grid {data.shape}; resample the mask to that image"
         )
     return data > 0.5
+
+
+def mask_in_world(path: Path, reference: Path) -> NDArray[np.bool_]:
+    """Read a mask that lies in the world of a reference image, on whatever grid: the nearest voxel counts."""
+    data, affine = load(path)
+    if same_grid(path, reference):
+        return data > 0.5
+    target = nb.load(reference)
+    to_voxels = Affine().between_voxels(target.affine, affine)
+    inside = (data > 0.5).astype(np.uint8)
+    shown = ndimage.affine_transform(inside, to_voxels[:3, :3], to_voxels[:3, 3], target.shape[:3], order=0)
+    return shown > 0
 
 
 def same_grid(first: Path, second: Path, tolerance_mm: float = 1e-3) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.files import check_file, has_content, kind_problem, open_nifti, problem_found_by
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.images import refuse_unreal
 
 _SERIES = ("dwi", "sbref", "epi")
 """Suffixes of images that may have several volumes."""
@@ -124,7 +125,7 @@ def check_header(path: Path) -> None:
     _check_grid(path, image.shape)
     if parse_name(path)[1] not in _SERIES:
         _check_one_volume(path, image.shape)
-    _check_dtype(path, image.get_data_dtype())
+    refuse_unreal(path, image.get_data_dtype())
     _check_geometry(path, image)
     _check_scaling(path, image)
 
@@ -157,15 +158,6 @@ def _check_one_volume(path: Path, shape: tuple[int, ...]) -> None:
         raise BIDSDataError(
             f"{path}: expected one 3D volume, found {volumes} volumes (shape {shape}); split them into "
             "separate files with run- or echo- in their names, or exclude the image with --bids-filter-file"
-        )
-
-
-def _check_dtype(path: Path, dtype: np.dtype) -> None:
-    if dtype.fields is not None or dtype.kind not in "iuf":
-        kind = "RGB colours" if dtype.fields is not None else f"the data type {dtype}"
-        raise BIDSDataError(
-            f"{path}: expected real intensities (integer or floating point), found {kind}; convert the image "
-            "to its magnitude"
         )
 
 

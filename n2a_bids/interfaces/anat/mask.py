@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -15,13 +14,11 @@ from nipype.interfaces.base import (
     isdefined,
     traits,
 )
-from scipy import ndimage
 
 from n2a_bids.algorithms.preparation.background import without_noisy_background
-from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.dataset.read.templates import find_template
 from n2a_bids.external.t1w_brain import check_brain, packaged_template, write_brain_mask
-from n2a_bids.io.images import load, same_grid, save_like
+from n2a_bids.io.images import load, mask_in_world, save_like
 from n2a_bids.system.child import run_ants
 
 
@@ -111,13 +108,7 @@ class GivenBrainMask(SimpleInterface):
 
     def _run_interface(self, runtime):
         image, mask = Path(self.inputs.in_file), Path(self.inputs.mask_file)
-        data, affine = load(mask)
-        if not same_grid(image, mask):
-            target = nb.load(image)
-            to_voxels = Affine().between_voxels(target.affine, affine)
-            data = ndimage.affine_transform(
-                (data > 0.5).astype(np.uint8), to_voxels[:3, :3], to_voxels[:3, 3], target.shape[:3], order=0
-            )
-        out_mask = save_like(data > 0.5, image, Path(runtime.cwd) / "brain_mask.nii.gz", np.uint8)
+        inside = mask_in_world(mask, image)
+        out_mask = save_like(inside, image, Path(runtime.cwd) / "brain_mask.nii.gz", np.uint8)
         self._results["out_mask"] = os.fspath(check_brain(out_mask, image, os.fspath(mask)))
         return runtime

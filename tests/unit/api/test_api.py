@@ -56,6 +56,20 @@ def test_paths_images_and_arrays_are_the_same(runs, tmp_path):
     assert torch.rand(1) == expected and torch.get_num_threads() == threads
 
 
+def test_values_in_memory_keep_their_precision_whatever_the_header_was(runs):
+    """The header of an 8-bit file, with other values; a mask on another grid of the same world."""
+    images, brain = runs
+    header = nb.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    given = [nb.Nifti1Image(one.get_fdata(), AFFINE, header) for one in images]
+    mask = nb.Nifti1Image(brain.astype(np.uint8), AFFINE).as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
+    assert not np.array_equal(mask.affine, AFFINE)
+    found = n2a_bids.denoise(given, mask, strategy="mean", align=False)
+    expected = n2a_bids.denoise(images, (brain, AFFINE), strategy="mean", align=False)
+    np.testing.assert_allclose(found.image.get_fdata(), expected.image.get_fdata(), atol=1e-3)
+    np.testing.assert_array_equal(found.mask.get_fdata() > 0, brain)
+
+
 def test_moved_repetitions_are_aligned(runs):
     """The motion is found, told in the record, and undone; the mask may be given."""
     images, brain = runs
@@ -110,6 +124,17 @@ def test_what_cannot_be_used_is_named(arguments, options, error, message):
     """The errors are those of the app, in one sentence."""
     with pytest.raises(error, match=message):
         n2a_bids.denoise(arguments, **options)
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_complex_numbers_are_not_taken_for_their_real_parts(runs, tmp_path, as_file):
+    """In memory and in a file; of complex images the app denoises magnitude and phase."""
+    images, brain = runs
+    turned = nb.Nifti1Image((images[0].get_fdata() * np.exp(1j)).astype(np.complex64), AFFINE)
+    turned.to_filename(tmp_path / "turned.nii.gz")
+    given = tmp_path / "turned.nii.gz" if as_file else turned
+    with pytest.raises(BIDSDataError, match=r"expected real intensities.*complex64.*magnitude"):
+        n2a_bids.denoise([given, images[1]], (brain, AFFINE), strategy="mean", align=False)
 
 
 def test_weights_of_the_environment_are_taken(runs, tmp_path, monkeypatch):
