@@ -98,9 +98,9 @@ def template_mask(image: str, template: str, template_brain: str, out_file: str)
     near = ndimage.distance_transform_edt(brain < 0.5, sampling=voxel_sizes_mm(brain_affine)) <= 6
     coarse = [
         ants.resample_image(one, (_COARSE_MM,) * 3, False, interpolation)
-        for one, interpolation in ((_image(template), 0), (_from_array(near, brain_affine), 1))
+        for one, interpolation in ((_image(template), 0), (image_in_world(near, brain_affine), 1))
     ]
-    head = ants.resample_image(_from_array(data, affine), (_COARSE_MM,) * 3, False, 0)
+    head = ants.resample_image(image_in_world(data, affine), (_COARSE_MM,) * 3, False, 0)
     head = ants.n4_bias_field_correction(head, shrink_factor=2)
     shift = np.eye(4)
     shift[:3, 3] = _brain_centre(data, affine) - _centre(brain, brain_affine)
@@ -108,7 +108,7 @@ def template_mask(image: str, template: str, template_brain: str, out_file: str)
         initial = write_itk_transform(shift, Path(folder) / "shift.txt")
         inverse = _template_to_head(*coarse, head, str(initial), folder)
         warped = ants.apply_transforms(
-            _from_array(data, affine),
+            image_in_world(data, affine),
             _image(template_brain),
             inverse,
             interpolator="linear",
@@ -163,7 +163,7 @@ def bias_corrected(image: str, mask: str, out_file: str) -> None:
 
 def _image(path: str) -> ants.ANTsImage:
     """Image with the affine that nibabel finds, whatever ITK would make of the header."""
-    return _from_array(*load(Path(path)))
+    return image_in_world(*load(Path(path)))
 
 
 def _moving(image: str, gaps: str) -> tuple[ants.ANTsImage, ants.ANTsImage | None]:
@@ -172,7 +172,7 @@ def _moving(image: str, gaps: str) -> tuple[ants.ANTsImage, ants.ANTsImage | Non
     if measured is None:
         return _image(image), None
     data, affine = load(Path(image))
-    return _from_array(extend_measured(data, measured), affine), _from_array(measured, affine)
+    return image_in_world(extend_measured(data, measured), affine), image_in_world(measured, affine)
 
 
 def _brain_box(
@@ -198,10 +198,11 @@ def _brain_box(
     if measured is not None:
         data, near = extend_measured(data, measured), near & measured[box]
     levels = factor * np.array(_LEVELS_MM) / float(np.prod(size) ** (1 / 3))
-    return _from_array(data[box], affine), _from_array(near, affine), levels
+    return image_in_world(data[box], affine), image_in_world(near, affine), levels
 
 
-def _from_array(data: NDArray, affine: NDArray[np.float64]) -> ants.ANTsImage:
+def image_in_world(data: NDArray, affine: NDArray[np.float64]) -> ants.ANTsImage:
+    """An array as an image of ANTs that lies where its affine (voxel to world, RAS mm) puts it."""
     size = np.array(voxel_sizes_mm(affine))
     return ants.from_numpy(
         np.ascontiguousarray(data, dtype=np.float32),

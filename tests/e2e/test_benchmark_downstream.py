@@ -46,6 +46,18 @@ def test_every_method_and_mean_is_judged(finished):
 
 
 @pytest.mark.slow
+def test_thickness_and_registration_are_judged_where_asked(tmp_path):
+    """The same columns, other measures; tissues are left out."""
+    out = tmp_path / "out"
+    assert run(out, "nlmeans", "--analyses", "thickness", "registration", "--repetitions", "2") == 0
+    rows = rows_of(out / "downstream.tsv")
+    assert {row["measure"] for row in rows} == {"thickness_mm", "regional_thickness_mm", "log_jacobian"}
+    assert {row["status"] for row in rows} == {"ok"}
+    noise = [float(row["error"]) for row in rows if row["measure"] == "log_jacobian"]
+    assert noise[0] > noise[-2] > 0
+
+
+@pytest.mark.slow
 def test_resuming_adds_only_what_is_missing(finished):
     before = rows_of(finished / "downstream.tsv")
     assert run(finished, "nlmeans", "nlmeans-each", "--resume") == 0
@@ -63,6 +75,22 @@ def test_resuming_adds_only_what_is_missing(finished):
 def test_what_cannot_be_counted_in_averages_is_refused(tmp_path, capsys, options, named):
     assert run(tmp_path / "out", "nlmeans", *options) == 2
     assert named in capsys.readouterr().err
+
+
+def test_analyses_of_heads_are_refused_for_diffusion(tmp_path, capsys):
+    """Nobody waits for a thickness that never comes."""
+    options = [
+        "--modality",
+        "dwi",
+        "--truth",
+        "dwi.nii.gz",
+        "--strategies",
+        "mppca",
+        "--analyses",
+        "thickness",
+    ]
+    assert main(["benchmark", "--out", str(tmp_path / "out"), "--downstream", *options]) == 2
+    assert "--analyses thickness" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -66,3 +66,16 @@ def test_repetitions_on_two_grids_are_refused(tmp_path, pair, capsys):
 def test_pair_without_mask_is_a_usage_error(tmp_path, pair, capsys):
     assert main(["benchmark", "--out", str(tmp_path / "out"), "--pair", *map(str, pair[:2])]) == 2
     assert "--pair-mask" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_real_runs_are_compared_with_themselves(tmp_path, pair):
+    """Each run alone, and the pair with noise added twice: averaging two makes what they say more alike."""
+    assert run(tmp_path, pair, "--downstream", "--strategies", "nlmeans") == 0
+    with (tmp_path / "out" / "downstream-pair.tsv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert {row["status"] for row in rows} == {"ok"}
+    retest = {(row["setting"], row["method"], row["measure"]): float(row["retest"]) for row in rows}
+    for setting in ("each run alone", "noise added to both"):
+        plain, denoised = (retest[setting, method, "gm_overlap"] for method in ("mean", "nlmeans"))
+        assert 0 < denoised < plain

@@ -100,6 +100,10 @@ def run_benchmark(config: BenchmarkConfig) -> int:
                 "--pair: expected the brain mask of the pair, found none; give --pair-mask FILE"
             )
         _record_machine(config)
+        if config.downstream.asked:
+            from n2a_bids.lab.benchmark.downstream.pair import run_real_pair
+
+            return run_real_pair(config.pair, config.pair_mask, plan, config.downstream.analyses)
         return run_pair(config.pair, config.pair_mask, plan)
     truths = _load_truths(config)
     _record_machine(config)
@@ -127,7 +131,7 @@ def _run_on_truths(config: BenchmarkConfig, truths: list, plan: object, run_cell
     if config.downstream.asked:
         from n2a_bids.lab.benchmark.downstream.cells import run_downstream
 
-        return run_downstream(truths, plan)
+        return run_downstream(truths, plan, config.downstream.analyses)
     if config.speed:
         from n2a_bids.lab.benchmark.anat.speed import run_speed
 

@@ -85,7 +85,7 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
     BIDSDataError
         If the files do not lie on one grid, or are fewer than two.
     """
-    data, prepared = _load_pair(files, mask_file, plan.crop)
+    data, prepared = load_pair(files, mask_file, plan.crop)
     table = open_table(plan, "pair.tsv", columns=PAIR_COLUMNS, key_columns=("method",))
     for name in plan.methods:
         if table.has({"method": name}):
@@ -130,10 +130,16 @@ def _write_differences(rows: Sequence[Row], out_dir: Path) -> None:
     write_whole(out_dir / "differences.tsv", "\n".join(lines) + "\n")
 
 
-def _load_pair(
+def load_pair(
     files: Sequence[Path], mask_file: Path, crop: Sequence[int] | None
 ) -> tuple[CellData, Prepared]:
-    """Repetitions in the intensity scale of the first, with their estimated noise in place of a true one."""
+    """Load repetitions in the intensity scale of the first, with their noise estimated.
+
+    Raises
+    ------
+    BIDSDataError
+        If the files do not lie on one grid, or are fewer than two.
+    """
     if len(files) < 2:
         raise BIDSDataError(f"--pair: expected at least two aligned repetitions, found {len(files)}")
     strangers = [path for path in files[1:] if not same_grid(path, files[0])]

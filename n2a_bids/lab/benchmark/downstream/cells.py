@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from n2a_bids.lab.benchmark.anat.alignment import align_runs
 from n2a_bids.lab.benchmark.anat.cells import Cell, CellData, make_cell_data, plan_cells
 from n2a_bids.lab.benchmark.anat.methods import run_method
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
-from n2a_bids.lab.benchmark.downstream import tissues
-from n2a_bids.lab.benchmark.downstream.analyses import Image
+from n2a_bids.lab.benchmark.downstream import registration, thickness, tissues
+from n2a_bids.lab.benchmark.downstream.analyses import Analysis, Image
 from n2a_bids.lab.benchmark.downstream.averages import LADDER, disjoint_groups, group_means
+from n2a_bids.lab.benchmark.downstream.config import AnalysisName
 from n2a_bids.lab.benchmark.downstream.rows import (
     COLUMNS,
     KEY_COLUMNS,
@@ -27,21 +29,33 @@ from n2a_bids.lab.benchmark.downstream.rows import (
     write_summary,
 )
 from n2a_bids.lab.benchmark.table import cell_key
-from n2a_bids.lab.benchmark.truths import Truth
+from n2a_bids.lab.benchmark.truths import Truth, crop_truth, template_truth
 from n2a_bids.lab.benchmark.worker import run_in_child
 
+MEASURES: Mapping[AnalysisName, tuple[str, ...]] = MappingProxyType(
+    {
+        "tissues": tissues.MEASURES,
+        "thickness": thickness.MEASURES,
+        "registration": registration.MEASURES,
+    }
+)
+"""What each analysis tells."""
 
-def run_downstream(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
-    """Part what every method makes of a pair, and plain means of 1 to 16 repetitions, into tissues.
+
+def run_downstream(truths: Sequence[Truth], plan: BenchmarkPlan, names: Sequence[AnalysisName]) -> int:
+    """Analyse what every method makes of a pair, and plain means of 1 to 16 repetitions.
 
     Writes ``downstream.tsv`` (a row for each method and measure), ``downstream-summary.tsv`` (averaged over
-    truths and draws, with the number of plain averages of the same error) and ``downstream.png``.
+    truths and draws, with the number of plain averages of the same error), ``downstream-brains.tsv`` (the
+    same of each truth alone) and ``downstream.png``.
 
     Parameters
     ----------
     truths : sequence of Truth
     plan : BenchmarkPlan
         ``repetitions``: how many the methods get.
+    names : sequence of str
+        Analyses.
 
     Returns
     -------
@@ -61,18 +75,39 @@ def run_downstream(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
     table = open_table(plan, "downstream.tsv", columns=COLUMNS, key_columns=KEY_COLUMNS)
     by_name = {truth.name: truth for truth in truths}
     jobs = jobs_of(plan.methods, plan.repetitions)
+    measures = [measure for name in names for measure in MEASURES[name]]
     for cell in plan_cells(by_name, plan.conditions, plan.noise_levels, LADDER[-1:], plan.n_seeds):
-        make_scene = partial(_make_scene, cell, by_name[cell.truth], plan)
-        fill_cell(table, cell_key(cell, ""), jobs, tissues.MEASURES, make_scene)
+        make_scene = partial(_make_scene, cell, by_name[cell.truth], plan, names)
+        fill_cell(table, cell_key(cell, ""), jobs, measures, make_scene)
         write_summary(table, plan.out_dir)
     return write_summary(table, plan.out_dir)
 
 
-def _make_scene(cell: Cell, truth: Truth, plan: BenchmarkPlan) -> Scene:
+def _make_scene(cell: Cell, truth: Truth, plan: BenchmarkPlan, names: Sequence[AnalysisName]) -> Scene:
     data = make_cell_data(cell, truth, plan.crop, align_runs)
-    mask, size_mm = data.repetitions.mask, data.repetitions.voxel_size_mm
-    analyses = {"tissues": tissues.tissue_analysis(mask, size_mm)}
-    return Scene(data.truth, analyses, partial(_denoise, data, plan))
+    return Scene(data.truth, make_analyses(names, truth, plan.crop), partial(_denoise, data, plan))
+
+
+def make_analyses(
+    names: Sequence[AnalysisName], truth: Truth, crop: Sequence[int] | None
+) -> dict[str, Analysis]:
+    """The analyses of one brain, in a box.
+
+    Parameters
+    ----------
+    names : sequence of str
+    truth : Truth
+        Whole brain.
+    crop : three ints, optional
+        See `crop_truth`.
+    """
+    core = crop_truth(truth, crop)
+    makers: dict[str, Callable[[], Analysis]] = {
+        "tissues": partial(tissues.tissue_analysis, core.mask, core.voxel_size_mm),
+        "thickness": partial(thickness.thickness_analysis, core.mask, core.voxel_size_mm),
+        "registration": partial(registration.registration_analysis, truth, core, template_truth()),
+    }
+    return {name: makers[name]() for name in names}
 
 
 def _denoise(data: CellData, plan: BenchmarkPlan, job: Job) -> list[Image]:

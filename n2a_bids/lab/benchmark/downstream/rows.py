@@ -11,7 +11,13 @@ from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.files import write_whole
 from n2a_bids.lab.benchmark.downstream.analyses import Analysis, Image, judge
 from n2a_bids.lab.benchmark.downstream.averages import LADDER
-from n2a_bids.lab.benchmark.downstream.summary import SUMMARY_COLUMNS, draw_worth, summarise
+from n2a_bids.lab.benchmark.downstream.summary import (
+    BRAIN_COLUMNS,
+    SUMMARY_COLUMNS,
+    draw_worth,
+    summarise,
+    summarise_brains,
+)
 from n2a_bids.lab.benchmark.table import CELL_COLUMNS, RowTable
 
 KEY_COLUMNS = (*CELL_COLUMNS, "measure")
@@ -104,7 +110,7 @@ def _judged(scene: Scene, job: Job, references: Mapping[str, object]) -> dict[st
 
 
 def write_summary(table: RowTable, out_dir: Path) -> int:
-    """Write the averages over truths and draws, and the picture.
+    """Write the averages over truths and draws, those of each truth, and the picture.
 
     Returns
     -------
@@ -112,8 +118,11 @@ def write_summary(table: RowTable, out_dir: Path) -> int:
         1 if a method failed somewhere.
     """
     summary = summarise(table.rows)
-    lines = ["\t".join(SUMMARY_COLUMNS), *("\t".join(entry.texts()) for entry in summary)]
-    write_whole(out_dir / "downstream-summary.tsv", "\n".join(lines) + "\n")
+    lines = [SUMMARY_COLUMNS, *(entry.texts() for entry in summary)]
+    write_whole(out_dir / "downstream-summary.tsv", "".join("\t".join(line) + "\n" for line in lines))
+    brains = summarise_brains(table.rows)
+    lines = [BRAIN_COLUMNS, *([truth, *one.texts()] for truth, found in brains.items() for one in found)]
+    write_whole(out_dir / "downstream-brains.tsv", "".join("\t".join(line) + "\n" for line in lines))
     if summary:
         draw_worth(summary, out_dir / "downstream.png")
     return int(any(row["status"] != "ok" for row in table.rows))

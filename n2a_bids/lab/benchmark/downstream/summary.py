@@ -17,12 +17,16 @@ SUMMARY_COLUMNS = (
     *("condition", "noise_level", "measure", "method", "n_repetitions", "n_cells", "error", "retest"),
     *("worth_averages", "bound", "worth"),
 )
+BRAIN_COLUMNS = ("truth", *SUMMARY_COLUMNS)
 _SHOWN = {
     "gm_overlap": "grey matter: 1 - Dice",
     "wm_overlap": "white matter: 1 - Dice",
     "fa": "error of FA",
     "v1_deg": "error of main direction, degrees",
     "bundle_overlap": "bundle: 1 - Dice",
+    "thickness_mm": "cortical thickness, mm",
+    "regional_thickness_mm": "thickness of pieces of cortex, mm",
+    "log_jacobian": "log of the Jacobian to a template",
 }
 """Measures of the picture, and their names; others too, where none of these is there."""
 
@@ -73,6 +77,12 @@ def summarise(rows: Sequence[Mapping[str, str]]) -> list[Entry]:
         if row["status"] == "ok":
             groups[row["condition"], row["noise_level"], row["measure"]].append(row)
     return [entry for key, members in groups.items() for entry in _entries(key, members)]
+
+
+def summarise_brains(rows: Sequence[Mapping[str, str]]) -> dict[str, list[Entry]]:
+    """The same for each truth alone, averaged over its draws, so that it is seen how far brains differ."""
+    truths = dict.fromkeys(row["truth"] for row in rows)
+    return {truth: summarise([row for row in rows if row["truth"] == truth]) for truth in truths}
 
 
 def _entries(key: tuple[str, str, str], rows: Sequence[Mapping[str, str]]) -> list[Entry]:

@@ -69,6 +69,8 @@ def segment(
             i=f"kmeans[{len(TISSUES)}]",
             m=f"[{_SMOOTHNESS},1x1x1]",
             c=f"[{_ITERATIONS},0]",
+            # The field is updated in a random order, which would count as an error of the image.
+            r=0,
         )
     except Exception as error:  # antspyx raises nothing narrower
         raise DenoisingError(

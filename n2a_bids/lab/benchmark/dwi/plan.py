@@ -83,10 +83,16 @@ def _run_downstream(config: BenchmarkConfig, plan: DiffusionPlan) -> int:
     from nibabel.affines import voxel_sizes
 
     from n2a_bids.io.images import load
+    from n2a_bids.lab.benchmark.downstream.config import DownstreamConfig
     from n2a_bids.lab.benchmark.downstream.rows import COLUMNS, KEY_COLUMNS
     from n2a_bids.lab.benchmark.downstream.series import run_series
     from n2a_bids.lab.benchmark.table import RowTable, keep_settings
 
+    if config.downstream.analyses != DownstreamConfig().analyses:
+        raise ConfigError(
+            f"--analyses {' '.join(config.downstream.analyses)}: of diffusion series FA, MD, main "
+            "direction and a bundle are analysed; leave the option out"
+        )
     path = config.out / "downstream.tsv"
     keep_settings(path, {"truth": config.truth[0].name, "crop": config.crop, "recipe": plan.recipe})
     affine = load(config.truth[0])[1]

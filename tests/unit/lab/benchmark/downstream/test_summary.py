@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from n2a_bids.lab.benchmark.downstream.averages import LADDER
-from n2a_bids.lab.benchmark.downstream.summary import draw_worth, summarise
+from n2a_bids.lab.benchmark.downstream.summary import draw_worth, summarise, summarise_brains
 
 
 def row(method, size, error, truth="one", measure="gm_overlap", retest="", status="ok"):
@@ -36,6 +36,14 @@ def test_unfinished_cells_and_failed_rows_do_not_count():
     found = {entry.method: entry for entry in summarise(rows)}
     assert found["auto"].n_cells == 1 and found["auto"].error == 0.5
     assert "bm4d" not in found
+
+
+def test_each_brain_is_told_by_itself():
+    """Brains that differ are not hidden in their average."""
+    rows = ladder("one", 1.0) + ladder("two", 1.0)
+    rows += [row("auto", 2, 1.0 / np.sqrt(4), "one"), row("auto", 2, 1.0 / np.sqrt(9), "two")]
+    found = {truth: entries[-1].worth.n_averages for truth, entries in summarise_brains(rows).items()}
+    assert found == {"one": pytest.approx(4, rel=1e-3), "two": pytest.approx(9, rel=1e-3)}
 
 
 def test_the_picture_is_drawn(tmp_path):
