@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.alignment import move_back
 from n2a_bids.algorithms.micrographs.drift import Drift
+from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels, find_lost_pixels
 from n2a_bids.algorithms.normalization import equal_gains
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.denoising.microscopy.selection import (
@@ -19,6 +20,7 @@ from n2a_bids.denoising.microscopy.selection import (
     find_drift,
     find_repeated,
     left_over,
+    lost_note,
     mostly_saturated,
     not_stored_note,
     own_size,
@@ -121,14 +123,18 @@ def align_exposures(
     paths = [image.path for image in images]
     data = np.stack([image.pixels for image in images]).astype(np.float32)
     saturated = data >= (_largest_value(images) if largest_value is None else largest_value)
+    lost = find_lost_pixels(data)
+    fill_lost_pixels(data, lost)
     data, saturated, kept, drift, reasons = _sort_out(paths, data, saturated, aligned)
     for index in reasons:
         report(f"WARNING: left out: {reasons[index]}")
     drift = _told(drift, report)
-    measured = np.ones(data.shape[:4], bool)
+    measured = ~_only(kept, lost)
     if drift is not None:
         saturated = _move_back(data, saturated, measured, drift)
     counted = ~saturated.any(axis=(0, -1)) & measured.all(axis=0)
+    # What none has measured stays as it was filled.
+    measured[0] |= ~measured.any(axis=0)
     if not counted.any():
         raise BIDSDataError(
             f"{paths[kept[0]]}: expected pixels that all exposures show unsaturated, found none; expose "
@@ -144,8 +150,9 @@ def align_exposures(
         n_measured=None if measured.all() else measured.sum(axis=0, dtype=np.uint8),
         micrograph=True,
     )
-    notes = filter(None, (not_stored_note(images[index]) for index in kept))
-    return Exposures(repetitions, first, drift, reasons, tuple(dict.fromkeys(notes)))
+    notes = [not_stored_note(images[index]) for index in kept]
+    notes += [lost_note(paths[index], lost[index]) for index in kept]
+    return Exposures(repetitions, first, drift, reasons, tuple(dict.fromkeys(filter(None, notes))))
 
 
 def _sort_out(
@@ -202,18 +209,23 @@ def _move_back(
             for channel in range(data.shape[4]):
                 here = (index, slice(None), slice(None), plane, channel)
                 full = saturated[here]
-                data[here], measured[index, :, :, plane] = move_back(data[here], drift, index)
+                data[here], inside = move_back(data[here], drift, index)
                 if full.any():
                     # Its neighbours, too: the shift by a fraction spreads what is cut off.
                     spread = ndimage.binary_dilation(full, iterations=1).astype(np.float32)
                     moved_saturated[here] = move_back(spread, drift, index)[0] > _SATURATED
+            held = measured[index, :, :, plane]
+            if not held.all():
+                lost = ndimage.binary_dilation(~held).astype(np.float32)
+                inside = inside & (move_back(lost, drift, index)[0] <= _SATURATED)
+            measured[index, :, :, plane] = inside
     return moved_saturated
 
 
 def _fill_gaps(data: NDArray[np.float32], measured: NDArray[np.bool_], gains: NDArray[np.float64]) -> None:
     """Give exposures, where they were not measured, the mean of those that were, in their own unit; in place.
 
-    `gains` lead from the unit of each exposure to that of the first, which was measured everywhere.
+    `gains` lead from the unit of each exposure to that of the first.
     """
     gaps = ~measured.all(axis=0)
     if not gaps.any():

@@ -260,6 +260,16 @@ def _in_nm(size: Size) -> str:
     return f"{size[0] * 1e6:g} x {size[1] * 1e6:g} nm"
 
 
+def lost_note(path: Path, lost: NDArray[np.bool_]) -> str:
+    """What to say of an exposure that lost pixels which others show; empty if it lost none."""
+    if not lost.any():
+        return ""
+    return (
+        f"{path.name}: {100 * lost.mean():.2g} % of its pixels hold its lowest value alone, in lines or "
+        "blocks where others show something: the others stand in there"
+    )
+
+
 def _emptiness(image: Micrograph) -> str:
     """Why an image holds nothing that can be denoised; empty where it does."""
     values = image.pixels

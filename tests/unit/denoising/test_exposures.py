@@ -105,6 +105,35 @@ def test_pixels_are_saturated_at_a_value_that_no_exposure_exceeds(depths, satura
     assert mask[20:30, 20:30].any() == (not saturated)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("shift", [(0, 0), (4, -3)])
+def test_lost_lines_are_no_measurement(place, shift):
+    """A readout that stopped: others stand in for lines of zeros, which would halve the brightness there."""
+    images, truth = drifted([(0, 0), shift], (1, 1))
+    clean = align_exposures(images).repetitions
+    images[place].pixels[40:60] = 0
+    found = align_exposures(images)
+    # Rows of the first, where an exposure that had moved lies.
+    moved = slice(40, 60) if place == 0 else slice(40 - shift[0], 60 - shift[0])
+    inner = (slice(moved.start + 2, moved.stop - 2), slice(10, -10))
+    data, n_measured = found.repetitions.data[..., 0, 0], found.repetitions.n_measured[..., 0]
+    assert (n_measured[inner] == 1).all() and not found.repetitions.mask[inner].any()
+    # Found a tenth of a pixel elsewhere, perhaps, for the lines that are missing.
+    other = clean.data[1 - place][..., 0, 0][inner]
+    assert np.corrcoef(data[place][inner].ravel(), other.ravel())[0, 1] > 0.9
+    assert abs(data.mean(axis=0)[inner].mean() / truth[inner].mean() - 1) < 0.05
+    assert f"{place}.tif: " in found.notes[0] and "hold its lowest value alone" in found.notes[0]
+
+
+def test_what_is_dark_in_all_exposures_is_not_lost():
+    """Nor are single dark pixels of low counts."""
+    images, _ = drifted([(0, 0), (0, 0)], (0.02, 0.02))
+    for image in images:
+        image.pixels[:30, :30] = 0
+    found = align_exposures(images, aligned=True)
+    assert not found.notes and found.repetitions.n_measured is None
+
+
 @pytest.mark.parametrize("depths", [(12, 16), (13, 12)])
 def test_results_are_cut_off_where_all_exposures_end(depths, tmp_path):
     """The first may tell fewer bits than others hold: of what they found brighter nothing is lost."""
