@@ -13,6 +13,16 @@ from n2a_bids.record.denoising import StrategyRecord
 
 
 @dataclass(frozen=True, slots=True)
+class Companion:
+    """Another series of the same volumes, as measured: of each voxel the nearest one of it."""
+
+    data: NDArray[np.float32]
+    """(X, Y, Z, C) intensities, any unit, without interpolation."""
+    seen: NDArray[np.bool_]
+    """(X, Y, Z) voxels that its field of view covers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Repetitions:
     """Aligned noisy repetitions of one image."""
 
@@ -35,6 +45,8 @@ class Repetitions:
     """Exposures of a microscope: planes (Z) and channels are images of their own, with counting noise."""
     real_valued: bool = False
     """Real parts of complex images, whose noise is Gaussian and has no floor, also where none is negative."""
+    companion: Companion | None = None
+    """What a diffusion series that is denoised where it lies may learn from, and is not averaged with."""
 
     def __post_init__(self) -> None:
         if self.data.ndim != 5:

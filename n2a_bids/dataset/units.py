@@ -84,6 +84,8 @@ class DenoisingUnit:
     """Of each DWI series; empty where the sidecars do not tell of all."""
     reversed_b0: ImageFile | None = None
     """b0s of opposite phase encoding that show the distortion but are not denoised."""
+    companion: ImageFile | None = None
+    """Series of the same grid and table that a diffusion series denoised in place may learn from."""
     notes: tuple[str, ...] = ()
     """What the user should know about these inputs: one sentence each."""
 

@@ -86,6 +86,14 @@ class DenoiseJob:
     bvals: Annotated[Path | None, Option("b-values of a diffusion series, FSL format", metavar="FILE")] = None
     bvecs: Annotated[Path | None, Option("gradient directions, FSL format", metavar="FILE")] = None
     b0_threshold: B0Threshold = B0_THRESHOLD
+    companion: Annotated[
+        Path | None,
+        Option(
+            "another diffusion series of the same table and voxel size, which is learned from where that "
+            "lowers the error, and neither averaged nor written",
+            metavar="FILE",
+        ),
+    ] = None
     noise_kept: Annotated[
         float,
         Range(0, 1, above=True),

@@ -20,6 +20,7 @@ from n2a_bids.algorithms.strategies import Strategy, get_strategy
 from n2a_bids.algorithms.strategies.dwi.auto import MAX_VOLUMES
 from n2a_bids.algorithms.strategies.dwi.surroundings import denoise_surroundings
 from n2a_bids.algorithms.strategies.mean import average_matched
+from n2a_bids.denoising.companion import with_companion
 from n2a_bids.denoising.findings import add_findings, find_noise_map
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import expected_error
@@ -88,6 +89,7 @@ def denoise_files(
     if job.denoise.cuda_graphs and device.type != "cuda":
         raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
     repetitions, mask = loaded or (load_repetitions(job), mask_in_world(job.mask, job.runs[0]))
+    repetitions, alone = _beside(repetitions, job, report)
     compares = not (job.allow_shared_noise or repetitions.micrograph)
     shared = shared_noise_warnings(job.runs, repetitions) if compares else []
     strategy = _find_strategy(job.denoise.strategy, repetitions)
@@ -107,12 +109,20 @@ def denoise_files(
     mean = _with_empty(repetitions, average_matched(repetitions))
     noise_sd = find_noise_map(repetitions, denoised)
     record = describe_run(job, device, strategy, weights, repetitions, denoised, device_name(device))
-    record = replace(record, warnings=(*record.warnings, *shared))
+    record = replace(record, warnings=(*record.warnings, *shared, *alone))
     record = complete(add_findings(record, job, repetitions, mean, denoised, noise_sd), started)
     uncertainty = (
         expected_error(repetitions, denoised, noise_sd, mask) if strategy.facts.tells_error else None
     )
     return DenoiseResult(job, denoised.data, mean, noise_sd, uncertainty, denoised.repetitions, mask, record)
+
+
+def _beside(repetitions: Repetitions, job: DenoiseJob, report: Report) -> tuple[Repetitions, tuple[str, ...]]:
+    """The series with its companion, where one is named; and why it has none, where that cannot be used."""
+    if job.companion is None:
+        return repetitions, ()
+    repetitions, problem = with_companion(repetitions, job.runs[0], job.companion, report)
+    return repetitions, (problem,) if problem else ()
 
 
 def with_surroundings(repetitions: Repetitions, denoised: DenoisedImage) -> DenoisedImage:

@@ -42,6 +42,7 @@ class _FilesInputSpec(CommandLineInputSpec):
     allow_shared_noise = traits.Bool(
         True, usedefault=True, argstr="--allow-shared-noise", desc="they were compared before"
     )
+    companion = File(exists=True, argstr="--companion %s", desc="another series that is learned from")
     whole_image = traits.Bool(argstr="--whole-image", desc="denoise what lies around the brain, too")
     noise_kept = traits.Float(argstr="--noise-kept %.4f", desc="part of the noise SD left by interpolation")
     measured_file = File(exists=True, argstr="--measured %s", desc="runs measured at each voxel, see gaps")

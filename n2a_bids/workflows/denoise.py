@@ -22,6 +22,7 @@ def init_denoise_node(
     save_uncertainty: bool = False,
     whole_image: bool = False,
     micrograph: bool = False,
+    companion: Path | None = None,
 ) -> Node:
     """Node that runs ``n2a-tools denoise``.
 
@@ -43,6 +44,8 @@ def init_denoise_node(
         Denoise what lies around the brain of a diffusion series, too.
     micrograph : bool
         The images are exposures of a microscope.
+    companion : Path, optional
+        Another diffusion series that is learned from.
     """
     use_gpu = config.device == "cuda" or (config.device == "auto" and resources.n_gpu_procs > 0)
     interface = Denoise(
@@ -52,13 +55,14 @@ def init_denoise_node(
         gpu_slots=resources.n_gpu_procs,
         weights_sha256=weights_checksums(config.weights_dir),
     )
-    flags = {
+    flags: dict[str, bool | Path | None] = {
         "different_contrast": different_contrast,
         "save_repetitions": save_repetitions,
         "real_valued": real_valued,
         "save_uncertainty": save_uncertainty,
         "whole_image": whole_image,
         "micrograph": micrograph,
+        "companion": companion,
     }
     for option, value in {**dataclasses.asdict(config), **flags}.items():
         # False must stay undefined, or nipype would hash it apart from a run that never had the option.

@@ -77,6 +77,7 @@ def init_outputs_wf(
             run_uuid=config.run_uuid,
             in_place=unit.kind == "dwi-in-place",
             corrected=is_estimated or config.selection.dwi_corrected,
+            companion="" if unit.companion is None else source_uri(unit.companion.path, config),
             reversed_b0="" if unit.reversed_b0 is None else source_uri(unit.reversed_b0.path, config),
         ),
         name="describe",

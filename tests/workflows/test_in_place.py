@@ -79,6 +79,21 @@ def test_each_series_is_a_unit_of_its_own(tmp_path):
         assert {unit.kind for unit in units} == {"dwi-in-place"}
         assert all("--dwi-in-place" in unit.reason and unit.reversed_b0 is None for unit in units)
         assert units[0].label != units[1].label
+        # Each may learn from the other.
+        assert [unit.companion.path for unit in units] == [units[1].images[0].path, units[0].images[0].path]
+
+
+def test_series_of_another_matrix_or_table_are_not_learned_from(tmp_path):
+    """Voxels are compared one with one, and volumes in their order."""
+    write_dataset(tmp_path / "bids", "repeat")
+    path = tmp_path / "bids" / "sub-01" / "dwi" / "sub-01_run-2_dwi.nii.gz"
+    image = nb.Nifti1Image(np.asarray(nb.load(path).dataobj, np.float32), nb.load(path).affine)
+    nb.save(image.slicer[:-2], path)
+    assert [unit.companion for unit in collect(tmp_path / "bids", _IN_PLACE).units] == [None, None]
+    nb.save(image, path)
+    table = path.with_name(path.name.replace(".nii.gz", ".bval"))
+    table.write_text(table.read_text().replace("1000", "700"))
+    assert [unit.companion for unit in collect(tmp_path / "bids", _IN_PLACE).units] == [None, None]
 
 
 def test_tables_and_headers_are_those_of_the_scanner(done):

@@ -81,6 +81,42 @@ def compare_candidates(
     return tuple(rows)
 
 
+def error_difference(
+    pairs: Sequence[Pair],
+    estimates: Sequence[Series],
+    others: Sequence[Series],
+    noise_sd: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Squared error of one candidate less that of another in every voxel, in noise variances.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+    estimates, others : sequence of (X, Y, Z, C) arrays
+        What each made of the input of each pair, without the target of the same voxel.
+    noise_sd : (X, Y, Z) array
+    mask : (X, Y, Z) bool array
+
+    Returns
+    -------
+    difference : (X, Y, Z) float32 array
+        Mean over volumes and pairs, negative where the first is better; 0 outside of the mask.
+    """
+    difference = np.zeros(mask.shape, np.float32)
+    for pair, one, other in zip(pairs, estimates, others, strict=True):
+        target = pair.target[mask]
+        excess = np.square(one[mask] - target) - np.square(other[mask] - target)
+        difference[mask] += excess.mean(axis=1) / (len(pairs) * noise_sd[mask] ** 2)
+    return difference
+
+
+def is_lower_beyond_doubt(difference: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
+    """Whether a difference of errors, of `error_difference`, is below zero beyond its uncertainty."""
+    values = difference[mask]
+    return bool(values.mean() + _CERTAINTY * _standard_error(values, _cube_labels(mask)) < 0)
+
+
 def choose(rows: Sequence[CandidateRisk]) -> str:
     """Name of the candidate of least risk; the mean unless that beats it beyond doubt.
 

@@ -22,6 +22,7 @@ from n2a_bids.record.denoising import (
 )
 
 MEAN, LOCAL_PCA, FILTERS, NONLOCAL = "mean", "local PCA", "learned filters", "non-local Bayes"
+SHARED = "non-local Bayes of two series"
 """Names of the candidates."""
 
 _WORDS = {
@@ -30,6 +31,10 @@ _WORDS = {
     NONLOCAL: (
         "shrinkage of local principal components, refined by filters learned from the subject and by "
         "non-local Bayes"
+    ),
+    SHARED: (
+        "shrinkage of local principal components, learned filters and non-local Bayes of this series and "
+        "another one of its group together, wherever that lowered the error of this one"
     ),
 }
 

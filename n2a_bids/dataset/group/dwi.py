@@ -15,9 +15,10 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.anat import reason_never_denoised, split_copies
 from n2a_bids.dataset.group.dwi_b0 import is_sbref, read_b0_images, reason_not_denoised, with_reversed_b0
 from n2a_bids.dataset.group.dwi_reasons import reason_against_pair
-from n2a_bids.dataset.group.dwi_repeats import find_dwi_repeats
+from n2a_bids.dataset.group.dwi_repeats import find_dwi_repeats, may_repeat
 from n2a_bids.dataset.group.dwi_reverse_pe import find_reverse_pe
 from n2a_bids.dataset.group.dwi_split import find_dti_split, reason_against_split
+from n2a_bids.dataset.group.dwi_volumes import has_same_grid
 from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
@@ -60,7 +61,7 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         found, alone = ([], family) if in_place else _pairs(family, pairing, corrected=corrected)
         units.extend(found)
         for one in alone:
-            decision = _in_place(one) if in_place else _alone(one, pairing, family)
+            decision = _in_place(one, family) if in_place else _alone(one, pairing, family)
             (units if isinstance(decision, DenoisingUnit) else excluded).append(decision)
     for unit in units:
         excluded.extend(_too_short(unit, by_path[unit.images[0].path]))
@@ -119,12 +120,19 @@ def _pairs(
     return units, left
 
 
-def _in_place(series: Series) -> DenoisingUnit | Excluded:
-    """One series, whatever else there is: nothing is averaged, aligned or corrected."""
+def _in_place(series: Series, family: Sequence[Series]) -> DenoisingUnit | Excluded:
+    """One series by itself, whatever else there is: others are learned from at most."""
     if np.count_nonzero(series.weighted) < 2:
         return _nothing_weighted(series)
     reason = "denoised where it lies, from its own volumes: --dwi-in-place was asked for"
-    return replace(find_single_dwi(series, ""), kind="dwi-in-place", reason=reason)
+    unit = replace(find_single_dwi(series, ""), kind="dwi-in-place", reason=reason)
+    others = [other for other in family if other is not series and has_same_grid(series, other)]
+    if not others:
+        return unit
+    # Of one phase encoding rather than of another, whose distortion differs.
+    others.sort(key=lambda other: not may_repeat(series, other))
+    learned = f"; it learns from {others[0].image.path.name}, too, where that lowers the error"
+    return replace(unit, companion=others[0].image, reason=reason + learned)
 
 
 def _nothing_weighted(series: Series) -> Excluded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
@@ -16,6 +17,8 @@ from n2a_bids.io.gradients import world_rotation
 from n2a_bids.io.images import voxel_sizes_mm
 
 _MIN_FRACTION = 0.5
+_SAME_SIZE = 1e-3
+"""Relative difference of voxel sizes that rounding in headers makes."""
 _LARGEST_VOXEL_RATIO = 1.3
 """Of edge lengths along one direction of the head: the one resampling evens out less."""
 _SAME_DIRECTION_DEG = 5.0
@@ -79,6 +82,21 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
         summary=_summary(len(rows), any(unused)),
         notes=(*(note for note in unused if note), *own),
     )
+
+
+def has_same_grid(first: Series, other: Series) -> bool:
+    """Whether two series have one matrix, voxel size and table in one order, so that voxels can be compared.
+
+    Field of view, angle and storage order may differ: the heads are looked for.
+    """
+    if first.affine is None or other.affine is None or first.image.parts or other.image.parts:
+        return False
+    shapes = [nb.load(one.image.path).shape for one in (first, other)]
+    sizes = [voxel_sizes_mm(one.affine) for one in (first, other)]
+    if shapes[0] != shapes[1] or not np.allclose(*sizes, rtol=_SAME_SIZE):
+        return False
+    common = common_part((first, other))
+    return common is not None and not common.volumes
 
 
 def reason_not_common(first: Series, other: Series) -> str:

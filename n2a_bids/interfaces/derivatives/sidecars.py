@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from n2a_bids.algorithms.risk.dwi_groups import SHARED
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.derivatives.sidecar_fields import (
     DISPLACEMENT,
@@ -68,6 +69,7 @@ class _DescribeResultsInputSpec(BaseInterfaceInputSpec):
     reversed_b0 = traits.Str(
         "", usedefault=True, desc="BIDS URI of the b0 of opposite phase encoding that is not denoised"
     )
+    companion = traits.Str("", usedefault=True, desc="BIDS URI of a series that may have been learned from")
 
 
 class _DescribeResultsOutputSpec(TraitedSpec):
@@ -121,7 +123,7 @@ class DescribeResults(SimpleInterface):
         describe = describe_dwi if inputs.datatype == "dwi" else describe_anat
         words = describe(record, len(metadata))
         return {
-            "denoised": common | {"Description": words.denoised} | done,
+            "denoised": common | {"Description": words.denoised} | self._learned_from(record) | done,
             "mean": made | {"Description": words.mean},
             "residual": made | {"Description": words.residual},
             "noise_sd": made | {"Description": words.noise_sd},
@@ -141,6 +143,11 @@ class DescribeResults(SimpleInterface):
         inputs = self.inputs
         sources = _sources_of(inputs, inputs.accepted)
         return [*sources, inputs.reversed_b0] if inputs.corrected and inputs.reversed_b0 else sources
+
+    def _learned_from(self, record: DenoisingRecord) -> JsonObject:
+        """The series that told something of this one is among its sources."""
+        shares = any(group.chosen == SHARED for group in record.groups or ())
+        return {"Sources": [*self._sources(), self.inputs.companion]} if shares else {}
 
     def _phase_encoding(self) -> JsonObject:
         """Phase-encoding fields that all series share in the world, true for the grid of the reference."""

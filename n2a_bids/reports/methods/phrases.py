@@ -49,6 +49,10 @@ _STRATEGIES = {
         "non-local Bayes over the principal components of the series, in which similar cubes of voxels are "
         "denoised together [@nonlocalbayes], guided by filters learned from the participant's own images"
     ),
+    "non-local bayes of two series": (
+        "non-local Bayes over the principal components of the series and another one of its group together "
+        "[@nonlocalbayes], guided by filters learned from both, wherever that lowered the estimated error"
+    ),
     "san2n": "Spatio-Angular Noise2Noise, which learns from neighbouring voxels and directions [@san2n]",
     "mppca": "principal components of the series with a random-matrix threshold (MPPCA), in DIPY [@dipy]",
     "patch2self": "Patch2Self, in DIPY [@dipy]",

@@ -72,6 +72,7 @@ def init_dwi_unit_wf(
         config.resources,
         real_valued=unit.uses_phase,
         whole_image=in_place,
+        companion=unit.companion and unit.companion.path,
     )
     method = f"given by the user ({given.name})" if given else method_words(config.mask.dwi_method)
     workflow.__desc__ = opening(unit) + masking(method) + series_preparation(unit)

@@ -30,13 +30,14 @@ from n2a_bids.algorithms.noise.rician import (
 )
 from n2a_bids.algorithms.noise.volume_noise import relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.normalization import with_equal_gain
-from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.repetitions import Companion, DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.dwi_candidates import choose, compare_candidates
 from n2a_bids.algorithms.risk.dwi_groups import (
     FILTERS,
     LOCAL_PCA,
     MEAN,
     NONLOCAL,
+    SHARED,
     VolumeGroup,
     describe_groups,
     gain_of,
@@ -44,6 +45,7 @@ from n2a_bids.algorithms.risk.dwi_groups import (
 )
 from n2a_bids.algorithms.risk.dwi_recorruption import Average, acquired_noise, average, recorrupt
 from n2a_bids.algorithms.risk.repetition_weights import weigh_series
+from n2a_bids.algorithms.strategies.dwi.companion import DenoisedAlone, SharingPlan, denoise_together
 
 MAX_VOLUMES = 64
 """Denoised together; the time of a patch grows with their cube."""
@@ -120,7 +122,8 @@ def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -
         # Volumes that share one noise: more of it in one would pass for structure, and stay.
         members = np.ascontiguousarray(matched_series[..., volumes]) / factors[volumes]
         averaged = average(members, mask, config.plan, kept, weights, real_valued=is_real)
-        denoised, result = _denoise_group(averaged, volumes, factors[volumes], config, context)
+        alone, result = _denoise_group(averaged, volumes, factors[volumes], config, context)
+        denoised, result = _share(alone, result, repetitions, box, config, context)
         inside = mean[box]
         inside[..., volumes] = np.where(mask[..., None], factors[volumes] * denoised, inside[..., volumes])
         noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None] * result.factors
@@ -148,7 +151,7 @@ def _denoise_group(
     factors: NDArray[np.float32],
     config: DWIAutoConfig,
     context: Context,
-) -> tuple[Series, VolumeGroup]:
+) -> tuple[DenoisedAlone, VolumeGroup]:
     """The denoised volumes, their noise floor still in them, and the record."""
     mask, mean_sd = averaged.mask, averaged.mean_noise_sd
     mean_variance = float(np.mean(mean_sd[mask] ** 2) * np.mean(factors**2))
@@ -162,9 +165,8 @@ def _denoise_group(
         pairs, principal_basis(initial_estimate, mask), unit, mask, folds, radius=config.radius
     )
     if not config.choose:
-        return _filter(pairs, filters, mask), VolumeGroup(
-            volumes, sd_map, factors, (), FILTERS, mean_variance
-        )
+        always = VolumeGroup(volumes, sd_map, factors, (), FILTERS, mean_variance)
+        return DenoisedAlone(averaged, pairs, (), _filter(pairs, filters, mask)), always
     estimates = _estimate_pairs(averaged, pairs, filters, folds, config, context)
     rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)
     best = choose(rows)
@@ -174,7 +176,41 @@ def _denoise_group(
         denoised = _filter(pairs, filters, mask)
         if best == NONLOCAL:
             denoised = _refine(averaged.mean, denoised, mean_sd, averaged, context)
-    return denoised, VolumeGroup(volumes, sd_map, factors, rows, best, mean_variance)
+    chosen = estimates.get(best, [pair.noisy for pair in pairs])
+    group = VolumeGroup(volumes, sd_map, factors, rows, best, mean_variance)
+    return DenoisedAlone(averaged, pairs, chosen, denoised), group
+
+
+def _share(
+    alone: DenoisedAlone,
+    result: VolumeGroup,
+    repetitions: Repetitions,
+    box: tuple[slice, ...],
+    config: DWIAutoConfig,
+    context: Context,
+) -> tuple[Series, VolumeGroup]:
+    """The volumes with what another series of the group tells of them, where that pays; else as they are."""
+    companion, gradients = repetitions.companion, repetitions.gradients
+    if companion is None or gradients is None or not alone.estimates or repetitions.n_repetitions > 1:
+        return alone.denoised, result
+    context.report("trying what the other series of the group tells")
+    plan = SharingPlan(config.plan, config.strength, config.n_pairs, config.radius)
+    denoised, estimates = alone.denoised.copy(), [one.copy() for one in alone.estimates]
+    helps = False
+    # As many volumes of two series together as otherwise of one.
+    for part in angular_groups(gradients.subset(result.volumes), config.max_volumes // 2):
+        volumes = result.volumes[part]
+        other = Companion(np.ascontiguousarray(companion.data[(*box, volumes)]), companion.seen[box])
+        together = denoise_together(alone.of_volumes(part), other, plan, context)
+        if together is not None:
+            helps, denoised[..., part] = True, together.denoised
+            for estimate, better in zip(estimates, together.estimates, strict=True):
+                estimate[..., part] = better
+    averaged = alone.averaged
+    found = {SHARED: estimates}
+    *_, row = compare_candidates(alone.pairs, found, averaged.mean_noise_sd, averaged.mask, config.strength)
+    chosen = SHARED if helps else result.chosen
+    return denoised, replace(result, candidates=(*result.candidates, row), chosen=chosen)
 
 
 def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.bool_]) -> Series:

@@ -1,0 +1,58 @@
+"""Another series laid beside the one that is denoised: voxel by voxel, as measured, in any storage order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from dwi_dataset import write_dataset
+
+from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.denoising.companion import with_companion
+from n2a_bids.io.gradients import read_gradients
+from n2a_bids.io.images import load
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> tuple[Repetitions, Path, Path]:
+    """A series with its table, its file, and the file of a second run of it."""
+    root = tmp_path_factory.mktemp("pair") / "bids"
+    truth = write_dataset(root, "repeat")
+    first, second = sorted((root / "sub-01" / "dwi").glob("*_dwi.nii.gz"))
+    data, affine = load(first)
+    stem = str(first).removesuffix(".nii.gz")
+    gradients = read_gradients(Path(f"{stem}.bval"), Path(f"{stem}.bvec"), affine, b0_threshold=50)
+    return Repetitions(data[None], truth["mask"], gradients=gradients), first, second
+
+
+def _beside(pair, path):
+    return with_companion(pair[0], pair[1], path, lambda message: None)
+
+
+def test_voxels_are_those_measured_whatever_the_storage_order(pair, tmp_path):
+    """Mirrored in storage and header, the other series comes back as it was; no value is made up."""
+    found, problem = _beside(pair, pair[2])
+    assert not problem
+    assert found.companion.seen.all()
+    data, affine = load(pair[2])
+    assert np.array_equal(found.companion.data, data)
+    mirrored = np.diag([-1.0, 1.0, 1.0, 1.0])
+    mirrored[0, 3] = data.shape[0] - 1
+    turned = tmp_path / "sub-01_run-2_dwi.nii.gz"
+    nb.save(nb.Nifti1Image(data[::-1], affine @ mirrored), turned)
+    assert np.array_equal(_beside(pair, turned)[0].companion.data, data)
+
+
+@pytest.mark.parametrize("fault", ["copy", "volumes", "nan", "absent"])
+def test_what_cannot_be_learned_from_is_named(pair, tmp_path, fault):
+    """The series is denoised alone, with a warning: nothing stops."""
+    data, affine = load(pair[1])
+    path = tmp_path / f"{fault}.nii.gz"
+    changed = {"copy": 1.5 * data, "volumes": data[..., :-1], "nan": np.where(data > 90, np.nan, data)}
+    if fault != "absent":
+        nb.save(nb.Nifti1Image(changed[fault].astype(np.float32), affine), path)
+    found, problem = _beside(pair, path)
+    assert found is pair[0]
+    assert f"{fault}.nii.gz" in problem
