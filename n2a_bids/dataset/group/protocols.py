@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -27,6 +28,9 @@ _NO_AGENT = {"", "none", "no", "n/a", "na"}
 _TESLA = 0.0001
 """Of a Gauss: no scanner has a hundred Tesla, so that larger numbers are in Gauss."""
 _TIMES = ("RepetitionTime", "EchoTime", "InversionTime")
+_QUANTITIES = (*_TIMES, "FlipAngle", "MagneticFieldStrength")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+"""Of a quantity that is written as text, which some converters do."""
 _OTHER_UNIT = 500.0
 """Ratio of two times of one kind above which one is in milliseconds: no two protocols differ that much."""
 
@@ -177,19 +181,22 @@ def split_protocols(
     excluded = []
     for members in group_by(images, ignoring=ignoring):
         plain_first = sorted(members, key=lambda image: bool(_agents(image)))
-        together = max(
-            (
-                [other for other in members if not reason_not_together(other, one, kind)]
-                for one in plain_first
-            ),
-            key=len,
-        )
-        kept += together
+        together = max((_agreeing(one, plain_first, kind) for one in plain_first), key=len)
+        kept += [image for image in members if image in together]
         for image in members:
             if image not in together:
                 reason = next(filter(None, (reason_not_together(image, one, kind) for one in together)), "")
                 excluded.append(Excluded(image.path, f"{describe(image)}: {reason or _UNLIKE}; {_REMEDY}"))
     return kept, excluded
+
+
+def _agreeing(first: ImageFile, members: Sequence[ImageFile], kind: Group) -> list[ImageFile]:
+    """Members that agree with one and with each other: what one does not tell, two others may tell apart."""
+    together = [first]
+    for image in members:
+        if image is not first and not any(reason_not_together(image, one, kind) for one in together):
+            together.append(image)
+    return together
 
 
 def group_of(unit: DenoisingUnit) -> Group:
@@ -211,8 +218,12 @@ def _value(image: ImageFile, setting: Setting) -> float | frozenset[str] | None:
         return _agents(image)
     if isinstance(value, bool):
         return frozenset((str(value),))
+    if setting.field in _QUANTITIES and isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
     if isinstance(value, int | float):
         number = float(value) if abs(value) < 1e12 else math.nan
+        if setting.field in _TIMES and number <= 0:
+            return None
         if setting.field == "MagneticFieldStrength" and number > 100:
             number *= _TESLA
         return number if math.isfinite(number) else None

@@ -46,6 +46,11 @@ def noted(kind, first, second):
         ({"EchoTime": 3}, {"EchoTime": 0.003}, "", "", ""),
         ({"RepetitionTime": 2.3}, {}, "", "", ""),
         ({"RepetitionTime": 2.3}, {"RepetitionTime": "2.3 s"}, "", "", ""),
+        ({"EchoTime": -1}, {"EchoTime": 0.003}, "", "", ""),
+        ({"RepetitionTime": 0}, {"RepetitionTime": 2.3}, "", "", ""),
+        ({"FlipAngle": "9"}, {"FlipAngle": 9}, "", "", ""),
+        ({"FlipAngle": "5"}, {"FlipAngle": 30}, "refuse", "note", ""),
+        ({"DeviceSerialNumber": "45000"}, {"DeviceSerialNumber": "45001"}, "note", "note", "note"),
         ({"FlipAngle": float("nan")}, {"FlipAngle": {"a": 1}}, "", "", ""),
         ({"ReceiveCoilName": "Head_32"}, {"ReceiveCoilName": "HeadNeck_20"}, "note", "note", "note"),
         ({"ReceiveCoilName": "head_32 "}, {"ReceiveCoilName": "Head_32"}, "", "", ""),
@@ -82,6 +87,18 @@ def test_what_settings_lead_to(first, second, t1w, echoes, dwi):
         assert (field in reason) == (expected == "refuse")
         if expected != "refuse":
             assert (field in noted(kind, first, second)) == (expected == "note")
+
+
+@pytest.mark.parametrize("silent", [1, 2, 3])
+def test_an_image_that_tells_nothing_does_not_join_two_that_differ(silent):
+    """It goes with the first of them; the other is left out, wherever the silent one stands."""
+    told = iter(({"FlipAngle": 9}, {"FlipAngle": 30}))
+    images = [image(number, **({} if number == silent else next(told))) for number in (1, 2, 3)]
+    found = group_anat(images)
+    (unit,), (left,) = found.units, found.excluded
+    assert left.path == next(one.path for one in images if one.metadata.get("FlipAngle") == 30)
+    assert "its FlipAngle is 30, that of" in left.reason
+    assert [one.path for one in unit.images] == [one.path for one in images if one.path != left.path]
 
 
 def test_a_run_with_contrast_agent_is_left_out_with_the_reason():
