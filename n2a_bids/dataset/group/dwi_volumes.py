@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import nibabel as nb
 import numpy as np
@@ -61,7 +62,8 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
         to denoise each by itself. `reason_not_common` says which.
     """
     first = series[0]
-    if any(voxel_difference(first, other) or _protocol_difference(first, other) for other in series[1:]):
+    # Each with each: what the first does not tell, two others may tell apart.
+    if any(voxel_difference(*pair) or _protocol_difference(*pair) for pair in combinations(series, 2)):
         return None
     rows = [(index,) for index in range(first.gradients.bvals.size)]
     for other in series[1:]:

@@ -85,6 +85,15 @@ def test_opposite_phase_encoding_is_paired_by_sidecar_not_label(dataset):
     assert not found.units[0].notes
 
 
+def test_a_run_without_echo_time_does_not_join_two_that_differ(dataset):
+    """The first tells nothing; of the others only one repeats it."""
+    dataset.add("run-1", metadata=AP)
+    dataset.add("run-2", metadata={**AP, "EchoTime": 0.08})
+    dataset.add("run-3", metadata={**AP, "EchoTime": 0.11})
+    repeats = [unit for unit in dataset.collect().units if unit.kind == "dwi-repeats"]
+    assert [[image.entities["run"] for image in unit.images] for unit in repeats] == [["1", "2"]]
+
+
 def test_labels_alone_make_no_pair(dataset):
     """Two labels, one phase encoding: each series by itself, and the reason says so."""
     dataset.add("dir-AP", metadata=AP)
