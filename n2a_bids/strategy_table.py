@@ -93,6 +93,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         needs_same_contrast=True,
         needs_gradients=True,
         has_published_schedule=False,
+        tells_error=True,
         removes_noise_floor=True,
     ),
     StrategyFacts("noise2average", "dwi", module="dwi.networks", denoise="noise2average"),

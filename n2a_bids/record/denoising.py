@@ -205,6 +205,8 @@ class StrategyRecord:
     mean_better: float | None = None
     """Part of the brain (0 to 1) where the plain mean is expected to have a smaller error than the denoised
     image."""
+    uncertainty_shells: tuple[float, ...] | None = None
+    """Diffusion: b-value of each map of the expected error, s/mm2; 0 for b0."""
     groups: tuple[VolumeGroupRecord, ...] | None = None
     noise_sd_per_volume: tuple[float | None, ...] | None = None
     """Diffusion: noise SD of one acquisition of every volume, in image intensity."""

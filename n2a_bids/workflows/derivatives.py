@@ -102,15 +102,20 @@ class Output:
         )
 
 
-def _images(datatype: str) -> tuple[Output, ...]:
-    """What is written for anatomy and diffusion alike."""
+def _images(datatype: str, map_suffix: str = "") -> tuple[Output, ...]:
+    """What is written for anatomy and diffusion alike; maps of several images have a suffix of their own."""
     return (
         Output("denoised", "", "denoised", datatype=datatype, sidecar="denoised"),
         Output("mean", "", "mean", datatype=datatype, sidecar="mean", is_written=is_made_of_several),
         Output("residual", "", "residual", datatype=datatype, sidecar="residual"),
         Output("noise_sd", "", "noisesd", datatype=datatype, sidecar="noise_sd"),
         Output(
-            "uncertainty", "", "uncertainty", datatype=datatype, sidecar="uncertainty", is_written=tells_error
+            "uncertainty",
+            map_suffix,
+            "uncertainty",
+            datatype=datatype,
+            sidecar="uncertainty",
+            is_written=tells_error,
         ),
         Output("mask", "mask", "brain", datatype=datatype, sidecar="mask"),
         Output("record_file", "figures", "denoised", ".json", datatype, is_described=True),
@@ -131,7 +136,7 @@ ANAT_OUTPUTS: tuple[Output, ...] = (
     ),
 )
 DWI_OUTPUTS: tuple[Output, ...] = (
-    *_images("dwi"),
+    *_images("dwi", "dwimap"),
     *(
         Output(table, "dwi", desc, f".{table}", "dwi", is_written=is_written)
         for desc, is_written in (

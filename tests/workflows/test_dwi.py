@@ -143,7 +143,13 @@ def test_run_lowers_the_error_and_writes_all_derivatives(request, kind):
         assert 0.1 < fa[inside].mean() < 0.9 and 3e-4 < md[inside].mean() < 2e-3
         assert np.allclose(np.linalg.norm(v1[inside], axis=-1), 1, atol=1e-3)
     figures = {path.name.split("desc-")[1] for path in (root / "out/sub-01/figures").glob("*.svg")}
-    assert {"denoised_dwi.svg", "tensor_dwi.svg", "gradients_dwi.svg"} <= figures
+    assert {"denoised_dwi.svg", "tensor_dwi.svg", "gradients_dwi.svg", "uncertainty_dwi.svg"} <= figures
+    error_sd = nb.load(next(folder.glob("*desc-uncertainty_dwimap.nii.gz"))).get_fdata()
+    assert error_sd.shape[-1] == 2 and (error_sd[inside] > 0).all()
+    assert json.loads(next(folder.glob("*desc-uncertainty_dwimap.json")).read_text())["ShellBValues"] == [
+        0,
+        1000,
+    ]
     assert ("distortion_dwi.svg" in figures) is (kind == "reverse-pe")
 
 

@@ -28,6 +28,7 @@ def refine_by_nonlocal_bayes(
     covariance: NoiseCovariance | None = None,
     device: torch.device,
     memory_gb: float = 6.0,
+    variance: Series | None = None,
 ) -> Series:
     """Denoise a series anew, with an earlier result as the guide.
 
@@ -51,6 +52,8 @@ def refine_by_nonlocal_bayes(
     device : torch.device
     memory_gb : float
         See :func:`guided_nonlocal_bayes`.
+    variance : (X, Y, Z, C) array, optional
+        Modified: filled with the posterior variance, of the strongest components alone.
 
     Returns
     -------
@@ -61,6 +64,7 @@ def refine_by_nonlocal_bayes(
     unit = noise_sd[..., None]
     noisy_parts, parts = ((series / unit) @ basis for series in (noisy, guide))
     weak = guide / unit - parts @ basis.T
+    posterior = None if variance is None else np.ones_like(parts)
     for _ in range(_N_PASSES):
         parts = guided_nonlocal_bayes(
             noisy_parts,
@@ -71,5 +75,8 @@ def refine_by_nonlocal_bayes(
             correlation=None if covariance is None else covariance.patch_correlation(_SEARCH.edge),
             device=device,
             memory_gb=memory_gb,
+            variance=posterior,
         )
+    if variance is not None:
+        variance[...] = (posterior @ np.square(basis.T)) * unit**2
     return np.where(mask[..., None], (parts @ basis.T + weak) * unit, guide).astype(np.float32)

@@ -52,6 +52,9 @@ class VolumeGroup:
     chosen: str
     mean_noise_variance: float
     """Of the mean that was denoised, averaged over mask and volumes."""
+    squared_errors: dict[float, NDArray[np.float32]] | None = None
+    """(X, Y, Z) expected squared error of the volumes of each shell, the noise floor aside; None where it is
+    not known."""
 
     @property
     def squared_error(self) -> float | None:

@@ -86,21 +86,25 @@ def uncertainty_sidecar(record: DenoisingRecord) -> JsonObject:
     >>> uncertainty_sidecar(DenoisingRecord(strategy="auto", mean_better=0.02))["FractionMeanBetter"]
     0.02
     """
-    alone = record.n_repetitions == 1
-    kept = "the noise of the image" if alone else "the noise left in the mean"
+    alone, shells = record.n_repetitions == 1, record.uncertainty_shells
+    image = "series" if shells else "image"
+    kept = f"the noise of the {image}" if alone else "the noise left in the mean"
     what = kept if record.chosen.mean_won else "noise left and detail lost together"
     missing = (
-        "It is in proportion to the noise level, which was estimated from this one image (see "
-        "NoiseLevelUncertainty), and what is no noise is not in it: distortion, ghosts, motion"
+        f"It rests on the noise level, which was estimated from this one {image}, and what is no noise is "
+        "not in it: distortion, ghosts, motion"
         if alone
         else "What all repetitions share is not in it: distortion, ghosts, motion during each, and what "
         "misalignment blurs"
     )
+    voxel = "voxel of one volume of each shell" if shells else "voxel"
     sidecar: JsonObject = {
-        "Description": f"Expected error (root mean square) of each voxel of the denoised image, {what}, in "
-        f"image units; zero outside of the brain. {missing}",
+        "Description": f"Expected error (root mean square) of each {voxel} of the denoised {image}, {what}, "
+        f"in image units; zero outside of the brain. {missing}",
         "SkullStripped": True,
     }
+    if shells:
+        sidecar["ShellBValues"] = list(shells)
     return sidecar if record.mean_better is None else sidecar | {"FractionMeanBetter": record.mean_better}
 
 

@@ -199,12 +199,15 @@ class NoiseMap(FigureInterface):
 
 
 class _UncertaintyMapInputSpec(BaseInterfaceInputSpec):
-    uncertainty_file = File(exists=True, mandatory=True, desc="expected error (SD), 3D")
+    uncertainty_file = File(
+        exists=True, mandatory=True, desc="expected error (SD), 3D, or 4D with one map for each shell"
+    )
     denoised_file = File(exists=True, mandatory=True, desc="denoised image, 3D or 4D")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
     volume = traits.Int(
         0, usedefault=True, desc="volume of the denoised image that the error is compared with"
     )
+    shell = traits.Int(0, usedefault=True, desc="map that belongs to it")
 
 
 class UncertaintyMap(FigureInterface):
@@ -213,9 +216,10 @@ class UncertaintyMap(FigureInterface):
     input_spec = _UncertaintyMapInputSpec
 
     def _draw(self) -> str:
-        files = [self.inputs.uncertainty_file, self.inputs.denoised_file]
-        scene = load_display(files, self.inputs.mask_file, self.inputs.volume)
-        error_sd, denoised = scene.volumes
+        mask_file = self.inputs.mask_file
+        scene = load_display([self.inputs.uncertainty_file], mask_file, self.inputs.shell)
+        (error_sd,) = scene.volumes
+        (denoised,) = load_display([self.inputs.denoised_file], mask_file, self.inputs.volume).volumes
         if not np.any(error_sd[scene.frame.mask] > 0):
             return ""
         spread = float(np.std(denoised[scene.frame.mask]))

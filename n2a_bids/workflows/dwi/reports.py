@@ -7,6 +7,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Select
 from niworkflows.engine.workflows import LiterateWorkflow
 
+from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.gradient_tables import phase_encoding_on_grid
 from n2a_bids.dataset.units import DenoisingUnit
@@ -15,11 +16,12 @@ from n2a_bids.interfaces.reportlets import dwi as dwi_reportlets
 from n2a_bids.interfaces.reportlets.viewer import ViewerImages
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.anat.reports import Figures, connect_figures
+from n2a_bids.workflows.derivatives import tells_error
 from n2a_bids.workflows.dwi.tensor import unit_gradients
 
 _INPUTS = (
     *("series", "mask", "bval", "bvec", "alignment", "b0_before", "b0_corrected", "b0_after"),
-    *("denoised", "mean", "noise_sd", "denoising"),
+    *("denoised", "mean", "noise_sd", "uncertainty", "denoising"),
     *("fa_mean", "v1_mean", "fa_denoised", "v1_denoised"),
 )
 
@@ -82,6 +84,7 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
             dwi_reportlets.TensorMaps(before="before" if single else "mean"),
             [("mask", "mask_file"), *maps],
         )
+    figures |= _error_figure(unit, config, shown)
     if unit.distortion_is_estimated:
         figures["distortion"] = (
             dwi_reportlets.DistortionFlicker(labels=_directions(unit)),
@@ -103,6 +106,17 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
 def _first_weighted_volume(unit: DenoisingUnit, b0_threshold: float) -> int:
     """Index of the volume that is shown: b0s have too little noise to show anything."""
     return int(np.argmax(~unit_gradients(unit, b0_threshold).is_b0))
+
+
+def _error_figure(unit: DenoisingUnit, config: Config, volume: int) -> Figures:
+    """Expected error of the shell of one volume; none where the strategy does not tell it."""
+    if not tells_error(unit, config):
+        return {}
+    shells = find_shells(unit_gradients(unit, config.selection.b0_threshold))
+    # Maps are in rising order of the shells.
+    shell = int(np.searchsorted(np.unique(shells), shells[volume]))
+    images = [("uncertainty", "uncertainty_file"), ("denoised", "denoised_file"), ("mask", "mask_file")]
+    return {"uncertainty": (reportlets.UncertaintyMap(volume=volume, shell=shell), images)}
 
 
 def _directions(unit: DenoisingUnit) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.complex_parts import add_complex_output, joined, second_files, writes_complex
 from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.derivatives import is_made_of_several, tells_error
 from n2a_bids.workflows.descriptions import choice, masking, opening, series_preparation
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
 from n2a_bids.workflows.dwi.node_memory import reserve_memory
@@ -71,6 +72,7 @@ def init_dwi_unit_wf(
         replace(config.denoise, keep_noise_floor=config.denoise.keep_noise_floor or in_place),
         config.resources,
         real_valued=unit.uses_phase,
+        save_uncertainty=tells_error(unit, config),
         whole_image=in_place,
         companion=unit.companion and unit.companion.path,
     )
@@ -92,7 +94,7 @@ def init_dwi_unit_wf(
             (workflow.get_node("pick"), denoise, [("out_file", "stored_files")]),
         ]
     )
-    _connect_results(workflow, outputs, reports, writes_mean=not in_place)
+    _connect_results(workflow, outputs, reports, unit, config)
     if unit.distortion_is_estimated:
         _connect_distortion(workflow, outputs, reports)
     _connect_inspection(workflow, unit, given)
@@ -108,7 +110,9 @@ def init_dwi_unit_wf(
     return workflow
 
 
-def _connect_results(workflow: Workflow, outputs: Workflow, reports: Workflow, *, writes_mean: bool) -> None:
+def _connect_results(
+    workflow: Workflow, outputs: Workflow, reports: Workflow, unit: DenoisingUnit, config: Config
+) -> None:
     align, denoise = workflow.get_node("align"), workflow.get_node("denoise")
     to_all = [
         *(("mask_file", "inputnode.mask"), ("bval_file", "inputnode.bval")),
@@ -128,11 +132,17 @@ def _connect_results(workflow: Workflow, outputs: Workflow, reports: Workflow, *
             (
                 denoise,
                 outputs,
-                [*denoised, *(mean if writes_mean else ()), ("residual_file", "inputnode.residual")],
+                [
+                    *denoised,
+                    *(mean if is_made_of_several(unit, config) else ()),
+                    ("residual_file", "inputnode.residual"),
+                ],
             ),
             (denoise, reports, [*denoised, *mean]),
         ]
     )
+    for target in (outputs, reports) if tells_error(unit, config) else ():
+        workflow.connect(denoise, "uncertainty_file", target, "inputnode.uncertainty")
 
 
 def _connect_distortion(workflow: Workflow, outputs: Workflow, reports: Workflow) -> None:

@@ -44,6 +44,14 @@ from n2a_bids.algorithms.risk.dwi_groups import (
     plain_mean_noise_sd,
 )
 from n2a_bids.algorithms.risk.dwi_recorruption import Average, acquired_noise, average, recorrupt
+from n2a_bids.algorithms.risk.dwi_uncertainty import (
+    Doubt,
+    expected_shell_errors,
+    expected_squared_errors,
+    squared_errors_of_mean,
+    with_errors_of_risk,
+    with_shell_errors,
+)
 from n2a_bids.algorithms.risk.repetition_weights import weigh_series
 from n2a_bids.algorithms.strategies.dwi.companion import DenoisedAlone, SharingPlan, denoise_together
 
@@ -122,7 +130,7 @@ def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -
         # Volumes that share one noise: more of it in one would pass for structure, and stay.
         members = np.ascontiguousarray(matched_series[..., volumes]) / factors[volumes]
         averaged = average(members, mask, config.plan, kept, weights, real_valued=is_real)
-        alone, result = _denoise_group(averaged, volumes, factors[volumes], config, context)
+        alone, result = _denoise_group(averaged, volumes, shells, factors[volumes], config, context)
         denoised, result = _share(alone, result, repetitions, box, config, context)
         inside = mean[box]
         inside[..., volumes] = np.where(mask[..., None], factors[volumes] * denoised, inside[..., volumes])
@@ -132,30 +140,34 @@ def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -
         per_volume[volumes] = result.factors * relative
         results.append(result)
     has_floor = not (config.keep_noise_floor or is_real) and holds_magnitudes(matched_series, mask)
-    if has_floor:
-        _remove_floor(mean[box], results, gradients, mask, weights.floor_factor)
+    factor = weights.floor_factor if has_floor else None
+    found = expected_shell_errors(mean[box], results, shells, mask, factor)
+    _remove_floor(mean[box], results, gradients, mask, factor)
     record = describe_groups(results, weights, per_volume, pool_small_shells(shells))
     seconds = {"total": round(context.clock() - started, 2)}
-    return DenoisedImage(
+    denoised = DenoisedImage(
         data=mean,
         noise_sd=noise_map,
         noise_sd_mean=plain_mean_noise_sd(results, weights),
         gain=gain_of(results, weights),
         record=replace(record, noise_floor_removed=has_floor, noise_kept=kept, seconds=seconds),
     )
+    return denoised if found is None else with_shell_errors(denoised, found, box)
 
 
 def _denoise_group(
     averaged: Average,
     volumes: NDArray[np.intp],
+    shells: NDArray[np.float64],
     factors: NDArray[np.float32],
     config: DWIAutoConfig,
     context: Context,
 ) -> tuple[DenoisedAlone, VolumeGroup]:
-    """The denoised volumes, their noise floor still in them, and the record."""
+    """The denoised volumes of a series, their noise floor still in them, and the record."""
     mask, mean_sd = averaged.mask, averaged.mean_noise_sd
     mean_variance = float(np.mean(mean_sd[mask] ** 2) * np.mean(factors**2))
     initial_estimate = shrink_local_pca(averaged.mean, mask, mean_sd, config.plan)
+    divided, shells = factors, shells[volumes]
     sd_map, factors = acquired_noise(averaged, initial_estimate, factors)
     settings = {"strength": config.strength, "n_pairs": config.n_pairs, "plan": config.plan}
     pairs = recorrupt(averaged, initial_estimate, sd_map, **settings, generator=context.generator)
@@ -170,14 +182,20 @@ def _denoise_group(
     estimates = _estimate_pairs(averaged, pairs, filters, folds, config, context)
     rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)
     best = choose(rows)
-    if best in (MEAN, LOCAL_PCA):
-        denoised = averaged.mean if best == MEAN else initial_estimate
+    if best == MEAN:
+        has_floor = averaged.is_magnitude and not config.keep_noise_floor
+        kept = (averaged, initial_estimate, sd_map, shells, divided)
+        denoised, errors = averaged.mean, squared_errors_of_mean(*kept, has_floor=has_floor)
     else:
-        denoised = _filter(pairs, filters, mask)
-        if best == NONLOCAL:
-            denoised = _refine(averaged.mean, denoised, mean_sd, averaged, context)
+        guide = initial_estimate if best == LOCAL_PCA else _filter(pairs, filters, mask)
+        variance = np.zeros_like(guide)
+        # Where nothing is refined, its posterior still tells what is in doubt.
+        refined = _refine(averaged.mean, guide, mean_sd, averaged, context, variance)
+        denoised, doubt = refined if best == NONLOCAL else guide, Doubt(variance, refined - guide)
+        judged = (pairs, estimates[best], averaged, shells, divided, config.strength)
+        errors = expected_squared_errors(doubt, *judged)
     chosen = estimates.get(best, [pair.noisy for pair in pairs])
-    group = VolumeGroup(volumes, sd_map, factors, rows, best, mean_variance)
+    group = VolumeGroup(volumes, sd_map, factors, rows, best, mean_variance, errors)
     return DenoisedAlone(averaged, pairs, chosen, denoised), group
 
 
@@ -210,7 +228,8 @@ def _share(
     found = {SHARED: estimates}
     *_, row = compare_candidates(alone.pairs, found, averaged.mean_noise_sd, averaged.mask, config.strength)
     chosen = SHARED if helps else result.chosen
-    return denoised, replace(result, candidates=(*result.candidates, row), chosen=chosen)
+    shared = replace(result, candidates=(*result.candidates, row), chosen=chosen)
+    return denoised, with_errors_of_risk(shared, result)
 
 
 def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.bool_]) -> Series:
@@ -218,7 +237,14 @@ def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.boo
     return np.mean(parts, axis=0, dtype=np.float32)
 
 
-def _refine(noisy: Series, guide: Series, noise_sd: NDArray, averaged: Average, context: Context) -> Series:
+def _refine(
+    noisy: Series,
+    guide: Series,
+    noise_sd: NDArray,
+    averaged: Average,
+    context: Context,
+    variance: Series | None = None,
+) -> Series:
     return refine_by_nonlocal_bayes(
         noisy,
         guide,
@@ -227,6 +253,7 @@ def _refine(noisy: Series, guide: Series, noise_sd: NDArray, averaged: Average, 
         covariance=averaged.covariance,
         device=context.device,
         memory_gb=context.memory_gb,
+        variance=variance,
     )
 
 
@@ -253,9 +280,11 @@ def _remove_floor(
     groups: Sequence[VolumeGroup],
     gradients: Gradients,
     mask: NDArray[np.bool_],
-    floor_factor: float,
+    floor_factor: float | None,
 ) -> None:
     """Take the Rician bias out of `image`, in place; a noisy mean that won would only get another bias."""
+    if floor_factor is None:
+        return
     denoised = [group for group in groups if group.chosen != MEAN]
     for group in denoised:
         noise_sd = group.complex_sd[mask] * np.float32(floor_factor)
