@@ -32,7 +32,8 @@ _COLUMNS = (
         "uncertainty_seconds",
     ),
 )
-_HALF_WIDTH_90 = 1.645
+HALF_WIDTH_90 = 1.645
+"""Of the interval that holds nine of ten normal errors, in SDs."""
 _LESION_RADIUS_MM, _N_LESIONS = 2.0, 18
 
 
@@ -76,7 +77,7 @@ def judge_calibration(error: NDArray[np.floating], error_sd: NDArray[np.floating
     return Calibration(
         rmse=float(np.sqrt(squared.mean())),
         expected_rmse=float(np.sqrt(expected.mean())),
-        coverage=float((squared <= _HALF_WIDTH_90**2 * expected).mean()),
+        coverage=float((squared <= HALF_WIDTH_90**2 * expected).mean()),
         deciles=np.array([expected[part].mean() / squared[part].mean() for part in parts]),
     )
 

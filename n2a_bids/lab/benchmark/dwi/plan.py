@@ -70,6 +70,8 @@ def run_dwi(config: BenchmarkConfig) -> int:
     )
     if config.downstream.asked:
         return _run_downstream(config, plan)
+    if config.calibration:
+        return _run_calibration(config, plan)
     path = config.out / "diffusion.tsv"
     asked = {"crop": config.crop, "recipe": config.dwi.recipe, "peak_mm": config.dwi.peak_mm}
     keep_settings(path, {"truth": config.truth[0].name} | asked)
@@ -99,6 +101,17 @@ def _run_downstream(config: BenchmarkConfig, plan: DiffusionPlan) -> int:
     axes = affine[:3, :3] / voxel_sizes(affine)
     table = RowTable(path, COLUMNS, KEY_COLUMNS)
     return run_series(_load_truths(config, plan.phantoms), axes, plan, config.repetitions or (2,), table)
+
+
+def _run_calibration(config: BenchmarkConfig, plan: DiffusionPlan) -> int:
+    """Expected against true errors; the rows of another box or recipe are refused."""
+    from n2a_bids.lab.benchmark.dwi.calibration import run_dwi_calibration
+    from n2a_bids.lab.benchmark.table import keep_settings
+
+    path = config.out / "calibration.tsv"
+    keep_settings(path, {"crop": config.crop, "recipe": plan.recipe, "peak_mm": plan.peak_mm})
+    series = config.truth[0].name.split("_")[0]
+    return run_dwi_calibration(_load_truths(config, plan.phantoms), series, plan, path)
 
 
 def _check_names(config: BenchmarkConfig, methods: tuple[str, ...], known: list[str]) -> None:
