@@ -10,7 +10,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Select
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from n2a_bids.config import Config
+from n2a_bids.config import Config, DenoiseConfig
 from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.dwi.b0_mask import method_words, set_mask_method
@@ -66,14 +66,12 @@ def init_dwi_unit_wf(
         reference_reason=reference_reason,
         random_seed=config.denoise.random_seed,
     )
-    in_place = unit.kind == "dwi-in-place"
     denoise = init_denoise_node(
-        # What reads the result as raw expects its noise floor, as in all that was not denoised.
-        replace(config.denoise, keep_noise_floor=config.denoise.keep_noise_floor or in_place),
+        _denoising_of(unit, config),
         config.resources,
         real_valued=unit.uses_phase,
         save_uncertainty=tells_error(unit, config),
-        whole_image=in_place,
+        whole_image=unit.kind == "dwi-in-place",
         companion=unit.companion and unit.companion.path,
     )
     method = f"given by the user ({given.name})" if given else method_words(config.mask.dwi_method)
@@ -108,6 +106,12 @@ def init_dwi_unit_wf(
     set_mask_method(workflow, config.mask.dwi_method, config.denoise.random_seed)
     reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
+
+
+def _denoising_of(unit: DenoisingUnit, config: Config) -> DenoiseConfig:
+    """What reads the result as raw expects its noise floor, as in all that was not denoised."""
+    in_place = unit.kind == "dwi-in-place"
+    return replace(config.denoise, keep_noise_floor=config.denoise.keep_noise_floor or in_place)
 
 
 def _connect_results(

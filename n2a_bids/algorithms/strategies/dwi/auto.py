@@ -135,9 +135,8 @@ def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -
         inside = mean[box]
         inside[..., volumes] = np.where(mask[..., None], factors[volumes] * denoised, inside[..., volumes])
         noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None] * result.factors
-        typical = float(result.complex_sd[mask].mean())
-        relative = volume_noise_sd(members, denoised, mask, shells[volumes], typical)
-        per_volume[volumes] = result.factors * relative
+        own = (members, denoised, mask, shells[volumes], float(result.complex_sd[mask].mean()))
+        per_volume[volumes] = result.factors * volume_noise_sd(*own)
         results.append(result)
     has_floor = not (config.keep_noise_floor or is_real) and holds_magnitudes(matched_series, mask)
     factor = weights.floor_factor if has_floor else None
@@ -173,9 +172,8 @@ def _denoise_group(
     pairs = recorrupt(averaged, initial_estimate, sd_map, **settings, generator=context.generator)
     unit = float(np.median(mean_sd[mask]))
     folds = checkerboard(mask.shape)
-    filters = learn_filters(
-        pairs, principal_basis(initial_estimate, mask), unit, mask, folds, radius=config.radius
-    )
+    basis = principal_basis(initial_estimate, mask)
+    filters = learn_filters(pairs, basis, unit, mask, folds, radius=config.radius)
     if not config.choose:
         always = VolumeGroup(volumes, sd_map, factors, (), FILTERS, mean_variance)
         return DenoisedAlone(averaged, pairs, (), _filter(pairs, filters, mask)), always
