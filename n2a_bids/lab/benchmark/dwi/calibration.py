@@ -60,7 +60,7 @@ def run_dwi_calibration(truths: Sequence[Truth], series: str, plan: DiffusionPla
     return 0
 
 
-def _measure(simulated: Simulated, plan: DiffusionPlan, seed: int) -> Iterator[dict[str, object]]:
+def _measure(simulated: Simulated, plan: DiffusionPlan, seed: int) -> Iterator[dict[str, str]]:
     """One row for each shell, errors over the noise SD of one repetition."""
     strategy = get_strategy("auto", diffusion=True)
     context = Context(torch.Generator().manual_seed(seed), torch.device(plan.device), plan.memory_gb)
@@ -73,11 +73,11 @@ def _measure(simulated: Simulated, plan: DiffusionPlan, seed: int) -> Iterator[d
         # The map tells the root mean square over the volumes of a shell.
         found = judge_calibration(np.sqrt(np.mean(np.square(error), axis=-1)), error_sd)
         row = {
-            "shell": f"{shell:g}",
-            "n_volumes": int(np.count_nonzero(shells == shell)),
+            "shell": shell,
+            "n_volumes": np.count_nonzero(shells == shell),
             "rmse": found.rmse,
             "expected_rmse": found.expected_rmse,
-            "coverage_90": float((np.abs(error) <= HALF_WIDTH_90 * error_sd[:, None]).mean()),
-            **{f"decile_{number + 1}": float(ratio) for number, ratio in enumerate(found.deciles)},
+            "coverage_90": (np.abs(error) <= HALF_WIDTH_90 * error_sd[:, None]).mean(),
+            **{f"decile_{number + 1}": ratio for number, ratio in enumerate(found.deciles)},
         }
-        yield {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()}
+        yield {name: f"{value:.5g}" for name, value in row.items()}
