@@ -67,8 +67,29 @@ def estimate_with_clues(
         In z-scores.
     clues : Clues
     """
-    asked, clues = list(candidates), Clues()
+    asked = list(candidates)
     if not any(candidate.nonlocal_passes for candidate in asked):
         # For the posterior alone, where a network was kept without what may follow it.
         asked += [replace(one, nonlocal_passes=1) for one in asked[-1:] if one.network is not None]
+    number = _count_stages(asked)
+
+    def tell(done: int) -> None:
+        context.report(f"denoising the whole volume, stage {done} of {number}")
+
+    clues = Clues(tell=tell)
     return estimate_average(asked, prepared, context, flips, clues=clues)[: len(candidates)], clues
+
+
+def _count_stages(candidates: Sequence[Candidate]) -> int:
+    """Predictions of networks and passes of non-local Bayes, those that several share once."""
+    stages: set[tuple[float, ...]] = set()
+    for one in candidates:
+        if one.network is not None and one.function is None:
+            of_network = (id(one.network), one.noise_factor, id(one.correlation))
+            stages |= {
+                (*of_network, passes) if passes else of_network[:2]
+                for passes in range(one.nonlocal_passes + 1)
+            }
+            if one.fusion is not None:
+                stages.add((*of_network, one.nonlocal_passes, id(one.fusion)))
+    return len(stages)

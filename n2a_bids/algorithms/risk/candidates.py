@@ -165,7 +165,7 @@ class _Estimator:
         if key not in self.done:
             self.done[key] = find()
             if self.clues is not None:
-                self.clues.stages.append(self.done[key])
+                self.clues.add_stage(self.done[key])
         return self.done[key]
 
     def _follow(self, candidate: Candidate, passes: int) -> NDArray[np.float32]:

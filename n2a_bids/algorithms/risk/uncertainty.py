@@ -11,6 +11,7 @@ chance, the clue is, and so is the squared distance from which errors are found.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -57,6 +58,13 @@ class Clues:
     non-local Bayes took no part."""
     stages: list[NDArray[np.float32]] = field(default_factory=list)
     """(X, Y, Z) estimates on the way to the last one."""
+    tell: Callable[[int], None] = lambda n_stages: None
+    """Told how many there are after each: of a whole volume one takes a minute."""
+
+    def add_stage(self, estimate: NDArray[np.float32]) -> None:
+        """Keep an estimate and tell of it."""
+        self.stages.append(estimate)
+        self.tell(len(self.stages))
 
     def start_posterior(self, noise_sd: NDArray[np.float32]) -> NDArray[np.float32]:
         """A new (X, Y, Z) volume for the posterior variance of a pass: at first the noise variance."""

@@ -60,6 +60,8 @@ with AMX. Figures and files together take `_FILES_S`."""
 
 _FILES_S = (4.0, 1.0)
 _DENOISE_S = {"anat": (15.0, 8.5), "dwi": (3.0, 1.7)}
+_LEARNS_FROM_ANOTHER = 2.2
+"""Time of the denoising of a diffusion series that learns from another one over that of one alone."""
 _RECIPES = {"default": 1.0, "fast": 0.4, "zero-shot": 0.55, "faithful": 12.0}
 """Time of the denoising of anatomical images over that of the default recipe."""
 _MEAN_SHARE = 0.08
@@ -108,6 +110,8 @@ def plan_unit(unit: DenoisingUnit, config: Config, slower: float | None = None) 
     factor = _RECIPES.get(config.denoise.recipe, 1.0) if kind == "anat" else 1.0
     if config.denoise.strategy == "mean":
         factor = _MEAN_SHARE
+    if unit.companion is not None:
+        factor *= _LEARNS_FROM_ANOTHER
     slower = slower_than_amx() if slower is None else slower
     networks = slower if kind == "anat" and config.denoise.strategy != "mean" else 1.0
     constant, each = _DENOISE_S[kind]

@@ -22,6 +22,7 @@ from n2a_bids.app.progress import lines
 from n2a_bids.app.progress.expected_time import StepPlan, plan_unit, slower_than_amx
 from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.progress.plan import header, plan_run
+from n2a_bids.app.progress.time_left import TimeLeft
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config, DenoiseConfig
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
@@ -323,6 +324,41 @@ def test_progress_of_a_denoising_never_goes_back(tmp_path, monkeypatch):
     assert part_done("denoising 20 volumes together (2 of 2)") > part_done(
         "denoising 20 volumes together (1 of 2)"
     )
+
+
+_STAGES = [f"denoising the whole volume, stage {stage} of 4" for stage in range(1, 5)]
+_PAIR = [
+    *((6, "auto, recipe default"), (21, "choosing the noise level of the pretrained network")),
+    *((36 + 9 * epoch, f"fine-tuning epoch {epoch + 1}/10, loss 0.2") for epoch in range(9)),
+    *((114, "comparing candidates on held-out blocks"), (136, "denoising the whole volume")),
+    *zip((157, 178, 199, 220), _STAGES),
+]
+"""Seconds after which messages came, of 238: a pair of heads of 1 mm on two cores without other work."""
+_ALONE = [
+    *((53, "auto, recipe default"), (124, "choosing the noise level of the pretrained network")),
+    *((249, "comparing candidates on held-out blocks"), (480, "denoising the whole volume")),
+    *zip((776, 1072, 1368, 1664), _STAGES),
+]
+"""The same of 1777: one head of 0.9 mm beside other work."""
+
+
+@pytest.mark.parametrize(("course", "total_s"), [(_PAIR, 238), (_ALONE, 1777)])
+@pytest.mark.parametrize("planned_s", [120, 500])
+def test_time_left_of_a_measured_denoising_holds(tmp_path, course, total_s, planned_s):
+    """Within 30 % from the half on, whatever was planned, with and without training."""
+    clock = SimpleNamespace(now=0.0)
+    left = TimeLeft({"u": StepPlan({"denoise": planned_s}, 0.0)}, clock=lambda: clock.now)
+    left.start("u", "denoise")
+    report, told = ProgressReport(tmp_path / "p.json"), []
+    for index, (seconds, message) in enumerate(course):
+        report(message)
+        following = course[index + 1][0] if index + 1 < len(course) else 0.97 * total_s
+        told.append((seconds, following, read_progress(tmp_path / "p.json").part))
+    for seconds, following, part in told:
+        for clock.now in (seconds, (seconds + following) / 2):
+            if 0.5 <= clock.now / total_s <= 0.9:
+                estimate = left.seconds({("u", "denoise"): (part, seconds)})
+                assert estimate == pytest.approx(total_s - clock.now, rel=0.3, abs=10)
 
 
 def test_a_message_that_cannot_be_written_does_not_end_a_denoising(tmp_path, monkeypatch):
