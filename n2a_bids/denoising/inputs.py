@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.preparation.gap_filling import fill_from_others, fill_series
@@ -25,6 +26,11 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import read_gradients
 from n2a_bids.io.images import UNREADABLE, load, mask_in_world, same_grid, voxel_sizes_mm
 from n2a_bids.system.resources import available_memory_gb
+
+_MOST_COMPARED = 4000
+"""Voxels by which the order of volumes is compared."""
+_CLEARLY_BETTER = 0.7
+"""Mismatch in another order over that in the same, which chance among equal volumes does not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +176,8 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
             )
             raise BIDSDataError(f"{path}: expected an image, found one value in {where}; leave it out")
     refuse_copies(job.runs, images)
+    if not job.micrograph:
+        _refuse_other_order(job.runs, images, mask)
     data = np.stack(images)
     return Repetitions(
         data=data if data.ndim == 5 else data[..., None],
@@ -183,6 +191,27 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
         noise_kept=job.noise_kept,
         real_valued=job.real_valued,
     )
+
+
+def _refuse_other_order(
+    paths: Sequence[Path], images: Sequence[NDArray[np.float32]], mask: NDArray[np.bool_]
+) -> None:
+    """Refuse series whose volumes match those of the first in another order: there is one table for all."""
+    if images[0].ndim < 4:
+        return
+    step = max(1, int(mask.sum()) // _MOST_COMPARED)
+    first, *others = (image[mask][::step].astype(np.float64) for image in images)
+    for path, other in zip(paths[1:], others, strict=True):
+        matched = other * (first.mean() / (other.mean() or 1.0))
+        mismatch = (first**2).sum(axis=0)[:, None] + (matched**2).sum(axis=0) - 2 * first.T @ matched
+        rows, best = linear_sum_assignment(mismatch)
+        if mismatch[rows, best].sum() < _CLEARLY_BETTER * np.trace(mismatch):
+            volume = int(np.flatnonzero(best != rows)[0])
+            raise BIDSDataError(
+                f"{path}: expected its volumes in the order of {paths[0]}, found that other pairs match "
+                f"better (its {best[volume]} with {volume} of that, counted from 0); bring them into "
+                "one order, which is that of the table"
+            )
 
 
 def _load_measured(

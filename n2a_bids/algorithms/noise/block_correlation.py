@@ -219,5 +219,6 @@ def _patches(
 def _block_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     first = first - first.mean(axis=1, keepdims=True)
     second = second - second.mean(axis=1, keepdims=True)
-    scale = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
+    # Roots before the product, which single precision does not hold of large or small intensities.
+    scale = np.sqrt((first**2).sum(axis=1)) * np.sqrt((second**2).sum(axis=1))
     return (first * second).sum(axis=1) / np.maximum(scale, np.finfo(np.float32).tiny)

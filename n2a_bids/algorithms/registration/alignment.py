@@ -19,6 +19,8 @@ from n2a_bids.algorithms.registration.transforms import Affine
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
+_SAME_FOLDS = 0.9
+"""Structure correlation above which no more than shading may differ, as with and without normalisation."""
 _BAND_RATIO = 2.5
 """Coarse over fine scale of the structure that is compared."""
 
@@ -217,7 +219,8 @@ def _with_reason(found: AlignmentQC, thresholds: QCThresholds) -> AlignmentQC:
         ),
         (
             found.correlation_after < thresholds.min_correlation,
-            f"its contrast differs (correlation {found.correlation_after:.2f} after alignment, at least "
+            f"its contrast {'or shading ' if found.structure_correlation > _SAME_FOLDS else ''}differs "
+            f"(correlation {found.correlation_after:.2f} after alignment, at least "
             f"{thresholds.min_correlation:.2f} is needed)",
         ),
     )

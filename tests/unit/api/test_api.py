@@ -107,6 +107,19 @@ def test_diffusion_series_with_the_table_of_dipy():
         n2a_bids.denoise([(signal[..., :5], affine)], strategy="mean", gradients=table())
 
 
+def test_volumes_in_another_order_than_the_table_are_refused():
+    """One table for all series: volumes of two directions would be averaged."""
+    signal, gradients = head()
+    noise = np.random.default_rng(0).normal(0, 5, (2, *signal.shape))
+    gtab = SimpleNamespace(bvals=gradients.bvals, bvecs=gradients.bvecs)
+    series = [
+        (signal + noise[0], np.diag([6.0, 6, 6, 1])),
+        ((signal + noise[1])[..., ::-1], np.diag([6.0, 6, 6, 1])),
+    ]
+    with pytest.raises(BIDSDataError, match="expected its volumes in the order of"):
+        n2a_bids.denoise(series, strategy="mean", gradients=gtab)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [

@@ -63,6 +63,14 @@ def test_a_processed_copy_holds_the_same_noise(noisy_runs, process, noise_sd):
     assert mapped(image, process(image)).is_copy
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e9])
+def test_a_copy_is_found_in_any_unit(noisy_runs, unit):
+    """Quantities in SI units, or scaled up: single precision holds them, but not the products of squares."""
+    image = noisy_runs(1, noise_sd=60)[0] * unit
+    copy = ndimage.gaussian_filter(image, 0.8)
+    assert mapped(image.astype(np.float32), copy.astype(np.float32)).is_copy
+
+
 def test_a_copy_on_another_grid_holds_the_same_noise(noisy_runs):
     """Mirrored, cropped, conformed to larger voxels and interpolated to smaller ones, in either order."""
     image = noisy_runs(1)[0]

@@ -19,6 +19,7 @@ from n2a_bids.algorithms.registration.similarity import (
 )
 
 THRESHOLDS = QCThresholds(0.5, 0.5, 45, 80, 0.9)
+STRICT = QCThresholds(0.97, 0.5, 45, 80, 0.9)
 
 
 @pytest.fixture
@@ -144,6 +145,16 @@ def test_resampled_repetition_keeps_its_noise(grid, noisy_runs, head):
     noise = moved_run - moved_clean
     core = ndimage.binary_erosion(grid.mask, iterations=3)
     assert noise[core].std() == pytest.approx((run - clean)[core].std(), rel=0.03)
+
+
+def test_shading_is_not_called_contrast_alone(grid, noisy_runs, head):
+    """The folds match where one image was normalised and the other was not."""
+    mine = Grid(grid.image + 2 * folds(head, 1), grid.affine, grid.mask)
+    other = noisy_runs(1, noise_sd=40, seed=9)[0] + 2 * folds(head, 1)
+    shading = np.linspace(0.2, 2, other.shape[1])[:, None]
+    found = judge((other * shading).astype(np.float32), grid.affine, np.eye(4), mine, STRICT)
+    assert found.structure_correlation > 0.9
+    assert "its contrast or shading differs" in found.reason
 
 
 @pytest.mark.parametrize("voxel_mm", [1.0, None])
