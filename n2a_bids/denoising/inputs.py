@@ -171,9 +171,7 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
     for path, image in zip(job.runs, images):
         extent = np.atleast_1d(np.ptp(image[mask], axis=0))
         if not extent.all():
-            where = (
-                f"volume {int(np.argmin(extent))}, counted from 0" if image.ndim == 4 else "the whole mask"
-            )
+            where = f"volume {np.argmin(extent)}, counted from 0" if image.ndim == 4 else "the whole mask"
             raise BIDSDataError(f"{path}: expected an image, found one value in {where}; leave it out")
     refuse_copies(job.runs, images)
     if not job.micrograph:
