@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TABLES = ROOT / "docs" / "benchmarks" / "2026-11-21"
-WORTH = ROOT / "docs" / "benchmarks" / "2026-11-27" / "downstream-summary.tsv"
+WORTH = [
+    ROOT / "docs" / "benchmarks" / "2026-11-27" / f"downstream-{name}.tsv"
+    for name in ("summary", "42-brains", "boxes-brains")
+]
 LONGEST_SENTENCE_WORDS = 25
 # One screen and a half.
 MOST_LINES = 90
@@ -67,12 +70,16 @@ def test_words_are_those_of_the_field():
     assert [word for word in UNEXPLAINED if word in prose(README).lower()] == []
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
+
+
 def draws(name: str, *keys: str) -> list[dict[str, dict[str, str]]]:
     """Rows of a table by method, one group for each draw of the noise."""
     grouped: dict[tuple[str, ...], dict[str, dict[str, str]]] = defaultdict(dict)
-    with (TABLES / name).open(encoding="utf-8") as lines:
-        for row in csv.DictReader(lines, delimiter="\t"):
-            grouped[tuple(row[key] for key in keys)][row["method"]] = row
+    for row in read_rows(TABLES / name):
+        grouped[tuple(row[key] for key in keys)][row["method"]] = row
     return list(grouped.values())
 
 
@@ -86,19 +93,19 @@ def answers() -> list[str]:
     pairs = draws("diffusion-pairs.tsv", "phantom", "condition", "snr", "seed")
     ratios = [float(pair["auto"]["fa_error"]) / float(pair["noisy"]["fa_error"]) for pair in pairs]
     average = sum(over_bm4d) / len(over_bm4d)
-    with WORTH.open(encoding="utf-8") as lines:
-        rows = [row for row in csv.DictReader(lines, delimiter="\t") if row["measure"] == "gm_overlap"]
+    rows = [row for path in WORTH for row in read_rows(path) if row["measure"] == "gm_overlap"]
     worth = {
-        base: sorted(
-            {f"{float(row['worth_averages']):.0f}" for row in rows if row["method"].startswith(base)}, key=int
-        )
+        base: [float(row["worth_averages"]) for row in rows if row["method"].startswith(base)]
         for base in ("auto", "ants")
     }
+    low, high = ({base: f"{bound(found):.0f}" for base, found in worth.items()} for bound in (min, max))
+    n_brains = len({row["truth"] for path in WORTH[1:] for row in read_rows(path)})
     return [
         f"by {min(over_mean):.1f} dB or more, in all {len(over_mean)} draws",
         f"by {min(over_bm4d):.1f} to {max(over_bm4d):.1f} dB, {average:.1f} dB on average",
         f"{min(ratios):.2f} to {max(ratios):.2f} of the mean's, in all {len(ratios)} draws",
-        f"{' to '.join(worth['auto'])}, after ANTs of each run {' to '.join(worth['ants'])}",
+        f"{low['auto']} to {high['auto']} in {n_brains} brains, "
+        f"after ANTs of each run {low['ants']} to {high['ants']}",
     ]
 
 

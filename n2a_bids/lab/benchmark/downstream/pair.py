@@ -81,7 +81,7 @@ def run_real_pair(
                 failed = isinstance(found, str)
                 value = "" if failed else found[key["measure"]]
                 table.add(key | {"retest": value, "status": found if failed else "ok"})
-            sys.stderr.write(f"{setting}, {method}: {found}\n")
+            sys.stderr.write(f"{setting}, {method}: {_words(found)}\n")
     return int(any(row["status"] != "ok" for row in table.rows))
 
 
@@ -97,6 +97,12 @@ def _retest(
     except DenoisingError as error:
         return f"failed: {error}"
     return found
+
+
+def _words(found: Mapping[str, float] | str) -> str:
+    return (
+        found if isinstance(found, str) else ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+    )
 
 
 def _denoise(method: str, data: CellData, plan: BenchmarkPlan) -> Image:
