@@ -160,7 +160,7 @@ def test_viewer_shows_single_volumes_and_means_of_shells(finished_pair):
     groups = list(dict.fromkeys(image.group for image in record.images))
     assert groups == ["b=1000, volume 2", "b=1000, mean of 15", "b=0, volume 0", "b=0, mean of 2"]
     single = [image.name for image in record.images if image.group == groups[0]]
-    assert single == ["one repetition", "mean", "denoised", "residual", "noise map"]
+    assert single == ["one repetition", "mean", "denoised", "residual", "noise map", "expected error"]
     of_mean = [image.name for image in record.images if image.group == groups[1]]
     assert of_mean == ["one repetition", "mean", "denoised", "residual"]
 

@@ -281,7 +281,8 @@ def _through_floor(
         above, below = (remove_noise_floor(values + sign * error_sd, own) for sign in (1, -1))
         growth += ((above - below) / (2 * error_sd)) ** 2
     raised = squared.copy()
-    raised[mask] *= np.minimum(growth / len(members), np.float32(_MOST_RAISED))
+    # Below the floor the slope is cut off with the signal, and the error is not.
+    raised[mask] *= np.clip(growth / len(members), 1, _MOST_RAISED).astype(np.float32)
     return raised
 
 

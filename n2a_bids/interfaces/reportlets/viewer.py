@@ -37,7 +37,7 @@ class _ViewerInputSpec(BaseInterfaceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="brain mask on their grid")
     repetition_file = File(exists=True, desc="one aligned repetition; none where nothing was repeated")
     noise_sd_file = File(exists=True, desc="noise SD, 3D or 4D")
-    uncertainty_file = File(exists=True, desc="expected error, 3D")
+    uncertainty_file = File(exists=True, desc="expected error, 3D, or 4D with one map for each shell")
     bval_file = File(exists=True, desc="b-values of series, FSL format")
     bvec_file = File(exists=True, desc="directions of series, FSL format")
     b0_threshold = b0_threshold_trait()
@@ -86,9 +86,15 @@ class ViewerImages(SimpleInterface):
             return
         table = (self.inputs.bval_file, self.inputs.bvec_file, self.inputs.mask_file)
         shells, _ = load_table(*table, self.inputs.b0_threshold)
+        # The error has one map for each shell, in rising order.
+        rank = np.searchsorted(np.unique(shells), shells)
         for name, volumes in choose_volumes(shells):
             noise = {"noise_sd", "uncertainty"} if volumes.size > 1 else set()
-            chosen = {key: _mean_over(values, volumes) for key, values in images.items() if key not in noise}
+            chosen = {
+                key: _mean_over(values, rank[volumes] if key == "uncertainty" else volumes)
+                for key, values in images.items()
+                if key not in noise
+            }
             yield ViewerGroup(name=name, **told, **chosen)
 
 

@@ -94,7 +94,8 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
         viewer = ViewerImages(
             before="as acquired" if single else "mean", whole_head=config.outputs.viewer_head
         )
-        figures["viewer"] = (viewer, [*images, noise, ("bval", "bval_file"), ("bvec", "bvec_file")])
+        told = [("uncertainty", "uncertainty_file")] if tells_error(unit, config) else []
+        figures["viewer"] = (viewer, [*images, noise, *told, ("bval", "bval_file"), ("bvec", "bvec_file")])
     connect_figures(workflow, inputnode, figures, unit, config.output_dir)
     workflow.connect(first_b0, "out", workflow.get_node("draw_mask"), "in_file")
     if not single:

@@ -128,6 +128,9 @@ def test_errors_grow_where_a_floor_is_taken_out():
     found = expected_shell_errors(image, [group], shells, MASK, 1.0).error_sd
     np.testing.assert_allclose(found[..., 0], 0.5, rtol=0.01)
     np.testing.assert_allclose(found[..., 1], 0.5 * np.sqrt(1.6), rtol=0.01)
+    # Far below the floor nothing is left of the signal, and its error stays.
+    lost = expected_shell_errors(0.4 * image, [group], shells, MASK, 1.0).error_sd
+    np.testing.assert_allclose(lost[..., 1], 0.5, rtol=1e-5)
     unknown = VolumeGroup(np.arange(2), sd, np.ones(2, np.float32), (), LOCAL_PCA, 1.0)
     assert expected_shell_errors(image, [unknown], shells, MASK, None) is None
 
