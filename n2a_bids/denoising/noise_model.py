@@ -90,18 +90,25 @@ def _find_covariance(
 ) -> tuple[NoiseCovariance, str] | None:
     mask, data = repetitions.mask, repetitions.data
     if repetitions.n_repetitions > 1 and data.shape[-1] == 1:
-        scales = match_scales(data[..., 0], mask)
-        images = np.stack([scale.apply(image) for scale, image in zip(scales, data[..., 0])])
-        sd = noise_sd[..., 0] / np.float32(scales[0].gain)
+        images, gain = _matched(data[..., 0], mask)
+        sd = noise_sd[..., 0] / np.float32(gain)
         return difference_covariance(images, sd, mask, repetitions.shared), "differences of repetitions"
     if repetitions.n_repetitions > 1:
-        residuals, source = (data[0] - data[1])[..., volumes], "differences of repetitions"
+        # Without anatomy, which a difference of unequal gains holds.
+        pairs = [_matched(data[:2, ..., volume], mask)[0] for volume in volumes]
+        residuals, source = np.stack([one - other for one, other in pairs]), "differences of repetitions"
     else:
-        residuals, source = (data[0] - denoised)[..., volumes], "residuals of the series"
-    residuals = np.moveaxis(residuals, -1, 0)
+        residuals = np.moveaxis((data[0] - denoised)[..., volumes], -1, 0)
+        source = "residuals of the series"
     if not residuals[:, mask].any(axis=1).all():
         return None
     return residual_covariance(residuals, mask), source
+
+
+def _matched(images: Volumes, mask: NDArray[np.bool_]) -> tuple[Volumes, float]:
+    """Repetitions in one intensity scale, and the gain that leads from it to that of the first."""
+    scales = match_scales(images, mask)
+    return np.stack([scale.apply(image) for scale, image in zip(scales, images)]), scales[0].gain
 
 
 def _find_acquired(

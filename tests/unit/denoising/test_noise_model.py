@@ -6,6 +6,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 from acquisitions import coloured, kept_kspace
+from scipy import ndimage
 
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.denoising.measures import noise_sd_map
@@ -42,6 +43,17 @@ def test_repetitions_tell_width_and_matrix(n_volumes):
     assert found.acquired_matrix == pytest.approx((48, 36, 33), abs=4)
     assert found.acquired_fraction < 0.6
     assert found.is_white is False and found.looks_filtered is False
+
+
+@pytest.mark.parametrize("n_volumes", [1, 3])
+def test_an_unequal_gain_is_no_smooth_noise(n_volumes):
+    """A difference of unequal gains would hold anatomy, and white noise would seem filtered."""
+    rng, (repetitions, clean) = np.random.default_rng(1), _runs("partial Fourier 6/8", n_volumes=n_volumes)
+    anatomy = 300 + 60 * ndimage.gaussian_filter(rng.standard_normal(SHAPE), 3)[..., None] / 0.02
+    noise = 8 * rng.standard_normal(repetitions.data.shape)
+    data = ((anatomy + noise) * np.array([1.0, 1.3])[:, None, None, None, None]).astype(np.float32)
+    found = _describe(Repetitions(data, repetitions.mask), clean)
+    assert found.is_white and found.mean_fwhm_voxels == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_single_series_tells_it_by_what_denoising_took():
