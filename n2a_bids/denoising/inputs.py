@@ -174,8 +174,7 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
             where = f"volume {np.argmin(extent)}, counted from 0" if image.ndim == 4 else "the whole mask"
             raise BIDSDataError(f"{path}: expected an image, found one value in {where}; leave it out")
     refuse_copies(job.runs, images)
-    if not job.micrograph:
-        _refuse_other_order(job.runs, images, mask)
+    _refuse_other_order(job, images, mask)
     data = np.stack(images)
     return Repetitions(
         data=data if data.ndim == 5 else data[..., None],
@@ -192,11 +191,12 @@ def load_repetitions(job: DenoiseJob) -> Repetitions:
 
 
 def _refuse_other_order(
-    paths: Sequence[Path], images: Sequence[NDArray[np.float32]], mask: NDArray[np.bool_]
+    job: DenoiseJob, images: Sequence[NDArray[np.float32]], mask: NDArray[np.bool_]
 ) -> None:
     """Refuse series whose volumes match those of the first in another order: there is one table for all."""
-    if images[0].ndim < 4:
+    if images[0].ndim < 4 or job.micrograph:
         return
+    paths = job.runs
     step = max(1, int(mask.sum()) // _MOST_COMPARED)
     first, *others = (image[mask][::step].astype(np.float64) for image in images)
     for path, other in zip(paths[1:], others, strict=True):
