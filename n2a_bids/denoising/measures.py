@@ -13,7 +13,7 @@ from n2a_bids.algorithms.micrographs.counting_noise import fit_counting_noise
 from n2a_bids.algorithms.micrographs.fields import find_void
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.volume_noise import noise_covariance
-from n2a_bids.algorithms.normalization import match_scales
+from n2a_bids.algorithms.normalization import match_scales, with_equal_gain
 from n2a_bids.algorithms.preparation.background import find_noisy_background
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.quality.gain import decibels
@@ -148,6 +148,8 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
 def micrograph_noise_map(repetitions: Repetitions) -> Volumes | None:
     """Noise SD of one exposure of a microscope: counting noise at the intensities of the mean.
 
+    Of unequal exposures it is their root mean square, in the unit of the first.
+
     Returns
     -------
     noise_sd : (X, Y, Z, C) float32 array or None
@@ -155,13 +157,13 @@ def micrograph_noise_map(repetitions: Repetitions) -> Volumes | None:
     """
     if repetitions.n_repetitions < 2:
         return None
-    mean, maps = repetitions.data.mean(axis=0, dtype=np.float32), []
+    matched, maps = with_equal_gain(repetitions), []
+    mean = matched.mean(axis=0, dtype=np.float32)
     for channel in range(mean.shape[-1]):
-        exposures = repetitions.data[..., channel]
-        counted = repetitions.mask & ~find_void(exposures)
+        counted = repetitions.mask & ~find_void(repetitions.data[..., channel])
         if not counted.any():
             return None
-        noise = fit_counting_noise(exposures, counted)
+        noise = fit_counting_noise(matched[..., channel], counted)
         maps.append(np.sqrt(np.maximum(noise.variance(mean[..., channel]), 0)).astype(np.float32))
     return np.stack(maps, axis=-1)
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
-from n2a_bids.denoising.measures import measure, noise_sd_map
+from n2a_bids.denoising.measures import measure, micrograph_noise_map, noise_sd_map
 
 SHAPE, VOXEL_MM = (48, 48, 48), (2.0, 2.0, 2.0)
 MASK = np.zeros(SHAPE, bool)
@@ -36,6 +36,18 @@ def test_smoothness_is_that_of_the_noise_whatever_the_anatomy(sd_voxels):
     expected = pytest.approx(_FWHM_OF_SD * sd_voxels * 2.0, rel=0.1)
     assert found["fwhm_mm_difference"] == expected
     assert found["fwhm_mm_residual"] == expected
+
+
+@pytest.mark.parametrize("dose", [1.0, 4.0, 0.25])
+def test_counting_noise_of_unequal_exposures_is_in_the_unit_of_the_first(dose):
+    """Their difference is no noise: root mean square of 10 and of what the other has in that unit."""
+    rng = np.random.default_rng(0)
+    field = 100 * np.exp(0.3 * ndimage.gaussian_filter(rng.standard_normal((160, 160)), 4) * 14)
+    exposures = np.stack([rng.poisson(field), rng.poisson(dose * field)])[..., None, None]
+    data = exposures.astype(np.float32)
+    found = micrograph_noise_map(Repetitions(data, np.ones(data.shape[1:4], bool), micrograph=True))
+    expected = np.sqrt(field * (1 + 1 / dose) / 2)
+    assert np.median(found[..., 0, 0] / expected) == pytest.approx(1, rel=0.05)
 
 
 @pytest.mark.parametrize("n_channels", [1, 3])
