@@ -1,4 +1,4 @@
-"""Exit code and message of an error that breaks a command off."""
+"""Exit code and message of an error that breaks a command off; codes of a whole run: `app.outcomes`."""
 
 from __future__ import annotations
 

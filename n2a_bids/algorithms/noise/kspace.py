@@ -1,4 +1,4 @@
-"""Parts of k-space that were never acquired, as an image shows them before any interpolation."""
+"""Empty parts of k-space (zero-filling, partial Fourier, corners): found below the level of known noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Images that the scanner interpolated by zero-filling: found by their spectrum, taken back to their grid.
+"""The way to the acquired matrix and back; of a lone image, whose noise is not known, that matrix is found.
+
+Of repetitions, whose differences tell their noise, :mod:`~n2a_bids.algorithms.noise.kspace` finds more.
 
 Zero-filling adds voxels but no measurement: noise of neighbours is correlated, and what assumes that it is
 white takes it for anatomy. Cutting the empty frequencies off gives the image as it was measured, with white
