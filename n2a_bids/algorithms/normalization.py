@@ -138,6 +138,9 @@ def z_scales(data: NDArray[np.float32], mask: Mask) -> list[LinearScale]:
 
 _NEGLIGIBLE_GAIN = 0.005
 """Noise alone makes mean intensities differ by this much."""
+_SAMPLES, _FAR = 100_000, 10.0
+"""Voxels that tell the range of an image, and how many times as far as 1 % of them from the median
+others are no part of it."""
 _LEAST_MEAN = 0.5
 """Of the mean magnitude: values around zero, as of standardised images, have a mean that tells no gain."""
 
@@ -164,6 +167,37 @@ def with_equal_gain(repetitions: Repetitions) -> NDArray[np.float32]:
     return data * gains.astype(np.float32)[:, None, None, None, None]
 
 
+def _inside(series: Volume, mask: Mask, channels: NDArray[np.bool_] | slice) -> NDArray[np.floating]:
+    """(N, C) values of some channels in a mask."""
+    # A mask of the shape of the image takes no table of indices, which is six times as large.
+    return (series[mask] if series.shape[-1] > 1 else series[..., 0][mask][:, None])[:, channels]
+
+
+def _within_usual_range(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(N,) whether all channels are part of the image: no farther off than ten times 1 % of the voxels.
+
+    All are, where 1 % are no farther than the median, as of few counts.
+    """
+    low, middle, high = np.percentile(values[:: max(1, len(values) // _SAMPLES)], (1, 50, 99))
+    below, above = (float(_FAR * distance) or np.inf for distance in (middle - low, high - middle))
+    return (values >= middle - below).all(axis=1) & (values <= middle + above).all(axis=1)
+
+
+def _counted(
+    data: NDArray[np.floating], mask: Mask, channels: NDArray[np.bool_] | slice
+) -> NDArray[np.bool_] | slice:
+    """Voxels of the mask that are part of the image in all repetitions; all where none are."""
+    sound = np.ones(np.count_nonzero(mask), bool)
+    for series in data:
+        sound &= _within_usual_range(_inside(series, mask, channels))
+    return sound if sound.any() and not sound.all() else slice(None)
+
+
+def _levels(values: NDArray[np.floating]) -> tuple[float, float]:
+    """Mean, and mean magnitude."""
+    return float(values.mean()), float(np.abs(values).mean())
+
+
 def equal_gains(
     data: NDArray[np.floating], mask: Mask, channels: NDArray[np.bool_] | slice = slice(None)
 ) -> NDArray[np.float64]:
@@ -179,14 +213,11 @@ def equal_gains(
     Returns
     -------
     gains : (R,) float array
-        All 1 where they differ by less than noise makes them, or values lie around zero.
+        All 1 where they differ by less than noise makes them, or values lie around zero. Voxels that are far
+        outside the range of any repetition (cosmic rays, defects of a detector) do not count.
     """
-    levels, magnitudes = np.empty(len(data)), np.empty(len(data))
-    for index, series in enumerate(data):
-        # A mask of the shape of the image takes no table of indices, which is six times as large.
-        inside = series[mask] if series.shape[-1] > 1 else series[..., 0][mask][:, None]
-        values = inside[:, channels]
-        levels[index], magnitudes[index] = values.mean(), np.abs(values).mean()
+    counted = _counted(data, mask, channels)
+    levels, magnitudes = np.array([_levels(_inside(series, mask, channels)[counted]) for series in data]).T
     if (np.abs(levels) < _LEAST_MEAN * magnitudes).any():
         return np.ones(len(data))
     gains = levels[0] / levels

@@ -55,6 +55,26 @@ def test_values_around_zero_tell_no_gain():
     assert with_equal_gain(repetitions) is data
 
 
+@pytest.mark.parametrize("dose", [1.0, 4.0])
+@pytest.mark.parametrize("place", [0, 1])
+def test_cosmic_rays_are_no_gain(dose, place):
+    """A few pixels of 20000 beside counts of 100, in one exposure alone."""
+    rng = np.random.default_rng(0)
+    data = rng.poisson(np.array([100, 100 * dose])[:, None, None, None, None], (2, 256, 256, 1, 1))
+    data[place][rng.random((256, 256, 1, 1)) < 0.002] = 20_000
+    gains = equal_gains(data.astype(np.float32), np.ones((256, 256, 1), bool))
+    assert gains == pytest.approx([1, 1 / dose], rel=0.005)
+
+
+@pytest.mark.parametrize("counts", [0.003, 0.05, 3.0])
+def test_few_counts_all_count(counts):
+    """Where next to all pixels are empty, those that are not are the image."""
+    rng = np.random.default_rng(0)
+    data = rng.poisson(np.array([counts, 2 * counts])[:, None, None, None, None], (2, 512, 512, 1, 1))
+    gains = equal_gains(data.astype(np.float32), np.ones((512, 512, 1), bool))
+    assert gains[1] == pytest.approx(data[0].mean() / data[1].mean(), rel=1e-3)
+
+
 def test_gains_of_large_micrographs_take_little_memory():
     """Beside the exposures, no more than two of them: an exposure of 16k holds a gigabyte."""
     data = np.random.default_rng(0).poisson(20, (2, 512, 512, 1, 1)).astype(np.float32)
