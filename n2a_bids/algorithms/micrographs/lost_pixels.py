@@ -1,4 +1,4 @@
-"""Pixels that an exposure lost: lines and blocks of its lowest value where other exposures show something."""
+"""Pixels that one exposure lost: lines and blocks of its lowest value, and cosmic rays."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ from scipy import ndimage
 _WINDOW = 5
 """Edge of the squares that hold one value; noise fills none of them alike."""
 _LEAST_PIXELS = 50
+_MOST_HIT = 9
+"""Pixels of a cosmic ray at the most."""
+_FAR = 5.0
+"""Times the distance of the highest 1 % of the pixels from the median."""
+_DRIFT_PIXELS = 31
+"""Edge of the square in which another exposure may show the same bright grain."""
+_SAMPLES = 100_000
 _SHOWN = 0.5
 """Part of the pixels of a zone in which another exposure must differ: that none of them does in the exposure
 itself by chance is then less likely than one in 10^15."""
 
 
 def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where an exposure holds nothing but its lowest value, and another one does not.
+    """Where an exposure holds nothing but its lowest value, and another one does not, or a cosmic ray.
 
-    What is dark in all of them, as an aperture, is no loss; nor are single dark pixels.
+    What is dark in all of them, as an aperture, is no loss; nor are single dark pixels. A cosmic ray is a
+    few pixels wide, many times as far from the median as 1 % of the pixels are, and alone: no other exposure
+    has such pixels near there, where drift may have moved a bright grain.
 
     Parameters
     ----------
@@ -30,7 +39,7 @@ def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
     """
     lowest = exposures.min(axis=(1, 2), keepdims=True)
     dark = (exposures == lowest).all(axis=-1)
-    lost = np.zeros(dark.shape, bool)
+    lost = _find_rays(exposures)
     square = np.ones((_WINDOW, _WINDOW), bool)
     for index, plane in np.ndindex(dark.shape[0], dark.shape[3]):
         if np.count_nonzero(dark[index, :, :, plane]) < _LEAST_PIXELS:
@@ -44,8 +53,36 @@ def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
             shown = np.maximum(shown, n_bright / np.maximum(sizes, 1))
         is_lost = (shown > _SHOWN) & (sizes >= _LEAST_PIXELS)
         is_lost[0] = False
-        lost[index, :, :, plane] = is_lost[labels]
+        lost[index, :, :, plane] |= is_lost[labels]
     return lost
+
+
+def _find_rays(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(R, X, Y, Z) whether a pixel, or one beside it, was hit in one exposure alone."""
+    far = np.stack([_is_far(exposure) for exposure in exposures])
+    hit = np.zeros_like(far)
+    if len(exposures) < 2:
+        return hit
+    for index, plane in np.ndindex(far.shape[0], far.shape[3]):
+        here = far[index, :, :, plane]
+        if not here.any():
+            continue
+        elsewhere = np.delete(far[..., plane], index, axis=0).any(axis=0)
+        near = ndimage.maximum_filter(elsewhere, _DRIFT_PIXELS) if elsewhere.any() else elsewhere
+        labels, _ = ndimage.label(here, np.ones((3, 3)))
+        is_ray = np.bincount(labels.ravel()) <= _MOST_HIT
+        is_ray[np.unique(labels[near])] = False
+        is_ray[0] = False
+        hit[index, :, :, plane] = ndimage.binary_dilation(is_ray[labels], np.ones((3, 3)))
+    return hit
+
+
+def _is_far(exposure: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(X, Y, Z) where a channel is far above its usual range; nowhere, where that is one value."""
+    values = exposure.reshape(-1, exposure.shape[-1])
+    middle, high = np.percentile(values[:: max(1, len(values) // _SAMPLES)], (50, 99), axis=0)
+    limit = np.where(high > middle, middle + _FAR * (high - middle), np.inf)
+    return (exposure > limit.astype(np.float32)).any(axis=-1)
 
 
 def fill_lost_pixels(exposures: NDArray[np.float32], lost: NDArray[np.bool_]) -> None:

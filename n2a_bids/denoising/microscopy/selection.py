@@ -265,8 +265,8 @@ def lost_note(path: Path, lost: NDArray[np.bool_]) -> str:
     if not lost.any():
         return ""
     return (
-        f"{path.name}: {100 * lost.mean():.2g} % of its pixels hold its lowest value alone, in lines or "
-        "blocks where others show something: the others stand in there"
+        f"{path.name}: {100 * lost.mean():.2g} % of its pixels are lost (its lowest value alone, in lines or "
+        "blocks where others show something, or cosmic rays that no other shows): the others stand in there"
     )
 
 

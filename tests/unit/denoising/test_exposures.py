@@ -122,7 +122,31 @@ def test_lost_lines_are_no_measurement(place, shift):
     other = clean.data[1 - place][..., 0, 0][inner]
     assert np.corrcoef(data[place][inner].ravel(), other.ravel())[0, 1] > 0.9
     assert abs(data.mean(axis=0)[inner].mean() / truth[inner].mean() - 1) < 0.05
-    assert f"{place}.tif: " in found.notes[0] and "hold its lowest value alone" in found.notes[0]
+    assert f"{place}.tif: " in found.notes[0] and "% of its pixels are lost" in found.notes[0]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_cosmic_rays_are_no_measurement(place):
+    """Twelve bright pixels would turn the exposure by half a degree, and shine through the mean."""
+    images, truth = drifted([(0, 0), (0, 0)], (1, 1))
+    clean = align_exposures(images).repetitions.data
+    hit = np.random.default_rng(3).integers(5, 120, (12, 2))
+    images[place].pixels[*hit.T] = 20_000
+    found = align_exposures(images)
+    assert found.drift is None and found.repetitions.data.max() < 2 * clean.max()
+    assert not found.repetitions.mask[*hit.T].any()
+    assert abs(found.repetitions.data.mean() / truth.mean() - 1) < 0.01
+
+
+def test_bright_grains_that_drifted_stay():
+    """Points of light that all exposures show, each where the drift has moved them."""
+    images, _ = drifted([(0, 0), (4, -3)], (1, 1))
+    grains = np.random.default_rng(3).integers(20, 100, (12, 2))
+    for image, shift in zip(images, ((0, 0), (4, -3))):
+        image.pixels[*(grains + shift).T] = 20_000
+    found = align_exposures(images)
+    assert not found.notes
+    assert found.repetitions.data.mean(axis=0)[*grains.T].min() > 8_000
 
 
 def test_what_is_dark_in_all_exposures_is_not_lost():
