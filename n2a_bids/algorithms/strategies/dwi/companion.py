@@ -32,6 +32,10 @@ _LEAST_SEEN = 0.5
 """Part of the brain that the other series must cover."""
 _WHERE_VOXELS = 3.0
 """SD of the Gaussian over which errors are averaged, to tell where the other series helps."""
+_BORDER_VOXELS = 1.5
+"""The same of what all volumes have in common, in which borders are seen that do not fit."""
+_LEAST_OF_USUAL = 0.5
+"""Part of the usual gain there that is still believed to be one."""
 _SEAM_VOXELS = 1.5
 """SD over which one estimate passes into the other."""
 
@@ -167,8 +171,22 @@ def _where_it_helps(
     noise_sd = alone.averaged.mean_noise_sd
     difference = error_difference(alone.pairs, refined, alone.estimates, noise_sd, inside)
     helps = MaskedSmoother(inside, _WHERE_VOXELS)(difference) < 0
+    # Borders that do not fit are wrong in all volumes alike, which is little in each of them.
+    pairs = [Pair(*(_over_volumes(part) for part in _parts(pair))) for pair in alone.pairs]
+    of_mean = [[_over_volumes(one) for one in estimates] for estimates in (refined, alone.estimates)]
+    of_all = MaskedSmoother(inside, _BORDER_VOXELS)(error_difference(pairs, *of_mean, noise_sd, inside))
+    helps &= of_all < min(_LEAST_OF_USUAL * float(np.median(of_all[inside])), 0.0)
     weight = MaskedSmoother(inside, _SEAM_VOXELS)((helps & inside).astype(np.float32))
     return np.where(inside, weight, 0).astype(np.float32)
+
+
+def _parts(pair: Pair) -> tuple[Series, Series, Series]:
+    return pair.noisy, pair.initial_estimate, pair.target
+
+
+def _over_volumes(series: Series) -> Series:
+    """(X, Y, Z, 1) sum of the volumes whose noise is that of one of them."""
+    return series.sum(axis=-1, keepdims=True) / np.float32(np.sqrt(series.shape[-1]))
 
 
 def _blend(share: NDArray[np.float32], one: Series, other: Series) -> Series:
