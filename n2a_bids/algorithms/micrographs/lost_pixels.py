@@ -13,6 +13,8 @@ _MOST_HIT = 9
 """Pixels of a cosmic ray at the most."""
 _FAR = 5.0
 """Times the distance of the highest 1 % of the pixels from the median."""
+_BRIGHT_RIM = 0.5
+"""Part of the pixels around it that may be as bright as the highest 1 %."""
 _DRIFT_PIXELS = 31
 """Edge of the square in which another exposure may show the same bright grain."""
 _SAMPLES = 100_000
@@ -59,7 +61,9 @@ def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _find_rays(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(R, X, Y, Z) whether a pixel, or one beside it, was hit in one exposure alone."""
-    far = np.stack([_is_far(exposure) for exposure in exposures])
+    far, bright = np.stack(
+        [[_is_above(exposure, times) for times in (_FAR, 1.0)] for exposure in exposures], 1
+    )
     hit = np.zeros_like(far)
     if len(exposures) < 2:
         return hit
@@ -72,16 +76,26 @@ def _find_rays(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
         labels, _ = ndimage.label(here, np.ones((3, 3)))
         is_ray = np.bincount(labels.ravel()) <= _MOST_HIT
         is_ray[np.unique(labels[near])] = False
+        # Light of a grain that optics have spread: what is around is bright, too.
+        rim = ndimage.grey_dilation(labels, size=(3, 3)) * (labels == 0)
+        n_rim, n_bright = (
+            np.bincount(rim.ravel(), weights=weights, minlength=len(is_ray))
+            for weights in (None, bright[index, :, :, plane].ravel())
+        )
+        is_ray &= n_bright < _BRIGHT_RIM * n_rim
         is_ray[0] = False
         hit[index, :, :, plane] = ndimage.binary_dilation(is_ray[labels], np.ones((3, 3)))
     return hit
 
 
-def _is_far(exposure: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(X, Y, Z) where a channel is far above its usual range; nowhere, where that is one value."""
+def _is_above(exposure: NDArray[np.float32], times: float) -> NDArray[np.bool_]:
+    """(X, Y, Z) where a channel is so many times as far from its median as its highest 1 %.
+
+    Nowhere, where these are no higher than the median, as of few counts.
+    """
     values = exposure.reshape(-1, exposure.shape[-1])
     middle, high = np.percentile(values[:: max(1, len(values) // _SAMPLES)], (50, 99), axis=0)
-    limit = np.where(high > middle, middle + _FAR * (high - middle), np.inf)
+    limit = np.where(high > middle, middle + times * (high - middle), np.inf)
     return (exposure > limit.astype(np.float32)).any(axis=-1)
 
 

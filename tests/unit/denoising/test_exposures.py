@@ -138,12 +138,16 @@ def test_cosmic_rays_are_no_measurement(place):
     assert abs(found.repetitions.data.mean() / truth.mean() - 1) < 0.01
 
 
-def test_bright_grains_that_drifted_stay():
-    """Points of light that all exposures show, each where the drift has moved them."""
-    images, _ = drifted([(0, 0), (4, -3)], (1, 1))
-    grains = np.random.default_rng(3).integers(20, 100, (12, 2))
-    for image, shift in zip(images, ((0, 0), (4, -3))):
-        image.pixels[*(grains + shift).T] = 20_000
+@pytest.mark.parametrize(("shift", "sd_pixels"), [((4, -3), 0.01), ((20, -18), 1.0)])
+def test_bright_grains_that_drifted_stay(shift, sd_pixels):
+    """Points of light that all exposures show, each where the drift has moved them, also far."""
+    images, _ = drifted([(0, 0), shift], (1, 1))
+    grains = np.random.default_rng(3).integers(30, 98, (8, 2))
+    light = np.zeros(images[0].pixels.shape[:2])
+    light[*grains.T] = 20_000 * max(1, 2 * np.pi * sd_pixels**2)
+    for image, moved in zip(images, ((0, 0), shift)):
+        spread = ndimage.gaussian_filter(np.roll(light, moved, (0, 1)), sd_pixels)
+        image.pixels[..., 0, 0] = np.minimum(image.pixels[..., 0, 0] + spread, 60_000)
     found = align_exposures(images)
     assert not found.notes
     assert found.repetitions.data.mean(axis=0)[*grains.T].min() > 8_000
