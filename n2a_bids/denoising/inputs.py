@@ -278,6 +278,11 @@ def _load_mask(path: Path, reference: Path) -> NDArray[np.bool_]:
         mask = mask_in_world(path, reference)
     except UNREADABLE as error:
         raise BIDSDataError(f"{path}: expected a mask, found none that can be read: {error}") from error
+    if not mask.any() and (load(path)[0] > 0.5).any():
+        raise BIDSDataError(
+            f"{path}: expected a mask in the world of {reference}, found one outside of it; give the "
+            "mask of these images"
+        )
     if not mask.any():
         raise BIDSDataError(f"{path}: the brain mask is empty; look at the image, or give a mask of your own")
     return mask

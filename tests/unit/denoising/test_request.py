@@ -149,8 +149,9 @@ def bad_files(files: dict[str, Path], affine: np.ndarray, kind: str) -> None:
         files["two"].write_text("hello")
     elif kind == "empty mask":
         save_image(files["mask"], np.zeros(data.shape, np.uint8), affine)
-    elif kind == "mask grid":
-        save_image(files["mask"], np.ones(data[:-2].shape, np.uint8), affine)
+    elif kind == "mask elsewhere":
+        far = affine + np.array([[0, 0, 0, 1e4]] * 3 + [[0, 0, 0, 0]])
+        save_image(files["mask"], np.ones(data[:-2].shape, np.uint8), far)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def bad_files(files: dict[str, Path], affine: np.ndarray, kind: str) -> None:
         ("truncated", "two.nii.gz"),
         ("no image", "two.nii.gz"),
         ("empty mask", "empty"),
-        ("mask grid", "mask"),
+        ("mask elsewhere", "outside of it"),
     ],
 )
 def test_unusable_files_are_refused_and_nothing_is_written(files, affine, kind, words, capsys):
