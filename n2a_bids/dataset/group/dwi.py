@@ -126,11 +126,11 @@ def _in_place(series: Series, family: Sequence[Series]) -> DenoisingUnit | Exclu
         return _nothing_weighted(series)
     reason = "denoised where it lies, from its own volumes: --dwi-in-place was asked for"
     unit = replace(find_single_dwi(series, ""), kind="dwi-in-place", reason=reason)
-    others = [other for other in family if other is not series and has_same_grid(series, other)]
+    # Not of opposite phase encoding: what the scanner leaves in one of the two would stand in its residual.
+    others = [other for other in family if other is not series and may_repeat(series, other)]
+    others = [other for other in others if has_same_grid(series, other)]
     if not others:
         return unit
-    # Of one phase encoding rather than of another, whose distortion differs.
-    others.sort(key=lambda other: not may_repeat(series, other))
     learned = f"; it learns from {others[0].image.path.name}, too, where that lowers the error"
     return replace(unit, companion=others[0].image, reason=reason + learned)
 
