@@ -25,7 +25,8 @@ from nipype.interfaces.base import (
 
 from n2a_bids import viz
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
-from n2a_bids.interfaces.reportlets.scene import load_display
+from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
+from n2a_bids.interfaces.reportlets.scene import load_display, load_table, map_of_volumes
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.denoising import DenoisingRecord
@@ -207,7 +208,9 @@ class _UncertaintyMapInputSpec(BaseInterfaceInputSpec):
     volume = traits.Int(
         0, usedefault=True, desc="volume of the denoised image that the error is compared with"
     )
-    shell = traits.Int(0, usedefault=True, desc="map that belongs to it")
+    bval_file = File(exists=True, desc="b-values of a series, FSL format: one map belongs to each shell")
+    bvec_file = File(exists=True, desc="directions of a series, FSL format")
+    b0_threshold = b0_threshold_trait()
 
 
 class UncertaintyMap(FigureInterface):
@@ -217,13 +220,20 @@ class UncertaintyMap(FigureInterface):
 
     def _draw(self) -> str:
         mask_file = self.inputs.mask_file
-        scene = load_display([self.inputs.uncertainty_file], mask_file, self.inputs.shell)
+        scene = load_display([self.inputs.uncertainty_file], mask_file, self._map_shown())
         (error_sd,) = scene.volumes
         (denoised,) = load_display([self.inputs.denoised_file], mask_file, self.inputs.volume).volumes
         if not np.any(error_sd[scene.frame.mask] > 0):
             return ""
         spread = float(np.std(denoised[scene.frame.mask]))
         return viz.noise_map(error_sd, scene.frame, "expected error of one voxel", spread=spread)
+
+    def _map_shown(self) -> int:
+        if not isdefined(self.inputs.bval_file):
+            return 0
+        table = (self.inputs.bval_file, self.inputs.bvec_file, self.inputs.mask_file)
+        shells, _ = load_table(*table, self.inputs.b0_threshold)
+        return int(map_of_volumes(shells)[self.inputs.volume])
 
 
 class _RecordInputSpec(BaseInterfaceInputSpec):

@@ -107,3 +107,8 @@ def load_table(
     affine = nb.load(image_file).affine
     gradients = read_gradients(Path(bval_file), Path(bvec_file), affine, b0_threshold=b0_threshold)
     return find_shells(gradients), gradients.bvecs
+
+
+def map_of_volumes(shells: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Map of the expected error that belongs to each volume: one for each shell, in rising order."""
+    return np.unique(shells, return_inverse=True)[1]

@@ -19,7 +19,7 @@ from nipype.interfaces.base import (
 from numpy.typing import NDArray
 
 from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
-from n2a_bids.interfaces.reportlets.scene import load_display, load_table
+from n2a_bids.interfaces.reportlets.scene import load_display, load_table, map_of_volumes
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import record_text
 from n2a_bids.viz.viewer import ViewerGroup, encode_groups
@@ -86,12 +86,11 @@ class ViewerImages(SimpleInterface):
             return
         table = (self.inputs.bval_file, self.inputs.bvec_file, self.inputs.mask_file)
         shells, _ = load_table(*table, self.inputs.b0_threshold)
-        # The error has one map for each shell, in rising order.
-        rank = np.searchsorted(np.unique(shells), shells)
+        maps = map_of_volumes(shells)
         for name, volumes in choose_volumes(shells):
             noise = {"noise_sd", "uncertainty"} if volumes.size > 1 else set()
             chosen = {
-                key: _mean_over(values, rank[volumes] if key == "uncertainty" else volumes)
+                key: _mean_over(values, maps[volumes] if key == "uncertainty" else volumes)
                 for key, values in images.items()
                 if key not in noise
             }

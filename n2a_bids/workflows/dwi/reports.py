@@ -7,7 +7,6 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import IdentityInterface, Select
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.gradient_tables import phase_encoding_on_grid
 from n2a_bids.dataset.units import DenoisingUnit
@@ -56,6 +55,8 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
     )
     images = [("mean", "mean_file"), ("denoised", "denoised_file"), ("mask", "mask_file")]
     noise = ("noise_sd", "noise_sd_file")
+    table = [("bval", "bval_file"), ("bvec", "bvec_file")]
+    told = [("uncertainty", "uncertainty_file")] if tells_error(unit, config) else []
     figures: Figures = {
         "mask": (reportlets.MaskContours(), [("mask", "mask_file")]),
         "denoised": (reportlets.DenoisingFlicker(volume=shown), images),
@@ -73,10 +74,7 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
             [("bval", "bval_files"), ("bvec", "bvec_files"), ("mask", "image_files")],
         ),
         "motion": (dwi_reportlets.VolumeMotionPlot(), [("alignment", "alignment_file")]),
-        "volumes": (
-            dwi_reportlets.VolumeQuality(noise_label=noise_words),
-            [*images, ("bval", "bval_file"), ("bvec", "bvec_file"), noise],
-        ),
+        "volumes": (dwi_reportlets.VolumeQuality(noise_label=noise_words), [*images, *table, noise]),
     }
     if tensor:
         maps = [(field, f"{field}_file") for field in ("fa_mean", "v1_mean", "fa_denoised", "v1_denoised")]
@@ -84,7 +82,8 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
             dwi_reportlets.TensorMaps(before="before" if single else "mean"),
             [("mask", "mask_file"), *maps],
         )
-    figures |= _error_figure(unit, config, shown)
+    if told:
+        figures["uncertainty"] = (reportlets.UncertaintyMap(volume=shown), [*told, *images[1:], *table])
     if unit.distortion_is_estimated:
         figures["distortion"] = (
             dwi_reportlets.DistortionFlicker(labels=_directions(unit)),
@@ -94,8 +93,7 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
         viewer = ViewerImages(
             before="as acquired" if single else "mean", whole_head=config.outputs.viewer_head
         )
-        told = [("uncertainty", "uncertainty_file")] if tells_error(unit, config) else []
-        figures["viewer"] = (viewer, [*images, noise, *told, ("bval", "bval_file"), ("bvec", "bvec_file")])
+        figures["viewer"] = (viewer, [*images, noise, *told, *table])
     connect_figures(workflow, inputnode, figures, unit, config.output_dir)
     workflow.connect(first_b0, "out", workflow.get_node("draw_mask"), "in_file")
     if not single:
@@ -107,17 +105,6 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
 def _first_weighted_volume(unit: DenoisingUnit, b0_threshold: float) -> int:
     """Index of the volume that is shown: b0s have too little noise to show anything."""
     return int(np.argmax(~unit_gradients(unit, b0_threshold).is_b0))
-
-
-def _error_figure(unit: DenoisingUnit, config: Config, volume: int) -> Figures:
-    """Expected error of the shell of one volume; none where the strategy does not tell it."""
-    if not tells_error(unit, config):
-        return {}
-    shells = find_shells(unit_gradients(unit, config.selection.b0_threshold))
-    # Maps are in rising order of the shells.
-    shell = int(np.searchsorted(np.unique(shells), shells[volume]))
-    images = [("uncertainty", "uncertainty_file"), ("denoised", "denoised_file"), ("mask", "mask_file")]
-    return {"uncertainty": (reportlets.UncertaintyMap(volume=volume, shell=shell), images)}
 
 
 def _directions(unit: DenoisingUnit) -> tuple[str, str]:

@@ -170,6 +170,17 @@ def test_expected_error_is_told_in_percent_of_the_tissue(files, tmp_path):
     assert f"{largest:.3g} ({largest / spread:.1%})" in svg
 
 
+def test_expected_error_is_that_of_the_shell_of_the_volume(files, tmp_path):
+    """Of a series, whose shells are those of the table that it was denoised with."""
+    noise = nb.load(files["noise_sd"]).get_fdata(dtype=np.float32)
+    nb.Nifti1Image(np.stack([noise, 3 * noise], axis=-1), AFFINE).to_filename(tmp_path / "errors.nii.gz")
+    table = {"bval_file": files["x.bval"], "bvec_file": files["x.bvec"], "mask_file": files["mask"]}
+    images = {"uncertainty_file": str(tmp_path / "errors.nii.gz"), "denoised_file": files["series"]}
+    for volume, largest in enumerate(("5 (", "15 (", "15 (")):
+        drawn = reportlets.UncertaintyMap(volume=volume, **images, **table).run(cwd=str(tmp_path))
+        assert f">{largest}" in Path(drawn.outputs.out_file).read_text()
+
+
 def test_figure_that_shows_nothing_is_left_out(files, tmp_path):
     """Nothing removed, nothing compared, no noise: no figure, and none of an earlier run stays."""
     (tmp_path / "nothing.json").write_text("{}")
