@@ -16,19 +16,21 @@ _FAR = 5.0
 _BRIGHT_RIM = 0.5
 """Part of the pixels around it that may be as bright as the highest 1 %."""
 _DRIFT_PIXELS = 31
-"""Edge of the square in which another exposure may show the same bright grain."""
+"""Edge of the square in which another exposure may show the same bright grain, or the same dark hole."""
 _SAMPLES = 100_000
 _SHOWN = 0.5
 """Part of the pixels of a zone in which another exposure must differ: that none of them does in the exposure
 itself by chance is then less likely than one in 10^15."""
+_SAME_HOLE = 0.5
+"""Part of a zone that another exposure has in zones near it, at the least, if both are one hole."""
 
 
 def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Where an exposure holds nothing but its lowest value, and another one does not, or a cosmic ray.
 
-    What is dark in all of them, as an aperture, is no loss; nor are single dark pixels. A cosmic ray is a
-    few pixels wide, many times as far from the median as 1 % of the pixels are, and alone: no other exposure
-    has such pixels near there, where drift may have moved a bright grain.
+    What is dark in all of them, as an aperture or a hole that drift has moved, is no loss; nor are single
+    dark pixels. A cosmic ray is a few pixels wide, many times as far from the median as 1 % of the pixels
+    are, and alone: no other exposure has such pixels near there, where drift may have moved a bright grain.
 
     Parameters
     ----------
@@ -42,21 +44,44 @@ def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
     lowest = exposures.min(axis=(1, 2), keepdims=True)
     dark = (exposures == lowest).all(axis=-1)
     lost = _find_rays(exposures)
-    square = np.ones((_WINDOW, _WINDOW), bool)
+    zones = np.zeros_like(dark)
     for index, plane in np.ndindex(dark.shape[0], dark.shape[3]):
-        if np.count_nonzero(dark[index, :, :, plane]) < _LEAST_PIXELS:
-            continue
-        zones = ndimage.binary_opening(dark[index, :, :, plane], square)
-        labels, n_zones = ndimage.label(zones)
-        sizes = np.bincount(labels.ravel(), minlength=n_zones + 1)
-        shown = np.zeros(n_zones + 1)
-        for other in np.flatnonzero(np.arange(len(dark)) != index):
-            n_bright = np.bincount(labels.ravel(), weights=~dark[other, :, :, plane].ravel())
-            shown = np.maximum(shown, n_bright / np.maximum(sizes, 1))
-        is_lost = (shown > _SHOWN) & (sizes >= _LEAST_PIXELS)
-        is_lost[0] = False
-        lost[index, :, :, plane] |= is_lost[labels]
+        here = dark[index, :, :, plane]
+        if np.count_nonzero(here) >= _LEAST_PIXELS:
+            zones[index, :, :, plane] = ndimage.binary_opening(here, np.ones((_WINDOW, _WINDOW)))
+    for index, plane in np.ndindex(dark.shape[0], dark.shape[3]):
+        own = zones[index, :, :, plane]
+        if own.any():
+            others = [np.delete(of_all[..., plane], index, axis=0) for of_all in (dark, zones)]
+            lost[index, :, :, plane] |= _lost_zones(own, *others)
     return lost
+
+
+def _lost_zones(
+    zones: NDArray[np.bool_], others_dark: NDArray[np.bool_], others_zones: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(X, Y) zones of an exposure where another one, (R - 1, X, Y), shows something, and has no such hole."""
+    labels, n_zones = ndimage.label(zones)
+    sizes = np.bincount(labels.ravel(), minlength=n_zones + 1)
+    shown = np.zeros(n_zones + 1)
+    for dark in others_dark:
+        n_bright = np.bincount(labels.ravel(), weights=~dark.ravel())
+        shown = np.maximum(shown, n_bright / np.maximum(sizes, 1))
+    is_lost = (shown > _SHOWN) & (sizes >= _LEAST_PIXELS)
+    is_lost[0] = False
+    boxes = ndimage.find_objects(labels)
+    for zone in np.flatnonzero(is_lost):
+        is_lost[zone] = not _has_drifted(boxes[zone - 1], sizes[zone], others_zones)
+    return is_lost[labels]
+
+
+def _has_drifted(box: tuple[slice, slice], size: int, others_zones: NDArray[np.bool_]) -> bool:
+    """Whether another exposure has a hole near a zone that may be the same; no line is such a hole."""
+    if any(part.stop - part.start == edge for part, edge in zip(box, others_zones.shape[1:], strict=True)):
+        return False
+    reach = _DRIFT_PIXELS // 2
+    near = tuple(slice(max(0, part.start - reach), part.stop + reach) for part in box)
+    return bool((others_zones[:, *near].sum(axis=(1, 2)) >= _SAME_HOLE * size).any())
 
 
 def _find_rays(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:

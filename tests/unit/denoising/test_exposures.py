@@ -153,6 +153,18 @@ def test_bright_grains_that_drifted_stay(shift, sd_pixels):
     assert found.repetitions.data.mean(axis=0)[*grains.T].min() > 8_000
 
 
+def test_dark_holes_that_drifted_stay():
+    """Vesicles whose black is cut off: taken for lost in both exposures, they would be filled from around."""
+    images, _ = drifted([(0, 0), (9, -8)], (1, 1))
+    inside = np.hypot(*(np.indices(images[0].pixels.shape[:2]) - np.array([60, 64])[:, None, None])) < 6
+    for image, moved in zip(images, ((0, 0), (9, -8))):
+        image.pixels[np.roll(inside, moved, (0, 1))] = 0
+    found = align_exposures(images)
+    assert not found.notes
+    average = found.repetitions.data.mean(axis=0)
+    assert average[60, 64, 0, 0] < 0.1 * np.median(average)
+
+
 def test_what_is_dark_in_all_exposures_is_not_lost():
     """Nor are single dark pixels of low counts."""
     images, _ = drifted([(0, 0), (0, 0)], (0.02, 0.02))
