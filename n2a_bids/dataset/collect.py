@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
@@ -80,8 +79,8 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
 
 def _with_placement(unit: DenoisingUnit) -> DenoisingUnit:
     """Add a note on each image whose header does not place it."""
-    notes = [placement_note(image.path) for image in unit.images if not is_micrograph(image.path)]
-    return replace(unit, notes=(*unit.notes, *filter(None, notes)))
+    found = {image.path: placement_note(image.path) for image in unit.images if not is_micrograph(image.path)}
+    return unit.with_image_notes({path: [note] for path, note in found.items() if note})
 
 
 def _header_problem(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +43,8 @@ class ImageFile:
     """Gradient directions of a DWI series (inheritance applied)."""
     parts: ComplexParts | None = None
     """What makes it complex; None for an image of one file."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about this file, with whatever it is grouped: one sentence each."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -91,6 +94,14 @@ class DenoisingUnit:
 
     ignores_phase: bool = False
     """The user wants magnitudes, even where the images are complex."""
+
+    def with_image_notes(self, notes: Mapping[Path, Sequence[str]]) -> DenoisingUnit:
+        """The unit with further notes on some of its images, which stay with these in other groups."""
+        images = tuple(
+            replace(image, notes=(*image.notes, *notes.get(image.path, ()))) for image in self.images
+        )
+        told = [note for image in self.images for note in notes.get(image.path, ())]
+        return replace(self, images=images, notes=(*self.notes, *told))
 
     @property
     def uses_phase(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
@@ -124,7 +125,11 @@ def regroup_sound_images(
     images = [image for unit in units for image in unit.images]
     beside = {unit.reversed_b0.path: unit.reversed_b0 for unit in units if unit.reversed_b0 is not None}
     found = group_sound_images([*images, *beside.values()], selection, problem, fault)
-    return Collection(found.units, tuple(item for item in found.excluded if item.path not in beside))
+    regrouped = (
+        replace(unit, notes=(*unit.notes, *(note for image in unit.images for note in image.notes)))
+        for unit in found.units
+    )
+    return Collection(tuple(regrouped), tuple(item for item in found.excluded if item.path not in beside))
 
 
 def is_diffusion(image: ImageFile) -> bool:

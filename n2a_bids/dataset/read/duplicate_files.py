@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nb
@@ -37,17 +36,17 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
     units : list of DenoisingUnit
     """
     owners = {image.path: index for index, unit in enumerate(units) for image in unit.images}
-    notes = defaultdict(list)
+    notes: dict[Path, list[str]] = defaultdict(list)
     for group in _equal_files(list(owners)):
         for path in group:
             others = [other for other in group if owners[other] != owners[path]]
             if others:
                 named = ", ".join(str(other.relative_to(bids_dir)) for other in others)
-                notes[owners[path]].append(
+                notes[path].append(
                     f"{path.name} is, byte for byte, {named}: one of them was stored under a wrong name, and "
                     "two sessions or participants would share one measurement; put the right file in place"
                 )
-    return [replace(unit, notes=(*unit.notes, *notes[index])) for index, unit in enumerate(units)]
+    return [unit.with_image_notes(notes) for unit in units]
 
 
 def _equal_files(paths: Sequence[Path]) -> list[list[Path]]:

@@ -78,9 +78,14 @@ def placement_note(path: Path) -> str:
 
     Such an image is used, as fMRIPrep does, and as nibabel places it: first voxels on the right, at the back
     and below.
+
+    Parameters
+    ----------
+    path : Path
+        An image without `header_problem`.
     """
     path = Path(path)
-    if header_problem(path) or not has_content(path):
+    if not has_content(path):
         return ""
     header = open_nifti(path).header
     if int(header["qform_code"]) or int(header["sform_code"]):

@@ -16,6 +16,7 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.group.anat import group_anat
 from n2a_bids.dataset.group.protocols import protocol_notes
+from n2a_bids.dataset.group.sound_groups import regroup_sound_images
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.duplicate_files import note_duplicates
@@ -422,3 +423,22 @@ def test_images_that_no_header_places_are_named(make_bids, codes):
     (unit,) = collect(bids_dir, select(participants=("01",))).units
     words = "sub-01_run-1_T1w.nii.gz: the header does not tell how the head lies"
     assert [note.startswith(words) for note in unit.notes] == ([True] if codes == (0, 0) else [])
+
+
+@pytest.mark.parametrize("damaged", [0, 2])
+def test_notes_on_files_stay_when_another_one_is_left_out(make_bids, damaged):
+    """What is known of an image by its header holds with whatever it is grouped; notes on others go."""
+    bids_dir = make_bids({f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz": None for run in (1, 2, 3)})
+    for run in (1, 2, 3):
+        image = nb.Nifti1Image(np.random.default_rng(run).random((8, 8, 8), np.float32), None)
+        image.header.set_sform(np.eye(4))
+        image.header["qform_code"], image.header["sform_code"] = (0, 0) if run == 1 else (1, 1)
+        nb.save(image, bids_dir / f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz")
+    (unit,) = collect(bids_dir, select()).units
+    bad = unit.images[damaged].path
+    (left,) = regroup_sound_images(
+        [unit], select(), lambda image: "damaged" * (image.path == bad), lambda image: None
+    ).units
+    assert len(left.images) == 2
+    assert left.notes == (() if damaged == 0 else unit.notes)
+    assert len(unit.notes) == 1
