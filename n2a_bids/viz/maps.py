@@ -136,7 +136,7 @@ def noise_map(
     window = (0.0, high if high > 0 else 1.0)
     cuts = evenly_spaced_cuts(frame, {"axial": 2, "coronal": 2, "sagittal": 1})
     cells, bottom = lay_out(frame, cuts, top=8, one_row=True)
-    ticks = [_tick(value, spread) for value in np.linspace(*window, 5)]
+    ticks = [_tick(value, spread) for value in np.linspace(*window, 3 if spread > 0 else 5)]
     bar = svg.colour_bar(**_BAR, palette="inferno", ticks=ticks, title=title)
     body = (
         paint_cells(cells, windowed_painter(noise_sd, window, "inferno"))
