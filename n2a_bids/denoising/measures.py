@@ -68,10 +68,13 @@ def _difference_map(images: Volumes, mask: NDArray[np.bool_], shared: NDArray[np
     to the brain (of 60 voxels across, by a tenth).
     """
     counted = np.ones(mask.shape, dtype=bool) if shared is None or not shared.any() else shared
-    head = find_head(images.mean(axis=0), mask)
     background = find_noisy_background(images, mask)
-    air = counted & ~head if background is None else counted & ~head & ~background
-    found = difference_noise_sd(images, counted & head if (counted & head).any() else counted)
+    if background is not None:
+        counted = counted & ~background
+    # By its intensity alone, the air of UNIT1 would be part of the head.
+    head = find_head(images.mean(axis=0), mask)
+    of_head, air = counted & head, counted & ~head
+    found = difference_noise_sd(images, of_head if of_head.any() else counted)
     return np.where(head, found, difference_noise_sd(images, air)) if air.any() else found
 
 

@@ -64,6 +64,17 @@ def test_air_does_not_make_the_noise_of_a_small_head_seem_less(n_channels):
     assert np.median(found[corner]) == pytest.approx(20 * 0.655, rel=0.05)
 
 
+def test_noisy_air_between_brain_and_skull_is_no_part_of_the_head():
+    """UNIT1: air far noisier than tissue, and as bright, which the outline of the head encloses."""
+    rng, places = np.random.default_rng(2), np.stack(np.indices(SHAPE), -1) - 23.5
+    radius = np.sqrt((places**2).sum(-1))
+    brain, skull = radius < 15, (radius >= 17) & (radius < 19)
+    tissue = np.where(brain, 2400 + 10 * ANATOMY, 1500) + 60 * rng.standard_normal((2, *SHAPE))
+    ratios = np.where(brain | skull, tissue, rng.uniform(0, 4095, (2, *SHAPE))).astype(np.float32)
+    found = noise_sd_map(Repetitions(ratios[..., None], brain, VOXEL_MM))[..., 0]
+    assert np.median(found[brain & (radius > 12)]) == pytest.approx(60, rel=0.05)
+
+
 def test_a_drift_that_was_taken_away_makes_the_residual_smooth():
     """Much smoother than the noise: something else went with it."""
     drift = 100 * np.linspace(-1, 1, SHAPE[0])[:, None, None]
