@@ -42,6 +42,8 @@ class StrategyFacts:
     """Whether it knows the error to expect in every voxel of its result."""
     removes_noise_floor: bool = False
     """Whether it takes the Rician bias of magnitudes out, unless ``--keep-noise-floor`` is given."""
+    learns_from_another: bool = False
+    """Whether a diffusion series alone is denoised better by it with another one of the same table beside."""
     keeps_shipped: bool = False
     """Whether the network of the package stays a candidate where the user gives other weights."""
     weights: tuple[str, ...] = ()
@@ -95,6 +97,7 @@ TABLE: tuple[StrategyFacts, ...] = (
         has_published_schedule=False,
         tells_error=True,
         removes_noise_floor=True,
+        learns_from_another=True,
     ),
     StrategyFacts("noise2average", "dwi", module="dwi.networks", denoise="noise2average"),
     StrategyFacts(

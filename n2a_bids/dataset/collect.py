@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
@@ -27,7 +28,7 @@ from n2a_bids.dataset.read.micrographs import EXTENSIONS, is_micrograph, microgr
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.printable import printable
-from n2a_bids.strategy_table import reason_against
+from n2a_bids.strategy_table import find_strategy, reason_against
 
 _NIFTI = (".nii", ".nii.gz")
 
@@ -194,6 +195,8 @@ def _without_images(
 def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:
     """Move groups that a strategy cannot take to the images left out.
 
+    Nothing stays beside a series where the strategy does not learn from another one.
+
     Parameters
     ----------
     collection : Collection
@@ -205,15 +208,22 @@ def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:
     -------
     collection : Collection
     """
-    units = tuple(unit for unit in collection.units if not _reason(unit, strategy))
+    units = tuple(_with_companion(unit, strategy) for unit in collection.units if not _reason(unit, strategy))
     others = [
-        Excluded(image.path, f"{unit.label}: {_reason(unit, strategy)}")
+        Excluded(image.path, f"{unit.label}: {reason}")
         for unit in collection.units
-        if unit not in units
+        if (reason := _reason(unit, strategy))
         for image in unit.images
     ]
     excluded = sorted([*collection.excluded, *others], key=lambda item: item.path.parts)
     return Collection(units, tuple(excluded))
+
+
+def _with_companion(unit: DenoisingUnit, strategy: str) -> DenoisingUnit:
+    """The unit, with another series beside only where the strategy learns from it."""
+    if unit.companion is None or find_strategy(strategy, unit.datatype).learns_from_another:
+        return unit
+    return replace(unit, companion=None)
 
 
 def _reason(unit: DenoisingUnit, strategy: str) -> str:

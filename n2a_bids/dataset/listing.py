@@ -59,10 +59,16 @@ def _headline(collection: Collection) -> str:
     )
 
 
+def _learned_from(unit: DenoisingUnit) -> str:
+    if unit.companion is None:
+        return ""
+    return f"; it learns from {unit.companion.path.name}, too, where that lowers the error"
+
+
 def _unit_lines(unit: DenoisingUnit) -> list[str]:
     lines = [
         f"{unit.label}  [{_KINDS[unit.kind].format(suffix=unit.suffix)}]",
-        *_wrapped(unit.reason, "    "),
+        *_wrapped(unit.reason + _learned_from(unit), "    "),
     ]
     for image, volumes in zip(unit.images, unit.volumes or ((),) * len(unit.images), strict=True):
         used = image.files if unit.uses_phase or image.is_cartesian else image.files[:1]

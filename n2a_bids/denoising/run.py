@@ -89,10 +89,10 @@ def denoise_files(
     if job.denoise.cuda_graphs and device.type != "cuda":
         raise ConfigError("--cuda-graphs: expected a CUDA device, found the CPU; leave the option out")
     repetitions, mask = loaded or (load_repetitions(job), mask_in_world(job.mask, job.runs[0]))
-    repetitions, alone = _beside(repetitions, job, report)
+    strategy = _find_strategy(job.denoise.strategy, repetitions)
+    repetitions, alone = _beside(repetitions, job, strategy, report)
     compares = not (job.allow_shared_noise or repetitions.micrograph)
     shared = shared_noise_warnings(job.runs, repetitions) if compares else []
-    strategy = _find_strategy(job.denoise.strategy, repetitions)
     _check_fit(strategy, repetitions, job)
     weights = load_all_weights(strategy.facts.weights_of(job.denoise.recipe), job.denoise.weights_dir)
     report(
@@ -117,10 +117,15 @@ def denoise_files(
     return DenoiseResult(job, denoised.data, mean, noise_sd, uncertainty, denoised.repetitions, mask, record)
 
 
-def _beside(repetitions: Repetitions, job: DenoiseJob, report: Report) -> tuple[Repetitions, tuple[str, ...]]:
+def _beside(
+    repetitions: Repetitions, job: DenoiseJob, strategy: Strategy, report: Report
+) -> tuple[Repetitions, tuple[str, ...]]:
     """The series with its companion, where one is named; and why it has none, where that cannot be used."""
     if job.companion is None:
         return repetitions, ()
+    if not strategy.facts.learns_from_another:
+        reason = f"{strategy.facts.name} takes each series by itself; use --strategy auto"
+        return repetitions, (f"{job.companion.name} was not learned from: {reason}",)
     repetitions, problem = with_companion(repetitions, job.runs[0], job.companion, report)
     return repetitions, (problem,) if problem else ()
 

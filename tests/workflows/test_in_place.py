@@ -16,7 +16,8 @@ from dwi_dataset import write_dataset
 from scipy import ndimage
 
 from n2a_bids.config import Config, DenoiseConfig, MaskConfig, OutputConfig, SelectionConfig
-from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.collect import collect, leave_out_unsuitable
+from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.lab.simulation.dwi import distort
 from n2a_bids.workflows.participant import init_participant_wf
@@ -83,6 +84,17 @@ def test_each_series_is_a_unit_of_its_own(tmp_path):
         learned_from = [unit.companion and unit.companion.path for unit in units]
         others = [units[1].images[0].path, units[0].images[0].path]
         assert learned_from == (others if kind == "repeat" else [None, None])
+
+
+@pytest.mark.parametrize("strategy", ["auto", "recorrupted", "san2n", "mean"])
+def test_only_a_strategy_that_learns_from_another_series_gets_it(tmp_path, strategy):
+    """The others would register it for nothing, and the list would promise what is not done."""
+    write_dataset(tmp_path / "bids", "repeat")
+    found = leave_out_unsuitable(collect(tmp_path / "bids", _IN_PLACE), strategy)
+    assert len(found.units) == 2
+    assert all((unit.companion is not None) == (strategy == "auto") for unit in found.units)
+    listed = " ".join(format_collection(found).split())
+    assert ("it learns from sub-01_run-2_dwi.nii.gz" in listed) == (strategy == "auto")
 
 
 def test_series_of_another_matrix_or_table_are_not_learned_from(tmp_path):

@@ -131,8 +131,7 @@ def _in_place(series: Series, family: Sequence[Series]) -> DenoisingUnit | Exclu
     others = [other for other in others if has_same_grid(series, other)]
     if not others:
         return unit
-    learned = f"; it learns from {others[0].image.path.name}, too, where that lowers the error"
-    return replace(unit, companion=others[0].image, reason=reason + learned)
+    return replace(unit, companion=others[0].image)
 
 
 def _nothing_weighted(series: Series) -> Excluded:

@@ -10,7 +10,10 @@ import pytest
 from dwi_dataset import write_dataset
 
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.config import DenoiseConfig
 from n2a_bids.denoising.companion import with_companion
+from n2a_bids.denoising.inputs import DenoiseJob
+from n2a_bids.denoising.run import denoise_files
 from n2a_bids.io.gradients import read_gradients
 from n2a_bids.io.images import load
 
@@ -56,3 +59,16 @@ def test_what_cannot_be_learned_from_is_named(pair, tmp_path, fault):
     found, problem = _beside(pair, path)
     assert found is pair[0]
     assert f"{fault}.nii.gz" in problem
+
+
+def test_a_strategy_that_takes_series_by_themselves_does_not_register_another(pair, tmp_path):
+    """It says so instead."""
+    mask = tmp_path / "mask.nii.gz"
+    nb.save(nb.Nifti1Image(pair[0].mask.astype(np.uint8), load(pair[1])[1]), mask)
+    tables = [Path(str(pair[1]).replace(".nii.gz", end)) for end in (".bval", ".bvec")]
+    settings = DenoiseConfig(strategy="mean", device="cpu")
+    job = DenoiseJob((pair[1],), mask, settings, bvals=tables[0], bvecs=tables[1], companion=pair[2])
+    said: list[str] = []
+    warnings = denoise_files(job, said.append).record.warnings
+    assert not any("laying" in line for line in said)
+    assert any(one.startswith(f"{pair[2].name} was not learned from: mean takes each") for one in warnings)
