@@ -35,6 +35,7 @@ from n2a_bids.training.material import (
     AlignedGroup,
     Split,
     describe_split,
+    network_of,
     read_groups,
     split_subjects,
     tell_apart,
@@ -247,7 +248,7 @@ def _train(groups: Sequence[AlignedGroup], config: Config) -> int:
         *(sys.executable, "-m", "n2a_bids.cli.tools", "train"),
         *("--groups", str(write_groups(groups, folder / "groups.json"))),
         *("--out", str(config.train.out_dir or config.output_dir / "weights")),
-        *("--checkpoint", str(folder / "checkpoint.pt")),
+        *("--checkpoint", str(folder / f"{network_of(groups)}.pt")),
         *("--random-seed", str(config.denoise.random_seed), "--device", config.denoise.device),
         *("--omp-nthreads", str(resources.omp_nthreads), *_option_words(config.train)),
     ]

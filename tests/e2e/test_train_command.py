@@ -60,7 +60,7 @@ def test_weights_of_a_dataset_are_whole_or_not_there(study):
         assert done.returncode == 1, done.stderr
         assert "not better than the shipped ones" in done.stderr
         assert not list((study / "out").rglob("*.safetensors"))
-    assert (study / "work").glob("*/train/checkpoint.pt")
+    assert list((study / "work").glob("*/train/resunet-t1w.pt"))
 
 
 @pytest.mark.slow

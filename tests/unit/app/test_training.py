@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,21 @@ def test_a_template_is_downloaded_for_training_too(config, monkeypatch):
     with pytest.raises(SystemExit):
         training.run_training(replace(config, mask=mask), Interruption())
     assert asked == [("Mine", config.work_dir / "cache" / "templateflow")]
+
+
+def test_each_network_has_a_checkpoint_of_its_own(config, monkeypatch):
+    """Whoever trains on heads and then on micrographs of one dataset is not told to delete the first one."""
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(training.subprocess, "run", run)
+    for micrograph in (False, True, True):
+        training._train([AlignedGroup("01", "group", (), None, micrograph=micrograph)], config)
+    heads, first, again = (Path(words[words.index("--checkpoint") + 1]).name for words in commands)
+    assert (heads, first, again) == ("resunet-t1w.pt", "resunet-2d.pt", "resunet-2d.pt")
 
 
 def test_the_training_process_is_told_every_setting():
