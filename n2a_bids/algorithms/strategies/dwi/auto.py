@@ -30,14 +30,13 @@ from n2a_bids.algorithms.noise.rician import (
 )
 from n2a_bids.algorithms.noise.volume_noise import relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.normalization import with_equal_gain
-from n2a_bids.algorithms.repetitions import Companion, DenoisedImage, Repetitions
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.dwi_candidates import choose, compare_candidates
 from n2a_bids.algorithms.risk.dwi_groups import (
     FILTERS,
     LOCAL_PCA,
     MEAN,
     NONLOCAL,
-    SHARED,
     VolumeGroup,
     describe_groups,
     gain_of,
@@ -49,11 +48,10 @@ from n2a_bids.algorithms.risk.dwi_uncertainty import (
     expected_shell_errors,
     expected_squared_errors,
     squared_errors_of_mean,
-    with_errors_of_risk,
     with_shell_errors,
 )
 from n2a_bids.algorithms.risk.repetition_weights import weigh_series
-from n2a_bids.algorithms.strategies.dwi.companion import DenoisedAlone, SharingPlan, denoise_together
+from n2a_bids.algorithms.strategies.dwi.companion import DenoisedAlone, SharingPlan, learn_from_companion
 
 MAX_VOLUMES = 64
 """Denoised together; the time of a patch grows with their cube."""
@@ -76,6 +74,12 @@ class DWIAutoConfig:
     """Leave the Rician bias of magnitudes in the result."""
     choose: bool = True
     """Choose by risk; ``False`` always takes the learned filters."""
+
+    @property
+    def sharing(self) -> SharingPlan:
+        """Of two series: as many volumes of both together as otherwise of one."""
+        half = self.max_volumes // 2
+        return SharingPlan(self.plan, self.strength, self.n_pairs, self.radius, half)
 
 
 def config(recipe: str, weights: object = None) -> DWIAutoConfig:
@@ -131,7 +135,7 @@ def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -
         members = np.ascontiguousarray(matched_series[..., volumes]) / factors[volumes]
         averaged = average(members, mask, config.plan, kept, weights, real_valued=is_real)
         alone, result = _denoise_group(averaged, volumes, shells, factors[volumes], config, context)
-        denoised, result = _share(alone, result, repetitions, box, config, context)
+        denoised, result = learn_from_companion(alone, result, repetitions, box, config.sharing, context)
         inside = mean[box]
         inside[..., volumes] = np.where(mask[..., None], factors[volumes] * denoised, inside[..., volumes])
         noise_map[(*box, volumes)] = np.where(mask, result.complex_sd, 0)[..., None] * result.factors
@@ -195,39 +199,6 @@ def _denoise_group(
     chosen = estimates.get(best, [pair.noisy for pair in pairs])
     group = VolumeGroup(volumes, sd_map, factors, rows, best, mean_variance, errors)
     return DenoisedAlone(averaged, pairs, chosen, denoised), group
-
-
-def _share(
-    alone: DenoisedAlone,
-    result: VolumeGroup,
-    repetitions: Repetitions,
-    box: tuple[slice, ...],
-    config: DWIAutoConfig,
-    context: Context,
-) -> tuple[Series, VolumeGroup]:
-    """The volumes with what another series of the group tells of them, where that pays; else as they are."""
-    companion, gradients = repetitions.companion, repetitions.gradients
-    if companion is None or gradients is None or not alone.estimates or repetitions.n_repetitions > 1:
-        return alone.denoised, result
-    context.report("trying what the other series of the group tells")
-    plan = SharingPlan(config.plan, config.strength, config.n_pairs, config.radius)
-    denoised, estimates = alone.denoised.copy(), [one.copy() for one in alone.estimates]
-    helps = False
-    # As many volumes of two series together as otherwise of one.
-    for part in angular_groups(gradients.subset(result.volumes), config.max_volumes // 2):
-        volumes = result.volumes[part]
-        other = Companion(np.ascontiguousarray(companion.data[(*box, volumes)]), companion.seen[box])
-        together = denoise_together(alone.of_volumes(part), other, plan, context)
-        if together is not None:
-            helps, denoised[..., part] = True, together.denoised
-            for estimate, better in zip(estimates, together.estimates, strict=True):
-                estimate[..., part] = better
-    averaged = alone.averaged
-    found = {SHARED: estimates}
-    *_, row = compare_candidates(alone.pairs, found, averaged.mean_noise_sd, averaged.mask, config.strength)
-    chosen = SHARED if helps else result.chosen
-    shared = replace(result, candidates=(*result.candidates, row), chosen=chosen)
-    return denoised, with_errors_of_risk(shared, result)
 
 
 def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.bool_]) -> Series:

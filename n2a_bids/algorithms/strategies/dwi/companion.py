@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.diffusion.qspace import angular_groups
 from n2a_bids.algorithms.filters.learned import (
     Pair,
     Series,
@@ -24,9 +25,16 @@ from n2a_bids.algorithms.filters.learned import (
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, shrink_local_pca
 from n2a_bids.algorithms.filters.nonlocal_series import refine_by_nonlocal_bayes
 from n2a_bids.algorithms.normalization import MaskedSmoother
-from n2a_bids.algorithms.repetitions import Companion
-from n2a_bids.algorithms.risk.dwi_candidates import error_difference, is_lower_beyond_doubt
+from n2a_bids.algorithms.repetitions import Companion, Repetitions
+from n2a_bids.algorithms.risk.dwi_candidates import (
+    compare_candidates,
+    error_difference,
+    is_impossible,
+    is_lower_beyond_doubt,
+)
+from n2a_bids.algorithms.risk.dwi_groups import SHARED, VolumeGroup
 from n2a_bids.algorithms.risk.dwi_recorruption import Average, acquired_noise, average, recorrupt
+from n2a_bids.algorithms.risk.dwi_uncertainty import with_errors_of_risk
 
 _LEAST_SEEN = 0.5
 """Part of the brain that the other series must cover."""
@@ -73,6 +81,8 @@ class SharingPlan:
     n_pairs: int
     radius: int
     """Reach of the learned filters, in voxels."""
+    max_volumes: int
+    """Of each series, worked on together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,58 @@ class DenoisedTogether:
     estimates: list[Series]
     """What it made of the input of each pair of `DenoisedAlone`."""
     denoised: Series
+
+
+def learn_from_companion(
+    alone: DenoisedAlone,
+    result: VolumeGroup,
+    repetitions: Repetitions,
+    box: tuple[slice, ...],
+    settings: SharingPlan,
+    context: Context,
+) -> tuple[Series, VolumeGroup]:
+    """The volumes with what another series of the group tells of them, where that pays; else as they are.
+
+    Parameters
+    ----------
+    alone : DenoisedAlone
+    result : VolumeGroup
+        The same, for the record.
+    repetitions : Repetitions
+        One series; nothing is learned where it has no companion.
+    box : tuple of slice
+        Part of its grid that was denoised.
+    settings : SharingPlan
+    context : Context
+
+    Returns
+    -------
+    denoised : (X, Y, Z, C) array
+    result : VolumeGroup
+    """
+    companion, gradients = repetitions.companion, repetitions.gradients
+    if companion is None or gradients is None or not alone.estimates or repetitions.n_repetitions > 1:
+        return alone.denoised, result
+    context.report("trying what the other series of the group tells")
+    denoised, estimates = alone.denoised.copy(), [one.copy() for one in alone.estimates]
+    helps = False
+    for part in angular_groups(gradients.subset(result.volumes), settings.max_volumes):
+        volumes = result.volumes[part]
+        other = Companion(np.ascontiguousarray(companion.data[(*box, volumes)]), companion.seen[box])
+        together = denoise_together(alone.of_volumes(part), other, settings, context)
+        if together is not None:
+            helps, denoised[..., part] = True, together.denoised
+            for estimate, better in zip(estimates, together.estimates, strict=True):
+                estimate[..., part] = better
+    averaged = alone.averaged
+    known = (averaged.mean_noise_sd, averaged.mask, settings.strength)
+    *_, row = compare_candidates(alone.pairs, {SHARED: estimates}, *known)
+    if is_impossible((*result.candidates, row)):
+        context.report("the other series holds noise of this one: nothing was learned from it")
+        return alone.denoised, result
+    chosen = SHARED if helps else result.chosen
+    shared = replace(result, candidates=(*result.candidates, row), chosen=chosen)
+    return denoised, with_errors_of_risk(shared, result)
 
 
 def denoise_together(

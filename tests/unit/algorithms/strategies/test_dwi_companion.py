@@ -61,6 +61,15 @@ def test_a_series_that_tells_nothing_changes_nothing(scene, alone):
     assert _error(scene, together) <= 1.01 * _error(scene, alone)
 
 
+def test_noise_that_both_series_hold_is_not_taken_for_signal(scene, alone):
+    """The same measurement, its volumes in another order: the risk is impossible; nothing changes."""
+    noisy, mask = scene[-1], scene[2]
+    order = np.random.default_rng(0).permutation(noisy.shape[-1])
+    together = _denoise(scene, Companion(noisy[..., order], np.ones(mask.shape, bool)))
+    assert together.record.chosen == alone.record.chosen
+    assert np.array_equal(together.data, alone.data)
+
+
 @pytest.mark.slow
 def test_where_the_other_series_ends_nothing_changes(scene, alone):
     """It shows the left half of the head alone, or too little of it."""
