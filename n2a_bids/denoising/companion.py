@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -52,11 +53,10 @@ def with_companion(
         data, affine = load(path)
     except (*UNREADABLE, ValueError, BIDSDataError) as error:
         return repetitions, f"{path.name} could not be learned from: {error}"
-    own = repetitions.data[0]
-    reason = _reason_against(repetitions, own, data)
-    if not reason:
-        own_affine = load(reference)[1]
-        reason = _reason_shared(repetitions, (own, own_affine), (data, affine))
+    own, own_affine = repetitions.data[0], nb.load(reference).affine
+    reason = _reason_against(repetitions, own, data) or _reason_shared(
+        repetitions, (own, own_affine), (data, affine)
+    )
     if reason:
         return repetitions, f"{path.name} was not learned from: {reason}"
     return replace(repetitions, companion=_lay_beside(repetitions, own_affine, data, affine)), ""
