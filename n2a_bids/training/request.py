@@ -10,6 +10,7 @@ from typing import Annotated
 from n2a_bids.config import Device, TrainConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.io.ome_zarr import is_zarr
 from n2a_bids.training.material import AlignedGroup, groups_of_pairs, read_groups
 
 _BLOCKS = {"resunet-t1w": (2, 48), "resunet-2d": (16, 64)}
@@ -74,5 +75,5 @@ def check_files(groups: Sequence[AlignedGroup]) -> None:
     """
     for group in groups:
         for path in group.files:
-            if not path.exists():
+            if not (path.is_dir() if is_zarr(path) else path.is_file()):
                 raise BIDSDataError(f"{path}: expected an image, found no such file; correct the path")

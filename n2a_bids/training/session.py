@@ -161,7 +161,7 @@ def _fingerprint(request: TrainRequest, groups: list[AlignedGroup], shipped: Pre
     rows = [
         (
             *(group.subject, group.name, group.real_valued),
-            [(path.name, path.stat().st_size) for path in filter(None, (*group.runs, group.mask))],
+            [(path.name, path.stat().st_size) for path in group.files],
         )
         for group in groups
     ]

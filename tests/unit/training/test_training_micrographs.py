@@ -26,7 +26,7 @@ from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.io.weights import load_weights
 from n2a_bids.training import course, session
 from n2a_bids.training.material import AlignedGroup, groups_of_pairs, network_of, split_subjects, tell_apart
-from n2a_bids.training.request import TrainRequest
+from n2a_bids.training.request import TrainRequest, check_files
 from n2a_bids.training.session import run_train
 
 SMALL = partial(ResidualUNet, widths=(4, 8), depths=(1, 1), n_axes=2)
@@ -229,3 +229,19 @@ def test_shipped_network_stays_a_candidate_beside_other_weights():
     found = auto.denoise(repetitions, config, Context(torch.Generator().manual_seed(0)))
     names = {row.name.partition(" (")[0] for row in found.record.candidates}
     assert names >= {"mean", "pretrained network", "pretrained network as shipped"}
+
+
+@pytest.mark.parametrize(("name", "folder", "sound"), [
+    ("a.nii", True, False), ("a.tif", True, False), ("a.tif", False, True),
+    ("a.ome.zarr", True, True), ("a.ome.zarr", False, False),
+])  # fmt: skip
+def test_only_an_ome_zarr_image_is_a_folder(tmp_path, name, folder, sound):
+    """Refused before the work, which would come to it after hours."""
+    path = tmp_path / name
+    path.mkdir() if folder else path.touch()
+    groups = [AlignedGroup("01", "group", (path, path), None)]
+    if sound:
+        check_files(groups)
+        return
+    with pytest.raises(BIDSDataError, match=r"a\.[a-z.]+: expected an image, found no such file"):
+        check_files(groups)
