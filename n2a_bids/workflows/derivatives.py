@@ -161,8 +161,19 @@ DWI_OUTPUTS: tuple[Output, ...] = (
 
 def outputs_of(unit: DenoisingUnit, config: Config) -> list[Output]:
     """Rows that are written for a group."""
-    table = ANAT_OUTPUTS if unit.datatype == "anat" else DWI_OUTPUTS
-    return [row for row in table if row.is_written(unit, config)]
+    return [row for row in _table(unit) if row.is_written(unit, config)]
+
+
+def superseded_outputs(unit: DenoisingUnit, config: Config) -> list[Output]:
+    """Rows of the group as a whole that this run does not write, but one with other options may have.
+
+    The error to expect of an image of `auto` would otherwise stand beside the plain mean that replaced it.
+    """
+    return [row for row in _table(unit) if not (row.is_written(unit, config) or row.of_each_repetition)]
+
+
+def _table(unit: DenoisingUnit) -> tuple[Output, ...]:
+    return ANAT_OUTPUTS if unit.datatype == "anat" else DWI_OUTPUTS
 
 
 def input_fields(rows: Sequence[Output]) -> list[str]:

@@ -15,8 +15,14 @@ from n2a_bids.dataset.names import derivative_path, source_uri
 from n2a_bids.dataset.read.given_masks import mask_warnings, masks_in_other_spaces
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sidecars import DescribeResults
-from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
-from n2a_bids.workflows.derivatives import Output, has_known_distortion, input_fields, outputs_of
+from n2a_bids.interfaces.derivatives.sink import WriteDerivatives, sidecar_path
+from n2a_bids.workflows.derivatives import (
+    Output,
+    has_known_distortion,
+    input_fields,
+    outputs_of,
+    superseded_outputs,
+)
 
 
 def init_outputs_wf(
@@ -93,11 +99,26 @@ def init_outputs_wf(
     for sink, of_each in (("write", False), ("write_repetitions", True)):
         chosen = [row for row in rows if row.of_each_repetition == of_each]
         if chosen:
-            write = Node(WriteDerivatives({row.name: row.paths(unit, config) for row in chosen}), name=sink)
+            targets = {row.name: row.paths(unit, config) for row in chosen}
+            write = Node(WriteDerivatives(targets, superseded=_superseded(unit, config)), name=sink)
             _connect_rows(workflow, chosen, inputnode, describe, write)
             if of_each:
                 workflow.connect(inputnode, "accepted", write, "indices")
     return workflow
+
+
+def _superseded(unit: DenoisingUnit, config: Config) -> list[str]:
+    """Files that an earlier run with other options may have left, with their sidecars and figures."""
+    rows = superseded_outputs(unit, config)
+    files = [path for row in rows for path in row.paths(unit, config)]
+    sidecars = [sidecar_path(path) for path in files if path.name.endswith(".nii.gz")]
+    figures = [
+        derivative_path(
+            config.output_dir, unit.entities, unit.suffix, desc=desc, extension=".svg", datatype="figures"
+        )
+        for desc in dict.fromkeys(row.desc for row in rows)
+    ]
+    return [str(path) for path in (*files, *sidecars, *figures)]
 
 
 def _connect_rows(

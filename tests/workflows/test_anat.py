@@ -423,3 +423,16 @@ def test_mean_of_echoes_is_one_image(make_bids, head, noisy_runs, affine, config
         path.name for path in (config.output_dir / "sub-01" / "anat").glob("*_desc-denoised_T1w.nii.gz")
     }
     assert written == {"sub-01_desc-denoised_T1w.nii.gz"}
+
+
+@pytest.mark.parametrize(("strategy", "stays"), [("auto", True), ("recorrupted", False)])
+def test_errors_told_by_another_strategy_are_deleted(config, strategy, stays):
+    """One that tells none removes map, sidecar and figure of one that does, and nothing that it writes."""
+    unit = make_unit(config.bids_dir)
+    asked = replace(config, denoise=replace(config.denoise, strategy=strategy))
+    write = init_outputs_wf(unit, asked).get_node("write")
+    superseded = {Path(path).name for path in write.inputs.superseded}
+    told = {f"sub-01_desc-uncertainty_T1w.{extension}" for extension in ("nii.gz", "json", "svg")}
+    assert superseded & told == (set() if stays else told)
+    written = {path for paths in write.inputs.targets.values() for path in paths}
+    assert not written & set(write.inputs.superseded)

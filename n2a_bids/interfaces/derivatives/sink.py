@@ -28,6 +28,7 @@ class _WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
         traits.Str(), traits.List(traits.Str()), mandatory=True, desc="for each name, where its files go"
     )
     indices = traits.List(traits.Int(), desc="of the files of each name those that are there; all by default")
+    superseded = traits.List(traits.Str(), desc="files of earlier runs that these replace, deleted if there")
 
 
 class _WriteDerivativesOutputSpec(TraitedSpec):
@@ -59,9 +60,11 @@ class WriteDerivatives(SimpleInterface):
         written = []
         for source, target, sidecar in self._files():
             if sidecar:
-                write_whole(Path(target.removesuffix(".nii.gz") + ".json"), sidecar_text(sidecar) + "\n")
+                write_whole(sidecar_path(Path(target)), sidecar_text(sidecar) + "\n")
             copy_whole(Path(source), Path(target))
             written.append(target)
+        for path in _listed(self.inputs.superseded):
+            Path(path).unlink(missing_ok=True)
         self._results["out_files"] = written
         return runtime
 
@@ -73,6 +76,11 @@ class WriteDerivatives(SimpleInterface):
             sources = _listed(getattr(self.inputs, name))
             sidecars = _listed(getattr(self.inputs, f"{name}_sidecar")) or [{}] * len(targets)
             yield from zip(sources, targets, sidecars, strict=True)
+
+
+def sidecar_path(image: Path) -> Path:
+    """The JSON beside a NIfTI image."""
+    return image.with_name(image.name.removesuffix(".nii.gz") + ".json")
 
 
 def _listed(value: Any) -> list[Any]:

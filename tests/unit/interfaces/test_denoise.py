@@ -273,3 +273,16 @@ def test_records_leave_out_what_is_unknown():
     rows = alignment_sidecar(from_json(AlignmentRecord, ALIGNMENT, "x.json"))["Repetitions"]
     assert rows[0]["reason"] == "another person"
     assert "reason" not in rows[1]
+
+
+def test_write_derivatives_deletes_what_it_replaces(tmp_path):
+    """Results of an earlier run with other options do not stay beside those of this one; others do."""
+    (tmp_path / "a.nii.gz").write_text("a")
+    old, foreign = tmp_path / "out" / "old.nii.gz", tmp_path / "out" / "foreign.nii.gz"
+    old.parent.mkdir()
+    for path in (old, foreign):
+        path.write_text("b")
+    targets = {"image": tmp_path / "out" / "image.nii.gz"}
+    superseded = [str(old), str(tmp_path / "out" / "never_written.json")]
+    WriteDerivatives(targets, image=str(tmp_path / "a.nii.gz"), superseded=superseded).run()
+    assert sorted(os.listdir(tmp_path / "out")) == ["foreign.nii.gz", "image.nii.gz"]
