@@ -16,6 +16,7 @@ from n2a_bids.dataset.read.given_masks import mask_warnings, masks_in_other_spac
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sidecars import DescribeResults
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives, sidecar_path
+from n2a_bids.workflows.anat.reports import figure_path
 from n2a_bids.workflows.derivatives import (
     Output,
     has_known_distortion,
@@ -113,9 +114,7 @@ def _superseded(unit: DenoisingUnit, config: Config) -> list[str]:
     files = [path for row in rows for path in row.paths(unit, config)]
     sidecars = [sidecar_path(path) for path in files if path.name.endswith(".nii.gz")]
     figures = [
-        derivative_path(
-            config.output_dir, unit.entities, unit.suffix, desc=desc, extension=".svg", datatype="figures"
-        )
+        figure_path(config.output_dir, unit.entities, unit.suffix, desc)
         for desc in dict.fromkeys(row.desc for row in rows)
     ]
     return [str(path) for path in (*files, *sidecars, *figures)]
