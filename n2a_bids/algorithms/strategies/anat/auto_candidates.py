@@ -139,6 +139,7 @@ def with_kernel(
         Network that guides it.
     prepared : Prepared
     held_out : HeldOut
+        Every other block is looked at.
     bias : (X, Y, Z) float array or 0.0
         Rician bias of the repetitions.
     config : AutoConfig
@@ -157,7 +158,9 @@ def with_kernel(
         for exponent in config.kernel_exponents
     ]
     passed = [replace(one, nonlocal_passes=1) for one in tried]
-    stack = compare([mean_candidate(prepared), *passed], prepared, held_out, bias, context)
+    # The same blocks judge all: half of them tell which is best, in half of the time.
+    some = replace(held_out, cores=held_out.cores[::2], boxes=held_out.boxes[::2])
+    stack = compare([mean_candidate(prepared), *passed], prepared, some, bias, context)
     chosen = int(np.argmin(stack.risks[1:]))
     context.report(f"noise correlation to the power {config.kernel_exponents[chosen]:g}")
     return tried[chosen]
