@@ -170,7 +170,7 @@ def risk_bars(candidates: Sequence[CandidateRisk], chosen: Choice, *, before: st
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
         against = candidate_name(baseline.name)
         if baseline.name in MEANS:
-            against = f"the {against}" if before == "plain mean" else f"the series {before}"
+            against = f"the {against}" if before == "plain mean" else f"the data {before}"
         # In the middle of the figure: beside long names the axes are too narrow for it.
         text = f"held-out squared error minus that of {against}; further left is better"
         figure.supxlabel(text, fontsize=axes.xaxis.label.get_fontsize())

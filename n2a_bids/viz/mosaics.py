@@ -86,23 +86,24 @@ def denoising_flicker(repetition: NDArray | None, mean: NDArray, denoised: NDArr
         What is shown.
     """
     window = grey_window([mean], frame.mask)
-    first = (("one repetition", repetition), ("plain mean", mean))
-    named = (*(first if repetition is not None else (("before denoising", mean),)), ("denoised", denoised))
-    states = [State(name, windowed_painter(volume, window)) for name, volume in named]
+    named = _before_and_after(repetition, mean, denoised)
+    states = [State(name, windowed_painter(volume, window)) for name, volume in named.items()]
     return flicker(frame, states, title="Effect of denoising, one grey window")
 
 
-def detail_zoom(repetition: NDArray, mean: NDArray, denoised: NDArray, frame: Frame) -> str:
+def detail_zoom(repetition: NDArray | None, mean: NDArray, denoised: NDArray, frame: Frame) -> str:
     """Pieces of cortex, enlarged, as repetition, mean and denoised side by side in one grey window.
 
     Parameters
     ----------
-    repetition, mean, denoised : (X, Y, Z) arrays
+    repetition : (X, Y, Z) array or None
+        None where there is only one.
+    mean, denoised : (X, Y, Z) arrays
         In one intensity unit.
     frame : Frame
         What is shown.
     """
-    volumes = [repetition, mean, denoised]
+    named = _before_and_after(repetition, mean, denoised)
     window = grey_window([mean], frame.mask)
     rows = []
     for plane, fraction in (("axial", 0.68), ("coronal", 0.3)):
@@ -112,9 +113,15 @@ def detail_zoom(repetition: NDArray, mean: NDArray, denoised: NDArray, frame: Fr
         # What is enlarged spans less than the whole window; a little room above keeps noise from clipping.
         dark, bright = np.percentile(shown, [1, 99])
         window_here = (float(dark), float(bright + 0.1 * (bright - dark))) if bright > dark else window
-        rows.append([(cut, svg.png_uri(to_grey(cut.of(volume), window_here))) for volume in volumes])
-    names = ("one repetition", "plain mean", "denoised")
-    return columns(frame, names, rows, title="Enlarged details in one grey window")
+        rows.append([(cut, svg.png_uri(to_grey(cut.of(volume), window_here))) for volume in named.values()])
+    return columns(frame, tuple(named), rows, title="Enlarged details in one grey window")
+
+
+def _before_and_after(repetition: NDArray | None, mean: NDArray, denoised: NDArray) -> dict[str, NDArray]:
+    """The images that are compared, by the names that stand over them; one image alone is no mean."""
+    if repetition is None:
+        return {"before denoising": mean, "denoised": denoised}
+    return {"one repetition": repetition, "plain mean": mean, "denoised": denoised}
 
 
 def _index_at(frame: Frame, plane: str, fraction: float) -> int:

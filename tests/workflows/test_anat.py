@@ -283,6 +283,21 @@ def test_viewer_is_told_what_it_shows(config, entity, labels, before):
     assert unhidden.get_node("draw_viewer").inputs.whole_head is False
 
 
+@pytest.mark.parametrize("labels", [("1", "2"), ("1",)])
+def test_figures_of_one_image_alone_speak_of_no_repetition(config, labels):
+    """Nothing was repeated or averaged: neither the pictures nor their scales may say so."""
+    unit = make_unit(config.bids_dir, "run", labels)
+    single = len(labels) == 1
+    workflow = init_reports_wf(replace(unit, kind="anat-single") if single else unit, config)
+    inputnode = workflow.get_node("inputnode")
+    for name in ("draw_denoised", "draw_detail"):
+        edge = workflow._graph.get_edge_data(inputnode, workflow.get_node(name))
+        targets = {target for _, target in edge["connect"]}
+        assert ("repetition_file" in targets) is not single
+    assert ("repetition" in workflow.get_node("draw_noisesd").inputs.title) is not single
+    assert workflow.get_node("draw_risk").inputs.before == ("before denoising" if single else "plain mean")
+
+
 def test_a_run_without_viewer_takes_away_that_of_earlier_results(masked_bids, config):
     """The page would show images that are not there any more; one run later it is there again."""
     bids, masks = masked_bids

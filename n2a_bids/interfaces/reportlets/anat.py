@@ -22,6 +22,7 @@ from nipype.interfaces.base import (
     isdefined,
     traits,
 )
+from numpy.typing import NDArray
 
 from n2a_bids import viz
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
@@ -31,6 +32,7 @@ from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.typed_json import JsonObject
+from n2a_bids.viz.view import Frame
 
 
 class _FigureOutputSpec(TraitedSpec):
@@ -119,14 +121,10 @@ class DenoisingFlicker(FigureInterface):
     input_spec = _DenoisingInputSpec
 
     def _draw(self) -> str:
-        if isdefined(self.inputs.repetition_file):
-            scene = _denoising_scene(self.inputs)
-            return viz.denoising_flicker(*scene.volumes, scene.frame)
-        files = [self.inputs.mean_file, self.inputs.denoised_file]
-        scene = load_display(files, self.inputs.mask_file, self.inputs.volume)
-        if np.array_equal(*scene.volumes):
+        images = _compared_images(self.inputs)
+        if images is None:
             return ""
-        return viz.denoising_flicker(None, *scene.volumes, scene.frame)
+        return viz.denoising_flicker(*images)
 
 
 class DetailZoom(FigureInterface):
@@ -135,13 +133,20 @@ class DetailZoom(FigureInterface):
     input_spec = _DenoisingInputSpec
 
     def _draw(self) -> str:
-        scene = _denoising_scene(self.inputs)
-        return viz.detail_zoom(*scene.volumes, scene.frame)
+        images = _compared_images(self.inputs)
+        if images is None:
+            return ""
+        return viz.detail_zoom(*images)
 
 
-def _denoising_scene(inputs):
-    files = [inputs.repetition_file, inputs.mean_file, inputs.denoised_file]
-    return load_display(files, inputs.mask_file, inputs.volume)
+def _compared_images(inputs) -> tuple[NDArray | None, NDArray, NDArray, Frame] | None:
+    """Repetition, mean, denoised image and their frame; none where one image alone was left as it is."""
+    files = [inputs.mean_file, inputs.denoised_file]
+    if isdefined(inputs.repetition_file):
+        scene = load_display([inputs.repetition_file, *files], inputs.mask_file, inputs.volume)
+        return *scene.volumes, scene.frame
+    scene = load_display(files, inputs.mask_file, inputs.volume)
+    return None if np.array_equal(*scene.volumes) else (None, *scene.volumes, scene.frame)
 
 
 class _ResidualMapInputSpec(BaseInterfaceInputSpec):

@@ -46,18 +46,26 @@ def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """
     workflow = LiterateWorkflow("reports_wf")
     inputnode = Node(IdentityInterface(list(INPUTS)), name="inputnode")
-    one_repetition = [("reference_file", "repetition_file"), *_IMAGES]
+    single = len(unit.images) == 1
+    compared = [*([] if single else [("reference_file", "repetition_file")]), *_IMAGES]
+    noise_words = "noise SD" if single else "noise SD of one repetition"
     figures: Figures = {
         "mask": (reportlets.MaskContours(), [("reference_file", "in_file"), ("brain_mask", "mask_file")]),
-        "denoised": (reportlets.DenoisingFlicker(), one_repetition),
-        "detail": (reportlets.DetailZoom(), one_repetition),
+        "denoised": (reportlets.DenoisingFlicker(), compared),
+        "detail": (reportlets.DetailZoom(), compared),
         "residual": (
             reportlets.ResidualMap(different_contrast=unit.kind == "anat-echoes"),
             [*_IMAGES, ("images", "repetition_files"), ("noise_sd", "noise_sd_file")],
         ),
-        "noisesd": (reportlets.NoiseMap(), [("noise_sd", "noise_sd_file"), ("brain_mask", "mask_file")]),
+        "noisesd": (
+            reportlets.NoiseMap(title=noise_words),
+            [("noise_sd", "noise_sd_file"), ("brain_mask", "mask_file")],
+        ),
         "loss": (reportlets.LossCurve(), [("record_file", "record_file")]),
-        "risk": (reportlets.RiskFigure(), [("record_file", "record_file")]),
+        "risk": (
+            reportlets.RiskFigure(before="before denoising" if single else "plain mean"),
+            [("record_file", "record_file")],
+        ),
     }
     if tells_error(unit, config):
         figures["uncertainty"] = (

@@ -274,6 +274,7 @@ def test_single_series_is_no_mean(frame, volumes):
     rows = [CandidateRisk("mean", 0.0), CandidateRisk("local PCA", -0.1)]
     drawn = (
         viz.denoising_flicker(None, volumes[0], volumes[2], frame),
+        viz.detail_zoom(None, volumes[0], volumes[2], frame),
         viz.residual_map(volumes[0], volumes[2], frame, noise_sd=np.ones(SHAPE), n_repetitions=1),
         viz.risk_bars(rows, Choice("local PCA"), before="before denoising"),
     )
