@@ -20,6 +20,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.preparation.gaps import extend_measured
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
 from n2a_bids.algorithms.registration.rigid_fit import size_factor
+from n2a_bids.algorithms.registration.transforms import world_points
 from n2a_bids.io.gaps import load_zone
 from n2a_bids.io.images import load, save_like, voxel_sizes_mm
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
@@ -103,7 +104,8 @@ def template_mask(image: str, template: str, template_brain: str, out_file: str)
     head = ants.resample_image(image_in_world(data, affine), (_COARSE_MM,) * 3, False, 0)
     head = ants.n4_bias_field_correction(head, shrink_factor=2)
     shift = np.eye(4)
-    shift[:3, 3] = _brain_centre(data, affine) - _centre(brain, brain_affine)
+    template_centre = world_points(ndimage.center_of_mass(brain > 0.5), brain_affine)
+    shift[:3, 3] = _brain_centre(data, affine) - template_centre
     with tempfile.TemporaryDirectory() as folder:
         initial = write_itk_transform(shift, Path(folder) / "shift.txt")
         inverse = _template_to_head(*coarse, head, str(initial), folder)
@@ -146,13 +148,9 @@ def _template_to_head(
 def _brain_centre(head: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float64]:
     """World point in the middle of the upper 15 cm of the head: near the centre of an adult brain."""
     inside = ndimage.binary_opening(head > otsu_threshold(head), iterations=2)
-    points = np.argwhere(inside) @ affine[:3, :3].T + affine[:3, 3]
+    points = world_points(np.argwhere(inside), affine)
     top = np.percentile(points[:, 2], 99.9)
     return points[points[:, 2] > top - 150].mean(axis=0)
-
-
-def _centre(mask: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    return affine[:3, :3] @ np.array(ndimage.center_of_mass(mask > 0.5)) + affine[:3, 3]
 
 
 def bias_corrected(image: str, mask: str, out_file: str) -> None:

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.registration.resampling import field_of_view
-from n2a_bids.algorithms.registration.rigid import Matrix
+from n2a_bids.algorithms.registration.transforms import Matrix
 
 _BLOCK = 4
 """Edge, in voxels of the coarser image, of the blocks in which noise is compared."""

@@ -14,7 +14,7 @@ from n2a_bids.algorithms.preparation.gaps import Gaps
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.registration.alignment import Grid
 from n2a_bids.algorithms.registration.resampling import move_measured
-from n2a_bids.algorithms.registration.rigid import Matrix
+from n2a_bids.algorithms.registration.transforms import Matrix
 
 _RIM_MM = 3.0
 """Brains cut out by one program twice differ by less at their border, or by a voxel."""

@@ -13,9 +13,8 @@ from n2a_bids.algorithms.normalization import Mask, Volume, match_scales
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
-from n2a_bids.algorithms.registration.rigid import Matrix, displacement_mm, rotation_deg
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix, world_points
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
@@ -61,7 +60,7 @@ class Grid:
     def brain_points(self) -> NDArray[np.float64]:
         """(N, 3) world coordinates of about a thousand brain voxels."""
         voxels = np.argwhere(self.mask)
-        return voxels[:: max(1, len(voxels) // 1000)] @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return world_points(voxels[:: max(1, len(voxels) // 1000)], self.affine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,8 @@ def is_negligible(transform: Matrix, grid: Grid, limit_voxels: float) -> bool:
     An image that has the reference grid and moves less is better left as it is: no interpolation is
     as good as none.
     """
-    return bool(displacement_mm(transform, grid.brain_points).max() < limit_voxels * grid.voxel_size_mm)
+    moved_mm = Affine(transform).displacement_mm(grid.brain_points)
+    return bool(moved_mm.max() < limit_voxels * grid.voxel_size_mm)
 
 
 def bring_to_grid(
@@ -171,8 +171,8 @@ def judge(
     seen = seen if seen.any() else grid.mask
     noise = PairNoise.measure(grid.image, brain if brain.any() else grid.mask, image, after)
     found = AlignmentQC(
-        rotation_deg=rotation_deg(transform),
-        translation_mm=float(displacement_mm(transform, centre)),
+        rotation_deg=Affine(transform).rotation_deg,
+        translation_mm=float(Affine(transform).displacement_mm(centre)),
         correlation_before=smooth_correlation(grid.image, unaligned, grid.mask, smoothing),
         correlation_after=smooth_correlation(
             grid.image, aligned, seen, smoothing, noise.variances(smoothing)

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
-from n2a_bids.algorithms.registration.transforms import inverse
+from n2a_bids.algorithms.registration.transforms import Affine, inverse
 
 AlignContrasts = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
 """Two (X, Y, Z) images of other contrast to the (4, 4) map from voxels of the first to the second."""
@@ -127,8 +127,7 @@ def align_groups(
 def largest_shift_voxels(voxel_map: NDArray[np.float64], mask: NDArray[np.bool_]) -> float:
     """Voxels by which a map moves the brain at most."""
     points = np.argwhere(mask)[:: max(1, int(mask.sum()) // 5000)]
-    moved = points @ voxel_map[:3, :3].T + voxel_map[:3, 3] - points
-    return float(np.linalg.norm(moved, axis=1).max())
+    return float(np.linalg.norm(Affine(voxel_map).apply(points) - points, axis=1).max())
 
 
 def _credible_step(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.normalization import Mask, Volume
+from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.algorithms.registration.dwi_motion import register_rigid
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.rigid import first_guess
@@ -116,9 +117,7 @@ def brain_overlap(reference: PlacedImage, moving: PlacedImage) -> float:
     """Dice coefficient of two brains where the headers put them, on the grid of the first."""
     other = PlacedImage(moving.mask.astype(np.float32), moving.affine, moving.mask)
     shown, seen = show_on(other, Affine(), reference)
-    there = (shown > 0.5) & seen
-    total = np.count_nonzero(there) + np.count_nonzero(reference.mask)
-    return 2 * np.count_nonzero(there & reference.mask) / max(total, 1)
+    return dice((shown > 0.5) & seen, reference.mask)
 
 
 def show_on(

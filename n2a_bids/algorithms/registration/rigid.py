@@ -1,4 +1,4 @@
-"""Rigid transforms as 4x4 matrices: size, mean, and a coarse search for a first guess.
+"""Rigid transforms as 4x4 matrices: their mean, and a coarse search for a first guess.
 
 Everywhere, a transform maps points of the reference (world mm, RAS+) to points of the moving image, the
 direction in which images are resampled.
@@ -14,43 +14,11 @@ from scipy import ndimage
 from scipy.linalg import expm, logm
 from scipy.spatial.transform import Rotation
 
-from n2a_bids.algorithms.registration.transforms import Affine
-
-Matrix = NDArray[np.float64]
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix, world_points
 
 _SEARCH_VOXEL_MM = 4.0
 _SEARCH_ANGLES_DEG = (-40.0, -20.0, 20.0, 40.0)
 _HISTOGRAM_BINS = 24
-
-
-def rotation_deg(transform: Matrix) -> float:
-    """Angle of the rotation, about whatever axis.
-
-    Examples
-    --------
-    >>> turn = np.eye(4); turn[:2, :2] = [[0, -1], [1, 0]]
-    >>> round(rotation_deg(turn), 6)
-    90.0
-    """
-    return float(np.degrees(np.linalg.norm(Rotation.from_matrix(transform[:3, :3]).as_rotvec())))
-
-
-def displacement_mm(transform: Matrix, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far a transform moves points.
-
-    Parameters
-    ----------
-    transform : (4, 4) float array
-    points : (..., 3) float array
-        World coordinates, mm.
-
-    Returns
-    -------
-    distance : (...) float array
-        In mm.
-    """
-    moved = points @ transform[:3, :3].T + transform[:3, 3]
-    return np.linalg.norm(moved - points, axis=-1)
 
 
 def midspace_transforms(transforms: Sequence[Matrix]) -> list[Matrix]:
@@ -119,11 +87,11 @@ def first_guess(
     fixed, fixed_affine = _coarse(reference, reference_affine)
     other, other_affine = _coarse(moving, moving_affine)
     centre, other_centre = _centre_of_mass(fixed, fixed_affine), _centre_of_mass(other, other_affine)
-    candidates = [np.eye(4), _about(np.eye(3), centre, other_centre)]
+    candidates = [np.eye(4), Affine.about(np.eye(3), centre, other_centre).matrix]
     for axis in "xyz":
         for angle in _SEARCH_ANGLES_DEG:
             turn = Rotation.from_euler(axis, angle, degrees=True).as_matrix()
-            candidates.append(_about(turn, centre, other_centre))
+            candidates.append(Affine.about(turn, centre, other_centre).matrix)
     scores = []
     for candidate in candidates:
         to_voxels = Affine(candidate).between_voxels(fixed_affine, other_affine)
@@ -131,13 +99,6 @@ def first_guess(
         scores.append(_mutual_information(fixed, seen))
     best = int(np.argmax(scores))
     return candidates[0] if scores[0] >= 0.98 * scores[best] else candidates[best]
-
-
-def _about(rotation: Matrix, centre: NDArray[np.float64], other_centre: NDArray[np.float64]) -> Matrix:
-    transform = np.eye(4)
-    transform[:3, :3] = rotation
-    transform[:3, 3] = other_centre - rotation @ centre
-    return transform
 
 
 def _coarse(image: NDArray[np.float32], affine: Matrix) -> tuple[NDArray[np.float32], Matrix]:
@@ -155,7 +116,7 @@ def _coarse(image: NDArray[np.float32], affine: Matrix) -> tuple[NDArray[np.floa
 
 
 def _centre_of_mass(image: NDArray[np.float32], affine: Matrix) -> NDArray[np.float64]:
-    return affine[:3, :3] @ np.array(ndimage.center_of_mass(image != 0)) + affine[:3, 3]
+    return world_points(ndimage.center_of_mass(image != 0), affine)
 
 
 def _mutual_information(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from n2a_bids.algorithms.registration.transforms import Affine
+
 _SAMPLE_MM = 5.0
 _N_ITERATIONS = 30
 """Most steps of one registration; it ends where a step is small."""
@@ -90,10 +92,7 @@ def moved_points(points: NDArray, motion: NDArray) -> NDArray[np.float64]:
 def motion_matrix(motion: NDArray, points: NDArray) -> NDArray[np.float64]:
     """(4, 4) matrix in mm that moves the points as `moved_points` does."""
     centre = points.mean(axis=0)
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_rotvec(motion[:3]).as_matrix()
-    matrix[:3, 3] = centre + motion[3:] - matrix[:3, :3] @ centre
-    return matrix
+    return Affine.about(Rotation.from_rotvec(motion[:3]).as_matrix(), centre, centre + motion[3:]).matrix
 
 
 def fit_motion(

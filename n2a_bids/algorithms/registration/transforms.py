@@ -63,6 +63,14 @@ class Affine:
         return np.linalg.inv(source_affine) @ self.matrix @ target_affine
 
     @staticmethod
+    def about(rotation: Matrix, centre: NDArray[np.float64], moved_centre: NDArray[np.float64]) -> Affine:
+        """Rotation about a point, which comes to lie at another one."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotation
+        matrix[:3, 3] = moved_centre - rotation @ centre
+        return Affine(matrix)
+
+    @staticmethod
     def from_voxels(voxel_map: Matrix, target_affine: Matrix, source_affine: Matrix) -> Affine:
         """The transform that is `voxel_map` between these grids: see `between_voxels`."""
         return Affine(source_affine @ voxel_map @ np.linalg.inv(target_affine))
@@ -76,7 +84,7 @@ class Affine:
     @property
     def rotation_deg(self) -> float:
         """Angle of the rotation, about whatever axis."""
-        return float(np.degrees(np.linalg.norm(Rotation.from_matrix(self.rotation).as_rotvec())))
+        return float(np.degrees(np.linalg.norm(Rotation.from_matrix(self.matrix[:3, :3]).as_rotvec())))
 
     def displacement_mm(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far (..., 3) points are moved."""

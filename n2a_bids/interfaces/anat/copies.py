@@ -10,8 +10,7 @@ import numpy as np
 
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise
-from n2a_bids.algorithms.registration.rigid import Matrix, displacement_mm
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix, world_points
 from n2a_bids.io.images import load, voxel_sizes_mm
 
 _IN_PLACE_VOXELS = 1.0
@@ -101,7 +100,7 @@ def partial_warnings(
 def _compare(one: Path, other: Path, motion: Matrix) -> SharedNoise | None:
     (first, first_affine), (second, second_affine) = load(one), load(other)
     corners = np.array(np.meshgrid(*([0, size - 1] for size in first.shape[:3]))).reshape(3, -1).T
-    points = corners @ first_affine[:3, :3].T + first_affine[:3, 3]
-    in_place = displacement_mm(motion, points).mean() < _IN_PLACE_VOXELS * max(voxel_sizes_mm(first_affine))
-    between = np.eye(4) if in_place else motion
-    return shared_noise(first, second, Affine(between).between_voxels(first_affine, second_affine))
+    moved_mm = Affine(motion).displacement_mm(world_points(corners, first_affine))
+    in_place = moved_mm.mean() < _IN_PLACE_VOXELS * max(voxel_sizes_mm(first_affine))
+    between = Affine() if in_place else Affine(motion)
+    return shared_noise(first, second, between.between_voxels(first_affine, second_affine))

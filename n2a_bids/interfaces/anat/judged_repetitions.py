@@ -16,7 +16,7 @@ from n2a_bids.algorithms.registration.alignment import (
     bring_to_grid,
     move_mask,
 )
-from n2a_bids.algorithms.registration.rigid import Matrix
+from n2a_bids.algorithms.registration.transforms import Matrix
 from n2a_bids.io.images import load, same_grid, save_like
 
 

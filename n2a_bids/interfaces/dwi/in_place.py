@@ -9,6 +9,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 
 from n2a_bids.algorithms.registration.alignment import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import measure_motion
+from n2a_bids.algorithms.registration.transforms import world_points
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
 from n2a_bids.io.images import load
 from n2a_bids.io.json import write_record
@@ -46,7 +47,7 @@ class KeepInPlace(SimpleInterface):
     def _run_interface(self, runtime):
         inputs = self.inputs
         mask, affine = load(Path(inputs.mask_file))
-        centre = affine[:3, :3] @ np.argwhere(mask > 0.5).mean(axis=0) + affine[:3, 3]
+        centre = world_points(np.argwhere(mask > 0.5).mean(axis=0), affine)
         volumes = list(range(len(transforms := read_transforms(inputs.motion_files[0]))))
         motion = measure_motion(transforms, centre, volumes)
         qc = AlignmentQC.of_reference()

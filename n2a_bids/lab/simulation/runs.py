@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.registration.transforms import Affine
 
@@ -196,17 +197,8 @@ def rigid_matrix(
     >>> rigid_matrix((0, 0, 90), (0, 0, 0), (1, 1, 0)).round(6)[:2, 3]
     array([2., 0.])
     """
-    rotation = np.eye(3)
-    for axis, angle in enumerate(np.deg2rad(rotation_deg)):
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(3)
-        turn[first, first] = turn[second, second] = np.cos(angle)
-        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
-        rotation = turn @ rotation
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation
-    matrix[:3, 3] = np.asarray(centre_mm) + np.asarray(translation_mm) - rotation @ np.asarray(centre_mm)
-    return matrix
+    rotation = Rotation.from_euler("xyz", rotation_deg, degrees=True).as_matrix()
+    return Affine.about(rotation, np.asarray(centre_mm), np.add(centre_mm, translation_mm)).matrix
 
 
 def resample(

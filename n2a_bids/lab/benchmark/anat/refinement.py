@@ -13,8 +13,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.normalization import Mask
-from n2a_bids.algorithms.registration.rigid import Matrix
-from n2a_bids.algorithms.registration.transforms import inverse
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix
 
 _FEWEST_STEPS, _MOST_STEPS = 4, 12
 _LARGEST_STEP_VOXELS = 0.005
@@ -60,14 +59,16 @@ def refine_rigid(
     refined = np.array(voxel_to_voxel, dtype=np.float64)
     corners = _box_corners(index)
     for step_number in range(1, _MOST_STEPS + 1):
-        positions = index @ refined[:3, :3].T + refined[:3, 3]
+        positions = Affine(refined).apply(index)
         seen = ndimage.map_coordinates(coefficients, positions.T, order=3, mode="mirror", prefilter=False)
         fitted = np.linalg.solve(normal, design.T @ seen)
-        moved = _motion(fitted[2:] / fitted[0], centre_mm)
+        turn, shift_mm = np.split(fitted[2:] / fitted[0], 2)
+        moved = Affine.about(Rotation.from_rotvec(turn).as_matrix(), centre_mm, centre_mm + shift_mm)
         # The moving image shows the clean one too far along: take the same motion back.
-        step = inverse(to_mm) @ inverse(moved) @ to_mm
+        step = (~moved).between_voxels(to_mm, to_mm)
         refined = refined @ step
-        if step_number >= _FEWEST_STEPS and _largest_shift(step, corners) < _LARGEST_STEP_VOXELS:
+        moved_voxels = np.linalg.norm(Affine(step).apply(corners) - corners, axis=1).max()
+        if step_number >= _FEWEST_STEPS and moved_voxels < _LARGEST_STEP_VOXELS:
             break
     return refined
 
@@ -76,10 +77,6 @@ def _box_corners(index: NDArray[np.float64]) -> NDArray[np.float64]:
     """(8, 3) corners of the box around these voxels."""
     sides = np.stack((index.min(axis=0), index.max(axis=0)))
     return np.array([[sides[i, 0], sides[j, 1], sides[k, 2]] for i, j, k in np.ndindex(2, 2, 2)])
-
-
-def _largest_shift(step: Matrix, points: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(points @ step[:3, :3].T + step[:3, 3] - points, axis=1).max())
 
 
 def _design(
@@ -94,11 +91,3 @@ def _design(
     )
     rotated = np.cross(arms_mm, slopes)
     return np.column_stack([clean[mask], np.ones(len(slopes)), rotated, slopes]).astype(np.float64)
-
-
-def _motion(parameters: NDArray[np.float64], centre_mm: NDArray[np.float64]) -> Matrix:
-    """Rotation vector and translation about a centre, as a matrix on mm."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_rotvec(parameters[:3]).as_matrix()
-    matrix[:3, 3] = centre_mm + parameters[3:] - matrix[:3, :3] @ centre_mm
-    return matrix

@@ -38,9 +38,7 @@ def motion_between(
     turn = Rotation.from_rotvec(np.radians(angle_deg) * np.array([0.8, 0.4, 0.45])).as_matrix()
     scale = np.diag([*voxel_size_mm, 1.0])
     centre = (np.array(shape[:3]) - 1) / 2 * voxel_size_mm
-    motion = np.eye(4)
-    motion[:3, :3], motion[:3, 3] = turn, centre + shift_mm * across - turn @ centre
-    return Affine(motion).between_voxels(scale, scale)
+    return Affine.about(turn, centre, centre + shift_mm * across).between_voxels(scale, scale)
 
 
 def moved(image: NDArray, voxel_map: NDArray[np.float64]) -> NDArray[np.float32]:

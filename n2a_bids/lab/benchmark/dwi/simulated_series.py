@@ -14,6 +14,7 @@ from n2a_bids.algorithms.distortion.field import resample
 from n2a_bids.algorithms.distortion.pepolar import correct_pair
 from n2a_bids.algorithms.noise.interpolation import noise_kept
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0, resample_series
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.lab.benchmark.demodulated import without_phase
 from n2a_bids.lab.benchmark.dwi.pair_motion import MOTIONS, motion_between, moved
@@ -156,9 +157,7 @@ def _nudged(signal: NDArray[np.float32], generator: torch.Generator) -> NDArray[
     draw = torch.rand(6, generator=generator).numpy() - 0.5
     turn = Rotation.from_rotvec(np.radians(draw[3:])).as_matrix()
     centre = (np.array(signal.shape[:3]) - 1) / 2
-    voxel_map = np.eye(4)
-    voxel_map[:3, :3] = turn
-    voxel_map[:3, 3] = centre - turn @ centre + draw[:3]
+    voxel_map = Affine.about(turn, centre, centre + draw[:3]).matrix
     still = np.zeros(signal.shape[:3], np.float32)
     moved = [
         resample(signal[..., c], voxel_map, still, PHASE_AXIS, 0, order=3) for c in range(signal.shape[-1])

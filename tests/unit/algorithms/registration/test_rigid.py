@@ -5,32 +5,26 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from n2a_bids.algorithms.registration.rigid import (
-    displacement_mm,
-    first_guess,
-    midspace_transforms,
-    rotation_deg,
-)
+from n2a_bids.algorithms.registration.rigid import first_guess, midspace_transforms
+from n2a_bids.algorithms.registration.transforms import Affine
 
 
 def rigid(angles_deg=(0, 0, 0), shift_mm=(0, 0, 0), centre=(0, 0, 0)):
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
-    matrix[:3, 3] = np.asarray(centre) + shift_mm - matrix[:3, :3] @ np.asarray(centre)
-    return matrix
+    turn = Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
+    return Affine.about(turn, np.asarray(centre), np.add(centre, shift_mm)).matrix
 
 
 def test_rotation_deg_does_not_depend_on_direction_or_shift():
     """A motion and its inverse turn by one angle, wherever they shift to."""
     motion = rigid((10, -20, 5), (3, 1, 7))
-    assert rotation_deg(motion) == pytest.approx(rotation_deg(np.linalg.inv(motion)))
-    assert rotation_deg(rigid(shift_mm=(9, 9, 9))) == 0
+    assert Affine(motion).rotation_deg == pytest.approx((~Affine(motion)).rotation_deg)
+    assert Affine(rigid(shift_mm=(9, 9, 9))).rotation_deg == 0
 
 
 def test_displacement_mm_of_a_shift_is_its_length():
     """A pure shift moves every point alike."""
     points = np.random.default_rng(0).normal(size=(20, 3))
-    np.testing.assert_allclose(displacement_mm(rigid(shift_mm=(3, 4, 0)), points), 5)
+    np.testing.assert_allclose(Affine(rigid(shift_mm=(3, 4, 0))).displacement_mm(points), 5)
 
 
 @pytest.mark.parametrize("n_images", [2, 3, 5])
@@ -60,7 +54,7 @@ def test_first_guess_finds_a_head_far_away(head, affine, angles, shift):
     # The same voxels, placed elsewhere: the head is where the motion takes it.
     guess = first_guess(brain, affine, brain, motion @ affine)
     points = np.argwhere(mask)[::50] @ affine[:3, :3].T + affine[:3, 3]
-    assert displacement_mm(np.linalg.inv(motion) @ guess, points).max() < 35
+    assert Affine(np.linalg.inv(motion) @ guess).displacement_mm(points).max() < 35
 
 
 def test_first_guess_trusts_headers_that_agree(head, affine):

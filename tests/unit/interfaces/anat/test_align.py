@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.registration.resampling import resample
-from n2a_bids.algorithms.registration.rigid import displacement_mm, rotation_deg
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
@@ -140,8 +140,8 @@ def test_register_rigid_recovers_a_known_motion_and_repeats_itself(tmp_path, pai
     assert found[0] == found[1]
     error = np.linalg.inv(motion) @ read_itk_transform(Path(outputs.out_transform))
     points = np.argwhere(head[1])[::20] @ affine[:3, :3].T + affine[:3, 3]
-    assert displacement_mm(error, points).mean() < 0.1
-    assert rotation_deg(error) < 0.1
+    assert Affine(error).displacement_mm(points).mean() < 0.1
+    assert Affine(error).rotation_deg < 0.1
 
 
 def test_align_repetitions_brings_the_moved_run_onto_the_reference(tmp_path, pair, motion, head):
@@ -161,7 +161,7 @@ def test_align_repetitions_brings_the_moved_run_onto_the_reference(tmp_path, pai
     moved = record["repetitions"][1]
     assert moved["file"] == "run-2.nii.gz"
     assert moved["correlation_after"] > moved["correlation_before"]
-    assert moved["rotation_deg"] == pytest.approx(rotation_deg(motion), abs=1e-6)
+    assert moved["rotation_deg"] == pytest.approx(Affine(motion).rotation_deg, abs=1e-6)
     assert moved["interpolated"]
     np.testing.assert_allclose(read_itk_transform(Path(outputs.out_transforms[1])), motion, atol=1e-12)
 
@@ -319,7 +319,7 @@ def test_specks_do_not_turn_a_registration(tmp_path, pair, motion, head, affine,
         )
         found.append(read_itk_transform(Path(node.run(cwd=str(tmp_path)).outputs.out_transform)))
     points = np.argwhere(head[1])[::20] @ affine[:3, :3].T + affine[:3, 3]
-    assert displacement_mm(np.linalg.inv(found[0]) @ found[1], points).max() < 0.02
+    assert Affine(np.linalg.inv(found[0]) @ found[1]).displacement_mm(points).max() < 0.02
 
 
 def test_a_processed_copy_is_refused_and_the_reason_told(tmp_path, noisy_runs, head, write, affine):
