@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +20,28 @@ from numpy.typing import NDArray
 from n2a_bids.errors import ConfigError
 
 Volume = NDArray[np.float32]
+Baselines = Mapping[str, tuple[Callable[..., NDArray[np.float32]], str]]
+"""Name -> (denoiser, Python package or program that it needs)."""
+
+
+def is_installed(needed: str) -> bool:
+    """Whether a Python package or a program can be found."""
+    return shutil.which(needed) is not None or importlib.util.find_spec(needed) is not None
+
+
+def installed(known: Baselines) -> list[str]:
+    """Names of the baselines whose package or program is there."""
+    return [name for name, (_, needed) in known.items() if is_installed(needed)]
+
+
+def find_denoiser(name: str, known: Baselines) -> Callable[..., NDArray[np.float32]]:
+    """Return the denoiser of a name; ConfigError where it is unknown, or what it needs is not installed."""
+    if name not in known:
+        raise ConfigError(f"expected a baseline among {', '.join(sorted(known))}, found {name!r}")
+    denoiser, needed = known[name]
+    if not is_installed(needed):
+        raise ConfigError(f"the baseline {name!r} needs {needed}, which is not installed")
+    return denoiser
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +126,8 @@ BASELINES: dict[str, tuple[Callable[[NoisyVolume], Volume], str]] = {
 
 
 def available_baselines() -> list[str]:
-    """Names of the baselines whose package is installed, each also with ``-each``.
-
-    Examples
-    --------
-    >>> all(name.split("-each")[0] in BASELINES for name in available_baselines())
-    True
-    """
-    installed = [name for name, (_, package) in BASELINES.items() if importlib.util.find_spec(package)]
-    return [variant for name in installed for variant in (name, f"{name}-each")]
+    """Names of the baselines of volumes that are installed, each also with ``-each``."""
+    return [variant for name in installed(BASELINES) for variant in (name, f"{name}-each")]
 
 
 def denoise_with_baseline(
@@ -151,11 +167,7 @@ def denoise_with_baseline(
         If the name is unknown or its package is not installed.
     """
     base = name.removesuffix("-each")
-    if base not in BASELINES:
-        raise ConfigError(f"expected a baseline among {', '.join(sorted(BASELINES))}, found {name!r}")
-    denoiser, package = BASELINES[base]
-    if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"the baseline {name!r} needs the Python package {package}, which is not installed")
+    denoiser = find_denoiser(base, BASELINES)
     if name == base:
         mean_sd = noise_sd / np.sqrt(len(repetitions))
         mean = np.mean(repetitions, axis=0, dtype=np.float32)

@@ -24,8 +24,8 @@ from n2a_bids.algorithms.diffusion.tensor import (
 )
 from n2a_bids.algorithms.quality.metrics import ssim
 from n2a_bids.algorithms.strategies import get_strategy
-from n2a_bids.lab.benchmark.dwi.baselines import DWI_BASELINES, denoise_with_dwi_baseline
-from n2a_bids.lab.benchmark.dwi.complex_series import COMPLEX_BASELINES, MAGNITUDE, denoise_complex
+from n2a_bids.lab.benchmark.baselines import find_denoiser
+from n2a_bids.lab.benchmark.dwi.baselines import COMPLEX_BASELINES, DWI_BASELINES, MAGNITUDE
 from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated, as_repetitions, simulate
 from n2a_bids.lab.benchmark.dwi.supervised import denoise_supervised
 from n2a_bids.lab.benchmark.dwi.truths import Truth
@@ -145,14 +145,15 @@ def denoise_simulated(
     repetitions = simulated.magnitudes if form == MAGNITUDE else simulated.repetitions
     if method in COMPLEX_BASELINES and simulated.unphased is not None:
         noise_sd = simulated.noise_sd / np.sqrt(repetitions.n_repetitions)
-        averaged = simulated.unphased.mean(axis=0)
-        return denoise_complex(method, averaged, repetitions.mask, float(noise_sd)), {"chosen": ""}
+        denoise = find_denoiser(method, COMPLEX_BASELINES)
+        image = denoise(simulated.unphased.mean(axis=0), repetitions.mask, float(noise_sd))
+        return image, {"chosen": ""}
     mean = repetitions.data.mean(axis=0)
     if method == "noisy":
         return mean, {"chosen": ""}
     if method in DWI_BASELINES:
-        image = denoise_with_dwi_baseline(method, mean, repetitions.mask, repetitions.gradients)
-        return image, {"chosen": ""}
+        denoise = find_denoiser(method, DWI_BASELINES)
+        return denoise(mean, repetitions.mask, repetitions.gradients), {"chosen": ""}
     context = Context(torch.Generator().manual_seed(seed), torch.device(plan.device), plan.memory_gb)
     if method == SUPERVISED:
         return denoise_supervised(repetitions, simulated.truth, snr, plan.recipe, context), {"chosen": ""}

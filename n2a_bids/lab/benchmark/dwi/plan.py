@@ -41,7 +41,8 @@ def run_dwi(config: BenchmarkConfig) -> int:
     """
     if config.dwi.distortion or config.dwi.brain_masks:
         return _run_distortion(config) if config.dwi.distortion else _run_brain_masks(config)
-    from n2a_bids.lab.benchmark.dwi.baselines import available_dwi_baselines
+    from n2a_bids.lab.benchmark.baselines import installed
+    from n2a_bids.lab.benchmark.dwi.baselines import DWI_BASELINES
     from n2a_bids.lab.benchmark.dwi.cells import (
         CELL_COLUMNS,
         COLUMNS,
@@ -52,7 +53,7 @@ def run_dwi(config: BenchmarkConfig) -> int:
     from n2a_bids.lab.benchmark.dwi.summary import summarise_diffusion
     from n2a_bids.lab.benchmark.table import RowTable, keep_settings
 
-    methods = tuple(config.strategies or ("noisy", "auto", *available_dwi_baselines()))
+    methods = tuple(config.strategies or ("noisy", "auto", *installed(DWI_BASELINES)))
     _check_names(config, methods, known_methods())
     _check_truth(config)
     plan = DiffusionPlan(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from n2a_bids.algorithms.micrographs.fields import StableScale
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.weights import load_all_weights
+from n2a_bids.lab.benchmark.baselines import is_installed
 from n2a_bids.lab.benchmark.micr.cells import MicrographData
 from n2a_bids.record.typed_json import JsonObject, to_json
 from n2a_bids.strategy_table import strategies_of
@@ -76,8 +76,8 @@ The licence of bm3d is non-commercial: the user installs it, the package never a
 
 def available_micrograph_methods() -> tuple[str, ...]:
     """Names of all strategies, and of the classical denoisers whose package is installed."""
-    installed = [name for name, (_, package, _) in CLASSICAL.items() if importlib.util.find_spec(package)]
-    return (*installed, *(row.name for row in strategies_of("micr")))
+    classical = [name for name, (_, package, _) in CLASSICAL.items() if is_installed(package)]
+    return (*classical, *(row.name for row in strategies_of("micr")))
 
 
 def check_micrograph_method(name: str) -> None:

@@ -24,7 +24,8 @@ from n2a_bids.interfaces.dwi.series import PickVolumes, find_brain
 from n2a_bids.interfaces.dwi.tensor import split_series, split_volumes
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.transforms import read_transforms, write_transforms
-from n2a_bids.lab.benchmark.dwi.baselines import available_dwi_baselines, denoise_with_dwi_baseline
+from n2a_bids.lab.benchmark.baselines import find_denoiser, installed
+from n2a_bids.lab.benchmark.dwi.baselines import DWI_BASELINES
 from n2a_bids.record.alignment import AlignedRepetition, VolumeMotion
 
 _SHAPE = (24, 26, 14)
@@ -257,13 +258,13 @@ def test_halves_share_no_direction_and_give_the_whole_table():
         assert np.allclose(half[mask], series[mask], rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", available_dwi_baselines())
+@pytest.mark.parametrize("name", installed(DWI_BASELINES))
 def test_baselines_keep_grid_and_outside(name):
     """A baseline gives a finite series of the same shape and leaves the outside alone."""
     table = _table()
     series, mask = _tensor_series(table)
     noisy = series + np.abs(np.random.default_rng(0).normal(0, 3, series.shape)).astype(np.float32)
-    result = denoise_with_dwi_baseline(name, noisy, mask, table)
+    result = find_denoiser(name, DWI_BASELINES)(noisy, mask, table)
     assert result.shape == noisy.shape and np.isfinite(result).all()
     assert np.array_equal(result[~mask], noisy[~mask])
 
@@ -271,4 +272,4 @@ def test_baselines_keep_grid_and_outside(name):
 def test_unknown_baseline_is_named():
     """The error lists those that exist."""
     with pytest.raises(ConfigError, match="mppca"):
-        denoise_with_dwi_baseline("nothing", np.zeros((2, 2, 2, 2)), np.ones((2, 2, 2), bool), _table())
+        find_denoiser("nothing", DWI_BASELINES)
