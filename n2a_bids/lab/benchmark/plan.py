@@ -155,7 +155,8 @@ def _load_truths(config: BenchmarkConfig) -> list:
 
 
 def _make_plan(config: BenchmarkConfig, plan_class: type) -> object:
-    from n2a_bids.lab.benchmark.anat.methods import MethodSettings, available_methods, check_method
+    from n2a_bids.lab.benchmark.anat.methods import available_methods, check_method
+    from n2a_bids.lab.benchmark.strategies import MethodSettings
 
     grid = _GRIDS[config.config]
     methods = config.strategies
@@ -180,13 +181,7 @@ def _make_plan(config: BenchmarkConfig, plan_class: type) -> object:
         n_seeds=config.seeds or grid.seeds,
         crop=config.crop or (None if config.pair or config.speed else grid.crop),
         resume=config.resume,
-        settings=MethodSettings(
-            n_threads=config.omp_nthreads,
-            memory_gb=config.memory_gb,
-            device=config.device,
-            random_seed=config.random_seed,
-            weights_dir=config.weights_dir,
-        ),
+        settings=MethodSettings.of(config),
     )
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from n2a_bids.algorithms.quality import metrics
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.io.files import write_whole
 from n2a_bids.lab.benchmark.anat.cells import Cell, CellData
+from n2a_bids.lab.benchmark.micr.cells import MicrographCell
 from n2a_bids.lab.benchmark.worker import Outcome
 from n2a_bids.record.typed_json import JsonObject
 
@@ -125,16 +127,9 @@ def keep_settings(table_path: Path, settings: Mapping[str, object]) -> None:
     write_whole(path, json.dumps(required, indent=2) + "\n")
 
 
-def cell_key(cell: Cell, method: str) -> JsonObject:
+def cell_key(cell: Cell | MicrographCell, method: str) -> JsonObject:
     """Columns that name the row of one method in one cell."""
-    return {
-        "truth": cell.truth,
-        "condition": cell.condition,
-        "noise_level": cell.noise_level,
-        "n_repetitions": cell.n_repetitions,
-        "seed": cell.seed,
-        "method": method,
-    }
+    return {**asdict(cell), "method": method}
 
 
 def measure(data: CellData, outcome: Outcome) -> JsonObject:

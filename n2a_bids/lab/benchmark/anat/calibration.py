@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from n2a_bids.errors import ConfigError
 from n2a_bids.lab.benchmark.anat.alignment import align_runs
 from n2a_bids.lab.benchmark.anat.cells import Cell, CellData, make_cell_data, place_of, plan_cells
-from n2a_bids.lab.benchmark.anat.methods import denoise_by_strategy
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
+from n2a_bids.lab.benchmark.strategies import denoise_by_strategy
+from n2a_bids.lab.benchmark.table import CELL_COLUMNS, cell_key
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth
 from n2a_bids.lab.simulation.lesions import Lesions, make_lesions
 
 N_BINS = 10
-_KEY = ("truth", "condition", "noise_level", "n_repetitions", "seed", "method")
 _COLUMNS = (
     *("rmse", "expected_rmse", "coverage_90", *(f"decile_{n + 1}" for n in range(N_BINS)), "mean_better"),
     *(
@@ -108,18 +108,17 @@ def run_calibration(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
         raise ConfigError(
             "--calibration: expected a strategy that tells its error (auto), found none; name it"
         )
-    table = open_table(plan, "calibration.tsv", columns=(*_KEY, *_COLUMNS), key_columns=_KEY)
+    table = open_table(plan, "calibration.tsv", columns=(*CELL_COLUMNS, *_COLUMNS))
     by_name = {truth.name: truth for truth in truths}
     torch.set_num_threads(plan.settings.n_threads)
     for cell in plan_cells(by_name, plan.conditions, plan.noise_levels, plan.repetitions, plan.n_seeds):
-        key = {name: getattr(cell, name) for name in _KEY[:-1]}
-        missing = [name for name in methods if not table.has(key | {"method": name})]
+        missing = [name for name in methods if not table.has(cell_key(cell, name))]
         if not missing:
             continue
         data, lesions = _with_lesions(cell, by_name[cell.truth], plan.crop)
         for name in missing:
             row = _measure(name, data, lesions, plan)
-            table.add(key | {"method": name} | row)
+            table.add(cell_key(cell, name) | row)
             worst = max(abs(row[f"decile_{n + 1}"] - 1) for n in range(N_BINS))
             sys.stderr.write(
                 f"{cell} {name}: worst decile {worst:.0%} off, coverage {row['coverage_90']:.3f}\n"
@@ -149,7 +148,7 @@ def _with_lesions(cell: Cell, truth: Truth, crop: Sequence[int] | None) -> tuple
 def _measure(name: str, data: CellData, lesions: Lesions, plan: BenchmarkPlan) -> dict[str, float]:
     """One row of the table, errors in units of the tissue SD."""
     started, mask = time.perf_counter(), data.repetitions.mask
-    denoised = denoise_by_strategy(name, data, plan.settings)
+    denoised = denoise_by_strategy(name, data.repetitions, plan.settings)
     seconds = time.perf_counter() - started
     unit = float(np.std(data.truth[mask]))
     # Results have the gain of the first repetition.

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.nn.inference import FLIPS, predict
 from n2a_bids.algorithms.nn.weights import build_network
 from n2a_bids.algorithms.noise.rician import remove_noise_floor, rician_bias
 from n2a_bids.algorithms.normalization import LinearScale
-from n2a_bids.algorithms.repetitions import DenoisedImage
-from n2a_bids.algorithms.strategies import get_strategy
-from n2a_bids.algorithms.strategies.anat.auto import AutoConfig
-from n2a_bids.algorithms.strategies.anat.recorrupted import RecorruptedConfig
 from n2a_bids.errors import ConfigError, DenoisingError
-from n2a_bids.io.weights import load_all_weights, load_weights
+from n2a_bids.io.weights import load_weights
 from n2a_bids.lab.benchmark.anat.cells import CellData
 from n2a_bids.lab.benchmark.baselines import (
     BASELINES,
@@ -29,26 +23,13 @@ from n2a_bids.lab.benchmark.baselines import (
     bm4d_echoes,
     denoise_with_baseline,
 )
+from n2a_bids.lab.benchmark.strategies import MethodSettings, denoise_by_strategy, split_variant
 from n2a_bids.record.typed_json import JsonObject, to_json
 from n2a_bids.strategy_table import strategies_of
 
 _ORACLE_NETWORK, _PUBLISHED_NETWORK = "resunet-t1w", "munet-t1w"
 
 Result = tuple[NDArray[np.float32], JsonObject]
-
-
-@dataclass(frozen=True, slots=True)
-class MethodSettings:
-    """What all methods share."""
-
-    recipe: str = "default"
-    """For strategies that are named without ``:recipe``."""
-    n_threads: int = 1
-    memory_gb: float = 6.0
-    device: str = "cpu"
-    random_seed: int = 20261121
-    weights_dir: Path | None = None
-    """Folder of pretrained weights; those of the package by default."""
 
 
 def available_methods() -> list[str]:
@@ -63,13 +44,6 @@ def available_methods() -> list[str]:
     ]
 
 
-VARIANTS = {
-    "+floor": "leaves the Rician bias in",
-    "+zero-shot": "takes the pretrained weights as they are: no training on the repetitions",
-    "+scratch": "starts from random weights",
-}
-"""Endings of a strategy, as in ``auto+zero-shot`` and ``auto:fast+floor``, and what each does."""
-
 _TAKE_FLOOR = "-floor"
 """Ending of a baseline whose Rician bias is taken out, at the true noise level: ``bm4d-floor``."""
 
@@ -83,17 +57,11 @@ def check_method(name: str) -> None:
         known = available_baselines()
     else:
         known = available_methods()
-    base, variant = _split_variant(name)
+    base, variant = split_variant(name)
     if base.split(":")[0] not in known:
         raise ConfigError(f"expected a method among {', '.join(available_methods())}, found {name!r}")
     if variant and base.split(":")[0] not in ("auto", "recorrupted"):
         raise ConfigError(f"expected {variant} behind auto or recorrupted, found {name!r}; drop it")
-
-
-def _split_variant(name: str) -> tuple[str, str]:
-    """Strategy with its recipe, and the ending if there is one."""
-    base, plus, variant = name.partition("+")
-    return (base, plus + variant) if plus + variant in VARIANTS else (name, "")
 
 
 def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
@@ -131,41 +99,11 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
 
 
 def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
-    denoised = denoise_by_strategy(name, data, settings)
+    denoised = denoise_by_strategy(name, data.repetitions, settings)
     image = denoised.data
     if not data.repetitions.same_contrast and denoised.repetitions is not None:
         image = denoised.repetitions[0]
     return image[..., 0], to_json(denoised.record)
-
-
-def denoise_by_strategy(name: str, data: CellData, settings: MethodSettings) -> DenoisedImage:
-    """All that a strategy of the app returns, which may have a recipe and one of `VARIANTS` in its name."""
-    base, variant = _split_variant(name)
-    strategy_name, _, recipe = base.partition(":")
-    strategy = get_strategy(strategy_name)
-    if strategy.facts.needs_same_contrast and not data.repetitions.same_contrast:
-        raise DenoisingError(f"{strategy_name} needs repetitions of one contrast")
-    if variant == "+zero-shot" and not data.repetitions.same_contrast:
-        raise DenoisingError(f"{variant} means nothing for echoes, which nothing is trained on")
-    context = Context(
-        generator=torch.Generator().manual_seed(settings.random_seed),
-        device=torch.device(settings.device),
-        memory_gb=settings.memory_gb,
-    )
-    recipe = recipe or settings.recipe
-    names = () if variant == "+scratch" else strategy.facts.weights_of(recipe)
-    config = strategy.config(recipe, *load_all_weights(names, settings.weights_dir))
-    if variant == "+floor":
-        config = replace(config, keep_noise_floor=True)
-    elif variant == "+zero-shot":
-        config = _without_training(config)
-    return strategy.denoise(data.repetitions, config, context)
-
-
-def _without_training(config: AutoConfig | RecorruptedConfig) -> AutoConfig | RecorruptedConfig:
-    if isinstance(config, AutoConfig):
-        return replace(config, recorrupted=_without_training(config.recorrupted))
-    return replace(config, schedule=replace(config.schedule, n_epochs=0))
 
 
 def _baseline(name: str, data: CellData, settings: MethodSettings) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 
 import numpy as np
@@ -72,7 +72,7 @@ def run_nonlocal(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
     cells = plan_cells(by_name, plan.conditions, plan.noise_levels, plan.repetitions, plan.n_seeds)
     torch.set_num_threads(plan.settings.n_threads)
     for cell in cells:
-        key = {name: getattr(cell, name) for name in _KEY[:-1]}
+        key = asdict(cell)
         missing = [name for name in VARIANTS if not table.has(key | {"variant": name})]
         if not missing:
             continue

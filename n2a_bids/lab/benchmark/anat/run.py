@@ -14,9 +14,10 @@ from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.files import whole_file, write_whole
 from n2a_bids.lab.benchmark.anat.alignment import align_runs
 from n2a_bids.lab.benchmark.anat.cells import Cell, CellData, make_cell_data, plan_cells
-from n2a_bids.lab.benchmark.anat.methods import MethodSettings, run_method
+from n2a_bids.lab.benchmark.anat.methods import run_method
 from n2a_bids.lab.benchmark.anat.summary import SUMMARY_COLUMNS, format_summary, judge, summarise
 from n2a_bids.lab.benchmark.pictures import central_slice, draw_curves, draw_slices
+from n2a_bids.lab.benchmark.strategies import MethodSettings
 from n2a_bids.lab.benchmark.table import (
     CELL_COLUMNS,
     COLUMNS,

@@ -23,8 +23,9 @@ from n2a_bids.lab.benchmark.anat.engine_speed import (
     measure_prediction,
     measure_training,
 )
-from n2a_bids.lab.benchmark.anat.methods import MethodSettings, oracle_input, run_method
+from n2a_bids.lab.benchmark.anat.methods import oracle_input, run_method
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
+from n2a_bids.lab.benchmark.strategies import MethodSettings
 from n2a_bids.lab.benchmark.table import RowTable
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth
 from n2a_bids.lab.benchmark.worker import Outcome, run_in_child

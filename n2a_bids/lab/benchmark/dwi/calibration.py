@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.shells import find_shells
-from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.benchmark.anat.calibration import HALF_WIDTH_90, N_BINS, judge_calibration
 from n2a_bids.lab.benchmark.dwi.cells import DiffusionPlan
 from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated, simulate
 from n2a_bids.lab.benchmark.dwi.truths import Truth
+from n2a_bids.lab.benchmark.strategies import denoise_by_strategy
 from n2a_bids.lab.benchmark.table import RowTable
 
 _KEY = ("series", "phantom", "condition", "snr", "seed", "shell")
@@ -46,7 +46,7 @@ def run_dwi_calibration(truths: Sequence[Truth], series: str, plan: DiffusionPla
         0.
     """
     table = RowTable(path, _COLUMNS, _KEY)
-    torch.set_num_threads(plan.n_threads)
+    torch.set_num_threads(plan.settings.n_threads)
     for truth, *cell in itertools.product(truths, plan.seeds, plan.conditions, plan.scans, plan.snrs):
         seed, condition, scan, snr = cell
         shown = condition if scan == "aligned" else f"{condition}-{scan}"
@@ -62,9 +62,7 @@ def run_dwi_calibration(truths: Sequence[Truth], series: str, plan: DiffusionPla
 
 def _measure(simulated: Simulated, plan: DiffusionPlan, seed: int) -> Iterator[dict[str, str]]:
     """One row for each shell, errors over the noise SD of one repetition."""
-    strategy = get_strategy("auto", diffusion=True)
-    context = Context(torch.Generator().manual_seed(seed), torch.device(plan.device), plan.memory_gb)
-    denoised = strategy.denoise(simulated.repetitions, strategy.config(plan.recipe, None), context)
+    denoised = denoise_by_strategy("auto", simulated.repetitions, replace(plan.settings, random_seed=seed))
     truth, unit = simulated.truth, simulated.noise_sd
     shells = find_shells(truth.gradients)
     for index, shell in enumerate(denoised.record.uncertainty_shells or ()):

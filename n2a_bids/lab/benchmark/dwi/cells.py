@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.diffusion.split_series import split_series, split_volumes
 from n2a_bids.algorithms.diffusion.tensor import (
@@ -23,12 +22,12 @@ from n2a_bids.algorithms.diffusion.tensor import (
     principal_direction,
 )
 from n2a_bids.algorithms.quality.metrics import ssim
-from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.benchmark.baselines import find_denoiser
 from n2a_bids.lab.benchmark.dwi.baselines import COMPLEX_BASELINES, DWI_BASELINES, MAGNITUDE
 from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated, as_repetitions, simulate
 from n2a_bids.lab.benchmark.dwi.supervised import denoise_supervised
 from n2a_bids.lab.benchmark.dwi.truths import Truth
+from n2a_bids.lab.benchmark.strategies import MethodSettings, denoise_by_strategy
 from n2a_bids.lab.benchmark.table import RowTable
 from n2a_bids.lab.benchmark.worker import run_in_child
 from n2a_bids.strategy_table import strategies_of, takes_halves
@@ -69,14 +68,10 @@ class DiffusionPlan:
     snrs: tuple[float, ...] = (10.0, 15.0, 20.0)
     seeds: tuple[int, ...] = (0, 1, 2)
     methods: tuple[str, ...] = ("noisy", "auto", "mppca", "patch2self")
-    recipe: str = "default"
     peak_mm: float = 15.0
     """Largest displacement of reverse-PE pairs."""
-    n_threads: int = 1
-    device: str = "cpu"
-    """Of the strategies."""
-    memory_gb: float = 6.0
-    """That a strategy may take."""
+    settings: MethodSettings = field(default_factory=MethodSettings)
+    """The seed is that of each cell."""
 
     @property
     def needs_elsewhere(self) -> bool:
@@ -140,7 +135,7 @@ def denoise_simulated(
     method: str, simulated: Simulated, plan: DiffusionPlan, seed: int, snr: float
 ) -> tuple[NDArray[np.float32], dict[str, str]]:
     """Denoise simulated repetitions by one method; the record says what a strategy has chosen."""
-    torch.set_num_threads(plan.n_threads)
+    torch.set_num_threads(plan.settings.n_threads)
     method, _, form = method.partition(":")
     repetitions = simulated.magnitudes if form == MAGNITUDE else simulated.repetitions
     if method in COMPLEX_BASELINES and simulated.unphased is not None:
@@ -154,11 +149,11 @@ def denoise_simulated(
     if method in DWI_BASELINES:
         denoise = find_denoiser(method, DWI_BASELINES)
         return denoise(mean, repetitions.mask, repetitions.gradients), {"chosen": ""}
-    context = Context(torch.Generator().manual_seed(seed), torch.device(plan.device), plan.memory_gb)
+    settings = replace(plan.settings, random_seed=seed)
     if method == SUPERVISED:
-        return denoise_supervised(repetitions, simulated.truth, snr, plan.recipe, context), {"chosen": ""}
-    strategy = get_strategy(method, diffusion=True)
-    result = strategy.denoise(repetitions, strategy.config(plan.recipe, None), context)
+        image = denoise_supervised(repetitions, simulated.truth, snr, settings.recipe, settings.context)
+        return image, {"chosen": ""}
+    result = denoise_by_strategy(method, repetitions, settings)
     return result.data, {"chosen": result.record.chosen.name}
 
 

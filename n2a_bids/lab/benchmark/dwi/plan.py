@@ -51,6 +51,7 @@ def run_dwi(config: BenchmarkConfig) -> int:
         run_diffusion,
     )
     from n2a_bids.lab.benchmark.dwi.summary import summarise_diffusion
+    from n2a_bids.lab.benchmark.strategies import MethodSettings
     from n2a_bids.lab.benchmark.table import RowTable, keep_settings
 
     methods = tuple(config.strategies or ("noisy", "auto", *installed(DWI_BASELINES)))
@@ -63,11 +64,8 @@ def run_dwi(config: BenchmarkConfig) -> int:
         snrs=tuple(config.dwi.snr),
         seeds=tuple(range(config.seeds or 1)),
         methods=methods,
-        recipe=config.dwi.recipe,
         peak_mm=config.dwi.peak_mm,
-        n_threads=config.omp_nthreads,
-        device=config.device,
-        memory_gb=config.memory_gb,
+        settings=MethodSettings.of(config, config.dwi.recipe),
     )
     if config.downstream.asked:
         return _run_downstream(config, plan)
@@ -97,7 +95,7 @@ def _run_downstream(config: BenchmarkConfig, plan: DiffusionPlan) -> int:
             "direction and a bundle are analysed; leave the option out"
         )
     path = config.out / "downstream.tsv"
-    keep_settings(path, {"truth": config.truth[0].name, "crop": config.crop, "recipe": plan.recipe})
+    keep_settings(path, {"truth": config.truth[0].name, "crop": config.crop, "recipe": plan.settings.recipe})
     affine = load(config.truth[0])[1]
     axes = affine[:3, :3] / voxel_sizes(affine)
     table = RowTable(path, COLUMNS, KEY_COLUMNS)
@@ -110,7 +108,7 @@ def _run_calibration(config: BenchmarkConfig, plan: DiffusionPlan) -> int:
     from n2a_bids.lab.benchmark.table import keep_settings
 
     path = config.out / "calibration.tsv"
-    keep_settings(path, {"crop": config.crop, "recipe": plan.recipe, "peak_mm": plan.peak_mm})
+    keep_settings(path, {"crop": config.crop, "recipe": plan.settings.recipe, "peak_mm": plan.peak_mm})
     series = config.truth[0].name.split("_")[0]
     return run_dwi_calibration(_load_truths(config, plan.phantoms), series, plan, path)
 

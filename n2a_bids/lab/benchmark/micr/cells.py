@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,13 +85,10 @@ def load_micrograph_truth(path: Path, crop: tuple[int, ...] | None) -> Micrograp
 
 def plan_micrograph_cells(
     truths: Sequence[str], doses: Sequence[float], repetitions: Sequence[int], n_seeds: int
-) -> Iterator[MicrographCell]:
+) -> list[MicrographCell]:
     """All combinations, seeds last but outermost, so that every cell has some result early."""
-    for seed in range(n_seeds):
-        for truth in truths:
-            for dose in doses:
-                for n_repetitions in repetitions:
-                    yield MicrographCell(truth, dose, n_repetitions, seed)
+    grid = itertools.product(range(n_seeds), truths, doses, repetitions)
+    return [MicrographCell(truth, dose, n, seed) for seed, truth, dose, n in grid]
 
 
 def make_micrograph_data(

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.counting_noise import fit_counting_noise
 from n2a_bids.algorithms.micrographs.fields import StableScale
-from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.errors import ConfigError
-from n2a_bids.io.weights import load_all_weights
 from n2a_bids.lab.benchmark.baselines import is_installed
 from n2a_bids.lab.benchmark.micr.cells import MicrographData
+from n2a_bids.lab.benchmark.strategies import MethodSettings, denoise_by_strategy, split_variant
 from n2a_bids.record.typed_json import JsonObject, to_json
 from n2a_bids.strategy_table import strategies_of
 
@@ -26,16 +22,6 @@ Image = NDArray[np.float32]
 _TV_STRENGTHS = (0.5, 0.8, 1.2, 1.8)
 """In noise SDs; the best one for the truth counts, which favours it."""
 _NLM_STRENGTHS = (0.6, 0.8, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class MicrographSettings:
-    """What all methods share."""
-
-    n_threads: int = 1
-    memory_gb: float = 6.0
-    random_seed: int = 0
-    weights_dir: Path | None = None
 
 
 def _nlm(stable: Image, noise_sd: float, strength: float) -> Image:
@@ -82,15 +68,15 @@ def available_micrograph_methods() -> tuple[str, ...]:
 
 def check_micrograph_method(name: str) -> None:
     """Raise ConfigError unless a name, with ``:recipe`` or ``+scratch``, is one of a method."""
-    base = name.partition(":")[0].removesuffix("+scratch")
-    if base not in available_micrograph_methods():
+    base, variant = split_variant(name)
+    if base.partition(":")[0] not in available_micrograph_methods() or variant not in ("", "+scratch"):
         raise ConfigError(
             f"--strategies: expected some of {', '.join(available_micrograph_methods())}, found {name!r}"
         )
 
 
 def run_micrograph_method(
-    name: str, data: MicrographData, settings: MicrographSettings
+    name: str, data: MicrographData, settings: MethodSettings
 ) -> tuple[Image, JsonObject]:
     """Denoise the exposures of a cell.
 
@@ -100,7 +86,7 @@ def run_micrograph_method(
         A strategy, perhaps with a recipe (``auto:fast``) or from random weights (``noise2noise+scratch``); or
         a name of `CLASSICAL`.
     data : MicrographData
-    settings : MicrographSettings
+    settings : MethodSettings
 
     Returns
     -------
@@ -112,16 +98,7 @@ def run_micrograph_method(
     torch.set_num_threads(settings.n_threads)
     if name in CLASSICAL:
         return _run_classical(name, data), {}
-    base, _, recipe = name.partition(":")
-    scratch = base.endswith("+scratch")
-    strategy = get_strategy(base.removesuffix("+scratch"), micrograph=True)
-    recipe = recipe or "default"
-    names = strategy.facts.weights_of(recipe)
-    weights = () if scratch else load_all_weights(names, settings.weights_dir)
-    context = Context(
-        generator=torch.Generator().manual_seed(settings.random_seed), memory_gb=settings.memory_gb
-    )
-    denoised = strategy.denoise(data.repetitions, strategy.config(recipe, *weights), context)
+    denoised = denoise_by_strategy(name, data.repetitions, settings)
     return denoised.data[..., 0, 0], to_json(denoised.record)
 
 

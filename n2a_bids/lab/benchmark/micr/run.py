@@ -24,13 +24,13 @@ from n2a_bids.lab.benchmark.micr.cells import (
 )
 from n2a_bids.lab.benchmark.micr.methods import (
     CLASSICAL,
-    MicrographSettings,
     available_micrograph_methods,
     check_micrograph_method,
     run_micrograph_method,
 )
 from n2a_bids.lab.benchmark.pictures import draw_slices
-from n2a_bids.lab.benchmark.table import Row, RowTable, keep_settings
+from n2a_bids.lab.benchmark.strategies import MethodSettings
+from n2a_bids.lab.benchmark.table import Row, RowTable, cell_key, keep_settings
 from n2a_bids.lab.benchmark.worker import Outcome, run_in_child
 from n2a_bids.record.typed_json import JsonObject
 
@@ -53,7 +53,7 @@ class _Plan:
     out_dir: Path
     methods: tuple[str, ...]
     largest_drift: float
-    settings: MicrographSettings
+    settings: MethodSettings
 
 
 def run_micrographs(config: BenchmarkConfig) -> int:
@@ -87,10 +87,7 @@ def run_micrographs(config: BenchmarkConfig) -> int:
         raise ConfigError(f"{path}: expected no earlier results, found some; add --resume, or another --out")
     keep_settings(path, {"crop": config.crop, "drift": config.micr.drift})
     table = RowTable(path, _COLUMNS, _KEY)
-    settings = MicrographSettings(
-        config.omp_nthreads, config.memory_gb, config.random_seed, config.weights_dir
-    )
-    plan = _Plan(config.out, tuple(dict.fromkeys(methods)), config.micr.drift, settings)
+    plan = _Plan(config.out, tuple(dict.fromkeys(methods)), config.micr.drift, MethodSettings.of(config))
     repetitions = config.repetitions or (2, 4)
     for cell in plan_micrograph_cells(tuple(truths), config.micr.doses, repetitions, config.seeds or 1):
         _run_cell(cell, truths[cell.truth], plan, table)
@@ -99,7 +96,7 @@ def run_micrographs(config: BenchmarkConfig) -> int:
 
 
 def _run_cell(cell: MicrographCell, truth: MicrographTruth, plan: _Plan, table: RowTable) -> None:
-    missing = [name for name in plan.methods if not table.has(_key(cell, name))]
+    missing = [name for name in plan.methods if not table.has(cell_key(cell, name))]
     if not missing:
         return
     sys.stderr.write(f"{cell}\n")
@@ -113,17 +110,13 @@ def _run_cell(cell: MicrographCell, truth: MicrographTruth, plan: _Plan, table: 
 
         except DenoisingError as error:
             values = {"status": f"failed: {error}"}
-        table.add(_key(cell, name) | values)
+        table.add(cell_key(cell, name) | values)
         sys.stderr.write(f"  {name}: {values.get('psnr_db', values['status'])}\n")
     if cell.seed == 0:
         label = f"{cell.truth}_dose{cell.dose:g}_R{cell.n_repetitions}"
         title = f"{cell.truth}, {cell.dose:g} counts, {cell.n_repetitions} exposures"
         shown = {name: image[:256, :256] for name, image in pictures.items()}
         draw_slices(shown, title, plan.out_dir / "pictures" / f"{label}.png")
-
-
-def _key(cell: MicrographCell, method: str) -> JsonObject:
-    return {name: getattr(cell, name) for name in _KEY[:-1]} | {"method": method}
 
 
 def measure_micrograph(data: MicrographData, outcome: Outcome) -> JsonObject:

@@ -6,7 +6,8 @@ import torch
 
 from n2a_bids.lab.benchmark.anat import engine_speed, speed
 from n2a_bids.lab.benchmark.anat.cells import Cell, make_cell_data
-from n2a_bids.lab.benchmark.anat.methods import MethodSettings, oracle_input
+from n2a_bids.lab.benchmark.anat.methods import oracle_input
+from n2a_bids.lab.benchmark.strategies import MethodSettings
 from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
 from n2a_bids.lab.benchmark.worker import run_in_child
 

@@ -6,6 +6,7 @@ import pytest
 from n2a_bids.algorithms import context
 from n2a_bids.algorithms.noise.rician import rician_mean
 from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.lab.benchmark import strategies
 from n2a_bids.lab.benchmark.anat import methods
 from n2a_bids.lab.benchmark.anat.cells import Cell, make_cell_data, plan_cells
 from n2a_bids.lab.benchmark.anat.summary import format_summary, judge, summarise
@@ -221,9 +222,9 @@ def test_a_variant_that_means_nothing_is_refused(name):
 def test_zero_shot_trains_nothing_and_scratch_takes_no_weights(truth, monkeypatch):
     data = make_cell_data(CELL, truth, (16, 16, 16), unused_aligner)
     loaded = []
-    known = methods.load_all_weights
+    known = strategies.load_all_weights
     monkeypatch.setattr(
-        methods, "load_all_weights", lambda names, folder: loaded.append(names) or known(names)
+        strategies, "load_all_weights", lambda names, folder: loaded.append(names) or known(names)
     )
     _, metrics = methods.run_method("recorrupted:fast+zero-shot", data, methods.MethodSettings())
     assert metrics["history"] == [] and loaded == [("resunet-t1w",)]
