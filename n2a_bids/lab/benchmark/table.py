@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -84,17 +84,20 @@ class RowTable:
         """Add a row, in place of an earlier one of the same name, and write the file."""
         text = {column: _format(row.get(column, "")) for column in self.columns}
         self.rows = [old for old in self.rows if self._key(old) != self._key(text)] + [text]
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, self.columns, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_whole(self.path, buffer.getvalue())
+        write_lines(self.path, [self.columns, *(one.values() for one in self.rows)])
 
     def _key(self, row: Mapping[str, object]) -> tuple[str, ...]:
         return tuple(_format(row[column]) for column in self.key_columns)
 
 
-def keep_settings(table_path: Path, settings: Mapping[str, object]) -> None:
+def write_lines(path: Path, lines: Iterable[Iterable[object]]) -> None:
+    """Write a TSV file whole: header and rows, numbers to six digits."""
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(map(_format, line) for line in lines)
+    write_whole(path, buffer.getvalue())
+
+
+def keep_settings(table_path: Path, settings: Mapping[str, object], *, resume: bool = True) -> None:
     """Write beside a table what all of its rows share, or compare with what stands there.
 
     Parameters
@@ -103,12 +106,18 @@ def keep_settings(table_path: Path, settings: Mapping[str, object]) -> None:
         Of the table; the settings stand in the same place with the ending ``.json``.
     settings : mapping
         What can be written as JSON.
+    resume : bool
+        Whether rows may be there already.
 
     Raises
     ------
     ConfigError
         If the rows that are there were made with other settings, or nobody knows with which.
     """
+    if table_path.exists() and not resume:
+        raise ConfigError(
+            f"{table_path}: expected no earlier results, found some; add --resume, or give another --out"
+        )
     path = table_path.with_suffix(".json")
     required = json.loads(json.dumps(settings))
     if table_path.exists():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.masked_filters import bounding_box
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.io.images import UNREADABLE
 
@@ -42,6 +43,19 @@ class Truth:
     def left_right_axis(self) -> int:
         """Array axis that runs left-right."""
         return next(i for i, code in enumerate(nib.aff2axcodes(self.affine)) if code in ("L", "R"))
+
+    def repetitions(
+        self, images: NDArray[np.float32], *, same_contrast: bool = True, real_valued: bool = False
+    ) -> Repetitions:
+        """(R, X, Y, Z) images of this grid and brain, as strategies get them."""
+        return Repetitions(
+            np.ascontiguousarray(images[..., None]),
+            self.mask,
+            self.voxel_size_mm,
+            self.left_right_axis,
+            same_contrast,
+            real_valued=real_valued,
+        )
 
 
 def load_truth(path: Path, mask_path: Path | None = None) -> Truth:
@@ -121,14 +135,20 @@ def crop_truth(truth: Truth, size: Sequence[int] | None) -> Truth:
         return truth
     if min(size) < 1:
         raise ConfigError(f"expected three positive crop sizes, found {' '.join(map(str, size))}")
-    cut = []
-    for span, target, limit in zip(bounding_box(truth.mask), size, truth.data.shape, strict=True):
-        length = min(target, limit)
-        start = int(np.clip((span.start + span.stop - length) // 2, 0, limit - length))
-        cut.append(slice(start, start + length))
+    cut = centred_box(truth.mask, size)
     affine = truth.affine.copy()
     affine[:3, 3] = nib.affines.apply_affine(truth.affine, [span.start for span in cut])
-    return replace(truth, data=truth.data[tuple(cut)], mask=truth.mask[tuple(cut)], affine=affine)
+    return replace(truth, data=truth.data[cut], mask=truth.mask[cut], affine=affine)
+
+
+def centred_box(mask: NDArray[np.bool_], size: Sequence[int]) -> tuple[slice, ...]:
+    """Box of this size around the middle of a mask, inside the grid."""
+    box = []
+    for span, target, limit in zip(bounding_box(mask), size, mask.shape, strict=True):
+        length = min(target, limit)
+        start = int(np.clip((span.start + span.stop - length) // 2, 0, limit - length))
+        box.append(slice(start, start + length))
+    return tuple(box)
 
 
 def pad_truth(truth: Truth, margin: int) -> Truth:

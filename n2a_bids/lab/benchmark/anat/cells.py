@@ -124,13 +124,7 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
     runs = simulate_runs(stage.data, stage.mask, config, generator, stage.voxel_size_mm, later)
     images = align(runs, stage.affine) if moved else runs.repetitions
     inside = place_of(core, stage)
-    repetitions = Repetitions(
-        data=np.ascontiguousarray(images[(slice(None), *inside)][..., None]),
-        mask=core.mask,
-        voxel_size_mm=core.voxel_size_mm,
-        left_right_axis=core.left_right_axis,
-        same_contrast=later is None,
-    )
+    repetitions = core.repetitions(images[(slice(None), *inside)], same_contrast=later is None)
     return CellData(repetitions, core.data, runs.gains, runs.noise_sd[inside])
 
 
@@ -149,13 +143,7 @@ def _scanned_data(cell: Cell, condition: Condition, truth: Truth, crop: Sequence
     images = scans.repetitions
     if condition.is_complex:
         images = np.stack([without_phase(image, (0, 1, 2)).real for image in images])
-    repetitions = Repetitions(
-        data=np.ascontiguousarray(images[(slice(None), *inside)][..., None]),
-        mask=core.mask,
-        voxel_size_mm=core.voxel_size_mm,
-        left_right_axis=core.left_right_axis,
-        real_valued=condition.is_complex,
-    )
+    repetitions = core.repetitions(images[(slice(None), *inside)], real_valued=condition.is_complex)
     gains, spectrum = np.ones(cell.n_repetitions), scans.noise_spectrum
     if spectrum is not None:
         spectrum = spectrum_of_box(spectrum, core.mask.shape)

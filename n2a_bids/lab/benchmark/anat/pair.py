@@ -14,18 +14,16 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare
 from n2a_bids.algorithms.quality.metrics import edge_correlation, relative_sharpness
-from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate, compare
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.stacking import average_blocks
 from n2a_bids.errors import BIDSDataError, DenoisingError
-from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load, load_mask, same_grid
 from n2a_bids.lab.benchmark.anat.cells import CellData
 from n2a_bids.lab.benchmark.anat.methods import run_method
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
 from n2a_bids.lab.benchmark.baselines import BASELINES, NoisyVolume
-from n2a_bids.lab.benchmark.table import Row, anatomy_in_residual
+from n2a_bids.lab.benchmark.table import Row, anatomy_in_residual, write_lines
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth
 from n2a_bids.lab.benchmark.worker import run_in_child
 from n2a_bids.record.typed_json import JsonObject
@@ -120,14 +118,14 @@ def _write_differences(rows: Sequence[Row], out_dir: Path) -> None:
     blocks = {
         row["method"]: np.array(row["block_risks"].split(), float) for row in rows if row["block_risks"]
     }
-    lines = ["method\tbaseline\tdifference\tstandard_error"]
+    lines = [("method", "baseline", "difference", "standard_error")]
     for method, own in blocks.items():
         for baseline, theirs in blocks.items():
             if baseline in BASELINES and baseline != method:
                 block_weights = np.full(len(own), 1 / len(own))
                 difference, error = average_blocks(own - theirs, block_weights)
-                lines.append(f"{method}\t{baseline}\t{difference:.6g}\t{error:.6g}")
-    write_whole(out_dir / "differences.tsv", "\n".join(lines) + "\n")
+                lines.append((method, baseline, difference, error))
+    write_lines(out_dir / "differences.tsv", lines)
 
 
 def load_pair(
@@ -152,13 +150,10 @@ def load_pair(
     mask = load_mask(mask_file, files[0])
     stages = [crop_truth(Truth("repetition", volume, mask, affine), crop) for volume in volumes]
     first = stages[0]
-    raw = Repetitions(np.stack([s.data for s in stages])[..., None], first.mask, first.voxel_size_mm)
-    prepared = prepare(raw)
+    prepared = prepare(first.repetitions(np.stack([stage.data for stage in stages])))
     scale = prepared.scales[0]
     matched = np.stack([scale.invert(image) for image in prepared.images])
-    repetitions = Repetitions(
-        matched[..., None], first.mask, first.voxel_size_mm, left_right_axis=first.left_right_axis
-    )
+    repetitions = first.repetitions(matched)
     noise_sd = prepared.repetition_noise_sd * np.float32(scale.gain)
     return CellData(repetitions, matched.mean(axis=0), np.ones(len(files)), noise_sd), prepared
 

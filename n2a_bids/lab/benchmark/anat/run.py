@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from n2a_bids.errors import ConfigError, DenoisingError
+from n2a_bids.errors import DenoisingError
 from n2a_bids.io.files import whole_file, write_whole
 from n2a_bids.lab.benchmark.anat.alignment import align_runs
 from n2a_bids.lab.benchmark.anat.cells import Cell, CellData, make_cell_data, plan_cells
@@ -25,6 +25,7 @@ from n2a_bids.lab.benchmark.table import (
     cell_key,
     keep_settings,
     measure,
+    write_lines,
 )
 from n2a_bids.lab.benchmark.truths import Truth
 from n2a_bids.lab.benchmark.worker import run_in_child
@@ -97,11 +98,8 @@ def open_table(
         If it exists and ``plan.resume`` is not set, or holds rows of another box or recipe.
     """
     path = plan.out_dir / name
-    if path.exists() and not plan.resume:
-        raise ConfigError(
-            f"{path}: expected no earlier results, found some; add --resume, or give another --out"
-        )
-    keep_settings(path, {"crop": plan.crop, "recipe": plan.settings.recipe, **(shared or {})})
+    settings = {"crop": plan.crop, "recipe": plan.settings.recipe, **(shared or {})}
+    keep_settings(path, settings, resume=plan.resume)
     return RowTable(path, columns, key_columns)
 
 
@@ -149,12 +147,8 @@ def _write_summary(table: RowTable, out_dir: Path) -> None:
     summary = summarise(table.rows)
     if not summary:
         return
-    path = out_dir / "summary.tsv"
-    lines = ["\t".join(SUMMARY_COLUMNS)]
-    for entry in summary:
-        values = (entry[column] for column in SUMMARY_COLUMNS)
-        lines.append("\t".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values))
-    write_whole(path, "\n".join(lines) + "\n")
+    lines = ([entry[column] for column in SUMMARY_COLUMNS] for entry in summary)
+    write_lines(out_dir / "summary.tsv", [SUMMARY_COLUMNS, *lines])
     judged = next((row["method"] for row in table.rows if row["method"].split(":")[0] == "auto"), "auto")
     write_whole(out_dir / "summary.md", format_summary(summary, judge(table.rows, judged)))
     draw_curves(summary, out_dir / "summary.png")

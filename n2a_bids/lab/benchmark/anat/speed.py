@@ -11,7 +11,6 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.errors import DenoisingError
 from n2a_bids.external.t1w_brain import write_brain_mask
 from n2a_bids.lab.benchmark.anat.alignment import align_runs
@@ -76,7 +75,7 @@ def run_speed(truth: Truth, plan: BenchmarkPlan) -> int:
     align = partial(_align, runs, stage)
     aligned = _add(table, plan, "align", "rigid and resampling, one run", align)
     repetitions = runs.repetitions if aligned is None else np.stack([runs.repetitions[0], aligned.image])
-    data = _cell(repetitions, runs, stage)
+    data = CellData(stage.repetitions(repetitions), runs.truth, runs.gains, runs.noise_sd)
     _add(table, plan, "zero-shot pass", "resunet-t1w, whole volume", partial(_one_pass, data, plan.settings))
     image = runs.truth
     for name in plan.methods:
@@ -139,16 +138,6 @@ def _record(table: RowTable, plan: BenchmarkPlan, row: SpeedRow) -> None:
     seconds = row.get("seconds")
     note = row["status"] if seconds is None else f"{seconds:.3g} s"
     sys.stderr.write(f"{row['phase']}, {row['item']} {row['precision']}: {note}\n")
-
-
-def _cell(images: np.ndarray, runs: SimulatedRuns, stage: Truth) -> CellData:
-    repetitions = Repetitions(
-        data=images[..., None],
-        mask=stage.mask,
-        voxel_size_mm=stage.voxel_size_mm,
-        left_right_axis=stage.left_right_axis,
-    )
-    return CellData(repetitions, runs.truth, runs.gains, runs.noise_sd)
 
 
 def _mask(runs: SimulatedRuns, stage: Truth, n_threads: int) -> tuple[np.ndarray, JsonObject]:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.masked_filters import without_rim
 from n2a_bids.algorithms.quality.metrics import edge_correlation
-from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.errors import DenoisingError
 from n2a_bids.lab.benchmark.anat.cells import CellData
 from n2a_bids.lab.benchmark.anat.methods import run_method
@@ -78,13 +77,15 @@ def run_trust(truth: Truth, plan: BenchmarkPlan) -> int:
         def denoise(data: CellData, method: str = method) -> Volume:
             return run_in_child(partial(run_method, method, data, plan.settings)).image
 
-        for name, test in TESTS.items():
-            if all(table.has({"test": part, "method": method}) for part in PARTS.get(name, (name,))):
+        for names, test in TESTS.items():
+            keys = [{"test": name, "method": method} for name in names]
+            if all(map(table.has, keys)):
                 continue
             try:
                 findings = test(stage, denoise)
             except DenoisingError as error:
-                table.add({"test": name, "method": method, "status": f"failed: {error}"})
+                for key in keys:
+                    table.add(key | {"status": f"failed: {error}"})
                 continue
             for finding in findings:
                 table.add(_row(finding, method))
@@ -166,26 +167,17 @@ def gain_and_offset(stage: Truth, denoise: Denoise) -> list[Finding]:
     ]
 
 
-TESTS: dict[str, Callable[[Truth, Denoise], list[Finding]]] = {
-    "noise only comes out flat": noise_only,
-    "uniform object comes out flat": uniform,
-    "lesions": lesions,
-    "residual holds no more anatomy than the difference": residual_without_anatomy,
-    "gain and offset carry through": gain_and_offset,
-}
-"""Name -> test: takes the truth and a denoiser, returns what it found."""
-
-PARTS = {
-    "lesions": (
+TESTS: dict[tuple[str, ...], Callable[[Truth, Denoise], list[Finding]]] = {
+    ("noise only comes out flat",): noise_only,
+    ("uniform object comes out flat",): uniform,
+    (
         "lesions in all repetitions keep their contrast",
         "lesions in one of two repetitions appear by half",
-    ),
-    "gain and offset carry through": (
-        "gain and offset carry through",
-        "rounding by gain and offset stays small",
-    ),
+    ): lesions,
+    ("residual holds no more anatomy than the difference",): residual_without_anatomy,
+    ("gain and offset carry through", "rounding by gain and offset stays small"): gain_and_offset,
 }
-"""Findings of the tests that have several."""
+"""Names of findings -> test: takes the truth and a denoiser, returns what it found."""
 
 
 def _left_variation(stage: Truth, denoise: Denoise) -> float:
@@ -220,13 +212,7 @@ def _simulate(stage: Truth, unit: float, added_signal: Volume | None = None) -> 
 
 
 def _cell(stage: Truth, runs: SimulatedRuns) -> CellData:
-    repetitions = Repetitions(
-        data=runs.repetitions[..., None],
-        mask=stage.mask,
-        voxel_size_mm=stage.voxel_size_mm,
-        left_right_axis=stage.left_right_axis,
-    )
-    return CellData(repetitions, runs.truth, runs.gains, runs.noise_sd)
+    return CellData(stage.repetitions(runs.repetitions), runs.truth, runs.gains, runs.noise_sd)
 
 
 def _row(finding: Finding, method: str) -> JsonObject:

@@ -15,6 +15,7 @@ from n2a_bids.algorithms.diffusion.tensor import (
     mean_diffusivity,
     principal_direction,
 )
+from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.errors import ConfigError
 from n2a_bids.lab.benchmark.downstream.analyses import Analysis
 from n2a_bids.lab.benchmark.dwi.truths import Truth
@@ -169,11 +170,10 @@ def compare_maps(one: DiffusionMaps, other: DiffusionMaps) -> dict[str, float]:
     """
     cosine = np.abs(np.sum(one.v1 * other.v1, axis=1))[other.fa > _FIBRE_FA]
     n_one, n_other = np.count_nonzero(one.bundle), np.count_nonzero(other.bundle)
-    both = np.count_nonzero(one.bundle & other.bundle)
     return {
         "fa": float(np.abs(one.fa - other.fa).mean()),
         "md": float(np.abs(one.md - other.md).mean()),
         "v1_deg": float(np.degrees(np.arccos(np.clip(cosine, 0, 1))).mean()),
-        "bundle_overlap": 1 - 2 * both / max(n_one + n_other, 1),
+        "bundle_overlap": 1 - dice(one.bundle, other.bundle),
         "bundle_volume": abs(n_one / max(n_other, 1) - 1),
     }

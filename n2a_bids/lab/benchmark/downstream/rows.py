@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from n2a_bids.errors import ConfigError, DenoisingError
-from n2a_bids.io.files import write_whole
 from n2a_bids.lab.benchmark.downstream.analyses import Analysis, Image, judge
 from n2a_bids.lab.benchmark.downstream.averages import LADDER
 from n2a_bids.lab.benchmark.downstream.summary import (
@@ -18,7 +17,7 @@ from n2a_bids.lab.benchmark.downstream.summary import (
     summarise,
     summarise_brains,
 )
-from n2a_bids.lab.benchmark.table import CELL_COLUMNS, RowTable
+from n2a_bids.lab.benchmark.table import CELL_COLUMNS, RowTable, write_lines
 
 KEY_COLUMNS = (*CELL_COLUMNS, "measure")
 COLUMNS = (*KEY_COLUMNS, "error", "retest", "status")
@@ -118,11 +117,10 @@ def write_summary(table: RowTable, out_dir: Path) -> int:
         1 if a method failed somewhere.
     """
     summary = summarise(table.rows)
-    lines = [SUMMARY_COLUMNS, *(entry.texts() for entry in summary)]
-    write_whole(out_dir / "downstream-summary.tsv", "".join("\t".join(line) + "\n" for line in lines))
+    write_lines(out_dir / "downstream-summary.tsv", [SUMMARY_COLUMNS, *(one.texts() for one in summary)])
     brains = summarise_brains(table.rows)
     lines = [BRAIN_COLUMNS, *([truth, *one.texts()] for truth, found in brains.items() for one in found)]
-    write_whole(out_dir / "downstream-brains.tsv", "".join("\t".join(line) + "\n" for line in lines))
+    write_lines(out_dir / "downstream-brains.tsv", lines)
     if summary:
         draw_worth(summary, out_dir / "downstream.png")
     return int(any(row["status"] != "ok" for row in table.rows))

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.errors import DenoisingError
 from n2a_bids.lab.benchmark.downstream.analyses import Analysis
 
@@ -105,7 +106,6 @@ def compare_tissues(one: Tissues, other: Tissues) -> dict[str, float]:
     differences = {}
     for index, name in enumerate(TISSUES):
         first, second = (which.labels == index + 1 for which in (one, other))
-        both, either = np.count_nonzero(first & second), np.count_nonzero(first) + np.count_nonzero(second)
-        differences[f"{name}_overlap"] = 1 - 2 * both / either if either else 0.0
+        differences[f"{name}_overlap"] = 1 - dice(first, second) if (first | second).any() else 0.0
         differences[f"{name}_volume"] = abs(one.volumes_ml[index] / other.volumes_ml[index] - 1)
     return differences

@@ -194,6 +194,7 @@ def _load_truths(config: BenchmarkConfig, phantoms: tuple[str, ...], with_elsewh
     from n2a_bids.external.b0_brain import find_brain
     from n2a_bids.io.images import load, load_mask, voxel_sizes_mm
     from n2a_bids.lab.benchmark.dwi.truths import make_truths
+    from n2a_bids.lab.benchmark.truths import centred_box
 
     path = config.truth[0]
     stem = path.name.split(".")[0]
@@ -202,7 +203,7 @@ def _load_truths(config: BenchmarkConfig, phantoms: tuple[str, ...], with_elsewh
     data, affine = load(path)
     given = config.truth_mask
     mask = load_mask(given[0], path) if given else find_brain(mean_b0(data, table))
-    box = _crop_box(mask, config.crop)
+    box = centred_box(mask, config.crop) if config.crop else (slice(None),) * 3
     sizes = voxel_sizes_mm(affine)
     try:
         return make_truths(data, table, mask, sizes, phantoms, box, with_elsewhere=with_elsewhere)
@@ -212,16 +213,3 @@ def _load_truths(config: BenchmarkConfig, phantoms: tuple[str, ...], with_elsewh
 
 def _existing(path: Path) -> Path | None:
     return path if path.exists() else None
-
-
-def _crop_box(mask, crop: tuple[int, int, int] | None) -> tuple[slice, ...]:
-    """Box of this size about the centre of the mask, inside the grid; all of it by default."""
-    if not crop:
-        return (slice(None),) * 3
-    box = []
-    for axis, (size, extent) in enumerate(zip(crop, mask.shape, strict=True)):
-        hit = mask.any(axis=tuple(other for other in range(3) if other != axis)).nonzero()[0]
-        length = min(size, extent)
-        low = min(max((int(hit[0]) + int(hit[-1]) + 1 - length) // 2, 0), extent - length)
-        box.append(slice(low, low + length))
-    return tuple(box)

@@ -83,9 +83,7 @@ def run_micrographs(config: BenchmarkConfig) -> int:
         check_micrograph_method(name)
     truths = {one.name: one for one in (load_micrograph_truth(path, config.crop) for path in config.truth)}
     path = config.out / "micrographs.tsv"
-    if path.exists() and not config.resume:
-        raise ConfigError(f"{path}: expected no earlier results, found some; add --resume, or another --out")
-    keep_settings(path, {"crop": config.crop, "drift": config.micr.drift})
+    keep_settings(path, {"crop": config.crop, "drift": config.micr.drift}, resume=config.resume)
     table = RowTable(path, _COLUMNS, _KEY)
     plan = _Plan(config.out, tuple(dict.fromkeys(methods)), config.micr.drift, MethodSettings.of(config))
     repetitions = config.repetitions or (2, 4)
