@@ -146,6 +146,22 @@ def test_every_module_says_what_it_is_for():
     assert not poor, "\n".join(poor)
 
 
+def test_a_returns_section_says_more_than_the_signature():
+    """A lone ``name : Type`` is written twice; only the Python functions of users keep it (`api`)."""
+    lone = re.compile(r"^Returns\n-+\n\w+ : (.+)(?=\n\n|\Z)", re.MULTILINE)
+    wrong = []
+    for path in modules():
+        if part_of(path) == "api":
+            continue
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef) and node.returns:
+                for said in lone.findall(ast.get_docstring(node) or ""):
+                    written = re.sub(r"\blist of (\w+)", r"list[\1]", said).replace(" or None", " | None")
+                    if written == ast.unparse(node.returns):
+                        wrong.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}: {said}")
+    assert not wrong, "\n".join(wrong)
+
+
 def is_builder(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Functions that list what a workflow or a parser is made of: long, but flat."""
     first = function.args.args[0].arg if function.args.args else ""

@@ -203,10 +203,6 @@ def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:
         Everything found.
     strategy : str
         Value of ``--strategy``.
-
-    Returns
-    -------
-    collection : Collection
     """
     units = tuple(_with_companion(unit, strategy) for unit in collection.units if not _reason(unit, strategy))
     others = [

@@ -115,10 +115,6 @@ def alignment_warnings(repetitions: Repetitions, record: DenoisingRecord) -> lis
         T1w runs; others are not judged.
     record : DenoisingRecord
         With ``difference_edge_correlation``, where it could be measured.
-
-    Returns
-    -------
-    warnings : list of str
     """
     data, mask = repetitions.data[..., 0], repetitions.mask
     if repetitions.data.shape[-1] > 1 or len(data) < 2 or not repetitions.same_contrast:
@@ -148,10 +144,6 @@ def gap_warnings(repetitions: Repetitions) -> list[str]:
     ----------
     repetitions : Repetitions
         Of diffusion series, whose air is often masked away, only the head counts.
-
-    Returns
-    -------
-    warnings : list of str
     """
     n_measured, n_runs = repetitions.n_measured, repetitions.n_repetitions
     if n_measured is None:
@@ -179,10 +171,6 @@ def residual_warnings(repetitions: Repetitions, record: DenoisingRecord) -> list
     record : DenoisingRecord
         With ``residual_edge_correlation`` and ``difference_edge_correlation``, where they were measured.
 
-    Returns
-    -------
-    warnings : list of str
-
     Examples
     --------
     >>> runs = Repetitions(np.zeros((2, 2, 2, 2, 1), np.float32), np.ones((2, 2, 2), bool))
@@ -209,10 +197,6 @@ def filter_warnings(record: DenoisingRecord) -> list[str]:
     ----------
     record : DenoisingRecord
         With `noise_model`, where it was found.
-
-    Returns
-    -------
-    warnings : list of str
 
     Examples
     --------

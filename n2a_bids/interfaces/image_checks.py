@@ -107,10 +107,6 @@ def mask_fit_warnings(image: Path, mask: Path, name: str) -> list[str]:
         On its grid.
     name : str
         Of the file that the user brought.
-
-    Returns
-    -------
-    warnings : list of str
     """
     data, affine = load(image)
     distance_mm = misplacement_mm(data, load_mask(mask, image), voxel_sizes_mm(affine))
@@ -123,16 +119,7 @@ def mask_fit_warnings(image: Path, mask: Path, name: str) -> list[str]:
 
 
 def voxel_size_warnings(images: Sequence[Path]) -> list[str]:
-    """A sentence where voxel sizes of images differ by more than 5 %, in whatever order their axes are.
-
-    Parameters
-    ----------
-    images : sequence of Path
-
-    Returns
-    -------
-    warnings : list of str
-    """
+    """A sentence where voxel sizes of images differ by more than 5 %, in whatever order their axes are."""
     sizes = np.array([sorted(voxel_sizes_mm(nb.load(image).affine)) for image in images])
     if (np.ptp(sizes, axis=0) <= _EQUAL_SIZES * sizes.min(axis=0)).all():
         return []

@@ -74,10 +74,6 @@ def read_typed(kind: type[T], path: Path) -> T:
         Dataclass of the record.
     path : Path
 
-    Returns
-    -------
-    record : instance of `kind`
-
     Raises
     ------
     BIDSDataError

@@ -38,10 +38,6 @@ def significant_bits(ome: str | None) -> int | None:
 def find_size(file: tifffile.TiffFile) -> tuple[Size | None, bool]:
     """Size of a pixel in mm, of columns, rows and planes.
 
-    Parameters
-    ----------
-    file : TiffFile
-
     Returns
     -------
     size_mm : (x, y, z) or None

@@ -112,10 +112,6 @@ def write_micrograph(
     as_float : bool
         Write single precision, unrounded; into TIFF only.
 
-    Returns
-    -------
-    path : Path
-
     Raises
     ------
     BIDSDataError

@@ -210,10 +210,6 @@ def write_ome_zarr(path: Path, stored: NDArray[np.generic], like: Micrograph) ->
     like : Micrograph
         What the image was made of.
 
-    Returns
-    -------
-    path : Path
-
     Raises
     ------
     BIDSDataError

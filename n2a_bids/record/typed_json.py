@@ -69,10 +69,6 @@ def from_json(kind: type[T], content: object, source: object) -> T:
     source : object
         File, for messages.
 
-    Returns
-    -------
-    record : instance of `kind`
-
     Raises
     ------
     BIDSDataError

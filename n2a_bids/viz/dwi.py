@@ -227,12 +227,7 @@ class MotionCurve:
 
 
 def volume_motion(series: Sequence[MotionCurve]) -> str:
-    """Translation and rotation of every volume, a line for each series.
-
-    Parameters
-    ----------
-    series : sequence of MotionCurve
-    """
+    """Translation and rotation of every volume, a line for each series."""
     with drawing(8.2, 4.2) as figure:
         above, below = figure.subplots(2, 1, sharex=True)
         for index, one in enumerate(series):

@@ -67,10 +67,6 @@ def fit_counting_noise(
     mask : (X, Y) or (X, Y, Z) bool array, optional
         Pixels that count: measured in every exposure and saturated in none.
 
-    Returns
-    -------
-    noise : CountingNoise
-
     Raises
     ------
     ValueError

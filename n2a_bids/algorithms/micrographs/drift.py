@@ -62,10 +62,6 @@ def estimate_drift(exposures: NDArray[np.floating], *, find_rotation: bool = Tru
     find_rotation : bool
         Whether exposures may be turned, too.
 
-    Returns
-    -------
-    drift : Drift
-
     Examples
     --------
     >>> rng = np.random.default_rng(0)

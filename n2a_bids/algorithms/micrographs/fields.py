@@ -99,10 +99,6 @@ def prepare_fields(
     generator : torch.Generator
         Chooses the windows.
 
-    Returns
-    -------
-    fields : StableFields
-
     Raises
     ------
     ValueError

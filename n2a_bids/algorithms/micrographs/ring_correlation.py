@@ -49,10 +49,6 @@ def fourier_ring_correlation(
     pixel_size : float
         Edge of a pixel; resolutions come in its unit.
 
-    Returns
-    -------
-    ring_correlation : RingCorrelation
-
     Raises
     ------
     ValueError

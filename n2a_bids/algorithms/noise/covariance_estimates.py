@@ -81,10 +81,6 @@ def difference_covariance(
         Brain.
     shared : (X, Y, Z) bool array, optional
         Where all were measured; everywhere by default.
-
-    Returns
-    -------
-    covariance : NoiseCovariance
     """
     counted = flat_places(images.mean(axis=0), mask if shared is None else mask & shared)
     contrasts = np.tensordot(helmert(len(images)).astype(np.float32), images, axes=1)
@@ -102,10 +98,6 @@ def residual_covariance(residuals: NDArray[np.float32], mask: Mask) -> NoiseCova
         Any unit; each is taken over its own local SD.
     mask : (X, Y, Z) bool array
         Brain.
-
-    Returns
-    -------
-    covariance : NoiseCovariance
     """
     smooth = MaskedSmoother(mask, _HIGH_PASS_VOXELS)
     noise = [_without_structure(residual, smooth) for residual in residuals]

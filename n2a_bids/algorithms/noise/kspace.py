@@ -95,10 +95,6 @@ def find_acquired(images: NDArray[np.floating], mask: Mask, noise_sd: float) -> 
         Brain, not empty.
     noise_sd : float
         Noise SD of one image in the brain, same unit.
-
-    Returns
-    -------
-    acquired : AcquiredKSpace
     """
     window = _window(mask)
     power = _log_power(images, window)

@@ -41,16 +41,7 @@ class NoiseModel:
 
 
 def expected_covariance(acquired: AcquiredKSpace) -> NoiseCovariance:
-    """Covariance of magnitude noise that is white on the acquired part of k-space.
-
-    Parameters
-    ----------
-    acquired : AcquiredKSpace
-
-    Returns
-    -------
-    covariance : NoiseCovariance
-    """
+    """Covariance of magnitude noise that is white on the acquired part of k-space."""
     relative = [
         np.abs(fft.fftfreq(_MODEL_EDGE)) * 2 * stored / matrix
         for stored, matrix in zip(acquired.stored_matrix, acquired.matrix, strict=True)
@@ -70,11 +61,6 @@ def agrees_with(covariance: NoiseCovariance, acquired: AcquiredKSpace) -> bool:
     """Whether noise is as alike along every zero-filled axis as zero-filling makes it, or more.
 
     Signal may end before noise does, in simulations: then the empty part of k-space is empty of signal only.
-
-    Parameters
-    ----------
-    covariance : NoiseCovariance
-    acquired : AcquiredKSpace
     """
     expected = expected_covariance(acquired).along_axes[:, 1]
     return bool((covariance.along_axes[:, 1] > 0.6 * expected - 0.02).all())

@@ -118,10 +118,6 @@ def shared_series_noise(
         Directions of either, in any axes of its own.
     to_second : (4, 4) float array
         As in `shared_noise`.
-
-    Returns
-    -------
-    shared : SharedNoise or None
     """
     models = [_signal_model(bvals, directions) for directions in bvecs]
     free = bvals.size - max(model.shape[1] for model in models)

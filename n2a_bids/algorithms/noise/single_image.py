@@ -74,10 +74,6 @@ def estimate_noise(
         The image before frequencies were cut off, whose air has the distribution of magnitudes; of voxels so
         far apart that their noise is independent.
 
-    Returns
-    -------
-    noise : NoiseOfOneImage
-
     Raises
     ------
     ValueError

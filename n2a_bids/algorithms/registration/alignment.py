@@ -146,10 +146,6 @@ def judge(
     thresholds : QCThresholds
     measured : (X, Y, Z) bool array, optional
         As in `bring_to_grid`. Images are compared where both were measured.
-
-    Returns
-    -------
-    qc : AlignmentQC
     """
     voxel = grid.voxel_size_mm
     shape = grid.image.shape

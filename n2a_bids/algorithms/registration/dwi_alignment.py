@@ -47,10 +47,6 @@ def judge_series(
         remains.
     noise : PairNoise, optional
         Of the b0s as acquired: what it takes from their correlation is no misfit. None by default.
-
-    Returns
-    -------
-    qc : AlignmentQC
     """
     voxel_mm = reference.mean_voxel_size_mm
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel_mm), max(1.0, _STRUCTURE_MM / voxel_mm)

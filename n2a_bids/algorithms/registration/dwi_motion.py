@@ -74,10 +74,6 @@ def estimate_motion(
         Given the mean of the lowest b-values and that of others too far from them to be predicted, each
         without its own motion, the (4, 4) map from voxels of the first to voxels of the second. Their
         contrasts differ: CSF is bright in one and dark in the other.
-
-    Returns
-    -------
-    motion : EstimatedMotion
     """
     points = sample_points(mask, voxel_size_mm)
     groups = contrast_groups(gradients)

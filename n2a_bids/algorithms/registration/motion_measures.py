@@ -51,10 +51,6 @@ def measure_motion(
         Centre of the brain in the world: rotations are about it.
     times : sequence of C ints, optional
         Indices of the volumes in the order of acquisition; as they are by default.
-
-    Returns
-    -------
-    motion : MotionMeasures
     """
     shifts = np.array([transform.apply(centre_mm) - centre_mm for transform in transforms])
     angles = np.array([Rotation.from_matrix(one.rotation).as_euler("xyz") for one in transforms])

@@ -82,10 +82,6 @@ def register_series(reference: PlacedImage, moving: PlacedImage) -> SeriesRegist
     ----------
     reference, moving : PlacedImage
         Mean b0 of each series. Matrix, storage order, angle and voxel size may differ.
-
-    Returns
-    -------
-    registration : SeriesRegistration
     """
     transform = find_start(reference, moving)
     points, step_voxels, rounds = reference.brain_points, np.inf, 0

@@ -251,10 +251,6 @@ def compare(
         is denoised in the end, large keeps the targets' noise low.
     n_draws : int
         Recorruptions of each block, as `draw_contrasts` draws them.
-
-    Returns
-    -------
-    stack : Stack
     """
     factor = np.float32(prepared.average_noise_factor)
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)

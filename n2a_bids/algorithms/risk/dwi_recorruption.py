@@ -87,10 +87,6 @@ def average(
         Equal ones by default.
     real_valued : bool
         The images are known to be no magnitudes.
-
-    Returns
-    -------
-    average : Average
     """
     weights = equal_weights(len(repetitions)) if weights is None else weights
     mean = weights.average(repetitions)
@@ -184,10 +180,6 @@ def recorrupt(
         Patches of the pilots of the pairs.
     generator : torch.Generator
         Advanced.
-
-    Returns
-    -------
-    pairs : list of Pair
 
     References
     ----------

@@ -143,10 +143,6 @@ def stack_candidates(
     costly : collection of int
         Candidates whose estimate takes work that no other needs: these are left out of the combination
         unless they are a twentieth of it.
-
-    Returns
-    -------
-    stack : Stack
     """
     grams, sizes = [], []
     for values, target in zip(predictions, targets):

@@ -93,10 +93,6 @@ def with_uncertainty(
         Rician bias of the average.
     error_sd : (X, Y, Z) float array or None
         Expected error in z-scores; None where the average itself was kept.
-
-    Returns
-    -------
-    denoised : DenoisedImage
     """
     n_measured = len(prepared.images) if prepared.n_measured is None else np.maximum(prepared.n_measured, 1)
     bias_squared = np.float32(bias) ** 2

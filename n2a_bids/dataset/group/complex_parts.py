@@ -179,10 +179,6 @@ def with_parts_decided(unit: DenoisingUnit, *, ignore_phase: bool) -> DenoisingU
     unit : DenoisingUnit
     ignore_phase : bool
         The user wants magnitudes.
-
-    Returns
-    -------
-    unit : DenoisingUnit
     """
     complex_images = [image for image in unit.images if image.parts is not None]
     if not complex_images:

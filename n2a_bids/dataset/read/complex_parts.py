@@ -62,10 +62,6 @@ def phase_scale(path: Path, values: tuple[float, float], units: str) -> PhaseSca
     units : str
         ``Units`` of its sidecar.
 
-    Returns
-    -------
-    scale : PhaseScale
-
     Raises
     ------
     BIDSDataError

@@ -30,10 +30,6 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
         Of all participants that are selected.
     bids_dir : Path
         Root of the dataset, from which files are named.
-
-    Returns
-    -------
-    units : list of DenoisingUnit
     """
     owners = {image.path: index for index, unit in enumerate(units) for image in unit.images}
     notes: dict[Path, list[str]] = defaultdict(list)

@@ -111,10 +111,6 @@ def align_exposures(
     report : callable
         Told the drift, and what is left out.
 
-    Returns
-    -------
-    exposures : Exposures
-
     Raises
     ------
     BIDSDataError

@@ -57,10 +57,6 @@ _GRIDS = {
 def run_benchmark(config: BenchmarkConfig) -> int:
     """Run the benchmark.
 
-    Parameters
-    ----------
-    config : BenchmarkConfig
-
     Returns
     -------
     exit_code : int

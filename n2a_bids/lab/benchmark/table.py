@@ -144,11 +144,6 @@ def cell_key(cell: Cell | MicrographCell, method: str) -> JsonObject:
 def measure(data: CellData, outcome: Outcome) -> JsonObject:
     """Judge one result against the truth.
 
-    Parameters
-    ----------
-    data : CellData
-    outcome : Outcome
-
     Returns
     -------
     values : dict

@@ -47,10 +47,6 @@ def run_in_child(work: Work) -> Outcome:
     work : callable
         Picklable, such as a `functools.partial` of a module's function; returns an image and a record.
 
-    Returns
-    -------
-    outcome : Outcome
-
     Raises
     ------
     DenoisingError

@@ -38,10 +38,6 @@ def load_heads(brains: Iterable[Path], heads: Iterable[tuple[Path, Path]]) -> li
     heads : iterable of (Path, Path)
         T1w image and brain mask.
 
-    Returns
-    -------
-    heads : list of TrainingHead
-
     Raises
     ------
     BIDSDataError

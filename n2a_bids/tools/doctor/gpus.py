@@ -47,10 +47,6 @@ def gpu_findings(driver: str, found: Mapping[str, Any]) -> list[Finding]:
     found : mapping
         ``built_for`` (CUDA version of torch, None without), and either ``architectures`` and ``devices``, or
         ``failure``, the last words of the process that looked.
-
-    Returns
-    -------
-    findings : list of Finding
     """
     built_for = found.get("built_for")
     too_old = driver_problem(driver, built_for)

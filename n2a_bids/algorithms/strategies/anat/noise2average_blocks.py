@@ -30,10 +30,6 @@ def grid_batches(
         Block edge in voxels.
     left_right_axis : int
     device : torch.device
-
-    Returns
-    -------
-    batches : list of Batch
     """
     batches = []
     for pair in pairs:

@@ -154,10 +154,6 @@ def fine_tune(
         Factor on the noise-level map.
     held_out : (X, Y, Z) bool array, optional
         Voxels that must not be learned from.
-
-    Returns
-    -------
-    history : tuple of Epoch
     """
     weight = loss_weight(prepared)
     if held_out is not None:

@@ -81,10 +81,6 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
         At least two aligned exposures.
     config : AutoConfig
     context : Context
-
-    Returns
-    -------
-    denoised : DenoisedImage
     """
 
     def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:

@@ -117,10 +117,6 @@ def train_network(
         One target for all.
     phase : str
         Name in the reports.
-
-    Returns
-    -------
-    history : tuple of Epoch
     """
     weight = fields.counted.astype(np.float32)
     if held_out is not None:
@@ -207,10 +203,6 @@ def denoise_channels(
     context : Context
     denoise_channel : callable
         Of the (R, X, Y, Z) exposures of a channel, and the same stabilised.
-
-    Returns
-    -------
-    denoised : DenoisedImage
     """
     started = context.clock()
     shared, n_channels = repetitions.shared, repetitions.data.shape[-1]

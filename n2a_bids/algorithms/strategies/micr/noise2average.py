@@ -57,10 +57,6 @@ def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Cont
         At least two aligned exposures.
     config : Noise2AverageConfig
     context : Context
-
-    Returns
-    -------
-    denoised : DenoisedImage
     """
 
     def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:

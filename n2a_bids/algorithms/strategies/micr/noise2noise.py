@@ -40,10 +40,6 @@ def denoise(repetitions: Repetitions, config: TrainingConfig, context: Context) 
         At least two aligned exposures.
     config : TrainingConfig
     context : Context
-
-    Returns
-    -------
-    denoised : DenoisedImage
     """
 
     def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:

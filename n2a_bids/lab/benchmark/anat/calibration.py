@@ -60,10 +60,6 @@ def judge_calibration(error: NDArray[np.floating], error_sd: NDArray[np.floating
     error_sd : (n,) array
         Expected root mean square of each, the same unit.
 
-    Returns
-    -------
-    calibration : Calibration
-
     Examples
     --------
     >>> rng = np.random.default_rng(0)
@@ -87,11 +83,6 @@ def run_calibration(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
 
     Small lesions, brighter and darker, are put into every truth: how much of their contrast is lost, and
     how their expected errors rank in the brain, is told too.
-
-    Parameters
-    ----------
-    truths : sequence of Truth
-    plan : BenchmarkPlan
 
     Returns
     -------

@@ -23,10 +23,6 @@ _REPEATS = 3
 def measure_ceilings(device: torch.device) -> list[SpeedRow]:
     """Rates of a large matrix product (bf16 and fp32) and of a large copy.
 
-    Parameters
-    ----------
-    device : torch.device
-
     Returns
     -------
     rows : list of dict

@@ -90,18 +90,7 @@ def _run_cell(cell: Cell, truth: Truth, plan: BenchmarkPlan, table: RowTable) ->
 
 
 def make_situation(cell: Cell, truth: Truth, plan: BenchmarkPlan) -> Situation:
-    """Simulate and register two runs.
-
-    Parameters
-    ----------
-    cell : Cell
-    truth : Truth
-    plan : BenchmarkPlan
-
-    Returns
-    -------
-    situation : Situation
-    """
+    """Simulate and register two runs."""
     stage = pad_truth(truth, MOVEMENT_MARGIN_VOXELS)
     config = SimulationConfig(
         noise_level=cell.noise_level,

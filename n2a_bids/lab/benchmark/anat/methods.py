@@ -177,10 +177,6 @@ def oracle_input(data: CellData, settings: MethodSettings, network: str = _ORACL
     network : str
         Name of its weights.
 
-    Returns
-    -------
-    inputs : OracleInput
-
     Raises
     ------
     ConfigError

@@ -50,11 +50,6 @@ class BenchmarkPlan:
 def run_cells(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
     """Run every method in every cell that is not in the table yet, then summarise.
 
-    Parameters
-    ----------
-    truths : sequence of Truth
-    plan : BenchmarkPlan
-
     Returns
     -------
     exit_code : int

@@ -58,11 +58,6 @@ class Finding:
 def run_trust(truth: Truth, plan: BenchmarkPlan) -> int:
     """Put every method to the trust tests and write ``trust.tsv``.
 
-    Parameters
-    ----------
-    truth : Truth
-    plan : BenchmarkPlan
-
     Returns
     -------
     exit_code : int

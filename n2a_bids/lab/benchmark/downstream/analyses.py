@@ -44,10 +44,6 @@ def judge(analysis: Analysis[Result], results: Sequence[Result], reference: Resu
         Of images of independent noise.
     reference : result
         Of the truth.
-
-    Returns
-    -------
-    judgement : Judgement
     """
     errors = [analysis.differences(result, reference) for result in results]
     error = {name: float(np.mean([one[name] for one in errors])) for name in analysis.measures}

@@ -52,10 +52,6 @@ def equivalent_averages(counts: Sequence[int], errors: Sequence[float], error: f
     error : float
         Error that is looked for, the same unit.
 
-    Returns
-    -------
-    worth : Worth
-
     Examples
     --------
     >>> equivalent_averages((1, 2, 4), (1.0, 0.7, 0.5), 0.7)

@@ -54,10 +54,6 @@ def diffusion_analysis(truth: Truth, world_axes: NDArray[np.float64]) -> Analysi
     world_axes : (3, 3) array
         Unit vectors of the array axes in the world, as columns.
 
-    Returns
-    -------
-    analysis : Analysis
-
     Raises
     ------
     ConfigError

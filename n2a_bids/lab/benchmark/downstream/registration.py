@@ -34,10 +34,6 @@ def registration_analysis(truth: Truth, core: Truth, template: Truth) -> Analysi
     core : Truth
         The box that is analysed.
     template : Truth
-
-    Returns
-    -------
-    analysis : Analysis
     """
     target = template_on_grid(truth, core, template)
     return Analysis(MEASURES, partial(log_jacobian, target=target, core=core), compare_jacobians)

@@ -67,10 +67,6 @@ def summarise(rows: Sequence[Mapping[str, str]]) -> list[Entry]:
     ----------
     rows : sequence of mapping
         Rows of ``downstream.tsv``.
-
-    Returns
-    -------
-    summary : list of Entry
     """
     groups: dict[tuple[str, str, str], list[Mapping[str, str]]] = defaultdict(list)
     for row in rows:

@@ -50,10 +50,6 @@ def measure(image: Image, mask: NDArray[np.bool_], voxel_size_mm: tuple[float, f
         Brain.
     voxel_size_mm : tuple of float
 
-    Returns
-    -------
-    thickness : Thickness
-
     Raises
     ------
     DenoisingError
@@ -83,10 +79,6 @@ def measure(image: Image, mask: NDArray[np.bool_], voxel_size_mm: tuple[float, f
 
 def compare_thickness(one: Thickness, other: Thickness) -> dict[str, float]:
     """Compare the thickness of one brain in two images.
-
-    Parameters
-    ----------
-    one, other : Thickness
 
     Returns
     -------

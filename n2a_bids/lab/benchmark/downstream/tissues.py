@@ -50,10 +50,6 @@ def segment(
         Brain.
     voxel_size_mm : tuple of float
 
-    Returns
-    -------
-    tissues : Tissues
-
     Raises
     ------
     DenoisingError

@@ -102,10 +102,6 @@ def run_brain_masks(b0s: Iterator[JudgedB0], methods: Sequence[str], table_path:
         Names of `METHODS`.
     table_path : Path
         TSV file.
-
-    Returns
-    -------
-    table_path : Path
     """
     table = RowTable(table_path, COLUMNS, KEYS)
     for one in b0s:

@@ -88,10 +88,6 @@ def run_diffusion(truths: Sequence[Truth], plan: DiffusionPlan, table_path: Path
     plan : DiffusionPlan
     table_path : Path
         TSV file.
-
-    Returns
-    -------
-    table_path : Path
     """
     table = RowTable(table_path, COLUMNS, CELL_COLUMNS)
     done = {tuple(row[column] for column in CELL_COLUMNS) for row in table.rows}

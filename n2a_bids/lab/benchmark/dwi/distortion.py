@@ -147,10 +147,6 @@ def run_distortion(
         Methods to compare, see :func:`methods`.
     table_path : Path
         TSV file.
-
-    Returns
-    -------
-    table_path : Path
     """
     table = RowTable(table_path, COLUMNS, KEYS)
     for pair in pairs:

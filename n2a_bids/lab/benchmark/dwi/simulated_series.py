@@ -80,10 +80,6 @@ def simulate(
         Row of the table of conditions; one that keeps the phase goes with ``single`` and ``repeat`` alone.
     n_repetitions : int, optional
         With ``repeat``: another number than two.
-
-    Returns
-    -------
-    simulated : Simulated
     """
     generator = torch.Generator().manual_seed(1000 + seed)
     noise_sd = dwi_phantoms.noise_sd_for_snr(truth.signal, truth.gradients, truth.mask, snr)

@@ -102,10 +102,6 @@ def make_micrograph_data(
     truth : MicrographTruth
     largest_drift : float
         Pixels along each axis; the first exposure has none.
-
-    Returns
-    -------
-    data : MicrographData
     """
     rng = np.random.default_rng([cell.seed, cell.n_repetitions, round(1000 * cell.dose)])
     expected = truth.image * np.float32(cell.dose)

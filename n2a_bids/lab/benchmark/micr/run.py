@@ -59,10 +59,6 @@ class _Plan:
 def run_micrographs(config: BenchmarkConfig) -> int:
     """Run every method in every cell that is not in the table yet.
 
-    Parameters
-    ----------
-    config : BenchmarkConfig
-
     Returns
     -------
     exit_code : int
