@@ -11,7 +11,7 @@ from n2a_bids.lab.benchmark.truths import Truth
 from n2a_bids.lab.simulation.conditions import CONDITIONS, NAMES, find_condition
 from n2a_bids.lab.simulation.lesions import ball_mask
 
-README = Path(__file__).parents[4] / "docs" / "benchmarks" / "README.md"
+PAGE = Path(__file__).parents[4] / "docs" / "benchmarks" / "method.md"
 CROP = (20, 24, 16)
 
 
@@ -44,6 +44,6 @@ def test_methods_get_noise_of_the_level_of_the_cell_in_the_box(head, name):
 
 
 def test_documentation_lists_every_condition():
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     for row in CONDITIONS:
         assert f"| `{row.name}` | {row.sentence}" in text, row.name
