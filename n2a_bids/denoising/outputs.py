@@ -13,7 +13,7 @@ from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.run import DenoiseResult
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.images import save_like
-from n2a_bids.io.json import write_record
+from n2a_bids.io.json import sidecar_path, write_record
 
 
 def write_outputs(
@@ -71,22 +71,11 @@ def write_outputs(
     for path, data in images.items():
         kept = np.where(result.mask[..., None], data, np.float32(0)) if skull_strip else data
         save_like(_without_single_channel(kept), result.job.runs[0], path)
-    write_record(replace(result.record, skull_stripped=skull_strip), record_path(out_file))
+    write_record(replace(result.record, skull_stripped=skull_strip), sidecar_path(out_file))
 
 
 def _without_single_channel(data: NDArray[np.float32]) -> NDArray[np.float32]:
     return data[..., 0] if data.shape[-1] == 1 else data
-
-
-def record_path(image: Path) -> Path:
-    """The ``.json`` beside an image, without the endings of formats.
-
-    Examples
-    --------
-    >>> record_path(Path("a.ome.tif")).name, record_path(Path("a.nii.gz")).name
-    ('a.json', 'a.json')
-    """
-    return image.with_name(f"{image.stem.removesuffix('.ome').removesuffix('.nii')}.json")
 
 
 def check_new_names(out_file: Path, others: Iterable[Path | None], inputs: Sequence[Path]) -> None:
@@ -116,7 +105,7 @@ def check_new_names(out_file: Path, others: Iterable[Path | None], inputs: Seque
             )
         taken.add(path.resolve())
         check_writable(path.parent)
-    if record_path(out_file).resolve() in {record_path(path).resolve() for path in inputs}:
+    if sidecar_path(out_file).resolve() in {sidecar_path(path).resolve() for path in inputs}:
         raise ConfigError(
             f"{out_file}: expected a name of its own, found that of an input, whose sidecar the record would "
             "replace; choose another"

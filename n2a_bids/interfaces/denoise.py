@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 
 from n2a_bids.config import DenoiseConfig
 from n2a_bids.config.options import Declared, declared_fields
+from n2a_bids.io.json import sidecar_path
 from n2a_bids.system.child import child_environment, raise_if_killed
 from n2a_bids.system.gpu_slot import gpu_slot, visible_gpus
 from n2a_bids.system.progress import FILE_NAME, PROGRESS_FILE, WANTS_FILES
@@ -154,8 +155,8 @@ class Denoise(CommandLine):
     def _list_outputs(self):
         folder = Path.cwd()
         outputs = {f"{name}_file": str(folder / f"{name}.nii.gz") for name in self._EXTRA}
-        outputs["out_file"] = str(folder / self.inputs.out_file)
-        outputs["record_file"] = outputs["out_file"].removesuffix(".nii.gz") + ".json"
+        out_file = folder / self.inputs.out_file
+        outputs |= {"out_file": str(out_file), "record_file": str(sidecar_path(out_file))}
         if self.inputs.save_uncertainty:
             outputs["uncertainty_file"] = str(folder / "uncertainty.nii.gz")
         if self.inputs.save_repetitions:

@@ -130,6 +130,17 @@ def sidecar_text(fields: Mapping[str, object]) -> str:
     return json_text({key: value for key, value in fields.items() if not _is_odd(value)})
 
 
+def sidecar_path(image: Path) -> Path:
+    """The ``.json`` beside an image, without the endings of formats.
+
+    Examples
+    --------
+    >>> sidecar_path(Path("a.ome.tif")).name, sidecar_path(Path("a.nii.gz")).name
+    ('a.json', 'a.json')
+    """
+    return image.with_name(f"{image.stem.removesuffix('.ome').removesuffix('.nii')}.json")
+
+
 def listed(value: object) -> list[object]:
     """One value of a field, or several, as a list; none where the field is absent.
 

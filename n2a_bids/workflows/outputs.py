@@ -15,7 +15,8 @@ from n2a_bids.dataset.names import derivative_path, source_uri
 from n2a_bids.dataset.read.given_masks import mask_warnings, masks_in_other_spaces
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sidecars import DescribeResults
-from n2a_bids.interfaces.derivatives.sink import WriteDerivatives, sidecar_path
+from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
+from n2a_bids.io.json import sidecar_path
 from n2a_bids.workflows.anat.reports import figure_path
 from n2a_bids.workflows.derivatives import (
     Output,

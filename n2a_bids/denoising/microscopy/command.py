@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.microscopy.exposures import Exposures, load_exposures
-from n2a_bids.denoising.outputs import check_new_names, record_path
+from n2a_bids.denoising.outputs import check_new_names
 from n2a_bids.denoising.run import DenoiseResult, denoise_files
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load_mask
-from n2a_bids.io.json import record_text
+from n2a_bids.io.json import record_text, sidecar_path
 from n2a_bids.io.micrographs import SUFFIXES, is_micrograph, no_png, read_micrograph, write_micrograph
 from n2a_bids.strategy_table import check_recipe
 
@@ -120,8 +120,8 @@ def _matched_names(folders: Sequence[Path]) -> list[str]:
     if not held[0]:
         raise BIDSDataError(f"{folders[0]}: expected PNG or TIFF files, found none; correct --pairs")
     names = sorted(held[0])
-    for one, other in pairwise(sorted(names, key=lambda name: record_path(Path(name)).name)):
-        if record_path(Path(one)) == record_path(Path(other)):
+    for one, other in pairwise(sorted(names, key=lambda name: sidecar_path(Path(name)).name)):
+        if sidecar_path(Path(one)) == sidecar_path(Path(other)):
             raise BIDSDataError(
                 f"{folders[0] / other}: expected names that differ in more than their ending, since the "
                 f"record of each stands in a .json of that name, found {one}; rename one"
@@ -205,4 +205,4 @@ def _write(
         image = images.get(name)
         if path is not None and image is not None:
             write_micrograph(path, image, found.like, as_float=as_float or name != "mean")
-    write_whole(record_path(out_file), record_text(result.record) + "\n")
+    write_whole(sidecar_path(out_file), record_text(result.record) + "\n")

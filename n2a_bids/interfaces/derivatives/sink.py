@@ -19,7 +19,7 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids.io.files import copy_whole, write_whole
-from n2a_bids.io.json import sidecar_text
+from n2a_bids.io.json import sidecar_path, sidecar_text
 from n2a_bids.record.typed_json import JsonObject
 
 
@@ -76,11 +76,6 @@ class WriteDerivatives(SimpleInterface):
             sources = _listed(getattr(self.inputs, name))
             sidecars = _listed(getattr(self.inputs, f"{name}_sidecar")) or [{}] * len(targets)
             yield from zip(sources, targets, sidecars, strict=True)
-
-
-def sidecar_path(image: Path) -> Path:
-    """The JSON beside a NIfTI image."""
-    return image.with_name(image.name.removesuffix(".nii.gz") + ".json")
 
 
 def _listed(value: Any) -> list[Any]:

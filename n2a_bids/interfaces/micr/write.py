@@ -19,7 +19,7 @@ from n2a_bids.interfaces.derivatives.sidecar_fields import alignment_sidecar, de
 from n2a_bids.interfaces.derivatives.sidecars import completed_record
 from n2a_bids.io.files import copy_whole, write_whole
 from n2a_bids.io.images import load
-from n2a_bids.io.json import read_typed, record_text, sidecar_text
+from n2a_bids.io.json import read_typed, record_text, sidecar_path, sidecar_text
 from n2a_bids.io.micrographs import Micrograph, read_micrograph, write_micrograph
 from n2a_bids.record.alignment import AlignmentRecord
 from n2a_bids.record.denoising import DenoisingRecord
@@ -82,7 +82,7 @@ class WriteMicrographs(SimpleInterface):
             target = targets[name]
             image = load(Path(getattr(inputs, name)))[0].reshape(like.pixels.shape)
             sidecar = self._sidecar(name, record, alignment, like)
-            write_whole(_beside(target), sidecar_text(sidecar) + "\n")
+            write_whole(sidecar_path(target), sidecar_text(sidecar) + "\n")
             as_float = inputs.as_float or name in ("residual", "noise_sd")
             write_micrograph(target, image, like, as_float=as_float)
         copy_whole(Path(inputs.alignment_file), targets["alignment"])
@@ -127,14 +127,3 @@ class WriteMicrographs(SimpleInterface):
         if name != "denoised":
             return common
         return {**common, **denoising_sidecar(record), "Alignment": alignment_sidecar(alignment)}
-
-
-def _beside(image: Path) -> Path:
-    """Sidecar of an image.
-
-    Examples
-    --------
-    >>> _beside(Path("sub-1_TEM.ome.tif")).name
-    'sub-1_TEM.json'
-    """
-    return image.with_name(f"{image.name.partition('.')[0]}.json")
