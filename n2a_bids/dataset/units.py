@@ -121,6 +121,11 @@ class DenoisingUnit:
         return self.kind == "dwi-reverse-pe" or self.reversed_b0 is not None
 
     @property
+    def phase_encoding_vectors(self) -> list[list[float]]:
+        """Direction of phase encoding of each DWI series, in the world."""
+        return [[float(part) for part in one.direction] for one in self.phase_encoding]
+
+    @property
     def suffix(self) -> str:
         """BIDS suffix of the images, as in `n2a_bids.contrasts`."""
         if self.datatype == "dwi":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nb
@@ -25,6 +26,8 @@ UNREADABLE = (
     *(ValueError, ArithmeticError, LookupError, TypeError, MemoryError),
 )
 """What nibabel and numpy raise for a file that is missing, damaged, or no image."""
+_EQUAL_VOLUME = 0.05
+"""Smaller differences of voxel volume are rounding of the headers."""
 
 
 def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -159,6 +162,12 @@ def save_like(data: NDArray, reference: Path, out_file: Path, dtype: DTypeLike =
     with whole_file(Path(out_file)) as temporary:
         image.to_filename(temporary)
     return Path(out_file)
+
+
+def finest_images(paths: Sequence[str | Path]) -> list[int]:
+    """Indices of the images with the smallest voxels."""
+    volumes = [abs(np.linalg.det(nb.load(path).affine[:3, :3])) for path in paths]
+    return [index for index, volume in enumerate(volumes) if volume <= (1 + _EQUAL_VOLUME) * min(volumes)]
 
 
 def voxel_sizes_mm(affine: NDArray[np.float64]) -> tuple[float, float, float]:

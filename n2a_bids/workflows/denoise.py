@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
-from nipype import Node
+from nipype import Node, Workflow
 
 from n2a_bids.config import DenoiseConfig, ResourceConfig
 from n2a_bids.interfaces.denoise import Denoise
 from n2a_bids.io.weights import weights_checksums
+
+DENOISED = {
+    "denoised": "out_file",
+    "mean": "mean_file",
+    "residual": "residual_file",
+    "noise_sd": "noise_sd_file",
+    "uncertainty": "uncertainty_file",
+    "repetitions": "repetition_files",
+    "denoising": "record_file",
+}
+"""What later workflows call the results of the denoising node, and its output for each."""
+
+
+def connect_fields(
+    workflow: Workflow, source: Node | Workflow, target: Workflow, outputs: Mapping[str, str]
+) -> None:
+    """Bring outputs of a node to the input node of a workflow, as far as that has a field of their name.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        In which they are connected.
+    source, target : Node or Workflow
+    outputs : mapping of str to str
+        Field of the input node -> output of `source`.
+    """
+    fields = target.get_node("inputnode").inputs.copyable_trait_names()
+    connected = [(output, f"inputnode.{field}") for field, output in outputs.items() if field in fields]
+    workflow.connect([(source, target, connected)])
 
 
 def init_denoise_node(

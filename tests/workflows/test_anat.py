@@ -114,7 +114,7 @@ def test_small_workflows_declare_their_ends(unit, config):
     assert mask.get_node("outputnode").outputs.copyable_trait_names() == ["mask_files"]
     assert set(align.get_node("outputnode").outputs.copyable_trait_names()) == set(ALIGNED)
     reports = init_reports_wf(unit, config)
-    assert set(reports.get_node("inputnode").inputs.copyable_trait_names()) == set(INPUTS)
+    assert set(reports.get_node("inputnode").inputs.copyable_trait_names()) == {*INPUTS, "uncertainty"}
     outputs = init_outputs_wf(unit, config).get_node("inputnode").inputs.copyable_trait_names()
     assert {"denoised", "mean", "residual", "noise_sd", "mask", "denoising", "alignment"} <= set(outputs)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -20,12 +19,10 @@ from n2a_bids.algorithms.noise.copies import find_means
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
 from n2a_bids.external.brain_registration import BrainFiles, register_brains
 from n2a_bids.io.gaps import load_gaps
-from n2a_bids.io.images import load, load_mask
+from n2a_bids.io.images import finest_images, load, load_mask
 
 _EQUAL_QUALITY = 0.05
 """Smaller differences of quality are estimation noise; the earlier run is what a user expects then."""
-_EQUAL_VOLUME = 0.05
-"""Smaller differences of voxel volume are rounding of the headers."""
 _EQUAL_MISSING = 0.01
 """Of the volume: less is a border left by a correction of the scanner, no face."""
 
@@ -71,18 +68,17 @@ class ChooseReference(SimpleInterface):
         files, masks = list(self.inputs.in_files), list(self.inputs.mask_files)
         gaps = list(self.inputs.gap_files or [""] * len(files))
         ratios = [_quality(*paths) for paths in zip(files, masks, gaps, strict=True)]
-        compared = _no_means(self._least_processed(_finest(files)), files)
+        small = finest_images(files)
+        compared = _no_means(self._least_processed(small), files)
         finest = _whole(compared, gaps)
         enough = (1 - _EQUAL_QUALITY) * max(ratios[candidate] for candidate in finest)
         good = [candidate for candidate in finest if ratios[candidate] >= enough]
         index = self.inputs.required_index if isdefined(self.inputs.required_index) else good[0]
         others = [other for other in range(len(files)) if other != index]
-        parts_missing, voxels_differ = len(finest) < len(compared), len(_finest(files)) < len(files)
+        reduced = len(small) < len(files), len(finest) < len(compared)
         self._results.update(
             index=index,
-            reason=_reason(
-                ratios[index], isdefined(self.inputs.required_index), voxels_differ, parts_missing
-            ),
+            reason=_reason(ratios[index], isdefined(self.inputs.required_index), *reduced),
             reference_file=files[index],
             reference_mask=masks[index],
             moving_files=[files[other] for other in others],
@@ -122,12 +118,6 @@ def _whole(indices: list[int], gaps: list[str]) -> list[int]:
     found = {index: load_gaps(gaps[index]) for index in indices}
     missing = {index: one.zone.mean() if one is not None else 0.0 for index, one in found.items()}
     return [index for index in indices if missing[index] <= min(missing.values()) + _EQUAL_MISSING]
-
-
-def _finest(files: list[str]) -> list[int]:
-    """Indices of the images with the smallest voxels."""
-    volumes = [abs(np.linalg.det(nb.load(path).affine[:3, :3])) for path in files]
-    return [index for index, volume in enumerate(volumes) if volume <= (1 + _EQUAL_VOLUME) * min(volumes)]
 
 
 def _reason(ratio: float, given: bool, voxels_differ: bool, parts_missing: bool) -> str:

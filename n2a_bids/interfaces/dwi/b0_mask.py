@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import get_args
 
 import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
 )
-from nipype.pipeline.engine import Workflow
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import Method, find_b0_brain
 from n2a_bids.interfaces.dwi.series import volume_problem
+from n2a_bids.interfaces.dwi.shared_inputs import B0BrainInputSpec
 from n2a_bids.io.images import save_like
 
 _WORDS: dict[Method, str] = {
@@ -29,30 +27,6 @@ _WORDS: dict[Method, str] = {
     "template": "by registration of a template (ICBM 152) to the mean b0 with ANTs",
     "otsu": "by an Otsu threshold on the median-filtered mean b0 (dipy)",
 }
-
-
-class B0BrainInputSpec(BaseInterfaceInputSpec):
-    """How an interface finds the brain in a b0; `set_mask_method` finds its nodes by these names."""
-
-    b0_mask_method = traits.Enum(*get_args(Method), usedefault=True, desc="see --dwi-mask-method")
-    b0_mask_seed = traits.Int(1, usedefault=True, desc="seed of ANTs, for the template")
-
-
-def set_mask_method(workflow: Workflow, method: Method, random_seed: int) -> None:
-    """Let all nodes of a workflow that find a brain in a b0 do it in one way.
-
-    Parameters
-    ----------
-    workflow : Workflow
-        Modified, with the workflows in it.
-    method : {"auto", "deepbet", "template", "otsu"}
-    random_seed : int
-        Of ANTs.
-    """
-    for name in workflow.list_node_names():
-        inputs = workflow.get_node(name).inputs
-        if "b0_mask_method" in inputs.copyable_trait_names():
-            inputs.trait_set(b0_mask_method=method, b0_mask_seed=random_seed)
 
 
 def method_words(method: Method) -> str:

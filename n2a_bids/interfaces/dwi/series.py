@@ -24,7 +24,7 @@ from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_brain
-from n2a_bids.interfaces.dwi.b0_threshold import b0_threshold_trait
+from n2a_bids.interfaces.dwi.shared_inputs import b0_threshold_trait
 from n2a_bids.interfaces.gaps import describe_specks
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import read_gradients, superior_axis, write_gradients

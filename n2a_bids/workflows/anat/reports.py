@@ -21,12 +21,12 @@ Figures = dict[str, tuple[Interface, list[tuple[str, str]]]]
 """For each ``desc-`` label the interface that draws it, and its connections to the input node."""
 
 INPUTS = (
-    *("images", "reference_file", "brain_mask", "before_files", "after_files", "reference", "moved"),
-    *("mean", "denoised", "noise_sd", "uncertainty", "record_file"),
+    *("images", "reference_file", "mask", "before_files", "after_files", "reference", "moved"),
+    *("mean", "denoised", "noise_sd", "denoising"),
 )
-"""What `init_reports_wf` takes."""
+"""What `init_reports_wf` takes, and the ``uncertainty`` where that is known."""
 
-_IMAGES = (("mean", "mean_file"), ("denoised", "denoised_file"), ("brain_mask", "mask_file"))
+_IMAGES = (("mean", "mean_file"), ("denoised", "denoised_file"), ("mask", "mask_file"))
 
 
 def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
@@ -45,12 +45,13 @@ def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         ``inputnode`` has the fields of `INPUTS`; there is no output but the files.
     """
     workflow = LiterateWorkflow("reports_wf")
-    inputnode = Node(IdentityInterface(list(INPUTS)), name="inputnode")
+    told = ["uncertainty"] if tells_error(unit, config) else []
+    inputnode = Node(IdentityInterface([*INPUTS, *told]), name="inputnode")
     single = len(unit.images) == 1
     compared = [*([] if single else [("reference_file", "repetition_file")]), *_IMAGES]
     noise_words = "noise SD" if single else "noise SD of one repetition"
     figures: Figures = {
-        "mask": (reportlets.MaskContours(), [("reference_file", "in_file"), ("brain_mask", "mask_file")]),
+        "mask": (reportlets.MaskContours(), [("reference_file", "in_file"), ("mask", "mask_file")]),
         "denoised": (reportlets.DenoisingFlicker(), compared),
         "detail": (reportlets.DetailZoom(), compared),
         "residual": (
@@ -59,15 +60,15 @@ def init_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         ),
         "noisesd": (
             reportlets.NoiseMap(title=noise_words),
-            [("noise_sd", "noise_sd_file"), ("brain_mask", "mask_file")],
+            [("noise_sd", "noise_sd_file"), ("mask", "mask_file")],
         ),
-        "loss": (reportlets.LossCurve(), [("record_file", "record_file")]),
+        "loss": (reportlets.LossCurve(), [("denoising", "record_file")]),
         "risk": (
             reportlets.RiskFigure(before="before denoising" if single else "plain mean"),
-            [("record_file", "record_file")],
+            [("denoising", "record_file")],
         ),
     }
-    if tells_error(unit, config):
+    if told:
         figures["uncertainty"] = (
             reportlets.UncertaintyMap(),
             [("uncertainty", "uncertainty_file"), *_IMAGES[1:]],
@@ -141,7 +142,7 @@ def _connect_alignment(workflow: Workflow, inputnode: Node, unit: DenoisingUnit,
                 draw,
                 [
                     ("reference_file", "reference_file"),
-                    ("brain_mask", "mask_file"),
+                    ("mask", "mask_file"),
                     ("before_files", "before_file"),
                     ("after_files", "after_file"),
                 ],

@@ -27,11 +27,23 @@ from n2a_bids.workflows.complex_parts import (
     joined,
     writes_complex,
 )
-from n2a_bids.workflows.denoise import init_denoise_node
-from n2a_bids.workflows.derivatives import is_repeated, tells_error, writes_each_echo
+from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
+from n2a_bids.workflows.derivatives import tells_error, writes_each_echo
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
+
+_ALIGNED = {
+    "mask": "outputnode.brain_mask",
+    "alignment": "outputnode.record_file",
+    "transforms": "outputnode.out_transforms",
+    "images": "outputnode.out_files",
+    **{
+        field: f"outputnode.{field}"
+        for field in ("accepted", "reference_file", "before_files", "after_files", "reference", "moved")
+    },
+}
+"""What later workflows call the results of the alignment, and its output for each."""
 
 
 def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) -> Workflow:
@@ -77,19 +89,14 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
             (inspect, outputs, found),
         ]
     )
-    _connect_outputs(workflow, align, denoise, outputs)
-    reports = init_reports_wf(unit, config)
-    _connect_reports(workflow, align, denoise, reports)
-    if tells_error(unit, config):
-        for target in (outputs, reports):
-            workflow.connect(denoise, "uncertainty_file", target, "inputnode.uncertainty")
-    _connect_images(workflow, unit, config)
+    targets = [outputs, init_reports_wf(unit, config)]
     if preproc or config.outputs.raw_like_dir is not None:
-        _connect_downstream(workflow, init_downstream_wf(unit, config, preproc=preproc))
-    if is_repeated(unit, config):
-        workflow.connect(align, "outputnode.out_transforms", outputs, "inputnode.transforms")
-    if each_echo:
-        workflow.connect(denoise, "repetition_files", outputs, "inputnode.repetitions")
+        targets.append(init_downstream_wf(unit, config, preproc=preproc))
+        workflow.connect(outputs, "describe.denoised", targets[-1], "inputnode.sidecar")
+    for target in targets:
+        connect_fields(workflow, align, target, _ALIGNED)
+        connect_fields(workflow, denoise, target, DENOISED)
+    _connect_images(workflow, unit, config)
     return workflow
 
 
@@ -177,48 +184,6 @@ def _connect_images(workflow: Workflow, unit: DenoisingUnit, config: Config) -> 
         workflow.connect([(demodulate, align, values)])
     if writes_complex(unit, config):
         add_complex_output(workflow, unit, config, (align, "outputnode.phase_file"))
-
-
-def _connect_outputs(workflow: Workflow, align: Workflow, denoise: Node, outputs: Workflow) -> None:
-    aligned = [
-        *(("brain_mask", "mask"), ("record_file", "alignment")),
-        ("accepted", "accepted"),
-    ]
-    denoised = [
-        *(("out_file", "denoised"), ("mean_file", "mean"), ("residual_file", "residual")),
-        *(("noise_sd_file", "noise_sd"), ("record_file", "denoising")),
-    ]
-    workflow.connect(
-        [
-            (align, outputs, [(f"outputnode.{field}", f"inputnode.{target}") for field, target in aligned]),
-            (denoise, outputs, [(field, f"inputnode.{target}") for field, target in denoised]),
-        ]
-    )
-
-
-def _connect_reports(workflow: Workflow, align: Workflow, denoise: Node, reports: Workflow) -> None:
-    aligned = ("reference_file", "brain_mask", "before_files", "after_files", "reference", "moved")
-    denoised = [
-        *(("out_file", "denoised"), ("mean_file", "mean")),
-        *(("noise_sd_file", "noise_sd"), ("record_file", "record_file")),
-    ]
-    workflow.connect(
-        [
-            (align, reports, [("outputnode.out_files", "inputnode.images")]),
-            (align, reports, [(f"outputnode.{field}", f"inputnode.{field}") for field in aligned]),
-            (denoise, reports, [(field, f"inputnode.{target}") for field, target in denoised]),
-        ]
-    )
-
-
-def _connect_downstream(workflow: Workflow, downstream: Workflow) -> None:
-    workflow.connect(
-        [
-            (workflow.get_node("denoise"), downstream, [("out_file", "inputnode.denoised")]),
-            (workflow.get_node("align_wf"), downstream, [("outputnode.brain_mask", "inputnode.mask")]),
-            (workflow.get_node("outputs_wf"), downstream, [("describe.denoised", "inputnode.sidecar")]),
-        ]
-    )
 
 
 def _owner_of_mask(mask: Path, unit: DenoisingUnit) -> int:

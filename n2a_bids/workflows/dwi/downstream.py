@@ -21,10 +21,9 @@ from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.dwi.native_grid import NativeGrids
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.workflows.derivatives import Output
-from n2a_bids.workflows.dwi.preparation import phase_encoding_vectors
 
-_ALIGNED = ("mask", "bval", "bvec", "b0", "between", "accepted")
-_ACQUIRED = ("series", "own_b0", "own_bval", "own_bvec", "motion")
+_ALIGNED = ("mask", "bval", "bvec", "b0_after", "between", "accepted")
+_ACQUIRED = ("own_series", "own_b0", "own_bval", "own_bvec", "motion")
 
 
 def wants_own_grids(unit: DenoisingUnit, config: Config) -> bool:
@@ -106,13 +105,13 @@ def init_dwi_downstream_wf(
 def _init_own_grids(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, *, keep_negative: bool) -> Node:
     own = Node(NativeGrids(keep_negative=keep_negative), name="own_grids", mem_gb=4.0)
     connected = [
-        *(("denoised", "denoised_file"), ("mask", "mask_file"), ("b0", "b0_files")),
-        *(("between", "between_file"), ("series", "in_files"), ("own_b0", "own_b0_files")),
+        *(("denoised", "denoised_file"), ("mask", "mask_file"), ("b0_after", "b0_files")),
+        *(("between", "between_file"), ("own_series", "in_files"), ("own_b0", "own_b0_files")),
         ("accepted", "accepted"),
         *(("own_bval", "bval_files"), ("own_bvec", "bvec_files"), ("motion", "motion_files")),
     ]
     if unit.distortion_is_estimated:
-        own.inputs.phase_encoding = phase_encoding_vectors(unit)
+        own.inputs.phase_encoding = unit.phase_encoding_vectors
         connected.append(("displacement", "displacement_files"))
     workflow.connect([(inputnode, own, connected)])
     return own

@@ -16,12 +16,12 @@ from n2a_bids.interfaces.reportlets.viewer import ViewerImages
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.anat.reports import Figures, connect_figures
 from n2a_bids.workflows.derivatives import tells_error
-from n2a_bids.workflows.dwi.tensor import unit_gradients
+from n2a_bids.workflows.dwi.tensor import TENSOR_MAPS, unit_gradients
 
 _INPUTS = (
     *("series", "mask", "bval", "bvec", "alignment", "b0_before", "b0_corrected", "b0_after"),
-    *("denoised", "mean", "noise_sd", "uncertainty", "denoising"),
-    *("fa_mean", "v1_mean", "fa_denoised", "v1_denoised"),
+    *("denoised", "mean", "noise_sd", "denoising"),
+    *TENSOR_MAPS,
 )
 
 
@@ -47,7 +47,8 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
     # A single series is its own mean, and its noise is not that of one of several.
     single = len(unit.images) == 1 and not takes_halves(config.denoise.strategy)
     noise_words = "noise SD" if single else "noise SD of one repetition"
-    inputnode = Node(IdentityInterface(list(_INPUTS)), name="inputnode")
+    told = [("uncertainty", "uncertainty_file")] if tells_error(unit, config) else []
+    inputnode = Node(IdentityInterface([*_INPUTS, *dict(told)]), name="inputnode")
     first = Node(Select(index=[0]), name="first_series")
     first_b0 = Node(Select(index=[0]), name="first_b0")
     workflow.connect(
@@ -56,7 +57,6 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
     images = [("mean", "mean_file"), ("denoised", "denoised_file"), ("mask", "mask_file")]
     noise = ("noise_sd", "noise_sd_file")
     table = [("bval", "bval_file"), ("bvec", "bvec_file")]
-    told = [("uncertainty", "uncertainty_file")] if tells_error(unit, config) else []
     figures: Figures = {
         "mask": (reportlets.MaskContours(), [("mask", "mask_file")]),
         "denoised": (reportlets.DenoisingFlicker(volume=shown), images),
@@ -77,7 +77,7 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
         "volumes": (dwi_reportlets.VolumeQuality(noise_label=noise_words), [*images, *table, noise]),
     }
     if tensor:
-        maps = [(field, f"{field}_file") for field in ("fa_mean", "v1_mean", "fa_denoised", "v1_denoised")]
+        maps = [(field, f"{field}_file") for field in TENSOR_MAPS]
         figures["tensor"] = (
             dwi_reportlets.TensorMaps(before="before" if single else "mean"),
             [("mask", "mask_file"), *maps],

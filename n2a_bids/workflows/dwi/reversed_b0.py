@@ -25,7 +25,7 @@ def add_reversed_b0(workflow: Workflow, unit: DenoisingUnit, align: Node) -> Non
     align : Node
         `AlignSeries` of the unit.
     """
-    series = [[float(part) for part in one.direction] for one in unit.phase_encoding]
+    series = unit.phase_encoding_vectors
     b0 = Node(_mean_b0(unit), name="reversed_b0", mem_gb=1.5)
     times = [one.readout_time_s for one in unit.phase_encoding]
     reversed_time = read_acquisition(unit.reversed_b0.metadata).readout_time_s
@@ -33,7 +33,7 @@ def add_reversed_b0(workflow: Workflow, unit: DenoisingUnit, align: Node) -> Non
         EstimateDistortion(
             names=[str(unit.images[0].path), str(unit.reversed_b0.path)],
             phase_encoding=[series[0], [-part for part in series[0]]],
-            readout_ratio=_ratio(reversed_time, times[0]),
+            readout_ratio=readout_ratio(reversed_time, times[0]),
             is_optional=True,
         ),
         name="distortion",
@@ -43,18 +43,13 @@ def add_reversed_b0(workflow: Workflow, unit: DenoisingUnit, align: Node) -> Non
         ShareDisplacement(
             images=[str(image.path) for image in unit.images],
             phase_encoding=series,
-            readout_ratios=[_ratio(time, times[0]) for time in times],
+            readout_ratios=[readout_ratio(time, times[0]) for time in times],
         ),
         name="displacements",
     )
     align.inputs.phase_encoding = series
     _connect_b0s(workflow, b0, distortion)
-    workflow.connect(
-        [
-            (distortion, share, [("displacement_files", "displacement_files")]),
-            (share, align, [("displacement_files", "displacement_files")]),
-        ]
-    )
+    workflow.connect(distortion, "displacement_files", share, "displacement_files")
 
 
 def _connect_b0s(workflow: Workflow, b0: Node, distortion: Node) -> None:
@@ -83,6 +78,6 @@ def _mean_b0(unit: DenoisingUnit) -> MeanReversedB0:
     return interface
 
 
-def _ratio(time_s: float | None, first_s: float | None) -> float:
+def readout_ratio(time_s: float | None, first_s: float | None) -> float:
     """Of readout times; 1 where a sidecar does not tell."""
     return time_s / first_s if time_s and first_s else 1.0

@@ -26,6 +26,8 @@ _MAPS = {
     "v1": ("First eigenvector, components to the right, to the front and upwards (RAS)", "1"),
 }
 """Name, description, unit."""
+TENSOR_MAPS = {f"{kind}_{desc}": f"outputnode.{kind}_{desc}" for desc in FITTED for kind in ("fa", "v1")}
+"""What the report shows of them, and the output of `init_tensor_wf` for each."""
 
 
 def unit_gradients(unit: DenoisingUnit, b0_threshold: float) -> Gradients:
@@ -58,8 +60,7 @@ def init_tensor_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """
     workflow = LiterateWorkflow("tensor_wf")
     inputnode = Node(IdentityInterface([*FITTED, "bval", "bvec", "mask"]), name="inputnode")
-    shown = [f"{kind}_{desc}" for desc in FITTED for kind in ("fa", "v1")]
-    outputnode = Node(IdentityInterface(shown), name="outputnode")
+    outputnode = Node(IdentityInterface(list(TENSOR_MAPS)), name="outputnode")
     written = [desc for desc in FITTED if desc == "denoised" or is_made_of_several(unit, config)]
     targets = {f"{kind}_{desc}": _path(unit, config, kind, desc) for desc in written for kind in _MAPS}
     write = Node(WriteDerivatives(targets), name="write")

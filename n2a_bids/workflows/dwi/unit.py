@@ -13,22 +13,33 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from n2a_bids.config import Config, DenoiseConfig
 from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces.dwi.b0_mask import method_words, set_mask_method
-from n2a_bids.interfaces.dwi.b0_threshold import set_b0_threshold
+from n2a_bids.interfaces.dwi.b0_mask import method_words
+from n2a_bids.interfaces.dwi.shared_inputs import set_shared_inputs
 from n2a_bids.interfaces.dwi.tensor import SplitSeries
 from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.complex_parts import add_complex_output, joined, second_files, writes_complex
-from n2a_bids.workflows.denoise import init_denoise_node
-from n2a_bids.workflows.derivatives import is_made_of_several, tells_error
+from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
+from n2a_bids.workflows.derivatives import tells_error
 from n2a_bids.workflows.descriptions import choice, masking, opening, series_preparation
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
 from n2a_bids.workflows.dwi.node_memory import reserve_memory
-from n2a_bids.workflows.dwi.preparation import add_placed_phase, init_preparation, reference_first
+from n2a_bids.workflows.dwi.preparation import (
+    add_placed_phase,
+    connect_places,
+    init_preparation,
+    reference_first,
+)
 from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf
-from n2a_bids.workflows.dwi.tensor import determines_tensor, init_tensor_wf
+from n2a_bids.workflows.dwi.tensor import TENSOR_MAPS, determines_tensor, init_tensor_wf
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
+
+_ALIGNED = {
+    **{field: f"{field}_file" for field in ("mask", "bval", "bvec")},
+    **{"alignment": "record_file", "series": "out_files", "b0_after": "b0_files", "accepted": "accepted"},
+}
+"""What later workflows call the results of the alignment, and its output for each."""
 
 
 def init_dwi_unit_wf(
@@ -80,30 +91,28 @@ def init_dwi_unit_wf(
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
     tensor = init_tensor_wf(unit, config) if determines_tensor(unit, config.selection.b0_threshold) else None
     reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
-    series = (align, "out_files")
-    if unit.kind == "dwi-split" and takes_halves(config.denoise.strategy):
-        split = _init_split(workflow, align, config.denoise.random_seed)
-        series = (split, "out_files")
-    table = [("bval_file", "bvals"), ("bvec_file", "bvecs")]
-    workflow.connect(
-        [
-            (series[0], denoise, [(series[1], "in_files")]),
-            (align, denoise, [("mask_file", "mask_file"), ("noise_kept", "noise_kept"), *table]),
-            (workflow.get_node("pick"), denoise, [("out_file", "stored_files")]),
-        ]
-    )
-    _connect_results(workflow, outputs, reports, unit, config)
+    workflow.add_nodes([denoise, outputs, reports])
+    _connect_denoising(workflow, unit, config)
+    targets = [outputs, reports]
     if unit.distortion_is_estimated:
         _connect_distortion(workflow, outputs, reports)
     _connect_inspection(workflow, unit, given)
     if tensor is not None:
-        _connect_tensor(workflow, tensor, reports)
+        targets.append(tensor)
+        connect_fields(workflow, tensor, reports, TENSOR_MAPS)
     if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
-        _connect_downstream(workflow, unit, config, all_series)
+        targets.append(init_dwi_downstream_wf(unit, config, all_series=all_series))
+        _connect_acquired(workflow, targets[-1], unit)
+    for target in targets:
+        connect_fields(workflow, align, target, _ALIGNED)
+        connect_fields(workflow, denoise, target, DENOISED)
     if writes_complex(unit, config):
         add_complex_output(workflow, unit, config, add_placed_phase(workflow, unit))
-    set_b0_threshold(workflow, config.selection.b0_threshold)
-    set_mask_method(workflow, config.mask.dwi_method, config.denoise.random_seed)
+    how_brains_are_found = {
+        "b0_mask_method": config.mask.dwi_method,
+        "b0_mask_seed": config.denoise.random_seed,
+    }
+    set_shared_inputs(workflow, {"b0_threshold": config.selection.b0_threshold, **how_brains_are_found})
     reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
 
@@ -114,39 +123,20 @@ def _denoising_of(unit: DenoisingUnit, config: Config) -> DenoiseConfig:
     return replace(config.denoise, keep_noise_floor=config.denoise.keep_noise_floor or in_place)
 
 
-def _connect_results(
-    workflow: Workflow, outputs: Workflow, reports: Workflow, unit: DenoisingUnit, config: Config
-) -> None:
+def _connect_denoising(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
+    """The aligned series, or two made of the one that there is, go to the denoising node."""
     align, denoise = workflow.get_node("align"), workflow.get_node("denoise")
-    to_all = [
-        *(("mask_file", "inputnode.mask"), ("bval_file", "inputnode.bval")),
-        *(("bvec_file", "inputnode.bvec"), ("record_file", "inputnode.alignment")),
-    ]
-    denoised = [
-        *(("out_file", "inputnode.denoised"), ("noise_sd_file", "inputnode.noise_sd")),
-        ("record_file", "inputnode.denoising"),
-    ]
-    mean = [("mean_file", "inputnode.mean")]
-    shown = [("out_files", "inputnode.series"), ("b0_files", "inputnode.b0_after")]
+    series = align
+    if unit.kind == "dwi-split" and takes_halves(config.denoise.strategy):
+        series = _init_split(workflow, align, config.denoise.random_seed)
+    table = [("bval_file", "bvals"), ("bvec_file", "bvecs")]
     workflow.connect(
         [
-            # nipype keeps and extends the lists it is given: each connection needs its own.
-            (align, outputs, [*to_all, ("accepted", "inputnode.accepted")]),
-            (align, reports, [*to_all, *shown]),
-            (
-                denoise,
-                outputs,
-                [
-                    *denoised,
-                    *(mean if is_made_of_several(unit, config) else ()),
-                    ("residual_file", "inputnode.residual"),
-                ],
-            ),
-            (denoise, reports, [*denoised, *mean]),
+            (series, denoise, [("out_files", "in_files")]),
+            (align, denoise, [("mask_file", "mask_file"), ("noise_kept", "noise_kept"), *table]),
+            (workflow.get_node("pick"), denoise, [("out_file", "stored_files")]),
         ]
     )
-    for target in (outputs, reports) if tells_error(unit, config) else ():
-        workflow.connect(denoise, "uncertainty_file", target, "inputnode.uncertainty")
 
 
 def _connect_distortion(workflow: Workflow, outputs: Workflow, reports: Workflow) -> None:
@@ -185,47 +175,21 @@ def _connect_inspection(workflow: Workflow, unit: DenoisingUnit, given: Path | N
         workflow.connect(workflow.get_node("mask"), ("warnings", joined), inspect, "mask_warnings")
 
 
-def _connect_tensor(workflow: Workflow, tensor: Workflow, reports: Workflow) -> None:
-    align, denoise = workflow.get_node("align"), workflow.get_node("denoise")
-    aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("bval", "bvec", "mask")]
-    images = [("mean_file", "inputnode.mean"), ("out_file", "inputnode.denoised")]
-    maps = ("fa_mean", "v1_mean", "fa_denoised", "v1_denoised")
-    workflow.connect(
-        [
-            (align, tensor, aligned),
-            (denoise, tensor, images),
-            (tensor, reports, [(f"outputnode.{field}", f"inputnode.{field}") for field in maps]),
-        ]
-    )
-
-
-def _connect_downstream(
-    workflow: Workflow, unit: DenoisingUnit, config: Config, all_series: Mapping[Path, Path] | None
-) -> None:
-    downstream = init_dwi_downstream_wf(unit, config, all_series=all_series)
-    aligned = [(f"{field}_file", f"inputnode.{field}") for field in ("mask", "bval", "bvec")]
-    aligned += [("b0_files", "inputnode.b0"), ("accepted", "inputnode.accepted")]
+def _connect_acquired(workflow: Workflow, downstream: Workflow, unit: DenoisingUnit) -> None:
+    """What is known of each series as it was acquired, and the sidecar of the result."""
     acquired = [
-        *(("values_file", "inputnode.series"), ("b0_file", "inputnode.own_b0")),
+        *(("values_file", "inputnode.own_series"), ("b0_file", "inputnode.own_b0")),
         *(("bval_file", "inputnode.own_bval"), ("bvec_file", "inputnode.own_bvec")),
     ]
     workflow.connect(
         [
-            (workflow.get_node("align"), downstream, aligned),
             (workflow.get_node("pick"), downstream, acquired),
             (workflow.get_node("motion"), downstream, [("motion_file", "inputnode.motion")]),
-            (workflow.get_node("denoise"), downstream, [("out_file", "inputnode.denoised")]),
             (workflow.get_node("outputs_wf"), downstream, [("describe.denoised", "inputnode.sidecar")]),
         ]
     )
-    if unit.kind == "dwi-in-place":
-        return
-    is_pair = unit.kind == "dwi-reverse-pe"
-    between = workflow.get_node("distortion" if is_pair else "register")
-    workflow.connect(between, "between_file", downstream, "inputnode.between")
-    if unit.distortion_is_estimated:
-        displacements = between if is_pair else workflow.get_node("displacements")
-        workflow.connect(displacements, "displacement_files", downstream, "inputnode.displacement")
+    if unit.kind != "dwi-in-place":
+        connect_places(workflow, unit, downstream, ("inputnode.between", "inputnode.displacement"))
 
 
 def _init_split(workflow: Workflow, align: Node, random_seed: int) -> Node:

@@ -13,8 +13,8 @@ from n2a_bids.interfaces.reportlets.anat import LossCurve, RiskFigure
 from n2a_bids.workflows.anat.reports import Figures, connect_figures
 
 INPUTS = (
-    *("out_files", "mask_file", "alignment_file"),
-    *("denoised", "mean", "residual", "noise_sd", "record_file"),
+    *("images", "mask", "alignment"),
+    *("denoised", "mean", "residual", "noise_sd", "denoising"),
 )
 """What `init_micr_reports_wf` takes."""
 
@@ -36,9 +36,9 @@ def init_micr_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     """
     workflow = LiterateWorkflow("reports_wf")
     inputnode = Node(IdentityInterface(list(INPUTS)), name="inputnode")
-    images = [(field, field) for field in ("out_files", "mean", "denoised", "mask_file")]
+    images = [("images", "out_files"), ("mean", "mean"), ("denoised", "denoised"), ("mask", "mask_file")]
     figures: Figures = {
-        "drift": (reportlets.DriftChart(), [("alignment_file", "alignment_file")]),
+        "drift": (reportlets.DriftChart(), [("alignment", "alignment_file")]),
         "denoised": (reportlets.MicrographFlicker(), images),
         "detail": (reportlets.MicrographDetail(), images),
         "residual": (
@@ -47,10 +47,10 @@ def init_micr_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         ),
         "rings": (
             reportlets.RingChart(),
-            [("record_file", "record_file"), ("mean", "mean"), ("denoised", "denoised")],
+            [("denoising", "record_file"), ("mean", "mean"), ("denoised", "denoised")],
         ),
-        "loss": (LossCurve(), [("record_file", "record_file")]),
-        "risk": (RiskFigure(), [("record_file", "record_file")]),
+        "loss": (LossCurve(), [("denoising", "record_file")]),
+        "risk": (RiskFigure(), [("denoising", "record_file")]),
     }
     if config.outputs.wants_viewer:
         figures["viewer"] = (reportlets.MicrographViewer(), [*images, ("noise_sd", "noise_sd")])

@@ -16,7 +16,7 @@ from n2a_bids.interfaces.aligned import KeepAligned
 from n2a_bids.interfaces.micr.align import AlignExposures
 from n2a_bids.interfaces.micr.write import WriteMicrographs
 from n2a_bids.io.ome_zarr import folder_state, is_zarr
-from n2a_bids.workflows.denoise import init_denoise_node
+from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.micr.reports import init_micr_reports_wf
 from n2a_bids.workflows.names import workflow_name
@@ -63,17 +63,17 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     results = [("mean_file", "mean"), ("residual_file", "residual"), ("noise_sd_file", "noise_sd")]
     denoised = [("out_file", "denoised"), *results, ("record_file", "record_file")]
     reports = init_micr_reports_wf(unit, config)
-    shown = [(field, f"inputnode.{target}") for field, target in denoised]
     workflow.connect(
         [
             (align, denoise, aligned),
             (align, write, [("record_file", "alignment_file"), ("warnings", "found_warnings")]),
             (align, write, [("accepted", "accepted"), ("bit_depth", "bit_depth")]),
             (denoise, write, denoised),
-            (denoise, reports, shown),
-            (align, reports, [(field, f"inputnode.{field}") for field in ("out_files", "mask_file")]),
-            (align, reports, [("record_file", "inputnode.alignment_file")]),
         ]
+    )
+    connect_fields(workflow, denoise, reports, DENOISED)
+    connect_fields(
+        workflow, align, reports, {"images": "out_files", "mask": "mask_file", "alignment": "record_file"}
     )
     return workflow
 
