@@ -19,25 +19,28 @@ FILE_NAME = "progress.json"
 """In the folder of the step."""
 
 
-_STAGES = (
+_STAGES_S = (
+    (r"", 22),
+    (r"choosing the noise level", 15),
+    (r".*epoch \d+/\d+", 44),
+    (r"choosing how alike", 19),
+    (r"comparing candidates", 25),
+    (r"denoising the whole (?:volume|image)", 90),
+    (r"measuring the result", 22),
+    (r"wrote ", 0),
+)
+"""First message of a stage -> its seconds, in their order, of a pair of 1 mm heads on two cores. The first is
+what comes before any message. What a denoising leaves out is not waited for once a later stage has begun."""
+_SHORT_LAST = 0.7
+"""The last step of a stage, the fusion of estimates, over the others, non-local Bayes."""
+_PARTS = (
     (r"averaging", 0.3),
     (r"denoising \d+ volumes together", 0.1),
     (r"trying what the other series", 0.45),
-    (r"choosing the noise level", 0.08),
-    (r".*epoch \d+/\d+", 0.11),
-    (r"comparing candidates", 0.48),
     (r"denoising what lies around", 0.85),
-    (r"denoising the whole volume", 0.57),
-    (r"measuring the result", 0.92),
-    (r"wrote ", 1.0),
 )
-"""Message -> part of the time after which it comes, as measured on a pair of heads of 1 mm."""
-_UNTRAINED = {"comparing candidates": 0.14, "denoising the whole volume": 0.27}
-"""The same of what differs where no network is trained: one image alone, and recipes without training."""
-_TRAINING_PART = 0.37
+"""Other messages -> part of the time after which they come."""
 _VOLUMES_PART = 0.75
-_COMPARED_PART = 0.92
-"""Part of the time after which the whole volume is denoised; the stages of that take about as long each."""
 _COUNT = re.compile(r"(\d+)(?:/| of )(\d+)")
 
 
@@ -67,43 +70,51 @@ def read_progress(file: Path) -> Progress | None:
         return None
 
 
-def part_done(message: str, *, trained: bool = True) -> float | None:
-    """Part of a denoising that is done when a message comes; None where it tells nothing.
-
-    Parameters
-    ----------
-    message : str
-    trained : bool
-        Whether a network was trained before.
+class Course:
+    """The stages of a denoising that have come, and the part of its work that they are.
 
     Examples
     --------
-    >>> round(part_done("fine-tuning epoch 5/10, loss 0.2"), 3)
-    0.295
-    >>> round(part_done("denoising the whole volume, stage 2 of 4", trained=False), 3)
-    0.595
-    >>> part_done("something else")
+    >>> course = Course()
+    >>> round(course.take("fine-tuning epoch 5/10, loss 0.2"), 3)
+    0.198
+    >>> round(course.take("denoising the whole volume, stage 2 of 4"), 3)
+    0.644
+    >>> course.take("something else") == course.take("choosing the noise level")
+    True
     """
-    start = next((part for words, part in _STAGES if re.match(words, message)), None)
-    if not trained:
-        start = next((part for words, part in _UNTRAINED.items() if message.startswith(words)), start)
-    count = _COUNT.search(message)
-    if start is None or count is None:
-        return start
-    index, number = int(count[1]), int(count[2])
-    if "epoch" in message:
-        return start + _TRAINING_PART * index / number
-    if "stage" in message:
-        return start + (_COMPARED_PART - start) * index / number
-    return start + _VOLUMES_PART * (index - 1) / number
+
+    def __init__(self):
+        self._came, self._part = [0], 0.0
+
+    def take(self, message: str) -> float:
+        """Part that is done when a message comes, 0 to 1; it never falls."""
+        count = _COUNT.search(message)
+        index, number = (int(count[1]), int(count[2])) if count else (0, 1)
+        stage = next(
+            (k for k, (words, _) in enumerate(_STAGES_S) if words and re.match(words, message)), None
+        )
+        other = next((part for words, part in _PARTS if re.match(words, message)), None)
+        if stage is not None:
+            short = _SHORT_LAST if "stage" in message else 1.0
+            self._part = max(self._part, self._part_in(stage, min(1.0, index / (number - 1 + short))))
+        elif other is not None:
+            self._part = max(self._part, other + _VOLUMES_PART * max(index - 1, 0) / number)
+        return self._part
+
+    def _part_in(self, stage: int, done: float) -> float:
+        """Part that is done when so much of a stage is."""
+        self._came = [*(one for one in self._came if one < stage), stage]
+        spent_s = sum(_STAGES_S[one][1] for one in self._came[:-1]) + done * _STAGES_S[stage][1]
+        left_s = (1 - done) * _STAGES_S[stage][1] + sum(seconds for _, seconds in _STAGES_S[stage + 1 :])
+        return spent_s / (spent_s + left_s)
 
 
 class ProgressReport:
     """Receives the messages of a denoising, and tells them where they are wanted."""
 
     def __init__(self, file: Path | None = None):
-        self._file, self._part, self._started = file, 0.0, time.monotonic()
-        self._trained = False
+        self._file, self._course, self._started = file, Course(), time.monotonic()
 
     @classmethod
     def from_environment(cls) -> ProgressReport:
@@ -113,12 +124,11 @@ class ProgressReport:
 
     def __call__(self, message: str) -> None:
         """Tell one message."""
-        self._trained |= " epoch " in message
-        self._part = max(self._part, part_done(message, trained=self._trained) or 0.0)
+        part = self._course.take(message)
         # A full disk, a lost terminal or a closed pipe must not end a denoising; results tell of a full disk.
         with suppress(OSError):
             if self._file is not None:
-                write_progress(self._file, Progress(message, self._part))
+                write_progress(self._file, Progress(message, part))
                 return
             sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {message}\n")
             sys.stderr.flush()
