@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 from nipype.interfaces.base import Interface
 from numpy.typing import NDArray
 
-from n2a_bids.api.images import ImageLike, in_memory, write_inputs
+from n2a_bids.api.arguments import image_list, input_folder, whole_number
+from n2a_bids.api.images import ImageLike, in_memory, write_inputs, write_mask
 from n2a_bids.config import AlignConfig, DenoiseConfig
 from n2a_bids.config.options import check_choices
 from n2a_bids.errors import BIDSDataError
@@ -108,10 +108,11 @@ def align(
     """
     config = AlignConfig(space=space)
     check_choices(config)
-    with tempfile.TemporaryDirectory(prefix="n2a_align_") as name:
-        given = None if mask is None else write_inputs([mask], Path(name), "mask")[0]
+    threads, random_seed = whole_number(threads, "threads", 1), whole_number(random_seed, "random_seed")
+    with input_folder("align") as folder:
+        given = None if mask is None else write_mask(mask, folder)
         how = AlignmentOptions(given, config, different_contrast, random_seed, threads)
-        found = align_files(write_inputs(images, Path(name)), Path(name), how)
+        found = align_files(write_inputs(image_list(images), folder), folder, how)
         return Aligned(
             tuple(in_memory(Path(path)) for path in found.out_files),
             in_memory(Path(found.brain_mask)),
@@ -143,10 +144,12 @@ def brain_mask(image: ImageLike, *, threads: int = 1) -> nb.Nifti1Image:
     BIDSDataError
         If it is no image, or shows no brain.
     """
-    with tempfile.TemporaryDirectory(prefix="n2a_mask_") as name:
-        (path,) = write_inputs([image], Path(name))
+    threads = whole_number(threads, "threads", 1)
+    with input_folder("mask") as folder:
+        (path,) = write_inputs([image], folder)
         refuse_series([path])
-        return in_memory(Path(_run(BrainMask(in_file=str(path), threads=threads), Path(name) / "0").out_mask))
+        (plain,) = _run(FindGaps(in_files=[str(path)]), folder / "gaps").out_files
+        return in_memory(Path(_run(BrainMask(in_file=plain, threads=threads), folder / "0").out_mask))
 
 
 def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> SimpleNamespace:

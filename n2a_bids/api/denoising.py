@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,8 @@ import torch
 from nipype.interfaces.base import isdefined
 
 from n2a_bids.api.alignment import RANDOM_SEED, AlignmentOptions, align_files
-from n2a_bids.api.images import GradientTable, ImageLike, image_like, write_inputs
+from n2a_bids.api.arguments import image_list, input_folder, whole_number
+from n2a_bids.api.images import GradientTable, ImageLike, image_like, write_inputs, write_mask
 from n2a_bids.config import DenoiseConfig
 from n2a_bids.config.options import check_choices
 from n2a_bids.denoising.brain import find_series_brain
@@ -122,16 +122,16 @@ def denoise(
     >>> found.image.shape, found.record.n_repetitions, bool(found.record.chosen.mean_won)
     ((24, 24, 24), 2, True)
     """
+    threads, random_seed = whole_number(threads, "threads"), whole_number(random_seed, "random_seed")
     settings = _settings(strategy, recipe, weights_dir, random_seed, device)
     how = AlignmentOptions(
         different_contrast=different_contrast, random_seed=random_seed, threads=threads or 1
     )
-    with tempfile.TemporaryDirectory(prefix="n2a_denoise_") as name, _own_torch_state():
-        folder = Path(name)
-        paths = write_inputs(images, folder)
+    with input_folder("denoise") as folder, _own_torch_state():
+        paths = write_inputs(image_list(images), folder)
         if not paths:
             raise BIDSDataError("expected one image or more to denoise, found none")
-        given = None if mask is None else write_inputs([mask], folder, "mask")[0]
+        given = None if mask is None else write_mask(mask, folder)
         if gradients is not None:
             ready = _prepare_series(paths, given, gradients, folder)
         elif align and len(paths) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ class GradientTable(Protocol):
     """(C, 3)."""
 
 
-def write_inputs(images: Sequence[ImageLike], folder: Path, name: str = "image") -> list[Path]:
+def write_inputs(images: Sequence[ImageLike], folder: Path) -> list[Path]:
     """Paths of images; those that are in memory are written to a folder.
 
     Parameters
@@ -37,8 +38,6 @@ def write_inputs(images: Sequence[ImageLike], folder: Path, name: str = "image")
         Not modified.
     folder : Path
         Exists.
-    name : str
-        Of the files, before their number.
 
     Returns
     -------
@@ -50,9 +49,27 @@ def write_inputs(images: Sequence[ImageLike], folder: Path, name: str = "image")
         If something is no image: the message tells which.
     """
     return [
-        _write_input(image, folder / f"{name}-{number}.nii.gz", f"{name} {number}")
+        _write_input(image, folder / f"image-{number}.nii.gz", f"image {number}")
         for number, image in enumerate(images, start=1)
     ]
+
+
+def write_mask(mask: ImageLike, folder: Path) -> Path:
+    """Path of a mask, written to a folder where it is in memory.
+
+    Raises
+    ------
+    BIDSDataError
+        If it is no image, or has several volumes.
+    """
+    path = _write_input(mask, folder / "mask-1.nii.gz", "mask")
+    try:
+        n_volumes = math.prod(nb.load(path).shape[3:])
+    except UNREADABLE as error:
+        raise BIDSDataError(f"{path}: expected a mask, found none that can be read: {error}") from error
+    if n_volumes != 1:
+        raise BIDSDataError(f"{path}: expected a mask of three axes, found {n_volumes} volumes; give one")
+    return path
 
 
 def _write_input(image: ImageLike, path: Path, name: str) -> Path:
@@ -66,6 +83,8 @@ def _write_input(image: ImageLike, path: Path, name: str) -> Path:
         header = image.header.copy() if isinstance(image, nb.Nifti1Image) else nb.Nifti1Header()
         # The type of the header may be that of a file which the values once came from.
         header.set_data_dtype(np.float32)
+        if image.affine is not None:
+            _check_affine(image.affine, name)
         nb.Nifti1Image(values.astype(np.float32), image.affine, header).to_filename(path)
         return path
     if isinstance(image, tuple) and len(image) == 2:
@@ -83,8 +102,17 @@ def _write_array(data: ArrayLike, affine: ArrayLike, path: Path, name: str) -> P
             f"{name}: expected an array of 3 or 4 axes and an affine of shape (4, 4), found shapes "
             f"{values.shape} and {matrix.shape}"
         )
+    _check_affine(matrix, name)
     nb.Nifti1Image(values, matrix).to_filename(path)
     return path
+
+
+def _check_affine(affine: NDArray[np.float64], name: str) -> None:
+    if not np.isfinite(affine).all() or not np.linalg.det(affine[:3, :3]):
+        raise BIDSDataError(
+            f"{name}: expected an affine that places every voxel in the world (mm, RAS+), found "
+            f"{np.round(affine, 3).tolist()}; give that of the image"
+        )
 
 
 def image_like(data: NDArray, reference: Path) -> nb.Nifti1Image:

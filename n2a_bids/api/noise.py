@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import nibabel as nb
 import numpy as np
@@ -13,7 +11,8 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.noise.single_image import estimate_noise as estimate_single_image_noise
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.api.images import ImageLike, image_like, write_inputs
+from n2a_bids.api.arguments import image_list, input_folder
+from n2a_bids.api.images import ImageLike, image_like, write_inputs, write_mask
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import noise_sd_map
 from n2a_bids.errors import BIDSDataError, DenoisingError
@@ -63,15 +62,14 @@ def estimate_noise(images: Sequence[ImageLike], mask: ImageLike | None = None) -
     >>> bool(4.7 < found.median_noise_sd < 5.3)
     True
     """
-    with tempfile.TemporaryDirectory(prefix="n2a_noise_") as name:
-        folder = Path(name)
-        paths = write_inputs(images, folder)
+    with input_folder("noise") as folder:
+        paths = write_inputs(image_list(images), folder)
         if not paths:
             raise BIDSDataError("expected one image or more to estimate the noise of, found none")
         if mask is None:
             brain = write_brain_mask(paths[0], folder / "brain.nii.gz")
         else:
-            (brain,) = write_inputs([mask], folder, "mask")
+            brain = write_mask(mask, folder)
         repetitions = load_repetitions(DenoiseJob(tuple(paths), brain))
         noise_sd, warnings = _noise_of(repetitions)
         return NoiseEstimate(
@@ -84,6 +82,11 @@ def _noise_of(repetitions: Repetitions) -> tuple[NDArray[np.float32], tuple[str,
     noise_sd = noise_sd_map(repetitions)
     if noise_sd is not None:
         return noise_sd, ()
+    if repetitions.data.shape[-1] > 1:
+        raise BIDSDataError(
+            f"image 1: expected one volume, or a second series of the same volumes, found one series of "
+            f"{repetitions.data.shape[-1]}; give repetitions as an image each"
+        )
     try:
         alone = estimate_single_image_noise(repetitions.data[0, ..., 0], repetitions.mask)
     except ValueError as error:

@@ -25,7 +25,7 @@ from n2a_bids.denoising.findings import add_findings, find_noise_map
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import expected_error
 from n2a_bids.denoising.record import complete, describe_run
-from n2a_bids.denoising.warnings import shared_noise_warnings
+from n2a_bids.denoising.warnings import refuse_stack, shared_noise_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.images import mask_in_world
 from n2a_bids.io.weights import load_all_weights, load_weights
@@ -287,6 +287,7 @@ def _check_fit(strategy: Strategy, repetitions: Repetitions, job: DenoiseJob) ->
         )
     if strategy.facts.needs_gradients and repetitions.gradients is None:
         raise DenoisingError(f"{strategy.facts.name} needs gradient directions; give --bvals and --bvecs")
+    refuse_stack(strategy.facts, repetitions, job.runs[0])
 
 
 def _check_finite(denoised: DenoisedImage, strategy: Strategy) -> None:

@@ -1,4 +1,4 @@
-"""Warnings of the denoiser: misalignment, gaps, anatomy taken away, filtered images; copies among files."""
+"""Warnings of the denoiser: misalignment, gaps, anatomy taken away, filtered images; and what is refused."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import AlignConfig
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.record.denoising import DenoisingRecord
+from n2a_bids.strategy_table import StrategyFacts
 
 _MOST_EDGES = 0.2
 """0 for aligned runs with white noise, 0.14 for a real pair; 0.3 to 0.47 where runs are one voxel apart."""
@@ -48,6 +49,22 @@ def refuse_copies(runs: Sequence[Path], images: Sequence[NDArray[np.float32]]) -
         raise BIDSDataError(
             f"{runs[copy]}: expected another measurement than {runs[first]}, found a copy of it; give each "
             "acquisition once"
+        )
+
+
+def refuse_stack(facts: StrategyFacts, repetitions: Repetitions, run: Path) -> None:
+    """Refuse several volumes without a table where a strategy works on anatomical images.
+
+    Raises
+    ------
+    BIDSDataError
+        Names the file; a plain mean has no need to know what the volumes are.
+    """
+    n_volumes = repetitions.data.shape[-1]
+    if facts.modality == "anat" and facts.name != "mean" and n_volumes > 1:
+        raise BIDSDataError(
+            f"{run}: expected one volume of an anatomical image, found {n_volumes}; give the gradient table "
+            "of a diffusion series (--bvals and --bvecs), or repetitions as an image each"
         )
 
 

@@ -18,6 +18,10 @@ from n2a_bids.io.micrographs import is_micrograph, read_micrograph
 _PROBE_BYTES = 1 << 16
 
 
+_MOST_NAMED = 3
+"""Of equal files in one note."""
+
+
 def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[DenoisingUnit]:
     """Add a note to groups with an image that is stored in another group, too.
 
@@ -37,7 +41,9 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
         for path in group:
             others = [other for other in group if owners[other] != owners[path]]
             if others:
-                named = ", ".join(str(other.relative_to(bids_dir)) for other in others)
+                named = ", ".join(str(other.relative_to(bids_dir)) for other in others[:_MOST_NAMED])
+                if len(others) > _MOST_NAMED:
+                    named += f" and {len(others) - _MOST_NAMED} others"
                 notes[path].append(
                     f"{path.name} is, byte for byte, {named}: one of them was stored under a wrong name, and "
                     "two sessions or participants would share one measurement; put the right file in place"

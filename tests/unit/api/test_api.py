@@ -139,6 +139,81 @@ def test_what_cannot_be_used_is_named(arguments, options, error, message):
         n2a_bids.denoise(arguments, **options)
 
 
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        ("one.nii.gz", r"one path, one\.nii\.gz"),
+        (nb.Nifti1Image(np.ones((4, 4, 4), np.float32), AFFINE), "one image of nibabel"),
+        (np.ones((2, 4, 4, 4)), r"one array of shape \(2, 4, 4, 4\)"),
+        ((np.ones((4, 4, 4)), AFFINE), "one image, "),
+        (None, "found NoneType"),
+    ],
+)
+def test_one_image_is_not_taken_for_a_list(images, found):
+    """Of a path the letters, of an array the slices would be images."""
+    for function in (n2a_bids.denoise, n2a_bids.align, n2a_bids.estimate_noise):
+        with pytest.raises(BIDSDataError, match=rf"expected a list of images.*{found}.*write \[image\]"):
+            function(images)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda image, mask: ([image, image], mask), "^image 2: expected another measurement than image 1,"),
+        (lambda image, mask: ([image, (image[0][1:], AFFINE)], mask), "^image 2: expected the grid"),
+        (lambda image, mask: ([image, (image[0], 0 * AFFINE)], mask), "^image 2: expected an affine that"),
+        (lambda image, mask: ([image], (image[0], np.nan * AFFINE)), "^mask: expected an affine that"),
+        (lambda image, mask: ([image], (np.stack([mask[0]] * 2, -1), AFFINE)), "^mask: .*found 2 volumes"),
+        (lambda image, mask: ([image], (0 * mask[0], AFFINE)), "^mask: the brain mask is empty"),
+        (lambda image, mask: ([image], (mask[0], AFFINE @ np.diag([1, 1, 1, 90]))), "^mask: .*of image 1,"),
+    ],
+)
+def test_errors_call_images_as_they_were_given(runs, make, message):
+    """And not after files that are gone when the message is read."""
+    images, brain = runs
+    given, mask = make((images[0].get_fdata(), AFFINE), (brain, AFFINE))
+    with pytest.raises(BIDSDataError, match=message):
+        n2a_bids.denoise(given, mask, strategy="mean", align=False)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "noise2average", "noise2noise", "recorrupted"])
+def test_a_stack_without_table_is_no_image(runs, strategy):
+    """Neither one image of several channels nor repetitions: it is named, of the noise, too."""
+    images, brain = runs
+    stack = (np.stack([one.get_fdata() for one in images], axis=-1), AFFINE)
+    other = (stack[0] + np.random.default_rng(1).normal(0, 40, stack[0].shape), AFFINE)
+    with pytest.raises(BIDSDataError, match=r"^image 1: expected one volume.*found 2; give the"):
+        n2a_bids.denoise([stack, other], (brain, AFFINE), strategy=strategy, recipe="fast", align=False)
+    with pytest.raises(BIDSDataError, match=r"^image 1: expected one volume.*one series of 2"):
+        n2a_bids.estimate_noise([stack], (brain, AFFINE))
+
+
+@pytest.mark.parametrize("name", ["random_seed", "threads"])
+def test_seeds_and_threads_are_whole_numbers(runs, name):
+    """Those of numpy, too."""
+    images, brain = runs
+    for wrong in (-1, 2.5, None, "3"):
+        with pytest.raises(ConfigError, match=f"{name}: expected a whole number of at least 0, found"):
+            n2a_bids.denoise(images, (brain, AFFINE), strategy="mean", align=False, **{name: wrong})
+    kind = {"strategy": "mean", "align": False, name: np.int64(1)}
+    assert n2a_bids.denoise(images, (brain, AFFINE), **kind).record.n_repetitions == 2
+
+
+def test_arrays_that_must_not_be_written_are_taken(runs):
+    """Read-only, of another byte order, strided: as the plain array, and left as they were."""
+    images, brain = runs
+    arrays = [one.get_fdata(dtype=np.float32) for one in images]
+    expected = n2a_bids.denoise(images, (brain, AFFINE), strategy="mean", align=False).image.get_fdata()
+    wide = np.zeros([2 * n for n in brain.shape], ">f4")
+    wide[::2, ::2, ::2] = arrays[0]
+    odd = [wide[::2, ::2, ::2], np.asfortranarray(arrays[1])]
+    for one in (*odd, brain):
+        one.flags.writeable = False
+    found = n2a_bids.denoise([(one, AFFINE) for one in odd], (brain, AFFINE), strategy="mean", align=False)
+    np.testing.assert_array_equal(found.image.get_fdata(), expected)
+    np.testing.assert_array_equal(odd[1], arrays[1])
+
+
 @pytest.mark.parametrize("as_file", [True, False])
 def test_complex_numbers_are_not_taken_for_their_real_parts(runs, tmp_path, as_file):
     """In memory and in a file; of complex images the app denoises magnitude and phase."""
