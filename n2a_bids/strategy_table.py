@@ -126,9 +126,22 @@ TABLE: tuple[StrategyFacts, ...] = (
         weights=("resunet-2d",),
     ),
     StrategyFacts("noise2average", "micr", needs_same_contrast=True, weights=("resunet-2d",)),
-    StrategyFacts("noise2noise", "micr", needs_same_contrast=True, weights=("resunet-2d",)),
     StrategyFacts(
-        "recorrupted", "micr", needs_same_contrast=True, has_published_schedule=False, weights=("resunet-2d",)
+        "noise2noise",
+        "micr",
+        module="micr.networks",
+        denoise="noise2noise",
+        needs_same_contrast=True,
+        weights=("resunet-2d",),
+    ),
+    StrategyFacts(
+        "recorrupted",
+        "micr",
+        module="micr.networks",
+        denoise="recorrupted",
+        needs_same_contrast=True,
+        has_published_schedule=False,
+        weights=("resunet-2d",),
     ),
     StrategyFacts("mean", "micr", module="mean", min_repetitions=1, has_zero_shot=True),
 )

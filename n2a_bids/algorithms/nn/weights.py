@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from n2a_bids.algorithms.nn.networks import FusionUNet, ImageUNet, MUNet, ResidualUNet
+from n2a_bids.errors import ConfigError
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "resunet-t1w": ResidualUNet,
@@ -27,6 +28,15 @@ class PretrainedWeights:
     """A name of `NETWORKS`."""
     sha256: str
     tensors: dict[str, Tensor]
+
+
+def check_zero_shot(recipe: str, weights: PretrainedWeights | None) -> None:
+    """Raise ConfigError where nothing is pretrained and a recipe trains nothing."""
+    if recipe == "zero-shot" and weights is None:
+        raise ConfigError(
+            "--recipe zero-shot: expected pretrained weights, found none; give their folder by "
+            "--weights-dir, or take another recipe"
+        )
 
 
 def build_network(name: str, weights: PretrainedWeights | None) -> nn.Module:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context, Stopwatch
 from n2a_bids.algorithms.nn.inference import FLIPS
-from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain, weighting_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
@@ -26,7 +26,6 @@ from n2a_bids.algorithms.strategies.anat.auto_candidates import (
     further_candidates,
     pretrained_candidates,
 )
-from n2a_bids.errors import ConfigError
 from n2a_bids.record.denoising import RepetitionRecord, StrategyRecord
 
 
@@ -40,11 +39,7 @@ def config(
     ConfigError
         If nothing is pretrained and nothing may be trained.
     """
-    if recipe == "zero-shot" and weights is None:
-        raise ConfigError(
-            "--recipe zero-shot: expected pretrained weights, found none; give their folder by "
-            "--weights-dir, or take another recipe"
-        )
+    check_zero_shot(recipe, weights)
     return AutoConfig(
         recorrupted=recorrupted.config(recipe, weights),
         echoes_from_scratch=noise2average.config("fast" if recipe == "zero-shot" else recipe),

@@ -14,7 +14,7 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.fields import StableFields, hold_out_squares
 from n2a_bids.algorithms.micrographs.planes import denoise_planes
 from n2a_bids.algorithms.nn.planar import FLIPS
-from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain, weighting_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.candidates import PRETRAINED, SHIPPED, Candidate, compare
@@ -31,7 +31,6 @@ from n2a_bids.algorithms.strategies.micr.channels import (
     training_config,
 )
 from n2a_bids.algorithms.strategies.micr.rings import correlate_halves
-from n2a_bids.errors import ConfigError
 from n2a_bids.record.denoising import Choice, Epoch
 
 _NOISE_FACTORS = (0.8, 1.0, 1.25)
@@ -59,11 +58,7 @@ def config(recipe: str, weights: PretrainedWeights | None = None) -> AutoConfig:
     ConfigError
         If nothing is pretrained and nothing may be trained.
     """
-    if recipe == "zero-shot" and weights is None:
-        raise ConfigError(
-            "--recipe zero-shot: expected pretrained weights, found none; give their folder by "
-            "--weights-dir, or take another recipe"
-        )
+    check_zero_shot(recipe, weights)
     return AutoConfig(training_config(recipe, weights))
 
 
