@@ -14,9 +14,11 @@ from n2a_bids.lab.benchmark.downstream import diffusion
 from n2a_bids.lab.benchmark.downstream.analyses import Image
 from n2a_bids.lab.benchmark.downstream.averages import LADDER, disjoint_groups, group_means
 from n2a_bids.lab.benchmark.downstream.rows import Job, Scene, check_sizes, fill_cell, jobs_of, write_summary
-from n2a_bids.lab.benchmark.dwi.cells import DiffusionPlan, denoise_simulated
+from n2a_bids.lab.benchmark.dwi.cells import DiffusionPlan
+from n2a_bids.lab.benchmark.dwi.methods import denoise_simulated
 from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated, simulate
 from n2a_bids.lab.benchmark.dwi.truths import Truth
+from n2a_bids.lab.benchmark.strategies import MethodSettings
 from n2a_bids.lab.benchmark.table import RowTable
 from n2a_bids.lab.benchmark.worker import run_in_child
 
@@ -67,16 +69,17 @@ def _make_scene(
 ) -> Scene:
     simulated = simulate(truth, "repeat", snr, seed, plan.peak_mm, scan, n_repetitions=LADDER[-1])
     analyses = {"diffusion": diffusion.diffusion_analysis(simulated.truth, world_axes)}
-    return Scene(simulated.truth.signal, analyses, partial(_denoise, simulated, plan, seed, snr))
+    settings = replace(plan.settings, random_seed=seed)
+    return Scene(simulated.truth.signal, analyses, partial(_denoise, simulated, settings, snr))
 
 
-def _denoise(simulated: Simulated, plan: DiffusionPlan, seed: int, snr: float, job: Job) -> list[Image]:
+def _denoise(simulated: Simulated, settings: MethodSettings, snr: float, job: Job) -> list[Image]:
     name, size = job
     data = simulated.repetitions.data
     if name == "mean":
         return group_means(data, size)
     parts = [_part(simulated, group) for group in disjoint_groups(len(data), size)]
-    return [run_in_child(partial(denoise_simulated, name, part, plan, seed, snr)).image for part in parts]
+    return [run_in_child(partial(denoise_simulated, name, part, settings, snr)).image for part in parts]
 
 
 def _part(simulated: Simulated, group: slice) -> Simulated:

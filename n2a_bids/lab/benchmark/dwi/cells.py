@@ -22,15 +22,13 @@ from n2a_bids.algorithms.diffusion.tensor import (
     principal_direction,
 )
 from n2a_bids.algorithms.quality.metrics import ssim
-from n2a_bids.lab.benchmark.baselines import find_denoiser
-from n2a_bids.lab.benchmark.dwi.baselines import COMPLEX_BASELINES, DWI_BASELINES, MAGNITUDE
+from n2a_bids.lab.benchmark.dwi.methods import SUPERVISED, denoise_simulated
 from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated, as_repetitions, simulate
-from n2a_bids.lab.benchmark.dwi.supervised import denoise_supervised
 from n2a_bids.lab.benchmark.dwi.truths import Truth
-from n2a_bids.lab.benchmark.strategies import MethodSettings, denoise_by_strategy
+from n2a_bids.lab.benchmark.strategies import MethodSettings
 from n2a_bids.lab.benchmark.table import RowTable
 from n2a_bids.lab.benchmark.worker import run_in_child
-from n2a_bids.strategy_table import strategies_of, takes_halves
+from n2a_bids.strategy_table import takes_halves
 
 CELL_COLUMNS = ("phantom", "condition", "snr", "seed", "method")
 COLUMNS = (
@@ -49,8 +47,6 @@ COLUMNS = (
     ),
 )
 
-SUPERVISED = "supervised"
-"""The ceiling of networks: learns from the truth elsewhere in the same brain."""
 _SSIM_VOLUMES = 4
 """Weighted volumes, evenly spread, that the similarity is averaged over."""
 _FIBRE_FA = 0.25
@@ -117,7 +113,8 @@ def _measure(
         series = split_series(repetitions.data[0], truth.gradients, truth.mask, halves)
         simulated = replace(simulated, repetitions=as_repetitions(truth, np.stack(series)))
     snr, seed, method = float(key[2]), int(key[3]), key[-1]
-    outcome = run_in_child(partial(denoise_simulated, method, simulated, plan, seed, snr))
+    settings = replace(plan.settings, random_seed=seed)
+    outcome = run_in_child(partial(denoise_simulated, method, simulated, settings, snr))
     metrics = compare(outcome.image, truth, reference)
     row = {name: f"{value:.6g}" for name, value in metrics.items()}
     return row | {
@@ -125,32 +122,6 @@ def _measure(
         "peak_memory_mb": f"{outcome.peak_memory_mb:.0f}",
         "chosen": outcome.metrics["chosen"],
     }
-
-
-def denoise_simulated(
-    method: str, simulated: Simulated, plan: DiffusionPlan, seed: int, snr: float
-) -> tuple[NDArray[np.float32], dict[str, str]]:
-    """Denoise simulated repetitions by one method; the record says what a strategy has chosen."""
-    torch.set_num_threads(plan.settings.n_threads)
-    method, _, form = method.partition(":")
-    repetitions = simulated.magnitudes if form == MAGNITUDE else simulated.repetitions
-    if method in COMPLEX_BASELINES and simulated.unphased is not None:
-        noise_sd = simulated.noise_sd / np.sqrt(repetitions.n_repetitions)
-        denoise = find_denoiser(method, COMPLEX_BASELINES)
-        image = denoise(simulated.unphased.mean(axis=0), repetitions.mask, float(noise_sd))
-        return image, {"chosen": ""}
-    mean = repetitions.data.mean(axis=0)
-    if method == "noisy":
-        return mean, {"chosen": ""}
-    if method in DWI_BASELINES:
-        denoise = find_denoiser(method, DWI_BASELINES)
-        return denoise(mean, repetitions.mask, repetitions.gradients), {"chosen": ""}
-    settings = replace(plan.settings, random_seed=seed)
-    if method == SUPERVISED:
-        image = denoise_supervised(repetitions, simulated.truth, snr, settings.recipe, settings.context)
-        return image, {"chosen": ""}
-    result = denoise_by_strategy(method, repetitions, settings)
-    return result.data, {"chosen": result.record.chosen.name}
 
 
 def compare(estimate: NDArray[np.float32], truth: Truth, reference: TensorFit) -> dict[str, float]:
@@ -195,9 +166,3 @@ def _psnr(estimate: NDArray, truth: NDArray, mask: NDArray[np.bool_], volumes: N
     target = truth[mask][:, volumes]
     error = np.mean((estimate[mask][:, volumes] - target) ** 2)
     return float(20 * np.log10(np.ptp(target)) - 10 * np.log10(error))
-
-
-def known_methods() -> list[str]:
-    """What ``--strategies`` takes for diffusion series; complex ones can be given as magnitudes."""
-    of_series = ["noisy", *(row.name for row in strategies_of("dwi")), *DWI_BASELINES]
-    return [*of_series, SUPERVISED, *COMPLEX_BASELINES, *(f"{name}:{MAGNITUDE}" for name in of_series)]

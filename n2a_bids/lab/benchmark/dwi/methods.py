@@ -1,8 +1,9 @@
-"""The ceiling of diffusion networks: what they learn from the truth, elsewhere in the same brain."""
+"""Everything that is compared on diffusion series: strategies, baselines, and what learned from the truth."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
@@ -14,9 +15,16 @@ from n2a_bids.algorithms.strategies.dwi.networks import (
     noise2noise_config,
     train_network,
 )
+from n2a_bids.lab.benchmark.baselines import find_denoiser
+from n2a_bids.lab.benchmark.dwi.baselines import COMPLEX_BASELINES, DWI_BASELINES, MAGNITUDE
+from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated
 from n2a_bids.lab.benchmark.dwi.truths import Truth
+from n2a_bids.lab.benchmark.strategies import MethodSettings, denoise_by_strategy
 from n2a_bids.lab.simulation.dwi import add_rician_noise, noise_sd_for_snr
+from n2a_bids.strategy_table import strategies_of
 
+SUPERVISED = "supervised"
+"""The ceiling of networks: learns from the truth elsewhere in the same brain."""
 _N_DRAWS = 2
 """Noisy series to learn from: as many as a pair has."""
 
@@ -62,3 +70,34 @@ def denoise_supervised(
     network, _ = train_network(SeriesPairs(inputs, targets, rest.mask), config, context, "supervised")
     denoised = [apply_network(network, own, context) for own in series.values]
     return series.restored(np.mean(denoised, axis=0))
+
+
+def denoise_simulated(
+    method: str, simulated: Simulated, settings: MethodSettings, snr: float
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Denoise simulated repetitions by one method; the record says what a strategy has chosen."""
+    torch.set_num_threads(settings.n_threads)
+    method, _, form = method.partition(":")
+    repetitions = simulated.magnitudes if form == MAGNITUDE else simulated.repetitions
+    if method in COMPLEX_BASELINES and simulated.unphased is not None:
+        noise_sd = simulated.noise_sd / np.sqrt(repetitions.n_repetitions)
+        denoise = find_denoiser(method, COMPLEX_BASELINES)
+        image = denoise(simulated.unphased.mean(axis=0), repetitions.mask, float(noise_sd))
+        return image, {"chosen": ""}
+    mean = repetitions.data.mean(axis=0)
+    if method == "noisy":
+        return mean, {"chosen": ""}
+    if method in DWI_BASELINES:
+        denoise = find_denoiser(method, DWI_BASELINES)
+        return denoise(mean, repetitions.mask, repetitions.gradients), {"chosen": ""}
+    if method == SUPERVISED:
+        image = denoise_supervised(repetitions, simulated.truth, snr, settings.recipe, settings.context)
+        return image, {"chosen": ""}
+    result = denoise_by_strategy(method, repetitions, settings)
+    return result.data, {"chosen": result.record.chosen.name}
+
+
+def known_methods() -> list[str]:
+    """What ``--strategies`` takes for diffusion series; complex ones can be given as magnitudes."""
+    of_series = ["noisy", *(row.name for row in strategies_of("dwi")), *DWI_BASELINES]
+    return [*of_series, SUPERVISED, *COMPLEX_BASELINES, *(f"{name}:{MAGNITUDE}" for name in of_series)]

@@ -47,9 +47,9 @@ def run_dwi(config: BenchmarkConfig) -> int:
         CELL_COLUMNS,
         COLUMNS,
         DiffusionPlan,
-        known_methods,
         run_diffusion,
     )
+    from n2a_bids.lab.benchmark.dwi.methods import known_methods
     from n2a_bids.lab.benchmark.dwi.summary import summarise_diffusion
     from n2a_bids.lab.benchmark.strategies import MethodSettings
     from n2a_bids.lab.benchmark.table import RowTable, keep_settings
