@@ -11,10 +11,10 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.collect import leave_out_unsuitable
 from n2a_bids.dataset.group.sound_groups import is_diffusion, regroup_sound_images
 from n2a_bids.dataset.read.complex_parts import values_fault
+from n2a_bids.dataset.read.gradient_tables import brain_problem
 from n2a_bids.dataset.read.image_checks import image_problem
 from n2a_bids.dataset.read.micrographs import is_micrograph
 from n2a_bids.dataset.units import Collection, ImageFile
-from n2a_bids.interfaces.dwi.series import brain_problem
 
 
 def with_sound_images(batch: Sequence[ParticipantWork], config: Config) -> list[ParticipantWork]:

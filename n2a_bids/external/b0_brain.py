@@ -15,7 +15,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.external.t1w_brain import packaged_template
 from n2a_bids.io.gradients import superior_axis
-from n2a_bids.io.images import load
+from n2a_bids.io.images import load, voxel_sizes_mm
 from n2a_bids.system.child import run_ants, run_module
 
 Method = Literal["auto", "deepbet", "template", "otsu"]
@@ -23,6 +23,9 @@ Method = Literal["auto", "deepbet", "template", "otsu"]
 _LEAST_OVERLAP = 0.7
 """Dice coefficient of the masks by deepbet and by threshold, at least 0.9 on eight real b0s, although
 the threshold had cut the brain stem, temporal poles or orbitofrontal lobe away in six."""
+
+_BRAIN_VOLUME_ML = (100.0, 2600.0)
+"""A slab of a brain, and the largest brain, with a margin for poor masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +105,26 @@ def _or_bright(found: NDArray[np.bool_], b0: NDArray[np.float32], affine: NDArra
         f"the brain mask is that of a threshold, because what deepbet found in the mean b0 ({found.sum()} "
         f"voxels) is not what is bright there ({bright.sum()} voxels, Dice coefficient {overlap:.2f}): look "
         "at its contours",
+    )
+
+
+def volume_problem(mask: NDArray[np.bool_], affine: NDArray[np.float64], path: Path) -> str:
+    """Say that a mask is too small or too large for a brain, with the remedy; empty if it can be one.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+    affine : (4, 4) array
+        Voxel to world mm.
+    path : Path
+        Of the series, for the message.
+    """
+    volume_ml = float(mask.sum() * np.prod(voxel_sizes_mm(affine)) / 1000)
+    low, high = _BRAIN_VOLUME_ML
+    if low <= volume_ml <= high:
+        return ""
+    return (
+        f"{path}: expected a brain of {low:g} to {high:g} ml in the mean b0, found {volume_ml:.0f} ml; look "
+        "at the b0 volumes and the voxel size, try another --dwi-mask-method, or bring a mask by "
+        "--derivatives"
     )

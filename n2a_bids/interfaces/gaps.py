@@ -9,7 +9,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps, zone_value
-from n2a_bids.io.gaps import _write_gaps, stored_limits
+from n2a_bids.io.gaps import stored_limits, write_gaps
 from n2a_bids.io.images import load, save_like, voxel_sizes_mm
 
 
@@ -43,7 +43,7 @@ class FindGaps(SimpleInterface):
             maps.append("")
             if not gaps.any:
                 continue
-            maps[-1] = os.fspath(_write_gaps(gaps, path, folder / "gaps.nii.gz"))
+            maps[-1] = os.fspath(write_gaps(gaps, path, folder / "gaps.nii.gz"))
             if _is_disturbed(image, gaps):
                 files[-1] = os.fspath(save_like(without_gaps(image, gaps), path, folder / path.name))
             if gaps.specks.any():

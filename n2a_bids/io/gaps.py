@@ -39,6 +39,6 @@ def stored_limits(path: Path) -> tuple[float, float] | None:
     return float(ends[0]), float(ends[1])
 
 
-def _write_gaps(gaps: Gaps, reference: Path, out_file: Path) -> Path:
+def write_gaps(gaps: Gaps, reference: Path, out_file: Path) -> Path:
     found = np.where(gaps.zone, _ZONE, np.where(gaps.specks, _SPECK, _MEASURED))
     return save_like(found, reference, out_file, np.uint8)

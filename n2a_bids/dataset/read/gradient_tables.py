@@ -20,6 +20,7 @@ from n2a_bids.io.gradients import (
     phase_encoding_in_world,
     phase_encoding_of,
     read_bvals,
+    superior_axis,
 )
 from n2a_bids.io.images import UNREADABLE
 
@@ -130,3 +131,38 @@ def read_header(path: Path) -> tuple[int | None, NDArray[np.float64] | None]:
         return None, None
     is_sound = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
     return int(np.prod(image.shape[3:])), affine if is_sound else None
+
+
+def brain_problem(image: ImageFile, b0_threshold: float) -> str:
+    """Say why no brain can be found in the b0s of a diffusion series, with the remedy; empty if one can.
+
+    Parameters
+    ----------
+    image : ImageFile
+        With ``bval`` and ``bvec``.
+    b0_threshold : float
+        Largest b-value (s/mm2) that counts as b0.
+
+    Returns
+    -------
+    problem : str
+        Empty, too, for a series without b0s, and for what other checks name.
+    """
+    # dipy takes a second to import, and ``--dry-run`` looks at no brain.
+    from n2a_bids.external.b0_brain import find_brain, volume_problem
+
+    try:
+        unweighted = np.flatnonzero(read_series(image, b0_threshold).gradients.is_b0)
+        source = nb.load(image.path)
+        # The first alone is read quickly, and nearly always enough.
+        for indices in (unweighted[:1], unweighted):
+            volumes = [np.asarray(source.dataobj[..., index], np.float32) for index in indices]
+            problem = ""
+            if volumes:
+                brain = find_brain(np.mean(volumes, axis=0), superior_axis(source.affine))
+                problem = volume_problem(brain, source.affine, image.path)
+            if not problem:
+                break
+    except (BIDSDataError, *UNREADABLE):
+        return ""
+    return problem

@@ -1,4 +1,4 @@
-"""Diffusion series as they enter the workflow: the volumes taken, their table, b0 and brain mask."""
+"""Diffusion series as they enter the workflow: the volumes taken, their table and mean b0."""
 
 from __future__ import annotations
 
@@ -23,15 +23,11 @@ from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.interfaces.dwi.shared_inputs import b0_threshold_trait
 from n2a_bids.interfaces.gaps import describe_specks
 from n2a_bids.io.gaps import stored_limits
-from n2a_bids.io.gradients import read_gradients, superior_axis, write_gradients
-from n2a_bids.io.images import UNREADABLE, load, save_like, voxel_sizes_mm
-
-_BRAIN_VOLUME_ML = (100.0, 2600.0)
-"""A slab of a brain, and the largest brain, with a margin for poor masks."""
+from n2a_bids.io.gradients import read_gradients, write_gradients
+from n2a_bids.io.images import load, save_like, voxel_sizes_mm
 
 
 class MaskedSeriesInputSpec(BaseInterfaceInputSpec):
@@ -129,57 +125,3 @@ def first_volume(path: Path, folder: Path) -> Path:
     model = folder / "grid.nii.gz"
     nb.save(nb.load(path).slicer[..., 0], model)
     return model
-
-
-def brain_problem(image: ImageFile, b0_threshold: float) -> str:
-    """Say why no brain can be found in the b0s of a diffusion series, with the remedy; empty if one can.
-
-    Parameters
-    ----------
-    image : ImageFile
-        With ``bval`` and ``bvec``.
-    b0_threshold : float
-        Largest b-value (s/mm2) that counts as b0.
-
-    Returns
-    -------
-    problem : str
-        Empty, too, for a series without b0s, and for what other checks name.
-    """
-    try:
-        unweighted = np.flatnonzero(read_series(image, b0_threshold).gradients.is_b0)
-        source = nb.load(image.path)
-        # The first alone is read quickly, and nearly always enough.
-        for indices in (unweighted[:1], unweighted):
-            volumes = [np.asarray(source.dataobj[..., index], np.float32) for index in indices]
-            problem = ""
-            if volumes:
-                brain = find_brain(np.mean(volumes, axis=0), superior_axis(source.affine))
-                problem = volume_problem(brain, source.affine, image.path)
-            if not problem:
-                break
-    except (BIDSDataError, *UNREADABLE):
-        return ""
-    return problem
-
-
-def volume_problem(mask: NDArray[np.bool_], affine: NDArray[np.float64], path: Path) -> str:
-    """Say that a mask is too small or too large for a brain, with the remedy; empty if it can be one.
-
-    Parameters
-    ----------
-    mask : (X, Y, Z) bool array
-    affine : (4, 4) array
-        Voxel to world mm.
-    path : Path
-        Of the series, for the message.
-    """
-    volume_ml = float(mask.sum() * np.prod(voxel_sizes_mm(affine)) / 1000)
-    low, high = _BRAIN_VOLUME_ML
-    if low <= volume_ml <= high:
-        return ""
-    return (
-        f"{path}: expected a brain of {low:g} to {high:g} ml in the mean b0, found {volume_ml:.0f} ml; look "
-        "at the b0 volumes and the voxel size, try another --dwi-mask-method, or bring a mask by "
-        "--derivatives"
-    )
