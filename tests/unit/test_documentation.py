@@ -12,9 +12,11 @@ import pytest
 from n2a_bids.cli.app.parser import build_parser
 from n2a_bids.cli.tools import TOOLS
 from n2a_bids.cli.tools import build_parser as build_tools_parser
+from n2a_bids.dataset.write.description import DESCRIPTIONS
 from n2a_bids.interfaces.derivatives.sidecar_fields import denoising_sidecar
 from n2a_bids.record.denoising import Choice, DenoisingRecord, NetworkWeights
 from n2a_bids.reports.records.measures import measures
+from n2a_bids.workflows.derivatives import ANAT_OUTPUTS, DWI_OUTPUTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -85,6 +87,17 @@ def test_every_measure_of_the_denoiser_is_explained():
     page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
     keys = [measure.path.split(".")[1] for measure in measures() if measure.path.startswith("denoising.")]
     assert [key for key in keys if f"`{key}`" not in page] == []
+
+
+def test_every_output_is_described():
+    """Labels of the tables of outputs stand in ``descriptions.tsv`` and on the page."""
+    page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    rows = [row for row in (*ANAT_OUTPUTS, *DWI_OUTPUTS) if row.desc]
+    records = {row.desc for row in rows if row.suffix == "figures"}
+    images = {row.desc for row in rows if row.suffix != "figures"}
+    assert images <= set(DESCRIPTIONS)
+    assert [label for label in images if f"desc-{label}_" not in page] == []
+    assert [label for label in records if f"desc-{label}_figures" not in page] == []
 
 
 def test_exit_codes_in_help_and_usage_agree():
