@@ -18,8 +18,10 @@ from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.repetitions import Companion, Repetitions
 from n2a_bids.dataset.read.files import check_file
+from n2a_bids.dataset.read.image_memory import least_memory_gb
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import UNREADABLE, load
+from n2a_bids.system.resources import available_memory_gb
 
 _BRIGHT = 0.25
 """Intensity of a brain voxel at least, over the 95th percentile of the b0: for the start of registration."""
@@ -48,6 +50,13 @@ def with_companion(
         Why the series has to be denoised alone, as a sentence; empty where it has not.
     """
     report(f"laying {path.name} beside the series")
+    needed_gb, limit_gb = least_memory_gb((reference, path)), available_memory_gb()
+    if needed_gb > limit_gb:
+        # Of the two, the series itself is what was asked for.
+        return repetitions, (
+            f"{path.name} was not learned from: both series take {needed_gb:.1f} GB at least, and "
+            f"{limit_gb:.1f} GB may be used; give more with --mem on a machine that has it"
+        )
     try:
         check_file(path)
         data, affine = load(path)

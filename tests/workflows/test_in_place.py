@@ -12,13 +12,16 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
+from complex_dataset import write_parts
 from dwi_dataset import write_dataset
 from scipy import ndimage
 
+from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.config import Config, DenoiseConfig, MaskConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.write.description import write_dataset_files
+from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.lab.simulation.dwi import distort
 from n2a_bids.workflows.participant import init_participant_wf
 
@@ -97,17 +100,46 @@ def test_only_a_strategy_that_learns_from_another_series_gets_it(tmp_path, strat
     assert ("it learns from sub-01_run-2_dwi.nii.gz" in listed) == (strategy == "auto")
 
 
-def test_series_of_another_matrix_or_table_are_not_learned_from(tmp_path):
-    """Voxels are compared one with one, and volumes in their order."""
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("matrix", "it has 24 x 28 x 14 voxels of 6 x 6 x 6 mm, the series 26 x 28 x 14 voxels"),
+        ("voxels", "it has 26 x 28 x 14 voxels of 6.3 x 6 x 6 mm"),
+        (
+            "b-values",
+            "the gradient table of sub-01_run-2_dwi.nii.gz is another: b-values of 700 s/mm2, 1000 in",
+        ),
+        ("order", "its volumes stand in another order of the table"),
+        ("subset", "of 17 and 15 volumes, 15 are in both tables"),
+        ("phase", "of complex data each series is denoised by itself"),
+    ],
+)
+def test_why_a_repeat_is_not_learned_from(tmp_path, change, reason):
+    """Voxels are compared one with one, and volumes in their order: the list names the series and says so."""
     write_dataset(tmp_path / "bids", "repeat")
     path = tmp_path / "bids" / "sub-01" / "dwi" / "sub-01_run-2_dwi.nii.gz"
-    image = nb.Nifti1Image(np.asarray(nb.load(path).dataobj, np.float32), nb.load(path).affine)
-    nb.save(image.slicer[:-2], path)
-    assert [unit.companion for unit in collect(tmp_path / "bids", _IN_PLACE).units] == [None, None]
-    nb.save(image, path)
-    table = path.with_name(path.name.replace(".nii.gz", ".bval"))
-    table.write_text(table.read_text().replace("1000", "700"))
-    assert [unit.companion for unit in collect(tmp_path / "bids", _IN_PLACE).units] == [None, None]
+    data, affine = np.asarray(nb.load(path).dataobj, np.float32), nb.load(path).affine
+    table = read_gradients(*(Path(str(path).replace(".nii.gz", end)) for end in (".bval", ".bvec")), affine)
+    volumes = np.arange(17)
+    if change == "matrix":
+        data = data[:-2]
+    elif change == "voxels":
+        affine = affine @ np.diag([1.05, 1, 1, 1])
+    elif change == "b-values":
+        table = Gradients(np.where(table.bvals > 50, 700.0, 0), table.bvecs)
+    elif change == "order":
+        volumes = np.r_[1, 0, 16:1:-1]
+    elif change == "subset":
+        volumes = np.arange(15)
+    else:
+        write_parts(path.with_name("sub-01_run-2"), data.astype(np.complex64), affine, "rad", "dwi")
+        path.unlink()
+    if change != "phase":
+        nb.save(nb.Nifti1Image(data[..., volumes], affine), path)
+        write_gradients(table.subset(volumes), affine, Path(str(path).removesuffix(".nii.gz")))
+    units = collect(tmp_path / "bids", _IN_PLACE).units
+    assert [unit.companion for unit in units] == [None, None]
+    assert any("run-2" in note and f"is not learned from: {reason}" in note for note in units[0].notes)
 
 
 def test_tables_and_headers_are_those_of_the_scanner(done):

@@ -18,7 +18,7 @@ from n2a_bids.dataset.group.dwi_reasons import reason_against_pair
 from n2a_bids.dataset.group.dwi_repeats import find_dwi_repeats, may_repeat
 from n2a_bids.dataset.group.dwi_reverse_pe import find_reverse_pe
 from n2a_bids.dataset.group.dwi_split import find_dti_split, reason_against_split
-from n2a_bids.dataset.group.dwi_volumes import has_same_grid
+from n2a_bids.dataset.group.dwi_volumes import reason_not_beside
 from n2a_bids.dataset.group.entities import describe, group_by
 from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
@@ -128,10 +128,12 @@ def _in_place(series: Series, family: Sequence[Series]) -> DenoisingUnit | Exclu
     unit = replace(find_single_dwi(series, ""), kind="dwi-in-place", reason=reason)
     # Not of opposite phase encoding: what the scanner leaves in one of the two would stand in its residual.
     others = [other for other in family if other is not series and may_repeat(series, other)]
-    others = [other for other in others if has_same_grid(series, other)]
-    if not others:
-        return unit
-    return replace(unit, companion=others[0].image)
+    reasons = {other.image.path: reason_not_beside(series, other) for other in others}
+    beside = [other.image for other in others if not reasons[other.image.path]]
+    if beside:
+        return replace(unit, companion=beside[0])
+    notes = [f"{path.name} is not learned from: {reason}" for path, reason in reasons.items()]
+    return replace(unit, notes=(*unit.notes, *notes))
 
 
 def _nothing_weighted(series: Series) -> Excluded:

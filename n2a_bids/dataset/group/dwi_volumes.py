@@ -86,19 +86,37 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
     )
 
 
-def has_same_grid(first: Series, other: Series) -> bool:
-    """Whether two series have one matrix, voxel size and table in one order, so that voxels can be compared.
+def reason_not_beside(first: Series, other: Series) -> str:
+    """Why voxels and volumes of two series cannot be compared one by one; empty where they can.
 
-    Field of view, angle and storage order may differ: the heads are looked for.
+    They need one matrix, voxel size and table in one order. Field of view, angle and storage order may
+    differ: the heads are looked for.
+
+    Returns
+    -------
+    reason : str
+        Half a sentence about `other`.
     """
-    if first.affine is None or other.affine is None or first.image.parts or other.image.parts:
-        return False
+    if first.image.parts or other.image.parts:
+        return "of complex data each series is denoised by itself"
+    if first.affine is None or other.affine is None:
+        return "its place in space is not known"
     shapes = [nb.load(one.image.path).shape for one in (first, other)]
     sizes = [voxel_sizes_mm(one.affine) for one in (first, other)]
-    if shapes[0] != shapes[1] or not np.allclose(*sizes, rtol=_SAME_SIZE):
-        return False
+    if shapes[0][:3] != shapes[1][:3] or not np.allclose(*sizes, rtol=_SAME_SIZE):
+        told = [
+            f"{' x '.join(map(str, shape[:3]))} voxels of {' x '.join(f'{size:.3g}' for size in size_mm)} mm"
+            for shape, size_mm in zip(shapes, sizes, strict=True)
+        ]
+        return f"it has {told[1]}, the series {told[0]}"
     common = common_part((first, other))
-    return common is not None and not common.volumes
+    if common is None:
+        return reason_not_common(first, other)
+    if not common.volumes:
+        return ""
+    if len(common.volumes[0]) < max(shapes[0][3], shapes[1][3]):
+        return f"of {shapes[0][3]} and {shapes[1][3]} volumes, {len(common.volumes[0])} are in both tables"
+    return "its volumes stand in another order of the table; store both in one order"
 
 
 def reason_not_common(first: Series, other: Series) -> str:

@@ -11,6 +11,7 @@ from dwi_dataset import write_dataset
 
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import DenoiseConfig
+from n2a_bids.denoising import companion
 from n2a_bids.denoising.companion import with_companion
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.run import denoise_files
@@ -59,6 +60,14 @@ def test_what_cannot_be_learned_from_is_named(pair, tmp_path, fault):
     found, problem = _beside(pair, path)
     assert found is pair[0]
     assert f"{fault}.nii.gz" in problem
+
+
+def test_a_series_that_memory_cannot_hold_beside_is_not_learned_from(pair, monkeypatch):
+    """The series itself is denoised all the same."""
+    monkeypatch.setattr(companion, "available_memory_gb", lambda: 1e-3)
+    found, problem = _beside(pair, pair[2])
+    assert found is pair[0]
+    assert "run-2_dwi.nii.gz was not learned from: both series take" in problem and "--mem" in problem
 
 
 def test_a_strategy_that_takes_series_by_themselves_does_not_register_another(pair, tmp_path):
