@@ -24,3 +24,12 @@ def coloured(kept, rng):
     """Complex noise whose real and imaginary part have unit SD."""
     noise = rng.standard_normal(kept.shape) + 1j * rng.standard_normal(kept.shape)
     return np.fft.ifftn(np.fft.fftn(noise) * kept) / np.sqrt(np.mean(kept**2))
+
+
+def zero_filled(scan, shape):
+    """Complex image on a finer grid of the same field of view, as scanners make it: zeros around k-space."""
+    kspace = np.fft.fftshift(np.fft.fftn(scan))
+    pads = [
+        (n // 2 - old // 2, (n - old) - (n // 2 - old // 2)) for n, old in zip(shape, scan.shape, strict=True)
+    ]
+    return np.fft.ifftn(np.fft.ifftshift(np.pad(kspace, pads))) * (np.prod(shape) / scan.size)

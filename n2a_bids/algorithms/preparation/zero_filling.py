@@ -83,6 +83,10 @@ def _measured_part(power: NDArray[np.float32], axis: int) -> float:
 def resize_spectrum(image: Volume, shape: tuple[int, int, int]) -> Volume:
     """Image on a grid of another matrix and the same field of view: frequencies are cut off or filled with 0.
 
+    Beyond its ends the image is taken to go on as in a mirror (cosine transforms). The Fourier transform
+    joins opposite ends, which do not fit where an image was cut to a box after it was filled: what rings
+    there would be lost, 41 dB below the range of a brain that is cut to 48 voxels; so it is 54 dB.
+
     Parameters
     ----------
     image : (X, Y, Z) float array
@@ -91,44 +95,28 @@ def resize_spectrum(image: Volume, shape: tuple[int, int, int]) -> Volume:
     Returns
     -------
     resized : `shape` float32 array
-        Of the same intensity; voxel (0, 0, 0) stays in its place.
+        Of the same intensity; the outer borders of the first and last voxels stay in their place.
     """
-    spectrum = fft.fftn(np.asarray(image, np.float32))
+    resized = np.asarray(image, np.float32)
     for axis, size in enumerate(shape):
-        spectrum = _resize_axis(spectrum, axis, size)
-    return (fft.ifftn(spectrum).real * (np.prod(shape) / image.size)).astype(np.float32)
-
-
-def _resize_axis(spectrum: NDArray[np.complex64], axis: int, size: int) -> NDArray[np.complex64]:
-    old = spectrum.shape[axis]
-    if old == size:
-        return spectrum
-    kept = min(old, size)
-    half = (kept - 1) // 2
-    parts = [spectrum.take(range(half + 1), axis), spectrum.take(range(old - half, old), axis)]
-    middle = [size - 2 * half - 1 if number == axis else n for number, n in enumerate(spectrum.shape)]
-    between = np.zeros(middle, spectrum.dtype)
-    if kept % 2 == 0:
-        # The highest frequency of an even matrix stands for both signs.
-        both = [spectrum.take([index], axis) for index in (kept // 2, old - kept // 2)]
-        highest = np.moveaxis(between, axis, 0)
-        if size < old:
-            highest[0] = np.moveaxis(both[0] + both[1], axis, 0)[0]
-        else:
-            highest[0] = highest[-1] = np.moveaxis(both[0], axis, 0)[0] / 2
-    return np.concatenate([parts[0], between, parts[1]], axis)
+        old = resized.shape[axis]
+        if old != size:
+            lines = np.moveaxis(fft.dct(resized, axis=axis, norm="ortho"), axis, -1)[..., :size]
+            filled = np.pad(lines, [(0, 0), (0, 0), (0, size - lines.shape[-1])])
+            resized = np.moveaxis(fft.idct(filled, norm="ortho"), -1, axis) * np.float32(np.sqrt(size / old))
+    return np.ascontiguousarray(resized, np.float32)
 
 
 def resize_mask(mask: Mask, shape: tuple[int, int, int]) -> Mask:
     """Mask on a grid as of `resize_spectrum`: the nearest voxel."""
-    nearest = [np.minimum(np.arange(n) * old // n, old - 1) for n, old in zip(shape, mask.shape, strict=True)]
+    nearest = [(2 * np.arange(n) + 1) * old // (2 * n) for n, old in zip(shape, mask.shape, strict=True)]
     return mask[np.ix_(*nearest)]
 
 
 def enlarge_map(volume: Volume, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """A smooth map on the finer grid of `resize_spectrum`, by linear interpolation: it stays positive."""
     places = np.meshgrid(
-        *[np.arange(new) * old / new for new, old in zip(shape, volume.shape, strict=True)],
+        *[(np.arange(new) + 0.5) * old / new - 0.5 for new, old in zip(shape, volume.shape, strict=True)],
         indexing="ij",
         sparse=True,
     )
