@@ -69,7 +69,7 @@ TOOLS = {
     ),
     "benchmark": Tool(
         "compare strategies on images with a known truth",
-        "lab.benchmark.plan",
+        "lab.benchmark.command",
         "BenchmarkConfig",
         "run_benchmark",
     ),

@@ -249,8 +249,8 @@ def write_ome_zarr(path: Path, stored: NDArray[np.generic], like: Micrograph) ->
 
 def _in_order(axes: str) -> str:
     """The same axes as the format orders them; pages that are no times count as planes."""
-    wanted = {"T": "T", "C": "SC", "Z": PAGES.replace("T", ""), "Y": "Y", "X": "X"}
-    return "".join(axis for axis, letters in wanted.items() if set(axes) & set(letters))
+    order = {"T": "T", "C": "SC", "Z": PAGES.replace("T", ""), "Y": "Y", "X": "X"}
+    return "".join(axis for axis, letters in order.items() if set(axes) & set(letters))
 
 
 def _multiscales(axes: str, n_levels: int, like: Micrograph) -> JsonObject:

@@ -68,7 +68,7 @@ class OddReference:
     file: str
     """Its name, without folders."""
     reason: str
-    """What speaks against each of the others."""
+    """The reasons against each of the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from n2a_bids import __version__
-from n2a_bids.algorithms.dataset_training.judgement import Judgement
+from n2a_bids.algorithms.dataset_training.evaluation import Evaluation
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.config import TrainConfig
 from n2a_bids.io.weights import save_weights
@@ -44,7 +44,7 @@ class TrainedNetwork:
     config: TrainConfig
     random_seed: int
     course: Course
-    test: Sequence[Judgement]
+    test: Sequence[Evaluation]
     """On the test subjects, of this network and of the shipped one."""
     shipped: PretrainedWeights | None
 

@@ -16,9 +16,9 @@ from torch import distributed
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
+from n2a_bids.algorithms.dataset_training.evaluation import LEVELS, Evaluation, evaluate, mean_gain
 from n2a_bids.algorithms.dataset_training.exposures import ExposureGroup
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
-from n2a_bids.algorithms.dataset_training.judgement import LEVELS, Judgement, judge, mean_gain
 from n2a_bids.algorithms.dataset_training.resumable import TrainingState, new_state
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network, place_network
 from n2a_bids.dataset.write.folder_checks import check_writable
@@ -187,7 +187,7 @@ def _prepare_all(
 
 
 def _validation_gain(state: TrainingState, material: _Material, context: Context, seed: int) -> float:
-    found = judge({"trained": state.averaged}, material.validation, context, seed=seed)
+    found = evaluate({"trained": state.averaged}, material.validation, context, seed=seed)
     return mean_gain(found, "trained")
 
 
@@ -207,7 +207,7 @@ def _test_and_write(
     networks = {"trained": place_network(trained.name, trained, context.device)}
     if shipped is not None:
         networks["shipped"] = place_network(trained.name, shipped, context.device)
-    found = judge(networks, test, context, levels=LEVELS, seed=request.random_seed + 1)
+    found = evaluate(networks, test, context, levels=LEVELS, seed=request.random_seed + 1)
     _refuse_worse(found, course, request.checkpoint)
     seed = request.random_seed
     result = TrainedNetwork(trained, groups, split, request.train, seed, course, found, shipped)
@@ -215,7 +215,7 @@ def _test_and_write(
     context.report(f"wrote {path}")
 
 
-def _refuse_worse(found: list[Judgement], course: Course, checkpoint: Path) -> None:
+def _refuse_worse(found: list[Evaluation], course: Course, checkpoint: Path) -> None:
     """No weights that are not better than those that everybody has.
 
     Raises

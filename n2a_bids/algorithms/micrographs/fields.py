@@ -152,7 +152,7 @@ def _choose_windows(mask: NDArray[np.bool_], generator: torch.Generator) -> list
     if mask.size <= _MOST_PIXELS:
         return [(slice(0, x), slice(0, y), plane) for plane in range(n_planes)]
     edges = (min(_WINDOW_EDGE, x), min(_WINDOW_EDGE, y))
-    wanted = max(_MOST_PIXELS // (edges[0] * edges[1]), 4)
+    n_chosen = max(_MOST_PIXELS // (edges[0] * edges[1]), 4)
     grid = [
         (slice(low_x, low_x + edges[0]), slice(low_y, low_y + edges[1]), plane)
         for plane in range(n_planes)
@@ -162,7 +162,7 @@ def _choose_windows(mask: NDArray[np.bool_], generator: torch.Generator) -> list
     order = torch.randperm(len(grid), generator=generator).tolist()
     useful = [grid[index] for index in order if mask[grid[index]].mean() > 0.5]
     if useful:
-        return useful[:wanted]
+        return useful[:n_chosen]
     fullest = max(grid, key=lambda window: int(mask[window].sum()))
     return [fullest] if mask[fullest].any() else [_window_around(mask, edges)]
 
@@ -206,8 +206,8 @@ def hold_out_squares(fields: StableFields, generator: torch.Generator, *, most: 
         # The middle of the pixels that count: their mean place may be one where none does.
         plane, x, y = np.argwhere(fields.counted)[fields.counted.sum() // 2].tolist()
         corners = [(plane, min(x, shape[1] - edge), min(y, shape[2] - edge))]
-    wanted = int(np.clip(_HELD_OUT_PART * fields.counted.sum() / edge**2, _FEWEST_CORES, most))
-    order = torch.randperm(len(corners), generator=generator)[:wanted].tolist()
+    n_chosen = int(np.clip(_HELD_OUT_PART * fields.counted.sum() / edge**2, _FEWEST_CORES, most))
+    order = torch.randperm(len(corners), generator=generator)[:n_chosen].tolist()
     cores, boxes, held = [], [], np.zeros(shape, bool)
     for index in sorted(order):
         plane, *low = (int(part) for part in corners[index])

@@ -92,9 +92,9 @@ def square_batches(
         box = (plane, *(slice(start, start + size) for start in low))
         inputs, targets, factor = draw_pair(generator)
         noisy = _combine(volumes, inputs, box)
-        wanted = _combine(volumes, targets, box) if goal is None else goal[box]
+        target = _combine(volumes, targets, box) if goal is None else goal[box]
         level = torch.full_like(noisy, noise_sd * factor)
-        return _orient(torch.stack((noisy, level, wanted, fixed[box])), generator)
+        return _orient(torch.stack((noisy, level, target, fixed[box])), generator)
 
     def draw() -> Batch:
         stacked = torch.stack([square() for _ in range(batch_size)])

@@ -1,4 +1,4 @@
-"""Images of any contrast as networks for T1w heads know them: tissue bright, fluid and skull dark."""
+"""Images of any contrast as networks for T1w heads know them: tissue bright, CSF and skull dark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LEVEL_SCALE_MM = 25.0
 surface coils and than the places where echo-planar images lose signal, such as above the sinuses."""
 
 _TISSUE_RANGE = (0.5, 1.6)
-"""Of the level around it; fluid of a b0 is 2 to 4 times as bright, skull and suppressed fat a fifth."""
+"""Of the level around it; CSF of a b0 is 2 to 4 times as bright, skull and suppressed fat a fifth."""
 
 _ROUNDS = 3
 _BRIGHTER_SD, _DARKER_SD = 0.5, 0.7
@@ -36,7 +36,7 @@ def tissue_likeness(image: NDArray[np.floating], voxel_sizes_mm: Sequence[float]
     The level of tissue is a Gaussian average of what an Otsu threshold takes for head, repeated without what
     is far brighter or darker, so that a bias field, and the signal that echo-planar images lose above the
     sinuses, leave no trace. The likeness falls with the logarithm of the ratio to that level, to both
-    sides: fluid is dark whether it was bright (T2w, b0) or dark (T1w, FLAIR).
+    sides: CSF is dark whether it was bright (T2w, b0) or dark (T1w, FLAIR).
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def trim_dark_border(
     deep = ndimage.binary_erosion(mask, iterations=2, border_value=1)
     if not deep.any():
         return mask
-    # Fluid may be several times as bright as tissue.
+    # CSF may be several times as bright as tissue.
     capped = np.minimum(image, np.percentile(image[deep], 90))
     sigma = [_BORDER_SCALE_MM / size for size in voxel_sizes_mm]
     weight = ndimage.gaussian_filter(deep.astype(np.float32), sigma)

@@ -161,10 +161,10 @@ def _denoise_group(job: DenoiseJob, out_file: Path, maps: Mapping[str, Path | No
     if job.mask is not None:
         found = _within(found, job.mask, job.runs[0])
     mask = found.repetitions.mask
-    used = tuple(path for index, path in enumerate(job.runs) if index not in found.left_out)
+    used = tuple(path for index, path in enumerate(job.runs) if index not in found.excluded)
     result = denoise_files(replace(job, runs=used, micrograph=True), report, (found.repetitions, mask))
-    left_out = tuple(f"left out: {found.left_out[index]}" for index in sorted(found.left_out))
-    warnings = (*result.record.warnings, *left_out, *found.notes)
+    excluded = tuple(f"left out: {found.excluded[index]}" for index in sorted(found.excluded))
+    warnings = (*result.record.warnings, *excluded, *found.notes)
     result = replace(result, record=replace(result.record, warnings=warnings))
     _write(result, found, out_file, maps, as_float=job.exposures.as_float)
     report(f"wrote {out_file}")

@@ -44,7 +44,7 @@ class Exposures:
     """The first that was not left out, with the bits that all of them use."""
     drift: Drift | None
     """None where exposures were taken as they lie."""
-    left_out: dict[int, str] = field(default_factory=dict)
+    excluded: dict[int, str] = field(default_factory=dict)
     """Reason against each exposure that does not fit the others, by its index among all."""
     notes: tuple[str, ...] = ()
     """What users should know of those that were used."""
@@ -87,8 +87,8 @@ def load_exposures(
         report(f"WARNING: left out: {reason}")
     found = align_exposures(list(images.values()), aligned=aligned, report=report)
     indices = list(images)
-    later = {indices[index]: reason for index, reason in found.left_out.items()}
-    return replace(found, left_out=reasons | later)
+    later = {indices[index]: reason for index, reason in found.excluded.items()}
+    return replace(found, excluded=reasons | later)
 
 
 def align_exposures(

@@ -138,7 +138,7 @@ def mostly_saturated(paths: Sequence[Path], saturated: NDArray[np.bool_]) -> dic
 
 
 def find_drift(paths: Sequence[Path], planes: NDArray[np.float32]) -> tuple[Drift, dict[int, str]]:
-    """Drift of the exposures, and what speaks against those that show nothing of the others.
+    """Drift of the exposures, and the reasons against those that show nothing of the others.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class AlignExposures(SimpleInterface):
         found = (
             _sum_and_align(paths[0], n_groups) if n_groups else load_exposures(paths, size_of=self._size_mm)
         )
-        used = [index for index in range(n_groups or len(paths)) if index not in found.left_out]
+        used = [index for index in range(n_groups or len(paths)) if index not in found.excluded]
         # Groups of frames stand in one file.
         size = self._size_mm(0 if n_groups else used[0], found.like)
         record = _alignment_record(found, [paths[0]] * n_groups or paths, used)
@@ -108,8 +108,8 @@ def _alignment_record(found: Exposures, paths: list[Path], used: list[int]) -> A
     """How far the exposures, or the groups of frames, had drifted, and which were left out."""
     drift, rows = found.drift, []
     for index, path in enumerate(paths):
-        if index in found.left_out:
-            rows.append(AlignedRepetition(file=path.name, accepted=False, reason=found.left_out[index]))
+        if index in found.excluded:
+            rows.append(AlignedRepetition(file=path.name, accepted=False, reason=found.excluded[index]))
             continue
         row = used.index(index)
         rows.append(
@@ -122,7 +122,7 @@ def _alignment_record(found: Exposures, paths: list[Path], used: list[int]) -> A
             )
         )
     interpolation = "" if drift is None else "a shift in Fourier space, or a quintic spline where turned"
-    reason = "the first is left out" if 0 in found.left_out else ""
+    reason = "the first is left out" if 0 in found.excluded else ""
     return AlignmentRecord(
         reference=found.like.path.name,
         reference_reason=reason,

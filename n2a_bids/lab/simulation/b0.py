@@ -18,7 +18,7 @@ _PHASE_AXIS = 1
 _FLUID_MM = 2.5
 """Outside the brain, as in `add_head`."""
 _T1_LEVELS, _B0_LEVELS = (0.0, 0.3, 0.6, 1.0, 2.0), (3.2, 3.0, 1.3, 0.9, 0.8)
-"""Fluid, grey and white matter, relative to white matter of a T1w image."""
+"""CSF, grey and white matter, relative to white matter of a T1w image."""
 _SUPPRESSED = 0.35
 """Signal of skin and of fat, where fat suppression works, relative to tissue."""
 _MARGIN_MM = 25.0

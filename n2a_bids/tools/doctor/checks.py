@@ -163,7 +163,7 @@ def read_text(path: Path) -> str:
         return ""
 
 
-def ask_child(command: Sequence[str], limit_s: float, wanted: str) -> JsonObject:
+def ask_child(command: Sequence[str], limit_s: float, last_key: str) -> JsonObject:
     """What a child process of Python finds out: a crash there, of a driver too, is an answer here.
 
     Parameters
@@ -172,13 +172,13 @@ def ask_child(command: Sequence[str], limit_s: float, wanted: str) -> JsonObject
         Arguments of Python. The process prints ``FOUND`` and a JSON object in a line, once or more.
     limit_s : float
         After which it is stopped.
-    wanted : str
+    last_key : str
         Key that it finds last.
 
     Returns
     -------
     found : dict
-        All that it found; with its last words as ``failure`` where it did not get to what is wanted.
+        All that it found; with its last words as ``failure`` where it did not get to that.
     """
     try:
         child = subprocess.run(
@@ -190,6 +190,6 @@ def ask_child(command: Sequence[str], limit_s: float, wanted: str) -> JsonObject
     for line in child.stdout.splitlines():
         if line.startswith("FOUND "):
             found |= json.loads(line[6:])
-    if wanted not in found:
+    if last_key not in found:
         found["failure"] = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
     return found

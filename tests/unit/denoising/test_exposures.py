@@ -86,8 +86,8 @@ def test_one_that_does_not_fit_two_others_is_left_out(kind, place, tmp_path):
         # Of two that are alike the later one is the copy.
         place = max(place, paths.index(paths[2 if place < 2 else 1]))
     found = load_exposures(paths)
-    assert list(found.left_out) == [place]
-    assert words in found.left_out[place]
+    assert list(found.excluded) == [place]
+    assert words in found.excluded[place]
     assert found.repetitions.n_repetitions == 2
     assert found.like.path == paths[1 if place == 0 else 0]
     with pytest.raises(BIDSDataError, match="found"):
@@ -191,8 +191,8 @@ def test_another_magnification_is_left_out(tmp_path):
     paths = write(tmp_path, images)
     sizes = [(4e-6, 4e-6, 1.0), (8e-6, 8e-6, 1.0), (4.01e-6, 4e-6, 1.0)]
     found = load_exposures(paths, size_of=lambda index, image: sizes[index])
-    assert list(found.left_out) == [1]
-    assert "8 x 8 nm" in found.left_out[1]
+    assert list(found.excluded) == [1]
+    assert "8 x 8 nm" in found.excluded[1]
     with pytest.raises(BIDSDataError, match="one magnification"):
         load_exposures(paths[:2], size_of=lambda index, image: sizes[index])
 

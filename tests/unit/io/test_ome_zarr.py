@@ -132,12 +132,12 @@ def test_chunks_that_were_not_written_are_empty_and_others_were_lost(zarr_format
         np.testing.assert_array_equal(image.pixels[..., 0, 0].T, values)
         np.testing.assert_array_equal(image.not_stored[..., 0, 0].T > 0, values == 0)
     found = load_exposures(paths, aligned=True)
-    assert not found.left_out
+    assert not found.excluded
     assert "1 chunks" in found.notes[2]
     (paths[1] / "0" / ("c/0/0" if zarr_format == 3 else "0.0")).unlink()
     found = load_exposures(paths, aligned=True)
-    assert list(found.left_out) == [1]
-    assert "2 are not stored, and 1024 pixels of 0.ome.zarr" in found.left_out[1]
+    assert list(found.excluded) == [1]
+    assert "2 are not stored, and 1024 pixels of 0.ome.zarr" in found.excluded[1]
 
 
 def test_a_frame_that_was_not_copied_whole_is_refused(tmp_path):

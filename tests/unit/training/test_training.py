@@ -14,8 +14,8 @@ from torch import distributed, multiprocessing
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
+from n2a_bids.algorithms.dataset_training.evaluation import Evaluation, evaluate
 from n2a_bids.algorithms.dataset_training.groups import prepare_group
-from n2a_bids.algorithms.dataset_training.judgement import Judgement, judge
 from n2a_bids.algorithms.dataset_training.resumable import mean_gradients
 from n2a_bids.algorithms.nn import weights as networks
 from n2a_bids.algorithms.nn.networks import ResidualUNet
@@ -166,7 +166,7 @@ def test_sessions_of_one_subject_are_in_one_part():
 
 def test_what_is_no_number_is_not_better():
     """Weights whose gain cannot be told are refused."""
-    found = [Judgement("01", {"trained": np.nan, "shipped": 0.5})]
+    found = [Evaluation("01", {"trained": np.nan, "shipped": 0.5})]
     with pytest.raises(DenoisingError, match="not better than the shipped"):
         session._refuse_worse(found, course.Course(""), Path("checkpoint.pt"))
 
@@ -221,7 +221,7 @@ def _detail(volume):
     return torch.diff(volume[..., 4:12, 4:12, 4:12], n=3, dim=-1)
 
 
-def test_judgement_knows_a_denoiser_from_a_spoiler():
+def test_evaluation_knows_a_denoiser_from_a_spoiler():
     """Without a truth: a network that blurs a little is better than the mean, one that sharpens is worse."""
 
     class Change(ResidualUNet):
@@ -242,9 +242,9 @@ def test_judgement_knows_a_denoiser_from_a_spoiler():
 
 
 def _judged(tried, group, context):
-    found = judge(tried, [group], context, seed=3)
-    assert found == judge(tried, [group], context, seed=3)
-    assert isinstance(found[0], Judgement)
+    found = evaluate(tried, [group], context, seed=3)
+    assert found == evaluate(tried, [group], context, seed=3)
+    assert isinstance(found[0], Evaluation)
     return found
 
 

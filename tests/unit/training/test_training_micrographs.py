@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
+from n2a_bids.algorithms.dataset_training.evaluation import evaluate
 from n2a_bids.algorithms.dataset_training.exposures import prepare_exposures
-from n2a_bids.algorithms.dataset_training.judgement import judge
 from n2a_bids.algorithms.nn import weights as networks
 from n2a_bids.algorithms.nn.networks import ResidualUNet
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
@@ -201,7 +201,7 @@ class _Change(ResidualUNet):
         return self.factor * (torch.nn.functional.avg_pool2d(image, 3, 1, 1) - image)
 
 
-def test_judgement_knows_a_denoiser_from_a_spoiler():
+def test_evaluation_knows_a_denoiser_from_a_spoiler():
     """Without a truth, and near what it is: what a blur leaves of the error of the mean."""
     size, rng = 96, np.random.default_rng(3)
     clean = ndimage.gaussian_filter(cells(size, 2), 2)
@@ -209,7 +209,7 @@ def test_judgement_knows_a_denoiser_from_a_spoiler():
     repetitions = Repetitions(data[..., None, None], np.ones((size, size, 1), bool), micrograph=True)
     context = Context(torch.Generator().manual_seed(0))
     group = prepare_exposures("01", repetitions, context)
-    (found,) = judge({"blurs": _Change(0.7), "spoils": _Change(-0.7)}, [group], context, seed=3)
+    (found,) = evaluate({"blurs": _Change(0.7), "spoils": _Change(-0.7)}, [group], context, seed=3)
     assert found.error_left["blurs"] < 1 < found.error_left["spoils"]
     mean = data.mean(axis=0)
     blurred = mean + 0.7 * (ndimage.uniform_filter(mean, 3) - mean)

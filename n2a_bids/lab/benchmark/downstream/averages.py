@@ -61,12 +61,12 @@ def equivalent_averages(counts: Sequence[int], errors: Sequence[float], error: f
     """
     tiny = np.finfo(float).tiny
     falling = np.log(np.maximum(isotonic_regression(errors, increasing=False).x, tiny))
-    wanted = np.log(max(error, tiny))
-    if wanted < falling[-1]:
+    target = np.log(max(error, tiny))
+    if target < falling[-1]:
         return Worth(float(counts[-1]), "at least")
-    if wanted > falling[0]:
+    if target > falling[0]:
         return Worth(float(counts[0]), "at most")
-    logarithm = np.interp(-wanted, -falling, np.log(counts))
+    logarithm = np.interp(-target, -falling, np.log(counts))
     return Worth(float(np.round(np.exp(logarithm), 9)))
 
 

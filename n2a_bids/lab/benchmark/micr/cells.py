@@ -73,9 +73,9 @@ def load_micrograph_truth(path: Path, crop: tuple[int, ...] | None) -> Micrograp
     """
     image = read_micrograph(path).pixels[:, :, 0].mean(axis=-1, dtype=np.float32)
     if crop:
-        wanted = [min(edge + 2 * _MARGIN, size) for edge, size in zip(crop, image.shape)]
-        low = [(size - edge) // 2 for size, edge in zip(image.shape, wanted)]
-        image = image[tuple(slice(start, start + edge) for start, edge in zip(low, wanted))]
+        edges = [min(edge + 2 * _MARGIN, size) for edge, size in zip(crop, image.shape)]
+        low = [(size - edge) // 2 for size, edge in zip(image.shape, edges)]
+        image = image[tuple(slice(start, start + edge) for start, edge in zip(low, edges))]
     if min(image.shape) < 4 * _MARGIN:
         raise BIDSDataError(f"{path}: expected {4 * _MARGIN} pixels at least, found {image.shape}")
     image = image - image.min()

@@ -31,9 +31,9 @@ def draw_samples(edge: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """(E, E) which samples are drawn; a sample and its conjugate together, since images are real."""
     chance = rng.random((edge, edge))
     mirror = np.roll(chance[::-1, ::-1], (1, 1), (0, 1))
-    wanted = density(edge)
+    target = density(edge)
     # The lower of two numbers is below a threshold more often than one alone.
-    threshold = np.where(chance == mirror, wanted, 1 - np.sqrt(1 - wanted))
+    threshold = np.where(chance == mirror, target, 1 - np.sqrt(1 - target))
     return np.minimum(chance, mirror) < threshold
 
 

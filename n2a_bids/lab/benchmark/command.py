@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import write_whole
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
-from n2a_bids.lab.benchmark.dwi.plan import run_dwi
+from n2a_bids.lab.benchmark.dwi.command import run_dwi
 
 _DEFAULT_METHODS = {
     "small": ("single", "mean", "nlmeans", "ants", "auto:fast"),

@@ -28,7 +28,7 @@ _SQUARES, _FEWEST_SQUARES = 48, 6
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Evaluation:
     """Networks on one group."""
 
     subject: str
@@ -41,14 +41,14 @@ class Judgement:
         return _gain_db(self.error_left[name])
 
 
-def judge(
+def evaluate(
     networks: Mapping[str, nn.Module],
     groups: Sequence[TrainingGroup | ExposureGroup],
     context: Context,
     *,
     levels: tuple[float, ...] = (1.0,),
     seed: int,
-) -> list[Judgement]:
+) -> list[Evaluation]:
     """Estimate the gain of networks over the mean, on blocks of the brain or squares, by recorruption.
 
     The same seed means the same blocks and the same noise, so that differences between networks, and between
@@ -68,7 +68,7 @@ def judge(
 
     Returns
     -------
-    judgements : list of Judgement
+    evaluations : list of Evaluation
         One for each group.
     """
     found = []
@@ -80,7 +80,7 @@ def judge(
             errors = exposure_errors(networks, group, own, levels, most)
         else:
             errors = _errors(networks, group, own, levels, seed + index)
-        found.append(Judgement(group.subject, errors))
+        found.append(Evaluation(group.subject, errors))
     return found
 
 
@@ -112,16 +112,16 @@ def _gain_db(error_left: float) -> float:
     return decibels(denoising_gain(1.0, 1.0, error_left - 1))
 
 
-def mean_gain(judgements: Sequence[Judgement], name: str) -> float:
+def mean_gain(evaluations: Sequence[Evaluation], name: str) -> float:
     """Gain in dB of a network from the mean of what it leaves of the error; each subject counts once.
 
     Examples
     --------
-    >>> of_01 = [Judgement("01", {"n": 0.1}), Judgement("01", {"n": 0.3})]
-    >>> mean_gain([*of_01, Judgement("02", {"n": 0.6})], "n")
+    >>> of_01 = [Evaluation("01", {"n": 0.1}), Evaluation("01", {"n": 0.3})]
+    >>> mean_gain([*of_01, Evaluation("02", {"n": 0.6})], "n")
     3.979
     """
     by_subject: dict[str, list[float]] = {}
-    for one in judgements:
+    for one in evaluations:
         by_subject.setdefault(one.subject, []).append(one.error_left[name])
     return _gain_db(float(np.mean([np.mean(errors) for errors in by_subject.values()])))
