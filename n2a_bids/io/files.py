@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -51,6 +52,19 @@ def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that a reader never meets half of the copy: see `whole_file`."""
     with whole_file(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of all files of a folder; empty where there is nothing.
+
+    A folder that was only copied keeps it; one with a changed file does not, whatever size and time say.
+    """
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    files = sorted(entry for entry in path.rglob("*") if entry.is_file())
+    parts = [f"{entry.relative_to(path).as_posix()} {content_digest(entry)}" for entry in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""
 
 
 def remove_leftovers(folder: Path) -> None:

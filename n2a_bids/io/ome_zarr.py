@@ -66,13 +66,6 @@ def zarr_problem(path: Path) -> str:
     return ""
 
 
-def folder_state(path: Path) -> str:
-    """Number, size and last change of the files of a folder, by which work done on it is known."""
-    files = [entry.stat() for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else []
-    latest = max((state.st_mtime_ns for state in files), default=0)
-    return f"{len(files)} {sum(state.st_size for state in files)} {latest}"
-
-
 def count_zarr_pages(path: Path) -> int:
     """Planes or times of the finest image; 1 for what cannot be read, which is named where it is used."""
     try:

@@ -24,6 +24,7 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network, pla
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.run import choose_device, free_device_memory_gb
 from n2a_bids.errors import ConfigError, DenoisingError
+from n2a_bids.io.files import content_digest
 from n2a_bids.io.weights import load_weights
 from n2a_bids.system.resources import available_cpus
 from n2a_bids.training.card import TrainedNetwork, write_trained
@@ -154,14 +155,14 @@ def _train_on(device: torch.device, request: TrainRequest, groups: list[AlignedG
 def _fingerprint(request: TrainRequest, groups: list[AlignedGroup], shipped: PretrainedWeights | None) -> str:
     """Of what shapes the result: how long to train may be changed at a resumption, but for the schedule.
 
-    Aligned files have the same names and sizes in many subjects: whose they are, and with that who is kept
-    apart, is told by the groups.
+    Aligned files have the same names in many subjects: whose they are, and with that who is kept apart, is
+    told by the groups. Contents count, not sizes: images that were corrected have the size that they had.
     """
     train = {name: value for name, value in asdict(request.train).items() if name not in _MAY_CHANGE}
     rows = [
         (
             *(group.subject, group.name, group.real_valued),
-            [(path.name, path.stat().st_size) for path in group.files],
+            [(path.name, content_digest(path)) for path in group.files],
         )
         for group in groups
     ]

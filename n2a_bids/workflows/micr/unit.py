@@ -15,7 +15,8 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.aligned import KeepAligned
 from n2a_bids.interfaces.micr.align import AlignExposures
 from n2a_bids.interfaces.micr.write import WriteMicrographs
-from n2a_bids.io.ome_zarr import folder_state, is_zarr
+from n2a_bids.io.files import content_digest
+from n2a_bids.io.ome_zarr import is_zarr
 from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.micr.reports import init_micr_reports_wf
@@ -117,7 +118,7 @@ def _init_align_node(unit: DenoisingUnit, config: Config) -> Node:
         mem_gb=min(needed_gb, max(config.resources.memory_gb, _BASE_GB)),
     )
     if any(is_zarr(image.path) for image in unit.images):
-        align.inputs.folder_states = [folder_state(image.path) for image in unit.images]
+        align.inputs.folder_states = [content_digest(image.path) for image in unit.images]
     return align
 
 

@@ -156,6 +156,20 @@ def test_checkpoint_of_other_subjects_is_refused(request_of, better, tmp_path):
         run_train(request_of("one", pairs=(), masks=(), groups=tmp_path / "1.json"))
 
 
+def test_checkpoint_of_images_that_were_changed_is_refused(request_of, better):
+    """A corrected image may have the name and size of the old one."""
+    asked = request_of("one")
+    run_train(asked)
+    path = Path(asked.pairs[0].split(",")[0])
+    before = path.read_bytes()
+    path.write_bytes(before[:-4] + bytes(4))
+    try:
+        with pytest.raises(ConfigError, match="of other images or settings"):
+            run_train(asked)
+    finally:
+        path.write_bytes(before)
+
+
 def test_sessions_of_one_subject_are_in_one_part():
     """Of pairs by their names: what is tested on is not another session of who was learned from."""
     words = [f"sub-{label}_ses-{ses}_run-1_T1w.nii.gz,b.nii.gz" for label in "abcd" for ses in (1, 2)]

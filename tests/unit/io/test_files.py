@@ -1,0 +1,27 @@
+"""What a file or folder holds is known by its content alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from n2a_bids.io.files import content_digest
+
+
+def test_a_changed_chunk_changes_a_folder_and_a_copy_does_not(tmp_path):
+    """A chunk of the same size and an older time, as restored from a backup, is another image."""
+    folder = tmp_path / "image.ome.zarr"
+    (folder / "0").mkdir(parents=True)
+    for name, content in ((".zattrs", b"{}"), ("0/0.0", b"abcd"), ("0/0.1", b"efgh")):
+        (folder / name).write_bytes(content)
+    before = content_digest(folder)
+    copy = shutil.copytree(folder, tmp_path / "other.ome.zarr")
+    os.utime(copy / "0" / "0.1", (1, 1))
+    assert content_digest(copy) == before
+    times = (folder / "0" / "0.1").stat()
+    (folder / "0" / "0.1").write_bytes(b"efgi")
+    os.utime(folder / "0" / "0.1", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert content_digest(folder) != before
+    (copy / "0" / "0.1").rename(copy / "0" / "0.2")
+    assert content_digest(copy) != before
+    assert content_digest(tmp_path / "none") == ""
