@@ -12,7 +12,7 @@ import torch
 from n2a_bids.algorithms.dataset_training.exposures import ExposureGroup, exposure_source
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
 from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
-from n2a_bids.algorithms.nn.batches import Pair, as_batch, pair_batches, recorrupted_batches
+from n2a_bids.algorithms.nn.batches import Pair, as_batch, draw_strength, pair_batches, recorrupted_batches
 from n2a_bids.algorithms.nn.blocks import BlockSampler, draw_orientation, orient
 from n2a_bids.algorithms.nn.training import Batch
 from n2a_bids.algorithms.strategies.anat.recorrupted import loss_weight
@@ -21,9 +21,6 @@ Targets = Literal["recorrupted", "noise2noise"]
 
 _LEVEL_POWER = -1.3
 """Weight of a subject by its noise SD: about the inverse of the error in reach, as in pretraining."""
-
-_STRENGTHS = (0.5, 1.0)
-"""Of the recorruption of a single image."""
 
 
 def batches_of_groups(
@@ -112,11 +109,10 @@ def _recorrupted_alone(
     offset = np.broadcast_to(np.float32(group.bias), prepared.mask.shape)
     volumes = np.stack((prepared.images[0], prepared.repetition_noise_sd, offset, weight))
     image, noise_sd, bias, counted = torch.from_numpy(volumes.astype(np.float32))
-    low, high = _STRENGTHS
 
     def draw() -> Batch:
         box = sampler.draw(generator)
-        strength = low + (high - low) * float(torch.rand((), generator=generator))
+        strength = draw_strength(generator)
         noise = torch.randn(image[box].shape, generator=generator) * noise_sd[box]
         noisy, target = image[box] + strength * noise, image[box] - bias[box] - noise / strength
         louder = noise_sd[box] * float(np.sqrt(1 + strength**2))

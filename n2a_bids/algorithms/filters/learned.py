@@ -62,12 +62,12 @@ class LearnedFilters:
             `initial_estimate` outside the mask.
         """
         neighbourhood = _Neighbourhood(mask, self.radius)
-        noisy_parts, pilot_parts = (
+        noisy_parts, initial_parts = (
             _rotate(part, self.basis / self.unit) for part in (noisy, initial_estimate)
         )
         values = np.empty((neighbourhood.n_voxels, noisy.shape[-1]), np.float32)
         for component, coefficients in enumerate(self.coefficients[fold]):
-            features = neighbourhood.features(noisy_parts[..., component], pilot_parts[..., component])
+            features = neighbourhood.features(noisy_parts[..., component], initial_parts[..., component])
             values[:, component] = features @ coefficients.astype(np.float32)
         denoised = initial_estimate.copy()
         denoised[mask] = values @ self.basis.T * self.unit
@@ -133,7 +133,7 @@ def learn_filters(
     neighbourhood = _Neighbourhood(mask, radius)
     labels = folds[mask]
     members = [np.flatnonzero(labels == fold) for fold in range(int(labels.max()) + 1)]
-    prior = neighbourhood.pilot_itself()
+    prior = neighbourhood.initial_estimate_itself()
     size = prior.size
     n_components = basis.shape[1]
     coefficients = np.empty((len(members) + 1, n_components, size))
@@ -190,7 +190,7 @@ class _Neighbourhood:
                 np.take(flat, self._centres + offset, out=table[index * size + row])
         return table.T
 
-    def pilot_itself(self) -> NDArray[np.float64]:
+    def initial_estimate_itself(self) -> NDArray[np.float64]:
         """Coefficients that return the centre of the second volume."""
         size = self._offsets.size
         prior = np.zeros(2 * size + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,16 +107,14 @@ def recorrupted_batches(
     )
     fixed = torch.from_numpy(fixed).to(device)
     offset = torch.from_numpy(np.broadcast_to(np.float32(bias), prepared.mask.shape).copy()).to(device)
-    low, high = _STRENGTHS
 
     def draw() -> Batch:
         blocks = []
         for _ in range(batch_size):
             box = sampler.draw(generator)
-            strength = low + (high - low) * float(torch.rand((), generator=generator))
-            contrast = zero_sum_direction(prepared.weights, prepared.variance_ratio, generator)
-            noisy = combine(images, prepared.weights + strength * contrast, box)
-            target = combine(images, prepared.weights - contrast / strength, box) - offset[box]
+            weights, others, strength = recorrupt(prepared.weights, prepared.variance_ratio, generator)
+            noisy = combine(images, weights, box)
+            target = combine(images, others, box) - offset[box]
             noise_sd = fixed[0][box] * float(np.sqrt(1 + strength**2))
             block = torch.stack((noisy, noise_sd, target, fixed[1][box]))
             blocks.append(orient(block, *draw_orientation(generator)))
@@ -125,7 +123,35 @@ def recorrupted_batches(
     return draw
 
 
-def combine(images: Tensor, weights: NDArray[np.float64], box: tuple[slice, slice, slice]) -> Tensor:
+def draw_strength(generator: torch.Generator) -> float:
+    """How much noise a recorruption adds, over that of the average."""
+    low, high = _STRENGTHS
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def recorrupt(
+    weights: NDArray[np.float64], variance_ratio: NDArray[np.float64], generator: torch.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Weights of two averages of the same signal and independent noise, the second for targets.
+
+    Parameters
+    ----------
+    weights, variance_ratio : (R,) float arrays
+        Of the repetitions in their average, and their noise variances over the mean one.
+    generator : torch.Generator
+
+    Returns
+    -------
+    weights, target_weights : (R,) float arrays
+    strength : float
+        See `draw_strength`.
+    """
+    strength = draw_strength(generator)
+    contrast = zero_sum_direction(weights, variance_ratio, generator)
+    return weights + strength * contrast, weights - contrast / strength, strength
+
+
+def combine(images: Tensor, weights: NDArray[np.float64], box: Sequence[int | slice]) -> Tensor:
     """Weighted sum of (R, X, Y, Z) images within a block."""
     scale = torch.as_tensor(weights, dtype=images.dtype, device=images.device)
     return torch.tensordot(scale, images[(slice(None), *box)], dims=1)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from n2a_bids.algorithms.nn.batches import combine, recorrupt
 from n2a_bids.algorithms.nn.training import Batch
-from n2a_bids.algorithms.risk.stacking import zero_sum_direction
-
-_STRENGTHS = (0.5, 1.0)
-"""Range of the recorruption, as for volumes."""
 
 Draw = Callable[[torch.Generator], tuple[NDArray[np.float64], NDArray[np.float64], float]]
 """Weights of the exposures in the input and in the target, and the noise SD of the input over that of one."""
@@ -22,13 +19,10 @@ Draw = Callable[[torch.Generator], tuple[NDArray[np.float64], NDArray[np.float64
 def recorrupted_pairs(weights: NDArray[np.float64], variance_ratio: NDArray[np.float64]) -> Draw:
     """Pairs of recorrupted averages: input near the mean, target with independent noise."""
     variance = float((weights**2 * variance_ratio).sum())
-    low, high = _STRENGTHS
 
     def draw(generator: torch.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        strength = low + (high - low) * float(torch.rand((), generator=generator))
-        contrast = zero_sum_direction(weights, variance_ratio, generator)
-        factor = float(np.sqrt((1 + strength**2) * variance))
-        return weights + strength * contrast, weights - contrast / strength, factor
+        inputs, targets, strength = recorrupt(weights, variance_ratio, generator)
+        return inputs, targets, float(np.sqrt((1 + strength**2) * variance))
 
     return draw
 
@@ -91,8 +85,8 @@ def square_batches(
         plane = int(torch.randint(shape[0], (), generator=generator))
         box = (plane, *(slice(start, start + size) for start in low))
         inputs, targets, factor = draw_pair(generator)
-        noisy = _combine(volumes, inputs, box)
-        target = _combine(volumes, targets, box) if goal is None else goal[box]
+        noisy = combine(volumes, inputs, box)
+        target = combine(volumes, targets, box) if goal is None else goal[box]
         level = torch.full_like(noisy, noise_sd * factor)
         return _orient(torch.stack((noisy, level, target, fixed[box])), generator)
 
@@ -102,11 +96,6 @@ def square_batches(
         return Batch(*channels)
 
     return draw
-
-
-def _combine(images: Tensor, weights: NDArray[np.float64], box: Sequence[int | slice]) -> Tensor:
-    scale = torch.as_tensor(weights, dtype=images.dtype, device=images.device)
-    return torch.tensordot(scale, images[(slice(None), *box)], dims=1)
 
 
 def _orient(block: Tensor, generator: torch.Generator) -> Tensor:

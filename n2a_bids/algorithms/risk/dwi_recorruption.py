@@ -177,7 +177,7 @@ def recorrupt(
         Each noise goes in with both signs, so that twice as many are returned. Two repetitions have only
         one difference, so that one is enough.
     plan : PatchPlan
-        Patches of the pilots of the pairs.
+        Patches of the initial estimates of the pairs.
     generator : torch.Generator
         Advanced.
 

@@ -12,6 +12,7 @@ from n2a_bids.contrasts import MICR_SUFFIXES
 from n2a_bids.dataset.read.files import file_problem
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.ome_zarr import count_zarr_pages, is_zarr, zarr_problem
+from n2a_bids.record.typed_json import JsonObject
 
 EXTENSIONS = (".png", ".tif", ".ome.tif", ".ome.btf", ".ome.zarr")
 """Of BIDS."""
@@ -71,7 +72,7 @@ def count_pages(path: Path) -> int:
 
 def pixel_size_mm(
     path: Path,
-    metadata: dict[str, object],
+    metadata: JsonObject,
     own_mm: tuple[float, float, float] | None,
     *,
     own_is_certain: bool = True,

@@ -16,6 +16,7 @@ from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
 from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, propagated
 from n2a_bids.interfaces.dwi.shared_inputs import b0_threshold_trait
+from n2a_bids.record.typed_json import JsonObject
 
 _OF_DENOISING = ("DenoisingStrategy", "DenoisingChosen", "DenoisingRecipe", "RandomSeed")
 _OF_DENOISING += ("SoftwareVersion", "NoiseFloorRemoved")
@@ -63,7 +64,7 @@ class DescribeNativeGrids(SimpleInterface):
         return runtime
 
 
-def _mask_sidecar(source: str) -> dict[str, object]:
+def _mask_sidecar(source: str) -> JsonObject:
     return {
         "Type": "Brain",
         "Description": "Brain mask of the denoised series, on the grid of one of its sources",

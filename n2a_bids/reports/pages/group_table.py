@@ -56,7 +56,7 @@ def rating_rows(ratings: Iterable[Rating], runs: Mapping[str, str]) -> list[dict
     runs : mapping of str to str
         Label of each unit with results, and the run that made them.
     """
-    rows: list[dict[str, object]] = [
+    rows: list[JsonObject] = [
         {
             "participant_id": f"sub-{one.participant}",
             "unit": one.subject,

@@ -13,7 +13,7 @@ from n2a_bids.dataset.names import derivative_path
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import read_json_object, read_typed
-from n2a_bids.record.typed_json import to_json
+from n2a_bids.record.typed_json import JsonObject, to_json
 from n2a_bids.record.viewer import ViewerRecord
 from n2a_bids.reports.pages.paths import link
 from n2a_bids.reports.pages.templates import environment, script_json, style
@@ -130,7 +130,7 @@ def _coverage(units: Sequence[str]) -> str:
     return next(kind for kind in ("head", "brain", "micrograph") if kind in units)
 
 
-def _unit(shown: _Shown) -> dict[str, object]:
+def _unit(shown: _Shown) -> JsonObject:
     """What the script of the page needs of a unit."""
     record = shown.unit.denoising
     return {

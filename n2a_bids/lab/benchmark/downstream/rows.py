@@ -18,6 +18,7 @@ from n2a_bids.lab.benchmark.downstream.summary import (
     summarise_brains,
 )
 from n2a_bids.lab.benchmark.table import CELL_COLUMNS, RowTable, write_lines
+from n2a_bids.record.typed_json import JsonObject
 
 KEY_COLUMNS = (*CELL_COLUMNS, "measure")
 COLUMNS = (*KEY_COLUMNS, "error", "retest", "status")
@@ -73,7 +74,7 @@ def fill_cell(
         Called where a row is missing.
     """
 
-    def keys(job: Job) -> list[dict[str, object]]:
+    def keys(job: Job) -> list[JsonObject]:
         named = {**cell, "method": job[0], "n_repetitions": job[1]}
         return [{**named, "measure": name} for name in measures]
 
