@@ -18,7 +18,7 @@ from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.estimate import local_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, MaskedSmoother, Volume, match_scales
-from n2a_bids.algorithms.preparation.noise_floor import find_magnitudes
+from n2a_bids.algorithms.preparation.noise_floor import find_magnitudes, find_uneven_magnitudes
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.repetitions import Repetitions
 
@@ -100,7 +100,12 @@ def prepare_echoes(repetitions: Repetitions, *, keep_noise_floor: bool = False) 
     shared = repetitions.shared
     compared = head if shared is None else head & shared
     noise_sd = local_sd(_without_shared_structure(combinations[-1], combinations[0], compared), compared)
-    may_have_floor = not (keep_noise_floor or repetitions.real_valued)
+    magnitudes = None
+    if not (keep_noise_floor or repetitions.real_valued):
+        zeros = [-scale.offset / scale.gain for scale in scales]
+        magnitudes = find_magnitudes(images, mask, noise_sd, shared) or find_uneven_magnitudes(
+            images, head, noise_sd, zeros, shared
+        )
     return Echoes(
         images=images,
         scales=scales,
@@ -108,7 +113,7 @@ def prepare_echoes(repetitions: Repetitions, *, keep_noise_floor: bool = False) 
         head=head,
         basis=basis,
         noise_sd=noise_sd,
-        magnitudes=find_magnitudes(images, mask, noise_sd, shared) if may_have_floor else None,
+        magnitudes=magnitudes,
     )
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude
+from n2a_bids.algorithms.noise.estimate import difference_noise_sd
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.preparation.noncentral_chi import (
     chi_bias,
@@ -35,6 +37,10 @@ _AGREEMENT_OF_OFFSET = 0.78
 correlates by 0.3 it is 0.71."""
 _SHIFTED_ZERO = 0.3
 """Noise SDs that the zero of Rician air may lie above the intensity zero."""
+_RAYLEIGH_SD = np.sqrt(2 - np.pi / 2)
+"""SD of a magnitude without signal, in noise SDs of the real part."""
+_HEAD_DISTANCE, _NEAR_HEAD = 3, 12
+"""Voxels from the head on that may be air, and up to which its noise is compared with that of the head."""
 
 
 def find_magnitudes(
@@ -74,6 +80,56 @@ def find_magnitudes(
     return tuple(found)
 
 
+def find_uneven_magnitudes(
+    images: NDArray[np.float32],
+    head: Mask,
+    noise_sd: Volume,
+    zeros: Sequence[float],
+    shared: Mask | None = None,
+) -> tuple[Magnitude, ...] | None:
+    """The same where the noise of air varies from place to place, as after parallel imaging.
+
+    Each place is taken over its own noise, which the differences of the images tell: then Rician air is
+    alike all over. The zero has to be the intensity zero, since an offset over uneven noise is uneven.
+
+    Parameters
+    ----------
+    images, noise_sd, shared
+        As in `find_magnitudes`.
+    head : (X, Y, Z) bool array
+        Where there is signal.
+    zeros : sequence of float
+        Where the intensity zero of each image is, in the unit of `images`.
+
+    Returns
+    -------
+    magnitudes : tuple of Magnitude, or None
+        As of `find_magnitudes`; their noise is the median near the head.
+    """
+    outside = ~ndimage.binary_dilation(head, iterations=_HEAD_DISTANCE)
+    if shared is not None:
+        outside &= shared
+    if len(images) < 2 or not outside.any():
+        return None
+    air_sd = difference_noise_sd(images, outside) / np.float32(_RAYLEIGH_SD)
+    over_noise = np.stack([(image - zero) / air_sd for image, zero in zip(images, zeros, strict=True)])
+    air = find_air(over_noise, head, 1.0, shared)
+    found = [find_magnitude(image, air) for image in over_noise]
+    near = air & ndimage.binary_dilation(head, iterations=_NEAR_HEAD)
+    if any(one is None for one in found) or not near.any():
+        return None
+    level = float(np.median(air_sd[near]))
+    low, high = _MAGNITUDE_AGREEMENT
+    agree = low < float(np.median(air_sd[near] / noise_sd[near])) < high
+    is_rayleigh = (
+        all(abs(one.zero_level) < _SHIFTED_ZERO and low < one.air_noise_sd < high for one in found)
+        and max(one.asymmetry for one in found) > _RICIAN_ASYMMETRY
+    )
+    if not (agree and is_rayleigh):
+        return None
+    return tuple(Magnitude(zero, level, one.asymmetry) for zero, one in zip(zeros, found, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Floor:
     """What the air says about the noise floor."""
@@ -86,7 +142,12 @@ class Floor:
 
 
 def find_floor(
-    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None, zeros: Sequence[float]
+    images: NDArray[np.float32],
+    mask: Mask,
+    head: Mask,
+    noise_sd: Volume,
+    shared: Mask | None,
+    zeros: Sequence[float],
 ) -> Floor:
     """What the air of repetitions of one contrast says: Rician noise, that of several coils, or neither.
 
@@ -94,8 +155,8 @@ def find_floor(
     ----------
     images, mask, noise_sd, shared
         As in `find_magnitudes`.
-    zeros : sequence of float
-        Where the intensity zero of each image is, in the unit of `images`.
+    head, zeros
+        As in `find_uneven_magnitudes`.
 
     Returns
     -------
@@ -104,7 +165,10 @@ def find_floor(
     """
     found = find_magnitudes(images, mask, noise_sd, shared)
     if found is None:
-        return _find_coils(images, mask, noise_sd, shared, zeros)
+        coils = _find_coils(images, mask, noise_sd, shared, zeros)
+        found = None if coils.magnitude else find_uneven_magnitudes(images, head, noise_sd, zeros, shared)
+        if found is None:
+            return coils
     rician = Magnitude(
         zero_level=float(np.mean([magnitude.zero_level for magnitude in found])),
         air_noise_sd=float(np.mean([magnitude.air_noise_sd for magnitude in found])),

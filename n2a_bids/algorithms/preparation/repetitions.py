@@ -141,7 +141,7 @@ def prepare(repetitions: Repetitions, *, keep_noise_floor: bool = False) -> Prep
     equal = np.full(n_repetitions, 1 / n_repetitions)
     zeros = [-scale.offset / scale.gain for scale in scales]
     has_none = keep_noise_floor or repetitions.real_valued
-    floor = Floor() if has_none else find_floor(images, mask, noise_sd, shared, zeros)
+    floor = Floor() if has_none else find_floor(images, mask, head, noise_sd, shared, zeros)
     return Prepared(
         images=images,
         scales=tuple(scales),

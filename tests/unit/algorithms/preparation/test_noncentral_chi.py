@@ -71,6 +71,30 @@ def test_the_floor_of_repetitions_is_found_and_known_to_a_tenth(n_coils, correla
     assert bias[inside].mean() * scale.gain == pytest.approx(known, rel=0.1)
 
 
+@pytest.mark.parametrize("kind", ["magnitude", "real part", "offset", "texture"])
+def test_a_rician_floor_is_found_under_uneven_noise(kind):
+    """Noise that falls by three across the image, as after parallel imaging; no other air is taken for it."""
+    signal, mask = head()
+    noise_sd = np.geomspace(1.7, 0.6, SHAPE[0])[:, None, None] * np.ones(SHAPE)
+    generator = np.random.default_rng(4)
+    real, imaginary = noise_sd * generator.standard_normal((2, 2, *SHAPE))
+    anatomy = np.abs(generator.standard_normal(SHAPE)) * ~mask * 2
+    images = {
+        "magnitude": np.hypot(signal + real, imaginary),
+        "real part": signal + real,
+        "offset": signal + 8 + real,
+        "texture": signal + anatomy + real,
+    }[kind]
+    prepared = prepare(Repetitions(images[..., None].astype(np.float32), mask))
+    if kind != "magnitude":
+        assert prepared.magnitude is None
+        return
+    scale, inside = prepared.scales[0], ndimage.binary_erosion(mask, iterations=2)
+    bias = prepared.bias(scale.apply(signal.astype(np.float32)), prepared.repetition_noise_sd)[inside]
+    known = rician_bias(signal, noise_sd)[inside]
+    assert bias.mean() * scale.gain == pytest.approx(known.mean(), rel=0.1)
+
+
 def test_other_air_is_left():
     """Gaussian noise about an offset is no magnitude of many coils; nor is air that was darkened."""
     signal, mask = head()
