@@ -21,7 +21,7 @@ from n2a_bids.io.printable import printable
 from n2a_bids.reports.records.staleness import LeftOut, write_attempt
 from n2a_bids.reports.records.units import find_records
 from n2a_bids.system.signals import Interruption
-from n2a_bids.workflows.anat.reports import figure_path
+from n2a_bids.workflows.figures import figure_path
 from n2a_bids.workflows.participant import init_participant_wf
 
 _PARTICIPANT_MEMORY_GB = 4.0

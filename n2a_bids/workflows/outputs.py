@@ -17,7 +17,6 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sidecars import DescribeResults
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.io.json import sidecar_path
-from n2a_bids.workflows.anat.reports import figure_path
 from n2a_bids.workflows.derivatives import (
     Output,
     has_known_distortion,
@@ -25,6 +24,7 @@ from n2a_bids.workflows.derivatives import (
     outputs_of,
     superseded_outputs,
 )
+from n2a_bids.workflows.figures import figure_path
 
 
 def init_outputs_wf(

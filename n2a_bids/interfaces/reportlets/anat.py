@@ -105,14 +105,17 @@ class AlignmentFlicker(FigureInterface):
         )
 
 
-class _DenoisingInputSpec(BaseInterfaceInputSpec):
-    repetition_file = File(
-        exists=True, desc="one aligned repetition, 3D or 4D; none where there is only one, which is the mean"
-    )
+class _ImagesInputSpec(BaseInterfaceInputSpec):
     mean_file = File(exists=True, mandatory=True, desc="plain mean of the aligned repetitions")
     denoised_file = File(exists=True, mandatory=True, desc="denoised image")
     mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
     volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
+
+
+class _DenoisingInputSpec(_ImagesInputSpec):
+    repetition_file = File(
+        exists=True, desc="one aligned repetition, 3D or 4D; none where there is only one, which is the mean"
+    )
 
 
 class DenoisingFlicker(FigureInterface):
@@ -149,10 +152,7 @@ def _compared_images(inputs) -> tuple[NDArray | None, NDArray, NDArray, Frame] |
     return None if np.array_equal(*scene.volumes) else (None, *scene.volumes, scene.frame)
 
 
-class _ResidualMapInputSpec(BaseInterfaceInputSpec):
-    mean_file = File(exists=True, mandatory=True, desc="plain mean of the aligned repetitions")
-    denoised_file = File(exists=True, mandatory=True, desc="denoised image")
-    mask_file = File(exists=True, mandatory=True, desc="brain mask, same grid")
+class _ResidualMapInputSpec(_ImagesInputSpec):
     repetition_files = InputMultiObject(
         File(exists=True), mandatory=True, desc="all aligned repetitions, on the grid of the mean"
     )
@@ -160,7 +160,6 @@ class _ResidualMapInputSpec(BaseInterfaceInputSpec):
     different_contrast = traits.Bool(
         False, usedefault=True, desc="repetitions differ in contrast: their difference is not noise alone"
     )
-    volume = traits.Int(0, usedefault=True, desc="volume shown of 4D images, from 0")
 
 
 class ResidualMap(FigureInterface):

@@ -12,14 +12,20 @@ from n2a_bids.dataset.read.gradient_tables import phase_encoding_on_grid
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.reportlets import anat as reportlets
 from n2a_bids.interfaces.reportlets import dwi as dwi_reportlets
-from n2a_bids.interfaces.reportlets.viewer import ViewerImages
 from n2a_bids.strategy_table import takes_halves
-from n2a_bids.workflows.anat.reports import Figures, connect_figures
-from n2a_bids.workflows.derivatives import tells_error
 from n2a_bids.workflows.dwi.tensor import TENSOR_MAPS, unit_gradients
+from n2a_bids.workflows.figures import (
+    IMAGES,
+    NOISE,
+    Figures,
+    connect_figures,
+    image_figures,
+    noise_words,
+    told_error,
+)
 
 _INPUTS = (
-    *("series", "mask", "bval", "bvec", "alignment", "b0_before", "b0_corrected", "b0_after"),
+    *("images", "mask", "bval", "bvec", "alignment", "b0_before", "b0_corrected", "b0_after"),
     *("denoised", "mean", "noise_sd", "denoising"),
     *TENSOR_MAPS,
 )
@@ -46,35 +52,22 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
     shown = _first_weighted_volume(unit, config.selection.b0_threshold)
     # A single series is its own mean, and its noise is not that of one of several.
     single = len(unit.images) == 1 and not takes_halves(config.denoise.strategy)
-    noise_words = "noise SD" if single else "noise SD of one repetition"
-    told = [("uncertainty", "uncertainty_file")] if tells_error(unit, config) else []
-    inputnode = Node(IdentityInterface([*_INPUTS, *dict(told)]), name="inputnode")
+    inputnode = Node(IdentityInterface([*_INPUTS, *dict(told_error(unit, config))]), name="inputnode")
     first = Node(Select(index=[0]), name="first_series")
     first_b0 = Node(Select(index=[0]), name="first_b0")
     workflow.connect(
-        [(inputnode, first, [("series", "inlist")]), (inputnode, first_b0, [("b0_after", "inlist")])]
+        [(inputnode, first, [("images", "inlist")]), (inputnode, first_b0, [("b0_after", "inlist")])]
     )
-    images = [("mean", "mean_file"), ("denoised", "denoised_file"), ("mask", "mask_file")]
-    noise = ("noise_sd", "noise_sd_file")
     table = [("bval", "bval_file"), ("bvec", "bvec_file")]
     figures: Figures = {
         "mask": (reportlets.MaskContours(), [("mask", "mask_file")]),
-        "denoised": (reportlets.DenoisingFlicker(volume=shown), images),
-        "residual": (
-            reportlets.ResidualMap(volume=shown),
-            [*images, ("series", "repetition_files"), noise],
-        ),
-        "noisesd": (reportlets.NoiseMap(volume=shown, title=noise_words), [noise, ("mask", "mask_file")]),
-        "risk": (
-            reportlets.RiskFigure(before="before denoising" if single else "plain mean"),
-            [("denoising", "record_file")],
-        ),
+        **image_figures(unit, config, single=single, volume=shown, table=table),
         "gradients": (
             dwi_reportlets.GradientPlot(),
             [("bval", "bval_files"), ("bvec", "bvec_files"), ("mask", "image_files")],
         ),
         "motion": (dwi_reportlets.VolumeMotionPlot(), [("alignment", "alignment_file")]),
-        "volumes": (dwi_reportlets.VolumeQuality(noise_label=noise_words), [*images, *table, noise]),
+        "volumes": (dwi_reportlets.VolumeQuality(noise_label=noise_words(single)), [*IMAGES, *table, NOISE]),
     }
     if tensor:
         maps = [(field, f"{field}_file") for field in TENSOR_MAPS]
@@ -82,22 +75,15 @@ def init_dwi_reports_wf(unit: DenoisingUnit, config: Config, *, tensor: bool = T
             dwi_reportlets.TensorMaps(before="before" if single else "mean"),
             [("mask", "mask_file"), *maps],
         )
-    if told:
-        figures["uncertainty"] = (reportlets.UncertaintyMap(volume=shown), [*told, *images[1:], *table])
     if unit.distortion_is_estimated:
         figures["distortion"] = (
             dwi_reportlets.DistortionFlicker(labels=_directions(unit)),
             [("b0_before", "before_files"), ("b0_corrected", "after_files"), ("mask", "mask_file")],
         )
-    if config.outputs.wants_viewer:
-        viewer = ViewerImages(
-            before="as acquired" if single else "mean", whole_head=config.outputs.viewer_head
-        )
-        figures["viewer"] = (viewer, [*images, noise, *told, *table])
     connect_figures(workflow, inputnode, figures, unit, config.output_dir)
     workflow.connect(first_b0, "out", workflow.get_node("draw_mask"), "in_file")
     if not single:
-        for desc in ("denoised", *(["viewer"] if config.outputs.wants_viewer else [])):
+        for desc in filter(figures.get, ("denoised", "viewer")):
             workflow.connect(first, "out", workflow.get_node(f"draw_{desc}"), "repetition_file")
     return workflow
 

@@ -37,7 +37,7 @@ from n2a_bids.workflows.outputs import init_outputs_wf
 
 _ALIGNED = {
     **{field: f"{field}_file" for field in ("mask", "bval", "bvec")},
-    **{"alignment": "record_file", "series": "out_files", "b0_after": "b0_files", "accepted": "accepted"},
+    **{"alignment": "record_file", "images": "out_files", "b0_after": "b0_files", "accepted": "accepted"},
 }
 """What later workflows call the results of the alignment, and its output for each."""
 

@@ -10,7 +10,7 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.reportlets import micr as reportlets
 from n2a_bids.interfaces.reportlets.anat import LossCurve, RiskFigure
-from n2a_bids.workflows.anat.reports import Figures, connect_figures
+from n2a_bids.workflows.figures import Figures, connect_figures
 
 INPUTS = (
     *("images", "mask", "alignment"),
