@@ -46,6 +46,12 @@ def believed_course(
     told = variances[np.isfinite(variances)]
     if len(measured) < 2 or not told.size:
         return measured.copy()
+    seen = np.isfinite(variances).any(axis=0)
+    if not seen.all():
+        # Of a component that was never measured nothing follows for the others.
+        course = measured.copy()
+        course[:, seen] = believed_course(measured[:, seen], variances[:, seen], times)
+        return course
     known = np.maximum(variances, 1e-9 * max(float(np.median(told)), 1e-12))
     expected = _expected_steps(measured, known, np.diff(times))
     step_variances = expected

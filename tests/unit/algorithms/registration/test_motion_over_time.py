@@ -81,6 +81,18 @@ def test_what_was_not_measured_follows_what_was():
     assert np.array_equal(believed_course(measured, np.full((5, 1), np.inf), np.arange(5.0)), measured)
 
 
+def test_a_component_that_was_never_measured_takes_nothing_from_the_others():
+    """Nothing is NaN, and the others are as if it were not there."""
+    rng = np.random.default_rng(0)
+    measured, variances = rng.normal(0, 0.3, (20, 3)), np.full((20, 3), 0.09)
+    variances[:, 1] = np.inf
+    measured[:, 1] = 0.0
+    course = believed_course(measured, variances, np.arange(20.0))
+    alone = believed_course(measured[:, [0, 2]], variances[:, [0, 2]], np.arange(20.0))
+    np.testing.assert_array_equal(course[:, [0, 2]], alone)
+    np.testing.assert_array_equal(course[:, 1], measured[:, 1])
+
+
 def test_steps_of_nothing_leave_a_still_course():
     """Measurements that agree exactly, with errors beside which they are nothing."""
     assert np.allclose(believed_course(np.zeros((6, 3)), np.ones((6, 3)), np.arange(6.0)), 0)
