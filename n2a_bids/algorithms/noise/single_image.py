@@ -114,7 +114,10 @@ def _detail_power(image: Volume, mask: Mask) -> tuple[NDArray[np.float32], Mask]
     values = np.asarray(image, np.float32)
     detail = values
     for axis in range(3):
-        detail = np.diff(detail, axis=axis, append=detail.take([-1], axis)) / np.float32(np.sqrt(2))
+        if values.shape[axis] > 1:
+            # The last voxels have no next ones: their detail is that of the voxels before.
+            steps = np.diff(detail, axis=axis)
+            detail = np.concatenate((steps, steps.take([-1], axis)), axis) / np.float32(np.sqrt(2))
     power = ndimage.uniform_filter(detail * detail, _WINDOW_VOXELS)
     inner = ndimage.binary_erosion(mask, iterations=_EROSIONS)
     inner = inner if inner.any() else mask

@@ -94,6 +94,50 @@ def test_images_as_measured_are_not_taken_for_filled(brain):
         assert find_measured_shape(np.abs(noisy(image, 100 / snr)).astype(np.float32), mask) is None
 
 
+@pytest.mark.parametrize("snr", [5, 20, 60, 500])
+@pytest.mark.parametrize("kind", ["fine", "smooth", "very smooth", "partial Fourier 6/8", "Hann"])
+def test_filtered_images_are_not_taken_for_filled(brain, snr, kind):
+    """What falls everywhere has no edge: on a smaller matrix anatomy would be taken for noise."""
+    image, mask = (one[8:52, 8:52, 20:66] for one in brain)
+    x, y, z = np.meshgrid(*map(np.fft.fftfreq, image.shape), indexing="ij", sparse=True)
+    smooth = {"fine": 0.5, "smooth": 0.8, "very smooth": 1.1}
+    if kind in smooth:
+        kept = np.exp(-2 * np.pi**2 * smooth[kind] ** 2 * (x**2 + y**2 + z**2))
+    elif kind == "Hann":
+        kept = np.prod([0.5 + 0.5 * np.cos(2 * np.pi * one) for one in np.broadcast_arrays(x, y, z)], axis=0)
+    else:
+        kept = np.broadcast_to(y > -0.25, image.shape)
+    filtered = np.abs(np.fft.ifftn(np.fft.fftn(noisy(image, 100 / snr)) * kept)).astype(np.float32)
+    found = find_measured_shape(filtered, mask)
+    # A Hann window is empty at its end: that a little of it is left out loses nothing.
+    assert found is None or (kind == "Hann" and min(np.divide(found, image.shape)) > 0.7)
+
+
+@pytest.mark.parametrize("snr", [5, 40])
+def test_zero_filling_is_found_behind_a_window(brain, snr):
+    """Hamming's, as scanners apply it before they fill; and nothing along the axis that was not filled."""
+    image, mask = brain
+    scan = np.fft.fftn(noisy(image, 100 / snr))
+    for axis in (0, 1):
+        window = 0.54 + 0.46 * np.cos(2 * np.pi * np.fft.fftfreq(image.shape[axis]))
+        scan = scan * np.expand_dims(window, [other for other in range(3) if other != axis])
+    shape = (84, 96, image.shape[2])
+    filled = np.abs(zero_filled(np.fft.ifftn(scan), shape)).astype(np.float32)
+    measured = find_measured_shape(filled, resize_mask(mask, shape))
+    np.testing.assert_allclose(measured, image.shape, rtol=0.04)
+    assert measured[2] == image.shape[2]
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+@pytest.mark.parametrize("n_slices", [1, 2, 3, 6])
+def test_level_of_few_slices_is_near_the_truth(brain, axis, n_slices):
+    """Of a single one, too: detail is looked for along the axes that there are."""
+    image, mask = brain
+    slices = np.arange(n_slices) + (28 if axis == 0 else 30)
+    part, inside = (one.take(slices, axis) for one in (np.abs(noisy(image, 5)).astype(np.float32), mask))
+    assert 0.85 < estimate_noise(part, inside).level / 5 < 1.25
+
+
 def test_resizing_a_spectrum_there_and_back_loses_nothing(brain):
     """Odd and even sizes."""
     image = brain[0][:31, :32, :33]
