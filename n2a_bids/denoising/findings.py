@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.noise.single_image import estimate_noise
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.denoising.image_quality import compare_quality
 from n2a_bids.denoising.inputs import DenoiseJob
@@ -24,10 +25,17 @@ Volumes = NDArray[np.float32]
 
 
 def find_noise_map(repetitions: Repetitions, denoised: DenoisedImage) -> Volumes | None:
-    """Noise SD of one repetition: as the strategy found it, or from the repetitions; None where unknown."""
+    """Noise SD of one repetition: as the strategy found it, or from the images; None where unknown."""
     if denoised.noise_sd is not None:
         return denoised.noise_sd
-    return micrograph_noise_map(repetitions) if repetitions.micrograph else noise_sd_map(repetitions)
+    if repetitions.micrograph:
+        return micrograph_noise_map(repetitions)
+    if repetitions.n_repetitions > 1 or repetitions.data.shape[-1] > 1:
+        return noise_sd_map(repetitions)
+    try:
+        return estimate_noise(repetitions.data[0, ..., 0], repetitions.mask).noise_sd[..., None]
+    except ValueError:  # a lone image without noise
+        return None
 
 
 def add_findings(

@@ -51,6 +51,17 @@ def finished(study) -> Path:
     return study / "out"
 
 
+def test_the_mean_of_one_image_is_that_image(study):
+    """It gains nothing, and has a noise map like every other result."""
+    child = run(study, "--single", "--strategy", "mean", out="mean")
+    assert child.returncode == 0, child.stdout + child.stderr
+    anat = study / "mean" / "sub-01" / "anat"
+    acquired = nb.load(study / "bids" / "sub-01" / "anat" / "sub-01_run-1_T1w.nii.gz").get_fdata()
+    mean = nb.load(anat / "sub-01_run-1_desc-denoised_T1w.nii.gz").get_fdata()
+    np.testing.assert_allclose(mean, acquired, rtol=1e-5)
+    assert (nb.load(anat / "sub-01_run-1_desc-noisesd_T1w.nii.gz").get_fdata() > 0).any()
+
+
 def test_listing_names_the_option_and_knows_what_it_does(study):
     """Without it the image is left out, with it it is a group of its own."""
     without = " ".join(run(study, "--dry-run").stdout.split())
