@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
-from n2a_bids.io.micrograph import SUFFIXES, Micrograph, find_saturation, is_micrograph
+from n2a_bids.io.micrograph_pixels import SUFFIXES, Micrograph, find_saturation, is_micrograph
 from n2a_bids.io.ome_zarr import count_zarr_values, is_zarr, read_ome_zarr, write_ome_zarr
 from n2a_bids.io.tiff_images import count_tiff_values, read_tiff, write_tiff
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.micrograph import PAGES, Micrograph, columns_first, find_depth
+from n2a_bids.io.micrograph_pixels import PAGES, Micrograph, columns_first, find_depth
 from n2a_bids.record.typed_json import JsonObject
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.micrograph import PAGES, Micrograph, columns_first, find_depth
 from n2a_bids.io.micrograph_metadata import find_size, resolution_tags, significant_bits
+from n2a_bids.io.micrograph_pixels import PAGES, Micrograph, columns_first, find_depth
 from n2a_bids.io.tiff_codecs import supply_decoders
 
 _ASIDE = ("label", "macro", "thumbnail", "overview")

@@ -12,7 +12,7 @@ from n2a_bids.dataset.read.files import has_content, open_nifti
 from n2a_bids.dataset.read.micrographs import count_pages
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.micrograph import is_micrograph
+from n2a_bids.io.micrograph_pixels import is_micrograph
 
 _COPIES = 2.0
 """The images themselves in single precision, and the array in which they are put together."""

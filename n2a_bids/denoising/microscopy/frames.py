@@ -8,7 +8,7 @@ import numpy as np
 
 from n2a_bids.denoising.microscopy.selection import not_whole
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.micrograph import PAGES, Micrograph
+from n2a_bids.io.micrograph_pixels import PAGES, Micrograph
 
 _NO_PAGES = str.maketrans("", "", PAGES)
 
