@@ -16,7 +16,7 @@ from n2a_bids.algorithms.preparation.demodulation import (
     demodulate,
     out_of_phase,
 )
-from n2a_bids.dataset.read.complex_parts import phase_scale
+from n2a_bids.dataset.read.complex_parts import combine, phase_scale
 from n2a_bids.io.images import load, save_like
 
 Values = NDArray[np.float32]
@@ -80,16 +80,12 @@ class Demodulate(SimpleInterface):
         """Function of the first file's values and of a place in both, which gives complex values there."""
         path = Path(self.inputs.second_file)
         second, _ = load(path)
-        if self.inputs.form == "cartesian":
-            return lambda first, place: (_finite(first[place]) + 1j * _finite(second[place])).astype(
-                np.complex64
-            )
-        known = second[np.isfinite(second)]
-        ends = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-        scale = phase_scale(path, ends, self.inputs.phase_units)
-        return lambda first, place: _complex(
-            _finite(first[place]) * np.exp(1j * scale.radians(second[place]))
-        )
+        form, scale = self.inputs.form, None
+        if form == "polar":
+            known = second[np.isfinite(second)]
+            ends = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+            scale = phase_scale(path, ends, self.inputs.phase_units)
+        return lambda first, place: combine(form, first[place], second[place], scale)
 
     def _write(self, real: Values, phase: Values, lost: float, path: Path, folder: Path) -> None:
         values = save_like(real, path, folder / "real" / path.name)
@@ -153,12 +149,3 @@ def _demodulate_all(
         if place in some:
             lost.append(out_of_phase(found, np.ones(found.real.shape, bool)))
     return real, phase, float(np.mean(lost))
-
-
-def _complex(values: NDArray) -> NDArray[np.complex64]:
-    return values.astype(np.complex64)
-
-
-def _finite(values: Values) -> Values:
-    """NaN and infinity, which are no measurement, as zero: so are they in the magnitude."""
-    return np.where(np.isfinite(values), values, 0)

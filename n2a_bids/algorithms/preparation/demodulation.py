@@ -136,6 +136,26 @@ def _shared_energy(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> float
     return float(np.mean(products)) if products else 0.0
 
 
+def neighbour_coherence(image: Complex, axes: Sequence[int]) -> float:
+    """How well the phases of neighbours agree, but for a ramp: 1 where they are smooth, 0 for noise.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) complex array
+        Weighted by its magnitude, so that the noise of air counts little.
+    axes : sequence of int
+        Along which neighbours lie; every position along the others may have a ramp of its own.
+    """
+    agreed = total = 0.0
+    for axis in axes:
+        if image.shape[axis] > 1:
+            moved = np.moveaxis(image, axis, 0)
+            turn = np.moveaxis(moved[1:] * moved[:-1].conj(), 0, axis)
+            agreed += float(np.abs(turn.sum(axis=tuple(axes))).sum())
+            total += float(np.abs(turn).sum())
+    return agreed / total if total > 0 else 0.0
+
+
 def linear_phase(image: Complex, axes: Sequence[int]) -> NDArray[np.float32]:
     """Phase of the strongest spatial frequency: a ramp, and a constant, of each slice or of the volume.
 

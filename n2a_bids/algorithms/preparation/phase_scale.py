@@ -15,6 +15,8 @@ Units = Literal["rad", "arbitrary", ""]
 _LEAST_OF_CIRCLE = 0.9
 """Part of a full turn that phases span, whose scale is read from their range: the air around a head, whose
 phase is noise, fills all of it."""
+_LEAST_SPAN_RAD = 0.3
+"""Of phases in radians, which may be those of a brain without its air: noise alone gives them as much."""
 _OVERSHOOT = 0.01
 """Part of a turn that rounding may add at the ends."""
 
@@ -93,6 +95,8 @@ def find_phase_scale(low: float, high: float, units: Units = "") -> PhaseScale:
     found = f"values from {low:.5g} to {high:.5g}"
     if not high > low:
         raise ValueError(f"the value {low:g} everywhere")
+    if units == "rad" and high - low < _LEAST_SPAN_RAD:
+        raise ValueError(f"Units 'rad', but {found}, which is less than the noise of a phase")
     refused = next((scale.name for scale in _REFUSED if scale.is_spanned(low, high)), "")
     looks = f", which look like {refused}" if refused else ""
     if units == "rad":

@@ -48,6 +48,7 @@ def test_every_scale_gives_the_phase_back(values, units):
         (-20.0, 31.0, "rad", "Units 'rad'"),
         (0, 300, "", "no Units"),
         (0, 0, "rad", "the value 0 everywhere"),
+        (-0.0024, 0.0024, "rad", "less than the noise of a phase"),
         (-np.pi, np.pi, "degrees", "Units 'degrees'"),
     ],
 )

@@ -45,6 +45,36 @@ def test_every_form_is_one_complex_image(tmp_path):
     assert "the smooth phase is taken out" in text
 
 
+@pytest.mark.parametrize("kind", ["T1w", "dwi"])
+@pytest.mark.parametrize("form", ["rad", "levels", "cartesian"])
+def test_parts_that_do_not_belong_together_are_named(tmp_path, kind, form):
+    """Voxels of the second part in another order: with such a phase all signal would be taken out."""
+    (write_complex_t1w if kind == "T1w" else write_complex_dwi)(tmp_path, [form, form])
+    (path,) = tmp_path.rglob(f"*run-2_part-{'imag' if form == 'cartesian' else 'phase'}_{kind}.nii.gz")
+    image = nb.load(path)
+    values = np.asarray(image.dataobj).reshape(-1, *image.shape[3:])
+    mixed = np.random.default_rng(0).permutation(values).reshape(image.shape)
+    if form == "cartesian":
+        # A real part alone is smooth, too: that of another part is not.
+        (real,) = tmp_path.rglob(f"*run-2_part-real_{kind}.nii.gz")
+        nb.save(nb.Nifti1Image(mixed, image.affine), real)
+    nb.save(nb.Nifti1Image(mixed, image.affine), path)
+    checked = _sound(tmp_path)[1]
+    (fault,) = [item for item in checked.excluded if item.is_error]
+    assert fault.path == path and "as by chance" in fault.reason
+    assert ("--bids-filter-file" if form == "cartesian" else "--ignore-phase") in fault.reason
+    assert not any(unit.uses_phase for unit in checked.units if len(unit.images) > 1)
+
+
+def test_units_in_other_words_are_radians(tmp_path):
+    """The values tell the same."""
+    write_complex_t1w(tmp_path, ["rad", "rad"])
+    for path in tmp_path.rglob("*_part-phase_T1w.json"):
+        path.write_text(json.dumps({"Units": "Radians"}))
+    checked = _sound(tmp_path)[1]
+    assert _only(checked.units).uses_phase and not checked.excluded
+
+
 def test_a_phase_belongs_to_a_magnitude_without_part(tmp_path):
     """BIDS: an image without part- is a magnitude; converters name only the phase."""
     write_complex_dwi(tmp_path, ["rad"])
