@@ -62,6 +62,12 @@ def load_weights(name: str, folder: Path | None = None) -> PretrainedWeights | N
         tensors = safetensors.torch.load(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise DenoisingError(f"{path}: this is not a safetensors file ({error}); copy it again") from error
+    odd = [key for key, values in tensors.items() if not values.isfinite().all()]
+    if odd:
+        raise DenoisingError(
+            f"{path}: expected finite weights, found NaN or infinity in {odd[0]} and {len(odd) - 1} others; "
+            "train them again, or leave them out to use those of the package"
+        )
     return PretrainedWeights(name=name, sha256=sha256, tensors=tensors)
 
 

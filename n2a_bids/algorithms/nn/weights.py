@@ -67,7 +67,12 @@ def build_network(name: str, weights: PretrainedWeights | None) -> nn.Module:
         try:
             network.load_state_dict({key: value.float() for key, value in weights.tensors.items()})
         except RuntimeError as error:
-            raise ValueError(f"weights {weights.name!r} do not fit the network {name!r}: {error}") from error
+            # torch names every tensor, on a line each.
+            told = " ".join(str(error).split()).split(". ")[0]
+            raise ValueError(
+                f"weights {weights.name!r} do not fit the network {name!r}: they are of another network or "
+                f"version ({told[:300]}); train them again, or leave them out to use those of the package"
+            ) from error
     return network.eval()
 
 

@@ -424,6 +424,14 @@ def test_damaged_weights_are_refused(weights_dir, damage):
         load_weights("tiny", weights_dir)
 
 
+def test_weights_of_a_training_that_diverged_are_refused(tmp_path):
+    """NaN, with a card that fits: the file, and what to do."""
+    weights = PretrainedWeights("tiny", "", {"w": torch.tensor([1.0, float("nan")]), "v": torch.ones(2)})
+    save_weights(weights, tmp_path, {})
+    with pytest.raises(DenoisingError, match=r"tiny\.safetensors: expected finite weights.*in w .*again"):
+        load_weights("tiny", tmp_path)
+
+
 def test_valid_checksum_of_something_else_is_refused(weights_dir):
     """A card that fits a file which is no safetensors file."""
     import hashlib

@@ -346,3 +346,11 @@ def test_zero_shot_trains_nothing():
     mean = repetitions.data.mean(axis=0)
     errors = [np.std((image[..., 0] - clean)[mask]) for image in (result.data, mean)]
     assert errors[0] < 0.8 * errors[1]
+
+
+def test_weights_of_another_network_are_named_in_one_line():
+    """What they are, and what to do; not a line for each tensor."""
+    other = PretrainedWeights("resunet-t1w", "", load_weights("resunet-2d").tensors)
+    with pytest.raises(ValueError, match=r"do not fit the network.*another network or version") as caught:
+        build_network("resunet-t1w", other)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
