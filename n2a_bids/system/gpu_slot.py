@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import IO
 
@@ -88,13 +89,12 @@ def gpu_slot(
     sharers = max(1, -(-n_slots // len(devices)))
     while True:
         # All GPUs once before any is shared.
-        for sharer in range(sharers):
-            for device in devices:
-                lock = _try_lock(folder / f"{device.replace('/', '_')}.{sharer}.lock")
-                if lock is not None:
-                    with lock:
-                        yield device
-                    return
+        for sharer, device in product(range(sharers), devices):
+            lock = _try_lock(folder / f"{device.replace('/', '_')}.{sharer}.lock")
+            if lock is not None:
+                with lock:
+                    yield device
+                return
         wait(_POLL_S)
 
 

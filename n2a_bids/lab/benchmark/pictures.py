@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -85,22 +86,19 @@ def draw_curves(summary: Sequence[Mapping[str, Any]], out_file: Path) -> None:
     methods = list(dict.fromkeys(str(e["method"]) for e in summary))
     measures = (("psnr_db", "PSNR (dB)"), ("edge_psnr_db", "edge PSNR (dB)"), ("ssim", "SSIM"))
     figure, axes = subplots(len(panels), len(measures), (4 * len(measures), 2.8 * len(panels) + 0.6))
-    for row, (condition, repetitions) in enumerate(panels):
-        for column, (measure, label) in enumerate(measures):
-            axis = axes[row, column]
-            for index, method in enumerate(methods):
-                points = [
-                    (float(e["noise_level"]), float(e[f"{measure}_mean"]), float(e[f"{measure}_sd"]))
-                    for e in summary
-                    if (e["condition"], int(e["n_repetitions"]), e["method"])
-                    == (condition, repetitions, method)
-                ]
-                if points:
-                    level, value, spread = np.array(points).T
-                    axis.errorbar(level, value, spread, markersize=4, label=method, **_style(index))
-            axis.set_title(f"{condition}, {repetitions} repetitions", fontsize=9)
-            axis.set_xlabel("noise SD / tissue SD", fontsize=8)
-            axis.set_ylabel(label, fontsize=8)
+    for (panel, (measure, label)), axis in zip(product(panels, measures), axes.flat):
+        for index, method in enumerate(methods):
+            points = [
+                (float(e["noise_level"]), float(e[f"{measure}_mean"]), float(e[f"{measure}_sd"]))
+                for e in summary
+                if ((e["condition"], int(e["n_repetitions"])), e["method"]) == (panel, method)
+            ]
+            if points:
+                level, value, spread = np.array(points).T
+                axis.errorbar(level, value, spread, markersize=4, label=method, **_style(index))
+        axis.set_title(f"{panel[0]}, {panel[1]} repetitions", fontsize=9)
+        axis.set_xlabel("noise SD / tissue SD", fontsize=8)
+        axis.set_ylabel(label, fontsize=8)
     drawn = {name: h for axis in axes.flat for h, name in zip(*axis.get_legend_handles_labels())}
     figure.legend([drawn[name] for name in methods], methods, loc="outside upper center", ncols=6, fontsize=7)
     save_picture(figure, out_file)
