@@ -38,10 +38,7 @@ TRAIN = TrainConfig(epochs=2, steps=1, batch_size=1, block_edge=8, from_scratch=
 
 @pytest.fixture(autouse=True)
 def _small_network(monkeypatch):
-    """The network is small, and nothing is shipped."""
     monkeypatch.setitem(networks.NETWORKS, "resunet-t1w", SMALL)
-    monkeypatch.setattr(session, "load_weights", lambda name: None)
-    monkeypatch.setattr(session, "LEVELS", (1.0,))
 
 
 def _scene(seed, shape=(20, 22, 18)):
@@ -77,12 +74,6 @@ def request_of(tmp_path):
     return make
 
 
-@pytest.fixture
-def better(monkeypatch):
-    """The test finds the trained network better, whatever it is."""
-    monkeypatch.setattr(session, "_refuse_worse", lambda *args: None)
-
-
 def _group(label):
     return AlignedGroup(label, label, (Path("a.nii"), Path("b.nii")), Path("mask.nii"))
 
@@ -104,20 +95,10 @@ def test_too_few_subjects_are_named():
         split_subjects([_group("01"), _group("01")], TRAIN, 1)
 
 
-def test_stopped_training_ends_as_if_it_had_not_been(request_of, better, monkeypatch):
+def test_stopped_training_ends_as_if_it_had_not_been(request_of, better, train_interrupted):
     """What is written after an interruption is the same to the bit, and the card tells what was done."""
     run_train(request_of("whole"))
-    save = course.save_course
-
-    def stop_after_first_epoch(*args):
-        save(*args)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(course, "save_course", stop_after_first_epoch)
-    with pytest.raises(KeyboardInterrupt):
-        run_train(request_of("stopped"))
-    assert not list(request_of("stopped").out.glob("*"))
-    monkeypatch.setattr(course, "save_course", save)
+    train_interrupted(request_of("stopped"))
     run_train(request_of("stopped"))
     name = "resunet-t1w.safetensors"
     whole, stopped = (request_of(one).out for one in ("whole", "stopped"))
