@@ -335,24 +335,28 @@ def test_folder_that_cannot_be_written_is_told_before_the_work(files, tmp_path, 
     assert "recipe" not in error
 
 
-def test_maps_that_a_strategy_does_not_give_are_refused(files, tmp_path, capsys):
-    """One image has no noise map from differences; the mean has no single repetitions; one image no error."""
-    arguments = [
-        "denoise",
-        files["one"],
-        "--mask",
-        files["mask"],
-        "--out",
-        files["out"],
-        "--strategy",
-        "mean",
-    ]
-    assert main([str(word) for word in (*arguments, "--out-noise-sd", tmp_path / "sd.nii.gz")]) == 1
+def test_maps_that_a_strategy_does_not_give_are_refused(files, tmp_path, noisy_runs, affine, capsys):
+    """The mean has no single repetitions, and of diffusion series no error of every voxel."""
     options = ["--strategy", "mean", "--out-repetitions", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
     assert denoise(files, *options) == 1
     assert "noise2average" in capsys.readouterr().err
-    assert main([str(word) for word in (*arguments, "--out-uncertainty", tmp_path / "sd.nii.gz")]) == 1
+    for seed, name in enumerate(("one", "two")):
+        save_image(files[name], np.stack(noisy_runs(n=3, seed=seed), axis=-1), affine)
+    (tmp_path / "bvals").write_text("0 1000 1000\n")
+    (tmp_path / "bvecs").write_text("0 1 0\n0 0 1\n0 0 0\n")
+    options = ["--strategy", "mean", "--bvals", tmp_path / "bvals", "--bvecs", tmp_path / "bvecs"]
+    assert denoise(files, *options, "--out-uncertainty", tmp_path / "sd.nii.gz") == 1
     assert "leave --out-uncertainty out" in capsys.readouterr().err
+
+
+def test_one_image_tells_its_noise_itself(files, tmp_path, head):
+    """Without a second one to compare with; this is the error of its mean, too."""
+    words = ["denoise", files["one"], "--mask", files["mask"], "--out", files["out"], "--strategy", "mean"]
+    maps = [tmp_path / "sd.nii.gz", tmp_path / "error.nii.gz"]
+    words += ["--out-noise-sd", maps[0], "--out-uncertainty", maps[1]]
+    assert main([str(word) for word in words]) == 0
+    for path in maps:
+        assert np.median(nb.load(path).get_fdata()[head[1]]) == pytest.approx(60, rel=0.2)
 
 
 def test_mean_of_echoes_has_a_noise_level(files, tmp_path, head):
