@@ -83,7 +83,7 @@ def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str
     Raises
     ------
     BIDSDataError
-        If the folder cannot be listed, has no participant, or lacks one that is asked for.
+        If the folder cannot be listed, has no participant, lacks one that is asked for, or all are excluded.
     """
     try:
         with os.scandir(bids_dir) as entries:
@@ -105,7 +105,11 @@ def select_participants(bids_dir: Path, selection: SelectionConfig) -> tuple[str
     if unknown:
         raise BIDSDataError(_unknown_message(bids_dir, unknown, sorted(there)))
     excluded = {label.removeprefix("sub-") for label in selection.exclude_participants}
-    return tuple(sorted(set(selected or there) - excluded))
+    kept = tuple(sorted(set(selected or there) - excluded))
+    if not kept:
+        found = "found that --exclude-participant-label leaves out all of those selected; correct it"
+        raise BIDSDataError(f"{bids_dir}: expected a participant that is left, {found}")
+    return kept
 
 
 def _unknown_message(bids_dir: Path, unknown: Sequence[str], there: Sequence[str]) -> str:

@@ -41,6 +41,8 @@ def test_only_selected_participants_are_collected(make_bids):
     assert [unit.label for unit in collect(bids_dir, select(exclude_participants=("02",))).units] == [
         "sub-01_T1w"
     ]
+    with pytest.raises(BIDSDataError, match="--exclude-participant-label leaves out all of those selected"):
+        collect(bids_dir, select(participants=("02",), exclude_participants=("sub-02",)))
 
 
 def test_derivatives_sourcedata_and_code_are_not_looked_at(make_bids):
