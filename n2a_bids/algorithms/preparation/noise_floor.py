@@ -51,11 +51,11 @@ def find_magnitudes(
     Parameters
     ----------
     images : (R, X, Y, Z) float array
-        Aligned images whose noise is equally strong.
+        Aligned images, whose noise may be unequally strong.
     mask : (X, Y, Z) bool array
         Brain mask.
     noise_sd : (X, Y, Z) float array
-        Noise SD of one image.
+        Noise SD of one image, root mean square over all.
     shared : (X, Y, Z) bool array, optional
         Where all images were measured; everywhere by default.
 
@@ -72,7 +72,7 @@ def find_magnitudes(
     if any(magnitude is None for magnitude in found):
         return None
     low, high = _MAGNITUDE_AGREEMENT
-    if not all(low < magnitude.air_noise_sd / brain_noise < high for magnitude in found):
+    if not low < np.sqrt(np.mean([one.air_noise_sd**2 for one in found])) / brain_noise < high:
         return None
     # The reference was not interpolated: it still shows what kind of noise all of them had.
     if max(magnitude.asymmetry for magnitude in found) < _LEAST_ASYMMETRY:

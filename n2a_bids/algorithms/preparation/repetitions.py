@@ -201,7 +201,7 @@ def restore(prepared: Prepared, estimate: Volume, record: StrategyRecord) -> Den
     """
     scale = prepared.scales[0]
     average = prepared.average
-    estimate = np.maximum(estimate, average.min())
+    estimate = np.maximum(estimate, average.min()) - np.float32(_floor_of_first(prepared, estimate))
     if prepared.background is not None:
         estimate = np.where(prepared.background, average, estimate)
     return DenoisedImage(
@@ -209,6 +209,19 @@ def restore(prepared: Prepared, estimate: Volume, record: StrategyRecord) -> Den
         noise_sd=(prepared.repetition_noise_sd * np.float32(scale.gain))[..., None],
         record=record,
     )
+
+
+def _floor_of_first(prepared: Prepared, estimate: Volume) -> float:
+    """Mean noise floor of the first repetition, in the brain, over that of the average; z-scores.
+
+    Repetitions are brought to one mean, floor and all. Where the first is noisier than those of most weight,
+    the average would be as bright as it.
+    """
+    if prepared.magnitude is None or not prepared.is_weighted:
+        return 0.0
+    first = replace(prepared, weights=np.eye(len(prepared.weights))[0])
+    floors = [one.bias(estimate, prepared.repetition_noise_sd) for one in (first, prepared)]
+    return float(np.mean((floors[0] - floors[1])[prepared.mask]))
 
 
 def find_head(image: Volume, mask: Mask) -> Mask:
