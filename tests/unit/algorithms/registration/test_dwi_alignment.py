@@ -20,7 +20,8 @@ from n2a_bids.algorithms.registration.placed_images import (
     show_on,
 )
 from n2a_bids.algorithms.registration.transforms import Affine, world_points
-from n2a_bids.interfaces.dwi.series import find_brain, superior_axis
+from n2a_bids.external.b0_brain import find_brain
+from n2a_bids.io.gradients import superior_axis
 
 _AFFINE = np.array([[-3.0, 0, 0, 40], [0, 3.0, 0, -45], [0, 0, 3.0, -30], [0, 0, 0, 1]])
 _GATES = QCThresholds(0.85, 0.5, 45.0, 80.0, 0.9)

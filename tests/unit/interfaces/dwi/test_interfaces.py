@@ -14,13 +14,14 @@ from scipy import ndimage
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.interfaces.dwi.alignment_record import cut_warnings
 from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.interfaces.dwi.copies import FindSeriesCopies
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.motion import EstimateMotion
-from n2a_bids.interfaces.dwi.series import PickVolumes, find_brain
+from n2a_bids.interfaces.dwi.series import PickVolumes
 from n2a_bids.interfaces.dwi.tensor import split_series, split_volumes
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.transforms import read_transforms, write_transforms
