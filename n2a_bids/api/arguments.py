@@ -81,10 +81,13 @@ def input_folder(purpose: str) -> Iterator[Path]:
 
 def as_given(texts: Sequence[str], folder: Path) -> list[str]:
     """Texts that call files of `write_inputs` what they were in the call."""
-    pattern = re.compile(rf"(?:{re.escape(str(folder))}/)(?:\S*/)?(image|mask)-(\d+)\.nii\.gz")
+    inside = rf"{re.escape(str(folder))}/(?:\S*/)?"
+    pattern = re.compile(rf"{inside}(?:(image|mask)-(\d+)\.nii\.gz|table\.(bval|bvec))")
     return [pattern.sub(_call, text) for text in texts]
 
 
 def _call(found: re.Match[str]) -> str:
-    kind, number = found.groups()
+    kind, number, table = found.groups()
+    if table:
+        return f"gradients.{table}s"
     return "mask" if kind == "mask" else f"image {number}"

@@ -209,8 +209,20 @@ def _as_images(result: DenoiseResult, alignment: AlignmentRecord | None) -> Deno
 def _write_gradients(gradients: GradientTable, folder: Path) -> dict[str, Path]:
     """Table files in FSL's format."""
     files = {"bvals": folder / "table.bval", "bvecs": folder / "table.bvec"}
-    np.savetxt(files["bvals"], np.atleast_2d(np.asarray(gradients.bvals, float)), "%.8g")
-    np.savetxt(files["bvecs"], np.asarray(gradients.bvecs, float).T, "%.8f")
+    try:
+        bvals, bvecs = np.asarray(gradients.bvals, float), np.asarray(gradients.bvecs, float)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise BIDSDataError(
+            "gradients: expected an object with numbers in bvals and bvecs, such as dipy's gradient_table, "
+            f"found {type(gradients).__name__} ({error}); give one"
+        ) from error
+    if bvecs.ndim != 2:
+        raise BIDSDataError(
+            f"gradients.bvecs: expected an array of shape (C, 3), found {bvecs.shape}; give a direction for "
+            "each volume"
+        )
+    np.savetxt(files["bvals"], np.atleast_2d(bvals), "%.8g")
+    np.savetxt(files["bvecs"], bvecs.T, "%.8f")
     return files
 
 

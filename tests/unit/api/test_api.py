@@ -176,6 +176,32 @@ def test_errors_call_images_as_they_were_given(runs, make, message):
         n2a_bids.denoise(given, mask, strategy="mean", align=False)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda table: (table.bvals, table.bvecs), r"^gradients: .*found tuple"),
+        (
+            lambda table: SimpleNamespace(bvals=["a"] * 17, bvecs=table.bvecs),
+            r"^gradients: expected",
+        ),
+        (lambda table: SimpleNamespace(bvals=None, bvecs=None), r"^gradients\.bvecs: expected an array"),
+        (
+            lambda table: SimpleNamespace(bvals=-table.bvals, bvecs=table.bvecs),
+            r"^gradients\.bvals: ",
+        ),
+        (lambda table: SimpleNamespace(bvals=table.bvals, bvecs=table.bvecs[1:]), r"^gradients\.bvecs: .*16"),
+    ],
+)
+def test_what_is_wrong_with_a_gradient_table_is_named(make, message):
+    """As it was given, not as a file of ours."""
+    signal, gradients = head()
+    affine = np.diag([6.0, 6, 6, 1])
+    with pytest.raises(BIDSDataError, match=message):
+        n2a_bids.denoise(
+            [(signal, affine)], (signal[..., 0] > 0, affine), strategy="mean", gradients=make(gradients)
+        )
+
+
 @pytest.mark.parametrize("strategy", ["auto", "noise2average", "noise2noise", "recorrupted"])
 def test_a_stack_without_table_is_no_image(runs, strategy):
     """Neither one image of several channels nor repetitions: it is named, of the noise, too."""
