@@ -21,7 +21,7 @@ from n2a_bids.interfaces.anat.align import AlignRepetitions
 from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask
 from n2a_bids.interfaces.anat.register import ChooseReference, RegisterRigid
 from n2a_bids.interfaces.gaps import FindGaps
-from n2a_bids.io.images import load
+from n2a_bids.io.images import UNREADABLE, load
 from n2a_bids.io.json import read_typed
 from n2a_bids.io.transforms import read_itk_transform
 from n2a_bids.record.alignment import AlignmentRecord
@@ -171,6 +171,8 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
     if len(paths) < 2:
         raise BIDSDataError(f"expected two images or more to align, found {len(paths)}")
     refuse_series(paths)
+    if how.mask is not None:
+        _read(how.mask, "a mask")
     gaps = _run(FindGaps(in_files=list(map(str, paths))), folder / "gaps")
     masks = [
         _run(_mask_interface(path, how), folder / f"mask-{index}").out_mask
@@ -223,14 +225,23 @@ def refuse_series(paths: Sequence[Path]) -> None:
     Raises
     ------
     BIDSDataError
-        If one has more than one volume.
+        If one has more than one volume, or cannot be read whole.
     """
     for path in paths:
-        if load(path)[0].ndim != 3:
+        if _read(path, "a NIfTI image").ndim != 3:
             raise BIDSDataError(
                 f"{path}: expected an image of three axes, found a series; give diffusion series to "
                 "n2a_bids.denoise with their gradient table and align=False, or use the app"
             )
+
+
+def _read(path: Path, expected: str) -> NDArray[np.float32]:
+    try:
+        return load(path)[0]
+    except UNREADABLE as error:
+        raise BIDSDataError(
+            f"{path}: expected {expected}, found none that can be read whole ({error}); copy it again"
+        ) from error
 
 
 def _run(interface: Interface, folder: Path) -> SimpleNamespace:

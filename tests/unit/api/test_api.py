@@ -214,6 +214,24 @@ def test_a_stack_without_table_is_no_image(runs, strategy):
         n2a_bids.estimate_noise([stack], (brain, AFFINE))
 
 
+@pytest.mark.parametrize("damage", ["cut", "no image"])
+def test_damaged_files_are_named_where_runs_are_aligned(runs, tmp_path, damage):
+    """By every function, as image and as mask."""
+    images, brain = runs
+    images[0].to_filename(tmp_path / "bad.nii.gz")
+    content = (tmp_path / "bad.nii.gz").read_bytes()
+    (tmp_path / "bad.nii.gz").write_bytes(content[: len(content) // 2] if damage == "cut" else b"no image")
+    bad, mask = tmp_path / "bad.nii.gz", (brain, AFFINE)
+    for function in (
+        lambda: n2a_bids.align([images[0], bad], mask),
+        lambda: n2a_bids.align(images, bad),
+        lambda: n2a_bids.denoise([images[0], bad], mask, strategy="mean"),
+        lambda: n2a_bids.brain_mask(bad),
+    ):
+        with pytest.raises(BIDSDataError, match=r"bad\.nii\.gz: expected a .*found none that can be read"):
+            function()
+
+
 @pytest.mark.parametrize("name", ["random_seed", "threads"])
 def test_seeds_and_threads_are_whole_numbers(runs, name):
     """Those of numpy, too."""
