@@ -38,6 +38,8 @@ _BASE_UNCERTAINTY = 0.05
 _CORRELATED_AIR = 1.2
 _LARGEST_STEP = 0.5
 """Of stored intensities, in noise SDs: with larger ones percentiles of the air tell no level."""
+_COARSEST_STEP = 3.0
+"""The same of the brain: noise that is weaker than a third of the steps leaves most values as they are."""
 _SAMPLE = 20_000
 
 
@@ -77,12 +79,17 @@ def estimate_noise(
     Raises
     ------
     ValueError
-        If the image has no noise in the brain (SD 0): nothing can be estimated.
+        If the image has no noise in the brain (SD 0, or a few values far apart): nothing can be estimated.
     """
     power, flat = _detail_power(image, mask)
     tissue_sd = float(np.sqrt(np.median(power[flat]) / _MEDIAN_OF_VARIANCE))
     if not tissue_sd > 0:
         raise ValueError("no noise is seen in the brain: its flat tissue has the same values everywhere")
+    step = _step(image[mask])
+    if step > _COARSEST_STEP * tissue_sd:
+        raise ValueError(
+            f"no noise is seen in the brain: its values lie {step:.3g} apart, as those of labels or drawings"
+        )
     stored, stored_mask = (image, mask) if as_stored is None else as_stored
     air = find_air(stored[None].astype(np.float32), stored_mask, tissue_sd)
     found = find_magnitude(stored, air)
@@ -105,8 +112,13 @@ def estimate_noise(
 
 def _is_fine(values: NDArray[np.floating], noise_sd: float) -> bool:
     """Whether steps of the stored intensities are too small to show in the spread of the air."""
-    steps = np.diff(np.unique(values[:_SAMPLE]))
-    return steps.size > 0 and float(np.median(steps)) < _LARGEST_STEP * noise_sd
+    return _step(values[:_SAMPLE]) < _LARGEST_STEP * noise_sd
+
+
+def _step(values: NDArray[np.floating]) -> float:
+    """Typical distance of values from the next larger ones; infinite for one value."""
+    steps = np.diff(np.unique(values[:: max(1, values.size // _SAMPLE)]))
+    return float(np.median(steps)) if steps.size else float("inf")
 
 
 def _detail_power(image: Volume, mask: Mask) -> tuple[NDArray[np.float32], Mask]:

@@ -128,6 +128,16 @@ def test_zero_filling_is_found_behind_a_window(brain, snr):
     assert measured[2] == image.shape[2]
 
 
+def test_borders_of_a_drawing_are_no_noise(brain):
+    """Of a few values, finely divided; the same values with noise have that of the noise."""
+    image, mask = brain
+    drawn = np.digitize(image, [20, 55, 75, 90]).astype(np.float32) * 25
+    with pytest.raises(ValueError, match=r"no noise is seen.*values lie 25 apart"):
+        estimate_noise(drawn, mask)
+    coarse = np.round(np.abs(noisy(image, 5)) / 8).astype(np.float32)
+    assert 0.85 < estimate_noise(coarse, mask).level * 8 / np.hypot(5, 8 / np.sqrt(12)) < 1.15
+
+
 @pytest.mark.parametrize("axis", [0, 2])
 @pytest.mark.parametrize("n_slices", [1, 2, 3, 6])
 def test_level_of_few_slices_is_near_the_truth(brain, axis, n_slices):
