@@ -47,15 +47,13 @@ def values_fault(image: ImageFile) -> Excluded | None:
     Of real and imaginary parts both are looked at, of magnitude and phase the phase: magnitudes are checked
     as any image.
     """
-    parts = image.parts
-    checked = (parts.second,) if parts.form == "polar" else image.files
-    check = _check_signed if parts.form == "cartesian" else lambda path: _read_phase_scale(parts)
-    for path in checked:
-        problem = problem_found_by(check, path)
+    for path in image.files if image.parts.form == "cartesian" else ():
+        problem = problem_found_by(_check_signed, path)
         if problem:
             return Excluded(path, problem, is_error=True)
-    problem = problem_found_by(lambda path: _check_coherence(image), parts.second)
-    return Excluded(parts.second, problem, is_error=True) if problem else None
+    second = image.parts.second
+    problem = problem_found_by(lambda path: _check_phase(image), second)
+    return Excluded(second, problem, is_error=True) if problem else None
 
 
 def phase_scale(path: Path, values: tuple[float, float], units: str) -> PhaseScale:
@@ -108,18 +106,16 @@ def combine(
     return (one * np.exp(1j * scale.radians(second))).astype(np.complex64)
 
 
-def _check_coherence(image: ImageFile) -> None:
-    """Refuse a phase that has nothing to do with its image: all signal would be lost with it."""
+def _check_phase(image: ImageFile) -> None:
+    """Refuse a phase without a scale, or of another image: all signal would be lost with it."""
     parts, axis = image.parts, slice_axis(image)
     axes = tuple(one for one in range(3) if one != axis)
     scale = _read_phase_scale(parts) if parts.form == "polar" else None
-    arrays = [open_nifti(path).dataobj for path in image.files]
-    n_volumes = arrays[0].shape[3] if len(arrays[0].shape) > 3 else 1
-    coherence = 0.0
-    for volume in range(0, n_volumes, max(1, -(-n_volumes // _FEW_VOLUMES))):
-        place = (..., volume) if len(arrays[0].shape) > 3 else (...,)
-        values = combine(parts.form, *(np.asarray(one[place], np.float32) for one in arrays), scale)
-        coherence = max(coherence, neighbour_coherence(values.reshape(values.shape[:3]), axes))
+    first, second = map(_few_volumes, image.files)
+    coherence = max(
+        neighbour_coherence(combine(parts.form, first[..., index], second[..., index], scale), axes)
+        for index in range(first.shape[-1])
+    )
     if coherence < _LEAST_COHERENCE:
         otherwise = "denoise magnitudes with --ignore-phase"
         if parts.form == "cartesian":
@@ -129,6 +125,14 @@ def _check_coherence(image: ImageFile) -> None:
             f"differ from voxel to voxel as by chance (coherence {coherence:.2f}, usually near 1); put the "
             f"file of this image in place, or {otherwise}"
         )
+
+
+def _few_volumes(path: Path) -> NDArray[np.float32]:
+    """(X, Y, Z, N) volumes spread over a series, in one pass: each return would decompress it anew."""
+    voxels = open_nifti(path).dataobj
+    step = max(1, -(-voxels.shape[-1] // _FEW_VOLUMES))
+    place = (..., slice(None, None, step)) if len(voxels.shape) > 3 else ...
+    return np.asarray(voxels[place], np.float32).reshape(*voxels.shape[:3], -1)
 
 
 def slice_axis(image: ImageFile) -> int | None:
