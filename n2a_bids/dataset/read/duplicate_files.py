@@ -16,8 +16,6 @@ from n2a_bids.io.images import UNREADABLE
 from n2a_bids.io.micrographs import is_micrograph, read_micrograph
 
 _PROBE_BYTES = 1 << 16
-
-
 _MOST_NAMED = 3
 """Of equal files in one note."""
 
@@ -43,7 +41,7 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
             if others:
                 named = ", ".join(str(other.relative_to(bids_dir)) for other in others[:_MOST_NAMED])
                 if len(others) > _MOST_NAMED:
-                    named += f" and {len(others) - _MOST_NAMED} others"
+                    named += f" and {len(others) - _MOST_NAMED} more"
                 notes[path].append(
                     f"{path.name} is, byte for byte, {named}: one of them was stored under a wrong name, and "
                     "two sessions or participants would share one measurement; put the right file in place"
