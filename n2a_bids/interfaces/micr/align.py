@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from n2a_bids.dataset.read.micrographs import pixel_size_mm
 from n2a_bids.denoising.microscopy.exposures import Exposures, align_exposures, load_exposures
 from n2a_bids.denoising.microscopy.frames import sum_frames
-from n2a_bids.io.files import write_whole
+from n2a_bids.io.files import content_digest, write_whole
 from n2a_bids.io.json import record_text
 from n2a_bids.io.micrographs import Micrograph, read_micrograph
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord
@@ -38,9 +38,16 @@ class _AlignExposuresInputSpec(BaseInterfaceInputSpec):
         mandatory=True,
         desc="exposures, or one file of frames",
     )
-    folder_states = traits.List(traits.Str(), desc="of exposures that are folders: what changes with them")
+    folder_states = traits.List(traits.Str(), desc="what exposures hold that are folders; not to be given")
     metadata = traits.List(traits.Dict(), mandatory=True, desc="metadata of every file")
     n_frame_groups = traits.Int(0, usedefault=True, desc="groups to sum the frames to; 0 for none")
+
+    def get_hashval(self, hash_method=None):
+        """As of nipype, which looks into files, but not into folders."""
+        folders = [path for path in map(Path, self.in_files) if path.is_dir()]
+        if folders:
+            self.folder_states = [content_digest(path) for path in folders]
+        return super().get_hashval(hash_method)
 
 
 class _AlignExposuresOutputSpec(TraitedSpec):

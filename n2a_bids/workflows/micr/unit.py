@@ -15,8 +15,6 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.aligned import KeepAligned
 from n2a_bids.interfaces.micr.align import AlignExposures
 from n2a_bids.interfaces.micr.write import WriteMicrographs
-from n2a_bids.io.files import content_digest
-from n2a_bids.io.ome_zarr import is_zarr
 from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.micr.reports import init_micr_reports_wf
@@ -107,7 +105,7 @@ def init_aligned_micr_wf(unit: DenoisingUnit, config: Config) -> Workflow:
 def _init_align_node(unit: DenoisingUnit, config: Config) -> Node:
     n_frame_groups = (config.selection.micr_frames or 0) if unit.kind == "micr-frames" else 0
     needed_gb = _BASE_GB + exposures_gb([image.path for image in unit.images], n_frame_groups)
-    align = Node(
+    return Node(
         AlignExposures(
             in_files=[str(image.path) for image in unit.images],
             metadata=[dict(image.metadata) for image in unit.images],
@@ -117,9 +115,6 @@ def _init_align_node(unit: DenoisingUnit, config: Config) -> Node:
         # A node that may need more than there is asks for all of it, so that it runs alone.
         mem_gb=min(needed_gb, max(config.resources.memory_gb, _BASE_GB)),
     )
-    if any(is_zarr(image.path) for image in unit.images):
-        align.inputs.folder_states = [content_digest(image.path) for image in unit.images]
-    return align
 
 
 def micr_targets(unit: DenoisingUnit, config: Config) -> dict[str, Path]:
