@@ -33,13 +33,35 @@ class Magnitude:
     """Effective number of coils that were combined by the root sum of squares; 1 is Rician noise."""
 
 
+def possible_air(images: NDArray[np.float32], mask: Mask, shared: Mask | None = None) -> Mask:
+    """Voxels away from the brain that noise reaches, as those do not that were filled or masked.
+
+    Parameters
+    ----------
+    images, mask, shared
+        As in `find_air`.
+
+    Returns
+    -------
+    measured : (X, Y, Z) bool array
+        Empty where fewer than 500 voxels qualify.
+    """
+    measured = ~ndimage.binary_dilation(mask, iterations=_AIR_DISTANCE)
+    if shared is not None:
+        measured &= shared
+    for image in images:
+        constant = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
+        measured &= ~ndimage.maximum_filter(constant, 3)
+    return measured if measured.sum() >= _LEAST_AIR else np.zeros_like(mask)
+
+
 def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float, shared: Mask | None = None) -> Mask:
     """Voxels that show noise alone: the darkest plateau around the brain.
 
     The darkest places of the smoothed average give the level of the air, and
     all within a quarter of the noise SD of it are air; skull, dura and ghosts
-    lie above. Places that no noise reaches (filled or masked by the scanner)
-    do not count.
+    lie above. Places that no noise reaches (filled or masked by the scanner,
+    or a face that was removed) do not count.
 
     Parameters
     ----------
@@ -57,19 +79,13 @@ def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float, shared: M
     air : (X, Y, Z) bool array
         Empty where fewer than 500 voxels qualify.
     """
-    measured = ~ndimage.binary_dilation(mask, iterations=_AIR_DISTANCE)
-    if shared is not None:
-        measured &= shared
-    for image in images:
-        constant = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
-        measured &= ~ndimage.maximum_filter(constant, 3)
-    nothing = np.zeros_like(mask)
-    if measured.sum() < _LEAST_AIR:
-        return nothing
+    measured = possible_air(images, mask, shared)
+    if not measured.any():
+        return measured
     smooth = blur_in_mask(images.mean(axis=0), measured, 1.5)
     darkest = np.partition(smooth[measured], _LEAST_AIR - 1)[:_LEAST_AIR]
     air = measured & (smooth < np.median(darkest) + 0.25 * noise_sd)
-    return air if air.sum() >= _LEAST_AIR else nothing
+    return air if air.sum() >= _LEAST_AIR else np.zeros_like(mask)
 
 
 def find_magnitude(image: Volume, air: Mask) -> Magnitude | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude
+from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude, possible_air
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.preparation.noncentral_chi import (
@@ -39,8 +39,8 @@ _SHIFTED_ZERO = 0.3
 """Noise SDs that the zero of Rician air may lie above the intensity zero."""
 _RAYLEIGH_SD = np.sqrt(2 - np.pi / 2)
 """SD of a magnitude without signal, in noise SDs of the real part."""
-_HEAD_DISTANCE, _NEAR_HEAD = 3, 12
-"""Voxels from the head on that may be air, and up to which its noise is compared with that of the head."""
+_NEAR_HEAD = 12
+"""Voxels around the head in which the noise of the air is compared with that of the head."""
 
 
 def find_magnitudes(
@@ -106,14 +106,14 @@ def find_uneven_magnitudes(
     magnitudes : tuple of Magnitude, or None
         As of `find_magnitudes`; their noise is the median near the head.
     """
-    outside = ~ndimage.binary_dilation(head, iterations=_HEAD_DISTANCE)
-    if shared is not None:
-        outside &= shared
-    if len(images) < 2 or not outside.any():
+    if len(images) < 2:
+        return None
+    outside = possible_air(images, head, shared)
+    if not outside.any():
         return None
     air_sd = difference_noise_sd(images, outside) / np.float32(_RAYLEIGH_SD)
     over_noise = np.stack([(image - zero) / air_sd for image, zero in zip(images, zeros, strict=True)])
-    air = find_air(over_noise, head, 1.0, shared)
+    air = find_air(over_noise, head, 1.0, outside)
     found = [find_magnitude(image, air) for image in over_noise]
     near = air & ndimage.binary_dilation(head, iterations=_NEAR_HEAD)
     if any(one is None for one in found) or not near.any():

@@ -95,6 +95,20 @@ def test_a_rician_floor_is_found_under_uneven_noise(kind):
     assert bias.mean() * scale.gain == pytest.approx(known.mean(), rel=0.1)
 
 
+@pytest.mark.parametrize("kind", ["padded", "stripped"])
+def test_places_of_zero_tell_nothing_of_uneven_noise(kind):
+    """Around what was measured, or around the brain: nothing is divided by noise where there is none."""
+    signal, mask = head()
+    noise_sd = np.geomspace(1.7, 0.6, SHAPE[0])[:, None, None]
+    real, imaginary = noise_sd * np.random.default_rng(4).standard_normal((2, 2, *SHAPE))
+    images = np.hypot(signal + real, imaginary) * (mask if kind == "stripped" else 1)
+    zeros = [(0, 0), (0, 0), (40, 40)]
+    images, mask = np.pad(images, [(0, 0), *zeros]).astype(np.float32), np.pad(mask, zeros)
+    with np.errstate(divide="raise", invalid="raise"):
+        prepared = prepare(Repetitions(images[..., None], mask))
+    assert (prepared.magnitude is None) == (kind == "stripped")
+
+
 def test_other_air_is_left():
     """Gaussian noise about an offset is no magnitude of many coils; nor is air that was darkened."""
     signal, mask = head()
