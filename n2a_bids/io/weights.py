@@ -65,7 +65,8 @@ def load_weights(name: str, folder: Path | None = None) -> PretrainedWeights | N
     odd = [key for key, values in tensors.items() if not values.isfinite().all()]
     if odd:
         raise DenoisingError(
-            f"{path}: expected finite weights, found NaN or infinity in {odd[0]} and {len(odd) - 1} others; "
+            f"{path}: found NaN or infinity in {len(odd)} of {len(tensors)} tensors, "
+            f"such as {odd[0]}; "
             "train them again, or leave them out to use those of the package"
         )
     return PretrainedWeights(name=name, sha256=sha256, tensors=tensors)
