@@ -6,15 +6,17 @@ Pack the training images once, where nibabel is::
 
 then, on the GPU machine, as often as there is time (every call resumes)::
 
-    PYTHONPATH=. python tests/gpu/programme.py heads.npz OUT --network resunet-t1w --hours 1 --slice-minutes 9
+    PYTHONPATH=. python tests/gpu/programme.py heads.npz OUT --hours 1 --slice-minutes 9 \\
+        --network resunet-t1w --block-edge 64 --batch-size 8 --workers 15 --from-shipped
     PYTHONPATH=. python tests/gpu/programme.py heads.npz OUT --hours 0 --speed --denoise --faithful
 
 ``OUT`` receives ``<network>.pt``, a checkpoint that ``n2a-tools pretrain --checkpoint OUT/<network>.pt
---hours 1`` (same network, brains and validation) turns into weights with a model card, and
-``metrics.json``: loss, seconds per step, achieved TFLOP/s against the device's own large matrix product,
-peak memory, and the largest difference between GPU and CPU predictions. ``--speed`` adds the training step
-of both networks by block edge (which block fits which card): as it is, recorded as a CUDA graph, and
-compiled; ``--denoise`` the seconds of ``auto`` on a pair simulated from the first head, and ``--faithful``
+--hours 1`` (same network, brains and validation) turns into weights with a model card;
+``<network>.npz``, its averaged weights in half precision; and ``metrics.json``, which grows as it goes:
+seconds per step, achieved TFLOP/s against the device's own large matrix product, peak memory, and the largest
+difference between GPU and CPU predictions. ``--speed`` adds the training step of both networks by block edge
+(which block fits which card): as it is, recorded as a CUDA graph, and with ``--compiled`` compiled;
+``--denoise`` the seconds of ``auto`` on a pair simulated from the first head, and ``--faithful``
 those of the published schedule, both with plain and with recorded steps.
 """
 
@@ -24,7 +26,10 @@ import argparse
 import hashlib
 import json
 import time
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +45,8 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.lab.benchmark.anat.engine_speed import measure_ceilings, measure_training
-from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
+from n2a_bids.lab.pretraining.batches_ahead import draw_ahead
+from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, distance_to_brain, draw_batch
 
 SEED = 7
 NETWORKS = {"resunet-t1w": ResidualUNet, "munet-t1w": MUNet}
@@ -49,33 +55,32 @@ NOISE_SD = 0.3
 """Of each simulated repetition, in in-brain SDs."""
 
 
-def read_heads(path: Path) -> list[TrainingHead]:
+def read_heads(path: Path, n_processes: int = 1) -> list[TrainingHead]:
     """Training heads of a packed file."""
     packed = np.load(path, allow_pickle=False)
-    heads = []
-    for name in [key.removesuffix("/image") for key in packed.files if key.endswith("/image")]:
-        distance = packed[f"{name}/distance"] if f"{name}/distance" in packed.files else None
-        heads.append(
-            TrainingHead(
-                name,
-                packed[f"{name}/image"].astype(np.float32) * packed[f"{name}/step"],
-                packed[f"{name}/brain"],
-                distance=distance,
-                share=float(packed[f"{name}/share"]),
-            )
+    names = [key.removesuffix("/image") for key in packed.files if key.endswith("/image")]
+    with get_context("fork").Pool(max(1, n_processes)) as pool:
+        distances = pool.map(distance_to_brain, [packed[f"{name}/brain"] for name in names])
+    return [
+        TrainingHead(
+            name,
+            (packed[f"{name}/image"].astype(np.float32) * packed[f"{name}/step"]).astype(np.float16),
+            packed[f"{name}/brain"],
+            distance=distance if packed[f"{name}/is_stripped"] else None,
+            share=float(packed[f"{name}/share"]),
         )
-    return heads
+        for name, distance in zip(names, distances)
+    ]
 
 
-def speed_rows(device: torch.device) -> list[dict[str, object]]:
-    """Ceilings of the device, and training steps by network and block edge, plain and compiled."""
-    rows = measure_ceilings(device)
+def speed_rows(device: torch.device, hows: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Ceilings of the device, and training steps by network and block edge, plain and in other ways."""
+    yield from measure_ceilings(device)
     for name in NETWORKS:
         for edge in (48, 64, 80) if device.type == "cuda" else (16,):
-            rows.append(measure_training(name, device, edge, 2))
-            rows.append(timed_step("recorded", name, device, edge))
-            rows.append(timed_step("compiled", name, device, edge))
-    return rows
+            yield measure_training(name, device, edge, 2)
+            for how in hows:
+                yield timed_step(how, name, device, edge)
 
 
 def recorder_for(device: torch.device) -> Recorder:
@@ -180,25 +185,34 @@ def agreement(network: torch.nn.Module, device: torch.device) -> float:
     return float(np.abs(on_device - on_cpu).max())
 
 
-def main() -> None:
-    """Run one slice and write its metrics."""
+def parse() -> argparse.Namespace:
+    """Options of the programme."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("heads", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--network", choices=sorted(NETWORKS), default="resunet-t1w")
     parser.add_argument("--hours", type=float, required=True)
     parser.add_argument("--slice-minutes", type=float, default=9.0)
+    parser.add_argument("--block-edge", type=int, default=48)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--peak-rate", type=float, default=7e-4)
+    parser.add_argument("--randomisation", type=float, default=1.0)
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw blocks")
+    parser.add_argument("--from-shipped", action="store_true", help="start from the weights of the package")
     parser.add_argument("--steps-per-report", type=int, default=50)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--recipe", default="default", help="of --denoise")
     parser.add_argument("--edge", type=int, help="of a cube for --denoise and --faithful; all by default")
-    for option in ("--speed", "--denoise", "--faithful"):
+    for option in ("--speed", "--compiled", "--denoise", "--faithful"):
         parser.add_argument(option, action="store_true")
-    args = parser.parse_args()
-    device, config = torch.device(args.device), PretrainingConfig(batch_size=args.batch_size)
-    heads = read_heads(args.heads)
-    args.out.mkdir(parents=True, exist_ok=True)
+    return parser.parse_args()
+
+
+def pretrain(args: argparse.Namespace, heads: list[TrainingHead], device: torch.device) -> dict[str, object]:
+    """Train for a slice, from the checkpoint where there is one; writes it and the averaged weights."""
+    config = PretrainingConfig(
+        batch_size=args.batch_size, block_edge=args.block_edge, peak_rate=args.peak_rate
+    ).with_less_randomisation(args.randomisation)
     checkpoint = args.out / f"{args.network}.pt"
     torch.manual_seed(SEED)
     state = new_state(NETWORKS[args.network], device, config)
@@ -208,43 +222,73 @@ def main() -> None:
         content = torch.load(checkpoint, weights_only=True, map_location=device)
         state.load_state_dict(content["state"])
         story = content["story"]
-    spent = story["seconds"]
-    started, first = time.perf_counter(), state.step
+    elif args.from_shipped:
+        shipped = read_weights(args.network)
+        story["initial_sha256"] = shipped.sha256
+        for network in (state.network, state.averaged):
+            network.load_state_dict(shipped.tensors)
+    draw = partial(draw_batch, heads, config)
+    if args.workers and args.hours:
+        draw = draw_ahead(draw, SEED, state.step, args.workers)
+    spent, started, first = story["seconds"], time.perf_counter(), state.step
     while time.perf_counter() - started < args.slice_minutes * 60:
         done = (spent + time.perf_counter() - started) / max(args.hours * 3600, 1e-9)
         if done >= 1:
             break
         loss = train_steps(
             state,
-            partial(draw_batch, heads, config),
+            draw,
             config,
             seed=SEED,
             n_steps=args.steps_per_report,
             progress=lambda step, p=done: p,
             device=device,
         )
-        print(json.dumps({"step": state.step, "done": round(done, 4), "loss": round(loss, 5)}), flush=True)
+        passed = round(time.perf_counter() - started, 1)
+        print(json.dumps({"step": state.step, "seconds": passed, "loss": round(loss, 5)}), flush=True)
     seconds = time.perf_counter() - started
     torch.save({"state": state.state_dict(), "story": story | {"seconds": spent + seconds}}, checkpoint)
-    metrics = {
+    averaged = {key: value.half().cpu().numpy() for key, value in state.averaged.state_dict().items()}
+    np.savez(args.out / f"{args.network}.npz", **averaged)
+    return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "steps": state.step - first,
         "seconds_per_step": seconds / max(state.step - first, 1),
         "peak_memory_gb": _peak_memory_gb(device),
         "largest_difference_to_cpu": agreement(state.averaged, device),
-        "speed": speed_rows(device) if args.speed else [],
-        "denoising": [
-            denoise_pair(heads[0], strategy, recipe, args.edge, device, recorder)
-            for recorder in ((None, recorder_for(device)) if device.type == "cuda" else (None,))
-            for is_chosen, strategy, recipe in (
-                (args.denoise, "auto", args.recipe),
-                (args.faithful, "noise2average", "faithful"),
-            )
-            if is_chosen
-        ],
     }
+
+
+def denoisings(
+    args: argparse.Namespace, head: TrainingHead, device: torch.device
+) -> Iterator[dict[str, object]]:
+    """Denoise as asked, with plain and with recorded steps."""
+    for is_chosen, strategy, recipe in (
+        (args.denoise, "auto", args.recipe),
+        (args.faithful, "noise2average", "faithful"),
+    ):
+        for recorder in (None, recorder_for(device)) if device.type == "cuda" else (None,):
+            if is_chosen:
+                yield denoise_pair(head, strategy, recipe, args.edge, device, recorder)
+
+
+def main() -> None:
+    """Run one slice; every measurement is written as soon as it is there."""
+    args = parse()
+    device = torch.device(args.device)
+    heads = read_heads(args.heads, args.workers)
+    args.out.mkdir(parents=True, exist_ok=True)
+    metrics = pretrain(args, heads, device) | {"speed": [], "denoising": []}
+    hows = ("recorded", "compiled") if args.compiled else ("recorded",)
+    rows = chain(
+        (("speed", row) for row in (speed_rows(device, hows) if args.speed else ())),
+        (("denoising", row) for row in denoisings(args, heads[0], device)),
+    )
     (args.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    print(json.dumps(metrics, indent=2))
+    for part, row in rows:
+        print(part, json.dumps(row), flush=True)
+        metrics[part].append(row)
+        (args.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
+from n2a_bids.lab.simulation.random_anatomy import acquire_coarser, add_lesions, draw_coarseness
 from n2a_bids.lab.simulation.random_fields import (
     coloured_noise,
     dead_leaves,
@@ -65,6 +67,10 @@ class PretrainingConfig:
     """Part of the blocks with noise that is correlated as interpolation leaves it."""
     varying_share: float = 0.45
     """Part of the blocks whose noise level varies in space."""
+    coarse_share: float = 0.4
+    """Part of the blocks that are scanned in fewer voxels along one or two axes, as before zero-filling."""
+    lesions_share: float = 0.4
+    """Part of the blocks with small lesions."""
     averaging: float = 0.9995
     """Decay of the running average of weights, which is what ships."""
 
@@ -78,6 +84,11 @@ class PretrainingConfig:
         """
         names = [name for name in self.__slots__ if name.endswith("_share")]
         return replace(self, **{name: factor * getattr(self, name) for name in names})
+
+
+def distance_to_brain(brain: NDArray[np.bool_]) -> NDArray[np.float16]:
+    """(X, Y, Z) distance of every voxel to the brain, in voxels."""
+    return ndimage.distance_transform_edt(~brain).astype(np.float16)
 
 
 def check_size(head: TrainingHead, least_voxels: int) -> None:
@@ -121,16 +132,20 @@ def draw_clean(
     weights = np.array([head.share for head in heads])
     head = heads[rng.choice(len(heads), p=weights / weights.sum())]
     check_size(head, edge)
-    read = edge if rng.random() < 0.7 else min(round(edge * rng.uniform(1, 1.6)), *head.image.shape)
+    read = _shape_to_read(head, config, rng)
     block, values = _cut(head, read, config.shells_share, rng)
     typical = float(np.median(values))
     if rng.random() < config.contrast_share:
         curve = random_contrast(rng)
         block, values = curve(block, typical), curve(values, typical)
     mean, sd = float(values.mean()), float(max(values.std(), 0.05 * values.mean() + 1e-3))
-    if read != edge:
+    if len(set(read)) > 1:
+        block = acquire_coarser(block, (edge,) * 3)
+    elif read[0] != edge:
         tensor = torch.from_numpy(np.ascontiguousarray(block))[None, None]
         block = F.interpolate(tensor, size=(edge,) * 3, mode="trilinear", align_corners=False)[0, 0].numpy()
+    if rng.random() < config.lesions_share:
+        block = add_lesions(block, sd, rng)
     if rng.random() < 0.5:
         block = block * np.exp(smooth_field(rng, block.shape, 3, 0.2))
     block = np.transpose(block, rng.permutation(3))
@@ -138,8 +153,20 @@ def draw_clean(
     return np.ascontiguousarray(np.flip(block, flips)), mean, sd
 
 
+def _shape_to_read(
+    head: TrainingHead, config: PretrainingConfig, rng: np.random.Generator
+) -> tuple[int, ...]:
+    """Voxels of the head that become a block: as many, more along all axes, or more along one or two."""
+    if rng.random() < config.coarse_share:
+        factors = draw_coarseness(rng)
+    else:
+        factors = (1.0 if rng.random() < 0.7 else rng.uniform(1, 1.6),) * 3
+    most = head.image.shape if len(set(factors)) > 1 else (min(head.image.shape),) * 3
+    return tuple(min(round(config.block_edge * factor), size) for factor, size in zip(factors, most))
+
+
 def _cut(
-    head: TrainingHead, edge: int, shells_share: float, rng: np.random.Generator
+    head: TrainingHead, read: tuple[int, ...], shells_share: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A block of a head, most often near the brain, perhaps with simulated shells."""
     shape = np.array(head.image.shape)
@@ -147,8 +174,8 @@ def _cut(
         centre = np.array(np.unravel_index(rng.choice(head.centres), shape)) + rng.integers(-10, 11, 3)
     else:
         centre = rng.integers(0, shape)
-    low = np.clip(centre - edge // 2, 0, shape - edge)
-    box = tuple(slice(start, start + edge) for start in low)
+    low = np.clip(centre - np.array(read) // 2, 0, shape - read)
+    box = tuple(slice(start, start + size) for start, size in zip(low, read))
     block = head.image[box].astype(np.float32)
     if head.distance is not None and rng.random() < shells_share:
         shells = head_shells(rng, head.distance[box]) * np.float32(np.median(head.sample))

@@ -16,7 +16,7 @@ from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
 from n2a_bids.io.images import UNREADABLE
-from n2a_bids.lab.pretraining.blocks import TrainingHead, check_size
+from n2a_bids.lab.pretraining.blocks import TrainingHead, check_size, distance_to_brain
 from n2a_bids.lab.simulation.runs import add_noise
 
 _SHELL_VOXELS = 18
@@ -68,6 +68,8 @@ def check_sizes(heads: Iterable[TrainingHead], block_edge: int) -> None:
 def pack_heads(heads: Iterable[TrainingHead], path: Path) -> None:
     """Write training images as 8-bit integers with a step size, compressed.
 
+    The distance to the brain, which is large, is left to the reader: it follows from the mask.
+
     Parameters
     ----------
     heads : iterable of TrainingHead
@@ -81,8 +83,7 @@ def pack_heads(heads: Iterable[TrainingHead], path: Path) -> None:
         arrays[f"{head.name}/step"] = np.array(step)
         arrays[f"{head.name}/share"] = np.array(head.share)
         arrays[f"{head.name}/brain"] = head.brain
-        if head.distance is not None:
-            arrays[f"{head.name}/distance"] = head.distance
+        arrays[f"{head.name}/is_stripped"] = np.array(head.distance is not None)
     with whole_file(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 
@@ -95,8 +96,7 @@ def _load_brain(path: Path) -> TrainingHead:
     image = np.clip(image, 0, np.percentile(positive, 99.95))
     image = np.pad(_crop(image), _SHELL_VOXELS)
     brain = _largest_part(image > 0.05 * np.percentile(positive, 90))
-    distance = ndimage.distance_transform_edt(~brain).astype(np.float16)
-    return TrainingHead(_stem(path), _scale(image, brain), brain, distance=distance)
+    return TrainingHead(_stem(path), _scale(image, brain), brain, distance=distance_to_brain(brain))
 
 
 def _crop(image: NDArray[np.float32]) -> NDArray[np.float32]:
