@@ -13,7 +13,13 @@ import numpy as np
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.anat import reason_never_denoised, split_copies
-from n2a_bids.dataset.group.dwi_b0 import is_sbref, read_b0_images, reason_not_denoised, with_reversed_b0
+from n2a_bids.dataset.group.dwi_b0 import (
+    is_sbref,
+    read_b0_images,
+    reason_computed,
+    reason_not_denoised,
+    with_reversed_b0,
+)
 from n2a_bids.dataset.group.dwi_reasons import reason_against_pair
 from n2a_bids.dataset.group.dwi_repeats import find_dwi_repeats, may_repeat
 from n2a_bids.dataset.group.dwi_reverse_pe import find_reverse_pe
@@ -51,7 +57,11 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
     """
     pairing, corrected = selection.dwi_pairing, selection.dwi_corrected
     in_place = selection.dwi_in_place
-    fieldmaps = [read_b0_images(image, selection.b0_threshold) for image in images if is_fieldmap(image)]
+    fieldmaps = [
+        read_b0_images(image, selection.b0_threshold)
+        for image in images
+        if is_fieldmap(image) and not reason_computed(image)
+    ]
     images = [image for image in images if not is_fieldmap(image)]
     series, b0_images, excluded = _read_all(images, selection.b0_threshold)
     units: list[DenoisingUnit] = []
@@ -86,7 +96,7 @@ def _read_all(
     unique, processed = split_same_acquisition(unique)
     copies += processed
     for image in unique:
-        reason = reason_never_denoised(image)
+        reason = reason_never_denoised(image) or reason_computed(image)
         if reason:
             excluded.append(Excluded(image.path, f"{describe(image)}: {reason}"))
             continue

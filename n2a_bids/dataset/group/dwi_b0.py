@@ -16,7 +16,7 @@ from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
 from n2a_bids.dataset.group.dwi_volumes import voxel_difference
 from n2a_bids.dataset.names import comparable, parse_name
-from n2a_bids.dataset.read.acquisition import read_acquisition
+from n2a_bids.dataset.read.acquisition import computed_map, read_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap, is_meant_for
 from n2a_bids.dataset.read.files import has_content
 from n2a_bids.dataset.read.gradient_tables import Series, read_header
@@ -53,6 +53,19 @@ def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
     table = Gradients(np.zeros(n_volumes), np.zeros((n_volumes, 3)), b0_threshold)
     without_table = replace(image, bval=None, bvec=None)
     return Series(without_table, table, acquisition.notes, affine, acquisition)
+
+
+def reason_computed(image: ImageFile) -> str:
+    """Half a sentence about a trace, ADC or other map that the scanner computed; empty for all else.
+
+    Such a map shows neither the contrast of a b0 nor that of a volume. What a sidecar says of an image of
+    many volumes was said of one of them: there the gradient table tells.
+    """
+    found = computed_map(image.metadata)
+    n_volumes = read_header(image.path)[0] if found else None
+    if not n_volumes or n_volumes >= FEWEST_VOLUMES:
+        return ""
+    return f"a {found}, which the scanner computed from other volumes (ImageType): nothing to denoise"
 
 
 def reason_not_denoised(series: Series, everything: Sequence[ImageFile]) -> str:

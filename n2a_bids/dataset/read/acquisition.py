@@ -8,11 +8,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from n2a_bids.io.json import listed
+
 _AXES = {"i": "i", "j": "j", "k": "k", "x": "i", "y": "j", "z": "k"}
 _DIRECTION = re.compile(r"([ijkxyz])([+-]?)")
 _READOUT_RANGE_S = (0.001, 1.0)
 """No echo-planar readout comes near: a larger number is in milliseconds, a smaller one is of one line."""
 _LONGEST_QUOTE = 40
+_MAPS = {
+    "TRACEW": "trace-weighted image",
+    "TRACE": "trace-weighted image",
+    "ADC": "map of apparent diffusion",
+    "EADC": "map of apparent diffusion",
+    "EXP": "map of apparent diffusion",
+    "FA": "map of anisotropy",
+    "COLFA": "map of anisotropy",
+    "DIFFUSION_ANISO": "map of anisotropy",
+    "TENSOR": "tensor map",
+    "CALC_BVALUE": "image of a computed b-value",
+}
+"""Words of ImageType with which scanners mark what they computed from diffusion-weighted volumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,19 @@ def read_acquisition(metadata: Mapping[str, object]) -> Acquisition:
     axis, more = _direction(metadata, "PhaseEncodingAxis") if not direction else (direction, ())
     readout_time_s, still_more = _readout_time_s(metadata)
     return Acquisition(direction, axis.rstrip("-"), readout_time_s, (*notes, *more, *still_more))
+
+
+def computed_map(metadata: Mapping[str, object]) -> str:
+    """Name what the scanner computed from diffusion-weighted volumes, by the sidecar; empty for volumes.
+
+    Examples
+    --------
+    >>> computed_map({"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "TRACEW", "NORM"]})
+    'trace-weighted image'
+    """
+    texts = [text for text in listed(metadata.get("ImageType")) if isinstance(text, str)]
+    words = [word.strip().upper() for text in texts for word in re.split(r"[\\;]", text)]
+    return next((_MAPS[word] for word in words if word in _MAPS), "")
 
 
 def positive_number(value: object) -> float | None:

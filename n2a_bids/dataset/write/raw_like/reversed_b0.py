@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from n2a_bids.dataset.group.dwi_b0 import read_b0_images
+from n2a_bids.dataset.group.dwi_b0 import read_b0_images, reason_computed
 from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.acquisition import read_acquisition
@@ -71,10 +71,12 @@ def copy_reversed_b0(
 
 
 def _read(path: Path, reader: SidecarReader, b0_threshold: float) -> Series | None:
-    """None for a series that the list of images names as broken already."""
+    """None for what the list of images names as broken, or as computed by the scanner."""
     tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
     try:
         image = ImageFile(path, parse_name(path)[0], reader.metadata(path), *tables)
+        if reason_computed(image):
+            return None
         return read_b0_images(image, b0_threshold) or read_series(image, b0_threshold)
     except BIDSDataError:
         return None

@@ -693,6 +693,30 @@ def test_only_a_b0_of_opposite_phase_encoding_shows_the_distortion(dataset, meta
     assert (unit.reversed_b0 is not None) is kept
 
 
+@pytest.mark.parametrize("table", ["", "0 1000"])
+@pytest.mark.parametrize("word", ["TRACEW", "ADC", "FA"])
+def test_a_map_that_the_scanner_computed_is_no_b0_and_no_fault(dataset, tmp_path, word, table):
+    """Its contrast is another: no distortion follows from it, here or in the raw-like dataset."""
+    main = dataset.add("dir-AP", metadata=AP)
+    stem = main.with_name("sub-01_acq-map_dir-PA_dwi")
+    metadata = PA | {"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", word, "ND", "NORM"]}
+    _b0_image(stem, metadata, (4, 4, 3, 2) if table else (4, 4, 3))
+    if table:
+        stem.with_suffix(".bval").write_text(table)
+        stem.with_suffix(".bvec").write_text("0 0\n0 0\n0 0\n")
+    found = dataset.collect()
+    assert found.units[0].reversed_b0 is None
+    (item,) = found.excluded
+    assert not item.is_error and "which the scanner computed" in item.reason
+    assert copy_reversed_b0(dataset.root, tmp_path / "raw", [Path(f"{main}.nii.gz")], 50.0) == []
+
+
+def test_a_series_of_many_volumes_is_no_map_whatever_its_sidecar_says(dataset):
+    """What a converter kept of one volume does not make a series a map."""
+    dataset.add("run-1", metadata=AP | {"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]})
+    assert summary(dataset.collect()) == [("dwi-split", "sub-01_run-1_dwi", 1)]
+
+
 _URI, _FOLDER = "bids::sub-01/dwi/sub-01_dir-AP_dwi.nii.gz", "dwi/sub-01_dir-AP_dwi.nii.gz"
 
 
