@@ -180,7 +180,7 @@ def _prepare_aligned(paths: Sequence[Path], folder: Path, how: AlignmentOptions)
     measured = found.measured_file
     return _Ready(
         [Path(path) for path in found.out_files],
-        Path(found.common_mask),
+        Path(found.brain_mask),
         {"measured": Path(measured)} if isdefined(measured) else {},
         read_typed(AlignmentRecord, Path(found.record_file)),
     )

@@ -115,7 +115,7 @@ def _aligned(
     aligned = replace(
         job,
         runs=tuple(map(Path, found.out_files)),
-        mask=Path(found.common_mask),
+        mask=Path(found.brain_mask),
         measured=measured,
         stored=sources,
         # They were compared as they were acquired.

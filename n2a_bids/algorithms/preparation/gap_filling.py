@@ -13,7 +13,7 @@ from n2a_bids.algorithms.normalization import Mask, match_scales
 from n2a_bids.algorithms.preparation.gaps import Gaps
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.registration.alignment import Grid
-from n2a_bids.algorithms.registration.resampling import move_measured
+from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured
 from n2a_bids.algorithms.registration.transforms import Matrix
 
 _RIM_MM = 3.0
@@ -33,7 +33,9 @@ class StoodIn:
     shared: Mask
     """(X, Y, Z) where all were measured."""
     missing_ml: tuple[float, ...]
-    """Part of the head that each repetition lacks and others show; 0 where it is a rim only."""
+    """Part of the head in the view of each repetition that it lacks and others show; 0 for a rim only."""
+    unseen_ml: tuple[float, ...]
+    """Part of the brain beyond the field of view of each repetition that others show; 0 for a rim only."""
 
 
 def fill_aligned(
@@ -43,6 +45,7 @@ def fill_aligned(
     voxel_maps: Sequence[Matrix],
     grid: Grid,
     empty_value: float | None,
+    shapes: Sequence[tuple[int, int, int]],
 ) -> StoodIn:
     """Fill the gaps of aligned repetitions with what the others show.
 
@@ -60,6 +63,8 @@ def fill_aligned(
         The common grid.
     empty_value : float or None
         What stands in the zone of the reference; None where it has none.
+    shapes : sequence of (3,) tuples
+        Of each image on the grid it was acquired on.
     """
     shown = measured.copy()
     for index, (image_gaps, voxel_map) in enumerate(zip(gaps, voxel_maps, strict=True)):
@@ -72,7 +77,12 @@ def fill_aligned(
         # A face that all of them lost stays removed.
         empty = ~shown.any(axis=0)
         data[:, empty], n_measured[empty] = empty_value, 0
-    return StoodIn(data, n_measured, measured.all(axis=0), _missing_ml(data, shown, grid))
+    head, views = find_head(data.mean(axis=0), grid.mask) & shown.any(axis=0), []
+    for shape, voxel_map in zip(shapes, voxel_maps, strict=True):
+        views.append(field_of_view(shape, voxel_map, grid.mask.shape))
+    missing = [_deep_ml(head & view & ~one, grid) for view, one in zip(views, shown, strict=True)]
+    unseen = [_deep_ml(grid.mask & shown.any(axis=0) & ~view, grid) for view in views]
+    return StoodIn(data, n_measured, measured.all(axis=0), tuple(missing), tuple(unseen))
 
 
 def fill_from_others(
@@ -142,14 +152,10 @@ def fill_series(data: NDArray[np.float32], measured: NDArray[np.bool_], mask: Ma
     return data
 
 
-def _missing_ml(data: NDArray[np.float32], shown: NDArray[np.bool_], grid: Grid) -> tuple[float, ...]:
+def _deep_ml(missing: Mask, grid: Grid) -> float:
+    """Volume of a part of the head; 0 where it is nowhere deeper than a rim."""
     sizes_mm = np.linalg.norm(grid.affine[:3, :3], axis=0)
     voxel_ml = float(np.prod(sizes_mm)) / 1000
-    head = find_head(data.mean(axis=0), grid.mask) & shown.any(axis=0)
-    found = []
-    for one in shown:
-        missing = head & ~one
-        deep = ndimage.distance_transform_edt(missing, sampling=sizes_mm) > max(_RIM_MM, sizes_mm.max())
-        enough = np.count_nonzero(deep) * voxel_ml >= _LEAST_MISSING_ML
-        found.append(np.count_nonzero(missing) * voxel_ml if enough else 0.0)
-    return tuple(found)
+    deep = ndimage.distance_transform_edt(missing, sampling=sizes_mm) > max(_RIM_MM, sizes_mm.max())
+    enough = np.count_nonzero(deep) * voxel_ml >= _LEAST_MISSING_ML
+    return np.count_nonzero(missing) * voxel_ml if enough else 0.0

@@ -6,7 +6,6 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -17,9 +16,6 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from n2a_bids.algorithms.normalization import Mask
-from n2a_bids.algorithms.preparation.gap_filling import fill_aligned
-from n2a_bids.algorithms.preparation.gaps import zone_value
 from n2a_bids.algorithms.registration.alignment import (
     AlignmentQC,
     Grid,
@@ -30,7 +26,6 @@ from n2a_bids.algorithms.registration.alignment import (
 )
 from n2a_bids.algorithms.registration.resampling import KERNEL
 from n2a_bids.algorithms.registration.rigid import Matrix, midspace_transforms
-from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.anat.copies import copy_reasons, find_shared_noise, partial_warnings
 from n2a_bids.interfaces.anat.judged_repetitions import (
@@ -42,6 +37,7 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     moved_grid,
     too_few,
 )
+from n2a_bids.interfaces.anat.stand_ins import let_others_stand_in, must_stand_in
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import load, load_mask, same_grid, save_like
@@ -103,8 +99,9 @@ class AlignRepetitions(SimpleInterface):
 
     A repetition that already lies on the grid of the reference, to a twentieth of a voxel, is not
     interpolated at all. In midspace every repetition, the reference too, is interpolated from its
-    own half of the motion, so that all are treated alike. Where one of them was not measured (defaced, say),
-    the others stand in. Of complex images the magnitudes are judged, and the real-valued images interpolated.
+    own half of the motion, so that all are treated alike. Where one of them was not measured (defaced, or
+    beyond its field of view), the others stand in. Of complex images the magnitudes are judged, and the
+    real-valued images interpolated.
     """
 
     input_spec = _AlignRepetitionsInputSpec
@@ -222,8 +219,11 @@ class AlignRepetitions(SimpleInterface):
             aligned, inside = bring_to_grid(*load(repetition.values), transform, grid, repetition.measured)
             insides.append(inside)
             files.append(os.fspath(save_like(aligned, reference, Path(f"{name}.nii.gz"))))
-        if any(repetition.gaps is not None for repetition in accepted):
-            files = self._fill_gaps(folder, accepted, transforms, files, insides, grid)
+        if must_stand_in(accepted, insides, grid):
+            filled = let_others_stand_in(folder, accepted, transforms, files, insides, grid)
+            files = filled.files
+            self._results["measured_file"] = os.fspath(filled.measured_file)
+            self._results["warnings"] += filled.warnings
         common = np.logical_and.reduce([grid.mask, *(inside for inside in insides if inside is not None)])
         brain, common_file = folder / "brain_mask.nii.gz", folder / "common_mask.nii.gz"
         self._results.update(
@@ -232,44 +232,6 @@ class AlignRepetitions(SimpleInterface):
             common_mask=os.fspath(save_like(common, reference, common_file, np.uint8)),
         )
         return files
-
-    def _fill_gaps(
-        self,
-        folder: Path,
-        accepted: list[JudgedRepetition],
-        transforms: list[Matrix],
-        files: list[str],
-        insides: list[Mask | None],
-        grid: Grid,
-    ) -> list[str]:
-        """Write aligned images anew where others stand in for one, and how many were measured where."""
-        everywhere = np.ones(grid.image.shape, bool)
-        voxel_maps = [
-            Affine(transform).between_voxels(grid.affine, nb.load(repetition.path).affine)
-            for repetition, transform in zip(accepted, transforms, strict=True)
-        ]
-        reference = next(repetition for repetition in accepted if repetition.is_reference)
-        has_zone = reference.gaps is not None and reference.gaps.zone.any()
-        found = fill_aligned(
-            np.stack([load(Path(path))[0] for path in files]),
-            np.stack([everywhere if inside is None else inside for inside in insides]),
-            [repetition.gaps for repetition in accepted],
-            voxel_maps,
-            grid,
-            zone_value(load(reference.path)[0], reference.gaps) if has_zone else None,
-        )
-        self._results["measured_file"] = os.fspath(
-            save_like(found.n_measured, reference.path, folder / "n_measured.nii.gz", np.uint8)
-        )
-        self._results["warnings"] += [
-            _describe_missing(repetition.path.name, missing_ml)
-            for repetition, missing_ml in zip(accepted, found.missing_ml, strict=True)
-            if missing_ml
-        ]
-        return [
-            os.fspath(save_like(image, reference.path, folder / f"repetition-{number}.nii.gz"))
-            for number, image in enumerate(found.data, start=1)
-        ]
 
     def _write_record(self, out_file: Path, repetitions: list[JudgedRepetition]) -> None:
         reference = Path(self.inputs.in_files[self.inputs.index])
@@ -290,10 +252,3 @@ class AlignRepetitions(SimpleInterface):
             ),
         )
         self._results["record_file"] = write_record(record, out_file)
-
-
-def _describe_missing(name: str, missing_ml: float) -> str:
-    return (
-        f"{name}: {missing_ml:.0f} ml of the head hold one value and no measurement (defaced, skull-stripped "
-        "or padded), where others were measured: these alone stand there, with more noise than elsewhere"
-    )

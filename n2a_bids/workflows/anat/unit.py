@@ -78,9 +78,8 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     )
     method = mask_method(config.mask, given)
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
-    # Cropped runs: where one of them shows nothing, measures of noise would be wrong.
-    denoising_mask = "brain_mask" if config.denoise.skull_strip else "common_mask"
-    aligned = [("out_files", "in_files"), (denoising_mask, "mask_file"), ("measured_file", "measured_file")]
+    aligned = [("out_files", "in_files"), ("measured_file", "measured_file")]
+    aligned.append(("brain_mask" if config.denoise.skull_strip else _measured_mask(unit), "mask_file"))
     found = [("warnings", "inputnode.found_warnings"), ("skull_stripped", "inputnode.inputs_stripped")]
     workflow.connect(
         [
@@ -121,10 +120,16 @@ def init_aligned_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         name="aligned",
         mem_gb=0.1,
     )
-    aligned = [("out_files", "in_files"), ("common_mask", "mask_file"), ("measured_file", "measured_file")]
+    aligned = [("out_files", "in_files"), ("measured_file", "measured_file")]
+    aligned.append((_measured_mask(unit), "mask_file"))
     workflow.connect([(align, keep, [(f"outputnode.{field}", target) for field, target in aligned])])
     _connect_images(workflow, unit, config)
     return workflow
+
+
+def _measured_mask(unit: DenoisingUnit) -> str:
+    """Mask of a denoising: of repetitions, the map of what was measured tells where some of them end."""
+    return "common_mask" if unit.kind == "anat-single" else "brain_mask"
 
 
 def _init_preparation(

@@ -55,6 +55,28 @@ def test_runs_that_moved_are_aligned(files, capsys, monkeypatch):
     assert np.corrcoef(out.get_fdata()[brain], image[brain])[0, 1] > 0.95
 
 
+def test_the_error_is_told_where_one_run_alone_was_measured(files, capsys):
+    """Beyond the view of the other it is that of one image: no difference there is no sign of no noise."""
+    image, brain = head_phantom()
+    start = int(np.flatnonzero(brain.any(axis=(0, 1)))[0]) + 3
+    where = AFFINE.copy()
+    where[:3, 3] += start * AFFINE[:3, 2]
+    noisy = image + np.random.default_rng(1).normal(0, 40, image.shape)
+    nb.save(nb.Nifti1Image(noisy[:, :, start:].astype(np.float32), where), files["two"])
+    nb.save(nb.Nifti1Image(brain.astype(np.uint8), AFFINE), files["mask"])
+    maps = [files["mean"].with_name(f"{name}.nii.gz") for name in ("error", "noise")]
+    assert (
+        _denoise(files, "--mask", files["mask"], "--out-uncertainty", maps[0], "--out-noise-sd", maps[1]) == 0
+    )
+    error, noise = (nb.load(path).get_fdata() for path in maps)
+    alone, both = brain.copy(), brain.copy()
+    alone[:, :, start:], both[:, :, : start + 1] = False, False
+    assert alone.any() and "two.nii.gz" in capsys.readouterr().err
+    assert error[alone].mean() == pytest.approx(40, rel=0.15)
+    assert error[both].mean() == pytest.approx(40 / 2**0.5, rel=0.15)
+    assert noise[alone].mean() == pytest.approx(40, rel=0.15)
+
+
 def test_runs_on_other_grids_are_refused_as_they_lie(files, capsys):
     """Without alignment, the error names the run that lies elsewhere; nothing is written."""
     assert _denoise(files, "--mask", files["mask"], "--no-align") != 0

@@ -138,7 +138,7 @@ def test_what_all_have_lost_stays_empty(runs, head, face, affine):
     zones = [face, more]
     data = np.stack([np.where(zone, np.float32(0), run) for zone, run in zip(zones, runs)])
     gaps = [Gaps(zone, np.zeros_like(zone)) for zone in zones]
-    found = fill_aligned(data, ~np.stack(zones), gaps, [np.eye(4)] * 2, grid, 0.0)
+    found = fill_aligned(data, ~np.stack(zones), gaps, [np.eye(4)] * 2, grid, 0.0, [face.shape] * 2)
     np.testing.assert_array_equal(found.n_measured, 2 - face.astype(int) - more.astype(int))
     assert (found.data[:, face] == 0).all()
     only = more & ~face
@@ -153,7 +153,8 @@ def test_specks_of_all_repetitions_keep_what_surrounds_them(runs, head, affine):
     specks[20, 20, 20] = True
     gaps = [Gaps(np.zeros_like(specks), specks)] * 2
     grid = Grid(runs[0], affine, head[1])
-    found = fill_aligned(runs[:2].copy(), ~np.stack([specks] * 2), gaps, [np.eye(4)] * 2, grid, None)
+    still, shapes = [np.eye(4)] * 2, [specks.shape] * 2
+    found = fill_aligned(runs[:2].copy(), ~np.stack([specks] * 2), gaps, still, grid, None, shapes)
     np.testing.assert_array_equal(found.data, runs[:2])
     assert found.n_measured[20, 20, 20] == 1
 

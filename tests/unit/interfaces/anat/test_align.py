@@ -302,6 +302,41 @@ def test_a_defaced_run_is_filled_by_the_others_and_specks_are_mended(tmp_path, n
     assert mean == pytest.approx((second + third)[face].mean() / 2, rel=0.01)
 
 
+def test_beyond_the_view_of_a_run_the_others_stand_in_and_are_counted(
+    tmp_path, noisy_runs, head, affine, write
+):
+    """A run that ends in the brain is measured nowhere beyond: the mean is that of the others."""
+    first, second, third = (np.asarray(run, np.float32) for run in noisy_runs(3, noise_sd=20))
+    brain = np.flatnonzero(head[1].any(axis=(0, 1)))
+    start = int(brain[0] + 0.3 * len(brain))
+    where = affine.copy()
+    where[:3, 3] += affine[:3, 2] * start
+    files = [write("run-1", first), write("run-2", second[:, :, start:], where), write("run-3", third)]
+    mask, still = write("mask", head[1]), itk(tmp_path, "still", np.eye(4))
+    outputs = align(tmp_path, files, mask, [still, still], min_overlap=0.5)
+    n_measured = nb.load(outputs.measured_file).get_fdata()
+    beyond = np.zeros(head[1].shape, bool)
+    beyond[:, :, :start] = True
+    np.testing.assert_array_equal(n_measured, np.where(beyond, 2, 3))
+    mean = np.mean([nb.load(path).get_fdata() for path in outputs.out_files], axis=0)
+    cut = beyond & head[1]
+    np.testing.assert_allclose(mean[cut], ((first + third) / 2)[cut], rtol=0.02)
+    (warning,) = outputs.warnings
+    assert "run-2.nii.gz" in warning and "of the brain lie beyond its field of view" in warning
+
+
+def test_a_view_that_ends_below_the_brain_changes_nothing(tmp_path, noisy_runs, head, affine, write):
+    """As after every motion of the head."""
+    first, second = (np.asarray(run, np.float32) for run in noisy_runs(2, noise_sd=20))
+    where = affine.copy()
+    where[:3, 3] += affine[:3, 2]
+    assert not head[1][:, :, 0].any()
+    files = [write("run-1", first), write("run-2", second[:, :, 1:], where)]
+    outputs = align(tmp_path, files, write("mask", head[1]), [itk(tmp_path, "still", np.eye(4))])
+    assert not isinstance(outputs.measured_file, str)
+    assert outputs.warnings == []
+
+
 def test_specks_do_not_turn_a_registration(tmp_path, pair, motion, head, affine, write):
     """With forty voxels of 32767 in the air the head is found within 0.02 mm of where it is found without."""
     spoiled = nb.load(pair["moved"]).get_fdata()
