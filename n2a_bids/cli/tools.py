@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from n2a_bids import __version__
-from n2a_bids.cli.argument_parser import ArgumentParser, complete
+from n2a_bids.cli.argument_parser import ArgumentParser, HelpFormatter, complete
 from n2a_bids.cli.failures import status_of
-from n2a_bids.cli.help_formatter import HelpFormatter
 from n2a_bids.cli.options import OptionGroups, add_options, read_options
+from n2a_bids.system.environment import variables_asked_for
 from n2a_bids.system.parent_watch import end_with_parent
-from n2a_bids.system.threads import variables_asked_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from types import MappingProxyType
 
 import n2a_bids
 from n2a_bids.errors import OUT_OF_MEMORY
+from n2a_bids.system.environment import thread_variables
 from n2a_bids.system.parent_watch import parent_variable
-from n2a_bids.system.threads import thread_variables
 
 
 def child_environment(threads: int, *, hide_gpu: bool = True) -> dict[str, str]:

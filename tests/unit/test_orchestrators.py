@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from n2a_bids import __version__
-from n2a_bids.cli.app.descriptor import boutiques_descriptor
 from n2a_bids.cli.app.parser import build_parser
 from n2a_bids.cli.app.settings import parse_config
+from n2a_bids.cli.describe import boutiques_descriptor
 from n2a_bids.cli.tools import main as tools
 from n2a_bids.config.schema import settings_schema
 from n2a_bids.config.toml import format_settings, setting_names

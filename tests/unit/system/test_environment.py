@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from n2a_bids.system.child import child_environment
-from n2a_bids.system.threads import thread_variables, variables_asked_for
+from n2a_bids.system.environment import thread_variables, variables_asked_for
 
 _WORK = """
 import os
