@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.micrographs.counting_noise import fit_counting_noise
-from n2a_bids.algorithms.micrographs.fields import find_void
+from n2a_bids.algorithms.micrographs.stabilised import find_void
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.volume_noise import noise_covariance
 from n2a_bids.algorithms.normalization import match_scales, with_equal_gain

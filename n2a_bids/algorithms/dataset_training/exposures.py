@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.micrographs.channels import stable_channels
-from n2a_bids.algorithms.micrographs.fields import StableFields, hold_out_squares
+from n2a_bids.algorithms.micrographs.stabilised import StableFields, hold_out_squares, stable_channels
 from n2a_bids.algorithms.nn.planar_batches import exposure_pairs, recorrupted_pairs, square_batches
 from n2a_bids.algorithms.nn.training import Batch
 from n2a_bids.algorithms.repetitions import Repetitions

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.averaging import RepetitionWeights
-from n2a_bids.algorithms.micrographs.fields import StableScale
+from n2a_bids.algorithms.micrographs.stabilised import StableScale
 
 Image = NDArray[np.float32]
 

@@ -11,13 +11,13 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude, possible_air
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd
-from n2a_bids.algorithms.normalization import Mask, Volume
-from n2a_bids.algorithms.preparation.noncentral_chi import (
+from n2a_bids.algorithms.noise.noncentral_chi import (
     chi_bias,
     chi_mean_of_air,
     coils_of_air,
     coils_of_brain,
 )
+from n2a_bids.algorithms.normalization import Mask, Volume
 
 _MAGNITUDE_AGREEMENT = (0.6, 1.6)
 """Air and brain noise of a single-channel magnitude image agree within this ratio."""

@@ -12,13 +12,13 @@ from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd
-from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
-from n2a_bids.algorithms.preparation.background import find_noisy_background
-from n2a_bids.algorithms.preparation.noise_floor import Floor, find_floor
-from n2a_bids.algorithms.preparation.noncentral_chi import (
+from n2a_bids.algorithms.noise.noncentral_chi import (
     chi_bias,
     without_chi_floor,
 )
+from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
+from n2a_bids.algorithms.preparation.background import find_noisy_background
+from n2a_bids.algorithms.preparation.noise_floor import Floor, find_floor
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import StrategyRecord
 

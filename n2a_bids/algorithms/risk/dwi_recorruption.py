@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.averaging import RepetitionWeights, equal_weights
 from n2a_bids.algorithms.filters.learned import Pair, Series
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, estimate_noise_sd, shrink_local_pca
-from n2a_bids.algorithms.noise.coloured import colour_noise, detail_kept
-from n2a_bids.algorithms.noise.covariance import NoiseCovariance
+from n2a_bids.algorithms.noise.covariance import NoiseCovariance, colour_noise, detail_kept
 from n2a_bids.algorithms.noise.estimate import high_pass, local_sd
 from n2a_bids.algorithms.noise.rician import (
     complex_noise_sd,

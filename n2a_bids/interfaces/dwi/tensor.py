@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 
-from n2a_bids.algorithms.diffusion.split import tensor_condition_number
-from n2a_bids.algorithms.diffusion.split_series import split_series, split_volumes
+from n2a_bids.algorithms.diffusion.split import split_series, split_volumes, tensor_condition_number
 from n2a_bids.algorithms.diffusion.tensor import (
     fit_tensor,
     fractional_anisotropy,

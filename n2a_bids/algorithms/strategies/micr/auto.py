@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.micrographs.fields import StableFields, hold_out_squares
 from n2a_bids.algorithms.micrographs.planes import denoise_planes
+from n2a_bids.algorithms.micrographs.stabilised import StableFields, hold_out_squares
 from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain, weighting_gain

@@ -13,9 +13,8 @@ from torch import nn
 
 from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.micrographs.channels import stable_channels
-from n2a_bids.algorithms.micrographs.fields import StableFields, StableScale
 from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
+from n2a_bids.algorithms.micrographs.stabilised import StableFields, StableScale, stable_channels
 from n2a_bids.algorithms.nn.networks import receptive_radius
 from n2a_bids.algorithms.nn.planar import FLIPS, predict_plane
 from n2a_bids.algorithms.nn.planar_batches import Draw, recorrupted_pairs, square_batches

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.micrographs.fields import StableFields
+from n2a_bids.algorithms.micrographs.stabilised import StableFields
 from n2a_bids.algorithms.nn.planar_batches import exposure_pairs
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.strategies.micr.channels import (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.micrographs.fields import StableFields, hold_out_squares
+from n2a_bids.algorithms.micrographs.stabilised import StableFields, hold_out_squares
 from n2a_bids.algorithms.nn.planar import predict_plane
 from n2a_bids.algorithms.nn.planar_batches import exposure_pairs
 from n2a_bids.algorithms.nn.weights import PretrainedWeights

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.averaging import RepetitionWeights
-from n2a_bids.algorithms.micrographs.fields import StableFields
 from n2a_bids.algorithms.micrographs.planes import TileEstimate
 from n2a_bids.algorithms.micrographs.ring_correlation import RingCorrelation, fourier_ring_correlation
+from n2a_bids.algorithms.micrographs.stabilised import StableFields
 from n2a_bids.record.denoising import RingCorrelationRecord
 
 _MOST_POINTS = 128

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.shells import find_shells
-from n2a_bids.algorithms.diffusion.split_series import split_series, split_volumes
+from n2a_bids.algorithms.diffusion.split import split_series, split_volumes
 from n2a_bids.algorithms.diffusion.tensor import (
     TensorFit,
     fit_tensor,

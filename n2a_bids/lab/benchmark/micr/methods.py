@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.micrographs.counting_noise import fit_counting_noise
-from n2a_bids.algorithms.micrographs.fields import StableScale
+from n2a_bids.algorithms.micrographs.stabilised import StableScale
 from n2a_bids.errors import ConfigError
 from n2a_bids.lab.benchmark.baselines import is_installed
 from n2a_bids.lab.benchmark.micr.cells import MicrographData

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise, fit_counting_noise
-from n2a_bids.algorithms.micrographs.stabilisation import Stabiliser
+from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise, Stabiliser, fit_counting_noise
 
 
 def scene(rng, size=256, mean=20.0):

@@ -2,16 +2,25 @@
 
 import numpy as np
 import pytest
+import torch
 from acquisitions import coloured, kept_kspace
 
-from n2a_bids.algorithms.noise.covariance import covariance_from_power
+from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
+from n2a_bids.algorithms.noise.covariance import colour_noise, covariance_from_power, detail_kept, white_noise
 from n2a_bids.algorithms.noise.covariance_estimates import (
     covariance_of_noise,
     difference_covariance,
     residual_covariance,
 )
+from n2a_bids.algorithms.noise.estimate import high_pass
+from n2a_bids.algorithms.noise.volume_noise import noise_covariance
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.strategies import get_strategy
+from n2a_bids.lab.simulation.conditions import find_condition
+from n2a_bids.lab.simulation.scans import scan_repetitions
 
 SHAPE = (60, 66, 61)
 """Even and odd."""
@@ -23,6 +32,8 @@ WIDTHS = {
     "Gaussian of 2 voxels": (2.0, 2.0),
 }
 """FWHM along the first axis, and along the others."""
+COLOURED_SHAPE = (44, 44, 6)
+MASK = np.ones(COLOURED_SHAPE, bool)
 
 
 @pytest.mark.parametrize("kind", WIDTHS)
@@ -101,3 +112,91 @@ def test_an_axis_shorter_than_a_block_is_no_obstacle(shape):
     """Slabs and small phantoms: white noise is white in them, too."""
     noise = np.random.default_rng(0).standard_normal((6, *shape)).astype(np.float32)
     assert covariance_of_noise(noise, np.ones(shape, bool)).fwhm_voxels == pytest.approx((1, 1, 1), abs=0.2)
+
+
+def zero_filled():
+    """Covariance of noise that was zero-filled from two thirds in plane."""
+    power = np.zeros((48, 48, 48))
+    inside = np.abs(np.fft.fftfreq(48)) < 1 / 3
+    power[np.ix_(inside, inside, np.ones(48, bool))] = 1
+    return covariance_from_power(power)
+
+
+def coloured_noise(shape, seed=0):
+    white = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return colour_noise(white, zero_filled())
+
+
+def series(n=14):
+    """Smooth tensors in a box: S0 about 100, and its table."""
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((n, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    table = Gradients(np.r_[0.0, np.full(n, 1000.0)], np.vstack((np.zeros((1, 3)), vectors)))
+    x, y, z = np.meshgrid(*(np.linspace(0, np.pi, s) for s in COLOURED_SHAPE), indexing="ij")
+    fibre = np.stack((np.cos(x), np.sin(x) * np.cos(y), np.sin(x) * np.sin(y)), axis=-1)
+    s0 = 100 * (1 + 0.3 * np.sin(3 * y) * np.cos(z))
+    weighted = s0[..., None] * np.exp(-(0.4 + 1.2 * (fibre @ vectors.T) ** 2))
+    return np.concatenate((s0[..., None], weighted), axis=-1).astype(np.float32), table
+
+
+def scans(name, noise_sd, n=1):
+    truth, table = series()
+    found = scan_repetitions(truth, MASK, find_condition(name), n, noise_sd, np.random.default_rng(0))
+    return found, table
+
+
+def test_coloured_noise_has_the_covariance_and_the_sd_asked_for():
+    noise, covariance = coloured_noise((64, 64, 20)), zero_filled()
+    assert noise.std() == pytest.approx(1, rel=0.03)
+    for lag in (1, 2):
+        measured = float((noise[lag:] * noise[:-lag]).mean())
+        assert measured == pytest.approx(covariance.along_axes[0, lag], abs=0.03)
+    assert abs(float((noise[..., 1:] * noise[..., :-1]).mean())) < 0.03
+
+
+def test_detail_that_a_high_pass_keeps_is_told_by_the_covariance():
+    white = np.random.default_rng(0).standard_normal((64, 64, 20)).astype(np.float32)
+    kept = high_pass(colour_noise(white, zero_filled())).std() / high_pass(white).std()
+    assert kept == pytest.approx(detail_kept(zero_filled()), abs=0.02)
+    assert detail_kept(white_noise()) == pytest.approx(1)
+
+
+def test_covariance_of_a_series_is_found_and_white_noise_is_left_alone():
+    """Signal of seven times the noise and more does not pass for it; three scans of one head."""
+    assert noise_covariance(scans("aligned", 8.0)[0].repetitions[0], MASK) is None
+    found = noise_covariance(scans("zero-filled", 8.0)[0].repetitions[0], MASK)
+    assert found.along_axes[0, 1] == pytest.approx(zero_filled().along_axes[0, 1], abs=0.05)
+    assert found.along_axes[2, 1] == pytest.approx(0, abs=0.05)
+
+
+def test_noise_level_of_coloured_noise_is_right_once_its_covariance_is_known():
+    """Taken for white, the eigenvalues of noise spread too far for their law, and few pass for noise."""
+    noise = 7 * coloured_noise((*COLOURED_SHAPE, 20))
+    taken_for_white = np.median(estimate_noise_sd(noise + 100, MASK))
+    known = np.median(estimate_noise_sd(noise + 100, MASK, covariance=zero_filled()))
+    assert taken_for_white < 0.9 * 7
+    assert known == pytest.approx(7, rel=0.07)
+
+
+@pytest.mark.parametrize("shape", [(44, 44, 6), (30, 28, 3), (20, 20, 12)])
+def test_small_and_thin_images_tell_their_covariance_too(shape):
+    found = covariance_of_noise(coloured_noise((*shape, 8)).transpose(3, 0, 1, 2), np.ones(shape, bool))
+    assert not found.is_white
+    assert found.along_axes[1, 1] == pytest.approx(zero_filled().along_axes[1, 1], abs=0.06)
+
+
+@pytest.mark.parametrize("n_repetitions", [1, 2])
+def test_auto_halves_the_error_of_the_mean_where_noise_is_coloured(n_repetitions):
+    """The plain mean won there, in single series, when noise was taken for white."""
+    found, table = scans("zero-filled-partial-fourier", 12.0, n_repetitions)
+    strategy = get_strategy("auto", diffusion=True)
+    repetitions = Repetitions(found.repetitions, MASK, gradients=table)
+    context = Context(torch.Generator().manual_seed(0))
+    result = strategy.denoise(repetitions, strategy.config("fast"), context)
+    error, before = (
+        float(np.sqrt(np.mean((image - found.reference) ** 2)))
+        for image in (result.data, found.repetitions.mean(axis=0))
+    )
+    assert not result.record.chosen.mean_won
+    assert error < 0.5 * before

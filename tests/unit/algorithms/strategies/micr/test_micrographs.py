@@ -11,8 +11,8 @@ from n2a_bids.algorithms.averaging import equal_weights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs import planes
 from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise
-from n2a_bids.algorithms.micrographs.fields import StableScale, hold_out_squares, prepare_fields
 from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
+from n2a_bids.algorithms.micrographs.stabilised import StableScale, hold_out_squares, prepare_fields
 from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -243,8 +243,8 @@ def test_tiles_of_large_planes_do_not_show(monkeypatch):
 
 def test_large_images_are_learned_from_in_windows(monkeypatch):
     """Windows where pixels count; squares held out lie in them."""
-    monkeypatch.setattr("n2a_bids.algorithms.micrographs.fields._MOST_PIXELS", 30_000)
-    monkeypatch.setattr("n2a_bids.algorithms.micrographs.fields._WINDOW_EDGE", 64)
+    monkeypatch.setattr("n2a_bids.algorithms.micrographs.stabilised._MOST_PIXELS", 30_000)
+    monkeypatch.setattr("n2a_bids.algorithms.micrographs.stabilised._WINDOW_EDGE", 64)
     data = np.random.default_rng(0).poisson(20, (2, 256, 256, 1)).astype(np.float32)
     mask = np.ones((256, 256, 1), bool)
     mask[:128] = False
@@ -259,8 +259,8 @@ def test_large_images_are_learned_from_in_windows(monkeypatch):
 @pytest.mark.parametrize("most_pixels", [30_000, 1_000_000])
 def test_few_pixels_that_count_are_found(box, most_pixels, monkeypatch):
     """Of a large image that is masked all but a corner, whether a window of the grid holds it or none."""
-    monkeypatch.setattr("n2a_bids.algorithms.micrographs.fields._MOST_PIXELS", most_pixels)
-    monkeypatch.setattr("n2a_bids.algorithms.micrographs.fields._WINDOW_EDGE", 64)
+    monkeypatch.setattr("n2a_bids.algorithms.micrographs.stabilised._MOST_PIXELS", most_pixels)
+    monkeypatch.setattr("n2a_bids.algorithms.micrographs.stabilised._WINDOW_EDGE", 64)
     data = np.random.default_rng(0).poisson(20, (2, 260, 260, 1)).astype(np.float32)
     mask = np.zeros((260, 260, 1), bool)
     mask[box] = True

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from n2a_bids.algorithms.noise.noncentral_chi import chi_bias, coils_of_air, coils_of_brain
 from n2a_bids.algorithms.noise.rician import rician_bias
-from n2a_bids.algorithms.preparation.noncentral_chi import chi_bias, coils_of_air, coils_of_brain
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import Repetitions
 
