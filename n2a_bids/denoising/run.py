@@ -21,10 +21,9 @@ from n2a_bids.algorithms.strategies.dwi.auto import MAX_VOLUMES
 from n2a_bids.algorithms.strategies.dwi.surroundings import denoise_surroundings
 from n2a_bids.algorithms.strategies.mean import average_matched
 from n2a_bids.denoising.companion import with_companion
-from n2a_bids.denoising.findings import add_findings, find_noise_map
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import expected_error
-from n2a_bids.denoising.record import complete, describe_run
+from n2a_bids.denoising.record import add_findings, complete, describe_run, find_noise_map
 from n2a_bids.denoising.warnings import refuse_stack, shared_noise_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.images import mask_in_world

@@ -12,8 +12,7 @@ from dwi_dataset import VOXEL_MM, head
 
 from n2a_bids.cli.tools import main
 from n2a_bids.io.gradients import write_gradients
-from n2a_bids.lab.benchmark.dwi.cells import COLUMNS
-from n2a_bids.lab.benchmark.dwi.summary import summarise_diffusion
+from n2a_bids.lab.benchmark.dwi.run import COLUMNS, summarise_diffusion
 
 
 @pytest.fixture(scope="module")

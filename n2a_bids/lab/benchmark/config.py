@@ -1,4 +1,4 @@
-"""Options of ``n2a-tools benchmark``."""
+"""Options of ``n2a-tools benchmark``, with those of ``--downstream``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,38 @@ from typing import Annotated, Literal
 
 from n2a_bids.config import Recipe
 from n2a_bids.config.options import Option, Range, declared_fields
-from n2a_bids.lab.benchmark.downstream.config import DownstreamConfig
-from n2a_bids.lab.benchmark.noise2noise_config import Noise2NoiseConfig
+from n2a_bids.lab.benchmark.noise2noise.config import Noise2NoiseConfig
 from n2a_bids.lab.simulation.conditions import CONDITIONS, DWI_NAMES, NAMES
 
+AnalysisName = Literal["tissues", "thickness", "registration"]
+_GROUP = "what labs publish (--downstream)"
 _DIFFUSION = "diffusion series (--modality dwi)"
 _MICROGRAPHS = "micrographs (--modality micr)"
+
+
+@dataclass(frozen=True, slots=True)
+class DownstreamConfig:
+    """Whether analyses tell what a denoised pair is worth, and which."""
+
+    asked: Annotated[
+        bool,
+        Option(
+            "analyse what the methods make of a pair, and plain means of 1 to 16 simulated repetitions, and "
+            "tell how many averages give the same error: see --analyses; with --modality dwi FA, MD, main "
+            "direction, a bundle; with --pair two real runs, for test-retest alone",
+            _GROUP, flags=("--downstream",),
+        ),
+    ] = False  # fmt: skip
+    analyses: Annotated[
+        tuple[AnalysisName, ...],
+        Option(
+            "tissues: volumes and overlap of CSF, grey and white matter (Atropos of ANTs); thickness: of the "
+            "cortex (DiReCT of ANTs), slow; registration: the Jacobian of the deformation to a template (SyN "
+            "of ANTs)",
+            _GROUP,
+            default="tissues",
+        ),
+    ] = ("tissues",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """All conditions of the benchmark in one table: what scanners and sessions do to simulated images.
 
 Standard library only, so that ``--help`` knows it without torch and NumPy. A new condition is one row here,
-and, where none of the functions serves, one function in `receivers.py` or `sessions.py`.
+and, where none of the functions serves, one function in `receivers.py` or `scans.py`.
 """
 
 from __future__ import annotations
@@ -134,13 +134,13 @@ CONDITIONS: tuple[Condition, ...] = (
         "runs of different days: another smooth shading and small nonlinear displacements (0.3 voxels) in "
         "each; judged against the mean of the clean runs",
         _BOTH,
-        variation=f"{_CODE}.sessions:other_sessions",
+        variation=f"{_CODE}.scans:other_sessions",
     ),
     Condition(
         "ghost",
         "a copy of up to 5 % of the signal, half the field of view away along phase encoding",
         _BOTH,
-        variation=f"{_CODE}.sessions:ghosts",
+        variation=f"{_CODE}.scans:ghosts",
         kspace_axes=(1,),
     ),
 )

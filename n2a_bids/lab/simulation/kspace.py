@@ -1,4 +1,4 @@
-"""K-space of simulated scans: what is sampled, weighted or left empty, and the noise that comes with it."""
+"""K-space of simulated scans: sampling, windows, noise; a smooth phase put in, and taken out again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from n2a_bids.algorithms.preparation.demodulation import choose_width, demodulate
+
 ComplexImage = NDArray[np.complex64]
 """(X, Y, Z) or (X, Y, Z, C) complex array."""
 
@@ -18,6 +20,8 @@ does not touch."""
 
 _PHASE_BENDS = 0.4
 """Peak of the curved part of a smooth phase over that of its slopes."""
+_FEW_VOLUMES = 4
+"""That tell how smooth the phase of a series is."""
 
 
 def to_kspace(image: NDArray, axes: Sequence[int]) -> ComplexImage:
@@ -217,3 +221,23 @@ def _along(line: NDArray, axis: int) -> NDArray[np.float32]:
     shape = [1, 1, 1]
     shape[axis] = line.size
     return line.reshape(shape).astype(np.float32)
+
+
+def without_phase(image: NDArray[np.complex64], axes: Sequence[int]) -> NDArray[np.complex64]:
+    """An image, or a series, whose smooth phase is taken out: its real part holds the signal.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) or (X, Y, Z, C) complex array
+    axes : sequence of int
+        Along which the phase is smooth; see `demodulate`.
+
+    Returns
+    -------
+    unphased : complex array of the shape of `image`
+    """
+    volumes = list(np.moveaxis(image.reshape(*image.shape[:3], -1), -1, 0))
+    width = choose_width(volumes[:: max(1, len(volumes) // _FEW_VOLUMES)], axes)
+    found = [demodulate(volume, axes, width) for volume in volumes]
+    unphased = np.stack([one.real + np.complex64(1j) * one.imaginary for one in found], axis=-1)
+    return unphased.reshape(image.shape)

@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from n2a_bids.io.micrographs import read_micrograph, write_micrograph
-from n2a_bids.io.tiff_codecs import supply_decoders
+from n2a_bids.io.tiff_images import supply_decoders
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 255, (80, 96), np.uint8)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.lab.benchmark.demodulated import without_phase
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth, pad_truth
 from n2a_bids.lab.simulation.conditions import Condition, find_condition
+from n2a_bids.lab.simulation.kspace import without_phase
 from n2a_bids.lab.simulation.lesions import second_echo
 from n2a_bids.lab.simulation.runs import SimulatedRuns, SimulationConfig, simulate_runs
 from n2a_bids.lab.simulation.scans import scan_repetitions, spectrum_of_box

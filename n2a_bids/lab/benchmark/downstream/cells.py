@@ -14,10 +14,10 @@ from n2a_bids.lab.benchmark.anat.alignment import align_runs
 from n2a_bids.lab.benchmark.anat.cells import Cell, CellData, make_cell_data, plan_cells
 from n2a_bids.lab.benchmark.anat.methods import run_method
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
+from n2a_bids.lab.benchmark.config import AnalysisName
 from n2a_bids.lab.benchmark.downstream import registration, thickness, tissues
 from n2a_bids.lab.benchmark.downstream.analyses import Analysis, Image
 from n2a_bids.lab.benchmark.downstream.averages import LADDER, disjoint_groups, group_means
-from n2a_bids.lab.benchmark.downstream.config import AnalysisName
 from n2a_bids.lab.benchmark.downstream.rows import (
     COLUMNS,
     KEY_COLUMNS,

@@ -21,9 +21,9 @@ from n2a_bids.lab.benchmark.anat.cells import CellData
 from n2a_bids.lab.benchmark.anat.methods import run_method
 from n2a_bids.lab.benchmark.anat.pair import load_pair
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
+from n2a_bids.lab.benchmark.config import AnalysisName
 from n2a_bids.lab.benchmark.downstream.analyses import Analysis, Image
 from n2a_bids.lab.benchmark.downstream.cells import MEASURES, make_analyses
-from n2a_bids.lab.benchmark.downstream.config import AnalysisName
 from n2a_bids.lab.benchmark.truths import Truth
 from n2a_bids.lab.benchmark.worker import run_in_child
 

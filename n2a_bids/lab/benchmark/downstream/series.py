@@ -14,8 +14,8 @@ from n2a_bids.lab.benchmark.downstream import diffusion
 from n2a_bids.lab.benchmark.downstream.analyses import Image
 from n2a_bids.lab.benchmark.downstream.averages import LADDER, disjoint_groups, group_means
 from n2a_bids.lab.benchmark.downstream.rows import Job, Scene, check_sizes, fill_cell, jobs_of, write_summary
-from n2a_bids.lab.benchmark.dwi.cells import DiffusionPlan
 from n2a_bids.lab.benchmark.dwi.methods import denoise_simulated
+from n2a_bids.lab.benchmark.dwi.run import DiffusionPlan
 from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated, simulate
 from n2a_bids.lab.benchmark.dwi.truths import Truth
 from n2a_bids.lab.benchmark.strategies import MethodSettings

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import write_whole
-from n2a_bids.lab.benchmark.config import BenchmarkConfig
+from n2a_bids.lab.benchmark.config import BenchmarkConfig, DownstreamConfig
 from n2a_bids.lab.simulation.conditions import DWI_NAMES, find_condition
 
 if TYPE_CHECKING:
-    from n2a_bids.lab.benchmark.dwi.cells import DiffusionPlan
+    from n2a_bids.lab.benchmark.dwi.run import DiffusionPlan
 
 WITH_PHASE = ("single", "repeat")
 """What the head may do between complex series, which are not moved or distorted here."""
@@ -43,14 +43,14 @@ def run_dwi(config: BenchmarkConfig) -> int:
         return _run_distortion(config) if config.dwi.distortion else _run_brain_masks(config)
     from n2a_bids.lab.benchmark.baselines import installed
     from n2a_bids.lab.benchmark.dwi.baselines import DWI_BASELINES
-    from n2a_bids.lab.benchmark.dwi.cells import (
+    from n2a_bids.lab.benchmark.dwi.methods import known_methods
+    from n2a_bids.lab.benchmark.dwi.run import (
         CELL_COLUMNS,
         COLUMNS,
         DiffusionPlan,
         run_diffusion,
+        summarise_diffusion,
     )
-    from n2a_bids.lab.benchmark.dwi.methods import known_methods
-    from n2a_bids.lab.benchmark.dwi.summary import summarise_diffusion
     from n2a_bids.lab.benchmark.strategies import MethodSettings
     from n2a_bids.lab.benchmark.table import RowTable, keep_settings
 
@@ -84,7 +84,6 @@ def _run_downstream(config: BenchmarkConfig, plan: DiffusionPlan) -> int:
     from nibabel.affines import voxel_sizes
 
     from n2a_bids.io.images import load
-    from n2a_bids.lab.benchmark.downstream.config import DownstreamConfig
     from n2a_bids.lab.benchmark.downstream.rows import COLUMNS, KEY_COLUMNS
     from n2a_bids.lab.benchmark.downstream.series import run_series
     from n2a_bids.lab.benchmark.table import RowTable, keep_settings

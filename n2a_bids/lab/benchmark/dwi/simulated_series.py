@@ -16,11 +16,11 @@ from n2a_bids.algorithms.noise.interpolation import noise_kept
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0, resample_series
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.lab.benchmark.demodulated import without_phase
 from n2a_bids.lab.benchmark.dwi.pair_motion import MOTIONS, motion_between, moved
 from n2a_bids.lab.benchmark.dwi.truths import Truth
 from n2a_bids.lab.simulation import dwi as dwi_phantoms
 from n2a_bids.lab.simulation.conditions import find_condition
+from n2a_bids.lab.simulation.kspace import without_phase
 from n2a_bids.lab.simulation.scans import make_receiver, vary
 
 PHASE_AXIS = 1

@@ -23,6 +23,7 @@ from n2a_bids.denoising.run import choose_device, device_name
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import whole_file
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
+from n2a_bids.lab.benchmark.noise2noise.config import Noise2NoiseConfig
 from n2a_bids.lab.benchmark.noise2noise.images import (
     Picture,
     gaussian,
@@ -30,10 +31,9 @@ from n2a_bids.lab.benchmark.noise2noise.images import (
     load_slices,
     poisson,
     psnr_db,
+    undersample,
 )
-from n2a_bids.lab.benchmark.noise2noise.kspace import undersample
 from n2a_bids.lab.benchmark.noise2noise.networks import BlindUNet, ConsistentUNet
-from n2a_bids.lab.benchmark.noise2noise_config import Noise2NoiseConfig
 from n2a_bids.lab.benchmark.table import RowTable, keep_settings
 
 _COLUMNS = (

@@ -17,8 +17,8 @@ from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
+from n2a_bids.interfaces.dwi.motion import RegisterSeries
 from n2a_bids.interfaces.dwi.native_grid import NativeGrids
-from n2a_bids.interfaces.dwi.register import RegisterSeries
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.transforms import read_transforms, write_transforms
 from n2a_bids.lab.simulation.dwi import distort

@@ -9,11 +9,17 @@ from PIL import Image
 
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
-from n2a_bids.lab.benchmark.noise2noise.images import gaussian, load_photographs, poisson
-from n2a_bids.lab.benchmark.noise2noise.kspace import density, draw_samples, undersample
+from n2a_bids.lab.benchmark.noise2noise.config import Noise2NoiseConfig
+from n2a_bids.lab.benchmark.noise2noise.images import (
+    density,
+    draw_samples,
+    gaussian,
+    load_photographs,
+    poisson,
+    undersample,
+)
 from n2a_bids.lab.benchmark.noise2noise.networks import ConsistentUNet
 from n2a_bids.lab.benchmark.noise2noise.run import run_noise2noise
-from n2a_bids.lab.benchmark.noise2noise_config import Noise2NoiseConfig
 
 EDGE = 16
 
