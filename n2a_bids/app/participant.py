@@ -16,7 +16,7 @@ from n2a_bids.app.work import (
     explain,
     find_work,
     label_of,
-    provide_mask_template,
+    provide_named_templates,
     warn,
     work_dir_of,
     write_methods_text,
@@ -74,11 +74,12 @@ def run_participants(config: Config, interruption: Interruption) -> int:
         with brief_environment(config):
             return _list(config)
     prepare_environment(config)
-    provide_mask_template(config)
+    provide_named_templates(config)
     if config.selection.wipe_database and config.selection.database_dir is not None:
         wipe_indexes(config.selection.database_dir)
     collection = find_work(config, config.selection, config.denoise.strategy)
     _warn_of_fmriprep(config, collection)
+    _warn_of_regions(config, collection)
     if config.stage == "boilerplate-only":
         return _write_boilerplate(config, collection)
     for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
@@ -103,6 +104,7 @@ def _list(config: Config) -> int:
         selection = dataclasses.replace(selection, database_dir=None)
     collection = find_work(config, selection, config.denoise.strategy)
     _warn_of_fmriprep(config, collection)
+    _warn_of_regions(config, collection)
     sys.stdout.write(format_collection(collection) + "\n")
     return _status_without_run(collection, selection)
 
@@ -272,6 +274,15 @@ def _planned_methods(labels: Sequence[str], collection: Collection, config: Conf
 def _labels(collection: Collection) -> list[str]:
     of_units = {unit.entities["sub"] for unit in collection.units}
     return sorted(of_units | {label_of(item.path) for item in collection.excluded})
+
+
+def _warn_of_regions(config: Config, collection: Collection) -> None:
+    without = [unit.label for unit in collection.units if not unit.has_regional_noise]
+    if config.outputs.regions and without:
+        warn(
+            "--regions: nothing is measured in regions of echoes (whose noise is known as one level) and of "
+            f"micrographs: {', '.join(without[:5])}{' and others' if len(without) > 5 else ''}"
+        )
 
 
 def _warn_of_fmriprep(config: Config, collection: Collection) -> None:

@@ -15,7 +15,7 @@ from n2a_bids.app.work import (
     ParticipantWork,
     crash_sentences,
     find_work,
-    provide_mask_template,
+    provide_named_templates,
     top_name,
     warn,
     work_dir_of,
@@ -88,7 +88,7 @@ def run_training(config: Config, interruption: Interruption) -> int:
     if config.stage != "run":
         raise ConfigError(f"--{config.stage} is for the participant level; leave it out, or use --dry-run")
     prepare_environment(config)
-    provide_mask_template(config)
+    provide_named_templates(config)
     units = _units(find_work(config, config.selection, "auto"))
     _split(_planned(units), config)
     groups = _prepare(units, config, interruption)

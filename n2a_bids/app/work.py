@@ -18,7 +18,8 @@ from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
 from n2a_bids.dataset.group.dwi_b0 import leave_distortion
 from n2a_bids.dataset.read.image_memory import leave_out_too_large
-from n2a_bids.dataset.read.templates import provide_template
+from n2a_bids.dataset.templates.archive import provide_templates
+from n2a_bids.dataset.templates.regions import asked_of_templateflow
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded
 from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.io.printable import printable
@@ -141,16 +142,21 @@ def find_work(config: Config, selection: SelectionConfig, strategy: str) -> Coll
     return dataclasses.replace(suited, units=tuple(leave_distortion(unit) for unit in suited.units))
 
 
-def provide_mask_template(config: Config) -> None:
-    """Download the template of ``--mask-template`` where the options allow it, to where the steps look.
+def provide_named_templates(config: Config) -> None:
+    """Download what ``--mask-template`` and ``--regions`` name where the options allow it.
+
+    It comes to where the steps look.
 
     Raises
     ------
     ConfigError
         If it cannot be fetched.
     """
-    if config.mask.template and config.mask.templateflow_download:
-        home = provide_template(config.mask.template, config.work_dir / "cache" / "templateflow")
+    regions = config.outputs.regions
+    if regions:
+        regions = asked_of_templateflow(regions, config.outputs.regions_template)
+    if config.mask.templateflow_download and (config.mask.template or regions):
+        home = provide_templates(config.mask.template, regions, config.work_dir / "cache" / "templateflow")
         os.environ["TEMPLATEFLOW_HOME"] = str(home)
 
 

@@ -84,8 +84,8 @@ class MaskConfig:
     templateflow_download: Annotated[
         bool,
         Option(
-            "fetch the template of --mask-template from the network, where it is not on disk, into the work "
-            "directory; nothing is downloaded otherwise",
+            "fetch what --mask-template and --regions name from the network, where it is not on disk, into "
+            "the work directory; nothing is downloaded otherwise",
             flags=("--templateflow-download",), shapes_result=False,
         ),
     ] = False  # fmt: skip

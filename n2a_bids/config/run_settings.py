@@ -106,6 +106,23 @@ class OutputConfig:
             default="beside the reports",
         ),
     ] = None  # fmt: skip
+    regions: Annotated[
+        str | None,
+        Option(
+            "also measure noise and gain in the regions of an atlas: a segmentation of TemplateFlow "
+            "(TEMPLATE:atlas-LABEL:desc-LABEL; on disk, or see --templateflow-download), or the path of a "
+            "'*_dseg.nii.gz' that has its look-up table '*_dseg.tsv' beside it",
+            metavar="ATLAS", default="",
+        ),
+    ] = None  # fmt: skip
+    regions_template: Annotated[
+        str | None,
+        Option(
+            "with a path for --regions: the T1w image that the regions lie on, a path or a template of "
+            "TemplateFlow; its brain is the '*_desc-brain_mask.nii.gz' beside it, or found by deepbet",
+            metavar="FILE", default="",
+        ),
+    ] = None  # fmt: skip
     fmriprep_derivatives: Annotated[
         bool,
         Option("also write the bias-corrected 'desc-preproc_T1w' that fMRIPrep takes with --derivatives"),

@@ -127,7 +127,7 @@ def shared_suffix_labels(suffix: str, image_suffix: str) -> dict[str, str]:
     """
     if suffix in (image_suffix, "xfm") or image_suffix in ("T1w", "dwi"):
         return {}
-    return {"space" if suffix == "mask" else "mod": image_suffix}
+    return {"space" if suffix in ("mask", "dseg") else "mod": image_suffix}
 
 
 def unit_entities(path: Path) -> tuple[tuple[str, str], ...]:

@@ -108,6 +108,11 @@ class DenoisingUnit:
         """Whether real-valued images are denoised, which needs complex data of every one."""
         return not self.ignores_phase and all(image.parts is not None for image in self.images)
 
+    @property
+    def has_regional_noise(self) -> bool:
+        """Whether the noise of a brain is known place by place: that of echoes is one level for the image."""
+        return self.datatype != "micr" and self.kind != "anat-echoes"
+
     def names_of(self, image: ImageFile) -> dict[str, str]:
         """Entities of files that are made of one image: what is made of two parts is none of them."""
         entities = dict(image.entities)

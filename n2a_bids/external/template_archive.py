@@ -1,13 +1,14 @@
-"""Fetch a brain template with the client of TemplateFlow, in a process of its own.
+"""Fetch a brain template, and regions of it, with the client of TemplateFlow, in a process of its own.
 
 The client fills its home with the names of all templates when it is imported (2,540 files, half a second),
-which the caller therefore sets: ``python -m n2a_bids.external.template_archive NAME``.
+which the caller therefore sets: ``python -m n2a_bids.external.template_archive NAME [atlas-LABEL ...]``.
 """
 
 from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,9 @@ class Archive(Protocol):
 
     def get(self, template: str, **entities: object) -> list[Path] | Path:
         """Paths of files, which are downloaded where they are not there."""
+
+    def ls(self, template: str, **entities: object) -> list[Path]:
+        """Paths of files that the archive has, here or elsewhere."""
 
 
 def fetch_template(name: str, archive: Archive) -> list[Path]:
@@ -59,14 +63,57 @@ def fetch_template(name: str, archive: Archive) -> list[Path]:
 
 
 _MASK = {"suffix": "mask", "desc": "brain"}
+_QUERIES = {"atlas": "atlas", "seg": "segmentation", "scale": "scale", "label": "label", "desc": "desc"}
+"""Entity in the name of a file -> what the client calls it."""
 
 
-def main(name: str) -> int:
+def fetch_regions(name: str, entities: Mapping[str, str], archive: Archive) -> list[Path]:
+    """Download a segmentation of a template, at 1 mm where there are several, and its look-up table.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``MNI152NLin2009cAsym``.
+    entities : mapping of str to str
+        Short names and labels, such as ``{"atlas": "HOSPA", "desc": "th25"}``; what is not told is absent.
+    archive : Archive
+
+    Returns
+    -------
+    files : list of Path
+        Segmentation and, where there is one, its table.
+
+    Raises
+    ------
+    LookupError
+        If there is no such segmentation: with those that there are.
+    """
+    asked = {query: entities.get(key) for key, query in _QUERIES.items()}
+    labels: list[Path] | Path = []
+    for resolution in [int(entities["res"])] if "res" in entities else [1, 2, None]:
+        labels = labels or archive.get(
+            name, suffix="dseg", extension=".nii.gz", resolution=resolution, **asked
+        )
+    if isinstance(labels, list):
+        known = sorted({path.name for path in archive.ls(name, suffix="dseg", extension=".nii.gz")})
+        told = " ".join(f"{key}-{label}" for key, label in entities.items())
+        raise LookupError(f"TemplateFlow has no segmentation {told} of {name}, but {', '.join(known)}")
+    # Some tables are for all thresholds (desc) of an atlas.
+    for query in (asked, asked | {"desc": None}):
+        names = archive.get(name, suffix="dseg", extension=".tsv", **query)
+        if names:
+            return [Path(labels), *([names] if isinstance(names, Path) else names)]
+    return [Path(labels)]
+
+
+def main(name: str, told: Sequence[str] = ()) -> int:
     """Fetch, and say in one line what went wrong."""
     from templateflow import api
 
     try:
         fetch_template(name, api)
+        if told:
+            fetch_regions(name, dict(one.split("-", 1) for one in told), api)
     except Exception as error:
         # Servers fail in many ways; the last line is what the caller shows.
         sys.stderr.write(f"{' '.join(str(error).split())}\n")
@@ -75,4 +122,4 @@ def main(name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -20,6 +20,7 @@ from n2a_bids.viz.mosaics import (
     detail_zoom,
     mask_contours,
 )
+from n2a_bids.viz.regions import region_chart, region_flicker
 from n2a_bids.viz.view import Frame, crop_to_mask, grey_window
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "loss_curve",
     "mask_contours",
     "noise_map",
+    "region_chart",
+    "region_flicker",
     "residual_map",
     "risk_bars",
     "tensor_maps",

@@ -7,7 +7,7 @@ sink writes all rows, and takes each by its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from n2a_bids.config import Config
@@ -50,6 +50,11 @@ def tells_error(unit: DenoisingUnit, config: Config) -> bool:
 def is_made_of_several(unit: DenoisingUnit, config: Config) -> bool:
     """Written where the mean is not an image of the dataset: a series that lies where it lay is its own."""
     return unit.kind != "dwi-in-place"
+
+
+def measures_regions(unit: DenoisingUnit, config: Config) -> bool:
+    """Written where regions of an atlas were asked for, and noise is known place by place."""
+    return config.outputs.regions is not None and unit.has_regional_noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +164,24 @@ DWI_OUTPUTS: tuple[Output, ...] = (
 )
 
 
+REGION_FIGURES = ("regions", "regionalnoise")
+"""Labels of the figures of the regions."""
+
+
 def outputs_of(unit: DenoisingUnit, config: Config) -> list[Output]:
     """Rows that are written for a group."""
     return [row for row in _table(unit) if row.is_written(unit, config)]
+
+
+def region_outputs(unit: DenoisingUnit) -> tuple[Output, ...]:
+    """Rows of the regions of an atlas, which a workflow of its own writes: if it fails, all else is there."""
+    rows = (
+        Output("labels", "dseg", "regions", datatype=unit.datatype, sidecar="labels_sidecar"),
+        Output("names", "dseg", "regions", ".tsv", unit.datatype),
+        Output("stats", "stats", "regions", ".tsv", unit.datatype, sidecar="stats_sidecar"),
+        Output("regions", "figures", "regions", ".json", unit.datatype),
+    )
+    return tuple(replace(row, is_written=measures_regions) for row in rows)
 
 
 def superseded_outputs(unit: DenoisingUnit, config: Config) -> list[Output]:
@@ -169,7 +189,8 @@ def superseded_outputs(unit: DenoisingUnit, config: Config) -> list[Output]:
 
     The error to expect of an image of `auto` would otherwise stand beside the plain mean that replaced it.
     """
-    return [row for row in _table(unit) if not (row.is_written(unit, config) or row.of_each_repetition)]
+    rows = (*_table(unit), *region_outputs(unit))
+    return [row for row in rows if not (row.is_written(unit, config) or row.of_each_repetition)]
 
 
 def _table(unit: DenoisingUnit) -> tuple[Output, ...]:

@@ -18,9 +18,11 @@ from n2a_bids.interfaces.derivatives.sidecars import DescribeResults
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.io.json import sidecar_path
 from n2a_bids.workflows.derivatives import (
+    REGION_FIGURES,
     Output,
     has_known_distortion,
     input_fields,
+    measures_regions,
     outputs_of,
     superseded_outputs,
 )
@@ -113,10 +115,10 @@ def _superseded(unit: DenoisingUnit, config: Config) -> list[str]:
     """Files that an earlier run with other options may have left, with their sidecars and figures."""
     rows = superseded_outputs(unit, config)
     files = [path for row in rows for path in row.paths(unit, config)]
-    sidecars = [sidecar_path(path) for path in files if path.name.endswith(".nii.gz")]
+    sidecars = [sidecar_path(path) for row in rows if row.sidecar for path in row.paths(unit, config)]
+    labels = [row.desc for row in rows] + ([] if measures_regions(unit, config) else [*REGION_FIGURES])
     figures = [
-        figure_path(config.output_dir, unit.entities, unit.suffix, desc)
-        for desc in dict.fromkeys(row.desc for row in rows)
+        figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in dict.fromkeys(labels)
     ]
     return [str(path) for path in (*files, *sidecars, *figures)]
 

@@ -100,6 +100,33 @@ def test_unit_wf_is_completely_wired(config, entity):
     assert_fed(workflow)
 
 
+def test_regions_are_measured_where_they_are_asked_for(config):
+    """One workflow more, fed by what it needs; noise of echoes is not known place by place."""
+    outputs = OutputConfig(regions="Mine:atlas-A")
+    asked = replace(config, outputs=outputs, denoise=DenoiseConfig(strategy="auto"))
+    workflow = init_unit_wf(make_unit(config.bids_dir), asked)
+    assert_wired(workflow)
+    assert_fed(workflow)
+    assert "The atlas Mine:atlas-A was brought" in workflow.visit_desc()
+    for unit, own in ((make_unit(config.bids_dir, "echo"), asked), (make_unit(config.bids_dir), config)):
+        assert not [name for name in init_unit_wf(unit, own).list_node_names() if "regions" in name]
+
+
+def test_regions_of_an_earlier_run_are_taken_away(unit, config):
+    """Numbers of the image that was replaced would stand beside the new one."""
+    asked = replace(config, outputs=OutputConfig(regions="Mine:atlas-A"))
+    for own, deleted in ((config, True), (asked, False)):
+        superseded = init_outputs_wf(unit, own).get_node("write").inputs.superseded
+        names = {Path(path).name for path in superseded if "region" in path}
+        assert bool(names) is deleted
+        assert not names or names == {
+            *(f"sub-01_desc-regions_dseg.{kind}" for kind in ("nii.gz", "json", "tsv")),
+            *(f"sub-01_desc-regions_stats.{kind}" for kind in ("json", "tsv")),
+            *("sub-01_desc-regions_figures.json", "sub-01_desc-regions_T1w.svg"),
+            "sub-01_desc-regionalnoise_T1w.svg",
+        }
+
+
 def test_unit_wf_has_its_steps(unit, config):
     """Check, mask, align, denoise, outputs and reports are there under these names."""
     names = set(init_unit_wf(unit, config).list_node_names())

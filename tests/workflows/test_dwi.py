@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
-from dwi_dataset import write_dataset
+from dwi_dataset import NOISE_SD, VOXEL_MM, head, write_dataset
 from scipy import ndimage
 
 from n2a_bids.config import Config, DenoiseConfig, MaskConfig, OutputConfig, SelectionConfig
@@ -93,11 +94,52 @@ def test_split_is_synthesized_for_strategies_that_need_two_series(tmp_path):
     assert "split" not in workflow.list_node_names()
 
 
+def _write_atlas(folder: Path) -> dict[str, str]:
+    """Halves of the head, on a template that is its b0 without distortion, elsewhere: the options for it."""
+    folder.mkdir()
+    signal, _ = head()
+    affine = np.diag([VOXEL_MM, VOXEL_MM, VOXEL_MM, 1.0])
+    affine[:3, 3] = (-70, -95, -20)
+    b0 = signal[..., 0]
+    labels = np.where(b0 > 0, np.where(np.arange(b0.shape[0]) < b0.shape[0] / 2, 1, 2)[:, None, None], 0)
+    for name, data in (("T1w", b0), ("desc-brain_mask", b0 > 0), ("dseg", labels)):
+        nb.Nifti1Image(data.astype(np.float32), affine).to_filename(folder / f"my_{name}.nii.gz")
+    (folder / "my_dseg.tsv").write_text("index\tname\n1\tLeft half\n2\tRight half\n")
+    return {"regions": str(folder / "my_dseg.nii.gz"), "regions_template": str(folder / "my_T1w.nii.gz")}
+
+
+def test_regions_of_a_series_have_a_row_for_each_shell(finished_pair):
+    """Placed on the b0, with the noise of the truth and a gain that is near that of the whole brain."""
+    root, truth = finished_pair
+    folder = root / "out/sub-01/dwi"
+    with (folder / "sub-01_desc-regions_stats.tsv").open() as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    sides = [("Left half", 0), ("Right half", 0), ("Left half", 1000), ("Right half", 1000)]
+    assert [(row["name"], float(row["shell"])) for row in rows] == sides
+    labels = np.asarray(nb.load(folder / "sub-01_desc-regions_dseg.nii.gz").dataobj)
+    left = np.broadcast_to((np.arange(labels.shape[0]) < labels.shape[0] / 2)[:, None, None], labels.shape)
+    inside = truth["mask"] & (labels > 0)
+    assert ((labels == 1) == left)[inside].mean() > 0.93
+    record = json.loads((folder / "sub-01_desc-denoised_figures.json").read_text())
+    whole = record["gain_of_weighting_db"] + record["gain_of_denoising_db"]
+    for row in rows:
+        assert float(row["noise_sd"]) == pytest.approx(NOISE_SD, rel=0.25)
+        assert float(row["noise_sd_mean"]) == pytest.approx(record["noise_sd_mean"], rel=0.15)
+        volumes = slice(0, 2) if row["shell"] == "0" else slice(2, None)
+        signal = truth["signal"][..., volumes][truth["mask"]].mean()
+        assert float(row["signal"]) == pytest.approx(signal, rel=0.15)
+        if row["shell"] != "0":
+            assert float(row["gain_db"]) == pytest.approx(whole, abs=1.5)
+    figures = {path.name for path in (root / "out/sub-01/figures").glob("*.svg")}
+    assert {"sub-01_desc-regions_dwi.svg", "sub-01_desc-regionalnoise_dwi.svg"} <= figures
+
+
 @pytest.fixture(scope="module")
 def finished_pair(tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
     """A whole run of a pair of opposite phase encoding, with everything that can be written."""
     root = tmp_path_factory.mktemp("pair")
-    outputs = OutputConfig(raw_like_dir=root / "rawlike", dwi_own_grid=True, viewer=True)
+    atlas = _write_atlas(root / "atlas")
+    outputs = OutputConfig(raw_like_dir=root / "rawlike", dwi_own_grid=True, viewer=True, **atlas)
     workflow, _, truth = _workflow(root, "reverse-pe", outputs=outputs)
     write_dataset_files(root / "out", root / "bids", {})
     workflow.run()

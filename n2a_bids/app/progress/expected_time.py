@@ -30,6 +30,7 @@ STEP_WORDS = {
     "align": "images aligned",
     "inspect": "alignment judged",
     "denoise": "denoised",
+    "regions_wf.place": "regions placed",
 }
 """Step of a unit -> what is done when it has ended."""
 
@@ -58,6 +59,8 @@ _STEPS_S: dict[str, dict[str, tuple[float, float]]] = {
 """Kind and step -> seconds of any unit, and seconds for each million values of its images; on two processors
 with AMX. Figures and files together take `_FILES_S`."""
 
+_REGIONS_S = 45.0
+"""The template of an atlas is registered with one thread, at a resolution of its own."""
 _FILES_S = (4.0, 1.0)
 _DENOISE_S = {"anat": (15.0, 8.5), "dwi": (3.0, 1.7)}
 _LEARNS_FROM_ANOTHER = 2.2
@@ -121,6 +124,8 @@ def plan_unit(unit: DenoisingUnit, config: Config, slower: float | None = None) 
             steps.pop(name, None)
     if not unit.distortion_is_estimated:
         steps.pop("distortion", None)
+    if config.outputs.regions and unit.has_regional_noise:
+        steps["regions_wf.place"] = _REGIONS_S
     # Half of the work has threads, the other half one.
     speedup = 2 / (1 + _THREADS / min(threads, 8))
     steps["denoise"] = constant + each * millions * factor * networks / speedup

@@ -28,6 +28,7 @@ _LONG_STEPS = {
     "motion": "estimating motion",
     "distortion": "estimating distortion",
     "denoise": "denoising",
+    "regions_wf.place": "bringing the regions of the atlas",
 }
 """Step that is told of when it starts, too -> what is said then."""
 _POLL_S = 1.0

@@ -20,7 +20,8 @@ from n2a_bids.config.options import check_choices, declared_fields
 from n2a_bids.config.toml import Settings, make_config, merge, read_settings, setting_names
 from n2a_bids.contrasts import ALL_ANATOMY, MODALITIES
 from n2a_bids.dataset.read.filters import QUERIES, by_query, short_name
-from n2a_bids.dataset.read.templates import find_template
+from n2a_bids.dataset.templates.brain import find_template
+from n2a_bids.dataset.templates.regions import asked_of_templateflow, check_regions, find_regions, is_path
 from n2a_bids.errors import ConfigError
 from n2a_bids.strategy_table import check_recipe
 from n2a_bids.system.environment import named_weights_dir
@@ -66,11 +67,10 @@ def parse_config(argv: Sequence[str] | None = None, environ: Mapping[str, str] =
     if settings.get("sloppy"):
         settings = merge({"denoise": {"recipe": "fast"}, "mask": {"dwi_method": "otsu"}}, settings)
     settings = merge(settings, {"resources": _settle_resources(settings, environ)})
-    config = make_config(settings)
+    config = _with_absolute_regions(make_config(settings))
     _check(config)
     if config.analysis_level in ("participant", "train") and config.stage in ("run", "dry-run"):
-        if config.mask.template and not config.mask.templateflow_download:
-            find_template(config.mask.template)
+        _check_templates(config)
         config = _settle_device(config)
     return _place_output(config)
 
@@ -194,6 +194,34 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"{config.work_dir}: work and output directory are the same; choose another with -w"
         )
+
+
+def _with_absolute_regions(config: Config) -> Config:
+    """Steps run in folders of their own; what is no path is the name of a template."""
+    outputs = config.outputs
+    named = {name: getattr(outputs, name) for name in ("regions", "regions_template")}
+    paths = {
+        name: os.path.abspath(Path(value).expanduser())
+        for name, value in named.items()
+        if value and is_path(value)
+    }
+    return dataclasses.replace(config, outputs=dataclasses.replace(outputs, **paths))
+
+
+def _check_templates(config: Config) -> None:
+    """See that templates and atlases are there, unless they are to be downloaded."""
+    regions, template = config.outputs.regions, config.outputs.regions_template
+    download = config.mask.templateflow_download
+    if config.mask.template and not download:
+        find_template(config.mask.template)
+    if template and not regions:
+        raise ConfigError(
+            f"--regions-template {template} has no effect without --regions; add the regions, or leave it out"
+        )
+    if regions:
+        check_regions(regions, template)
+        if not (download and asked_of_templateflow(regions, template)):
+            find_regions(regions, template)
 
 
 def _check_in_place(config: Config) -> None:

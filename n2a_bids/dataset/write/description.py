@@ -22,6 +22,7 @@ DESCRIPTIONS = {
     "noisesd": "Estimated standard deviation of the noise of one repetition",
     "owngrid": "Denoised series on the grid of one of its sources, with whatever distortion that has",
     "preproc": "Denoised image, corrected for the bias field, under the name that fMRIPrep looks for",
+    "regions": "Regions of an atlas (dseg), and noise, expected error and gain in them (stats)",
     "residual": "What denoising took away: mean of the repetitions minus denoised image",
     "uncertainty": "Expected error (standard deviation) of each voxel of the denoised image, in the brain",
     "susceptibility": "Displacement by susceptibility, in voxels along the phase-encoding axis",
@@ -32,7 +33,7 @@ _IGNORED = (
     "weights",
     # Containers often have one writable folder: the work directory is then inside of the output.
     "work",
-    *("*_dwimap.*", "*_displacement.*"),
+    *("*_dwimap.*", "*_displacement.*", "*_stats.*"),
     # The schema has no gradient tables with desc-, although it asks for them.
     *("*.bval", "*.bvec"),
 )

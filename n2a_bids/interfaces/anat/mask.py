@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
 )
 
 from n2a_bids.algorithms.preparation.background import without_noisy_background
-from n2a_bids.dataset.read.templates import find_template
+from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.external.t1w_brain import check_brain, packaged_template, write_brain_mask
 from n2a_bids.io.images import load, mask_in_world, save_like
 from n2a_bids.system.child import run_ants

@@ -114,6 +114,11 @@ class ImagesOfKind:
         """Whether distortion was corrected in some of them."""
         return any(unit.distortion for unit in self.units)
 
+    @property
+    def atlases(self) -> list[str]:
+        """Names of the atlases in whose regions noise was measured."""
+        return list(dict.fromkeys(unit.regions.atlas for unit in self.units if unit.regions))
+
     @cached_property
     def aligned(self) -> list[UnitRecord]:
         """Units whose alignment is recorded."""

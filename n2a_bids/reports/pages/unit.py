@@ -16,7 +16,7 @@ from n2a_bids.reports.pages.summary import Card, Verdict, cards, is_single, natu
 from n2a_bids.reports.records.measures import Measure, measures
 from n2a_bids.reports.records.units import UnitRecord
 
-_CHARTS = {"loss", "risk", "gradients", "motion", "volumes", "drift", "rings"}
+_CHARTS = {"loss", "risk", "gradients", "motion", "volumes", "drift", "rings", "regionalnoise"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from n2a_bids.dataset.names import unit_entities
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import AlignmentRecord, DistortionRecord
 from n2a_bids.record.denoising import DenoisingRecord
+from n2a_bids.record.regions import RegionsRecord
 from n2a_bids.reports.records.measures import measures
 from n2a_bids.reports.records.staleness import REPETITION_ENTITIES, is_left_over, read_runs, why_outdated
 
@@ -22,7 +23,7 @@ _PARTING = {*REPETITION_ENTITIES, "part"}
 """Entities that units do not differ in: repetitions do, or the files of one complex image."""
 _FREE_ENTITIES = {*_PARTING, "from", "to", "mode", "space", "res", "model", "param"}
 _Key = tuple[str, tuple[tuple[str, str], ...]]
-_RECORD = re.compile(r"_desc-(denoised|alignment|distortion)_figures\.json$")
+_RECORD = re.compile(r"_desc-(denoised|alignment|distortion|regions)_figures\.json$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class UnitRecord:
     """How the repetitions were aligned; empty where that failed."""
     distortion: DistortionRecord | None = None
     """How distortion was corrected; None where it was not."""
+    regions: RegionsRecord | None = None
+    """Noise and gain in the regions of an atlas; None where none was asked for."""
     figures: tuple[Path, ...] = ()
     """SVG files of this unit."""
     files: tuple[Path, ...] = ()
@@ -107,6 +110,7 @@ class UnitRecord:
         texts = [self.outdated] if self.outdated else []
         texts += self.denoising.warnings if self.denoising else ()
         texts += self.alignment.warnings
+        texts += self.regions.warnings if self.regions else ()
         texts += [
             f"{Path(row.file).name} was left out: {row.reason or 'no reason given'}"
             for row in self.alignment.repetitions
@@ -179,6 +183,7 @@ class _Found:
     denoising: DenoisingRecord | None = None
     alignment: AlignmentRecord = field(default_factory=AlignmentRecord)
     distortion: DistortionRecord | None = None
+    regions: RegionsRecord | None = None
     figures: list[Path] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     left_over: list[Path] = field(default_factory=list)
@@ -192,6 +197,7 @@ _RECORDS = {
     "denoised": ("denoising", DenoisingRecord),
     "alignment": ("alignment", AlignmentRecord),
     "distortion": ("distortion", DistortionRecord),
+    "regions": ("regions", RegionsRecord),
 }
 """Label in the name of a file, the field of the unit that holds the record, and its kind."""
 
@@ -219,6 +225,7 @@ def _as_units(root: Path, found: Mapping[_Key, _Found]) -> list[UnitRecord]:
             one.denoising,
             one.alignment,
             one.distortion,
+            one.regions,
             tuple(one.figures),
             tuple(one.files),
             tuple(one.left_over),

@@ -28,16 +28,18 @@ from n2a_bids.workflows.complex_parts import (
     writes_complex,
 )
 from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
-from n2a_bids.workflows.derivatives import tells_error, writes_each_echo
+from n2a_bids.workflows.derivatives import measures_regions, tells_error, writes_each_echo
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
+from n2a_bids.workflows.regions import init_regions_wf
 
 _ALIGNED = {
     "mask": "outputnode.brain_mask",
     "alignment": "outputnode.record_file",
     "transforms": "outputnode.out_transforms",
     "images": "outputnode.out_files",
+    "measured": "outputnode.measured_file",
     **{
         field: f"outputnode.{field}"
         for field in ("accepted", "reference_file", "before_files", "after_files", "reference", "moved")
@@ -95,6 +97,10 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     for target in targets:
         connect_fields(workflow, align, target, _ALIGNED)
         connect_fields(workflow, denoise, target, DENOISED)
+    if measures_regions(unit, config):
+        regions = init_regions_wf(unit, config)
+        connect_fields(workflow, align, regions, _ALIGNED)
+        connect_fields(workflow, denoise, regions, DENOISED | {"shown": DENOISED["mean"]})
     _connect_images(workflow, unit, config)
     return workflow
 

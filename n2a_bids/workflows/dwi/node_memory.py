@@ -25,6 +25,7 @@ _COPIES = {
     "fit_mean": 4.0,
     "fit_denoised": 4.0,
     "draw_volumes": 4.0,
+    "measure_regions": 5.0,
 }
 """Node -> how often it holds a series in single precision, at its peak."""
 _BASE_GB = 1.5

@@ -20,7 +20,7 @@ from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.complex_parts import add_complex_output, joined, second_files, writes_complex
 from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
-from n2a_bids.workflows.derivatives import tells_error
+from n2a_bids.workflows.derivatives import measures_regions, tells_error
 from n2a_bids.workflows.descriptions import choice, masking, opening, series_preparation
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
 from n2a_bids.workflows.dwi.node_memory import reserve_memory
@@ -34,6 +34,7 @@ from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi.tensor import TENSOR_MAPS, determines_tensor, init_tensor_wf
 from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
+from n2a_bids.workflows.regions import init_regions_wf
 
 _ALIGNED = {
     **{field: f"{field}_file" for field in ("mask", "bval", "bvec")},
@@ -103,6 +104,8 @@ def init_dwi_unit_wf(
     if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
         targets.append(init_dwi_downstream_wf(unit, config, all_series=all_series))
         _connect_acquired(workflow, targets[-1], unit)
+    if measures_regions(unit, config):
+        targets.append(_add_regions(workflow, unit, config))
     for target in targets:
         connect_fields(workflow, align, target, _ALIGNED)
         connect_fields(workflow, denoise, target, DENOISED)
@@ -115,6 +118,19 @@ def init_dwi_unit_wf(
     set_shared_inputs(workflow, {"b0_threshold": config.selection.b0_threshold, **how_brains_are_found})
     reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
+
+
+def _add_regions(workflow: Workflow, unit: DenoisingUnit, config: Config) -> Workflow:
+    """The atlas is registered to the mean b0 of the first series, where the result lies."""
+    regions = init_regions_wf(unit, config)
+    first_b0 = Node(Select(index=[0]), name="shown_b0")
+    workflow.connect(
+        [
+            (workflow.get_node("align"), first_b0, [("b0_files", "inlist")]),
+            (first_b0, regions, [("out", "inputnode.shown")]),
+        ]
+    )
+    return regions
 
 
 def _denoising_of(unit: DenoisingUnit, config: Config) -> DenoiseConfig:

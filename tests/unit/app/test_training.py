@@ -87,12 +87,12 @@ def test_a_template_is_downloaded_for_training_too(config, monkeypatch):
     """With --templateflow-download its absence from the disk is no error at the start."""
     asked = []
 
-    def provide(name, home):
+    def provide(name, regions, home):
         asked.append((name, home))
         raise SystemExit
 
     mask = MaskConfig(method="template", template="Mine", templateflow_download=True)
-    monkeypatch.setattr(work, "provide_template", provide)
+    monkeypatch.setattr(work, "provide_templates", provide)
     monkeypatch.setattr(training, "prepare_environment", lambda config: None)
     with pytest.raises(SystemExit):
         training.run_training(replace(config, mask=mask), Interruption())

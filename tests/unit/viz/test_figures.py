@@ -13,6 +13,7 @@ from PIL import Image
 
 from n2a_bids import viz
 from n2a_bids.record.denoising import CandidateRisk, Choice, list_epochs
+from n2a_bids.record.regions import RegionRecord
 from n2a_bids.viz import Frame
 from n2a_bids.viz.distributions import Point, distribution
 from n2a_bids.viz.svg import palette_colours
@@ -316,3 +317,53 @@ def test_thousands_are_written_out():
     svg = distribution([Point(value, "x", "") for value in (900.0, 1000.0, 1040.0)], title="MB")
     assert "1040<" in svg
     assert "e+03" not in svg
+
+
+def region(name: str, noise_sd_mean: float | None, n_voxels: int = 500) -> RegionRecord:
+    return RegionRecord(
+        index=1,
+        name=name,
+        n_voxels=n_voxels,
+        few_voxels=n_voxels < 50,
+        noise_sd=noise_sd_mean and 1.4 * noise_sd_mean,
+        noise_sd_mean=noise_sd_mean,
+        expected_error=noise_sd_mean and noise_sd_mean / 2,
+        gain_db=6.02 if noise_sd_mean else None,
+    )
+
+
+def test_regions_are_sorted_by_noise_and_small_ones_marked():
+    """The noisiest first, a star at few voxels; what was not measured is not drawn."""
+    rows = [region("quiet", 1.0), region("loud", 3.0), region("speck", 2.0, 7), region("lost", None, 0)]
+    svg = viz.region_chart(rows)
+    shown = re.findall(r"(loud|speck\*|quiet|lost) ?\(\+6\.0 dB\)", svg)
+    assert shown == ["loud", "speck*", "quiet"]
+    assert "lost" not in svg
+    assert ">noise SD, one repetition<" in svg
+    assert "repetition" not in viz.region_chart(rows, single=True)
+    assert viz.region_chart([region("lost", None)]) == ""
+
+
+def test_of_many_regions_the_extremes_are_shown():
+    """A chart of 400 rows is none."""
+    svg = viz.region_chart([region(f"r{number:03d}", 1 + number) for number in range(400)])
+    assert len(re.findall(r"r\d{3} \(", svg)) == 40
+    assert "r399" in svg and "r000" in svg and "r200" not in svg
+    assert "360 regions between these" in svg
+
+
+def test_regions_are_coloured_and_the_rest_is_grey(frame, volumes):
+    """Where there is no region the pixel is that of the image; neighbours in number differ in colour."""
+    labels = np.zeros(SHAPE)
+    labels[: SHAPE[0] // 2] = 11
+    labels[: SHAPE[0] // 4] = 12
+    anatomy, regions = states_of(viz.region_flicker(volumes[2], labels, frame))
+    pictures = [image.get("href") for image in regions.iter(f"{SVG}image")]
+    mixed = [Image.open(io.BytesIO(base64.b64decode(one.split(",")[1]))).convert("RGB") for one in pictures]
+    hues = set()
+    for grey, picture in zip(pixels_of(anatomy), mixed, strict=True):
+        colours = np.asarray(picture).astype(int)
+        plain = np.ptp(colours, axis=-1) == 0
+        assert np.abs(colours[plain][:, 0] - grey[plain]).max(initial=0) < 20
+        hues |= {int(one.argmax()) for one in colours[~plain]}
+    assert len(hues) >= 2

@@ -90,6 +90,12 @@ OPTIONS = [
     ("--mask-method template", "mask.method", "template"),
     ("--templateflow-download", "mask.templateflow_download", True),
     ("--mask-method template --mask-template OASIS30ANTs --reports-only", "mask.template", "OASIS30ANTs"),
+    ("--regions Mine:atlas-A --reports-only", "outputs.regions", "Mine:atlas-A"),
+    (
+        "--regions /a_dseg.nii.gz --regions-template Mine --reports-only",
+        "outputs.regions_template",
+        "Mine",
+    ),
     ("--align-space halfway", "align.space", "halfway"),
     ("--skull-strip", "denoise.skull_strip", True),
     ("--skull-strip --no-skull-strip", "denoise.skull_strip", False),
@@ -353,6 +359,39 @@ def test_template_that_is_not_on_disk_is_refused_before_anything(tmp_path, monke
     # Fetched when the run begins, and by a listing never.
     assert parse(*line, "--templateflow-download", *stage).mask.template == "NoSuch"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("--regions Mine:atlas-A", "--regions Mine:atlas-A: expected tpl-Mine_res-01_atlas-A_dseg.nii.gz"),
+        ("--regions Mine", "TEMPLATE:atlas-LABEL"),
+        ("--regions Mine --templateflow-download", "TEMPLATE:atlas-LABEL"),
+        ("--regions Mine:atlas-A --regions-template Mine", "--regions-template Mine has no effect"),
+        ("--regions-template Mine", "no effect without --regions"),
+        ("--regions my_dseg.nii.gz --regions-template Mine --templateflow-download", "my_dseg.nii.gz"),
+    ],
+)
+@pytest.mark.parametrize("stage", [(), ("--dry-run",)])
+def test_regions_that_cannot_be_had_are_refused_before_anything(
+    tmp_path, monkeypatch, line, complaint, stage
+):
+    """A listing tells so, too, and fetches nothing."""
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match=complaint):
+        parse(*line.split(), *stage)
+    assert not list(tmp_path.iterdir())
+
+
+def test_regions_of_the_user_are_found_from_every_folder(tmp_path, monkeypatch):
+    """Steps run in folders of their own; names of TemplateFlow stay names."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("my_dseg.nii.gz", "my_dseg.tsv", "my_T1w.nii.gz"):
+        Path(name).write_text("something")
+    outputs = parse("--regions", "my_dseg.nii.gz", "--regions-template", "./my_T1w.nii.gz").outputs
+    assert outputs.regions == str(tmp_path / "my_dseg.nii.gz")
+    assert outputs.regions_template == str(tmp_path / "my_T1w.nii.gz")
+    assert parse("--regions", "Mine:atlas-A", "--templateflow-download").outputs.regions == "Mine:atlas-A"
 
 
 def test_gpu_slots_are_the_gpus_that_the_probe_names(monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.dataset.read.templates import find_template
+from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.interfaces.anat.mask import (
     BrainMask,
