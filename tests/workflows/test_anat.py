@@ -104,9 +104,12 @@ def test_regions_are_measured_where_they_are_asked_for(config):
     """One workflow more, fed by what it needs; noise of echoes is not known place by place."""
     outputs = OutputConfig(regions="Mine:atlas-A")
     asked = replace(config, outputs=outputs, denoise=DenoiseConfig(strategy="auto"))
-    workflow = init_unit_wf(make_unit(config.bids_dir), asked)
-    assert_wired(workflow)
-    assert_fed(workflow)
+    alone = replace(make_unit(config.bids_dir, labels=("1",)), kind="anat-single")
+    for unit in (alone, make_unit(config.bids_dir)):
+        workflow = init_unit_wf(unit, asked)
+        assert_wired(workflow)
+        assert_fed(workflow)
+        assert workflow.get_node("regions_wf.draw_regionalnoise").inputs.single is (unit == alone)
     assert "The atlas Mine:atlas-A was brought" in workflow.visit_desc()
     for unit, own in ((make_unit(config.bids_dir, "echo"), asked), (make_unit(config.bids_dir), config)):
         assert not [name for name in init_unit_wf(unit, own).list_node_names() if "regions" in name]
