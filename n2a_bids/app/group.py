@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from n2a_bids.app.outcomes import DONE, FAILED, NOTHING_TO_DO
 from n2a_bids.app.work import write_methods_text
 from n2a_bids.config import Config
-from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.errors import DONE, FAILED, NOTHING_TO_DO, BIDSDataError, ConfigError
 from n2a_bids.reports.pages.group import write_group
 from n2a_bids.reports.pages.group_records import list_participants, read_group
 

@@ -1,4 +1,4 @@
-"""How a run ended for each participant: the table of it, and the exit code of a run that came to its end."""
+"""How a finished run ended for each participant: the table at the end of the log, and its exit code."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from n2a_bids.errors import DONE, FAILED, NOTHING_TO_DO
 from n2a_bids.io.printable import printable
 from n2a_bids.reports.pages.paths import find_reports
 
-DONE, FAILED, NOTHING_TO_DO = 0, 1, 70
-"""Exit codes of a run that came to its end."""
 _MOST_PAGES = 10
 
 

@@ -16,19 +16,12 @@ from n2a_bids.cli.app.parser import build_parser
 from n2a_bids.config import Config
 from n2a_bids.config.options import Declared, Option, declared_fields
 from n2a_bids.config.schema import settings_schema
+from n2a_bids.errors import EXIT_CODES
 from n2a_bids.io.files import write_whole
 from n2a_bids.record.typed_json import JsonObject
 
 SCHEMA_VERSION = "0.5"
 _IMAGE = "n2a"
-_EXIT_CODES = {
-    1: "A step or a report failed; the table at the end of the log says which.",
-    2: "The command line is not usable.",
-    70: "Nothing to do, or the dataset is not usable.",
-    75: "Stopped by a signal; the same command resumes.",
-    127: "A Python package is missing.",
-    130: "Stopped by Ctrl-C; the same command resumes.",
-}
 _OUTPUT_FOLDERS = {"output_dir": "the derivative dataset", "emit_raw_like": "the dataset that looks raw"}
 """Inputs that name a folder to write, and what stands there afterwards."""
 
@@ -107,7 +100,7 @@ def boutiques_descriptor(image: str = _IMAGE) -> JsonObject:
             }
             for name, text in _OUTPUT_FOLDERS.items()
         ],
-        "error-codes": [{"code": code, "description": text} for code, text in _EXIT_CODES.items()],
+        "error-codes": [{"code": code, "description": text} for code, text in EXIT_CODES.items()],
         "tags": {"domain": ["neuroinformatics", "MRI"], "application-type": ["BIDS-App"]},
     }
 

@@ -1,4 +1,4 @@
-"""Exit code and message of an error that breaks a command off; codes of a whole run: `app.outcomes`."""
+"""Turns an error that breaks a command off into its message and exit code (those of `n2a_bids.errors`)."""
 
 from __future__ import annotations
 
@@ -8,22 +8,34 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
-from n2a_bids.errors import OUT_OF_MEMORY, BIDSDataError, ConfigError, DenoisingError, Interrupted
+from n2a_bids.errors import (
+    CTRL_C,
+    FAILED,
+    NOTHING_TO_DO,
+    OUT_OF_MEMORY,
+    PACKAGE_MISSING,
+    STOPPED,
+    WRONG_OPTION,
+    BIDSDataError,
+    ConfigError,
+    DenoisingError,
+    Interrupted,
+)
 
 _STATUS = {
-    ConfigError: 2,
-    BIDSDataError: 70,
-    DenoisingError: 1,
-    OSError: 1,
-    MemoryError: 1,
-    ModuleNotFoundError: 127,
-    Interrupted: 75,
-    KeyboardInterrupt: 130,
+    ConfigError: WRONG_OPTION,
+    BIDSDataError: NOTHING_TO_DO,
+    DenoisingError: FAILED,
+    OSError: FAILED,
+    MemoryError: FAILED,
+    ModuleNotFoundError: PACKAGE_MISSING,
+    Interrupted: STOPPED,
+    KeyboardInterrupt: CTRL_C,
 }
 _HINTS = {
-    127: "a Python package is missing: install n2a-bids again",
-    75: "what is done is kept, and the same command resumes",
-    130: "stopped by Ctrl-C; what is done is kept, and the same command resumes",
+    PACKAGE_MISSING: "a Python package is missing: install n2a-bids again",
+    STOPPED: "what is done is kept, and the same command resumes",
+    CTRL_C: "stopped by Ctrl-C; what is done is kept, and the same command resumes",
 }
 
 
@@ -48,9 +60,9 @@ def status_of(program: str, run: Callable[[], int], *, show_traceback: bool = Fa
     try:
         return run()
     except (*_STATUS, Exception) as error:
-        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 1)
-        if status == 127 and (error.name or "").startswith("n2a_bids"):
-            status = 1
+        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), FAILED)
+        if status == PACKAGE_MISSING and (error.name or "").startswith("n2a_bids"):
+            status = FAILED
         if show_traceback:
             traceback.print_exc()
         expected = isinstance(error, tuple(_STATUS))
