@@ -7,7 +7,7 @@ from nipype import MapNode, Node, Workflow
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.complex_parts import slice_axis
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.interfaces.demodulate import Demodulate, RestorePhase
+from n2a_bids.interfaces.complex_parts import Demodulate, RestorePhase
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.image_checks import CheckImages
 from n2a_bids.workflows.derivatives import Output

@@ -32,12 +32,13 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     JudgedRepetition,
     accepted_indices,
     is_identity,
+    let_others_stand_in,
     lies_there,
     move_phase,
     moved_grid,
+    must_stand_in,
     too_few,
 )
-from n2a_bids.interfaces.anat.stand_ins import let_others_stand_in, must_stand_in
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import load, load_mask, same_grid, save_like

@@ -1,23 +1,28 @@
-"""T1w repetitions with what the alignment found for each, and the error where too few are left."""
+"""Aligned T1w repetitions: what was found for each, which are excluded, and gaps filled from the others."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 
 from n2a_bids.algorithms.normalization import Mask
-from n2a_bids.algorithms.preparation.gaps import Gaps
+from n2a_bids.algorithms.preparation.gap_filling import fill_aligned
+from n2a_bids.algorithms.preparation.gaps import Gaps, zone_value
 from n2a_bids.algorithms.registration.alignment import (
     AlignmentQC,
     Grid,
     bring_to_grid,
     move_mask,
 )
-from n2a_bids.algorithms.registration.transforms import Matrix
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix
 from n2a_bids.io.images import load, same_grid, save_like
+
+_ALONE = "where others were measured: these alone stand there, with more noise than elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +93,97 @@ def moved_grid(grid: Grid, transform: Matrix) -> Grid:
     centred, inside = bring_to_grid(grid.image, grid.affine, transform, grid, grid.measured)
     brain = move_mask(grid.mask, grid.affine, transform)
     return Grid(centred, grid.affine, brain, None if grid.measured is None else inside)
+
+
+@dataclass(frozen=True, slots=True)
+class FilledRepetitions:
+    """Files of aligned repetitions without gaps."""
+
+    files: list[str]
+    measured_file: Path
+    """How many repetitions were measured at each voxel."""
+    warnings: list[str]
+    """A sentence for each repetition that lacks much of the head or brain."""
+
+
+def must_stand_in(accepted: Sequence[JudgedRepetition], insides: Sequence[Mask | None], grid: Grid) -> bool:
+    """Whether a repetition has gaps, or ends within the brain.
+
+    A field of view that ends in neck or air, as after every motion, changes nothing that is told of the
+    brain.
+
+    Parameters
+    ----------
+    accepted : sequence of JudgedRepetition
+    insides : sequence of (X, Y, Z) bool array or None
+        Where each was measured, on the grid; None for everywhere.
+    grid : Grid
+    """
+    if any(repetition.gaps is not None for repetition in accepted):
+        return True
+    return any(inside is not None and bool((grid.mask & ~inside).any()) for inside in insides)
+
+
+def let_others_stand_in(
+    folder: Path,
+    accepted: Sequence[JudgedRepetition],
+    transforms: Sequence[Matrix],
+    files: Sequence[str],
+    insides: Sequence[Mask | None],
+    grid: Grid,
+) -> FilledRepetitions:
+    """Write aligned images anew, and how many were measured where.
+
+    Parameters
+    ----------
+    folder : Path
+        Where files go.
+    accepted : sequence of JudgedRepetition
+    transforms : sequence of (4, 4) arrays
+        World of the grid to world of each.
+    files : sequence of str
+        The aligned images.
+    insides, grid
+        As of `must_stand_in`.
+    """
+    everywhere = np.ones(grid.image.shape, bool)
+    sources = [nb.load(repetition.path) for repetition in accepted]
+    voxel_maps = [
+        Affine(transform).between_voxels(grid.affine, source.affine)
+        for source, transform in zip(sources, transforms, strict=True)
+    ]
+    reference = next(repetition for repetition in accepted if repetition.is_reference)
+    has_zone = reference.gaps is not None and reference.gaps.zone.any()
+    found = fill_aligned(
+        np.stack([load(Path(path))[0] for path in files]),
+        np.stack([everywhere if inside is None else inside for inside in insides]),
+        [repetition.gaps for repetition in accepted],
+        voxel_maps,
+        grid,
+        zone_value(load(reference.path)[0], reference.gaps) if has_zone else None,
+        [source.shape[:3] for source in sources],
+    )
+    warnings = []
+    for repetition, missing_ml, unseen_ml in zip(accepted, found.missing_ml, found.unseen_ml, strict=True):
+        name = repetition.path.name
+        warnings += [_describe_missing(name, missing_ml)] if missing_ml else []
+        warnings += [_describe_unseen(name, unseen_ml)] if unseen_ml else []
+    return FilledRepetitions(
+        [
+            os.fspath(save_like(image, reference.path, folder / f"repetition-{number}.nii.gz"))
+            for number, image in enumerate(found.data, start=1)
+        ],
+        save_like(found.n_measured, reference.path, folder / "n_measured.nii.gz", np.uint8),
+        warnings,
+    )
+
+
+def _describe_missing(name: str, missing_ml: float) -> str:
+    return (
+        f"{name}: {missing_ml:.0f} ml of the head hold one value and no measurement (defaced, skull-stripped "
+        f"or padded), {_ALONE}"
+    )
+
+
+def _describe_unseen(name: str, unseen_ml: float) -> str:
+    return f"{name}: {unseen_ml:.0f} ml of the brain lie beyond its field of view, {_ALONE}"

@@ -15,7 +15,7 @@ from n2a_bids.dataset.write.raw_like.fieldmaps import (
 from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
 from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, propagated
-from n2a_bids.interfaces.dwi.shared_inputs import b0_threshold_trait
+from n2a_bids.interfaces.dwi.series import b0_threshold_trait
 from n2a_bids.record.typed_json import JsonObject
 
 _OF_DENOISING = ("DenoisingStrategy", "DenoisingChosen", "DenoisingRecipe", "RandomSeed")

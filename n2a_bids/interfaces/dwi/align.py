@@ -34,8 +34,7 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
-from n2a_bids.interfaces.dwi.series import read_series_table
-from n2a_bids.interfaces.dwi.shared_inputs import B0BrainInputSpec, b0_threshold_trait
+from n2a_bids.interfaces.dwi.series import B0BrainInputSpec, b0_threshold_trait, read_series_table
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like

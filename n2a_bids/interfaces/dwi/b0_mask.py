@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import Method, find_b0_brain, volume_problem
-from n2a_bids.interfaces.dwi.shared_inputs import B0BrainInputSpec
+from n2a_bids.interfaces.dwi.series import B0BrainInputSpec
 from n2a_bids.io.images import save_like
 
 _WORDS: dict[Method, str] = {

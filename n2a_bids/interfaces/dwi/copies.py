@@ -11,8 +11,7 @@ from n2a_bids.algorithms.noise.copies import find_repeated_volumes
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_series_noise
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.interfaces.anat.copies import copy_reasons, partial_warnings
-from n2a_bids.interfaces.dwi.series import read_series_table
-from n2a_bids.interfaces.dwi.shared_inputs import b0_threshold_trait
+from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_series_table
 from n2a_bids.io.images import load
 
 

@@ -1,9 +1,11 @@
-"""Diffusion series as they enter the workflow: the volumes taken, their table and mean b0."""
+"""Diffusion series as they enter the workflow: inputs that nodes share, volumes taken, table and mean b0."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import nibabel as nb
 import numpy as np
@@ -15,19 +17,40 @@ from nipype.interfaces.base import (
     isdefined,
     traits,
 )
+from nipype.pipeline.engine import Workflow
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.preparation.series_gaps import mend_series
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
+from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.interfaces.dwi.shared_inputs import b0_threshold_trait
+from n2a_bids.external.b0_brain import Method
 from n2a_bids.interfaces.gaps import describe_specks
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.images import load, save_like, voxel_sizes_mm
+
+
+def b0_threshold_trait() -> traits.Float:
+    """Input ``b0_threshold`` of an interface that reads gradient tables."""
+    return traits.Float(B0_THRESHOLD, usedefault=True, desc="largest b-value that counts as b0, in s/mm2")
+
+
+class B0BrainInputSpec(BaseInterfaceInputSpec):
+    """How an interface finds the brain in a b0."""
+
+    b0_mask_method = traits.Enum(*get_args(Method), usedefault=True, desc="see --dwi-mask-method")
+    b0_mask_seed = traits.Int(1, usedefault=True, desc="seed of ANTs, for the template")
+
+
+def set_shared_inputs(workflow: Workflow, values: Mapping[str, object]) -> None:
+    """Give all nodes of a workflow, and of the workflows in it, these values where they have such inputs."""
+    for name in workflow.list_node_names():
+        inputs = workflow.get_node(name).inputs
+        inputs.trait_set(**{key: values[key] for key in values.keys() & set(inputs.copyable_trait_names())})
 
 
 class MaskedSeriesInputSpec(BaseInterfaceInputSpec):

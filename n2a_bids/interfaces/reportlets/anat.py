@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from n2a_bids import viz
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
-from n2a_bids.interfaces.dwi.shared_inputs import b0_threshold_trait
+from n2a_bids.interfaces.dwi.series import b0_threshold_trait
 from n2a_bids.interfaces.reportlets.scene import load_display, load_table, map_of_volumes
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import read_typed

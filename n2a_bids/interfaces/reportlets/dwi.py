@@ -7,7 +7,7 @@ from pathlib import Path
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, isdefined, traits
 
 from n2a_bids import viz
-from n2a_bids.interfaces.dwi.shared_inputs import b0_threshold_trait
+from n2a_bids.interfaces.dwi.series import b0_threshold_trait
 from n2a_bids.interfaces.reportlets.anat import FigureInterface
 from n2a_bids.interfaces.reportlets.scene import load_display, load_table
 from n2a_bids.io.json import read_typed

@@ -18,7 +18,7 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
-from n2a_bids.interfaces.dwi.shared_inputs import b0_threshold_trait
+from n2a_bids.interfaces.dwi.series import b0_threshold_trait
 from n2a_bids.interfaces.reportlets.scene import load_display, load_table, map_of_volumes
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import record_text

@@ -12,13 +12,13 @@ from nipype.interfaces.utility import Select
 from n2a_bids.config import AlignConfig
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.anat.mask import GivenBrainMask
+from n2a_bids.interfaces.complex_parts import PlacePhase
 from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.interfaces.dwi.copies import FindSeriesCopies
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi.in_place import KeepInPlace
 from n2a_bids.interfaces.dwi.motion import EstimateMotion, RegisterSeries
-from n2a_bids.interfaces.dwi.phase import PlacePhase
 from n2a_bids.interfaces.dwi.series import PickVolumes
 from n2a_bids.io.images import UNREADABLE, finest_images
 from n2a_bids.workflows.complex_parts import init_check_node, init_demodulate_node, second_files

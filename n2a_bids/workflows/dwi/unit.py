@@ -14,7 +14,7 @@ from n2a_bids.config import Config, DenoiseConfig
 from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.dwi.b0_mask import method_words
-from n2a_bids.interfaces.dwi.shared_inputs import set_shared_inputs
+from n2a_bids.interfaces.dwi.series import set_shared_inputs
 from n2a_bids.interfaces.dwi.tensor import SplitSeries
 from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.strategy_table import takes_halves

@@ -19,10 +19,9 @@ from n2a_bids.algorithms.registration.alignment import Grid
 from n2a_bids.algorithms.registration.resampling import resample
 from n2a_bids.algorithms.registration.rigid import midspace_transforms
 from n2a_bids.algorithms.registration.transforms import Affine, inverse
-from n2a_bids.lab.benchmark.anat.alignment import register_run
+from n2a_bids.lab.benchmark.anat.alignment import refine_rigid, register_run
 from n2a_bids.lab.benchmark.anat.cells import MOVEMENT_MARGIN_VOXELS, Cell, place_of
 from n2a_bids.lab.benchmark.anat.methods import oracle_network, tissue_scale
-from n2a_bids.lab.benchmark.anat.refinement import refine_rigid
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
 from n2a_bids.lab.benchmark.table import RowTable
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth, pad_truth

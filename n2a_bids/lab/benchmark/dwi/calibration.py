@@ -13,9 +13,8 @@ import torch
 
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.lab.benchmark.anat.calibration import HALF_WIDTH_90, N_BINS, judge_calibration
+from n2a_bids.lab.benchmark.dwi.phantoms import Simulated, Truth, simulate
 from n2a_bids.lab.benchmark.dwi.run import DiffusionPlan
-from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated, simulate
-from n2a_bids.lab.benchmark.dwi.truths import Truth
 from n2a_bids.lab.benchmark.strategies import denoise_by_strategy
 from n2a_bids.lab.benchmark.table import RowTable
 

@@ -84,8 +84,8 @@ def _run_downstream(config: BenchmarkConfig, plan: DiffusionPlan) -> int:
     from nibabel.affines import voxel_sizes
 
     from n2a_bids.io.images import load
+    from n2a_bids.lab.benchmark.downstream.diffusion import run_series
     from n2a_bids.lab.benchmark.downstream.rows import COLUMNS, KEY_COLUMNS
-    from n2a_bids.lab.benchmark.downstream.series import run_series
     from n2a_bids.lab.benchmark.table import RowTable, keep_settings
 
     if config.downstream.analyses != DownstreamConfig().analyses:
@@ -192,7 +192,7 @@ def _load_truths(config: BenchmarkConfig, phantoms: tuple[str, ...], with_elsewh
     from n2a_bids.dataset.units import ImageFile
     from n2a_bids.external.b0_brain import find_brain
     from n2a_bids.io.images import load, load_mask, voxel_sizes_mm
-    from n2a_bids.lab.benchmark.dwi.truths import make_truths
+    from n2a_bids.lab.benchmark.dwi.phantoms import make_truths
     from n2a_bids.lab.benchmark.truths import centred_box
 
     path = config.truth[0]

@@ -16,8 +16,7 @@ from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.io.images import load, load_mask, same_grid, voxel_sizes_mm
 from n2a_bids.lab.benchmark.dwi.distortion import BlipPair
 from n2a_bids.lab.benchmark.dwi.pair_motion import motion_between, moved
-from n2a_bids.lab.benchmark.dwi.simulated_series import PHASE_AXIS
-from n2a_bids.lab.benchmark.dwi.truths import Truth
+from n2a_bids.lab.benchmark.dwi.phantoms import PHASE_AXIS, Truth
 from n2a_bids.lab.simulation import dwi as dwi_phantoms
 
 

@@ -17,8 +17,7 @@ from n2a_bids.algorithms.strategies.dwi.networks import (
 )
 from n2a_bids.lab.benchmark.baselines import find_denoiser
 from n2a_bids.lab.benchmark.dwi.baselines import COMPLEX_BASELINES, DWI_BASELINES, MAGNITUDE
-from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated
-from n2a_bids.lab.benchmark.dwi.truths import Truth
+from n2a_bids.lab.benchmark.dwi.phantoms import Simulated, Truth
 from n2a_bids.lab.benchmark.strategies import MethodSettings, denoise_by_strategy
 from n2a_bids.lab.simulation.dwi import add_rician_noise, noise_sd_for_snr
 from n2a_bids.strategy_table import strategies_of

@@ -23,8 +23,7 @@ from n2a_bids.algorithms.diffusion.tensor import (
 )
 from n2a_bids.algorithms.quality.metrics import ssim
 from n2a_bids.lab.benchmark.dwi.methods import SUPERVISED, denoise_simulated
-from n2a_bids.lab.benchmark.dwi.simulated_series import Simulated, as_repetitions, simulate
-from n2a_bids.lab.benchmark.dwi.truths import Truth
+from n2a_bids.lab.benchmark.dwi.phantoms import Simulated, Truth, as_repetitions, simulate
 from n2a_bids.lab.benchmark.strategies import MethodSettings
 from n2a_bids.lab.benchmark.table import RowTable
 from n2a_bids.lab.benchmark.worker import run_in_child

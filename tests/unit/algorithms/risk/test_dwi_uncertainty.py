@@ -25,8 +25,7 @@ from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.io.images import load, voxel_sizes_mm
 from n2a_bids.lab.benchmark.anat.calibration import judge_calibration
-from n2a_bids.lab.benchmark.dwi.simulated_series import simulate
-from n2a_bids.lab.benchmark.dwi.truths import make_truths
+from n2a_bids.lab.benchmark.dwi.phantoms import make_truths, simulate
 from n2a_bids.lab.simulation.dwi import add_rician_noise
 
 SHAPE, NOISE_SD, STRENGTH = (30, 20, 20), 3.0, 0.5

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from n2a_bids.lab.benchmark.anat.refinement import refine_rigid
+from n2a_bids.lab.benchmark.anat.alignment import refine_rigid
 
 SHAPE = (40, 44, 36)
 VOXEL_MM = np.array([1.0, 0.9, 1.2])

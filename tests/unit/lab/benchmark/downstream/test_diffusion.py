@@ -7,7 +7,7 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.errors import ConfigError
 from n2a_bids.lab.benchmark.downstream.analyses import judge
 from n2a_bids.lab.benchmark.downstream.diffusion import diffusion_analysis, find_seeds, track
-from n2a_bids.lab.benchmark.dwi.truths import Truth
+from n2a_bids.lab.benchmark.dwi.phantoms import Truth
 
 SHAPE, SIZE_MM = (24, 20, 6), (2.0, 2.0, 2.5)
 RADIAL, AXIAL = 0.3e-3, 1.6e-3

@@ -1,4 +1,4 @@
-"""Noisy diffusion series of a phantom, as they reach the denoiser."""
+"""Diffusion phantoms: noise-free series made from a real one, and noisy ones as they reach the denoiser."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.distortion.field import resample
 from n2a_bids.algorithms.distortion.pepolar import correct_pair
 from n2a_bids.algorithms.noise.interpolation import noise_kept
@@ -17,17 +19,84 @@ from n2a_bids.algorithms.registration.dwi_resampling import mean_b0, resample_se
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.lab.benchmark.dwi.pair_motion import MOTIONS, motion_between, moved
-from n2a_bids.lab.benchmark.dwi.truths import Truth
 from n2a_bids.lab.simulation import dwi as dwi_phantoms
 from n2a_bids.lab.simulation.conditions import find_condition
 from n2a_bids.lab.simulation.kspace import without_phase
 from n2a_bids.lab.simulation.scans import make_receiver, vary
 
+_GAP_VOXELS = 2
+"""Between a box and what counts as elsewhere, so that no interpolation joins them."""
+
+_MAKERS = {
+    "tensor": dwi_phantoms.tensor_phantom,
+    "multi-tensor": dwi_phantoms.multi_tensor_phantom,
+}
 PHASE_AXIS = 1
 _IN_PLANE = (0, 1)
 """Along which the phase of a series is smooth."""
 REVERSE_PE = {"reverse-pe" if name == "still" else f"reverse-pe-{name}": name for name in MOTIONS}
 """Conditions of opposite phase encoding, and the motion of the head between the series."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A noise-free series, its table and brain."""
+
+    name: str
+    signal: NDArray[np.float32]
+    gradients: Gradients
+    mask: NDArray[np.bool_]
+    voxel_size_mm: tuple[float, float, float]
+    elsewhere: Truth | None = None
+    """The same brain outside of the box, in the same unit; where it was asked for."""
+
+
+def make_truths(
+    data: NDArray[np.float32],
+    gradients: Gradients,
+    mask: NDArray[np.bool_],
+    voxel_size_mm: tuple[float, float, float],
+    names: Sequence[str],
+    box: tuple[slice, ...] = (slice(None),) * 3,
+    *,
+    with_elsewhere: bool = False,
+) -> list[Truth]:
+    """Phantoms of these names (``tensor``, ``multi-tensor``) from a real series.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) array
+    gradients : Gradients
+    mask : (X, Y, Z) bool array
+        Brain mask.
+    voxel_size_mm : tuple of float
+    names : sequence of str
+    box : tuple of slice
+        Part of the grid that the phantoms cover.
+    with_elsewhere : bool
+        Also make the phantom of the rest of the brain, for methods that learn from it.
+
+    Raises
+    ------
+    ValueError
+        If there is to be an elsewhere and the box leaves nothing of the brain.
+    """
+    unit = float(np.median(data[box][mask[box]]))
+
+    def make(name: str, inside: NDArray[np.bool_], box: tuple[slice, ...]) -> Truth:
+        signal = _MAKERS[name](data[box] / unit, gradients, inside[box])
+        return Truth(name, signal, gradients, inside[box], voxel_size_mm)
+
+    truths = [make(name, mask, box) for name in names]
+    if not with_elsewhere:
+        return truths
+    taken = np.zeros(mask.shape, bool)
+    taken[box] = True
+    rest = mask & ~ndimage.binary_dilation(taken, iterations=_GAP_VOXELS)
+    if not rest.any():
+        raise ValueError("the box leaves nothing of the brain to learn from")
+    box = ndimage.find_objects(rest.astype(np.uint8))[0]
+    return [replace(truth, elsewhere=make(truth.name, rest, box)) for truth in truths]
 
 
 @dataclass(frozen=True, slots=True)

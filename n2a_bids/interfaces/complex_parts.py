@@ -1,4 +1,4 @@
-"""Complex images as real-valued ones, and as the magnitudes that everything but the denoising looks at."""
+"""Complex images: demodulated into real-valued ones, and their phase brought to the result and restored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from n2a_bids.algorithms.preparation.demodulation import (
     demodulate,
     out_of_phase,
 )
+from n2a_bids.algorithms.registration.dwi_resampling import resample_series
 from n2a_bids.dataset.read.complex_parts import combine, phase_scale
+from n2a_bids.interfaces.dwi.align import AcquiredSeriesInputSpec, read_acquired
 from n2a_bids.io.images import load, save_like
 
 Values = NDArray[np.float32]
@@ -149,3 +151,29 @@ def _demodulate_all(
         if place in some:
             lost.append(out_of_phase(found, np.ones(found.real.shape, bool)))
     return real, phase, float(np.mean(lost))
+
+
+class _PlacePhaseOutputSpec(TraitedSpec):
+    phase_file = traits.Str(desc="phase of the first series, radians, with the motion and distortion undone")
+
+
+class PlacePhase(SimpleInterface):
+    """Bring the phase of the first series to the common grid as the series itself was brought there.
+
+    ``in_files`` are the phases, in radians. Cosine and sine are interpolated, which do not wrap.
+    """
+
+    input_spec = AcquiredSeriesInputSpec
+    output_spec = _PlacePhaseOutputSpec
+
+    def _run_interface(self, runtime):
+        mask_file = Path(self.inputs.mask_file)
+        mask, affine = load(mask_file)
+        series = read_acquired(self.inputs, 0, mask.shape)
+        maps = [(motion @ series.between).between_voxels(affine, series.affine) for motion in series.motion]
+        pull = (maps, series.displacement, series.axis, mask > 0.5)
+        cosine, sine = (resample_series(part(series.data), *pull, signed=True) for part in (np.cos, np.sin))
+        phase = np.arctan2(sine, cosine)
+        target = Path(runtime.cwd) / "phase.nii.gz"
+        self._results["phase_file"] = os.fspath(save_like(phase, series.path, target))
+        return runtime
