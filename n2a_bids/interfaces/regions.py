@@ -30,7 +30,7 @@ from n2a_bids.algorithms.quality.regions import (
 from n2a_bids.dataset.templates.regions import find_regions, read_region_names
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.t1w_brain import write_brain_mask
-from n2a_bids.interfaces.dwi.shared_inputs import b0_threshold_trait
+from n2a_bids.interfaces.dwi.series import b0_threshold_trait
 from n2a_bids.interfaces.reportlets.scene import load_table
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load, load_mask, mask_in_world, same_grid, save_like

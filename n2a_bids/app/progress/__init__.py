@@ -1,1 +1,1 @@
-"""What a person sees of a run: its plan, its steps as they end, and how long the rest takes."""
+"""Progress of a run on the terminal: header, lines of ended steps, expected seconds and time left."""

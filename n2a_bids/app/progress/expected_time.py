@@ -1,4 +1,4 @@
-"""The steps of a run in words, and how long each should take: the plan that time left is computed from.
+"""Expected seconds of each step of a run, and the words that name the step; the header sums them up.
 
 A plan, not a promise: what steps really take corrects it from the first one on, see `n2a_bids.app.progress`.
 """

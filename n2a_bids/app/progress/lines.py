@@ -1,4 +1,4 @@
-"""What a person sees of a run while it works: each step as it ends, and how long the rest takes."""
+"""Lines printed while a run works: each step as it ends, with the time left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the rest of a run takes: its plan, corrected by what its steps really took."""
+"""Time left of a run: the expected seconds of its steps, corrected by what they really took."""
 
 from __future__ import annotations
 

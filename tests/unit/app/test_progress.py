@@ -20,8 +20,8 @@ import pytest
 from n2a_bids.app.execution import StepReporter
 from n2a_bids.app.progress import lines
 from n2a_bids.app.progress.expected_time import StepPlan, plan_unit, slower_than_amx
+from n2a_bids.app.progress.header import header, plan_run
 from n2a_bids.app.progress.lines import RunProgress
-from n2a_bids.app.progress.plan import header, plan_run
 from n2a_bids.app.progress.time_left import TimeLeft
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config, DenoiseConfig

@@ -1,4 +1,4 @@
-"""``benchmark --modality dwi --downstream``: FA, MD, main direction and a bundle of denoised diffusion series."""
+"""``benchmark --modality dwi --downstream``: FA, MD, main direction and a bundle of denoised series."""
 
 from __future__ import annotations
 

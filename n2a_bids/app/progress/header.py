@@ -1,4 +1,4 @@
-"""What a run is going to do, in words and in seconds, before it begins."""
+"""The header printed when a run begins: what it is going to do, and how long that should take."""
 
 from __future__ import annotations
 
