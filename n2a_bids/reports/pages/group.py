@@ -20,6 +20,8 @@ from n2a_bids.reports.pages.group_table import (
     data_dictionary,
     left_out_rows,
     rating_rows,
+    region_dictionary,
+    region_rows,
     remove_inherited_dictionary,
 )
 from n2a_bids.reports.pages.templates import environment, script_json, style
@@ -29,7 +31,7 @@ from n2a_bids.viz.distributions import Point, distribution
 
 
 def write_group(output_dir: Path, group: Group) -> list[Path]:
-    """Write ``group_<suffix>.tsv`` for each kind of image, what was left out, the dictionary and the page.
+    """Write ``group_<suffix>.tsv`` for each kind of image, regions, what was left out, dictionary and page.
 
     The dictionary is ``group_columns.json``: under the name of a table it would end in the suffix of images,
     and pybids would take every column for metadata of every image in the dataset. A dictionary that an
@@ -51,6 +53,7 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
     tables = {
         suffix: [table_row(row, group.outliers) for row in group.of(suffix)] for suffix in DENOISED_SUFFIXES
     }
+    tables |= {f"regions_{suffix}": region_rows(group.of(suffix)) for suffix in DENOISED_SUFFIXES}
     tables |= {"left_out": left_out_rows(group.left_out), "ratings": rating_rows(group.ratings, group.runs)}
     files = []
     for name, lines in tables.items():
@@ -61,8 +64,13 @@ def write_group(output_dir: Path, group: Group) -> list[Path]:
             path.unlink(missing_ok=True)
     for suffix in DENOISED_SUFFIXES:
         remove_inherited_dictionary(output_dir / f"group_{suffix}.json")
-    dictionary = json_text(data_dictionary()) + "\n"
-    files.append(write_whole(output_dir / "group_columns.json", dictionary))
+    dictionaries = {"group_columns.json": data_dictionary()}
+    if any(row.regions for row in group.rows):
+        dictionaries["group_regions_columns.json"] = region_dictionary()
+    else:
+        (output_dir / "group_regions_columns.json").unlink(missing_ok=True)
+    for name, columns in dictionaries.items():
+        files.append(write_whole(output_dir / name, json_text(columns) + "\n"))
     files.append(write_whole(output_dir / "group.html", render_group(group)))
     return files
 

@@ -17,6 +17,7 @@ from n2a_bids.contrasts import DENOISED_SUFFIXES
 from n2a_bids.dataset.names import is_label
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.record.denoising import DenoisingRecord
+from n2a_bids.record.regions import RegionsRecord
 from n2a_bids.reports.pages.paths import find_page, link
 from n2a_bids.reports.records.measures import measures
 from n2a_bids.reports.records.ratings import Rating, read_ratings
@@ -58,6 +59,8 @@ class Row:
     """Columns that are numbers, in the order of :func:`~n2a_bids.reports.records.measures.measures`."""
     run_uuid: str = ""
     """Of the run that denoised it."""
+    regions: RegionsRecord | None = None
+    """Noise and gain in the regions of an atlas, where one was asked for."""
 
     @property
     def output(self) -> str:
@@ -182,7 +185,8 @@ def _row(unit: UnitRecord, output_dir: Path) -> Row:
         "outdated": bool(unit.outdated),
     }
     page = link(find_page(output_dir, unit.participant, unit.session), output_dir)
-    return Row(unit.participant, unit.label, unit.suffix, facts, page, unit.measured(), record.run_uuid or "")
+    names = (unit.participant, unit.label, unit.suffix)
+    return Row(*names, facts, page, unit.measured(), record.run_uuid or "", unit.regions)
 
 
 def find_outliers(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:

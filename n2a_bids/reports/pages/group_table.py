@@ -10,8 +10,9 @@ from pathlib import Path
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.json import read_json
+from n2a_bids.record.regions import EXPLAINED
 from n2a_bids.record.typed_json import JsonObject
-from n2a_bids.reports.pages.group_records import OUTLIER_Z
+from n2a_bids.reports.pages.group_records import OUTLIER_Z, Row
 from n2a_bids.reports.records.measures import measures
 from n2a_bids.reports.records.ratings import Rating
 from n2a_bids.reports.records.staleness import LeftOut
@@ -44,6 +45,33 @@ def left_out_rows(left_out: Iterable[tuple[str, LeftOut]]) -> list[dict[str, str
         {"participant_id": f"sub-{label}", "image": cell(item.image), "reason": cell(item.reason)}
         for label, item in left_out
     ]
+
+
+def region_rows(rows: Iterable[Row]) -> list[dict[str, str]]:
+    """Lines of the table of regions: one for each unit and region, of series also for each shell."""
+    return [
+        {
+            "participant_id": f"sub-{row.participant}",
+            "unit": row.label,
+            "outdated": cell(row.facts["outdated"]),
+            "atlas": cell(row.regions.atlas),
+            **{name: cell(getattr(region, name)) for name in _region_columns(row.suffix)},
+        }
+        for row in rows
+        if row.regions is not None
+        for region in row.regions.regions
+    ]
+
+
+def _region_columns(suffix: str) -> list[str]:
+    return [name for name in EXPLAINED if name != "shell" or suffix == "dwi"]
+
+
+def region_dictionary() -> dict[str, JsonObject]:
+    """Meaning of every column of the tables of regions; some names mean something else in other tables."""
+    words = {name: _FACTS[name] for name in ("participant_id", "unit", "outdated")}
+    words |= {"atlas": "Atlas, as it was asked for.", **EXPLAINED}
+    return {name: {"Description": text} for name, text in words.items()}
 
 
 def rating_rows(ratings: Iterable[Rating], runs: Mapping[str, str]) -> list[dict[str, str]]:

@@ -563,6 +563,60 @@ def test_a_group_table_goes_with_its_last_row(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("group_*.tsv")) == ["group_T1w.tsv"]
 
 
+def add_regions(output_dir: Path, prefix: str, datatype: str = "anat", shells=(None,)) -> None:
+    """Write the record of two regions of a unit, with a warning."""
+    rows = [
+        {"index": index, "name": name, "n_voxels": 90, "few_voxels": False, "noise_sd": 2.5}
+        | ({} if shell is None else {"shell": shell})
+        for shell in shells
+        for index, name in ((1, "Left V1"), (2, "Right V1"))
+    ]
+    record = {"atlas": "Mine:atlas-A", "template": "a_T1w.nii.gz", "regions": rows, "warnings": ["look here"]}
+    folder = output_dir / prefix / datatype
+    (folder / f"{prefix}_desc-regions_figures.json").write_text(json.dumps(record))
+
+
+def test_group_puts_the_regions_of_all_under_each_other(tmp_path):
+    """One line per participant and region, every column explained; without regions no table is left."""
+    for label in ("sub-01", "sub-02", "sub-03"):
+        add_unit(tmp_path, label)
+        add_unit(tmp_path, label, datatype="dwi")
+    for label in ("sub-01", "sub-02"):
+        add_regions(tmp_path, label)
+    add_regions(tmp_path, "sub-01", "dwi", shells=(0.0, 1000.0))
+    assert run_group(config(tmp_path)) == 0
+    rows = read_table(tmp_path / "group_regions_T1w.tsv")
+    assert [(row["participant_id"], row["name"]) for row in rows] == [
+        (label, name) for label in ("sub-01", "sub-02") for name in ("Left V1", "Right V1")
+    ]
+    assert {
+        key: rows[0][key] for key in ("noise_sd", "gain_db", "few_voxels", "atlas", "unit", "outdated")
+    } == {
+        "noise_sd": "2.5",
+        "gain_db": "n/a",
+        "few_voxels": "false",
+        "atlas": "Mine:atlas-A",
+        "unit": "sub-01_T1w",
+        "outdated": "false",
+    }
+    series = read_table(tmp_path / "group_regions_dwi.tsv")
+    assert [row["shell"] for row in series] == ["0", "0", "1000", "1000"]
+    explained = json.loads((tmp_path / "group_regions_columns.json").read_text())
+    assert set(explained) == set(series[0]) == {*rows[0], "shell"}
+    for path in tmp_path.rglob("*_desc-regions_figures.json"):
+        path.unlink()
+    assert run_group(config(tmp_path)) == 0
+    assert not list(tmp_path.glob("group_regions*"))
+
+
+def test_report_and_methods_tell_of_the_regions(tmp_path):
+    """Their warnings stand on top of the page, and the text names the atlas."""
+    add_unit(tmp_path, "sub-01")
+    add_regions(tmp_path, "sub-01")
+    assert "look here" in page_text(tmp_path)
+    assert "The atlas Mine:atlas-A was brought" in methods_markdown(find_records(tmp_path, "01"))
+
+
 def test_no_image_inherits_the_group_tables(tmp_path):
     """pybids gives every image its own metadata only, and what an old version left is gone."""
     own = {"SkullStripped": False, "Description": "own"}
