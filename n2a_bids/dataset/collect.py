@@ -8,13 +8,14 @@ from pathlib import Path
 
 from n2a_bids.config import SelectionConfig
 from n2a_bids.contrasts import IMAGE_SUFFIXES, MICR_SUFFIXES, modality_of, selected_modalities
+from n2a_bids.dataset.group.anat import SINGLE_REMEDY
 from n2a_bids.dataset.group.complex_parts import join_parts, with_second_files
 from n2a_bids.dataset.group.sound_groups import group_sound_images, is_diffusion
 from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_parts
 from n2a_bids.dataset.read.complex_parts import header_fault
 from n2a_bids.dataset.read.duplicate_files import note_duplicates
 from n2a_bids.dataset.read.fieldmaps import find_fieldmaps
-from n2a_bids.dataset.read.files import images_out_of_reach, kind_problem
+from n2a_bids.dataset.read.files import has_content, images_out_of_reach, kind_problem
 from n2a_bids.dataset.read.filters import matches, name_filters
 from n2a_bids.dataset.read.image_checks import header_problem, placement_note
 from n2a_bids.dataset.read.layout import (
@@ -70,7 +71,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
     excluded = [
         *(item for item in read if isinstance(item, Excluded)),
         *parts_alone,
-        *with_second_files(found.excluded, kept),
+        *with_second_files([_with_remedy(item) for item in found.excluded], kept),
         *(_odd_participant(bids_dir, label) for label in selected if label not in participants),
         *_without_images(bids_dir, participants, paths, selection),
     ]
@@ -82,6 +83,18 @@ def _with_placement(unit: DenoisingUnit) -> DenoisingUnit:
     """Add a note on each image whose header does not place it."""
     found = {image.path: placement_note(image.path) for image in unit.images if not is_micrograph(image.path)}
     return unit.with_image_notes({path: [note] for path, note in found.items() if note})
+
+
+def _with_remedy(item: Excluded) -> Excluded:
+    """An image that was not repeated: --single is no remedy for one that it could not take either."""
+    if not item.reason.endswith(SINGLE_REMEDY) or not has_content(item.path):
+        return item
+    problem = header_problem(item.path)
+    if not problem:
+        return item
+    told = problem.removeprefix(f"{printable(item.path)}: ")
+    reason = f"{item.reason.removesuffix(SINGLE_REMEDY)}, and --single could not take it either: {told}"
+    return replace(item, reason=reason)
 
 
 def _header_problem(path: Path) -> str:
@@ -216,10 +229,10 @@ def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:
 
 
 def _with_companion(unit: DenoisingUnit, strategy: str) -> DenoisingUnit:
-    """The unit, with another series beside only where the strategy learns from it."""
-    if unit.companion is None or find_strategy(strategy, unit.datatype).learns_from_another:
+    """The unit, with another series beside, or the reason why not, only where the strategy would learn."""
+    if unit.kind != "dwi-in-place" or find_strategy(strategy, unit.datatype).learns_from_another:
         return unit
-    return replace(unit, companion=None)
+    return replace(unit, companion=None, companion_notes=())
 
 
 def _reason(unit: DenoisingUnit, strategy: str) -> str:

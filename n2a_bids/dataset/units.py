@@ -89,6 +89,8 @@ class DenoisingUnit:
     """b0s of opposite phase encoding that show the distortion but are not denoised."""
     companion: ImageFile | None = None
     """Series of the same grid and table that a diffusion series denoised in place may learn from."""
+    companion_notes: tuple[str, ...] = ()
+    """Why repeats of a diffusion series denoised in place are not learned from: one sentence each."""
     notes: tuple[str, ...] = ()
     """What the user should know about these inputs: one sentence each."""
 

@@ -70,10 +70,11 @@ def refuse_unreal(name: Path | str, dtype: np.dtype) -> None:
     """
     if dtype.fields is None and dtype.kind in "biuf":
         return
-    found = "RGB colours" if dtype.fields is not None else f"the data type {dtype}"
+    found, remedy = f"the data type {dtype}", "convert the image to its magnitude"
+    if dtype.fields is not None:
+        found, remedy = "RGB colours", "give the image that was acquired, not a coloured map or a picture"
     raise BIDSDataError(
-        f"{name}: expected real intensities (integer or floating point), found {found}; convert the image to "
-        "its magnitude"
+        f"{name}: expected real intensities (integer or floating point), found {found}; {remedy}"
     )
 
 

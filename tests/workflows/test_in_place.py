@@ -19,7 +19,9 @@ from scipy import ndimage
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.config import Config, DenoiseConfig, MaskConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect, leave_out_unsuitable
+from n2a_bids.dataset.group.protocols import input_notes
 from n2a_bids.dataset.listing import format_collection
+from n2a_bids.dataset.units import Collection
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.lab.simulation.dwi import distort
@@ -139,7 +141,9 @@ def test_why_a_repeat_is_not_learned_from(tmp_path, change, reason):
         write_gradients(table.subset(volumes), affine, Path(str(path).removesuffix(".nii.gz")))
     units = collect(tmp_path / "bids", _IN_PLACE).units
     assert [unit.companion for unit in units] == [None, None]
-    assert any("run-2" in note and f"is not learned from: {reason}" in note for note in units[0].notes)
+    assert any("run-2" in note and f"is not learned from: {reason}" in note for note in input_notes(units[0]))
+    (unasked, _) = leave_out_unsuitable(Collection(units), "mean").units
+    assert input_notes(unasked) == list(unasked.notes)
 
 
 def test_tables_and_headers_are_those_of_the_scanner(done):

@@ -14,7 +14,8 @@ from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFil
 
 _DERIVED = ("space", "desc", "res", "den", "label", "seg", "hemi")
 _OTHER_SIGNAL = ("inv", "flip", "mt")
-_REMEDY = "; --single denoises it by itself"
+SINGLE_REMEDY = "; --single denoises it by itself"
+"""End of the reason against an image that was not repeated."""
 
 
 def group_anat(images: Sequence[ImageFile], *, single: bool = False) -> Collection:
@@ -71,7 +72,7 @@ def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast, single:
         if single:
             units.extend(_alone(image, reasons[image.path]) for image in alone)
         else:
-            excluded.extend(Excluded(path, f"{reason}{_REMEDY}") for path, reason in reasons.items())
+            excluded.extend(Excluded(path, f"{reason}{SINGLE_REMEDY}") for path, reason in reasons.items())
     return Collection(tuple(units), tuple(excluded))
 
 

@@ -142,8 +142,8 @@ def _in_place(series: Series, family: Sequence[Series]) -> DenoisingUnit | Exclu
     beside = [other.image for other in others if not reasons[other.image.path]]
     if beside:
         return replace(unit, companion=beside[0])
-    notes = [f"{path.name} is not learned from: {reason}" for path, reason in reasons.items()]
-    return replace(unit, notes=(*unit.notes, *notes))
+    notes = (f"{path.name} is not learned from: {reason}" for path, reason in reasons.items())
+    return replace(unit, companion_notes=tuple(notes))
 
 
 def _nothing_weighted(series: Series) -> Excluded:

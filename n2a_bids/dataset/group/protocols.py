@@ -133,7 +133,7 @@ def protocol_notes(unit: DenoisingUnit) -> list[str]:
 
 def input_notes(unit: DenoisingUnit) -> list[str]:
     """Notes of the finders and of `protocol_notes`."""
-    return [*unit.notes, *(protocol_notes(unit) if unit.datatype != "micr" else [])]
+    return [*unit.notes, *unit.companion_notes, *(protocol_notes(unit) if unit.datatype != "micr" else [])]
 
 
 def reason_not_together(first: ImageFile, second: ImageFile, kind: Group) -> str:

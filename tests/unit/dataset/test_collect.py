@@ -331,6 +331,20 @@ def test_echo_times_of_echoes_differ_by_design(make_bids):
     assert protocol_notes(replace(unit, kind="anat-repeats")) != []
 
 
+def test_volumes_in_one_file_are_not_promised_to_be_denoised(tmp_path):
+    """Repetitions stored as one image of four dimensions: the remedy is to split them, not --single."""
+    for subject, shape in (("01", (4, 4, 4, 3)), ("02", (4, 4, 4))):
+        anat = tmp_path / "bids" / f"sub-{subject}" / "anat"
+        anat.mkdir(parents=True)
+        image = nb.Nifti1Image(np.ones(shape, np.float32), np.eye(4))
+        image.to_filename(anat / f"sub-{subject}_T1w.nii.gz")
+    (tmp_path / "bids" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    stack, volume = collect(tmp_path / "bids", select()).excluded
+    assert "one T1w, nothing to average, and --single could not take it either" in stack.reason
+    assert "found 3 volumes" in stack.reason and "split them" in stack.reason and not stack.is_error
+    assert volume.reason.endswith("--single denoises it by itself")
+
+
 def test_groups_that_a_strategy_cannot_take_are_left_out(make_bids):
     """With the reason, before the work; others stay."""
     found = collect(make_bids(RUNS), select())
