@@ -1,4 +1,4 @@
-"""n2a_bids: the BIDS-App that denoises repeated MRI with Noise2Average.
+"""n2a_bids: the BIDS-App that denoises repeated MRI with Noise2Average; its public Python functions.
 
 In Python: `denoise`, `align`, `brain_mask` and `estimate_noise`; see ``docs/python.md``.
 """

@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are asked for: the package itself is light."""
+"""Imports the public names of a package only when they are asked for (lazy import)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences of the methods text that workflows and reports share; each stands in ``data/sentences.yml``."""
+"""Loads the sentences of ``data/sentences.yml`` that both workflows and the methods text use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How repetitions are averaged: their weights by noise, and what the average is then worth."""
+"""Weights of repetitions in their average, by noise level, and how many plain images the average is worth."""
 
 from __future__ import annotations
 

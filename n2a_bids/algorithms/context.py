@@ -1,4 +1,4 @@
-"""What a strategy gets beside images: device, random numbers, progress; how networks are made and trained."""
+"""`Context`: device, random numbers, progress and network training that every strategy is handed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blur and gradient of images that count inside a mask only."""
+"""Gaussian blur and gradient inside a mask: voxels outside do not count."""
 
 from __future__ import annotations
 

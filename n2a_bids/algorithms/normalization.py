@@ -1,4 +1,4 @@
-"""Intensity match between repetitions and the unit in which networks see images."""
+"""Intensity scales: matches repetitions to the first, gain fields, and the z-scores that networks see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arrays that strategies start from, `Repetitions`, and end with, `DenoisedImage`."""
+"""`Repetitions`, the arrays every strategy starts from, and `DenoisedImage`, what it returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``n2a_bids.align`` and ``brain_mask``: what the workflow does with anatomical repetitions, as functions."""
+"""``n2a_bids.align`` and ``n2a_bids.brain_mask``: Python functions for anatomical repetitions."""
 
 from __future__ import annotations
 

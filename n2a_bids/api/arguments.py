@@ -1,4 +1,4 @@
-"""Arguments of the Python functions: what is refused before the work, and how errors call what was given."""
+"""Checks the arguments of the Python functions before the work, and names them in errors."""
 
 from __future__ import annotations
 

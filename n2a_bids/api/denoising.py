@@ -1,4 +1,4 @@
-"""``n2a_bids.denoise``: denoising as a function of images."""
+"""``n2a_bids.denoise``: denoising as a Python function."""
 
 from __future__ import annotations
 

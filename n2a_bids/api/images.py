@@ -1,4 +1,4 @@
-"""What counts as an image for the Python functions: a NIfTI image, a path, or an array with its affine."""
+"""Accepts images of the Python functions: NIfTI image, path, or array with affine; written as input files."""
 
 from __future__ import annotations
 

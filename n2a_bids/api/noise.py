@@ -1,4 +1,4 @@
-"""``n2a_bids.estimate_noise``: the noise of images, as a function."""
+"""``n2a_bids.estimate_noise``: noise level and map of images, as a Python function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Participants that are denoised side by side, in one nipype workflow."""
+"""Runs several participants side by side in one nipype workflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running one nipype workflow: the plugin, its processes, and how they end."""
+"""Executes one nipype workflow: its plugin, its worker processes, and how they end."""
 
 from __future__ import annotations
 

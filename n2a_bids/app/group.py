@@ -1,4 +1,4 @@
-"""``n2a ... group``: one table, one page and one methods text from what the participants left."""
+"""Level ``n2a ... group``: the group table, page and methods text from results of participants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log folder of a participant: settings of the run, and the lock while it works."""
+"""The log folder of a participant: settings and versions of each run, and the lock while it works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of nipype, in the main process and in its workers."""
+"""Configuration of nipype (its config file's values), in the main process and in workers."""
 
 from __future__ import annotations
 

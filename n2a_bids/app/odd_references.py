@@ -1,4 +1,4 @@
-"""Repetitions that were aligned to one that fits none of them: they are denoised without it."""
+"""Runs a unit again without a reference that fits none of the other repetitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``n2a ... participant``: find the work, denoise it, report, and tell how it ended."""
+"""Level ``n2a ... participant``: finds the groups of images, denoises, reports, tells the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged voxels: each image is read whole before denoising, and damaged ones are excluded."""
+"""Reads every image whole before denoising, and excludes damaged files with unreadable voxels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``n2a ... train``: prepare the repetitions of all participants, and train one network on them."""
+"""Level ``n2a ... train``: prepares repetitions of all participants, trains one network on them."""
 
 from __future__ import annotations
 

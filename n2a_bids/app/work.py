@@ -1,4 +1,4 @@
-"""The work of one participant: its groups of images, work directory, and how it ended."""
+"""The work of one participant: its groups of images, work directory, crash messages and outcome."""
 
 from __future__ import annotations
 

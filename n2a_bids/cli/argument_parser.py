@@ -1,4 +1,4 @@
-"""How both commands parse and explain: layout of ``--help``, words mistyped, completion in the shell."""
+"""Base parser of both commands: layout of ``--help``, mistyped options, completion in the shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``n2a``: from the command line to the exit code."""
+"""Entry point of ``n2a``: from the command line to the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of a parser from the fields of a dataclass, and the dataclass from what was parsed."""
+"""Makes command-line options from the fields of a dataclass, and the dataclass from what was parsed."""
 
 from __future__ import annotations
 

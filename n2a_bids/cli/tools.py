@@ -1,4 +1,4 @@
-"""The command ``n2a-tools``: its subcommands, for what needs no BIDS dataset."""
+"""Entry point of ``n2a-tools`` and its table of subcommands."""
 
 from __future__ import annotations
 

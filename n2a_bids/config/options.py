@@ -1,4 +1,4 @@
-"""How an option is declared: once, at the field of the dataclass that holds its value; standard library only.
+"""How a settings field declares its option (`Option`, `Range`): help, flag, range, beside the default.
 
 A field such as ``recipe: Annotated[Recipe, Option("how much time it may take")] = "default"`` is an option of
 every command line that is made from its dataclass (`n2a_bids.cli.options`), and a key of the settings file

@@ -1,4 +1,4 @@
-"""Options of the processing: denoising, brain mask, alignment, and the values of its QC thresholds."""
+"""Options of the processing: denoising, brain mask, alignment with its QC thresholds, regions."""
 
 from __future__ import annotations
 

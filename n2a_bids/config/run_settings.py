@@ -1,4 +1,4 @@
-"""All settings of one run, `Config`: processors, memory, outputs, debugging, and all other sections.
+"""`Config`, all settings of one run: sections for resources, outputs and debugging, and all others.
 
 A new option is one annotated field here (or in the section that it belongs to) and one use: the parsers of
 ``n2a`` and ``n2a-tools``, ``--help``, the settings file and the denoising node are made from the fields.

@@ -1,4 +1,4 @@
-"""The JSON Schema of the settings file: editors complete and check a settings file with it."""
+"""JSON Schema of the settings file, with which editors complete and check it."""
 
 from __future__ import annotations
 

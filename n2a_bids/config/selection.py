@@ -1,4 +1,4 @@
-"""Options that select images: participants, sessions, filters, pairing of diffusion series."""
+"""Options that select images: participants, sessions, BIDS filters, pairing of diffusion series."""
 
 from __future__ import annotations
 

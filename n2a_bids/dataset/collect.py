@@ -1,4 +1,4 @@
-"""Find the work: every group of images of the selected participants, and every image left out."""
+"""Collects every group of images to denoise of the selected participants, and every excluded image."""
 
 from __future__ import annotations
 

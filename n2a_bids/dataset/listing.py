@@ -1,4 +1,4 @@
-"""The list of groups and of excluded images that ``--dry-run`` prints."""
+"""Prints the list of groups and excluded images of ``--dry-run``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BIDS file names: read the entities of a name, and build the names and URIs of derivatives."""
+"""BIDS file names: parses entities, builds the names of derivatives and BIDS URIs."""
 
 from __future__ import annotations
 

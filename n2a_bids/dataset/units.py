@@ -1,4 +1,4 @@
-"""What the finders return: groups of images that one denoising takes, and the images left out."""
+"""`DenoisingUnit`: a group of images that one denoising takes; `Excluded`: an image with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A brain mask for a diffusion series that comes without one."""
+"""Finds a brain mask for a diffusion series that ``n2a-tools denoise`` was given without one."""
 
 from __future__ import annotations
 

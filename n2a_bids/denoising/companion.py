@@ -1,4 +1,4 @@
-"""Another diffusion series laid beside the one that is denoised: which of its voxels is nearest to each."""
+"""Resamples a second diffusion series (companion) beside the one that is denoised: nearest voxels."""
 
 from __future__ import annotations
 

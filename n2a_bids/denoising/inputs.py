@@ -1,4 +1,4 @@
-"""What ``n2a-tools denoise`` is asked for, and the images it reads."""
+"""`DenoiseJob`, what a denoising is asked for, and the loading of its images as `Repetitions`."""
 
 from __future__ import annotations
 

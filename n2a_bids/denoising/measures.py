@@ -1,4 +1,4 @@
-"""What is measured on a denoised image, for the report, the sidecar and the group table."""
+"""Measures numbers on a denoised image: noise map, error, sharpness, residual; for report and sidecar."""
 
 from __future__ import annotations
 

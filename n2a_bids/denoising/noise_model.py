@@ -1,4 +1,4 @@
-"""What a run tells of its noise: how alike neighbours are, and what the scanner acquired of k-space."""
+"""Noise model of the record: correlation of neighbouring voxels, and the k-space that was acquired."""
 
 from __future__ import annotations
 

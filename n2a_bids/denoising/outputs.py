@@ -1,4 +1,4 @@
-"""What ``n2a-tools denoise`` writes, and where: images like the first run, and the record as JSON."""
+"""Writes the results of ``n2a-tools denoise``: image like the first run, maps, record as JSON."""
 
 from __future__ import annotations
 

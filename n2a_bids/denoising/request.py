@@ -1,4 +1,4 @@
-"""The command ``n2a-tools denoise``: aligned files in, a denoised one and its record out."""
+"""Options of the denoising process and its start: aligned files in, denoised file and record out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From image files to a denoised image in memory: loading, device, memory, and retries."""
+"""Runs a strategy on loaded images: device, free memory, retries when memory ends."""
 
 from __future__ import annotations
 

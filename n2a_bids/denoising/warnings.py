@@ -1,4 +1,4 @@
-"""Warnings of the denoiser: misalignment, gaps, anatomy taken away, filtered images; and what is refused."""
+"""Words the warnings of the denoiser (misalignment, gaps, anatomy in the residual) and refuses copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of ANTs (antspyx), as a program: started by `n2a_bids.system.child.run_ants`.
+"""Program that calls ANTs (antspyx): rigid registration, template mask, bias field; in a child process.
 
 One JSON file of named arguments is the only command-line argument; its ``task`` names a function of this
 module. Seeds are fixed, samples are regular, and there is one thread, so a task repeated on one machine

@@ -1,4 +1,4 @@
-"""The brain in a b0 image: by deepbet, by a template, or by a median filter and an Otsu threshold (dipy)."""
+"""Brain mask of a b0: by deepbet, by a template, or by Otsu's threshold (dipy)."""
 
 from __future__ import annotations
 

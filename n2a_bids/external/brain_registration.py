@@ -1,4 +1,4 @@
-"""Rigid registration of two T1w brains with ANTs, in a process of its own."""
+"""Registers two T1w brains rigidly with ANTs, in a child process."""
 
 from __future__ import annotations
 

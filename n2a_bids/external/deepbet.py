@@ -1,4 +1,4 @@
-"""Brain mask by deepbet, as a program: ``python -m n2a_bids.external.deepbet IMAGE MASK THREADS CONTRAST``.
+"""Program that calls deepbet on one image: ``python -m n2a_bids.external.deepbet IMAGE MASK ...``.
 
 In a process of its own because importing deepbet asks CUDA for devices.
 """

@@ -1,4 +1,4 @@
-"""Fetch a brain template, and regions of it, with the client of TemplateFlow, in a process of its own.
+"""Downloads a template with the TemplateFlow client, in a child process.
 
 The client fills its home with the names of all templates when it is imported (2,540 files, half a second),
 which the caller therefore sets: ``python -m n2a_bids.external.template_archive NAME [atlas-LABEL ...]``.

@@ -1,4 +1,4 @@
-"""Thin nipype interfaces: files in, files out; `Denoise` and those of alignment are public."""
+"""Nipype interfaces (nodes): they open files, call an algorithm and write files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Node that notes which files are the aligned repetitions or exposures of a group, to train on."""
+"""Node that lists which files are the aligned repetitions or exposures of a group, to train on."""
 
 from __future__ import annotations
 

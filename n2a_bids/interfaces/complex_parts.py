@@ -1,4 +1,4 @@
-"""Complex images: demodulated into real-valued ones, and their phase brought to the result and restored."""
+"""Nodes for complex images: demodulate to real values, place the phase on the result's grid, restore it."""
 
 from __future__ import annotations
 

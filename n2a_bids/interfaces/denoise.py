@@ -1,4 +1,4 @@
-"""The denoiser as a command: torch, and CUDA with it, lives and dies in a child process."""
+"""Node that denoises: starts the denoising command in a child process, where torch and CUDA live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Node that finds gaps: voxels that hold no measurement, before anything else looks at an image."""
+"""Node that finds gaps (voxels without a measurement) before anything else looks at an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes that refuse bad images at the start of a unit, and warn of odd voxel sizes and masks."""
+"""Nodes at the start of a unit: refuse bad images; warn of unequal voxel sizes and masks that do not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step leaves behind when the reference fits none of the others, for the run to go on without it."""
+"""Records that the reference fits none of the other repetitions, so that a second run goes without it."""
 
 from __future__ import annotations
 

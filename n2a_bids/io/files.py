@@ -1,4 +1,4 @@
-"""Files written whole or not at all, under a temporary name first."""
+"""Writes files whole or not at all, under a temporary name first."""
 
 from __future__ import annotations
 

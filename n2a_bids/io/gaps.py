@@ -1,4 +1,4 @@
-"""Maps of what was not measured in an image, as files."""
+"""Maps of gaps (voxels without a measurement), read and written as files."""
 
 from __future__ import annotations
 

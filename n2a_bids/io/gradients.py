@@ -1,4 +1,4 @@
-"""Gradient tables on disk (FSL) and in the package (world): the only reader and the only writer.
+"""Reads and writes gradient tables (FSL bval/bvec), in the world inside the package.
 
 FSL stores directions along the voxel axes of the image that lies beside the table, with x flipped where
 the determinant of the affine is positive. Two series of one scan stored in another order, or cut at another

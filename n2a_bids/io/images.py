@@ -1,4 +1,4 @@
-"""NIfTI images: read as float32, written whole, on exactly the grid of a reference image."""
+"""Reads NIfTI images as float32 and writes them on the grid of a reference image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON files: reading those of others ends in an object or in one named error, and ours hold JSON only."""
+"""Reads and writes JSON files: sidecars, records; the path of an image's sidecar."""
 
 from __future__ import annotations
 

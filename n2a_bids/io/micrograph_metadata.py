@@ -1,4 +1,4 @@
-"""What TIFF files tell of a micrograph: size of a pixel, and bits that its values use."""
+"""Pixel size and significant bits of a TIFF micrograph, from OME, ImageJ and TIFF tags."""
 
 from __future__ import annotations
 

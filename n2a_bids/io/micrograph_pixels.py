@@ -1,4 +1,4 @@
-"""One image of a microscope in memory: depth, size and order, and at which value its pixels saturate."""
+"""Pixel values of a micrograph: bit depth, channel order, and the value at which pixels saturate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Micrographs: PNG and TIFF files (OME and ImageJ, too) as arrays, and back in the same format and depth."""
+"""Reads and writes micrographs of any format (PNG, TIFF, OME-Zarr) in the same format and depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OME-Zarr: the finest image of a folder read with its pixel size, and written whole with a pyramid."""
+"""Reads and writes OME-Zarr folders: finest level, pixel size, pyramid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of others (file names, sidecars) in a form that a terminal, a table and a UTF-8 file can show."""
+"""Escapes file names and sidecar text so that a terminal or table can print them."""
 
 from __future__ import annotations
 

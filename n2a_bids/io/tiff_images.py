@@ -1,4 +1,4 @@
-"""TIFF files of microscopes (OME, ImageJ, BigTIFF, tiles, pyramids), read, unpacked and written."""
+"""Reads and writes TIFF files of microscopes (OME, ImageJ, BigTIFF, tiles, pyramids), packed too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Affine transforms as ITK text files, which ANTs and Slicer read."""
+"""Reads and writes affine transforms as ITK text files (ANTs, Slicer) and as JSON lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of pretrained weights: safetensors, with the checksum in a model card beside them."""
+"""Reads and writes pretrained weights (safetensors), with the checksum in a model card beside them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Everything that is known of one denoising, typed, as it goes from process to process and into sidecars."""
+"""Records: typed dataclasses of all that is known of one denoising, between processes and in sidecars."""

@@ -1,4 +1,4 @@
-"""The records of an alignment and of a distortion correction, as they are written, read and reported.
+"""Records of alignment, registration and distortion correction: motion, QC, excluded repetitions.
 
 As the record of the denoising (:mod:`n2a_bids.record.denoising`), under one name from the interface that
 measures to sidecar, report and group table. Standard library only.

@@ -1,4 +1,4 @@
-"""The record of one denoising: what a strategy, sidecar, report and group table know of it, under one name.
+"""`DenoisingRecord` and `StrategyRecord`: every number and fact that is known of one denoising.
 
 A strategy returns a :class:`StrategyRecord`; ``n2a-tools denoise`` completes it to a
 :class:`DenoisingRecord`, which travels as JSON (:mod:`n2a_bids.record.typed_json`) with the names of the

@@ -1,4 +1,4 @@
-"""Records as JSON and back: every field is declared, and what is unknown is refused.
+"""Turns record dataclasses into JSON and back, and refuses unknown fields.
 
 Standard library only: the record of a denoising passes from process to process without torch.
 """

@@ -1,4 +1,4 @@
-"""What the viewer page shows of one unit, as it lies in the figures folder between run and report."""
+"""`ViewerRecord`: images of the viewer page, as they lie between run and report."""
 
 from __future__ import annotations
 

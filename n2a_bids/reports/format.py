@@ -1,4 +1,4 @@
-"""Numbers, durations and lists as text of reports."""
+"""Formats numbers, durations and lists as text for reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a module of the package in a process of its own.
+"""Runs a module of the package, or ANTs, in a child process.
 
 ANTs reads its thread count once per process, torch must never touch CUDA in the process that nipype forks
 from, and memory that a child took is given back when it ends.

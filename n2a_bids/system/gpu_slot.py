@@ -1,4 +1,4 @@
-"""One GPU for each denoising process, and none shared unless asked.
+"""Locks one GPU for each denoising process, so that no two share it unasked.
 
 nipype counts GPU slots but gives nobody a particular GPU: without this, every process would take the
 first one. A slot is a locked file, so it is free again as soon as its process ends, however it ends, and

@@ -1,4 +1,4 @@
-"""Children end with the process that started them, however that ends: a killed run leaves nothing behind.
+"""Ends child processes when the process that started them ends, even if it is killed.
 
 As a program, ``python -m n2a_bids.system.parent_watch MODULE ARGUMENTS...`` runs a module under this watch.
 """

@@ -1,4 +1,4 @@
-"""How far a denoising process is: lines for a person, or a file for the run that started it."""
+"""Progress of a denoising process: lines for a person, or a file that the run reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processors and memory that this process may use, by cgroup, Slurm and affinity."""
+"""Processors, memory and GPUs that this process may use, by cgroup, Slurm and affinity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop; standard library only, so that it can listen before anything else."""
+"""Handles signals (SIGTERM, SIGHUP) that ask a run to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``n2a-tools demo``: a simulated dataset with a known truth, the app on it, and what was gained."""
+"""``n2a-tools demo``: runs the app on a simulated dataset, and scores the result against its truth."""
 
 from __future__ import annotations
 

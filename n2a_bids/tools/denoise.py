@@ -1,4 +1,4 @@
-"""The command ``n2a-tools denoise``: runs are masked and aligned, unless told otherwise, and denoised."""
+"""``n2a-tools denoise``: masks and aligns files without BIDS, and denoises them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of trained weights, and both written together."""
+"""Writes trained weights with their model card."""
 
 from __future__ import annotations
 

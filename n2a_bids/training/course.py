@@ -1,4 +1,4 @@
-"""The course of a training: epochs, checkpoint, early stop, and the best epoch so far."""
+"""Epochs of a training: checkpoint, resuming, early stop, best epoch so far."""
 
 from __future__ import annotations
 

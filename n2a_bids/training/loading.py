@@ -1,4 +1,4 @@
-"""Files of a group into memory, prepared to train or judge a network with."""
+"""Loads the images of a training group into memory, prepared to train or judge a network."""
 
 from __future__ import annotations
 

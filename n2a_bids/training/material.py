@@ -1,4 +1,4 @@
-"""Aligned repetitions of many subjects: which files, of whom, and how the subjects are split."""
+"""Training groups: which aligned files, of which subject, and the split into train and validation."""
 
 from __future__ import annotations
 

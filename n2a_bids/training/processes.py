@@ -1,4 +1,4 @@
-"""Several processes that train together on one machine, without torchrun."""
+"""Trains in several processes of one machine that share gradients, without torchrun."""
 
 from __future__ import annotations
 

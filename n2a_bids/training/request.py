@@ -1,4 +1,4 @@
-"""The command line of ``n2a-tools train``, and which groups of images it names."""
+"""Options of ``n2a-tools train``, and the groups of images that they name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``n2a-tools train``: weights of one network from the aligned repetitions of many subjects."""
+"""``n2a-tools train``: runs the whole training, from aligned repetitions to weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the report: arrays in, SVG text out; no files are touched.
+"""Draws the figures of the report: arrays in, SVG text out.
 
 Volumes are (X, Y, Z) arrays in RAS order, cropped to the brain (see :class:`~n2a_bids.viz.view.Frame`).
 Images stay pixel-exact PNGs inside the SVG, so that what is seen is what was measured.

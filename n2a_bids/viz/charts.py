@@ -1,4 +1,4 @@
-"""Curves and bars, drawn with matplotlib; text stays text, colours read on white."""
+"""Charts drawn with matplotlib: loss curve and risk bars."""
 
 from __future__ import annotations
 

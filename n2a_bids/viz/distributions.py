@@ -1,4 +1,4 @@
-"""Distribution of one number over a group: small, and as fast for ten thousand as for ten."""
+"""Chart of the distribution of one number over a group, for the group page."""
 
 from __future__ import annotations
 

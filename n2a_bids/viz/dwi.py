@@ -1,4 +1,4 @@
-"""Figures that only diffusion series have."""
+"""Figures of diffusion series: distortion, tensor maps, gradient table, quality and motion of volumes."""
 
 from __future__ import annotations
 

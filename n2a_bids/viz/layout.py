@@ -1,4 +1,4 @@
-"""Layout of slices in a figure: rows of planes, buttons of the states, name plates, scale."""
+"""Lays out slices in a figure: rows of planes, buttons of states, name plates, scale bar."""
 
 from __future__ import annotations
 

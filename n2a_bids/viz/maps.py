@@ -1,4 +1,4 @@
-"""Maps in colour: what denoising removed, and how much noise there was."""
+"""Figures of colour maps: residual (what denoising removed) and noise map."""
 
 from __future__ import annotations
 

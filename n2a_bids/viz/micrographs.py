@@ -1,4 +1,4 @@
-"""Figures of micrographs: before and after, detail, residual, ring correlation and spectrum, drift."""
+"""Figures of micrographs: before and after, detail, residual, resolution (FRC), spectrum, drift."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grey pictures of the head: mask contours, flicker of alignment and denoising, zoomed details."""
+"""Figures of grey slices: brain mask contours, flicker of alignment and of denoising, zoomed details."""
 
 from __future__ import annotations
 

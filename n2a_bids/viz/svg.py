@@ -1,4 +1,4 @@
-"""SVG elements: embedded pictures, text, colour bars, the document, and the CSS that lets states flicker."""
+"""SVG elements of all figures: pictures, text, colour bars, document, and the CSS of the flicker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What part of a head a figure shows: crop, choice of slices, grey window."""
+"""Which part of a head a figure shows: crop to the brain, choice of slices, grey window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of the viewer page: brain only, quantised to 8 bit, small enough for one HTML file."""
+"""Encodes images for the viewer page: cropped, 8 bit; the page itself: ``data/templates/viewer.html``."""
 
 from __future__ import annotations
 

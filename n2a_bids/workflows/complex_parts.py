@@ -1,4 +1,4 @@
-"""Where complex images become real-valued ones in the workflow of a unit."""
+"""Nodes that a unit's workflow gets where its images are complex (magnitude and phase)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The node that denoises, with the memory, threads and GPU it asks for."""
+"""The denoising node of all workflows, with the memory, threads and GPU it asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written for each kind of image, in tables: a new output costs one row.
+"""Table of all outputs (derivatives) of each kind of image: a new output is one row.
 
 A row names the file, the input that brings it, the sidecar that describes it and when it is written. One
 sink writes all rows, and takes each by its name.

@@ -1,4 +1,4 @@
-"""What workflows say of themselves: the sentences that `LiterateWorkflow.visit_desc` collects."""
+"""Methods sentences that workflows carry before they ran (``--boilerplate-only``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the report: those that anatomy and diffusion have alike, and how all are drawn and stored."""
+"""Report figures that anatomy and diffusion have alike, and where all figures are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of workflows, from the images they take."""
+"""The name of a unit's workflow, in letters that nipype accepts."""
 
 from __future__ import annotations
 

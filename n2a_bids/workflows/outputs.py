@@ -1,4 +1,4 @@
-"""Derivatives of a group under their BIDS names: the rows of `workflows/derivatives.py`, with sidecars."""
+"""Writes derivatives under their BIDS names, with sidecars: the nodes for rows of `derivatives`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One network for all subjects of a dataset: what it learns from, its steps, and how it is evaluated."""
+"""Training of one network on all subjects of a dataset: examples, training steps, evaluation."""

@@ -1,4 +1,4 @@
-"""Batches from many subjects: recorrupted averages, pairs of repetitions, and recorrupted single images."""
+"""Training batches drawn from many subjects: recorrupted averages, pairs, recorrupted single images."""
 
 from __future__ import annotations
 

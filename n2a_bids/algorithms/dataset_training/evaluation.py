@@ -1,4 +1,4 @@
-"""How good networks are on subjects that none of them has learned from, by their noisy repetitions alone."""
+"""Evaluates a trained network on held-out subjects without a truth, from their noisy repetitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exposures of one field of view, stabilised as strategies do, to train or judge a 2D network with."""
+"""Micrograph exposures of one field of view, prepared to train or judge a 2D network of a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repetitions of one subject, prepared as `auto` prepares them, to train or judge a network with."""
+"""T1w repetitions of one subject, prepared to train or judge a network of a dataset."""
 
 from __future__ import annotations
 

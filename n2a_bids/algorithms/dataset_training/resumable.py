@@ -1,4 +1,4 @@
-"""Training on many subjects in steps that can be resumed, by one process or several that learn together."""
+"""Training steps over many subjects: learning rate, state to resume from, gradients of several processes."""
 
 from __future__ import annotations
 

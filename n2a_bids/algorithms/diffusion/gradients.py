@@ -1,4 +1,4 @@
-"""Diffusion gradient tables in the world: b-values, directions, angles, and the volumes that two share."""
+"""`Gradients`: b-values and directions in the world, angles between them, volumes that two tables share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the volumes of a diffusion series tell of each other, by the signals that tissue can have.
+"""Predicts each volume of a diffusion series from all others, by the covariance of signals of tissue.
 
 Volumes differ in contrast with b-value and direction. Signals of tissue vary smoothly with both: over a
 population of tensors, from CSF to bundles of fibres in any direction, the volumes of a table have a

@@ -1,4 +1,4 @@
-"""Neighbours among diffusion directions, and groups of volumes that resemble each other."""
+"""Nearest neighbours among diffusion directions (q-space), and groups of volumes with similar directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shells of diffusion series: b-values that count as one."""
+"""b-value shells of diffusion series: which b-values count as one shell."""
 
 from __future__ import annotations
 

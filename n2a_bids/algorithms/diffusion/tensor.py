@@ -1,4 +1,4 @@
-"""Diffusion tensor: weighted log-linear fit, its maps, and the signal it predicts."""
+"""Diffusion tensor fit (weighted, log-linear): FA, MD, main direction, and the signal that it predicts."""
 
 from __future__ import annotations
 

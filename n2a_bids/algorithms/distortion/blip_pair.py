@@ -1,4 +1,4 @@
-"""Two b0s of opposite phase encoding, read on the grid of the first."""
+"""`BlipPair`: two b0s of opposite phase encoding on one grid, from which distortion is estimated."""
 
 from __future__ import annotations
 

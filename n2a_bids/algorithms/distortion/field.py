@@ -1,4 +1,4 @@
-"""Susceptibility distortion of echo-planar images: estimated from two opposite blips, and undone."""
+"""Estimates a susceptibility distortion field from a pair of b0s of opposite blips, and undoes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two series of opposite phase encoding: their distortion, and the motion of the head between them.
+"""Corrects a pair of series of opposite phase encoding (PEPOLAR): distortion and head motion together.
 
 A translation of the head along the phase-encoding axis and a constant displacement make the same pair of
 images, so that the pair cannot tell them apart. By convention the centre of the brain keeps its place along

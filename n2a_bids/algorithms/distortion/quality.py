@@ -1,4 +1,4 @@
-"""Whether a distortion field can be true: how far it moves the brain, where it folds, and what it gains."""
+"""Checks whether a distortion field can be true: largest shift, folding, and whether the b0s match better."""
 
 from __future__ import annotations
 

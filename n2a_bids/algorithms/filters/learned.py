@@ -1,4 +1,4 @@
-"""Filters of diffusion components, learned from the subject by recorruption, in closed form.
+"""Learned linear filters of diffusion components: from the subject itself by recorruption, in closed form.
 
 A series is turned into its principal components over the volumes, which leaves
 white noise white. Each component then gets its own linear filter over the

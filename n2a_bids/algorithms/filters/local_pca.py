@@ -1,4 +1,4 @@
-"""Local principal components of diffusion series: noise level, and optimal shrinkage of singular values."""
+"""Local PCA (MP-PCA) of diffusion series: noise level, and optimal shrinkage of singular values."""
 
 from __future__ import annotations
 

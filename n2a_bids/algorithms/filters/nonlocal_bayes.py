@@ -1,4 +1,4 @@
-"""Non-local Bayes in three dimensions, with a denoised image as its guide.
+"""Non-local Bayes filter for 3D images: similar patches, found with a denoised image as guide.
 
 After Lebrun, Buades and Morel, "A nonlocal Bayesian image denoising algorithm"
 (SIAM Journal on Imaging Sciences 6, 2013), second step: similar patches are taken

@@ -1,4 +1,4 @@
-"""Non-local Bayes for diffusion series: patches of the strongest principal components."""
+"""Non-local Bayes filter for diffusion series: patches of their strongest principal components."""
 
 from __future__ import annotations
 

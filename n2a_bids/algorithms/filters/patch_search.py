@@ -1,4 +1,4 @@
-"""The patches of an image that look alike, near each place: where non-local Bayes finds its company."""
+"""Searches the most similar patches around each place of an image, for non-local Bayes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patches whose noise is correlated, made white and back."""
+"""Whitens patches of correlated noise for non-local Bayes, and colours them again."""
 
 from __future__ import annotations
 

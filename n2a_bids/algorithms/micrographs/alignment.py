@@ -1,4 +1,4 @@
-"""Exposures moved back onto the first: one interpolation, which leaves the noise of a shift as it is."""
+"""Moves micrograph exposures onto the first one by their known drift, in one interpolation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike two unrelated images look when one is moved until they look most alike."""
+"""Correlation of two unrelated micrographs by chance: below it, exposures do not show the same thing."""
 
 from __future__ import annotations
 

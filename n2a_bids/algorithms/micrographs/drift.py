@@ -1,4 +1,4 @@
-"""Drift between exposures: rigid shifts below a pixel, and rotation where it matters."""
+"""Estimates drift between micrograph exposures: subpixel shifts, and rotation where it matters."""
 
 from __future__ import annotations
 

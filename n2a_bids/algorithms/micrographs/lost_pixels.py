@@ -1,4 +1,4 @@
-"""Pixels that one exposure lost: lines and blocks of its lowest value, and cosmic rays."""
+"""Finds and fills lost pixels of an exposure: dead lines and blocks, cosmic rays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole planes denoised in tiles that do not show: what is read reaches as far as any pixel looks."""
+"""Denoises whole micrograph planes in overlapping tiles without seams, by any function of a tile."""
 
 from __future__ import annotations
 

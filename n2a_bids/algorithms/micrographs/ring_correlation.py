@@ -1,4 +1,4 @@
-"""Fourier ring correlation: up to which detail two images of one thing agree."""
+"""Fourier ring correlation (FRC): the resolution up to which two micrographs agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exposures as networks see them, channel by channel: stabilised, in one scale, large images as windows."""
+"""Exposures as networks see them: noise stabilised, in one scale, by channel, large images in windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How noisy each exposure is, and its weight in their average: doses and readouts may differ."""
+"""Weights of micrograph exposures in their average, by dose and readout noise of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random blocks of repetitions as training batches."""
+"""3D training batches: random blocks of repetitions as noisy pairs or recorrupted averages."""
 
 from __future__ import annotations
 

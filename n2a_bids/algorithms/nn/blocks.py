@@ -1,4 +1,4 @@
-"""Blocks: where they lie, how they are cut out, and how they are put together again."""
+"""3D blocks of an image: grid, cutting, blending of overlaps, flips and rotations for augmentation."""
 
 from __future__ import annotations
 

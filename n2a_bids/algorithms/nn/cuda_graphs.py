@@ -1,4 +1,4 @@
-"""Training steps recorded once as a CUDA graph and then replayed: one launch in place of a thousand.
+"""Records a training step as a CUDA graph and replays it, which saves the launches on a GPU.
 
 With small blocks a GPU waits for the host that launches its kernels one by one. What is recorded
 always works on the same memory, so every batch is copied to where the recorded one was.

@@ -1,4 +1,4 @@
-"""Networks that take all volumes of a diffusion series as channels."""
+"""Network architectures for diffusion series, whose volumes are channels: MU-Net and the one of SAN2N."""
 
 from __future__ import annotations
 

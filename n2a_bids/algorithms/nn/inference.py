@@ -1,4 +1,4 @@
-"""Prediction of whole volumes, in blocks that do not show."""
+"""Applies a 3D network to a whole volume, in overlapping blocks without seams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks: the residual U-Nets of ``auto``, and the MU-Nets of the Noise2Average paper.
+"""Network architectures in 2D and 3D: residual U-Net, FusionUNet, and MU-Net of the Noise2Average paper.
 
 Every network maps a block, and what is known of it, to a *residual*: the clean
 block is estimated as ``block + network(block, ...)``.

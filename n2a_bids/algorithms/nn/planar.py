@@ -1,4 +1,4 @@
-"""Prediction of images plane by plane, in tiles that do not show, with bounded memory."""
+"""Applies a 2D network to micrographs plane by plane, in overlapping tiles, within bounded memory."""
 
 from __future__ import annotations
 

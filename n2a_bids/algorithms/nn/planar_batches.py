@@ -1,4 +1,4 @@
-"""Random squares of stabilised exposures as training batches of 2D networks."""
+"""2D training batches: random squares of stabilised micrograph exposures."""
 
 from __future__ import annotations
 

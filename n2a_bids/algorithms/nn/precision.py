@@ -1,4 +1,4 @@
-"""In which precision networks run: bfloat16 where it is faster here, float32 elsewhere."""
+"""Numeric precision of networks: bfloat16 where this processor or GPU is faster with it, else float32."""
 
 from __future__ import annotations
 

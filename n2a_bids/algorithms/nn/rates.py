@@ -1,4 +1,4 @@
-"""How fast networks and filters run here: measured in seconds, to say how long a denoising will take."""
+"""Measures how fast networks and filters run on this machine, to predict the time of a denoising."""
 
 from __future__ import annotations
 

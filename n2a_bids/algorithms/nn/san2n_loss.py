@@ -1,4 +1,4 @@
-"""Losses of Spatio-Angular Noise2Noise: one series, neighbouring voxels and neighbouring directions.
+"""Loss functions of SAN2N (Spatio-Angular Noise2Noise): subsampled voxels and neighbouring directions.
 
 Jiang, Chen et al., "Spatio-angular noise2noise", ISBI 2024.
 """

@@ -1,4 +1,4 @@
-"""The training loop of all networks but SAN2N's: batches, learning rate, loss, divergence."""
+"""The training loop (`fit`) of all networks but SAN2N's: learning rate, masked loss, divergence."""
 
 from __future__ import annotations
 

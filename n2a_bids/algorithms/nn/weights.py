@@ -1,4 +1,4 @@
-"""Pretrained weights, as strategies receive them."""
+"""`PretrainedWeights` in memory: check that they fit, and build the network on its device."""
 
 from __future__ import annotations
 

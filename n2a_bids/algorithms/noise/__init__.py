@@ -1,1 +1,1 @@
-"""Noise: its level and map, the bias it leaves in magnitudes, what interpolation does to it."""
+"""Noise: level and map, Rician and chi floors, correlation of neighbours, k-space, copies."""

@@ -1,4 +1,4 @@
-"""The air around the head, where the kind and level of the noise show without any signal."""
+"""Finds the air around the head, and measures there whether a magnitude noise floor shows, and how high."""
 
 from __future__ import annotations
 

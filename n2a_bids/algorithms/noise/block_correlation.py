@@ -1,4 +1,4 @@
-"""Noise of two images correlated block by block, where a block holds noise alone."""
+"""Correlates two images block by block in blocks that hold noise alone, for `shared_noise`."""
 
 from __future__ import annotations
 

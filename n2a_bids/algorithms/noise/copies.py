@@ -1,4 +1,4 @@
-"""Images that bring nothing new beside others: copies, however processed, and means of several."""
+"""Finds images that are copies of others, scaled or filtered, means of several, or repeated volumes."""
 
 from __future__ import annotations
 

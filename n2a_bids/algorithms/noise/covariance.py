@@ -1,4 +1,4 @@
-"""Correlated (coloured) noise: covariance of neighbouring voxels, noise drawn from it, effect of filters."""
+"""Noise covariance of neighbouring voxels (coloured noise): noise drawn from it, and what filters leave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The covariance of noise, from images that hold noise alone: differences and residuals."""
+"""Estimates the noise covariance of neighbouring voxels from differences of images and from residuals."""
 
 from __future__ import annotations
 

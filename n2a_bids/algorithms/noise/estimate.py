@@ -1,4 +1,4 @@
-"""Noise level of T1w repetitions: one number, a map, and ratios between repetitions."""
+"""Noise level (SD) of repetitions: one number, a map, and ratios between repetitions, from differences."""
 
 from __future__ import annotations
 

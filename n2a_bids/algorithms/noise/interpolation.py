@@ -1,4 +1,4 @@
-"""What the one interpolation of a diffusion series does to its noise."""
+"""Part of the noise variance that the interpolation of a diffusion series keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Empty parts of k-space (zero-filling, partial Fourier, corners): found below the level of known noise."""
+"""Finds empty k-space of stored images: zero-filling, partial Fourier, corners that were not acquired."""
 
 from __future__ import annotations
 

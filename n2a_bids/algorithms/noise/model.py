@@ -1,4 +1,4 @@
-"""What is known of the noise of images: how alike neighbours are, and what was acquired of k-space."""
+"""`NoiseModel`: covariance of neighbouring voxels with the acquired k-space, and whether the two agree."""
 
 from __future__ import annotations
 

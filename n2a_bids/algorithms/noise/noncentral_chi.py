@@ -1,4 +1,4 @@
-"""The noise floor of several receive coils combined by the root sum of squares: a noncentral chi law."""
+"""Noncentral chi formulas: noise floor of several coils (sum of squares), their number, and its removal."""
 
 from __future__ import annotations
 

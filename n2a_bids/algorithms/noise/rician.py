@@ -1,4 +1,4 @@
-"""The Rician noise floor: what it adds to magnitude images, and how to take it away."""
+"""Rician formulas: bias and variance that noise gives magnitudes of one coil, and removal of that floor."""
 
 from __future__ import annotations
 

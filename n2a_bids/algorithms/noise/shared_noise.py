@@ -1,4 +1,4 @@
-"""Noise that images have in common: what tells one acquisition stored twice from two acquisitions.
+"""Measures noise that two images share: a positive correlation tells one acquisition stored twice.
 
 The noise of two acquisitions is independent, whatever was done to either image afterwards. The noise of one
 acquisition stays correlated through shading, scaling, rounding, cropping, reordering, and, below the finest

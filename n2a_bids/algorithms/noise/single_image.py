@@ -1,4 +1,4 @@
-"""Noise level and map of one image, from itself: flat tissue, and air where it shows magnitudes.
+"""Noise level and map of a single image without repetitions: from flat tissue, and from its air.
 
 Nothing was repeated, so that noise has to be told from structure by what it looks like. The finest diagonal
 detail (a difference along all three axes) holds next to no anatomy where tissue is flat, and all of its power

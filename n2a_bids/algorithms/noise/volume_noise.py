@@ -1,4 +1,4 @@
-"""Noise SD of each volume of a diffusion series, and volumes that are noisier than others."""
+"""Noise SD of each volume of a diffusion series, and a warning of unusually noisy volumes."""
 
 from __future__ import annotations
 

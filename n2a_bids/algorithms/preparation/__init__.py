@@ -1,1 +1,1 @@
-"""What is done to repetitions before any strategy sees them: intensities, noise, head."""
+"""What is done to repetitions before a strategy: scale, noise floor, gaps, phase, acquired matrix."""

@@ -1,4 +1,4 @@
-"""A noisy background: the air of ratio images such as UNIT1, which is noise of the whole intensity range.
+"""Noisy background of MP2RAGE ratio images (UNIT1): air of the full intensity range, found and emptied.
 
 The uniform image of MP2RAGE is a ratio of two images. Where neither has signal it can have any value, so that
 its air is far noisier than its tissue, and no darker. Such air tells nothing of the noise in the brain, and

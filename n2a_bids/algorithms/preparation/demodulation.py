@@ -1,4 +1,4 @@
-"""Complex images without their phase: the smooth phase is estimated and taken out, and the real part kept.
+"""Demodulates complex images: estimates the smooth phase, takes it out, and keeps the real part.
 
 The noise of a magnitude is Rician and has a floor; that of the real part is Gaussian and has none, so that it
 averages out. What is smooth in the phase (fields, coils, motion of the head during the diffusion weighting)

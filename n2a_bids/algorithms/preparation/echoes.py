@@ -1,4 +1,4 @@
-"""Echoes of one excitation: images that share anatomy and noise level, but not contrast.
+"""Prepares multi-echo images, one noise level but different contrast, for the joint denoising of echoes.
 
 Measured in units of their noise, echoes can be turned into each other's orthonormal combinations
 without making the noise unequal or correlated. The strongest combination then holds nearly all of the

@@ -1,4 +1,4 @@
-"""Voxels that one repetition did not measure, filled from the others."""
+"""Fills gaps of one repetition (voxels that it did not measure) from the other repetitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Voxels of an image that hold no measurement: zones filled with one value, and specks of impossible values.
+"""Finds gaps: voxels without a measurement, as zones of one fill value, and specks of impossible values.
 
 Defacing, skull-stripping, padding, and corrections of gradient nonlinearity leave zones of one value; faulty
 conversions leave single voxels at the limit of their data type. Both look like steep edges: they ring where

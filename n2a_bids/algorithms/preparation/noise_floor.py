@@ -1,4 +1,4 @@
-"""The noise floor of repetitions: whether their air shows magnitudes, of one receive coil or of several."""
+"""Decides which noise floor repetitions have: none, Rician (one coil) or noncentral chi (several coils)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the numbers of a phase image mean: radians, or one of the integer scales of scanners."""
+"""Unit of a phase image: radians, or one of the integer scales that scanners write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From repetitions to what networks and risks need: one scale, weights, noise map."""
+"""Prepares T1w repetitions for `auto`: one scale, weights, noise map, removal of the noise floor, head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gaps in the volumes of diffusion series: specks of impossible values, and areas that were filled."""
+"""Mends single volumes of a diffusion series: specks of impossible values, NaN and filled areas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of any contrast as networks for T1w heads know them: tissue bright, CSF and skull dark."""
+"""Turns T2w, b0 and other contrasts into T1w-like images, so that a T1w network finds the brain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to the acquired matrix and back; of a lone image, whose noise is not known, that matrix is found.
+"""Undoes zero-filling (interpolation in k-space): to the acquired matrix, and back to the stored grid.
 
 Of repetitions, whose differences tell their noise, :mod:`~n2a_bids.algorithms.noise.kspace` finds more.
 

@@ -1,4 +1,4 @@
-"""What was gained over the plain mean: the one definition that sidecars, reports and tables go by.
+"""`Gain` over the plain mean in dB: the one definition for sidecars, reports and tables.
 
 The reference is the plain mean of the repetitions, with equal weights, as averaging gives it. The noise
 variance ``s**2`` of one repetition is that of the repetitions on average (its root is their root mean

@@ -1,4 +1,4 @@
-"""Image quality by the definitions of MRIQC (Esteban et al., PLoS ONE 12, 2017), before and after denoising.
+"""Image quality metrics of MRIQC (CNR, CJV, SNR, EFC, ...; Esteban et al., PLoS ONE 2017).
 
 Both images are measured in the same voxels, found on one of them: otherwise noise would change the tissues
 along with the values in them.

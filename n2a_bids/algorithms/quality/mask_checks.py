@@ -1,4 +1,4 @@
-"""Whether a brain mask lies on the brain of an image, and whether anything lies outside of it."""
+"""Checks a brain mask: does it lie on the brain, was the image skull-stripped, is there anything outside."""
 
 from __future__ import annotations
 

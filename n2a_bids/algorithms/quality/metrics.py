@@ -1,4 +1,4 @@
-"""How near an image is to the truth (PSNR, SSIM, NRMSE); those of `sharpness` come along.
+"""Error metrics against a known truth: PSNR, SSIM, NRMSE, and PSNR at edges.
 
 Every measure looks at voxels inside the mask only: what lies outside never changes a value.
 """

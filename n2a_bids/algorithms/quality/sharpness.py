@@ -1,4 +1,4 @@
-"""Sharpness of an image, smoothness of a residual, anatomy in a residual.
+"""Sharpness of an image, smoothness (FWHM) of a residual, and anatomy that a residual holds.
 
 None of them needs the truth; every one looks at voxels inside the mask only.
 """

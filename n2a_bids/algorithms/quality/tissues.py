@@ -1,4 +1,4 @@
-"""Grey matter, white matter and CSF of one anatomical image, from its intensities, for measures of quality.
+"""Segments grey matter, white matter and CSF by intensity, for the image quality metrics.
 
 Not a segmentation to study anatomy with: what counts is that the middle of each tissue is found, in seconds,
 on images of any noise, where three tissues have three brightnesses and white matter is the deepest of them.

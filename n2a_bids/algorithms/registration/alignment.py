@@ -1,4 +1,4 @@
-"""Aligned T1w repetitions: what QC thresholds say against each, and resampling."""
+"""Judges and resamples aligned T1w repetitions: QC thresholds on motion and correlation, common grid."""
 
 from __future__ import annotations
 

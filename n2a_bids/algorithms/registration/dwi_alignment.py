@@ -1,4 +1,4 @@
-"""Quality of the alignment of diffusion series, from their b0s, whatever grid each of them has."""
+"""Judges the alignment of diffusion series by the correlation of their b0s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contrasts of a diffusion series: which volumes predict each other, and how others are aligned."""
+"""Groups volumes of a diffusion series by contrast, for motion estimation: who predicts whom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Head motion between the volumes of diffusion series.
+"""Estimates head motion between the volumes of a diffusion series, each against its prediction.
 
 Volumes differ in contrast, so each is registered to what all others of similar
 b-value together predict for its own b-value and direction. A motion is believed as

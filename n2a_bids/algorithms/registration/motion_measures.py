@@ -1,4 +1,4 @@
-"""Rotation, translation and framewise displacement of volumes, and directions rotated back."""
+"""Framewise displacement, rotation and translation of volumes; gradient directions rotated back."""
 
 from __future__ import annotations
 

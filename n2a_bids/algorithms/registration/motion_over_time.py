@@ -1,4 +1,4 @@
-"""Motion of a head over time from measurements of known error: what is within its error is not believed.
+"""Smooths head motion over the volumes of a series: drift and jumps are kept, estimation noise is not.
 
 A head keeps still or drifts, and now and then jumps. Its course is a random walk whose steps have long tails
 (Student's t). Their scale is estimated from the measurements themselves (empirical Bayes), so that noise

@@ -1,4 +1,4 @@
-"""What noise takes from the correlation of two images, so that a noisy head is not mistaken for another."""
+"""Corrects the correlation of two images for their noise, so that a noisy head is not taken for another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images with their place in the world: rigid motion between two of one contrast, and mirror images."""
+"""Rigid registration of two images by their place in the world; mirrored (left-right flipped) images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rigid transforms as 4x4 matrices: their mean, and a coarse search for a first guess.
+"""Midspace (mean) of rigid transforms, and the coarse search that starts a registration.
 
 Everywhere, a transform maps points of the reference (world mm, RAS+) to points of the moving image, the
 direction in which images are resampled.

@@ -1,4 +1,4 @@
-"""Rigid motion of a noisy image relative to a target of one contrast, and its standard error.
+"""Fine rigid fit (least squares) of a noisy image to a target, with the standard error of the motion.
 
 The slopes of the fit are those of the target, which is given or predicted from many volumes: slopes of the
 noisy image itself share its noise with its values, and then the noise alone has a best place, half-way

@@ -1,4 +1,4 @@
-"""Correlation of two aligned images, and the quality by which the reference is chosen."""
+"""Correlation of two aligned images, and the contrast-to-noise by which the reference is chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Affine transforms of the world (RAS+, mm), composed as objects.
+"""`Affine`: 4x4 transforms of the world (RAS+, mm), composed and inverted.
 
 One convention throughout: a transform maps points of the *target*, on whose grid an image is shown, to
 points of the *source*, whose intensities are read there. This is the direction in which images are

@@ -1,1 +1,1 @@
-"""Which denoised image is best, judged on data held out, without knowing the truth."""
+"""Which denoised image is best without a truth: risk (expected error) on held-out data, and error maps."""

@@ -1,4 +1,4 @@
-"""Zero-filled repetitions on the matrix that was acquired, where the risk says that nothing is lost there."""
+"""Denoises zero-filled repetitions on the matrix that was acquired, where nothing is lost by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chosen combination of candidates, made of the whole volume."""
+"""Applies the chosen blend of candidates to the whole volume."""
 
 from __future__ import annotations
 

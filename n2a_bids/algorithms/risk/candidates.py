@@ -1,4 +1,4 @@
-"""Candidates for the denoised image, and their comparison on held-out blocks."""
+"""`Candidate`: one denoiser that `auto` may choose; runs all on held-out blocks and compares them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The choice that risks lead to: the mean, unless something beats it beyond doubt."""
+"""Chooses by risk: the plain mean, unless a candidate beats it beyond doubt; words the choice."""
 
 from __future__ import annotations
 

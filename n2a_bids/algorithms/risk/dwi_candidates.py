@@ -1,4 +1,4 @@
-"""Risk of the candidates for a diffusion series, on cubes that the filters did not learn from."""
+"""Risk of the candidates for a diffusion series, on held-out cubes, and the choice among them."""
 
 from __future__ import annotations
 

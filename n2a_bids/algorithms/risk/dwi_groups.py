@@ -1,4 +1,4 @@
-"""Volumes of a diffusion series that were denoised together: what was chosen for them, and what it gained."""
+"""Volume groups (shells) of a diffusion series: candidate chosen for each, and its gain."""
 
 from __future__ import annotations
 

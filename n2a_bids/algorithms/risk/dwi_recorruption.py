@@ -1,4 +1,4 @@
-"""Pairs of diffusion series of equal signal and independent noise, from repetitions or from one series."""
+"""Recorruption of diffusion series: noisy pairs of equal signal and independent noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error to expect in every voxel of a denoised diffusion series: one map for each shell.
+"""Uncertainty maps of diffusion series: expected error of every voxel, one map for each shell.
 
 The posterior of non-local Bayes says how much noise it keeps where few patches look alike, and where it
 disagrees with the step before it, angular contrast is in doubt. How large the squared error is on average is

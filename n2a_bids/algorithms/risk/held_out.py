@@ -1,4 +1,4 @@
-"""Blocks of the image that training never sees, on which results are judged."""
+"""Held-out blocks: the part of an image that training never sees, on which risk is estimated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How noisy each repetition is, found from what a denoised average leaves of it; its weight follows."""
+"""Finds the noise of each repetition from a denoised average, and the weights that follow."""
 
 from __future__ import annotations
 

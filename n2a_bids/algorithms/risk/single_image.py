@@ -1,4 +1,4 @@
-"""Stein's risk of candidates for one image alone, from simulated noise of the level that it seems to have.
+"""Stein's unbiased risk (SURE) of candidates for a single image, at its estimated noise level.
 
 With simulated noise n of the level of the image y, y + a n and y - n/a have the same signal and independent
 noise if the level is right, so that the squared distance of a denoised y + a n from y - n/a is its squared

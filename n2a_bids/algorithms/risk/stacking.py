@@ -1,4 +1,4 @@
-"""Risk of every candidate, and of their blend, on blocks held out: the choice with its standard error.
+"""Stacking: the blend of candidates of least risk on held-out blocks, with its standard error.
 
 For repetitions ``y_r`` of one signal with independent noise of variance
 ``s_r**2``, the weights ``v = w + a*u`` and ``t = w - u/a`` with ``sum(u) = 0`` and

@@ -1,4 +1,4 @@
-"""The error to expect in every voxel of a denoised image, calibrated on held-out blocks.
+"""Uncertainty map of anatomical images: expected error of every voxel, calibrated on held-out blocks.
 
 Where a patch differs from those that look alike, non-local Bayes keeps more of its noise: the variance of
 its posterior says how much. Where the stages of the estimate disagree, detail is in doubt. The squared

@@ -1,4 +1,4 @@
-"""Ways from repetitions to a denoised image: one file and one row of the table of strategies each."""
+"""Strategies: the ways from repetitions to a denoised image, by modality; see `strategy_table`."""
 
 from __future__ import annotations
 

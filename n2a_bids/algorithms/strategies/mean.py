@@ -1,4 +1,4 @@
-"""Strategy ``mean``: the plain average, which every other strategy must beat."""
+"""Strategy ``mean``: the plain average of repetitions, which every other strategy must beat."""
 
 from __future__ import annotations
 

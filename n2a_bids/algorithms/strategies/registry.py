@@ -1,4 +1,4 @@
-"""Loads the code of a strategy, by its row in the table of strategies."""
+"""Imports the code of a strategy that a row of the strategy table names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Argument types and actions: text of the command line -> values of the settings."""
+"""Argument types of ``n2a``: path, participant label, filter file, memory, from text to values."""
 
 from __future__ import annotations
 

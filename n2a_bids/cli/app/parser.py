@@ -1,4 +1,4 @@
-"""The parser of ``n2a``, made from the fields of `Config`.
+"""Builds the argument parser of ``n2a`` from the fields of `Config`.
 
 Every option that is a setting has a `dest` that names its field (``denoise.recipe``) and no default: what the
 command line does not say is absent from the namespace, so a settings file can fill it in.

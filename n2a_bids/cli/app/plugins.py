@@ -1,4 +1,4 @@
-"""The file of ``--nipype-plugin-file``: which nipype plugin runs the nodes, and how."""
+"""Reads the file of ``--nipype-plugin-file``: which nipype plugin runs the nodes, with what arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the command line to a `Config`: command line over settings file over what the machine offers."""
+"""Makes the `Config` of a run: command line over settings file over defaults of the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which anatomical images belong together: repetitions, echoes; the others with a reason."""
+"""Groups anatomical images into repetitions and multi-echo sets; the others with a reason."""
 
 from __future__ import annotations
 

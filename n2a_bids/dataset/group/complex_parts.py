@@ -1,4 +1,4 @@
-"""Complex images: magnitude with phase, or real with imaginary part, become one image."""
+"""Joins magnitude with phase, and real with imaginary files, to one complex image."""
 
 from __future__ import annotations
 

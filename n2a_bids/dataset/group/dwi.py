@@ -1,4 +1,4 @@
-"""Which diffusion series belong together: pair, repeat, split, single; the others with a reason."""
+"""Groups diffusion series into pair, repeat, split or single; the others with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""b0 images beside diffusion series: nothing to denoise in them, but they may show the distortion of one.
+"""b0 and SBRef images beside diffusion series: never denoised, but used to estimate distortion.
 
 They lie in ``dwi``, or in ``fmap`` with a sidecar that names the series (see
 `n2a_bids.dataset.read.fieldmaps`).

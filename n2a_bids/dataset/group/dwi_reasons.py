@@ -1,4 +1,4 @@
-"""Why a DWI series has no partner: the one cause that a user can act on."""
+"""Words the one reason why a diffusion series has no partner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repeated DWI series: the same gradient table, runs that differ in ``run`` only."""
+"""Finds repeated diffusion series: same gradient table, names that differ in ``run`` only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DWI pairs of opposite phase encoding."""
+"""Finds pairs of diffusion series of opposite phase encoding."""
 
 from __future__ import annotations
 

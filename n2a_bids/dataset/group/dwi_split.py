@@ -1,4 +1,4 @@
-"""One DTI scan with enough directions to be split into two."""
+"""Finds single DTI series with enough directions to be split into two halves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The volumes that several DWI series have in common, and why two series have too few."""
+"""Volumes (b-value, direction) and voxel size that several diffusion series have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images grouped by the entities of their names."""
+"""Groups images by the BIDS entities of their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which micrographs belong together: exposures of one field of view, or the frames of one file."""
+"""Groups micrographs: exposures of one field of view, or the frames of one file."""
 
 from __future__ import annotations
 

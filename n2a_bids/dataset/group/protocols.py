@@ -1,4 +1,4 @@
-"""Settings of the scanner: those that images denoised together must share, and those worth a note."""
+"""Scanner settings that repetitions must share (TE, TR, flip angle; s or ms), or that are worth a note."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that are one acquisition by their sidecars: stored with and without normalisation, say."""
+"""One acquisition stored twice (with and without normalisation), recognised by sidecars."""
 
 from __future__ import annotations
 

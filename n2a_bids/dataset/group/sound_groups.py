@@ -1,4 +1,4 @@
-"""Groups among images that are known to be sound, and again among the others where some are not."""
+"""Groups the images that are not broken, and groups again where damaged ones were excluded."""
 
 from __future__ import annotations
 

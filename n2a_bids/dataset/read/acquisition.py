@@ -1,4 +1,4 @@
-"""What the sidecar of a diffusion series tells of its acquisition, looked at once, where it is read."""
+"""Reads phase encoding and total readout time (seconds) from the sidecar of a diffusion series."""
 
 from __future__ import annotations
 

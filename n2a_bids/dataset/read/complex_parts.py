@@ -1,4 +1,4 @@
-"""Checks of the second file of a complex image: its grid, its values, and the scale of a phase."""
+"""Checks the phase or imaginary file of a complex image: grid, values, scale of the phase."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files that are byte for byte another one, in another session or of another participant."""
+"""Finds image files that are byte for byte equal, across sessions and participants."""
 
 from __future__ import annotations
 

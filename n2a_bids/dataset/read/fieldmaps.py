@@ -1,4 +1,4 @@
-"""Echo-planar images in ``fmap`` folders, and the diffusion series that their sidecars link them to."""
+"""Finds EPI images in ``fmap`` folders and the diffusion series they are meant for (``IntendedFor``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are no images: absent, empty, cut short, or not NIfTI."""
+"""Checks files without loading them: missing, empty, cut short, or not NIfTI."""
 
 from __future__ import annotations
 

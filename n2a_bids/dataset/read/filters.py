@@ -1,4 +1,4 @@
-"""Semantics of ``--bids-filter-file``, applied to the entities and metadata of an image."""
+"""Applies ``--bids-filter-file`` to the entities and metadata of an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brain masks that users bring in derivatives (``--derivatives``): which belongs to which images."""
+"""Finds brain masks that users bring with ``--derivatives``, and the images each belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DWI series with their gradient tables in the world, and what is wrong with them."""
+"""Reads a diffusion series with its bval and bvec table, checked and turned into the world."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that cannot be denoised: wrong dimensions, data types, affines, values; with the remedy."""
+"""Checks headers and voxels of images: dimensions, data type, affine, NaN; with the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory that images take at least, judged by their headers before anything is loaded."""
+"""Least memory (GB) that images need, by their headers, and exclusion of what is too large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The index of the dataset (pybids), and the participants that it holds."""
+"""Index of the dataset by pybids: participants and images that it holds."""
 
 from __future__ import annotations
 

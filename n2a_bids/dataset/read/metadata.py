@@ -1,4 +1,4 @@
-"""Sidecars of an image, by the BIDS inheritance principle."""
+"""Reads JSON sidecars of an image by the BIDS inheritance principle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Micrographs of a dataset: which files they are, and what keeps one from being used."""
+"""Finds the micrograph files of a dataset, and what keeps one from being used."""
 
 from __future__ import annotations
 

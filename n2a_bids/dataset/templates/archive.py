@@ -1,4 +1,4 @@
-"""What TemplateFlow is asked for: found on disk, or downloaded with its client into a folder of ours."""
+"""Finds TemplateFlow files on disk, or downloads them with its client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brain templates of TemplateFlow that are on disk."""
+"""Finds brain templates and their masks of TemplateFlow on disk."""
 
 from __future__ import annotations
 

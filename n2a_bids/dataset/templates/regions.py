@@ -1,4 +1,4 @@
-"""Regions of brain templates: those of TemplateFlow that are on disk, and files of the user's own."""
+"""Finds atlases (regions of brain templates): those of TemplateFlow, and files of the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files at the top of the output dataset: description, labels, README and .bidsignore."""
+"""Writes ``dataset_description.json``, label descriptions, README and ``.bidsignore`` of the output."""
 
 from __future__ import annotations
 

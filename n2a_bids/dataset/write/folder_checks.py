@@ -1,4 +1,4 @@
-"""Folders that must not be written to, or cannot be: refused before the work."""
+"""Refuses output folders that must not or cannot be written to, before the work."""
 
 from __future__ import annotations
 

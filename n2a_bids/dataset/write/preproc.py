@@ -1,4 +1,4 @@
-"""Which T1w group of a session fMRIPrep reuses: it takes one image and one brain mask."""
+"""Picks the T1w group of a session that gets ``desc-preproc`` names, which fMRIPrep reuses."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Exposures of a microscope before they are denoised: which fit together, frames, alignment, the command."""
+"""Micrograph exposures before they are denoised: selection, frames, loading, command."""

@@ -1,4 +1,4 @@
-"""``n2a-tools denoise`` for PNG and TIFF files: exposures of one field of view, or two folders of pairs."""
+"""``n2a-tools denoise`` for PNG and TIFF files: exposures of one field, or two folders of pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exposures of a microscope: read, sorted out, moved back onto the first, and which of their pixels count."""
+"""Loads micrograph exposures as `Repetitions`: selected, moved onto the first, saturated pixels out."""
 
 from __future__ import annotations
 

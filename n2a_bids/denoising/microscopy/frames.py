@@ -1,4 +1,4 @@
-"""Frames of one file summed to exposures."""
+"""Sums the frames of one micrograph file to a few exposures."""
 
 from __future__ import annotations
 

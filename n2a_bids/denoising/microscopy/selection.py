@@ -1,4 +1,4 @@
-"""Which exposures can be denoised together, and why others cannot: each is left out singly."""
+"""Decides which micrograph exposures fit together, and why others are excluded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""T1w repetitions resampled onto one grid, and those excluded that do not fit."""
+"""Node that resamples T1w repetitions onto one grid and excludes those that do not fit."""
 
 from __future__ import annotations
 

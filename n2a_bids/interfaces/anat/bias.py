@@ -1,4 +1,4 @@
-"""The denoised image without bias field, as fMRIPrep asks for it."""
+"""Node that removes the bias field of a denoised T1w image, as fMRIPrep wants it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuse runs that are copies of one measurement, and warn of shared noise, once it is known how they lie."""
+"""Refuses T1w runs that are copies of one measurement, and warns of noise that they share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Aligned T1w repetitions: what was found for each, which are excluded, and gaps filled from the others."""
+"""Aligned T1w repetitions: QC of each, which are excluded, and gaps filled from the others."""
 
 from __future__ import annotations
 

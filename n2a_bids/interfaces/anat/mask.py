@@ -1,4 +1,4 @@
-"""Brain masks of T1w images: found by deepbet or a template, or given by the user and brought to the grid."""
+"""Nodes for the brain mask of T1w images: by deepbet, by a template, or given by the user."""
 
 from __future__ import annotations
 

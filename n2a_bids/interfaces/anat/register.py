@@ -1,4 +1,4 @@
-"""The choice of the reference among T1w repetitions, and the rigid motion of the others."""
+"""Nodes that choose the reference among T1w repetitions and register the others rigidly to it."""
 
 from __future__ import annotations
 

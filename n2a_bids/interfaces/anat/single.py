@@ -1,4 +1,4 @@
-"""One image that was not repeated, in the place of aligned repetitions."""
+"""Node that passes a single T1w image on as if it were aligned repetitions."""
 
 from __future__ import annotations
 

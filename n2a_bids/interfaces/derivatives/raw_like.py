@@ -1,4 +1,4 @@
-"""Sidecars of results in native space and under raw names, and what surrounds them in a raw dataset."""
+"""Nodes for sidecars of results in native space, and for the raw-like dataset with its field maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the sidecars of results: from the records of a run, and from the sidecars of its images."""
+"""Fields of the JSON sidecars of results, from the records of a run and the sources' sidecars."""
 
 from __future__ import annotations
 

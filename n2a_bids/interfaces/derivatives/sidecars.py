@@ -1,4 +1,4 @@
-"""The sidecars of all results of a group, whatever kind of image it is."""
+"""Node that makes the sidecars of all results of a group; what stands in them: `sidecar_fields`."""
 
 from __future__ import annotations
 

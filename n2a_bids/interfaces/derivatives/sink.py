@@ -1,4 +1,4 @@
-"""Writes the results of a group to the output folder, each file whole, with its sidecar."""
+"""Node that writes results into the output folder under their BIDS names, each file whole."""
 
 from __future__ import annotations
 

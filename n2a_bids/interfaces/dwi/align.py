@@ -1,4 +1,4 @@
-"""Diffusion series resampled onto one grid: motion and distortion undone at once, misfits excluded."""
+"""Node that resamples diffusion series onto one grid, motion and distortion undone, misfits excluded."""
 
 from __future__ import annotations
 

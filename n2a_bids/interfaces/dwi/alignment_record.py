@@ -1,4 +1,4 @@
-"""The record of an alignment of diffusion series: what report, sidecars and group table read."""
+"""Record of the alignment of diffusion series for report and sidecars, with warnings of motion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The brain in a b0, by deepbet, a template or a threshold."""
+"""Node for the brain mask of a b0: by deepbet, a template or a threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look for diffusion series that hold the noise of others, and for volumes that are stored twice."""
+"""Node that finds diffusion series with the noise of others, and volumes that are stored twice."""
 
 from __future__ import annotations
 

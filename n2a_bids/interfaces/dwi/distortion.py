@@ -1,4 +1,4 @@
-"""Susceptibility distortion of a pair of opposite phase encoding, estimated from its b0s."""
+"""Node that estimates susceptibility distortion from a pair of b0s of opposite phase encoding."""
 
 from __future__ import annotations
 

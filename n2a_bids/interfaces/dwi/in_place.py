@@ -1,4 +1,4 @@
-"""A diffusion series that is denoised where it lies: its motion is measured, and left."""
+"""Node for a single diffusion series that is not resampled: its motion is measured only."""
 
 from __future__ import annotations
 

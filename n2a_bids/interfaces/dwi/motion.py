@@ -1,4 +1,4 @@
-"""Head motion of diffusion series: between the volumes of one series, and from series to series."""
+"""Nodes for head motion of diffusion series: between volumes of one series, and from series to series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The denoised series as each of its sources lay: in its native space, with its own distortion."""
+"""Node that puts the denoised series back into the native space and distortion of its sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A b0 of opposite phase encoding as a partner from which the distortion of other series is estimated."""
+"""Nodes for a reversed b0 as partner: its mean, and the distortion it gives other series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diffusion series as they enter the workflow: inputs that nodes share, volumes taken, table and mean b0."""
+"""Nodes and inputs with which diffusion series enter a workflow: volumes, gradient table, mean b0."""
 
 from __future__ import annotations
 

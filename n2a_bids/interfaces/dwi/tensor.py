@@ -1,4 +1,4 @@
-"""One diffusion tensor scan turned into two of the same table (SDnDTI), and tensor maps."""
+"""Nodes that split one diffusion scan by its tensor (SDnDTI), and that write FA, MD and other maps."""
 
 from __future__ import annotations
 

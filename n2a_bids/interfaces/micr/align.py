@@ -1,4 +1,4 @@
-"""Exposures of a microscope on one grid: the step before the denoising of micrographs."""
+"""Node that aligns micrograph exposures onto one grid."""
 
 from __future__ import annotations
 

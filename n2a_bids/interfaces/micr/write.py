@@ -1,4 +1,4 @@
-"""Results of micrographs in the format of the exposures, each file whole, with its sidecar."""
+"""Node that writes denoised micrographs in the format of the exposures, with sidecar."""
 
 from __future__ import annotations
 

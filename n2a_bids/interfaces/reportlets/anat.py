@@ -1,4 +1,4 @@
-"""Report figures as nipype nodes: files in, one SVG out.
+"""Report figures of T1w and of all kinds, as nodes: mask, alignment, denoising, residual, noise, risk.
 
 Each interface loads its images, brings them to RAS order and hands arrays to :mod:`n2a_bids.viz`.
 All write ``out_file`` into the working directory of the node.

@@ -1,4 +1,4 @@
-"""Report figures of diffusion series as nipype nodes; see :mod:`n2a_bids.interfaces.reportlets.anat`."""
+"""Report figures of diffusion series, as nodes: distortion, tensor maps, gradients, volumes, motion."""
 
 from __future__ import annotations
 

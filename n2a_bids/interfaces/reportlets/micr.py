@@ -1,4 +1,4 @@
-"""Report figures of micrographs as nipype nodes: files in, one SVG out."""
+"""Report figures of micrographs, as nodes: before and after, detail, residual, resolution, drift."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report figures of the regions of an atlas, as nodes: see :mod:`n2a_bids.interfaces.reportlets.anat`."""
+"""Report figures of the regions of an atlas, as nodes."""
 
 from __future__ import annotations
 

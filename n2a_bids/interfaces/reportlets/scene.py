@@ -1,4 +1,4 @@
-"""From files to what a figure shows: RAS order, one grid, cropped to the brain."""
+"""Loads the images of a report figure: RAS order, one grid, cropped to the brain."""
 
 from __future__ import annotations
 

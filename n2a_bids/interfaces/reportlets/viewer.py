@@ -1,4 +1,4 @@
-"""Images of the viewer page as a nipype node: files in, one JSON record out."""
+"""Node that encodes the images of the viewer page into one JSON file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classical denoisers of other packages, on arrays, for side-by-side comparison.
+"""Denoisers of others for anatomical images (BM4D, ANTs, non-local means of dipy), on arrays.
 
 Each baseline denoises one volume. It is tried in two ways on repetitions: on their mean (plain
 name) and on each repetition before averaging (name with ``-each``). All are told the true noise

@@ -1,4 +1,4 @@
-"""``n2a-tools benchmark``: every method on identical simulated data, trust tests, speed."""
+"""``n2a-tools benchmark``: starts the benchmark that its options name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processor, memory and versions of the machine that the benchmark ran on."""
+"""Describes the machine of a benchmark: processor, memory, versions."""
 
 from __future__ import annotations
 

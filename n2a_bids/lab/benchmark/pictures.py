@@ -1,4 +1,4 @@
-"""Curves of the summary, and zoomed slices of what every method made of the same data."""
+"""Pictures of the benchmark: curves, and zoomed slices of what every method made."""
 
 from __future__ import annotations
 

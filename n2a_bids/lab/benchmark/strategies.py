@@ -1,4 +1,4 @@
-"""Strategies of the app as methods of the benchmarks: names with recipe and variant; what they may use."""
+"""Strategies of the app as benchmark methods: names with recipe and variant, what they may use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of the benchmark: what is measured, and a table on disk that grows by whole rows."""
+"""Table of benchmark rows on disk (TSV), and the error measures in each row."""
 
 from __future__ import annotations
 

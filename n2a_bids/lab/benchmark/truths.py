@@ -1,4 +1,4 @@
-"""Clean images that simulated repetitions are made from."""
+"""Clean T1w images and templates (truths) that benchmarks simulate from."""
 
 from __future__ import annotations
 

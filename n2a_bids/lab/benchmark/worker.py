@@ -1,4 +1,4 @@
-"""One method in a process of its own, so that its time and memory are its own."""
+"""Runs one benchmark method in a process of its own, for its time and memory."""
 
 from __future__ import annotations
 

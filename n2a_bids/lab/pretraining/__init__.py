@@ -1,1 +1,1 @@
-"""Training of the networks that come with the package."""
+"""Pretraining of the networks whose weights come with the package."""

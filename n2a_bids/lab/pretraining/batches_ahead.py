@@ -1,4 +1,4 @@
-"""Batches that other processes draw ahead, so that a fast device does not wait for them."""
+"""Draws training batches ahead in other processes, so that a fast GPU does not wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks to pretrain on: clean images of many subjects in randomised domains, and simulated noise."""
+"""3D blocks to pretrain on: clean images in randomised contrasts, with simulated noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``n2a-tools pretrain --network fusion-t1w`` learns from, and how it is validated."""
+"""``n2a-tools pretrain --network fusion-t1w``: its training blocks made, and its validation."""
 
 from __future__ import annotations
 

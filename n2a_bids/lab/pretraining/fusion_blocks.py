@@ -1,4 +1,4 @@
-"""Blocks to pretrain `FusionUNet` on: simulated noise, and what comes before that network made of it."""
+"""Training blocks for `FusionUNet`: noise, first network and non-local Bayes applied to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images to pretrain 2D networks on: drawings and slices of brains, with counting and Gaussian noise."""
+"""2D images to pretrain micrograph networks on: drawings, brain slices, counting noise."""
 
 from __future__ import annotations
 

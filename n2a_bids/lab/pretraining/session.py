@@ -1,4 +1,4 @@
-"""``n2a-tools pretrain``: weights from clean brains and simulated noise, resumable at any time."""
+"""``n2a-tools pretrain``: pretrains network weights from clean brains, resumable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brains and heads to pretrain on or to validate with, read from files."""
+"""Loads clean brains and heads of subjects from files, to pretrain or validate with."""
 
 from __future__ import annotations
 

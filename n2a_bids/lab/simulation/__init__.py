@@ -1,1 +1,1 @@
-"""Images whose truth is known: heads, diffusion series, lesions, noise."""
+"""Simulated images whose truth is known: heads, diffusion series, micrographs, lesions, noise."""

@@ -1,4 +1,4 @@
-"""Heads as an echo-planar b0 shows them, with their true brain mask."""
+"""Simulated echo-planar b0 of a head, with its true brain mask."""
 
 from __future__ import annotations
 

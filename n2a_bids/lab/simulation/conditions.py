@@ -1,4 +1,4 @@
-"""All conditions of the benchmark in one table: what scanners and sessions do to simulated images.
+"""Table of the conditions of the benchmark: what scanners and sessions do to images.
 
 Standard library only, so that ``--help`` knows it without torch and NumPy. A new condition is one row here,
 and, where none of the functions serves, one function in `receivers.py` or `scans.py`.

@@ -1,4 +1,4 @@
-"""Drawn images with what micrographs show: membranes, vesicles, fibres, cells, points, leaves."""
+"""Simulated micrographs: drawn membranes, vesicles, fibres, cells, points, leaves."""
 
 from __future__ import annotations
 

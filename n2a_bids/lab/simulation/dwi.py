@@ -1,4 +1,4 @@
-"""Diffusion series of known truth: model signal from a real series, noise, distortion by a known field."""
+"""Simulated diffusion series: signal of tensors fitted to a real series, Rician noise, distortion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole head around a brain without one: CSF, skull with marrow, skin and fat."""
+"""Adds a simulated skull, CSF, skin and fat around a brain without a head."""
 
 from __future__ import annotations
 

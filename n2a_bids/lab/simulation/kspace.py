@@ -1,4 +1,4 @@
-"""K-space of simulated scans: sampling, windows, noise; a smooth phase put in, and taken out again."""
+"""Simulated k-space of one coil: sampling, windows, noise; smooth phase put in and taken out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals whose fate a denoiser is judged by: small lesions, uniform objects, a second echo."""
+"""Simulated small lesions, uniform objects and second echo, to test what a denoiser removes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scans with several coils: sensitivities, regular undersampling, GRAPPA, combination of the coils.
+"""Simulated multi-coil scans: sensitivities, undersampling, GRAPPA, coil combination.
 
 GRAPPA is that of Griswold et al., Magnetic Resonance in Medicine 47 (2002): missing lines are linear
 combinations of acquired ones of all coils, with weights learned from fully sampled middle lines.

@@ -1,4 +1,4 @@
-"""Small lesions and coarser voxels, drawn at random, for networks that saw healthy brains of 1 mm alone."""
+"""Random lesions and coarser voxels for pretraining on healthy 1 mm brains."""
 
 from __future__ import annotations
 

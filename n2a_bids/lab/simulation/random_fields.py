@@ -1,4 +1,4 @@
-"""Random building blocks of simulated images: smooth fields, contrasts, shapes, coloured noise."""
+"""Random smooth fields, contrasts, shapes and coloured noise, of which simulations are built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receivers of the conditions: clean images in, noisy magnitudes or complex images out."""
+"""Receivers of the conditions: from a clean image to a noisy magnitude or complex one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated repetitions: one truth becomes several noisy runs, with everything about them known."""
+"""Simulated repetitions of one truth: Rician or Gaussian noise, motion and gain of each run, all known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated repetitions of a clean image under one condition: noise, shading, shape, ghosts."""
+"""Simulated repetitions under a condition of the table: its receiver, shading, shape, ghosts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Text for a methods section, with references to what a run used."""
+"""Methods text of the report (boilerplate) with its references."""

@@ -1,4 +1,4 @@
-"""References of the methods text, read from ``data/methods.bib``."""
+"""References of the methods text, from ``data/methods.bib``."""
 
 from __future__ import annotations
 

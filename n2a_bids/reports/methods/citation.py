@@ -1,4 +1,4 @@
-"""Methods text and references as files: ``logs/CITATION.{md,html,tex,bib}``."""
+"""Writes the methods text with references as ``logs/CITATION.{md,html,tex,bib}``."""
 
 from __future__ import annotations
 

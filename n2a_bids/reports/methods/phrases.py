@@ -1,4 +1,4 @@
-"""What is said of each strategy in methods text and report, with citations as ``[@key]``."""
+"""Words for each strategy and candidate in methods text and report, with citations."""
 
 from __future__ import annotations
 

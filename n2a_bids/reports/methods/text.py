@@ -1,4 +1,4 @@
-"""The methods text: what was really done, from the records of a run.
+"""Makes the methods text of a finished run from its records and ``data/templates/methods.md``.
 
 The sentences stand in ``data/templates/methods.md`` and, those that workflows carry as well, in
 ``data/sentences.yml``; here is what they are made from. Text is Markdown with

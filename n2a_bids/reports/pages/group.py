@@ -1,4 +1,4 @@
-"""The group level: one table and one page from the JSON records of all participants."""
+"""Level group: writes the group page and table from records of all participants."""
 
 from __future__ import annotations
 

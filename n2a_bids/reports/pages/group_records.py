@@ -1,4 +1,4 @@
-"""What the group level reads, the records of all participants, and which of their values are unusual."""
+"""Reads the records of all participants for the group page, and finds outliers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of the group level: rounds and writes the columns that ``data/measures.yml`` names."""
+"""Writes the group TSV table and its data dictionary; columns by ``data/measures.yml``."""
 
 from __future__ import annotations
 

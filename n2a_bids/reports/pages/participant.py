@@ -1,4 +1,4 @@
-"""The pages of one participant, from its figures and JSON files alone.
+"""Writes the report pages (HTML) of one participant from its figures and records.
 
 Figures are looked for in ``sub-<label>/figures/`` as ``<entities>_desc-<name>_<suffix>.svg``, where
 ``<entities>`` are those of the unit (``sub``, ``ses``, ``acq``, ...) plus ``run``, ``echo`` or ``dir`` where

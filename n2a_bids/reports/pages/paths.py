@@ -1,4 +1,4 @@
-"""Which pages a participant has, and in which folders."""
+"""Names and folders of the report pages of a participant, and links between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page says first of a group of images: the outcome in two sentences, and a few numbers."""
+"""Summary at the top of a report page: outcome in two sentences, and cards with numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packaged templates and style of the pages, and data for their scripts."""
+"""Loads the Jinja templates and CSS of the report pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of a participant says about one unit: summary, tables, figures."""
+"""Section of a report page on one group of images: warnings, tables, figures."""
 
 from __future__ import annotations
 

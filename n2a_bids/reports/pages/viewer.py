@@ -1,4 +1,4 @@
-"""The viewer pages of a participant: images to scroll through, to compare and to rate, in one file each."""
+"""Writes the viewer pages (scroll, compare, rate); their behaviour: ``data/templates/viewer.html``."""
 
 from __future__ import annotations
 

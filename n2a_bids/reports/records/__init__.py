@@ -1,1 +1,1 @@
-"""What is known of finished results, read back: records, ratings, crash files, and what is out of date."""
+"""Reads finished results back: records, ratings, crash files, and what is outdated."""

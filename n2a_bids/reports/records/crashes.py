@@ -1,4 +1,4 @@
-"""Crash files of nipype, made readable."""
+"""Reads crash files of nipype and makes them readable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers that pages and group table show of every unit, from ``data/measures.yml``."""
+"""Definitions of the numbers in pages and group table, read from ``data/measures.yml``."""
 
 from __future__ import annotations
 

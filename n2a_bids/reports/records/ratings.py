@@ -1,4 +1,4 @@
-"""Ratings that people saved in viewer pages, collected from folders."""
+"""Collects the ratings (JSON) that people saved in viewer pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What in the output is of an earlier run and no longer true: old results are named, never deleted.
+"""Finds outdated (stale) results of earlier runs in the output: they are named, never deleted.
 
 Each run leaves the list of what it set out to do in ``sub-<label>/log/<run_uuid>/units.json``, and each
 record holds the run that wrote it. A result is outdated if a later run was to replace it and did not, or if

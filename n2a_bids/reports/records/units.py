@@ -1,4 +1,4 @@
-"""What the pages are made from: the JSON records and figures of each denoised unit."""
+"""Reads the JSON record and figures of each denoised unit, for pages and group table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long ``auto`` takes for a T1w image on this machine, from its measured rates: what the doctor tells."""
+"""``n2a-tools doctor``: expected seconds of ``auto`` on a T1w image on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``n2a-tools doctor`` looks at: one function per section, each gives findings."""
+"""``n2a-tools doctor``: checks of versions, weights, container, processors and folders."""
 
 from __future__ import annotations
 

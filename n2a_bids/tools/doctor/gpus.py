@@ -1,4 +1,4 @@
-"""What ``n2a-tools doctor`` finds out about GPUs, in a child process."""
+"""``n2a-tools doctor``: checks of GPU, driver and architecture, in a child process."""
 
 from __future__ import annotations
 

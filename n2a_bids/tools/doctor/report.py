@@ -1,4 +1,4 @@
-"""``n2a-tools doctor``: what to look at when something is wrong, and to paste into an issue."""
+"""``n2a-tools doctor``: runs all checks and prints the findings as text or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``n2a-tools doctor`` tries out in a child process: a tiny training, and how fast this machine is."""
+"""``n2a-tools doctor``: a tiny training and the speed of this machine, in a child process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workflow that chooses the reference, registers T1w repetitions and aligns them."""
+"""Workflow that chooses the reference among T1w repetitions, registers and resamples the others."""
 
 from __future__ import annotations
 

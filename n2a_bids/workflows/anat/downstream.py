@@ -1,4 +1,4 @@
-"""Denoised T1w images as fMRIPrep reuses them, and as tools that want raw datasets take them."""
+"""Denoised T1w images for fMRIPrep (``desc-preproc``) and for the raw-like dataset."""
 
 from __future__ import annotations
 

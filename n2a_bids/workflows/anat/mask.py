@@ -1,4 +1,4 @@
-"""Workflow of brain masks of T1w repetitions: given, deepbet, or from a template."""
+"""Workflow of brain masks of T1w repetitions: given, by deepbet, or from a template."""
 
 from __future__ import annotations
 

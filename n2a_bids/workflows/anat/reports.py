@@ -1,4 +1,4 @@
-"""Figures of a T1w unit for the participant's page."""
+"""Workflow of the report figures of a T1w unit."""
 
 from __future__ import annotations
 

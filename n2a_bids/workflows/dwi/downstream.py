@@ -1,4 +1,4 @@
-"""Denoised diffusion series on the grids of their sources, and as tools that want raw datasets take them."""
+"""Denoised diffusion series in native space of their sources, and for the raw-like dataset."""
 
 from __future__ import annotations
 

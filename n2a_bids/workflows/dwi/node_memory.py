@@ -1,4 +1,4 @@
-"""Memory that the nodes of long diffusion series ask for."""
+"""Memory (``mem_gb``) that the nodes of long diffusion series ask for."""
 
 from __future__ import annotations
 

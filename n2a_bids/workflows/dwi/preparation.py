@@ -1,4 +1,4 @@
-"""Diffusion series from files to one grid: masks, motion, distortion, and the one interpolation."""
+"""Workflow from diffusion files to one grid: masks, motion, distortion, resampling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of diffusion series for the participant's page."""
+"""Workflow of the report figures of diffusion series."""
 
 from __future__ import annotations
 

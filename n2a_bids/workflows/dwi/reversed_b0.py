@@ -1,4 +1,4 @@
-"""Distortion of series that have no partner but a b0 of opposite phase encoding."""
+"""Nodes for distortion by a reversed b0, for series that have no partner of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensor maps of the mean and of the denoised series."""
+"""Workflow of tensor maps (FA, MD) of the mean and of the denoised series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workflow of one group of diffusion series, from files to derivatives."""
+"""The whole workflow of one group of diffusion series, from files to derivatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of a group of micrographs for the participant's page."""
+"""Workflow of the report figures of micrographs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workflow of one group of exposures of a microscope, from files to derivatives."""
+"""The whole workflow of one group of micrograph exposures, from files to derivatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategy ``auto`` for T1w: makes candidates, fine-tunes, and keeps what has the least estimated risk."""
+"""Strategy ``auto`` for T1w repetitions: candidates, fine-tuned networks, and the choice of least risk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``auto`` chooses among: the mean, networks pretrained or trained on the images, and what follows."""
+"""Candidates of ``auto`` for T1w: mean, pretrained and trained networks, non-local Bayes; its settings."""
 
 from __future__ import annotations
 

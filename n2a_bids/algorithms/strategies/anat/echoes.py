@@ -1,4 +1,4 @@
-"""Echoes denoised together: what ``auto`` does where contrasts differ.
+"""Strategy ``auto`` for multi-echo images: echoes are denoised jointly, as their contrasts differ.
 
 No echo repeats another one, so that no pair of images with the same signal is at hand to learn from.
 What they share is used otherwise: a pretrained network denoises orthonormal combinations of the echoes,

@@ -1,4 +1,4 @@
-"""Strategy ``noise2average``: residuals towards the average, then the average of the denoised.
+"""Strategy ``noise2average`` for T1w: networks learn residuals towards the average; then all are averaged.
 
 Li et al., "Noise2Average: an iterative residual learning strategy for image
 denoising without clean data", Imaging Neuroscience 4 (2026),

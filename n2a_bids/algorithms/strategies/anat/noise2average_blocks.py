@@ -1,4 +1,4 @@
-"""The block grid of the Noise2Average start code, without its hard edges."""
+"""Block grid of the published Noise2Average code, for strategy ``noise2average``, without hard edges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategy ``noise2noise``: every repetition learns to predict every other one.
+"""Strategy ``noise2noise`` for T1w: every repetition learns to predict every other one.
 
 Lehtinen et al., "Noise2Noise: learning image restoration without clean data",
 ICML 2018. The output is the mean over the denoised repetitions, each predicted

@@ -1,4 +1,4 @@
-"""Strategy ``recorrupted``: a network fine-tuned on recorrupted averages, with its training steps."""
+"""Strategy ``recorrupted`` for T1w: a network fine-tuned on recorrupted averages."""
 
 from __future__ import annotations
 

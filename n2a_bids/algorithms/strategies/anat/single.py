@@ -1,4 +1,4 @@
-"""One image alone: pretrained networks and non-local Bayes, judged by Stein's risk at an estimated noise SD.
+"""Strategy ``auto`` for a single T1w image: pretrained networks, non-local Bayes, judged by Stein's risk.
 
 Nothing was repeated, so that no independent measurement can check the result. All that is known of the noise
 is what the image tells of it, and every decision is made so that an error of that level does no harm: the

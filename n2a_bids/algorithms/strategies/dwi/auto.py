@@ -1,4 +1,4 @@
-"""Strategy ``auto`` for diffusion: local PCA, learned filters, non-local Bayes; chosen by risk."""
+"""Strategy ``auto`` for diffusion: local PCA, learned filters and non-local Bayes, chosen by risk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A diffusion series denoised together with another one that is not averaged with it, where that pays.
+"""Shares a second diffusion series (companion) that is not averaged with the first, where that lowers risk.
 
 The volumes of both are taken for one longer series: what they have in common stands out from the noise in
 principal components, filters and patches of both. The other series lends its voxels as measured, the nearest

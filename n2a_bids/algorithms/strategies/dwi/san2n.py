@@ -1,4 +1,4 @@
-"""Strategy ``san2n``: one diffusion series, learned from neighbouring voxels and directions."""
+"""Strategy ``san2n`` for one diffusion series: learns from neighbouring voxels and directions."""
 
 from __future__ import annotations
 

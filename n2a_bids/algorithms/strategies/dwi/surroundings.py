@@ -1,4 +1,4 @@
-"""What lies around the brain in a diffusion series, denoised too: tools that come next look at it."""
+"""Denoises diffusion volumes outside of the brain mask too, for the tools that come next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``auto`` chooses among for micrographs, as functions of one stabilised plane."""
+"""Candidates of ``auto`` for micrographs, each a function of one stabilised plane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all strategies for micrographs share: channel by channel, from exposures to a denoised image."""
+"""Shared by all micrograph strategies: each channel is stabilised, denoised by a network, put together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategy ``noise2average`` for micrographs: residuals towards the average of the denoised exposures.
+"""Strategy ``noise2average`` for micrographs: residuals towards the average of the exposures.
 
 Li et al., "Noise2Average: an iterative residual learning strategy for image denoising without clean data",
 Imaging Neuroscience 4 (2026), doi 10.1162/imag.a.1163; here in 2D. A further iteration is kept where the

@@ -1,4 +1,4 @@
-"""Fourier ring correlation of two halves of the exposures, before and after denoising each half."""
+"""Resolution (Fourier ring correlation) of two halves of the exposures, before and after denoising."""
 
 from __future__ import annotations
 

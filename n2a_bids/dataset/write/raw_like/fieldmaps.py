@@ -1,4 +1,4 @@
-"""Field maps of diffusion series, in the dataset that looks raw: names of what they correct rewritten."""
+"""Field maps in the raw-like dataset (``--emit-raw-like``): copied, ``IntendedFor`` rewritten."""
 
 from __future__ import annotations
 

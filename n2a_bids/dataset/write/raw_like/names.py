@@ -1,4 +1,4 @@
-"""A separate dataset that looks raw, for tools that take no derivatives.
+"""File names and top files of the raw-like dataset (``--emit-raw-like``).
 
 BIDS keeps names like ``rec-n2a_T1w`` for raw data, which denoised images are not: the dataset says so in
 its description and README.

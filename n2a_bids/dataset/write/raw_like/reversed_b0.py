@@ -1,4 +1,4 @@
-"""Series of reversed b0 images, in the dataset that looks raw: there they correct the denoised series."""
+"""Reversed b0 images in the raw-like dataset, as the partners of denoised series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the error that is expected of every voxel is the true one, on simulated repetitions."""
+"""Is the uncertainty map of T1w images true? Expected against true error on simulated repetitions."""
 
 from __future__ import annotations
 

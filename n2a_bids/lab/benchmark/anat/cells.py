@@ -1,4 +1,4 @@
-"""Cells of the benchmark: one truth, one noise level, one number of repetitions, one condition, one seed."""
+"""Cells of the T1w benchmark: truth, noise level, number of repetitions, condition, seed; their data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast the networks train and predict, against what the device can do at best."""
+"""Arithmetic speed of network training and prediction, against the ceiling of the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to bring a moved repetition to the first one, compared by what the network makes of them."""
+"""Compares interpolations of moved repetitions by what the network makes of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that is compared: strategies of the app, classical baselines, and the supervised oracle."""
+"""Methods of the T1w benchmark: strategies of the app, classical baselines, supervised oracle."""
 
 from __future__ import annotations
 

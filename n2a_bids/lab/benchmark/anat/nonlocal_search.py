@@ -1,4 +1,4 @@
-"""What mirror images and non-local Bayes add to a network's estimate, and which search of patches pays."""
+"""Compares patch searches of non-local Bayes, and mirror images, as additions to a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real repetitions, without a truth: every method's risk on held-out blocks, beside its time."""
+"""``benchmark --pair``: risk and time of every method on real repetitions, without a truth."""
 
 from __future__ import annotations
 

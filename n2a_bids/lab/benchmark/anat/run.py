@@ -1,4 +1,4 @@
-"""The T1w benchmark: every method runs on every cell, and each leaves one row."""
+"""Runs the T1w benchmark: every method on every cell, one row each."""
 
 from __future__ import annotations
 

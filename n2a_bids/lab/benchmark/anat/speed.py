@@ -1,4 +1,4 @@
-"""Seconds, arithmetic rate and memory of every phase: ``n2a-tools benchmark --speed``."""
+"""``benchmark --speed``: seconds, memory and arithmetic rate of every phase of a denoising."""
 
 from __future__ import annotations
 

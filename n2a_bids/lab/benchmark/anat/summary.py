@@ -1,4 +1,4 @@
-"""From rows to what a reader wants: mean and spread per cell, and the targets met or not."""
+"""Summary table of the T1w benchmark: mean and spread per cell, targets met or not."""
 
 from __future__ import annotations
 

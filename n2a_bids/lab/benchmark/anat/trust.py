@@ -1,4 +1,4 @@
-"""What a neuroscientist asks before trusting a denoised image, as pass or fail.
+"""``benchmark --trust``: pass or fail on noise alone, uniform objects, lesions, invented anatomy.
 
 All tests use two aligned repetitions with Rician noise of 0.4 in-mask SD.
 """

@@ -1,1 +1,1 @@
-"""What a denoised pair is worth in what labs publish: tissues, registration, diffusion maps."""
+"""Downstream worth of denoising: tissues, thickness, registration and diffusion maps."""

@@ -1,4 +1,4 @@
-"""What an analysis is, and what its results say of a method: error against the truth, and test-retest."""
+"""`Analysis`: what a downstream analysis is, judged by error against truth and by test-retest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many plain averages give the same error as a denoised image."""
+"""How many plain averages have the same error as a denoised image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``n2a-tools benchmark --downstream`` on T1w truths: every method, and plain means of more repetitions."""
+"""``benchmark --downstream`` on T1w truths: every method, and plain means of more repetitions."""
 
 from __future__ import annotations
 

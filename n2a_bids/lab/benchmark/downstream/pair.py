@@ -1,4 +1,4 @@
-"""``n2a-tools benchmark --downstream --pair``: test-retest on two real runs, as far as two runs allow it.
+"""``benchmark --downstream --pair``: test-retest of analyses on two real T1w runs.
 
 Whatever is made of both runs holds the noise of both, so that nothing independent is left to compare it
 with. Two things can be told: what each run gives when it is denoised alone (real noise, but no pair),

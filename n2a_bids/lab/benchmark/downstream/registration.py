@@ -1,4 +1,4 @@
-"""How much of a deformation to a template is noise: the logarithm of its Jacobian, by SyN of ANTs."""
+"""Downstream analysis: noise of the Jacobian of a deformation to a template (SyN of ANTs)."""
 
 from __future__ import annotations
 

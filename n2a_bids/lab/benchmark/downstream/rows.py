@@ -1,4 +1,4 @@
-"""Rows of one cell of ``--downstream``: every job denoised, analysed and judged, failures named."""
+"""Rows of ``--downstream``: every job of a cell denoised, analysed and judged, failures named."""
 
 from __future__ import annotations
 

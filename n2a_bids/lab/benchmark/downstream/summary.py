@@ -1,4 +1,4 @@
-"""Averages over truths and draws, what a method is worth in plain averages, and the picture of it."""
+"""Summary and picture of ``--downstream``: what a method is worth in plain averages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cortical thickness by DiReCT of ANTs, as voxels and as means of pieces of cortex."""
+"""Downstream analysis: cortical thickness by DiReCT of ANTs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volumes of tissues and their overlap, by Atropos of ANTs."""
+"""Downstream analysis: volumes and overlap of tissues by Atropos of ANTs."""
 
 from __future__ import annotations
 

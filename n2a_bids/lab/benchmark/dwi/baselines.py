@@ -1,4 +1,4 @@
-"""Denoisers of diffusion series from other packages, on arrays, for side-by-side comparison."""
+"""Denoisers of others for diffusion series (MP-PCA, Patch2Self, dwidenoise, NORDIC), on arrays."""
 
 from __future__ import annotations
 

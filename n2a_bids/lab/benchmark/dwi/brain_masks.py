@@ -1,4 +1,4 @@
-"""Brain masks of b0s, side by side: against simulated truth, and against outlines drawn by hand."""
+"""Compares brain masks of b0s: against simulated truth, and against outlines drawn by hand."""
 
 from __future__ import annotations
 

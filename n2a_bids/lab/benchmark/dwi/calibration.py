@@ -1,4 +1,4 @@
-"""Whether the error that is expected of every voxel of a diffusion series is the true one, on phantoms."""
+"""Is the uncertainty map of diffusion series true? Expected against true error on phantoms."""
 
 from __future__ import annotations
 

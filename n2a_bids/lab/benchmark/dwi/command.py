@@ -1,4 +1,4 @@
-"""``n2a-tools benchmark --modality dwi``: strategies and baselines on phantoms made from a real series."""
+"""``n2a-tools benchmark --modality dwi``: starts the diffusion benchmark that its options name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corrections of susceptibility distortion, side by side: against a known field, and on a real pair."""
+"""Compares corrections of susceptibility distortion (app, ANTs, PyHySCO): known field or real pair."""
 
 from __future__ import annotations
 

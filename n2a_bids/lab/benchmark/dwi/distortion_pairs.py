@@ -1,4 +1,4 @@
-"""Pairs of b0s of opposite polarity: with a known field, or as scanned."""
+"""Pairs of b0s of opposite polarity for the comparison of distortion corrections: simulated or real."""
 
 from __future__ import annotations
 

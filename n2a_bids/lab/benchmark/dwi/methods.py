@@ -1,4 +1,4 @@
-"""Everything that is compared on diffusion series: strategies, baselines, and what learned from the truth."""
+"""Methods of the diffusion benchmark: strategies, baselines, and one that learned from the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Motion of the head between the two series of a pair of opposite phase encoding."""
+"""Head motion between the two series of a simulated pair of opposite phase encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of the benchmark of micrographs: exposures of known dose and drift, aligned as the app does."""
+"""Cells of the micrograph benchmark: exposures of known dose and drift, and their data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods of the benchmark of micrographs: strategies, and classical denoisers of the stabilised mean."""
+"""Methods of the micrograph benchmark: strategies, and classical denoisers of the stabilised mean."""
 
 from __future__ import annotations
 

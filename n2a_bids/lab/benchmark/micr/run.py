@@ -1,4 +1,4 @@
-"""Runs the benchmark of micrographs: every method in every cell, one row each, and a summary."""
+"""Runs the micrograph benchmark: every method on every cell, one row each, and a summary."""
 
 from __future__ import annotations
 

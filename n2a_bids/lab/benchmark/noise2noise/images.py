@@ -1,4 +1,4 @@
-"""Photographs and brain slices of the paper's tables, with Gaussian or Poisson noise or k-space samples."""
+"""Images of ``benchmark --noise2noise``: photographs, brain slices, their noise and k-space samples."""
 
 from __future__ import annotations
 

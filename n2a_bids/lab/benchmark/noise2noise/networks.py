@@ -1,4 +1,4 @@
-"""Networks of these tables: blind, RGB or grey, and one that puts measured k-space samples back."""
+"""Networks of ``benchmark --noise2noise``: blind U-Net, and one that keeps measured k-space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``n2a-tools benchmark --noise2noise``: every table of the paper, resumable, one row for each test set."""
+"""``benchmark --noise2noise``: the tables of the Noise2Noise paper trained and tested again."""
 
 from __future__ import annotations
 
