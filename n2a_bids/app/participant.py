@@ -132,9 +132,9 @@ def _run_all(
 ) -> list[Outcome]:
     # Imported late: listing a dataset needs no nipype.
     from n2a_bids.app.batch import batches
+    from n2a_bids.app.damaged_images import with_sound_images
     from n2a_bids.app.nipype_settings import configure_nipype
     from n2a_bids.app.progress.header import begin_run
-    from n2a_bids.app.soundness import with_sound_images
     from n2a_bids.workflows.names import workflow_name
 
     configure_nipype(config.debug)

@@ -31,7 +31,7 @@ from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.system.child import child_environment, raise_if_killed
 from n2a_bids.system.environment import brief_environment, prepare_environment
 from n2a_bids.system.signals import Interruption
-from n2a_bids.training.material import (
+from n2a_bids.training.groups import (
     AlignedGroup,
     Split,
     describe_split,
@@ -165,8 +165,8 @@ def _prepare(
     """Check, mask and align every group; what fails is named and left out."""
     # Imported late: listing a dataset needs no nipype.
     from n2a_bids.app.batch import batches
+    from n2a_bids.app.damaged_images import with_sound_images
     from n2a_bids.app.nipype_settings import configure_nipype
-    from n2a_bids.app.soundness import with_sound_images
 
     configure_nipype(config.debug)
     outputs = dataclasses.replace(config.outputs, complex_output=False)

@@ -18,7 +18,7 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.noise.air import find_air
 from n2a_bids.algorithms.noise.single_image import estimate_noise
 from n2a_bids.algorithms.preparation.repetitions import find_head
-from n2a_bids.algorithms.quality.image_quality import measure_quality
+from n2a_bids.algorithms.quality.mriqc import measure_quality
 from n2a_bids.algorithms.quality.tissues import find_tissues
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.strategies import Strategy

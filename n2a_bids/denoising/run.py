@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.diffusion.qspace import angular_groups
+from n2a_bids.algorithms.diffusion.shells import angular_groups
 from n2a_bids.algorithms.nn.cuda_graphs import record_cuda_graph
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions

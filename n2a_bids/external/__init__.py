@@ -1,1 +1,1 @@
-"""What other libraries do for us: ANTs and deepbet in processes of their own, dipy on arrays."""
+"""Programs and libraries of others: ANTs and deepbet in child processes, dipy on arrays."""

@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from n2a_bids.training.material import AlignedGroup, write_groups
+from n2a_bids.training.groups import AlignedGroup, write_groups
 
 GROUP_FILE = "group.json"
 

@@ -1,1 +1,1 @@
-"""Commands beside the app: denoising without BIDS, a demonstration, SLURM scripts, a look at the machine."""
+"""Commands of ``n2a-tools``: denoise without BIDS, demo, SLURM script, doctor."""

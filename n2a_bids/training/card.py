@@ -16,7 +16,7 @@ from n2a_bids.config import TrainConfig
 from n2a_bids.io.weights import save_weights
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.training.course import Course
-from n2a_bids.training.material import AlignedGroup, Split, are_fields
+from n2a_bids.training.groups import AlignedGroup, Split, are_fields
 
 _OF_HEADS = (
     "Learned from images of one dataset: use it for images of the same scanner, protocol and kind of "

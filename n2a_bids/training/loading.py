@@ -10,7 +10,7 @@ from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.microscopy.exposures import load_exposures
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.training.material import AlignedGroup
+from n2a_bids.training.groups import AlignedGroup
 
 
 def load_group(

@@ -11,7 +11,7 @@ from n2a_bids.config import Device, TrainConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.io.ome_zarr import is_zarr
-from n2a_bids.training.material import AlignedGroup, groups_of_pairs, read_groups
+from n2a_bids.training.groups import AlignedGroup, groups_of_pairs, read_groups
 
 _BLOCKS = {"resunet-t1w": (2, 48), "resunet-2d": (16, 64)}
 """Network -> blocks in a step and their edge, where nothing is said."""

@@ -36,8 +36,7 @@ from n2a_bids.training.course import (
     rank_of_process,
     run_course,
 )
-from n2a_bids.training.loading import load_group
-from n2a_bids.training.material import (
+from n2a_bids.training.groups import (
     AlignedGroup,
     Split,
     describe_split,
@@ -45,6 +44,7 @@ from n2a_bids.training.material import (
     split_subjects,
     tell_apart,
 )
+from n2a_bids.training.loading import load_group
 from n2a_bids.training.processes import train_together
 from n2a_bids.training.request import TrainRequest, check_files, named_groups, with_blocks
 

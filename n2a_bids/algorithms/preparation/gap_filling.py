@@ -1,4 +1,4 @@
-"""Fills gaps of one repetition (voxels that it did not measure) from the other repetitions."""
+"""Fills gaps: of one repetition from the others; specks and filled areas of diffusion volumes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.masked_filters import Volume
 from n2a_bids.algorithms.normalization import Mask, match_scales
-from n2a_bids.algorithms.preparation.gaps import Gaps
+from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.registration.alignment import Grid
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured
@@ -20,6 +21,11 @@ _RIM_MM = 3.0
 """Brains cut out by one program twice differ by less at their border, or by a voxel."""
 _LEAST_MISSING_ML = 1.0
 """Deeper than the rim."""
+_SPECK_SPREADS = 8.0
+"""Times the distance from the median to percentile 99.5: CSF in single voxels of the b0s of six real series
+reaches 5.6."""
+_LEAST_FILLED = 0.01
+"""Part of a volume that holds its smallest, negative value, from which on that is a filling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +165,49 @@ def _deep_ml(missing: Mask, grid: Grid) -> float:
     deep = ndimage.distance_transform_edt(missing, sampling=sizes_mm) > max(_RIM_MM, sizes_mm.max())
     enough = np.count_nonzero(deep) * voxel_ml >= _LEAST_MISSING_ML
     return np.count_nonzero(missing) * voxel_ml if enough else 0.0
+
+
+def mend_series(
+    series: NDArray[np.float32], voxel_size_mm: Sequence[float], limits: tuple[float, float] | None = None
+) -> NDArray[np.float32]:
+    """Make specks of impossible values like their surroundings, and areas of NaN or of a filling zero.
+
+    Parameters
+    ----------
+    series : (X, Y, Z, C) float32 array
+        As acquired. Modified: each volume is mended by itself; one without any finite value becomes zero.
+    voxel_size_mm : sequence of three floats
+    limits : (float, float), optional
+        Smallest and largest value that the data type on disk can hold.
+
+    Returns
+    -------
+    specks : (N,) float32 array
+        The values that were mended.
+    """
+    found = []
+    for index in range(series.shape[-1]):
+        volume = series[..., index]
+        if not _is_odd(volume, limits):
+            continue
+        if not np.isfinite(volume).any():
+            volume[...] = 0
+            continue
+        gaps = find_gaps(volume, voxel_size_mm, limits, speck_spreads=_SPECK_SPREADS)
+        found.append(volume[gaps.specks])
+        series[..., index] = without_gaps(volume, gaps)
+    return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+
+def _is_odd(volume: Volume, limits: tuple[float, float] | None) -> bool:
+    """Whether a volume is worth a closer look, which takes most of a second."""
+    least, largest = float(volume.min()), float(volume.max())
+    if not np.isfinite([least, largest]).all() or (limits is not None and largest >= limits[1]):
+        return True
+    if least < 0 and np.count_nonzero(volume == least) > _LEAST_FILLED * volume.size:
+        return True
+    values = volume[volume != 0]
+    if not values.size:
+        return False
+    low, middle, high = np.percentile(values, [0.5, 50, 99.5])
+    return max(largest - middle, middle - least) > _SPECK_SPREADS * max(high - middle, middle - low)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.diffusion.prediction import predictors
+from n2a_bids.algorithms.diffusion.volume_prediction import predictors
 from n2a_bids.algorithms.registration.dwi_contrasts import AlignContrasts, align_groups, contrast_groups
 from n2a_bids.algorithms.registration.motion_over_time import believed_course, join_in_time
 from n2a_bids.algorithms.registration.rigid_fit import (

@@ -1,1 +1,1 @@
-"""What a BIDS dataset holds: files, entities, sidecars, gradient tables, and what is wrong with them."""
+"""Reads a BIDS dataset: files, entities, sidecars, gradient tables, and checks what is wrong with them."""

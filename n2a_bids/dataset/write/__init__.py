@@ -1,1 +1,1 @@
-"""Where results go: names, dataset description, folders."""
+"""Writes the output dataset: description, checks of folders, fMRIPrep names, raw-like copy."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.micrographs.chance import chance_correlation
+from n2a_bids.algorithms.micrographs.chance_correlation import chance_correlation
 from n2a_bids.algorithms.micrographs.drift import Drift, estimate_drift
 from n2a_bids.algorithms.noise.copies import find_copies, find_means
 from n2a_bids.dataset.read.image_memory import exposures_gb

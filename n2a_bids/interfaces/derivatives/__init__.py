@@ -1,1 +1,1 @@
-"""Nipype interfaces that describe results in sidecars and write them."""
+"""Nipype interfaces (nodes) that describe results in sidecars and write them."""

@@ -19,7 +19,7 @@ from nipype.interfaces.base import (
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.preparation.series_gaps import mend_series
+from n2a_bids.algorithms.preparation.gap_filling import mend_series
 from n2a_bids.algorithms.registration.dwi_motion import estimate_motion
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
 from n2a_bids.errors import BIDSDataError

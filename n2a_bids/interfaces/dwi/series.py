@@ -21,7 +21,7 @@ from nipype.pipeline.engine import Workflow
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.preparation.series_gaps import mend_series
+from n2a_bids.algorithms.preparation.gap_filling import mend_series
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
 from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.gradient_tables import read_series

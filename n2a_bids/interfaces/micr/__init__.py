@@ -1,1 +1,1 @@
-"""Steps of the workflow of micrographs."""
+"""Nipype interfaces (nodes) for micrographs: alignment and writing."""

@@ -1,1 +1,1 @@
-"""Nipype interfaces that draw the plots of the report."""
+"""Nipype interfaces (nodes) that draw the figures of the report."""

@@ -1,4 +1,4 @@
-"""Section of a report page on one group of images: warnings, tables, figures."""
+"""Section of a report page on one group of images; ``data/templates/participant.html`` draws its warnings."""
 
 from __future__ import annotations
 

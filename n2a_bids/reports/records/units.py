@@ -1,4 +1,4 @@
-"""Reads the JSON record and figures of each denoised unit, for pages and group table."""
+"""Reads the JSON record and figures of each denoised unit, and gathers its warnings for the pages."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Examination of installation and machine, to be pasted into a report of a problem."""
+"""``n2a-tools doctor``: examines installation and machine, for a report of a problem."""

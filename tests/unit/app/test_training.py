@@ -25,8 +25,8 @@ from n2a_bids.config import Config, MaskConfig, ResourceConfig, TrainConfig, Tra
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.interfaces.aligned import GROUP_FILE, KeepAligned
 from n2a_bids.system.signals import Interruption
+from n2a_bids.training.groups import AlignedGroup, write_groups
 from n2a_bids.training.loading import load_group
-from n2a_bids.training.material import AlignedGroup, write_groups
 from n2a_bids.training.session import TrainRequest
 from n2a_bids.workflows.names import workflow_name
 

@@ -29,7 +29,7 @@ from n2a_bids.config import TrainConfig
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
 from n2a_bids.io.weights import load_weights
 from n2a_bids.training import course, session
-from n2a_bids.training.material import AlignedGroup, groups_of_pairs, split_subjects, write_groups
+from n2a_bids.training.groups import AlignedGroup, groups_of_pairs, split_subjects, write_groups
 from n2a_bids.training.session import TrainRequest, run_train
 
 SMALL = partial(ResidualUNet, widths=(4, 8), depths=(1, 1))

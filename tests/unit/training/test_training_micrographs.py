@@ -24,7 +24,7 @@ from n2a_bids.algorithms.strategies.micr import auto
 from n2a_bids.config import TrainConfig
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.io.weights import load_weights
-from n2a_bids.training.material import AlignedGroup, groups_of_pairs, network_of, split_subjects, tell_apart
+from n2a_bids.training.groups import AlignedGroup, groups_of_pairs, network_of, split_subjects, tell_apart
 from n2a_bids.training.request import TrainRequest, check_files
 from n2a_bids.training.session import run_train
 

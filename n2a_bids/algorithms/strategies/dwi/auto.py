@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.diffusion.qspace import angular_groups
-from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES, find_shells, pool_small_shells
+from n2a_bids.algorithms.diffusion.shells import (
+    FEWEST_VOLUMES,
+    angular_groups,
+    find_shells,
+    pool_small_shells,
+)
 from n2a_bids.algorithms.filters.learned import (
     LearnedFilters,
     Pair,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.diffusion.qspace import angular_groups
+from n2a_bids.algorithms.diffusion.shells import angular_groups
 from n2a_bids.algorithms.filters.learned import (
     Pair,
     Series,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from n2a_bids.algorithms.context import Context, EpochReport
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.diffusion.qspace import angular_groups, nearest_neighbours
+from n2a_bids.algorithms.diffusion.shells import angular_groups, nearest_neighbours
 from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.nn.dwi_networks import SpatioAngularNet, set_linear_map
 from n2a_bids.algorithms.nn.san2n_loss import san2n_loss

@@ -1,1 +1,1 @@
-"""A copy of the dataset in which denoised images stand in the place of raw ones."""
+"""The raw-like dataset (``--emit-raw-like``): a copy in which denoised images replace raw ones."""

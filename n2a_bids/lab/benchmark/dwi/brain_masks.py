@@ -20,7 +20,7 @@ from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.io.gradients import read_gradients
 from n2a_bids.io.images import load
 from n2a_bids.lab.benchmark.table import RowTable
-from n2a_bids.lab.simulation.b0 import simulate_b0
+from n2a_bids.lab.simulation.head import simulate_b0
 
 METHODS = ("deepbet", "template", "otsu")
 KEYS = ("image", "seed", "method")

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients, antipodal_angle_deg, match_tables
-from n2a_bids.algorithms.diffusion.qspace import angular_groups, nearest_neighbours
-from n2a_bids.algorithms.diffusion.shells import round_to_shells
+from n2a_bids.algorithms.diffusion.shells import angular_groups, nearest_neighbours, round_to_shells
 from n2a_bids.algorithms.diffusion.split import split_directions, tensor_condition_number
 
 

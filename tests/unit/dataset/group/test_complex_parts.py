@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from complex_dataset import write_complex_dwi, write_complex_t1w
 
-from n2a_bids.app.soundness import with_sound_images
+from n2a_bids.app.damaged_images import with_sound_images
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect

@@ -14,7 +14,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from n2a_bids.app.soundness import with_sound_images
+from n2a_bids.app.damaged_images import with_sound_images
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.cli.main import main
 from n2a_bids.config import Config, SelectionConfig

@@ -13,7 +13,7 @@ from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.lab.benchmark.dwi.brain_masks import COLUMNS, KEYS, METHODS, outlined_b0s, run_brain_masks
 from n2a_bids.lab.benchmark.table import RowTable
-from n2a_bids.lab.simulation.b0 import simulate_b0
+from n2a_bids.lab.simulation.head import simulate_b0
 
 _SERIES = "dwi-pairs/sub-sagap/dwi/sub-sagap_run-1_dwi.nii.gz"
 

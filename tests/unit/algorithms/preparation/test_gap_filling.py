@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from n2a_bids.algorithms.preparation.series_gaps import mend_series
+from n2a_bids.algorithms.preparation.gap_filling import mend_series
 
 VOXEL_MM = (4.0, 4.0, 4.0)
 SPECKS = ((2, 3), (3, 40), (4, 20))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.quality.image_quality import entropy_focus, measure_quality
+from n2a_bids.algorithms.quality.mriqc import entropy_focus, measure_quality
 from n2a_bids.algorithms.quality.tissues import find_tissues
 
 SIZE_MM = (2.0, 2.0, 2.0)
