@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from n2a_bids.algorithms.quality.ceiling import find_ceiling
 from n2a_bids.algorithms.quality.mask_checks import is_stripped, misplacement_mm
 from n2a_bids.dataset.read.image_checks import check_image
 from n2a_bids.io.images import load, load_mask, voxel_sizes_mm
@@ -74,7 +75,7 @@ class _InspectInputsOutputSpec(TraitedSpec):
 
 
 class InspectInputs(SimpleInterface):
-    """Look at voxel sizes, at the fit of a mask that was given, and for inputs without skull."""
+    """Look at voxel sizes, at bright tissue that was cut off, at a given mask, and for a missing skull."""
 
     input_spec = _InspectInputsInputSpec
     output_spec = _InspectInputsOutputSpec
@@ -85,6 +86,7 @@ class InspectInputs(SimpleInterface):
             (Path(image), Path(mask)) for image, mask in zip(inputs.in_files, inputs.mask_files, strict=True)
         ]
         warnings = voxel_size_warnings([image for image, _ in pairs])
+        warnings += [text for pair in pairs for text in ceiling_warnings(*pair)]
         if inputs.given_mask:
             warnings += mask_fit_warnings(*pairs[inputs.index], inputs.given_mask)
         self._results["warnings"] = [
@@ -115,6 +117,18 @@ def mask_fit_warnings(image: Path, mask: Path, name: str) -> list[str]:
     return [
         f"the brain mask {name} does not seem to lie on the brain of the images: it would fit better about "
         f"{distance_mm:.0f} mm away; look at its contours in the report"
+    ]
+
+
+def ceiling_warnings(image: Path, mask: Path) -> list[str]:
+    """A sentence where bright tissue of the brain was cut off at one value when the image was stored."""
+    found = find_ceiling(load(image)[0], load_mask(mask, image))
+    if found is None:
+        return []
+    return [
+        f"{image.name}: {found.share:.1%} of the brain hold the largest value of the image, {found.value:g}: "
+        "what is brighter was cut off when it was stored. There the result is too dark, and noise and error "
+        "are told too small; convert the image again with all of its range"
     ]
 
 

@@ -148,6 +148,18 @@ def test_only_a_given_mask_is_judged_and_only_on_the_reference(head_files, tmp_p
         assert len(node.run(cwd=str(tmp_path)).outputs.warnings) == n_warnings
 
 
+def test_an_image_that_was_cut_off_is_named(head_files, tmp_path, head):
+    """With its share and value; the one that was not is not named."""
+    image, mask = head_files
+    noisy = head[0] + np.random.default_rng(0).normal(0, 20, head[0].shape)
+    whole = save_like(noisy, image, tmp_path / "run-1.nii.gz")
+    top = np.percentile(noisy[head[1]], 98)
+    cut = save_like(np.minimum(noisy, top), image, tmp_path / "run-2.nii.gz")
+    node = InspectInputs(in_files=[whole, cut], mask_files=[mask, mask])
+    (warning,) = node.run(cwd=str(tmp_path)).outputs.warnings
+    assert warning.startswith("run-2.nii.gz: 2.0% of the brain hold the largest value")
+
+
 def test_images_without_skull_are_recognised(head_files, tmp_path, head):
     """All of them must be zero outside of the brain, whatever the mask leaves at its border."""
     image, mask = head_files
