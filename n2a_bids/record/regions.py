@@ -25,12 +25,13 @@ EXPLAINED: Mapping[str, str] = {
     "noise_sd": "Noise SD of one repetition, image units: of anatomical repetitions from their differences "
     "in the voxels of the region alone; of one image alone and of series root mean square of desc-noisesd",
     "noise_sd_mean": "Noise SD of the plain mean, image units: noise_sd over the root of the number of "
-    "repetitions that were measured, less what interpolation took (over the brain it is NoiseSDMean)",
+    "repetitions that were measured, less what interpolation took",
     "expected_error": "Expected error of the denoised image, noise left and detail lost together (root mean "
     "square of desc-uncertainty), image units",
-    "gain_db": "Noise variance of the plain mean over the squared expected error, dB, both by the maps "
-    "(desc-noisesd, desc-uncertainty), which blur alike; of a mean that was kept, the gain of weighting, "
-    "which is the same in all regions. The expected error is modelled, and calibrated over the whole brain",
+    "gain_db": "Square of noise_sd_mean over that of expected_error, dB; of a mean that was kept, the gain "
+    "of weighting, which is the same in all regions. The expected error is modelled, calibrated over the "
+    "whole brain, and smooth where noise is: in a small region whose noise is far from that around it, it "
+    "is off",
     "snr": "Signal over noise_sd",
     "snr_mean": "Signal over noise_sd_mean",
     "snr_denoised": "Signal over expected_error",

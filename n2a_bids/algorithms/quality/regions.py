@@ -176,11 +176,10 @@ def measure_regions(
         if maps.squared_error is None
         else regions.means(maps.squared_error, where)
     )
-    # Both of the maps, which blur alike.
-    gains = [_gain(*pair) if gain_of_mean_db is None else gain_of_mean_db for pair in zip(of_mean, error)]
     if noise_variance is not None:
         of_mean = of_mean * np.divide(noise_variance, noise, where=noise > 0, out=np.full_like(noise, np.nan))
         noise = noise_variance
+    gains = [_gain(*pair) if gain_of_mean_db is None else gain_of_mean_db for pair in zip(of_mean, error)]
     for row, (number, name) in enumerate(regions.names.items()):
         yield RegionRecord(
             index=number,

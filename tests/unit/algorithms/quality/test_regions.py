@@ -66,15 +66,15 @@ def test_rows_hold_what_the_maps_tell(regions):
     assert (rows["lost"].n_voxels, rows["lost"].signal, rows["lost"].gain_db) == (0, None, None)
 
 
-def test_noise_of_repetitions_goes_into_the_mean_and_not_into_the_gain(regions):
-    """Maps of noise and error blur alike, so that their ratio is the better gain."""
+def test_noise_of_repetitions_goes_into_mean_and_gain(regions):
+    """What is measured in the region itself replaces the map, which takes in what lies around it."""
     sd = true_sd(regions)
     maps = RegionMaps(8 * sd, sd**2, sd**2 / 2, sd**2 / 8)
     known = np.array([4.0, 3600.0, 4.0, np.nan])
     rows = {row.name: row for row in measure_regions(regions, maps, noise_variance=known)}
     assert rows["loud"].noise_sd == 60.0
     assert rows["loud"].noise_sd_mean == pytest.approx(60 / np.sqrt(2), rel=1e-5)
-    assert rows["loud"].gain_db == pytest.approx(10 * np.log10(4), abs=1e-3)
+    assert rows["loud"].gain_db == pytest.approx(10 * np.log10(9), abs=1e-3)
 
 
 def test_a_mean_that_was_kept_has_one_gain(regions):
