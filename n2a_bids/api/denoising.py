@@ -142,7 +142,7 @@ def denoise(
             tuple(ready.paths),
             ready.mask,
             settings,
-            threads,
+            omp_nthreads=threads,
             different_contrast=different_contrast,
             **ready.files,
         )

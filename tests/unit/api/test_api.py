@@ -56,6 +56,16 @@ def test_paths_images_and_arrays_are_the_same(runs, tmp_path):
     assert torch.rand(1) == expected and torch.get_num_threads() == threads
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_as_many_threads_work_as_were_asked_for(runs, threads):
+    images, brain = runs
+    told: list[str] = []
+    n2a_bids.denoise(
+        images, (brain, AFFINE), strategy="mean", align=False, threads=threads, report=told.append
+    )
+    assert [line for line in told if line.endswith(f" {threads} threads")]
+
+
 def test_values_in_memory_keep_their_precision_whatever_the_header_was(runs):
     """The header of an 8-bit file, with other values; a mask on another grid of the same world."""
     images, brain = runs
