@@ -29,7 +29,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, C, X, Y[, Z]) to the same shape."""
-        return features + self.second(torch.relu(self.first(features)))
+        # In place: what a convolution has made is needed by nothing else, also not for its gradient.
+        return self.second(self.first(features).relu_()).add_(features)
 
 
 class ResidualUNet(nn.Module):
@@ -108,7 +109,7 @@ class ResidualUNet(nn.Module):
             features = down(features)
         features = self.bottom(features)
         for blocks, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips)):
-            features = blocks(up(features) + skip)
+            features = blocks(up(features).add_(skip))
         return self.tail(features)
 
 
