@@ -16,6 +16,8 @@ Mask = NDArray[np.bool_]
 
 _TRUNCATE = 3.0
 """SDs at which Gaussian kernels end."""
+_LEAST_WEIGHT = 1e-3
+"""Part of a kernel in the mask, below which it does not reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +60,33 @@ class MaskedSmoother:
     def __init__(self, mask: Mask, sd_voxels: float):
         self._sd_voxels = sd_voxels
         self._box = _reach(mask, int(np.ceil(_TRUNCATE * sd_voxels)) + 1)
+        self._shape = mask.shape
         self._inside = mask[self._box]
         self._weights: dict[np.dtype, Volume] = {}
 
     def __call__(self, image: Volume) -> Volume:
         """Smoothed (X, Y, Z) image: zero where the kernel does not reach the mask."""
         precision = np.result_type(image, np.float32)
-        inside = self._inside.astype(precision)
-        if precision not in self._weights:
-            self._weights[precision] = self._filter(inside)
-        weight, total = self._weights[precision], self._filter(image[self._box] * inside)
+        weight, total = (
+            self._weight(precision),
+            self._filter(image[self._box].astype(precision, copy=False) * self._inside),
+        )
         smooth = np.zeros(image.shape, precision)
-        np.divide(total, weight, out=smooth[self._box], where=weight > 1e-3)
+        np.divide(total, weight, out=smooth[self._box], where=weight > _LEAST_WEIGHT)
         return smooth
+
+    @property
+    def reached(self) -> Mask:
+        """Where the kernel reaches the mask."""
+        found = np.zeros(self._shape, bool)
+        found[self._box] = self._weight(np.dtype(np.float32)) > _LEAST_WEIGHT
+        return found
+
+    def _weight(self, precision: np.dtype) -> Volume:
+        """Part of the kernel that lies in the mask."""
+        if precision not in self._weights:
+            self._weights[precision] = self._filter(self._inside.astype(precision))
+        return self._weights[precision]
 
     def _filter(self, image: Volume) -> Volume:
         return ndimage.gaussian_filter(image, self._sd_voxels, truncate=_TRUNCATE)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.constant_places import find_constant, near_any
 from n2a_bids.algorithms.masked_filters import blur_in_mask
 from n2a_bids.algorithms.normalization import Mask, Volume
 
@@ -50,8 +51,7 @@ def possible_air(images: NDArray[np.float32], mask: Mask, shared: Mask | None = 
     if shared is not None:
         measured &= shared
     for image in images:
-        constant = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
-        measured &= ~ndimage.maximum_filter(constant, 3)
+        measured &= ~near_any(find_constant(image))
     return measured if measured.sum() >= _LEAST_AIR else np.zeros_like(mask)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.constant_places import find_constant
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.transforms import Matrix
@@ -78,7 +79,7 @@ def compare_blocks(
     margin = int(np.ceil(3 * _SIGMAS[-1] * voxels[0]))
     second, order = second.astype(np.float32, copy=False), 0
     levels = [_LEAST_ALIVE * float(np.abs(image).max()) for image in (first, second)]
-    constant = _is_constant(second)
+    constant = find_constant(second)
     if not np.allclose(to_second, np.rint(to_second), atol=1e-3):
         second, order = ndimage.spline_filter(second, order=3, output=np.float32, mode="mirror"), 3
     thickness = _SLAB_BLOCKS * edges[0]
@@ -96,15 +97,10 @@ def compare_blocks(
             order=order, mode="mirror", output=np.float32, prefilter=False,
         )  # fmt: skip
         view = field_of_view(second.shape, mapping, part.shape)
-        cut_off = _near(_is_constant(part) | _show_mask(constant, mapping, part.shape), voxels)
+        cut_off = _near(find_constant(part) | _show_mask(constant, mapping, part.shape), voxels)
         inner = slice(start - low, start - low + thickness)
         bands = [[band[inner] for band in _split_bands(image, voxels)] for image in (part, moved)]
         yield _compare(*bands, (view[inner], cut_off[inner]), edges, levels, most_coarse)
-
-
-def _is_constant(image: Volume) -> NDArray[np.bool_]:
-    """Where there is one value all around: of a mask, or of air that was set to zero in one of two images."""
-    return ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
 
 
 def _show_mask(mask: NDArray[np.bool_], to_mask: Matrix, shape: tuple[int, ...]) -> NDArray[np.bool_]:

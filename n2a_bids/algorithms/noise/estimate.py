@@ -43,7 +43,7 @@ def local_sd(values: Volume, mask: Mask) -> Volume:
     """
     spread = robust_sd(values[mask])
     smooth = MaskedSmoother(mask, _WINDOW_SD_VOXELS)
-    reached = smooth(mask.astype(np.float32)) > 0
+    reached = smooth.reached
     floor = (0.05 * spread) ** 2
     squares = values.astype(np.float32) ** 2
     variance: Volume | float = spread**2

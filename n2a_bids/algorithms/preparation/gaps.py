@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.constant_places import find_constant
 from n2a_bids.algorithms.masked_filters import Mask, Volume
 
 _LEAST_ZONE_ML = 1.0
@@ -144,7 +145,7 @@ def find_zone(image: Volume, least_voxels: float, value: float | None = None) ->
     smallest, largest = image.min(), image.max()
     if value is not None and np.count_nonzero(image == value) < least_voxels:
         return zone
-    flat = ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3)
+    flat = find_constant(image)
     if value is not None:
         flat &= image == value
     parts, n_parts = ndimage.label(flat)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from n2a_bids.algorithms.constant_places import find_constant
 from n2a_bids.algorithms.context import Context, Stopwatch
 from n2a_bids.algorithms.nn.inference import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
@@ -113,7 +113,7 @@ def denoise(repetitions: Repetitions, config: SingleConfig, context: Context) ->
             gain=small.gain,
             record=record,
         )
-    empty = (ndimage.maximum_filter(image, 3) == ndimage.minimum_filter(image, 3))[..., None]
+    empty = find_constant(image)[..., None]
     return replace(
         done,
         data=np.where(empty, image[..., None], done.data),
