@@ -88,9 +88,11 @@ def guided_nonlocal_bayes(
         reused = voxels = _voxels_of(similar, inside, reused)
         groups = [part.index_select(0, voxels.reshape(-1)).reshape(*similar.shape, -1) for part in rows[:2]]
         own = corners[:, None] + inside
-        estimate, posterior_variance = _posterior(*groups, rows[2][own].mean(dim=1), noise)
+        estimate, kept = _posterior(*groups, rows[2][own].mean(dim=1), noise, asks_kept=expected is not None)
         if expected is not None:
-            expected.add(own, posterior_variance)
+            # C - C (C + vI)^-1 C = v C (C + vI)^-1: its diagonal is v times what is kept; and the mean's.
+            share = kept.clamp(0, 1) + 1 / similar.shape[1]
+            expected.add(own, rows[2][own].mean(dim=1)[:, None] * share)
         total.index_add_(0, voxels.reshape(-1), estimate.reshape(-1, *total.shape[1:]))
         n_corners.index_add_(0, similar.reshape(-1), n_corners.new_ones(similar.numel()))
     count = _count_patches(n_corners.reshape(spread.shape[:3]), search.edge)[..., None]
@@ -186,43 +188,62 @@ def _pad(volume: NDArray, search: PatchSearch) -> NDArray:
 
 
 def _posterior(
-    values: Tensor, reference: Tensor, variance: Tensor, noise: Whitening | None
-) -> tuple[Tensor, Tensor]:
+    values: Tensor, reference: Tensor, variance: Tensor, noise: Whitening | None, *, asks_kept: bool
+) -> tuple[Tensor, Tensor | None]:
     """Posterior means of (N, K, D) noisy patches; `reference` shows the covariance of each group of K.
 
-    The second result is the (N, D) posterior variance that the patches of a group have in common.
+    The second result, where it is asked for, is the (N, D) part of the noise variance that the patches of a
+    group have in common after it.
     """
-    if noise is not None:
-        values, reference = noise.whiten(values), noise.whiten(reference)
     mean = values.mean(dim=1, keepdim=True)
     deviation = reference - reference.mean(dim=1, keepdim=True)
-    n_similar, size = deviation.shape[1:]
     # With fewer patches than intensities in each, the matrix of the patches' products is the smaller one.
-    by_patches = n_similar < size
-    products = deviation @ deviation.mT if by_patches else deviation.mT @ deviation
-    trace = products.diagonal(dim1=1, dim2=2).sum(dim=1)
-    # A tiny variance is raised so that the matrix can be inverted.
-    ridge = torch.maximum((n_similar - 1) * variance, trace / _LARGEST_CONDITION).clamp(min=1e-12)
-    products.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
-    factor = torch.linalg.cholesky(products)
-    if by_patches:
-        # C (C + vI)^-1 d = A' (AA' + (K - 1) vI)^-1 A d, where C = A'A / (K - 1); with AA' + ... = LL'
-        # that is B'B d, where B = L^-1 A
-        root = torch.linalg.solve_triangular(factor, deviation, upper=False)
-        estimate = mean + (values - mean) @ root.mT @ root
-        if noise is not None:
-            estimate, root = noise.colour(estimate), noise.colour(root)
-        kept = root.square().sum(dim=1)
-    else:
-        # C (C + vI)^-1 d = d - v (C + vI)^-1 d
-        solved = torch.cholesky_solve((values - mean).mT, factor).mT
-        estimate, inverse = values - ridge[:, None, None] * solved, torch.cholesky_inverse(factor)
-        if noise is not None:
-            estimate = noise.colour(estimate)
+    find = _posterior_by_patches if deviation.shape[1] < deviation.shape[2] else _posterior_by_voxels
+    estimate, kept = find(values - mean, deviation, variance, noise, asks_kept)
+    return estimate.add_(mean), kept
+
+
+def _posterior_by_patches(
+    values: Tensor, deviation: Tensor, variance: Tensor, noise: Whitening | None, asks_kept: bool
+) -> tuple[Tensor, Tensor | None]:
+    """As `_posterior`, of what differs from the mean of a group.
+
+    C (C + vR)^-1 d = A' (A R^-1 A' + (K - 1) vI)^-1 A R^-1 d, where C = A'A / (K - 1) and v R is the
+    covariance of the noise; with A R^-1 A' + ... = LL' that is B'B R^-1 d, where B = L^-1 A.
+    """
+    white = deviation if noise is None else noise.divide(deviation)
+    factor, _ = _factorised(white @ deviation.mT, variance, deviation.shape[1])
+    root = torch.linalg.solve_triangular(factor, deviation, upper=False)
+    white_root = root if noise is None else noise.divide(root)
+    kept = root.square().sum(dim=1) if asks_kept else None
+    return values @ white_root.mT @ root, kept
+
+
+def _posterior_by_voxels(
+    values: Tensor, deviation: Tensor, variance: Tensor, noise: Whitening | None, asks_kept: bool
+) -> tuple[Tensor, Tensor | None]:
+    """As `_posterior`, of what differs from the mean of a group: C (C + vI)^-1 d = d - v (C + vI)^-1 d."""
+    if noise is not None:
+        values, deviation = noise.whiten(values), noise.whiten(deviation)
+    factor, ridge = _factorised(deviation.mT @ deviation, variance, deviation.shape[1])
+    estimate = values - ridge[:, None, None] * torch.cholesky_solve(values.mT, factor).mT
+    kept = None
+    if asks_kept:
+        inverse = torch.cholesky_inverse(factor)
         lost = inverse.diagonal(dim1=1, dim2=2) if noise is None else noise.coloured_diagonal(inverse)
         kept = 1 - ridge[:, None] * lost
-    # C - C (C + vI)^-1 C = v C (C + vI)^-1, whose diagonal is v times what is kept, and the mean's own error.
-    return estimate, variance[:, None] * (kept.clamp(0, 1) + 1 / n_similar)
+    return estimate if noise is None else noise.colour(estimate), kept
+
+
+def _factorised(products: Tensor, variance: Tensor, n_similar: int) -> tuple[Tensor, Tensor]:
+    """Cholesky factor of (N, M, M) products of deviations with the noise, and what that adds; overwritten.
+
+    A tiny variance is raised so that the matrix can be inverted.
+    """
+    trace = products.diagonal(dim1=1, dim2=2).sum(dim=1)
+    ridge = torch.maximum((n_similar - 1) * variance, trace / _LARGEST_CONDITION).clamp(min=1e-12)
+    products.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
+    return torch.linalg.cholesky(products), ridge
 
 
 def _offsets_inside(edge: int, volume: Tensor) -> Tensor:

@@ -24,6 +24,9 @@ class Whitening:
     inverse: Tensor
     """(D, D) L^-1."""
 
+    precision: Tensor
+    """(D, D) R^-1."""
+
     @classmethod
     def of(cls, correlation: NDArray[np.float64], n_channels: int, device: torch.device) -> Whitening:
         """Whitening of patches of several channels, of independent noise that is correlated alike in space.
@@ -37,15 +40,22 @@ class Whitening:
         device : torch.device
         """
         factor = np.kron(np.linalg.cholesky(correlation), np.eye(n_channels))
-        root, inverse = (
-            torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32)).to(device)
-            for matrix in (factor, solve_triangular(factor, np.eye(len(factor)), lower=True))
+        inverse = solve_triangular(factor, np.eye(len(factor)), lower=True)
+        matrices = (factor, inverse, inverse.T @ inverse)
+        return cls(
+            *(
+                torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32)).to(device)
+                for matrix in matrices
+            )
         )
-        return cls(root, inverse)
 
     def whiten(self, patches: Tensor) -> Tensor:
         """(..., D) patches with white noise."""
         return patches @ self.inverse.T
+
+    def divide(self, patches: Tensor) -> Tensor:
+        """(..., D) patches times R^-1: whitened, and seen by what whitens them."""
+        return patches @ self.precision
 
     def colour(self, patches: Tensor) -> Tensor:
         """(..., D) patches with the noise that they had."""
