@@ -13,7 +13,8 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.exposures import ExposureGroup, exposure_errors
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
 from n2a_bids.algorithms.quality.gain import decibels, denoising_gain
-from n2a_bids.algorithms.risk.candidates import Candidate, compare
+from n2a_bids.algorithms.risk.candidates import Candidate
+from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.single_image import compare_alone
 from n2a_bids.algorithms.strategies.anat.auto import error_of_mean

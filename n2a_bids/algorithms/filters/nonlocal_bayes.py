@@ -88,11 +88,10 @@ def guided_nonlocal_bayes(
         reused = voxels = _voxels_of(similar, inside, reused)
         groups = [part.index_select(0, voxels.reshape(-1)).reshape(*similar.shape, -1) for part in rows[:2]]
         own = corners[:, None] + inside
-        estimate, kept = _posterior(*groups, rows[2][own].mean(dim=1), noise, asks_kept=expected is not None)
-        if expected is not None:
-            # C - C (C + vI)^-1 C = v C (C + vI)^-1: its diagonal is v times what is kept; and the mean's.
-            share = kept.clamp(0, 1) + 1 / similar.shape[1]
-            expected.add(own, rows[2][own].mean(dim=1)[:, None] * share)
+        asked = expected is not None
+        estimate, left = _posterior(*groups, rows[2][own].mean(dim=1), noise, asks_variance=asked)
+        if asked:
+            expected.add(own, left)
         total.index_add_(0, voxels.reshape(-1), estimate.reshape(-1, *total.shape[1:]))
         n_corners.index_add_(0, similar.reshape(-1), n_corners.new_ones(similar.numel()))
     count = _count_patches(n_corners.reshape(spread.shape[:3]), search.edge)[..., None]
@@ -188,25 +187,28 @@ def _pad(volume: NDArray, search: PatchSearch) -> NDArray:
 
 
 def _posterior(
-    values: Tensor, reference: Tensor, variance: Tensor, noise: Whitening | None, *, asks_kept: bool
+    values: Tensor, reference: Tensor, variance: Tensor, noise: Whitening | None, *, asks_variance: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Posterior means of (N, K, D) noisy patches; `reference` shows the covariance of each group of K.
 
-    The second result, where it is asked for, is the (N, D) part of the noise variance that the patches of a
-    group have in common after it.
+    The second result, where it is asked for, is the (N, D) posterior variance that the patches of a group have
+    in common.
     """
     mean = values.mean(dim=1, keepdim=True)
     deviation = reference - reference.mean(dim=1, keepdim=True)
     # With fewer patches than intensities in each, the matrix of the patches' products is the smaller one.
     find = _posterior_by_patches if deviation.shape[1] < deviation.shape[2] else _posterior_by_voxels
-    estimate, kept = find(values - mean, deviation, variance, noise, asks_kept)
+    estimate, kept = find(values - mean, deviation, variance, noise, asks_variance)
+    if kept is not None:
+        # C - C (C + vI)^-1 C = v C (C + vI)^-1, whose diagonal is v times what is kept; and the mean's own error.
+        kept = variance[:, None] * (kept.clamp(0, 1) + 1 / deviation.shape[1])
     return estimate.add_(mean), kept
 
 
 def _posterior_by_patches(
     values: Tensor, deviation: Tensor, variance: Tensor, noise: Whitening | None, asks_kept: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """As `_posterior`, of what differs from the mean of a group.
+    """As `_posterior`, of what differs from the mean of a group; kept is a part of the variance.
 
     C (C + vR)^-1 d = A' (A R^-1 A' + (K - 1) vI)^-1 A R^-1 d, where C = A'A / (K - 1) and v R is the
     covariance of the noise; with A R^-1 A' + ... = LL' that is B'B R^-1 d, where B = L^-1 A.

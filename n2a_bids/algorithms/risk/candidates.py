@@ -1,4 +1,4 @@
-"""`Candidate`: one denoiser that `auto` may choose; runs all on held-out blocks and compares them."""
+"""`Candidate`: one denoiser that `auto` may choose, and what it makes of an image."""
 
 from __future__ import annotations
 
@@ -16,18 +16,11 @@ from n2a_bids.algorithms.nn.blocks import Index
 from n2a_bids.algorithms.nn.inference import MARGIN_VOXELS, predict
 from n2a_bids.algorithms.normalization import MaskedSmoother
 from n2a_bids.algorithms.preparation.repetitions import Prepared
-from n2a_bids.algorithms.risk.held_out import HeldOut
-from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, draw_contrasts, stack_candidates
 from n2a_bids.algorithms.risk.uncertainty import Clues
 
 _LOCAL_MEAN_VOXELS = 2.0
 """SD of the Gaussian over which estimates keep the mean of the data: white noise hardly reaches such a mean
 (5 % of its SD; 15 % of noise that interpolation or zero-filling has made smooth), but a lesion does."""
-
-_MARGIN_OF_BLOCKS = 0
-"""Reflected around held-out blocks, whose context is enough: on a real pair the network's residual in their
-middle differs by 0.015 of its SD from that of the whole volume, by 0.007 with a margin, which takes twice
-the time."""
 
 PRETRAINED = "pretrained network"
 """What a network is called in records that was trained on other images, and"""
@@ -134,7 +127,7 @@ def estimate_average(
     """
     repetition_sd = prepared.repetition_noise_sd[box]
     noise_sd = prepared.average_noise_sd[box]
-    average = _weighted(prepared.images[(slice(None), *box)], prepared.weights)
+    average = combine_repetitions(prepared.images[(slice(None), *box)], prepared.weights)
     find_bias = partial(prepared.bias, noise_sd=repetition_sd)
     return estimate_all(
         candidates, average, noise_sd, prepared.head[box], context, flips, find_bias=find_bias, clues=clues
@@ -240,76 +233,6 @@ class _Estimator:
         )
 
 
-def compare(
-    candidates: Sequence[Candidate],
-    prepared: Prepared,
-    held_out: HeldOut,
-    bias: NDArray[np.float32] | float,
-    context: Context,
-    *,
-    strength: float = STRENGTH,
-    n_draws: int = 2,
-) -> Stack:
-    """Risk of every candidate on recorrupted averages, inside the brain part of the held-out blocks.
-
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-        The first one must be the plain mean.
-    prepared : Prepared
-    held_out : HeldOut
-    bias : (X, Y, Z) float array or 0.0
-        Rician bias of the repetitions: subtracted from the targets, so that a
-        candidate which keeps it pays for it.
-    context : Context
-    strength : float
-        Recorruption strength: small keeps the input close to the average that
-        is denoised in the end, large keeps the targets' noise low.
-    n_draws : int
-        Recorruptions of each block, as `draw_contrasts` draws them.
-    """
-    factor = np.float32(prepared.average_noise_factor)
-    offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
-    predictions, targets, added = [], [], []
-    contrasts = draw_contrasts(prepared.weights, prepared.variance_ratio, context.generator, n_draws)
-    for core, box in zip(held_out.cores, held_out.boxes):
-        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))
-        counted = prepared.mask[core]
-        images = prepared.images[(slice(None), *box)]
-        noise_sd = prepared.repetition_noise_sd[box] * factor * np.float32(np.sqrt(1 + strength**2))
-        values, block_targets = [], []
-        for contrast in contrasts:
-            noisy = _weighted(images, prepared.weights + strength * contrast)
-            target = _weighted(images, prepared.weights - contrast / strength)[inner] - offset[core]
-            find_bias = partial(prepared.bias, noise_sd=prepared.repetition_noise_sd[box])
-            estimates = estimate_all(
-                candidates,
-                noisy,
-                noise_sd,
-                prepared.head[box],
-                context,
-                find_bias=find_bias,
-                margin_voxels=_MARGIN_OF_BLOCKS,
-            )
-            values.append(np.stack([estimate[inner][counted] for estimate in estimates]))
-            block_targets.append(target[counted])
-        # Draws of one block share its anatomy and most of its noise: they are no independent evidence.
-        predictions.append(np.hstack(values))
-        targets.append(np.hstack(block_targets))
-        added.append(((strength * factor * prepared.repetition_noise_sd[core][counted]) ** 2).mean())
-    correction = float(np.mean(added))
-    return stack_candidates(predictions, targets, correction, costly=_with_own_prediction(candidates))
-
-
-def _with_own_prediction(candidates: Sequence[Candidate]) -> list[int]:
-    """Which candidates alone need some network at some noise level."""
-    predictions = [(id(one.network), one.noise_factor) for one in candidates]
-    return [
-        index
-        for index, one in enumerate(candidates)
-        if one.network is not None and predictions.count(predictions[index]) == 1
-    ]
-
-
-def _weighted(images: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+def combine_repetitions(images: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Sum of (R, X, Y, Z) repetitions with (R,) weights."""
     return np.tensordot(weights.astype(np.float32), images, axes=1)

@@ -15,8 +15,8 @@ from n2a_bids.algorithms.quality.gain import Gain, denoising_gain, weighting_gai
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.acquired_matrix import on_acquired_matrix, on_stored_grid
 from n2a_bids.algorithms.risk.blend import estimate_blend
-from n2a_bids.algorithms.risk.candidates import compare
 from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
+from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.uncertainty import expected_error, with_uncertainty
 from n2a_bids.algorithms.strategies.anat import echoes as joint_echoes

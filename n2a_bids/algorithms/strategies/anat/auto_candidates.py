@@ -13,13 +13,8 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
 from n2a_bids.algorithms.preparation.repetitions import Prepared
-from n2a_bids.algorithms.risk.candidates import (
-    PRETRAINED,
-    SHIPPED,
-    Candidate,
-    compare,
-    estimate_average,
-)
+from n2a_bids.algorithms.risk.candidates import PRETRAINED, SHIPPED, Candidate, estimate_average
+from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.repetition_weights import WEIGHTED_MEAN, weigh_repetitions
 from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted

@@ -17,8 +17,9 @@ from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain, weighting_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
-from n2a_bids.algorithms.risk.candidates import PRETRAINED, SHIPPED, Candidate, compare
+from n2a_bids.algorithms.risk.candidates import PRETRAINED, SHIPPED, Candidate
 from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
+from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, average_blocks
 from n2a_bids.algorithms.strategies.micr.candidates import PlaneCandidate, PlaneEstimator

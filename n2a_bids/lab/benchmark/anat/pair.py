@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare
 from n2a_bids.algorithms.quality.metrics import edge_correlation, relative_sharpness
-from n2a_bids.algorithms.risk.candidates import Candidate, compare
+from n2a_bids.algorithms.risk.candidates import Candidate
+from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.stacking import average_blocks
 from n2a_bids.errors import BIDSDataError, DenoisingError

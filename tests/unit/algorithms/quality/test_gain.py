@@ -15,7 +15,8 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.filters.local_pca import PatchPlan
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
-from n2a_bids.algorithms.risk.candidates import Candidate, compare
+from n2a_bids.algorithms.risk.candidates import Candidate
+from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.dwi_candidates import choose
 from n2a_bids.algorithms.risk.dwi_groups import VolumeGroup, describe_groups
 from n2a_bids.algorithms.risk.held_out import hold_out

@@ -13,7 +13,8 @@ from n2a_bids.algorithms.nn.networks import FusionUNet, MUNet
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.algorithms.risk.candidates import Candidate, _with_own_prediction, compare, estimate_all
+from n2a_bids.algorithms.risk.candidates import Candidate, estimate_all
+from n2a_bids.algorithms.risk.comparison import _with_own_prediction, compare
 from n2a_bids.algorithms.risk.held_out import hold_out
 
 SHAPE = (20, 20, 20)

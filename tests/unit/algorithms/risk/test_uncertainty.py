@@ -8,7 +8,8 @@ from scipy import ndimage
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
-from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_average
+from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
+from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.stacking import STRENGTH
 from n2a_bids.algorithms.risk.uncertainty import (

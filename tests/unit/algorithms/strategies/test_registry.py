@@ -16,7 +16,8 @@ from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.registration.resampling import resample
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.algorithms.risk.candidates import Candidate, compare, estimate_all
+from n2a_bids.algorithms.risk.candidates import Candidate, estimate_all
+from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.anat import auto, recorrupted
 from n2a_bids.errors import ConfigError
