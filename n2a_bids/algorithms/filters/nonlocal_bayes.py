@@ -88,9 +88,8 @@ def guided_nonlocal_bayes(
         reused = voxels = _voxels_of(similar, inside, reused)
         groups = [part.index_select(0, voxels.reshape(-1)).reshape(*similar.shape, -1) for part in rows[:2]]
         own = corners[:, None] + inside
-        asked = expected is not None
-        estimate, left = _posterior(*groups, rows[2][own].mean(dim=1), noise, asks_variance=asked)
-        if asked:
+        estimate, left = _posterior(*groups, rows[2][own].mean(dim=1), noise, asks_variance=bool(expected))
+        if expected:
             expected.add(own, left)
         total.index_add_(0, voxels.reshape(-1), estimate.reshape(-1, *total.shape[1:]))
         n_corners.index_add_(0, similar.reshape(-1), n_corners.new_ones(similar.numel()))
@@ -191,8 +190,7 @@ def _posterior(
 ) -> tuple[Tensor, Tensor | None]:
     """Posterior means of (N, K, D) noisy patches; `reference` shows the covariance of each group of K.
 
-    The second result, where it is asked for, is the (N, D) posterior variance that the patches of a group have
-    in common.
+    The second result, where it is asked for, is the (N, D) posterior variance of the patches of a group.
     """
     mean = values.mean(dim=1, keepdim=True)
     deviation = reference - reference.mean(dim=1, keepdim=True)
@@ -200,7 +198,7 @@ def _posterior(
     find = _posterior_by_patches if deviation.shape[1] < deviation.shape[2] else _posterior_by_voxels
     estimate, kept = find(values - mean, deviation, variance, noise, asks_variance)
     if kept is not None:
-        # C - C (C + vI)^-1 C = v C (C + vI)^-1, whose diagonal is v times what is kept; and the mean's own error.
+        # C - C (C + vI)^-1 C = v C (C + vI)^-1, whose diagonal is v times what is kept; and that of the mean.
         kept = variance[:, None] * (kept.clamp(0, 1) + 1 / deviation.shape[1])
     return estimate.add_(mean), kept
 
