@@ -18,7 +18,8 @@ from n2a_bids.algorithms.risk.blend import estimate_blend
 from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
 from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
-from n2a_bids.algorithms.risk.uncertainty import expected_error, with_uncertainty
+from n2a_bids.algorithms.risk.stacking import Stack
+from n2a_bids.algorithms.risk.uncertainty import expected_error, risk_beside_expectation, with_uncertainty
 from n2a_bids.algorithms.strategies.anat import echoes as joint_echoes
 from n2a_bids.algorithms.strategies.anat import noise2average, recorrupted, single
 from n2a_bids.algorithms.strategies.anat.auto_candidates import (
@@ -101,7 +102,8 @@ def _denoise_prepared(
         networks=(config.fusion.name,) if config.fusion else (),
         seconds=watch.seconds(),
     )
-    gain = estimate_gain(prepared, held_out, bias, None if mean_won else stack.combined_risk)
+    risk = None if error_sd is None else _likely_risk(stack, mean_error, error_sd, prepared, held_out)
+    gain = estimate_gain(prepared, held_out, bias, risk)
     return with_uncertainty(finish(prepared, estimate, record, gain), prepared, bias, error_sd)
 
 
@@ -120,6 +122,15 @@ def _denoise_echoes(repetitions: Repetitions, config: AutoConfig, context: Conte
         config.weights, config.recorrupted.n_flips, config.keep_noise_floor
     )
     return joint_echoes.denoise(repetitions, settings, context)
+
+
+def _likely_risk(
+    stack: Stack, mean_error: float, error_sd: NDArray[np.float32], prepared: Prepared, held_out: HeldOut
+) -> float:
+    """Risk of the combination, by what was measured and by the map of the expected error."""
+    counted = held_out.mask & prepared.mask
+    expected = float((error_sd[counted].astype(np.float64) ** 2).mean())
+    return risk_beside_expectation(stack.combined_risk, stack.combined_standard_error, mean_error, expected)
 
 
 def estimate_gain(

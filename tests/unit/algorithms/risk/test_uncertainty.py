@@ -18,6 +18,7 @@ from n2a_bids.algorithms.risk.uncertainty import (
     expected_error,
     fit_factors,
     held_out_squared_errors,
+    risk_beside_expectation,
     with_uncertainty,
 )
 
@@ -103,3 +104,18 @@ def test_mean_is_as_uncertain_as_its_noise_and_bias():
     result = with_uncertainty(blank, prepared, 0.0, error_sd)
     assert result.record.mean_better == pytest.approx(0.25)
     np.testing.assert_allclose(result.uncertainty[..., 0], error_sd * gain, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("standard_error", "most"), [(0.01, 0.05), (0.3, 0.25)])
+def test_chance_in_the_risk_tells_no_tenfold_gain(standard_error, most):
+    """Of a small brain the map of the expected error counts; of a large one, what was measured."""
+    rng = np.random.default_rng(0)
+    error, mean_error = 0.25, 1.0
+    risks = error - mean_error + standard_error * rng.standard_normal(500)
+    maps = error * (1 + 0.2 * rng.standard_normal(500))
+    told = [
+        mean_error + risk_beside_expectation(risk, standard_error, mean_error, expected)
+        for risk, expected in zip(risks, maps)
+    ]
+    assert np.std(told) / error < most
+    assert np.mean(told) == pytest.approx(error, rel=0.1)
