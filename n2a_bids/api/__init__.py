@@ -1,4 +1,4 @@
-"""n2a for Python: images in, images and records out, without BIDS and without a workflow."""
+"""The Python functions (API): images in, images and records out, without BIDS and without a workflow."""
 
 from n2a_bids.api.alignment import Aligned, align, brain_mask
 from n2a_bids.api.denoising import Denoised, denoise

@@ -1,1 +1,1 @@
-"""Command lines: the only place that knows of arguments."""
+"""Command lines (argparse): the only place that parses arguments."""

@@ -1,4 +1,4 @@
-"""Options of the training of one network for a whole dataset."""
+"""Options of training one network for a whole dataset (``n2a ... train`` and ``n2a-tools train``)."""
 
 from __future__ import annotations
 

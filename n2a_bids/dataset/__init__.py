@@ -1,1 +1,1 @@
-"""From a BIDS folder to groups of images to denoise, and the names of what is written."""
+"""Datasets: reads a BIDS folder, groups the images to denoise, names and describes the output."""

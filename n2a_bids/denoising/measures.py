@@ -1,4 +1,4 @@
-"""Measures numbers on a denoised image: noise map, error, sharpness, residual; for report and sidecar."""
+"""Measures on a denoised image: noise map, expected error, sharpness, residual; for report and sidecar."""
 
 from __future__ import annotations
 

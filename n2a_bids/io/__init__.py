@@ -1,1 +1,1 @@
-"""Files: images, transforms, gradient tables, network weights, JSON; each written whole or not at all."""
+"""Reads and writes files: images, transforms, gradient tables, weights, JSON; each whole or not at all."""

@@ -1,1 +1,1 @@
-"""Participant and group pages, and the text of the methods."""
+"""Reports: pages of participants and group, methods text, and reading of finished results."""

@@ -1,1 +1,1 @@
-"""The machine: processors and memory, signals, child processes, the GPU."""
+"""The machine: processors, memory, GPU, signals, child processes, environment variables."""

@@ -1,4 +1,4 @@
-"""Options of ``n2a-tools train``, and the groups of images that they name."""
+"""Further options of ``n2a-tools train`` (files, blocks), and the groups of images that they name."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Denoising filters without a network: non-local Bayes and local principal components."""
+"""Denoising filters without a network: non-local Bayes, local PCA, learned linear filters."""

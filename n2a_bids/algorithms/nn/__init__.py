@@ -1,1 +1,1 @@
-"""Neural networks: their layers, training, application to large images, and weights."""
+"""Neural networks: architectures, training batches and loop, application to large images, weights."""

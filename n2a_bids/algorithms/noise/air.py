@@ -1,4 +1,4 @@
-"""Finds the air around the head, and measures there whether a magnitude noise floor shows, and how high."""
+"""Finds the air around the head, and measures the noise floor of magnitudes in it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Measures of images and masks: errors against a truth, sharpness, structure in residuals."""
+"""Quality metrics of images and masks: error against a truth, gain, sharpness, MRIQC, regions."""

@@ -1,4 +1,4 @@
-"""Bright tissue that was cut off at one value when an image was stored."""
+"""Finds bright tissue that was cut off (clipped) at one value when an image was stored."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Motion between images and between volumes: found, judged, and undone in one interpolation."""
+"""Head motion and registration: estimated, judged (QC), and undone in one interpolation."""

@@ -1,4 +1,4 @@
-"""Rigid registration of two images by their place in the world; mirrored (left-right flipped) images."""
+"""Rigid registration of whole series to each other by their b0s; finds mirrored (left-right) images."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Command line of the app."""
+"""Command line of ``n2a``: parser, argument types, settings, plugin file."""

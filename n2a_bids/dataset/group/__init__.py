@@ -1,1 +1,1 @@
-"""Which images of a dataset are denoised together."""
+"""Decides which images of a dataset are denoised together."""

@@ -1,4 +1,4 @@
-"""Groups the images that are not broken, and groups again where damaged ones were excluded."""
+"""Starts the grouping of all images by kind, and repeats it where damaged ones were excluded."""
 
 from __future__ import annotations
 

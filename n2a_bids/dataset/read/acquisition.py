@@ -1,4 +1,4 @@
-"""Reads phase encoding and total readout time (seconds) from the sidecar of a diffusion series."""
+"""Reads phase encoding and readout time (s, not ms) from the sidecar of a diffusion series."""
 
 from __future__ import annotations
 

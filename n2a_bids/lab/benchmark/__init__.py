@@ -1,1 +1,1 @@
-"""Comparison with other methods, on simulated and on real images."""
+"""Benchmarks (``n2a-tools benchmark``): comparison with other methods, simulated and real images."""
