@@ -15,6 +15,11 @@ from n2a_bids.algorithms.normalization import Mask, Volume
 _LEAST_AIR = 500
 """Voxels without which the air says nothing."""
 
+_LARGEST_PILE, _BEYOND_NEXT = 0.25, 3.0
+"""Part of the air at its smallest value, and times the part at the next one. Of noise around zero that was
+cut off at zero, half of the air is there; of magnitudes few, or, in coarse steps, many at the next value,
+too."""
+
 _AIR_DISTANCE = 3
 """Voxels between the brain and what may be air."""
 
@@ -106,11 +111,14 @@ def find_magnitude(image: Volume, air: Mask) -> Magnitude | None:
     Returns
     -------
     magnitude : Magnitude or None
-        ``None`` where there is no air, or no noise in it.
+        ``None`` where there is no air, or no noise in it, or where that was cut off at one value: noise
+        around zero, of which the negative half became zero, is that of no magnitude.
     """
     if not air.any():
         return None
     values = image[air].astype(np.float64)
+    if _is_cut_off(values):
+        return None
     low, middle, high = np.percentile(values, [15.87, 50, 84.13])
     # A Rayleigh variable has percentiles 0.588, 1.177 and 1.919 sigma at these points.
     sigma = (high - low) / 1.331
@@ -121,3 +129,12 @@ def find_magnitude(image: Volume, air: Mask) -> Magnitude | None:
         air_noise_sd=float(sigma),
         asymmetry=float((high - middle) / max(middle - low, np.finfo(float).tiny)),
     )
+
+
+def _is_cut_off(values: NDArray[np.float64]) -> bool:
+    """Whether much of the air has the smallest value, and little the next one."""
+    smallest = values.min()
+    n_smallest, rest = np.count_nonzero(values == smallest), values[values > smallest]
+    if n_smallest <= _LARGEST_PILE * values.size or not rest.size:
+        return False
+    return n_smallest > _BEYOND_NEXT * np.count_nonzero(rest == rest.min())

@@ -7,7 +7,9 @@ import pytest
 from acquisitions import zero_filled
 
 from n2a_bids.algorithms.noise.single_image import estimate_noise
+from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.preparation.zero_filling import find_measured_shape, resize_mask, resize_spectrum
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.lab.benchmark.truths import crop_truth, template_truth
 
 
@@ -42,6 +44,19 @@ def test_level_is_near_the_truth(brain, snr, air):
     assert found.uncertainty < 0.15
     assert not found.is_correlated
     assert (found.magnitude is not None) == found.saw_air == (air != "zeroed")
+
+
+@pytest.mark.parametrize("snr", [5, 10, 20])
+def test_noise_that_was_cut_off_at_zero_is_that_of_no_magnitude(brain, snr):
+    """Real parts whose negative half became zero: the level is that of the tissue; no floor is taken out."""
+    image, mask = brain
+    cut = np.maximum(noisy(image, 100 / snr).real, 0).astype(np.float32)
+    for stored in (cut, np.round(20 * cut)):
+        found = estimate_noise(stored, mask)
+        assert found.magnitude is None
+        assert 0.92 < found.level * snr / stored[mask].mean() * cut[mask].mean() / 100 < 1.08
+    pair = np.stack([np.maximum(noisy(image, 100 / snr, seed).real, 0) for seed in (1, 2)])
+    assert prepare(Repetitions(pair[..., None].astype(np.float32), mask)).magnitude is None
 
 
 def test_one_level_gives_one_value_and_an_uneven_one_a_map(brain):
