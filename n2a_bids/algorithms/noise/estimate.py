@@ -41,8 +41,12 @@ def local_sd(values: Volume, mask: Mask) -> Volume:
     sd : (X, Y, Z) float32 array
         Positive everywhere; far from the mask, the global value.
     """
+    return _capped_sd(values, mask, MaskedSmoother(mask, _WINDOW_SD_VOXELS))
+
+
+def _capped_sd(values: Volume, mask: Mask, smooth: MaskedSmoother) -> Volume:
+    """As `local_sd`, with the smoother of the mask, which several images share."""
     spread = robust_sd(values[mask])
-    smooth = MaskedSmoother(mask, _WINDOW_SD_VOXELS)
     reached = smooth.reached
     floor = (0.05 * spread) ** 2
     squares = values.astype(np.float32) ** 2
@@ -83,9 +87,9 @@ def difference_noise_sd(data: NDArray[np.float32], mask: Mask) -> Volume:
     """
     deviation = data - data.mean(axis=0)
     n_repetitions = data.shape[0]
-    total = np.zeros(data.shape[1:], np.float32)
+    total, smooth = np.zeros(data.shape[1:], np.float32), MaskedSmoother(mask, _WINDOW_SD_VOXELS)
     for values in deviation:
-        total += local_sd(high_pass(values), mask) ** 2
+        total += _capped_sd(high_pass(values), mask, smooth) ** 2
     return np.sqrt(total / (n_repetitions - 1)).astype(np.float32)
 
 
