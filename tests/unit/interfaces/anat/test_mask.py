@@ -88,7 +88,7 @@ def test_find_template_uses_what_is_on_disk_only(tmp_path):
     names = [f"tpl-Mine_res-01_{rest}.nii.gz" for rest in ("T1w", "desc-brain_mask")]
     for name in names:
         (folder / name).write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"tpl-Mine.*packaged template"):
+    with pytest.raises(ConfigError, match=r"tpl-Mine.*leave the name out"):
         find_template("Mine", tmp_path)
     for name in names:
         (folder / name).write_bytes(b"image")
