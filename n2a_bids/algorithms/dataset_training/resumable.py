@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from n2a_bids.algorithms.nn.precision import precision_for
+from n2a_bids.algorithms.nn.precision import training_precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,6 @@ def train_steps(
         If the loss is not finite.
     """
     rng = np.random.default_rng([seed, state.step, rank] if rank else [seed, state.step])
-    precision = precision_for(device)
     total = torch.zeros((), device=device)
     for _ in range(n_steps):
         for group in state.optimizer.param_groups:
@@ -144,6 +143,7 @@ def train_steps(
             tensor.to(device, memory_format=_layout(tensor))
             for tensor in (*batch.inputs, batch.target, batch.weight)
         )
+        precision = training_precision(device, inputs[0].shape[2])
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             residual = state.network(*inputs)
         loss = (((inputs[0] + residual.float() - target) ** 2) * weight).mean()

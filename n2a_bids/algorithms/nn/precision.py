@@ -21,6 +21,10 @@ _EDGE, _N_CHANNELS, _N_ROUNDS = 24, 64, 4
 voxels float32 runs at a third of its rate."""
 
 
+_LEAST_EDGE = 12
+"""Of blocks that are learned from in bfloat16: the first with three voxels at the third level."""
+
+
 def precision_for(device: torch.device) -> torch.dtype:
     """The precision in which networks are trained and applied on a device.
 
@@ -37,6 +41,33 @@ def precision_for(device: torch.device) -> torch.dtype:
     if not claims_bfloat16 or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return torch.float32
     return torch.bfloat16 if _time_over_float32() < _SURELY_FASTER else torch.float32
+
+
+def training_precision(device: torch.device, edge: int) -> torch.dtype:
+    """The precision in which a network learns from blocks.
+
+    On processors, oneDNN (torch 2.13, AVX512-BF16) forms the gradient of a kernel of three voxels from memory
+    that nobody wrote, in bfloat16, where the first spatial axis has two voxels: the loss becomes NaN, or the
+    weights learn rubbish. Networks of three levels come to two voxels in blocks of 8; in float32 these cost
+    nothing.
+
+    Parameters
+    ----------
+    device : torch.device
+    edge : int
+        Voxels of a block along its first spatial axis.
+
+    Returns
+    -------
+    precision : torch.dtype
+        That of `precision_for`, but for small blocks on a processor.
+
+    Examples
+    --------
+    >>> training_precision(torch.device("cpu"), 8)
+    torch.float32
+    """
+    return torch.float32 if device.type == "cpu" and edge < _LEAST_EDGE else precision_for(device)
 
 
 @cache

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from n2a_bids.algorithms.nn.cuda_graphs import RecordedStep, Recorder, side_stream
-from n2a_bids.algorithms.nn.precision import precision_for
+from n2a_bids.algorithms.nn.precision import training_precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,6 @@ class _Learner:
     ):
         self._network = network
         self._device = device
-        self._precision = precision_for(device)
         rate: float | Tensor = schedule.learning_rate
         if recorder:
             # What is recorded reads the rate where it lies on the device.
@@ -149,12 +148,10 @@ class _Learner:
         self._update(*tensors)
 
     def _update(self, noisy: Tensor, noise_sd: Tensor, target: Tensor, weight: Tensor) -> None:
+        precision = training_precision(self._device, noisy.shape[2])
         # Weights are cast once in a step, so that a cache of casts would only be in the way of recording.
         with torch.autocast(
-            self._device.type,
-            self._precision,
-            enabled=self._precision != torch.float32,
-            cache_enabled=False,
+            self._device.type, precision, enabled=precision != torch.float32, cache_enabled=False
         ):
             residual = self._network(noisy, noise_sd)
         loss = masked_mse(residual.float(), target - noisy, weight)

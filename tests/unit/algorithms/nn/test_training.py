@@ -1,10 +1,13 @@
 """The training loop: recorded steps, and what a step may not do."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from n2a_bids.algorithms.nn import precision
 from n2a_bids.algorithms.nn.cuda_graphs import RecordedStep
 from n2a_bids.algorithms.nn.networks import ResidualUNet
 from n2a_bids.algorithms.nn.training import Batch, Schedule, fit
@@ -103,3 +106,16 @@ def test_a_loss_that_is_not_finite_ends_the_training():
     batch.target[0, 0, 0, 0, 0] = torch.inf
     with pytest.raises(FloatingPointError, match="training loss of epoch 1"):
         fit(_network(), lambda: batch, Schedule(1, 2, 1e-3), device=CPU)
+
+
+@pytest.mark.parametrize("edge", [8, 12])
+def test_small_blocks_learn_from_nothing_but_themselves(monkeypatch, edge):
+    """Where bfloat16 is taken, memory that nobody wrote must not reach the weights: here it holds NaN."""
+    monkeypatch.setattr(precision, "_time_over_float32", lambda: 0.1)
+    network, generator = ResidualUNet(), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        unwritten = [torch.full((2**power,), torch.nan) for power in range(6, 20) for _ in range(4)]
+        del unwritten
+        losses = fit(network, lambda: _batch(generator, edge), Schedule(1, 2, 1e-6), device=CPU)
+        assert all(map(math.isfinite, losses))
+    assert all(torch.isfinite(weights).all() for weights in network.parameters())
