@@ -117,7 +117,7 @@ def find_magnitude(image: Volume, air: Mask) -> Magnitude | None:
     if not air.any():
         return None
     values = image[air].astype(np.float64)
-    if _is_cut_off(values):
+    if is_cut_off(values):
         return None
     low, middle, high = np.percentile(values, [15.87, 50, 84.13])
     # A Rayleigh variable has percentiles 0.588, 1.177 and 1.919 sigma at these points.
@@ -131,8 +131,8 @@ def find_magnitude(image: Volume, air: Mask) -> Magnitude | None:
     )
 
 
-def _is_cut_off(values: NDArray[np.float64]) -> bool:
-    """Whether much of the air has the smallest value, and little the next one."""
+def is_cut_off(values: NDArray[np.floating]) -> bool:
+    """Whether noise was cut off: much of the air has the smallest value, and little the next one."""
     smallest = values.min()
     n_smallest, rest = np.count_nonzero(values == smallest), values[values > smallest]
     if n_smallest <= _LARGEST_PILE * values.size or not rest.size:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude
+from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude, is_cut_off
 from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 
 _FLAT_PART = 0.25
@@ -105,7 +105,7 @@ def estimate_noise(
         level=level,
         uncertainty=_BASE_UNCERTAINTY + abs(float(np.log(tissue_sd / level))) / 2,
         magnitude=found if is_rayleigh and 0.6 < ratio < 1.6 else None,
-        saw_air=found is not None,
+        saw_air=found is not None or (bool(air.any()) and is_cut_off(stored[air])),
         is_correlated=bool(is_rayleigh and ratio > _CORRELATED_AIR),
     )
 
