@@ -16,8 +16,8 @@ from n2a_bids.algorithms.nn.precision import precision_for
 from n2a_bids.algorithms.nn.training import Batch, Schedule, fit
 
 _BLOCK_EDGE, _BATCH_SIZE, _N_STEPS = 40, 2, 2
-_PREDICTION_EDGE, _PADDED_EDGE = 48, 64
-"""Of a volume, and of what networks see of it: in whole heads the margin hardly counts."""
+_PREDICTION_EDGE = 56
+"""Of a volume that networks see without a margin, which hardly counts in whole heads."""
 _FILTER_EDGE = 32
 
 
@@ -52,12 +52,13 @@ def measure_rates(device: torch.device) -> Rates:
     learns, follows = learns.eval(), follows.eval()
     small = volume[(slice(_FILTER_EDGE),) * 3]
     everywhere, noise_sd = np.ones(small.shape, bool), np.ones_like(small)
+    whole = {"device": device, "margin_voxels": 0}
     return Rates(
         device=device.type,
         precision=str(precision_for(device)).removeprefix("torch."),
         training=training,
-        prediction=_rate(_PADDED_EDGE**3, lambda: predict(learns, volume, volume, device=device)),
-        fusion=_rate(_PADDED_EDGE**3, lambda: predict(follows, *[volume] * 4, device=device)),
+        prediction=_rate(volume.size, lambda: predict(learns, volume, volume, **whole)),
+        fusion=_rate(volume.size, lambda: predict(follows, *[volume] * 4, **whole)),
         nonlocal_bayes=_rate(
             small.size, lambda: guided_nonlocal_bayes(small, small, noise_sd, everywhere, device=device)
         ),
