@@ -89,7 +89,7 @@ def guided_nonlocal_bayes(
         groups = [part.index_select(0, voxels.reshape(-1)).reshape(*similar.shape, -1) for part in rows[:2]]
         own = corners[:, None] + inside
         estimate, left = _posterior(*groups, rows[2][own].mean(dim=1), noise, asks_variance=bool(expected))
-        if expected:
+        if expected is not None:
             expected.add(own, left)
         total.index_add_(0, voxels.reshape(-1), estimate.reshape(-1, *total.shape[1:]))
         n_corners.index_add_(0, similar.reshape(-1), n_corners.new_ones(similar.numel()))
