@@ -122,12 +122,13 @@ def noise_of_repetitions(regions: Regions, images: Volume, mask: Mask) -> NDArra
     Returns
     -------
     variance : (N,) array
-        In the unit of the first repetition, mean over the repetitions; NaN in regions without voxels.
+        In the unit of the first repetition, mean over the repetitions; NaN in regions without voxels that all
+        repetitions measured.
     """
+    if not regions.measured.any():
+        return np.full(len(regions.names), np.nan)
     scales = match_scales(images, mask)
-    matched = np.stack([scale.apply(one) for scale, one in zip(scales, images, strict=True)]).astype(
-        np.float32
-    )
+    matched = np.stack([scale.apply(one) for scale, one in zip(scales, images, strict=True)])
     inside = regions.measured & (regions.rows >= 0)
     rows, total = regions.rows[inside], np.zeros(len(regions.names))
     for deviation in matched - matched.mean(axis=0):
@@ -157,7 +158,8 @@ def measure_regions(
     regions : Regions
     maps : RegionMaps
     noise_variance : (N,) array, optional
-        Of one repetition in each region (`noise_of_repetitions`), where that is better known than by the map.
+        Of one repetition in each region (`noise_of_repetitions`), which is better known than by the map; NaN
+        where it is not, and the map tells it.
     gain_of_mean_db : float, optional
         Where a mean was kept: its gain, which is one for all regions.
 
@@ -177,8 +179,9 @@ def measure_regions(
         else regions.means(maps.squared_error, where)
     )
     if noise_variance is not None:
-        of_mean = of_mean * np.divide(noise_variance, noise, where=noise > 0, out=np.full_like(noise, np.nan))
-        noise = noise_variance
+        is_known = np.isfinite(noise_variance) & (noise > 0)
+        ratio = np.divide(noise_variance, noise, where=is_known, out=np.ones_like(noise))
+        of_mean, noise = of_mean * ratio, noise * ratio
     gains = [_gain(*pair) if gain_of_mean_db is None else gain_of_mean_db for pair in zip(of_mean, error)]
     for row, (number, name) in enumerate(regions.names.items()):
         yield RegionRecord(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,24 @@ def test_noise_of_repetitions_goes_into_mean_and_gain(regions):
     assert rows["loud"].noise_sd == 60.0
     assert rows["loud"].noise_sd_mean == pytest.approx(60 / np.sqrt(2), rel=1e-5)
     assert rows["loud"].gain_db == pytest.approx(10 * np.log10(9), abs=1e-3)
+
+
+def test_regions_that_not_all_repetitions_measured_have_the_noise_of_the_map(regions):
+    """Beyond the field of view of one of them, nothing differs: maps know the noise there."""
+    sd = true_sd(regions)
+    images = 500 + sd * np.random.default_rng(0).standard_normal((2, *SHAPE))
+    some = replace(regions, measured=regions.measured & (regions.labels != 3))
+    known = noise_of_repetitions(some, images.astype(np.float32), np.ones(SHAPE, dtype=bool))
+    nowhere = replace(regions, measured=np.zeros(SHAPE, dtype=bool))
+    assert np.isnan(noise_of_repetitions(nowhere, images.astype(np.float32), regions.measured)).all()
+    rows = {
+        row.name: row
+        for row in measure_regions(
+            regions, RegionMaps(8 * sd, sd**2, sd**2 / 2, sd**2 / 8), noise_variance=known
+        )
+    }
+    assert rows["loud"].noise_sd == 40.0 and rows["loud"].gain_db == pytest.approx(6.02, abs=0.01)
+    assert rows["quiet"].noise_sd == pytest.approx(10, rel=0.03) and rows["quiet"].noise_sd != 10
 
 
 def test_a_mean_that_was_kept_has_one_gain(regions):
