@@ -35,6 +35,7 @@ from n2a_bids.interfaces.reportlets.scene import load_table
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load, load_mask, mask_in_world, same_grid, save_like
 from n2a_bids.io.json import read_typed, write_record
+from n2a_bids.io.tables import as_tsv, cell
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.record.regions import EXPLAINED, RegionRecord, RegionsRecord
 from n2a_bids.record.typed_json import JsonObject
@@ -48,6 +49,9 @@ _LARGEST_NUMBER = 2**24
 class _FindRegionsInputSpec(BaseInterfaceInputSpec):
     regions = traits.Str(mandatory=True, desc="segmentation of TemplateFlow, or path of one")
     template = traits.Str(desc="with a path: the T1w image that it lies on")
+    superseded = traits.List(
+        traits.Str(), [], usedefault=True, desc="what an earlier run wrote of an atlas, deleted if there"
+    )
 
 
 class _FindRegionsOutputSpec(TraitedSpec):
@@ -58,13 +62,18 @@ class _FindRegionsOutputSpec(TraitedSpec):
 
 
 class FindRegions(SimpleInterface):
-    """Files of an atlas, looked for anew in every run: what follows sees whether they changed."""
+    """Files of an atlas, looked for anew in every run: what follows sees whether they changed.
+
+    What an earlier run wrote goes first: where this one fails, regions of another image or atlas do not stay.
+    """
 
     input_spec = _FindRegionsInputSpec
     output_spec = _FindRegionsOutputSpec
     _always_run = True
 
     def _run_interface(self, runtime):
+        for path in self.inputs.superseded:
+            Path(path).unlink(missing_ok=True)
         template = self.inputs.template if isdefined(self.inputs.template) else None
         found = find_regions(self.inputs.regions, template)
         numbers = _region_numbers(found.labels)
@@ -191,11 +200,11 @@ class RegionalNoise(SimpleInterface):
             warnings=_warnings(inputs.overlap, rows),
         )
         columns = [name for name in EXPLAINED if name != "shell" or isdefined(inputs.bval_file)]
-        lines = [[_cell(getattr(row, name)) for name in columns] for row in rows]
-        names = [[str(number), name] for number, name in inputs.names.items()]
+        lines = [{name: cell(getattr(row, name)) for name in columns} for row in rows]
+        names = [{"index": str(number), "name": name} for number, name in inputs.names.items()]
         self._results.update(
-            stats_file=os.fspath(write_whole(folder / "stats.tsv", _table(columns, lines))),
-            names_file=os.fspath(write_whole(folder / "names.tsv", _table(["index", "name"], names))),
+            stats_file=os.fspath(write_whole(folder / "stats.tsv", as_tsv(lines))),
+            names_file=os.fspath(write_whole(folder / "names.tsv", as_tsv(names))),
             record_file=write_record(record, folder / "regions.json"),
             **_sidecars(record, inputs.image_uri, columns),
         )
@@ -212,16 +221,23 @@ class RegionalNoise(SimpleInterface):
             counts = load(Path(inputs.measured_file))[0].astype(np.uint8)
         regions = Regions(labels, mask & (counts > 0), inputs.names)
         gain = record.gain_of_weighting_db if record.chosen.mean_won else None
-        noise = self._noise_of_repetitions(replace(regions, measured=mask & (counts == np.max(counts))), mask)
+        noise = self._noise_of_repetitions(regions, mask, counts)
         for maps in self._maps(record, mask, counts):
             yield from measure_regions(regions, maps, noise_variance=noise, gain_of_mean_db=gain)
 
-    def _noise_of_repetitions(self, regions: Regions, mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:
-        """None of a series, whose volumes would all have to be held, and of one image alone."""
+    def _noise_of_repetitions(
+        self, regions: Regions, mask: NDArray[np.bool_], counts: NDArray | int
+    ) -> NDArray[np.float64] | None:
+        """None of a series, whose volumes would all have to be held, and of one image alone.
+
+        Where fewer repetitions were measured, the others stand in for them, and differ too little.
+        """
         files = list(self.inputs.repetition_files) if isdefined(self.inputs.repetition_files) else []
         if len(files) < 2:
             return None
-        return noise_of_repetitions(regions, np.stack([load(Path(path))[0] for path in files]), mask)
+        of_all = mask if isinstance(counts, int) else mask & (counts == len(files))
+        images = np.stack([load(Path(path))[0] for path in files])
+        return noise_of_repetitions(replace(regions, measured=of_all), images, mask)
 
     def _maps(
         self, record: DenoisingRecord, mask: NDArray[np.bool_], counts: NDArray | int
@@ -278,23 +294,3 @@ def _sidecars(record: RegionsRecord, image_uri: str, columns: list[str]) -> dict
     if record.warnings:
         stats["Warnings"] = list(record.warnings)
     return {"stats_sidecar": stats, "labels_sidecar": labels}
-
-
-def _cell(value: object) -> str:
-    """A value as BIDS writes it.
-
-    Examples
-    --------
-    >>> _cell(None), _cell(True), _cell(0.25)
-    ('n/a', 'true', '0.25')
-    """
-    if value is None:
-        return "n/a"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _table(columns: list[str], rows: list[list[str]]) -> str:
-    """A TSV file."""
-    return "".join("\t".join(line) + "\n" for line in [columns, *rows])

@@ -98,9 +98,10 @@ def region_chart(regions: Sequence[RegionRecord], *, single: bool = False) -> st
 
 def _name(row: RegionRecord) -> str:
     """Name and gain of a region; a star where it has few voxels."""
-    name = row.name.replace("_", " ")
+    name = row.name.replace("_", " ")  # what stands between dollar signs would be typeset as a formula
     if len(name) > _NAME_WIDTH:
         # What tells regions of an atlas apart stands at the end.
         name = f"{name[: _NAME_WIDTH // 3]}…{name[1 - _NAME_WIDTH + _NAME_WIDTH // 3 :]}"
     gain = "" if row.gain_db is None else f" ({row.gain_db:+.1f} dB)".replace("-", "\N{MINUS SIGN}")
+    name = name.replace("$", r"\$")
     return f"{name}{'*' if row.few_voxels else ''}{gain}"

@@ -12,11 +12,10 @@ from n2a_bids import __version__
 from n2a_bids.contrasts import DENOISED_SUFFIXES
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import json_text
+from n2a_bids.io.tables import as_tsv, cell
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.reports.pages.group_records import OUTLIER_Z, Group, Row, measure_column
 from n2a_bids.reports.pages.group_table import (
-    as_tsv,
-    cell,
     data_dictionary,
     left_out_rows,
     rating_rows,

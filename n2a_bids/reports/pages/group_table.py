@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.json import read_json
+from n2a_bids.io.tables import cell
 from n2a_bids.record.regions import EXPLAINED
 from n2a_bids.record.typed_json import JsonObject
 from n2a_bids.reports.pages.group_records import OUTLIER_Z, Row
 from n2a_bids.reports.records.measures import measures
 from n2a_bids.reports.records.ratings import Rating
 from n2a_bids.reports.records.staleness import LeftOut
-
-
-def cell(value: object) -> str:
-    """Text of a value in a BIDS table."""
-    if value is None or value == "":
-        return "n/a"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return " ".join(str(value).split())
-
-
-def as_tsv(rows: Sequence[Mapping[str, str]]) -> str:
-    """Tab-separated table with a header."""
-    stream = io.StringIO()
-    options = {"delimiter": "\t", "lineterminator": "\n", "quoting": csv.QUOTE_NONE, "escapechar": "\\"}
-    writer = csv.DictWriter(stream, list(rows[0]), **options)
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def left_out_rows(left_out: Iterable[tuple[str, LeftOut]]) -> list[dict[str, str]]:

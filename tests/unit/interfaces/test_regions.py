@@ -41,6 +41,24 @@ def test_what_is_no_segmentation_is_refused(atlas, tmp_path, values):
         FindRegions(**atlas).run(cwd=str(tmp_path))
 
 
+def test_what_an_earlier_run_wrote_does_not_outlive_a_failure(atlas, tmp_path):
+    """Regions of another image would stand beside the new one."""
+    old = tmp_path / "sub-01_desc-regions_stats.tsv"
+    old.write_text("index\n")
+    nb.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)).to_filename(atlas["regions"])
+    with pytest.raises(BIDSDataError):
+        FindRegions(**atlas, superseded=[str(old), str(tmp_path / "absent.tsv")]).run(cwd=str(tmp_path))
+    assert not old.exists()
+
+
+def test_names_are_no_formulas(tmp_path):
+    """A dollar sign is a letter of a name."""
+    row = RegionRecord(index=1, name="$x^$", n_voxels=99, few_voxels=False, noise_sd=2.0, noise_sd_mean=1.0)
+    record = write_record(RegionsRecord(regions=(row,)), tmp_path / "regions.json")
+    svg = Path(RegionChart(record_file=record).run(cwd=str(tmp_path)).outputs.out_file).read_text()
+    assert "$x^$" in svg
+
+
 def test_chart_of_a_series_shows_its_first_weighted_shell(tmp_path):
     """b0s have little noise to speak of."""
     rows = [
