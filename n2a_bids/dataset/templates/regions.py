@@ -154,16 +154,30 @@ def read_region_names(table: Path) -> dict[int, str]:
     BIDSDataError
         If it is none.
     """
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    names: dict[int, str] = {}
+    row: dict[str, str] = {}
     try:
-        return {int(float(row["index"])): " ".join(row["name"].split()) for row in rows}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        found = ", ".join(rows[0]) if rows else "no row"
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            # Quotation marks are part of a name.
+            for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+                if any(value and value.strip() for value in row.values() if isinstance(value, str)):
+                    names[_whole(row["index"])] = " ".join(row["name"].split())
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, csv.Error) as error:
+        told = row.values() if {"index", "name"} <= row.keys() else row
+        found = ", ".join(str(one) for one in told) or "no row that can be read"
         raise BIDSDataError(
             f"{table}: expected a look-up table with the columns index (whole numbers) and name, parted by "
-            f"tabs, found {found}; correct it"
+            f"tabs, in UTF-8, found {found}; correct it"
         ) from error
+    return names
+
+
+def _whole(text: str) -> int:
+    """The whole number that a text is; a ValueError where it is none."""
+    value = float(text)
+    if value != int(value):
+        raise ValueError(text)
+    return int(value)
 
 
 def _own_names(labels: Path) -> Path:

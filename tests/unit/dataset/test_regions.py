@@ -95,3 +95,25 @@ def test_tables_without_index_or_name_are_refused(tmp_path):
     table.write_text("id\tlabel\n1\tV1\n")
     with pytest.raises(BIDSDataError, match=r"a_dseg\.tsv: expected .* index .* name.* found id, label"):
         read_region_names(table)
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        (b'1\t"a\n2\tb\n', {1: '"a', 2: "b"}),
+        (b"1\ta\n\t\n2\tb\n", {1: "a", 2: "b"}),
+        (b"1.5\ta\n", None),
+        (b"inf\ta\n", None),
+        (b"1\tGyr\xe9\n", None),
+        (b"1\n", None),
+    ],
+)
+def test_no_region_vanishes_from_an_odd_table(tmp_path, rows, names):
+    """Quotation marks are letters, empty rows are nothing, all else is named with the file."""
+    table = tmp_path / "a_dseg.tsv"
+    table.write_bytes(b"index\tname\n" + rows)
+    if names is not None:
+        assert read_region_names(table) == names
+    else:
+        with pytest.raises(BIDSDataError, match=r"a_dseg\.tsv: expected a look-up table"):
+            read_region_names(table)
