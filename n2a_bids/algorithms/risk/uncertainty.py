@@ -174,7 +174,7 @@ def risk_beside_expectation(
     """Risk drawn towards what the map of the expected error says, as far as chance leaves it open.
 
     The risk is the difference of two large numbers: in a brain of ten thousand voxels its error is as large
-    as the squared error that is left. Of a whole head it stays as it is.
+    as the squared error that is left. Where many blocks agree, it stays as it is.
 
     Parameters
     ----------
