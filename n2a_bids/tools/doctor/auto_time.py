@@ -18,7 +18,7 @@ _HELD_OUT = 0.12 * (48 / 32) ** 3
 
 _REST_S_PER_VOXEL = 6e-6
 """Noise, its correlation, measures, files: of one thread, whatever there are. A whole run of 9.2 million
-voxels took 142 s of a processor where the other parts were to take 89 s."""
+voxels took 140 s of a processor where the other parts were to take 83 s."""
 
 
 @dataclass(frozen=True, slots=True)
