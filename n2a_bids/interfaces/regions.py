@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -237,7 +236,7 @@ class RegionalNoise(SimpleInterface):
             return None
         of_all = mask if isinstance(counts, int) else mask & (counts == len(files))
         images = np.stack([load(Path(path))[0] for path in files])
-        return noise_of_repetitions(replace(regions, measured=of_all), images, mask)
+        return noise_of_repetitions(regions, images, mask, of_all)
 
     def _maps(
         self, record: DenoisingRecord, mask: NDArray[np.bool_], counts: NDArray | int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -46,15 +48,34 @@ def local_sd(values: Volume, mask: Mask) -> Volume:
 
 def _capped_sd(values: Volume, mask: Mask, smooth: MaskedSmoother) -> Volume:
     """As `local_sd`, with the smoother of the mask, which several images share."""
-    spread = robust_sd(values[mask])
-    reached = smooth.reached
-    floor = (0.05 * spread) ** 2
+    spread, reached = robust_sd(values[mask]), smooth.reached
+
+    def around(squares: Volume) -> Volume:
+        found = np.maximum(smooth(squares), (0.05 * spread) ** 2)
+        return np.where(reached, found, spread**2).astype(np.float32)
+
+    return np.sqrt(capped_variance(values, spread**2, around))
+
+
+def capped_variance(
+    values: NDArray[np.floating], level: float, around: Callable[[Volume], Volume]
+) -> NDArray[np.floating]:
+    """Mean square of the values around each, to which no single one adds more than 3.5 SDs.
+
+    Parameters
+    ----------
+    values : array
+        Zero-mean.
+    level : float
+        Variance by which they are capped first; then by what was found.
+    around : callable
+        From an array like `values` to its mean over what lies around each.
+    """
     squares = values.astype(np.float32) ** 2
-    variance: Volume | float = spread**2
+    variance: NDArray[np.floating] | float = level
     for _ in range(_PASSES):
-        found = smooth(np.minimum(squares, np.float32(_CAP_SD**2) * variance))
-        variance = np.where(reached, np.maximum(found, floor), spread**2).astype(np.float32)
-    return np.sqrt(variance)
+        variance = around(np.minimum(squares, np.float32(_CAP_SD**2) * variance))
+    return variance
 
 
 def robust_sd(values: NDArray[np.floating]) -> float:

@@ -10,16 +10,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.noise.estimate import high_pass, robust_sd
+from n2a_bids.algorithms.noise.estimate import capped_variance, high_pass, robust_sd
 from n2a_bids.algorithms.normalization import match_scales
 from n2a_bids.algorithms.quality.gain import decibels
 from n2a_bids.record.regions import FEWEST_VOXELS, RegionRecord
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-_CAP_SD, _PASSES = 3.5, 2
-"""Single values are capped, first by the level of the brain, then by that of the region, as in noise maps."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ def variance_of_mean(
     return variance * np.float32(noise_sd_mean**2 / average)
 
 
-def noise_of_repetitions(regions: Regions, images: Volume, mask: Mask) -> NDArray[np.float64]:
+def noise_of_repetitions(regions: Regions, images: Volume, mask: Mask, measured: Mask) -> NDArray[np.float64]:
     """Noise variance of one repetition in each region, from the differences of all within it.
 
     A noise map is smooth over some voxels, so that a small region has the noise of what lies around it there;
@@ -113,11 +110,12 @@ def noise_of_repetitions(regions: Regions, images: Volume, mask: Mask) -> NDArra
     Parameters
     ----------
     regions : Regions
-        Measured where all repetitions were.
     images : (R, X, Y, Z) float array
         Aligned repetitions of one contrast, any gain; R >= 2.
     mask : (X, Y, Z) bool array
         Brain, where gains are compared.
+    measured : (X, Y, Z) bool array
+        Voxels where all repetitions were.
 
     Returns
     -------
@@ -125,22 +123,23 @@ def noise_of_repetitions(regions: Regions, images: Volume, mask: Mask) -> NDArra
         In the unit of the first repetition, mean over the repetitions; NaN in regions without voxels that all
         repetitions measured.
     """
-    if not regions.measured.any():
-        return np.full(len(regions.names), np.nan)
+    counts = regions.counts(measured)
+    inside = measured & (regions.rows >= 0)
+    rows, total = regions.rows[inside], np.zeros(len(counts))
+    if not rows.size:
+        return np.full(len(counts), np.nan)
+
+    def over_region(values: Volume) -> NDArray[np.float64]:
+        return np.bincount(rows, values, len(counts)) / np.where(counts > 0, counts, np.nan)
+
     scales = match_scales(images, mask)
-    matched = np.stack([scale.apply(one) for scale, one in zip(scales, images, strict=True)])
-    inside = regions.measured & (regions.rows >= 0)
-    rows, total = regions.rows[inside], np.zeros(len(regions.names))
-    for deviation in matched - matched.mean(axis=0):
-        values = high_pass(deviation)
-        squares = values**2
-        caps = np.full(len(regions.names), robust_sd(values[regions.measured]) ** 2)
-        for _ in range(_PASSES):
-            limits = np.zeros(values.shape, np.float32)
-            limits[inside] = _CAP_SD**2 * caps[rows]
-            found = regions.means(np.minimum(squares, limits), regions.measured)
-            caps = np.where(np.isfinite(found), found, caps)
-        total += found
+    mean = sum(scale.apply(one) for scale, one in zip(scales, images, strict=True)) / np.float32(len(images))
+    for scale, one in zip(scales, images, strict=True):
+        values = high_pass(scale.apply(one) - mean)
+        level = robust_sd(values[measured]) ** 2
+        total += over_region(
+            capped_variance(values[inside], level, lambda squares: over_region(squares)[rows])
+        )
     return total / (len(images) - 1) * scales[0].gain ** 2
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -43,7 +41,8 @@ def test_noise_of_a_region_is_its_own(regions, n):
     anatomy = 500 + 100 * np.sin(np.arange(SHAPE[0]) / 2)[:, None, None]
     images = anatomy + true_sd(regions) * generator.standard_normal((n, *SHAPE))
     images[1] = 1.5 * images[1] + 30
-    found = noise_of_repetitions(regions, images.astype(np.float32), np.ones(SHAPE, dtype=bool))
+    brain = np.ones(SHAPE, dtype=bool)
+    found = noise_of_repetitions(regions, images.astype(np.float32), brain, regions.measured)
     assert np.sqrt(found[:2]) == pytest.approx([10, 40], rel=0.03)
     assert np.sqrt(found[2]) == pytest.approx(10, rel=0.35)  # 27 voxels
     assert np.isnan(found[3])
@@ -82,11 +81,10 @@ def test_noise_of_repetitions_goes_into_mean_and_gain(regions):
 def test_regions_that_not_all_repetitions_measured_have_the_noise_of_the_map(regions):
     """Beyond the field of view of one of them, nothing differs: maps know the noise there."""
     sd = true_sd(regions)
-    images = 500 + sd * np.random.default_rng(0).standard_normal((2, *SHAPE))
-    some = replace(regions, measured=regions.measured & (regions.labels != 3))
-    known = noise_of_repetitions(some, images.astype(np.float32), np.ones(SHAPE, dtype=bool))
-    nowhere = replace(regions, measured=np.zeros(SHAPE, dtype=bool))
-    assert np.isnan(noise_of_repetitions(nowhere, images.astype(np.float32), regions.measured)).all()
+    images = (500 + sd * np.random.default_rng(0).standard_normal((2, *SHAPE))).astype(np.float32)
+    brain, nowhere = np.ones(SHAPE, dtype=bool), np.zeros(SHAPE, dtype=bool)
+    known = noise_of_repetitions(regions, images, brain, regions.measured & (regions.labels != 3))
+    assert np.isnan(noise_of_repetitions(regions, images, brain, nowhere)).all()
     rows = {
         row.name: row
         for row in measure_regions(
