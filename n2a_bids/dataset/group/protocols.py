@@ -65,6 +65,7 @@ class Setting:
 
 SETTINGS = (
     Setting("ContrastBolusIngredient", _CONTRAST, 0, 0, _ANAT, missing_differs=True),
+    Setting("MTState", _CONTRAST, 0, 0, _ANAT),
     Setting("MagneticFieldStrength", _SCANNER, 0.05, 0.2, _ALL),
     Setting("RepetitionTime", _CONTRAST, 0.02, 0.5, _REPEATS),
     Setting("EchoTime", _CONTRAST, 0.02, 0.5, ("anat-repeats",), (*_REPEATS, "dwi")),
@@ -217,7 +218,7 @@ def _value(image: ImageFile, setting: Setting) -> float | frozenset[str] | None:
     if setting.field == "ContrastBolusIngredient":
         return _agents(image)
     if isinstance(value, bool):
-        return frozenset((str(value),))
+        return frozenset((str(value).casefold(),))
     if setting.field in _QUANTITIES and isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, int | float):
