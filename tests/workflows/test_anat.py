@@ -115,6 +115,17 @@ def test_regions_are_measured_where_they_are_asked_for(config):
         assert not [name for name in init_unit_wf(unit, own).list_node_names() if "regions" in name]
 
 
+def test_nodes_that_hold_all_repetitions_ask_for_their_size(config, monkeypatch):
+    """Small images get by with what the libraries take; the limit of the user stands."""
+    asked = replace(config, outputs=OutputConfig(regions="Mine:atlas-A"))
+    small = init_unit_wf(make_unit(config.bids_dir), asked)
+    assert small.get_node("regions_wf.measure_regions").mem_gb == 1.5
+    monkeypatch.setattr("n2a_bids.workflows.node_memory.held_gb", lambda unit: 0.8)
+    large = init_unit_wf(make_unit(config.bids_dir), replace(asked, resources=ResourceConfig(memory_gb=5.0)))
+    assert large.get_node("align_wf.resample").mem_gb == pytest.approx(1.5 + 4 * 0.8)
+    assert large.get_node("regions_wf.measure_regions").mem_gb == 5.0
+
+
 def test_regions_of_an_earlier_run_are_taken_away(unit, config):
     """Numbers of the image that was replaced would stand beside the new one."""
     asked = replace(config, outputs=OutputConfig(regions="Mine:atlas-A"))

@@ -22,7 +22,7 @@ from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.io.json import read_typed
 from n2a_bids.lab.simulation.dwi import distort
 from n2a_bids.record.viewer import ViewerRecord
-from n2a_bids.workflows.dwi import node_memory
+from n2a_bids.workflows import node_memory
 from n2a_bids.workflows.dwi.unit import init_dwi_unit_wf
 from n2a_bids.workflows.participant import init_participant_wf
 
@@ -53,18 +53,18 @@ def _workflow(
 def test_long_series_ask_for_more_memory_and_never_for_more_than_there_is(tmp_path, monkeypatch):
     """What holds the series several times grows with it; the limit of the user stands."""
     short, unit, _ = _workflow(tmp_path / "short", "reverse-pe")
-    monkeypatch.setattr(node_memory, "series_gb", lambda unit: 1.2)
+    monkeypatch.setattr(node_memory, "held_gb", lambda unit: 1.2)
     long, *_ = _workflow(tmp_path / "long", "reverse-pe")
     asked = {name: (short.get_node(name).mem_gb, long.get_node(name).mem_gb) for name in ("align", "mask")}
     assert asked["align"] == (4.0, pytest.approx(1.5 + 4 * 1.2))
     assert asked["mask"][0] == asked["mask"][1]
     node_memory.reserve_memory(long, unit, limit_gb=5.0)
     assert long.get_node("align").mem_gb == pytest.approx(6.3), "never less than before"
-    monkeypatch.setattr(node_memory, "series_gb", lambda unit: 100.0)
+    monkeypatch.setattr(node_memory, "held_gb", lambda unit: 100.0)
     longest, *_ = _workflow(tmp_path / "longest", "reverse-pe")
     assert longest.get_node("align").mem_gb == 8.0
     monkeypatch.undo()
-    assert node_memory.series_gb(unit) == pytest.approx(4e-9 * np.prod(nb.load(unit.images[0].path).shape))
+    assert node_memory.held_gb(unit) == pytest.approx(4e-9 * np.prod(nb.load(unit.images[0].path).shape))
 
 
 @pytest.mark.parametrize(

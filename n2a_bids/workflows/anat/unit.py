@@ -31,6 +31,7 @@ from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_no
 from n2a_bids.workflows.derivatives import measures_regions, tells_error, writes_each_echo
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.names import workflow_name
+from n2a_bids.workflows.node_memory import reserve_memory
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.regions import init_regions_wf
 
@@ -102,6 +103,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
         connect_fields(workflow, align, regions, _ALIGNED)
         connect_fields(workflow, denoise, regions, DENOISED | {"shown": DENOISED["mean"]})
     _connect_images(workflow, unit, config)
+    reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
 
 
@@ -130,6 +132,7 @@ def init_aligned_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     aligned.append((_measured_mask(unit), "mask_file"))
     workflow.connect([(align, keep, [(f"outputnode.{field}", target) for field, target in aligned])])
     _connect_images(workflow, unit, config)
+    reserve_memory(workflow, unit, config.resources.memory_gb)
     return workflow
 
 

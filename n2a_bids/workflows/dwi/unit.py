@@ -23,7 +23,6 @@ from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_no
 from n2a_bids.workflows.derivatives import measures_regions, tells_error
 from n2a_bids.workflows.descriptions import choice, masking, opening, series_preparation
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
-from n2a_bids.workflows.dwi.node_memory import reserve_memory
 from n2a_bids.workflows.dwi.preparation import (
     add_placed_phase,
     connect_places,
@@ -33,6 +32,7 @@ from n2a_bids.workflows.dwi.preparation import (
 from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi.tensor import TENSOR_MAPS, determines_tensor, init_tensor_wf
 from n2a_bids.workflows.names import workflow_name
+from n2a_bids.workflows.node_memory import reserve_memory
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.regions import init_regions_wf
 

@@ -1,4 +1,4 @@
-"""Memory (``mem_gb``) that the nodes of long diffusion series ask for."""
+"""Memory (``mem_gb``) that nodes ask for which hold long series, or all repetitions."""
 
 from __future__ import annotations
 
@@ -25,25 +25,29 @@ _COPIES = {
     "fit_mean": 4.0,
     "fit_denoised": 4.0,
     "draw_volumes": 4.0,
+    "resample": 4.0,
     "measure_regions": 5.0,
 }
-"""Node -> how often it holds a series in single precision, at its peak."""
+"""Node -> how often it holds a series, or all repetitions, in single precision, at its peak."""
 _BASE_GB = 1.5
 """Libraries, and what does not grow with the number of volumes."""
 
 
-def series_gb(unit: DenoisingUnit) -> float:
-    """Size of the longest series of a unit in single precision, from the headers that can be read."""
+def held_gb(unit: DenoisingUnit) -> float:
+    """Size in single precision of what is held at once: the longest series, or all repetitions.
+
+    Of images whose header can be read.
+    """
     sizes = [0.0]
     for image in unit.images:
         # What cannot be read is named by the first node of the workflow.
         with suppress(*UNREADABLE):
             sizes.append(4e-9 * float(np.prod(nb.load(image.path).shape)))
-    return max(sizes)
+    return max(sizes) if unit.suffix == "dwi" else sum(sizes)
 
 
 def reserve_memory(workflow: Workflow, unit: DenoisingUnit, limit_gb: float) -> None:
-    """Let the nodes that hold whole series ask for what these take.
+    """Let the nodes that hold whole series, or all repetitions, ask for what these take.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ def reserve_memory(workflow: Workflow, unit: DenoisingUnit, limit_gb: float) -> 
         What the user allows: a node that may need more asks for all of it, so
         that it runs alone.
     """
-    size = series_gb(unit)
+    size = held_gb(unit)
     for name in workflow.list_node_names():
         node: Node = workflow.get_node(name)
         copies = _COPIES.get(name.rsplit(".", 1)[-1])
