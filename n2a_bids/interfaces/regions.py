@@ -29,8 +29,7 @@ from n2a_bids.algorithms.quality.regions import (
 from n2a_bids.dataset.templates.regions import find_regions, read_region_names
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.t1w_brain import write_brain_mask
-from n2a_bids.interfaces.dwi.series import b0_threshold_trait
-from n2a_bids.interfaces.reportlets.scene import load_table
+from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load, load_mask, mask_in_world, same_grid, save_like
 from n2a_bids.io.json import read_typed, write_record
@@ -249,8 +248,7 @@ class RegionalNoise(SimpleInterface):
         if not isdefined(inputs.bval_file):
             yield RegionMaps(signal, noise, of_mean, error)
             return
-        table = (inputs.bval_file, inputs.bvec_file, inputs.mask_file)
-        shells, _ = load_table(*table, inputs.b0_threshold)
+        shells = read_shells(inputs)
         for index, shell in enumerate(np.unique(shells)):
             volumes = np.flatnonzero(shells == shell)
             averaged = [one[..., volumes].mean(axis=-1) for one in (signal, noise, of_mean)]

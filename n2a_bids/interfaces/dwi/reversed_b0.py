@@ -24,9 +24,9 @@ from n2a_bids.algorithms.registration.dwi_motion import estimate_motion
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain, find_brain
-from n2a_bids.interfaces.dwi.series import B0BrainInputSpec, b0_threshold_trait, first_volume
+from n2a_bids.interfaces.dwi.series import B0BrainInputSpec, b0_threshold_trait, first_volume, read_table
 from n2a_bids.io.gaps import stored_limits
-from n2a_bids.io.gradients import phase_encoding_in_world, phase_encoding_of, read_gradients, superior_axis
+from n2a_bids.io.gradients import phase_encoding_in_world, phase_encoding_of, superior_axis
 from n2a_bids.io.images import load, save_like, voxel_sizes_mm
 
 
@@ -72,7 +72,7 @@ class MeanReversedB0(SimpleInterface):
         inputs = self.inputs
         if not (isdefined(inputs.bval_file) and isdefined(inputs.bvec_file)):
             return np.arange(n_volumes)
-        table = read_gradients(inputs.bval_file, inputs.bvec_file, affine, b0_threshold=inputs.b0_threshold)
+        table = read_table(inputs, affine)
         # A table of other series, by inheritance.
         return np.flatnonzero(table.is_b0) if table.bvals.size == n_volumes else np.arange(n_volumes)
 

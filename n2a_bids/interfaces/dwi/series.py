@@ -21,6 +21,7 @@ from nipype.pipeline.engine import Workflow
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.preparation.gap_filling import mend_series
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
 from n2a_bids.contrasts import B0_THRESHOLD
@@ -63,9 +64,14 @@ class MaskedSeriesInputSpec(BaseInterfaceInputSpec):
     b0_threshold = b0_threshold_trait()
 
 
-def read_table(inputs: MaskedSeriesInputSpec, affine: NDArray[np.float64]) -> Gradients:
+def read_table(inputs: TraitedSpec, affine: NDArray[np.float64]) -> Gradients:
     """Gradient table of a node that has these inputs, in the world; `affine` is that of its series."""
     return read_gradients(inputs.bval_file, inputs.bvec_file, affine, b0_threshold=inputs.b0_threshold)
+
+
+def read_shells(inputs: TraitedSpec) -> NDArray[np.float64]:
+    """b-value of the shell of each volume, s/mm2, 0 for b0; of a node with a table and a mask on its grid."""
+    return find_shells(read_table(inputs, nb.load(inputs.mask_file).affine))
 
 
 def read_series_table(inputs: TraitedSpec, index: int, affine: NDArray[np.float64]) -> Gradients:

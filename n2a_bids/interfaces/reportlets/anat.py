@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from n2a_bids import viz
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
-from n2a_bids.interfaces.dwi.series import b0_threshold_trait
-from n2a_bids.interfaces.reportlets.scene import load_display, load_table, map_of_volumes
+from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
+from n2a_bids.interfaces.reportlets.scene import load_display, map_of_volumes
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.denoising import DenoisingRecord
@@ -235,8 +235,7 @@ class UncertaintyMap(FigureInterface):
     def _map_shown(self) -> int:
         if not isdefined(self.inputs.bval_file):
             return 0
-        table = (self.inputs.bval_file, self.inputs.bvec_file, self.inputs.mask_file)
-        shells, _ = load_table(*table, self.inputs.b0_threshold)
+        shells = read_shells(self.inputs)
         return int(map_of_volumes(shells)[self.inputs.volume])
 
 

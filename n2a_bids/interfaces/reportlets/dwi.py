@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nb
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, isdefined, traits
 
 from n2a_bids import viz
-from n2a_bids.interfaces.dwi.series import b0_threshold_trait
+from n2a_bids.algorithms.diffusion.shells import find_shells
+from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_series_table, read_shells
 from n2a_bids.interfaces.reportlets.anat import FigureInterface
-from n2a_bids.interfaces.reportlets.scene import load_display, load_table
+from n2a_bids.interfaces.reportlets.scene import load_display
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import AlignmentRecord
 
@@ -75,10 +77,10 @@ class GradientPlot(FigureInterface):
     input_spec = _GradientPlotInputSpec
 
     def _draw(self) -> str:
-        files = zip(self.inputs.bval_files, self.inputs.bvec_files, self.inputs.image_files, strict=True)
-        tables = [load_table(*paths, self.inputs.b0_threshold) for paths in files]
+        affines = [nb.load(path).affine for path in self.inputs.image_files]
+        tables = [read_series_table(self.inputs, index, affine) for index, affine in enumerate(affines)]
         labels = list(self.inputs.labels) if isdefined(self.inputs.labels) else []
-        return viz.gradient_plot(tables, labels)
+        return viz.gradient_plot([(find_shells(table), table.bvecs) for table in tables], labels)
 
 
 class _VolumeQualityInputSpec(BaseInterfaceInputSpec):
@@ -104,8 +106,7 @@ class VolumeQuality(FigureInterface):
         if isdefined(self.inputs.noise_sd_file):
             files.append(self.inputs.noise_sd_file)
         scene = load_display(files, self.inputs.mask_file, volume=None)
-        table = (self.inputs.bval_file, self.inputs.bvec_file, self.inputs.mask_file)
-        shells, _ = load_table(*table, self.inputs.b0_threshold)
+        shells = read_shells(self.inputs)
         return viz.volume_quality(
             scene.volumes[0],
             scene.volumes[1],

@@ -88,27 +88,6 @@ def _on_grid(
     return np.stack(resampled, axis=-1).reshape(*shape, *data.shape[3:])
 
 
-def load_table(
-    bval_file: str | Path, bvec_file: str | Path, image_file: str | Path, b0_threshold: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shells and directions of a table in FSL format that lies beside an image.
-
-    Returns
-    -------
-    shells : (N,) array
-        b-values rounded to their shell, in s/mm2, 0 for b0.
-    bvecs : (N, 3) array
-        In the world (RAS+).
-    """
-    # Here because algorithms import torch, which most figures can do without.
-    from n2a_bids.algorithms.diffusion.shells import find_shells
-    from n2a_bids.io.gradients import read_gradients
-
-    affine = nb.load(image_file).affine
-    gradients = read_gradients(Path(bval_file), Path(bvec_file), affine, b0_threshold=b0_threshold)
-    return find_shells(gradients), gradients.bvecs
-
-
 def map_of_volumes(shells: NDArray[np.float64]) -> NDArray[np.intp]:
     """Map of the expected error that belongs to each volume: one for each shell, in rising order."""
     return np.unique(shells, return_inverse=True)[1]

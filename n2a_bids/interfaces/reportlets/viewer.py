@@ -18,8 +18,8 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
-from n2a_bids.interfaces.dwi.series import b0_threshold_trait
-from n2a_bids.interfaces.reportlets.scene import load_display, load_table, map_of_volumes
+from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
+from n2a_bids.interfaces.reportlets.scene import load_display, map_of_volumes
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import record_text
 from n2a_bids.viz.viewer import ViewerGroup, encode_groups
@@ -84,8 +84,7 @@ class ViewerImages(SimpleInterface):
             shown = {name: values if values.ndim == 3 else values[..., 0] for name, values in images.items()}
             yield ViewerGroup(**told, **shown)
             return
-        table = (self.inputs.bval_file, self.inputs.bvec_file, self.inputs.mask_file)
-        shells, _ = load_table(*table, self.inputs.b0_threshold)
+        shells = read_shells(self.inputs)
         maps = map_of_volumes(shells)
         for name, volumes in choose_volumes(shells):
             noise = {"noise_sd", "uncertainty"} if volumes.size > 1 else set()
