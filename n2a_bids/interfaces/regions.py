@@ -26,7 +26,7 @@ from n2a_bids.algorithms.quality.regions import (
     noise_of_repetitions,
     variance_of_mean,
 )
-from n2a_bids.dataset.templates.regions import find_regions, read_region_names
+from n2a_bids.dataset.templates.regions import find_atlas, read_region_names
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.t1w_brain import write_brain_mask
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
@@ -73,7 +73,7 @@ class FindRegions(SimpleInterface):
         for path in self.inputs.superseded:
             Path(path).unlink(missing_ok=True)
         template = self.inputs.template if isdefined(self.inputs.template) else None
-        found = find_regions(self.inputs.regions, template)
+        found = find_atlas(self.inputs.regions, template)
         numbers = _region_numbers(found.labels)
         known = {} if found.names is None else read_region_names(found.names)
         names = {number: known.get(number) or str(number) for number in numbers}

@@ -21,7 +21,7 @@ from n2a_bids.config.toml import Settings, make_config, merge, read_settings, se
 from n2a_bids.contrasts import ALL_ANATOMY, MODALITIES
 from n2a_bids.dataset.read.filters import QUERIES, by_query, short_name
 from n2a_bids.dataset.templates.brain import find_template
-from n2a_bids.dataset.templates.regions import asked_of_templateflow, check_regions, find_regions, is_path
+from n2a_bids.dataset.templates.regions import asked_of_templateflow, check_regions, find_atlas, is_path
 from n2a_bids.errors import ConfigError
 from n2a_bids.strategy_table import check_recipe
 from n2a_bids.system.environment import named_weights_dir
@@ -221,7 +221,7 @@ def _check_templates(config: Config) -> None:
     if regions:
         check_regions(regions, template)
         if not (download and asked_of_templateflow(regions, template)):
-            find_regions(regions, template)
+            find_atlas(regions, template)
 
 
 def _check_in_place(config: Config) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from n2a_bids.dataset.templates.brain import default_home, find_template
-from n2a_bids.dataset.templates.regions import find_regions
+from n2a_bids.dataset.templates.regions import find_atlas
 from n2a_bids.errors import ConfigError
 from n2a_bids.system.child import run_module
 
@@ -20,7 +20,7 @@ def provide_templates(mask_template: str | None, regions: str | None, own_home: 
     mask_template : str or None
         Such as ``MNI152NLin2009cAsym``.
     regions : str or None
-        As of `find_regions`, or the name of a template for regions of the user's own.
+        As of `find_atlas`, or the name of a template for regions of the user's own.
     own_home : Path
         Archive to download into; nothing is written where all is there already, here or in
         ``$TEMPLATEFLOW_HOME``.
@@ -54,7 +54,7 @@ def provide_templates(mask_template: str | None, regions: str | None, own_home: 
 def _find(option: str, name: str, home: Path) -> None:
     """See that a template, or a segmentation of one, is on disk."""
     if option == "--regions":
-        find_regions(name, home=home)
+        find_atlas(name, home=home)
     else:
         find_template(name, home, option)
 

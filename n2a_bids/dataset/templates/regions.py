@@ -22,7 +22,7 @@ _LOOK_UP = "its look-up table (columns index and name)"
 
 
 @dataclass(frozen=True, slots=True)
-class Regions:
+class Atlas:
     """An atlas, as files."""
 
     labels: Path
@@ -35,7 +35,7 @@ class Regions:
     """Brain mask of that; None where it is still to be found."""
 
 
-def find_regions(regions: str, template: str | None = None, home: Path | None = None) -> Regions:
+def find_atlas(regions: str, template: str | None = None, home: Path | None = None) -> Atlas:
     """The files of an atlas that are on disk; nothing is downloaded.
 
     Parameters
@@ -69,7 +69,7 @@ def find_regions(regions: str, template: str | None = None, home: Path | None = 
             f"tpl-{name}{told}_dseg.tsv with the names of the regions) with --templateflow-download, or on a "
             "machine with network by TemplateFlow (and set TEMPLATEFLOW_HOME), or give a file of your own"
         )
-    return Regions(labels, _names_of(labels), *find_template(name, home, "--regions"))
+    return Atlas(labels, _names_of(labels), *find_template(name, home, "--regions"))
 
 
 def check_regions(regions: str, template: str | None = None) -> None:
@@ -185,16 +185,16 @@ def _own_names(labels: Path) -> Path:
     return labels.with_name(f"{labels.name.removesuffix('.gz').removesuffix('.nii')}.tsv")
 
 
-def _own_regions(labels: Path, template: str, home: Path | None) -> Regions:
+def _own_regions(labels: Path, template: str, home: Path | None) -> Atlas:
     """A segmentation of the user's own and its template."""
     names = _own_names(labels)
     if not is_path(template):
-        return Regions(labels, names, *find_template(template, home, "--regions-template"))
+        return Atlas(labels, names, *find_template(template, home, "--regions-template"))
     image = Path(template)
     if not is_there(image):
         raise ConfigError(f"--regions-template {image}: expected a T1w image, found none; correct the path")
     mask = image.with_name(image.name.replace("_T1w.nii", "_desc-brain_mask.nii"))
-    return Regions(labels, names, image, mask if mask != image and is_there(mask) else None)
+    return Atlas(labels, names, image, mask if mask != image and is_there(mask) else None)
 
 
 def _segmentations(folder: Path, name: str) -> Iterator[tuple[Path, Mapping[str, str]]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from n2a_bids.dataset.templates.regions import find_regions, parse_regions, read_region_names
+from n2a_bids.dataset.templates.regions import find_atlas, parse_regions, read_region_names
 from n2a_bids.errors import BIDSDataError, ConfigError
 
 
@@ -34,7 +34,7 @@ def home(tmp_path) -> Path:
 )
 def test_one_segmentation_has_exactly_the_entities_that_were_told(home, regions, labels, names):
     """At 1 mm where there is a choice; its names may stand in the table of all its variants."""
-    found = find_regions(regions, home=home)
+    found = find_atlas(regions, home=home)
     assert found.labels.name == f"tpl-Mine_{labels}_dseg.nii.gz"
     assert (found.names and found.names.name) == (names and f"tpl-Mine_{names}")
     assert (found.template.name, found.brain.name) == (
@@ -51,7 +51,7 @@ def test_what_is_not_there_is_named_with_the_file_to_fetch(home, regions):
     with pytest.raises(
         ConfigError, match=rf"--regions {regions}: expected {wanted} .* fetch it .*_dseg\.tsv"
     ):
-        find_regions(regions, home=home)
+        find_atlas(regions, home=home)
 
 
 @pytest.mark.parametrize(
@@ -67,24 +67,24 @@ def test_files_of_the_user_need_names_and_template(tmp_path, home):
     """Each that is missing is named; a mask beside the template is taken, and none is found later."""
     labels, image = tmp_path / "my_dseg.nii.gz", tmp_path / "my_T1w.nii.gz"
     with pytest.raises(ConfigError, match=r"expected a segmentation at .*my_dseg\.nii\.gz"):
-        find_regions(str(labels))
+        find_atlas(str(labels))
     labels.write_bytes(b"image")
     with pytest.raises(ConfigError, match=r"look-up table .* at .*my_dseg\.tsv"):
-        find_regions(str(labels))
+        find_atlas(str(labels))
     (tmp_path / "my_dseg.tsv").write_text("index\tname\n1\tV1\n")
     with pytest.raises(ConfigError, match="expected --regions-template"):
-        find_regions(str(labels))
+        find_atlas(str(labels))
     with pytest.raises(ConfigError, match=r"--regions-template .*my_T1w\.nii\.gz: expected a T1w image"):
-        find_regions(str(labels), str(image))
+        find_atlas(str(labels), str(image))
     image.write_bytes(b"image")
-    assert find_regions(str(labels), str(image)).brain is None
+    assert find_atlas(str(labels), str(image)).brain is None
     (tmp_path / "my_desc-brain_mask.nii.gz").write_bytes(b"image")
-    assert find_regions(str(labels), str(image)).brain == tmp_path / "my_desc-brain_mask.nii.gz"
-    assert find_regions(str(labels), "Mine", home).template.parent == home / "tpl-Mine"
+    assert find_atlas(str(labels), str(image)).brain == tmp_path / "my_desc-brain_mask.nii.gz"
+    assert find_atlas(str(labels), "Mine", home).template.parent == home / "tpl-Mine"
     with pytest.raises(ConfigError, match="--regions-template NoSuch: expected a T1w image and"):
-        find_regions(str(labels), "NoSuch", home)
+        find_atlas(str(labels), "NoSuch", home)
     with pytest.raises(ConfigError, match="--regions-template Mine has no effect"):
-        find_regions("Mine:atlas-A", "Mine", home)
+        find_atlas("Mine:atlas-A", "Mine", home)
 
 
 def test_tables_without_index_or_name_are_refused(tmp_path):

@@ -17,7 +17,7 @@ import pytest
 from n2a_bids.dataset.templates import archive as template_archive
 from n2a_bids.dataset.templates.archive import provide_templates
 from n2a_bids.dataset.templates.brain import find_template
-from n2a_bids.dataset.templates.regions import find_regions
+from n2a_bids.dataset.templates.regions import find_atlas
 from n2a_bids.errors import ConfigError
 from n2a_bids.external.template_archive import fetch_regions, fetch_template
 
@@ -76,7 +76,7 @@ def test_client_fetches_image_and_mask_and_names_what_is_like_a_wrong_name(tmp_p
     assert (Path(image).read_bytes(), Path(mask).read_bytes()) == (b"T1w", b"desc-brain_mask")
     assert (Path(image), Path(mask)) == find_template("MNI152NLin2009cAsym", archive)
     assert "no template MNI152Lin2009, but MNI152" in refusal
-    found = find_regions(regions, home=archive)
+    found = find_atlas(regions, home=archive)
     assert (found.labels, found.names, found.template) == (Path(labels), Path(table), Path(image))
     assert "no segmentation atlas-Schaefer2018 of MNI152NLin2009cAsym, but tpl-" in others
     assert not list(home.rglob("*"))
@@ -179,4 +179,4 @@ def test_what_is_fetched_lies_in_one_home(tmp_path, monkeypatch):
     write("users", names - {"atlas-A_dseg"})
     assert provide_templates("Mine", "Mine:atlas-A", tmp_path / "own") == tmp_path / "own"
     assert asked == [["Mine"], ["Mine", "atlas-A"]]
-    assert find_regions("Mine:atlas-A", home=tmp_path / "own").names is None
+    assert find_atlas("Mine:atlas-A", home=tmp_path / "own").names is None
