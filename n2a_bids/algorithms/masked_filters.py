@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.gaussian import gaussian_blur
+
 Volume = NDArray[np.floating]
 """(X, Y, Z) float array."""
 Mask = NDArray[np.bool_]
@@ -36,7 +38,7 @@ def without_rim(inside: Mask) -> Mask:
 
 def blur(image: Volume, sd_voxels: float | Sequence[float]) -> Volume:
     """Gaussian blur with zeros beyond the array."""
-    return ndimage.gaussian_filter(image, sd_voxels, mode="constant", truncate=3.5)
+    return gaussian_blur(image, sd_voxels, 3.5, "constant")
 
 
 def blur_in_mask(image: Volume, inside: Mask, sd_voxels: float | Sequence[float]) -> Volume:

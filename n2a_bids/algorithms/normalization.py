@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.diffusion.shells import find_shells
+from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.repetitions import Repetitions
 
 Volume = NDArray[np.float32]
@@ -89,7 +90,7 @@ class MaskedSmoother:
         return self._weights[precision]
 
     def _filter(self, image: Volume) -> Volume:
-        return ndimage.gaussian_filter(image, self._sd_voxels, truncate=_TRUNCATE)
+        return gaussian_blur(image, self._sd_voxels, _TRUNCATE)
 
 
 def smooth_in_mask(image: Volume, mask: Mask, sd_voxels: float) -> Volume:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.constant_places import find_constant
+from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.transforms import Matrix
@@ -121,7 +122,7 @@ def _near(mask: NDArray[np.bool_], voxels: NDArray[np.float64]) -> NDArray[np.bo
 
 def _split_bands(image: Volume, voxels: NDArray[np.float64]) -> list[Volume]:
     """Fine, middle and coarse detail."""
-    levels = [image, *(ndimage.gaussian_filter(image, sigma * voxels, truncate=3) for sigma in _SIGMAS)]
+    levels = [image, *(gaussian_blur(image, sigma * voxels, 3.0) for sigma in _SIGMAS)]
     return [finer - coarser for finer, coarser in zip(levels, levels[1:])]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 
 _WINDOW_SD_VOXELS, _CAP_SD = 8.0, 3.5
@@ -21,7 +22,7 @@ _PIECE_VOXELS = 1000
 
 def high_pass(image: Volume, sd_voxels: float = 3.0) -> Volume:
     """Image minus its Gaussian-smoothed self: takes out shading, keeps 99 % of white noise power."""
-    return image - ndimage.gaussian_filter(image, sd_voxels, truncate=3)
+    return image - gaussian_blur(image, sd_voxels, 3.0)
 
 
 def local_sd(values: Volume, mask: Mask) -> Volume:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from scipy.special import digamma
 
+from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.normalization import Mask
 
 _WINDOW_VOXELS = 3.0
@@ -128,7 +129,7 @@ def _window(mask: Mask) -> NDArray[np.float32]:
     kept = np.pad(mask[inside], [(margin, margin) for margin in margins])
     inner = ndimage.binary_erosion(kept, iterations=_RIM_VOXELS)
     chosen = next((one for one in (inner, kept) if one.any()), mask)
-    return ndimage.gaussian_filter(chosen.astype(np.float32), _WINDOW_VOXELS)
+    return gaussian_blur(chosen.astype(np.float32), _WINDOW_VOXELS, 4.0)
 
 
 def _log_power(images: NDArray[np.floating], window: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.constant_places import find_constant
+from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.masked_filters import Mask, Volume
 
 _LEAST_ZONE_ML = 1.0
@@ -230,8 +231,8 @@ def extend_measured(
     known = measured.copy()
     weight, total = measured.astype(np.float32), extended.copy()
     for reach in reaches_voxels:
-        near = ndimage.gaussian_filter(weight, reach, truncate=3)
-        average = ndimage.gaussian_filter(total, reach, truncate=3)
+        near = gaussian_blur(weight, reach, 3.0)
+        average = gaussian_blur(total, reach, 3.0)
         new = ~known & (near > 1e-2)
         extended[new] = average[new] / near[new]
         known |= new

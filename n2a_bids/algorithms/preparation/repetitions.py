@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
@@ -237,7 +238,7 @@ def find_head(image: Volume, mask: Mask) -> Mask:
     -------
     head : (X, Y, Z) bool array
     """
-    smooth = ndimage.gaussian_filter(image, 1.5, truncate=2)
+    smooth = gaussian_blur(image, 1.5, 2.0)
     capped = np.minimum(smooth, np.percentile(smooth[mask], 90))
     head = mask | (capped > otsu_threshold(capped) - 0.25 * capped[mask].std())
     return ndimage.binary_fill_holes(ndimage.binary_closing(head, iterations=2) | mask)

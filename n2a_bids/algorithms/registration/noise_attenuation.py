@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.noise.estimate import single_image_noise_sd
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.registration.transforms import Matrix, inverse
@@ -98,7 +99,7 @@ def filtered_noise_variance(voxel_map: Matrix, centre: NDArray[np.float64], *sds
     shape = (np.ceil(corners.max(axis=0)) - low + 2).astype(int)
     noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     shown = ndimage.affine_transform(noise, matrix, offset - low, (size,) * 3, order=1)
-    kept = [ndimage.gaussian_filter(shown, sd, truncate=_TRUNCATE) for sd in sds_voxels]
+    kept = [gaussian_blur(shown, sd, _TRUNCATE) for sd in sds_voxels]
     inner = (slice(margin, -margin or None),) * 3
     return float((kept[0] - kept[1] if len(kept) > 1 else kept[0])[inner].var()) / shrink**3
 
