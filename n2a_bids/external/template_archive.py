@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+RESOLUTIONS = (1, None, 2)
+"""In the order in which they are taken: about 1 mm where there are several; the names of some tell none."""
+
 
 class Archive(Protocol):
     """What is used of TemplateFlow's client."""
@@ -53,9 +56,7 @@ def fetch_template(name: str, archive: Archive) -> list[Path]:
         raise LookupError(f"TemplateFlow has no template {name}{hint}")
     files = []
     for what, labels in (("T1w image", {"suffix": "T1w", "desc": None}), ("brain mask", _MASK)):
-        found = archive.get(name, resolution=1, extension=".nii.gz", **labels)
-        # One file comes as a path, none as an empty list; some templates have one resolution without number.
-        found = found or archive.get(name, resolution=None, extension=".nii.gz", **labels)
+        found = _best_resolution(archive, name, RESOLUTIONS, **labels)
         if isinstance(found, list):
             raise LookupError(f"TemplateFlow has {len(found)} files for the {what} of {name}: one is needed")
         files.append(Path(found))
@@ -89,11 +90,8 @@ def fetch_regions(name: str, entities: Mapping[str, str], archive: Archive) -> l
         If there is no such segmentation: with those that there are.
     """
     asked = {query: entities.get(key) for key, query in _QUERIES.items()}
-    labels: list[Path] | Path = []
-    for resolution in [int(entities["res"])] if "res" in entities else [1, 2, None]:
-        labels = labels or archive.get(
-            name, suffix="dseg", extension=".nii.gz", resolution=resolution, **asked
-        )
+    resolutions = (int(entities["res"]),) if "res" in entities else RESOLUTIONS
+    labels = _best_resolution(archive, name, resolutions, suffix="dseg", **asked)
     if isinstance(labels, list):
         known = sorted({path.name for path in archive.ls(name, suffix="dseg", extension=".nii.gz")})
         told = " ".join(f"{key}-{label}" for key, label in entities.items())
@@ -104,6 +102,16 @@ def fetch_regions(name: str, entities: Mapping[str, str], archive: Archive) -> l
         if names:
             return [Path(labels), *([names] if isinstance(names, Path) else names)]
     return [Path(labels)]
+
+
+def _best_resolution(
+    archive: Archive, name: str, resolutions: Sequence[int | None], **entities: object
+) -> list[Path] | Path:
+    """The first image that there is: one comes as a path, none as an empty list."""
+    found: list[Path] | Path = []
+    for resolution in resolutions:
+        found = found or archive.get(name, resolution=resolution, extension=".nii.gz", **entities)
+    return found
 
 
 def main(name: str, told: Sequence[str] = ()) -> int:

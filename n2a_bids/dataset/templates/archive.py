@@ -60,9 +60,10 @@ def _find(option: str, name: str, home: Path) -> None:
 
 
 def _download(option: str, name: str, own_home: Path) -> None:
+    arguments = name.removeprefix("tpl-").split(":")
     variables = {"TEMPLATEFLOW_HOME": os.fspath(own_home), "TEMPLATEFLOW_AUTOUPDATE": "0"}
     try:
-        run_module("n2a_bids.external.template_archive", name.split(":"), variables=variables)
+        run_module("n2a_bids.external.template_archive", arguments, variables=variables)
     except RuntimeError as error:
         raise ConfigError(
             f"{option} {name}: expected to download it (--templateflow-download), but "

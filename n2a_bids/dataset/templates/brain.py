@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
 from n2a_bids.errors import ConfigError
-
-RESOLUTIONS = ("01", "1", None, "02", "2")
-"""``res-`` labels, the first that is there is taken: about 1 mm where there are several."""
+from n2a_bids.external.template_archive import RESOLUTIONS
 
 
 def find_template(name: str, home: Path | None = None, option: str = "--mask-template") -> tuple[Path, Path]:
@@ -17,7 +16,7 @@ def find_template(name: str, home: Path | None = None, option: str = "--mask-tem
     Parameters
     ----------
     name : str
-        Such as ``MNI152NLin2009cAsym``.
+        Such as ``MNI152NLin2009cAsym``, or ``tpl-MNI152NLin2009cAsym``.
     home : Path, optional
         Root of the archive; ``$TEMPLATEFLOW_HOME`` or ``~/.cache/templateflow`` by default. The
         TemplateFlow client is not asked because its import writes 2,540 files into that folder.
@@ -33,9 +32,10 @@ def find_template(name: str, home: Path | None = None, option: str = "--mask-tem
     ConfigError
         If the template is not there.
     """
+    name = name.removeprefix("tpl-")
     folder = Path(home or default_home()) / f"tpl-{name}"
-    for label in RESOLUTIONS:
-        resolution = f"_res-{label}" if label else ""
+    spellings = [(f"_res-{one:02d}", f"_res-{one}") if one else ("",) for one in RESOLUTIONS]
+    for resolution in itertools.chain(*spellings):
         template = folder / f"tpl-{name}{resolution}_T1w.nii.gz"
         mask = folder / f"tpl-{name}{resolution}_desc-brain_mask.nii.gz"
         if is_there(template) and is_there(mask):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from n2a_bids.dataset.names import parse_name
-from n2a_bids.dataset.templates.brain import RESOLUTIONS, default_home, find_template, is_there
+from n2a_bids.dataset.templates.brain import default_home, find_template, is_there
 from n2a_bids.errors import BIDSDataError, ConfigError
+from n2a_bids.external.template_archive import RESOLUTIONS
 
 _TELLING = ("atlas", "seg", "scale", "label", "desc", "res")
 """Entities by which TemplateFlow tells segmentations of one template apart."""
@@ -212,9 +213,15 @@ def _best_resolution(
     by_resolution = {}
     for path, own in found:
         if {key: value for key, value in own.items() if key != "res"} == wanted:
-            by_resolution[own.get("res")] = path
-    order = [entities["res"]] if "res" in entities else [*RESOLUTIONS, *sorted(filter(None, by_resolution))]
-    return next((by_resolution[label] for label in order if label in by_resolution), None)
+            by_resolution[_number(own.get("res"))] = path
+    others = sorted(by_resolution.keys() - set(RESOLUTIONS), key=str)
+    order = [_number(entities["res"])] if "res" in entities else [*RESOLUTIONS, *others]
+    return next((by_resolution[number] for number in order if number in by_resolution), None)
+
+
+def _number(label: str | None) -> int | str | None:
+    """Index of a resolution, whose label may begin with zeros; labels that are no number stay."""
+    return int(label) if label and label.isdecimal() else label
 
 
 def _names_of(labels: Path) -> Path | None:

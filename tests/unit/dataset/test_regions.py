@@ -28,6 +28,7 @@ def home(tmp_path) -> Path:
     [
         ("Mine:atlas-A:desc-b", "res-01_atlas-A_desc-b", "atlas-A_dseg.tsv"),
         ("Mine:desc-b:atlas-A:res-02", "res-02_atlas-A_desc-b", "atlas-A_dseg.tsv"),
+        ("Mine:atlas-A:desc-b:res-2", "res-02_atlas-A_desc-b", "atlas-A_dseg.tsv"),
         ("tpl-Mine:atlas-A", "res-02_atlas-A", "atlas-A_dseg.tsv"),
         ("Mine:seg-aseg", "seg-aseg", None),
     ],

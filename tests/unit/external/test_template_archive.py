@@ -177,6 +177,7 @@ def test_what_is_fetched_lies_in_one_home(tmp_path, monkeypatch):
 
     monkeypatch.setattr(template_archive, "run_module", child)
     write("users", names - {"atlas-A_dseg"})
-    assert provide_templates("Mine", "Mine:atlas-A", tmp_path / "own") == tmp_path / "own"
+    found = provide_templates("tpl-Mine", "tpl-Mine:atlas-A", tmp_path / "own")
+    assert found == tmp_path / "own"
     assert asked == [["Mine"], ["Mine", "atlas-A"]]
     assert find_atlas("Mine:atlas-A", home=tmp_path / "own").names is None
