@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.quality.ceiling import find_ceiling
 from n2a_bids.algorithms.quality.mask_checks import is_stripped, misplacement_mm
 from n2a_bids.dataset.read.image_checks import check_image
@@ -82,36 +83,28 @@ class InspectInputs(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs = self.inputs
-        pairs = [
-            (Path(image), Path(mask)) for image, mask in zip(inputs.in_files, inputs.mask_files, strict=True)
-        ]
-        warnings = voxel_size_warnings([image for image, _ in pairs])
-        warnings += [text for pair in pairs for text in ceiling_warnings(*pair)]
-        if inputs.given_mask:
-            warnings += mask_fit_warnings(*pairs[inputs.index], inputs.given_mask)
+        used = inputs.accepted if isdefined(inputs.accepted) else range(len(inputs.in_files))
+        warnings, stripped = voxel_size_warnings([Path(path) for path in inputs.in_files]), True
+        for index, paths in enumerate(zip(inputs.in_files, inputs.mask_files, strict=True)):
+            image, mask_file = map(Path, paths)
+            data, affine = load(image)
+            mask, sizes_mm = load_mask(mask_file, image), voxel_sizes_mm(affine)
+            warnings += ceiling_warnings(image.name, data, mask)
+            if inputs.given_mask and index == inputs.index:
+                warnings += mask_fit_warnings(inputs.given_mask, data, mask, sizes_mm)
+            if stripped and index in used:
+                stripped = bool(mask.any()) and is_stripped(data, mask, sizes_mm)
+        self._results["skull_stripped"] = stripped
         self._results["warnings"] = [
             *(*inputs.gap_warnings, *inputs.mask_warnings, *inputs.phase_warnings),
             *(*warnings, *inputs.alignment_warnings),
         ]
-        used = inputs.accepted if isdefined(inputs.accepted) else range(len(pairs))
-        self._results["skull_stripped"] = all(_without_skull(*pairs[index]) for index in used)
         return runtime
 
 
-def mask_fit_warnings(image: Path, mask: Path, name: str) -> list[str]:
-    """A sentence where a mask would lie better elsewhere in the image.
-
-    Parameters
-    ----------
-    image : Path
-        The reference.
-    mask : Path
-        On its grid.
-    name : str
-        Of the file that the user brought.
-    """
-    data, affine = load(image)
-    distance_mm = misplacement_mm(data, load_mask(mask, image), voxel_sizes_mm(affine))
+def mask_fit_warnings(name: str, image: Volume, mask: Mask, voxel_size_mm: Sequence[float]) -> list[str]:
+    """A sentence where a mask that the user brought (`name`) would lie better elsewhere in the reference."""
+    distance_mm = misplacement_mm(image, mask, voxel_size_mm)
     if distance_mm <= _MOST_MISPLACED_MM:
         return []
     return [
@@ -120,13 +113,13 @@ def mask_fit_warnings(image: Path, mask: Path, name: str) -> list[str]:
     ]
 
 
-def ceiling_warnings(image: Path, mask: Path) -> list[str]:
+def ceiling_warnings(name: str, image: Volume, mask: Mask) -> list[str]:
     """A sentence where bright tissue of the brain was cut off at one value when the image was stored."""
-    found = find_ceiling(load(image)[0], load_mask(mask, image))
+    found = find_ceiling(image, mask)
     if found is None:
         return []
     return [
-        f"{image.name}: {found.share:.1%} of the brain hold the largest value of the image, {found.value:g}: "
+        f"{name}: {found.share:.1%} of the brain hold the largest value of the image, {found.value:g}: "
         "what is brighter was cut off when it was stored. There the result is too dark, and noise and error "
         "are told too small; convert the image again with all of its range"
     ]
@@ -142,12 +135,6 @@ def voxel_size_warnings(images: Sequence[Path]) -> list[str]:
         f"voxel sizes of the images differ ({', '.join(described)} mm): those with larger voxels bring less "
         "detail; leave them out with --bids-filter-file if they were not meant as repetitions"
     ]
-
-
-def _without_skull(image: Path, mask: Path) -> bool:
-    data, affine = load(image)
-    inside = load_mask(mask, image)
-    return bool(np.any(inside)) and is_stripped(data, inside, voxel_sizes_mm(affine))
 
 
 def were_stripped(metadata: Sequence[Mapping[str, object]], seen: bool) -> bool:

@@ -14,7 +14,7 @@ from n2a_bids.interfaces.anat.mask import (
     packaged_template,
 )
 from n2a_bids.interfaces.image_checks import InspectInputs, mask_fit_warnings
-from n2a_bids.io.images import load, save_like
+from n2a_bids.io.images import load, save_like, voxel_sizes_mm
 
 
 @pytest.fixture
@@ -124,17 +124,14 @@ def test_template_brain_mask_agrees_with_deepbet(real_data, tmp_path):
 
 
 @pytest.mark.parametrize("stripped", [False, True])
-def test_a_given_mask_that_lies_elsewhere_is_told(head_files, tmp_path, head, stripped):
+def test_a_given_mask_that_lies_elsewhere_is_told(head_files, head, stripped):
     """Shifted by 28 and 20 mm it is named with the distance; in place, tight or generous, it is not."""
-    image, _ = head_files
-    if stripped:
-        image = save_like(head[0] * head[1], image, tmp_path / "brain.nii.gz")
-    shifted = save_like(np.roll(head[1], (7, -5), (0, 1)), image, tmp_path / "shifted.nii.gz", np.uint8)
-    (warning,) = mask_fit_warnings(image, shifted, "mine_mask.nii.gz")
+    (data, brain), sizes_mm = head, voxel_sizes_mm(load(head_files[0])[1])
+    data = data * brain if stripped else data
+    (warning,) = mask_fit_warnings("mine_mask.nii.gz", data, np.roll(brain, (7, -5), (0, 1)), sizes_mm)
     assert "mine_mask.nii.gz" in warning and "34 mm away" in warning
-    for fits in (head[1], ndimage.binary_erosion(head[1]), ndimage.binary_dilation(head[1])):
-        path = save_like(fits, image, tmp_path / "fits.nii.gz", np.uint8)
-        assert mask_fit_warnings(image, path, "mine_mask.nii.gz") == []
+    for fits in (brain, ndimage.binary_erosion(brain), ndimage.binary_dilation(brain)):
+        assert mask_fit_warnings("mine_mask.nii.gz", data, fits, sizes_mm) == []
 
 
 def test_only_a_given_mask_is_judged_and_only_on_the_reference(head_files, tmp_path, head):
