@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from n2a_bids.dataset.group.entities import describe, group_by
+from n2a_bids.dataset.read.acquisition import image_type
 from n2a_bids.dataset.units import Excluded, ImageFile
-from n2a_bids.io.json import listed
 
 _SAME_TIME_S = 1e-3
 _LARGEST_NUMBER = 1e12
@@ -103,13 +103,13 @@ def count_processing(metadata: Mapping[str, object]) -> int:
     >>> count_processing({"ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM", "DIS3D"]})
     2
     """
-    words = _image_type(metadata)
+    words = image_type(metadata)
     corrected = metadata.get("NonlinearGradientCorrection") is True and not words & {"DIS2D", "DIS3D"}
     return sum(_STEPS.get(word, 0) for word in words) + corrected
 
 
 def _how(image: ImageFile, first: ImageFile) -> str:
-    more = sorted((_image_type(image.metadata) - _image_type(first.metadata)) & _STEPS.keys())
+    more = sorted((image_type(image.metadata) - image_type(first.metadata)) & _STEPS.keys())
     return f"processed further ({', '.join(more)})" if more else "stored twice"
 
 
@@ -133,7 +133,7 @@ def _evidence(first: Mapping[str, object], second: Mapping[str, object]) -> str:
 
 def _known_to_differ(first: Mapping[str, object], second: Mapping[str, object], key: str) -> bool:
     if key == "ImageType":
-        own, its = _image_type(first), _image_type(second)
+        own, its = image_type(first), image_type(second)
         return bool(own and its) and own != its
     values = [first.get(key), second.get(key)]
     if any(value is None or value == "" for value in values):
@@ -141,16 +141,6 @@ def _known_to_differ(first: Mapping[str, object], second: Mapping[str, object], 
     if all(isinstance(value, int | float) and abs(value) < _LARGEST_NUMBER for value in values):
         return not math.isclose(*values, rel_tol=1e-3)
     return values[0] != values[1]
-
-
-def _image_type(metadata: Mapping[str, object]) -> set[str]:
-    return {
-        part.strip().upper()
-        for text in listed(metadata.get("ImageType"))
-        if isinstance(text, str)
-        for part in re.split(r"[\\_;]", text)
-        if part.strip() not in ("", "MOSAIC")
-    }
 
 
 def _seconds(metadata: Mapping[str, object]) -> float | None:

@@ -1,4 +1,4 @@
-"""Reads phase encoding and readout time (s, not ms) from the sidecar of a diffusion series."""
+"""Reads phase encoding, readout time (s, not ms) and ImageType from a sidecar."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MAPS = {
     "EXP": "map of apparent diffusion",
     "FA": "map of anisotropy",
     "COLFA": "map of anisotropy",
-    "DIFFUSION_ANISO": "map of anisotropy",
+    "DIFFUSION ANISO": "map of anisotropy",
     "TENSOR": "tensor map",
-    "CALC_BVALUE": "image of a computed b-value",
+    "CALC BVALUE": "image of a computed b-value",
 }
 """Words of ImageType with which scanners mark what they computed from diffusion-weighted volumes."""
 
@@ -78,9 +78,21 @@ def computed_map(metadata: Mapping[str, object]) -> str:
     >>> computed_map({"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "TRACEW", "NORM"]})
     'trace-weighted image'
     """
+    words = image_type(metadata)
+    return next((meaning for marks, meaning in _MAPS.items() if words.issuperset(marks.split())), "")
+
+
+def image_type(metadata: Mapping[str, object]) -> set[str]:
+    """Words of ImageType, however they are parted; without that which tells how slices were filed.
+
+    Examples
+    --------
+    >>> sorted(image_type({"ImageType": ["ORIGINAL", "m_nd", "MOSAIC"]}))
+    ['M', 'ND', 'ORIGINAL']
+    """
     texts = [text for text in listed(metadata.get("ImageType")) if isinstance(text, str)]
-    words = [word.strip().upper() for text in texts for word in re.split(r"[\\;]", text)]
-    return next((_MAPS[word] for word in words if word in _MAPS), "")
+    words = {word.strip().upper() for text in texts for word in re.split(r"[\\_;]", text)}
+    return words - {"", "MOSAIC"}
 
 
 def positive_number(value: object) -> float | None:

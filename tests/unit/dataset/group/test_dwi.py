@@ -694,7 +694,7 @@ def test_only_a_b0_of_opposite_phase_encoding_shows_the_distortion(dataset, meta
 
 
 @pytest.mark.parametrize("table", ["", "0 1000"])
-@pytest.mark.parametrize("word", ["TRACEW", "ADC", "FA"])
+@pytest.mark.parametrize("word", ["TRACEW", "ADC", "FA", "CALC_BVALUE"])
 def test_a_map_that_the_scanner_computed_is_no_b0_and_no_fault(dataset, tmp_path, word, table):
     """Its contrast is another: no distortion follows from it, here or in the raw-like dataset."""
     main = dataset.add("dir-AP", metadata=AP)
