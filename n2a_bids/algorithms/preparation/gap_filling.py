@@ -162,9 +162,11 @@ def _deep_ml(missing: Mask, grid: Grid) -> float:
     """Volume of a part of the head; 0 where it is nowhere deeper than a rim."""
     sizes_mm = np.linalg.norm(grid.affine[:3, :3], axis=0)
     voxel_ml = float(np.prod(sizes_mm)) / 1000
+    missing_ml = np.count_nonzero(missing) * voxel_ml
+    if missing_ml < _LEAST_MISSING_ML:
+        return 0.0
     deep = ndimage.distance_transform_edt(missing, sampling=sizes_mm) > max(_RIM_MM, sizes_mm.max())
-    enough = np.count_nonzero(deep) * voxel_ml >= _LEAST_MISSING_ML
-    return np.count_nonzero(missing) * voxel_ml if enough else 0.0
+    return missing_ml if np.count_nonzero(deep) * voxel_ml >= _LEAST_MISSING_ML else 0.0
 
 
 def mend_series(
