@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.constant_places import near_any
+
 _WINDOW = 5
 """Edge of the squares that hold one value; noise fills none of them alike."""
 _LEAST_PIXELS = 50
@@ -109,7 +111,7 @@ def _find_rays(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
         )
         is_ray &= n_bright < _BRIGHT_RIM * n_rim
         is_ray[0] = False
-        hit[index, :, :, plane] = ndimage.binary_dilation(is_ray[labels], np.ones((3, 3)))
+        hit[index, :, :, plane] = near_any(is_ray[labels])
     return hit
 
 
