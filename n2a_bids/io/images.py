@@ -57,7 +57,9 @@ def load(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     data = np.asarray(image.dataobj, dtype=np.float32)
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
-    return data, image.affine
+    # NIfTI stores the first axis fastest. What is made of an image has its last axis fastest, and arithmetic
+    # on two arrays of different order takes ten times as long; of series, single volumes are looked at.
+    return np.ascontiguousarray(data) if data.ndim == 3 else data, image.affine
 
 
 def refuse_unreal(name: Path | str, dtype: np.dtype) -> None:

@@ -87,6 +87,12 @@ def test_whole_file_leaves_the_old_file_after_a_failure(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_images_are_loaded_with_their_last_axis_fastest(oblique):
+    """Arithmetic on arrays of different order in memory takes ten times as long."""
+    data, _ = load(oblique)
+    assert data.flags.c_contiguous
+
+
 def test_load_mask_refuses_another_grid(oblique, tmp_path):
     """A mask that lies elsewhere is named, with the remedy."""
     data, affine = load(oblique)
