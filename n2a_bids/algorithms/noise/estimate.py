@@ -107,12 +107,14 @@ def difference_noise_sd(data: NDArray[np.float32], mask: Mask) -> Volume:
     noise_sd : (X, Y, Z) float32 array
         Root mean square over repetitions of their noise SDs.
     """
-    deviation = data - data.mean(axis=0)
-    n_repetitions = data.shape[0]
-    total, smooth = np.zeros(data.shape[1:], np.float32), MaskedSmoother(mask, _WINDOW_SD_VOXELS)
-    for values in deviation:
-        total += _capped_sd(high_pass(values), mask, smooth) ** 2
-    return np.sqrt(total / (n_repetitions - 1)).astype(np.float32)
+    mean, n_repetitions = data.mean(axis=0), len(data)
+    # Two deviate alike, to opposite sides.
+    looked_at = data[:1] if n_repetitions == 2 else data
+    total, smooth = np.zeros(mask.shape, np.float32), MaskedSmoother(mask, _WINDOW_SD_VOXELS)
+    for image in looked_at:
+        total += _capped_sd(high_pass(image - mean), mask, smooth) ** 2
+    degrees_of_freedom = (n_repetitions - 1) * len(looked_at) / n_repetitions
+    return np.sqrt(total / degrees_of_freedom).astype(np.float32)
 
 
 def repetition_noise_ratio(
