@@ -84,13 +84,17 @@ def find_air(images: NDArray[np.float32], mask: Mask, noise_sd: float, shared: M
     air : (X, Y, Z) bool array
         Empty where fewer than 500 voxels qualify.
     """
-    measured = possible_air(images, mask, shared)
-    if not measured.any():
-        return measured
-    smooth = blur_in_mask(images.mean(axis=0), measured, 1.5)
-    darkest = np.partition(smooth[measured], _LEAST_AIR - 1)[:_LEAST_AIR]
-    air = measured & (smooth < np.median(darkest) + 0.25 * noise_sd)
-    return air if air.sum() >= _LEAST_AIR else np.zeros_like(mask)
+    return darkest_plateau(images, possible_air(images, mask, shared), noise_sd)
+
+
+def darkest_plateau(images: NDArray[np.float32], possible: Mask, noise_sd: float) -> Mask:
+    """As `find_air`, among voxels that are known: those of `possible_air`, or none."""
+    if not possible.any():
+        return possible
+    smooth = blur_in_mask(images.mean(axis=0), possible, 1.5)
+    darkest = np.partition(smooth[possible], _LEAST_AIR - 1)[:_LEAST_AIR]
+    air = possible & (smooth < np.median(darkest) + 0.25 * noise_sd)
+    return air if air.sum() >= _LEAST_AIR else np.zeros_like(air)
 
 
 def find_magnitude(image: Volume, air: Mask) -> Magnitude | None:

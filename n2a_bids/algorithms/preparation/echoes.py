@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.masked_filters import without_rim
-from n2a_bids.algorithms.noise.air import Magnitude
+from n2a_bids.algorithms.noise.air import Magnitude, find_air
 from n2a_bids.algorithms.noise.estimate import local_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.normalization import LinearScale, Mask, MaskedSmoother, Volume, match_scales
@@ -103,7 +103,9 @@ def prepare_echoes(repetitions: Repetitions, *, keep_noise_floor: bool = False) 
     magnitudes = None
     if not (keep_noise_floor or repetitions.real_valued):
         zeros = [-scale.offset / scale.gain for scale in scales]
-        magnitudes = find_magnitudes(images, mask, noise_sd, shared) or find_uneven_magnitudes(
+        level = float(np.median(noise_sd[mask]))
+        air = find_air(images, mask, level, shared)
+        magnitudes = find_magnitudes(images, air, level) or find_uneven_magnitudes(
             images, head, noise_sd, zeros, shared
         )
     return Echoes(

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude, possible_air
+from n2a_bids.algorithms.noise.air import (
+    Magnitude,
+    darkest_plateau,
+    find_air,
+    find_magnitude,
+    possible_air,
+)
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd
 from n2a_bids.algorithms.noise.noncentral_chi import (
     chi_bias,
@@ -44,7 +50,7 @@ _NEAR_HEAD = 12
 
 
 def find_magnitudes(
-    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None = None
+    images: NDArray[np.float32], air: Mask, brain_noise: float
 ) -> tuple[Magnitude, ...] | None:
     """Zero level of every image, where the air of all says that they are magnitudes with Rician noise.
 
@@ -52,12 +58,10 @@ def find_magnitudes(
     ----------
     images : (R, X, Y, Z) float array
         Aligned images, whose noise may be unequally strong.
-    mask : (X, Y, Z) bool array
-        Brain mask.
-    noise_sd : (X, Y, Z) float array
-        Noise SD of one image, root mean square over all.
-    shared : (X, Y, Z) bool array, optional
-        Where all images were measured; everywhere by default.
+    air : (X, Y, Z) bool array
+        Voxels of noise alone, as `find_air` gives them.
+    brain_noise : float
+        Noise SD of one image in the brain, root mean square over all.
 
     Returns
     -------
@@ -66,8 +70,6 @@ def find_magnitudes(
     """
     if len(images) < 2:
         return None
-    brain_noise = float(np.median(noise_sd[mask]))
-    air = find_air(images, mask, brain_noise, shared)
     found = [find_magnitude(image, air) for image in images]
     if any(magnitude is None for magnitude in found):
         return None
@@ -94,12 +96,16 @@ def find_uneven_magnitudes(
 
     Parameters
     ----------
-    images, noise_sd, shared
+    images : (R, X, Y, Z) float array
         As in `find_magnitudes`.
     head : (X, Y, Z) bool array
         Where there is signal.
+    noise_sd : (X, Y, Z) float array
+        Noise SD of one image, root mean square over all.
     zeros : sequence of float
         Where the intensity zero of each image is, in the unit of `images`.
+    shared : (X, Y, Z) bool array, optional
+        Where all images were measured; everywhere by default.
 
     Returns
     -------
@@ -113,7 +119,7 @@ def find_uneven_magnitudes(
         return None
     air_sd = difference_noise_sd(images, outside) / np.float32(_RAYLEIGH_SD)
     over_noise = np.stack([(image - zero) / air_sd for image, zero in zip(images, zeros, strict=True)])
-    air = find_air(over_noise, head, 1.0, outside)
+    air = darkest_plateau(over_noise, outside, 1.0)
     found = [find_magnitude(image, air) for image in over_noise]
     near = air & ndimage.binary_dilation(head, iterations=_NEAR_HEAD)
     if any(one is None for one in found) or not near.any():
@@ -153,19 +159,21 @@ def find_floor(
 
     Parameters
     ----------
-    images, mask, noise_sd, shared
-        As in `find_magnitudes`.
-    head, zeros
+    images, head, noise_sd, shared, zeros
         As in `find_uneven_magnitudes`.
+    mask : (X, Y, Z) bool array
+        Brain mask.
 
     Returns
     -------
     floor : Floor
         Its zero level is the mean over the repetitions.
     """
-    found = find_magnitudes(images, mask, noise_sd, shared)
+    brain_noise = float(np.median(noise_sd[mask]))
+    air = find_air(images, mask, brain_noise, shared)
+    found = find_magnitudes(images, air, brain_noise)
     if found is None:
-        coils = _find_coils(images, mask, noise_sd, shared, zeros)
+        coils = _find_coils(images, mask, air, brain_noise, zeros)
         found = None if coils.magnitude else find_uneven_magnitudes(images, head, noise_sd, zeros, shared)
         if found is None:
             return coils
@@ -176,7 +184,7 @@ def find_floor(
     )
     # Few coils with correlated noise look nearly Rician, but about a zero that is none.
     is_shifted = rician.zero_level > np.mean(zeros) + _SHIFTED_ZERO * rician.air_noise_sd
-    coils = _find_coils(images, mask, noise_sd, shared, zeros) if is_shifted else Floor()
+    coils = _find_coils(images, mask, air, brain_noise, zeros) if is_shifted else Floor()
     if coils.magnitude is None:
         return Floor(rician)
     if rician.asymmetry < _RICIAN_ASYMMETRY or coils.agreement < _AGREEMENT_OF_OFFSET:
@@ -189,7 +197,7 @@ def find_floor(
 
 
 def _find_coils(
-    images: NDArray[np.float32], mask: Mask, noise_sd: Volume, shared: Mask | None, zeros: Sequence[float]
+    images: NDArray[np.float32], mask: Mask, air: Mask, brain_noise: float, zeros: Sequence[float]
 ) -> Floor:
     """The floor of coils that were combined by the root sum of squares, where air and brain agree on it.
 
@@ -197,11 +205,7 @@ def _find_coils(
     mean square. Correlated noise makes the second number smaller, never larger; of noise about an offset it
     is twice the first.
     """
-    if len(images) < 2:
-        return Floor()
-    brain_noise = float(np.median(noise_sd[mask]))
-    air = find_air(images, mask, brain_noise, shared)
-    if not air.any():
+    if len(images) < 2 or not air.any():
         return Floor()
     values = [image[air].astype(np.float64) - zero for image, zero in zip(images, zeros, strict=True)]
     mean = float(np.mean([one.mean() for one in values]))
