@@ -25,9 +25,29 @@ def check_grids(mask: Mask, *images: Volume) -> None:
         raise ValueError("the mask is empty")
 
 
-def bounding_box(mask: Mask) -> tuple[slice, ...]:
-    """Smallest box of slices that holds the whole mask."""
-    return ndimage.find_objects(mask.astype(np.uint8))[0]
+def bounding_box(mask: Mask, margin: int | Sequence[int] = 0) -> tuple[slice, ...]:
+    """Smallest box of slices that holds the whole mask, with a margin where the image has that much.
+
+    Parameters
+    ----------
+    mask : bool array
+        Not empty.
+    margin : int or one for each axis
+        Voxels.
+
+    Examples
+    --------
+    >>> mask = np.zeros((9, 9), dtype=bool)
+    >>> mask[4, 7] = True
+    >>> bounding_box(mask, margin=(1, 2))
+    (slice(3, 6, None), slice(5, 9, None))
+    """
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    margins = np.broadcast_to(margin, len(box)).tolist()
+    return tuple(
+        slice(max(part.start - extra, 0), min(part.stop + extra, size))
+        for part, extra, size in zip(box, margins, mask.shape, strict=True)
+    )
 
 
 def without_rim(inside: Mask) -> Mask:

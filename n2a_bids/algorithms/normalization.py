@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.gaussian import gaussian_blur
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.repetitions import Repetitions
 
 Volume = NDArray[np.float32]
@@ -60,7 +60,9 @@ class MaskedSmoother:
 
     def __init__(self, mask: Mask, sd_voxels: float):
         self._sd_voxels = sd_voxels
-        self._box = _reach(mask, int(np.ceil(_TRUNCATE * sd_voxels)) + 1)
+        # Beyond its margin smoothing finds nothing.
+        margin = int(np.ceil(_TRUNCATE * sd_voxels)) + 1
+        self._box = bounding_box(mask, margin) if mask.any() else (slice(0, 1),) * mask.ndim
         self._shape = mask.shape
         self._inside = mask[self._box]
         self._weights: dict[np.dtype, Volume] = {}
@@ -96,17 +98,6 @@ class MaskedSmoother:
 def smooth_in_mask(image: Volume, mask: Mask, sd_voxels: float) -> Volume:
     """Gaussian smoothing that takes nothing from outside the mask, see :class:`MaskedSmoother`."""
     return MaskedSmoother(mask, sd_voxels)(image)
-
-
-def _reach(mask: Mask, margin: int) -> tuple[slice, ...]:
-    """Box of the mask with a margin; beyond it smoothing finds nothing."""
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found:
-        return tuple(slice(0, 1) for _ in mask.shape)
-    return tuple(
-        slice(max(part.start - margin, 0), min(part.stop + margin, size))
-        for part, size in zip(found[0], mask.shape)
-    )
 
 
 def match_scales(data: NDArray[np.float32], mask: Mask, smoothing_voxels: float = 1.5) -> list[LinearScale]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.preparation.gaps import extend_measured
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
 from n2a_bids.algorithms.registration.rigid_fit import size_factor
@@ -256,10 +257,7 @@ def _brain_box(
     brain = load(Path(mask))[0] > 0.5
     factor = size_factor(brain, tuple(size))
     pad = np.ceil(2 * factor * _MASK_MARGIN_MM / size).astype(int)
-    box = tuple(
-        slice(max(0, part.start - extra), part.stop + extra)
-        for part, extra in zip(ndimage.find_objects(brain.astype(np.uint8))[0], pad, strict=True)
-    )
+    box = bounding_box(brain, pad)
     affine = affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
     near = ndimage.distance_transform_edt(~brain[box], sampling=size) <= factor * _MASK_MARGIN_MM

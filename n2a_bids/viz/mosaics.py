@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.viz import svg
 from n2a_bids.viz.layout import (
     State,
@@ -19,7 +20,7 @@ from n2a_bids.viz.layout import (
     slice_counts,
     windowed_painter,
 )
-from n2a_bids.viz.view import Cut, Frame, evenly_spaced_cuts, grey_window, to_grey
+from n2a_bids.viz.view import NORMAL_AXIS, Cut, Frame, evenly_spaced_cuts, grey_window, to_grey
 
 _DETAIL_MM = 52.0
 
@@ -126,9 +127,8 @@ def _before_and_after(repetition: NDArray | None, mean: NDArray, denoised: NDArr
 
 def _index_at(frame: Frame, plane: str, fraction: float) -> int:
     """Slice at a fraction of the extent of the brain along the normal of a plane."""
-    axis = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
-    inside = np.flatnonzero(frame.mask.any(axis=tuple(other for other in range(3) if other != axis)))
-    return round(inside[0] + fraction * (inside[-1] - inside[0]))
+    extent = bounding_box(frame.mask)[NORMAL_AXIS[plane]]
+    return round(extent.start + fraction * (extent.stop - 1 - extent.start))
 
 
 def _richest_box(image: NDArray, frame: Frame, cut: Cut) -> Cut:

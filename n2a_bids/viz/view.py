@@ -9,9 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.masked_filters import bounding_box
+
 Plane = Literal["axial", "coronal", "sagittal"]
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
-_NORMAL_AXIS: dict[Plane, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
+NORMAL_AXIS: dict[Plane, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
 _EDGES: dict[Plane, tuple[str, str, str, str]] = {
     "axial": ("L", "R", "A", "P"),
     "coronal": ("L", "R", "S", "I"),
@@ -42,13 +44,13 @@ class Cut:
 
     def of(self, volume: NDArray) -> NDArray:
         """Pixels of `volume`, (rows, columns[, channels]): superior or anterior up, left on the left."""
-        image = np.take(volume, self.index, axis=_NORMAL_AXIS[self.plane])
+        image = np.take(volume, self.index, axis=NORMAL_AXIS[self.plane])
         upright = np.flip(np.swapaxes(image, 0, 1), axis=0)
         return upright[self.box]
 
     def pixel_size_mm(self, frame: Frame) -> tuple[float, float]:
         """Height and width of one pixel."""
-        across = [size for axis, size in enumerate(frame.voxel_size_mm) if axis != _NORMAL_AXIS[self.plane]]
+        across = [size for axis, size in enumerate(frame.voxel_size_mm) if axis != NORMAL_AXIS[self.plane]]
         return across[1], across[0]
 
     def size_mm(self, frame: Frame) -> tuple[float, float]:
@@ -64,7 +66,7 @@ class Cut:
 
     def position(self, frame: Frame) -> str:
         """Scanner coordinate of the slice, for example ``z = -12 mm``."""
-        axis = _NORMAL_AXIS[self.plane]
+        axis = NORMAL_AXIS[self.plane]
         millimetres = frame.origin_mm[axis] + self.index * frame.voxel_size_mm[axis]
         return f"{'xyz'[axis]} = {round(millimetres)} mm"
 
@@ -104,23 +106,16 @@ def crop_to_mask(
     """
     if not mask.any():
         raise ValueError("the brain mask is empty: there is nothing to show")
-    box = []
-    for axis, size in enumerate(voxel_size_mm):
-        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        margin = int(np.ceil(margin_mm / size))
-        box.append(
-            slice(max(int(inside[0]) - margin, 0), min(int(inside[-1]) + margin + 1, mask.shape[axis]))
-        )
-    return tuple(box)
+    return bounding_box(mask, [int(np.ceil(margin_mm / size)) for size in voxel_size_mm])
 
 
 def evenly_spaced_cuts(frame: Frame, counts: dict[Plane, int]) -> list[Cut]:
     """Slices evenly spaced through the brain, `counts` of each plane, in the order of :data:`PLANES`."""
     cuts = []
+    extent = bounding_box(frame.mask if frame.mask.any() else np.ones_like(frame.mask))
     for plane in PLANES:
-        axis = _NORMAL_AXIS[plane]
-        inside = np.flatnonzero(frame.mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        first, last = (inside[0], inside[-1]) if inside.size else (0, frame.mask.shape[axis] - 1)
+        axis = NORMAL_AXIS[plane]
+        first, last = extent[axis].start, extent[axis].stop - 1
         n = counts.get(plane, 0)
         # Off the poles, which hold little brain, the more so the fewer slices there are.
         reach = 0.5 * (n - 1) / (n + 0.6)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare
@@ -102,13 +103,8 @@ def _prepare_alone(repetitions: Repetitions, weights: PretrainedWeights | None) 
 
 def _cut(group: TrainingGroup) -> TrainingGroup:
     """The group without what lies far from the brain."""
-    prepared, box = group.prepared, []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(prepared.mask.any(axis=others))
-        low, high = int(inside[0]) - _MARGIN_VOXELS, int(inside[-1]) + 1 + _MARGIN_VOXELS
-        box.append(slice(max(low, 0), min(high, prepared.mask.shape[axis])))
-    where = tuple(box)
+    prepared = group.prepared
+    where = bounding_box(prepared.mask, _MARGIN_VOXELS)
     optional = {"n_measured": prepared.n_measured, "background": prepared.background}
     prepared = replace(
         prepared,

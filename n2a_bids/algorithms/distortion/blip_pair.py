@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.field import DistortionConfig, estimate_displacement, in_view, resample
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.registration.dwi_contrasts import largest_shift_voxels
 from n2a_bids.algorithms.registration.dwi_motion import register_rigid
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
@@ -126,11 +127,6 @@ class BlipPair:
 
 def _slab(mask: NDArray[np.bool_], axis: int) -> tuple[slice, ...]:
     """Box around the brain, of full length along one axis: the rest costs time and tells little."""
-    box = []
-    for own, size in enumerate(mask.shape):
-        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != own)))
-        whole = own == axis
-        low = 0 if whole else max(int(inside[0]) - _BOX_MARGIN_VOXELS, 0)
-        high = size if whole else min(int(inside[-1]) + 1 + _BOX_MARGIN_VOXELS, size)
-        box.append(slice(low, high))
+    box = list(bounding_box(mask, _BOX_MARGIN_VOXELS))
+    box[axis] = slice(0, mask.shape[axis])
     return tuple(box)

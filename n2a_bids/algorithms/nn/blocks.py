@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from n2a_bids.algorithms.masked_filters import bounding_box
+
 Index = tuple[slice, slice, slice]
 
 
@@ -88,9 +90,8 @@ def cover_mask(mask: NDArray[np.bool_], edge: int) -> list[Index]:
     blocks : list of (slice, slice, slice)
     """
     starts = []
-    for axis, size in enumerate(mask.shape):
-        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        low, high = int(hit[0]), int(hit[-1]) + 1
+    for part, size in zip(bounding_box(mask), mask.shape, strict=True):
+        low, high = part.start, part.stop
         length = min(edge, size)
         low = max(min(low, size - length), 0)
         last = max(high - length, low)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.algorithms.registration.dwi_motion import register_rigid
@@ -177,8 +178,7 @@ def _coarse(placed: PlacedImage) -> PlacedImage:
     if step < 2:
         return placed
     pad = np.ceil(_MARGIN_MM / np.array(placed.voxel_size_mm)).astype(int)
-    brain = ndimage.find_objects(placed.mask.astype(np.uint8))[0]
-    box = tuple(slice(max(0, part.start - more), part.stop + more, step) for part, more in zip(brain, pad))
+    box = tuple(slice(part.start, part.stop, step) for part in bounding_box(placed.mask, pad))
     affine = placed.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
     affine[:3, :3] *= step

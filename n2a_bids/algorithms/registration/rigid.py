@@ -14,6 +14,7 @@ from scipy import ndimage
 from scipy.linalg import expm, logm
 from scipy.spatial.transform import Rotation
 
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, world_points
 
 _SEARCH_VOXEL_MM = 4.0
@@ -104,7 +105,7 @@ def first_guess(
 def _coarse(image: NDArray[np.float32], affine: Matrix) -> tuple[NDArray[np.float32], Matrix]:
     """Block means of about 4 mm, cropped to what is not zero."""
     size = np.linalg.norm(affine[:3, :3], axis=0)
-    box = ndimage.find_objects((image != 0).astype(np.uint8))[0]
+    box = bounding_box(image != 0)
     start = np.array([part.start for part in box], dtype=float)
     image = image[box]
     factor = np.maximum(1, np.round(_SEARCH_VOXEL_MM / size)).astype(int)

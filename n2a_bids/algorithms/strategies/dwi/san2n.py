@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor, nn
 
 from n2a_bids.algorithms.context import Context, EpochReport
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import angular_groups, nearest_neighbours
 from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.nn.dwi_networks import SpatioAngularNet, set_linear_map
 from n2a_bids.algorithms.nn.san2n_loss import san2n_loss
 from n2a_bids.algorithms.noise.volume_noise import noise_covariance
@@ -63,7 +63,7 @@ def denoise(repetitions: Repetitions, config: SAN2NConfig, context: Context) -> 
     if gradients is None:
         raise ValueError("san2n needs a gradient table")
     mean = with_equal_gain(repetitions).mean(axis=0)
-    box = ndimage.find_objects(repetitions.mask.astype(np.uint8))[0]
+    box = bounding_box(repetitions.mask)
     mask, history = repetitions.mask[box], ()
     noise_map = np.zeros_like(mean)
     for volumes in angular_groups(gradients, config.max_volumes):
