@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from n2a_bids.dataset.group.dwi_repeats import may_repeat
-from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, labels_agree, labels_are_opposite
+from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels
 from n2a_bids.dataset.group.dwi_volumes import common_part, reason_not_common
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.gradient_tables import Series
@@ -76,11 +76,11 @@ def _reason_against_unknown_polarity(series: Series, other: Series, pairing: str
     unknown = " and ".join(one.image.path.name for one in (series, other) if not one.phase_encoding)
     lacks = f"the sidecar of {unknown} gives no polarity of phase encoding (PhaseEncodingDirection)"
     if pairing == "reverse-pe":
-        if labels_agree(series, other):
+        if compare_labels(series, other) == "same":
             return f"{lacks}, and the labels say that it is that of {other.image.path.name}"
         against = reason_not_common(series, other)
         return against or f"{other.image.path.name} is taken, or has no b0 in common with it"
-    if labels_are_opposite(series, other) and not reason_not_common(series, other):
+    if compare_labels(series, other) == "opposite" and not reason_not_common(series, other):
         return (
             f"{lacks}; if the two are opposite, as their labels say, --dwi-pairing reverse-pe takes them "
             "as a pair"

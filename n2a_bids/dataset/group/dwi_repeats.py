@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, labels_are_opposite
+from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels
 from n2a_bids.dataset.group.dwi_volumes import common_part
 from n2a_bids.dataset.group.entities import group_by, shared_entities
 from n2a_bids.dataset.read.gradient_tables import Series, encodings
@@ -54,7 +54,7 @@ def may_repeat(first: Series, second: Series) -> bool:
     """Whether two series have one phase encoding in the head, or sidecars that say nothing else."""
     if compare_encoding(first, second) == "same":
         return True
-    if labels_are_opposite(first, second):
+    if compare_labels(first, second) == "opposite":
         return False
     own, its = first.acquisition, second.acquisition
     return own.phase_encoding == its.phase_encoding == "" and (

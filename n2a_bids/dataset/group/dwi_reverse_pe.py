@@ -47,7 +47,7 @@ def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> 
     for (i, first), (j, second) in combinations(enumerate(series), 2):
         encoding = opposite_encoding(first, second, trust_labels=trust_labels)
         if encoding and (common := common_part((first, second))) and common.has_b0:
-            unlabelled = not labels_are_opposite(first, second)
+            unlabelled = compare_labels(first, second) != "opposite"
             order = (-common.n_weighted, unlabelled, _run(first) != _run(second), i + j, i, j)
             ranked.append((order, common, encoding))
     units, taken = [], set()
@@ -101,7 +101,7 @@ def opposite_encoding(
     own, its = first.acquisition, second.acquisition
     if relation == "opposite":
         directions = first.along(own.phase_encoding), second.along(its.phase_encoding)
-    elif relation == "same axis" and trust_labels and not labels_agree(first, second):
+    elif relation == "same axis" and trust_labels and compare_labels(first, second) != "same":
         if its.phase_encoding:
             directions = -second.along(its.phase_encoding), second.along(its.phase_encoding)
         else:
@@ -118,22 +118,15 @@ def opposite_encoding(
     return tuple(pair)
 
 
-def labels_are_opposite(first: Series, second: Series) -> bool:
-    """Whether ``dir-`` differs, or descriptions of the scanner name opposite directions (AP and PA)."""
+def compare_labels(first: Series, second: Series) -> Literal["same", "opposite", "unknown"]:
+    """How phase encoding compares by ``dir-``, or by descriptions of the scanner (AP and PA)."""
     labels = [one.image.entities.get("dir", "") for one in (first, second)]
     if all(labels):
-        return comparable("dir", labels[0]) != comparable("dir", labels[1])
-    named = [_named_direction(one) for one in (first, second)]
-    return bool(named[0]) and named[0] == named[1][::-1]
-
-
-def labels_agree(first: Series, second: Series) -> bool:
-    """Whether both have one ``dir-``, or descriptions of the scanner name one direction."""
-    labels = [one.image.entities.get("dir", "") for one in (first, second)]
-    if all(labels):
-        return comparable("dir", labels[0]) == comparable("dir", labels[1])
-    named = [_named_direction(one) for one in (first, second)]
-    return bool(named[0]) and named[0] == named[1]
+        return "same" if comparable("dir", labels[0]) == comparable("dir", labels[1]) else "opposite"
+    own, its = _named_direction(first), _named_direction(second)
+    if not own or its not in (own, own[::-1]):
+        return "unknown"
+    return "same" if its == own else "opposite"
 
 
 def _named_direction(series: Series) -> str:
@@ -153,7 +146,8 @@ def _pair(
     from_sidecars = all(one.phase_encoding for one in pair)
     notes = [] if from_sidecars else [_polarity_note(pair, encoding)]
     axis = pair[0].acquisition.phase_encoding_axis
-    labels = "opposite by their labels" if labels_are_opposite(*pair) else "opposite if the images say so"
+    labelled = compare_labels(*pair) == "opposite"
+    labels = "opposite by their labels" if labelled else "opposite if the images say so"
     how = (
         f"phase encoding {_named(pair)} (from the sidecars)"
         if from_sidecars
