@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nipype import Node, Workflow
@@ -13,7 +14,8 @@ from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.reportlets import anat as reportlets
 from n2a_bids.interfaces.reportlets.viewer import ViewerImages
-from n2a_bids.workflows.derivatives import tells_error
+from n2a_bids.io.json import sidecar_path
+from n2a_bids.workflows.derivatives import Output, tells_error
 
 Connections = Sequence[tuple[str, str]]
 """Fields of an input node, and the inputs that they go to."""
@@ -106,7 +108,17 @@ def connect_figures(
         workflow.connect([(inputnode, draw, list(fields)), (draw, write, [("out_file", desc)])])
 
 
-def figure_path(output_dir: Path, entities: dict[str, str], suffix: str, desc: str) -> Path:
+def written_files(
+    rows: Sequence[Output], figures: Iterable[str | None], unit: DenoisingUnit, config: Config
+) -> list[str]:
+    """Where rows go, with their sidecars, and figures of these labels."""
+    files = [(path, row.sidecar) for row in rows for path in row.paths(unit, config)]
+    sidecars = [sidecar_path(path) for path, sidecar in files if sidecar]
+    drawn = [figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in figures]
+    return [os.fspath(path) for path in (*(path for path, _ in files), *sidecars, *drawn)]
+
+
+def figure_path(output_dir: Path, entities: dict[str, str], suffix: str, desc: str | None) -> Path:
     """Where a figure goes, or what the viewer shows."""
     extension = ".json" if desc == "viewer" else ".svg"
     return derivative_path(output_dir, entities, suffix, desc=desc, extension=extension, datatype="figures")

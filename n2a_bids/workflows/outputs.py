@@ -16,7 +16,6 @@ from n2a_bids.dataset.read.given_masks import mask_warnings, masks_in_other_spac
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sidecars import DescribeResults
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
-from n2a_bids.io.json import sidecar_path
 from n2a_bids.workflows.derivatives import (
     REGION_FIGURES,
     Output,
@@ -26,7 +25,7 @@ from n2a_bids.workflows.derivatives import (
     outputs_of,
     superseded_outputs,
 )
-from n2a_bids.workflows.figures import figure_path
+from n2a_bids.workflows.figures import written_files
 
 
 def init_outputs_wf(
@@ -114,13 +113,8 @@ def init_outputs_wf(
 def _superseded(unit: DenoisingUnit, config: Config) -> list[str]:
     """Files that an earlier run with other options may have left, with their sidecars and figures."""
     rows = superseded_outputs(unit, config)
-    files = [path for row in rows for path in row.paths(unit, config)]
-    sidecars = [sidecar_path(path) for row in rows if row.sidecar for path in row.paths(unit, config)]
-    labels = [row.desc for row in rows] + ([] if measures_regions(unit, config) else [*REGION_FIGURES])
-    figures = [
-        figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in dict.fromkeys(labels)
-    ]
-    return [str(path) for path in (*files, *sidecars, *figures)]
+    figures = [row.desc for row in rows] + ([] if measures_regions(unit, config) else [*REGION_FIGURES])
+    return written_files(rows, dict.fromkeys(figures), unit, config)
 
 
 def _connect_rows(

@@ -16,12 +16,11 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.regions import FindRegions, PlaceRegions, RegionalNoise
 from n2a_bids.interfaces.reportlets.regions import RegionChart, RegionOverlay
-from n2a_bids.io.json import sidecar_path
 from n2a_bids.sentences import sentence
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.derivatives import REGION_FIGURES, region_outputs, tells_error
 from n2a_bids.workflows.descriptions import joined_sentences
-from n2a_bids.workflows.figures import Figures, connect_figures, figure_path
+from n2a_bids.workflows.figures import Figures, connect_figures, written_files
 
 _PLACE_GB = 2.5
 _SERIES = ("bval", "bvec")
@@ -60,7 +59,11 @@ def init_regions_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     }
     inputnode = Node(IdentityInterface(["shown", *maps]), name="inputnode")
     find = Node(
-        FindRegions(regions=config.outputs.regions, superseded=_earlier_files(unit, config)),
+        FindRegions(
+            regions=config.outputs.regions,
+            # Tables, regions and figures that an earlier run may have left.
+            superseded=written_files(region_outputs(unit), REGION_FIGURES, unit, config),
+        ),
         name="find",
         mem_gb=0.5,
     )
@@ -114,15 +117,6 @@ def _connect_files(workflow: Workflow, unit: DenoisingUnit, config: Config) -> N
     drawings = ((RegionOverlay(), overlay), (RegionChart(single=single), [("record", "record_file")]))
     figures: Figures = dict(zip(REGION_FIGURES, drawings, strict=True))
     connect_figures(workflow, drawn, figures, unit, config.output_dir)
-
-
-def _earlier_files(unit: DenoisingUnit, config: Config) -> list[str]:
-    """Tables, regions and figures that an earlier run may have left."""
-    rows = region_outputs(unit)
-    files = [path for row in rows for path in row.paths(unit, config)]
-    sidecars = [sidecar_path(path) for row in rows if row.sidecar for path in row.paths(unit, config)]
-    figures = [figure_path(config.output_dir, unit.entities, unit.suffix, desc) for desc in REGION_FIGURES]
-    return [os.fspath(path) for path in (*files, *sidecars, *figures)]
 
 
 def _atlas_name(config: Config) -> str:
