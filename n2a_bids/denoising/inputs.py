@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.preparation.gap_filling import fill_from_others, fill_series
 from n2a_bids.algorithms.preparation.gaps import find_gaps, without_gaps
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import B0Threshold, DenoiseConfig
 from n2a_bids.config.options import Option, Range
@@ -24,7 +25,7 @@ from n2a_bids.dataset.read.image_memory import least_memory_gb
 from n2a_bids.denoising.warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import read_gradients
-from n2a_bids.io.images import UNREADABLE, load, mask_in_world, same_grid, voxel_sizes_mm
+from n2a_bids.io.images import UNREADABLE, load, mask_in_world, same_grid
 from n2a_bids.system.resources import available_memory_gb
 
 _MOST_COMPARED = 4000

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.quality.mask_checks import dice
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.external.t1w_brain import packaged_template
 from n2a_bids.io.gradients import superior_axis
-from n2a_bids.io.images import load, voxel_sizes_mm
+from n2a_bids.io.images import load
 from n2a_bids.system.child import run_ants, run_module
 
 Method = Literal["auto", "deepbet", "template", "otsu"]

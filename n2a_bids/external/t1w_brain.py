@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from n2a_bids.algorithms.quality.mask_checks import shows_structure
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.images import load, voxel_sizes_mm
+from n2a_bids.io.images import load
 from n2a_bids.system.child import run_module
 
 _BRAIN_VOLUME_ML = (200.0, 2600.0)

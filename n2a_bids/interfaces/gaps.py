@@ -9,8 +9,9 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps, zone_value
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.io.gaps import stored_limits, write_gaps
-from n2a_bids.io.images import load, save_like, voxel_sizes_mm
+from n2a_bids.io.images import load, save_like
 
 
 class _FindGapsInputSpec(BaseInterfaceInputSpec):

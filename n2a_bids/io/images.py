@@ -171,14 +171,3 @@ def finest_images(paths: Sequence[str | Path]) -> list[int]:
     """Indices of the images with the smallest voxels."""
     volumes = [abs(np.linalg.det(nb.load(path).affine[:3, :3])) for path in paths]
     return [index for index, volume in enumerate(volumes) if volume <= (1 + _EQUAL_VOLUME) * min(volumes)]
-
-
-def voxel_sizes_mm(affine: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Edge lengths of a voxel.
-
-    Examples
-    --------
-    >>> voxel_sizes_mm(np.diag([-2.0, 2.0, 3.0, 1.0]))
-    (2.0, 2.0, 3.0)
-    """
-    return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))

@@ -15,7 +15,7 @@ from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.registration.alignment import Grid
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured
-from n2a_bids.algorithms.registration.transforms import Matrix
+from n2a_bids.algorithms.registration.transforms import Matrix, voxel_sizes_mm
 
 _RIM_MM = 3.0
 """Brains cut out by one program twice differ by less at their border, or by a voxel."""
@@ -160,7 +160,7 @@ def fill_series(data: NDArray[np.float32], measured: NDArray[np.bool_], mask: Ma
 
 def _deep_ml(missing: Mask, grid: Grid) -> float:
     """Volume of a part of the head; 0 where it is nowhere deeper than a rim."""
-    sizes_mm = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    sizes_mm = np.array(voxel_sizes_mm(grid.affine))
     voxel_ml = float(np.prod(sizes_mm)) / 1000
     missing_ml = np.count_nonzero(missing) * voxel_ml
     if missing_ml < _LEAST_MISSING_ML:

@@ -15,7 +15,7 @@ from n2a_bids.algorithms.registration.dwi_motion import register_rigid
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.rigid import first_guess
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix, world_points
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm, world_points
 
 _CONVERGED_VOXELS = 0.05
 """A step that moves no brain voxel farther is the last one."""
@@ -42,7 +42,7 @@ class PlacedImage:
     @property
     def voxel_size_mm(self) -> tuple[float, float, float]:
         """Edge lengths of a voxel."""
-        return tuple(float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return voxel_sizes_mm(self.affine)
 
     @property
     def mean_voxel_size_mm(self) -> float:

@@ -15,7 +15,7 @@ from scipy.linalg import expm, logm
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.masked_filters import bounding_box
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix, world_points
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm, world_points
 
 _SEARCH_VOXEL_MM = 4.0
 _SEARCH_ANGLES_DEG = (-40.0, -20.0, 20.0, 40.0)
@@ -104,7 +104,7 @@ def first_guess(
 
 def _coarse(image: NDArray[np.float32], affine: Matrix) -> tuple[NDArray[np.float32], Matrix]:
     """Block means of about 4 mm, cropped to what is not zero."""
-    size = np.linalg.norm(affine[:3, :3], axis=0)
+    size = np.array(voxel_sizes_mm(affine))
     box = bounding_box(image != 0)
     start = np.array([part.start for part in box], dtype=float)
     image = image[box]

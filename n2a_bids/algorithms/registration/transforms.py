@@ -99,3 +99,14 @@ def world_points(voxels: NDArray, affine: Matrix) -> NDArray[np.float64]:
 def inverse(matrix: Matrix) -> Matrix:
     """The inverse of a (4, 4) matrix, such as world to voxel from an affine."""
     return (~Affine(matrix)).matrix
+
+
+def voxel_sizes_mm(affine: Matrix) -> tuple[float, float, float]:
+    """Edge lengths of a voxel.
+
+    Examples
+    --------
+    >>> voxel_sizes_mm(np.diag([-2.0, 2.0, 3.0, 1.0]))
+    (2.0, 2.0, 3.0)
+    """
+    return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))

@@ -10,8 +10,8 @@ import numpy as np
 
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix, world_points
-from n2a_bids.io.images import load, voxel_sizes_mm
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm, world_points
+from n2a_bids.io.images import load
 
 _IN_PLACE_VOXELS = 1.0
 """Motion found between images up to which they are compared as their headers place them: a copy lies there

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.registration.dwi_motion import EstimatedMotion, estimate_motion
 from n2a_bids.algorithms.registration.dwi_resampling import still_b0
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, SeriesRegistration, register_series
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
 from n2a_bids.interfaces.dwi.series import MaskedSeriesInputSpec, read_table
-from n2a_bids.io.images import load, save_like, voxel_sizes_mm
+from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform, write_transforms
 from n2a_bids.record.alignment import MotionBetweenSeries, RegistrationRecord

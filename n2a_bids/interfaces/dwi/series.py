@@ -24,6 +24,7 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.preparation.gap_filling import mend_series
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
@@ -32,7 +33,7 @@ from n2a_bids.external.b0_brain import Method
 from n2a_bids.interfaces.gaps import describe_specks
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import read_gradients, write_gradients
-from n2a_bids.io.images import load, save_like, voxel_sizes_mm
+from n2a_bids.io.images import load, save_like
 
 
 def b0_threshold_trait() -> traits.Float:

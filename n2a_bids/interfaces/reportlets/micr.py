@@ -16,9 +16,10 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.interfaces.reportlets.anat import FigureInterface
 from n2a_bids.io.files import write_whole
-from n2a_bids.io.images import load, voxel_sizes_mm
+from n2a_bids.io.images import load
 from n2a_bids.io.json import read_typed, record_text
 from n2a_bids.record.alignment import AlignmentRecord
 from n2a_bids.record.denoising import DenoisingRecord

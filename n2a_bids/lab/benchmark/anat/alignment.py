@@ -18,9 +18,8 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.registration.alignment import Grid, bring_to_grid
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm
 from n2a_bids.external.brain_registration import BrainFiles, register_brains
-from n2a_bids.io.images import voxel_sizes_mm
 from n2a_bids.io.transforms import read_itk_transform
 from n2a_bids.lab.simulation.runs import SimulatedRuns, resample
 

@@ -11,9 +11,10 @@ import torch
 
 from n2a_bids.algorithms.distortion.field import in_view
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_brain
-from n2a_bids.io.images import load, load_mask, same_grid, voxel_sizes_mm
+from n2a_bids.io.images import load, load_mask, same_grid
 from n2a_bids.lab.benchmark.dwi.distortion import BlipPair
 from n2a_bids.lab.benchmark.dwi.pair_motion import motion_between, moved
 from n2a_bids.lab.benchmark.dwi.phantoms import PHASE_AXIS, Truth

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.interfaces.anat.mask import (
@@ -14,7 +15,7 @@ from n2a_bids.interfaces.anat.mask import (
     packaged_template,
 )
 from n2a_bids.interfaces.image_checks import InspectInputs, mask_fit_warnings
-from n2a_bids.io.images import load, save_like, voxel_sizes_mm
+from n2a_bids.io.images import load, save_like
 
 
 @pytest.fixture
