@@ -58,7 +58,7 @@ def distribution(points: Sequence[Point], *, title: str, logarithmic: bool = Fal
 
     parts = [_bars(positions, low, high), _quartiles(across(np.percentile(positions, [25, 50, 75])))]
     dots = [index for index, point in enumerate(shown) if point.unusual or len(shown) <= _MOST_DOTS]
-    heights = _spread_out(positions[dots], low, high)
+    heights = _spread_out(positions[dots])
     for index, height in sorted(zip(dots, heights, strict=True), key=lambda pair: shown[pair[0]].unusual):
         parts.append(_dot(shown[index], float(across(positions[index])), height))
     ends = [
@@ -100,7 +100,7 @@ def _quartiles(x: NDArray) -> str:
     )
 
 
-def _spread_out(positions: NDArray, low: float, high: float) -> NDArray:
+def _spread_out(positions: NDArray) -> NDArray:
     """Heights of dots, so that neighbours do not hide each other: turn by turn on five lines."""
     heights = np.empty(positions.size)
     heights[np.argsort(positions, kind="stable")] = 14 + 12 * (np.arange(positions.size) * 2 % 5)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-INK, PAPER, MUTED, PANEL = "#1c2430", "#ffffff", "#5b6675", "#000000"
+INK, MUTED, PANEL = "#1c2430", "#5b6675", "#000000"
 STATE_COLOURS = ("#f2b134", "#4fb3e8", "#6fd08c", "#e58fc0")
 """One for each state of a flicker; all readable on black."""
 

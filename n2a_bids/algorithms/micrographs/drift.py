@@ -50,7 +50,7 @@ class Drift:
         return float(np.hypot(*self.shift_pixels.T).max())
 
 
-def estimate_drift(exposures: NDArray[np.floating], *, find_rotation: bool = True) -> Drift:
+def estimate_drift(exposures: NDArray[np.floating]) -> Drift:
     """Estimate the drift of exposures of one field of view.
 
     Cross-correlation of binned images gives whole pixels, least squares on smoothed images (Lucas and Kanade,
@@ -59,8 +59,6 @@ def estimate_drift(exposures: NDArray[np.floating], *, find_rotation: bool = Tru
     Parameters
     ----------
     exposures : (R, X, Y) array
-    find_rotation : bool
-        Whether exposures may be turned, too.
 
     Examples
     --------
@@ -75,14 +73,14 @@ def estimate_drift(exposures: NDArray[np.floating], *, find_rotation: bool = Tru
     reference = exposures[0].astype(np.float32, copy=False)
     n_passes = _PASSES if n_exposures > 2 else 1
     for index in range(1, n_exposures):
-        motions[index] = _coarse_motion(reference, exposures[index], find_rotation)
+        motions[index] = _coarse_motion(reference, exposures[index])
     for number in range(n_passes):
         for index in range(1, n_exposures):
             if number:
                 others = [other for other in range(n_exposures) if other != index]
                 reference = _mean_of(exposures, motions, others)
             motions[index], correlation[index] = _refine(
-                reference, exposures[index], motions[index], find_rotation and number == n_passes - 1
+                reference, exposures[index], motions[index], number == n_passes - 1
             )
     if n_exposures > 2:
         others = _mean_of(exposures, motions, list(range(1, n_exposures)))
@@ -110,14 +108,12 @@ def _mean_of(exposures: NDArray[np.floating], motions: NDArray[np.float64], whic
     return total / len(which)
 
 
-def _coarse_motion(
-    reference: NDArray[np.floating], moving: NDArray[np.floating], find_rotation: bool
-) -> NDArray[np.float64]:
+def _coarse_motion(reference: NDArray[np.floating], moving: NDArray[np.floating]) -> NDArray[np.float64]:
     """Shift to about a pixel of binned images, and an angle (radians) where turning clearly helps."""
     step = -(-max(reference.shape) // _COARSE_EDGE)
     shift, score = _whole_pixels(*(_bin(image, step) for image in (reference, moving)))
     motion = np.array([*(step * shift), 0.0])
-    if not find_rotation or min(reference.shape) < _SEARCH_EDGE:
+    if min(reference.shape) < _SEARCH_EDGE:
         return motion
     coarse = -(-max(reference.shape) // _SEARCH_EDGE)
     small = [_bin(image, coarse) for image in (reference, moving)]

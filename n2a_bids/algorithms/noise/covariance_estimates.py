@@ -104,7 +104,7 @@ def residual_covariance(residuals: NDArray[np.float32], mask: Mask) -> NoiseCova
     return covariance_of_noise(np.stack([one / local_sd(one, mask) for one in noise]), mask)
 
 
-def flat_places(image: Volume, mask: Mask, part: float = _FLAT_PART) -> Mask:
+def flat_places(image: Volume, mask: Mask) -> Mask:
     """The part of the mask in which an image changes least between neighbours.
 
     Parameters
@@ -112,15 +112,13 @@ def flat_places(image: Volume, mask: Mask, part: float = _FLAT_PART) -> Mask:
     image : (X, Y, Z) float array
         Average of repetitions.
     mask : (X, Y, Z) bool array
-    part : float
-        Of the voxels of the mask.
 
     Returns
     -------
     flat : (X, Y, Z) bool array
     """
     slope = ndimage.gaussian_gradient_magnitude(image.astype(np.float32), 1.5)
-    return mask & (slope <= np.quantile(slope[mask], part))
+    return mask & (slope <= np.quantile(slope[mask], _FLAT_PART))
 
 
 def _without_structure(values: Volume, smooth: MaskedSmoother) -> NDArray[np.float32]:

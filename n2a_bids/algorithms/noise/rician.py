@@ -20,7 +20,7 @@ _UNDERSHOOTS = 1e-3
 _ENOUGH_VOXELS = 20_000
 """Voxels that settle a figure of the whole brain."""
 
-_FEWEST_ITERATIONS, _SCALE_TOLERANCE = 12, 1e-4
+_FEWEST_ITERATIONS, _MOST_ITERATIONS, _SCALE_TOLERANCE = 12, 60, 1e-4
 """The noise of complex images has settled where an iteration changes it by no larger part."""
 
 
@@ -155,7 +155,7 @@ def holds_magnitudes(repetitions: NDArray, mask: NDArray[np.bool_]) -> bool:
     return bool(sum(negative) <= _UNDERSHOOTS * len(repetitions) * mask.sum() * repetitions.shape[-1])
 
 
-def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 60) -> NDArray[np.float64]:
+def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray) -> NDArray[np.float64]:
     """SD of the complex noise from the SD of magnitudes.
 
     Where there is little signal, magnitudes vary less than the complex noise
@@ -168,8 +168,6 @@ def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 6
         SD of the magnitudes, pooled over volumes and neighbourhood.
     mean : (N, C) array
         Denoised magnitudes of the C volumes.
-    n_iterations : int
-        Most fixed-point iterations; they end when the SD has settled.
 
     Returns
     -------
@@ -180,7 +178,7 @@ def complex_noise_sd(magnitude_sd: NDArray, mean: NDArray, n_iterations: int = 6
     some = slice(None, None, max(1, sd.size // _ENOUGH_VOXELS))
     known = np.maximum(sd[some], 1e-12)[:, None]
     scale = 1.0
-    for iteration in range(n_iterations):
+    for iteration in range(_MOST_ITERATIONS):
         noise_sd, before = scale * known, scale
         signal = remove_noise_floor(mean[some], noise_sd)
         factor = float(np.mean(rician_variance(signal, noise_sd) / noise_sd**2))

@@ -66,9 +66,7 @@ def demodulate(image: Complex, axes: Sequence[int], width_voxels: float) -> Demo
     return Demodulated(turned.real.astype(np.float32), turned.imag.astype(np.float32), phase)
 
 
-def choose_width(
-    volumes: Sequence[Complex], axes: Sequence[int], widths: Sequence[float] = WIDTHS_VOXELS
-) -> float:
+def choose_width(volumes: Sequence[Complex], axes: Sequence[int]) -> float:
     """The low-pass whose phase predicts that of the voxels best: it leaves most signal in the real part.
 
     Since no voxel takes part in the estimate of its own phase, noise cannot be mistaken for signal. Of widths
@@ -80,11 +78,9 @@ def choose_width(
         Of one series; a few are enough.
     axes : sequence of int
         As in `demodulate`.
-    widths : sequence of float
-        SDs to try, in voxels.
     """
-    best, most = max(widths), -np.inf
-    for width in sorted(widths, reverse=True):
+    best, most = max(WIDTHS_VOXELS), -np.inf
+    for width in sorted(WIDTHS_VOXELS, reverse=True):
         kept = float(np.mean([_signal_kept(volume, axes, width) for volume in volumes]))
         if kept > most + _WORTHWHILE:
             best, most = width, kept

@@ -244,7 +244,7 @@ def find_head(image: Volume, mask: Mask) -> Mask:
     return ndimage.binary_fill_holes(ndimage.binary_closing(head, iterations=2) | mask)
 
 
-def otsu_threshold(values: NDArray[np.floating], n_bins: int = 256) -> float:
+def otsu_threshold(values: NDArray[np.floating]) -> float:
     """Threshold that splits values into the two classes of largest variance between (Otsu, 1979), to one bin.
 
     Examples
@@ -252,7 +252,7 @@ def otsu_threshold(values: NDArray[np.floating], n_bins: int = 256) -> float:
     >>> 0.95 < otsu_threshold(np.repeat([0.0, 1.0, 9.0, 10.0], 50)) < 9
     True
     """
-    counts, edges = np.histogram(values, n_bins)
+    counts, edges = np.histogram(values, 256)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)
     above = below[-1] - below

@@ -23,7 +23,7 @@ ALIGNED = (
 """What `init_align_wf` gives: the outputs of `AlignRepetitions`."""
 
 
-def init_single_wf(name: str = "align_wf") -> Workflow:
+def init_single_wf() -> Workflow:
     """One image in the place of aligned repetitions.
 
     Returns
@@ -31,7 +31,7 @@ def init_single_wf(name: str = "align_wf") -> Workflow:
     workflow : Workflow
         With the inputs and outputs of `init_align_wf`.
     """
-    workflow = LiterateWorkflow(name)
+    workflow = LiterateWorkflow("align_wf")
     inputs = ["in_files", "mask_files", "gap_files", "values_files", "phase_files"]
     inputnode = Node(IdentityInterface(inputs), name="inputnode")
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")

@@ -40,7 +40,7 @@ def test_complex_sd_is_recovered_from_magnitudes():
     signal = np.array([[0.5, 2.0, 8.0], [3.0, 3.0, 12.0]])
     sd = 1.7
     pooled = np.sqrt(rician_variance(signal * sd, sd).mean())
-    estimate = complex_noise_sd(np.full(2, pooled), rician_mean(signal * sd, sd), 60)
+    estimate = complex_noise_sd(np.full(2, pooled), rician_mean(signal * sd, sd))
     assert np.allclose(estimate, sd, rtol=0.02)
 
 
