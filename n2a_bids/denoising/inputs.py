@@ -49,8 +49,7 @@ class ExposureOptions:
     ] = ()  # fmt: skip
     as_they_lie: Annotated[bool, Option("do not look for drift between the exposures")] = False
     as_float: Annotated[
-        bool,
-        Option("write single precision (TIFF), not the type of the exposures", flags=("--float",)),
+        bool, Option("write single precision (TIFF), not the type of the exposures", flags=("--float",))
     ] = False
 
 
