@@ -50,6 +50,19 @@ def bounding_box(mask: Mask, margin: int | Sequence[int] = 0) -> tuple[slice, ..
     )
 
 
+def box_within(box: Sequence[slice], outer: Sequence[slice]) -> tuple[slice, ...]:
+    """A box in the voxels of a larger one that holds it.
+
+    Examples
+    --------
+    >>> box_within([slice(5, 9)], [slice(3, 12)])
+    (slice(2, 6, None),)
+    """
+    return tuple(
+        slice(own.start - its.start, own.stop - its.start) for own, its in zip(box, outer, strict=True)
+    )
+
+
 def without_rim(inside: Mask) -> Mask:
     """Return the mask without its outermost two voxels, or itself where that leaves nothing."""
     inner = ndimage.binary_erosion(inside, iterations=2)

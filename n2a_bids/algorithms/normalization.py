@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,11 @@ class LinearScale:
         array([10., 14.], dtype=float32)
         """
         return (scaled * np.float32(self.gain) + np.float32(self.offset)).astype(np.float32)
+
+
+def apply_scales(scales: Sequence[LinearScale], images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(R, X, Y, Z) repetitions, each in its scale."""
+    return np.stack([scale.apply(image) for scale, image in zip(scales, images, strict=True)])
 
 
 class MaskedSmoother:

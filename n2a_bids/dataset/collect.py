@@ -113,7 +113,7 @@ def _odd_participant(bids_dir: Path, label: str) -> Excluded:
 
 def _query(image: ImageFile) -> str:
     """Name of the query of the filter file that selects an image."""
-    suffix = parse_name(image.path)[1]
+    suffix = image.suffix
     # Names of the wrong case are found too, to be named as wrong.
     known = {name.lower(): name for name in IMAGE_SUFFIXES}.get(suffix.lower())
     return "dwi" if is_diffusion(image) or known is None else modality_of(known).lower()

@@ -47,6 +47,11 @@ class ImageFile:
     """What the user should know about this file, with whatever it is grouped: one sentence each."""
 
     @property
+    def suffix(self) -> str:
+        """BIDS suffix, as in `n2a_bids.contrasts`."""
+        return parse_name(self.path)[1]
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files that it consists of."""
         return (self.path,) if self.parts is None else (self.path, self.parts.second)
@@ -137,7 +142,7 @@ class DenoisingUnit:
         """BIDS suffix of the images, as in `n2a_bids.contrasts`."""
         if self.datatype == "dwi":
             return "dwi"
-        return parse_name(self.images[0].path)[1] if self.images else ANAT_SUFFIXES[0]
+        return self.images[0].suffix if self.images else ANAT_SUFFIXES[0]
 
     @property
     def datatype(self) -> Literal["anat", "dwi", "micr"]:

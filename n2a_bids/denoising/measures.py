@@ -13,7 +13,7 @@ from n2a_bids.algorithms.micrographs.counting_noise import fit_counting_noise
 from n2a_bids.algorithms.micrographs.stabilised import find_void
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.volume_noise import noise_covariance
-from n2a_bids.algorithms.normalization import match_scales, with_equal_gain
+from n2a_bids.algorithms.normalization import apply_scales, match_scales, with_equal_gain
 from n2a_bids.algorithms.preparation.background import find_noisy_background
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.quality.gain import decibels
@@ -52,7 +52,7 @@ def noise_sd_map(repetitions: Repetitions) -> Volumes | None:
     for channel in range(repetitions.data.shape[-1]):
         data = repetitions.data[..., channel]
         scales = match_scales(data, repetitions.mask)
-        matched = np.stack([scale.apply(image) for scale, image in zip(scales, data)]).astype(np.float32)
+        matched = apply_scales(scales, data)
         if repetitions.same_contrast:
             noise = _difference_map(matched, repetitions.mask, repetitions.shared)
         else:

@@ -14,7 +14,7 @@ from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance, residual_covariance
 from n2a_bids.algorithms.noise.kspace import AcquiredKSpace, find_acquired
 from n2a_bids.algorithms.noise.model import NoiseModel, agrees_with
-from n2a_bids.algorithms.normalization import match_scales
+from n2a_bids.algorithms.normalization import apply_scales, match_scales
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.record.denoising import NoiseModelRecord
@@ -108,7 +108,7 @@ def _find_covariance(
 def _matched(images: Volumes, mask: NDArray[np.bool_]) -> tuple[Volumes, float]:
     """Repetitions in one intensity scale, and the gain that leads from it to that of the first."""
     scales = match_scales(images, mask)
-    return np.stack([scale.apply(image) for scale, image in zip(scales, images)]), scales[0].gain
+    return apply_scales(scales, images), scales[0].gain
 
 
 def _find_acquired(

@@ -21,7 +21,7 @@ from n2a_bids.algorithms.quality.ceiling import find_ceiling
 from n2a_bids.algorithms.quality.mask_checks import is_stripped, misplacement_mm
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.dataset.read.image_checks import check_image
-from n2a_bids.io.images import load, load_mask
+from n2a_bids.io.images import load, load_mask, spell_sizes
 
 
 class _CheckImagesInputSpec(BaseInterfaceInputSpec):
@@ -131,7 +131,7 @@ def voxel_size_warnings(images: Sequence[Path]) -> list[str]:
     sizes = np.array([sorted(voxel_sizes_mm(nb.load(image).affine)) for image in images])
     if (np.ptp(sizes, axis=0) <= _EQUAL_SIZES * sizes.min(axis=0)).all():
         return []
-    described = dict.fromkeys(" x ".join(f"{size:.3g}" for size in row) for row in sizes)
+    described = dict.fromkeys(map(spell_sizes, sizes))
     return [
         f"voxel sizes of the images differ ({', '.join(described)} mm): those with larger voxels bring less "
         "detail; leave them out with --bids-filter-file if they were not meant as repetitions"

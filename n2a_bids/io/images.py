@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nibabel as nb
@@ -165,6 +165,17 @@ def save_like(data: NDArray, reference: Path, out_file: Path, dtype: DTypeLike =
     with whole_file(Path(out_file)) as temporary:
         image.to_filename(temporary)
     return Path(out_file)
+
+
+def spell_sizes(sizes: Iterable[float]) -> str:
+    """Edge lengths as a message shows them.
+
+    Examples
+    --------
+    >>> spell_sizes((1, 1, 1.5004))
+    '1 x 1 x 1.5'
+    """
+    return " x ".join(f"{size:.3g}" for size in sizes)
 
 
 def finest_images(paths: Sequence[str | Path]) -> list[int]:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.errors import DenoisingError
-from n2a_bids.io.files import whole_file, write_whole
+from n2a_bids.io.files import content_digest, whole_file, write_whole
 from n2a_bids.io.json import json_text
 from n2a_bids.record.typed_json import JsonObject
 
@@ -152,11 +152,10 @@ def weights_checksums(folder: Path | None = None) -> dict[str, str]:
     files |= {path.name: path for path in (folder.glob("*.safetensors") if folder else ())}
     # What is no file is left to the denoiser, which says what is wrong with it.
     there = {name: path for name, path in sorted(files.items()) if path.is_file()}
-    return {name: _sha256(path, path.stat().st_mtime_ns) for name, path in there.items()}
+    return {name: _digest(path, path.stat().st_mtime_ns) for name, path in there.items()}
 
 
 @cache
-def _sha256(path: Path, modified_ns: int) -> str:
+def _digest(path: Path, modified_ns: int) -> str:
     """Read once for all units of a run, as long as the file is not written again."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return content_digest(path)

@@ -167,16 +167,20 @@ def _caches(cache: Path, environ: MutableMapping[str, str]) -> dict[str, str]:
 def _provide_home(cache: Path, environ: MutableMapping[str, str]) -> None:
     """Some libraries look for a home at import, and containers run as users that have none."""
     home = environ.get("HOME")
-    if home and os.path.isdir(home) and os.access(home, os.W_OK | os.X_OK):
+    if _is_writable(home):
         return
     (cache / "home").mkdir(exist_ok=True)
     environ["HOME"] = str(cache / "home")
 
 
+def _is_writable(folder: str | None) -> bool:
+    return bool(folder) and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+
+
 def _provide_temporary_folder(cache: Path, environ: MutableMapping[str, str]) -> None:
     """A read-only root has no ``/tmp``: the current directory would be tried then."""
     for folder in (environ.get("TMPDIR"), "/tmp", "/var/tmp"):
-        if folder and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+        if _is_writable(folder):
             return
     (cache / "tmp").mkdir(exist_ok=True)
     environ["TMPDIR"] = tempfile.tempdir = str(cache / "tmp")

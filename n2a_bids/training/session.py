@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +25,7 @@ from n2a_bids.denoising.run import choose_device, free_device_memory_gb
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.files import content_digest
 from n2a_bids.io.weights import load_weights
+from n2a_bids.system.progress import ProgressReport
 from n2a_bids.system.resources import available_cpus
 from n2a_bids.training.card import TrainedNetwork, write_trained
 from n2a_bids.training.course import (
@@ -235,13 +235,10 @@ def _refuse_worse(found: list[Evaluation], course: Course, checkpoint: Path) -> 
         )
 
 
-class _Report:
+class _Report(ProgressReport):
     """One line on standard error for each message, from the first process only."""
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-
     def __call__(self, message: str) -> None:
+        """Tell one message."""
         if rank_of_process() == 0:
-            sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {message}\n")
-            sys.stderr.flush()
+            super().__call__(message)

@@ -13,7 +13,7 @@ from pathlib import Path
 from n2a_bids.config import Config
 from n2a_bids.dataset.names import derivative_path, shared_suffix_labels
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.strategy_table import find_strategy
+from n2a_bids.strategy_table import find_strategy, takes_halves
 
 Condition = Callable[[DenoisingUnit, Config], bool]
 
@@ -31,6 +31,11 @@ def has_known_distortion(unit: DenoisingUnit, config: Config) -> bool:
 def is_repeated(unit: DenoisingUnit, config: Config) -> bool:
     """Written where there is more than one image."""
     return len(unit.images) > 1
+
+
+def is_single(unit: DenoisingUnit, config: Config) -> bool:
+    """Whether one image is denoised as it is: its own mean, whose noise is not that of one of several."""
+    return len(unit.images) == 1 and not takes_halves(config.denoise.strategy)
 
 
 def writes_each_echo(unit: DenoisingUnit, config: Config) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from n2a_bids.algorithms.nn.precision import training_precision
+from n2a_bids.algorithms.nn.training import cosine_decay
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def learning_rate(config: Pace, step: int, progress: float) -> float:
     0.000353
     """
     warmup = min(1.0, (step + 1) / config.warmup_steps)
-    return config.peak_rate * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+    return config.peak_rate * warmup * cosine_decay(progress)
 
 
 def train_steps(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.diffusion.tensor import fit_tensor, synthesize_signal
+from n2a_bids.algorithms.diffusion.tensor import direction_products, fit_tensor, synthesize_signal
 
 _N_TRIES = 2000
 """Random partitions of the directions that are compared."""
@@ -28,9 +28,7 @@ def tensor_condition_number(bvecs: NDArray[np.float64]) -> float:
     """
     if len(bvecs) < 6:
         return float("inf")
-    x, y, z = np.asarray(bvecs, dtype=float).T
-    design = np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z), axis=1)
-    return float(np.linalg.cond(design))
+    return float(np.linalg.cond(direction_products(bvecs)))
 
 
 def split_directions(

@@ -51,10 +51,14 @@ def tensor_design(gradients: Gradients) -> NDArray[np.float64]:
     design : (C, 7) array
         Ones, then the xx, yy, zz, xy, xz, yz terms.
     """
-    x, y, z = np.asarray(gradients.bvecs, dtype=float).T
-    products = np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z), axis=1)
     b = np.asarray(gradients.bvals, dtype=float)[:, None] / 1000.0
-    return np.concatenate((np.ones((len(b), 1)), -b * products), axis=1)
+    return np.concatenate((np.ones((len(b), 1)), -b * direction_products(gradients.bvecs)), axis=1)
+
+
+def direction_products(bvecs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(C, 6) xx, yy, zz, xy, xz, yz terms of directions, mixed ones twice."""
+    x, y, z = np.asarray(bvecs, dtype=float).T
+    return np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z), axis=1)
 
 
 def tensor_volumes(gradients: Gradients) -> NDArray[np.intp]:

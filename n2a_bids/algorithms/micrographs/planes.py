@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.averaging import RepetitionWeights
+from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.micrographs.stabilised import StableScale
 
 Image = NDArray[np.float32]
@@ -93,7 +94,4 @@ def _tiles(
                     slice(max(part.start - halo, 0), min(part.stop + halo, size))
                     for part, size in zip(core, shape)
                 )
-                inside = tuple(
-                    slice(part.start - read.start, part.stop - read.start) for part, read in zip(core, box)
-                )
-                yield (*core, plane), (*box, plane), inside
+                yield (*core, plane), (*box, plane), box_within(core, box)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from n2a_bids.algorithms.masked_filters import bounding_box
+from n2a_bids.algorithms.masked_filters import bounding_box, box_within
 
 Index = tuple[slice, slice, slice]
 
@@ -25,9 +25,7 @@ class Block:
     @property
     def core_in_box(self) -> Index:
         """The core, in coordinates of the box."""
-        return tuple(
-            slice(core.start - box.start, core.stop - box.start) for core, box in zip(self.core, self.box)
-        )  # type: ignore[return-value]
+        return box_within(self.core, self.box)
 
 
 def plan_blocks(

@@ -17,7 +17,14 @@ from n2a_bids.algorithms.masked_filters import without_rim
 from n2a_bids.algorithms.noise.air import Magnitude, find_air
 from n2a_bids.algorithms.noise.estimate import local_sd, single_image_noise_sd
 from n2a_bids.algorithms.noise.rician import rician_bias
-from n2a_bids.algorithms.normalization import LinearScale, Mask, MaskedSmoother, Volume, match_scales
+from n2a_bids.algorithms.normalization import (
+    LinearScale,
+    Mask,
+    MaskedSmoother,
+    Volume,
+    apply_scales,
+    match_scales,
+)
 from n2a_bids.algorithms.preparation.noise_floor import find_magnitudes, find_uneven_magnitudes
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -93,7 +100,7 @@ def prepare_echoes(repetitions: Repetitions, *, keep_noise_floor: bool = False) 
     if not np.isfinite(data).all():
         raise ValueError("the echoes contain NaN or infinite values")
     scales = tuple(_noise_scale(image, mask, scale) for image, scale in zip(data, match_scales(data, mask)))
-    images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
+    images = apply_scales(scales, data)
     basis = _strongest_combinations(images, mask)
     combinations = np.tensordot(basis, images, axes=1)
     head = find_head(combinations[0], mask)

@@ -17,7 +17,7 @@ from n2a_bids.algorithms.noise.noncentral_chi import (
     chi_bias,
     without_chi_floor,
 )
-from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, match_scales
+from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, apply_scales, match_scales
 from n2a_bids.algorithms.preparation.background import find_noisy_background
 from n2a_bids.algorithms.preparation.noise_floor import Floor, find_floor
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
@@ -129,7 +129,7 @@ def prepare(repetitions: Repetitions, *, keep_noise_floor: bool = False) -> Prep
         raise ValueError("the repetitions contain NaN or infinite values")
     mask = repetitions.mask
     scales = match_scales(data, mask)
-    images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
+    images = apply_scales(scales, data)
     n_repetitions, shared = len(images), repetitions.shared
     background = find_noisy_background(images, mask) if n_repetitions > 1 else None
     head = find_head(images.mean(axis=0), mask)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.nn.blocks import Index
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.risk.candidates import Candidate, combine_repetitions, estimate_all
@@ -77,7 +78,7 @@ def _judge(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(K, N) estimates of a recorrupted average in the core of one block, and (N,) targets for them."""
     core, box = places
-    inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))
+    inner = box_within(core, box)
     counted = prepared.mask[core]
     images, repetition_sd = prepared.images[(slice(None), *box)], prepared.repetition_noise_sd[box]
     estimates = estimate_all(

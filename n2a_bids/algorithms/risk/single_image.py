@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.normalization import Volume
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
@@ -70,7 +71,7 @@ def compare_alone(
     stronger = replace(prepared, repetition_noise_sd=prepared.repetition_noise_sd * louder)
     predictions, targets, noise_powers, bias_powers = [], [], [], []
     for core, box in zip(held_out.cores, held_out.boxes, strict=True):
-        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box, strict=True))
+        inner = box_within(core, box)
         counted = prepared.mask[core]
         image, noise_sd = prepared.images[(0, *box)], prepared.repetition_noise_sd[box]
         noise = rng.standard_normal(image.shape, np.float32) * noise_sd
@@ -137,7 +138,7 @@ def survives_renewed_noise(
     used = [candidate for candidate, share in zip(candidates, shares, strict=True) if share > 0]
     weights = shares[shares > 0].astype(np.float32)
     for core, box in list(zip(held_out.cores, held_out.boxes, strict=True))[::2]:
-        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box, strict=True))
+        inner = box_within(core, box)
         counted = prepared.mask[core]
 
         def blend(image: Volume, box: tuple[slice, ...] = box) -> Volume:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.normalization import match_scales, with_equal_gain
+from n2a_bids.algorithms.normalization import apply_scales, match_scales, with_equal_gain
 from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import Choice, StrategyRecord
@@ -43,6 +43,6 @@ def average_matched(repetitions: Repetitions) -> np.ndarray:
     for channel in range(repetitions.data.shape[-1]):
         data = repetitions.data[..., channel]
         scales = match_scales(data, repetitions.mask)
-        z_mean = np.mean([scale.apply(image) for scale, image in zip(scales, data)], axis=0, dtype=np.float32)
+        z_mean = apply_scales(scales, data).mean(axis=0, dtype=np.float32)
         channels.append(scales[0].invert(z_mean))
     return np.stack(channels, axis=-1)

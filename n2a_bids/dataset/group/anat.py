@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from n2a_bids.contrasts import CONTRASTS, NEVER_DENOISED, Contrast
-from n2a_bids.dataset.group.entities import describe, group_by, shared_entities
+from n2a_bids.dataset.group.entities import describe, describe_kind, group_by, shared_entities
 from n2a_bids.dataset.group.protocols import repeats_group, split_protocols
 from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
-from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.duplicate_files import same_name_reason
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 
@@ -47,7 +46,7 @@ def group_anat(images: Sequence[ImageFile], *, single: bool = False) -> Collecti
             candidates.append(image)
     found = [
         _group_one_contrast(
-            [image for image in candidates if _suffix(image) == contrast.suffix], contrast, single
+            [image for image in candidates if image.suffix == contrast.suffix], contrast, single
         )
         for contrast in CONTRASTS
     ]
@@ -82,13 +81,9 @@ def _alone(image: ImageFile, reason: str) -> DenoisingUnit:
     return DenoisingUnit("anat-single", (image,), dict(image.entities), reason)
 
 
-def _suffix(image: ImageFile) -> str:
-    return parse_name(image.path)[1]
-
-
 def reason_never_denoised(image: ImageFile) -> str:
     """Why an image can never be a repetition, or an empty string."""
-    suffix, entities = _suffix(image), image.entities
+    suffix, entities = image.suffix, image.entities
     if suffix in NEVER_DENOISED:
         return f"{suffix} {NEVER_DENOISED[suffix]}"
     if entities.get("part", "mag") != "mag":
@@ -119,9 +114,7 @@ def _reason_alone(image: ImageFile, family: Sequence[ImageFile], everything: Seq
         if any("echo" not in member.entities for member in family):
             return f"{describe(image)}: images with and without echo- are not repetitions of each other"
         return f"{describe(image)}: echo {image.entities['echo']} has one run, nothing to average"
-    marks = [f"{name}-{value}" for name, value in image.entities.items() if name not in ("sub", "ses")]
-    which = f"{_suffix(image)}{' with ' + ' '.join(marks) if marks else ''}"
-    reason = f"{describe(image)}: one {which}, nothing to average"
+    reason = f"{describe(image)}: one {describe_kind(image)}, nothing to average"
     where = describe(image)
     others = [other for other in everything if other is not image and describe(other) == where]
     if not others:
@@ -134,7 +127,7 @@ def _reason_alone(image: ImageFile, family: Sequence[ImageFile], everything: Seq
             if image.entities.get(name) != other.entities.get(name)
         }
     )
-    return f"{reason} (other {_suffix(image)} of this session differ in {', '.join(differing)})"
+    return f"{reason} (other {image.suffix} of this session differ in {', '.join(differing)})"
 
 
 def find_repeats(images: Sequence[ImageFile]) -> list[DenoisingUnit]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from n2a_bids.contrasts import MODALITIES
 from n2a_bids.dataset.group.entities import group_by
-from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.units import ComplexParts, DenoisingUnit, Excluded, ImageFile
 from n2a_bids.record.typed_json import JsonObject
 
@@ -33,7 +32,7 @@ def join_parts(images: Sequence[ImageFile]) -> tuple[list[ImageFile], list[Exclu
     """
     by_suffix: dict[str, list[ImageFile]] = {}
     for image in images:
-        by_suffix.setdefault(parse_name(image.path)[1], []).append(image)
+        by_suffix.setdefault(image.suffix, []).append(image)
     joined: list[ImageFile] = []
     excluded: list[Excluded] = []
     for suffix, of_suffix in by_suffix.items():

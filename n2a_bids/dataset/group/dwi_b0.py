@@ -15,7 +15,7 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
 from n2a_bids.dataset.group.dwi_volumes import voxel_difference
-from n2a_bids.dataset.names import comparable, parse_name
+from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.acquisition import computed_map, read_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap, is_meant_for
 from n2a_bids.dataset.read.files import has_content
@@ -173,7 +173,7 @@ def _is_own(image: ImageFile, table: str) -> bool:
 
 def is_sbref(image: ImageFile) -> bool:
     """Whether an image is a single-band reference, by its suffix."""
-    return parse_name(image.path)[1] == "sbref"
+    return image.suffix == "sbref"
 
 
 def _place(image: ImageFile) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.dataset.group.protocols import reason_not_together
 from n2a_bids.dataset.read.gradient_tables import Series
 from n2a_bids.io.gradients import world_rotation
+from n2a_bids.io.images import spell_sizes
 
 _MIN_FRACTION = 0.5
 _SAME_SIZE = 1e-3
@@ -105,7 +106,7 @@ def reason_not_beside(first: Series, other: Series) -> str:
     sizes = [voxel_sizes_mm(one.affine) for one in (first, other)]
     if shapes[0][:3] != shapes[1][:3] or not np.allclose(*sizes, rtol=_SAME_SIZE):
         told = [
-            f"{' x '.join(map(str, shape[:3]))} voxels of {' x '.join(f'{size:.3g}' for size in size_mm)} mm"
+            f"{' x '.join(map(str, shape[:3]))} voxels of {spell_sizes(size_mm)} mm"
             for shape, size_mm in zip(shapes, sizes, strict=True)
         ]
         return f"it has {told[1]}, the series {told[0]}"
@@ -149,7 +150,7 @@ def voxel_difference(first: Series, other: Series) -> str:
     own, its = np.array(voxel_sizes_mm(first.affine)), np.array(voxel_sizes_mm(other.affine))[columns]
     if max(np.max(own / its), np.max(its / own)) <= _LARGEST_VOXEL_RATIO:
         return ""
-    sizes = " and ".join(" x ".join(f"{size:.3g}" for size in part) for part in (own, its))
+    sizes = " and ".join(map(spell_sizes, (own, its)))
     return f"voxels of {sizes} mm ({other.image.path.name}) differ too much for one to repeat the other"
 
 

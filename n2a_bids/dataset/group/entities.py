@@ -50,6 +50,12 @@ def describe(image: ImageFile) -> str:
     return " ".join(f"{name}-{image.entities[name]}" for name in ("sub", "ses") if name in image.entities)
 
 
+def describe_kind(image: ImageFile) -> str:
+    """Suffix and further entities of an image, as in ``T1w with acq-hi run-1``."""
+    marks = [f"{name}-{value}" for name, value in image.entities.items() if name not in ("sub", "ses")]
+    return f"{image.suffix}{' with ' + ' '.join(marks) if marks else ''}"
+
+
 def _order(image: ImageFile) -> tuple[str, int, int, str]:
     folder = str(image.path.parent)
     echo, run = (

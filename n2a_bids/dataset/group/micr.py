@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from n2a_bids.dataset.group.entities import describe, group_by, shared_entities
-from n2a_bids.dataset.names import parse_name
+from n2a_bids.dataset.group.entities import describe, describe_kind, group_by, shared_entities
 from n2a_bids.dataset.read.duplicate_files import same_name_reason
 from n2a_bids.dataset.read.micrographs import count_pages
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
@@ -30,9 +29,9 @@ def group_micr(images: Sequence[ImageFile], n_frame_groups: int | None = None) -
         or acquisition another image.
     """
     excluded, units = [], []
-    for suffix in dict.fromkeys(_suffix(image) for image in images):
+    for suffix in dict.fromkeys(image.suffix for image in images):
         candidates = []
-        for image in (one for one in images if _suffix(one) == suffix):
+        for image in (one for one in images if one.suffix == suffix):
             derived = [f"{name}-{image.entities[name]}" for name in _DERIVED if name in image.entities]
             if derived:
                 reason = f"a derivative ({', '.join(derived)}): only images as acquired are repetitions"
@@ -69,11 +68,5 @@ def _group(members: Sequence[ImageFile], n_frame_groups: int | None) -> Collecti
 
 
 def _reason_alone(image: ImageFile) -> str:
-    marks = [f"{name}-{value}" for name, value in image.entities.items() if name not in ("sub", "ses")]
-    which = f"{_suffix(image)}{' with ' + ' '.join(marks) if marks else ''}"
     hint = "; if its pages are frames, --micr-frames 2 uses them" if ".tif" in image.path.name else ""
-    return f"{describe(image)}: one exposure of {which}, nothing to average{hint}"
-
-
-def _suffix(image: ImageFile) -> str:
-    return parse_name(image.path)[1]
+    return f"{describe(image)}: one exposure of {describe_kind(image)}, nothing to average{hint}"

@@ -10,7 +10,6 @@ from n2a_bids.config import SelectionConfig
 from n2a_bids.dataset.group.anat import group_anat
 from n2a_bids.dataset.group.complex_parts import with_parts_decided, without_faulty_parts
 from n2a_bids.dataset.group.micr import group_micr
-from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
 from n2a_bids.dataset.read.micrographs import is_micrograph
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
@@ -134,4 +133,4 @@ def regroup_sound_images(
 
 def is_diffusion(image: ImageFile) -> bool:
     """Whether an image is a diffusion series, or the reference or the field map of one, by its name."""
-    return parse_name(image.path)[1] in ("dwi", "sbref") or is_fieldmap(image)
+    return image.suffix in ("dwi", "sbref") or is_fieldmap(image)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.preparation.demodulation import neighbour_coherence
 from n2a_bids.algorithms.preparation.phase_scale import PhaseScale, find_phase_scale
-from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.files import has_content, open_nifti, problem_found_by
 from n2a_bids.dataset.read.image_checks import check_image, header_problem
 from n2a_bids.dataset.units import ComplexParts, Excluded, ImageFile
@@ -142,7 +141,7 @@ def slice_axis(image: ImageFile) -> int | None:
     to shot. ``SliceEncodingDirection`` of the sidecar comes first, then the header; converters store slices
     along the last axis.
     """
-    is_series = parse_name(image.path)[1] == "dwi"
+    is_series = image.suffix == "dwi"
     if not is_series and image.metadata.get("MRAcquisitionType") != "2D":
         return None
     direction = image.metadata.get("SliceEncodingDirection")

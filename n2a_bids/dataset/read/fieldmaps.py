@@ -37,7 +37,7 @@ def find_fieldmaps(images: Iterable[ImageFile], reader: SidecarReader) -> list[I
 
 def is_fieldmap(image: ImageFile) -> bool:
     """Whether an image is an echo-planar field map, by its folder and suffix."""
-    return image.path.parent.name == "fmap" and parse_name(image.path)[1] == "epi"
+    return image.path.parent.name == "fmap" and image.suffix == "epi"
 
 
 def is_meant_for(fieldmap: ImageFile, series: ImageFile) -> bool:

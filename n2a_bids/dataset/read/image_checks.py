@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.files import check_file, has_content, kind_problem, open_nifti, problem_found_by
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.images import refuse_unreal
+from n2a_bids.io.images import refuse_unreal, spell_sizes
 
 _SERIES = ("dwi", "sbref", "epi")
 """Suffixes of images that may have several volumes."""
@@ -185,7 +185,7 @@ def _check_geometry(path: Path, image: nb.Nifti1Image) -> None:
     if not (low <= sizes.min() and sizes.max() <= high):
         raise BIDSDataError(
             f"{path}: expected voxels of {low:g} to {high:g} mm, found "
-            f"{' x '.join(f'{size:.3g}' for size in sizes)}; correct the header where it is in metres or "
+            f"{spell_sizes(sizes)}; correct the header where it is in metres or "
             "micrometres, or convert the image again"
         )
     if qform is None or sform is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from n2a_bids.record.denoising import Choice
+
 _PAIRS = (
     "pairs of weighted combinations of the repetitions, which have the same signal and independent noise "
     "(recorruption) [@recorrupted; @generalizedr2r; @noise2noise],"
@@ -57,6 +59,11 @@ _STRATEGIES = {
     "mppca": "principal components of the series with a random-matrix threshold (MPPCA), in DIPY [@dipy]",
     "patch2self": "Patch2Self, in DIPY [@dipy]",
 }
+
+
+def chosen_words(chosen: Choice) -> str:
+    """What was delivered, without a full stop."""
+    return (chosen.description or strategy_words(chosen.name or "unknown")).rstrip(".")
 
 
 def strategy_words(name: str) -> str:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from n2a_bids import __version__
 from n2a_bids.record.denoising import DenoisingRecord
 from n2a_bids.reports.format import listing
-from n2a_bids.reports.methods.phrases import strategy_words
+from n2a_bids.reports.methods.phrases import chosen_words, strategy_words
 from n2a_bids.reports.pages.summary import is_single, mean_name, thing
 from n2a_bids.reports.pages.templates import environment
 from n2a_bids.reports.records.units import UnitRecord
@@ -180,8 +180,7 @@ class ImagesOfKind:
     @property
     def choice(self) -> str:
         """The output of a single unit, in words."""
-        chosen = self.done[0].denoising.chosen
-        return (chosen.description or strategy_words(chosen.name or "unknown")).rstrip(".")
+        return chosen_words(self.done[0].denoising.chosen)
 
     @cached_property
     def _chosen(self) -> Counter[str]:

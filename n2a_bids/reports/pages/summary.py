@@ -10,7 +10,7 @@ from typing import Literal
 from n2a_bids.contrasts import find_contrast
 from n2a_bids.record.denoising import Choice, DenoisingRecord
 from n2a_bids.reports.format import duration, listing, number
-from n2a_bids.reports.methods.phrases import strategy_words
+from n2a_bids.reports.methods.phrases import chosen_words
 from n2a_bids.reports.records.units import UnitRecord
 from n2a_bids.viz.charts import MEANS, candidate_name
 
@@ -85,7 +85,7 @@ def verdict(unit: UnitRecord) -> Verdict:
         names = {"mean": mean_name(unit), "thing": thing(unit)}
         head, text = (words.format(**names) for words in (said.head, said.text))
         return replace(said, head=head, text=text + ("" if asked else _of_echoes(chosen)))
-    words = (chosen.description or strategy_words(chosen.name or "unknown")).rstrip(".")
+    words = chosen_words(chosen)
     text = f"{words[:1].upper()}{words[1:]}."
     averages = unit.measure("denoising.equivalent_averages")
     if averages and not is_single(unit):

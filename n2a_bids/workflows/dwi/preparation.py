@@ -199,14 +199,7 @@ def _mask_node(unit: DenoisingUnit, given: Path | None) -> MapNode:
 def _add_registration(workflow: Workflow, unit: DenoisingUnit, align: Node) -> None:
     """Motion between series of one phase encoding."""
     names = [image.path.name for image in unit.images]
-    register = Node(RegisterSeries(names=names), name="register", mem_gb=1.5)
-    workflow.connect(
-        [
-            (workflow.get_node("motion"), register, [("b0_file", "b0_files")]),
-            (workflow.get_node("mask"), register, [("out_mask", "mask_files")]),
-            (register, align, [("record_file", "registration_file")]),
-        ]
-    )
+    _connect_b0s(workflow, Node(RegisterSeries(names=names), name="register", mem_gb=1.5), align)
 
 
 def _add_distortion(workflow: Workflow, unit: DenoisingUnit, align: Node) -> None:
@@ -223,11 +216,16 @@ def _add_distortion(workflow: Workflow, unit: DenoisingUnit, align: Node) -> Non
         mem_gb=2.0,
     )
     align.inputs.phase_encoding = unit.phase_encoding_vectors
+    _connect_b0s(workflow, distortion, align)
+
+
+def _connect_b0s(workflow: Workflow, estimate: Node, align: Node) -> None:
+    """What is estimated between series comes from their b0s and brains."""
     workflow.connect(
         [
-            (workflow.get_node("motion"), distortion, [("b0_file", "b0_files")]),
-            (workflow.get_node("mask"), distortion, [("out_mask", "mask_files")]),
-            (distortion, align, [("record_file", "registration_file")]),
+            (workflow.get_node("motion"), estimate, [("b0_file", "b0_files")]),
+            (workflow.get_node("mask"), estimate, [("out_mask", "mask_files")]),
+            (estimate, align, [("record_file", "registration_file")]),
         ]
     )
 

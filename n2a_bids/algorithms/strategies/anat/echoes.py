@@ -19,6 +19,7 @@ from torch import nn
 
 from n2a_bids.algorithms.context import Context, Stopwatch
 from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.nn.inference import FLIPS, predict
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
 from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales
@@ -181,7 +182,7 @@ def _compare(estimator: _Estimator, held_out: HeldOut) -> tuple[Stack, float, fl
     rng = np.random.default_rng(int(torch.randint(2**31 - 1, (), generator=context.generator)))
     predictions, targets, noise_powers, bias_powers = [], [], [], []
     for core, box in zip(held_out.cores, held_out.boxes):
-        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))
+        inner = box_within(core, box)
         counted = echoes.mask[core]
         images, noise_sd = echoes.images[(slice(None), *box)], echoes.noise_sd[box]
         noise = rng.standard_normal(images.shape, np.float32) * noise_sd

@@ -29,7 +29,7 @@ from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
-from n2a_bids.algorithms.normalization import LinearScale, Mask, match_scales, z_scales
+from n2a_bids.algorithms.normalization import LinearScale, Mask, apply_scales, match_scales, z_scales
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
@@ -139,7 +139,7 @@ def _new_network(config: Noise2AverageConfig, seed: int, context: Context) -> nn
 def _prepare(repetitions: Repetitions, config: Noise2AverageConfig, held_out: HeldOut | None) -> _Repetitions:
     data, mask = repetitions.data[..., 0], repetitions.mask
     scales = (z_scales if config.faithful else match_scales)(data, mask)
-    images = np.stack([scale.apply(image) for scale, image in zip(scales, data)])
+    images = apply_scales(scales, data)
     if config.faithful:
         images = images * mask
         weight = mask.astype(np.float32)

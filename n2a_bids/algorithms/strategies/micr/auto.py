@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.micrographs.planes import denoise_planes
 from n2a_bids.algorithms.micrographs.stabilised import StableFields, hold_out_squares
 from n2a_bids.algorithms.nn.planar import FLIPS
@@ -213,7 +214,7 @@ def _each_is_better(
         return False
     n_exposures, errors, sizes = len(fields.images), [], []
     for core, box in zip(held_out.cores, held_out.boxes):
-        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box))[1:]
+        inner = box_within(core, box)[1:]
         counted = fields.counted[core][0]
         planes = fields.images[(slice(None), *box)][:, 0]
         parts = np.stack([estimator.estimate(candidate, plane, fields.noise_sd) for plane in planes])
