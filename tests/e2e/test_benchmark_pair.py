@@ -79,3 +79,13 @@ def test_two_real_runs_are_compared_with_themselves(tmp_path, pair):
     for setting in ("each run alone", "noise added to both"):
         plain, denoised = (retest[setting, method, "gm_overlap"] for method in ("mean", "nlmeans"))
         assert 0 < denoised < plain
+
+
+def test_denoising_each_run_is_scored_as_well(tmp_path, pair):
+    """What fMRIPrep does with every run, averaged: better than the mean, and compared with the others."""
+    assert run(tmp_path, pair, "--strategies", "nlmeans", "nlmeans-each") == 0
+    with (tmp_path / "out" / "pair.tsv").open(newline="") as stream:
+        rows = {row["method"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    each, of_mean = (float(rows[name]["risk"]) for name in ("nlmeans-each", "nlmeans"))
+    assert each + 2 * float(rows["nlmeans-each"]["standard_error"]) < 0
+    assert each == pytest.approx(of_mean, rel=0.6)

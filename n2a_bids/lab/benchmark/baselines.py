@@ -125,9 +125,13 @@ BASELINES: dict[str, tuple[Callable[[NoisyVolume], Volume], str]] = {
 """Name -> (denoiser, package that it needs)."""
 
 
+EACH = "-each"
+"""Ending of a baseline that denoises every repetition before they are averaged."""
+
+
 def available_baselines() -> list[str]:
     """Names of the baselines of volumes that are installed, each also with ``-each``."""
-    return [variant for name in installed(BASELINES) for variant in (name, f"{name}-each")]
+    return [variant for name in installed(BASELINES) for variant in (name, f"{name}{EACH}")]
 
 
 def denoise_with_baseline(
@@ -166,7 +170,7 @@ def denoise_with_baseline(
     ConfigError
         If the name is unknown or its package is not installed.
     """
-    base = name.removesuffix("-each")
+    base = name.removesuffix(EACH)
     denoiser = find_denoiser(base, BASELINES)
     if name == base:
         mean_sd = noise_sd / np.sqrt(len(repetitions))

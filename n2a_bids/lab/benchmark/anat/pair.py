@@ -14,16 +14,22 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare
 from n2a_bids.algorithms.quality.metrics import edge_correlation, relative_sharpness
-from n2a_bids.algorithms.risk.candidates import Candidate
+from n2a_bids.algorithms.risk.candidates import Candidate, combine_repetitions
 from n2a_bids.algorithms.risk.comparison import compare
-from n2a_bids.algorithms.risk.held_out import hold_out
-from n2a_bids.algorithms.risk.stacking import average_blocks
+from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
+from n2a_bids.algorithms.risk.stacking import (
+    STRENGTH,
+    Stack,
+    average_blocks,
+    draw_contrasts,
+    stack_candidates,
+)
 from n2a_bids.errors import BIDSDataError, DenoisingError
 from n2a_bids.io.images import load, load_mask, same_grid
 from n2a_bids.lab.benchmark.anat.cells import CellData
 from n2a_bids.lab.benchmark.anat.methods import run_method
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
-from n2a_bids.lab.benchmark.baselines import BASELINES, NoisyVolume
+from n2a_bids.lab.benchmark.baselines import BASELINES, EACH, NoisyVolume
 from n2a_bids.lab.benchmark.table import Row, anatomy_in_residual, write_lines
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth
 from n2a_bids.lab.benchmark.worker import run_in_child
@@ -93,7 +99,7 @@ def run_pair(files: Sequence[Path], mask_file: Path, plan: BenchmarkPlan) -> int
             outcome = run_in_child(partial(run_method, name, data, plan.settings))
             scored = (
                 run_in_child(partial(_score_baseline, name, prepared, plan)).metrics
-                if name in BASELINES
+                if name.removesuffix(EACH) in BASELINES
                 else {}
             )
         except DenoisingError as error:
@@ -122,7 +128,7 @@ def _write_differences(rows: Sequence[Row], out_dir: Path) -> None:
     lines = [("method", "baseline", "difference", "standard_error")]
     for method, own in blocks.items():
         for baseline, theirs in blocks.items():
-            if baseline in BASELINES and baseline != method:
+            if baseline.removesuffix(EACH) in BASELINES and baseline != method:
                 block_weights = np.full(len(own), 1 / len(own))
                 difference, error = average_blocks(own - theirs, block_weights)
                 lines.append((method, baseline, difference, error))
@@ -139,6 +145,24 @@ def load_pair(
     BIDSDataError
         If the files do not lie on one grid, or are fewer than two.
     """
+    stages = load_runs(files, mask_file, crop)
+    first = stages[0]
+    prepared = prepare(first.repetitions(np.stack([stage.data for stage in stages])))
+    scale = prepared.scales[0]
+    matched = np.stack([scale.invert(image) for image in prepared.images])
+    repetitions = first.repetitions(matched)
+    noise_sd = prepared.repetition_noise_sd * np.float32(scale.gain)
+    return CellData(repetitions, matched.mean(axis=0), np.ones(len(files)), noise_sd), prepared
+
+
+def load_runs(files: Sequence[Path], mask_file: Path, crop: Sequence[int] | None) -> list[Truth]:
+    """Load aligned runs as they are stored, cut to a box, with their mask.
+
+    Raises
+    ------
+    BIDSDataError
+        If the files do not lie on one grid, or are fewer than two.
+    """
     if len(files) < 2:
         raise BIDSDataError(f"--pair: expected at least two aligned repetitions, found {len(files)}")
     strangers = [path for path in files[1:] if not same_grid(path, files[0])]
@@ -149,14 +173,7 @@ def load_pair(
         )
     volumes, affine = [load(path)[0] for path in files], load(files[0])[1]
     mask = load_mask(mask_file, files[0])
-    stages = [crop_truth(Truth("repetition", volume, mask, affine), crop) for volume in volumes]
-    first = stages[0]
-    prepared = prepare(first.repetitions(np.stack([stage.data for stage in stages])))
-    scale = prepared.scales[0]
-    matched = np.stack([scale.invert(image) for image in prepared.images])
-    repetitions = first.repetitions(matched)
-    noise_sd = prepared.repetition_noise_sd * np.float32(scale.gain)
-    return CellData(repetitions, matched.mean(axis=0), np.ones(len(files)), noise_sd), prepared
+    return [crop_truth(Truth("repetition", volume, mask, affine), crop) for volume in volumes]
 
 
 def _structure(data: CellData, image: NDArray[np.float32]) -> dict[str, float]:
@@ -192,14 +209,45 @@ def _score_baseline(
     generator = torch.Generator().manual_seed(plan.settings.random_seed)
     context = Context(generator=generator)
     held_out = hold_out(prepared.mask, generator)
-    candidates = [Candidate("mean"), baseline_candidate(name, plan.settings.n_threads)]
-    stack = compare(candidates, prepared, held_out, 0.0, context)
+    if name.endswith(EACH):
+        stack = _compare_each(name.removesuffix(EACH), prepared, held_out, plan.settings.n_threads, context)
+    else:
+        candidates = [Candidate("mean"), baseline_candidate(name, plan.settings.n_threads)]
+        stack = compare(candidates, prepared, held_out, 0.0, context)
     risk = {
         "risk": float(stack.risks[1]),
         "standard_error": float(stack.standard_errors[1]),
         "block_risks": _joined(stack.block_risks[:, 1]),
     }
     return np.zeros(0, np.float32), risk
+
+
+def _compare_each(
+    name: str, prepared: Prepared, held_out: HeldOut, n_threads: int, context: Context
+) -> Stack:
+    """Risk of the mean of repetitions that were denoised one by one.
+
+    As `compare`, but that recorruption weighs what was made of each repetition. Its noise is in input and
+    target then; what that adds with one contrast it takes away with the mirror image of it.
+    """
+    denoise = baseline_candidate(name, n_threads).function
+    contrasts = draw_contrasts(prepared.weights, prepared.variance_ratio, context.generator, 2)
+    values, targets, added = [], [], []
+    for core, box in zip(held_out.cores, held_out.boxes, strict=True):
+        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box, strict=True))
+        counted, noise_sd = prepared.mask[core], prepared.repetition_noise_sd[box]
+        images = prepared.images[(slice(None), *box)]
+        denoised = np.stack([denoise(image, noise_sd) for image in images])
+        weights = [prepared.weights + STRENGTH * contrast for contrast in contrasts]
+        pairs = [
+            [combine_repetitions(one, own)[inner][counted] for one in (images, denoised)] for own in weights
+        ]
+        values.append(np.hstack(pairs))
+        others = [prepared.weights - contrast / STRENGTH for contrast in contrasts]
+        targets.append(np.hstack([combine_repetitions(images, one)[inner][counted] for one in others]))
+        spread = STRENGTH * np.float32(prepared.average_noise_factor) * noise_sd[inner][counted]
+        added.append((spread**2).mean())
+    return stack_candidates(values, targets, float(np.mean(added)))
 
 
 def _joined(values: Iterable[float]) -> str:
