@@ -89,3 +89,28 @@ def test_denoising_each_run_is_scored_as_well(tmp_path, pair):
     each, of_mean = (float(rows[name]["risk"]) for name in ("nlmeans-each", "nlmeans"))
     assert each + 2 * float(rows["nlmeans-each"]["standard_error"]) < 0
     assert each == pytest.approx(of_mean, rel=0.6)
+
+
+def test_a_second_run_judges_what_was_made_of_the_first_alone(tmp_path, pair):
+    """The gain of real denoisers, without a truth; the run as it is has none."""
+    assert run(tmp_path, pair, "--unseen", "--strategies", "nlmeans", "ants") == 0
+    with (tmp_path / "out" / "unseen.tsv").open(newline="") as stream:
+        rows = {row["method"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    assert float(rows["mean"]["gain_db"]) == pytest.approx(0, abs=1e-3)
+    for name in ("nlmeans", "ants"):
+        assert float(rows[name]["removed"]) > 3 * float(rows[name]["removed_error"])
+        assert float(rows[name]["gain_db"]) > 1
+    with (tmp_path / "out" / "leads.tsv").open(newline="") as stream:
+        leads = {
+            (row["method"], row["other"]): float(row["lead"])
+            for row in csv.DictReader(stream, delimiter="\t")
+        }
+    assert leads["nlmeans", "mean"] == pytest.approx(float(rows["nlmeans"]["removed"]), rel=1e-3)
+    assert (tmp_path / "out" / "unseen.png").stat().st_size > 10_000
+
+
+def test_a_copy_cannot_judge(tmp_path, pair, capsys):
+    """A second run that shares its noise with the first says nothing."""
+    pair[1].write_bytes(pair[0].read_bytes())
+    assert run(tmp_path, pair, "--unseen", "--strategies", "nlmeans") != 0
+    assert "does not share" in capsys.readouterr().err

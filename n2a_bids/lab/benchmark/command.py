@@ -100,6 +100,10 @@ def run_benchmark(config: BenchmarkConfig) -> int:
             from n2a_bids.lab.benchmark.downstream.pair import run_real_pair
 
             return run_real_pair(config.pair, config.pair_mask, plan, config.downstream.analyses)
+        if config.unseen:
+            from n2a_bids.lab.benchmark.anat.unseen import run_unseen
+
+            return run_unseen(config.pair, config.pair_mask, plan)
         return run_pair(config.pair, config.pair_mask, plan)
     truths = _load_truths(config)
     _record_machine(config)

@@ -184,6 +184,13 @@ class BenchmarkConfig:
         Option("compare the methods on real aligned repetitions instead, by risk and time", metavar="FILE"),
     ] = ()
     pair_mask: Annotated[Path | None, Option("brain mask of the pair", metavar="FILE")] = None
+    unseen: Annotated[
+        bool,
+        Option(
+            "with --pair: the methods denoise the first alone, and are judged by the second, which none has "
+            "seen; of diffusion series, --pair names folders 'align' in the work directory of runs of n2a"
+        ),
+    ] = False
     device: Annotated[Literal["cpu", "cuda"], Option("device of the strategies")] = "cpu"
     omp_nthreads: Annotated[int, Range(1), Option("threads per method", metavar="N")] = 1
     memory_gb: Annotated[float, Option("memory per method", metavar="GB", reading="memory")] = 6.0

@@ -72,6 +72,37 @@ def draw_slices(slices: Mapping[str, NDArray[np.float32]], title: str, out_file:
     save_picture(figure, out_file)
 
 
+def draw_residuals(slices: Mapping[str, NDArray[np.float32]], undenoised: str, out_file: Path) -> None:
+    """Draw results where there is no truth: in one grey window, and what each took away below.
+
+    Parameters
+    ----------
+    slices : dict
+        Method -> slice, as `central_slice` cuts it; must hold `undenoised`.
+    undenoised : str
+        What the others are compared with.
+    out_file : Path
+        PNG, replaced whole.
+    """
+    before = slices[undenoised]
+    taken = {name: before - image for name, image in slices.items()}
+    window = {"cmap": "gray", "vmin": 0, "vmax": float(np.percentile(before[before != 0], 99.5))}
+    spread = 3 * max(float(np.std(one[before != 0])) for one in taken.values()) or 1.0
+    difference = {"cmap": "gray", "vmin": -spread, "vmax": spread}
+    figure, axes = subplots(2, len(slices), (2.4 * len(slices), 5.0))
+    for column, (name, image) in enumerate(slices.items()):
+        for axis, picture, style in zip(
+            axes[:, column], (image, taken[name]), (window, difference), strict=True
+        ):
+            axis.imshow(picture, interpolation="nearest", **style)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[0, column].set_title(name, fontsize=8)
+    for axis, label in zip(axes[:, 0], ("image", f"{undenoised} minus image"), strict=True):
+        axis.set_ylabel(label, fontsize=8)
+    save_picture(figure, out_file)
+
+
 def draw_curves(summary: Sequence[Mapping[str, Any]], out_file: Path) -> None:
     """Draw PSNR and SSIM against the noise level, a row per condition and number of repetitions.
 
