@@ -41,6 +41,11 @@ def run_dwi(config: BenchmarkConfig) -> int:
     """
     if config.dwi.distortion or config.dwi.brain_masks:
         return _run_distortion(config) if config.dwi.distortion else _run_brain_masks(config)
+    return _run_unseen(config) if config.unseen else _run_cells(config)
+
+
+def _run_cells(config: BenchmarkConfig) -> int:
+    """Every method on every simulated cell, or an analysis of them."""
     from n2a_bids.lab.benchmark.baselines import installed
     from n2a_bids.lab.benchmark.dwi.baselines import DWI_BASELINES
     from n2a_bids.lab.benchmark.dwi.methods import known_methods
@@ -160,6 +165,28 @@ def _run_distortion(config: BenchmarkConfig) -> int:
         raise ConfigError("--distortion: expected --truth or --pair, found neither; give one of them")
     run_distortion(pairs, known, config.out / "distortion.tsv")
     return 0
+
+
+def _run_unseen(config: BenchmarkConfig) -> int:
+    """Real pairs that the app has aligned; the rows of another recipe are refused."""
+    from n2a_bids.lab.benchmark.baselines import installed
+    from n2a_bids.lab.benchmark.dwi.baselines import DWI_BASELINES
+    from n2a_bids.lab.benchmark.dwi.methods import known_methods
+    from n2a_bids.lab.benchmark.dwi.unseen import COLUMNS, KEY_COLUMNS, run_unseen_series
+    from n2a_bids.lab.benchmark.strategies import MethodSettings, split_variant
+    from n2a_bids.lab.benchmark.table import RowTable, keep_settings
+
+    if not config.pair:
+        raise ConfigError(
+            "--unseen: expected folders 'align' in the work directory of runs of n2a, found none; give them "
+            "by --pair"
+        )
+    methods = tuple(config.strategies or ("noisy", "auto", *installed(DWI_BASELINES)))
+    _check_names(config, tuple(split_variant(name)[0] for name in methods), known_methods())
+    path = config.out / "unseen.tsv"
+    keep_settings(path, {"recipe": config.dwi.recipe}, resume=False)
+    table = RowTable(path, COLUMNS, KEY_COLUMNS)
+    return run_unseen_series(config.pair, methods, MethodSettings.of(config, config.dwi.recipe), table)
 
 
 def _run_brain_masks(config: BenchmarkConfig) -> int:

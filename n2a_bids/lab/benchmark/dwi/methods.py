@@ -83,15 +83,23 @@ def denoise_simulated(
         denoise = find_denoiser(method, COMPLEX_BASELINES)
         image = denoise(simulated.unphased.mean(axis=0), repetitions.mask, float(noise_sd))
         return image, {"chosen": ""}
+    if method == SUPERVISED:
+        image = denoise_supervised(repetitions, simulated.truth, snr, settings.recipe, settings.context)
+        return image, {"chosen": ""}
+    return denoise_series(method, repetitions, settings)
+
+
+def denoise_series(
+    method: str, repetitions: Repetitions, settings: MethodSettings
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Denoise series, simulated or real, by a strategy, or their mean by one of `DWI_BASELINES`."""
+    torch.set_num_threads(settings.n_threads)
     mean = repetitions.data.mean(axis=0)
     if method == "noisy":
         return mean, {"chosen": ""}
     if method in DWI_BASELINES:
         denoise = find_denoiser(method, DWI_BASELINES)
         return denoise(mean, repetitions.mask, repetitions.gradients), {"chosen": ""}
-    if method == SUPERVISED:
-        image = denoise_supervised(repetitions, simulated.truth, snr, settings.recipe, settings.context)
-        return image, {"chosen": ""}
     result = denoise_by_strategy(method, repetitions, settings)
     return result.data, {"chosen": result.record.chosen.name}
 
