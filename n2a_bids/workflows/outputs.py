@@ -60,9 +60,24 @@ def init_outputs_wf(
     is_estimated = has_known_distortion(unit, config)
     told = ["found_warnings", "inputs_stripped", "accepted", *(["corrected"] if is_estimated else [])]
     inputnode = Node(IdentityInterface([*input_fields(rows), "denoising", *told]), name="inputnode")
-    elsewhere = masks_in_other_spaces(config.derivatives, unit)
     inputnode.inputs.trait_set(found_warnings=[], inputs_stripped=False)
-    describe = Node(
+    describe = _describe_node(unit, config, mask_method, given_mask)
+    workflow.connect(
+        [
+            (inputnode, describe, [("denoising", "record_file"), ("alignment", "alignment_file")]),
+            (inputnode, describe, [(field, field) for field in told]),
+        ]
+    )
+    if is_estimated:
+        workflow.connect(inputnode, "distortion", describe, "distortion_file")
+    _add_sinks(workflow, unit, config, rows)
+    return workflow
+
+
+def _describe_node(unit: DenoisingUnit, config: Config, mask_method: str, given_mask: Path | None) -> Node:
+    """The node that writes the sidecars, with all that is known before the images are."""
+    elsewhere = masks_in_other_spaces(config.derivatives, unit)
+    return Node(
         DescribeResults(
             datatype=unit.datatype,
             own_uri=source_uri(
@@ -85,29 +100,12 @@ def init_outputs_wf(
             ],
             run_uuid=config.run_uuid,
             in_place=unit.kind == "dwi-in-place",
-            corrected=is_estimated or config.selection.dwi_corrected,
+            corrected=has_known_distortion(unit, config) or config.selection.dwi_corrected,
             companion="" if unit.companion is None else source_uri(unit.companion.path, config),
             reversed_b0="" if unit.reversed_b0 is None else source_uri(unit.reversed_b0.path, config),
         ),
         name="describe",
     )
-    workflow.connect(
-        [
-            (inputnode, describe, [("denoising", "record_file"), ("alignment", "alignment_file")]),
-            (inputnode, describe, [(field, field) for field in told]),
-        ]
-    )
-    if is_estimated:
-        workflow.connect(inputnode, "distortion", describe, "distortion_file")
-    for sink, of_each in (("write", False), ("write_repetitions", True)):
-        chosen = [row for row in rows if row.of_each_repetition == of_each]
-        if chosen:
-            targets = {row.name: row.paths(unit, config) for row in chosen}
-            write = Node(WriteDerivatives(targets, superseded=_superseded(unit, config)), name=sink)
-            _connect_rows(workflow, chosen, inputnode, describe, write)
-            if of_each:
-                workflow.connect(inputnode, "accepted", write, "indices")
-    return workflow
 
 
 def _superseded(unit: DenoisingUnit, config: Config) -> list[str]:
@@ -117,11 +115,18 @@ def _superseded(unit: DenoisingUnit, config: Config) -> list[str]:
     return written_files(rows, dict.fromkeys(figures), unit, config)
 
 
-def _connect_rows(
-    workflow: Workflow, rows: Sequence[Output], inputnode: Node, describe: Node, write: Node
-) -> None:
-    """Bring the file and the sidecar of each row to the node that writes them."""
-    for row in rows:
-        workflow.connect(describe if row.is_described else inputnode, row.field, write, row.name)
-        if row.sidecar:
-            workflow.connect(describe, row.sidecar, write, f"{row.name}_sidecar")
+def _add_sinks(workflow: Workflow, unit: DenoisingUnit, config: Config, rows: Sequence[Output]) -> None:
+    """Bring the file and the sidecar of each row to the nodes that write them."""
+    inputnode, describe = workflow.get_node("inputnode"), workflow.get_node("describe")
+    for sink, of_each in (("write", False), ("write_repetitions", True)):
+        chosen = [row for row in rows if row.of_each_repetition == of_each]
+        if not chosen:
+            continue
+        targets = {row.name: row.paths(unit, config) for row in chosen}
+        write = Node(WriteDerivatives(targets, superseded=_superseded(unit, config)), name=sink)
+        for row in chosen:
+            workflow.connect(describe if row.is_described else inputnode, row.field, write, row.name)
+            if row.sidecar:
+                workflow.connect(describe, row.sidecar, write, f"{row.name}_sidecar")
+        if of_each:
+            workflow.connect(inputnode, "accepted", write, "indices")
