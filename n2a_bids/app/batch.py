@@ -90,11 +90,7 @@ def run_batch(
         for item in batch:
             try:
                 locks.enter_context(participant_lock(item.label, config))
-                remove_leftovers(config.output_dir / f"sub-{item.label}")
-                write_log(item.label, config)
-                note_attempt(item, config)
-                if not config.outputs.viewer_head:
-                    _forget_viewer(item, config)
+                _begin(item, config)
                 workflow.add_nodes([_participant_wf(item, dataclasses.replace(config, resources=resources))])
                 built.append(item)
             except Exception as error:
@@ -152,6 +148,15 @@ def _forget_viewer(item: ParticipantWork, config: Config) -> None:
 def _path_in(path: Path, bids_dir: Path) -> str:
     """Printable, from the root of the dataset."""
     return printable(path.relative_to(bids_dir) if path.is_relative_to(bids_dir) else path)
+
+
+def _begin(item: ParticipantWork, config: Config) -> None:
+    """Leave nothing of a run that was broken off, and a trace of this one."""
+    remove_leftovers(config.output_dir / f"sub-{item.label}")
+    write_log(item.label, config)
+    note_attempt(item, config)
+    if not config.outputs.viewer_head:
+        _forget_viewer(item, config)
 
 
 def _participant_wf(item: ParticipantWork, config: Config) -> Workflow:

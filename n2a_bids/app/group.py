@@ -44,15 +44,7 @@ def run_group(config: Config) -> int:
             f"{config.output_dir}: expected the output of the participant level, found no such folder; run "
             f"the participant level first, with the same output folder{hint}"
         )
-    selected, excluded = config.selection.participants, config.selection.exclude_participants
-    there = list_participants(config.output_dir)
-    absent = [f"sub-{label}" for label in selected if label not in there]
-    if absent:
-        raise BIDSDataError(
-            f"{config.output_dir}: expected results of {', '.join(absent)}, found none; correct "
-            "--participant-label, or run the participant level first"
-        )
-    participants = [label for label in selected or there if label not in excluded]
+    participants = _participants_of(config)
     if config.outputs.ratings_dir is not None and not config.outputs.ratings_dir.is_dir():
         raise ConfigError(
             f"--ratings-dir: expected a folder with ratings, found none at {config.outputs.ratings_dir}"
@@ -74,3 +66,16 @@ def run_group(config: Config) -> int:
     if group.unreadable:
         return FAILED
     return NOTHING_TO_DO if config.selection.require_repetitions and not group.rows else DONE
+
+
+def _participants_of(config: Config) -> list[str]:
+    """Those of the output folder, or those of them that are asked for."""
+    selected, excluded = config.selection.participants, config.selection.exclude_participants
+    there = list_participants(config.output_dir)
+    absent = [f"sub-{label}" for label in selected if label not in there]
+    if absent:
+        raise BIDSDataError(
+            f"{config.output_dir}: expected results of {', '.join(absent)}, found none; correct "
+            "--participant-label, or run the participant level first"
+        )
+    return [label for label in selected or there if label not in excluded]

@@ -146,24 +146,32 @@ def _run_all(
         # Time is left for what the workflows of the batch will hold, not for what was left out just now.
         progress.leave_out(workflow_name(unit) for item in planned for unit in item.units)
         outcomes |= {item.label: _left_alone(item, config) for item in checked if not item.units}
-        batch = [item for item in checked if item.units]
-        try:
-            batch, failures = _run_with_fitting_references(batch, config, interruption, progress)
-        except (Interrupted, KeyboardInterrupt):
-            # Pages of earlier runs would not say that this one began; what fails here fails silently.
-            for item in batch:
-                _write_reports(item.label, config)
-            raise
-        for item in batch:
-            failures[item.label] += _write_reports(item.label, config)
-            remarks = [] if failures[item.label] else result_remarks(item, config)
-            outcomes[item.label] = item.outcome(failures[item.label], remarks)
-            if config.outputs.clean_workdir and not failures[item.label]:
-                shutil.rmtree(work_dir_of(item.label, config), ignore_errors=True)
+        outcomes |= _run_batch([item for item in checked if item.units], config, interruption, progress)
         has_failed = any(outcomes[item.label].status == "failed" for item in checked)
         if config.debug.stop_on_first_crash and has_failed:
             break
     return [outcomes[label] for label in labels if label in outcomes]
+
+
+def _run_batch(
+    batch: Sequence[ParticipantWork], config: Config, interruption: Interruption, progress: RunProgress
+) -> dict[str, Outcome]:
+    """Denoise the participants of a batch and write their pages."""
+    outcomes = {}
+    try:
+        batch, failures = _run_with_fitting_references(batch, config, interruption, progress)
+    except (Interrupted, KeyboardInterrupt):
+        # Pages of earlier runs would not say that this one began; what fails here fails silently.
+        for item in batch:
+            _write_reports(item.label, config)
+        raise
+    for item in batch:
+        failures[item.label] += _write_reports(item.label, config)
+        remarks = [] if failures[item.label] else result_remarks(item, config)
+        outcomes[item.label] = item.outcome(failures[item.label], remarks)
+        if config.outputs.clean_workdir and not failures[item.label]:
+            shutil.rmtree(work_dir_of(item.label, config), ignore_errors=True)
+    return outcomes
 
 
 def _run_with_fitting_references(

@@ -48,21 +48,7 @@ def run_denoise_command(request: DenoiseCommand) -> None:
         exposures = replace(job.exposures, as_they_lie=as_they_lie)
         run_denoise(replace(request, job=replace(job, exposures=exposures)))
         return
-    if job.exposures.as_they_lie or job.exposures.as_float:
-        option, instead = (
-            ("--as-they-lie", "give --no-align") if job.exposures.as_they_lie else ("--float", "leave it out")
-        )
-        raise ConfigError(f"{option}: expected PNG or TIFF files, found {job.runs[0]}; {instead}")
-    check_request(job, request.files)
-    for path in (*job.runs, *filter(None, [job.mask])):
-        check_file(path)
-    is_head = [read_header(path)[0] == 1 for path in job.runs]
-    if job.mask is None and not all(is_head):
-        raise ConfigError(
-            f"{job.runs[is_head.index(False)]}: expected one head to find the brain in, found a "
-            "series; give its gradient table, --bvals and --bvecs, or --mask"
-        )
-    aligns = all(is_head) and _can_be_aligned(job) and not request.no_align
+    aligns = _check_heads(request) and _can_be_aligned(job) and not request.no_align
     if not aligns and job.mask is not None:
         run_denoise(request)
         return
@@ -75,6 +61,26 @@ def run_denoise_command(request: DenoiseCommand) -> None:
             mask = write_brain_mask(job.runs[0], Path(name) / "brain.nii.gz", max(job.omp_nthreads, 1))
             job, sources = replace(job, mask=mask), job.runs
         run_denoise(replace(request, job=job), sources)
+
+
+def _check_heads(request: DenoiseCommand) -> bool:
+    """Refuse what cannot be aligned or denoised; whether every image shows one head, no series."""
+    job = request.job
+    if job.exposures.as_they_lie or job.exposures.as_float:
+        option, instead = (
+            ("--as-they-lie", "give --no-align") if job.exposures.as_they_lie else ("--float", "leave it out")
+        )
+        raise ConfigError(f"{option}: expected PNG or TIFF files, found {job.runs[0]}; {instead}")
+    check_request(job, request.files)
+    for path in (*job.runs, *filter(None, [job.mask])):
+        check_file(path)
+    series = next((path for path in job.runs if read_header(path)[0] != 1), None)
+    if job.mask is None and series is not None:
+        raise ConfigError(
+            f"{series}: expected one head to find the brain in, found a series; give its gradient table, "
+            "--bvals and --bvecs, or --mask"
+        )
+    return series is None
 
 
 def _can_be_aligned(job: DenoiseJob) -> bool:
