@@ -55,8 +55,6 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         table leaves out its series with ``is_error=True``. Single-band references of series that are there
         are not named.
     """
-    pairing, corrected = selection.dwi_pairing, selection.dwi_corrected
-    in_place = selection.dwi_in_place
     fieldmaps = [
         read_b0_images(image, selection.b0_threshold)
         for image in images
@@ -64,25 +62,38 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
     ]
     images = [image for image in images if not is_fieldmap(image)]
     series, b0_images, excluded = _read_all(images, selection.b0_threshold)
-    units: list[DenoisingUnit] = []
     by_path = {one.image.path: one for one in series}
-    for members in group_by([one.image for one in series], ignoring={"dir", "run"}):
-        family = [by_path[image.path] for image in members]
-        found, alone = ([], family) if in_place else _pairs(family, pairing, corrected=corrected)
-        units.extend(found)
-        for one in alone:
-            decision = _in_place(one, family) if in_place else _alone(one, pairing, family)
-            (units if isinstance(decision, DenoisingUnit) else excluded).append(decision)
+    units, left = _group_families(series, selection)
+    excluded += left
     for unit in units:
         excluded.extend(_too_short(unit, by_path[unit.images[0].path]))
     short = {item.path for item in excluded}
     units = [unit for unit in units if unit.images[0].path not in short]
-    if not (corrected or in_place):
+    if not (selection.dwi_corrected or selection.dwi_in_place):
         taken = {image.path for unit in units for image in unit.images}
         b0_images += [one for one in series if one.image.path not in taken and one.gradients.is_b0.any()]
         b0_images += fieldmaps
         units = [with_reversed_b0(unit, by_path[unit.images[0].path], b0_images) for unit in units]
     return Collection(tuple(_told_apart(units)), tuple(sorted(excluded, key=lambda item: item.path)))
+
+
+def _group_families(
+    series: Sequence[Series], selection: SelectionConfig
+) -> tuple[list[DenoisingUnit], list[Excluded]]:
+    """Units of series whose names differ in direction and run only, and why the others are in none."""
+    by_path = {one.image.path: one for one in series}
+    units: list[DenoisingUnit] = []
+    excluded: list[Excluded] = []
+    for members in group_by([one.image for one in series], ignoring={"dir", "run"}):
+        family = [by_path[image.path] for image in members]
+        if selection.dwi_in_place:
+            decisions = [_in_place(one, family) for one in family]
+        else:
+            found, alone = _pairs(family, selection.dwi_pairing, corrected=selection.dwi_corrected)
+            decisions = [*found, *(_alone(one, selection.dwi_pairing, family) for one in alone)]
+        for decision in decisions:
+            (units if isinstance(decision, DenoisingUnit) else excluded).append(decision)
+    return units, excluded
 
 
 def _read_all(

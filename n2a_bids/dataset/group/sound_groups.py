@@ -77,23 +77,21 @@ def group_sound_images(
     sound: set[Path] = set()
     while True:
         found = group_images(kept, selection)
-        members = [image for unit in found.units for image in unit.images]
-        for image in members:
-            if image.path not in seen:
-                seen[image.path] = problem(image)
-        bad = {image.path for image in members if seen[image.path]}
-        kept = [image for image in kept if image.path not in bad]
-        new = {image.path for image in members} - sound - bad
+        members = {image.path: image for unit in found.units for image in unit.images}
+        for path, image in members.items():
+            if path not in seen:
+                seen[path] = problem(image)
+        bad = {path for path in members if seen[path]}
+        new = members.keys() - sound - bad
         whole, faults = without_faulty_parts(
             [image for image in kept if image.path in new], fault, ignore_phase=selection.ignore_phase
         )
         sound |= new
         if not bad and not faults:
             break
-        by_path = {image.path: image for image in whole}
-        kept = [
-            by_path.get(image.path, image) for image in kept if image.path in by_path or image.path not in new
-        ]
+        # What is whole stays, perhaps without its phase; of the others a new look may find other groups.
+        looked_at = dict.fromkeys(bad | new) | {image.path: image for image in whole}
+        kept = [one for image in kept if (one := looked_at.get(image.path, image)) is not None]
         broken += faults
     broken += [Excluded(path, text, is_error=True) for path, text in seen.items() if text]
     return Collection(found.units, (*found.excluded, *broken))
