@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 import matplotlib
 import numpy as np
 from matplotlib import ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from n2a_bids.record.denoising import CandidateRisk, Choice, Epoch
@@ -152,31 +153,38 @@ def risk_bars(candidates: Sequence[CandidateRisk], chosen: Choice, *, before: st
     baseline = next((row for row in rows if row.name in MEANS), rows[0])
     delivered = chosen.name
     rows.sort(key=lambda row: -row.risk)
-    risks = [row.risk - baseline.risk for row in rows]
-    errors = [row.standard_error or 0.0 for row in rows]
     labels = [_risk_label(row, delivered, before) for row in rows]
     n_lines = max(label.count("\n") + 1 for label in labels)
+    against = candidate_name(baseline.name)
+    if baseline.name in MEANS:
+        against = f"the {against}" if before == "plain mean" else f"the data {before}"
     with drawing(8.2, 1.1 + (0.18 + 0.18 * n_lines) * len(rows)) as figure:
         axes = figure.add_subplot()
-        colours = [ACCENT if row.name == delivered else PLAIN for row in rows]
-        axes.barh(range(len(rows)), risks, color=colours, height=0.66)
-        axes.errorbar(risks, range(len(rows)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3)
-        axes.axvline(0, color=MEAN, linewidth=1.2)
-        axes.set_yticks(range(len(rows)), labels)
-        for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-            label.set_fontweight("bold" if row.name == delivered else "normal")
-        axes.grid(visible=False, axis="y")
-        axes.margins(x=0.08)
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
-        against = candidate_name(baseline.name)
-        if baseline.name in MEANS:
-            against = f"the {against}" if before == "plain mean" else f"the data {before}"
+        _draw_risks(axes, rows, labels, baseline.risk, delivered)
         # In the middle of the figure: beside long names the axes are too narrow for it.
         text = f"held-out squared error minus that of {against}; further left is better"
         figure.supxlabel(text, fontsize=axes.xaxis.label.get_fontsize())
         return render(
             figure, f"Estimated risk of the candidates; the output is the {candidate_name(delivered)}"
         )
+
+
+def _draw_risks(
+    axes: Axes, rows: Sequence[CandidateRisk], labels: Sequence[str], baseline: float, delivered: str
+) -> None:
+    """A bar with its standard error for each candidate, the one delivered in colour and bold."""
+    risks = [row.risk - baseline for row in rows]
+    errors = [row.standard_error or 0.0 for row in rows]
+    colours = [ACCENT if row.name == delivered else PLAIN for row in rows]
+    axes.barh(range(len(rows)), risks, color=colours, height=0.66)
+    axes.errorbar(risks, range(len(rows)), xerr=errors, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3)
+    axes.axvline(0, color=MEAN, linewidth=1.2)
+    axes.set_yticks(range(len(rows)), labels)
+    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_fontweight("bold" if row.name == delivered else "normal")
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.08)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
 
 
 def _risk_label(row: CandidateRisk, delivered: str, before: str) -> str:

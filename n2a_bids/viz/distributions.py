@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,17 +62,11 @@ def distribution(points: Sequence[Point], *, title: str, logarithmic: bool = Fal
     heights = _spread_out(positions[dots])
     for index, height in sorted(zip(dots, heights, strict=True), key=lambda pair: shown[pair[0]].unusual):
         parts.append(_dot(shown[index], float(across(positions[index])), height))
-    ends = [
-        (float(positions.min()), "start"),
-        (float(np.median(positions)), "middle"),
-        (float(positions.max()), "end"),
-    ]
-    ends = ends if ends[0][0] < ends[2][0] else [ends[1]]
-    for position, anchor in ends:
-        value = 10**position if logarithmic else position * scale
-        label = f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
-        x = float(across(position))
+    for position, anchor in _labelled(positions):
+        # That of the median is left out where it would run into another.
         if anchor != "middle" or 0.15 < (position - low) / (high - low) < 0.85:
+            label = _spelled(10**position if logarithmic else position * scale)
+            x = float(across(position))
             parts.append(svg.text(x, _HEIGHT - 6, label, size=13, fill=svg.INK, anchor=anchor))
     return svg.document(_WIDTH, _HEIGHT, "".join(parts), title=title, interactive=True)
 
@@ -98,6 +93,18 @@ def _quartiles(x: NDArray) -> str:
         f'<path d="M{x[0]:.1f},{y}H{x[2]:.1f}" stroke="{svg.INK}" stroke-width="3"/>'
         f'<path d="M{x[1]:.1f},{y - 6}v12" stroke="{svg.INK}" stroke-width="3"/>'
     )
+
+
+def _labelled(positions: NDArray) -> list[tuple[float, Literal["start", "middle", "end"]]]:
+    """Where the axis has labels, and how they are set: at both ends and the median, or at the one value."""
+    low, middle, high = float(positions.min()), float(np.median(positions)), float(positions.max())
+    if low == high:
+        return [(middle, "middle")]
+    return [(low, "start"), (middle, "middle"), (high, "end")]
+
+
+def _spelled(value: float) -> str:
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _spread_out(positions: NDArray) -> NDArray:
