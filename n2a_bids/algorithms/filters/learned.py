@@ -133,28 +133,50 @@ def learn_filters(
     neighbourhood = _Neighbourhood(mask, radius)
     labels = folds[mask]
     members = [np.flatnonzero(labels == fold) for fold in range(int(labels.max()) + 1)]
-    prior = neighbourhood.initial_estimate_itself()
-    size = prior.size
-    n_components = basis.shape[1]
-    coefficients = np.empty((len(members) + 1, n_components, size))
     rotated = [
         [_rotate(part, basis / unit) for part in (pair.noisy, pair.initial_estimate, pair.target)]
         for pair in pairs
     ]
-    for component in range(n_components):
-        grams = np.zeros((len(members), size, size))
-        errors = np.zeros((len(members), size))
-        for noisy, initial_estimate, target in rotated:
-            features = neighbourhood.features(noisy[..., component], initial_estimate[..., component])
-            rest = target[..., component][mask] - features @ prior.astype(np.float32)
-            for fold, rows in enumerate(members):
-                grams[fold] += features[rows].T @ features[rows]
-                errors[fold] += features[rows].T @ rest[rows]
-        for fold in range(len(members) + 1):
-            used = np.arange(len(members)) != fold if fold < len(members) else slice(None)
-            gram = grams[used].sum(axis=0) + _RIDGE * len(pairs) * np.eye(size)
-            coefficients[fold, component] = prior + np.linalg.solve(gram, errors[used].sum(axis=0))
-    return LearnedFilters(basis=basis, unit=unit, radius=radius, coefficients=coefficients)
+    coefficients = []
+    for component in range(basis.shape[1]):
+        of_component = [[part[..., component] for part in parts] for parts in rotated]
+        coefficients.append(_solve_component(of_component, neighbourhood, members))
+    return LearnedFilters(basis=basis, unit=unit, radius=radius, coefficients=np.stack(coefficients, axis=1))
+
+
+def _solve_component(
+    pairs: Sequence[Sequence[NDArray[np.float32]]],
+    neighbourhood: _Neighbourhood,
+    members: Sequence[NDArray[np.intp]],
+) -> NDArray[np.float64]:
+    """(K + 1, F) filters of one component: without the targets of each fold, and from all.
+
+    Parameters
+    ----------
+    pairs : sequence of three (X, Y, Z) arrays
+        Noisy, initial estimate and target.
+    neighbourhood : _Neighbourhood
+    members : sequence of int arrays
+        Voxels of each fold, among those of the mask.
+    """
+    prior = neighbourhood.initial_estimate_itself()
+    grams = np.zeros((len(members), prior.size, prior.size))
+    errors = np.zeros((len(members), prior.size))
+    for noisy, initial_estimate, target in pairs:
+        features = neighbourhood.features(noisy, initial_estimate)
+        rest = target[neighbourhood.mask] - features @ prior.astype(np.float32)
+        for fold, rows in enumerate(members):
+            grams[fold] += features[rows].T @ features[rows]
+            errors[fold] += features[rows].T @ rest[rows]
+    ridge = _RIDGE * len(pairs) * np.eye(prior.size)
+    everything = list(range(len(members)))
+    without_one = [[fold for fold in everything if fold != left_out] for left_out in everything]
+    return np.stack(
+        [
+            prior + np.linalg.solve(grams[used].sum(axis=0) + ridge, errors[used].sum(axis=0))
+            for used in (*without_one, everything)
+        ]
+    )
 
 
 def checkerboard(shape: tuple[int, int, int]) -> NDArray[np.int8]:
@@ -171,7 +193,7 @@ class _Neighbourhood:
     """Flat indices of the mask's voxels in a padded volume, and of their neighbours."""
 
     def __init__(self, mask: NDArray[np.bool_], radius: int):
-        self._radius = radius
+        self._radius, self.mask = radius, mask
         padded = np.pad(mask, radius)
         self._centres = np.flatnonzero(padded)
         steps = np.array([padded.shape[1] * padded.shape[2], padded.shape[2], 1])

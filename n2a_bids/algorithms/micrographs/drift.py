@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ _MATTERS_PIXELS = 0.3
 """A rotation that moves the corners by less is left alone: interpolation would cost more."""
 _CERTAINTY = 4.0
 """Standard errors by which a rotation must differ from none."""
+_FEWEST_PIXELS = 64
+"""By which two images can be compared."""
 _PASSES = 2
 """Passes over the exposures; from the second on each is compared with the mean of the others."""
 
@@ -207,7 +210,7 @@ def _descend(
             for image, tile in zip(fixed, tiles, strict=True)
         ]
         normal, right, products, squared, count = (sum(part) for part in zip(*sums, strict=True))
-        if count < 64:
+        if count < _FEWEST_PIXELS:
             break
         step = np.linalg.solve(
             normal + 1e-9 * np.trace(normal) * np.eye(n_free) + 1e-30 * np.eye(n_free), right
@@ -223,6 +226,18 @@ def _descend(
     return motion, np.pad(errors, (0, 3 - n_free)), correlation
 
 
+class _Equations(NamedTuple):
+    """Normal equations of least squares; those of tiles are summed."""
+
+    normal: NDArray[np.float64]
+    right: NDArray[np.float64]
+    products: NDArray[np.float64]
+    """(3,) of fixed and moved values, and each with itself."""
+    squared: float
+    """Sum of squared differences."""
+    n_pixels: int
+
+
 def _equations(
     fixed: Image,
     tile: tuple[slice, slice],
@@ -231,8 +246,8 @@ def _equations(
     middle: NDArray[np.float64],
     sd: float,
     n_free: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float, int]:
-    """Normal equations of one tile: how it differs from the moved image, and how motion changes that."""
+) -> _Equations:
+    """How a tile differs from the moved image, and how motion changes that."""
     margin = int(np.ceil(3 * sd)) + 2
     grid = np.meshgrid(*(np.arange(part.start, part.stop) for part in tile), indexing="ij")
     away = [axis - centre for axis, centre in zip(grid, middle)]
@@ -243,24 +258,32 @@ def _equations(
             sin * away[0] + cos * away[1] + middle[1] + motion[1],
         )
     )
+    nothing = _Equations(np.zeros((n_free, n_free)), np.zeros(n_free), np.zeros(3), 0.0, 0)
     there = _read_smooth(moving, places, margin, sd)
     if there is None:
-        return np.zeros((n_free, n_free)), np.zeros(n_free), np.zeros(3), 0.0, 0
-    inside = np.all(
-        (places >= margin) & (places <= np.array(moving.shape)[:, None, None] - 1 - margin), axis=0
-    )
-    for axis, size in enumerate(fixed.shape):
-        inside &= np.expand_dims((np.arange(size) >= margin) & (np.arange(size) < size - margin), 1 - axis)
+        return nothing
+    inside = _far_from_borders(places, moving.shape, fixed.shape, margin)
     slopes = np.gradient(fixed)
     turning = slopes[1] * away[0] - slopes[0] * away[1]
     design = np.stack([part[inside] for part in (*slopes, turning)[:n_free]]).astype(np.float64)
     first, second = (image[inside].astype(np.float64) for image in (fixed, there))
-    if first.size < 64:
-        return np.zeros((n_free, n_free)), np.zeros(n_free), np.zeros(3), 0.0, 0
+    if first.size < _FEWEST_PIXELS:
+        return nothing
     first, second = first - first.mean(), second - second.mean()
     products = np.array([first @ second, first @ first, second @ second])
     difference = first - second * (products[0] / max(products[2], 1e-30) if products[0] > 0 else 1)
-    return design @ design.T, design @ difference, products, float(difference @ difference), first.size
+    squared = float(difference @ difference)
+    return _Equations(design @ design.T, design @ difference, products, squared, first.size)
+
+
+def _far_from_borders(
+    places: NDArray[np.float64], shape: tuple[int, ...], tile_shape: tuple[int, ...], margin: int
+) -> NDArray[np.bool_]:
+    """Pixels of a tile that smoothing reaches whole, in the tile and at the (2, X, Y) places of the image."""
+    inside = np.all((places >= margin) & (places <= np.array(shape)[:, None, None] - 1 - margin), axis=0)
+    for axis, size in enumerate(tile_shape):
+        inside &= np.expand_dims((np.arange(size) >= margin) & (np.arange(size) < size - margin), 1 - axis)
+    return inside
 
 
 def _read_smooth(

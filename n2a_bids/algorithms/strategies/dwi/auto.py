@@ -188,21 +188,27 @@ def _denoise_group(
     estimates = _estimate_pairs(averaged, pairs, filters, folds, config, context)
     rows = compare_candidates(pairs, estimates, mean_sd, mask, config.strength)
     best = choose(rows)
+    chosen = estimates.get(best, [pair.noisy for pair in pairs])
     if best == MEAN:
         has_floor = averaged.is_magnitude and not config.keep_noise_floor
         kept = (averaged, initial_estimate, sd_map, shells, divided)
         denoised, errors = averaged.mean, squared_errors_of_mean(*kept, has_floor=has_floor)
     else:
         guide = initial_estimate if best == LOCAL_PCA else _filter(pairs, filters, mask)
-        variance = np.zeros_like(guide)
-        # Where nothing is refined, its posterior still tells what is in doubt.
-        refined = _refine(averaged.mean, guide, mean_sd, averaged, context, variance)
-        denoised, doubt = refined if best == NONLOCAL else guide, Doubt(variance, refined - guide)
-        judged = (pairs, estimates[best], averaged, shells, divided, config.strength)
-        errors = expected_squared_errors(doubt, *judged)
-    chosen = estimates.get(best, [pair.noisy for pair in pairs])
+        refined, doubt = _refine_with_doubt(averaged, guide, context)
+        denoised = refined if best == NONLOCAL else guide
+        errors = expected_squared_errors(doubt, pairs, chosen, averaged, shells, divided, config.strength)
     group = VolumeGroup(volumes, sd_map, factors, rows, best, mean_variance, errors)
     return DenoisedAlone(averaged, pairs, chosen, denoised), group
+
+
+def _refine_with_doubt(
+    averaged: Average, guide: NDArray[np.float32], context: Context
+) -> tuple[NDArray[np.float32], Doubt]:
+    """Non-local Bayes by a guide; where that is not taken, its posterior still tells what is in doubt."""
+    variance = np.zeros_like(guide)
+    refined = _refine(averaged.mean, guide, averaged.mean_noise_sd, averaged, context, variance)
+    return refined, Doubt(variance, refined - guide)
 
 
 def _filter(pairs: Sequence[Pair], filters: LearnedFilters, mask: NDArray[np.bool_]) -> Series:
