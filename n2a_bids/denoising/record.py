@@ -65,10 +65,7 @@ def describe_run(
         Without what is measured on the images, memory and time.
     """
     told = denoised.record
-    used = [NetworkWeights(one.name, one.sha256) if one else None for one in weights]
-    first = used[0] if used else None
-    # A strategy names the networks that it took besides; it may not have needed them.
-    further = tuple(one for one in used[1:] if one and one.name in (told.networks or ()))
+    first, further = _networks_used(weights, told.networks or ())
     untrained = first is None and bool(strategy.facts.weights_of(job.denoise.recipe))
     rows = told.repetitions or (RepetitionRecord(),) * len(job.runs)
     has_network = first is not None or bool(told.history)
@@ -91,6 +88,14 @@ def describe_run(
         n_repetitions=repetitions.n_repetitions,
         same_contrast=repetitions.same_contrast,
     )
+
+
+def _networks_used(
+    weights: Sequence[PretrainedWeights | None], told: Sequence[str]
+) -> tuple[NetworkWeights | None, tuple[NetworkWeights, ...]]:
+    """The first network of the recipe, and which of the others the strategy took: it may not need them."""
+    used = [NetworkWeights(one.name, one.sha256) if one else None for one in weights]
+    return used[0] if used else None, tuple(one for one in used[1:] if one and one.name in told)
 
 
 def complete(record: DenoisingRecord, started: float) -> DenoisingRecord:

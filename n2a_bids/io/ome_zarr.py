@@ -215,12 +215,7 @@ def write_ome_zarr(path: Path, stored: NDArray[np.generic], like: Micrograph) ->
         )
     version = like.zarr_format or 2
     axes = _in_order(like.axes)
-    x, y, pages, channels = range(4)
-    moved = stored.transpose((pages, channels, y, x) if "T" in axes else (channels, pages, y, x))
-    named = zip("TCYX" if "T" in axes else "CZYX", moved.shape)
-    levels = [moved.reshape([size for axis, size in named if axis in axes])]
-    while max(levels[-1].shape[-2:]) > _COARSEST:
-        levels.append(_halved(levels[-1]))
+    levels = _pyramid(stored, axes)
     zarr = importlib.import_module("zarr")
     with _whole_folder(path) as folder:
         group = zarr.open_group(os.fspath(folder), mode="w", zarr_format=version)
@@ -262,6 +257,17 @@ def _multiscales(axes: str, n_levels: int, like: Micrograph) -> JsonObject:
         "axes": [one | (unit if one["type"] == "space" else {}) for one in named],
         "datasets": datasets,
     }
+
+
+def _pyramid(stored: NDArray[np.generic], axes: str) -> list[NDArray[np.generic]]:
+    """The image in the order of its axes, and ever coarser ones."""
+    x, y, pages, channels = range(4)
+    moved = stored.transpose((pages, channels, y, x) if "T" in axes else (channels, pages, y, x))
+    named = zip("TCYX" if "T" in axes else "CZYX", moved.shape)
+    levels = [moved.reshape([size for axis, size in named if axis in axes])]
+    while max(levels[-1].shape[-2:]) > _COARSEST:
+        levels.append(_halved(levels[-1]))
+    return levels
 
 
 def _halved(image: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -11,7 +11,7 @@ import nibabel as nb
 import numpy as np
 
 from n2a_bids.algorithms.normalization import Mask
-from n2a_bids.algorithms.preparation.gap_filling import fill_aligned
+from n2a_bids.algorithms.preparation.gap_filling import StoodIn, fill_aligned
 from n2a_bids.algorithms.preparation.gaps import Gaps, zone_value
 from n2a_bids.algorithms.registration.alignment import (
     AlignmentQC,
@@ -163,19 +163,23 @@ def let_others_stand_in(
         zone_value(load(reference.path)[0], reference.gaps) if has_zone else None,
         [source.shape[:3] for source in sources],
     )
-    warnings = []
-    for repetition, missing_ml, unseen_ml in zip(accepted, found.missing_ml, found.unseen_ml, strict=True):
-        name = repetition.path.name
-        warnings += [_describe_missing(name, missing_ml)] if missing_ml else []
-        warnings += [_describe_unseen(name, unseen_ml)] if unseen_ml else []
     return FilledRepetitions(
         [
             os.fspath(save_like(image, reference.path, folder / f"repetition-{number}.nii.gz"))
             for number, image in enumerate(found.data, start=1)
         ],
         save_like(found.n_measured, reference.path, folder / "n_measured.nii.gz", np.uint8),
-        warnings,
+        _describe_gaps([repetition.path.name for repetition in accepted], found),
     )
+
+
+def _describe_gaps(names: Sequence[str], found: StoodIn) -> list[str]:
+    """A sentence for each part of the head that a repetition lacks."""
+    warnings = []
+    for name, missing_ml, unseen_ml in zip(names, found.missing_ml, found.unseen_ml, strict=True):
+        warnings += [_describe_missing(name, missing_ml)] if missing_ml else []
+        warnings += [_describe_unseen(name, unseen_ml)] if unseen_ml else []
+    return warnings
 
 
 def _describe_missing(name: str, missing_ml: float) -> str:
