@@ -78,8 +78,7 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     if config.selection.wipe_database and config.selection.database_dir is not None:
         wipe_indexes(config.selection.database_dir)
     collection = find_work(config, config.selection, config.denoise.strategy)
-    _warn_of_fmriprep(config, collection)
-    _warn_of_regions(config, collection)
+    _warn_of_options(config, collection)
     if config.stage == "boilerplate-only":
         return _write_boilerplate(config, collection)
     for problem in write_dataset_files(config.output_dir, config.bids_dir, config.derivatives):
@@ -103,8 +102,7 @@ def _list(config: Config) -> int:
         # A listing deletes nothing: it looks at the dataset itself, past the index.
         selection = dataclasses.replace(selection, database_dir=None)
     collection = find_work(config, selection, config.denoise.strategy)
-    _warn_of_fmriprep(config, collection)
-    _warn_of_regions(config, collection)
+    _warn_of_options(config, collection)
     sys.stdout.write(format_collection(collection) + "\n")
     return _status_without_run(collection, selection)
 
@@ -284,16 +282,14 @@ def _labels(collection: Collection) -> list[str]:
     return sorted(of_units | {label_of(item.path) for item in collection.excluded})
 
 
-def _warn_of_regions(config: Config, collection: Collection) -> None:
+def _warn_of_options(config: Config, collection: Collection) -> None:
+    """Say which of the images do not fit what was asked for."""
     without = [unit.label for unit in collection.units if not unit.has_regional_noise]
     if config.outputs.regions and without:
         warn(
             "--regions: nothing is measured in regions of echoes (whose noise is known as one level) and of "
             f"micrographs: {', '.join(without[:5])}{' and others' if len(without) > 5 else ''}"
         )
-
-
-def _warn_of_fmriprep(config: Config, collection: Collection) -> None:
     if config.outputs.fmriprep_derivatives:
         conflicts = (
             preproc_conflict(collection.units),
