@@ -5,6 +5,7 @@ from __future__ import annotations
 import nibabel as nb
 import numpy as np
 import pytest
+from diffusion_series import random_table
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
@@ -36,16 +37,10 @@ def _affine(storage: str, rotation=None) -> np.ndarray:
 _AFFINES = [_affine("LAS"), _affine("RAS"), _affine("PSL"), _affine("PSR"), _affine("LAS", _OBLIQUE)]
 
 
-def _table(n: int = 12) -> Gradients:
-    vectors = np.random.default_rng(0).standard_normal((n, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Gradients(np.r_[0.0, np.full(n, 1000.0)], np.vstack((np.zeros(3), vectors)))
-
-
 @pytest.mark.parametrize("affine", _AFFINES, ids=lambda a: "".join(nb.aff2axcodes(a)))
 def test_what_is_written_is_read_again(affine, tmp_path):
     """World vectors survive the files of any storage order."""
-    table = _table()
+    table = random_table(1, 12)
     again = read_gradients(*write_gradients(table, affine, tmp_path / "series"), affine)
     assert np.allclose(again.bvecs, table.bvecs, atol=1e-7)
     assert np.array_equal(again.bvals, table.bvals)
@@ -63,7 +58,7 @@ def test_files_follow_the_convention_of_fsl(tmp_path):
 def test_first_eigenvector_is_that_of_the_world(affine, tmp_path, monkeypatch):
     """Storage order and oblique cuts leave the fibre where it lies in the head."""
     monkeypatch.chdir(tmp_path)
-    table, fibre = _table(), np.array([0.6, 0.0, 0.8])
+    table, fibre = random_table(1, 12), np.array([0.6, 0.0, 0.8])
     signal = 100 * np.exp(-table.bvals / 1000 * (0.3 + 1.4 * (table.bvecs @ fibre) ** 2))
     files = write_gradients(table, affine, tmp_path / "series")
     nb.Nifti1Image(np.tile(signal, (3, 3, 3, 1)).astype(np.float32), affine).to_filename("series.nii.gz")

@@ -3,20 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from diffusion_series import random_directions, random_table
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients, antipodal_angle_deg, match_tables
 from n2a_bids.algorithms.diffusion.shells import angular_groups, nearest_neighbours, round_to_shells
 from n2a_bids.algorithms.diffusion.split import split_directions, tensor_condition_number
-
-
-def _directions(n, seed=0):
-    vectors = np.random.default_rng(seed).standard_normal((n, 3))
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def _table(n_b0, n_dwi, b=1000.0, seed=0):
-    bvecs = np.vstack((np.zeros((n_b0, 3)), _directions(n_dwi, seed)))
-    return Gradients(np.r_[np.zeros(n_b0), np.full(n_dwi, b)], bvecs)
 
 
 def test_round_to_shells_merges_jitter_and_keeps_shells_apart():
@@ -65,7 +56,7 @@ def test_chains_of_b_values_make_no_shell(bvals):
 
 def test_antipodal_angle_ignores_sign():
     """A direction and its opposite are at angle zero of each other."""
-    bvecs = _directions(7)
+    bvecs = random_directions(7)
     assert np.allclose(antipodal_angle_deg(bvecs, bvecs), antipodal_angle_deg(bvecs, -bvecs))
     assert np.allclose(np.diag(antipodal_angle_deg(bvecs, -bvecs)), 0, atol=1e-5)
 
@@ -80,23 +71,23 @@ def test_nearest_neighbours_stay_on_shell_and_within_angle():
 
 def test_match_tables_pairs_up_to_sign_and_order():
     """A shuffled table with flipped signs is matched completely; foreign directions are left out."""
-    first = _table(1, 8)
+    first = random_table(1, 8)
     order = np.random.default_rng(1).permutation(9)
     second = Gradients(first.bvals[order], -first.bvecs[order])
     assert all(order[j] == i for i, j in match_tables(first, second))
     assert len(match_tables(first, second)) == 9
-    other = Gradients(first.bvals, np.vstack((np.zeros(3), _directions(8, seed=5))))
+    other = Gradients(first.bvals, np.vstack((np.zeros(3), random_directions(8, seed=5))))
     assert len(match_tables(first, other)) < 9
 
 
 def test_match_tables_never_pairs_b0_with_dwi():
     """A weighted volume has no partner among b0 volumes."""
-    assert match_tables(_table(0, 3), _table(3, 0)) == []
+    assert match_tables(random_table(0, 3), random_table(3, 0)) == []
 
 
 def test_split_directions_partitions_with_low_condition_number():
     """Every direction lies in one subset and each subset determines a tensor well."""
-    bvecs = _directions(20)
+    bvecs = random_directions(20)
     subsets = split_directions(bvecs, 2, torch.Generator().manual_seed(0), n_tries=200)
     assert sorted(np.concatenate(subsets)) == list(range(20))
     plain = max(tensor_condition_number(half) for half in np.array_split(bvecs, 2))
@@ -132,7 +123,7 @@ def test_angular_groups_leave_no_volume_with_too_few_others():
 def test_angular_groups_of_scattered_b_values_are_large():
     """Where every b is its own shell (DSI, IVIM), groups hold neighbouring b-values, and no handful each."""
     bvals = np.r_[0.0, np.random.default_rng(0).permutation(np.linspace(100, 4000, 150))]
-    table = Gradients(bvals, np.vstack((np.zeros(3), _directions(150))))
+    table = Gradients(bvals, np.vstack((np.zeros(3), random_directions(150))))
     groups = angular_groups(table, 40)
     assert sorted(np.concatenate(groups)) == list(range(151))
     assert min(map(len, groups)) >= 7 and max(map(len, groups)) <= 41 and np.median([*map(len, groups)]) > 15
@@ -144,7 +135,7 @@ def test_angular_groups_cover_once_within_limit():
     """Long series are cut into bounded groups; each volume is in one."""
     table = Gradients(
         np.r_[np.zeros(3), np.full(20, 1000.0), np.full(30, 2000.0)],
-        np.vstack((np.zeros((3, 3)), _directions(50))),
+        np.vstack((np.zeros((3, 3)), random_directions(50))),
     )
     groups = angular_groups(table, 12)
     assert sorted(np.concatenate(groups)) == list(range(53))
@@ -156,7 +147,7 @@ def test_angular_groups_cover_once_within_limit():
 def test_match_tables_keeps_low_b_values_apart():
     """A missing b0 shifts the places, not the b-values; every volume finds the one that measures the same."""
     bvals = np.array([0.0, 0, 10, 20, 40, 1000, 1000])
-    first = Gradients(bvals, np.vstack((np.zeros((2, 3)), _directions(5))))
+    first = Gradients(bvals, np.vstack((np.zeros((2, 3)), random_directions(5))))
     pairs = match_tables(first, first.subset(slice(1, None)))
     assert [(bvals[i], bvals[1:][j]) for i, j in pairs] == [(b, b) for b in bvals[1:]]
     without = [index for index in range(7) if index not in (1, 3)]
@@ -166,7 +157,7 @@ def test_match_tables_keeps_low_b_values_apart():
 @pytest.mark.parametrize(("bvals", "paired"), [((15, 15), 2), ((60, 60), 2), ((5, 15), 2), ((10, 40), 0)])
 def test_match_tables_pairs_b0s_whatever_b_is_written_for_them(bvals, paired):
     """Scanners write 0, 5, 15 or 60 for a b0; several low b-values of one table are a protocol of its own."""
-    first = _table(2, 8)
+    first = random_table(2, 8)
     second = Gradients(np.r_[bvals, first.bvals[2:]], first.bvecs)
     assert [pair for pair in match_tables(first, second) if pair[0] < 2] == [(0, 0), (1, 1)][:paired]
     other_way = [pair[::-1] for pair in match_tables(second, first)]

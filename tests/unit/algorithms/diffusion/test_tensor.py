@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from diffusion_series import random_table
 
-from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.tensor import (
     TensorFit,
     fit_tensor,
@@ -12,12 +12,6 @@ from n2a_bids.algorithms.diffusion.tensor import (
     principal_direction,
     synthesize_signal,
 )
-
-
-def _table(n=15):
-    vectors = np.random.default_rng(0).standard_normal((n, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Gradients(np.r_[0.0, 0.0, np.full(n, 1000.0)], np.vstack((np.zeros((2, 3)), vectors)))
 
 
 def _tensors(shape=(4, 4, 4), seed=1):
@@ -32,7 +26,7 @@ def _tensors(shape=(4, 4, 4), seed=1):
 
 def test_fit_inverts_synthesis():
     """Fitting the signal of a tensor gives the tensor back."""
-    truth, table = _tensors(), _table()
+    truth, table = _tensors(), random_table(2, 15)
     fit = fit_tensor(synthesize_signal(truth, table), table, truth.mask)
     assert np.allclose(fit.elements, truth.elements, atol=1e-8)
     assert np.allclose(fit.log_s0, truth.log_s0, atol=1e-5)
@@ -49,7 +43,7 @@ def test_maps_of_known_tensor():
 
 def test_weighted_fit_beats_unweighted_on_noise():
     """Weights lower the error on noisy anisotropic signal."""
-    truth, table = _tensors((12, 12, 12)), _table(30)
+    truth, table = _tensors((12, 12, 12)), random_table(2, 30)
     signal = synthesize_signal(truth, table)
     noisy = np.maximum(signal + 40 * np.random.default_rng(2).standard_normal(signal.shape), 1)
     errors = [
@@ -66,7 +60,7 @@ def test_dipy_agrees():
     dti = pytest.importorskip("dipy.reconst.dti")
     from dipy.core.gradients import gradient_table
 
-    truth, table = _tensors(), _table(30)
+    truth, table = _tensors(), random_table(2, 30)
     signal = synthesize_signal(truth, table)
     noisy = np.maximum(signal + 10 * np.random.default_rng(3).standard_normal(signal.shape), 1)
     ours = fractional_anisotropy(fit_tensor(noisy, table, truth.mask, n_iterations=1))
@@ -76,6 +70,6 @@ def test_dipy_agrees():
 
 def test_too_few_directions_are_refused():
     """Five directions cannot determine a tensor."""
-    table = _table(5)
+    table = random_table(2, 5)
     with pytest.raises(ValueError, match="cannot determine"):
         fit_tensor(np.ones((2, 2, 2, 7)), table, np.ones((2, 2, 2), bool))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from acquisitions import coloured, kept_kspace
+from diffusion_series import random_table, turning_fibres
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.noise.covariance import colour_noise, covariance_from_power, detail_kept, white_noise
 from n2a_bids.algorithms.noise.covariance_estimates import (
@@ -129,15 +129,8 @@ def coloured_noise(shape, seed=0):
 
 def series(n=14):
     """Smooth tensors in a box: S0 about 100, and its table."""
-    generator = np.random.default_rng(0)
-    vectors = generator.standard_normal((n, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    table = Gradients(np.r_[0.0, np.full(n, 1000.0)], np.vstack((np.zeros((1, 3)), vectors)))
-    x, y, z = np.meshgrid(*(np.linspace(0, np.pi, s) for s in COLOURED_SHAPE), indexing="ij")
-    fibre = np.stack((np.cos(x), np.sin(x) * np.cos(y), np.sin(x) * np.sin(y)), axis=-1)
-    s0 = 100 * (1 + 0.3 * np.sin(3 * y) * np.cos(z))
-    weighted = s0[..., None] * np.exp(-(0.4 + 1.2 * (fibre @ vectors.T) ** 2))
-    return np.concatenate((s0[..., None], weighted), axis=-1).astype(np.float32), table
+    table = random_table(1, n)
+    return turning_fibres(COLOURED_SHAPE, table, stripes=False)[0].astype(np.float32), table
 
 
 def scans(name, noise_sd, n=1):

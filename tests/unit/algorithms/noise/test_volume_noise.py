@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from diffusion_series import random_directions
 from scipy import ndimage
 
 from n2a_bids.algorithms.context import Context
@@ -19,9 +20,7 @@ NOISY = 6
 
 def _truth(shape=(20, 20, 10)):
     """Smooth signal of one b0 and twelve directions; the whole grid is brain."""
-    generator = np.random.default_rng(0)
-    vectors = generator.standard_normal((12, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = random_directions(12)
     table = Gradients(SHELLS, np.vstack((np.zeros(3), vectors)))
     x, y, _ = np.meshgrid(*(np.linspace(0, np.pi, s) for s in shape), indexing="ij")
     fibre = np.stack((np.cos(x), np.sin(x) * np.cos(y), np.sin(x) * np.sin(y)), axis=-1)

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffusion_series import random_table, turning_fibres
 from scipy import ndimage
 
 from n2a_bids.algorithms.averaging import equal_weights
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.filters.local_pca import PatchPlan
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
@@ -166,17 +166,9 @@ def test_errors_of_diffusion_series_are_true_however_unequal_their_noise(sds):
 
 def smooth_series():
     """Tensors of varying direction in a box, its gradient table and mask."""
-    rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((20, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    table = Gradients(np.r_[0.0, 0.0, np.full(20, 1000.0)], np.vstack((np.zeros((2, 3)), vectors)))
-    x, y, z = np.meshgrid(*(np.linspace(0, np.pi, size) for size in (20, 20, 10)), indexing="ij")
-    fibre = np.stack((np.cos(x), np.sin(x) * np.cos(y), np.sin(x) * np.sin(y)), axis=-1)
-    s0 = 100 * (1 + 0.3 * np.sign(np.sin(3 * y)) * np.cos(z))[..., None]
-    weighted = s0 * np.exp(-(0.4 + 1.2 * (fibre @ vectors.T) ** 2))
-    mask = np.zeros(x.shape, bool)
-    mask[1:-1, 1:-1, 1:-1] = True
-    return np.concatenate((s0, s0, weighted), axis=-1).astype(np.float32), table, mask
+    table = random_table(2, 20)
+    series, mask = turning_fibres((20, 20, 10), table)
+    return series.astype(np.float32), table, mask
 
 
 def test_series_of_equal_noise_keep_equal_weights():

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from diffusion_series import random_table, turning_fibres
 
 from n2a_bids.algorithms.averaging import equal_weights
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.filters.learned import Pair
 from n2a_bids.algorithms.noise.rician import rician_bias
@@ -163,17 +163,9 @@ def test_expected_error_is_true(real_data, n_repetitions, snr):
 
 def test_one_map_of_each_shell_zero_outside_of_the_brain():
     """Of a small phantom: about as large as the error, larger where that is, and with the image's unit."""
-    rng = np.random.default_rng(1)
-    shape, vectors = (20, 20, 10), rng.standard_normal((14, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    table = Gradients(np.r_[0.0, 0.0, np.full(14, 1000.0)], np.vstack((np.zeros((2, 3)), vectors)))
-    x, y, z = np.meshgrid(*(np.linspace(0, np.pi, s) for s in shape), indexing="ij")
-    fibre = np.stack((np.cos(x), np.sin(x) * np.cos(y), np.sin(x) * np.sin(y)), axis=-1)
-    s0 = 100 * (1 + 0.3 * np.sign(np.sin(3 * y)) * np.cos(z))[..., None]
-    weighted = s0 * np.exp(-(0.4 + 1.2 * (fibre @ vectors.T) ** 2))
-    truth = np.concatenate((s0, s0, weighted), axis=-1).astype(np.float32)
-    mask = np.zeros(shape, bool)
-    mask[1:-1, 1:-1, 1:-1] = True
+    shape, table = (20, 20, 10), random_table(2, 14, seed=1)
+    truth, mask = turning_fibres(shape, table)
+    truth = truth.astype(np.float32)
     noisy = add_rician_noise(truth, 5.0, torch.Generator().manual_seed(0))
     strategy = get_strategy("auto", diffusion=True)
     context = Context(torch.Generator().manual_seed(0))

@@ -8,9 +8,9 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
+from diffusion_series import random_table
 from scipy import ndimage
 
-from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.distortion.pepolar import PairCorrection
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
@@ -30,19 +30,13 @@ _N_VOLUMES = 8
 _GATES = {"min_correlation": 0.85, "min_structure_correlation": 0.5, "min_overlap": 0.9}
 
 
-def _table() -> Gradients:
-    vectors = np.random.default_rng(0).standard_normal((_N_VOLUMES - 1, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Gradients(np.r_[0.0, np.full(_N_VOLUMES - 1, 1000.0)], np.vstack((np.zeros((1, 3)), vectors)))
-
-
 def _series(seed: int = 0, noise_seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(X, Y, Z, C) noisy series of a head on the first grid, and its mask."""
     grid = np.stack(np.meshgrid(*(np.linspace(-1.15, 1.15, n) for n in _SHAPE), indexing="ij"))
     mask = (grid**2).sum(axis=0) < 0.8
     texture = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(_SHAPE), 1.5)
     head = np.where(mask, 100 * (1 + 3 * texture).clip(0.3), 0)
-    table = _table()
+    table = random_table(1, _N_VOLUMES - 1)
     along = (table.bvecs @ np.array([0.6, 0.8, 0])) ** 2
     signal = head[..., None] * np.exp(-table.bvals / 1000 * (0.3 + 1.2 * along))
     noise = np.random.default_rng(noise_seed).normal(0, 2, signal.shape)
@@ -73,7 +67,7 @@ class _Unit:
             stored.to_filename(path)
             affine = stored.affine
             self.inputs.setdefault(f"{name}_files", []).append(str(path))
-        bval, bvec = write_gradients(_table(), affine, self.folder / f"in_{number}")
+        bval, bvec = write_gradients(random_table(1, _N_VOLUMES - 1), affine, self.folder / f"in_{number}")
         motion = write_transforms([Affine()] * _N_VOLUMES, self.folder / f"motion_{number}.json")
         for name, path in (("bval", bval), ("bvec", bvec), ("motion", motion)):
             self.inputs.setdefault(f"{name}_files", []).append(str(path))
@@ -107,7 +101,7 @@ def test_storage_changes_nothing(tmp_path, monkeypatch, code):
         assert np.array_equal(np.asarray(aligned.dataobj), data)
     found = read_gradients(Path(outputs.bval_file), Path(outputs.bvec_file), _AFFINE)
     # The registration of noisy images turns a still head by some hundredths of a degree.
-    assert np.allclose(found.bvecs, _table().bvecs, atol=1e-3)
+    assert np.allclose(found.bvecs, random_table(1, _N_VOLUMES - 1).bvecs, atol=1e-3)
     record = json.loads(Path(outputs.record_file).read_text())
     assert record["repetitions"][1]["rotation_deg"] < 0.2 and record["warnings"] == []
     assert record["motion_between_series"]["converged"] == [True, True]
@@ -140,7 +134,7 @@ def test_every_series_comes_back_in_its_own_order(tmp_path, monkeypatch):
     ).get_fdata()
     assert np.abs(back - mean)[inside].mean() < 0.5
     table = read_gradients(Path(results.bval_files[1]), Path(results.bvec_files[1]), second.affine)
-    assert np.allclose(table.bvecs, _table().bvecs, atol=1e-6)
+    assert np.allclose(table.bvecs, random_table(1, _N_VOLUMES - 1).bvecs, atol=1e-6)
 
 
 def test_a_pair_of_two_people_is_an_error_that_names_both_and_the_number(tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ import nibabel as nb
 import numpy as np
 import pytest
 import torch
+from diffusion_series import random_table
 from scipy import ndimage
 
-from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.b0_brain import find_brain
@@ -40,12 +40,6 @@ def _head():
     return np.where(mask, 100 * (1 + 2 * texture).clip(0.5), 0.0).astype(np.float32), mask
 
 
-def _table(n=14):
-    vectors = np.random.default_rng(0).standard_normal((n, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Gradients(np.r_[0.0, 0.0, np.full(n, 1000.0)], np.vstack((np.zeros((2, 3)), vectors)))
-
-
 def _tensor_series(table):
     head, mask = _head()
     along = (table.bvecs @ np.array([0.6, 0.8, 0])) ** 2
@@ -60,7 +54,7 @@ def _save(path, data):
 def test_picked_volumes_keep_their_directions(tmp_path, monkeypatch):
     """Volumes and columns of the table stay together, in the order asked for."""
     monkeypatch.chdir(tmp_path)
-    table = _table()
+    table = random_table(2, 14)
     series, _ = _tensor_series(table)
     bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
     volumes = [0, 5, 3]
@@ -80,7 +74,7 @@ def test_picked_volumes_keep_their_directions(tmp_path, monkeypatch):
 def test_an_empty_volume_is_named_before_anything_is_computed(tmp_path, monkeypatch):
     """An aborted scan leaves zeros at the end: file and volume are named."""
     monkeypatch.chdir(tmp_path)
-    table = _table()
+    table = random_table(2, 14)
     series, _ = _tensor_series(table)
     series[..., 9] = 0
     bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
@@ -91,7 +85,7 @@ def test_an_empty_volume_is_named_before_anything_is_computed(tmp_path, monkeypa
 
 def test_a_series_that_holds_the_noise_of_another_is_named(tmp_path):
     """Copied as it is, or shaded and stored mirrored; the first stays. Volumes stored twice are a warning."""
-    table = _table()
+    table = random_table(2, 14)
     series, _ = _tensor_series(table)
     noise = np.random.default_rng(0).normal(0, 3, (2, *series.shape)).astype(np.float32)
     first, second = series + noise[0], series + noise[1]
@@ -119,7 +113,7 @@ def test_a_series_that_holds_the_noise_of_another_is_named(tmp_path):
 def test_b0s_are_averaged_where_the_first_of_them_lies(tmp_path, monkeypatch):
     """A head that moved between two b0s is not blurred in their mean."""
     monkeypatch.chdir(tmp_path)
-    table = _table()
+    table = random_table(2, 14)
     series, mask = _tensor_series(table)
     still = series[..., 0].copy()
     series[..., 1] = ndimage.shift(still, (0.8, 0, 0), order=3)
@@ -152,7 +146,7 @@ def test_csf_that_is_bright_in_b0_and_dark_beside_it_moves_nothing(tmp_path, mon
     cap = mask & ~ndimage.binary_erosion(mask, iterations=2) & (z > 0.1)
     csf = ndimage.gaussian_filter((cap | (x**2 + y**2 + (z + 0.2) ** 2 < 0.04)).astype(float), 0.5)
     b0 = brain * (1 + 1.5 * csf)
-    table = _table(12)
+    table = random_table(2, 12)
     csf = csf[..., None]
     diffusivity = 0.75 + 2.2 * csf + 0.3 * (1 - csf) * table.bvecs[:, 0] ** 2
     series = (b0[..., None] * np.exp(-table.bvals / 1000 * diffusivity)).astype(np.float32)
@@ -209,7 +203,7 @@ def _aligned(folder, table, motion, **inputs):
 def test_series_that_did_not_move_are_not_interpolated(tmp_path, monkeypatch):
     """Identity motions and no distortion: the very same intensities and directions come out."""
     monkeypatch.chdir(tmp_path)
-    table = _table()
+    table = random_table(2, 14)
     outputs, series, _ = _aligned(tmp_path, table, np.tile(np.eye(4), (len(table.bvals), 1, 1)))
     assert np.array_equal(nb.load(outputs.out_files[0]).get_fdata(), series)
     aligned = read_gradients(outputs.bval_file, outputs.bvec_file, _AFFINE)
@@ -219,7 +213,7 @@ def test_series_that_did_not_move_are_not_interpolated(tmp_path, monkeypatch):
 def test_a_volume_that_moved_out_of_view_is_named(tmp_path, monkeypatch):
     """The mask ends with its view, and the record says which volume did it and how far each one moved."""
     monkeypatch.chdir(tmp_path)
-    table = _table()
+    table = random_table(2, 14)
     maps = np.tile(np.eye(4), (len(table.bvals), 1, 1))
     maps[5, 2, 3] = 4.0 * 6.0
     outputs, _, mask = _aligned(tmp_path, table, maps, volumes=[list(range(3, 3 + len(table.bvals)))])
@@ -251,7 +245,7 @@ def test_a_series_that_lies_elsewhere_is_named_once():
 
 def test_halves_share_no_direction_and_give_the_whole_table():
     """Each half has its own volumes, and predicts the noise-free series exactly."""
-    table = _table()
+    table = random_table(2, 14)
     series, mask = _tensor_series(table)
     halves = split_volumes(table, torch.Generator().manual_seed(0))
     assert not set(halves[0]) & set(halves[1])
@@ -262,7 +256,7 @@ def test_halves_share_no_direction_and_give_the_whole_table():
 @pytest.mark.parametrize("name", installed(DWI_BASELINES))
 def test_baselines_keep_grid_and_outside(name):
     """A baseline gives a finite series of the same shape and leaves the outside alone."""
-    table = _table()
+    table = random_table(2, 14)
     series, mask = _tensor_series(table)
     noisy = series + np.abs(np.random.default_rng(0).normal(0, 3, series.shape)).astype(np.float32)
     result = find_denoiser(name, DWI_BASELINES)(noisy, mask, table)

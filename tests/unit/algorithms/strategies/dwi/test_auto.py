@@ -7,6 +7,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 import torch
+from diffusion_series import random_table, turning_fibres
 from scipy import ndimage
 
 from n2a_bids.algorithms.context import Context
@@ -26,18 +27,8 @@ from n2a_bids.record.denoising import CandidateRisk
 
 def _phantom(shape=(18, 18, 8), n=14):
     """Smooth tensors of varying direction in a box inside the grid, S0 about 100."""
-    generator = np.random.default_rng(0)
-    vectors = generator.standard_normal((n, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    table = Gradients(np.r_[0.0, 0.0, np.full(n, 1000.0)], np.vstack((np.zeros((2, 3)), vectors)))
-    x, y, z = np.meshgrid(*(np.linspace(0, np.pi, s) for s in shape), indexing="ij")
-    fibre = np.stack((np.cos(x), np.sin(x) * np.cos(y), np.sin(x) * np.sin(y)), axis=-1)
-    along = (fibre @ vectors.T) ** 2
-    s0 = 100 * (1 + 0.3 * np.sign(np.sin(3 * y)) * np.cos(z))
-    weighted = s0[..., None] * np.exp(-(0.4 + 1.2 * along))
-    data = np.concatenate((s0[..., None], s0[..., None], weighted), axis=-1)
-    mask = np.zeros(shape, bool)
-    mask[1:-1, 1:-1, 1:-1] = True
+    table = random_table(2, n)
+    data, mask = turning_fibres(shape, table)
     return tensor_phantom(data, table, np.ones(shape, bool)), table, mask
 
 

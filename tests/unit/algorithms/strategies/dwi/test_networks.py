@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffusion_series import random_table
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.nn.dwi_networks import RECEPTIVE_RADIUS, DiffusionMUNet, set_linear_map
 from n2a_bids.algorithms.nn.san2n_loss import SubSampler, rician_nll
 from n2a_bids.algorithms.nn.training import Schedule
@@ -20,13 +20,10 @@ from n2a_bids.lab.simulation.dwi import add_rician_noise
 
 
 def _series(shape=(14, 14, 8), n=6):
-    generator = np.random.default_rng(0)
-    vectors = generator.standard_normal((n, 3))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    table = Gradients(np.r_[0.0, np.full(n, 1000.0)], np.vstack((np.zeros(3), vectors)))
+    table = random_table(1, n)
     x, y, _ = np.meshgrid(*(np.linspace(0, np.pi, s) for s in shape), indexing="ij")
     s0 = 100 * (1.2 + 0.4 * np.cos(x) * np.cos(y))
-    truth = s0[..., None] * np.r_[1.0, 0.4 + 0.2 * vectors[:, 0] ** 2]
+    truth = s0[..., None] * np.r_[1.0, 0.4 + 0.2 * table.bvecs[1:, 0] ** 2]
     mask = np.zeros(shape, bool)
     mask[1:-1, 1:-1, 1:-1] = True
     return truth.astype(np.float32), table, mask
