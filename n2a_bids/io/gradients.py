@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import write_whole
@@ -152,8 +153,7 @@ def world_rotation(affine: NDArray[np.float64]) -> NDArray[np.float64]:
 
     The nearest orthogonal matrix (polar decomposition): voxel sizes and a shear of rounding are left out.
     """
-    left, _, right = np.linalg.svd(np.asarray(affine, dtype=float)[:3, :3])
-    return left @ right
+    return Affine(np.asarray(affine, dtype=float)).rotation
 
 
 def _fsl_to_world(affine: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from n2a_bids.config import TrainConfig
 from n2a_bids.dataset.names import name_field, parse_name
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.io.files import write_whole
+from n2a_bids.io.images import without_extension
 from n2a_bids.io.micrographs import is_micrograph
 
 _MOST_KEPT_APART = 4
@@ -143,14 +144,10 @@ def _group_of_word(word: str, mask: Path | None) -> AlignedGroup:
             f"a head with a mask, found {word!r}; correct it"
         )
     entities, _, extension = parse_name(runs[0])
-    name = runs[0].name.removesuffix(extension) if any(microscopic) else _without_nifti(runs[0])
+    name = runs[0].name.removesuffix(extension) if any(microscopic) else without_extension(runs[0])
     subject = entities.get("sub", name)
     field = name_field(entities | {"sub": subject}) if any(microscopic) else ""
     return AlignedGroup(subject, name, runs, mask, micrograph=any(microscopic), field_of_view=field)
-
-
-def _without_nifti(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def network_of(groups: Sequence[AlignedGroup]) -> str:

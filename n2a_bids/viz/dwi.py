@@ -10,6 +10,7 @@ from matplotlib import ticker
 from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.noise.estimate import robust_sd
 from n2a_bids.viz import svg
 from n2a_bids.viz.charts import SERIES, drawing, render
 from n2a_bids.viz.layout import State, columns, flicker, windowed_painter
@@ -212,7 +213,7 @@ def _per_volume(noise_sd: NDArray, mask: NDArray[np.bool_], n_volumes: int) -> N
 
 def _spread(values: NDArray) -> float:
     """Robust SD, kept above zero for the logarithmic axis."""
-    return max(1.4826 * float(np.median(np.abs(values - np.median(values)))), 1e-9)
+    return max(robust_sd(values - np.median(values)), 1e-9)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.noise.estimate import robust_sd
 from n2a_bids.viz import svg
 from n2a_bids.viz.layout import (
     WIDTH,
@@ -112,7 +113,7 @@ def _robust_sd(values: NDArray, frame: Frame) -> float:
     inside = values[frame.mask & np.isfinite(values)]
     if not inside.size:
         return 1.0
-    return max(1.4826 * float(np.median(np.abs(inside - np.median(inside)))), 1e-12)
+    return max(robust_sd(inside - np.median(inside)), 1e-12)
 
 
 def noise_map(

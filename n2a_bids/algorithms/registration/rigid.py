@@ -54,9 +54,8 @@ def midspace_transforms(transforms: Sequence[Matrix]) -> list[Matrix]:
 
 
 def _orthonormal(transform: Matrix) -> Matrix:
-    left, _, right = np.linalg.svd(transform[:3, :3])
     result = transform.copy()
-    result[:3, :3] = left @ right
+    result[:3, :3] = Affine(transform).rotation
     result[3] = (0, 0, 0, 1)
     return result
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -96,10 +96,16 @@ def image_type(metadata: Mapping[str, object]) -> set[str]:
 
 
 def positive_number(value: object) -> float | None:
-    """A number that is finite and above zero; None for all else (text, truth values, NaN, infinity)."""
+    """A number that is finite and above zero; None for all else (text, truth values, NaN, infinity).
+
+    Examples
+    --------
+    >>> positive_number(2), positive_number(True), positive_number(10**400)
+    (2.0, None, None)
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) and value > 0 else None
+    return float(value) if 0 < value <= sys.float_info.max else None
 
 
 def quoted(value: object) -> str:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from n2a_bids.contrasts import MICR_SUFFIXES
+from n2a_bids.dataset.read.acquisition import positive_number
 from n2a_bids.dataset.read.files import file_problem
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.ome_zarr import count_zarr_pages, is_zarr, zarr_problem
@@ -103,7 +104,7 @@ def pixel_size_mm(
     size, unit = metadata.get("PixelSize"), metadata.get("PixelSizeUnits")
     if size is None:
         return own_mm
-    is_size = isinstance(size, list) and len(size) in (2, 3) and all(_is_positive(one) for one in size)
+    is_size = isinstance(size, list) and len(size) in (2, 3) and all(positive_number(one) for one in size)
     if not is_size or unit not in _MM:
         raise BIDSDataError(
             f"{path}: expected in its sidecar PixelSize, two or three positive numbers, and PixelSizeUnits "
@@ -118,7 +119,3 @@ def pixel_size_mm(
                 f"{own_mm[0] * 1e6:g} x {own_mm[1] * 1e6:g} nm in the file itself; correct what is wrong"
             )
     return (x, y, rest[0] if rest else 1.0)
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")

@@ -12,6 +12,7 @@ from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.templates.brain import default_home, find_template, is_there
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.template_archive import RESOLUTIONS
+from n2a_bids.io.images import without_extension
 
 _TELLING = ("atlas", "seg", "scale", "label", "desc", "res")
 """Entities by which TemplateFlow tells segmentations of one template apart."""
@@ -183,7 +184,7 @@ def _whole(text: str) -> int:
 
 def _own_names(labels: Path) -> Path:
     """Look-up table beside a segmentation of the user's own."""
-    return labels.with_name(f"{labels.name.removesuffix('.gz').removesuffix('.nii')}.tsv")
+    return labels.with_name(f"{without_extension(labels)}.tsv")
 
 
 def _own_regions(labels: Path, template: str, home: Path | None) -> Atlas:

@@ -15,7 +15,7 @@ from torch import nn
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
-from n2a_bids.io.images import UNREADABLE
+from n2a_bids.io.images import UNREADABLE, without_extension
 from n2a_bids.lab.pretraining.blocks import TrainingHead, check_size, distance_to_brain
 from n2a_bids.lab.simulation.runs import add_noise
 
@@ -47,7 +47,9 @@ def load_heads(brains: Iterable[Path], heads: Iterable[tuple[Path, Path]]) -> li
     for image_path, mask_path in heads:
         image = np.clip(_read(image_path), 0, None)
         mask = _read(mask_path) > 0
-        loaded.append(TrainingHead(_stem(image_path), _scale(image, mask), mask, share=_HEAD_SHARE))
+        loaded.append(
+            TrainingHead(without_extension(image_path), _scale(image, mask), mask, share=_HEAD_SHARE)
+        )
     return loaded
 
 
@@ -96,7 +98,9 @@ def _load_brain(path: Path) -> TrainingHead:
     image = np.clip(image, 0, np.percentile(positive, 99.95))
     image = np.pad(_crop(image), _SHELL_VOXELS)
     brain = _largest_part(image > 0.05 * np.percentile(positive, 90))
-    return TrainingHead(_stem(path), _scale(image, brain), brain, distance=distance_to_brain(brain))
+    return TrainingHead(
+        without_extension(path), _scale(image, brain), brain, distance=distance_to_brain(brain)
+    )
 
 
 def _crop(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -122,10 +126,6 @@ def _read(path: Path) -> NDArray[np.float32]:
             f"{path}: expected a NIfTI image to learn from, found none that can be read ({error}); correct "
             "the path or leave it out"
         ) from error
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def validate(network: nn.Module, heads: list[TrainingHead], device: torch.device) -> dict[str, float]:
