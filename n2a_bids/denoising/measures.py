@@ -11,7 +11,11 @@ from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
 from n2a_bids.algorithms.filters.local_pca import estimate_noise_sd
 from n2a_bids.algorithms.micrographs.counting_noise import fit_counting_noise
 from n2a_bids.algorithms.micrographs.stabilised import find_void
-from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
+from n2a_bids.algorithms.noise.estimate import (
+    brain_and_head_noise_sd,
+    difference_noise_sd,
+    single_image_noise_sd,
+)
 from n2a_bids.algorithms.noise.volume_noise import noise_covariance
 from n2a_bids.algorithms.normalization import apply_scales, match_scales, with_equal_gain
 from n2a_bids.algorithms.preparation.background import find_noisy_background
@@ -64,8 +68,8 @@ def noise_sd_map(repetitions: Repetitions) -> Volumes | None:
 def _difference_map(images: Volumes, mask: NDArray[np.bool_], shared: NDArray[np.bool_] | None) -> Volumes:
     """From all voxels where each image was measured: gaps that were filled do not differ.
 
-    Head and air are apart: that of magnitudes is quieter (0.65), and of UNIT1 far noisier, which would spread
-    to the brain (of 60 voxels across, by a tenth).
+    Brain, head and air are apart: scalp and eyes differ by more than noise, air of magnitudes is quieter
+    (0.65), and of UNIT1 far noisier, which would spread to the brain (of 60 voxels across, by a tenth).
     """
     counted = np.ones(mask.shape, dtype=bool) if shared is None or not shared.any() else shared
     background = find_noisy_background(images, mask)
@@ -74,7 +78,7 @@ def _difference_map(images: Volumes, mask: NDArray[np.bool_], shared: NDArray[np
     # By its intensity alone, the air of UNIT1 would be part of the head.
     head = find_head(images.mean(axis=0), mask)
     of_head, air = counted & head, counted & ~head
-    found = difference_noise_sd(images, of_head if of_head.any() else counted)
+    found = brain_and_head_noise_sd(images, counted & mask, of_head if of_head.any() else counted)
     return np.where(head, found, difference_noise_sd(images, air)) if air.any() else found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,13 @@ from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 
 _WINDOW_SD_VOXELS, _CAP_SD = 8.0, 3.5
 """Gaussian window of the local SD, and what single values are capped at, in SDs."""
+_BRAIN_WINDOW_SD_VOXELS = 4.0
+"""The same within the brain, some 2,800 voxels: noise that is even is known to 1.3 %."""
 _PASSES = 2
 """Of the cap on single values: with a global level, then with the local one."""
+
+_FEWEST_VOXELS = 200
+"""Of a brain, from which on a noise level of its own is known to some percent."""
 
 _PIECE_VOXELS = 1000
 """Over which a ratio of variances is measured, to some percent."""
@@ -107,14 +112,49 @@ def difference_noise_sd(data: NDArray[np.float32], mask: Mask) -> Volume:
     noise_sd : (X, Y, Z) float32 array
         Root mean square over repetitions of their noise SDs.
     """
+    return _difference_maps(data, [MaskedSmoother(mask, _WINDOW_SD_VOXELS)], [mask])[0]
+
+
+def brain_and_head_noise_sd(data: NDArray[np.float32], brain: Mask, head: Mask) -> Volume:
+    """Noise SD map of one repetition: that of the brain from the brain alone, around it from the whole head.
+
+    Scalp, eyes, neck and vessels differ between repetitions by more than noise. In a window that holds both
+    they raised the noise told of the outer 10 mm of the brain of a real pair by a fifth. Within the brain a
+    window half as wide follows what is uneven: on that pair it is worth 0.1 dB, where noise is even it costs
+    less than 0.01 dB.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z) float array
+        Aligned repetitions in one intensity scale, R >= 2.
+    brain, head : (X, Y, Z) bool array
+        Voxels that count. `brain` may be empty, and need not lie within `head`.
+
+    Returns
+    -------
+    noise_sd : (X, Y, Z) float32 array
+        Root mean square over repetitions of their noise SDs.
+    """
+    if np.count_nonzero(brain) < _FEWEST_VOXELS:
+        return difference_noise_sd(data, head)
+    smoothers = [MaskedSmoother(brain, _BRAIN_WINDOW_SD_VOXELS), MaskedSmoother(head, _WINDOW_SD_VOXELS)]
+    return np.where(brain, *_difference_maps(data, smoothers, [brain, head]))
+
+
+def _difference_maps(
+    data: NDArray[np.float32], smoothers: Sequence[MaskedSmoother], masks: Sequence[Mask]
+) -> list[Volume]:
+    """Noise SD of one repetition, a map for each mask and its smoother."""
     mean, n_repetitions = data.mean(axis=0), len(data)
     # Two deviate alike, to opposite sides.
     looked_at = data[:1] if n_repetitions == 2 else data
-    total, smooth = np.zeros(mask.shape, np.float32), MaskedSmoother(mask, _WINDOW_SD_VOXELS)
+    totals = [np.zeros(mask.shape, np.float32) for mask in masks]
     for image in looked_at:
-        total += _capped_sd(high_pass(image - mean), mask, smooth) ** 2
+        detail = high_pass(image - mean)
+        for total, mask, smooth in zip(totals, masks, smoothers):
+            total += _capped_sd(detail, mask, smooth) ** 2
     degrees_of_freedom = (n_repetitions - 1) * len(looked_at) / n_repetitions
-    return np.sqrt(total / degrees_of_freedom).astype(np.float32)
+    return [np.sqrt(total / degrees_of_freedom).astype(np.float32) for total in totals]
 
 
 def repetition_noise_ratio(

@@ -12,7 +12,7 @@ from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
-from n2a_bids.algorithms.noise.estimate import difference_noise_sd
+from n2a_bids.algorithms.noise.estimate import brain_and_head_noise_sd
 from n2a_bids.algorithms.noise.noncentral_chi import (
     chi_bias,
     without_chi_floor,
@@ -137,7 +137,9 @@ def prepare(repetitions: Repetitions, *, keep_noise_floor: bool = False) -> Prep
         head &= ~background
     compared = head if shared is None else head & shared
     noise_sd = (
-        difference_noise_sd(images, compared) if n_repetitions > 1 else np.zeros(mask.shape, np.float32)
+        brain_and_head_noise_sd(images, compared & mask, compared)
+        if n_repetitions > 1
+        else np.zeros(mask.shape, np.float32)
     )
     equal = np.full(n_repetitions, 1 / n_repetitions)
     zeros = [-scale.offset / scale.gain for scale in scales]

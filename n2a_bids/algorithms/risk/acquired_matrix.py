@@ -8,7 +8,7 @@ import numpy as np
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
-from n2a_bids.algorithms.noise.estimate import difference_noise_sd
+from n2a_bids.algorithms.noise.estimate import brain_and_head_noise_sd
 from n2a_bids.algorithms.noise.kspace import find_acquired
 from n2a_bids.algorithms.noise.model import agrees_with
 from n2a_bids.algorithms.preparation.repetitions import Prepared
@@ -54,7 +54,7 @@ def on_acquired_matrix(prepared: Prepared, context: Context) -> Prepared:
         return prepared
     images = np.stack([resize_spectrum(image, acquired.matrix) for image in prepared.images])
     mask, head = (resize_mask(one, acquired.matrix) for one in (prepared.mask, prepared.head))
-    noise_sd = difference_noise_sd(images, head)
+    noise_sd = brain_and_head_noise_sd(images, mask, head)
     covariance = difference_covariance(images, noise_sd, mask)
     return replace(
         prepared,

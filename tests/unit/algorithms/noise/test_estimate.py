@@ -7,7 +7,12 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.noise.air import find_air, find_magnitude
-from n2a_bids.algorithms.noise.estimate import difference_noise_sd, local_sd, single_image_noise_sd
+from n2a_bids.algorithms.noise.estimate import (
+    brain_and_head_noise_sd,
+    difference_noise_sd,
+    local_sd,
+    single_image_noise_sd,
+)
 from n2a_bids.algorithms.noise.rician import rician_bias, rician_mean
 from n2a_bids.algorithms.normalization import MaskedSmoother, match_scales, z_scales
 from n2a_bids.algorithms.preparation.repetitions import find_head, prepare
@@ -36,6 +41,22 @@ def test_difference_noise_sd_finds_the_noise_whatever_the_anatomy(n_repetitions)
     data = clean + 7 * rng.standard_normal((n_repetitions, *clean.shape)).astype(np.float32)
     estimate = difference_noise_sd(data, np.ones(clean.shape, bool))
     assert np.median(estimate) == pytest.approx(7, rel=0.03)
+
+
+def test_unrest_of_the_scalp_is_no_noise_of_the_brain():
+    """Around the brain repetitions differ three times as much: its outermost voxels do not know."""
+    rng = np.random.default_rng(0)
+    head, brain = _ball(64, 28), _ball(64, 22)
+    sd = np.where(brain, 7, 21)
+    data = _head(64) + (sd * rng.standard_normal((2, *sd.shape))).astype(np.float32)
+    found = brain_and_head_noise_sd(data, brain, head)
+    rim = brain & ~ndimage.binary_erosion(brain, iterations=3)
+    assert np.median(found[rim]) == pytest.approx(7, rel=0.04)
+    assert found[head & ~brain].min() > 7
+    nothing = np.zeros_like(brain)
+    np.testing.assert_allclose(
+        brain_and_head_noise_sd(data, nothing, head), difference_noise_sd(data, head), rtol=1e-6
+    )
 
 
 def test_noise_map_follows_noise_that_varies_in_space():
