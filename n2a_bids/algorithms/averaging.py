@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import helmert, null_space
 
 from n2a_bids.algorithms.quality.gain import weighting_gain
+
+EQUAL_NOISE_RATIO = 1.25
+"""Noise variances within this ratio count as equal: the weighted mean would gain below 0.05 dB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,15 @@ class RepetitionWeights:
         """
         ratio = variances / variances.mean()
         return cls((1 / ratio) / (1 / ratio).sum(), ratio)
+
+    def for_noise(self, ratio: NDArray[np.float64]) -> RepetitionWeights:
+        """Inverse-variance weights where noise variances, over their mean, are clearly unequal.
+
+        Where they are not: weights once found stay, as an object; else equal ones.
+        """
+        if ratio.max() / ratio.min() < EQUAL_NOISE_RATIO:
+            return self if self.is_weighted else replace(self, variance_ratio=ratio)
+        return RepetitionWeights((1 / ratio) / (1 / ratio).sum(), ratio)
 
     @property
     def is_weighted(self) -> bool:

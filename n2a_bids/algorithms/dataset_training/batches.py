@@ -92,7 +92,10 @@ def _source(
         return _recorrupted_alone(group, weight, sampler, generator)
     if targets == "recorrupted":
         return recorrupted_batches(prepared, weight, bias, 1.0, sampler, 1, generator=generator, device=cpu)
-    noise = [prepared.repetition_noise_sd * np.float32(np.sqrt(ratio)) for ratio in prepared.variance_ratio]
+    noise = [
+        prepared.repetition_noise_sd * np.float32(np.sqrt(ratio))
+        for ratio in prepared.weighting.variance_ratio
+    ]
     clean = [(image - bias).astype(np.float32) for image in prepared.images]
     pairs = [
         Pair(prepared.images[first], noise[first], clean[second], weight)

@@ -80,8 +80,7 @@ class StableFields:
             scales=(),
             mask=self.counted,
             head=self.counted,
-            weights=self.weighting.weights,
-            variance_ratio=self.weighting.variance_ratio,
+            weighting=self.weighting,
             repetition_noise_sd=np.full(self.counted.shape, self.noise_sd, np.float32),
             magnitude=None,
         )

@@ -101,10 +101,9 @@ def recorrupted_batches(
     sampler, batch_size, generator, device
         As in `pair_batches`.
     """
-    images = torch.from_numpy(prepared.images).to(device)
-    fixed = np.stack(
-        (prepared.repetition_noise_sd * np.float32(prepared.average_noise_factor * noise_scale), weight)
-    )
+    images, weighting = torch.from_numpy(prepared.images).to(device), prepared.weighting
+    noise_sd = prepared.repetition_noise_sd * np.float32(weighting.noise_factor * noise_scale)
+    fixed = np.stack((noise_sd, weight))
     fixed = torch.from_numpy(fixed).to(device)
     offset = torch.from_numpy(np.broadcast_to(np.float32(bias), prepared.mask.shape).copy()).to(device)
 
@@ -112,7 +111,7 @@ def recorrupted_batches(
         blocks = []
         for _ in range(batch_size):
             box = sampler.draw(generator)
-            weights, others, strength = recorrupt(prepared.weights, prepared.variance_ratio, generator)
+            weights, others, strength = recorrupt(weighting.weights, weighting.variance_ratio, generator)
             noisy = combine(images, weights, box)
             target = combine(images, others, box) - offset[box]
             noise_sd = fixed[0][box] * float(np.sqrt(1 + strength**2))

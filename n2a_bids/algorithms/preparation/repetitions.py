@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.averaging import RepetitionWeights, equal_weights
 from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
@@ -23,9 +24,6 @@ from n2a_bids.algorithms.preparation.noise_floor import Floor, find_floor
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import StrategyRecord
 
-EQUAL_NOISE_RATIO = 1.25
-"""Noise variances within this ratio count as equal: the weighted mean would gain below 0.05 dB."""
-
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -38,10 +36,8 @@ class Prepared:
     mask: Mask
     head: Mask
     """Where there is signal."""
-    weights: NDArray[np.float64]
-    """(R,) weights of the average, sum 1; equal unless the noise is clearly unequal."""
-    variance_ratio: NDArray[np.float64]
-    """(R,) noise variance of each repetition over their mean."""
+    weighting: RepetitionWeights
+    """Of the average; equal unless the noise is clearly unequal."""
     repetition_noise_sd: Volume
     """Root-mean-square noise SD of one repetition, z-scores."""
     magnitude: Magnitude | None
@@ -58,22 +54,12 @@ class Prepared:
     @property
     def average(self) -> Volume:
         """Weighted mean of the repetitions."""
-        return np.tensordot(self.weights.astype(np.float32), self.images, axes=1)
-
-    @property
-    def is_weighted(self) -> bool:
-        """Whether the average is another one than the plain mean."""
-        return bool(np.ptp(self.weights) > 0)
-
-    @property
-    def average_noise_factor(self) -> float:
-        """Noise SD of the average over that of one repetition."""
-        return float(np.sqrt((self.weights**2 * self.variance_ratio).sum()))
+        return np.tensordot(self.weighting.weights.astype(np.float32), self.images, axes=1)
 
     @property
     def average_noise_sd(self) -> Volume:
         """Noise SD of the average: larger where fewer repetitions were measured."""
-        noise_sd = self.repetition_noise_sd * np.float32(self.average_noise_factor)
+        noise_sd = self.repetition_noise_sd * np.float32(self.weighting.noise_factor)
         if self.n_measured is None:
             return noise_sd
         return noise_sd * np.sqrt(np.float32(len(self.images)) / np.maximum(self.n_measured, 1))
@@ -91,9 +77,9 @@ class Prepared:
         if self.magnitude is None:
             return 0.0
         signal = clean - np.float32(self.magnitude.zero_level)
-        if not self.is_weighted:
+        if not self.weighting.is_weighted:
             return chi_bias(signal, noise_sd, self.magnitude.n_coils)
-        parts = zip(self.weights, self.variance_ratio)
+        parts = zip(self.weighting.weights, self.weighting.variance_ratio)
         return sum(
             np.float32(weight)
             * chi_bias(signal, noise_sd * np.float32(np.sqrt(ratio)), self.magnitude.n_coils)
@@ -141,7 +127,6 @@ def prepare(repetitions: Repetitions, *, keep_noise_floor: bool = False) -> Prep
         if n_repetitions > 1
         else np.zeros(mask.shape, np.float32)
     )
-    equal = np.full(n_repetitions, 1 / n_repetitions)
     zeros = [-scale.offset / scale.gain for scale in scales]
     has_none = keep_noise_floor or repetitions.real_valued
     floor = Floor() if has_none else find_floor(images, mask, head, noise_sd, shared, zeros)
@@ -150,8 +135,7 @@ def prepare(repetitions: Repetitions, *, keep_noise_floor: bool = False) -> Prep
         scales=tuple(scales),
         mask=mask,
         head=head,
-        weights=equal,
-        variance_ratio=np.ones(n_repetitions),
+        weighting=equal_weights(n_repetitions),
         repetition_noise_sd=noise_sd,
         magnitude=floor.magnitude,
         floor_left=floor.left,
@@ -169,26 +153,6 @@ def _find_covariance(
         return None
     covariance = difference_covariance(images, noise_sd, mask, shared)
     return None if covariance.is_white else covariance
-
-
-def reweight(prepared: Prepared, ratio: NDArray[np.float64]) -> Prepared:
-    """The noise of each repetition, and inverse-variance weights where it is clearly unequal.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    ratio : (R,) float array
-        Noise variance of each repetition over their mean.
-
-    Returns
-    -------
-    prepared : Prepared
-        The same object where it was weighted, and the noise seems equal now.
-    """
-    if ratio.max() / ratio.min() < EQUAL_NOISE_RATIO:
-        return prepared if prepared.is_weighted else replace(prepared, variance_ratio=ratio)
-    weights = (1 / ratio) / (1 / ratio).sum()
-    return replace(prepared, weights=weights, variance_ratio=ratio)
 
 
 def restore(prepared: Prepared, estimate: Volume, record: StrategyRecord) -> DenoisedImage:
@@ -220,9 +184,10 @@ def _floor_of_first(prepared: Prepared, estimate: Volume) -> float:
     Repetitions are brought to one mean, floor and all. Where the first is noisier than those of most weight,
     the average would be as bright as it.
     """
-    if prepared.magnitude is None or not prepared.is_weighted:
+    if prepared.magnitude is None or not prepared.weighting.is_weighted:
         return 0.0
-    first = replace(prepared, weights=np.eye(len(prepared.weights))[0])
+    alone = replace(prepared.weighting, weights=np.eye(len(prepared.images))[0])
+    first = replace(prepared, weighting=alone)
     floors = [one.bias(estimate, prepared.repetition_noise_sd) for one in (first, prepared)]
     return float(np.mean((floors[0] - floors[1])[prepared.mask]))
 

@@ -127,7 +127,7 @@ def estimate_average(
     """
     repetition_sd = prepared.repetition_noise_sd[box]
     noise_sd = prepared.average_noise_sd[box]
-    average = combine_repetitions(prepared.images[(slice(None), *box)], prepared.weights)
+    average = combine_repetitions(prepared.images[(slice(None), *box)], prepared.weighting.weights)
     find_bias = partial(prepared.bias, noise_sd=repetition_sd)
     return estimate_all(
         candidates, average, noise_sd, prepared.head[box], context, flips, find_bias=find_bias, clues=clues

@@ -51,7 +51,8 @@ def compare(
         Recorruptions of each block, as `draw_contrasts` draws them.
     """
     added, block_values, block_targets = [], [], []
-    contrasts = draw_contrasts(prepared.weights, prepared.variance_ratio, context.generator, n_draws)
+    weighting = prepared.weighting
+    contrasts = draw_contrasts(weighting.weights, weighting.variance_ratio, context.generator, n_draws)
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
     for core, box in zip(held_out.cores, held_out.boxes):
         draws = [
@@ -62,7 +63,7 @@ def compare(
         block_values.append(np.hstack([values for values, _ in draws]))
         block_targets.append(np.hstack([targets for _, targets in draws]))
         noise_sd = prepared.repetition_noise_sd[core][prepared.mask[core]]
-        added.append(((strength * np.float32(prepared.average_noise_factor) * noise_sd) ** 2).mean())
+        added.append(((strength * np.float32(weighting.noise_factor) * noise_sd) ** 2).mean())
     correction, costly = float(np.mean(added)), _with_own_prediction(candidates)
     return stack_candidates(block_values, block_targets, correction, costly=costly)
 
@@ -79,18 +80,18 @@ def _judge(
     """(K, N) estimates of a recorrupted average in the core of one block, and (N,) targets for them."""
     core, box = places
     inner = box_within(core, box)
-    counted = prepared.mask[core]
+    counted, weighting = prepared.mask[core], prepared.weighting
     images, repetition_sd = prepared.images[(slice(None), *box)], prepared.repetition_noise_sd[box]
     estimates = estimate_all(
         candidates,
-        combine_repetitions(images, prepared.weights + strength * contrast),
-        repetition_sd * np.float32(prepared.average_noise_factor) * np.float32(np.sqrt(1 + strength**2)),
+        combine_repetitions(images, weighting.weights + strength * contrast),
+        repetition_sd * np.float32(weighting.noise_factor) * np.float32(np.sqrt(1 + strength**2)),
         prepared.head[box],
         context,
         find_bias=partial(prepared.bias, noise_sd=repetition_sd),
         margin_voxels=_MARGIN_VOXELS,
     )
-    target = combine_repetitions(images, prepared.weights - contrast / strength)[inner] - offset[core]
+    target = combine_repetitions(images, weighting.weights - contrast / strength)[inner] - offset[core]
     return np.stack([estimate[inner][counted] for estimate in estimates]), target[counted]
 
 

@@ -12,7 +12,7 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, shrink_local_pca
 from n2a_bids.algorithms.noise.estimate import high_pass, local_sd, repetition_noise_ratio
 from n2a_bids.algorithms.normalization import MaskedSmoother
-from n2a_bids.algorithms.preparation.repetitions import EQUAL_NOISE_RATIO, Prepared, reweight
+from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
 from n2a_bids.algorithms.risk.held_out import HeldOut
 
@@ -76,11 +76,8 @@ def weigh_series(
         )
         # Where both agree, the fine detail knows it better.
         ratio = fine if np.abs(np.log(fine / coarse)).max() < np.log(_AGREEMENT) else coarse
-        if ratio.max() / ratio.min() < EQUAL_NOISE_RATIO:
-            return found if found.is_weighted else replace(found, variance_ratio=ratio)
-        before, weights = found.weights, (1 / ratio) / (1 / ratio).sum()
-        found = RepetitionWeights(weights, ratio)
-        if np.abs(weights - before).max() < _SETTLED:
+        before, found = found, found.for_noise(ratio)
+        if np.abs(found.weights - before.weights).max() < _SETTLED:
             break
     return found
 
@@ -132,7 +129,8 @@ def weigh_repetitions(
             centre = images.mean(axis=0)
             deviations.append(np.stack([high_pass(image - centre)[counted] for image in images]))
         ratio = repetition_noise_ratio(np.hstack(residuals), np.hstack(deviations))
-        before, prepared = prepared, reweight(prepared, ratio)
-        if prepared.weights is before.weights:
+        before, weighting = prepared.weighting, prepared.weighting.for_noise(ratio)
+        prepared = replace(prepared, weighting=weighting)
+        if weighting.weights is before.weights:
             break
     return prepared

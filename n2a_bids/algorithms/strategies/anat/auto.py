@@ -11,7 +11,7 @@ from n2a_bids.algorithms.context import Context, Stopwatch
 from n2a_bids.algorithms.nn.inference import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
-from n2a_bids.algorithms.quality.gain import Gain, denoising_gain, weighting_gain
+from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.acquired_matrix import on_acquired_matrix, on_stored_grid
 from n2a_bids.algorithms.risk.blend import estimate_blend
@@ -156,7 +156,7 @@ def estimate_gain(
         Squared error of the denoised image minus that of the average, squared z-scores; None where the
         average itself is the result.
     """
-    weighting = weighting_gain(prepared.weights, prepared.variance_ratio)
+    weighting = prepared.weighting.gain
     if risk is None:
         return Gain(weighting)
     noise_variance = error_of_mean(prepared, held_out, 0.0)
@@ -166,7 +166,7 @@ def estimate_gain(
 def error_of_mean(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> float:
     """Mean squared error of the mean on the held-out blocks, squared z-scores."""
     counted = held_out.mask & prepared.mask
-    noise = (prepared.repetition_noise_sd[counted] * prepared.average_noise_factor) ** 2
+    noise = (prepared.repetition_noise_sd[counted] * prepared.weighting.noise_factor) ** 2
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)[counted]
     return float((noise + offset**2).mean())
 
@@ -177,7 +177,7 @@ def finish(
     """The restored image, with what is known of the repetitions and what was gained."""
     repetitions = tuple(
         RepetitionRecord(gain=s.gain, offset=s.offset, weight=float(w), noise_sd=float(noise))
-        for s, w, noise in zip(prepared.scales, prepared.weights, _repetition_noise(prepared))
+        for s, w, noise in zip(prepared.scales, prepared.weighting.weights, _repetition_noise(prepared))
     )
     magnitude, left = prepared.magnitude, prepared.floor_left
     record = replace(
@@ -194,4 +194,4 @@ def _repetition_noise(prepared: Prepared) -> NDArray[np.float64]:
     """Median noise SD in the brain of each repetition, in its own intensity unit."""
     typical = float(np.median(prepared.repetition_noise_sd[prepared.mask]))
     gains = np.array([scale.gain for scale in prepared.scales])
-    return typical * np.sqrt(prepared.variance_ratio) * gains
+    return typical * np.sqrt(prepared.weighting.variance_ratio) * gains

@@ -92,7 +92,7 @@ def _at_levels(name: str, network: nn.Module, config: AutoConfig) -> list[Candid
 
 def mean_candidate(prepared: Prepared) -> Candidate:
     """The average as it is, under the name of what it is: plain, or weighted by noise."""
-    return Candidate(WEIGHTED_MEAN if prepared.is_weighted else "mean")
+    return Candidate(WEIGHTED_MEAN if prepared.weighting.is_weighted else "mean")
 
 
 def further_candidates(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.averaging import equal_weights
 from n2a_bids.algorithms.constant_places import find_constant
 from n2a_bids.algorithms.context import Context, Stopwatch
 from n2a_bids.algorithms.nn.inference import FLIPS
@@ -205,8 +206,7 @@ def prepare_alone(
         scales=(scale,),
         mask=mask,
         head=find_head(scaled, mask),
-        weights=np.ones(1),
-        variance_ratio=np.ones(1),
+        weighting=equal_weights(1),
         repetition_noise_sd=noise.noise_sd,
         magnitude=None if config.keep_noise_floor else magnitude,
     )

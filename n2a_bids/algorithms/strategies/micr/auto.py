@@ -16,7 +16,7 @@ from n2a_bids.algorithms.micrographs.planes import denoise_planes
 from n2a_bids.algorithms.micrographs.stabilised import StableFields, hold_out_squares
 from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
-from n2a_bids.algorithms.quality.gain import Gain, denoising_gain, weighting_gain
+from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.candidates import PRETRAINED, SHIPPED, Candidate
 from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
@@ -105,7 +105,7 @@ def _denoise_channel(
         weighting=weighting,
         history=history,
         candidates=list_candidates(volumes, stack, mean_error),
-        gain=Gain(weighting=weighting_gain(weighting.weights, weighting.variance_ratio)),
+        gain=Gain(weighting=weighting.gain),
     )
     if mean_won:
         return replace(found, rings=correlate_halves(fields, partial(estimator.blend, candidates, weights)))

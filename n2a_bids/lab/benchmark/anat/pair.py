@@ -231,21 +231,22 @@ def _compare_each(
     target then; what that adds with one contrast it takes away with the mirror image of it.
     """
     denoise = baseline_candidate(name, n_threads).function
-    contrasts = draw_contrasts(prepared.weights, prepared.variance_ratio, context.generator, 2)
+    weighting = prepared.weighting
+    contrasts = draw_contrasts(weighting.weights, weighting.variance_ratio, context.generator, 2)
     values, targets, added = [], [], []
     for core, box in zip(held_out.cores, held_out.boxes, strict=True):
         inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box, strict=True))
         counted, noise_sd = prepared.mask[core], prepared.repetition_noise_sd[box]
         images = prepared.images[(slice(None), *box)]
         denoised = np.stack([denoise(image, noise_sd) for image in images])
-        weights = [prepared.weights + STRENGTH * contrast for contrast in contrasts]
+        weights = [weighting.weights + STRENGTH * contrast for contrast in contrasts]
         pairs = [
             [combine_repetitions(one, own)[inner][counted] for one in (images, denoised)] for own in weights
         ]
         values.append(np.hstack(pairs))
-        others = [prepared.weights - contrast / STRENGTH for contrast in contrasts]
+        others = [weighting.weights - contrast / STRENGTH for contrast in contrasts]
         targets.append(np.hstack([combine_repetitions(images, one)[inner][counted] for one in others]))
-        spread = STRENGTH * np.float32(prepared.average_noise_factor) * noise_sd[inner][counted]
+        spread = STRENGTH * np.float32(weighting.noise_factor) * noise_sd[inner][counted]
         added.append((spread**2).mean())
     return stack_candidates(values, targets, float(np.mean(added)))
 

@@ -124,17 +124,17 @@ def test_noisier_repetitions_get_less_weight(sds):
         sds, lambda image, noise_sd: 0.9 * ndimage.gaussian_filter(image, 1.5) + 0.1 * image
     )
     expected = 1 / np.square(sds)
-    np.testing.assert_allclose(weighed.weights, expected / expected.sum(), atol=0.03)
-    assert weighed.variance_ratio.mean() == pytest.approx(1)
+    np.testing.assert_allclose(weighed.weighting.weights, expected / expected.sum(), atol=0.03)
+    assert weighed.weighting.variance_ratio.mean() == pytest.approx(1)
 
 
 def test_equal_noise_keeps_the_plain_mean():
     """Weights stay exactly equal within measurement error."""
     prepared, weighed = _weighed((3, 3, 3), lambda image, noise_sd: ndimage.gaussian_filter(image, 2))
-    assert not weighed.is_weighted
+    assert not weighed.weighting.is_weighted
     np.testing.assert_array_equal(weighed.average, prepared.average)
-    np.testing.assert_allclose(weighed.variance_ratio, 1, rtol=0.05)
-    assert (weighed.weights == 1 / 3).all()
+    np.testing.assert_allclose(weighed.weighting.variance_ratio, 1, rtol=0.05)
+    assert (weighed.weighting.weights == 1 / 3).all()
 
 
 def test_match_scales_undoes_gain_and_offset_in_spite_of_unequal_noise():

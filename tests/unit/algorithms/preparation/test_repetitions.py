@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from n2a_bids.algorithms.preparation.repetitions import prepare, restore, reweight
+from n2a_bids.algorithms.preparation.repetitions import prepare, restore
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.record.denoising import StrategyRecord
 
@@ -20,7 +22,8 @@ def test_the_result_is_as_bright_as_the_head_whichever_run_is_the_noisiest(noise
     sds = np.array(noise_sds)[:, None, None, None]
     data = np.hypot(clean + sds * noise[0], sds * noise[1]).astype(np.float32)
     variances = np.square(noise_sds)
-    prepared = reweight(prepare(Repetitions(data[..., None], mask)), variances / variances.mean())
+    prepared = prepare(Repetitions(data[..., None], mask))
+    prepared = replace(prepared, weighting=prepared.weighting.for_noise(variances / variances.mean()))
     assert prepared.magnitude is not None
     bias = prepared.bias(prepared.scales[0].apply(clean), prepared.repetition_noise_sd)
     found = restore(prepared, prepared.average - bias, StrategyRecord()).data[..., 0]

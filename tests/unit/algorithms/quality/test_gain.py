@@ -90,7 +90,7 @@ def test_slightly_unequal_noise_bends_no_risk(n_repetitions):
         prepared, held_out = prepare(repetitions), hold_out(MASK, context.generator, fraction=0.8)
         blur = Candidate("blur", function=lambda image, noise_sd: ndimage.gaussian_filter(image, 0.7))
         prepared = weigh_repetitions(blur, prepared, held_out, context)
-        assert not prepared.is_weighted
+        assert not prepared.weighting.is_weighted
         clean = prepared.scales[0].apply(truth.data[0, ..., 0])
         boxes = iter([box for box in held_out.boxes for _ in range(2)])
         perfect = Candidate("truth", function=lambda image, noise_sd: clean[next(boxes)])  # noqa: B023

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.networks import MUNet, ResidualUNet
@@ -292,7 +293,9 @@ def test_bias_of_unequal_repetitions_is_that_of_their_weighted_mean():
     prepared = prepare(repetitions)
     signal = prepared.magnitude.zero_level + np.full((4, 4, 4), 2.0, np.float32)
     noise_sd = np.full((4, 4, 4), 0.5, np.float32)
-    unequal = dataclasses.replace(prepared, weights=np.array([0.8, 0.2]), variance_ratio=np.array([0.4, 1.6]))
+    unequal = dataclasses.replace(
+        prepared, weighting=RepetitionWeights(np.array([0.8, 0.2]), np.array([0.4, 1.6]))
+    )
     expected = 0.8 * rician_bias(2.0, 0.5 * 0.4**0.5) + 0.2 * rician_bias(2.0, 0.5 * 1.6**0.5)
     np.testing.assert_allclose(unequal.bias(signal, noise_sd), expected, rtol=1e-4)
     np.testing.assert_allclose(prepared.bias(signal, noise_sd), rician_bias(2.0, 0.5), rtol=1e-4)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from n2a_bids.algorithms.averaging import equal_weights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -98,8 +99,7 @@ def test_the_error_of_a_mixture_with_the_image_is_known():
         scales=(),
         mask=mask,
         head=mask,
-        weights=np.ones(1),
-        variance_ratio=np.ones(1),
+        weighting=equal_weights(1),
         repetition_noise_sd=told,
         magnitude=None,
     )
