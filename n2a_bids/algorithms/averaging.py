@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import helmert, null_space
 
-from n2a_bids.algorithms.quality.gain import weighting_gain
-
 EQUAL_NOISE_RATIO = 1.25
 """Noise variances within this ratio count as equal: the weighted mean would gain below 0.05 dB."""
 
@@ -52,20 +50,31 @@ class RepetitionWeights:
 
     @property
     def gain(self) -> float:
-        """Noise variance of the plain mean over that of the average."""
-        return weighting_gain(self.weights, self.variance_ratio)
+        """Noise variance of the plain mean over that of the average.
+
+        Examples
+        --------
+        >>> round(2 * RepetitionWeights.of_variances(np.array([1.0, 16.0])).gain, 2)
+        9.03
+        """
+        return float(self.variance_ratio.mean() / len(self.variance_ratio) / self.variance)
+
+    @property
+    def variance(self) -> float:
+        """Noise variance of the average over the mean one of the repetitions."""
+        return float((self.weights**2 * self.variance_ratio).sum())
 
     @property
     def noise_factor(self) -> float:
         """Noise SD of the average over that of one repetition (root mean square)."""
-        return float(np.sqrt((self.weights**2 * self.variance_ratio).sum()))
+        return float(np.sqrt(self.variance))
 
     @property
     def n_effective(self) -> float:
         """How many repetitions of the average noise variance have a plain mean as noisy as the average is."""
         if not self.is_weighted:
             return len(self.weights)
-        return float(1 / (self.weights**2 * self.variance_ratio).sum())
+        return 1 / self.variance
 
     @property
     def floor_factor(self) -> float:

@@ -80,9 +80,8 @@ def exposure_source(
     """
     sources = []
     for fields in group.channels:
-        own = fields.weighting
         draw_pair = (
-            recorrupted_pairs(own.weights, own.variance_ratio)
+            recorrupted_pairs(fields.weighting)
             if targets == "recorrupted"
             else exposure_pairs(len(fields.images))
         )

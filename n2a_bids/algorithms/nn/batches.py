@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.nn.blocks import BlockSampler, draw_orientation, orient
 from n2a_bids.algorithms.nn.training import Batch
 from n2a_bids.algorithms.preparation.repetitions import Prepared
@@ -111,7 +112,7 @@ def recorrupted_batches(
         blocks = []
         for _ in range(batch_size):
             box = sampler.draw(generator)
-            weights, others, strength = recorrupt(weighting.weights, weighting.variance_ratio, generator)
+            weights, others, strength = recorrupt(weighting, generator)
             noisy = combine(images, weights, box)
             target = combine(images, others, box) - offset[box]
             noise_sd = fixed[0][box] * float(np.sqrt(1 + strength**2))
@@ -129,14 +130,14 @@ def draw_strength(generator: torch.Generator) -> float:
 
 
 def recorrupt(
-    weights: NDArray[np.float64], variance_ratio: NDArray[np.float64], generator: torch.Generator
+    weighting: RepetitionWeights, generator: torch.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Weights of two averages of the same signal and independent noise, the second for targets.
 
     Parameters
     ----------
-    weights, variance_ratio : (R,) float arrays
-        Of the repetitions in their average, and their noise variances over the mean one.
+    weighting : RepetitionWeights
+        Of the repetitions in their average.
     generator : torch.Generator
 
     Returns
@@ -146,7 +147,8 @@ def recorrupt(
         See `draw_strength`.
     """
     strength = draw_strength(generator)
-    contrast = zero_sum_direction(weights, variance_ratio, generator)
+    contrast = zero_sum_direction(weighting, generator)
+    weights = weighting.weights
     return weights + strength * contrast, weights - contrast / strength, strength
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.nn.batches import combine, recorrupt
 from n2a_bids.algorithms.nn.training import Batch
 
@@ -16,13 +17,12 @@ Draw = Callable[[torch.Generator], tuple[NDArray[np.float64], NDArray[np.float64
 """Weights of the exposures in the input and in the target, and the noise SD of the input over that of one."""
 
 
-def recorrupted_pairs(weights: NDArray[np.float64], variance_ratio: NDArray[np.float64]) -> Draw:
+def recorrupted_pairs(weighting: RepetitionWeights) -> Draw:
     """Pairs of recorrupted averages: input near the mean, target with independent noise."""
-    variance = float((weights**2 * variance_ratio).sum())
 
     def draw(generator: torch.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        inputs, targets, strength = recorrupt(weights, variance_ratio, generator)
-        return inputs, targets, float(np.sqrt((1 + strength**2) * variance))
+        inputs, targets, strength = recorrupt(weighting, generator)
+        return inputs, targets, float(np.sqrt((1 + strength**2) * weighting.variance))
 
     return draw
 

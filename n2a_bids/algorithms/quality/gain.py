@@ -11,9 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 _LEAST_ERROR = 0.01
 """Of the error of the mean: an estimated error can come out at zero or below."""
 
@@ -49,27 +46,6 @@ class Gain:
     def error_denoised(self, noise_sd_mean: float) -> float:
         """Root mean squared error of the denoised image, from the noise SD of the plain mean (same unit)."""
         return noise_sd_mean / math.sqrt(self.weighting * self.denoising)
-
-
-def weighting_gain(weights: NDArray[np.float64], variance_ratio: NDArray[np.float64]) -> float:
-    """Noise variance of the plain mean over that of a weighted one.
-
-    Parameters
-    ----------
-    weights : (R,) float array
-        Of the repetitions, sum 1.
-    variance_ratio : (R,) float array
-        Noise variances of the repetitions, in any common unit.
-
-    Examples
-    --------
-    >>> sds = np.array([1.0, 4.0])
-    >>> weights = sds**-2 / (sds**-2).sum()
-    >>> round(2 * weighting_gain(weights, sds**2), 2)
-    9.03
-    """
-    plain = variance_ratio.mean() / len(variance_ratio)
-    return float(plain / (weights**2 * variance_ratio).sum())
 
 
 def denoising_gain(noise_variance: float, mean_error: float, risk: float) -> float:

@@ -100,7 +100,7 @@ def on_stored_grid(denoised: DenoisedImage, stored: Prepared, used: Prepared) ->
 def _nothing_is_lost(prepared: Prepared, matrix: tuple[int, int, int], context: Context) -> bool:
     """Whether the average without the ends of k-space is no farther from the truth than with them."""
     change, weighting = np.zeros(prepared.mask.shape, np.float32), prepared.weighting
-    contrasts = draw_contrasts(weighting.weights, weighting.variance_ratio, context.generator, 2)
+    contrasts = draw_contrasts(weighting, context.generator, 2)
     for contrast in contrasts:
         noisy, target = (
             np.tensordot((weighting.weights + part * contrast).astype(np.float32), prepared.images, axes=1)

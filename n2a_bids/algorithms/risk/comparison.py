@@ -52,7 +52,7 @@ def compare(
     """
     added, block_values, block_targets = [], [], []
     weighting = prepared.weighting
-    contrasts = draw_contrasts(weighting.weights, weighting.variance_ratio, context.generator, n_draws)
+    contrasts = draw_contrasts(weighting, context.generator, n_draws)
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
     for core, box in zip(held_out.cores, held_out.boxes):
         draws = [

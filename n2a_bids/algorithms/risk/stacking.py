@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import optimize
 
+from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.record.denoising import CandidateRisk, Choice
 
 STRENGTH = 0.4
@@ -29,18 +30,13 @@ _LEAST_SHARE, _LEAST_COSTLY_SHARE = 0.02, 0.05
 another noise level, of which 0.06 were taken, brought 0.009 dB, and was a pass over the whole head."""
 
 
-def zero_sum_direction(
-    weights: NDArray[np.float64], variance_ratio: NDArray[np.float64], generator: torch.Generator
-) -> NDArray[np.float64]:
+def zero_sum_direction(weighting: RepetitionWeights, generator: torch.Generator) -> NDArray[np.float64]:
     """Random contrast of repetitions whose noise is independent of, and as strong as, the average's.
 
     Parameters
     ----------
-    weights : (R,) float array
-        Weights of the average; proportional to ``1 / variance_ratio`` or equal with
-        equal variances.
-    variance_ratio : (R,) float array
-        Relative noise variance of each repetition.
+    weighting : RepetitionWeights
+        Of the average: inverse to the variances, or equal with equal variances.
     generator : torch.Generator
 
     Returns
@@ -50,23 +46,21 @@ def zero_sum_direction(
 
     Examples
     --------
-    >>> u = zero_sum_direction(np.array([0.5, 0.5]), np.ones(2), torch.Generator().manual_seed(0))
+    >>> from n2a_bids.algorithms.averaging import equal_weights
+    >>> u = zero_sum_direction(equal_weights(2), torch.Generator().manual_seed(0))
     >>> np.abs(u).round(6).tolist()
     [0.5, 0.5]
     """
-    draw = torch.randn(len(weights), generator=generator, dtype=torch.float64).numpy()
+    draw = torch.randn(len(weighting.weights), generator=generator, dtype=torch.float64).numpy()
     # Remove what would correlate with the average: u must be orthogonal to 1, and w*s2 is
     # proportional to 1 for inverse-variance weights.
     direction = draw - draw.mean()
-    power = (weights**2 * variance_ratio).sum() / (direction**2 * variance_ratio).sum()
+    power = weighting.variance / (direction**2 * weighting.variance_ratio).sum()
     return direction * np.sqrt(power)
 
 
 def draw_contrasts(
-    weights: NDArray[np.float64],
-    variance_ratio: NDArray[np.float64],
-    generator: torch.Generator,
-    n_draws: int,
+    weighting: RepetitionWeights, generator: torch.Generator, n_draws: int
 ) -> list[NDArray[np.float64]]:
     """Contrasts of repetitions, every second one the mirror image of that before.
 
@@ -77,7 +71,7 @@ def draw_contrasts(
 
     Parameters
     ----------
-    weights, variance_ratio, generator
+    weighting, generator
         As of `zero_sum_direction`.
     n_draws : int
         Even.
@@ -89,12 +83,13 @@ def draw_contrasts(
 
     Examples
     --------
-    >>> one, other = draw_contrasts(np.full(3, 1 / 3), np.ones(3), torch.Generator().manual_seed(0), 2)
+    >>> from n2a_bids.algorithms.averaging import equal_weights
+    >>> one, other = draw_contrasts(equal_weights(3), torch.Generator().manual_seed(0), 2)
     >>> bool((one == -other).all())
     True
     """
-    n_directions = 1 if len(weights) == 2 else n_draws // 2
-    drawn = [zero_sum_direction(weights, variance_ratio, generator) for _ in range(n_directions)]
+    n_directions = 1 if len(weighting.weights) == 2 else n_draws // 2
+    drawn = [zero_sum_direction(weighting, generator) for _ in range(n_directions)]
     return [sign * drawn[pair % n_directions] for pair in range(n_draws // 2) for sign in (1, -1)]
 
 

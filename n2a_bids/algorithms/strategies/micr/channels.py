@@ -124,7 +124,7 @@ def train_network(
         fields.images,
         weight,
         fields.noise_sd,
-        draw_pair or recorrupted_pairs(fields.weighting.weights, fields.weighting.variance_ratio),
+        draw_pair or recorrupted_pairs(fields.weighting),
         target=target,
         edge=config.edge,
         batch_size=config.batch_size,

@@ -232,7 +232,7 @@ def _compare_each(
     """
     denoise = baseline_candidate(name, n_threads).function
     weighting = prepared.weighting
-    contrasts = draw_contrasts(weighting.weights, weighting.variance_ratio, context.generator, 2)
+    contrasts = draw_contrasts(weighting, context.generator, 2)
     values, targets, added = [], [], []
     for core, box in zip(held_out.cores, held_out.boxes, strict=True):
         inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box, strict=True))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.stacking import list_risks, stack_candidates, zero_sum_direction
 
@@ -17,8 +18,8 @@ def _generator():
 @pytest.mark.parametrize("variance", [np.ones(2), np.ones(4), np.array([0.5, 1.0, 1.5])])
 def test_recorrupted_pairs_have_one_signal_and_uncorrelated_noise(variance):
     """Weights sum to one, the noise covariance is zero, and the contrast is as noisy as the average."""
-    weights = (1 / variance) / (1 / variance).sum()
-    direction = zero_sum_direction(weights, variance, _generator())
+    weighting = RepetitionWeights.of_variances(variance)
+    weights, direction = weighting.weights, zero_sum_direction(weighting, _generator())
     strength = 0.4
     source, target = weights + strength * direction, weights - direction / strength
     assert source.sum() == pytest.approx(1)
