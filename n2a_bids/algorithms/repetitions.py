@@ -93,3 +93,14 @@ class DenoisedImage:
     """Over the plain mean of the repetitions, where it was estimated."""
     record: StrategyRecord = field(default_factory=StrategyRecord)
     """What was tried, chosen and measured."""
+
+
+def spread_channels(n_channels: int, most: int) -> list[int]:
+    """Indices of at most so many channels or volumes, evenly spread, both ends among them.
+
+    Examples
+    --------
+    >>> spread_channels(10, 4), spread_channels(2, 4)
+    ([0, 3, 6, 9], [0, 1])
+    """
+    return np.unique(np.linspace(0, n_channels - 1, min(n_channels, most)).astype(int)).tolist()

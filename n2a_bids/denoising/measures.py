@@ -22,7 +22,7 @@ from n2a_bids.algorithms.preparation.background import find_noisy_background
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.quality.gain import decibels
 from n2a_bids.algorithms.quality.sharpness import edge_correlation, sharpness, smoothness_fwhm_mm
-from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions, spread_channels
 
 Volumes = NDArray[np.float32]
 
@@ -140,8 +140,7 @@ def measure(
         By the names of `DenoisingRecord`: errors and gain, and averages of the structure over at most four
         channels. What is not finite or cannot be measured is left out.
     """
-    n_channels = mean.shape[-1]
-    channels = sorted({int(c) for c in np.linspace(0, n_channels - 1, min(n_channels, _MOST_CHANNELS))})
+    channels = spread_channels(mean.shape[-1], _MOST_CHANNELS)
     rows = [_measure_channel(repetitions, mean, denoised.data, channel) for channel in channels]
     keys = dict.fromkeys(key for row in rows for key in row)
     metrics = {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}

@@ -16,7 +16,7 @@ from n2a_bids.algorithms.noise.kspace import AcquiredKSpace, find_acquired
 from n2a_bids.algorithms.noise.model import NoiseModel, agrees_with
 from n2a_bids.algorithms.normalization import apply_scales, match_scales
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
-from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.repetitions import Repetitions, spread_channels
 from n2a_bids.record.denoising import NoiseModelRecord
 
 Volumes = NDArray[np.float32]
@@ -54,7 +54,7 @@ def describe_noise(
     """
     if noise_sd is None or not repetitions.same_contrast or not noise_sd[repetitions.mask].any():
         return None
-    volumes = _some(repetitions.data.shape[-1])
+    volumes = spread_channels(repetitions.data.shape[-1], _MOST_VOLUMES)
     found = _find_covariance(repetitions, noise_sd, denoised, volumes)
     if found is None:
         return None
@@ -115,7 +115,7 @@ def _find_acquired(
     repetitions: Repetitions, stored: Sequence[Path], noise_sd: float
 ) -> AcquiredKSpace | None:
     own = repetitions.data[0]
-    images = _load_some(stored[0]) if stored else own[..., _some(own.shape[-1])]
+    images = _load_some(stored[0]) if stored else own[..., spread_channels(own.shape[-1], _MOST_VOLUMES)]
     if min(images.shape[:3]) < _FEWEST_VOXELS:
         return None
     images = np.nan_to_num(np.moveaxis(images, -1, 0), nan=0.0, posinf=0.0, neginf=0.0)
@@ -126,7 +126,8 @@ def _find_acquired(
 def _load_some(path: Path) -> Volumes:
     """(X, Y, Z, N) some volumes of a file; a long series need not fit into memory beside the others."""
     proxy = nb.load(path).dataobj
-    volumes = [proxy[..., index] for index in _some(proxy.shape[3])] if len(proxy.shape) > 3 else [proxy]
+    chosen = spread_channels(proxy.shape[3], _MOST_VOLUMES) if len(proxy.shape) > 3 else []
+    volumes = [proxy[..., index] for index in chosen] or [proxy]
     return np.stack([np.asarray(volume, dtype=np.float32) for volume in volumes], axis=-1)
 
 
@@ -134,7 +135,3 @@ def _find_object(image: Volumes) -> NDArray[np.bool_]:
     """Voxels with signal, of an image on a grid without a mask."""
     smooth = ndimage.gaussian_filter(image, 1.5)
     return smooth > otsu_threshold(smooth)
-
-
-def _some(n_volumes: int) -> list[int]:
-    return sorted({int(index) for index in np.linspace(0, n_volumes - 1, min(n_volumes, _MOST_VOLUMES))})

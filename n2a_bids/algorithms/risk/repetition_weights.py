@@ -13,6 +13,7 @@ from n2a_bids.algorithms.filters.local_pca import PatchPlan, shrink_local_pca
 from n2a_bids.algorithms.noise.estimate import high_pass, local_sd, repetition_noise_ratio
 from n2a_bids.algorithms.normalization import MaskedSmoother
 from n2a_bids.algorithms.preparation.repetitions import Prepared
+from n2a_bids.algorithms.repetitions import spread_channels
 from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
 from n2a_bids.algorithms.risk.held_out import HeldOut
 
@@ -56,12 +57,11 @@ def weigh_series(
     weights : RepetitionWeights
         Equal ones where noise is equal within measurement.
     """
-    count, n_volumes = len(repetitions), repetitions.shape[-1]
+    count = len(repetitions)
     found = equal_weights(count)
     if count == 1:
         return found
-    volumes = np.unique(np.linspace(0, n_volumes - 1, min(n_volumes, _MOST_VOLUMES)).astype(int))
-    some = np.ascontiguousarray(repetitions[..., volumes])
+    some = np.ascontiguousarray(repetitions[..., spread_channels(repetitions.shape[-1], _MOST_VOLUMES)])
     centre = some.mean(axis=0)
     band = _Band(MaskedSmoother(mask, _BAND_VOXELS[0]), MaskedSmoother(mask, _BAND_VOXELS[1]), mask)
     deviations = [np.stack([take(series - centre) for series in some]) for take in (band.detail, band.values)]
