@@ -14,7 +14,7 @@ from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix, world_points
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix, spread_points
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
@@ -52,15 +52,14 @@ class Grid:
     """(X, Y, Z) where the image holds a measurement; None for everywhere."""
 
     @property
-    def voxel_size_mm(self) -> float:
+    def mean_voxel_size_mm(self) -> float:
         """Geometric mean of the edge lengths."""
         return float(abs(np.linalg.det(self.affine[:3, :3])) ** (1 / 3))
 
     @property
     def brain_points(self) -> NDArray[np.float64]:
         """(N, 3) world coordinates of about a thousand brain voxels."""
-        voxels = np.argwhere(self.mask)
-        return world_points(voxels[:: max(1, len(voxels) // 1000)], self.affine)
+        return spread_points(self.mask, self.affine, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def is_negligible(transform: Matrix, grid: Grid, limit_voxels: float) -> bool:
     as good as none.
     """
     moved_mm = Affine(transform).displacement_mm(grid.brain_points)
-    return bool(moved_mm.max() < limit_voxels * grid.voxel_size_mm)
+    return bool(moved_mm.max() < limit_voxels * grid.mean_voxel_size_mm)
 
 
 def bring_to_grid(
@@ -147,7 +146,7 @@ def judge(
     measured : (X, Y, Z) bool array, optional
         As in `bring_to_grid`. Images are compared where both were measured.
     """
-    voxel = grid.voxel_size_mm
+    voxel = grid.mean_voxel_size_mm
     shape = grid.image.shape
     before = Affine().between_voxels(grid.affine, affine)
     after = Affine(transform).between_voxels(grid.affine, affine)

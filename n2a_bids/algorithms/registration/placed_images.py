@@ -15,7 +15,12 @@ from n2a_bids.algorithms.registration.dwi_motion import register_rigid
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.rigid import first_guess
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm, world_points
+from n2a_bids.algorithms.registration.transforms import (
+    Affine,
+    Matrix,
+    spread_points,
+    voxel_sizes_mm,
+)
 
 _CONVERGED_VOXELS = 0.05
 """A step that moves no brain voxel farther is the last one."""
@@ -52,8 +57,7 @@ class PlacedImage:
     @property
     def brain_points(self) -> NDArray[np.float64]:
         """(N, 3) world coordinates of about two thousand brain voxels."""
-        voxels = np.argwhere(self.mask)
-        return world_points(voxels[:: max(1, len(voxels) // 2000)], self.affine)
+        return spread_points(self.mask, self.affine, 2000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,12 @@ def world_points(voxels: NDArray, affine: Matrix) -> NDArray[np.float64]:
     return Affine(affine).apply(np.asarray(voxels, dtype=float))
 
 
+def spread_points(mask: NDArray[np.bool_], affine: Matrix, n_points: int) -> NDArray[np.float64]:
+    """(N, 3) world coordinates of about so many voxels of a mask, evenly spread."""
+    voxels = np.argwhere(mask)
+    return world_points(voxels[:: max(1, len(voxels) // n_points)], affine)
+
+
 def inverse(matrix: Matrix) -> Matrix:
     """The inverse of a (4, 4) matrix, such as world to voxel from an affine."""
     return (~Affine(matrix)).matrix
