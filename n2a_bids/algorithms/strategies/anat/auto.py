@@ -127,17 +127,14 @@ def _denoise_echoes(repetitions: Repetitions, config: AutoConfig, context: Conte
 def _likely_risk(
     stack: Stack, mean_error: float, error_sd: NDArray[np.float32], prepared: Prepared, held_out: HeldOut
 ) -> float:
-    """Risk of the combination, as measured; larger where chance made it smaller than the map says.
+    """Risk of the combination, as measured, and as the map of the expected error says, each as sure as it is.
 
-    Never smaller: on a real pair, whose held-out blocks are few and differ by more than noise, the map would
-    tell 3.5 dB of gain where 2.8 were measured.
+    Believed only where it told more error, the map left the gain of five simulated pairs 1.2 dB off on
+    average; weighed both ways, 0.6 dB.
     """
     counted = held_out.mask & prepared.mask
     expected = float((error_sd[counted].astype(np.float64) ** 2).mean())
-    measured = stack.combined_risk
-    return max(
-        measured, risk_beside_expectation(measured, stack.combined_standard_error, mean_error, expected)
-    )
+    return risk_beside_expectation(stack.combined_risk, stack.combined_standard_error, mean_error, expected)
 
 
 def estimate_gain(
