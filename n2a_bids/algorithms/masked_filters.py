@@ -42,12 +42,11 @@ def bounding_box(mask: Mask, margin: int | Sequence[int] = 0) -> tuple[slice, ..
     >>> bounding_box(mask, margin=(1, 2))
     (slice(3, 6, None), slice(5, 9, None))
     """
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    margins = np.broadcast_to(margin, len(box)).tolist()
-    return tuple(
-        slice(max(part.start - extra, 0), min(part.stop + extra, size))
-        for part, extra, size in zip(box, margins, mask.shape, strict=True)
-    )
+    margins, box = np.broadcast_to(margin, mask.ndim).tolist(), []
+    for axis, (extra, size) in enumerate(zip(margins, mask.shape)):
+        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        box.append(slice(max(int(inside[0]) - extra, 0), min(int(inside[-1]) + 1 + extra, size)))
+    return tuple(box)
 
 
 def box_within(box: Sequence[slice], outer: Sequence[slice]) -> tuple[slice, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.gaussian import gaussian_blur
@@ -76,13 +76,15 @@ class MaskedSmoother:
     def __call__(self, image: Volume) -> Volume:
         """Smoothed (X, Y, Z) image: zero where the kernel does not reach the mask."""
         precision = np.result_type(image, np.float32)
-        weight, total = (
-            self._weight(precision),
-            self._filter(image[self._box].astype(precision, copy=False) * self._inside),
-        )
+        weight, total = self._weight(precision), self._sum(image, precision)
         smooth = np.zeros(image.shape, precision)
         np.divide(total, weight, out=smooth[self._box], where=weight > _LEAST_WEIGHT)
         return smooth
+
+    def in_mask(self, image: Volume, precision: DTypeLike = np.float32) -> NDArray[np.floating]:
+        """(N,) smoothed values of the voxels of the mask, of this precision or that of the image."""
+        precision = np.result_type(image, precision)
+        return self._sum(image, precision)[self._inside] / self._weight(precision)[self._inside]
 
     @property
     def reached(self) -> Mask:
@@ -90,6 +92,10 @@ class MaskedSmoother:
         found = np.zeros(self._shape, bool)
         found[self._box] = self._weight(np.dtype(np.float32)) > _LEAST_WEIGHT
         return found
+
+    def _sum(self, image: Volume, precision: np.dtype) -> Volume:
+        """What the kernel finds in the mask."""
+        return self._filter(image[self._box].astype(precision, copy=False) * self._inside)
 
     def _weight(self, precision: np.dtype) -> Volume:
         """Part of the kernel that lies in the mask."""
@@ -134,7 +140,7 @@ def match_scales(data: NDArray[np.float32], mask: Mask, smoothing_voxels: float 
     """
     scales, smooth = [], MaskedSmoother(mask, smoothing_voxels)
     for index, image in enumerate(data):
-        values = smooth(image.astype(np.float64))[mask]
+        values = smooth.in_mask(image, np.float64)
         gain = float(values.std())
         if not gain > 1e-6 * max(abs(float(values.mean())), 1e-30):
             raise ValueError(f"repetition {index + 1} is constant inside the brain mask")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.linalg import helmert
 
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.noise.covariance import FAR_LAG, LARGEST_LAG, NoiseCovariance, white_noise
 from n2a_bids.algorithms.noise.estimate import local_sd
 from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
@@ -24,6 +25,9 @@ _HIGH_PASS_VOXELS = 6.0
 
 _CAP = 3.5
 """Largest noise that counts, in SDs: vessels and borders that moved stand out of the noise."""
+
+_SLOPE_VOXELS, _SLOPE_REACH = 1.5, 6
+"""SD of the Gaussian whose slopes tell flat places, and the voxels that it reaches."""
 
 _FLAT_PART = 0.6
 """Of the brain, in which the image changes least: borders that moved look like noise."""
@@ -117,8 +121,10 @@ def flat_places(image: Volume, mask: Mask) -> Mask:
     -------
     flat : (X, Y, Z) bool array
     """
-    slope = ndimage.gaussian_gradient_magnitude(image.astype(np.float32), 1.5)
-    return mask & (slope <= np.quantile(slope[mask], _FLAT_PART))
+    box, flat = bounding_box(mask, _SLOPE_REACH), np.zeros(mask.shape, bool)
+    slope = ndimage.gaussian_gradient_magnitude(image[box].astype(np.float32), _SLOPE_VOXELS)
+    flat[box] = mask[box] & (slope <= np.quantile(slope[mask[box]], _FLAT_PART))
+    return flat
 
 
 def _without_structure(values: Volume, smooth: MaskedSmoother) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.noise.estimate import single_image_noise_sd
-from n2a_bids.algorithms.normalization import Mask, Volume, smooth_in_mask
+from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 from n2a_bids.algorithms.registration.noise_attenuation import without_attenuation
 
 
@@ -26,7 +26,7 @@ def contrast_to_noise(image: Volume, mask: Mask) -> float:
     ratio : float
         0 where the image is constant inside the mask.
     """
-    contrast = float(smooth_in_mask(image, mask, 1.5)[mask].std())
+    contrast = float(MaskedSmoother(mask, 1.5).in_mask(image).std())
     noise_sd = single_image_noise_sd(image, mask)
     return contrast / max(noise_sd, 1e-3 * contrast) if contrast > 0 else 0.0
 
@@ -60,8 +60,8 @@ def smooth_correlation(
     correlation : float
         -1 to 1; 0 where an image is constant.
     """
-    smooth = [smooth_in_mask(image, mask, sd_voxels)[mask] for image in (first, second)]
-    return _correlation(*smooth, noise_variances)
+    smooth = MaskedSmoother(mask, sd_voxels)
+    return _correlation(smooth.in_mask(first), smooth.in_mask(second), noise_variances)
 
 
 def structure_correlation(
@@ -91,14 +91,11 @@ def structure_correlation(
     correlation : float
         -1 to 1; 0 where an image is constant.
     """
-    fine, coarse = sd_voxels
-    inner = ndimage.binary_erosion(mask, iterations=max(1, round(2 * fine)))
-    if not inner.any():
-        inner = mask
-    bands = [
-        smooth_in_mask(image, mask, fine) - smooth_in_mask(image, mask, coarse) for image in (first, second)
-    ]
-    return _correlation(bands[0][inner], bands[1][inner], noise_variances)
+    inner = ndimage.binary_erosion(mask, iterations=max(1, round(2 * sd_voxels[0])))
+    kept = inner[mask] if inner.any() else slice(None)
+    fine, coarse = (MaskedSmoother(mask, sd) for sd in sd_voxels)
+    bands = [(fine.in_mask(image) - coarse.in_mask(image))[kept] for image in (first, second)]
+    return _correlation(*bands, noise_variances)
 
 
 def _correlation(
