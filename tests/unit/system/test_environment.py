@@ -75,7 +75,9 @@ with suppress(SystemExit):
 
 def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise():
     assert thread_variables(2, {})["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert "OMP_WAIT_POLICY" not in thread_variables(2, {"OMP_WAIT_POLICY": "ACTIVE"})
+    assert thread_variables(2, {})["GOMP_SPINCOUNT"] == "200"
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        assert name not in thread_variables(2, {"OMP_WAIT_POLICY": "ACTIVE"})
 
 
 @pytest.mark.parametrize(
