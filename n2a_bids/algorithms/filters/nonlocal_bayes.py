@@ -23,6 +23,7 @@ from torch import Tensor
 
 from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH, PatchSearch, find_similar
 from n2a_bids.algorithms.filters.whitening import Whitening
+from n2a_bids.algorithms.masked_filters import bounding_box
 
 _LARGEST_CONDITION = 1e6
 """Of the matrices that are inverted, so that single precision serves."""
@@ -70,12 +71,12 @@ def guided_nonlocal_bayes(
     denoised : array like `noisy`
         No other input is modified.
     """
-    shape = where.shape
-    if min(shape) < search.edge or not where.any():
-        return guide.copy()
+    result = guide.copy()
+    if min(where.shape) < search.edge or not where.any():
+        return result
+    box = _box_searched(where, search)
     values, reference, spread, region = (
-        torch.from_numpy(_pad(volume.reshape(*shape, -1), search)).to(device)
-        for volume in (noisy, guide, noise_sd, where)
+        torch.from_numpy(_pad(volume[box], search)).to(device) for volume in (noisy, guide, noise_sd, where)
     )
     n_corners = torch.zeros_like(spread).reshape(-1)
     expected = None if variance is None else _Accumulator.like(values)
@@ -93,11 +94,17 @@ def guided_nonlocal_bayes(
             expected.add(own, left)
         total.index_add_(0, voxels.reshape(-1), estimate.reshape(-1, *total.shape[1:]))
         n_corners.index_add_(0, similar.reshape(-1), n_corners.new_ones(similar.numel()))
-    count = _count_patches(n_corners.reshape(spread.shape[:3]), search.edge)[..., None]
-    denoised = torch.where(count > 0, total.reshape(values.shape) / count.clamp(min=1), reference)
+    denoised = _average_patches(total, n_corners, reference, search.edge)
     if expected is not None:
-        expected.fill(variance, values.shape, search.stride)
-    return _without_padding(denoised, noisy.shape)
+        expected.fill(variance[box], values.shape, search.stride)
+    result[box] = _without_padding(denoised, result[box].shape)
+    return result
+
+
+def _box_searched(where: NDArray[np.bool_], search: PatchSearch) -> tuple[slice, ...]:
+    """What the search for patches looks at; it begins on the lattice of their corners."""
+    box = bounding_box(where, search.radius + search.edge)
+    return tuple(slice(part.start - part.start % search.stride, part.stop) for part in box)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +178,20 @@ def _voxels_of(corners: Tensor, inside: Tensor, reused: Tensor) -> Tensor:
     return torch.add(corners[:, :, None].to(inside.dtype), inside, out=reused)
 
 
-def _count_patches(n_corners: Tensor, edge: int) -> Tensor:
-    """Number of patches over each voxel, from the number of patches with their corner there."""
-    padded = F.pad(n_corners[None, None], (edge - 1, 0) * 3)
-    return F.avg_pool3d(padded, edge, stride=1, divisor_override=1)[0, 0]
+def _average_patches(total: Tensor, n_corners: Tensor, reference: Tensor, edge: int) -> Tensor:
+    """Mean of the patches over each voxel, of which the corners were counted; the reference where none is."""
+    padded = F.pad(n_corners.reshape(1, 1, *reference.shape[:3]), (edge - 1, 0) * 3)
+    count = F.avg_pool3d(padded, edge, stride=1, divisor_override=1)[0, 0, ..., None]
+    return torch.where(count > 0, total.reshape(reference.shape) / count.clamp(min=1), reference)
 
 
 def _pad(volume: NDArray, search: PatchSearch) -> NDArray:
-    """Pad an (X, Y, Z, C) volume at the far ends, so that the last patches reach the last voxels."""
+    """(X', Y', Z', C) volume, padded at the far ends so that the last patches reach the last voxels."""
     sizes = volume.shape[:3]
     pads = [(0, (search.edge - size) % search.stride) for size in sizes]
-    padded = np.pad(volume, [*pads, (0, 0)], mode="reflect" if min(sizes) > search.stride else "edge")
+    padded = np.pad(
+        volume.reshape(*sizes, -1), [*pads, (0, 0)], mode="reflect" if min(sizes) > search.stride else "edge"
+    )
     return np.ascontiguousarray(padded)  # patches are views of it
 
 

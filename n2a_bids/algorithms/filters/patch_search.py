@@ -96,7 +96,8 @@ def _distances(
             radius + y : radius + y + guide.shape[2],
             radius + z : radius + z + guide.shape[3],
         ]
-        torch.sub(here, there, out=squared).square_()
+        # Squared differences in one pass; 0 is no reduction. `torch.nn.functional` takes new memory for them.
+        torch.ops.aten.mse_loss.out(here, there, 0, out=squared)
         summed = squared.sum(dim=0) if len(squared) > 1 else squared[0]
         torch.index_select(_box_sums(summed, search).reshape(-1), 0, places, out=row)
     return distances
