@@ -223,7 +223,7 @@ def _posterior_by_patches(
     """
     white = deviation if noise is None else noise.divide(deviation)
     factor, _ = _factorised(white @ deviation.mT, variance, deviation.shape[1])
-    root = torch.linalg.solve_triangular(factor, deviation, upper=False)
+    root = _solve_lower(factor, deviation)
     white_root = root if noise is None else noise.divide(root)
     kept = root.square().sum(dim=1) if asks_kept else None
     return values @ white_root.mT @ root, kept
@@ -254,6 +254,26 @@ def _factorised(products: Tensor, variance: Tensor, n_similar: int) -> tuple[Ten
     ridge = torch.maximum((n_similar - 1) * variance, trace / _LARGEST_CONDITION).clamp(min=1e-12)
     products.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
     return torch.linalg.cholesky(products), ridge
+
+
+def _solve_lower(factors: Tensor, right: Tensor) -> Tensor:
+    """L^-1 B of (N, M, M) lower triangular matrices L and (N, M, D) matrices B."""
+    if factors.is_cuda:
+        return torch.linalg.solve_triangular(factors, right, upper=False)
+    # LAPACK takes one small matrix after the other, and all threads for each: they wait more than they work.
+    return _invert_lower(factors) @ right
+
+
+def _invert_lower(factors: Tensor) -> Tensor:
+    """Inverses of (N, M, M) lower triangular matrices, from those of two blocks on their diagonals."""
+    half = factors.shape[-1] // 2
+    if not half:
+        return factors.reciprocal()
+    inverses = torch.zeros_like(factors)
+    first, second = inverses[:, :half, :half], inverses[:, half:, half:]
+    first[:], second[:] = (_invert_lower(factors[:, part, part]) for part in (slice(half), slice(half, None)))
+    inverses[:, half:, :half] = -(second @ (factors[:, half:, :half] @ first))
+    return inverses
 
 
 def _offsets_inside(edge: int, volume: Tensor) -> Tensor:
