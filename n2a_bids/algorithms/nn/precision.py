@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 
 import torch
 from torch.nn import functional
+
+from n2a_bids.algorithms.threads import one_thread
 
 _SURELY_FASTER = 0.8
 """Time in bfloat16 over that in float32, below which bfloat16 is taken. Tile units (AMX) give 0.08, the
@@ -76,23 +76,13 @@ def _time_over_float32() -> float:
     block = torch.ones(1, _N_CHANNELS, _EDGE, _EDGE, _EDGE).contiguous(memory_format=torch.channels_last_3d)
     kernel = torch.ones(_N_CHANNELS, _N_CHANNELS, 3, 3, 3)
     operands = [(block.to(dtype), kernel.to(dtype)) for dtype in (torch.bfloat16, torch.float32)]
-    with _one_thread():
+    # Threads that wait for each other on busy processors take longer than the work, in either precision.
+    with one_thread():
         first = _seconds_in_turn(operands)  # the first round chooses its kernels
         if first[0] > _SURELY_SLOWER * first[1]:
             return first[0] / first[1]
         bfloat16_s, float32_s = map(min, zip(*(_seconds_in_turn(operands) for _ in range(_N_ROUNDS))))
     return bfloat16_s / float32_s
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other on busy processors take longer than the work, in either precision."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 @torch.no_grad()

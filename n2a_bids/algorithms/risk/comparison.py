@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.risk.candidates import Candidate, combine_repetitions, estimate_all
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, draw_contrasts, stack_candidates
+from n2a_bids.algorithms.threads import map_side_by_side
+
+Volume = NDArray[np.float32]
 
 _MARGIN_VOXELS = 0
 """Reflected around held-out blocks, whose context is enough: on a real pair the network's residual in their
@@ -54,11 +58,16 @@ def compare(
     weighting = prepared.weighting
     contrasts = draw_contrasts(weighting, context.generator, n_draws)
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
-    for core, box in zip(held_out.cores, held_out.boxes):
-        draws = [
-            _judge(candidates, prepared, (core, box), offset, contrast, strength, context)
-            for contrast in contrasts
-        ]
+    places = zip(held_out.cores, held_out.boxes, strict=True)
+
+    def judge(piece: tuple[tuple[Index, Index], NDArray[np.float64]]) -> tuple[Volume, Volume]:
+        return _judge(candidates, prepared, piece[0], offset, piece[1], strength, context)
+
+    # Other functions than networks may not bear to be called while they run.
+    apply = map if any(one.function for one in candidates) else partial(map_side_by_side, context.device)
+    judged = list(apply(judge, product(places, contrasts)))
+    for index, core in enumerate(held_out.cores):
+        draws = judged[index * len(contrasts) : (index + 1) * len(contrasts)]
         # Draws of one block share its anatomy and most of its noise: they are no independent evidence.
         block_values.append(np.hstack([values for values, _ in draws]))
         block_targets.append(np.hstack([targets for _, targets in draws]))
@@ -76,7 +85,7 @@ def _judge(
     contrast: NDArray[np.float64],
     strength: float,
     context: Context,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[Volume, Volume]:
     """(K, N) estimates of a recorrupted average in the core of one block, and (N,) targets for them."""
     core, box = places
     inner = box_within(core, box)

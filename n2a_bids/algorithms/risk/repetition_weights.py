@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.averaging import RepetitionWeights, equal_weights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.filters.local_pca import PatchPlan, shrink_local_pca
+from n2a_bids.algorithms.nn.blocks import Index
 from n2a_bids.algorithms.noise.estimate import high_pass, local_sd, repetition_noise_ratio
 from n2a_bids.algorithms.normalization import MaskedSmoother
 from n2a_bids.algorithms.preparation.repetitions import Prepared
 from n2a_bids.algorithms.repetitions import spread_channels
 from n2a_bids.algorithms.risk.candidates import Candidate, estimate_average
 from n2a_bids.algorithms.risk.held_out import HeldOut
+from n2a_bids.algorithms.threads import map_side_by_side
 
 _ROUNDS = 4
 """Each finds most of what the ones before it left of a difference in noise."""
@@ -121,16 +124,24 @@ def weigh_repetitions(
         Of equal weights where the noise is equal within measurement.
     """
     for _ in range(_ROUNDS):
-        residuals, deviations = [], []
-        for box in held_out.boxes:
-            images, counted = prepared.images[(slice(None), *box)], (prepared.mask & held_out.mask)[box]
-            (estimate,) = estimate_average([candidate], prepared, context, box=box)
-            residuals.append(np.stack([high_pass(image - estimate)[counted] for image in images]))
-            centre = images.mean(axis=0)
-            deviations.append(np.stack([high_pass(image - centre)[counted] for image in images]))
+        look = partial(_look_at_noise, candidate, prepared, held_out, context)
+        residuals, deviations = zip(*map_side_by_side(context.device, look, held_out.boxes))
         ratio = repetition_noise_ratio(np.hstack(residuals), np.hstack(deviations))
         before, weighting = prepared.weighting, prepared.weighting.for_noise(ratio)
         prepared = replace(prepared, weighting=weighting)
         if weighting.weights is before.weights:
             break
     return prepared
+
+
+def _look_at_noise(
+    candidate: Candidate, prepared: Prepared, held_out: HeldOut, context: Context, box: Index
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(R, N) high-passed repetitions of a block minus its denoised average, and minus their plain mean."""
+    images, counted = prepared.images[(slice(None), *box)], (prepared.mask & held_out.mask)[box]
+    (estimate,) = estimate_average([candidate], prepared, context, box=box)
+    residuals, deviations = (
+        np.stack([high_pass(image - centre)[counted] for image in images])
+        for centre in (estimate, images.mean(axis=0))
+    )
+    return residuals, deviations
