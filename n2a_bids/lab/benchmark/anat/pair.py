@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.context import Context
+from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare
 from n2a_bids.algorithms.quality.metrics import edge_correlation, relative_sharpness
 from n2a_bids.algorithms.risk.candidates import Candidate, combine_repetitions
@@ -235,7 +236,7 @@ def _compare_each(
     contrasts = draw_contrasts(weighting, context.generator, 2)
     values, targets, added = [], [], []
     for core, box in zip(held_out.cores, held_out.boxes, strict=True):
-        inner = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box, strict=True))
+        inner = box_within(core, box)
         counted, noise_sd = prepared.mask[core], prepared.repetition_noise_sd[box]
         images = prepared.images[(slice(None), *box)]
         denoised = np.stack([denoise(image, noise_sd) for image in images])
