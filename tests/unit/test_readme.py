@@ -16,6 +16,7 @@ WORTH = [
     ROOT / "docs" / "benchmarks" / "2026-11-27" / f"downstream-{name}.tsv"
     for name in ("summary", "42-brains", "boxes-brains")
 ]
+UNSEEN = ROOT / "docs" / "benchmarks" / "2026-11-28" / "unseen-t1w.tsv"
 LONGEST_SENTENCE_WORDS = 25
 # One screen and a half.
 MOST_LINES = 90
@@ -99,6 +100,9 @@ def answers() -> list[str]:
         for base in ("auto", "ants")
     }
     low, high = ({base: f"{bound(found):.0f}" for base, found in worth.items()} for bound in (min, max))
+    unseen = {
+        row["method"]: float(row["gain_db"]) for row in read_rows(UNSEEN) if row["judged"].startswith("run 1")
+    }
     n_brains = len({row["truth"] for path in WORTH[1:] for row in read_rows(path)})
     return [
         f"by {min(over_mean):.1f} dB or more, in all {len(over_mean)} draws",
@@ -106,6 +110,7 @@ def answers() -> list[str]:
         f"{min(ratios):.2f} to {max(ratios):.2f} of the mean's, in all {len(ratios)} draws",
         f"{low['auto']} to {high['auto']} in {n_brains} brains, "
         f"after ANTs of each run {low['ants']} to {high['ants']}",
+        f"{unseen['auto']:.1f} dB below that of the run, BM4D {unseen['bm4d']:.1f} dB",
     ]
 
 
