@@ -50,8 +50,19 @@ def write_whole(path: Path, text: str) -> Path:
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that a reader never meets half of the copy: see `whole_file`."""
+    with copied_whole(source, target):
+        pass
+
+
+@contextmanager
+def copied_whole(source: Path, target: Path) -> Iterator[None]:
+    """Copy a file so that it appears when the block ends well, which writes the sidecar.
+
+    The copy is made before the block: a disk that is full leaves no sidecar without its image.
+    """
     with whole_file(target) as temporary:
         shutil.copyfile(source, temporary)
+        yield
 
 
 def content_digest(path: Path) -> str:

@@ -18,7 +18,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from n2a_bids.io.files import copy_whole, write_whole
+from n2a_bids.io.files import copied_whole, write_whole
 from n2a_bids.io.json import sidecar_path, sidecar_text
 from n2a_bids.record.typed_json import JsonObject
 
@@ -36,7 +36,7 @@ class _WriteDerivativesOutputSpec(TraitedSpec):
 
 
 class WriteDerivatives(SimpleInterface):
-    """Copy files to the output dataset: each appears whole or not at all, sidecar first.
+    """Copy files to the output dataset: each appears whole or not at all, with its sidecar.
 
     Every name of `targets` becomes two inputs: ``<name>`` takes its file or files, and ``<name>_sidecar``
     what stands in the JSON beside each of them, if anything.
@@ -59,9 +59,9 @@ class WriteDerivatives(SimpleInterface):
     def _run_interface(self, runtime):
         written = []
         for source, target, sidecar in self._files():
-            if sidecar:
-                write_whole(sidecar_path(Path(target)), sidecar_text(sidecar) + "\n")
-            copy_whole(Path(source), Path(target))
+            with copied_whole(Path(source), Path(target)):
+                if sidecar:
+                    write_whole(sidecar_path(Path(target)), sidecar_text(sidecar) + "\n")
             written.append(target)
         for path in _listed(self.inputs.superseded):
             Path(path).unlink(missing_ok=True)

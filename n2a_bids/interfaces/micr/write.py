@@ -82,9 +82,10 @@ class WriteMicrographs(SimpleInterface):
             target = targets[name]
             image = load(Path(getattr(inputs, name)))[0].reshape(like.pixels.shape)
             sidecar = self._sidecar(name, record, alignment, like)
-            write_whole(sidecar_path(target), sidecar_text(sidecar) + "\n")
             as_float = inputs.as_float or name in ("residual", "noise_sd")
+            # First what fills a disk: no sidecar is left without its image.
             write_micrograph(target, image, like, as_float=as_float)
+            write_whole(sidecar_path(target), sidecar_text(sidecar) + "\n")
         copy_whole(Path(inputs.alignment_file), targets["alignment"])
         write_whole(targets["record"], record_text(record))
         self._results["out_files"] = [os.fspath(path) for path in targets.values()]

@@ -1,8 +1,10 @@
 """Check, denoise and write as nodes: what they accept, what command they run, what they leave behind."""
 
+import errno
 import json
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import nibabel as nb
@@ -139,6 +141,23 @@ def test_write_derivatives_leaves_whole_files_and_sidecars(tmp_path):
     assert sorted(os.listdir(out)) == ["image.json", "image.nii.gz", "record.json"]
     assert json.loads((out / "image.json").read_text()) == {"Description": "x"}
     assert (out / "image.nii.gz").read_text() == "a.nii.gz"
+
+
+@pytest.mark.parametrize("full", ["image", "sidecar"])
+def test_a_full_disk_leaves_neither_image_nor_sidecar(tmp_path, monkeypatch, full):
+    """Whichever of the two finds no space: half of a result would pass for one."""
+    (tmp_path / "a.nii.gz").write_text("a")
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    owner, name = (shutil, "copyfile") if full == "image" else (Path, "write_text")
+    monkeypatch.setattr(owner, name, fail)
+    node = WriteDerivatives({"image": tmp_path / "out" / "mean.nii.gz"}, image=str(tmp_path / "a.nii.gz"))
+    node.inputs.image_sidecar = {"Description": "x"}
+    with pytest.raises(OSError, match="No space"):
+        node.run(cwd=str(tmp_path))
+    assert os.listdir(tmp_path / "out") == []
 
 
 def test_write_derivatives_takes_the_repetitions_that_were_used(tmp_path):

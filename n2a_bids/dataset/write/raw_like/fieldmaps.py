@@ -8,7 +8,7 @@ from pathlib import Path
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.files import copy_whole, write_whole
+from n2a_bids.io.files import copied_whole, write_whole
 from n2a_bids.io.json import listed, read_json_object, sidecar_path, sidecar_text
 from n2a_bids.record.typed_json import JsonObject
 
@@ -193,8 +193,8 @@ def _copy(
     copy = root / image.relative_to(bids_dir)
     participant = root / image.relative_to(bids_dir).parts[0]
     kept = {key: value for key, value in metadata.items() if key != "IntendedFor"}
-    _write_sidecar(sidecar_path(copy), kept, targets, participant)
-    copy_whole(image, copy)
+    with copied_whole(image, copy):
+        _write_sidecar(sidecar_path(copy), kept, targets, participant)
     return copy
 
 

@@ -16,7 +16,7 @@ from n2a_bids.dataset.read.gradient_tables import Series, read_series
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.files import copy_whole, write_whole
+from n2a_bids.io.files import copied_whole, copy_whole, write_whole
 from n2a_bids.io.gradients import read_bvals, write_gradients
 from n2a_bids.io.json import sidecar_text
 
@@ -105,10 +105,10 @@ def _copy(series: Series, copy: Path) -> None:
     image, stem = series.image, copy.with_name(copy.name.split(".")[0])
     # What applies to the image alone in the original dataset: IntendedFor names series that are not here.
     kept = {key: value for key, value in image.metadata.items() if key != "IntendedFor"}
-    write_whole(stem.with_name(f"{stem.name}.json"), sidecar_text(kept) + "\n")
-    if image.bval is None or image.bvec is None:
-        write_gradients(series.gradients, np.eye(4) if series.affine is None else series.affine, stem)
-    else:
-        copy_whole(image.bval, stem.with_name(f"{stem.name}.bval"))
-        copy_whole(image.bvec, stem.with_name(f"{stem.name}.bvec"))
-    copy_whole(image.path, copy)
+    with copied_whole(image.path, copy):
+        write_whole(stem.with_name(f"{stem.name}.json"), sidecar_text(kept) + "\n")
+        if image.bval is None or image.bvec is None:
+            write_gradients(series.gradients, np.eye(4) if series.affine is None else series.affine, stem)
+        else:
+            copy_whole(image.bval, stem.with_name(f"{stem.name}.bval"))
+            copy_whole(image.bvec, stem.with_name(f"{stem.name}.bvec"))
