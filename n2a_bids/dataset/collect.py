@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +15,17 @@ from n2a_bids.dataset.names import invalid_parts, is_label, parse_name, stray_pa
 from n2a_bids.dataset.read.complex_parts import header_fault
 from n2a_bids.dataset.read.duplicate_files import note_duplicates
 from n2a_bids.dataset.read.fieldmaps import find_fieldmaps
-from n2a_bids.dataset.read.files import has_content, images_out_of_reach, kind_problem
+from n2a_bids.dataset.read.files import (
+    has_content,
+    images_of_other_formats,
+    images_out_of_reach,
+    kind_problem,
+)
 from n2a_bids.dataset.read.filters import matches, name_filters
 from n2a_bids.dataset.read.image_checks import header_problem, placement_note
 from n2a_bids.dataset.read.layout import (
     closed_folders,
+    image_folders,
     list_images,
     read_description,
     select_participants,
@@ -74,6 +80,7 @@ def collect(bids_dir: Path, selection: SelectionConfig) -> Collection:
         *with_second_files([_with_remedy(item) for item in found.excluded], kept),
         *(_odd_participant(bids_dir, label) for label in selected if label not in participants),
         *_without_images(bids_dir, participants, paths, selection),
+        *_of_other_formats(bids_dir, {image.entities.get("sub") for image in kept}, selection),
     ]
     units = tuple(_with_placement(unit) for unit in note_duplicates(found.units, bids_dir))
     return Collection(units, tuple(sorted(excluded, key=lambda item: item.path.parts)))
@@ -203,6 +210,16 @@ def _without_images(
             hint = images_out_of_reach(folder, (*others, last))
             excluded.append(Excluded(folder, f"{folder.name}: no {what} image{hint}", is_selected=False))
     return excluded
+
+
+def _of_other_formats(
+    bids_dir: Path, participants: Iterable[str | None], selection: SelectionConfig
+) -> list[Excluded]:
+    """What lies beside images as Analyze pair or the like; a participant without images is named as such."""
+    folders = image_folders(bids_dir, sorted(filter(None, participants)), selection)
+    suffixes = selected_modalities(selection.modalities)
+    found = [images_of_other_formats(folder, suffixes) for folder in folders]
+    return [Excluded(path, reason) for one in found for path, reason in one.items()]
 
 
 def leave_out_unsuitable(collection: Collection, strategy: str) -> Collection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import UNREADABLE
 
 _FORMATS = r"\.(?:mgz|mgh|img|hdr|nrrd|nhdr|mha|mhd|dcm|ima|par|rec|mnc|mif(?:\.gz)?|nii(?:\.gz)?)"
+_OF_NO_BIDS = "is of a format that BIDS does not have: convert it to NIfTI (.nii.gz)"
 _FOLDERS = ("anat", "dwi", "fmap", "micr")
 _MOST_FILES = 20_000
 """Looked at: a folder with the DICOM files of a study must not hold up the list."""
@@ -148,8 +150,36 @@ def images_out_of_reach(folder: Path, suffixes: Sequence[str]) -> str:
             continue
         where = path.relative_to(folder.parent)
         if not found[1].lower().startswith(".nii"):
-            return f"; {where} is of a format that BIDS does not have: convert it to NIfTI (.nii.gz)"
+            return f"; {where} {_OF_NO_BIDS}"
         # Those of sessions that were not asked for lie well.
         if path.parent.name not in _FOLDERS:
             return f"; {where} lies where none is looked for: move it to its folder (anat, dwi)"
     return ""
+
+
+def images_of_other_formats(folder: Path, suffixes: Sequence[str]) -> dict[Path, str]:
+    """Images of a format that BIDS does not have, such as Analyze pairs, and what to do with each.
+
+    Parameters
+    ----------
+    folder : Path
+        Of images, such as ``anat``.
+    suffixes : sequence of str
+        Those that are looked for, such as T1w.
+
+    Returns
+    -------
+    reasons : dict of Path to str
+        Of a pair of header and voxels the latter; nothing that is there as NIfTI, too.
+    """
+    pattern = re.compile(rf"(sub-.*_(?:{'|'.join(suffixes)})){_FORMATS}", re.IGNORECASE)
+    found: dict[str, list[str]] = {}
+    # A folder that cannot be listed is named elsewhere.
+    with suppress(OSError), os.scandir(folder) as entries:
+        for match in filter(None, (pattern.fullmatch(name) for name in sorted(one.name for one in entries))):
+            found.setdefault(match[1], []).append(match[0])
+    return {
+        folder / names[-1]: f"{names[-1]} {_OF_NO_BIDS}"
+        for names in found.values()
+        if not any(name.lower().endswith((".nii", ".nii.gz")) for name in names)
+    }

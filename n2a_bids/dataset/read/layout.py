@@ -143,7 +143,7 @@ def list_images(bids_dir: Path, participants: Sequence[str], selection: Selectio
         Anatomical images (with those that are only named as left out) and DWI, sorted. Names that BIDS does
         not allow, and folders named like images, are among them.
     """
-    folders = list(_folders(bids_dir, participants, selection))
+    folders = list(image_folders(bids_dir, participants, selection))
     micrographs = list_micrographs(folder for folder in folders if folder.name == "micr")
     folders = [folder for folder in folders if folder.name != "micr"]
     modalities = [one for one in selected_modalities(selection.modalities) if one != "micr"]
@@ -213,7 +213,8 @@ def _kept_paths(participants: Sequence[str], selection: SelectionConfig, suffixe
     return rf"/sub-(?:{subjects})(?:/ses-(?:{sessions}))?(?:/(?:{datatypes})(?:/{file_name})?)?"
 
 
-def _folders(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> Iterable[Path]:
+def image_folders(bids_dir: Path, participants: Sequence[str], selection: SelectionConfig) -> Iterable[Path]:
+    """Folders such as ``anat`` of the selected participants, sessions and modalities, where they are."""
     datatypes = _datatypes(selection)
     sessions = {f"ses-{label.removeprefix('ses-')}" for label in selection.sessions}
     for label in participants:

@@ -427,6 +427,17 @@ def test_images_that_are_never_found_are_named(make_bids, name, words):
     assert bool(words) == (name in reasons)
 
 
+@pytest.mark.parametrize("ends", [(".hdr", ".img"), (".mgz",), (".mif.gz",)])
+@pytest.mark.parametrize("suffix", ["T1w", "dwi"])
+def test_a_repetition_of_another_format_is_named(make_bids, suffix, ends):
+    """Beside NIfTI images it would be missed otherwise; one that is there as NIfTI, too, needs no word."""
+    stem = f"sub-01/{'dwi' if suffix == 'dwi' else 'anat'}/sub-01_run-"
+    names = [f"{stem}1_{suffix}.nii.gz", *(f"{stem}{run}_{suffix}{end}" for run in "12" for end in ends)]
+    found = collect(make_bids(dict.fromkeys(names, "")), select(modalities=(suffix,)))
+    told = [item for item in found.excluded if "BIDS does not have: convert it to NIfTI" in item.reason]
+    assert [item.path.name for item in told] == [f"sub-01_run-2_{suffix}{ends[-1]}"]
+
+
 @pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 2)])
 def test_images_that_no_header_places_are_named(make_bids, codes):
     """Left and right are a guess where neither qform nor sform is coded; one of them is enough."""
