@@ -12,7 +12,7 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from n2a_bids.dataset.read.files import check_file
+from n2a_bids.dataset.read.files import check_file, open_nifti
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import UNREADABLE, refuse_unreal
 
@@ -76,6 +76,7 @@ def _write_input(image: ImageLike, path: Path, name: str) -> Path:
     if isinstance(image, str | os.PathLike):
         given = Path(image).absolute()
         check_file(given)
+        open_nifti(given)
         return given
     if isinstance(image, nb.spatialimages.SpatialImage):
         values = np.asanyarray(image.dataobj)

@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 
-from n2a_bids.dataset.read.files import check_file
+from n2a_bids.dataset.read.files import check_file, open_nifti
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain
@@ -37,6 +37,7 @@ def find_series_brain(job: DenoiseJob, folder: Path) -> Path:
     """
     path = job.runs[0]
     check_file(path)
+    open_nifti(path)
     data, affine = load(path)
     table = read_gradients(job.bvals, job.bvecs, affine, b0_threshold=job.b0_threshold)
     n_volumes = data.shape[3] if data.ndim == 4 else 1

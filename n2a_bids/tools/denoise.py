@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from n2a_bids.config.options import Option
-from n2a_bids.dataset.read.files import check_file
+from n2a_bids.dataset.read.files import check_file, open_nifti
 from n2a_bids.dataset.read.gradient_tables import read_header
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.denoising.microscopy.command import takes_micrographs
@@ -74,6 +74,9 @@ def _check_heads(request: DenoiseCommand) -> bool:
     check_request(job, request.files)
     for path in (*job.runs, *filter(None, [job.mask])):
         check_file(path)
+    for path in job.runs:
+        # Results are written like the first: of a pair of header and voxels, none could.
+        open_nifti(path)
     series = next((path for path in job.runs if read_header(path)[0] != 1), None)
     if job.mask is None and series is not None:
         raise ConfigError(

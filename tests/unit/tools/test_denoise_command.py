@@ -55,6 +55,19 @@ def test_runs_that_moved_are_aligned(files, capsys, monkeypatch):
     assert np.corrcoef(out.get_fdata()[brain], image[brain])[0, 1] > 0.95
 
 
+@pytest.mark.parametrize(("kind", "end"), [(nb.Nifti1Pair, ".img"), (nb.MGHImage, ".mgz")])
+def test_images_like_which_no_result_can_be_written_are_refused(files, capsys, kind, end):
+    """Before the brain is looked for, with the remedy."""
+    for name in ("one", "two"):
+        image, files[name] = nb.load(files[name]), files[name].with_name(name + end)
+        nb.save(kind(image.get_fdata(dtype=np.float32), image.affine), files[name])
+    for options in ((), ("--no-align", "--mask", files["mask"])):
+        assert _denoise(files, *options) == 70
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"one{end}: expected a NIfTI image (.nii or .nii.gz), found {kind.__name__}; convert" in told
+        assert "finding the brain" not in told
+
+
 def test_the_error_is_told_where_one_run_alone_was_measured(files, capsys):
     """Beyond the view of the other it is that of one image: no difference there is no sign of no noise."""
     image, brain = head_phantom()
