@@ -12,7 +12,7 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from n2a_bids.dataset.read.files import check_file, open_nifti
+from n2a_bids.dataset.read.files import open_nifti
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.images import UNREADABLE, refuse_unreal
 
@@ -75,7 +75,6 @@ def write_mask(mask: ImageLike, folder: Path) -> Path:
 def _write_input(image: ImageLike, path: Path, name: str) -> Path:
     if isinstance(image, str | os.PathLike):
         given = Path(image).absolute()
-        check_file(given)
         open_nifti(given)
         return given
     if isinstance(image, nb.spatialimages.SpatialImage):

@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 
-from n2a_bids.dataset.read.files import check_file, open_nifti
+from n2a_bids.dataset.read.files import open_nifti
 from n2a_bids.denoising.inputs import DenoiseJob
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain
@@ -36,7 +36,6 @@ def find_series_brain(job: DenoiseJob, folder: Path) -> Path:
         If there is no b0, or no brain in it.
     """
     path = job.runs[0]
-    check_file(path)
     open_nifti(path)
     data, affine = load(path)
     table = read_gradients(job.bvals, job.bvecs, affine, b0_threshold=job.b0_threshold)

@@ -20,7 +20,7 @@ from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.config import B0Threshold, DenoiseConfig
 from n2a_bids.config.options import Option, Range
 from n2a_bids.contrasts import B0_THRESHOLD
-from n2a_bids.dataset.read.files import check_file, open_nifti
+from n2a_bids.dataset.read.files import open_nifti
 from n2a_bids.dataset.read.image_memory import least_memory_gb
 from n2a_bids.denoising.warnings import refuse_copies
 from n2a_bids.errors import BIDSDataError
@@ -261,7 +261,6 @@ def _fill_series(
 
 
 def _load_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    check_file(path)
     open_nifti(path)
     try:
         data, affine = load(path)

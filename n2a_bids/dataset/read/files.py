@@ -109,9 +109,9 @@ def open_nifti(path: Path) -> nb.Nifti1Image:
     Raises
     ------
     BIDSDataError
-        If it is no NIfTI image, or its header makes no sense.
+        If it is no readable file, no NIfTI image, or its header makes no sense.
     """
-    check_kind(path)
+    check_file(path)
     try:
         image = nb.load(path)
     except UNREADABLE as error:
