@@ -29,8 +29,12 @@ _TENSORS = (
     (0.04, 15.0, 15.0),
 )
 _N_ORIENTATIONS = 300
-_NOISE = 0.07
-"""SD of noise and of what tensors miss, over the signal without weighting."""
+_NOISE = 0.03
+"""SD of noise and of what tensors miss, over the signal without weighting. The more is taken for noise, the
+more the contrast of directions is shrunk, which looks like motion: of a still head of tensors (30 directions,
+b0 at 32 times the noise, 3.5 x 3.5 x 5 mm) volumes moved by up to 1.2 mm with 0.07, 0.6 mm with 0.03. Volumes
+of a real series (32 directions) turned on purpose were found again to 0.26 mm with 0.07, 0.23 mm with 0.03,
+0.39 mm with 0.02, where weights are so large that the motion of one volume is seen in the others."""
 _FLOOR = 0.1
 """SD of a part that all volumes share, likewise: the noise floor of magnitudes."""
 
