@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 
 from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps, zone_value
+from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.io.gaps import stored_limits, write_gaps
 from n2a_bids.io.images import load, save_like
+
+_MOST_NAMED = 5
+"""Slices named one by one."""
 
 
 class _FindGapsInputSpec(BaseInterfaceInputSpec):
@@ -21,7 +26,7 @@ class _FindGapsInputSpec(BaseInterfaceInputSpec):
 class _FindGapsOutputSpec(TraitedSpec):
     out_files = traits.List(File(exists=True), desc="the images, plain in their gaps; untouched without any")
     gap_files = traits.List(traits.Str(), desc="map of the gaps of each image, empty where it has none")
-    warnings = traits.List(traits.Str(), desc="one sentence for each image with specks")
+    warnings = traits.List(traits.Str(), desc="a sentence for each image with specks or dark slices")
 
 
 class FindGaps(SimpleInterface):
@@ -40,6 +45,7 @@ class FindGaps(SimpleInterface):
             path, folder = Path(name), Path(runtime.cwd) / str(index)
             image, affine = load(path)
             gaps = find_gaps(image, voxel_sizes_mm(affine), stored_limits(path))
+            warnings += _dark_slices(path.name, image)
             files.append(name)
             maps.append("")
             if not gaps.any:
@@ -57,6 +63,47 @@ def _is_disturbed(image: np.ndarray, gaps: Gaps) -> bool:
     """Whether values in the gaps would mislead who does not know them."""
     values = image[gaps.zone]
     return bool(gaps.specks.any() or (values.size and (values != np.float32(zone_value(image, gaps))).any()))
+
+
+def _dark_slices(name: str, image: np.ndarray) -> list[str]:
+    """A sentence for each axis of a head across which slices have lost signal; those set to zero are gaps."""
+    found = []
+    for axis in range(3):
+        dark = [one for one in find_dark_slices(image[..., None], axis, [0]) if one.remaining > 0]
+        found += [describe_dark_slices(name, dark, axis)] if dark else []
+    return found
+
+
+def describe_dark_slices(
+    name: str, dark: Sequence[DarkSlice], axis: int, numbers: Sequence[int] | None = None
+) -> str:
+    """Note for the user on slices of a file that have lost signal.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    dark : sequence of DarkSlice
+        At least one.
+    axis : int
+        Across the slices.
+    numbers : sequence of int, optional
+        Of each volume in its file, from 0; none of an image that is no series.
+    """
+    volumes = ["" if numbers is None else f" of volume {numbers[one.volume]}" for one in dark]
+    places = [
+        f"slice {one.index}{where} ({one.remaining:.0%})"
+        for one, where in zip(dark[:_MOST_NAMED], volumes, strict=False)
+    ]
+    more = f" and {len(dark) - _MOST_NAMED} more" if len(dark) > _MOST_NAMED else ""
+    remedy = (
+        "leave the image out" if numbers is None else "leave the volume out, or let eddy replace it (--repol)"
+    )
+    return (
+        f"{name}: signal was lost in single slices: {', '.join(places)}{more}, counted from 0 along "
+        f"{'ijk'[axis]}, with what is left of the signal beside. Denoising does not bring it back, and the "
+        f"slices beside are darkened a little; look at them, and {remedy}"
+    )
 
 
 def describe_specks(name: str, values: np.ndarray) -> str:

@@ -23,14 +23,16 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.preparation.gap_filling import mend_series
+from n2a_bids.algorithms.quality.dark_slices import find_dark_slices
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.contrasts import B0_THRESHOLD
+from n2a_bids.dataset.read.complex_parts import slice_axis
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import Method
-from n2a_bids.interfaces.gaps import describe_specks
+from n2a_bids.interfaces.gaps import describe_dark_slices, describe_specks
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.images import load, save_like
@@ -98,7 +100,7 @@ class _PickVolumesOutputSpec(TraitedSpec):
     bval_file = File(exists=True, desc="their b-values")
     bvec_file = File(exists=True, desc="their directions, unit length")
     b0_file = File(exists=True, desc="their mean b0")
-    gap_warnings = traits.List(traits.Str(), desc="one sentence if there were specks")
+    gap_warnings = traits.List(traits.Str(), desc="a sentence if there were specks, and dark slices")
 
 
 class PickVolumes(SimpleInterface):
@@ -115,6 +117,9 @@ class PickVolumes(SimpleInterface):
         indices = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
         table = table.subset(indices)
         data = np.ascontiguousarray(data[..., indices])
+        across = slice_axis(image)
+        across = 2 if across is None else across
+        dark = find_dark_slices(data, across, find_shells(table))
         specks = mend_series(data, voxel_sizes_mm(affine), stored_limits(image.path))
         _refuse_empty_volumes(data, indices, image.path)
         bval, bvec = write_gradients(table, affine, folder / "series")
@@ -124,7 +129,10 @@ class PickVolumes(SimpleInterface):
         )
         self._results["bval_file"], self._results["bvec_file"] = os.fspath(bval), os.fspath(bvec)
         self._pick_values(indices, folder)
-        self._results["gap_warnings"] = [describe_specks(image.path.name, specks)] if specks.size else []
+        self._results["gap_warnings"] = [
+            *([describe_specks(image.path.name, specks)] if specks.size else []),
+            *([describe_dark_slices(image.path.name, dark, across, indices)] if dark else []),
+        ]
         return runtime
 
     def _pick_values(self, indices: list[int], folder: Path) -> None:

@@ -337,6 +337,16 @@ def test_a_view_that_ends_below_the_brain_changes_nothing(tmp_path, noisy_runs, 
     assert outputs.warnings == []
 
 
+def test_a_dark_slice_of_one_repetition_is_named(tmp_path, noisy_runs, write):
+    """By its file, slice and axis; the whole one beside it needs no word."""
+    first, second = (np.asarray(run, np.float32) for run in noisy_runs(2, noise_sd=20))
+    middle = second.shape[1] // 2
+    second[:, middle] *= 0.3
+    (warning,) = FindGaps(in_files=[write("run-1", first), write("run-2", second)]).run().outputs.warnings
+    assert f"run-2.nii.gz: signal was lost in single slices: slice {middle} (" in warning
+    assert "along j" in warning and "leave the image out" in warning
+
+
 def test_specks_do_not_turn_a_registration(tmp_path, pair, motion, head, affine, write):
     """With forty voxels of 32767 in the air the head is found within 0.02 mm of where it is found without."""
     spoiled = nb.load(pair["moved"]).get_fdata()

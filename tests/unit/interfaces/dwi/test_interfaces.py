@@ -83,6 +83,23 @@ def test_an_empty_volume_is_named_before_anything_is_computed(tmp_path, monkeypa
         node.run()
 
 
+def test_dropout_of_a_slice_is_named_with_the_number_of_its_volume_in_the_file(tmp_path, monkeypatch):
+    """Also where only some volumes are taken; a whole series needs no word."""
+    monkeypatch.chdir(tmp_path)
+    table = random_table(2, 14)
+    series, _ = _tensor_series(table)
+    bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
+    table_and_volumes = {"bval_file": bval, "bvec_file": bvec, "volumes": [0, 1, 3, 5, 7, 9, 11]}
+    whole = PickVolumes(in_file=_save(tmp_path / "raw.nii.gz", series), **table_and_volumes)
+    assert whole.run().outputs.gap_warnings == []
+    middle = series.shape[2] // 2
+    series[:, :, middle, 7] *= 0.2
+    lost = PickVolumes(in_file=_save(tmp_path / "lost.nii.gz", series), **table_and_volumes)
+    (warning,) = lost.run().outputs.gap_warnings
+    assert f"lost.nii.gz: signal was lost in single slices: slice {middle} of volume 7 (2" in warning
+    assert "along k" in warning and "eddy" in warning
+
+
 def test_a_series_that_holds_the_noise_of_another_is_named(tmp_path):
     """Copied as it is, or shaded and stored mirrored; the first stays. Volumes stored twice are a warning."""
     table = random_table(2, 14)
