@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from dataclasses import replace
 
 from n2a_bids.app.work import write_methods_text
 from n2a_bids.config import Config
+from n2a_bids.dataset.read.layout import select_participants
 from n2a_bids.errors import DONE, FAILED, NOTHING_TO_DO, BIDSDataError, ConfigError
 from n2a_bids.reports.pages.group import write_group
 from n2a_bids.reports.pages.group_records import list_participants, read_group
@@ -50,7 +53,8 @@ def run_group(config: Config) -> int:
             f"--ratings-dir: expected a folder with ratings, found none at {config.outputs.ratings_dir}"
         )
     group = read_group(config.output_dir, participants, config.outputs.ratings_dir)
-    for sentence in (*group.unreadable, *group.broken_ratings):
+    group = replace(group, never_run=_never_run(config))
+    for sentence in (*group.unreadable, *group.broken_ratings, *group.told_missing):
         sys.stderr.write(f"n2a: {sentence}\n")
     if not group.rows:
         sys.stderr.write(f"n2a: {config.output_dir}: no records of denoised images were found{hint}\n")
@@ -79,3 +83,12 @@ def _participants_of(config: Config) -> list[str]:
             "--participant-label, or run the participant level first"
         )
     return [label for label in selected or there if label not in excluded]
+
+
+def _never_run(config: Config) -> tuple[str, ...]:
+    """Participants of the dataset for which the output has no folder; none where the dataset is not there."""
+    there = list_participants(config.output_dir)
+    with suppress(BIDSDataError):
+        selected = select_participants(config.bids_dir, config.selection)
+        return tuple(label for label in selected if label not in there)
+    return ()

@@ -31,6 +31,9 @@ OUTLIER_Z = 3.5
 FEWEST = 8
 """Below so many values nothing is called unusual."""
 
+_MOST_NAMED = 30
+"""Participants in one sentence."""
+
 _SAME = 1e-6
 """Values that differ from the median by less of the usual value are the median: tables show six digits."""
 
@@ -89,6 +92,19 @@ class Group:
     """Of these participants, by people."""
     broken_ratings: tuple[str, ...] = ()
     """One sentence for each file that is named like a rating and is none."""
+    never_run: tuple[str, ...] = ()
+    """Labels of participants of the dataset for which nothing was written, not even why not."""
+
+    @property
+    def told_missing(self) -> tuple[str, ...]:
+        """A sentence about participants never run, and one about those whose run did not end well."""
+        explained = {label for label, _ in self.left_out}
+        unfinished = [label for label in self.without_records if label not in explained]
+        told = (
+            (self.never_run, "nothing in this folder (run the participant level for them):"),
+            (unfinished, "no denoising finished (look at the reports, then run them again):"),
+        )
+        return tuple(f"{words} {_named(labels)}" for labels, words in told if labels)
 
     @property
     def runs(self) -> dict[str, str]:
@@ -98,6 +114,11 @@ class Group:
     def of(self, suffix: str) -> list[Row]:
         """Rows of one kind of image."""
         return [row for row in self.rows if row.suffix == suffix]
+
+
+def _named(labels: Sequence[str]) -> str:
+    named = ", ".join(f"sub-{label}" for label in labels[:_MOST_NAMED])
+    return named + (f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else "")
 
 
 def list_participants(output_dir: Path) -> list[str]:

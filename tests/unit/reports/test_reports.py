@@ -553,6 +553,22 @@ def test_group_table_has_a_row_for_each_unit(tmp_path):
     assert set(data_dictionary()) == set(rows[0]) | others
 
 
+def test_group_names_who_is_missing(tmp_path, capsys):
+    """Never run, or run without an end: on the page and on the terminal; who was left out has a reason."""
+    for label in ("01", "02", "03", "04"):
+        (tmp_path / "raw" / f"sub-{label}").mkdir(parents=True)
+    add_unit(tmp_path, "sub-01")
+    (tmp_path / "sub-02").mkdir()
+    add_unit(tmp_path, "sub-05")
+    assert run_group(config(tmp_path, exclude_participants=("04",))) == 0
+    told, page = capsys.readouterr().err, (tmp_path / "group.html").read_text()
+    assert "nothing in this folder (run the participant level for them): sub-03\n" in told
+    assert "no denoising finished (look at the reports, then run them again): sub-02\n" in told
+    assert "1 not run." in page and "The dataset has sub-03, of which there is nothing" in page
+    run_group(config(tmp_path, participants=("01",)))
+    assert capsys.readouterr().err == "" and "not run" not in (tmp_path / "group.html").read_text()
+
+
 def test_a_group_table_goes_with_its_last_row(tmp_path):
     """The table of a kind of image of which nothing is left would be read as true."""
     add_unit(tmp_path, "sub-01")
