@@ -64,6 +64,25 @@ class RepetitionWeights:
         """Noise variance of the average over the mean one of the repetitions."""
         return float((self.weights**2 * self.variance_ratio).sum())
 
+    def measured_variance(self, values: NDArray[np.floating]) -> float:
+        """Noise variance of the average, from how repetitions differ.
+
+        Parameters
+        ----------
+        values : (R, n) float array
+            Of each repetition in n voxels, R >= 2.
+
+        Examples
+        --------
+        >>> values = np.random.default_rng(0).normal(0, [[1], [1], [2]], (3, 100_000))
+        >>> weighting = RepetitionWeights.of_variances(np.array([1.0, 1.0, 4.0]))
+        >>> abs(weighting.measured_variance(values) - 1 / (1 + 1 + 1 / 4)) < 0.01
+        True
+        """
+        deviations = values - (self.weights @ values)
+        squares = (deviations**2 / self.variance_ratio[:, None]).sum(axis=0)
+        return float(squares.mean() / (len(values) - 1) * self.variance)
+
     @property
     def noise_factor(self) -> float:
         """Noise SD of the average over that of one repetition (root mean square)."""

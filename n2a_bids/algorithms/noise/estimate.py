@@ -119,9 +119,8 @@ def brain_and_head_noise_sd(data: NDArray[np.float32], brain: Mask, head: Mask) 
     """Noise SD map of one repetition: that of the brain from the brain alone, around it from the whole head.
 
     Scalp, eyes, neck and vessels differ between repetitions by more than noise. In a window that holds both
-    they raised the noise told of the outer 10 mm of the brain of a real pair by a fifth. Within the brain a
-    window half as wide follows what is uneven: on that pair it is worth 0.1 dB, where noise is even it costs
-    less than 0.01 dB.
+    they raised the noise told of the outer 10 mm of the brain of a real pair by a fifth. Within the brain the
+    window is half as wide, and follows what is uneven; where noise is even that costs less than 0.01 dB.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.averaging import RepetitionWeights, equal_weights
 from n2a_bids.algorithms.gaussian import gaussian_blur
+from n2a_bids.algorithms.nn.blocks import Index
 from n2a_bids.algorithms.noise.air import Magnitude
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
@@ -63,6 +64,19 @@ class Prepared:
         if self.n_measured is None:
             return noise_sd
         return noise_sd * np.sqrt(np.float32(len(self.images)) / np.maximum(self.n_measured, 1))
+
+    def average_noise_variance(self, place: Index) -> float:
+        """Noise variance of the average in the brain part of a box, from how the repetitions differ there.
+
+        Sure, without any window or model, where the map of the noise is one of what is usual around: its caps
+        leave out vessels and whatever else was unlike in one repetition. Voxels that some repetition did not
+        measure do not count, unless there are no others.
+        """
+        counted = self.mask[place]
+        if self.n_measured is not None:
+            everywhere = counted & (self.n_measured[place] == len(self.images))
+            counted = everywhere if everywhere.any() else counted
+        return self.weighting.measured_variance(self.images[(slice(None), *place)][:, counted])
 
     def bias(self, clean: Volume, noise_sd: Volume) -> Volume | float:
         """Bias of the average by the noise floor of magnitudes, Rician or of several coils; 0 without one.

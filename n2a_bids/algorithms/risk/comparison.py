@@ -71,10 +71,8 @@ def compare(
         # Draws of one block share its anatomy and most of its noise: they are no independent evidence.
         block_values.append(np.hstack([values for values, _ in draws]))
         block_targets.append(np.hstack([targets for _, targets in draws]))
-        noise_sd = prepared.repetition_noise_sd[core][prepared.mask[core]]
-        added.append(((strength * np.float32(weighting.noise_factor) * noise_sd) ** 2).mean())
-    correction, costly = float(np.mean(added)), _with_own_prediction(candidates)
-    return stack_candidates(block_values, block_targets, correction, costly=costly)
+        added.append(strength**2 * prepared.average_noise_variance(core))
+    return stack_candidates(block_values, block_targets, added, costly=_with_own_prediction(candidates))
 
 
 def _judge(

@@ -118,7 +118,7 @@ class Stack:
 def stack_candidates(
     predictions: list[NDArray[np.float32]],
     targets: list[NDArray[np.float32]],
-    correction: float = 0.0,
+    correction: float | Sequence[float] = 0.0,
     costly: Collection[int] = (),
 ) -> Stack:
     """Compare candidates by their squared distance to independent noisy targets, and combine them.
@@ -132,9 +132,8 @@ def stack_candidates(
         Each candidate's values at the counted voxels of a block, those of several draws of one block
         behind each other; candidate 0 is the plain mean.
     targets : list over blocks of (n,) float arrays
-    correction : float
-        Subtracted from the first candidate's risk: what recorruption added to
-        the noise of the plain mean, known exactly.
+    correction : float or sequence over blocks of float
+        Subtracted from the first candidate's risk: what recorruption added to the noise of the plain mean.
     costly : collection of int
         Candidates whose estimate takes work that no other needs: these are left out of the combination
         unless they are a twentieth of it.
@@ -145,7 +144,7 @@ def stack_candidates(
         grams.append(error @ error.T / target.size)
         sizes.append(target.size)
     blocks, block_weights = np.stack(grams), np.array(sizes) / np.sum(sizes)
-    blocks[:, 0, 0] -= correction
+    blocks[:, 0, 0] -= np.asarray(correction)
     gram = np.tensordot(block_weights, blocks, axes=1)
     combination = _minimise_on_simplex(gram, costly)
     losses = np.diagonal(blocks, axis1=1, axis2=2)

@@ -162,10 +162,10 @@ def estimate_gain(
 
 def error_of_mean(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> float:
     """Mean squared error of the mean on the held-out blocks, squared z-scores."""
-    counted = held_out.mask & prepared.mask
-    noise = (prepared.repetition_noise_sd[counted] * prepared.weighting.noise_factor) ** 2
-    offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)[counted]
-    return float((noise + offset**2).mean())
+    offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)[held_out.mask & prepared.mask]
+    sizes = [np.count_nonzero(prepared.mask[core]) for core in held_out.cores]
+    noise = [prepared.average_noise_variance(core) for core in held_out.cores]
+    return float(np.average(noise, weights=sizes) + (offset**2).mean())
 
 
 def finish(

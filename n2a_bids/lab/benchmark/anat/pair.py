@@ -247,9 +247,8 @@ def _compare_each(
         values.append(np.hstack(pairs))
         others = [weighting.weights - contrast / STRENGTH for contrast in contrasts]
         targets.append(np.hstack([combine_repetitions(images, one)[inner][counted] for one in others]))
-        spread = STRENGTH * np.float32(weighting.noise_factor) * noise_sd[inner][counted]
-        added.append((spread**2).mean())
-    return stack_candidates(values, targets, float(np.mean(added)))
+        added.append(STRENGTH**2 * prepared.average_noise_variance(core))
+    return stack_candidates(values, targets, added)
 
 
 def _joined(values: Iterable[float]) -> str:
