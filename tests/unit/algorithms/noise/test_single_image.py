@@ -59,6 +59,16 @@ def test_noise_that_was_cut_off_at_zero_is_that_of_no_magnitude(brain, snr):
     assert prepare(Repetitions(pair[..., None].astype(np.float32), mask)).magnitude is None
 
 
+def test_dark_tissue_of_a_view_without_air_is_no_air(brain):
+    """What lies around the brain is dark and spreads unlike noise: it tells nothing of the level."""
+    image, mask = (one[..., :-16] for one in brain)
+    dark = np.random.default_rng(3).exponential(3, image.shape)
+    magnitude = np.where(mask, np.abs(noisy(image, 6)), dark).astype(np.float32)
+    found = estimate_noise(magnitude, mask)
+    assert 0.92 < found.level / 6 < 1.08
+    assert found.magnitude is None
+
+
 def test_one_level_gives_one_value_and_an_uneven_one_a_map(brain):
     """Scatter of the estimate is no map; noise that doubles is."""
     image, mask = brain
