@@ -26,9 +26,10 @@ _WINDOW_VOXELS = 5
 _EROSIONS = 2
 _MEDIAN_OF_VARIANCE = 0.983
 """Median of a mean of squares of the detail over a window, for noise of variance 1."""
-_BELIEVED_AIR = (0.75, 1.0)
-"""Noise SD of the air over that of the tissue. Above, the tissue was smoothed or the noise is no white one;
-below, coils and parallel imaging have made the brain noisier than the air."""
+_AIR_OVER_TISSUE, _AIR_LEVEL = (0.6, 0.75, 1.0), (1.0, 0.75, 1.0)
+"""Noise SD of the air over that of the tissue, and the level over the latter, linear between these. The air
+is believed from 0.75 to 1. Above, the tissue was smoothed or the noise is no white one; below 0.6, coils and
+parallel imaging have made the brain noisier than the air, which tells nothing then."""
 _ASYMMETRY = (1.13, 1.6)
 """Of the air's noise: from halfway between Gaussian and Rayleigh (1.26) on. Beyond, it is not noise alone:
 dark voxels between the folds of a view without air (2.0) told a level 26 % too low."""
@@ -97,8 +98,7 @@ def estimate_noise(
     least, most = _ASYMMETRY
     is_rayleigh = found is not None and least < found.asymmetry < most and _is_fine(stored[air], tissue_sd)
     ratio = found.air_noise_sd / tissue_sd if is_rayleigh else 1.0
-    low, high = _BELIEVED_AIR
-    level = tissue_sd * float(np.clip(ratio, low, high))
+    level = tissue_sd * float(np.interp(ratio, _AIR_OVER_TISSUE, _AIR_LEVEL))
     relative = _relative_map(power, flat, mask)
     return NoiseOfOneImage(
         noise_sd=(np.float32(level) * relative).astype(np.float32),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from acquisitions import zero_filled
+from scipy import ndimage
 
 from n2a_bids.algorithms.noise.single_image import estimate_noise
 from n2a_bids.algorithms.preparation.repetitions import prepare
@@ -67,6 +68,16 @@ def test_dark_tissue_of_a_view_without_air_is_no_air(brain):
     found = estimate_noise(magnitude, mask)
     assert 0.92 < found.level / 6 < 1.08
     assert found.magnitude is None
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+def test_air_that_is_quieter_than_the_brain_does_not_tell_its_noise(brain, share):
+    """As parallel imaging and coils leave it: air of half the noise; it counts where it is a little below."""
+    image, mask = brain
+    here = ndimage.binary_dilation(mask, iterations=3)
+    magnitude = np.where(here, np.abs(noisy(image, 5)), np.abs(noisy(0 * image, 5 * share)))
+    found = estimate_noise(magnitude.astype(np.float32), mask)
+    assert 0.88 < found.level / 5 < 1.08
 
 
 def test_one_level_gives_one_value_and_an_uneven_one_a_map(brain):
