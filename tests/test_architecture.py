@@ -38,6 +38,39 @@ def test_imports_go_down_only():
     assert not wrong, "\n".join(wrong)
 
 
+def test_every_imported_name_exists():
+    """Also those that are imported inside of functions, which no other test may call."""
+    wrong = []
+    for path in modules():
+        for node in ast.walk(tree_of(path)):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("n2a_bids"):
+                continue
+            home = PACKAGE.joinpath(*node.module.split(".")[1:])
+            own = home / "__init__.py" if home.is_dir() else home.with_suffix(".py")
+            known = _names_of(tree_of(own)) | {part.stem for part in home.glob("*")}
+            wrong += [
+                f"{path.relative_to(PACKAGE)}: {node.module} has no {name.name}"
+                for name in node.names
+                if name.name not in known and "__getattr__" not in known
+            ]
+    assert not wrong, "\n".join(wrong)
+
+
+def _names_of(tree: ast.Module) -> set[str]:
+    """What a module defines or imports, at whatever depth outside of functions and classes."""
+    found, left = set(), list(tree.body)
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(name.asname or name.name).split(".")[0] for name in node.names}
+        else:
+            found |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+            left += [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.stmt)]
+    return found
+
+
 def test_algorithms_name_only_numpy_scipy_torch():
     """Algorithms run on any machine that has these three; of the package they see nothing but themselves."""
     own = {"algorithms", *LAYERS[0]}

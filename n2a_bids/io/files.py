@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, under a temporary name first."""
+"""Writes files whole or not at all, under a temporary name first; names of files without their extension."""
 
 from __future__ import annotations
 
@@ -93,3 +93,8 @@ def remove_leftovers(folder: Path) -> None:
         with suppress(FileNotFoundError):
             if _TEMPORARY.match(path.name) and now - path.stat().st_mtime > _ABANDONED_S:
                 path.unlink()
+
+
+def without_extension(path: Path) -> str:
+    """Name of a NIfTI file without ``.nii`` or ``.nii.gz``."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")

@@ -167,11 +167,6 @@ def save_like(data: NDArray, reference: Path, out_file: Path, dtype: DTypeLike =
     return Path(out_file)
 
 
-def without_extension(path: Path) -> str:
-    """Name of a NIfTI file without ``.nii`` or ``.nii.gz``."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
 def spell_sizes(sizes: Iterable[float]) -> str:
     """Edge lengths as a message shows them.
 

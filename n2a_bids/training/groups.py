@@ -12,8 +12,7 @@ import numpy as np
 from n2a_bids.config import TrainConfig
 from n2a_bids.dataset.names import name_field, parse_name
 from n2a_bids.errors import BIDSDataError, ConfigError
-from n2a_bids.io.files import write_whole
-from n2a_bids.io.images import without_extension
+from n2a_bids.io.files import without_extension, write_whole
 from n2a_bids.io.micrographs import is_micrograph
 
 _MOST_KEPT_APART = 4

@@ -12,7 +12,7 @@ from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.templates.brain import default_home, find_template, is_there
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.template_archive import RESOLUTIONS
-from n2a_bids.io.images import without_extension
+from n2a_bids.io.files import without_extension
 
 _TELLING = ("atlas", "seg", "scale", "label", "desc", "res")
 """Entities by which TemplateFlow tells segmentations of one template apart."""

@@ -14,8 +14,8 @@ from torch import nn
 
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.files import whole_file
-from n2a_bids.io.images import UNREADABLE, without_extension
+from n2a_bids.io.files import whole_file, without_extension
+from n2a_bids.io.images import UNREADABLE
 from n2a_bids.lab.pretraining.blocks import TrainingHead, check_size, distance_to_brain
 from n2a_bids.lab.simulation.runs import add_noise
 
