@@ -29,12 +29,6 @@ _TENSORS = (
     (0.04, 15.0, 15.0),
 )
 _N_ORIENTATIONS = 300
-_NOISE = 0.03
-"""SD of noise and of what tensors miss, over the signal without weighting. The more is taken for noise, the
-more the contrast of directions is shrunk, which looks like motion: of a still head of tensors (30 directions,
-b0 at 32 times the noise, 3.5 x 3.5 x 5 mm) volumes moved by up to 1.2 mm with 0.07, 0.6 mm with 0.03. Volumes
-of a real series (32 directions) turned on purpose were found again to 0.26 mm with 0.07, 0.23 mm with 0.03,
-0.39 mm with 0.02, where weights are so large that the motion of one volume is seen in the others."""
 _FLOOR = 0.1
 """SD of a part that all volumes share, likewise: the noise floor of magnitudes."""
 
@@ -62,13 +56,15 @@ def signal_covariance(gradients: Gradients) -> NDArray[np.float64]:
     return covariance
 
 
-def predictors(gradients: Gradients) -> NDArray[np.float64]:
+def predictors(gradients: Gradients, noise: float) -> NDArray[np.float64]:
     """Weights with which the volumes of a table predict each one from the *others*.
 
     Parameters
     ----------
     gradients : Gradients
         Table of C volumes.
+    noise : float
+        SD of noise and of what tensors miss, over the signal without weighting.
 
     Returns
     -------
@@ -79,7 +75,7 @@ def predictors(gradients: Gradients) -> NDArray[np.float64]:
     Examples
     --------
     >>> pair = Gradients(np.array([0.0, 0.0]), np.zeros((2, 3)))
-    >>> predictors(pair).round(2)
+    >>> predictors(pair, 0.07).round(2)
     array([[0., 1.],
            [1., 0.]])
     """
@@ -87,7 +83,7 @@ def predictors(gradients: Gradients) -> NDArray[np.float64]:
     if n_volumes == 1:
         return np.ones((1, 1))
     # Of a covariance, no transform of space.
-    precision = np.linalg.inv(signal_covariance(gradients) + _NOISE**2 * np.eye(n_volumes))
+    precision = np.linalg.inv(signal_covariance(gradients) + noise**2 * np.eye(n_volumes))
     # The prediction from all others in closed form (Rasmussen and Williams 2006, equation 5.12).
     weights = -precision / np.diag(precision)[:, None]
     np.fill_diagonal(weights, 0.0)

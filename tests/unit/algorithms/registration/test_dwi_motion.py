@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.registration.dwi_contrasts import contrast_groups
-from n2a_bids.algorithms.registration.dwi_motion import estimate_motion, register_rigid
+from n2a_bids.algorithms.registration.dwi_motion import _noise_over_signal, estimate_motion, register_rigid
 
 _SIZE = (2.0, 2.0, 2.5)
 
@@ -135,6 +135,13 @@ def test_contrast_of_directions_is_no_motion():
         np.linalg.norm((points @ found.T - points)[:, :3], axis=1).mean() for found in motion.voxel_maps
     ]
     assert motion.converged and np.median(shifts) < 0.1 and max(shifts) < 0.2
+
+
+@pytest.mark.parametrize(("noise_sd", "weighed_as"), [(NOISE_SD, 0.03), (6 * NOISE_SD, 0.07)])
+def test_noisy_series_are_predicted_with_more_noise(noise_sd, weighed_as):
+    """Else single noisy volumes that moved, of high b-values, were not found to have moved."""
+    truth, table = head()
+    assert _noise_over_signal(_with_noise(truth, noise_sd), table, truth[..., 0] > 0) == weighed_as
 
 
 @pytest.mark.parametrize("bvals", [_IVIM, _DSI, _SHELLS], ids=["ivim", "dsi", "shells"])
