@@ -57,17 +57,11 @@ def draw_slices(slices: Mapping[str, NDArray[np.float32]], title: str, out_file:
     window = {"cmap": "gray", "vmin": 0, "vmax": float(np.percentile(truth[truth > 0], 99.5))}
     spread = 3 * float(np.std((mean - truth)[truth > 0]))
     difference = {"cmap": "gray", "vmin": -spread, "vmax": spread}
-    figure, axes = subplots(3, len(names), (1.9 * len(names), 6.2))
-    for column, name in enumerate(names):
-        image = slices[name]
-        rows = ((image, window), (image - truth, difference), (mean - image, difference))
-        for axis, (picture, style) in zip(axes[:, column], rows, strict=True):
-            axis.imshow(picture, interpolation="nearest", **style)
-            axis.set_xticks([])
-            axis.set_yticks([])
-        axes[0, column].set_title(name, fontsize=8)
-    for axis, label in zip(axes[:, 0], ("image", "minus truth", "mean minus image"), strict=True):
-        axis.set_ylabel(label, fontsize=8)
+    columns = {
+        name: ((slices[name], window), (slices[name] - truth, difference), (mean - slices[name], difference))
+        for name in names
+    }
+    figure = _draw_columns(columns, ("image", "minus truth", "mean minus image"), (1.9 * len(names), 6.2))
     figure.suptitle(title, fontsize=9)
     save_picture(figure, out_file)
 
@@ -89,18 +83,28 @@ def draw_residuals(slices: Mapping[str, NDArray[np.float32]], undenoised: str, o
     window = {"cmap": "gray", "vmin": 0, "vmax": float(np.percentile(before[before != 0], 99.5))}
     spread = 3 * max(float(np.std(one[before != 0])) for one in taken.values()) or 1.0
     difference = {"cmap": "gray", "vmin": -spread, "vmax": spread}
-    figure, axes = subplots(2, len(slices), (2.4 * len(slices), 5.0))
-    for column, (name, image) in enumerate(slices.items()):
-        for axis, picture, style in zip(
-            axes[:, column], (image, taken[name]), (window, difference), strict=True
-        ):
+    columns = {name: ((image, window), (taken[name], difference)) for name, image in slices.items()}
+    labels = ("image", f"{undenoised} minus image")
+    figure = _draw_columns(columns, labels, (2.4 * len(slices), 5.0))
+    save_picture(figure, out_file)
+
+
+def _draw_columns(
+    columns: Mapping[str, Sequence[tuple[NDArray[np.float32], Mapping[str, Any]]]],
+    labels: Sequence[str],
+    size: tuple[float, float],
+) -> Any:
+    """Pictures of each method below each other, with how they are shown; the rows have labels."""
+    figure, axes = subplots(len(labels), len(columns), size)
+    for column, (name, rows) in enumerate(columns.items()):
+        for axis, (picture, style) in zip(axes[:, column], rows, strict=True):
             axis.imshow(picture, interpolation="nearest", **style)
             axis.set_xticks([])
             axis.set_yticks([])
         axes[0, column].set_title(name, fontsize=8)
-    for axis, label in zip(axes[:, 0], ("image", f"{undenoised} minus image"), strict=True):
+    for axis, label in zip(axes[:, 0], labels, strict=True):
         axis.set_ylabel(label, fontsize=8)
-    save_picture(figure, out_file)
+    return figure
 
 
 def draw_curves(summary: Sequence[Mapping[str, Any]], out_file: Path) -> None:
