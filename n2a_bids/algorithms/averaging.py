@@ -41,7 +41,7 @@ class RepetitionWeights:
         """
         if ratio.max() / ratio.min() < EQUAL_NOISE_RATIO:
             return self if self.is_weighted else replace(self, variance_ratio=ratio)
-        return RepetitionWeights((1 / ratio) / (1 / ratio).sum(), ratio)
+        return RepetitionWeights.of_variances(ratio)
 
     @property
     def is_weighted(self) -> bool:

@@ -72,8 +72,8 @@ def _check_heads(request: DenoiseCommand) -> bool:
         )
         raise ConfigError(f"{option}: expected PNG or TIFF files, found {job.runs[0]}; {instead}")
     check_request(job, request.files)
-    for path in (*job.runs, *filter(None, [job.mask])):
-        check_file(path)
+    if job.mask is not None:
+        check_file(job.mask)
     for path in job.runs:
         # Results are written like the first: of a pair of header and voxels, none could.
         open_nifti(path)

@@ -104,7 +104,7 @@ def estimate_noise(
         noise_sd=(np.float32(level) * relative).astype(np.float32),
         level=level,
         uncertainty=_BASE_UNCERTAINTY + abs(float(np.log(tissue_sd / level))) / 2,
-        magnitude=found if is_rayleigh and 0.6 < ratio < 1.6 else None,
+        magnitude=found if is_rayleigh and _AIR_OVER_TISSUE[0] < ratio < 1.6 else None,
         saw_air=found is not None or (bool(air.any()) and is_cut_off(stored[air])),
         is_correlated=bool(is_rayleigh and ratio > _CORRELATED_AIR),
     )

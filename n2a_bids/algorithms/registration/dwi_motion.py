@@ -31,6 +31,7 @@ from n2a_bids.algorithms.registration.rigid_fit import (
     size_factor,
 )
 from n2a_bids.algorithms.registration.transforms import Affine, inverse
+from n2a_bids.algorithms.repetitions import spread_channels
 
 _SMOOTHING_MM = (2.5, 1.5)
 """Of the rounds: the first catches large motions, the second is less biased."""
@@ -185,7 +186,7 @@ def _displacement_mm(motion: NDArray, points: NDArray) -> float:
 
 def _noise_over_signal(data: NDArray[np.float32], gradients: Gradients, mask: NDArray[np.bool_]) -> float:
     """Noise SD over the signal of the lowest b-values, within the limits that predictions were tried with."""
-    chosen = np.linspace(0, data.shape[-1] - 1, min(data.shape[-1], _VOLUMES_FOR_NOISE)).astype(int)
+    chosen = spread_channels(data.shape[-1], _VOLUMES_FOR_NOISE)
     noise_sd = float(np.median([single_image_noise_sd(data[..., volume], mask) for volume in chosen]))
     lowest = np.flatnonzero(gradients.bvals <= gradients.bvals.min())
     signal = float(np.median(data[..., lowest].mean(axis=-1)[mask]))

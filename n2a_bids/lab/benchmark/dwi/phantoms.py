@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.distortion.field import resample
 from n2a_bids.algorithms.distortion.pepolar import correct_pair
+from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.noise.interpolation import noise_kept
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0, resample_series
 from n2a_bids.algorithms.registration.transforms import Affine
@@ -95,7 +96,7 @@ def make_truths(
     rest = mask & ~ndimage.binary_dilation(taken, iterations=_GAP_VOXELS)
     if not rest.any():
         raise ValueError("the box leaves nothing of the brain to learn from")
-    box = ndimage.find_objects(rest.astype(np.uint8))[0]
+    box = bounding_box(rest)
     return [replace(truth, elsewhere=make(truth.name, rest, box)) for truth in truths]
 
 

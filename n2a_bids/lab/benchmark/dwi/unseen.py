@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.diffusion.tensor import (
+    direction_products,
     fit_tensor,
     fractional_anisotropy,
     mean_diffusivity,
@@ -111,9 +112,8 @@ def angular_detail(pair: Pair, gradients: Gradients) -> Detail:
     independent between volumes, whatever neighbours share.
     """
     shells = find_shells(gradients)
+    products = direction_products(gradients.bvecs[shells > 0])
     shells = shells[shells > 0]
-    directions = gradients.bvecs[find_shells(gradients) > 0]
-    products = np.einsum("ci,cj->cij", directions, directions)[:, *np.triu_indices(3)]
     design = np.hstack([products * (shells == shell)[:, None] for shell in np.unique(shells)])
     explained = design @ np.linalg.pinv(design)
     image = pair.first.astype(np.float64)
