@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
-
-import yaml
 
 from n2a_bids.contrasts import CONTRASTS, MICR_SUFFIXES
+from n2a_bids.packaged import packaged_yaml
 
 LESS_BIAS: Mapping[str, str] = {
     "all": ", less the Rician bias,",
@@ -86,8 +84,7 @@ def compared(kind: str, bias_removed: str = "none") -> str:
 
 @cache
 def _sentences() -> Mapping[str, str]:
-    text = resources.files("n2a_bids").joinpath("data", "sentences.yml").read_text(encoding="utf-8")
-    return {name: " ".join(words.split()) for name, words in yaml.safe_load(text).items()}
+    return {name: " ".join(words.split()) for name, words in packaged_yaml("sentences.yml").items()}
 
 
 def mask_words(method: str) -> str:

@@ -15,9 +15,10 @@ from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.errors import DenoisingError
 from n2a_bids.io.files import content_digest, whole_file, write_whole
 from n2a_bids.io.json import json_text
+from n2a_bids.packaged import DATA
 from n2a_bids.record.typed_json import JsonObject
 
-PACKAGED = Path(__file__).resolve().parents[1] / "data" / "weights"
+PACKAGED = DATA / "weights"
 """Weights that come with the package."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import re
 import shlex
 import sys
@@ -16,6 +15,7 @@ from n2a_bids.dataset.read.layout import select_participants
 from n2a_bids.dataset.write.folder_checks import check_output_dir
 from n2a_bids.errors import ConfigError
 from n2a_bids.io.files import write_whole
+from n2a_bids.packaged import packaged_text
 from n2a_bids.system.resources import parse_memory
 
 _GRACE_S = 120
@@ -147,7 +147,6 @@ def job_script(config: JobConfig) -> str:
             )
     if not re.fullmatch(r"\d+(-\d+)?(:\d+){0,2}", config.time):
         raise ConfigError(f"--time: expected minutes, HH:MM:SS or D-HH:MM:SS, found {config.time!r}")
-    template = importlib.resources.files("n2a_bids").joinpath("data/slurm_array.sh").read_text()
     values = {
         "SCRIPT": shlex.quote(str(config.job_dir / "n2a.sh")),
         "DIRECTIVES": "\n".join(f"#SBATCH {option}" for option in sbatch_options(config)),
@@ -157,7 +156,7 @@ def job_script(config: JobConfig) -> str:
         "MAX_PARALLEL": f"%{config.max_parallel}" if config.max_parallel else "",
         "COLLECT_OPTIONS": "--gres=none" if config.gpu else "",
     }
-    return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], template)
+    return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], packaged_text("slurm_array.sh"))
 
 
 def sbatch_options(config: JobConfig) -> list[str]:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+
+from n2a_bids.packaged import packaged_text
 
 _ENTRY = re.compile(r"@(\w+)\{([\w-]+),\n(.*?)\n\}", re.DOTALL)
 _FIELD = re.compile(r"^\s*(\w+) = \{(.*)\},?$", re.MULTILINE)
@@ -59,10 +60,9 @@ class Reference:
 @cache
 def bibliography() -> dict[str, Reference]:
     """All references by key."""
-    content = resources.files("n2a_bids").joinpath("data", "methods.bib").read_text(encoding="utf-8")
     return {
         match[2]: Reference(match[2], dict(_FIELD.findall(match[3])), match[0])
-        for match in _ENTRY.finditer(content)
+        for match in _ENTRY.finditer(packaged_text("methods.bib"))
     }
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from n2a_bids.packaged import DATA, packaged_text
 
 
 def environment() -> Environment:
     """Jinja environment of the packaged templates; everything is escaped unless it is marked safe."""
-    folder = resources.files("n2a_bids").joinpath("data", "templates")
     return Environment(
-        loader=FileSystemLoader(str(folder)),
+        loader=FileSystemLoader(DATA / "templates"),
         autoescape=select_autoescape(),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -21,7 +21,7 @@ def environment() -> Environment:
 
 def style() -> str:
     """CSS of all pages."""
-    return resources.files("n2a_bids").joinpath("data", "templates", "style.css").read_text(encoding="utf-8")
+    return packaged_text("templates/style.css")
 
 
 def script_json(content: object) -> str:

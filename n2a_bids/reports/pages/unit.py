@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
-import yaml
-
+from n2a_bids.packaged import packaged_yaml
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, DistortionRecord
 from n2a_bids.reports.format import number
 from n2a_bids.reports.pages.summary import Card, Verdict, cards, is_single, nature, noise_words, verdict
@@ -164,10 +162,9 @@ def translation(row: AlignedRepetition) -> str:
 @cache
 def _specification() -> Mapping[str, tuple[FigureSpecification, ...]]:
     """Titles of the sections in their order, with the kinds of figures of each."""
-    text = resources.files("n2a_bids").joinpath("data", "reports-spec.yml").read_text(encoding="utf-8")
     return {
         section["title"]: tuple(FigureSpecification(**entry) for entry in section["figures"])
-        for section in yaml.safe_load(text)
+        for section in packaged_yaml("reports-spec.yml")
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from n2a_bids import __version__
@@ -13,6 +12,7 @@ from n2a_bids.dataset.names import derivative_path
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import read_json_object, read_typed
+from n2a_bids.packaged import DATA, packaged_text
 from n2a_bids.record.typed_json import JsonObject, to_json
 from n2a_bids.record.viewer import ViewerRecord
 from n2a_bids.reports.pages.paths import link
@@ -92,7 +92,6 @@ def _parts(shown: Iterable[_Shown]) -> Iterable[list[_Shown]]:
 
 def _page(output_dir: Path, report: Path, subject: str, part: Sequence[_Shown], others: Sequence[str]) -> str:
     """One viewer page, as HTML."""
-    folder = resources.files("n2a_bids").joinpath("data", "viewer")
     return (
         environment()
         .get_template("viewer.html")
@@ -106,8 +105,8 @@ def _page(output_dir: Path, report: Path, subject: str, part: Sequence[_Shown], 
             margin_mm=f"{MARGIN_MM:g}",
             preferences=PREFERENCES,
             artifacts=ARTIFACTS,
-            licences=folder.joinpath("LICENSES.txt").read_text(encoding="utf-8"),
-            library=base64.b64encode(folder.joinpath("niivue.umd.js.gz").read_bytes()).decode("ascii"),
+            licences=packaged_text("viewer/LICENSES.txt"),
+            library=base64.b64encode((DATA / "viewer" / "niivue.umd.js.gz").read_bytes()).decode("ascii"),
             data=script_json(
                 {
                     "dataset": _dataset_name(output_dir),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
-import yaml
+from n2a_bids.packaged import packaged_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,5 +33,4 @@ class Measure:
 @cache
 def measures() -> tuple[Measure, ...]:
     """All measures, in the order of the tables."""
-    text = resources.files("n2a_bids").joinpath("data", "measures.yml").read_text(encoding="utf-8")
-    return tuple(Measure(**entry) for entry in yaml.safe_load(text))
+    return tuple(Measure(**entry) for entry in packaged_yaml("measures.yml"))
