@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from n2a_bids.algorithms.nn.cuda_graphs import Recorder
 from n2a_bids.algorithms.nn.training import Batch, Schedule, fit
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -35,6 +37,20 @@ class Context:
     def draw_seed(self) -> int:
         """A seed for what has random numbers of its own; the next call gives another."""
         return int(torch.randint(2**31 - 1, (), generator=self.generator))
+
+    def new_network(self, name: str, weights: PretrainedWeights | None, seed: int | None = None) -> nn.Module:
+        """A network on the device, pretrained where weights are given, with random weights otherwise.
+
+        Parameters
+        ----------
+        name : str
+            Of `n2a_bids.algorithms.nn.weights.NETWORKS`.
+        weights : PretrainedWeights or None
+        seed : int, optional
+            Of the random weights; drawn here by default.
+        """
+        build = partial(place_network, name, weights, self.device)
+        return self.make_network(build, self.draw_seed() if seed is None else seed)
 
     def make_network(self, build: Callable[[], Network], seed: int) -> Network:
         """A network on the device, its random weights drawn from a seed.

@@ -18,7 +18,6 @@ from n2a_bids.algorithms.risk.acquired_matrix import on_acquired_matrix
 from n2a_bids.algorithms.risk.candidates import Candidate
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.risk.repetition_weights import weigh_repetitions
-from n2a_bids.algorithms.strategies.anat.recorrupted import new_network
 from n2a_bids.algorithms.strategies.anat.single import SingleConfig, prepare_alone
 
 _MARGIN_VOXELS = 12
@@ -77,7 +76,7 @@ def prepare_group(
         raise ValueError("expected repetitions that differ by noise, found no difference between them")
     if weights is None:
         return _cut(TrainingGroup(subject, replace(prepared, magnitude=None)))
-    network = new_network(weights, context)
+    network = context.new_network("resunet-t1w", weights)
     if repetitions.n_repetitions > 1:
         blocks = hold_out(prepared.mask, context.generator)
         prepared = weigh_repetitions(Candidate("pretrained", network), prepared, blocks, context)

@@ -65,14 +65,14 @@ def pretrained_candidates(
     if config.weights is None:
         # Nothing tells the clean signal yet, from which the bias would follow: it stays.
         return [mean_candidate(prepared)], replace(prepared, magnitude=None), 0.0
-    network = recorrupted.new_network(config.weights, context)
+    network = context.new_network("resunet-t1w", config.weights)
     context.report("choosing the noise level of the pretrained network")
     # First the weights: with unequal noise, that of inputs and targets would be correlated.
     prepared = weigh_repetitions(Candidate("pretrained", network), prepared, held_out, context)
     mean = mean_candidate(prepared)
     tried = _at_levels(PRETRAINED, network, config)
     if config.shipped is not None:
-        tried += _at_levels(SHIPPED, recorrupted.new_network(config.shipped, context), config)
+        tried += _at_levels(SHIPPED, context.new_network("resunet-t1w", config.shipped), config)
     stack = compare([mean, *tried], prepared, held_out, 0.0, context)
     ranked = [tried[index] for index in np.argsort(stack.risks[1:], kind="stable")]
     best = ranked[0]
@@ -109,7 +109,7 @@ def further_candidates(
         return _followed(with_kernel(first, prepared, held_out, bias, config, context), config, context)[
             1:
         ], ()
-    network = copy.deepcopy(best.network) if config.weights else recorrupted.new_network(None, context)
+    network = copy.deepcopy(best.network) if config.weights else context.new_network("resunet-t1w", None)
     factor = best.noise_factor if config.weights else 1.0
     history = recorrupted.fine_tune(
         network, prepared, config.recorrupted, context, bias=bias, noise_factor=factor, held_out=held_out.mask

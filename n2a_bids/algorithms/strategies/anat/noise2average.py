@@ -14,10 +14,8 @@ number of iterations.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -27,7 +25,7 @@ from n2a_bids.algorithms.nn.batches import Pair, pair_batches
 from n2a_bids.algorithms.nn.blocks import BlockSampler
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.training import Schedule
-from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd, single_image_noise_sd
 from n2a_bids.algorithms.normalization import LinearScale, Mask, apply_scales, match_scales, z_scales
 from n2a_bids.algorithms.preparation.repetitions import find_head
@@ -116,7 +114,7 @@ def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Cont
     target = prepared.images.mean(axis=0)
     results, risks, history = [], [], ()
     for iteration in range(config.n_iterations):
-        network = _new_network(config, seed, context)
+        network = context.new_network(config.network, config.weights, seed)
         history += _fit_iteration(network, prepared, target, config, context, iteration)
         denoised = _predict_all(network, prepared, config, context)
         results.append(denoised)
@@ -128,12 +126,6 @@ def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Cont
     best = int(np.argmin([risk.mean() for risk in risks])) if risks else len(results) - 1
     record = _record(best, risks, config, history, context.clock() - started)
     return _finish(results[best], prepared, record)
-
-
-def _new_network(config: Noise2AverageConfig, seed: int, context: Context) -> nn.Module:
-    """The same initial network at every iteration."""
-    network = context.make_network(partial(build_network, config.network, config.weights), seed)
-    return network.to(memory_format=torch.channels_last_3d)
 
 
 def _prepare(repetitions: Repetitions, config: Noise2AverageConfig, held_out: HeldOut | None) -> _Repetitions:

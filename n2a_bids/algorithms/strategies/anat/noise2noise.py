@@ -20,7 +20,7 @@ from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
-from n2a_bids.algorithms.strategies.anat.recorrupted import finish_plain, loss_weight, new_network
+from n2a_bids.algorithms.strategies.anat.recorrupted import finish_plain, loss_weight
 from n2a_bids.record.denoising import list_epochs
 
 
@@ -55,7 +55,7 @@ def denoise(repetitions: Repetitions, config: Noise2NoiseConfig, context: Contex
     """
     started = context.clock()
     prepared = prepare(repetitions)
-    network = new_network(config.weights, context)
+    network = context.new_network("resunet-t1w", config.weights)
     weight = loss_weight(prepared)
     noise_sd = prepared.repetition_noise_sd
     pairs = [Pair(a, noise_sd, b, weight) for a, b in permutations(prepared.images, 2)]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -15,7 +13,7 @@ from n2a_bids.algorithms.nn.batches import recorrupted_batches
 from n2a_bids.algorithms.nn.blocks import BlockSampler
 from n2a_bids.algorithms.nn.inference import FLIPS, predict
 from n2a_bids.algorithms.nn.training import Schedule
-from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare, restore
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import Choice, Epoch, StrategyRecord, list_epochs
@@ -67,7 +65,7 @@ def denoise(repetitions: Repetitions, config: RecorruptedConfig, context: Contex
     """
     started = context.clock()
     prepared = prepare(repetitions, keep_noise_floor=config.keep_noise_floor)
-    network = new_network(config.weights, context)
+    network = context.new_network("resunet-t1w", config.weights)
     noise_sd = prepared.average_noise_sd
     bias: NDArray[np.float32] | float = 0.0
     if config.weights is not None:
@@ -121,12 +119,6 @@ def loss_weight(prepared: Prepared) -> NDArray[np.float32]:
     if prepared.n_measured is not None:
         weight[prepared.n_measured < len(prepared.images)] = 0
     return weight
-
-
-def new_network(weights: PretrainedWeights | None, context: Context) -> nn.Module:
-    """The residual U-Net on the device; random initialisation comes from the context's generator."""
-    network = context.make_network(partial(build_network, "resunet-t1w", weights), context.draw_seed())
-    return network.to(memory_format=torch.channels_last_3d)
 
 
 def fine_tune(

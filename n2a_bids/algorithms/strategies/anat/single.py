@@ -42,7 +42,6 @@ from n2a_bids.algorithms.risk.single_image import (
 )
 from n2a_bids.algorithms.risk.stacking import describe_blend
 from n2a_bids.algorithms.risk.uncertainty import Clues, with_uncertainty
-from n2a_bids.algorithms.strategies.anat.recorrupted import new_network
 from n2a_bids.record.denoising import Choice, RepetitionRecord, StrategyRecord
 
 _RAYLEIGH_ASYMMETRY = 1.26
@@ -221,7 +220,7 @@ def _candidates(
     rng: np.random.Generator,
 ) -> tuple[list[Candidate], NDArray[np.float32] | float]:
     """The image as it is, the network at the best noise factors, and what follows it; the Rician bias."""
-    network = new_network(config.weights, context)
+    network = context.new_network("resunet-t1w", config.weights)
     itself = Candidate("mean")
     tried = [
         Candidate(f"pretrained network (level {factor:g})", network, factor)

@@ -28,7 +28,6 @@ from n2a_bids.algorithms.strategies.micr.channels import (
     DenoisedChannel,
     TrainingConfig,
     denoise_channels,
-    new_network,
     train_network,
     training_config,
 )
@@ -157,12 +156,12 @@ def _make_candidates(
     """The mean, pretrained networks at their best levels, and the better one trained on the exposures."""
     training, history = config.training, ()
     candidates = [PlaneCandidate("mean")]
-    network = new_network(training.weights, context)
+    network = context.new_network("resunet-2d", training.weights)
     if training.weights is not None:
         context.report("choosing the noise level of the pretrained network")
         tried = _at_levels(PRETRAINED, network)
         if config.shipped is not None:
-            tried += _at_levels(SHIPPED, new_network(config.shipped, context))
+            tried += _at_levels(SHIPPED, context.new_network("resunet-2d", config.shipped))
         volumes = [estimator.as_candidate(one) for one in (candidates[0], *tried)]
         stack = compare_on_squares(volumes, fields, held_out, context)
         best, *others = [tried[index] for index in np.argsort(stack.risks[1:], kind="stable")]

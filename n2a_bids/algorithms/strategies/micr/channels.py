@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -19,7 +18,7 @@ from n2a_bids.algorithms.nn.networks import receptive_radius
 from n2a_bids.algorithms.nn.planar import FLIPS, predict_plane
 from n2a_bids.algorithms.nn.planar_batches import Draw, recorrupted_pairs, square_batches
 from n2a_bids.algorithms.nn.training import Schedule
-from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network
+from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.record.denoising import (
@@ -79,13 +78,6 @@ class DenoisedChannel:
     candidates: tuple[CandidateRisk, ...] | None = None
     gain: Gain | None = None
     rings: RingCorrelationRecord | None = None
-
-
-def new_network(weights: PretrainedWeights | None, context: Context) -> nn.Module:
-    """The 2D U-Net on the device; random initialisation comes from the context's generator."""
-    network = context.make_network(partial(build_network, "resunet-2d", weights), context.draw_seed())
-    # Otherwise every convolution copies its input and its output: three times the time.
-    return network.to(memory_format=torch.channels_last)
 
 
 def train_network(

@@ -16,7 +16,6 @@ from n2a_bids.algorithms.strategies.micr.channels import (
     TrainingConfig,
     denoise_channels,
     denoise_with_network,
-    new_network,
     train_network,
     training_config,
 )
@@ -55,7 +54,7 @@ def _denoise_channel(
     exposures: NDArray[np.float32],
     fields: StableFields,
 ) -> DenoisedChannel:
-    network = new_network(config.weights, context)
+    network = context.new_network("resunet-2d", config.weights)
     each = chosen.name == "noise2noise"
     pairs = exposure_pairs(len(exposures)) if each else None
     history = train_network(network, fields, config, context, draw_pair=pairs, phase=chosen.name)

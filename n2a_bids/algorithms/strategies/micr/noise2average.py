@@ -8,6 +8,7 @@ estimated error on held-out squares falls.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,6 @@ from n2a_bids.algorithms.strategies.micr.channels import (
     TrainingConfig,
     denoise_channels,
     denoise_with_network,
-    new_network,
     train_network,
     training_config,
 )
@@ -78,7 +78,8 @@ def _iterate(
     seed, pairs = context.draw_seed(), exposure_pairs(len(fields.images))
     kept, least, history = None, np.inf, ()
     for iteration in range(1, config.n_iterations + 1):
-        network = context.make_network(lambda: new_network(config.training.weights, context), seed)
+        build = partial(context.new_network, "resunet-2d", config.training.weights)
+        network = context.make_network(build, seed)
         history += train_network(
             network,
             fields,

@@ -13,7 +13,7 @@ from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate
 from n2a_bids.algorithms.risk.held_out import hold_out
-from n2a_bids.algorithms.strategies.anat import auto, recorrupted
+from n2a_bids.algorithms.strategies.anat import auto
 from n2a_bids.algorithms.strategies.anat.auto_candidates import with_kernel
 from n2a_bids.io.weights import load_weights
 
@@ -44,7 +44,7 @@ def test_noise_correlation_is_mended_by_risk(prepared):
     """What was measured as too little is made more."""
     covariance = covariance_from_power(_spectrum(least=0.3))
     context = Context(generator=torch.Generator().manual_seed(1))
-    network = recorrupted.new_network(load_weights("resunet-t1w"), context)
+    network = context.new_network("resunet-t1w", load_weights("resunet-t1w"))
     held_out = hold_out(prepared.mask, context.generator, fraction=0.3)
     config = auto.config("zero-shot", load_weights("resunet-t1w"))
     asked = replace(prepared, covariance=covariance)

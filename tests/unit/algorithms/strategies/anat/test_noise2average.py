@@ -1,6 +1,7 @@
 """The blend that theory predicts for Noise2Average."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.nn.networks import MUNet
 from n2a_bids.algorithms.nn.training import Schedule
+from n2a_bids.algorithms.nn.weights import NETWORKS
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.held_out import hold_out
 from n2a_bids.algorithms.strategies import get_strategy
@@ -24,11 +26,7 @@ def test_iterations_keep_a_half_and_a_quarter_of_the_noise(monkeypatch, n_iterat
     the input, so a network trained to convergence returns that part and nothing else.
     """
 
-    def small_network(config, seed, context):
-        torch.manual_seed(seed)
-        return MUNet(n_channels=3).eval()
-
-    monkeypatch.setattr(noise2average, "_new_network", small_network)
+    monkeypatch.setitem(NETWORKS, "munet-t1w", partial(MUNet, n_channels=3))
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((2, 18, 18, 18)).astype(np.float32)
     repetitions = Repetitions(noise[..., None], np.ones(noise.shape[1:], bool))
