@@ -8,7 +8,6 @@ estimated error on held-out squares falls.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +77,7 @@ def _iterate(
     seed, pairs = context.draw_seed(), exposure_pairs(len(fields.images))
     kept, least, history = None, np.inf, ()
     for iteration in range(1, config.n_iterations + 1):
-        build = partial(context.new_network, "resunet-2d", config.training.weights)
-        network = context.make_network(build, seed)
+        network = context.new_network("resunet-2d", config.training.weights, seed)
         history += train_network(
             network,
             fields,

@@ -19,7 +19,7 @@ from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.risk.candidates import Candidate
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
-from n2a_bids.algorithms.strategies.micr import auto
+from n2a_bids.algorithms.strategies.micr import auto, noise2average
 from n2a_bids.io.weights import load_weights
 from n2a_bids.strategy_table import strategies_of
 
@@ -70,6 +70,23 @@ def test_channels_planes_and_intensities_come_back(name):
     assert np.isfinite(results[0].data).all()
     assert results[0].data.mean() == pytest.approx(repetitions.data.mean(), rel=0.05)
     np.testing.assert_array_equal(results[0].data, results[1].data)
+
+
+def test_iterations_of_noise2average_start_from_one_network(monkeypatch):
+    """Also where nothing is pretrained: what an iteration gains is not luck of its random weights."""
+    started = []
+
+    def keep_start(network, *args, **settings):
+        started.append(next(network.parameters()).detach().clone())
+        return train_network(network, *args, **settings)
+
+    train_network = noise2average.train_network
+    monkeypatch.setattr(noise2average, "train_network", keep_start)
+    monkeypatch.setattr(noise2average, "_cross_risk", lambda *args: -len(started))
+    strategy, settings = short("noise2average")
+    strategy.denoise(exposures(scene(size=48)[..., None, None]), settings, context())
+    assert len(started) == settings.n_iterations
+    assert all(torch.equal(one, started[0]) for one in started)
 
 
 def test_an_untrained_network_does_not_beat_the_mean():
