@@ -29,17 +29,25 @@ _LARGEST_CONDITION = 1e6
 """Of the matrices that are inverted, so that single precision serves."""
 
 
+@dataclass(frozen=True, slots=True)
+class BayesSettings:
+    """How `guided_nonlocal_bayes` compares patches, and with what."""
+
+    device: torch.device
+    search: PatchSearch = DEFAULT_SEARCH
+    correlation: NDArray[np.float64] | None = None
+    """(edge**3, edge**3) of the noise of the voxels of a patch, positive definite; None for white noise."""
+    memory_gb: float = 6.0
+    """Bound on the table of distances; smaller means thinner slabs, never another result."""
+
+
 @torch.no_grad()
 def guided_nonlocal_bayes(
     noisy: NDArray[np.float32],
     guide: NDArray[np.float32],
     noise_sd: NDArray[np.float32],
     where: NDArray[np.bool_],
-    *,
-    search: PatchSearch = DEFAULT_SEARCH,
-    correlation: NDArray[np.float64] | None = None,
-    device: torch.device,
-    memory_gb: float = 6.0,
+    settings: BayesSettings,
     variance: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Denoise patches together with those that look alike in a guide.
@@ -54,13 +62,7 @@ def guided_nonlocal_bayes(
         Noise SD of every channel of `noisy`; the noise of channels is independent.
     where : (X, Y, Z) bool array
         Voxels to denoise; where no patch reaches, the guide is returned.
-    search : PatchSearch
-    correlation : (edge**3, edge**3) array, optional
-        Of the noise of the voxels of a patch, positive definite; white noise by default.
-    device : torch.device
-    memory_gb : float
-        Bound on the table of distances; smaller means thinner slabs, never
-        another result.
+    settings : BayesSettings
     variance : array like `noisy`, optional
         Modified: filled with the posterior variance of the patches over every voxel, on average, before
         overlapping ones are averaged; where no patch reaches, it stays. Where the patches' corners lie does
@@ -71,7 +73,7 @@ def guided_nonlocal_bayes(
     denoised : array like `noisy`
         No other input is modified.
     """
-    result = guide.copy()
+    result, search, device = guide.copy(), settings.search, settings.device
     if min(where.shape) < search.edge or not where.any():
         return result
     box = _box_searched(where, search)
@@ -83,9 +85,11 @@ def guided_nonlocal_bayes(
     inside = _offsets_inside(search.edge, spread[..., 0])
     rows = [_as_rows(volume) for volume in (values, reference, spread.square())]
     total = torch.zeros_like(rows[0])
-    noise = None if correlation is None else Whitening.of(correlation, values.shape[-1], device)
+    noise = None
+    if settings.correlation is not None:
+        noise = Whitening.of(settings.correlation, values.shape[-1], device)
     reused = inside.new_empty(0)
-    for corners, similar in find_similar(reference.movedim(3, 0), region[..., 0], search, memory_gb):
+    for corners, similar in find_similar(reference.movedim(3, 0), region[..., 0], search, settings.memory_gb):
         reused = voxels = _voxels_of(similar, inside, reused)
         groups = [part.index_select(0, voxels.reshape(-1)).reshape(*similar.shape, -1) for part in rows[:2]]
         own = corners[:, None] + inside

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.filters.learned import Series, principal_basis
-from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_bayes import BayesSettings, guided_nonlocal_bayes
 from n2a_bids.algorithms.filters.patch_search import PatchSearch
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 
@@ -51,7 +51,7 @@ def refine_by_nonlocal_bayes(
         Of the noise of neighbours; white noise by default.
     device : torch.device
     memory_gb : float
-        See :func:`guided_nonlocal_bayes`.
+        See `BayesSettings`.
     variance : (X, Y, Z, C) array, optional
         Modified: filled with the posterior variance, of the strongest components alone.
 
@@ -65,17 +65,16 @@ def refine_by_nonlocal_bayes(
     noisy_parts, parts = ((series / unit) @ basis for series in (noisy, guide))
     weak = guide / unit - parts @ basis.T
     posterior = None if variance is None else np.ones_like(parts)
+    correlation = None if covariance is None else covariance.patch_correlation(_SEARCH.edge)
+    settings = BayesSettings(device, _SEARCH, correlation, memory_gb)
     for _ in range(_N_PASSES):
         parts = guided_nonlocal_bayes(
             noisy_parts,
             parts,
             np.ones(mask.shape, np.float32),
             mask,
-            search=_SEARCH,
-            correlation=None if covariance is None else covariance.patch_correlation(_SEARCH.edge),
-            device=device,
-            memory_gb=memory_gb,
-            variance=posterior,
+            settings,
+            posterior,
         )
     if variance is not None:
         variance[...] = (posterior @ np.square(basis.T)) * unit**2

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_bayes import BayesSettings, guided_nonlocal_bayes
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.networks import FusionUNet, ResidualUNet
 from n2a_bids.algorithms.nn.precision import precision_for
@@ -53,6 +53,7 @@ def measure_rates(device: torch.device) -> Rates:
     small = volume[(slice(_FILTER_EDGE),) * 3]
     everywhere, noise_sd = np.ones(small.shape, bool), np.ones_like(small)
     whole = {"device": device, "margin_voxels": 0}
+    settings = BayesSettings(device)
     return Rates(
         device=device.type,
         precision=str(precision_for(device)).removeprefix("torch."),
@@ -60,7 +61,7 @@ def measure_rates(device: torch.device) -> Rates:
         prediction=_rate(volume.size, lambda: predict(learns, volume, volume, **whole)),
         fusion=_rate(volume.size, lambda: predict(follows, *[volume] * 4, **whole)),
         nonlocal_bayes=_rate(
-            small.size, lambda: guided_nonlocal_bayes(small, small, noise_sd, everywhere, device=device)
+            small.size, lambda: guided_nonlocal_bayes(small, small, noise_sd, everywhere, settings)
         ),
     )
 

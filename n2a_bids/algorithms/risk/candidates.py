@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_bayes import BayesSettings, guided_nonlocal_bayes
 from n2a_bids.algorithms.nn.blocks import Index
 from n2a_bids.algorithms.nn.inference import MARGIN_VOXELS, predict
 from n2a_bids.algorithms.normalization import MaskedSmoother
@@ -208,18 +208,10 @@ class _Estimator:
         self, guide: NDArray[np.float32], correlation: NDArray[np.float64] | None
     ) -> NDArray[np.float32]:
         image = self.image - self.find_bias(guide)
-        device, memory_gb = self.context.device, self.context.memory_gb
+        context = self.context
+        settings = BayesSettings(context.device, correlation=correlation, memory_gb=context.memory_gb)
         variance = None if self.clues is None else self.clues.start_posterior(self.noise_sd)
-        return guided_nonlocal_bayes(
-            image,
-            guide,
-            self.noise_sd,
-            self.where,
-            correlation=correlation,
-            device=device,
-            memory_gb=memory_gb,
-            variance=variance,
-        )
+        return guided_nonlocal_bayes(image, guide, self.noise_sd, self.where, settings, variance)
 
     def _predict(self, network: nn.Module, *volumes: NDArray[np.float32]) -> NDArray[np.float32]:
         device, memory_gb = self.context.device, self.context.memory_gb

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
-from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_bayes import BayesSettings, guided_nonlocal_bayes
 from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.noise.covariance import covariance_from_power
@@ -83,9 +83,8 @@ def draw_fusion_block(
     estimate = patches = predict(network, noisy, noise_sd, device=device)
     everywhere = np.ones(clean.shape, bool)
     for _ in range(_PASSES):
-        patches = guided_nonlocal_bayes(
-            without_bias(patches), patches, noise_sd, everywhere, correlation=correlation, device=device
-        )
+        settings = BayesSettings(device, correlation=correlation)
+        patches = guided_nonlocal_bayes(without_bias(patches), patches, noise_sd, everywhere, settings)
     volumes = (patches, estimate, without_bias(patches), noise_sd, clean + zero)
     return np.stack(volumes).astype(np.float16)
 

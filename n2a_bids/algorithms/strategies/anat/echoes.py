@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.context import Context, Stopwatch
-from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_bayes import BayesSettings, guided_nonlocal_bayes
 from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.nn.inference import FLIPS, predict
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, place_network
@@ -160,7 +160,7 @@ class _Estimator:
     ) -> NDArray[np.float32]:
         last = (np.ascontiguousarray(np.moveaxis(images, 0, -1)) for images in (unbiased, guide))
         device, memory_gb = self.context.device, self.context.memory_gb
-        found = guided_nonlocal_bayes(*last, noise_sd, where, device=device, memory_gb=memory_gb)
+        found = guided_nonlocal_bayes(*last, noise_sd, where, BayesSettings(device, memory_gb=memory_gb))
         return np.moveaxis(found, -1, 0)
 
     def _keep_local_means(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_bayes import BayesSettings, guided_nonlocal_bayes
 from n2a_bids.algorithms.filters.patch_search import PatchSearch
 from n2a_bids.algorithms.nn.inference import FLIPS
 from n2a_bids.algorithms.quality.metrics import edge_psnr, psnr
@@ -111,9 +111,7 @@ def _estimator(inputs: OracleInput, mask: NDArray[np.bool_]) -> Estimator:
             guide,
             inputs.noise_sd,
             mask,
-            search=variant.search,
-            device=inputs.device,
-            memory_gb=inputs.memory_gb,
+            BayesSettings(inputs.device, variant.search, memory_gb=inputs.memory_gb),
         )
         return image, time.perf_counter() - started
 

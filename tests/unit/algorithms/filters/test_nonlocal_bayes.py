@@ -6,7 +6,7 @@ import torch
 from acquisitions import coloured, kept_kspace
 from scipy import ndimage
 
-from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_bayes import BayesSettings, guided_nonlocal_bayes
 from n2a_bids.algorithms.noise.covariance import covariance_from_power
 
 CPU = torch.device("cpu")
@@ -21,8 +21,8 @@ def _ball(shape=(23, 20, 18), seed=0):
     return clean, noisy, np.full(shape, NOISE_SD, np.float32), np.ones(shape, bool)
 
 
-def _denoise(noisy, guide, noise_sd, where, **settings):
-    return guided_nonlocal_bayes(noisy, guide, noise_sd, where, device=CPU, **settings)
+def _denoise(noisy, guide, noise_sd, where, variance=None, **settings):
+    return guided_nonlocal_bayes(noisy, guide, noise_sd, where, BayesSettings(CPU, **settings), variance)
 
 
 def test_noise_falls_and_edges_stay():

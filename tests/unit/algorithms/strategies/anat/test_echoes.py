@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.filters.nonlocal_bayes import guided_nonlocal_bayes
+from n2a_bids.algorithms.filters.nonlocal_bayes import BayesSettings, guided_nonlocal_bayes
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.weights import build_network
 from n2a_bids.algorithms.preparation.echoes import prepare_echoes
@@ -125,7 +125,7 @@ def test_together_is_better_than_alone(pair, denoised):
     device = torch.device("cpu")
     guide = predict(network, echoes.images[0], echoes.noise_sd, device=device)
     unbiased = echoes.images[0] - echoes.bias(np.stack([guide, guide]), echoes.noise_sd)[0]
-    alone = guided_nonlocal_bayes(unbiased, guide, echoes.noise_sd, mask, device=device)
+    alone = guided_nonlocal_bayes(unbiased, guide, echoes.noise_sd, mask, BayesSettings(device))
     error_alone = _rmse(echoes.scales[0].invert(alone), clean[0], mask)
     assert _rmse(denoised.repetitions[0, ..., 0], clean[0], mask) < 0.95 * error_alone
 
