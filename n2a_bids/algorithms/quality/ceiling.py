@@ -1,10 +1,11 @@
-"""Finds bright tissue that was cut off (clipped) at one value when an image was stored."""
+"""Finds bright tissue that did not fit into the stored numbers: cut off at one value, or wrapped around."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from n2a_bids.algorithms.normalization import Mask, Volume
 
@@ -14,6 +15,13 @@ _BEYOND_TAIL, _FEWEST_LEVELS = 1.5, 64
 """Times the voxels of the next lower value. The tail of intensities grows thinner towards the largest value:
 where nothing was cut off, fewer voxels have it than the next lower one (eleven real heads: one voxel or none
 has it). Of fewer levels the last may hold a whole tissue."""
+_WRAP = 0.75
+"""Of the range of numbers: what wraps jumps from one end of it to the other, nearly; anatomy, from air to the
+brightest fat, by half of it."""
+_LARGEST_WRAPPED_BYTES = 2
+"""No scanner counts to the end of 32 bits."""
+_MOST_JUMPS = 1e-4
+"""Of the voxels: single ones are specks, which are mended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +56,28 @@ def find_ceiling(image: Volume, mask: Mask) -> Ceiling | None:
     if n_top <= _BEYOND_TAIL * n_next or np.unique(values).size < _FEWEST_LEVELS:
         return None
     return Ceiling(float(top), n_top / values.size)
+
+
+def count_jumps(stored: NDArray) -> int:
+    """Neighbours that lie nearly the whole range of a signed integer apart.
+
+    Parameters
+    ----------
+    stored : (N,) array
+        Values as they are stored, of neighbours along one axis.
+
+    Examples
+    --------
+    >>> count_jumps(np.array([0, 30000, 32760, -32760, 31000], np.int16))
+    2
+    """
+    if stored.dtype.kind != "i" or stored.dtype.itemsize > _LARGEST_WRAPPED_BYTES:
+        return 0
+    limits = np.iinfo(stored.dtype)
+    range_ = float(limits.max) - float(limits.min)
+    return int(np.count_nonzero(np.abs(np.diff(stored.astype(np.int64))) > _WRAP * range_))
+
+
+def is_wrapped(n_jumps: int, n_voxels: int) -> bool:
+    """Whether so many jumps (of `count_jumps`) show that bright tissue was stored as negative numbers."""
+    return n_jumps > _MOST_JUMPS * n_voxels

@@ -12,6 +12,8 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.quality.ceiling import count_jumps, is_wrapped
+from n2a_bids.contrasts import ANAT_SUFFIXES, find_contrast
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.files import check_file, has_content, kind_problem, open_nifti, problem_found_by
 from n2a_bids.errors import BIDSDataError
@@ -214,7 +216,7 @@ def _check_scaling(path: Path, image: nb.Nifti1Image) -> None:
 def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> tuple[float, float]:
     dtype = image.header.get_data_dtype()
     try:
-        low, high, n_bad = np.array(list(_volume_ranges(path, image))).T
+        low, high, n_bad, n_jumps = np.array(list(_volume_ranges(path, image))).T
     except (OSError, EOFError, zlib.error) as error:
         raise BIDSDataError(
             f"{path}: expected {image.shape} voxels of {dtype}, found a truncated or damaged file ({error}); "
@@ -234,6 +236,12 @@ def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> tup
             f"{path}: expected intensities that single precision holds, found {np.abs(scaled).max():.3g}; "
             "scale the image down"
         )
+    if is_wrapped(int(n_jumps.sum()), math.prod(image.shape)) and _is_magnitude(path, image):
+        raise BIDSDataError(
+            f"{path}: expected intensities that fit into {dtype}, found {int(n_jumps.sum())} neighbours at "
+            "opposite ends of its range: what is brighter was stored as negative numbers; convert the image "
+            "again as unsigned integers or floating point"
+        )
     if low == high:
         found = "only zeros" if low == 0 else f"the value {low:g} in every voxel"
         raise BIDSDataError(
@@ -247,21 +255,29 @@ def _check_values(path: Path, image: nb.Nifti1Image, most_missing: float) -> tup
     return float(scaled.min()), float(scaled.max())
 
 
-def _volume_ranges(path: Path, image: nb.Nifti1Image) -> Iterator[tuple[float, float, int]]:
-    """Lowest and highest finite value of each volume, as stored, and the number of values that are none."""
+def _is_magnitude(path: Path, image: nb.Nifti1Image) -> bool:
+    """Whether zero is the least that an image can hold, by name and scaling: phases wrap rightly."""
+    entities, suffix, _ = parse_name(path)
+    noisy_air = suffix in ANAT_SUFFIXES and find_contrast(suffix).has_noisy_background
+    return entities.get("part", "mag") == "mag" and not noisy_air and image.dataobj.inter == 0
+
+
+def _volume_ranges(path: Path, image: nb.Nifti1Image) -> Iterator[tuple[float, float, int, int]]:
+    """Lowest and highest finite value of each volume, as stored, values that are none, and jumps."""
     dtype, size = image.header.get_data_dtype(), math.prod(image.shape[:3])
     with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
         stream.seek(int(image.dataobj.offset))
         for _ in range(math.prod(image.shape[3:])):
-            low, high, n_bad, left = np.inf, -np.inf, 0, size
+            low, high, n_bad, n_jumps, left = np.inf, -np.inf, 0, 0, size
             while left:
                 chunk = _read_values(stream, min(left, _CHUNK_VALUES), dtype)
                 left -= chunk.size
                 finite = np.isfinite(chunk)
                 n_bad += int(chunk.size - np.count_nonzero(finite))
+                n_jumps += count_jumps(chunk)
                 if finite.any():
                     low, high = min(low, float(chunk[finite].min())), max(high, float(chunk[finite].max()))
-            yield low, high, n_bad
+            yield low, high, n_bad, n_jumps
         # The checksum of a gzip file is compared only when its end is reached.
         stream.read(1)
 

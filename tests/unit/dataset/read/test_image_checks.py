@@ -218,3 +218,36 @@ def test_memory_stays_small(tmp_path):
     peak_mb = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
     assert peak_mb < 25
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("T1w", True),
+        ("part-mag_T1w", True),
+        ("part-phase_T1w", False),
+        ("part-real_T1w", False),
+        ("UNIT1", False),
+    ],
+)
+def test_intensities_that_wrapped_are_refused(save, volume, name, refused):
+    """What exceeds a signed integer is stored as negative numbers, in phases and ratios of images rightly."""
+    stored = (volume * 320).astype(np.int64).astype(np.uint16).view(np.int16)
+    assert (stored < 0).any() and (stored > 30000).any()
+    path = save(stored, f"sub-01_{name}.nii.gz")
+    refuses(path, "opposite ends of its range") if refused else check_image(path)
+
+
+def test_a_volume_that_wrapped_is_refused(save, volume):
+    """The b0 of a series is brighter than its other volumes."""
+    series = np.stack([volume * 320, volume * 100], axis=-1).astype(np.int64).astype(np.uint16).view(np.int16)
+    refuses(save(series, "sub-01_dwi.nii.gz"), "opposite ends of its range")
+
+
+def test_the_whole_range_of_a_signed_integer_passes(save, volume):
+    """Programs that scale an image to all numbers put its air at the lowest one, told by the intercept."""
+    image = nb.Nifti1Image(volume, AFFINE)
+    image.set_data_dtype(np.int16)
+    image.to_filename(path := save(volume).with_name("sub-03_T1w.nii.gz"))
+    assert np.asarray(nb.load(path).dataobj.get_unscaled()).min() < -32000
+    check_image(path)
