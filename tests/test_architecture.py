@@ -14,7 +14,6 @@ from layers import LAYERS, PACKAGE, RANK, draw, imported_names, modules, part_of
 
 ALLOWED_IN_ALGORITHMS = {"numpy", "scipy", "torch", "n2a_bids"}
 MAX_FUNCTION_LINES = 40
-MAX_BUILDER_LINES = 60
 MAX_FILE_LINES = 300
 MAX_FOLDER_FILES = 15
 MAX_UNTYPED_DICTS = 10
@@ -195,12 +194,6 @@ def test_a_returns_section_says_more_than_the_signature():
     assert not wrong, "\n".join(wrong)
 
 
-def is_builder(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Functions that list what a workflow or a parser is made of: long, but flat."""
-    first = function.args.args[0].arg if function.args.args else ""
-    return function.name.startswith("init_") or first == "parser"
-
-
 def test_functions_and_files_stay_small():
     """Long functions and files are split by meaning."""
     long = []
@@ -212,11 +205,8 @@ def test_functions_and_files_stay_small():
         for node in ast.walk(tree_of(path)):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            limit = MAX_BUILDER_LINES if is_builder(node) else MAX_FUNCTION_LINES
-            if code_lines(node) > limit:
-                long.append(
-                    f"{name}:{node.lineno} {node.name}: {code_lines(node)} code lines, at most {limit}"
-                )
+            if (n := code_lines(node)) > MAX_FUNCTION_LINES:
+                long.append(f"{name}:{node.lineno} {node.name}: {n} code lines, at most {MAX_FUNCTION_LINES}")
     assert not long, "\n".join(long)
 
 

@@ -57,17 +57,7 @@ def init_regions_wf(unit: DenoisingUnit, config: Config) -> Workflow:
         ),
     }
     inputnode = Node(IdentityInterface(["shown", *maps]), name="inputnode")
-    find = Node(
-        FindRegions(
-            regions=config.outputs.regions,
-            # Tables, regions and figures that an earlier run may have left.
-            superseded=written_files(region_outputs(unit), REGION_FIGURES, unit, config),
-        ),
-        name="find",
-        mem_gb=0.5,
-    )
-    if config.outputs.regions_template:
-        find.inputs.template = config.outputs.regions_template
+    find = _find_node(unit, config)
     place = Node(PlaceRegions(random_seed=config.denoise.random_seed), name="place", mem_gb=_PLACE_GB)
     own = derivative_path(config.output_dir, unit.entities, unit.suffix, desc="denoised")
     measure = Node(
@@ -85,6 +75,21 @@ def init_regions_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     )
     _connect_files(workflow, unit, config)
     return workflow
+
+
+def _find_node(unit: DenoisingUnit, config: Config) -> Node:
+    """The node that finds template and regions on disk, and removes what an earlier run left of them."""
+    find = Node(
+        FindRegions(
+            regions=config.outputs.regions,
+            superseded=written_files(region_outputs(unit), REGION_FIGURES, unit, config),
+        ),
+        name="find",
+        mem_gb=0.5,
+    )
+    if config.outputs.regions_template:
+        find.inputs.template = config.outputs.regions_template
+    return find
 
 
 def _connect_files(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:

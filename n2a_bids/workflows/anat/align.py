@@ -84,26 +84,10 @@ def init_align_wf(
         IdentityInterface(["in_files", "mask_files", "gap_files", *of_complex]), name="inputnode"
     )
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
-    reference = Node(ChooseReference(), name="reference", mem_gb=1.0)
-    if required_index is not None:
-        reference.inputs.required_index = required_index
-    if processing_steps:
-        reference.inputs.processing_steps = list(processing_steps)
+    reference = _reference_node(processing_steps, required_index)
     moving = ["moving_file", "moving_mask", "moving_gaps"]
     register = MapNode(RegisterRigid(random_seed=random_seed), moving, name="register", mem_gb=1.5)
-    thresholds = dict(config.thresholds)
-    if different_contrast:
-        thresholds["min_correlation"] = -1.0
-    resample = Node(
-        AlignRepetitions(
-            space=config.space,
-            processing_steps=list(processing_steps),
-            may_leave_out_reference=required_index is None,
-            **thresholds,
-        ),
-        name="resample",
-        mem_gb=2.5,
-    )
+    resample = _resample_node(config, processing_steps, required_index, different_contrast)
     images = [("in_files", "in_files"), ("gap_files", "gap_files")]
     fixed = [(field, field) for field in ("reference_file", "reference_mask", "reference_gaps")]
     moved = [("moving_files", "moving_file"), ("moving_masks", "moving_mask"), ("moving_gaps", "moving_gaps")]
@@ -123,3 +107,31 @@ def init_align_wf(
         ]
     )
     return workflow
+
+
+def _resample_node(
+    config: AlignConfig,
+    processing_steps: Sequence[int],
+    required_index: int | None,
+    different_contrast: bool,
+) -> Node:
+    """The node that judges each repetition and resamples it once."""
+    thresholds = dict(config.thresholds)
+    if different_contrast:
+        thresholds["min_correlation"] = -1.0
+    interface = AlignRepetitions(
+        space=config.space,
+        processing_steps=list(processing_steps),
+        may_leave_out_reference=required_index is None,
+        **thresholds,
+    )
+    return Node(interface, name="resample", mem_gb=2.5)
+
+
+def _reference_node(processing_steps: Sequence[int], required_index: int | None) -> Node:
+    reference = Node(ChooseReference(), name="reference", mem_gb=1.0)
+    if required_index is not None:
+        reference.inputs.required_index = required_index
+    if processing_steps:
+        reference.inputs.processing_steps = list(processing_steps)
+    return reference

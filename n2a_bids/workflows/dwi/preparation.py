@@ -9,7 +9,7 @@ from pathlib import Path
 from nipype import MapNode, Node, Workflow
 from nipype.interfaces.utility import Select
 
-from n2a_bids.config import AlignConfig
+from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.anat.mask import GivenBrainMask
 from n2a_bids.interfaces.complex_parts import PlacePhase
@@ -60,15 +60,7 @@ def reference_first(unit: DenoisingUnit) -> tuple[DenoisingUnit, str]:
 
 
 def init_preparation(
-    workflow: Workflow,
-    unit: DenoisingUnit,
-    given: Path | None,
-    config: AlignConfig,
-    *,
-    skip_validation: bool = False,
-    keep_negative: bool = False,
-    reference_reason: str = "it is the first series",
-    random_seed: int = 1,
+    workflow: Workflow, unit: DenoisingUnit, given: Path | None, config: Config, reference_reason: str
 ) -> Node:
     """Add the nodes up to the aligned series.
 
@@ -80,59 +72,31 @@ def init_preparation(
         The reference first.
     given : Path, optional
         Brain mask of the user.
-    config : AlignConfig
-        Thresholds of alignment, the same as those of T1w images.
-    skip_validation : bool
-        Do not check the images.
-    keep_negative : bool
-        Keep undershoots of the interpolation.
+    config : Config
+        Its thresholds of alignment are those of T1w images, too.
     reference_reason : str
         For the record.
-    random_seed : int
-        Of ANTs.
 
     Returns
     -------
     align : Node
         The last of them, `AlignSeries`, or `KeepInPlace`.
     """
-    names = [image.path.name for image in unit.images]
-    check = init_check_node(unit, skip=skip_validation)
-    pick, mask = _pick_node(unit), _mask_node(unit, given)
-    of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
-    motion = MapNode(EstimateMotion(random_seed=random_seed), of_each, name="motion", mem_gb=3.0)
-    distinct = Node(FindSeriesCopies(names=names), name="distinct", mem_gb=1.5)
-    first_mask = Node(Select(index=[0]), name="first_mask")
-    if unit.kind == "dwi-in-place":
-        align = _in_place_node(unit)
-    else:
-        interface = AlignSeries(names=names, reference_reason=reference_reason, **config.thresholds)
-        interface.inputs.trait_set(keep_mask=given is not None, keep_negative=keep_negative)
-        interface.inputs.volumes = pick.inputs.volumes
-        align = Node(interface, name="align", mem_gb=4.0)
-    table = [("bval_file", "bval_file"), ("bvec_file", "bvec_file")]
-    tables = [(field, f"{field}s") for field, _ in table]
-    workflow.connect(
-        [
-            (pick, mask, [("b0_file", "in_file")]),
-            (pick, distinct, [("out_file", "in_files"), *tables]),
-            (pick, motion, [("out_file", "in_file"), *table]),
-            (mask, motion, [("out_mask", "mask_file")]),
-            (mask, first_mask, [("out_mask", "inlist")]),
-            (first_mask, align, [("out", "mask_file")]),
-            (motion, align, [("motion_file", "motion_files")]),
-            (pick, align, [("values_file", "in_files")]),
-        ]
-    )
+    check = init_check_node(unit, skip=config.selection.skip_validation)
+    _add_motion(workflow, unit, given, config.denoise.random_seed)
     _connect_images(workflow, unit, check)
     if unit.kind == "dwi-in-place":
-        workflow.connect(pick, "b0_file", align, "b0_files")
+        align = _in_place_node(unit)
+        _connect_alignment(workflow, align)
+        workflow.connect(workflow.get_node("pick"), "b0_file", align, "b0_files")
         return align
+    align = _align_node(unit, given, config, reference_reason)
+    _connect_alignment(workflow, align)
     workflow.connect(
         [
-            (pick, align, tables),
-            (motion, align, [("b0_file", "b0_files")]),
-            (distinct, align, [("reasons", "excluded")]),
+            (workflow.get_node("pick"), align, [("bval_file", "bval_files"), ("bvec_file", "bvec_files")]),
+            (workflow.get_node("motion"), align, [("b0_file", "b0_files")]),
+            (workflow.get_node("distinct"), align, [("reasons", "excluded")]),
         ]
     )
     if unit.kind == "dwi-reverse-pe":
@@ -143,6 +107,50 @@ def init_preparation(
         add_reversed_b0(workflow, unit, align)
     connect_places(workflow, unit, align)
     return align
+
+
+def _add_motion(workflow: Workflow, unit: DenoisingUnit, given: Path | None, random_seed: int) -> None:
+    """Add what is known of each series by itself: its volumes, brain and motion; and which are copies."""
+    pick, mask = _pick_node(unit), _mask_node(unit, given)
+    of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
+    motion = MapNode(EstimateMotion(random_seed=random_seed), of_each, name="motion", mem_gb=3.0)
+    names = [image.path.name for image in unit.images]
+    distinct = Node(FindSeriesCopies(names=names), name="distinct", mem_gb=1.5)
+    tables = ("bval_file", "bvec_file")
+    workflow.connect(
+        [
+            (pick, mask, [("b0_file", "in_file")]),
+            (pick, distinct, [("out_file", "in_files"), *((field, f"{field}s") for field in tables)]),
+            (pick, motion, [("out_file", "in_file"), *((field, field) for field in tables)]),
+            (mask, motion, [("out_mask", "mask_file")]),
+        ]
+    )
+
+
+def _align_node(unit: DenoisingUnit, given: Path | None, config: Config, reference_reason: str) -> Node:
+    """The node that undoes motion and distortion in one interpolation, and judges each series."""
+    interface = AlignSeries(
+        names=[image.path.name for image in unit.images],
+        volumes=_volumes_of(unit),
+        reference_reason=reference_reason,
+        keep_mask=given is not None,
+        keep_negative=config.denoise.keep_noise_floor or unit.uses_phase,
+        **config.align.thresholds,
+    )
+    return Node(interface, name="align", mem_gb=4.0)
+
+
+def _connect_alignment(workflow: Workflow, align: Node) -> None:
+    """The series, their motion, and the mask of the first."""
+    first_mask = Node(Select(index=[0]), name="first_mask")
+    workflow.connect(
+        [
+            (workflow.get_node("mask"), first_mask, [("out_mask", "inlist")]),
+            (first_mask, align, [("out", "mask_file")]),
+            (workflow.get_node("motion"), align, [("motion_file", "motion_files")]),
+            (workflow.get_node("pick"), align, [("values_file", "in_files")]),
+        ]
+    )
 
 
 def connect_places(
@@ -184,8 +192,13 @@ def _pick_node(unit: DenoisingUnit) -> MapNode:
     pick = MapNode(PickVolumes(), of_each, name="pick", mem_gb=2.0)
     pick.inputs.bval_file = [str(image.bval) for image in unit.images]
     pick.inputs.bvec_file = [str(image.bvec) for image in unit.images]
-    pick.inputs.volumes = [list(volumes) for volumes in unit.volumes] or [[] for _ in unit.images]
+    pick.inputs.volumes = _volumes_of(unit)
     return pick
+
+
+def _volumes_of(unit: DenoisingUnit) -> list[list[int]]:
+    """Which volumes of each series are taken; none named for all."""
+    return [list(volumes) for volumes in unit.volumes] or [[] for _ in unit.images]
 
 
 def _mask_node(unit: DenoisingUnit, given: Path | None) -> MapNode:

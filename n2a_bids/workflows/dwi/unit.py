@@ -10,7 +10,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Select
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from n2a_bids.config import Config, DenoiseConfig
+from n2a_bids.config import Config
 from n2a_bids.dataset.read.given_masks import find_brain_mask
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.dwi.b0_mask import method_words
@@ -68,39 +68,17 @@ def init_dwi_unit_wf(
         # The tool that takes the series corrects it, with the same b0.
         unit = replace(unit, reversed_b0=None)
     given = find_brain_mask(config.derivatives, unit)
-    align = init_preparation(
-        workflow,
-        unit,
-        given,
-        config.align,
-        skip_validation=config.selection.skip_validation,
-        keep_negative=config.denoise.keep_noise_floor or unit.uses_phase,
-        reference_reason=reference_reason,
-        random_seed=config.denoise.random_seed,
-    )
-    denoise = init_denoise_node(
-        _denoising_of(unit, config),
-        config.resources,
-        real_valued=unit.uses_phase,
-        save_uncertainty=tells_error(unit, config),
-        whole_image=unit.kind == "dwi-in-place",
-        companion=unit.companion and unit.companion.path,
-    )
     method = f"given by the user ({given.name})" if given else method_words(config.mask.dwi_method)
     workflow.__desc__ = opening(unit) + masking(method) + series_preparation(unit)
     workflow.__postdesc__ = choice(unit, config)
+    align = init_preparation(workflow, unit, given, config, reference_reason)
+    denoise = _add_denoising(workflow, unit, config)
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
-    tensor = init_tensor_wf(unit, config) if determines_tensor(unit, config.selection.b0_threshold) else None
-    reports = init_dwi_reports_wf(unit, config, tensor=tensor is not None)
-    workflow.add_nodes([denoise, outputs, reports])
-    _connect_denoising(workflow, unit, config)
-    targets = [outputs, reports]
+    workflow.add_nodes([outputs])
+    targets = [outputs, *_add_maps_and_reports(workflow, unit, config)]
     if unit.distortion_is_estimated:
-        _connect_distortion(workflow, outputs, reports)
+        _connect_distortion(workflow)
     _connect_inspection(workflow, unit, given)
-    if tensor is not None:
-        targets.append(tensor)
-        connect_fields(workflow, tensor, reports, TENSOR_MAPS)
     if config.outputs.raw_like_dir is not None or wants_own_grids(unit, config):
         targets.append(init_dwi_downstream_wf(unit, config, all_series=all_series))
         _connect_acquired(workflow, targets[-1], unit)
@@ -120,6 +98,18 @@ def init_dwi_unit_wf(
     return workflow
 
 
+def _add_maps_and_reports(workflow: Workflow, unit: DenoisingUnit, config: Config) -> list[Workflow]:
+    """Add the report, and the maps of the tensor where the directions determine it."""
+    with_tensor = determines_tensor(unit, config.selection.b0_threshold)
+    reports = init_dwi_reports_wf(unit, config, tensor=with_tensor)
+    workflow.add_nodes([reports])
+    if not with_tensor:
+        return [reports]
+    tensor = init_tensor_wf(unit, config)
+    connect_fields(workflow, tensor, reports, TENSOR_MAPS)
+    return [reports, tensor]
+
+
 def _add_regions(workflow: Workflow, unit: DenoisingUnit, config: Config) -> Workflow:
     """The atlas is registered to the mean b0 of the first series, where the result lies."""
     regions = init_regions_wf(unit, config)
@@ -133,15 +123,20 @@ def _add_regions(workflow: Workflow, unit: DenoisingUnit, config: Config) -> Wor
     return regions
 
 
-def _denoising_of(unit: DenoisingUnit, config: Config) -> DenoiseConfig:
-    """What reads the result as raw expects its noise floor, as in all that was not denoised."""
+def _add_denoising(workflow: Workflow, unit: DenoisingUnit, config: Config) -> Node:
+    """Add the denoising node: it takes the aligned series, or two made of the one that there is."""
     in_place = unit.kind == "dwi-in-place"
-    return replace(config.denoise, keep_noise_floor=config.denoise.keep_noise_floor or in_place)
-
-
-def _connect_denoising(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
-    """The aligned series, or two made of the one that there is, go to the denoising node."""
-    align, denoise = workflow.get_node("align"), workflow.get_node("denoise")
+    # What reads the result as raw expects its noise floor, as in all that was not denoised.
+    keep_floor = config.denoise.keep_noise_floor or in_place
+    denoise = init_denoise_node(
+        replace(config.denoise, keep_noise_floor=keep_floor),
+        config.resources,
+        real_valued=unit.uses_phase,
+        save_uncertainty=tells_error(unit, config),
+        whole_image=in_place,
+        companion=unit.companion and unit.companion.path,
+    )
+    align = workflow.get_node("align")
     series = align
     if unit.kind == "dwi-split" and takes_halves(config.denoise.strategy):
         series = _init_split(workflow, align, config.denoise.random_seed)
@@ -153,11 +148,12 @@ def _connect_denoising(workflow: Workflow, unit: DenoisingUnit, config: Config) 
             (workflow.get_node("pick"), denoise, [("out_file", "stored_files")]),
         ]
     )
+    return denoise
 
 
-def _connect_distortion(workflow: Workflow, outputs: Workflow, reports: Workflow) -> None:
+def _connect_distortion(workflow: Workflow) -> None:
     """The field of the first series, the record, and the b0s before and after go to outputs and report."""
-    distortion = workflow.get_node("distortion")
+    distortion, outputs = workflow.get_node("distortion"), workflow.get_node("outputs_wf")
     first_field = Node(Select(index=[0]), name="first_field")
     shown = [("placed_files", "inputnode.b0_before"), ("b0_files", "inputnode.b0_corrected")]
     workflow.connect(
@@ -166,7 +162,7 @@ def _connect_distortion(workflow: Workflow, outputs: Workflow, reports: Workflow
             (first_field, outputs, [("out", "inputnode.displacement")]),
             (distortion, outputs, [("record_file", "inputnode.distortion")]),
             (distortion, outputs, [("corrected", "inputnode.corrected")]),
-            (distortion, reports, shown),
+            (distortion, workflow.get_node("reports_wf"), shown),
         ]
     )
 
