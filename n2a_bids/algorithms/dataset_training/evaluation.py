@@ -102,7 +102,7 @@ def _errors(
         error = noise + bias
     else:
         stack = compare(candidates, group.prepared, blocks, group.bias, context)
-        error = error_of_mean(group.prepared, blocks, group.bias)
+        error = error_of_mean(group.prepared, blocks, group.bias).total
     left: dict[str, float] = {}
     for name, risk in zip(names, stack.risks[1:], strict=True):
         left[name] = min(1 + float(risk) / error, left.get(name, np.inf))

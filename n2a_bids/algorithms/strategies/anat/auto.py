@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def _denoise_prepared(
     stack = compare(candidates, prepared, held_out, bias, context)
     watch.lap("risk")
     mean_error = error_of_mean(prepared, held_out, bias)
-    mean_won, impossible = judge(stack, mean_error)
+    mean_won, impossible = judge(stack, mean_error.total)
     weights = np.eye(len(candidates))[0] if mean_won else stack.weights
     context.report("denoising the whole volume")
     flips = FLIPS[: config.n_flips]
@@ -97,13 +97,13 @@ def _denoise_prepared(
     watch.lap("uncertainty")
     record = StrategyRecord(
         chosen=describe_choice(candidates, weights, mean_won, impossible),
-        candidates=list_candidates(candidates, stack, mean_error),
+        candidates=list_candidates(candidates, stack, mean_error.total),
         history=history,
         networks=(config.fusion.name,) if config.fusion else (),
         seconds=watch.seconds(),
     )
-    risk = None if error_sd is None else _likely_risk(stack, mean_error, error_sd, prepared, held_out)
-    gain = estimate_gain(prepared, held_out, bias, risk)
+    risk = None if error_sd is None else _likely_risk(stack, mean_error.total, error_sd, prepared, held_out)
+    gain = estimate_gain(prepared, mean_error, risk)
     return with_uncertainty(finish(prepared, estimate, record, gain), prepared, bias, error_sd)
 
 
@@ -137,18 +137,26 @@ def _likely_risk(
     return risk_beside_expectation(stack.combined_risk, stack.combined_standard_error, mean_error, expected)
 
 
-def estimate_gain(
-    prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float, risk: float | None
-) -> Gain:
+@dataclass(frozen=True, slots=True)
+class MeanError:
+    """Mean squared error of the mean on the held-out blocks, squared z-scores."""
+
+    noise: float
+    bias: float
+
+    @property
+    def total(self) -> float:
+        return self.noise + self.bias
+
+
+def estimate_gain(prepared: Prepared, mean_error: MeanError, risk: float | None) -> Gain:
     """What weighting and denoising gained over the plain mean.
 
     Parameters
     ----------
     prepared : Prepared
-    held_out : HeldOut
+    mean_error : MeanError
         Where the risk was measured.
-    bias : (X, Y, Z) float array or 0.0
-        Rician bias of the average.
     risk : float or None
         Squared error of the denoised image minus that of the average, squared z-scores; None where the
         average itself is the result.
@@ -156,16 +164,15 @@ def estimate_gain(
     weighting = prepared.weighting.gain
     if risk is None:
         return Gain(weighting)
-    noise_variance = error_of_mean(prepared, held_out, 0.0)
-    return Gain(weighting, denoising_gain(noise_variance, error_of_mean(prepared, held_out, bias), risk))
+    return Gain(weighting, denoising_gain(mean_error.noise, mean_error.total, risk))
 
 
-def error_of_mean(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> float:
-    """Mean squared error of the mean on the held-out blocks, squared z-scores."""
+def error_of_mean(prepared: Prepared, held_out: HeldOut, bias: NDArray[np.float32] | float) -> MeanError:
+    """Measure it; `bias` is the Rician bias of the average, an (X, Y, Z) array or 0.0."""
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)[held_out.mask & prepared.mask]
     sizes = [np.count_nonzero(prepared.mask[core]) for core in held_out.cores]
     noise = [prepared.average_noise_variance(core) for core in held_out.cores]
-    return float(np.average(noise, weights=sizes) + (offset**2).mean())
+    return MeanError(float(np.average(noise, weights=sizes)), float((offset**2).mean()))
 
 
 def finish(

@@ -59,7 +59,7 @@ def denoise_by_blurring(repetitions: Repetitions) -> DenoisedImage:
     blur = Candidate("blur", function=lambda image, noise_sd: ndimage.gaussian_filter(image, 0.7))
     prepared = weigh_repetitions(blur, prepared, held_out, context)
     stack = compare([Candidate("mean"), blur], prepared, held_out, 0.0, context)
-    gain = auto.estimate_gain(prepared, held_out, 0.0, float(stack.risks[1]))
+    gain = auto.estimate_gain(prepared, auto.error_of_mean(prepared, held_out, 0.0), float(stack.risks[1]))
     return auto.finish(
         prepared, blur.function(prepared.average, None), StrategyRecord(chosen=Choice("blur", "a blur")), gain
     )
@@ -95,7 +95,7 @@ def test_slightly_unequal_noise_bends_no_risk(n_repetitions):
         boxes = iter([box for box in held_out.boxes for _ in range(2)])
         perfect = Candidate("truth", function=lambda image, noise_sd: clean[next(boxes)])  # noqa: B023
         stack = compare([Candidate("mean"), perfect], prepared, held_out, 0.0, context)
-        mean_error = auto.error_of_mean(prepared, held_out, 0.0)
+        mean_error = auto.error_of_mean(prepared, held_out, 0.0).total
         assert stack.risks[1] == pytest.approx(-mean_error, rel=0.1)
 
 
@@ -107,7 +107,7 @@ def test_a_weighted_mean_is_worth_more_averages_and_is_called_by_its_name(noise_
     held_out = hold_out(MASK, context.generator, fraction=0.8)
     blur = Candidate("blur", function=lambda image, noise_sd: ndimage.gaussian_filter(image, 0.7))
     prepared = weigh_repetitions(blur, prepare(repetitions), held_out, context)
-    gain = auto.estimate_gain(prepared, held_out, 0.0, None)
+    gain = auto.estimate_gain(prepared, auto.error_of_mean(prepared, held_out, 0.0), None)
     assert gain.denoising == 1
     assert gain.equivalent_averages(2) == pytest.approx(averages, rel=0.08)
     kept = prepared.scales[0].invert(prepared.average)[..., None]

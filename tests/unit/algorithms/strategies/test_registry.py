@@ -131,7 +131,7 @@ def test_a_perfect_result_is_not_taken_for_an_impossible_one(monkeypatch, taken_
         return dataclasses.replace(stack, combined_risk=-taken_away, combined_standard_error=0.001)
 
     monkeypatch.setattr(auto, "compare", take_away)
-    monkeypatch.setattr(auto, "error_of_mean", lambda *args: 1.0)
+    monkeypatch.setattr(auto, "error_of_mean", lambda *args: auto.MeanError(1.0, 0.0))
     result = get_strategy("auto").denoise(repetitions, _short_config("auto"), _context())
     assert result.record.chosen.mean_won is mean_won
 
