@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +54,7 @@ def compare(
     n_draws : int
         Recorruptions of each block, as `draw_contrasts` draws them.
     """
-    added, block_values, block_targets = [], [], []
-    weighting = prepared.weighting
-    contrasts = draw_contrasts(weighting, context.generator, n_draws)
+    contrasts = draw_contrasts(prepared.weighting, context.generator, n_draws)
     offset = np.broadcast_to(np.float32(bias), prepared.mask.shape)
     places = zip(held_out.cores, held_out.boxes, strict=True)
 
@@ -65,14 +63,44 @@ def compare(
 
     # Other functions than networks may not bear to be called while they run.
     apply = map if any(one.function for one in candidates) else partial(map_side_by_side, context.device)
-    judged = list(apply(judge, product(places, contrasts)))
-    for index, core in enumerate(held_out.cores):
-        draws = judged[index * len(contrasts) : (index + 1) * len(contrasts)]
+    judged = apply(judge, product(places, contrasts))
+    costly = _with_own_prediction(candidates)
+    return stack_draws(judged, prepared, held_out, len(contrasts), strength=strength, costly=costly)
+
+
+def stack_draws(
+    judged: Iterable[tuple[Volume, Volume]],
+    prepared: Prepared,
+    held_out: HeldOut,
+    n_draws: int,
+    *,
+    strength: float = STRENGTH,
+    costly: Collection[int] = (),
+) -> Stack:
+    """Risk of candidates from what they made of the draws of each block.
+
+    Parameters
+    ----------
+    judged : iterable of (K, N) and (N,) arrays
+        Estimates and targets in the core of a block: the draws of the first block, then those of the next.
+    prepared : Prepared
+    held_out : HeldOut
+    n_draws : int
+        Of each block.
+    strength : float
+        Of the recorruption.
+    costly : collection of int
+        See `stack_candidates`.
+    """
+    added, block_values, block_targets = [], [], []
+    left = iter(judged)
+    for core in held_out.cores:
+        draws = list(islice(left, n_draws))
         # Draws of one block share its anatomy and most of its noise: they are no independent evidence.
         block_values.append(np.hstack([values for values, _ in draws]))
         block_targets.append(np.hstack([targets for _, targets in draws]))
         added.append(strength**2 * prepared.average_noise_variance(core))
-    return stack_candidates(block_values, block_targets, added, costly=_with_own_prediction(candidates))
+    return stack_candidates(block_values, block_targets, added, costly=costly)
 
 
 def _judge(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +16,12 @@ from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.preparation.repetitions import Prepared, prepare
 from n2a_bids.algorithms.quality.metrics import edge_correlation, relative_sharpness
 from n2a_bids.algorithms.risk.candidates import Candidate, combine_repetitions
-from n2a_bids.algorithms.risk.comparison import compare
+from n2a_bids.algorithms.risk.comparison import compare, stack_draws
 from n2a_bids.algorithms.risk.held_out import HeldOut, hold_out
 from n2a_bids.algorithms.risk.stacking import (
     STRENGTH,
-    Stack,
     average_blocks,
     draw_contrasts,
-    stack_candidates,
 )
 from n2a_bids.errors import BIDSDataError, DenoisingError
 from n2a_bids.io.images import load, load_mask, same_grid
@@ -211,7 +209,11 @@ def _score_baseline(
     context = Context(generator=generator)
     held_out = hold_out(prepared.mask, generator)
     if name.endswith(EACH):
-        stack = _compare_each(name.removesuffix(EACH), prepared, held_out, plan.settings.n_threads, context)
+        contrasts = draw_contrasts(prepared.weighting, generator, 2)
+        draws = _estimates_of_each(
+            name.removesuffix(EACH), prepared, held_out, plan.settings.n_threads, contrasts
+        )
+        stack = stack_draws(draws, prepared, held_out, len(contrasts))
     else:
         candidates = [Candidate("mean"), baseline_candidate(name, plan.settings.n_threads)]
         stack = compare(candidates, prepared, held_out, 0.0, context)
@@ -223,32 +225,25 @@ def _score_baseline(
     return np.zeros(0, np.float32), risk
 
 
-def _compare_each(
-    name: str, prepared: Prepared, held_out: HeldOut, n_threads: int, context: Context
-) -> Stack:
-    """Risk of the mean of repetitions that were denoised one by one.
+def _estimates_of_each(
+    name: str, prepared: Prepared, held_out: HeldOut, n_threads: int, contrasts: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Draws for `stack_draws` of the mean of repetitions that were denoised one by one.
 
-    As `compare`, but that recorruption weighs what was made of each repetition. Its noise is in input and
-    target then; what that adds with one contrast it takes away with the mirror image of it.
+    Recorruption weighs what was made of each repetition. Its noise is in input and target then; what that
+    adds with one contrast it takes away with the mirror image of it.
     """
     denoise = baseline_candidate(name, n_threads).function
-    weighting = prepared.weighting
-    contrasts = draw_contrasts(weighting, context.generator, 2)
-    values, targets, added = [], [], []
+    weights = prepared.weighting.weights
     for core, box in zip(held_out.cores, held_out.boxes, strict=True):
         inner = box_within(core, box)
         counted, noise_sd = prepared.mask[core], prepared.repetition_noise_sd[box]
         images = prepared.images[(slice(None), *box)]
         denoised = np.stack([denoise(image, noise_sd) for image in images])
-        weights = [weighting.weights + STRENGTH * contrast for contrast in contrasts]
-        pairs = [
-            [combine_repetitions(one, own)[inner][counted] for one in (images, denoised)] for own in weights
-        ]
-        values.append(np.hstack(pairs))
-        others = [weighting.weights - contrast / STRENGTH for contrast in contrasts]
-        targets.append(np.hstack([combine_repetitions(images, one)[inner][counted] for one in others]))
-        added.append(STRENGTH**2 * prepared.average_noise_variance(core))
-    return stack_candidates(values, targets, added)
+        for contrast in contrasts:
+            own, other = weights + STRENGTH * contrast, weights - contrast / STRENGTH
+            values = [combine_repetitions(one, own)[inner][counted] for one in (images, denoised)]
+            yield np.stack(values), combine_repetitions(images, other)[inner][counted]
 
 
 def _joined(values: Iterable[float]) -> str:
