@@ -13,7 +13,7 @@ from n2a_bids.algorithms.masked_filters import Volume
 from n2a_bids.algorithms.normalization import Mask, match_scales
 from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps
 from n2a_bids.algorithms.preparation.repetitions import find_head
-from n2a_bids.algorithms.registration.alignment import Grid
+from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured
 from n2a_bids.algorithms.registration.transforms import Matrix, voxel_sizes_mm
 
@@ -49,7 +49,7 @@ def fill_aligned(
     measured: NDArray[np.bool_],
     gaps: Sequence[Gaps | None],
     voxel_maps: Sequence[Matrix],
-    grid: Grid,
+    grid: PlacedImage,
     empty_value: float | None,
     shapes: Sequence[tuple[int, int, int]],
 ) -> StoodIn:
@@ -65,7 +65,7 @@ def fill_aligned(
         Of each image on the grid it was acquired on; None without any.
     voxel_maps : sequence of (4, 4) arrays
         Indices of the common grid to indices of each image.
-    grid : Grid
+    grid : PlacedImage
         The common grid.
     empty_value : float or None
         What stands in the zone of the reference; None where it has none.
@@ -158,7 +158,7 @@ def fill_series(data: NDArray[np.float32], measured: NDArray[np.bool_], mask: Ma
     return data
 
 
-def _deep_ml(missing: Mask, grid: Grid) -> float:
+def _deep_ml(missing: Mask, grid: PlacedImage) -> float:
     """Volume of a part of the head; 0 where it is nowhere deeper than a rim."""
     sizes_mm = np.array(voxel_sizes_mm(grid.affine))
     voxel_ml = float(np.prod(sizes_mm)) / 1000

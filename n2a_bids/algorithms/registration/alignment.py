@@ -39,30 +39,6 @@ class QCThresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """A reference image that others are brought to."""
-
-    image: Volume
-    """(X, Y, Z) intensities."""
-    affine: Matrix
-    """Voxel to world mm."""
-    mask: Mask
-    """(X, Y, Z) brain mask."""
-    measured: Mask | None = None
-    """(X, Y, Z) where the image holds a measurement; None for everywhere."""
-
-    @property
-    def mean_voxel_size_mm(self) -> float:
-        """Geometric mean of the edge lengths."""
-        return float(abs(np.linalg.det(self.affine[:3, :3])) ** (1 / 3))
-
-    @property
-    def brain_points(self) -> NDArray[np.float64]:
-        """(N, 3) world coordinates of about a thousand brain voxels."""
-        return spread_points(self.mask, self.affine, 1000)
-
-
-@dataclass(frozen=True, slots=True)
 class AlignmentQC:
     """Metrics of one aligned repetition; distances in mm, angles in degrees."""
 
@@ -82,18 +58,23 @@ class AlignmentQC:
         return cls(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, reason="")
 
 
-def is_negligible(transform: Matrix, grid: Grid, limit_voxels: float) -> bool:
+def _spread_points(grid: PlacedImage) -> NDArray[np.float64]:
+    """(N, 3) world coordinates of about a thousand brain voxels."""
+    return spread_points(grid.mask, grid.affine, 1000)
+
+
+def is_negligible(transform: Matrix, grid: PlacedImage, limit_voxels: float) -> bool:
     """Whether a transform moves no point of the brain by more than a fraction of a voxel.
 
     An image that has the reference grid and moves less is better left as it is: no interpolation is
     as good as none.
     """
-    moved_mm = Affine(transform).displacement_mm(grid.brain_points)
+    moved_mm = Affine(transform).displacement_mm(_spread_points(grid))
     return bool(moved_mm.max() < limit_voxels * grid.mean_voxel_size_mm)
 
 
 def bring_to_grid(
-    image: Volume, affine: Matrix, transform: Matrix, grid: Grid, measured: Mask | None = None
+    image: Volume, affine: Matrix, transform: Matrix, grid: PlacedImage, measured: Mask | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """A repetition on the reference grid, by one interpolation.
 
@@ -104,7 +85,7 @@ def bring_to_grid(
         Voxel to world mm of the image.
     transform : (4, 4) float array
         Reference world to image world.
-    grid : Grid
+    grid : PlacedImage
     measured : (X, Y, Z) bool array, optional
         Where the image holds a measurement; everywhere by default.
 
@@ -130,7 +111,7 @@ def judge(
     image: Volume,
     affine: Matrix,
     transform: Matrix,
-    grid: Grid,
+    grid: PlacedImage,
     thresholds: QCThresholds,
     measured: Mask | None = None,
 ) -> AlignmentQC:
@@ -160,7 +141,7 @@ def judge(
         held = seen & move_measured(measured, after, shape)
         # Trilinear interpolation takes in what stands beyond the border of the zone.
         seen = seen & move_measured(measured, after, shape, least=0.99)
-    centre = grid.brain_points.mean(axis=0)
+    centre = _spread_points(grid).mean(axis=0)
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
     band = (fine, _BAND_RATIO * fine)
     seen = seen if seen.any() else grid.mask
@@ -176,7 +157,7 @@ def judge(
         overlap=float(np.count_nonzero(held) / max(np.count_nonzero(brain), 1)),
         reason="",
     )
-    head = PlacedImage(grid.image, grid.affine, seen)
+    head = replace(grid, mask=seen)
     return _unless_mirrored(_with_reason(found, thresholds), head, aligned, noise)
 
 

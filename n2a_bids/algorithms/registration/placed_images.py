@@ -1,4 +1,4 @@
-"""Rigid registration of whole series to each other by their b0s; finds mirrored (left-right) images."""
+"""`PlacedImage` (image, place, brain); registers series by their b0s and finds left-right mirrored ones."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class PlacedImage:
     """(4, 4) voxel to world mm."""
     mask: Mask
     """(X, Y, Z) brain."""
+    measured: Mask | None = None
+    """(X, Y, Z) where the image holds a measurement; None for everywhere."""
 
     @property
     def voxel_size_mm(self) -> tuple[float, float, float]:

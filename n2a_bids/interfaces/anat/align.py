@@ -18,12 +18,12 @@ from nipype.interfaces.base import (
 
 from n2a_bids.algorithms.registration.alignment import (
     AlignmentQC,
-    Grid,
     QCThresholds,
     bring_to_grid,
     is_negligible,
     judge,
 )
+from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import KERNEL
 from n2a_bids.algorithms.registration.rigid import Matrix, midspace_transforms
 from n2a_bids.errors import BIDSDataError
@@ -132,7 +132,7 @@ class AlignRepetitions(SimpleInterface):
         self._name_moved(repetitions, files)
         return runtime
 
-    def _move_phase(self, transform: Matrix, grid: Grid, out_file: Path) -> None:
+    def _move_phase(self, transform: Matrix, grid: PlacedImage, out_file: Path) -> None:
         """Bring the phase of the reference to the grid, where there is one."""
         if isdefined(self.inputs.phase_files):
             phase = Path(self.inputs.phase_files[self.inputs.index])
@@ -149,13 +149,13 @@ class AlignRepetitions(SimpleInterface):
             after_files=[files[indices.index(index)] for index in moved],
         )
 
-    def _grid_of(self, reference: Path) -> Grid:
+    def _grid_of(self, reference: Path) -> PlacedImage:
         """The reference with its mask and what was measured of it."""
         gaps = load_gaps(self._gap_files()[self.inputs.index])
         measured = None if gaps is None else gaps.measured
-        return Grid(*load(reference), load_mask(Path(self.inputs.reference_mask), reference), measured)
+        return PlacedImage(*load(reference), load_mask(Path(self.inputs.reference_mask), reference), measured)
 
-    def _judged(self, grid: Grid, reference: Path) -> list[JudgedRepetition]:
+    def _judged(self, grid: PlacedImage, reference: Path) -> list[JudgedRepetition]:
         inputs = self.inputs
         thresholds = QCThresholds(**{name: getattr(inputs, name) for name in QCThresholds.__slots__})
         found = [read_itk_transform(Path(path)) for path in inputs.transforms]
@@ -205,7 +205,7 @@ class AlignRepetitions(SimpleInterface):
         folder: Path,
         accepted: list[JudgedRepetition],
         transforms: list[Matrix],
-        grid: Grid,
+        grid: PlacedImage,
         reference: Path,
     ) -> list[str]:
         """Write images, transforms and masks; return the images."""

@@ -15,10 +15,10 @@ from n2a_bids.algorithms.preparation.gap_filling import StoodIn, fill_aligned
 from n2a_bids.algorithms.preparation.gaps import Gaps, zone_value
 from n2a_bids.algorithms.registration.alignment import (
     AlignmentQC,
-    Grid,
     bring_to_grid,
     move_mask,
 )
+from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix
 from n2a_bids.io.images import load, same_grid, save_like
 
@@ -77,7 +77,7 @@ def accepted_indices(repetitions: Sequence[JudgedRepetition]) -> list[int]:
     return [index for index, repetition in enumerate(repetitions) if repetition.accepted]
 
 
-def move_phase(phase: Path, transform: Matrix, grid: Grid, out_file: Path) -> Path:
+def move_phase(phase: Path, transform: Matrix, grid: PlacedImage, out_file: Path) -> Path:
     """Write a phase, in radians, on the grid: its cosine and sine are interpolated, which do not wrap."""
     angle, affine = load(phase)
     if is_identity(transform):
@@ -88,11 +88,11 @@ def move_phase(phase: Path, transform: Matrix, grid: Grid, out_file: Path) -> Pa
     return save_like(np.arctan2(sine, cosine), phase, out_file)
 
 
-def moved_grid(grid: Grid, transform: Matrix) -> Grid:
+def moved_grid(grid: PlacedImage, transform: Matrix) -> PlacedImage:
     """The reference in its own half of the motion."""
     centred, inside = bring_to_grid(grid.image, grid.affine, transform, grid, grid.measured)
     brain = move_mask(grid.mask, grid.affine, transform)
-    return Grid(centred, grid.affine, brain, None if grid.measured is None else inside)
+    return PlacedImage(centred, grid.affine, brain, None if grid.measured is None else inside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,9 @@ class FilledRepetitions:
     """A sentence for each repetition that lacks much of the head or brain."""
 
 
-def must_stand_in(accepted: Sequence[JudgedRepetition], insides: Sequence[Mask | None], grid: Grid) -> bool:
+def must_stand_in(
+    accepted: Sequence[JudgedRepetition], insides: Sequence[Mask | None], grid: PlacedImage
+) -> bool:
     """Whether a repetition has gaps, or ends within the brain.
 
     A field of view that ends in neck or air, as after every motion, changes nothing that is told of the
@@ -117,7 +119,7 @@ def must_stand_in(accepted: Sequence[JudgedRepetition], insides: Sequence[Mask |
     accepted : sequence of JudgedRepetition
     insides : sequence of (X, Y, Z) bool array or None
         Where each was measured, on the grid; None for everywhere.
-    grid : Grid
+    grid : PlacedImage
     """
     if any(repetition.gaps is not None for repetition in accepted):
         return True
@@ -130,7 +132,7 @@ def let_others_stand_in(
     transforms: Sequence[Matrix],
     files: Sequence[str],
     insides: Sequence[Mask | None],
-    grid: Grid,
+    grid: PlacedImage,
 ) -> FilledRepetitions:
     """Write aligned images anew, and how many were measured where.
 

@@ -17,7 +17,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.normalization import Mask
-from n2a_bids.algorithms.registration.alignment import Grid, bring_to_grid
+from n2a_bids.algorithms.registration.alignment import bring_to_grid
+from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm
 from n2a_bids.external.brain_registration import BrainFiles, register_brains
 from n2a_bids.io.transforms import read_itk_transform
@@ -46,7 +47,7 @@ def align_runs(runs: SimulatedRuns, affine: NDArray[np.float64]) -> NDArray[np.f
     aligned : (R, X, Y, Z) float32 array
         On the grid of the first run, which is returned as it is.
     """
-    grid = Grid(runs.repetitions[0], affine, runs.mask)
+    grid = PlacedImage(runs.repetitions[0], affine, runs.mask)
     aligned = [runs.repetitions[0]]
     for index, data in enumerate(runs.repetitions[1:], start=1):
         found = register_run(grid, runs, index)
@@ -54,12 +55,12 @@ def align_runs(runs: SimulatedRuns, affine: NDArray[np.float64]) -> NDArray[np.f
     return np.stack(aligned)
 
 
-def register_run(grid: Grid, runs: SimulatedRuns, index: int) -> NDArray[np.float64]:
+def register_run(grid: PlacedImage, runs: SimulatedRuns, index: int) -> NDArray[np.float64]:
     """Register one run to the first.
 
     Parameters
     ----------
-    grid : Grid
+    grid : PlacedImage
         The first run.
     runs : SimulatedRuns
     index : int
@@ -75,7 +76,9 @@ def register_run(grid: Grid, runs: SimulatedRuns, index: int) -> NDArray[np.floa
     return _register(grid, runs.repetitions[index], moved)
 
 
-def _register(grid: Grid, moving: NDArray[np.float32], moving_mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _register(
+    grid: PlacedImage, moving: NDArray[np.float32], moving_mask: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """Transform from the world of the grid to that of `moving`."""
     with tempfile.TemporaryDirectory(prefix="n2a_benchmark_") as name:
         folder = Path(name)

@@ -15,7 +15,7 @@ from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.noise.estimate import difference_noise_sd
 from n2a_bids.algorithms.quality.metrics import edge_psnr, psnr
 from n2a_bids.algorithms.quality.sharpness import relative_sharpness
-from n2a_bids.algorithms.registration.alignment import Grid
+from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import resample
 from n2a_bids.algorithms.registration.rigid import midspace_transforms
 from n2a_bids.algorithms.registration.transforms import Affine, inverse
@@ -98,7 +98,7 @@ def make_situation(cell: Cell, truth: Truth, plan: BenchmarkPlan) -> Situation:
         **find_condition("moved").settings,
     )
     runs = simulate_runs(stage.data, stage.mask, config, cell.generator(), stage.voxel_size_mm)
-    grid = Grid(runs.repetitions[0], stage.affine, runs.mask)
+    grid = PlacedImage(runs.repetitions[0], stage.affine, runs.mask)
     found = register_run(grid, runs, 1)
     to_mm = np.diag([*stage.voxel_size_mm, 1.0])
     return Situation(

@@ -11,7 +11,8 @@ from n2a_bids.algorithms.distortion.field import resample as resample_epi
 from n2a_bids.algorithms.preparation.gap_filling import fill_aligned, fill_from_others, fill_series
 from n2a_bids.algorithms.preparation.gaps import Gaps, extend_measured, find_gaps, without_gaps, zone_value
 from n2a_bids.algorithms.preparation.repetitions import prepare
-from n2a_bids.algorithms.registration.alignment import Grid, QCThresholds, bring_to_grid, judge
+from n2a_bids.algorithms.registration.alignment import QCThresholds, bring_to_grid, judge
+from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import resample
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.algorithms.strategies.anat.recorrupted import loss_weight
@@ -132,7 +133,7 @@ def test_fill_makes_the_mean_that_of_the_repetitions_that_were_measured(runs, he
 
 def test_what_all_have_lost_stays_empty(runs, head, face, affine):
     """All defaced alike: the value of the zone; where one shows more, that one alone."""
-    grid = Grid(runs[0], affine, head[1])
+    grid = PlacedImage(runs[0], affine, head[1])
     more = face.copy()
     more[:, -14:, :16] |= ~ndimage.binary_dilation(head[1], iterations=2)[:, -14:, :16]
     zones = [face, more]
@@ -152,7 +153,7 @@ def test_specks_of_all_repetitions_keep_what_surrounds_them(runs, head, affine):
     specks = np.zeros(head[1].shape, bool)
     specks[20, 20, 20] = True
     gaps = [Gaps(np.zeros_like(specks), specks)] * 2
-    grid = Grid(runs[0], affine, head[1])
+    grid = PlacedImage(runs[0], affine, head[1])
     still, shapes = [np.eye(4)] * 2, [specks.shape] * 2
     found = fill_aligned(runs[:2].copy(), ~np.stack([specks] * 2), gaps, still, grid, None, shapes)
     np.testing.assert_array_equal(found.data, runs[:2])
@@ -161,7 +162,7 @@ def test_specks_of_all_repetitions_keep_what_surrounds_them(runs, head, affine):
 
 def test_quality_of_alignment_is_that_of_what_both_show(runs, head, affine):
     """A stripped run against a whole one: correlations and overlap are as if both were whole."""
-    grid = Grid(runs[0], affine, head[1])
+    grid = PlacedImage(runs[0], affine, head[1])
     thresholds = QCThresholds(0.5, 0.5, 45, 80, 0.9)
     shift = np.eye(4)
     shift[:3, 3] = (1.5, -2, 1)

@@ -5,13 +5,13 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.registration.alignment import (
-    Grid,
     QCThresholds,
     bring_to_grid,
     is_negligible,
     judge,
     move_mask,
 )
+from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.similarity import (
     contrast_to_noise,
     smooth_correlation,
@@ -24,7 +24,7 @@ STRICT = QCThresholds(0.97, 0.5, 45, 80, 0.9)
 
 @pytest.fixture
 def grid(head, affine, noisy_runs):
-    return Grid(noisy_runs(1, noise_sd=40, seed=5)[0].astype(np.float32), affine, head[1])
+    return PlacedImage(noisy_runs(1, noise_sd=40, seed=5)[0].astype(np.float32), affine, head[1])
 
 
 def folds(head, seed):
@@ -82,7 +82,7 @@ def test_judge_accepts_a_repetition(grid, noisy_runs):
 
 def test_judge_names_another_head(grid, noisy_runs, head):
     """A head with other folds is called another person."""
-    mine = Grid(grid.image + 2 * folds(head, 1), grid.affine, grid.mask)
+    mine = PlacedImage(grid.image + 2 * folds(head, 1), grid.affine, grid.mask)
     repetition = noisy_runs(1, noise_sd=40, seed=9)[0].astype(np.float32)
     assert judged(mine, repetition + 2 * folds(head, 1)).reason == ""
     assert "another person" in judged(mine, repetition + 2 * folds(head, 2)).reason
@@ -149,7 +149,7 @@ def test_resampled_repetition_keeps_its_noise(grid, noisy_runs, head):
 
 def test_shading_is_not_called_contrast_alone(grid, noisy_runs, head):
     """The folds match where one image was normalised and the other was not."""
-    mine = Grid(grid.image + 2 * folds(head, 1), grid.affine, grid.mask)
+    mine = PlacedImage(grid.image + 2 * folds(head, 1), grid.affine, grid.mask)
     other = noisy_runs(1, noise_sd=40, seed=9)[0] + 2 * folds(head, 1)
     shading = np.linspace(0.2, 2, other.shape[1])[:, None]
     found = judge((other * shading).astype(np.float32), grid.affine, np.eye(4), mine, STRICT)
@@ -164,7 +164,7 @@ def test_a_head_whose_sides_were_swapped_is_refused(grid, head, voxel_mm):
     rng, image = np.random.default_rng(3), head[0] + folds(head, 1)
     even = image + 0.8 * (image[::-1] - image)
     noisy = [(even + rng.normal(0, 20, even.shape)).astype(np.float32) for _ in range(2)]
-    symmetric = Grid(noisy[0], affine, head[1] & head[1][::-1])
+    symmetric = PlacedImage(noisy[0], affine, head[1] & head[1][::-1])
     thresholds = QCThresholds(0.3, 0.1, 45, 80, 0.5)
     for flip in (1, -1):
         found = judge(noisy[1][::flip], affine, np.eye(4), symmetric, thresholds)
