@@ -11,6 +11,7 @@ from n2a_bids.algorithms.constant_places import near_any
 _WINDOW = 5
 """Edge of the squares that hold one value; noise fills none of them alike."""
 _LEAST_PIXELS = 50
+"""Of a zone, and of a line one pixel wide."""
 _MOST_HIT = 9
 """Pixels of a cosmic ray at the most."""
 _FAR = 5.0
@@ -50,13 +51,24 @@ def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
     for index, plane in np.ndindex(dark.shape[0], dark.shape[3]):
         here = dark[index, :, :, plane]
         if np.count_nonzero(here) >= _LEAST_PIXELS:
-            zones[index, :, :, plane] = ndimage.binary_opening(here, np.ones((_WINDOW, _WINDOW)))
+            zones[index, :, :, plane] = _zones_of(here)
     for index, plane in np.ndindex(dark.shape[0], dark.shape[3]):
         own = zones[index, :, :, plane]
         if own.any():
             others = [np.delete(of_all[..., plane], index, axis=0) for of_all in (dark, zones)]
             lost[index, :, :, plane] |= _lost_zones(own, *others)
     return lost
+
+
+def _zones_of(dark: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(X, Y) parts of what is dark that are as wide as a square, or long lines of a row or column."""
+    zones = ndimage.binary_opening(dark, np.ones((_WINDOW, _WINDOW)))
+    for axis, edge in enumerate(dark.shape):
+        length = min(edge, _LEAST_PIXELS)
+        inner = ndimage.minimum_filter1d(dark, length, axis, mode="constant")
+        # Of an even length the middle lies off by one: what was drawn in is spread the other way.
+        zones |= ndimage.maximum_filter1d(inner, length, axis, mode="constant", origin=-(1 - length % 2))
+    return zones
 
 
 def _lost_zones(

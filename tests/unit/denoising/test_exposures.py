@@ -125,6 +125,21 @@ def test_lost_lines_are_no_measurement(place, shift):
     assert f"{place}.tif: " in found.notes[0] and "% of its pixels are lost" in found.notes[0]
 
 
+@pytest.mark.parametrize("line", [np.s_[50], np.s_[:, 50:53], np.s_[50, 20:90]])
+def test_thin_lines_that_were_lost_are_no_measurement(line):
+    """A dead row of a camera, a few columns, or a part of a row that lost its signal."""
+    images, truth = drifted([(0, 0), (4, -3)], (1, 1))
+    images[0].pixels[line] = 0
+    found = align_exposures(images)
+    inner = np.zeros(truth.shape[:2], bool)
+    inner[line] = True
+    inner[:10] = inner[-10:] = inner[:, :10] = inner[:, -10:] = False
+    assert (found.repetitions.n_measured[..., 0][inner] == 1).all()
+    average = found.repetitions.data.mean(axis=0)[..., 0, 0]
+    assert abs(average[inner].mean() / truth[inner].mean() - 1) < 0.05
+    assert "% of its pixels are lost" in found.notes[0]
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_cosmic_rays_are_no_measurement(place):
     """Twelve bright pixels would turn the exposure by half a degree, and shine through the mean."""
