@@ -133,7 +133,6 @@ def _run_all(
     from n2a_bids.app.damaged_images import with_sound_images
     from n2a_bids.app.nipype_settings import configure_nipype
     from n2a_bids.app.progress.header import begin_run
-    from n2a_bids.workflows.names import workflow_name
 
     configure_nipype(config.debug)
     work = [ParticipantWork.of(label, collection) for label in labels]
@@ -142,7 +141,7 @@ def _run_all(
     for planned in batches([item for item in work if item.units], config.resources):
         checked = with_sound_images(planned, config)
         # Time is left for what the workflows of the batch will hold, not for what was left out just now.
-        progress.leave_out(workflow_name(unit) for item in planned for unit in item.units)
+        progress.leave_out(unit.workflow_name for item in planned for unit in item.units)
         outcomes |= {item.label: _left_alone(item, config) for item in checked if not item.units}
         outcomes |= _run_batch([item for item in checked if item.units], config, interruption, progress)
         has_failed = any(outcomes[item.label].status == "failed" for item in checked)

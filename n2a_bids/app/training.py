@@ -41,7 +41,6 @@ from n2a_bids.training.groups import (
     tell_apart,
     write_groups,
 )
-from n2a_bids.workflows.names import workflow_name
 
 _KINDS = ("anat-repeats", "anat-single", "micr-repeats", "micr-frames")
 """Groups of one contrast, for which a network ships."""
@@ -199,7 +198,7 @@ def _begin(item: ParticipantWork, config: Config, locks: ExitStack) -> bool:
 def _group_file(item: ParticipantWork, unit: DenoisingUnit, config: Config) -> Path:
     from n2a_bids.interfaces.aligned import GROUP_FILE
 
-    return work_dir_of(item.label, config) / workflow_name(unit) / "aligned" / GROUP_FILE
+    return work_dir_of(item.label, config) / unit.workflow_name / "aligned" / GROUP_FILE
 
 
 def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Interruption) -> str:
@@ -208,7 +207,7 @@ def _align(batch: Sequence[ParticipantWork], config: Config, interruption: Inter
 
     from n2a_bids.app.execution import leave_crashes_in, run_to_the_end
     from n2a_bids.workflows.anat.unit import init_aligned_wf
-    from n2a_bids.workflows.micr.unit import init_aligned_micr_wf
+    from n2a_bids.workflows.micrographs import init_aligned_micr_wf
 
     workflow = Workflow(top_name(), base_dir=str(config.work_dir))
     for item in batch:
@@ -233,7 +232,7 @@ def _aligned(item: ParticipantWork, config: Config, reason: str) -> list[Aligned
         if path.is_file():
             groups += read_groups(path)
             continue
-        said = [one for one in crash_sentences(_crash_folder(config)) if workflow_name(unit) in one]
+        said = [one for one in crash_sentences(_crash_folder(config)) if unit.workflow_name in one]
         warn(
             f"{unit.label} could not be aligned, and is not trained on: {'; '.join(said) or reason}; crash "
             f"files are in {_crash_folder(config)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -155,6 +156,17 @@ class DenoisingUnit:
     def label(self) -> str:
         """Readable and unique: the shared entities and the suffix, e.g. ``sub-01_acq-hires_T1w``."""
         return "_".join([*(f"{key}-{value}" for key, value in self.entities.items()), self.suffix])
+
+    @property
+    def workflow_name(self) -> str:
+        """Label and kind in letters, digits and underscores, as nipype wants the name of a workflow.
+
+        Examples
+        --------
+        >>> DenoisingUnit("anat-repeats", (), {"sub": "01", "acq": "hires"}).workflow_name
+        'sub_01_acq_hires_T1w_anat_repeats'
+        """
+        return re.sub(r"\W", "_", f"{self.label}_{self.kind}")
 
 
 @dataclass(frozen=True, slots=True)

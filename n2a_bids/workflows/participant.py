@@ -14,8 +14,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.dataset.write.preproc import preproc_units
 from n2a_bids.workflows.anat.unit import init_unit_wf
 from n2a_bids.workflows.descriptions import paragraphs
-from n2a_bids.workflows.micr.unit import init_micr_unit_wf
-from n2a_bids.workflows.names import workflow_name
+from n2a_bids.workflows.micrographs import init_micr_unit_wf
 
 
 def init_participant_wf(participant: str, units: Sequence[DenoisingUnit], config: Config) -> Workflow:
@@ -59,7 +58,7 @@ def describe_units(participant: str, units: Sequence[DenoisingUnit], config: Con
     """
     workflow = init_participant_wf(participant, units, config)
     described = {one.name: one.visit_desc() for one in workflow._graph.nodes}
-    return paragraphs((unit.suffix, described[workflow_name(unit)]) for unit in units)
+    return paragraphs((unit.suffix, described[unit.workflow_name]) for unit in units)
 
 
 def _add_diffusion(workflow: Workflow, units: Sequence[DenoisingUnit], config: Config) -> None:

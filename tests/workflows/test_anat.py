@@ -33,7 +33,6 @@ from n2a_bids.workflows.anat.mask import init_mask_wf
 from n2a_bids.workflows.anat.reports import INPUTS, init_reports_wf
 from n2a_bids.workflows.anat.unit import init_unit_wf
 from n2a_bids.workflows.denoise import init_denoise_node
-from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.participant import init_participant_wf
 
@@ -254,7 +253,7 @@ def test_participant_wf_keeps_units_apart_and_its_folder(unit, config):
     second = replace(unit, entities={"sub": "01", "acq": "hires"})
     workflow = init_participant_wf("01", [unit, second], config)
     assert workflow._graph.number_of_edges() == 0
-    assert {child.name for child in workflow._graph.nodes()} == {workflow_name(unit), workflow_name(second)}
+    assert {child.name for child in workflow._graph.nodes()} == {unit.workflow_name, second.workflow_name}
     again = init_participant_wf("01", [unit], replace(config, run_uuid="another"))
     assert workflow.name == again.name
 
@@ -268,7 +267,7 @@ def test_one_preproc_image_for_each_session(unit, config):
     nodes = [name for name in workflow.list_node_names() if name.endswith("write_preproc")]
     targets = [Path(workflow.get_node(name).inputs.targets["preproc"][0]).name for name in nodes]
     assert sorted(targets) == ["sub-01_desc-preproc_T1w.nii.gz", "sub-01_ses-2_desc-preproc_T1w.nii.gz"]
-    assert nodes[0].split(".")[0] in (workflow_name(unit), workflow_name(other))
+    assert nodes[0].split(".")[0] in (unit.workflow_name, other.workflow_name)
     assert_wired(workflow)
 
 

@@ -18,7 +18,6 @@ from n2a_bids.dataset.names import parse_name
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.reports.records.units import find_units
 from n2a_bids.system.signals import Interruption
-from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.participant import init_participant_wf
 
 GROUPS = (
@@ -54,7 +53,7 @@ def test_no_two_groups_write_to_one_name(make_bids, tmp_path, strategy):
     units = collect(bids, config.selection).units
     assert len(units) == 2 * len(GROUPS)
     workflow = init_participant_wf("01", units, config)
-    owners = {workflow_name(unit): unit for unit in units}
+    owners = {unit.workflow_name: unit for unit in units}
     assert len(owners) == len(units)
 
     written: dict[str, str] = {}

@@ -14,7 +14,6 @@ from n2a_bids.app.progress.lines import RunProgress
 from n2a_bids.app.work import ParticipantWork
 from n2a_bids.config import Config
 from n2a_bids.dataset.units import DenoisingUnit
-from n2a_bids.workflows.names import workflow_name
 
 
 def begin_run(work: Sequence[ParticipantWork], config: Config) -> RunProgress:
@@ -49,8 +48,8 @@ def plan_run(work: Sequence[ParticipantWork], config: Config, n_side_by_side: in
         of_all = f" ({index}/{len(work)})" if len(work) > 1 else ""
         for unit in item.units:
             where = f"sub-{item.label}{of_all} {_unit_words(unit)}"
-            plans[workflow_name(unit)] = (where, plan_unit(unit, config))
-            logs[workflow_name(unit)] = run_log(item.label, config)
+            plans[unit.workflow_name] = (where, plan_unit(unit, config))
+            logs[unit.workflow_name] = run_log(item.label, config)
     return RunProgress(plans, n_side_by_side, logs=logs)
 
 

@@ -30,7 +30,6 @@ from n2a_bids.workflows.complex_parts import (
 from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
 from n2a_bids.workflows.derivatives import measures_regions, tells_error, writes_each_echo
 from n2a_bids.workflows.descriptions import choice, opening
-from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.node_memory import reserve_memory
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.regions import init_regions_wf
@@ -68,7 +67,7 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     """
     echoes, each_echo = unit.kind == "anat-echoes", writes_each_echo(unit, config)
     given = find_brain_mask(config.derivatives, unit)
-    workflow = LiterateWorkflow(workflow_name(unit))
+    workflow = LiterateWorkflow(unit.workflow_name)
     workflow.__desc__, workflow.__postdesc__ = opening(unit), choice(unit, config)
     align, inspect = _init_preparation(workflow, unit, config, given)
     denoise = init_denoise_node(
@@ -121,7 +120,7 @@ def init_aligned_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     workflow : Workflow
         Complete: it ends with ``aligned/group.json``, which names the aligned files.
     """
-    workflow = Workflow(workflow_name(unit))
+    workflow = Workflow(unit.workflow_name)
     align, _ = _init_preparation(workflow, unit, config, find_brain_mask(config.derivatives, unit))
     keep = Node(
         KeepAligned(subject=unit.entities["sub"], label=unit.label, real_valued=unit.uses_phase),

@@ -31,7 +31,6 @@ from n2a_bids.workflows.dwi.preparation import (
 )
 from n2a_bids.workflows.dwi.reports import init_dwi_reports_wf
 from n2a_bids.workflows.dwi.tensor import TENSOR_MAPS, determines_tensor, init_tensor_wf
-from n2a_bids.workflows.names import workflow_name
 from n2a_bids.workflows.node_memory import reserve_memory
 from n2a_bids.workflows.outputs import init_outputs_wf
 from n2a_bids.workflows.regions import init_regions_wf
@@ -62,7 +61,7 @@ def init_dwi_unit_wf(
     workflow : Workflow
         Complete: it has no inputs.
     """
-    workflow = LiterateWorkflow(workflow_name(unit))
+    workflow = LiterateWorkflow(unit.workflow_name)
     unit, reference_reason = reference_first(unit)
     if config.outputs.raw_like_dir is not None:
         # The tool that takes the series corrects it, with the same b0.

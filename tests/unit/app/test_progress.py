@@ -35,7 +35,6 @@ from n2a_bids.system.progress import (
     write_progress,
 )
 from n2a_bids.system.signals import Interruption
-from n2a_bids.workflows.names import workflow_name
 
 UNIT = "sub_01_T1w_anat_repeats"
 PLAN = StepPlan({"mask_wf.brain": 20.0, "align_wf.register": 20.0, "denoise": 150.0}, files_s=10.0)
@@ -422,4 +421,4 @@ def test_a_plan_knows_recipe_size_and_header(tmp_path):
     text = header(work, config, 1, progress.seconds_left())
     assert "1 participant, 1 group to denoise (1 T1w)" in text
     assert "should take about" in text
-    assert workflow_name(unit) == UNIT
+    assert unit.workflow_name == UNIT

@@ -28,7 +28,6 @@ from n2a_bids.system.signals import Interruption
 from n2a_bids.training.groups import AlignedGroup, write_groups
 from n2a_bids.training.loading import load_group
 from n2a_bids.training.session import TrainRequest
-from n2a_bids.workflows.names import workflow_name
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def config(tmp_path) -> Config:
 def _earlier_group(config: Config, units: list) -> Path:
     """What an earlier run has left of the first group."""
     item = ParticipantWork("01", tuple(units), ())
-    folder = work_dir_of("01", config) / workflow_name(units[0]) / "aligned"
+    folder = work_dir_of("01", config) / units[0].workflow_name / "aligned"
     folder.mkdir(parents=True)
     return write_groups(
         [AlignedGroup(item.label, units[0].label, (Path("old.nii"),), Path("m.nii"))], folder / GROUP_FILE
@@ -148,7 +147,7 @@ def test_exposures_of_a_microscope_are_aligned_for_training(microscope):
     groups = training._prepare(units, microscope, Interruption())
     assert [group.field_of_view for group in groups] == ["01_sample-A_chunk-1", "01_sample-A_chunk-2"]
     assert {group.network for group in groups} == {"resunet-2d"}
-    folder = work_dir_of("01", microscope) / workflow_name(units[0])
+    folder = work_dir_of("01", microscope) / units[0].workflow_name
     assert groups[0].runs[0].parent == folder / "align" == groups[0].mask.parent
     context = Context(torch.Generator().manual_seed(0))
     (fields,) = load_group(groups[0], None, context).channels

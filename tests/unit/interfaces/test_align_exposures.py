@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from n2a_bids.interfaces.micr.align import AlignExposures
+from n2a_bids.interfaces.micrographs import AlignExposures
 
 
 def test_a_changed_chunk_of_a_folder_is_another_input(tmp_path):

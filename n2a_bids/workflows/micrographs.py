@@ -1,10 +1,11 @@
-"""The whole workflow of one group of micrograph exposures, from files to derivatives."""
+"""The workflow of a group of micrograph exposures, from files to derivatives and report figures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from nipype import Node, Workflow
+from nipype.interfaces.utility import IdentityInterface
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
@@ -13,12 +14,12 @@ from n2a_bids.dataset.names import derivative_path, name_field, parse_name, shar
 from n2a_bids.dataset.read.image_memory import exposures_gb
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.aligned import KeepAligned
-from n2a_bids.interfaces.micr.align import AlignExposures
-from n2a_bids.interfaces.micr.write import WriteMicrographs
+from n2a_bids.interfaces.micrographs import AlignExposures, WriteMicrographs
+from n2a_bids.interfaces.reportlets import micr as reportlets
+from n2a_bids.interfaces.reportlets.anat import LossCurve, RiskFigure
 from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
 from n2a_bids.workflows.descriptions import choice, opening
-from n2a_bids.workflows.micr.reports import init_micr_reports_wf
-from n2a_bids.workflows.names import workflow_name
+from n2a_bids.workflows.figures import Figures, connect_figures
 
 _BASE_GB = 0.7
 """Libraries, and what does not grow with the exposures."""
@@ -40,7 +41,7 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     workflow : Workflow
         Complete: it has no inputs. Its name is unique among the units of a dataset.
     """
-    workflow = LiterateWorkflow(workflow_name(unit))
+    workflow = LiterateWorkflow(unit.workflow_name)
     workflow.__desc__, workflow.__postdesc__ = opening(unit), choice(unit, config)
     align = _init_align_node(unit, config)
     denoise = init_denoise_node(config.denoise, config.resources, micrograph=True)
@@ -91,7 +92,7 @@ def init_aligned_micr_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     workflow : Workflow
         Complete: it ends with ``aligned/group.json``, which names the aligned files.
     """
-    workflow = Workflow(workflow_name(unit))
+    workflow = Workflow(unit.workflow_name)
     keep = Node(
         KeepAligned(subject=unit.entities["sub"], label=unit.label, field_of_view=name_field(unit.entities)),
         name="aligned",
@@ -141,3 +142,49 @@ def micr_targets(unit: DenoisingUnit, config: Config) -> dict[str, Path]:
             config.output_dir, labels, "figures", desc=label, extension=".json", datatype="micr"
         )
     return targets
+
+
+INPUTS = (
+    *("images", "mask", "alignment"),
+    *("denoised", "mean", "residual", "noise_sd", "denoising"),
+)
+"""What `init_micr_reports_wf` takes."""
+
+
+def init_micr_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:
+    """Draw the figures and store them in ``sub-<label>/figures``.
+
+    Parameters
+    ----------
+    unit : DenoisingUnit
+        Exposures of one field of view.
+    config : Config
+        For the output folder.
+
+    Returns
+    -------
+    workflow : Workflow
+        ``inputnode`` has the fields of `INPUTS`; there is no output but the files.
+    """
+    workflow = LiterateWorkflow("reports_wf")
+    inputnode = Node(IdentityInterface(list(INPUTS)), name="inputnode")
+    images = [("images", "out_files"), ("mean", "mean"), ("denoised", "denoised"), ("mask", "mask_file")]
+    figures: Figures = {
+        "drift": (reportlets.DriftChart(), [("alignment", "alignment_file")]),
+        "denoised": (reportlets.MicrographFlicker(), images),
+        "detail": (reportlets.MicrographDetail(), images),
+        "residual": (
+            reportlets.MicrographResidual(),
+            [*images, ("residual", "residual"), ("noise_sd", "noise_sd")],
+        ),
+        "rings": (
+            reportlets.RingChart(),
+            [("denoising", "record_file"), ("mean", "mean"), ("denoised", "denoised")],
+        ),
+        "loss": (LossCurve(), [("denoising", "record_file")]),
+        "risk": (RiskFigure(), [("denoising", "record_file")]),
+    }
+    if config.outputs.wants_viewer:
+        figures["viewer"] = (reportlets.MicrographViewer(), [*images, ("noise_sd", "noise_sd")])
+    connect_figures(workflow, inputnode, figures, unit, config.output_dir)
+    return workflow

@@ -1,1 +1,0 @@
-"""Nipype interfaces (nodes) for micrographs: alignment and writing."""

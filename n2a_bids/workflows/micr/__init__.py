@@ -1,1 +1,0 @@
-"""The workflow of micrographs."""
