@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.record.denoising import StrategyRecord
+from n2a_bids.strategy_table import Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ class Repetitions:
     def shared(self) -> NDArray[np.bool_] | None:
         """(X, Y, Z) where every repetition was measured; None for everywhere."""
         return None if self.n_measured is None else self.n_measured == len(self.data)
+
+    @property
+    def modality(self) -> Modality:
+        """What kind of strategy they take."""
+        return "micr" if self.micrograph else "anat" if self.gradients is None else "dwi"
 
     @property
     def n_repetitions(self) -> int:

@@ -265,9 +265,7 @@ def free_device_memory_gb(device: torch.device) -> float:
 
 def _find_strategy(name: str, repetitions: Repetitions) -> Strategy:
     try:
-        return get_strategy(
-            name, diffusion=repetitions.gradients is not None, micrograph=repetitions.micrograph
-        )
+        return get_strategy(name, repetitions.modality)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,13 @@ _PARALLEL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class BlipPair:
-    """Both images, and where the second lies as seen from the first."""
+    """Both images, on grids that may differ, and where the second lies as seen from the first.
+
+    Raises
+    ------
+    ValueError
+        If the phase-encoding axes are not parallel.
+    """
 
     first: Volume
     """(X, Y, Z)."""
@@ -37,9 +43,9 @@ class BlipPair:
     """Of the first."""
     axes: tuple[int, int]
     """Phase-encoding axis of each in its own array."""
-    start: VoxelMap
+    start: VoxelMap = field(default_factory=lambda: np.eye(4))
     """Voxel of the first to voxel of the second by their affines."""
-    readout_ratio: float
+    readout_ratio: float = 1.0
     """Total readout time of the second over that of the first."""
 
     def __post_init__(self) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair, Volume, VoxelMap
@@ -71,17 +70,7 @@ class PairCorrection:
 
 
 def correct_pair(
-    first: NDArray,
-    second: NDArray,
-    mask: NDArray[np.bool_],
-    *,
-    voxel_size_mm: tuple[float, float, float],
-    axis: int,
-    second_axis: int | None = None,
-    start: VoxelMap | None = None,
-    readout_ratio: float = 1.0,
-    opposite: bool | None = True,
-    config: PairConfig = PairConfig(),
+    pair: BlipPair, *, opposite: bool | None = True, config: PairConfig = PairConfig()
 ) -> PairCorrection:
     """Find distortion and head motion that make two b0s of opposite polarity agree.
 
@@ -90,18 +79,7 @@ def correct_pair(
 
     Parameters
     ----------
-    first, second : (X, Y, Z) and (X', Y', Z') arrays
-        b0s, on grids that may differ in matrix, order of storage and angle.
-    mask : (X, Y, Z) bool array
-        Brain in `first`.
-    voxel_size_mm : (3,) floats
-        Of `first`.
-    axis, second_axis : int
-        Array axis of phase encoding of each image; that of the second is `axis` by default.
-    start : (4, 4) array, optional
-        Voxel of `first` to voxel of `second` by their affines; the identity by default.
-    readout_ratio : float
-        Total readout time of `second` over that of `first`.
+    pair : BlipPair
     opposite : bool, optional
         True where the polarities are known to be opposite. None tries both: opposite, and the same.
     config : PairConfig
@@ -109,11 +87,8 @@ def correct_pair(
     Raises
     ------
     ValueError
-        If the phase-encoding axes are not parallel, or an image is empty in the brain.
+        If an image is empty in the brain.
     """
-    start = np.eye(4) if start is None else np.asarray(start, float)
-    axes = (axis, axis if second_axis is None else second_axis)
-    pair = BlipPair(first, second, mask, tuple(voxel_size_mm), axes, start, readout_ratio)
     if opposite:
         return _correct(pair, config)
     alike = _align(pair, config)

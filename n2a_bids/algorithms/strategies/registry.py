@@ -9,7 +9,7 @@ from typing import Any
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
-from n2a_bids.strategy_table import StrategyFacts, find_strategy
+from n2a_bids.strategy_table import Modality, StrategyFacts, find_strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +24,21 @@ class Strategy:
     """``config(recipe, *weights)``: the settings of a recipe, with pretrained weights or ``None``."""
 
 
-def get_strategy(name: str, *, diffusion: bool = False, micrograph: bool = False) -> Strategy:
+def get_strategy(name: str, modality: Modality = "anat") -> Strategy:
     """Look a strategy up and load its code.
 
     Parameters
     ----------
     name : str
         As ``--strategy`` takes it.
-    diffusion : bool
-        Whether it is for a diffusion series, with volumes as channels.
-    micrograph : bool
-        Whether it is for exposures of a microscope.
+    modality : str
+        ``anat``, ``dwi`` (volumes are channels) or ``micr`` (exposures of a microscope).
 
     Raises
     ------
     ConfigError
         If there is none of that name; the message lists those that exist.
     """
-    facts = find_strategy(name, "micr" if micrograph else "dwi" if diffusion else "anat")
+    facts = find_strategy(name, modality)
     code = import_module(f"n2a_bids.algorithms.strategies.{facts.module or f'{facts.modality}.{facts.name}'}")
     return Strategy(facts, getattr(code, facts.denoise), getattr(code, facts.settings))

@@ -11,6 +11,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.distortion.blip_pair import BlipPair
 from n2a_bids.algorithms.distortion.pepolar import PairCorrection, correct_pair
 from n2a_bids.algorithms.distortion.quality import DistortionQuality, judge_distortion
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, brain_overlap, find_start, show_on
@@ -135,17 +136,12 @@ class EstimateDistortion(SimpleInterface):
         lies_there = brain_overlap(first, second) > _LIES_THERE
         start = Affine() if lies_there else find_start(first, second)
         try:
-            correction = correct_pair(
-                first.image,
-                second.image,
-                first.mask,
-                voxel_size_mm=first.voxel_size_mm,
-                axis=axes[0],
-                second_axis=axes[1],
+            pair = BlipPair(
+                *(first.image, second.image, first.mask, first.voxel_size_mm, axes),
                 start=start.between_voxels(first.affine, second.affine),
                 readout_ratio=self.inputs.readout_ratio,
-                opposite=True if self.inputs.opposite_is_known else None,
             )
+            correction = correct_pair(pair, opposite=True if self.inputs.opposite_is_known else None)
         except ValueError as error:
             return None, str(error)
         return correction, ""

@@ -66,9 +66,7 @@ def denoise_by_strategy(name: str, repetitions: Repetitions, settings: MethodSet
     """All that a strategy of the app returns, which may have a recipe and one of `VARIANTS` in its name."""
     base, variant = split_variant(name)
     strategy_name, _, recipe = base.partition(":")
-    strategy = get_strategy(
-        strategy_name, diffusion=repetitions.gradients is not None, micrograph=repetitions.micrograph
-    )
+    strategy = get_strategy(strategy_name, repetitions.modality)
     if strategy.facts.needs_same_contrast and not repetitions.same_contrast:
         raise DenoisingError(f"{strategy_name} needs repetitions of one contrast")
     if variant == "+zero-shot" and not repetitions.same_contrast:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.distortion.blip_pair import BlipPair
 from n2a_bids.algorithms.distortion.field import resample
 from n2a_bids.algorithms.distortion.pepolar import correct_pair
 from n2a_bids.algorithms.registration.dwi_motion import register_rigid
@@ -33,7 +34,7 @@ Volume = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class BlipPair:
+class DistortedPair:
     """Two b0s of opposite polarity on one grid."""
 
     name: str
@@ -68,15 +69,16 @@ class Correction:
     last_step_voxels: float | None = None
 
 
-def n2a(pair: BlipPair) -> Correction:
+def n2a(pair: DistortedPair) -> Correction:
     """The estimator of the app, head motion included."""
-    found = correct_pair(pair.plus, pair.minus, pair.mask, voxel_size_mm=pair.voxel_size_mm, axis=pair.axis)
+    blips = BlipPair(pair.plus, pair.minus, pair.mask, pair.voxel_size_mm, (pair.axis, pair.axis))
+    found = correct_pair(blips)
     return Correction(
         found.displacement, found.corrected, found.voxel_map, found.n_rounds, found.last_step_voxels
     )
 
 
-def rigid(pair: BlipPair) -> Correction:
+def rigid(pair: DistortedPair) -> Correction:
     """Rigid registration alone: what is left if distortion is not corrected."""
     still = np.zeros(pair.plus.shape, np.float32)
     voxel_map = register_rigid(pair.plus, pair.minus, pair.mask, pair.voxel_size_mm)
@@ -84,7 +86,7 @@ def rigid(pair: BlipPair) -> Correction:
     return Correction(still, corrected, voxel_map)
 
 
-def ants(pair: BlipPair) -> Correction:
+def ants(pair: DistortedPair) -> Correction:
     """Symmetric registration (SyN) by ANTs, restricted to the phase-encoding axis, cross-correlation."""
     import ants as antspyx
 
@@ -109,10 +111,10 @@ def ants(pair: BlipPair) -> Correction:
     return _modulated(pair, _from_midpoint(-field / 2, pair.axis))
 
 
-def pyhysco(program: str) -> Callable[[BlipPair], Correction]:
+def pyhysco(program: str) -> Callable[[DistortedPair], Correction]:
     """PyHySCO (Julian and Ruthotto) with its defaults, by the program of this name."""
 
-    def correct(pair: BlipPair) -> Correction:
+    def correct(pair: DistortedPair) -> Correction:
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / name for name in ("plus.nii.gz", "minus.nii.gz")]
             for path, image in zip(paths, (pair.plus, pair.minus)):
@@ -129,20 +131,22 @@ def pyhysco(program: str) -> Callable[[BlipPair], Correction]:
     return correct
 
 
-def methods(hysco_program: str | None) -> dict[str, Callable[[BlipPair], Correction]]:
+def methods(hysco_program: str | None) -> dict[str, Callable[[DistortedPair], Correction]]:
     """Name and function of each method that can be run."""
     known = {"rigid": rigid, "n2a": n2a, "ants": ants}
     return known | ({"pyhysco": pyhysco(hysco_program)} if hysco_program else {})
 
 
 def run_distortion(
-    pairs: Sequence[BlipPair], known: Mapping[str, Callable[[BlipPair], Correction]], table_path: Path
+    pairs: Sequence[DistortedPair],
+    known: Mapping[str, Callable[[DistortedPair], Correction]],
+    table_path: Path,
 ) -> Path:
     """Fill the table, pair by pair; rows that are there already are kept.
 
     Parameters
     ----------
-    pairs : sequence of BlipPair
+    pairs : sequence of DistortedPair
     known : mapping
         Methods to compare, see :func:`methods`.
     table_path : Path
@@ -160,7 +164,7 @@ def run_distortion(
     return table_path
 
 
-def compare(pair: BlipPair, correction: Correction) -> dict[str, str]:
+def compare(pair: DistortedPair, correction: Correction) -> dict[str, str]:
     """Errors against the known displacement and motion, and agreement of the corrected images."""
     mask = pair.mask
     row = {
@@ -183,7 +187,7 @@ def compare(pair: BlipPair, correction: Correction) -> dict[str, str]:
     return {name: f"{value:d}" if isinstance(value, int) else f"{value:.4f}" for name, value in row.items()}
 
 
-def _modulated(pair: BlipPair, displacement: NDArray) -> Correction:
+def _modulated(pair: DistortedPair, displacement: NDArray) -> Correction:
     still = np.eye(4)
     corrected = tuple(
         resample(image, still, displacement, pair.axis, sign)

@@ -15,7 +15,7 @@ from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_brain
 from n2a_bids.io.images import load, load_mask, same_grid
-from n2a_bids.lab.benchmark.dwi.distortion import BlipPair
+from n2a_bids.lab.benchmark.dwi.distortion import DistortedPair
 from n2a_bids.lab.benchmark.dwi.pair_motion import motion_between, moved
 from n2a_bids.lab.benchmark.dwi.phantoms import PHASE_AXIS, Truth
 from n2a_bids.lab.simulation import dwi as dwi_phantoms
@@ -27,7 +27,7 @@ def simulated_pairs(
     seeds: Iterable[int],
     peak_mm: float,
     motions: Iterable[str] = ("still",),
-) -> list[BlipPair]:
+) -> list[DistortedPair]:
     """Pairs of a phantom's b0, distorted by a field that is known.
 
     Parameters
@@ -48,7 +48,7 @@ def simulated_pairs(
     ]
 
 
-def _simulated_pair(truth: Truth, snr: float, seed: int, peak_mm: float, motion: str) -> BlipPair:
+def _simulated_pair(truth: Truth, snr: float, seed: int, peak_mm: float, motion: str) -> DistortedPair:
     size, b0 = truth.voxel_size_mm, mean_b0(truth.signal, truth.gradients)
     generator = torch.Generator().manual_seed(2000 + seed)
     field = dwi_phantoms.susceptibility_displacement(
@@ -67,10 +67,10 @@ def _simulated_pair(truth: Truth, snr: float, seed: int, peak_mm: float, motion:
     name = f"simulated, field {seed}"
     # What the second image does not show has no truth to be compared with.
     shown = truth.mask & in_view(truth.mask.shape, maps[1], field, PHASE_AXIS, -1)
-    return BlipPair(name, f"{snr:g}", plus, minus, shown, size, PHASE_AXIS, field, motion)
+    return DistortedPair(name, f"{snr:g}", plus, minus, shown, size, PHASE_AXIS, field, motion)
 
 
-def real_pair(first: Path, second: Path, mask: Path | None, motion: str = "still") -> BlipPair:
+def real_pair(first: Path, second: Path, mask: Path | None, motion: str = "still") -> DistortedPair:
     """Two files as scanned, and a motion put between them; volumes of a series are averaged.
 
     Raises
@@ -87,4 +87,4 @@ def real_pair(first: Path, second: Path, mask: Path | None, motion: str = "still
     brain = load_mask(mask, first) if mask else find_brain(np.mean(images, axis=0))
     size = voxel_sizes_mm(affine)
     images[1] = moved(images[1], motion_between(motion, images[1].shape, size, PHASE_AXIS))
-    return BlipPair("real", "", *images, brain, size, PHASE_AXIS, motion=motion)
+    return DistortedPair("real", "", *images, brain, size, PHASE_AXIS, motion=motion)

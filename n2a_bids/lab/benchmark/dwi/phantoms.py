@@ -12,6 +12,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.distortion.blip_pair import BlipPair
 from n2a_bids.algorithms.distortion.field import resample
 from n2a_bids.algorithms.distortion.pepolar import correct_pair
 from n2a_bids.algorithms.masked_filters import bounding_box
@@ -208,7 +209,7 @@ def _reverse_pe(
         for signal, voxel_map, sign in zip(signals, maps, (1, -1), strict=True)
     ]
     b0s = [mean_b0(series, truth.gradients) for series in scanned]
-    found = correct_pair(*b0s, truth.mask, voxel_size_mm=truth.voxel_size_mm, axis=axis)
+    found = correct_pair(BlipPair(*b0s, truth.mask, truth.voxel_size_mm, (axis, axis)))
     aligned, kept = [], []
     places = ((np.eye(4), found.displacement), (found.voxel_map, found.second_displacement))
     for series, (voxel, displacement) in zip(scanned, places, strict=True):

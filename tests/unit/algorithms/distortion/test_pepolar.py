@@ -6,6 +6,7 @@ import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from n2a_bids.algorithms.distortion.blip_pair import BlipPair
 from n2a_bids.algorithms.distortion.field import DistortionConfig, resample
 from n2a_bids.algorithms.distortion.pepolar import PairConfig, correct_pair
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
@@ -49,6 +50,10 @@ def _pair(image, field, voxel_map, ratio=1.0):
     return distort(image, field, _AXIS, 1), second
 
 
+def _blips(first, second, mask, **settings):
+    return BlipPair(first, second, mask, _SIZE, (_AXIS, _AXIS), **settings)
+
+
 def _largest_error(found, truth, mask):
     """Voxels, but for the translation along the phase encoding, which no pair can tell."""
     points = np.c_[np.argwhere(mask), np.ones(mask.sum())]
@@ -66,7 +71,7 @@ def test_motion_and_displacement_are_told_apart(angle_deg, shift_mm):
     image, mask = _head()
     field = susceptibility_displacement(mask, _AXIS, 3.0, torch.Generator().manual_seed(0))
     truth = _motion(image.shape, angle_deg, shift_mm)
-    found = correct_pair(*_pair(image, field, truth), mask, voxel_size_mm=_SIZE, axis=_AXIS, config=_QUICK)
+    found = correct_pair(_blips(*_pair(image, field, truth), mask), config=_QUICK)
     assert found.converged and found.last_step_voxels < 0.05 and not found.warnings
     assert _largest_error(found.voxel_map, truth, mask) < 0.1
     inner = ndimage.binary_erosion(mask, iterations=2)
@@ -84,9 +89,7 @@ def test_second_image_may_be_stored_otherwise():
     start = np.eye(4)[[2, 1, 0, 3]]
     start[1] *= -1
     start[1, 3] = image.shape[1] - 1
-    found = correct_pair(
-        first, stored, mask, voxel_size_mm=_SIZE, axis=_AXIS, start=start, readout_ratio=1.5, config=_QUICK
-    )
+    found = correct_pair(_blips(first, stored, mask, start=start, readout_ratio=1.5), config=_QUICK)
     assert _largest_error(np.linalg.inv(start) @ found.voxel_map, truth, mask) < 0.15
     inner = ndimage.binary_erosion(mask, iterations=2)
     assert np.median(np.abs(found.displacement - field)[inner]) < 0.1
@@ -107,7 +110,7 @@ def test_motion_put_into_a_real_pair_is_found(real_data):
     mask = find_brain(np.mean(images, axis=0))
     truth = _motion(mask.shape, 3.0, (0.0, 0.0, 3.0), size)
     images[1] = _moved(images[1], truth)
-    found = correct_pair(*images, mask, voxel_size_mm=size, axis=_AXIS, config=_QUICK)
+    found = correct_pair(BlipPair(*images, mask, size, (_AXIS, _AXIS)), config=_QUICK)
     assert found.converged
     assert _largest_error(found.voxel_map, truth, mask) < 0.1
     before, after = (np.corrcoef(*(part[mask] for part in pair))[0, 1] for pair in (images, found.corrected))
@@ -119,9 +122,8 @@ def test_gain_between_the_images_is_no_distortion():
     image, mask = _head((24, 26, 14))
     noise = np.random.default_rng(1).standard_normal((2, *image.shape)).astype(np.float32)
     first, second = image + noise
-    given = {"voxel_size_mm": _SIZE, "axis": _AXIS, "config": _QUICK}
-    plain = correct_pair(first, second, mask, **given)
-    brighter = correct_pair(first, 1.3 * second, mask, **given)
+    plain = correct_pair(_blips(first, second, mask), config=_QUICK)
+    brighter = correct_pair(_blips(first, 1.3 * second, mask), config=_QUICK)
     np.testing.assert_allclose(brighter.displacement, plain.displacement, atol=0.02)
 
 
@@ -133,7 +135,7 @@ def test_unknown_polarity_is_found_by_trying_both(opposite):
     truth = _motion(image.shape, 2.0, (1.0, 0.0, 2.0))
     pair = _pair(image, field, truth, ratio=1.0 if opposite else -1.0)
     noise = np.random.default_rng(1).standard_normal((2, *image.shape)) * 5
-    found = correct_pair(*(pair + noise), mask, voxel_size_mm=_SIZE, axis=_AXIS, opposite=None, config=_QUICK)
+    found = correct_pair(_blips(*(pair + noise), mask), opposite=None, config=_QUICK)
     assert found.opposite == opposite and found.polarity_margin is not None
     assert bool(found.displacement.any()) == opposite
     assert "found from the images" in found.warnings[-1]
@@ -145,7 +147,7 @@ def test_no_convergence_is_said():
     truth = _motion(image.shape, 6.0, (0, 0, 5.0))
     once = PairConfig(_QUICK.coarse, _QUICK.fine, _QUICK.polish, 1, 1, largest_step_voxels=1e-9)
     pair = _pair(image, np.zeros(image.shape, np.float32), truth)
-    found = correct_pair(*pair, mask, voxel_size_mm=_SIZE, axis=_AXIS, config=once)
+    found = correct_pair(_blips(*pair, mask), config=once)
     assert not found.converged and "did not come to rest" in found.warnings[0]
 
 
@@ -153,7 +155,7 @@ def test_axes_across_each_other_are_refused():
     """One displacement cannot serve two images whose phase encodings stand across each other."""
     image, mask = _head((12, 12, 12))
     with pytest.raises(ValueError, match="not parallel"):
-        correct_pair(image, image, mask, voxel_size_mm=_SIZE, axis=1, second_axis=0)
+        BlipPair(image, image, mask, _SIZE, (1, 0))
 
 
 def test_border_of_the_view_is_no_edge_of_the_head():
@@ -163,5 +165,5 @@ def test_border_of_the_view_is_no_edge_of_the_head():
     field = susceptibility_displacement(mask, _AXIS, 2.0, torch.Generator().manual_seed(0))
     truth = _motion(image.shape, 0.0, (0.0, 0.0, 7.0))
     first, second = _pair(image, field, truth)
-    found = correct_pair(first, second, mask, voxel_size_mm=_SIZE, axis=_AXIS, config=_QUICK)
+    found = correct_pair(_blips(first, second, mask), config=_QUICK)
     assert found.converged and _largest_error(found.voxel_map, truth, mask) < 0.15

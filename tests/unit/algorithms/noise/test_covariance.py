@@ -183,7 +183,7 @@ def test_small_and_thin_images_tell_their_covariance_too(shape):
 def test_auto_halves_the_error_of_the_mean_where_noise_is_coloured(n_repetitions):
     """The plain mean won there, in single series, when noise was taken for white."""
     found, table = scans("zero-filled-partial-fourier", 12.0, n_repetitions)
-    strategy = get_strategy("auto", diffusion=True)
+    strategy = get_strategy("auto", "dwi")
     repetitions = Repetitions(found.repetitions, MASK, gradients=table)
     context = Context(torch.Generator().manual_seed(0))
     result = strategy.denoise(repetitions, strategy.config("fast"), context)

@@ -37,7 +37,7 @@ def _noisy(truth, factor, n_repetitions=2, noise_sd=8.0):
 
 
 def _denoise(images, mask, table):
-    strategy = get_strategy("auto", diffusion=True)
+    strategy = get_strategy("auto", "dwi")
     repetitions = Repetitions(images, mask, gradients=table)
     return strategy.denoise(repetitions, strategy.config("fast"), Context(torch.Generator().manual_seed(1)))
 

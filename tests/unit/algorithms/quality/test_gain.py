@@ -150,7 +150,7 @@ def test_errors_of_diffusion_series_are_true_however_unequal_their_noise(sds):
     relative = np.array(sds) / np.sqrt(np.mean(np.square(sds)))
     generator = torch.Generator().manual_seed(0)
     series = np.stack([add_rician_noise(truth, 6.0 * float(sd), generator) for sd in relative])
-    strategy = get_strategy("auto", diffusion=True)
+    strategy = get_strategy("auto", "dwi")
     context = Context(torch.Generator().manual_seed(3))
     repetitions = Repetitions(series, mask, gradients=table)
     denoised = strategy.denoise(repetitions, strategy.config("fast"), context)

@@ -150,7 +150,7 @@ def test_expected_error_is_true(real_data, n_repetitions, snr):
     (truth,) = make_truths(data, gradients, mask, voxel_sizes_mm(affine), ["multi-tensor"], box)
     simulated = simulate(truth, "repeat" if n_repetitions > 1 else "single", snr, 0, 0.0)
     context = Context(torch.Generator().manual_seed(0), memory_gb=1.0)
-    found = get_strategy("auto", diffusion=True).denoise(simulated.repetitions, DWIAutoConfig(), context)
+    found = get_strategy("auto", "dwi").denoise(simulated.repetitions, DWIAutoConfig(), context)
     shells = find_shells(gradients)
     for index, shell in enumerate(found.record.uncertainty_shells):
         error = (found.data - truth.signal)[..., shells == shell][truth.mask]
@@ -167,7 +167,7 @@ def test_one_map_of_each_shell_zero_outside_of_the_brain():
     truth, mask = turning_fibres(shape, table)
     truth = truth.astype(np.float32)
     noisy = add_rician_noise(truth, 5.0, torch.Generator().manual_seed(0))
-    strategy = get_strategy("auto", diffusion=True)
+    strategy = get_strategy("auto", "dwi")
     context = Context(torch.Generator().manual_seed(0))
     found = strategy.denoise(
         Repetitions(noisy[None], mask, gradients=table), strategy.config("fast"), context

@@ -39,7 +39,7 @@ def test_gain_is_not_pulled_by_the_noise_floor(gain):
 def test_mean_of_diffusion_series_is_plain(noise_sds):
     """The strategy gives what the default compares with: no offset, and so no negative magnitude."""
     _, repetitions = _repetitions(noise_sds)
-    strategy = get_strategy("mean", diffusion=True)
+    strategy = get_strategy("mean", "dwi")
     mean = strategy.denoise(repetitions, strategy.config("fast"), Context(torch.Generator())).data
     np.testing.assert_array_equal(mean, with_equal_gain(repetitions).mean(axis=0))
     np.testing.assert_allclose(mean, repetitions.data.mean(axis=0), rtol=0.01)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.lab.benchmark.dwi.distortion import COLUMNS, KEYS, BlipPair, methods, run_distortion
+from n2a_bids.lab.benchmark.dwi.distortion import COLUMNS, KEYS, DistortedPair, methods, run_distortion
 from n2a_bids.lab.benchmark.dwi.pair_motion import MOTIONS, motion_between, moved, residual_motion_mm
 from n2a_bids.lab.benchmark.table import RowTable
 
@@ -37,7 +37,7 @@ def test_table_holds_the_motion_that_is_left(tmp_path):
     """Rows name the motion, and say how much of it a method leaves."""
     image, mask = _head()
     second = moved(image, motion_between("3mm", image.shape, _SIZE, 1))
-    pair = BlipPair("test", "", image.astype(np.float32), second, mask, _SIZE, 1, motion="3mm")
+    pair = DistortedPair("test", "", image.astype(np.float32), second, mask, _SIZE, 1, motion="3mm")
     table = run_distortion([pair], {"rigid": methods(None)["rigid"]}, tmp_path / "rows.tsv")
     (row,) = RowTable(table, COLUMNS, KEYS).rows
     assert row["motion"] == "3mm" and float(row["residual_motion_mm"]) < 0.6

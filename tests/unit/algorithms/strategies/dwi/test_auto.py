@@ -33,7 +33,7 @@ def _phantom(shape=(18, 18, 8), n=14):
 
 
 def _run(name, images, table, mask, seed=3):
-    strategy = get_strategy(name, diffusion=True)
+    strategy = get_strategy(name, "dwi")
     context = Context(torch.Generator().manual_seed(seed))
     repetitions = Repetitions(np.stack(images), mask, gradients=table)
     return strategy.denoise(repetitions, strategy.config("fast"), context)
@@ -157,7 +157,7 @@ def test_the_lone_b0_of_a_long_series_is_not_taken_for_noise():
     truth, table, mask = _phantom(n=20)
     truth, table = truth[..., 1:], Gradients(table.bvals[1:], table.bvecs[1:])
     (noisy,) = _noisy(truth, 4.0, 1)
-    strategy = get_strategy("auto", diffusion=True)
+    strategy = get_strategy("auto", "dwi")
     config = replace(strategy.config("fast"), max_volumes=10)
     context = Context(torch.Generator().manual_seed(0))
     result = strategy.denoise(Repetitions(noisy[None], mask, gradients=table), config, context)
@@ -201,7 +201,7 @@ def test_of_equals_the_last_candidate_is_taken(risks, best):
 def test_unknown_diffusion_strategy_is_named():
     """The error lists what there is."""
     with pytest.raises(ConfigError, match=r"diffusion series.*auto"):
-        get_strategy("nothing", diffusion=True)
+        get_strategy("nothing", "dwi")
 
 
 def test_local_pca_keeps_what_has_no_noise():

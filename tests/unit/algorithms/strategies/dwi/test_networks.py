@@ -33,7 +33,7 @@ def _run(name, config, n_repetitions):
     truth, table, mask = _series()
     generator = torch.Generator().manual_seed(0)
     noisy = np.stack([add_rician_noise(truth, 12.0, generator) for _ in range(n_repetitions)])
-    strategy = get_strategy(name, diffusion=True)
+    strategy = get_strategy(name, "dwi")
     context = Context(torch.Generator().manual_seed(1))
     result = strategy.denoise(Repetitions(noisy, mask, gradients=table), config, context)
     error, before = (
@@ -61,7 +61,7 @@ def test_networks_beat_the_mean_on_a_smooth_phantom(name):
 def test_networks_start_better_than_the_identity(name):
     """The linear map of least squares lowers the error before any training."""
     untrained = {"schedule": Schedule(0, 1, 1e-3), "n_iterations": 1} if name != "san2n" else {"n_epochs": 0}
-    config = replace(get_strategy(name, diffusion=True).config("fast", None), **untrained)
+    config = replace(get_strategy(name, "dwi").config("fast", None), **untrained)
     _, error, before = _run(name, config, 1 if name == "san2n" else 2)
     assert error < 0.9 * before
 

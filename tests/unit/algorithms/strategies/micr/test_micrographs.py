@@ -48,7 +48,7 @@ def context(seed=0):
 
 def short(name, weights=None, steps=2):
     """A strategy with settings that train for some steps only."""
-    strategy = get_strategy(name, micrograph=True)
+    strategy = get_strategy(name, "micr")
     settings = strategy.config("fast", weights)
     schedule = Schedule(n_epochs=1, steps_per_epoch=steps, learning_rate=1e-4)
     if name == "mean":
