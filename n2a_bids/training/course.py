@@ -16,6 +16,7 @@ from torch import Tensor, distributed
 from n2a_bids.algorithms.dataset_training.resumable import (
     TrainingBatch,
     TrainingState,
+    rank_of_process,
     train_steps,
 )
 from n2a_bids.config import TrainConfig
@@ -101,7 +102,6 @@ def run_course(
     checkpoint: Path,
     *,
     seed: int,
-    device: torch.device,
     report: Callable[[str], None],
 ) -> None:
     """Train epoch after epoch until the course is over; mutates `state` and `course`.
@@ -120,11 +120,10 @@ def run_course(
     config : TrainConfig
     checkpoint : Path
     seed : int
-    device : torch.device
     report : callable
         Receives one line for each epoch.
     """
-    pace, rank = LearningPace(config.peak_rate), rank_of_process()
+    pace = LearningPace(config.peak_rate)
     if not course.curve:
         _note(state, course, _shared(judge_gain), {}, report)
     while not course.is_over(config):
@@ -136,14 +135,12 @@ def run_course(
             seed=seed,
             n_steps=config.steps,
             progress=lambda step: step / (config.epochs * config.steps),
-            device=device,
-            rank=rank,
         )
         course.epoch += 1
         gain = _shared(judge_gain)
         course.seconds += time.monotonic() - started
         _note(state, course, gain, {"loss": round(loss, 6)}, report)
-        if rank == 0:
+        if rank_of_process() == 0:
             save_course(state, course, checkpoint)
 
 
@@ -165,11 +162,6 @@ def _note(
         f"epoch {course.epoch}: {gain_db:.3f} dB over the mean on validation subjects, best so far of "
         f"epoch {course.best_epoch}"
     )
-
-
-def rank_of_process() -> int:
-    """Number of this process among those that train together; 0 alone."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def _shared(judge_gain: Callable[[], float]) -> float:

@@ -18,7 +18,7 @@ from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
 from n2a_bids.algorithms.dataset_training.evaluation import LEVELS, Evaluation, evaluate, mean_gain
 from n2a_bids.algorithms.dataset_training.exposures import ExposureGroup
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
-from n2a_bids.algorithms.dataset_training.resumable import TrainingState, new_state
+from n2a_bids.algorithms.dataset_training.resumable import TrainingState, new_state, rank_of_process
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network, place_network
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.run import choose_device, free_device_memory_gb
@@ -33,7 +33,6 @@ from n2a_bids.training.course import (
     LearningPace,
     fingerprint_of,
     load_course,
-    rank_of_process,
     run_course,
 )
 from n2a_bids.training.groups import (
@@ -140,7 +139,6 @@ def _train_on(device: torch.device, request: TrainRequest, groups: list[AlignedG
             request.train,
             request.checkpoint,
             seed=request.random_seed,
-            device=device,
             report=report,
         )
     except FloatingPointError as error:

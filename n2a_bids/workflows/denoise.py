@@ -42,18 +42,7 @@ def connect_fields(
     workflow.connect([(source, target, connected)])
 
 
-def init_denoise_node(
-    config: DenoiseConfig,
-    resources: ResourceConfig,
-    *,
-    different_contrast: bool = False,
-    save_repetitions: bool = False,
-    real_valued: bool = False,
-    save_uncertainty: bool = False,
-    whole_image: bool = False,
-    micrograph: bool = False,
-    companion: Path | None = None,
-) -> Node:
+def init_denoise_node(config: DenoiseConfig, resources: ResourceConfig, **inputs: bool | Path | None) -> Node:
     """Node that runs ``n2a-tools denoise``.
 
     Parameters
@@ -62,20 +51,8 @@ def init_denoise_node(
         What the command is told.
     resources : ResourceConfig
         Threads and memory; with GPU slots the node is scheduled as a GPU job.
-    different_contrast : bool
-        The repetitions are echoes.
-    save_repetitions : bool
-        Write each repetition denoised, too.
-    real_valued : bool
-        The images are real parts of complex ones.
-    save_uncertainty : bool
-        Write the error to expect in each voxel, too.
-    whole_image : bool
-        Denoise what lies around the brain of a diffusion series, too.
-    micrograph : bool
-        The images are exposures of a microscope.
-    companion : Path, optional
-        Another diffusion series that is learned from.
+    **inputs : bool or Path, optional
+        Other inputs of `Denoise`: what the images are, and what is written beside the result.
     """
     use_gpu = config.device == "cuda" or (config.device == "auto" and resources.n_gpu_procs > 0)
     interface = Denoise(
@@ -85,16 +62,7 @@ def init_denoise_node(
         gpu_slots=resources.n_gpu_procs,
         weights_sha256=weights_checksums(config.weights_dir),
     )
-    flags: dict[str, bool | Path | None] = {
-        "different_contrast": different_contrast,
-        "save_repetitions": save_repetitions,
-        "real_valued": real_valued,
-        "save_uncertainty": save_uncertainty,
-        "whole_image": whole_image,
-        "micrograph": micrograph,
-        "companion": companion,
-    }
-    for option, value in {**dataclasses.asdict(config), **flags}.items():
+    for option, value in {**dataclasses.asdict(config), **inputs}.items():
         # False must stay undefined, or nipype would hash it apart from a run that never had the option.
         if value is not None and value is not False:
             setattr(interface.inputs, option, str(value) if isinstance(value, Path) else value)

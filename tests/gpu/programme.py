@@ -242,7 +242,6 @@ def pretrain(args: argparse.Namespace, heads: list[TrainingHead], device: torch.
             seed=SEED,
             n_steps=args.steps_per_report,
             progress=lambda step, p=done: p,
-            device=device,
         )
         passed = round(time.perf_counter() - started, 1)
         print(json.dumps({"step": state.step, "seconds": passed, "loss": round(loss, 5)}), flush=True)

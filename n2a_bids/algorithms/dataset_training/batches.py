@@ -12,7 +12,14 @@ import torch
 from n2a_bids.algorithms.dataset_training.exposures import ExposureGroup, exposure_source
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
 from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
-from n2a_bids.algorithms.nn.batches import Pair, as_batch, draw_strength, pair_batches, recorrupted_batches
+from n2a_bids.algorithms.nn.batches import (
+    BatchSettings,
+    Pair,
+    as_batch,
+    draw_strength,
+    pair_batches,
+    recorrupted_batches,
+)
 from n2a_bids.algorithms.nn.blocks import BlockSampler, draw_orientation, orient
 from n2a_bids.algorithms.nn.training import Batch
 from n2a_bids.algorithms.strategies.anat.recorrupted import loss_weight
@@ -87,11 +94,11 @@ def _source(
     generator: torch.Generator,
 ) -> Callable[[], Batch]:
     """One block at a time of one group."""
-    cpu, prepared, bias = torch.device("cpu"), group.prepared, group.bias
+    prepared, bias, one_block = group.prepared, group.bias, BatchSettings(1, generator)
     if group.is_alone:
         return _recorrupted_alone(group, weight, sampler, generator)
     if targets == "recorrupted":
-        return recorrupted_batches(prepared, weight, bias, 1.0, sampler, 1, generator=generator, device=cpu)
+        return recorrupted_batches(prepared, weight, bias, 1.0, sampler, one_block)
     noise = [
         prepared.repetition_noise_sd * np.float32(np.sqrt(ratio))
         for ratio in prepared.weighting.variance_ratio
@@ -101,7 +108,7 @@ def _source(
         Pair(prepared.images[first], noise[first], clean[second], weight)
         for first, second in permutations(range(len(clean)), 2)
     ]
-    return pair_batches(pairs, sampler, 1, generator=generator, device=cpu)
+    return pair_batches(pairs, sampler, one_block)
 
 
 def _recorrupted_alone(

@@ -12,6 +12,7 @@ from torch import nn
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.stabilised import StableFields, hold_out_squares, stable_channels
+from n2a_bids.algorithms.nn.batches import BatchSettings
 from n2a_bids.algorithms.nn.planar_batches import exposure_pairs, recorrupted_pairs, square_batches
 from n2a_bids.algorithms.nn.training import Batch
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -86,8 +87,10 @@ def exposure_source(
             else exposure_pairs(len(fields.images))
         )
         weight = fields.counted.astype(np.float32) * np.float32(level_weight)
-        how = {"edge": edge, "batch_size": 1, "generator": generator, "device": torch.device("cpu")}
-        sources.append(square_batches(fields.images, weight, fields.noise_sd, draw_pair, **how))
+        source = square_batches(
+            fields.images, weight, fields.noise_sd, draw_pair, BatchSettings(1, generator), edge=edge
+        )
+        sources.append(source)
     if len(sources) == 1:
         return sources[0]
     return lambda: sources[int(torch.randint(len(sources), (), generator=generator))]()

@@ -103,10 +103,8 @@ def train_steps(
     seed: int,
     n_steps: int,
     progress: Callable[[int], float],
-    device: torch.device,
-    rank: int = 0,
 ) -> float:
-    """Take some steps.
+    """Take some steps on the device of the network; processes that learn together draw other blocks each.
 
     Parameters
     ----------
@@ -120,9 +118,6 @@ def train_steps(
     n_steps : int
     progress : callable
         Step number to the part of the plan that is done, 0 to 1.
-    device : torch.device
-    rank : int
-        Of this process, where several learn together: each draws other blocks.
 
     Returns
     -------
@@ -134,6 +129,7 @@ def train_steps(
     FloatingPointError
         If the loss is not finite.
     """
+    rank, device = rank_of_process(), next(state.network.parameters()).device
     rng = np.random.default_rng([seed, state.step, rank] if rank else [seed, state.step])
     total = torch.zeros((), device=device)
     for _ in range(n_steps):
@@ -161,6 +157,11 @@ def train_steps(
         raise FloatingPointError(f"the training loss is {mean_loss} at step {state.step}")
     state.losses.append(mean_loss)
     return mean_loss
+
+
+def rank_of_process() -> int:
+    """Number of this process among those that train together; 0 alone."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def mean_gradients(network: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,6 +21,17 @@ _STRENGTHS = (0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """How many blocks a batch has, and with what they are drawn."""
+
+    batch_size: int
+    generator: torch.Generator
+    """CPU generator."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """Where the volumes stay during training."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """A noisy volume and its target, z-scores, each (X, Y, Z)."""
 
@@ -30,14 +41,7 @@ class Pair:
     weight: NDArray[np.float32]
 
 
-def pair_batches(
-    pairs: list[Pair],
-    sampler: BlockSampler,
-    batch_size: int,
-    *,
-    generator: torch.Generator,
-    device: torch.device,
-) -> Callable[[], Batch]:
+def pair_batches(pairs: list[Pair], sampler: BlockSampler, settings: BatchSettings) -> Callable[[], Batch]:
     """Batches of random blocks in random orientations from fixed pairs.
 
     Parameters
@@ -45,11 +49,7 @@ def pair_batches(
     pairs : list of Pair
         Arrays that several of them share are kept once.
     sampler : BlockSampler
-    batch_size : int
-    generator : torch.Generator
-        CPU generator.
-    device : torch.device
-        Where the volumes stay during training.
+    settings : BatchSettings
 
     Returns
     -------
@@ -57,6 +57,7 @@ def pair_batches(
         Returns the next `Batch`.
     """
     kept: dict[int, Tensor] = {}
+    generator, device = settings.generator, settings.device
 
     def keep(array: NDArray[np.float32]) -> Tensor:
         if id(array) not in kept:
@@ -67,7 +68,7 @@ def pair_batches(
 
     def draw() -> Batch:
         blocks = []
-        for _ in range(batch_size):
+        for _ in range(settings.batch_size):
             pick = int(torch.randint(len(volumes), (), generator=generator))
             box = sampler.draw(generator)
             block = torch.stack([volume[box] for volume in volumes[pick]])
@@ -83,10 +84,7 @@ def recorrupted_batches(
     bias: NDArray[np.float32] | float,
     noise_scale: float,
     sampler: BlockSampler,
-    batch_size: int,
-    *,
-    generator: torch.Generator,
-    device: torch.device,
+    settings: BatchSettings,
 ) -> Callable[[], Batch]:
     """Batches of recorrupted averages, a new random contrast of repetitions for every block.
 
@@ -99,9 +97,10 @@ def recorrupted_batches(
         Rician bias, subtracted from the targets.
     noise_scale : float
         Factor on the noise-level map, as the risk chose it.
-    sampler, batch_size, generator, device
-        As in `pair_batches`.
+    sampler : BlockSampler
+    settings : BatchSettings
     """
+    generator, device = settings.generator, settings.device
     images, weighting = torch.from_numpy(prepared.images).to(device), prepared.weighting
     noise_sd = prepared.repetition_noise_sd * np.float32(weighting.noise_factor * noise_scale)
     fixed = np.stack((noise_sd, weight))
@@ -110,7 +109,7 @@ def recorrupted_batches(
 
     def draw() -> Batch:
         blocks = []
-        for _ in range(batch_size):
+        for _ in range(settings.batch_size):
             box = sampler.draw(generator)
             weights, others, strength = recorrupt(weighting, generator)
             noisy = combine(images, weights, box)

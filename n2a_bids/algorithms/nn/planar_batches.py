@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from n2a_bids.algorithms.averaging import RepetitionWeights
-from n2a_bids.algorithms.nn.batches import combine, recorrupt
+from n2a_bids.algorithms.nn.batches import BatchSettings, combine, recorrupt
 from n2a_bids.algorithms.nn.training import Batch
 
 Draw = Callable[[torch.Generator], tuple[NDArray[np.float64], NDArray[np.float64], float]]
@@ -42,12 +42,10 @@ def square_batches(
     weight: NDArray[np.float32],
     noise_sd: float,
     draw_pair: Draw,
+    settings: BatchSettings,
     *,
+    edge: int,
     target: NDArray[np.float32] | None = None,
-    edge: int = 64,
-    batch_size: int = 16,
-    generator: torch.Generator,
-    device: torch.device,
 ) -> Callable[[], Batch]:
     """Batches of random squares in random orientations.
 
@@ -61,19 +59,18 @@ def square_batches(
         Of one exposure.
     draw_pair : callable
         Of what input and target are made.
+    settings : BatchSettings
+    edge : int
+        Of a square, in pixels; smaller in small images.
     target : (N, X, Y) float32 array, optional
         One target for all, in place of combinations of the exposures.
-    edge, batch_size : int
-        Edge of a square in pixels (smaller in small images), and squares in a batch.
-    generator : torch.Generator
-        CPU generator.
-    device : torch.device
 
     Returns
     -------
     draw : callable
         Returns the next `Batch` of (N, 1, x, y) tensors.
     """
+    generator, device = settings.generator, settings.device
     volumes = torch.from_numpy(images).to(device)
     fixed = torch.from_numpy(weight).to(device)
     goal = None if target is None else torch.from_numpy(target).to(device)
@@ -91,7 +88,7 @@ def square_batches(
         return _orient(torch.stack((noisy, level, target, fixed[box])), generator)
 
     def draw() -> Batch:
-        stacked = torch.stack([square() for _ in range(batch_size)])
+        stacked = torch.stack([square() for _ in range(settings.batch_size)])
         channels = [part.contiguous(memory_format=torch.channels_last) for part in stacked.split(1, dim=1)]
         return Batch(*channels)
 

@@ -204,7 +204,7 @@ def _train(
     story: _Story,
 ) -> None:
     """Train until the time is over; mutates `state` and `story`, and writes checkpoints."""
-    device, saved = torch.device(asked.device), time.monotonic()
+    saved = time.monotonic()
     while not clock.over():
         loss = train_steps(
             state,
@@ -213,7 +213,6 @@ def _train(
             seed=asked.random_seed,
             n_steps=_STEPS_PER_REPORT,
             progress=clock.progress,
-            device=device,
         )
         row: dict[str, float] = {
             "step": state.step,

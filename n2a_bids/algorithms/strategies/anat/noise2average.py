@@ -21,7 +21,7 @@ from torch import nn
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.masked_filters import without_rim
-from n2a_bids.algorithms.nn.batches import Pair, pair_batches
+from n2a_bids.algorithms.nn.batches import BatchSettings, Pair, pair_batches
 from n2a_bids.algorithms.nn.blocks import BlockSampler
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.training import Schedule
@@ -181,9 +181,8 @@ def _fit_iteration(
         batches = cycled(blocks, context.generator)
     else:
         sampler = BlockSampler.over(repetitions.mask, config.block_edge, context.generator, network.stride)
-        batches = pair_batches(
-            pairs, sampler, config.batch_size, generator=context.generator, device=context.device
-        )
+        settings = BatchSettings(config.batch_size, context.generator, context.device)
+        batches = pair_batches(pairs, sampler, settings)
     phase = f"noise2average iteration {iteration + 1}"
     return list_epochs(phase, context.train(network, batches, schedule, phase))
 

@@ -13,7 +13,7 @@ from itertools import permutations
 import numpy as np
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.nn.batches import Pair, pair_batches
+from n2a_bids.algorithms.nn.batches import BatchSettings, Pair, pair_batches
 from n2a_bids.algorithms.nn.blocks import BlockSampler
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.training import Schedule
@@ -60,9 +60,8 @@ def denoise(repetitions: Repetitions, config: Noise2NoiseConfig, context: Contex
     noise_sd = prepared.repetition_noise_sd
     pairs = [Pair(a, noise_sd, b, weight) for a, b in permutations(prepared.images, 2)]
     sampler = BlockSampler.over(prepared.mask, config.block_edge, context.generator, network.stride)
-    batches = pair_batches(
-        pairs, sampler, config.batch_size, generator=context.generator, device=context.device
-    )
+    settings = BatchSettings(config.batch_size, context.generator, context.device)
+    batches = pair_batches(pairs, sampler, settings)
     losses = context.train(network, batches, config.schedule, "noise2noise")
     denoised = np.stack(
         [

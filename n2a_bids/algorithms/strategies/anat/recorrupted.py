@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.nn.batches import recorrupted_batches
+from n2a_bids.algorithms.nn.batches import BatchSettings, recorrupted_batches
 from n2a_bids.algorithms.nn.blocks import BlockSampler
 from n2a_bids.algorithms.nn.inference import FLIPS, predict
 from n2a_bids.algorithms.nn.training import Schedule
@@ -151,14 +151,6 @@ def fine_tune(
     if held_out is not None:
         weight[held_out] = 0
     sampler = BlockSampler.over(prepared.mask, config.block_edge, context.generator, network.stride)
-    batches = recorrupted_batches(
-        prepared,
-        weight,
-        bias,
-        noise_factor,
-        sampler,
-        config.batch_size,
-        generator=context.generator,
-        device=context.device,
-    )
+    settings = BatchSettings(config.batch_size, context.generator, context.device)
+    batches = recorrupted_batches(prepared, weight, bias, noise_factor, sampler, settings)
     return list_epochs("recorrupted", context.train(network, batches, config.schedule, "fine-tuning"))

@@ -14,6 +14,7 @@ from n2a_bids.algorithms.averaging import RepetitionWeights
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
 from n2a_bids.algorithms.micrographs.stabilised import StableFields, StableScale, stable_channels
+from n2a_bids.algorithms.nn.batches import BatchSettings
 from n2a_bids.algorithms.nn.networks import receptive_radius
 from n2a_bids.algorithms.nn.planar import FLIPS, predict_plane
 from n2a_bids.algorithms.nn.planar_batches import Draw, recorrupted_pairs, square_batches
@@ -117,11 +118,9 @@ def train_network(
         weight,
         fields.noise_sd,
         draw_pair or recorrupted_pairs(fields.weighting),
-        target=target,
+        BatchSettings(config.batch_size, context.generator, context.device),
         edge=config.edge,
-        batch_size=config.batch_size,
-        generator=context.generator,
-        device=context.device,
+        target=target,
     )
     return list_epochs(phase, context.train(network, batches, config.schedule, phase))
 

@@ -153,7 +153,6 @@ def _trained(
             seed=config.random_seed,
             n_steps=min(_STEPS_PER_CHECKPOINT, asked.steps - state.step),
             progress=lambda step: step / asked.steps,
-            device=device,
         )
         seconds += time.monotonic() - started
         with whole_file(path) as temporary:

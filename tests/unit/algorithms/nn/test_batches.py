@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import torch
 
-from n2a_bids.algorithms.nn.batches import Pair, pair_batches
+from n2a_bids.algorithms.nn.batches import BatchSettings, Pair, pair_batches
 from n2a_bids.algorithms.nn.blocks import BlockSampler, draw_orientation, orient
 
 
@@ -24,7 +24,7 @@ def _sampler(shape=(24, 24, 24)):
 def test_batches_are_blocks_of_the_pairs():
     """One by one: a pair, a place and an orientation are drawn in this order, and cut from its volumes."""
     pairs, sampler, generator = _pairs(3), _sampler(), torch.Generator().manual_seed(1)
-    draw = pair_batches(pairs, sampler, 4, generator=generator, device=torch.device("cpu"))
+    draw = pair_batches(pairs, sampler, BatchSettings(4, generator))
     batch, again = draw(), torch.Generator().manual_seed(1)
     for index in range(4):
         pair = pairs[int(torch.randint(len(pairs), (), generator=again))]
@@ -38,7 +38,7 @@ def test_volumes_of_several_pairs_are_kept_once():
     """Thirty pairs of six repetitions take the memory of these and of two maps, at the most."""
     pairs, sampler = _pairs(6), _sampler()
     tracemalloc.start()
-    pair_batches(pairs, sampler, 2, generator=torch.Generator(), device=torch.device("cpu"))
+    pair_batches(pairs, sampler, BatchSettings(2, torch.Generator()))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak <= 8 * pairs[0].noisy.nbytes

@@ -42,7 +42,6 @@ def _run(state, n_steps):
         seed=1,
         n_steps=n_steps,
         progress=lambda step: 0.0,
-        device=torch.device("cpu"),
     )
 
 
