@@ -1,4 +1,4 @@
-"""Table of anatomical contrasts by BIDS suffix (T1w, T2w, UNIT1, ...) with the facts of each.
+"""Table of anatomical contrasts by BIDS suffix (T1w, T2w, UNIT1, ...); the largest b-value that counts as b0.
 
 Standard library only, like `n2a_bids.strategy_table`: command line, finders, workflows and reports take the
 kinds from here. A new contrast is one row.

@@ -1,4 +1,4 @@
-"""Table of all strategies: what each needs and takes, its weights, and where its code is.
+"""Table of all strategies: what each needs and takes, its recipes and weights, and where its code is.
 
 Standard library only, so that ``--help`` and the finding of images know it without torch. A new strategy is
 one file in ``algorithms/strategies`` and one row here.

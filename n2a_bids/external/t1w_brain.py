@@ -1,4 +1,4 @@
-"""Brain mask of a T1w image by deepbet, and whether a mask can be a brain at all."""
+"""Brain mask of a T1w image by deepbet, and whether a mask can be a brain at all (volume in ml)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records that the reference fits none of the other repetitions, so that a second run goes without it."""
+"""Writes down that the reference fits none of the others: `app.odd_references` then runs without it."""
 
 from __future__ import annotations
 

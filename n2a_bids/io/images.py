@@ -1,4 +1,4 @@
-"""Reads NIfTI images as float32 and writes them on the grid of a reference image."""
+"""Reads NIfTI images as float32 and writes them on the grid of a reference image, float32 unless asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encodes images for the viewer page: cropped, 8 bit; the page itself: ``data/templates/viewer.html``."""
+"""Encodes images for the viewer page, 8 bit and small enough; the page: ``data/templates/viewer.html``."""
 
 from __future__ import annotations
 

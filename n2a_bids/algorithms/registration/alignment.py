@@ -1,4 +1,4 @@
-"""Judges and resamples aligned T1w repetitions: QC thresholds on motion and correlation, common grid."""
+"""Judges aligned T1w repetitions by QC thresholds (motion, correlation), resamples them onto one grid."""
 
 from __future__ import annotations
 

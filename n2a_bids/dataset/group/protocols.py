@@ -1,4 +1,4 @@
-"""Scanner settings that repetitions must share (TE, TR, flip angle; s or ms), or that are worth a note."""
+"""Scanner settings that repetitions must share (TE, TR, flip angle, MT; s or ms), or that get a note."""
 
 from __future__ import annotations
 

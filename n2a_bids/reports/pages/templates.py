@@ -1,4 +1,4 @@
-"""Loads the Jinja templates and CSS of the report pages."""
+"""Loads the Jinja templates of the report pages and their CSS: colours of warnings, fonts, layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section of a report page on one group of images; ``data/templates/participant.html`` draws its warnings."""
+"""Section of a report page on one group: figures by ``reports-spec.yml``, drawn by ``participant.html``."""
 
 from __future__ import annotations
 

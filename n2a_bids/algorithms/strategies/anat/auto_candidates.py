@@ -1,4 +1,4 @@
-"""Candidates of ``auto`` for T1w: mean, pretrained and trained networks, non-local Bayes; its settings."""
+"""Candidates of ``auto`` for T1w (mean, networks, non-local Bayes), and its settings for each recipe."""
 
 from __future__ import annotations
 

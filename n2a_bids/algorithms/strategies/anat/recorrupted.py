@@ -1,4 +1,4 @@
-"""Strategy ``recorrupted`` for T1w: a network fine-tuned on recorrupted averages."""
+"""Strategy ``recorrupted`` for T1w: a network fine-tuned on recorrupted averages; how long, by recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by all micrograph strategies: each channel is stabilised, denoised by a network, put together."""
+"""Shared by micrograph strategies: channels stabilised, denoised, put together; epochs of each recipe."""
 
 from __future__ import annotations
 
