@@ -45,7 +45,6 @@ class Context:
         ----------
         name : str
             Of `n2a_bids.algorithms.nn.weights.NETWORKS`.
-        weights : PretrainedWeights or None
         seed : int, optional
             Of the random weights; drawn here by default.
         """
@@ -79,7 +78,6 @@ class Context:
             Modified.
         batches : callable
             Returns the next batch.
-        schedule : Schedule
         phase : str
             Name in the reports.
 

@@ -71,7 +71,6 @@ def run_batch(
     ----------
     batch : sequence of ParticipantWork
         Each with at least one unit.
-    config : Config
     interruption : Interruption
         Signals that arrive.
     progress : RunProgress, optional

@@ -22,7 +22,6 @@ def with_sound_images(batch: Sequence[ParticipantWork], config: Config) -> list[
 
     Parameters
     ----------
-    batch : sequence of ParticipantWork
     config : Config
         Its processors read; with ``--skip-bids-validation`` nothing is read, and nothing left out.
 

@@ -36,7 +36,6 @@ def run_workflow(
 
     Parameters
     ----------
-    workflow : Workflow
     config : Config
         Resources and plugin. Where the threads of one step take all processors nothing could run beside it:
         then there is no pool, no second process that waits, and no socket.

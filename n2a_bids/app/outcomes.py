@@ -36,7 +36,6 @@ def exit_status(outcomes: Sequence[Outcome], *, require_repetitions: bool = Fals
 
     Parameters
     ----------
-    outcomes : sequence of Outcome
     require_repetitions : bool
         Whether a run that has nothing to denoise is one to tell apart from a success.
 
@@ -104,7 +103,6 @@ def list_reports(output_dir: Path, labels: Sequence[str]) -> str:
 
     Parameters
     ----------
-    output_dir : Path
     labels : sequence of str
         Without ``sub-``.
     """

@@ -28,7 +28,6 @@ def write_outputs(
 
     Parameters
     ----------
-    result : DenoiseResult
     out_file : Path
         Ends in ``.nii.gz``; the record goes into ``.json`` beside it.
     maps : mapping
@@ -87,7 +86,6 @@ def check_new_names(out_file: Path, others: Iterable[Path | None], inputs: Seque
         Denoised image, beside which the record goes.
     others : iterable of Path or None
         Further images that are written.
-    inputs : sequence of Path
 
     Raises
     ------

@@ -50,14 +50,8 @@ def describe_run(
 
     Parameters
     ----------
-    job : DenoiseJob
-    device : torch.device
-    strategy : Strategy
     weights : sequence of PretrainedWeights or None
         Those of the recipe, the first to be fine-tuned; None where there were none.
-    repetitions : Repetitions
-    denoised : DenoisedImage
-    device_name : str
 
     Returns
     -------
@@ -103,7 +97,6 @@ def complete(record: DenoisingRecord, started: float) -> DenoisingRecord:
 
     Parameters
     ----------
-    record : DenoisingRecord
     started : float
         Reading of `time.perf_counter` at the start.
     """
@@ -143,12 +136,8 @@ def add_findings(
 
     Parameters
     ----------
-    record : DenoisingRecord
-    job : DenoiseJob
-    repetitions : Repetitions
     mean : (X, Y, Z, C) float array
         Plain mean.
-    denoised : DenoisedImage
     noise_sd : (X, Y, Z, C) float array or None
         Of one repetition.
     """

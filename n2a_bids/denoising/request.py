@@ -65,7 +65,6 @@ def run_denoise(request: DenoiseRequest, sources: Sequence[Path] = ()) -> None:
 
     Parameters
     ----------
-    request : DenoiseRequest
     sources : sequence of Path
         What the record calls the runs, where they were made from other files; by default their own names.
     """

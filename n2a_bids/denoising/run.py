@@ -65,7 +65,6 @@ def denoise_files(
 
     Parameters
     ----------
-    job : DenoiseJob
     report : callable
         Receives one-line progress messages.
     loaded : Repetitions and (X, Y, Z) bool array, optional
@@ -136,7 +135,6 @@ def with_surroundings(repetitions: Repetitions, denoised: DenoisedImage) -> Deno
     ----------
     repetitions : Repetitions
         One diffusion series.
-    denoised : DenoisedImage
 
     Returns
     -------

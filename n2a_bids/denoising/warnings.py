@@ -36,7 +36,6 @@ def refuse_copies(runs: Sequence[Path], images: Sequence[NDArray[np.float32]]) -
 
     Parameters
     ----------
-    runs : sequence of Path
     images : sequence of (X, Y, Z) or (X, Y, Z, C) float32 arrays
         Of one shape.
 
@@ -75,7 +74,6 @@ def shared_noise_warnings(runs: Sequence[Path], repetitions: Repetitions) -> lis
     ----------
     runs : sequence of Path
         Their files, for the message.
-    repetitions : Repetitions
 
     Returns
     -------

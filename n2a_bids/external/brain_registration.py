@@ -28,7 +28,6 @@ def register_brains(reference: BrainFiles, moving: BrainFiles, folder: Path, ran
 
     Parameters
     ----------
-    reference, moving : BrainFiles
     folder : Path
         For the files of the registration.
     random_seed : int

@@ -77,7 +77,6 @@ def fetch_regions(name: str, entities: Mapping[str, str], archive: Archive) -> l
         Such as ``MNI152NLin2009cAsym``.
     entities : mapping of str to str
         Short names and labels, such as ``{"atlas": "HOSPA", "desc": "th25"}``; what is not told is absent.
-    archive : Archive
 
     Returns
     -------

@@ -39,7 +39,6 @@ def write_whole(path: Path, text: str) -> Path:
 
     Parameters
     ----------
-    path : Path
     text : str
         Written as UTF-8; what that cannot hold is written as its escape.
     """

@@ -72,7 +72,6 @@ def read_typed(kind: type[T], path: Path) -> T:
     ----------
     kind : type
         Dataclass of the record.
-    path : Path
 
     Raises
     ------

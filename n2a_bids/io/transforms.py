@@ -20,7 +20,6 @@ def write_itk_transform(transform: NDArray[np.float64], out_file: Path) -> Path:
     ----------
     transform : (4, 4) float array
         World mm (RAS+) of the target to world mm of the image that is resampled.
-    out_file : Path
     """
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     lps = flip @ transform @ flip

@@ -86,7 +86,6 @@ def write_trained(trained: TrainedNetwork, folder: Path) -> Path:
 
     Parameters
     ----------
-    trained : TrainedNetwork
     folder : Path
         Created where needed.
 

@@ -111,15 +111,10 @@ def run_course(
 
     Parameters
     ----------
-    state : TrainingState
-    course : Course
     draw : callable
         Next `TrainingBatch` from a generator.
     judge_gain : callable
         Gain on the validation subjects of ``state.averaged``, dB, without a truth.
-    config : TrainConfig
-    checkpoint : Path
-    seed : int
     report : callable
         Receives one line for each epoch.
     """

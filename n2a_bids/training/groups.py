@@ -195,10 +195,8 @@ def split_subjects(groups: Sequence[AlignedGroup], config: TrainConfig, seed: in
 
     Parameters
     ----------
-    groups : sequence of AlignedGroup
     config : TrainConfig
         How many are kept apart.
-    seed : int
 
     Returns
     -------

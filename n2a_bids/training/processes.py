@@ -20,7 +20,6 @@ def train_together(train: Callable[[], object], n_processes: int) -> None:
     ----------
     train : callable
         What each of them does; it must be picklable.
-    n_processes : int
 
     Raises
     ------

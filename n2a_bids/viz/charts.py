@@ -78,7 +78,6 @@ def render(figure: Figure, title: str) -> str:
 
     Parameters
     ----------
-    figure : Figure
     title : str
         Read out by screen readers.
     """

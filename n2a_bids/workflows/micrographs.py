@@ -85,7 +85,6 @@ def init_aligned_micr_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     ----------
     unit : DenoisingUnit
         Exposures of one field of view, or one file of frames.
-    config : Config
 
     Returns
     -------

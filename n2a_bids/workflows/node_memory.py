@@ -53,7 +53,6 @@ def reserve_memory(workflow: Workflow, unit: DenoisingUnit, limit_gb: float) -> 
     ----------
     workflow : Workflow
         Of one unit; modified. A node never asks for less than it was made with.
-    unit : DenoisingUnit
     limit_gb : float
         What the user allows: a node that may need more asks for all of it, so
         that it runs alone.

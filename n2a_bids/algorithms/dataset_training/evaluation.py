@@ -65,7 +65,6 @@ def evaluate(
         Its generator is not used.
     levels : tuple of float
         Factors on the noise level; the best counts, for each network and group.
-    seed : int
 
     Returns
     -------

@@ -45,7 +45,6 @@ def prepare_exposures(subject: str, repetitions: Repetitions, context: Context) 
 
     Parameters
     ----------
-    subject : str
     repetitions : Repetitions
         At least two aligned exposures.
     context : Context
@@ -71,13 +70,11 @@ def exposure_source(
 
     Parameters
     ----------
-    group : ExposureGroup
     targets : {'recorrupted', 'noise2noise'}
     level_weight : float
         Of all pixels in the loss.
     edge : int
         Of the squares, pixels.
-    generator : torch.Generator
     """
     sources = []
     for fields in group.channels:
@@ -108,7 +105,6 @@ def exposure_errors(
     Parameters
     ----------
     networks : mapping of str to nn.Module
-    group : ExposureGroup
     context : Context
         Its generator chooses squares and recorruptions.
     levels : tuple of float

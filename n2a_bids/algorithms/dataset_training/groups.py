@@ -56,12 +56,10 @@ def prepare_group(
 
     Parameters
     ----------
-    subject : str
     repetitions : Repetitions
         One or more repetitions of one contrast, one channel.
     weights : PretrainedWeights or None
         Of the network that tells the noise floor and unequal noise; without it the floor stays.
-    context : Context
 
     Raises
     ------

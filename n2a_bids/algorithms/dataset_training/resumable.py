@@ -112,10 +112,8 @@ def train_steps(
         Modified.
     draw : callable
         Next batch from a generator.
-    config : Pace
     seed : int
         With the step number it seeds the data, so that a resumed run draws new blocks.
-    n_steps : int
     progress : callable
         Step number to the part of the plan that is done, 0 to 1.
 

@@ -113,7 +113,6 @@ def split_series(
     Parameters
     ----------
     data : (X, Y, Z, C) array
-    table : Gradients
     mask : (X, Y, Z) bool array
     halves : list of int arrays
 

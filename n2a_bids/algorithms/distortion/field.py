@@ -60,7 +60,6 @@ def estimate_displacement(
         Images of both polarities on one grid, rigidly aligned, one intensity unit.
     axis : int
         Phase-encoding axis.
-    config : DistortionConfig
     readout_ratio : float
         ``r``: displacement of `minus` over that of `plus`.
 

@@ -79,10 +79,8 @@ def correct_pair(
 
     Parameters
     ----------
-    pair : BlipPair
     opposite : bool, optional
         True where the polarities are known to be opposite. None tries both: opposite, and the same.
-    config : PairConfig
 
     Raises
     ------

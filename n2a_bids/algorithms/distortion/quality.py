@@ -52,7 +52,6 @@ def judge_distortion(
         First b0, as acquired.
     second : pair of arrays
         The second b0 on the grid of the first as its header says, and as acquired.
-    correction : PairCorrection
     mask : (X, Y, Z) bool array
         Brain in `first`.
     axis, second_axis : int

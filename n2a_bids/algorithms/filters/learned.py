@@ -118,7 +118,6 @@ def learn_filters(
 
     Parameters
     ----------
-    pairs : sequence of Pair
     basis : (C, C) array
         See :func:`principal_basis`.
     unit : float
@@ -155,7 +154,6 @@ def _solve_component(
     ----------
     pairs : sequence of three (X, Y, Z) arrays
         Noisy, initial estimate and target.
-    neighbourhood : _Neighbourhood
     members : sequence of int arrays
         Voxels of each fold, among those of the mask.
     """

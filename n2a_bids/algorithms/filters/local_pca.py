@@ -54,7 +54,6 @@ def shrink_local_pca(
         Patches that touch it are denoised.
     noise_sd : (X, Y, Z) float array
         Noise SD in the unit of `data`, positive.
-    plan : PatchPlan
     centred : bool
         Keep the mean of every patch in each volume as it is: right for images, whose level is never
         noise, and wrong for differences of images.
@@ -115,7 +114,6 @@ def estimate_noise_sd(
         At least seven volumes, say: with fewer, signal is taken for noise.
     mask : (X, Y, Z) bool array
         Patches centred in it are used.
-    plan : PatchPlan
     covariance : NoiseCovariance, optional
         Of the noise of neighbours; white noise by default.
 

@@ -62,7 +62,6 @@ def guided_nonlocal_bayes(
         Noise SD of every channel of `noisy`; the noise of channels is independent.
     where : (X, Y, Z) bool array
         Voxels to denoise; where no patch reaches, the guide is returned.
-    settings : BayesSettings
     variance : array like `noisy`, optional
         Modified: filled with the posterior variance of the patches over every voxel, on average, before
         overlapping ones are averaged; where no patch reaches, it stays. Where the patches' corners lie does

@@ -49,7 +49,6 @@ def refine_by_nonlocal_bayes(
         Voxels to denoise.
     covariance : NoiseCovariance, optional
         Of the noise of neighbours; white noise by default.
-    device : torch.device
     memory_gb : float
         See `BayesSettings`.
     variance : (X, Y, Z, C) array, optional

@@ -37,7 +37,6 @@ class Whitening:
             Of the noise of the V voxels of a patch, positive definite.
         n_channels : int
             A patch has ``D = V n_channels`` intensities, those of one voxel next to each other.
-        device : torch.device
         """
         factor = np.kron(np.linalg.cholesky(correlation), np.eye(n_channels))
         inverse = solve_triangular(factor, np.eye(len(factor)), lower=True)

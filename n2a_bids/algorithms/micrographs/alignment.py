@@ -29,7 +29,6 @@ def align(exposures: NDArray[np.floating], drift: Drift) -> tuple[Image, NDArray
     ----------
     exposures : (R, X, Y) array
         Not modified.
-    drift : Drift
 
     Returns
     -------
@@ -49,8 +48,6 @@ def move_back(exposure: NDArray[np.floating], drift: Drift, index: int) -> tuple
     ----------
     exposure : (X, Y) array
         Not modified.
-    drift : Drift
-    index : int
 
     Returns
     -------

@@ -47,8 +47,6 @@ def denoise_planes(
     ----------
     exposures : (R, X, Y, Z) float array
         One channel, in one unit.
-    scale : StableScale
-    method : TileEstimate
     weighting : RepetitionWeights
         Of the exposures in their average.
     each : bool

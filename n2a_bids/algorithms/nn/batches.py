@@ -48,8 +48,6 @@ def pair_batches(pairs: list[Pair], sampler: BlockSampler, settings: BatchSettin
     ----------
     pairs : list of Pair
         Arrays that several of them share are kept once.
-    sampler : BlockSampler
-    settings : BatchSettings
 
     Returns
     -------
@@ -90,15 +88,12 @@ def recorrupted_batches(
 
     Parameters
     ----------
-    prepared : Prepared
     weight : (X, Y, Z) float array
         Weight of every voxel in the loss; zero on held-out blocks.
     bias : (X, Y, Z) float array or 0.0
         Rician bias, subtracted from the targets.
     noise_scale : float
         Factor on the noise-level map, as the risk chose it.
-    sampler : BlockSampler
-    settings : BatchSettings
     """
     generator, device = settings.generator, settings.device
     images, weighting = torch.from_numpy(prepared.images).to(device), prepared.weighting
@@ -137,7 +132,6 @@ def recorrupt(
     ----------
     weighting : RepetitionWeights
         Of the repetitions in their average.
-    generator : torch.Generator
 
     Returns
     -------

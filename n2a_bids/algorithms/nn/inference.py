@@ -44,7 +44,6 @@ def predict(
         In z-scores: what the residual is added to.
     *others : (X, Y, Z) float32 arrays
         What else the network takes: the noise level.
-    device : torch.device
     memory_gb : float
         Bound on activations; smaller means smaller blocks, never another result
         (halo = receptive field) up to rounding.

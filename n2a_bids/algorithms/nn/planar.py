@@ -46,7 +46,6 @@ def predict_plane(
         What the residual is added to.
     noise_sd : (X, Y) float32 array or float
         Noise SD in the unit of `image`.
-    device : torch.device
     tile_edge : int
         Smaller tiles take less memory, and never give another result up to rounding: they are read with all
         that their pixels depend on.

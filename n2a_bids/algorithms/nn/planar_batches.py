@@ -59,7 +59,6 @@ def square_batches(
         Of one exposure.
     draw_pair : callable
         Of what input and target are made.
-    settings : BatchSettings
     edge : int
         Of a square, in pixels; smaller in small images.
     target : (N, X, Y) float32 array, optional

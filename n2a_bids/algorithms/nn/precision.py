@@ -53,7 +53,6 @@ def training_precision(device: torch.device, edge: int) -> torch.dtype:
 
     Parameters
     ----------
-    device : torch.device
     edge : int
         Voxels of a block along its first spatial axis.
 

@@ -67,7 +67,6 @@ def san2n_loss(
         Of each volume, in the same unit.
     progress : float
         0 at the start of training, 1 at its end: ramps the consistency terms.
-    generator : torch.Generator
 
     Returns
     -------

@@ -70,8 +70,6 @@ def fit(
         Called as ``network(noisy, noise_sd)``; modified.
     batches : callable
         Returns the next batch; the source of randomness.
-    schedule : Schedule
-    device : torch.device
     on_epoch : callable
         Told the index and mean loss of each finished epoch.
     recorder : callable, optional

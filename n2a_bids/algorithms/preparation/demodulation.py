@@ -104,7 +104,6 @@ def out_of_phase(found: Demodulated, mask: NDArray[np.bool_]) -> float:
 
     Parameters
     ----------
-    found : Demodulated
     mask : (X, Y, Z) bool array
         Brain.
 

@@ -174,7 +174,6 @@ def restore(prepared: Prepared, estimate: Volume, record: StrategyRecord) -> Den
 
     Parameters
     ----------
-    prepared : Prepared
     estimate : (X, Y, Z) float32 array
         Denoised image in z-scores. Magnitudes stay positive in the air, whatever a network says.
     record : StrategyRecord

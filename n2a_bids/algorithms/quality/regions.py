@@ -109,7 +109,6 @@ def noise_of_repetitions(regions: Regions, images: Volume, mask: Mask, measured:
 
     Parameters
     ----------
-    regions : Regions
     images : (R, X, Y, Z) float array
         Aligned repetitions of one contrast, any gain; R >= 2.
     mask : (X, Y, Z) bool array
@@ -154,8 +153,6 @@ def measure_regions(
 
     Parameters
     ----------
-    regions : Regions
-    maps : RegionMaps
     noise_variance : (N,) array, optional
         Of one repetition in each region (`noise_of_repetitions`), which is better known than by the map; NaN
         where it is not, and the map tells it.

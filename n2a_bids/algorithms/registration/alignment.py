@@ -85,7 +85,6 @@ def bring_to_grid(
         Voxel to world mm of the image.
     transform : (4, 4) float array
         Reference world to image world.
-    grid : PlacedImage
     measured : (X, Y, Z) bool array, optional
         Where the image holds a measurement; everywhere by default.
 
@@ -123,7 +122,6 @@ def judge(
     ----------
     image, affine, transform, grid
         As in `bring_to_grid`.
-    thresholds : QCThresholds
     measured : (X, Y, Z) bool array, optional
         As in `bring_to_grid`. Images are compared where both were measured.
     """
@@ -221,7 +219,6 @@ def motion_reasons(found: AlignmentQC, thresholds: QCThresholds) -> list[str]:
     ----------
     found : AlignmentQC
         How the image lies.
-    thresholds : QCThresholds
 
     Returns
     -------

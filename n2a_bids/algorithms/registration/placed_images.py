@@ -148,7 +148,6 @@ def mirror_reasons(
 
     Parameters
     ----------
-    reference : PlacedImage
     image : (X, Y, Z) array
         A repetition, aligned, on the grid of the reference.
     correlation : float

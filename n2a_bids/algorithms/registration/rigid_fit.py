@@ -102,7 +102,6 @@ def fit_motion(
 
     Parameters
     ----------
-    image : SmoothImage
     points : (N, 3) array
         Where they are compared, in mm.
     target : Target
@@ -196,9 +195,7 @@ def motion_covariance(
 
     Parameters
     ----------
-    image : SmoothImage
     points : (N, 3) array
-    target : Target
     motion : (6,) array
         As `fit_motion` found it.
 

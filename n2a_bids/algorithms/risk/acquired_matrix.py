@@ -36,7 +36,6 @@ def on_acquired_matrix(prepared: Prepared, context: Context) -> Prepared:
     ----------
     prepared : Prepared
         As stored.
-    context : Context
 
     Returns
     -------

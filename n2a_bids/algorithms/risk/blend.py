@@ -25,11 +25,8 @@ def estimate_blend(
 
     Parameters
     ----------
-    candidates : sequence of Candidate
     weights : (K,) float array
         Of the candidates in the blend.
-    prepared : Prepared
-    context : Context
     flips : tuple of tuple of int
         Mirror images that a network's prediction is averaged over.
 

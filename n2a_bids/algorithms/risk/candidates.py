@@ -69,7 +69,6 @@ def estimate_all(
 
     Parameters
     ----------
-    candidates : sequence of Candidate
     image : (X, Y, Z) float32 array
         Noisy image in z-scores.
     noise_sd : (X, Y, Z) float32 array
@@ -77,7 +76,6 @@ def estimate_all(
     where : (X, Y, Z) bool array
         Where non-local Bayes follows the network and local means are kept;
         elsewhere the network's estimate stays.
-    context : Context
     flips : tuple of tuple of int
         Mirror images that a network's prediction is averaged over.
     find_bias : callable
@@ -110,9 +108,6 @@ def estimate_average(
 
     Parameters
     ----------
-    candidates : sequence of Candidate
-    prepared : Prepared
-    context : Context
     flips : tuple of tuple of int
         As for `estimate_all`.
     box : tuple of slice

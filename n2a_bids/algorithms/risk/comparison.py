@@ -42,12 +42,9 @@ def compare(
     ----------
     candidates : sequence of Candidate
         The first one must be the plain mean.
-    prepared : Prepared
-    held_out : HeldOut
     bias : (X, Y, Z) float array or 0.0
         Rician bias of the repetitions: subtracted from the targets, so that a
         candidate which keeps it pays for it.
-    context : Context
     strength : float
         Recorruption strength: small keeps the input close to the average that
         is denoised in the end, large keeps the targets' noise low.
@@ -83,8 +80,6 @@ def stack_draws(
     ----------
     judged : iterable of (K, N) and (N,) arrays
         Estimates and targets in the core of a block: the draws of the first block, then those of the next.
-    prepared : Prepared
-    held_out : HeldOut
     n_draws : int
         Of each block.
     strength : float

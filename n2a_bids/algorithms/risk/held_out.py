@@ -40,7 +40,6 @@ def hold_out(
     Parameters
     ----------
     mask : (X, Y, Z) bool array
-    generator : torch.Generator
     fraction : float
         Part of the mask to hold out, about.
     edge : int

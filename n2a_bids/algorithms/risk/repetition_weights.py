@@ -116,7 +116,6 @@ def weigh_repetitions(
         At least two repetitions.
     held_out : HeldOut
         Blocks that are looked at.
-    context : Context
 
     Returns
     -------

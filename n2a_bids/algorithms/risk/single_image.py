@@ -53,10 +53,8 @@ def compare_alone(
         The first is the image as it is.
     prepared : Prepared
         One image, with its noise map.
-    held_out : HeldOut
     bias : (X, Y, Z) float array or 0.0
         Rician bias of the image: a candidate that keeps it pays for it.
-    context : Context
     rng : Generator
         Of the simulated noise; each draw is used with both signs.
 
@@ -107,7 +105,6 @@ def reason_against(stack: Stack, noise_power: float, bias_power: float, uncertai
 
     Parameters
     ----------
-    stack : Stack
     noise_power, bias_power : float
         Of `compare_alone`.
     uncertainty : float
@@ -216,7 +213,6 @@ def expected_error_alone(
     ----------
     clues, estimate, prepared, held_out, bias
         As of `expected_error`.
-    verdict : Verdict
     uncertainty : float
         Relative, of the noise SD.
 

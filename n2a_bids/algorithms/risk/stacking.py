@@ -37,7 +37,6 @@ def zero_sum_direction(weighting: RepetitionWeights, generator: torch.Generator)
     ----------
     weighting : RepetitionWeights
         Of the average: inverse to the variances, or equal with equal variances.
-    generator : torch.Generator
 
     Returns
     -------

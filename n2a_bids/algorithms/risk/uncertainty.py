@@ -91,8 +91,6 @@ def with_uncertainty(
 
     Parameters
     ----------
-    denoised : DenoisedImage
-    prepared : Prepared
     bias : (X, Y, Z) float array or 0.0
         Rician bias of the average.
     error_sd : (X, Y, Z) float array or None
@@ -135,7 +133,6 @@ def expected_error(
         Denoised average, z-scores.
     stack : Stack
         Comparison of the candidates that the estimate combines, as `stack` says.
-    prepared : Prepared
     held_out : HeldOut
         Blocks of that comparison.
     bias : (X, Y, Z) float array or 0.0

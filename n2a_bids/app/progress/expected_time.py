@@ -97,8 +97,6 @@ def plan_unit(unit: DenoisingUnit, config: Config, slower: float | None = None) 
 
     Parameters
     ----------
-    unit : DenoisingUnit
-    config : Config
     slower : float, optional
         Time of networks over that of a processor with AMX; by default what this processor's flags say.
 

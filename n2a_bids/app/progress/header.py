@@ -34,7 +34,6 @@ def plan_run(work: Sequence[ParticipantWork], config: Config, n_side_by_side: in
     ----------
     work : sequence of ParticipantWork
         With at least one unit each.
-    config : Config
     n_side_by_side : int
         Participants that run at the same time.
 

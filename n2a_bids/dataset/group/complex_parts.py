@@ -122,7 +122,6 @@ def with_second_files(excluded: Sequence[Excluded], images: Sequence[ImageFile])
 
     Parameters
     ----------
-    excluded : sequence of Excluded
     images : sequence of ImageFile
         As `join_parts` gave them.
     """
@@ -145,7 +144,6 @@ def without_faulty_parts(
 
     Parameters
     ----------
-    images : sequence of ImageFile
     fault : callable
         What is wrong with the second file of a complex image, or with both together; None if nothing is.
     ignore_phase : bool
@@ -175,7 +173,6 @@ def with_parts_decided(unit: DenoisingUnit, *, ignore_phase: bool) -> DenoisingU
 
     Parameters
     ----------
-    unit : DenoisingUnit
     ignore_phase : bool
         The user wants magnitudes.
     """

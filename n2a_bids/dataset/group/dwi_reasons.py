@@ -16,7 +16,6 @@ def reason_against_pair(series: Series, others: Sequence[Series], pairing: str) 
 
     Parameters
     ----------
-    series : Series
     others : sequence of Series
         Whose names differ in ``dir`` and ``run`` only.
     pairing : str

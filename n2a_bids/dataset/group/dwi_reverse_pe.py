@@ -93,7 +93,6 @@ def opposite_encoding(
 
     Parameters
     ----------
-    first, second : Series
     trust_labels : bool
         See `find_reverse_pe`.
     """

@@ -142,7 +142,6 @@ def reason_not_together(first: ImageFile, second: ImageFile, kind: Group) -> str
 
     Parameters
     ----------
-    first, second : ImageFile
     kind : str
         What they would be denoised as.
 
@@ -166,7 +165,6 @@ def split_protocols(
 
     Parameters
     ----------
-    images : sequence of ImageFile
     kind : str
         What they would be denoised as.
     ignoring : sequence of str

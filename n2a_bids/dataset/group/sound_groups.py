@@ -58,8 +58,6 @@ def group_sound_images(
 
     Parameters
     ----------
-    images : sequence of ImageFile
-    selection : SelectionConfig
     problem : callable
         What keeps an image from being used, with the remedy; empty if nothing does. Asked for the images
         of groups only: what is left out anyway need not be sound.

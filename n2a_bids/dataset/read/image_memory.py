@@ -49,7 +49,6 @@ def exposures_gb(images: Sequence[Path], n_frame_groups: int = 0) -> float:
 
     Parameters
     ----------
-    images : sequence of Path
     n_frame_groups : int
         Groups to which the pages of each image are summed; 0 where they are no frames.
 

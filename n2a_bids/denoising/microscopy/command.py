@@ -40,7 +40,6 @@ def denoise_micrographs(
 
     Parameters
     ----------
-    job : DenoiseJob
     out_file : Path
         Denoised image, PNG or TIFF; for pairs the folder for them.
     maps : mapping

@@ -42,7 +42,6 @@ def read_fitting(
 
     Parameters
     ----------
-    paths : sequence of Path
     size_of : callable
         Size of a pixel in mm of the exposure of an index; its errors leave that exposure out.
 
@@ -142,7 +141,6 @@ def find_drift(paths: Sequence[Path], planes: NDArray[np.float32]) -> tuple[Drif
 
     Parameters
     ----------
-    paths : sequence of Path
     planes : (R, X, Y) array
 
     Returns

@@ -116,10 +116,8 @@ def must_stand_in(
 
     Parameters
     ----------
-    accepted : sequence of JudgedRepetition
     insides : sequence of (X, Y, Z) bool array or None
         Where each was measured, on the grid; None for everywhere.
-    grid : PlacedImage
     """
     if any(repetition.gaps is not None for repetition in accepted):
         return True
@@ -140,7 +138,6 @@ def let_others_stand_in(
     ----------
     folder : Path
         Where files go.
-    accepted : sequence of JudgedRepetition
     transforms : sequence of (4, 4) arrays
         World of the grid to world of each.
     files : sequence of str

@@ -48,7 +48,6 @@ def draw_slices(slices: Mapping[str, NDArray[np.float32]], title: str, out_file:
     ----------
     slices : dict
         Method -> slice; must hold ``truth`` and ``mean``.
-    title : str
     out_file : Path
         PNG, replaced whole.
     """

@@ -118,7 +118,6 @@ def crop_truth(truth: Truth, size: Sequence[int] | None) -> Truth:
 
     Parameters
     ----------
-    truth : Truth
     size : three ints, optional
         Voxels along each axis, no more than the image has; by default the whole image.
 

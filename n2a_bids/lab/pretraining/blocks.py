@@ -197,7 +197,6 @@ def add_noise(
         Non-negative signal.
     noise_sd : (X, Y, Z) float32 array
         Noise SD of the average.
-    rng : Generator
     coloured_share : float
         Probability that the noise is correlated between neighbours.
 

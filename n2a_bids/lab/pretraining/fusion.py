@@ -38,9 +38,6 @@ def make_fusion_blocks(
     ----------
     folder : Path
         One file for each block, written whole: a stopped command goes on where it was.
-    heads : list of TrainingHead
-    config : PretrainingConfig
-    count : int
     seed : int
         With the number of a block it determines the block.
 

@@ -43,9 +43,6 @@ def draw_fusion_block(
 
     Parameters
     ----------
-    heads : list of TrainingHead
-    config : PretrainingConfig
-    rng : Generator
     network : nn.Module
         Pretrained `ResidualUNet`, on the CPU, in eval mode.
 
@@ -98,8 +95,6 @@ def draw_fusion_batch(
     ----------
     blocks : sequence of (5, E, E, E) float16 arrays
         See `draw_fusion_block`.
-    config : PretrainingConfig
-    rng : Generator
     """
     edge, crops = config.block_edge, []
     for _ in range(config.batch_size):

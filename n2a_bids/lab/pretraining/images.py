@@ -72,10 +72,8 @@ def make_bank(n_drawings: int, heads: Sequence[TrainingHead], seed: int) -> Imag
 
     Parameters
     ----------
-    n_drawings : int
     heads : sequence of TrainingHead
         May be empty.
-    seed : int
     """
     rng = np.random.default_rng(seed)
     drawings = tuple(draw_image(rng, _EDGE).astype(np.float16) for _ in range(n_drawings))

@@ -23,7 +23,6 @@ def draw_image(rng: np.random.Generator, edge: int) -> Plane:
 
     Parameters
     ----------
-    rng : Generator
     edge : int
         Of the image, in pixels.
 

@@ -108,7 +108,6 @@ def hann_filter(shape: Sequence[int], axes: Sequence[int], floor: float) -> Weig
     Parameters
     ----------
     shape : three ints
-    axes : sequence of int
     floor : float
         0: Hann, 0.08: Hamming, 1: none.
     """

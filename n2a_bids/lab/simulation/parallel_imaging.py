@@ -41,7 +41,6 @@ def coil_sensitivities(
     Parameters
     ----------
     shape : three ints
-    n_coils : int
     generator : numpy.random.Generator
         Turns the rings.
 

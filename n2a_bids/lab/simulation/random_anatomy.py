@@ -23,7 +23,6 @@ def add_lesions(block: NDArray[np.float32], sd: float, rng: np.random.Generator)
         Non-negative intensities; lesions are centred where there is signal.
     sd : float
         Of the brain, same unit.
-    rng : Generator
 
     Returns
     -------

@@ -18,7 +18,6 @@ def smooth_field(rng: np.random.Generator, shape: Shape, n_knots: int, sd: float
 
     Parameters
     ----------
-    rng : Generator
     shape : (3,) int
     n_knots : int
         Grid points per axis.
@@ -79,7 +78,6 @@ def head_shells(rng: np.random.Generator, distance: Field) -> Field:
 
     Parameters
     ----------
-    rng : Generator
     distance : (X, Y, Z) float32 array
         Distance to the brain in voxels.
 
@@ -112,7 +110,6 @@ def coloured_noise(rng: np.random.Generator, shape: Shape, coupling: NDArray[np.
 
     Parameters
     ----------
-    rng : Generator
     shape : (3,) int
     coupling : (3,) float array or None
         Weight of the two neighbours on each axis; ``None`` for white noise.
@@ -135,7 +132,6 @@ def random_power(rng: np.random.Generator, shape: Shape) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    rng : Generator
     shape : (3,) int
 
     Returns
@@ -162,7 +158,6 @@ def noise_of_power(rng: np.random.Generator, shape: Shape, power: NDArray[np.flo
 
     Parameters
     ----------
-    rng : Generator
     shape : (3,) int
     power : (X, Y, Z) float array or None
         See :func:`random_power`; ``None`` for white noise.

@@ -124,8 +124,6 @@ def scan_repetitions(
         Clean magnitudes, whole along ``condition.kspace_axes``.
     mask : (X, Y, Z) bool array
         Where the noise level is meant to hold.
-    condition : Condition
-    n_repetitions : int
     noise_sd : float
         SD of the real and of the imaginary part of the noise of one repetition, root mean square in the mask.
     generator : numpy.random.Generator

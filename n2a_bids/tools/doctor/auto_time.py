@@ -39,7 +39,6 @@ def expected_seconds(size: ImageSize, config: AutoConfig, rates: Rates) -> dict[
 
     Parameters
     ----------
-    size : ImageSize
     config : AutoConfig
         Of a recipe with pretrained weights.
     rates : Rates

@@ -113,7 +113,6 @@ def init_aligned_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     ----------
     unit : DenoisingUnit
         Repetitions of an anatomical contrast, or one image alone.
-    config : Config
 
     Returns
     -------

@@ -61,8 +61,6 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
     ----------
     repetitions : Repetitions
         One channel; echoes are denoised by :mod:`joint_echoes`, one repetition alone by :mod:`single`.
-    config : AutoConfig
-    context : Context
     """
     if repetitions.n_repetitions == 1 or not repetitions.same_contrast:
         special = _denoise_alone if repetitions.n_repetitions == 1 else _denoise_echoes
@@ -154,7 +152,6 @@ def estimate_gain(prepared: Prepared, mean_error: MeanError, risk: float | None)
 
     Parameters
     ----------
-    prepared : Prepared
     mean_error : MeanError
         Where the risk was measured.
     risk : float or None

@@ -132,13 +132,10 @@ def with_kernel(
     ----------
     first : Candidate
         Network that guides it.
-    prepared : Prepared
     held_out : HeldOut
         Every other block is looked at.
     bias : (X, Y, Z) float array or 0.0
         Rician bias of the repetitions.
-    config : AutoConfig
-    context : Context
 
     Returns
     -------

@@ -75,8 +75,6 @@ def denoise(repetitions: Repetitions, config: JointEchoesConfig, context: Contex
     ----------
     repetitions : Repetitions
         At least two echoes, one channel.
-    config : JointEchoesConfig
-    context : Context
 
     Returns
     -------

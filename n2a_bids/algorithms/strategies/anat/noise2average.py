@@ -92,8 +92,6 @@ def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Cont
     ----------
     repetitions : Repetitions
         At least two repetitions, of one contrast or several.
-    config : Noise2AverageConfig
-    context : Context
 
     Returns
     -------

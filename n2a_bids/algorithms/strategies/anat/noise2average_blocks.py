@@ -28,8 +28,6 @@ def grid_batches(
     mask : (X, Y, Z) bool array
     edge : int
         Block edge in voxels.
-    left_right_axis : int
-    device : torch.device
     """
     batches = []
     for pair in pairs:
@@ -70,8 +68,6 @@ def predict_on_grid(
     image : (X, Y, Z) float32 array
         Masked z-scores.
     mask : (X, Y, Z) bool array
-    edge, left_right_axis : int
-    context : Context
 
     Returns
     -------

@@ -50,8 +50,6 @@ def denoise(repetitions: Repetitions, config: Noise2NoiseConfig, context: Contex
     ----------
     repetitions : Repetitions
         At least two repetitions of one signal, one channel.
-    config : Noise2NoiseConfig
-    context : Context
     """
     started = context.clock()
     prepared = prepare(repetitions)

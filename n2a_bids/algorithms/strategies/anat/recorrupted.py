@@ -60,8 +60,6 @@ def denoise(repetitions: Repetitions, config: RecorruptedConfig, context: Contex
     ----------
     repetitions : Repetitions
         At least two repetitions of one signal, one channel.
-    config : RecorruptedConfig
-    context : Context
     """
     started = context.clock()
     prepared = prepare(repetitions, keep_noise_floor=config.keep_noise_floor)
@@ -101,12 +99,10 @@ def finish_plain(
     ----------
     name, description : str
         What the report says was chosen.
-    prepared : Prepared
     estimate : (X, Y, Z) float32 array
         In z-scores.
     history : tuple of Epoch
         Losses.
-    seconds : float
     """
     chosen = Choice(name, description)
     record = StrategyRecord(chosen=chosen, history=history, seconds={"total": round(seconds, 2)})
@@ -137,9 +133,6 @@ def fine_tune(
     ----------
     network : nn.Module
         Modified.
-    prepared : Prepared
-    config : RecorruptedConfig
-    context : Context
     bias : (X, Y, Z) float array or 0.0
         Rician bias of the repetitions.
     noise_factor : float

@@ -74,8 +74,6 @@ def denoise(repetitions: Repetitions, config: SingleConfig, context: Context) ->
     ----------
     repetitions : Repetitions
         One repetition of one channel.
-    config : SingleConfig
-    context : Context
 
     Returns
     -------
@@ -179,7 +177,6 @@ def prepare_alone(
     mask : (X, Y, Z) bool array
     as_stored : (image, mask) or None
         Before zero-filling was undone, where it was.
-    config : SingleConfig
 
     Raises
     ------

@@ -75,8 +75,6 @@ def denoise(repetitions: Repetitions, config: AutoConfig, context: Context) -> D
     ----------
     repetitions : Repetitions
         At least two aligned exposures.
-    config : AutoConfig
-    context : Context
     """
 
     def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:
@@ -133,9 +131,6 @@ def compare_on_squares(
     ----------
     volumes : list of Candidate
         The first is the mean.
-    fields : StableFields
-    held_out : HeldOut
-    context : Context
 
     Returns
     -------

@@ -98,9 +98,6 @@ def train_network(
     ----------
     network : nn.Module
         Modified.
-    fields : StableFields
-    config : TrainingConfig
-    context : Context
     draw_pair : callable, optional
         Of what inputs and targets are made; recorrupted averages by default.
     held_out : (N, X, Y) bool array, optional
@@ -152,10 +149,8 @@ def denoise_with_network(
         Intensities.
     fields : StableFields
         The same, stabilised.
-    network : nn.Module
     n_flips : int
         Mirror images that predictions are averaged over.
-    context : Context
     each : bool
         Every exposure by itself, averaged afterwards; otherwise their average.
 
@@ -190,7 +185,6 @@ def denoise_channels(
     ----------
     repetitions : Repetitions
         Aligned exposures.
-    context : Context
     denoise_channel : callable
         Of the (R, X, Y, Z) exposures of a channel, and the same stabilised.
     """

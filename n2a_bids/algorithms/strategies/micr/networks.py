@@ -34,8 +34,6 @@ def noise2noise(repetitions: Repetitions, config: TrainingConfig, context: Conte
     ----------
     repetitions : Repetitions
         At least two aligned exposures.
-    config : TrainingConfig
-    context : Context
     """
     chosen = Choice("noise2noise", "Noise2Noise")
     return denoise_channels(repetitions, context, partial(_denoise_channel, chosen, config, context))

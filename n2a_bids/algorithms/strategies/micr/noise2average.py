@@ -54,8 +54,6 @@ def denoise(repetitions: Repetitions, config: Noise2AverageConfig, context: Cont
     ----------
     repetitions : Repetitions
         At least two aligned exposures.
-    config : Noise2AverageConfig
-    context : Context
     """
 
     def denoise_channel(exposures: NDArray[np.float32], fields: StableFields) -> DenoisedChannel:

@@ -62,7 +62,6 @@ def register_run(grid: PlacedImage, runs: SimulatedRuns, index: int) -> NDArray[
     ----------
     grid : PlacedImage
         The first run.
-    runs : SimulatedRuns
     index : int
         Of the run.
 

@@ -92,7 +92,6 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
 
     Parameters
     ----------
-    cell : Cell
     truth : Truth
         Whole image that `cell` names.
     crop : three ints, optional

@@ -59,7 +59,6 @@ def measure_training(
     ----------
     name : str
         ``resunet-t1w`` or ``munet-t1w``.
-    device : torch.device
     block_edge : int
         Voxels along each axis of a block.
     batch_size : int

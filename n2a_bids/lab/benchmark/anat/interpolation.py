@@ -58,7 +58,6 @@ def run_interpolation(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
 
     Parameters
     ----------
-    truths : sequence of Truth
     plan : BenchmarkPlan
         Its methods and conditions are not looked at.
 

@@ -75,7 +75,6 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
         a strategy; ``-floor`` behind a baseline takes the Rician bias out of its result.
     data : CellData
         Baselines and the oracle are told the true noise level and gains; strategies find them out.
-    settings : MethodSettings
 
     Returns
     -------
@@ -172,8 +171,6 @@ def oracle_input(data: CellData, settings: MethodSettings, network: str = _ORACL
 
     Parameters
     ----------
-    data : CellData
-    settings : MethodSettings
     network : str
         Name of its weights.
 

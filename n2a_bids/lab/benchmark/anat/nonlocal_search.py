@@ -58,7 +58,6 @@ def run_nonlocal(truths: Sequence[Truth], plan: BenchmarkPlan) -> int:
 
     Parameters
     ----------
-    truths : sequence of Truth
     plan : BenchmarkPlan
         Its methods are not looked at.
 

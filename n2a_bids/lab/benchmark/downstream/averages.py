@@ -90,7 +90,6 @@ def group_means(repetitions: NDArray[np.float32], size: int) -> list[NDArray[np.
     Parameters
     ----------
     repetitions : (R, ...) float32 array
-    size : int
 
     Returns
     -------

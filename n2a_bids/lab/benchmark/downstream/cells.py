@@ -51,7 +51,6 @@ def run_downstream(truths: Sequence[Truth], plan: BenchmarkPlan, names: Sequence
 
     Parameters
     ----------
-    truths : sequence of Truth
     plan : BenchmarkPlan
         ``repetitions``: how many the methods get.
     names : sequence of str

@@ -59,7 +59,6 @@ def diffusion_analysis(truth: Truth, world_axes: NDArray[np.float64]) -> Analysi
 
     Parameters
     ----------
-    truth : Truth
     world_axes : (3, 3) array
         Unit vectors of the array axes in the world, as columns.
 
@@ -195,7 +194,6 @@ def run_series(
 
     Parameters
     ----------
-    truths : sequence of Truth
     world_axes : (3, 3) array
         Unit vectors of their array axes in the world, as columns.
     plan : DiffusionPlan

@@ -33,7 +33,6 @@ def registration_analysis(truth: Truth, core: Truth, template: Truth) -> Analysi
         Clean image of the whole brain.
     core : Truth
         The box that is analysed.
-    template : Truth
     """
     target = template_on_grid(truth, core, template)
     return Analysis(MEASURES, partial(log_jacobian, target=target, core=core), compare_jacobians)

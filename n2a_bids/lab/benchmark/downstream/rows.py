@@ -64,10 +64,8 @@ def fill_cell(
 
     Parameters
     ----------
-    table : RowTable
     cell : mapping
         Columns that name the cell.
-    jobs : sequence of Job
     measures : sequence of str
         Of all analyses together.
     make_scene : callable

@@ -107,7 +107,6 @@ def draw_worth(summary: Sequence[Entry], out_file: Path) -> None:
 
     Parameters
     ----------
-    summary : sequence of Entry
     out_file : Path
         PNG, replaced whole.
     """

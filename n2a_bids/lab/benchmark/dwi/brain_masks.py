@@ -49,7 +49,6 @@ def simulated_b0s(truths: Sequence[Path], seeds: Sequence[int], peak_mm: float) 
     ----------
     truths : sequence of Path
         T1w brains, zero outside.
-    seeds : sequence of int
     peak_mm : float
         Largest displacement.
     """

@@ -31,7 +31,6 @@ def run_dwi_calibration(truths: Sequence[Truth], series: str, plan: DiffusionPla
 
     Parameters
     ----------
-    truths : sequence of Truth
     series : str
         Name of the series that they were made from.
     plan : DiffusionPlan

@@ -146,7 +146,6 @@ def run_distortion(
 
     Parameters
     ----------
-    pairs : sequence of DistortedPair
     known : mapping
         Methods to compare, see :func:`methods`.
     table_path : Path

@@ -32,7 +32,6 @@ def simulated_pairs(
 
     Parameters
     ----------
-    truth : Truth
     snrs : iterable of float
         Of the b0.
     seeds : iterable of int

@@ -39,13 +39,10 @@ def denoise_supervised(
 
     Parameters
     ----------
-    repetitions : Repetitions
     truth : Truth
         With `Truth.elsewhere`.
     snr : float
         Of the b0, as in the simulation.
-    recipe : str
-    context : Context
 
     Returns
     -------

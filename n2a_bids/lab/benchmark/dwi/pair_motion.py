@@ -27,7 +27,6 @@ def motion_between(
         Of `MOTIONS`.
     shape : (3,) ints
     voxel_size_mm : (3,) floats
-    phase_axis : int
 
     Returns
     -------

@@ -68,11 +68,9 @@ def make_truths(
     Parameters
     ----------
     data : (X, Y, Z, C) array
-    gradients : Gradients
     mask : (X, Y, Z) bool array
         Brain mask.
     voxel_size_mm : tuple of float
-    names : sequence of str
     box : tuple of slice
         Part of the grid that the phantoms cover.
     with_elsewhere : bool
@@ -135,7 +133,6 @@ def simulate(
 
     Parameters
     ----------
-    truth : Truth
     condition : str
         ``single``; ``repeat``: two perfect repetitions; ``misaligned``: two, the second moved by up to half
         a voxel and half a degree and left so; ``reverse-pe``: two distorted ones, corrected with the
@@ -144,7 +141,6 @@ def simulate(
         two synthesized halves.
     snr : float
         Of the b0.
-    seed : int
     peak_mm : float
         Largest displacement.
     scan : str

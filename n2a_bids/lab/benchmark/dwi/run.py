@@ -93,8 +93,6 @@ def run_diffusion(truths: Sequence[Truth], plan: DiffusionPlan, table_path: Path
 
     Parameters
     ----------
-    truths : sequence of Truth
-    plan : DiffusionPlan
     table_path : Path
         TSV file.
     """
@@ -143,7 +141,6 @@ def compare(estimate: NDArray[np.float32], truth: Truth, reference: TensorFit) -
     Parameters
     ----------
     estimate : (X, Y, Z, C) array
-    truth : Truth
     reference : TensorFit
         Of the truth.
 

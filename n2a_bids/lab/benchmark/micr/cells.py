@@ -98,8 +98,6 @@ def make_micrograph_data(
 
     Parameters
     ----------
-    cell : MicrographCell
-    truth : MicrographTruth
     largest_drift : float
         Pixels along each axis; the first exposure has none.
     """

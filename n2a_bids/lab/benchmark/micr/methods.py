@@ -85,8 +85,6 @@ def run_micrograph_method(
     name : str
         A strategy, perhaps with a recipe (``auto:fast``) or from random weights (``noise2noise+scratch``); or
         a name of `CLASSICAL`.
-    data : MicrographData
-    settings : MethodSettings
 
     Returns
     -------

@@ -139,7 +139,6 @@ def undersample(
     Parameters
     ----------
     clean : (E, E) float32 array
-    rng : Generator
 
     Returns
     -------
