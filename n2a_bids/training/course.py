@@ -87,6 +87,25 @@ def load_course(state: TrainingState, path: Path, fingerprint: str) -> Course:
     )
 
 
+def check_same_epoch(course: Course, path: Path) -> None:
+    """Refuse processes that train together from different checkpoints.
+
+    Raises
+    ------
+    ConfigError
+        If some of them, on another machine, have read none or an older one.
+    """
+    if not distributed.is_initialized():
+        return
+    epochs = [0] * distributed.get_world_size()
+    distributed.all_gather_object(epochs, course.epoch)
+    if len(set(epochs)) > 1:
+        raise ConfigError(
+            f"{path}: expected the same checkpoint in all processes, found those of the epochs "
+            f"{', '.join(map(str, sorted(set(epochs))))}; put it where all machines see it"
+        )
+
+
 def save_course(state: TrainingState, course: Course, path: Path) -> None:
     """Write a checkpoint, whole or not at all."""
     with whole_file(path) as temporary:

@@ -31,6 +31,7 @@ from n2a_bids.training.card import TrainedNetwork, write_trained
 from n2a_bids.training.course import (
     Course,
     LearningPace,
+    check_same_epoch,
     fingerprint_of,
     load_course,
     run_course,
@@ -122,6 +123,7 @@ def _train_on(device: torch.device, request: TrainRequest, groups: list[AlignedG
     state = new_state(partial(build_network, network, start), device, LearningPace(request.train.peak_rate))
     fingerprint = _fingerprint(request, groups, shipped)
     course = load_course(state, request.checkpoint, fingerprint)
+    check_same_epoch(course, request.checkpoint)
     material = _prepare_all(groups, split, shipped, context)
     draw = batches_of_groups(
         material.training,
