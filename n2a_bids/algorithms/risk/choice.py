@@ -59,10 +59,15 @@ def describe_choice(
 
 
 def list_candidates(
-    candidates: list[Candidate], stack: Stack, mean_error: float
+    candidates: list[Candidate], stack: Stack, mean_error: float, error_growth: float = 1.0
 ) -> tuple[CandidateRisk, ...]:
-    """Risks relative to the mean, and the same as a gain in dB."""
+    """Risks relative to the mean, and the same as a gain in dB.
+
+    `error_growth` is the squared error on what candidates were judged by over that on the mean itself.
+    """
+    rows = list_risks([candidate.name for candidate in candidates], stack)
+    growths = (1.0, *(error_growth for _ in rows[1:]))
     return tuple(
-        replace(row, gain_over_mean_db=decibels(denoising_gain(mean_error, mean_error, row.risk)))
-        for row in list_risks([candidate.name for candidate in candidates], stack)
+        replace(row, gain_over_mean_db=decibels(denoising_gain(growth * mean_error, mean_error, row.risk)))
+        for row, growth in zip(rows, growths, strict=True)
     )

@@ -117,6 +117,23 @@ def test_auto_beats_the_mean_and_knows_by_how_much(n_repetitions):
     assert denoised.record.counting_noise[0].gain == pytest.approx(2, rel=0.1)
 
 
+@needs_weights
+def test_a_gain_without_training_is_told_to_half_a_decibel():
+    """Squares of nearly the whole image tell it, and that they are judged with more noise is allowed for."""
+    expected = scene(size=192)
+    repetitions = exposures(expected[..., None, None])
+    strategy = get_strategy("auto", "micr")
+    denoised = strategy.denoise(repetitions, strategy.config("zero-shot", SHIPPED), context())
+    # In units of the noise, whose variance is that of counting and readout.
+    mean, result = (
+        np.mean((image[..., 0, 0] - 2 * expected - 50) ** 2 / expected)
+        for image in (average_matched(repetitions), denoised.data)
+    )
+    assert denoised.gain.decibels == pytest.approx(10 * np.log10(mean / result), abs=0.5)
+    blend = denoised.record.candidates[-1]
+    assert blend.gain_over_mean_db == pytest.approx(denoised.gain.decibels, abs=0.01)
+
+
 def test_unequal_noise_does_not_bend_the_risk():
     """Of four exposures one is less noisy: the risk of a smoothed mean is its error, whatever was drawn."""
     rng, expected = np.random.default_rng(2), scene(size=192)
@@ -270,6 +287,7 @@ def test_large_images_are_learned_from_in_windows(monkeypatch):
     assert fields.counted.all()
     held_out = hold_out_squares(fields, torch.Generator().manual_seed(0))
     assert 0.08 < held_out.mask.mean() < 0.2
+    assert hold_out_squares(fields, torch.Generator().manual_seed(0), trains=False).mask.mean() > 0.7
 
 
 @pytest.mark.parametrize("box", [(slice(3, 8), slice(20, 24)), (slice(257, 259), slice(257, 259))])
