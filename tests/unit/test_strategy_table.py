@@ -23,8 +23,7 @@ from n2a_bids.strategy_table import (
 @pytest.mark.parametrize("facts", TABLE, ids=lambda row: f"{row.modality}-{row.name}")
 def test_every_row_leads_to_code_and_weights(facts):
     """The functions are there, the weights come with the package, and all recipes have settings."""
-    kind = {"diffusion": facts.modality == "dwi", "micrograph": facts.modality == "micr"}
-    strategy = get_strategy(facts.name, **kind)
+    strategy = get_strategy(facts.name, facts.modality)
     assert strategy.facts is facts
     recipes = ["fast", "default", "thorough", *(["faithful"] if facts.has_published_schedule else [])]
     recipes += ["zero-shot"] if facts.has_zero_shot else []
