@@ -59,15 +59,20 @@ def read_settings(path: Path) -> Settings:
 
 
 def _check_values(settings: Settings, path: Path) -> None:
-    for section, model in _sections().items():
-        for declared in declared_fields(model):
-            found = settings.get(section, {}).get(declared.name, ())
-            for value in (found if isinstance(found, tuple) else (found,)) if declared.range else ():
-                if not declared.range.holds(value):
-                    raise ConfigError(
-                        f"{path}: {section}.{declared.name} should be {declared.range.words}, found {value}; "
-                        "correct or remove it"
-                    )
+    limited = (
+        (section, one)
+        for section, model in _sections().items()
+        for one in declared_fields(model)
+        if one.range
+    )
+    for section, declared in limited:
+        found = settings.get(section, {}).get(declared.name, ())
+        for value in found if isinstance(found, tuple) else (found,):
+            if not declared.range.holds(value):
+                raise ConfigError(
+                    f"{path}: {section}.{declared.name} should be {declared.range.words}, found {value}; "
+                    "correct or remove it"
+                )
     for name in RESERVED_NAMES.keys() & settings.get("derivatives", {}).keys():
         raise ConfigError(
             f"{path}: derivatives.{json.dumps(name)} has the name of a link to the {RESERVED_NAMES[name]}; "

@@ -35,17 +35,15 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
     """
     owners = {image.path: index for index, unit in enumerate(units) for image in unit.images}
     notes: dict[Path, list[str]] = defaultdict(list)
-    for group in _equal_files(list(owners)):
-        for path in group:
-            others = [other for other in group if owners[other] != owners[path]]
-            if others:
-                named = ", ".join(str(other.relative_to(bids_dir)) for other in others[:_MOST_NAMED])
-                if len(others) > _MOST_NAMED:
-                    named += f" and {len(others) - _MOST_NAMED} more"
-                notes[path].append(
-                    f"{path.name} is, byte for byte, {named}: one of them was stored under a wrong name, and "
-                    "two sessions or participants would share one measurement; put the right file in place"
-                )
+    for path, group in ((one, files) for files in _equal_files(list(owners)) for one in files):
+        others = [other.relative_to(bids_dir) for other in group if owners[other] != owners[path]]
+        if others:
+            more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+            notes[path].append(
+                f"{path.name} is, byte for byte, {', '.join(map(str, others[:_MOST_NAMED]))}{more}: one of "
+                "them was stored under a wrong name, and two sessions or participants would share one "
+                "measurement; put the right file in place"
+            )
     return [unit.with_image_notes(notes) for unit in units]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -212,15 +213,14 @@ def _row(unit: UnitRecord, output_dir: Path) -> Row:
 
 def find_outliers(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     """Unusual measures of each unit, each kind of image judged apart; units without any are not listed."""
-    found: dict[str, list[str]] = {}
-    for suffix in DENOISED_SUFFIXES:
-        group = [row for row in rows if row.suffix == suffix]
-        for column, measure in enumerate(measures()):
-            if measure.outliers and group:
-                scores = robust_z(measure_column(group, column), logarithmic=measure.scale == "log")
-                for row in np.flatnonzero(np.abs(scores) > OUTLIER_Z):
-                    found.setdefault(group[row].label, []).append(measure.name)
-    return {label: tuple(names) for label, names in found.items()}
+    found: dict[str, tuple[str, ...]] = {}
+    judged = [(column, measure) for column, measure in enumerate(measures()) if measure.outliers]
+    groups = [[row for row in rows if row.suffix == suffix] for suffix in DENOISED_SUFFIXES]
+    for group, (column, measure) in product(filter(None, groups), judged):
+        scores = robust_z(measure_column(group, column), logarithmic=measure.scale == "log")
+        for row in np.flatnonzero(np.abs(scores) > OUTLIER_Z):
+            found[group[row].label] = (*found.get(group[row].label, ()), measure.name)
+    return found
 
 
 def measure_column(rows: Sequence[Row], column: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from n2a_bids.errors import DenoisingError
 from n2a_bids.lab.benchmark.anat.cells import CellData
 from n2a_bids.lab.benchmark.anat.methods import run_method
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
+from n2a_bids.lab.benchmark.strategies import MethodSettings
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth
 from n2a_bids.lab.benchmark.worker import run_in_child
 from n2a_bids.lab.simulation.lesions import Lesions, ball_mask, kept_contrast, make_lesions
@@ -67,27 +69,26 @@ def run_trust(truth: Truth, plan: BenchmarkPlan) -> int:
     shared = {"truth": truth.name, "lesion_seeds": _LESION_SEEDS}
     table = open_table(plan, "trust.tsv", columns=columns, key_columns=keys, shared=shared)
     stage = crop_truth(truth, plan.crop)
-    for method in plan.methods:
-
-        def denoise(data: CellData, method: str = method) -> Volume:
-            return run_in_child(partial(run_method, method, data, plan.settings)).image
-
-        for names, test in TESTS.items():
-            keys = [{"test": name, "method": method} for name in names]
-            if all(map(table.has, keys)):
-                continue
-            try:
-                findings = test(stage, denoise)
-            except DenoisingError as error:
-                for key in keys:
-                    table.add(key | {"status": f"failed: {error}"})
-                continue
-            for finding in findings:
-                table.add(_row(finding, method))
-                sys.stderr.write(f"{method}, {finding.test}: {finding.value:.4g}\n")
+    for method, (names, test) in product(plan.methods, TESTS.items()):
+        keys = [{"test": name, "method": method} for name in names]
+        if all(map(table.has, keys)):
+            continue
+        try:
+            findings = test(stage, partial(_denoise, method, plan.settings))
+        except DenoisingError as error:
+            for key in keys:
+                table.add(key | {"status": f"failed: {error}"})
+            continue
+        for finding in findings:
+            table.add(_row(finding, method))
+            sys.stderr.write(f"{method}, {finding.test}: {finding.value:.4g}\n")
     return int(
         any(r["status"] != "ok" or r["verdict"] != "holds" for r in table.rows if r["method"] == "auto")
     )
+
+
+def _denoise(method: str, settings: MethodSettings, data: CellData) -> Volume:
+    return run_in_child(partial(run_method, method, data, settings)).image
 
 
 def noise_only(stage: Truth, denoise: Denoise) -> list[Finding]:

@@ -98,20 +98,18 @@ def run_diffusion(truths: Sequence[Truth], plan: DiffusionPlan, table_path: Path
     """
     table = RowTable(table_path, COLUMNS, CELL_COLUMNS)
     done = {tuple(row[column] for column in CELL_COLUMNS) for row in table.rows}
-    for truth in truths:
-        for cell in itertools.product(plan.seeds, plan.conditions, plan.scans, plan.snrs):
-            seed, condition, scan, snr = cell
-            shown = condition if scan == "aligned" else f"{condition}-{scan}"
-            keys = [(truth.name, shown, f"{snr:g}", str(seed), m) for m in plan.methods]
-            if done.issuperset(keys):
-                continue
-            simulated = simulate(truth, condition, snr, seed, plan.peak_mm, scan)
-            scanned = simulated.truth
-            reference = fit_tensor(scanned.signal, scanned.gradients, scanned.mask)
-            for key in keys:
-                if key not in done:
-                    row = _measure(simulated, reference, key, plan)
-                    table.add(dict(zip(CELL_COLUMNS, key)) | row)
+    cells = itertools.product(truths, plan.seeds, plan.conditions, plan.scans, plan.snrs)
+    for truth, seed, condition, scan, snr in cells:
+        shown = condition if scan == "aligned" else f"{condition}-{scan}"
+        keys = [(truth.name, shown, f"{snr:g}", str(seed), method) for method in plan.methods]
+        missing = [key for key in keys if key not in done]
+        if not missing:
+            continue
+        simulated = simulate(truth, condition, snr, seed, plan.peak_mm, scan)
+        scanned = simulated.truth
+        reference = fit_tensor(scanned.signal, scanned.gradients, scanned.mask)
+        for key in missing:
+            table.add(dict(zip(CELL_COLUMNS, key)) | _measure(simulated, reference, key, plan))
     return table_path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -115,14 +115,8 @@ def _fill_rows(
     for targets in ("clean", "noisy"):
         networks[targets], seconds[targets] = _trained(noise, targets, task, config, device)
     for name, images in task.tests.items():
-        found = {"clean": [], "noisy": [], "before": []}
-        for targets, network in networks.items():
-            for index, clean in enumerate(images):
-                noisy, restored = task.restore(network, clean, np.random.default_rng([_TEST_SEED, index]))
-                found[targets].append(psnr_db(restored, clean))
-                if targets == "clean":
-                    found["before"].append(psnr_db(noisy, clean))
-        clean_db, noisy_db, before_db = (float(np.mean(found[key])) for key in ("clean", "noisy", "before"))
+        before_db, clean_db = _psnr_before_and_after(task, networks["clean"], images)
+        _, noisy_db = _psnr_before_and_after(task, networks["noisy"], images)
         published = _PUBLISHED.get((noise, name), ("n/a", "n/a"))
         row = {
             **{"noise": noise, "test_set": name, "n_images": len(images), "noisy_db": f"{before_db:.2f}"},
@@ -134,6 +128,16 @@ def _fill_rows(
         }
         table.add(row)
         sys.stdout.write("\t".join(str(row[column]) for column in _COLUMNS) + "\n")
+
+
+def _psnr_before_and_after(task: _Task, network: nn.Module, images: Sequence[Picture]) -> tuple[float, float]:
+    """Mean PSNR of the noisy images and of what a network makes of them, dB."""
+    found = []
+    for index, clean in enumerate(images):
+        pair = task.restore(network, clean, np.random.default_rng([_TEST_SEED, index]))
+        found.append([psnr_db(image, clean) for image in pair])
+    before, after = np.transpose(found)
+    return float(np.mean(before)), float(np.mean(after))
 
 
 def _trained(
