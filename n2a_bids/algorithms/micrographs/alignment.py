@@ -23,7 +23,7 @@ def align(exposures: NDArray[np.floating], drift: Drift) -> tuple[Image, NDArray
     """Move every exposure back onto the first.
 
     A shift is made of whole pixels and a fraction, which a phase in Fourier space makes: such noise keeps its
-    level and stays white. Turned exposures are interpolated once by quintic splines.
+    level and stays white. Rotated exposures are interpolated once by quintic splines.
 
     Parameters
     ----------
@@ -112,10 +112,10 @@ def _turn_back(
     middle = (np.array(image.shape) - 1) / 2
     turn = rotation_matrix(angle)
     offset = middle + shift - turn @ middle
-    turned = ndimage.affine_transform(image.astype(np.float32), turn, offset, order=5, mode="nearest")
+    rotated = ndimage.affine_transform(image.astype(np.float32), turn, offset, order=5, mode="nearest")
     x, y = np.ogrid[: image.shape[0], : image.shape[1]]
     covered = np.ones(image.shape, bool)
     for axis, size in enumerate(image.shape):
         place = turn[axis, 0] * x + turn[axis, 1] * y + offset[axis]
         covered &= (place >= _RIM) & (place <= size - 1 - _RIM)
-    return turned, covered
+    return rotated, covered

@@ -17,7 +17,7 @@ _SEARCH_EDGE = 256
 """The same for the search of angles."""
 _ANGLES_DEG = (*range(-8, 0), *range(1, 9))
 _CLEARLY = 1.15
-"""How much higher the peak of a turned image must be than that of the image as it is."""
+"""How much higher the peak of a rotated image must be than that of the image as it is."""
 _TILE_EDGE = 512
 _TILES_PER_AXIS = 3
 _WHOLE_EDGE = 1536
@@ -123,8 +123,8 @@ def _coarse_motion(reference: NDArray[np.floating], moving: NDArray[np.floating]
     straight = _whole_pixels(*small)[1]
     found = []
     for angle in _ANGLES_DEG:
-        turned = ndimage.rotate(small[0], angle, reshape=False, order=1, mode="nearest")
-        found.append((*_whole_pixels(turned, small[1]), angle))
+        rotated = ndimage.rotate(small[0], angle, reshape=False, order=1, mode="nearest")
+        found.append((*_whole_pixels(rotated, small[1]), angle))
     shift, score, angle = max(found, key=lambda one: one[1])
     if score > _CLEARLY * straight:
         return np.array([*(coarse * shift), np.radians(angle)])
@@ -164,10 +164,10 @@ def _refine(
     step = -(-max(reference.shape) // _COARSE_EDGE)
     tiles = _tiles(reference.shape)
     motion = start.astype(float).copy()
-    turned = motion[2] != 0
+    is_rotated = motion[2] != 0
     for sd in sorted({float(max(_SMOOTHING_PIXELS, 2 * step)), _SMOOTHING_PIXELS}, reverse=True):
-        motion, _, correlation = _descend(reference, moving, motion, tiles, sd, n_free=3 if turned else 2)
-    if turned or not rotates:
+        motion, _, correlation = _descend(reference, moving, motion, tiles, sd, n_free=3 if is_rotated else 2)
+    if is_rotated or not rotates:
         return motion, correlation
     with_turn, errors, reached = _descend(reference, moving, motion, tiles, _SMOOTHING_PIXELS, n_free=3)
     radius = np.hypot(*reference.shape) / 2

@@ -100,5 +100,5 @@ def _orient(block: Tensor, generator: torch.Generator) -> Tensor:
         int(torch.randint(4, (), generator=generator)),
         torch.rand((), generator=generator) < 0.5,
     )
-    turned = torch.rot90(block, turns, (-2, -1))
-    return turned.transpose(-2, -1) if mirrored else turned
+    rotated = torch.rot90(block, turns, (-2, -1))
+    return rotated.transpose(-2, -1) if mirrored else rotated

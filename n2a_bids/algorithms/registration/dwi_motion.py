@@ -49,7 +49,7 @@ _NOISE = (0.03, 0.07)
 for noise, the more the contrast of directions is shrunk, which looks like motion: of a still head of tensors
 (30 directions, b0 at 32 times the noise, 3.5 x 3.5 x 5 mm) volumes moved by up to 1.2 mm with 0.07, 0.6 mm
 with 0.03. With less than there is, weights are so large that the motion of one volume is seen in the others:
-volumes of a real series turned on purpose were found to 0.26 mm with 0.07, 0.23 mm with 0.03, 0.39 mm with
+volumes of a real series rotated on purpose were found to 0.26 mm with 0.07, 0.23 mm with 0.03, 0.39 mm with
 0.02, and six of 24 noisy volumes of b = 3000, 2.8 mm away, not at all with 0.03."""
 
 

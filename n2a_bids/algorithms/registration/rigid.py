@@ -68,7 +68,7 @@ def first_guess(
 ) -> Matrix:
     """Rigid transform near the right one, however far the head is from where the header says.
 
-    Candidates are the headers as they are, and the two centres of mass laid over each other, turned by
+    Candidates are the headers as they are, and the two centres of mass laid over each other, rotated by
     up to 40 degrees about each axis. The one with the largest mutual information on a 4 mm grid wins, the
     headers in case of doubt.
 

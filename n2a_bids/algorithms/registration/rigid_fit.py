@@ -84,7 +84,7 @@ def sample_points(mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, fl
 
 
 def moved_points(points: NDArray, motion: NDArray) -> NDArray[np.float64]:
-    """(N, 3) points in mm, turned about their centre and shifted."""
+    """(N, 3) points in mm, rotated about their centre and shifted."""
     centre = points.mean(axis=0)
     return Rotation.from_rotvec(motion[:3]).apply(points - centre) + centre + motion[3:]
 

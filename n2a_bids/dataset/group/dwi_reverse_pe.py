@@ -19,7 +19,7 @@ Relation = Literal["opposite", "same", "across", "same axis", "unknown"]
 
 _READOUT_TOLERANCE = 0.01
 _LARGEST_ANGLE_DEG = 25.0
-"""Between the axes of phase encoding: cuts of one head, and heads, are turned by up to twenty degrees."""
+"""Between the axes of phase encoding: cuts of one head, and heads, are rotated by up to twenty degrees."""
 _LABEL = re.compile(r"(?<![A-Z])(AP|PA|LR|RL|SI|IS|HF|FH)(?![A-Z])")
 
 

@@ -25,7 +25,7 @@ _LARGEST_VOXEL_RATIO = 1.3
 """Of edge lengths along one direction of the head: the one resampling evens out less."""
 _SAME_DIRECTION_DEG = 5.0
 _LARGEST_TURN_DEG = 30.0
-"""Directions that are nearest to each other and farther apart are other directions, not turned ones."""
+"""Directions that are nearest to each other and farther apart are other directions, not rotated ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ def cut_warnings(rows: Sequence[AlignedRepetition]) -> list[str]:
 
 
 def motion_warnings(rows: Sequence[AlignedRepetition]) -> list[str]:
-    """Volumes that lie farther off, or are turned further, than a head in a coil can be."""
+    """Volumes that lie farther off, or are rotated further, than a head in a coil can be."""
     sentences = []
     for row in rows:
         shifts, angles = np.array(row.volumes.translation_mm), np.array(row.volumes.rotation_deg)
