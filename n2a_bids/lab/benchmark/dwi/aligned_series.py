@@ -106,7 +106,7 @@ def load_aligned(folder: Path) -> AlignedSeries:
     return replace(found, second=second * np.float32(gain))
 
 
-def _read_inputs(folder: Path) -> dict[str, Any]:
+def _read_inputs(folder: Path) -> dict[str, Any]:  # inputs of a nipype node, as it keeps them
     """What the step was given, from the list that its engine keeps beside the results, without check sums."""
     lists = list(folder.glob("_0x*.json"))
     if len(lists) != 1 or not (folder / "aligned_2.nii.gz").exists():
@@ -121,7 +121,11 @@ def _read_inputs(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _read_first(inputs: dict[str, Any], affine: NDArray[np.float64], shape: tuple[int, ...]) -> FirstSeries:
+def _read_first(
+    inputs: dict[str, Any],  # as above
+    affine: NDArray[np.float64],
+    shape: tuple[int, ...],
+) -> FirstSeries:
     displacement, axis = np.zeros(shape, np.float32), 1
     if "displacement_files" in inputs:
         displacement = load(inputs["displacement_files"][0])[0]
