@@ -49,15 +49,28 @@ class Candidate:
     """Any other function of image and noise SD, in place of a network."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoisyImage:
+    """What a candidate denoises, and what is known of its noise."""
+
+    image: NDArray[np.float32]
+    """(X, Y, Z) z-scores."""
+    noise_sd: NDArray[np.float32]
+    """(X, Y, Z)."""
+    where: NDArray[np.bool_]
+    """(X, Y, Z) where non-local Bayes follows the network and local means are kept; elsewhere the network's
+    estimate stays."""
+    find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float] = lambda guide: np.float32(0)
+    """Rician bias of `image`, given a clean image. Non-local Bayes, whose patches have the mean that they
+    were measured with, denoises what is left without it, and local means are those of what is left."""
+
+
 def estimate_all(
     candidates: Sequence[Candidate],
-    image: NDArray[np.float32],
-    noise_sd: NDArray[np.float32],
-    where: NDArray[np.bool_],
+    noisy: NoisyImage,
     context: Context,
     flips: tuple[tuple[int, ...], ...] = ((),),
     *,
-    find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float],
     clues: Clues | None = None,
     margin_voxels: int = MARGIN_VOXELS,
 ) -> list[NDArray[np.float32]]:
@@ -65,23 +78,12 @@ def estimate_all(
 
     What a network, or what follows it, takes away is given back where it is smooth, unless a
     candidate says otherwise: local means of the data, less their Rician bias, stay inside
-    `where`.
+    the head.
 
     Parameters
     ----------
-    image : (X, Y, Z) float32 array
-        Noisy image in z-scores.
-    noise_sd : (X, Y, Z) float32 array
-        Its noise SD.
-    where : (X, Y, Z) bool array
-        Where non-local Bayes follows the network and local means are kept;
-        elsewhere the network's estimate stays.
     flips : tuple of tuple of int
         Mirror images that a network's prediction is averaged over.
-    find_bias : callable
-        Rician bias of `image`, given a clean image. Non-local Bayes, whose patches
-        have the mean that they were measured with, denoises what is left without it,
-        and local means are those of what is left.
     clues : Clues, optional
         Modified: receives what the stages of the estimates show of their error.
     margin_voxels : int
@@ -91,8 +93,8 @@ def estimate_all(
     -------
     estimates : list of (X, Y, Z) float32 arrays
     """
-    smooth = MaskedSmoother(where, _LOCAL_MEAN_VOXELS)
-    estimator = _Estimator(image, noise_sd, where, context, flips, find_bias, smooth, clues, margin_voxels)
+    smooth = MaskedSmoother(noisy.where, _LOCAL_MEAN_VOXELS)
+    estimator = _Estimator(noisy, context, flips, smooth, clues, margin_voxels)
     return [estimator.estimate(candidate) for candidate in candidates]
 
 
@@ -124,9 +126,8 @@ def estimate_average(
     noise_sd = prepared.average_noise_sd[box]
     average = combine_repetitions(prepared.images[(slice(None), *box)], prepared.weighting.weights)
     find_bias = partial(prepared.bias, noise_sd=repetition_sd)
-    return estimate_all(
-        candidates, average, noise_sd, prepared.head[box], context, flips, find_bias=find_bias, clues=clues
-    )
+    noisy = NoisyImage(average, noise_sd, prepared.head[box], find_bias)
+    return estimate_all(candidates, noisy, context, flips, clues=clues)
 
 
 _Key = tuple[int, float, int, int]
@@ -135,12 +136,9 @@ _Key = tuple[int, float, int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Estimator:
-    image: NDArray[np.float32]
-    noise_sd: NDArray[np.float32]
-    where: NDArray[np.bool_]
+    noisy: NoisyImage
     context: Context
     flips: tuple[tuple[int, ...], ...]
-    find_bias: Callable[[NDArray[np.float32]], NDArray[np.float32] | float]
     smooth: MaskedSmoother
     clues: Clues | None
     margin_voxels: int
@@ -148,9 +146,9 @@ class _Estimator:
 
     def estimate(self, candidate: Candidate) -> NDArray[np.float32]:
         if candidate.function is not None:
-            return candidate.function(self.image, self.noise_sd)
+            return candidate.function(self.noisy.image, self.noisy.noise_sd)
         if candidate.network is None:
-            return self.image
+            return self.noisy.image
         if candidate.fusion is not None:
             found = self._fuse(candidate)
         else:
@@ -172,7 +170,7 @@ class _Estimator:
         def find() -> NDArray[np.float32]:
             if passes:
                 return self._nonlocal_bayes(self._follow(candidate, passes - 1), candidate.correlation)
-            return self._predict(network, self.image, self.noise_sd * np.float32(factor))
+            return self._predict(network, self.noisy.image, self.noisy.noise_sd * np.float32(factor))
 
         noise = id(candidate.correlation) if passes else 0
         return self._once((id(network), factor, passes, noise), find)
@@ -182,9 +180,9 @@ class _Estimator:
 
         def find() -> NDArray[np.float32]:
             network, patches = (self._follow(candidate, passes) for passes in (0, candidate.nonlocal_passes))
-            image = self.image - self.find_bias(patches)
-            fused = self._predict(candidate.fusion, patches, network, image, self.noise_sd)
-            return np.where(self.where, fused, patches)
+            image = self.noisy.image - self.noisy.find_bias(patches)
+            fused = self._predict(candidate.fusion, patches, network, image, self.noisy.noise_sd)
+            return np.where(self.noisy.where, fused, patches)
 
         key = (
             id(candidate.fusion),
@@ -195,18 +193,18 @@ class _Estimator:
         return self._once(key, find)
 
     def _keep_local_means(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
-        taken_away = self.image - self.find_bias(estimate) - estimate
+        taken_away = self.noisy.image - self.noisy.find_bias(estimate) - estimate
         kept = self.smooth(taken_away.astype(np.float32))
-        return np.where(self.where, estimate + kept, estimate)
+        return np.where(self.noisy.where, estimate + kept, estimate)
 
     def _nonlocal_bayes(
         self, guide: NDArray[np.float32], correlation: NDArray[np.float64] | None
     ) -> NDArray[np.float32]:
-        image = self.image - self.find_bias(guide)
+        image = self.noisy.image - self.noisy.find_bias(guide)
         context = self.context
         settings = BayesSettings(context.device, correlation=correlation, memory_gb=context.memory_gb)
-        variance = None if self.clues is None else self.clues.start_posterior(self.noise_sd)
-        return guided_nonlocal_bayes(image, guide, self.noise_sd, self.where, settings, variance)
+        variance = None if self.clues is None else self.clues.start_posterior(self.noisy.noise_sd)
+        return guided_nonlocal_bayes(image, guide, self.noisy.noise_sd, self.noisy.where, settings, variance)
 
     def _predict(self, network: nn.Module, *volumes: NDArray[np.float32]) -> NDArray[np.float32]:
         device, memory_gb = self.context.device, self.context.memory_gb

@@ -13,7 +13,7 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.masked_filters import box_within
 from n2a_bids.algorithms.nn.blocks import Index
 from n2a_bids.algorithms.preparation.repetitions import Prepared
-from n2a_bids.algorithms.risk.candidates import Candidate, combine_repetitions, estimate_all
+from n2a_bids.algorithms.risk.candidates import Candidate, NoisyImage, combine_repetitions, estimate_all
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack, draw_contrasts, stack_candidates
 from n2a_bids.algorithms.threads import map_side_by_side
@@ -112,15 +112,13 @@ def _judge(
     inner = box_within(core, box)
     counted, weighting = prepared.mask[core], prepared.weighting
     images, repetition_sd = prepared.images[(slice(None), *box)], prepared.repetition_noise_sd[box]
-    estimates = estimate_all(
-        candidates,
+    noisy = NoisyImage(
         combine_repetitions(images, weighting.weights + strength * contrast),
         repetition_sd * np.float32(weighting.noise_factor) * np.float32(np.sqrt(1 + strength**2)),
         prepared.head[box],
-        context,
-        find_bias=partial(prepared.bias, noise_sd=repetition_sd),
-        margin_voxels=_MARGIN_VOXELS,
+        partial(prepared.bias, noise_sd=repetition_sd),
     )
+    estimates = estimate_all(candidates, noisy, context, margin_voxels=_MARGIN_VOXELS)
     target = combine_repetitions(images, weighting.weights - contrast / strength)[inner] - offset[core]
     return np.stack([estimate[inner][counted] for estimate in estimates]), target[counted]
 

@@ -13,7 +13,7 @@ from n2a_bids.algorithms.nn.networks import FusionUNet, MUNet
 from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.algorithms.risk.candidates import Candidate, estimate_all
+from n2a_bids.algorithms.risk.candidates import Candidate, NoisyImage, estimate_all
 from n2a_bids.algorithms.risk.comparison import _with_own_prediction, compare
 from n2a_bids.algorithms.risk.held_out import hold_out
 
@@ -46,7 +46,7 @@ def test_nonlocal_bayes_has_no_noise_floor(context):
     where = np.ones(SHAPE, bool)
     candidates = [Candidate("network", identity()), Candidate("2x", identity(), nonlocal_passes=2)]
     network, nonlocal_bayes = estimate_all(
-        candidates, magnitude, NOISE_SD, where, context, find_bias=find_bias
+        candidates, NoisyImage(magnitude, NOISE_SD, where, find_bias), context
     )
     np.testing.assert_allclose(network, magnitude - find_bias(magnitude), atol=1e-5)
     assert abs(nonlocal_bayes.mean() - signal) < 0.02
@@ -62,7 +62,7 @@ def test_bias_depends_on_the_guide_of_each_pass(context):
 
     image = np.random.default_rng(2).normal(5, 1, SHAPE).astype(np.float32)
     candidate = Candidate("2x", identity(), nonlocal_passes=2)
-    estimate_all([candidate], image, NOISE_SD, np.ones(SHAPE, bool), context, find_bias=find_bias)
+    estimate_all([candidate], NoisyImage(image, NOISE_SD, np.ones(SHAPE, bool), find_bias), context)
     assert len(guides) == 3, "one for each pass, one for the local means of the result"
     assert guides[0].mean() == pytest.approx(image.mean(), abs=1e-4)
     assert guides[1].mean() == pytest.approx(image.mean() - 0.25, abs=0.02)
@@ -83,9 +83,7 @@ def test_local_means_of_the_data_stay(context):
     where[:, :, :3] = False
     flat = Candidate("flat", Flat(n_channels=2).eval())
     candidates = [flat, replace(flat, keep_local_means=False)]
-    estimate, as_it_is = estimate_all(
-        candidates, image, NOISE_SD, where, context, find_bias=lambda guide: 0.0
-    )
+    estimate, as_it_is = estimate_all(candidates, NoisyImage(image, NOISE_SD, where), context)
     np.testing.assert_array_equal(as_it_is, 5)
     np.testing.assert_array_equal(estimate[~where], 5)
     assert estimate[8:12, 8:12, 8:12].mean() == pytest.approx(image[8:12, 8:12, 8:12].mean(), abs=0.6)
@@ -103,9 +101,7 @@ def test_fusion_follows_the_last_pass_inside_the_head_only(context):
     ]
 
     def estimate():
-        return estimate_all(
-            candidates, image, NOISE_SD, where, context, find_bias=lambda guide: np.float32(0)
-        )
+        return estimate_all(candidates, NoisyImage(image, NOISE_SD, where), context)
 
     patches, untrained = estimate()
     np.testing.assert_array_equal(untrained, patches)

@@ -17,7 +17,7 @@ from n2a_bids.algorithms.noise.rician import rician_bias
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.registration.resampling import resample
 from n2a_bids.algorithms.repetitions import Repetitions
-from n2a_bids.algorithms.risk.candidates import Candidate, estimate_all
+from n2a_bids.algorithms.risk.candidates import Candidate, NoisyImage, estimate_all
 from n2a_bids.algorithms.risk.comparison import compare
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.anat import auto, recorrupted
@@ -329,9 +329,7 @@ def test_shipped_fusion_betters_what_it_joins(head):
         Candidate("patches", network, nonlocal_passes=2),
         Candidate("fused", network, nonlocal_passes=2, fusion=fusion),
     ]
-    estimates = estimate_all(
-        candidates, noisy, noise_sd, mask, _context(), find_bias=lambda guide: np.float32(0)
-    )
+    estimates = estimate_all(candidates, NoisyImage(noisy, noise_sd, mask), _context())
     alone, patches, fused = (np.mean((estimate - clean)[mask] ** 2) for estimate in estimates)
     assert fused < min(alone, patches)
 
