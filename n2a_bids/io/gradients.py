@@ -178,7 +178,7 @@ def read_bvals(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     if not np.isfinite(bvals).all() or bvals.min() < 0:
         bad = np.flatnonzero(~(np.isfinite(bvals) & (bvals >= 0)))
         raise BIDSDataError(
-            f"{path}: expected b-values of at least 0, found {bvals[bad[0]]} for volume {bad[0] + 1}; "
+            f"{path}: expected b-values of at least 0, found {bvals[bad[0]]} for volume {bad[0]} (from 0); "
             "correct the file"
         )
     is_column = table.shape[0] > 1
@@ -244,8 +244,8 @@ def _normalized(
     bad = np.flatnonzero(~low & ~np.isfinite(bvecs).all(axis=1))
     if bad.size:
         raise BIDSDataError(
-            f"{path}: expected finite directions, found NaN or infinite values for volume {bad[0] + 1} "
-            f"(b={bvals[bad[0]]:g}) and {bad.size - 1} more; correct the file"
+            f"{path}: expected finite directions, found NaN or infinite values for volume {bad[0]} "
+            f"(b={bvals[bad[0]]:g}, from 0) and {bad.size - 1} more; correct the file"
         )
     # Some converters write NaN for the direction of a b0.
     bvecs = np.where(np.isfinite(bvecs).all(axis=1, keepdims=True), bvecs, 0.0)
@@ -260,7 +260,7 @@ def _normalized(
         )
         raise BIDSDataError(
             f"{path}: expected unit vectors for diffusion-weighted volumes, found length {norms[first]:.2g} "
-            f"for volume {first + 1} (b={bvals[first]:g}) and {wrong.size - 1} more; {hint}"
+            f"for volume {first} (b={bvals[first]:g}, from 0) and {wrong.size - 1} more; {hint}"
         )
     unit_vectors = np.divide(bvecs, norms[:, None], out=np.zeros_like(bvecs), where=norms[:, None] > 0)
     notes = []

@@ -198,5 +198,5 @@ def _unused(series: Series, chosen: Sequence[int]) -> str:
     left = sorted(set(range(series.gradients.bvals.size)) - set(chosen))
     if not left:
         return ""
-    named = ", ".join(f"{index + 1} (b={series.gradients.bvals[index]:g})" for index in left)
-    return f"{series.image.path.name}: volumes without a partner are not used: {named}"
+    named = ", ".join(f"{index} (b={series.gradients.bvals[index]:g})" for index in left)
+    return f"{series.image.path.name}: volumes without a partner are not used: {named}, counted from 0"

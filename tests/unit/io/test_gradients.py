@@ -104,7 +104,7 @@ def test_a_b0_with_a_b_value_is_a_b0_where_it_has_no_direction(tmp_path):
     assert gradients.is_b0.tolist() == [True, False, False]
     assert gradients.bvals[0] == 60 and "1 volumes of b=60 have no direction" in notes[0]
     files = _write(tmp_path, "1000 1000 1000\n", "0 1 0\n0 0 1\n0 0 0\n")
-    with pytest.raises(BIDSDataError, match=r"volume 1 .*trace"):
+    with pytest.raises(BIDSDataError, match=r"volume 0 .*trace"):
         read_gradients(*files, _AFFINES[0])
 
 
@@ -138,8 +138,8 @@ def test_what_editors_leave_in_tables_is_read(bvals, bvecs, tmp_path):
         ("0,1000,1000", "found commas; replace"),
         ("0 1 3", "largest one of 3 beside 2 directions; are they in units of 1000"),
         ("0 1e9 1e9", "are they in s/m2"),
-        ("0 1000 nan", "found nan for volume 3"),
-        ("0 1000 inf", "found inf for volume 3"),
+        ("0 1000 nan", "found nan for volume 2 "),
+        ("0 1000 inf", "found inf for volume 2 "),
         ("0 1000 b", "expected numbers"),
     ],
 )
