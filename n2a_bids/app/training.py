@@ -34,6 +34,7 @@ from n2a_bids.system.signals import Interruption
 from n2a_bids.training.groups import (
     AlignedGroup,
     Split,
+    copies,
     describe_split,
     network_of,
     read_groups,
@@ -88,7 +89,9 @@ def run_training(config: Config, interruption: Interruption) -> int:
         raise ConfigError(f"--{config.stage} is for the participant level; leave it out, or use --dry-run")
     prepare_environment(config)
     provide_named_templates(config)
-    units = _units(find_work(config, config.selection, "auto"))
+    units, reasons = _without_copies(_units(find_work(config, config.selection, "auto")))
+    for name, reason in reasons.items():
+        warn(f"{name}: {reason}; not trained on")
     _split(_planned(units), config)
     groups = _prepare(units, config, interruption)
     _split(groups, config)
@@ -99,9 +102,12 @@ def run_training(config: Config, interruption: Interruption) -> int:
 
 def _list(config: Config) -> None:
     found = find_work(config, config.selection, "auto")
-    groups = tell_apart(_planned(_units(found)), config.train)
+    units, reasons = _without_copies(_units(found))
+    groups = tell_apart(_planned(units), config.train)
     split = _split(groups, config)
     sys.stdout.write(describe_split(groups, split) + "\n")
+    for name, reason in reasons.items():
+        sys.stdout.write(f"{name}: not trained on: {reason}\n")
     for unit in found.units:
         if unit.kind not in _KINDS:
             sys.stdout.write(f"{unit.label}: not trained on: {_why_not(unit)}\n")
@@ -141,6 +147,12 @@ def _units(found: Collection) -> list[DenoisingUnit]:
             f"found {', '.join(suffixes)}; choose one by --modalities or --bids-filter-file"
         )
     return units
+
+
+def _without_copies(units: Sequence[DenoisingUnit]) -> tuple[list[DenoisingUnit], dict[str, str]]:
+    """Groups without those that hold a file of another subject, and why by their labels."""
+    reasons = copies(_planned(units))
+    return [unit for unit in units if unit.label not in reasons], reasons
 
 
 def _planned(units: Sequence[DenoisingUnit]) -> list[AlignedGroup]:

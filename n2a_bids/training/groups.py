@@ -11,6 +11,7 @@ import numpy as np
 
 from n2a_bids.config import TrainConfig
 from n2a_bids.dataset.names import name_field, parse_name
+from n2a_bids.dataset.read.duplicate_files import equal_files
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.io.files import without_extension, write_whole
 from n2a_bids.io.micrographs import is_micrograph
@@ -129,6 +130,11 @@ def groups_of_pairs(pairs: Sequence[str], masks: Sequence[Path]) -> list[Aligned
             "--pairs: expected another name of the first run for each subject, found one name twice; rename "
             "one"
         )
+    if reasons := copies(groups):
+        name, reason = next(iter(reasons.items()))
+        raise ConfigError(
+            f"--pairs: expected files of their own for each subject, found that {reason} ({name})"
+        )
     return groups
 
 
@@ -147,6 +153,24 @@ def _group_of_word(word: str, mask: Path | None) -> AlignedGroup:
     subject = entities.get("sub", name)
     field = name_field(entities | {"sub": subject}) if any(microscopic) else ""
     return AlignedGroup(subject, name, runs, mask, micrograph=any(microscopic), field_of_view=field)
+
+
+def copies(groups: Sequence[AlignedGroup]) -> dict[str, str]:
+    """Groups that hold a file of another subject, by name, and why they are left out; the first one stays.
+
+    The network would be judged on what it has learned from, and nobody would see it.
+    """
+    owners = {run: group for group in groups for run in group.runs}
+    reasons: dict[str, str] = {}
+    for first, *others in equal_files(list(owners)):
+        for other in others:
+            mine, theirs = owners[other], owners[first]
+            if mine.subject != theirs.subject and theirs.name not in reasons:
+                reasons[mine.name] = (
+                    f"{other} is, byte for byte, {first}, of another subject ({theirs.subject}), by which "
+                    "the network could be judged on what it has learned from; put the right file in place"
+                )
+    return reasons
 
 
 def network_of(groups: Sequence[AlignedGroup]) -> str:

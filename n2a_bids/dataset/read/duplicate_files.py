@@ -35,7 +35,7 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
     """
     owners = {image.path: index for index, unit in enumerate(units) for image in unit.images}
     notes: dict[Path, list[str]] = defaultdict(list)
-    for path, group in ((one, files) for files in _equal_files(list(owners)) for one in files):
+    for path, group in ((one, files) for files in equal_files(list(owners)) for one in files):
         others = [other.relative_to(bids_dir) for other in group if owners[other] != owners[path]]
         if others:
             more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
@@ -47,7 +47,7 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
     return [unit.with_image_notes(notes) for unit in units]
 
 
-def _equal_files(paths: Sequence[Path]) -> list[list[Path]]:
+def equal_files(paths: Sequence[Path]) -> list[list[Path]]:
     """Groups of two or more files with the same content; what cannot be read is in none."""
     groups = [list(paths)]
     for fingerprint in (_size, _probe, _content):

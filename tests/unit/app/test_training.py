@@ -25,7 +25,7 @@ from n2a_bids.config import Config, MaskConfig, ResourceConfig, TrainConfig, Tra
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.interfaces.aligned import GROUP_FILE, KeepAligned
 from n2a_bids.system.signals import Interruption
-from n2a_bids.training.groups import AlignedGroup, write_groups
+from n2a_bids.training.groups import AlignedGroup, groups_of_pairs, write_groups
 from n2a_bids.training.loading import load_group
 from n2a_bids.training.session import TrainRequest
 
@@ -166,3 +166,19 @@ def test_images_that_train_no_network_are_told_why(tmp_path, config):
         Image.fromarray(expose(run)).save(path)
     with pytest.raises(ConfigError, match=r"T1w, TEM; choose one by --modalities"):
         training._units(find_work(config, config.selection, "auto"))
+
+
+def test_a_file_of_another_subject_is_not_trained_on(config, capsys):
+    """A network would be judged on what it has learned from; `--pairs` are refused, too."""
+    for label in ("02", "03", "04"):
+        write_participant(config.bids_dir, label, seed=int(label))
+    first, copied = (
+        config.bids_dir / f"sub-{label}/anat/sub-{label}_run-2_T1w.nii.gz" for label in ("02", "04")
+    )
+    copied.write_bytes(first.read_bytes())
+    training._list(config)
+    told = capsys.readouterr().out
+    assert "3 groups" in told and "sub-04_T1w: not trained on: " in told and "byte for byte" in told
+    other = first.with_name("sub-02_run-1_T1w.nii.gz")
+    with pytest.raises(ConfigError, match="files of their own for each subject"):
+        groups_of_pairs([f"{other},{first}", str(copied)], [first, first])
