@@ -14,6 +14,7 @@ from layers import LAYERS, PACKAGE, RANK, draw, imported_names, modules, part_of
 
 ALLOWED_IN_ALGORITHMS = {"numpy", "scipy", "torch", "n2a_bids"}
 MAX_FUNCTION_LINES = 40
+MAX_PARAMETERS = 8
 MAX_FILE_LINES = 300
 MAX_FOLDER_FILES = 15
 MAX_UNTYPED_DICTS = 10
@@ -207,6 +208,19 @@ def test_functions_and_files_stay_small():
                 continue
             if (n := code_lines(node)) > MAX_FUNCTION_LINES:
                 long.append(f"{name}:{node.lineno} {node.name}: {n} code lines, at most {MAX_FUNCTION_LINES}")
+    assert not long, "\n".join(long)
+
+
+def test_functions_take_few_parameters():
+    """What belongs together is handed over as one record; only the functions of users list all they take."""
+    long = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}: {count} parameters, at most {MAX_PARAMETERS}"
+        for path in modules()
+        if part_of(path) != "api"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef)
+        and (count := len(node.args.args) + len(node.args.kwonlyargs)) > MAX_PARAMETERS
+    ]
     assert not long, "\n".join(long)
 
 
