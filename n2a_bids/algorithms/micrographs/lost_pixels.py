@@ -1,6 +1,8 @@
-"""Finds and fills lost pixels of an exposure: dead lines and blocks, cosmic rays."""
+"""Finds and fills lost pixels of an exposure: dead or hot lines, dead blocks, cosmic rays."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +31,12 @@ _SAME_HOLE = 0.5
 
 
 def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where an exposure holds nothing but its lowest value, and another one does not, or a cosmic ray.
+    """Where an exposure holds nothing but its lowest value, and another one does not, hot lines, cosmic rays.
 
     What is dark in all of them, as an aperture or a hole that drift has moved, is no loss; nor are single
-    dark pixels. A cosmic ray is a few pixels wide, many times as far from the median as 1 % of the pixels
-    are, and alone: no other exposure has such pixels near there, where drift may have moved a bright grain.
+    dark pixels. Hot lines are thin, and at the highest value. A cosmic ray is a few pixels wide, many times
+    as far from the median as 1 % of the pixels are, and alone: no other exposure has such pixels near there,
+    where drift may have moved a bright grain.
 
     Parameters
     ----------
@@ -44,19 +47,27 @@ def find_lost_pixels(exposures: NDArray[np.float32]) -> NDArray[np.bool_]:
     -------
     lost : (R, X, Y, Z) bool array
     """
-    lowest = exposures.min(axis=(1, 2), keepdims=True)
-    dark = (exposures == lowest).all(axis=-1)
     lost = _find_rays(exposures)
-    zones = np.zeros_like(dark)
-    for index, plane in np.ndindex(dark.shape[0], dark.shape[3]):
-        here = dark[index, :, :, plane]
+    for extreme, zones_of in ((np.min, _zones_of), (np.max, _lines_of)):
+        at_end = (exposures == extreme(exposures, axis=(1, 2), keepdims=True)).all(axis=-1)
+        lost |= _lost_at_end(at_end, zones_of)
+    return lost
+
+
+def _lost_at_end(
+    at_end: NDArray[np.bool_], zones_of: Callable[[NDArray[np.bool_]], NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
+    """(R, X, Y, Z) zones of an exposure at its lowest or highest value that others do not have."""
+    zones, lost = np.zeros_like(at_end), np.zeros_like(at_end)
+    for index, plane in np.ndindex(at_end.shape[0], at_end.shape[3]):
+        here = at_end[index, :, :, plane]
         if np.count_nonzero(here) >= _LEAST_PIXELS:
-            zones[index, :, :, plane] = _zones_of(here)
-    for index, plane in np.ndindex(dark.shape[0], dark.shape[3]):
+            zones[index, :, :, plane] = zones_of(here)
+    for index, plane in np.ndindex(at_end.shape[0], at_end.shape[3]):
         own = zones[index, :, :, plane]
         if own.any():
-            others = [np.delete(of_all[..., plane], index, axis=0) for of_all in (dark, zones)]
-            lost[index, :, :, plane] |= _lost_zones(own, *others)
+            others = [np.delete(of_all[..., plane], index, axis=0) for of_all in (at_end, zones)]
+            lost[index, :, :, plane] = _lost_zones(own, *others)
     return lost
 
 
@@ -69,6 +80,12 @@ def _zones_of(dark: NDArray[np.bool_]) -> NDArray[np.bool_]:
         # Of an even length the middle lies off by one: what was drawn in is spread the other way.
         zones |= ndimage.maximum_filter1d(inner, length, axis, mode="constant", origin=-(1 - length % 2))
     return zones
+
+
+def _lines_of(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(X, Y) thin lines of what is bright: what is wide was saturated by light."""
+    wide = ndimage.binary_opening(bright, np.ones((_WINDOW, _WINDOW)))
+    return _zones_of(bright & ~near_any(wide))
 
 
 def _lost_zones(

@@ -264,7 +264,8 @@ def lost_note(path: Path, lost: NDArray[np.bool_]) -> str:
         return ""
     return (
         f"{path.name}: {100 * lost.mean():.2g} % of its pixels are lost (its lowest value alone, in lines or "
-        "blocks where others show something, or cosmic rays that no other shows): the others stand in there"
+        "blocks where others show something, or hot lines and cosmic rays that no other shows): the others "
+        "stand in there"
     )
 
 

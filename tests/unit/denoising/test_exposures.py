@@ -125,11 +125,12 @@ def test_lost_lines_are_no_measurement(place, shift):
     assert f"{place}.tif: " in found.notes[0] and "% of its pixels are lost" in found.notes[0]
 
 
+@pytest.mark.parametrize("value", [0, 65_535])
 @pytest.mark.parametrize("line", [np.s_[50], np.s_[:, 50:53], np.s_[50, 20:90]])
-def test_thin_lines_that_were_lost_are_no_measurement(line):
-    """A dead row of a camera, a few columns, or a part of a row that lost its signal."""
+def test_thin_lines_that_were_lost_are_no_measurement(line, value):
+    """A dead or hot row of a camera, a few columns, or a part of a row that lost its signal."""
     images, truth = drifted([(0, 0), (4, -3)], (1, 1))
-    images[0].pixels[line] = 0
+    images[0].pixels[line] = value
     found = align_exposures(images)
     inner = np.zeros(truth.shape[:2], bool)
     inner[line] = True
