@@ -89,12 +89,14 @@ def fetch_regions(name: str, entities: Mapping[str, str], archive: Archive) -> l
         If there is no such segmentation: with those that there are.
     """
     asked = {query: entities.get(key) for key, query in _QUERIES.items()}
-    resolutions = (int(entities["res"]),) if "res" in entities else RESOLUTIONS
+    told = entities.get("res")
+    # The client knows resolutions as numbers; a label that is none finds nothing.
+    resolutions = RESOLUTIONS if told is None else (int(told) if told.isdecimal() else told,)
     labels = _best_resolution(archive, name, resolutions, suffix="dseg", **asked)
     if isinstance(labels, list):
         known = sorted({path.name for path in archive.ls(name, suffix="dseg", extension=".nii.gz")})
-        told = " ".join(f"{key}-{label}" for key, label in entities.items())
-        raise LookupError(f"TemplateFlow has no segmentation {told} of {name}, but {', '.join(known)}")
+        spelled = " ".join(f"{key}-{label}" for key, label in entities.items())
+        raise LookupError(f"TemplateFlow has no segmentation {spelled} of {name}, but {', '.join(known)}")
     # Some tables are for all thresholds (desc) of an atlas.
     for query in (asked, asked | {"desc": None}):
         names = archive.get(name, suffix="dseg", extension=".tsv", **query)
@@ -104,7 +106,7 @@ def fetch_regions(name: str, entities: Mapping[str, str], archive: Archive) -> l
 
 
 def _best_resolution(
-    archive: Archive, name: str, resolutions: Sequence[int | None], **entities: object
+    archive: Archive, name: str, resolutions: Sequence[int | str | None], **entities: object
 ) -> list[Path] | Path:
     """The first image that there is: one comes as a path, none as an empty list."""
     found: list[Path] | Path = []

@@ -63,7 +63,7 @@ def find_atlas(regions: str, template: str | None = None, home: Path | None = No
     labels = _best_resolution(_segmentations(folder, name), entities)
     if labels is None:
         told = "".join(f"_{key}-{entities[key]}" for key in _TELLING[:-1] if key in entities)
-        wanted = f"tpl-{name}_res-{entities.get('res', '01')}{told}_dseg.nii.gz"
+        wanted = f"tpl-{name}_res-{_two_digits(entities.get('res', '1'))}{told}_dseg.nii.gz"
         others = [path.name for path, _ in _segmentations(folder, name)]
         there = f"only {', '.join(sorted(others)[:6])}" if others else "no segmentation"
         raise ConfigError(
@@ -223,6 +223,11 @@ def _best_resolution(
 def _number(label: str | None) -> int | str | None:
     """Index of a resolution, whose label may begin with zeros; labels that are no number stay."""
     return int(label) if label and label.isdecimal() else label
+
+
+def _two_digits(label: str) -> str:
+    """A resolution as TemplateFlow writes it; labels that are no number stay."""
+    return label.zfill(2) if label.isdecimal() else label
 
 
 def _names_of(labels: Path) -> Path | None:

@@ -44,6 +44,12 @@ def test_one_segmentation_has_exactly_the_entities_that_were_told(home, regions,
     )
 
 
+def test_a_resolution_is_named_as_the_archive_names_its_files(home):
+    """Its names have two digits, however the number is told; what is fetched is then what is looked for."""
+    with pytest.raises(ConfigError, match=r"expected tpl-Mine_res-03_atlas-A_desc-b_dseg\.nii\.gz"):
+        find_atlas("Mine:atlas-A:desc-b:res-3", home=home)
+
+
 @pytest.mark.parametrize("regions", ["Mine:atlas-C", "Mine:desc-b", "Other:atlas-A"])
 def test_what_is_not_there_is_named_with_the_file_to_fetch(home, regions):
     """An archive that was only indexed has empty files."""

@@ -156,6 +156,9 @@ def test_regions_come_with_the_table_that_names_them():
     assert found == [Path("a_dseg.nii.gz"), Path("a_dseg.tsv")]
     with pytest.raises(LookupError, match=r"no segmentation atlas-X of Whole, but tpl-Whole_atlas-HOSPA"):
         fetch_regions("Whole", {"atlas": "X"}, _Segmentations())
+    assert fetch_regions("Whole", wanted | {"res": "02"}, _Segmentations()) == found
+    with pytest.raises(LookupError, match=r"no segmentation .*res-high of Whole"):
+        fetch_regions("Whole", wanted | {"res": "high"}, _Segmentations())
 
 
 def test_what_is_fetched_lies_in_one_home(tmp_path, monkeypatch):
