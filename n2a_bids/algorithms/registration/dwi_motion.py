@@ -51,6 +51,12 @@ for noise, the more the contrast of directions is shrunk, which looks like motio
 with 0.03. With less than there is, weights are so large that the motion of one volume is seen in the others:
 volumes of a real series rotated on purpose were found to 0.26 mm with 0.07, 0.23 mm with 0.03, 0.39 mm with
 0.02, and six of 24 noisy volumes of b = 3000, 2.8 mm away, not at all with 0.03."""
+_FEWEST_TRUSTED, _GOOD_PERCENT = 5, 10
+"""Volumes by which places are told apart where predictions are good, and percentile of the misfit that counts
+as good. Of a still head of crossing bundles (2.7 mm, b = 2000, b0 at 30 times the noise) volumes moved by
+0.68, 0.29 and 0.12 mm (6, 12 and 20 directions) where all points counted alike, by 0.25, 0.14 and 0.08 mm
+with 10, 0.34, 0.15 and 0.08 mm with 20. Jumps of 3 mm are found as well as before. A tenth of the median in
+place of the percentile left 0.16, 0.10 and 0.06 mm, but lost noisy volumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +218,14 @@ def _align_to_predictions(
             continue
         seen = np.stack([_row(images[index].target(points, motions[index])) for index in members])
         weights = predictors(gradients.subset(members), noise).astype(np.float32)
+        trust = _trust(seen[:, : len(points)], weights)
         for place, index in enumerate(members):
-            target = _target(weights[place] @ seen)
+            target = _target(weights[place] @ seen, trust)
             motions[index] = fit_motion(images[index], points, target, motions[index])
             # At once, for the next to see: two volumes that moved towards each other would change places.
             seen[place] = _row(images[index].target(points, motions[index]))
         errors = [
-            motion_covariance(images[index], points, _target(weight @ seen), motions[index])
+            motion_covariance(images[index], points, _target(weight @ seen, trust), motions[index])
             for index, weight in zip(members, weights)
         ]
         variances = np.diagonal(errors, axis1=1, axis2=2)
@@ -232,9 +239,22 @@ def _row(target: Target) -> NDArray[np.float32]:
     return np.concatenate((target.values, target.slopes.T.ravel())).astype(np.float32)
 
 
-def _target(row: NDArray[np.float32]) -> Target:
+def _target(row: NDArray[np.float32], trust: NDArray[np.float64]) -> Target:
     values, *slopes = row.reshape(4, -1).astype(float)
-    return Target(values, np.stack(slopes, axis=1))
+    return Target(values, np.stack(slopes, axis=1), trust)
+
+
+def _trust(seen: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N,) weight of each point: where predictions of the (C, N) volumes fail, contrast looks like motion.
+
+    They fail where fibres of one direction lie, and are good in CSF, grey matter and at the surface. The
+    median over volumes: one that moved must not blind its own registration.
+    """
+    if len(seen) < _FEWEST_TRUSTED:
+        return np.ones(seen.shape[1])
+    misfit = np.median(np.abs(seen - weights @ seen), axis=0).astype(float) ** 2
+    unit = float(np.percentile(misfit, _GOOD_PERCENT))
+    return (unit / np.maximum(misfit + unit, np.finfo(float).tiny)) ** 2
 
 
 def _largest_step(before: NDArray, after: NDArray, points: NDArray, groups: list[NDArray[np.intp]]) -> float:

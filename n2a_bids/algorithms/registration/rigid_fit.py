@@ -36,6 +36,8 @@ class Target:
     """(N,) intensities."""
     slopes: NDArray[np.float64]
     """(N, 3) slopes per mm."""
+    trust: NDArray[np.float64] | float = 1.0
+    """(N,) weight of each point in a fit."""
 
 
 class SmoothImage:
@@ -155,7 +157,8 @@ def _linearised(
     design = _design(points, target, motion, gain)
     # A few voxels of flow or artefact must not steer the fit.
     spread = 1.4826 * np.median(np.abs(rest)) + 1e-12 * np.abs(rest).max() + np.finfo(float).tiny
-    return design, image.sees(points, motion) / np.maximum(np.abs(rest) / (2.5 * spread), 1), rest
+    weight = target.trust * image.sees(points, motion) / np.maximum(np.abs(rest) / (2.5 * spread), 1)
+    return design, weight, rest
 
 
 def _design(points: NDArray, target: Target, motion: NDArray, gain: float) -> NDArray[np.float64]:
