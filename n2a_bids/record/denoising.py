@@ -197,6 +197,9 @@ class StrategyRecord:
     """Anatomy: effective number of receive coils of that floor, where there are several."""
     noise_floor_removed: bool | None = None
     """Diffusion: whether the noise floor was taken out."""
+    noise_floor_ratio: float | None = None
+    """Diffusion: noise SD that set the floor that was taken out, over the noise SD of the brain. Below 1
+    where the darkest voxels are quieter than the rest, as where noise grows with the signal."""
     counting_noise: tuple[CountingNoiseRecord, ...] | None = None
     """Micrographs: noise of one exposure, channel by channel."""
     ring_correlation: RingCorrelationRecord | None = None

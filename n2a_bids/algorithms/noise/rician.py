@@ -68,6 +68,30 @@ def rician_variance(signal: NDArray, noise_sd: NDArray | float) -> NDArray[np.fl
     return np.maximum(signal**2 + 2 * np.square(noise_sd) - rician_mean(signal, noise_sd) ** 2, 0.0)
 
 
+def noise_sd_of_moments(mean: float, variance: float) -> float:
+    """SD of the complex noise from mean and variance of magnitudes of one signal.
+
+    Parameters
+    ----------
+    mean, variance : float
+        Of the magnitudes; a mean that noise alone would exceed bounds the noise.
+
+    References
+    ----------
+    Koay and Basser, J Magn Reson 179 (2006).
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).normal(0, 1, (2, 100_000))
+    >>> round(noise_sd_of_moments(*(lambda m: (m.mean(), m.var()))(np.hypot(1 + noise[0], noise[1]))), 1)
+    1.0
+    """
+    means, variances = rician_mean(_SNR_TABLE, 1.0), rician_variance(_SNR_TABLE, 1.0)
+    ratio = mean / np.sqrt(max(variance, np.finfo(float).tiny))
+    of_variance = np.sqrt(variance / np.interp(ratio, means / np.sqrt(variances), variances))
+    return float(min(of_variance, mean / means[0]))
+
+
 def remove_noise_floor(mean: NDArray, noise_sd: NDArray | float) -> NDArray[np.float32]:
     """Signal whose noisy magnitude has the expectation `mean`.
 

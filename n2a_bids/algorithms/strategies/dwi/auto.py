@@ -32,7 +32,7 @@ from n2a_bids.algorithms.noise.rician import (
     plausible_signal,
     remove_noise_floor,
 )
-from n2a_bids.algorithms.noise.volume_noise import relative_noise_sd, volume_noise_sd
+from n2a_bids.algorithms.noise.volume_noise import dark_noise_ratio, relative_noise_sd, volume_noise_sd
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.dwi_candidates import choose, compare_candidates
@@ -146,18 +146,18 @@ def denoise(repetitions: Repetitions, config: DWIAutoConfig, context: Context) -
         own = (members, denoised, mask, shells[volumes], float(result.complex_sd[mask].mean()))
         per_volume[volumes] = result.factors * volume_noise_sd(*own)
         results.append(result)
-    has_floor = not (config.keep_noise_floor or is_real) and holds_magnitudes(matched_series, mask)
-    factor = weights.floor_factor if has_floor else None
+    ratio = _floor_ratio(matched_series, mask, noise_map[box], shells, repetitions, config)
+    factor = None if ratio is None else weights.floor_factor * ratio
     found = expected_shell_errors(mean[box], results, shells, mask, factor)
     _remove_floor(mean[box], results, gradients, mask, factor)
     record = describe_groups(results, weights, per_volume, pool_small_shells(shells))
-    seconds = {"total": round(context.clock() - started, 2)}
+    record = replace(record, noise_floor_removed=ratio is not None, noise_floor_ratio=ratio, noise_kept=kept)
     denoised = DenoisedImage(
         data=mean,
         noise_sd=noise_map,
         noise_sd_mean=plain_mean_noise_sd(results, weights),
         gain=gain_of(results, weights),
-        record=replace(record, noise_floor_removed=has_floor, noise_kept=kept, seconds=seconds),
+        record=replace(record, seconds={"total": round(context.clock() - started, 2)}),
     )
     return denoised if found is None else with_shell_errors(denoised, found, box)
 
@@ -252,6 +252,20 @@ def _estimate_pairs(
         for pair, guide in zip(pairs, crossed, strict=True)
     ]
     return {LOCAL_PCA: [pair.initial_estimate for pair in pairs], FILTERS: crossed, NONLOCAL: refined}
+
+
+def _floor_ratio(
+    series: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    noise_sd: NDArray[np.float32],
+    shells: NDArray[np.float64],
+    repetitions: Repetitions,
+    config: DWIAutoConfig,
+) -> float | None:
+    """Noise SD that sets the noise floor, over that of the brain; None where there is none to take out."""
+    if config.keep_noise_floor or repetitions.real_valued or not holds_magnitudes(series, mask):
+        return None
+    return dark_noise_ratio(series, mask, noise_sd, shells, repetitions.noise_kept)
 
 
 def _remove_floor(
