@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+import n2a_bids
+from n2a_bids.reports.pages.summary import _AS_IT_IS
 from n2a_bids.tools.doctor.checks import Finding
 from n2a_bids.tools.doctor.report import format_text
 
@@ -38,6 +41,19 @@ def test_the_doctor_ends_with_the_words_that_the_page_tells():
     found = format_text({"places": [Finding("work", "/w", "/w cannot be written: give another")]})
     assert found.endswith("1 problem\n  * /w cannot be written: give another\n")
     assert "!!" not in text
+
+
+def test_the_page_speaks_of_the_report_as_it_is():
+    """Names of its table, the words of its verdicts, and their order on the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    data = Path(n2a_bids.__file__).parent / "data"
+    titles = {row["title"] for row in yaml.safe_load((data / "measures.yml").read_text(encoding="utf-8"))}
+    assert {"Sharpness kept", "Anatomy in the residual"} <= titles & set(re.findall('"(.*?)"', text))
+    heads = {verdict.head.format(mean="plain mean", thing="image") for verdict in _AS_IT_IS.values()}
+    assert "The plain mean won." in heads & set(re.findall('"(.*?)"', text))
+    template = (data / "templates" / "participant.html").read_text(encoding="utf-8")
+    words = (template.index("<strong>Warnings"), template.index("verdict.head"))
+    assert (words[0] < words[1]) == (text.index("| warnings") < text.index("| the coloured box"))
 
 
 @pytest.mark.slow
