@@ -15,14 +15,13 @@ from n2a_bids.algorithms.micrographs.drift import Drift
 from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels, find_lost_pixels
 from n2a_bids.algorithms.normalization import equal_gains
 from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.denoising.microscopy.exposure_notes import lost_note, not_stored_note, structure_notes
 from n2a_bids.denoising.microscopy.selection import (
     Size,
     find_drift,
     find_repeated,
     left_over,
-    lost_note,
     mostly_saturated,
-    not_stored_note,
     own_size,
     read_fitting,
 )
@@ -136,7 +135,8 @@ def align_exposures(
             f"{paths[kept[0]]}: expected pixels that all exposures show unsaturated, found none; expose "
             "shorter, or leave exposures out that have drifted away"
         )
-    _fill_gaps(data, measured, equal_gains(data, counted))
+    gains = equal_gains(data, counted)
+    _fill_gaps(data, measured, gains)
     # What was told of the first alone would cut off what others hold.
     first = replace(images[kept[0]], bit_depth=max(images[index].bit_depth for index in kept))
     repetitions = Repetitions(
@@ -146,9 +146,21 @@ def align_exposures(
         n_measured=None if measured.all() else measured.sum(axis=0, dtype=np.uint8),
         micrograph=True,
     )
-    notes = [not_stored_note(images[index]) for index in kept]
-    notes += [lost_note(paths[index], lost[index]) for index in kept]
-    return Exposures(repetitions, first, drift, reasons, tuple(dict.fromkeys(filter(None, notes))))
+    notes = _notes([images[index] for index in kept], _only(kept, lost), repetitions, gains)
+    return Exposures(repetitions, first, drift, reasons, notes)
+
+
+def _notes(
+    images: Sequence[Micrograph],
+    lost: NDArray[np.bool_],
+    repetitions: Repetitions,
+    gains: NDArray[np.float64],
+) -> tuple[str, ...]:
+    """What to say of the exposures that are used, each sentence once."""
+    notes = [*map(not_stored_note, images)]
+    notes += [lost_note(image.path, pixels) for image, pixels in zip(images, lost, strict=True)]
+    notes += structure_notes([image.path for image in images], repetitions, gains)
+    return tuple(dict.fromkeys(filter(None, notes)))
 
 
 def _sort_out(

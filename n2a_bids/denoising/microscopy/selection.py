@@ -201,16 +201,6 @@ def not_whole(images: Mapping[int, Micrograph]) -> dict[int, str]:
     return reasons
 
 
-def not_stored_note(image: Micrograph) -> str:
-    """What to say of an exposure of which chunks are not stored; empty where all are."""
-    if image.not_stored is None:
-        return ""
-    return (
-        f"{image.path.name}: {image.not_stored.max()} chunks of the finest image are not stored, and were "
-        "taken for empty, as those of the others are there"
-    )
-
-
 def _unlike(images: Mapping[int, Micrograph], layouts: Mapping[int, str]) -> dict[int, str]:
     """Exposures of another size or type than most, or than the first where none are more."""
     if not images:
@@ -256,17 +246,6 @@ def _same_size(one: Size, other: Size) -> bool:
 
 def _in_nm(size: Size) -> str:
     return f"{size[0] * 1e6:g} x {size[1] * 1e6:g} nm"
-
-
-def lost_note(path: Path, lost: NDArray[np.bool_]) -> str:
-    """What to say of an exposure that lost pixels which others show; empty if it lost none."""
-    if not lost.any():
-        return ""
-    return (
-        f"{path.name}: {100 * lost.mean():.2g} % of its pixels are lost (its lowest value alone, in lines or "
-        "blocks where others show something, or hot lines and cosmic rays that no other shows): the others "
-        "stand in there"
-    )
 
 
 def _emptiness(image: Micrograph) -> str:

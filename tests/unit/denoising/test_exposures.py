@@ -181,6 +181,21 @@ def test_dark_holes_that_drifted_stay():
     assert average[60, 64, 0, 0] < 0.1 * np.median(average)
 
 
+@pytest.mark.parametrize(
+    ("doses", "black", "blur", "named"),
+    [((1, 1), 0, 0, ""), ((1, 4), 0, 0, ""), ((1, 4), 100, 0, "0.tif"), ((1, 1), 0, 2.5, "1.tif")],
+)
+def test_structure_that_one_exposure_lacks_is_told(doses, black, blur, named):
+    """Out of focus, or unequal doses over a black level; equal structure at any dose is none of it."""
+    images, _ = drifted([(0, 0), (4, -3)], doses, size=192)
+    if blur:
+        soft = ndimage.gaussian_filter(images[1].pixels.astype(np.float64), (blur, blur, 0, 0))
+        images[1] = replace(images[1], pixels=np.random.default_rng(2).poisson(soft).astype(np.uint16))
+    images = [replace(image, pixels=image.pixels + np.uint16(black)) for image in images]
+    notes = align_exposures(images).notes
+    assert [note.split(": structure of a few pixels")[0] for note in notes] == ([named] if named else [])
+
+
 def test_what_is_dark_in_all_exposures_is_not_lost():
     """Nor are single dark pixels of low counts."""
     images, _ = drifted([(0, 0), (0, 0)], (0.02, 0.02))
