@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.repetitions import spread_channels
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
 from n2a_bids.interfaces.reportlets.scene import load_display, map_of_volumes
 from n2a_bids.io.files import write_whole
@@ -122,7 +123,7 @@ def choose_volumes(shells: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[n
     ['b=1000, volume 1', 'b=1000, mean of 2', 'b=0, volume 0', 'b=0, mean of 2']
     """
     found = np.unique(shells)[::-1]
-    chosen = found[np.unique(np.linspace(0, len(found) - 1, _MOST_SHELLS).round().astype(int))]
+    chosen = found[spread_channels(len(found), _MOST_SHELLS)]
     weighted = [shell for shell in chosen if shell > 0][::-1]
     for shell in [*weighted, *(shell for shell in chosen if shell == 0)]:
         volumes = np.flatnonzero(shells == shell)
