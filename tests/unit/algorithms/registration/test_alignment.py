@@ -88,6 +88,18 @@ def test_judge_names_another_head(grid, noisy_runs, head):
     assert "another person" in judged(mine, repetition + 2 * folds(head, 2)).reason
 
 
+@pytest.mark.parametrize(("voxel_mm", "refused"), [(1, False), (3, True)])
+def test_folds_of_large_voxels_must_agree_more(grid, noisy_runs, head, voxel_mm, refused):
+    """Heads of two people have the coarse shape of the brain in common."""
+    affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
+    mine = PlacedImage(grid.image + 4 * folds(head, 1), affine, grid.mask)
+    alike = 4 * (0.66 * folds(head, 1) + 0.75 * folds(head, 2))
+    repetition = noisy_runs(1, noise_sd=10, seed=9)[0].astype(np.float32) + alike
+    found = judge(repetition, affine, np.eye(4), mine, THRESHOLDS)
+    assert 0.5 < found.structure_correlation < 0.8
+    assert ("another person" in found.reason) == refused
+
+
 def test_judge_names_another_contrast(grid, noisy_runs):
     """An inverted contrast is refused for its correlation."""
     inverted = 1000 - noisy_runs(1, noise_sd=40, seed=9)[0].astype(np.float32)
