@@ -55,7 +55,7 @@ def register(monkeypatch):
         strategy = replace(
             mean, denoise=function, config=config or mean.config, facts=replace(mean.facts, **facts)
         )
-        monkeypatch.setattr(denoise_run, "get_strategy", lambda name, **kinds: strategy)
+        monkeypatch.setattr(denoise_run, "get_strategy", lambda name, kind: strategy)
 
     return put
 
