@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise, shared_series_noise
+from n2a_bids.algorithms.registration.alignment import least_structure
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.similarity import structure_correlation
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -143,7 +144,8 @@ def alignment_warnings(repetitions: Repetitions, record: DenoisingRecord) -> lis
         structure_correlation(data[0], other, mask, band, variances)
         for other, variances in zip(data[1:], noise, strict=True)
     )
-    if edges <= _MOST_EDGES and alike >= AlignConfig().min_structure_correlation:
+    needed = least_structure(AlignConfig().min_structure_correlation, voxel_mm)
+    if edges <= _MOST_EDGES and alike >= needed:
         return []
     return [
         "the runs do not seem to be aligned: they differ along the edges of the anatomy (correlation "

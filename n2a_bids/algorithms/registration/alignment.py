@@ -41,6 +41,12 @@ class QCThresholds:
     min_overlap: float
     """Fraction of the brain inside the field of view."""
 
+    def for_voxels(self, voxel_mm: float) -> QCThresholds:
+        """Limits for images of larger voxels, of which folds must agree more."""
+        return replace(
+            self, min_structure_correlation=least_structure(self.min_structure_correlation, voxel_mm)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AlignmentQC:
@@ -160,7 +166,7 @@ def judge(
         reason="",
     )
     head = replace(grid, mask=seen)
-    return _unless_mirrored(_with_reason(found, _for_voxels(thresholds, voxel)), head, aligned, noise)
+    return _unless_mirrored(_with_reason(found, thresholds.for_voxels(voxel)), head, aligned, noise)
 
 
 def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
@@ -183,10 +189,15 @@ def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
     return weight > 0.5
 
 
-def _for_voxels(thresholds: QCThresholds, voxel_mm: float) -> QCThresholds:
-    """Limits for images of larger voxels, of which folds must agree more."""
-    more = _MORE_OF_COARSE * float(np.interp(voxel_mm, _COARSE_MM, (0, 1)))
-    return replace(thresholds, min_structure_correlation=thresholds.min_structure_correlation + more)
+def least_structure(at_1mm: float, voxel_mm: float) -> float:
+    """Correlation of folds that images need, given that at 1 mm: larger voxels must agree more.
+
+    Examples
+    --------
+    >>> least_structure(0.5, 1.0), least_structure(0.5, 3.0)
+    (0.5, 0.8)
+    """
+    return at_1mm + _MORE_OF_COARSE * float(np.interp(voxel_mm, _COARSE_MM, (0, 1)))
 
 
 def _with_reason(found: AlignmentQC, thresholds: QCThresholds) -> AlignmentQC:
