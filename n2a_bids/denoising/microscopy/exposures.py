@@ -19,6 +19,7 @@ from n2a_bids.denoising.microscopy.exposure_notes import lost_note, not_stored_n
 from n2a_bids.denoising.microscopy.selection import (
     Size,
     find_drift,
+    find_moved_copies,
     find_repeated,
     left_over,
     mostly_saturated,
@@ -172,10 +173,12 @@ def _sort_out(
     data, saturated = _only(kept, data), _only(kept, saturated)
     while not aligned and len(kept) > 1:
         planes = data[..., 0, 0] if data.shape[3:] == (1, 1) else data.mean(axis=(3, 4))
-        drift, unrelated = find_drift([paths[index] for index in kept], planes)
-        if not unrelated:
+        names = [paths[index] for index in kept]
+        drift, unfit = find_drift(names, planes)
+        unfit = unfit or find_moved_copies(names, planes, drift)
+        if not unfit:
             break
-        reasons |= {kept[index]: reason for index, reason in unrelated.items()}
+        reasons |= {kept[index]: reason for index, reason in unfit.items()}
         left = left_over(paths, reasons)
         rows = [kept.index(index) for index in left]
         data, saturated, kept = _only(rows, data), _only(rows, saturated), left

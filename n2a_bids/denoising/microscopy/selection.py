@@ -24,6 +24,8 @@ _LEAST_CORRELATION = 0.2
 """Of smoothed exposures of one field of view, at the least: those of two have nothing in common."""
 _MOSTLY = 0.5
 """Part of the pixels of an exposure whose saturation leaves others more to say without it."""
+_WHOLE_PIXELS = 0.1
+"""Uncertainty of a shift by whole pixels: of copies it is found to a hundredth."""
 _BY_CHANCE = 100
 """Pixels of a chunk in which one exposure has counts, where another has none in all of it."""
 _LARGEST_DIFFERENCE = 0.01
@@ -108,11 +110,7 @@ def left_over(paths: Sequence[Path], reasons: Mapping[int, str]) -> list[int]:
 
 def find_repeated(paths: Sequence[Path], images: Sequence[NDArray[np.float32]]) -> dict[int, str]:
     """Exposures that are copies of others, or means of them, by index, and the reason against them."""
-    copies = {
-        copy: f"{paths[copy]}: expected another measurement than {paths[first]}, found a copy of it; give "
-        "each acquisition once"
-        for copy, first in find_copies(images).items()
-    }
+    copies = {copy: _copy_reason(paths[copy], paths[first]) for copy, first in find_copies(images).items()}
     own = [index for index in range(len(paths)) if index not in copies]
     means = {
         own[
@@ -122,6 +120,42 @@ def find_repeated(paths: Sequence[Path], images: Sequence[NDArray[np.float32]]) 
         for mean in find_means([images[index] for index in own])
     }
     return copies | means
+
+
+def _copy_reason(copy: Path, first: Path) -> str:
+    return (
+        f"{copy}: expected another measurement than {first}, found a copy of it; give each acquisition once"
+    )
+
+
+def find_moved_copies(paths: Sequence[Path], planes: NDArray[np.float32], drift: Drift) -> dict[int, str]:
+    """Exposures that are copies of others moved by whole pixels, by index, and the reason against them.
+
+    Parameters
+    ----------
+    planes : (R, X, Y) array
+        As they were stored.
+    drift : Drift
+        Of the planes.
+    """
+    reasons: dict[int, str] = {}
+    for copy in range(1, len(paths)):
+        for first in range(copy):
+            shift = drift.shift_pixels[copy] - drift.shift_pixels[first]
+            whole = np.rint(shift).astype(int)
+            if first in reasons or not whole.any() or np.abs(shift - whole).max() > _WHOLE_PIXELS:
+                continue
+            seen = [_moved_part(planes[first], -whole), _moved_part(planes[copy], whole)]
+            if min(seen[0].shape) > 0 and find_copies(seen):
+                reasons[copy] = _copy_reason(paths[copy], paths[first])
+                break
+    return reasons
+
+
+def _moved_part(plane: NDArray[np.float32], shift: NDArray[np.int_]) -> NDArray[np.float32]:
+    """(X, Y, 1) what another plane, moved by whole pixels, has of a plane."""
+    ends = zip(shift.tolist(), plane.shape, strict=True)
+    return plane[(*(slice(max(0, by), min(size, size + by)) for by, size in ends), None)]
 
 
 def mostly_saturated(paths: Sequence[Path], saturated: NDArray[np.bool_]) -> dict[int, str]:

@@ -181,6 +181,18 @@ def test_dark_holes_that_drifted_stay():
     assert average[60, 64, 0, 0] < 0.1 * np.median(average)
 
 
+@pytest.mark.parametrize("shift", [(3, 2), (-4, 7)])
+def test_a_copy_that_was_moved_is_left_out(shift):
+    """It is no measurement of its own, of two exposures or of three, of which the others are denoised."""
+    images, _ = drifted([(0, 0), (5, -3)], (1, 1))
+    moved = replace(images[0], pixels=np.roll(images[0].pixels, shift, (0, 1)), path=Path("moved.tif"))
+    found = align_exposures([images[0], moved, images[1]])
+    assert list(found.excluded) == [1] and "found a copy of it" in found.excluded[1]
+    assert found.repetitions.n_repetitions == 2
+    with pytest.raises(BIDSDataError, match=r"moved\.tif: expected another measurement than 0\.tif"):
+        align_exposures([images[0], moved])
+
+
 @pytest.mark.parametrize(
     ("doses", "black", "blur", "named"),
     [((1, 1), 0, 0, ""), ((1, 4), 0, 0, ""), ((1, 4), 100, 0, "0.tif"), ((1, 1), 0, 2.5, "1.tif")],
