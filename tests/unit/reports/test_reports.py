@@ -791,7 +791,9 @@ def test_group_page_survives_any_numbers(tmp_path, values):
         add_unit(tmp_path, f"sub-{number:02d}", {**DENOISING, **numbers, "residual_edge_correlation": value})
     assert run_group(config(tmp_path)) == 0
     assert len(read_table(tmp_path / "group_T1w.tsv")) == len(values)
-    assert "nan" not in re.findall(r'd="[^"]*"', (tmp_path / "group.html").read_text())
+    page = (tmp_path / "group.html").read_text()
+    assert "nan" not in re.findall(r'd="[^"]*"', page)
+    assert f"T1w: {len(values)} image{'s' if len(values) > 1 else ''}</h2>" in page
 
 
 def test_label_in_the_page_cannot_break_out(tmp_path):
