@@ -51,12 +51,12 @@ for noise, the more the contrast of directions is shrunk, which looks like motio
 with 0.03. With less than there is, weights are so large that the motion of one volume is seen in the others:
 volumes of a real series rotated on purpose were found to 0.26 mm with 0.07, 0.23 mm with 0.03, 0.39 mm with
 0.02, and six of 24 noisy volumes of b = 3000, 2.8 mm away, not at all with 0.03."""
-_FEWEST_TRUSTED, _GOOD_PERCENT = 5, 10
-"""Volumes by which places are told apart where predictions are good, and percentile of the misfit that counts
-as good. Of a still head of crossing bundles (2.7 mm, b = 2000, b0 at 30 times the noise) volumes moved by
-0.68, 0.29 and 0.12 mm (6, 12 and 20 directions) where all points counted alike, by 0.25, 0.14 and 0.08 mm
-with 10, 0.34, 0.15 and 0.08 mm with 20. Jumps of 3 mm are found as well as before. A tenth of the median in
-place of the percentile left 0.16, 0.10 and 0.06 mm, but lost noisy volumes."""
+_FEWEST_TRUSTED, _GOOD_PERCENT, _BEYOND_NOISE = 5, 10, 4.0
+"""Volumes by which places are told apart where predictions are good; percentile of the squared misfit that is
+taken for good; and misfit over it, up to which it may be noise. Of a still head of crossing bundles (2.7 mm,
+b = 2000, b0 at 30 times the noise) volumes moved by 0.68, 0.29 and 0.12 mm (6, 12 and 20 directions) where
+all points counted alike, by 0.41, 0.17 and 0.09 mm with 4, 0.31, 0.15 and 0.08 mm with 2. With 2 and less,
+points are chosen by their noise: a jump of 2.9 mm of noisy volumes was found as 1.9 mm, or early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +253,8 @@ def _trust(seen: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[n
     if len(seen) < _FEWEST_TRUSTED:
         return np.ones(seen.shape[1])
     misfit = np.median(np.abs(seen - weights @ seen), axis=0).astype(float) ** 2
-    unit = float(np.percentile(misfit, _GOOD_PERCENT))
-    return (unit / np.maximum(misfit + unit, np.finfo(float).tiny)) ** 2
+    good = _BEYOND_NOISE * float(np.percentile(misfit, _GOOD_PERCENT))
+    return np.minimum(good / np.maximum(misfit, np.finfo(float).tiny), 1) ** 2
 
 
 def _largest_step(before: NDArray, after: NDArray, points: NDArray, groups: list[NDArray[np.intp]]) -> float:

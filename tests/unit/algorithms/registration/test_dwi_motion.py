@@ -8,7 +8,12 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.registration.dwi_contrasts import contrast_groups
-from n2a_bids.algorithms.registration.dwi_motion import _noise_over_signal, estimate_motion, register_rigid
+from n2a_bids.algorithms.registration.dwi_motion import (
+    _noise_over_signal,
+    _trust,
+    estimate_motion,
+    register_rigid,
+)
 
 _SIZE = (2.0, 2.0, 2.5)
 
@@ -288,3 +293,13 @@ def test_motion_does_not_depend_on_the_unit_of_the_image(unit):
     data, table, mask = _noisy_shell(0.1, dict.fromkeys(range(7, 12), truth))
     maps = [estimate_motion(series, table, mask, _SIZE, _still).voxel_maps for series in (data, unit * data)]
     assert max(_largest_error_mm(one, other, mask) for one, other in zip(*maps)) < 0.02
+
+
+def test_where_predictions_fail_beyond_noise_is_trusted_less():
+    """Noise alone moves no weight by much; a tract that no other direction foretells loses nearly all."""
+    noise = np.random.default_rng(0).normal(0, 1, (24, 4000)).astype(np.float32)
+    mean = np.full((24, 24), 1 / 23, np.float32) * (1 - np.eye(24, dtype=np.float32))
+    assert np.quantile(_trust(noise, mean), 0.25) > 0.6
+    noise[:, :100] += 20 * np.random.default_rng(1).choice([-1, 1], (24, 1)).astype(np.float32)
+    trusted = _trust(noise, mean)
+    assert trusted[:100].max() < 0.01 < trusted[100:].min()
