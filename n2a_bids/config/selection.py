@@ -1,4 +1,4 @@
-"""Options that select images: participants, sessions, BIDS filters, pairing of diffusion series."""
+"""Options that select images: participants, sessions, BIDS filters, pairing, frames of micrographs."""
 
 from __future__ import annotations
 

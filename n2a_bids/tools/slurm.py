@@ -1,4 +1,4 @@
-"""``n2a-tools slurm``: writes a SLURM array job, one participant per task."""
+"""``n2a-tools slurm``: writes a SLURM array job from `data/slurm_array.sh`, one participant per task."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from n2a_bids.algorithms.dataset_training.resumable import (
+from n2a_bids.algorithms.dataset_training.steps import (
     TrainingBatch,
     TrainingState,
     rank_of_process,

@@ -18,7 +18,7 @@ from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
 from n2a_bids.algorithms.dataset_training.evaluation import LEVELS, Evaluation, evaluate, mean_gain
 from n2a_bids.algorithms.dataset_training.exposures import ExposureGroup
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
-from n2a_bids.algorithms.dataset_training.resumable import TrainingState, new_state, rank_of_process
+from n2a_bids.algorithms.dataset_training.steps import TrainingState, new_state, rank_of_process
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, build_network, place_network
 from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.denoising.run import choose_device, free_device_memory_gb

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 from n2a_bids.algorithms.context import Context
-from n2a_bids.algorithms.dataset_training.resumable import new_state, train_steps
+from n2a_bids.algorithms.dataset_training.steps import new_state, train_steps
 from n2a_bids.algorithms.nn.cuda_graphs import Recorder, record_cuda_graph
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.algorithms.nn.networks import MUNet, ResidualUNet

@@ -11,7 +11,7 @@ import torch
 
 from n2a_bids.algorithms.dataset_training.exposures import ExposureGroup, exposure_source
 from n2a_bids.algorithms.dataset_training.groups import TrainingGroup
-from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
+from n2a_bids.algorithms.dataset_training.steps import TrainingBatch
 from n2a_bids.algorithms.nn.batches import (
     BatchSettings,
     Pair,

@@ -1,4 +1,4 @@
-"""The training loop (`fit`) of all networks but SAN2N's: learning rate, masked loss, divergence."""
+"""The loop (`fit`) that trains a network on one subject, SAN2N's aside: learning rate, loss, divergence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds TemplateFlow files on disk, or downloads them with its client."""
+"""In which folder of TemplateFlow the files that were asked for are, and their download with its client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds brain templates and their masks of TemplateFlow on disk."""
+"""Where the folder of TemplateFlow is, and the brain templates and masks in it."""
 
 from __future__ import annotations
 

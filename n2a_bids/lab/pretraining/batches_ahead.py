@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
+from n2a_bids.algorithms.dataset_training.steps import TrainingBatch
 
 Draw = Callable[[np.random.Generator], TrainingBatch]
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
+from n2a_bids.algorithms.dataset_training.steps import TrainingBatch
 from n2a_bids.lab.simulation.random_anatomy import acquire_coarser, add_lesions, draw_coarseness
 from n2a_bids.lab.simulation.random_fields import (
     coloured_noise,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
+from n2a_bids.algorithms.dataset_training.steps import TrainingBatch
 from n2a_bids.algorithms.filters.nonlocal_bayes import BayesSettings, guided_nonlocal_bayes
 from n2a_bids.algorithms.filters.patch_search import DEFAULT_SEARCH
 from n2a_bids.algorithms.nn.inference import predict

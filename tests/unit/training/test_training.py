@@ -16,7 +16,7 @@ from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.dataset_training.batches import batches_of_groups
 from n2a_bids.algorithms.dataset_training.evaluation import Evaluation, evaluate
 from n2a_bids.algorithms.dataset_training.groups import prepare_group
-from n2a_bids.algorithms.dataset_training.resumable import mean_gradients
+from n2a_bids.algorithms.dataset_training.steps import mean_gradients
 from n2a_bids.algorithms.nn import weights as networks
 from n2a_bids.algorithms.nn.networks import ResidualUNet
 from n2a_bids.algorithms.nn.weights import PretrainedWeights

@@ -13,7 +13,7 @@ import training_together
 from torch import distributed
 from training_together import TRAIN, train_small, write_runs
 
-from n2a_bids.algorithms.dataset_training.resumable import TrainingBatch
+from n2a_bids.algorithms.dataset_training.steps import TrainingBatch
 from n2a_bids.algorithms.nn import weights as networks
 from n2a_bids.errors import ConfigError
 from n2a_bids.training import session

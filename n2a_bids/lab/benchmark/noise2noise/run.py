@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from n2a_bids.algorithms.dataset_training.resumable import (
+from n2a_bids.algorithms.dataset_training.steps import (
     TrainingBatch,
     TrainingState,
     new_state,

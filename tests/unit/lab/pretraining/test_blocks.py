@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from n2a_bids.algorithms.dataset_training.resumable import new_state, train_steps
+from n2a_bids.algorithms.dataset_training.steps import new_state, train_steps
 from n2a_bids.algorithms.nn.networks import ResidualUNet
 from n2a_bids.lab.pretraining.blocks import (
     PretrainingConfig,

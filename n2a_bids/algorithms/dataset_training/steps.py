@@ -1,4 +1,4 @@
-"""Training steps over many subjects: learning rate, state to resume from, gradients of several processes."""
+"""Training steps over many subjects: learning rate and its decay, state to resume from, several processes."""
 
 from __future__ import annotations
 
