@@ -73,7 +73,8 @@ def distribution(points: Sequence[Point], *, title: str, logarithmic: bool = Fal
 
 def _bars(positions: NDArray, low: float, high: float) -> str:
     """Histogram, as one path."""
-    n_bins = int(np.clip(np.sqrt(positions.size) * 2, 8, 60))
+    # Odd: the middle one is around a single value.
+    n_bins = int(np.clip(np.sqrt(positions.size) * 2, 8, 60)) | 1
     counts, _ = np.histogram(positions, bins=n_bins, range=(low, high))
     width = (_WIDTH - 2 * _SIDE) / n_bins
     heights = counts / counts.max() * 66

@@ -367,3 +367,14 @@ def test_regions_are_coloured_and_the_rest_is_grey(frame, volumes):
         assert np.abs(colours[plain][:, 0] - grey[plain]).max(initial=0) < 20
         hues |= {int(one.argmax()) for one in colours[~plain]}
     assert len(hues) >= 2
+
+
+@pytest.mark.parametrize("n_values", [1, 5, 30])
+def test_equal_values_stand_on_their_bar(n_values):
+    """One value has one bar, and the dots and the label are in its middle."""
+    drawn = distribution([Point(2.5, "sub-01", "sub-01.html")] * n_values, title="SNR")
+    ((start, width),) = [
+        tuple(map(float, bar)) for bar in re.findall(r"M([\d.]+),112\.0v-[\d.]+h([\d.]+)v", drawn)
+    ]
+    centres = {float(x) for x in re.findall(r'<circle[^>]* cx="([\d.]+)"', drawn)}
+    assert centres and all(start < centre < start + width for centre in centres)
