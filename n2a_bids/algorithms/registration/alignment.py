@@ -192,12 +192,17 @@ def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:
 def least_structure(at_1mm: float, voxel_mm: float) -> float:
     """Correlation of folds that images need, given that at 1 mm: larger voxels must agree more.
 
+    A limit that somebody sets high stays one that images can reach, and -1 stays below all of them.
+
     Examples
     --------
-    >>> least_structure(0.5, 1.0), least_structure(0.5, 3.0)
-    (0.5, 0.8)
+    >>> [round(least_structure(0.5, size), 2) for size in (1.0, 2.1, 3.0)]
+    [0.5, 0.65, 0.8]
+    >>> [round(least_structure(limit, 3.0), 2) for limit in (-1.0, 0.9, 1.0)]
+    [-0.7, 0.96, 1.0]
     """
-    return at_1mm + _MORE_OF_COARSE * float(np.interp(voxel_mm, _COARSE_MM, (0, 1)))
+    more = min(_MORE_OF_COARSE, 2 * _MORE_OF_COARSE * (1 - at_1mm))
+    return at_1mm + more * float(np.interp(voxel_mm, _COARSE_MM, (0, 1)))
 
 
 def _with_reason(found: AlignmentQC, thresholds: QCThresholds) -> AlignmentQC:
