@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nipype import Node, Workflow
@@ -42,7 +42,29 @@ def connect_fields(
     workflow.connect([(source, target, connected)])
 
 
-def init_denoise_node(config: DenoiseConfig, resources: ResourceConfig, **inputs: bool | Path | None) -> Node:
+@dataclass(frozen=True, slots=True)
+class DenoiseFacts:
+    """What the images of a denoising node are, and what it writes beside the result; inputs of `Denoise`."""
+
+    different_contrast: bool = False
+    """The repetitions are echoes."""
+    real_valued: bool = False
+    """The images are real parts of complex ones."""
+    micrograph: bool = False
+    """The images are exposures of a microscope."""
+    companion: Path | None = None
+    """Another diffusion series that is learned from."""
+    whole_image: bool = False
+    """Denoise what lies around the brain of a diffusion series, too."""
+    save_repetitions: bool = False
+    """Write each repetition denoised, too."""
+    save_uncertainty: bool = False
+    """Write the error to expect in each voxel, too."""
+
+
+def init_denoise_node(
+    config: DenoiseConfig, resources: ResourceConfig, facts: DenoiseFacts = DenoiseFacts()
+) -> Node:
     """Node that runs ``n2a-tools denoise``.
 
     Parameters
@@ -51,8 +73,8 @@ def init_denoise_node(config: DenoiseConfig, resources: ResourceConfig, **inputs
         What the command is told.
     resources : ResourceConfig
         Threads and memory; with GPU slots the node is scheduled as a GPU job.
-    **inputs : bool or Path, optional
-        Other inputs of `Denoise`: what the images are, and what is written beside the result.
+    facts : DenoiseFacts
+        By default those of repetitions of one T1w contrast.
     """
     use_gpu = config.device == "cuda" or (config.device == "auto" and resources.n_gpu_procs > 0)
     interface = Denoise(
@@ -62,7 +84,7 @@ def init_denoise_node(config: DenoiseConfig, resources: ResourceConfig, **inputs
         gpu_slots=resources.n_gpu_procs,
         weights_sha256=weights_checksums(config.weights_dir),
     )
-    for option, value in {**dataclasses.asdict(config), **inputs}.items():
+    for option, value in (asdict(config) | asdict(facts)).items():
         # False must stay undefined, or nipype would hash it apart from a run that never had the option.
         if value is not None and value is not False:
             setattr(interface.inputs, option, str(value) if isinstance(value, Path) else value)

@@ -17,13 +17,18 @@ from n2a_bids.interfaces.aligned import KeepAligned
 from n2a_bids.interfaces.micrographs import AlignExposures, WriteMicrographs
 from n2a_bids.interfaces.reportlets import micr as reportlets
 from n2a_bids.interfaces.reportlets.anat import LossCurve, RiskFigure
-from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
+from n2a_bids.workflows.denoise import DENOISED, DenoiseFacts, connect_fields, init_denoise_node
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.figures import Figures, connect_figures
 
 _BASE_GB = 0.7
 """Libraries, and what does not grow with the exposures."""
 _LABELS = {"denoised": "denoised", "mean": "mean", "residual": "residual", "noise_sd": "noisesd"}
+INPUTS = (
+    *("images", "mask", "alignment"),
+    *("denoised", "mean", "residual", "noise_sd", "denoising"),
+)
+"""What `init_micr_reports_wf` takes."""
 
 
 def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
@@ -44,7 +49,7 @@ def init_micr_unit_wf(unit: DenoisingUnit, config: Config) -> Workflow:
     workflow = LiterateWorkflow(unit.workflow_name)
     workflow.__desc__, workflow.__postdesc__ = opening(unit), choice(unit, config)
     align = _init_align_node(unit, config)
-    denoise = init_denoise_node(config.denoise, config.resources, micrograph=True)
+    denoise = init_denoise_node(config.denoise, config.resources, DenoiseFacts(micrograph=True))
     write = Node(
         WriteMicrographs(
             targets={name: str(path) for name, path in micr_targets(unit, config).items()},
@@ -141,13 +146,6 @@ def micr_targets(unit: DenoisingUnit, config: Config) -> dict[str, Path]:
             config.output_dir, labels, "figures", desc=label, extension=".json", datatype="micr"
         )
     return targets
-
-
-INPUTS = (
-    *("images", "mask", "alignment"),
-    *("denoised", "mean", "residual", "noise_sd", "denoising"),
-)
-"""What `init_micr_reports_wf` takes."""
 
 
 def init_micr_reports_wf(unit: DenoisingUnit, config: Config) -> Workflow:

@@ -27,7 +27,7 @@ from n2a_bids.workflows.complex_parts import (
     joined,
     writes_complex,
 )
-from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
+from n2a_bids.workflows.denoise import DENOISED, DenoiseFacts, connect_fields, init_denoise_node
 from n2a_bids.workflows.derivatives import measures_regions, tells_error, writes_each_echo
 from n2a_bids.workflows.descriptions import choice, opening
 from n2a_bids.workflows.node_memory import reserve_memory
@@ -70,14 +70,13 @@ def init_unit_wf(unit: DenoisingUnit, config: Config, *, preproc: bool = False) 
     workflow = LiterateWorkflow(unit.workflow_name)
     workflow.__desc__, workflow.__postdesc__ = opening(unit), choice(unit, config)
     align, inspect = _init_preparation(workflow, unit, config, given)
-    denoise = init_denoise_node(
-        config.denoise,
-        config.resources,
+    facts = DenoiseFacts(
         different_contrast=echoes,
+        real_valued=unit.uses_phase,
         save_repetitions=each_echo,
         save_uncertainty=tells_error(unit, config),
-        real_valued=unit.uses_phase,
     )
+    denoise = init_denoise_node(config.denoise, config.resources, facts)
     method = mask_method(config.mask, given)
     outputs = init_outputs_wf(unit, config, mask_method=method, given_mask=given)
     aligned = [("out_files", "in_files"), ("measured_file", "measured_file")]

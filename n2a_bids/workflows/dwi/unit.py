@@ -19,7 +19,7 @@ from n2a_bids.interfaces.dwi.tensor import SplitSeries
 from n2a_bids.interfaces.image_checks import InspectInputs
 from n2a_bids.strategy_table import takes_halves
 from n2a_bids.workflows.complex_parts import add_complex_output, joined, second_files, writes_complex
-from n2a_bids.workflows.denoise import DENOISED, connect_fields, init_denoise_node
+from n2a_bids.workflows.denoise import DENOISED, DenoiseFacts, connect_fields, init_denoise_node
 from n2a_bids.workflows.derivatives import measures_regions, tells_error
 from n2a_bids.workflows.descriptions import choice, masking, opening, series_preparation
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
@@ -127,14 +127,14 @@ def _add_denoising(workflow: Workflow, unit: DenoisingUnit, config: Config) -> N
     in_place = unit.kind == "dwi-in-place"
     # What reads the result as raw expects its noise floor, as in all that was not denoised.
     keep_floor = config.denoise.keep_noise_floor or in_place
-    denoise = init_denoise_node(
-        replace(config.denoise, keep_noise_floor=keep_floor),
-        config.resources,
+    facts = DenoiseFacts(
         real_valued=unit.uses_phase,
-        save_uncertainty=tells_error(unit, config),
-        whole_image=in_place,
         companion=unit.companion and unit.companion.path,
+        whole_image=in_place,
+        save_uncertainty=tells_error(unit, config),
     )
+    told = replace(config.denoise, keep_noise_floor=keep_floor)
+    denoise = init_denoise_node(told, config.resources, facts)
     align = workflow.get_node("align")
     series = align
     if unit.kind == "dwi-split" and takes_halves(config.denoise.strategy):
