@@ -75,6 +75,8 @@ def count_jumps(stored: NDArray) -> int:
         return 0
     limits = np.iinfo(stored.dtype)
     range_ = float(limits.max) - float(limits.min)
+    if not stored.size or float(stored.max()) - float(stored.min()) <= _WRAP * range_:
+        return 0
     return int(np.count_nonzero(np.abs(np.diff(stored.astype(np.int64))) > _WRAP * range_))
 
 
