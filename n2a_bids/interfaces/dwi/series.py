@@ -30,8 +30,8 @@ from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.complex_parts import slice_axis
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
-from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import Method
+from n2a_bids.interfaces.dwi.volume_checks import check_signal, refuse_empty_volumes
 from n2a_bids.interfaces.gaps import describe_dark_slices, describe_specks
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import read_gradients, write_gradients
@@ -100,7 +100,7 @@ class _PickVolumesOutputSpec(TraitedSpec):
     bval_file = File(exists=True, desc="their b-values")
     bvec_file = File(exists=True, desc="their directions, unit length")
     b0_file = File(exists=True, desc="their mean b0")
-    gap_warnings = traits.List(traits.Str(), desc="a sentence if there were specks, and dark slices")
+    gap_warnings = traits.List(traits.Str(), desc="of specks, dark slices and unusual signal")
 
 
 class PickVolumes(SimpleInterface):
@@ -117,11 +117,7 @@ class PickVolumes(SimpleInterface):
         indices = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
         table = table.subset(indices)
         data = np.ascontiguousarray(data[..., indices])
-        across = slice_axis(image)
-        across = 2 if across is None else across
-        dark = find_dark_slices(data, across, find_shells(table))
-        specks = mend_series(data, voxel_sizes_mm(affine), stored_limits(image.path))
-        _refuse_empty_volumes(data, indices, image.path)
+        self._results["gap_warnings"] = _mend_and_check(data, table, indices, image)
         bval, bvec = write_gradients(table, affine, folder / "series")
         self._results["out_file"] = os.fspath(save_like(data, image.path, folder / "series.nii.gz"))
         self._results["b0_file"] = os.fspath(
@@ -129,10 +125,6 @@ class PickVolumes(SimpleInterface):
         )
         self._results["bval_file"], self._results["bvec_file"] = os.fspath(bval), os.fspath(bvec)
         self._pick_values(indices, folder)
-        self._results["gap_warnings"] = [
-            *([describe_specks(image.path.name, specks)] if specks.size else []),
-            *([describe_dark_slices(image.path.name, dark, across, indices)] if dark else []),
-        ]
         return runtime
 
     def _pick_values(self, indices: list[int], folder: Path) -> None:
@@ -149,13 +141,20 @@ class PickVolumes(SimpleInterface):
             self._results[name] = os.fspath(save_like(data, Path(given), folder / f"{name}.nii.gz"))
 
 
-def _refuse_empty_volumes(data: NDArray[np.float32], indices: list[int], path: Path) -> None:
-    flat = [index for index, volume in zip(indices, np.moveaxis(data, -1, 0)) if np.ptp(volume) == 0]
-    if flat:
-        raise BIDSDataError(
-            f"{path}: expected an image in every volume, found one value in volume {flat[0]} (counted "
-            f"from 0; {len(flat)} such), as an aborted scan leaves it; remove it from series and table"
-        )
+def _mend_and_check(
+    data: NDArray[np.float32], table: Gradients, indices: list[int], image: ImageFile
+) -> list[str]:
+    """Mend specks of a series in place; refuse volumes that are none of it, and name what is unusual."""
+    across, shells, name = slice_axis(image), find_shells(table), image.path.name
+    across = 2 if across is None else across
+    dark = find_dark_slices(data, across, shells)
+    specks = mend_series(data, voxel_sizes_mm(nb.load(image.path).affine), stored_limits(image.path))
+    refuse_empty_volumes(data, indices, image.path)
+    return [
+        *([describe_specks(name, specks)] if specks.size else []),
+        *([describe_dark_slices(name, dark, across, indices)] if dark else []),
+        *check_signal(data, shells, indices, image.path),
+    ]
 
 
 def first_volume(path: Path, folder: Path) -> Path:

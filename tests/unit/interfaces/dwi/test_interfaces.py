@@ -83,6 +83,22 @@ def test_an_empty_volume_is_named_before_anything_is_computed(tmp_path, monkeypa
         node.run()
 
 
+def test_a_map_of_the_scanner_that_was_stored_as_b0_is_refused(tmp_path, monkeypatch):
+    """A trace image with b=0 at the end: file and volume are named; without it the series is taken."""
+    monkeypatch.chdir(tmp_path)
+    table = random_table(2, 14)
+    series, _ = _tensor_series(table)
+    series[..., 1] = series[..., 2:].mean(axis=-1)
+    bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
+    node = PickVolumes(in_file=_save(tmp_path / "raw.nii.gz", series), bval_file=bval, bvec_file=bvec)
+    with pytest.raises(
+        BIDSDataError, match=r"raw\.nii\.gz: expected b0 volumes .* volume 1 \(0\.\d+ of the o"
+    ):
+        node.run()
+    node.inputs.volumes = [0, *range(2, 16)]
+    assert node.run().outputs.gap_warnings == []
+
+
 def test_dropout_of_a_slice_is_named_with_the_number_of_its_volume_in_the_file(tmp_path, monkeypatch):
     """Also where only some volumes are taken; a whole series needs no word."""
     monkeypatch.chdir(tmp_path)

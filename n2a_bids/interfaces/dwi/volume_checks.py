@@ -1,0 +1,97 @@
+"""Refuses volumes without image and maps stored as b0, and warns of volumes that do not fit their b-value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.quality.volume_signal import (
+    lacks_contrast,
+    signal_of_volumes,
+    unlike_b0s,
+    unlike_shell,
+)
+from n2a_bids.errors import BIDSDataError
+
+_MOST_NAMED = 5
+
+
+def refuse_empty_volumes(data: NDArray[np.float32], indices: Sequence[int], path: Path) -> None:
+    """Refuse a series in which a volume holds a single value.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) array
+    indices : sequence of int
+        Of the volumes in their file, from 0.
+    path : Path
+        Of the series, for the message.
+
+    Raises
+    ------
+    BIDSDataError
+        Names the volume.
+    """
+    flat = [index for index, volume in zip(indices, np.moveaxis(data, -1, 0)) if np.ptp(volume) == 0]
+    if flat:
+        raise BIDSDataError(
+            f"{path}: expected an image in every volume, found one value in volume {flat[0]} (counted "
+            f"from 0; {len(flat)} such), as an aborted scan leaves it; remove it from series and table"
+        )
+
+
+def check_signal(
+    data: NDArray[np.float32], shells: NDArray[np.float64], indices: Sequence[int], path: Path
+) -> list[str]:
+    """Compare the signal of volumes with their b-values.
+
+    Scanners append trace images and ADC maps to a series, which converters store with b=0: as a b0 they would
+    change brain mask, distortion and every tensor.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) array
+        Magnitudes.
+    shells : (C,) array
+        b-value of each volume, 0 for b0.
+    indices, path
+        See `refuse_empty_volumes`.
+
+    Returns
+    -------
+    warnings : list of str
+        Of weighted volumes unlike their shell, and of b0s no brighter than these.
+
+    Raises
+    ------
+    BIDSDataError
+        If a b0 differs from the other b0s.
+    """
+    signal = signal_of_volumes(data)
+    odd = unlike_b0s(signal, shells)
+    if odd:
+        listed = ", ".join(f"{indices[one.volume]} ({one.ratio:.2f} of the others)" for one in odd)
+        raise BIDSDataError(
+            f"{path}: expected b0 volumes of one brightness, found another signal in the head in volume "
+            f"{listed}, counted from 0, as a trace image or ADC map has that was stored with b=0; remove it "
+            "from series and table"
+        )
+    warnings = []
+    if unlike := unlike_shell(signal, shells):
+        listed = ", ".join(
+            f"{indices[one.volume]} (b={one.shell:g}, {one.ratio:.2f} times)" for one in unlike[:_MOST_NAMED]
+        )
+        more = f" and {len(unlike) - _MOST_NAMED} more" if len(unlike) > _MOST_NAMED else ""
+        warnings.append(
+            f"{path.name}: the signal of volumes is not that of the others of their b-value: {listed}{more}, "
+            "counted from 0; does the gradient table stand in the order of the volumes, or was signal lost?"
+        )
+    if lacks_contrast(signal, shells):
+        warnings.append(
+            f"{path.name}: the b0s are no brighter than volumes with diffusion weighting: does the gradient "
+            "table belong to this series, and does it stand in the order of its volumes?"
+        )
+    return warnings
