@@ -11,7 +11,7 @@ from n2a_bids.config import Config
 from n2a_bids.dataset.collect import leave_out_unsuitable
 from n2a_bids.dataset.group.sound_groups import is_diffusion, regroup_sound_images
 from n2a_bids.dataset.read.complex_parts import values_fault
-from n2a_bids.dataset.read.gradient_tables import brain_problem
+from n2a_bids.dataset.read.gradient_tables import brain_problem, unlike_b0_problem
 from n2a_bids.dataset.read.image_checks import image_problem
 from n2a_bids.dataset.read.micrographs import is_micrograph
 from n2a_bids.dataset.units import Collection, ImageFile
@@ -38,7 +38,8 @@ def with_sound_images(batch: Sequence[ParticipantWork], config: Config) -> list[
 
 
 def _with_sound_images(item: ParticipantWork, config: Config) -> ParticipantWork:
-    # A series without a brain would stop those that it is denoised with; alone, its own mask names it.
+    # A series without a brain, or with a map among its b0s, would stop those that it is denoised with; alone,
+    # its own nodes name it.
     together = {image.path for unit in item.units for image in unit.images if len(unit.images) > 1}
 
     def problem(image: ImageFile) -> str:
@@ -46,7 +47,10 @@ def _with_sound_images(item: ParticipantWork, config: Config) -> ParticipantWork
             # Read whole, once, where it is aligned; a fault there stops its own group alone.
             return ""
         found = image_problem(image.path)
-        if found or image.path not in together or not is_diffusion(image) or config.derivatives:
+        if found or image.path not in together or not is_diffusion(image):
+            return found
+        found = unlike_b0_problem(image, config.selection.b0_threshold)
+        if found or config.derivatives:
             return found
         return brain_problem(image, config.selection.b0_threshold)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.quality.volume_signal import signal_of_volumes, unlike_b0s
 from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.acquisition import Acquisition, read_acquisition
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile, PhaseEncoding
@@ -131,6 +132,53 @@ def read_header(path: Path) -> tuple[int | None, NDArray[np.float64] | None]:
         return None, None
     is_sound = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
     return int(np.prod(image.shape[3:])), affine if is_sound else None
+
+
+def b0_signal_problem(
+    signal: NDArray[np.float64], shells: NDArray[np.float64], indices: Sequence[int], path: Path
+) -> str:
+    """Say which b0s of a series differ from its other b0s, with the remedy; empty if none does.
+
+    Scanners append trace images and ADC maps to a series, which converters store with b=0: as a b0 they would
+    change brain mask, distortion and every tensor.
+
+    Parameters
+    ----------
+    signal, shells : (C,) arrays
+        See `n2a_bids.algorithms.quality.volume_signal`.
+    indices : sequence of int
+        Of the volumes in their file, from 0.
+    path : Path
+        Of the series.
+    """
+    odd = unlike_b0s(signal, shells)
+    if not odd:
+        return ""
+    listed = ", ".join(f"{indices[one.volume]} ({one.ratio:.2f} of the others)" for one in odd)
+    return (
+        f"{path}: expected b0 volumes of one brightness, found another signal in the head in volume "
+        f"{listed}, counted from 0, as a trace image or ADC map has that was stored with b=0; remove it from "
+        "series and table"
+    )
+
+
+def unlike_b0_problem(image: ImageFile, b0_threshold: float) -> str:
+    """Say which b0s of a series of the dataset differ from its other b0s: see `b0_signal_problem`.
+
+    Parameters
+    ----------
+    image, b0_threshold
+        See `brain_problem`.
+    """
+    try:
+        unweighted = np.flatnonzero(read_series(image, b0_threshold).gradients.is_b0)
+        if unweighted.size < 2:
+            return ""
+        source = nb.load(image.path)
+        volumes = np.stack([source.dataobj[..., index] for index in unweighted], axis=-1)
+    except (BIDSDataError, *UNREADABLE):
+        return ""
+    return b0_signal_problem(signal_of_volumes(volumes), np.zeros(unweighted.size), unweighted, image.path)
 
 
 def brain_problem(image: ImageFile, b0_threshold: float) -> str:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.quality.volume_signal import (
     lacks_contrast,
     signal_of_volumes,
-    unlike_b0s,
     unlike_shell,
 )
+from n2a_bids.dataset.read.gradient_tables import b0_signal_problem
 from n2a_bids.errors import BIDSDataError
 
 _MOST_NAMED = 5
@@ -48,9 +48,6 @@ def check_signal(
 ) -> list[str]:
     """Compare the signal of volumes with their b-values.
 
-    Scanners append trace images and ADC maps to a series, which converters store with b=0: as a b0 they would
-    change brain mask, distortion and every tensor.
-
     Parameters
     ----------
     data : (X, Y, Z, C) array
@@ -71,14 +68,9 @@ def check_signal(
         If a b0 differs from the other b0s.
     """
     signal = signal_of_volumes(data)
-    odd = unlike_b0s(signal, shells)
-    if odd:
-        listed = ", ".join(f"{indices[one.volume]} ({one.ratio:.2f} of the others)" for one in odd)
-        raise BIDSDataError(
-            f"{path}: expected b0 volumes of one brightness, found another signal in the head in volume "
-            f"{listed}, counted from 0, as a trace image or ADC map has that was stored with b=0; remove it "
-            "from series and table"
-        )
+    problem = b0_signal_problem(signal, shells, indices, path)
+    if problem:
+        raise BIDSDataError(problem)
     warnings = []
     if unlike := unlike_shell(signal, shells):
         listed = ", ".join(

@@ -295,8 +295,10 @@ def _series(folder: Path, name: str, data: np.ndarray, phase_encoding: str = "j-
     return Path(f"{stem}.nii.gz")
 
 
-@pytest.mark.parametrize("fault", ["noise", "aborted"])
-def test_a_series_without_brain_or_volumes_does_not_stop_those_that_repeat_it(bids_dir, tmp_path, fault):
+@pytest.mark.parametrize("fault", ["noise", "aborted", "map"])
+def test_a_series_without_brain_or_volumes_or_with_a_map_does_not_stop_those_that_repeat_it(
+    bids_dir, tmp_path, fault
+):
     """Not even as the first, which would be the reference; the b0 that shows the distortion stays theirs."""
     folder, rng = bids_dir / "sub-03/dwi", np.random.default_rng(1)
     radius = np.sqrt((np.stack(np.meshgrid(*(np.linspace(-1.7, 1.7, 44),) * 3)) ** 2).sum(axis=0))
@@ -304,8 +306,12 @@ def test_a_series_without_brain_or_volumes_does_not_stop_those_that_repeat_it(bi
         100 * (radius < 1)[..., None] + np.abs(rng.standard_normal((*radius.shape, 9))) for _ in range(3)
     ]
     heads[0] = np.abs(rng.standard_normal(heads[0].shape)) if fault == "noise" else heads[0]
-    heads[0][..., 8] *= fault == "noise"
+    heads[0][..., 8] *= {"noise": 1.0, "aborted": 0.0, "map": 0.3}[fault]
     bad, *good = [_series(folder, f"run-{run}_dwi", data) for run, data in enumerate(heads, start=1)]
+    if fault == "map":
+        for series in (bad, *good):
+            table = Path(str(series).replace(".nii.gz", ".bval"))
+            table.write_text(" ".join((*table.read_text().split()[:8], "0")))
     back = _series(folder, "dir-PA_dwi", heads[1][..., :1], "j")
     config = Config(bids_dir, tmp_path / "out", tmp_path / "work", "run")
     (item,) = with_sound_images([ParticipantWork.of("03", collect(bids_dir, config.selection))], config)
