@@ -149,7 +149,7 @@ def _demodulate_all(
         found: Demodulated = demodulate(to_complex(first, place), axes, width)
         real[place], phase[place] = found.real, found.phase
         if place in some:
-            lost.append(out_of_phase(found, np.ones(found.real.shape, bool)))
+            lost.append(out_of_phase(found))
     return real, phase, float(np.mean(lost))
 
 

@@ -83,9 +83,46 @@ def test_the_width_follows_the_phase():
 def test_signal_out_of_phase_is_told_from_noise():
     """Noise has none; a phase that turns within a few voxels has much."""
     generator = torch.Generator().manual_seed(1)
-    inside = np.ones(SHAPE, bool)
     smooth, _ = noisy(1.0)
-    assert out_of_phase(demodulate(smooth, SLICES, 2.5), inside) < 0.01
+    assert out_of_phase(demodulate(smooth, SLICES, 2.5)) < 0.01
     blocks = np.kron(torch.randn((16, 15, 6), generator=generator).numpy(), np.ones((4, 4, 1)))
     rough = add_complex_noise(np.full(SHAPE, 3.0), 2 * blocks, 1.0, generator)
-    assert out_of_phase(demodulate(rough, SLICES, 2.5), inside) > 0.1
+    assert out_of_phase(demodulate(rough, SLICES, 2.5)) > 0.1
+
+
+def _head_with_phase(phase: np.ndarray, snr: float, half_of_k_space: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A bright box in air; the noise of all voxels, or smooth, as zero-filling leaves it."""
+    signal = np.zeros(phase.shape)
+    signal[8:-8, 8:-8, 8:-8] = snr
+    noise = np.random.default_rng(0).standard_normal((2, *phase.shape))
+    noise = noise[0] + 1j * noise[1]
+    if half_of_k_space:
+        spectrum = np.fft.fftn(noise, axes=(0, 1))
+        for axis, size in enumerate(phase.shape[:2]):
+            np.moveaxis(spectrum, axis, 0)[size // 4 : size - size // 4] = 0
+        noise = np.fft.ifftn(spectrum, axes=(0, 1))
+        noise /= noise.real.std()
+    return (signal * np.exp(1j * phase) + noise).astype(np.complex64), signal
+
+
+@pytest.mark.parametrize("snr", [3.0, 8.0, 20.0])
+@pytest.mark.parametrize("half_of_k_space", [False, True])
+def test_a_smooth_phase_loses_nothing_whatever_the_noise(snr, half_of_k_space):
+    """No alarm where neighbours share their noise, or the noise is strong."""
+    place = np.indices((36, 34, 32))
+    phase = 2 * np.sin(2 * np.pi * place[0] / 72) + 0.01 * place[1] ** 2
+    image, _ = _head_with_phase(phase, snr, half_of_k_space)
+    assert out_of_phase(demodulate(image, (0, 1, 2), 1.5)) < 0.01
+
+
+@pytest.mark.parametrize("kind", ["waves", "voxels"])
+@pytest.mark.parametrize("half_of_k_space", [False, True])
+def test_the_energy_lost_to_a_steep_phase_is_told_as_it_is(kind, half_of_k_space):
+    """Waves of six voxels, and a phase that jumps from voxel to voxel, which neighbours share nothing of."""
+    place, jumps = np.indices((36, 34, 32)), np.random.default_rng(1).standard_normal((36, 34, 32))
+    phase = 1.5 * np.sin(2 * np.pi * place[0] / 6) if kind == "waves" else 0.6 * jumps
+    image, signal = _head_with_phase(phase, 10.0, half_of_k_space)
+    found = demodulate(image, (0, 1, 2), 1.5)
+    lost = np.sum((signal * np.sin(phase - found.phase)) ** 2) / np.sum(signal**2)
+    assert lost > 0.1
+    assert out_of_phase(found) == pytest.approx(lost, rel=0.15)
