@@ -132,6 +132,10 @@ def _run_on_truths(config: BenchmarkConfig, truths: list, plan: object, run_cell
         from n2a_bids.lab.benchmark.downstream.cells import run_downstream
 
         return run_downstream(truths, plan, config.downstream.analyses)
+    if config.site:
+        from n2a_bids.lab.benchmark.anat.site import run_site
+
+        return run_site(truths, plan, config.train)
     if config.speed:
         from n2a_bids.lab.benchmark.anat.speed import run_speed
 

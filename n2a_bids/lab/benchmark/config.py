@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from n2a_bids.config import Recipe
+from n2a_bids.config import Recipe, TrainConfig
 from n2a_bids.config.options import Option, Range, declared_fields
 from n2a_bids.lab.benchmark.noise2noise.config import Noise2NoiseConfig
 from n2a_bids.lab.simulation.conditions import CONDITIONS, DWI_NAMES, NAMES
@@ -179,6 +179,14 @@ class BenchmarkConfig:
         Option("compare the expected error of every voxel with the true one (auto) instead of the methods"),
     ] = False
     speed: Annotated[bool, Option("measure speed by phase instead of quality")] = False
+    site: Annotated[
+        bool,
+        Option(
+            "take --truth as the brains of one site (first of --conditions and --sigmas): train a network "
+            "on two runs of each, as n2a-tools train does, and compare it with the shipped one on brains "
+            "kept apart"
+        ),
+    ] = False
     pair: Annotated[
         tuple[Path, ...],
         Option("compare the methods on real aligned repetitions instead, by risk and time", metavar="FILE"),
@@ -203,11 +211,12 @@ class BenchmarkConfig:
     micr: MicrographBenchmarkConfig = field(default_factory=MicrographBenchmarkConfig)
     noise2noise: Noise2NoiseConfig = field(default_factory=Noise2NoiseConfig)
     downstream: DownstreamConfig = field(default_factory=DownstreamConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
 
     @property
     def command_line(self) -> list[str]:
         """Options that differ from their defaults, as they would be typed."""
-        sections = (self, self.dwi, self.micr, self.noise2noise, self.downstream)
+        sections = (self, self.dwi, self.micr, self.noise2noise, self.downstream, self.train)
         return [word for section in sections for word in _typed(section)]
 
 
@@ -216,7 +225,8 @@ def _typed(
     | DiffusionBenchmarkConfig
     | MicrographBenchmarkConfig
     | Noise2NoiseConfig
-    | DownstreamConfig,
+    | DownstreamConfig
+    | TrainConfig,
 ) -> Iterator[str]:
     """Flags and values of one dataclass of options."""
     for declared in declared_fields(type(config)):
