@@ -34,43 +34,54 @@ STEP_WORDS = {
 }
 """Step of a unit -> what is done when it has ended."""
 
-_CHECKS_S = {"check": (0.5, 0.05), "inspect": (0.5, 0.08)}
 _STEPS_S: dict[str, dict[str, tuple[float, float]]] = {
     "anat": {
-        **_CHECKS_S,
-        "gaps": (1.0, 0.1),
-        "mask_wf.brain": (6.0, 0.15),
+        "check": (0.5, 0.03),
+        "gaps": (0.5, 0.04),
+        "mask_wf.brain": (4.0, 0.4),
         "align_wf.reference": (0.5, 0.0),
-        "align_wf.register": (2.0, 0.4),
-        "align_wf.resample": (2.0, 1.0),
+        "align_wf.register": (2.0, 0.55),
+        "align_wf.resample": (2.0, 0.75),
+        "inspect": (0.5, 0.08),
     },
     "dwi": {
-        **_CHECKS_S,
-        "mask": (2.0, 0.4),
-        "distinct": (1.0, 0.15),
-        "motion": (2.0, 1.6),
+        "check": (0.3, 0.03),
+        "pick": (0.2, 0.12),
+        "mask": (3.5, 0.6),
+        "distinct": (0.3, 0.12),
+        "motion": (4.0, 2.1),
         "distortion": (2.0, 1.0),
-        "align": (1.0, 0.8),
+        "align": (0.5, 0.7),
+        "inspect": (0.3, 0.03),
         "tensor_wf.fit_mean": (0.5, 0.1),
         "tensor_wf.fit_denoised": (0.5, 0.1),
     },
     "micr": {"align": (1.0, 0.8)},
 }
-"""Kind and step -> seconds of any unit, and seconds for each million values of its images; on two processors
-with AMX. Figures and files together take `_FILES_S`."""
+"""Kind and step -> seconds of any unit, and seconds for each million values of its images; on two threads of
+an AMD EPYC of 2024. Figures and files together take `_FILES_S`."""
 
 _REGIONS_S = 45.0
 """The template of an atlas is registered with one thread, at a resolution of its own."""
-_FILES_S = (4.0, 1.0)
-_DENOISE_S = {"anat": (15.0, 8.5), "dwi": (3.0, 1.7)}
+_FILES_S = (3.0, 0.4)
+_DENOISE_S = {"anat": (25.0, 2.8), "dwi": (6.5, 1.25), "micr": (12.0, 3.0)}
+_NETWORKS_S = (15.0, 2.0)
+"""What networks add to the denoising of anatomical images, beside training."""
+_TRAINING_S = {"zero-shot": 0.0, "fast": 30.0, "default": 61.0, "thorough": 305.0, "faithful": 1500.0}
+"""Training of repetitions of one contrast, of any size."""
 _LEARNS_FROM_ANOTHER = 2.2
 """Time of the denoising of a diffusion series that learns from another one over that of one alone."""
-_RECIPES = {"default": 1.0, "fast": 0.4, "zero-shot": 0.55, "faithful": 12.0}
-"""Time of the denoising of anatomical images over that of the default recipe."""
-_MEAN_SHARE = 0.08
-"""The same of the strategy ``mean``, which only measures."""
-_SLOWER = (("amx_tile", 1.0), ("avx512_bf16", 2.2), ("avx512f", 3.0), ("", 4.0))
-"""First of these flags that a processor has -> time of networks over that with AMX."""
+_MEAN_SHARE = 0.3
+"""Time of the strategy ``mean``, which only measures, over that of all but networks."""
+_SLOWER = (
+    (("amx_tile",), 0.65),
+    (("avx512_bf16", "avx512_vp2intersect"), 1.0),
+    (("avx512_bf16",), 2.0),
+    (("avx512f",), 2.4),
+    ((), 4.4),
+)
+"""First of these sets of flags that a processor has -> time of networks over that of the EPYC, whose flags
+are the second (docs/hpc.md; that of the third, which has vectors of half the width, is reckoned)."""
 _THREADS = 2
 """Of the processor that was measured."""
 _UNREADABLE_VALUES = 8e6
@@ -98,24 +109,16 @@ def plan_unit(unit: DenoisingUnit, config: Config, slower: float | None = None) 
     Parameters
     ----------
     slower : float, optional
-        Time of networks over that of a processor with AMX; by default what this processor's flags say.
+        Time of networks over that of the processor that was measured; by default what this one's flags say.
 
     Returns
     -------
     plan : StepPlan
         For one unit at a time, on the threads of a step.
     """
-    millions = sum(_n_values(image.path) for image in unit.images) / 1e6
-    threads = max(1, config.resources.omp_nthreads)
-    kind = "anat" if unit.datatype == "anat" else "dwi"
-    factor = _RECIPES.get(config.denoise.recipe, 1.0) if kind == "anat" else 1.0
-    if config.denoise.strategy == "mean":
-        factor = _MEAN_SHARE
-    if unit.companion is not None:
-        factor *= _LEARNS_FROM_ANOTHER
-    slower = slower_than_amx() if slower is None else slower
-    networks = slower if kind == "anat" and config.denoise.strategy != "mean" else 1.0
-    constant, each = _DENOISE_S[kind]
+    sizes = [_n_values(image.path) / 1e6 for image in unit.images]
+    millions = sum(sizes)
+    slower = slower_networks() if slower is None else slower
     steps = {name: base + rate * millions for name, (base, rate) in _STEPS_S[unit.datatype].items()}
     if len(unit.images) == 1:
         for name in ("align_wf.register", "align_wf.resample"):
@@ -124,26 +127,42 @@ def plan_unit(unit: DenoisingUnit, config: Config, slower: float | None = None) 
         steps.pop("distortion", None)
     if config.outputs.regions and unit.has_regional_noise:
         steps["regions_wf.place"] = _REGIONS_S
-    # Half of the work has threads, the other half one.
-    speedup = 2 / (1 + _THREADS / min(threads, 8))
-    steps["denoise"] = constant + each * millions * factor * networks / speedup
+    # The mean of anatomical images is denoised, of other kinds every image.
+    denoised = max(sizes, default=0.0) if unit.datatype == "anat" else millions
+    steps["denoise"] = _denoise_s(unit, config, denoised, slower)
     return StepPlan(steps, _FILES_S[0] + _FILES_S[1] * millions)
 
 
-def slower_than_amx(cpu_flags: Path = _CPU_FLAGS) -> float:
-    """Time of networks on this processor over that on one with AMX, by the processor's flags.
+def _denoise_s(unit: DenoisingUnit, config: Config, millions: float, slower: float) -> float:
+    """Seconds of the denoising of so many million values."""
+    constant, each = _DENOISE_S[unit.datatype]
+    seconds = constant + each * millions
+    if unit.companion is not None:
+        seconds *= _LEARNS_FROM_ANOTHER
+    if config.denoise.strategy == "mean":
+        seconds *= _MEAN_SHARE
+    elif unit.datatype == "anat":
+        training_s = _TRAINING_S[config.denoise.recipe] if len(unit.images) > 1 else 0.0
+        seconds += slower * (_NETWORKS_S[0] + _NETWORKS_S[1] * millions + training_s)
+    # Half of the work has threads, the other half one.
+    threads = min(max(1, config.resources.omp_nthreads), 8)
+    return seconds * (1 + _THREADS / threads) / 2
+
+
+def slower_networks(cpu_flags: Path = _CPU_FLAGS) -> float:
+    """Time of networks on this processor over that on the one that was measured, by the processor's flags.
 
     Examples
     --------
-    >>> slower_than_amx(Path("nowhere"))
-    4.0
+    >>> slower_networks(Path("nowhere"))
+    4.4
     """
     try:
         text = cpu_flags.read_text(encoding="utf-8")
     except OSError:
         text = ""
     flags = set(text.split())
-    return next(factor for flag, factor in _SLOWER if not flag or flag in flags)
+    return next(factor for needed, factor in _SLOWER if flags.issuperset(needed))
 
 
 def _n_values(path: Path) -> float:

@@ -191,7 +191,7 @@ class RunProgress:
             parts = {}
             for running in self._running.values():
                 found = read_progress(running.folder / FILE_NAME) if running.step == "denoise" else None
-                if found is not None and found.part > running.part:
+                if found is not None and found.part != running.part:
                     running.part, running.part_at = found.part, self._clock()
                 if running.part:
                     parts[running.unit, running.step] = running.part, running.part_at
