@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.alignment import move_back
 from n2a_bids.algorithms.micrographs.drift import Drift
+from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
 from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels, find_lost_pixels
 from n2a_bids.algorithms.normalization import equal_gains
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -124,8 +125,9 @@ def align_exposures(
     data, saturated, kept, drift, reasons = _sort_out(paths, data, saturated, aligned)
     for index in reasons:
         report(f"WARNING: left out: {reasons[index]}")
+    lost = _with_hot_pixels(data, _only(kept, lost), drift)
     drift = _told(drift, report)
-    measured = ~_only(kept, lost)
+    measured = ~lost
     if drift is not None:
         saturated = _move_back(data, saturated, measured, drift)
     counted = ~saturated.any(axis=(0, -1)) & measured.all(axis=0)
@@ -147,7 +149,7 @@ def align_exposures(
         n_measured=None if measured.all() else measured.sum(axis=0, dtype=np.uint8),
         micrograph=True,
     )
-    notes = _notes([images[index] for index in kept], _only(kept, lost), repetitions, gains)
+    notes = _notes([images[index] for index in kept], lost, repetitions, gains)
     return Exposures(repetitions, first, drift, reasons, notes)
 
 
@@ -183,6 +185,17 @@ def _sort_out(
         rows = [kept.index(index) for index in left]
         data, saturated, kept = _only(rows, data), _only(rows, saturated), left
     return data, saturated, kept, drift, reasons
+
+
+def _with_hot_pixels(
+    data: NDArray[np.float32], lost: NDArray[np.bool_], drift: Drift | None
+) -> NDArray[np.bool_]:
+    """Lost pixels, and with them those that are hot in all exposures, which are filled in `data`."""
+    hot = np.zeros(lost.shape[1:], bool) if drift is None else find_hot_pixels(data, drift)
+    if not hot.any():
+        return lost
+    fill_lost_pixels(data, np.broadcast_to(hot, lost.shape))
+    return lost | hot
 
 
 def _only(kept: Sequence[int], rows: NDArray) -> NDArray:
