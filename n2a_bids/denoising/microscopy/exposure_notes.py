@@ -1,4 +1,4 @@
-"""Words what micrograph exposures lack: chunks, lost pixels, structure that others show."""
+"""Words what is odd in micrograph exposures: chunks, lost pixels, structure or brightness unlike others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.micrographs.structure import compare_structure
+from n2a_bids.algorithms.micrographs.brightness import BrighterPlaces, find_brighter_places
+from n2a_bids.algorithms.micrographs.structure import StructureRatio, compare_structure
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.io.micrographs import Micrograph
 
@@ -32,13 +33,13 @@ def lost_note(path: Path, lost: NDArray[np.bool_]) -> str:
         return ""
     return (
         f"{path.name}: {100 * lost.mean():.2g} % of its pixels are lost (its lowest value alone, in lines or "
-        "blocks where others show something, or hot lines and cosmic rays that no other shows): the others "
-        "stand in there"
+        "blocks where others show something, hot lines and cosmic rays that no other shows, or hot pixels of "
+        "the camera, which do not drift with the specimen): the others stand in there"
     )
 
 
 def structure_notes(paths: Sequence[Path], exposures: Repetitions, gains: NDArray[np.float64]) -> list[str]:
-    """A sentence for each exposure that shows far less structure than the others, once their means are equal.
+    """A sentence for each exposure that shows far less structure than the others, or places far brighter.
 
     Parameters
     ----------
@@ -54,10 +55,26 @@ def structure_notes(paths: Sequence[Path], exposures: Repetitions, gains: NDArra
     middle = tuple(slice(max(0, (size - _WINDOW) // 2), (size + _WINDOW) // 2) for size in data.shape[1:3])
     windows = data[:, *middle].mean(axis=-1) * gains.astype(np.float32)[:, None, None, None]
     found = compare_structure(windows, exposures.mask[middle])
-    return [
-        f"{path.name}: structure of a few pixels has {one.ratio:.0%} of the variance that others show, their "
-        "means made equal: out of focus, or a black level. No noise model knows such differences, and the "
-        "gain is told too high; leave the exposure out, or subtract the black level from all"
-        for path, one in zip(paths, found, strict=True)
-        if one is not None and one.is_less
-    ]
+    brighter = find_brighter_places(windows, exposures.mask[middle])
+    unlike = zip(paths, found, brighter, strict=True)
+    return [text for path, *ones in unlike for text in _unlike_others(path, *ones)]
+
+
+def _unlike_others(path: Path, structure: StructureRatio | None, places: BrighterPlaces | None) -> list[str]:
+    """Sentences about one exposure."""
+    told = []
+    if structure is not None and structure.is_less:
+        told.append(
+            f"{path.name}: structure of a few pixels has {structure.ratio:.0%} of the variance that others "
+            "show, their means made equal: out of focus, or a black level. No noise model knows such "
+            "differences, and the gain is told too high; leave the exposure out, or subtract the black level "
+            "from all"
+        )
+    if places is not None:
+        told.append(
+            f"{path.name}: {100 * places.part:.2g} % of it are far brighter than others show them (by up to "
+            f"{places.contrast:.1f} times the contrast of the image): charging, contamination, or a shadow "
+            "over the others. It stays in the result in part, and the gain is told too high; look at it, and "
+            "leave the exposure out"
+        )
+    return told
