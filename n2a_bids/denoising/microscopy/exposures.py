@@ -133,11 +133,7 @@ def align_exposures(
     counted = ~saturated.any(axis=(0, -1)) & measured.all(axis=0)
     # What none has measured stays as it was filled.
     measured[0] |= ~measured.any(axis=0)
-    if not counted.any():
-        raise BIDSDataError(
-            f"{paths[kept[0]]}: expected pixels that all exposures show unsaturated, found none; expose "
-            "shorter, or leave exposures out that have drifted away"
-        )
+    _refuse_none(counted, paths[kept[0]])
     gains = equal_gains(data, counted)
     _fill_gaps(data, measured, gains)
     # What was told of the first alone would cut off what others hold.
@@ -151,6 +147,15 @@ def align_exposures(
     )
     notes = _notes([images[index] for index in kept], lost, repetitions, gains)
     return Exposures(repetitions, first, drift, reasons, notes)
+
+
+def _refuse_none(counted: NDArray[np.bool_], path: Path) -> None:
+    """Refuse exposures of which no pixel is unsaturated in all."""
+    if not counted.any():
+        raise BIDSDataError(
+            f"{path}: expected pixels that all exposures show unsaturated, found none; expose shorter, or "
+            "leave exposures out that have drifted away"
+        )
 
 
 def _notes(
