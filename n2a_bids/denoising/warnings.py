@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise, shared_series_noise
 from n2a_bids.algorithms.registration.alignment import least_structure
@@ -25,7 +26,8 @@ _MOST_EDGES = 0.2
 """0 for aligned runs with white noise, 0.14 for a real pair; 0.3 to 0.47 where runs are one voxel apart."""
 _BAND_MM = (1.2, 3.0)
 _LEAST_HEAD_SIGNAL = 0.25
-"""Of a series, mean over its volumes, over that of the brain: air lies below, also of magnitudes."""
+"""Of a series, mean over its b0s, over that of the brain: air lies below, also of magnitudes."""
+_HEAD_BLUR_VOXELS = 1.0
 _LEAST_GAP_ML = 1.0
 _MOST_ANATOMY = 0.1
 """More along edges in the residual than in the difference of two runs, as the trust tests of the benchmark
@@ -167,8 +169,7 @@ def gap_warnings(repetitions: Repetitions) -> list[str]:
         return []
     gaps = (n_measured > 0) & (n_measured < n_runs)
     if repetitions.data.shape[-1] > 1:
-        signal = repetitions.data.max(axis=0).mean(axis=-1)
-        gaps &= signal > _LEAST_HEAD_SIGNAL * np.median(signal[repetitions.mask])
+        gaps &= _head_of_series(repetitions)
     gaps_ml = np.count_nonzero(gaps) * float(np.prod(repetitions.voxel_size_mm)) / 1000
     if gaps_ml < _LEAST_GAP_ML:
         return []
@@ -176,6 +177,15 @@ def gap_warnings(repetitions: Repetitions) -> list[str]:
         "some of the runs hold one value and no measurement (defaced, skull-stripped or padded) in "
         f"{gaps_ml:.0f} ml, where others were measured: these alone stand there, with more noise"
     ]
+
+
+def _head_of_series(repetitions: Repetitions) -> NDArray[np.bool_]:
+    """(X, Y, Z) where a series shows signal: in its b0s, the noise of which lies farthest below it."""
+    table, volumes = repetitions.gradients, repetitions.data.max(axis=0)
+    if table is not None and table.is_b0.any():
+        volumes = volumes[..., table.is_b0]
+    signal = gaussian_blur(volumes.mean(axis=-1), _HEAD_BLUR_VOXELS, 2.0)
+    return signal > _LEAST_HEAD_SIGNAL * np.median(signal[repetitions.mask])
 
 
 def residual_warnings(repetitions: Repetitions, record: DenoisingRecord) -> list[str]:
