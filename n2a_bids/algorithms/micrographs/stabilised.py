@@ -26,13 +26,13 @@ _WINDOW_EDGE = 512
 _CORE_EDGE, _CONTEXT_PIXELS = 128, 32
 """Of the squares that are held out, and around them for prediction."""
 _HELD_OUT_PART, _FEWEST_CORES, _MOST_CORES = 0.12, 6, 24
-_ENOUGH_PIXELS = 130_000
+ENOUGH_PIXELS = 130_000
 """To tell a gain to 0.1 dB; of 7,000 it was off by up to 0.5 dB. Where nothing is trained, they cost time
 alone."""
 _VOID_EDGE = 9
 _LEAST_VOID = 1e-4
 """Part of the pixels that must be alike before areas of them are looked for."""
-_CAP_VARIANCES = 25.0
+CAP_VARIANCES = 25.0
 """Squared differences of exposures count as no more noise variances."""
 
 
@@ -184,7 +184,7 @@ def _noise_variance(stable: NDArray[np.float32], counted: NDArray[np.bool_]) -> 
     variance = values.var(axis=0, ddof=1, dtype=np.float64)
     usual = float(np.mean(variance))
     for _ in range(3):
-        usual = float(np.mean(np.minimum(variance, _CAP_VARIANCES * usual)))
+        usual = float(np.mean(np.minimum(variance, CAP_VARIANCES * usual)))
     return usual
 
 
@@ -210,9 +210,8 @@ def hold_out_squares(
     shape, n_counted = fields.counted.shape, int(fields.counted.sum())
     n_pixels = _HELD_OUT_PART * n_counted
     if not trains:
-        n_pixels = max(n_pixels, min(n_counted, _ENOUGH_PIXELS))
-    affordable = int(np.sqrt(n_pixels / _FEWEST_CORES)) // 4 * 4
-    edge = int(np.clip(affordable, 8, min(_CORE_EDGE, *(max(size // 2 // 4 * 4, 4) for size in shape[1:]))))
+        n_pixels = max(n_pixels, min(n_counted, ENOUGH_PIXELS))
+    edge = _core_edge(shape, n_pixels, most, covers=not trains)
     corners = [
         (plane, x, y)
         for plane in range(shape[0])
@@ -241,6 +240,15 @@ def hold_out_squares(
         )
         held[cores[-1]] = True
     return HeldOut(cores=tuple(cores), boxes=tuple(boxes), mask=held)
+
+
+def _core_edge(shape: tuple[int, ...], n_pixels: float, most: int, *, covers: bool) -> int:
+    """Edge of squares that hold so many pixels; where `covers`, a grid of them leaves little out."""
+    affordable = int(np.sqrt(n_pixels / _FEWEST_CORES)) // 4 * 4
+    edge = int(np.clip(affordable, 8, min(_CORE_EDGE, *(max(size // 2 // 4 * 4, 4) for size in shape[1:]))))
+    # Equal squares that leave no strip out: gains differ between the middle and the rim.
+    fitting = min(max(size // -(-size // edge) // 4 * 4, 4) for size in shape[1:])
+    return fitting if covers and most * fitting**2 >= n_pixels else edge
 
 
 @dataclass(frozen=True, slots=True)

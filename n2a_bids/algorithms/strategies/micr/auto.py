@@ -16,7 +16,7 @@ from n2a_bids.algorithms.micrographs.planes import denoise_planes
 from n2a_bids.algorithms.micrographs.stabilised import StableFields, hold_out_squares
 from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
-from n2a_bids.algorithms.quality.gain import Gain, denoising_gain
+from n2a_bids.algorithms.quality.gain import Gain
 from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
 from n2a_bids.algorithms.risk.candidates import PRETRAINED, SHIPPED, Candidate
 from n2a_bids.algorithms.risk.choice import describe_choice, judge, list_candidates
@@ -31,6 +31,13 @@ from n2a_bids.algorithms.strategies.micr.channels import (
     train_network,
     training_config,
 )
+from n2a_bids.algorithms.strategies.micr.gain import (
+    ERROR_EXPONENT,
+    ERROR_GROWTH,
+    Judged,
+    anchor_candidates,
+    estimate_denoising_gain,
+)
 from n2a_bids.algorithms.strategies.micr.rings import correlate_halves
 from n2a_bids.record.denoising import Choice, Epoch
 
@@ -38,11 +45,6 @@ _NOISE_FACTORS = (0.8, 1.0, 1.25)
 """Factors on the noise level that are tried with the pretrained network."""
 _CERTAINTY = 2.0
 """Standard errors by which denoising each exposure must beat denoising their mean."""
-_ERROR_EXPONENT = 0.65
-"""The squared error of a denoised image rises with about this power of the noise variance."""
-_ERROR_GROWTH = (1 + STRENGTH**2) ** _ERROR_EXPONENT
-"""Of what is compared, recorrupted and therefore a little noisier than the mean: without it, gains of five
-sections of an electron microscope were told 0.4 dB too low."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +107,12 @@ def _denoise_channel(
         scale=fields.scale,
         weighting=weighting,
         history=history,
-        candidates=list_candidates(volumes, stack, mean_error, error_growth=_ERROR_GROWTH),
+        candidates=list_candidates(volumes, stack, mean_error, error_growth=ERROR_GROWTH),
         gain=Gain(weighting=weighting.gain),
     )
     if mean_won:
         return replace(found, rings=correlate_halves(fields, partial(estimator.blend, candidates, weights)))
+    judged = _what_is_judged(estimator, candidates, weights, fields, config)
     best = candidates[int(np.argmin(stack.risks))]
     each = _each_is_better(best, stack.block_risks[:, candidates.index(best)], fields, held_out, estimator)
     if each:
@@ -122,10 +125,9 @@ def _denoise_channel(
     method = PlaneEstimator(context, FLIPS[: config.training.n_flips]).blend(candidates, weights, noise_sd)
     how = {"each": each, "memory_gb": context.memory_gb, "report": context.report}
     image = denoise_planes(exposures, fields.scale, method, weighting, **how)
-    gain = replace(
-        found.gain, denoising=denoising_gain(mean_error * _ERROR_GROWTH, mean_error, stack.combined_risk)
-    )
-    return replace(found, image=image, gain=gain, rings=rings)
+    gain = replace(found.gain, denoising=estimate_denoising_gain(judged, fields, held_out, context))
+    rows = anchor_candidates(found.candidates, gain.denoising)
+    return replace(found, image=image, candidates=rows, gain=gain, rings=rings)
 
 
 def compare_on_squares(
@@ -194,6 +196,21 @@ def _with_local_means(candidate: PlaneCandidate) -> list[PlaneCandidate]:
     ]
 
 
+def _what_is_judged(
+    estimator: PlaneEstimator,
+    candidates: list[PlaneCandidate],
+    weights: NDArray[np.float64],
+    fields: StableFields,
+    config: AutoConfig,
+) -> Judged:
+    """The blend, and the pretrained network where another one was trained, on recorrupted means."""
+    noise_sd = fields.average_noise_sd * float(np.sqrt(1 + STRENGTH**2))
+    method = estimator.blend(candidates, weights, noise_sd)
+    if not config.training.schedule.n_epochs or config.training.weights is None:
+        return Judged(method)
+    return Judged(method, estimator.blend([candidates[1]], np.ones(1), noise_sd))
+
+
 def _each_is_better(
     candidate: PlaneCandidate,
     block_risks: NDArray[np.float64],
@@ -227,6 +244,6 @@ def _each_is_better(
         sizes.append(counted.sum())
     # What is compared was a little noisier than the mean.
     of_mean = block_risks + fields.noise_sd**2 / n_exposures
-    of_mean = of_mean * (1 + STRENGTH**2) ** -_ERROR_EXPONENT
+    of_mean = of_mean * (1 + STRENGTH**2) ** -ERROR_EXPONENT
     difference, doubt = average_blocks(np.array(errors) - of_mean, np.array(sizes) / np.sum(sizes))
     return bool(difference + _CERTAINTY * doubt < 0)

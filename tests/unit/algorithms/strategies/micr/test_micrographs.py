@@ -134,6 +134,24 @@ def test_a_gain_without_training_is_told_to_half_a_decibel():
     assert blend.gain_over_mean_db == pytest.approx(denoised.gain.decibels, abs=0.01)
 
 
+@needs_weights
+@pytest.mark.parametrize("seed", [3, 4])
+def test_the_gain_of_a_small_field_is_that_of_intensities(seed):
+    """Six small squares are held out; the bright half, where noise is strong, counts most."""
+    bright = np.linspace(0, 1, 160)[:, None] > 0.5
+    expected = np.where(bright, 30 + 1.5 * scene(seed, 160), scene(seed, 160) / 3)
+    repetitions = exposures(expected[..., None, None], seed=seed)
+    strategy, settings = short("auto", SHIPPED)
+    denoised = strategy.denoise(repetitions, settings, context(seed))
+    mean, result = (
+        np.mean((image[..., 0, 0] - 2 * expected - 50) ** 2)
+        for image in (average_matched(repetitions), denoised.data)
+    )
+    assert denoised.gain.decibels == pytest.approx(10 * np.log10(mean / result), abs=0.6)
+    blend = denoised.record.candidates[-1]
+    assert blend.gain_over_mean_db == pytest.approx(denoised.gain.decibels, abs=0.01)
+
+
 def test_unequal_noise_does_not_bend_the_risk():
     """Of four exposures one is less noisy: the risk of a smoothed mean is its error, whatever was drawn."""
     rng, expected = np.random.default_rng(2), scene(size=192)
