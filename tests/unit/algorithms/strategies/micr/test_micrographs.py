@@ -13,6 +13,7 @@ from n2a_bids.algorithms.micrographs import planes
 from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise
 from n2a_bids.algorithms.micrographs.planes import TileEstimate, denoise_planes
 from n2a_bids.algorithms.micrographs.stabilised import StableScale, hold_out_squares, prepare_fields
+from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.training import Schedule
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -20,6 +21,7 @@ from n2a_bids.algorithms.risk.candidates import Candidate
 from n2a_bids.algorithms.strategies import get_strategy
 from n2a_bids.algorithms.strategies.mean import average_matched
 from n2a_bids.algorithms.strategies.micr import auto, noise2average
+from n2a_bids.algorithms.strategies.micr.candidates import PlaneCandidate, PlaneEstimator
 from n2a_bids.io.weights import load_weights
 from n2a_bids.strategy_table import strategies_of
 
@@ -291,6 +293,22 @@ def test_tiles_of_large_planes_do_not_show(monkeypatch):
     np.testing.assert_allclose(
         denoise_planes(data, scale, method, equal_weights(len(data)), each=True), whole, rtol=0.02
     )
+
+
+@needs_weights
+def test_no_seam_shows_where_tiles_of_the_network_meet(monkeypatch):
+    """A blend as `auto` keeps it, in tiles of 128 pixels: every pixel as in one piece."""
+    data = exposures(scene(size=448)[:, :160, None, None]).data[..., 0]
+    scale = StableScale(CountingNoise(2.0, -100.0), 9.0, 2.0)
+    network = context().new_network("resunet-2d", SHIPPED)
+    blended = [PlaneCandidate("network", network), PlaneCandidate("means", network, keep_local_means=True)]
+    method = PlaneEstimator(context(), FLIPS[1:3]).blend(blended, np.array([0.6, 0.4]), 0.3)
+    whole = denoise_planes(data, scale, method, equal_weights(2))
+    for name in ("_LARGEST_EDGE", "_SMALLEST_EDGE"):
+        monkeypatch.setattr(planes, name, 128)
+    tiled = denoise_planes(data, scale, method, equal_weights(2))
+    difference = np.abs(tiled - whole)[..., 0]
+    assert difference.max() < 0.02 * data.std(axis=0).mean()
 
 
 def test_large_images_are_learned_from_in_windows(monkeypatch):
