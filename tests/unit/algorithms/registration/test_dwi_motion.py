@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from diffusion_series import random_directions
 from dwi_dataset import NOISE_SD, VOXEL_MM, head
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.registration.dwi_contrasts import contrast_groups
+from n2a_bids.algorithms.registration.dwi_contrasts import contrast_groups, largest_shift_voxels
 from n2a_bids.algorithms.registration.dwi_motion import (
     _noise_over_signal,
     _trust,
@@ -303,3 +304,22 @@ def test_where_predictions_fail_beyond_noise_is_trusted_less():
     noise[:, :100] += 20 * np.random.default_rng(1).choice([-1, 1], (24, 1)).astype(np.float32)
     trusted = _trust(noise, mean)
     assert trusted[:100].max() < 0.01 < trusted[100:].min()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_noise_of_large_voxels_moves_no_head_from_round_to_round(seed):
+    """Interpolation takes noise away: images smoothed by less than a voxel ran away together (5, 9 mm)."""
+    shape, voxel_mm = (36, 42, 32), (4.0, 4.0, 4.0)
+    image, mask = _head(shape)
+    rng = np.random.default_rng(100)
+    fibre = np.stack([ndimage.gaussian_filter(rng.standard_normal(shape), 2.5) for _ in range(3)], axis=-1)
+    fibre /= np.linalg.norm(fibre, axis=-1, keepdims=True)
+    order = ndimage.gaussian_filter(rng.standard_normal(shape), 2)
+    order = np.clip(0.5 + order / order.std() / 2, 0, 1)[..., None]
+    bvals = np.r_[0, 0, np.tile([1000.0, 2000.0], 8)]
+    bvecs = np.vstack((np.zeros((2, 3)), random_directions(16)))
+    series = image[..., None] * np.exp(-bvals / 1000 * (0.6 + 0.5 * order * (fibre @ bvecs.T) ** 2))
+    noise = np.random.default_rng(seed).normal(0, np.median(image[mask]) / 8, (2, *series.shape))
+    noisy = np.hypot(series + noise[0], noise[1]).astype(np.float32)
+    found = estimate_motion(noisy, Gradients(bvals, bvecs), mask, voxel_mm, lambda fixed, moving: np.eye(4))
+    assert max(4 * largest_shift_voxels(one, mask) for one in found.voxel_maps) < 1.5
