@@ -24,6 +24,7 @@ from n2a_bids.denoising.companion import with_companion
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import expected_error
 from n2a_bids.denoising.record import add_findings, complete, describe_run, find_noise_map
+from n2a_bids.denoising.volume_checks import check_series
 from n2a_bids.denoising.warnings import refuse_stack, shared_noise_warnings
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.images import mask_in_world
@@ -91,6 +92,7 @@ def denoise_files(
     repetitions, alone = _beside(repetitions, job, strategy, report)
     compares = not (job.allow_shared_noise or repetitions.micrograph)
     shared = shared_noise_warnings(job.runs, repetitions) if compares else []
+    unusual = check_series(job.runs, repetitions) if compares else []
     _check_fit(strategy, repetitions, job)
     weights = load_all_weights(strategy.facts.weights_of(job.denoise.recipe), job.denoise.weights_dir)
     report(
@@ -107,7 +109,7 @@ def denoise_files(
     mean = _with_empty(repetitions, average_matched(repetitions))
     noise_sd = find_noise_map(repetitions, denoised)
     record = describe_run(job, device, strategy, weights, repetitions, denoised, device_name(device))
-    record = replace(record, warnings=(*record.warnings, *shared, *alone))
+    record = replace(record, warnings=(*record.warnings, *shared, *unusual, *alone))
     record = complete(add_findings(record, job, repetitions, mean, denoised, noise_sd), started)
     uncertainty = (
         expected_error(repetitions, denoised, noise_sd, mask) if strategy.facts.tells_error else None

@@ -8,15 +8,37 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.quality.volume_signal import (
     lacks_contrast,
     signal_of_volumes,
     unlike_shell,
 )
+from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.dataset.read.gradient_tables import b0_signal_problem
 from n2a_bids.errors import BIDSDataError
 
 _MOST_NAMED = 5
+
+
+def check_series(runs: Sequence[Path], repetitions: Repetitions) -> list[str]:
+    """Compare the signal of the volumes of each diffusion series with their b-values: see `check_signal`.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+        Their files, for the message.
+    repetitions : Repetitions
+        Of other images nothing is checked.
+    """
+    if repetitions.gradients is None:
+        return []
+    shells = find_shells(repetitions.gradients)
+    found = [
+        check_signal(series, shells, range(shells.size), run)
+        for run, series in zip(runs, repetitions.data, strict=True)
+    ]
+    return [warning for warnings in found for warning in warnings]
 
 
 def refuse_empty_volumes(data: NDArray[np.float32], indices: Sequence[int], path: Path) -> None:
