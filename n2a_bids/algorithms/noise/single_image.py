@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.noise.air import Magnitude, find_air, find_magnitude, is_cut_off
+from n2a_bids.algorithms.noise.estimate import finest_detail
 from n2a_bids.algorithms.normalization import Mask, MaskedSmoother, Volume
 
 _FLAT_PART = 0.25
@@ -124,13 +125,7 @@ def _step(values: NDArray[np.floating]) -> float:
 def _detail_power(image: Volume, mask: Mask) -> tuple[NDArray[np.float32], Mask]:
     """Local mean square of the finest diagonal detail, and the flat tissue in which it is noise."""
     values = np.asarray(image, np.float32)
-    detail = values
-    for axis in range(3):
-        if values.shape[axis] > 1:
-            # The last voxels have no next ones: their detail is that of the voxels before.
-            steps = np.diff(detail, axis=axis)
-            detail = np.concatenate((steps, steps.take([-1], axis)), axis) / np.float32(np.sqrt(2))
-    power = ndimage.uniform_filter(detail * detail, _WINDOW_VOXELS)
+    power = ndimage.uniform_filter(np.square(finest_detail(values)), _WINDOW_VOXELS)
     inner = ndimage.binary_erosion(mask, iterations=_EROSIONS)
     inner = inner if inner.any() else mask
     slope = ndimage.gaussian_gradient_magnitude(values, _GRADIENT_SD_VOXELS)

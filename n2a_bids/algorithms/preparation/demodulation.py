@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from n2a_bids.algorithms.noise.estimate import finest_detail
+
 Complex = NDArray[np.complex64]
 
 WIDTHS_VOXELS = (1.5, 2.5, 4.0)
@@ -133,12 +135,7 @@ def _noise_variance(power: NDArray[np.float32], around: NDArray[np.float32]) -> 
     The square S^2 + 2 v of signal and noise varies by 4 v (S^2 + v), which its finest detail shows where
     neighbours have noise of their own. Where they share it, that is too little, and the air tells more.
     """
-    detail = power
-    for axis in range(power.ndim):
-        if power.shape[axis] > 1:
-            steps = np.diff(detail, axis=axis)
-            detail = np.concatenate((steps, steps.take([-1], axis)), axis) / np.float32(np.sqrt(2))
-    spread = ndimage.uniform_filter(np.square(detail), _WINDOW_VOXELS)
+    spread = ndimage.uniform_filter(np.square(finest_detail(power)), _WINDOW_VOXELS)
     local = (around - np.sqrt(np.maximum(np.square(around) - spread, 0))) / 2
     bright = around >= np.median(around)
     seen = float(np.median(local[bright]))
