@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.micrographs.structure import sum_squares, with_mean_of_others
+
 _BLOCK = 16
 _LEAST_COUNTED = 0.5
 """Of the pixels of a block."""
@@ -44,20 +46,18 @@ def find_brighter_places(
     places : list of BrighterPlaces or None
         None where an exposure is nowhere far brighter than the others.
     """
-    numbers = _block_sums(counted.astype(np.float32))
+    numbers = sum_squares(counted.astype(np.float32), _BLOCK)
     used = numbers >= _LEAST_COUNTED * _BLOCK**2
     if np.count_nonzero(used) < 2:
         return [None] * len(exposures)
-    total = exposures.sum(axis=0)
     found: list[BrighterPlaces | None] = []
-    for exposure in exposures:
-        others = (total - exposure) / (len(exposures) - 1)
+    for exposure, others in with_mean_of_others(exposures):
         difference = (exposure - others) * counted
         means, squares = (
-            _block_sums(one)[used] / numbers[used] for one in (difference, np.square(difference))
+            sum_squares(one, _BLOCK)[used] / numbers[used] for one in (difference, np.square(difference))
         )
         noise = np.sqrt(np.maximum(squares - np.square(means), 0))
-        usual = _block_sums(others * counted)[used] / numbers[used]
+        usual = sum_squares(others * counted, _BLOCK)[used] / numbers[used]
         contrast = max(float(np.ptp(np.percentile(usual, (2, 98)))), float(np.median(noise)))
         excess = means - np.median(means)
         bright = excess > np.maximum(_MOST_CONTRAST * contrast, _CERTAINTY * noise / np.sqrt(numbers[used]))
@@ -66,9 +66,3 @@ def find_brighter_places(
             BrighterPlaces(float(bright.mean()), float(excess.max() / contrast)) if is_there else None
         )
     return found
-
-
-def _block_sums(image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sums over squares of pixels of each plane."""
-    rows, columns = (np.arange(0, size, _BLOCK) for size in image.shape[:2])
-    return np.add.reduceat(np.add.reduceat(image, rows, 0, dtype=np.float64), columns, 1)

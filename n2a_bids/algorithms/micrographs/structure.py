@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,13 +51,25 @@ def compare_structure(
     """
     if min(counted.shape[:2]) < 2 * _SPAN:
         return [None] * len(exposures)
-    total = exposures.sum(axis=0)
     usable = np.logical_and.reduce([counted[place] for axis in (0, 1) for place in _corners(axis)])
-    ratios: list[StructureRatio | None] = []
+    return [
+        _ratio(*(_structure(image, usable) for image in beside)) for beside in with_mean_of_others(exposures)
+    ]
+
+
+def with_mean_of_others(
+    exposures: NDArray[np.float32],
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Each of two or more exposures (R, X, Y, Z), and the mean of the others."""
+    total = exposures.sum(axis=0)
     for exposure in exposures:
-        others = (total - exposure) / (len(exposures) - 1)
-        ratios.append(_ratio(*(_structure(image, usable) for image in (exposure, others))))
-    return ratios
+        yield exposure, (total - exposure) / (len(exposures) - 1)
+
+
+def sum_squares(image: NDArray, edge: int) -> NDArray[np.float64]:
+    """Sums of a (X, Y, Z) image over squares of pixels of each plane."""
+    rows, columns = (np.arange(0, size, edge) for size in image.shape[:2])
+    return np.add.reduceat(np.add.reduceat(image, rows, 0, dtype=np.float64), columns, 1)
 
 
 def _corners(axis: int) -> list[tuple[slice, slice]]:
@@ -72,8 +85,7 @@ def _structure(image: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray
     for axis in (0, 1):
         first, second, third, fourth = (image[place] for place in _corners(axis))
         products += np.where(usable, (first - second) * (third - fourth), 0)
-    rows, columns = (np.arange(0, size, _BLOCK) for size in usable.shape[:2])
-    return np.add.reduceat(np.add.reduceat(products, rows, 0), columns, 1).ravel()
+    return sum_squares(products, _BLOCK).ravel()
 
 
 def _ratio(own: NDArray[np.float64], others: NDArray[np.float64]) -> StructureRatio | None:

@@ -43,7 +43,6 @@ def structure_notes(paths: Sequence[Path], exposures: Repetitions, gains: NDArra
 
     Parameters
     ----------
-    paths : sequence of Path
     exposures : Repetitions
         Aligned.
     gains : (R,) float array
