@@ -17,7 +17,7 @@ from n2a_bids.lab.benchmark.anat.alignment import align_runs
 from n2a_bids.lab.benchmark.anat.cells import Cell, CellData, make_cell_data
 from n2a_bids.lab.benchmark.anat.methods import run_method
 from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, open_table
-from n2a_bids.lab.benchmark.table import CELL_COLUMNS, COLUMNS, MEASURES, RowTable, cell_key, measure
+from n2a_bids.lab.benchmark.table import CELL_COLUMNS, COLUMNS, RowTable, cell_key, measure
 from n2a_bids.lab.benchmark.truths import Truth, crop_truth
 from n2a_bids.lab.benchmark.worker import run_in_child
 from n2a_bids.training.groups import AlignedGroup, split_subjects, write_groups
@@ -25,7 +25,7 @@ from n2a_bids.training.request import TrainRequest
 from n2a_bids.training.session import run_train
 
 _KEY = (*CELL_COLUMNS, "weights")
-_COLUMNS = (*_KEY, *MEASURES, *(name for name in COLUMNS if name not in (*CELL_COLUMNS, *MEASURES)))
+_COLUMNS = (*_KEY, *COLUMNS[len(CELL_COLUMNS) :])
 _TRAINING = "training"
 
 
