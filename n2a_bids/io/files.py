@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -16,6 +17,8 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}_")
 
 _ABANDONED_S = 600.0
 
+_NO_SPACE = "no space left on the disk; free some, or choose another folder, and give the same command again"
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -23,6 +26,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     The temporary file stands in the same folder (created where needed), starts with a dot and keeps the
     extension, so that a reader sees the old file or the whole new one, never a part.
+
+    Raises
+    ------
+    OSError
+        Where the disk is full, with the name of the file, which Python leaves out.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +38,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.strerror == _NO_SPACE:
+            raise
+        raise OSError(error.errno, _NO_SPACE, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
@@ -121,6 +123,20 @@ def save_weights(weights: PretrainedWeights, folder: Path, card: JsonObject) -> 
         temporary.write_bytes(content)
     write_whole(path.with_suffix(".json"), json_text(record) + "\n")
     return path
+
+
+def save_checkpoint(content: Mapping[str, object], path: Path) -> None:
+    """Write what a training has come to, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If the disk is full; torch, writing by itself, would speak of positions in a container.
+    """
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(packed.getvalue())
 
 
 def _expected_checksum(card: Path) -> str:

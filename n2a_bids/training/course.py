@@ -21,7 +21,7 @@ from n2a_bids.algorithms.dataset_training.steps import (
 )
 from n2a_bids.config import TrainConfig
 from n2a_bids.errors import ConfigError
-from n2a_bids.io.files import whole_file
+from n2a_bids.io.weights import save_checkpoint
 
 _LEAST_IMPROVEMENT_DB = 0.002
 
@@ -108,8 +108,7 @@ def check_same_epoch(course: Course, path: Path) -> None:
 
 def save_course(state: TrainingState, course: Course, path: Path) -> None:
     """Write a checkpoint, whole or not at all."""
-    with whole_file(path) as temporary:
-        torch.save({"state": state.state_dict(), "course": asdict(course)}, temporary)
+    save_checkpoint({"state": state.state_dict(), "course": asdict(course)}, path)
 
 
 def run_course(

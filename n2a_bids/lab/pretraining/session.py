@@ -26,8 +26,7 @@ from n2a_bids.algorithms.nn.weights import NETWORKS, PretrainedWeights, build_ne
 from n2a_bids.config.options import Option, Range
 from n2a_bids.denoising.run import choose_device
 from n2a_bids.errors import ConfigError
-from n2a_bids.io.files import whole_file
-from n2a_bids.io.weights import load_weights, save_weights
+from n2a_bids.io.weights import load_weights, save_checkpoint, save_weights
 from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
 from n2a_bids.lab.pretraining.fusion import make_fusion_blocks, validate_fusion
 from n2a_bids.lab.pretraining.fusion_blocks import draw_fusion_batch
@@ -259,9 +258,7 @@ def _start_from(state: TrainingState, name: str, folder: Path) -> str:
 
 
 def _save(state: TrainingState, path: Path, story: _Story) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        torch.save({"state": state.state_dict(), "story": asdict(story)}, temporary)
+    save_checkpoint({"state": state.state_dict(), "story": asdict(story)}, path)
 
 
 def _write_weights(

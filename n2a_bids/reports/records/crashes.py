@@ -114,7 +114,7 @@ def _message(traceback: str) -> str:
             paragraph = itertools.takewhile(lambda text: text and text != "Traceback:", lines[index + 1 :])
             return " ".join([said[1], *paragraph])[:_LONGEST_MESSAGE]
     named = [index for index, line in enumerate(lines) if _ERROR.match(line)]
-    last = next((line for line in reversed(lines) if line), "no message")
+    last = next((line for line in reversed(lines) if line), "its crash file is empty; is the disk full?")
     # The name of one of our own errors says nothing that its sentence does not.
     return _OURS.sub("", _whole_sentence(lines[named[-1] :]) if named else last, count=1)[:_LONGEST_MESSAGE]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 
-from n2a_bids.io.files import content_digest
+import pytest
+
+from n2a_bids.io.files import content_digest, whole_file
 
 
 def test_a_changed_chunk_changes_a_folder_and_a_copy_does_not(tmp_path):
@@ -25,3 +28,17 @@ def test_a_changed_chunk_changes_a_folder_and_a_copy_does_not(tmp_path):
     (copy / "0" / "0.1").rename(copy / "0" / "0.2")
     assert content_digest(copy) != before
     assert content_digest(tmp_path / "none") == ""
+
+
+def test_a_full_disk_is_told_with_the_file_that_was_to_be_written(tmp_path):
+    """Python tells no file; a file within a file (an image with its sidecar) is told once, as what it is."""
+    outer, inner = tmp_path / "image.nii.gz", tmp_path / "image.json"
+    with (
+        pytest.raises(OSError, match=r"no space left.*image\.json") as caught,
+        whole_file(outer),
+        whole_file(inner),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "image.nii.gz" not in str(caught.value)
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []

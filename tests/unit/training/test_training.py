@@ -1,6 +1,8 @@
 """Laws of training on a dataset: subjects apart, resumable to the bit, never worse than what is shipped."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +29,7 @@ from n2a_bids.algorithms.strategies.anat import auto
 from n2a_bids.algorithms.strategies.anat.auto_candidates import pretrained_candidates
 from n2a_bids.config import TrainConfig
 from n2a_bids.errors import BIDSDataError, ConfigError, DenoisingError
-from n2a_bids.io.weights import load_weights
+from n2a_bids.io.weights import load_weights, save_checkpoint
 from n2a_bids.training import course, session
 from n2a_bids.training.groups import AlignedGroup, groups_of_pairs, split_subjects, write_groups
 from n2a_bids.training.session import TrainRequest, run_train
@@ -107,6 +109,22 @@ def test_stopped_training_ends_as_if_it_had_not_been(request_of, better, train_i
     assert load_weights("resunet-t1w", stopped).sha256 == card["sha256"]
     assert [len(card["subjects"][part]) for part in ("training", "validation", "test")] == [2, 1, 1]
     assert [row["epoch"] for row in card["curve"]] == [0, 1, 2]
+
+
+def test_a_full_disk_leaves_the_checkpoint_of_the_epoch_before(tmp_path, monkeypatch):
+    """The error names the file and what to do, and what was done before can be resumed."""
+
+    def fill(path: Path, content: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint({"epoch": 1}, path)
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(OSError, match=r"no space left.*free some.*checkpoint\.pt"):
+        save_checkpoint({"epoch": 2}, path)
+    assert torch.load(path) == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_weights_that_are_not_better_are_not_written(request_of):
