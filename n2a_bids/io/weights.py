@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from n2a_bids.algorithms.nn.weights import PretrainedWeights
+from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_fit
 from n2a_bids.errors import DenoisingError
 from n2a_bids.io.files import content_digest, whole_file, write_whole
 from n2a_bids.io.json import json_text
@@ -43,7 +43,7 @@ def load_weights(name: str, folder: Path | None = None) -> PretrainedWeights | N
     Raises
     ------
     DenoisingError
-        If `folder` was named and does not hold them, or the files are damaged.
+        If `folder` was named and does not hold them, or the files are damaged or of another network.
     """
     path = (folder or PACKAGED) / f"{name}.safetensors"
     if not path.is_file():
@@ -72,7 +72,13 @@ def load_weights(name: str, folder: Path | None = None) -> PretrainedWeights | N
             f"such as {odd[0]}; "
             "train them again, or leave them out to use those of the package"
         )
-    return PretrainedWeights(name=name, sha256=sha256, tensors=tensors)
+    weights = PretrainedWeights(name=name, sha256=sha256, tensors=tensors)
+    try:
+        check_fit(weights)
+    except ValueError as error:
+        # Here the file is known; where the network is made, only its name is.
+        raise DenoisingError(f"{path}: {error}") from error
+    return weights
 
 
 def load_all_weights(

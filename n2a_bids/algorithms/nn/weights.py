@@ -64,16 +64,36 @@ def build_network(name: str, weights: PretrainedWeights | None) -> nn.Module:
         raise ValueError(f"unknown network {name!r}")
     network = NETWORKS[name]()
     if weights is not None:
-        try:
-            network.load_state_dict({key: value.float() for key, value in weights.tensors.items()})
-        except RuntimeError as error:
-            # torch names every tensor, on a line each.
-            told = " ".join(str(error).split()).split(". ")[0]
-            raise ValueError(
-                f"weights {weights.name!r} do not fit the network {name!r}: they are of another network or "
-                f"version ({told[:300]}); train them again, or leave them out to use those of the package"
-            ) from error
+        _fill(network, weights, name)
     return network.eval()
+
+
+def check_fit(weights: PretrainedWeights) -> None:
+    """Refuse weights that are not those of the network whose name they bear; other names are not judged.
+
+    Raises
+    ------
+    ValueError
+        If a tensor is missing, of another size, or unknown to the network.
+    """
+    if weights.name in NETWORKS:
+        with torch.device("meta"):  # shapes alone
+            network = NETWORKS[weights.name]()
+        _fill(network, weights, weights.name, assign=True)
+
+
+def _fill(network: nn.Module, weights: PretrainedWeights, name: str, *, assign: bool = False) -> None:
+    """Put weights into a network called `name`."""
+    try:
+        tensors = {key: value.float() for key, value in weights.tensors.items()}
+        network.load_state_dict(tensors, assign=assign)
+    except RuntimeError as error:
+        # torch names every tensor, on a line each.
+        told = " ".join(str(error).split()).split(". ")[0]
+        raise ValueError(
+            f"weights {weights.name!r} do not fit the network {name!r}: they are of another network or "
+            f"version ({told[:300]}); train them again, or leave them out to use those of the package"
+        ) from error
 
 
 def place_network(name: str, weights: PretrainedWeights | None, device: torch.device) -> nn.Module:

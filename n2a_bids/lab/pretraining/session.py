@@ -25,7 +25,7 @@ from n2a_bids.algorithms.dataset_training.steps import (
 from n2a_bids.algorithms.nn.weights import NETWORKS, PretrainedWeights, build_network
 from n2a_bids.config.options import Option, Range
 from n2a_bids.denoising.run import choose_device
-from n2a_bids.errors import ConfigError
+from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.weights import load_weights, save_checkpoint, save_weights
 from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
 from n2a_bids.lab.pretraining.fusion import make_fusion_blocks, validate_fusion
@@ -246,12 +246,12 @@ def _resume(state: TrainingState, path: Path) -> _Story:
 
 def _start_from(state: TrainingState, name: str, folder: Path) -> str:
     """Take over finished weights, whose checksum is returned; the optimiser starts anew."""
-    weights = load_weights(name, folder)
-    assert weights is not None  # a named folder without them raises
     try:
-        initial = build_network(name, weights).state_dict()
-    except ValueError as error:
-        raise ConfigError(f"--initial-weights {folder}: {error}; name the folder of {name}") from error
+        weights = load_weights(name, folder)
+    except DenoisingError as error:
+        raise ConfigError(f"--initial-weights: {error}; name the folder of {name}") from error
+    assert weights is not None  # a named folder without them raises
+    initial = build_network(name, weights).state_dict()
     for network in (state.network, state.averaged):
         network.load_state_dict(initial)
     return weights.sha256

@@ -436,6 +436,24 @@ def test_weights_of_a_training_that_diverged_are_refused(tmp_path):
         load_weights("tiny", tmp_path)
 
 
+def test_weights_of_another_network_are_refused_by_their_file(tmp_path):
+    """Several folders may be in play (option, variable, package): the message names the one that is wrong."""
+    shipped = load_weights("resunet-2d")
+    (first, *others) = shipped.tensors
+    for change in (
+        {name: shipped.tensors[name] for name in others},
+        shipped.tensors | {first: shipped.tensors[first].repeat_interleave(2, 0)},
+        shipped.tensors | {"more": torch.ones(1)},
+        load_weights("resunet-t1w").tensors,
+    ):
+        save_weights(PretrainedWeights("resunet-2d", "", change), tmp_path, {})
+        with pytest.raises(DenoisingError, match="do not fit the network 'resunet-2d'") as caught:
+            load_weights("resunet-2d", tmp_path)
+        assert str(caught.value).startswith(f"{tmp_path / 'resunet-2d.safetensors'}: ")
+    save_weights(shipped, tmp_path, {})
+    assert load_weights("resunet-2d", tmp_path).sha256
+
+
 def test_valid_checksum_of_something_else_is_refused(weights_dir):
     """A card that fits a file which is no safetensors file."""
     import hashlib
