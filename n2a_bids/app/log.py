@@ -48,22 +48,40 @@ def run_log(label: str, config: Config) -> Path:
 def participant_lock(label: str, config: Config) -> Iterator[None]:
     """Keep a second process off the same participant in the same work directory.
 
-    The lock goes with the process, however that ends. File systems without locks are trusted.
-
     Raises
     ------
     ConfigError
         If another process holds it.
     """
-    path = config.work_dir / "locks" / f"sub-{label}"
+    with _lock(f"sub-{label}", config.work_dir):
+        yield
+
+
+@contextmanager
+def training_lock(config: Config) -> Iterator[None]:
+    """Keep a second training off the same work directory: both would write one list and one checkpoint.
+
+    Raises
+    ------
+    ConfigError
+        If another process trains there.
+    """
+    with _lock("training", config.work_dir):
+        yield
+
+
+@contextmanager
+def _lock(name: str, work_dir: Path) -> Iterator[None]:
+    """A lock that goes with the process, however that ends. File systems without locks are trusted."""
+    path = work_dir / "locks" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(
-                f"sub-{label}: another process is working on it in {config.work_dir}; wait for its end, or "
-                "give this run another work directory with -w"
+                f"{name}: another process is working on it in {work_dir}; wait for its end, or give this run "
+                "another work directory with -w"
             ) from error
         except OSError:
             pass

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from n2a_bids.app.log import participant_lock
+from n2a_bids.app.log import participant_lock, training_lock
 from n2a_bids.app.work import (
     ParticipantWork,
     crash_sentences,
@@ -74,7 +74,8 @@ def run_training(config: Config, interruption: Interruption) -> int:
     BIDSDataError
         If there is nothing to train on, or too few participants.
     ConfigError
-        If the images are of several contrasts, or a folder cannot be written.
+        If the images are of several contrasts, a folder cannot be written, or another training is at work
+        in the work directory.
     Interrupted, KeyboardInterrupt
         After a signal: what is done is kept.
     """
@@ -88,6 +89,11 @@ def run_training(config: Config, interruption: Interruption) -> int:
     if config.stage != "run":
         raise ConfigError(f"--{config.stage} is for the participant level; leave it out, or use --dry-run")
     prepare_environment(config)
+    with training_lock(config):
+        return _prepare_and_train(config, interruption)
+
+
+def _prepare_and_train(config: Config, interruption: Interruption) -> int:
     provide_named_templates(config)
     units, reasons = _without_copies(_units(find_work(config, config.selection, "auto")))
     for name, reason in reasons.items():

@@ -82,6 +82,16 @@ def test_a_participant_that_another_run_works_on_is_left_out(config, monkeypatch
     assert "another process is working on it" in capsys.readouterr().err
 
 
+def test_a_second_training_in_one_work_directory_is_refused(config):
+    """Both would write one checkpoint, and the second would align anew what the first reads."""
+    locks = config.work_dir / "locks"
+    locks.mkdir(parents=True)
+    with (locks / "training").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match=r"training: another process .* another work directory with -w"):
+            training.run_training(config, Interruption())
+
+
 def test_a_template_is_downloaded_for_training_too(config, monkeypatch):
     """With --templateflow-download its absence from the disk is no error at the start."""
     asked = []
