@@ -144,7 +144,7 @@ def _run_on_truths(config: BenchmarkConfig, truths: list, plan: object, run_cell
 
 
 def _load_truths(config: BenchmarkConfig) -> list:
-    from n2a_bids.lab.benchmark.truths import load_truth, template_truth
+    from n2a_bids.lab.benchmark.truths import in_contrast, load_truth, template_truth
 
     if config.truth_mask and len(config.truth_mask) != len(config.truth):
         raise ConfigError(
@@ -155,7 +155,7 @@ def _load_truths(config: BenchmarkConfig) -> list:
     truths = [load_truth(path, mask) for path, mask in zip(config.truth, masks, strict=True)]
     if len({truth.name for truth in truths}) < len(truths):
         raise ConfigError("--truth: expected different file names, found the same name twice; rename one")
-    return truths or [template_truth()]
+    return [in_contrast(truth, config.contrast) for truth in truths or [template_truth()]]
 
 
 def _make_plan(config: BenchmarkConfig, plan_class: type) -> object:

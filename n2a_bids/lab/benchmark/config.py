@@ -147,6 +147,10 @@ class BenchmarkConfig:
     sigmas: Annotated[
         tuple[float, ...], Range(0), Option("noise SD over in-mask SD of the truth", metavar="SD")
     ] = ()
+    contrast: Annotated[
+        Literal["T1w", "T2w", "FLAIR"],
+        Option("grey levels that the T1w truths are mapped to; their anatomy stays"),
+    ] = "T1w"
     repetitions: Annotated[tuple[int, ...], Range(1), Option("numbers of repetitions", metavar="N")] = ()
     conditions: Annotated[
         tuple[str, ...],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -19,6 +20,15 @@ from n2a_bids.io.images import UNREADABLE
 
 _TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 _STRIPPED_ZERO_FRACTION = 0.2
+
+Contrast = Literal["T1w", "T2w", "FLAIR"]
+_T1W_LEVELS = (0, 0.3, 0.6, 1, 2)
+"""CSF, its border, grey matter, white matter and vessels, over the level of white matter."""
+_LEVELS: Mapping[Contrast, tuple[float, ...]] = {
+    "T2w": (3.2, 3.0, 1.4, 1, 0.9),
+    "FLAIR": (0.15, 0.25, 1.25, 1, 0.95),
+}
+_WHITE_PERCENTILE = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,27 @@ def template_truth() -> Truth:
     """
     with as_file(files("nilearn") / _TEMPLATE) as path:
         return replace(load_truth(path), name="icbm152")
+
+
+def in_contrast(truth: Truth, contrast: Contrast) -> Truth:
+    """Map the grey levels of a T1w brain to those of another contrast, on the anatomy of the same brain.
+
+    Parameters
+    ----------
+    contrast : {"T1w", "T2w", "FLAIR"}
+        T2w: bright CSF, grey matter above white; FLAIR: the same with dark CSF; T1w: as it is.
+
+    Returns
+    -------
+    truth : Truth
+        Named after brain and contrast; what lies outside of the brain is zero.
+    """
+    if contrast == "T1w":
+        return truth
+    white = np.percentile(truth.data[truth.mask], _WHITE_PERCENTILE)
+    levels = white * np.interp(truth.data / white, _T1W_LEVELS, _LEVELS[contrast])
+    data = np.where(truth.mask, levels, 0).astype(np.float32)
+    return replace(truth, name=f"{truth.name}-like-{contrast}", data=data)
 
 
 def crop_truth(truth: Truth, size: Sequence[int] | None) -> Truth:

@@ -11,7 +11,14 @@ from n2a_bids.lab.benchmark.anat import methods
 from n2a_bids.lab.benchmark.anat.cells import Cell, make_cell_data, plan_cells
 from n2a_bids.lab.benchmark.anat.summary import format_summary, judge, summarise
 from n2a_bids.lab.benchmark.table import COLUMNS, RowTable, cell_key
-from n2a_bids.lab.benchmark.truths import Truth, crop_truth, load_truth, pad_truth, template_truth
+from n2a_bids.lab.benchmark.truths import (
+    Truth,
+    crop_truth,
+    in_contrast,
+    load_truth,
+    pad_truth,
+    template_truth,
+)
 
 CELL = Cell("a", "aligned", 0.4, 2, 0)
 
@@ -232,3 +239,14 @@ def test_zero_shot_trains_nothing_and_scratch_takes_no_weights(truth, monkeypatc
     monkeypatch.setattr(context, "fit", lambda *args, **kwargs: trained.append(args) or [])
     methods.run_method("recorrupted:fast+scratch", data, methods.MethodSettings())
     assert loaded[1] == () and len(trained) == 1
+
+
+def test_contrasts_turn_tissues_around_and_keep_the_anatomy():
+    """CSF is brightest of a T2w and darkest of a FLAIR, grey matter above white in both; names tell which."""
+    data = np.repeat(np.array([15.0, 60, 100], np.float32), 20).reshape(3, 4, 5)
+    truth = Truth("brain", data, np.ones(data.shape, bool), np.eye(4))
+    csf, grey, white = in_contrast(truth, "T2w").data[:, 0, 0]
+    assert csf > grey > white > 0
+    csf, grey, white = in_contrast(truth, "FLAIR").data[:, 0, 0]
+    assert grey > white > csf > 0
+    assert in_contrast(truth, "FLAIR").name == "brain-like-FLAIR" and in_contrast(truth, "T1w") is truth
