@@ -63,10 +63,14 @@ def _group(members: Sequence[ImageFile], n_frame_groups: int | None) -> Collecti
         entities = shared_entities(single_pages)
         units.append(DenoisingUnit("micr-repeats", tuple(single_pages), entities, reason))
     else:
-        excluded += [Excluded(image.path, _reason_alone(image)) for image in single_pages]
+        excluded += [Excluded(image.path, _reason_alone(image, n_frame_groups)) for image in single_pages]
     return Collection(tuple(units), tuple(excluded))
 
 
-def _reason_alone(image: ImageFile) -> str:
-    hint = "; if its pages are frames, --micr-frames 2 uses them" if ".tif" in image.path.name else ""
+def _reason_alone(image: ImageFile, n_frame_groups: int | None) -> str:
+    hint = ""
+    if n_frame_groups:
+        hint = "; it has one page (channels are none), so that --micr-frames finds no frames in it"
+    elif ".tif" in image.path.name:
+        hint = "; if its pages are frames, --micr-frames 2 uses them"
     return f"{describe(image)}: one exposure of {describe_kind(image)}, nothing to average{hint}"

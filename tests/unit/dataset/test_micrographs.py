@@ -64,6 +64,19 @@ def test_every_suffix_and_ending_of_bids_is_found(tmp_path):
     assert [path.name for path in list_micrographs([tmp_path])] == sorted(names)
 
 
+def test_a_file_of_one_page_is_not_told_to_use_the_option_that_is_in_use(tmp_path):
+    """Its pages are no frames: --micr-frames is a hint only where it was not given."""
+    path = tmp_path / "sub-1_sample-a_TEM.ome.tif"
+    tifffile.imwrite(
+        path, np.zeros((3, 64, 64), np.uint8), metadata={"axes": "CYX"}, photometric="minisblack"
+    )
+    image = ImageFile(path, parse_name(path)[0])
+    (without,), (within,) = (group_micr([image], groups).excluded for groups in (None, 2))
+    assert "--micr-frames 2 uses them" in without.reason
+    assert "one page (channels are none)" in within.reason
+    assert "uses them" not in within.reason
+
+
 def test_frames_take_no_more_memory_than_their_sums(tmp_path):
     """Of 40 frames two sums are denoised: 4 bytes of each frame, and two exposures with their results."""
     path, least_gb = tmp_path / "sub-1_sample-a_TEM.tif", (40 * 4 + 2 * 10 + 28) * 64**2 / 1024**3
