@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from n2a_bids.algorithms.micrographs.odd_frames import constant_frames, repeated_frames, unlike_frames
 from n2a_bids.denoising.microscopy.selection import not_whole
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrograph_pixels import PAGES, Micrograph
@@ -13,7 +14,7 @@ from n2a_bids.io.micrograph_pixels import PAGES, Micrograph
 _NO_PAGES = str.maketrans("", "", PAGES)
 
 
-def sum_frames(stack: Micrograph, n_groups: int) -> list[Micrograph]:
+def sum_frames(stack: Micrograph, n_groups: int) -> tuple[list[Micrograph], tuple[str, ...]]:
     """Means of the frames of a file in interleaved groups, which share drift and dose; halves in time do not.
 
     Parameters
@@ -27,6 +28,8 @@ def sum_frames(stack: Micrograph, n_groups: int) -> list[Micrograph]:
     -------
     groups : list of Micrograph
         Of one page each, in single precision; a pixel that any of its frames saturates has the largest value.
+    notes : tuple of str
+        Which frames were left out, and why.
 
     Raises
     ------
@@ -40,14 +43,37 @@ def sum_frames(stack: Micrograph, n_groups: int) -> list[Micrograph]:
             f"{n_frames} pages; ask for fewer groups"
         )
     _refuse_lost_parts(stack)
-    groups = []
-    for index in range(n_groups):
-        frames = stack.pixels[:, :, index::n_groups]
-        mean = frames.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
-        if stack.is_integer:
-            mean[(frames >= stack.largest_value).any(axis=2, keepdims=True)] = stack.largest_value
-        groups.append(replace(stack, pixels=mean, axes=stack.axes.translate(_NO_PAGES)))
-    return groups
+    odd = _odd_frames(stack)
+    kept = [index for index in range(n_frames) if index not in odd]
+    notes = tuple(
+        f"{stack.path.name}: frame {index}, counted from 0, was left out: {why}" for index, why in odd.items()
+    )
+    if len(kept) < n_groups:
+        raise BIDSDataError(
+            f"{stack.path}: expected at least {n_groups} frames that can be used, found {len(kept)}: "
+            f"{'; '.join(notes)}; ask for fewer groups, or leave the file out"
+        )
+    return [_mean_of(stack, kept[index::n_groups]) for index in range(n_groups)], notes
+
+
+def _odd_frames(stack: Micrograph) -> dict[int, str]:
+    """Frames that would spoil the sums, and why."""
+    odd = dict.fromkeys(constant_frames(stack.pixels), "it holds one value in all pixels")
+    for index, first in repeated_frames(stack.pixels).items():
+        odd.setdefault(index, f"it is frame {first} once more, and holds the same noise")
+    left = [index for index in range(stack.pixels.shape[2]) if index not in odd]
+    for index in unlike_frames(stack.pixels[:, :, left]):
+        odd[left[index]] = "it does not show what the others do (lost in part, jumped, or noise alone)"
+    return dict(sorted(odd.items()))
+
+
+def _mean_of(stack: Micrograph, indices: list[int]) -> Micrograph:
+    """The mean of some frames as an exposure."""
+    frames = stack.pixels[:, :, indices]
+    mean = frames.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
+    if stack.is_integer:
+        mean[(frames >= stack.largest_value).any(axis=2, keepdims=True)] = stack.largest_value
+    return replace(stack, pixels=mean, axes=stack.axes.translate(_NO_PAGES))
 
 
 def _refuse_lost_parts(stack: Micrograph) -> None:
