@@ -157,3 +157,11 @@ def test_blocks_larger_than_the_drawings_are_refused(brain, tmp_path, capsys):
     told = capsys.readouterr().err
     assert "--block-edge 300: expected at most 256" in " ".join(told.split())
     assert "Traceback" not in told
+
+
+def test_the_brain_mask_network_learns_from_label_maps(brain, tmp_path):
+    """Its card tells how well it finds brains that it did not learn from."""
+    assert main(_arguments(brain, tmp_path, "--network", "brain-mask", "--hours", "0")) == 0
+    weights = load_weights("brain-mask", tmp_path / "weights")
+    card = json.loads((tmp_path / "weights" / "brain-mask.json").read_text())
+    assert card["sha256"] == weights.sha256 and 0 <= card["curve"][-1]["dice"] <= 1

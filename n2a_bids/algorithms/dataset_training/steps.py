@@ -25,6 +25,15 @@ class TrainingBatch:
     weight: Tensor
 
 
+Loss = Callable[[Tensor, Tensor, TrainingBatch], Tensor]
+"""Of the first input and of what the network makes of all of them, both in float32."""
+
+
+def residual_loss(image: Tensor, output: Tensor, batch: TrainingBatch) -> Tensor:
+    """Weighted squared error of the image plus the residual that the network predicts."""
+    return (((image + output - batch.target) ** 2) * batch.weight).mean()
+
+
 class Pace(Protocol):
     """How fast is learned."""
 
@@ -103,6 +112,7 @@ def train_steps(
     seed: int,
     n_steps: int,
     progress: Callable[[int], float],
+    loss_of: Loss = residual_loss,
 ) -> float:
     """Take some steps on the device of the network; processes that learn together draw other blocks each.
 
@@ -116,6 +126,8 @@ def train_steps(
         With the step number it seeds the data, so that a resumed run draws new blocks.
     progress : callable
         Step number to the part of the plan that is done, 0 to 1.
+    loss_of : callable
+        What is minimised.
 
     Returns
     -------
@@ -138,10 +150,11 @@ def train_steps(
             tensor.to(device, memory_format=_layout(tensor))
             for tensor in (*batch.inputs, batch.target, batch.weight)
         )
+        there = TrainingBatch(tuple(inputs), target, weight)
         precision = training_precision(device, inputs[0].shape[2])
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            residual = state.network(*inputs)
-        loss = (((inputs[0] + residual.float() - target) ** 2) * weight).mean()
+            output = state.network(*inputs)
+        loss = loss_of(inputs[0], output.float(), there)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         mean_gradients(state.network)

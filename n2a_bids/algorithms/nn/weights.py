@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from n2a_bids.algorithms.nn.networks import FusionUNet, ImageUNet, MUNet, ResidualUNet
+from n2a_bids.algorithms.nn.networks import BrainUNet, FusionUNet, ImageUNet, MUNet, ResidualUNet
 from n2a_bids.errors import ConfigError
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -16,6 +16,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "munet-t1w": MUNet,
     "fusion-t1w": FusionUNet,
     "resunet-2d": ImageUNet,
+    "brain-mask": BrainUNet,
 }
 """Name of the weights -> network that they are for."""
 

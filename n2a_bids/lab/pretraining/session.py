@@ -6,18 +6,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
-from torch import nn
 
 from n2a_bids.algorithms.dataset_training.steps import (
-    TrainingBatch,
     TrainingState,
     new_state,
     train_steps,
@@ -27,22 +22,11 @@ from n2a_bids.config.options import Option, Range
 from n2a_bids.denoising.run import choose_device
 from n2a_bids.errors import ConfigError, DenoisingError
 from n2a_bids.io.weights import load_weights, save_checkpoint, save_weights
-from n2a_bids.lab.pretraining.blocks import PretrainingConfig, TrainingHead, draw_batch
-from n2a_bids.lab.pretraining.fusion import make_fusion_blocks, validate_fusion
-from n2a_bids.lab.pretraining.fusion_blocks import draw_fusion_batch
-from n2a_bids.lab.pretraining.images import (
-    ImagePretraining,
-    check_edge,
-    draw_image_batch,
-    make_bank,
-    validate_images,
-)
-from n2a_bids.lab.pretraining.subjects import check_sizes, load_heads, pack_heads, validate
+from n2a_bids.lab.pretraining.blocks import PretrainingConfig
+from n2a_bids.lab.pretraining.images import ImagePretraining
+from n2a_bids.lab.pretraining.lessons import BRAIN_MASKS, FUSION, IMAGES, Lesson, head_pairs, prepare_lesson
+from n2a_bids.lab.pretraining.subjects import load_heads, pack_heads
 
-_FUSION = "fusion-t1w"
-_IMAGES = "resunet-2d"
-_VALIDATION_DRAWINGS = 12
-_VALIDATION_BLOCKS = 24
 _STEPS_PER_REPORT = 50
 _CHECKPOINT_SECONDS = 300.0
 
@@ -70,7 +54,7 @@ class PretrainConfig:
         int,
         Range(1),
         Option(
-            f"for {_FUSION}: how many blocks are denoised beforehand, in a folder beside the checkpoint",
+            f"for {FUSION}: how many blocks are denoised beforehand, in a folder beside the checkpoint",
             metavar="N",
         ),
     ] = 400
@@ -86,7 +70,7 @@ class PretrainConfig:
         int, Range(1), Option("steps between two points of the learning curve", metavar="N")
     ] = 10 * _STEPS_PER_REPORT
     drawings: Annotated[
-        int, Range(1), Option(f"for {_IMAGES}: how many images are drawn to learn from", metavar="N")
+        int, Range(1), Option(f"for {IMAGES}: how many images are drawn to learn from", metavar="N")
     ] = 1000
     device: Annotated[Literal["cpu", "cuda"], Option("where to train")] = "cpu"
     omp_nthreads: Annotated[
@@ -110,11 +94,10 @@ def run_pretrain(asked: PretrainConfig) -> None:
     config = PretrainingConfig(
         batch_size=asked.batch_size, peak_rate=asked.peak_rate, block_edge=asked.block_edge
     ).with_less_randomisation(asked.randomisation)
-    heads = load_heads(asked.brains, [_split_pair(pair) for pair in asked.heads])
     if asked.pack:
-        pack_heads(heads, asked.pack)
+        pack_heads(load_heads(asked.brains, head_pairs(asked.heads)), asked.pack)
         return
-    lesson = _prepare(asked, heads, load_heads(asked.validation, []), config, device)
+    lesson = prepare_lesson(asked, config, device)
     torch.manual_seed(asked.random_seed)
     state = new_state(NETWORKS[asked.network], device, config)
     story = _Story()
@@ -125,46 +108,6 @@ def run_pretrain(asked: PretrainConfig) -> None:
     clock = _Clock(asked.hours * 3600, asked.slice_minutes * 60, story.seconds)
     _train(state, lesson, config, asked, clock, story)
     _write_weights(state, asked, config, story)
-
-
-@dataclass(frozen=True, slots=True)
-class _Lesson:
-    """What is learned, and what tells how well."""
-
-    draw: Callable[[np.random.Generator], TrainingBatch]
-    validate: Callable[[nn.Module], dict[str, float]]
-
-
-def _prepare(
-    asked: PretrainConfig,
-    heads: list[TrainingHead],
-    held_out: list[TrainingHead],
-    config: PretrainingConfig,
-    device: torch.device,
-) -> _Lesson:
-    if asked.network == _IMAGES:
-        return _prepare_images(asked, heads, held_out, device)
-    if asked.network != _FUSION:
-        check_sizes(heads, config.block_edge)
-        return _Lesson(partial(draw_batch, heads, config), partial(validate, heads=held_out, device=device))
-    folder, seed = asked.checkpoint.with_suffix(".blocks"), asked.random_seed
-    blocks = make_fusion_blocks(folder / "training", heads, config, asked.blocks, seed)
-    count = min(asked.blocks, _VALIDATION_BLOCKS)
-    unseen = make_fusion_blocks(folder / "validation", held_out, config, count, seed + 1)
-    return _Lesson(
-        partial(draw_fusion_batch, blocks, config), partial(validate_fusion, blocks=unseen, device=device)
-    )
-
-
-def _prepare_images(
-    asked: PretrainConfig, heads: list[TrainingHead], held_out: list[TrainingHead], device: torch.device
-) -> _Lesson:
-    check_edge(asked.block_edge)
-    bank = make_bank(asked.drawings, heads, asked.random_seed)
-    unseen = make_bank(_VALIDATION_DRAWINGS, held_out, asked.random_seed + 1)
-    recipe = ImagePretraining(block_edge=asked.block_edge, batch_size=asked.batch_size)
-    draw = partial(draw_image_batch, bank, recipe)
-    return _Lesson(draw, partial(validate_images, bank=unseen, device=device))
 
 
 @dataclass(slots=True)
@@ -196,7 +139,7 @@ class _Clock:
 
 def _train(
     state: TrainingState,
-    lesson: _Lesson,
+    lesson: Lesson,
     config: PretrainingConfig,
     asked: PretrainConfig,
     clock: _Clock,
@@ -212,6 +155,7 @@ def _train(
             seed=asked.random_seed,
             n_steps=_STEPS_PER_REPORT,
             progress=clock.progress,
+            loss_of=lesson.loss_of,
         )
         row: dict[str, float] = {
             "step": state.step,
@@ -266,7 +210,9 @@ def _write_weights(
 ) -> None:
     tensors = {key: value.half().cpu() for key, value in state.averaged.state_dict().items()}
     size = {"block_edge": asked.block_edge, "batch_size": asked.batch_size}
-    recipe = asdict(ImagePretraining(**size) if asked.network == _IMAGES else config)
+    recipe = size if asked.network == BRAIN_MASKS else asdict(config)
+    if asked.network == IMAGES:
+        recipe = asdict(ImagePretraining(**size))
     card = {
         "network": asked.network,
         "n_parameters": sum(tensor.numel() for tensor in tensors.values()),
@@ -275,8 +221,8 @@ def _write_weights(
         "steps": state.step,
         "seconds": round(story.seconds),
         "initial_weights_sha256": story.initial_sha256,
-        **({"n_blocks": asked.blocks} if asked.network == _FUSION else {}),
-        **({"n_drawings": asked.drawings} if asked.network == _IMAGES else {}),
+        **({"n_blocks": asked.blocks} if asked.network == FUSION else {}),
+        **({"n_drawings": asked.drawings} if asked.network == IMAGES else {}),
         "n_brains": len(asked.brains),
         "n_heads": len(asked.heads),
         "validation": [path.name for path in asked.validation],
@@ -286,10 +232,3 @@ def _write_weights(
     weights = PretrainedWeights(name=asked.network, sha256="", tensors=tensors)
     path = save_weights(weights, asked.out_dir, card)
     sys.stderr.write(f"wrote {path}\n")
-
-
-def _split_pair(text: Path) -> tuple[Path, Path]:
-    parts = str(text).split(",")
-    if len(parts) != 2:
-        raise ConfigError(f"--heads: expected T1W,MASK, found {text}")
-    return Path(parts[0]), Path(parts[1])
