@@ -20,6 +20,7 @@ MASK_WORDS: Mapping[str, str] = {
     "derivatives": "a mask given by the user",
     "user": "a mask given by the user",
     "deepbet": "deepbet [@deepbet]",
+    "network": "a small convolutional network that takes images of any contrast",
     "otsu": "a threshold on the median-filtered b0 image, with DIPY [@dipy]",
     "template": "registration of a template with ANTs [@ants]",
     "ants": "registration of a template with ANTs [@ants]",

@@ -72,7 +72,13 @@ class MaskConfig:
     HEADING: ClassVar[str] = "denoising"
     PREFIX: ClassVar[str] = "mask-"
 
-    method: Annotated[Literal["deepbet", "template"], Option("brain mask")] = "deepbet"
+    method: Annotated[
+        Literal["deepbet", "network", "template"],
+        Option(
+            "brain mask: deepbet, which learned from T1w heads, a small network for any contrast, or a "
+            "template"
+        ),
+    ] = "deepbet"
     template: Annotated[
         str | None,
         Option(
@@ -90,11 +96,12 @@ class MaskConfig:
         ),
     ] = False  # fmt: skip
     dwi_method: Annotated[
-        Literal["auto", "deepbet", "template", "otsu"],
+        Literal["auto", "network", "deepbet", "template", "otsu"],
         Option(
-            "brain mask on the mean b0: deepbet, a template registered by mutual information, or a threshold",
+            "brain mask on the mean b0: a small network for any contrast, deepbet, a template registered by "
+            "mutual information, or a threshold",
             "diffusion series", flags=("--dwi-mask-method",),
-            default="auto: deepbet, or the threshold, with a warning, where deepbet finds no brain",
+            default="auto: the network, or the threshold, with a warning, where it finds no brain",
         ),
     ] = "auto"  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Brain mask of a b0: by deepbet, by a template, or by Otsu's threshold (dipy)."""
+"""Brain mask of a b0: by a network for any contrast, deepbet, a template, or Otsu's threshold (dipy)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.external.network_brain import find_by_network
 from n2a_bids.external.t1w_brain import packaged_template
 from n2a_bids.io.gradients import superior_axis
 from n2a_bids.io.images import load
 from n2a_bids.system.child import run_ants, run_module
 
-Method = Literal["auto", "deepbet", "template", "otsu"]
+Method = Literal["auto", "deepbet", "network", "template", "otsu"]
 
 _LEAST_OVERLAP = 0.7
-"""Dice coefficient of the masks by deepbet and by threshold, at least 0.9 on eight real b0s, although
+"""Dice coefficient of the masks by a network and by threshold, at least 0.9 on eight real b0s, although
 the threshold had cut the brain stem, temporal poles or orbitofrontal lobe away in six."""
 
 _BRAIN_VOLUME_ML = (100.0, 2600.0)
@@ -68,9 +69,9 @@ def find_b0_brain(b0_file: Path, method: Method, folder: Path, *, random_seed: i
     ----------
     b0_file : Path
         Mean b0.
-    method : {"auto", "deepbet", "template", "otsu"}
-        ``auto`` is deepbet; the threshold stands in, with a warning, where deepbet finds no brain, or
-        something else than what is bright.
+    method : {"auto", "deepbet", "network", "template", "otsu"}
+        ``auto`` is the network; the threshold stands in, with a warning, where the network finds no brain,
+        or something else than what is bright.
     folder : Path
         For intermediate files.
     random_seed : int
@@ -85,6 +86,10 @@ def find_b0_brain(b0_file: Path, method: Method, folder: Path, *, random_seed: i
     target = folder / "found_brain.nii.gz"
     if method == "otsu":
         return B0Brain(find_brain(b0, superior_axis(affine)))
+    if method == "network":
+        return B0Brain(find_by_network(b0_file))
+    if method == "auto":
+        return _or_bright(find_by_network(b0_file), b0, affine)
     if method == "template":
         template, template_brain = packaged_template(folder)
         images = {"image": b0_file, "template": template, "template_brain": template_brain}
@@ -92,8 +97,7 @@ def find_b0_brain(b0_file: Path, method: Method, folder: Path, *, random_seed: i
         run_ants("template_mask", files, folder, random_seed=random_seed)
         return B0Brain(load(target)[0] > 0.5)
     run_module("n2a_bids.external.deepbet", [b0_file, target, 1, "any"])
-    found = load(target)[0] > 0.5
-    return B0Brain(found) if method == "deepbet" else _or_bright(found, b0, affine)
+    return B0Brain(load(target)[0] > 0.5)
 
 
 def _or_bright(found: NDArray[np.bool_], b0: NDArray[np.float32], affine: NDArray[np.float64]) -> B0Brain:
@@ -103,9 +107,9 @@ def _or_bright(found: NDArray[np.bool_], b0: NDArray[np.float32], affine: NDArra
         return B0Brain(found)
     return B0Brain(
         bright,
-        f"the brain mask is that of a threshold, because what deepbet found in the mean b0 ({found.sum()} "
-        f"voxels) is not what is bright there ({bright.sum()} voxels, Dice coefficient {overlap:.2f}): look "
-        "at its contours",
+        "the brain mask is that of a threshold, because what the network found in the mean b0 "
+        f"({found.sum()} voxels) is not what is bright there ({bright.sum()} voxels, Dice coefficient "
+        f"{overlap:.2f}): look at its contours",
     )
 
 

@@ -1,4 +1,4 @@
-"""Nodes for the brain mask of T1w images: by deepbet, by a template, or given by the user."""
+"""Nodes for the brain mask of anatomical images: by a network, by a template, or given by the user."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from nipype.interfaces.base import (
 
 from n2a_bids.algorithms.preparation.background import without_noisy_background
 from n2a_bids.dataset.templates.brain import find_template
+from n2a_bids.external.network_brain import find_by_network
 from n2a_bids.external.t1w_brain import check_brain, packaged_template, write_brain_mask
 from n2a_bids.io.images import load, mask_in_world, save_like
 from n2a_bids.system.child import run_ants
@@ -57,6 +58,28 @@ def _magnitude_like(inputs: TraitedSpec, folder: Path) -> Path:
         return image
     cleaned = without_noisy_background(load(image)[0])
     return save_like(cleaned, image, folder / "dark_background.nii.gz")
+
+
+class _NetworkBrainMaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="head, of any contrast")
+    is_ratio = traits.Bool(False, usedefault=True, desc="a UNIT1, whose air is noise of its whole range")
+
+
+class NetworkBrainMask(SimpleInterface):
+    """Brain mask by the small network that comes with the package, on any contrast, within a second.
+
+    It learned from b0s, T2w and FLAIR heads that were made from label maps, and from few of T1w contrast.
+    """
+
+    input_spec = _NetworkBrainMaskInputSpec
+    output_spec = _MaskOutputSpec
+
+    def _run_interface(self, runtime):
+        image, folder = Path(self.inputs.in_file), Path(runtime.cwd)
+        mask = find_by_network(_magnitude_like(self.inputs, folder))
+        out_mask = save_like(mask, image, folder / "brain_mask.nii.gz", np.uint8)
+        self._results["out_mask"] = os.fspath(check_brain(out_mask, image, "the network"))
+        return runtime
 
 
 class _TemplateBrainMaskInputSpec(BaseInterfaceInputSpec):

@@ -1,4 +1,4 @@
-"""Node for the brain mask of a b0: by deepbet, a template or a threshold."""
+"""Node for the brain mask of a b0: by a network, deepbet, a template or a threshold."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from n2a_bids.interfaces.dwi.series import B0BrainInputSpec
 from n2a_bids.io.images import save_like
 
 _WORDS: dict[Method, str] = {
-    "auto": "by deepbet, shown how much every voxel of the mean b0 looks like tissue",
+    "auto": "by a small network for any contrast (brain-mask) on the mean b0",
     "deepbet": "by deepbet, shown how much every voxel of the mean b0 looks like tissue",
+    "network": "by a small network for any contrast (brain-mask) on the mean b0",
     "template": "by registration of a template (ICBM 152) to the mean b0 with ANTs",
     "otsu": "by an Otsu threshold on the median-filtered mean b0 (dipy)",
 }

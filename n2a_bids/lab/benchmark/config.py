@@ -91,8 +91,8 @@ class DiffusionBenchmarkConfig:
     brain_masks: Annotated[
         bool,
         Option(
-            "compare brain masks of b0s instead (--strategies deepbet template otsu): on b0s simulated from "
-            "--truth (T1w brains), and on those of --outlines",
+            "compare brain masks of b0s instead (--strategies network deepbet template otsu): on b0s "
+            "simulated from --truth (T1w brains), and on those of --outlines",
             _DIFFUSION,
         ),
     ] = False

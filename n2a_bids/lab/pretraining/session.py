@@ -210,7 +210,7 @@ def _write_weights(
 ) -> None:
     tensors = {key: value.half().cpu() for key, value in state.averaged.state_dict().items()}
     size = {"block_edge": asked.block_edge, "batch_size": asked.batch_size}
-    recipe = size if asked.network == BRAIN_MASKS else asdict(config)
+    recipe = {"batch_size": asked.batch_size} if asked.network == BRAIN_MASKS else asdict(config)
     if asked.network == IMAGES:
         recipe = asdict(ImagePretraining(**size))
     card = {

@@ -1,4 +1,4 @@
-"""Workflow of brain masks of T1w repetitions: given, by deepbet, or from a template."""
+"""Workflow of brain masks of anatomical repetitions: given, by a network, or from a template."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from nipype.interfaces.utility import IdentityInterface
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import MaskConfig
-from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask, TemplateBrainMask
+from n2a_bids.interfaces.anat.mask import BrainMask, GivenBrainMask, NetworkBrainMask, TemplateBrainMask
 from n2a_bids.workflows.descriptions import masking
 
 _DEEPBET_GB = 2.5
+_NETWORK_GB = 1.0
 _TEMPLATE_GB = 2.0
 
 
@@ -53,6 +54,8 @@ def init_mask_wf(
         interface, memory_gb = GivenBrainMask(mask_file=str(given)), 1.0
     elif config.method == "deepbet":
         interface, memory_gb, n_procs = BrainMask(threads=threads, is_ratio=is_ratio), _DEEPBET_GB, threads
+    elif config.method == "network":
+        interface, memory_gb = NetworkBrainMask(is_ratio=is_ratio), _NETWORK_GB
     else:
         interface = TemplateBrainMask(random_seed=random_seed, is_ratio=is_ratio)
         memory_gb = _TEMPLATE_GB
@@ -71,4 +74,6 @@ def mask_method(config: MaskConfig, given: Path | None = None) -> str:
         return f"given by the user ({given.name})"
     if config.method == "deepbet":
         return "by deepbet"
+    if config.method == "network":
+        return "by a small network for any contrast (brain-mask)"
     return f"by registration of a template ({config.template or 'ICBM 152'}) with ANTs"

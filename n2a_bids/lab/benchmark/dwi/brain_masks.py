@@ -22,7 +22,7 @@ from n2a_bids.io.images import load
 from n2a_bids.lab.benchmark.table import RowTable
 from n2a_bids.lab.simulation.head import simulate_b0
 
-METHODS = ("deepbet", "template", "otsu")
+METHODS = ("network", "deepbet", "template", "otsu")
 KEYS = ("image", "seed", "method")
 COLUMNS = (*KEYS, "dice", "missed", "extra", "seconds")
 """``missed`` and ``extra`` in units of the true brain (of the outlines)."""

@@ -5,17 +5,20 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.interfaces.anat.mask import (
     BrainMask,
     GivenBrainMask,
+    NetworkBrainMask,
     TemplateBrainMask,
     packaged_template,
 )
 from n2a_bids.interfaces.image_checks import InspectInputs, mask_fit_warnings
 from n2a_bids.io.images import load, save_like
+from n2a_bids.lab.simulation.head import simulate_b0
 
 
 @pytest.fixture
@@ -80,6 +83,23 @@ def test_deepbet_on_noise_is_an_error(tmp_path):
     nb.Nifti1Image(noise.astype(np.float32), affine).to_filename(path)
     with pytest.raises(BIDSDataError, match=r"found (noise alone|an empty mask|\d+ ml)"):
         BrainMask(in_file=path).run(cwd=str(tmp_path))
+
+
+def test_the_network_finds_the_brain_of_a_t2w(tmp_path):
+    """In a head with bright CSF; noise alone is refused as by deepbet."""
+    grid = np.stack(np.meshgrid(*(np.linspace(-1.2, 1.2, n) for n in (43, 47, 40)), indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 1
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(mask.shape), 1.5)
+    made = simulate_b0(np.where(mask, 100 * (1 + texture), 0), mask, (4.0, 4.0, 4.0), 0, target_mm=4.0)
+    path = tmp_path / "sub-01_run-1_T2w.nii.gz"
+    affine = np.diag([*made.voxel_size_mm, 1.0])
+    nb.save(nb.Nifti1Image(made.image, affine), path)
+    found = load(NetworkBrainMask(in_file=path).run(cwd=str(tmp_path)).outputs.out_mask)[0] > 0
+    assert dice(found, made.brain) > 0.9
+    noise = np.hypot(*np.random.default_rng(1).normal(0, 50, (2, *mask.shape))).astype(np.float32)
+    nb.save(nb.Nifti1Image(noise, affine), path)
+    with pytest.raises(BIDSDataError, match=r"found (noise alone|an empty mask|\d+ ml)"):
+        NetworkBrainMask(in_file=path).run(cwd=str(tmp_path))
 
 
 def test_find_template_uses_what_is_on_disk_only(tmp_path):

@@ -1,6 +1,7 @@
-"""The brain in a b0: what deepbet makes of it, and what stands in."""
+"""The brain in a b0: what the network makes of it, and what stands in."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nb
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.external import b0_brain
 from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.lab.benchmark.dwi.brain_masks import COLUMNS, KEYS, METHODS, outlined_b0s, run_brain_masks
 from n2a_bids.lab.benchmark.table import RowTable
-from n2a_bids.lab.simulation.head import simulate_b0
+from n2a_bids.lab.simulation.head import SimulatedB0, simulate_b0
 
+_OUTLINES = Path(__file__).parents[4] / "docs/benchmarks/2026-11-28/b0_outlines.json"
 _SERIES = "dwi-pairs/sub-sagap/dwi/sub-sagap_run-1_dwi.nii.gz"
 
 
@@ -26,31 +29,24 @@ def _ball(folder: Path) -> tuple[Path, np.ndarray]:
     return path, mask
 
 
-def _deepbet(monkeypatch, brain: np.ndarray) -> None:
-    def write(module, arguments):
-        source = nb.load(arguments[0])
-        nb.save(nb.Nifti1Image(brain.astype(np.uint8), source.affine), arguments[1])
-
-    monkeypatch.setattr(b0_brain, "run_module", write)
-
-
 @pytest.mark.parametrize("found", ["nothing", "elsewhere"])
 def test_the_threshold_stands_in_with_a_warning(tmp_path, monkeypatch, found):
-    """Where deepbet finds no brain, or one that is not what is bright, the sidecar will say what was done."""
+    """Where the network finds no brain, or one that is not what is bright, the sidecar says what was done."""
     monkeypatch.chdir(tmp_path)
     path, mask = _ball(tmp_path)
-    _deepbet(monkeypatch, np.roll(mask, 9, axis=0) if found == "elsewhere" else np.zeros_like(mask))
+    wrong = np.roll(mask, 9, axis=0) if found == "elsewhere" else np.zeros_like(mask)
+    monkeypatch.setattr(b0_brain, "find_by_network", lambda _: wrong)
     outputs = B0Mask(in_file=path, name="/data/sub-01_dwi.nii.gz").run().outputs
     bright = find_b0_brain(path, "otsu", tmp_path).mask
     assert bright.any() and np.array_equal(np.asarray(nb.load(outputs.out_mask).dataobj) > 0, bright)
     assert len(outputs.warnings) == 1 and outputs.warnings[0].startswith("sub-01_dwi.nii.gz: the brain mask")
 
 
-def test_what_deepbet_finds_is_taken(tmp_path, monkeypatch):
+def test_what_the_network_finds_is_taken(tmp_path, monkeypatch):
     """A mask that agrees with what is bright by and large is taken as it is, parts that are dark included."""
     path, mask = _ball(tmp_path)
     wider = ndimage.binary_dilation(mask)
-    _deepbet(monkeypatch, wider)
+    monkeypatch.setattr(b0_brain, "find_by_network", lambda _: wider)
     brain = find_b0_brain(path, "auto", tmp_path)
     assert np.array_equal(brain.mask, wider) and not brain.warning
 
@@ -71,17 +67,39 @@ def test_simulated_b0s_hold_their_brain():
     assert 0.9 < volume < 1.1
 
 
+def _simulated_b0() -> SimulatedB0:
+    """A textured ball of a brain in a head, of 5 mm voxels, distorted."""
+    grid = np.stack(np.meshgrid(*(np.linspace(-1.2, 1.2, n) for n in (35, 40, 31)), indexing="ij"))
+    mask = (grid**2).sum(axis=0) < 1
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(mask.shape), 1.5)
+    brain = np.where(mask, 100 * (1 + texture), 0)
+    return simulate_b0(brain, mask, (5.0, 4.5, 5.0), 0, target_mm=5.0)
+
+
+@pytest.mark.parametrize("stored", ["RAS", "PSR", "LIP"])
+def test_the_network_finds_the_brain_however_it_is_stored(tmp_path, stored):
+    """The same voxels of the world, whatever their order in the file; Dice above 0.93 with the truth."""
+    made = _simulated_b0()
+    image = nb.Nifti1Image(made.image, np.diag([*made.voxel_size_mm, 1.0]))
+    turn = nb.orientations.axcodes2ornt(stored)
+    path = tmp_path / "b0.nii.gz"
+    nb.save(image.as_reoriented(turn), path)
+    mask = find_b0_brain(path, "auto", tmp_path).mask
+    truth = nb.Nifti1Image(made.brain.astype(np.uint8), image.affine).as_reoriented(turn)
+    assert dice(mask, np.asarray(truth.dataobj) > 0) > 0.93
+
+
 @pytest.mark.real_data
 def test_a_real_b0_keeps_brain_stem_and_orbitofrontal_lobe(real_data, tmp_path):
-    """A sagittal series, part of which a threshold cuts away: less than 4 % of the outlines is missed."""
-    outlines = real_data / "b0_outlines.json"
-    if not outlines.exists():
-        pytest.skip(f"no outlines of the brain: {outlines} is absent")
+    """A sagittal series, part of which a threshold cuts away: less than 6 % of the outlines is missed."""
+    for folder in real_data.iterdir():
+        (tmp_path / folder.name).symlink_to(folder)
+    outlines = Path(shutil.copy(_OUTLINES, tmp_path))
     one = next(b0 for b0 in outlined_b0s(outlines) if b0.name == Path(_SERIES).name)
-    table = run_brain_masks(iter([one]), ["deepbet", "otsu"], tmp_path / "masks.tsv")
+    table = run_brain_masks(iter([one]), ["network", "otsu"], tmp_path / "masks.tsv")
     rows = {row["method"]: row for row in RowTable(table, COLUMNS, KEYS).rows}
-    assert float(rows["deepbet"]["missed"]) < 0.04 < float(rows["otsu"]["missed"])
-    assert float(rows["deepbet"]["dice"]) > 0.94
+    assert float(rows["network"]["missed"]) < 0.06 < float(rows["otsu"]["missed"])
+    assert float(rows["network"]["dice"]) > 0.93
 
 
 def test_outlines_name_images_from_their_folder(tmp_path):
@@ -93,4 +111,4 @@ def test_outlines_name_images_from_their_folder(tmp_path):
     (one,) = outlined_b0s(outlines)
     ((axis, index, truth),) = one.slices
     assert (axis, index) == (2, 10) and truth.shape == (30, 32) and truth[5:10, 5:10].all()
-    assert truth.sum() == 25 and set(METHODS) == {"deepbet", "template", "otsu"}
+    assert truth.sum() == 25 and set(METHODS) == {"network", "deepbet", "template", "otsu"}

@@ -1,0 +1,39 @@
+"""Brain mask of a head of any contrast by the small network that comes with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from n2a_bids.algorithms.nn.weights import build_network
+from n2a_bids.algorithms.preparation.brain_depth import brain_depth, brain_of_depth
+from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.algorithms.threads import one_thread
+from n2a_bids.io.weights import load_weights
+
+
+def find_by_network(image_file: Path) -> NDArray[np.bool_]:
+    """Find the brain in a head of any contrast.
+
+    Parameters
+    ----------
+    image_file : Path
+        Magnitudes, three axes, in any orientation.
+
+    Returns
+    -------
+    mask : (X, Y, Z) bool array
+        In the order of the voxels of the file; empty where nothing looks like a brain.
+    """
+    image = nb.load(image_file)
+    to_ras = nb.orientations.io_orientation(image.affine)
+    upright = nb.as_closest_canonical(image)
+    shown, sizes = np.asarray(upright.dataobj, np.float32), voxel_sizes_mm(upright.affine)
+    network = build_network("brain-mask", load_weights("brain-mask"))
+    with one_thread():
+        mask = brain_of_depth(brain_depth(network, shown, sizes), shown, sizes)
+    back = nb.orientations.ornt_transform(nb.orientations.axcodes2ornt("RAS"), to_ras)
+    return nb.orientations.apply_orientation(mask, back)
