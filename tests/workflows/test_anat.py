@@ -164,11 +164,12 @@ def test_mask_wf_takes_the_method_that_is_asked_for(tmp_path):
     interfaces = [
         init_mask_wf(MaskConfig(), given=given),
         init_mask_wf(MaskConfig()),
+        init_mask_wf(MaskConfig("network")),
         init_mask_wf(MaskConfig("template", "Mine")),
     ]
     names = [type(workflow.get_node("brain").interface).__name__ for workflow in interfaces]
-    assert names == ["GivenBrainMask", "BrainMask", "TemplateBrainMask"]
-    assert interfaces[2].get_node("brain").inputs.template == "Mine"
+    assert names == ["GivenBrainMask", "BrainMask", "NetworkBrainMask", "TemplateBrainMask"]
+    assert interfaces[3].get_node("brain").inputs.template == "Mine"
 
 
 def test_derivatives_without_a_fitting_mask_are_told(unit, config, tmp_path):
