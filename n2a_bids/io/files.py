@@ -17,7 +17,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}_")
 
 _ABANDONED_S = 600.0
 
-_NO_SPACE = "no space left on the disk; free some, or choose another folder, and give the same command again"
+_NO_SPACE = "No space left on the disk; free some, or choose another folder, and give the same command again"
 
 
 @contextmanager

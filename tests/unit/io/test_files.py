@@ -34,7 +34,7 @@ def test_a_full_disk_is_told_with_the_file_that_was_to_be_written(tmp_path):
     """Python tells no file; a file within a file (an image with its sidecar) is told once, as what it is."""
     outer, inner = tmp_path / "image.nii.gz", tmp_path / "image.json"
     with (
-        pytest.raises(OSError, match=r"no space left.*image\.json") as caught,
+        pytest.raises(OSError, match=r"No space left.*image\.json") as caught,
         whole_file(outer),
         whole_file(inner),
     ):

@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_the_checkpoint_of_the_epoch_before(tmp_path, monkeyp
     path = tmp_path / "checkpoint.pt"
     save_checkpoint({"epoch": 1}, path)
     monkeypatch.setattr(Path, "write_bytes", fill)
-    with pytest.raises(OSError, match=r"no space left.*free some.*checkpoint\.pt"):
+    with pytest.raises(OSError, match=r"No space left.*free some.*checkpoint\.pt"):
         save_checkpoint({"epoch": 2}, path)
     assert torch.load(path) == {"epoch": 1}
     assert list(tmp_path.iterdir()) == [path]
