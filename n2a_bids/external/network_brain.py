@@ -12,7 +12,11 @@ from n2a_bids.algorithms.nn.weights import build_network
 from n2a_bids.algorithms.preparation.brain_depth import brain_depth, brain_of_depth
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.algorithms.threads import one_thread
-from n2a_bids.io.weights import load_weights
+from n2a_bids.errors import DenoisingError
+from n2a_bids.io.images import load
+from n2a_bids.io.weights import PACKAGED, load_weights
+
+_NETWORK = "brain-mask"
 
 
 def find_by_network(image_file: Path) -> NDArray[np.bool_]:
@@ -27,12 +31,25 @@ def find_by_network(image_file: Path) -> NDArray[np.bool_]:
     -------
     mask : (X, Y, Z) bool array
         In the order of the voxels of the file; empty where nothing looks like a brain.
+
+    Raises
+    ------
+    DenoisingError
+        If the package was installed without the weights, or they are damaged.
     """
-    image = nb.load(image_file)
+    image = nb.Nifti1Image(*load(image_file))
     to_ras = nb.orientations.io_orientation(image.affine)
     upright = nb.as_closest_canonical(image)
-    shown, sizes = np.asarray(upright.dataobj, np.float32), voxel_sizes_mm(upright.affine)
-    network = build_network("brain-mask", load_weights("brain-mask"))
+    # One voxel without a value would leave none to its neighbours in the network.
+    shown = np.nan_to_num(np.asarray(upright.dataobj, np.float32), posinf=0.0, neginf=0.0)
+    sizes = voxel_sizes_mm(upright.affine)
+    weights = load_weights(_NETWORK)
+    if weights is None:
+        raise DenoisingError(
+            f"{PACKAGED / _NETWORK}.safetensors: expected the weights that find the brain, found no such "
+            "file; install n2a-bids again, or choose another way by --dwi-mask-method or --mask-method"
+        )
+    network = build_network(_NETWORK, weights)
     with one_thread():
         mask = brain_of_depth(brain_depth(network, shown, sizes), shown, sizes)
     back = nb.orientations.ornt_transform(nb.orientations.axcodes2ornt("RAS"), to_ras)

@@ -10,7 +10,8 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.quality.mask_checks import dice
-from n2a_bids.external import b0_brain
+from n2a_bids.errors import DenoisingError
+from n2a_bids.external import b0_brain, network_brain
 from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.lab.benchmark.dwi.brain_masks import COLUMNS, KEYS, METHODS, outlined_b0s, run_brain_masks
@@ -78,15 +79,25 @@ def _simulated_b0() -> SimulatedB0:
 
 @pytest.mark.parametrize("stored", ["RAS", "PSR", "LIP"])
 def test_the_network_finds_the_brain_however_it_is_stored(tmp_path, stored):
-    """The same voxels of the world, whatever their order in the file; Dice above 0.93 with the truth."""
+    """Dice above 0.93 with the truth, whatever the order of the voxels, and with a NaN in the air."""
     made = _simulated_b0()
-    image = nb.Nifti1Image(made.image, np.diag([*made.voxel_size_mm, 1.0]))
+    holed = made.image.copy()
+    holed[0, 0, 0] = np.nan
+    image = nb.Nifti1Image(holed, np.diag([*made.voxel_size_mm, 1.0]))
     turn = nb.orientations.axcodes2ornt(stored)
     path = tmp_path / "b0.nii.gz"
     nb.save(image.as_reoriented(turn), path)
-    mask = find_b0_brain(path, "auto", tmp_path).mask
+    brain = find_b0_brain(path, "auto", tmp_path)
     truth = nb.Nifti1Image(made.brain.astype(np.uint8), image.affine).as_reoriented(turn)
-    assert dice(mask, np.asarray(truth.dataobj) > 0) > 0.93
+    assert not brain.warning and dice(brain.mask, np.asarray(truth.dataobj) > 0) > 0.93
+
+
+def test_without_its_weights_the_network_finds_nothing_by_chance(tmp_path, monkeypatch):
+    """A package that was installed without them is named, in place of masks by random weights."""
+    path, _ = _ball(tmp_path)
+    monkeypatch.setattr(network_brain, "load_weights", lambda _: None)
+    with pytest.raises(DenoisingError, match=r"brain-mask\.safetensors.*install n2a-bids again"):
+        find_b0_brain(path, "auto", tmp_path)
 
 
 @pytest.mark.real_data
