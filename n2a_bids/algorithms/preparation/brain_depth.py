@@ -84,12 +84,17 @@ def brain_of_depth(
     mask : (X, Y, Z) bool array
         Empty where nothing looks like a brain.
     """
-    labels, count = ndimage.label(depth > -_OUTSIDE_MM)
+    brain = _largest_without_holes(depth > -_OUTSIDE_MM)
+    # A border that is trimmed may open a cistern, or cut off what hung on by a thread.
+    return _largest_without_holes(trim_dark_border(brain, image, voxel_sizes_mm))
+
+
+def _largest_without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    labels, count = ndimage.label(mask)
     if count == 0:
-        return np.zeros(depth.shape, dtype=bool)
-    sizes = ndimage.sum_labels(labels > 0, labels, range(1, count + 1))
-    brain = ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
-    return trim_dark_border(brain, image, voxel_sizes_mm)
+        return mask
+    sizes = ndimage.sum_labels(mask, labels, range(1, count + 1))
+    return ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
 
 
 def in_view(image: Tensor, field_of_view: Tensor) -> Tensor:

@@ -70,3 +70,14 @@ def test_a_brain_is_one_piece_without_holes():
     depth[9, 9, 9], depth[17:19, 17:19, 17:19] = -5, 1
     assert np.array_equal(brain_of_depth(depth, image, (2.0, 2.0, 2.0)), whole)
     assert not brain_of_depth(np.full_like(depth, -5), image, (2.0, 2.0, 2.0)).any()
+
+
+def test_what_hung_on_by_a_dark_thread_is_no_brain():
+    """Trimming the dark border leaves one piece, and no hole."""
+    image = np.ones((24, 20, 20), np.float32)
+    depth = np.full(image.shape, -5.0)
+    depth[4:15, 4:15, 4:15] = 1
+    whole = depth > 0
+    depth[15:18, 9, 9], depth[18:21, 8:11, 8:11] = 1, 1
+    image[15:18, 9, 9] = 0
+    assert np.array_equal(brain_of_depth(depth, image, (2.0, 2.0, 2.0)), whole)
