@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = {"index.md": "README.md", "changes.md": "CHANGES.md", "contributing.md": "CONTRIBUTING.md"}
@@ -20,9 +21,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    """Let links out of docs/ lead to the pages of the site."""
-    return outside_links(re.sub(r"\]\((?:\.\./)+(README|CHANGES|CONTRIBUTING)\.md", r"](\1.md", markdown))
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Let links out of docs/ lead to the pages of the site; other pages of those names stay as they are."""
+    if page.file.src_uri in OUTSIDE:
+        return outside_links(markdown)
+    pages = {source: name for name, source in OUTSIDE.items()}
+    # The site has no docs/ above its pages: one step up less.
+    out_of_docs = re.compile(rf"\]\(\.\./((?:\.\./)*)({'|'.join(map(re.escape, pages))})(?=[)#])")
+    return out_of_docs.sub(lambda found: f"]({found[1]}{pages[found[2]]}", markdown)
 
 
 def links_from_docs(text: str) -> str:
