@@ -62,6 +62,14 @@ def box_within(box: Sequence[slice], outer: Sequence[slice]) -> tuple[slice, ...
     )
 
 
+def largest_piece(mask: Mask) -> Mask:
+    """Return the largest of the pieces whose voxels touch by their faces; nothing of an empty mask."""
+    pieces, count = ndimage.label(mask)
+    if count == 0:
+        return np.zeros(mask.shape, dtype=bool)
+    return pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+
+
 def without_rim(inside: Mask) -> Mask:
     """Return the mask without its outermost two voxels, or itself where that leaves nothing."""
     inner = ndimage.binary_erosion(inside, iterations=2)

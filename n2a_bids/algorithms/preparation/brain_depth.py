@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
+from n2a_bids.algorithms.masked_filters import largest_piece
 from n2a_bids.algorithms.preparation.tissue_likeness import trim_dark_border
 
 GRID_MM = 4.0
@@ -90,11 +91,7 @@ def brain_of_depth(
 
 
 def _largest_without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    sizes = ndimage.sum_labels(mask, labels, range(1, count + 1))
-    return ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
+    return ndimage.binary_fill_holes(largest_piece(mask))
 
 
 def in_view(image: Tensor, field_of_view: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
+from n2a_bids.algorithms.masked_filters import largest_piece
 from n2a_bids.algorithms.nn.inference import predict
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file, without_extension
@@ -109,9 +110,7 @@ def _crop(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    labels, _ = ndimage.label(ndimage.binary_opening(mask))
-    largest = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
-    return ndimage.binary_fill_holes(largest)
+    return ndimage.binary_fill_holes(largest_piece(ndimage.binary_opening(mask)))
 
 
 def _scale(image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float16]:

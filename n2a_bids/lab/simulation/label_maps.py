@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.masked_filters import largest_piece
 from n2a_bids.io.images import load
 
 SHAPE, STEP_MM = (104, 124, 116), 2.0
@@ -64,7 +65,7 @@ def read_brain(path: Path, rng: np.random.Generator) -> Brain:
     image, mask = _on_grid(path, path)
     tissues = np.zeros(SHAPE, np.uint8)
     tissues[mask] = 1 + _clusters(image[mask], len(TISSUES), rng)
-    tissue = _largest(ndimage.binary_opening(tissues > TISSUES[0]))
+    tissue = largest_piece(ndimage.binary_opening(tissues > TISSUES[0]))
     envelope = ndimage.binary_fill_holes(_closed(tissue, _BRIDGED_MM)) & mask
     return Brain(tissues, envelope)
 
@@ -73,7 +74,7 @@ def read_surroundings(head: Path, mask_file: Path, rng: np.random.Generator) -> 
     """Bone, soft tissues and air around the brain of a T1w head, by brightness and distance from it."""
     image, brain = _on_grid(head, mask_file)
     bright = image > 0.12 * np.percentile(image[brain], 90)
-    bright = _largest(ndimage.binary_opening(bright) | brain)
+    bright = largest_piece(ndimage.binary_opening(bright) | brain)
     dark = _closed(bright, 14.0) & ~bright & ~brain
     soft = bright & ~brain
     distance = _distance(~brain)
@@ -159,11 +160,6 @@ def _distance(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 def _closed(mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
     return mask | (_distance(_distance(~mask) <= radius_mm) > radius_mm)
-
-
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    labels, count = ndimage.label(mask)
-    return labels == 1 + int(np.argmax(ndimage.sum_labels(mask, labels, range(1, count + 1))))
 
 
 def _corners(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

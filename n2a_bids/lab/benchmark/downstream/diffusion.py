@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from n2a_bids.algorithms.diffusion.tensor import (
     fit_tensor,
@@ -17,6 +16,7 @@ from n2a_bids.algorithms.diffusion.tensor import (
     mean_diffusivity,
     principal_direction,
 )
+from n2a_bids.algorithms.masked_filters import largest_piece
 from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.errors import ConfigError
 from n2a_bids.lab.benchmark.downstream.analyses import Analysis, Image
@@ -86,13 +86,11 @@ def find_seeds(fa: NDArray[np.floating]) -> NDArray[np.float64]:
     seeds : (S, 3) array
         In voxels, eight in each voxel.
     """
-    pieces, n_pieces = ndimage.label(fa >= max(_CORE_FA, np.quantile(fa[fa > 0], 1 - _CORE)))
-    if not n_pieces:
+    places = np.argwhere(largest_piece(fa >= max(_CORE_FA, np.quantile(fa[fa > 0], 1 - _CORE))))
+    if not len(places):
         raise ConfigError(
             f"--truth: expected a bundle with an FA above {_CORE_FA} in the box, found none; move --crop"
         )
-    largest = 1 + np.argmax(np.bincount(pieces.ravel())[1:])
-    places = np.argwhere(pieces == largest)
     axis = int(np.argmax(np.ptp(places, axis=0)))
     middle = places[places[:, axis] == int(np.median(places[:, axis]))]
     corners = np.stack(np.meshgrid(*[(-0.25, 0.25)] * 3), axis=-1).reshape(-1, 3)
