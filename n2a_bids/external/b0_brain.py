@@ -12,6 +12,7 @@ from dipy.segment.mask import median_otsu
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from n2a_bids.algorithms.masked_filters import largest_piece
 from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.external.network_brain import find_by_network
@@ -53,11 +54,10 @@ def find_brain(b0: NDArray[np.float32], superior: int = 2) -> NDArray[np.bool_]:
         One piece without holes.
     """
     _, mask = median_otsu(b0, median_radius=2, numpass=2)
-    labels, count = ndimage.label(ndimage.binary_opening(mask))
-    if count == 0:
+    largest = largest_piece(ndimage.binary_opening(mask))
+    if not largest.any():
         return mask
-    largest = 1 + int(np.argmax(ndimage.sum_labels(labels > 0, labels, range(1, count + 1))))
-    filled = ndimage.binary_dilation(labels == largest) & mask
+    filled = ndimage.binary_dilation(largest) & mask
     cuts = [ndimage.binary_fill_holes(cut) for cut in np.moveaxis(filled, superior, 0)]
     return np.stack(cuts, axis=superior)
 
@@ -86,10 +86,9 @@ def find_b0_brain(b0_file: Path, method: Method, folder: Path, *, random_seed: i
     target = folder / "found_brain.nii.gz"
     if method == "otsu":
         return B0Brain(find_brain(b0, superior_axis(affine)))
-    if method == "network":
-        return B0Brain(find_by_network(b0_file))
-    if method == "auto":
-        return _or_bright(find_by_network(b0_file), b0, affine)
+    if method in ("auto", "network"):
+        found = find_by_network(b0, affine)
+        return B0Brain(found) if method == "network" else _or_bright(found, b0, affine)
     if method == "template":
         template, template_brain = packaged_template(folder)
         images = {"image": b0_file, "template": template, "template_brain": template_brain}

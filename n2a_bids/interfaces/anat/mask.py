@@ -27,9 +27,12 @@ class _MaskOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="mask, uint8, on the grid of the image")
 
 
-class _BrainMaskInputSpec(BaseInterfaceInputSpec):
+class _HeadInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="head, of any contrast")
     is_ratio = traits.Bool(False, usedefault=True, desc="a UNIT1, whose air is noise of its whole range")
+
+
+class _BrainMaskInputSpec(_HeadInputSpec):
     threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
 
 
@@ -60,31 +63,24 @@ def _magnitude_like(inputs: TraitedSpec, folder: Path) -> Path:
     return save_like(cleaned, image, folder / "dark_background.nii.gz")
 
 
-class _NetworkBrainMaskInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="head, of any contrast")
-    is_ratio = traits.Bool(False, usedefault=True, desc="a UNIT1, whose air is noise of its whole range")
-
-
 class NetworkBrainMask(SimpleInterface):
     """Brain mask by the small network that comes with the package, on any contrast, within a second.
 
     It learned from b0s, T2w and FLAIR heads that were made from label maps, and from few of T1w contrast.
     """
 
-    input_spec = _NetworkBrainMaskInputSpec
+    input_spec = _HeadInputSpec
     output_spec = _MaskOutputSpec
 
     def _run_interface(self, runtime):
         image, folder = Path(self.inputs.in_file), Path(runtime.cwd)
-        mask = find_by_network(_magnitude_like(self.inputs, folder))
+        mask = find_by_network(*load(_magnitude_like(self.inputs, folder)))
         out_mask = save_like(mask, image, folder / "brain_mask.nii.gz", np.uint8)
         self._results["out_mask"] = os.fspath(check_brain(out_mask, image, "the network"))
         return runtime
 
 
-class _TemplateBrainMaskInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="head, of any contrast")
-    is_ratio = traits.Bool(False, usedefault=True, desc="a UNIT1, whose air is noise of its whole range")
+class _TemplateBrainMaskInputSpec(_HeadInputSpec):
     template = traits.Str(desc="TemplateFlow name; without it, the ICBM 152 head that comes with nilearn")
     random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
 

@@ -36,7 +36,7 @@ def test_the_threshold_stands_in_with_a_warning(tmp_path, monkeypatch, found):
     monkeypatch.chdir(tmp_path)
     path, mask = _ball(tmp_path)
     wrong = np.roll(mask, 9, axis=0) if found == "elsewhere" else np.zeros_like(mask)
-    monkeypatch.setattr(b0_brain, "find_by_network", lambda _: wrong)
+    monkeypatch.setattr(b0_brain, "find_by_network", lambda *_: wrong)
     outputs = B0Mask(in_file=path, name="/data/sub-01_dwi.nii.gz").run().outputs
     bright = find_b0_brain(path, "otsu", tmp_path).mask
     assert bright.any() and np.array_equal(np.asarray(nb.load(outputs.out_mask).dataobj) > 0, bright)
@@ -47,7 +47,7 @@ def test_what_the_network_finds_is_taken(tmp_path, monkeypatch):
     """A mask that agrees with what is bright by and large is taken as it is, parts that are dark included."""
     path, mask = _ball(tmp_path)
     wider = ndimage.binary_dilation(mask)
-    monkeypatch.setattr(b0_brain, "find_by_network", lambda _: wider)
+    monkeypatch.setattr(b0_brain, "find_by_network", lambda *_: wider)
     brain = find_b0_brain(path, "auto", tmp_path)
     assert np.array_equal(brain.mask, wider) and not brain.warning
 
