@@ -99,9 +99,9 @@ class AlignExposures(SimpleInterface):
 def _sum_and_align(path: Path, n_groups: int) -> Exposures:
     """The frames of one file, summed to groups, on one grid."""
     stack = read_micrograph(path)
-    groups, notes = sum_frames(stack, n_groups)
-    found = align_exposures(groups, largest_value=stack.largest_value)
-    return replace(found, notes=(*notes, *found.notes))
+    summed = sum_frames(stack, n_groups)
+    found = align_exposures(summed.groups, largest_value=stack.largest_value, shown=summed.shown)
+    return replace(found, notes=(*summed.notes, *found.notes))
 
 
 def _save(found: Exposures, size_mm: tuple[float, float, float], folder: Path) -> dict[str, str | list[str]]:

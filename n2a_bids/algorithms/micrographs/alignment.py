@@ -17,6 +17,8 @@ _RIM = 2
 _ROWS_AT_ONCE = 2048
 _NEGLIGIBLE_PIXELS = 0.02
 """Shifts this near to whole pixels are taken as whole."""
+_MOST_FLAGGED = 0.05
+"""Part of a flagged pixel that a moved one may draw on without a flag of its own."""
 
 
 def align(exposures: NDArray[np.floating], drift: Drift) -> tuple[Image, NDArray[np.bool_]]:
@@ -56,6 +58,15 @@ def move_back(exposure: NDArray[np.floating], drift: Drift, index: int) -> tuple
     """
     shift, angle = drift.shift_pixels[index], drift.rotation_deg[index]
     return _turn_back(exposure, shift, np.radians(angle)) if angle else shift_back(exposure, shift)
+
+
+def move_flags_back(flags: NDArray[np.bool_], drift: Drift, index: int) -> NDArray[np.bool_]:
+    """(X, Y) pixels of a moved exposure that draw on flagged ones, (X, Y), or their neighbours.
+
+    A shift by a fraction spreads what is cut off at a saturated pixel, or lost.
+    """
+    spread = ndimage.binary_dilation(flags).astype(np.float32)
+    return move_back(spread, drift, index)[0] > _MOST_FLAGGED
 
 
 def shift_back(image: NDArray[np.floating], shift: NDArray[np.float64]) -> tuple[Image, NDArray[np.bool_]]:

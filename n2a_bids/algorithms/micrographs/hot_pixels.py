@@ -54,10 +54,10 @@ def find_hot_pixels(exposures: NDArray[np.float32], drift: Drift) -> NDArray[np.
 
 def _any_stands_out(exposure: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(X, Y) single pixels far above what is around them in a channel of an exposure, (X, Y, C)."""
-    return np.any([_stands_out(channel) for channel in np.moveaxis(exposure, -1, 0)], axis=0)
+    return np.any([single_bright_pixels(channel) for channel in np.moveaxis(exposure, -1, 0)], axis=0)
 
 
-def _stands_out(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+def single_bright_pixels(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(X, Y) single pixels far above what is around them."""
     mean = ndimage.uniform_filter(image, _AROUND)
     variance = ndimage.uniform_filter(np.square(image), _AROUND) - np.square(mean)

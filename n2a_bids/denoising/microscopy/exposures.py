@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from n2a_bids.algorithms.micrographs.alignment import move_back
+from n2a_bids.algorithms.micrographs.alignment import move_back, move_flags_back
 from n2a_bids.algorithms.micrographs.drift import Drift
 from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
 from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels, find_lost_pixels
@@ -32,8 +31,6 @@ from n2a_bids.io.micrographs import Micrograph
 
 _STILL_PIXELS = 0.05
 """Drift that is left alone."""
-_SATURATED = 0.05
-"""Part of a saturated pixel, after the shift by a fraction, that makes a pixel saturated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +94,7 @@ def align_exposures(
     *,
     aligned: bool = False,
     largest_value: float | None = None,
+    shown: NDArray[np.bool_] | None = None,
     report: Callable[[str], None] = lambda message: None,
 ) -> Exposures:
     """Put exposures that have been read on the grid of the first.
@@ -109,6 +107,8 @@ def align_exposures(
         Take them as they lie.
     largest_value : float, optional
         At which pixels are saturated; by default that of the camera.
+    shown : (R, X, Y, Z) bool array, optional
+        Where exposures were measured in full; by default everywhere.
     report : callable
         Told the drift, and what is left out.
 
@@ -127,7 +127,7 @@ def align_exposures(
         report(f"WARNING: left out: {reasons[index]}")
     lost = _with_hot_pixels(data, _only(kept, lost), drift)
     drift = _told(drift, report)
-    measured = ~lost
+    measured = ~lost if shown is None else ~lost & _only(kept, shown)
     if drift is not None:
         saturated = _move_back(data, saturated, measured, drift)
     counted = ~saturated.any(axis=(0, -1)) & measured.all(axis=0)
@@ -240,13 +240,10 @@ def _move_back(
                 full = saturated[here]
                 data[here], inside = move_back(data[here], drift, index)
                 if full.any():
-                    # Its neighbours, too: the shift by a fraction spreads what is cut off.
-                    spread = ndimage.binary_dilation(full, iterations=1).astype(np.float32)
-                    moved_saturated[here] = move_back(spread, drift, index)[0] > _SATURATED
+                    moved_saturated[here] = move_flags_back(full, drift, index)
             held = measured[index, :, :, plane]
             if not held.all():
-                lost = ndimage.binary_dilation(~held).astype(np.float32)
-                inside = inside & (move_back(lost, drift, index)[0] <= _SATURATED)
+                inside = inside & ~move_flags_back(~held, drift, index)
             measured[index, :, :, plane] = inside
     return moved_saturated
 

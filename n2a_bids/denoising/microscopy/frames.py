@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from n2a_bids.algorithms.micrographs.alignment import move_back, move_flags_back
+from n2a_bids.algorithms.micrographs.frame_drift import FrameDrift, estimate_frame_drift
+from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
+from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels
 from n2a_bids.algorithms.micrographs.odd_frames import constant_frames, repeated_frames, unlike_frames
 from n2a_bids.denoising.microscopy.selection import not_whole
 from n2a_bids.errors import BIDSDataError
@@ -14,8 +19,22 @@ from n2a_bids.io.micrograph_pixels import PAGES, Micrograph
 _NO_PAGES = str.maketrans("", "", PAGES)
 
 
-def sum_frames(stack: Micrograph, n_groups: int) -> tuple[list[Micrograph], tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class SummedFrames:
+    """A movie as a few exposures."""
+
+    groups: list[Micrograph]
+    """Means of one page each, in single precision; a pixel that any frame saturates has the largest value."""
+    shown: NDArray[np.bool_]
+    """(G, X, Y, 1) where all frames of a group were measured: at the borders some have drifted away."""
+    notes: tuple[str, ...]
+    """Which frames were left out, and how far the others had drifted."""
+
+
+def sum_frames(stack: Micrograph, n_groups: int) -> SummedFrames:
     """Means of the frames of a file in interleaved groups, which share drift and dose; halves in time do not.
+
+    Where the specimen drifts from frame to frame, each frame is moved back first.
 
     Parameters
     ----------
@@ -23,13 +42,6 @@ def sum_frames(stack: Micrograph, n_groups: int) -> tuple[list[Micrograph], tupl
         Its pages are frames.
     n_groups : int
         2 for the even and the odd frames.
-
-    Returns
-    -------
-    groups : list of Micrograph
-        Of one page each, in single precision; a pixel that any of its frames saturates has the largest value.
-    notes : tuple of str
-        Which frames were left out, and why.
 
     Raises
     ------
@@ -53,7 +65,19 @@ def sum_frames(stack: Micrograph, n_groups: int) -> tuple[list[Micrograph], tupl
             f"{stack.path}: expected at least {n_groups} frames that can be used, found {len(kept)}: "
             f"{'; '.join(notes)}; ask for fewer groups, or leave the file out"
         )
-    return [_mean_of(stack, kept[index::n_groups]) for index in range(n_groups)], notes
+    sound = stack if not odd else replace(stack, pixels=stack.pixels[:, :, kept], not_stored=None)
+    drift = estimate_frame_drift(sound.pixels)
+    groups = [range(first, len(kept), n_groups) for first in range(n_groups)]
+    if drift is None:
+        means = [_mean_of(sound, group) for group in groups]
+        return SummedFrames(means, np.ones((n_groups, *stack.pixels.shape[:2], 1), bool), notes)
+    hot = _hot_pixels(drift)
+    found = [_mean_along(sound, group, drift, hot) for group in groups]
+    notes += (
+        f"{stack.path.name}: between its frames the specimen drifted by up to {drift.length_pixels:.1f} "
+        "pixels; each was moved back before they were summed",
+    )
+    return SummedFrames([mean for mean, _ in found], np.stack([shown for _, shown in found]), notes)
 
 
 def _odd_frames(stack: Micrograph) -> dict[int, str]:
@@ -67,13 +91,48 @@ def _odd_frames(stack: Micrograph) -> dict[int, str]:
     return dict(sorted(odd.items()))
 
 
-def _mean_of(stack: Micrograph, indices: list[int]) -> Micrograph:
+def _mean_of(stack: Micrograph, group: range) -> Micrograph:
     """The mean of some frames as an exposure."""
-    frames = stack.pixels[:, :, indices]
+    frames = stack.pixels[:, :, group.start : group.stop : group.step]
     mean = frames.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
+    return _as_exposure(stack, mean, (frames >= stack.largest_value).any(axis=2, keepdims=True))
+
+
+def _mean_along(
+    stack: Micrograph, group: range, drift: FrameDrift, hot: NDArray[np.bool_]
+) -> tuple[Micrograph, NDArray[np.bool_]]:
+    """The mean of some frames moved back, of those that were measured at each pixel, and where all were."""
+    shape = (*stack.pixels.shape[:2], 1, stack.pixels.shape[3])
+    total, nearest = np.zeros(shape), np.zeros(shape)
+    count = np.zeros(shape[:2], int)
+    is_full = np.zeros(shape, bool)
+    for index in group:
+        frame = stack.pixels[:, :, index : index + 1]
+        full = frame >= stack.largest_value
+        values = frame.astype(np.float32)
+        fill_lost_pixels(values[None], hot[None])
+        for channel in range(shape[3]):
+            moved, inside = move_back(values[:, :, 0, channel], drift.of_frames, index)
+            total[:, :, 0, channel] += np.where(inside, moved, 0)
+            nearest[:, :, 0, channel] += moved
+            if full[..., channel].any():
+                is_full[:, :, 0, channel] |= move_flags_back(full[:, :, 0, channel], drift.of_frames, index)
+        count += inside
+    seen = count[..., None, None]
+    mean = np.where(seen > 0, total / np.maximum(seen, 1), nearest / len(group)).astype(np.float32)
+    return _as_exposure(stack, mean, is_full), (count == len(group))[..., None]
+
+
+def _as_exposure(stack: Micrograph, mean: NDArray[np.float32], is_full: NDArray[np.bool_]) -> Micrograph:
+    """A mean of frames as one exposure of the same camera."""
     if stack.is_integer:
-        mean[(frames >= stack.largest_value).any(axis=2, keepdims=True)] = stack.largest_value
+        mean[is_full] = stack.largest_value
     return replace(stack, pixels=mean, axes=stack.axes.translate(_NO_PAGES))
+
+
+def _hot_pixels(drift: FrameDrift) -> NDArray[np.bool_]:
+    """(X, Y, 1) pixels of the camera that are hot in all frames, which moving would smear."""
+    return find_hot_pixels(drift.blocks[:, :, :, None], drift.block_drift)
 
 
 def _refuse_lost_parts(stack: Micrograph) -> None:

@@ -1,0 +1,197 @@
+"""Estimates how the specimen drifts between the frames of a movie, where one frame alone shows too little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, special
+
+from n2a_bids.algorithms.micrographs.alignment import shift_back
+from n2a_bids.algorithms.micrographs.drift import Drift, estimate_drift
+from n2a_bids.algorithms.micrographs.hot_pixels import single_bright_pixels
+
+Image = NDArray[np.float32]
+
+_SMOOTHING_PIXELS = 2.0
+"""As the drift of exposures is estimated."""
+_ERROR_PIXELS = 0.2
+"""Standard error of the shift of a block of frames that is good enough: sums lose next to nothing by it."""
+_FEWEST_BLOCKS, _ENOUGH_BLOCKS, _MOST_BLOCKS = 3, 8, 16
+_WINDOW_EDGE = 1024
+"""Pixels in the middle that tell the drift of large frames where their structure allows."""
+_MOST_PIXELS = 2**28
+"""Of all blocks, 1 GB in single precision."""
+_MATTERS_PIXELS = 0.5
+"""Drift over the whole movie that is undone: less blurs by a seventh of a pixel (SD)."""
+_BY_CHANCE = 1e-6
+"""How often blocks of a specimen that stands may lie so far apart."""
+_AROUND = 2
+_PIXELS_OF_SMOOTHING = 4 * np.pi * _SMOOTHING_PIXELS**2
+"""Of smoothed noise one value in so many pixels is independent."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDrift:
+    """The path of a specimen through the frames of a movie."""
+
+    of_frames: Drift
+    """Against the first."""
+    blocks: Image
+    """(B, X, Y, C) means of consecutive frames, by which it was found."""
+    block_drift: Drift
+
+    @property
+    def length_pixels(self) -> float:
+        """Between the two frames that lie farthest apart."""
+        return float(np.hypot(*np.ptp(self.of_frames.shift_pixels, axis=0)))
+
+
+def estimate_frame_drift(frames: NDArray[np.generic]) -> FrameDrift | None:
+    """Find the drift of a movie whose frames may be too noisy to be compared one by one.
+
+    Consecutive frames are averaged to as many blocks as can be placed to a fifth of a pixel each, by their
+    noise and structure. Between the centres of blocks drift is taken as steady. It counts only where it
+    exceeds its error, and where the even and the odd frames, which share no noise, agree better without it.
+
+    Parameters
+    ----------
+    frames : (X, Y, F, C) array
+
+    Returns
+    -------
+    drift : FrameDrift or None
+        None where the specimen stays where it is, by less than half a pixel, or nothing tells its drift.
+    """
+    planes, error = _planes_that_tell(frames)
+    n_blocks = _number_of_blocks(frames.shape, error)
+    if n_blocks < _FEWEST_BLOCKS:
+        return None
+    parts = np.array_split(np.arange(planes.count), n_blocks)
+    blocks = np.stack([_block(frames, part) for part in parts])
+    seen = [planes.without_bright(block[planes.window].mean(axis=-1)) for block in blocks]
+    block_drift = estimate_drift(np.stack(seen))
+    shifts = _along_path(block_drift.shift_pixels, parts)
+    of_frames = Drift(shifts - shifts[0], np.zeros(planes.count), np.ones(planes.count))
+    drift = FrameDrift(of_frames, blocks, block_drift)
+    matters = drift.length_pixels >= _MATTERS_PIXELS and _is_certain(
+        block_drift, error * np.sqrt(n_blocks / planes.count)
+    )
+    return drift if matters and _halves_agree_better(planes, shifts) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Planes:
+    """Frames, or a window of them, as single planes that are read one at a time."""
+
+    frames: NDArray[np.generic]
+    """Of the window."""
+    window: tuple[slice, slice]
+    bright: NDArray[np.bool_]
+    """(X, Y) that may be hot pixels of the camera, which stay while the specimen drifts."""
+
+    @property
+    def count(self) -> int:
+        return self.frames.shape[2]
+
+    def read(self, index: int) -> Image:
+        """(X, Y) mean of the channels of a frame."""
+        return self.without_bright(self.frames[:, :, index].mean(axis=-1, dtype=np.float32))
+
+    def without_bright(self, plane: Image) -> Image:
+        """The same with the median of what is around in place of bright pixels; `plane` is changed."""
+        for x, y in np.argwhere(self.bright):
+            around = plane[max(x - _AROUND, 0) : x + _AROUND + 1, max(y - _AROUND, 0) : y + _AROUND + 1]
+            plane[x, y] = np.median(around)
+        return plane
+
+
+def _planes_that_tell(frames: NDArray[np.generic]) -> tuple[_Planes, float]:
+    """The middle of large frames where that is enough, else all of them; with the error of a frame."""
+    shape = frames.shape[:2]
+    middle = tuple(slice(max((n - _WINDOW_EDGE) // 2, 0), (n + _WINDOW_EDGE + 1) // 2) for n in shape)
+    for window in (middle, (slice(0, shape[0]), slice(0, shape[1]))):
+        part = frames[window]
+        planes = _Planes(part, window, _bright_as_they_lie(part))
+        error = _error_of_frame(planes)
+        is_enough = _number_of_blocks(frames.shape, error) >= min(_ENOUGH_BLOCKS, frames.shape[2])
+        if is_enough or part.shape == frames.shape:
+            break
+    return planes, error
+
+
+def _bright_as_they_lie(frames: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """(X, Y) single bright pixels of the mean of all frames: a grain that drifts is no single pixel there."""
+    return single_bright_pixels(frames.mean(axis=(2, 3), dtype=np.float32))
+
+
+def _error_of_frame(planes: _Planes) -> float:
+    """Standard error in pixels of the shift of one frame, along the axis that tells it worse; inf without
+    structure.
+
+    As of least squares: noise over the slopes of the image, both smoothed. Slopes are those that even and odd
+    frames share.
+    """
+    smooth = [np.zeros(planes.frames.shape[:2], np.float32) for _ in range(2)]
+    variance, last = 0.0, None
+    for index in range(planes.count):
+        image = ndimage.gaussian_filter(planes.read(index), _SMOOTHING_PIXELS)
+        smooth[index % 2] += image / np.float32((planes.count + 1 - index % 2) // 2)
+        if last is not None:
+            difference = image - last
+            variance += float(np.var(difference)) / 2 / (planes.count - 1)
+        last = image
+    slopes = zip(np.gradient(smooth[0]), np.gradient(smooth[1]), strict=True)
+    energy = min(float(np.vdot(even, odd)) for even, odd in slopes)
+    return float(np.sqrt(variance * _PIXELS_OF_SMOOTHING / energy)) if energy > 0 else np.inf
+
+
+def _number_of_blocks(shape: tuple[int, ...], error: float) -> int:
+    """As many of (X, Y, F, C) frames as can be placed well enough, and held in memory."""
+    n_frames, n_values = shape[2], shape[0] * shape[1] * shape[3]
+    if not np.isfinite(error):
+        return 0
+    frames_of_block = max(int(np.ceil((error / _ERROR_PIXELS) ** 2)), 1)
+    return min(n_frames // frames_of_block, _MOST_BLOCKS, _MOST_PIXELS // n_values)
+
+
+def _block(frames: NDArray[np.generic], part: NDArray[np.int_]) -> Image:
+    """(X, Y, C) mean of consecutive frames."""
+    return frames[:, :, part[0] : part[-1] + 1].mean(axis=2, dtype=np.float32)
+
+
+def _is_certain(block_drift: Drift, error: float) -> bool:
+    """Whether blocks lie farther apart than the standard error of each along an axis explains."""
+    away = block_drift.shift_pixels - block_drift.shift_pixels.mean(axis=0)
+    limit = special.chdtri(2 * (len(away) - 1), _BY_CHANCE)
+    return float(np.sum(away**2)) > limit * error**2
+
+
+def _along_path(block_shifts: NDArray[np.float64], parts: list[NDArray[np.int_]]) -> NDArray[np.float64]:
+    """(F, 2) shifts of frames from those of blocks: straight lines through the centres of these."""
+    centres = np.array([part.mean() for part in parts])
+    frames = np.arange(parts[-1][-1] + 1)
+    left = np.clip(np.searchsorted(centres, frames, side="right") - 1, 0, len(centres) - 2)
+    weight = ((frames - centres[left]) / (centres[left + 1] - centres[left]))[:, None]
+    return (1 - weight) * block_shifts[left] + weight * block_shifts[left + 1]
+
+
+def _halves_agree_better(planes: _Planes, shifts: NDArray[np.float64]) -> bool:
+    """Whether even and odd frames, summed along the path, share more fine structure than as they lie."""
+    shape = planes.frames.shape[:2]
+    still, moved = (np.zeros((2, *shape), np.float32) for _ in range(2))
+    shown = np.ones(shape, bool)
+    for index in range(planes.count):
+        plane = planes.read(index)
+        still[index % 2] += plane
+        shifted, inside = shift_back(plane, shifts[index])
+        moved[index % 2] += shifted
+        shown &= inside
+    return bool(shown.any()) and _shared_detail(moved, shown) > _shared_detail(still, shown)
+
+
+def _shared_detail(halves: NDArray[np.float32], shown: NDArray[np.bool_]) -> float:
+    """Power of the finest detail that two images have in common: noise has none, blur takes it away."""
+    even, odd = (half - ndimage.gaussian_filter(half, _SMOOTHING_PIXELS) for half in halves)
+    return float(np.mean(even[shown] * odd[shown], dtype=np.float64))
