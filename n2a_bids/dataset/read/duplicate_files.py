@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import nibabel as nb
@@ -35,14 +36,16 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
     """
     owners = {image.path: index for index, unit in enumerate(units) for image in unit.images}
     notes: dict[Path, list[str]] = defaultdict(list)
-    for path, group in ((one, files) for files in equal_files(list(owners)) for one in files):
-        others = [other.relative_to(bids_dir) for other in group if owners[other] != owners[path]]
-        if others:
-            more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+    groups = [(files, Counter(owners[each] for each in files)) for files in equal_files(list(owners))]
+    for path, group, of_unit in ((one, files, counts) for files, counts in groups for one in files):
+        n_others = len(group) - of_unit[owners[path]]
+        if n_others:
+            others = (other for other in group if owners[other] != owners[path])
+            named = ", ".join(str(other.relative_to(bids_dir)) for other in islice(others, _MOST_NAMED))
+            more = f" and {n_others - _MOST_NAMED} more" if n_others > _MOST_NAMED else ""
             notes[path].append(
-                f"{path.name} is, byte for byte, {', '.join(map(str, others[:_MOST_NAMED]))}{more}: one of "
-                "them was stored under a wrong name, and two sessions or participants would share one "
-                "measurement; put the right file in place"
+                f"{path.name} is, byte for byte, {named}{more}: one of them was stored under a wrong name, "
+                "and two sessions or participants would share one measurement; put the right file in place"
             )
     return [unit.with_image_notes(notes) for unit in units]
 
