@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,9 @@ Picture = NDArray[np.float32]
 
 _PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _SLICES_PER_BRAIN = 12
+_TYPICAL_BRIGHTNESS = 0.4
+_MISSED_VARIANCE = (15 / 255) ** 2
+"""About the squared error that a network leaves: below it, less noise of the target tells no more."""
 KEPT = 0.1
 """Part of the samples that are drawn."""
 
@@ -79,19 +83,42 @@ def _square(plane: NDArray[np.float32], edge: int) -> NDArray[np.float32]:
     return np.clip(ndimage.zoom(smooth, edge / size, order=1), 0, 1).astype(np.float32)[:edge, :edge]
 
 
-Corruption = Callable[[Picture, np.random.Generator], Picture]
+@dataclass(frozen=True, slots=True)
+class PhotographNoise:
+    """A kind of noise of the paper's tables; its level is drawn anew for every crop."""
+
+    add: Callable[[Picture, float, np.random.Generator], Picture]
+    """Noisy image of a clean one, at a level."""
+    variance: Callable[[float], float]
+    """Of the noise at a level, in the units of the image."""
+    largest: float
+    """Level to train up to, from 0."""
+    judged: float
+    """Level of the test images."""
+
+    def weight(self, level: float) -> float:
+        """Of a crop in the squared error, 1 without noise: noise of the target varies it, and crops with the
+        most would rule the steps."""
+        return _MISSED_VARIANCE / (_MISSED_VARIANCE + self.variance(level))
 
 
-def gaussian(sigma: float) -> Corruption:
+def _add_gaussian(clean: Picture, sigma: float, rng: np.random.Generator) -> Picture:
     """White Gaussian noise; `sigma` counts grey levels of 255."""
-    return lambda clean, rng: clean + np.float32(sigma / 255) * rng.standard_normal(clean.shape, np.float32)
+    return clean + np.float32(sigma / 255) * rng.standard_normal(clean.shape, np.float32)
 
 
-def poisson(peak: float) -> Corruption:
+def _add_poisson(clean: Picture, peak: float, rng: np.random.Generator) -> Picture:
     """Poisson counts, `peak` of them where the image is white, in the units of the image."""
-    return lambda clean, rng: (
-        rng.poisson((np.clip(clean, -0.5, 0.5) + 0.5) * peak) / max(peak, 1e-6) - 0.5
-    ).astype(np.float32)
+    counts = rng.poisson((np.clip(clean, -0.5, 0.5) + 0.5) * peak)
+    return (counts / max(peak, 1e-6) - 0.5).astype(np.float32)
+
+
+PHOTOGRAPH_NOISE = {
+    "gaussian": PhotographNoise(_add_gaussian, lambda sigma: (sigma / 255) ** 2, largest=50.0, judged=25.0),
+    "poisson": PhotographNoise(
+        _add_poisson, lambda peak: _TYPICAL_BRIGHTNESS / max(peak, 1e-6), largest=50.0, judged=30.0
+    ),
+}
 
 
 def psnr_db(estimate: Picture, clean: Picture) -> float:

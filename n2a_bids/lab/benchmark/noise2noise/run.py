@@ -25,11 +25,10 @@ from n2a_bids.io.files import whole_file
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
 from n2a_bids.lab.benchmark.noise2noise.config import Noise2NoiseConfig
 from n2a_bids.lab.benchmark.noise2noise.images import (
+    PHOTOGRAPH_NOISE,
     Picture,
-    gaussian,
     load_photographs,
     load_slices,
-    poisson,
     psnr_db,
     undersample,
 )
@@ -50,8 +49,6 @@ _PUBLISHED = {
 """PSNR (dB) with clean and with noisy targets (Lehtinen et al., ICML 2018); MRI: IXI slices of 256 pixels."""
 
 _STEPS_PER_CHECKPOINT = 100
-_LARGEST_SIGMA, _JUDGED_SIGMA = 50.0, 25.0
-_LARGEST_PEAK, _JUDGED_PEAK = 50.0, 30.0
 _TEST_SEED = 20261127
 
 
@@ -188,23 +185,24 @@ def _photograph_task(noise: str, asked: Noise2NoiseConfig) -> _Task:
     if min(min(image.shape[1:]) for image in bank) < asked.crop:
         raise ConfigError(f"--n2n-crop {asked.crop}: a training image is smaller; give a smaller crop")
     tests = {name: load_photographs(path, asked.most_tests) for name, path in asked.test_images.items()}
-    corrupt, largest = (gaussian, _LARGEST_SIGMA) if noise == "gaussian" else (poisson, _LARGEST_PEAK)
-    judged = corrupt(_JUDGED_SIGMA if noise == "gaussian" else _JUDGED_PEAK)
+    kind = PHOTOGRAPH_NOISE[noise]
 
     def draw(clean_targets: bool, rng: np.random.Generator) -> TrainingBatch:
-        noisy, targets = [], []
+        noisy, targets, weights = [], [], []
         for _ in range(asked.batch):
             clean = _crop(bank[rng.integers(len(bank))], asked.crop, rng)
-            one = corrupt(largest * (1 - rng.random()))
-            noisy.append(one(clean, rng))
+            level = kind.largest * (1 - rng.random())
+            noisy.append(kind.add(clean, level, rng))
             # Drawn in both trainings, so that they see the same inputs.
-            other = one(clean, rng)
+            other = kind.add(clean, level, rng)
             targets.append(clean if clean_targets else other)
+            weights.append(kind.weight(level))
         target = torch.from_numpy(np.stack(targets))
-        return TrainingBatch((torch.from_numpy(np.stack(noisy)),), target, torch.ones(1, 1, 1, 1))
+        weight = torch.tensor(weights, dtype=torch.float32)[:, None, None, None]
+        return TrainingBatch((torch.from_numpy(np.stack(noisy)),), target, weight)
 
     def restore(network: nn.Module, clean: Picture, rng: np.random.Generator) -> tuple[Picture, Picture]:
-        noisy = judged(clean, rng)
+        noisy = kind.add(clean, kind.judged, rng)
         pads = [(0, 0), *((8, 8 + -size % 4) for size in noisy.shape[1:])]
         padded = torch.from_numpy(np.pad(noisy, pads, mode="reflect"))[None]
         restored = _apply(network, padded)[0]

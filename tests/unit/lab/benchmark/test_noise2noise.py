@@ -11,11 +11,10 @@ from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
 from n2a_bids.lab.benchmark.noise2noise.config import Noise2NoiseConfig
 from n2a_bids.lab.benchmark.noise2noise.images import (
+    PHOTOGRAPH_NOISE,
     density,
     draw_samples,
-    gaussian,
     load_photographs,
-    poisson,
     undersample,
 )
 from n2a_bids.lab.benchmark.noise2noise.networks import ConsistentUNet
@@ -42,8 +41,8 @@ def test_a_tenth_of_the_samples_is_drawn_in_conjugate_pairs():
     "corrupt",
     [
         lambda clean, rng: undersample(clean[0], rng)[0][None],
-        gaussian(50),
-        poisson(30),
+        lambda clean, rng: PHOTOGRAPH_NOISE["gaussian"].add(clean, 50, rng),
+        lambda clean, rng: PHOTOGRAPH_NOISE["poisson"].add(clean, 30, rng),
     ],
     ids=["k-space", "gaussian", "poisson"],
 )
@@ -53,6 +52,18 @@ def test_noise_has_no_bias(corrupt):
     draws = np.stack([corrupt(clean, rng) for _ in range(4000)])
     z_scores = (draws.mean(axis=0) - clean) / (draws.std(axis=0) / np.sqrt(len(draws)) + 1e-6)
     assert abs(z_scores).max() < 5
+
+
+@pytest.mark.parametrize("kind", PHOTOGRAPH_NOISE.values(), ids=PHOTOGRAPH_NOISE)
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_crops_count_by_the_noise_that_they_have(kind, share):
+    """The weight knows the level alone, not the noise that was drawn: nothing is biased by it."""
+    clean, rng, level = np.full((1, 64, 64), -0.1, np.float32), np.random.default_rng(4), share * kind.largest
+    noise = kind.add(clean, level, rng) - clean
+    assert kind.variance(level) == pytest.approx(noise.var(), rel=0.1)
+    quieter, noisier = sorted((kind.weight(level), kind.weight(level / 2)), reverse=True)
+    assert 0 < noisier < quieter < 1
+    assert (kind.variance(level) > kind.variance(level / 2)) == (kind.weight(level) < kind.weight(level / 2))
 
 
 def test_measured_samples_are_put_back():
