@@ -1,8 +1,8 @@
 """Measure discovery, and the group level, in datasets of growing size, each command in its own process.
 
-``python tests/e2e/measure_scale.py FOLDER 100 1000 10000`` writes skeleton datasets into FOLDER and prints a
-table of wall time, processor time and peak memory; docs/scaling.md shows one. With ``--group-from OUT``, the
-records of sub-01 in the output folder OUT are multiplied instead, and the group level runs on them.
+``python tests/e2e/measure_scale.py FOLDER 100 1000 10000 > ROWS.tsv`` writes skeleton datasets into FOLDER
+and prints wall time, processor time and peak memory; docs/scaling.md shows them. With ``--group-from OUT``,
+the records of sub-01 in the output folder OUT are multiplied instead, and the group level runs on them.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ def group_commands(folder: Path, size: int, source: Path) -> dict[str, list[str]
 
 
 def main() -> None:
-    """Write datasets, run the commands, print a Markdown table."""
+    """Write datasets, run the commands, print rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("sizes", type=int, nargs="+")
     parser.add_argument("--group-from", type=Path, metavar="OUT", help="measure the group level instead")
     args = parser.parse_args()
-    print("| participants | command | wall, s | processor, s | memory, MB |\n|---|---|---|---|---|")
+    print("participants", "command", "wall_s", "processor_s", "memory_mb", "exit_code", sep="\t")
     for size in args.sizes:
         if args.group_from is None:
             commands = discovery_commands(args.folder, size)
@@ -86,8 +86,7 @@ def main() -> None:
             commands = group_commands(args.folder, size, args.group_from)
         for name, command in commands.items():
             wall, processor, memory, code = measure(command, args.folder)
-            failed = f" (exit code {code})" if code else ""
-            print(f"| {size} | {name}{failed} | {wall:.1f} | {processor:.2f} | {memory:.0f} |", flush=True)
+            print(size, name, f"{wall:.1f}", f"{processor:.2f}", f"{memory:.0f}", code, sep="\t", flush=True)
 
 
 if __name__ == "__main__":
