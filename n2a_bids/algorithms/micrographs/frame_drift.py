@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 
 from n2a_bids.algorithms.micrographs.alignment import shift_back
+from n2a_bids.algorithms.micrographs.chance_correlation import chance_correlation
 from n2a_bids.algorithms.micrographs.drift import Drift, estimate_drift
 from n2a_bids.algorithms.micrographs.hot_pixels import single_bright_pixels
 
@@ -54,6 +55,9 @@ def estimate_frame_drift(frames: NDArray[np.generic]) -> FrameDrift | None:
     Consecutive frames are averaged to as many blocks as can be placed to a fifth of a pixel each, by their
     noise and structure. Between the centres of blocks drift is taken as steady. It counts only where it
     exceeds its error, and where the even and the odd frames, which share no noise, agree better without it.
+
+    Structure is what frames share as they lie. Where a fast drift leaves too little of it, the finest blocks
+    are placed first, and count if each shows more of the others than chance does.
 
     Parameters
     ----------
@@ -114,11 +118,35 @@ def _planes_that_tell(frames: NDArray[np.generic]) -> tuple[_Planes, float]:
     for window in (middle, (slice(0, shape[0]), slice(0, shape[1]))):
         part = frames[window]
         planes = _Planes(part, window, _bright_as_they_lie(part))
-        error = _error_of_frame(planes)
-        is_enough = _number_of_blocks(frames.shape, error) >= min(_ENOUGH_BLOCKS, frames.shape[2])
-        if is_enough or part.shape == frames.shape:
+        error = _error_of_frame(planes, np.zeros((planes.count, 2)))
+        if not _is_enough(frames.shape, error) and window is middle:
+            path = _path_of_finest_blocks(planes)
+            error = error if path is None else min(error, _error_of_frame(planes, path))
+        if _is_enough(frames.shape, error) or part.shape == frames.shape:
             break
     return planes, error
+
+
+def _is_enough(shape: tuple[int, ...], error: float) -> bool:
+    """Whether as many blocks of (X, Y, F, C) frames can be placed as tell a path well."""
+    return _number_of_blocks(shape, error) >= min(_ENOUGH_BLOCKS, shape[2])
+
+
+def _path_of_finest_blocks(planes: _Planes) -> NDArray[np.float64] | None:
+    """(F, 2) shifts of frames by the smallest blocks; None where one is like the others by chance alone."""
+    n_blocks = min(planes.count, _MOST_BLOCKS)
+    if n_blocks < _FEWEST_BLOCKS:
+        return None
+    parts = np.array_split(np.arange(planes.count), n_blocks)
+    blocks = np.stack([np.mean([planes.read(index) for index in part], axis=0) for part in parts])
+    drift = estimate_drift(blocks)
+    shifts = drift.shift_pixels
+    for index in range(1, n_blocks):
+        least = chance_correlation(blocks[index - 1], blocks[index], shifts[index] - shifts[index - 1])
+        if drift.correlation[index] <= least:
+            return None
+    path = _along_path(shifts, parts)
+    return path - path[0]
 
 
 def _bright_as_they_lie(frames: NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -126,25 +154,38 @@ def _bright_as_they_lie(frames: NDArray[np.generic]) -> NDArray[np.bool_]:
     return single_bright_pixels(frames.mean(axis=(2, 3), dtype=np.float32))
 
 
-def _error_of_frame(planes: _Planes) -> float:
+def _error_of_frame(planes: _Planes, path: NDArray[np.float64]) -> float:
     """Standard error in pixels of the shift of one frame, along the axis that tells it worse; inf without
     structure.
 
     As of least squares: noise over the slopes of the image, both smoothed. Slopes are those that even and odd
-    frames share.
+    frames share, moved back along the (F, 2) path.
     """
-    smooth = [np.zeros(planes.frames.shape[:2], np.float32) for _ in range(2)]
-    variance, last = 0.0, None
+    shape = planes.frames.shape[:2]
+    total, count = np.zeros((2, *shape), np.float32), np.zeros((2, *shape), np.float32)
+    variances, last = [], None
     for index in range(planes.count):
-        image = ndimage.gaussian_filter(planes.read(index), _SMOOTHING_PIXELS)
-        smooth[index % 2] += image / np.float32((planes.count + 1 - index % 2) // 2)
-        if last is not None:
-            difference = image - last
-            variance += float(np.var(difference)) / 2 / (planes.count - 1)
-        last = image
-    slopes = zip(np.gradient(smooth[0]), np.gradient(smooth[1]), strict=True)
-    energy = min(float(np.vdot(even, odd)) for even, odd in slopes)
-    return float(np.sqrt(variance * _PIXELS_OF_SMOOTHING / energy)) if energy > 0 else np.inf
+        image, inside = _moved_and_smoothed(planes.read(index), path[index])
+        total[index % 2] += np.where(inside, image, 0)
+        count[index % 2] += inside
+        if last is not None and (inside & last[1]).any():
+            variances.append(float(np.var((image - last[0])[inside & last[1]])) / 2)
+        last = image, inside
+    shared = (count > 0).all(axis=0)
+    means = np.where(
+        shared, total / np.maximum(count, 1), total.sum(axis=0) / np.maximum(count.sum(axis=0), 1)
+    )
+    slopes = zip(np.gradient(means[0]), np.gradient(means[1]), strict=True)
+    energy = min(float(np.vdot(even[shared], odd[shared])) for even, odd in slopes)
+    if energy <= 0 or not variances:
+        return np.inf
+    return float(np.sqrt(np.mean(variances) * _PIXELS_OF_SMOOTHING * shared.mean() / energy))
+
+
+def _moved_and_smoothed(plane: Image, shift: NDArray[np.float64]) -> tuple[Image, NDArray[np.bool_]]:
+    """A smoothed frame moved back, and where it was measured."""
+    smooth = ndimage.gaussian_filter(plane, _SMOOTHING_PIXELS)
+    return shift_back(smooth, shift) if shift.any() else (smooth, np.ones(plane.shape, bool))
 
 
 def _number_of_blocks(shape: tuple[int, ...], error: float) -> int:

@@ -107,6 +107,8 @@ PATHS = {
     "8 frames of many counts": (8, 200, 0.5),
     "60 frames of few": (60, 2, 0.15),
     "3 frames": (3, 400, 1.0),
+    "8 frames that share no detail as they lie": (8, 200, 4.0),
+    "3 frames of which the outer ones do not": (3, 400, 5.0),
 }
 
 
