@@ -53,7 +53,7 @@ class Drift:
         return float(np.hypot(*self.shift_pixels.T).max())
 
 
-def estimate_drift(exposures: NDArray[np.floating]) -> Drift:
+def estimate_drift(exposures: NDArray[np.floating], *, turns: bool = True) -> Drift:
     """Estimate the drift of exposures of one field of view.
 
     Cross-correlation of binned images gives whole pixels, least squares on smoothed images (Lucas and Kanade,
@@ -62,6 +62,8 @@ def estimate_drift(exposures: NDArray[np.floating]) -> Drift:
     Parameters
     ----------
     exposures : (R, X, Y) array
+    turns : bool
+        Search for rotations, too.
 
     Examples
     --------
@@ -76,21 +78,18 @@ def estimate_drift(exposures: NDArray[np.floating]) -> Drift:
     reference = exposures[0].astype(np.float32, copy=False)
     n_passes = _PASSES if n_exposures > 2 else 1
     for index in range(1, n_exposures):
-        motions[index] = _coarse_motion(reference, exposures[index])
+        motions[index] = _coarse_motion(reference, exposures[index], turns)
     for number in range(n_passes):
         for index in range(1, n_exposures):
             if number:
                 others = [other for other in range(n_exposures) if other != index]
                 reference = _mean_of(exposures, motions, others)
-            motions[index], correlation[index] = _refine(
-                reference, exposures[index], motions[index], number == n_passes - 1
-            )
+            last = turns and number == n_passes - 1
+            motions[index], correlation[index] = _refine(reference, exposures[index], motions[index], last)
     if n_exposures > 2:
         others = _mean_of(exposures, motions, list(range(1, n_exposures)))
-        tiles = _tiles(others.shape)
-        correlation[0] = _descend(others, exposures[0], np.zeros(3), tiles, _SMOOTHING_PIXELS, 2, n_steps=1)[
-            2
-        ]
+        nothing, tiles = np.zeros(3), _tiles(others.shape)
+        correlation[0] = _descend(others, exposures[0], nothing, tiles, _SMOOTHING_PIXELS, 2, n_steps=1)[2]
     return Drift(motions[:, :2], np.degrees(motions[:, 2]), correlation)
 
 
@@ -111,12 +110,14 @@ def _mean_of(exposures: NDArray[np.floating], motions: NDArray[np.float64], whic
     return total / len(which)
 
 
-def _coarse_motion(reference: NDArray[np.floating], moving: NDArray[np.floating]) -> NDArray[np.float64]:
+def _coarse_motion(
+    reference: NDArray[np.floating], moving: NDArray[np.floating], turns: bool
+) -> NDArray[np.float64]:
     """Shift to about a pixel of binned images, and an angle (radians) where turning clearly helps."""
     step = -(-max(reference.shape) // _COARSE_EDGE)
     shift, score = _whole_pixels(*(_bin(image, step) for image in (reference, moving)))
     motion = np.array([*(step * shift), 0.0])
-    if min(reference.shape) < _SEARCH_EDGE:
+    if not turns or min(reference.shape) < _SEARCH_EDGE:
         return motion
     coarse = -(-max(reference.shape) // _SEARCH_EDGE)
     small = [_bin(image, coarse) for image in (reference, moving)]

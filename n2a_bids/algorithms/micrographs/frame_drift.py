@@ -28,6 +28,10 @@ _MATTERS_PIXELS = 0.5
 """Drift over the whole movie that is undone: less blurs by a seventh of a pixel (SD)."""
 _BY_CHANCE = 1e-6
 """How often blocks of a specimen that stands may lie so far apart."""
+_TWICE_BY_CHANCE = 0.01
+"""How often paths that noise makes may resemble each other so much."""
+_CLEAR_CORRELATION = 0.5
+"""Of each block with the others: unrelated noise never reaches it."""
 _AROUND = 2
 _PIXELS_OF_SMOOTHING = 4 * np.pi * _SMOOTHING_PIXELS**2
 """Of smoothed noise one value in so many pixels is independent."""
@@ -54,7 +58,8 @@ def estimate_frame_drift(frames: NDArray[np.generic]) -> FrameDrift | None:
 
     Consecutive frames are averaged to as many blocks as can be placed to a fifth of a pixel each, by their
     noise and structure. Between the centres of blocks drift is taken as steady. It counts only where it
-    exceeds its error, and where the even and the odd frames, which share no noise, agree better without it.
+    exceeds its error, where blocks are clear or data that share no noise tell it twice, and where the even
+    and the odd frames agree better without it.
 
     Structure is what frames share as they lie. Where a fast drift leaves too little of it, the finest blocks
     are placed first, and count if each shows more of the others than chance does.
@@ -75,14 +80,16 @@ def estimate_frame_drift(frames: NDArray[np.generic]) -> FrameDrift | None:
     parts = np.array_split(np.arange(planes.count), n_blocks)
     blocks = np.stack([_block(frames, part) for part in parts])
     seen = [planes.without_bright(block[planes.window].mean(axis=-1)) for block in blocks]
-    block_drift = estimate_drift(np.stack(seen))
+    block_drift = estimate_drift(np.stack(seen), turns=False)
     shifts = _along_path(block_drift.shift_pixels, parts)
     of_frames = Drift(shifts - shifts[0], np.zeros(planes.count), np.ones(planes.count))
     drift = FrameDrift(of_frames, blocks, block_drift)
     matters = drift.length_pixels >= _MATTERS_PIXELS and _is_certain(
         block_drift, error * np.sqrt(n_blocks / planes.count)
     )
-    return drift if matters and _halves_agree_better(planes, shifts) else None
+    if not matters or not (_is_clear(block_drift) or _is_found_twice(planes, parts)):
+        return None
+    return drift if _halves_agree_better(planes, shifts) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,10 @@ class _Planes:
     def read(self, index: int) -> Image:
         """(X, Y) mean of the channels of a frame."""
         return self.without_bright(self.frames[:, :, index].mean(axis=-1, dtype=np.float32))
+
+    def mean(self, indices: NDArray[np.int_]) -> Image:
+        """(X, Y) of some frames."""
+        return np.mean([self.read(index) for index in indices], axis=0)
 
     def without_bright(self, plane: Image) -> Image:
         """The same with the median of what is around in place of bright pixels; `plane` is changed."""
@@ -138,8 +149,8 @@ def _path_of_finest_blocks(planes: _Planes) -> NDArray[np.float64] | None:
     if n_blocks < _FEWEST_BLOCKS:
         return None
     parts = np.array_split(np.arange(planes.count), n_blocks)
-    blocks = np.stack([np.mean([planes.read(index) for index in part], axis=0) for part in parts])
-    drift = estimate_drift(blocks)
+    blocks = np.stack([planes.mean(part) for part in parts])
+    drift = estimate_drift(blocks, turns=False)
     shifts = drift.shift_pixels
     for index in range(1, n_blocks):
         least = chance_correlation(blocks[index - 1], blocks[index], shifts[index] - shifts[index - 1])
@@ -207,6 +218,36 @@ def _is_certain(block_drift: Drift, error: float) -> bool:
     away = block_drift.shift_pixels - block_drift.shift_pixels.mean(axis=0)
     limit = special.chdtri(2 * (len(away) - 1), _BY_CHANCE)
     return float(np.sum(away**2)) > limit * error**2
+
+
+def _is_clear(block_drift: Drift) -> bool:
+    """Whether every block shows more structure than noise: those of a lattice are, whatever its period."""
+    return float(block_drift.correlation.min()) > _CLEAR_CORRELATION
+
+
+def _is_found_twice(planes: _Planes, parts: list[NDArray[np.int_]]) -> bool:
+    """Whether two halves of the data tell one path: even and odd frames of the blocks, or halves of the field
+    where blocks are single frames.
+
+    Blocks of few counts in a large field are placed on noise that they happen to share, pixels away, which
+    the expected error does not tell.
+    """
+    if min(map(len, parts)) > 1:
+        halves = [[planes.mean(part[first::2]) for part in parts] for first in range(2)]
+    else:
+        axis = int(np.argmax(planes.frames.shape[:2]))
+        fields = [np.array_split(planes.mean(part), 2, axis=axis) for part in parts]
+        halves = [[field[first] for field in fields] for first in range(2)]
+    width = min(half[0].shape[0] for half in halves), min(half[0].shape[1] for half in halves)
+    paths = [
+        estimate_drift(np.stack([block[: width[0], : width[1]] for block in half]), turns=False).shift_pixels
+        for half in halves
+    ]
+    one, other = (path - path.mean(axis=0) for path in paths)
+    freedom = one.size - 3
+    limit = special.stdtrit(freedom, 1 - _TWICE_BY_CHANCE)
+    needed = limit / np.sqrt(freedom + limit**2)
+    return float(np.vdot(one, other)) > needed * float(np.linalg.norm(one) * np.linalg.norm(other))
 
 
 def _along_path(block_shifts: NDArray[np.float64], parts: list[NDArray[np.int_]]) -> NDArray[np.float64]:
