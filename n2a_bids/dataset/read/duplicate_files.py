@@ -36,18 +36,23 @@ def note_duplicates(units: Sequence[DenoisingUnit], bids_dir: Path) -> list[Deno
     """
     owners = {image.path: index for index, unit in enumerate(units) for image in unit.images}
     notes: dict[Path, list[str]] = defaultdict(list)
-    groups = [(files, Counter(owners[each] for each in files)) for files in equal_files(list(owners))]
-    for path, group, of_unit in ((one, files, counts) for files, counts in groups for one in files):
-        n_others = len(group) - of_unit[owners[path]]
-        if n_others:
-            others = (other for other in group if owners[other] != owners[path])
-            named = ", ".join(str(other.relative_to(bids_dir)) for other in islice(others, _MOST_NAMED))
-            more = f" and {n_others - _MOST_NAMED} more" if n_others > _MOST_NAMED else ""
-            notes[path].append(
-                f"{path.name} is, byte for byte, {named}{more}: one of them was stored under a wrong name, "
-                "and two sessions or participants would share one measurement; put the right file in place"
-            )
+    for group in equal_files(list(owners)):
+        of_unit = Counter(owners[path] for path in group)
+        for path in group:
+            if n_others := len(group) - of_unit[owners[path]]:
+                others = (other for other in group if owners[other] != owners[path])
+                named = [str(other.relative_to(bids_dir)) for other in islice(others, _MOST_NAMED)]
+                notes[path].append(_equality_note(path, named, n_others))
     return [unit.with_image_notes(notes) for unit in units]
+
+
+def _equality_note(path: Path, named: Sequence[str], n_others: int) -> str:
+    """What to say of a file that is stored under other names, of which some are named."""
+    more = f" and {n_others - len(named)} more" if n_others > len(named) else ""
+    return (
+        f"{path.name} is, byte for byte, {', '.join(named)}{more}: one of them was stored under a wrong "
+        "name, and two sessions or participants would share one measurement; put the right file in place"
+    )
 
 
 def equal_files(paths: Sequence[Path]) -> list[list[Path]]:
