@@ -22,7 +22,7 @@ _TILE_EDGE = 512
 _TILES_PER_AXIS = 3
 _WHOLE_EDGE = 1536
 """Images up to this edge are compared as a whole, larger ones in tiles."""
-_SMOOTHING_PIXELS = 2.0
+SMOOTHING_PIXELS = 2.0
 _STEPS = 12
 _CONVERGED_PIXELS = 0.002
 _MATTERS_PIXELS = 0.3
@@ -89,7 +89,7 @@ def estimate_drift(exposures: NDArray[np.floating], *, turns: bool = True) -> Dr
     if n_exposures > 2:
         others = _mean_of(exposures, motions, list(range(1, n_exposures)))
         nothing, tiles = np.zeros(3), _tiles(others.shape)
-        correlation[0] = _descend(others, exposures[0], nothing, tiles, _SMOOTHING_PIXELS, 2, n_steps=1)[2]
+        correlation[0] = _descend(others, exposures[0], nothing, tiles, SMOOTHING_PIXELS, 2, n_steps=1)[2]
     return Drift(motions[:, :2], np.degrees(motions[:, 2]), correlation)
 
 
@@ -166,11 +166,11 @@ def _refine(
     tiles = _tiles(reference.shape)
     motion = start.astype(float).copy()
     is_rotated = motion[2] != 0
-    for sd in sorted({float(max(_SMOOTHING_PIXELS, 2 * step)), _SMOOTHING_PIXELS}, reverse=True):
+    for sd in sorted({float(max(SMOOTHING_PIXELS, 2 * step)), SMOOTHING_PIXELS}, reverse=True):
         motion, _, correlation = _descend(reference, moving, motion, tiles, sd, n_free=3 if is_rotated else 2)
     if is_rotated or not rotates:
         return motion, correlation
-    with_turn, errors, reached = _descend(reference, moving, motion, tiles, _SMOOTHING_PIXELS, n_free=3)
+    with_turn, errors, reached = _descend(reference, moving, motion, tiles, SMOOTHING_PIXELS, n_free=3)
     radius = np.hypot(*reference.shape) / 2
     if abs(with_turn[2]) * radius > _MATTERS_PIXELS and abs(with_turn[2]) > _CERTAINTY * errors[2]:
         return with_turn, reached

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +11,11 @@ from scipy import ndimage, special
 
 from n2a_bids.algorithms.micrographs.alignment import shift_back
 from n2a_bids.algorithms.micrographs.chance_correlation import chance_correlation
-from n2a_bids.algorithms.micrographs.drift import Drift, estimate_drift
+from n2a_bids.algorithms.micrographs.drift import SMOOTHING_PIXELS, Drift, estimate_drift
 from n2a_bids.algorithms.micrographs.hot_pixels import single_bright_pixels
 
 Image = NDArray[np.float32]
 
-_SMOOTHING_PIXELS = 2.0
-"""As the drift of exposures is estimated."""
 _ERROR_PIXELS = 0.2
 """Standard error of the shift of a block of frames that is good enough: sums lose next to nothing by it."""
 _FEWEST_BLOCKS, _ENOUGH_BLOCKS, _MOST_BLOCKS = 3, 8, 16
@@ -33,7 +32,7 @@ _TWICE_BY_CHANCE = 0.01
 _CLEAR_CORRELATION = 0.5
 """Of each block with the others: unrelated noise never reaches it."""
 _AROUND = 2
-_PIXELS_OF_SMOOTHING = 4 * np.pi * _SMOOTHING_PIXELS**2
+_PIXELS_OF_SMOOTHING = 4 * np.pi * SMOOTHING_PIXELS**2
 """Of smoothed noise one value in so many pixels is independent."""
 
 
@@ -43,8 +42,8 @@ class FrameDrift:
 
     of_frames: Drift
     """Against the first."""
-    blocks: Image
-    """(B, X, Y, C) means of consecutive frames, by which it was found."""
+    parts: tuple[NDArray[np.int_], ...]
+    """Consecutive frames of each of the blocks by whose means it was found."""
     block_drift: Drift
 
     @property
@@ -77,17 +76,14 @@ def estimate_frame_drift(frames: NDArray[np.generic]) -> FrameDrift | None:
     n_blocks = _number_of_blocks(frames.shape, error)
     if n_blocks < _FEWEST_BLOCKS:
         return None
-    parts = np.array_split(np.arange(planes.count), n_blocks)
-    blocks = np.stack([_block(frames, part) for part in parts])
-    seen = [planes.without_bright(block[planes.window].mean(axis=-1)) for block in blocks]
-    block_drift = estimate_drift(np.stack(seen), turns=False)
-    shifts = _along_path(block_drift.shift_pixels, parts)
-    of_frames = Drift(shifts - shifts[0], np.zeros(planes.count), np.ones(planes.count))
-    drift = FrameDrift(of_frames, blocks, block_drift)
+    blocks = _place_blocks(planes, n_blocks)
+    shifts = _along_path(blocks)
+    of_frames = Drift(shifts, np.zeros(planes.count), np.ones(planes.count))
+    drift = FrameDrift(of_frames, blocks.parts, blocks.drift)
     matters = drift.length_pixels >= _MATTERS_PIXELS and _is_certain(
-        block_drift, error * np.sqrt(n_blocks / planes.count)
+        blocks.drift, error * np.sqrt(n_blocks / planes.count)
     )
-    if not matters or not (_is_clear(block_drift) or _is_found_twice(planes, parts)):
+    if not matters or not (_is_clear(blocks.drift) or _is_found_twice(planes, blocks.parts)):
         return None
     return drift if _halves_agree_better(planes, shifts) else None
 
@@ -97,8 +93,6 @@ class _Planes:
     """Frames, or a window of them, as single planes that are read one at a time."""
 
     frames: NDArray[np.generic]
-    """Of the window."""
-    window: tuple[slice, slice]
     bright: NDArray[np.bool_]
     """(X, Y) that may be hot pixels of the camera, which stay while the specimen drifts."""
 
@@ -107,19 +101,31 @@ class _Planes:
         return self.frames.shape[2]
 
     def read(self, index: int) -> Image:
-        """(X, Y) mean of the channels of a frame."""
-        return self.without_bright(self.frames[:, :, index].mean(axis=-1, dtype=np.float32))
+        """(X, Y) mean of the channels of a frame, with the median of what is around in bright pixels."""
+        plane = self.frames[:, :, index].mean(axis=-1, dtype=np.float32)
+        for x, y in np.argwhere(self.bright):
+            around = plane[max(x - _AROUND, 0) : x + _AROUND + 1, max(y - _AROUND, 0) : y + _AROUND + 1]
+            plane[x, y] = np.median(around)
+        return plane
 
     def mean(self, indices: NDArray[np.int_]) -> Image:
         """(X, Y) of some frames."""
         return np.mean([self.read(index) for index in indices], axis=0)
 
-    def without_bright(self, plane: Image) -> Image:
-        """The same with the median of what is around in place of bright pixels; `plane` is changed."""
-        for x, y in np.argwhere(self.bright):
-            around = plane[max(x - _AROUND, 0) : x + _AROUND + 1, max(y - _AROUND, 0) : y + _AROUND + 1]
-            plane[x, y] = np.median(around)
-        return plane
+
+class _Blocks(NamedTuple):
+    """Means of consecutive frames, and where the specimen lies in them."""
+
+    parts: tuple[NDArray[np.int_], ...]
+    images: Image
+    """(B, X, Y)."""
+    drift: Drift
+
+
+def _place_blocks(planes: _Planes, n_blocks: int) -> _Blocks:
+    parts = tuple(np.array_split(np.arange(planes.count), n_blocks))
+    images = np.stack([planes.mean(part) for part in parts])
+    return _Blocks(parts, images, estimate_drift(images, turns=False))
 
 
 def _planes_that_tell(frames: NDArray[np.generic]) -> tuple[_Planes, float]:
@@ -128,7 +134,7 @@ def _planes_that_tell(frames: NDArray[np.generic]) -> tuple[_Planes, float]:
     middle = tuple(slice(max((n - _WINDOW_EDGE) // 2, 0), (n + _WINDOW_EDGE + 1) // 2) for n in shape)
     for window in (middle, (slice(0, shape[0]), slice(0, shape[1]))):
         part = frames[window]
-        planes = _Planes(part, window, _bright_as_they_lie(part))
+        planes = _Planes(part, _bright_as_they_lie(part))
         error = _error_of_frame(planes, np.zeros((planes.count, 2)))
         if not _is_enough(frames.shape, error) and window is middle:
             path = _path_of_finest_blocks(planes)
@@ -148,16 +154,13 @@ def _path_of_finest_blocks(planes: _Planes) -> NDArray[np.float64] | None:
     n_blocks = min(planes.count, _MOST_BLOCKS)
     if n_blocks < _FEWEST_BLOCKS:
         return None
-    parts = np.array_split(np.arange(planes.count), n_blocks)
-    blocks = np.stack([planes.mean(part) for part in parts])
-    drift = estimate_drift(blocks, turns=False)
-    shifts = drift.shift_pixels
-    for index in range(1, n_blocks):
-        least = chance_correlation(blocks[index - 1], blocks[index], shifts[index] - shifts[index - 1])
-        if drift.correlation[index] <= least:
+    blocks = _place_blocks(planes, n_blocks)
+    steps = np.diff(blocks.drift.shift_pixels, axis=0)
+    for index, step in enumerate(steps, start=1):
+        least = chance_correlation(blocks.images[index - 1], blocks.images[index], step)
+        if blocks.drift.correlation[index] <= least:
             return None
-    path = _along_path(shifts, parts)
-    return path - path[0]
+    return _along_path(blocks)
 
 
 def _bright_as_they_lie(frames: NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -195,7 +198,7 @@ def _error_of_frame(planes: _Planes, path: NDArray[np.float64]) -> float:
 
 def _moved_and_smoothed(plane: Image, shift: NDArray[np.float64]) -> tuple[Image, NDArray[np.bool_]]:
     """A smoothed frame moved back, and where it was measured."""
-    smooth = ndimage.gaussian_filter(plane, _SMOOTHING_PIXELS)
+    smooth = ndimage.gaussian_filter(plane, SMOOTHING_PIXELS)
     return shift_back(smooth, shift) if shift.any() else (smooth, np.ones(plane.shape, bool))
 
 
@@ -206,11 +209,6 @@ def _number_of_blocks(shape: tuple[int, ...], error: float) -> int:
         return 0
     frames_of_block = max(int(np.ceil((error / _ERROR_PIXELS) ** 2)), 1)
     return min(n_frames // frames_of_block, _MOST_BLOCKS, _MOST_PIXELS // n_values)
-
-
-def _block(frames: NDArray[np.generic], part: NDArray[np.int_]) -> Image:
-    """(X, Y, C) mean of consecutive frames."""
-    return frames[:, :, part[0] : part[-1] + 1].mean(axis=2, dtype=np.float32)
 
 
 def _is_certain(block_drift: Drift, error: float) -> bool:
@@ -225,7 +223,7 @@ def _is_clear(block_drift: Drift) -> bool:
     return float(block_drift.correlation.min()) > _CLEAR_CORRELATION
 
 
-def _is_found_twice(planes: _Planes, parts: list[NDArray[np.int_]]) -> bool:
+def _is_found_twice(planes: _Planes, parts: tuple[NDArray[np.int_], ...]) -> bool:
     """Whether two halves of the data tell one path: even and odd frames of the blocks, or halves of the field
     where blocks are single frames.
 
@@ -250,13 +248,14 @@ def _is_found_twice(planes: _Planes, parts: list[NDArray[np.int_]]) -> bool:
     return float(np.vdot(one, other)) > needed * float(np.linalg.norm(one) * np.linalg.norm(other))
 
 
-def _along_path(block_shifts: NDArray[np.float64], parts: list[NDArray[np.int_]]) -> NDArray[np.float64]:
-    """(F, 2) shifts of frames from those of blocks: straight lines through the centres of these."""
-    centres = np.array([part.mean() for part in parts])
-    frames = np.arange(parts[-1][-1] + 1)
+def _along_path(blocks: _Blocks) -> NDArray[np.float64]:
+    """(F, 2) shifts of frames against the first: straight lines through the centres of blocks."""
+    shifts, centres = blocks.drift.shift_pixels, np.array([part.mean() for part in blocks.parts])
+    frames = np.arange(blocks.parts[-1][-1] + 1)
     left = np.clip(np.searchsorted(centres, frames, side="right") - 1, 0, len(centres) - 2)
     weight = ((frames - centres[left]) / (centres[left + 1] - centres[left]))[:, None]
-    return (1 - weight) * block_shifts[left] + weight * block_shifts[left + 1]
+    path = (1 - weight) * shifts[left] + weight * shifts[left + 1]
+    return path - path[0]
 
 
 def _halves_agree_better(planes: _Planes, shifts: NDArray[np.float64]) -> bool:
@@ -275,5 +274,5 @@ def _halves_agree_better(planes: _Planes, shifts: NDArray[np.float64]) -> bool:
 
 def _shared_detail(halves: NDArray[np.float32], shown: NDArray[np.bool_]) -> float:
     """Power of the finest detail that two images have in common: noise has none, blur takes it away."""
-    even, odd = (half - ndimage.gaussian_filter(half, _SMOOTHING_PIXELS) for half in halves)
+    even, odd = (half - ndimage.gaussian_filter(half, SMOOTHING_PIXELS) for half in halves)
     return float(np.mean(even[shown] * odd[shown], dtype=np.float64))

@@ -71,7 +71,7 @@ def sum_frames(stack: Micrograph, n_groups: int) -> SummedFrames:
     if drift is None:
         means = [_mean_of(sound, group) for group in groups]
         return SummedFrames(means, np.ones((n_groups, *stack.pixels.shape[:2], 1), bool), notes)
-    hot = _hot_pixels(drift)
+    hot = _hot_pixels(sound, drift)
     found = [_mean_along(sound, group, drift, hot) for group in groups]
     notes += (
         f"{stack.path.name}: between its frames the specimen drifted by up to {drift.length_pixels:.1f} "
@@ -130,9 +130,11 @@ def _as_exposure(stack: Micrograph, mean: NDArray[np.float32], is_full: NDArray[
     return replace(stack, pixels=mean, axes=stack.axes.translate(_NO_PAGES))
 
 
-def _hot_pixels(drift: FrameDrift) -> NDArray[np.bool_]:
+def _hot_pixels(stack: Micrograph, drift: FrameDrift) -> NDArray[np.bool_]:
     """(X, Y, 1) pixels of the camera that are hot in all frames, which moving would smear."""
-    return find_hot_pixels(drift.blocks[:, :, :, None], drift.block_drift)
+    parts = (slice(part[0], part[-1] + 1) for part in drift.parts)
+    blocks = [stack.pixels[:, :, part].mean(axis=2, keepdims=True, dtype=np.float32) for part in parts]
+    return find_hot_pixels(np.stack(blocks), drift.block_drift)
 
 
 def _refuse_lost_parts(stack: Micrograph) -> None:
