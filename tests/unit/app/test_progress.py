@@ -6,6 +6,7 @@ import copy
 import errno
 import fcntl
 import io
+import itertools
 import os
 import pickle
 import struct
@@ -306,7 +307,9 @@ def test_long_steps_are_never_silent_for_long(run):
 
 
 def test_progress_of_a_denoising_never_goes_back(tmp_path, monkeypatch):
-    """Messages come in the order of the strategies; what tells nothing changes nothing."""
+    """Messages come in the order of the strategies, at a steady pace; what tells nothing changes nothing."""
+    clock = itertools.count()
+    monkeypatch.setattr("n2a_bids.system.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setenv(PROGRESS_FILE, str(tmp_path / "p.json"))
     report, parts = ProgressReport.from_environment(), []
     messages = (
