@@ -124,6 +124,32 @@ def find_depth(pixels: NDArray[np.generic], told: int) -> tuple[int, int | None]
     return (found.bit_length(), found) if found else (n_bits, None)
 
 
+def check_axes(path: Path, shape: tuple[int, ...], axes: str) -> None:
+    """Refuse arrays of more than columns, rows, one kind of planes and channels, with a `BIDSDataError`.
+
+    Parameters
+    ----------
+    path : Path
+        Named in the error.
+    shape : tuple of int
+    axes : str
+        Of the array, in the letters of TIFF.
+    """
+    kept = _long_axes(shape, axes)
+    order = [axis for axis, _ in kept]
+    several = any(sum(axis in kind for axis in order) > 1 for kind in (PAGES, "SC"))
+    if set(order) - set(PAGES + "SCYX") or several:
+        raise BIDSDataError(
+            f"{path}: expected an image, a stack of planes, and channels, found the axes {axes} with "
+            f"{' x '.join(str(size) for _, size in kept)}; export one position or time"
+        )
+
+
+def _long_axes(shape: tuple[int, ...], axes: str) -> list[tuple[str, int]]:
+    """Axes with their lengths, but for those of length 1, X and Y aside."""
+    return [(axis, size) for axis, size in zip(axes, shape) if size > 1 or axis in "YX"]
+
+
 def columns_first(path: Path, pixels: NDArray[np.generic], axes: str) -> tuple[NDArray[np.generic], str]:
     """Bring the array of a file into the order of columns, rows, planes and channels.
 
@@ -146,15 +172,11 @@ def columns_first(path: Path, pixels: NDArray[np.generic], axes: str) -> tuple[N
     BIDSDataError
         If there are more axes, or no real numbers.
     """
-    kept = [(axis, size) for axis, size in zip(axes, pixels.shape) if size > 1 or axis in "YX"]
+    check_axes(path, pixels.shape, axes)
+    kept = _long_axes(pixels.shape, axes)
     order = "".join(axis for axis, _ in kept)
     pixels = pixels.reshape([size for _, size in kept])
     pages, channels = [one for one in order if one in PAGES], [one for one in order if one in "SC"]
-    if set(order) - set(PAGES + "SCYX") or len(pages) > 1 or len(channels) > 1:
-        raise BIDSDataError(
-            f"{path}: expected an image, a stack of planes, and channels, found the axes {axes} with "
-            f"{' x '.join(map(str, pixels.shape))}; export one position or time"
-        )
     if pixels.dtype.kind not in "uif" or not pixels.size:
         raise BIDSDataError(f"{path}: expected real numbers, found {pixels.dtype}; export magnitudes")
     moved = np.moveaxis(pixels, (order.index("X"), order.index("Y")), (0, 1))
@@ -162,3 +184,11 @@ def columns_first(path: Path, pixels: NDArray[np.generic], axes: str) -> tuple[N
     if rest == [*channels, *pages] and channels and pages:
         moved = moved.swapaxes(2, 3)
     return moved.reshape(*moved.shape[:2], *(moved.shape[2:3] if pages else (1,)), -1), order
+
+
+def halve(image: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Means of 2 x 2 pixels of a (..., Y, X) image, in the same type."""
+    rows, columns = (max(size // 2, 1) for size in image.shape[-2:])
+    parts = image[..., : 2 * rows, : 2 * columns]
+    mean = parts.reshape(*image.shape[:-2], rows, -1, columns, parts.shape[-1] // columns).mean(axis=(-3, -1))
+    return (np.rint(mean) if image.dtype.kind in "ui" else mean).astype(image.dtype)

@@ -17,12 +17,19 @@ from PIL import Image, UnidentifiedImageError
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.files import whole_file
 from n2a_bids.io.micrograph_pixels import SUFFIXES, Micrograph, find_saturation, is_micrograph
-from n2a_bids.io.ome_zarr import count_zarr_values, is_zarr, read_ome_zarr, write_ome_zarr
-from n2a_bids.io.tiff_images import count_tiff_values, read_tiff, write_tiff
+from n2a_bids.io.ome_zarr import (
+    check_ome_zarr,
+    count_zarr_values,
+    is_zarr,
+    read_ome_zarr,
+    write_ome_zarr,
+)
+from n2a_bids.io.tiff_images import check_tiff, count_tiff_values, read_tiff, write_tiff
 
 __all__ = [
     "SUFFIXES",
     "Micrograph",
+    "check_header",
     "count_values",
     "is_micrograph",
     "no_png",
@@ -59,9 +66,26 @@ def read_micrograph(path: Path) -> Micrograph:
     """
     if is_zarr(path):
         return read_ome_zarr(path)
+    with _telling_what_cannot_be_read(path), _any_size():
+        return _read_png(path) if path.name.lower().endswith(".png") else read_tiff(path)
+
+
+def check_header(path: Path) -> None:
+    """Raise what `read_micrograph` raises of a file whose header tells it; its pixels are not read."""
+    if is_zarr(path):
+        return check_ome_zarr(path)
+    with _telling_what_cannot_be_read(path), _any_size():
+        if not path.name.lower().endswith(".png"):
+            return check_tiff(path)
+        with Image.open(path) as image:
+            return _check_png(path, image)
+
+
+@contextmanager
+def _telling_what_cannot_be_read(path: Path) -> Iterator[None]:
+    """Turn whatever a parser stumbles over into an error that names the file and the remedy."""
     try:
-        with _any_size():
-            return _read_png(path) if path.name.lower().endswith(".png") else read_tiff(path)
+        yield
     except _UNREADABLE as error:
         told = " ".join(str(error).split()) or type(error).__name__
         # Of a kind of compression that takes a package which is not required.
@@ -169,17 +193,7 @@ def _rounded(pixels: NDArray[np.floating], like: Micrograph) -> NDArray[np.gener
 
 def _read_png(path: Path) -> Micrograph:
     with Image.open(path) as image:
-        if image.format != "PNG":
-            raise BIDSDataError(f"{path}: expected a PNG image, found {image.format}; name it by what it is")
-        if image.mode not in _OPAQUE:
-            kinds = {"1": "1 bit per pixel", "P": "a palette", "LA": "transparency", "RGBA": "transparency"}
-            raise BIDSDataError(
-                f"{path}: expected grey values or RGB, found {kinds.get(image.mode, f'mode {image.mode}')}, "
-                "of which noise cannot be told; export the image as the camera gave it"
-            )
-        # Pillow would give 8 bits of each.
-        if image.mode == "RGB" and any("16" in str(tile) for tile in image.tile):
-            raise BIDSDataError(f"{path}: RGB of 16 bits is read from TIFF only; export it as TIFF")
+        _check_png(path, image)
         image.load()
         pixels = np.asarray(image)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
@@ -193,3 +207,17 @@ def _read_png(path: Path) -> Micrograph:
         "YXS" if pixels.ndim == 3 else "YX",
         saturated_at=saturated_at,
     )
+
+
+def _check_png(path: Path, image: Image.Image) -> None:
+    if image.format != "PNG":
+        raise BIDSDataError(f"{path}: expected a PNG image, found {image.format}; name it by what it is")
+    if image.mode not in _OPAQUE:
+        kinds = {"1": "1 bit per pixel", "P": "a palette", "LA": "transparency", "RGBA": "transparency"}
+        raise BIDSDataError(
+            f"{path}: expected grey values or RGB, found {kinds.get(image.mode, f'mode {image.mode}')}, "
+            "of which noise cannot be told; export the image as the camera gave it"
+        )
+    # Pillow would give 8 bits of each.
+    if image.mode == "RGB" and any("16" in str(tile) for tile in image.tile):
+        raise BIDSDataError(f"{path}: RGB of 16 bits is read from TIFF only; export it as TIFF")

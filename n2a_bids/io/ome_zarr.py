@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
+import math
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.micrograph_pixels import PAGES, Micrograph, columns_first, find_depth
+from n2a_bids.io.micrograph_pixels import PAGES, Micrograph, check_axes, columns_first, find_depth, halve
 from n2a_bids.record.typed_json import JsonObject
 
 if TYPE_CHECKING:
@@ -32,13 +33,7 @@ _OLD_AXES = "tczyx"
 _CHUNK = 1024
 _COARSEST = 512
 """Pixels of the longer edge, below which nothing coarser is written."""
-_KINDS = {
-    "T": ("t", "time"),
-    "Z": ("z", "space"),
-    "C": ("c", "channel"),
-    "Y": ("y", "space"),
-    "X": ("x", "space"),
-}
+_KINDS = {"T": ("t", "time"), "C": ("c", "channel"), **{axis: (axis.lower(), "space") for axis in "ZYX"}}
 _LETTERS = {"time": "T", "channel": "C"}
 """Of kinds of axes, whatever their names."""
 _DAMAGED = (KeyError, ValueError, TypeError, IndexError, AttributeError, OSError, RuntimeError, ImportError)
@@ -68,19 +63,39 @@ def zarr_problem(path: Path) -> str:
 
 def count_zarr_pages(path: Path) -> int:
     """Planes or times of the finest image; 1 for what cannot be read, which is named where it is used."""
-    try:
-        array, axes, _ = _finest(path)
-        return max([size for axis, size in zip(axes, array.shape) if axis in PAGES], default=1)
-    except (*_DAMAGED, BIDSDataError):
-        return 1
+    return max([size for axis, size in _lengths(path).items() if axis in PAGES], default=1)
 
 
 def count_zarr_values(path: Path) -> int:
     """Values of the finest image, whose pixels are not read; 0 for what cannot be read."""
+    return math.prod(_lengths(path).values() or [0])
+
+
+def _lengths(path: Path) -> dict[str, int]:
+    """Axes of the finest image with their lengths; none of what cannot be read."""
+    with suppress(*_DAMAGED, BIDSDataError):
+        array, axes, _ = _finest(path)
+        return dict(zip(axes, array.shape))
+    return {}
+
+
+def check_ome_zarr(path: Path) -> None:
+    """Raise what `read_ome_zarr` raises of a folder whose metadata tell it; its pixels are not read."""
+    with _telling_damage(path):
+        _finest(path)
+
+
+@contextmanager
+def _telling_damage(path: Path) -> Iterator[None]:
+    """Turn whatever zarr stumbles over into an error that names the folder and the remedy."""
     try:
-        return int(np.prod(_finest(path)[0].shape))
-    except (*_DAMAGED, BIDSDataError):
-        return 0
+        yield
+    except _DAMAGED as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise BIDSDataError(
+            f"{path}: expected an OME-Zarr image, found none that can be read whole ({told}); copy or export "
+            "it again"
+        ) from error
 
 
 def read_ome_zarr(path: Path) -> Micrograph:
@@ -92,21 +107,12 @@ def read_ome_zarr(path: Path) -> Micrograph:
         If zarr is not installed, or the folder is damaged or holds another thing than one image. Chunks that
         are not stored have the fill value, as the format has it, and are told in `Micrograph.not_stored`.
     """
-    problem = zarr_problem(path)
-    if problem:
-        raise BIDSDataError(problem)
-    try:
+    with _telling_damage(path):
         array, axes, size = _finest(path)
         files = _stored_files(path, array)
         missing = [place for place, file in files.items() if not file.is_file()]
         may_lack = array.metadata.fill_value is not None and len(missing) < len(files)
         values = np.asarray(array[...]) if may_lack or not missing else np.empty(0)
-    except _DAMAGED as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise BIDSDataError(
-            f"{path}: expected an OME-Zarr image, found none that can be read whole ({told}); copy or export "
-            "it again"
-        ) from error
     if missing and not may_lack:
         found = "no value to fill them with" if len(missing) < len(files) else "no other"
         raise BIDSDataError(
@@ -146,6 +152,9 @@ def _stored_files(path: Path, array: zarr.Array) -> dict[tuple[int, ...], Path]:
 
 def _finest(path: Path) -> tuple[zarr.Array, str, tuple[float, float, float] | None]:
     """Array of the finest level, its axes in the letters of TIFF, and the size of a pixel in mm."""
+    problem = zarr_problem(path)
+    if problem:
+        raise BIDSDataError(problem)
     group = importlib.import_module("zarr").open_group(os.fspath(path), mode="r")
     attributes = _attributes(group)
     if "multiscales" not in attributes and "bioformats2raw.layout" in attributes:
@@ -163,6 +172,7 @@ def _finest(path: Path) -> tuple[zarr.Array, str, tuple[float, float, float] | N
     axes = multiscales.get("axes") or list(_OLD_AXES)
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
     letters = "".join(_LETTERS.get(axis.get("type"), str(axis["name"]).upper()) for axis in axes)
+    check_axes(path, array.shape, letters)
     return array, letters, _size_mm(axes, letters, (level, multiscales))
 
 
@@ -266,16 +276,8 @@ def _pyramid(stored: NDArray[np.generic], axes: str) -> list[NDArray[np.generic]
     named = zip("TCYX" if "T" in axes else "CZYX", moved.shape)
     levels = [moved.reshape([size for axis, size in named if axis in axes])]
     while max(levels[-1].shape[-2:]) > _COARSEST:
-        levels.append(_halved(levels[-1]))
+        levels.append(halve(levels[-1]))
     return levels
-
-
-def _halved(image: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Means of 2 x 2 pixels, in the same type."""
-    rows, columns = (max(size // 2, 1) for size in image.shape[-2:])
-    parts = image[..., : 2 * rows, : 2 * columns]
-    mean = parts.reshape(*image.shape[:-2], rows, -1, columns, parts.shape[-1] // columns).mean(axis=(-3, -1))
-    return (np.rint(mean) if image.dtype.kind in "ui" else mean).astype(image.dtype)
 
 
 @contextmanager

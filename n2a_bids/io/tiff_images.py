@@ -16,7 +16,7 @@ from tifffile import _imagecodecs as fallback
 
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrograph_metadata import find_size, resolution_tags, significant_bits
-from n2a_bids.io.micrograph_pixels import PAGES, Micrograph, columns_first, find_depth
+from n2a_bids.io.micrograph_pixels import PAGES, Micrograph, check_axes, columns_first, find_depth
 
 _ASIDE = ("label", "macro", "thumbnail", "overview")
 """Names of the images that slide scanners add."""
@@ -45,19 +45,8 @@ def read_tiff(path: Path) -> Micrograph:
     """
     supply_decoders()
     with tifffile.TiffFile(path) as file:
+        _check_kind(path, file)
         page = file.pages[0]
-        kind = _unusual_kind(page)
-        if kind:
-            raise BIDSDataError(
-                f"{path}: expected grey values or RGB, found {kind}, of which noise cannot be told; export "
-                "the image as the camera gave it"
-            )
-        n_images = 1 + sum(not _stands_aside(series) for series in file.series[1:])
-        if n_images > 1:
-            raise BIDSDataError(
-                f"{path}: expected one image or a stack of equal planes, found {n_images} images; "
-                "export the one that counts"
-            )
         series = file.series[0]
         pixels, order = columns_first(path, series.asarray(), series.axes)
         told = significant_bits(file.ome_metadata) or page.bitspersample
@@ -74,6 +63,29 @@ def read_tiff(path: Path) -> Micrograph:
             size_by_tags=by_tags,
             saturated_at=saturated_at,
             resolution=resolution_tags(page),
+        )
+
+
+def check_tiff(path: Path) -> None:
+    """Raise what `read_tiff` raises of a file whose header tells it; its pixels are not read."""
+    with tifffile.TiffFile(path) as file:
+        _check_kind(path, file)
+        check_axes(path, file.series[0].shape, file.series[0].axes)
+
+
+def _check_kind(path: Path, file: tifffile.TiffFile) -> None:
+    """Refuse other kinds of pixels than grey values and RGB, and several images, with a `BIDSDataError`."""
+    kind = _unusual_kind(file.pages[0])
+    if kind:
+        raise BIDSDataError(
+            f"{path}: expected grey values or RGB, found {kind}, of which noise cannot be told; export "
+            "the image as the camera gave it"
+        )
+    n_images = 1 + sum(not _stands_aside(series) for series in file.series[1:])
+    if n_images > 1:
+        raise BIDSDataError(
+            f"{path}: expected one image or a stack of equal planes, found {n_images} images; "
+            "export the one that counts"
         )
 
 

@@ -8,6 +8,7 @@ import tifffile
 from PIL import Image
 
 from n2a_bids.config import SelectionConfig
+from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.group.micr import group_micr
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.image_memory import leave_out_too_large
@@ -53,6 +54,23 @@ def test_a_name_that_means_the_same_is_a_copy_only_with_the_same_pixels(tmp_path
     (reason,) = (item.reason for item in group_micr([ImageFile(p, parse_name(p)[0]) for p in paths]).excluded)
     assert ("another image than" in reason) == bool(changed)
     assert ("the same image as" in reason) == (not changed)
+
+
+def test_a_list_refuses_what_a_run_would(tmp_path):
+    """Times of planes are no exposure: the others are listed without them, with the reason."""
+    folder = tmp_path / "sub-1" / "micr"
+    folder.mkdir(parents=True)
+    (tmp_path / "dataset_description.json").write_text('{"Name": "a", "BIDSVersion": "1.9.0"}')
+    pixels = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32)
+    for run in (1, 2):
+        tifffile.imwrite(folder / f"sub-1_sample-a_run-{run}_TEM.ome.tif", pixels + np.uint8(run))
+    odd = folder / "sub-1_sample-a_run-3_TEM.ome.tif"
+    tifffile.imwrite(odd, np.zeros((2, 3, 32, 32), np.uint8), metadata={"axes": "TZYX"})
+    found = collect(tmp_path, SelectionConfig())
+    assert [len(unit.images) for unit in found.units] == [2]
+    (left_out,) = found.excluded
+    assert left_out.path == odd
+    assert "axes TZYX" in left_out.reason
 
 
 def test_every_suffix_and_ending_of_bids_is_found(tmp_path):

@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.micrographs import read_micrograph, write_micrograph
+from n2a_bids.io.micrographs import check_header, read_micrograph, write_micrograph
 
 RNG = np.random.default_rng(0)
 STORED = {
@@ -110,6 +110,29 @@ def test_pixel_sizes_are_read_in_mm(name, tmp_path):
     plain = tmp_path / "plain.tif"
     tifffile.imwrite(plain, values[0], resolution=(72, 72))
     assert read_micrograph(plain).pixel_size_mm is None
+
+
+def _refused_by(read, path):
+    with pytest.raises(BIDSDataError) as raised:
+        read(path)
+    return str(raised.value)
+
+
+def test_headers_tell_what_reading_would(tmp_path):
+    """A list of a dataset refuses, without the pixels, what a run refuses, in the same words."""
+    grey = Image.fromarray(np.zeros((16, 16), np.uint8))
+    for mode, end in (("1", ".png"), ("RGBA", ".png"), ("RGBA", ".tif"), ("CMYK", ".tif")):
+        grey.convert(mode).save(tmp_path / f"{mode}{end}")
+    series = np.zeros((2, 3, 16, 16), np.uint8)
+    tifffile.imwrite(tmp_path / "times.ome.tif", series, metadata={"axes": "TZYX"})
+    (tmp_path / "text.tif").write_text("no image")
+    (tmp_path / "text.png").write_text("no image")
+    paths = sorted(tmp_path.iterdir())
+    assert len(paths) == 7
+    for path in paths:
+        assert _refused_by(check_header, path) == _refused_by(read_micrograph, path)
+    path, _ = save(tmp_path, "stack.tif")
+    check_header(path)
 
 
 def test_bad_files_are_named(tmp_path):
