@@ -68,11 +68,12 @@ def sum_frames(stack: Micrograph, n_groups: int) -> SummedFrames:
     sound = stack if not odd else replace(stack, pixels=stack.pixels[:, :, kept], not_stored=None)
     drift = estimate_frame_drift(sound.pixels)
     groups = [range(first, len(kept), n_groups) for first in range(n_groups)]
+    limit = _limit(sound)
     if drift is None:
-        means = [_mean_of(sound, group) for group in groups]
+        means = [_mean_of(sound, group, limit) for group in groups]
         return SummedFrames(means, np.ones((n_groups, *stack.pixels.shape[:2], 1), bool), notes)
     hot = _hot_pixels(sound, drift)
-    found = [_mean_along(sound, group, drift, hot) for group in groups]
+    found = [_mean_along(sound, group, limit, drift, hot) for group in groups]
     notes += (
         f"{stack.path.name}: between its frames the specimen drifted by up to {drift.length_pixels:.1f} "
         "pixels; each was moved back before they were summed",
@@ -91,15 +92,23 @@ def _odd_frames(stack: Micrograph) -> dict[int, str]:
     return dict(sorted(odd.items()))
 
 
-def _mean_of(stack: Micrograph, group: range) -> Micrograph:
-    """The mean of some frames as an exposure."""
+def _limit(stack: Micrograph) -> float:
+    """Value at which frames are saturated; none where they hold single events, 0 or the one other value."""
+    largest = stack.pixels.max()
+    frames = (stack.pixels[:, :, index] for index in range(stack.pixels.shape[2]))
+    are_events = all(((frame == 0) | (frame == largest)).all() for frame in frames)
+    return np.inf if are_events else stack.largest_value
+
+
+def _mean_of(stack: Micrograph, group: range, limit: float) -> Micrograph:
+    """The mean of some frames as an exposure, of which a pixel that reaches the limit in any is saturated."""
     frames = stack.pixels[:, :, group.start : group.stop : group.step]
     mean = frames.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
-    return _as_exposure(stack, mean, (frames >= stack.largest_value).any(axis=2, keepdims=True))
+    return _as_exposure(stack, mean, (frames >= limit).any(axis=2, keepdims=True))
 
 
 def _mean_along(
-    stack: Micrograph, group: range, drift: FrameDrift, hot: NDArray[np.bool_]
+    stack: Micrograph, group: range, limit: float, drift: FrameDrift, hot: NDArray[np.bool_]
 ) -> tuple[Micrograph, NDArray[np.bool_]]:
     """The mean of some frames moved back, of those that were measured at each pixel, and where all were."""
     shape = (*stack.pixels.shape[:2], 1, stack.pixels.shape[3])
@@ -108,7 +117,7 @@ def _mean_along(
     is_full = np.zeros(shape, bool)
     for index in group:
         frame = stack.pixels[:, :, index : index + 1]
-        full = frame >= stack.largest_value
+        full = frame >= limit
         values = frame.astype(np.float32)
         fill_lost_pixels(values[None], hot[None])
         for channel in range(shape[3]):

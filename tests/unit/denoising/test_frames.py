@@ -59,6 +59,17 @@ def test_the_sums_are_those_of_the_sound_frames(how):
         np.testing.assert_array_equal(group.pixels, expected.pixels)
 
 
+@pytest.mark.parametrize("drift", [0.0, 1.5])
+def test_single_events_are_no_saturated_pixels(drift):
+    """Cameras that count store 0 and one other value, which may be the largest of the type."""
+    movie = np.minimum(_movie(24, scene=SCENE / 100, drift=drift), 1) * np.uint8(255)
+    found = sum_frames(_stack(movie), 2)
+    assert bool(found.notes) == bool(drift)
+    expected = sum_frames(_stack(movie // 255), 2)
+    for group, counts in zip(found.groups, expected.groups, strict=True):
+        np.testing.assert_allclose(group.pixels, 255 * counts.pixels, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "movie",
     [
