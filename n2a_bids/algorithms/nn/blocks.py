@@ -28,6 +28,28 @@ class Block:
         return box_within(self.core, self.box)
 
 
+_SMALLEST_CORE = 16
+"""Below this a block is nearly all halo; memory is then exceeded rather than time."""
+
+
+def largest_cores(
+    shape: tuple[int, int, int], halo: int, stride: int, most_voxels: float
+) -> tuple[int, int, int]:
+    """Edges of the largest cores whose blocks, halos included, have no more than so many voxels.
+
+    The longest core is halved until the block fits: every cut adds two halos of double work, so there should
+    be few.
+    """
+    x, y, z = shape
+    cores = [x, y, z]
+    while np.prod([min(core + 2 * halo, size) for core, size in zip(cores, shape)]) > most_voxels:
+        longest = int(np.argmax(cores))
+        if cores[longest] <= _SMALLEST_CORE:
+            break
+        cores[longest] = -(-cores[longest] // (2 * stride)) * stride
+    return cores[0], cores[1], cores[2]
+
+
 def plan_blocks(
     shape: tuple[int, int, int], core: tuple[int, int, int], halo: int, stride: int
 ) -> Iterator[Block]:

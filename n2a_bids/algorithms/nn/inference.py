@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from n2a_bids.algorithms.nn.blocks import plan_blocks
-from n2a_bids.algorithms.nn.networks import receptive_radius
+from n2a_bids.algorithms.nn.blocks import largest_cores, plan_blocks
+from n2a_bids.algorithms.nn.levels import ACTIVATION_COPIES, residual_by_levels
+from n2a_bids.algorithms.nn.networks import ResidualUNet, receptive_radius
 from n2a_bids.algorithms.nn.precision import precision_for
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
@@ -16,12 +17,6 @@ FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 
 
 MARGIN_VOXELS = 4
 """Reflected around a volume, so that zero padding hardly reaches it; 8 are no better."""
-
-_ACTIVATION_COPIES = 5
-"""Full-resolution feature maps alive at once, measured as peak memory over one map."""
-
-_SMALLEST_CORE = 16
-"""Below this a block is nearly all halo; memory is then exceeded rather than time."""
 
 
 @torch.no_grad()
@@ -46,7 +41,7 @@ def predict(
         What else the network takes: the noise level.
     memory_gb : float
         Bound on activations; smaller means smaller blocks, never another result
-        (halo = receptive field) up to rounding.
+        (halo = receptive field) up to rounding. A U-Net is applied level by level where they do not fit.
     flips : tuple of tuple of int
         Axes of the mirror images to average over.
     margin_voxels : int
@@ -74,33 +69,22 @@ def predict(
 
 
 def _residual_in_blocks(network: nn.Module, volumes: list[torch.Tensor], memory_gb: float) -> torch.Tensor:
+    """What the network adds to a volume: at once where its features fit the memory, else in parts."""
     device = volumes[0].device
     precision = precision_for(device)
-    shape = tuple(volumes[0].shape[2:])
-    residual = torch.empty_like(volumes[0])
-    for block in plan_blocks(shape, *_block_size(network, shape, memory_gb, precision), network.stride):
-        box = (..., *block.box)
-        inputs = [volume[box].contiguous(memory_format=torch.channels_last_3d) for volume in volumes]
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            values = network(*inputs)
-        residual[(..., *block.core)] = values[(..., *block.core_in_box)].float()
+    shape = (volumes[0].shape[2], volumes[0].shape[3], volumes[0].shape[4])
+    most_voxels = memory_gb * 1e9 / (ACTIVATION_COPIES * network.tail.in_channels * precision.itemsize)
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        if isinstance(network, ResidualUNet) and np.prod(shape) > most_voxels:
+            return residual_by_levels(network, volumes, memory_gb, precision)
+        residual, halo = torch.empty_like(volumes[0]), receptive_radius(network)
+        cores = largest_cores(shape, halo, network.stride, most_voxels)
+        for block in plan_blocks(shape, cores, halo, network.stride):
+            box = (..., *block.box)
+            values = network(*(_part(volume, box) for volume in volumes))
+            residual[(..., *block.core)] = values[(..., *block.core_in_box)].float()
     return residual
 
 
-def _block_size(
-    network: nn.Module, shape: tuple[int, ...], memory_gb: float, precision: torch.dtype
-) -> tuple[tuple[int, int, int], int]:
-    """Core edges and halo of the largest blocks that fit the memory.
-
-    The longest core is halved until the block fits: every cut adds two halos of
-    double work, so there should be few.
-    """
-    stride, halo = network.stride, receptive_radius(network)
-    voxels = memory_gb * 1e9 / (_ACTIVATION_COPIES * network.tail.in_channels * precision.itemsize)
-    cores = list(shape)
-    while np.prod([min(core + 2 * halo, size) for core, size in zip(cores, shape)]) > voxels:
-        longest = int(np.argmax(cores))
-        if cores[longest] <= _SMALLEST_CORE:
-            break
-        cores[longest] = -(-cores[longest] // (2 * stride)) * stride
-    return tuple(cores), halo
+def _part(volume: torch.Tensor, box: tuple) -> torch.Tensor:
+    return volume[box].contiguous(memory_format=torch.channels_last_3d)

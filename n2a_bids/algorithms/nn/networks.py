@@ -98,19 +98,34 @@ class ResidualUNet(nn.Module):
         residual : (N, 1, X, Y, Z) tensor
             Clean estimate minus `image`.
         """
-        return self._residual(torch.cat((image, noise_sd), dim=1))
+        return self._residual(self.join(image, noise_sd))
+
+    def join(self, image: Tensor, noise_sd: Tensor) -> Tensor:
+        """The (N, 2, X, Y, Z) volumes that the first convolution sees, of what `forward` takes."""
+        return torch.cat((image, noise_sd), dim=1)
+
+    def descend(self, features: Tensor, level: int = 0) -> Tensor:
+        """Features of a level after all blocks of it and of the levels below.
+
+        Parameters
+        ----------
+        features : (N, C, X, Y, Z) tensor
+            What enters the level.
+        level : int
+            0 is the finest.
+
+        Returns
+        -------
+        features : (N, C, X, Y, Z) tensor
+        """
+        if level == len(self.encoder):
+            return self.bottom(features)
+        features = self.encoder[level](features)
+        below = self.descend(self.down[level](features), level + 1)
+        return self.decoder[level](self.up[level](below).add_(features))
 
     def _residual(self, volumes: Tensor) -> Tensor:
-        features = self.head(volumes)
-        skips = []
-        for blocks, down in zip(self.encoder, self.down):
-            features = blocks(features)
-            skips.append(features)
-            features = down(features)
-        features = self.bottom(features)
-        for blocks, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips)):
-            features = blocks(up(features).add_(skip))
-        return self.tail(features)
+        return self.tail(self.descend(self.head(volumes)))
 
 
 class FusionUNet(ResidualUNet):
@@ -150,7 +165,11 @@ class FusionUNet(ResidualUNet):
         residual : (N, 1, X, Y, Z) tensor
             Clean estimate minus `patches`.
         """
-        return self._residual(torch.cat((patches, network - patches, image - patches, noise_sd), dim=1))
+        return self._residual(self.join(patches, network, image, noise_sd))
+
+    def join(self, patches: Tensor, network: Tensor, image: Tensor, noise_sd: Tensor) -> Tensor:
+        """The (N, 4, X, Y, Z) volumes that the first convolution sees, of what `forward` takes."""
+        return torch.cat((patches, network - patches, image - patches, noise_sd), dim=1)
 
 
 ImageUNet = partial(ResidualUNet, n_axes=2)
