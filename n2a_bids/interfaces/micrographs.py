@@ -101,7 +101,7 @@ def _sum_and_align(path: Path, n_groups: int) -> Exposures:
     stack = read_micrograph(path)
     summed = sum_frames(stack, n_groups)
     found = align_exposures(summed.groups, largest_value=stack.largest_value, shown=summed.shown)
-    return replace(found, notes=(*summed.notes, *found.notes))
+    return replace(found, notes=(*summed.notes, *found.notes), frame_drift_pixels=summed.drift_pixels)
 
 
 def _save(found: Exposures, size_mm: tuple[float, float, float], folder: Path) -> dict[str, str | list[str]]:
@@ -136,13 +136,18 @@ def _alignment_record(found: Exposures, paths: list[Path], used: list[int]) -> A
                 interpolated=drift is not None and row > 0,
             )
         )
-    interpolation = "" if drift is None else "a shift in Fourier space, or a quintic spline where turned"
+    interpolation = (
+        ""
+        if drift is None and not found.frame_drift_pixels
+        else "a shift in Fourier space, or a quintic spline where turned"
+    )
     reason = "the first is left out" if 0 in found.excluded else ""
     return AlignmentRecord(
         reference=found.like.path.name,
         reference_reason=reason,
         space="reference",
         interpolation=interpolation,
+        frame_drift_pixels=found.frame_drift_pixels,
         repetitions=tuple(rows),
     )
 

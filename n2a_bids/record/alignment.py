@@ -95,6 +95,9 @@ class AlignmentRecord:
     in_place: bool = False
     """Diffusion: whether the series was denoised where it lies, its motion measured and left."""
     motion_between_series: MotionBetweenSeries | None = None
+    frame_drift_pixels: tuple[tuple[float, ...], ...] = ()
+    """Micrographs: where each frame of a movie that was used lay against the first, along columns and rows;
+    empty where none had drifted. Repetitions are then sums of frames, moved back before."""
     repetitions: tuple[AlignedRepetition, ...] = ()
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from n2a_bids.record.denoising import RingCorrelationRecord
@@ -18,6 +19,7 @@ _MOST_PIXELS = 900
 """Edge of an image in the page; larger ones are averaged down."""
 _DETAIL_PIXELS = 160
 _LIMIT_SD = 4.0
+_MOST_TICKS = 16
 
 
 def image_flicker(exposure: NDArray, mean: NDArray, denoised: NDArray) -> str:
@@ -127,8 +129,8 @@ def radial_spectrum(image: NDArray) -> tuple[NDArray[np.float64], NDArray[np.flo
     return frequency[kept], (sums / np.maximum(counts, 1))[kept]
 
 
-def drift_chart(shifts_pixels: Sequence[Sequence[float]]) -> str:
-    """Where each exposure lay relative to the first, along columns and rows; nothing where none moved."""
+def drift_chart(shifts_pixels: Sequence[Sequence[float]], what: str = "exposure") -> str:
+    """Where each exposure, or frame, lay relative to the first, in columns and rows; empty if none moved."""
     if not np.any(shifts_pixels):
         return ""
     shifts = np.asarray(shifts_pixels)
@@ -141,10 +143,10 @@ def drift_chart(shifts_pixels: Sequence[Sequence[float]]) -> str:
                 numbers, shifts[:, axis], color=colour, marker="o", linewidth=1.6, label=f"along {name}"
             )
         axes.axhline(0, color="0.6", linewidth=0.8)
-        axes.set_xticks(numbers)
-        axes.set(xlabel="exposure", ylabel="drift (pixels)")
+        axes.xaxis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=True, min_n_ticks=1))
+        axes.set(xlabel=what, ylabel="drift (pixels)")
         axes.legend(frameon=False, fontsize=10)
-        return render(figure, f"Drift of {len(shifts)} exposures")
+        return render(figure, f"Drift of {len(shifts)} {what}s")
 
 
 def _binned(image: NDArray) -> NDArray:

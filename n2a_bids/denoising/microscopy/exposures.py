@@ -46,6 +46,8 @@ class Exposures:
     """Reason against each exposure that does not fit the others, by its index among all."""
     notes: tuple[str, ...] = ()
     """What users should know of those that were used."""
+    frame_drift_pixels: tuple[tuple[float, ...], ...] = ()
+    """Of exposures that are sums of frames: where each frame lay against the first; empty if none drifted."""
 
 
 def load_exposures(

@@ -29,6 +29,8 @@ class SummedFrames:
     """(G, X, Y, 1) where all frames of a group were measured: at the borders some have drifted away."""
     notes: tuple[str, ...]
     """Which frames were left out, and how far the others had drifted."""
+    drift_pixels: tuple[tuple[float, ...], ...] = ()
+    """Where each of the others lay against the first, along columns and rows; empty if none had drifted."""
 
 
 def sum_frames(stack: Micrograph, n_groups: int) -> SummedFrames:
@@ -78,7 +80,8 @@ def sum_frames(stack: Micrograph, n_groups: int) -> SummedFrames:
         f"{stack.path.name}: between its frames the specimen drifted by up to {drift.length_pixels:.1f} "
         "pixels; each was moved back before they were summed",
     )
-    return SummedFrames([mean for mean, _ in found], np.stack([shown for _, shown in found]), notes)
+    path = tuple(tuple(map(float, shift)) for shift in drift.of_frames.shift_pixels)
+    return SummedFrames([mean for mean, _ in found], np.stack([shown for _, shown in found]), notes, path)
 
 
 def _odd_frames(stack: Micrograph) -> dict[int, str]:

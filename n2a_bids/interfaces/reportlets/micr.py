@@ -98,12 +98,14 @@ class _DriftInputSpec(BaseInterfaceInputSpec):
 
 
 class DriftChart(FigureInterface):
-    """Where each exposure lay relative to the first."""
+    """Where each exposure, or each frame of a movie, lay relative to the first."""
 
     input_spec = _DriftInputSpec
 
     def _draw(self) -> str:
         record = read_typed(AlignmentRecord, Path(self.inputs.alignment_file))
+        if record.frame_drift_pixels:
+            return viz.drift_chart(record.frame_drift_pixels, "frame")
         return viz.drift_chart([row.drift_pixels or (0.0, 0.0) for row in record.used])
 
 

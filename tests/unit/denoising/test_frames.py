@@ -65,6 +65,7 @@ def test_single_events_are_no_saturated_pixels(drift):
     movie = np.minimum(_movie(24, scene=SCENE / 100, drift=drift), 1) * np.uint8(255)
     found = sum_frames(_stack(movie), 2)
     assert bool(found.notes) == bool(drift)
+    assert len(found.drift_pixels) == (24 if drift else 0)
     expected = sum_frames(_stack(movie // 255), 2)
     for group, counts in zip(found.groups, expected.groups, strict=True):
         np.testing.assert_allclose(group.pixels, 255 * counts.pixels, atol=1e-3)
