@@ -79,7 +79,7 @@ class _Entrance:
 
 def _fill(network: ResidualUNet, level: int, passage: _Passage, precision: torch.dtype) -> None:
     """Fill what leaves a level, block by block; what is below it comes first, whole."""
-    width = network.bottom[0].first.in_channels if level == len(network.encoder) else _width(network, level)
+    width = _width(network, level)
     radius = passage.enter_radius + passage.leave_radius
     if level == len(network.encoder):
         reach = radius + 2 * len(network.bottom)
@@ -120,7 +120,9 @@ def _below(network: ResidualUNet, level: int, passage: _Passage, precision: torc
 
 
 def _width(network: ResidualUNet, level: int) -> int:
-    return network.down[level].in_channels
+    """Channels of a level."""
+    is_lowest = level == len(network.down)
+    return network.bottom[0].first.in_channels if is_lowest else network.down[level].in_channels
 
 
 def _blocks(
