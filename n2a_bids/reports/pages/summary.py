@@ -132,6 +132,8 @@ def nature(unit: UnitRecord) -> str:
     names = [Path(file).name.split(".")[0] for file in files if file]
     if not names:
         return ""
+    if len(names) > 1 and len(set(names)) == 1:
+        return f"Made from {len(names)} sums of the frames of {names[0]}."
     is_real = unit.denoising is not None and bool(unit.denoising.real_valued)
     words = (
         " Complex data: the smooth phase was taken out; the real part, which has no noise floor, denoised."

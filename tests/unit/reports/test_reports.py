@@ -343,6 +343,18 @@ def test_single_series_is_not_called_repetitions_and_their_mean(tmp_path):
     assert "The series was left as it is." in page_text(tmp_path)
 
 
+def test_sums_of_frames_are_no_images_of_one_name(tmp_path):
+    """Of a movie the page tells how many sums were made, and how far its frames had drifted."""
+    rows = [{"file": "sub-01_sample-a_TEM.tif", "drift_pixels": [0.0, 0.0]}] * 2
+    alignment = {"repetitions": rows, "frame_drift_pixels": [[0.0, 0.0], [3.0, 4.0]]}
+    add_unit(tmp_path, "sub-01_sample-a", DENOISING, alignment, "micr")
+    text = page_text(tmp_path)
+    assert "Made from 2 sums of the frames of sub-01_sample-a_TEM." in text
+    cards = dict(re.findall(r"<span>([^<]*)</span><b>([^<]*)</b>", text))
+    assert cards["Largest drift"] == "5.0 pixels"
+    assert "from the first frame, undone" in text
+
+
 def test_run_that_was_killed_says_what_is_missing(output_dir):
     """SIGKILL leaves no word: what was to be done and is not there is known by the list of the run."""
     logs = output_dir / "sub-01" / "log" / "run"
