@@ -62,6 +62,8 @@ def test_long_series_ask_for_more_memory_and_never_for_more_than_there_is(tmp_pa
     monkeypatch.setattr(node_memory, "held_gb", lambda unit: 100.0)
     longest, *_ = _workflow(tmp_path / "longest", "reverse-pe")
     assert longest.get_node("align").mem_gb == 8.0
+    told = [one.get_node("denoise").inputs.memory_gb for one in (short, long, longest)]
+    assert told == [pytest.approx(8 - 1.5, abs=0.1), 0.25 * 5, 0.25 * 8], "networks get the rest"
     monkeypatch.undo()
     assert node_memory.held_gb(unit) == pytest.approx(4e-9 * np.prod(nb.load(unit.images[0].path).shape))
 
