@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -103,6 +104,30 @@ def combine(
     if form == "cartesian" or scale is None:
         return (one + 1j * np.where(np.isfinite(second), second, 0)).astype(np.complex64)
     return (one * np.exp(1j * scale.radians(second))).astype(np.complex64)
+
+
+def read_magnitudes(image: ImageFile, volumes: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
+    """Some volumes of a series as magnitudes: a real part alone shows what the phase makes of a head.
+
+    Parameters
+    ----------
+    image : ImageFile
+        4D; of magnitude and phase the magnitude is read.
+    volumes : sequence of int
+        From 0.
+
+    Returns
+    -------
+    magnitudes : (X, Y, Z, N) float32 array
+        As stored where the image is no pair of real and imaginary part.
+    """
+    files = image.files if image.is_cartesian else image.files[:1]
+    sources = [nb.load(path).dataobj for path in files]
+    first, *second = (
+        np.stack([np.asarray(source[..., index], np.float32) for index in volumes], axis=-1)
+        for source in sources
+    )
+    return np.hypot(first, second[0]) if second else first
 
 
 def _check_phase(image: ImageFile) -> None:

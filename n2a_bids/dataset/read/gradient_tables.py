@@ -14,6 +14,7 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.quality.volume_signal import signal_of_volumes, unlike_b0s
 from n2a_bids.contrasts import B0_THRESHOLD
 from n2a_bids.dataset.read.acquisition import Acquisition, read_acquisition
+from n2a_bids.dataset.read.complex_parts import read_magnitudes
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile, PhaseEncoding
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import (
@@ -174,8 +175,7 @@ def unlike_b0_problem(image: ImageFile, b0_threshold: float) -> str:
         unweighted = np.flatnonzero(read_series(image, b0_threshold).gradients.is_b0)
         if unweighted.size < 2:
             return ""
-        source = nb.load(image.path)
-        volumes = np.stack([source.dataobj[..., index] for index in unweighted], axis=-1)
+        volumes = read_magnitudes(image, unweighted)
     except (BIDSDataError, *UNREADABLE):
         return ""
     return b0_signal_problem(signal_of_volumes(volumes), np.zeros(unweighted.size), unweighted, image.path)
@@ -201,14 +201,13 @@ def brain_problem(image: ImageFile, b0_threshold: float) -> str:
 
     try:
         unweighted = np.flatnonzero(read_series(image, b0_threshold).gradients.is_b0)
-        source = nb.load(image.path)
+        affine = nb.load(image.path).affine
         # The first alone is read quickly, and nearly always enough.
         for indices in (unweighted[:1], unweighted):
-            volumes = [np.asarray(source.dataobj[..., index], np.float32) for index in indices]
             problem = ""
-            if volumes:
-                brain = find_brain(np.mean(volumes, axis=0), superior_axis(source.affine))
-                problem = volume_problem(brain, source.affine, image.path)
+            if indices.size:
+                brain = find_brain(read_magnitudes(image, indices).mean(axis=-1), superior_axis(affine))
+                problem = volume_problem(brain, affine, image.path)
             if not problem:
                 break
     except (BIDSDataError, *UNREADABLE):

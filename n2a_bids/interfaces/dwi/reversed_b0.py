@@ -33,6 +33,7 @@ from n2a_bids.io.images import load, save_like
 
 class _MeanReversedB0InputSpec(B0BrainInputSpec):
     in_file = File(exists=True, mandatory=True, desc="b0 image of opposite phase encoding, or a few")
+    imaginary_file = File(exists=True, desc="imaginary part, where that is the real part and no magnitude")
     bval_file = File(exists=True, desc="b-values; without a table, all volumes are b0")
     bvec_file = File(exists=True, desc="directions")
     b0_threshold = b0_threshold_trait()
@@ -52,9 +53,12 @@ class MeanReversedB0(SimpleInterface):
     def _run_interface(self, runtime):
         path, folder = Path(self.inputs.in_file), Path(runtime.cwd)
         data, affine = load(path)
+        limits = stored_limits(path)
+        if isdefined(self.inputs.imaginary_file):
+            data, limits = np.hypot(data, load(Path(self.inputs.imaginary_file))[0]), None
         data = data[..., None] if data.ndim == 3 else data
         data = data[..., self._b0_volumes(affine, data.shape[-1])]
-        mend_series(data, voxel_sizes_mm(affine), stored_limits(path))
+        mend_series(data, voxel_sizes_mm(affine), limits)
         if not data.any():
             raise BIDSDataError(
                 f"{path}: expected a b0 image, found nothing but zeros or NaN; leave it out with "

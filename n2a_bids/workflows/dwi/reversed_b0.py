@@ -73,6 +73,8 @@ def _connect_b0s(workflow: Workflow, b0: Node, distortion: Node) -> None:
 def _mean_b0(unit: DenoisingUnit) -> MeanReversedB0:
     image = unit.reversed_b0
     interface = MeanReversedB0(in_file=str(image.path))
+    if image.is_cartesian:
+        interface.inputs.imaginary_file = str(image.parts.second)
     if image.bval is not None and image.bvec is not None:
         interface.inputs.trait_set(bval_file=str(image.bval), bvec_file=str(image.bvec))
     return interface

@@ -66,6 +66,19 @@ def test_parts_that_do_not_belong_together_are_named(tmp_path, kind, form):
     assert not any(unit.uses_phase for unit in checked.units if len(unit.images) > 1)
 
 
+def test_b0s_of_real_and_imaginary_parts_are_compared_by_their_magnitudes(tmp_path):
+    """The phase drifts from volume to volume: real parts of one head may be its negative, or nothing."""
+    write_complex_dwi(tmp_path, ["cartesian", "cartesian"])
+    files = [next(tmp_path.rglob(f"*run-2_part-{part}_dwi.nii.gz")) for part in ("real", "imag")]
+    real, imaginary = (nb.load(path).get_fdata(dtype=np.float32) for path in files)
+    turned = (real + 1j * imaginary) * np.exp(2j * np.arange(real.shape[-1]))
+    for path, part in zip(files, (turned.real, turned.imag), strict=True):
+        nb.Nifti1Image(part.astype(np.float32), nb.load(path).affine).to_filename(path)
+    checked = _sound(tmp_path)[1]
+    assert not checked.excluded
+    assert len(_only(checked.units).images) == 2
+
+
 def test_units_in_other_words_are_radians(tmp_path):
     """The values tell the same."""
     write_complex_t1w(tmp_path, ["rad", "rad"])

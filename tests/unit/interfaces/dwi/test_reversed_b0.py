@@ -45,6 +45,20 @@ def test_one_volume_and_a_foreign_table_are_taken_as_they_are(tmp_path):
     assert nb.load(outputs.mask_file).get_fdata().any()
 
 
+def test_a_b0_in_real_and_imaginary_parts_is_seen_as_a_magnitude(tmp_path):
+    """Its phase would make folds of dark and bright of the real part."""
+    head = _head()
+    wave = np.exp(2j * np.arange(len(head)))[:, None, None]
+    for name in ("real", "imag"):
+        part = getattr(head * wave, name).astype(np.float32)
+        nb.Nifti1Image(part, _AFFINE).to_filename(tmp_path / f"{name}.nii.gz")
+    node = MeanReversedB0(
+        b0_mask_method="otsu", in_file=tmp_path / "real.nii.gz", imaginary_file=tmp_path / "imag.nii.gz"
+    )
+    found = nb.load(node.run(cwd=str(tmp_path)).outputs.b0_file).get_fdata()
+    np.testing.assert_allclose(found, head, atol=1e-3)
+
+
 def test_a_field_is_shared_in_the_voxels_of_each_series(tmp_path):
     """Mirrored storage turns the sign; larger voxels and shorter readouts make fewer voxels of it."""
     displacement = np.full((4, 4, 4), 1.5, np.float32)
