@@ -75,7 +75,12 @@ def _dark_slices(name: str, image: np.ndarray) -> list[str]:
 
 
 def describe_dark_slices(
-    name: str, dark: Sequence[DarkSlice], axis: int, numbers: Sequence[int] | None = None
+    name: str,
+    dark: Sequence[DarkSlice],
+    axis: int,
+    numbers: Sequence[int] | None = None,
+    *,
+    others: bool = False,
 ) -> str:
     """Note for the user on slices of a file that have lost signal.
 
@@ -89,6 +94,8 @@ def describe_dark_slices(
         Across the slices.
     numbers : sequence of int, optional
         Of each volume in its file, from 0; none of an image that is no series.
+    others : bool
+        Other series hold the same volumes, and stand in where they show these slices.
     """
     volumes = ["" if numbers is None else f" of volume {numbers[one.volume]}" for one in dark]
     places = [
@@ -96,13 +103,21 @@ def describe_dark_slices(
         for one, where in zip(dark[:_MOST_NAMED], volumes, strict=False)
     ]
     more = f" and {len(dark) - _MOST_NAMED} more" if len(dark) > _MOST_NAMED else ""
+    places_named = (
+        f"{name}: signal was lost in single slices: {', '.join(places)}{more}, counted from 0 along "
+        f"{'ijk'[axis]}, with what is left of the signal beside. "
+    )
+    if others:
+        return (
+            f"{places_named}There the other series of the group stand in, with the noise of fewer averages, "
+            "and the slices beside are darkened a little; look at them"
+        )
     remedy = (
         "leave the image out" if numbers is None else "leave the volume out, or let eddy replace it (--repol)"
     )
     return (
-        f"{name}: signal was lost in single slices: {', '.join(places)}{more}, counted from 0 along "
-        f"{'ijk'[axis]}, with what is left of the signal beside. Denoising does not bring it back, and the "
-        f"slices beside are darkened a little; look at them, and {remedy}"
+        f"{places_named}Denoising does not bring it back, and the slices beside are darkened a little; look "
+        f"at them, and {remedy}"
     )
 
 

@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.registration.alignment import AlignmentQC, QCThresholds
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series
 from n2a_bids.algorithms.registration.dwi_resampling import (
@@ -34,6 +35,12 @@ from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
+from n2a_bids.interfaces.dwi.lost_slices import (
+    LossesInputSpec,
+    SeriesWithLosses,
+    let_others_stand_in,
+    place_losses,
+)
 from n2a_bids.interfaces.dwi.series import B0BrainInputSpec, b0_threshold_trait, read_series_table
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.io.gradients import write_gradients
@@ -70,7 +77,7 @@ class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
     )
 
 
-class _AlignSeriesInputSpec(AcquiredSeriesInputSpec, B0BrainInputSpec):
+class _AlignSeriesInputSpec(AcquiredSeriesInputSpec, LossesInputSpec, B0BrainInputSpec):
     b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each, as acquired")
     keep_mask = traits.Bool(
         False, usedefault=True, desc="the mask has the shape of the corrected brain: take it as it is"
@@ -132,12 +139,14 @@ class _AlignedSeries:
     seen: NDArray[np.bool_]
     noise_kept: float
     row: SeriesRow
+    lost: dict[int, Mask]
 
 
 class AlignSeries(SimpleInterface):
     """Bring every volume of every series onto the grid of the first, in one interpolation.
 
-    Series that fail a QC threshold are excluded. Where one measurement alone remains of several, because
+    Series that fail a QC threshold are excluded, and where slices of one lost their signal, the others stand
+    in. Where one measurement alone remains of several, because
     the others do not fit, which of them is the right one cannot be told: that is an error.
     """
 
@@ -183,6 +192,7 @@ class AlignSeries(SimpleInterface):
             seen,
             series_noise_kept(series.data.shape[:3], *mapping),
             self._row(index, reference, series, (b0, first), (seen, fractions)),
+            place_losses(self.inputs, index, series.data.shape[:3], voxel_maps, mask.shape),
         )
 
     def _row(
@@ -232,6 +242,9 @@ class AlignSeries(SimpleInterface):
     ) -> None:
         inputs, model = self.inputs, Path(self.inputs.b0_files[0])
         used = [aligned[index] for index in accepted]
+        let_others_stand_in(
+            [SeriesWithLosses(one.path, float(one.b0[reference.mask].mean()), one.lost) for one in used]
+        )
         mask = reference.mask
         if isdefined(inputs.displacement_files) and not inputs.keep_mask:
             # The mask that came in has the shape of the distorted brain.

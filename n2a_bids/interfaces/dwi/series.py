@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.preparation.gap_filling import mend_series
-from n2a_bids.algorithms.quality.dark_slices import find_dark_slices
+from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.contrasts import B0_THRESHOLD
@@ -90,6 +90,7 @@ class _PickVolumesInputSpec(BaseInterfaceInputSpec):
     values_file = traits.Str(desc="what is denoised instead of it: the real-valued series of a complex one")
     phase_file = traits.Str(desc="smooth phase of that, radians; empty where there is none")
     volumes = traits.List(traits.Int(), desc="volumes to take, from 0; all by default")
+    has_others = traits.Bool(False, usedefault=True, desc="other series hold the same volumes, and stand in")
     b0_threshold = b0_threshold_trait()
 
 
@@ -101,6 +102,10 @@ class _PickVolumesOutputSpec(TraitedSpec):
     bvec_file = File(exists=True, desc="their directions, unit length")
     b0_file = File(exists=True, desc="their mean b0")
     gap_warnings = traits.List(traits.Str(), desc="of specks, dark slices and unusual signal")
+    lost_slices = traits.List(
+        traits.List(traits.Int()), desc="slices without their signal: volume, of those taken, and slice"
+    )
+    slice_axis = traits.Int(desc="array axis across the slices")
 
 
 class PickVolumes(SimpleInterface):
@@ -117,7 +122,14 @@ class PickVolumes(SimpleInterface):
         indices = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
         table = table.subset(indices)
         data = np.ascontiguousarray(data[..., indices])
-        self._results["gap_warnings"] = _mend_and_check(data, table, indices, image)
+        across = slice_axis(image)
+        across = 2 if across is None else across
+        dark = find_dark_slices(data, across, find_shells(table))
+        self._results.update(lost_slices=[[one.volume, one.index] for one in dark], slice_axis=across)
+        self._results["gap_warnings"] = [
+            *_mend_and_check(data, table, indices, image),
+            *self._describe_lost(image.path.name, dark, across, indices),
+        ]
         bval, bvec = write_gradients(table, affine, folder / "series")
         self._results["out_file"] = os.fspath(save_like(data, image.path, folder / "series.nii.gz"))
         self._results["b0_file"] = os.fspath(
@@ -126,6 +138,11 @@ class PickVolumes(SimpleInterface):
         self._results["bval_file"], self._results["bvec_file"] = os.fspath(bval), os.fspath(bvec)
         self._pick_values(indices, folder)
         return runtime
+
+    def _describe_lost(self, name: str, dark: list[DarkSlice], across: int, indices: list[int]) -> list[str]:
+        if not dark:
+            return []
+        return [describe_dark_slices(name, dark, across, indices, others=self.inputs.has_others)]
 
     def _pick_values(self, indices: list[int], folder: Path) -> None:
         """The same volumes of the real-valued series and of the phase, where there are any."""
@@ -145,14 +162,11 @@ def _mend_and_check(
     data: NDArray[np.float32], table: Gradients, indices: list[int], image: ImageFile
 ) -> list[str]:
     """Mend specks of a series in place; refuse volumes that are none of it, and name what is unusual."""
-    across, shells, name = slice_axis(image), find_shells(table), image.path.name
-    across = 2 if across is None else across
-    dark = find_dark_slices(data, across, shells)
+    shells, name = find_shells(table), image.path.name
     specks = mend_series(data, voxel_sizes_mm(nb.load(image.path).affine), stored_limits(image.path))
     refuse_empty_volumes(data, indices, image.path)
     return [
         *([describe_specks(name, specks)] if specks.size else []),
-        *([describe_dark_slices(name, dark, across, indices)] if dark else []),
         *check_signal(data, shells, indices, image.path),
     ]
 

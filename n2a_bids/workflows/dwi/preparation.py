@@ -90,11 +90,12 @@ def init_preparation(
         _connect_alignment(workflow, align)
         workflow.connect(workflow.get_node("pick"), "b0_file", align, "b0_files")
         return align
-    align = _align_node(unit, given, config, reference_reason)
+    align, pick = _align_node(unit, given, config, reference_reason), workflow.get_node("pick")
     _connect_alignment(workflow, align)
     workflow.connect(
         [
-            (workflow.get_node("pick"), align, [("bval_file", "bval_files"), ("bvec_file", "bvec_files")]),
+            (pick, align, [("bval_file", "bval_files"), ("bvec_file", "bvec_files")]),
+            (pick, align, [("lost_slices", "lost_slices"), ("slice_axis", "slice_axes")]),
             (workflow.get_node("motion"), align, [("b0_file", "b0_files")]),
             (workflow.get_node("distinct"), align, [("reasons", "excluded")]),
         ]
@@ -189,7 +190,7 @@ def _pick_node(unit: DenoisingUnit) -> MapNode:
     of_each = ["in_file", "bval_file", "bvec_file", "volumes"]
     if second_files(unit):
         of_each += ["values_file", "phase_file"]
-    pick = MapNode(PickVolumes(), of_each, name="pick", mem_gb=2.0)
+    pick = MapNode(PickVolumes(has_others=len(unit.images) > 1), of_each, name="pick", mem_gb=2.0)
     pick.inputs.bval_file = [str(image.bval) for image in unit.images]
     pick.inputs.bvec_file = [str(image.bvec) for image in unit.images]
     pick.inputs.volumes = _volumes_of(unit)

@@ -88,6 +88,28 @@ class _Unit:
         return register, align.run().outputs
 
 
+@pytest.mark.parametrize("code", ["LAS", "PSR"])
+def test_another_series_stands_in_for_a_lost_slice(tmp_path, monkeypatch, code):
+    """In the unit of the series that lost it, however that is stored; what both lost stays lost."""
+    monkeypatch.chdir(tmp_path)
+    unit, axis = _Unit(tmp_path, code), code.index("S")
+    for number, lost in ((1, {4: 8}), (2, {3: 6, 4: 8})):
+        path = unit.inputs["in_files"][number - 1]
+        image = nb.load(path)
+        data = np.float32(number) * image.get_fdata(dtype=np.float32)
+        for volume, index in lost.items():
+            np.moveaxis(data, 2 if number == 1 else axis, 0)[index, ..., volume] *= 0.2
+        nb.Nifti1Image(data, image.affine).to_filename(path)
+    b0 = nb.load(unit.inputs["b0_files"][1])
+    nb.Nifti1Image(2 * b0.get_fdata(dtype=np.float32), b0.affine).to_filename(unit.inputs["b0_files"][1])
+    outputs = unit.run(lost_slices=[[[4, 8]], [[3, 6], [4, 8]]], slice_axes=[2, axis], **_GATES)[1]
+    first, second = (nb.load(path).get_fdata() for path in outputs.out_files)
+    assert np.allclose(second[:, :, 6, 3], 2 * first[:, :, 6, 3], rtol=0.02, atol=1e-3)
+    assert np.allclose(first[:, :, 8, 4], 0.2 * unit.data[0][:, :, 8, 4], atol=1e-3)
+    whole = np.delete(second, (6, 8), axis=2)
+    assert np.allclose(whole, 2 * np.delete(unit.data[1], (6, 8), axis=2), rtol=1e-5)
+
+
 @pytest.mark.parametrize("code", ["RAS", "PSR", "SPL"])
 def test_storage_changes_nothing(tmp_path, monkeypatch, code):
     """Voxels, table, mask and record are those of the same pair stored in one order."""
