@@ -12,6 +12,7 @@ from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.quality.mask_checks import dice
 from n2a_bids.algorithms.registration.dwi_motion import register_rigid
+from n2a_bids.algorithms.registration.noise_attenuation import filtered_noise_variance
 from n2a_bids.algorithms.registration.resampling import field_of_view
 from n2a_bids.algorithms.registration.rigid import first_guess
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
@@ -168,7 +169,13 @@ def mirror_reasons(
     common = reference.mask & seen
     if not common.any():
         return []
-    match = smooth_correlation(reference.image, shown, common, smoothing, noise_variances)
+    # Interpolated once more, it has less noise: as if it had not, that would speak for the mirror image.
+    to_mirrored = transform.between_voxels(reference.affine, mirrored.affine)
+    centre = np.array(ndimage.center_of_mass(reference.mask))
+    left = filtered_noise_variance(to_mirrored, centre, smoothing)
+    left /= filtered_noise_variance(np.eye(4), np.round(centre), smoothing)
+    variances = (noise_variances[0], left * noise_variances[1])
+    match = smooth_correlation(reference.image, shown, common, smoothing, variances)
     if match < _LEAST_MATCH or 1 - match > _LARGEST_MISMATCH_KEPT * (1 - correlation):
         return []
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import nibabel as nb
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
@@ -13,6 +14,7 @@ from n2a_bids.algorithms.registration.alignment import QCThresholds
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series, series_noise_kept, series_view
 from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations
+from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import (
     PlacedImage,
     brain_overlap,
@@ -116,6 +118,21 @@ def test_a_mirror_image_of_the_head_is_named():
         after, seen = show_on(other, transform, head)
         found = judge_series(head, other.image, after, seen, transform, thresholds)
         assert ("left and right were swapped" in found.reason) is is_named
+
+
+def test_noise_is_no_reason_to_take_a_head_for_its_mirror_image():
+    """Interpolated once more than the head, its mirror image has less noise to be made up for."""
+    reference = _head()
+    # Symmetric about a plane beside the middle: voxels of the mirror image lie between those of the head.
+    mirrored = ndimage.shift(reference.image[::-1], (0.5, 0, 0), order=3)
+    even = reference.image + np.float32(0.45) * (mirrored - reference.image)
+    head = PlacedImage(even, _AFFINE, reference.mask & reference.mask[::-1])
+    real, imaginary = np.random.default_rng(4).normal(0, 2.0 * even[head.mask].mean(), (2, *even.shape))
+    other = np.hypot(even + real, imaginary).astype(np.float32)
+    thresholds, seen = QCThresholds(-1.0, -1.0, 180.0, np.inf, 0.0), np.ones(even.shape, bool)
+    measured = PairNoise.measure(head.image, head.mask, other, np.eye(4))
+    found = judge_series(head, other, other, seen, Affine(), thresholds, measured)
+    assert found.correlation_after < 0.97 and found.reason == ""
 
 
 def test_another_head_is_refused_and_a_moved_one_is_not():
