@@ -8,12 +8,12 @@ from pathlib import Path
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
 )
 
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.training.groups import AlignedGroup, write_groups
 
 GROUP_FILE = "group.json"
@@ -33,7 +33,7 @@ class _KeepAlignedOutputSpec(TraitedSpec):
     group_file = File(exists=True, desc="JSON list with this group")
 
 
-class KeepAligned(SimpleInterface):
+class KeepAligned(ResumableInterface):
     """Write the group as `read_groups` takes it."""
 
     input_spec = _KeepAlignedInputSpec

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.preparation.demodulation import (
@@ -19,6 +19,7 @@ from n2a_bids.algorithms.preparation.demodulation import (
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
 from n2a_bids.dataset.read.complex_parts import combine, phase_scale
 from n2a_bids.interfaces.dwi.align import AcquiredSeriesInputSpec, read_acquired
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, save_like
 
 Values = NDArray[np.float32]
@@ -50,7 +51,7 @@ class _DemodulateOutputSpec(TraitedSpec):
     warnings = traits.List(traits.Str(), desc="one sentence where the phase is not smooth")
 
 
-class Demodulate(SimpleInterface):
+class Demodulate(ResumableInterface):
     """Take the smooth phase out of a complex image, on its own grid, before it is moved or interpolated."""
 
     input_spec = _DemodulateInputSpec
@@ -113,7 +114,7 @@ class _RestorePhaseOutputSpec(TraitedSpec):
     phase_sidecar = traits.Dict(desc="of the phase")
 
 
-class RestorePhase(SimpleInterface):
+class RestorePhase(ResumableInterface):
     """Give a denoised real-valued image the phase back that was taken out; negative values turn it by pi."""
 
     input_spec = _RestorePhaseInputSpec
@@ -157,7 +158,7 @@ class _PlacePhaseOutputSpec(TraitedSpec):
     phase_file = traits.Str(desc="phase of the first series, radians, with the motion and distortion undone")
 
 
-class PlacePhase(SimpleInterface):
+class PlacePhase(ResumableInterface):
     """Bring the phase of the first series to the common grid as the series itself was brought there.
 
     ``in_files`` are the phases, in radians. Cosine and sine are interpolated, which do not wrap.

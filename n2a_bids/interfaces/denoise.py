@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 
 from n2a_bids.config import DenoiseConfig
 from n2a_bids.config.options import Declared, declared_fields
+from n2a_bids.interfaces.resumable import Resumable
 from n2a_bids.io.json import sidecar_path
 from n2a_bids.system.child import child_environment, raise_if_killed
 from n2a_bids.system.gpu_slot import gpu_slot, visible_gpus
@@ -98,7 +99,7 @@ class _DenoiseOutputSpec(TraitedSpec):
     repetition_files = traits.List(File(exists=True), desc="each repetition, denoised")
 
 
-class Denoise(CommandLine):
+class Denoise(Resumable, CommandLine):
     """``n2a-tools denoise`` in a child process.
 
     Resources (device, threads, memory) are not part of the hash: a run may resume on another machine.

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
 
 from n2a_bids.algorithms.preparation.gaps import Gaps, find_gaps, without_gaps, zone_value
 from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import stored_limits, write_gaps
 from n2a_bids.io.images import load, save_like
 
@@ -29,7 +30,7 @@ class _FindGapsOutputSpec(TraitedSpec):
     warnings = traits.List(traits.Str(), desc="a sentence for each image with specks or dark slices")
 
 
-class FindGaps(SimpleInterface):
+class FindGaps(ResumableInterface):
     """Find what was not measured, and keep it from disturbing masks, registration and intensities.
 
     Specks become like their surroundings, and zones of NaN or of a value below all signal become 0. Where

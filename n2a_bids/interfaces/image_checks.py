@@ -10,7 +10,6 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -21,6 +20,7 @@ from n2a_bids.algorithms.quality.ceiling import find_ceiling
 from n2a_bids.algorithms.quality.mask_checks import is_stripped, misplacement_mm
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.dataset.read.image_checks import check_image
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, load_mask, spell_sizes
 
 
@@ -35,7 +35,7 @@ class _CheckImagesOutputSpec(TraitedSpec):
     out_files = traits.List(traits.Str(), desc="the same images")
 
 
-class CheckImages(SimpleInterface):
+class CheckImages(ResumableInterface):
     """Pass images on, or raise BIDSDataError that says what is wrong with the first bad one."""
 
     input_spec = _CheckImagesInputSpec
@@ -76,7 +76,7 @@ class _InspectInputsOutputSpec(TraitedSpec):
     skull_stripped = traits.Bool(desc="whether the images are zero outside the brain")
 
 
-class InspectInputs(SimpleInterface):
+class InspectInputs(ResumableInterface):
     """Look at voxel sizes, at bright tissue that was cut off, at a given mask, and for a missing skull."""
 
     input_spec = _InspectInputsInputSpec

@@ -13,7 +13,6 @@ from nipype.interfaces.base import (
     Directory,
     File,
     InputMultiObject,
-    SimpleInterface,
     TraitedSpec,
     traits,
 )
@@ -24,6 +23,7 @@ from n2a_bids.denoising.microscopy.exposures import Exposures, align_exposures, 
 from n2a_bids.denoising.microscopy.frames import sum_frames
 from n2a_bids.interfaces.derivatives.sidecar_fields import alignment_sidecar, denoising_sidecar
 from n2a_bids.interfaces.derivatives.sidecars import completed_record
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.files import content_digest, copy_whole, write_whole
 from n2a_bids.io.images import load
 from n2a_bids.io.json import read_typed, record_text, sidecar_path, sidecar_text
@@ -66,7 +66,7 @@ class _AlignExposuresOutputSpec(TraitedSpec):
     warnings = traits.List(traits.Str(), desc="what the report should say")
 
 
-class AlignExposures(SimpleInterface):
+class AlignExposures(ResumableInterface):
     """Read, compare and align; exposures that do not fit two or more others are left out."""
 
     input_spec = _AlignExposuresInputSpec
@@ -190,7 +190,7 @@ class _WriteMicrographsOutputSpec(TraitedSpec):
     out_files = traits.List(traits.Str(), desc="what was written: files, and folders of OME-Zarr")
 
 
-class WriteMicrographs(SimpleInterface):
+class WriteMicrographs(ResumableInterface):
     """Write images, sidecars and records of a group of micrographs into the output folder."""
 
     input_spec = _WriteMicrographsInputSpec

@@ -11,7 +11,6 @@ from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
     InputMultiObject,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -30,6 +29,7 @@ from n2a_bids.dataset.templates.regions import find_atlas, read_region_names
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.t1w_brain import write_brain_mask
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load, load_mask, mask_in_world, same_grid, save_like
 from n2a_bids.io.json import read_typed, write_record
@@ -59,7 +59,7 @@ class _FindRegionsOutputSpec(TraitedSpec):
     names = traits.Dict(traits.Int(), traits.Str(), desc="of all regions, by their number")
 
 
-class FindRegions(SimpleInterface):
+class FindRegions(ResumableInterface):
     """Files of an atlas, looked for anew in every run: what follows sees whether they changed.
 
     What an earlier run wrote goes first: where this one fails, regions of another image or atlas do not stay.
@@ -114,7 +114,7 @@ class _PlaceRegionsOutputSpec(TraitedSpec):
     overlap = traits.Float(desc="Dice coefficient of the brain mask and the brain of the template")
 
 
-class PlaceRegions(SimpleInterface):
+class PlaceRegions(ResumableInterface):
     """Bring the regions of a template to an image: rigid, affine, deformable, by mutual information.
 
     Brain of ICBM 152 and mask overlap by Dice coefficients of 0.978 to 0.981 on two real T1w heads and a b0;
@@ -181,7 +181,7 @@ class _RegionalNoiseOutputSpec(TraitedSpec):
     labels_sidecar = traits.Dict(desc="sidecar of the regions")
 
 
-class RegionalNoise(SimpleInterface):
+class RegionalNoise(ResumableInterface):
     """Signal, noise, expected error and gain in every region of an atlas."""
 
     input_spec = _RegionalNoiseInputSpec

@@ -10,7 +10,6 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -40,6 +39,7 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     too_few,
 )
 from n2a_bids.interfaces.odd_reference import note_odd_reference
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import load, load_mask, same_grid, save_like
 from n2a_bids.io.json import write_record
@@ -95,7 +95,7 @@ class AlignedOutputSpec(TraitedSpec):
     warnings = traits.List(traits.Str(), desc="what is missing of which repetition")
 
 
-class AlignRepetitions(SimpleInterface):
+class AlignRepetitions(ResumableInterface):
     """Bring repetitions to one grid by one interpolation each, and exclude those that fail a QC threshold.
 
     A repetition that already lies on the grid of the reference, to a twentieth of a voxel, is not

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
 
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.system.child import run_ants
 
 
@@ -22,7 +23,7 @@ class _BiasCorrectOutputSpec(TraitedSpec):
     sidecar = traits.Dict(desc="sidecar that says so")
 
 
-class BiasCorrect(SimpleInterface):
+class BiasCorrect(ResumableInterface):
     """N4 bias field correction with ANTs: fMRIPrep expects it of a ``desc-preproc_T1w``."""
 
     input_spec = _BiasCorrectInputSpec

@@ -9,7 +9,6 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -19,6 +18,7 @@ from n2a_bids.algorithms.preparation.background import without_noisy_background
 from n2a_bids.dataset.templates.brain import find_template
 from n2a_bids.external.network_brain import find_by_network
 from n2a_bids.external.t1w_brain import check_brain, packaged_template, write_brain_mask
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, mask_in_world, save_like
 from n2a_bids.system.child import run_ants
 
@@ -36,7 +36,7 @@ class _BrainMaskInputSpec(_HeadInputSpec):
     threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
 
 
-class BrainMask(SimpleInterface):
+class BrainMask(ResumableInterface):
     """Brain mask by deepbet, whose weights come with it, in a child process without GPU.
 
     Its networks learned from T1w heads, but from their shape more than from their grey: on one head with
@@ -63,7 +63,7 @@ def _magnitude_like(inputs: TraitedSpec, folder: Path) -> Path:
     return save_like(cleaned, image, folder / "dark_background.nii.gz")
 
 
-class NetworkBrainMask(SimpleInterface):
+class NetworkBrainMask(ResumableInterface):
     """Brain mask by the small network that comes with the package, on any contrast, within a second.
 
     It learned from b0s, T2w and FLAIR heads that were made from label maps, and from few of T1w contrast.
@@ -85,7 +85,7 @@ class _TemplateBrainMaskInputSpec(_HeadInputSpec):
     random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
 
 
-class TemplateBrainMask(SimpleInterface):
+class TemplateBrainMask(ResumableInterface):
     """Brain mask of a template, brought to the head by registration with ANTs.
 
     Coarser than deepbet: on a real head the two masks overlap by a Dice coefficient of 0.92.
@@ -119,7 +119,7 @@ class _GivenBrainMaskInputSpec(BaseInterfaceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="brain mask in the same world coordinates")
 
 
-class GivenBrainMask(SimpleInterface):
+class GivenBrainMask(ResumableInterface):
     """A mask that the user brings, on the grid of the image: resampled (nearest voxel) where it is not."""
 
     input_spec = _GivenBrainMaskInputSpec

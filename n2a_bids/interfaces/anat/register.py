@@ -9,7 +9,6 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -18,6 +17,7 @@ from nipype.interfaces.base import (
 from n2a_bids.algorithms.noise.copies import find_means
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
 from n2a_bids.external.brain_registration import BrainFiles, register_brains
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import finest_images, load, load_mask
 
@@ -51,7 +51,7 @@ class _ChooseReferenceOutputSpec(TraitedSpec):
     contrast_to_noise = traits.List(traits.Float(), desc="quality of each repetition")
 
 
-class ChooseReference(SimpleInterface):
+class ChooseReference(ResumableInterface):
     """The repetition of largest ratio of tissue contrast to noise inside the brain; the first, if equal.
 
     Only those with the smallest voxels are compared: large voxels have less noise, but all the others would
@@ -142,7 +142,7 @@ class _RegisterRigidOutputSpec(TraitedSpec):
     out_transform = File(exists=True, desc="ITK text file: reference world to moving world")
 
 
-class RegisterRigid(SimpleInterface):
+class RegisterRigid(ResumableInterface):
     """Rigid registration of two brains with ANTs: see `register_brains`."""
 
     input_spec = _RegisterRigidInputSpec

@@ -9,7 +9,6 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     isdefined,
     traits,
 )
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.registration.similarity import contrast_to_noise
 from n2a_bids.interfaces.anat.align import AlignedOutputSpec
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import load_zone
 from n2a_bids.io.images import load, load_mask, save_like
 from n2a_bids.io.json import write_record
@@ -35,7 +35,7 @@ class _KeepSingleOutputSpec(AlignedOutputSpec):
     index = traits.Int(desc="its index, 0")
 
 
-class KeepSingle(SimpleInterface):
+class KeepSingle(ResumableInterface):
     """Pass one image on as `AlignRepetitions` passes many: nothing is registered, nothing interpolated.
 
     Lists of what was moved are empty, and no map of what was measured is written.

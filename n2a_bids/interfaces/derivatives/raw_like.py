@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, TraitedSpec, isdefined, traits
 
 from n2a_bids.dataset.write.raw_like.fieldmaps import (
     copied_identifiers,
@@ -16,6 +16,7 @@ from n2a_bids.dataset.write.raw_like.names import write_raw_like_files
 from n2a_bids.dataset.write.raw_like.reversed_b0 import copy_reversed_b0
 from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, propagated
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.record.typed_json import JsonObject
 
 _OF_DENOISING = ("DenoisingStrategy", "DenoisingChosen", "DenoisingRecipe", "RandomSeed")
@@ -37,7 +38,7 @@ class _DescribeOwnGridsOutputSpec(TraitedSpec):
     mask_sidecars = traits.List(traits.Dict(), desc="sidecar of the brain mask of each")
 
 
-class DescribeNativeGrids(SimpleInterface):
+class DescribeNativeGrids(ResumableInterface):
     """Sidecars of a denoised series on the grid of each of its sources."""
 
     input_spec = _DescribeOwnGridsInputSpec
@@ -92,7 +93,7 @@ class _DescribeRawLikeOutputSpec(TraitedSpec):
     sidecars = traits.List(traits.Dict(), desc="sidecar of each image, without what only derivatives have")
 
 
-class DescribeRawLike(SimpleInterface):
+class DescribeRawLike(ResumableInterface):
     """Description of the dataset that looks raw, and sidecars that fit into it."""
 
     input_spec = _DescribeRawLikeInputSpec
@@ -132,7 +133,7 @@ class _CopyFieldMapsOutputSpec(TraitedSpec):
     out_files = traits.List(traits.Str(), desc="images of field maps in the dataset that looks raw")
 
 
-class CopyFieldMaps(SimpleInterface):
+class CopyFieldMaps(ResumableInterface):
     """Field maps of series that have just been written: see `copy_field_maps`."""
 
     input_spec = _CopyFieldMapsInputSpec

@@ -10,7 +10,6 @@ import nibabel as nb
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -35,6 +34,7 @@ from n2a_bids.interfaces.derivatives.sidecar_fields import (
     uncertainty_sidecar,
 )
 from n2a_bids.interfaces.image_checks import were_stripped
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.json import read_typed, write_record
 from n2a_bids.record.alignment import AlignmentRecord, DistortionRecord
 from n2a_bids.record.denoising import DenoisingRecord
@@ -84,7 +84,7 @@ class _DescribeResultsOutputSpec(TraitedSpec):
     record_file = File(exists=True, desc="JSON of n2a-tools denoise, with the names of the sources")
 
 
-class DescribeResults(SimpleInterface):
+class DescribeResults(ResumableInterface):
     """Sidecars of a unit, from what the alignment and the denoiser report."""
 
     input_spec = _DescribeResultsInputSpec

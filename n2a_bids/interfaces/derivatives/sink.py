@@ -11,13 +11,13 @@ from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     DynamicTraitedSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     Undefined,
     isdefined,
     traits,
 )
 
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.files import copied_whole, write_whole
 from n2a_bids.io.json import sidecar_path, sidecar_text
 from n2a_bids.record.typed_json import JsonObject
@@ -35,7 +35,7 @@ class _WriteDerivativesOutputSpec(TraitedSpec):
     out_files = traits.List(File(exists=True), desc="what was written")
 
 
-class WriteDerivatives(SimpleInterface):
+class WriteDerivatives(ResumableInterface):
     """Copy files to the output dataset: each appears whole or not at all, with its sidecar.
 
     Every name of `targets` becomes two inputs: ``<name>`` takes its file or files, and ``<name>_sidecar``
@@ -98,7 +98,7 @@ class _SelectOutputSpec(TraitedSpec):
     out = traits.List(traits.Str(), desc="the values at these indices")
 
 
-class SelectByIndex(SimpleInterface):
+class SelectByIndex(ResumableInterface):
     """Values of those repetitions that are still there; none is a valid answer."""
 
     input_spec = _SelectInputSpec

@@ -10,7 +10,6 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -43,6 +42,7 @@ from n2a_bids.interfaces.dwi.lost_slices import (
 )
 from n2a_bids.interfaces.dwi.series import B0BrainInputSpec, b0_threshold_trait, read_series_table
 from n2a_bids.interfaces.odd_reference import note_odd_reference
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import read_typed, write_record
@@ -142,7 +142,7 @@ class _AlignedSeries:
     lost: dict[int, Mask]
 
 
-class AlignSeries(SimpleInterface):
+class AlignSeries(ResumableInterface):
     """Bring every volume of every series onto the grid of the first, in one interpolation.
 
     Series that fail a QC threshold are excluded, and where slices of one lost their signal, the others stand

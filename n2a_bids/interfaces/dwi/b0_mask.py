@@ -9,7 +9,6 @@ import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -18,6 +17,7 @@ from nipype.interfaces.base import (
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import Method, find_b0_brain, volume_problem
 from n2a_bids.interfaces.dwi.series import B0BrainInputSpec
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import save_like
 
 _WORDS: dict[Method, str] = {
@@ -50,7 +50,7 @@ class _B0MaskOutputSpec(TraitedSpec):
     warnings = traits.List(traits.Str(), desc="where another way than the one asked for was taken")
 
 
-class B0Mask(SimpleInterface):
+class B0Mask(ResumableInterface):
     """Brain mask on the mean b0 of a series."""
 
     input_spec = _B0MaskInputSpec

@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
 
 from n2a_bids.algorithms.noise.copies import find_repeated_volumes
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_series_noise
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.interfaces.anat.copies import copy_reasons, partial_warnings
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_series_table
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load
 
 
@@ -28,7 +29,7 @@ class _FindSeriesCopiesOutputSpec(TraitedSpec):
     warnings = traits.List(traits.Str(), desc="of noise that is shared in part, and of repeated volumes")
 
 
-class FindSeriesCopies(SimpleInterface):
+class FindSeriesCopies(ResumableInterface):
     """Find diffusion series that hold the noise of others, as their headers place them.
 
     The first series, on whose grid the others will be, is never named. Volumes that a series holds twice are

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair
@@ -17,6 +17,7 @@ from n2a_bids.algorithms.distortion.quality import DistortionQuality, judge_dist
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, brain_overlap, find_start, show_on
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gradients import phase_encoding_of
 from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import write_record
@@ -97,7 +98,7 @@ def _load_placed(image: str, mask: str) -> PlacedImage:
     return PlacedImage(*load(Path(image)), load(Path(mask))[0] > 0.5)
 
 
-class EstimateDistortion(SimpleInterface):
+class EstimateDistortion(ResumableInterface):
     """Displacement field and head motion between two series of opposite phase encoding."""
 
     input_spec = _EstimateDistortionInputSpec

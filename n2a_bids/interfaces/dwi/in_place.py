@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
 
 from n2a_bids.algorithms.registration.alignment import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import measure_motion
 from n2a_bids.algorithms.registration.transforms import world_points
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load
 from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import read_transforms
@@ -38,7 +39,7 @@ class _KeepInPlaceOutputSpec(TraitedSpec):
     noise_kept = traits.Float(desc="1: nothing is interpolated")
 
 
-class KeepInPlace(SimpleInterface):
+class KeepInPlace(ResumableInterface):
     """What `AlignSeries` gives, without any interpolation: motion is only written down."""
 
     input_spec = _KeepInPlaceInputSpec

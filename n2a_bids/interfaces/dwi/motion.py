@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.registration.dwi_motion import EstimatedMotion, estimate_motion
@@ -18,6 +18,7 @@ from n2a_bids.algorithms.registration.dwi_resampling import still_b0
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, SeriesRegistration, register_series
 from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
 from n2a_bids.interfaces.dwi.series import MaskedSeriesInputSpec, read_table
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform, write_transforms
@@ -38,7 +39,7 @@ class _EstimateMotionOutputSpec(TraitedSpec):
     b0_file = File(exists=True, desc="mean of the b0s where the first of them lies")
 
 
-class EstimateMotion(SimpleInterface):
+class EstimateMotion(ResumableInterface):
     """Motion of every volume relative to the first b0, and the mean of the b0s without it."""
 
     input_spec = _EstimateMotionInputSpec
@@ -101,7 +102,7 @@ class _RegisterSeriesOutputSpec(TraitedSpec):
     record_file = File(exists=True, desc="JSON: how each motion was found")
 
 
-class RegisterSeries(SimpleInterface):
+class RegisterSeries(ResumableInterface):
     """Motion of every series relative to the first."""
 
     input_spec = _RegisterSeriesInputSpec

@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import File, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.field import AcquiredGrid, acquired_grid
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
 from n2a_bids.algorithms.registration.motion_measures import undo_rotations
 from n2a_bids.interfaces.dwi.align import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like
 
@@ -31,7 +32,7 @@ class _OwnGridsOutputSpec(TraitedSpec):
     bvec_files = traits.List(File(exists=True), desc="directions of each, motion within the series undone")
 
 
-class NativeGrids(SimpleInterface):
+class NativeGrids(ResumableInterface):
     """Move and distort the denoised series again, as each source was.
 
     The motion of volumes within a series stays corrected: all lie where its first b0 lies. Outside the

@@ -11,7 +11,6 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -26,6 +25,7 @@ from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain, find_brain
 from n2a_bids.interfaces.dwi.series import B0BrainInputSpec, b0_threshold_trait, first_volume, read_table
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import phase_encoding_in_world, phase_encoding_of, superior_axis
 from n2a_bids.io.images import load, save_like
@@ -44,7 +44,7 @@ class _MeanReversedB0OutputSpec(TraitedSpec):
     mask_file = File(exists=True, desc="brain in it")
 
 
-class MeanReversedB0(SimpleInterface):
+class MeanReversedB0(ResumableInterface):
     """Mean of the b0s of an image that is not denoised, without the motion between them, and its brain."""
 
     input_spec = _MeanReversedB0InputSpec
@@ -120,7 +120,7 @@ class _ShareDisplacementOutputSpec(TraitedSpec):
     displacement_files = traits.List(File(exists=True), desc="of every series, in its own voxels")
 
 
-class ShareDisplacement(SimpleInterface):
+class ShareDisplacement(ResumableInterface):
     """The distortion of the first series as that of all that share its phase encoding."""
 
     input_spec = _ShareDisplacementInputSpec

@@ -12,7 +12,6 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -33,6 +32,7 @@ from n2a_bids.dataset.units import ImageFile
 from n2a_bids.denoising.volume_checks import check_signal, refuse_empty_volumes
 from n2a_bids.external.b0_brain import Method
 from n2a_bids.interfaces.gaps import describe_dark_slices, describe_specks
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import read_gradients, write_gradients
 from n2a_bids.io.images import load, save_like
@@ -108,7 +108,7 @@ class _PickVolumesOutputSpec(TraitedSpec):
     slice_axis = traits.Int(desc="array axis across the slices")
 
 
-class PickVolumes(SimpleInterface):
+class PickVolumes(ResumableInterface):
     """Take those volumes of a series that its partners have too, without specks and fillings."""
 
     input_spec = _PickVolumesInputSpec

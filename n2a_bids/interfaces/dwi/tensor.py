@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import torch
-from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import File, TraitedSpec, traits
 
 from n2a_bids.algorithms.diffusion.split import split_series, split_volumes, tensor_condition_number
 from n2a_bids.algorithms.diffusion.tensor import (
@@ -17,6 +17,7 @@ from n2a_bids.algorithms.diffusion.tensor import (
     tensor_volumes,
 )
 from n2a_bids.interfaces.dwi.series import MaskedSeriesInputSpec, read_table
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import json_text
 
@@ -30,7 +31,7 @@ class _SplitSeriesOutputSpec(TraitedSpec):
     record_file = File(exists=True, desc="JSON: which volumes went where")
 
 
-class SplitSeries(SimpleInterface):
+class SplitSeries(ResumableInterface):
     """Fit a tensor to each half of the directions, and synthesize the whole table from either.
 
     Tian et al., "SDnDTI: Self-supervised deep learning-based denoising for diffusion tensor MRI",
@@ -71,7 +72,7 @@ class _TensorOutputSpec(TraitedSpec):
     v1_file = File(exists=True, desc="principal direction, (X, Y, Z, 3), a vector of the world (RAS)")
 
 
-class TensorMapsOfSeries(SimpleInterface):
+class TensorMapsOfSeries(ResumableInterface):
     """FA, MD and V1 of a series, from volumes up to b = 1500 where there are enough of them."""
 
     input_spec = MaskedSeriesInputSpec

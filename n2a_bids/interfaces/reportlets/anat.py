@@ -17,7 +17,6 @@ from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
     InputMultiObject,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -28,6 +27,7 @@ from n2a_bids import viz
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
 from n2a_bids.interfaces.reportlets.scene import load_display, map_of_volumes
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.denoising import DenoisingRecord
@@ -39,7 +39,7 @@ class _FigureOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="the figure, SVG")
 
 
-class FigureInterface(SimpleInterface):
+class FigureInterface(ResumableInterface):
     """A node that draws one figure: subclasses say how in `_draw`.
 
     Where there is nothing to show its file is empty, and `WriteFigures` leaves it out.

@@ -11,13 +11,13 @@ from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
     InputMultiObject,
-    SimpleInterface,
     TraitedSpec,
 )
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.interfaces.reportlets.anat import FigureInterface
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.images import load
 from n2a_bids.io.json import read_typed, record_text
@@ -117,7 +117,7 @@ class _ViewerOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="JSON of what the viewer shows")
 
 
-class MicrographViewer(SimpleInterface):
+class MicrographViewer(ResumableInterface):
     """Quantise one exposure, the mean, the denoised image, residual and noise for the viewer page."""
 
     input_spec = _ViewerInputSpec

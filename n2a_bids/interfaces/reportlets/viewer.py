@@ -11,7 +11,6 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
-    SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.repetitions import spread_channels
 from n2a_bids.interfaces.dwi.series import b0_threshold_trait, read_shells
 from n2a_bids.interfaces.reportlets.scene import load_display, map_of_volumes
+from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.files import write_whole
 from n2a_bids.io.json import record_text
 from n2a_bids.viz.viewer import ViewerGroup, encode_groups
@@ -53,7 +53,7 @@ class _ViewerOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="what the viewer shows, JSON; empty where there is no brain to show")
 
 
-class ViewerImages(SimpleInterface):
+class ViewerImages(ResumableInterface):
     """Quantise the images of one unit for the viewer; nothing but the brain, unless the head is asked for."""
 
     input_spec = _ViewerInputSpec
