@@ -256,4 +256,5 @@ def _place_output(config: Config) -> Config:
 
 
 def _new_run_uuid() -> str:
-    return f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4()}"
+    # Runs are sorted by it, and a container need not have the time zone of its host.
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}_{uuid.uuid4()}"

@@ -503,3 +503,17 @@ def test_config_errors_exit_with_2_in_one_paragraph(capsys):
     error = capsys.readouterr().err
     assert error.startswith("n2a: error: --device cuda")
     assert "Traceback" not in error
+
+
+def test_names_of_runs_follow_time_whatever_the_time_zone(monkeypatch):
+    """A container in another zone than its host would leave runs in the wrong order: the new one outdated."""
+    try:
+        names = []
+        for zone in ("Etc/GMT-12", "Etc/GMT+11"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            names.append(parse().run_uuid[:11])
+        assert names[0] == names[1] or time.gmtime().tm_min == 0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
