@@ -262,9 +262,9 @@ def _open_layout(bids_dir: Path, keep: str, database_dir: Path | None, folders: 
 
 
 def _fingerprint(bids_dir: Path, keep: str, folders: Iterable[Path]) -> str:
-    """Name of a cached index: it changes with the selection, with pybids, and when files come or go."""
+    """Name of a cached index: it changes with selection, pybids, files, and the path as it was given."""
     times = (f"{folder}:{folder.stat().st_mtime_ns}" for folder in folders)
-    state = [version("pybids"), str(bids_dir.resolve()), keep, *times]
+    state = [version("pybids"), str(bids_dir), keep, *times]
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
 
 

@@ -196,6 +196,15 @@ def test_index_cache_is_used_and_follows_the_dataset(make_bids, tmp_path):
     assert [unit.label for unit in collect(bids_dir, only_second).units] == ["sub-02_T1w"]
 
 
+def test_an_index_is_of_the_path_that_was_given(make_bids, tmp_path):
+    """Its paths begin with that: through a link to the dataset they would lead past it."""
+    bids_dir, cached = make_bids(RUNS), select(database_dir=tmp_path / "db")
+    (tmp_path / "link").symlink_to(bids_dir)
+    for folder in (bids_dir, tmp_path / "link"):
+        images = [image.path for unit in collect(folder, cached).units for image in unit.images]
+        assert images == [folder / name for name in RUNS]
+
+
 def test_a_damaged_or_unwritable_index_cache_is_an_error(make_bids, tmp_path):
     """With the folder to delete, or the option to correct."""
     bids_dir, cached = make_bids(RUNS), select(database_dir=tmp_path / "db")
