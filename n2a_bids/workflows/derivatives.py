@@ -57,6 +57,11 @@ def is_made_of_several(unit: DenoisingUnit, config: Config) -> bool:
     return unit.kind != "dwi-in-place"
 
 
+def writes_own_grids(unit: DenoisingUnit, config: Config) -> bool:
+    """Written where it was asked for: one series alone is there anyway."""
+    return config.outputs.dwi_own_grid and len(unit.images) > 1
+
+
 def measures_regions(unit: DenoisingUnit, config: Config) -> bool:
     """Written where regions of an atlas were asked for, and noise is known place by place."""
     return config.outputs.regions is not None and unit.has_regional_noise
@@ -169,6 +174,26 @@ DWI_OUTPUTS: tuple[Output, ...] = (
 )
 
 
+OWN_GRID_OUTPUTS: tuple[Output, ...] = tuple(
+    Output(
+        field,
+        suffix,
+        "owngrid",
+        extension,
+        "dwi",
+        sidecar,
+        of_each_repetition=True,
+        is_written=writes_own_grids,
+    )
+    for field, suffix, extension, sidecar in (
+        ("series", "dwi", ".nii.gz", "series_sidecar"),
+        ("mask", "mask", ".nii.gz", "mask_sidecar"),
+        ("bval", "dwi", ".bval", ""),
+        ("bvec", "dwi", ".bvec", ""),
+    )
+)
+"""Of diffusion series, by a workflow of its own."""
+
 REGION_FIGURES = ("regions", "regionalnoise")
 """Labels of the figures of the regions."""
 
@@ -190,12 +215,21 @@ def region_outputs(unit: DenoisingUnit) -> tuple[Output, ...]:
 
 
 def superseded_outputs(unit: DenoisingUnit, config: Config) -> list[Output]:
-    """Rows of the group as a whole that this run does not write, but one with other options may have.
+    """Rows that this run does not write, but one of the same group with other options may have.
 
-    The error to expect of an image of `auto` would otherwise stand beside the plain mean that replaced it.
+    The error to expect of an image of `auto`, or its echoes, would otherwise stand beside the plain mean that
+    replaced it.
     """
-    rows = (*_table(unit), *region_outputs(unit))
-    return [row for row in rows if not (row.is_written(unit, config) or row.of_each_repetition)]
+    own_grids = OWN_GRID_OUTPUTS if unit.datatype == "dwi" else ()
+    rows = (*_table(unit), *region_outputs(unit), *own_grids)
+    return [row for row in rows if not row.is_written(unit, config) and _is_of_this_group(row, unit)]
+
+
+def _is_of_this_group(row: Output, unit: DenoisingUnit) -> bool:
+    """Whether files of a row are of this group for sure: a run may have been denoised alone, by its name."""
+    if not row.of_each_repetition:
+        return True
+    return len(unit.images) > 1 and (row in OWN_GRID_OUTPUTS or unit.kind == "anat-echoes")
 
 
 def _table(unit: DenoisingUnit) -> tuple[Output, ...]:

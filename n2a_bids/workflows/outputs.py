@@ -14,6 +14,7 @@ from n2a_bids.dataset.group.protocols import input_notes
 from n2a_bids.dataset.names import derivative_path, source_uri
 from n2a_bids.dataset.read.given_masks import mask_warnings, masks_in_other_spaces
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.write.preproc import outdated_preproc
 from n2a_bids.interfaces.derivatives.sidecars import DescribeResults
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.workflows.derivatives import (
@@ -111,8 +112,10 @@ def _describe_node(unit: DenoisingUnit, config: Config, mask_method: str, given_
 def _superseded(unit: DenoisingUnit, config: Config) -> list[str]:
     """Files that an earlier run with other options may have left, with their sidecars and figures."""
     rows = superseded_outputs(unit, config)
-    figures = [row.desc for row in rows] + ([] if measures_regions(unit, config) else [*REGION_FIGURES])
-    return written_files(rows, dict.fromkeys(figures), unit, config)
+    figures = [row.desc for row in rows if not row.of_each_repetition]
+    figures += [] if measures_regions(unit, config) else REGION_FIGURES
+    files = written_files(rows, dict.fromkeys(figures), unit, config)
+    return [*files, *map(str, outdated_preproc(unit, config))]
 
 
 def _add_sinks(workflow: Workflow, unit: DenoisingUnit, config: Config, rows: Sequence[Output]) -> None:

@@ -486,3 +486,28 @@ def test_errors_told_by_another_strategy_are_deleted(config, strategy, stays):
     assert superseded & told == (set() if stays else told)
     written = {path for paths in write.inputs.targets.values() for path in paths}
     assert not written & set(write.inputs.superseded)
+
+
+def test_single_echoes_of_another_strategy_are_deleted(config):
+    """They would stand beside the mean of all; runs that are denoised alone are groups of their own."""
+    names = {}
+    for entity in ("run", "echo"):
+        write = init_outputs_wf(make_unit(config.bids_dir, entity), config).get_node("write")
+        names[entity] = {Path(path).name for path in write.inputs.superseded}
+        assert "sub-01_desc-denoised_T1w.svg" not in names[entity]
+    assert {"sub-01_echo-1_desc-denoised_T1w.nii.gz", "sub-01_echo-2_desc-denoised_T1w.json"} <= names["echo"]
+    assert not any(name.startswith("sub-01_run-1_desc-denoised") for name in names["run"])
+
+
+@pytest.mark.parametrize(
+    ("label", "asked", "stays"), [("1", False, False), ("7", False, True), ("1", True, True)]
+)
+def test_an_image_for_fmriprep_does_not_outlive_its_group(config, label, asked, stays):
+    """Written anew without the option, the group takes the earlier image along; that of another stays."""
+    config = replace(config, outputs=OutputConfig(fmriprep_derivatives=asked))
+    image = config.output_dir / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"
+    image.parent.mkdir(parents=True)
+    sources = [f"bids:raw:sub-01/anat/sub-01_run-{label}_T1w.nii.gz"]
+    image.with_name("sub-01_desc-preproc_T1w.json").write_text(json.dumps({"Sources": sources}))
+    superseded = init_outputs_wf(make_unit(config.bids_dir), config).get_node("write").inputs.superseded
+    assert (str(image) in superseded) is not stays

@@ -17,11 +17,13 @@ from valid_dataset import assert_valid
 
 from n2a_bids.config import Config, DenoiseConfig, MaskConfig, OutputConfig, SelectionConfig
 from n2a_bids.dataset.collect import collect
+from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.dataset.write.description import write_dataset_files
 from n2a_bids.io.json import read_typed
 from n2a_bids.lab.simulation.dwi import distort
 from n2a_bids.record.viewer import ViewerRecord
 from n2a_bids.workflows import node_memory
+from n2a_bids.workflows.derivatives import superseded_outputs
 from n2a_bids.workflows.dwi.unit import init_dwi_unit_wf
 from n2a_bids.workflows.participant import init_participant_wf
 
@@ -230,6 +232,18 @@ def test_pair_on_own_grids_and_under_raw_names(finished_pair):
         assert np.loadtxt(f"{stem}.bvec").shape == (3, raw.shape[3]) == (3, np.loadtxt(f"{stem}.bval").size)
     assert_valid(root / "out", optional=True)
     assert_valid(raw_like, optional=True)
+
+
+def test_series_on_own_grids_do_not_outlive_their_group(tmp_path):
+    """Written anew without the option, the group takes those of an earlier run along."""
+    images = tuple(ImageFile(Path(f"sub-01_run-{run}_dwi.nii.gz"), {"sub": "01", "run": run}) for run in "12")
+    unit = DenoisingUnit("dwi-repeats", images, {"sub": "01"})
+    own = {f"sub-01_run-{run}_desc-owngrid_dwi{end}" for run in "12" for end in (".nii.gz", ".bval", ".bvec")}
+    for asked in (False, True):
+        outputs = OutputConfig(dwi_own_grid=asked)
+        config = Config(tmp_path / "bids", tmp_path / "out", tmp_path / "work", "uuid", outputs=outputs)
+        names = {path.name for row in superseded_outputs(unit, config) for path in row.paths(unit, config)}
+        assert own & names == (set() if asked else own)
 
 
 def test_field_maps_follow_the_series_of_every_group(tmp_path):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from n2a_bids.dataset.names import parse_name
+from n2a_bids.config import Config
+from n2a_bids.dataset.names import derivative_path, parse_name, source_uri
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.errors import BIDSDataError
+from n2a_bids.io.json import listed, read_json, sidecar_path
 
 
 def preproc_units(units: Iterable[DenoisingUnit]) -> list[DenoisingUnit]:
@@ -80,6 +84,28 @@ def several_sessions(units: Iterable[DenoisingUnit], output_dir: Path) -> str:
         "takes those of all sessions for one by default, and stops; run it with "
         "--subject-anatomical-reference sessionwise"
     )
+
+
+def preproc_path(unit: DenoisingUnit, output_dir: Path) -> Path:
+    """Where the ``desc-preproc_T1w`` of the session of a unit goes."""
+    session = {key: unit.entities[key] for key in ("sub", "ses") if key in unit.entities}
+    return derivative_path(output_dir, session, "T1w", desc="preproc")
+
+
+def outdated_preproc(unit: DenoisingUnit, config: Config) -> list[Path]:
+    """Image and sidecar that an earlier run made of these images, where this run does not renew them.
+
+    fMRIPrep would take the earlier image for the result of this run. That of another group stays.
+    """
+    image = preproc_path(unit, config.output_dir)
+    sidecar = sidecar_path(image)
+    if config.outputs.fmriprep_derivatives or unit.suffix != "T1w" or not sidecar.is_file():
+        return []
+    with suppress(BIDSDataError):
+        sources = listed(read_json(sidecar).get("Sources"))
+        if any(source_uri(one.path, config) in sources for one in unit.images):
+            return [image, sidecar]
+    return []
 
 
 def _by_session(units: Iterable[DenoisingUnit]) -> list[list[DenoisingUnit]]:

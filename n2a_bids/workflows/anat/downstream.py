@@ -7,8 +7,8 @@ from nipype.interfaces.utility import IdentityInterface
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.names import derivative_path
 from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.dataset.write.preproc import preproc_path
 from n2a_bids.dataset.write.raw_like.names import raw_like_path
 from n2a_bids.interfaces.anat.bias import BiasCorrect
 from n2a_bids.interfaces.derivatives.raw_like import DescribeRawLike
@@ -46,9 +46,7 @@ def init_downstream_wf(unit: DenoisingUnit, config: Config, *, preproc: bool) ->
 
 def _connect_preproc(workflow: Workflow, inputnode: Node, unit: DenoisingUnit, config: Config) -> None:
     correct = Node(BiasCorrect(random_seed=config.denoise.random_seed), name="bias", mem_gb=1.5)
-    session = {key: unit.entities[key] for key in ("sub", "ses") if key in unit.entities}
-    target = derivative_path(config.output_dir, session, "T1w", desc="preproc")
-    write = Node(WriteDerivatives({"preproc": target}), name="write_preproc")
+    write = Node(WriteDerivatives({"preproc": preproc_path(unit, config.output_dir)}), name="write_preproc")
     workflow.connect(
         [
             (inputnode, correct, [("denoised", "in_file"), ("mask", "mask_file"), ("sidecar", "sidecar")]),

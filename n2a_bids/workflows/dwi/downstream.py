@@ -20,7 +20,7 @@ from n2a_bids.interfaces.derivatives.sidecar_fields import PHASE_ENCODING, share
 from n2a_bids.interfaces.derivatives.sink import WriteDerivatives
 from n2a_bids.interfaces.dwi.native_grid import NativeGrids
 from n2a_bids.record.typed_json import JsonObject
-from n2a_bids.workflows.derivatives import Output
+from n2a_bids.workflows.derivatives import OWN_GRID_OUTPUTS
 
 _ALIGNED = ("mask", "bval", "bvec", "b0_after", "between", "accepted")
 _ACQUIRED = ("own_series", "own_b0", "own_bval", "own_bvec", "motion")
@@ -129,17 +129,7 @@ def _write_own_grids(
         name="describe_own_grids",
     )
     workflow.connect(inputnode, "sidecar", describe, "sidecar")
-    kinds = {
-        "series": ("dwi", ".nii.gz"),
-        "mask": ("mask", ".nii.gz"),
-        "bval": ("dwi", ".bval"),
-        "bvec": ("dwi", ".bvec"),
-    }
-    rows = {
-        name: Output(name, suffix, "owngrid", extension, "dwi", of_each_repetition=True)
-        for name, (suffix, extension) in kinds.items()
-    }
-    targets = {name: row.paths(unit, config) for name, row in rows.items()}
+    targets = {row.field: row.paths(unit, config) for row in OWN_GRID_OUTPUTS}
     write = Node(WriteDerivatives(targets), name="write_own_grids")
     made = [("out_files", "series"), ("mask_files", "mask"), ("bval_files", "bval"), ("bvec_files", "bvec")]
     workflow.connect(
