@@ -135,7 +135,8 @@ def note_attempt(item: ParticipantWork, config: Config) -> bool:
     left_out = [
         LeftOut(_path_in(one.path, config.bids_dir), one.reason) for one in item.excluded if one.is_selected
     ]
-    return bool(write_attempt(folder, config.bids_dir, labels, sources, left_out) or spoiled)
+    looked_at = [_path_in(path, config.bids_dir) for path in item.looked_at]
+    return bool(write_attempt(folder, config.bids_dir, labels, sources, left_out, looked_at) or spoiled)
 
 
 def _forget_viewer(item: ParticipantWork, config: Config) -> None:

@@ -48,6 +48,13 @@ class ParticipantWork:
             tuple(item for item in collection.excluded if label_of(item.path) == label),
         )
 
+    @property
+    def looked_at(self) -> list[Path]:
+        """Every file that was looked at, whatever became of it."""
+        images = [image for unit in self.units for image in (*unit.images, unit.reversed_b0, unit.companion)]
+        files = [path for image in images if image is not None for path in image.files]
+        return list(dict.fromkeys([*files, *(item.path for item in self.excluded)]))
+
     def settings(self, config: Config) -> Config:
         """Those of its workflow, whose first steps need not read voxels again that have been looked at."""
         if not self.checked:

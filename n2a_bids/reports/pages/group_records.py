@@ -86,7 +86,7 @@ class Group:
     without_records: Mapping[str, str] = field(default_factory=dict)
     """Label of each participant that left no record -> link to its report."""
     left_out: tuple[tuple[str, LeftOut], ...] = ()
-    """Label of a participant, and an image of it that its last run did not denoise."""
+    """Label of a participant, and an image of it that the last run which looked at it did not denoise."""
     outliers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Label of a unit -> names of its unusual measures."""
     ratings: tuple[Rating, ...] = ()
@@ -187,7 +187,7 @@ def _rating_folders(output_dir: Path, participants: Sequence[str], ratings_dir: 
 
 
 def _left_out(root: Path) -> tuple[LeftOut, ...]:
-    """Images that the last run of a participant did not denoise; none where no list can be read."""
+    """Images of a participant that were not denoised; none where no list can be read."""
     with suppress(OSError):
         return read_runs(root).left_out
     return ()

@@ -44,7 +44,7 @@ class _Content:
     """Labels of the groups that the run set out to denoise and that have left nothing."""
     crashes: Sequence[Crash]
     left_out: Sequence[LeftOut]
-    """Images that the last run did not denoise."""
+    """Images that the last run which looked at them did not denoise."""
     viewers: Sequence[Path] = ()
     """Viewer pages of these units."""
 

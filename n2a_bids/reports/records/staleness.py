@@ -7,10 +7,10 @@ the last run found that its source images are not all there any more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.errors import BIDSDataError
@@ -46,7 +46,7 @@ class Runs:
     without_sources: Collection[str] = ()
     """Labels of units whose source images the last of all runs did not find."""
     left_out: tuple[LeftOut, ...] = ()
-    """Images that the last of all runs did not denoise."""
+    """Images that the last run which looked at them did not denoise."""
 
 
 def write_attempt(
@@ -55,6 +55,7 @@ def write_attempt(
     attempted: Collection[str],
     sources: Mapping[str, Collection[str]],
     left_out: Sequence[LeftOut] = (),
+    looked_at: Collection[str] = (),
 ) -> list[str]:
     """Write down what a run sets out to do, before it does it; nothing, where there is nothing to say.
 
@@ -70,6 +71,8 @@ def write_attempt(
         Label of each unit that has results already, and the BIDS URIs of its images.
     left_out : sequence of LeftOut
         Images that the run looked at and does not denoise.
+    looked_at : collection of str
+        Paths in the input dataset of all files that it looked at, whatever becomes of them.
 
     Returns
     -------
@@ -79,10 +82,13 @@ def write_attempt(
     gone = {label for label, uris in sources.items() if not all(_is_there(uri, bids_dir) for uri in uris)}
     without_sources = sorted(gone - set(attempted))
     if attempted or without_sources or left_out:
+        earlier = {item.image for item in read_runs(folder.parents[1]).left_out}
+        absent = {image for image in earlier if not _is_there(f"{_RAW}{image}", bids_dir)}
         content = {
             "units": sorted(attempted),
             "without_sources": without_sources,
             "left_out": [asdict(item) for item in left_out],
+            "looked_at": sorted(absent.union(looked_at)),
         }
         write_whole(folder / "units.json", json_text(content) + "\n")
     return without_sources
@@ -104,13 +110,29 @@ def read_runs(root: Path) -> Runs:
             lists[path.parent.name] = read_json(path)
     last = {label: run for run, content in lists.items() for label in _labels(content.get("units"))}
     latest = next(reversed(lists.values())) if lists else {}
-    gone, left_out = _labels(latest.get("without_sources")), _left_out(latest.get("left_out"))
-    return Runs(tuple(lists), last, gone, left_out)
+    return Runs(tuple(lists), last, _labels(latest.get("without_sources")), _still_left_out(lists.values()))
 
 
-def _left_out(value: object) -> tuple[LeftOut, ...]:
+def _still_left_out(lists: Iterable[JsonObject]) -> tuple[LeftOut, ...]:
+    """What is left out after all runs: each has the last word on the images that it looked at."""
+    found: list[LeftOut] = []
+    for content in lists:
+        looked_at = content.get("looked_at")
+        # Without that list, it is one of an earlier version, and stands for all images.
+        seen = None if looked_at is None else _with_folders(_labels(looked_at))
+        found = [item for item in found if seen is not None and item.image not in seen]
+        found += _left_out(content.get("left_out"))
+    return tuple(sorted(found, key=lambda item: item.image))
+
+
+def _with_folders(paths: Iterable[str]) -> set[str]:
+    """Paths and the folders that they lie in: one that could not be opened was left out as a whole."""
+    return {text for path in paths for text in (path, *map(str, PurePosixPath(path).parents))}
+
+
+def _left_out(value: object) -> list[LeftOut]:
     items = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-    return tuple(LeftOut(str(item.get("image", "")), str(item.get("reason", ""))) for item in items)
+    return [LeftOut(str(item.get("image", "")), str(item.get("reason", ""))) for item in items]
 
 
 def _labels(value: object) -> list[str]:

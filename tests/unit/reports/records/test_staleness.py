@@ -17,7 +17,7 @@ from n2a_bids.reports.methods.citation import write_citation
 from n2a_bids.reports.pages.group import write_group
 from n2a_bids.reports.pages.group_records import read_group
 from n2a_bids.reports.pages.participant import write_participant_reports
-from n2a_bids.reports.records.staleness import is_left_over, read_runs, write_attempt
+from n2a_bids.reports.records.staleness import LeftOut, is_left_over, read_runs, write_attempt
 from n2a_bids.reports.records.units import find_records, find_units
 
 
@@ -154,3 +154,33 @@ def test_a_result_whose_image_is_broken_now_is_one_of_the_past(study):
     assert not note_attempt(ParticipantWork("01", (), (Excluded(images[0], "a filter"),)), config)
     assert note_attempt(ParticipantWork("01", (), (Excluded(images[1], "truncated", is_error=True),)), config)
     assert "2026-b has not replaced it" in study.outdated()["sub-01_T1w"]
+
+
+def test_images_of_other_sessions_stay_left_out(study):
+    """A run has the last word on what it looked at: each session may have a run of its own."""
+    root, first, second = study.out / "sub-01", study.image("a"), study.image("b")
+    names = [str(path.relative_to(study.bids)) for path in (first, second)]
+
+    def run(uuid: str, left_out: list[str], looked_at: list[str]) -> list[str]:
+        gone = [LeftOut(name, "one image, nothing to average") for name in left_out]
+        write_attempt(root / "log" / uuid, study.bids, ["sub-01_T1w"], {}, gone, looked_at)
+        return [item.image for item in read_runs(root).left_out]
+
+    assert run("2026-a", names[:1], names[:1]) == names[:1]
+    assert run("2026-b", names[1:], names[1:]) == names
+    assert run("2026-c", [], names[:1]) == names[1:], "it was denoised, or a filter excludes it now"
+    second.unlink()
+    assert run("2026-d", [], names[:1]) == [], "the image is not there any more"
+    assert run("2026-e", ["sub-01/dwi"], ["sub-01/dwi"]) == ["sub-01/dwi"]
+    assert run("2026-f", [], ["sub-01/dwi/sub-01_dwi.nii.gz"]) == [], "the folder could be opened"
+
+
+def test_a_list_of_an_earlier_version_stands_for_all_images(study):
+    """It does not tell what was looked at."""
+    root = study.out / "sub-01"
+    study.attempt("2026-a", "sub-01_T1w")
+    for run, images in (("2026-b", ["x"]), ("2026-c", ["y"])):
+        left_out = [{"image": image, "reason": "broken"} for image in images]
+        (root / "log" / run).mkdir()
+        (root / "log" / run / "units.json").write_text(json.dumps({"units": [], "left_out": left_out}))
+    assert [item.image for item in read_runs(root).left_out] == ["y"]
