@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from n2a_bids.algorithms.dataset_training.steps import TrainingBatch
 from n2a_bids.algorithms.nn.networks import ResidualUNet
 
 
@@ -44,12 +43,3 @@ class ConsistentUNet(nn.Module):
         known = torch.complex(samples[:, :1].float(), samples[:, 1:].float())
         spectrum = torch.where(drawn > 0, known, torch.fft.fft2(estimate))
         return torch.fft.ifft2(spectrum).real - image
-
-
-def frequency_loss(image: Tensor, output: Tensor, batch: TrainingBatch) -> Tensor:
-    """Squared error of the image plus the predicted residual, frequency by frequency, times weights.
-
-    With weights of one it is the squared error of the pixels (Parseval).
-    """
-    spectrum = torch.fft.fft2(image + output - batch.target, norm="ortho")
-    return ((spectrum.real**2 + spectrum.imag**2) * batch.weight).mean()

@@ -14,11 +14,9 @@ import torch
 from torch import nn
 
 from n2a_bids.algorithms.dataset_training.steps import (
-    Loss,
     TrainingBatch,
     TrainingState,
     new_state,
-    residual_loss,
     train_steps,
 )
 from n2a_bids.denoising.run import choose_device, device_name
@@ -29,13 +27,12 @@ from n2a_bids.lab.benchmark.noise2noise.config import Noise2NoiseConfig
 from n2a_bids.lab.benchmark.noise2noise.images import (
     PHOTOGRAPH_NOISE,
     Picture,
-    density,
     load_photographs,
     load_slices,
     psnr_db,
     undersample,
 )
-from n2a_bids.lab.benchmark.noise2noise.networks import BlindUNet, ConsistentUNet, frequency_loss
+from n2a_bids.lab.benchmark.noise2noise.networks import BlindUNet, ConsistentUNet
 from n2a_bids.lab.benchmark.table import RowTable, keep_settings
 
 _COLUMNS = (
@@ -72,7 +69,6 @@ class _Task:
     tests: Mapping[str, list[Picture]]
     restore: Callable[[nn.Module, Picture, np.random.Generator], tuple[Picture, Picture]]
     """Noisy and restored image of a clean one."""
-    loss: Loss = residual_loss
 
 
 def run_noise2noise(config: BenchmarkConfig) -> int:
@@ -158,7 +154,6 @@ def _trained(
             seed=config.random_seed,
             n_steps=min(_STEPS_PER_CHECKPOINT, asked.steps - state.step),
             progress=lambda step: step / asked.steps,
-            loss_of=task.loss,
         )
         seconds += time.monotonic() - started
         with whole_file(path) as temporary:
@@ -223,9 +218,6 @@ def _mri_task(config: BenchmarkConfig) -> _Task:
     n_test = max(1, len(brains) // 5)
     bank = load_slices(brains[:-n_test], asked.slice_edge)
     tests = {"brains": load_slices(brains[-n_test:], asked.slice_edge)[: asked.most_tests]}
-    # A target that divides by the chance p of a sample misses its power times (1 - p) / p there: beside an
-    # error of about that power, as crops of photographs are weighted, p is left.
-    weight = torch.from_numpy(density(asked.slice_edge).astype(np.float32))[None, None]
 
     def draw(clean_targets: bool, rng: np.random.Generator) -> TrainingBatch:
         rows = []
@@ -238,13 +230,13 @@ def _mri_task(config: BenchmarkConfig) -> _Task:
             rows.append((image, samples, drawn, clean if clean_targets else other))
         image, samples, drawn, target = (np.stack(part) for part in zip(*rows))
         inputs = tuple(torch.from_numpy(one) for one in _inputs(image, samples, drawn))
-        return TrainingBatch(inputs, torch.from_numpy(target)[:, None], weight)
+        return TrainingBatch(inputs, torch.from_numpy(target)[:, None], torch.ones(1, 1, 1, 1))
 
     def restore(network: nn.Module, clean: Picture, rng: np.random.Generator) -> tuple[Picture, Picture]:
         image, samples, drawn = (one[None] for one in undersample(clean[0], rng))
         return image, _apply(network, *map(torch.from_numpy, _inputs(image, samples, drawn)))[0]
 
-    return _Task(partial(ConsistentUNet, asked.width), draw, tests, restore, frequency_loss)
+    return _Task(partial(ConsistentUNet, asked.width), draw, tests, restore)
 
 
 def _inputs(

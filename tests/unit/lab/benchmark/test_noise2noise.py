@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from n2a_bids.algorithms.dataset_training.steps import TrainingBatch, residual_loss
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.lab.benchmark.config import BenchmarkConfig
 from n2a_bids.lab.benchmark.noise2noise.config import Noise2NoiseConfig
@@ -18,7 +17,7 @@ from n2a_bids.lab.benchmark.noise2noise.images import (
     load_photographs,
     undersample,
 )
-from n2a_bids.lab.benchmark.noise2noise.networks import ConsistentUNet, frequency_loss
+from n2a_bids.lab.benchmark.noise2noise.networks import ConsistentUNet
 from n2a_bids.lab.benchmark.noise2noise.run import run_noise2noise
 
 EDGE = 16
@@ -65,20 +64,6 @@ def test_crops_count_by_the_noise_that_they_have(kind, share):
     quieter, noisier = sorted((kind.weight(level), kind.weight(level / 2)), reverse=True)
     assert 0 < noisier < quieter < 1
     assert (kind.variance(level) > kind.variance(level / 2)) == (kind.weight(level) < kind.weight(level / 2))
-
-
-@pytest.mark.parametrize(("weighted", "part"), [((2, 3), 1.0), ((3, 2), 0.0)])
-def test_frequencies_count_by_their_weights(weighted, part):
-    """An error of one frequency counts as that of the pixels where the weight stands, else not at all."""
-    places = np.arange(EDGE) / EDGE
-    wave = np.cos(2 * np.pi * (2 * places[:, None] + 3 * places), dtype=np.float32)
-    image, output, target = (torch.from_numpy(scale * wave[None, None]) for scale in (1, 2, 0.5))
-    weight = torch.zeros(1, 1, EDGE, EDGE)
-    weight[0, 0, weighted[0], weighted[1]] = weight[0, 0, -weighted[0], -weighted[1]] = 1
-    pixels = TrainingBatch((image,), target, torch.ones(1, 1, 1, 1))
-    expected = part * float(residual_loss(image, output, pixels))
-    batch = TrainingBatch((image,), target, weight)
-    assert float(frequency_loss(image, output, batch)) == pytest.approx(expected, rel=1e-5, abs=1e-9)
 
 
 def test_measured_samples_are_put_back():
