@@ -28,8 +28,16 @@ class Block:
         return box_within(self.core, self.box)
 
 
+_ACTIVATION_COPIES = 5
+"""Feature maps of the finest level alive at once, measured as peak memory over one map."""
+
 _SMALLEST_CORE = 16
 """Below this a block is nearly all halo; memory is then exceeded rather than time."""
+
+
+def most_voxels(memory_gb: float, n_channels: int, precision: torch.dtype) -> float:
+    """Voxels whose features, of so many channels, fit the memory while a network is applied."""
+    return memory_gb * 1e9 / (_ACTIVATION_COPIES * n_channels * precision.itemsize)
 
 
 def largest_cores(
@@ -48,6 +56,16 @@ def largest_cores(
             break
         cores[longest] = -(-cores[longest] // (2 * stride)) * stride
     return cores[0], cores[1], cores[2]
+
+
+def shape_of(volume: Tensor) -> tuple[int, int, int]:
+    """Grid size of a (N, C, X, Y, Z) tensor."""
+    return volume.shape[2], volume.shape[3], volume.shape[4]
+
+
+def cut(volume: Tensor, box: Index) -> Tensor:
+    """Part of a (N, C, X, Y, Z) tensor, with the channels of a voxel next to each other."""
+    return volume[(..., *box)].contiguous(memory_format=torch.channels_last_3d)
 
 
 def plan_blocks(

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from n2a_bids.algorithms.nn.blocks import largest_cores, plan_blocks
-from n2a_bids.algorithms.nn.levels import ACTIVATION_COPIES, residual_by_levels
+from n2a_bids.algorithms.nn.blocks import cut, largest_cores, most_voxels, plan_blocks, shape_of
+from n2a_bids.algorithms.nn.levels import residual_by_levels
 from n2a_bids.algorithms.nn.networks import ResidualUNet, receptive_radius
 from n2a_bids.algorithms.nn.precision import precision_for
 
@@ -72,19 +72,13 @@ def _residual_in_blocks(network: nn.Module, volumes: list[torch.Tensor], memory_
     """What the network adds to a volume: at once where its features fit the memory, else in parts."""
     device = volumes[0].device
     precision = precision_for(device)
-    shape = (volumes[0].shape[2], volumes[0].shape[3], volumes[0].shape[4])
-    most_voxels = memory_gb * 1e9 / (ACTIVATION_COPIES * network.tail.in_channels * precision.itemsize)
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        if isinstance(network, ResidualUNet) and np.prod(shape) > most_voxels:
+        if isinstance(network, ResidualUNet):
             return residual_by_levels(network, volumes, memory_gb, precision)
-        residual, halo = torch.empty_like(volumes[0]), receptive_radius(network)
-        cores = largest_cores(shape, halo, network.stride, most_voxels)
+        residual, shape, halo = torch.empty_like(volumes[0]), shape_of(volumes[0]), receptive_radius(network)
+        fitting = most_voxels(memory_gb, network.tail.in_channels, precision)
+        cores = largest_cores(shape, halo, network.stride, fitting)
         for block in plan_blocks(shape, cores, halo, network.stride):
-            box = (..., *block.box)
-            values = network(*(_part(volume, box) for volume in volumes))
+            values = network(*(cut(volume, block.box) for volume in volumes))
             residual[(..., *block.core)] = values[(..., *block.core_in_box)].float()
     return residual
-
-
-def _part(volume: torch.Tensor, box: tuple) -> torch.Tensor:
-    return volume[box].contiguous(memory_format=torch.channels_last_3d)
