@@ -44,7 +44,7 @@ def is_zarr(path: Path) -> bool:
     return path.name.lower().endswith(".zarr")
 
 
-def zarr_problem(path: Path) -> str:
+def _problem(path: Path) -> str:
     """What keeps a folder from being read, with the remedy, without its pixels; empty if nothing does."""
     if not path.is_dir():
         found = "a file" if path.exists() else "no such folder"
@@ -152,7 +152,7 @@ def _stored_files(path: Path, array: zarr.Array) -> dict[tuple[int, ...], Path]:
 
 def _finest(path: Path) -> tuple[zarr.Array, str, tuple[float, float, float] | None]:
     """Array of the finest level, its axes in the letters of TIFF, and the size of a pixel in mm."""
-    problem = zarr_problem(path)
+    problem = _problem(path)
     if problem:
         raise BIDSDataError(problem)
     group = importlib.import_module("zarr").open_group(os.fspath(path), mode="r")

@@ -13,7 +13,7 @@ from n2a_bids.dataset.read.acquisition import positive_number
 from n2a_bids.dataset.read.files import file_problem, problem_found_by
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrographs import check_header
-from n2a_bids.io.ome_zarr import count_zarr_pages, is_zarr, zarr_problem
+from n2a_bids.io.ome_zarr import count_zarr_pages, is_zarr
 from n2a_bids.record.typed_json import JsonObject
 
 EXTENSIONS = (".png", ".tif", ".ome.tif", ".ome.btf", ".ome.zarr")
@@ -49,7 +49,7 @@ def list_micrographs(folders: Iterable[Path]) -> list[Path]:
 
 def micrograph_problem(path: Path) -> str:
     """What keeps the file of a micrograph from being read, with the remedy; its pixels are not looked at."""
-    found = zarr_problem(path) if is_zarr(path) else file_problem(path)
+    found = "" if is_zarr(path) else file_problem(path)
     return found or problem_found_by(check_header, path)
 
 

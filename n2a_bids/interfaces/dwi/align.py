@@ -146,8 +146,8 @@ class AlignSeries(ResumableInterface):
     """Bring every volume of every series onto the grid of the first, in one interpolation.
 
     Series that fail a QC threshold are excluded, and where slices of one lost their signal, the others stand
-    in. Where one measurement alone remains of several, because
-    the others do not fit, which of them is the right one cannot be told: that is an error.
+    in. Where one measurement alone remains of several, because the others do not fit, which of them is the
+    right one cannot be told: that is an error.
     """
 
     input_spec = _AlignSeriesInputSpec
