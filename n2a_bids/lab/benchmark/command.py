@@ -72,19 +72,10 @@ def run_benchmark(config: BenchmarkConfig) -> int:
     # before numpy, torch and ITK are loaded: they read these once
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[variable] = str(config.omp_nthreads)
-    if config.noise2noise.noise:
-        from n2a_bids.lab.benchmark.noise2noise.run import run_noise2noise
-
+    run = _without_t1w_truths(config)
+    if run is not None:
         _record_machine(config)
-        return run_noise2noise(config)
-    if config.modality == "dwi":
-        _record_machine(config)
-        return run_dwi(config)
-    if config.modality == "micr":
-        from n2a_bids.lab.benchmark.micr.run import run_micrographs
-
-        _record_machine(config)
-        return run_micrographs(config)
+        return run(config)
     from n2a_bids.lab.benchmark.anat.run import BenchmarkPlan, run_cells
 
     plan = _make_plan(config, BenchmarkPlan)
@@ -108,6 +99,25 @@ def run_benchmark(config: BenchmarkConfig) -> int:
     truths = _load_truths(config)
     _record_machine(config)
     return _run_on_truths(config, truths, plan, run_cells)
+
+
+def _without_t1w_truths(config: BenchmarkConfig) -> Callable[[BenchmarkConfig], int] | None:
+    """What was asked for, where it is not about T1w images."""
+    if config.noise2noise.noise:
+        from n2a_bids.lab.benchmark.noise2noise.run import run_noise2noise
+
+        return run_noise2noise
+    if config.rates:
+        from n2a_bids.lab.benchmark.rates import run_rates
+
+        return run_rates
+    if config.modality == "dwi":
+        return run_dwi
+    if config.modality == "micr":
+        from n2a_bids.lab.benchmark.micr.run import run_micrographs
+
+        return run_micrographs
+    return None
 
 
 def _run_on_truths(config: BenchmarkConfig, truths: list, plan: object, run_cells: Callable[..., int]) -> int:

@@ -183,6 +183,9 @@ class BenchmarkConfig:
         Option("compare the expected error of every voxel with the true one (auto) instead of the methods"),
     ] = False
     speed: Annotated[bool, Option("measure speed by phase instead of quality")] = False
+    rates: Annotated[
+        bool, Option("measure the rates that n2a-tools doctor tells instead of quality, for some seconds")
+    ] = False
     site: Annotated[
         bool,
         Option(

@@ -40,6 +40,27 @@ def processor_name() -> str:
     return names[0] if names else platform.machine()
 
 
+def processor_kind() -> str:
+    """The widest instructions that networks can use here: AMX, AVX512-BF16, AVX512, AVX2 or what torch says.
+
+    Examples
+    --------
+    >>> isinstance(processor_kind(), str)
+    True
+    """
+    capability = torch.backends.cpu.get_cpu_capability()
+    kind = capability
+    if capability.startswith("AVX512"):
+        if torch.cpu._is_amx_tile_supported():
+            kind = "AMX"
+        elif torch.cpu._is_avx512_bf16_supported():
+            kind = "AVX512-BF16"
+        else:
+            kind = "AVX512"
+    held = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    return f"{kind}, held to {held} by ONEDNN_MAX_CPU_ISA" if held else kind
+
+
 def _version(name: str) -> str:
     try:
         return version(name)

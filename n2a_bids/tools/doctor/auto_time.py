@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-
-import torch
 
 from n2a_bids.algorithms.nn.rates import Rates
 from n2a_bids.algorithms.strategies.anat.auto_candidates import AutoConfig
@@ -64,24 +61,3 @@ def expected_seconds(size: ImageSize, config: AutoConfig, rates: Rates) -> dict[
         "predict": size.n_voxels * (n_flips * (network + follows) + passes * filtered * _HEAD),
         "rest": size.n_voxels * _REST_S_PER_VOXEL,
     }
-
-
-def processor_kind() -> str:
-    """The widest instructions that networks can use here: AMX, AVX512-BF16, AVX512, AVX2 or what torch says.
-
-    Examples
-    --------
-    >>> isinstance(processor_kind(), str)
-    True
-    """
-    capability = torch.backends.cpu.get_cpu_capability()
-    kind = capability
-    if capability.startswith("AVX512"):
-        if torch.cpu._is_amx_tile_supported():
-            kind = "AMX"
-        elif torch.cpu._is_avx512_bf16_supported():
-            kind = "AVX512-BF16"
-        else:
-            kind = "AVX512"
-    held = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    return f"{kind}, held to {held} by ONEDNN_MAX_CPU_ISA" if held else kind

@@ -122,7 +122,8 @@ def find_speed(device_name: str) -> JsonObject:
     from n2a_bids.algorithms.nn.rates import measure_rates
     from n2a_bids.algorithms.strategies import get_strategy
     from n2a_bids.io.weights import load_all_weights
-    from n2a_bids.tools.doctor.auto_time import TYPICAL_HEAD, expected_seconds, processor_kind
+    from n2a_bids.lab.benchmark.machine import processor_kind
+    from n2a_bids.tools.doctor.auto_time import TYPICAL_HEAD, expected_seconds
 
     rates = measure_rates(torch.device(device_name))
     auto, minutes = get_strategy("auto"), {}

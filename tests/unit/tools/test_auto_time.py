@@ -11,7 +11,8 @@ from n2a_bids.algorithms.nn import rates as measured
 from n2a_bids.algorithms.nn.rates import Rates, measure_rates
 from n2a_bids.algorithms.strategies.anat import auto
 from n2a_bids.io.weights import load_all_weights
-from n2a_bids.tools.doctor.auto_time import TYPICAL_HEAD, expected_seconds, processor_kind
+from n2a_bids.lab.benchmark.machine import processor_kind
+from n2a_bids.tools.doctor.auto_time import TYPICAL_HEAD, expected_seconds
 
 RATES = Rates("cpu", "float32", training=1e5, prediction=2e5, fusion=5e5, nonlocal_bayes=3e5)
 

@@ -1,9 +1,14 @@
 """Speed measurements of the benchmark."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
 
+from n2a_bids.algorithms.nn.rates import Rates
+from n2a_bids.cli.tools import main
+from n2a_bids.lab.benchmark import rates
 from n2a_bids.lab.benchmark.anat import engine_speed, speed
 from n2a_bids.lab.benchmark.anat.cells import Cell, make_cell_data
 from n2a_bids.lab.benchmark.anat.methods import oracle_input
@@ -62,3 +67,17 @@ def _take_little():
 
 def _take_much():
     return np.ones(50 * 2**20, np.float32)[:10].copy(), {}
+
+
+def test_rates_are_rows_that_add_up_over_machines(tmp_path, monkeypatch):
+    """What stands on the page for clusters comes from such rows."""
+    told = Rates("cpu", "float32", training=5e4, prediction=2e5, fusion=4e5, nonlocal_bayes=1e5)
+    monkeypatch.setattr(rates, "measure_rates", lambda device: told)
+    arguments = ["benchmark", "--rates", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    assert main(arguments) == 2
+    monkeypatch.setattr(rates, "processor_name", lambda: "another")
+    assert main([*arguments, "--resume"]) == 0
+    rows = list(csv.DictReader((tmp_path / "rates.tsv").open(), delimiter="\t"))
+    assert [row["training"] for row in rows] == ["50000", "50000"]
+    assert rows[1]["processor"] == "another"
