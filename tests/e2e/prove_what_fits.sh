@@ -26,7 +26,7 @@ run_proof() {  # NAME SCRIPT PROOF...: within the time that is left
 }
 
 prove_slurm() {
-    # Seconds that each takes (docs/hpc.md), with a reserve; the first includes the start of the cluster.
+    # Seconds that each takes on two busy cores, with a reserve; the first includes the start of the cluster.
     local wanted=() proof cost sum=0
     if [ "$(id -u)" != 0 ]; then left_out "slurm: needs root"; return; fi
     if ! command -v slurmctld apt-get > /dev/null; then left_out "slurm: not installed, and no apt-get"; return; fi
