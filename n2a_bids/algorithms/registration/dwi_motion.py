@@ -105,16 +105,13 @@ def estimate_motion(
     groups = contrast_groups(gradients)
     noise = _noise_over_signal(data, gradients, mask)
     motions = np.zeros((data.shape[-1], 6))
-    n_rounds = 0
-    smoothings_mm = _smoothings_mm(mask, voxel_size_mm, noise)
-    for smoothing_mm, tolerance in zip(smoothings_mm, _STEP_VOXELS, strict=True):
-        images = [SmoothImage(volume, voxel_size_mm, smoothing_mm) for volume in np.moveaxis(data, -1, 0)]
-        for _ in range(_MOST_ROUNDS):
-            before, n_rounds = motions.copy(), n_rounds + 1
-            _align_to_predictions(images, points, groups, gradients, motions, noise)
-            step = _largest_step(before, motions, points, groups) / min(voxel_size_mm)
-            if step < tolerance:
-                break
+    steps_mm: list[float] = []
+    for smoothing_mm, tolerance in zip(_smoothings_mm(mask, voxel_size_mm, noise), _STEP_VOXELS, strict=True):
+        # Not named, so that images of one smoothing are gone when those of the next are made.
+        smoothed = (SmoothImage(volume, voxel_size_mm, smoothing_mm) for volume in np.moveaxis(data, -1, 0))
+        steps_mm += _come_to_rest(
+            list(smoothed), points, groups, gradients, motions, noise, tolerance * min(voxel_size_mm)
+        )
     errors = join_in_time(motions, groups)
     errors_voxels = [_displacement_mm(error, points) / float(np.mean(voxel_size_mm)) for error in errors]
     scale = np.diag([*voxel_size_mm, 1.0])
@@ -126,7 +123,8 @@ def estimate_motion(
     # Exactly the identity for the reference, whatever rounding leaves.
     moved = maps @ inverse(maps[reference])
     moved[reference] = np.eye(4)
-    return EstimatedMotion(moved, n_rounds, round(float(step), 4), bool(step < _STEP_VOXELS[-1]))
+    step = steps_mm[-1] / min(voxel_size_mm)
+    return EstimatedMotion(moved, len(steps_mm), round(step, 4), step < _STEP_VOXELS[-1])
 
 
 def register_rigid(
@@ -214,6 +212,24 @@ def _noise_over_signal(data: NDArray[np.float32], gradients: Gradients, mask: ND
     signal = float(np.median(data[..., lowest].mean(axis=-1)[mask]))
     low, high = _NOISE
     return float(np.clip(_LEFT_BY_SMOOTHING * noise_sd / signal, low, high)) if signal > 0 else high
+
+
+def _come_to_rest(
+    images: list[SmoothImage],
+    points: NDArray,
+    groups: list[NDArray[np.intp]],
+    gradients: Gradients,
+    motions: NDArray,
+    noise: float,
+    tolerance_mm: float,
+) -> list[float]:
+    """How far (mm) each round moved any volume, until one moves none beyond that; changes `motions`."""
+    steps_mm: list[float] = []
+    while len(steps_mm) < _MOST_ROUNDS and (not steps_mm or steps_mm[-1] >= tolerance_mm):
+        before = motions.copy()
+        _align_to_predictions(images, points, groups, gradients, motions, noise)
+        steps_mm.append(_largest_step(before, motions, points, groups))
+    return steps_mm
 
 
 def _align_to_predictions(

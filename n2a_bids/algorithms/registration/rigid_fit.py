@@ -41,32 +41,37 @@ class Target:
 
 
 class SmoothImage:
-    """A smoothed image and its gradient, read at points in mm."""
+    """A smoothed image, and its slopes, read at points in mm."""
 
     def __init__(self, image: NDArray, voxel_size_mm: tuple[float, float, float], smoothing_mm: float):
         self._size = np.asarray(voxel_size_mm)
         self._image = ndimage.gaussian_filter(image.astype(np.float32), smoothing_mm / self._size)
-        spacing = [float(size) for size in self._size]
-        self._slopes = [slope.astype(np.float32) for slope in np.gradient(self._image, *spacing)]
 
     def values(self, points: NDArray, motion: NDArray) -> NDArray[np.float64]:
         """(N,) values at the moved points."""
-        return self._read(self._image, moved_points(points, motion))
+        return self._read(moved_points(points, motion) / self._size)
 
     def target(self, points: NDArray, motion: NDArray) -> Target:
         """Values at the moved points, and slopes along the axes that the points had before they moved."""
-        moved = moved_points(points, motion)
-        slopes = np.stack([self._read(slope, moved) for slope in self._slopes], axis=1)
-        return Target(self._read(self._image, moved), slopes @ Rotation.from_rotvec(motion[:3]).as_matrix())
+        voxels = moved_points(points, motion) / self._size
+        slopes = np.stack([self._slope(voxels, axis) for axis in range(3)], axis=1)
+        return Target(self._read(voxels), slopes @ Rotation.from_rotvec(motion[:3]).as_matrix())
 
     def sees(self, points: NDArray, motion: NDArray) -> NDArray[np.bool_]:
         """(N,) whether the moved points lie in the image, away from its outermost voxels."""
         voxels = moved_points(points, motion) / self._size
         return np.all((voxels >= 1) & (voxels <= np.array(self._image.shape) - 2), axis=1)
 
-    def _read(self, volume: NDArray, moved: NDArray) -> NDArray[np.float64]:
-        voxels = (moved / self._size).T
-        return ndimage.map_coordinates(volume, voxels, order=1, mode="nearest").astype(float)
+    def _slope(self, voxels: NDArray, axis: int) -> NDArray[np.float64]:
+        # Only where it is asked for: gradients of all images of a series would take three times its memory.
+        last, step = np.array(self._image.shape) - 1, np.eye(3)[axis]
+        ahead = np.clip(voxels, 0, last - step) + step
+        behind = np.clip(voxels, step, last) - step
+        distance_mm = (ahead - behind)[:, axis] * self._size[axis]
+        return (self._read(ahead) - self._read(behind)) / distance_mm
+
+    def _read(self, voxels: NDArray) -> NDArray[np.float64]:
+        return ndimage.map_coordinates(self._image, voxels.T, output=float, order=1, mode="nearest")
 
 
 def size_factor(mask: NDArray[np.bool_], voxel_size_mm: tuple[float, float, float]) -> float:

@@ -1,5 +1,7 @@
 """Laws of motion estimation between diffusion volumes."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from diffusion_series import random_directions
@@ -111,7 +113,7 @@ def _tissue_series(bvals, image, mask, seed=0):
     bvecs = generator.standard_normal((bvals.size, 3))
     bvecs /= np.linalg.norm(bvecs, axis=1, keepdims=True)
     bvecs[bvals == 0] = 0
-    csf, fibres = (_head(seed=seed)[0] / 200 for seed in (3, 4))
+    csf, fibres = (_head(image.shape, seed)[0] / 200 for seed in (3, 4))
     along = (bvecs @ np.array([0.6, 0.8, 0.0])) ** 2
     b = bvals / 1000
     signal = [
@@ -294,6 +296,20 @@ def test_motion_does_not_depend_on_the_unit_of_the_image(unit):
     data, table, mask = _noisy_shell(0.1, dict.fromkeys(range(7, 12), truth))
     maps = [estimate_motion(series, table, mask, _SIZE, _still).voxel_maps for series in (data, unit * data)]
     assert max(_largest_error_mm(one, other, mask) for one, other in zip(*maps)) < 0.02
+
+
+def test_memory_is_that_of_few_copies_of_the_series():
+    """A series of 288 volumes of 1.25 mm takes 4 GB by itself."""
+    image, mask = _head((40, 40, 30))
+    data, table = _tissue_series(_SHELLS, image, mask)
+    data = data.astype(np.float32)
+    tracemalloc.start()
+    try:
+        estimate_motion(data, table, mask, _SIZE, _still)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * data.nbytes
 
 
 def test_where_predictions_fail_beyond_noise_is_trusted_less():
