@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.preparation.demodulation import (
     Demodulated,
-    choose_width,
+    choose_low_pass,
     demodulate,
     out_of_phase,
 )
@@ -39,7 +39,7 @@ class _DemodulateInputSpec(BaseInterfaceInputSpec):
     )
     phase_units = traits.Str("", usedefault=True, desc="Units of the phase, as its sidecar tells")
     slice_axis = traits.Int(
-        -1, usedefault=True, desc="array axis across the slices; -1 for a volume as a whole"
+        -1, usedefault=True, desc="array axis across the slices, by the headers; -1 for a volume as a whole"
     )
     magnitude_only = traits.Bool(False, usedefault=True, desc="do not look at the phase")
 
@@ -144,10 +144,10 @@ def _demodulate_all(
     """Real part and smooth phase of an image or of all volumes of a series, and the part of signal lost."""
     places = [(..., number) for number in range(first.shape[3])] if first.ndim == 4 else [(...,)]
     some = places[:: max(1, len(places) // _FEW_VOLUMES)]
-    width = choose_width([to_complex(first, place) for place in some], axes)
+    low_pass = choose_low_pass([to_complex(first, place) for place in some], axes)
     real, phase, lost = np.empty_like(first), np.empty_like(first), []
     for place in places:
-        found: Demodulated = demodulate(to_complex(first, place), axes, width)
+        found: Demodulated = demodulate(to_complex(first, place), low_pass.axes, low_pass.width_voxels)
         real[place], phase[place] = found.real, found.phase
         if place in some:
             lost.append(out_of_phase(found))

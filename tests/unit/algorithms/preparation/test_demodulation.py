@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from n2a_bids.algorithms.preparation.demodulation import (
     WIDTHS_VOXELS,
+    choose_low_pass,
     choose_width,
     demodulate,
     linear_phase,
@@ -126,3 +127,39 @@ def test_the_energy_lost_to_a_steep_phase_is_told_as_it_is(kind, half_of_k_space
     lost = np.sum((signal * np.sin(phase - found.phase)) ** 2) / np.sum(signal**2)
     assert lost > 0.1
     assert out_of_phase(found) == pytest.approx(lost, rel=0.15)
+
+
+@pytest.mark.parametrize("across", [0, 1, 2])
+@pytest.mark.parametrize("told", [(0, 1, 2), "another plane"])
+@pytest.mark.parametrize("jumps", ["by chance", "two packages"])
+def test_slices_with_phases_of_their_own_are_found_where_headers_tell_others(across, told, jumps):
+    """Stacks of slices without MRAcquisitionType, or turned by a tool that is silent: the bias is gone."""
+    place = np.indices((36, 34, 32))
+    of_slices = (
+        np.random.default_rng(1).uniform(0, 2 * np.pi, 36) if jumps == "by chance" else np.arange(36) % 2
+    )
+    phase = 2 * np.sin(2 * np.pi * place[0] / 72) + 0.01 * place[1] ** 2 + of_slices[place[across]]
+    image, signal = _head_with_phase(phase, 8.0, half_of_k_space=False)
+    axes = (0, 1, 2) if told == (0, 1, 2) else tuple(axis for axis in range(3) if axis != (across + 1) % 3)
+    found = choose_low_pass([image], axes)
+    assert found.axes == tuple(axis for axis in range(3) if axis != across)
+    real = demodulate(image, found.axes, found.width_voxels).real[signal > 0]
+    assert real.mean() == pytest.approx(8.0, rel=0.01)
+    before = demodulate(image, axes, choose_width([image], axes)).real[signal > 0]
+    assert before.mean() < 0.95 * 8.0
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (0, 1)])
+@pytest.mark.parametrize("kind", ["smooth", "steep all around"])
+def test_axes_stay_where_others_keep_no_more(axes, kind):
+    """A volume is no stack of slices because its phase is steep, and slices may have one phase."""
+    place = np.indices((36, 34, 32))
+    phase = 2 * np.sin(2 * np.pi * place[0] / 72) + 0.01 * place[1] ** 2
+    if kind == "steep all around":
+        phase = 0.8 * np.sin(2 * np.pi * place / 8).sum(axis=0)
+    image, _ = _head_with_phase(phase, 8.0, half_of_k_space=False)
+    found = choose_low_pass([image], axes)
+    if kind == "smooth":
+        assert (found.axes, found.width_voxels) == (axes, choose_width([image], axes))
+    else:
+        assert axes != (0, 1, 2) or found.axes == axes
