@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -126,9 +127,10 @@ def _find_acquired(
 def _load_some(path: Path) -> Volumes:
     """(X, Y, Z, N) some volumes of a file; a long series need not fit into memory beside the others."""
     proxy = nb.load(path).dataobj
-    chosen = spread_channels(proxy.shape[3], _MOST_VOLUMES) if len(proxy.shape) > 3 else []
-    volumes = [proxy[..., index] for index in chosen] or [proxy]
-    return np.stack([np.asarray(volume, dtype=np.float32) for volume in volumes], axis=-1)
+    if math.prod(proxy.shape[3:]) == 1:
+        return np.asarray(proxy, dtype=np.float32).reshape(*proxy.shape[:3], 1)
+    chosen = spread_channels(proxy.shape[3], _MOST_VOLUMES)
+    return np.stack([np.asarray(proxy[..., index], dtype=np.float32) for index in chosen], axis=-1)
 
 
 def _find_object(image: Volumes) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
 from n2a_bids.viz import Frame, crop_to_mask
 
 
@@ -53,7 +53,8 @@ def load_display(
     """
     mask_image = nb.as_closest_canonical(nb.load(mask_file))
     mask = np.asanyarray(mask_image.dataobj).reshape(mask_image.shape[:3]) > 0
-    voxel_size_mm = tuple(float(size) for size in mask_image.header.get_zooms()[:3])
+    # pixdim may say otherwise where the sform places the voxels.
+    voxel_size_mm = voxel_sizes_mm(mask_image.affine)
     if not mask.any():
         mask = np.ones_like(mask)
     box = (slice(None),) * 3
@@ -69,6 +70,8 @@ def _on_grid(
     image: nb.spatialimages.SpatialImage, shape: tuple[int, int, int], affine: NDArray, volume: int | None
 ) -> NDArray[np.float32]:
     """The part of an image that lies on a grid, without interpolation where the grids agree."""
+    if len(image.shape) > 4:
+        image = nb.squeeze_image(image)
     if len(image.shape) == 4 and volume is not None:
         image = image.slicer[..., min(volume, image.shape[3] - 1)]
     image = nb.as_closest_canonical(image)

@@ -77,11 +77,13 @@ def test_a_series_of_few_slices_tells_it_too(n_runs):
     assert found.acquired_matrix is None
 
 
-def test_k_space_is_looked_at_before_interpolation(tmp_path):
-    """Aligned runs have lost it; the file as it was stored has not."""
+@pytest.mark.parametrize("n_further_axes", [0, 1, 3])
+def test_k_space_is_looked_at_before_interpolation(n_further_axes, tmp_path):
+    """Aligned runs have lost it; the file as it was stored has not, with however many axes of length 1."""
     repetitions, clean = _runs("zero-filled by 1.5")
     stored = tmp_path / "run-1_T1w.nii.gz"
-    nb.Nifti1Image(repetitions.data[0], np.eye(4)).to_filename(stored)
+    data = repetitions.data[0].reshape(*SHAPE, *[1] * n_further_axes)
+    nb.Nifti1Image(data, np.eye(4)).to_filename(stored)
     smooth = (repetitions.data + np.roll(repetitions.data, 1, axis=3)) / 2
     aligned = Repetitions(smooth, repetitions.mask)
     found = _describe(aligned, clean, (stored,))

@@ -153,6 +153,26 @@ def test_volume_of_a_series_is_chosen(files):
     assert load_display([files["series"]], files["mask"], volume=None).volumes[0].shape[-1] == 3
 
 
+def test_axes_of_length_one_behind_the_third_show_one_volume(files, tmp_path):
+    """A header may have up to seven axes; a mask beside it would be repeated along each of them."""
+    many = str(tmp_path / "many.nii.gz")
+    image = nb.load(files["first"])
+    nb.Nifti1Image(image.get_fdata()[..., None, None, None], AFFINE).to_filename(many)
+    shown, plain = (load_display([path], files["mask"]).volumes[0] for path in (many, files["first"]))
+    assert shown.shape == plain.shape
+    assert np.allclose(shown, plain)
+
+
+def test_voxel_sizes_are_those_of_the_placement(files, tmp_path):
+    """pixdim of a file that only its sform places may hold anything."""
+    image = nb.Nifti1Image(np.asarray(nb.load(files["mask"]).dataobj), AFFINE)
+    image.header.set_qform(None, 0)
+    image.header["pixdim"][1:4] = 1, 1, 5
+    odd = str(tmp_path / "odd.nii.gz")
+    image.to_filename(odd)
+    assert load_display([files["first"]], odd).frame.voxel_size_mm == pytest.approx((2, 2, 2))
+
+
 def test_motion_plot_names_the_series_and_shows_the_units(files, tmp_path):
     """Translation in mm, rotation in degrees, a line for each series."""
     out_file = interface("VolumeMotionPlot", files).run(cwd=str(tmp_path)).outputs.out_file
