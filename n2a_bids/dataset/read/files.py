@@ -19,6 +19,8 @@ _OF_NO_BIDS = "is of a format that BIDS does not have: convert it to NIfTI (.nii
 _FOLDERS = ("anat", "dwi", "fmap", "micr")
 _MOST_FILES = 20_000
 """Looked at: a folder with the DICOM files of a study must not hold up the list."""
+_HEADER_SIZES = [size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")]
+"""How a NIfTI file begins that is not compressed."""
 _POINTERS = {b"/annex/objects/": "a git-annex pointer", b"version https://git-lfs": "a Git LFS pointer"}
 
 
@@ -117,7 +119,7 @@ def open_nifti(path: Path) -> nb.Nifti1Image:
     except UNREADABLE as error:
         raise BIDSDataError(
             f"{path}: expected a NIfTI image, found a file that cannot be read as one "
-            f"({' '.join(str(error).split())}); convert or copy it again"
+            f"({' '.join(str(error).split())}); {_other_name(path) or 'convert or copy it again'}"
         ) from error
     if not isinstance(image, nb.Nifti1Image):
         raise BIDSDataError(
@@ -125,6 +127,17 @@ def open_nifti(path: Path) -> nb.Nifti1Image:
             "NIfTI"
         )
     return image
+
+
+def _other_name(path: Path) -> str:
+    """What to rename an image to whose name tells wrongly whether it is compressed; empty for any other."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start[:2] == b"\x1f\x8b" and not path.name.endswith(".gz"):
+        return f"it is compressed: name it {path.name}.gz"
+    if start in _HEADER_SIZES and path.name.endswith(".gz"):
+        return f"it is not compressed: name it {path.name.removesuffix('.gz')}"
+    return ""
 
 
 def images_out_of_reach(folder: Path, suffixes: Sequence[str]) -> str:

@@ -129,12 +129,23 @@ def check_header(path: Path) -> None:
     """
     check_file(path)
     image = open_nifti(path)
+    _check_offset(path, image)
     _check_grid(path, image.shape)
     if parse_name(path)[1] not in _SERIES:
         _check_one_volume(path, image.shape)
     refuse_unreal(path, image.get_data_dtype())
     _check_geometry(path, image)
     _check_scaling(path, image)
+
+
+def _check_offset(path: Path, image: nb.Nifti1Image) -> None:
+    """Refuse voxels that would begin within the header."""
+    offset, header_size = int(image.dataobj.offset), image.header.single_vox_offset
+    if offset < header_size:
+        raise BIDSDataError(
+            f"{path}: expected voxels behind the header, from byte {header_size} on, found that they begin "
+            f"at byte {offset} (vox_offset); repair the header or convert the image again"
+        )
 
 
 def _check_grid(path: Path, shape: tuple[int, ...]) -> None:

@@ -132,6 +132,31 @@ def test_files_of_another_kind_are_refused(tmp_path, volume):
     refuses(tmp_path / "sub-01_T1w.mgz", "MGHImage")
 
 
+@pytest.mark.parametrize("kind", [nb.Nifti1Image, nb.Nifti2Image])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_wrong_names_of_compression_are_told(tmp_path, volume, kind, order):
+    """The file is sound: a new name is all that it needs."""
+    header = kind.header_class(endianness=order)
+    image = kind(volume, AFFINE, header)
+    plain, compressed = tmp_path / "sub-01_T1w.nii", tmp_path / "sub-02_T1w.nii.gz"
+    image.to_filename(plain)
+    image.to_filename(compressed)
+    refuses(plain.rename(f"{plain}.gz"), "is not a gzip file")
+    with pytest.raises(BIDSDataError, match=r"not compressed: name it sub-01_T1w\.nii$"):
+        check_image(Path(f"{plain}.gz"))
+    with pytest.raises(BIDSDataError, match=r"compressed: name it sub-02_T1w\.nii\.gz$"):
+        check_image(compressed.rename(compressed.with_suffix("")))
+
+
+def test_voxels_within_the_header_are_refused(save, volume):
+    """Readers differ in what they make of it: some begin behind the header, some within."""
+    path = save(volume, "sub-01_T1w.nii")
+    content = bytearray(path.read_bytes())
+    content[108:112] = bytes(4)
+    path.write_bytes(content)
+    refuses(path, r"at byte 0 \(vox_offset\)")
+
+
 def test_missing_content_is_named_for_what_it_is(tmp_path):
     """DataLad links and pointers, other dangling links, folders, nothing at all."""
     annexed, dangling = tmp_path / "sub-01_T1w.nii.gz", tmp_path / "sub-02_T1w.nii.gz"
