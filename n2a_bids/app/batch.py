@@ -136,7 +136,12 @@ def note_attempt(item: ParticipantWork, config: Config) -> bool:
         LeftOut(_path_in(one.path, config.bids_dir), one.reason) for one in item.excluded if one.is_selected
     ]
     looked_at = [_path_in(path, config.bids_dir) for path in item.looked_at]
-    return bool(write_attempt(folder, config.bids_dir, labels, sources, left_out, looked_at) or spoiled)
+    images = {
+        unit.label: [_path_in(path, config.bids_dir) for image in unit.images for path in image.files]
+        for unit in item.units
+    }
+    gone = write_attempt(folder, config.bids_dir, labels, sources, left_out, looked_at, images)
+    return bool(gone or spoiled)
 
 
 def _forget_viewer(item: ParticipantWork, config: Config) -> None:

@@ -104,6 +104,7 @@ def render_group(group: Group) -> str:
         n_outliers=len(group.outliers),
         unreadable=group.unreadable,
         without_records=group.without_records,
+        unfinished=group.unfinished,
         never_run=group.never_run,
         left_out=_left_out_by_participant(group),
         ratings=rating_rows(group.ratings, group.runs),

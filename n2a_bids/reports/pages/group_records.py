@@ -22,7 +22,7 @@ from n2a_bids.record.regions import RegionsRecord
 from n2a_bids.reports.pages.paths import find_page, link
 from n2a_bids.reports.records.measures import measures
 from n2a_bids.reports.records.ratings import Rating, read_ratings
-from n2a_bids.reports.records.staleness import LeftOut, read_runs
+from n2a_bids.reports.records.staleness import LeftOut, Runs, read_runs, unfinished_units
 from n2a_bids.reports.records.units import UnitRecord, find_records
 from n2a_bids.viz.charts import MEANS, candidate_name
 
@@ -85,6 +85,8 @@ class Group:
     """One sentence for each participant whose records cannot be read."""
     without_records: Mapping[str, str] = field(default_factory=dict)
     """Label of each participant that left no record -> link to its report."""
+    unfinished: tuple[str, ...] = ()
+    """Labels of units of all others that a run set out to denoise and of which there is no record."""
     left_out: tuple[tuple[str, LeftOut], ...] = ()
     """Label of a participant, and an image of it that the last run which looked at it did not denoise."""
     outliers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -100,12 +102,14 @@ class Group:
     def told_missing(self) -> tuple[str, ...]:
         """A sentence about participants never run, and one about those whose run did not end well."""
         explained = {label for label, _ in self.left_out}
-        unfinished = [label for label in self.without_records if label not in explained]
+        without = [label for label in self.without_records if label not in explained]
+        again = "(look at the reports, then run them again)"
         told = (
-            (self.never_run, "nothing in this folder (run the participant level for them):"),
-            (unfinished, "no denoising finished (look at the reports, then run them again):"),
+            (_with_prefix(self.never_run), "nothing in this folder (run the participant level for them)"),
+            (_with_prefix(without), f"no denoising finished {again}"),
+            (self.unfinished, f"denoising begun and not finished {again}"),
         )
-        return tuple(f"{words} {_named(labels)}" for labels, words in told if labels)
+        return tuple(f"{words}: {_named(labels)}" for labels, words in told if labels)
 
     @property
     def runs(self) -> dict[str, str]:
@@ -117,8 +121,12 @@ class Group:
         return [row for row in self.rows if row.suffix == suffix]
 
 
+def _with_prefix(labels: Sequence[str]) -> list[str]:
+    return [f"sub-{label}" for label in labels]
+
+
 def _named(labels: Sequence[str]) -> str:
-    named = ", ".join(f"sub-{label}" for label in labels[:_MOST_NAMED])
+    named = ", ".join(labels[:_MOST_NAMED])
     return named + (f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else "")
 
 
@@ -161,17 +169,25 @@ def read_group(output_dir: Path, participants: Sequence[str], ratings_dir: Path 
 
     with ThreadPoolExecutor(_READERS) as pool:
         results = list(pool.map(read, participants))
-    rows = tuple(row for result in results if isinstance(result, list) for row in result)
+    found = {label: rows for label, rows in zip(participants, results, strict=True) if isinstance(rows, list)}
+    rows = tuple(row for own in found.values() for row in own)
+    runs = {label: _runs(output_dir / f"sub-{label}") for label in participants}
     ratings, broken_ratings = read_ratings(_rating_folders(output_dir, participants, ratings_dir))
     return Group(
         rows,
         tuple(result for result in results if isinstance(result, str)),
         {
             label: link(find_page(output_dir, label, ""), output_dir)
-            for label, result in zip(participants, results, strict=True)
-            if result == []
+            for label, own in found.items()
+            if not own
         },
-        tuple((label, item) for label in participants for item in _left_out(output_dir / f"sub-{label}")),
+        tuple(
+            name
+            for label, own in found.items()
+            for name in unfinished_units(runs[label], [row.label for row in own])
+            if own
+        ),
+        tuple((label, item) for label in participants for item in runs[label].left_out),
         find_outliers(rows),
         tuple(one for one in ratings if one.participant in participants),
         tuple(broken_ratings),
@@ -186,11 +202,11 @@ def _rating_folders(output_dir: Path, participants: Sequence[str], ratings_dir: 
     return [output_dir, *own, *(session for folder in own for session in sorted(folder.glob("ses-*")))]
 
 
-def _left_out(root: Path) -> tuple[LeftOut, ...]:
-    """Images of a participant that were not denoised; none where no list can be read."""
+def _runs(root: Path) -> Runs:
+    """What the runs of a participant left; nothing where no list can be read."""
     with suppress(OSError):
-        return read_runs(root).left_out
-    return ()
+        return read_runs(root)
+    return Runs()
 
 
 def _row(unit: UnitRecord, output_dir: Path) -> Row:

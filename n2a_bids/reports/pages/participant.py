@@ -30,8 +30,8 @@ from n2a_bids.reports.pages.paths import ReportPage, link, list_pages, remove_ot
 from n2a_bids.reports.pages.templates import environment, style
 from n2a_bids.reports.pages.unit import cell, translation, unit_page
 from n2a_bids.reports.pages.viewer import write_viewer_pages
-from n2a_bids.reports.records.crashes import Crash, find_crashes
-from n2a_bids.reports.records.staleness import LeftOut, read_runs
+from n2a_bids.reports.records.crashes import Crash, find_lasting_crashes
+from n2a_bids.reports.records.staleness import LeftOut, read_runs, unfinished_units
 from n2a_bids.reports.records.units import UnitRecord, find_units
 
 
@@ -41,7 +41,7 @@ class _Content:
 
     units: Sequence[UnitRecord]
     unfinished: Sequence[str]
-    """Labels of the groups that the run set out to denoise and that have left nothing."""
+    """Labels of the groups that a run set out to denoise and of which there is nothing."""
     crashes: Sequence[Crash]
     left_out: Sequence[LeftOut]
     """Images that the last run which looked at them did not denoise."""
@@ -61,7 +61,8 @@ def write_participant_reports(
     participant : str
         Label without ``sub-``.
     run_uuid : str
-        Names the folder of the crash files, ``sub-<label>/log/<run_uuid>``.
+        Names the folder of the crash files, ``sub-<label>/log/<run_uuid>``; those of earlier runs are told of
+        too, as long as no later run was to denoise their images.
     outputs : OutputConfig
         In which folder, and how many sessions in one page.
 
@@ -78,9 +79,10 @@ def write_participant_reports(
     """
     root = output_dir / f"sub-{participant}"
     units = find_units(output_dir, participant)
-    unfinished = _unfinished(root, run_uuid, units)
-    crashes = find_crashes(root / "log" / run_uuid)
-    left_out = read_runs(root).left_out
+    runs = read_runs(root)
+    unfinished = unfinished_units(runs, [unit.label for unit in units])
+    last = {label: attempt.run for label, attempt in runs.attempts.items()}
+    crashes = find_lasting_crashes(root / "log", run_uuid, last)
     sessions = {unit.session for unit in units}
     pages = list_pages(output_dir, participant, sessions, outputs)
     kept: list[Path] = []
@@ -89,7 +91,7 @@ def write_participant_reports(
             [unit for unit in units if page.session in (None, unit.session)],
             [label for label in unfinished if _belongs(label, page.session, sessions)],
             [crash for crash in crashes if _belongs(crash.node, page.session, sessions)],
-            [item for item in left_out if _belongs(item.image, page.session, sessions)],
+            [item for item in runs.left_out if _belongs(item.image, page.session, sessions)],
         )
         page.path.parent.mkdir(parents=True, exist_ok=True)
         viewers = write_viewer_pages(output_dir, page.path, _subject(participant, page), content.units)
@@ -113,12 +115,6 @@ def _belongs(name: str, session: str | None, sessions: Collection[str]) -> bool:
     marks = {label: re.sub(r"\W", "_", f"_ses_{label}_") for label in sessions if label}
     named = {label for label, mark in marks.items() if mark in re.sub(r"\W", "_", name)}
     return session is None or not named or session in named
-
-
-def _unfinished(root: Path, run_uuid: str, units: Sequence[UnitRecord]) -> list[str]:
-    """Groups that a run set out to denoise and of which there is nothing, not even of an earlier run."""
-    known = {unit.label for unit in units}
-    return [label for label, run in read_runs(root).last.items() if run == run_uuid and label not in known]
 
 
 def _page(output_dir: Path, participant: str, run_uuid: str, page: ReportPage, content: _Content) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,25 @@ def find_crashes(folder: Path) -> list[Crash]:
     """
     paths = sorted(folder.glob("crash*"), key=lambda path: (path.stat().st_mtime, path.name))
     return [_read(path) for path in paths if path.suffix in (".txt", ".pklz")]
+
+
+def find_lasting_crashes(log: Path, run_uuid: str, attempts: Mapping[str, str]) -> list[Crash]:
+    """Crashes of a run, and those of earlier runs that no later run has made up for.
+
+    Parameters
+    ----------
+    log : path
+        ``sub-<label>/log``.
+    run_uuid : str
+        All crashes of this run are returned, first.
+    attempts : mapping of str to str
+        Label of a unit -> last run that was to denoise it.
+    """
+    found = find_crashes(log / run_uuid)
+    for run in sorted(set(attempts.values()) - {run_uuid}):
+        workflows = tuple(re.sub(r"\W", "_", f"{label}_") for label, last in attempts.items() if last == run)
+        found += [crash for crash in find_crashes(log / run) if crash.step.startswith(workflows)]
+    return found
 
 
 def _read(path: Path) -> Crash:

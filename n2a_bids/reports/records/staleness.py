@@ -36,6 +36,15 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """That a run set out to denoise a unit."""
+
+    run: str
+    images: frozenset[str]
+    """Paths in the input dataset; empty where an earlier version has not written them down."""
+
+
+@dataclass(frozen=True, slots=True)
 class Runs:
     """What the runs of a participant set out to do."""
 
@@ -43,6 +52,8 @@ class Runs:
     """All runs that left a list, the earliest first."""
     last: Mapping[str, str] = field(default_factory=dict)
     """Label of a unit -> last run that was to denoise it."""
+    attempts: Mapping[str, Attempt] = field(default_factory=dict)
+    """The same, without units that are no more: a later run looked at their images and did otherwise."""
     without_sources: Collection[str] = ()
     """Labels of units whose source images the last of all runs did not find."""
     left_out: tuple[LeftOut, ...] = ()
@@ -56,6 +67,7 @@ def write_attempt(
     sources: Mapping[str, Collection[str]],
     left_out: Sequence[LeftOut] = (),
     looked_at: Collection[str] = (),
+    images: Mapping[str, Collection[str]] | None = None,
 ) -> list[str]:
     """Write down what a run sets out to do, before it does it; nothing, where there is nothing to say.
 
@@ -73,6 +85,8 @@ def write_attempt(
         Images that the run looked at and does not denoise.
     looked_at : collection of str
         Paths in the input dataset of all files that it looked at, whatever becomes of them.
+    images : mapping of str to collection of str, optional
+        Label of each unit that the run denoises, and the paths of its files.
 
     Returns
     -------
@@ -82,10 +96,14 @@ def write_attempt(
     gone = {label for label, uris in sources.items() if not all(_is_there(uri, bids_dir) for uri in uris)}
     without_sources = sorted(gone - set(attempted))
     if attempted or without_sources or left_out:
-        earlier = {item.image for item in read_runs(folder.parents[1]).left_out}
+        runs = read_runs(folder.parents[1])
+        earlier = {item.image for item in runs.left_out}.union(
+            *(one.images for one in runs.attempts.values())
+        )
         absent = {image for image in earlier if not _is_there(f"{_RAW}{image}", bids_dir)}
         content = {
             "units": sorted(attempted),
+            "images": {label: sorted(paths) for label, paths in sorted((images or {}).items())},
             "without_sources": without_sources,
             "left_out": [asdict(item) for item in left_out],
             "looked_at": sorted(absent.union(looked_at)),
@@ -110,7 +128,21 @@ def read_runs(root: Path) -> Runs:
             lists[path.parent.name] = read_json(path)
     last = {label: run for run, content in lists.items() for label in _labels(content.get("units"))}
     latest = next(reversed(lists.values())) if lists else {}
-    return Runs(tuple(lists), last, _labels(latest.get("without_sources")), _still_left_out(lists.values()))
+    gone = _labels(latest.get("without_sources"))
+    return Runs(tuple(lists), last, _last_attempts(lists), gone, _still_left_out(lists.values()))
+
+
+def _last_attempts(lists: Mapping[str, JsonObject]) -> dict[str, Attempt]:
+    """The last attempt at each unit that there still is, as far as the runs after it have looked."""
+    found: dict[str, Attempt] = {}
+    for run, content in lists.items():
+        seen = _with_folders(_labels(content.get("looked_at")))
+        found = {label: one for label, one in found.items() if one.images and not one.images & seen}
+        images = content.get("images")
+        for label in _labels(content.get("units")):
+            own = images.get(label) if isinstance(images, dict) else None
+            found[label] = Attempt(run, frozenset(_labels(own)))
+    return found
 
 
 def _still_left_out(lists: Iterable[JsonObject]) -> tuple[LeftOut, ...]:
@@ -160,6 +192,19 @@ def why_outdated(label: str, denoising: DenoisingRecord | None, runs: Runs) -> s
     if last is None or (own in runs.order and runs.order.index(own) >= runs.order.index(last)):
         return ""
     return f"{this}: the run {last} has not replaced it"
+
+
+def unfinished_units(runs: Runs, known: Collection[str]) -> list[str]:
+    """Labels of the units that a run set out to denoise and of which there is nothing.
+
+    Parameters
+    ----------
+    runs : Runs
+        Of the participant.
+    known : collection of str
+        Labels of the units of which there is something, be it of an earlier run.
+    """
+    return [label for label in runs.attempts if label not in known]
 
 
 def is_left_over(path: Path, alignment: AlignmentRecord) -> bool:

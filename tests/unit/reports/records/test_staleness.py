@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,61 @@ def test_a_list_of_an_earlier_version_stands_for_all_images(study):
         (root / "log" / run).mkdir()
         (root / "log" / run / "units.json").write_text(json.dumps({"units": [], "left_out": left_out}))
     assert [item.image for item in read_runs(root).left_out] == ["y"]
+
+
+IMAGES = {f"sub-01_ses-{one}_T1w": [f"sub-01/ses-{one}/anat/{run}.nii" for run in "12"] for one in "ab"}
+
+
+class TestFailedSession:
+    """A good run of one session does not hide that another one failed."""
+
+    @pytest.fixture
+    def failed(self, study):
+        """Session a crashed, session b is done; the images of both are there."""
+        for path in chain(*IMAGES.values()):
+            (study.bids / path).parent.mkdir(parents=True, exist_ok=True)
+            (study.bids / path).touch()
+        self.begin(study, "2026-a", "sub-01_ses-a_T1w")
+        (study.out / "sub-01/log/2026-a/crash-x.txt").write_text(
+            "Node: n2a.sub_01.sub_01_ses_a_T1w_anat_repeats.denoise\n\nTraceback (most recent call last):\n"
+            "  File y\nValueError: no brain"
+        )
+        self.begin(study, "2026-b", "sub-01_ses-b_T1w")
+        study.finish("2026-b", "sub-01_ses-b")
+        return study
+
+    def begin(self, study, run, *units, looked_at=()):
+        images = {label: IMAGES[label] for label in units}
+        looked_at = [*looked_at, *chain(*images.values())]
+        write_attempt(study.out / "sub-01/log" / run, study.bids, units, {}, (), looked_at, images)
+
+    def told(self, study, run):
+        (page,) = write_participant_reports(study.out, "01", run, OutputConfig())
+        group = read_group(study.out, ["01"])
+        write_group(study.out, group)
+        named = ["ses-a_T1w" in sentence for sentence in group.told_missing]
+        named += ["<strong>Not denoised:</strong>" in (study.out / "group.html").read_text()]
+        text = page.read_text()
+        named += ["<strong>Not denoised:</strong> sub-01_ses-a_T1w" in text, "ValueError: no brain" in text]
+        named += ["1 step failed" in text]
+        return named
+
+    def test_it_is_told_of_until_it_is_done(self, failed):
+        """On the page, with the reason, and at the group level."""
+        assert self.told(failed, "2026-b") == [True] * 5
+        self.begin(failed, "2026-c", "sub-01_ses-a_T1w")
+        failed.finish("2026-c", "sub-01_ses-a")
+        assert not any(self.told(failed, "2026-c"))
+
+    def test_it_is_forgotten_where_its_images_go_another_way(self, failed):
+        """They are left out by a run that looked at them, as after one of them was renamed."""
+        looked_at = IMAGES["sub-01_ses-a_T1w"][:1]
+        self.begin(failed, "2026-c", "sub-01_ses-b_T1w", looked_at=looked_at)
+        assert not any(self.told(failed, "2026-b"))
+
+    def test_it_is_forgotten_where_its_images_are_gone(self, failed):
+        """The dataset has no such session any more."""
+        for path in IMAGES["sub-01_ses-a_T1w"]:
+            (failed.bids / path).unlink()
+        self.begin(failed, "2026-c", "sub-01_ses-b_T1w")
+        assert not any(self.told(failed, "2026-b"))
