@@ -21,6 +21,8 @@ _INTERRUPTED = re.compile(
 )
 """What the signals of a scheduler or of Ctrl-C leave behind, in this process or in a child."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_TRACEBACK = "Traceback (most recent call last):"
+_CUT = "its crash file is empty or ends before the error; is the disk full?"
 _LONGEST = 20_000
 """Characters of a traceback that are shown; the end is what matters."""
 _LONGEST_MESSAGE = 800
@@ -103,7 +105,7 @@ def _read(path: Path) -> Crash:
         return Crash(path, path.stem, "pickled crash file: show it with `nipypecli crash FILE`")
     text = _ANSI.sub("", path.read_text(encoding="utf-8", errors="replace"))
     node, directory = _NODE.search(text), _DIRECTORY.search(text)
-    start = text.find("Traceback (most recent call last)")
+    start = text.find(_TRACEBACK)
     traceback = (text[start:] if start >= 0 else text).strip()
     return Crash(
         path,
@@ -134,9 +136,11 @@ def _message(traceback: str) -> str:
             paragraph = itertools.takewhile(lambda text: text and text != "Traceback:", lines[index + 1 :])
             return " ".join([said[1], *paragraph])[:_LONGEST_MESSAGE]
     named = [index for index, line in enumerate(lines) if _ERROR.match(line)]
-    last = next((line for line in reversed(lines) if line), "its crash file is empty; is the disk full?")
+    if not named:
+        last = next((line for line in reversed(lines) if line), "")
+        return last[:_LONGEST_MESSAGE] if traceback.startswith(_TRACEBACK) and last != _TRACEBACK else _CUT
     # The name of one of our own errors says nothing that its sentence does not.
-    return _OURS.sub("", _whole_sentence(lines[named[-1] :]) if named else last, count=1)[:_LONGEST_MESSAGE]
+    return _OURS.sub("", _whole_sentence(lines[named[-1] :]), count=1)[:_LONGEST_MESSAGE]
 
 
 def _whole_sentence(lines: list[str]) -> str:
