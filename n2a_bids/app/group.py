@@ -9,6 +9,7 @@ from dataclasses import replace
 from n2a_bids.app.work import write_methods_text
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.layout import select_participants
+from n2a_bids.dataset.write.folder_checks import check_writable
 from n2a_bids.errors import DONE, FAILED, NOTHING_TO_DO, BIDSDataError, ConfigError
 from n2a_bids.reports.pages.group import write_group
 from n2a_bids.reports.pages.group_records import list_participants, read_group
@@ -37,7 +38,7 @@ def run_group(config: Config) -> int:
     Raises
     ------
     BIDSDataError
-        If the output folder, or a participant that is asked for, is not there.
+        If the output folder, or a participant that is asked for, is not there, or nothing can be written.
     ConfigError
         If there is no folder of ratings where one was named.
     """
@@ -47,6 +48,7 @@ def run_group(config: Config) -> int:
             f"{config.output_dir}: expected the output of the participant level, found no such folder; run "
             f"the participant level first, with the same output folder{hint}"
         )
+    check_writable(config.output_dir)
     participants = _participants_of(config)
     if config.outputs.ratings_dir is not None and not config.outputs.ratings_dir.is_dir():
         raise ConfigError(
