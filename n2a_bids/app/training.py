@@ -86,8 +86,6 @@ def run_training(config: Config, interruption: Interruption) -> int:
         with brief_environment(config):
             _list(config)
         return 0
-    if config.stage != "run":
-        raise ConfigError(f"--{config.stage} is for the participant level; leave it out, or use --dry-run")
     prepare_environment(config)
     with training_lock(config):
         return _prepare_and_train(config, interruption)

@@ -162,6 +162,7 @@ def _check(config: Config) -> None:
     """Refuse values that a settings file may hold although the parser would not let them pass."""
     check_choices(config.denoise)
     check_recipe(config.denoise.strategy, config.denoise.recipe)
+    _check_stage(config)
     if config.mask.template and config.mask.method != "template":
         raise ConfigError(
             f"--mask-template {config.mask.template} has no effect with --mask-method {config.mask.method}; "
@@ -193,6 +194,16 @@ def _check(config: Config) -> None:
     if config.output_dir.resolve() == work_dir:
         raise ConfigError(
             f"{config.work_dir}: work and output directory are the same; choose another with -w"
+        )
+
+
+def _check_stage(config: Config) -> None:
+    """Refuse to do less than a level does where it has no such part: it would do everything instead."""
+    less_of = {"group": ("run",), "train": ("run", "dry-run")}
+    if config.stage not in less_of.get(config.analysis_level, (config.stage,)):
+        raise ConfigError(
+            f"--{config.stage} is not for the {config.analysis_level} level; leave it out, or give the "
+            "participant level"
         )
 
 

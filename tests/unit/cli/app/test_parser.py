@@ -427,6 +427,15 @@ def _filled(node):
     return node
 
 
+@pytest.mark.parametrize(
+    ("level", "stage"),
+    [("group", "--dry-run"), ("group", "--reports-only"), ("train", "--boilerplate-only")],
+)
+def test_less_is_refused_where_a_level_would_do_everything_instead(level, stage):
+    with pytest.raises(ConfigError, match=f"{stage} is not for the {level} level"):
+        parse_config([*POSITIONAL[:2], level, stage], {})
+
+
 def test_level_minimal_contradicts_another_strategy():
     """One of the two must be wrong."""
     with pytest.raises(ConfigError, match="--level minimal"):
