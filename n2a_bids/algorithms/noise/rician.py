@@ -15,6 +15,8 @@ _HIGHEST_SNR = 1e3
 
 _FASTEST = 3.2e-3
 """Largest diffusivity that a signal may show, in mm2/s."""
+_MOST_RAISED = 2.0
+"""Noise SDs by which a signal may rise to that of free water."""
 _UNDERSHOOTS = 1e-3
 """Part of the voxels of a brain that interpolation may make negative."""
 _ENOUGH_VOXELS = 20_000
@@ -126,14 +128,15 @@ def plausible_signal(
     signal: NDArray,
     b0: NDArray | None,
     bvals: NDArray[np.float64],
+    noise_sd: NDArray,
     *,
     b0_threshold: float = B0_THRESHOLD,
 ) -> NDArray[np.float32]:
-    """Raise signals that no tissue can have.
+    """Raise signals to what free water would give, as far as their noise may have hidden it.
 
-    Nothing diffuses faster than free water at body temperature (3.0e-3 mm2/s),
-    so that a weighted signal below ``b0 * exp(-b * 3.2e-3)`` is noise: left
-    alone, it would make the diffusivity of CSF soar.
+    Nothing diffuses faster than free water at body temperature (3.0e-3 mm2/s), so that a weighted signal
+    below ``b0 * exp(-b * 3.2e-3)`` is noise: left alone, it would make the diffusivity of CSF soar. Where it
+    lies lower by more than noise, water flows (blood, CSF of the third ventricle): that stays as measured.
 
     Parameters
     ----------
@@ -142,21 +145,26 @@ def plausible_signal(
         Signal without weighting; None leaves `signal` as it is.
     bvals : (C,) array
         In s/mm2.
+    noise_sd : array that broadcasts to `signal`
+        Of the images as acquired; nothing rises by more than twice as much.
     b0_threshold : float
         Largest b-value that counts as b0, in s/mm2.
 
     Examples
     --------
-    >>> plausible_signal(np.array([[100.0, 0.0]]), np.array([100.0]), np.array([0.0, 1000.0])).round(1)
+    >>> b0, bvals = np.array([100.0]), np.array([0.0, 1000.0])
+    >>> plausible_signal(np.array([[100.0, 0.0]]), b0, bvals, np.array([5.0])).round(1)
     array([[100. ,   4.1]], dtype=float32)
+    >>> plausible_signal(np.array([[100.0, 0.0]]), b0, bvals, np.array([0.5])).round(1)
+    array([[100.,   1.]], dtype=float32)
     """
     if b0 is None:
         return signal.astype(np.float32)
     # Several b0s scatter about their mean: they are no evidence of each other's noise.
     weighted = bvals > b0_threshold
-    raised = signal.astype(np.float32)
-    raised[:, weighted] = np.maximum(signal[:, weighted], b0[:, None] * np.exp(-bvals[weighted] * _FASTEST))
-    return raised
+    free_water = np.where(weighted, b0[:, None] * np.exp(-bvals * _FASTEST), -np.inf)
+    most = signal + _MOST_RAISED * noise_sd
+    return np.maximum(signal, np.minimum(free_water, most)).astype(np.float32)
 
 
 def holds_magnitudes(repetitions: NDArray, mask: NDArray[np.bool_]) -> bool:

@@ -285,8 +285,10 @@ def _remove_floor(
         for volume, factor in zip(group.volumes, group.factors, strict=True):
             image[mask, volume] = remove_noise_floor(image[mask, volume], factor * noise_sd)
     unweighted = np.flatnonzero(gradients.is_b0)
-    b0 = image[mask][:, unweighted].mean(axis=1) if unweighted.size else None
-    for volume in (volume for group in denoised for volume in group.volumes if not gradients.is_b0[volume]):
-        signal, table = image[mask, volume][:, None], gradients.subset([volume])
-        raised = plausible_signal(signal, b0, table.bvals, b0_threshold=table.b0_threshold)
-        image[mask, volume] = raised[:, 0]
+    b0 = image[..., unweighted][mask].mean(axis=1) if unweighted.size else None
+    for group in denoised:
+        for volume, factor in zip(group.volumes, group.factors, strict=True):
+            signal, table = image[mask, volume][:, None], gradients.subset([volume])
+            noise_sd = factor * group.complex_sd[mask][:, None]
+            raised = plausible_signal(signal, b0, table.bvals, noise_sd, b0_threshold=table.b0_threshold)
+            image[mask, volume] = raised[:, 0]

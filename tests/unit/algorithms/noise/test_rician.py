@@ -47,6 +47,16 @@ def test_complex_sd_is_recovered_from_magnitudes():
 def test_plausible_signal_leaves_b0s_alone():
     """Weighted signals below free water rise, and b0s that scatter about their mean stay."""
     signal = np.array([[103.0, 97.0, 0.0, 60.0]], np.float32)
-    raised = plausible_signal(signal, np.array([100.0]), np.array([0.0, 5.0, 1000.0, 1000.0]))
+    raised = plausible_signal(
+        signal, np.array([100.0]), np.array([0.0, 5.0, 1000.0, 1000.0]), np.array([5.0])
+    )
     np.testing.assert_array_equal(raised[0, [0, 1, 3]], signal[0, [0, 1, 3]])
     assert raised[0, 2] == pytest.approx(100 * np.exp(-3.2), rel=1e-4)
+
+
+def test_signal_lost_to_flow_stays_as_measured():
+    """In the third ventricle CSF flows: at b = 1000 real series show less than half of free water."""
+    b0, bvals = np.array([12_000.0]), np.array([0.0, 50.0, 1000.0])
+    signal = np.array([[12_000.0, 7_000.0, 30.0]], np.float32)
+    raised = plausible_signal(signal, b0, bvals, np.array([12.0]))
+    assert np.all(np.abs(raised - signal) <= 24.0)
