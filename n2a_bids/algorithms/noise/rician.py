@@ -15,8 +15,8 @@ _HIGHEST_SNR = 1e3
 
 _FASTEST = 3.2e-3
 """Largest diffusivity that a signal may show, in mm2/s."""
-_MOST_RAISED = 2.0
-"""Noise SDs by which a signal may rise to that of free water."""
+_HIDDEN = 2.0
+"""Noise SDs below which noise hides a signal."""
 _UNDERSHOOTS = 1e-3
 """Part of the voxels of a brain that interpolation may make negative."""
 _ENOUGH_VOXELS = 20_000
@@ -132,11 +132,12 @@ def plausible_signal(
     *,
     b0_threshold: float = B0_THRESHOLD,
 ) -> NDArray[np.float32]:
-    """Raise signals to what free water would give, as far as their noise may have hidden it.
+    """Raise signals that noise hides to what free water would give.
 
     Nothing diffuses faster than free water at body temperature (3.0e-3 mm2/s), so that a weighted signal
-    below ``b0 * exp(-b * 3.2e-3)`` is noise: left alone, it would make the diffusivity of CSF soar. Where it
-    lies lower by more than noise, water flows (blood, CSF of the third ventricle): that stays as measured.
+    below ``b0 * exp(-b * 3.2e-3)`` is noise: left alone, it would make the diffusivity of CSF soar. Signals
+    that stand out of the noise are not raised: blood in capillaries, and CSF that flows, lose theirs faster
+    than free water does (Le Bihan et al., Radiology 1988), and that is what was measured.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ def plausible_signal(
     bvals : (C,) array
         In s/mm2.
     noise_sd : array that broadcasts to `signal`
-        Of the images as acquired; nothing rises by more than twice as much.
+        Of the images as acquired; nothing is raised above twice as much.
     b0_threshold : float
         Largest b-value that counts as b0, in s/mm2.
 
@@ -163,8 +164,7 @@ def plausible_signal(
     # Several b0s scatter about their mean: they are no evidence of each other's noise.
     weighted = bvals > b0_threshold
     free_water = np.where(weighted, b0[:, None] * np.exp(-bvals * _FASTEST), -np.inf)
-    most = signal + _MOST_RAISED * noise_sd
-    return np.maximum(signal, np.minimum(free_water, most)).astype(np.float32)
+    return np.maximum(signal, np.minimum(free_water, _HIDDEN * noise_sd)).astype(np.float32)
 
 
 def holds_magnitudes(repetitions: NDArray, mask: NDArray[np.bool_]) -> bool:
