@@ -20,7 +20,7 @@ from n2a_bids.algorithms.dataset_training.evaluation import Evaluation, evaluate
 from n2a_bids.algorithms.dataset_training.groups import prepare_group
 from n2a_bids.algorithms.dataset_training.steps import mean_gradients
 from n2a_bids.algorithms.nn import weights as networks
-from n2a_bids.algorithms.nn.networks import ResidualUNet
+from n2a_bids.algorithms.nn.networks import MUNet, ResidualUNet
 from n2a_bids.algorithms.nn.weights import PretrainedWeights
 from n2a_bids.algorithms.preparation.repetitions import prepare
 from n2a_bids.algorithms.repetitions import Repetitions
@@ -237,9 +237,9 @@ def _detail(volume):
 def test_evaluation_knows_a_denoiser_from_a_spoiler():
     """Without a truth: a network that blurs a little is better than the mean, one that sharpens is worse."""
 
-    class Change(ResidualUNet):
+    class Change(MUNet):
         def __init__(self, factor):
-            super().__init__((4, 8), (1, 1))
+            super().__init__(n_channels=2)
             self.factor = factor
 
         def forward(self, image, noise_sd):
