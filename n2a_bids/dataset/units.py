@@ -134,6 +134,18 @@ class DenoisingUnit:
         return self.kind == "dwi-reverse-pe" or self.reversed_b0 is not None
 
     @property
+    def is_opposite_pair(self) -> bool:
+        """Whether it is two DWI series of opposite phase encoding, and no third."""
+        return self.kind == "dwi-reverse-pe" and len(self.images) == 2
+
+    @property
+    def polarity_leaders(self) -> list[int]:
+        """For each DWI series the first that has its polarity of phase encoding, by index."""
+        vectors = self.phase_encoding_vectors
+        alike = [sum(a * b for a, b in zip(vectors[0], one, strict=True)) > 0 for one in vectors]
+        return [alike.index(polarity) for polarity in alike]
+
+    @property
     def phase_encoding_vectors(self) -> list[list[float]]:
         """Direction of phase encoding of each DWI series, in the world."""
         return [[float(part) for part in one.direction] for one in self.phase_encoding]

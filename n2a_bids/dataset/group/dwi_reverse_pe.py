@@ -1,4 +1,4 @@
-"""Finds pairs of diffusion series of opposite phase encoding."""
+"""Finds diffusion series of opposite phase encoding: pairs, and the runs that repeat them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from n2a_bids.dataset.group.dwi_volumes import CommonPart, common_part
 from n2a_bids.dataset.group.entities import shared_entities
 from n2a_bids.dataset.names import comparable
-from n2a_bids.dataset.read.gradient_tables import Series
+from n2a_bids.dataset.read.gradient_tables import Series, encodings
 from n2a_bids.dataset.units import DenoisingUnit, PhaseEncoding
 
 Relation = Literal["opposite", "same", "across", "same axis", "unknown"]
@@ -20,15 +20,17 @@ Relation = Literal["opposite", "same", "across", "same axis", "unknown"]
 _READOUT_TOLERANCE = 0.01
 _LARGEST_ANGLE_DEG = 25.0
 """Between the axes of phase encoding: cuts of one head, and heads, are rotated by up to twenty degrees."""
+_KEPT = 0.9
+"""Part of the diffusion-weighted volumes of a pair that the series that join it must leave."""
 _LABEL = re.compile(r"(?<![A-Z])(AP|PA|LR|RL|SI|IS|HF|FH)(?![A-Z])")
 
 
 def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> list[DenoisingUnit]:
-    """Pair series whose phase is encoded in opposite directions of the head.
+    """Group series whose phase is encoded in opposite directions of the head.
 
     The direction comes from ``PhaseEncodingDirection`` of the sidecar, through the affine of the image. Where
     several pairs are possible, those that share most of their gradient table are taken first, then those with
-    the same ``run``.
+    the same ``run``. Further series that have the table of a pair, and its axis, join it.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> 
     Returns
     -------
     units : list of DenoisingUnit
-        Pairs, the series that comes first in `series` first; no series is in two.
+        Of two or more, in the order of `series`; no series is in two.
     """
     ranked = []
     for (i, first), (j, second) in combinations(enumerate(series), 2):
@@ -53,9 +55,32 @@ def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> 
     units, taken = [], set()
     for (*_, i, j), common, encoding in sorted(ranked, key=lambda item: item[0]):
         if not taken & {i, j}:
-            taken |= {i, j}
-            units.append(_pair((series[i], series[j]), common, encoding))
+            free = [index for index in range(len(series)) if index not in taken | {i, j}]
+            members = _join_repeats(series, (i, j), free, common.n_weighted)
+            taken |= set(members)
+            repeated = [series[index] for index in members]
+            if len(members) > 2:
+                common, encoding = common_part(repeated), encodings(repeated)
+            units.append(_unit(repeated, common, encoding))
     return units
+
+
+def _join_repeats(
+    series: Sequence[Series], pair: tuple[int, int], free: Sequence[int], n_weighted: int
+) -> list[int]:
+    """A pair and all that repeat either of the two, by index, in order.
+
+    Sidecars must tell the polarity of each: that of a pair alone can be found from the images. What would
+    take volumes from the pair, as a run that was broken off or another table with some alike, stays out.
+    """
+    members = list(pair)
+    for index in free:
+        others = [series[member] for member in members]
+        if all(compare_encoding(other, series[index]) in ("same", "opposite") for other in others):
+            common = common_part((*others, series[index]))
+            if common is not None and common.has_b0 and common.n_weighted >= _KEPT * n_weighted:
+                members.append(index)
+    return sorted(members)
 
 
 def are_opposite(first: Series, second: Series) -> bool:
@@ -138,20 +163,13 @@ def _named_direction(series: Series) -> str:
     return ""
 
 
-def _pair(
-    pair: tuple[Series, Series], common: CommonPart, encoding: tuple[PhaseEncoding, PhaseEncoding]
-) -> DenoisingUnit:
-    images = tuple(one.image for one in pair)
-    from_sidecars = all(one.phase_encoding for one in pair)
-    notes = [] if from_sidecars else [_polarity_note(pair, encoding)]
-    axis = pair[0].acquisition.phase_encoding_axis
-    labelled = compare_labels(*pair) == "opposite"
-    labels = "opposite by their labels" if labelled else "opposite if the images say so"
-    how = (
-        f"phase encoding {_named(pair)} (from the sidecars)"
-        if from_sidecars
-        else f"phase encoding along {axis}, {labels} (--dwi-pairing reverse-pe was asked for)"
-    )
+def _unit(series: Sequence[Series], common: CommonPart, encoding: tuple[PhaseEncoding, ...]) -> DenoisingUnit:
+    images = tuple(one.image for one in series)
+    from_sidecars = all(one.phase_encoding for one in series)
+    notes = [] if from_sidecars else [_polarity_note(series, encoding)]
+    how = f"phase encoding {_named(series)} (from the sidecars)" if from_sidecars else _by_labels(series)
+    if len(series) > 2:
+        how = f"{len(series)} series, {how}"
     return DenoisingUnit(
         kind="dwi-reverse-pe",
         images=images,
@@ -159,20 +177,26 @@ def _pair(
         reason=f"{how}, {common.summary}",
         volumes=common.volumes,
         phase_encoding=encoding,
-        notes=(*notes, *common.notes, *_readout_notes(pair)),
+        notes=(*notes, *common.notes, *_readout_notes(series)),
     )
 
 
-def _named(pair: tuple[Series, Series]) -> str:
-    names = " and ".join(one.phase_encoding for one in pair)
-    mirrored = (
-        pair[0].phase_encoding[0] != pair[1].phase_encoding[0]
-        or len(set(map(len, names.split(" and ")))) == 1
-    )
+def _by_labels(pair: Sequence[Series]) -> str:
+    axis = pair[0].acquisition.phase_encoding_axis
+    labelled = compare_labels(*pair) == "opposite"
+    labels = "opposite by their labels" if labelled else "opposite if the images say so"
+    return f"phase encoding along {axis}, {labels} (--dwi-pairing reverse-pe was asked for)"
+
+
+def _named(series: Sequence[Series]) -> str:
+    """Codes of the phase encoding, each once, the first series' first."""
+    codes = list(dict.fromkeys(one.phase_encoding for one in series))
+    names = " and ".join(codes if len(codes) > 1 else codes * 2)
+    mirrored = len({code[0] for code in codes}) > 1 or len(set(map(len, codes))) == 1
     return names + ", opposite in the head since the images are stored in different orders" * mirrored
 
 
-def _polarity_note(pair: tuple[Series, Series], encoding: tuple[PhaseEncoding, PhaseEncoding]) -> str:
+def _polarity_note(pair: Sequence[Series], encoding: tuple[PhaseEncoding, ...]) -> str:
     names = " and ".join(one.image.path.name for one in pair if not one.phase_encoding)
     if encoding[0].polarity_is_known:
         return f"the polarity of phase encoding of {names} is taken as opposite to that of its partner"
@@ -182,15 +206,16 @@ def _polarity_note(pair: tuple[Series, Series], encoding: tuple[PhaseEncoding, P
     )
 
 
-def _readout_notes(pair: tuple[Series, Series]) -> list[str]:
-    times = {one.image.path.name: one.acquisition.readout_time_s for one in pair}
+def _readout_notes(series: Sequence[Series]) -> list[str]:
+    times = {one.image.path.name: one.acquisition.readout_time_s for one in series}
     missing = [name for name, value in times.items() if value is None]
     if missing:
         return [
-            f"TotalReadoutTime is missing for {' and '.join(missing)}: both readouts are taken as equally "
-            "long, the displacement is known in voxels and the field not in Hz"
+            f"TotalReadoutTime is missing for {' and '.join(missing)}: "
+            f"{'both' if len(series) == 2 else 'all'} readouts are taken as equally long, the displacement "
+            "is known in voxels and the field not in Hz"
         ]
-    low, high = sorted(times.values())
+    low, *_, high = sorted(times.values())
     if high - low > _READOUT_TOLERANCE * high:
         return [f"TotalReadoutTime differs ({low:g} and {high:g} s): the displacements are not mirror images"]
     return []

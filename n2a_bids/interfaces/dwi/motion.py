@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, isdefined, traits
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.registration.dwi_motion import EstimatedMotion, estimate_motion
@@ -21,7 +22,12 @@ from n2a_bids.interfaces.dwi.series import MaskedSeriesInputSpec, read_table
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import write_record
-from n2a_bids.io.transforms import read_itk_transform, write_itk_transform, write_transforms
+from n2a_bids.io.transforms import (
+    read_itk_transform,
+    read_transforms,
+    write_itk_transform,
+    write_transforms,
+)
 from n2a_bids.record.alignment import MotionBetweenSeries, RegistrationRecord
 from n2a_bids.system.child import run_ants
 
@@ -95,6 +101,12 @@ class _RegisterSeriesInputSpec(BaseInterfaceInputSpec):
     b0_files = traits.List(File(exists=True), mandatory=True, desc="mean b0 of each series, as acquired")
     mask_files = traits.List(File(exists=True), mandatory=True, desc="brain mask of each")
     names = traits.List(traits.Str(), mandatory=True, desc="file name of each series, for the record")
+    leaders = traits.List(
+        traits.Int(), desc="for each series, the one that it is compared with, which shares its distortion"
+    )
+    pair_file = File(
+        exists=True, desc="JSON: world of the first series to that of itself and of the other leader"
+    )
 
 
 class _RegisterSeriesOutputSpec(TraitedSpec):
@@ -103,7 +115,7 @@ class _RegisterSeriesOutputSpec(TraitedSpec):
 
 
 class RegisterSeries(ResumableInterface):
-    """Motion of every series relative to the first."""
+    """Motion of every series relative to the first, directly or by way of one of its own distortion."""
 
     input_spec = _RegisterSeriesInputSpec
     output_spec = _RegisterSeriesOutputSpec
@@ -114,12 +126,19 @@ class RegisterSeries(ResumableInterface):
             PlacedImage(*load(Path(image)), load(Path(mask))[0] > 0.5)
             for image, mask in zip(inputs.b0_files, inputs.mask_files, strict=True)
         ]
-        found = [SeriesRegistration(Affine(), 0, 0.0)]
-        found += [register_series(placed[0], other) for other in placed[1:]]
+        found = [self._register(index, placed) for index in range(len(placed))]
         between_file = write_transforms([one.transform for one in found], folder / "between.json")
         record_file = write_record(_record(found, inputs.names), folder / "registration.json")
         self._results.update(between_file=os.fspath(between_file), record_file=record_file)
         return runtime
+
+    def _register(self, index: int, placed: Sequence[PlacedImage]) -> SeriesRegistration:
+        leader = self.inputs.leaders[index] if isdefined(self.inputs.leaders) else 0
+        to_leader = Affine() if leader == 0 else read_transforms(self.inputs.pair_file)[1]
+        if index == leader:
+            return SeriesRegistration(to_leader, 0, 0.0)
+        found = register_series(placed[leader], placed[index])
+        return replace(found, transform=found.transform @ to_leader)
 
 
 def _record(found: Sequence[SeriesRegistration], names: Sequence[str]) -> RegistrationRecord:

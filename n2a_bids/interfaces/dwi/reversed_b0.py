@@ -109,11 +109,14 @@ def _no_other_shell(lowest: NDArray, other: NDArray) -> NDArray[np.float64]:
 
 class _ShareDisplacementInputSpec(BaseInterfaceInputSpec):
     displacement_files = traits.List(
-        File(exists=True), mandatory=True, desc="of the first series, and of its partner that is not used"
+        File(exists=True), mandatory=True, desc="of the first series, and of one of opposite phase encoding"
+    )
+    leaders = traits.List(
+        traits.Int(), mandatory=True, desc="for each series, the first that shares its phase encoding"
     )
     images = traits.List(File(exists=True), mandatory=True, desc="every series as acquired")
     phase_encoding = traits.List(traits.List(traits.Float()), mandatory=True, desc="of each, in the world")
-    readout_ratios = traits.List(traits.Float(), mandatory=True, desc="readout time of each over the first")
+    readout_ratios = traits.List(traits.Float(), mandatory=True, desc="of each over that of its leader")
 
 
 class _ShareDisplacementOutputSpec(TraitedSpec):
@@ -121,21 +124,23 @@ class _ShareDisplacementOutputSpec(TraitedSpec):
 
 
 class ShareDisplacement(ResumableInterface):
-    """The distortion of the first series as that of all that share its phase encoding."""
+    """The distortion of a series as that of all that share its phase encoding."""
 
     input_spec = _ShareDisplacementInputSpec
     output_spec = _ShareDisplacementOutputSpec
 
     def _run_interface(self, runtime):
-        inputs, model = self.inputs, Path(self.inputs.displacement_files[0])
-        displacement, _ = load(model)
-        affines = [load_affine(path) for path in inputs.images]
-        own = voxel_along(inputs.phase_encoding[0], affines[0])
+        inputs = self.inputs
+        edges_mm = [
+            voxel_along(direction, load_affine(path))
+            for direction, path in zip(inputs.phase_encoding, inputs.images, strict=True)
+        ]
         files = []
-        for index, (affine, direction) in enumerate(zip(affines, inputs.phase_encoding, strict=True)):
-            factor = inputs.readout_ratios[index] * own / voxel_along(direction, affine)
+        for index, leader in enumerate(inputs.leaders):
+            model = Path(inputs.displacement_files[0 if leader == 0 else 1])
+            factor = inputs.readout_ratios[index] * edges_mm[leader] / edges_mm[index]
             target = Path(runtime.cwd) / f"displacement_{index + 1}.nii.gz"
-            files.append(os.fspath(save_like(np.float32(factor) * displacement, model, target)))
+            files.append(os.fspath(save_like(np.float32(factor) * load(model)[0], model, target)))
         self._results["displacement_files"] = files
         return runtime
 

@@ -16,13 +16,13 @@ from n2a_bids.interfaces.complex_parts import PlacePhase
 from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.interfaces.dwi.copies import FindSeriesCopies
-from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi.in_place import KeepInPlace
 from n2a_bids.interfaces.dwi.motion import EstimateMotion, RegisterSeries
 from n2a_bids.interfaces.dwi.series import PickVolumes
 from n2a_bids.io.images import UNREADABLE, finest_images
 from n2a_bids.workflows.complex_parts import init_check_node, init_demodulate_node, second_files
-from n2a_bids.workflows.dwi.reversed_b0 import add_reversed_b0, readout_ratio
+from n2a_bids.workflows.dwi.opposite_series import add_opposite_series
+from n2a_bids.workflows.dwi.reversed_b0 import add_reversed_b0
 
 _DEEPBET_GB = 2.5
 
@@ -101,7 +101,7 @@ def init_preparation(
         ]
     )
     if unit.kind == "dwi-reverse-pe":
-        _add_distortion(workflow, unit, align)
+        add_opposite_series(workflow, unit, align)
     else:
         _add_registration(workflow, unit, align)
     if unit.reversed_b0 is not None:
@@ -161,11 +161,10 @@ def connect_places(
     fields: tuple[str, str] = ("between_file", "displacement_files"),
 ) -> None:
     """Tell a node or workflow the motion between the series and, where it is estimated, their distortion."""
-    is_pair = unit.kind == "dwi-reverse-pe"
-    between = workflow.get_node("distortion" if is_pair else "register")
+    between = workflow.get_node("distortion" if unit.is_opposite_pair else "register")
     workflow.connect(between, "between_file", target, fields[0])
     if unit.distortion_is_estimated:
-        displacements = between if is_pair else workflow.get_node("displacements")
+        displacements = between if unit.is_opposite_pair else workflow.get_node("displacements")
         workflow.connect(displacements, "displacement_files", target, fields[1])
 
 
@@ -213,33 +212,12 @@ def _mask_node(unit: DenoisingUnit, given: Path | None) -> MapNode:
 def _add_registration(workflow: Workflow, unit: DenoisingUnit, align: Node) -> None:
     """Motion between series of one phase encoding."""
     names = [image.path.name for image in unit.images]
-    _connect_b0s(workflow, Node(RegisterSeries(names=names), name="register", mem_gb=1.5), align)
-
-
-def _add_distortion(workflow: Workflow, unit: DenoisingUnit, align: Node) -> None:
-    """Motion between series of opposite phase encoding, and their distortion."""
-    first, second = (one.readout_time_s for one in unit.phase_encoding)
-    distortion = Node(
-        EstimateDistortion(
-            names=[str(image.path) for image in unit.images],
-            phase_encoding=unit.phase_encoding_vectors,
-            readout_ratio=readout_ratio(second, first),
-            opposite_is_known=all(one.polarity_is_known for one in unit.phase_encoding),
-        ),
-        name="distortion",
-        mem_gb=2.0,
-    )
-    align.inputs.phase_encoding = unit.phase_encoding_vectors
-    _connect_b0s(workflow, distortion, align)
-
-
-def _connect_b0s(workflow: Workflow, estimate: Node, align: Node) -> None:
-    """What is estimated between series comes from their b0s and brains."""
+    register = Node(RegisterSeries(names=names), name="register", mem_gb=1.5)
     workflow.connect(
         [
-            (workflow.get_node("motion"), estimate, [("b0_file", "b0_files")]),
-            (workflow.get_node("mask"), estimate, [("out_mask", "mask_files")]),
-            (estimate, align, [("record_file", "registration_file")]),
+            (workflow.get_node("motion"), register, [("b0_file", "b0_files")]),
+            (workflow.get_node("mask"), register, [("out_mask", "mask_files")]),
+            (register, align, [("record_file", "registration_file")]),
         ]
     )
 

@@ -93,8 +93,9 @@ def _first_weighted_volume(unit: DenoisingUnit, b0_threshold: float) -> int:
 
 
 def _directions(unit: DenoisingUnit) -> tuple[str, str]:
-    images = [*unit.images, *([] if unit.reversed_b0 is None else [unit.reversed_b0])]
-    encodings = [phase_encoding_on_grid(unit, index) for index in range(len(unit.images))]
-    encodings += [] if unit.reversed_b0 is None else ["opposite"]
-    names = [image.entities.get("dir") or encoding for image, encoding in zip(images, encodings, strict=True)]
-    return names[0], names[-1]
+    """Of the first series, and of the one or the b0 that its distortion is estimated with."""
+    first = unit.images[0].entities.get("dir") or phase_encoding_on_grid(unit, 0)
+    if unit.reversed_b0 is not None:
+        return first, unit.reversed_b0.entities.get("dir") or "opposite"
+    other = max(unit.polarity_leaders)
+    return first, unit.images[other].entities.get("dir") or phase_encoding_on_grid(unit, other)

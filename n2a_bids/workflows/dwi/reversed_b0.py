@@ -8,7 +8,8 @@ from nipype.interfaces.utility import Merge, Select
 from n2a_bids.dataset.read.acquisition import read_acquisition
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
-from n2a_bids.interfaces.dwi.reversed_b0 import MeanReversedB0, ShareDisplacement
+from n2a_bids.interfaces.dwi.reversed_b0 import MeanReversedB0
+from n2a_bids.workflows.dwi.opposite_series import init_displacements, readout_ratio
 
 
 def add_reversed_b0(workflow: Workflow, unit: DenoisingUnit, align: Node) -> None:
@@ -27,26 +28,19 @@ def add_reversed_b0(workflow: Workflow, unit: DenoisingUnit, align: Node) -> Non
     """
     series = unit.phase_encoding_vectors
     b0 = Node(_mean_b0(unit), name="reversed_b0", mem_gb=1.5)
-    times = [one.readout_time_s for one in unit.phase_encoding]
+    first_time = unit.phase_encoding[0].readout_time_s
     reversed_time = read_acquisition(unit.reversed_b0.metadata).readout_time_s
     distortion = Node(
         EstimateDistortion(
             names=[str(unit.images[0].path), str(unit.reversed_b0.path)],
             phase_encoding=[series[0], [-part for part in series[0]]],
-            readout_ratio=readout_ratio(reversed_time, times[0]),
+            readout_ratio=readout_ratio(reversed_time, first_time),
             is_optional=True,
         ),
         name="distortion",
         mem_gb=2.0,
     )
-    share = Node(
-        ShareDisplacement(
-            images=[str(image.path) for image in unit.images],
-            phase_encoding=series,
-            readout_ratios=[readout_ratio(time, times[0]) for time in times],
-        ),
-        name="displacements",
-    )
+    share = Node(init_displacements(unit), name="displacements")
     align.inputs.phase_encoding = series
     _connect_b0s(workflow, b0, distortion)
     workflow.connect(distortion, "displacement_files", share, "displacement_files")
@@ -78,8 +72,3 @@ def _mean_b0(unit: DenoisingUnit) -> MeanReversedB0:
     if image.bval is not None and image.bvec is not None:
         interface.inputs.trait_set(bval_file=str(image.bval), bvec_file=str(image.bvec))
     return interface
-
-
-def readout_ratio(time_s: float | None, first_s: float | None) -> float:
-    """Of readout times; 1 where a sidecar does not tell."""
-    return time_s / first_s if time_s and first_s else 1.0

@@ -129,10 +129,12 @@ def test_axes_must_agree(dataset):
 
 
 def test_two_pairs_are_told_apart_by_their_tables(dataset):
-    """As in the Human Connectome Project: two tables, each with both phase encodings."""
-    for label, seed in (("98", 1), ("99", 2)):
-        dataset.add(f"dir-{label}AP", table(40, 3000, seed), AP)
-        dataset.add(f"dir-{label}PA", table(40, 3000, seed), PA)
+    """As in the Human Connectome Project: parts of one set of directions, each with both phase encodings."""
+    all_directions = directions(80)
+    for label, part in (("98", all_directions[:40]), ("99", all_directions[40:])):
+        one = np.r_[0.0, np.full(40, 3000.0)], np.vstack((np.zeros(3), part))
+        dataset.add(f"dir-{label}AP", one, AP)
+        dataset.add(f"dir-{label}PA", one, PA)
     # The sorted order alone would pair 98AP with 98PA too; a swap of labels shows that tables decide.
     dataset.add("dir-97AP", table(60, 3000, 3), AP)
     dataset.add("dir-990PA", table(60, 3000, 3), PA)
@@ -142,16 +144,33 @@ def test_two_pairs_are_told_apart_by_their_tables(dataset):
     assert len({unit.label for unit in found.units}) == 3
 
 
-def test_pairs_of_equal_tables_follow_the_run(dataset):
-    """Two runs of each direction: AP and PA of run 1, and of run 2."""
-    for run in "12":
-        dataset.add(f"dir-AP_run-{run}", metadata=AP)
-        dataset.add(f"dir-PA_run-{run}", metadata=PA)
-    assert [
-        (unit.label, {image.entities["run"] for image in unit.images}) for unit in dataset.collect().units
-    ] == [
-        ("sub-01_run-1_dwi", {"1"}),
-        ("sub-01_run-2_dwi", {"2"}),
+@pytest.mark.parametrize(
+    "names", [("AP_run-1", "AP_run-2", "PA_run-1"), ("AP_run-1", "PA_run-1", "AP_run-2", "PA_run-2")]
+)
+def test_runs_of_both_directions_repeat_each_other(dataset, names):
+    """However many of each there are, all measure one thing."""
+    for name in names:
+        dataset.add(f"dir-{name}", metadata=AP if name.startswith("AP") else PA)
+    (unit,) = dataset.collect().units
+    assert (unit.kind, unit.label, len(unit.images)) == ("dwi-reverse-pe", "sub-01_dwi", len(names))
+    assert unit.reason == (
+        f"{len(names)} series, phase encoding j- and j (from the sidecars), the same gradient table"
+    )
+    labels = [image.entities["dir"] for image in unit.images]
+    assert [labels[leader] for leader in unit.polarity_leaders] == labels
+    assert sorted(set(unit.polarity_leaders)) == [labels.index("AP"), labels.index("PA")]
+
+
+def test_pairs_of_which_one_was_broken_off_follow_the_run(dataset):
+    """A run that would take volumes from the others stays out."""
+    bvals, bvecs = table()
+    for run, n_volumes in (("1", N_VOLUMES), ("2", N_VOLUMES - 5)):
+        for label, metadata in (("AP", AP), ("PA", PA)):
+            dataset.add(f"dir-{label}_run-{run}", (bvals[:n_volumes], bvecs[:n_volumes]), metadata)
+    units = dataset.collect().units
+    assert [(unit.label, len(unit.images)) for unit in units] == [
+        ("sub-01_run-1_dwi", 2),
+        ("sub-01_run-2_dwi", 2),
     ]
 
 

@@ -70,6 +70,7 @@ def test_a_field_is_shared_in_the_voxels_of_each_series(tmp_path):
         displacement_files=[paths[0]] * 2,
         images=paths,
         phase_encoding=[[0.0, -1.0, 0.0]] * 3,
+        leaders=[0, 0, 0],
         readout_ratios=[1.0, 1.0, 0.5],
     )
     files = node.run(cwd=str(tmp_path)).outputs.displacement_files
