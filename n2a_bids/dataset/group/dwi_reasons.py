@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from n2a_bids.dataset.group.dwi_repeats import may_repeat
 from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels
-from n2a_bids.dataset.group.dwi_volumes import common_part, reason_not_common
+from n2a_bids.dataset.group.dwi_volumes import common_part, loses_too_many, reason_not_common
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.gradient_tables import Series
 
@@ -41,7 +41,7 @@ def _reason(series: Series, other: Series, pairing: str) -> tuple[int, str]:
         common = reason_not_common(series, other)
         if not common and pairing == "reverse-pe":
             return 3, f"phase encoding of {name} is the same: use --dwi-pairing repeat"
-        return 4, common or f"{name} is taken by others"
+        return 4, common or _reason_to_stay_out(series, other) or f"{name} is taken by others"
     if relation == "same":
         return 2, (
             f"no other series has opposite phase encoding ({name} has the same, "
@@ -68,7 +68,16 @@ def _reason_against_opposite(series: Series, other: Series, pairing: str) -> tup
         return 4, against
     if not common_part((series, other)).has_b0:
         return 5, f"it has no b0 in common with {name}, from which the distortion could be estimated"
-    return 3, f"{name}, which is opposite, is paired already"
+    return 3, _reason_to_stay_out(series, other) or f"{name}, which is opposite, is paired already"
+
+
+def _reason_to_stay_out(series: Series, other: Series) -> str:
+    """Why a shorter series would harm the group of another one; empty where it is not shorter."""
+    own, its = (int(one.weighted.sum()) for one in (series, other))
+    if not loses_too_many(its, own):
+        return ""
+    name = other.image.path.name
+    return f"it has {own} diffusion-weighted volumes, {name} {its}: the others would lose the rest of theirs"
 
 
 def _reason_against_unknown_polarity(series: Series, other: Series, pairing: str) -> str:

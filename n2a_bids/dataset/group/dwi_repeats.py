@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from n2a_bids.dataset.group.dwi_reverse_pe import compare_encoding, compare_labels
-from n2a_bids.dataset.group.dwi_volumes import common_part
+from n2a_bids.dataset.group.dwi_volumes import common_part, common_part_with
 from n2a_bids.dataset.group.entities import group_by, shared_entities
 from n2a_bids.dataset.read.gradient_tables import Series, encodings
 from n2a_bids.dataset.units import DenoisingUnit
@@ -14,8 +14,9 @@ from n2a_bids.dataset.units import DenoisingUnit
 def find_dwi_repeats(series: Sequence[Series], *, corrected: bool = False) -> list[DenoisingUnit]:
     """Group series of one gradient table and one phase encoding that differ in ``run`` only.
 
-    Tables are equal in the world, up to the sign of directions and a tolerance on b. A run joins as
-    long as at least half of the volumes of the longest stay common to all.
+    Tables are equal in the world, up to the sign of directions and a tolerance on b. Of two runs, at least
+    half of the volumes of the longer one must be common to both; a further one joins as long as these lose
+    no more than a tenth of what they share.
 
     Parameters
     ----------
@@ -41,13 +42,16 @@ def find_dwi_repeats(series: Sequence[Series], *, corrected: bool = False) -> li
 
 
 def _grow(series: Sequence[Series], corrected: bool) -> tuple[list[Series], list[Series]]:
-    """The first series with all that repeat it, and the others."""
-    group, others = [series[0]], []
-    for candidate in series[1:]:
-        same_encoding = corrected or may_repeat(group[0], candidate)
-        joins = same_encoding and common_part((*group, candidate)) is not None
-        (group if joins else others).append(candidate)
-    return group, others
+    """The longest series with all that repeat it, and the others, each in their order."""
+    longest_first = sorted(range(len(series)), key=lambda index: -int(series[index].weighted.sum()))
+    taken = longest_first[:1]
+    for index in longest_first[1:]:
+        group = [series[one] for one in taken]
+        same_encoding = corrected or may_repeat(group[0], series[index])
+        if same_encoding and common_part_with(group, series[index]) is not None:
+            taken.append(index)
+    others = [one for index, one in enumerate(series) if index not in taken]
+    return [series[index] for index in sorted(taken)], others
 
 
 def may_repeat(first: Series, second: Series) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from n2a_bids.dataset.group.dwi_volumes import CommonPart, common_part
+from n2a_bids.dataset.group.dwi_volumes import CommonPart, common_part, common_part_with
 from n2a_bids.dataset.group.entities import shared_entities
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.gradient_tables import Series, encodings
@@ -20,8 +20,6 @@ Relation = Literal["opposite", "same", "across", "same axis", "unknown"]
 _READOUT_TOLERANCE = 0.01
 _LARGEST_ANGLE_DEG = 25.0
 """Between the axes of phase encoding: cuts of one head, and heads, are rotated by up to twenty degrees."""
-_KEPT = 0.9
-"""Part of the diffusion-weighted volumes of a pair that the series that join it must leave."""
 _LABEL = re.compile(r"(?<![A-Z])(AP|PA|LR|RL|SI|IS|HF|FH)(?![A-Z])")
 
 
@@ -56,7 +54,7 @@ def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> 
     for (*_, i, j), common, encoding in sorted(ranked, key=lambda item: item[0]):
         if not taken & {i, j}:
             free = [index for index in range(len(series)) if index not in taken | {i, j}]
-            members = _join_repeats(series, (i, j), free, common.n_weighted)
+            members = _join_repeats(series, (i, j), free)
             taken |= set(members)
             repeated = [series[index] for index in members]
             if len(members) > 2:
@@ -65,20 +63,17 @@ def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> 
     return units
 
 
-def _join_repeats(
-    series: Sequence[Series], pair: tuple[int, int], free: Sequence[int], n_weighted: int
-) -> list[int]:
+def _join_repeats(series: Sequence[Series], pair: tuple[int, int], free: Sequence[int]) -> list[int]:
     """A pair and all that repeat either of the two, by index, in order.
 
-    Sidecars must tell the polarity of each: that of a pair alone can be found from the images. What would
-    take volumes from the pair, as a run that was broken off or another table with some alike, stays out.
+    Sidecars must tell the polarity of each: that of a pair alone can be found from the images.
     """
     members = list(pair)
     for index in free:
         others = [series[member] for member in members]
         if all(compare_encoding(other, series[index]) in ("same", "opposite") for other in others):
-            common = common_part((*others, series[index]))
-            if common is not None and common.has_b0 and common.n_weighted >= _KEPT * n_weighted:
+            common = common_part_with(others, series[index])
+            if common is not None and common.has_b0:
                 members.append(index)
     return sorted(members)
 

@@ -19,6 +19,8 @@ from n2a_bids.io.gradients import world_rotation
 from n2a_bids.io.images import spell_sizes
 
 _MIN_FRACTION = 0.5
+_MOST_LOST = 0.1
+"""Part of the diffusion-weighted volumes of several series that one which joins them may cost."""
 _SAME_SIZE = 1e-3
 """Relative difference of voxel sizes that rounding in headers makes."""
 _LARGEST_VOXEL_RATIO = 1.3
@@ -85,6 +87,35 @@ def common_part(series: Sequence[Series]) -> CommonPart | None:
         summary=_summary(len(rows), any(unused)),
         notes=(*(note for note in unused if note), *own),
     )
+
+
+def common_part_with(group: Sequence[Series], other: Series) -> CommonPart | None:
+    """Find the volumes that a group and one more series share, unless this one would cost it too many.
+
+    A run that was broken off, or another table with some directions alike, is worth less than the volumes
+    that several others would lose. Of two series alone, either is the shorter one's repetition.
+
+    Returns
+    -------
+    common : CommonPart or None
+        As `common_part`; None also where two or more would lose more than a tenth of what they share.
+    """
+    common = common_part((*group, other))
+    if common is None or len(group) < 2:
+        return common
+    shared = common_part(group)
+    return None if shared and loses_too_many(shared.n_weighted, common.n_weighted) else common
+
+
+def loses_too_many(n_before: int, n_after: int) -> bool:
+    """Whether so many diffusion-weighted volumes are too few, of those that were shared before.
+
+    Examples
+    --------
+    >>> loses_too_many(30, 27), loses_too_many(30, 26)
+    (False, True)
+    """
+    return n_after < (1 - _MOST_LOST) * n_before
 
 
 def reason_not_beside(first: Series, other: Series) -> str:

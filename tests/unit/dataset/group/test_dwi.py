@@ -161,6 +161,32 @@ def test_runs_of_both_directions_repeat_each_other(dataset, names):
     assert sorted(set(unit.polarity_leaders)) == [labels.index("AP"), labels.index("PA")]
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_was_broken_off_costs_two_others_nothing(dataset, first):
+    """They stay whole, and the third is denoised by itself, with the reason."""
+    bvals, bvecs = table()
+    lengths = [N_VOLUMES - 5, N_VOLUMES, N_VOLUMES] if first else [N_VOLUMES, N_VOLUMES, N_VOLUMES - 5]
+    for run, n_volumes in enumerate(lengths, start=1):
+        dataset.add(f"run-{run}", (bvals[:n_volumes], bvecs[:n_volumes]), AP)
+    units = dataset.collect().units
+    repeats, alone = sorted(units, key=lambda unit: -len(unit.images))
+    assert repeats.kind == "dwi-repeats" and len(repeats.images) == 2 and not repeats.volumes
+    assert len(alone.images) == 1
+    assert (
+        "it has 15 diffusion-weighted volumes, sub-01_run-" in alone.reason
+        and "_dwi.nii.gz 20:" in alone.reason
+    )
+
+
+def test_of_two_runs_one_may_be_broken_off(dataset):
+    """What both have is worth more twice than alone."""
+    bvals, bvecs = table()
+    for run, n_volumes in (("1", N_VOLUMES), ("2", N_VOLUMES - 5)):
+        dataset.add(f"run-{run}", (bvals[:n_volumes], bvecs[:n_volumes]), AP)
+    (unit,) = dataset.collect().units
+    assert unit.kind == "dwi-repeats" and len(unit.volumes[0]) == N_VOLUMES - 5
+
+
 def test_pairs_of_which_one_was_broken_off_follow_the_run(dataset):
     """A run that would take volumes from the others stays out."""
     bvals, bvecs = table()
