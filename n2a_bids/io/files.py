@@ -18,6 +18,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}_")
 _ABANDONED_S = 600.0
 
 _NO_SPACE = "No space left on the disk; free some, or choose another folder, and give the same command again"
+_IS_FOLDER = "Expected a file or nothing, found a folder; move it away, and give the same command again"
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        Where the disk is full, with the name of the file, which Python leaves out.
+        Where the disk is full or `path` is a folder, with the name of the file and what to do.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,9 +40,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.strerror == _NO_SPACE:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if error.strerror == _NO_SPACE or not (is_full or path.is_dir()):
             raise
-        raise OSError(error.errno, _NO_SPACE, str(path)) from error
+        raise OSError(error.errno, _NO_SPACE if is_full else _IS_FOLDER, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from n2a_bids.io.files import content_digest, whole_file
+from n2a_bids.io.files import content_digest, whole_file, write_whole
 
 
 def test_a_changed_chunk_changes_a_folder_and_a_copy_does_not(tmp_path):
@@ -42,3 +42,12 @@ def test_a_full_disk_is_told_with_the_file_that_was_to_be_written(tmp_path):
     assert "image.nii.gz" not in str(caught.value)
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path):
+    """It is left as it is, with what it holds."""
+    (tmp_path / "group.html").mkdir()
+    (tmp_path / "group.html" / "kept.txt").touch()
+    with pytest.raises(OSError, match=r"found a folder; move it away.*group\.html"):
+        write_whole(tmp_path / "group.html", "<html>")
+    assert [path.name for path in tmp_path.rglob("*")] == ["group.html", "kept.txt"]
