@@ -19,7 +19,7 @@ from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.acquisition import computed_map, read_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap, is_meant_for
 from n2a_bids.dataset.read.files import has_content
-from n2a_bids.dataset.read.gradient_tables import Series, read_header
+from n2a_bids.dataset.read.gradient_tables import Series, read_header, read_shape
 from n2a_bids.dataset.read.image_checks import content_problem
 from n2a_bids.dataset.units import DenoisingUnit, ImageFile
 from n2a_bids.errors import BIDSDataError
@@ -49,7 +49,7 @@ def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
         n_volumes = n_volumes or 1
     elif not n_volumes or n_volumes >= FEWEST_VOLUMES or not _lacks_table(image, n_volumes, b0_threshold):
         return None
-    acquisition = read_acquisition(image.metadata)
+    acquisition = read_acquisition(image.metadata, read_shape(image.path))
     table = Gradients(np.zeros(n_volumes), np.zeros((n_volumes, 3)), b0_threshold)
     without_table = replace(image, bval=None, bvec=None)
     return Series(without_table, table, acquisition.notes, affine, acquisition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from n2a_bids.io.json import listed
@@ -44,30 +44,38 @@ class Acquisition:
     """What was not believed, and why: one sentence each."""
 
 
-def read_acquisition(metadata: Mapping[str, object]) -> Acquisition:
+def read_acquisition(metadata: Mapping[str, object], shape: Sequence[int] = ()) -> Acquisition:
     """Take from a sidecar what the correction of distortion needs.
 
     Parameters
     ----------
     metadata : mapping
         Content of the sidecar, inheritance applied.
+    shape : sequence of int, optional
+        Voxels of the image along its axes: the lines of an echo-planar readout, where ``ReconMatrixPE`` does
+        not tell them.
 
     Returns
     -------
     acquisition : Acquisition
         ``x y z`` are read as ``i j k``, and a trailing ``+`` and spaces are dropped. A readout time that is
-        no finite positive number is computed from ``EffectiveEchoSpacing`` and ``ReconMatrixPE``, or taken
-        for missing; values that are not believed are quoted in the notes.
+        no finite positive number is computed from ``EffectiveEchoSpacing`` and the lines, or taken for
+        missing; values that are not believed are quoted in the notes.
 
     Examples
     --------
     >>> read_acquisition({"PhaseEncodingDirection": " y- ", "TotalReadoutTime": 0.05}).phase_encoding
     'j-'
+    >>> spacing = {"PhaseEncodingDirection": "j", "EffectiveEchoSpacing": 0.0005}
+    >>> read_acquisition(spacing, (96, 101, 60)).readout_time_s
+    0.05
     """
     direction, notes = _direction(metadata, "PhaseEncodingDirection")
     axis, more = _direction(metadata, "PhaseEncodingAxis") if not direction else (direction, ())
-    readout_time_s, still_more = _readout_time_s(metadata)
-    return Acquisition(direction, axis.rstrip("-"), readout_time_s, (*notes, *more, *still_more))
+    axis = axis.rstrip("-")
+    lines = dict(zip("ijk", shape)).get(axis)
+    readout_time_s, still_more = _readout_time_s(metadata, lines)
+    return Acquisition(direction, axis, readout_time_s, (*notes, *more, *still_more))
 
 
 def computed_map(metadata: Mapping[str, object]) -> str:
@@ -128,12 +136,15 @@ def _direction(metadata: Mapping[str, object], field: str) -> tuple[str, tuple[s
     return _AXES[found[1]] + found[2].replace("+", ""), ()
 
 
-def _readout_time_s(metadata: Mapping[str, object]) -> tuple[float | None, tuple[str, ...]]:
+def _readout_time_s(
+    metadata: Mapping[str, object], image_lines: int | None
+) -> tuple[float | None, tuple[str, ...]]:
     value = metadata.get("TotalReadoutTime")
     given = positive_number(value)
     if given is not None and _is_plausible(given):
         return given, ()
     spacing, lines = (positive_number(metadata.get(key)) for key in ("EffectiveEchoSpacing", "ReconMatrixPE"))
+    lines = lines or image_lines
     computed = spacing * (lines - 1) if spacing and lines and lines > 1 else None
     if computed is not None and not _is_plausible(computed):
         computed = None
@@ -145,7 +156,7 @@ def _readout_time_s(metadata: Mapping[str, object]) -> tuple[float | None, tuple
         kind = "seconds (in milliseconds?)" if given > high else f"at least {low:g} s"
     instead = "taken for missing"
     if computed is not None:
-        instead = f"{computed:.4g} s was computed from EffectiveEchoSpacing and ReconMatrixPE"
+        instead = f"{computed:.4g} s was computed from EffectiveEchoSpacing and the lines of the image"
     return computed, (f"TotalReadoutTime is {quoted(value)}, not {kind}: {instead}",)
 
 

@@ -120,8 +120,16 @@ def read_series(image: ImageFile, b0_threshold: float = B0_THRESHOLD) -> Series:
     )
     if not gradients.is_b0.any():
         notes += ("it has no b0 volume, so that it gives no tensor maps and no distortion estimate",)
-    acquisition = read_acquisition(image.metadata)
+    acquisition = read_acquisition(image.metadata, read_shape(image.path))
     return Series(image, gradients, (*notes, *acquisition.notes), affine, acquisition)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Voxels along the axes of an image; empty where the header cannot be read."""
+    try:
+        return nb.load(path).shape
+    except UNREADABLE:
+        return ()
 
 
 def read_header(path: Path) -> tuple[int | None, NDArray[np.float64] | None]:

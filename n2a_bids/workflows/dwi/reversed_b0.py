@@ -6,6 +6,7 @@ from nipype import Node, Workflow
 from nipype.interfaces.utility import Merge, Select
 
 from n2a_bids.dataset.read.acquisition import read_acquisition
+from n2a_bids.dataset.read.gradient_tables import read_shape
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi.reversed_b0 import MeanReversedB0
@@ -29,7 +30,8 @@ def add_reversed_b0(workflow: Workflow, unit: DenoisingUnit, align: Node) -> Non
     series = unit.phase_encoding_vectors
     b0 = Node(_mean_b0(unit), name="reversed_b0", mem_gb=1.5)
     first_time = unit.phase_encoding[0].readout_time_s
-    reversed_time = read_acquisition(unit.reversed_b0.metadata).readout_time_s
+    partner = unit.reversed_b0
+    reversed_time = read_acquisition(partner.metadata, read_shape(partner.path)).readout_time_s
     distortion = Node(
         EstimateDistortion(
             names=[str(unit.images[0].path), str(unit.reversed_b0.path)],
