@@ -132,7 +132,7 @@ def _pairs(
     units: list[DenoisingUnit] = []
     left = list(family)
     opposite = partial(find_reverse_pe, trust_labels=pairing == "reverse-pe")
-    repeats = partial(find_dwi_repeats, corrected=corrected)
+    repeats = partial(find_dwi_repeats, corrected=corrected, trust_labels=pairing == "repeat")
     for name, find in (("reverse-pe", opposite), ("repeat", repeats)):
         if pairing in ("auto", name) and not (corrected and name == "reverse-pe"):
             units.extend(find(left))

@@ -37,7 +37,8 @@ def _reason(series: Series, other: Series, pairing: str) -> tuple[int, str]:
     name, relation = other.image.path.name, compare_encoding(series, other)
     if relation == "opposite":
         return _reason_against_opposite(series, other, pairing)
-    if may_repeat(series, other) and _differs_in_run_only(series, other):
+    alike = _differs_in_run_only(series, other)
+    if alike and may_repeat(series, other, trust_labels=pairing == "repeat"):
         common = reason_not_common(series, other)
         if not common and pairing == "reverse-pe":
             return 3, f"phase encoding of {name} is the same: use --dwi-pairing repeat"
@@ -51,9 +52,18 @@ def _reason(series: Series, other: Series, pairing: str) -> tuple[int, str]:
         return 1, f"phase encoding of {name} is neither the same nor opposite but along another axis"
     if relation == "same axis":
         return 3, _reason_against_unknown_polarity(series, other, pairing)
-    if not series.acquisition.phase_encoding_axis:
-        return 0, "its PhaseEncodingDirection is missing, so that a partner cannot be recognised"
-    return 0, f"PhaseEncodingDirection of {name} is missing"
+    missing = "its PhaseEncodingDirection is missing, so that a partner cannot be recognised"
+    if series.acquisition.phase_encoding_axis:
+        missing = f"PhaseEncodingDirection of {name} is missing"
+    remedy = _remedy_by_option(series, other) if alike else ""
+    return bool(remedy), missing + remedy
+
+
+def _remedy_by_option(series: Series, other: Series) -> str:
+    """The option that takes two series as repeats whose sidecars do not tell whether they are."""
+    if not may_repeat(series, other, trust_labels=True) or reason_not_common(series, other):
+        return ""
+    return "; if the two have the same, --dwi-pairing repeat takes them together"
 
 
 def _reason_against_opposite(series: Series, other: Series, pairing: str) -> tuple[int, str]:

@@ -11,7 +11,9 @@ from n2a_bids.dataset.read.gradient_tables import Series, encodings
 from n2a_bids.dataset.units import DenoisingUnit
 
 
-def find_dwi_repeats(series: Sequence[Series], *, corrected: bool = False) -> list[DenoisingUnit]:
+def find_dwi_repeats(
+    series: Sequence[Series], *, corrected: bool = False, trust_labels: bool = False
+) -> list[DenoisingUnit]:
     """Group series of one gradient table and one phase encoding that differ in ``run`` only.
 
     Tables are equal in the world, up to the sign of directions and a tolerance on b. Of two runs, at least
@@ -24,6 +26,9 @@ def find_dwi_repeats(series: Sequence[Series], *, corrected: bool = False) -> li
         Of one participant and session.
     corrected : bool
         Distortion has been taken out already, so that phase encoding, and ``dir`` with it, may differ.
+    trust_labels : bool
+        Also group series of which a sidecar does not tell the phase encoding or its polarity, unless labels
+        say that they are opposite.
 
     Returns
     -------
@@ -35,35 +40,43 @@ def find_dwi_repeats(series: Sequence[Series], *, corrected: bool = False) -> li
     for members in group_by([one.image for one in series], ignoring={"run", "dir"} if corrected else {"run"}):
         left = [by_path[image.path] for image in members]
         while left:
-            group, left = _grow(left, corrected)
+            group, left = _grow(left, corrected, trust_labels)
             if len(group) > 1:
                 units.append(_unit(group, corrected))
     return units
 
 
-def _grow(series: Sequence[Series], corrected: bool) -> tuple[list[Series], list[Series]]:
+def _grow(series: Sequence[Series], corrected: bool, trust_labels: bool) -> tuple[list[Series], list[Series]]:
     """The longest series with all that repeat it, and the others, each in their order."""
     longest_first = sorted(range(len(series)), key=lambda index: -int(series[index].weighted.sum()))
     taken = longest_first[:1]
     for index in longest_first[1:]:
         group = [series[one] for one in taken]
-        same_encoding = corrected or may_repeat(group[0], series[index])
+        same_encoding = corrected or may_repeat(group[0], series[index], trust_labels=trust_labels)
         if same_encoding and common_part_with(group, series[index]) is not None:
             taken.append(index)
     others = [one for index, one in enumerate(series) if index not in taken]
     return [series[index] for index in sorted(taken)], others
 
 
-def may_repeat(first: Series, second: Series) -> bool:
-    """Whether two series have one phase encoding in the head, or sidecars that say nothing else."""
-    if compare_encoding(first, second) == "same":
+def may_repeat(first: Series, second: Series, *, trust_labels: bool = False) -> bool:
+    """Whether two series have one phase encoding in the head, or sidecars that say nothing else.
+
+    Parameters
+    ----------
+    trust_labels : bool
+        See `find_dwi_repeats`.
+    """
+    relation = compare_encoding(first, second)
+    if relation == "same":
         return True
     if compare_labels(first, second) == "opposite":
         return False
+    if trust_labels and relation in ("same axis", "unknown"):
+        return True
     own, its = first.acquisition, second.acquisition
     return own.phase_encoding == its.phase_encoding == "" and (
-        own.phase_encoding_axis == its.phase_encoding_axis == ""
-        or compare_encoding(first, second) == "same axis"
+        own.phase_encoding_axis == its.phase_encoding_axis == "" or relation == "same axis"
     )
 
 

@@ -178,6 +178,21 @@ def test_a_run_that_was_broken_off_costs_two_others_nothing(dataset, first):
     )
 
 
+@pytest.mark.parametrize("other", [{}, {"PhaseEncodingAxis": "j"}])
+def test_runs_of_which_one_tells_no_phase_encoding_are_repeats_where_asked_for(dataset, other):
+    """Nothing is guessed: the reason names the option, which takes both unless labels speak against it."""
+    dataset.add("run-1", metadata=AP)
+    dataset.add("run-2", metadata=other)
+    units = dataset.collect().units
+    assert [unit.kind for unit in units] == ["dwi-split", "dwi-split"]
+    assert other or all("--dwi-pairing repeat takes them together" in unit.reason for unit in units)
+    (unit,) = dataset.collect("repeat").units
+    assert (unit.kind, len(unit.images), unit.phase_encoding) == ("dwi-repeats", 2, ())
+    dataset.add("run-2", metadata={**other, "SeriesDescription": "dti_PA"})
+    dataset.add("run-1", metadata={**AP, "SeriesDescription": "dti_AP"})
+    assert not dataset.collect("repeat").units
+
+
 def test_of_two_runs_one_may_be_broken_off(dataset):
     """What both have is worth more twice than alone."""
     bvals, bvecs = table()
@@ -486,7 +501,7 @@ def test_a_wrong_phase_encoding_is_quoted(dataset):
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 0, -0.05, "0.05", True, 50.0, 1e-30, [0.05]])
 def test_a_readout_time_that_is_none_is_computed_or_missing(dataset, value):
-    """Quoted, and never used; EffectiveEchoSpacing and ReconMatrixPE replace it."""
+    """Quoted, and never used; EffectiveEchoSpacing and the lines of the image replace it."""
     dataset.add("dir-AP", metadata=AP)
     stem = dataset.add("dir-PA", metadata={**PA, "TotalReadoutTime": value})
     (unit,) = dataset.collect().units
@@ -497,6 +512,12 @@ def test_a_readout_time_that_is_none_is_computed_or_missing(dataset, value):
     (unit,) = dataset.collect().units
     assert unit.phase_encoding[1].readout_time_s == pytest.approx(0.05)
     assert "0.05 s was computed" in unit.notes[0]
+    n_lines = nb.load(f"{stem}.nii.gz").shape[1]
+    Path(f"{stem}.json").write_text(
+        json.dumps({"PhaseEncodingDirection": "j", "EffectiveEchoSpacing": 0.001})
+    )
+    (unit,) = dataset.collect().units
+    assert unit.phase_encoding[1].readout_time_s == pytest.approx(0.001 * (n_lines - 1))
 
 
 @pytest.mark.real_data
@@ -543,6 +564,11 @@ def _set(row: int, column: int, value: float):
         (".bvec", lambda numbers: numbers[:2], "found 2 rows of 23"),
         (".bvec", _set(0, 4, np.nan), r"NaN or infinite values for volume 4 \(b=1000"),
         (".bvec", lambda numbers: 2 * numbers, r"expected unit vectors.*found length 2 .* and 19 more"),
+        (
+            ".bvec",
+            lambda numbers: 0.7 * numbers,
+            r"found length 0.7 .* scale one nominal b-value, write unit",
+        ),
         (".bvec", lambda numbers: numbers * (np.arange(23) != 4), "found length 0 for volume 4 .*trace"),
     ],
 )
