@@ -236,6 +236,16 @@ def _read_numbers(path: Path) -> NDArray[np.float64]:
     return np.array(rows)
 
 
+def _remedy_for_lengths(norms: NDArray[np.float64]) -> str:
+    """What to do about vectors of such lengths."""
+    if np.any((norms > _MAX_NORM_ERROR) & (norms < 1)):
+        return (
+            "restore the exported table; where lengths scale one nominal b-value, write unit vectors and the "
+            "true b-values (nominal b times length squared)"
+        )
+    return "drop trace and ADC volumes" if norms[0] < _MAX_NORM_ERROR else "restore the exported table"
+
+
 def _normalized(
     bvecs: NDArray[np.float64], bvals: NDArray[np.float64], path: Path, b0_threshold: float
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -255,12 +265,10 @@ def _normalized(
     wrong = np.flatnonzero(weighted & (np.abs(norms - 1) > _MAX_NORM_ERROR))
     if wrong.size:
         first = wrong[0]
-        hint = (
-            "drop trace and ADC volumes" if norms[first] < _MAX_NORM_ERROR else "restore the exported table"
-        )
         raise BIDSDataError(
             f"{path}: expected unit vectors for diffusion-weighted volumes, found length {norms[first]:.2g} "
-            f"for volume {first} (b={bvals[first]:g}, from 0) and {wrong.size - 1} more; {hint}"
+            f"for volume {first} (b={bvals[first]:g}, from 0) and {wrong.size - 1} more; "
+            f"{_remedy_for_lengths(norms[wrong])}"
         )
     unit_vectors = np.divide(bvecs, norms[:, None], out=np.zeros_like(bvecs), where=norms[:, None] > 0)
     notes = []
