@@ -17,6 +17,9 @@ _LEAST_OF_CIRCLE = 0.9
 phase is noise, fills all of it."""
 _LEAST_SPAN_RAD = 0.3
 """Of phases in radians, which may be those of a brain without its air: noise alone gives them as much."""
+_CYCLES = (-0.5, 0.5)
+_NEAR_CYCLES = 0.005
+"""Radians of a brain without its air may span as much as these, but hardly end at both of them."""
 _OVERSHOOT = 0.01
 """Part of a turn that rounding may add at the ends."""
 
@@ -98,6 +101,8 @@ def find_phase_scale(low: float, high: float, units: Units = "") -> PhaseScale:
     if units == "rad" and high - low < _LEAST_SPAN_RAD:
         raise ValueError(f"Units 'rad', but {found}, which is less than the noise of a phase")
     refused = next((scale.name for scale in _REFUSED if scale.is_spanned(low, high)), "")
+    if np.allclose((low, high), _CYCLES, rtol=0, atol=_NEAR_CYCLES):
+        refused = "cycles, -0.5 to 0.5"
     looks = f", which look like {refused}" if refused else ""
     if units == "rad":
         scale = next((scale for scale in RADIANS if scale.holds(low, high)), None)

@@ -38,6 +38,7 @@ def test_every_scale_gives_the_phase_back(values, units):
 @pytest.mark.parametrize(
     ("low", "high", "units", "words"),
     [
+        (-0.4999, 0.5, "rad", "look like cycles"),
         (-180, 180, "rad", "look like degrees"),
         (0, 359.9, "", "look like degrees"),
         (0, 4095, "rad", "look like 4096 levels"),
