@@ -110,7 +110,7 @@ def read_series(image: ImageFile, b0_threshold: float = B0_THRESHOLD) -> Series:
     if n_volumes is not None and n_volumes != bvals.size:
         raise BIDSDataError(
             f"{image.bval}: expected one b-value for each of the {n_volumes} volumes of {image.path.name}, "
-            f"found {bvals.size}; restore the table of this series"
+            f"found {bvals.size}; {_remedy_of_count(n_volumes, bvals.size)}"
         )
     gradients, notes = inspect_gradients(
         image.bval,
@@ -130,6 +130,14 @@ def read_shape(path: Path) -> tuple[int, ...]:
         return nb.load(path).shape
     except UNREADABLE:
         return ()
+
+
+def _remedy_of_count(n_volumes: int, n_rows: int) -> str:
+    """What to do about a table of another number of volumes."""
+    remedy = "restore the table of this series"
+    if n_volumes < n_rows:
+        remedy += f", or, if the scan was broken off, keep the first {n_volumes} columns of .bval and .bvec"
+    return remedy
 
 
 def read_header(path: Path) -> tuple[int | None, NDArray[np.float64] | None]:
