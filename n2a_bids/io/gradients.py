@@ -236,16 +236,6 @@ def _read_numbers(path: Path) -> NDArray[np.float64]:
     return np.array(rows)
 
 
-def _remedy_for_lengths(norms: NDArray[np.float64]) -> str:
-    """What to do about vectors of such lengths."""
-    if np.any((norms > _MAX_NORM_ERROR) & (norms < 1)):
-        return (
-            "restore the exported table; where lengths scale one nominal b-value, write unit vectors and the "
-            "true b-values (nominal b times length squared)"
-        )
-    return "drop trace and ADC volumes" if norms[0] < _MAX_NORM_ERROR else "restore the exported table"
-
-
 def _normalized(
     bvecs: NDArray[np.float64], bvals: NDArray[np.float64], path: Path, b0_threshold: float
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -268,7 +258,7 @@ def _normalized(
         raise BIDSDataError(
             f"{path}: expected unit vectors for diffusion-weighted volumes, found length {norms[first]:.2g} "
             f"for volume {first} (b={bvals[first]:g}, from 0) and {wrong.size - 1} more; "
-            f"{_remedy_for_lengths(norms[wrong])}"
+            f"{_remedy_of_lengths(norms, bvals, wrong)}"
         )
     unit_vectors = np.divide(bvecs, norms[:, None], out=np.zeros_like(bvecs), where=norms[:, None] > 0)
     notes = []
@@ -281,6 +271,21 @@ def _normalized(
     if worst > _SILENT_NORM_ERROR:
         notes.append(f"directions of {path.name} were off unit length by up to {worst:.0%}: normalized")
     return unit_vectors, tuple(notes)
+
+
+def _remedy_of_lengths(
+    norms: NDArray[np.float64], bvals: NDArray[np.float64], wrong: NDArray[np.intp]
+) -> str:
+    """What to do about directions that are no unit vectors."""
+    is_short = norms[wrong] < 1
+    has_none = norms[wrong] < _MAX_NORM_ERROR
+    # Tables of Siemens may hold one nominal b-value for all volumes, b0s too.
+    if is_short.all() and (np.ptp(bvals) == 0 or not has_none.all()):
+        return (
+            "if lengths scale the b-values (b times the squared length, 0 for a b0), write the b-value of "
+            "each volume and unit vectors; if not, drop trace and ADC volumes or restore the exported table"
+        )
+    return "drop trace and ADC volumes" if has_none.all() else "restore the exported table"
 
 
 def superior_axis(affine: NDArray[np.float64]) -> int:

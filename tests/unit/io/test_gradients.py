@@ -149,3 +149,20 @@ def test_tables_that_mean_something_else_are_named(bvals, message, tmp_path):
     with pytest.raises(BIDSDataError, match=message) as caught:
         read_gradients(*files, _AFFINES[0])
     assert str(files[0]) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("bvals", "lengths", "remedy"),
+    [
+        ("2000 2000 2000", (0, 0.7071, 1), "if lengths scale the b-values"),
+        ("0 2000 2000", (0, 0.7071, 1), "if lengths scale the b-values"),
+        ("1000 1000 1000", (0, 1, 1), "if lengths scale the b-values"),
+        ("0 1000 1000", (0, 0, 1), "more; drop trace and ADC volumes$"),
+        ("0 1000 1000", (0, 1, 1000), "more; restore the exported table$"),
+    ],
+)
+def test_what_lengths_may_mean_is_told(bvals, lengths, remedy, tmp_path):
+    """One nominal b for all volumes is no sign of trace images."""
+    files = _write(tmp_path, bvals, " ".join(map(str, lengths)) + "\n0 0 0\n0 0 0\n")
+    with pytest.raises(BIDSDataError, match=remedy):
+        read_gradients(*files, _AFFINES[0])
