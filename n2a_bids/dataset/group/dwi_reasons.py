@@ -56,7 +56,7 @@ def _reason(series: Series, other: Series, pairing: str) -> tuple[int, str]:
     if series.acquisition.phase_encoding_axis:
         missing = f"PhaseEncodingDirection of {name} is missing"
     remedy = _remedy_by_option(series, other) if alike else ""
-    return bool(remedy), missing + remedy
+    return 1 if remedy else 0, missing + remedy
 
 
 def _remedy_by_option(series: Series, other: Series) -> str:

@@ -26,21 +26,25 @@ def add_opposite_series(workflow: Workflow, unit: DenoisingUnit, align: Node) ->
     distortion = Node(_estimate(unit), name="distortion", mem_gb=2.0)
     align.inputs.phase_encoding = unit.phase_encoding_vectors
     if unit.is_opposite_pair:
-        _connect_pair(workflow, distortion)
-        workflow.connect(distortion, "record_file", align, "registration_file")
+        connect_b0s(workflow, distortion, align)
         return
     leaders = unit.polarity_leaders
     _connect_leaders(workflow, distortion, sorted(set(leaders)))
     names = [image.path.name for image in unit.images]
     register = Node(RegisterSeries(names=names, leaders=leaders), name="register", mem_gb=1.5)
     share = Node(init_displacements(unit), name="displacements")
+    connect_b0s(workflow, register, align)
+    workflow.connect(distortion, "between_file", register, "pair_file")
+    workflow.connect(distortion, "displacement_files", share, "displacement_files")
+
+
+def connect_b0s(workflow: Workflow, estimate: Node, align: Node) -> None:
+    """What is estimated between all series of a unit comes from their b0s and brains."""
     workflow.connect(
         [
-            (workflow.get_node("motion"), register, [("b0_file", "b0_files")]),
-            (workflow.get_node("mask"), register, [("out_mask", "mask_files")]),
-            (distortion, register, [("between_file", "pair_file")]),
-            (distortion, share, [("displacement_files", "displacement_files")]),
-            (register, align, [("record_file", "registration_file")]),
+            (workflow.get_node("motion"), estimate, [("b0_file", "b0_files")]),
+            (workflow.get_node("mask"), estimate, [("out_mask", "mask_files")]),
+            (estimate, align, [("record_file", "registration_file")]),
         ]
     )
 
@@ -71,12 +75,6 @@ def _estimate(unit: DenoisingUnit) -> EstimateDistortion:
         readout_ratio=readout_ratio(second.readout_time_s, first.readout_time_s),
         opposite_is_known=first.polarity_is_known and second.polarity_is_known,
     )
-
-
-def _connect_pair(workflow: Workflow, distortion: Node) -> None:
-    """The b0s and brains of both series."""
-    workflow.connect(workflow.get_node("motion"), "b0_file", distortion, "b0_files")
-    workflow.connect(workflow.get_node("mask"), "out_mask", distortion, "mask_files")
 
 
 def _connect_leaders(workflow: Workflow, distortion: Node, pair: list[int]) -> None:

@@ -21,7 +21,7 @@ from n2a_bids.interfaces.dwi.motion import EstimateMotion, RegisterSeries
 from n2a_bids.interfaces.dwi.series import PickVolumes
 from n2a_bids.io.images import UNREADABLE, finest_images
 from n2a_bids.workflows.complex_parts import init_check_node, init_demodulate_node, second_files
-from n2a_bids.workflows.dwi.opposite_series import add_opposite_series
+from n2a_bids.workflows.dwi.opposite_series import add_opposite_series, connect_b0s
 from n2a_bids.workflows.dwi.reversed_b0 import add_reversed_b0
 
 _DEEPBET_GB = 2.5
@@ -212,14 +212,7 @@ def _mask_node(unit: DenoisingUnit, given: Path | None) -> MapNode:
 def _add_registration(workflow: Workflow, unit: DenoisingUnit, align: Node) -> None:
     """Motion between series of one phase encoding."""
     names = [image.path.name for image in unit.images]
-    register = Node(RegisterSeries(names=names), name="register", mem_gb=1.5)
-    workflow.connect(
-        [
-            (workflow.get_node("motion"), register, [("b0_file", "b0_files")]),
-            (workflow.get_node("mask"), register, [("out_mask", "mask_files")]),
-            (register, align, [("record_file", "registration_file")]),
-        ]
-    )
+    connect_b0s(workflow, Node(RegisterSeries(names=names), name="register", mem_gb=1.5), align)
 
 
 def add_placed_phase(workflow: Workflow, unit: DenoisingUnit) -> tuple[Node, str]:
