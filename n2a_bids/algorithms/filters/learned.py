@@ -20,6 +20,8 @@ Series = NDArray[np.float32]
 """(X, Y, Z, C) float32 array."""
 _RIDGE = 15.0
 """Strength of the pull towards the initial estimate, in squared noise SDs."""
+_ROWS = 65_536
+"""Voxels whose features are held in double precision at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +166,13 @@ def _solve_component(
         features = neighbourhood.features(noisy, initial_estimate)
         rest = target[neighbourhood.mask] - features @ prior.astype(np.float32)
         for fold, rows in enumerate(members):
-            grams[fold] += features[rows].T @ features[rows]
-            errors[fold] += features[rows].T @ rest[rows]
+            for start in range(0, rows.size, _ROWS):
+                some = rows[start : start + _ROWS]
+                # Neighbours in a bright component are nearly alike. The noise that sets them apart is
+                # less than single precision keeps of the sum of their squares.
+                precise = features[some].astype(np.float64)
+                grams[fold] += precise.T @ precise
+                errors[fold] += precise.T @ rest[some]
     ridge = _RIDGE * len(pairs) * np.eye(prior.size)
     everything = list(range(len(members)))
     without_one = [[fold for fold in everything if fold != left_out] for left_out in everything]
