@@ -23,6 +23,7 @@ from n2a_bids.algorithms.strategies.mean import average_matched
 from n2a_bids.denoising.companion import with_companion
 from n2a_bids.denoising.inputs import DenoiseJob, load_repetitions
 from n2a_bids.denoising.measures import expected_error
+from n2a_bids.denoising.plausibility import check_distance
 from n2a_bids.denoising.record import add_findings, complete, describe_run, find_noise_map
 from n2a_bids.denoising.volume_checks import check_series
 from n2a_bids.denoising.warnings import refuse_stack, shared_noise_warnings
@@ -108,8 +109,9 @@ def denoise_files(
     report("measuring the result")
     mean = _with_empty(repetitions, average_matched(repetitions))
     noise_sd = find_noise_map(repetitions, denoised)
+    far = check_distance(strategy.facts, repetitions, mean, denoised.data, noise_sd)
     record = describe_run(job, device, strategy, weights, repetitions, denoised, device_name(device))
-    record = replace(record, warnings=(*record.warnings, *shared, *unusual, *alone))
+    record = replace(record, warnings=(*record.warnings, *shared, *unusual, *alone, *far))
     record = complete(add_findings(record, job, repetitions, mean, denoised, noise_sd), started)
     uncertainty = (
         expected_error(repetitions, denoised, noise_sd, mask) if strategy.facts.tells_error else None
