@@ -19,7 +19,10 @@ from n2a_bids.reports.records.measures import measures
 from n2a_bids.workflows.derivatives import ANAT_OUTPUTS, DWI_OUTPUTS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CHANGES", "CONTRIBUTING")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 # Options of other programs that the pages show.
 FOREIGN = {
     "--subject-anatomical-reference",
@@ -64,6 +67,25 @@ def test_relative_links_lead_somewhere(page):
     """Links into the repository are not dead."""
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Anchors of the headings of a page, as the site and GitHub name them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    plain = (re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings)
+    return {re.sub(r"[-\s]+", "-", heading) for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_to_headings_find_them(page):
+    """Nor do they lead to a section that was renamed: that would stop the build of the site."""
+    links = re.findall(
+        r"\]\((?!https?:|mailto:)([^)#\s]*\.md)?#([^)\s]+)\)", page.read_text(encoding="utf-8")
+    )
+    assert [
+        f"{to}#{name}" for to, name in links if name not in anchors_of(page.parent / to if to else page)
+    ] == []
 
 
 def test_every_field_of_sidecars_and_records_is_explained():
