@@ -43,12 +43,17 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
     return {name for action in parser._actions for name in action.option_strings}
 
 
-def known_options() -> set[str]:
-    known = options_of(build_parser())
+def options_by_command() -> dict[str, set[str]]:
+    """What ``n2a`` and each ``n2a-tools COMMAND`` take."""
+    known = {"n2a": options_of(build_parser())}
     for name in TOOLS:
         commands = next(action.choices for action in build_tools_parser(name)._actions if action.choices)
-        known |= options_of(commands[name])
+        known[f"n2a-tools {name}"] = options_of(commands[name])
     return known
+
+
+def known_options() -> set[str]:
+    return set().union(*options_by_command().values())
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,20 @@ def test_options_in_the_pages_exist(page):
     """Nobody is told to type what is refused."""
     shown = set(re.findall(r"(?<![\w-])--[a-z0-9-]*[a-z0-9](?![\w-])", page.read_text(encoding="utf-8")))
     assert sorted(shown - FOREIGN - known_options()) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_in_the_pages_take_their_options(page):
+    """An option of another command, or one that was renamed, is shown nowhere."""
+    text = re.sub(r"\s*\\\n\s*", " ", page.read_text(encoding="utf-8"))
+    known = options_by_command()
+    refused = []
+    for name, given in re.findall(r"(?<![\w:/.-])(n2a-tools [a-z]+|n2a)((?: [^\s`]+)+)", text):
+        # What is handed on to n2a (``--arguments='...'``) and comments are no options of this command.
+        words = re.sub(r"=('[^']*'|\S+)|#.*", "", given).split()
+        options = [word for word in words if re.fullmatch(r"--?[a-z][a-z0-9-]*", word)]
+        refused += [f"{name} {option}" for option in options if option not in known.get(name, known["n2a"])]
+    assert refused == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
