@@ -76,9 +76,11 @@ def denoise(
         on one grid.
     mask : image, optional
         Brain, in the world coordinates of the images. By default it is found.
-    strategy, recipe : str
-        As ``n2a --strategy`` and ``--recipe``: "auto" tries several and keeps what measures best, and the
-        plain mean is one of them.
+    strategy : str
+        As ``n2a --strategy``: "auto" tries several and keeps what measures best, and the plain
+        mean is one of them.
+    recipe : str
+        As ``n2a --recipe``: how much time it may take.
     align : bool
         Register anatomical repetitions first. False takes the images as they lie, on one grid; diffusion
         series are always taken so.
