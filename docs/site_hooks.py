@@ -42,10 +42,3 @@ def outside_links(text: str) -> str:
     for page, source in OUTSIDE.items():
         text = re.sub(rf"\]\({re.escape(source)}(?=[)#])", f"]({page}", text)
     return text
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Begin with the first hour, where that page is written."""
-    if (ROOT / "docs" / "first_hour.md").exists() and config.nav is not None:
-        config.nav[1]["Use"].insert(0, {"First hour": "first_hour.md"})
-    return config
