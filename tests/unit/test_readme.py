@@ -90,7 +90,8 @@ def answers() -> list[str]:
     cells = [cell for cell in cells if cell["auto"]["condition"] == "aligned"]
     psnr = [{method: float(row["psnr_db"]) for method, row in cell.items()} for cell in cells]
     over_mean = [cell["auto"] - cell["mean"] for cell in psnr]
-    over_bm4d = [cell["auto"] - cell["bm4d"] for cell in psnr]
+    # BM4D leaves the Rician bias in, which is no fault of its filter; the further draws were made without it.
+    over_bm4d = [cell["auto"] - cell["bm4d-floor"] for cell in psnr if "bm4d-floor" in cell]
     pairs = draws("diffusion-pairs.tsv", "phantom", "condition", "snr", "seed")
     ratios = [float(pair["auto"]["fa_error"]) / float(pair["noisy"]["fa_error"]) for pair in pairs]
     average = sum(over_bm4d) / len(over_bm4d)
@@ -107,7 +108,8 @@ def answers() -> list[str]:
     n_brains = len({row["truth"] for path in WORTH[1:] for row in read_rows(path)})
     return [
         f"by {min(over_mean):.1f} dB or more, in all {len(over_mean)} draws",
-        f"by {min(over_bm4d):.1f} to {max(over_bm4d):.1f} dB, {average:.1f} dB on average",
+        f"by {min(over_bm4d):.1f} to {max(over_bm4d):.1f} dB, {average:.1f} dB on average, "
+        f"in {len(over_bm4d)} draws",
         f"{min(ratios):.2f} to {max(ratios):.2f} of the mean's, in all {len(ratios)} draws",
         f"{low['auto']} to {high['auto']} in {n_brains} brains, "
         f"after ANTs of each run {low['ants']} to {high['ants']}",
