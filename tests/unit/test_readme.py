@@ -1,4 +1,4 @@
-"""The README is short, in plain words, and every number of its table of results stands in rows of a table."""
+"""README and first pages are in plain words; every number of the README's results stands in rows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# What a newcomer reads, beside the README.
+FIRST_PAGES = ("first_hour", "how_it_works", "reports", "handover", "faq", "limits", "whats_new")
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in FIRST_PAGES)]
 TABLES = ROOT / "docs" / "benchmarks" / "2026-11-21"
 WORTH = [
     ROOT / "docs" / "benchmarks" / "2026-11-27" / f"downstream-{name}.tsv"
@@ -48,9 +51,9 @@ UNEXPLAINED = (
 
 def prose(page: str) -> str:
     """Text of a page without code, pictures, tables, headings and addresses."""
-    page = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+    page = re.sub(r"```.*?```|<!--.*?-->", "", page, flags=re.DOTALL)
     page = re.sub(r"!\[[^\]]*\]\([^)]*\)|^[#|].*$", "", page, flags=re.MULTILINE)
-    page = re.sub(r"^- ", "\n\n", page, flags=re.MULTILINE)
+    page = re.sub(r"^(-|\d\.) ", "\n\n", page, flags=re.MULTILINE)
     return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", page)
 
 
@@ -60,15 +63,23 @@ def sentences(page: str) -> list[str]:
     ]
 
 
-def test_sentences_are_short():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_sentences_are_short(page):
+    """They are read once."""
+    found = sentences(page.read_text(encoding="utf-8"))
+    assert [text for text in found if len(text.split()) > LONGEST_SENTENCE_WORDS] == []
+
+
+def test_readme_is_short():
     """A scientist reads it in a minute."""
-    assert [text for text in sentences(README) if len(text.split()) > LONGEST_SENTENCE_WORDS] == []
     assert len(README.splitlines()) <= MOST_LINES
 
 
-def test_words_are_those_of_the_field():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_words_are_those_of_the_field(page):
     """No word of machine learning that a neuroimager would have to look up."""
-    assert [word for word in UNEXPLAINED if word in prose(README).lower()] == []
+    text = prose(page.read_text(encoding="utf-8")).lower()
+    assert [word for word in UNEXPLAINED if word in text] == []
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
