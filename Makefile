@@ -1,6 +1,6 @@
 # make demo   environment, installation, and the app on a small simulated dataset
 # make test   the fast tests, with coverage from Python 3.12 on
-# make docs   the documentation site into build/site, links and anchors checked
+# make docs   the documentation site into build/site; links, anchors, sentences and tables checked
 # make lint   ruff and codespell
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -29,6 +29,7 @@ test: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	$(VENV)/bin/python -m pytest --quiet --noconftest tests/unit/test_readme.py tests/unit/test_tables.py
 
 lint: $(VENV)/.installed-lint
 	$(VENV)/bin/ruff check .
@@ -62,7 +63,7 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/p
 
 # The docstrings are read from the source; neither torch nor the package has to be installed.
 $(VENV)/.installed-docs: setup.cfg $(CONSTRAINTS) | $(VENV)/bin/python
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.27'
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.27' numpy pytest
 	touch $@
 
 # Linting needs neither torch nor the package.
