@@ -16,6 +16,7 @@ from n2a_bids.dataset.group.anat import reason_never_denoised, split_copies
 from n2a_bids.dataset.group.dwi_b0 import (
     is_sbref,
     read_b0_images,
+    read_fieldmaps,
     reason_computed,
     reason_not_denoised,
     with_reversed_b0,
@@ -55,13 +56,10 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
         table leaves out its series with ``is_error=True``. Single-band references of series that are there
         are not named.
     """
-    fieldmaps = [
-        read_b0_images(image, selection.b0_threshold)
-        for image in images
-        if is_fieldmap(image) and not reason_computed(image)
-    ]
+    fieldmaps, unused = read_fieldmaps(list(filter(is_fieldmap, images)), selection.b0_threshold)
     images = [image for image in images if not is_fieldmap(image)]
     series, b0_images, excluded = _read_all(images, selection.b0_threshold)
+    excluded += unused
     by_path = {one.image.path: one for one in series}
     units, left = _group_families(series, selection)
     excluded += left

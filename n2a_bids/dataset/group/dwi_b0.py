@@ -17,11 +17,11 @@ from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
 from n2a_bids.dataset.group.dwi_volumes import voxel_difference
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.acquisition import computed_map, read_acquisition
-from n2a_bids.dataset.read.fieldmaps import is_fieldmap, is_meant_for
+from n2a_bids.dataset.read.fieldmaps import is_fieldmap, is_meant_for, unused_fieldmap
 from n2a_bids.dataset.read.files import has_content
-from n2a_bids.dataset.read.gradient_tables import Series, read_header, read_shape
+from n2a_bids.dataset.read.gradient_tables import Series, read_header, read_series, read_shape
 from n2a_bids.dataset.read.image_checks import content_problem
-from n2a_bids.dataset.units import DenoisingUnit, ImageFile
+from n2a_bids.dataset.units import DenoisingUnit, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.gradients import read_bvals
 
@@ -42,9 +42,17 @@ def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
     Returns
     -------
     series : Series or None
-        With a table of zeros, and an image without files of one.
+        With a table of zeros, and an image without files of one; a field map that is a whole series by its
+        own table has that.
+
+    Raises
+    ------
+    BIDSDataError
+        If that table is broken.
     """
     n_volumes, affine = read_header(image.path)
+    if is_fieldmap(image) and _holds_weighted(image, n_volumes, b0_threshold):
+        return read_series(image, b0_threshold)
     if is_sbref(image) or is_fieldmap(image):
         n_volumes = n_volumes or 1
     elif not n_volumes or n_volumes >= FEWEST_VOLUMES or not _lacks_table(image, n_volumes, b0_threshold):
@@ -53,6 +61,33 @@ def read_b0_images(image: ImageFile, b0_threshold: float) -> Series | None:
     table = Gradients(np.zeros(n_volumes), np.zeros((n_volumes, 3)), b0_threshold)
     without_table = replace(image, bval=None, bvec=None)
     return Series(without_table, table, acquisition.notes, affine, acquisition)
+
+
+def read_fieldmaps(images: Sequence[ImageFile], b0_threshold: float) -> tuple[list[Series], list[Excluded]]:
+    """Field maps with b0s, and those that cannot be used, each with the reason.
+
+    Parameters
+    ----------
+    images : sequence of ImageFile
+        Echo-planar field maps.
+    b0_threshold : float
+        See `read_b0_images`.
+    """
+    found: list[Series] = []
+    unused: list[Excluded] = []
+    for image in images:
+        if reason_computed(image) or image.entities.get("part", "mag") != "mag":
+            continue
+        try:
+            one = read_b0_images(image, b0_threshold)
+        except BIDSDataError as error:
+            unused.append(unused_fieldmap(image.path, str(error)))
+            continue
+        if one.gradients.is_b0.any():
+            found.append(one)
+        else:
+            unused.append(unused_fieldmap(image.path, f"no volume of {image.path.name} is a b0"))
+    return found, unused
 
 
 def reason_computed(image: ImageFile) -> str:
@@ -165,6 +200,14 @@ def _lacks_table(image: ImageFile, n_volumes: int, b0_threshold: float) -> bool:
     if bvals.size != n_volumes:
         return not _is_own(image, image.bval.name)
     return image.bvec is None and bool((bvals <= b0_threshold).all())
+
+
+def _holds_weighted(image: ImageFile, n_volumes: int | None, b0_threshold: float) -> bool:
+    """Whether the table of a field map tells of diffusion-weighted volumes in it."""
+    if image.bval is None:
+        return False
+    bvals, _ = read_bvals(image.bval)
+    return bvals.size == n_volumes and bool((bvals > b0_threshold).any())
 
 
 def _is_own(image: ImageFile, table: str) -> bool:

@@ -62,16 +62,19 @@ def is_meant_for(fieldmap: ImageFile, series: ImageFile) -> bool:
 def _read(path: Path, reader: SidecarReader, series: Sequence[ImageFile]) -> ImageFile | Excluded | None:
     """None for a field map of other images: whether it is sound does not matter."""
     try:
-        fieldmap = ImageFile(path, parse_name(path)[0], reader.metadata(path))
+        # Some hold a whole series, of which the table tells the b0s.
+        tables = (reader.nearest(path, ".bval"), reader.nearest(path, ".bvec"))
+        fieldmap = ImageFile(path, parse_name(path)[0], reader.metadata(path), *tables)
     except BIDSDataError as error:
-        return _unused(path, str(error))
+        return unused_fieldmap(path, str(error))
     if not any(is_meant_for(fieldmap, image) for image in series):
         return None
     problem = header_problem(path)
-    return _unused(path, problem) if problem else fieldmap
+    return unused_fieldmap(path, problem) if problem else fieldmap
 
 
-def _unused(path: Path, problem: str) -> Excluded:
+def unused_fieldmap(path: Path, problem: str) -> Excluded:
+    """A field map that cannot be used, which is no fault: the series can do without."""
     return Excluded(path, f"it is not used to estimate distortion: {problem}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from n2a_bids.dataset.names import parse_name
 from n2a_bids.dataset.read.metadata import SidecarReader
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.files import copied_whole, write_whole
+from n2a_bids.io.files import copied_whole, copy_whole, write_whole
 from n2a_bids.io.json import listed, read_json_object, sidecar_path, sidecar_text
 from n2a_bids.record.typed_json import JsonObject
 
@@ -120,6 +120,7 @@ def copy_field_maps(
             # Magnitudes carry no IntendedFor of their own.
             intended = targets if part == image or "IntendedFor" in own else []
             copies.append(_copy(part, own, intended, bids_dir, root))
+            _copy_tables(part, copies[-1], reader)
     return list(dict.fromkeys(copies))
 
 
@@ -196,6 +197,13 @@ def _copy(
     with copied_whole(image, copy):
         _write_sidecar(sidecar_path(copy), kept, targets, participant)
     return copy
+
+
+def _copy_tables(image: Path, copy: Path, reader: SidecarReader) -> None:
+    """Tables of a field map that is a whole series, by which tools know its b0s."""
+    for extension in (".bval", ".bvec"):
+        if (table := reader.nearest(image, extension)) is not None and table.is_file():
+            copy_whole(table, copy.with_name(copy.name.split(".")[0] + extension))
 
 
 def _write_sidecar(

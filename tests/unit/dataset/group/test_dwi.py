@@ -817,6 +817,29 @@ def test_a_field_map_serves_the_series_that_it_is_meant_for(dataset, of_field, o
     assert (reversed_b0 is not None and reversed_b0.path == back) is kept
 
 
+def test_a_field_map_that_is_a_series_shows_the_distortion_by_its_b0s(dataset):
+    """What its table calls weighted is none; without a b0, or with a broken table, it is named and unused."""
+    dataset.add("dir-AP", metadata=AP)
+    (dataset.root / "sub-01/fmap").mkdir()
+    bvals, bvecs = table(6)
+    field = dataset.root / "sub-01/fmap/sub-01_dir-PA_epi"
+    _b0_image(field, PA | {"IntendedFor": _FOLDER}, (4, 4, 3, bvals.size))
+    np.savetxt(f"{field}.bval", bvals[None], fmt="%g")
+    np.savetxt(f"{field}.bvec", bvecs.T, fmt="%.6f")
+    found = dataset.collect()
+    reversed_b0 = found.units[0].reversed_b0
+    assert (reversed_b0.bval, reversed_b0.bvec) == (Path(f"{field}.bval"), Path(f"{field}.bvec"))
+    assert not found.excluded
+    Path(f"{field}.bval").write_text("1000 " * bvals.size)
+    for text, said in ((None, "expected unit vectors"), ("1 0 0\n" * bvals.size, "is a b0")):
+        if text:
+            Path(f"{field}.bvec").write_text(text)
+        found = dataset.collect()
+        assert found.units[0].reversed_b0 is None
+        (item,) = found.excluded
+        assert said in item.reason and "not used to estimate distortion" in item.reason and not item.is_error
+
+
 def test_distortion_that_is_left_to_another_tool_is_said_to_be_left(dataset):
     """With raw-like series, which the b0 follows, nothing claims that n2a corrects them."""
     stem = dataset.add("dir-AP", metadata=AP)

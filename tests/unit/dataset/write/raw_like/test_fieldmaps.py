@@ -63,6 +63,15 @@ def test_field_maps_of_a_series_follow_it_and_others_stay(participant):
         assert participant.named_by(name) == ["dwi/sub-01_rec-n2a_dwi.nii.gz"]
 
 
+def test_a_field_map_that_is_a_series_keeps_its_table(participant):
+    """By which tools know its b0s."""
+    series = participant.add_series("")
+    field = participant.add("dir-PA_epi", {"IntendedFor": ["dwi/sub-01_dwi.nii.gz"]})
+    field.with_name("sub-01_dir-PA_epi.bval").write_text("0 1000")
+    participant.copy(series)
+    assert (participant.root / "sub-01/fmap/sub-01_dir-PA_epi.bval").read_text() == "0 1000"
+
+
 def test_a_field_map_that_series_share_names_all_that_are_there(participant):
     """In whatever order they are written; one that failed is not named, nor one that is gone."""
     first, second = participant.add_series("acq-a_"), participant.add_series("acq-b_")
