@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nb
@@ -44,6 +45,12 @@ def three_series(tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
     root = tmp_path_factory.mktemp("three")
     truth = write_dataset(root / "bids", "reverse-pe")
     _write_third_run(root / "bids", truth)
+    _run(root, OutputConfig(dwi_own_grid=True))
+    return root, truth
+
+
+def _run(root: Path, outputs: OutputConfig) -> None:
+    """Average all series of a dataset."""
     selection = SelectionConfig(modalities=("dwi",))
     (unit,) = collect(root / "bids", selection).units
     config = Config(
@@ -51,13 +58,12 @@ def three_series(tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
         selection=selection,
         denoise=DenoiseConfig("mean", device="cpu"),
         mask=MaskConfig(dwi_method="otsu"),
-        outputs=OutputConfig(dwi_own_grid=True),
+        outputs=outputs,
     )
     workflow = init_dwi_unit_wf(unit, config)
     workflow.base_dir = str(root / "work")
     workflow.config["execution"] = {"crashdump_dir": str(root), "stop_on_first_crash": "true"}
     workflow.run()
-    return root, truth
 
 
 def test_all_runs_of_both_directions_are_averaged(three_series):
@@ -92,3 +98,16 @@ def test_each_run_gets_its_own_distortion_back(three_series):
         errors = [np.sqrt(np.mean((one.get_fdata() - image)[inside] ** 2)) for one in (raw, own)]
         assert np.array_equal(own.affine, raw.affine)
         assert errors[1] < 0.85 * errors[0], name
+
+
+def test_a_copy_of_a_series_leaves_the_others_their_raw_names(tmp_path):
+    """It stands in the middle: what is written is counted without it."""
+    write_dataset(tmp_path / "bids", "reverse-pe")
+    folder = tmp_path / "bids/sub-01/dwi"
+    for path in list(folder.glob("*dir-AP_dwi*")):
+        shutil.copyfile(path, folder / path.name.replace("dir-AP_", "dir-AP_run-2_"))
+    _run(tmp_path, OutputConfig(raw_like_dir=tmp_path / "rawlike"))
+    written = {path.name: path for path in (tmp_path / "rawlike/sub-01/dwi").glob("*.json")}
+    assert sorted(written) == [f"sub-01_rec-n2a_dir-{direction}_dwi.json" for direction in ("AP", "PA")]
+    told = [json.loads(path.read_text())["PhaseEncodingDirection"] for _, path in sorted(written.items())]
+    assert told == ["j-", "j"]

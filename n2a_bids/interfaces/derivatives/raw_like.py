@@ -77,8 +77,9 @@ def _mask_sidecar(source: str) -> JsonObject:
 class _DescribeRawLikeInputSpec(BaseInterfaceInputSpec):
     sidecar = traits.Dict(mandatory=True, desc="sidecar of the denoised image")
     metadata = traits.List(
-        traits.Dict(), desc="metadata of each series that is written; none for a T1w image"
+        traits.Dict(), desc="metadata of each series that may be written; none for a T1w image"
     )
+    accepted = traits.List(traits.Int(), desc="indices of the series that are written; all by default")
     fields = traits.Dict(
         {}, usedefault=True, desc="new fields about field maps; without them the old ones stay"
     )
@@ -113,9 +114,10 @@ class DescribeRawLike(ResumableInterface):
         copied = copied_identifiers(bids_dir, renamed)
         copied |= field_identifiers(image.metadata for image in reversed_b0)
         done = {key: inputs.sidecar[key] for key in _OF_DENOISING if key in inputs.sidecar}
+        written = inputs.accepted if isdefined(inputs.accepted) else range(len(inputs.metadata))
         self._results["sidecars"] = [
-            raw_like_metadata(own, inputs.fields, copied, in_place=inputs.in_place) | done
-            for own in inputs.metadata
+            raw_like_metadata(inputs.metadata[index], inputs.fields, copied, in_place=inputs.in_place) | done
+            for index in written
         ]
         return runtime
 

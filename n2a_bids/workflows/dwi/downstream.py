@@ -168,6 +168,10 @@ def _write_raw_like(
     node, outputs = inputnode, ("denoised", "bval", "bvec")
     if own:
         node, outputs = own, ("out_files", "bval_files", "bvec_files")
+        # A copy, or what could not be aligned, is none of them.
+        workflow.connect(
+            [(inputnode, describe, [("accepted", "accepted")]), (inputnode, write, [("accepted", "indices")])]
+        )
     workflow.connect(
         [
             (inputnode, describe, [("sidecar", "sidecar")]),
