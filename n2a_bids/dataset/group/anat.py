@@ -8,6 +8,7 @@ from n2a_bids.contrasts import CONTRASTS, NEVER_DENOISED, Contrast
 from n2a_bids.dataset.group.entities import describe, describe_kind, group_by, shared_entities
 from n2a_bids.dataset.group.protocols import repeats_group, split_protocols
 from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
+from n2a_bids.dataset.read.acquisition import positive_number
 from n2a_bids.dataset.read.duplicate_files import same_name_reason
 from n2a_bids.dataset.units import Collection, DenoisingUnit, Excluded, ImageFile
 
@@ -15,6 +16,8 @@ _DERIVED = ("space", "desc", "res", "den", "label", "seg", "hemi")
 _OTHER_SIGNAL = ("inv", "flip", "mt")
 SINGLE_REMEDY = "; --single denoises it by itself"
 """End of the reason against an image that was not repeated."""
+_SAME_TIME = 0.02
+"""Echo times of one echo differ by less, by rounding."""
 
 
 def group_anat(images: Sequence[ImageFile], *, single: bool = False) -> Collection:
@@ -67,12 +70,28 @@ def _group_one_contrast(images: Sequence[ImageFile], contrast: Contrast, single:
         units.extend(found)
         taken = {image.path for unit in found for image in unit.images}
         alone = [image for image in family if image.path not in taken]
-        reasons = {image.path: _reason_alone(image, family, candidates) for image in alone}
-        if single:
-            units.extend(_alone(image, reasons[image.path]) for image in alone)
-        else:
-            excluded.extend(Excluded(path, f"{reason}{SINGLE_REMEDY}") for path, reason in reasons.items())
+        for image in alone:
+            reason = _reason_alone(image, family, candidates)
+            if any(_named_alike(unit, image) for unit in found):
+                excluded.append(Excluded(image.path, f"{reason}; {_name_of_echoes(image)}"))
+            elif single:
+                units.append(_alone(image, reason))
+            else:
+                excluded.append(Excluded(image.path, f"{reason}{SINGLE_REMEDY}"))
     return Collection(tuple(units), tuple(excluded))
+
+
+def _named_alike(unit: DenoisingUnit, image: ImageFile) -> bool:
+    """Whether results of a unit and of an image would have one name: the last would replace the first."""
+    own, its = ({key: one[key] for key in one if key != "part"} for one in (unit.entities, image.entities))
+    return own == its
+
+
+def _name_of_echoes(image: ImageFile) -> str:
+    return (
+        "what is made of the echoes gets its name; to denoise it instead of them, give --single and "
+        f"--filter-{image.suffix.lower()} echo:none"
+    )
 
 
 def _alone(image: ImageFile, reason: str) -> DenoisingUnit:
@@ -182,7 +201,18 @@ def find_echoes(images: Sequence[ImageFile]) -> list[DenoisingUnit]:
                     kind="anat-echoes",
                     images=members,
                     entities=shared_entities(members),
-                    reason=f"{len(members)} echoes: the names differ in echo only, so the contrast differs",
+                    reason=_reason_of_echoes(members),
                 )
             )
     return units
+
+
+def _reason_of_echoes(images: Sequence[ImageFile]) -> str:
+    times = [positive_number(image.metadata.get("EchoTime")) for image in images]
+    names = f"{len(images)} echoes: the names differ in echo only"
+    if None in times or max(times) - min(times) > _SAME_TIME * max(times):
+        return f"{names}, so the contrast differs"
+    return (
+        f"{names}, although all have the EchoTime {times[0]:g}: images of one contrast are better denoised "
+        "as repetitions, with run- in place of echo-"
+    )

@@ -328,6 +328,27 @@ def test_runs_of_different_protocols_are_told(make_bids):
     assert "note: the sidecars of these images differ" in format_collection(found)
 
 
+def test_echoes_of_one_echo_time_are_not_said_to_differ_in_contrast(make_bids):
+    """Their names say that they are echoes; the reason says what their sidecars tell."""
+    files = {f"sub-01/anat/sub-01_echo-{echo}_T1w.nii.gz": None for echo in "12"}
+    files |= {f"sub-01/anat/sub-01_echo-{echo}_T1w.json": {"EchoTime": 0.002} for echo in "12"}
+    (unit,) = collect(make_bids(files), select()).units
+    assert "the contrast differs" not in unit.reason and "with run- in place of echo-" in unit.reason
+
+
+def test_a_combination_does_not_take_the_names_of_its_echoes(make_bids):
+    """What is made of echoes is named as their combination is: one would replace the other in the output."""
+    names = ("run-1", "run-1_echo-1", "run-1_echo-2")
+    bids_dir = make_bids({f"sub-01/anat/sub-01_{name}_T1w.nii.gz": None for name in names})
+    for single in (False, True):
+        found = collect(bids_dir, SelectionConfig(single=single))
+        assert [unit.label for unit in found.units] == ["sub-01_run-1_T1w"]
+        (item,) = found.excluded
+        assert item.reason.endswith("give --single and --filter-t1w echo:none")
+    selection = SelectionConfig(single=True, bids_filters={"t1w": {"echo": None}})
+    assert [unit.kind for unit in collect(bids_dir, selection).units] == ["anat-single"]
+
+
 def test_echo_times_of_echoes_differ_by_design(make_bids):
     """They are no note, other settings are."""
     files = {f"sub-01/anat/sub-01_echo-{echo}_T1w.nii.gz": None for echo in "12"}
