@@ -26,6 +26,8 @@ _EQUAL_QUALITY = 0.05
 _EQUAL_MISSING = 0.01
 """Of the volume: less is a border left by a correction of the scanner, no face."""
 
+_GIVEN = "the brain mask that was given belongs to it"
+
 
 class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="repetitions")
@@ -69,16 +71,24 @@ class ChooseReference(ResumableInterface):
         gaps = list(self.inputs.gap_files or [""] * len(files))
         ratios = [_quality(*paths) for paths in zip(files, masks, gaps, strict=True)]
         small = finest_images(files)
-        compared = _no_means(self._least_processed(small), files)
+        plain = self._least_processed(small)
+        compared = _no_means(plain, files)
         finest = _whole(compared, gaps)
         enough = (1 - _EQUAL_QUALITY) * max(ratios[candidate] for candidate in finest)
         good = [candidate for candidate in finest if ratios[candidate] >= enough]
         index = self.inputs.required_index if isdefined(self.inputs.required_index) else good[0]
         others = [other for other in range(len(files)) if other != index]
-        reduced = len(small) < len(files), len(finest) < len(compared)
+        rivals = {
+            "with the smallest voxels": len(small) < len(files),
+            "processed least": len(plain) < len(small),
+            "that are no mean of others": len(compared) < len(plain),
+            "that are whole": len(finest) < len(compared),
+        }
+        among = "".join(f" among those {words}" for words, is_true in rivals.items() if is_true)
+        reason = f"{_reason(ratios[index], max(ratios[one] for one in finest))}{among}"
         self._results.update(
             index=index,
-            reason=_reason(ratios[index], isdefined(self.inputs.required_index), *reduced),
+            reason=_GIVEN if isdefined(self.inputs.required_index) else reason,
             reference_file=files[index],
             reference_mask=masks[index],
             moving_files=[files[other] for other in others],
@@ -120,12 +130,12 @@ def _whole(indices: list[int], gaps: list[str]) -> list[int]:
     return [index for index in indices if missing[index] <= min(missing.values()) + _EQUAL_MISSING]
 
 
-def _reason(ratio: float, given: bool, voxels_differ: bool, parts_missing: bool) -> str:
-    if given:
-        return "the brain mask that was given belongs to it"
-    among = " among those with the smallest voxels" if voxels_differ else ""
-    among += " among those that are whole" if parts_missing else ""
-    return f"largest ratio of tissue contrast to noise inside the brain ({ratio:.2f}){among}"
+def _reason(ratio: float, largest: float) -> str:
+    """Of one image that was compared: the first of equals need not be the best of them."""
+    contrast = "ratio of tissue contrast to noise inside the brain"
+    if ratio < largest:
+        return f"first of those with about the largest {contrast} ({ratio:.2f}; {largest:.2f} at most)"
+    return f"largest {contrast} ({ratio:.2f})"
 
 
 class _RegisterRigidInputSpec(BaseInterfaceInputSpec):

@@ -97,14 +97,19 @@ def test_choose_reference_takes_the_quieter_run(noisy_runs, head, write):
     assert found.moving_files == [files[0], files[2]]
     assert ChooseReference(in_files=files, mask_files=[mask] * 3, required_index=2).run().outputs.index == 2
     processed = ChooseReference(in_files=files, mask_files=[mask] * 3, processing_steps=[0, 1, 0])
-    assert processed.run().outputs.index == 2
+    found = processed.run().outputs
+    assert found.index == 2 and found.reason.endswith("among those processed least")
 
 
 def test_choose_reference_prefers_the_first_of_equals(noisy_runs, head, write):
-    """Runs of one quality keep their order."""
+    """Runs of one quality keep their order, and the first is not said to be the best."""
     files = [write(f"run-{i}", data) for i, data in enumerate(noisy_runs(2))]
     mask = write("mask", head[1])
-    assert ChooseReference(in_files=files, mask_files=[mask] * 2).run().outputs.index == 0
+    for order in (files, files[::-1]):
+        found = ChooseReference(in_files=order, mask_files=[mask] * 2).run().outputs
+        ratios = found.contrast_to_noise
+        assert found.index == 0
+        assert found.reason.startswith("largest ratio" if ratios[0] == max(ratios) else "first of those")
 
 
 def test_the_reference_has_the_smallest_voxels(noisy_runs, head, write, affine):
