@@ -20,7 +20,7 @@ from n2a_bids.algorithms.registration.dwi_resampling import resample_series
 from n2a_bids.dataset.read.complex_parts import combine, phase_scale
 from n2a_bids.interfaces.dwi.align import AcquiredSeriesInputSpec, read_acquired
 from n2a_bids.interfaces.resumable import ResumableInterface
-from n2a_bids.io.images import load, save_like
+from n2a_bids.io.images import load, load_along, save_like
 
 Values = NDArray[np.float32]
 ToComplex = Callable[[Values, object], NDArray[np.complex64]]
@@ -82,7 +82,7 @@ class Demodulate(ResumableInterface):
     def _reader(self) -> ToComplex:
         """Function of the first file's values and of a place in both, which gives complex values there."""
         path = Path(self.inputs.second_file)
-        second, _ = load(path)
+        second = load_along(path, Path(self.inputs.in_file))
         form, scale = self.inputs.form, None
         if form == "polar":
             known = second[np.isfinite(second)]

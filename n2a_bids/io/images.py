@@ -132,6 +132,40 @@ def same_grid(first: Path, second: Path, tolerance_mm: float = 1e-3) -> bool:
     return bool(np.abs(apart).max() < tolerance_mm and np.abs(apart @ corner).max() < tolerance_mm)
 
 
+def load_along(path: Path, reference: Path) -> NDArray[np.float32]:
+    """Read an image as if its axes were stored in the order and direction of those of a reference.
+
+    Parameters
+    ----------
+    path, reference : Path
+        Of one grid by `same_voxels`.
+    """
+    return turned(load(path)[0], path, reference)
+
+
+def turned(data: NDArray[np.float32], path: Path, reference: Path) -> NDArray[np.float32]:
+    """Voxels of an image, with their first three axes in the order and direction of a reference."""
+    data = nb.orientations.apply_orientation(data, _storage_turn(nb.load(path), nb.load(reference)))
+    return np.ascontiguousarray(data) if data.ndim == 3 else data
+
+
+def same_voxels(path: Path, reference: Path, tolerance_mm: float = 1e-3) -> bool:
+    """Whether two images have the same voxels in the same places, in whatever order they are stored."""
+    one, other = nb.load(path), nb.load(reference)
+    turn = _storage_turn(one, other)
+    shape = tuple(one.shape[axis] for axis in np.argsort(turn[:, 0]))
+    if shape != other.shape[:3]:
+        return False
+    apart = one.affine @ nb.orientations.inv_ornt_aff(turn, one.shape[:3]) - other.affine
+    corner = np.array([*shape, 1.0])
+    return bool(np.abs(apart).max() < tolerance_mm and np.abs(apart @ corner).max() < tolerance_mm)
+
+
+def _storage_turn(one: nb.spatialimages.SpatialImage, other: nb.spatialimages.SpatialImage) -> NDArray:
+    """How nibabel would turn the axes of one image to run as those of another."""
+    return nb.orientations.ornt_transform(*(nb.io_orientation(image.affine) for image in (one, other)))
+
+
 def save_like(data: NDArray, reference: Path, out_file: Path, dtype: DTypeLike = np.float32) -> Path:
     """Write an image with the geometry of another, bit for bit.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from n2a_bids.dataset.read.files import has_content, open_nifti, problem_found_b
 from n2a_bids.dataset.read.image_checks import check_image, header_problem
 from n2a_bids.dataset.units import ComplexParts, Excluded, ImageFile
 from n2a_bids.errors import BIDSDataError
-from n2a_bids.io.images import UNREADABLE, same_grid
+from n2a_bids.io.images import UNREADABLE, same_voxels, turned
 
 _LEAST_COHERENCE = 0.3
 """Of neighbours, in the best of a few volumes. Simulated phases of heads have 0.9 and more at SNR 7, those of
@@ -127,7 +128,7 @@ def read_magnitudes(image: ImageFile, volumes: Sequence[int] | NDArray[np.intege
         np.stack([np.asarray(source[..., index], np.float32) for index in volumes], axis=-1)
         for source in sources
     )
-    return np.hypot(first, second[0]) if second else first
+    return np.hypot(first, turned(second[0], image.parts.second, image.path)) if second else first
 
 
 def _check_phase(image: ImageFile) -> None:
@@ -135,7 +136,7 @@ def _check_phase(image: ImageFile) -> None:
     parts, axis = image.parts, slice_axis(image)
     axes = tuple(one for one in range(3) if one != axis)
     scale = _read_phase_scale(parts) if parts.form == "polar" else None
-    first, second = map(_few_volumes, image.files)
+    first, second = _few_volumes(image.path), turned(_few_volumes(parts.second), parts.second, image.path)
     coherence = max(
         neighbour_coherence(combine(parts.form, first[..., index], second[..., index], scale), axes)
         for index in range(first.shape[-1])
@@ -180,7 +181,9 @@ def slice_axis(image: ImageFile) -> int | None:
 
 def _grid_problem(image: ImageFile) -> str:
     shapes = [open_nifti(path).shape for path in image.files]
-    if shapes[0] == shapes[1] and same_grid(*image.files, tolerance_mm=1e-2):
+    n_volumes = [math.prod(shape[3:]) for shape in shapes]
+    # Tools that turn the axes of one of the two leave its voxels where they are.
+    if n_volumes[0] == n_volumes[1] and same_voxels(image.parts.second, image.path, tolerance_mm=1e-2):
         return ""
     found = f"{shapes[1]}" if shapes[0] != shapes[1] else "another place in space (affine)"
     return (

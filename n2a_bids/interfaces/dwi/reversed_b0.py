@@ -28,7 +28,7 @@ from n2a_bids.interfaces.dwi.series import B0BrainInputSpec, b0_threshold_trait,
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gaps import stored_limits
 from n2a_bids.io.gradients import phase_encoding_in_world, phase_encoding_of, superior_axis
-from n2a_bids.io.images import load, save_like
+from n2a_bids.io.images import load, load_along, save_like
 
 
 class _MeanReversedB0InputSpec(B0BrainInputSpec):
@@ -55,7 +55,7 @@ class MeanReversedB0(ResumableInterface):
         data, affine = load(path)
         limits = stored_limits(path)
         if isdefined(self.inputs.imaginary_file):
-            data, limits = np.hypot(data, load(Path(self.inputs.imaginary_file))[0]), None
+            data, limits = np.hypot(data, load_along(Path(self.inputs.imaginary_file), path)), None
         data = data[..., None] if data.ndim == 3 else data
         data = data[..., self._b0_volumes(affine, data.shape[-1])]
         mend_series(data, voxel_sizes_mm(affine), limits)

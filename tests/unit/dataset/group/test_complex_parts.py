@@ -17,6 +17,7 @@ from n2a_bids.config import Config, SelectionConfig
 from n2a_bids.dataset.collect import collect
 from n2a_bids.dataset.listing import format_collection
 from n2a_bids.dataset.units import Collection, DenoisingUnit
+from n2a_bids.interfaces.complex_parts import Demodulate
 
 
 def _sound(root: Path, **selected: bool) -> tuple[Collection, ParticipantWork]:
@@ -161,6 +162,35 @@ def test_a_bad_phase_is_named_and_its_magnitude_goes_on(tmp_path, name, kind):
     unit = _only(checked.units)
     assert (len(unit.images), unit.uses_phase) == (2, False)
     assert "run-2_part-mag" in unit.notes[0]
+
+
+@pytest.mark.parametrize("form", ["rad", "cartesian"])
+@pytest.mark.parametrize("kind", ["T1w", "dwi"])
+def test_a_second_file_may_be_stored_along_other_axes(tmp_path, kind, form):
+    """Its voxels are turned as those of the first are stored: the values are the same to the bit."""
+    write = write_complex_t1w if kind == "T1w" else write_complex_dwi
+    write(tmp_path, [form, form])
+    found, _ = _sound(tmp_path)
+    first = _only(found.units).images[0]
+    settings = {"form": first.parts.form, "phase_units": first.parts.phase_units}
+    files = {"in_file": str(first.path), "second_file": str(first.parts.second)}
+    nodes = [Demodulate(**files, **settings).run(cwd=str(_folder(tmp_path / "straight"))).outputs]
+    second = nb.load(first.parts.second)
+    turned = second.as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
+    turned.to_filename(first.parts.second)
+    assert turned.shape[:3] != second.shape[:3]
+    found, checked = _sound(tmp_path)
+    assert not any(item.is_error for item in (*found.excluded, *checked.excluded))
+    assert _only(checked.units).uses_phase
+    nodes.append(Demodulate(**files, **settings).run(cwd=str(_folder(tmp_path / "turned"))).outputs)
+    for name in ("values_file", "phase_file", "magnitude_file"):
+        straight, again = (nb.load(getattr(one, name)).get_fdata() for one in nodes)
+        assert np.array_equal(straight, again), name
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 @pytest.mark.parametrize("name", BAD_PHASES)
