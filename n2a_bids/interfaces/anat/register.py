@@ -26,8 +26,6 @@ _EQUAL_QUALITY = 0.05
 _EQUAL_MISSING = 0.01
 """Of the volume: less is a border left by a correction of the scanner, no face."""
 
-_GIVEN = "the brain mask that was given belongs to it"
-
 
 class _ChooseReferenceInputSpec(BaseInterfaceInputSpec):
     in_files = traits.List(File(exists=True), mandatory=True, minlen=2, desc="repetitions")
@@ -70,25 +68,13 @@ class ChooseReference(ResumableInterface):
         files, masks = list(self.inputs.in_files), list(self.inputs.mask_files)
         gaps = list(self.inputs.gap_files or [""] * len(files))
         ratios = [_quality(*paths) for paths in zip(files, masks, gaps, strict=True)]
-        small = finest_images(files)
-        plain = self._least_processed(small)
-        compared = _no_means(plain, files)
-        finest = _whole(compared, gaps)
-        enough = (1 - _EQUAL_QUALITY) * max(ratios[candidate] for candidate in finest)
-        good = [candidate for candidate in finest if ratios[candidate] >= enough]
-        index = self.inputs.required_index if isdefined(self.inputs.required_index) else good[0]
+        index, reason = self._choose(files, ratios, gaps)
+        if isdefined(self.inputs.required_index):
+            index, reason = self.inputs.required_index, "the brain mask that was given belongs to it"
         others = [other for other in range(len(files)) if other != index]
-        rivals = {
-            "with the smallest voxels": len(small) < len(files),
-            "processed least": len(plain) < len(small),
-            "that are no mean of others": len(compared) < len(plain),
-            "that are whole": len(finest) < len(compared),
-        }
-        among = "".join(f" among those {words}" for words, is_true in rivals.items() if is_true)
-        reason = f"{_reason(ratios[index], max(ratios[one] for one in finest))}{among}"
         self._results.update(
             index=index,
-            reason=_GIVEN if isdefined(self.inputs.required_index) else reason,
+            reason=reason,
             reference_file=files[index],
             reference_mask=masks[index],
             moving_files=[files[other] for other in others],
@@ -98,6 +84,23 @@ class ChooseReference(ResumableInterface):
             contrast_to_noise=ratios,
         )
         return runtime
+
+    def _choose(self, files: list[str], ratios: list[float], gaps: list[str]) -> tuple[int, str]:
+        """Index of the best repetition, and why it is."""
+        small = finest_images(files)
+        plain = self._least_processed(small)
+        compared = _no_means(plain, files)
+        finest = _whole(compared, gaps)
+        largest = max(ratios[candidate] for candidate in finest)
+        index = next(one for one in finest if ratios[one] >= (1 - _EQUAL_QUALITY) * largest)
+        rivals = {
+            "with the smallest voxels": len(small) < len(files),
+            "processed least": len(plain) < len(small),
+            "that are no mean of others": len(compared) < len(plain),
+            "that are whole": len(finest) < len(compared),
+        }
+        among = "".join(f" among those {words}" for words, is_true in rivals.items() if is_true)
+        return index, _reason(ratios[index], largest) + among
 
     def _least_processed(self, indices: list[int]) -> list[int]:
         if not isdefined(self.inputs.processing_steps):
