@@ -92,7 +92,8 @@ def run_participants(config: Config, interruption: Interruption) -> int:
     if done:
         write_methods_text(config, done)
     sys.stdout.write(format_outcomes(outcomes) + "\n")
-    sys.stdout.write(list_reports(config.output_dir, done))
+    with_page = [item.participant for item in outcomes if item.participant in done or item.status == "failed"]
+    sys.stdout.write(list_reports(config.output_dir, with_page))
     return exit_status(outcomes, require_repetitions=config.selection.require_repetitions)
 
 
@@ -245,7 +246,8 @@ def _report_again(work: ParticipantWork, config: Config) -> Outcome:
         failures = [*_write_reports(work.label, config, runs[-1]), *crash_sentences(logs / runs[-1])]
     outcome = work.outcome(failures)
     if outcome.status == "failed":
-        return outcome
+        of_run = [f"as in the run {runs[-1]}, whose report was written again:"] if runs else []
+        return dataclasses.replace(outcome, details=(*of_run, *outcome.details))
     if not runs:
         return Outcome(work.label, "nothing found", ("no earlier run has left anything to report on",))
     return Outcome(work.label, "report written", (f"of the run {runs[-1]}",))

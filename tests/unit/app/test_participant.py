@@ -160,12 +160,15 @@ def test_report_written_again_is_no_success_of_denoising(n2a, finished, tmp_path
 
 
 def test_report_of_a_failed_run_stays_a_failure(n2a, finished, tmp_path, capsys):
-    """The crashes of the last run count, and the page is written all the same."""
+    """The crashes of the last run count, which is named; the page is written all the same."""
     crash = finished / "20260101-000000_a" / "crash-1.txt"
     crash.rename(finished / "20260102-000000_b" / crash.name)
     assert n2a("--reports-only") == 1
-    assert "unit.denoise: ValueError: upside down" in " ".join(capsys.readouterr().out.split())
-    assert (tmp_path / "out" / "sub-01.html").is_file()
+    told = capsys.readouterr().out
+    assert "unit.denoise: ValueError: upside down" in " ".join(told.split())
+    assert "as in the run 20260102-000000_b, whose report was written again" in " ".join(told.split())
+    page = tmp_path / "out" / "sub-01.html"
+    assert page.is_file() and f"report: {page}" in told
 
 
 def test_report_of_an_image_that_cannot_be_used_is_a_failure(n2a, finished, tmp_path, capsys):
