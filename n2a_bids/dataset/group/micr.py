@@ -61,10 +61,18 @@ def _group(members: Sequence[ImageFile], n_frame_groups: int | None) -> Collecti
     if len(single_pages) > 1:
         reason = f"{len(single_pages)} exposures: the names differ in run only"
         entities = shared_entities(single_pages)
+        excluded += [_same_name(unit.images[0]) for unit in units if unit.entities == entities]
+        units = [unit for unit in units if unit.entities != entities]
         units.append(DenoisingUnit("micr-repeats", tuple(single_pages), entities, reason))
     else:
         excluded += [Excluded(image.path, _reason_alone(image, n_frame_groups)) for image in single_pages]
     return Collection(tuple(units), tuple(excluded))
+
+
+def _same_name(image: ImageFile) -> Excluded:
+    """Of two results with one name, the last would replace the first."""
+    reason = "what is made of the exposures beside it gets its name; give it a run- of its own"
+    return Excluded(image.path, f"{describe(image)}: {reason}")
 
 
 def _reason_alone(image: ImageFile, n_frame_groups: int | None) -> str:

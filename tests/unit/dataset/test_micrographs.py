@@ -40,6 +40,17 @@ def test_exposures_differ_in_run_alone():
     assert sum("another name or extension" in item.reason for item in found.excluded) == 1
 
 
+def test_frames_and_exposures_do_not_get_one_name(tmp_path):
+    """A movie without run- beside exposures: one result would replace the other in the output."""
+    for name, n_pages in (("", 5), ("run-1_", 1), ("run-2_", 1)):
+        path = tmp_path / f"sub-1_sample-A_{name}TEM.tif"
+        tifffile.imwrite(path, np.zeros((n_pages, 16, 16), np.uint8), photometric="minisblack")
+    paths = sorted(tmp_path.glob("*.tif"))
+    found = group_micr([ImageFile(path, parse_name(path)[0]) for path in paths], 2)
+    assert [unit.kind for unit in found.units] == ["micr-repeats"]
+    assert "give it a run- of its own" in found.excluded[0].reason
+
+
 @pytest.mark.parametrize("changed", [0, 1])
 def test_a_name_that_means_the_same_is_a_copy_only_with_the_same_pixels(tmp_path, changed):
     """A file of another format is the same image; one with another pixel is not, and is not called so."""
