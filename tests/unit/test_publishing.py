@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import jinja2
@@ -45,6 +47,19 @@ def test_problems_are_reported_with_what_doctor_prints():
     """Every form asks for it."""
     forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
     assert forms and all("n2a-tools doctor" in form.read_text(encoding="utf-8") for form in forms)
+
+
+def test_release_has_the_notes_of_its_version():
+    """The line of the workflow finds them; of a version without notes it finds none."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
+    (command,) = (step["run"] for step in workflow["jobs"]["release"]["steps"] if "run" in step)
+    (line,) = (line for line in command.splitlines() if line.startswith("awk"))
+    for version, is_told in ((n2a_bids.__version__, True), ("99.0.0", False)):
+        environment = {**os.environ, "GITHUB_REF_NAME": f"v{version}"}
+        found = subprocess.run(
+            ["bash", "-c", line.split(" > ")[0]], cwd=ROOT, env=environment, capture_output=True, check=True
+        )
+        assert (b"- **" in found.stdout) is is_told
 
 
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
