@@ -127,8 +127,15 @@ def same_grid(first: Path, second: Path, tolerance_mm: float = 1e-3) -> bool:
     one, other = nb.load(first), nb.load(second)
     if one.shape[:3] != other.shape[:3]:
         return False
-    corner = np.array([*one.shape[:3], 1.0])
-    apart = one.affine - other.affine
+    return _agree(one.affine, other.affine, one.shape[:3], tolerance_mm)
+
+
+def _agree(
+    affine: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...], tolerance_mm: float
+) -> bool:
+    """Whether two affines put the voxels of a grid in the same places."""
+    apart = affine - other
+    corner = np.array([*shape, 1.0])
     return bool(np.abs(apart).max() < tolerance_mm and np.abs(apart @ corner).max() < tolerance_mm)
 
 
@@ -156,9 +163,8 @@ def same_voxels(path: Path, reference: Path, tolerance_mm: float = 1e-3) -> bool
     shape = tuple(one.shape[axis] for axis in np.argsort(turn[:, 0]))
     if shape != other.shape[:3]:
         return False
-    apart = one.affine @ nb.orientations.inv_ornt_aff(turn, one.shape[:3]) - other.affine
-    corner = np.array([*shape, 1.0])
-    return bool(np.abs(apart).max() < tolerance_mm and np.abs(apart @ corner).max() < tolerance_mm)
+    turned_affine = one.affine @ nb.orientations.inv_ornt_aff(turn, one.shape[:3])
+    return _agree(turned_affine, other.affine, shape, tolerance_mm)
 
 
 def _storage_turn(one: nb.spatialimages.SpatialImage, other: nb.spatialimages.SpatialImage) -> NDArray:
