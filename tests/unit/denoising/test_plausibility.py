@@ -70,3 +70,9 @@ def test_voxels_that_fewer_runs_measured_have_their_noise():
     mean[:8] = repetitions.data[0, :8]
     gaps = replace(repetitions, n_measured=n_measured)
     assert distance_from_mean(gaps, mean, truth, noise_sd) == pytest.approx(1, abs=0.05)
+
+
+def test_image_without_noise_is_not_judged():
+    """Nothing explains any distance there."""
+    repetitions, mean, truth, noise_sd = _case(100)
+    assert (distance_from_mean(repetitions, mean, truth, 0 * noise_sd) == 0).all()
