@@ -30,7 +30,7 @@ class Contrast:
 
 
 CONTRASTS: tuple[Contrast, ...] = (
-    Contrast("T1w", "T1-weighted"),
+    Contrast("T1w", "T1-weighted", related=("VFA", "IRT1", "MPM", "MTS", "MTR", "FLASH")),
     Contrast("T2w", "T2-weighted", by_echo_time=True, related=("MESE",)),
     Contrast("FLAIR", "FLAIR", by_echo_time=True),
     Contrast("PDw", "proton-density-weighted", by_echo_time=True, related=("PD", "PDT2")),
@@ -63,10 +63,16 @@ LOOKED_FOR: dict[str, tuple[str, ...]] = {
 IMAGE_SUFFIXES: tuple[str, ...] = tuple(suffix for suffixes in LOOKED_FOR.values() for suffix in suffixes)
 
 NEVER_DENOISED: dict[str, str] = {
-    "MP2RAGE": "belongs to MP2RAGE: its inversion images are parts of one acquisition, never repetitions; "
-    "repeated UNIT1 images are",
+    "MP2RAGE": "holds the inversion images of one acquisition, which are never repetitions; repeated UNIT1 images "
+    "are",
     "MESE": "is a series of echoes for a T2 map, not denoised here",
     "MEGRE": "is a series of echoes for a T2* map, not denoised here",
+    "VFA": "is a series of flip angles for a T1 map, not denoised here",
+    "IRT1": "is a series of inversion times for a T1 map, not denoised here",
+    "MPM": "is a set of echoes and flip angles for quantitative maps, not denoised here",
+    "MTS": "is a set with and without magnetisation transfer for quantitative maps, not denoised here",
+    "MTR": "is a set with and without magnetisation transfer for a map of its ratio, not denoised here",
+    "FLASH": "is no name of BIDS any more; name it after its contrast: T1w, PDw or T2starw",
     "PD": "is no name of BIDS any more; if it is a proton-density-weighted image, name it PDw",
     "T2star": "is no name of BIDS any more; if it is a T2*-weighted image and no map, name it T2starw",
     "PDT2": "holds two contrasts in one file; split it into PDw and T2w",

@@ -86,10 +86,20 @@ def _unit_lines(unit: DenoisingUnit) -> list[str]:
 
 
 def _left_out_lines(items: Iterable[Excluded]) -> list[str]:
-    lines = []
+    """Names of files, and below those that share a reason the reason once."""
+    names_by_reason: dict[str, list[str]] = {}
     for item in items:
-        lines += [f"  - {printable(item.path.name)}", *_wrapped(item.reason, "      ")]
+        names_by_reason.setdefault(_without_label(item), []).append(printable(item.path.name))
+    lines = []
+    for reason, names in names_by_reason.items():
+        lines += [*(f"  - {name}" for name in names), *_wrapped(reason, "      ")]
     return lines
+
+
+def _without_label(item: Excluded) -> str:
+    """The reason without the participant and session at its start, which the name of the file tells."""
+    labels = [part for part in item.path.name.split("_") if part.startswith(("sub-", "ses-"))]
+    return item.reason.removeprefix(f"{' '.join(labels)}: ")
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

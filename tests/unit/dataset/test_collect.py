@@ -271,7 +271,15 @@ def test_listing_shows_groups_files_and_reasons(make_bids):
     assert text.startswith("2 groups to denoise (4 images of 2 participants), 1 left out")
     assert "sub-01_T1w  [T1w repetitions]" in text
     assert "  - sub-01_run-2_T1w.nii.gz" in text
-    assert "sub-03: one T1w, nothing to average" in text
+    assert "  - sub-03_T1w.nii.gz\n      one T1w, nothing to average" in text
+
+
+def test_listing_tells_a_shared_reason_once(make_bids):
+    """A dataset of single images is a list of names, not of one sentence again and again."""
+    lone = {f"sub-{label}/ses-1/anat/sub-{label}_ses-1_T1w.nii.gz": None for label in ("01", "02", "03")}
+    text = format_collection(collect(make_bids(lone), select()))
+    assert text.count("nothing to average") == 1
+    assert all(Path(name).name in text for name in lone)
     # A path is not broken, however long it is.
     assert max(len(line) for line in text.splitlines() if "/" not in line) <= 110
 
