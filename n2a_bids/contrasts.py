@@ -63,8 +63,8 @@ LOOKED_FOR: dict[str, tuple[str, ...]] = {
 IMAGE_SUFFIXES: tuple[str, ...] = tuple(suffix for suffixes in LOOKED_FOR.values() for suffix in suffixes)
 
 NEVER_DENOISED: dict[str, str] = {
-    "MP2RAGE": "holds the inversion images of one acquisition, which are never repetitions; repeated UNIT1 images "
-    "are",
+    "MP2RAGE": "holds the inversion images of one acquisition, which are never repetitions; "
+    "repeated UNIT1 images are",
     "MESE": "is a series of echoes for a T2 map, not denoised here",
     "MEGRE": "is a series of echoes for a T2* map, not denoised here",
     "VFA": "is a series of flip angles for a T1 map, not denoised here",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ from n2a_bids.dataset.group.dwi_repeats import find_dwi_repeats, may_repeat
 from n2a_bids.dataset.group.dwi_reverse_pe import find_reverse_pe
 from n2a_bids.dataset.group.dwi_split import find_dti_split, reason_against_split
 from n2a_bids.dataset.group.dwi_volumes import reason_not_beside
-from n2a_bids.dataset.group.entities import describe, group_by
+from n2a_bids.dataset.group.entities import describe, group_by, same_session, with_direction_in_dir
 from n2a_bids.dataset.group.sidecar_duplicates import split_same_acquisition
 from n2a_bids.dataset.read.fieldmaps import is_fieldmap
 from n2a_bids.dataset.read.gradient_tables import Series, encodings, read_series
@@ -78,17 +79,23 @@ def group_dwi(images: Sequence[ImageFile], selection: SelectionConfig) -> Collec
 def _group_families(
     series: Sequence[Series], selection: SelectionConfig
 ) -> tuple[list[DenoisingUnit], list[Excluded]]:
-    """Units of series whose names differ in direction and run only, and why the others are in none."""
+    """Units of series whose names differ in direction and run only, and why the others are in none.
+
+    Many datasets name the direction by ``acq``: those are families, too.
+    """
     by_path = {one.image.path: one for one in series}
     units: list[DenoisingUnit] = []
     excluded: list[Excluded] = []
-    for members in group_by([one.image for one in series], ignoring={"dir", "run"}):
+    named = [with_direction_in_dir(one.image) for one in series]
+    for members in group_by(named, ignoring={"dir", "run"}):
         family = [by_path[image.path] for image in members]
         if selection.dwi_in_place:
             decisions = [_in_place(one, family) for one in family]
         else:
-            found, alone = _pairs(family, selection.dwi_pairing, corrected=selection.dwi_corrected)
-            decisions = [*found, *(_alone(one, selection.dwi_pairing, family) for one in alone)]
+            directed = _directed(family, members)
+            found, alone = _pairs(family, directed, selection)
+            others = [one for one in series if same_session(one.image, members[0])]
+            decisions = [*found, *(_alone(one, selection.dwi_pairing, directed, others) for one in alone)]
         for decision in decisions:
             (units if isinstance(decision, DenoisingUnit) else excluded).append(decision)
     return units, excluded
@@ -124,19 +131,36 @@ def _read_all(
     return series, b0_images, excluded + copies
 
 
+def _directed(family: Sequence[Series], named: Sequence[ImageFile]) -> list[Series]:
+    """The series with their direction in ``dir`` where ``acq`` tells it; as they are if ``acq`` is one."""
+    if len({one.image.entities.get("acq") for one in family}) == 1:
+        return list(family)
+    return [replace(one, image=image) for one, image in zip(family, named, strict=True)]
+
+
 def _pairs(
-    family: Sequence[Series], pairing: Pairing, *, corrected: bool
+    family: Sequence[Series], directed: Sequence[Series], selection: SelectionConfig
 ) -> tuple[list[DenoisingUnit], list[Series]]:
-    units: list[DenoisingUnit] = []
-    left = list(family)
+    """Units of opposite phase encoding and repeats, and the series in none.
+
+    Parameters
+    ----------
+    directed : sequence of Series
+        The family by `_directed`: names what is made of both directions.
+    """
+    pairing, corrected = selection.dwi_pairing, selection.dwi_corrected
     opposite = partial(find_reverse_pe, trust_labels=pairing == "reverse-pe")
     repeats = partial(find_dwi_repeats, corrected=corrected, trust_labels=pairing == "repeat")
-    for name, find in (("reverse-pe", opposite), ("repeat", repeats)):
+    units: list[DenoisingUnit] = []
+    taken: set[Path] = set()
+    for name, find, seen in (
+        ("reverse-pe", opposite, directed),
+        ("repeat", repeats, directed if corrected else family),
+    ):
         if pairing in ("auto", name) and not (corrected and name == "reverse-pe"):
-            units.extend(find(left))
+            units.extend(find([one for one in seen if one.image.path not in taken]))
             taken = {image.path for unit in units for image in unit.images}
-            left = [one for one in left if one.image.path not in taken]
-    return units, left
+    return units, [one for one in family if one.image.path not in taken]
 
 
 def _in_place(series: Series, family: Sequence[Series]) -> DenoisingUnit | Excluded:
@@ -162,12 +186,14 @@ def _nothing_weighted(series: Series) -> Excluded:
     )
 
 
-def _alone(series: Series, pairing: Pairing, family: Sequence[Series]) -> DenoisingUnit | Excluded:
-    """Split, single or left out, for a series that belongs to no pair."""
+def _alone(
+    series: Series, pairing: Pairing, family: Sequence[Series], session: Sequence[Series]
+) -> DenoisingUnit | Excluded:
+    """Split, single or left out, for a series that belongs to no pair; the reason is told by its family."""
     where, path = describe(series.image), series.image.path
     if np.count_nonzero(series.weighted) < 2:
         return _nothing_weighted(series)
-    against = reason_against_pair(series, [one for one in family if one is not series], pairing)
+    against = reason_against_pair(series, family, session, pairing)
     if pairing in ("reverse-pe", "repeat"):
         return Excluded(path, f"{where}: --dwi-pairing {pairing} was asked for, but {against}")
     no_split = reason_against_split(series)

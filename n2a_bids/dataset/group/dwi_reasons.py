@@ -11,13 +11,18 @@ from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.gradient_tables import Series
 
 
-def reason_against_pair(series: Series, others: Sequence[Series], pairing: str) -> str:
+def reason_against_pair(
+    series: Series, family: Sequence[Series], session: Sequence[Series], pairing: str
+) -> str:
     """Why none of the other series of a session was taken as the partner of this one.
 
     Parameters
     ----------
-    others : sequence of Series
-        Whose names differ in ``dir`` and ``run`` only.
+    family : sequence of Series
+        Whose names differ in ``dir`` and ``run`` only, this one among them; a direction that ``acq`` names
+        is in ``dir``.
+    session : sequence of Series
+        All of the participant and session.
     pairing : str
         Value of ``--dwi-pairing``.
 
@@ -26,10 +31,37 @@ def reason_against_pair(series: Series, others: Sequence[Series], pairing: str) 
     reason : str
         Half a sentence, about the series that came nearest to being a partner.
     """
+    path = series.image.path
+    series, *_ = (one for one in family if one.image.path == path)
+    others = [one for one in family if one.image.path != path]
     if not others:
-        return "the session has no other series of this kind"
+        return _reason_by_name(series, session) or "the session has no other series of this kind"
     found = [_reason(series, other, pairing) for other in others]
     return max(found, key=lambda item: item[0])[1]
+
+
+def _reason_by_name(series: Series, session: Sequence[Series]) -> str:
+    """Half a sentence about a series that only its name keeps from being the partner; empty without one."""
+    for other in session:
+        relation = compare_encoding(series, other)
+        if (
+            other.image.path == series.image.path
+            or relation not in ("opposite", "same")
+            or reason_not_common(series, other)
+        ):
+            continue
+        differing = [
+            name
+            for name in {**series.image.entities, **other.image.entities}
+            if series.image.entities.get(name) != other.image.entities.get(name)
+            and name not in ("dir", "run")
+        ]
+        return (
+            f"{other.image.path.name} has {relation} phase encoding and the same volumes, but the names "
+            f"differ in {' and '.join(differing)}: where the two belong together, name them alike but for "
+            f"{'dir' if relation == 'opposite' else 'run'}"
+        )
+    return ""
 
 
 def _reason(series: Series, other: Series, pairing: str) -> tuple[int, str]:

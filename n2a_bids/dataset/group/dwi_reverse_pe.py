@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Literal
@@ -10,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from n2a_bids.dataset.group.dwi_volumes import CommonPart, common_part, common_part_with
-from n2a_bids.dataset.group.entities import shared_entities
+from n2a_bids.dataset.group.entities import DIRECTION, shared_entities
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.gradient_tables import Series, encodings
 from n2a_bids.dataset.units import DenoisingUnit, PhaseEncoding
@@ -20,7 +19,6 @@ Relation = Literal["opposite", "same", "across", "same axis", "unknown"]
 _READOUT_TOLERANCE = 0.01
 _LARGEST_ANGLE_DEG = 25.0
 """Between the axes of phase encoding: cuts of one head, and heads, are rotated by up to twenty degrees."""
-_LABEL = re.compile(r"(?<![A-Z])(AP|PA|LR|RL|SI|IS|HF|FH)(?![A-Z])")
 
 
 def find_reverse_pe(series: Sequence[Series], *, trust_labels: bool = False) -> list[DenoisingUnit]:
@@ -152,7 +150,7 @@ def _named_direction(series: Series) -> str:
     texts = [series.image.entities.get("dir", "")]
     texts += [str(series.image.metadata.get(key, "")) for key in ("SeriesDescription", "ProtocolName")]
     for text in texts:
-        found = _LABEL.findall(text.upper())
+        found = DIRECTION.findall(text.upper())
         if found:
             return found[-1].replace("H", "S").replace("F", "I")
     return ""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.units import ImageFile
+
+DIRECTION = re.compile(r"(?<![A-Z])(AP|PA|LR|RL|SI|IS|HF|FH)(?![A-Z])")
+"""A direction of phase encoding in a label or a description, such as AP in b1000AP."""
 
 
 def group_by(images: Sequence[ImageFile], ignoring: Collection[str]) -> list[tuple[ImageFile, ...]]:
@@ -43,6 +48,34 @@ def shared_entities(images: Sequence[ImageFile]) -> dict[str, str]:
         for name, value in first.entities.items()
         if all(comparable(name, other.entities.get(name)) == comparable(name, value) for other in others)
     }
+
+
+def with_direction_in_dir(image: ImageFile) -> ImageFile:
+    """An image whose ``acq`` names a direction of phase encoding as if ``dir`` did, which is made for that.
+
+    What else ``acq`` says stays there, and a ``dir`` that is there stays as it is.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> image = ImageFile(Path("sub-01_acq-b1000AP_dwi.nii.gz"), {"sub": "01", "acq": "b1000AP"})
+    >>> with_direction_in_dir(image).entities
+    {'sub': '01', 'acq': 'b1000', 'dir': 'AP'}
+    """
+    label = image.entities.get("acq", "")
+    found = DIRECTION.search(label) or DIRECTION.fullmatch(label.upper())
+    if not found:
+        return image
+    rest = label[: found.start()] + label[found.end() :]
+    named = {**image.entities, "acq": rest} if rest else dict(image.entities)
+    if not rest:
+        del named["acq"]
+    return replace(image, entities={**named, "dir": image.entities.get("dir", label[slice(*found.span())])})
+
+
+def same_session(first: ImageFile, second: ImageFile) -> bool:
+    """Whether two images are of one participant and session."""
+    return all(first.entities.get(name) == second.entities.get(name) for name in ("sub", "ses"))
 
 
 def describe(image: ImageFile) -> str:

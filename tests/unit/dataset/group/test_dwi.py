@@ -85,6 +85,48 @@ def test_opposite_phase_encoding_is_paired_by_sidecar_not_label(dataset):
     assert not found.units[0].notes
 
 
+@pytest.mark.parametrize(
+    ("labels", "label"),
+    [
+        (("AP", "PA"), "sub-01_dwi"),
+        (("ap", "pa"), "sub-01_dwi"),
+        (("b1000AP", "b1000PA"), "sub-01_acq-b1000_dwi"),
+    ],
+)
+def test_directions_that_acq_names_make_a_pair_as_those_of_dir(dataset, labels, label):
+    """Many datasets have acq-AP and acq-PA: what is made of both has neither in its name."""
+    for acq, sidecar in zip(labels, (AP, PA)):
+        dataset.add(f"acq-{acq}", metadata=sidecar)
+    (unit,) = dataset.collect().units
+    assert (unit.kind, unit.label) == ("dwi-reverse-pe", label)
+    assert [image.entities["dir"].upper() for image in unit.images] == ["AP", "PA"]
+
+
+def test_an_acq_of_one_direction_stays_in_the_names(dataset):
+    """Runs of acq-AP without an acq-PA keep the name that they have."""
+    for run in "12":
+        dataset.add(f"acq-AP_run-{run}", metadata=AP)
+    assert summary(dataset.collect()) == [("dwi-repeats", "sub-01_acq-AP_dwi", 2)]
+
+
+def test_acq_labels_of_opposite_directions_make_no_repeats(dataset):
+    """Without sidecars nobody knows: each by itself, as with dir-AP and dir-PA, under its own name."""
+    dataset.add("acq-AP")
+    dataset.add("acq-PA")
+    assert {unit.label for unit in dataset.collect().units} == {"sub-01_acq-AP_dwi", "sub-01_acq-PA_dwi"}
+    assert not dataset.collect("repeat").units
+
+
+def test_a_partner_under_another_name_is_named(dataset):
+    """Only acq keeps them apart, which may be on purpose: no pair, but a word."""
+    dataset.add("acq-64dir", metadata=AP)
+    dataset.add("acq-rev", metadata=PA)
+    first, second = dataset.collect().units
+    assert first.kind == second.kind == "dwi-split"
+    assert "sub-01_acq-rev_dwi.nii.gz has opposite phase encoding" in first.reason
+    assert "name them alike but for dir" in first.reason
+
+
 def test_a_run_without_echo_time_does_not_join_two_that_differ(dataset):
     """The first tells nothing; of the others only one repeats it."""
     dataset.add("run-1", metadata=AP)
