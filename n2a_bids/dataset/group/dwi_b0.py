@@ -13,7 +13,7 @@ import numpy as np
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
-from n2a_bids.dataset.group.dwi_reverse_pe import are_opposite
+from n2a_bids.dataset.group.dwi_reverse_pe import READOUT, are_opposite, readout_notes
 from n2a_bids.dataset.group.dwi_volumes import voxel_difference
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.acquisition import computed_map, read_acquisition
@@ -161,6 +161,7 @@ def with_reversed_b0(unit: DenoisingUnit, series: Series, b0_images: Sequence[Se
         problem = content_problem(one.image.path) if is_there else ""
         if not problem:
             reason = unit.reason + _estimated_with(one.image.path.name)
+            notes += readout_notes((series, one))
             return replace(unit, reversed_b0=one.image, reason=reason, notes=tuple(notes))
         # The series can do without: no reason to stop.
         notes.append(f"the distortion is not estimated with a b0 image that cannot be used: {problem}")
@@ -183,7 +184,8 @@ def leave_distortion(unit: DenoisingUnit) -> DenoisingUnit:
         f"--emit-raw-like; without that option, n2a would correct it with {name}"
     )
     kept = unit.reason.removesuffix(_estimated_with(name))
-    return replace(unit, reversed_b0=None, reason=kept, notes=(*unit.notes, left))
+    notes = [note for note in unit.notes if not note.startswith(READOUT)]
+    return replace(unit, reversed_b0=None, reason=kept, notes=(*notes, left))
 
 
 def _estimated_with(name: str) -> str:

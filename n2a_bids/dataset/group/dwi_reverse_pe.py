@@ -16,6 +16,8 @@ from n2a_bids.dataset.units import DenoisingUnit, PhaseEncoding
 
 Relation = Literal["opposite", "same", "across", "same axis", "unknown"]
 
+READOUT = "TotalReadoutTime"
+"""Of the sidecar; the notes about it begin with its name."""
 _READOUT_TOLERANCE = 0.01
 _LARGEST_ANGLE_DEG = 25.0
 """Between the axes of phase encoding: cuts of one head, and heads, are rotated by up to twenty degrees."""
@@ -170,7 +172,7 @@ def _unit(series: Sequence[Series], common: CommonPart, encoding: tuple[PhaseEnc
         reason=f"{how}, {common.summary}",
         volumes=common.volumes,
         phase_encoding=encoding,
-        notes=(*notes, *common.notes, *_readout_notes(series)),
+        notes=(*notes, *common.notes, *readout_notes(series)),
     )
 
 
@@ -199,18 +201,19 @@ def _polarity_note(pair: Sequence[Series], encoding: tuple[PhaseEncoding, ...]) 
     )
 
 
-def _readout_notes(series: Sequence[Series]) -> list[str]:
+def readout_notes(series: Sequence[Series]) -> list[str]:
+    """What readout times that are missing or differ mean for the distortion: one sentence at most."""
     times = {one.image.path.name: one.acquisition.readout_time_s for one in series}
     missing = [name for name, value in times.items() if value is None]
     if missing:
         return [
-            f"TotalReadoutTime is missing for {' and '.join(missing)}: "
+            f"{READOUT} is missing for {' and '.join(missing)}: "
             f"{'both' if len(series) == 2 else 'all'} readouts are taken as equally long, the displacement "
             "is known in voxels and the field not in Hz"
         ]
     low, *_, high = sorted(times.values())
     if high - low > _READOUT_TOLERANCE * high:
-        return [f"TotalReadoutTime differs ({low:g} and {high:g} s): the displacements are not mirror images"]
+        return [f"{READOUT} differs ({low:g} and {high:g} s): the displacements are not mirror images"]
     return []
 
 

@@ -894,6 +894,19 @@ def test_distortion_that_is_left_to_another_tool_is_said_to_be_left(dataset):
     assert leave_distortion(left) == left
 
 
+@pytest.mark.parametrize(
+    ("time", "told"), [(None, "is missing for sub-01_dir-PA"), (0.1, "differs (0.05 and 0.1 s)")]
+)
+def test_readout_times_of_a_series_and_its_b0_are_compared(dataset, time, told):
+    """As those of a pair: the displacements are taken from them; left alone, there is nothing to say."""
+    stem = dataset.add("dir-AP", metadata=AP)
+    metadata = {key: value for key, value in {**PA, "TotalReadoutTime": time}.items() if value is not None}
+    _b0_image(stem.with_name("sub-01_dir-PA_dwi"), metadata)
+    (unit,) = dataset.collect().units
+    assert any(told in note for note in unit.notes)
+    assert not any(told in note for note in leave_distortion(unit).notes)
+
+
 @pytest.mark.parametrize("fault", ["cut", "zeros", "nan"])
 def test_a_b0_that_cannot_be_used_stops_nobody(dataset, fault):
     """Its voxels are looked at before: the series keeps its distortion, with a note, or takes the next b0."""
