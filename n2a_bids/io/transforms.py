@@ -50,10 +50,21 @@ def read_itk_transform(path: Path) -> NDArray[np.float64]:
 
 
 def write_transforms(transforms: Sequence[Affine], path: Path) -> Path:
-    """Write transforms of the world (RAS+, mm), target to source."""
-    return write_whole(Path(path), json.dumps([transform.matrix.tolist() for transform in transforms]))
+    """Write transforms of the world (RAS+, mm), target to source; beside distorted ones their motion."""
+    rows = [
+        one.matrix.tolist()
+        if one.rigid is None
+        else {"matrix": one.matrix.tolist(), "rigid": one.rigid.tolist()}
+        for one in transforms
+    ]
+    return write_whole(Path(path), json.dumps(rows))
 
 
 def read_transforms(path: str | Path) -> list[Affine]:
     """Read what `write_transforms` wrote."""
-    return [Affine(np.array(matrix)) for matrix in json.loads(Path(path).read_text())]
+    return [
+        Affine(np.array(row["matrix"]), np.array(row["rigid"]))
+        if isinstance(row, dict)
+        else Affine(np.array(row))
+        for row in json.loads(Path(path).read_text())
+    ]

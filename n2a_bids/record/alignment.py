@@ -54,6 +54,8 @@ class AlignedRepetition:
     mean_framewise_displacement_mm: float | None = None
     """Diffusion: over the volumes of the series; so are the next two."""
     max_framewise_displacement_mm: float | None = None
+    eddy_currents_mm: float | None = None
+    """Diffusion: how far they moved any part of the brain in any volume, along the phase-encoding axis."""
     volumes: VolumeMotion | None = None
 
 

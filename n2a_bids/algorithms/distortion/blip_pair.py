@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.distortion.field import DistortionConfig, estimate_displacement, in_view, resample
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.registration.dwi_contrasts import largest_shift_voxels
-from n2a_bids.algorithms.registration.dwi_motion import register_rigid
+from n2a_bids.algorithms.registration.rigid import register_rigid
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
 from n2a_bids.algorithms.registration.transforms import inverse
 

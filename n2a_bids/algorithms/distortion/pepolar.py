@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair, Volume, VoxelMap
 from n2a_bids.algorithms.distortion.field import DistortionConfig
-from n2a_bids.algorithms.registration.dwi_motion import register_rigid
+from n2a_bids.algorithms.registration.rigid import register_rigid
 
 _LEAST_GAIN = 0.5
 """Part of the disagreement that a field must remove for the blips to count as opposite."""

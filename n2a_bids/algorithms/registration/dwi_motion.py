@@ -12,29 +12,34 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.volume_prediction import predictors
+from n2a_bids.algorithms.distortion.eddy_currents import (
+    EddyCurrents,
+    believed_currents,
+    can_be_told,
+    relative_gradients,
+)
 from n2a_bids.algorithms.noise.estimate import single_image_noise_sd
 from n2a_bids.algorithms.registration.dwi_contrasts import AlignContrasts, align_groups, contrast_groups
 from n2a_bids.algorithms.registration.motion_over_time import believed_course, join_in_time
 from n2a_bids.algorithms.registration.rigid_fit import (
+    SMOOTHING_MM,
     SmoothImage,
     Target,
+    displacement_mm,
     fit_motion,
-    independent_blocks,
+    fit_sheared,
     motion_covariance,
     motion_matrix,
     moved_points,
     sample_points,
     size_factor,
 )
-from n2a_bids.algorithms.registration.transforms import Affine, inverse
+from n2a_bids.algorithms.registration.transforms import Affine, Shear, inverse
 from n2a_bids.algorithms.repetitions import spread_channels
 
-_SMOOTHING_MM = (2.5, 1.5)
-"""Of the rounds: the first catches large motions, the second is less biased."""
 _SMOOTHING_OF_NOISE_VOXELS = (0.7, 0.55)
 """The least in the noisiest series (`_NOISE`), in quieter ones less. Interpolation between voxels takes away
 noise that was not smoothed, so that noisy volumes fit better where they move, and all move farther from round
@@ -44,9 +49,9 @@ of large voxels looks more like motion, the more they are smoothed."""
 _STEP_VOXELS = (0.2, 0.05)
 """Motion of a series has come to rest at either smoothing where a round moves no volume farther."""
 _MOST_ROUNDS = 8
-_BRAIN_RADIUS_MM = 50.0
-
-
+_CURRENT_ROUNDS = (2, 1)
+"""Times that eddy currents are looked for at either smoothing: from the second on, what others predict is
+without them. A third changes displacements of up to 4 mm by 0.1 mm."""
 _VOLUMES_FOR_NOISE = 6
 _LEFT_BY_SMOOTHING = 0.8
 """Of the noise SD, at most, where volumes are compared."""
@@ -71,11 +76,25 @@ class EstimatedMotion:
 
     voxel_maps: NDArray[np.float64]
     """(C, 4, 4) corrected voxel to voxel of the volume; the identity for the first b0 (or first volume)."""
+    rigid_maps: NDArray[np.float64]
+    """(C, 4, 4) the same without eddy currents."""
     n_rounds: int
     """Times that every volume was registered to what the others predict."""
     last_step_voxels: float
     """How far the last round moved a brain voxel of any volume at most, relative to the others."""
     converged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Where volumes are compared with what others predict for them, and how."""
+
+    points: NDArray[np.float64]
+    """(N, 3) in mm."""
+    groups: list[NDArray[np.intp]]
+    gradients: Gradients
+    noise: float
+    """Over the signal."""
 
 
 def estimate_motion(
@@ -84,6 +103,7 @@ def estimate_motion(
     mask: NDArray[np.bool_],
     voxel_size_mm: tuple[float, float, float],
     align_shell: AlignContrasts,
+    phase_encoding_axis: int | None = None,
 ) -> EstimatedMotion:
     """Motion of every volume relative to the first one without diffusion weighting.
 
@@ -100,73 +120,46 @@ def estimate_motion(
         Given the mean of the lowest b-values and that of others too far from them to be predicted, each
         without its own motion, the (4, 4) map from voxels of the first to voxels of the second. Their
         contrasts differ: CSF is bright in one and dark in the other.
+    phase_encoding_axis : int, optional
+        Axis of the array along which eddy currents distort the volumes; by default they are not looked for.
     """
-    points = sample_points(mask, voxel_size_mm)
-    groups = contrast_groups(gradients)
-    noise = _noise_over_signal(data, gradients, mask)
-    motions = np.zeros((data.shape[-1], 6))
+    compared = _Comparison(
+        sample_points(mask, voxel_size_mm),
+        contrast_groups(gradients),
+        gradients,
+        _noise_over_signal(data, gradients, mask),
+    )
+    groups, motions = compared.groups, np.zeros((data.shape[-1], 6))
+    axis = phase_encoding_axis if can_be_told(gradients) else None
+    rests_mm = np.array(_STEP_VOXELS) * min(voxel_size_mm)
+    smoothings_mm = _smoothings_mm(mask, voxel_size_mm, compared.noise)
     steps_mm: list[float] = []
-    for smoothing_mm, tolerance in zip(_smoothings_mm(mask, voxel_size_mm, noise), _STEP_VOXELS, strict=True):
+    currents: EddyCurrents | None = None
+    for smoothing_mm, rest_mm, n_rounds in zip(smoothings_mm, rests_mm, _CURRENT_ROUNDS, strict=True):
         # Not named, so that images of one smoothing are gone when those of the next are made.
         smoothed = (SmoothImage(volume, voxel_size_mm, smoothing_mm) for volume in np.moveaxis(data, -1, 0))
-        steps_mm += _come_to_rest(
-            list(smoothed), points, groups, gradients, motions, noise, tolerance * min(voxel_size_mm)
-        )
+        search = None if axis is None else (axis, n_rounds)
+        found, currents = _settle(list(smoothed), compared, motions, rest_mm, currents, search)
+        steps_mm += found
     errors = join_in_time(motions, groups)
-    errors_voxels = [_displacement_mm(error, points) / float(np.mean(voxel_size_mm)) for error in errors]
+    errors_voxels = [displacement_mm(one, compared.points) / float(np.mean(voxel_size_mm)) for one in errors]
     scale = np.diag([*voxel_size_mm, 1.0])
-    maps = np.stack(
-        [Affine(motion_matrix(motion, points)).between_voxels(scale, scale) for motion in motions]
+    rigid, distortion = (
+        np.stack([Affine(one).between_voxels(scale, scale) for one in matrices])
+        for matrices in (
+            [motion_matrix(motion, compared.points) for motion in motions],
+            [shear.matrix if shear else np.eye(4) for shear in _shears(currents, gradients)],
+        )
     )
+    maps = distortion @ rigid
     align_groups(data, maps, groups, gradients.bvals, mask, align_shell, errors_voxels)
     reference = int(np.argmax(gradients.is_b0)) if gradients.is_b0.any() else int(groups[0][0])
     # Exactly the identity for the reference, whatever rounding leaves.
     moved = maps @ inverse(maps[reference])
     moved[reference] = np.eye(4)
+    rigid = moved if currents is None else np.linalg.inv(distortion) @ moved
     step = steps_mm[-1] / min(voxel_size_mm)
-    return EstimatedMotion(moved, len(steps_mm), round(step, 4), step < _STEP_VOXELS[-1])
-
-
-def register_rigid(
-    fixed: NDArray,
-    moving: NDArray,
-    mask: NDArray[np.bool_],
-    voxel_size_mm: tuple[float, float, float],
-    held_axis: int | None = None,
-    *,
-    beyond_error: bool = False,
-) -> NDArray[np.float64]:
-    """Rigid motion between two images of one contrast on grids of one voxel size.
-
-    Parameters
-    ----------
-    fixed, moving : (X, Y, Z) arrays
-    mask : (X, Y, Z) bool array
-        Brain in `fixed`.
-    voxel_size_mm : (3,) floats
-    held_axis : int, optional
-        Axis along which the centre of the brain stays: there a translation cannot be told from distortion.
-    beyond_error : bool
-        Return the identity where all motion found is less than a voxel and within its error.
-
-    Returns
-    -------
-    voxel_map : (4, 4) array
-        Voxel of `fixed` to voxel of `moving`.
-    """
-    points = sample_points(mask, voxel_size_mm)
-    motion = np.zeros(6)
-    for smoothing_mm in np.array(_SMOOTHING_MM) * size_factor(mask, voxel_size_mm):
-        target = SmoothImage(fixed, voxel_size_mm, smoothing_mm).target(points, np.zeros(6))
-        image = SmoothImage(moving, voxel_size_mm, smoothing_mm)
-        motion = fit_motion(image, points, target, motion, held_axis)
-    # Far from its place, an image differs by more than noise: only small motions are in doubt.
-    in_doubt = beyond_error and _displacement_mm(motion, points) < float(np.mean(voxel_size_mm))
-    covariance = motion_covariance(image, points, target, motion) if in_doubt else np.zeros((6, 6))
-    if in_doubt and not _is_significant(motion, covariance, int(independent_blocks(points).max()) + 1):
-        motion = np.zeros(6)
-    scale = np.diag([*voxel_size_mm, 1.0])
-    return Affine(motion_matrix(motion, points)).between_voxels(scale, scale)
+    return EstimatedMotion(moved, rigid, len(steps_mm), round(step, 4), step < _STEP_VOXELS[-1])
 
 
 def _smoothings_mm(
@@ -175,33 +168,8 @@ def _smoothings_mm(
     """SD of each round: less in a small head, and not much less than a voxel where there is noise."""
     quiet, noisy = _NOISE
     least_voxels = np.array(_SMOOTHING_OF_NOISE_VOXELS) * (noise - quiet) / (noisy - quiet)
-    usual_mm = np.array(_SMOOTHING_MM) * size_factor(mask, voxel_size_mm)
+    usual_mm = np.array(SMOOTHING_MM) * size_factor(mask, voxel_size_mm)
     return np.maximum(usual_mm, least_voxels * np.cbrt(np.prod(voxel_size_mm)))
-
-
-def _is_significant(motion: NDArray, covariance: NDArray, n_blocks: int) -> bool:
-    """Whether a still head would be found so far away in less than one of a hundred registrations.
-
-    The covariance is known from so many blocks, less what was fitted (Hotelling's T squared).
-    """
-    if not covariance.any():
-        return True
-    if np.isinf(covariance).any():
-        return False
-    size, freedom = motion.size, max(n_blocks - 7, 1)
-    # What `motion_covariance` leaves of a covariance of six from few blocks, and its tails.
-    limit = stats.chi2.ppf(0.99, size)
-    if freedom > size:
-        limit = size * freedom / (freedom - size + 1) * stats.f.ppf(0.99, size, freedom - size + 1)
-    return bool(motion @ np.linalg.pinv(covariance, hermitian=True) @ motion > limit)
-
-
-def _displacement_mm(motion: NDArray, points: NDArray) -> float:
-    """Displacement of a typical point of the brain by a small motion."""
-    radius_mm = min(
-        _BRAIN_RADIUS_MM, float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))
-    )
-    return float(np.hypot(np.linalg.norm(motion[:3]) * radius_mm, np.linalg.norm(motion[3:])))
 
 
 def _noise_over_signal(data: NDArray[np.float32], gradients: Gradients, mask: NDArray[np.bool_]) -> float:
@@ -214,43 +182,113 @@ def _noise_over_signal(data: NDArray[np.float32], gradients: Gradients, mask: ND
     return float(np.clip(_LEFT_BY_SMOOTHING * noise_sd / signal, low, high)) if signal > 0 else high
 
 
-def _come_to_rest(
+def _settle(
     images: list[SmoothImage],
-    points: NDArray,
-    groups: list[NDArray[np.intp]],
-    gradients: Gradients,
+    compared: _Comparison,
     motions: NDArray,
-    noise: float,
     tolerance_mm: float,
+    currents: EddyCurrents | None,
+    search: tuple[int, int] | None,
+) -> tuple[list[float], EddyCurrents | None]:
+    """Find motion and eddy currents; changes `motions`, and returns how far rounds moved (mm).
+
+    The latter along an axis, in so many rounds (`search`).
+
+    What eddy currents do looks like motion that no other volume has: where some are found, both are found
+    again by what the others predict without them.
+    """
+    _undo(images, currents, compared.gradients)
+    steps_mm = _come_to_rest(images, compared, motions, tolerance_mm)
+    if search is None:
+        return steps_mm, None
+    axis, n_rounds = search
+    for _ in range(n_rounds):
+        before, currents = currents, _find_currents(images, compared, motions, currents, axis)
+        if currents is None and before is None:
+            break
+        _undo(images, currents, compared.gradients)
+        steps_mm += _come_to_rest(images, compared, motions, tolerance_mm)
+    return steps_mm, currents
+
+
+def _shears(currents: EddyCurrents | None, gradients: Gradients) -> list[Shear | None]:
+    """Distortion of each volume; None where there is none."""
+    strength = relative_gradients(gradients)
+    return [currents.shear(one) if currents and one.any() else None for one in strength]
+
+
+def _undo(images: list[SmoothImage], currents: EddyCurrents | None, gradients: Gradients) -> None:
+    for image, shear in zip(images, _shears(currents, gradients), strict=True):
+        image.shear = shear
+
+
+def _find_currents(
+    images: list[SmoothImage],
+    compared: _Comparison,
+    motions: NDArray,
+    currents: EddyCurrents | None,
+    axis: int,
+) -> EddyCurrents | None:
+    """Eddy currents by the distortion of every single volume; shifts that are theirs leave `motions`."""
+    strength = relative_gradients(compared.gradients)
+    shears = _shears(currents, compared.gradients)
+    known_mm = np.array([shear.shift_mm if shear else 0.0 for shear in shears])
+    differences, slopes = np.zeros_like(strength), np.zeros((len(images), 3))
+    for members in compared.groups:
+        if members.size == 1:
+            continue
+        seen, weights, trust = _predictions(images, compared, motions, members)
+        differences[members] = strength[members] - weights @ strength[members]
+        for place, index in enumerate(members):
+            if strength[index].any():
+                target = _target(weights[place] @ seen, trust)
+                found = fit_sheared(images[index], compared.points, target, motions[index], axis)
+                motions[index], slopes[index] = found
+    if currents is not None:
+        # What is left beside the known ones, and these as they would show.
+        slopes += (differences - strength) @ currents.slopes
+    believed = believed_currents(
+        motions[:, 3 + axis] + known_mm, slopes, strength, differences, compared.points, axis
+    )
+    motions[:, 3 + axis] += known_mm
+    if believed is not None:
+        motions[:, 3 + axis] -= strength @ believed.shift_mm
+    return believed
+
+
+def _come_to_rest(
+    images: list[SmoothImage], compared: _Comparison, motions: NDArray, tolerance_mm: float
 ) -> list[float]:
     """How far (mm) each round moved any volume, until one moves none beyond that; changes `motions`."""
     steps_mm: list[float] = []
     while len(steps_mm) < _MOST_ROUNDS and (not steps_mm or steps_mm[-1] >= tolerance_mm):
         before = motions.copy()
-        _align_to_predictions(images, points, groups, gradients, motions, noise)
-        steps_mm.append(_largest_step(before, motions, points, groups))
+        _align_to_predictions(images, compared, motions)
+        steps_mm.append(_largest_step(before, motions, compared.points, compared.groups))
     return steps_mm
 
 
-def _align_to_predictions(
-    images: list[SmoothImage],
-    points: NDArray,
-    groups: list[NDArray[np.intp]],
-    gradients: Gradients,
-    motions: NDArray,
-    noise: float,
-) -> None:
+def _predictions(
+    images: list[SmoothImage], compared: _Comparison, motions: NDArray, members: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    """What the volumes of a group show, by which weights they predict each other, and where that is good."""
+    points = compared.points
+    seen = np.stack([_row(images[index].target(points, motions[index])) for index in members])
+    weights = predictors(compared.gradients.subset(members), compared.noise).astype(np.float32)
+    return seen, weights, _trust(seen[:, : len(points)], weights)
+
+
+def _align_to_predictions(images: list[SmoothImage], compared: _Comparison, motions: NDArray) -> None:
     """Register every volume to what the others of its group predict; `motions` is changed.
 
     What is kept is the most credible course of the head, given the error of each volume: a motion within
     its error would be noise, and the next round would follow it.
     """
-    for members in groups:
+    points = compared.points
+    for members in compared.groups:
         if members.size == 1:
             continue
-        seen = np.stack([_row(images[index].target(points, motions[index])) for index in members])
-        weights = predictors(gradients.subset(members), noise).astype(np.float32)
-        trust = _trust(seen[:, : len(points)], weights)
+        seen, weights, trust = _predictions(images, compared, motions, members)
         for place, index in enumerate(members):
             target = _target(weights[place] @ seen, trust)
             motions[index] = fit_motion(images[index], points, target, motions[index])

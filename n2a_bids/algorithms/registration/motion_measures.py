@@ -46,13 +46,13 @@ def measure_motion(
     Parameters
     ----------
     transforms : sequence of C Affine
-        World of the corrected series to world of each volume, rigid.
+        World of the corrected series to world of each volume; distortion beside the motion does not count.
     centre_mm : (3,) array
         Centre of the brain in the world: rotations are about it.
     times : sequence of C ints, optional
         Indices of the volumes in the order of acquisition; as they are by default.
     """
-    shifts = np.array([transform.apply(centre_mm) - centre_mm for transform in transforms])
+    shifts = np.array([transform.motion.apply(centre_mm) - centre_mm for transform in transforms])
     angles = np.array([Rotation.from_matrix(one.rotation).as_euler("xyz") for one in transforms])
     order = np.arange(len(transforms)) if times is None else np.argsort(times)
     steps = np.abs(np.diff(np.hstack([shifts, _HEAD_RADIUS_MM * angles])[order], axis=0))
@@ -93,3 +93,33 @@ def mean_gradients(tables: Sequence[Gradients]) -> Gradients:
     norms = np.linalg.norm(total, axis=1, keepdims=True)
     bvecs = np.divide(total, norms, out=np.zeros_like(total), where=norms > 0)
     return replace(tables[0], bvals=np.mean([table.bvals for table in tables], axis=0), bvecs=bvecs)
+
+
+def eddy_displacement_mm(transforms: Sequence[Affine], points_mm: NDArray[np.float64]) -> float:
+    """How far distortion beside the motion moves any of (N, 3) points of the world in any volume.
+
+    Examples
+    --------
+    >>> sheared = np.eye(4)
+    >>> sheared[1, 2] = 0.05
+    >>> eddy_displacement_mm([Affine(), Affine(sheared, np.eye(4))], np.array([[0.0, 0.0, 40.0]]))
+    2.0
+    """
+    distorted = [one for one in transforms if one.rigid is not None]
+    moved = [np.linalg.norm(one.apply(points_mm) - one.motion.apply(points_mm), axis=1) for one in distorted]
+    return round(float(max((one.max() for one in moved), default=0.0)), 6)
+
+
+def even_intensity(data: NDArray[np.float32], transforms: Sequence[Affine]) -> None:
+    """Take out of a series the intensity that volumes gained or lost where they were squeezed or stretched.
+
+    Parameters
+    ----------
+    data : (X, Y, Z, C) float32 array
+        Changed in place: signal is conserved, so that what is squeezed is brighter.
+    transforms : sequence of C Affine
+        World of the corrected head to world of each volume.
+    """
+    for volume, one in enumerate(transforms):
+        if one.rigid is not None:
+            data[..., volume] *= np.float32(one.stretch)

@@ -11,10 +11,9 @@ from scipy import ndimage
 from n2a_bids.algorithms.masked_filters import bounding_box
 from n2a_bids.algorithms.normalization import Mask, Volume
 from n2a_bids.algorithms.quality.mask_checks import dice
-from n2a_bids.algorithms.registration.dwi_motion import register_rigid
 from n2a_bids.algorithms.registration.noise_attenuation import filtered_noise_variance
 from n2a_bids.algorithms.registration.resampling import field_of_view
-from n2a_bids.algorithms.registration.rigid import first_guess
+from n2a_bids.algorithms.registration.rigid import first_guess, register_rigid
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
 from n2a_bids.algorithms.registration.transforms import (
     Affine,

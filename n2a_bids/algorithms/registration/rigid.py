@@ -1,4 +1,4 @@
-"""Midspace (mean) of rigid transforms, and the coarse search that starts a registration.
+"""Rigid registration of two images of one contrast, its coarse start, and the midspace of transforms.
 
 Everywhere, a transform maps points of the reference (world mm, RAS+) to points of the moving image, the
 direction in which images are resampled.
@@ -10,11 +10,22 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, stats
 from scipy.linalg import expm, logm
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.masked_filters import bounding_box
+from n2a_bids.algorithms.registration.rigid_fit import (
+    SMOOTHING_MM,
+    SmoothImage,
+    displacement_mm,
+    fit_motion,
+    independent_blocks,
+    motion_covariance,
+    motion_matrix,
+    sample_points,
+    size_factor,
+)
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, voxel_sizes_mm, world_points
 
 _SEARCH_VOXEL_MM = 4.0
@@ -125,3 +136,62 @@ def _mutual_information(first: NDArray[np.float32], second: NDArray[np.float32])
     independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     filled = joint > 0
     return float((joint[filled] * np.log(joint[filled] / independent[filled])).sum())
+
+
+def register_rigid(
+    fixed: NDArray,
+    moving: NDArray,
+    mask: NDArray[np.bool_],
+    voxel_size_mm: tuple[float, float, float],
+    held_axis: int | None = None,
+    *,
+    beyond_error: bool = False,
+) -> NDArray[np.float64]:
+    """Rigid motion between two images of one contrast on grids of one voxel size.
+
+    Parameters
+    ----------
+    fixed, moving : (X, Y, Z) arrays
+    mask : (X, Y, Z) bool array
+        Brain in `fixed`.
+    voxel_size_mm : (3,) floats
+    held_axis : int, optional
+        Axis along which the centre of the brain stays: there a translation cannot be told from distortion.
+    beyond_error : bool
+        Return the identity where all motion found is less than a voxel and within its error.
+
+    Returns
+    -------
+    voxel_map : (4, 4) array
+        Voxel of `fixed` to voxel of `moving`.
+    """
+    points = sample_points(mask, voxel_size_mm)
+    motion = np.zeros(6)
+    for smoothing_mm in np.array(SMOOTHING_MM) * size_factor(mask, voxel_size_mm):
+        target = SmoothImage(fixed, voxel_size_mm, smoothing_mm).target(points, np.zeros(6))
+        image = SmoothImage(moving, voxel_size_mm, smoothing_mm)
+        motion = fit_motion(image, points, target, motion, held_axis)
+    # Far from its place, an image differs by more than noise: only small motions are in doubt.
+    in_doubt = beyond_error and displacement_mm(motion, points) < float(np.mean(voxel_size_mm))
+    covariance = motion_covariance(image, points, target, motion) if in_doubt else np.zeros((6, 6))
+    if in_doubt and not _is_significant(motion, covariance, int(independent_blocks(points).max()) + 1):
+        motion = np.zeros(6)
+    scale = np.diag([*voxel_size_mm, 1.0])
+    return Affine(motion_matrix(motion, points)).between_voxels(scale, scale)
+
+
+def _is_significant(motion: NDArray, covariance: NDArray, n_blocks: int) -> bool:
+    """Whether a still head would be found so far away in less than one of a hundred registrations.
+
+    The covariance is known from so many blocks, less what was fitted (Hotelling's T squared).
+    """
+    if not covariance.any():
+        return True
+    if np.isinf(covariance).any():
+        return False
+    size, freedom = motion.size, max(n_blocks - 7, 1)
+    # What `motion_covariance` leaves of a covariance of six from few blocks, and its tails.
+    limit = stats.chi2.ppf(0.99, size)
+    if freedom > size:
+        limit = size * freedom / (freedom - size + 1) * stats.f.ppf(0.99, size, freedom - size + 1)
+    return bool(motion @ np.linalg.pinv(covariance, hermitian=True) @ motion > limit)

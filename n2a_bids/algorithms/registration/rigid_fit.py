@@ -7,14 +7,15 @@ between voxels, where interpolation smooths it most.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.registration.transforms import Affine, Shear
 
 _SAMPLE_MM = 5.0
 _N_ITERATIONS = 30
@@ -24,6 +25,11 @@ _BLOCK_MM, _N_BLOCKS = 20.0, 50
 blocks: of fewer, a standard error of six parameters is not known (of still heads of 36 mm, 6 of 20 moved)."""
 _SMALL_HEAD_MM3 = 20_000.0
 """Of heads smaller than this (rodents), structure is smaller, too: lengths in mm shrink with them."""
+_STEEPEST = 0.3
+"""Slope of a displacement beyond which a fit was lost: eddy currents make some hundredths."""
+SMOOTHING_MM = (2.5, 1.5)
+"""Of the rounds: the first catches large motions, the second is less biased."""
+_BRAIN_RADIUS_MM = 50.0
 _LEAST_RESPONSE = 0.02
 """Share of the slopes of a target that are taken for true at least."""
 
@@ -45,22 +51,30 @@ class SmoothImage:
 
     def __init__(self, image: NDArray, voxel_size_mm: tuple[float, float, float], smoothing_mm: float):
         self._size = np.asarray(voxel_size_mm)
+        self.shear: Shear | None = None
+        """Its distortion, which is undone where it is read."""
         self._image = ndimage.gaussian_filter(image.astype(np.float32), smoothing_mm / self._size)
 
     def values(self, points: NDArray, motion: NDArray) -> NDArray[np.float64]:
         """(N,) values at the moved points."""
-        return self._read(moved_points(points, motion) / self._size)
+        return self._read(self._voxels(points, motion))
 
     def target(self, points: NDArray, motion: NDArray) -> Target:
         """Values at the moved points, and slopes along the axes that the points had before they moved."""
-        voxels = moved_points(points, motion) / self._size
+        voxels = self._voxels(points, motion)
         slopes = np.stack([self._slope(voxels, axis) for axis in range(3)], axis=1)
+        if self.shear is not None:
+            slopes += slopes[:, self.shear.axis, None] * self.shear.slopes
         return Target(self._read(voxels), slopes @ Rotation.from_rotvec(motion[:3]).as_matrix())
 
     def sees(self, points: NDArray, motion: NDArray) -> NDArray[np.bool_]:
         """(N,) whether the moved points lie in the image, away from its outermost voxels."""
-        voxels = moved_points(points, motion) / self._size
+        voxels = self._voxels(points, motion)
         return np.all((voxels >= 1) & (voxels <= np.array(self._image.shape) - 2), axis=1)
+
+    def _voxels(self, points: NDArray, motion: NDArray) -> NDArray[np.float64]:
+        moved = moved_points(points, motion)
+        return (moved if self.shear is None else self.shear.apply(moved)) / self._size
 
     def _slope(self, voxels: NDArray, axis: int) -> NDArray[np.float64]:
         # Only where it is asked for: gradients of all images of a series would take three times its memory.
@@ -135,6 +149,43 @@ def fit_motion(
         if np.abs(step[:3]).max() < 1e-4 and np.abs(step[3:6]).max() < 5e-3:
             break
     return motion if _shows(image, points, target, motion) else start.copy()
+
+
+def fit_sheared(
+    image: SmoothImage, points: NDArray, target: Target, start: NDArray, axis: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Motion and shear along one axis, together, at which an image is closest to a target times a gain.
+
+    Parameters
+    ----------
+    image : SmoothImage
+        Not changed; the shear that it has is where the search starts.
+    axis : int
+        Of the displacement.
+    points, target, start
+        As in `fit_motion`.
+
+    Returns
+    -------
+    motion : (6,) array
+    slopes : (3,) array
+        Of the displacement, in all, per mm along each axis; the motion holds its shift. Both as they were
+        where nothing can be told.
+    """
+    centre = points.mean(axis=0)
+    begun = Shear(axis, centre, 0.0, np.zeros(3)) if image.shear is None else image.shear
+    seen, motion, slopes = copy(image), start.copy(), begun.slopes.copy()
+    for _ in range(_N_ITERATIONS):
+        seen.shear = replace(begun, slopes=slopes)
+        design, weight, rest = _linearised(seen, points, target, motion)
+        arms = moved_points(points, motion) - begun.centre_mm
+        step = _solve(np.column_stack((design, design[:, 3 + axis, None] * arms)), weight, rest)
+        motion, slopes = _stepped(motion, step[:7]), slopes + step[7:]
+        if np.abs(step[:3]).max() < 1e-4 and np.abs(step[3:6]).max() < 5e-3:
+            break
+    if np.abs(slopes).max() < _STEEPEST and _shows(seen, points, target, motion):
+        return motion, slopes
+    return start.copy(), begun.slopes.copy()
 
 
 def _shows(image: SmoothImage, points: NDArray, target: Target, motion: NDArray) -> bool:
@@ -227,3 +278,11 @@ def motion_covariance(
     # What was fitted is missing in what is left, which shows where the blocks are few.
     lost = len(scores) / max(len(scores) - 7, 1)
     return lost * (back @ (scores.T @ scores) @ back)[:6, :6]
+
+
+def displacement_mm(motion: NDArray, points: NDArray) -> float:
+    """Displacement of a typical point of the brain by a small motion."""
+    radius_mm = min(
+        _BRAIN_RADIUS_MM, float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))
+    )
+    return float(np.hypot(np.linalg.norm(motion[:3]) * radius_mm, np.linalg.norm(motion[3:])))

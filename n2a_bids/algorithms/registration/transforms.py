@@ -34,14 +34,32 @@ class Affine:
 
     matrix: Matrix = field(default_factory=lambda: np.eye(4))
     """(4, 4); not to be modified."""
+    rigid: Matrix | None = None
+    """(4, 4) motion alone, where there is distortion beside it; None where there is none."""
 
     def __matmul__(self, other: Affine) -> Affine:
         """Apply `other` first, then this one."""
-        return Affine(self.matrix @ other.matrix)
+        is_rigid = self.rigid is None and other.rigid is None
+        return Affine(
+            self.matrix @ other.matrix, None if is_rigid else self.motion.matrix @ other.motion.matrix
+        )
 
     def __invert__(self) -> Affine:
         """Source world to target world."""
-        return Affine(np.linalg.inv(self.matrix))
+        inverse_of = np.linalg.inv
+        return Affine(inverse_of(self.matrix), None if self.rigid is None else inverse_of(self.rigid))
+
+    @property
+    def motion(self) -> Affine:
+        """The transform without distortion."""
+        return self if self.rigid is None else Affine(self.rigid)
+
+    @property
+    def stretch(self) -> float:
+        """Volume in the source over that in the target, as distortion changes it; exactly 1 without."""
+        if self.rigid is None:
+            return 1.0
+        return float(np.linalg.det(self.matrix[:3, :3]) / np.linalg.det(self.rigid[:3, :3]))
 
     def apply(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Source coordinates of (..., 3) target coordinates, in mm."""
@@ -77,18 +95,48 @@ class Affine:
 
     @property
     def rotation(self) -> Matrix:
-        """(3, 3) rotation nearest to the linear part (polar decomposition)."""
-        left, _, right = np.linalg.svd(self.matrix[:3, :3])
+        """(3, 3) rotation nearest to the linear part of the motion (polar decomposition)."""
+        left, _, right = np.linalg.svd(self.motion.matrix[:3, :3])
         return left @ right
 
     @property
     def rotation_deg(self) -> float:
         """Angle of the rotation, about whatever axis."""
-        return float(np.degrees(np.linalg.norm(Rotation.from_matrix(self.matrix[:3, :3]).as_rotvec())))
+        return float(np.degrees(np.linalg.norm(Rotation.from_matrix(self.motion.matrix[:3, :3]).as_rotvec())))
 
     def displacement_mm(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far (..., 3) points are moved."""
         return np.linalg.norm(self.apply(points) - points, axis=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shear:
+    """A displacement along one axis that changes linearly with the position."""
+
+    axis: int
+    centre_mm: NDArray[np.float64]
+    """(3,) where it is `shift_mm`."""
+    shift_mm: float
+    slopes: NDArray[np.float64]
+    """(3,) change of the displacement per mm along each axis."""
+
+    def along(self, points: NDArray) -> NDArray[np.float64]:
+        """(N,) displacement of (N, 3) points along the axis."""
+        return self.shift_mm + (points - self.centre_mm) @ self.slopes
+
+    def apply(self, points: NDArray) -> NDArray[np.float64]:
+        """(N, 3) points where they are displaced to."""
+        moved = np.array(points, dtype=float)
+        moved[:, self.axis] += self.along(points)
+        return moved
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """(4, 4) matrix in mm that does so."""
+        matrix = np.eye(4)
+        matrix[self.axis, :3] += self.slopes
+        matrix[self.axis, 3] = self.shift_mm - self.slopes @ self.centre_mm
+        return matrix
 
 
 def world_points(voxels: NDArray, affine: Matrix) -> NDArray[np.float64]:

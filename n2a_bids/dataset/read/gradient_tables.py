@@ -58,6 +58,22 @@ class Series:
         return phase_encoding_in_world(direction, _STORAGE_OF_FSL if self.affine is None else self.affine)
 
 
+def phase_encoding_axis_in_world(image: ImageFile) -> list[float]:
+    """(3,) axis along which the phase of a series was encoded, in the world; empty where no sidecar tells.
+
+    Whether it runs up or down that axis is not said.
+    """
+    found = read_acquisition(image.metadata, read_shape(image.path))
+    axis = found.phase_encoding or found.phase_encoding_axis
+    if not axis:
+        return []
+    try:
+        affine = nb.load(image.path).affine
+    except UNREADABLE:
+        return []
+    return [float(part) for part in phase_encoding_in_world(axis, affine)]
+
+
 def phase_encoding_on_grid(unit: DenoisingUnit, index: int) -> str:
     """``PhaseEncodingDirection`` of one of a unit's images, in its own array; empty where it is not known."""
     if not unit.phase_encoding:

@@ -26,7 +26,13 @@ from n2a_bids.algorithms.registration.dwi_resampling import (
     series_noise_kept,
     series_view,
 )
-from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations
+from n2a_bids.algorithms.registration.motion_measures import (
+    eddy_displacement_mm,
+    even_intensity,
+    mean_gradients,
+    measure_motion,
+    undo_rotations,
+)
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, show_on
 from n2a_bids.algorithms.registration.transforms import Affine
@@ -221,7 +227,8 @@ class AlignSeries(ResumableInterface):
         centre = series.between.apply(reference.brain_points.mean(axis=0))
         motion = measure_motion(series.motion, centre, volumes)
         columns = volume_motion(motion, volumes, view[1])
-        return SeriesRow(inputs.names[index], qc, reason, motion, columns)
+        moved_mm = eddy_displacement_mm(series.motion, series.between.apply(reference.brain_points))
+        return SeriesRow(inputs.names[index], qc, reason, motion, columns, moved_mm)
 
     def _refuse_too_few(self, aligned: list[_AlignedSeries], folder: Path) -> None:
         rows = [one.row for one in aligned]
@@ -284,12 +291,14 @@ def read_acquired(inputs: TraitedSpec, index: int, shape: tuple[int, ...]) -> Ac
     if isdefined(inputs.displacement_files):
         displacement = load(Path(inputs.displacement_files[index]))[0]
         axis = phase_encoding_axis(inputs.phase_encoding[index], affine)
+    motion = read_transforms(inputs.motion_files[index])
+    even_intensity(data, motion)
     return AcquiredSeries(
         path,
         data,
         affine,
         read_series_table(inputs, index, affine),
-        read_transforms(inputs.motion_files[index]),
+        motion,
         read_transforms(inputs.between_file)[index],
         displacement,
         axis,

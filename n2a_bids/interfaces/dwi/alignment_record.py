@@ -33,6 +33,8 @@ class SeriesRow:
     motion: MotionMeasures
     volumes: VolumeMotion
     """The motion, volume by volume."""
+    eddy_currents_mm: float = 0.0
+    """How far they moved any part of the brain."""
 
     @property
     def reason(self) -> str:
@@ -60,6 +62,7 @@ class SeriesRow:
             reason=self.reason,
             mean_framewise_displacement_mm=round(self.motion.mean_framewise_displacement_mm, 4),
             max_framewise_displacement_mm=round(self.motion.max_framewise_displacement_mm, 4),
+            eddy_currents_mm=round(self.eddy_currents_mm, 2),
             volumes=self.volumes,
         )
 

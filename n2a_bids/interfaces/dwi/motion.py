@@ -18,6 +18,7 @@ from n2a_bids.algorithms.registration.dwi_motion import EstimatedMotion, estimat
 from n2a_bids.algorithms.registration.dwi_resampling import still_b0
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, SeriesRegistration, register_series
 from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
+from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.series import MaskedSeriesInputSpec, read_table
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, save_like
@@ -36,6 +37,10 @@ _LOGGER = logging.getLogger("nipype.interface")
 
 class _EstimateMotionInputSpec(MaskedSeriesInputSpec):
     random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
+    phase_encoding = traits.List(
+        traits.Float(),
+        desc="its axis in the world (RAS+), along which eddy currents distort; empty: none are looked for",
+    )
 
 
 class _EstimateMotionOutputSpec(TraitedSpec):
@@ -56,15 +61,26 @@ class EstimateMotion(ResumableInterface):
         mask = load(Path(self.inputs.mask_file))[0] > 0.5
         table = read_table(self.inputs, affine)
         align_shell = partial(_align_shell, mask, affine, Path(runtime.cwd), self.inputs.random_seed)
-        motion = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell)
+        direction = self.inputs.phase_encoding
+        axis = phase_encoding_axis(direction, affine) if isdefined(direction) and direction else None
+        motion = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell, axis)
         _tell_convergence(Path(self.inputs.in_file).name, motion)
-        transforms = [Affine.from_voxels(voxel_map, affine, affine) for voxel_map in motion.voxel_maps]
-        motion_file = write_transforms(transforms, Path(runtime.cwd) / "motion.json")
+        motion_file = write_transforms(_in_world(motion, affine), Path(runtime.cwd) / "motion.json")
         self._results["motion_file"] = os.fspath(motion_file)
         b0_file = Path(runtime.cwd) / "b0.nii.gz"
         b0 = still_b0(data, table, motion.voxel_maps, mask)
         self._results["b0_file"] = os.fspath(save_like(b0, Path(self.inputs.mask_file), b0_file))
         return runtime
+
+
+def _in_world(motion: EstimatedMotion, affine: NDArray[np.float64]) -> list[Affine]:
+    """World where the first b0 lies to world of each volume."""
+    transforms = []
+    for voxel_map, rigid_map in zip(motion.voxel_maps, motion.rigid_maps, strict=True):
+        whole, rigid = (Affine.from_voxels(one, affine, affine) for one in (voxel_map, rigid_map))
+        is_distorted = not np.array_equal(voxel_map, rigid_map)
+        transforms.append(Affine(whole.matrix, rigid.matrix) if is_distorted else whole)
+    return transforms
 
 
 def _tell_convergence(name: str, motion: EstimatedMotion) -> None:

@@ -10,6 +10,7 @@ from nipype import MapNode, Node, Workflow
 from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
+from n2a_bids.dataset.read.gradient_tables import phase_encoding_axis_in_world
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.anat.mask import GivenBrainMask
 from n2a_bids.interfaces.complex_parts import PlacePhase
@@ -83,7 +84,7 @@ def init_preparation(
         The last of them, `AlignSeries`, or `KeepInPlace`.
     """
     check = init_check_node(unit, skip=config.selection.skip_validation)
-    _add_motion(workflow, unit, given, config.denoise.random_seed)
+    _add_motion(workflow, unit, given, config)
     _connect_images(workflow, unit, check)
     if unit.kind == "dwi-in-place":
         align = _in_place_node(unit)
@@ -110,11 +111,17 @@ def init_preparation(
     return align
 
 
-def _add_motion(workflow: Workflow, unit: DenoisingUnit, given: Path | None, random_seed: int) -> None:
+def _add_motion(workflow: Workflow, unit: DenoisingUnit, given: Path | None, config: Config) -> None:
     """Add what is known of each series by itself: its volumes, brain and motion; and which are copies."""
     pick, mask = _pick_node(unit), _mask_node(unit, given)
-    of_each = ["in_file", "bval_file", "bvec_file", "mask_file"]
-    motion = MapNode(EstimateMotion(random_seed=random_seed), of_each, name="motion", mem_gb=3.0)
+    of_each = ["in_file", "bval_file", "bvec_file", "mask_file", "phase_encoding"]
+    estimate = EstimateMotion(random_seed=config.denoise.random_seed)
+    motion = MapNode(estimate, of_each, name="motion", mem_gb=3.0)
+    # What corrected the distortion by fields has corrected that by eddy currents, too.
+    axes = [
+        [] if config.selection.dwi_corrected else phase_encoding_axis_in_world(image) for image in unit.images
+    ]
+    motion.inputs.phase_encoding = axes
     names = [image.path.name for image in unit.images]
     distinct = Node(FindSeriesCopies(names=names), name="distinct", mem_gb=1.5)
     tables = ("bval_file", "bvec_file")

@@ -14,7 +14,7 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import find_shells
 from n2a_bids.algorithms.normalization import equal_gains
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series, series_noise_kept
-from n2a_bids.algorithms.registration.motion_measures import undo_rotations
+from n2a_bids.algorithms.registration.motion_measures import even_intensity, undo_rotations
 from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
 from n2a_bids.algorithms.repetitions import Repetitions
 from n2a_bids.errors import BIDSDataError
@@ -131,15 +131,19 @@ def _read_first(
         displacement = load(inputs["displacement_files"][0])[0]
         direction = [float(part) for part in inputs["phase_encoding"][0]]
         axis = "ijk".index(phase_encoding_of(direction, affine)[0])
+    data, own_affine = load(inputs["in_files"][0])
+    motion = read_transforms(inputs["motion_files"][0])
+    even_intensity(data, motion)
     return FirstSeries(
-        *load(inputs["in_files"][0]),
+        data,
+        own_affine,
         read_gradients(
             inputs["bval_files"][0],
             inputs["bvec_files"][0],
             affine,
             b0_threshold=float(inputs["b0_threshold"]),
         ),
-        read_transforms(inputs["motion_files"][0]),
+        motion,
         displacement,
         axis,
     )

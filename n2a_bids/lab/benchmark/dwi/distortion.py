@@ -17,7 +17,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.distortion.blip_pair import BlipPair
 from n2a_bids.algorithms.distortion.field import resample
 from n2a_bids.algorithms.distortion.pepolar import correct_pair
-from n2a_bids.algorithms.registration.dwi_motion import register_rigid
+from n2a_bids.algorithms.registration.rigid import register_rigid
 from n2a_bids.algorithms.registration.similarity import smooth_correlation
 from n2a_bids.lab.benchmark.dwi.pair_motion import motion_between, residual_motion_mm
 from n2a_bids.lab.benchmark.table import RowTable

@@ -10,13 +10,15 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.distortion.eddy_currents import can_be_told, relative_gradients
 from n2a_bids.algorithms.registration.dwi_contrasts import contrast_groups, largest_shift_voxels
 from n2a_bids.algorithms.registration.dwi_motion import (
     _noise_over_signal,
     _trust,
     estimate_motion,
-    register_rigid,
 )
+from n2a_bids.algorithms.registration.rigid import register_rigid
+from n2a_bids.algorithms.registration.transforms import Shear
 
 _SIZE = (2.0, 2.0, 2.5)
 
@@ -173,6 +175,68 @@ def test_still_head_stays(bvals):
     errors = [_largest_error_mm(found, np.eye(4), mask) for found in motion.voxel_maps]
     assert motion.converged and motion.last_step_voxels < 0.05
     assert np.median(errors) < 0.3 and max(errors) < 1.2
+
+
+_SPREAD = np.r_[0.0, 0.0, np.full(24, 1500.0)]
+"""One shell, as most series have."""
+
+
+def _sheared(series, table, shift_mm, slopes, axis=1):
+    """What eddy currents make of a still head: displacements along an axis, linear in gradient and place."""
+    sheared, size = series.copy(), np.array(_SIZE)
+    points = np.indices(series.shape[:3]).reshape(3, -1).T * size
+    centre = points.mean(axis=0)
+    for volume, gradient in enumerate(relative_gradients(table)):
+        shear = Shear(axis, centre, float(gradient @ shift_mm), gradient @ slopes)
+        # The head is seen where the inverse of the displacement reads it, its signal conserved.
+        back = np.linalg.inv(shear.matrix)
+        source = (points @ back[:3, :3].T + back[:3, 3]) / size
+        seen = ndimage.map_coordinates(series[..., volume], source.T, order=3)
+        sheared[..., volume] = np.linalg.det(back[:3, :3]) * seen.reshape(series.shape[:3])
+    return sheared
+
+
+@pytest.mark.parametrize("bvals", [_SPREAD, _SHELLS], ids=["shell", "shells"])
+def test_eddy_currents_are_found_and_are_no_motion(bvals):
+    """What follows the gradients is told from the head, which keeps still, in shift, shear and stretch."""
+    image, mask = _head()
+    series, table = _tissue_series(bvals, image, mask)
+    shift_mm = np.array([1.0, -1.5, 0.5])
+    slopes = np.array([[0.03, 0.0, -0.02], [0.0, 0.02, 0.03], [-0.02, 0.01, 0.05]])
+    noisy = _with_noise(_sheared(series, table, shift_mm, slopes))
+    found = estimate_motion(noisy, table, mask, _SIZE, _still, 1)
+    assert np.median([_largest_error_mm(one, np.eye(4), mask) for one in found.rigid_maps]) < 0.6
+    scale, centre = np.diag([*_SIZE, 1.0]), (np.array(image.shape) - 1) / 2 * _SIZE
+    truth = [
+        np.linalg.inv(scale) @ Shear(1, centre, float(g @ shift_mm), g @ slopes).matrix @ scale
+        for g in relative_gradients(table)
+    ]
+    errors = [_largest_error_mm(*pair, mask) for pair in zip(found.voxel_maps, truth)]
+    moved = [_largest_error_mm(np.eye(4), one, mask) for one in truth]
+    assert np.max(moved) > 2
+    assert np.median(errors) < np.median(moved) / 2 and max(errors) < 1
+
+
+@pytest.mark.parametrize("bvals", [_SPREAD, _IVIM, _DSI, _SHELLS], ids=["shell", "ivim", "dsi", "shells"])
+def test_a_still_head_has_no_eddy_currents(bvals):
+    """Contrast looks alike for opposite gradients, distortion does not: none is taken for the other."""
+    image, mask = _head()
+    series, table = _tissue_series(bvals, image, mask)
+    found = estimate_motion(_with_noise(series), table, mask, _SIZE, _still, 1)
+    assert np.array_equal(found.voxel_maps, found.rigid_maps)
+
+
+def test_eddy_currents_of_few_directions_are_not_looked_for():
+    """Twelve numbers are not known from six volumes, nor from gradients in a plane, nor without a b0."""
+    directions = np.random.default_rng(0).standard_normal((20, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    flat = directions * [1, 1, 0] / np.linalg.norm(directions[:, :2], axis=1, keepdims=True)
+    b = np.full(20, 1000.0)
+    tables = {"all": directions, "six": directions[:6], "flat": flat}
+    tables = {name: np.vstack((np.zeros(3), rows)) for name, rows in tables.items()}
+    told = {name: can_be_told(Gradients(np.r_[0, b][: len(rows)], rows)) for name, rows in tables.items()}
+    assert told == {"all": True, "six": False, "flat": False}
+    assert not can_be_told(Gradients(b, directions))
 
 
 @pytest.mark.parametrize("bvals", [_IVIM, _DSI, _SHELLS], ids=["ivim", "dsi", "shells"])

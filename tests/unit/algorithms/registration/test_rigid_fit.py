@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.registration.dwi_motion import register_rigid
+from n2a_bids.algorithms.registration.rigid import register_rigid
 from n2a_bids.algorithms.registration.rigid_fit import (
     SmoothImage,
     fit_motion,
