@@ -89,6 +89,15 @@ def test_graph_fits_the_kind(tmp_path, kind, unit_kind, has_distortion):
     assert workflow.get_node("reports_wf.draw_denoised").inputs.volume == 2
 
 
+@pytest.mark.parametrize(("kind", "corrected"), [("reverse-pe", False), ("repeat", True)])
+def test_eddy_currents_are_looked_for_along_the_axis_of_each_sidecar(tmp_path, kind, corrected):
+    """Unless their distortion has been corrected already."""
+    workflow, unit, _ = _workflow(tmp_path, kind, dwi_corrected=corrected)
+    axes = workflow.get_node("motion").inputs.phase_encoding
+    assert len(axes) == len(unit.images)
+    assert all(np.linalg.norm(one) == pytest.approx(0 if corrected else 1) for one in axes)
+
+
 def test_split_is_synthesized_for_strategies_that_need_two_series(tmp_path):
     """Noise2Average gets two synthesized series of one scan; ``auto`` takes the scan as it is."""
     workflow, *_ = _workflow(tmp_path / "a", "single", "noise2average")

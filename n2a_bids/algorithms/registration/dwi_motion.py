@@ -233,7 +233,7 @@ def _find_currents(
     strength = relative_gradients(compared.gradients)
     shears = _shears(currents, compared.gradients)
     known_mm = np.array([shear.shift_mm if shear else 0.0 for shear in shears])
-    differences, slopes = np.zeros_like(strength), np.zeros((len(images), 3))
+    differences, slopes, fitted = np.zeros_like(strength), np.zeros((len(images), 3)), motions.copy()
     for members in compared.groups:
         if members.size == 1:
             continue
@@ -243,16 +243,17 @@ def _find_currents(
             if strength[index].any():
                 target = _target(weights[place] @ seen, trust)
                 found = fit_sheared(images[index], compared.points, target, motions[index], axis)
-                motions[index], slopes[index] = found
+                fitted[index], slopes[index] = found
     if currents is not None:
         # What is left beside the known ones, and these as they would show.
         slopes += (differences - strength) @ currents.slopes
-    believed = believed_currents(
-        motions[:, 3 + axis] + known_mm, slopes, strength, differences, compared.points, axis
-    )
-    motions[:, 3 + axis] += known_mm
+    shifts_mm = fitted[:, 3 + axis] + known_mm
+    believed = believed_currents(shifts_mm, slopes, strength, differences, compared.points, axis)
     if believed is not None:
+        motions[:] = fitted
         motions[:, 3 + axis] -= strength @ believed.shift_mm
+    # Where none are believed, the motion stays as it was found without them.
+    motions[:, 3 + axis] += known_mm
     return believed
 
 

@@ -247,6 +247,8 @@ def motion_sidecar(alignment: AlignmentRecord, distortion: DistortionRecord | No
         "MeanFramewiseDisplacement": round(sum(means) / len(means), 4),
         "MaxFramewiseDisplacement": max(row.max_framewise_displacement_mm for row in alignment.used),
     }
+    if eddies := max(row.eddy_currents_mm or 0.0 for row in alignment.used):
+        sidecar["MaxEddyCurrentDisplacement"] = eddies
     moved = distortion and distortion.displacement_mm
     if moved and moved.largest is not None:
         sidecar["MaxFieldDisplacement"] = moved.largest

@@ -8,7 +8,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
 
 from n2a_bids.algorithms.registration.alignment import AlignmentQC
-from n2a_bids.algorithms.registration.motion_measures import measure_motion
+from n2a_bids.algorithms.registration.motion_measures import eddy_displacement_mm, measure_motion
 from n2a_bids.algorithms.registration.transforms import world_points
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
 from n2a_bids.interfaces.resumable import ResumableInterface
@@ -53,7 +53,8 @@ class KeepInPlace(ResumableInterface):
         motion = measure_motion(transforms, centre, volumes)
         qc = AlignmentQC.of_reference()
         columns = volume_motion(motion, volumes, [1.0] * len(volumes))
-        row = SeriesRow(inputs.name, qc, "", motion, columns)
+        moved_mm = eddy_displacement_mm(transforms, world_points(np.argwhere(mask > 0.5), affine))
+        row = SeriesRow(inputs.name, qc, "", motion, columns, moved_mm)
         reason = "it is the only series of its group"
         record = series_record([row], reason, RegistrationRecord(), in_place=True)
         self._results.update(

@@ -110,6 +110,11 @@ class ImagesOfKind:
         return list(dict.fromkeys(filter(None, map(mask_words, methods))))
 
     @property
+    def has_eddy_currents(self) -> bool:
+        """Whether displacements by eddy currents were found and undone in any group."""
+        return any(row.eddy_currents_mm for unit in self.aligned for row in unit.alignment.used)
+
+    @property
     def has_distortion(self) -> bool:
         """Whether distortion was corrected in some of them."""
         return any(unit.distortion for unit in self.units)

@@ -217,6 +217,10 @@ def _movement(unit: UnitRecord) -> list[Card]:
             max(max(one.translation_mm, default=0) for one in volumes),
         )
         found.append(_head_motion(derived.mean_framewise_displacement_mm, largest))
+        if derived.eddy_currents_mm:
+            what_became = "left" if unit.alignment.in_place else "undone"
+            moved = f"largest displacement of a part of the brain, {what_became}"
+            found.append(Card("Eddy currents", f"{derived.eddy_currents_mm:.1f} mm", moved))
     return found
 
 

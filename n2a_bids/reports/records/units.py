@@ -36,6 +36,7 @@ class DerivedNumbers:
     min_correlation_after: float | None
     mean_framewise_displacement_mm: float | None
     max_framewise_displacement_mm: float | None
+    eddy_currents_mm: float | None
     n_left_out: int | None
     n_warnings: int
     error_ratio: float | None
@@ -98,6 +99,7 @@ class UnitRecord:
             min_correlation_after=_over(min, (row.correlation_after for row in used)),
             mean_framewise_displacement_mm=_over(fmean, (row.mean_framewise_displacement_mm for row in used)),
             max_framewise_displacement_mm=_over(max, (row.max_framewise_displacement_mm for row in used)),
+            eddy_currents_mm=_over(max, (row.eddy_currents_mm for row in used)),
             n_left_out=len(rows) - len(used) if rows else None,
             n_warnings=len(self.warnings),
             error_ratio=_ratio(record.error_denoised, record.noise_sd_mean),

@@ -247,6 +247,55 @@ def test_series_that_did_not_move_are_not_interpolated(tmp_path, monkeypatch):
     assert np.allclose(aligned.bvecs, table.bvecs, atol=1e-6)
 
 
+def test_what_eddy_currents_did_to_a_volume_is_undone(tmp_path, monkeypatch):
+    """Shear and stretch leave, with the intensity that they made; table and motion know nothing of them."""
+    monkeypatch.chdir(tmp_path)
+    table = random_table(2, 14)
+    series, mask = _tensor_series(table)
+    bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
+    shear = np.eye(4)
+    shear[1] = 0.03, 1.06, 0.05, -6.0
+    sheared = series.copy()
+    back = np.linalg.inv(_AFFINE) @ np.linalg.inv(shear) @ _AFFINE
+    sheared[..., 5] = ndimage.affine_transform(series[..., 5], back[:3, :3], back[:3, 3], order=3) / 1.06
+    transforms = [Affine(shear, np.eye(4)) if volume == 5 else Affine() for volume in range(16)]
+    outputs = (
+        AlignSeries(
+            in_files=[_save(tmp_path / "series.nii.gz", sheared)],
+            bval_files=[bval],
+            bvec_files=[bvec],
+            motion_files=[write_transforms(transforms, tmp_path / "motion.json")],
+            between_file=write_transforms([Affine()], tmp_path / "between.json"),
+            b0_files=[_save(tmp_path / "b0.nii.gz", series[..., 0])],
+            mask_file=_save(tmp_path / "mask.nii.gz", mask.astype(np.uint8)),
+            names=["series.nii.gz"],
+        )
+        .run()
+        .outputs
+    )
+    inside = ndimage.binary_erosion(mask, iterations=2)
+    left = (nb.load(outputs.out_files[0]).get_fdata() - series)[inside, 5]
+    assert np.abs(left).mean() < 0.2 * np.abs((sheared - series)[inside, 5]).mean()
+    aligned = read_gradients(outputs.bval_file, outputs.bvec_file, _AFFINE)
+    assert np.allclose(aligned.bvecs, table.bvecs, atol=1e-6)
+    row = json.loads(Path(outputs.record_file).read_text())["repetitions"][0]
+    assert row["eddy_currents_mm"] > 5 and row["max_framewise_displacement_mm"] == 0
+
+
+def test_transforms_keep_their_motion_beside_distortion(tmp_path):
+    """On disk, joined and inverted."""
+    shear, turn = np.eye(4), np.eye(4)
+    shear[1, 2] = 0.1
+    turn[:2, :2] = [[0, -1], [1, 0]]
+    path = write_transforms([Affine(shear @ turn, turn), Affine(turn)], tmp_path / "motion.json")
+    distorted, plain = read_transforms(path)
+    assert plain.rigid is None and plain.stretch == 1
+    assert np.allclose(distorted.rotation, turn[:3, :3]) and distorted.rotation_deg == pytest.approx(90)
+    both = distorted @ plain
+    assert np.allclose(both.rotation, (turn @ turn)[:3, :3])
+    assert np.allclose((~both @ both).matrix, np.eye(4)) and np.allclose((~both @ both).rotation, np.eye(3))
+
+
 def test_a_volume_that_moved_out_of_view_is_named(tmp_path, monkeypatch):
     """The mask ends with its view, and the record says which volume did it and how far each one moved."""
     monkeypatch.chdir(tmp_path)
