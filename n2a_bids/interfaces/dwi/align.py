@@ -177,6 +177,7 @@ class AlignSeries(ResumableInterface):
     ) -> _AlignedSeries:
         """Resample one series, judge it, and write it."""
         series, mask = read_acquired(self.inputs, index, reference.image.shape), reference.mask
+        even_intensity(series.data, series.motion)
         transforms = [motion @ series.between for motion in series.motion]
         voxel_maps = [one.between_voxels(reference.affine, series.affine) for one in transforms]
         mapping = (voxel_maps, series.displacement, series.axis, mask)
@@ -291,14 +292,12 @@ def read_acquired(inputs: TraitedSpec, index: int, shape: tuple[int, ...]) -> Ac
     if isdefined(inputs.displacement_files):
         displacement = load(Path(inputs.displacement_files[index]))[0]
         axis = phase_encoding_axis(inputs.phase_encoding[index], affine)
-    motion = read_transforms(inputs.motion_files[index])
-    even_intensity(data, motion)
     return AcquiredSeries(
         path,
         data,
         affine,
         read_series_table(inputs, index, affine),
-        motion,
+        read_transforms(inputs.motion_files[index]),
         read_transforms(inputs.between_file)[index],
         displacement,
         axis,

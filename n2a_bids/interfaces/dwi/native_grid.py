@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.distortion.field import AcquiredGrid, acquired_grid
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
-from n2a_bids.algorithms.registration.motion_measures import undo_rotations
+from n2a_bids.algorithms.registration.motion_measures import even_intensity, undo_rotations
 from n2a_bids.interfaces.dwi.align import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gradients import write_gradients
@@ -80,6 +80,7 @@ def _grid_of(series: AcquiredSeries, affine: NDArray[np.float64]) -> AcquiredGri
 
 def _own_signal(series: AcquiredSeries, own_mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The series in its native space, without the motion between its volumes."""
+    even_intensity(series.data, series.motion)
     maps = [motion.between_voxels(series.affine, series.affine) for motion in series.motion]
     still = np.zeros(own_mask.shape, np.float32)
     return resample_series(series.data, maps, still, series.axis, own_mask, signed=series.signed)

@@ -15,6 +15,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.b0_brain import find_brain
+from n2a_bids.interfaces.complex_parts import PlacePhase
 from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.interfaces.dwi.alignment_record import cut_warnings
 from n2a_bids.interfaces.dwi.b0_mask import B0Mask
@@ -280,6 +281,26 @@ def test_what_eddy_currents_did_to_a_volume_is_undone(tmp_path, monkeypatch):
     assert np.allclose(aligned.bvecs, table.bvecs, atol=1e-6)
     row = json.loads(Path(outputs.record_file).read_text())["repetitions"][0]
     assert row["eddy_currents_mm"] > 5 and row["max_framewise_displacement_mm"] == 0
+
+
+def test_a_phase_is_moved_and_not_made_stronger(tmp_path, monkeypatch):
+    """What a stretch does to intensities, it does not do to radians."""
+    monkeypatch.chdir(tmp_path)
+    table = random_table(2, 14)
+    phase = np.full((*_SHAPE, 16), 1.5, np.float32)
+    stretch = np.diag([1.0, 1.2, 1.0, 1.0])
+    bval, bvec = write_gradients(table, _AFFINE, tmp_path / "raw")
+    transforms = [Affine(stretch, np.eye(4))] * 16
+    place = PlacePhase(
+        in_files=[_save(tmp_path / "phase.nii.gz", phase)],
+        bval_files=[bval],
+        bvec_files=[bvec],
+        motion_files=[write_transforms(transforms, tmp_path / "motion.json")],
+        between_file=write_transforms([Affine()], tmp_path / "between.json"),
+        mask_file=_save(tmp_path / "mask.nii.gz", _head()[1].astype(np.uint8)),
+    )
+    placed = nb.load(place.run().outputs.phase_file).get_fdata()
+    assert placed[10, 10, 7] == pytest.approx(np.full(16, 1.5), abs=1e-3)
 
 
 def test_transforms_keep_their_motion_beside_distortion(tmp_path):
