@@ -18,7 +18,7 @@ from n2a_bids.algorithms.preparation.demodulation import (
 )
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
 from n2a_bids.dataset.read.complex_parts import combine, phase_scale
-from n2a_bids.interfaces.dwi.align import AcquiredSeriesInputSpec, read_acquired
+from n2a_bids.interfaces.dwi.acquired_series import AcquiredSeriesInputSpec, read_acquired
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.images import load, load_along, save_like
 

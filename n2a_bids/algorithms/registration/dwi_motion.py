@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
-from n2a_bids.algorithms.diffusion.volume_prediction import predictors
+from n2a_bids.algorithms.diffusion.volume_comparison import Comparison, predictions, row_target, target_row
 from n2a_bids.algorithms.distortion.eddy_currents import (
     EddyCurrents,
     believed_currents,
@@ -27,7 +27,6 @@ from n2a_bids.algorithms.registration.motion_over_time import believed_course, j
 from n2a_bids.algorithms.registration.rigid_fit import (
     SMOOTHING_MM,
     SmoothImage,
-    Target,
     displacement_mm,
     fit_motion,
     fit_sheared,
@@ -62,12 +61,6 @@ for noise, the more the contrast of directions is shrunk, which looks like motio
 with 0.03. With less than there is, weights are so large that the motion of one volume is seen in the others:
 volumes of a real series rotated on purpose were found to 0.26 mm with 0.07, 0.23 mm with 0.03, 0.39 mm with
 0.02, and six of 24 noisy volumes of b = 3000, 2.8 mm away, not at all with 0.03."""
-_FEWEST_TRUSTED, _GOOD_PERCENT, _BEYOND_NOISE = 5, 10, 4.0
-"""Volumes by which places are told apart where predictions are good; percentile of the squared misfit that is
-taken for good; and misfit over it, up to which it may be noise. Of a still head of crossing bundles (2.7 mm,
-b = 2000, b0 at 30 times the noise) volumes moved by 0.68, 0.29 and 0.12 mm (6, 12 and 20 directions) where
-all points counted alike, by 0.41, 0.17 and 0.09 mm with 4, 0.31, 0.15 and 0.08 mm with 2. With 2 and less,
-points are chosen by their noise: a jump of 2.9 mm of noisy volumes was found as 1.9 mm, or early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +76,6 @@ class EstimatedMotion:
     last_step_voxels: float
     """How far the last round moved a brain voxel of any volume at most, relative to the others."""
     converged: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    """Where volumes are compared with what others predict for them, and how."""
-
-    points: NDArray[np.float64]
-    """(N, 3) in mm."""
-    groups: list[NDArray[np.intp]]
-    gradients: Gradients
-    noise: float
-    """Over the signal."""
 
 
 def estimate_motion(
@@ -123,7 +104,7 @@ def estimate_motion(
     phase_encoding_axis : int, optional
         Axis of the array along which eddy currents distort the volumes; by default they are not looked for.
     """
-    compared = _Comparison(
+    compared = Comparison(
         sample_points(mask, voxel_size_mm),
         contrast_groups(gradients),
         gradients,
@@ -143,23 +124,26 @@ def estimate_motion(
         steps_mm += found
     errors = join_in_time(motions, groups)
     errors_voxels = [displacement_mm(one, compared.points) / float(np.mean(voxel_size_mm)) for one in errors]
-    scale = np.diag([*voxel_size_mm, 1.0])
-    rigid, distortion = (
-        np.stack([Affine(one).between_voxels(scale, scale) for one in matrices])
-        for matrices in (
-            [motion_matrix(motion, compared.points) for motion in motions],
-            [shear.matrix if shear else np.eye(4) for shear in _shears(currents, gradients)],
-        )
-    )
-    maps = distortion @ rigid
+    shears = [shear.matrix if shear else np.eye(4) for shear in _shears(currents, gradients)]
+    distortion = _between_voxels(shears, voxel_size_mm)
+    moving = [motion_matrix(motion, compared.points) for motion in motions]
+    maps = distortion @ _between_voxels(moving, voxel_size_mm)
     align_groups(data, maps, groups, gradients.bvals, mask, align_shell, errors_voxels)
     reference = int(np.argmax(gradients.is_b0)) if gradients.is_b0.any() else int(groups[0][0])
     # Exactly the identity for the reference, whatever rounding leaves.
     moved = maps @ inverse(maps[reference])
     moved[reference] = np.eye(4)
-    rigid = moved if currents is None else np.linalg.inv(distortion) @ moved
+    rigid = np.stack([inverse(one) @ whole for one, whole in zip(distortion, moved)]) if currents else moved
     step = steps_mm[-1] / min(voxel_size_mm)
     return EstimatedMotion(moved, rigid, len(steps_mm), round(step, 4), step < _STEP_VOXELS[-1])
+
+
+def _between_voxels(
+    matrices: list[NDArray[np.float64]], voxel_size_mm: tuple[float, float, float]
+) -> NDArray[np.float64]:
+    """(C, 4, 4) matrices of mm as maps of voxels."""
+    scale = np.diag([*voxel_size_mm, 1.0])
+    return np.stack([Affine(one).between_voxels(scale, scale) for one in matrices])
 
 
 def _smoothings_mm(
@@ -184,7 +168,7 @@ def _noise_over_signal(data: NDArray[np.float32], gradients: Gradients, mask: ND
 
 def _settle(
     images: list[SmoothImage],
-    compared: _Comparison,
+    compared: Comparison,
     motions: NDArray,
     tolerance_mm: float,
     currents: EddyCurrents | None,
@@ -224,7 +208,7 @@ def _undo(images: list[SmoothImage], currents: EddyCurrents | None, gradients: G
 
 def _find_currents(
     images: list[SmoothImage],
-    compared: _Comparison,
+    compared: Comparison,
     motions: NDArray,
     currents: EddyCurrents | None,
     axis: int,
@@ -237,11 +221,11 @@ def _find_currents(
     for members in compared.groups:
         if members.size == 1:
             continue
-        seen, weights, trust = _predictions(images, compared, motions, members)
+        seen, weights, trust = predictions(images, compared, motions, members)
         differences[members] = strength[members] - weights @ strength[members]
         for place, index in enumerate(members):
             if strength[index].any():
-                target = _target(weights[place] @ seen, trust)
+                target = row_target(weights[place] @ seen, trust)
                 found = fit_sheared(images[index], compared.points, target, motions[index], axis)
                 fitted[index], slopes[index] = found
     if currents is not None:
@@ -258,28 +242,18 @@ def _find_currents(
 
 
 def _come_to_rest(
-    images: list[SmoothImage], compared: _Comparison, motions: NDArray, tolerance_mm: float
+    images: list[SmoothImage], compared: Comparison, motions: NDArray, tolerance_mm: float
 ) -> list[float]:
     """How far (mm) each round moved any volume, until one moves none beyond that; changes `motions`."""
     steps_mm: list[float] = []
     while len(steps_mm) < _MOST_ROUNDS and (not steps_mm or steps_mm[-1] >= tolerance_mm):
         before = motions.copy()
-        _align_to_predictions(images, compared, motions)
+        _align_topredictions(images, compared, motions)
         steps_mm.append(_largest_step(before, motions, compared.points, compared.groups))
     return steps_mm
 
 
-def _predictions(
-    images: list[SmoothImage], compared: _Comparison, motions: NDArray, members: NDArray[np.intp]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-    """What the volumes of a group show, by which weights they predict each other, and where that is good."""
-    points = compared.points
-    seen = np.stack([_row(images[index].target(points, motions[index])) for index in members])
-    weights = predictors(compared.gradients.subset(members), compared.noise).astype(np.float32)
-    return seen, weights, _trust(seen[:, : len(points)], weights)
-
-
-def _align_to_predictions(images: list[SmoothImage], compared: _Comparison, motions: NDArray) -> None:
+def _align_topredictions(images: list[SmoothImage], compared: Comparison, motions: NDArray) -> None:
     """Register every volume to what the others of its group predict; `motions` is changed.
 
     What is kept is the most credible course of the head, given the error of each volume: a motion within
@@ -289,43 +263,20 @@ def _align_to_predictions(images: list[SmoothImage], compared: _Comparison, moti
     for members in compared.groups:
         if members.size == 1:
             continue
-        seen, weights, trust = _predictions(images, compared, motions, members)
+        seen, weights, trust = predictions(images, compared, motions, members)
         for place, index in enumerate(members):
-            target = _target(weights[place] @ seen, trust)
+            target = row_target(weights[place] @ seen, trust)
             motions[index] = fit_motion(images[index], points, target, motions[index])
             # At once, for the next to see: two volumes that moved towards each other would change places.
-            seen[place] = _row(images[index].target(points, motions[index]))
+            seen[place] = target_row(images[index].target(points, motions[index]))
         errors = [
-            motion_covariance(images[index], points, _target(weight @ seen, trust), motions[index])
+            motion_covariance(images[index], points, row_target(weight @ seen, trust), motions[index])
             for index, weight in zip(members, weights)
         ]
         variances = np.diagonal(errors, axis1=1, axis2=2)
         for part in (slice(0, 3), slice(3, 6)):
             measured = motions[members, part]
             motions[members, part] = believed_course(measured, variances[:, part], members.astype(float))
-
-
-def _row(target: Target) -> NDArray[np.float32]:
-    """Values and slopes behind each other, so that those of all volumes are weighted in one product."""
-    return np.concatenate((target.values, target.slopes.T.ravel())).astype(np.float32)
-
-
-def _target(row: NDArray[np.float32], trust: NDArray[np.float64]) -> Target:
-    values, *slopes = row.reshape(4, -1).astype(float)
-    return Target(values, np.stack(slopes, axis=1), trust)
-
-
-def _trust(seen: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N,) weight of each point: where predictions of the (C, N) volumes fail, contrast looks like motion.
-
-    They fail where fibres of one direction lie, and are good in CSF, grey matter and at the surface. The
-    median over volumes: one that moved must not blind its own registration.
-    """
-    if len(seen) < _FEWEST_TRUSTED:
-        return np.ones(seen.shape[1])
-    misfit = np.median(np.abs(seen - weights @ seen), axis=0).astype(float) ** 2
-    good = _BEYOND_NOISE * float(np.percentile(misfit, _GOOD_PERCENT))
-    return np.minimum(good / np.maximum(misfit, np.finfo(float).tiny), 1) ** 2
 
 
 def _largest_step(before: NDArray, after: NDArray, points: NDArray, groups: list[NDArray[np.intp]]) -> float:

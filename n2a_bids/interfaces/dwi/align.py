@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     TraitedSpec,
     isdefined,
@@ -38,49 +37,21 @@ from n2a_bids.algorithms.registration.placed_images import PlacedImage, show_on
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain
+from n2a_bids.interfaces.dwi.acquired_series import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion
-from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.lost_slices import (
     LossesInputSpec,
     SeriesWithLosses,
     let_others_stand_in,
     place_losses,
 )
-from n2a_bids.interfaces.dwi.series import B0BrainInputSpec, b0_threshold_trait, read_series_table
+from n2a_bids.interfaces.dwi.series import B0BrainInputSpec
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like
 from n2a_bids.io.json import read_typed, write_record
-from n2a_bids.io.transforms import read_transforms
 from n2a_bids.record.alignment import DistortionRecord, RegistrationRecord
-
-
-class AcquiredSeriesInputSpec(BaseInterfaceInputSpec):
-    """Series as acquired, each in its native space, and the motion and distortion that were found in them."""
-
-    in_files = traits.List(File(exists=True), mandatory=True, desc="series as acquired, of equal length")
-    bval_files = traits.List(File(exists=True), mandatory=True, desc="b-values of each")
-    bvec_files = traits.List(File(exists=True), mandatory=True, desc="directions of each")
-    motion_files = traits.List(
-        File(exists=True), mandatory=True, desc="JSON of each: its world to that of each volume"
-    )
-    between_file = File(
-        exists=True, mandatory=True, desc="JSON: world of the first series to world of each series"
-    )
-    mask_file = File(exists=True, mandatory=True, desc="brain mask on the first series")
-    displacement_files = traits.List(
-        File(exists=True),
-        desc="distortion of each series on the grid of the first, in its own voxels along its own "
-        "phase-encoding axis; none: it is left",
-    )
-    phase_encoding = traits.List(
-        traits.List(traits.Float()), desc="of each series, in the world (RAS+); needed with displacements"
-    )
-    b0_threshold = b0_threshold_trait()
-    keep_negative = traits.Bool(
-        False, usedefault=True, desc="keep undershoots of the interpolation even where no input is negative"
-    )
 
 
 class _AlignSeriesInputSpec(AcquiredSeriesInputSpec, LossesInputSpec, B0BrainInputSpec):
@@ -113,26 +84,6 @@ class _AlignSeriesOutputSpec(TraitedSpec):
     mask_file = File(exists=True, desc="brain mask without the folds of the distortion")
     record_file = File(exists=True, desc="JSON of the alignment")
     noise_kept = traits.Float(desc="part of the noise SD that the interpolation left")
-
-
-@dataclass(frozen=True, slots=True)
-class AcquiredSeries:
-    """One series as acquired, and how it lies."""
-
-    path: Path
-    data: NDArray[np.float32]
-    """(X, Y, Z, C)."""
-    affine: NDArray[np.float64]
-    gradients: Gradients
-    motion: list[Affine]
-    """Its world, corrected, to the world of each volume."""
-    between: Affine
-    """World of the first series to that of this one."""
-    displacement: NDArray[np.float32]
-    """On the grid of the first, in own voxels along `axis`."""
-    axis: int
-    signed: bool
-    """Whether negative intensities are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,24 +233,3 @@ class AlignSeries(ResumableInterface):
             record_file=write_record(record, folder / "alignment.json"),
             noise_kept=float(np.sqrt(np.mean([one.noise_kept**2 for one in used]))),
         )
-
-
-def read_acquired(inputs: TraitedSpec, index: int, shape: tuple[int, ...]) -> AcquiredSeries:
-    """One of the series of an `AcquiredSeriesInputSpec`; `shape` is the common grid."""
-    path = Path(inputs.in_files[index])
-    data, affine = load(path)
-    displacement, axis = np.zeros(shape, np.float32), 1
-    if isdefined(inputs.displacement_files):
-        displacement = load(Path(inputs.displacement_files[index]))[0]
-        axis = phase_encoding_axis(inputs.phase_encoding[index], affine)
-    return AcquiredSeries(
-        path,
-        data,
-        affine,
-        read_series_table(inputs, index, affine),
-        read_transforms(inputs.motion_files[index]),
-        read_transforms(inputs.between_file)[index],
-        displacement,
-        axis,
-        signed=inputs.keep_negative or bool(data.min() < 0),
-    )

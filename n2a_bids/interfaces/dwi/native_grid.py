@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.distortion.field import AcquiredGrid, acquired_grid
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series
 from n2a_bids.algorithms.registration.motion_measures import even_intensity, undo_rotations
-from n2a_bids.interfaces.dwi.align import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
+from n2a_bids.interfaces.dwi.acquired_series import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gradients import write_gradients
 from n2a_bids.io.images import load, save_like

@@ -10,11 +10,11 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
+from n2a_bids.algorithms.diffusion.volume_comparison import place_weights
 from n2a_bids.algorithms.distortion.eddy_currents import can_be_told, relative_gradients
 from n2a_bids.algorithms.registration.dwi_contrasts import contrast_groups, largest_shift_voxels
 from n2a_bids.algorithms.registration.dwi_motion import (
     _noise_over_signal,
-    _trust,
     estimate_motion,
 )
 from n2a_bids.algorithms.registration.rigid import register_rigid
@@ -380,9 +380,9 @@ def test_where_predictions_fail_beyond_noise_is_trusted_less():
     """Noise alone moves no weight by much; a tract that no other direction foretells loses nearly all."""
     noise = np.random.default_rng(0).normal(0, 1, (24, 4000)).astype(np.float32)
     mean = np.full((24, 24), 1 / 23, np.float32) * (1 - np.eye(24, dtype=np.float32))
-    assert np.quantile(_trust(noise, mean), 0.25) > 0.6
+    assert np.quantile(place_weights(noise, mean), 0.25) > 0.6
     noise[:, :100] += 20 * np.random.default_rng(1).choice([-1, 1], (24, 1)).astype(np.float32)
-    trusted = _trust(noise, mean)
+    trusted = place_weights(noise, mean)
     assert trusted[:100].max() < 0.01 < trusted[100:].min()
 
 
