@@ -13,7 +13,7 @@ import numpy as np
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.diffusion.shells import FEWEST_VOLUMES
-from n2a_bids.dataset.group.dwi_reverse_pe import READOUT, are_opposite, readout_notes
+from n2a_bids.dataset.group.dwi_reverse_pe import READOUT_NOTES, are_opposite, readout_notes
 from n2a_bids.dataset.group.dwi_volumes import voxel_difference
 from n2a_bids.dataset.names import comparable
 from n2a_bids.dataset.read.acquisition import computed_map, read_acquisition
@@ -184,7 +184,7 @@ def leave_distortion(unit: DenoisingUnit) -> DenoisingUnit:
         f"--emit-raw-like; without that option, n2a would correct it with {name}"
     )
     kept = unit.reason.removesuffix(_estimated_with(name))
-    notes = [note for note in unit.notes if not note.startswith(READOUT)]
+    notes = [note for note in unit.notes if not note.startswith(READOUT_NOTES)]
     return replace(unit, reversed_b0=None, reason=kept, notes=(*notes, left))
 
 

@@ -16,8 +16,9 @@ from n2a_bids.dataset.units import DenoisingUnit, PhaseEncoding
 
 Relation = Literal["opposite", "same", "across", "same axis", "unknown"]
 
-READOUT = "TotalReadoutTime"
-"""Of the sidecar; the notes about it begin with its name."""
+_MISSING, _DIFFERS = "TotalReadoutTime is missing for", "TotalReadoutTime differs"
+READOUT_NOTES = (_MISSING, _DIFFERS)
+"""How the notes of `readout_notes` begin."""
 _READOUT_TOLERANCE = 0.01
 _LARGEST_ANGLE_DEG = 25.0
 """Between the axes of phase encoding: cuts of one head, and heads, are rotated by up to twenty degrees."""
@@ -207,13 +208,13 @@ def readout_notes(series: Sequence[Series]) -> list[str]:
     missing = [name for name, value in times.items() if value is None]
     if missing:
         return [
-            f"{READOUT} is missing for {' and '.join(missing)}: "
+            f"{_MISSING} {' and '.join(missing)}: "
             f"{'both' if len(series) == 2 else 'all'} readouts are taken as equally long, the displacement "
             "is known in voxels and the field not in Hz"
         ]
     low, *_, high = sorted(times.values())
     if high - low > _READOUT_TOLERANCE * high:
-        return [f"{READOUT} differs ({low:g} and {high:g} s): the displacements are not mirror images"]
+        return [f"{_DIFFERS} ({low:g} and {high:g} s): the displacements are not mirror images"]
     return []
 
 

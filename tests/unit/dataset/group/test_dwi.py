@@ -907,6 +907,15 @@ def test_readout_times_of_a_series_and_its_b0_are_compared(dataset, time, told):
     assert not any(told in note for note in leave_distortion(unit).notes)
 
 
+def test_what_is_wrong_in_a_sidecar_is_told_also_where_the_distortion_is_left(dataset):
+    """A readout time that is none is a fault of the series, whoever corrects it."""
+    stem = dataset.add("dir-AP", metadata={**AP, "TotalReadoutTime": "Infinity"})
+    _b0_image(stem.with_name("sub-01_dir-PA_dwi"), PA)
+    (unit,) = dataset.collect().units
+    assert any("taken for missing" in note for note in unit.notes)
+    assert any("taken for missing" in note for note in leave_distortion(unit).notes)
+
+
 @pytest.mark.parametrize("fault", ["cut", "zeros", "nan"])
 def test_a_b0_that_cannot_be_used_stops_nobody(dataset, fault):
     """Its voxels are looked at before: the series keeps its distortion, with a note, or takes the next b0."""
