@@ -65,11 +65,8 @@ def phase_encoding_axis_in_world(image: ImageFile) -> list[float]:
     """
     found = read_acquisition(image.metadata, read_shape(image.path))
     axis = found.phase_encoding or found.phase_encoding_axis
-    if not axis:
-        return []
-    try:
-        affine = nb.load(image.path).affine
-    except UNREADABLE:
+    _, affine = read_header(image.path)
+    if not axis or affine is None:
         return []
     return [float(part) for part in phase_encoding_in_world(axis, affine)]
 
