@@ -159,7 +159,7 @@ def intensity_factor(
     sign : {1, -1}
         Polarity of the image.
     voxel_map : (4, 4) array, optional
-        Voxel of the corrected grid to voxel of the image, rigid part only; the identity by default.
+        Voxel of the corrected grid to voxel of the image, without the displacement; the identity by default.
     """
     # The slope along the axis of the image, which need not be an axis of the corrected grid.
     along = np.eye(3)[axis] if voxel_map is None else inverse(voxel_map)[:3, axis]
@@ -187,7 +187,7 @@ def resample(
     image : (X, Y, Z) array
         Volume as acquired.
     voxel_map : (4, 4) array
-        Voxel of the corrected grid to voxel of `image`, rigid part only.
+        Voxel of the corrected grid to voxel of `image`, without the displacement.
     displacement : (X', Y', Z') array
         On the corrected grid, in voxels of `image` along `axis`.
     axis, sign : int

@@ -176,10 +176,9 @@ def _settle(
 ) -> tuple[list[float], EddyCurrents | None]:
     """Find motion and eddy currents; changes `motions`, and returns how far rounds moved (mm).
 
-    The latter along an axis, in so many rounds (`search`).
-
-    What eddy currents do looks like motion that no other volume has: where some are found, both are found
-    again by what the others predict without them.
+    Eddy currents are looked for along the axis of `search`, in as many rounds as it says. What they do looks
+    like motion that no other volume has: where some are found, both are found again by what the others
+    predict without them.
     """
     _undo(images, currents, compared.gradients)
     steps_mm = _come_to_rest(images, compared, motions, tolerance_mm)
@@ -215,8 +214,7 @@ def _find_currents(
 ) -> EddyCurrents | None:
     """Eddy currents by the distortion of every single volume; shifts that are theirs leave `motions`."""
     strength = relative_gradients(compared.gradients)
-    shears = _shears(currents, compared.gradients)
-    known_mm = np.array([shear.shift_mm if shear else 0.0 for shear in shears])
+    known_mm = strength @ currents.shift_mm if currents else np.zeros(len(images))
     differences, slopes, fitted = np.zeros_like(strength), np.zeros((len(images), 3)), motions.copy()
     for members in compared.groups:
         if members.size == 1:
@@ -248,12 +246,12 @@ def _come_to_rest(
     steps_mm: list[float] = []
     while len(steps_mm) < _MOST_ROUNDS and (not steps_mm or steps_mm[-1] >= tolerance_mm):
         before = motions.copy()
-        _align_topredictions(images, compared, motions)
+        _align_to_predictions(images, compared, motions)
         steps_mm.append(_largest_step(before, motions, compared.points, compared.groups))
     return steps_mm
 
 
-def _align_topredictions(images: list[SmoothImage], compared: Comparison, motions: NDArray) -> None:
+def _align_to_predictions(images: list[SmoothImage], compared: Comparison, motions: NDArray) -> None:
     """Register every volume to what the others of its group predict; `motions` is changed.
 
     What is kept is the most credible course of the head, given the error of each volume: a motion within

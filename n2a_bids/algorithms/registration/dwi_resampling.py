@@ -1,7 +1,7 @@
 """Resamples diffusion series onto the common grid: motion and distortion undone in one interpolation.
 
-A voxel map leads from the common grid to a volume as acquired, rigid part only; the displacement stands on
-the common grid, in voxels of the acquired volume along its own phase-encoding axis.
+A voxel map leads from the common grid to a volume as acquired, by motion and eddy currents; the displacement
+stands on the common grid, in voxels of the acquired volume along its own phase-encoding axis.
 """
 
 from __future__ import annotations

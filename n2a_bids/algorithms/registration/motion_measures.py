@@ -107,7 +107,7 @@ def eddy_displacement_mm(transforms: Sequence[Affine], points_mm: NDArray[np.flo
     """
     distorted = [one for one in transforms if one.rigid is not None]
     moved = [np.linalg.norm(one.apply(points_mm) - one.motion.apply(points_mm), axis=1) for one in distorted]
-    return round(float(max((one.max() for one in moved), default=0.0)), 6)
+    return float(max((one.max() for one in moved), default=0.0))
 
 
 def even_intensity(data: NDArray[np.float32], transforms: Sequence[Affine]) -> None:

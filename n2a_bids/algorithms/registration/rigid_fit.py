@@ -146,7 +146,7 @@ def fit_motion(
         step = np.zeros(7)
         step[free] = _solve(design[:, free], weight, rest)
         motion = _stepped(motion, step)
-        if np.abs(step[:3]).max() < 1e-4 and np.abs(step[3:6]).max() < 5e-3:
+        if _is_small(step):
             break
     return motion if _shows(image, points, target, motion) else start.copy()
 
@@ -181,7 +181,7 @@ def fit_sheared(
         arms = moved_points(points, motion) - begun.centre_mm
         step = _solve(np.column_stack((design, design[:, 3 + axis, None] * arms)), weight, rest)
         motion, slopes = _stepped(motion, step[:7]), slopes + step[7:]
-        if np.abs(step[:3]).max() < 1e-4 and np.abs(step[3:6]).max() < 5e-3:
+        if _is_small(step):
             break
     if np.abs(slopes).max() < _STEEPEST and _shows(seen, points, target, motion):
         return motion, slopes
@@ -195,6 +195,10 @@ def _shows(image: SmoothImage, points: NDArray, target: Target, motion: NDArray)
     """
     n_at_rest, n_moved = (int(image.sees(points, one).sum()) for one in (np.zeros(6), motion))
     return 2 * n_moved >= n_at_rest and float(image.values(points, motion) @ target.values) > 0
+
+
+def _is_small(step: NDArray) -> bool:
+    return bool(np.abs(step[:3]).max() < 1e-4 and np.abs(step[3:6]).max() < 5e-3)
 
 
 def _stepped(motion: NDArray, step: NDArray) -> NDArray[np.float64]:
