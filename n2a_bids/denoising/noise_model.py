@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
-from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance, residual_covariance
+from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
 from n2a_bids.algorithms.noise.kspace import AcquiredKSpace, find_acquired
-from n2a_bids.algorithms.noise.model import NoiseModel, agrees_with
+from n2a_bids.algorithms.noise.model import NoiseModel, Source, agrees_with
+from n2a_bids.algorithms.noise.volume_noise import weakest_components_covariance
 from n2a_bids.algorithms.normalization import apply_scales, match_scales
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
 from n2a_bids.algorithms.repetitions import Repetitions, spread_channels
@@ -32,7 +33,6 @@ _FEWEST_VOXELS = 16
 def describe_noise(
     repetitions: Repetitions,
     noise_sd: Volumes | None,
-    denoised: Volumes,
     stored: Sequence[Path],
 ) -> NoiseModelRecord | None:
     """Model of the noise of a group, for the record.
@@ -42,9 +42,7 @@ def describe_noise(
     repetitions : Repetitions
         Aligned.
     noise_sd : (X, Y, Z, C) float array or None
-        Of one repetition, in the unit of the first.
-    denoised : (X, Y, Z, C) float array
-        What is left of a single series without it is taken for noise.
+        Of one repetition, in the unit of the first; None where it is not known, as of a short series.
     stored : sequence of Path
         The images as they were stored, before any interpolation; none: `repetitions` are.
 
@@ -55,11 +53,7 @@ def describe_noise(
     """
     if noise_sd is None or not repetitions.same_contrast or not noise_sd[repetitions.mask].any():
         return None
-    volumes = spread_channels(repetitions.data.shape[-1], _MOST_VOLUMES)
-    found = _find_covariance(repetitions, noise_sd, denoised, volumes)
-    if found is None:
-        return None
-    covariance, source = found
+    covariance, source = _find_covariance(repetitions, noise_sd)
     level = float(np.median(noise_sd[repetitions.mask]))
     acquired = _find_acquired(repetitions, stored, level)
     if acquired is not None and not agrees_with(covariance, acquired):
@@ -86,9 +80,7 @@ def to_record(model: NoiseModel) -> NoiseModelRecord:
     )
 
 
-def _find_covariance(
-    repetitions: Repetitions, noise_sd: Volumes, denoised: Volumes, volumes: list[int]
-) -> tuple[NoiseCovariance, str] | None:
+def _find_covariance(repetitions: Repetitions, noise_sd: Volumes) -> tuple[NoiseCovariance, Source]:
     mask, data = repetitions.mask, repetitions.data
     if repetitions.n_repetitions > 1 and data.shape[-1] == 1:
         images, gain = _matched(data[..., 0], mask)
@@ -96,14 +88,10 @@ def _find_covariance(
         return difference_covariance(images, sd, mask, repetitions.shared), "differences of repetitions"
     if repetitions.n_repetitions > 1:
         # Without anatomy, which a difference of unequal gains holds.
-        pairs = [_matched(data[:2, ..., volume], mask)[0] for volume in volumes]
-        residuals, source = np.stack([one - other for one, other in pairs]), "differences of repetitions"
-    else:
-        residuals = np.moveaxis((data[0] - denoised)[..., volumes], -1, 0)
-        source = "residuals of the series"
-    if not residuals[:, mask].any(axis=1).all():
-        return None
-    return residual_covariance(residuals, mask), source
+        pairs = (_matched(data[:2, ..., volume], mask)[0] for volume in range(data.shape[-1]))
+        differences = np.stack([one - other for one, other in pairs], axis=-1)
+        return weakest_components_covariance(differences, mask), "differences of repetitions"
+    return weakest_components_covariance(data, mask), "weakest components of the series"
 
 
 def _matched(images: Volumes, mask: NDArray[np.bool_]) -> tuple[Volumes, float]:

@@ -146,7 +146,7 @@ def add_findings(
         return replace(record, **measure_errors(repetitions, denoised, noise_sd))
     record = replace(record, **measure(repetitions, mean, denoised, noise_sd))
     record = replace(record, **_image_quality(repetitions, mean, denoised.data, noise_sd))
-    record = replace(record, noise_model=describe_noise(repetitions, noise_sd, denoised.data, job.stored))
+    record = replace(record, noise_model=describe_noise(repetitions, noise_sd, job.stored))
     warnings = [*alignment_warnings(repetitions, record), *residual_warnings(repetitions, record)]
     warnings += gap_warnings(repetitions) if job.measured is None else []
     warnings += filter_warnings(record)

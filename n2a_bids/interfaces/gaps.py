@@ -111,7 +111,7 @@ def describe_dark_slices(
     if others:
         return (
             f"{places_named}There the other series of the group stand in, with the noise of fewer averages, "
-            "and the slices beside are darkened a little; look at them"
+            "unless they are left out; the slices beside are darkened a little; look at them"
         )
     remedy = (
         "leave the image out" if numbers is None else "leave the volume out, or let eddy replace it (--repol)"

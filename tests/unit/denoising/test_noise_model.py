@@ -27,17 +27,17 @@ def _runs(kind, noise_sd=8.0, n_runs=2, n_volumes=1):
     mask = sum((grid / 0.8) ** 2 for grid in grids) < 1
     clean = np.fft.ifftn(np.fft.fftn(mask * (100 + 20 * rng.standard_normal(SHAPE))) * kept)
     data = [[np.abs(clean + noise_sd * coloured(kept, rng)) for _ in range(n_volumes)] for _ in range(n_runs)]
-    return Repetitions(np.moveaxis(np.array(data, np.float32), 1, -1), mask), np.abs(clean)[..., None]
+    return Repetitions(np.moveaxis(np.array(data, np.float32), 1, -1), mask)
 
 
-def _describe(repetitions, clean, stored=()):
-    return describe_noise(repetitions, noise_sd_map(repetitions), clean, stored)
+def _describe(repetitions, stored=()):
+    return describe_noise(repetitions, noise_sd_map(repetitions), stored)
 
 
 @pytest.mark.parametrize("n_volumes", [1, 3])
 def test_repetitions_tell_width_and_matrix(n_volumes):
     """Of T1w images, and of diffusion series."""
-    found = _describe(*_runs("zero-filled by 1.5", n_volumes=n_volumes))
+    found = _describe(_runs("zero-filled by 1.5", n_volumes=n_volumes))
     assert found.source == "differences of repetitions"
     assert found.fwhm_voxels == pytest.approx((1.0, 1.65, 1.65), rel=0.1)
     assert found.acquired_matrix == pytest.approx((48, 36, 33), abs=4)
@@ -48,22 +48,31 @@ def test_repetitions_tell_width_and_matrix(n_volumes):
 @pytest.mark.parametrize("n_volumes", [1, 3])
 def test_an_unequal_gain_is_no_smooth_noise(n_volumes):
     """A difference of unequal gains would hold anatomy, and white noise would seem filtered."""
-    rng, (repetitions, clean) = np.random.default_rng(1), _runs("partial Fourier 6/8", n_volumes=n_volumes)
+    rng, repetitions = np.random.default_rng(1), _runs("partial Fourier 6/8", n_volumes=n_volumes)
     anatomy = 300 + 60 * ndimage.gaussian_filter(rng.standard_normal(SHAPE), 3)[..., None] / 0.02
     noise = 8 * rng.standard_normal(repetitions.data.shape)
     data = ((anatomy + noise) * np.array([1.0, 1.3])[:, None, None, None, None]).astype(np.float32)
-    found = _describe(Repetitions(data, repetitions.mask), clean)
+    found = _describe(Repetitions(data, repetitions.mask))
     assert found.is_white and found.mean_fwhm_voxels == pytest.approx(1.0, abs=0.05)
 
 
-def test_a_single_series_tells_it_by_what_denoising_took():
-    """Nothing is told of one that was left as it is."""
-    repetitions, clean = _runs("partial Fourier 6/8", n_runs=1, n_volumes=12)
-    found = _describe(repetitions, np.broadcast_to(clean, repetitions.data.shape[1:]))
-    assert found.source == "residuals of the series"
+def test_a_single_series_tells_it_by_what_its_volumes_have_least_in_common():
+    """Of a series too short for that nothing is told."""
+    found = _describe(_runs("partial Fourier 6/8", n_runs=1, n_volumes=12))
+    assert found.source == "weakest components of the series"
     assert found.partial_fourier == (1.0, 0.75, 1.0)
     assert found.neighbour_correlation[1] == pytest.approx(0.21, abs=0.05)
-    assert _describe(repetitions, repetitions.data[0]) is None
+    assert _describe(_runs("partial Fourier 6/8", n_runs=1, n_volumes=5)) is None
+
+
+def test_borders_that_moved_are_no_smooth_noise():
+    """Of two series half a voxel apart: what they differ in besides noise follows the signal of a volume."""
+    rng, white = np.random.default_rng(2), _runs("white", n_volumes=12)
+    anatomy = 300 + 60 * ndimage.gaussian_filter(rng.standard_normal(SHAPE), 1.5) / 0.05
+    heads = np.stack([anatomy, ndimage.shift(anatomy, 0.5, order=1, mode="nearest")])
+    data = heads[..., None] * np.linspace(1, 0.3, 12) + 8 * rng.standard_normal(white.data.shape)
+    found = _describe(Repetitions(data.astype(np.float32), white.mask))
+    assert found.fwhm_voxels == pytest.approx((1, 1, 1), abs=0.05) and not found.looks_filtered
 
 
 @pytest.mark.parametrize("n_runs", [1, 2])
@@ -71,8 +80,7 @@ def test_a_series_of_few_slices_tells_it_too(n_runs):
     """As many slices as volumes that are looked at, too."""
     noise = np.random.default_rng(0).standard_normal((n_runs, 40, 44, 6, 9)).astype(np.float32)
     mask = np.ones(noise.shape[1:4], bool)
-    clean = np.full(noise.shape[1:], 100, np.float32)
-    found = describe_noise(Repetitions(100 + noise, mask), np.ones_like(clean), clean, ())
+    found = describe_noise(Repetitions(100 + noise, mask), np.ones_like(noise[0]), ())
     assert found.fwhm_voxels == pytest.approx((1, 1, 1), rel=0.15)
     assert found.acquired_matrix is None
 
@@ -80,34 +88,34 @@ def test_a_series_of_few_slices_tells_it_too(n_runs):
 @pytest.mark.parametrize("n_further_axes", [0, 1, 3])
 def test_k_space_is_looked_at_before_interpolation(n_further_axes, tmp_path):
     """Aligned runs have lost it; the file as it was stored has not, with however many axes of length 1."""
-    repetitions, clean = _runs("zero-filled by 1.5")
+    repetitions = _runs("zero-filled by 1.5")
     stored = tmp_path / "run-1_T1w.nii.gz"
     data = repetitions.data[0].reshape(*SHAPE, *[1] * n_further_axes)
     nb.Nifti1Image(data, np.eye(4)).to_filename(stored)
     smooth = (repetitions.data + np.roll(repetitions.data, 1, axis=3)) / 2
     aligned = Repetitions(smooth, repetitions.mask)
-    found = _describe(aligned, clean, (stored,))
+    found = _describe(aligned, (stored,))
     assert found.acquired_matrix == pytest.approx((48, 36, 33), abs=4)
 
 
 def test_filtered_images_are_named():
     """Where white noise and zero-filling are not."""
     for kind, is_named in (("Gaussian of 2 voxels", True), ("white", False), ("zero-filled by 2", False)):
-        record = DenoisingRecord(noise_model=_describe(*_runs(kind)))
+        record = DenoisingRecord(noise_model=_describe(_runs(kind)))
         assert bool(filter_warnings(record)) == is_named, kind
 
 
 def test_echoes_and_noiseless_images_tell_nothing():
     """Their differences hold anatomy, or nothing."""
-    repetitions, clean = _runs("white")
+    repetitions = _runs("white")
     echoes = Repetitions(repetitions.data, repetitions.mask, same_contrast=False)
-    assert _describe(echoes, clean) is None
-    assert describe_noise(repetitions, np.zeros_like(clean), clean, ()) is None
+    assert _describe(echoes) is None
+    assert describe_noise(repetitions, np.zeros_like(repetitions.data[0]), ()) is None
 
 
 def test_record_and_sidecar_carry_it():
     """Through JSON and back; a full matrix has no partial Fourier."""
-    record = DenoisingRecord(noise_model=_describe(*_runs("partial Fourier 6/8")))
+    record = DenoisingRecord(noise_model=_describe(_runs("partial Fourier 6/8")))
     assert from_json(DenoisingRecord, to_json(record), "test") == record
     sidecar = denoising_sidecar(record)
     assert sidecar["AcquiredMatrix"] == list(SHAPE)
