@@ -98,6 +98,17 @@ def test_eddy_currents_are_looked_for_along_the_axis_of_each_sidecar(tmp_path, k
     assert all(np.linalg.norm(one) == pytest.approx(0 if corrected else 1) for one in axes)
 
 
+def test_lost_slices_are_looked_for_across_the_axis_of_each_sidecar(tmp_path):
+    """And stood in for along it; the last axis where no sidecar names one."""
+    _, unit, _ = _workflow(tmp_path / "first", "repeat")
+    first, second = unit.images
+    turned = replace(first, metadata={**first.metadata, "SliceEncodingDirection": "i-"})
+    config = Config(tmp_path / "first" / "bids", tmp_path / "out", tmp_path / "work", "uuid")
+    workflow = init_dwi_unit_wf(replace(unit, images=(turned, second)), config)
+    assert workflow.get_node("pick").inputs.slice_axis == [0, 2]
+    assert workflow.get_node("align").inputs.slice_axes == [0, 2]
+
+
 def test_split_is_synthesized_for_strategies_that_need_two_series(tmp_path):
     """Noise2Average gets two synthesized series of one scan; ``auto`` takes the scan as it is."""
     workflow, *_ = _workflow(tmp_path / "a", "single", "noise2average")

@@ -26,7 +26,6 @@ from n2a_bids.algorithms.quality.dark_slices import DarkSlice, find_dark_slices
 from n2a_bids.algorithms.registration.dwi_resampling import mean_b0
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.contrasts import B0_THRESHOLD
-from n2a_bids.dataset.read.complex_parts import slice_axis
 from n2a_bids.dataset.read.gradient_tables import read_series
 from n2a_bids.dataset.units import ImageFile
 from n2a_bids.denoising.volume_checks import check_signal, refuse_empty_volumes
@@ -90,6 +89,7 @@ class _PickVolumesInputSpec(BaseInterfaceInputSpec):
     values_file = traits.Str(desc="what is denoised instead of it: the real-valued series of a complex one")
     phase_file = traits.Str(desc="smooth phase of that, radians; empty where there is none")
     volumes = traits.List(traits.Int(), desc="volumes to take, from 0; all by default")
+    slice_axis = traits.Range(0, 2, value=2, usedefault=True, desc="array axis across the slices")
     has_others = traits.Bool(False, usedefault=True, desc="other series hold the same volumes, and stand in")
     b0_threshold = b0_threshold_trait()
 
@@ -105,7 +105,6 @@ class _PickVolumesOutputSpec(TraitedSpec):
     lost_slices = traits.List(
         traits.List(traits.Int()), desc="slices without their signal: volume, of those taken, and slice"
     )
-    slice_axis = traits.Int(desc="array axis across the slices")
 
 
 class PickVolumes(ResumableInterface):
@@ -122,13 +121,11 @@ class PickVolumes(ResumableInterface):
         indices = list(inputs.volumes) if inputs.volumes else list(range(table.bvals.size))
         table = table.subset(indices)
         data = np.ascontiguousarray(data[..., indices])
-        across = slice_axis(image)
-        across = 2 if across is None else across
-        dark = find_dark_slices(data, across, find_shells(table))
-        self._results.update(lost_slices=[[one.volume, one.index] for one in dark], slice_axis=across)
+        dark = find_dark_slices(data, inputs.slice_axis, find_shells(table))
+        self._results["lost_slices"] = [[one.volume, one.index] for one in dark]
         self._results["gap_warnings"] = [
             *_mend_and_check(data, table, indices, image),
-            *self._describe_lost(image.path.name, dark, across, indices),
+            *self._describe_lost(image.path.name, dark, indices),
         ]
         bval, bvec = write_gradients(table, affine, folder / "series")
         self._results["out_file"] = os.fspath(save_like(data, image.path, folder / "series.nii.gz"))
@@ -139,10 +136,11 @@ class PickVolumes(ResumableInterface):
         self._pick_values(indices, folder)
         return runtime
 
-    def _describe_lost(self, name: str, dark: list[DarkSlice], across: int, indices: list[int]) -> list[str]:
+    def _describe_lost(self, name: str, dark: list[DarkSlice], indices: list[int]) -> list[str]:
         if not dark:
             return []
-        return [describe_dark_slices(name, dark, across, indices, others=self.inputs.has_others)]
+        across, has_others = self.inputs.slice_axis, self.inputs.has_others
+        return [describe_dark_slices(name, dark, across, indices, others=has_others)]
 
     def _pick_values(self, indices: list[int], folder: Path) -> None:
         """The same volumes of the real-valued series and of the phase, where there are any."""

@@ -10,6 +10,7 @@ from nipype import MapNode, Node, Workflow
 from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
+from n2a_bids.dataset.read.complex_parts import slice_axis
 from n2a_bids.dataset.read.gradient_tables import phase_encoding_axis_in_world
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.anat.mask import GivenBrainMask
@@ -96,7 +97,7 @@ def init_preparation(
     workflow.connect(
         [
             (pick, align, [("bval_file", "bval_files"), ("bvec_file", "bvec_files")]),
-            (pick, align, [("lost_slices", "lost_slices"), ("slice_axis", "slice_axes")]),
+            (pick, align, [("lost_slices", "lost_slices")]),
             (workflow.get_node("motion"), align, [("b0_file", "b0_files")]),
             (workflow.get_node("distinct"), align, [("reasons", "excluded")]),
         ]
@@ -140,6 +141,7 @@ def _align_node(unit: DenoisingUnit, given: Path | None, config: Config, referen
     interface = AlignSeries(
         names=[image.path.name for image in unit.images],
         volumes=_volumes_of(unit),
+        slice_axes=_slice_axes(unit),
         reference_reason=reference_reason,
         keep_mask=given is not None,
         keep_negative=config.denoise.keep_noise_floor or unit.uses_phase,
@@ -193,14 +195,21 @@ def _in_place_node(unit: DenoisingUnit) -> Node:
 
 
 def _pick_node(unit: DenoisingUnit) -> MapNode:
-    of_each = ["in_file", "bval_file", "bvec_file", "volumes"]
+    of_each = ["in_file", "bval_file", "bvec_file", "volumes", "slice_axis"]
     if second_files(unit):
         of_each += ["values_file", "phase_file"]
     pick = MapNode(PickVolumes(has_others=len(unit.images) > 1), of_each, name="pick", mem_gb=2.0)
     pick.inputs.bval_file = [str(image.bval) for image in unit.images]
     pick.inputs.bvec_file = [str(image.bvec) for image in unit.images]
     pick.inputs.volumes = _volumes_of(unit)
+    pick.inputs.slice_axis = _slice_axes(unit)
     return pick
+
+
+def _slice_axes(unit: DenoisingUnit) -> list[int]:
+    """Array axis across the slices of each series."""
+    axes = map(slice_axis, unit.images)
+    return [2 if axis is None else axis for axis in axes]
 
 
 def _volumes_of(unit: DenoisingUnit) -> list[list[int]]:
