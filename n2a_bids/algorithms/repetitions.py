@@ -37,9 +37,10 @@ class Repetitions:
     same_contrast: bool = True
     """False when repetitions differ in contrast (echoes): only a linear match is assumed."""
     gradients: Gradients | None = None
-    n_measured: NDArray[np.uint8] | None = None
+    n_measured: NDArray[np.uint8] | NDArray[np.float32] | None = None
     """(X, Y, Z) how many repetitions were measured at each voxel, where some have gaps: these hold what the
-    others show there (`gaps.fill_from_others`). None where all were measured everywhere."""
+    others show there (`gaps.fill_from_others`). Parts count where each is a sum of frames of which some were
+    measured. None where all were measured everywhere."""
     noise_kept: float = 1.0
     """Part of the noise SD that the interpolation of the repetitions left; the Rician bias is not reduced."""
     micrograph: bool = False
@@ -99,6 +100,23 @@ class DenoisedImage:
     """Over the plain mean of the repetitions, where it was estimated."""
     record: StrategyRecord = field(default_factory=StrategyRecord)
     """What was tried, chosen and measured."""
+
+
+def averaged(n_measured: NDArray[np.integer] | NDArray[np.floating] | int) -> NDArray[np.float32]:
+    """How many repetitions a plain mean is made of, at each voxel.
+
+    Parameters
+    ----------
+    n_measured : (X, Y, Z) array or int
+        Repetitions that were measured. Where none was, one stands there as it is.
+
+    Examples
+    --------
+    >>> averaged(np.array([0, 2, 0.25])).tolist()
+    [1.0, 2.0, 0.25]
+    """
+    counts = np.asarray(n_measured, np.float32)
+    return np.where(counts > 0, counts, np.float32(1))
 
 
 def spread_channels(n_channels: int, most: int) -> list[int]:

@@ -217,7 +217,7 @@ def _load_measured(
     images: list[NDArray[np.float32]],
     sizes_mm: tuple[float, float, float],
     mask: NDArray[np.bool_],
-) -> tuple[list[NDArray[np.float32]], NDArray[np.uint8] | None]:
+) -> tuple[list[NDArray[np.float32]], NDArray[np.uint8] | NDArray[np.float32] | None]:
     """The runs, filled where others were measured, and how many were; None where all were everywhere."""
     if job.measured is not None:
         counts, _ = load(job.measured)
@@ -225,7 +225,7 @@ def _load_measured(
             raise BIDSDataError(
                 f"{job.measured}: expected the grid of {job.runs[0]}, found another; give counts on that grid"
             )
-        return images, counts.astype(np.uint8)
+        return images, counts
     if len(images) < 2 or job.micrograph:
         # Areas of one value are shadow or saturation there.
         return images, None
@@ -252,7 +252,7 @@ def _refuse_too_large(runs: Sequence[Path]) -> None:
 
 def _fill_series(
     images: list[NDArray[np.float32]], mask: NDArray[np.bool_]
-) -> tuple[list[NDArray[np.float32]], NDArray[np.uint8] | None]:
+) -> tuple[list[NDArray[np.float32]], NDArray[np.uint8] | NDArray[np.float32] | None]:
     """The same for diffusion series, in which zero in every volume is no measurement."""
     measured = np.stack([image.any(axis=-1) for image in images])
     if not (measured.any(axis=0) & ~measured.all(axis=0)).any():

@@ -22,7 +22,7 @@ from n2a_bids.algorithms.preparation.background import find_noisy_background
 from n2a_bids.algorithms.preparation.repetitions import find_head
 from n2a_bids.algorithms.quality.gain import decibels
 from n2a_bids.algorithms.quality.sharpness import edge_correlation, sharpness, smoothness_fwhm_mm
-from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions, spread_channels
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions, averaged, spread_channels
 
 Volumes = NDArray[np.float32]
 
@@ -112,7 +112,7 @@ def expected_error(
     counts = repetitions.n_repetitions if repetitions.n_measured is None else repetitions.n_measured
     error_sd = denoised.uncertainty
     if error_sd is None and denoised.record.chosen.name == "mean" and noise_sd is not None:
-        error_sd = noise_sd / np.sqrt(np.maximum(np.atleast_1d(counts), 1)[..., None])
+        error_sd = noise_sd / np.sqrt(np.atleast_1d(averaged(counts))[..., None])
     if error_sd is None:
         return None
     return np.where((brain & (np.asarray(counts) > 0))[..., None], error_sd, 0).astype(np.float32)
@@ -185,7 +185,7 @@ def measure_errors(
     if noise_sd_mean is None and noise_sd is not None:
         # Squares add: only their average is that of the squared errors that denoising is judged by.
         counts = repetitions.n_repetitions if repetitions.n_measured is None else repetitions.n_measured
-        variance = np.square(noise_sd, dtype=np.float64) / np.maximum(np.atleast_1d(counts), 1)[..., None]
+        variance = np.square(noise_sd, dtype=np.float64) / np.atleast_1d(averaged(counts))[..., None]
         noise_sd_mean = math.sqrt(variance[repetitions.mask].mean())
     if noise_sd_mean is not None:
         found["noise_sd_mean"] = noise_sd_mean

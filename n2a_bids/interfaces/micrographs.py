@@ -100,7 +100,9 @@ def _sum_and_align(path: Path, n_groups: int) -> Exposures:
     """The frames of one file, summed to groups, on one grid."""
     stack = read_micrograph(path)
     summed = sum_frames(stack, n_groups)
-    found = align_exposures(summed.groups, largest_value=stack.largest_value, shown=summed.shown)
+    found = align_exposures(
+        summed.groups, largest_value=stack.largest_value, measured_part=summed.measured_part
+    )
     return replace(found, notes=(*summed.notes, *found.notes), frame_drift_pixels=summed.drift_pixels)
 
 

@@ -1,4 +1,4 @@
-"""Moves micrograph exposures onto the first one by their known drift, in one interpolation."""
+"""Moves micrograph exposures onto the first by their drift; where some drifted away, others stand in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from scipy import fft, ndimage
 from n2a_bids.algorithms.micrographs.drift import Drift, rotation_matrix
 
 Image = NDArray[np.float32]
+Weights = NDArray[np.bool_] | NDArray[np.float32]
 
 _REFLECTED = 24
 """Pixels beyond each border, so that opposite borders do not jump."""
@@ -67,6 +68,78 @@ def move_flags_back(flags: NDArray[np.bool_], drift: Drift, index: int) -> NDArr
     """
     spread = ndimage.binary_dilation(flags).astype(np.float32)
     return move_back(spread, drift, index)[0] > _MOST_FLAGGED
+
+
+def move_parts_back(part: NDArray[np.float32], drift: Drift) -> NDArray[np.float32]:
+    """Parts of exposures that were measured, moved onto the first exposure.
+
+    Parameters
+    ----------
+    part : (R, X, Y, Z) float array
+        Of the frames of each exposure; not modified.
+
+    Returns
+    -------
+    moved : (R, X, Y, Z) float32 array
+    """
+    moved = [
+        np.stack([move_back(plane, drift, index)[0] for plane in np.moveaxis(one, -1, 0)], axis=-1)
+        for index, one in enumerate(part)
+    ]
+    return np.clip(np.stack(moved), 0, 1)
+
+
+def exposure_weights(measured: NDArray[np.bool_], part: NDArray[np.float32] | None) -> Weights:
+    """By how much each exposure tells the signal of a pixel.
+
+    Exposures that were measured in full tell it alone; where there is none, parts do. What none has measured
+    stays as the first was filled.
+
+    Parameters
+    ----------
+    measured : (R, X, Y, Z) bool array
+        Where exposures were measured in full; not modified.
+    part : (R, X, Y, Z) float array, optional
+        Of their frames, where they are sums.
+
+    Returns
+    -------
+    weights : (R, X, Y, Z) array
+        Of a pixel, their sum is the number of whole exposures that tell it, if no more than a part of one.
+    """
+    if part is None:
+        weights = measured.copy()
+        weights[0] |= ~measured.any(axis=0)
+        return weights
+    weights = np.where(measured.any(axis=0), measured, part).astype(np.float32)
+    weights[0] += weights.sum(axis=0) == 0
+    return weights
+
+
+def fill_unmeasured(
+    data: NDArray[np.float32],
+    measured: NDArray[np.bool_],
+    weights: Weights,
+    gains: NDArray[np.float64],
+) -> None:
+    """Give exposures, where they were not measured, the mean of those that were, in their own unit.
+
+    Parameters
+    ----------
+    data : (R, X, Y, Z, C) float array
+        Modified.
+    measured, weights
+        As of `exposure_weights`.
+    gains : (R,) array
+        From the unit of each exposure to that of the first.
+    """
+    gaps = ~measured.all(axis=0)
+    if not gaps.any():
+        return
+    factors = gains.astype(np.float32)[:, None, None]
+    values, shares = data[:, gaps], weights[:, gaps][..., None]
+    mean = (values * factors * shares).sum(axis=0) / shares.sum(axis=0, dtype=np.float32)
+    data[:, gaps] = np.where(measured[:, gaps][..., None], values, mean / factors)
 
 
 def shift_back(image: NDArray[np.floating], shift: NDArray[np.float64]) -> tuple[Image, NDArray[np.bool_]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,19 @@ _STRIDE = 64
 """Tiles begin at multiples of it, as the coarse levels of networks do."""
 
 
+class Estimate(Protocol):
+    """Of a stabilised (x, y) tile; the result has its shape."""
+
+    def __call__(self, tile: Image, noise_factor: Image | float = 1.0) -> Image:
+        """Denoise a tile, whose noise SD may be a multiple of what the estimate was made for."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TileEstimate:
     """An estimate that can be made tile by tile."""
 
-    estimate: Callable[[Image], Image]
-    """Of a stabilised (x, y) tile; the result has its shape."""
+    estimate: Estimate
     reach_pixels: int
     """How far a pixel of the result looks."""
 
@@ -37,6 +45,7 @@ def denoise_planes(
     method: TileEstimate,
     weighting: RepetitionWeights,
     *,
+    n_measured: NDArray[np.float32] | None = None,
     each: bool = False,
     memory_gb: float = 6.0,
     report: Callable[[str], None] = lambda message: None,
@@ -49,6 +58,8 @@ def denoise_planes(
         One channel, in one unit.
     weighting : RepetitionWeights
         Of the exposures in their average.
+    n_measured : (X, Y, Z) float array, optional
+        Exposures that were measured at each pixel, where others stand in; all by default.
     each : bool
         Whether every exposure is denoised by itself, before averaging.
     memory_gb : float
@@ -67,13 +78,19 @@ def denoise_planes(
         if len(tiles) > 1:
             report(f"tile {number} of {len(tiles)}")
         read = exposures[(slice(None), *box)]
+        more = 1.0 if n_measured is None else _noise_factor(n_measured[box], 1 if each else len(read))
         if each:
-            estimates = [method.estimate(scale.apply(image))[inside] for image in read]
+            estimates = [method.estimate(scale.apply(image), more)[inside] for image in read]
             denoised[core] = scale.invert(weighting.average(np.stack(estimates)))
         else:
             mean = scale.apply(weighting.average(read), n_effective)
-            denoised[core] = scale.invert(method.estimate(mean)[inside], n_effective)
+            denoised[core] = scale.invert(method.estimate(mean, more)[inside], n_effective)
     return denoised
+
+
+def _noise_factor(n_measured: NDArray[np.float32], n_expected: int) -> Image:
+    """SD of the noise over that of so many exposures, where fewer were measured; 1 where they were."""
+    return np.sqrt(np.maximum(n_expected / n_measured, 1)).astype(np.float32)
 
 
 def _tiles(

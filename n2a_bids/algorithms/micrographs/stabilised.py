@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from n2a_bids.algorithms.micrographs.counting_noise import CountingNoise, Stabil
 from n2a_bids.algorithms.micrographs.weighting import weigh_exposures
 from n2a_bids.algorithms.normalization import with_equal_gain
 from n2a_bids.algorithms.preparation.repetitions import Prepared
-from n2a_bids.algorithms.repetitions import Repetitions
+from n2a_bids.algorithms.repetitions import Repetitions, averaged
 from n2a_bids.algorithms.risk.held_out import HeldOut
 
 Image = NDArray[np.float32]
@@ -70,6 +70,8 @@ class StableFields:
     """Of one exposure on average, in the unit of `images`."""
     weighting: RepetitionWeights
     """Of the exposures, by their noise."""
+    n_measured: NDArray[np.float32] | None = None
+    """(X, Y, Z) of whole planes, as in `Repetitions`; None where all were measured everywhere."""
 
     @property
     def average_noise_sd(self) -> float:
@@ -287,4 +289,7 @@ def stable_channels(repetitions: Repetitions, generator: torch.Generator) -> Ite
             void &= shared
         if not (counted & ~void).any():
             raise ValueError("the exposures do not differ: they are copies of one, or show nothing")
-        yield StableChannel(exposures, prepare_fields(exposures, counted & ~void, generator), void)
+        fields = prepare_fields(exposures, counted & ~void, generator)
+        if repetitions.n_measured is not None:
+            fields = replace(fields, n_measured=averaged(repetitions.n_measured))
+        yield StableChannel(exposures, fields, void)

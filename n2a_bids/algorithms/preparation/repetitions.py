@@ -22,7 +22,7 @@ from n2a_bids.algorithms.noise.noncentral_chi import (
 from n2a_bids.algorithms.normalization import LinearScale, Mask, Volume, apply_scales, match_scales
 from n2a_bids.algorithms.preparation.background import find_noisy_background
 from n2a_bids.algorithms.preparation.noise_floor import Floor, find_floor
-from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions
+from n2a_bids.algorithms.repetitions import DenoisedImage, Repetitions, averaged
 from n2a_bids.record.denoising import StrategyRecord
 
 
@@ -45,7 +45,7 @@ class Prepared:
     """In z-scores; ``None`` where no noise floor is found."""
     floor_left: str = ""
     """A sentence where there seems to be a floor of several coils, which is left."""
-    n_measured: NDArray[np.uint8] | None = None
+    n_measured: NDArray[np.uint8] | NDArray[np.float32] | None = None
     """(X, Y, Z) as in `Repetitions`."""
     background: Mask | None = None
     """Air that is far noisier than the brain, as in UNIT1; it stays as averaged. None where there is none."""
@@ -63,7 +63,7 @@ class Prepared:
         noise_sd = self.repetition_noise_sd * np.float32(self.weighting.noise_factor)
         if self.n_measured is None:
             return noise_sd
-        return noise_sd * np.sqrt(np.float32(len(self.images)) / np.maximum(self.n_measured, 1))
+        return noise_sd * np.sqrt(np.float32(len(self.images)) / averaged(self.n_measured))
 
     def average_noise_variance(self, place: Index) -> float:
         """Noise variance of the average in the brain part of a box, from how the repetitions differ there.

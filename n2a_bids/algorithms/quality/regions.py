@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.noise.estimate import capped_variance, high_pass, robust_sd
 from n2a_bids.algorithms.normalization import match_scales
 from n2a_bids.algorithms.quality.gain import decibels
+from n2a_bids.algorithms.repetitions import averaged
 from n2a_bids.record.regions import FEWEST_VOXELS, RegionRecord
 
 Volume = NDArray[np.float32]
@@ -92,7 +93,7 @@ def variance_of_mean(
     variance : array
         As `noise_variance`; its mean, where all repetitions were measured, is the square of `noise_sd_mean`.
     """
-    counts = np.atleast_1d(np.maximum(n_measured, 1)).astype(np.float32)
+    counts = np.atleast_1d(averaged(n_measured))
     variance = noise_variance / (counts if noise_variance.ndim == 3 else counts[..., None])
     whole = mask & (n_measured == np.max(n_measured))
     average = float(variance[whole].mean(dtype=np.float64)) if whole.any() else 0.0

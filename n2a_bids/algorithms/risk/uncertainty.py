@@ -20,7 +20,7 @@ from scipy import optimize
 
 from n2a_bids.algorithms.normalization import MaskedSmoother
 from n2a_bids.algorithms.preparation.repetitions import Prepared
-from n2a_bids.algorithms.repetitions import DenoisedImage
+from n2a_bids.algorithms.repetitions import DenoisedImage, averaged
 from n2a_bids.algorithms.risk.held_out import HeldOut
 from n2a_bids.algorithms.risk.stacking import STRENGTH, Stack
 
@@ -96,9 +96,9 @@ def with_uncertainty(
     error_sd : (X, Y, Z) float array or None
         Expected error in z-scores; None where the average itself was kept.
     """
-    n_measured = len(prepared.images) if prepared.n_measured is None else np.maximum(prepared.n_measured, 1)
+    n_measured = averaged(len(prepared.images) if prepared.n_measured is None else prepared.n_measured)
     bias_squared = np.float32(bias) ** 2
-    of_mean = np.sqrt(prepared.repetition_noise_sd**2 / np.float32(n_measured) + bias_squared)
+    of_mean = np.sqrt(prepared.repetition_noise_sd**2 / n_measured + bias_squared)
     if error_sd is None:
         error_sd = np.sqrt(prepared.average_noise_sd**2 + bias_squared)
         better = None

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.micrographs.alignment import move_back, move_flags_back
+from n2a_bids.algorithms.micrographs.alignment import (
+    exposure_weights,
+    fill_unmeasured,
+    move_back,
+    move_flags_back,
+    move_parts_back,
+)
 from n2a_bids.algorithms.micrographs.drift import Drift
 from n2a_bids.algorithms.micrographs.hot_pixels import find_hot_pixels
 from n2a_bids.algorithms.micrographs.lost_pixels import fill_lost_pixels, find_lost_pixels
@@ -96,7 +102,7 @@ def align_exposures(
     *,
     aligned: bool = False,
     largest_value: float | None = None,
-    shown: NDArray[np.bool_] | None = None,
+    measured_part: NDArray[np.float32] | None = None,
     report: Callable[[str], None] = lambda message: None,
 ) -> Exposures:
     """Put exposures that have been read on the grid of the first.
@@ -109,8 +115,9 @@ def align_exposures(
         Take them as they lie.
     largest_value : float, optional
         At which pixels are saturated; by default that of the camera.
-    shown : (R, X, Y, Z) bool array, optional
-        Where exposures were measured in full; by default everywhere.
+    measured_part : (R, X, Y, Z) float array, optional
+        Of what exposures were made of: less than 1 where some frames of a sum have drifted away. By default
+        exposures were measured in full everywhere.
     report : callable
         Told the drift, and what is left out.
 
@@ -129,22 +136,23 @@ def align_exposures(
         report(f"WARNING: left out: {reasons[index]}")
     lost = _with_hot_pixels(data, _only(kept, lost), drift)
     drift = _told(drift, report)
-    measured = ~lost if shown is None else ~lost & _only(kept, shown)
+    part = None if measured_part is None else _only(kept, measured_part) * ~lost
+    measured = ~lost if part is None else part == 1
     if drift is not None:
         saturated = _move_back(data, saturated, measured, drift)
+        part = None if part is None else move_parts_back(part, drift)
     counted = ~saturated.any(axis=(0, -1)) & measured.all(axis=0)
-    # What none has measured stays as it was filled.
-    measured[0] |= ~measured.any(axis=0)
+    weights = exposure_weights(measured, part)
     _refuse_none(counted, paths[kept[0]])
     gains = equal_gains(data, counted)
-    _fill_gaps(data, measured, gains)
+    fill_unmeasured(data, measured, weights, gains)
     # What was told of the first alone would cut off what others hold.
     first = replace(images[kept[0]], bit_depth=max(images[index].bit_depth for index in kept))
     repetitions = Repetitions(
         data=data,
         mask=counted,
         voxel_size_mm=first.pixel_size_mm or (1.0, 1.0, 1.0),
-        n_measured=None if measured.all() else measured.sum(axis=0, dtype=np.uint8),
+        n_measured=None if measured.all() else weights.sum(axis=0, dtype=np.float32),
         micrograph=True,
     )
     notes = _notes([images[index] for index in kept], lost, repetitions, gains)
@@ -248,17 +256,3 @@ def _move_back(
                 inside = inside & ~move_flags_back(~held, drift, index)
             measured[index, :, :, plane] = inside
     return moved_saturated
-
-
-def _fill_gaps(data: NDArray[np.float32], measured: NDArray[np.bool_], gains: NDArray[np.float64]) -> None:
-    """Give exposures, where they were not measured, the mean of those that were, in their own unit; in place.
-
-    `gains` lead from the unit of each exposure to that of the first.
-    """
-    gaps = ~measured.all(axis=0)
-    if not gaps.any():
-        return
-    factors = gains.astype(np.float32)[:, None, None]
-    values, known = data[:, gaps], measured[:, gaps][..., None]
-    mean = (values * factors * known).sum(axis=0) / known.sum(axis=0, dtype=np.float32)
-    data[:, gaps] = np.where(known, values, mean / factors)

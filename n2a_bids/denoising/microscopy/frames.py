@@ -25,8 +25,8 @@ class SummedFrames:
 
     groups: list[Micrograph]
     """Means of one page each, in single precision; a pixel that any frame saturates has the largest value."""
-    shown: NDArray[np.bool_]
-    """(G, X, Y, 1) where all frames of a group were measured: at the borders some have drifted away."""
+    measured_part: NDArray[np.float32]
+    """(G, X, Y, 1) of the frames of a group that were measured: at the borders some have drifted away."""
     notes: tuple[str, ...]
     """Which frames were left out, and how far the others had drifted."""
     drift_pixels: tuple[tuple[float, ...], ...] = ()
@@ -73,7 +73,7 @@ def sum_frames(stack: Micrograph, n_groups: int) -> SummedFrames:
     limit = _limit(sound)
     if drift is None:
         means = [_mean_of(sound, group, limit) for group in groups]
-        return SummedFrames(means, np.ones((n_groups, *stack.pixels.shape[:2], 1), bool), notes)
+        return SummedFrames(means, np.ones((n_groups, *stack.pixels.shape[:2], 1), np.float32), notes)
     hot = _hot_pixels(sound, drift)
     found = [_mean_along(sound, group, limit, drift, hot) for group in groups]
     notes += (
@@ -81,7 +81,7 @@ def sum_frames(stack: Micrograph, n_groups: int) -> SummedFrames:
         "pixels; each was moved back before they were summed",
     )
     path = tuple(tuple(map(float, shift)) for shift in drift.of_frames.shift_pixels)
-    return SummedFrames([mean for mean, _ in found], np.stack([shown for _, shown in found]), notes, path)
+    return SummedFrames([mean for mean, _ in found], np.stack([part for _, part in found]), notes, path)
 
 
 def _odd_frames(stack: Micrograph) -> dict[int, str]:
@@ -112,8 +112,8 @@ def _mean_of(stack: Micrograph, group: range, limit: float) -> Micrograph:
 
 def _mean_along(
     stack: Micrograph, group: range, limit: float, drift: FrameDrift, hot: NDArray[np.bool_]
-) -> tuple[Micrograph, NDArray[np.bool_]]:
-    """The mean of some frames moved back, of those that were measured at each pixel, and where all were."""
+) -> tuple[Micrograph, NDArray[np.float32]]:
+    """The mean of some frames moved back, of those measured at each pixel, and their part of all."""
     shape = (*stack.pixels.shape[:2], 1, stack.pixels.shape[3])
     total, nearest = np.zeros(shape), np.zeros(shape)
     count = np.zeros(shape[:2], int)
@@ -132,7 +132,7 @@ def _mean_along(
         count += inside
     seen = count[..., None, None]
     mean = np.where(seen > 0, total / np.maximum(seen, 1), nearest / len(group)).astype(np.float32)
-    return _as_exposure(stack, mean, is_full), (count == len(group))[..., None]
+    return _as_exposure(stack, mean, is_full), (count / len(group)).astype(np.float32)[..., None]
 
 
 def _as_exposure(stack: Micrograph, mean: NDArray[np.float32], is_full: NDArray[np.bool_]) -> Micrograph:

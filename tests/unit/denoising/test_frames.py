@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from n2a_bids.algorithms.micrographs.frame_drift import estimate_frame_drift
+from n2a_bids.denoising.microscopy.exposures import align_exposures
 from n2a_bids.denoising.microscopy.frames import sum_frames
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.io.micrograph_pixels import Micrograph
@@ -87,7 +88,7 @@ def test_sound_frames_are_all_used(movie):
     """Noise, beams that change and empty fields of view are no faults, and nothing is moved."""
     found = sum_frames(_stack(movie), 2)
     assert found.notes == ()
-    assert found.shown.all()
+    assert (found.measured_part == 1).all()
     for index, group in enumerate(found.groups):
         np.testing.assert_allclose(group.pixels[:, :, 0], movie[:, :, index::2].mean(axis=2), rtol=1e-6)
 
@@ -134,7 +135,7 @@ def test_a_specimen_that_drifts_is_summed_as_if_it_stood(n_frames, counts, step)
     told = float(moved.notes[0].partition("up to ")[2].split()[0])
     assert told == pytest.approx((n_frames - 1) * step * np.hypot(1, 0.6), rel=0.15, abs=0.3)
     truth = counts * FINE[32:-32, 32:-32]
-    shown = moved.shown.all(axis=0)[..., 0]
+    shown = (moved.measured_part == 1).all(axis=0)[..., 0]
     assert 0.5 < shown.mean() < 1
     errors = [
         np.sqrt(
@@ -143,6 +144,21 @@ def test_a_specimen_that_drifts_is_summed_as_if_it_stood(n_frames, counts, step)
         for found in (moved, still)
     ]
     assert errors[0] < 1.15 * errors[1]
+
+
+def test_borders_tell_how_many_frames_show_them():
+    """Their noise is that of so many exposures, though no exposure was measured there in full."""
+    counts, step = 200, 1.5
+    movie = _stack(_drifting(counts, np.outer(np.arange(12), (step, 0))))
+    found = sum_frames(movie, 2)
+    aligned = align_exposures(found.groups, measured_part=found.measured_part).repetitions
+    error = (aligned.data.mean(axis=0) - counts * FINE[32:-32, 32:-32, None, None])[..., 0]
+    told = aligned.n_measured
+    assert told.max() == 2 and set(np.round(6 * told[told < 1]).astype(int).flat) > {1, 2, 3, 4}
+    for low, high in ((0.1, 0.6), (0.6, 1), (2, 2)):
+        seen = (told >= low) & (told <= high)
+        noise_sd = np.sqrt(counts / 6 / told[seen])
+        assert np.std(error[seen] / noise_sd) == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

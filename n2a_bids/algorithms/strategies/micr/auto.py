@@ -12,7 +12,6 @@ from torch import nn
 
 from n2a_bids.algorithms.context import Context
 from n2a_bids.algorithms.masked_filters import box_within
-from n2a_bids.algorithms.micrographs.planes import denoise_planes
 from n2a_bids.algorithms.micrographs.stabilised import StableFields, hold_out_squares
 from n2a_bids.algorithms.nn.planar import FLIPS
 from n2a_bids.algorithms.nn.weights import PretrainedWeights, check_zero_shot
@@ -28,6 +27,7 @@ from n2a_bids.algorithms.strategies.micr.channels import (
     DenoisedChannel,
     TrainingConfig,
     denoise_channels,
+    denoise_whole,
     train_network,
     training_config,
 )
@@ -123,8 +123,7 @@ def _denoise_channel(
     context.report("denoising the whole image")
     noise_sd = fields.noise_sd if each else fields.average_noise_sd
     method = PlaneEstimator(context, FLIPS[: config.training.n_flips]).blend(candidates, weights, noise_sd)
-    how = {"each": each, "memory_gb": context.memory_gb, "report": context.report}
-    image = denoise_planes(exposures, fields.scale, method, weighting, **how)
+    image = denoise_whole(exposures, fields, method, context, each=each)
     gain = replace(found.gain, denoising=estimate_denoising_gain(judged, fields, held_out, context))
     rows = anchor_candidates(found.candidates, gain.denoising)
     return replace(found, image=image, candidates=rows, gain=gain, rings=rings)

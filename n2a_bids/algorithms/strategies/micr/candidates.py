@@ -50,15 +50,15 @@ class PlaneEstimator:
     plane: Image | None = None
     """its only plane."""
 
-    def estimate(self, candidate: PlaneCandidate, image: Image, noise_sd: float) -> Image:
-        """Denoise a stabilised (X, Y) image whose noise SD is given."""
+    def estimate(self, candidate: PlaneCandidate, image: Image, noise_sd: Image | float) -> Image:
+        """Denoise a stabilised (X, Y) image whose noise SD is given, for all pixels or for each."""
         if candidate.network is None:
             return image
         if image is not self.image:
             self.image, self.done = image, {}
         key = (id(candidate.network), candidate.noise_factor)
         if key not in self.done:
-            level = np.float32(noise_sd * candidate.noise_factor)
+            level = np.asarray(noise_sd * candidate.noise_factor, np.float32)
             self.done[key] = predict_plane(
                 candidate.network, image, level, device=self.context.device, flips=self.flips
             )
@@ -86,10 +86,10 @@ class PlaneEstimator:
         """A weighted mean of candidates as an estimate of tiles, whose noise SD is given."""
         used = [(candidate, np.float32(w)) for candidate, w in zip(candidates, weights) if w > 0]
 
-        def estimate(tile: Image) -> Image:
+        def estimate(tile: Image, noise_factor: Image | float = 1.0) -> Image:
             total = np.zeros_like(tile)
             for candidate, weight in used:
-                total += weight * self.estimate(candidate, tile, noise_sd)
+                total += weight * self.estimate(candidate, tile, noise_factor * noise_sd)
             self.image, self.done = None, {}
             return total
 

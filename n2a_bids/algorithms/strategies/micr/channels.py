@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,9 +125,11 @@ def network_estimate(
     network: nn.Module, noise_sd: float, context: Context, flips: tuple[tuple[int, ...], ...] = ((),)
 ) -> TileEstimate:
     """A network as an estimate of tiles; `noise_sd` is that of what is denoised."""
-    estimate = partial(
-        predict_plane, network, noise_sd=np.float32(noise_sd), device=context.device, flips=flips
-    )
+
+    def estimate(tile: Image, noise_factor: Image | float = 1.0) -> Image:
+        level = np.asarray(noise_factor * noise_sd, np.float32)
+        return predict_plane(network, tile, level, device=context.device, flips=flips)
+
     return TileEstimate(estimate, receptive_radius(network))
 
 
@@ -160,11 +161,29 @@ def denoise_with_network(
         Intensities.
     """
     noise_sd = fields.noise_sd if each else fields.average_noise_sd
+    method = network_estimate(network, noise_sd, context, FLIPS[:n_flips])
+    return denoise_whole(exposures, fields, method, context, each=each)
+
+
+def denoise_whole(
+    exposures: NDArray[np.float32],
+    fields: StableFields,
+    method: TileEstimate,
+    context: Context,
+    *,
+    each: bool,
+) -> NDArray[np.float32]:
+    """Denoise the exposures of a channel by any method.
+
+    Parameters and result as of `denoise_with_network`; the method is told the noise SD of what it is given
+    where all exposures were measured.
+    """
     return denoise_planes(
         exposures,
         fields.scale,
-        network_estimate(network, noise_sd, context, FLIPS[:n_flips]),
+        method,
         fields.weighting,
+        n_measured=fields.n_measured,
         each=each,
         memory_gb=context.memory_gb,
         report=context.report,
