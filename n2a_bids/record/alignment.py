@@ -117,6 +117,18 @@ class FieldDisplacement:
     largest: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EddyCurrentsRecord:
+    """Eddy currents of one series, for the node that joins those of several; see `EddyCurrents`."""
+
+    axis: int
+    centre_mm: tuple[float, ...]
+    shift_mm: tuple[float, ...]
+    slopes: tuple[tuple[float, ...], ...]
+    certainty: tuple[tuple[float, ...], ...]
+    evidence: tuple[tuple[float, ...], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationRecord:
     """How diffusion series were registered with each other, before they are brought to one grid."""

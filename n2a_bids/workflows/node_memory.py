@@ -17,6 +17,7 @@ _COPIES = {
     "pick": 3.0,
     "distinct": 3.0,
     "motion": 2.0,
+    "shared_motion": 2.0,
     "align": 4.0,
     "split": 4.0,
     "own_grids": 4.0,

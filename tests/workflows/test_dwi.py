@@ -98,6 +98,32 @@ def test_eddy_currents_are_looked_for_along_the_axis_of_each_sidecar(tmp_path, k
     assert all(np.linalg.norm(one) == pytest.approx(0 if corrected else 1) for one in axes)
 
 
+@pytest.mark.parametrize(
+    ("kind", "second", "shares"),
+    [
+        ("repeat", {}, True),
+        ("repeat", {"TotalReadoutTime": 0.09}, False),
+        ("repeat", {"PhaseEncodingDirection": "i"}, False),
+        ("repeat", {"PhaseEncodingDirection": None}, False),
+        ("reverse-pe", {}, False),
+    ],
+)
+def test_repeats_of_one_protocol_share_their_eddy_currents(tmp_path, kind, second, shares):
+    """What all that follows takes is the motion by these, where sidecars tell that there is one protocol."""
+    _, unit, _ = _workflow(tmp_path / "first", kind)
+    images = [
+        replace(image, metadata={"TotalReadoutTime": 0.05, **image.metadata, **(second if index else {})})
+        for index, image in enumerate(unit.images)
+    ]
+    config = Config(tmp_path / "first" / "bids", tmp_path / "out", tmp_path / "work", "uuid")
+    workflow = init_dwi_unit_wf(replace(unit, images=tuple(images)), config)
+    shared = workflow.get_node("shared_motion")
+    assert (shared is not None) is shares
+    if shares:
+        of_own = {node.name for node in workflow._graph.successors(workflow.get_node("motion"))}
+        assert of_own == {"shared_motion"}
+
+
 def test_lost_slices_are_looked_for_across_the_axis_of_each_sidecar(tmp_path):
     """And stood in for along it; the last axis where no sidecar names one."""
     _, unit, _ = _workflow(tmp_path / "first", "repeat")

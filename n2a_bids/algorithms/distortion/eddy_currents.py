@@ -9,7 +9,8 @@ follows the gradients parts it from motion, is from Andersson and Sotiropoulos, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ _ERROR_OF_SLOPES = 0.002
 """Of a volume beside what others predict, by contrast, in mm per mm."""
 _LEAST_MM = 0.2
 """A distortion that moves no point of the brain farther is left."""
+_OTHER_GRADIENTS = 0.1
+"""Of gradients over the strongest: 6 degrees, as between series that are averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class EddyCurrents:
     """(3,) displacement of the centre by a gradient of the strongest volume along x, y and z of the world."""
     slopes: NDArray[np.float64]
     """(3, 3) displacement per mm along each array axis (second index), by such a gradient (first)."""
+    certainty: NDArray[np.float64]
+    """(3, 3) inverse covariance with which the volumes tell each column of `slopes`, and"""
+    evidence: NDArray[np.float64]
+    """(3, 3) the same times what they tell, before doubtful parts were taken off."""
 
     def shear(self, gradient: NDArray[np.float64]) -> Shear:
         """What a (3,) gradient, over that of the strongest volume, does to a volume."""
@@ -109,24 +116,91 @@ def believed_currents(
     if not slopes_are_sure:
         return None
     shift_mm = shift[:, 0] if shifts_are_sure else np.zeros(3)
-    found = _without_doubtful(by_extent / extent_mm, slopes[weighted], compared[weighted])
-    currents = EddyCurrents(axis, centre, shift_mm, found)
+    certainty, evidence = _evidence(by_extent / extent_mm, slopes[weighted], compared[weighted])
+    found = _without_doubtful(certainty, evidence)
+    currents = EddyCurrents(axis, centre, shift_mm, found, certainty, evidence)
     some = points_mm[:: max(1, len(points_mm) // 500)]
     moved_mm = max(np.abs(currents.shear(gradient).along(some)).max() for gradient in strength[weighted])
     return currents if moved_mm > _LEAST_MM else None
 
 
-def _without_doubtful(
+def shared_currents(
+    found: Sequence[EddyCurrents], directions: Sequence[NDArray[np.float64]], signs: Sequence[float]
+) -> list[EddyCurrents]:
+    """Eddy currents of series of one protocol, which have them in common, each in its own frame.
+
+    What all gradients of a table have in common hardly shows in one series; what is done to all volumes of
+    two alike differs, where each is corrected by itself, by twice the error of that.
+
+    Parameters
+    ----------
+    found : sequence of EddyCurrents
+        Of each series by itself, with one phase encoding in the world.
+    directions : sequence of (3, 3) arrays
+        Axes of each array in the world, as columns.
+    signs : sequence of float
+        1, or -1 for a table of which all gradients are those of the first reversed: converters turn them.
+
+    Returns
+    -------
+    shared : list of EddyCurrents
+        With the slopes that all together tell. Shifts stay as found: they look like motion, and are undone
+        with it.
+    """
+    turns = [
+        sign * np.sign(axes[:, one.axis] @ directions[0][:, found[0].axis])
+        for one, axes, sign in zip(found, directions, signs, strict=True)
+    ]
+    certainty = np.sum([one.certainty for one in found], axis=0)
+    evidence = np.sum(
+        [turn * one.evidence @ axes.T for one, axes, turn in zip(found, directions, turns, strict=True)],
+        axis=0,
+    )
+    in_world = _without_doubtful(certainty, evidence)
+    return [
+        replace(one, slopes=turn * in_world @ axes, certainty=certainty, evidence=turn * evidence @ axes)
+        for one, axes, turn in zip(found, directions, turns, strict=True)
+    ]
+
+
+def reversal(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
+    """1 where the gradients of two series are alike, -1 where all are reversed; None where they differ.
+
+    Parameters
+    ----------
+    first, second : (C, 3) arrays
+        `relative_gradients` of corresponding volumes.
+
+    Examples
+    --------
+    >>> table = np.array([[0.0, 0, 0], [1, 0, 0], [0, 0.6, 0.8]])
+    >>> reversal(table, table), reversal(table, -table), reversal(table, table[:, ::-1])
+    (1.0, -1.0, None)
+    """
+    if first.shape != second.shape:
+        return None
+    for sign in (1.0, -1.0):
+        if np.abs(first - sign * second).max() < _OTHER_GRADIENTS:
+            return sign
+    return None
+
+
+def _evidence(
     found: NDArray[np.float64], slopes: NDArray[np.float64], compared: NDArray[np.float64]
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Certainty and evidence of `EddyCurrents`, from coefficients that fit best and what they leave."""
+    left = slopes - compared @ found
+    error = float((left**2).mean()) + _ERROR_OF_SLOPES**2
+    return compared.T @ compared / error, compared.T @ slopes / error
+
+
+def _without_doubtful(certainty: NDArray[np.float64], evidence: NDArray[np.float64]) -> NDArray[np.float64]:
     """Coefficients without what hangs on differences that contrast can make (ridge regression).
 
     What all gradients of a table have in common hardly shows where volumes are compared with each other.
     """
-    left = slopes - compared @ found
-    error = float((left**2).mean()) + _ERROR_OF_SLOPES**2
-    expected = float((found**2).mean())
-    return np.linalg.solve(compared.T @ compared + error / expected * np.eye(3), compared.T @ slopes)
+    told, *_ = np.linalg.lstsq(certainty, evidence, rcond=None)
+    return np.linalg.solve(certainty + np.eye(3) / float((told**2).mean()), evidence)
 
 
 def _centred(rows: NDArray[np.float64]) -> NDArray[np.float64]:

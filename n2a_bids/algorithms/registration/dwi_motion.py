@@ -76,6 +76,8 @@ class EstimatedMotion:
     last_step_voxels: float
     """How far the last round moved a brain voxel of any volume at most, relative to the others."""
     converged: bool
+    currents: EddyCurrents | None = None
+    """What was found of eddy currents; None where there are none, or none were looked for."""
 
 
 def estimate_motion(
@@ -85,6 +87,7 @@ def estimate_motion(
     voxel_size_mm: tuple[float, float, float],
     align_shell: AlignContrasts,
     phase_encoding_axis: int | None = None,
+    known_currents: EddyCurrents | None = None,
 ) -> EstimatedMotion:
     """Motion of every volume relative to the first one without diffusion weighting.
 
@@ -103,6 +106,8 @@ def estimate_motion(
         contrasts differ: CSF is bright in one and dark in the other.
     phase_encoding_axis : int, optional
         Axis of the array along which eddy currents distort the volumes; by default they are not looked for.
+    known_currents : EddyCurrents, optional
+        Undone from the start; others are not looked for.
     """
     compared = Comparison(
         sample_points(mask, voxel_size_mm),
@@ -111,11 +116,11 @@ def estimate_motion(
         _noise_over_signal(data, gradients, mask),
     )
     groups, motions = compared.groups, np.zeros((data.shape[-1], 6))
-    axis = phase_encoding_axis if can_be_told(gradients) else None
+    axis = phase_encoding_axis if known_currents is None and can_be_told(gradients) else None
     rests_mm = np.array(_STEP_VOXELS) * min(voxel_size_mm)
     smoothings_mm = _smoothings_mm(mask, voxel_size_mm, compared.noise)
     steps_mm: list[float] = []
-    currents: EddyCurrents | None = None
+    currents = known_currents
     for smoothing_mm, rest_mm, n_rounds in zip(smoothings_mm, rests_mm, _CURRENT_ROUNDS, strict=True):
         # Not named, so that images of one smoothing are gone when those of the next are made.
         smoothed = (SmoothImage(volume, voxel_size_mm, smoothing_mm) for volume in np.moveaxis(data, -1, 0))
@@ -129,13 +134,20 @@ def estimate_motion(
     moving = [motion_matrix(motion, compared.points) for motion in motions]
     maps = distortion @ _between_voxels(moving, voxel_size_mm)
     align_groups(data, maps, groups, gradients.bvals, mask, align_shell, errors_voxels)
-    reference = int(np.argmax(gradients.is_b0)) if gradients.is_b0.any() else int(groups[0][0])
-    # Exactly the identity for the reference, whatever rounding leaves.
-    moved = maps @ inverse(maps[reference])
-    moved[reference] = np.eye(4)
+    moved = _from_reference(maps, gradients, groups)
     rigid = np.stack([inverse(one) @ whole for one, whole in zip(distortion, moved)]) if currents else moved
     step = steps_mm[-1] / min(voxel_size_mm)
-    return EstimatedMotion(moved, rigid, len(steps_mm), round(step, 4), step < _STEP_VOXELS[-1])
+    came_to_rest = step < _STEP_VOXELS[-1]
+    return EstimatedMotion(moved, rigid, len(steps_mm), round(step, 4), came_to_rest, currents)
+
+
+def _from_reference(maps: NDArray, gradients: Gradients, groups: list[NDArray[np.intp]]) -> NDArray:
+    """(C, 4, 4) maps as seen from the first b0; from the first volume where there is none."""
+    reference = int(np.argmax(gradients.is_b0)) if gradients.is_b0.any() else int(groups[0][0])
+    moved = maps @ inverse(maps[reference])
+    # Exactly the identity for the reference, whatever rounding leaves.
+    moved[reference] = np.eye(4)
+    return moved
 
 
 def _between_voxels(
@@ -183,7 +195,7 @@ def _settle(
     _undo(images, currents, compared.gradients)
     steps_mm = _come_to_rest(images, compared, motions, tolerance_mm)
     if search is None:
-        return steps_mm, None
+        return steps_mm, currents
     axis, n_rounds = search
     for _ in range(n_rounds):
         before, currents = currents, _find_currents(images, compared, motions, currents, axis)

@@ -25,6 +25,7 @@ STEP_WORDS = {
     "mask": "brain mask",
     "distinct": "copies looked for",
     "motion": "motion estimated",
+    "shared_motion": "eddy currents joined",
     "register": "series registered",
     "distortion": "distortion estimated",
     "align": "images aligned",
@@ -50,6 +51,7 @@ _STEPS_S: dict[str, dict[str, tuple[float, float]]] = {
         "mask": (3.5, 0.6),
         "distinct": (0.3, 0.12),
         "motion": (4.0, 2.1),
+        "shared_motion": (1.0, 0.8),
         "distortion": (2.0, 1.0),
         "align": (0.5, 0.7),
         "inspect": (0.3, 0.03),
@@ -123,6 +125,8 @@ def plan_unit(unit: DenoisingUnit, config: Config, slower: float | None = None) 
     if len(unit.images) == 1:
         for name in ("align_wf.register", "align_wf.resample"):
             steps.pop(name, None)
+    if unit.kind != "dwi-repeats":
+        steps.pop("shared_motion", None)
     if not unit.distortion_is_estimated:
         steps.pop("distortion", None)
     if config.outputs.regions and unit.has_regional_noise:

@@ -26,6 +26,7 @@ _LONG_STEPS = {
     "align_wf.register": "registering the repetitions",
     "register": "registering the series",
     "motion": "estimating motion",
+    "shared_motion": "joining eddy currents",
     "distortion": "estimating distortion",
     "denoise": "denoising",
     "regions_wf.place": "bringing the regions of the atlas",

@@ -14,6 +14,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, isdefined, traits
 from numpy.typing import NDArray
 
+from n2a_bids.algorithms.distortion.eddy_currents import EddyCurrents
 from n2a_bids.algorithms.registration.dwi_motion import EstimatedMotion, estimate_motion
 from n2a_bids.algorithms.registration.dwi_resampling import still_b0
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, SeriesRegistration, register_series
@@ -29,13 +30,15 @@ from n2a_bids.io.transforms import (
     write_itk_transform,
     write_transforms,
 )
-from n2a_bids.record.alignment import MotionBetweenSeries, RegistrationRecord
+from n2a_bids.record.alignment import EddyCurrentsRecord, MotionBetweenSeries, RegistrationRecord
 from n2a_bids.system.child import run_ants
 
 _LOGGER = logging.getLogger("nipype.interface")
 
 
-class _EstimateMotionInputSpec(MaskedSeriesInputSpec):
+class EstimateMotionInputSpec(MaskedSeriesInputSpec):
+    """A series whose motion is estimated."""
+
     random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
     phase_encoding = traits.List(
         traits.Float(),
@@ -43,34 +46,84 @@ class _EstimateMotionInputSpec(MaskedSeriesInputSpec):
     )
 
 
-class _EstimateMotionOutputSpec(TraitedSpec):
+class MotionOutputSpec(TraitedSpec):
+    """Motion of a series, and its b0 without it."""
+
     motion_file = File(
         exists=True, desc="JSON: for each volume, world where the first b0 lies to world of the volume"
     )
     b0_file = File(exists=True, desc="mean of the b0s where the first of them lies")
 
 
+class _EstimateMotionOutputSpec(MotionOutputSpec):
+    currents_file = traits.Str(desc="JSON: its eddy currents; empty where none were found")
+
+
 class EstimateMotion(ResumableInterface):
     """Motion of every volume relative to the first b0, and the mean of the b0s without it."""
 
-    input_spec = _EstimateMotionInputSpec
+    input_spec = EstimateMotionInputSpec
     output_spec = _EstimateMotionOutputSpec
 
     def _run_interface(self, runtime):
-        data, affine = load(Path(self.inputs.in_file))
-        mask = load(Path(self.inputs.mask_file))[0] > 0.5
-        table = read_table(self.inputs, affine)
-        align_shell = partial(_align_shell, mask, affine, Path(runtime.cwd), self.inputs.random_seed)
-        direction = self.inputs.phase_encoding
-        axis = phase_encoding_axis(direction, affine) if isdefined(direction) and direction else None
-        motion = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell, axis)
-        _tell_convergence(Path(self.inputs.in_file).name, motion)
-        motion_file = write_transforms(_in_world(motion, affine), Path(runtime.cwd) / "motion.json")
-        self._results["motion_file"] = os.fspath(motion_file)
-        b0_file = Path(runtime.cwd) / "b0.nii.gz"
-        b0 = still_b0(data, table, motion.voxel_maps, mask)
-        self._results["b0_file"] = os.fspath(save_like(b0, Path(self.inputs.mask_file), b0_file))
+        folder = Path(runtime.cwd)
+        motion, self._results = estimate_series_motion(self.inputs, folder)
+        self._results["currents_file"] = ""
+        if motion.currents is not None:
+            path = write_record(to_record(motion.currents), folder / "eddy_currents.json")
+            self._results["currents_file"] = os.fspath(path)
         return runtime
+
+
+def estimate_series_motion(
+    inputs: TraitedSpec, folder: Path, known_currents: EddyCurrents | None = None
+) -> tuple[EstimatedMotion, dict[str, str]]:
+    """Motion of the series of a node.
+
+    Parameters
+    ----------
+    inputs : TraitedSpec
+        As `EstimateMotionInputSpec`.
+    folder : Path
+        Where the outputs are written.
+    known_currents : EddyCurrents, optional
+        Undone; others are not looked for.
+
+    Returns
+    -------
+    motion : EstimatedMotion
+    outputs : dict
+        As `MotionOutputSpec`.
+    """
+    data, affine = load(Path(inputs.in_file))
+    mask = load(Path(inputs.mask_file))[0] > 0.5
+    table = read_table(inputs, affine)
+    align_shell = partial(_align_shell, mask, affine, folder, inputs.random_seed)
+    direction = inputs.phase_encoding
+    axis = phase_encoding_axis(direction, affine) if isdefined(direction) and direction else None
+    motion = estimate_motion(data, table, mask, voxel_sizes_mm(affine), align_shell, axis, known_currents)
+    _tell_convergence(Path(inputs.in_file).name, motion)
+    motion_file = write_transforms(_in_world(motion, affine), folder / "motion.json")
+    b0 = still_b0(data, table, motion.voxel_maps, mask)
+    b0_file = save_like(b0, Path(inputs.mask_file), folder / "b0.nii.gz")
+    return motion, {"motion_file": os.fspath(motion_file), "b0_file": os.fspath(b0_file)}
+
+
+def to_record(currents: EddyCurrents) -> EddyCurrentsRecord:
+    """The same as numbers."""
+    arrays = (currents.slopes, currents.certainty, currents.evidence)
+    return EddyCurrentsRecord(
+        currents.axis,
+        tuple(currents.centre_mm.tolist()),
+        tuple(currents.shift_mm.tolist()),
+        *(tuple(map(tuple, array.tolist())) for array in arrays),
+    )
+
+
+def to_currents(record: EddyCurrentsRecord) -> EddyCurrents:
+    """The same as arrays."""
+    arrays = (record.centre_mm, record.shift_mm, record.slopes, record.certainty, record.evidence)
+    return EddyCurrents(record.axis, *map(np.array, arrays))
 
 
 def _in_world(motion: EstimatedMotion, affine: NDArray[np.float64]) -> list[Affine]:

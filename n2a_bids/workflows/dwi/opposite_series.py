@@ -9,6 +9,7 @@ from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi.motion import RegisterSeries
 from n2a_bids.interfaces.dwi.reversed_b0 import ShareDisplacement
+from n2a_bids.workflows.dwi.motion import motion_node
 
 
 def add_opposite_series(workflow: Workflow, unit: DenoisingUnit, align: Node) -> None:
@@ -42,7 +43,7 @@ def connect_b0s(workflow: Workflow, estimate: Node, align: Node) -> None:
     """What is estimated between all series of a unit comes from their b0s and brains."""
     workflow.connect(
         [
-            (workflow.get_node("motion"), estimate, [("b0_file", "b0_files")]),
+            (motion_node(workflow), estimate, [("b0_file", "b0_files")]),
             (workflow.get_node("mask"), estimate, [("out_mask", "mask_files")]),
             (estimate, align, [("record_file", "registration_file")]),
         ]
@@ -79,7 +80,8 @@ def _estimate(unit: DenoisingUnit) -> EstimateDistortion:
 
 def _connect_leaders(workflow: Workflow, distortion: Node, pair: list[int]) -> None:
     """The b0s and brains of two of the series."""
-    for node, field, target in (("motion", "b0_file", "b0_files"), ("mask", "out_mask", "mask_files")):
+    motion, mask = motion_node(workflow), workflow.get_node("mask")
+    for node, field, target in ((motion, "b0_file", "b0_files"), (mask, "out_mask", "mask_files")):
         leaders = Node(Select(index=pair), name=f"leading_{target}")
-        workflow.connect(workflow.get_node(node), field, leaders, "inlist")
+        workflow.connect(node, field, leaders, "inlist")
         workflow.connect(leaders, "out", distortion, target)

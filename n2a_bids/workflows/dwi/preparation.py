@@ -11,7 +11,6 @@ from nipype.interfaces.utility import Select
 
 from n2a_bids.config import Config
 from n2a_bids.dataset.read.complex_parts import slice_axis
-from n2a_bids.dataset.read.gradient_tables import phase_encoding_axis_in_world
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.anat.mask import GivenBrainMask
 from n2a_bids.interfaces.complex_parts import PlacePhase
@@ -19,10 +18,11 @@ from n2a_bids.interfaces.dwi.align import AlignSeries
 from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.interfaces.dwi.copies import FindSeriesCopies
 from n2a_bids.interfaces.dwi.in_place import KeepInPlace
-from n2a_bids.interfaces.dwi.motion import EstimateMotion, RegisterSeries
+from n2a_bids.interfaces.dwi.motion import RegisterSeries
 from n2a_bids.interfaces.dwi.series import PickVolumes
 from n2a_bids.io.images import UNREADABLE, finest_images
 from n2a_bids.workflows.complex_parts import init_check_node, init_demodulate_node, second_files
+from n2a_bids.workflows.dwi.motion import add_motion, motion_node
 from n2a_bids.workflows.dwi.opposite_series import add_opposite_series, connect_b0s
 from n2a_bids.workflows.dwi.reversed_b0 import add_reversed_b0
 
@@ -98,7 +98,7 @@ def init_preparation(
         [
             (pick, align, [("bval_file", "bval_files"), ("bvec_file", "bvec_files")]),
             (pick, align, [("lost_slices", "lost_slices")]),
-            (workflow.get_node("motion"), align, [("b0_file", "b0_files")]),
+            (motion_node(workflow), align, [("b0_file", "b0_files")]),
             (workflow.get_node("distinct"), align, [("reasons", "excluded")]),
         ]
     )
@@ -115,14 +115,6 @@ def init_preparation(
 def _add_motion(workflow: Workflow, unit: DenoisingUnit, given: Path | None, config: Config) -> None:
     """Add what is known of each series by itself: its volumes, brain and motion; and which are copies."""
     pick, mask = _pick_node(unit), _mask_node(unit, given)
-    of_each = ["in_file", "bval_file", "bvec_file", "mask_file", "phase_encoding"]
-    estimate = EstimateMotion(random_seed=config.denoise.random_seed)
-    motion = MapNode(estimate, of_each, name="motion", mem_gb=3.0)
-    # What corrected the distortion by fields has corrected that by eddy currents, too.
-    axes = [
-        [] if config.selection.dwi_corrected else phase_encoding_axis_in_world(image) for image in unit.images
-    ]
-    motion.inputs.phase_encoding = axes
     names = [image.path.name for image in unit.images]
     distinct = Node(FindSeriesCopies(names=names), name="distinct", mem_gb=1.5)
     tables = ("bval_file", "bvec_file")
@@ -130,10 +122,9 @@ def _add_motion(workflow: Workflow, unit: DenoisingUnit, given: Path | None, con
         [
             (pick, mask, [("b0_file", "in_file")]),
             (pick, distinct, [("out_file", "in_files"), *((field, f"{field}s") for field in tables)]),
-            (pick, motion, [("out_file", "in_file"), *((field, field) for field in tables)]),
-            (mask, motion, [("out_mask", "mask_file")]),
         ]
     )
+    add_motion(workflow, unit, config)
 
 
 def _align_node(unit: DenoisingUnit, given: Path | None, config: Config, reference_reason: str) -> Node:
@@ -157,7 +148,7 @@ def _connect_alignment(workflow: Workflow, align: Node) -> None:
         [
             (workflow.get_node("mask"), first_mask, [("out_mask", "inlist")]),
             (first_mask, align, [("out", "mask_file")]),
-            (workflow.get_node("motion"), align, [("motion_file", "motion_files")]),
+            (motion_node(workflow), align, [("motion_file", "motion_files")]),
             (workflow.get_node("pick"), align, [("values_file", "in_files")]),
         ]
     )
@@ -249,7 +240,7 @@ def add_placed_phase(workflow: Workflow, unit: DenoisingUnit) -> tuple[Node, str
     workflow.connect(
         [
             (workflow.get_node("pick"), place, of_each),
-            (workflow.get_node("motion"), place, [("motion_file", "motion_files")]),
+            (motion_node(workflow), place, [("motion_file", "motion_files")]),
             (workflow.get_node("align"), place, [("mask_file", "mask_file")]),
         ]
     )

@@ -10,6 +10,7 @@ from n2a_bids.dataset.read.gradient_tables import read_shape
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.dwi.distortion import EstimateDistortion
 from n2a_bids.interfaces.dwi.reversed_b0 import MeanReversedB0
+from n2a_bids.workflows.dwi.motion import motion_node
 from n2a_bids.workflows.dwi.opposite_series import init_displacements, readout_ratio
 
 
@@ -51,14 +52,14 @@ def add_reversed_b0(workflow: Workflow, unit: DenoisingUnit, align: Node) -> Non
 def _connect_b0s(workflow: Workflow, b0: Node, distortion: Node) -> None:
     """The b0 and brain of the first series, and those of the partner."""
     for node, field, out, target in (
-        ("motion", "b0_file", "b0_file", "b0_files"),
-        ("mask", "out_mask", "mask_file", "mask_files"),
+        (motion_node(workflow), "b0_file", "b0_file", "b0_files"),
+        (workflow.get_node("mask"), "out_mask", "mask_file", "mask_files"),
     ):
         first = Node(Select(index=[0]), name=f"first_{target}")
         both = Node(Merge(2), name=f"both_{target}")
         workflow.connect(
             [
-                (workflow.get_node(node), first, [(field, "inlist")]),
+                (node, first, [(field, "inlist")]),
                 (first, both, [("out", "in1")]),
                 (b0, both, [(out, "in2")]),
                 (both, distortion, [("out", target)]),

@@ -23,6 +23,7 @@ from n2a_bids.workflows.denoise import DENOISED, DenoiseFacts, connect_fields, i
 from n2a_bids.workflows.derivatives import measures_regions, tells_error
 from n2a_bids.workflows.descriptions import choice, masking, opening, series_preparation
 from n2a_bids.workflows.dwi.downstream import init_dwi_downstream_wf, wants_own_grids
+from n2a_bids.workflows.dwi.motion import motion_node
 from n2a_bids.workflows.dwi.preparation import (
     add_placed_phase,
     connect_places,
@@ -195,7 +196,7 @@ def _connect_acquired(workflow: Workflow, downstream: Workflow, unit: DenoisingU
     workflow.connect(
         [
             (workflow.get_node("pick"), downstream, acquired),
-            (workflow.get_node("motion"), downstream, [("motion_file", "inputnode.motion")]),
+            (motion_node(workflow), downstream, [("motion_file", "inputnode.motion")]),
             (workflow.get_node("outputs_wf"), downstream, [("describe.denoised", "inputnode.sidecar")]),
         ]
     )

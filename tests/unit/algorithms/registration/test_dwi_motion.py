@@ -1,6 +1,7 @@
 """Laws of motion estimation between diffusion volumes."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -215,6 +216,20 @@ def test_eddy_currents_are_found_and_are_no_motion(bvals):
     moved = [_largest_error_mm(np.eye(4), one, mask) for one in truth]
     assert np.max(moved) > 2
     assert np.median(errors) < np.median(moved) / 2 and max(errors) < 1
+
+
+def test_known_eddy_currents_are_undone_and_no_others_looked_for():
+    """As what a series shares with another: the head keeps still, and slopes are those that were given."""
+    image, mask = _head()
+    series, table = _tissue_series(_SPREAD, image, mask)
+    slopes = np.array([[0.03, 0.0, -0.02], [0.0, 0.02, 0.03], [-0.02, 0.01, 0.05]])
+    noisy = _with_noise(_sheared(series, table, np.zeros(3), slopes))
+    own = estimate_motion(noisy, table, mask, _SIZE, _still, 1)
+    given = replace(own.currents, slopes=slopes)
+    found = estimate_motion(noisy, table, mask, _SIZE, _still, 1, given)
+    assert found.currents is given
+    assert found.n_rounds < own.n_rounds
+    assert np.median([_largest_error_mm(one, np.eye(4), mask) for one in found.rigid_maps]) < 0.6
 
 
 @pytest.mark.parametrize("bvals", [_SPREAD, _IVIM, _DSI, _SHELLS], ids=["shell", "ivim", "dsi", "shells"])

@@ -12,6 +12,7 @@ import torch
 from diffusion_series import random_table
 from scipy import ndimage
 
+from n2a_bids.algorithms.distortion.eddy_currents import EddyCurrents
 from n2a_bids.algorithms.registration.transforms import Affine
 from n2a_bids.errors import BIDSDataError, ConfigError
 from n2a_bids.external.b0_brain import find_brain
@@ -21,10 +22,12 @@ from n2a_bids.interfaces.dwi.alignment_record import cut_warnings
 from n2a_bids.interfaces.dwi.b0_mask import B0Mask
 from n2a_bids.interfaces.dwi.copies import FindSeriesCopies
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
-from n2a_bids.interfaces.dwi.motion import EstimateMotion
+from n2a_bids.interfaces.dwi.motion import EstimateMotion, to_record
 from n2a_bids.interfaces.dwi.series import PickVolumes
+from n2a_bids.interfaces.dwi.shared_motion import ShareEddyCurrents
 from n2a_bids.interfaces.dwi.tensor import split_series, split_volumes
 from n2a_bids.io.gradients import read_gradients, write_gradients
+from n2a_bids.io.json import write_record
 from n2a_bids.io.transforms import read_transforms, write_transforms
 from n2a_bids.lab.benchmark.baselines import find_denoiser, installed
 from n2a_bids.lab.benchmark.dwi.baselines import DWI_BASELINES
@@ -200,6 +203,42 @@ def test_csf_that_is_bright_in_b0_and_dark_beside_it_moves_nothing(tmp_path, mon
     points = 6.0 * np.argwhere(mask)
     motion = read_transforms(node.run().outputs.motion_file)
     assert max(one.displacement_mm(points).mean() for one in motion) < 0.25 * 6.0
+
+
+@pytest.mark.parametrize("other", ["has none", "has other gradients", "has the same"])
+def test_motion_is_estimated_anew_only_by_eddy_currents_of_others(tmp_path, monkeypatch, other):
+    """Else it stays what the series tells alone, file by file."""
+    monkeypatch.chdir(tmp_path)
+    table = random_table(1, 14)
+    series, mask = _tensor_series(table)
+    shown = _save(tmp_path / "series.nii.gz", series)
+    tables = [
+        write_gradients(one, _AFFINE, tmp_path / name)
+        for name, one in (("own", table), ("other", random_table(1, 14, seed=5)))
+    ]
+    second = tables[1] if other == "has other gradients" else tables[0]
+    numbers = 1e3 * np.eye(3)
+    currents = EddyCurrents(1, np.full(3, 60.0), np.zeros(3), numbers / 1e5, numbers, numbers / 100)
+    record = str(write_record(to_record(currents), tmp_path / "currents.json"))
+    node = ShareEddyCurrents(
+        in_file=shown,
+        bval_file=tables[0][0],
+        bvec_file=tables[0][1],
+        mask_file=_save(tmp_path / "mask.nii.gz", mask.astype(np.uint8)),
+        phase_encoding=[0.0, 1.0, 0.0],
+        index=0,
+        motion_file=write_transforms([Affine(np.eye(4))] * 15, tmp_path / "own_motion.json"),
+        b0_file=_save(tmp_path / "own_b0.nii.gz", series[..., 0]),
+        currents_files=[record, "" if other == "has none" else record],
+        in_files=[shown, shown],
+        bval_files=[tables[0][0], second[0]],
+        bvec_files=[tables[0][1], second[1]],
+    )
+    outputs = node.run().outputs
+    assert (Path(outputs.motion_file) != Path(node.inputs.motion_file)) is (other == "has the same")
+    if other == "has the same":
+        moved = read_transforms(outputs.motion_file)
+        assert any(one.rigid is not None for one in moved)
 
 
 def test_brain_is_found_in_a_b0(tmp_path, monkeypatch):

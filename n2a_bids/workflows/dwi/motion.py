@@ -1,0 +1,72 @@
+"""Nodes for the motion within diffusion series, with eddy currents that repeats of one protocol share."""
+
+from __future__ import annotations
+
+import numpy as np
+from nipype import MapNode, Node, Workflow
+
+from n2a_bids.config import Config
+from n2a_bids.dataset.read.gradient_tables import phase_encoding_axis_in_world
+from n2a_bids.dataset.units import DenoisingUnit
+from n2a_bids.interfaces.dwi.motion import EstimateMotion
+from n2a_bids.interfaces.dwi.shared_motion import ShareEddyCurrents
+
+_ONE_AXIS = 0.98
+"""Cosine between the axes of phase encoding of series that have eddy currents in common."""
+_ONE_READOUT = 0.01
+"""Relative difference of readout times, by which displacements grow, that is none."""
+_OF_SERIES = ("in_file", "bval_file", "bvec_file", "mask_file", "phase_encoding")
+
+
+def add_motion(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
+    """Add the nodes that estimate the motion of each series, and the b0 without it.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        With the nodes ``pick`` and ``mask``; modified.
+    """
+    # What corrected the distortion by fields has corrected that by eddy currents, too.
+    axes = [
+        [] if config.selection.dwi_corrected else phase_encoding_axis_in_world(image) for image in unit.images
+    ]
+    estimate = EstimateMotion(random_seed=config.denoise.random_seed)
+    motion = MapNode(estimate, list(_OF_SERIES), name="motion", mem_gb=3.0)
+    motion.inputs.phase_encoding = axes
+    _connect_series(workflow, motion)
+    if not _share_currents(unit, axes):
+        return
+    share = ShareEddyCurrents(random_seed=config.denoise.random_seed)
+    of_each = [*_OF_SERIES, "index", "motion_file", "b0_file"]
+    shared = MapNode(share, of_each, name="shared_motion", mem_gb=3.0)
+    shared.inputs.phase_encoding, shared.inputs.index = axes, list(range(len(axes)))
+    _connect_series(workflow, shared)
+    found = [("motion_file", "motion_file"), ("b0_file", "b0_file"), ("currents_file", "currents_files")]
+    tables = [("out_file", "in_files"), ("bval_file", "bval_files"), ("bvec_file", "bvec_files")]
+    workflow.connect([(motion, shared, found), (workflow.get_node("pick"), shared, tables)])
+
+
+def motion_node(workflow: Workflow) -> Node:
+    """The node of the final motion of a workflow with `add_motion`."""
+    return workflow.get_node("shared_motion") or workflow.get_node("motion")
+
+
+def _connect_series(workflow: Workflow, motion: Node) -> None:
+    tables = [("bval_file", "bval_file"), ("bvec_file", "bvec_file")]
+    workflow.connect(
+        [
+            (workflow.get_node("pick"), motion, [("out_file", "in_file"), *tables]),
+            (workflow.get_node("mask"), motion, [("out_mask", "mask_file")]),
+        ]
+    )
+
+
+def _share_currents(unit: DenoisingUnit, axes: list[list[float]]) -> bool:
+    """Whether the series are repeats with one phase encoding, as far as their sidecars tell."""
+    if unit.kind != "dwi-repeats" or not all(axes):
+        return False
+    times = [image.metadata.get("TotalReadoutTime") for image in unit.images]
+    same_times = len(set(map(str, times))) == 1 or (
+        all(isinstance(one, float) for one in times) and np.ptp(times) < _ONE_READOUT * min(times)
+    )
+    return same_times and all(abs(np.dot(axes[0], one)) > _ONE_AXIS for one in axes)
