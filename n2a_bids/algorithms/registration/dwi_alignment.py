@@ -12,12 +12,14 @@ from n2a_bids.algorithms.registration.alignment import AlignmentQC, QCThresholds
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
 from n2a_bids.algorithms.registration.similarity import NO_NOISE, smooth_correlation, structure_correlation
-from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
 _BAND_RATIO = 2.5
 """Coarse over fine scale of the structure that is compared."""
+_THICK_SLICES = 2.0
+"""Over the voxels within them: a head that turned shows other parts of itself in them."""
 
 
 def judge_series(
@@ -64,14 +66,17 @@ def judge_series(
         overlap=float(np.count_nonzero(common) / np.count_nonzero(reference.mask)),
         reason="",
     )
-    reasons = _reasons(found, thresholds)
+    reasons = _reasons(found, thresholds, voxel_sizes_mm(reference.affine))
     if found.correlation_after < SURELY_ALIKE:
         reasons += mirror_reasons(reference, after, found.correlation_after, smoothing, of_smooth)
     return replace(found, reason="; ".join(reasons))
 
 
-def _reasons(found: AlignmentQC, thresholds: QCThresholds) -> list[str]:
+def _reasons(found: AlignmentQC, thresholds: QCThresholds, sizes_mm: tuple[float, float, float]) -> list[str]:
     """Reasons against a series, one phrase for each QC threshold that it fails."""
+    # Of one head turned by 7 to 24 degrees, slices of 5.2 mm had correlations of 0.77 and 0.81.
+    thick = max(sizes_mm) if max(sizes_mm) > _THICK_SLICES * min(sizes_mm) else None
+    elsewhere = f", slices of {thick:.1f} mm that cut the brain elsewhere" if thick else ""
     limits = (
         (
             found.overlap < thresholds.min_overlap,
@@ -80,7 +85,8 @@ def _reasons(found: AlignmentQC, thresholds: QCThresholds) -> list[str]:
         (
             found.correlation_after < thresholds.min_correlation,
             f"its b0 does not match (correlation {found.correlation_after:.2f} after alignment, at least "
-            f"{thresholds.min_correlation:.2f} is needed): another person or contrast, or alignment failed",
+            f"{thresholds.min_correlation:.2f} is needed): another person or contrast{elsewhere}, or "
+            "alignment failed",
         ),
         (
             found.structure_correlation < thresholds.min_structure_correlation,

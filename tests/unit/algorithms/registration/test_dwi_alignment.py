@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nibabel as nb
 import numpy as np
 import pytest
@@ -145,6 +147,16 @@ def test_another_head_is_refused_and_a_moved_one_is_not():
         results[name] = judge_series(reference, shown, shown, seen, transform, _GATES)
     assert results["same"].reason == ""
     assert "does not match" in results["other"].reason and "at least 0.85" in results["other"].reason
+
+
+@pytest.mark.parametrize(("slice_mm", "is_named"), [(5.2, True), (3.0, False)])
+def test_thick_slices_are_a_reason_of_their_own(slice_mm, is_named):
+    """Of one head that turned they show other parts: it need not be another person."""
+    head, other = _head(), _head(seed=5)
+    flat = replace(head, affine=np.diag([1.7, 1.7, slice_mm, 1.0]))
+    found = judge_series(flat, other.image, other.image, np.ones(head.mask.shape, bool), Affine(), _GATES)
+    assert ("slices of 5.2 mm that cut the brain elsewhere, or alignment failed" in found.reason) is is_named
+    assert "another person or contrast" in found.reason
 
 
 def test_a_gate_on_the_view():
