@@ -236,6 +236,11 @@ def _read_numbers(path: Path) -> NDArray[np.float64]:
     return np.array(rows)
 
 
+def _and_more(volumes: NDArray[np.integer]) -> str:
+    """Of volumes of which the first was named."""
+    return f" and {volumes.size - 1} more" if volumes.size > 1 else ""
+
+
 def _normalized(
     bvecs: NDArray[np.float64], bvals: NDArray[np.float64], path: Path, b0_threshold: float
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -245,7 +250,7 @@ def _normalized(
     if bad.size:
         raise BIDSDataError(
             f"{path}: expected finite directions, found NaN or infinite values for volume {bad[0]} "
-            f"(b={bvals[bad[0]]:g}, from 0) and {bad.size - 1} more; correct the file"
+            f"(b={bvals[bad[0]]:g}, from 0){_and_more(bad)}; correct the file"
         )
     # Some converters write NaN for the direction of a b0.
     bvecs = np.where(np.isfinite(bvecs).all(axis=1, keepdims=True), bvecs, 0.0)
@@ -257,16 +262,17 @@ def _normalized(
         first = wrong[0]
         raise BIDSDataError(
             f"{path}: expected unit vectors for diffusion-weighted volumes, found length {norms[first]:.2g} "
-            f"for volume {first} (b={bvals[first]:g}, from 0) and {wrong.size - 1} more; "
+            f"for volume {first} (b={bvals[first]:g}, from 0){_and_more(wrong)}; "
             f"{_remedy_of_lengths(norms, bvals, wrong)}"
         )
     unit_vectors = np.divide(bvecs, norms[:, None], out=np.zeros_like(bvecs), where=norms[:, None] > 0)
     notes = []
     if undirected.any():
         values = ", ".join(f"{value:g}" for value in np.unique(bvals[undirected]))
-        notes.append(
-            f"{int(undirected.sum())} volumes of b={values} have no direction in {path.name}: taken for b0"
-        )
+        n_volumes = int(undirected.sum())
+        some = "1 volume" if n_volumes == 1 else f"{n_volumes} volumes"
+        have = "has" if n_volumes == 1 else "have"
+        notes.append(f"{some} of b={values} {have} no direction in {path.name}: taken for b0")
     worst = np.abs(norms[weighted] - 1).max(initial=0.0)
     if worst > _SILENT_NORM_ERROR:
         notes.append(f"directions of {path.name} were off unit length by up to {worst:.0%}: normalized")

@@ -102,7 +102,7 @@ def test_a_b0_with_a_b_value_is_a_b0_where_it_has_no_direction(tmp_path):
     files = _write(tmp_path, "60 1000 1000\n", "0 1 0\n0 0 1\n0 0 0\n")
     gradients, notes = inspect_gradients(*files, _AFFINES[0])
     assert gradients.is_b0.tolist() == [True, False, False]
-    assert gradients.bvals[0] == 60 and "1 volumes of b=60 have no direction" in notes[0]
+    assert gradients.bvals[0] == 60 and "1 volume of b=60 has no direction" in notes[0]
     files = _write(tmp_path, "1000 1000 1000\n", "0 1 0\n0 0 1\n0 0 0\n")
     with pytest.raises(BIDSDataError, match=r"volume 0 .*trace"):
         read_gradients(*files, _AFFINES[0])
@@ -157,8 +157,8 @@ def test_tables_that_mean_something_else_are_named(bvals, message, tmp_path):
         ("2000 2000 2000", (0, 0.7071, 1), "if lengths scale the b-values"),
         ("0 2000 2000", (0, 0.7071, 1), "if lengths scale the b-values"),
         ("1000 1000 1000", (0, 1, 1), "if lengths scale the b-values"),
-        ("0 1000 1000", (0, 0, 1), "more; drop trace and ADC volumes$"),
-        ("0 1000 1000", (0, 1, 1000), "more; restore the exported table$"),
+        ("0 1000 1000", (0, 0, 1), r"from 0\); drop trace and ADC volumes$"),
+        ("0 1000 1000", (0, 1, 1000), r"from 0\); restore the exported table$"),
     ],
 )
 def test_what_lengths_may_mean_is_told(bvals, lengths, remedy, tmp_path):
