@@ -40,7 +40,7 @@ even noise show 0.95 and more of the true one."""
 
 
 def noise_covariance(series: NDArray[np.float32], mask: NDArray[np.bool_]) -> NoiseCovariance | None:
-    """How alike the noise of neighbouring voxels is, from what volumes have least in common.
+    """How alike the noise of neighbouring voxels is, where it is not white.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def noise_covariance(series: NDArray[np.float32], mask: NDArray[np.bool_]) -> No
 
 
 def weakest_components_covariance(series: NDArray[np.float32], mask: NDArray[np.bool_]) -> NoiseCovariance:
-    """The same, of white noise too.
+    """How alike the noise of neighbouring voxels is, from what volumes have least in common.
 
     Over the whole mask, signals of tissue lie in few principal components of the volumes, and so does what
     two runs differ in besides their noise: borders that moved, shading, pulsation. The weakest components
