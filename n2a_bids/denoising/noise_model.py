@@ -14,7 +14,7 @@ from scipy import ndimage
 from n2a_bids.algorithms.noise.covariance import NoiseCovariance
 from n2a_bids.algorithms.noise.covariance_estimates import difference_covariance
 from n2a_bids.algorithms.noise.kspace import AcquiredKSpace, find_acquired
-from n2a_bids.algorithms.noise.model import NoiseModel, Source, agrees_with
+from n2a_bids.algorithms.noise.model import ECHO_PLANAR, NoiseModel, Source, agrees_with
 from n2a_bids.algorithms.noise.volume_noise import weakest_components_covariance
 from n2a_bids.algorithms.normalization import apply_scales, match_scales
 from n2a_bids.algorithms.preparation.repetitions import otsu_threshold
@@ -58,7 +58,8 @@ def describe_noise(
     acquired = _find_acquired(repetitions, stored, level)
     if acquired is not None and not agrees_with(covariance, acquired):
         acquired = None
-    return to_record(NoiseModel(covariance, source, acquired))
+    made_by_readout = ECHO_PLANAR if repetitions.data.shape[-1] > 1 else 0.0
+    return to_record(NoiseModel(covariance, source, acquired, made_by_readout))
 
 
 def to_record(model: NoiseModel) -> NoiseModelRecord:

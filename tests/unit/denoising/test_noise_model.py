@@ -105,6 +105,17 @@ def test_filtered_images_are_named():
         assert bool(filter_warnings(record)) == is_named, kind
 
 
+@pytest.mark.parametrize(("n_volumes", "is_named"), [(1, True), (12, False)])
+def test_what_a_readout_makes_by_itself_is_not_named(n_volumes, is_named):
+    """Neighbours along one axis that are alike by 0.3: an interpolated T1w image, an echo-planar readout."""
+    runs = _runs("white", n_volumes=n_volumes)
+    noise = 8 * np.random.default_rng(3).standard_normal(runs.data.shape)
+    smooth = ndimage.convolve1d(noise, [0.16, 1.0, 0.16], axis=2)
+    found = _describe(Repetitions((300 + smooth).astype(np.float32), runs.mask))
+    assert found.neighbour_correlation[1] == pytest.approx(0.3, abs=0.03)
+    assert bool(filter_warnings(DenoisingRecord(noise_model=found))) is is_named
+
+
 def test_echoes_and_noiseless_images_tell_nothing():
     """Their differences hold anatomy, or nothing."""
     repetitions = _runs("white")
