@@ -14,7 +14,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # What a newcomer reads, beside the README.
 FIRST_PAGES = ("first_hour", "how_it_works", "reports", "handover", "faq", "limits", "whats_new")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in FIRST_PAGES)]
-TABLES = ROOT / "docs" / "benchmarks" / "2026-11-21"
+WHITE = ROOT / "docs" / "benchmarks" / "2026-11-30" / "white.tsv"
+PAIRS = ROOT / "docs" / "benchmarks" / "2026-11-21" / "diffusion-pairs.tsv"
 WORTH = [
     ROOT / "docs" / "benchmarks" / "2026-11-27" / f"downstream-{name}.tsv"
     for name in ("summary", "42-brains", "boxes-brains")
@@ -87,23 +88,22 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines, delimiter="\t"))
 
 
-def draws(name: str, *keys: str) -> list[dict[str, dict[str, str]]]:
+def draws(path: Path, *keys: str) -> list[dict[str, dict[str, str]]]:
     """Rows of a table by method, one group for each draw of the noise."""
     grouped: dict[tuple[str, ...], dict[str, dict[str, str]]] = defaultdict(dict)
-    for row in read_rows(TABLES / name):
+    for row in read_rows(path):
         grouped[tuple(row[key] for key in keys)][row["method"]] = row
     return list(grouped.values())
 
 
 def answers() -> list[str]:
     """What the rows say today, worded as in the README."""
-    cells = draws("benchmark.tsv", "condition", "truth", "noise_level", "n_repetitions", "seed")
-    cells = [cell for cell in cells if cell["auto"]["condition"] == "aligned"]
+    cells = draws(WHITE, "truth", "noise_level", "n_repetitions")
     psnr = [{method: float(row["psnr_db"]) for method, row in cell.items()} for cell in cells]
     over_mean = [cell["auto"] - cell["mean"] for cell in psnr]
-    # BM4D leaves the Rician bias in, which is no fault of its filter; the further draws were made without it.
-    over_bm4d = [cell["auto"] - cell["bm4d-floor"] for cell in psnr if "bm4d-floor" in cell]
-    pairs = draws("diffusion-pairs.tsv", "phantom", "condition", "snr", "seed")
+    # BM4D leaves the Rician bias in, which is no fault of its filter.
+    over_bm4d = [cell["auto"] - cell["bm4d-floor"] for cell in psnr]
+    pairs = draws(PAIRS, "phantom", "condition", "snr", "seed")
     ratios = [float(pair["auto"]["fa_error"]) / float(pair["noisy"]["fa_error"]) for pair in pairs]
     average = sum(over_bm4d) / len(over_bm4d)
     rows = [row for path in WORTH for row in read_rows(path) if row["measure"] == "gm_overlap"]
