@@ -103,6 +103,8 @@ def test_eddy_currents_are_looked_for_along_the_axis_of_each_sidecar(tmp_path, k
     [
         ("repeat", {}, True),
         ("repeat", {"TotalReadoutTime": 0.09}, False),
+        ("repeat", {"TotalReadoutTime": None}, False),
+        ("repeat", {"TotalReadoutTime": 0.0502}, True),
         ("repeat", {"PhaseEncodingDirection": "i"}, False),
         ("repeat", {"PhaseEncodingDirection": None}, False),
         ("reverse-pe", {}, False),

@@ -6,7 +6,8 @@ import numpy as np
 from nipype import MapNode, Node, Workflow
 
 from n2a_bids.config import Config
-from n2a_bids.dataset.read.gradient_tables import phase_encoding_axis_in_world
+from n2a_bids.dataset.read.acquisition import read_acquisition
+from n2a_bids.dataset.read.gradient_tables import phase_encoding_axis_in_world, read_shape
 from n2a_bids.dataset.units import DenoisingUnit
 from n2a_bids.interfaces.dwi.motion import EstimateMotion
 from n2a_bids.interfaces.dwi.shared_motion import ShareEddyCurrents
@@ -65,8 +66,12 @@ def _share_currents(unit: DenoisingUnit, axes: list[list[float]]) -> bool:
     """Whether the series are repeats with one phase encoding, as far as their sidecars tell."""
     if unit.kind != "dwi-repeats" or not all(axes):
         return False
-    times = [image.metadata.get("TotalReadoutTime") for image in unit.images]
-    same_times = len(set(map(str, times))) == 1 or (
-        all(isinstance(one, float) for one in times) and np.ptp(times) < _ONE_READOUT * min(times)
-    )
-    return same_times and all(abs(np.dot(axes[0], one)) > _ONE_AXIS for one in axes)
+    if any(abs(np.dot(axes[0], one)) < _ONE_AXIS for one in axes):
+        return False
+    times_s = [
+        read_acquisition(image.metadata, read_shape(image.path)).readout_time_s for image in unit.images
+    ]
+    known = [time_s for time_s in times_s if time_s is not None]
+    if len(known) < len(times_s):
+        return not known
+    return bool(np.ptp(known) <= _ONE_READOUT * min(known))
