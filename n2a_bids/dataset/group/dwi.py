@@ -180,10 +180,8 @@ def _in_place(series: Series, family: Sequence[Series]) -> DenoisingUnit | Exclu
 
 
 def _nothing_weighted(series: Series) -> Excluded:
-    where, n_weighted = describe(series.image), int(np.count_nonzero(series.weighted))
-    return Excluded(
-        series.image.path, f"{where}: {n_weighted} diffusion-weighted volumes, nothing to denoise"
-    )
+    found = "only one diffusion-weighted volume" if series.weighted.any() else "no diffusion-weighted volume"
+    return Excluded(series.image.path, f"{describe(series.image)}: {found}, nothing to denoise")
 
 
 def _alone(

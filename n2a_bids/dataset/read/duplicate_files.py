@@ -56,26 +56,28 @@ def _equality_note(path: Path, named: Sequence[str], n_others: int) -> str:
 
 
 def equal_files(paths: Sequence[Path]) -> list[list[Path]]:
-    """Groups of two or more files with the same content; what cannot be read is in none."""
+    """Groups of two or more files with the same content; what is empty or cannot be read is in none."""
     groups = [list(paths)]
     for fingerprint in (_size, _probe, _content):
         groups = [part for group in groups for part in _split(group, fingerprint)]
     return groups
 
 
-def _split(group: Sequence[Path], fingerprint: Callable[[Path], object]) -> list[list[Path]]:
+def _split(group: Sequence[Path], fingerprint: Callable[[Path], object | None]) -> list[list[Path]]:
     parts: dict[object, list[Path]] = defaultdict(list)
     for path in group:
         try:
-            parts[fingerprint(path)].append(path)
+            if (found := fingerprint(path)) is not None:
+                parts[found].append(path)
         except OSError:
             # A link to content that was not fetched: its own check names it.
             continue
     return [part for part in parts.values() if len(part) > 1]
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None of one that holds nothing, which no other can repeat."""
+    return path.stat().st_size or None
 
 
 def _probe(path: Path) -> bytes:

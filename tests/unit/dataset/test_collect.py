@@ -424,6 +424,9 @@ def test_a_file_of_another_participant_or_session_is_noted(make_bids):
     assert names[2] in notes[0][0]
     assert names[4] in notes[0][0]
     assert "put the right file in place" in notes[2][0]
+    for image in images:
+        image.path.write_bytes(b"")
+    assert all(unit.notes == () for unit in note_duplicates(group_anat(images).units, bids_dir))
 
 
 @pytest.mark.parametrize(("datatype", "suffix"), [("anat", "T1w"), ("dwi", "dwi")])

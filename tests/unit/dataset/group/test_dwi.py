@@ -276,13 +276,17 @@ def test_unequal_tables_pair_their_common_part_and_name_the_rest(dataset):
     assert "20 volumes in common" in unit.reason
 
 
-def test_a_b0_of_opposite_phase_encoding_is_no_partner(dataset):
+@pytest.mark.parametrize(
+    ("bvals", "reason"),
+    [([0, 0, 0], "no diffusion-weighted volume"), ([0, 2000, 0], "only one diffusion-weighted volume")],
+)
+def test_a_b0_of_opposite_phase_encoding_is_no_partner(dataset, bvals, reason):
     """The full series goes alone; the b0 has nothing to denoise."""
     dataset.add("dir-AP", metadata=AP)
-    dataset.add("dir-PA", (np.zeros(3), np.zeros((3, 3))), PA)
+    dataset.add("dir-PA", (np.array(bvals), np.eye(3)), PA)
     found = dataset.collect()
     assert summary(found) == [("dwi-split", "sub-01_dir-AP_dwi", 1)]
-    assert "0 diffusion-weighted volumes, nothing to denoise" in found.excluded[0].reason
+    assert f"{reason}, nothing to denoise" in found.excluded[0].reason
 
 
 def test_a_missing_readout_time_is_stated(dataset):
