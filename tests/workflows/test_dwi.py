@@ -107,10 +107,11 @@ def test_eddy_currents_are_looked_for_along_the_axis_of_each_sidecar(tmp_path, k
         ("repeat", {"TotalReadoutTime": 0.0502}, True),
         ("repeat", {"PhaseEncodingDirection": "i"}, False),
         ("repeat", {"PhaseEncodingDirection": None}, False),
-        ("reverse-pe", {}, False),
+        ("reverse-pe", {}, True),
+        ("reverse-pe", {"TotalReadoutTime": 0.09}, False),
     ],
 )
-def test_repeats_of_one_protocol_share_their_eddy_currents(tmp_path, kind, second, shares):
+def test_series_of_one_protocol_share_their_eddy_currents(tmp_path, kind, second, shares):
     """What all that follows takes is the motion by these, where sidecars tell that there is one protocol."""
     _, unit, _ = _workflow(tmp_path / "first", kind)
     images = [

@@ -123,10 +123,8 @@ def plan_unit(unit: DenoisingUnit, config: Config, slower: float | None = None) 
     slower = slower_networks() if slower is None else slower
     steps = {name: base + rate * millions for name, (base, rate) in _STEPS_S[unit.datatype].items()}
     if len(unit.images) == 1:
-        for name in ("align_wf.register", "align_wf.resample"):
+        for name in ("align_wf.register", "align_wf.resample", "shared_motion"):
             steps.pop(name, None)
-    if unit.kind != "dwi-repeats":
-        steps.pop("shared_motion", None)
     if not unit.distortion_is_estimated:
         steps.pop("distortion", None)
     if config.outputs.regions and unit.has_regional_noise:

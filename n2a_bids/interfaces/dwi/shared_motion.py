@@ -1,4 +1,4 @@
-"""Joins the eddy currents of repeats of one protocol, and estimates the motion of each anew by them."""
+"""Joins the eddy currents of series of one protocol, and estimates the motion of each anew by them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ import numpy as np
 from nipype.interfaces.base import File, traits
 from numpy.typing import NDArray
 
-from n2a_bids.algorithms.distortion.eddy_currents import (
-    EddyCurrents,
-    relative_gradients,
-    reversal,
-    shared_currents,
-)
+from n2a_bids.algorithms.distortion.eddy_currents import EddyCurrents, shared_currents
 from n2a_bids.algorithms.registration.transforms import voxel_sizes_mm
 from n2a_bids.interfaces.dwi.motion import (
     EstimateMotionInputSpec,
@@ -22,7 +17,6 @@ from n2a_bids.interfaces.dwi.motion import (
     estimate_series_motion,
     to_currents,
 )
-from n2a_bids.interfaces.dwi.series import read_series_table
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.json import read_typed
 from n2a_bids.record.alignment import EddyCurrentsRecord
@@ -34,14 +28,12 @@ class _ShareCurrentsInputSpec(EstimateMotionInputSpec):
     b0_file = File(exists=True, mandatory=True, desc="its b0, likewise")
     currents_files = traits.List(traits.Str(), mandatory=True, desc="eddy currents of all; empty: none found")
     in_files = traits.List(File(exists=True), mandatory=True, desc="all series")
-    bval_files = traits.List(File(exists=True), mandatory=True, desc="their b-values")
-    bvec_files = traits.List(File(exists=True), mandatory=True, desc="their directions")
 
 
 class ShareEddyCurrents(ResumableInterface):
     """Motion of a series by the eddy currents that it shares with others of its protocol.
 
-    Where it has none, or no other has them, or gradients differ, its motion stays as it was estimated.
+    Where it has none, or no other tells the same, its motion stays as it was estimated.
     """
 
     input_spec = _ShareCurrentsInputSpec
@@ -57,22 +49,14 @@ class ShareEddyCurrents(ResumableInterface):
         return runtime
 
     def _shared(self) -> EddyCurrents | None:
-        """Of the series, from all that have them; None where it is alone."""
+        """Of the series, from all that tell the same; None where it is alone."""
         files, index = self.inputs.currents_files, self.inputs.index
         having = [place for place, path in enumerate(files) if path]
         if index not in having or len(having) < 2:
             return None
-        gradients = [self._gradients(place) for place in having]
-        signs = [reversal(gradients[0], one) for one in gradients]
-        if any(sign is None for sign in signs):
-            return None
         found = [to_currents(read_typed(EddyCurrentsRecord, Path(files[place]))) for place in having]
-        shared = shared_currents(found, [self._directions(place) for place in having], signs)
+        shared = shared_currents(found, [self._directions(place) for place in having])
         return shared[having.index(index)]
-
-    def _gradients(self, place: int) -> NDArray[np.float64]:
-        affine = nb.load(self.inputs.in_files[place]).affine
-        return relative_gradients(read_series_table(self.inputs, place, affine))
 
     def _directions(self, place: int) -> NDArray[np.float64]:
         """(3, 3) axes of the array in the world, as columns."""

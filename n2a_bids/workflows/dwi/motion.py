@@ -1,4 +1,4 @@
-"""Nodes for the motion within diffusion series, with eddy currents that repeats of one protocol share."""
+"""Nodes for the motion within diffusion series, with eddy currents that series of one protocol share."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def add_motion(workflow: Workflow, unit: DenoisingUnit, config: Config) -> None:
     shared.inputs.phase_encoding, shared.inputs.index = axes, list(range(len(axes)))
     _connect_series(workflow, shared)
     found = [("motion_file", "motion_file"), ("b0_file", "b0_file"), ("currents_file", "currents_files")]
-    tables = [("out_file", "in_files"), ("bval_file", "bval_files"), ("bvec_file", "bvec_files")]
-    workflow.connect([(motion, shared, found), (workflow.get_node("pick"), shared, tables)])
+    workflow.connect(
+        [(motion, shared, found), (workflow.get_node("pick"), shared, [("out_file", "in_files")])]
+    )
 
 
 def motion_node(workflow: Workflow) -> Node:
@@ -63,8 +64,8 @@ def _connect_series(workflow: Workflow, motion: Node) -> None:
 
 
 def _share_currents(unit: DenoisingUnit, axes: list[list[float]]) -> bool:
-    """Whether the series are repeats with one phase encoding, as far as their sidecars tell."""
-    if unit.kind != "dwi-repeats" or not all(axes):
+    """Whether the series have one axis of phase encoding and one readout, as far as their sidecars tell."""
+    if len(unit.images) < 2 or not all(axes):
         return False
     if any(abs(np.dot(axes[0], one)) < _ONE_AXIS for one in axes):
         return False

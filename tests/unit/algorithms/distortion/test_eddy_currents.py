@@ -1,9 +1,11 @@
-"""Eddy currents of repeats of one protocol: told together, and the same in the world, however stored."""
+"""Eddy currents of series of one protocol: told together, and the same in the world, however stored."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from n2a_bids.algorithms.distortion.eddy_currents import believed_currents, reversal, shared_currents
+from n2a_bids.algorithms.distortion.eddy_currents import believed_currents, shared_currents
 
 STORED = {"LAS": np.diag([-1.0, 1, 1]), "PSR": np.array([[0.0, 0, 1], [-1, 0, 0], [0, 1, 0]])}
 """Axes of the array in the world, as columns."""
@@ -38,17 +40,17 @@ def displacements_mm(currents, stored, gradients):
 
 @pytest.mark.parametrize("second", ["LAS", "PSR"])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_repeats_tell_their_eddy_currents_together(second, sign):
-    """Volumes of both are displaced alike in the world, and nearer to the truth than by one series."""
+def test_series_tell_their_eddy_currents_together(second, sign):
+    """Volumes of both are displaced alike in the world, or oppositely, nearer to the truth than by one."""
     gradients = half_sphere()
     truth = 60 * gradients @ SLOPES
     errors = []
     for seed in range(8):
         first_own = measured("LAS", gradients, seed)
-        # A converter may have turned all gradients of one series round, and what they do with them.
+        # Phase encoding may be opposite, or a converter have turned all gradients of a series round.
         other_own = measured(second, gradients, seed + 100)
         other_own = believed_like(other_own, sign)
-        found = shared_currents([first_own, other_own], [STORED["LAS"], STORED[second]], [1.0, sign])
+        found = shared_currents([first_own, other_own], [STORED["LAS"], STORED[second]])
         here = displacements_mm(found[0], "LAS", gradients)
         there = displacements_mm(found[1], second, sign * gradients)
         np.testing.assert_allclose(here, there, atol=1e-9)
@@ -58,27 +60,28 @@ def test_repeats_tell_their_eddy_currents_together(second, sign):
 
 
 def believed_like(currents, sign):
-    """The same currents told by a table of which all gradients have this sign."""
-    return type(currents)(
-        currents.axis,
-        currents.centre_mm,
-        currents.shift_mm,
-        sign * currents.slopes,
-        currents.certainty,
-        sign * currents.evidence,
-    )
+    """The same currents, all displacements of this sign."""
+    return replace(currents, slopes=sign * currents.slopes, evidence=sign * currents.evidence)
 
 
-def test_one_series_tells_what_it_tells_alone():
-    gradients = half_sphere()
-    own = measured("PSR", gradients, 0)
-    (found,) = shared_currents([own], [STORED["PSR"]], [1.0])
-    np.testing.assert_allclose(found.slopes, own.slopes, atol=1e-12)
+def test_what_no_other_series_tells_is_not_shared():
+    """One that is alone, and one that tells something else than two others, which go on together."""
+    own = [measured("PSR", half_sphere(), seed) for seed in (0, 1)]
+    assert shared_currents(own[:1], [STORED["PSR"]]) == [None]
+    other = replace(own[0], slopes=own[0].slopes[::-1], evidence=own[0].evidence[::-1])
+    with_other = shared_currents([own[0], other, own[1]], [STORED["PSR"]] * 3)
+    without = shared_currents(own, [STORED["PSR"]] * 2)
+    assert with_other[1] is None
+    for found, expected in zip((with_other[0], with_other[2]), without, strict=True):
+        np.testing.assert_allclose(found.slopes, expected.slopes, atol=1e-12)
 
 
-def test_gradients_of_which_some_are_reversed_are_not_those_of_one_protocol():
-    """Which of two tables has the signs that were applied is not known."""
+def test_series_with_other_signs_of_single_gradients_tell_the_same():
+    """As scanners that choose them anew for every phase encoding do: signs count as each table has them."""
     gradients = half_sphere()
     mixed = gradients * np.where(np.arange(20) % 2, 1, -1)[:, None]
-    assert reversal(gradients, -gradients) == -1
-    assert reversal(gradients, mixed) is None and reversal(gradients, gradients[:-1]) is None
+    found = shared_currents([measured("LAS", gradients, 0), measured("LAS", mixed, 1)], [STORED["LAS"]] * 2)
+    np.testing.assert_allclose(found[0].slopes, found[1].slopes, atol=1e-12)
+    np.testing.assert_allclose(
+        displacements_mm(found[0], "LAS", np.eye(3)), 60 * SLOPES, atol=0.15 * 60 * np.abs(SLOPES).max()
+    )
