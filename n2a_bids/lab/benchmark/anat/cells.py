@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +52,12 @@ class CellData:
     gains: NDArray[np.float64]
     """(R,) true factor on each repetition."""
     noise_sd: NDArray[np.float32]
-    """(X, Y, Z) true noise SD of one repetition."""
+    """(X, Y, Z) true noise SD of one repetition, root mean square over all."""
     noise_spectrum: NDArray[np.float32] | None = None
     """(X, Y, Z) true power of the noise over frequency, mean 1, zero frequency first; None for white noise,
     and where no one spectrum tells it."""
+    run_noise: NDArray[np.float64] | None = None
+    """(R,) true noise SD of each repetition over `noise_sd`; None where they are equal."""
 
     @property
     def matched(self) -> NDArray[np.float32]:
@@ -66,6 +68,16 @@ class CellData:
     def comparable(self) -> NDArray[np.float32]:
         """(R', X, Y, Z) of `matched`, those that show the signal of the first: of echoes, the first only."""
         return self.matched if self.repetitions.same_contrast else self.matched[:1]
+
+    @property
+    def best_weighted(self) -> CellData:
+        """One repetition, the mean of `comparable` weighted by what is true of their noise."""
+        variances = np.ones(len(self.comparable)) if self.run_noise is None else self.run_noise**2
+        weights = 1 / variances / np.sum(1 / variances)
+        mean = np.einsum("r,rxyz->xyz", weights, self.comparable).astype(np.float32)
+        noise_sd = self.noise_sd * np.float32(np.sqrt(np.sum(weights**2 * variances)))
+        repetitions = replace(self.repetitions, data=mean[None, ..., None])
+        return replace(self, repetitions=repetitions, gains=np.ones(1), noise_sd=noise_sd, run_noise=None)
 
     @property
     def mean_noise_sd(self) -> float:
@@ -124,7 +136,8 @@ def make_cell_data(cell: Cell, truth: Truth, crop: Sequence[int] | None, align: 
     images = align(runs, stage.affine) if moved else runs.repetitions
     inside = place_of(core, stage)
     repetitions = core.repetitions(images[(slice(None), *inside)], same_contrast=later is None)
-    return CellData(repetitions, core.data, runs.gains, runs.noise_sd[inside])
+    run_noise = config.run_noise if config.noise_ratio != 1 else None
+    return CellData(repetitions, core.data, runs.gains, runs.noise_sd[inside], run_noise=run_noise)
 
 
 def _scanned_data(cell: Cell, condition: Condition, truth: Truth, crop: Sequence[int] | None) -> CellData:

@@ -46,11 +46,13 @@ def available_methods() -> list[str]:
 
 _TAKE_FLOOR = "-floor"
 """Ending of a baseline whose Rician bias is taken out, at the true noise level: ``bm4d-floor``."""
+_WEIGHTED = "-weighted"
+"""Ending of a baseline that gets the best weighted mean where noise is unequal: ``bm4d-weighted-floor``."""
 
 
 def check_method(name: str) -> None:
     """Raise ConfigError for a name that is not known, or whose package is not installed."""
-    baseline = name.removesuffix(_TAKE_FLOOR)
+    baseline = _base_of(name)
     if baseline in available_baselines() or (baseline == ECHO_BASELINE and baseline in available_methods()):
         return
     if baseline.removesuffix("-each") in BASELINES:
@@ -72,7 +74,8 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     name : str
         ``single`` (first repetition as it is), a strategy, ``strategy:recipe``, ``oracle``, ``munet``
         (the published network, pretrained, applied to the mean), or a baseline. One of `VARIANTS` may follow
-        a strategy; ``-floor`` behind a baseline takes the Rician bias out of its result.
+        a strategy; ``-floor`` behind a baseline takes the Rician bias out of its result, ``-weighted`` gives
+        it the best weighted mean.
     data : CellData
         Baselines and the oracle are told the true noise level and gains; strategies find them out.
 
@@ -92,9 +95,14 @@ def run_method(name: str, data: CellData, settings: MethodSettings) -> Result:
     if name == "munet":
         inputs = oracle_input(data, settings, _PUBLISHED_NETWORK)
         return inputs.scale.invert(inputs.denoise(FLIPS[:1])), {}
-    if name.removesuffix(_TAKE_FLOOR).removesuffix("-each") in (*BASELINES, ECHO_BASELINE):
+    if _base_of(name).removesuffix("-each") in (*BASELINES, ECHO_BASELINE):
         return _baseline(name, data, settings), {}
     return _strategy(name, data, settings)
+
+
+def _base_of(name: str) -> str:
+    """A baseline without the endings that say what it gets and what is done to its result."""
+    return name.removesuffix(_TAKE_FLOOR).removesuffix(_WEIGHTED)
 
 
 def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
@@ -106,7 +114,8 @@ def _strategy(name: str, data: CellData, settings: MethodSettings) -> Result:
 
 
 def _baseline(name: str, data: CellData, settings: MethodSettings) -> NDArray[np.float32]:
-    baseline, mask = name.removesuffix(_TAKE_FLOOR), data.repetitions.mask
+    baseline, mask = _base_of(name), data.repetitions.mask
+    told = data.best_weighted if _WEIGHTED in name else data
     if baseline == ECHO_BASELINE:
         if data.repetitions.same_contrast:
             raise DenoisingError(f"{baseline} denoises echoes together; these repetitions have one contrast")
@@ -114,14 +123,18 @@ def _baseline(name: str, data: CellData, settings: MethodSettings) -> NDArray[np
     else:
         image = denoise_with_baseline(
             baseline,
-            data.comparable,
+            told.comparable,
             mask,
-            data.mean_noise_sd,
+            told.mean_noise_sd,
             settings.n_threads,
-            noise_map=data.noise_sd / np.float32(max(data.mean_noise_sd, np.finfo(np.float32).tiny)),
-            noise_spectrum=data.noise_spectrum,
+            noise_map=told.noise_sd / np.float32(max(told.mean_noise_sd, np.finfo(np.float32).tiny)),
+            noise_spectrum=told.noise_spectrum,
         )
-    return image if baseline == name else remove_noise_floor(image, data.noise_sd)
+    if not name.endswith(_TAKE_FLOOR):
+        return image
+    # The bias grows with the variance of repetitions; weighted as here, they have R times that of their mean.
+    n_averaged = len(data.comparable) / len(told.comparable)
+    return remove_noise_floor(image, told.noise_sd * np.float32(np.sqrt(n_averaged)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Laws of the benchmark's cells, rows and summary."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -213,6 +215,30 @@ def test_a_baseline_may_have_the_noise_floor_taken_out(truth, monkeypatch):
     np.testing.assert_allclose(without[bright], data.truth[bright], rtol=1e-3)
     with pytest.raises(ConfigError, match="expected a method"):
         methods.check_method("mean-floor")
+
+
+def test_a_baseline_may_be_told_how_unequal_the_noise_is(truth, monkeypatch):
+    """`-weighted` gives it the mean of least noise and its level; the floor is that of the repetitions."""
+    unequal = replace(CELL, condition="unequal", n_repetitions=2)
+    data = make_cell_data(unequal, truth, None, unused_aligner)
+    got = {}
+
+    def keep(name, repetitions, mask, noise_sd, *settings, **told):
+        got[name, len(repetitions)] = repetitions.mean(axis=0), noise_sd
+        return rician_mean(data.truth, 0.8 * data.noise_sd).astype(np.float32)
+
+    monkeypatch.setattr(methods, "denoise_with_baseline", keep)
+    settings, mask = methods.MethodSettings(), data.repetitions.mask
+    methods.check_method("nlmeans-weighted-floor")
+    methods.run_method("nlmeans", data, settings)
+    without, _ = methods.run_method("nlmeans-weighted-floor", data, settings)
+    # Variances of 0.4 and 1.6: weights of 0.8 and 0.2, which leave 0.32; the bias is as of 0.64.
+    matched, level = data.matched, data.mean_noise_sd
+    image, noise_sd = got["nlmeans", 1]
+    np.testing.assert_allclose(image, 0.8 * matched[0] + 0.2 * matched[1], rtol=1e-5)
+    np.testing.assert_allclose([got["nlmeans", 2][1], noise_sd], [level, 0.32**0.5 * level], rtol=1e-5)
+    bright = mask & (data.truth > data.noise_sd)
+    np.testing.assert_allclose(without[bright], data.truth[bright], rtol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["auto+floor", "auto:fast+zero-shot", "recorrupted+scratch", "munet"])
