@@ -12,6 +12,8 @@ from n2a_bids.errors import OUT_OF_MEMORY
 
 _NODE = re.compile(r"^Node: (.+)$", re.MULTILINE)
 _DIRECTORY = re.compile(r"^Working directory: (.+)$", re.MULTILINE)
+_ONE_OF_SEVERAL = re.compile(r".*/(n2a_\w+/sub_\w+/.+)/mapflow/[^/]+$")
+"""Where a step ran that is done for each of several images; its own name says neither which nor whose."""
 _ERROR = re.compile(r"[\w.]*([Ee]rror|Exception|Interrupt)\b(.*:|$)")
 _OURS = re.compile(r"n2a_bids\.errors\.\w+: ")
 _SAID = re.compile(r"n2a[\w-]*(?: \w+)?: error: (.+)")
@@ -104,17 +106,13 @@ def _read(path: Path) -> Crash:
     if path.suffix == ".pklz":
         return Crash(path, path.stem, "pickled crash file: show it with `nipypecli crash FILE`")
     text = _ANSI.sub("", path.read_text(encoding="utf-8", errors="replace"))
-    node, directory = _NODE.search(text), _DIRECTORY.search(text)
+    node, found = _NODE.search(text), _DIRECTORY.search(text)
+    directory = found[1].strip() if found else ""
+    several = _ONE_OF_SEVERAL.match(directory)
+    name = several[1].replace("/", ".") if several else node[1].strip() if node else path.stem
     start = text.find(_TRACEBACK)
     traceback = (text[start:] if start >= 0 else text).strip()
-    return Crash(
-        path,
-        node[1].strip() if node else path.stem,
-        _message(traceback),
-        traceback[-_LONGEST:],
-        directory[1].strip() if directory else "",
-        _interruption(traceback),
-    )
+    return Crash(path, name, _message(traceback), traceback[-_LONGEST:], directory, _interruption(traceback))
 
 
 def _interruption(traceback: str) -> str:
