@@ -425,7 +425,7 @@ def test_a_plan_has_the_steps_of_its_kind_alone(tmp_path):
     pair = steps("anat-repeats", "sub-01_T1w.nii.gz", 2)
     assert pair - steps("anat-single", "sub-01_T1w.nii.gz", 1) == {"align_wf.register", "align_wf.resample"}
     series = steps("dwi-reverse-pe", "sub-01_dwi.nii.gz", 2)
-    assert series - steps("dwi-single", "sub-01_dwi.nii.gz", 1) == {"distortion"}
+    assert series - steps("dwi-single", "sub-01_dwi.nii.gz", 1) == {"distortion", "shared_motion"}
     assert pair & series == {"check", "inspect", "denoise"}
     assert steps("micr-repeats", "sub-01_sample-a_TEM.tif", 2) == {"align", "denoise"}
 
