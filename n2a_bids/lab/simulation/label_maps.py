@@ -9,6 +9,7 @@ import nibabel as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.cluster.vq import kmeans2
 
 from n2a_bids.algorithms.masked_filters import largest_piece
 from n2a_bids.io.images import load
@@ -146,11 +147,8 @@ def _resampled(image: nb.Nifti1Image, target: NDArray[np.float64]) -> NDArray[np
 def _clusters(values: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """k-means on intensities, dark to bright."""
     sample = rng.choice(values, min(20_000, len(values)), replace=False)
-    centres = np.quantile(sample, (np.arange(count) + 0.5) / count)
-    for _ in range(15):
-        nearest = np.abs(sample[:, None] - centres).argmin(axis=1)
-        for index in np.unique(nearest):
-            centres[index] = sample[nearest == index].mean()
+    start = np.quantile(sample, (np.arange(count) + 0.5) / count)
+    centres, _ = kmeans2(sample, start, iter=15, minit="matrix")
     return np.abs(values[:, None] - np.sort(centres)).argmin(axis=1)
 
 
