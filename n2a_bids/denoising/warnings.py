@@ -13,7 +13,7 @@ from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.gaussian import gaussian_blur
 from n2a_bids.algorithms.noise.copies import find_copies, find_dependent
 from n2a_bids.algorithms.noise.shared_noise import SharedNoise, shared_noise, shared_series_noise
-from n2a_bids.algorithms.registration.alignment import least_structure
+from n2a_bids.algorithms.quality.alignment_checks import least_structure
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.similarity import structure_correlation
 from n2a_bids.algorithms.repetitions import Repetitions

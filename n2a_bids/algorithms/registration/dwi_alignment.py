@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from n2a_bids.algorithms.normalization import Volume
-from n2a_bids.algorithms.registration.alignment import AlignmentQC, QCThresholds, motion_reasons
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, QCThresholds, motion_reasons
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
 from n2a_bids.algorithms.registration.similarity import NO_NOISE, smooth_correlation, structure_correlation

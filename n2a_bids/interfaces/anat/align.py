@@ -15,13 +15,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from n2a_bids.algorithms.registration.alignment import (
-    AlignmentQC,
-    QCThresholds,
-    bring_to_grid,
-    is_negligible,
-    judge,
-)
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, QCThresholds
+from n2a_bids.algorithms.registration.alignment import bring_to_grid, is_negligible, judge
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import KERNEL
 from n2a_bids.algorithms.registration.rigid import Matrix, midspace_transforms

@@ -13,11 +13,8 @@ import numpy as np
 from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.preparation.gap_filling import StoodIn, fill_aligned
 from n2a_bids.algorithms.preparation.gaps import Gaps, zone_value
-from n2a_bids.algorithms.registration.alignment import (
-    AlignmentQC,
-    bring_to_grid,
-    move_mask,
-)
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
+from n2a_bids.algorithms.registration.alignment import bring_to_grid, move_mask
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix
 from n2a_bids.io.images import load, same_grid, save_like

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.normalization import Mask
-from n2a_bids.algorithms.registration.alignment import AlignmentQC, QCThresholds
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, QCThresholds
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series
 from n2a_bids.algorithms.registration.dwi_resampling import (
     mean_b0,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from n2a_bids.algorithms.distortion.field import KERNEL
-from n2a_bids.algorithms.registration.alignment import AlignmentQC
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import MotionMeasures
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, traits
 
-from n2a_bids.algorithms.registration.alignment import AlignmentQC
+from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import eddy_displacement_mm, measure_motion
 from n2a_bids.algorithms.registration.transforms import world_points
 from n2a_bids.interfaces.dwi.alignment_record import SeriesRow, series_record, volume_motion

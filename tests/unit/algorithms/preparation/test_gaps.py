@@ -11,7 +11,8 @@ from n2a_bids.algorithms.distortion.field import resample as resample_epi
 from n2a_bids.algorithms.preparation.gap_filling import fill_aligned, fill_from_others, fill_series
 from n2a_bids.algorithms.preparation.gaps import Gaps, extend_measured, find_gaps, without_gaps, zone_value
 from n2a_bids.algorithms.preparation.repetitions import prepare
-from n2a_bids.algorithms.registration.alignment import QCThresholds, bring_to_grid, judge
+from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
+from n2a_bids.algorithms.registration.alignment import bring_to_grid, judge
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.resampling import resample
 from n2a_bids.algorithms.repetitions import Repetitions

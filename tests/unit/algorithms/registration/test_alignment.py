@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from n2a_bids.algorithms.registration.alignment import (
-    QCThresholds,
-    bring_to_grid,
-    is_negligible,
-    judge,
-    move_mask,
-)
+from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
+from n2a_bids.algorithms.registration.alignment import bring_to_grid, is_negligible, judge, move_mask
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.similarity import (
     contrast_to_noise,

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from n2a_bids.algorithms.diffusion.gradients import Gradients
 from n2a_bids.algorithms.distortion.field import acquired_grid, resample
-from n2a_bids.algorithms.registration.alignment import QCThresholds
+from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series
 from n2a_bids.algorithms.registration.dwi_resampling import resample_series, series_noise_kept, series_view
 from n2a_bids.algorithms.registration.motion_measures import mean_gradients, measure_motion, undo_rotations

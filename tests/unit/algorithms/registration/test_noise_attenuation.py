@@ -9,7 +9,8 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from n2a_bids.algorithms.registration.alignment import QCThresholds, judge
+from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
+from n2a_bids.algorithms.registration.alignment import judge
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series
 from n2a_bids.algorithms.registration.noise_attenuation import (
     PairNoise,
