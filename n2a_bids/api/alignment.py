@@ -89,7 +89,7 @@ def align(
     space : {"reference", "halfway"}
         Grid of the best repetition as it lies, or moved to the middle between all.
     different_contrast : bool
-        Echoes: intensities need not agree.
+        Echoes: intensities need not agree, and shading is left as it is.
     random_seed : int
         Of ANTs.
     threads : int
@@ -189,7 +189,8 @@ def align_files(paths: Sequence[Path], folder: Path, how: AlignmentOptions) -> S
         reference_mask=chosen.reference_mask,
         reference_reason=chosen.reason,
         contrast_to_noise=chosen.contrast_to_noise,
-        transforms=_register(chosen, folder, how.random_seed),
+        transforms=_register(chosen, folder, how),
+        match_shading=not how.different_contrast,
         **how.thresholds,
     )
     return _run(aligning, folder / "aligned")
@@ -201,7 +202,7 @@ def _mask_interface(path: str, how: AlignmentOptions) -> Interface:
     return GivenBrainMask(in_file=path, mask_file=str(how.mask))
 
 
-def _register(chosen: SimpleNamespace, folder: Path, random_seed: int) -> list[str]:
+def _register(chosen: SimpleNamespace, folder: Path, how: AlignmentOptions) -> list[str]:
     """Transform files of all but the reference, in order."""
     moving = zip(chosen.moving_files, chosen.moving_masks, chosen.moving_gaps, strict=True)
     transforms = []
@@ -213,7 +214,8 @@ def _register(chosen: SimpleNamespace, folder: Path, random_seed: int) -> list[s
             moving_file=image,
             moving_mask=brain,
             moving_gaps=missing,
-            random_seed=random_seed,
+            match_shading=not how.different_contrast,
+            random_seed=how.random_seed,
         )
         transforms.append(_run(interface, folder / f"register-{index}").out_transform)
     return transforms

@@ -44,6 +44,9 @@ class AlignedRepetition:
     """Micrographs: shift against the reference along columns and rows."""
     overlap: float | None = None
     """Part of the brain of the reference that the repetition shows, 0 to 1."""
+    shading: tuple[float, ...] | None = None
+    """T1w: how bright the darkest and the brightest part of the brain are against the reference, mean 1,
+    where that was taken out; None where they hardly differ."""
     accepted: bool = True
     reason: str = ""
     """Why the repetition is left out; empty where it is used."""

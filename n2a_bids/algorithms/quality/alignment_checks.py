@@ -48,6 +48,9 @@ class AlignmentQC:
     overlap: float
     reason: str
     """Why it is refused; empty if it is accepted."""
+    shading: tuple[float, float] | None = None
+    """How bright the darkest and the brightest part of the brain are against the reference, mean 1, where the
+    shading differs notably and was taken out; None elsewhere."""
 
     @classmethod
     def of_reference(cls) -> AlignmentQC:

@@ -14,7 +14,8 @@ from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedImage, mirror_reasons
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
-from n2a_bids.algorithms.registration.transforms import Affine, Matrix, spread_points
+from n2a_bids.algorithms.registration.transforms import Affine, Matrix, inverse, spread_points
+from n2a_bids.algorithms.shading import RelativeShading, relative_shading, with_shading_of
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
@@ -38,7 +39,13 @@ def is_negligible(transform: Matrix, grid: PlacedImage, limit_voxels: float) -> 
 
 
 def bring_to_grid(
-    image: Volume, affine: Matrix, transform: Matrix, grid: PlacedImage, measured: Mask | None = None
+    image: Volume,
+    affine: Matrix,
+    transform: Matrix,
+    grid: PlacedImage,
+    measured: Mask | None = None,
+    *,
+    match_shading: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """A repetition on the reference grid, by one interpolation.
 
@@ -51,6 +58,8 @@ def bring_to_grid(
         Reference world to image world.
     measured : (X, Y, Z) bool array, optional
         Where the image holds a measurement; everywhere by default.
+    match_shading : bool
+        Whether it gets the shading of the reference.
 
     Returns
     -------
@@ -63,6 +72,8 @@ def bring_to_grid(
     to_voxels = Affine(transform).between_voxels(grid.affine, affine)
     aligned, inside = resample(image, to_voxels, grid.image.shape, measured)
     common = grid.mask & inside if grid.measured is None else grid.mask & inside & grid.measured
+    if match_shading:
+        aligned = with_shading_of(grid.image, aligned, common, grid.voxel_size_mm)
     if not inside.all() and common.any():
         reference_scale, own_scale = match_scales(np.stack([grid.image, aligned]), common)
         filled = own_scale.invert(reference_scale.apply(grid.image))
@@ -77,6 +88,8 @@ def judge(
     grid: PlacedImage,
     thresholds: QCThresholds,
     measured: Mask | None = None,
+    *,
+    match_shading: bool = False,
 ) -> AlignmentQC:
     """Measure how well a repetition was aligned, and say whether it may be used.
 
@@ -88,6 +101,8 @@ def judge(
         As in `bring_to_grid`.
     measured : (X, Y, Z) bool array, optional
         As in `bring_to_grid`. Images are compared where both were measured.
+    match_shading : bool
+        Whether images are compared without their shading, where that differs notably.
     """
     voxel = grid.mean_voxel_size_mm
     shape = grid.image.shape
@@ -103,10 +118,15 @@ def judge(
         held = seen & move_measured(measured, after, shape)
         # Trilinear interpolation takes in what stands beyond the border of the zone.
         seen = seen & move_measured(measured, after, shape, least=0.99)
+    seen = seen if seen.any() else grid.mask
+    shading = relative_shading(grid.image, aligned, seen, grid.voxel_size_mm) if match_shading else None
+    if shading is not None and shading.is_notable:
+        flat_image, flat_grid = _without_shading(image, after, grid, shading)
+        found = judge(flat_image, affine, transform, flat_grid, thresholds, measured)
+        return replace(found, shading=(shading.darkest, shading.brightest))
     centre = _spread_points(grid).mean(axis=0)
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
     band = (fine, _BAND_RATIO * fine)
-    seen = seen if seen.any() else grid.mask
     noise = PairNoise.measure(grid.image, brain if brain.any() else grid.mask, image, after)
     found = AlignmentQC(
         rotation_deg=Affine(transform).rotation_deg,
@@ -121,6 +141,17 @@ def judge(
     )
     head = replace(grid, mask=seen)
     return _unless_mirrored(with_reason(found, thresholds.for_voxels(voxel)), head, aligned, noise)
+
+
+def _without_shading(
+    image: Volume, to_image: Matrix, grid: PlacedImage, shading: RelativeShading
+) -> tuple[NDArray[np.float32], PlacedImage]:
+    """An image on its own grid, and the reference, both over the brightness of the latter."""
+    back = inverse(to_image)
+    factor = ndimage.affine_transform(
+        shading.factor / shading.brightness, back[:3, :3], back[:3, 3], image.shape, order=1, mode="nearest"
+    )
+    return image * factor, replace(grid, image=grid.image / shading.brightness)
 
 
 def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:

@@ -31,6 +31,7 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     move_phase,
     moved_grid,
     must_stand_in,
+    shading_warnings,
     too_few,
 )
 from n2a_bids.interfaces.odd_reference import note_odd_reference
@@ -61,6 +62,7 @@ class _AlignRepetitionsInputSpec(BaseInterfaceInputSpec):
         True, usedefault=True, desc="where it fits no other: false where a mask was given, which is its own"
     )
     processing_steps = traits.List(traits.Int(), desc="of each repetition: a copy with more of them goes")
+    match_shading = traits.Bool(True, usedefault=True, desc="take out shading that differs: of one contrast")
     space = traits.Enum("reference", "halfway", usedefault=True, desc="grid position of the result")
     min_correlation = traits.Float(mandatory=True, desc="see QCThresholds")
     min_structure_correlation = traits.Float(mandatory=True, desc="see QCThresholds")
@@ -95,9 +97,10 @@ class AlignRepetitions(ResumableInterface):
 
     A repetition that already lies on the grid of the reference, to a twentieth of a voxel, is not
     interpolated at all. In midspace every repetition, the reference too, is interpolated from its
-    own half of the motion, so that all are treated alike. Where one of them was not measured (defaced, or
-    beyond its field of view), the others stand in. Of complex images the magnitudes are judged, and the
-    real-valued images interpolated.
+    own half of the motion, so that all are treated alike. One that is shaded clearly otherwise than the
+    reference, as with and without prescan normalisation, gets its shading. Where one of them was not
+    measured (defaced, or beyond its field of view), the others stand in. Of complex images the magnitudes
+    are judged, and the real-valued images interpolated.
     """
 
     input_spec = _AlignRepetitionsInputSpec
@@ -165,7 +168,8 @@ class AlignRepetitions(ResumableInterface):
                 if same_grid(path, reference) and is_negligible(transform, grid, _NEGLIGIBLE_VOXELS):
                     transform = np.eye(4)
                 measured = None if gaps is None else gaps.measured
-                qc = judge(*load(path), transform, grid, thresholds, measured)
+                alike = self.inputs.match_shading
+                qc = judge(*load(path), transform, grid, thresholds, measured, match_shading=alike)
             values = Path(inputs.values_files[index]) if isdefined(inputs.values_files) else path
             repetitions.append(JudgedRepetition(path, transform, qc, index == inputs.index, gaps, values))
         return repetitions
@@ -177,7 +181,7 @@ class AlignRepetitions(ResumableInterface):
     def _without_copies(
         self, repetitions: list[JudgedRepetition]
     ) -> tuple[list[JudgedRepetition], list[str]]:
-        """The repetitions, those that hold the noise of others refused; warnings of what is shared in part.
+        """The repetitions, those that hold the noise of others refused; warnings of those that are left.
 
         Only accepted ones are compared: of a copy and its original that failed alike, neither is used.
         """
@@ -193,7 +197,7 @@ class AlignRepetitions(ResumableInterface):
         for position, reason in reasons.items():
             one = judged[accepted[position]]
             judged[accepted[position]] = replace(one, qc=replace(one.qc, reason=reason))
-        return judged, partial_warnings(files, shared, kept)
+        return judged, [*partial_warnings(files, shared, kept), *shading_warnings(judged)]
 
     def _write_images(
         self,
@@ -208,11 +212,14 @@ class AlignRepetitions(ResumableInterface):
         for number, (repetition, transform) in enumerate(zip(accepted, transforms, strict=True), start=1):
             name = folder / f"repetition-{number}"
             transform_files.append(os.fspath(write_itk_transform(transform, Path(f"{name}.txt"))))
-            if is_identity(transform) and lies_there(repetition, reference):
+            shaded = repetition.qc.shading is not None
+            if is_identity(transform) and lies_there(repetition, reference) and not shaded:
                 files.append(os.fspath(repetition.values))
                 insides.append(repetition.measured)
                 continue
-            aligned, inside = bring_to_grid(*load(repetition.values), transform, grid, repetition.measured)
+            aligned, inside = bring_to_grid(
+                *load(repetition.values), transform, grid, repetition.measured, match_shading=shaded
+            )
             insides.append(inside)
             files.append(os.fspath(save_like(aligned, reference, Path(f"{name}.nii.gz"))))
         if must_stand_in(accepted, insides, grid):

@@ -148,6 +148,7 @@ class _RegisterRigidInputSpec(BaseInterfaceInputSpec):
     moving_mask = File(exists=True, mandatory=True, desc="its brain mask")
     reference_gaps = traits.Str("", usedefault=True, desc="map of what was not measured, or empty")
     moving_gaps = traits.Str("", usedefault=True, desc="map of what was not measured, or empty")
+    match_shading = traits.Bool(True, usedefault=True, desc="register again, shaded alike: of one contrast")
     random_seed = traits.Int(1, usedefault=True, desc="seed of ANTs")
 
 
@@ -167,6 +168,7 @@ class RegisterRigid(ResumableInterface):
             Path(inputs.reference_file), Path(inputs.reference_mask), inputs.reference_gaps
         )
         moving = BrainFiles(Path(inputs.moving_file), Path(inputs.moving_mask), inputs.moving_gaps)
-        found = register_brains(reference, moving, Path(runtime.cwd), inputs.random_seed)
+        folder, alike = Path(runtime.cwd), inputs.match_shading
+        found = register_brains(reference, moving, folder, inputs.random_seed, match_shading=alike)
         self._results["out_transform"] = os.fspath(found)
         return runtime

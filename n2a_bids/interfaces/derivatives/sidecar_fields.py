@@ -222,7 +222,10 @@ def provenance(record: DenoisingRecord, alignment: AlignmentRecord) -> JsonObjec
 
 def alignment_sidecar(alignment: AlignmentRecord) -> JsonObject:
     """What a sidecar tells about the alignment."""
-    keys = ("file", "rotation_deg", "translation_mm", "correlation_after", "overlap", "accepted", "reason")
+    keys = (
+        *("file", "rotation_deg", "translation_mm", "correlation_after", "overlap", "shading"),
+        *("accepted", "reason"),
+    )
     rows = [to_json(repetition) for repetition in alignment.repetitions]
     return {
         "Reference": alignment.reference,

@@ -65,7 +65,7 @@ def init_align_wf(
     required_index : int, optional
         Index of the repetition that must be the reference.
     different_contrast : bool
-        Echoes: the threshold on intensities does not apply.
+        Echoes: the threshold on intensities does not apply, and shading is left as it is.
     random_seed : int
         Of ANTs.
 
@@ -86,7 +86,8 @@ def init_align_wf(
     outputnode = Node(IdentityInterface(list(ALIGNED)), name="outputnode")
     reference = _reference_node(processing_steps, required_index)
     moving = ["moving_file", "moving_mask", "moving_gaps"]
-    register = MapNode(RegisterRigid(random_seed=random_seed), moving, name="register", mem_gb=1.5)
+    registration = RegisterRigid(random_seed=random_seed, match_shading=not different_contrast)
+    register = MapNode(registration, moving, name="register", mem_gb=1.5)
     resample = _resample_node(config, processing_steps, required_index, different_contrast)
     images = [("in_files", "in_files"), ("gap_files", "gap_files")]
     fixed = [(field, field) for field in ("reference_file", "reference_mask", "reference_gaps")]
@@ -123,6 +124,7 @@ def _resample_node(
         space=config.space,
         processing_steps=list(processing_steps),
         may_leave_out_reference=required_index is None,
+        match_shading=not different_contrast,
         **thresholds,
     )
     return Node(interface, name="resample", mem_gb=2.5)

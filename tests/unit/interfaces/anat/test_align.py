@@ -427,3 +427,55 @@ def test_stripped_runs_meet_halfway_and_stay_stripped(tmp_path, pair, motion, he
         )
         assert images[:, rim].min() > 0
         assert outputs.warnings == []
+
+
+@pytest.fixture
+def coil(head):
+    """(X, Y, Z) brightness of a head as surface coils receive it: thrice as bright at its rim."""
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, size) for size in head[0].shape), indexing="ij")
+    return np.exp(1.9 * (x**2 + y**2 + 0.6 * z**2) + 0.3 * y - 0.9)
+
+
+def test_registration_is_not_led_by_shading(tmp_path, pair, motion, head, affine, coil, write):
+    """One run as the coils saw it, the other normalised: within 0.1 mm of the truth."""
+    reference = nb.load(pair["reference"]).get_fdata()
+    found = RegisterRigid(
+        reference_file=write("shaded", coil * reference),
+        reference_mask=pair["reference_mask"],
+        moving_file=pair["moved"],
+        moving_mask=pair["moved_mask"],
+    ).run(cwd=str(tmp_path))
+    transform = read_itk_transform(Path(found.outputs.out_transform))
+    points = np.argwhere(head[1])[::50] @ affine[:3, :3].T + affine[:3, 3]
+    assert Affine(transform @ np.linalg.inv(motion)).displacement_mm(points).mean() < 0.1
+
+
+@pytest.mark.parametrize("space", ["reference", "halfway"])
+def test_a_run_shaded_otherwise_gets_the_shading_of_the_reference(
+    tmp_path, pair, motion, head, coil, write, space
+):
+    """As with and without prescan normalisation: told, and not refused for its contrast; echoes are left."""
+    shaded = write("shaded", coil * nb.load(pair["reference"]).get_fdata())
+    files, mask = [shaded, pair["moved"]], pair["reference_mask"]
+    transforms = [itk(tmp_path, "known", motion)]
+    found = align(tmp_path, files, mask, transforms, space=space, min_correlation=0.85)
+    still, other = (nb.load(path).get_fdata()[head[1]] for path in found.out_files)
+    assert np.corrcoef(still, other)[0, 1] > 0.95
+    (warning,) = found.warnings
+    assert warning.startswith("run-2.nii.gz: its shading is another than that of shaded.nii.gz (0.")
+    record = json.loads(Path(found.record_file).read_text())
+    assert "shading" not in record["repetitions"][0] or record["repetitions"][0]["shading"] is None
+    assert record["repetitions"][1]["shading"][1] > 2 * record["repetitions"][1]["shading"][0]
+    with pytest.raises(BIDSDataError, match="contrast"):
+        align(tmp_path, files, mask, transforms, match_shading=False, min_correlation=0.95)
+
+
+def test_a_normalised_copy_is_told_as_a_copy_however_strong_its_shading(
+    tmp_path, noisy_runs, head, coil, write
+):
+    """Its contrast is not what is wrong with it; in place it needs no interpolation to be told."""
+    first = noisy_runs(1, noise_sd=40)[0]
+    files = [write("run-1", coil * first), write("run-2", first)]
+    still = [itk(tmp_path, "still", np.eye(4))]
+    with pytest.raises(BIDSDataError, match="holds the same noise as run-1"):
+        align(tmp_path, files, write("mask", head[1]), still, min_correlation=0.85)

@@ -1,0 +1,158 @@
+"""How differently two aligned images of one head are shaded, as with and without prescan normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from n2a_bids.algorithms.normalization import Mask, Volume
+
+_COARSE_MM = 4.0
+"""Blocks in which intensities are summed: shading of coils varies over centimetres."""
+_SMOOTHING_MM = 10.0
+"""SD of the kernel within which sums of both images are compared."""
+_BRIGHTNESS_MM = 20.0
+"""SD of the kernel of the brightness: tissues are mixed in it."""
+_LEAST_SIGNAL = 0.15
+"""Of the median in the brain: darker voxels are air or bone, and tell no ratio."""
+_LEAST_FILLED = 0.3
+"""Of a block: with less signal the ratio is taken from its neighbours."""
+_ENOUGH, _MOST_ROUNDS = 0.005, 8
+"""The SD of the logarithm that a round may still add, and how many rounds there are."""
+_NOTABLE = 1.3
+"""Ratio of the brightest to the darkest part of the brain up to which shading is left: two runs of one
+protocol have 1.09 where the head turned by 4 degrees; with and without prescan normalisation 6.7 (3 T)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeShading:
+    """How an image is shaded against another one of the same head."""
+
+    factor: NDArray[np.float32]
+    """(X, Y, Z) what gives the image the shading of the other; of geometric mean 1 in the brain."""
+    brightness: NDArray[np.float32]
+    """(X, Y, Z) of the other, smooth over centimetres; above zero."""
+    darkest: float
+    """Brightness of the image over that of the other, mean 1, which 1 % of the brain stay below."""
+    brightest: float
+    """That which 1 % of the brain are above."""
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether it is more than two runs of one protocol differ by."""
+        return self.brightest > _NOTABLE * self.darkest
+
+
+def relative_shading(
+    reference: Volume, image: Volume, mask: Mask, spacing_mm: Sequence[float]
+) -> RelativeShading | None:
+    """Compare the shading of two aligned images of one contrast.
+
+    Sums over some centimetres of the head are made equal, again and again until nothing changes: as the
+    anatomy is the same in both, their ratio is that of the shading, and what a kernel mixes at the border of
+    the head goes with the rounds.
+
+    Parameters
+    ----------
+    reference, image : (X, Y, Z) float arrays
+        On one grid, aligned to a few mm.
+    mask : (X, Y, Z) bool array
+        Brain, where both were measured.
+    spacing_mm : sequence of three floats
+
+    Returns
+    -------
+    shading : RelativeShading or None
+        None where an image has no signal in the brain.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> head = rng.uniform(50, 150, (40, 40, 40))
+    >>> ramp = np.exp(np.linspace(-0.5, 0.5, 40))[:, None, None]
+    >>> found = relative_shading(head, 7 * head * ramp, np.ones(head.shape, bool), (3, 3, 3))
+    >>> bool(np.abs(found.factor * ramp - 1).mean() < 0.03), found.is_notable
+    (True, True)
+    """
+    levels = [float(np.median(one[mask])) if mask.any() else 0.0 for one in (reference, image)]
+    if min(levels) <= 0:
+        return None
+    head = (reference > _LEAST_SIGNAL * levels[0]) & (image > _LEAST_SIGNAL * levels[1])
+    steps = [max(1, round(_COARSE_MM / size)) for size in spacing_mm]
+    filled = _block_means(head.astype(np.float32), steps) > _LEAST_FILLED
+    if not filled.any():
+        return None
+    sums = [
+        _block_means(np.where(head, one / level, 0).astype(np.float32), steps)
+        for one, level in zip((reference, image), levels, strict=True)
+    ]
+    block_mm = np.array(steps) * np.array(spacing_mm)
+    factor = np.log(_equalising_factor(*sums, filled, _SMOOTHING_MM / block_mm))
+    bright = np.log(_brightness(levels[0] * sums[0], filled, _BRIGHTNESS_MM / block_mm))
+    nearest = ndimage.distance_transform_edt(~filled, return_distances=False, return_indices=True)
+    factor, bright = (
+        _on_voxels(ndimage.gaussian_filter(field[tuple(nearest)], 1.0), steps, mask.shape)
+        for field in (factor, bright)
+    )
+    factor -= factor[mask].mean()
+    darkest, brightest = np.exp(-np.percentile(factor[mask], (99, 1)))
+    return RelativeShading(np.exp(factor), np.exp(bright), float(darkest), float(brightest))
+
+
+def with_shading_of(
+    reference: Volume, image: Volume, mask: Mask, spacing_mm: Sequence[float]
+) -> NDArray[np.float32]:
+    """An image with the shading of another; as it is where that cannot be told.
+
+    Parameters
+    ----------
+    reference, image, mask, spacing_mm
+        As of `relative_shading`.
+    """
+    found = relative_shading(reference, image, mask, spacing_mm)
+    if found is None:
+        return image.astype(np.float32, copy=False)
+    return (image * found.factor).astype(np.float32, copy=False)
+
+
+def _equalising_factor(
+    reference: Volume, image: Volume, filled: Mask, sd_blocks: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """What makes smoothed sums of an image those of the reference, block by block; 1 where none are known."""
+    wanted = ndimage.gaussian_filter(reference, sd_blocks, mode="constant")
+    factor = np.ones_like(reference)
+    for _ in range(_MOST_ROUNDS):
+        present = ndimage.gaussian_filter(factor * image, sd_blocks, mode="constant")
+        known = (wanted > 0) & (present > 0)
+        step = np.divide(wanted, present, out=np.ones_like(wanted), where=known)
+        factor *= step
+        if float(np.log(step[filled]).std()) < _ENOUGH:
+            break
+    return factor
+
+
+def _brightness(sums: Volume, filled: Mask, sd_blocks: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Smoothed sums, as if all around were filled too; 1 where there is nothing."""
+    total = ndimage.gaussian_filter(np.where(filled, sums, 0), sd_blocks, mode="constant")
+    weight = ndimage.gaussian_filter(filled.astype(np.float32), sd_blocks, mode="constant")
+    return np.divide(total, weight, out=np.ones_like(total), where=(total > 0) & (weight > 0))
+
+
+def _block_means(image: NDArray[np.float32], steps: Sequence[int]) -> NDArray[np.float32]:
+    """Means of blocks of voxels; beyond the image is nothing."""
+    padded = np.pad(image, [(0, -size % step) for size, step in zip(image.shape, steps, strict=True)])
+    parts = [part for size, step in zip(padded.shape, steps, strict=True) for part in (size // step, step)]
+    return padded.reshape(parts).mean(axis=(1, 3, 5), dtype=np.float32)
+
+
+def _on_voxels(
+    blocks: NDArray[np.float32], steps: Sequence[int], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Values of blocks, linear between their centres, on the voxels that they were made of."""
+    matrix = np.diag([1 / step for step in steps])
+    offset = [-(step - 1) / 2 / step for step in steps]
+    return ndimage.affine_transform(blocks, matrix, offset, shape, order=1, mode="nearest")
