@@ -44,8 +44,8 @@ def register_brains(
     random_seed : int
         Of ANTs.
     match_shading : bool
-        Whether images whose shading differs notably are registered again with the same: a head at 3 T with and
-        without prescan normalisation came to lie 0.3 mm beside itself.
+        Whether images whose shading differs notably are registered again with the same: a head at 3 T with
+        and without prescan normalisation came to lie 0.3 mm beside itself.
 
     Returns
     -------
