@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from n2a_bids.algorithms.registration.placed_images import PlacedImage, show_on
+from n2a_bids.algorithms.registration.placed_images import PlacedImage
 from n2a_bids.algorithms.registration.rigid import first_guess
 from n2a_bids.algorithms.registration.transforms import Affine
-from n2a_bids.algorithms.shading import relative_shading
+from n2a_bids.algorithms.shading import shaded_alike
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import load, load_mask, save_like
 from n2a_bids.io.transforms import read_itk_transform, write_itk_transform
@@ -60,10 +60,11 @@ def register_brains(
     write_itk_transform(first_guess(*fixed_brain, *moving_brain), initial)
     _register(reference, moving, initial, out_transform, random_seed)
     if match_shading:
-        matched = _with_shading_of(reference, moving, out_transform, folder / "same_shading.nii.gz")
-        if matched is not None:
-            shaded_alike = replace(moving, image=matched)
-            _register(reference, shaded_alike, out_transform, out_transform, random_seed)
+        still, other = _placed(reference), _placed(moving)
+        matched = shaded_alike(still, other, Affine(read_itk_transform(out_transform)))
+        if matched is not other:
+            shaded = save_like(matched.image, moving.image, folder / "same_shading.nii.gz")
+            _register(reference, replace(moving, image=shaded), out_transform, out_transform, random_seed)
     return out_transform
 
 
@@ -81,18 +82,6 @@ def _register(
         "out_file": os.fspath(out_transform),
     }
     run_ants("rigid", files, out_transform.parent, random_seed=random_seed)
-
-
-def _with_shading_of(
-    reference: BrainFiles, moving: BrainFiles, transform: Path, out_file: Path
-) -> Path | None:
-    """The moving image with the shading of the reference; None where theirs hardly differs."""
-    still, other = _placed(reference), _placed(moving)
-    shown, seen = show_on(still, ~Affine(read_itk_transform(transform)), other)
-    shading = relative_shading(shown, other.image, other.mask & seen, other.voxel_size_mm)
-    if shading is None or not shading.is_notable:
-        return None
-    return save_like(other.image * shading.factor, moving.image, out_file)
 
 
 def _placed(head: BrainFiles) -> PlacedImage:

@@ -15,7 +15,7 @@ from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedI
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, inverse, spread_points
-from n2a_bids.algorithms.shading import RelativeShading, relative_shading, with_shading_of
+from n2a_bids.algorithms.shading import ANY, RelativeShading, relative_shading
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
@@ -73,7 +73,8 @@ def bring_to_grid(
     aligned, inside = resample(image, to_voxels, grid.image.shape, measured)
     common = grid.mask & inside if grid.measured is None else grid.mask & inside & grid.measured
     if match_shading:
-        aligned = with_shading_of(grid.image, aligned, common, grid.voxel_size_mm)
+        shading = relative_shading(grid.image, aligned, common, grid.voxel_size_mm, ANY)
+        aligned = aligned if shading is None else aligned * shading.factor
     if not inside.all() and common.any():
         reference_scale, own_scale = match_scales(np.stack([grid.image, aligned]), common)
         filled = own_scale.invert(reference_scale.apply(grid.image))
@@ -108,22 +109,15 @@ def judge(
     shape = grid.image.shape
     before = Affine().between_voxels(grid.affine, affine)
     after = Affine(transform).between_voxels(grid.affine, affine)
-    unaligned, aligned = (
-        ndimage.affine_transform(image, to_voxels[:3, :3], to_voxels[:3, 3], shape, order=1)
-        for to_voxels in (before, after)
-    )
     brain = grid.mask if grid.measured is None else grid.mask & grid.measured
-    seen = held = brain & field_of_view(image.shape, after, shape)
-    if measured is not None:
-        held = seen & move_measured(measured, after, shape)
-        # Trilinear interpolation takes in what stands beyond the border of the zone.
-        seen = seen & move_measured(measured, after, shape, least=0.99)
+    held, seen = _parts_in_view(brain, image.shape, after, measured)
     seen = seen if seen.any() else grid.mask
+    aligned = _shown(image, after, shape)
     shading = relative_shading(grid.image, aligned, seen, grid.voxel_size_mm) if match_shading else None
-    if shading is not None and shading.is_notable:
+    if shading is not None:
         flat_image, flat_grid = _without_shading(image, after, grid, shading)
         found = judge(flat_image, affine, transform, flat_grid, thresholds, measured)
-        return replace(found, shading=(shading.darkest, shading.brightest))
+        return replace(found, shading=shading.limits)
     centre = _spread_points(grid).mean(axis=0)
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
     band = (fine, _BAND_RATIO * fine)
@@ -131,7 +125,7 @@ def judge(
     found = AlignmentQC(
         rotation_deg=Affine(transform).rotation_deg,
         translation_mm=float(Affine(transform).displacement_mm(centre)),
-        correlation_before=smooth_correlation(grid.image, unaligned, grid.mask, smoothing),
+        correlation_before=smooth_correlation(grid.image, _shown(image, before, shape), grid.mask, smoothing),
         correlation_after=smooth_correlation(
             grid.image, aligned, seen, smoothing, noise.variances(smoothing)
         ),
@@ -141,6 +135,23 @@ def judge(
     )
     head = replace(grid, mask=seen)
     return _unless_mirrored(with_reason(found, thresholds.for_voxels(voxel)), head, aligned, noise)
+
+
+def _shown(image: Volume, to_image: Matrix, shape: tuple[int, ...]) -> Volume:
+    """An image on another grid, trilinear; zero beyond it."""
+    return ndimage.affine_transform(image, to_image[:3, :3], to_image[:3, 3], shape, order=1)
+
+
+def _parts_in_view(
+    brain: Mask, shape: tuple[int, ...], to_image: Matrix, measured: Mask | None
+) -> tuple[Mask, Mask]:
+    """Parts of the brain that an image holds, and that show it alone when it was interpolated."""
+    seen = brain & field_of_view(shape, to_image, brain.shape)
+    if measured is None:
+        return seen, seen
+    held = seen & move_measured(measured, to_image, brain.shape)
+    # Trilinear interpolation takes in what stands beyond the border of the zone.
+    return held, seen & move_measured(measured, to_image, brain.shape, least=0.99)
 
 
 def _without_shading(
