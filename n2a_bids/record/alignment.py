@@ -45,7 +45,7 @@ class AlignedRepetition:
     overlap: float | None = None
     """Part of the brain of the reference that the repetition shows, 0 to 1."""
     shading: tuple[float, ...] | None = None
-    """T1w: how bright the darkest and the brightest part of the brain are against the reference, mean 1,
+    """How bright the darkest and the brightest part of the brain are against the reference, mean 1,
     where that was taken out; None where they hardly differ."""
     accepted: bool = True
     reason: str = ""

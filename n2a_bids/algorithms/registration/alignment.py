@@ -15,7 +15,7 @@ from n2a_bids.algorithms.registration.placed_images import SURELY_ALIKE, PlacedI
 from n2a_bids.algorithms.registration.resampling import field_of_view, move_measured, resample
 from n2a_bids.algorithms.registration.similarity import smooth_correlation, structure_correlation
 from n2a_bids.algorithms.registration.transforms import Affine, Matrix, inverse, spread_points
-from n2a_bids.algorithms.shading import ANY, RelativeShading, relative_shading
+from n2a_bids.algorithms.shading import FINE, relative_shading
 
 _SMOOTHING_MM = 2.0
 _STRUCTURE_MM = 1.2
@@ -73,7 +73,7 @@ def bring_to_grid(
     aligned, inside = resample(image, to_voxels, grid.image.shape, measured)
     common = grid.mask & inside if grid.measured is None else grid.mask & inside & grid.measured
     if match_shading:
-        shading = relative_shading(grid.image, aligned, common, grid.voxel_size_mm, ANY)
+        shading = relative_shading(grid.image, aligned, common, grid.voxel_size_mm, FINE)
         aligned = aligned if shading is None else aligned * shading.factor
     if not inside.all() and common.any():
         reference_scale, own_scale = match_scales(np.stack([grid.image, aligned]), common)
@@ -103,8 +103,12 @@ def judge(
     measured : (X, Y, Z) bool array, optional
         As in `bring_to_grid`. Images are compared where both were measured.
     match_shading : bool
-        Whether images are compared without their shading, where that differs notably.
+        Whether images whose shading differs notably may agree without it.
     """
+    if match_shading:
+        without_shading = _judge_flat(image, affine, transform, grid, thresholds, measured)
+        if without_shading is not None:
+            return without_shading
     voxel = grid.mean_voxel_size_mm
     shape = grid.image.shape
     before = Affine().between_voxels(grid.affine, affine)
@@ -113,11 +117,6 @@ def judge(
     held, seen = _parts_in_view(brain, image.shape, after, measured)
     seen = seen if seen.any() else grid.mask
     aligned = _shown(image, after, shape)
-    shading = relative_shading(grid.image, aligned, seen, grid.voxel_size_mm) if match_shading else None
-    if shading is not None:
-        flat_image, flat_grid = _without_shading(image, after, grid, shading)
-        found = judge(flat_image, affine, transform, flat_grid, thresholds, measured)
-        return replace(found, shading=shading.limits)
     centre = _spread_points(grid).mean(axis=0)
     smoothing, fine = max(1.0, _SMOOTHING_MM / voxel), max(1.0, _STRUCTURE_MM / voxel)
     band = (fine, _BAND_RATIO * fine)
@@ -137,6 +136,34 @@ def judge(
     return _unless_mirrored(with_reason(found, thresholds.for_voxels(voxel)), head, aligned, noise)
 
 
+def _judge_flat(
+    image: Volume,
+    affine: Matrix,
+    transform: Matrix,
+    grid: PlacedImage,
+    thresholds: QCThresholds,
+    measured: Mask | None,
+) -> AlignmentQC | None:
+    """As `judge`, of images that agree without their shading; None where that is alike, or they do not.
+
+    Shading that both have is no likeness: they are compared over the brightness of the reference.
+    """
+    to_image = Affine(transform).between_voxels(grid.affine, affine)
+    brain = grid.mask if grid.measured is None else grid.mask & grid.measured
+    _, seen = _parts_in_view(brain, image.shape, to_image, measured)
+    aligned = _shown(image, to_image, grid.image.shape)
+    shading = relative_shading(grid.image, aligned, seen, grid.voxel_size_mm)
+    if shading is None:
+        return None
+    back = inverse(to_image)
+    factor = ndimage.affine_transform(
+        shading.factor / shading.brightness, back[:3, :3], back[:3, 3], image.shape, order=1, mode="nearest"
+    )
+    flat = replace(grid, image=grid.image / shading.brightness)
+    found = judge(image * factor, affine, transform, flat, thresholds, measured)
+    return None if found.reason else replace(found, shading=shading.limits)
+
+
 def _shown(image: Volume, to_image: Matrix, shape: tuple[int, ...]) -> Volume:
     """An image on another grid, trilinear; zero beyond it."""
     return ndimage.affine_transform(image, to_image[:3, :3], to_image[:3, 3], shape, order=1)
@@ -152,17 +179,6 @@ def _parts_in_view(
     held = seen & move_measured(measured, to_image, brain.shape)
     # Trilinear interpolation takes in what stands beyond the border of the zone.
     return held, seen & move_measured(measured, to_image, brain.shape, least=0.99)
-
-
-def _without_shading(
-    image: Volume, to_image: Matrix, grid: PlacedImage, shading: RelativeShading
-) -> tuple[NDArray[np.float32], PlacedImage]:
-    """An image on its own grid, and the reference, both over the brightness of the latter."""
-    back = inverse(to_image)
-    factor = ndimage.affine_transform(
-        shading.factor / shading.brightness, back[:3, :3], back[:3, 3], image.shape, order=1, mode="nearest"
-    )
-    return image * factor, replace(grid, image=grid.image / shading.brightness)
 
 
 def move_mask(mask: Mask, affine: Matrix, transform: Matrix) -> Mask:

@@ -162,5 +162,9 @@ def still_b0(
 
 def mean_b0(data: NDArray[np.float32], gradients: Gradients) -> NDArray[np.float32]:
     """Mean of the volumes without diffusion weighting; of the lowest b-value where there is none."""
-    lowest = gradients.is_b0 if gradients.is_b0.any() else gradients.bvals == gradients.bvals.min()
-    return data[..., lowest].mean(axis=-1)
+    return data[..., lowest_weighting(gradients)].mean(axis=-1)
+
+
+def lowest_weighting(gradients: Gradients) -> NDArray[np.bool_]:
+    """(C,) whether a volume has no diffusion weighting, or the lowest b-value where all have some."""
+    return gradients.is_b0 if gradients.is_b0.any() else gradients.bvals == gradients.bvals.min()

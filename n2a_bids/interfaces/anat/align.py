@@ -31,11 +31,11 @@ from n2a_bids.interfaces.anat.judged_repetitions import (
     move_phase,
     moved_grid,
     must_stand_in,
-    shading_warnings,
     too_few,
 )
 from n2a_bids.interfaces.odd_reference import note_odd_reference
 from n2a_bids.interfaces.resumable import ResumableInterface
+from n2a_bids.interfaces.shading import shading_warnings
 from n2a_bids.io.gaps import load_gaps
 from n2a_bids.io.images import load, load_mask, same_grid, save_like
 from n2a_bids.io.json import write_record
@@ -197,7 +197,9 @@ class AlignRepetitions(ResumableInterface):
         for position, reason in reasons.items():
             one = judged[accepted[position]]
             judged[accepted[position]] = replace(one, qc=replace(one.qc, reason=reason))
-        return judged, [*partial_warnings(files, shared, kept), *shading_warnings(judged)]
+        shadings = [(one.path.name, one.qc.shading) for one in judged if one.accepted]
+        reference = Path(self.inputs.in_files[self.inputs.index]).name
+        return judged, [*partial_warnings(files, shared, kept), *shading_warnings(shadings, reference)]
 
     def _write_images(
         self,

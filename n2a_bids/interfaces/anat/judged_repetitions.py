@@ -169,19 +169,6 @@ def let_others_stand_in(
     )
 
 
-def shading_warnings(repetitions: Sequence[JudgedRepetition]) -> list[str]:
-    """A sentence for each repetition in use that is shaded clearly otherwise than the reference."""
-    reference = next(repetition.path.name for repetition in repetitions if repetition.is_reference)
-    return [
-        f"{repetition.path.name}: its shading is another than that of {reference} ("
-        f"{repetition.qc.shading[0]:.1f} to {repetition.qc.shading[1]:.1f} times as bright in parts of the "
-        "brain), as of images with and without prescan normalisation (Siemens NORM, GE PURE or SCIC, Philips "
-        "CLEAR): it was taken out; where there are both of each acquisition, give one kind of all"
-        for repetition in repetitions
-        if repetition.accepted and repetition.qc.shading is not None
-    ]
-
-
 def _describe_gaps(names: Sequence[str], found: StoodIn) -> list[str]:
     """A sentence for each part of the head that a repetition lacks."""
     warnings = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from n2a_bids.algorithms.normalization import Mask
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC, QCThresholds
 from n2a_bids.algorithms.registration.dwi_alignment import judge_series
 from n2a_bids.algorithms.registration.dwi_resampling import (
+    lowest_weighting,
     mean_b0,
     resample_series,
     series_noise_kept,
@@ -35,6 +37,7 @@ from n2a_bids.algorithms.registration.motion_measures import (
 from n2a_bids.algorithms.registration.noise_attenuation import PairNoise
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, show_on
 from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.shading import FINE, relative_shading
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.external.b0_brain import find_b0_brain
 from n2a_bids.interfaces.dwi.acquired_series import AcquiredSeries, AcquiredSeriesInputSpec, read_acquired
@@ -102,9 +105,10 @@ class _AlignedSeries:
 class AlignSeries(ResumableInterface):
     """Bring every volume of every series onto the grid of the first, in one interpolation.
 
-    Series that fail a QC threshold are excluded, and where slices of one lost their signal, the others stand
-    in. Where one measurement alone remains of several, because the others do not fit, which of them is the
-    right one cannot be told: that is an error.
+    A series that is shaded clearly otherwise than the first, as with and without prescan normalisation, gets
+    its shading. Series that fail a QC threshold are excluded, and where slices of one lost their signal, the
+    others stand in. Where one measurement alone remains of several, because the others do not fit, which of
+    them is the right one cannot be told: that is an error.
     """
 
     input_spec = _AlignSeriesInputSpec
@@ -138,47 +142,97 @@ class AlignSeries(ResumableInterface):
         gradients = undo_rotations(series.gradients, transforms)
         b0 = mean_b0(data, gradients)
         known = seen & mask
+        lost = place_losses(self.inputs, index, series.data.shape[:3], voxel_maps, mask.shape)
+        without_shading = None
+        if first is not None:
+            whole = known & ~_lost_of_b0(lost, gradients) & ~_lost_of_b0(first.lost, first.gradients)
+            without_shading = self._judge_flat(index, reference, series, (b0, first.b0), seen, whole)
+        if without_shading is not None:
+            fine = relative_shading(first.b0, b0, whole, reference.voxel_size_mm, FINE)
+            data *= fine.factor[..., None]
+            b0 = mean_b0(data, gradients)
         if first is not None and not seen.all() and known.any():
             # No edge where the view of this series ends: the mean shows what is known.
             gain = b0[known].mean() / max(float(first.b0[known].mean()), 1e-12)
             data[~seen] = gain * load(first.path)[0][~seen]
             b0 = mean_b0(data, gradients)
+        qc = without_shading or self._judge(index, reference, series, (b0, first), seen)
         return _AlignedSeries(
             save_like(data, Path(self.inputs.in_files[0]), target),
             b0,
             gradients,
             seen,
             series_noise_kept(series.data.shape[:3], *mapping),
-            self._row(index, reference, series, (b0, first), (seen, fractions)),
-            place_losses(self.inputs, index, series.data.shape[:3], voxel_maps, mask.shape),
+            self._row(index, reference, series, qc, fractions),
+            lost,
         )
+
+    def _judge(
+        self,
+        index: int,
+        reference: PlacedImage,
+        series: AcquiredSeries,
+        b0s: tuple[NDArray[np.float32], _AlignedSeries | None],
+        seen: NDArray[np.bool_],
+    ) -> AlignmentQC:
+        """How a series lies, by its b0 and that of the first."""
+        b0, first = b0s
+        if first is None:
+            return AlignmentQC.of_reference()
+        acquired = self._acquired_b0(index, reference)
+        before, _ = show_on(acquired, Affine(), reference)
+        target = replace(reference, image=first.b0)
+        voxel_map = series.between.between_voxels(reference.affine, series.affine)
+        noise = PairNoise.measure(reference.image, reference.mask, acquired.image, voxel_map)
+        # Where a masked series is zero, another stands in: nothing can be compared.
+        return judge_series(target, before, b0, seen & (b0 != 0), series.between, self._thresholds, noise)
+
+    def _judge_flat(
+        self,
+        index: int,
+        reference: PlacedImage,
+        series: AcquiredSeries,
+        b0s: tuple[NDArray[np.float32], NDArray[np.float32]],
+        seen: NDArray[np.bool_],
+        whole: Mask,
+    ) -> AlignmentQC | None:
+        """How a series lies that agrees with the first without their shading; None where that is alike.
+
+        None, too, where it does not agree. Shading that both have is no likeness: they are compared over the
+        brightness of the first.
+        """
+        b0, first = b0s
+        shading = relative_shading(first, b0, whole, reference.voxel_size_mm)
+        if shading is None:
+            return None
+        before, _ = show_on(self._acquired_b0(index, reference), Affine(), reference)
+        target = replace(reference, image=first / shading.brightness)
+        flat = b0 * shading.factor / shading.brightness
+        found = judge_series(target, before, flat, seen & (b0 != 0), series.between, self._thresholds)
+        return None if found.reason else replace(found, shading=shading.limits)
+
+    def _acquired_b0(self, index: int, reference: PlacedImage) -> PlacedImage:
+        return PlacedImage(*load(Path(self.inputs.b0_files[index])), reference.mask)
+
+    @property
+    def _thresholds(self) -> QCThresholds:
+        return QCThresholds(**{name: getattr(self.inputs, name) for name in QCThresholds.__slots__})
 
     def _row(
         self,
         index: int,
         reference: PlacedImage,
         series: AcquiredSeries,
-        b0s: tuple[NDArray[np.float32], _AlignedSeries | None],
-        view: tuple[NDArray[np.bool_], list[float]],
+        qc: AlignmentQC,
+        in_view: list[float],
     ) -> SeriesRow:
         inputs = self.inputs
-        b0, first = b0s
-        qc = AlignmentQC.of_reference()
-        if first is not None:
-            thresholds = QCThresholds(**{name: getattr(inputs, name) for name in QCThresholds.__slots__})
-            acquired = PlacedImage(*load(Path(inputs.b0_files[index])), reference.mask)
-            before, _ = show_on(acquired, Affine(), reference)
-            target = PlacedImage(first.b0, reference.affine, reference.mask)
-            # Where a masked series is zero, another stands in: nothing can be compared.
-            voxel_map = series.between.between_voxels(reference.affine, series.affine)
-            noise = PairNoise.measure(reference.image, reference.mask, acquired.image, voxel_map)
-            qc = judge_series(target, before, b0, view[0] & (b0 != 0), series.between, thresholds, noise)
         reason = inputs.excluded[index] if isdefined(inputs.excluded) else ""
         picked = inputs.volumes[index] if isdefined(inputs.volumes) else []
         volumes = list(picked) or list(range(len(series.motion)))
         centre = series.between.apply(reference.brain_points.mean(axis=0))
         motion = measure_motion(series.motion, centre, volumes)
-        columns = volume_motion(motion, volumes, view[1])
+        columns = volume_motion(motion, volumes, in_view)
         moved_mm = eddy_displacement_mm(series.motion, series.between.apply(reference.brain_points))
         return SeriesRow(inputs.names[index], qc, reason, motion, columns, moved_mm)
 
@@ -233,3 +287,9 @@ class AlignSeries(ResumableInterface):
             record_file=write_record(record, folder / "alignment.json"),
             noise_kept=float(np.sqrt(np.mean([one.noise_kept**2 for one in used]))),
         )
+
+
+def _lost_of_b0(lost: Mapping[int, Mask], gradients: Gradients) -> Mask | bool:
+    """Where a volume of the mean b0 lost its signal: darkness that is no shading."""
+    of_b0 = lowest_weighting(gradients)
+    return np.any([mask for volume, mask in lost.items() if of_b0[volume]], axis=0)

@@ -10,6 +10,7 @@ import numpy as np
 from n2a_bids.algorithms.distortion.field import KERNEL
 from n2a_bids.algorithms.quality.alignment_checks import AlignmentQC
 from n2a_bids.algorithms.registration.motion_measures import MotionMeasures
+from n2a_bids.interfaces.shading import shading_warnings
 from n2a_bids.record.alignment import AlignedRepetition, AlignmentRecord, RegistrationRecord, VolumeMotion
 
 _LEAST_IN_VIEW = 0.95
@@ -58,6 +59,7 @@ class SeriesRow:
             correlation_after=round(found.correlation_after, 4),
             structure_correlation=round(found.structure_correlation, 4),
             overlap=round(found.overlap, 4),
+            shading=found.shading,
             accepted=self.accepted,
             reason=self.reason,
             mean_framewise_displacement_mm=round(self.motion.mean_framewise_displacement_mm, 4),
@@ -115,8 +117,12 @@ def series_record(
         The motion was measured and left.
     """
     used = [row.record for row in rows if row.accepted]
+    shadings = [(row.file, row.shading) for row in used]
     return AlignmentRecord(
-        warnings=(*cut_warnings(used), *motion_warnings(used), *registration.warnings),
+        warnings=(
+            *(*cut_warnings(used), *motion_warnings(used)),
+            *(*shading_warnings(shadings, rows[0].name), *registration.warnings),
+        ),
         reference=rows[0].name,
         reference_reason=reference_reason,
         space="reference",

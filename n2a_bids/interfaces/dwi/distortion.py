@@ -16,6 +16,7 @@ from n2a_bids.algorithms.distortion.pepolar import PairCorrection, correct_pair
 from n2a_bids.algorithms.distortion.quality import DistortionQuality, judge_distortion
 from n2a_bids.algorithms.registration.placed_images import PlacedImage, brain_overlap, find_start, show_on
 from n2a_bids.algorithms.registration.transforms import Affine
+from n2a_bids.algorithms.shading import ANY, DISTORTED, relative_shading, shaded_alike
 from n2a_bids.errors import BIDSDataError
 from n2a_bids.interfaces.resumable import ResumableInterface
 from n2a_bids.io.gradients import phase_encoding_of
@@ -108,8 +109,8 @@ class EstimateDistortion(ResumableInterface):
         inputs = self.inputs
         first, second = map(_load_placed, inputs.b0_files, inputs.mask_files)
         axes = list(map(phase_encoding_axis, inputs.phase_encoding, (first.affine, second.affine)))
+        correction, failure, second = self._correct(first, second, (axes[0], axes[1]))
         placed, _ = show_on(second, Affine(), first)
-        correction, failure = self._correct(first, second, (axes[0], axes[1]))
         if failure:
             correction = still_pair(first.image, placed)
         quality = judge_distortion(
@@ -129,13 +130,33 @@ class EstimateDistortion(ResumableInterface):
 
     def _correct(
         self, first: PlacedImage, second: PlacedImage, axes: tuple[int, int]
-    ) -> tuple[PairCorrection | None, str]:
-        """The correction, or None and why there can be none."""
+    ) -> tuple[PairCorrection | None, str, PlacedImage]:
+        """The correction, or None and why there can be none; and the second b0, shaded as the first.
+
+        A field would bend images until their shading agreed, as of one with and one without prescan
+        normalisation. What distortion cannot explain is taken out before, the rest from corrected images.
+        """
         if not second.mask.any():
-            return None, "no brain was found in the second b0"
+            return None, "no brain was found in the second b0", second
         # A field takes the place of motion: only a head that lies elsewhere needs another start.
         lies_there = brain_overlap(first, second) > _LIES_THERE
         start = Affine() if lies_there else find_start(first, second)
+        shaded = shaded_alike(first, second, start, DISTORTED)
+        correction, failure = self._correct_from(start, first, shaded, axes)
+        if shaded is second or correction is None:
+            return correction, failure, shaded
+        rest = relative_shading(*correction.corrected, first.mask, first.voxel_size_mm, ANY)
+        if rest is None:
+            return correction, failure, shaded
+        between = Affine.from_voxels(correction.voxel_map, first.affine, second.affine)
+        factor, _ = show_on(replace(first, image=rest.factor), ~between, shaded)
+        shaded = replace(shaded, image=shaded.image * factor)
+        return *self._correct_from(start, first, shaded, axes), shaded
+
+    def _correct_from(
+        self, start: Affine, first: PlacedImage, second: PlacedImage, axes: tuple[int, int]
+    ) -> tuple[PairCorrection | None, str]:
+        """The correction that begins where the second b0 is shown by `start`."""
         try:
             pair = BlipPair(
                 *(first.image, second.image, first.mask, first.voxel_size_mm, axes),

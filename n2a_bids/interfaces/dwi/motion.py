@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from n2a_bids.algorithms.distortion.eddy_currents import EddyCurrents
 from n2a_bids.algorithms.registration.dwi_motion import EstimatedMotion, estimate_motion
 from n2a_bids.algorithms.registration.dwi_resampling import still_b0
-from n2a_bids.algorithms.registration.placed_images import PlacedImage, SeriesRegistration, register_series
+from n2a_bids.algorithms.registration.placed_images import PlacedImage, SeriesRegistration
 from n2a_bids.algorithms.registration.transforms import Affine, voxel_sizes_mm
+from n2a_bids.algorithms.shading import register_shaded_series
 from n2a_bids.interfaces.dwi.distortion import phase_encoding_axis
 from n2a_bids.interfaces.dwi.series import MaskedSeriesInputSpec, read_table
 from n2a_bids.interfaces.resumable import ResumableInterface
@@ -206,7 +207,7 @@ class RegisterSeries(ResumableInterface):
         to_leader = Affine() if leader == 0 else read_transforms(self.inputs.pair_file)[1]
         if index == leader:
             return SeriesRegistration(to_leader, 0, 0.0)
-        found = register_series(placed[leader], placed[index])
+        found = register_shaded_series(placed[leader], placed[index])
         return replace(found, transform=found.transform @ to_leader)
 
 

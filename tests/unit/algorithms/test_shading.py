@@ -6,7 +6,7 @@ import pytest
 from n2a_bids.algorithms.quality.alignment_checks import QCThresholds
 from n2a_bids.algorithms.registration.alignment import bring_to_grid, judge
 from n2a_bids.algorithms.registration.placed_images import PlacedImage
-from n2a_bids.algorithms.shading import relative_shading
+from n2a_bids.algorithms.shading import FINE, relative_shading
 
 _GATES = QCThresholds(0.85, 0.5, 45, 80, 0.9)
 
@@ -34,7 +34,7 @@ def _placed(image, affine, mask):
 def test_shading_is_found_to_some_percent(shaded_pair, head, coil):
     """Whatever the intensity scales, in the brain and as a range that can be told."""
     mask = head[1]
-    found = relative_shading(shaded_pair[0], 7 * shaded_pair[1], mask, (4, 4, 4))
+    found = relative_shading(shaded_pair[0], 7 * shaded_pair[1], mask, (4, 4, 4), FINE)
     error = np.log(found.factor / coil)[mask]
     assert (error - error.mean()).std() < 0.02
     truth = 1 / coil[mask] * np.exp(np.log(coil[mask]).mean())

@@ -166,6 +166,51 @@ def test_a_pair_of_two_people_is_an_error_that_names_both_and_the_number(tmp_pat
         _Unit(tmp_path, "RAS", other_head=3).run(**_GATES)
 
 
+_COIL = np.exp(np.meshgrid(np.linspace(-1, 1, 24), *(np.zeros(n) for n in _SHAPE[1:]), indexing="ij")[0])
+"""(X, Y, Z) brightness that a surface coil receives: seven times as much beside it as at the other side."""
+
+
+def _shade(path: str, gain: float = 1.0) -> None:
+    """Multiply an image by what coils receive, however it is stored."""
+    image = nb.load(path)
+    coil = nb.Nifti1Image(gain * _COIL, _AFFINE)
+    to = nb.orientations.ornt_transform(nb.io_orientation(_AFFINE), nb.io_orientation(image.affine))
+    field = coil.as_reoriented(to).get_fdata()
+    field = field[..., None] if image.ndim == 4 else field
+    nb.Nifti1Image((image.get_fdata() * field).astype(np.float32), image.affine).to_filename(path)
+
+
+@pytest.mark.parametrize("code", ["LAS", "PSR"])
+def test_a_series_without_normalisation_gets_the_shading_of_the_first(tmp_path, monkeypatch, code):
+    """It is neither refused nor turned by it, and the record tells; slices that were lost are no shading."""
+    monkeypatch.chdir(tmp_path)
+    unit = _Unit(tmp_path, code)
+    for name in ("in_files", "b0_files"):
+        _shade(unit.inputs[name][1], gain=3.0)
+    register, outputs = unit.run(**_GATES)
+    assert outputs.accepted == [0, 1]
+    turned = read_transforms(register.between_file)[1]
+    assert turned.rotation_deg < 0.5
+    mask = nb.load(outputs.mask_file).get_fdata() > 0
+    first, second = (nb.load(path).get_fdata()[mask] for path in outputs.out_files)
+    for volume in range(_N_VOLUMES):
+        alike = np.corrcoef(*(data[mask][:, volume] for data in unit.data))[0, 1]
+        assert np.corrcoef(first[:, volume], second[:, volume])[0, 1] > alike - 0.02
+    record = json.loads(Path(outputs.record_file).read_text())
+    assert record["repetitions"][1]["shading"][1] > 2 * record["repetitions"][1]["shading"][0]
+    assert any("its shading is another than that of sub-01_run-1" in text for text in record["warnings"])
+
+
+def test_two_people_stay_two_however_they_are_shaded(tmp_path, monkeypatch):
+    """Shading that both have is no likeness."""
+    monkeypatch.chdir(tmp_path)
+    unit = _Unit(tmp_path, "RAS", other_head=3)
+    for name in ("in_files", "b0_files"):
+        _shade(unit.inputs[name][0])
+    with pytest.raises(BIDSDataError, match=r"run-2_dwi\.nii\.gz: its b0 does not match"):
+        unit.run(**_GATES)
+
+
 def test_a_series_excluded_beforehand_is_left_out_and_the_other_goes_on(tmp_path, monkeypatch):
     """A copy, say: one measurement is left, and the record says why."""
     monkeypatch.chdir(tmp_path)
@@ -232,6 +277,24 @@ def test_a_pair_stored_in_two_orders_has_the_same_distortion(tmp_path, monkeypat
     # The first axis of PSR runs to the back: the same displacement has the other sign there.
     assert np.allclose(found["LAS"][0][1], -found["PSR"][0][1], atol=0.05)
     assert np.allclose(found["LAS"][1].matrix, found["PSR"][1].matrix, atol=0.02)
+
+
+@pytest.mark.slow
+def test_distortion_is_not_led_by_shading(tmp_path, monkeypatch):
+    """The partner without prescan normalisation: the field is that of two normalised b0s."""
+    fields = []
+    for name in ("alike", "shaded"):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        inputs = _pair_files(folder / "raw", "PSR")
+        if name == "shaded":
+            _shade(inputs["b0_files"][1])
+        outputs = EstimateDistortion(**inputs).run().outputs
+        fields.append(nb.load(outputs.displacement_files[0]).get_fdata())
+        assert json.loads(Path(outputs.record_file).read_text())["correlation_after"] > 0.97
+    mask = _series()[1]
+    assert np.abs(fields[1] - fields[0])[mask].mean() < 0.2 * np.abs(fields[0])[mask].mean()
 
 
 def test_a_field_that_explains_nothing_is_refused(tmp_path, monkeypatch):
